@@ -1,0 +1,57 @@
+# A fresh machine needs Python >= 3.11 and make; all else is set up by the first target that wants it.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+# What the tests compile, run, or compare with; without one of them its tests skip.
+PACKAGES := binutils gcc iproute2 libc6-dev musl-tools openssh-client openssh-server util-linux xz-utils zstd
+
+# Tests of different files run side by side: on two processors in half the time.
+PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
+
+.PHONY: help demo test test-fast lint types bench clean debian-packages
+
+help:
+	@echo "make demo       start a two-level tree on this machine, run a program on it, stop it"
+	@echo "make test       all tests"
+	@echo "make test-fast  the tests that take no more than a few seconds each"
+	@echo "make lint       ruff"
+	@echo "make types      mypy --strict"
+	@echo "make bench      the benchmarks of docs/benchmarks.md"
+	@echo "make clean      remove all that these made"
+
+demo: $(READY)
+	$(RUN) scripts/demo.py
+
+test: $(READY) debian-packages
+	$(PYTEST)
+
+test-fast: $(READY) debian-packages
+	$(PYTEST) -m "not slow"
+
+lint: $(READY)
+	$(RUN) -m ruff check .
+
+types: $(READY)
+	$(RUN) -m mypy --strict gproc
+
+bench: $(READY)
+	$(RUN) -m bench
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+debian-packages:
+	@sh scripts/debian-packages.sh $(PACKAGES)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "gproc needs Python 3.11 or later, and $(PYTHON) is not: make PYTHON=python3.11 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || sh scripts/debian-packages.sh python3-venv
+	@$(PYTHON) -m venv $(VENV) || \
+	    { echo "$(PYTHON) cannot make virtual environments: on Debian, apt install python3-venv" >&2; exit 1; }
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

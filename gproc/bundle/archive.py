@@ -1,0 +1,88 @@
+"""A bundle as a tar file: the same bytes for the same bundle, whoever writes it and when."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tarfile
+from collections.abc import Callable
+from typing import BinaryIO
+
+from gproc.bundle.manifest import Digest, Directory, Entry, File, Manifest, Symlink
+from gproc.errors import BundleError
+
+Read = Callable[[Digest], bytes]
+"""Gives a chunk's bytes; raises BundleError where they are no longer to be had."""
+
+
+def write_file(manifest: Manifest, read: Read, path: str) -> None:
+    """Write the tar file at path, whole or not at all.
+
+    Raises: BundleError for a place that cannot be written, or a file that changed since it was packed.
+    """
+    beside = f"{path}.{os.getpid()}.part"
+    try:
+        with open(beside, "xb") as file:
+            write(manifest, read, file)
+        os.replace(beside, path)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+
+
+def write(manifest: Manifest, read: Read, file: BinaryIO) -> None:
+    """Entries in the manifest's order; names relative to the root; no names of users, and links of mtime 0."""
+    # GNU, not PAX: its headers hold nothing but the entry, and names that are no UTF-8 stay as they are.
+    with tarfile.open(
+        fileobj=file, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape"
+    ) as archive:
+        for entry in manifest.entries:
+            header = _header(entry)
+            if isinstance(entry, File):
+                archive.addfile(header, _Chunks(entry, read))
+            else:
+                archive.addfile(header)
+
+
+def _header(entry: Entry) -> tarfile.TarInfo:
+    header = tarfile.TarInfo(os.fsdecode(entry.path.lstrip(b"/")))
+    match entry:
+        case File():
+            header.size, header.mtime = entry.size_bytes, entry.mtime_ns // 1_000_000_000
+            header.mode, header.uid, header.gid = entry.mode, entry.uid, entry.gid
+        case Directory():
+            header.type = tarfile.DIRTYPE
+            header.mode, header.uid, header.gid = entry.mode, entry.uid, entry.gid
+        case Symlink():
+            header.type = tarfile.SYMTYPE
+            header.linkname, header.mode = os.fsdecode(entry.target), 0o777
+    return header
+
+
+class _Chunks(io.RawIOBase):
+    """A file of the bundle, read chunk by chunk, each held against its digest."""
+
+    def __init__(self, file: File, read: Read) -> None:
+        self._read = read
+        self._digests = file.chunks()
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        parts = [self._left]
+        length = len(self._left)
+        while size < 0 or length < size:
+            chunk = next(self._digests, None)
+            if chunk is None:
+                break
+            parts.append(self._read(chunk[0]))
+            length += len(parts[-1])
+        data = b"".join(parts)
+        cut = len(data) if size < 0 else size
+        self._left = data[cut:]
+        return data[:cut]

@@ -1,0 +1,260 @@
+"""A program and all shared libraries that its dynamic linker would load, found by the linker's rules.
+
+Nothing is executed.  Where a library exists in builds for several processors (glibc-hwcaps) all are taken,
+since the node's processor decides, and the plain one last, if there is one.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from gproc.bundle import elf, ldconfig, search
+from gproc.bundle.elf import Abi, Elf
+from gproc.bundle.image import Image, Walk
+from gproc.bundle.surroundings import Surroundings
+from gproc.errors import BundleError
+
+OBJECTS_MAX: Final = 10_000
+"""Libraries of one program: a bound on what a made-up one can ask for.  LibreOffice loads 200."""
+
+
+class LibraryMissing(BundleError):
+    """A library that nothing answers to."""
+
+    def __init__(self, name: str, needed_by: str, searched: tuple[str, ...]) -> None:
+        super().__init__(name, needed_by, searched)
+        self.name = name
+        self.needed_by = needed_by
+        self.searched = searched
+
+    def __str__(self) -> str:
+        where = ", ".join(self.searched) or "nowhere: it has no directories to search"
+        return f"{self.needed_by} needs {self.name}, which is not there (sought in {where}); -L names more directories"
+
+
+class Object:
+    """One ELF file in a closure.
+
+    path: as the linker finds it; what $ORIGIN is made from.  real: the same without links.
+    name: what was asked for.  loaded_by: the object whose need brought it in; None for the program.
+    """
+
+    __slots__ = ("elf", "loaded_by", "name", "path", "real")
+
+    def __init__(self, name: str, path: str, real: str, elf: Elf, loaded_by: Object | None) -> None:
+        self.name = name
+        self.path = path
+        self.real = real
+        self.elf = elf
+        self.loaded_by = loaded_by
+
+    @property
+    def origin(self) -> str:
+        # The kernel tells the program its own path without links; a library's is as it was found (dl-origin.c).
+        return os.path.dirname(self.path if self.loaded_by is not None else self.real)
+
+    @property
+    def rpath(self) -> str | None:
+        return self.elf.rpath
+
+    @property
+    def runpath(self) -> str | None:
+        return self.elf.runpath
+
+
+class Linker:
+    """The dynamic linker of one program: its kind, its directories, its closure."""
+
+    def __init__(
+        self, image: Image, surroundings: Surroundings, loader: str, abi: Abi, library_path: Sequence[str] = ()
+    ) -> None:
+        self._image = image
+        self._surroundings = surroundings
+        self._abi = abi
+        self._abis: dict[str, Abi | None] = {}
+        self._cache: dict[str, list[ldconfig.CacheEntry]] | None = None
+        self.loader = loader
+        self.is_musl = os.path.basename(loader).startswith("ld-musl-")
+        if self.is_musl:
+            self.default_dirs: tuple[str, ...] = ldconfig.MUSL_DEFAULT_DIRS
+            self._searched_last = ldconfig.musl_dirs(image, loader)
+            self._tokens = search.MUSL_TOKENS
+        else:
+            self.default_dirs = ldconfig.glibc_default_dirs(image, loader)
+            self._searched_last = self.default_dirs
+            self._tokens = search.tokens_of(abi.machine, self.default_dirs)
+            self._cache = ldconfig.cache(image, abi)
+            if self._cache is None:
+                # What ldconfig would have indexed: a root that was unpacked, and never booted, has no cache yet.
+                self._searched_last = (*ldconfig.configured_dirs(image), *self.default_dirs)
+        self._environ_path = surroundings.variable("LD_LIBRARY_PATH") or ""
+        self._library_path = tuple(library_path)
+
+    def program(self, path: str, real: str, parsed: Elf) -> Object:
+        return Object(path, path, real, parsed, None)
+
+    def closure(self, program: Object, roots: Sequence[Object] = ()) -> list[Object]:
+        """The program, its loader, and every library of theirs and of `roots`, breadth first.
+
+        roots: objects that the program may load by itself later (dlopen), with `loaded_by` the program.  What only
+            they need may be missing, as it may here: an extension module for a toolkit that is not installed.
+        Raises: LibraryMissing; BundleError for a broken library.
+        """
+        optional = set(roots)
+        names: dict[str, Object] = {}
+        found: dict[str, Object] = {}
+        queue: deque[Object] = deque()
+
+        def load(each: Object) -> None:
+            names.setdefault(each.name, each)
+            if each.real in found:
+                return
+            if each.elf.soname:
+                names.setdefault(each.elf.soname, each)
+            found[each.real] = each
+            queue.append(each)
+            if len(found) > OBJECTS_MAX:
+                raise BundleError(f"{self._image.shown(program.path)}: needs more than {OBJECTS_MAX} libraries")
+
+        load(program)
+        if self.loader:
+            load(self._loader_object(program))
+        for each in (*self._preloads(program), *roots):
+            load(each)
+        while queue:
+            each = queue.popleft()
+            for name in each.elf.needed:
+                if name in names or (self.is_musl and search.is_musl_itself(name)):
+                    continue
+                variants = self.find(name, each, program)
+                if not variants and optional.isdisjoint(search.chain_of(each)):
+                    searched = tuple(dict.fromkeys(self._searched(name, each, program)))
+                    raise LibraryMissing(name, self._image.shown(each.path), searched)
+                for variant in variants:
+                    load(variant)
+        return list(found.values())
+
+    def find(self, name: str, holder: Object, program: Object) -> list[Object]:
+        """The files that answer to a name: builds for certain processors first, then the plain one; [] for none."""
+        if not search.is_library_path_safe(name):
+            shown = self._image.shown(holder.path)
+            raise BundleError(f"{shown}: needs {name!r}, which is neither a plain name nor an absolute path")
+        for path in self._expanded(name, holder):
+            if "/" in path:
+                return self._usable(name, [path], holder)
+        variants: list[str] = []
+        for directory in self._directories_before_cache(holder, program):
+            variants += self._variants(directory, name)
+            if self._accepts(directory, name):
+                return self._usable(name, [*variants, f"{directory}/{name}"], holder)
+        for entry in (self._cache or {}).get(name, ()):
+            if holder.elf.no_default_dirs and os.path.dirname(entry.path) in self._searched_last:
+                continue
+            if self._accepts(*os.path.split(entry.path)):
+                variants.append(entry.path)
+                if not entry.variant:
+                    return self._usable(name, variants, holder)
+        for directory in () if holder.elf.no_default_dirs else self._searched_last:
+            variants += self._variants(directory, name)
+            if self._accepts(directory, name):
+                return self._usable(name, [*variants, f"{directory}/{name}"], holder)
+        return self._usable(name, variants, holder)
+
+    def _expanded(self, name: str, holder: Object) -> tuple[str, ...]:
+        return search.expand(name, holder.origin, self._tokens) if "$" in name else (name,)
+
+    def _loader_object(self, program: Object) -> Object:
+        walk = self._image.walk(self.loader)
+        parsed = self._read(walk) if walk is not None else None
+        if walk is None or parsed is None:
+            shown = self._image.shown(program.path)
+            raise BundleError(f"{shown}: its dynamic linker {self.loader} is not there or is no ELF file")
+        return Object(self.loader, self.loader, walk.real, parsed, program)
+
+    def _preloads(self, program: Object) -> Iterator[Object]:
+        """LD_PRELOAD and /etc/ld.so.preload; what cannot be found is passed over, as the linker does with a warning."""
+        wanted = (self._surroundings.variable("LD_PRELOAD") or "").replace(":", " ").split()
+        if not self.is_musl:
+            text = os.fsdecode(self._image.content("/etc/ld.so.preload", 1 << 16) or b"")
+            wanted += " ".join(line.partition("#")[0] for line in text.splitlines()).replace(":", " ").split()
+        for name in wanted:
+            if "/" in name:
+                yield from self._usable(name, [self._surroundings.absolute(name)], program)
+            else:
+                yield from self.find(name, program, program)
+
+    def _directories_before_cache(self, holder: Object, program: Object) -> Iterator[str]:
+        given = [
+            self._surroundings.absolute(each)
+            for each in search.expand_path(self._environ_path, program.origin, self._tokens, ":;")
+        ]
+        given += self._library_path
+        if self.is_musl:
+            order = search.musl_order(holder, given)
+            yield from (self._surroundings.absolute(each) for each in order)
+        else:
+            order = search.glibc_order(holder, program, given, self._tokens)
+            yield from (self._surroundings.absolute(each) for each in order)
+
+    def _searched(self, name: str, holder: Object, program: Object) -> Iterator[str]:
+        if "/" in name:
+            yield from self._expanded(name, holder)
+            return
+        yield from self._directories_before_cache(holder, program)
+        if self._cache is not None:
+            yield "/etc/ld.so.cache"
+        if not holder.elf.no_default_dirs:
+            yield from self._searched_last
+
+    def is_configured(self, each: Object, program: Object) -> bool:
+        """Whether a library is found because -L or this machine's configuration says so, and would not be elsewhere.
+
+        Not so: by the loader's own directories, the program's RPATH and RUNPATH, and the environment.
+        """
+        directory = os.path.dirname(each.path)
+        if each.loaded_by is None or "/" in each.name or directory in self.default_dirs:
+            return False
+        if directory in self._library_path:
+            return True
+        return directory not in self._directories_before_cache(each.loaded_by, program)
+
+    def _variants(self, directory: str, name: str) -> list[str]:
+        if self.is_musl or self._image.search(directory, search.HWCAPS) is None:
+            return []
+        levels = self._image.names(f"{directory}/{search.HWCAPS}")
+        found = [f"{directory}/{search.HWCAPS}/{level}" for level in reversed(levels)]
+        return [f"{each}/{name}" for each in found if self._accepts(each, name)]
+
+    def _accepts(self, directory: str, name: str) -> bool:
+        """Whether the linker would take this file; one of another class or machine is passed over."""
+        walk = self._image.search(directory, name)
+        if walk is None or not stat.S_ISREG(walk.status.st_mode):
+            return False
+        if self.is_musl:
+            return True
+        if walk.real not in self._abis:
+            try:
+                self._abis[walk.real] = elf.abi_of(self._image.host(walk.real))
+            except PermissionError:
+                self._abis[walk.real] = None
+                return False
+            if self._abis[walk.real] is None:
+                shown = self._image.shown(walk.real)
+                raise BundleError(f"{shown}: stands where {name} is sought, but is no ELF file")
+        return self._abis[walk.real] == self._abi
+
+    def _usable(self, name: str, paths: Sequence[str], holder: Object) -> list[Object]:
+        objects = []
+        for path in paths:
+            walk = self._image.walk(path)
+            parsed = self._read(walk) if walk is not None else None
+            if walk is not None and parsed is not None and parsed.abi == self._abi:
+                objects.append(Object(name, path, walk.real, parsed, holder))
+        return objects
+
+    def _read(self, walk: Walk) -> Elf | None:
+        return elf.read(self._image.host(walk.real)) if stat.S_ISREG(walk.status.st_mode) else None

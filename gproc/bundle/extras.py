@@ -1,0 +1,23 @@
+"""`-f`: files, trees (`dir`) and bare directories (`dir/.`) that go along at their own paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gproc.bundle.image import Image
+from gproc.bundle.layout import Layout
+from gproc.errors import BundleError
+
+
+def add(image: Image, layout: Layout, item: str, absolute: Callable[[str], str]) -> None:
+    """Take one item in.  Relative ones are relative to the working directory, and lie there on the nodes too.
+
+    Raises: BundleError naming the item.
+    """
+    path = absolute(item)
+    if image.walk(path) is None:
+        raise BundleError(f"-f {item}: no such file or directory (sought as {image.shown(path)})")
+    if item.endswith("/."):
+        layout.add(path, "-f, the directory alone")
+    else:
+        layout.add_tree(path, f"-f {item}")

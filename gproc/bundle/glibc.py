@@ -1,0 +1,98 @@
+"""What belongs to glibc, and what it loads by name, out of any linker's sight.
+
+The parts of one glibc call each other by private symbols (GLIBC_PRIVATE) and are only valid together.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from gproc.bundle import elf
+from gproc.bundle.closure import Object
+from gproc.bundle.image import Image
+
+_PARTS: Final = (
+    "ld-linux*.so.*", "ld64.so.*", "ld.so.*", "ld-2.*.so", "libc.so.*", "libc-2.*.so", "libm.so.*", "libm-2.*.so",
+    "libmvec.so.*", "libmvec-2.*.so", "libpthread.so.*", "libpthread-2.*.so", "libdl.so.*", "libdl-2.*.so",
+    "librt.so.*", "librt-2.*.so", "libutil.so.*", "libutil-2.*.so", "libresolv.so.*", "libresolv-2.*.so",
+    "libanl.so.*", "libanl-2.*.so", "libnsl.so.1", "libnsl-2.*.so", "libBrokenLocale.so.*", "libthread_db.so.*",
+    "libc_malloc_debug.so.*", "libnss_files.so.*", "libnss_files-2.*.so", "libnss_dns.so.*", "libnss_dns-2.*.so",
+    "libnss_compat.so.*", "libnss_compat-2.*.so", "libnss_hesiod.so.*", "libnss_db.so.*",
+)  # fmt: skip
+"""File names of glibc 2.17 to 2.42's shared objects (its Makefiles' extra-libs, and nss/)."""
+
+_NSS_MODULES: Final = ("libnss_files.so.2", "libnss_dns.so.2", "libnss_compat.so.2")
+"""The modules that come with glibc, and must be of its version; others are the node's own, as its nsswitch.conf is."""
+
+_NSS_CALLERS: Final = frozenset(
+    b"getpwnam getpwnam_r getpwuid getpwuid_r getpwent getgrnam getgrnam_r getgrgid getgrgid_r getgrent getgrouplist"
+    b" initgroups getaddrinfo getnameinfo gethostbyname gethostbyname_r gethostbyname2 gethostbyname2_r gethostbyaddr"
+    b" gethostbyaddr_r getservbyname getservbyport getprotobyname getnetbyname getspnam".split()
+)
+
+_CONVERTERS: Final = frozenset({b"iconv_open"})
+
+_CONVERTS_RARELY: Final = ("bash",)
+"""Programs that import iconv_open for a rare case (bash: \\u escapes outside UTF-8) not worth gconv's 8 MB."""
+
+_VERSION: Final = re.compile(rb"GNU C Library [^\n]{0,200}? release version (\d+)\.(\d+)")
+_LIBC_MAX_BYTES: Final = 32 << 20
+"""How far the banner is sought in libc.so.6; Debian's has 2 MB."""
+
+
+def is_part(path: str) -> bool:
+    """Whether a file is part of glibc itself."""
+    directory, name = os.path.split(path)
+    if os.path.basename(directory) == "gconv":
+        return name.endswith(".so")
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _PARTS)
+
+
+def version(image: Image, objects: Iterable[Object]) -> tuple[int, int]:
+    """The version in the banner of libc.so.6; (0, 0) where no glibc is among the objects."""
+    for each in objects:
+        if "libc.so.6" in (each.elf.soname, each.name):
+            with open(image.host(each.real), "rb") as file:
+                banner = _VERSION.search(file.read(_LIBC_MAX_BYTES))
+            if banner:
+                return int(banner[1]), int(banner[2])
+    return 0, 0
+
+
+def uses_names(image: Image, objects: Iterable[Object]) -> bool:
+    """Whether users, groups or hosts are looked up by name: then NSS modules will be loaded."""
+    return any(
+        elf.mentions(image.host(each.real), each.elf, _NSS_CALLERS) for each in objects if not is_part(each.real)
+    )
+
+
+def converts(image: Image, program: Object) -> bool:
+    """Whether the program itself converts character sets."""
+    if os.path.basename(program.real) in _CONVERTS_RARELY:
+        return False
+    return elf.mentions(image.host(program.real), program.elf, _CONVERTERS)
+
+
+def name_modules(image: Image, libc: str) -> Iterator[str]:
+    """Paths of glibc's own NSS modules, beside its libc."""
+    directory = os.path.dirname(libc)
+    for name in _NSS_MODULES:
+        if image.search(directory, name) is not None:
+            yield f"{directory}/{name}"
+
+
+def conversion_files(image: Image, libc: str) -> tuple[list[str], list[str]]:
+    """gconv's (modules, tables that name them), beside libc or in its directory below /usr."""
+    for base in (os.path.dirname(libc), f"/usr{os.path.dirname(libc)}"):
+        directory = f"{base}/gconv"
+        names = image.names(directory)
+        if names:
+            modules = [f"{directory}/{name}" for name in names if name.endswith(".so")]
+            tables = [f"{directory}/{name}" for name in names if name.startswith("gconv-modules") and name[-2:] != ".d"]
+            more = [f"{directory}/gconv-modules.d/{name}" for name in image.names(f"{directory}/gconv-modules.d")]
+            return modules, tables + more
+    return [], []

@@ -1,0 +1,205 @@
+"""A root directory seen as a program in it would see it: every link is followed inside the root, never out of it.
+
+Everything that was looked at leaves a trace (`Traces`), so that a cache can tell later whether the answers would
+still be the same.  Paths are those inside the root; `host` turns one into the path to open.  Nothing here guards
+against a root that is changed meanwhile: what is packed is read with the caller's own rights, by the caller.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from errno import EACCES, ENAMETOOLONG, ENOENT, ENOTDIR
+from typing import Final
+
+import msgspec
+
+from gproc.bundle.cache import Attributes, Stamp
+from gproc.errors import BundleError
+
+LINKS_MAX: Final = 40
+"""Links in one path before ELOOP: path_resolution(7)."""
+
+_NOTHING_THERE: Final = (ENOENT, ENOTDIR, EACCES, ENAMETOOLONG)
+"""What a linker or shell takes for "not here" and goes on to the next directory."""
+
+
+class Link(msgspec.Struct, frozen=True):
+    """A symbolic link: its real path in the root, and a relative target that stays in the root."""
+
+    path: str
+    target: str
+
+
+class Walk(msgspec.Struct, frozen=True):
+    """Where a path leads: `real` has no link in it; `links` are those on the way, in order."""
+
+    real: str
+    links: tuple[Link, ...]
+    status: os.stat_result
+
+
+class Image:
+    """The tree below one root directory."""
+
+    def __init__(self, root: str = "/") -> None:
+        self._root = "" if root == "/" else os.path.realpath(root)
+        self._stats: dict[str, os.stat_result | None] = {}
+        self._directories: dict[str, Walk | None] = {}
+        self._links: dict[str, str] = {}
+        self._searched: dict[str, Stamp] = {}
+        self._contents: dict[str, Stamp] = {}
+
+    def host(self, path: str) -> str:
+        """The path to open; `path` must be real."""
+        return self._root + path
+
+    def shown(self, path: str) -> str:
+        """The path as a person outside the root would write it."""
+        return self._root + path
+
+    def lstat(self, path: str) -> os.stat_result | None:
+        if path not in self._stats:
+            try:
+                self._stats[path] = os.lstat(self._root + path or "/")
+            except OSError as error:
+                if error.errno not in _NOTHING_THERE:
+                    raise
+                self._stats[path] = None
+        return self._stats[path]
+
+    def walk(self, path: str) -> Walk | None:
+        """Follow an absolute path to its end, or None where nothing is there.
+
+        Raises: BundleError where links go round in a circle.
+        """
+        head, _, name = path.rpartition("/")
+        if name in ("", ".", ".."):
+            return self._walk(path)
+        directory = self._directory(head)
+        if directory is None:
+            return None
+        status = self.lstat(f"{directory.real.rstrip('/')}/{name}")
+        if status is None:
+            return None
+        if stat.S_ISLNK(status.st_mode):
+            return self._walk(path)
+        return Walk(f"{directory.real.rstrip('/')}/{name}", directory.links, status)
+
+    def parent(self, path: str) -> str | None:
+        """The path with its last component kept and all before it made real; None where that is nowhere."""
+        head, _, name = path.rpartition("/")
+        directory = self._directory(head)
+        return None if directory is None else f"{directory.real.rstrip('/')}/{name}"
+
+    def search(self, directory: str, name: str) -> Walk | None:
+        """The file `name` of a directory that is searched: that it may appear later is traced too."""
+        found = self._directory(directory.rstrip("/"))
+        self._trace_search(found.real if found is not None else self._nearest(directory))
+        return self.walk(f"{directory.rstrip('/')}/{name}") if found is not None else None
+
+    def names(self, directory: str) -> list[str]:
+        """The names in a directory, sorted; none where there is no such directory."""
+        found = self._directory(directory.rstrip("/"))
+        if found is None:
+            self._trace_search(self._nearest(directory))
+            return []
+        self._trace_search(found.real)
+        return sorted(os.listdir(self.host(found.real)))
+
+    def content(self, path: str, limit_bytes: int) -> bytes | None:
+        """The first bytes of a configuration file; None where there is none."""
+        walk = self.search(*os.path.split(path))
+        if walk is None or not stat.S_ISREG(walk.status.st_mode):
+            return None
+        with open(self.host(walk.real), "rb", buffering=0) as file:
+            self.trace_content(walk.real, os.fstat(file.fileno()))
+            return file.read(limit_bytes)
+
+    def trace_content(self, path: str, status: os.stat_result) -> None:
+        self._contents[path] = Stamp.of(os.fsencode(self.host(path)), status)
+
+    def traces(self) -> tuple[tuple[Stamp, ...], tuple[Attributes, ...]]:
+        """What all answers so far were made from: exact stamps, and directories of which the rights alone count."""
+        exact = {**self._contents, **self._searched}
+        attributes = []
+        for path, known in self._stats.items():
+            if path in exact or known is None:
+                continue
+            if stat.S_ISLNK(known.st_mode):
+                exact[path] = Stamp.of(os.fsencode(self.host(path)), known)
+            elif stat.S_ISDIR(known.st_mode):
+                attributes.append(Attributes.of(os.fsencode(self.host(path) or "/"), known))
+        return tuple(exact.values()), tuple(attributes)
+
+    def _directory(self, path: str) -> Walk | None:
+        if path not in self._directories:
+            walk = self._walk(path or "/")
+            self._directories[path] = walk if walk is not None and stat.S_ISDIR(walk.status.st_mode) else None
+        return self._directories[path]
+
+    def _trace_search(self, path: str) -> None:
+        # Before the search, not at the end: what appears in between must not look as if it had been seen.
+        if path not in self._searched:
+            host = self.host(path) if path != "/" else self._root or "/"
+            self._searched[path] = Stamp.of(os.fsencode(host), os.lstat(host))
+
+    def _nearest(self, path: str) -> str:
+        while path not in ("", "/"):
+            walk = self._directory(path.rstrip("/"))
+            if walk is not None:
+                return walk.real
+            path = os.path.dirname(path.rstrip("/"))
+        return "/"
+
+    def _walk(self, path: str) -> Walk | None:
+        todo = path.split("/")[::-1]
+        real = ""
+        links: list[Link] = []
+        status = self.lstat("")
+        while todo and status is not None:
+            part = todo.pop()
+            if part in ("", "."):
+                continue
+            if part == "..":
+                real = real.rpartition("/")[0]
+                status = self.lstat(real)
+                continue
+            here = f"{real}/{part}"
+            status = self.lstat(here)
+            if status is not None and stat.S_ISLNK(status.st_mode):
+                if len(links) == LINKS_MAX:
+                    raise BundleError(f"{self.shown(path)}: more than {LINKS_MAX} symbolic links: a loop")
+                target = self._target(here)
+                links.append(Link(here, _relative(real, target)))
+                if target.startswith("/"):
+                    real = ""
+                todo.extend(target.split("/")[::-1])
+                status = self.lstat(real)
+            elif status is not None:
+                if todo and not stat.S_ISDIR(status.st_mode):
+                    return None
+                real = here
+        return None if status is None else Walk(real or "/", tuple(links), status)
+
+    def _target(self, path: str) -> str:
+        if path not in self._links:
+            self._links[path] = os.readlink(self.host(path))
+        return self._links[path]
+
+    def link(self, path: str) -> Link:
+        """The link at a real path."""
+        return Link(path, _relative(path.rpartition("/")[0], self._target(path)))
+
+
+def _relative(directory: str, target: str) -> str:
+    """A link's target made relative, and kept from climbing out of the root, where `..` leads nowhere."""
+    depth = directory.count("/")
+    if target.startswith("/"):
+        return "../" * depth + target.lstrip("/") if target.strip("/") else "../" * depth or "."
+    parts = target.split("/")
+    climbs = 0
+    while climbs < len(parts) and parts[climbs] in ("..", "."):
+        climbs += 1
+    ups = parts[:climbs].count("..")
+    return "/".join([".."] * min(ups, depth) + parts[climbs:]) if ups > depth else target

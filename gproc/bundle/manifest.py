@@ -1,0 +1,165 @@
+"""What a bundle holds, as a value: the same on the front end, on every relay and on every node.
+
+Paths are absolute, normalised bytes as the kernel has them ("/usr/bin/date"), relative to the root they will
+be laid out under.  Files are cut into chunks of `CHUNK_BYTES`, each named by the BLAKE3 digest of its bytes;
+the digest of a manifest is the BLAKE3 digest of its encoded form and names the whole bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NewType, Union
+
+import msgspec
+from blake3 import blake3
+
+from gproc.errors import BundleError
+
+Digest = NewType("Digest", bytes)
+
+DIGEST_BYTES: Final = 32
+CHUNK_BYTES: Final = 1 << 20
+"""Size of every chunk but a file's last: DESIGN section 8."""
+
+PERMISSION_BITS: Final = 0o777
+"""The mode bits that a manifest may carry: a set-id or sticky bit never travels."""
+
+
+def digest_of(data: bytes | bytearray | memoryview) -> Digest:
+    return Digest(blake3(data).digest())
+
+
+class Directory(msgspec.Struct, frozen=True, array_like=True, tag="d"):
+    path: bytes
+    mode: int
+    uid: int
+    gid: int
+
+
+class Symlink(msgspec.Struct, frozen=True, array_like=True, tag="l"):
+    path: bytes
+    target: bytes
+
+
+class File(msgspec.Struct, frozen=True, array_like=True, tag="f"):
+    """A regular file; `digests` is the concatenation of its chunks' digests, empty for an empty file."""
+
+    path: bytes
+    mode: int
+    uid: int
+    gid: int
+    size_bytes: int
+    mtime_ns: int
+    digests: bytes
+
+    def chunks(self) -> Iterator[tuple[Digest, int, int]]:
+        """Each chunk as (digest, offset in the file, length), in order."""
+        for index in range(len(self.digests) // DIGEST_BYTES):
+            offset = index * CHUNK_BYTES
+            digest = self.digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]
+            yield Digest(digest), offset, min(CHUNK_BYTES, self.size_bytes - offset)
+
+
+Entry = Union[Directory, Symlink, File]  # noqa: UP007 - msgspec wants it so on 3.11
+
+
+class Manifest(msgspec.Struct, frozen=True, array_like=True):
+    """A bundle.
+
+    program: path of what is executed: an ELF program or a script.
+    loader: PT_INTERP of the ELF program that the kernel finally runs; b"" where it is static.
+    library_dirs: where that loader shall look, in its own order, when the bundle runs without a view.
+    code_dirs: directories that hold shipped programs or libraries: a view makes unions of these.
+    glibc: paths of the entries that belong to glibc itself and are only valid together, as a set.
+    glibc_version: of that set, as (2, 41); (0, 0) where the bundle has no glibc.
+    entries: parents before children; every parent directory of every entry is present.
+    configured_dirs: those of library_dirs that are searched here because -L or ld.so.conf says so.  A node's loader
+        knows nothing of them: in a view, LD_LIBRARY_PATH must name them.
+    """
+
+    program: bytes
+    loader: bytes
+    library_dirs: tuple[bytes, ...]
+    code_dirs: tuple[bytes, ...]
+    glibc: tuple[bytes, ...]
+    glibc_version: tuple[int, int]
+    entries: tuple[Entry, ...]
+    configured_dirs: tuple[bytes, ...] = ()
+
+    def files(self) -> Iterator[File]:
+        for entry in self.entries:
+            if isinstance(entry, File):
+                yield entry
+
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files())
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Manifest)
+
+
+def encode(manifest: Manifest) -> bytes:
+    return _encoder.encode(manifest)
+
+
+def decode(data: bytes | memoryview) -> Manifest:
+    """The manifest, checked: nothing in it can name a place outside its root.
+
+    Raises: BundleError naming the first wrong entry.
+    """
+    try:
+        manifest = _decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise BundleError(f"not a manifest: {error}") from error
+    check(manifest)
+    return manifest
+
+
+def check(manifest: Manifest) -> None:
+    """Hold a manifest against its contract; it may come from a hostile client.
+
+    Raises: BundleError naming the first wrong entry.
+    """
+    directories = {b"/"}
+    seen = {b"/"}
+    for entry in manifest.entries:
+        path = entry.path
+        if not is_normal(path):
+            raise BundleError(f"manifest: {path!r} is not an absolute, normalised path")
+        if path in seen:
+            raise BundleError(f"manifest: {path!r} stands twice")
+        seen.add(path)
+        if path.rpartition(b"/")[0] not in directories and path.count(b"/") > 1:
+            raise BundleError(f"manifest: the directory of {path!r} is not an entry before it")
+        match entry:
+            case Directory():
+                directories.add(path)
+                _check_mode(path, entry.mode)
+            case File():
+                _check_mode(path, entry.mode)
+                chunks = -(-entry.size_bytes // CHUNK_BYTES)
+                if entry.size_bytes < 0 or len(entry.digests) != chunks * DIGEST_BYTES:
+                    raise BundleError(f"manifest: {path!r} has {len(entry.digests)} bytes of digests")
+            case Symlink():
+                if not entry.target or b"\0" in entry.target:
+                    raise BundleError(f"manifest: {path!r} is a link to nothing")
+    for path in (manifest.program, *manifest.glibc):
+        if path and path not in seen:
+            raise BundleError(f"manifest: {path!r} is named but not an entry")
+
+
+def is_normal(path: bytes) -> bool:
+    if not path.startswith(b"/") or b"\0" in path or path == b"/":
+        return False
+    return all(part not in (b"", b".", b"..") for part in path[1:].split(b"/"))
+
+
+def _check_mode(path: bytes, mode: int) -> None:
+    if mode & ~PERMISSION_BITS or mode < 0:
+        raise BundleError(f"manifest: {path!r} has mode {mode:o}: more than permission bits")
+
+
+def trusted(data: bytes) -> Manifest:
+    """The manifest in bytes that this process, or its own cache, encoded: decoded, and not checked again."""
+    return _decoder.decode(data)

@@ -1,0 +1,37 @@
+"""Where a program is packed: its environment and working directory, with a note of what was looked at.
+
+The note goes into the cache's record, so that a bundle stays valid when a variable changes that played no part.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+
+class Surroundings:
+    def __init__(self, environ: Mapping[str, str], cwd: str) -> None:
+        self._environ = environ
+        self._cwd = cwd
+        self._asked: dict[str, str | None] = {}
+        self._cwd_asked = False
+
+    def variable(self, name: str) -> str | None:
+        value = self._environ.get(name)
+        self._asked[name] = value
+        return value
+
+    def absolute(self, path: str) -> str:
+        """The path, from the working directory on where it is relative; "" is the working directory itself."""
+        if path.startswith("/"):
+            return path
+        self._cwd_asked = True
+        return f"{self._cwd.rstrip('/')}/{path}".rstrip("/") or "/"
+
+    def environ_asked(self) -> tuple[tuple[bytes, bytes | None], ...]:
+        return tuple(
+            (os.fsencode(name), None if value is None else os.fsencode(value)) for name, value in self._asked.items()
+        )
+
+    def cwd_asked(self) -> bytes | None:
+        return os.fsencode(self._cwd) if self._cwd_asked else None

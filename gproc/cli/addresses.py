@@ -1,0 +1,30 @@
+"""This machine's addresses: which to listen on, which to be known by."""
+
+from __future__ import annotations
+
+import socket
+
+
+def listening_address(own: str) -> str:
+    """What to bind to: the loopback address alone where nobody else is meant to come, else every address."""
+    return own if own.startswith("127.") or own == "::1" else ""
+
+
+def own_addresses(name: str, address: str) -> list[str]:
+    """Addresses that may stand in this machine's certificate: what others may dial it by."""
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
+    except OSError:
+        found = set()
+    found.discard("")
+    return sorted(found | ({address} if is_address(address) else set()))
+
+
+def is_address(text: str) -> bool:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, text)
+        except OSError:
+            continue
+        return True
+    return False

@@ -1,0 +1,114 @@
+"""`gproc bundle PROGRAM`: what would be sent and why, as a table, as JSON or as a tar file.  Needs no cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from functools import partial
+
+import msgspec
+
+from gproc.bundle.manifest import Directory, Entry, File, Symlink
+from gproc.cli.options import BundleOptions
+from gproc.packager import Bundle, Request, pack, read_chunk
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One file or link as it is shown; size_bytes is 0 for a link."""
+
+    path: str
+    kind: str
+    target: str
+    size_bytes: int
+    why: str
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A bundle in JSON.  Bytes of a path that are no UTF-8 stand as \\xNN."""
+
+    program: str
+    digest: str
+    size_bytes: int
+    loader: str
+    glibc: str
+    library_dirs: tuple[str, ...]
+    code_dirs: tuple[str, ...]
+    configured_dirs: tuple[str, ...]
+    files: tuple[Line, ...]
+
+
+def run(options: BundleOptions) -> int:
+    """Pack, and show: a table, or JSON; with `tar` the bundle is written there and nothing else is shown."""
+    request = Request(
+        program=options.program,
+        cwd=os.getcwd(),
+        environ=os.environ,
+        extra=options.files,
+        root=options.root,
+        library_path=options.library_path,
+    )
+    bundle = pack(request, explain=True)
+    if options.tar is not None:
+        from gproc.bundle.archive import write_file
+
+        write_file(bundle.manifest, partial(read_chunk, bundle), options.tar)
+    if options.json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report_of(bundle)), indent=2) + b"\n")
+    elif options.tar is None:
+        _print_table(report_of(bundle))
+    return 0
+
+
+def report_of(bundle: Bundle) -> Report:
+    """What a person, or a program, may want to know of a bundle: files and links, without the directories."""
+    manifest = bundle.manifest
+    major, minor = manifest.glibc_version
+    return Report(
+        program=_text(manifest.program),
+        digest=bundle.digest.hex(),
+        size_bytes=manifest.size_bytes(),
+        loader=_text(manifest.loader),
+        glibc=f"{major}.{minor}" if manifest.glibc else "",
+        library_dirs=tuple(map(_text, manifest.library_dirs)),
+        code_dirs=tuple(map(_text, manifest.code_dirs)),
+        configured_dirs=tuple(map(_text, manifest.configured_dirs)),
+        files=tuple(_lines(bundle, manifest.entries)),
+    )
+
+
+def _lines(bundle: Bundle, entries: tuple[Entry, ...]) -> Iterator[Line]:
+    for entry in entries:
+        why = bundle.reasons.get(entry.path, "")
+        match entry:
+            case File():
+                yield Line(_text(entry.path), "file", "", entry.size_bytes, why)
+            case Symlink():
+                yield Line(_text(entry.path), "link", _text(entry.target), 0, why)
+            case Directory():
+                # Shown where it was asked for (`-f dir/.`); those that only lead somewhere are noise.
+                if why:
+                    yield Line(_text(entry.path), "directory", "", 0, why)
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")
+
+
+def _print_table(report: Report) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("file", overflow="fold")
+    table.add_column("bytes", justify="right")
+    table.add_column("why", overflow="fold")
+    for line in report.files:
+        path = f"{line.path} -> {line.target}" if line.kind == "link" else line.path
+        # Text, not str: a path may hold what rich would take for markup.
+        table.add_row(Text(path), str(line.size_bytes) if line.kind == "file" else line.kind, Text(line.why))
+    console = Console(width=None if sys.stdout.isatty() else 240, highlight=False)
+    console.print(table)
+    count = sum(line.kind == "file" for line in report.files)
+    console.print(f"{count} files, {report.size_bytes} bytes, bundle {report.digest[:16]}")

@@ -1,0 +1,30 @@
+"""`gproc cert NAME... --out DIR`: what nodes need to join this cluster, for scripts/copytonodes.sh to carry."""
+
+from __future__ import annotations
+
+import os
+
+from gproc.cli.options import CertOptions
+from gproc.errors import UsageError
+from gproc.trust.authority import open_authority, provision
+from gproc.trust.home import gproc_home
+from gproc.trust.names import check_host_name
+
+
+def run(options: CertOptions) -> int:
+    """Write DIR/NAME/{ca.crt,ticket.pub,node.crt,node.key} for each name and print each directory.
+
+    The cluster's keys are made where there are none yet, so nodes can be provisioned before the first `gproc m`.
+
+    Raises: UsageError where several nodes would share an address: each could then pose as the others.
+    """
+    if options.addresses and len(options.names) > 1:
+        raise UsageError("--address belongs to one node: run `gproc cert NAME --address ...` for each of them")
+    for name in options.names:
+        check_host_name(name)
+    authority = open_authority(gproc_home(os.environ), create=True)
+    for name in options.names:
+        directory = os.path.join(options.out, name)
+        provision(authority, name, options.addresses, directory)
+        print(directory)
+    return 0

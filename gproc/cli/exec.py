@@ -1,0 +1,101 @@
+"""`gproc e NODES COMMAND...`: pack the program, hand it to the master, bring its output and its status back."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from gproc.cli.options import ExecOptions
+from gproc.client import Connection, JobClient
+from gproc.errors import EXIT_GPROC, GprocError
+from gproc.job.limits import Limits
+from gproc.nodespec import NodeSpec
+from gproc.packager import Bundle, Request, pack
+from gproc.summary import summarise
+from gproc.wire.messages import Submit
+
+
+def run(options: ExecOptions) -> int:
+    NodeSpec.parse(options.nodes)
+    if options.exclude:
+        NodeSpec.parse_exclusion(options.exclude)
+    cwd = working_directory()
+    bundle = None if options.local_bin else pack_program(options, cwd)
+    stdin = None if options.no_stdin else readable_stdin()
+    submit = Submit(
+        nodes=options.nodes,
+        exclude=options.exclude,
+        argv=tuple(os.fsencode(word) for word in options.command),
+        env=environment(options),
+        cwd=os.fsencode(cwd),
+        umask=current_umask(),
+        bundle=b"" if bundle is None else bundle.digest,
+        stdin=stdin is not None,
+        timeout_s=options.timeout_s,
+        limits=Limits(options.max_procs, options.mem_bytes, options.cpus, options.nice),
+    )
+    connection = Connection(options.socket)
+    client = JobClient(connection, submit, bundle, label=options.label, stdin=stdin)
+    lost: GprocError | None = None
+    try:
+        client.run()
+    except GprocError as error:
+        if not client.paths:
+            raise
+        lost = error
+    finally:
+        connection.close()
+    status, lines = summarise(client.paths, client.outcomes, client.missing)
+    if client.problem is not None:
+        lines.insert(0, client.problem)
+        status = max(status, EXIT_GPROC)
+    if lost is not None:
+        lines.insert(0, str(lost))
+    sys.stderr.write("".join(f"gproc: {line}\n" for line in lines))
+    return status
+
+
+def pack_program(options: ExecOptions, cwd: str) -> Bundle:
+    return pack(
+        Request(
+            program=options.command[0],
+            extra=options.files,
+            root=options.root,
+            library_path=options.library_path,
+            cwd=cwd,
+            environ=os.environ,
+        )
+    )
+
+
+def working_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise GprocError(f"the working directory is gone ({error.strerror}): change to one that exists") from error
+
+
+def environment(options: ExecOptions) -> tuple[bytes, ...]:
+    """The program's environment: the caller's, or none of it, and what --env adds."""
+    env: dict[bytes, bytes] = {} if options.clean_env else dict(os.environb)
+    for item in options.env:
+        name, equals, value = os.fsencode(item).partition(b"=")
+        if equals:
+            env[name] = value
+        elif name in os.environb:
+            env[name] = os.environb[name]
+    return tuple(name + b"=" + value for name, value in env.items())
+
+
+def readable_stdin() -> int | None:
+    """Standard input, where it is open and no terminal."""
+    try:
+        return None if os.isatty(0) else 0 if os.fstat(0) else None
+    except OSError:
+        return None
+
+
+def current_umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

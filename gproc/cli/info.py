@@ -1,0 +1,86 @@
+"""`gproc i`: the tree, all levels, as a table or as JSON."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from gproc.cli.options import InfoOptions
+from gproc.client import inquire
+from gproc.nodespec import format_path
+from gproc.wire.messages import NodeState, TreeState
+
+COLUMNS = ("NODE", "HOST", "ADDRESS", "STATE", "JOBS", "LOAD", "SINCE")
+
+
+def run(options: InfoOptions) -> int:
+    tree = inquire(options.socket)
+    sys.stdout.write(as_json(tree) if options.json else as_table(tree))
+    return 0
+
+
+def state_of(row: NodeState) -> str:
+    if row.load is None:
+        return "silent"
+    return "plain" if row.node.plain_because else "up"
+
+
+def as_json(tree: TreeState) -> str:
+    """One object; times in seconds of Unix time, loads as in /proc/loadavg, null where a node did not answer."""
+    import json
+
+    nodes = [
+        {
+            "path": format_path(row.path),
+            "host": row.node.name,
+            "address": row.node.address,
+            "state": state_of(row),
+            "plain_because": row.node.plain_because,
+            "jobs": row.jobs,
+            "load": row.load,
+            "since": row.node.since_s,
+        }
+        for row in tree.nodes
+    ]
+    return json.dumps({"master": tree.master, "since": tree.since_s, "nodes": nodes}, indent=2) + "\n"
+
+
+def as_table(tree: TreeState) -> str:
+    """Columns as wide as they must be and no wider: for people, and for awk."""
+    rows = [COLUMNS] + [
+        (
+            format_path(row.path),
+            row.node.name,
+            row.node.address,
+            state_of(row),
+            str(row.jobs),
+            "-" if row.load is None else f"{row.load:.2f}",
+            since(row.node.since_s),
+        )
+        for row in tree.nodes
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    right = (COLUMNS.index("JOBS"), COLUMNS.index("LOAD"))
+    lines = [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    lines.append(f"\n{len(tree.nodes)} nodes below the master on {tree.master}, which runs since {since(tree.since_s)}")
+    lines += sorted(
+        {
+            f"plain: {row.node.name} has no private view: {row.node.plain_because}"
+            for row in tree.nodes
+            if row.node.plain_because
+        }
+    )
+    return "\n".join(lines) + "\n"
+
+
+def since(moment_s: float) -> str:
+    moment = time.localtime(moment_s)
+    today = time.localtime()
+    same_day = (moment.tm_year, moment.tm_yday) == (today.tm_year, today.tm_yday)
+    return time.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M", moment)

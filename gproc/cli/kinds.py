@@ -1,0 +1,109 @@
+"""What the value of a switch may be: text in, value out, or ValueError.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A kind of value.
+
+    wanted: the kind in words, as an error message ends: "... is not <wanted>".
+    read: the value that a text stands for; ValueError where it stands for none.
+    takes_value: whether `-switch VALUE` is one switch; otherwise only `-switch` and `-switch=VALUE` are.
+    repeats: read gives a tuple, and the tuples of a switch given several times are joined.
+    """
+
+    wanted: str
+    read: Callable[[str], object]
+    takes_value: bool = True
+    repeats: bool = False
+
+
+# The words of Go's strconv.ParseBool, which the original's switches accept, and no others.
+_TRUE: Final = ("1", "t", "T", "true", "TRUE", "True")
+_FALSE: Final = ("0", "f", "F", "false", "FALSE", "False")
+
+_DIGITS_MAX: Final = 18
+"""More digits than a signed 64-bit number surely holds are refused, whatever the range."""
+
+_BYTES_PER_SUFFIX: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def _boolean(text: str) -> bool:
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise ValueError(text)
+
+
+def _digits(text: str) -> int:
+    # int() alone would take "1_000", " 7" and digits of other scripts.
+    if not (text.isascii() and text.isdigit()) or len(text) > _DIGITS_MAX:
+        raise ValueError(text)
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    whole, _, fraction = text.partition(".")
+    if _digits(whole or "0") + _digits(fraction or "0") == 0:
+        raise ValueError(text)
+    return float(text)
+
+
+def _size_bytes(text: str) -> int:
+    suffix = text[-1:].upper()
+    if suffix.isdigit():
+        suffix = ""
+    size_bytes = _digits(text[: len(text) - len(suffix)]) * _BYTES_PER_SUFFIX.get(suffix, 0)
+    if not 0 < size_bytes < 1 << 63:
+        raise ValueError(text)
+    return size_bytes
+
+
+def _filled(text: str) -> str:
+    if not text:
+        raise ValueError(text)
+    return text
+
+
+def _absolute(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError(text)
+    return text
+
+
+def _elements(text: str) -> tuple[str, ...]:
+    # An empty element is dropped: the original's own default is -f="".
+    return tuple(element for element in text.split(",") if element)
+
+
+def _assignment(text: str) -> tuple[str]:
+    if not text.partition("=")[0]:
+        raise ValueError(text)
+    return (text,)
+
+
+def whole(low: int, high: int) -> Kind:
+    """A whole number from low to high, both included."""
+
+    def read(text: str) -> int:
+        number = -_digits(text[1:]) if text.startswith("-") else _digits(text)
+        if not low <= number <= high:
+            raise ValueError(text)
+        return number
+
+    return Kind(f"a whole number from {low} to {high}", read)
+
+
+FLAG: Final = Kind("true or false", _boolean, takes_value=False)
+TEXT: Final = Kind("a text of at least one character", _filled)
+ABSOLUTE_PATH: Final = Kind("an absolute path", _absolute)
+SECONDS: Final = Kind("a number of seconds above 0, such as 90 or 1.5", _seconds)
+SIZE: Final = Kind("a number of bytes above 0, such as 512M or 2G", _size_bytes)
+ELEMENTS: Final = Kind("a comma-separated list", _elements, repeats=True)
+ASSIGNMENT: Final = Kind("NAME=VALUE or NAME", _assignment, repeats=True)

@@ -1,0 +1,114 @@
+"""From the command line to the verb, and from what went wrong to one sentence and an exit status.
+
+`gproc e` starts here thousands of times a day: only the parser and its tables are imported, then the one
+verb that was asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from gproc.cli.options import Command, CompletionRequest, HelpRequest, Options, VersionRequest
+from gproc.cli.parse import parse
+from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError
+
+_SIGINT: Final = 2
+_SIGPIPE: Final = 13
+_TRACEBACK_DEBUG: Final = 5
+"""From this -debug level on, an error shows where it was raised."""
+
+_COMPLETE_VARIABLE: Final = "_GPROC_COMPLETE"
+"""Set by the shell functions that `--install-completion` installs, after click's convention."""
+
+
+class _Verb(Protocol):
+    """A module gproc.cli.<mode>: does what the options ask and answers with the exit status."""
+
+    def run(self, options: Options) -> int: ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what argv (default: sys.argv without the program) asks; the exit status of DESIGN section 10."""
+    debug = 0
+    try:
+        if _COMPLETE_VARIABLE in os.environ:
+            from gproc.cli.help import complete
+
+            return complete(())
+        command = parse(sys.argv[1:] if argv is None else argv)
+        debug = getattr(command, "debug", 0)
+        status = _run(command)
+        # Here, not at interpreter exit, where a reader that is gone would be a complaint on stderr.
+        if sys.stdout is not None:  # None: closed by whoever started us
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return EXIT_SIGNAL_BASE + _SIGINT
+    except GprocError as error:
+        return _failed(str(error), error.exit_status, debug)
+    except BrokenPipeError as error:
+        if not _stdout_has_no_reader():
+            return _failed(_sentence(error), EXIT_GPROC, debug)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_SIGNAL_BASE + _SIGPIPE
+    except OSError as error:
+        return _failed(_sentence(error), EXIT_GPROC, debug)
+    except Exception:  # noqa: BLE001 - a bug: Python's own status 1 would look like the program's
+        return _failed("this is a bug in gproc; please report it with the lines above", EXIT_GPROC, debug=10)
+    return status
+
+
+def _run(command: Command) -> int:
+    match command:
+        case HelpRequest(mode=mode):
+            from gproc.cli.help import show
+
+            return show(mode)
+        case VersionRequest():
+            from gproc import __version__
+
+            print(f"gproc {__version__}")
+            return 0
+        case CompletionRequest(arguments=arguments):
+            from gproc.cli.help import complete
+
+            return complete(arguments)
+        case _:
+            return _verb(command).run(command)
+
+
+def _verb(options: Options) -> _Verb:
+    from importlib import import_module
+
+    from gproc.cli.modes import MODES
+
+    name = next(mode.name for mode in MODES if mode.options is type(options))
+    verb: _Verb = import_module(f"gproc.cli.{name}")
+    return verb
+
+
+def _failed(message: str, status: int, debug: int) -> int:
+    if debug >= _TRACEBACK_DEBUG:
+        import traceback
+
+        traceback.print_exc()
+    sys.stderr.write(f"gproc: {message}\n")
+    return status
+
+
+def _sentence(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{os.fsdecode(error.filename)}: {reason}" if isinstance(error.filename, str | bytes) else reason
+
+
+def _stdout_has_no_reader() -> bool:
+    """Whether stdout is the broken pipe, not some socket: then silence is right, as for `yes | head`."""
+    import select
+
+    if sys.stdout is None:
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))

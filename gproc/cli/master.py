@@ -1,0 +1,55 @@
+"""`gproc m`: run the master in the foreground, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+
+from gproc.cli.addresses import listening_address, own_addresses
+from gproc.cli.log import start_log
+from gproc.cli.options import MasterOptions
+from gproc.errors import GprocError
+from gproc.locales import Options, Role, load
+from gproc.master import Master
+from gproc.store.store import Store, default_base, open_store
+from gproc.trust import tls
+from gproc.trust.authority import open_authority
+from gproc.trust.home import gproc_home
+from gproc.trust.identity import Identity, load_identity
+from gproc.trust.ticket import Signer
+
+log = logging.getLogger("gproc")
+
+
+def run(options: MasterOptions) -> int:
+    start_log(options.debug)
+    name = socket.gethostname()
+    placement = load(options.locale).place(Role.MASTER, name, Options(cmd_port=options.cmd_port))
+    address = options.address or placement.address
+    home = gproc_home(os.environ)
+    authority = open_authority(home, create=True)
+    identity = load_identity(home, "master", name, own_addresses(name, address))
+    store, _lock = open_store(options.store or os.path.join(default_base(os.environ), "master"))
+    asyncio.run(_serve(options, address, identity, Signer(authority.ticket_seed()), store))
+    return 0
+
+
+async def _serve(options: MasterOptions, address: str, identity: Identity, signer: Signer, store: Store) -> None:
+    master = Master(
+        identity=identity,
+        context=tls.server_context(identity),
+        signer=signer,
+        store=store,
+        link_timeout_s=options.link_timeout_s,
+    )
+    try:
+        master.children.listen(listening_address(address), options.cmd_port)
+    except OSError as error:
+        raise GprocError(
+            f"cannot listen on port {options.cmd_port}: {error.strerror}; choose another with --cmd-port"
+        ) from error
+    await master.clients.listen(options.socket)
+    log.info("master on %s, port %d, commands at %s", identity.name, master.children.port, options.socket)
+    await master.run()

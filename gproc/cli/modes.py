@@ -1,0 +1,113 @@
+"""The modes of gproc, as a table: half of the grammar of the command line, `gproc.cli.switches` is the other."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from gproc.cli.options import (
+    BundleOptions,
+    CertOptions,
+    ExecOptions,
+    InfoOptions,
+    MasterOptions,
+    Options,
+    SlaveOptions,
+)
+
+
+class Argument(msgspec.Struct, frozen=True):
+    """A positional argument: one word, one or more, or one and all that follows it, switches or not."""
+
+    field: str
+    metavar: str
+    help: str
+    takes: Literal["one", "many", "rest"] = "one"
+
+
+class Mode(msgspec.Struct, frozen=True):
+    """What gproc is asked to do; `gproc.cli.<name>` does it.
+
+    letters: the name that usage lines show.  also: further names.  options: the Struct that asks for it.
+    help: one short sentence; more: what a page of its own adds.
+    """
+
+    name: str
+    letters: str
+    options: type[Options]
+    help: str
+    more: str
+    arguments: tuple[Argument, ...] = ()
+    also: tuple[str, ...] = ()
+
+    def names(self) -> tuple[str, ...]:
+        return (self.letters, *((self.name,) if self.name != self.letters else ()), *self.also)
+
+    def metavars(self) -> tuple[str, ...]:
+        return tuple(a.metavar if a.takes == "one" else f"{a.metavar}..." for a in self.arguments)
+
+    def usage(self) -> str:
+        return " ".join(("gproc [switches]", self.letters, *self.metavars()))
+
+
+MODES: Final = (
+    Mode(
+        "master",
+        "m",
+        MasterOptions,
+        "Run the master of the tree, on the front end.",
+        "It stays in the foreground; Ctrl-C stops the whole tree.",
+    ),
+    Mode(
+        "slave",
+        "s",
+        SlaveOptions,
+        "Run a slave, on every node that shall run programs.",
+        "It joins its parent, by the locale or by --parent, and ends with the master.",
+        also=("worker",),
+    ),
+    Mode(
+        "exec",
+        "e",
+        ExecOptions,
+        "Run a program on nodes.",
+        "It is sent with all that it needs; its output and exit status come back. The status is 0 where"
+        " every node's was, else the highest; 124 is a timeout, 125 a failure of gproc itself, 126 and 127"
+        " a program that cannot be run or found.",
+        (
+            Argument("nodes", "NODES", 'Where: 1-80, "." (first level), ./. (every node), =1/4-7'),
+            Argument("command", "COMMAND", "The program, with its own arguments and switches", "rest"),
+        ),
+    ),
+    Mode(
+        "info",
+        "i",
+        InfoOptions,
+        "Show the tree, all levels.",
+        "Each node with its path, host, address, state, jobs and load.",
+    ),
+    Mode(
+        "bundle",
+        "bundle",
+        BundleOptions,
+        "Show what would be sent for a program, and why.",
+        "Nothing is sent; with --tar it is written to a file.",
+        (Argument("program", "PROGRAM", "By path where it has a slash, else sought on PATH"),),
+    ),
+    Mode(
+        "cert",
+        "cert",
+        CertOptions,
+        "Make the keys and certificates that nodes need.",
+        "With them a node can join this cluster; scripts/copytonodes.sh copies them.",
+        (Argument("names", "NAME", "A node's host name", "many"),),
+    ),
+)
+
+
+def mode_named(name: str) -> Mode | None:
+    for mode in MODES:
+        if name in mode.names():
+            return mode
+    return None

@@ -1,0 +1,121 @@
+"""What a command line asks for, as values: one Struct for each mode.
+
+A field bears the name of its switch's GNU spelling, with its unit where it has one.  The defaults stand
+here and nowhere else; which switches a mode takes stands in `gproc.cli.switches`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+DEFAULT_BIN_ROOT: Final = "/tmp/xproc"
+DEFAULT_SOCKET: Final = "/tmp/g"
+DEFAULT_CMD_PORT: Final = 6666
+DEFAULT_LINK_TIMEOUT_S: Final = 2.0
+"""Issue 2: a lost link ends its jobs within two seconds."""
+
+
+class MasterOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc m`.  address: where children reach this master (None: by the locale).  store: None: chosen."""
+
+    bin_root: str = DEFAULT_BIN_ROOT
+    socket: str = DEFAULT_SOCKET
+    locale: str = "local"
+    cmd_port: int = DEFAULT_CMD_PORT
+    address: str | None = None
+    store: str | None = None
+    link_timeout_s: float = DEFAULT_LINK_TIMEOUT_S
+    debug: int = 0
+
+
+class SlaveOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc s`.  parent, id, address: postfix expressions that overrule the locale (None: by the locale)."""
+
+    private: bool = True
+    bin_root: str = DEFAULT_BIN_ROOT
+    locale: str = "local"
+    cmd_port: int = DEFAULT_CMD_PORT
+    parent: str | None = None
+    id: str | None = None
+    address: str | None = None
+    store: str | None = None
+    link_timeout_s: float = DEFAULT_LINK_TIMEOUT_S
+    debug: int = 0
+
+
+class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc e`.  nodes, exclude: specifications, not yet parsed.  env: `NAME=VALUE`; `NAME`: as it is here.
+
+    The limits max_procs, mem_bytes, cpus and nice hold for the job's processes on each node; None: no limit.
+    """
+
+    nodes: str
+    command: tuple[str, ...]
+    local_bin: bool = False
+    files: tuple[str, ...] = ()
+    bin_root: str = DEFAULT_BIN_ROOT
+    socket: str = DEFAULT_SOCKET
+    root: str = "/"
+    library_path: tuple[str, ...] = ()
+    exclude: str = ""
+    label: bool = False
+    no_stdin: bool = False
+    timeout_s: float | None = None
+    env: tuple[str, ...] = ()
+    clean_env: bool = False
+    max_procs: int | None = None
+    mem_bytes: int | None = None
+    cpus: int | None = None
+    nice: int | None = None
+    debug: int = 0
+
+
+class InfoOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc i`."""
+
+    socket: str = DEFAULT_SOCKET
+    json: bool = False
+    debug: int = 0
+
+
+class BundleOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc bundle`.  tar: the file that the bundle is written to; None: it is only shown."""
+
+    program: str
+    files: tuple[str, ...] = ()
+    root: str = "/"
+    library_path: tuple[str, ...] = ()
+    json: bool = False
+    tar: str | None = None
+    debug: int = 0
+
+
+class CertOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc cert`.  Each name's files go to the directory out/NAME; addresses: only with one name."""
+
+    names: tuple[str, ...]
+    out: str = "."
+    addresses: tuple[str, ...] = ()
+    debug: int = 0
+
+
+class HelpRequest(msgspec.Struct, frozen=True):
+    """The help page of a mode, by its name; of gproc itself where that is empty."""
+
+    mode: str = ""
+
+
+class VersionRequest(msgspec.Struct, frozen=True):
+    """gproc's version."""
+
+
+class CompletionRequest(msgspec.Struct, frozen=True):
+    """Shell completion: the command line from `--install-completion` or `--show-completion` on."""
+
+    arguments: tuple[str, ...]
+
+
+Options = MasterOptions | SlaveOptions | ExecOptions | InfoOptions | BundleOptions | CertOptions
+Command = Options | HelpRequest | VersionRequest | CompletionRequest

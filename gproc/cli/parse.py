@@ -1,0 +1,163 @@
+"""A command line becomes a value.  Pure: nothing is read but the words given.
+
+Grammar (DESIGN section 10): `gproc [switches] MODE ...`, with switches before or after the mode, in the
+spelling of the original (`-binRoot=/x`, `-binRoot /x`, `-p`, `-p=false`, after Go's flag package) or of GNU
+(`--bin-root /x`, `--no-private`).  `--` ends the switches.  After `e NODES COMMAND` all belongs to the
+command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from gproc.cli.modes import MODES, Mode, mode_named
+from gproc.cli.options import Command, CompletionRequest, HelpRequest, Options, VersionRequest
+from gproc.cli.switches import SWITCHES, Switch, switches_named
+from gproc.errors import UsageError
+
+HELP_NAMES: Final = ("h", "help")
+COMPLETION_NAMES: Final = ("install-completion", "show-completion")
+USAGE: Final = "gproc [switches] MODE ..."
+
+
+class _Given(NamedTuple):
+    """A switch as it was found: its name without dashes, as it was written, and its value, if it has one."""
+
+    name: str
+    written: str
+    text: str | None
+
+
+def parse(argv: Sequence[str]) -> Command:
+    """What the command line asks for; argv is without the program's own name.
+
+    Raises: UsageError naming the word that is wrong and what is wanted in its place.
+    """
+    given: list[_Given] = []
+    words: list[str] = []
+    mode: Mode | None = None
+    switches_end = False
+    rest = iter(argv)
+    for word in rest:
+        if word == "--" and not switches_end:
+            switches_end = True
+        elif word.startswith("-") and word != "-" and not switches_end:
+            name = _name(word)
+            if name in HELP_NAMES:
+                return _help(mode, rest)
+            if name == "version":
+                return VersionRequest()
+            if name in COMPLETION_NAMES:
+                return CompletionRequest((word, *rest))
+            given.append(_given(word, name, rest))
+        elif mode is None:
+            if word == "help":
+                return _help(None, rest)
+            mode = _mode(word)
+        else:
+            words.append(word)
+            if mode.arguments and mode.arguments[-1].takes == "rest" and len(words) == len(mode.arguments):
+                words.extend(rest)
+    if mode is None:
+        raise UsageError(f"a mode is wanted: {_modes()}\nusage: {USAGE}")
+    return _options(mode, given, words)
+
+
+def _name(word: str) -> str:
+    name = (word[2:] if word.startswith("--") else word[1:]).partition("=")[0]
+    if not name or name.startswith("-"):
+        raise UsageError(f"{word!r} is no switch: a name is wanted after one or two dashes")
+    return name
+
+
+def _given(word: str, name: str, rest: Iterator[str]) -> _Given:
+    """With the word that follows, whatever it looks like (as in Go), where the switch takes a value."""
+    written, equals, text = word.partition("=")
+    switches = switches_named(name)
+    if not switches:
+        raise UsageError(f"there is no switch {written}{_nearest(name)}")
+    kind = switches[0].kind  # which of them is meant depends on the mode; that a value follows does not
+    if equals:
+        return _Given(name, written, text)
+    value = next(rest, None) if kind.takes_value else None
+    if value is None and kind.takes_value:
+        raise UsageError(f"{written} wants a value: {kind.wanted}")
+    return _Given(name, written, value)
+
+
+def _help(mode: Mode | None, rest: Iterator[str]) -> HelpRequest:
+    """Of the mode, or else of the one that the next word names."""
+    following = next(rest, "-")
+    if mode is None and not following.startswith("-"):
+        mode = _mode(following)
+    return HelpRequest(mode.name if mode else "")
+
+
+def _mode(word: str) -> Mode:
+    mode = mode_named(word)
+    if mode is None:
+        raise UsageError(f"there is no mode {word!r}: one of {_modes()} is wanted\nusage: {USAGE}")
+    return mode
+
+
+def _modes() -> str:
+    return ", ".join("/".join(mode.names()) for mode in MODES)
+
+
+def _options(mode: Mode, given: Iterable[_Given], words: list[str]) -> Options:
+    values: dict[str, object] = {}
+    for found in given:
+        switch = _switch(mode, found)
+        value = _value(switch, found)
+        if switch.kind.repeats:
+            value = (*_tuple(values.get(switch.field)), *_tuple(value))
+        values[switch.field] = value
+    values.update(_arguments(mode, words))
+    return msgspec.convert(values, mode.options)
+
+
+def _tuple(value: object) -> tuple[object, ...]:
+    return value if isinstance(value, tuple) else ()
+
+
+def _switch(mode: Mode, found: _Given) -> Switch:
+    switches = switches_named(found.name)
+    for switch in switches:
+        if mode.letters in switch.modes:
+            return switch
+    takers = ", ".join(letters for switch in switches for letters in switch.modes)
+    raise UsageError(f"{found.written} does not go with mode {mode.letters}: it is a switch of {takers}")
+
+
+def _value(switch: Switch, found: _Given) -> object:
+    if found.text is None:
+        return found.name != switch.negative
+    try:
+        value = switch.kind.read(found.text)
+    except ValueError:
+        raise UsageError(f"{found.written}: {found.text!r} is not {switch.kind.wanted}") from None
+    return not value if found.name == switch.negative else value
+
+
+def _arguments(mode: Mode, words: list[str]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for index, argument in enumerate(mode.arguments):
+        if index >= len(words):
+            raise UsageError(f"{argument.metavar} is missing\nusage: {mode.usage()}")
+        values[argument.field] = words[index] if argument.takes == "one" else tuple(words[index:])
+    takes_all = bool(mode.arguments) and mode.arguments[-1].takes != "one"
+    if len(words) > len(mode.arguments) and not takes_all:
+        raise UsageError(f"{words[len(mode.arguments)]!r} is one word too many\nusage: {mode.usage()}")
+    return values
+
+
+def _nearest(name: str) -> str:
+    """The end of the sentence about an unknown switch: the one that was probably meant."""
+    import difflib  # here, so that only a misspelt switch pays for it
+
+    written = {shown.lstrip("-"): shown for switch in SWITCHES for shown in switch.shown()}
+    near = difflib.get_close_matches(name, written, n=1)
+    return f"; did you mean {written[near[0]]}?" if near else "; `gproc help MODE` lists them"

@@ -1,0 +1,99 @@
+"""`gproc s`: run a slave until its parent, or Ctrl-C, ends it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from gproc.cli.options import DEFAULT_CMD_PORT, SlaveOptions
+from gproc.errors import GprocError
+from gproc.launch.launcher import Launcher
+
+if TYPE_CHECKING:
+    from gproc.relay.children import Children
+
+
+def run(options: SlaveOptions) -> int:
+    # First of all, and before anything large is imported: what the launcher has in memory is copied for each job.
+    launcher = Launcher.fork(private=options.private)
+    try:
+        return _run(options, launcher)
+    finally:
+        launcher.close()
+
+
+def _run(options: SlaveOptions, launcher: Launcher) -> int:
+    import asyncio
+    import socket
+
+    from gproc.cli.addresses import listening_address, own_addresses
+    from gproc.cli.log import start_log
+    from gproc.locales import Options, Role, load
+    from gproc.relay.parent import Dialer
+    from gproc.root.binroot import claim
+    from gproc.root.planner import Planner
+    from gproc.slave import Slave
+    from gproc.store.store import default_base, open_store
+    from gproc.trust import tls
+    from gproc.trust.home import gproc_home
+    from gproc.trust.identity import load_identity
+
+    start_log(options.debug)
+    name = socket.gethostname()
+    said = Options(
+        parent=_evaluated(options.parent, name),
+        id=_evaluated(options.id, name),
+        address=_evaluated(options.address, name),
+        cmd_port=options.cmd_port,
+    )
+    placement = load(options.locale).place(Role.SLAVE, name, said)
+    identity = load_identity(gproc_home(os.environ), "node", name, own_addresses(name, placement.address))
+    store, _lock = open_store(options.store or default_base(os.environ))
+    dialled = placement.parent
+    assert dialled is not None, "a locale gives every slave a parent"
+    bin_root = claim(os.fsencode(options.bin_root))
+
+    async def serve() -> None:
+        expected = tls.ExpectedParent(dialled.host, dialled.name, dialled.is_master)
+        slave = Slave(
+            identity=identity,
+            context=tls.server_context(identity),
+            dialer=Dialer(identity, tls.client_context(identity), expected, dialled.port, options.link_timeout_s),
+            store=store,
+            launcher=launcher,
+            planner=Planner(launcher.abilities, bin_root.path),
+            id=placement.id,
+            bin_root=options.bin_root,
+            link_timeout_s=options.link_timeout_s,
+        )
+        local = listening_address(placement.address or dialled.host)
+        listen(slave.children, local, options.cmd_port)
+        await slave.run()
+
+    try:
+        asyncio.run(serve())
+    finally:
+        bin_root.release()
+    return 0
+
+
+def listen(children: Children, host: str, port: int) -> None:
+    """Open the command port; where the usual one is taken, as by another slave of this machine, any free one."""
+    try:
+        try:
+            children.listen(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or port != DEFAULT_CMD_PORT:
+                raise
+            children.listen(host, 0)
+    except OSError as error:
+        raise GprocError(f"cannot listen on port {port}: {error.strerror}; choose another with --cmd-port") from error
+
+
+def _evaluated(expression: str | None, hostname: str) -> str | None:
+    if expression is None:
+        return None
+    from gproc.locales.postfix import evaluate
+
+    return evaluate(expression, hostname)

@@ -1,0 +1,258 @@
+"""The switches of gproc, as a table (DESIGN section 10).
+
+With `gproc.cli.modes` it is the grammar of the command line: the parser, the help pages, shell completion and
+the error messages read these two tables and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from gproc.cli.kinds import ABSOLUTE_PATH, ASSIGNMENT, ELEMENTS, FLAG, SECONDS, SIZE, TEXT, Kind, whole
+from gproc.cli.modes import Mode
+
+
+class Switch(msgspec.Struct, frozen=True):
+    """A switch; one or two dashes make no difference, as in the original.
+
+    field: of the modes' options.  modes: letters of those that take it, or all.  go: the original's spelling.
+    gnu: the long one.  short: one letter, where the original has none.  negative: says false to a FLAG.
+    """
+
+    field: str
+    modes: tuple[str, ...]
+    kind: Kind
+    help: str
+    gnu: str
+    go: str = ""
+    short: str = ""
+    negative: str = ""
+    metavar: str = ""
+
+    def spellings(self) -> tuple[str, ...]:
+        """Every name, without dashes."""
+        return tuple(dict.fromkeys(name for name in (self.short, self.go, self.gnu, self.negative) if name))
+
+    def shown(self) -> tuple[str, ...]:
+        """Every name as help pages and messages write it, the original's spelling first."""
+        single = tuple(f"-{name}" for name in (self.short, self.go) if name)
+        return (*single, *(f"--{name}" for name in (self.gnu, self.negative) if name))
+
+
+_ALL_MODES: Final = ("m", "s", "e", "i", "bundle", "cert")
+
+_CPUS_MAX: Final = 1 << 16
+"""Above CONFIG_NR_CPUS of any Linux kernel: Kconfig allows 8192 on x86."""
+
+_PROCS_MAX: Final = 1 << 22
+"""PID_MAX_LIMIT of 64-bit Linux, include/linux/threads.h."""
+
+SWITCHES: Final = (
+    Switch("local_bin", ("e",), FLAG, "Run each node's own program.", "local-bin", go="localbin"),
+    Switch(
+        "private",
+        ("s",),
+        FLAG,
+        "Each job has a private file system and process view, gone with the job.",
+        "private",
+        go="p",
+        negative="no-private",
+    ),
+    Switch(
+        "files",
+        ("e", "bundle"),
+        ELEMENTS,
+        "Files and directories that go along (dir/. is the directory alone). Comma-separated, repeatable.",
+        "files",
+        go="f",
+        metavar="LIST",
+    ),
+    Switch(
+        "bin_root",
+        ("m", "s", "e"),
+        ABSOLUTE_PATH,
+        "Where on a node programs and files are laid out.",
+        "bin-root",
+        go="binRoot",
+        metavar="DIR",
+    ),
+    Switch(
+        "socket",
+        ("m", "e", "i"),
+        TEXT,
+        "The master's Unix socket.",
+        "socket",
+        go="defaultMasterUDS",
+        metavar="PATH",
+    ),
+    Switch(
+        "locale",
+        ("m", "s"),
+        TEXT,
+        "The shape of the cluster: local, kane, kf, strongbox, etchosts, or a TOML file.",
+        "locale",
+        go="locale",
+        metavar="NAME",
+    ),
+    Switch(
+        "cmd_port",
+        ("m", "s"),
+        whole(0, 65535),
+        "The port that children connect to; 0 is any free one.",
+        "cmd-port",
+        go="cmdport",
+        metavar="PORT",
+    ),
+    Switch(
+        "root",
+        ("e", "bundle"),
+        ABSOLUTE_PATH,
+        "Take the program and its libraries from the system under this directory.",
+        "root",
+        go="r",
+        metavar="DIR",
+    ),
+    Switch(
+        "library_path",
+        ("e", "bundle"),
+        ELEMENTS,
+        "Search these directories before the default ones. Comma-separated, repeatable.",
+        "library-path",
+        go="L",
+        metavar="LIST",
+    ),
+    Switch(
+        "parent",
+        ("s",),
+        TEXT,
+        "The parent: HOST, HOST:PORT, or a postfix expression. [default: by the locale]",
+        "parent",
+        go="myParent",
+        metavar="HOST",
+    ),
+    Switch(
+        "id",
+        ("s",),
+        TEXT,
+        "The number below the parent, or a postfix expression. [default: by the locale]",
+        "id",
+        go="myId",
+        metavar="NUMBER",
+    ),
+    Switch(
+        "address",
+        ("m", "s"),
+        TEXT,
+        "The address that children connect to. [default: by the locale]",
+        "address",
+        go="myAddress",
+        metavar="ADDRESS",
+    ),
+    Switch(
+        "store",
+        ("m", "s"),
+        TEXT,
+        "The directory that keeps received files for the next time. [default: chosen]",
+        "store",
+        metavar="DIR",
+    ),
+    Switch(
+        "link_timeout_s",
+        ("m", "s"),
+        SECONDS,
+        "A neighbour that is silent for this long is lost.",
+        "link-timeout",
+        metavar="SECONDS",
+    ),
+    Switch(
+        "exclude",
+        ("e",),
+        TEXT,
+        "Leave these nodes out.",
+        "exclude",
+        short="x",
+        metavar="NODES",
+    ),
+    Switch("label", ("e",), FLAG, "Begin each line of output with its node's path.", "label", short="l"),
+    Switch("no_stdin", ("e",), FLAG, "Give the program an empty standard input.", "no-stdin", short="n"),
+    Switch(
+        "timeout_s",
+        ("e",),
+        SECONDS,
+        "End the program everywhere after this time; the exit status is then 124.",
+        "timeout",
+        metavar="SECONDS",
+    ),
+    Switch(
+        "env",
+        ("e",),
+        ASSIGNMENT,
+        "Set a variable for the program, or with --clean-env pass one on. Repeatable.",
+        "env",
+        metavar="NAME[=VALUE]",
+    ),
+    Switch("clean_env", ("e",), FLAG, "Pass no variable on but those of --env.", "clean-env"),
+    Switch(
+        "max_procs",
+        ("e",),
+        whole(1, _PROCS_MAX),
+        "Processes that the job may have on each node.",
+        "max-procs",
+        metavar="NUMBER",
+    ),
+    Switch(
+        "mem_bytes",
+        ("e",),
+        SIZE,
+        "Memory that the job may have on each node: 512M, 2G.",
+        "mem",
+        metavar="BYTES",
+    ),
+    Switch(
+        "cpus",
+        ("e",),
+        whole(1, _CPUS_MAX),
+        "Processors that the job may use on each node.",
+        "cpus",
+        metavar="NUMBER",
+    ),
+    Switch(
+        "nice",
+        ("e",),
+        whole(-20, 19),
+        "The job's niceness; below 0 only for root.",
+        "nice",
+        metavar="NUMBER",
+    ),
+    Switch("json", ("i", "bundle"), FLAG, "Print JSON for programs instead of a table.", "json"),
+    Switch("tar", ("bundle",), TEXT, "Write the bundle to this file.", "tar", metavar="FILE"),
+    Switch("out", ("cert",), TEXT, "Where to make a directory for each node.", "out", metavar="DIR"),
+    Switch(
+        "addresses",
+        ("cert",),
+        ELEMENTS,
+        "IP addresses that the certificate is also good for, with one NAME. Comma-separated, repeatable.",
+        "address",
+        metavar="LIST",
+    ),
+    Switch(
+        "debug",
+        _ALL_MODES,
+        whole(0, 10),
+        "How much to log, from 0 to 10.",
+        "debug",
+        go="debug",
+        metavar="LEVEL",
+    ),
+)
+
+
+def switches_named(name: str) -> tuple[Switch, ...]:
+    """The switches spelled so; where there are several, no mode takes two of them."""
+    return tuple(switch for switch in SWITCHES if name in switch.spellings())
+
+
+def switches_of(mode: Mode) -> tuple[Switch, ...]:
+    return tuple(switch for switch in SWITCHES if mode.letters in switch.modes)

@@ -1,0 +1,298 @@
+"""The near side of `gproc e` and `gproc i`: one Unix socket to the master, without asyncio, for a quick start.
+
+Whom it trusts: a master that is root or this very user, nobody else; it says nothing before it knows.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from gproc.bundle.manifest import Digest
+from gproc.errors import BundleError, GprocError, LinkLost, PeerError
+from gproc.nodespec import Path, format_path
+from gproc.output import Lines
+from gproc.packager import Bundle, read_chunk
+from gproc.relay.flow import GRANT_BYTES
+from gproc.trust.caller import check_listener
+from gproc.wire import frames, messages
+from gproc.wire.messages import Accepted, Credit, Finished, Lacking, Outcome, Rejected, Signal, Want
+
+OUTBOX_BYTES: Final = 1 << 20
+"""Unsent bytes at which no further chunk is read."""
+
+PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals to us that are meant for the program.  One of the first four, given twice, kills it."""
+
+
+class JobRejected(GprocError):
+    """The master did not take the job; `exit_status` is what it says."""
+
+    def __init__(self, reason: str, exit_status: int) -> None:
+        super().__init__(reason)
+        self.exit_status = exit_status  # type: ignore[misc]
+
+
+class Connection:
+    """Frames to and from the master.  Writing never blocks; what did not fit waits in the outbox."""
+
+    def __init__(self, path: str) -> None:
+        """Raises: GprocError where no master is there, TrustError where it is not one to be trusted."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.connect(path)
+        except OSError as error:
+            raise _no_master(path, error) from error
+        check_listener(self._socket, path)
+        self._socket.setblocking(False)
+        self._path = path
+        self._reader = frames.FrameReader()
+        self._greeted = False
+        self._outbox: deque[memoryview] = deque([memoryview(frames.preface(frames.CHANNEL_CLIENT))])
+        self.unsent_bytes = 0
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, message: messages.Message) -> None:
+        self.write(messages.frame(message))
+
+    def write(self, frame: bytes) -> None:
+        self._outbox.append(memoryview(frame))
+        self.unsent_bytes += len(frame)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the socket takes.  Raises: LinkLost."""
+        try:
+            while self._outbox:
+                piece = self._outbox[0]
+                done = self._socket.send(piece)
+                self.unsent_bytes = max(0, self.unsent_bytes - done)
+                if done < len(piece):
+                    self._outbox[0] = piece[done:]
+                else:
+                    self._outbox.popleft()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+                raise LinkLost(f"the master at {self._path}: {error.strerror}") from error
+            # What it said before it went is still to be read.
+
+    def receive(self, handle: Callable[[int, memoryview], None]) -> None:
+        """Read once and hand every whole frame over.  Raises: LinkLost at the end, PeerError for garbage."""
+        space = self._reader.space()
+        try:
+            count = self._socket.recv_into(space)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise LinkLost(f"lost the master at {self._path}: {error.strerror}") from error
+        if not count:
+            raise LinkLost(f"the master at {self._path} has ended")
+        if not self._greeted:
+            have = self._reader.raw(count)
+            if len(have) < frames.PREFACE_BYTES:
+                return
+            frames.read_preface(have[: frames.PREFACE_BYTES])
+            self._reader.skip(frames.PREFACE_BYTES)
+            self._greeted, count = True, 0
+        for kind, payload in self._reader.frames(count):
+            handle(kind, payload)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class JobClient:
+    """One job, from its submission to its last outcome."""
+
+    def __init__(
+        self, connection: Connection, submit: messages.Submit, bundle: Bundle | None, *, label: bool,
+        stdin: int | None,
+    ) -> None:  # fmt: skip
+        """stdin: descriptor that every node's program reads; None: none does."""
+        self.paths: tuple[Path, ...] = ()
+        self.missing = ""
+        self.outcomes: dict[int, Outcome] = {}
+        self.problem: str | None = None
+        self._connection = connection
+        self._submit = submit
+        self._bundle = bundle
+        self._label = label
+        self._job: int | None = None
+        self._stdin = stdin
+        self._stdin_credit = 0
+        self._lines: dict[int, Lines] = {}
+        self._owed = {frames.STDOUT: 0, frames.STDERR: 0}
+        self._closed: set[int] = set()
+        self._wanted: deque[tuple[bytes, bytes]] = deque()
+        self._interrupted = False
+
+    def run(self) -> None:
+        """Raises: JobRejected, LinkLost, PeerError; BundleError where a file changed while it was sent."""
+        self._connection.send(self._submit)
+        former = {signum: signal.signal(signum, self._on_signal) for signum in PASSED_ON}
+        try:
+            while self._job is None or len(self.outcomes) < len(self.paths):
+                self._wait()
+            for stream, lines in self._lines.items():
+                for piece in lines.finish():
+                    self._print(stream, piece)
+        finally:
+            for signum, handler in former.items():
+                signal.signal(signum, handler)
+
+    def _wait(self) -> None:
+        poll = select.poll()
+        sending = self._connection.unsent_bytes > 0 or self._wanted
+        poll.register(self._connection, select.POLLIN | (select.POLLOUT if sending else 0))
+        if self._stdin is not None and self._stdin_credit > 0:
+            poll.register(self._stdin, select.POLLIN)
+        for handle, _ in poll.poll():
+            if handle == self._stdin:
+                self._read_stdin()
+            else:
+                self._connection.flush()
+                self._send_chunks()
+                self._connection.receive(self._handle)
+
+    # From the master
+
+    def _handle(self, kind: int, payload: memoryview) -> None:
+        if kind == frames.KIND_STDIO:
+            _, rank, stream, data = frames.read_stdio(payload)
+            self._output(rank, stream, data)
+            return
+        match messages.decode(payload):
+            case Finished(_, rank, outcome):
+                self.outcomes[rank] = outcome
+            case Credit(_, _, size):
+                self._stdin_credit += size
+            case Want(bundle, digests):
+                self._wanted.extend((bundle, digest) for digest in digests)
+                self._send_chunks()
+            case Accepted() as accepted:
+                self._begin(accepted)
+            case Rejected(status, reason):
+                raise JobRejected(reason, status)
+            case message:
+                raise PeerError(f"the master sent {type(message).__name__}")
+
+    def _begin(self, accepted: Accepted) -> None:
+        self._job = accepted.job
+        self.paths = accepted.paths
+        self.missing = accepted.missing
+        self._stdin_credit = accepted.window_bytes
+        labels = [format_path(path).encode() + b": " for path in self.paths] if self._label else None
+        for stream in (frames.STDOUT, frames.STDERR):
+            self._lines[stream] = Lines(len(self.paths), labels)
+
+    def _output(self, rank: int, stream: int, data: memoryview) -> None:
+        lines = self._lines.get(stream)
+        if lines is None or rank >= len(self.paths):
+            raise PeerError("the master sent output that belongs to no node of this job")
+        for piece in lines.feed(rank, data):
+            self._print(stream, piece)
+        self._owed[stream] += len(data)
+        if self._owed[stream] >= GRANT_BYTES and self._job is not None:
+            self._connection.send(Credit(self._job, stream, self._owed[stream]))
+            self._owed[stream] = 0
+
+    def _print(self, stream: int, data: bytes | memoryview) -> None:
+        """Write all of it; a reader that is gone ends the job, as SIGPIPE ends a local program."""
+        view = memoryview(data)
+        while view and stream not in self._closed:
+            try:
+                view = view[os.write(stream, view) :]
+            except BlockingIOError:
+                waiting = select.poll()
+                waiting.register(stream, select.POLLOUT)
+                waiting.poll()
+            except BrokenPipeError:
+                self._closed.add(stream)
+                self._signal(signal.SIGPIPE)
+            except OSError as error:
+                self._closed.add(stream)
+                self.problem = f"cannot write {'stdout' if stream == frames.STDOUT else 'stderr'}: {error.strerror}"
+                self._signal(signal.SIGTERM)
+
+    # To the master
+
+    def _read_stdin(self) -> None:
+        assert self._stdin is not None and self._job is not None
+        try:
+            data = os.read(self._stdin, min(self._stdin_credit, frames.MAX_STDIO_BYTES))
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.problem = f"cannot read stdin: {error.strerror}"
+            data = b""
+        self._stdin_credit -= len(data)
+        self._connection.write(frames.stdio_frame(self._job, frames.EVERY_RANK, frames.STDIN, data))
+        if not data:
+            self._stdin = None
+
+    def _send_chunks(self) -> None:
+        """Send chunks that the master wants, one at a time, so that none waits in memory."""
+        while self._wanted and self._connection.unsent_bytes < OUTBOX_BYTES and self._bundle is not None:
+            bundle, digest = self._wanted.popleft()
+            try:
+                data = self._bundle.encoded if digest == bundle else read_chunk(self._bundle, Digest(digest))
+            except BundleError as error:
+                self.problem = str(error)
+                self._connection.send(Lacking(bundle, (digest,), str(error)))
+                continue
+            self._connection.write(frames.header(frames.KIND_CHUNK, len(digest) + len(data)) + digest + data)
+
+    def _on_signal(self, signum: int, _frame: object) -> None:
+        if signum in (signal.SIGUSR1, signal.SIGUSR2):
+            self._signal(signum)
+            return
+        if self._job is None:
+            # Nothing runs yet that could be told.
+            raise SystemExit(128 + signum)
+        self._signal(signal.SIGKILL if self._interrupted else signum)
+        self._interrupted = True
+
+    def _signal(self, signum: int) -> None:
+        if self._job is not None:
+            self._connection.send(Signal(self._job, signum))
+
+
+def inquire(path: str) -> messages.TreeState:
+    """The tree.  Raises: GprocError."""
+    connection = Connection(path)
+    found: list[messages.TreeState] = []
+
+    def handle(kind: int, payload: memoryview) -> None:
+        message = messages.decode(payload) if kind == frames.KIND_CONTROL else None
+        if not isinstance(message, messages.TreeState):
+            raise PeerError("the master did not answer with its tree")
+        found.append(message)
+
+    connection.send(messages.Inquire())
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    while not found:
+        poll.poll()
+        connection.receive(handle)
+    connection.close()
+    return found[0]
+
+
+def _no_master(path: str, error: OSError) -> GprocError:
+    if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+        return GprocError(f"no master is listening at {path}: start one with 'gproc m'")
+    if error.errno is None:
+        return GprocError(f"the socket's path {path} is too long for the kernel: choose a shorter one with --socket")
+    if error.errno == errno.EACCES:
+        return GprocError(f"the master at {path} is another user's: {error.strerror}")
+    return GprocError(f"cannot connect to {path}: {error.strerror}")

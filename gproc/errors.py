@@ -1,0 +1,78 @@
+"""The families of errors a person can meet, and the exit status each one ends `gproc` with.
+
+An error carries its facts as attributes; `str(error)` is one sentence that names what was wrong and, where
+something can be done, what to do.  Only `gproc.cli` prints.  Exit statuses: DESIGN section 10, after sh(1p)
+and docker-run(1): 2 usage, 124 timed out, 125 gproc's own failure, 126 not executable, 127 not found.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+EXIT_USAGE: Final = 2
+EXIT_TIMED_OUT: Final = 124
+EXIT_GPROC: Final = 125
+EXIT_NOT_EXECUTABLE: Final = 126
+EXIT_NOT_FOUND: Final = 127
+EXIT_SIGNAL_BASE: Final = 128
+
+
+class GprocError(Exception):
+    """Something gproc cannot do; `exit_status` is what the command ends with."""
+
+    exit_status: ClassVar[int] = EXIT_GPROC
+
+
+class UsageError(GprocError):
+    """The command line itself is wrong."""
+
+    exit_status = EXIT_USAGE
+
+
+class SpecError(UsageError):
+    """A node specification that is not one; `position` is the offset of the first wrong character."""
+
+    def __init__(self, text: str, position: int, reason: str) -> None:
+        super().__init__(text, position, reason)
+        self.text = text
+        self.position = position
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"node specification: {self.reason}\n  {self.text}\n  {' ' * self.position}^"
+
+
+class LocaleError(GprocError):
+    """No such locale, or one that does not fit this machine."""
+
+
+class BundleError(GprocError):
+    """The program or one of its files cannot be packed; nothing was sent."""
+
+
+class ProgramNotFound(BundleError):
+    exit_status = EXIT_NOT_FOUND
+
+
+class ProgramNotExecutable(BundleError):
+    exit_status = EXIT_NOT_EXECUTABLE
+
+
+class TrustError(GprocError):
+    """A key, certificate, ticket or peer that is not what it should be."""
+
+
+class PeerError(GprocError):
+    """The other end broke the protocol: its fault, never ours."""
+
+
+class LinkLost(GprocError):
+    """The other end is gone, or silent for longer than it may be."""
+
+
+class StoreError(GprocError):
+    """The store cannot hold or give what was asked."""
+
+
+class LaunchError(GprocError):
+    """A program could not be started on this node."""

@@ -1,0 +1,1 @@
+"""One program on one node: fetched, started, fed and listened to, and its end told."""

@@ -1,0 +1,198 @@
+"""One program on this node, from its ticket to its outcome: `relay.passage.Below` for the node itself.
+
+    FETCHING --root is here--> STARTING --launcher answers, output ends--> DONE
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+from enum import Enum
+from typing import Final, Protocol
+
+from gproc.errors import EXIT_GPROC, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SIGNAL_BASE, GprocError
+from gproc.job.pipes import InputPipe, OutputPipe, close_all, make_pipe, open_null
+from gproc.launch.launcher import Process
+from gproc.launch.protocol import Exited, SpawnFailed
+from gproc.nodespec import Path, format_path
+from gproc.relay.passage import Passage
+from gproc.store.store import Root
+from gproc.trust.ticket import Ticket
+from gproc.wire import frames
+from gproc.wire.messages import Outcome, Run
+
+TERMINATING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL})
+"""Signals that end a job whose program does not run yet."""
+
+
+class State(Enum):
+    FETCHING = "fetching"
+    STARTING = "starting"
+    DONE = "done"
+
+
+class Station(Protocol):
+    """What a program needs of the node it is on."""
+
+    path: Path
+    bin_root: str
+
+    async def root(self, ticket: Ticket) -> Root | None:
+        """The bundle of a job, None where the job has none.  Raises: StoreError."""
+
+    def spawn(
+        self, ticket: Ticket, root: Root | None, env: tuple[bytes, ...], handles: tuple[int, int, int], ended: Ended
+    ) -> Process:
+        """Start it; takes the handles over.  Raises: LaunchError."""
+
+
+class Ended(Protocol):
+    def __call__(self, outcome: Exited | SpawnFailed, /) -> None: ...
+
+
+class Program:
+    """Runs once; says its outcome to the passage when its last output has been said."""
+
+    def __init__(self, station: Station, passage: Passage, ticket: Ticket) -> None:
+        self.ticket = ticket
+        self.state = State.FETCHING
+        self._station = station
+        self._passage = passage
+        self._rank = -1
+        self._root: Root | None = None
+        self._process: Process | None = None
+        self._input: InputPipe | None = None
+        self._early: list[bytes] = []
+        self._outputs: dict[int, OutputPipe] = {}
+        self._outcome: Outcome | None = None
+        self._preparing: asyncio.Task[None] | None = None
+
+    # What the passage asks of it
+
+    def start(self, run: Run) -> None:
+        self._rank = run.branch.rank
+        self._preparing = asyncio.create_task(self._prepare(run))
+
+    def signal(self, job: int, signum: int) -> None:
+        if self._process is not None:
+            self._process.signal(signum)
+        elif self.state is State.FETCHING and signum in TERMINATING:
+            self._stop_preparing()
+            self._end(Outcome(EXIT_SIGNAL_BASE + signum, signal=signum))
+
+    def stdin(self, job: int, data: bytes) -> None:
+        if self.state is State.DONE:
+            self._passage.credit_from_below(self, len(data))
+        elif self._input is None:
+            self._early.append(data)
+        else:
+            self._input.write(data)
+
+    def credit(self, job: int, stream: int, size: int) -> None:
+        pipe = self._outputs.get(stream)
+        if pipe is not None:
+            pipe.credit(size)
+
+    def release(self, job: int) -> None:
+        """Nobody listens any more: whatever is left of it ends."""
+        if self.state is not State.DONE:
+            self.signal(job, signal.SIGKILL)
+
+    # How it goes
+
+    async def _prepare(self, run: Run) -> None:
+        handles: list[int] = []
+        try:
+            root = await self._station.root(self.ticket)
+            if root is not None:
+                root.users += 1
+                self._root = root
+            if run.stdin:
+                our_stdin, stdin = make_pipe(reader_is_ours=False)
+                handles += [our_stdin, stdin]
+            else:
+                stdin = open_null()
+                handles.append(stdin)
+            our_stdout, stdout = make_pipe(reader_is_ours=True)
+            handles += [our_stdout, stdout]
+            our_stderr, stderr = make_pipe(reader_is_ours=True)
+            handles += [our_stderr, stderr]
+            self._process = self._station.spawn(
+                self.ticket, root, self._environment(run), (stdin, stdout, stderr), self._ended
+            )
+        except (GprocError, OSError) as error:
+            close_all(handles)
+            self._end(Outcome(EXIT_GPROC, failure=str(error)))
+            return
+        self.state = State.STARTING
+        for stream, handle in ((frames.STDOUT, our_stdout), (frames.STDERR, our_stderr)):
+            self._outputs[stream] = OutputPipe(
+                handle, run.window_bytes, lambda data, stream=stream: self._said(stream, data)  # type: ignore[misc]
+            )
+        if run.stdin:
+            self._input = InputPipe(our_stdin, lambda size: self._passage.credit_from_below(self, size))
+            for data in self._early:
+                self._input.write(data)
+            self._early.clear()
+
+    def _environment(self, run: Run) -> tuple[bytes, ...]:
+        """The caller's, with what a program may want to know of its place: DESIGN section 9."""
+        own = {
+            b"GPROC_JOB": str(run.job),
+            b"GPROC_NODE": format_path(self._station.path),
+            b"GPROC_RANK": str(self._rank),
+            b"GPROC_SIZE": str(run.size),
+            b"GPROC_ROOT": self._station.bin_root,
+        }
+        inherited = tuple(item for item in self.ticket.env if item.partition(b"=")[0] not in own)
+        return inherited + tuple(name + b"=" + os.fsencode(value) for name, value in own.items())
+
+    def _said(self, stream: int, data: bytes) -> None:
+        if data:
+            self._passage.output(self, self._rank, stream, data)
+        else:
+            del self._outputs[stream]
+            self._settle()
+
+    def _ended(self, ending: Exited | SpawnFailed) -> None:
+        self._outcome = outcome_of(ending)
+        if self._input is not None:
+            self._input.close()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Its outcome is said when the program is gone and all that it said is on its way."""
+        if self._outcome is not None and not self._outputs and self.state is not State.DONE:
+            self._end(self._outcome)
+
+    def _end(self, outcome: Outcome) -> None:
+        self.state = State.DONE
+        self._process = None
+        if self._root is not None:
+            self._root.users -= 1
+            self._root = None
+        waiting = sum(len(data) for data in self._early)
+        self._early.clear()
+        if waiting:
+            self._passage.credit_from_below(self, waiting)
+        self._passage.finished(self, self._rank, outcome)
+
+    def _stop_preparing(self) -> None:
+        if self._preparing is not None:
+            self._preparing.cancel()
+
+
+def outcome_of(ending: Exited | SpawnFailed) -> Outcome:
+    """Exit statuses as a shell gives them: DESIGN section 10."""
+    if isinstance(ending, Exited):
+        status = EXIT_SIGNAL_BASE + ending.signal if ending.signal else ending.code
+        return Outcome(status, ending.signal, ending.core_dumped)
+    status = EXIT_GPROC
+    if ending.stage == "exec":
+        if ending.errno in (errno.ENOENT, errno.ENOTDIR):
+            status = EXIT_NOT_FOUND
+        elif ending.errno in (errno.EACCES, errno.ENOEXEC, errno.EPERM):
+            status = EXIT_NOT_EXECUTABLE
+    return Outcome(status, failure=ending.message)

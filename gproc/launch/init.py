@@ -1,0 +1,70 @@
+"""Process 1 of a job's PID namespace.
+
+It exists because the kernel ends every process of a PID namespace with its process 1: when the program ends, or
+the launcher (process 1 of the namespace around this one), nothing of the job survives, not what called setsid
+either.
+It has the slave's rights until `program.become`, the caller's afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from gproc.launch import program, protocol
+from gproc.launch.protocol import Outcome, Start
+from gproc.root import kernel, mounts
+
+
+def main(start: Start, stdio: tuple[int, int, int], report: int) -> None:
+    """Be the init of `start`; write its Outcome to the pipe `report`.  Returns when this process must exit.
+
+    Called in a fresh child, which is process 1 already and holds back the signals of `program.HOLD`.
+    """
+    report = program.take_stdio(stdio, report)
+    try:
+        child = _start(start)
+    except program.StageFailed as failure:
+        _tell(report, failure.told(start.job))
+        return
+    _tell(report, program.ended(start.job, _reap(child)))
+
+
+def _start(start: Start) -> int:
+    with program.stage("view"):
+        kernel.unshare(kernel.CLONE_NEWNS)
+        mounts.carry_out(start.view.operations, start.uid, start.gid)
+    program.become(start)
+    program.bound(start.limits)
+    program.enter(start.view.cwd)
+    child = program.spawn(start)
+    program.release_stdio()
+    return child
+
+
+def _reap(child: int) -> int:
+    """Wait for `child`, adopt and bury orphans, pass signals on.  Returns the child's wait status."""
+    while True:
+        arrived = signal.sigwaitinfo(program.HOLD)
+        if arrived.si_signo == signal.SIGCHLD:
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == child:
+                    return status
+                if pid == 0:
+                    break
+        elif arrived.si_pid == 0:
+            # From outside of the namespace, where no pid of ours names the sender; the program's own are ignored.
+            _signal_all(arrived.si_signo)
+
+
+def _signal_all(signum: int) -> None:
+    """To every process of the namespace but this one: kill(2)."""
+    try:
+        os.kill(-1, signum)
+    except ProcessLookupError:
+        return
+
+
+def _tell(report: int, outcome: Outcome) -> None:
+    os.write(report, protocol.framed(outcome))

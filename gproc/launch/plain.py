@@ -1,0 +1,154 @@
+"""The shim: a job's first process on a node that gives it no namespaces.
+
+It exists because an orphan comes to the nearest subreaper above it (prctl(2), PR_SET_CHILD_SUBREAPER): all that
+the program leaves behind, setsid'ed grandchildren included, stays below this process and is hunted down from
+here.  A program may kill its shim, which runs as the same user; what it orphans so comes to the launcher, a
+subreaper too, which ends it in the same way (`end_below`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Final
+
+from gproc.launch import program, protocol
+from gproc.launch.protocol import Start
+from gproc.root import kernel, mounts
+
+END: Final = signal.SIGRTMIN + 1
+"""Sent to a shim: end the job at once.  Also what the kernel sends it when the launcher dies."""
+
+_HOLD: Final = frozenset({*program.HOLD, END})
+
+
+def main(start: Start, stdio: tuple[int, int, int], report: int, launcher: int) -> None:
+    """Be the shim of `start`; write its Outcome to the pipe `report`.  Returns when this process must exit.
+
+    Called in a fresh child of the process `launcher`, which holds back the signals of `program.HOLD` and END.
+    """
+    report = program.take_stdio(stdio, report)
+    try:
+        child = _start(start, launcher)
+    except program.StageFailed as failure:
+        os.write(report, protocol.framed(failure.told(start.job)))
+        return
+    os.write(report, protocol.framed(program.ended(start.job, _reap(child, launcher))))
+
+
+def _start(start: Start, launcher: int) -> int:
+    view = start.view
+    with program.stage("view"):
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        if view.root:
+            _make_root(start)
+    program.become(start)
+    with program.stage("launcher"):
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, END)
+        if os.getppid() != launcher:
+            raise BrokenPipeError("the launcher is gone")
+    program.bound(start.limits)
+    program.enter(view.cwd)
+    child = program.spawn(start)
+    program.release_stdio()
+    return child
+
+
+def _make_root(start: Start) -> None:
+    view = start.view
+    os.mkdir(view.root, 0o755)
+    if os.geteuid() == 0:
+        os.chown(view.root, start.uid, start.gid)
+    if view.source:
+        mounts.copy_tree(view.source, view.root)
+    if view.cwd.startswith(view.root + b"/"):
+        mounts.make_directory(view.root, view.cwd.removeprefix(view.root), start.uid, start.gid)
+
+
+def _reap(child: int, launcher: int) -> int:
+    """Wait for `child`, bury orphans, pass signals on, end what is left.  Returns the child's wait status."""
+    while True:
+        arrived = signal.sigwaitinfo(_HOLD)
+        if arrived.si_signo == END:
+            return end_below().get(child, signal.SIGKILL)
+        if arrived.si_signo == signal.SIGCHLD:
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == child:
+                    if not _childless():
+                        end_below()
+                    return status
+                if pid == 0:
+                    break
+        elif arrived.si_pid == launcher:
+            for pid in _below(os.getpid(), frozenset()):
+                _send(pid, arrived.si_signo)
+
+
+def end_below(but: frozenset[int] = frozenset()) -> dict[int, int]:
+    """End and bury every process below this one, but not those in `but` and what is below them.
+
+    Returns the wait status of each that was a child of this process in the end.  All are stopped first, until a
+    look finds no new one, so that none forks out of sight; one that did so while we looked is found next time.
+    """
+    this = os.getpid()
+    statuses: dict[int, int] = {}
+    while True:
+        doomed: set[int] = set()
+        while fresh := _below(this, but) - doomed:
+            for pid in fresh:
+                _send(pid, signal.SIGSTOP)
+            doomed |= fresh
+        if not doomed:
+            return statuses
+        for pid in doomed:
+            _send(pid, signal.SIGKILL)
+        parents = _parents()
+        for pid in doomed:
+            if parents.get(pid) == this:
+                statuses[pid] = os.waitpid(pid, 0)[1]
+
+
+def _childless() -> bool:
+    """Whether waitpid(2) knows no child any more; cheaper than a look at /proc, and true of most jobs."""
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return True
+    return False
+
+
+def _send(pid: int, signum: int) -> None:
+    """It may be gone, or have another identity than ours: then it keeps what root gave it."""
+    try:
+        os.kill(pid, signum)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _below(ancestor: int, but: frozenset[int]) -> set[int]:
+    """All processes below `ancestor`, zombies too, by one look at /proc."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in _parents().items():
+        if pid not in but:
+            children.setdefault(parent, []).append(pid)
+    found: set[int] = set()
+    frontier = [ancestor]
+    while frontier:
+        fresh = children.get(frontier.pop(), [])
+        found.update(fresh)
+        frontier.extend(fresh)
+    return found
+
+
+def _parents() -> dict[int, int]:
+    parents = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as stat:
+                    # pid (comm) state ppid ...; comm may hold spaces and parentheses: proc_pid_stat(5).
+                    parents[int(name)] = int(stat.read().rpartition(b")")[2].split()[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return parents

@@ -1,0 +1,166 @@
+"""The last steps of a job's first process before its program runs: bounds, identity, directory, exec.
+
+Shared by init and shim.  Each function is one stage; what fails is a `StageFailed` with the stage's name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from gproc.job.limits import Limits
+from gproc.launch.protocol import FORWARDED, Exited, SpawnFailed, Start
+from gproc.root import kernel
+
+DEFAULT_PATH: Final = b"/usr/local/bin:/usr/bin:/bin"
+"""Where a program without a slash is sought when the job's environment has no PATH: as a shell does."""
+
+_RESETTABLE: Final = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+"""All signals whose disposition is put back to the default: Python itself ignores SIGPIPE and SIGXFSZ."""
+
+HOLD: Final = frozenset({*FORWARDED, signal.SIGCHLD})
+"""Blocked in the launcher, in every init and in every shim: a blocked signal waits for sigwaitinfo, whereas
+process 1 of a namespace loses one that it neither blocks nor handles (pid_namespaces(7))."""
+
+
+class StageFailed(Exception):
+    """What `SpawnFailed` tells, on its way out of the process where it happened."""
+
+    def __init__(self, stage: str, code: int, message: str) -> None:
+        super().__init__(stage, code, message)
+        self.stage = stage
+        self.code = code
+        self.message = message
+
+    def told(self, job: int) -> SpawnFailed:
+        return SpawnFailed(job, self.stage, self.code, self.message)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Turn an OSError within into a StageFailed."""
+    try:
+        yield
+    except OSError as error:
+        raise StageFailed(name, error.errno or errno.EIO, str(error)) from error
+
+
+def take_stdio(stdio: tuple[int, int, int], report: int) -> int:
+    """Make `stdio` descriptors 0, 1, 2; keep `report` beside them; close all others.  Returns the new report."""
+    for number, fd in enumerate(stdio):
+        os.dup2(fd, number)
+    if report != 3:
+        os.dup2(report, 3, inheritable=False)
+    os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    return 3
+
+
+def release_stdio() -> None:
+    """Let go of the program's descriptors: a reader shall see the end when the program's own are closed."""
+    os.closerange(0, 3)
+
+
+def bound(limits: Limits) -> None:
+    """Apply what can be applied by setrlimit(2), sched_setaffinity(2) and nice(2); all of it is inherited.
+
+    With the caller's rights, so that nobody takes by `nice` what the kernel would refuse him.
+    """
+    with stage("limits"):
+        if limits.nice is not None:
+            os.nice(limits.nice)
+        if limits.cpus is not None:
+            allowed = sorted(os.sched_getaffinity(0))
+            os.sched_setaffinity(0, allowed[: max(1, limits.cpus)])
+        if limits.max_procs is not None:
+            _bound_processes(limits.max_procs)
+        if limits.mem_bytes is not None:
+            _bound_memory(limits.mem_bytes)
+
+
+def _bound_processes(count: int) -> None:
+    if os.getuid() == 0:
+        # setrlimit(2): RLIMIT_NPROC does not hold root; to run unbounded would be to break the promise.
+        raise OSError(errno.ENOTSUP, "the number of root's processes can only be bounded by a pids cgroup (v2)")
+    # The init of the job counts too.
+    _lower(resource.RLIMIT_NPROC, count + 1)
+
+
+def _bound_memory(size_bytes: int) -> None:
+    # posix_spawn maps its stack in this process, which therefore has to fit below the limit itself.
+    with open("/proc/self/statm", "rb") as statm:
+        own_bytes = int(statm.read().split()[0]) * resource.getpagesize()
+    least_bytes = own_bytes + (16 << 20)
+    if size_bytes < least_bytes:
+        raise OSError(errno.EINVAL, f"without a memory cgroup (v2) the least is {-(-least_bytes >> 20)} MiB")
+    _lower(resource.RLIMIT_AS, size_bytes)
+
+
+def _lower(kind: int, value: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(kind, (value, value))
+
+
+def become(start: Start) -> None:
+    """Take the caller's groups, gid and uid.  For good: nothing of the slave's rights is left afterwards."""
+    with stage("identity"):
+        if os.geteuid() == 0:
+            if (start.uid, start.gid) != (0, 0) or start.groups != tuple(os.getgroups()):
+                os.setgroups(start.groups)
+                os.setresgid(start.gid, start.gid, start.gid)
+                os.setresuid(start.uid, start.uid, start.uid)
+        elif start.uid != os.getuid():
+            raise PermissionError(errno.EPERM, "a slave that is not root runs its own user's jobs only")
+        if start.uid != 0:
+            # A view may lay a caller's libraries over /usr/lib, and ld.so does not question what lies in a system
+            # directory: a set-user-ID program of the node would run the caller's code as root.  With this bit
+            # execve gives no rights that the caller lacks (prctl(2)), for all that comes after, for good.
+            kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        # The program has our uid now.  It must not trace us or read our memory.
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+
+
+def enter(directory: bytes) -> None:
+    """With the caller's rights."""
+    with stage("cwd"):
+        os.chdir(directory)
+
+
+def spawn(start: Start) -> int:
+    """Run the program as a child: session of its own, default signals, descriptors 0 to 2.  Returns its pid."""
+    os.umask(start.umask)
+    environ = dict(entry.split(b"=", 1) for entry in start.env if b"=" in entry)
+    arguments = start.view.arguments(start.argv)
+    denied: OSError | None = None
+    failure = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fsdecode(start.view.program))
+    with stage("exec"):
+        for path in _candidates(start.view.program, environ):
+            try:
+                return os.posix_spawn(path, arguments, environ, setsid=True, setsigmask=(), setsigdef=_RESETTABLE)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                failure = FileNotFoundError(errno.ENOENT, *error.args[1:], error.filename)
+            except PermissionError as error:
+                denied = error
+        raise denied or failure
+
+
+def _candidates(program: bytes, environ: dict[bytes, bytes]) -> Iterator[bytes]:
+    """Where execvp(3) would look; permission denied is only the answer when nothing else is found."""
+    if b"/" in program:
+        yield program
+        return
+    for directory in environ.get(b"PATH", DEFAULT_PATH).split(b":"):
+        yield (directory or b".") + b"/" + program
+
+
+def ended(job: int, status: int) -> Exited:
+    """A wait status as wait(2) has it."""
+    if os.WIFSIGNALED(status):
+        return Exited(job, 0, os.WTERMSIG(status), os.WCOREDUMP(status))
+    return Exited(job, os.WEXITSTATUS(status), 0, False)

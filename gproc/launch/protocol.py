@@ -1,0 +1,168 @@
+"""What slave and launcher say to each other, over a stream socket pair that only the two hold.
+
+A frame is a 4-byte big-endian length and a msgpack Struct.  A `Start` carries three descriptors (the program's
+stdin, stdout, stderr) on its first bytes.  A stream, because argv and environment may be megabytes and the
+kernel's limit for one SOCK_SEQPACKET message is net.core.wmem_max (208 KiB by default).
+"""
+
+from __future__ import annotations
+
+import array
+import signal
+import socket
+from collections import deque
+from collections.abc import Iterator
+from typing import Final, Union
+
+import msgspec
+
+from gproc.errors import PeerError
+from gproc.job.limits import Limits
+from gproc.root.view import View
+
+FRAME_BYTES_MAX: Final = 8 << 20
+"""Above ARG_MAX as execve(2) has it: a quarter of an 8 MiB stack by default, 6 MiB at the most."""
+
+STDIO: Final = 3
+"""Descriptors with each Start."""
+
+FORWARDED: Final = frozenset(
+    {
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGQUIT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGALRM,
+        signal.SIGTERM,
+        signal.SIGCONT,
+        signal.SIGTSTP,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+        signal.SIGWINCH,
+    }
+)
+"""Signals that a job can be sent, SIGKILL aside: those that a person, a terminal or a scheduler sends."""
+
+RECEIVE_BYTES: Final = 256 << 10
+
+
+class Start(msgspec.Struct, frozen=True, array_like=True, tag="start"):
+    """Run a program.  `job` is the slave's own name for it, unique among those running.
+
+    env: b"NAME=value" entries, the program's whole environment.
+    uid, gid, groups: the caller's; they only take effect where the slave is root.
+    """
+
+    job: int
+    argv: tuple[bytes, ...]
+    env: tuple[bytes, ...]
+    view: View
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    umask: int = 0o022
+    limits: Limits = Limits()
+
+
+class Signal(msgspec.Struct, frozen=True, array_like=True, tag="signal"):
+    """Send a signal to every process of a job; one that is over is passed over."""
+
+    job: int
+    signum: int
+
+
+class Abilities(msgspec.Struct, frozen=True, array_like=True, tag="abilities"):
+    """What this node lets the launcher do, found by doing it once.
+
+    view: namespaces and mounts work.  overlay: unions work too.  root: jobs run as their callers.
+    reason: why `view` or `overlay` is False, as one clause; "" where both are True.
+    """
+
+    view: bool
+    overlay: bool
+    root: bool
+    reason: str
+
+
+class Exited(msgspec.Struct, frozen=True, array_like=True, tag="exited"):
+    """The program ended and nothing of its job is left; `signal` is 0 where it returned `code`."""
+
+    job: int
+    code: int
+    signal: int
+    core_dumped: bool
+
+
+class SpawnFailed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
+    """The program never ran.
+
+    stage: "view", "limits", "identity", "cwd", "exec" or "launcher".
+    errno: the kernel's; at stage "exec" ENOENT means not found, EACCES and ENOEXEC not executable.
+    """
+
+    job: int
+    stage: str
+    errno: int
+    message: str
+
+
+Request = Union[Start, Signal]  # noqa: UP007 - msgspec wants it so on 3.11
+Outcome = Union[Exited, SpawnFailed]  # noqa: UP007
+Answer = Union[Abilities, Exited, SpawnFailed]  # noqa: UP007
+
+_encoder = msgspec.msgpack.Encoder()
+_requests = msgspec.msgpack.Decoder(Request)
+_answers = msgspec.msgpack.Decoder(Answer)
+
+
+def framed(message: Request | Answer) -> bytes:
+    """Raises: ValueError where the frame would be longer than FRAME_BYTES_MAX."""
+    body = _encoder.encode(message)
+    if len(body) > FRAME_BYTES_MAX:
+        raise ValueError(f"argv and environment have {len(body)} bytes; {FRAME_BYTES_MAX} are allowed")
+    return len(body).to_bytes(4) + body
+
+
+def request(frame: bytes) -> Request:
+    message: Request = _requests.decode(frame)
+    return message
+
+
+def answer(frame: bytes) -> Answer:
+    message: Answer = _answers.decode(frame)
+    return message
+
+
+class Inbox:
+    """Frames and descriptors from one end of the pair."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._buffer = bytearray()
+        self.fds: deque[int] = deque()
+        """Received and not yet taken: STDIO of them for each Start, in order."""
+
+    def receive(self) -> bool:
+        """Read once; False at the end of the stream.  Raises: BlockingIOError on a non-blocking socket."""
+        space = socket.CMSG_SPACE(STDIO * array.array("i").itemsize)
+        data, ancillary, _flags, _address = self._sock.recvmsg(RECEIVE_BYTES, space, socket.MSG_CMSG_CLOEXEC)
+        for level, kind, payload in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                received = array.array("i")
+                received.frombytes(payload[: len(payload) - len(payload) % received.itemsize])
+                self.fds.extend(received)
+        self._buffer += data
+        return bool(data)
+
+    def frames(self) -> Iterator[bytes]:
+        """The whole frames received so far, each once.  Raises: PeerError for one that is too long."""
+        while len(self._buffer) >= 4:
+            length = int.from_bytes(self._buffer[:4])
+            if length > FRAME_BYTES_MAX:
+                raise PeerError(f"a launcher frame of {length} bytes; {FRAME_BYTES_MAX} are allowed")
+            if len(self._buffer) < 4 + length:
+                return
+            frame = bytes(self._buffer[4 : 4 + length])
+            del self._buffer[: 4 + length]
+            yield frame

@@ -1,0 +1,198 @@
+"""The launcher process: single-threaded, small, and the parent of every job's init or shim.
+
+It lives as long as its socket: at the end of the stream it ends every job and itself.  As process 1 of a PID
+namespace of its own it takes all jobs with it even when it is killed.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+from collections.abc import Callable
+from typing import Final, assert_never
+
+import msgspec
+
+from gproc.launch import abilities, init, plain, program, protocol
+from gproc.launch.protocol import Abilities, Inbox, Outcome, Signal, SpawnFailed, Start
+from gproc.root import kernel
+
+_REPORT_BYTES: Final = 4096
+"""An init writes its one report at once: below PIPE_BUF, pipe(7)."""
+
+
+class Running(msgspec.Struct, frozen=True, gc=False):
+    """A job from here: its init or shim as a child of ours, and the pipe with what becomes of it."""
+
+    job: int
+    pid: int
+    pidfd: int
+    report: int
+    plain: bool
+    root: bytes
+
+
+def main(sock: socket.socket, *, private: bool) -> None:
+    """Serve the slave at the other end of `sock`.  Returns when this process must exit.
+
+    Called in a fresh child of the slave.  private: whether namespaces are wanted where they can be had.
+    """
+    # A collection in here or in an init would write to, and so copy, every page shared with the slave.
+    gc.disable()
+    _come_off(sock)
+    if private:
+        able = abilities.probe()
+    else:
+        reason = "switched off by -p=false"
+        able = Abilities(view=False, overlay=False, root=os.geteuid() == 0, reason=reason)
+    if able.view:
+        abilities.enter_namespaces()
+        if os.fork() != 0:
+            # Only a child is in the new PID namespace: unshare(2).
+            return
+    else:
+        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    sock.sendall(protocol.framed(able))
+    Serving(sock, able).run()
+
+
+def _come_off(sock: socket.socket) -> None:
+    """Keep nothing of the slave's: terminal, signals, descriptors, umask."""
+    os.setsid()
+    signal.pthread_sigmask(signal.SIG_SETMASK, {*program.HOLD, plain.END})
+    for signum in program.HOLD:
+        signal.signal(signum, signal.SIG_DFL)
+    os.umask(0)
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.closerange(3, sock.fileno())
+    os.closerange(sock.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+class Serving:
+    def __init__(self, sock: socket.socket, able: Abilities) -> None:
+        self._sock = sock
+        self._inbox = Inbox(sock)
+        self._poller = select.poll()
+        self._by_job: dict[int, Running] = {}
+        self._by_pidfd: dict[int, Running] = {}
+        self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if able.view else -1
+
+    def run(self) -> None:
+        """Until the slave hangs up; then every job is ended."""
+        self._poller.register(self._sock, select.POLLIN)
+        try:
+            while True:
+                for fd, _events in self._poller.poll():
+                    if fd == self._sock.fileno():
+                        if not self._inbox.receive():
+                            return
+                        for frame in self._inbox.frames():
+                            self._do(protocol.request(frame))
+                    else:
+                        self._tell(self._bury(self._by_pidfd[fd]))
+        except (BrokenPipeError, ConnectionResetError):
+            return
+        finally:
+            self._end_all()
+
+    def _do(self, request: protocol.Request) -> None:
+        match request:
+            case Start():
+                stdio = (self._inbox.fds.popleft(), self._inbox.fds.popleft(), self._inbox.fds.popleft())
+                try:
+                    self._start(request, stdio)
+                except OSError as error:
+                    self._tell(SpawnFailed(request.job, "launcher", error.errno or 0, str(error)))
+                finally:
+                    for fd in stdio:
+                        os.close(fd)
+            case Signal(job, signum):
+                running = self._by_job.get(job)
+                if running is not None:
+                    self._send(running, signum)
+            case _:
+                assert_never(request)
+
+    def _start(self, start: Start, stdio: tuple[int, int, int]) -> None:
+        report, writer = os.pipe()
+        try:
+            pid = self._fork(start, stdio, writer)
+        except OSError:
+            os.close(report)
+            raise
+        finally:
+            os.close(writer)
+        pidfd = os.pidfd_open(pid)
+        running = Running(start.job, pid, pidfd, report, start.view.kind == "plain", start.view.root)
+        self._by_job[start.job] = running
+        self._by_pidfd[pidfd] = running
+        self._poller.register(pidfd, select.POLLIN)
+
+    def _fork(self, start: Start, stdio: tuple[int, int, int], writer: int) -> int:
+        if start.view.kind == "plain":
+            launcher = os.getpid()
+            return _forked(lambda: plain.main(start, stdio, writer, launcher))
+        # The next child is process 1 of a new PID namespace, and only it: setns(2) comes back to our own.
+        kernel.unshare(kernel.CLONE_NEWPID)
+        try:
+            return _forked(lambda: init.main(start, stdio, writer))
+        finally:
+            kernel.setns(self._own_pids, kernel.CLONE_NEWPID)
+
+    def _send(self, running: Running, signum: int) -> None:
+        """To the init or shim, which passes it on.  Not reaped yet, so its pid is still its own."""
+        if signum == signal.SIGKILL and running.plain:
+            signum = plain.END
+        os.kill(running.pid, signum)
+
+    def _bury(self, running: Running) -> Outcome:
+        """The init or shim is dead, and with process 1 its namespace: read what it told."""
+        self._poller.unregister(running.pidfd)
+        del self._by_job[running.job], self._by_pidfd[running.pidfd]
+        os.waitpid(running.pid, 0)
+        os.close(running.pidfd)
+        told = os.read(running.report, _REPORT_BYTES)
+        os.close(running.report)
+        if running.plain and not told:
+            # The shim was killed: what it had below it came to us.
+            plain.end_below(but=frozenset(other.pid for other in self._by_job.values()))
+        if running.root:
+            _remove(running.root)
+        if not told:
+            return protocol.Exited(running.job, 0, signal.SIGKILL, False)
+        outcome = protocol.answer(told[4:])
+        assert not isinstance(outcome, Abilities)
+        return outcome
+
+    def _tell(self, outcome: Outcome) -> None:
+        self._sock.sendall(protocol.framed(outcome))
+
+    def _end_all(self) -> None:
+        for running in self._by_job.values():
+            self._send(running, signal.SIGKILL)
+        for running in list(self._by_job.values()):
+            self._bury(running)
+
+
+def _forked(body: Callable[[], None]) -> int:
+    """The pid of a child that runs `body` and nothing else."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            body()
+            status = 0
+        finally:
+            os._exit(status)
+    return pid
+
+
+def _remove(root: bytes) -> None:
+    import shutil
+
+    shutil.rmtree(root, ignore_errors=True)

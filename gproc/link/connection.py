@@ -1,0 +1,250 @@
+"""One connection as an asyncio protocol: received bytes become messages, messages become bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.sslproto
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Final, cast
+
+from gproc.errors import LinkLost, PeerError
+from gproc.wire import frames, messages
+
+# 256 KiB by default for each connection: half a gigabyte for a thousand children.  A TLS record has 16 KiB.
+asyncio.sslproto.SSLProtocol.max_size = 64 << 10
+
+HANDSHAKE_S: Final = 10.0
+"""Silence allowed to a peer that has not yet said who it is."""
+
+HEARTBEAT_S: Final = 5.0
+SILENCE_S: Final = 20.0
+"""A peer whose kernel answers but which says nothing for so long is frozen: DESIGN section 6."""
+
+BULK_HIGH_WATER_BYTES: Final = 1 << 20
+"""Unsent bytes at which a sender of chunks waits: one chunk on its way, one being read."""
+
+
+class Receiver:
+    """Who is told what a connection brings; a PeerError raised here ends the connection.
+
+    What a receiver does not expect is its peer's fault, so that is what these methods say until they are overridden.
+    """
+
+    def on_message(self, link: Link, message: messages.AnyMessage) -> None:
+        raise PeerError(f"an unexpected {type(message).__name__}")
+
+    def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
+        raise PeerError(f"data of stream {stream}, which nobody asked for")
+
+    def on_chunk(self, link: Link, digest: bytes, data: memoryview) -> None:
+        raise PeerError(f"the chunk {digest.hex()}, which nobody asked for")
+
+    def on_lost(self, link: Link, reason: str) -> None:
+        """The connection is over; called exactly once."""
+
+
+class Link(asyncio.BufferedProtocol):
+    """A connection that exchanges prefaces, then frames; `receiver` may change hands as the peer becomes known.
+
+    Frames are gathered and written once per turn of the event loop: nineteen nodes that finish together cost
+    their rack master one write.
+    """
+
+    def __init__(self, channel: int | None, receiver: Receiver) -> None:
+        """channel: the one we open; None: the peer opens, and `channel` says what it opened."""
+        self.receiver = receiver
+        self.channel = channel
+        self.peer = "?"
+        self.heard_s = time.monotonic()
+        self._accepting = channel is None
+        self._transport: asyncio.Transport | None = None
+        self._reader = frames.FrameReader()
+        self._greeted = False
+        self._outbox: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._lost = False
+        self._why: str | None = None
+        self._opened: asyncio.Future[int] = self._loop.create_future()
+
+    # The event loop calls these
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=BULK_HIGH_WATER_BYTES)
+        if not self._accepting:
+            assert self.channel is not None
+            self._transport.write(frames.preface(self.channel))
+
+    def get_buffer(self, _sizehint: int) -> memoryview:  # TLS needs a memoryview
+        return self._reader.space()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.heard_s = time.monotonic()
+        try:
+            if not self._greeted:
+                self._read_preface(nbytes)
+                nbytes = 0
+                if not self._greeted:
+                    return
+            for kind, payload in self._reader.frames(nbytes):
+                if self._lost or self._why is not None:
+                    return
+                self._deliver(kind, payload)
+        except PeerError as error:
+            self.abort(str(error))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._lost:
+            return
+        self._lost = True
+        self._writable.set()
+        reason = self._why or ("" if error is None else explain(error)) or self._unfinished()
+        if not self._opened.done():
+            self._opened.set_exception(LinkLost(reason))
+            self._opened.exception()
+        self.receiver.on_lost(self, reason)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    # Owners call these
+
+    async def opened(self) -> int:
+        """Wait for the peer's preface; the channel that was opened.
+
+        Raises: LinkLost where the peer goes, is no gproc, speaks another version or says nothing.
+        """
+        try:
+            async with asyncio.timeout(HANDSHAKE_S):
+                return await asyncio.shield(self._opened)
+        except TimeoutError:
+            self.abort(f"said nothing for {HANDSHAKE_S:.0f} s")
+            raise LinkLost(f"{self.peer} said nothing for {HANDSHAKE_S:.0f} s") from None
+
+    def send(self, message: messages.Message) -> None:
+        self.write(messages.frame(message))
+
+    def send_chunk(self, digest: bytes, data: bytes | memoryview) -> None:
+        self.write(frames.header(frames.KIND_CHUNK, len(digest) + len(data)) + digest)
+        self.write(bytes(data))
+
+    def write(self, frame: bytes) -> None:
+        """Send what is already framed; nothing happens on a connection that is over."""
+        if self._lost or self._transport is None:
+            return
+        if not self._outbox:
+            self._loop.call_soon(self._flush)
+        self._outbox.append(frame)
+
+    async def drain(self) -> None:
+        """Wait until what was written is mostly on its way; returns at once on a connection that is over."""
+        self._flush()
+        await self._writable.wait()
+
+    def close(self) -> None:
+        """End in order: what was sent arrives."""
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self, reason: str) -> None:
+        """End now; `on_lost` is told this reason."""
+        if self._why is None:
+            self._why = reason
+        if self._transport is not None:
+            self._transport.abort()
+
+    def allow_slow_reader(self) -> None:
+        """For bulk: a peer with a full buffer may take its time; its control connection tells whether it lives."""
+        sock = self.extra("socket")
+        if sock is not None:
+            cast(socket.socket, sock).setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
+
+    @property
+    def lost(self) -> bool:
+        return self._lost
+
+    @property
+    def waiting(self) -> bool:
+        """Whether half a frame is here and its rest is not."""
+        return self._reader.pending()
+
+    def extra(self, name: str) -> object:
+        return None if self._transport is None else self._transport.get_extra_info(name)
+
+    # How it is done
+
+    def _flush(self) -> None:
+        if not self._outbox:
+            return
+        outbox, self._outbox = self._outbox, []
+        if self._transport is None or self._lost:
+            return
+        self._transport.write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
+
+    def _read_preface(self, count: int) -> None:
+        have = self._reader.raw(count)
+        if len(have) < frames.PREFACE_BYTES:
+            # A garbage peer need not send eight bytes before we know it for one.
+            if not frames.MAGIC.startswith(bytes(have[: len(frames.MAGIC)])):
+                raise PeerError(f"not a gproc peer: it began with {bytes(have)!r}")
+            return
+        assert self._transport is not None
+        if self._accepting:
+            self._transport.write(frames.preface(have[frames.PREFACE_BYTES - 1]))
+        channel = frames.read_preface(have[: frames.PREFACE_BYTES])
+        if self.channel is not None and channel != self.channel:
+            raise PeerError(f"we opened channel {self.channel}, the peer answered for {channel}")
+        self.channel = channel
+        self._reader.skip(frames.PREFACE_BYTES)
+        self._greeted = True
+        if not self._opened.done():
+            self._opened.set_result(channel)
+
+    def _deliver(self, kind: int, payload: memoryview) -> None:
+        if kind == frames.KIND_STDIO:
+            self.receiver.on_stdio(self, *frames.read_stdio(payload))
+        elif kind == frames.KIND_CONTROL:
+            message = messages.decode(payload)
+            if not isinstance(message, messages.Ping):
+                self.receiver.on_message(self, message)
+        else:
+            self.receiver.on_chunk(self, *frames.read_chunk(payload))
+
+    def _unfinished(self) -> str:
+        if not self._greeted:
+            return "closed the connection before it said who it is"
+        return "closed the connection" + (" in the middle of a frame" if self._reader.pending() else "")
+
+
+def explain(error: BaseException) -> str:
+    """One line for a person of what ended a connection."""
+    tls = sys.modules.get("gproc.trust.tls")
+    if tls is not None and isinstance(error, OSError):
+        explained: Callable[[BaseException], str] = tls.explain
+        return explained(error)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def watch_link(sock: socket.socket, timeout_s: float) -> None:
+    """Let the kernel find a dead link, tcp(7): a busy or stopped process is none, a pulled cable is.
+
+    An idle connection is probed each second; one that answers nothing for `timeout_s` is over.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, max(1, round(timeout_s) - 1))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * 1000))

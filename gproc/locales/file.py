@@ -1,0 +1,234 @@
+"""Locale file: a cluster told in TOML, `-locale=./mycluster.toml`; every machine has the same file.
+
+Either racks, one in another to any depth.  The children of a place are its `nodes` and then the heads of its
+racks, with ids from 1 in that order; `addresses` may be left out, and names are resolved then:
+
+    master = "frontend"
+    nodes = ["login1"]              # 1
+
+    [[rack]]
+    head = "n1"                     # 2
+    nodes = ["n2", "n3"]            # 2/1, 2/2
+
+    [[rack.rack]]
+    head = "n4"                     # 2/3
+    nodes = ["n5"]                  # 2/3/1
+
+    [addresses]
+    frontend = "10.0.0.254"
+    n1 = "10.0.0.1"
+
+or a pattern and a fan-out.  The nodes, in order, are cut into as many equal blocks of neighbours as one place
+may have children; the first node of a block is the parent of the rest of it, which is cut the same way.  So
+400 nodes with a fan-out of 20 are 20 rack masters, node001, node021, ..., with 19 nodes each:
+
+    master = "frontend"
+    pattern = "node{:03}"           # "{}": as it is; "{:03}": with zeros to three digits
+    first = 1                       # 1 where it is left out
+    last = 400
+    fan_out = 20
+    first_address = "10.0.0.1"      # of the first node, the others follow; may be left out
+
+A host's name may have a domain that the file leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import msgspec
+
+from gproc.errors import LocaleError
+from gproc.locales import NodeAddress, Options, Parent, Placement, Role, check_number
+from gproc.nodespec import MAX_DIGITS
+
+_Name = Annotated[str, msgspec.Meta(min_length=1)]
+_Number = Annotated[int, msgspec.Meta(ge=1, lt=10**MAX_DIGITS)]
+
+
+class Seat(msgspec.Struct, frozen=True):
+    """A node by name, its id, and the name of its parent; None: the master."""
+
+    name: str
+    id: int
+    parent: str | None
+
+
+class Rack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A head and what is below it."""
+
+    head: _Name
+    nodes: tuple[_Name, ...] = ()
+    rack: tuple[Rack, ...] = ()
+
+
+class RackFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file with racks.  Its nodes are numbered from 1 in the order of `seats`."""
+
+    master: _Name
+    nodes: tuple[_Name, ...] = ()
+    rack: tuple[Rack, ...] = ()
+    addresses: dict[str, _Name] = {}
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for seat in self.seats():
+            if seat.name in seen:
+                raise ValueError(f"node {seat.name!r} stands twice, wanted one place for each")
+            seen.add(seat.name)
+        if not seen:
+            raise ValueError("no node: wanted `nodes`, [[rack]] or `pattern`")
+        for name in self.addresses:
+            if name not in seen and name != self.master:
+                raise ValueError(f"addresses: {name!r} is neither a node nor the master")
+
+    def seats(self) -> Iterator[Seat]:
+        yield from _seats(None, self.nodes, self.rack)
+
+    def first_and_last(self) -> tuple[int, int]:
+        return 1, sum(1 for _ in self.seats())
+
+    def seat(self, name: str) -> Seat | None:
+        """None where no node goes by that name."""
+        return next((seat for seat in self.seats() if seat.name == name), None)
+
+    def name(self, number: int) -> str:
+        return [seat.name for seat in self.seats()][number - 1]
+
+    def address(self, name: str) -> str:
+        """ "" where the file does not tell."""
+        return self.addresses.get(name, "")
+
+
+class PatternFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file with a pattern.  All is arithmetic: a large cluster costs no more than a small one."""
+
+    master: _Name
+    pattern: str
+    last: _Number
+    fan_out: _Number
+    first: _Number = 1
+    first_address: str | None = None
+
+    def __post_init__(self) -> None:
+        before, brace, rest = self.pattern.partition("{")
+        form, closing, after = rest.partition("}")
+        zeros = len(form) == 3 and form.startswith(":0") and form[2] in "123456789"
+        if not (brace and closing) or not (form == "" or zeros) or any(c in "{}" for c in before + after):
+            raise ValueError(f"pattern {self.pattern!r}: wanted one {{}} or {{:0N}} for the number")
+        if self.last < self.first:
+            raise ValueError(f"last = {self.last}: wanted at least first = {self.first}")
+        try:
+            self.address(self.name(self.last))
+        except ValueError as error:
+            raise ValueError(f"first_address = {self.first_address!r}: {error}") from error
+
+    def first_and_last(self) -> tuple[int, int]:
+        return self.first, self.last
+
+    def seat(self, name: str) -> Seat | None:
+        """None where no node goes by that name."""
+        number = self._number(name)
+        if number is None:
+            return None
+        parent = None
+        start, end = self.first, self.last + 1
+        while True:
+            id_, start, end = _block(number, start, end, self.fan_out)
+            if start == number:
+                return Seat(name, id_, parent)
+            parent = self.name(start)
+            start += 1
+
+    def name(self, number: int) -> str:
+        return self.pattern.format(number)
+
+    def address(self, name: str) -> str:
+        """ "" where the file does not tell.  Raises: ValueError where first_address cannot be counted up."""
+        number = self._number(name)
+        if self.first_address is None or number is None:
+            return ""
+        from ipaddress import ip_address
+
+        return str(ip_address(self.first_address) + (number - self.first))
+
+    def _number(self, name: str) -> int | None:
+        before, _, after = self.pattern.partition("{")
+        after = after.partition("}")[2]
+        digits = name.removeprefix(before).removesuffix(after)
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS):
+            return None
+        number = int(digits)
+        return number if self.first <= number <= self.last and self.name(number) == name else None
+
+
+class FileLocale:
+    """One cluster's file; `read` is how to come by it."""
+
+    def __init__(self, path: str, cluster: RackFile | PatternFile) -> None:
+        self._path = path
+        self._cluster = cluster
+
+    @classmethod
+    def read(cls, path: str) -> FileLocale:
+        """Raises: LocaleError naming the file, the key and what is wanted there."""
+        import tomllib
+
+        try:
+            with open(path, "rb") as file:
+                keys = tomllib.load(file)
+            kind: type[RackFile | PatternFile] = PatternFile if "pattern" in keys else RackFile
+            return cls(path, msgspec.convert(keys, kind))
+        except OSError as error:
+            raise LocaleError(f"locale file {path}: cannot be read: {error.strerror}") from error
+        # What is no TOML, no UTF-8 or has the wrong keys: all of these are ValueErrors.
+        except ValueError as error:
+            raise LocaleError(f"locale file {path}: {error}") from error
+
+    def place(self, role: Role, hostname: str, options: Options) -> Placement:
+        cluster = self._cluster
+        if role is Role.MASTER:
+            return options.override(Placement(address=cluster.address(cluster.master)))
+        seat = cluster.seat(hostname) or cluster.seat(hostname.partition(".")[0])
+        if seat is None:
+            first, last = cluster.first_and_last()
+            raise LocaleError(
+                f"host name {hostname!r} does not fit locale file {self._path}: "
+                f"wanted one of {cluster.name(first)} ... {cluster.name(last)}"
+            )
+        host = seat.parent or cluster.master
+        parent = Parent(
+            cluster.address(host) or host, options.cmd_port, name=seat.parent, is_master=seat.parent is None
+        )
+        return options.override(Placement(id=seat.id, address=cluster.address(seat.name), parent=parent))
+
+    def node(self, number: int) -> NodeAddress:
+        first, last = self._cluster.first_and_last()
+        check_number(f"file {self._path}", number, lowest=first, highest=last)
+        name = self._cluster.name(number)
+        return NodeAddress(name, self._cluster.address(name))
+
+
+def _seats(parent: str | None, nodes: tuple[str, ...], racks: tuple[Rack, ...]) -> Iterator[Seat]:
+    for id_, name in enumerate(nodes, start=1):
+        yield Seat(name, id_, parent)
+    for id_, rack in enumerate(racks, start=len(nodes) + 1):
+        yield Seat(rack.head, id_, parent)
+        yield from _seats(rack.head, rack.nodes, rack.rack)
+
+
+def _block(number: int, start: int, end: int, fan_out: int) -> tuple[int, int, int]:
+    """Which of the blocks that start ... end-1 are cut into has number: its place from 1, its start, its end.
+
+    The blocks differ by one node at most, the longer ones first.
+    """
+    blocks = min(fan_out, end - start)
+    short, longer = divmod(end - start, blocks)
+    offset = number - start
+    if offset < longer * (short + 1):
+        index = offset // (short + 1)
+    else:
+        index = longer + (offset - longer * (short + 1)) // short
+    first = start + index * short + min(index, longer)
+    return index + 1, first, first + short + (index < longer)

@@ -1,0 +1,28 @@
+"""Locale local, the default: every node is on this machine, or wherever -myParent leads."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gproc.locales import NodeAddress, Options, Parent, Placement, Role, check_number
+from gproc.nodespec import MAX_DIGITS
+
+LOOPBACK: Final = "127.0.0.1"
+
+
+class Local:
+    """Ids come from the parent, in the order of arrival."""
+
+    def place(self, role: Role, hostname: str, options: Options) -> Placement:
+        if role is Role.MASTER:
+            return options.override(Placement(address=LOOPBACK))
+        if options.parent is not None:
+            # The parent may be on another machine, where 127.0.0.1 is not this one.
+            return options.override(Placement())
+        return options.override(
+            Placement(address=LOOPBACK, parent=Parent(LOOPBACK, options.cmd_port, is_master=True))
+        )
+
+    def node(self, number: int) -> NodeAddress:
+        check_number("local", number, highest=10**MAX_DIGITS - 1)
+        return NodeAddress("localhost", LOOPBACK)

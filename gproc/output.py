@@ -1,0 +1,69 @@
+"""Output on its way home: chunks of many nodes in, whole lines out, byte for byte.
+
+A line is written when it is complete, so lines of two nodes never mix.  An unfinished last line is written after
+all whole ones.  With one node there is nothing to keep apart, and its output passes as it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from tempfile import SpooledTemporaryFile
+from typing import IO, Final
+
+LINE_MEMORY_BYTES: Final = 256 << 10
+"""A longer unfinished line waits in a file: eighty nodes with a line of 10 MB each are 20 MB of memory."""
+
+COPY_BYTES: Final = 1 << 20
+
+
+class Lines:
+    """One output stream of a job.
+
+    labels: what stands before each line of a rank; None: output as it is.  An unfinished last line is given its
+    newline only where lines are labelled, since labelled output is one line after another.
+    """
+
+    def __init__(self, nodes: int, labels: list[bytes] | None) -> None:
+        self._alone = nodes == 1 and labels is None
+        self._labels = labels
+        self._begun: dict[int, IO[bytes]] = {}
+
+    def feed(self, rank: int, data: bytes | memoryview) -> Iterator[bytes | memoryview]:
+        """What can be written now that this came from `rank`."""
+        if self._alone:
+            yield data
+            return
+        data = bytes(data)
+        end = data.rfind(b"\n") + 1
+        if end:
+            whole = data[:end]
+            if self._labels is not None:
+                # The first line's label went before its beginning, where that came earlier.
+                label = self._labels[rank]
+                whole = (b"" if rank in self._begun else label) + whole[:-1].replace(b"\n", b"\n" + label) + b"\n"
+            yield from self._rest(rank)
+            yield whole
+        if end < len(data):
+            begun = self._begun.get(rank)
+            if begun is None:
+                begun = self._begun[rank] = SpooledTemporaryFile(max_size=LINE_MEMORY_BYTES)  # noqa: SIM115
+            begun.write(data[end:])
+
+    def finish(self) -> Iterator[bytes]:
+        """The unfinished last lines, by rank."""
+        for rank in sorted(self._begun):
+            yield from self._rest(rank)
+            if self._labels is not None:
+                yield b"\n"
+
+    def _rest(self, rank: int) -> Iterator[bytes]:
+        """The beginning of the line that now goes on; its label first."""
+        begun = self._begun.pop(rank, None)
+        if begun is None:
+            return
+        with begun:
+            if self._labels is not None:
+                yield self._labels[rank]
+            begun.seek(0)
+            while piece := begun.read(COPY_BYTES):
+                yield piece

@@ -1,0 +1,174 @@
+"""From a program's name to a bundle: what to send so that it runs elsewhere as it runs here.
+
+Takes a name as typed, and reads with the caller's rights alone; executes nothing of what it packs.  A program
+packed before and not changed since costs a few stats: no ELF file is opened (DESIGN section 7; budgets: section 11).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from functools import cached_property
+
+import msgspec
+
+from gproc.bundle import cache
+from gproc.bundle.manifest import Digest, Manifest, digest_of, encode, trusted
+from gproc.bundle.surroundings import Surroundings
+from gproc.errors import BundleError
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What to pack.
+
+    program: as typed: a path with a slash in it, or a name sought on PATH.
+    extra: the items of -f, relative to cwd: `dir` is a tree, `dir/.` the directory alone.
+    root: where "/" is (-r); program, extra and libraries are all sought inside it.
+    library_path: directories of -L, searched before the system's.
+    cache_dir: where closures are remembered; None: `cache.default_directory`.
+    """
+
+    program: str
+    cwd: str
+    environ: Mapping[str, str]
+    extra: tuple[str, ...] = ()
+    root: str = "/"
+    library_path: tuple[str, ...] = ()
+    cache_dir: str | None = None
+
+
+class ChunkSource(msgspec.Struct, frozen=True):
+    """Where a chunk's bytes are: length bytes from offset on in the file at path."""
+
+    path: bytes
+    offset: int
+    length: int
+
+
+class Bundle(msgspec.Struct, frozen=True, dict=True):
+    """A packed program.
+
+    encoded: the manifest's encoded form, whose digest names the bundle.
+    sources: path in the bundle -> path to read from, for each file for which the two differ.
+    reasons: path in the bundle -> why it is there; empty where the bundle came from the cache.
+    """
+
+    encoded: bytes
+    digest: Digest
+    sources: dict[bytes, bytes]
+    reasons: dict[bytes, str]
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        return trusted(self.encoded)
+
+    @cached_property
+    def chunks(self) -> dict[Digest, ChunkSource]:
+        """Every chunk once, by digest."""
+        return {
+            digest: ChunkSource(self.sources.get(file.path, file.path), offset, length)
+            for file in self.manifest.files()
+            for digest, offset, length in file.chunks()
+        }
+
+
+def find_program(name: str, cwd: str, environ: Mapping[str, str], root: str = "/") -> str:
+    """The absolute path that a shell would execute.
+
+    Raises: ProgramNotFound, ProgramNotExecutable.
+    """
+    from gproc.bundle import which
+    from gproc.bundle.image import Image
+
+    image = Image(os.path.join(cwd, root))
+    return which.find(image, name, environ.get("PATH", which.DEFAULT_PATH), Surroundings(environ, cwd).absolute)
+
+
+def pack(request: Request, *, explain: bool = False) -> Bundle:
+    """The bundle of a program, from the cache where that still holds.
+
+    explain: fill in `reasons`, for which the cache is passed by.
+    Raises: ProgramNotFound, ProgramNotExecutable; BundleError for what cannot be resolved or read.
+    """
+    started_ns = time.time_ns()
+    surroundings = Surroundings(request.environ, request.cwd)
+    program = find_program(request.program, request.cwd, request.environ, request.root)
+    question = _question(request, program)
+    directory = request.cache_dir or cache.default_directory(request.environ)
+    if not explain:
+        environ = {os.fsencode(name): os.fsencode(value) for name, value in request.environ.items()}
+        record = cache.recall(directory, question, environ, os.fsencode(request.cwd))
+        if record is not None:
+            return Bundle(record.encoded, Digest(record.digest), dict(record.sources), {})
+    return _pack_afresh(request, program, surroundings, question, directory, started_ns)
+
+
+def read_chunk(bundle: Bundle, digest: Digest) -> bytes:
+    """One chunk, read again from its file and held against its digest.
+
+    Raises: BundleError naming a file that changed since it was packed; KeyError for a chunk of another bundle.
+    """
+    source = bundle.chunks[digest]
+    try:
+        descriptor = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise BundleError(f"{os.fsdecode(source.path)}: cannot be read any more: {error.strerror}") from error
+    try:
+        data = os.pread(descriptor, source.length, source.offset)
+    finally:
+        os.close(descriptor)
+    if digest_of(data) != digest:
+        path = os.fsdecode(source.path)
+        raise BundleError(f"{path}: changed while it was being sent; run it again when nothing writes to it")
+    return data
+
+
+def _question(request: Request, program: str) -> cache.Question:
+    def absolute(path: str) -> bytes:
+        return os.fsencode(os.path.join(request.cwd, path))
+
+    return cache.Question(
+        program=os.fsencode(program),
+        extra=tuple(absolute(item) for item in request.extra),
+        root=absolute(request.root),
+        library_path=tuple(absolute(each) for each in request.library_path),
+        superuser=os.geteuid() == 0,
+    )
+
+
+def _pack_afresh(
+    request: Request,
+    program: str,
+    surroundings: Surroundings,
+    question: cache.Question,
+    directory: str,
+    started_ns: int,
+) -> Bundle:
+    from gproc.bundle import packing
+    from gproc.bundle.image import Image
+
+    image = Image(os.path.join(request.cwd, request.root))
+    # Absolute already, as they are part of the question: the closure itself must not ask for the directory again.
+    extra = tuple(map(os.fsdecode, question.extra))
+    library_path = tuple(map(os.fsdecode, question.library_path))
+    try:
+        packed = packing.pack(image, surroundings, program, extra, library_path, question.superuser)
+    except OSError as error:
+        raise BundleError(f"{error.filename}: cannot be packed: {error.strerror}") from error
+    encoded = encode(packed.manifest)
+    sources = {path: source for path, source in packed.sources.items() if path != source}
+    bundle = Bundle(encoded, digest_of(encoded), sources, packed.reasons)
+    stamps, attributes = image.traces()
+    record = cache.Record(
+        question=question,
+        digest=bundle.digest,
+        encoded=encoded,
+        sources=tuple(sources.items()),
+        stamps=stamps,
+        attributes=attributes,
+        environ=surroundings.environ_asked(),
+        cwd=surroundings.cwd_asked(),
+    )
+    cache.remember(directory, record, started_ns)
+    return bundle

@@ -1,0 +1,298 @@
+"""The nodes right below this one: who knocks, who is let in, and what each brings.
+
+Every connection on the command port ends up here or is refused with a log line that says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from gproc.errors import GprocError, LinkLost, PeerError, StoreError, TrustError
+from gproc.link.connection import HANDSHAKE_S, HEARTBEAT_S, SILENCE_S, Link, Receiver, watch_link
+from gproc.trust import tls
+from gproc.wire import frames, messages
+from gproc.wire.messages import Credit, Join, Lacking, Node, Release, Run, Signal, Want, Welcome
+
+if TYPE_CHECKING:
+    import ssl
+
+log = logging.getLogger("gproc")
+
+
+class Household(Protocol):
+    """Who has the children: the master, or a slave."""
+
+    def admit(self, join: Join) -> int:
+        """The id of a newcomer.  Raises: Turned where it cannot be let in."""
+
+    def child_arrived(self, child: Child) -> None: ...
+
+    def child_left(self, child: Child, reason: str) -> None: ...
+
+    def child_said(self, child: Child, message: messages.AnyMessage) -> None: ...
+
+    def child_output(self, child: Child, job: int, rank: int, stream: int, data: memoryview) -> None: ...
+
+    async def chunk(self, bundle: bytes, digest: bytes) -> bytes:
+        """For a child.  Raises: StoreError."""
+
+
+class Turned(GprocError):
+    """A newcomer that cannot be let in; `final` where asking again is of no use."""
+
+    def __init__(self, reason: str, *, final: bool) -> None:
+        super().__init__(reason)
+        self.final = final
+
+
+class Child(Receiver):
+    """A node below; it takes part in jobs as `relay.passage.Below`."""
+
+    def __init__(self, household: Household, id: int, link: Link, join: Join) -> None:
+        self.id = id
+        self.link = link
+        self.node: Node = join.node
+        self.token = join.token
+        self._household = household
+        self._bulk: Link | None = None
+        self._feeding: asyncio.Task[None] | None = None
+        self._wanted: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
+
+    def start(self, run: Run) -> None:
+        self.link.send(run)
+
+    def signal(self, job: int, signum: int) -> None:
+        self.link.send(Signal(job, signum))
+
+    def stdin(self, job: int, data: bytes) -> None:
+        self.link.write(frames.stdio_frame(job, frames.EVERY_RANK, frames.STDIN, data))
+
+    def credit(self, job: int, stream: int, size: int) -> None:
+        self.link.send(Credit(job, stream, size))
+
+    def release(self, job: int) -> None:
+        self.link.send(Release(job))
+
+    # Its own connection, and the bulk one
+
+    def on_message(self, link: Link, message: messages.AnyMessage) -> None:
+        if link is self._bulk:
+            if not isinstance(message, Want):
+                raise PeerError(f"{type(message).__name__} on a bulk connection")
+            for digest in message.digests:
+                self._wanted.put_nowait((message.bundle, digest))
+        else:
+            self._household.child_said(self, message)
+
+    def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
+        self._household.child_output(self, job, rank, stream, data)
+
+    def on_lost(self, link: Link, reason: str) -> None:
+        if self._feeding is not None:
+            self._feeding.cancel()
+            self._feeding = None
+        if link is self._bulk:
+            self._bulk = None
+            self.link.abort(f"its bulk connection was lost: {reason}")
+        else:
+            if self._bulk is not None:
+                self._bulk.abort(reason)
+            self._household.child_left(self, reason)
+
+    @property
+    def arrived(self) -> bool:
+        """Whether it has both its connections: before that it takes no part in anything."""
+        return self._bulk is not None
+
+    def attach(self, bulk: Link) -> None:
+        self._bulk = bulk
+        bulk.receiver = self
+        bulk.allow_slow_reader()
+        self._feeding = asyncio.create_task(self._feed(bulk))
+
+    def give_up_waiting(self) -> None:
+        """Called when it had time enough to open its bulk connection."""
+        if self._feeding is None and not self.link.lost:
+            self.link.abort(f"it opened no bulk connection within {HANDSHAKE_S:.0f} s")
+
+    async def _feed(self, bulk: Link) -> None:
+        """Send the chunks it wants, in the order it wants them, at the pace at which it takes them."""
+        while True:
+            bundle, digest = await self._wanted.get()
+            try:
+                data = await self._household.chunk(bundle, digest)
+            except StoreError as error:
+                bulk.send(Lacking(bundle, (digest,), str(error)))
+                continue
+            bulk.send_chunk(digest, data)
+            await bulk.drain()
+
+
+class _Newcomer(Receiver):
+    """Hears a connection's first message."""
+
+    def __init__(self) -> None:
+        self.first: asyncio.Future[messages.AnyMessage] = asyncio.get_running_loop().create_future()
+
+    def on_message(self, link: Link, message: messages.AnyMessage) -> None:
+        if self.first.done():
+            raise PeerError("it did not wait to be let in")
+        self.first.set_result(message)
+
+    def on_lost(self, link: Link, reason: str) -> None:
+        if not self.first.done():
+            self.first.set_exception(LinkLost(reason))
+            self.first.exception()
+
+
+class Children:
+    """The command port and everybody who came in by it.  `by_id` are those that are connected now."""
+
+    def __init__(self, household: Household, context: ssl.SSLContext, link_timeout_s: float) -> None:
+        self.by_id: dict[int, Child] = {}
+        self.port = 0
+        self._household = household
+        self._context = context
+        self._link_timeout_s = link_timeout_s
+        self._by_token: dict[bytes, Child] = {}
+        self._listener: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def listen(self, host: str, port: int) -> None:
+        """Open the command port; 0: any free one.  Raises: OSError."""
+        if host:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._listener = socket.create_server((host, port), family=family, backlog=1024)
+        else:
+            dual = socket.has_dualstack_ipv6()
+            family = socket.AF_INET6 if dual else socket.AF_INET
+            self._listener = socket.create_server(("", port), family=family, backlog=1024, dualstack_ipv6=dual)
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        self._keep(self._accept(self._listener))
+        self._keep(self._beat())
+
+    def __iter__(self) -> Iterator[Child]:
+        return iter(list(self.by_id.values()))
+
+    def free_id(self) -> int:
+        """The lowest id that nobody has."""
+        number = 1
+        while number in self.by_id:
+            number += 1
+        return number
+
+    async def close(self, message: messages.Message) -> None:
+        """Say this to every child, and close the port."""
+        if self._listener is not None:
+            self._listener.close()
+        for task in list(self._tasks):
+            task.cancel()
+        for child in self:
+            child.link.send(message)
+        for child in self:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await child.link.drain()
+            child.link.close()
+
+    def _keep(self, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(listener)
+            except OSError as error:
+                # Out of descriptors, say: those who are connected go on, and the next may fit in again.
+                log.warning("cannot take a connection: %s", error.strerror)
+                await asyncio.sleep(HEARTBEAT_S / 10)
+                continue
+            self._keep(self._greet(connection, f"{address[0].removeprefix('::ffff:')}:{address[1]}"))
+
+    async def _greet(self, connection: socket.socket, address: str) -> None:
+        """From a connection to a child, or a log line."""
+        loop = asyncio.get_running_loop()
+        newcomer = _Newcomer()
+        link = Link(None, newcomer)
+        link.peer = address
+        try:
+            watch_link(connection, self._link_timeout_s)
+            await loop.connect_accepted_socket(
+                lambda: link, connection, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_S
+            )
+            peer = tls.peer_name(link.extra("ssl_object"))  # type: ignore[arg-type]
+            link.peer = f"{peer} at {address}"
+            await link.opened()
+            async with asyncio.timeout(HANDSHAKE_S):
+                first = await newcomer.first
+            self._let_in(link, first, peer, address.rpartition(":")[0])
+        except Turned as error:
+            log.warning("refused %s: %s", link.peer, error)
+            link.send(messages.Refused(str(error), error.final))
+            link.close()
+        except TimeoutError:
+            half = "half a frame and then nothing" if link.waiting else "nothing"
+            log.warning("refused %s: it sent %s for %.0f s", link.peer, half, HANDSHAKE_S)
+            link.abort("silent")
+        except (TrustError, PeerError, LinkLost) as error:
+            log.warning("refused %s: %s", link.peer, error)
+            link.abort(str(error))
+        except OSError as error:
+            log.warning("refused %s: %s", link.peer, tls.explain(error))
+            connection.close()
+
+    def _let_in(self, link: Link, first: messages.AnyMessage, peer: tls.PeerName, host: str) -> None:
+        if link.channel == frames.CHANNEL_BULK and isinstance(first, messages.Attach):
+            child = self._by_token.get(first.token)
+            if child is None or child.node.name != peer.name:
+                raise PeerError("a bulk connection of a node that has not joined")
+            child.attach(link)
+            self._household.child_arrived(child)
+            return
+        if link.channel != frames.CHANNEL_CONTROL or not isinstance(first, Join):
+            raise PeerError(f"{type(first).__name__} as the first message on channel {link.channel}")
+        if peer.role != "node":
+            raise TrustError(f"its certificate names the {peer}, and only a node may join")
+        if first.node.name != peer.name:
+            raise TrustError(f"it says that it is {first.node.name}, and its certificate is of {peer.name}")
+        id = self._household.admit(first)
+        port = first.node.address.rpartition(":")[2]
+        node = Node(first.node.name, f"{host}:{port}", first.node.nonce, first.node.plain_because, time.time())
+        child = Child(self._household, id, link, messages.Join(first.token, id, first.explicit_id, node))
+        link.receiver = child
+        link.peer = f"node {id} ({peer.name})"
+        self.by_id[id] = child
+        self._by_token[child.token] = child
+        link.send(Welcome(id, host))
+        asyncio.get_running_loop().call_later(HANDSHAKE_S, child.give_up_waiting)
+
+    def remove(self, child: Child) -> None:
+        """Forget a child whose connection is over."""
+        self._by_token.pop(child.token, None)
+        if self.by_id.get(child.id) is child:
+            del self.by_id[child.id]
+
+    async def _beat(self) -> None:
+        """Keep idle children sure of us, and drop those that are frozen."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            beat(child.link for child in self)
+
+
+def beat(links: Iterator[Link]) -> None:
+    for link in links:
+        link.send(messages.Ping())
+        if time.monotonic() - link.heard_s > SILENCE_S:
+            link.abort(f"said nothing for {SILENCE_S:.0f} s")
+
+

@@ -1,0 +1,125 @@
+"""Credit windows: who may send how much.  No I/O: sending and granting are callbacks.
+
+A reader grants its writer so many bytes per stream and job; a writer out of credit keeps what it has, and does
+not grant more to those who write to it.  So a slow reader holds back its own job, back to the programs' pipes, and
+what waits at a hop is at most the windows it granted.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+from gproc.wire.frames import MAX_STDIO_BYTES
+
+MAX_WINDOW_BYTES: Final = 256 << 10
+"""A gigabyte per second at a round trip of 0.25 ms."""
+
+MIN_WINDOW_BYTES: Final = 128 << 10
+"""A full STDIO frame must fit while the last quantum of credit is not yet returned."""
+
+HOP_BYTES: Final = 8 << 20
+"""What one stream of one job may keep waiting at one hop, shared by those who write to it."""
+
+GRANT_BYTES: Final = 16 << 10
+"""Credit is returned when so much is due: one small message for many data frames."""
+
+assert MIN_WINDOW_BYTES >= MAX_STDIO_BYTES + GRANT_BYTES
+
+S = TypeVar("S")
+
+
+def window_for(writers: int) -> int:
+    """The window of each of so many writers."""
+    return min(MAX_WINDOW_BYTES, max(MIN_WINDOW_BYTES, HOP_BYTES // max(1, writers)))
+
+
+class Outlet(Generic[S]):
+    """One output stream of one job on its way up, from several sources into one link.
+
+    emit: sends a frame up.  grant: gives credit back to a source.
+    """
+
+    def __init__(self, window_bytes: int, emit: Callable[[bytes], None], grant: Callable[[S, int], None]) -> None:
+        self._credit = window_bytes
+        self._emit = emit
+        self._grant = grant
+        self._queue: deque[tuple[int, bytes, int, S]] = deque()
+        self._owed: dict[S, int] = {}
+
+    def push(self, rank: int, frame: bytes, size: int, source: S) -> bool:
+        """A frame with `size` bytes of data came; whether it could be passed on at once."""
+        if self._queue or self._credit < size:
+            self._queue.append((rank, frame, size, source))
+            return False
+        self._pass(frame, size, source)
+        return True
+
+    def credit(self, size: int) -> list[int]:
+        """The reader has room for more; the ranks whose frames went, once for each frame."""
+        self._credit += size
+        gone = []
+        while self._queue and self._queue[0][2] <= self._credit:
+            rank, frame, size, source = self._queue.popleft()
+            self._pass(frame, size, source)
+            gone.append(rank)
+        return gone
+
+    def forget(self, source: S) -> None:
+        """The source is gone: it needs no credit; what it sent still goes its way."""
+        self._owed.pop(source, None)
+
+    def _pass(self, frame: bytes, size: int, source: S) -> None:
+        self._credit -= size
+        self._emit(frame)
+        owed = self._owed.get(source, 0) + size
+        if owed >= GRANT_BYTES:
+            self._grant(source, owed)
+            owed = 0
+        self._owed[source] = owed
+
+
+class Inlet(Generic[S]):
+    """Standard input of one job on its way down, to several readers; the slowest sets the pace.
+
+    emit: sends data to one reader.  grant: gives credit back to the one writer above.
+    """
+
+    def __init__(
+        self, window_bytes: int, readers: list[S], emit: Callable[[S, bytes], None], grant: Callable[[int], None]
+    ) -> None:
+        self._credit = dict.fromkeys(readers, window_bytes)
+        self._emit = emit
+        self._grant = grant
+        self._queue: deque[bytes] = deque()
+        self._owed = 0
+
+    def push(self, data: bytes) -> None:
+        """Data came from above; b"" is the end of the stream."""
+        self._queue.append(data)
+        self._pump()
+
+    def credit(self, reader: S, size: int) -> None:
+        if reader in self._credit:
+            self._credit[reader] += size
+            self._pump()
+
+    def forget(self, reader: S) -> None:
+        """The reader is gone and holds nobody back any more."""
+        if self._credit.pop(reader, None) is not None:
+            self._pump()
+
+    def _pump(self) -> None:
+        while self._queue:
+            data = self._queue[0]
+            if any(credit < len(data) for credit in self._credit.values()):
+                return
+            self._queue.popleft()
+            for reader in list(self._credit):
+                self._credit[reader] -= len(data)
+                self._emit(reader, data)
+            self._owed += len(data)
+            if self._owed >= GRANT_BYTES:
+                self._grant(self._owed)
+                self._owed = 0

@@ -1,0 +1,130 @@
+"""The way up: a slave's two connections to its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gproc.errors import GprocError, LinkLost, PeerError
+from gproc.link.connection import HANDSHAKE_S, Link, Receiver, watch_link
+from gproc.trust import tls
+from gproc.trust.identity import Identity
+from gproc.trust.tls import ExpectedParent
+from gproc.wire import frames, messages
+from gproc.wire.messages import Attach, Join, Refused, Welcome
+
+if TYPE_CHECKING:
+    import ssl
+
+
+class NotAdmitted(GprocError):
+    """The parent does not want us, for a reason that asking again does not change."""
+
+
+class _Waiting(Receiver):
+    """Hears the parent's answer to Join, and hands over to `then` before anything can follow it."""
+
+    def __init__(self, then: Receiver) -> None:
+        self._then = then
+        self.answer: asyncio.Future[Welcome | Refused] = asyncio.get_running_loop().create_future()
+
+    def on_message(self, link: Link, message: messages.AnyMessage) -> None:
+        if self.answer.done() or not isinstance(message, Welcome | Refused):
+            raise PeerError(f"{type(message).__name__} instead of an answer to Join")
+        self.answer.set_result(message)
+        link.receiver = self._then
+
+    def on_lost(self, link: Link, reason: str) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(LinkLost(reason))
+            self.answer.exception()
+
+
+class Dialer:
+    """How this slave reaches its parent: always the same one, whose name it checks every time."""
+
+    def __init__(
+        self, identity: Identity, context: ssl.SSLContext, parent: ExpectedParent, port: int, link_timeout_s: float
+    ) -> None:
+        self.where = f"{parent.host}:{port}"
+        self._identity = identity
+        self._context = context
+        self._parent = parent
+        self._port = port
+        self._link_timeout_s = link_timeout_s
+
+    async def join(self, join: Join, receiver: Receiver, joined: Callable[[Link, Link, Welcome], None]) -> None:
+        """Make both connections; `receiver` hears all that they bring.
+
+        joined: told control link, bulk link and the parent's welcome, before the parent sends anything else.
+        Raises: LinkLost or OSError where the parent cannot be reached, TrustError where it is the wrong one,
+        NotAdmitted where it says no for good.
+        """
+        waiting = _Waiting(receiver)
+        control = await self._open(frames.CHANNEL_CONTROL, waiting)
+        try:
+            control.send(join)
+            async with asyncio.timeout(HANDSHAKE_S):
+                answer = await waiting.answer
+            if isinstance(answer, Refused):
+                raise (NotAdmitted if answer.final else LinkLost)(f"{self.where} refused us: {answer.reason}")
+            bulk = await self._open(frames.CHANNEL_BULK, receiver)
+            bulk.allow_slow_reader()
+            joined(control, bulk, answer)
+            bulk.send(Attach(join.token))
+        except BaseException as error:
+            control.abort("joining failed")
+            if isinstance(error, TimeoutError):
+                raise LinkLost(f"{self.where} did not answer for {HANDSHAKE_S:.0f} s") from None
+            raise
+
+    async def _open(self, channel: int, receiver: Receiver) -> Link:
+        loop = asyncio.get_running_loop()
+        connection = await self._connect()
+        try:
+            watch_link(connection, self._link_timeout_s)
+            _, link = await loop.create_connection(
+                lambda: Link(channel, receiver), sock=connection, ssl=self._context, server_hostname="",
+                ssl_handshake_timeout=HANDSHAKE_S,
+            )  # fmt: skip
+        except OSError as error:
+            connection.close()
+            raise LinkLost(f"{self.where}: {tls.explain(error)}") from error
+        link.peer = self.where
+        try:
+            peer = tls.peer_name(link.extra("ssl_object"))  # type: ignore[arg-type]
+            tls.check_parent(peer, self._parent, self._identity)
+            await link.opened()
+        except BaseException:
+            link.abort("not the parent we meant")
+            raise
+        return link
+
+    async def _connect(self) -> socket.socket:
+        """A TCP connection to the first of the parent's addresses that takes one."""
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(self._parent.host, self._port, type=socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise LinkLost(f"cannot resolve {self._parent.host}: {error.strerror}") from error
+        problem: OSError | None = None
+        for family, kind, protocol, _, address in found:
+            connection = socket.socket(family, kind, protocol)
+            connection.setblocking(False)
+            try:
+                async with asyncio.timeout(HANDSHAKE_S):
+                    await loop.sock_connect(connection, address)
+                return connection
+            except OSError as error:  # TimeoutError is one
+                connection.close()
+                problem = error
+        reason = "no address" if problem is None else (problem.strerror or f"no answer for {HANDSHAKE_S:.0f} s")
+        raise LinkLost(f"{self.where}: {reason.removeprefix('Connect call failed ')}")
+
+
+def new_token() -> bytes:
+    """Random and nobody else's business: who has it may open the bulk connection."""
+    return os.urandom(16)

@@ -1,0 +1,120 @@
+"""The directory that jobs find their bundle in, `-binRoot`: checked, made, shared among slaves, removed.
+
+It is only a place to mount on, and on a plain node the parent of each job's copy.  Who else could replace it
+could choose what a job executes, so it has to belong to root or to the slave's own user, and to be no link.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+from typing import Final
+
+from gproc.errors import LaunchError
+
+_MADE: Final = 0o1755
+"""The sticky bit means nothing where only the owner writes: it marks a directory that gproc made, and may remove."""
+
+_ATTEMPTS: Final = 10
+"""Times that another slave may remove the directory just when this one takes it."""
+
+
+class BinRoot:
+    """One slave's hold on binRoot.  While it lasts, no other slave removes the directory.
+
+    Removing it would tear the mounts from it in the namespaces of running jobs: rmdir(2) does, since Linux 3.18.
+    """
+
+    def __init__(self, path: bytes, fd: int) -> None:
+        self.path = path
+        self._fd = fd
+
+    def release(self) -> None:
+        """Let go; the last one out removes the directory, if gproc made it and it is empty."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if stat.S_IMODE(os.fstat(self._fd).st_mode) == _MADE:
+                os.rmdir(self.path)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT, errno.EACCES):
+                raise
+        finally:
+            os.close(self._fd)
+
+
+def claim(path: bytes) -> BinRoot:
+    """Make the directory `path` where it is missing, hold it, and clear it of what dead slaves left there.
+
+    Raises: LaunchError saying why this cannot be binRoot.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            _make(path)
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise LaunchError(_refused(path, error)) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            if os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False)):
+                _check_owner(path, fd)
+                _clear(path)
+                return BinRoot(path, fd)
+        except FileNotFoundError:
+            pass
+        except LaunchError:
+            os.close(fd)
+            raise
+        os.close(fd)
+    raise LaunchError(f"binRoot {os.fsdecode(path)} comes and goes: who else uses it?")
+
+
+def job_name(slave_pid: int, job: int) -> bytes:
+    """The directory of one job on a plain node; `claim` knows by it whose it is."""
+    return b"%d.%d" % (slave_pid, job)
+
+
+def _make(path: bytes) -> None:
+    parent = os.path.dirname(path)
+    os.makedirs(parent, exist_ok=True)
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        return
+    os.chmod(path, _MADE)
+
+
+def _check_owner(path: bytes, fd: int) -> None:
+    found = os.fstat(fd)
+    if found.st_uid not in (0, os.geteuid()):
+        raise LaunchError(
+            f"binRoot {os.fsdecode(path)} belongs to user {found.st_uid}, who could exchange what jobs execute: "
+            "choose another with -binRoot"
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise LaunchError(
+            f"binRoot {os.fsdecode(path)} may be written to by others (mode {stat.S_IMODE(found.st_mode):o}): "
+            "chmod it to 755, or choose another with -binRoot"
+        )
+
+
+def _refused(path: bytes, error: OSError) -> str:
+    name = os.fsdecode(path)
+    if os.path.islink(path):
+        return f"binRoot {name} is a symbolic link: name the directory itself with -binRoot"
+    if os.path.exists(path) and not os.path.isdir(path):
+        return f"binRoot {name} is not a directory: remove it, or choose another with -binRoot"
+    return f"binRoot {name} cannot be used: {error.strerror}; choose another with -binRoot"
+
+
+def _clear(path: bytes) -> None:
+    """Remove the job directories of slaves that are dead; those of other users' slaves stay."""
+    with os.scandir(path) as entries:
+        for entry in entries:
+            pid, dot, job = entry.name.partition(b".")
+            if dot and pid.isdigit() and job.isdigit() and not os.path.exists(b"/proc/" + pid):
+                shutil.rmtree(entry.path, ignore_errors=True)

@@ -1,0 +1,57 @@
+"""The second form of a laid-out bundle: without the glibc set, for nodes whose own is newer.
+
+Made once per bundle, from hard links, beside the first form: so a job pays nothing for it.  (Binding the node's
+glibc over a union file by file costs some 30 mounts per job, and a link cannot be mounted on.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+
+from gproc.bundle.manifest import Directory, File, Symlink
+from gproc.root.layout import Layout
+
+
+def without_glibc(layout: Layout, laid_out: bytes, to: bytes) -> None:
+    """Make the directory `to`: the bundle's code as in `laid_out`, glibc left out.  Nothing is done where it exists.
+
+    `to` is on the same file system as `laid_out` and appears whole or not at all; it belongs to the caller, who
+    removes it together with `laid_out`.
+
+    Raises: OSError naming the path.
+    """
+    if os.path.isdir(to):
+        return
+    draft = tempfile.mkdtemp(dir=os.path.dirname(to), prefix=os.path.basename(to) + b".")
+    try:
+        os.chmod(draft, 0o755)
+        _fill(layout, laid_out, draft)
+        os.rename(draft, to)
+    except OSError as error:
+        shutil.rmtree(draft)
+        # Somebody else's whole one is as good as ours.
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+
+
+def _fill(layout: Layout, laid_out: bytes, draft: bytes) -> None:
+    tops = {directory.split(b"/")[1] for directory in layout.directories}
+    for entry in layout.manifest.entries:
+        if entry.path.split(b"/")[1] not in tops or entry.path in layout.glibc:
+            continue
+        source, to = laid_out + entry.path, draft + entry.path
+        match entry:
+            case Directory():
+                os.mkdir(to, 0o700)
+                found = os.stat(source, follow_symlinks=False)
+                with contextlib.nullcontext() if os.geteuid() == 0 else contextlib.suppress(PermissionError):
+                    os.chown(to, found.st_uid, found.st_gid)
+                os.chmod(to, (found.st_mode & 0o777) | 0o700)
+            case Symlink():
+                os.symlink(entry.target, to)
+            case File():
+                os.link(source, to, follow_symlinks=False)

@@ -1,0 +1,214 @@
+"""From a bundle and a node's facts to a View.  Pure: DESIGN section 9 is decided here, and nowhere else.
+
+With namespaces, binRoot is an overlay: below, the bundle as the store laid it out, nothing copied; on top, a
+tmpfs of the job's own.  The node's system directories that the bundle has code for become unions, bundle
+first, node below.  What the node has identically is not covered, and of two glibcs the newer wins as a set: an
+old program runs on a newer glibc, not the other way round.
+
+A directory that others than root write to (/tmp, a home) is never made a union, because unions are read-only.
+What the bundle has there is found under binRoot, and where that holds libraries, or where bundle and node keep
+their glibc at different paths, the program is started through the bundle's own loader.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from gproc.errors import LaunchError
+from gproc.root.facts import NodeDirectory, NodeFacts
+from gproc.root.layout import Layout, within
+from gproc.root.view import CopyTree, MakeDirectory, Operation, Overlay, Proc, Through, Tmpfs, View
+
+_ARGV0_SINCE: Final = (2, 33)
+"""The glibc whose loader first knew --argv0; musl's has known it since 1.1.23."""
+
+_UPPER: Final = b"/upper"
+_WORK: Final = b"/work"
+_PROC: Final = Proc(b"/proc")
+
+
+class LaidOut(msgspec.Struct, frozen=True):
+    """A bundle as it lies in the node's store.
+
+    at: a directory with all entries at their own paths.
+    without_glibc: the same without the glibc set (`layers.without_glibc`); read where `needs_without_glibc`.
+    interpreter: of a script: the interpreter's path in the bundle and its arguments (`script.interpreter`).
+    """
+
+    layout: Layout
+    at: bytes
+    without_glibc: bytes = b""
+    interpreter: tuple[bytes, ...] = ()
+
+
+class Union(msgspec.Struct, frozen=True):
+    """A directory of the node to be covered.
+
+    sources: the bundle's directories that go over it.  places: what becomes whole by that, as the bundle's names.
+    """
+
+    directory: NodeDirectory
+    sources: tuple[bytes, ...]
+    places: tuple[bytes, ...]
+
+
+def plan(bundle: LaidOut, bin_root: bytes, cwd: bytes, facts: NodeFacts, job_name: bytes) -> View:
+    """The view of a job that came with a bundle.
+
+    cwd: the caller's; the job starts in the directory of this name below its root.
+    job_name: on a plain node, the name of the job's directory below bin_root; one path component.
+
+    Raises: LaunchError where bin_root and the store lie in one another.
+    """
+    if within(bundle.at, bin_root) or within(bin_root, bundle.at):
+        raise LaunchError(f"binRoot {bin_root!r} and the store's {bundle.at!r} lie in one another: move one of them")
+    if not facts.namespaces:
+        root = bin_root + b"/" + job_name
+        program, through = _from_root(bundle, root)
+        return View("plain", (), program, root + cwd, through, root, bundle.at)
+    unions = unions_for(bundle, facts)
+    mounts = (
+        *(_mounted(union, bundle, facts) for union in unions),
+        *_private_root(bundle.at, bin_root, facts),
+        MakeDirectory(bin_root, cwd),
+        _PROC,
+    )
+    if _is_whole(bundle, facts, unions):
+        program = bundle.layout.manifest.program
+        if not _in_place(program, bundle.layout, facts, unions):
+            program = bin_root + program
+        return View("namespaces", mounts, program, bin_root + cwd)
+    program, through = _from_root(bundle, bin_root)
+    return View("namespaces", mounts, program, bin_root + cwd, through)
+
+
+def plan_local(program: bytes, bin_root: bytes, cwd: bytes, facts: NodeFacts, job_name: bytes) -> View:
+    """The view of a job that runs the node's own program (`-localbin`): a private, empty binRoot."""
+    if not facts.namespaces:
+        root = bin_root + b"/" + job_name
+        return View("plain", (), program, root + cwd, root=root)
+    return View("namespaces", (Tmpfs(bin_root), MakeDirectory(bin_root, cwd), _PROC), program, bin_root + cwd)
+
+
+def needs_without_glibc(layout: Layout, facts: NodeFacts) -> bool:
+    """Whether a plan for these reads `LaidOut.without_glibc`."""
+    return facts.overlay and _node_glibc_wins(layout, facts) and bool(_wanting(layout, facts))
+
+
+def unions_for(bundle: LaidOut, facts: NodeFacts) -> tuple[Union, ...]:
+    """The directories to be covered, ancestors before what lies below them."""
+    layout = bundle.layout
+    if not facts.overlay or not _same_layout(layout, facts):
+        return ()
+    wanting = _wanting(layout, facts)
+    chosen: dict[bytes, Union] = {}
+    for place, source in sorted(layout.places.items(), key=lambda item: (facts.directories[item[0]].path, item[0])):
+        directory = facts.directories[place]
+        if source not in wanting or not directory.system or directory.path == b"/":
+            continue
+        if within(bundle.at, directory.path):
+            # overlayfs refuses layers that lie in one another (ELOOP).
+            continue
+        # Over the ancestor of a missing directory goes what the bundle has as its counterpart.
+        source = source.rsplit(b"/", directory.missing)[0]
+        if not source:
+            continue
+        known = chosen.get(directory.path)
+        if known is None:
+            chosen[directory.path] = Union(directory, (source,), (place,))
+        else:
+            sources = tuple(dict.fromkeys((*known.sources, source)))
+            fuller = max(known.directory, directory, key=lambda found: found.missing)
+            chosen[directory.path] = Union(fuller, sources, (*known.places, place))
+    return tuple(chosen[path] for path in sorted(chosen))
+
+
+def _wanting(layout: Layout, facts: NodeFacts) -> frozenset[bytes]:
+    """The code directories with something that the node does not have identically."""
+    ours = layout.glibc if _node_glibc_wins(layout, facts) else frozenset()
+    return frozenset(
+        directory for path, directory in layout.code if path not in facts.identical and path not in ours
+    )
+
+
+def _node_glibc_wins(layout: Layout, facts: NodeFacts) -> bool:
+    return bool(layout.glibc) and facts.has_libc and facts.glibc_version >= layout.manifest.glibc_version
+
+
+def _same_layout(layout: Layout, facts: NodeFacts) -> bool:
+    """Whether the bundle's glibc and the node's can take each other's place.
+
+    A distribution's loader looks in its own directories first.  Where the node has our loader's path but no libc
+    at ours (/lib64 on one, /lib/x86_64-linux-gnu on the other), one's loader would take the other's libc.
+    """
+    return not layout.glibc or facts.has_libc or not facts.has_loader
+
+
+def _mounted(union: Union, bundle: LaidOut, facts: NodeFacts) -> Overlay:
+    base = bundle.without_glibc if _node_glibc_wins(bundle.layout, facts) else bundle.at
+    directory = union.directory
+    own = set(directory.children)
+    mounts = [point for point in sorted(directory.mounts) if point.partition(b"/")[0] not in own]
+    outermost = [point for point in mounts if not any(point != other and within(point, other) for other in mounts)]
+    lowers = (*(base + source for source in union.sources), directory.path)
+    return Overlay(lowers, b"", b"", directory.path, (*directory.children, *outermost))
+
+
+def _private_root(at: bytes, bin_root: bytes, facts: NodeFacts) -> tuple[Operation, ...]:
+    """A tmpfs, and on top of it, where there are overlays, the bundle with that tmpfs to write to."""
+    if not facts.overlay:
+        return (Tmpfs(bin_root), CopyTree(at, bin_root))
+    upper, work = bin_root + _UPPER, bin_root + _WORK
+    return (
+        Tmpfs(bin_root),
+        MakeDirectory(bin_root, _UPPER),
+        MakeDirectory(bin_root, _WORK),
+        Overlay((at,), upper, work, bin_root),
+    )
+
+
+def _is_whole(bundle: LaidOut, facts: NodeFacts, unions: tuple[Union, ...]) -> bool:
+    """Whether loader, libraries and interpreter are all found at their own paths."""
+    layout, manifest = bundle.layout, bundle.layout.manifest
+    if not manifest.loader and not bundle.interpreter:
+        return True
+    if not facts.overlay or not _same_layout(layout, facts):
+        return False
+    covered = {place for union in unions for place in union.places}
+    if (_wanting(layout, facts) - covered) & set(manifest.library_dirs):
+        return False
+    needed = (manifest.loader, *bundle.interpreter[:1])
+    return all(_in_place(path, layout, facts, unions) for path in needed if path)
+
+
+def _in_place(path: bytes, layout: Layout, facts: NodeFacts, unions: tuple[Union, ...]) -> bool:
+    """Whether the bundle's file of this name, or the node's glibc in its stead, is found at it."""
+    covered = {place for union in unions for place in union.places}
+    ours = layout.glibc if _node_glibc_wins(layout, facts) else frozenset()
+    met = layout.chain(path)
+    return bool(met) and all(
+        step in facts.identical or step in ours or layout.directory_of(step) in covered for step in met
+    )
+
+
+def _from_root(bundle: LaidOut, root: bytes) -> tuple[bytes, Through | None]:
+    """How the program starts where nothing but `root` holds the bundle: what is executed, and on whose behalf."""
+    manifest = bundle.layout.manifest
+    script = (root + manifest.program,) if bundle.interpreter else ()
+    program = root + (bundle.interpreter[0] if script else manifest.program)
+    options = bundle.interpreter[1:]
+    if not manifest.loader:
+        return (program, Through(options, False, *script)) if script else (program, None)
+    glibc = bool(manifest.glibc)
+    searched = b":".join(root + directory for directory in manifest.library_dirs)
+    # An empty list names the program itself: its DT_RPATH would lead back to the node's directories.
+    inhibit = (b"--inhibit-rpath", b"") if glibc else ()
+    return root + manifest.loader, Through(
+        (b"--library-path", searched, *inhibit),
+        not glibc or manifest.glibc_version >= _ARGV0_SINCE,
+        program,
+        bundle.interpreter[0] if script else b"",
+        (*options, *script),
+    )

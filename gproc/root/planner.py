@@ -1,0 +1,64 @@
+"""From a root in the store and a ticket to a View, on this node: what is worth remembering between jobs is here."""
+
+from __future__ import annotations
+
+import os
+
+from gproc.errors import LaunchError
+from gproc.launch.protocol import Abilities
+from gproc.root import layers, plan, script
+from gproc.root.binroot import job_name
+from gproc.root.facts import Node, NodeFacts
+from gproc.root.layout import Layout
+from gproc.root.view import View
+from gproc.store.store import Root
+from gproc.trust.ticket import Ticket
+
+
+class Planner:
+    """Plans for one slave, whose `abilities` its launcher found out."""
+
+    def __init__(self, abilities: Abilities, bin_root: bytes) -> None:
+        self._abilities = abilities
+        self._bin_root = bin_root
+        self._node = Node()
+        self._layouts: dict[Root, Layout] = {}
+
+    def view(self, root: Root | None, ticket: Ticket, job: int) -> View:
+        """The view of a job; root is None where the node's own program runs.
+
+        Raises: LaunchError where this node cannot give one.
+        """
+        name = job_name(os.getpid(), job)
+        namespaces, overlay = self._abilities.view, self._abilities.overlay
+        if root is None:
+            facts = NodeFacts(namespaces, overlay)
+            return plan.plan_local(ticket.argv[0], self._bin_root, ticket.cwd, facts, name)
+        layout = self._layout(root)
+        facts = self._node.facts(layout, namespaces=namespaces, overlay=overlay)
+        without_glibc = b""
+        if plan.needs_without_glibc(layout, facts):
+            without_glibc = root.place + b"/without_glibc"
+            self._make_without_glibc(layout, root, without_glibc)
+        environ = dict(item.partition(b"=")[::2] for item in ticket.env)
+        interpreter = script.interpreter(layout, root.tree, environ)
+        bundle = plan.LaidOut(layout, root.tree, without_glibc, interpreter)
+        return plan.plan(bundle, self._bin_root, ticket.cwd, facts, name)
+
+    def _layout(self, root: Root) -> Layout:
+        layout = self._layouts.get(root)
+        if layout is None:
+            # A root that was evicted is not asked for again; those in use are.
+            self._layouts = {known: kept for known, kept in self._layouts.items() if known.users}
+            layout = self._layouts[root] = Layout(root.manifest)
+        return layout
+
+    def _make_without_glibc(self, layout: Layout, root: Root, to: bytes) -> None:
+        if os.path.isdir(to):
+            return
+        try:
+            layers.without_glibc(layout, root.tree, to)
+        except OSError as error:
+            raise LaunchError(f"cannot lay out the bundle without its glibc: {error}") from error
+        # A hard link changes its file's ctime, by which the store would take the root for tampered with.
+        root.stamps = None

@@ -1,0 +1,98 @@
+"""A view as a value: what is mounted where, in order, before a program starts.  Pure.
+
+All paths are absolute bytes, as the job's process 1 finds them before the first operation.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Union
+
+import msgspec
+
+
+class Tmpfs(msgspec.Struct, frozen=True, array_like=True, tag="tmpfs"):
+    """An empty file system of the job's own; `at` must be a directory and no symlink."""
+
+    at: bytes
+
+
+class MakeDirectory(msgspec.Struct, frozen=True, array_like=True, tag="mkdir"):
+    """`path` below `base`: what is missing of it is made, for the caller; no symlink in it is followed."""
+
+    base: bytes
+    path: bytes
+
+
+class Overlay(msgspec.Struct, frozen=True, array_like=True, tag="overlay"):
+    """The union of `lowers`, first one on top, at `at`; read-only where `upper` is b"".
+
+    keep: what is put back on top as it was, with all that is mounted below it, as paths relative to `at`: it
+        stays the node's own, and writable.
+    """
+
+    lowers: tuple[bytes, ...]
+    upper: bytes
+    work: bytes
+    at: bytes
+    keep: tuple[bytes, ...] = ()
+
+
+class CopyTree(msgspec.Struct, frozen=True, array_like=True, tag="copy"):
+    """What is below `source`, copied into the directory `at`: for nodes that have no overlay."""
+
+    source: bytes
+    at: bytes
+
+
+class Proc(msgspec.Struct, frozen=True, array_like=True, tag="proc"):
+    """/proc of the job's own PID namespace; without it /proc/self would name nothing."""
+
+    at: bytes
+
+
+Operation = Union[Tmpfs, MakeDirectory, Overlay, CopyTree, Proc]  # noqa: UP007 - msgspec wants it so on 3.11
+
+
+class Through(msgspec.Struct, frozen=True, array_like=True):
+    """What the kernel is given in the program's stead: a loader, or a script's interpreter.
+
+    options: stand between it and the program's path, without --argv0.
+    names_argv0: whether it is a loader that knows --argv0.
+    program: what it is to run; argv0: under which name, b"" for the caller's own argv[0].
+    arguments: come before the caller's: a script, for its interpreter.
+    """
+
+    options: tuple[bytes, ...]
+    names_argv0: bool
+    program: bytes
+    argv0: bytes = b""
+    arguments: tuple[bytes, ...] = ()
+
+
+class View(msgspec.Struct, frozen=True, array_like=True):
+    """What a job sees, and what it executes there.
+
+    kind: "namespaces" where `operations` run in mount and PID namespaces of the job's own; "plain" where there
+        are none and the directory `root` is all that the job gets.
+    program: what the kernel is told to execute; without a slash it is sought on the job's own PATH.
+    cwd: where the program starts.
+    through: set where `program` is not the program itself.
+    root, source: plain only: `root` is made as a copy of `source` (empty where that is b"") and removed when
+        the job is over; b"" where the job needs none.
+    """
+
+    kind: Literal["namespaces", "plain"]
+    operations: tuple[Operation, ...]
+    program: bytes
+    cwd: bytes
+    through: Through | None = None
+    root: bytes = b""
+    source: bytes = b""
+
+    def arguments(self, argv: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """argv as the kernel is given it."""
+        through = self.through
+        if through is None:
+            return argv
+        named = (b"--argv0", through.argv0 or argv[0]) if through.names_argv0 else ()
+        return (self.program, *through.options, *named, through.program, *through.arguments, *argv[1:])

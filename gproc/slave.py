@@ -1,0 +1,256 @@
+"""A slave: joins its parent, takes in children, and runs what the master's tickets say.
+
+Whom it trusts: for work, only the cluster's master, whose signature each ticket carries; for frames, only the
+parent whose name it dialled.  It runs a job as the job's caller where it is root, and only its own user's jobs
+where it is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Final
+
+from gproc.errors import EXIT_GPROC, GprocError, LinkLost, PeerError, StoreError, TrustError
+from gproc.job.program import Ended, Program
+from gproc.launch.launcher import Launcher, Process
+from gproc.launch.protocol import Start
+from gproc.link.connection import HEARTBEAT_S, Link, Receiver
+from gproc.nodespec import Path, format_path
+from gproc.relay.children import beat
+from gproc.relay.hub import Hub
+from gproc.relay.parent import Dialer, new_token
+from gproc.relay.passage import Passage
+from gproc.root.planner import Planner
+from gproc.store.draft import Owner
+from gproc.store.store import Root
+from gproc.trust.ticket import Gate, Refused, Ticket
+from gproc.wire import frames, messages
+from gproc.wire.messages import Arrived, Branch, Finished, Left, Outcome, Run
+
+if TYPE_CHECKING:
+    import ssl
+
+    from gproc.store.store import Store
+    from gproc.trust.identity import Identity
+
+log = logging.getLogger("gproc")
+
+RETRY_S: Final = 0.1
+MAX_RETRY_S: Final = 2.0
+"""Between two tries to reach the parent; doubled each time."""
+
+
+class Slave(Hub, Receiver):
+    """One node.  `run()` lasts until the tree is shut down or the process is told to end."""
+
+    def __init__(
+        self, *, identity: Identity, context: ssl.SSLContext, dialer: Dialer, store: Store, launcher: Launcher,
+        planner: Planner, id: int | None, bin_root: str, link_timeout_s: float,
+    ) -> None:  # fmt: skip
+        """context: for those who dial us.  id: None where the parent gives one."""
+        super().__init__(store, context, link_timeout_s)
+        self.path: Path = ()
+        self.bin_root = bin_root
+        self._identity = identity
+        self._dialer = dialer
+        self._launcher = launcher
+        self._planner = planner
+        self._id = id
+        self._explicit_id = id is not None
+        self._nonce = os.urandom(16)
+        self._gate = Gate(identity.ticket_public, self._nonce, os.geteuid())
+        self._control: Link | None = None
+        self._bulk: Link | None = None
+        self._cut_off: asyncio.Future[str] | None = None
+        self._spawned = 0
+
+    async def run(self) -> None:
+        """Raises: NotAdmitted where the parent never takes us."""
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(signum, self.end)
+        self._launcher.attach(loop)
+        joining = asyncio.create_task(self._stay_joined())
+        await asyncio.wait({joining, self.over}, return_when=asyncio.FIRST_COMPLETED)
+        joining.cancel()
+        self._drop_jobs()
+        if self._control is not None:
+            self._control.close()
+        await self.children.close(messages.Shutdown("the node above has ended"))
+        self._launcher.close()
+        if joining.done() and not joining.cancelled():
+            joining.result()
+
+    # Joining
+
+    async def _stay_joined(self) -> None:
+        """Join, and join again whenever the parent is lost."""
+        pause_s = RETRY_S
+        complaint = ""
+        while True:
+            self._cut_off = asyncio.get_running_loop().create_future()
+            try:
+                await self._dialer.join(self._join(), self, self._joined)
+                pause_s, complaint = RETRY_S, ""
+                reason = await self._cut_off
+                log.warning("lost the parent at %s: %s; trying to join again", self._dialer.where, reason)
+            except (LinkLost, TrustError, PeerError) as error:
+                if str(error) != complaint:
+                    complaint = str(error)
+                    log.warning("cannot join: %s; trying again", complaint)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_RETRY_S)
+
+    def _join(self) -> messages.Join:
+        node = messages.Node(
+            self._identity.name, f":{self.children.port}", self._nonce, self._launcher.abilities.reason, time.time()
+        )
+        return messages.Join(new_token(), self._id, self._explicit_id, node)
+
+    def _joined(self, control: Link, bulk: Link, welcome: messages.Welcome) -> None:
+        self._control, self._bulk = control, bulk
+        self._id = welcome.id
+        log.info("joined %s as node %d", self._dialer.where, welcome.id)
+        for route, node in self.tree.items():
+            control.send(Arrived(route, node))
+        asyncio.get_running_loop().call_later(HEARTBEAT_S, self._beat, control)
+
+    def _beat(self, control: Link) -> None:
+        if control is self._control:
+            beat(iter((control,)))
+            asyncio.get_running_loop().call_later(HEARTBEAT_S, self._beat, control)
+
+    def on_lost(self, link: Link, reason: str) -> None:
+        """Without a parent nothing here runs: nobody could see it or stop it."""
+        if link not in (self._control, self._bulk):
+            return
+        control, bulk, self._control, self._bulk = self._control, self._bulk, None, None
+        for other in (control, bulk):
+            if other is not None and other is not link:
+                other.abort(reason)
+        self.supply.on_cut_off(f"the parent was lost: {reason}")
+        self._drop_jobs()
+        if self._cut_off is not None and not self._cut_off.done():
+            self._cut_off.set_result(reason)
+
+    def _drop_jobs(self) -> None:
+        for job in list(self.passages):
+            self.passages[job].signal(signal.SIGKILL)
+            self.release(job)
+
+    # What the parent says
+
+    def on_message(self, link: Link, message: messages.AnyMessage) -> None:
+        match message:
+            case messages.Run():
+                self._take(link, message)
+            case messages.Signal(job, signum):
+                if (passage := self.passages.get(job)) is not None:
+                    passage.signal(signum)
+            case messages.Credit(job, stream, size):
+                if (passage := self.passages.get(job)) is not None:
+                    passage.credit_from_above(stream, size)
+            case messages.Release(job):
+                self.release(job)
+            case messages.Granted((), grant):
+                self._accept(grant)
+            case messages.Granted(route, grant):
+                self.send_grant(route, grant)
+            case messages.Poll(serial):
+                link.send(messages.Load(serial, (((), os.getloadavg()[0]),)))
+                self.poll(serial)
+            case messages.Lacking(bundle, _, reason):
+                self.supply.on_lacking(bundle, reason)
+            case messages.Shutdown(reason):
+                log.info("shut down: %s", reason)
+                self.end()
+            case _:
+                raise PeerError(f"{type(message).__name__} from a parent")
+
+    def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
+        if stream != frames.STDIN:
+            raise PeerError("output from a parent")
+        if (passage := self.passages.get(job)) is not None:
+            passage.stdin(bytes(data))
+
+    def on_chunk(self, link: Link, digest: bytes, data: memoryview) -> None:
+        self.supply.on_chunk(digest, data)
+
+    def _accept(self, signed: messages.Signed) -> None:
+        try:
+            grant = self._gate.accept_grant(signed)
+        except Refused as error:
+            log.warning("refused from %s: %s", self._dialer.where, error)
+            return
+        if grant.path != self.path:
+            log.info("this is node %s", format_path(grant.path))
+        self.path = grant.path
+
+    def _take(self, link: Link, run: Run) -> None:
+        """Run a job here and below, as far as its ticket holds."""
+        passage = Passage(run.job, link)
+        try:
+            ticket = self._gate.admit(run.ticket)
+            if ticket.sequence != run.job:
+                raise TrustError(f"a ticket for job {ticket.sequence} that came as job {run.job}")
+        except TrustError as error:
+            self._refuse(link, run.job, run.branch.ranks(), error)
+            return
+        parts, absent = self.parts(run.branch.children)
+        if run.branch.rank >= 0:
+            try:
+                self._gate.check_target(ticket)
+                parts[Program(self, passage, ticket)] = Branch(run.branch.rank, {})
+            except TrustError as error:
+                self._refuse(link, run.job, [run.branch.rank], error)
+        self.passages[run.job] = passage
+        passage.start(run, parts, absent)
+
+    def _refuse(self, link: Link, job: int, ranks: list[int], error: GprocError) -> None:
+        log.warning("refused from %s: %s", self._dialer.where, error)
+        for rank in ranks:
+            link.send(Finished(job, rank, Outcome(EXIT_GPROC, failure=f"refused: {error}")))
+
+    # `relay.hub.Hub`
+
+    def tell(self, change: Arrived | Left) -> None:
+        if self._control is not None:
+            self._control.send(change)
+
+    def ask_above(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
+        if self._bulk is None:
+            raise StoreError("there is no parent to ask for the bundle")
+        self._bulk.send(messages.Want(bundle, digests))
+
+    def child_load(self, message: messages.Load) -> None:
+        if self._control is not None:
+            self._control.send(message)
+
+    # `job.program.Station`
+
+    async def root(self, ticket: Ticket) -> Root | None:
+        if not ticket.manifest:
+            return None
+        owner = Owner(ticket.uid, ticket.gid) if os.geteuid() == 0 else self.own
+        return await self.supply.root(ticket.manifest, owner)
+
+    def spawn(
+        self, ticket: Ticket, root: Root | None, env: tuple[bytes, ...], handles: tuple[int, int, int], ended: Ended
+    ) -> Process:
+        self._spawned += 1
+        start = Start(
+            job=self._spawned,
+            argv=ticket.argv,
+            env=env,
+            view=self._planner.view(root, ticket, self._spawned),
+            uid=ticket.uid,
+            gid=ticket.gid,
+            groups=ticket.groups,
+            umask=ticket.umask,
+            limits=ticket.limits,
+        )
+        return self._launcher.spawn(start, *handles, on_exit=ended)

@@ -1,0 +1,264 @@
+"""The store on disk: `roots/<bundle>-<uid>-<gid>/{manifest,tree/}`, and `drafts/` of the same form.
+
+The tree of a root is the only copy of its chunks: it is what a job sees and what children are fed from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from typing import Final
+
+from gproc.bundle import manifest as manifests
+from gproc.bundle.manifest import Digest, Manifest, digest_of
+from gproc.errors import BundleError, StoreError
+from gproc.store.draft import Draft, Owner, read_verified
+
+MAX_STORE_BYTES: Final = 4 << 30
+DISK_SHARE: Final = 10
+"""A store takes at most 4 GiB or a tenth of its disk, the smaller: DESIGN section 8."""
+
+MAX_STORES_PER_HOST: Final = 10_000
+
+
+class Root:
+    """A complete bundle in the store.
+
+    `stamps` are the stats of its files at the time when all were hashed; None before that.  `users` counts jobs that
+    are shown it.
+    """
+
+    def __init__(self, place: bytes, manifest: Manifest, encoded: bytes, owner: Owner) -> None:
+        self.tree = place + b"/tree"
+        self.place = place
+        self.manifest = manifest
+        self.encoded = encoded
+        self.bundle = digest_of(encoded)
+        self.owner = owner
+        self.size_bytes = manifest.size_bytes()
+        self.stamps: list[tuple[int, ...]] | None = None
+        self.users = 0
+
+
+class Store:
+    """A node's roots.  One process has it: `open_store` locks it.
+
+    Raises (all methods): StoreError where the disk does not let us.
+    """
+
+    def __init__(self, place: str, cap_bytes: int | None = None) -> None:
+        self.place = os.fsencode(place)
+        self._roots: dict[tuple[bytes, Owner], Root] = {}
+        self._chunks: dict[Digest, tuple[bytes, int, int]] = {}
+        try:
+            for folder in (b"/roots", b"/drafts", b"/trash"):
+                os.makedirs(self.place + folder, 0o700, exist_ok=True)
+            disk = os.statvfs(self.place)
+            self._empty_trash()
+            names = sorted(os.listdir(self.place + b"/roots"), key=self._last_used)
+        except OSError as error:
+            raise StoreError(f"store {place}: {error.strerror}") from error
+        self.cap_bytes = cap_bytes or min(MAX_STORE_BYTES, disk.f_blocks * disk.f_frsize // DISK_SHARE)
+        for name in names:
+            self._load(name)
+
+    def find(self, bundle: bytes, owner: Owner) -> Root | None:
+        """The root, where it is here and whole; one that was tampered with is thrown away."""
+        root = self._roots.get((bundle, owner))
+        if root is None:
+            return None
+        if not self._intact(root):
+            self.discard(root)
+            return None
+        # Most recently used last: what eviction goes by, in this process and, by mtime, in the next.
+        self._roots[bundle, owner] = self._roots.pop((bundle, owner))
+        with contextlib.suppress(OSError):
+            os.utime(root.place)
+        return root
+
+    def manifest(self, bundle: bytes) -> bytes | None:
+        """The encoded manifest of a bundle that some owner has here."""
+        return next((root.encoded for (digest, _), root in self._roots.items() if digest == bundle), None)
+
+    def read(self, digest: Digest) -> bytes | None:
+        """A chunk that some root holds, verified; None where none does."""
+        location = self._chunks.get(digest)
+        if location is None:
+            return None
+        place, offset, length = location
+        try:
+            handle = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            data = None
+        else:
+            try:
+                data = read_verified(handle, offset, length, digest)
+            finally:
+                os.close(handle)
+        if data is None:
+            del self._chunks[digest]
+        return data
+
+    def draft(self, manifest: Manifest, encoded: bytes, owner: Owner) -> Draft:
+        """Where a bundle is received; one that was begun earlier goes on.  Its layout is still to be made."""
+        place = self.place + b"/drafts/" + _key(digest_of(encoded), owner)
+        self._make_room(manifest.size_bytes())
+        try:
+            os.makedirs(place + b"/tree", 0o700, exist_ok=True)
+            os.chmod(place + b"/tree", 0o755)
+            with open(place + b"/manifest", "wb") as file:
+                file.write(encoded)
+        except OSError as error:
+            raise StoreError(f"cannot begin a bundle: {error.strerror}") from error
+        return Draft(place + b"/tree", manifest, owner)
+
+    def offer(self, digest: Digest, location: tuple[bytes, int, int]) -> None:
+        """Let `read` know a chunk that a draft holds."""
+        self._chunks.setdefault(digest, location)
+
+    def commit(self, draft: Draft) -> Root:
+        """Make a complete draft a root, all at once."""
+        draft.finish()
+        place = os.path.dirname(draft.tree)
+        try:
+            with open(place + b"/manifest", "rb") as file:
+                encoded = file.read()
+            root = Root(self.place + b"/roots/" + os.path.basename(place), draft.manifest, encoded, draft.owner)
+            old = self._roots.get((root.bundle, root.owner))
+            if old is not None:
+                self.discard(old)
+            os.rename(place, root.place)
+        except OSError as error:
+            raise StoreError(f"cannot keep a bundle: {error.strerror}") from error
+        root.stamps = _stamps(root)
+        self._enter(root)
+        return root
+
+    def discard(self, root: Root) -> None:
+        """Forget a root and remove it; jobs that are shown it keep their mounts of it."""
+        self._roots.pop((root.bundle, root.owner), None)
+        inside = root.place + b"/"
+        for digest in [digest for digest, (place, _, _) in self._chunks.items() if place.startswith(inside)]:
+            del self._chunks[digest]
+        grave = self.place + b"/trash/" + os.path.basename(root.place) + os.urandom(4).hex().encode()
+        with contextlib.suppress(OSError):
+            os.rename(root.place, grave)
+        self._empty_trash()
+
+    def roots(self) -> list[Root]:
+        """Least recently used first."""
+        return list(self._roots.values())
+
+    def _enter(self, root: Root) -> None:
+        self._roots[root.bundle, root.owner] = root
+        for file in root.manifest.files():
+            place = root.tree + file.path
+            for digest, offset, length in file.chunks():
+                self._chunks[digest] = (place, offset, length)
+
+    def _load(self, name: bytes) -> None:
+        place = self.place + b"/roots/" + name
+        try:
+            bundle, uid, gid = name.split(b"-")
+            with open(place + b"/manifest", "rb") as file:
+                encoded = file.read()
+            root = Root(place, manifests.decode(encoded), encoded, Owner(int(uid), int(gid)))
+            if root.bundle.hex().encode() != bundle:
+                raise StoreError("its manifest is of another bundle")
+        except (OSError, ValueError, BundleError, StoreError):
+            # Half a root of a machine that died, or somebody else's file: it is only a cache.
+            shutil.rmtree(place, ignore_errors=True)
+            return
+        self._enter(root)
+
+    def _intact(self, root: Root) -> bool:
+        """Whether the root still is what was received: hashed whole once, compared by stat ever after."""
+        try:
+            if root.stamps is not None:
+                return _stamps(root) == root.stamps
+            for file in root.manifest.files():
+                handle = os.open(root.tree + file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    if os.fstat(handle).st_size != file.size_bytes:
+                        return False
+                    if any(read_verified(handle, offset, n, digest) is None for digest, offset, n in file.chunks()):
+                        return False
+                finally:
+                    os.close(handle)
+            root.stamps = _stamps(root)
+        except OSError:
+            return False
+        return True
+
+    def _make_room(self, size_bytes: int) -> None:
+        """Evict what was least recently used, until `size_bytes` more fit; what a job uses stays."""
+        total = size_bytes + sum(root.size_bytes for root in self._roots.values())
+        for root in self.roots():
+            if total <= self.cap_bytes:
+                return
+            if root.users == 0:
+                self.discard(root)
+                total -= root.size_bytes
+
+    def _last_used(self, name: bytes) -> float:
+        try:
+            return os.stat(self.place + b"/roots/" + name).st_mtime
+        except OSError:
+            return 0.0
+
+    def _empty_trash(self) -> None:
+        for name in os.listdir(self.place + b"/trash"):
+            _remove_tree(self.place + b"/trash/" + name)
+
+
+def open_store(base: str, cap_bytes: int | None = None) -> tuple[Store, int]:
+    """The first store below `base` that no other process has; and the handle whose lock says that it is ours.
+
+    Several slaves of one host get one each, and the same ones again after a restart.  Raises: StoreError.
+    """
+    for number in range(MAX_STORES_PER_HOST):
+        place = os.path.join(base, str(number))
+        try:
+            os.makedirs(place, 0o700, exist_ok=True)
+            if os.stat(place).st_uid != os.geteuid():
+                raise StoreError(f"store {place} belongs to another user; name another place with --store")
+            handle = os.open(os.path.join(place, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                continue
+        except OSError as error:
+            raise StoreError(f"store {place}: {error.strerror}; name another place with --store") from error
+        return Store(place, cap_bytes), handle
+    raise StoreError(f"store {base}: {MAX_STORES_PER_HOST} are in use already")
+
+
+def default_base(environ: dict[str, str] | os._Environ[str]) -> str:
+    """/var/cache/gproc for root, file-hierarchy(7); the user's own cache directory else."""
+    if os.geteuid() == 0:
+        return "/var/cache/gproc"
+    cache = environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(cache, "gproc", "store")
+
+
+def _key(bundle: bytes, owner: Owner) -> bytes:
+    return f"{bundle.hex()}-{owner.uid}-{owner.gid}".encode()
+
+
+def _stamps(root: Root) -> list[tuple[int, ...]]:
+    stamps: list[tuple[int, ...]] = []
+    for file in root.manifest.files():
+        info = os.lstat(root.tree + file.path)
+        stamps.append((info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_mode, info.st_uid))
+    return stamps
+
+
+def _remove_tree(place: bytes) -> None:
+    # A directory of a bundle may be read-only, and then an unprivileged slave cannot empty it.
+    for folder, _, _ in os.walk(place):
+        with contextlib.suppress(OSError):
+            os.chmod(folder, 0o700)
+    shutil.rmtree(place, ignore_errors=True)

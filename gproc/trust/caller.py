@@ -1,0 +1,110 @@
+"""Who is at the other end of a Unix socket, on the kernel's word (unix(7), SO_PEERCRED)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from typing import Final
+
+import msgspec
+
+from gproc.errors import TrustError
+
+SO_PEERGROUPS: Final = 59
+"""asm-generic/socket.h, Linux 4.13; Python 3.11 has no name for it."""
+
+_UCRED: Final = struct.Struct("iII")
+_GID_BYTES: Final = 4
+_GETSOCKOPT_MAX_BYTES: Final = 1024
+"""What socket.getsockopt() of Python 3.11 takes at most: 256 groups."""
+
+_NGROUPS_MAX: Final = 65536
+"""include/uapi/linux/limits.h."""
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who connected, with the groups of that moment; pid is for people to read, it may be another's by now."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    pid: int
+
+
+class SquattedSocket(TrustError):
+    """Somebody else listens where the master should."""
+
+    def __init__(self, path: str, uid: int) -> None:
+        super().__init__(path, uid)
+        self.path = path
+        self.uid = uid
+
+    def __str__(self) -> str:
+        return (
+            f"a squatted socket: {self.path} belongs to {_user(self.uid)}, neither to root nor to you, and nothing "
+            "was sent to it; name your master's socket by --socket"
+        )
+
+
+def caller_of(connection: socket.socket) -> Caller:
+    """Who connected to this end of a Unix socket."""
+    pid, uid, gid = _credentials(connection)
+    return Caller(uid, gid, _groups(connection), pid)
+
+
+def check_listener(connection: socket.socket, path: str | bytes) -> None:
+    """The client's check, once connected and before it sends a byte: root or this user listens at `path`.
+
+    Both the listener and the directory entry must be theirs; the entry's link, where it is one, counts, for
+    whoever owns that chooses the listener.
+
+    Raises: SquattedSocket naming the owner; TrustError where the entry is gone.
+    """
+    trusted = (0, os.geteuid())
+    _, listener, _ = _credentials(connection)
+    try:
+        owner = os.lstat(path).st_uid
+    except OSError as error:
+        raise TrustError(f"{os.fsdecode(path)} went away while connecting: {error.strerror}") from error
+    for uid in (listener, owner):
+        if uid not in trusted:
+            raise SquattedSocket(os.fsdecode(path), uid)
+
+
+def _credentials(connection: socket.socket) -> tuple[int, int, int]:
+    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, uid, gid = _UCRED.unpack(raw)
+    return pid, uid, gid
+
+
+def _groups(connection: socket.socket) -> tuple[int, ...]:
+    try:
+        raw = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, _GETSOCKOPT_MAX_BYTES)
+    except OSError as error:
+        import errno
+
+        if error.errno != errno.ERANGE:
+            raise TrustError(f"the kernel does not tell the caller's groups: {error.strerror}") from error
+        raw = _many_groups(connection)
+    return struct.unpack(f"{len(raw) // _GID_BYTES}I", raw)
+
+
+def _many_groups(connection: socket.socket) -> bytes:
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    size = ctypes.c_uint32(_NGROUPS_MAX * _GID_BYTES)
+    buffer = ctypes.create_string_buffer(size.value)
+    if libc.getsockopt(connection.fileno(), socket.SOL_SOCKET, SO_PEERGROUPS, buffer, ctypes.byref(size)) != 0:
+        raise TrustError(f"the kernel does not tell the caller's groups: {os.strerror(ctypes.get_errno())}")
+    return buffer.raw[: size.value]
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except KeyError:
+        return f"uid {uid}"

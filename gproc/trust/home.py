@@ -1,0 +1,144 @@
+"""`$GPROC_HOME`: where it is, whose it is, and how files come to be in it.
+
+Everything in it is trusted because nobody else can write there, and kept secret because nobody else can read
+there: both are checked each time, on the directory and on every key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from gproc.errors import TrustError
+
+HOME_MODE: Final = 0o700
+SECRET_MODE: Final = 0o600
+PUBLIC_MODE: Final = 0o644
+
+_OTHERS: Final = 0o077
+
+
+class InsecureFile(TrustError):
+    """A file or directory that another user owns, or that others can read or write."""
+
+    def __init__(self, path: str, reason: str, remedy: str) -> None:
+        super().__init__(path, reason, remedy)
+        self.path = path
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.reason}, so its keys cannot be trusted: {self.remedy}"
+
+
+def gproc_home(environ: Mapping[str, str]) -> str:
+    """The absolute path of this user's gproc directory, made (0700) where it was missing.
+
+    $GPROC_HOME, else gproc under $XDG_CONFIG_HOME, else ~/.config/gproc.  A relative $XDG_CONFIG_HOME counts as
+    unset: XDG Base Directory Specification.
+
+    Raises: InsecureFile; TrustError where it cannot be made or is no directory.
+    """
+    home = _home_path(environ)
+    try:
+        os.makedirs(home, HOME_MODE, exist_ok=True)
+    except OSError as error:
+        raise TrustError(f"cannot make {home} for gproc's keys: {error.strerror}; or set GPROC_HOME") from error
+    check_private(home)
+    return home
+
+
+def check_private(path: str) -> None:
+    """Make sure that this user alone owns, reads and writes `path`.
+
+    Raises: InsecureFile with the command that mends it; FileNotFoundError.
+    """
+    status = os.stat(path)
+    if status.st_uid != os.geteuid():
+        raise InsecureFile(
+            path,
+            f"belongs to uid {status.st_uid} and gproc runs as uid {os.geteuid()}",
+            f"run `chown {os.geteuid()} {_quoted(path)}`, or set GPROC_HOME to a directory of your own",
+        )
+    mode = status.st_mode & 0o7777
+    if mode & _OTHERS:
+        raise InsecureFile(
+            path,
+            f"is open to other users (mode {mode:04o})",
+            f"run `chmod {mode & ~_OTHERS:04o} {_quoted(path)}`",
+        )
+
+
+def read_file(path: str) -> bytes:
+    """Raises: TrustError naming the file, FileNotFoundError among its causes."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise TrustError(f"cannot read {path}: {error.strerror}") from error
+
+
+def write_file(path: str, data: bytes, mode: int) -> None:
+    """Put `data` at `path`, whole or not at all, even across a power cut.
+
+    It has `mode` from the first moment, whatever the umask.
+    """
+    beside = f"{path}.{os.urandom(8).hex()}.new"
+    try:
+        with open(beside, "xb", opener=_closed_to_others) as file:
+            file.write(data)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(beside, path)
+    except OSError as error:
+        if os.path.lexists(beside):
+            os.unlink(beside)
+        raise TrustError(f"cannot write {path}: {error.strerror}") from error
+
+
+@contextmanager
+def locked(home: str) -> Iterator[None]:
+    """Be the only one, among processes and threads, that makes keys in `home`.
+
+    The lock is the kernel's and ends with its holder.
+    """
+    import fcntl
+
+    with open(os.path.join(home, "lock"), "ab", opener=_closed_to_others) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _home_path(environ: Mapping[str, str]) -> str:
+    chosen = environ.get("GPROC_HOME", "")
+    if chosen:
+        return os.path.abspath(chosen)
+    config = environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(config):
+        config = os.path.join(_user_home(environ), ".config")
+    return os.path.join(config, "gproc")
+
+
+def _user_home(environ: Mapping[str, str]) -> str:
+    home = environ.get("HOME", "")
+    if os.path.isabs(home):
+        return home
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError as error:
+        raise TrustError(f"uid {os.geteuid()} has no home directory: set GPROC_HOME") from error
+
+
+def _closed_to_others(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, SECRET_MODE)
+
+
+def _quoted(path: str) -> str:
+    from shlex import quote
+
+    return quote(path)

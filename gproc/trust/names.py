@@ -1,0 +1,69 @@
+"""The name in a certificate: `gproc://CLUSTER/ROLE/NAME`, its one URI subjectAltName."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NewType
+
+import msgspec
+
+from gproc.errors import TrustError
+
+ClusterId = NewType("ClusterId", str)
+CertRole = Literal["master", "node"]
+
+CLUSTER_ID_BYTES: Final = 16
+"""Random, so that no two clusters meet by chance; written as hexadecimal digits."""
+
+SCHEME: Final = "gproc://"
+
+HOST_NAME_MAX: Final = 253
+"""Characters in a DNS name: RFC 1035 2.3.4 less the length octets."""
+
+_ROLES: Final[dict[str, CertRole]] = {"master": "master", "node": "node"}
+_DIGITS: Final = frozenset("0123456789abcdef")
+_ALPHANUMERIC: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+_HOST_CHARACTERS: Final = _ALPHANUMERIC | frozenset("-._")
+
+
+class CertName(msgspec.Struct, frozen=True):
+    """Whom a certificate names."""
+
+    cluster: ClusterId
+    role: CertRole
+    name: str
+
+    def uri(self) -> str:
+        return f"{SCHEME}{self.cluster}/{self.role}/{self.name}"
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.name}"
+
+
+def parse_cert_name(uri: str) -> CertName:
+    """Raises: TrustError where `uri` is not exactly what `CertName.uri` gives."""
+    parts = uri.removeprefix(SCHEME).split("/")
+    if not uri.startswith(SCHEME) or len(parts) != 3:
+        raise TrustError(f"{uri!r} is no gproc name: it should read {SCHEME}CLUSTER/ROLE/NAME")
+    cluster, role, name = parts
+    check_host_name(name)
+    if role not in _ROLES:
+        raise TrustError(f"{uri!r} names the role {role!r}: only master and node exist")
+    return CertName(parse_cluster_id(cluster), _ROLES[role], name)
+
+
+def parse_cluster_id(text: str) -> ClusterId:
+    if len(text) != 2 * CLUSTER_ID_BYTES or not _DIGITS.issuperset(text):
+        raise TrustError(f"{text!r} is no cluster id: it should be {2 * CLUSTER_ID_BYTES} hexadecimal digits")
+    return ClusterId(text)
+
+
+def check_host_name(name: str) -> None:
+    """Hold a name against what may stand in a certificate and, as it is, in a file name.
+
+    Raises: TrustError where it is empty, too long, starts with no letter or digit ("..", "-x"), or has a
+    character that is none of letters, digits, "-", "." and "_".
+    """
+    if not name or name[0] not in _ALPHANUMERIC or not _HOST_CHARACTERS.issuperset(name):
+        raise TrustError(f"{name!r} is no host name: use letters, digits, '-', '.' and '_', a letter or digit first")
+    if len(name) > HOST_NAME_MAX:
+        raise TrustError(f"the host name {name[:20]}... has {len(name)} characters: {HOST_NAME_MAX} at most")

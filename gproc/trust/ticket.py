@@ -1,0 +1,281 @@
+"""What the master signs, and the two ends of the signature: `Signer` at the master, `Gate` in every slave.
+
+A *grant* tells one run of one slave its session and its path; it is bound to a nonce of that slave's, so it is
+worth nothing to another slave or after a restart.  A *ticket* is one job of that session.  Both take the next
+number of the session's one sequence, and a gate lets numbers only rise: nothing is admitted twice, and no clock
+is asked.  The signed bytes are: a context that tells grants from tickets, a version, the msgpack of the value.
+
+PyNaCl and not cryptography: a sixth of the memory, in every slave.  Everything here is pure but the signing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, TypeVar
+
+import msgspec
+from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.exceptions import BadSignatureError
+
+from gproc.errors import SpecError, TrustError
+from gproc.job.limits import Limits
+from gproc.nodespec import NodeSpec, Path, format_path
+from gproc.wire.messages import Signed
+
+VERSION: Final = 1
+"""Of both layouts below; the first byte of every payload."""
+
+SESSION_BYTES: Final = 16
+NONCE_BYTES: Final = 16
+"""128 random bits each: never drawn twice (NIST SP 800-90A takes as much for a nonce at full strength)."""
+
+_GRANT_CONTEXT: Final = b"gproc grant\0"
+_TICKET_CONTEXT: Final = b"gproc ticket\0"
+
+UserNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFE)]
+"""A uid or gid; 0xFFFFFFFF is left out, because setresuid(2) reads it as "no change"."""
+
+Sequence = Annotated[int, msgspec.Meta(ge=0)]
+Session = Annotated[bytes, msgspec.Meta(min_length=SESSION_BYTES, max_length=SESSION_BYTES)]
+Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
+
+
+class Grant(msgspec.Struct, frozen=True, array_like=True):
+    """A slave's place in a session.
+
+    nonce: the slave's own, drawn at its start.  path: its place in the tree.
+    sequence: tickets of higher numbers alone are for this grant's holder.
+    """
+
+    session: Session
+    nonce: Nonce
+    path: Path
+    sequence: Sequence
+
+
+class Ticket(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """One job, as its caller asked for it and the master signed it.
+
+    sequence: the job's number in the session.  env: NAME=value, as execve(2) has it.  manifest: the digest of
+    the bundle's manifest; b"" for the node's own program.  targets, exclude: node specifications, exclude "" for
+    none.
+    """
+
+    session: Session
+    sequence: Sequence
+    uid: UserNumber
+    gid: UserNumber
+    groups: tuple[UserNumber, ...]
+    argv: tuple[bytes, ...]
+    env: tuple[bytes, ...]
+    cwd: bytes
+    umask: Annotated[int, msgspec.Meta(ge=0, le=0o777)]
+    manifest: bytes
+    targets: str
+    exclude: str = ""
+    limits: Limits = Limits()
+    tty: bool = False
+
+
+class Refused(TrustError):
+    """A grant or ticket that the gate turned away; the gate is as it was before."""
+
+
+class Forged(Refused):
+    """Not what the cluster's master signed."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"a forged {self.what}: it is not signed by this cluster's master, or was changed on its way"
+
+
+class Unreadable(Refused):
+    """Signed by the master, in a form that this gproc does not know."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what = what
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"an unreadable {self.what} ({self.reason}): run the same gproc here and on the master"
+
+
+class ForAnotherSlave(Refused):
+    """A grant bound to another nonce: another slave's, or this slave's before it was restarted."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"a grant for {format_path(self.path)} that was made for another slave, or before this one's start"
+
+
+class ForeignSession(Refused):
+    """A ticket of a session that this slave is not in, or a grant into one that it has left."""
+
+    def __init__(self, what: str, session: bytes) -> None:
+        super().__init__(what, session)
+        self.what = what
+        self.session = session
+
+    def __str__(self) -> str:
+        return f"a {self.what} of session {self.session.hex()}, in which this slave is not or no longer"
+
+
+class Replayed(Refused):
+    """A number that is not above the last one of its session."""
+
+    def __init__(self, what: str, sequence: int, last: int) -> None:
+        super().__init__(what, sequence, last)
+        self.what = what
+        self.sequence = sequence
+        self.last = last
+
+    def __str__(self) -> str:
+        return f"a replayed {self.what}: number {self.sequence} comes after number {self.last}"
+
+
+class NotForMe(Refused):
+    """A genuine ticket whose targets leave this node out."""
+
+    def __init__(self, sequence: int, path: Path, targets: str, exclude: str) -> None:
+        super().__init__(sequence, path, targets, exclude)
+        self.sequence = sequence
+        self.path = path
+        self.targets = targets
+        self.exclude = exclude
+
+    def __str__(self) -> str:
+        but = f" without {self.exclude}" if self.exclude else ""
+        return f"job {self.sequence} is for {self.targets}{but}, not for this node, {format_path(self.path)}"
+
+
+class ForeignUser(Refused):
+    """A job of a user whom this slave cannot become."""
+
+    def __init__(self, sequence: int, uid: int, own_uid: int) -> None:
+        super().__init__(sequence, uid, own_uid)
+        self.sequence = sequence
+        self.uid = uid
+        self.own_uid = own_uid
+
+    def __str__(self) -> str:
+        return (
+            f"job {self.sequence} is of uid {self.uid}, and this slave runs as uid {self.own_uid} and so runs only "
+            "that user's jobs: start it as root to serve everybody"
+        )
+
+
+class Signer:
+    """The master's hand; `seed` is `Authority.ticket_seed()`."""
+
+    def __init__(self, seed: bytes) -> None:
+        self.public_key, self._secret_key = crypto_sign_seed_keypair(seed)
+
+    def sign_grant(self, grant: Grant) -> Signed:
+        return self._sign(_GRANT_CONTEXT, grant)
+
+    def sign_ticket(self, ticket: Ticket) -> Signed:
+        return self._sign(_TICKET_CONTEXT, ticket)
+
+    def _sign(self, context: bytes, value: Grant | Ticket) -> Signed:
+        payload = bytes((VERSION,)) + msgspec.msgpack.encode(value)
+        signed = crypto_sign(context + payload, self._secret_key)
+        return Signed(payload, signed[:crypto_sign_BYTES])
+
+
+class Gate:
+    """What stands between a slave and its link: it lets through only what the master meant for it, once.
+
+    public_key: the cluster's ticket key.  nonce: drawn at this slave's start and given to the master.  own_uid:
+    the effective uid of the slave.  Every refusal is a Refused, and leaves the gate as it was.
+    """
+
+    def __init__(self, public_key: bytes, nonce: bytes, own_uid: int) -> None:
+        self._public_key = public_key
+        self._nonce = nonce
+        self._own_uid = own_uid
+        self._grant: Grant | None = None
+        self._last = -1
+        self._left: set[bytes] = set()
+
+    def accept_grant(self, signed: Signed) -> Grant:
+        """Take a place, or another place, in a session, and from then on tickets above the grant's number.
+
+        A session that was left for another (its master was replaced) is over for good: its numbers may have
+        been used up to any height, so nothing could tell a late grant from a replayed one.
+        """
+        grant = _opened(signed, _GRANT_CONTEXT, self._public_key, "grant", _grant_decoder)
+        if grant.nonce != self._nonce:
+            raise ForAnotherSlave(grant.path)
+        if grant.session in self._left:
+            raise ForeignSession("grant", grant.session)
+        if self._grant is not None:
+            if grant.session == self._grant.session:
+                self._check_rises("grant", grant.sequence)
+            else:
+                self._left.add(self._grant.session)
+        self._grant = grant
+        self._last = grant.sequence
+        return grant
+
+    def admit(self, signed: Signed) -> Ticket:
+        """The ticket, genuine and new: it may be passed on, and run here where `check_target` says so too."""
+        ticket = _opened(signed, _TICKET_CONTEXT, self._public_key, "ticket", _ticket_decoder)
+        if self._grant is None or ticket.session != self._grant.session:
+            raise ForeignSession("ticket", ticket.session)
+        self._check_rises("ticket", ticket.sequence)
+        self._last = ticket.sequence
+        return ticket
+
+    def check_target(self, ticket: Ticket) -> None:
+        """Hold an admitted ticket against this node.
+
+        Raises: NotForMe where its targets leave this node out, ForeignUser where this slave cannot become its user.
+        """
+        path = () if self._grant is None else self._grant.path
+        if not _selects(ticket, path):
+            raise NotForMe(ticket.sequence, path, ticket.targets, ticket.exclude)
+        if self._own_uid not in (0, ticket.uid):
+            raise ForeignUser(ticket.sequence, ticket.uid, self._own_uid)
+
+    def _check_rises(self, what: str, sequence: int) -> None:
+        if sequence <= self._last:
+            raise Replayed(what, sequence, self._last)
+
+
+_Value = TypeVar("_Value", Grant, Ticket)
+_grant_decoder = msgspec.msgpack.Decoder(Grant)
+_ticket_decoder = msgspec.msgpack.Decoder(Ticket)
+
+
+def _opened(
+    signed: Signed, context: bytes, public_key: bytes, what: str, decoder: msgspec.msgpack.Decoder[_Value]
+) -> _Value:
+    # The signature first: no byte of a payload is looked at that the master did not sign.
+    if len(signed.signature) != crypto_sign_BYTES:
+        raise Forged(what)
+    try:
+        crypto_sign_open(signed.signature + context + signed.payload, public_key)
+    except BadSignatureError as error:
+        raise Forged(what) from error
+    version = signed.payload[:1]
+    if version != bytes((VERSION,)):
+        raise Unreadable(what, f"version {version.hex()}, known is {VERSION:02x}")
+    try:
+        return decoder.decode(memoryview(signed.payload)[1:])
+    except msgspec.DecodeError as error:
+        raise Unreadable(what, str(error)) from error
+
+
+def _selects(ticket: Ticket, path: Path) -> bool:
+    try:
+        if not NodeSpec.parse(ticket.targets).selects(path):
+            return False
+        return not (ticket.exclude and NodeSpec.parse_exclusion(ticket.exclude).selects(path))
+    except SpecError as error:
+        raise Unreadable("ticket", f"its targets: {error.reason}") from error

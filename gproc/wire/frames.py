@@ -1,0 +1,182 @@
+"""The framing of every connection: a preface each way, then frames.
+
+    preface:  "GPROC" | version u16 | channel u8
+    frame:    payload length u32 | kind u8 | payload
+    CONTROL:  one message of `gproc.wire.messages`, msgpack
+    STDIO:    job u64 | rank u32 | stream u8 | bytes; no bytes: end of the stream
+    CHUNK:    digest 32 bytes | bytes
+
+All numbers are big-endian.  The preface never changes its form, so that any two versions can tell each other
+apart.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from gproc.bundle.manifest import CHUNK_BYTES, DIGEST_BYTES
+from gproc.errors import PeerError
+
+VERSION: Final = 1
+MAGIC: Final = b"GPROC"
+
+CHANNEL_CONTROL: Final = 1
+CHANNEL_BULK: Final = 2
+CHANNEL_CLIENT: Final = 3
+
+KIND_CONTROL: Final = 1
+KIND_STDIO: Final = 2
+KIND_CHUNK: Final = 3
+
+STDIN: Final = 0
+STDOUT: Final = 1
+STDERR: Final = 2
+
+EVERY_RANK: Final = 0xFFFFFFFF
+"""The rank of standard input: it goes to every node of the job."""
+
+MAX_STDIO_BYTES: Final = 64 << 10
+"""Data in one STDIO frame: a pipe's capacity, pipe(7)."""
+
+MAX_CONTROL_BYTES: Final = 16 << 20
+"""Linux takes at most 6 MiB of arguments and environment (execve(2)); the rest is for 100,000 nodes."""
+
+MAX_BLOB_BYTES: Final = 16 << 20
+"""A CHUNK frame carries a chunk, or a whole manifest: 100,000 files at some 150 bytes each."""
+
+CLIENT_WINDOW_BYTES: Final = 1 << 20
+"""Credit of each output stream between master and client, who share a machine."""
+
+_PREFACE = struct.Struct("!5sHB")
+_HEADER = struct.Struct("!IB")
+_STDIO = struct.Struct("!QIB")
+
+PREFACE_BYTES: Final = _PREFACE.size
+HEADER_BYTES: Final = _HEADER.size
+STDIO_HEADER_BYTES: Final = _STDIO.size
+
+BUFFER_BYTES: Final = 64 << 10
+"""Receive buffer of a connection; a longer frame gets one of its own size."""
+
+_CAPS: Final = {
+    KIND_CONTROL: MAX_CONTROL_BYTES,
+    KIND_STDIO: MAX_STDIO_BYTES + STDIO_HEADER_BYTES,
+    KIND_CHUNK: MAX_BLOB_BYTES + DIGEST_BYTES,
+}
+
+assert CHUNK_BYTES <= MAX_BLOB_BYTES
+
+
+def preface(channel: int) -> bytes:
+    return _PREFACE.pack(MAGIC, VERSION, channel)
+
+
+def read_preface(data: bytes | memoryview) -> int:
+    """The channel that the peer opens.
+
+    Raises: PeerError for garbage and for another version, naming both.
+    """
+    magic, version, channel = _PREFACE.unpack(data)
+    if magic != MAGIC:
+        raise PeerError(f"not a gproc peer: it began with {bytes(data)!r}")
+    if version != VERSION:
+        raise PeerError(f"the peer speaks version {version} of gproc's protocol, we speak {VERSION}")
+    if channel not in (CHANNEL_CONTROL, CHANNEL_BULK, CHANNEL_CLIENT):
+        raise PeerError(f"the peer opened channel {channel}, which does not exist")
+    return int(channel)
+
+
+def header(kind: int, length: int) -> bytes:
+    return _HEADER.pack(length, kind)
+
+
+def stdio_frame(job: int, rank: int, stream: int, data: bytes | memoryview) -> bytes:
+    head = _HEADER.pack(STDIO_HEADER_BYTES + len(data), KIND_STDIO)
+    return b"".join((head, _STDIO.pack(job, rank, stream), data))
+
+
+def read_stdio(payload: memoryview) -> tuple[int, int, int, memoryview]:
+    """Job, rank, stream and data of a STDIO frame.
+
+    Raises: PeerError where it is too short or names no stream.
+    """
+    if len(payload) < STDIO_HEADER_BYTES:
+        raise PeerError(f"a STDIO frame of {len(payload)} bytes is shorter than its header")
+    job, rank, stream = _STDIO.unpack_from(payload)
+    if stream > STDERR:
+        raise PeerError(f"a STDIO frame for stream {stream}, which does not exist")
+    return job, rank, stream, payload[STDIO_HEADER_BYTES:]
+
+
+def read_chunk(payload: memoryview) -> tuple[bytes, memoryview]:
+    """Digest and bytes of a CHUNK frame; whether they belong together is for who asked to check."""
+    if len(payload) < DIGEST_BYTES:
+        raise PeerError(f"a CHUNK frame of {len(payload)} bytes is shorter than a digest")
+    return bytes(payload[:DIGEST_BYTES]), payload[DIGEST_BYTES:]
+
+
+class FrameReader:
+    """Cuts a stream of bytes into frames.
+
+    The caller writes received bytes into `space()` and then reads `frames(count)`.  A payload is a view into
+    the reader's buffer and is valid until the next frame is asked for.
+    """
+
+    def __init__(self) -> None:
+        self._small = bytearray(BUFFER_BYTES)
+        self._buffer = self._small
+        self._start = 0
+        self._end = 0
+
+    def space(self) -> memoryview:
+        """Where the next bytes go: never empty."""
+        if self._end == len(self._buffer):
+            self._make_room(0)
+        return memoryview(self._buffer)[self._end :]
+
+    def frames(self, count: int) -> Iterator[tuple[int, memoryview]]:
+        """(kind, payload) of every frame that `count` more received bytes complete.
+
+        Raises: PeerError for a kind that does not exist or a length above its cap.
+        """
+        self._end += count
+        while self._end - self._start >= HEADER_BYTES:
+            length, kind = _HEADER.unpack_from(self._buffer, self._start)
+            cap = _CAPS.get(kind)
+            if cap is None:
+                raise PeerError(f"a frame of kind {kind}, which does not exist")
+            if length > cap:
+                raise PeerError(f"a frame of {length} bytes, longer than the {cap} that its kind may have")
+            begin = self._start + HEADER_BYTES
+            if self._end - begin < length:
+                self._make_room(HEADER_BYTES + length)
+                return
+            yield kind, memoryview(self._buffer)[begin : begin + length]
+            self._start = begin + length
+        if self._start == self._end:
+            self._start = self._end = 0
+            self._buffer = self._small
+
+    def raw(self, count: int) -> memoryview:
+        """Everything that is here, `count` more bytes with it, not yet read as frames: for the preface."""
+        self._end += count
+        return memoryview(self._buffer)[self._start : self._end]
+
+    def skip(self, count: int) -> None:
+        """Let go of the first bytes."""
+        self._start += count
+
+    def pending(self) -> bool:
+        """Whether a part of a frame is waiting for its rest."""
+        return self._end > self._start
+
+    def _make_room(self, frame_bytes: int) -> None:
+        waiting = self._end - self._start
+        if self._start + frame_bytes <= len(self._buffer) and self._end < len(self._buffer):
+            return
+        # A payload view may still be alive somewhere, so the buffer is never resized in place.
+        buffer = self._small if frame_bytes <= BUFFER_BYTES else bytearray(frame_bytes)
+        buffer[:waiting] = self._buffer[self._start : self._end]
+        self._buffer, self._start, self._end = buffer, 0, waiting

@@ -1,0 +1,288 @@
+"""Every control message, as a type: the closed set of what two processes of gproc can say to each other.
+
+Encoded as msgpack arrays with the tag first.  Text that the kernel gave us (arguments, environment, paths) is
+bytes; what gproc itself made up is str.
+"""
+
+from __future__ import annotations
+
+from typing import Union
+
+import msgspec
+
+from gproc.errors import PeerError
+from gproc.job.limits import Limits
+from gproc.wire import frames
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One control message."""
+
+
+# What is said of a node, a program and a run
+
+
+class Node(msgspec.Struct, frozen=True, array_like=True):
+    """A connected node as its parents know it.
+
+    name: as its certificate says.  address: "host:port" where its children dial.  nonce: of this run of its
+    slave, what grants bind to.  plain_because: why jobs run there without a view; "" where they have one.
+    since_s: when it joined, Unix time by its parent's clock.
+    """
+
+    name: str
+    address: str
+    nonce: bytes
+    plain_because: str
+    since_s: float
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True):
+    """How a program ended on one node.
+
+    status: as a shell gives it (DESIGN section 10).  signal: the one that ended it, 0 where none did.
+    failure: what went wrong, where it is gproc that failed; "" where the program itself returned.
+    """
+
+    status: int
+    signal: int = 0
+    core_dumped: bool = False
+    failure: str = ""
+    lost: bool = False
+
+
+class Branch(msgspec.Struct, frozen=True, array_like=True):
+    """The part of a job that is meant for one node and those below it.
+
+    rank: of the node itself; -1 where it only relays.
+    """
+
+    rank: int
+    children: dict[int, Branch]
+
+    def ranks(self) -> list[int]:
+        found = [self.rank] if self.rank >= 0 else []
+        for child in self.children.values():
+            found += child.ranks()
+        return found
+
+
+class Signed(msgspec.Struct, frozen=True, array_like=True):
+    """A payload and the master's Ed25519 signature (64 bytes) over its context and itself: `gproc.trust.ticket`."""
+
+    payload: bytes
+    signature: bytes
+
+
+# Joining
+
+
+class Join(Message, frozen=True, tag=1):
+    """A slave asks to be taken in; `token` pairs its bulk connection with this one."""
+
+    token: bytes
+    id: int | None
+    explicit_id: bool
+    node: Node
+
+
+class Attach(Message, frozen=True, tag=2):
+    """First message of a bulk connection."""
+
+    token: bytes
+
+
+class Welcome(Message, frozen=True, tag=3):
+    id: int
+    address: str
+    """The address that the parent sees the slave at."""
+
+
+class Refused(Message, frozen=True, tag=4):
+    """Why not; `final` where asking again is of no use."""
+
+    reason: str
+    final: bool
+
+
+class Arrived(Message, frozen=True, tag=5):
+    """A node is there: `route` leads from the child that says so ("()": itself) down to it."""
+
+    route: tuple[int, ...]
+    node: Node
+
+
+class Left(Message, frozen=True, tag=6):
+    route: tuple[int, ...]
+    reason: str
+
+
+class Granted(Message, frozen=True, tag=7):
+    """A signed grant on its way to the node at the end of `route`."""
+
+    route: tuple[int, ...]
+    grant: Signed
+
+
+class Ping(Message, frozen=True, tag=8):
+    """Says nothing but that its sender lives."""
+
+
+class Shutdown(Message, frozen=True, tag=9):
+    """The tree below ends, for good."""
+
+    reason: str
+
+
+# Jobs
+
+
+class Run(Message, frozen=True, tag=20):
+    """A job, on its way down.
+
+    size: ranks in all.  window_bytes: credit for each of its output streams on this connection, and for stdin.
+    """
+
+    job: int
+    size: int
+    ticket: Signed
+    branch: Branch
+    window_bytes: int
+    stdin: bool
+
+
+class Signal(Message, frozen=True, tag=21):
+    """For every process of the job, wherever it runs below."""
+
+    job: int
+    signum: int
+
+
+class Finished(Message, frozen=True, tag=22):
+    job: int
+    rank: int
+    outcome: Outcome
+
+
+class Credit(Message, frozen=True, tag=23):
+    """The reader of a stream of this job has room for so many bytes more."""
+
+    job: int
+    stream: int
+    bytes: int
+
+
+class Release(Message, frozen=True, tag=24):
+    """The job is over everywhere: whoever kept anything for it lets go."""
+
+    job: int
+
+
+# Bundles
+
+
+class Want(Message, frozen=True, tag=30):
+    """Send these chunks of that bundle; the digest of the bundle itself stands for its manifest."""
+
+    bundle: bytes
+    digests: tuple[bytes, ...]
+
+
+class Lacking(Message, frozen=True, tag=31):
+    """These chunks cannot be had."""
+
+    bundle: bytes
+    digests: tuple[bytes, ...]
+    reason: str
+
+
+# Client and master
+
+
+class Submit(Message, frozen=True, tag=40):
+    """Run a program; the master adds who asks, from the socket.
+
+    bundle: digest of its manifest, b"" where each node runs its own copy.  timeout_s: None for ever.
+    """
+
+    nodes: str
+    exclude: str
+    argv: tuple[bytes, ...]
+    env: tuple[bytes, ...]
+    cwd: bytes
+    umask: int
+    bundle: bytes
+    stdin: bool
+    timeout_s: float | None
+    limits: Limits
+
+
+class Accepted(Message, frozen=True, tag=41):
+    """The job runs; paths[rank] is the node of that rank.  missing: nodes named but not connected, folded."""
+
+    job: int
+    paths: tuple[tuple[int, ...], ...]
+    missing: str
+    window_bytes: int
+
+
+class Rejected(Message, frozen=True, tag=42):
+    status: int
+    reason: str
+
+
+class Inquire(Message, frozen=True, tag=43):
+    """Asks for the tree."""
+
+
+class NodeState(msgspec.Struct, frozen=True, array_like=True):
+    """A row of `gproc i`.  load: one-minute average, None where the node did not answer in time."""
+
+    path: tuple[int, ...]
+    node: Node
+    jobs: int
+    load: float | None
+
+
+class TreeState(Message, frozen=True, tag=44):
+    master: str
+    since_s: float
+    nodes: tuple[NodeState, ...]
+
+
+class Poll(Message, frozen=True, tag=45):
+    """Asks every node below for its load."""
+
+    serial: int
+
+
+class Load(Message, frozen=True, tag=46):
+    """Answers a poll: loads by route."""
+
+    serial: int
+    loads: tuple[tuple[tuple[int, ...], float], ...]
+
+
+AnyMessage = Union[  # noqa: UP007 - msgspec wants it so on 3.11
+    Join, Attach, Welcome, Refused, Arrived, Left, Granted, Ping, Shutdown,
+    Run, Signal, Finished, Credit, Release,
+    Want, Lacking,
+    Submit, Accepted, Rejected, Inquire, TreeState, Poll, Load,
+]  # fmt: skip
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
+
+
+def frame(message: Message) -> bytes:
+    """The message as one whole frame."""
+    payload = _encoder.encode(message)
+    return frames.header(frames.KIND_CONTROL, len(payload)) + payload
+
+
+def decode(payload: memoryview) -> AnyMessage:
+    """Raises: PeerError for what is no message."""
+    try:
+        return _decoder.decode(payload)
+    except msgspec.DecodeError as error:
+        raise PeerError(f"not a message: {error}") from error

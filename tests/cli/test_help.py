@@ -1,0 +1,82 @@
+"""The help pages and shell completion, as a person or a shell gets them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gproc.cli.modes import MODES, Mode
+from gproc.cli.switches import SWITCHES, switches_of
+
+
+def gproc(*argv: str, **environ: str) -> str:
+    """What `gproc` prints on stdout; it must succeed and be silent on stderr."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gproc", *argv],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **environ},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+def test_a_page_names_every_switch_of_its_mode_in_every_spelling(mode: Mode, width: int) -> None:
+    page = gproc("help", mode.letters, COLUMNS=str(width))
+    shown = page.replace(",", " ").split()
+    assert [name for switch in switches_of(mode) for name in switch.shown() if name not in shown] == []
+    elsewhere = {name for switch in SWITCHES for name in switch.shown()}
+    elsewhere -= {name for switch in switches_of(mode) for name in switch.shown()}
+    listed = {line.split()[0].rstrip(",") for line in page.splitlines() if line.startswith("  -")}
+    assert listed & elsewhere == set()
+    assert page.startswith("Usage: " + mode.usage().replace("gproc [switches]", "gproc").replace(
+        f"gproc {mode.letters}", f"gproc {mode.letters} [switches]"))  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_pages_fit_their_terminal(width: int) -> None:
+    for mode in ("", *(mode.letters for mode in MODES)):
+        page = gproc("help", *([mode] if mode else []), COLUMNS=str(width))
+        assert max(map(len, page.splitlines())) <= width
+
+
+def test_the_first_page_names_every_mode() -> None:
+    page = gproc("--help", COLUMNS="80")
+    assert [mode.letters for mode in MODES if f"\n  {mode.letters} " not in page] == []
+    assert "..." not in page.partition("Commands:")[2]
+
+
+def test_every_way_to_ask_for_a_page_gives_the_same_one() -> None:
+    pages = [gproc(*ask) for ask in (["help", "e"], ["e", "-h"], ["--help", "exec"], ["exec", "--help"])]
+    assert pages == pages[:1] * 4
+
+
+def test_a_shell_can_be_given_its_completion_script() -> None:
+    script = gproc("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert "_GPROC_COMPLETE=complete_bash" in script
+
+
+def test_completion_is_installed_in_the_persons_home(tmp_path: Path) -> None:
+    gproc(
+        "--install-completion",
+        "bash",
+        HOME=str(tmp_path),
+        _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1",
+    )
+    assert "gproc" in (tmp_path / ".bashrc").read_text()
+
+
+@pytest.mark.parametrize(
+    ("typed", "word", "offered"),
+    [("gproc ", "1", "bundle"), ("gproc e --bin", "2", "--bin-root"), ("gproc e -binR", "2", "-binRoot")],
+)
+def test_a_shell_is_offered_modes_and_switches_in_both_spellings(typed: str, word: str, offered: str) -> None:
+    completions = gproc(_GPROC_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=word)
+    assert offered in completions.split()

@@ -1,0 +1,180 @@
+"""Clusters told in TOML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gproc.errors import LocaleError
+from gproc.locales import Locale, NodeAddress, Options, Parent, Placement, Role, load
+from gproc.locales.file import FileLocale, PatternFile
+
+RACKS = """
+master = "frontend"
+nodes = ["login1"]
+
+[[rack]]
+head = "n1"
+nodes = ["n2", "n3"]
+
+[[rack.rack]]
+head = "n4"
+nodes = ["n5"]
+
+[[rack]]
+head = "n6"
+
+[addresses]
+frontend = "10.0.0.254"
+n1 = "10.0.0.1"
+n5 = "10.0.0.5"
+"""
+
+PATTERN = """
+master = "frontend"
+pattern = "node{:03}"
+last = 400
+fan_out = 20
+first_address = "10.0.0.1"
+"""
+
+
+def written(tmp_path: Path, text: str) -> Locale:
+    path = tmp_path / "cluster.toml"
+    path.write_text(text)
+    return load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("hostname", "id_", "address", "parent"),
+    [
+        ("login1", 1, "", Parent("10.0.0.254", 6666, is_master=True)),
+        ("n1", 2, "10.0.0.1", Parent("10.0.0.254", 6666, is_master=True)),
+        ("n3.lab.org", 2, "", Parent("10.0.0.1", 6666, name="n1")),
+        ("n4", 3, "", Parent("10.0.0.1", 6666, name="n1")),
+        ("n5", 1, "10.0.0.5", Parent("n4", 6666, name="n4")),
+        ("n6", 3, "", Parent("10.0.0.254", 6666, is_master=True)),
+    ],
+)
+def test_racks_stand_in_racks(tmp_path: Path, hostname: str, id_: int, address: str, parent: Parent) -> None:
+    placement = written(tmp_path, RACKS).place(Role.SLAVE, hostname, Options())
+    assert placement == Placement(id=id_, address=address, parent=parent)
+
+
+def test_nodes_of_racks_are_numbered_as_they_are_read(tmp_path: Path) -> None:
+    locale = written(tmp_path, RACKS)
+    assert [locale.node(number).name for number in range(1, 8)] == ["login1", *(f"n{i}" for i in range(1, 7))]
+    assert locale.node(2) == NodeAddress("n1", "10.0.0.1")
+    with pytest.raises(LocaleError, match="has no node 8: its nodes are 1 to 7"):
+        locale.node(8)
+
+
+@pytest.mark.parametrize(
+    ("hostname", "id_", "address", "parent"),
+    [
+        ("node001", 1, "10.0.0.1", Parent("frontend", 6666, is_master=True)),
+        ("node002", 1, "10.0.0.2", Parent("10.0.0.1", 6666, name="node001")),
+        ("node020", 19, "10.0.0.20", Parent("10.0.0.1", 6666, name="node001")),
+        ("node021.lab.org", 2, "10.0.0.21", Parent("frontend", 6666, is_master=True)),
+        ("node400", 19, "10.0.1.144", Parent("10.0.1.125", 6666, name="node381")),
+    ],
+)
+def test_a_pattern_is_cut_into_racks(
+    tmp_path: Path, hostname: str, id_: int, address: str, parent: Parent
+) -> None:
+    placement = written(tmp_path, PATTERN).place(Role.SLAVE, hostname, Options())
+    assert placement == Placement(id=id_, address=address, parent=parent)
+
+
+@given(st.integers(1, 120), st.integers(1, 12), st.integers(1, 1000))
+def test_a_pattern_gives_every_node_one_place_below_the_fan_out(count: int, fan_out: int, first: int) -> None:
+    cluster = PatternFile("front", "n{}", last=first + count - 1, fan_out=fan_out, first=first)
+    names = [cluster.name(number) for number in range(first, first + count)]
+    children: dict[str | None, list[int]] = {}
+    for name in names:
+        seat = cluster.seat(name)
+        assert seat is not None
+        # A parent stands before its children, so that there is no ring.
+        assert seat.parent is None or names.index(seat.parent) < names.index(name)
+        children.setdefault(seat.parent, []).append(seat.id)
+    for ids in children.values():
+        assert ids == list(range(1, len(ids) + 1)) and len(ids) <= fan_out
+
+
+def test_a_large_pattern_costs_nothing() -> None:
+    cluster = PatternFile("front", "n{}", last=9_999_999_999, fan_out=2)
+    seat = cluster.seat("n9999999999")
+    assert seat is not None and seat.parent is not None
+
+
+def test_nodes_of_a_pattern_have_their_own_numbers(tmp_path: Path) -> None:
+    locale = written(tmp_path, 'master = "m"\npattern = "r-{}.lab"\nfirst = 5\nlast = 6\nfan_out = 3\n')
+    assert locale.node(5) == NodeAddress("r-5.lab", "")
+    with pytest.raises(LocaleError, match="has no node 4: its nodes are 5 to 6"):
+        locale.node(4)
+    assert locale.place(Role.SLAVE, "r-6.lab", Options()).id == 2
+
+
+@pytest.mark.parametrize("text", [RACKS, PATTERN])
+def test_a_master_may_have_any_name_and_a_slave_may_not(tmp_path: Path, text: str) -> None:
+    locale = written(tmp_path, text)
+    assert locale.place(Role.MASTER, "anything", Options()).parent is None
+    for stranger in ("frontend", "node401", "node1", "n7", "node000"):
+        with pytest.raises(
+            LocaleError, match=rf"host name '{stranger}' does not fit .*cluster.toml: wanted one"
+        ):
+            locale.place(Role.SLAVE, stranger, Options())
+
+
+def test_what_the_person_says_wins(tmp_path: Path) -> None:
+    said = Options(parent="other:7000", id="9", address="192.168.0.1")
+    placement = written(tmp_path, RACKS).place(Role.SLAVE, "n2", said)
+    assert placement == Placement(id=9, address="192.168.0.1", parent=Parent("other", 7000))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("", "missing required field `master`"),
+        ('master = "m"', "wanted `nodes`, [[rack]] or `pattern`"),
+        ("master = ", "Invalid value"),
+        ("master = 5\nnodes = ['a']", "Expected `str`, got `int` - at `$.master`"),
+        ('master = "m"\n[[rack]]\nnodes = ["a"]', "missing required field `head` - at `$.rack[0]`"),
+        ('master = "m"\nnode = ["a"]', "unknown field `node`"),
+        ('master = "m"\nnodes = ["a", "a"]', "node 'a' stands twice"),
+        ('master = "m"\nnodes = ["a"]\n[addresses]\nb = "10.0.0.1"', "'b' is neither a node nor the master"),
+        ('master = "m"\npattern = "n{}"\nlast = 9', "missing required field `fan_out`"),
+        ('master = "m"\npattern = "n{}"\nlast = 9\nfan_out = 0', "Expected `int` >= 1 - at `$.fan_out`"),
+        (
+            'master = "m"\npattern = "n{}"\nlast = 1\nfirst = 2\nfan_out = 2',
+            "last = 1: wanted at least first = 2",
+        ),
+        ('master = "m"\npattern = "n{}"\nlast = 9\nfan_out = 2\nfirst_address = "x"', "first_address = 'x'"),
+        (
+            'master = "m"\npattern = "n{}"\nlast = 9\nfan_out = 2\nfirst_address = "255.255.255.254"',
+            "first_address = '255.255.255.254'",
+        ),
+        *(
+            (f'master = "m"\npattern = "{pattern}"\nlast = 9\nfan_out = 2', "wanted one {} or {:0N}")
+            for pattern in ("n", "n{", "n}", "n{}{}", "{0}", "n{:3}", "n{:099999}", "n{.real}", "n{!r}")
+        ),
+    ],
+)
+def test_a_wrong_file_is_told_its_name_the_key_and_what_is_wanted(
+    tmp_path: Path, text: str, wanted: str
+) -> None:
+    with pytest.raises(LocaleError) as caught:
+        written(tmp_path, text)
+    assert str(caught.value).startswith(f"locale file {tmp_path}/cluster.toml: ")
+    assert wanted in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LocaleError, match=r"none\.toml: cannot be read: No such file"):
+        load(str(tmp_path / "none.toml"))
+    (tmp_path / "latin1.toml").write_bytes(b'master = "\xe9"')
+    with pytest.raises(LocaleError, match=r"latin1\.toml"):
+        FileLocale.read(str(tmp_path / "latin1.toml"))

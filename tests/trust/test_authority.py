@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gproc.cli import cert
+from gproc.cli.options import CertOptions
+from gproc.errors import TrustError, UsageError
+from gproc.trust.authority import Authority, issue, open_authority, provision
+from gproc.trust.home import InsecureFile
+from gproc.trust.identity import load_identity
+from gproc.trust.keyfile import PUBLIC_HEADER, SEED_HEADER, decode_key, encode_key
+from gproc.trust.names import CertName, CertRole, ClusterId, check_host_name, parse_cert_name
+from gproc.trust.ticket import Signer
+from gproc.trust.tls import client_context
+
+CLUSTER = ClusterId("0123456789abcdef" * 2)
+
+
+def modes(directory: str | Path) -> dict[str, int]:
+    return {name: stat.S_IMODE(os.stat(os.path.join(directory, name)).st_mode) for name in os.listdir(directory)}
+
+
+def test_an_authority_is_made_once_and_then_opened(home: str) -> None:
+    made = open_authority(home, create=True)
+    assert open_authority(home, create=True) == made
+    assert open_authority(home, create=False) == made
+
+
+def test_keys_are_closed_to_others(authority: Authority) -> None:
+    found = modes(authority.home)
+    assert found["ca.key"] == found["ticket.key"] == 0o600
+
+
+def test_without_keys_and_without_leave_to_make_them_it_says_what_to_run(home: str) -> None:
+    with pytest.raises(TrustError, match="run `gproc m`"):
+        open_authority(home, create=False)
+
+
+def test_many_creators_at_once_end_up_with_one_cluster(home: str) -> None:
+    program = (
+        "import sys; from gproc.trust.authority import open_authority; from gproc.trust.identity import load_identity\n"
+        "print('ready', flush=True); sys.stdin.read()\n"
+        "print(open_authority(sys.argv[1], create=True).cluster, load_identity(sys.argv[1], 'node', 'fe').cluster)"
+    )
+    creators = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, home], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    for creator in creators:
+        assert creator.stdout is not None
+        assert creator.stdout.readline() == "ready\n"
+    for creator in creators:
+        assert creator.stdin is not None
+        creator.stdin.close()
+    answers = set()
+    for creator in creators:
+        assert creator.stdout is not None
+        with creator.stdout:
+            answers.update(creator.stdout.read().split())
+        assert creator.wait() == 0
+    assert len(answers) == 1
+    assert not [name for name in os.listdir(home) if name.endswith(".new")]
+
+
+def test_a_half_made_authority_is_made_anew(home: str) -> None:
+    Path(home, "ca.crt").write_text("cut off by a power failure")
+    Path(home, "ticket.pub").write_text("")
+    assert open_authority(home, create=True).cluster
+
+
+def test_a_provisioned_node_never_becomes_a_cluster_of_its_own_by_mistake(authority: Authority, tmp_path: Path) -> None:
+    provision(authority, "kn7", [], str(tmp_path / "kn7"))
+    with pytest.raises(TrustError, match="this machine is node kn7"):
+        open_authority(str(tmp_path / "kn7"), create=True)
+
+
+def test_a_ca_key_that_others_can_read_is_refused(authority: Authority) -> None:
+    os.chmod(os.path.join(authority.home, "ca.key"), 0o640)
+    with pytest.raises(InsecureFile, match="chmod 0600"):
+        open_authority(authority.home, create=False)
+
+
+def test_a_nodes_key_that_others_can_read_is_refused(authority: Authority, tmp_path: Path) -> None:
+    provision(authority, "kn7", [], str(tmp_path / "kn7"))
+    (tmp_path / "kn7" / "node.key").chmod(0o644)
+    with pytest.raises(InsecureFile, match="chmod 0600"):
+        load_identity(str(tmp_path / "kn7"), "node", "kn7")
+
+
+def test_a_certificate_names_cluster_role_host_and_addresses_and_never_expires(authority: Authority) -> None:
+    issued = issue(authority, "node", "kn7", ["10.1.30.7", "fd00::7"])
+    parsed = x509.load_pem_x509_certificate(issued.certificate)
+    names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.UniformResourceIdentifier) == [f"gproc://{authority.cluster}/node/kn7"]
+    assert names.get_values_for_type(x509.DNSName) == ["kn7"]
+    assert [str(each) for each in names.get_values_for_type(x509.IPAddress)] == ["10.1.30.7", "fd00::7"]
+    assert parsed.not_valid_before_utc.isoformat() == "1970-01-01T00:00:00+00:00"
+    assert parsed.not_valid_after_utc.isoformat() == "9999-12-31T23:59:59+00:00"
+
+
+def test_no_key_shows_in_what_a_log_might_print(authority: Authority) -> None:
+    issued = issue(authority, "node", "kn7", [])
+    assert "PRIVATE" not in repr(issued)
+    assert authority.ticket_seed().hex() not in repr(authority)
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", "../../etc", "a/b", "-x", "a b", "a\n", "ä", "x" * 254])
+def test_a_name_that_could_leave_the_directory_is_no_host_name(authority: Authority, name: str) -> None:
+    with pytest.raises(TrustError):
+        issue(authority, "node", name, [])
+    with pytest.raises(TrustError):
+        load_identity(authority.home, "node", name)
+
+
+def test_a_word_is_no_address(authority: Authority) -> None:
+    with pytest.raises(TrustError, match="rack1"):
+        issue(authority, "node", "kn7", ["rack1"])
+
+
+def test_a_node_gets_its_own_key_and_no_other(authority: Authority, tmp_path: Path) -> None:
+    provision(authority, "kn7", ["10.1.30.7"], str(tmp_path / "kn7"))
+    assert modes(tmp_path / "kn7") == {"ca.crt": 0o644, "ticket.pub": 0o644, "node.crt": 0o644, "node.key": 0o600}
+    assert stat.S_IMODE(os.stat(tmp_path / "kn7").st_mode) == 0o700
+
+
+def test_the_front_end_makes_a_missing_certificate_on_the_spot_and_keeps_it(authority: Authority) -> None:
+    first = load_identity(authority.home, "master", "fe")
+    kept = Path(first.certificate).read_bytes()
+    assert load_identity(authority.home, "master", "fe") == first
+    assert Path(first.certificate).read_bytes() == kept
+    assert (first.cluster, first.role, first.name) == (authority.cluster, "master", "fe")
+    assert first.ticket_public == Signer(authority.ticket_seed()).public_key
+
+
+def test_a_front_end_whose_ca_was_made_anew_gets_new_certificates(authority: Authority) -> None:
+    before = load_identity(authority.home, "node", "fe")
+    os.unlink(os.path.join(authority.home, "ca.key"))
+    renewed = open_authority(authority.home, create=True)
+    after = load_identity(authority.home, "node", "fe")
+    assert before.cluster == authority.cluster != renewed.cluster == after.cluster
+    assert client_context(after).get_ca_certs()
+
+
+def test_a_node_goes_by_the_name_it_was_provisioned_with(authority: Authority, tmp_path: Path) -> None:
+    provision(authority, "kn7", [], str(tmp_path / "kn7"))
+    assert load_identity(str(tmp_path / "kn7"), "node", "kn7.cluster.example").name == "kn7"
+
+
+def test_a_bare_node_is_told_what_to_run(home: str) -> None:
+    with pytest.raises(TrustError, match=r"copytonodes\.sh"):
+        load_identity(home, "node", "kn7")
+
+
+def test_a_node_cannot_load_a_masters_identity(authority: Authority, tmp_path: Path) -> None:
+    provision(authority, "kn7", [], str(tmp_path / "kn7"))
+    with pytest.raises(TrustError, match="run `gproc m` on the front end"):
+        load_identity(str(tmp_path / "kn7"), "master", "kn7")
+
+
+def test_a_node_of_two_clusters_is_refused(authority: Authority, foreign_authority: Authority, tmp_path: Path) -> None:
+    provision(authority, "kn7", [], str(tmp_path / "kn7"))
+    (tmp_path / "kn7" / "ca.crt").write_bytes(Path(foreign_authority.home, "ca.crt").read_bytes())
+    with pytest.raises(TrustError, match="another cluster"):
+        load_identity(str(tmp_path / "kn7"), "node", "kn7")
+
+
+@pytest.mark.parametrize("damage", ["", "rubbish\n", f"{PUBLIC_HEADER}\nzz\n", f"{PUBLIC_HEADER}\nabcd\n"])
+def test_a_damaged_ticket_key_is_named(authority: Authority, tmp_path: Path, damage: str) -> None:
+    provision(authority, "kn7", [], str(tmp_path / "kn7"))
+    (tmp_path / "kn7" / "ticket.pub").write_text(damage)
+    with pytest.raises(TrustError, match=r"ticket\.pub"):
+        load_identity(str(tmp_path / "kn7"), "node", "kn7")
+
+
+def test_a_secret_seed_is_never_taken_for_a_public_key() -> None:
+    with pytest.raises(TrustError):
+        decode_key(PUBLIC_HEADER, encode_key(SEED_HEADER, bytes(32)), "ticket.pub")
+
+
+@given(st.text(max_size=300))
+def test_a_certificate_name_is_parsed_back_or_refused(text: str) -> None:
+    roles: tuple[CertRole, ...] = ("master", "node")
+    for role in roles:
+        try:
+            check_host_name(text)
+        except TrustError:
+            with pytest.raises(TrustError):
+                parse_cert_name(f"gproc://{CLUSTER}/{role}/{text}")
+        else:
+            named = parse_cert_name(f"gproc://{CLUSTER}/{role}/{text}")
+            assert named == CertName(CLUSTER, role, text)
+            assert named.uri() == f"gproc://{CLUSTER}/{role}/{text}"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        f"https://{CLUSTER}/node/a",
+        f"gproc://{CLUSTER}/root/a",
+        f"gproc://{CLUSTER}/node",
+        f"gproc://{CLUSTER}/node/a/b",
+        "gproc://abc/node/a",
+        f"gproc://{CLUSTER.upper()}/node/a",
+    ],
+)
+def test_what_is_no_certificate_name_is_refused(uri: str) -> None:
+    with pytest.raises(TrustError):
+        parse_cert_name(uri)
+
+
+def test_gproc_cert_writes_a_directory_for_each_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GPROC_HOME", str(tmp_path / "home"))
+    out = tmp_path / "out"
+    assert cert.run(CertOptions(names=("kn1", "kn2"), out=str(out))) == 0
+    assert capsys.readouterr().out == f"{out}/kn1\n{out}/kn2\n"
+    assert load_identity(str(out / "kn2"), "node", "kn2").name == "kn2"
+
+
+def test_gproc_cert_gives_no_two_nodes_the_same_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPROC_HOME", str(tmp_path / "home"))
+    with pytest.raises(UsageError, match="one node"):
+        cert.run(CertOptions(names=("kn1", "kn2"), out=str(tmp_path), addresses=("10.0.0.1",)))
+    assert not (tmp_path / "home").exists()
+
+
+def test_gproc_cert_writes_nothing_when_one_name_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPROC_HOME", str(tmp_path / "home"))
+    with pytest.raises(TrustError, match="no host name"):
+        cert.run(CertOptions(names=("kn1", "../kn2"), out=str(tmp_path)))
+    assert not (tmp_path / "kn1").exists()
