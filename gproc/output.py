@@ -7,7 +7,6 @@ all whole ones.  With one node there is nothing to keep apart, and its output pa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from tempfile import SpooledTemporaryFile
 from typing import IO, Final
 
 LINE_MEMORY_BYTES: Final = 256 << 10
@@ -46,6 +45,8 @@ class Lines:
         if end < len(data):
             begun = self._begun.get(rank)
             if begun is None:
+                from tempfile import SpooledTemporaryFile  # 6 ms, and most programs end their lines
+
                 begun = self._begun[rank] = SpooledTemporaryFile(max_size=LINE_MEMORY_BYTES)  # noqa: SIM115
             begun.write(data[end:])
 

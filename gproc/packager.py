@@ -159,14 +159,12 @@ def _pack_afresh(
     encoded = encode(packed.manifest)
     sources = {path: source for path, source in packed.sources.items() if path != source}
     bundle = Bundle(encoded, digest_of(encoded), sources, packed.reasons)
-    stamps, attributes = image.traces()
     record = cache.Record(
         question=question,
         digest=bundle.digest,
         encoded=encoded,
         sources=tuple(sources.items()),
-        stamps=stamps,
-        attributes=attributes,
+        traces=image.traces(),
         environ=surroundings.environ_asked(),
         cwd=surroundings.cwd_asked(),
     )

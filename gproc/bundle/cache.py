@@ -72,6 +72,25 @@ class Attributes(msgspec.Struct, frozen=True, array_like=True):
         return Attributes.of(self.path, os.lstat(self.path)) == self
 
 
+class Traces(msgspec.Struct, frozen=True, array_like=True):
+    """All that an answer was made from; `absent`: where a directory was sought, and there was nothing."""
+
+    stamps: tuple[Stamp, ...]
+    attributes: tuple[Attributes, ...]
+    absent: tuple[bytes, ...]
+
+    def hold(self) -> bool:
+        try:
+            if not all(each.holds() for each in self.stamps) or not all(each.holds() for each in self.attributes):
+                return False
+        except OSError:
+            return False
+        return not any(os.path.lexists(path) for path in self.absent)
+
+    def racy(self, started_ns: int) -> bool:
+        return any(max(stamp.mtime_ns, stamp.ctime_ns) > started_ns - RACY_NS for stamp in self.stamps)
+
+
 class Question(msgspec.Struct, frozen=True, array_like=True):
     """What was asked, as far as it is known before anything is read; relative paths are made absolute."""
 
@@ -97,21 +116,14 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     digest: bytes
     encoded: bytes
     sources: tuple[tuple[bytes, bytes], ...]
-    stamps: tuple[Stamp, ...]
-    attributes: tuple[Attributes, ...]
+    traces: Traces
     environ: tuple[tuple[bytes, bytes | None], ...]
     cwd: bytes | None
 
     def holds(self, environ: Mapping[bytes, bytes], cwd: bytes) -> bool:
         if self.cwd not in (None, cwd) or any(environ.get(name) != value for name, value in self.environ):
             return False
-        try:
-            return all(stamp.holds() for stamp in self.stamps) and all(each.holds() for each in self.attributes)
-        except OSError:
-            return False
-
-    def racy(self, started_ns: int) -> bool:
-        return any(max(stamp.mtime_ns, stamp.ctime_ns) > started_ns - RACY_NS for stamp in self.stamps)
+        return self.traces.hold()
 
 
 _decoder = msgspec.msgpack.Decoder(Record)
@@ -144,7 +156,7 @@ def remember(directory: str, record: Record, started_ns: int) -> None:
 
     A cache that cannot be written is no cache, and not an error: the bundle is as good without it.
     """
-    if record.racy(started_ns):
+    if record.traces.racy(started_ns):
         return
     name = record.question.name()
     beside = os.path.join(directory, f".{name}.{os.getpid()}.{time.monotonic_ns()}")
@@ -168,4 +180,3 @@ def _prune(directory: str) -> None:
     for _, path in ages[: max(0, len(ages) - RECORDS_MAX)]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-

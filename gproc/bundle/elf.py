@@ -235,9 +235,9 @@ class _Reader:
         offset, size_bytes = strings
         if index >= size_bytes:
             raise self._bad("a name in its dynamic section lies outside its string table")
-        text, end, _ = os.pread(
-            self._descriptor, min(size_bytes - index, STRING_MAX_BYTES), offset + index
-        ).partition(b"\0")
+        text, end, _ = os.pread(self._descriptor, min(size_bytes - index, STRING_MAX_BYTES), offset + index).partition(
+            b"\0"
+        )
         if not end:
             raise self._bad(f"a name in its dynamic section is longer than {STRING_MAX_BYTES} bytes or has no end")
         return os.fsdecode(text)

@@ -16,7 +16,7 @@ def add(image: Image, layout: Layout, item: str, absolute: Callable[[str], str])
     """
     path = absolute(item)
     if image.walk(path) is None:
-        raise BundleError(f"-f {item}: no such file or directory (sought as {image.shown(path)})")
+        raise BundleError(f"-f {image.shown(path)}: no such file or directory")
     if item.endswith("/."):
         layout.add(path, "-f, the directory alone")
     else:

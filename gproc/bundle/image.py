@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from gproc.bundle.cache import Attributes, Stamp
+from gproc.bundle.cache import Attributes, Stamp, Traces
 from gproc.errors import BundleError
 
 LINKS_MAX: Final = 40
@@ -49,6 +49,7 @@ class Image:
         self._links: dict[str, str] = {}
         self._searched: dict[str, Stamp] = {}
         self._contents: dict[str, Stamp] = {}
+        self._absent: set[str] = set()
 
     def host(self, path: str) -> str:
         """The path to open; `path` must be real."""
@@ -95,14 +96,15 @@ class Image:
     def search(self, directory: str, name: str) -> Walk | None:
         """The file `name` of a directory that is searched: that it may appear later is traced too."""
         found = self._directory(directory.rstrip("/"))
-        self._trace_search(found.real if found is not None else self._nearest(directory))
-        return self.walk(f"{directory.rstrip('/')}/{name}") if found is not None else None
+        if found is None:
+            return None
+        self._trace_search(found.real)
+        return self.walk(f"{directory.rstrip('/')}/{name}")
 
     def names(self, directory: str) -> list[str]:
         """The names in a directory, sorted; none where there is no such directory."""
         found = self._directory(directory.rstrip("/"))
         if found is None:
-            self._trace_search(self._nearest(directory))
             return []
         self._trace_search(found.real)
         return sorted(os.listdir(self.host(found.real)))
@@ -119,8 +121,8 @@ class Image:
     def trace_content(self, path: str, status: os.stat_result) -> None:
         self._contents[path] = Stamp.of(os.fsencode(self.host(path)), status)
 
-    def traces(self) -> tuple[tuple[Stamp, ...], tuple[Attributes, ...]]:
-        """What all answers so far were made from: exact stamps, and directories of which the rights alone count."""
+    def traces(self) -> Traces:
+        """What all answers so far were made from."""
         exact = {**self._contents, **self._searched}
         attributes = []
         for path, known in self._stats.items():
@@ -130,7 +132,8 @@ class Image:
                 exact[path] = Stamp.of(os.fsencode(self.host(path)), known)
             elif stat.S_ISDIR(known.st_mode):
                 attributes.append(Attributes.of(os.fsencode(self.host(path) or "/"), known))
-        return tuple(exact.values()), tuple(attributes)
+        absent = tuple(os.fsencode(self.host(path)) for path in self._absent)
+        return Traces(tuple(exact.values()), tuple(attributes), absent)
 
     def _directory(self, path: str) -> Walk | None:
         if path not in self._directories:
@@ -143,14 +146,6 @@ class Image:
         if path not in self._searched:
             host = self.host(path) if path != "/" else self._root or "/"
             self._searched[path] = Stamp.of(os.fsencode(host), os.lstat(host))
-
-    def _nearest(self, path: str) -> str:
-        while path not in ("", "/"):
-            walk = self._directory(path.rstrip("/"))
-            if walk is not None:
-                return walk.real
-            path = os.path.dirname(path.rstrip("/"))
-        return "/"
 
     def _walk(self, path: str) -> Walk | None:
         todo = path.split("/")[::-1]
@@ -178,8 +173,11 @@ class Image:
                 status = self.lstat(real)
             elif status is not None:
                 if todo and not stat.S_ISDIR(status.st_mode):
+                    self._trace_search(here)
                     return None
                 real = here
+            else:
+                self._absent.add(here)
         return None if status is None else Walk(real or "/", tuple(links), status)
 
     def _target(self, path: str) -> str:

@@ -61,9 +61,7 @@ def pack(
 class _Packing:
     """One bundle in the making."""
 
-    def __init__(
-        self, image: Image, surroundings: Surroundings, layout: Layout, library_path: Sequence[str]
-    ) -> None:
+    def __init__(self, image: Image, surroundings: Surroundings, layout: Layout, library_path: Sequence[str]) -> None:
         self._image = image
         self._surroundings = surroundings
         self._layout = layout

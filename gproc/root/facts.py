@@ -46,7 +46,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
 
     namespaces, overlay: what the launcher can do here.
     directories: for each of the layout's places.
-    identical: paths of the bundle's files and links in code directories that the node has, byte for byte, and as accessible.
+    identical: paths of the files and links in code directories that the node has, byte for byte and as accessible.
     has_loader, has_libc: whether something is at the path of the bundle's loader; of its libc, by any name.
     glibc_version: of that libc; (0, 0) where there is none.
     """

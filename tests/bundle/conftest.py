@@ -30,7 +30,8 @@ def compiled(tmp_path: Path) -> Compile:
             pytest.skip(f"needs {by} to build a program for this rule")
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        command = [by, "-x", "c", "-", "-o", str(path), *(["-shared", "-fPIC"] if ".so" in path.name else []), "-x", "none", *flags]
+        kind = ["-shared", "-fPIC"] if ".so" in path.name else []
+        command = [by, "-o", str(path), *kind, "-x", "c", "-", "-x", "none", *flags]
         done = subprocess.run(command, input=source, text=True, capture_output=True, cwd=tmp_path)
         if done.returncode:
             pytest.skip(f"{by} cannot build this here: {done.stderr.strip()[-200:]}")
@@ -56,7 +57,7 @@ def _listed_by_ld_so(program: Path, environ: Mapping[str, str], cwd: Path) -> se
         [LOADER, "--list", str(program)], capture_output=True, text=True, env=dict(environ), cwd=cwd, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    found = re.findall(r"(?:=> |^\t)(/\S+|\./\S+|[^/\s]\S*/\S+) \(0x", done.stdout, re.MULTILINE)
+    found = re.findall(r"(?:=> |^\t)(?!linux-vdso)(\S+) \(0x", done.stdout, re.MULTILINE)
     return {os.path.realpath(os.path.join(cwd, each)) for each in found}
 
 
@@ -70,7 +71,9 @@ def as_linked(tmp_path: Path, packed: Pack) -> Callable[..., set[str]]:
         environ = environ or {}
         bundle = packed(program, environ, **more)
         files = {os.fsdecode(file.path) for file in bundle.manifest.files()}
-        expected = _listed_by_ld_so(program, environ, tmp_path) | {os.path.realpath(LOADER), os.path.realpath(program)}
+        # Through its real path: only the kernel tells ld.so what is behind a link, and it is not the kernel here.
+        real = program.resolve()
+        expected = _listed_by_ld_so(real, environ, tmp_path) | {os.path.realpath(LOADER), str(real)}
         assert {path for path in files if "/libnss_" not in path} == expected
         return {os.path.relpath(path, tmp_path) for path in files if path.startswith(f"{tmp_path}/")}
 
@@ -106,7 +109,9 @@ def run_on_empty_node(laid_out: Callable[[Bundle], Path]) -> Callable[..., subpr
     if os.geteuid() != 0 or shutil.which("chroot") is None:
         pytest.skip("needs root and chroot(8) for a node that has nothing of its own")
 
-    def run(bundle: Bundle, *arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        bundle: Bundle, *arguments: str, environ: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         root = laid_out(bundle)
         (root / "dev").mkdir(exist_ok=True)
         (root / "dev" / "null").touch()

@@ -93,4 +93,3 @@ def test_a_sample_of_programs_has_the_closure_that_ld_so_lists() -> None:
 @pytest.mark.parametrize("top", ["/usr/bin", "/usr/sbin", "/usr/lib", "/usr/libexec", "/usr/local"])
 def test_every_program_and_library_has_the_closure_that_ld_so_lists(top: str) -> None:
     assert differences(elf_files(top)) == []
-

@@ -1,0 +1,128 @@
+"""What a measurement yields, and how it is shown to people and programs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from statistics import median
+from typing import Final
+
+import msgspec
+
+MB: Final = 1e6
+MIB: Final = 1 << 20
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How large and how often.  The defaults are those of DESIGN section 11: "80 nodes" is 4 racks of 20.
+
+    racks, rack_size: of the tree; a rack master counts among its rack.  payload_mb, output_mb: of the transfer to,
+    and of the output from, each node.  lab_hosts: the trees that the lab is built for, one after the other;
+    lab_mib, lab_mbit: their payload and the rate of each link.
+    """
+
+    runs: int = 10
+    racks: int = 4
+    rack_size: int = 20
+    payload_mb: int = 100
+    transfer_nodes: int = 40
+    output_mb: int = 20
+    output_nodes: int = 16
+    lab_hosts: tuple[int, ...] = (10, 20, 40, 80)
+    lab_mib: int = 16
+    lab_mbit: int = 50
+
+
+QUICK: Final = Settings(
+    runs=2, racks=1, rack_size=3, payload_mb=2, transfer_nodes=3, output_mb=1, output_nodes=3, lab_hosts=(2,),
+    lab_mib=1, lab_mbit=200,
+)  # fmt: skip
+"""Seconds instead of minutes: whether everything runs, not how fast."""
+
+
+class Samples(msgspec.Struct, frozen=True):
+    """What was measured each time.  Raises (on the properties): StatisticsError, ValueError where nothing was."""
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    def shown(self, unit: str) -> str:
+        if len(self.values) == 1:
+            return f"{number(self.median)} {unit}"
+        return f"{number(self.median)} {unit} ({number(min(self.values))}-{number(max(self.values))})"
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """One measured quantity.
+
+    yardstick: the same work without gproc, in the same unit and the same run; compared_with says what it was.
+    budget: the aim of DESIGN section 11, in the same unit, on the machine that section names.
+    """
+
+    what: str
+    unit: str
+    measured: Samples
+    yardstick: Samples | None = None
+    compared_with: str = ""
+    budget: float | None = None
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        return None if self.yardstick is None else self.measured.median / self.yardstick.median
+
+    def shown(self) -> str:
+        lines = [f"{self.what}: {self.measured.shown(self.unit)}"]
+        if self.budget is not None:
+            lines.append(f"budget {number(self.budget)} {self.unit}")
+        if self.yardstick is not None:
+            lines.append(f"{self.ratio:.2f} x {self.compared_with}: {self.yardstick.shown(self.unit)}")
+        if self.note:
+            lines.append(self.note)
+        return "\n    ".join(lines)
+
+
+class Report(msgspec.Struct, frozen=True):
+    """Figures, and the machine that they are of.
+
+    load: runnable processes of the last minute, before anything was measured: well above 0 where others worked too.
+    missing: what could not be measured, and why.
+    """
+
+    processors: int
+    kernel: str
+    python: str
+    load: float
+    when: str
+    figures: tuple[Figure, ...]
+    missing: tuple[str, ...] = ()
+
+    def as_json(self) -> bytes:
+        return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+
+def report_of_now() -> Report:
+    """This machine, with no figures yet."""
+    return Report(
+        processors=os.cpu_count() or 1,
+        kernel=platform.release(),
+        python=platform.python_version(),
+        load=os.getloadavg()[0],
+        when=time.strftime("%Y-%m-%d %H:%M %Z"),
+        figures=(),
+    )
+
+
+def samples(values: list[float]) -> Samples:
+    return Samples(tuple(values))
+
+
+def number(value: float) -> str:
+    """Three significant digits, and never an exponent."""
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"

@@ -1,0 +1,102 @@
+"""What the kernel counted for other processes: memory and CPU time, from /proc (proc(5))."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+KIB: Final = 1024
+_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """In bytes.  resident: VmRSS, pages shared with others counted whole; peak: VmHWM, the highest it was;
+    proportional: Pss, pages shared with others counted by their share.
+    """
+
+    resident: int
+    peak: int
+    proportional: int
+
+
+class CpuTime(msgspec.Struct, frozen=True):
+    """In seconds, user and system together.  children: those that ended and were waited for."""
+
+    own: float
+    children: float
+
+    def __sub__(self, before: CpuTime) -> CpuTime:
+        return CpuTime(self.own - before.own, self.children - before.children)
+
+
+def memory(pid: int) -> Memory:
+    """Raises: ProcessLookupError where it is gone."""
+    status = _fields(pid, "status")
+    shares = _fields(pid, "smaps_rollup")
+    try:
+        return Memory(status["VmRSS"] * KIB, status["VmHWM"] * KIB, shares["Pss"] * KIB)
+    except KeyError as error:
+        # A process that has exited and was not waited for has a status without memory.
+        raise ProcessLookupError(pid) from error
+
+
+def peak_bytes(pid: int) -> int:
+    """The highest resident size so far.  Raises: ProcessLookupError where it is gone."""
+    status = _fields(pid, "status")
+    if "VmHWM" not in status:
+        raise ProcessLookupError(pid)
+    return status["VmHWM"] * KIB
+
+
+def forget_peak(pid: int) -> None:
+    """Let the peak begin again at what the process has now."""
+    with open(f"/proc/{pid}/clear_refs", "w") as file:
+        file.write("5")
+
+
+def cpu_time(pid: int) -> CpuTime:
+    """Own time by the scheduler's own count, to the nanosecond; that of children in clock ticks.
+
+    Raises: ProcessLookupError where it is gone.
+    """
+    try:
+        own_ns = 0
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/schedstat") as file:
+                own_ns += int(file.read().split()[0])
+        with open(f"/proc/{pid}/stat") as file:
+            # Behind the last ")" of the name stands the third field; cutime and cstime are the 16th and 17th.
+            fields = file.read().rpartition(")")[2].split()
+    except FileNotFoundError as error:
+        raise ProcessLookupError(pid) from error
+    return CpuTime(own_ns / 1e9, (int(fields[13]) + int(fields[14])) / _TICKS_PER_S)
+
+
+def with_variable(assignment: str) -> Iterator[int]:
+    """The processes whose environment has this NAME=VALUE, forked children that never executed anything included."""
+    wanted = os.fsencode(assignment)
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            # Processes end, and those of other users are closed to us.
+            with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
+                if wanted in file.read().split(b"\0"):
+                    yield int(name)
+
+
+def _fields(pid: int, file: str) -> dict[str, int]:
+    """The numbers of a file of "Name:  number kB" lines."""
+    found = {}
+    try:
+        with open(f"/proc/{pid}/{file}") as lines:
+            for line in lines:
+                name, _, value = line.partition(":")
+                word = value.split()[:1]
+                if word and word[0].isdigit():
+                    found[name] = int(word[0])
+    except FileNotFoundError as error:
+        raise ProcessLookupError(pid) from error
+    return found

@@ -1,0 +1,72 @@
+"""`gproc bundle`: the closure for people, for programs, and as a tar file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+
+def gproc(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    environ = {
+        **os.environ,
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "GPROC_HOME": str(home / "gproc"),
+    }
+    command = [sys.executable, "-m", "gproc", "bundle", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60)
+
+
+def test_the_table_names_each_file_and_why_it_is_there(tmp_path: Path) -> None:
+    done = gproc("date", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    line = next(line for line in done.stdout.splitlines() if "/date " in line)
+    assert line.split()[1:] == [str(os.path.getsize(os.path.realpath("/bin/date"))), "the", "program"]
+    assert "needed by" in done.stdout
+
+
+def test_json_says_the_same_for_programs(tmp_path: Path) -> None:
+    report = json.loads(gproc("--json", "date", home=tmp_path).stdout)
+    files = {line["path"]: line for line in report["files"]}
+    assert files[report["program"]]["why"] == "the program"
+    assert report["size_bytes"] == sum(line["size_bytes"] for line in report["files"])
+
+
+def test_a_path_that_is_no_utf_8_and_looks_like_markup_is_shown(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/[red]\xff"
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+    done = gproc("-f", os.fsdecode(path).replace("\udcff", "\udcff"), "date", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "[red]\\xff" in done.stdout
+
+
+def test_the_tar_file_is_the_bundle_and_the_same_each_time(tmp_path: Path) -> None:
+    for name in ("a.tar", "b.tar"):
+        assert gproc("--tar", str(tmp_path / name), "date", home=tmp_path).returncode == 0
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        names = archive.getnames()
+        date = archive.extractfile(os.path.realpath("/bin/date").lstrip("/"))
+        assert date is not None
+        assert date.read() == Path("/bin/date").read_bytes()
+    assert names == sorted(names)
+    assert sorted(os.listdir(tmp_path)) == ["a.tar", "b.tar"] + (["cache"] if (tmp_path / "cache").exists() else [])
+
+
+@pytest.mark.parametrize(("program", "status"), [("no-such-program", 127), ("/etc/hostname", 126)])
+def test_a_program_that_cannot_run_is_said_with_a_shells_exit_status(tmp_path: Path, program: str, status: int) -> None:
+    done = gproc(program, home=tmp_path)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert program in done.stderr
+
+
+def test_a_tar_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    done = gproc("--tar", str(tmp_path / "no" / "x.tar"), "date", home=tmp_path)
+    assert done.returncode == 125
+    assert "x.tar: cannot be written" in done.stderr

@@ -1,0 +1,119 @@
+"""Interpreters with their libraries, on a node that has nothing of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gproc.packager import Bundle
+
+Pack = Callable[..., Bundle]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+PYTHON = "/usr/bin/python3"
+MODULES = "import ssl, sqlite3, ctypes, decimal, asyncio, zoneinfo, encodings.euc_jp"
+
+
+def executable(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def needs(program: str) -> None:
+    if not os.path.exists(program):
+        pytest.skip(f"needs {program}")
+
+
+def test_a_python_script_finds_its_standard_library(packed: Pack, run_on_empty_node: Run, tmp_path: Path) -> None:
+    needs(PYTHON)
+    script = executable(
+        tmp_path / "prog", f"#!/usr/bin/env -S {PYTHON} -u\n{MODULES}\nprint(sqlite3.connect(':memory:'))\n"
+    )
+    done = run_on_empty_node(packed(script))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("<sqlite3.Connection")
+
+
+def test_python_by_itself_brings_its_library_but_not_its_own_tests(packed: Pack) -> None:
+    needs(PYTHON)
+    paths = {os.fsdecode(file.path) for file in packed(PYTHON).manifest.files()}
+    assert any(path.endswith("/encodings/utf_8.py") for path in paths)
+    assert any("/lib-dynload/_ssl" in path for path in paths)
+    assert not any("/test/test_" in path or "/config-3" in path for path in paths)
+
+
+def test_a_virtual_environment_brings_its_packages_and_its_base(
+    packed: Pack, run_on_empty_node: Run, tmp_path: Path
+) -> None:
+    needs(PYTHON)
+    venv = tmp_path / "venv"
+    subprocess.run([PYTHON, "-m", "venv", "--without-pip", str(venv)], check=True, timeout=120)
+    packages = next((venv / "lib").iterdir()) / "site-packages"
+    (packages / "mine.py").write_text("def answer():\n    return 42\n")
+    script = executable(tmp_path / "prog", f"#!{venv}/bin/python\nimport mine, sys\nprint(mine.answer(), sys.prefix)\n")
+    done = run_on_empty_node(packed(script))
+    assert (done.stdout, done.stderr) == (f"42 {venv}\n", "")
+
+
+def test_a_script_brings_the_modules_beside_it_and_what_these_import(
+    packed: Pack, run_on_empty_node: Run, tmp_path: Path
+) -> None:
+    needs(PYTHON)
+    (tmp_path / "pack" / "sub").mkdir(parents=True)
+    (tmp_path / "pack" / "__init__.py").write_text("from pack.sub import deep\n")
+    (tmp_path / "pack" / "sub" / "deep.py").write_text("import beside\nvalue = beside.value\n")
+    (tmp_path / "beside.py").write_text("value = 42\n")
+    (tmp_path / "unrelated.py").write_text("")
+    script = executable(tmp_path / "prog", f"#!{PYTHON}\nimport os, pack as p\nprint(p.deep.value)\n")
+    bundle = packed(script)
+    names = {os.path.relpath(os.fsdecode(file.path), tmp_path) for file in bundle.manifest.files()}
+    assert {"pack/__init__.py", "pack/sub/deep.py", "beside.py"} <= names
+    assert "unrelated.py" not in names
+    done = run_on_empty_node(bundle)
+    assert (done.stdout, done.stderr) == ("42\n", "")
+
+
+def test_this_interpreter_of_any_make_runs_there(packed: Pack, run_on_empty_node: Run, tmp_path: Path) -> None:
+    base = os.path.realpath(sys.executable)
+    script = executable(tmp_path / "prog", f"#!{base}\nimport ssl, json\nprint(json.dumps([1]))\n")
+    done = run_on_empty_node(packed(script))
+    assert (done.stdout, done.stderr) == ("[1]\n", "")
+
+
+def test_a_perl_script_finds_its_modules(packed: Pack, run_on_empty_node: Run, tmp_path: Path) -> None:
+    needs("/usr/bin/perl")
+    text = "#!/usr/bin/perl -w\nuse strict; use List::Util qw(sum); use POSIX; use Encode;\nprint sum(40, 2), floor(0.5), qq{\\n};\n"
+    done = run_on_empty_node(packed(executable(tmp_path / "prog", text)))
+    assert (done.stdout, done.stderr) == ("420\n", "")
+
+
+def test_a_bash_script_runs_in_its_own_bash(packed: Pack, run_on_empty_node: Run, tmp_path: Path) -> None:
+    needs("/bin/bash")
+    script = executable(tmp_path / "prog", "#!/bin/bash\nset -u; a=(1 2 3); printf '%s\\n' ${#a[@]} ~root\n")
+    done = run_on_empty_node(packed(script))
+    assert done.stdout.splitlines()[0] == "3"
+
+
+def test_a_program_that_converts_brings_all_character_sets(packed: Pack, run_on_empty_node: Run) -> None:
+    if shutil.which("iconv", path="/usr/bin") is None or not os.path.isdir("/usr/lib/x86_64-linux-gnu/gconv"):
+        pytest.skip("needs iconv(1) and glibc's gconv modules")
+    bundle = packed("/usr/bin/iconv")
+    done = run_on_empty_node(bundle, "-f", "EUC-JP", "-t", "UTF-8", "/dev/null")
+    assert (done.returncode, done.stderr) == (0, "")
+    names = {os.path.basename(path) for path in bundle.manifest.glibc}
+    assert {b"EUC-JP.so", b"libJIS.so", b"libc.so.6"} <= names
+
+
+def test_a_program_that_looks_up_users_brings_glibcs_modules_for_it(packed: Pack) -> None:
+    names = {os.path.basename(file.path) for file in packed("/usr/bin/id").manifest.files()}
+    if b"libc.so.6" not in names:
+        pytest.skip("needs an id(1) of glibc")
+    assert b"libnss_files.so.2" in names
+    assert b"libnss_files.so.2" not in {os.path.basename(file.path) for file in packed("/bin/date").manifest.files()}

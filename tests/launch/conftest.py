@@ -1,0 +1,168 @@
+"""Nodes for tests: a slave in miniature in its own process, in each of the three ways a node can be."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import gproc
+from gproc.launch.protocol import Abilities, Exited, Outcome, SpawnFailed
+from gproc.root.view import MakeDirectory, Proc, Tmpfs, View
+
+NOBODY = 65534
+ENV = ("PATH=/usr/bin:/bin",)
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What became of one job."""
+
+    outcome: Outcome
+    output: str
+
+    @property
+    def code(self) -> int:
+        assert isinstance(self.outcome, Exited), self.outcome
+        assert self.outcome.signal == 0, self.outcome
+        return self.outcome.code
+
+    @property
+    def signal(self) -> int:
+        assert isinstance(self.outcome, Exited), self.outcome
+        return self.outcome.signal
+
+    @property
+    def failure(self) -> SpawnFailed:
+        assert isinstance(self.outcome, SpawnFailed), self.outcome
+        return self.outcome
+
+
+class Node:
+    """A running driver; `uid` is its user's."""
+
+    def __init__(self, kind: str, uid: int, bin_root: Path) -> None:
+        self.kind = kind
+        self.uid = uid
+        self.bin_root = os.fsencode(bin_root)
+        source = str(Path(gproc.__file__).parents[1])
+        driver = Path(__file__).with_name("driver.py")
+        self.process = subprocess.Popen(
+            [sys.executable, "-B", str(driver), kind, str(uid), str(bin_root)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={"PYTHONPATH": source, "PATH": "/usr/bin:/bin"},
+            cwd="/",
+        )
+        self.abilities = msgspec.json.decode(self._line(), type=Abilities)
+
+    def view(self, program: str, cwd: str = "/") -> View:
+        """The node as it is, with an empty binRoot."""
+        name = os.fsencode(program)
+        if self.kind == "plain":
+            return View("plain", (), name, os.fsencode(cwd))
+        mounts = (Tmpfs(self.bin_root), MakeDirectory(self.bin_root, b"/there"), Proc(b"/proc"))
+        return View("namespaces", mounts, name, os.fsencode(cwd))
+
+    def order(
+        self,
+        argv: Sequence[str],
+        *,
+        view: View | None = None,
+        cwd: str = "/",
+        env: Sequence[str] = ENV,
+        uid: int | None = None,
+        gid: int | None = None,
+        groups: Sequence[int] = (),
+        umask: int = 0o022,
+        limits: dict[str, int] | None = None,
+        signals: Sequence[int] = (),
+    ) -> dict[str, Any]:
+        uid = self.uid if uid is None else uid
+        return {
+            "argv": list(argv),
+            "env": list(env),
+            "view": msgspec.json.encode(view or self.view(argv[0], cwd)).decode(),
+            "uid": uid,
+            "gid": uid if gid is None else gid,
+            "groups": list(groups),
+            "umask": umask,
+            "limits": limits or {},
+            "signals": list(signals),
+        }
+
+    def run(self, *argv: str, **options: Any) -> Done:
+        """Run one job to its end.  signals: each is sent when the job has written one more line."""
+        return self.run_all([self.order(argv, **options)])[0]
+
+    def run_all(self, orders: Sequence[dict[str, Any]]) -> list[Done]:
+        """Run jobs at the same time."""
+        self.send(orders)
+        return self.receive()
+
+    def send(self, orders: Sequence[dict[str, Any]]) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(list(orders)).encode() + b"\n")
+        self.process.stdin.flush()
+
+    def receive(self) -> list[Done]:
+        answers = json.loads(self._line())
+        return [
+            Done(msgspec.json.decode(answer["outcome"], type=Exited | SpawnFailed), answer["output"])
+            for answer in answers
+        ]
+
+    def launcher_pid(self) -> int:
+        """The launcher, as this process sees it: its parent may be gone, its arguments are the driver's own."""
+        mine = Path(f"/proc/{self.process.pid}/cmdline").read_bytes()
+        for pid in (int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
+            try:
+                if Path(f"/proc/{pid}/cmdline").read_bytes() == mine and pid != self.process.pid:
+                    return pid
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+        raise AssertionError("no launcher")
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+    def _line(self) -> bytes:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+
+@pytest.fixture
+def bin_root(tmp_path: Path) -> Path:
+    """A directory to mount on, which others can reach."""
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.owner() == tmp_path.owner() and str(parent) not in ("/", "/tmp"):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    path = tmp_path / "bin_root"
+    path.mkdir(mode=0o755)
+    return path
+
+
+@pytest.fixture(params=["root", "user", "plain", "plain user"])
+def node(request: pytest.FixtureRequest, bin_root: Path) -> Iterator[Node]:
+    """Namespaces as root and in a user namespace, no namespaces as root and as a user."""
+    kind = "plain" if request.param.startswith("plain") else "private"
+    uid = NOBODY if request.param.endswith("user") and os.getuid() == 0 else os.getuid()
+    if request.param in ("root", "plain") and os.getuid() != 0:
+        pytest.skip("needs root")
+    node = Node(kind, uid, bin_root)
+    try:
+        if kind == "private" and not node.abilities.view:
+            pytest.skip(f"needs namespaces: {node.abilities.reason}")
+        yield node
+    finally:
+        node.close()

@@ -1,0 +1,85 @@
+"""A slave in miniature, in a process of its own: it holds a Launcher and runs what it reads from stdin.
+
+One JSON object per line in, one per line out.  Run by the fixture `node` as root, as another user, or plain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from typing import Any
+
+import msgspec
+
+from gproc.launch import serving
+from gproc.launch.launcher import Launcher
+from gproc.launch.protocol import Limits, Outcome, Start
+from gproc.root import kernel
+from gproc.root.view import View
+
+
+def become(uid: int) -> None:
+    """Another user, who may not be able to read where this interpreter lies: so `serving` is imported already."""
+    assert serving
+    if uid != os.getuid():
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+        # As after the execve(2) that starts a slave: else its files in /proc would stay root's.
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+
+
+become(int(sys.argv[2]))
+launcher = Launcher.fork(private=sys.argv[1] == "private")
+
+
+async def collect(reader: int) -> asyncio.StreamReader:
+    stream = asyncio.StreamReader(limit=1 << 24)
+    pipe = os.fdopen(reader, "rb")
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), pipe)
+    return stream
+
+
+async def run(order: dict[str, Any], job: int) -> dict[str, Any]:
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[Outcome] = loop.create_future()
+    reader, writer = os.pipe()
+    stdin = os.open("/dev/null", os.O_RDONLY)
+    start = Start(
+        job,
+        tuple(os.fsencode(word) for word in order["argv"]),
+        tuple(os.fsencode(entry) for entry in order["env"]),
+        msgspec.json.decode(order["view"], type=View),
+        order["uid"],
+        order["gid"],
+        tuple(order["groups"]),
+        order["umask"],
+        Limits(**order["limits"]),
+    )
+    process = launcher.spawn(start, stdin, writer, os.dup(writer), ended.set_result)
+    stream = await collect(reader)
+    output = b""
+    for signum in order["signals"]:
+        output += await stream.readline()
+        process.signal(signum)
+    output += await stream.read()
+    outcome = await ended
+    return {"outcome": msgspec.json.encode(outcome).decode(), "output": output.decode("latin-1")}
+
+
+async def main() -> None:
+    launcher.attach(asyncio.get_running_loop())
+    print(msgspec.json.encode(launcher.abilities).decode(), flush=True)
+    orders = await collect(os.dup(0))
+    job = 0
+    while line := await orders.readline():
+        many = json.loads(line)
+        answers = await asyncio.gather(*(run(order, job + index) for index, order in enumerate(many)))
+        job += len(many)
+        print(json.dumps(answers), flush=True)
+    launcher.close()
+
+
+asyncio.run(main())

@@ -1,0 +1,325 @@
+"""A cluster of real processes on this machine, for tests: what it says, what it runs, and what it leaves behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+PATIENCE_S: Final = 30.0
+"""For what happens in a fraction of a second on an idle machine; only a broken test waits so long."""
+
+NOBODY: Final = 65534
+
+
+class Daemon:
+    """A `gproc m` or `gproc s` and its log, line by line as it comes."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path, *, uid: int | None = None) -> None:
+        self.process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=dict(env),
+            cwd=cwd,
+            user=uid,
+            group=uid,
+            extra_groups=None if uid is None else (),
+            start_new_session=True,  # as in a terminal of its own: a Ctrl-C here is not one there
+        )
+        self._lines: list[str] = []
+        self._changed = threading.Condition()
+        self._ended = False
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        with self._changed:
+            return "\n".join(self._lines)
+
+    def says(self, pattern: str, *, times: int = 1, since: int = 0) -> re.Match[str]:
+        """Wait until so many lines, from line `since` on, match; the last of these matches."""
+        with self._changed:
+            found: list[re.Match[str]] = []
+
+            def enough() -> bool:
+                found[:] = [match for line in self._lines[since:] if (match := re.search(pattern, line))]
+                return len(found) >= times or self._ended
+
+            self._changed.wait_for(enough, PATIENCE_S)
+            assert len(found) >= times, f"{len(found)} lines of {times} match {pattern!r} in:\n" + "\n".join(self._lines)
+            return found[times - 1]
+
+    def mark(self) -> int:
+        """A place in the log, for `says(since=)`."""
+        with self._changed:
+            return len(self._lines)
+
+    def kill(self, signum: int) -> None:
+        self.process.send_signal(signum)
+
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
+        """Its exit status, once all of its log is here."""
+        status = self.process.wait(timeout_s)
+        self._reading.join(timeout_s)
+        return status
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._changed:
+                self._lines.append(line.rstrip("\n"))
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        self.process.stderr.close()
+
+
+class Slave(Daemon):
+    """A slave; `path` is its place in the tree, `port` where its own children dial."""
+
+    path: str = ""
+    port: int = 0
+    bin_root: Path
+
+
+class Cluster:
+    """A master, slaves and commands that know nothing of any other cluster of this machine."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.home = place / "home"
+        self.socket = place / "g"
+        self.work = place / "work"
+        self.slaves: list[Slave] = []
+        self.port = 0
+        self.env = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "LANG": "C.UTF-8",
+            "HOME": str(place),
+            "GPROC_HOME": str(self.home),
+            "XDG_CACHE_HOME": str(place / "cache"),
+        }
+        self._master: Daemon | None = None
+        self._ended: list[Daemon] = []
+        self._complaints: list[str] = []
+        place.mkdir()
+        for directory in (place, *place.parents):
+            if directory.owner() == place.owner() and str(directory) not in ("/", "/tmp"):
+                directory.chmod(directory.stat().st_mode | 0o055)  # for the programs of other users
+        self.work.mkdir()
+
+    # Processes of it
+
+    @property
+    def master(self) -> Daemon:
+        assert self._master is not None
+        return self._master
+
+    def start_master(self, *switches: str, port: int = 0, uid: int | None = None) -> Daemon:
+        self._master = daemon = Daemon(
+            [*GPROC, "m", f"-cmdport={port}", f"--socket={self.socket}", f"--store={self.place}/store-m", *switches],
+            self.env, self.work, uid=uid,
+        )  # fmt: skip
+        self.port = int(daemon.says(r"master on \S+, port (\d+), commands at").group(1))
+        return daemon
+
+    def launch_slave(
+        self, *switches: str, parent: Slave | int | None = None, uid: int | None = None, home: Path | None = None,
+        port: int | None = 0,
+    ) -> Slave:  # fmt: skip
+        """Start a slave and do not wait for it.  parent: a slave, a port of this machine, or the master."""
+        serial = len(self.slaves) + 1
+        place = self.place / f"s{serial}"
+        place.mkdir()
+        dialled = parent if isinstance(parent, int) else self.port if parent is None else parent.port
+        env = {**self.env, "GPROC_HOME": str(home or self.home)}
+        if uid is not None:
+            env["HOME"] = str(place)
+            os.chown(place, uid, uid)
+        argv = [*GPROC, "s", f"--parent=127.0.0.1:{dialled}", f"--store={place}/store", f"-binRoot={place}/root"]
+        if port is not None:
+            argv.append(f"-cmdport={port}")
+        slave = Slave([*argv, *switches], env, self.work, uid=uid)
+        slave.bin_root = place / "root"
+        self.slaves.append(slave)
+        return slave
+
+    def slave(
+        self, id: int | None = None, *switches: str, parent: Slave | None = None, uid: int | None = None,
+        home: Path | None = None, port: int | None = 0,
+    ) -> Slave:  # fmt: skip
+        """Start a slave and wait until it is in the tree."""
+        above: Daemon = parent or self.master
+        since = above.mark()
+        given = () if id is None else (f"--id={id}",)
+        slave = self.launch_slave(*given, *switches, parent=parent, uid=uid, home=home, port=port)
+        return self.joined(slave, above, since)
+
+    def joined(self, slave: Slave, above: Daemon, since: int = 0) -> Slave:
+        """Wait until the slave is in the tree; `above` is its parent, whose log says so from line `since` on."""
+        number = slave.says(r"joined \S+ as node (\d+)").group(1)
+        slave.port = int(above.says(rf"node {number} joined: \S+ at \S+:(\d+)$", since=since).group(1))
+        slave.path = slave.says(r"this is node (\S+)").group(1)
+        return slave
+
+    def slaves_at_once(self, count: int, *, parent: Slave | None = None) -> list[Slave]:
+        """So many slaves with the ids from 1 on, started side by side."""
+        above: Daemon = parent or self.master
+        started = [self.launch_slave(f"--id={number}", parent=parent) for number in range(1, count + 1)]
+        return [self.joined(slave, above) for slave in started]
+
+    def forget(self, daemon: Daemon) -> None:
+        """One that a test has ended."""
+        self._ended.append(daemon)
+        if isinstance(daemon, Slave):
+            self.slaves.remove(daemon)
+        else:
+            self._master = None
+
+    def end(self, daemon: Daemon, signum: int) -> None:
+        """End one by a signal, and wait for it."""
+        daemon.kill(signum)
+        daemon.wait()
+        self.forget(daemon)
+
+    # Commands
+
+    def exec(self, *words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        """`gproc e ...` to its end."""
+        return self.command("e", *words, **options)
+
+    def info(self) -> dict[str, Any]:
+        done = self.command("i", "--json")
+        assert done.returncode == 0, done.stderr
+        tree: dict[str, Any] = json.loads(done.stdout)
+        return tree
+
+    def states(self) -> dict[str, str]:
+        """The state of each connected node by its path."""
+        return {node["path"]: node["state"] for node in self.info()["nodes"]}
+
+    def command(self, mode: str, *words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        """Any mode that talks to the master.  stdin is empty unless `input` or `stdin` is given."""
+        process = self.begin(mode, *words, **{"input": b"", **options})
+        sent = options.get("input")
+        try:
+            stdout, stderr = process.communicate(sent, timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        self._complaints.append((stderr or b"").decode(errors="replace"))
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def begin(self, mode: str, *words: str, **options: Any) -> subprocess.Popen[bytes]:
+        """A command that goes on while the test does something else.  env: on top of the cluster's."""
+        given = options.pop("input", None)
+        if "stdin" not in options:
+            options["stdin"] = subprocess.PIPE if given else subprocess.DEVNULL
+        env = {**self.env, **options.pop("env", {})}
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": self.work, **options}
+        return subprocess.Popen([*GPROC, mode, f"--socket={self.socket}", *words], env=env, **options)
+
+    def finish(self, process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
+        """Status, stdout and stderr of a command that was begun."""
+        stdout, stderr = process.communicate(timeout=PATIENCE_S)
+        self._complaints.append((stderr or b"").decode(errors="replace"))
+        return process.returncode, (stdout or b"").decode(), (stderr or b"").decode()
+
+    def write_program(self, name: str, body: str) -> str:
+        """A shell script in the working directory; its path."""
+        path = self.work / name
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    # What is left
+
+    def job_processes(self) -> list[int]:
+        """Every process that a job started: its environment has what the client's had, and GPROC_JOB."""
+        return [pid for pid, env in self._processes() if b"GPROC_JOB=" in env]
+
+    def nothing_runs(self, within_s: float = 2.0) -> None:
+        """No process of any job is left, or the last one goes within this time."""
+        await_ends(self.job_processes(), within_s)
+        left = self.job_processes()
+        assert not left, [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left]
+
+    def stop(self) -> None:
+        """Ctrl-C on the master; every slave ends with it, and nothing stays."""
+        running = list(self.slaves)
+        try:
+            if self._master is not None:
+                self.end(self._master, signal.SIGINT)
+            for slave in running:
+                slave.wait()
+        finally:
+            for slave in running:
+                slave.process.kill()
+        self.check()
+
+    def check(self) -> None:
+        """After the end of everything: no process, no mount, no file; and never was there a traceback."""
+        await_ends([pid for pid, _ in self._processes()], 2.0)
+        assert not [Path(f"/proc/{pid}/cmdline").read_bytes() for pid, _ in self._processes()]
+        assert str(self.place) not in Path("/proc/self/mountinfo").read_text()
+        for bin_root in self.place.glob("s*/root"):
+            assert not list(bin_root.iterdir()), f"files are left in {bin_root}"
+        assert not self.socket.exists()
+        for text in (*self._complaints, *(daemon.log for daemon in (*self._ended, *self.slaves))):
+            assert "Traceback" not in text, text
+            assert "bug in gproc" not in text, text
+
+    def _processes(self) -> Iterator[tuple[int, bytes]]:
+        marker = f"HOME={self.place}".encode()
+        for entry in os.listdir("/proc"):
+            if entry.isdigit() and int(entry) != os.getpid():
+                with contextlib.suppress(OSError):
+                    env = Path(f"/proc/{entry}/environ").read_bytes()
+                    if marker in env:
+                        yield int(entry), env
+
+
+GPROC: Final = (sys.executable, "-m", "gproc")
+
+
+def await_ends(pids: Sequence[int], within_s: float) -> None:
+    """Wait until each of these processes is gone, for this long at most."""
+    waiting = select.poll()
+    handles = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            handles.append(os.pidfd_open(pid))
+    for handle in handles:
+        waiting.register(handle, select.POLLIN)
+    left = set(handles)
+    while left:
+        ended = waiting.poll(within_s * 1000)
+        if not ended:
+            break
+        for handle, _ in ended:
+            waiting.unregister(handle)
+            left.discard(handle)
+    for handle in handles:
+        os.close(handle)

@@ -1,0 +1,49 @@
+"""Clusters for the tests of whole jobs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.cluster import Cluster
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """A master without slaves, for what ends or breaks some of it."""
+    cluster = Cluster(tmp_path / "c")
+    cluster.start_master()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A master and nodes 1 to 3, one of them given its id by the master; for what leaves them as they are."""
+    cluster = Cluster(tmp_path_factory.mktemp("flat") / "c")
+    cluster.start_master()
+    cluster.slaves_at_once(3)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Nodes 1, 2, 1/1, 1/2, 2/1 and 1/1/5; for what leaves them as they are."""
+    cluster = Cluster(tmp_path_factory.mktemp("deep") / "c")
+    cluster.start_master()
+    first, second = cluster.slaves_at_once(2)
+    below, _ = cluster.slaves_at_once(2, parent=first)
+    cluster.slave(1, parent=second)
+    cluster.slave(5, parent=below)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def root_only() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: slaves that become other users, and other users' commands")
