@@ -56,31 +56,36 @@ class Samples(msgspec.Struct, frozen=True):
         return f"{number(self.median)} {unit} ({number(min(self.values))}-{number(max(self.values))})"
 
 
+class Yardstick(msgspec.Struct, frozen=True):
+    """The same work without gproc, on the same machine in the same run, in the unit of what it is held against."""
+
+    what: str
+    measured: Samples
+
+
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """One measured quantity.
 
-    yardstick: the same work without gproc, in the same unit and the same run; compared_with says what it was.
     budget: the aim of DESIGN section 11, in the same unit, on the machine that section names.
     """
 
     what: str
     unit: str
     measured: Samples
-    yardstick: Samples | None = None
-    compared_with: str = ""
+    yardstick: Yardstick | None = None
     budget: float | None = None
     note: str = ""
 
     @property
     def ratio(self) -> float | None:
-        return None if self.yardstick is None else self.measured.median / self.yardstick.median
+        return None if self.yardstick is None else self.measured.median / self.yardstick.measured.median
 
     def shown(self) -> str:
         lines = [f"{self.what}: {self.measured.shown(self.unit)}"]
         if self.budget is not None:
             lines.append(f"budget {number(self.budget)} {self.unit}")
         if self.yardstick is not None:
-            lines.append(f"{self.ratio:.2f} x {self.compared_with}: {self.yardstick.shown(self.unit)}")
+            lines.append(f"{self.ratio:.2f} x {self.yardstick.what}: {self.yardstick.measured.shown(self.unit)}")
         if self.note:
             lines.append(self.note)
         return "\n    ".join(lines)
@@ -90,7 +95,7 @@ class Report(msgspec.Struct, frozen=True):
     """Figures, and the machine that they are of.
 
     load: runnable processes of the last minute, before anything was measured: well above 0 where others worked too.
-    missing: what could not be measured, and why.
+    missing: what cannot be measured on this machine, and why.  failed: what should have been, and what went wrong.
     """
 
     processors: int
@@ -100,6 +105,7 @@ class Report(msgspec.Struct, frozen=True):
     when: str
     figures: tuple[Figure, ...]
     missing: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
 
     def as_json(self) -> bytes:
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"

@@ -32,6 +32,9 @@ class CpuTime(msgspec.Struct, frozen=True):
     def __sub__(self, before: CpuTime) -> CpuTime:
         return CpuTime(self.own - before.own, self.children - before.children)
 
+    def __add__(self, other: CpuTime) -> CpuTime:
+        return CpuTime(self.own + other.own, self.children + other.children)
+
 
 def memory(pid: int) -> Memory:
     """Raises: ProcessLookupError where it is gone."""
@@ -74,6 +77,17 @@ def cpu_time(pid: int) -> CpuTime:
     except FileNotFoundError as error:
         raise ProcessLookupError(pid) from error
     return CpuTime(own_ns / 1e9, (int(fields[13]) + int(fields[14])) / _TICKS_PER_S)
+
+
+def variable(pid: int, name: str) -> str | None:
+    """A variable of its environment, as it was when the process last executed a program."""
+    prefix = os.fsencode(name) + b"="
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            found = [item for item in file.read().split(b"\0") if item.startswith(prefix)]
+    except OSError:
+        return None
+    return os.fsdecode(found[0][len(prefix) :]) if found else None
 
 
 def with_variable(assignment: str) -> Iterator[int]:

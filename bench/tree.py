@@ -1,4 +1,4 @@
-"""Trees of real `gproc` processes on this machine: a master, rack masters below it, leaves below each.
+"""Trees of real `gproc` processes: a master, rack masters below it, leaves below each.
 
 Every node has a store of its own, and nothing is shared with a user's cluster: keys, cache, socket, stores and
 binRoot lie in the tree's own temporary directory.
@@ -6,38 +6,66 @@ binRoot lie in the tree's own temporary directory.
 
 from __future__ import annotations
 
-import contextlib
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from typing import Final, Literal
+from collections.abc import Iterator
+from typing import Final, Literal, Protocol
 
 import msgspec
 
 from bench import processes
 from bench.processes import CpuTime
+from gproc.client import inquire
+from gproc.errors import GprocError
 
 JOIN_S: Final = 120.0
 """For a whole tree to come up: 80 slaves of 0.2 CPU seconds on two busy processors take some 20 s."""
 
 STOP_S: Final = 20.0
-ASK_EVERY_S: Final = 0.1
-WATCH_EVERY_S: Final = 0.01
+ASK_EVERY_S: Final = 0.05
+
+WATCH_EVERY_MS: Final = 10
+"""How often a command's memory is read: a peak in its last 10 ms may be missed."""
+
+LOOPBACK: Final = "127.0.0.1"
+
+NODE_VARIABLE: Final = "GPROC_BENCH_NODE"
 
 Role = Literal["master", "rack", "leaf"]
+Part = Literal["master", "rack", "leaf", "launcher", "job"]
 
 
 class TreeFailed(Exception):
     """The tree did not come up, or a command on it failed: nothing was measured."""
 
 
+class Site(Protocol):
+    """Where the nodes of a tree are, by name: `master`, `1`, `1/3`."""
+
+    def address(self, name: str) -> str: ...
+
+    def entry(self, name: str) -> list[str]:
+        """What the node's command line begins with, so that it runs there."""
+
+
+class Loopback:
+    """All on this machine."""
+
+    def address(self, name: str) -> str:
+        return LOOPBACK
+
+    def entry(self, name: str) -> list[str]:
+        return []
+
+
 class Done(msgspec.Struct, frozen=True):
-    """A command that ended.  peak_bytes: its own, as last seen; cpu_s: user and system."""
+    """A command that has ended.  cpu_s: user and system together; peak_bytes: of its resident memory."""
 
     wall_s: float
     cpu_s: float
@@ -46,26 +74,26 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Node(msgspec.Struct, frozen=True):
+    """A running master or slave.  started_s: of time.monotonic()."""
+
     role: Role
     process: subprocess.Popen[bytes]
     log: str
+    started_s: float
 
 
 class Tree:
-    """A tree that is up from `with` to its end.
+    """A tree that is up from `with` to its end.  nodes: by name: `master`, `1`, `1/3`."""
 
-    prefixes: what a node's command begins with, by its name (master, 1, 1/3): ways into another network namespace.
-    host: the address that the master listens on, and rack masters by theirs: see `Lab`.
-    """
-
-    def __init__(self, racks: int, rack_size: int) -> None:
-        """rack_size: the rack master counts; the tree has racks * rack_size nodes."""
+    def __init__(self, racks: int, rack_size: int, site: Site | None = None) -> None:
+        """rack_size: with the rack master: the tree has racks * rack_size nodes below its master."""
         self.racks = racks
         self.rack_size = rack_size
         self.size = racks * rack_size
         self.nodes: dict[str, Node] = {}
         self.place = ""
         self.environ: dict[str, str] = {}
+        self._site = site or Loopback()
 
     def __enter__(self) -> Tree:
         self.place = tempfile.mkdtemp(prefix="gproc-bench-")
@@ -81,10 +109,10 @@ class Tree:
         master = self.nodes.get("master")
         if master is not None:
             master.process.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + STOP_S
+        deadline_s = time.monotonic() + STOP_S
         for node in self.nodes.values():
             try:
-                node.process.wait(max(0.0, deadline - time.monotonic()))
+                node.process.wait(max(0.0, deadline_s - time.monotonic()))
             except subprocess.TimeoutExpired:
                 node.process.kill()
                 node.process.wait()
@@ -94,19 +122,159 @@ class Tree:
     def socket(self) -> str:
         return f"{self.place}/g"
 
-    def command(self, *arguments: str) -> list[str]:
-        """`gproc` with this tree's master, as on a shell's command line."""
-        return [*gproc(), arguments[0], "--socket", self.socket, *arguments[1:]]
+    def run(self, *arguments: str, status: int = 0, keep: bool = True) -> Done:
+        """Run `gproc` with these arguments on this tree, to its end.  keep: its output; else it goes to /dev/null.
 
-    def run(self, *arguments: str, status: int = 0, stdout: int = subprocess.PIPE) -> Done:
-        """Run `gproc` to its end.  Raises: TreeFailed where it ends with another status."""
-        began_s = time.perf_counter()
-        process = subprocess.Popen(
-            self.command(*arguments), env=self.environ, cwd="/", stdin=subprocess.DEVNULL, stdout=stdout,
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
-        output, errors = process.communicate()
-        wall_s = time.perf_counter() - began_s
+        Raises: TreeFailed where it ends with another status.
+        """
+        command = [*self._site.entry("master"), *gproc(), arguments[0], "--socket", self.socket, *arguments[1:]]
+        output_path, errors_path = (f"{self.place}/out", f"{self.place}/err")
+        with open(output_path if keep else os.devnull, "wb") as output, open(errors_path, "wb") as errors:
+            began_s = time.perf_counter()
+            process = subprocess.Popen(
+                command, env=self.environ, cwd="/", stdin=subprocess.DEVNULL, stdout=output, stderr=errors
+            )
+            done = _watched(process.pid, began_s)
+        process.returncode = done[0]
         if process.returncode != status:
-            raise TreeFailed(f"{' '.join(arguments)} ended with {process.returncode}: {errors.decode()[-2000:]}")
-        return Done(wall_s, 0.0, 0, output)
+            raise TreeFailed(f"gproc {' '.join(arguments)} ended with {process.returncode}: {_tail(errors_path)}")
+        said = b""
+        if keep:
+            with open(output_path, "rb") as file:
+                said = file.read()
+        return msgspec.structs.replace(done[1], output=said)
+
+    def processes(self) -> Iterator[tuple[str, Part, int]]:
+        """The tree's processes as (node, what it is of it, pid); jobs that run just now are not among them."""
+        own = {node.process.pid: name for name, node in self.nodes.items()}
+        for pid in processes.with_variable(f"GPROC_HOME={self.environ['GPROC_HOME']}"):
+            name = own.get(pid)
+            if name is not None:
+                yield name, self.nodes[name].role, pid
+            elif (of := processes.variable(pid, NODE_VARIABLE)) is not None:
+                yield of, "launcher", pid
+
+    def cpu_times(self) -> dict[Part, CpuTime]:
+        """What each kind of process has used so far, launchers' jobs included as their children."""
+        total: dict[Part, CpuTime] = {}
+        for _, part, pid in self.processes():
+            total[part] = total.get(part, CpuTime(0, 0)) + processes.cpu_time(pid)
+        return total
+
+    # Starting it
+
+    def _start(self) -> None:
+        self._start_node("master", "master", ["m", "--socket", self.socket, "--address", self._site.address("master")])
+        self._wait(0)
+        port = _port_in(self.nodes["master"].log)
+        for id in range(1, self.racks + 1):
+            self.start_slave(str(id), f"{self._site.address('master')}:{port}")
+        self._wait(self.racks)
+        for rack, rack_port in self._rack_ports().items():
+            for number in range(1, self.rack_size):
+                self.start_slave(f"{rack}/{number}", f"{self._site.address(rack)}:{rack_port}")
+        self._wait(self.size)
+
+    def start_slave(self, name: str, parent: str) -> Node:
+        """Start one slave more; it is not waited for.  parent: HOST:PORT."""
+        role: Role = "leaf" if "/" in name else "rack"
+        place = [f"--address={self._site.address(name)}"] if role == "rack" else []
+        return self._start_node(
+            name, role, ["s", "--parent", parent, "--id", name.rpartition("/")[2], *place, f"-binRoot={self.place}/x"]
+        )
+
+    def _start_node(self, name: str, role: Role, arguments: list[str]) -> Node:
+        log = f"{self.place}/{name.replace('/', '.')}.log"
+        store = f"{self.place}/store/{name.replace('/', '.')}"
+        with open(log, "wb") as file:
+            process = subprocess.Popen(
+                [*self._site.entry(name), *gproc(), *arguments, "--cmd-port", "0", "--store", store],
+                env=self.environ | {NODE_VARIABLE: name}, cwd="/", stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=file,
+            )  # fmt: skip
+        node = self.nodes[name] = Node(role, process, log, time.monotonic())
+        return node
+
+    def _wait(self, count: int) -> None:
+        """Until that many nodes are below the master."""
+        deadline_s = time.monotonic() + JOIN_S
+        while True:
+            ended = [name for name, node in self.nodes.items() if node.process.poll() is not None]
+            if ended:
+                raise TreeFailed(f"{ended[0]} has ended: {_tail(self.nodes[ended[0]].log)}")
+            try:
+                if len(inquire(self.socket).nodes) >= count:
+                    return
+            except GprocError as error:
+                if self.nodes.keys() - {"master"}:
+                    raise TreeFailed(f"the master is gone: {error}") from error
+            if time.monotonic() > deadline_s:
+                raise TreeFailed(f"after {JOIN_S:.0f} s less than {count} nodes have joined")
+            time.sleep(ASK_EVERY_S)
+
+    def _rack_ports(self) -> dict[str, str]:
+        rows = inquire(self.socket).nodes
+        return {str(row.path[0]): row.node.address.rpartition(":")[2] for row in rows if len(row.path) == 1}
+
+
+def cpu_note(tree: Tree, before: dict[Part, CpuTime], runs: list[Done]) -> str:
+    """CPU milliseconds of one run, by kind of process: what was used since `before` in the tree and by the clients.
+
+    A job is an init and the program itself: children of a launcher that have ended.
+    """
+    used = {part: time - before[part] for part, time in tree.cpu_times().items() if part in before}
+    shares: dict[str, float] = {part: time.own for part, time in used.items()}
+    shares["job"] = sum(time.children for time in used.values())
+    shares["client"] = sum(done.cpu_s for done in runs)
+    each = {part: seconds / len(runs) * 1000 for part, seconds in shares.items()}
+    named = ", ".join(f"{part} {ms:.0f}" for part, ms in sorted(each.items(), key=lambda item: -item[1]))
+    return f"CPU ms of one run: {sum(each.values()):.0f}: {named}"
+
+
+def gproc() -> list[str]:
+    return [sys.executable, "-m", "gproc"]
+
+
+def environment(place: str) -> dict[str, str]:
+    """This process's, with all that gproc keeps for its user below `place`.
+
+    Python's compiled modules too: kept, as on a user's machine, whatever this process was told to do with its own.
+    """
+    ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    checkout = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return ours | {
+        "GPROC_HOME": f"{place}/home",
+        "XDG_CACHE_HOME": f"{place}/cache",
+        "PYTHONPATH": checkout,
+        "PYTHONPYCACHEPREFIX": f"{place}/pyc",
+    }
+
+
+def _watched(pid: int, began_s: float) -> tuple[int, Done]:
+    """Wait for a child of ours, and keep an eye on it: its exit code, and what it took."""
+    peak = 0
+    handle = os.pidfd_open(pid)
+    try:
+        poller = select.poll()
+        poller.register(handle, select.POLLIN)
+        while not poller.poll(WATCH_EVERY_MS):
+            try:
+                peak = max(peak, processes.peak_bytes(pid))
+            except ProcessLookupError:
+                break
+    finally:
+        os.close(handle)
+    _, status, usage = os.wait4(pid, 0)
+    wall_s = time.perf_counter() - began_s
+    return os.waitstatus_to_exitcode(status), Done(wall_s, usage.ru_utime + usage.ru_stime, peak, b"")
+
+
+def _port_in(log: str) -> str:
+    """The master's, from its log line "master on NAME, port N, commands at PATH"."""
+    with open(log) as file:
+        return file.read().partition(", port ")[2].partition(",")[0]
+
+
+def _tail(path: str) -> str:
+    with open(path, errors="replace") as file:
+        return " / ".join(file.read().splitlines()[-3:])

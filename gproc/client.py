@@ -55,7 +55,11 @@ class Connection:
         self._reader = frames.FrameReader()
         self._greeted = False
         self._outbox: deque[memoryview] = deque([memoryview(frames.preface(frames.CHANNEL_CLIENT))])
-        self.unsent_bytes = 0
+        self._flushing = False
+
+    @property
+    def unsent_bytes(self) -> int:
+        return sum(map(len, self._outbox))
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -65,16 +69,18 @@ class Connection:
 
     def write(self, frame: bytes) -> None:
         self._outbox.append(memoryview(frame))
-        self.unsent_bytes += len(frame)
         self.flush()
 
     def flush(self) -> None:
         """Send what the socket takes.  Raises: LinkLost."""
+        if self._flushing:
+            # A signal's handler writes while its main program is right here, and sends this too.
+            return
+        self._flushing = True
         try:
             while self._outbox:
                 piece = self._outbox[0]
                 done = self._socket.send(piece)
-                self.unsent_bytes = max(0, self.unsent_bytes - done)
                 if done < len(piece):
                     self._outbox[0] = piece[done:]
                 else:
@@ -85,6 +91,8 @@ class Connection:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):
                 raise LinkLost(f"the master at {self._path}: {error.strerror}") from error
             # What it said before it went is still to be read.
+        finally:
+            self._flushing = False
 
     def receive(self, handle: Callable[[int, memoryview], None]) -> None:
         """Read once and hand every whole frame over.  Raises: LinkLost at the end, PeerError for garbage."""
@@ -93,6 +101,8 @@ class Connection:
             count = self._socket.recv_into(space)
         except BlockingIOError:
             return
+        except ConnectionResetError:  # it ended before it had read all that we sent
+            count = 0
         except OSError as error:
             raise LinkLost(f"lost the master at {self._path}: {error.strerror}") from error
         if not count:
@@ -123,6 +133,7 @@ class JobClient:
         self.missing = ""
         self.outcomes: dict[int, Outcome] = {}
         self.problem: str | None = None
+        self.reader_is_gone = False
         self._connection = connection
         self._submit = submit
         self._bundle = bundle
@@ -218,7 +229,8 @@ class JobClient:
                 waiting.poll()
             except BrokenPipeError:
                 self._closed.add(stream)
-                self._signal(signal.SIGPIPE)
+                self.reader_is_gone = True
+                self._signal(signal.SIGTERM)
             except OSError as error:
                 self._closed.add(stream)
                 self.problem = f"cannot write {'stdout' if stream == frames.STDOUT else 'stderr'}: {error.strerror}"
@@ -250,7 +262,8 @@ class JobClient:
                 self.problem = str(error)
                 self._connection.send(Lacking(bundle, (digest,), str(error)))
                 continue
-            self._connection.write(frames.header(frames.KIND_CHUNK, len(digest) + len(data)) + digest + data)
+            for piece in frames.pieces(digest, frames.CODEC_RAW, data):
+                self._connection.write(frames.piece_frame(piece))
 
     def _on_signal(self, signum: int, _frame: object) -> None:
         if signum in (signal.SIGUSR1, signal.SIGUSR2):

@@ -19,7 +19,6 @@ from gproc.wire.messages import Submit, TreeState
 
 if TYPE_CHECKING:
     from gproc.master import Job
-    from gproc.store.supply import Supply
 
 log = logging.getLogger("gproc")
 
@@ -30,11 +29,13 @@ MAX_SOCKET_PATH_BYTES: Final = 107
 class Desk(Protocol):
     """Who serves clients: the master."""
 
-    supply: Supply
-
     def submit(self, client: Client, caller: Caller, request: Submit) -> None: ...
 
     def withdraw(self, client: Client) -> None: ...
+
+    def lacking(self, client: Client, bundle: bytes, reason: str) -> None: ...
+
+    def piece(self, client: Client, piece: frames.Piece) -> None: ...
 
     async def inquire(self) -> TreeState: ...
 
@@ -66,7 +67,6 @@ class Client(Receiver):
             self.link.abort(str(error))
 
     def on_message(self, link: Link, message: messages.AnyMessage) -> None:
-        self.spoken.set()
         match message:
             case Submit():
                 try:
@@ -81,11 +81,12 @@ class Client(Receiver):
                 if (job := self.jobs.get(number)) is not None:
                     job.passage.credit_from_above(stream, size)
             case messages.Lacking(bundle, _, reason):
-                self._desk.supply.on_lacking(bundle, reason)
+                self._desk.lacking(self, bundle, reason)
             case messages.Inquire():
                 self._answering = asyncio.create_task(self._answer())
             case _:
                 raise PeerError(f"{type(message).__name__} from a client")
+        self.spoken.set()
 
     def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
         if stream != frames.STDIN:
@@ -93,8 +94,8 @@ class Client(Receiver):
         if (started := self.jobs.get(job)) is not None:
             started.passage.stdin(bytes(data))
 
-    def on_chunk(self, link: Link, digest: bytes, data: memoryview) -> None:
-        self._desk.supply.on_chunk(digest, data)
+    def on_piece(self, link: Link, piece: frames.Piece) -> None:
+        self._desk.piece(self, piece)
 
     def on_lost(self, link: Link, reason: str) -> None:
         if not self.spoken.is_set():

@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import logging
 import os
+import shlex
 import signal
 import time
 from typing import TYPE_CHECKING, Final
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gproc")
 
+SHOWN_CHARACTERS: Final = 200
+"""Of a command in the log: some two lines of a terminal."""
+
 POLL_S: Final = 1.0
 """How long `gproc i` waits for the slowest node's load."""
 
@@ -43,11 +47,13 @@ GRACE_S: Final = 1.0
 class Job:
     """A job as the master sees it; the `Above` of its passage, in front of the client that asked for it."""
 
-    def __init__(self, master: Master, client: Client, number: int, paths: tuple[Path, ...]) -> None:
+    def __init__(
+        self, master: Master, client: Client, number: int, ticket: messages.Signed, paths: tuple[Path, ...]
+    ) -> None:
         self.number = number
         self.paths = paths
         self.client: Client | None = client
-        self.passage = Passage(number, self)
+        self.passage = Passage(number, ticket, self)
         self.timer: asyncio.TimerHandle | None = None
         self._master = master
         self._timed_out = False
@@ -104,13 +110,18 @@ class Master(Hub):
         self._since_s = time.time()
         self._jobs: dict[int, Job] = {}
         self._offers: dict[bytes, list[Client]] = {}
+        """Who brought a bundle; the first of them is asked for its chunks."""
+        self._wanted: dict[bytes, set[bytes]] = {}
+        """Chunks by bundle that a client was asked for and has not sent."""
         self._polls: dict[int, _Poll] = {}
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, self.end)
+        self.heart.start()
         await self.over
+        self.heart.stop()
         log.info("shutting down %d nodes", len(self.tree))
         self.clients.close()
         await self.children.close(messages.Shutdown("the master has ended"))
@@ -137,23 +148,23 @@ class Master(Hub):
             session=self._session, sequence=sequence, uid=caller.uid, gid=caller.gid, groups=caller.groups,
             argv=request.argv, env=request.env, cwd=request.cwd, umask=request.umask, manifest=request.bundle,
             targets=request.nodes, exclude=request.exclude, limits=request.limits,
+            bundle_bytes=request.bundle_bytes,
         )  # fmt: skip
-        job = Job(self, client, sequence, tuple(ranks))
+        signed = self._signer.sign_ticket(ticket)
+        job = Job(self, client, sequence, signed, tuple(ranks))
         client.jobs[sequence] = job
         self._jobs[sequence] = job
-        self.passages[sequence] = job.passage
-        if request.bundle:
-            self._offers.setdefault(request.bundle, []).append(client)
-        log.info("job %d: uid %d on %s: %s", sequence, caller.uid, fold(chosen), os.fsdecode(b" ".join(request.argv)))
+        if request.bundle and client not in (offering := self._offers.setdefault(request.bundle, [])):
+            offering.append(client)
+        log.info("job %d: uid %d on %s: %s", sequence, caller.uid, fold(chosen), shown(request.argv))
         client.link.send(Accepted(sequence, job.paths, missing, frames.CLIENT_WINDOW_BYTES))
         run = Run(
-            sequence, len(chosen), self._signer.sign_ticket(ticket), messages.Branch(-1, branches(ranks)),
+            sequence, len(chosen), signed, messages.Branch(-1, branches(ranks)),
             frames.CLIENT_WINDOW_BYTES, request.stdin,
         )  # fmt: skip
         if request.timeout_s is not None:
             job.timer = asyncio.get_running_loop().call_later(request.timeout_s, job.time_is_up)
-        parts, absent = self.parts(run.branch.children)
-        job.passage.start(run, parts, absent)
+        self.pass_on(job.passage, run, {}, request.bundle_bytes)
 
     def _nobody(self, request: Submit, missing: str) -> str:
         if not len(self.tree):
@@ -179,12 +190,31 @@ class Master(Hub):
         for job in list(client.jobs.values()):
             log.info("job %d: its client is gone", job.number)
             job.client_left()
-        for bundle, offering in list(self._offers.items()):
-            if client in offering:
-                offering.remove(client)
-                if not offering:
-                    del self._offers[bundle]
-                    self.supply.on_lacking(bundle, "the client that brought the program is gone")
+        for bundle in list(self._offers):
+            self.lacking(client, bundle, "the client that brought the program is gone")
+
+    def lacking(self, client: Client, bundle: bytes, reason: str) -> None:
+        """A client cannot give this bundle: the next one that brought it is asked for the rest."""
+        offering = self._offers.get(bundle, [])
+        if client not in offering:
+            return
+        was_asked = client is offering[0]
+        offering.remove(client)
+        if not offering:
+            del self._offers[bundle]
+            self._wanted.pop(bundle, None)
+            self.supply.on_lacking(self, bundle, reason)
+        elif was_asked and self._wanted.get(bundle):
+            offering[0].link.send(messages.Want(bundle, tuple(self._wanted[bundle])))
+
+    def piece(self, client: Client, piece: frames.Piece) -> None:
+        """What this client was not asked for, or what comes after it said that it lacks the rest, is passed over."""
+        for bundle, wanted in self._wanted.items():
+            if piece.digest in wanted and client is self._offers[bundle][0]:
+                if piece.offset + len(piece.data) == piece.total:
+                    wanted.discard(piece.digest)
+                self.supply.on_piece(self, piece)
+                return
 
     async def inquire(self) -> TreeState:
         """The tree, with every node's load, as far as it comes within POLL_S."""
@@ -215,16 +245,24 @@ class Master(Hub):
         grant = Grant(self._session, change.node.nonce, change.route, next(self._sequence))
         self.send_grant(change.route, self._signer.sign_grant(grant))
 
-    def ask_above(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
+    def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
         offering = self._offers.get(bundle)
         if not offering:
             raise StoreError("no client offers this bundle any more")
-        offering[-1].link.send(messages.Want(bundle, digests))
+        self._wanted.setdefault(bundle, set()).update(digests)
+        offering[0].link.send(messages.Want(bundle, digests))
 
     def child_load(self, message: messages.Load) -> None:
         poll = self._polls.get(message.serial)
         if poll is not None:
             poll.add(message)
+
+
+def shown(argv: tuple[bytes, ...]) -> str:
+    """A command in one line of a log, whatever bytes a caller put into it."""
+    words = " ".join(shlex.quote(os.fsdecode(word)) for word in argv[:SHOWN_CHARACTERS])
+    line = ascii(words)[1:-1]
+    return line if len(line) <= SHOWN_CHARACTERS else line[:SHOWN_CHARACTERS] + "..."
 
 
 class _Poll:

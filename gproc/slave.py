@@ -18,12 +18,12 @@ from gproc.errors import EXIT_GPROC, GprocError, LinkLost, PeerError, StoreError
 from gproc.job.program import Ended, Program
 from gproc.launch.launcher import Launcher, Process
 from gproc.launch.protocol import Start
-from gproc.link.connection import HEARTBEAT_S, Link, Receiver
+from gproc.link.connection import Link, Receiver
 from gproc.nodespec import Path, format_path
-from gproc.relay.children import beat
 from gproc.relay.hub import Hub
 from gproc.relay.parent import Dialer, new_token
-from gproc.relay.passage import Passage
+from gproc.relay.passage import Below, Passage
+from gproc.relay.siblings import Siblings
 from gproc.root.planner import Planner
 from gproc.store.draft import Owner
 from gproc.store.store import Root
@@ -48,11 +48,14 @@ class Slave(Hub, Receiver):
     """One node.  `run()` lasts until the tree is shut down or the process is told to end."""
 
     def __init__(
-        self, *, identity: Identity, context: ssl.SSLContext, dialer: Dialer, store: Store, launcher: Launcher,
-        planner: Planner, id: int | None, bin_root: str, link_timeout_s: float,
+        self, *, identity: Identity, contexts: tuple[ssl.SSLContext, ssl.SSLContext], dialer: Dialer, store: Store,
+        launcher: Launcher, planner: Planner, id: int | None, bin_root: str, link_timeout_s: float,
     ) -> None:  # fmt: skip
-        """context: for those who dial us.  id: None where the parent gives one."""
-        super().__init__(store, context, link_timeout_s)
+        """contexts: for those who dial us, and for dialling.  id: None where the parent gives one."""
+        super().__init__(store, contexts[0], link_timeout_s)
+        self._client_context = contexts[1]
+        self._link_timeout_s = link_timeout_s
+        self._fetching: set[asyncio.Task[None]] = set()
         self.path: Path = ()
         self.bin_root = bin_root
         self._identity = identity
@@ -74,9 +77,11 @@ class Slave(Hub, Receiver):
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, self.end)
         self._launcher.attach(loop)
+        self.heart.start()
         joining = asyncio.create_task(self._stay_joined())
         await asyncio.wait({joining, self.over}, return_when=asyncio.FIRST_COMPLETED)
         joining.cancel()
+        self.heart.stop()
         self._drop_jobs()
         if self._control is not None:
             self._control.close()
@@ -117,12 +122,9 @@ class Slave(Hub, Receiver):
         log.info("joined %s as node %d", self._dialer.where, welcome.id)
         for route, node in self.tree.items():
             control.send(Arrived(route, node))
-        asyncio.get_running_loop().call_later(HEARTBEAT_S, self._beat, control)
 
-    def _beat(self, control: Link) -> None:
-        if control is self._control:
-            beat(iter((control,)))
-            asyncio.get_running_loop().call_later(HEARTBEAT_S, self._beat, control)
+    def links(self) -> list[Link]:
+        return super().links() + ([] if self._control is None else [self._control])
 
     def on_lost(self, link: Link, reason: str) -> None:
         """Without a parent nothing here runs: nobody could see it or stop it."""
@@ -132,7 +134,7 @@ class Slave(Hub, Receiver):
         for other in (control, bulk):
             if other is not None and other is not link:
                 other.abort(reason)
-        self.supply.on_cut_off(f"the parent was lost: {reason}")
+        self.supply.on_source_lost(self, f"the parent was lost: {reason}")
         self._drop_jobs()
         if self._cut_off is not None and not self._cut_off.done():
             self._cut_off.set_result(reason)
@@ -164,7 +166,7 @@ class Slave(Hub, Receiver):
                 link.send(messages.Load(serial, (((), os.getloadavg()[0]),)))
                 self.poll(serial)
             case messages.Lacking(bundle, _, reason):
-                self.supply.on_lacking(bundle, reason)
+                self.supply.on_lacking(self, bundle, reason)
             case messages.Shutdown(reason):
                 log.info("shut down: %s", reason)
                 self.end()
@@ -177,8 +179,8 @@ class Slave(Hub, Receiver):
         if (passage := self.passages.get(job)) is not None:
             passage.stdin(bytes(data))
 
-    def on_chunk(self, link: Link, digest: bytes, data: memoryview) -> None:
-        self.supply.on_chunk(digest, data)
+    def on_piece(self, link: Link, piece: frames.Piece) -> None:
+        self.supply.on_piece(self, piece)
 
     def _accept(self, signed: messages.Signed) -> None:
         try:
@@ -192,7 +194,7 @@ class Slave(Hub, Receiver):
 
     def _take(self, link: Link, run: Run) -> None:
         """Run a job here and below, as far as its ticket holds."""
-        passage = Passage(run.job, link)
+        passage = Passage(run.job, run.ticket, link)
         try:
             ticket = self._gate.admit(run.ticket)
             if ticket.sequence != run.job:
@@ -200,15 +202,33 @@ class Slave(Hub, Receiver):
         except TrustError as error:
             self._refuse(link, run.job, run.branch.ranks(), error)
             return
-        parts, absent = self.parts(run.branch.children)
+        own: dict[Below, Branch] = {}
         if run.branch.rank >= 0:
             try:
                 self._gate.check_target(ticket)
-                parts[Program(self, passage, ticket)] = Branch(run.branch.rank, {})
+                own[Program(self, passage, ticket)] = Branch(run.branch.rank, {})
             except TrustError as error:
                 self._refuse(link, run.job, [run.branch.rank], error)
-        self.passages[run.job] = passage
-        passage.start(run, parts, absent)
+        if run.feeders:
+            self._stock(ticket, run)
+        self.pass_on(passage, run, own, ticket.bundle_bytes)
+
+    def _stock(self, ticket: Ticket, run: Run) -> None:
+        """Fetch a large bundle with the help of siblings, whether or not it runs here: others are to be fed by us."""
+        task = asyncio.create_task(self._fetch(ticket, run))
+        self._fetching.add(task)
+        task.add_done_callback(self._fetching.discard)
+
+    async def _fetch(self, ticket: Ticket, run: Run) -> None:
+        siblings = Siblings(
+            self.supply, self._identity, self._client_context, run.ticket, run.feeders, self._link_timeout_s
+        )
+        try:
+            await self.supply.root(ticket.manifest, self._owner(ticket), siblings.connect)
+        except GprocError as error:
+            log.info("job %d: %s", run.job, error)
+        finally:
+            siblings.close()
 
     def _refuse(self, link: Link, job: int, ranks: list[int], error: GprocError) -> None:
         log.warning("refused from %s: %s", self._dialer.where, error)
@@ -221,7 +241,7 @@ class Slave(Hub, Receiver):
         if self._control is not None:
             self._control.send(change)
 
-    def ask_above(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
+    def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
         if self._bulk is None:
             raise StoreError("there is no parent to ask for the bundle")
         self._bulk.send(messages.Want(bundle, digests))
@@ -230,13 +250,15 @@ class Slave(Hub, Receiver):
         if self._control is not None:
             self._control.send(message)
 
+    def _owner(self, ticket: Ticket) -> Owner:
+        return Owner(ticket.uid, ticket.gid) if os.geteuid() == 0 else self.own
+
     # `job.program.Station`
 
     async def root(self, ticket: Ticket) -> Root | None:
         if not ticket.manifest:
             return None
-        owner = Owner(ticket.uid, ticket.gid) if os.geteuid() == 0 else self.own
-        return await self.supply.root(ticket.manifest, owner)
+        return await self.supply.root(ticket.manifest, self._owner(ticket))
 
     def spawn(
         self, ticket: Ticket, root: Root | None, env: tuple[bytes, ...], handles: tuple[int, int, int], ended: Ended

@@ -21,6 +21,10 @@ from gproc.errors import BundleError
 OBJECTS_MAX: Final = 10_000
 """Libraries of one program: a bound on what a made-up one can ask for.  LibreOffice loads 200."""
 
+LOOKUPS_MAX: Final = 1_000_000
+"""Files that one linker looks for: date takes 2, gdb with Python 114; 500 libraries, each in a prefix of its own and
+found by one RPATH that lists all, 125,000.  Above: a search path that was made to cost time."""
+
 
 class LibraryMissing(BundleError):
     """A library that nothing answers to."""
@@ -76,21 +80,18 @@ class Linker:
         self._surroundings = surroundings
         self._abi = abi
         self._abis: dict[str, Abi | None] = {}
-        self._cache: dict[str, list[ldconfig.CacheEntry]] | None = None
+        self._lookups = 0
         self.loader = loader
         self.is_musl = os.path.basename(loader).startswith("ld-musl-")
-        if self.is_musl:
-            self.default_dirs: tuple[str, ...] = ldconfig.MUSL_DEFAULT_DIRS
-            self._searched_last = ldconfig.musl_dirs(image, loader)
-            self._tokens = search.MUSL_TOKENS
+        if not loader:
+            self._system = ldconfig.NO_SYSTEM
+        elif self.is_musl:
+            self._system = ldconfig.musl_system(image, loader)
         else:
-            self.default_dirs = ldconfig.glibc_default_dirs(image, loader)
-            self._searched_last = self.default_dirs
-            self._tokens = search.tokens_of(abi.machine, self.default_dirs)
-            self._cache = ldconfig.cache(image, abi)
-            if self._cache is None:
-                # What ldconfig would have indexed: a root that was unpacked, and never booted, has no cache yet.
-                self._searched_last = (*ldconfig.configured_dirs(image), *self.default_dirs)
+            self._system = ldconfig.glibc_system(image, loader, abi)
+        # musl, and a static program, know neither $LIB nor $PLATFORM.
+        plain = self.is_musl or not loader
+        self._tokens = search.MUSL_TOKENS if plain else search.tokens_of(abi.machine, self._system.default_dirs)
         self._environ_path = surroundings.variable("LD_LIBRARY_PATH") or ""
         self._library_path = tuple(library_path)
 
@@ -100,8 +101,8 @@ class Linker:
     def closure(self, program: Object, roots: Sequence[Object] = ()) -> list[Object]:
         """The program, its loader, and every library of theirs and of `roots`, breadth first.
 
-        roots: objects that the program may load by itself later (dlopen), with `loaded_by` the program.  What only
-            they need may be missing, as it may here: an extension module for a toolkit that is not installed.
+        roots: objects that the program may load by itself later (dlopen), with `loaded_by` the program; or the program
+            itself.  What only they need may be missing: an extension module for a toolkit that is not installed.
         Raises: LibraryMissing; BundleError for a broken library.
         """
         optional = set(roots)
@@ -151,14 +152,14 @@ class Linker:
             variants += self._variants(directory, name)
             if self._accepts(directory, name):
                 return self._usable(name, [*variants, f"{directory}/{name}"], holder)
-        for entry in (self._cache or {}).get(name, ()):
-            if holder.elf.no_default_dirs and os.path.dirname(entry.path) in self._searched_last:
+        for entry in (self._system.cache or {}).get(name, ()):
+            if holder.elf.no_default_dirs and os.path.dirname(entry.path) in self._system.searched_last:
                 continue
             if self._accepts(*os.path.split(entry.path)):
                 variants.append(entry.path)
                 if not entry.variant:
                     return self._usable(name, variants, holder)
-        for directory in () if holder.elf.no_default_dirs else self._searched_last:
+        for directory in () if holder.elf.no_default_dirs else self._system.searched_last:
             variants += self._variants(directory, name)
             if self._accepts(directory, name):
                 return self._usable(name, [*variants, f"{directory}/{name}"], holder)
@@ -181,7 +182,7 @@ class Linker:
         if not self.is_musl:
             text = os.fsdecode(self._image.content("/etc/ld.so.preload", 1 << 16) or b"")
             wanted += " ".join(line.partition("#")[0] for line in text.splitlines()).replace(":", " ").split()
-        for name in wanted:
+        for name in (each for written in wanted for each in search.expand(written, program.origin, self._tokens)):
             if "/" in name:
                 yield from self._usable(name, [self._surroundings.absolute(name)], program)
             else:
@@ -205,10 +206,10 @@ class Linker:
             yield from self._expanded(name, holder)
             return
         yield from self._directories_before_cache(holder, program)
-        if self._cache is not None:
+        if self._system.cache is not None:
             yield "/etc/ld.so.cache"
         if not holder.elf.no_default_dirs:
-            yield from self._searched_last
+            yield from self._system.searched_last
 
     def is_configured(self, each: Object, program: Object) -> bool:
         """Whether a library is found because -L or this machine's configuration says so, and would not be elsewhere.
@@ -216,7 +217,7 @@ class Linker:
         Not so: by the loader's own directories, the program's RPATH and RUNPATH, and the environment.
         """
         directory = os.path.dirname(each.path)
-        if each.loaded_by is None or "/" in each.name or directory in self.default_dirs:
+        if each.loaded_by is None or "/" in each.name or directory in self._system.default_dirs:
             return False
         if directory in self._library_path:
             return True
@@ -231,6 +232,11 @@ class Linker:
 
     def _accepts(self, directory: str, name: str) -> bool:
         """Whether the linker would take this file; one of another class or machine is passed over."""
+        self._lookups += 1
+        if self._lookups > LOOKUPS_MAX:
+            raise BundleError(
+                f"{name}: given up after looking for libraries in {LOOKUPS_MAX} places: the search paths are too long"
+            )
         walk = self._image.search(directory, name)
         if walk is None or not stat.S_ISREG(walk.status.st_mode):
             return False

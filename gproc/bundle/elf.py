@@ -24,8 +24,8 @@ SEGMENTS_MAX: Final = 1024
 """Program headers; the largest on a Debian machine is 14.  Above: PN_XNUM core dumps, or a trap."""
 DYNAMIC_MAX_BYTES: Final = 1 << 20
 """The dynamic section: 65,536 entries.  libLLVM, with the longest list of needed libraries here, has 47."""
-STRING_MAX_BYTES: Final = 4096
-"""One path or name: PATH_MAX of linux/limits.h."""
+STRING_MAX_BYTES: Final = 1 << 17
+"""One name or search path; package managers that give each library its own prefix write RPATHs of 10 KB and more."""
 STRINGS_MAX_BYTES: Final = 64 << 20
 """The dynamic string table, which `mentions` reads: libLLVM's is 2 MiB, a CUDA library's 20."""
 
@@ -235,12 +235,13 @@ class _Reader:
         offset, size_bytes = strings
         if index >= size_bytes:
             raise self._bad("a name in its dynamic section lies outside its string table")
-        text, end, _ = os.pread(self._descriptor, min(size_bytes - index, STRING_MAX_BYTES), offset + index).partition(
-            b"\0"
-        )
-        if not end:
-            raise self._bad(f"a name in its dynamic section is longer than {STRING_MAX_BYTES} bytes or has no end")
-        return os.fsdecode(text)
+        most = min(size_bytes - index, STRING_MAX_BYTES)
+        # Nearly all names are short; the few long search paths cost a second read.
+        for length in (min(most, 256), most):
+            text, end, _ = os.pread(self._descriptor, length, offset + index).partition(b"\0")
+            if end:
+                return os.fsdecode(text)
+        raise self._bad(f"a name in its dynamic section is longer than {STRING_MAX_BYTES} bytes or has no end")
 
     def _bytes(self, offset: int, size_bytes: int, what: str) -> bytes:
         # Compared before reading: pread would take an offset past 2**63 for a negative one.

@@ -8,6 +8,7 @@ against a root that is changed meanwhile: what is packed is read with the caller
 from __future__ import annotations
 
 import os
+import re
 import stat
 from errno import EACCES, ENAMETOOLONG, ENOENT, ENOTDIR
 from typing import Final
@@ -20,6 +21,8 @@ from gproc.errors import BundleError
 LINKS_MAX: Final = 40
 """Links in one path before ELOOP: path_resolution(7)."""
 
+_CLIMBS: Final = re.compile(r"^(?:/+\.{0,2}(?=/|$))*/*")
+"""The head of an absolute path that leads nowhere but to the root."""
 _NOTHING_THERE: Final = (ENOENT, ENOTDIR, EACCES, ENAMETOOLONG)
 """What a linker or shell takes for "not here" and goes on to the next directory."""
 
@@ -100,6 +103,9 @@ class Image:
             return None
         self._trace_search(found.real)
         return self.walk(f"{directory.rstrip('/')}/{name}")
+
+    def is_directory(self, path: str) -> bool:
+        return self._directory(path.rstrip("/")) is not None
 
     def names(self, directory: str) -> list[str]:
         """The names in a directory, sorted; none where there is no such directory."""
@@ -194,7 +200,7 @@ def _relative(directory: str, target: str) -> str:
     """A link's target made relative, and kept from climbing out of the root, where `..` leads nowhere."""
     depth = directory.count("/")
     if target.startswith("/"):
-        return "../" * depth + target.lstrip("/") if target.strip("/") else "../" * depth or "."
+        return "../" * depth + _CLIMBS.sub("", target) or "."
     parts = target.split("/")
     climbs = 0
     while climbs < len(parts) and parts[climbs] in ("..", "."):

@@ -22,7 +22,6 @@ _CACHE_MAX_BYTES: Final = 64 << 20
 """ld.so.cache; 70 KB for 1,000 libraries."""
 _LOADER_MAX_BYTES: Final = 8 << 20
 """The dynamic linker itself; glibc's has 210 KB, musl's (libc and all) 700."""
-_INCLUDE_DEPTH_MAX: Final = 8
 
 MUSL_DEFAULT_DIRS: Final[tuple[str, ...]] = ("/lib", "/usr/local/lib", "/usr/lib")
 """Where musl looks without a path file (dynlink.c, load_library)."""
@@ -44,6 +43,43 @@ class CacheEntry(msgspec.Struct, frozen=True):
     variant: bool
 
 
+class System(msgspec.Struct, frozen=True):
+    """Where a loader looks when the program does not say.
+
+    default_dirs: its own, on every machine.  searched_last: these and, where there is no cache, the configured ones.
+    cache: ld.so.cache by library name, best first; None where there is none that can be read.
+    """
+
+    default_dirs: tuple[str, ...]
+    searched_last: tuple[str, ...]
+    cache: dict[str, list[CacheEntry]] | None = None
+
+
+NO_SYSTEM: Final = System((), ())
+"""Of a static program: nothing is ever sought for it."""
+
+
+def glibc_system(image: Image, loader: str, abi: Abi) -> System:
+    default_dirs = glibc_default_dirs(image, loader)
+    entries = cache(image, abi)
+    if entries is not None:
+        return System(default_dirs, default_dirs, entries)
+    # What ldconfig would have indexed: a root that was unpacked, and never booted, has no cache yet.
+    return System(default_dirs, (*configured_dirs(image), *default_dirs))
+
+
+def musl_system(image: Image, loader: str) -> System:
+    """/etc/ld-musl-ARCH.path below the loader's prefix, by line or colon; else musl's own three."""
+    directory, name = os.path.split(loader)
+    architecture = name.removeprefix("ld-musl-").partition(".so")[0]
+    path = f"{os.path.dirname(directory).rstrip('/')}/etc/ld-musl-{architecture}.path"
+    text = image.content(path, _CONFIG_MAX_BYTES)
+    if text is None:
+        return System(MUSL_DEFAULT_DIRS, MUSL_DEFAULT_DIRS)
+    named = (part for part in re.split("[:\n]", os.fsdecode(text)) if part.startswith("/"))
+    return System(MUSL_DEFAULT_DIRS, tuple(named))
+
+
 def glibc_default_dirs(image: Image, loader: str) -> tuple[str, ...]:
     """The directories that this loader searches last; the ones all glibcs share where it does not say."""
     content = image.content(loader, _LOADER_MAX_BYTES) or b""
@@ -53,20 +89,15 @@ def glibc_default_dirs(image: Image, loader: str) -> tuple[str, ...]:
     return tuple(os.fsdecode(path).rstrip("/") for path in max(runs, key=len).split(b"\0") if path)
 
 
-def musl_dirs(image: Image, loader: str) -> tuple[str, ...]:
-    """/etc/ld-musl-ARCH.path below the loader's prefix, by line or colon; else musl's own three."""
-    directory, name = os.path.split(loader)
-    architecture = name.removeprefix("ld-musl-").partition(".so")[0]
-    text = image.content(f"{os.path.dirname(directory).rstrip('/')}/etc/ld-musl-{architecture}.path", _CONFIG_MAX_BYTES)
-    if text is None:
-        return MUSL_DEFAULT_DIRS
-    return tuple(part for part in re.split("[:\n]", os.fsdecode(text)) if part.startswith("/"))
-
-
-def configured_dirs(image: Image, path: str = "/etc/ld.so.conf", depth: int = 0) -> list[str]:
+def configured_dirs(image: Image) -> list[str]:
     """The directories of ld.so.conf and of what it includes, in order."""
-    text = image.content(path, _CONFIG_MAX_BYTES)
-    if text is None or depth > _INCLUDE_DEPTH_MAX:
+    return _configured_by(image, "/etc/ld.so.conf", set())
+
+
+def _configured_by(image: Image, path: str, read: set[str]) -> list[str]:
+    text = image.content(path, _CONFIG_MAX_BYTES) if path not in read else None
+    read.add(path)
+    if text is None:
         return []
     found = []
     for line in os.fsdecode(text).splitlines():
@@ -75,7 +106,7 @@ def configured_dirs(image: Image, path: str = "/etc/ld.so.conf", depth: int = 0)
         if keyword == "include":
             for pattern in patterns.split():
                 for included in _glob(image, os.path.join(os.path.dirname(path), pattern)):
-                    found += configured_dirs(image, included, depth + 1)
+                    found += _configured_by(image, included, read)
         elif line.startswith("/"):
             found.append(line.partition("=")[0].rstrip().rstrip("/") or "/")
     return found

@@ -73,8 +73,8 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True):
     glibc: paths of the entries that belong to glibc itself and are only valid together, as a set.
     glibc_version: of that set, as (2, 41); (0, 0) where the bundle has no glibc.
     entries: parents before children; every parent directory of every entry is present.
-    configured_dirs: those of library_dirs that are searched here because -L or ld.so.conf says so.  A node's loader
-        knows nothing of them: in a view, LD_LIBRARY_PATH must name them.
+    configured_dirs: those of library_dirs in which a node's loader would not find what is shipped: named by -L or
+        ld.so.conf, or no code_dirs (/tmp).  In a view, LD_LIBRARY_PATH must name them, below binRoot.
     """
 
     program: bytes

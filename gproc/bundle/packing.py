@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from gproc.bundle import elf, extras, glibc, language, script, search, which
+from gproc.bundle import elf, extras, glibc, language, search, starting
 from gproc.bundle.closure import Linker, Object
+from gproc.bundle.home import Home, is_shared_object
 from gproc.bundle.image import Image
 from gproc.bundle.layout import Layout
 from gproc.bundle.manifest import Manifest
 from gproc.bundle.surroundings import Surroundings
-from gproc.errors import BundleError, ProgramNotExecutable
+from gproc.errors import BundleError
 
 
 class Packed(msgspec.Struct, frozen=True):
@@ -26,16 +27,6 @@ class Packed(msgspec.Struct, frozen=True):
     manifest: Manifest
     sources: dict[bytes, bytes]
     reasons: dict[bytes, str]
-
-
-class Started(msgspec.Struct, frozen=True):
-    """What starting the program executes: scripts first, then the ELF programs that run them.
-
-    programs: path and contents of each ELF file; the kernel runs the first, `env` the one after it.
-    """
-
-    scripts: tuple[str, ...]
-    programs: tuple[tuple[str, elf.Elf], ...]
 
 
 def pack(
@@ -55,7 +46,7 @@ def pack(
     layout = Layout(image)
     for item in extra:
         extras.add(image, layout, item, surroundings.absolute)
-    return _Packing(image, surroundings, layout, library_path).run(program, bool(extra))
+    return _Packing(image, surroundings, layout, library_path).run(program)
 
 
 class _Packing:
@@ -70,15 +61,16 @@ class _Packing:
         self._objects: dict[str, Object] = {}
         self._linkers: dict[tuple[str, elf.Abi], Linker] = {}
         self._configured_dirs: dict[str, None] = {}
+        self._extras = frozenset(layout.paths())
 
-    def run(self, program: str, with_extras: bool) -> Packed:
-        asked_for = sorted(self._layout.paths()) if with_extras else []
-        started = started_by(self._image, self._surroundings, program)
+    def run(self, program: str) -> Packed:
+        started = starting.started_by(self._image, self._surroundings, program)
         for path in started.scripts:
             self._add_code(path, "the program" if path == program else f"run by {started.scripts[0]}")
         for path, parsed in started.programs:
-            self._add_program(path, parsed, "the program" if path == program else f"runs {started.scripts[-1]}")
-        self._add_objects_among(asked_for, started.programs[0])
+            last = started.scripts[-1] if started.scripts else ""
+            self._add_program(path, parsed, "the program" if path == program else f"runs {last}", last)
+        self._add_objects_among(sorted(self._extras), started.programs[0])
         entries, sources = self._layout.entries()
         manifest = Manifest(
             program=os.fsencode(self._image.parent(program) or program),
@@ -93,17 +85,19 @@ class _Packing:
         reasons = {os.fsencode(path): reason for path, reason in self._layout.reasons.items()}
         return Packed(manifest, sources, reasons)
 
-    def _add_program(self, path: str, parsed: elf.Elf, reason: str) -> None:
-        """A program, its closure, and what its language and its C library load by name."""
+    def _add_program(self, path: str, parsed: elf.Elf, reason: str, runs: str) -> None:
+        """A program, its closure, and what its language and its C library load by name; `runs`: a script, or ""."""
         linker = self._linker(parsed)
         real = self._add_code(path, reason)
         program = linker.program(path, real, parsed)
         closure = self._add_closure(linker, program, [])
-        home = language.home_of(self._image, self._surroundings, program, closure)
-        modules = self._add_language(home) if home is not None else []
+        home = language.home_of(self._image, self._surroundings, program, closure, runs)
+        modules = self._add_home(home, f"library of {path}") if home is not None else []
         libc = next((each for each in closure if each.elf.soname == "libc.so.6"), None)
         if libc is not None:
             directory = os.path.dirname(self._image.parent(libc.path) or libc.path)
+            if home is not None:
+                self._add_locale()
             if glibc.uses_names(self._image, closure):
                 modules += glibc.name_modules(self._image, libc.path)
             if glibc.converts(self._image, program):
@@ -118,40 +112,59 @@ class _Packing:
         roots = []
         for path in modules:
             walk = self._image.walk(path)
-            parsed = elf.read(self._image.host(walk.real)) if walk is not None else None
+            parsed = self._parsed(walk.real) if walk is not None else None
             if walk is not None and parsed is not None and parsed.abi == program.elf.abi:
                 roots.append(Object(path, path, walk.real, parsed, program))
-        closure = linker.closure(program, roots)
+        return self._take(linker, program, linker.closure(program, roots), modules)
+
+    def _take(self, linker: Linker, program: Object, closure: list[Object], modules: Sequence[str]) -> list[Object]:
         for each in closure:
-            if each.loaded_by is not None:
+            # What -f brings lies below binRoot, and its directory stays the node's own, and writable.
+            if each.loaded_by is not None and not (each.path in modules and each.path in self._extras):
                 self._add_code(each.path, _reason(each, linker.loader, modules))
             directory = (self._image.parent(each.path) or each.path).rpartition("/")[0]
-            if f"/{search.HWCAPS}/" not in each.path and linker.is_configured(each, program):
+            own = each.path == linker.loader or f"/{search.HWCAPS}/" in each.path or each.loaded_by is None
+            if not own and (linker.is_configured(each, program) or self._is_everyones(directory)):
                 self._configured_dirs[directory] = None
             self._objects.setdefault(each.path, each)
         return closure
 
-    def _add_language(self, home: language.Home) -> list[str]:
+    def _add_home(self, home: Home, reason: str) -> list[str]:
+        """An interpreter's library; answers with the extension modules in it."""
+        real = [self._add_code(path, reason) for path in home.files]
+        roots = []
         for tree in home.trees:
-            self._code_dirs.add(self._layout.add_tree(tree, home.reason, home.omits))
-        for path in home.files:
-            self._add_code(path, home.reason)
-        return [path for path in self._layout.paths() if home.is_module(path)]
+            roots.append(self._layout.add_tree(tree.path, reason, tree.omits) + "/")
+            self._add_code_dir(roots[-1].rstrip("/"))
+        mine = [path for path in self._layout.paths() if path.startswith(tuple(roots))]
+        return sorted(path for path in (*mine, *real) if is_shared_object(path))
+
+    def _add_locale(self) -> None:
+        """The one locale that an interpreter may count on for text that is not ASCII."""
+        if self._image.is_directory(glibc.UTF8_LOCALE):
+            self._add_code_dir(self._layout.add_tree(glibc.UTF8_LOCALE, "C.UTF-8, for an interpreter"))
 
     def _add_objects_among(self, paths: Iterable[str], program: tuple[str, elf.Elf]) -> None:
-        """Closures of the ELF files that `-f` brought: plug-ins, and programs that this one starts."""
+        """Closures of the ELF files that `-f` brought: plug-ins, and programs that this one starts.
+
+        What they alone need may be missing: a tree may well hold more than what will be used of it.
+        """
         path, parsed = program
-        real = self._layout.add(path, "")
+        plug_ins = []
         for each in paths:
             extra = self._parsed(each)
             if extra is None or extra.abi != parsed.abi:
                 continue
             if extra.interpreter:
                 linker = self._linker(extra)
-                self._add_closure(linker, linker.program(each, each, extra), [])
-            elif parsed.interpreter:
-                linker = self._linker(parsed)
-                self._add_closure(linker, linker.program(path, real, parsed), [each])
+                other = linker.program(each, each, extra)
+                self._take(linker, other, linker.closure(other, [other]), [])
+            else:
+                plug_ins.append(each)
+        walk = self._image.walk(path)
+        if plug_ins and parsed.interpreter and walk is not None:
+            linker = self._linker(parsed)
+            self._add_closure(linker, linker.program(path, walk.real, parsed), plug_ins)
 
     def _parsed(self, path: str) -> elf.Elf | None:
         status = self._image.lstat(path)
@@ -171,9 +184,19 @@ class _Packing:
 
     def _add_code(self, path: str, reason: str) -> str:
         real = self._layout.add(path, reason)
-        self._code_dirs.add(real.rpartition("/")[0])
-        self._code_dirs.add((self._image.parent(path) or path).rpartition("/")[0])
+        self._add_code_dir(real.rpartition("/")[0])
+        self._add_code_dir((self._image.parent(path) or path).rpartition("/")[0])
         return real
+
+    def _add_code_dir(self, directory: str) -> None:
+        if not self._is_everyones(directory):
+            self._code_dirs.add(directory)
+
+    def _is_everyones(self, directory: str) -> bool:
+        """/tmp and the like, which a union would make read-only: what lies there runs from below binRoot."""
+        status = self._image.lstat(directory)
+        wide = stat.S_ISVTX | stat.S_IWOTH
+        return status is not None and status.st_mode & wide == wide
 
     def _library_dirs(self) -> tuple[str, ...]:
         holders: dict[str, set[str]] = {}
@@ -194,44 +217,10 @@ class _Packing:
         """Real paths, and links to them, of the parts of glibc in this bundle."""
         if not any(each.elf.soname == "libc.so.6" for each in self._objects.values()):
             return []
-        return sorted(path for path in self._layout.paths() if glibc.is_part(path))
-
-
-def started_by(image: Image, surroundings: Surroundings, program: str) -> Started:
-    """Follow `#!` lines, and env, from a program to the ELF programs behind it."""
-    scripts: list[str] = []
-    programs: list[tuple[str, elf.Elf]] = []
-    path = program
-    while True:
-        walk = image.walk(path)
-        if walk is None or not stat.S_ISREG(walk.status.st_mode):
-            raise BundleError(f"{image.shown(path)}: the interpreter of {scripts[-1]} is not there")
-        try:
-            parsed = elf.read(image.host(walk.real))
-            with open(image.host(walk.real), "rb", buffering=0) as file:
-                head = file.read(script.LINE_BYTES)
-        except PermissionError as error:
-            raise BundleError(f"{image.shown(path)}: cannot be packed: you may not read it") from error
-        if parsed is not None:
-            programs.append((path, parsed))
-            return Started(tuple(scripts), tuple(programs))
-        line = script.shebang(head, image.shown(path))
-        if line is None:
-            raise ProgramNotExecutable(f"{image.shown(path)}: is neither an ELF program nor a script with a #! line")
-        if len(scripts) == script.DEPTH_MAX:
-            raise BundleError(f"{image.shown(program)}: more than {script.DEPTH_MAX} interpreters of interpreters")
-        scripts.append(path)
-        path = surroundings.absolute(line.interpreter)
-        if script.is_env(line.interpreter) and (env := _parsed_program(image, path)) is not None:
-            programs.append((path, env))
-            command = script.env_command(line.argument, image.shown(scripts[-1]), surroundings.variable)
-            where = command.path if command.path is not None else surroundings.variable("PATH")
-            path = which.find(image, command.program, where or which.DEFAULT_PATH, surroundings.absolute)
-
-
-def _parsed_program(image: Image, path: str) -> elf.Elf | None:
-    walk = image.walk(path)
-    return None if walk is None else elf.read(image.host(walk.real))
+        parts = [each for each in self._objects.values() if glibc.is_part(each.real) and each.path not in self._extras]
+        places = {os.path.dirname(each.real) for each in parts}
+        places |= {os.path.dirname(self._image.parent(each.path) or each.path) for each in parts}
+        return sorted(path for path in self._layout.paths() if glibc.is_part(path) and os.path.dirname(path) in places)
 
 
 def _refuse_set_id(image: Image, program: str, superuser: bool) -> None:
@@ -255,7 +244,8 @@ def _reason(each: Object, loader: str, modules: Sequence[str]) -> str:
 def _outermost(directories: set[str]) -> Iterator[str]:
     """Those that lie in no other; "/" is none."""
     last = ""
-    for directory in sorted(each for each in directories if each):
+    # By component: "/a/b" sorts behind "/a-b", and far from "/a", as a string.
+    for directory in sorted((each for each in directories if each), key=lambda path: path.split("/")):
         if not last or not directory.startswith(f"{last}/"):
             last = directory
             yield directory

@@ -79,7 +79,7 @@ def report_of(bundle: Bundle) -> Report:
 
 def _lines(bundle: Bundle, entries: tuple[Entry, ...]) -> Iterator[Line]:
     for entry in entries:
-        why = bundle.reasons.get(entry.path, "")
+        why = _text(os.fsencode(bundle.reasons.get(entry.path, "")))
         match entry:
             case File():
                 yield Line(_text(entry.path), "file", "", entry.size_bytes, why)

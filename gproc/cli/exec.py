@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from gproc.cli.options import ExecOptions
 from gproc.client import Connection, JobClient
-from gproc.errors import EXIT_GPROC, GprocError
+from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError
 from gproc.job.limits import Limits
 from gproc.nodespec import NodeSpec
 from gproc.packager import Bundle, Request, pack
@@ -33,6 +34,7 @@ def run(options: ExecOptions) -> int:
         stdin=stdin is not None,
         timeout_s=options.timeout_s,
         limits=Limits(options.max_procs, options.mem_bytes, options.cpus, options.nice),
+        bundle_bytes=0 if bundle is None else bundle.manifest.size_bytes(),
     )
     connection = Connection(options.socket)
     client = JobClient(connection, submit, bundle, label=options.label, stdin=stdin)
@@ -45,6 +47,8 @@ def run(options: ExecOptions) -> int:
         lost = error
     finally:
         connection.close()
+    if client.reader_is_gone:
+        return EXIT_SIGNAL_BASE + signal.SIGPIPE  # and silence, as of `yes | head`
     status, lines = summarise(client.paths, client.outcomes, client.missing)
     if client.problem is not None:
         lines.insert(0, client.problem)

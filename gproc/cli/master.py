@@ -47,8 +47,9 @@ async def _serve(options: MasterOptions, address: str, identity: Identity, signe
     try:
         master.children.listen(listening_address(address), options.cmd_port)
     except OSError as error:
+        reason = os.strerror(error.errno or 0)  # socket's own text says the port once more
         raise GprocError(
-            f"cannot listen on port {options.cmd_port}: {error.strerror}; choose another with --cmd-port"
+            f"cannot listen on port {options.cmd_port}: {reason}; choose another with --cmd-port"
         ) from error
     await master.clients.listen(options.socket)
     log.info("master on %s, port %d, commands at %s", identity.name, master.children.port, options.socket)

@@ -56,10 +56,11 @@ def _run(options: SlaveOptions, launcher: Launcher) -> int:
 
     async def serve() -> None:
         expected = tls.ExpectedParent(dialled.host, dialled.name, dialled.is_master)
+        client_context = tls.client_context(identity)
         slave = Slave(
             identity=identity,
-            context=tls.server_context(identity),
-            dialer=Dialer(identity, tls.client_context(identity), expected, dialled.port, options.link_timeout_s),
+            contexts=(tls.server_context(identity), client_context),
+            dialer=Dialer(identity, client_context, expected, dialled.port, options.link_timeout_s),
             store=store,
             launcher=launcher,
             planner=Planner(launcher.abilities, bin_root.path),
@@ -88,7 +89,8 @@ def listen(children: Children, host: str, port: int) -> None:
                 raise
             children.listen(host, 0)
     except OSError as error:
-        raise GprocError(f"cannot listen on port {port}: {error.strerror}; choose another with --cmd-port") from error
+        reason = os.strerror(error.errno or 0)  # socket's own text says the port once more
+        raise GprocError(f"cannot listen on port {port}: {reason}; choose another with --cmd-port") from error
 
 
 def _evaluated(expression: str | None, hostname: str) -> str | None:

@@ -58,12 +58,12 @@ class InputPipe:
         self._loop = asyncio.get_running_loop()
         os.set_blocking(handle, False)
 
-    def write(self, data: bytes) -> None:
-        """b"": the end."""
+    def write(self, *pieces: bytes) -> None:
+        """In this order, before whatever `consumed` may bring in; b"": the end."""
         if self._handle < 0:
-            self._consumed(len(data))
+            self._consumed(sum(map(len, pieces)))
             return
-        self._queue.append(data)
+        self._queue.extend(pieces)
         if not self._waiting:
             self._writable()
 

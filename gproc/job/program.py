@@ -133,9 +133,8 @@ class Program:
             )
         if run.stdin:
             self._input = InputPipe(our_stdin, lambda size: self._passage.credit_from_below(self, size))
-            for data in self._early:
-                self._input.write(data)
-            self._early.clear()
+            early, self._early = self._early, []
+            self._input.write(*early)
 
     def _environment(self, run: Run) -> tuple[bytes, ...]:
         """The caller's, with what a program may want to know of its place: DESIGN section 9."""

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gproc.errors import LaunchError
+from gproc.job.signals import can_be_sent
 from gproc.launch import protocol
 from gproc.launch.protocol import Abilities, Exited, Inbox, Outcome, Signal, SpawnFailed, Start
 
@@ -34,7 +35,7 @@ class Process:
     def signal(self, signum: int) -> None:
         """Send `signum` to every process of the job; nothing happens when it is over.
 
-        Raises: ValueError for a signal that cannot be passed on: not in `FORWARDED`, nor SIGKILL.
+        Raises: ValueError for a signal that cannot be passed on: `job.signals`.
         """
         self._launcher.send_signal(self.job, signum)
 
@@ -117,13 +118,18 @@ class Launcher:
 
     def send_signal(self, job: int, signum: int) -> None:
         """See Process.signal."""
-        if signum not in protocol.FORWARDED and signum != signal.SIGKILL:
+        if not can_be_sent(signum):
             raise ValueError(f"signal {signum} cannot be passed on to a job")
         if job in self._on_exit and not self._lost:
             self._send(protocol.framed(Signal(job, signum)), ())
 
     def close(self) -> None:
-        """End all jobs and the launcher; their `on_exit` is not called.  Waits until nothing of them is left."""
+        """End all jobs and the launcher; their `on_exit` is not called.  Waits until nothing of them is left.
+
+        Once is enough; whoever else sees to it may call this again.
+        """
+        if self._sock.fileno() < 0:
+            return
         if self._loop is not None:
             self._loop.remove_reader(self._sock)
             self._loop.remove_writer(self._sock)

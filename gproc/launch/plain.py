@@ -14,7 +14,7 @@ from typing import Final
 
 from gproc.launch import program, protocol
 from gproc.launch.protocol import Start
-from gproc.root import kernel, mounts
+from gproc.root import kernel, trees
 
 END: Final = signal.SIGRTMIN + 1
 """Sent to a shim: end the job at once.  Also what the kernel sends it when the launcher dies."""
@@ -60,9 +60,9 @@ def _make_root(start: Start) -> None:
     if os.geteuid() == 0:
         os.chown(view.root, start.uid, start.gid)
     if view.source:
-        mounts.copy_tree(view.source, view.root)
+        trees.copy_tree(view.source, view.root)
     if view.cwd.startswith(view.root + b"/"):
-        mounts.make_directory(view.root, view.cwd.removeprefix(view.root), start.uid, start.gid)
+        trees.make_directory(view.root, view.cwd.removeprefix(view.root), start.uid, start.gid)
 
 
 def _reap(child: int, launcher: int) -> int:

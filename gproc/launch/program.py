@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from gproc.job.limits import Limits
-from gproc.launch.protocol import FORWARDED, Exited, SpawnFailed, Start
+from gproc.job.signals import FORWARDED
+from gproc.launch.protocol import Exited, SpawnFailed, Start
 from gproc.root import kernel
 
 DEFAULT_PATH: Final = b"/usr/local/bin:/usr/bin:/bin"
@@ -26,6 +27,10 @@ _RESETTABLE: Final = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIG
 HOLD: Final = frozenset({*FORWARDED, signal.SIGCHLD})
 """Blocked in the launcher, in every init and in every shim: a blocked signal waits for sigwaitinfo, whereas
 process 1 of a namespace loses one that it neither blocks nor handles (pid_namespaces(7))."""
+
+
+_MESSAGE_CHARACTERS: Final = 500
+"""A path in a message may have PATH_MAX bytes, or whatever a caller made up; the whole report has one pipe write."""
 
 
 class StageFailed(Exception):
@@ -43,11 +48,13 @@ class StageFailed(Exception):
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Turn an OSError within into a StageFailed."""
+    """Turn what fails within into a StageFailed; a ValueError is a NUL in an argument, a name or a path."""
     try:
         yield
     except OSError as error:
-        raise StageFailed(name, error.errno or errno.EIO, str(error)) from error
+        raise StageFailed(name, error.errno or errno.EIO, str(error)[:_MESSAGE_CHARACTERS]) from error
+    except ValueError as error:
+        raise StageFailed(name, errno.EINVAL, str(error)) from error
 
 
 def take_stdio(stdio: tuple[int, int, int], report: int) -> int:
@@ -56,7 +63,7 @@ def take_stdio(stdio: tuple[int, int, int], report: int) -> int:
         os.dup2(fd, number)
     if report != 3:
         os.dup2(report, 3, inheritable=False)
-    os.closerange(4, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
     return 3
 
 
@@ -122,8 +129,6 @@ def become(start: Start) -> None:
             # directory: a set-user-ID program of the node would run the caller's code as root.  With this bit
             # execve gives no rights that the caller lacks (prctl(2)), for all that comes after, for good.
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-        # The program has our uid now.  It must not trace us or read our memory.
-        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
 
 
 def enter(directory: bytes) -> None:

@@ -8,7 +8,6 @@ kernel's limit for one SOCK_SEQPACKET message is net.core.wmem_max (208 KiB by d
 from __future__ import annotations
 
 import array
-import signal
 import socket
 from collections import deque
 from collections.abc import Iterator
@@ -25,24 +24,6 @@ FRAME_BYTES_MAX: Final = 8 << 20
 
 STDIO: Final = 3
 """Descriptors with each Start."""
-
-FORWARDED: Final = frozenset(
-    {
-        signal.SIGHUP,
-        signal.SIGINT,
-        signal.SIGQUIT,
-        signal.SIGUSR1,
-        signal.SIGUSR2,
-        signal.SIGALRM,
-        signal.SIGTERM,
-        signal.SIGCONT,
-        signal.SIGTSTP,
-        signal.SIGTTIN,
-        signal.SIGTTOU,
-        signal.SIGWINCH,
-    }
-)
-"""Signals that a job can be sent, SIGKILL aside: those that a person, a terminal or a scheduler sends."""
 
 RECEIVE_BYTES: Final = 256 << 10
 

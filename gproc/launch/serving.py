@@ -19,6 +19,7 @@ import msgspec
 from gproc.launch import abilities, init, plain, program, protocol
 from gproc.launch.protocol import Abilities, Inbox, Outcome, Signal, SpawnFailed, Start
 from gproc.root import kernel
+from gproc.root.trees import remove_tree
 
 _REPORT_BYTES: Final = 4096
 """An init writes its one report at once: below PIPE_BUF, pipe(7)."""
@@ -55,6 +56,9 @@ def main(sock: socket.socket, *, private: bool) -> None:
             return
     else:
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    # Inits and shims inherit it, and get the uid of the program they watch: it must not trace them nor read their
+    # memory.  An execve(2) gives it back.
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     sock.sendall(protocol.framed(able))
     Serving(sock, able).run()
 
@@ -127,7 +131,14 @@ class Serving:
             raise
         finally:
             os.close(writer)
-        pidfd = os.pidfd_open(pid)
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            # No descriptor left: a job that nobody could wait for must not run.
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            os.close(report)
+            raise
         running = Running(start.job, pid, pidfd, report, start.view.kind == "plain", start.view.root)
         self._by_job[start.job] = running
         self._by_pidfd[pidfd] = running
@@ -162,7 +173,7 @@ class Serving:
             # The shim was killed: what it had below it came to us.
             plain.end_below(but=frozenset(other.pid for other in self._by_job.values()))
         if running.root:
-            _remove(running.root)
+            remove_tree(running.root)
         if not told:
             return protocol.Exited(running.job, 0, signal.SIGKILL, False)
         outcome = protocol.answer(told[4:])
@@ -190,9 +201,3 @@ def _forked(body: Callable[[], None]) -> int:
         finally:
             os._exit(status)
     return pid
-
-
-def _remove(root: bytes) -> None:
-    import shutil
-
-    shutil.rmtree(root, ignore_errors=True)

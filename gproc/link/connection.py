@@ -19,12 +19,12 @@ asyncio.sslproto.SSLProtocol.max_size = 64 << 10
 HANDSHAKE_S: Final = 10.0
 """Silence allowed to a peer that has not yet said who it is."""
 
-HEARTBEAT_S: Final = 5.0
-SILENCE_S: Final = 20.0
-"""A peer whose kernel answers but which says nothing for so long is frozen: DESIGN section 6."""
+UNANSWERED: Final = 0.7
+"""Of the link timeout: how long what we sent may stay unacknowledged.  Three retransmissions fit into 1.4 s (RFC 6298,
+with Linux' minimum of 0.2 s); the rest is for the beat that is sent after the link was cut."""
 
-BULK_HIGH_WATER_BYTES: Final = 1 << 20
-"""Unsent bytes at which a sender of chunks waits: one chunk on its way, one being read."""
+BULK_HIGH_WATER_BYTES: Final = 256 << 10
+"""Unsent bytes at which a sender of chunks waits: two pieces."""
 
 
 class Receiver:
@@ -39,8 +39,8 @@ class Receiver:
     def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
         raise PeerError(f"data of stream {stream}, which nobody asked for")
 
-    def on_chunk(self, link: Link, digest: bytes, data: memoryview) -> None:
-        raise PeerError(f"the chunk {digest.hex()}, which nobody asked for")
+    def on_piece(self, link: Link, piece: frames.Piece) -> None:
+        raise PeerError(f"a piece of the chunk {piece.digest.hex()}, which nobody asked for")
 
     def on_lost(self, link: Link, reason: str) -> None:
         """The connection is over; called exactly once."""
@@ -59,6 +59,7 @@ class Link(asyncio.BufferedProtocol):
         self.channel = channel
         self.peer = "?"
         self.heard_s = time.monotonic()
+        self.written_s = 0.0
         self._accepting = channel is None
         self._transport: asyncio.Transport | None = None
         self._reader = frames.FrameReader()
@@ -106,6 +107,8 @@ class Link(asyncio.BufferedProtocol):
             return
         self._lost = True
         self._writable.set()
+        if isinstance(error, ConnectionResetError | BrokenPipeError):
+            error = None  # it closed before it had read all that we sent
         reason = self._why or ("" if error is None else explain(error)) or self._unfinished()
         if not self._opened.done():
             self._opened.set_exception(LinkLost(reason))
@@ -135,10 +138,6 @@ class Link(asyncio.BufferedProtocol):
     def send(self, message: messages.Message) -> None:
         self.write(messages.frame(message))
 
-    def send_chunk(self, digest: bytes, data: bytes | memoryview) -> None:
-        self.write(frames.header(frames.KIND_CHUNK, len(digest) + len(data)) + digest)
-        self.write(bytes(data))
-
     def write(self, frame: bytes) -> None:
         """Send what is already framed; nothing happens on a connection that is over."""
         if self._lost or self._transport is None:
@@ -162,7 +161,7 @@ class Link(asyncio.BufferedProtocol):
         """End now; `on_lost` is told this reason."""
         if self._why is None:
             self._why = reason
-        if self._transport is not None:
+        if self._transport is not None and not self._lost:  # asyncio's own abort() fails on what close() has ended
             self._transport.abort()
 
     def allow_slow_reader(self) -> None:
@@ -191,6 +190,7 @@ class Link(asyncio.BufferedProtocol):
         outbox, self._outbox = self._outbox, []
         if self._transport is None or self._lost:
             return
+        self.written_s = time.monotonic()
         self._transport.write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
 
     def _read_preface(self, count: int) -> None:
@@ -220,7 +220,7 @@ class Link(asyncio.BufferedProtocol):
             if not isinstance(message, messages.Ping):
                 self.receiver.on_message(self, message)
         else:
-            self.receiver.on_chunk(self, *frames.read_chunk(payload))
+            self.receiver.on_piece(self, frames.read_piece(payload))
 
     def _unfinished(self) -> str:
         if not self._greeted:
@@ -238,13 +238,6 @@ def explain(error: BaseException) -> str:
 
 
 def watch_link(sock: socket.socket, timeout_s: float) -> None:
-    """Let the kernel find a dead link, tcp(7): a busy or stopped process is none, a pulled cable is.
-
-    An idle connection is probed each second; one that answers nothing for `timeout_s` is over.
-    """
+    """Let the kernel end a connection whose peer acknowledges nothing for UNANSWERED of `timeout_s`: tcp(7)."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, max(1, round(timeout_s) - 1))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * 1000))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * UNANSWERED * 1000))

@@ -11,21 +11,25 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from gproc.errors import GprocError, LinkLost, PeerError, StoreError, TrustError
-from gproc.link.connection import HANDSHAKE_S, HEARTBEAT_S, SILENCE_S, Link, Receiver, watch_link
+from gproc.errors import GprocError, LinkLost, PeerError, TrustError
+from gproc.link.connection import HANDSHAKE_S, Link, Receiver, watch_link
+from gproc.relay.feed import Feed, Pantry
 from gproc.trust import tls
 from gproc.wire import frames, messages
-from gproc.wire.messages import Credit, Join, Lacking, Node, Release, Run, Signal, Want, Welcome
+from gproc.wire.messages import Credit, Join, Node, Release, Run, Signal, Want, Welcome
 
 if TYPE_CHECKING:
     import ssl
 
 log = logging.getLogger("gproc")
 
+OUT_OF_DESCRIPTORS_S: Final = 0.5
+"""Pause before the next connection is taken, where none could be."""
 
-class Household(Protocol):
+
+class Household(Pantry, Protocol):
     """Who has the children: the master, or a slave."""
 
     def admit(self, join: Join) -> int:
@@ -39,8 +43,8 @@ class Household(Protocol):
 
     def child_output(self, child: Child, job: int, rank: int, stream: int, data: memoryview) -> None: ...
 
-    async def chunk(self, bundle: bytes, digest: bytes) -> bytes:
-        """For a child.  Raises: StoreError."""
+    async def may_feed(self, ticket: messages.Signed) -> None:
+        """Whether this node was given the same job.  Raises: TrustError where not."""
 
 
 class Turned(GprocError):
@@ -61,8 +65,7 @@ class Child(Receiver):
         self.token = join.token
         self._household = household
         self._bulk: Link | None = None
-        self._feeding: asyncio.Task[None] | None = None
-        self._wanted: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
+        self._feed: Feed | None = None
 
     def start(self, run: Run) -> None:
         self.link.send(run)
@@ -79,14 +82,17 @@ class Child(Receiver):
     def release(self, job: int) -> None:
         self.link.send(Release(job))
 
+    def as_peer(self) -> messages.Peer:
+        """How its siblings find and know it."""
+        return messages.Peer(self.node.name, self.node.address)
+
     # Its own connection, and the bulk one
 
     def on_message(self, link: Link, message: messages.AnyMessage) -> None:
-        if link is self._bulk:
+        if self._feed is not None and link is self._bulk:
             if not isinstance(message, Want):
                 raise PeerError(f"{type(message).__name__} on a bulk connection")
-            for digest in message.digests:
-                self._wanted.put_nowait((message.bundle, digest))
+            self._feed.want(message)
         else:
             self._household.child_said(self, message)
 
@@ -94,9 +100,9 @@ class Child(Receiver):
         self._household.child_output(self, job, rank, stream, data)
 
     def on_lost(self, link: Link, reason: str) -> None:
-        if self._feeding is not None:
-            self._feeding.cancel()
-            self._feeding = None
+        if self._feed is not None:
+            self._feed.stop()
+            self._feed = None
         if link is self._bulk:
             self._bulk = None
             self.link.abort(f"its bulk connection was lost: {reason}")
@@ -114,24 +120,27 @@ class Child(Receiver):
         self._bulk = bulk
         bulk.receiver = self
         bulk.allow_slow_reader()
-        self._feeding = asyncio.create_task(self._feed(bulk))
+        self._feed = Feed(self._household, bulk)
 
     def give_up_waiting(self) -> None:
         """Called when it had time enough to open its bulk connection."""
-        if self._feeding is None and not self.link.lost:
+        if self._bulk is None and not self.link.lost:
             self.link.abort(f"it opened no bulk connection within {HANDSHAKE_S:.0f} s")
 
-    async def _feed(self, bulk: Link) -> None:
-        """Send the chunks it wants, in the order it wants them, at the pace at which it takes them."""
-        while True:
-            bundle, digest = await self._wanted.get()
-            try:
-                data = await self._household.chunk(bundle, digest)
-            except StoreError as error:
-                bulk.send(Lacking(bundle, (digest,), str(error)))
-                continue
-            bulk.send_chunk(digest, data)
-            await bulk.drain()
+
+class Sibling(Receiver):
+    """A node beside this one, or below, that this one feeds for as long as both have the same job."""
+
+    def __init__(self, household: Household, link: Link) -> None:
+        self._feed = Feed(household, link)
+
+    def on_message(self, link: Link, message: messages.AnyMessage) -> None:
+        if not isinstance(message, Want):
+            raise PeerError(f"{type(message).__name__} from a sibling")
+        self._feed.want(message)
+
+    def on_lost(self, link: Link, reason: str) -> None:
+        self._feed.stop()
 
 
 class _Newcomer(Receiver):
@@ -176,7 +185,6 @@ class Children:
         self._listener.setblocking(False)
         self.port = self._listener.getsockname()[1]
         self._keep(self._accept(self._listener))
-        self._keep(self._beat())
 
     def __iter__(self) -> Iterator[Child]:
         return iter(list(self.by_id.values()))
@@ -215,7 +223,7 @@ class Children:
             except OSError as error:
                 # Out of descriptors, say: those who are connected go on, and the next may fit in again.
                 log.warning("cannot take a connection: %s", error.strerror)
-                await asyncio.sleep(HEARTBEAT_S / 10)
+                await asyncio.sleep(OUT_OF_DESCRIPTORS_S)
                 continue
             self._keep(self._greet(connection, f"{address[0].removeprefix('::ffff:')}:{address[1]}"))
 
@@ -235,7 +243,13 @@ class Children:
             await link.opened()
             async with asyncio.timeout(HANDSHAKE_S):
                 first = await newcomer.first
-            self._let_in(link, first, peer, address.rpartition(":")[0])
+            if link.channel == frames.CHANNEL_SIBLING and isinstance(first, messages.Feed):
+                await self._household.may_feed(first.ticket)
+                link.receiver = Sibling(self._household, link)
+                link.allow_slow_reader()
+                link.send(messages.Fed())
+            else:
+                self._let_in(link, first, peer, address.rpartition(":")[0])
         except Turned as error:
             log.warning("refused %s: %s", link.peer, error)
             link.send(messages.Refused(str(error), error.final))
@@ -281,18 +295,3 @@ class Children:
         self._by_token.pop(child.token, None)
         if self.by_id.get(child.id) is child:
             del self.by_id[child.id]
-
-    async def _beat(self) -> None:
-        """Keep idle children sure of us, and drop those that are frozen."""
-        while True:
-            await asyncio.sleep(HEARTBEAT_S)
-            beat(child.link for child in self)
-
-
-def beat(links: Iterator[Link]) -> None:
-    for link in links:
-        link.send(messages.Ping())
-        if time.monotonic() - link.heard_s > SILENCE_S:
-            link.abort(f"said nothing for {SILENCE_S:.0f} s")
-
-

@@ -2,7 +2,7 @@
 
 A reader grants its writer so many bytes per stream and job; a writer out of credit keeps what it has, and does
 not grant more to those who write to it.  So a slow reader holds back its own job, back to the programs' pipes, and
-what waits at a hop is at most the windows it granted.
+what waits at a hop is at most the windows it granted: who sends more breaks the protocol.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
+from gproc.errors import PeerError
 from gproc.wire.frames import MAX_STDIO_BYTES
 
 MAX_WINDOW_BYTES: Final = 256 << 10
@@ -38,18 +39,33 @@ def window_for(writers: int) -> int:
 class Outlet(Generic[S]):
     """One output stream of one job on its way up, from several sources into one link.
 
+    window_bytes: credit that the reader gave.  source_window_bytes: credit that each source was given.
     emit: sends a frame up.  grant: gives credit back to a source.
     """
 
-    def __init__(self, window_bytes: int, emit: Callable[[bytes], None], grant: Callable[[S, int], None]) -> None:
+    def __init__(
+        self, window_bytes: int, source_window_bytes: int, emit: Callable[[bytes], None],
+        grant: Callable[[S, int], None],
+    ) -> None:  # fmt: skip
         self._credit = window_bytes
+        self._source_window_bytes = source_window_bytes
         self._emit = emit
         self._grant = grant
         self._queue: deque[tuple[int, bytes, int, S]] = deque()
+        self._used: dict[S, int] = {}
+        """Credit of each source that was not given back."""
         self._owed: dict[S, int] = {}
+        """The part of it whose data has gone up."""
 
     def push(self, rank: int, frame: bytes, size: int, source: S) -> bool:
-        """A frame with `size` bytes of data came; whether it could be passed on at once."""
+        """A frame with `size` bytes of data came; whether it could be passed on at once.
+
+        Raises: PeerError where the source has no credit for it.
+        """
+        used = self._used.get(source, 0) + size
+        if used > self._source_window_bytes:
+            raise PeerError(f"output of {used} bytes with credit for {self._source_window_bytes}")
+        self._used[source] = used
         if self._queue or self._credit < size:
             self._queue.append((rank, frame, size, source))
             return False
@@ -68,13 +84,17 @@ class Outlet(Generic[S]):
 
     def forget(self, source: S) -> None:
         """The source is gone: it needs no credit; what it sent still goes its way."""
+        self._used.pop(source, None)
         self._owed.pop(source, None)
 
     def _pass(self, frame: bytes, size: int, source: S) -> None:
         self._credit -= size
         self._emit(frame)
+        if source not in self._used:
+            return
         owed = self._owed.get(source, 0) + size
         if owed >= GRANT_BYTES:
+            self._used[source] -= owed
             self._grant(source, owed)
             owed = 0
         self._owed[source] = owed
@@ -83,20 +103,35 @@ class Outlet(Generic[S]):
 class Inlet(Generic[S]):
     """Standard input of one job on its way down, to several readers; the slowest sets the pace.
 
-    emit: sends data to one reader.  grant: gives credit back to the one writer above.
+    window_bytes: credit that each reader gave.  writer_window_bytes: credit that the one writer above was given.
+    emit: sends data to one reader.  grant: gives credit back to the writer.
     """
 
     def __init__(
-        self, window_bytes: int, readers: list[S], emit: Callable[[S, bytes], None], grant: Callable[[int], None]
-    ) -> None:
+        self, window_bytes: int, writer_window_bytes: int, readers: list[S], emit: Callable[[S, bytes], None],
+        grant: Callable[[int], None],
+    ) -> None:  # fmt: skip
         self._credit = dict.fromkeys(readers, window_bytes)
+        self._writer_window_bytes = writer_window_bytes
         self._emit = emit
         self._grant = grant
         self._queue: deque[bytes] = deque()
+        self._ended = False
+        self._used = 0
         self._owed = 0
+        self._pumping = False
 
     def push(self, data: bytes) -> None:
-        """Data came from above; b"" is the end of the stream."""
+        """Data came from above; b"" is the end of the stream.
+
+        Raises: PeerError where the writer has no credit for it, or said before that this is the end.
+        """
+        if self._ended:
+            raise PeerError("standard input after its end")
+        if self._used + len(data) > self._writer_window_bytes:
+            raise PeerError(f"standard input beyond its credit of {self._writer_window_bytes} bytes")
+        self._ended = not data
+        self._used += len(data)
         self._queue.append(data)
         self._pump()
 
@@ -111,15 +146,22 @@ class Inlet(Generic[S]):
             self._pump()
 
     def _pump(self) -> None:
-        while self._queue:
-            data = self._queue[0]
-            if any(credit < len(data) for credit in self._credit.values()):
-                return
-            self._queue.popleft()
-            for reader in list(self._credit):
-                self._credit[reader] -= len(data)
-                self._emit(reader, data)
-            self._owed += len(data)
-            if self._owed >= GRANT_BYTES:
-                self._grant(self._owed)
-                self._owed = 0
+        if self._pumping:
+            # A reader took what it was given at once and says so; those after it still have to be given the same.
+            return
+        self._pumping = True
+        try:
+            while self._queue and all(credit >= len(self._queue[0]) for credit in self._credit.values()):
+                self._pass(self._queue.popleft())
+        finally:
+            self._pumping = False
+
+    def _pass(self, data: bytes) -> None:
+        for reader in list(self._credit):
+            self._credit[reader] -= len(data)
+            self._emit(reader, data)
+        self._owed += len(data)
+        if self._owed >= GRANT_BYTES:
+            owed, self._owed = self._owed, 0
+            self._used -= owed
+            self._grant(owed)

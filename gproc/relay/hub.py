@@ -5,23 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from gproc.errors import PeerError
+from gproc.errors import PeerError, TrustError
+from gproc.link.heart import Heart
 from gproc.relay.children import Child, Children, Turned
+from gproc.relay.feed import Compressed
 from gproc.relay.passage import Below, Passage
+from gproc.relay.spread import MIN_CHILDREN, MIN_SPREAD_BYTES, feeders
 from gproc.store.draft import Owner
 from gproc.store.supply import Supply
 from gproc.tree import Tree
 from gproc.wire import messages
-from gproc.wire.messages import Arrived, Branch, Join, Left
+from gproc.wire.messages import Arrived, Branch, Join, Left, Peer, Run
 
 if TYPE_CHECKING:
     import ssl
 
+    from gproc.link.connection import Link
     from gproc.store.store import Store
 
 log = logging.getLogger("gproc")
+
+SAME_JOB_S: Final = 0.1
+SAME_JOB_TRIES: Final = 30
+"""How long a sibling that shows a ticket waits for us to be given the same: three seconds of a busy tree."""
 
 
 class Hub:
@@ -30,10 +38,16 @@ class Hub:
     def __init__(self, store: Store, context: ssl.SSLContext, link_timeout_s: float) -> None:
         self.tree = Tree()
         self.passages: dict[int, Passage] = {}
-        self.supply = Supply(store, self.ask_above)
+        self.supply = Supply(store, self)
+        self.compressed = Compressed()
         self.children = Children(self, context, link_timeout_s)
         self.own = Owner(os.geteuid(), os.getegid())
+        self.heart = Heart(self.links, lambda: bool(self.passages), link_timeout_s)
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def links(self) -> list[Link]:
+        """The control connections of this node."""
+        return [child.link for child in self.children]
 
     # For those who are more than a hub
 
@@ -41,8 +55,11 @@ class Hub:
         """The tree below has changed; `tree` shows it already."""
         raise NotImplementedError
 
-    def ask_above(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
-        """Ask for chunks of a bundle.  Raises: StoreError where there is nobody to ask."""
+    def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
+        """Ask above for chunks of a bundle: this is the supply's `Source`.
+
+        Raises: StoreError where there is nobody to ask.
+        """
         raise NotImplementedError
 
     def child_load(self, message: messages.Load) -> None:
@@ -99,14 +116,32 @@ class Hub:
         if passage is not None:
             passage.output(child, rank, stream, data)
 
-    async def chunk(self, bundle: bytes, digest: bytes) -> bytes:
-        return await self.supply.chunk(bundle, digest, self.own)
+    async def may_feed(self, ticket: messages.Signed) -> None:
+        # The job may be on its way to us as well: a sibling's connection can be quicker than our parent.
+        for _ in range(SAME_JOB_TRIES):
+            if any(passage.ticket == ticket for passage in self.passages.values()):
+                return
+            await asyncio.sleep(SAME_JOB_S)
+        raise TrustError("it shows a ticket of a job that this node does not have")
 
     # What goes down
 
-    def parts(self, subtree: dict[int, Branch]) -> tuple[dict[Below, Branch], list[Branch]]:
+    def pass_on(self, passage: Passage, run: Run, own: dict[Below, Branch], bundle_bytes: int) -> None:
+        """Start a job's passage: `own` parts here, and those of the children that the branch of `run` names."""
+        here, absent = self._parts(run.branch.children)
+        feeding: dict[Below, tuple[Peer | None, ...]] = {}
+        if bundle_bytes >= MIN_SPREAD_BYTES and len(here) >= MIN_CHILDREN:
+            for child, by in feeders(list(here)).items():
+                feeding[child] = tuple(None if feeder is None else feeder.as_peer() for feeder in by)
+        self.passages[run.job] = passage
+        parts = dict(own)
+        for child, branch in here.items():
+            parts[child] = branch
+        passage.start(run, parts, absent, feeding)
+
+    def _parts(self, subtree: dict[int, Branch]) -> tuple[dict[Child, Branch], list[Branch]]:
         """A job's branches by the children that they are for; and those whose child is not there."""
-        here: dict[Below, Branch] = {}
+        here: dict[Child, Branch] = {}
         absent = []
         for id, branch in subtree.items():
             child = self.children.by_id.get(id)

@@ -82,18 +82,9 @@ class Dialer:
             raise
 
     async def _open(self, channel: int, receiver: Receiver) -> Link:
-        loop = asyncio.get_running_loop()
-        connection = await self._connect()
-        try:
-            watch_link(connection, self._link_timeout_s)
-            _, link = await loop.create_connection(
-                lambda: Link(channel, receiver), sock=connection, ssl=self._context, server_hostname="",
-                ssl_handshake_timeout=HANDSHAKE_S,
-            )  # fmt: skip
-        except OSError as error:
-            connection.close()
-            raise LinkLost(f"{self.where}: {tls.explain(error)}") from error
-        link.peer = self.where
+        link = await open_link(
+            self._parent.host, self._port, channel, receiver, self._context, self._link_timeout_s
+        )
         try:
             peer = tls.peer_name(link.extra("ssl_object"))  # type: ignore[arg-type]
             tls.check_parent(peer, self._parent, self._identity)
@@ -103,26 +94,52 @@ class Dialer:
             raise
         return link
 
-    async def _connect(self) -> socket.socket:
-        """A TCP connection to the first of the parent's addresses that takes one."""
-        loop = asyncio.get_running_loop()
+
+async def open_link(
+    host: str, port: int, channel: int, receiver: Receiver, context: ssl.SSLContext, link_timeout_s: float
+) -> Link:
+    """A TLS connection, handshake done; whose certificate it is, and its preface, are still to be looked at.
+
+    Raises: LinkLost.
+    """
+    where = f"{host}:{port}"
+    connection = await _connect(host, port)
+    try:
+        watch_link(connection, link_timeout_s)
+        _, link = await asyncio.get_running_loop().create_connection(
+            lambda: Link(channel, receiver), sock=connection, ssl=context, server_hostname="",
+            ssl_handshake_timeout=HANDSHAKE_S,
+        )  # fmt: skip
+    except OSError as error:
+        connection.close()
+        raise LinkLost(f"{where}: {tls.explain(error)}") from error
+    link.peer = where
+    return link
+
+
+async def _connect(host: str, port: int) -> socket.socket:
+    """A TCP connection to the first of the host's addresses that takes one.  Raises: LinkLost."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise LinkLost(f"cannot resolve {host}: {error.strerror}") from error
+    problem: OSError | None = None
+    for family, kind, protocol, _, address in found:
+        connection = socket.socket(family, kind, protocol)
+        connection.setblocking(False)
         try:
-            found = await loop.getaddrinfo(self._parent.host, self._port, type=socket.SOCK_STREAM)
-        except socket.gaierror as error:
-            raise LinkLost(f"cannot resolve {self._parent.host}: {error.strerror}") from error
-        problem: OSError | None = None
-        for family, kind, protocol, _, address in found:
-            connection = socket.socket(family, kind, protocol)
-            connection.setblocking(False)
-            try:
-                async with asyncio.timeout(HANDSHAKE_S):
-                    await loop.sock_connect(connection, address)
-                return connection
-            except OSError as error:  # TimeoutError is one
-                connection.close()
-                problem = error
-        reason = "no address" if problem is None else (problem.strerror or f"no answer for {HANDSHAKE_S:.0f} s")
-        raise LinkLost(f"{self.where}: {reason.removeprefix('Connect call failed ')}")
+            async with asyncio.timeout(HANDSHAKE_S):
+                await loop.sock_connect(connection, address)
+            return connection
+        except OSError as error:  # TimeoutError is one
+            connection.close()
+            problem = error
+    if problem is None:
+        raise LinkLost(f"{host} has no address")
+    if isinstance(problem, TimeoutError) and problem.errno is None:
+        raise LinkLost(f"{host}:{port}: no answer for {HANDSHAKE_S:.0f} s")
+    raise LinkLost(f"{host}:{port}: {os.strerror(problem.errno or 0)}") from problem
 
 
 def new_token() -> bytes:

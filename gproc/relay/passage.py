@@ -11,7 +11,7 @@ from typing import Protocol
 from gproc.errors import EXIT_GPROC
 from gproc.relay.flow import Inlet, Outlet, window_for
 from gproc.wire import frames
-from gproc.wire.messages import Branch, Credit, Finished, Message, Outcome, Run
+from gproc.wire.messages import Branch, Credit, Finished, Message, Outcome, Peer, Run, Signed
 
 
 class Above(Protocol):
@@ -39,8 +39,9 @@ class Below(Protocol):
 class Passage:
     """A job here.  `unfinished` maps each rank that has not ended yet to who runs or relays it."""
 
-    def __init__(self, job: int, above: Above) -> None:
+    def __init__(self, job: int, ticket: Signed, above: Above) -> None:
         self.job = job
+        self.ticket = ticket
         self.above = above
         self.unfinished: dict[int, Below] = {}
         self._below: list[Below] = []
@@ -49,15 +50,20 @@ class Passage:
         self._queued: dict[int, int] = {}
         self._held: dict[int, Finished] = {}
 
-    def start(self, run: Run, parts: Mapping[Below, Branch], absent: Iterable[Branch]) -> None:
+    def start(
+        self, run: Run, parts: Mapping[Below, Branch], absent: Iterable[Branch],
+        feeding: Mapping[Below, tuple[Peer | None, ...]],
+    ) -> None:  # fmt: skip
         """Send everyone their part of `run`.
 
-        absent: parts whose node is not there any more; their ranks are lost.
+        absent: parts whose node is not there any more; their ranks are lost.  feeding: who feeds whom, where the
+        bundle is to be spread among siblings.
         """
         window_bytes = window_for(len(parts))
         for stream in (frames.STDOUT, frames.STDERR):
             self._outlets[stream] = Outlet(
                 run.window_bytes,
+                window_bytes,
                 lambda frame: self.above.write(frame),
                 lambda source, size, stream=stream: source.credit(self.job, stream, size),  # type: ignore[misc]
             )
@@ -65,6 +71,7 @@ class Passage:
         if run.stdin:
             self._inlet = Inlet(
                 window_bytes,
+                run.window_bytes,
                 self._below,
                 lambda reader, data: reader.stdin(self.job, data),
                 lambda size: self.above.send(Credit(self.job, frames.STDIN, size)),
@@ -73,7 +80,8 @@ class Passage:
             for rank in branch.ranks():
                 self.unfinished[rank] = below
         for below, branch in parts.items():
-            below.start(Run(run.job, run.size, run.ticket, branch, window_bytes, run.stdin))
+            part = Run(run.job, run.size, run.ticket, branch, window_bytes, run.stdin, feeding.get(below, ()))
+            below.start(part)
         for branch in absent:
             for rank in branch.ranks():
                 self.above.send(Finished(self.job, rank, lost("not connected any more")))
@@ -83,6 +91,7 @@ class Passage:
             below.signal(self.job, signum)
 
     def stdin(self, data: bytes) -> None:
+        """Raises: PeerError for more than those above have credit for."""
         if self._inlet is not None:
             self._inlet.push(data)
 
@@ -99,9 +108,12 @@ class Passage:
             self._inlet.credit(below, size)
 
     def output(self, below: Below, rank: int, stream: int, data: bytes | memoryview) -> None:
-        """Output of one rank; what claims to be of a rank that is not `below`'s is dropped."""
+        """Output of one rank; what claims to be of a rank that is not `below`'s is dropped.
+
+        Raises: PeerError for more than `below` has credit for.
+        """
         outlet = self._outlets.get(stream)
-        if outlet is None or self.unfinished.get(rank) is not below:
+        if outlet is None or not data or self.unfinished.get(rank) is not below:
             return
         if not outlet.push(rank, frames.stdio_frame(self.job, rank, stream, data), len(data), below):
             self._queued[rank] = self._queued.get(rank, 0) + 1

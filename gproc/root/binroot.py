@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import stat
 from typing import Final
 
 from gproc.errors import LaunchError
+from gproc.root.trees import remove_tree
 
 _MADE: Final = 0o1755
 """The sticky bit means nothing where only the owner writes: it marks a directory that gproc made, and may remove."""
@@ -117,4 +117,4 @@ def _clear(path: bytes) -> None:
         for entry in entries:
             pid, dot, job = entry.name.partition(b".")
             if dot and pid.isdigit() and job.isdigit() and not os.path.exists(b"/proc/" + pid):
-                shutil.rmtree(entry.path, ignore_errors=True)
+                remove_tree(entry.path)

@@ -21,6 +21,10 @@ _VERSION: Final = re.compile(rb"GNU C Library [^\n]{0,200}? version (\d+)\.(\d+)
 """In libc's banner, which `/lib/x86_64-linux-gnu/libc.so.6` prints when it is run."""
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+_OTHERS_READ: Final = stat.S_IROTH | stat.S_IXOTH
+
+_CHILDREN_MAX: Final = 200
+"""Each costs a job one bind mount, of some 10 us; /home of a large site has thousands."""
 
 Stamp = tuple[int, int, int, int, int]
 
@@ -29,7 +33,8 @@ class NodeDirectory(msgspec.Struct, frozen=True):
     """What the node has where the bundle has a directory: that directory, or its nearest ancestor.
 
     path: with all links resolved.  missing: how many of the place's last parts the node does not have.
-    system: whether root alone may write to it.
+    system: whether it may be covered: everybody may read it and root alone write to it, and not too many
+        children would have to be put back.
     children: names of its own subdirectories (no links); only told where something is missing.
     mounts: what else is mounted below it, relative to it: a union shows what lies beneath those.
     """
@@ -138,11 +143,13 @@ class Node:
         real = os.path.realpath(self._top + at)
         found = os.stat(real)
         inside = real.rstrip(b"/") + b"/"
+        rights = found.st_mode & (_OTHERS_READ | _OTHERS_WRITE)
+        children = _subdirectories(real) if missing else ()
         return NodeDirectory(
             real,
             missing,
-            found.st_uid == 0 and not found.st_mode & _OTHERS_WRITE,
-            tuple(_subdirectories(real)) if missing else (),
+            found.st_uid == 0 and rights == _OTHERS_READ and len(children) <= _CHILDREN_MAX,
+            children,
             tuple(point.removeprefix(inside) for point in mounts if point.startswith(inside)),
         )
 
@@ -157,6 +164,10 @@ def _stamp(found: os.stat_result) -> Stamp:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def _subdirectories(path: bytes) -> list[bytes]:
-    with os.scandir(path) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+def _subdirectories(path: bytes) -> tuple[bytes, ...]:
+    try:
+        with os.scandir(path) as entries:
+            return tuple(sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False)))
+    except PermissionError:
+        # Then it is no directory for everybody either.
+        return ()

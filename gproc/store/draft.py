@@ -54,11 +54,13 @@ class Draft:
     def admit(self, digest: Digest, data: bytes | memoryview) -> bool:
         """Write one chunk, already verified, wherever it belongs; whether it was missing.
 
-        Raises: StoreError where the disk is full or fails.
+        Raises: StoreError where the disk is full or fails, or the manifest gives this chunk another length.
         """
         places = self.missing.get(digest)
         if places is None:
             return False
+        if any(len(data) != chunk_length(file, offset) for file, offset in places):
+            raise StoreError(f"the chunk {digest.hex()} does not have the length that its manifest says")
         try:
             for file, offset in places:
                 place = self.tree + file.path
@@ -93,7 +95,7 @@ class Draft:
                 os.chmod(place, entry.mode)
                 if isinstance(entry, File):
                     os.utime(place, ns=(entry.mtime_ns, entry.mtime_ns))
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # a hostile manifest may have times that no clock shows
             raise StoreError(f"cannot finish a bundle: {error}") from error
 
     def _begin_file(self, place: bytes, file: File, find: Callable[[Digest], bytes | None]) -> None:
@@ -110,9 +112,9 @@ class Draft:
                         data = read_verified(handle, offset, length, digest)
                     elif own is not None and (data := read_verified(own, offset, length, digest)) is not None:
                         write_all(handle, data, offset)
-                    if data is None and (data := find(digest)) is not None:
+                    if data is None and (data := find(digest)) is not None and len(data) == length:
                         write_all(handle, data, offset)
-                    if data is None:
+                    if data is None or len(data) != length:
                         self.missing.setdefault(digest, []).append((file, offset))
                     else:
                         self.present[digest] = (place, offset, length)
@@ -121,6 +123,10 @@ class Draft:
                     os.close(own)
         finally:
             os.close(handle)
+
+
+def chunk_length(file: File, offset: int) -> int:
+    return min(CHUNK_BYTES, file.size_bytes - offset)
 
 
 def open_own_copy(file: File) -> int | None:

@@ -98,8 +98,15 @@ class Store:
             finally:
                 os.close(handle)
         if data is None:
-            del self._chunks[digest]
+            self._chunks.pop(digest, None)
+            for root in self._roots.values():
+                if place.startswith(root.tree):
+                    root.stamps = None  # its next use hashes it again
         return data
+
+    def holds(self, digest: Digest) -> bool:
+        """Whether `read` is likely to find it."""
+        return digest in self._chunks
 
     def draft(self, manifest: Manifest, encoded: bytes, owner: Owner) -> Draft:
         """Where a bundle is received; one that was begun earlier goes on.  Its layout is still to be made."""

@@ -1,32 +1,45 @@
-"""How a node comes by a bundle: what its store lacks is asked of the node above, once, whoever needs it here.
+"""How a node comes by a bundle: what its store lacks is asked of those who feed it, once, whoever needs it here.
 
-The same on a slave, a relay and the master; only who is "above" differs (the master's above is the client that
-brought the bundle).  A chunk can be had by this node's children as soon as it is here and verified.
+The same on a slave, a relay and the master; only who feeds differs: the parent, siblings for a large bundle, and for
+the master the client that brought it.  Whoever is fed by this node gets each piece of a chunk as it comes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final, Protocol
 
 from gproc.bundle import manifest as manifests
-from gproc.bundle.manifest import CHUNK_BYTES, Digest, Manifest, digest_of
-from gproc.errors import StoreError
+from gproc.bundle.manifest import Digest, Manifest
+from gproc.errors import BundleError, StoreError
+from gproc.store.apportion import STRIPES, Apportion
+from gproc.store.arrival import Arrival
 from gproc.store.draft import Draft, Owner
 from gproc.store.store import Root, Store
-
-WINDOW_CHUNKS: Final = 32
-"""Chunks of one bundle asked for and not yet here: enough to keep a 1 GB/s link busy at 30 ms."""
+from gproc.wire import frames
+from gproc.wire.frames import Piece
 
 MAX_CORRUPT: Final = 3
-"""Corrupt chunks of one bundle after which the node above is not asked again."""
+"""Corrupt chunks of one bundle after which it is given up."""
 
 INLINE_BYTES: Final = 8 << 20
 """A bundle up to this size is laid out in the event loop: some 10 ms.  A larger one in a thread."""
 
-Ask = Callable[[bytes, tuple[bytes, ...]], None]
-"""(bundle, digests): ask the node above.  Raises StoreError where there is none."""
+REVIEW_S: Final = 0.25
+"""How often it is looked whether a source lags."""
+
+
+class Source(Protocol):
+    """Somebody who can be asked for chunks; what they answer comes in by `Supply.on_piece` with the same source."""
+
+    def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
+        """Raises: StoreError where they cannot be asked (any more)."""
+
+
+Siblings = Callable[[], Awaitable[Sequence[tuple[Source, tuple[int, ...]]]]]
+"""Connects to siblings that feed us: each with the stripes that it is there for."""
 
 
 class _Transfer:
@@ -36,7 +49,7 @@ class _Transfer:
         self.bundle = bundle
         self.encoded: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.draft: Draft | None = None
-        self.asked: set[bytes] = set()
+        self.shares: Apportion[Source] | None = None
         self.corrupt = 0
         self.progress = asyncio.Event()
         self.failure: str | None = None
@@ -50,16 +63,17 @@ class _Transfer:
 
 
 class Supply:
-    """Roots and chunks on demand.  `ask` reaches the node above; what it answers comes in by `on_chunk`."""
+    """Roots and chunks on demand.  `above` is the source that is always there."""
 
-    def __init__(self, store: Store, ask: Ask) -> None:
+    def __init__(self, store: Store, above: Source) -> None:
         self.store = store
-        self._ask = ask
+        self._above = above
         self._making: dict[tuple[bytes, Owner], asyncio.Task[Root]] = {}
         self._transfers: dict[bytes, _Transfer] = {}
-        self._waiting: dict[bytes, asyncio.Future[bytes]] = {}
+        self._arrivals: dict[bytes, Arrival] = {}
+        self._changed: asyncio.Future[None] | None = None
 
-    async def root(self, bundle: bytes, owner: Owner) -> Root:
+    async def root(self, bundle: bytes, owner: Owner, siblings: Siblings | None = None) -> Root:
         """The bundle, complete and verified, fetched where it must be.
 
         Callers at the same time share one transfer.  Raises: StoreError.
@@ -69,108 +83,161 @@ class Supply:
             root = self.store.find(bundle, owner)
             if root is not None:
                 return root
-            making = self._start(bundle, owner)
+            making = self._start(bundle, owner, siblings)
         return await asyncio.shield(making)
 
-    async def chunk(self, bundle: bytes, digest: bytes, owner: Owner) -> bytes:
-        """One chunk, or the manifest for the bundle's own digest, for a child; waits until it is here.
-
-        Raises: StoreError.
-        """
+    def at_hand(self, bundle: bytes, digest: bytes) -> bool:
+        """Whether `stream` would begin at once."""
         if digest == bundle:
-            encoded = self.store.manifest(bundle)
-            if encoded is not None:
-                return encoded
-            self._ensure(bundle, owner)
-            return await asyncio.shield(self._transfers[bundle].encoded)
-        data = self.store.read(Digest(digest))
-        if data is not None:
-            return data
-        self._ensure(bundle, owner)
-        waiting = self._waiting.get(digest)
-        if waiting is None:
-            waiting = self._waiting[digest] = asyncio.get_running_loop().create_future()
-        return await asyncio.shield(waiting)
+            transfer = self._transfers.get(bundle)
+            return self.store.manifest(bundle) is not None or (transfer is not None and transfer.encoded.done())
+        return self.store.holds(Digest(digest)) or digest in self._arrivals
 
-    def on_chunk(self, digest: bytes, data: memoryview) -> None:
-        """What the node above sent: kept where it was asked for, and is what it says it is."""
-        genuine = digest_of(data) == digest
-        transfer = self._transfers.get(digest)
-        if transfer is not None and not transfer.encoded.done():
-            if genuine:
-                transfer.encoded.set_result(bytes(data))
-            else:
-                transfer.fail("the manifest that came does not have the digest that was asked for")
-            return
-        for transfer in list(self._transfers.values()):
-            if digest not in transfer.asked:
+    def under_way(self, bundle: bytes) -> bool:
+        """Whether a transfer of the bundle is going on, so that `change` will tell of it."""
+        return bundle in self._transfers
+
+    async def change(self) -> None:
+        """Wait until something may have come to hand."""
+        if self._changed is None or self._changed.done():
+            self._changed = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._changed)
+
+    async def stream(self, bundle: bytes, digest: bytes, owner: Owner) -> AsyncIterator[Piece]:
+        """A chunk, or the manifest for the bundle's own digest, for somebody whom this node feeds.
+
+        Waits until it is here, and passes on what comes as it comes.  Raises: StoreError.
+        """
+        while True:
+            data = self._whole(bundle, digest)
+            if data is not None:
+                for piece in frames.pieces(digest, frames.CODEC_RAW, data):
+                    yield piece
+                return
+            arrival = self._arrivals.get(digest)
+            if arrival is not None:
+                async for piece in arrival.pieces():
+                    yield piece
+                if arrival.complete:
+                    return
                 continue
-            transfer.asked.discard(digest)
-            transfer.progress.set()
-            if not genuine:
+            if bundle not in self._transfers:
+                if self.store.find(bundle, owner) is not None:
+                    raise StoreError("a chunk was asked for that is not in its bundle")
+                self._start(bundle, owner, None)
+            transfer = self._transfers[bundle]
+            if transfer.draft is not None and digest not in transfer.draft.missing:
+                raise StoreError("a chunk was asked for that is not in its bundle")
+            await self.change()
+            if transfer.failure is not None:
+                raise StoreError(transfer.failure)
+
+    def on_piece(self, source: Source, piece: Piece) -> None:
+        """What a source sent: kept where it was asked for, when all of it is there and is what its digest says."""
+        transfer = self._transfer_of(piece.digest)
+        if transfer is None:
+            return
+        arrival = self._arrivals.get(piece.digest)
+        if arrival is None:
+            arrival = self._arrivals[piece.digest] = Arrival(piece.digest)
+            self.wake()
+        arrival.add(piece)
+        if transfer.shares is not None:
+            transfer.shares.heard(source, time.monotonic())
+        if not arrival.complete:
+            return
+        content = arrival.content()
+        if piece.digest == transfer.bundle:
+            self._have_manifest(transfer, content)
+        elif transfer.shares is not None:
+            if content is None:
                 transfer.corrupt += 1
+                transfer.shares.corrupt(source, piece.digest)
                 if transfer.corrupt > MAX_CORRUPT:
-                    transfer.fail(f"{transfer.corrupt} corrupt chunks came from above")
-            elif transfer.draft is not None:
-                self._keep(transfer, Digest(digest), data)
+                    transfer.fail(f"{transfer.corrupt} corrupt chunks came")
+            else:
+                self._keep(transfer, Digest(piece.digest), content)
+                transfer.shares.arrived(source, piece.digest, time.monotonic())
+            transfer.progress.set()
+        del self._arrivals[piece.digest]
+        arrival.finish()
+        self.wake()
 
-    def on_lacking(self, bundle: bytes, reason: str) -> None:
-        """The node above cannot give this bundle."""
+    def on_lacking(self, source: Source, bundle: bytes, reason: str) -> None:
+        """A source cannot give (all of) this bundle.  From above that is the end; a sibling is done without."""
         transfer = self._transfers.get(bundle)
-        if transfer is not None:
+        if transfer is None:
+            return
+        if source is self._above:
             transfer.fail(reason)
+        elif transfer.shares is not None:
+            transfer.shares.remove(source)
+            transfer.progress.set()
 
-    def on_cut_off(self, reason: str) -> None:
-        """There is no node above any more; what was received is kept for the next try."""
+    def on_source_lost(self, source: Source, reason: str) -> None:
+        """What was received is kept; without anyone above, for the next try."""
         for transfer in list(self._transfers.values()):
-            transfer.fail(reason)
+            self.on_lacking(source, transfer.bundle, reason)
+        self.wake()
 
-    def _ensure(self, bundle: bytes, owner: Owner) -> None:
-        """See that a transfer of the bundle is under way."""
-        if bundle not in self._transfers:
-            self._start(bundle, owner)
+    def _whole(self, bundle: bytes, digest: bytes) -> bytes | None:
+        if digest != bundle:
+            return self.store.read(Digest(digest))
+        transfer = self._transfers.get(bundle)
+        if transfer is not None and transfer.encoded.done() and transfer.failure is None:
+            return transfer.encoded.result()
+        return self.store.manifest(bundle)
 
-    def _start(self, bundle: bytes, owner: Owner) -> asyncio.Task[Root]:
+    def _transfer_of(self, digest: bytes) -> _Transfer | None:
+        """Whose chunk this is; None where nobody asked."""
+        for transfer in self._transfers.values():
+            if digest == transfer.bundle:
+                return None if transfer.encoded.done() else transfer
+            if transfer.draft is not None and digest in transfer.draft.missing:
+                return transfer
+        return None
+
+    def _start(self, bundle: bytes, owner: Owner, siblings: Siblings | None) -> asyncio.Task[Root]:
         """Make a root.  Two of one bundle for two owners follow each other: the second finds its chunks here."""
         before = [making for (digest, _), making in self._making.items() if digest == bundle]
         if not before:
             self._transfers[bundle] = _Transfer(bundle)
-        making = asyncio.create_task(self._make(bundle, owner, before))
+        making = asyncio.create_task(self._make(bundle, owner, siblings, before))
         self._making[bundle, owner] = making
         making.add_done_callback(lambda done: self._made(bundle, owner, done))
         return making
 
     def _made(self, bundle: bytes, owner: Owner, done: asyncio.Task[Root]) -> None:
         del self._making[bundle, owner]
-        self._transfers.pop(bundle, None)
-        failure: BaseException | None = StoreError("stopped") if done.cancelled() else done.exception()
-        for digest, waiting in list(self._waiting.items()):
-            if self._expected(digest):
-                continue
-            del self._waiting[digest]
-            if not waiting.done():
-                waiting.set_exception(failure or StoreError("a chunk was asked for that is not in its bundle"))
-                waiting.exception()
+        transfer = self._transfers.pop(bundle, None)
+        error = StoreError("stopped") if done.cancelled() else done.exception()
+        if transfer is not None and error is not None:
+            transfer.fail(str(error))
+            for digest in [] if transfer.draft is None else list(transfer.draft.missing):
+                if (arrival := self._arrivals.pop(digest, None)) is not None:
+                    arrival.finish()
+        self.wake()
 
-    def _expected(self, digest: bytes) -> bool:
-        """Whether some transfer may still bring this chunk."""
-        return any(
-            transfer.draft is None or digest in transfer.draft.missing for transfer in self._transfers.values()
-        )
-
-    async def _make(self, bundle: bytes, owner: Owner, before: list[asyncio.Task[Root]]) -> Root:
+    async def _make(
+        self, bundle: bytes, owner: Owner, siblings: Siblings | None, before: list[asyncio.Task[Root]]
+    ) -> Root:
         if before:
             await asyncio.wait(before)
             self._transfers[bundle] = _Transfer(bundle)
         transfer = self._transfers[bundle]
         encoded = self.store.manifest(bundle)
         if encoded is None:
-            self._ask(bundle, (bundle,))
+            self._above.ask(bundle, (bundle,))
             encoded = await asyncio.shield(transfer.encoded)
         else:
             transfer.encoded.set_result(encoded)
-        draft = await self._begin(transfer, manifests.decode(encoded), encoded, owner)
-        await self._fill(transfer, draft)
+        try:
+            manifest = manifests.decode(encoded)
+        except BundleError as error:
+            raise StoreError(str(error)) from error
+        draft = await self._begin(transfer, manifest, encoded, owner)
+        if draft.missing:
+            await self._fill(transfer, draft, siblings)
         return self.store.commit(draft)
 
     async def _begin(self, transfer: _Transfer, manifest: Manifest, encoded: bytes, owner: Owner) -> Draft:
@@ -181,49 +248,60 @@ class Supply:
             await asyncio.get_running_loop().run_in_executor(None, draft.lay_out, self.store.read)
         for digest, location in draft.present.items():
             self.store.offer(digest, location)
-            self._serve(digest, None)
         transfer.draft = draft
+        self.wake()
         return draft
 
-    async def _fill(self, transfer: _Transfer, draft: Draft) -> None:
-        """Ask for what is missing, a window at a time, until nothing is."""
+    async def _fill(self, transfer: _Transfer, draft: Draft, siblings: Siblings | None) -> None:
+        """Ask for what is missing until nothing is."""
+        stripes = stripes_of(draft.manifest) if siblings is not None else {}
+        shares: Apportion[Source] = Apportion(draft.missing, lambda digest: stripes.get(digest, 0))
+        transfer.shares = shares
+        if siblings is not None:
+            for source, responsible in await siblings():
+                shares.add(source, responsible)
+        shares.add(self._above, ())
         while draft.missing:
             if transfer.failure is not None:
                 raise StoreError(transfer.failure)
             transfer.progress.clear()
-            room = WINDOW_CHUNKS - len(transfer.asked)
-            if room >= WINDOW_CHUNKS // 2:
-                wanted: list[bytes] = []
-                for digest in draft.missing:
-                    if len(wanted) == room:
-                        break
-                    if digest not in transfer.asked:
-                        wanted.append(digest)
-                if wanted:
-                    transfer.asked.update(wanted)
-                    self._ask(transfer.bundle, tuple(wanted))
-            await transfer.progress.wait()
+            for source, digests in shares.ask(time.monotonic()).items():
+                self._ask(transfer, source, digests)
+            try:
+                async with asyncio.timeout(REVIEW_S):
+                    await transfer.progress.wait()
+            except TimeoutError:
+                continue
 
-    def _keep(self, transfer: _Transfer, digest: Digest, data: memoryview) -> None:
+    def _ask(self, transfer: _Transfer, source: Source, digests: tuple[bytes, ...]) -> None:
+        try:
+            source.ask(transfer.bundle, digests)
+        except StoreError as error:
+            self.on_lacking(source, transfer.bundle, str(error))
+
+    def _have_manifest(self, transfer: _Transfer, content: bytes | None) -> None:
+        if content is None:
+            transfer.fail("the manifest that came does not have the digest that was asked for")
+        else:
+            transfer.encoded.set_result(content)
+
+    def _keep(self, transfer: _Transfer, digest: Digest, data: bytes) -> None:
         assert transfer.draft is not None
         try:
             if transfer.draft.admit(digest, data):
                 self.store.offer(digest, transfer.draft.present[digest])
-                self._serve(digest, data)
         except StoreError as error:
             transfer.fail(str(error))
 
-    def _serve(self, digest: Digest, data: memoryview | None) -> None:
-        """Give a chunk to the children that wait for it."""
-        waiting = self._waiting.pop(digest, None)
-        if waiting is None or waiting.done():
-            return
-        found = bytes(data) if data is not None else self.store.read(digest)
-        if found is None:
-            waiting.set_exception(StoreError("a chunk was lost from the store"))
-            waiting.exception()
-        else:
-            waiting.set_result(found)
+    def wake(self) -> None:
+        """Let those who wait for a change look again."""
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
 
 
-assert CHUNK_BYTES * WINDOW_CHUNKS <= 32 << 20
+def stripes_of(manifest: Manifest) -> dict[bytes, int]:
+    """The stripe of each chunk: the same on every node, whatever it has already."""
+    chunks: dict[bytes, None] = {}
+    for file in manifest.files():
+        chunks |= dict.fromkeys(digest for digest, _, _ in file.chunks())
+    return {digest: number % STRIPES for number, digest in enumerate(chunks)}

@@ -56,8 +56,8 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """One job, as its caller asked for it and the master signed it.
 
     sequence: the job's number in the session.  env: NAME=value, as execve(2) has it.  manifest: the digest of
-    the bundle's manifest; b"" for the node's own program.  targets, exclude: node specifications, exclude "" for
-    none.
+    the bundle's manifest; b"" for the node's own program.  bundle_bytes: size of its files.  targets, exclude:
+    node specifications, exclude "" for none.
     """
 
     session: Session
@@ -74,6 +74,7 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     exclude: str = ""
     limits: Limits = Limits()
     tty: bool = False
+    bundle_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class Refused(TrustError):

@@ -4,7 +4,7 @@
     frame:    payload length u32 | kind u8 | payload
     CONTROL:  one message of `gproc.wire.messages`, msgpack
     STDIO:    job u64 | rank u32 | stream u8 | bytes; no bytes: end of the stream
-    CHUNK:    digest 32 bytes | bytes
+    CHUNK:    digest 32 bytes | length u32 | offset u32 | codec u8 | bytes; a piece of a chunk in its wire form
 
 All numbers are big-endian.  The preface never changes its form, so that any two versions can tell each other
 apart.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from gproc.bundle.manifest import CHUNK_BYTES, DIGEST_BYTES
 from gproc.errors import PeerError
@@ -25,6 +25,7 @@ MAGIC: Final = b"GPROC"
 CHANNEL_CONTROL: Final = 1
 CHANNEL_BULK: Final = 2
 CHANNEL_CLIENT: Final = 3
+CHANNEL_SIBLING: Final = 4
 
 KIND_CONTROL: Final = 1
 KIND_STDIO: Final = 2
@@ -44,7 +45,14 @@ MAX_CONTROL_BYTES: Final = 16 << 20
 """Linux takes at most 6 MiB of arguments and environment (execve(2)); the rest is for 100,000 nodes."""
 
 MAX_BLOB_BYTES: Final = 16 << 20
-"""A CHUNK frame carries a chunk, or a whole manifest: 100,000 files at some 150 bytes each."""
+"""What travels as CHUNK frames is a chunk, or a whole manifest: 100,000 files at some 150 bytes each."""
+
+PIECE_BYTES: Final = 128 << 10
+"""Data in one CHUNK frame.  A node passes a piece on before it has the chunk, so eight hops of a 16 MiB payload cost
+1 MiB of time more than one hop; smaller pieces cost more in calls than they save (bench/lab.py)."""
+
+CODEC_RAW: Final = 0
+CODEC_ZSTD: Final = 1
 
 CLIENT_WINDOW_BYTES: Final = 1 << 20
 """Credit of each output stream between master and client, who share a machine."""
@@ -52,6 +60,7 @@ CLIENT_WINDOW_BYTES: Final = 1 << 20
 _PREFACE = struct.Struct("!5sHB")
 _HEADER = struct.Struct("!IB")
 _STDIO = struct.Struct("!QIB")
+_PIECE = struct.Struct(f"!{DIGEST_BYTES}sIIB")
 
 PREFACE_BYTES: Final = _PREFACE.size
 HEADER_BYTES: Final = _HEADER.size
@@ -63,7 +72,7 @@ BUFFER_BYTES: Final = 64 << 10
 _CAPS: Final = {
     KIND_CONTROL: MAX_CONTROL_BYTES,
     KIND_STDIO: MAX_STDIO_BYTES + STDIO_HEADER_BYTES,
-    KIND_CHUNK: MAX_BLOB_BYTES + DIGEST_BYTES,
+    KIND_CHUNK: PIECE_BYTES + _PIECE.size,
 }
 
 assert CHUNK_BYTES <= MAX_BLOB_BYTES
@@ -83,7 +92,7 @@ def read_preface(data: bytes | memoryview) -> int:
         raise PeerError(f"not a gproc peer: it began with {bytes(data)!r}")
     if version != VERSION:
         raise PeerError(f"the peer speaks version {version} of gproc's protocol, we speak {VERSION}")
-    if channel not in (CHANNEL_CONTROL, CHANNEL_BULK, CHANNEL_CLIENT):
+    if channel not in (CHANNEL_CONTROL, CHANNEL_BULK, CHANNEL_CLIENT, CHANNEL_SIBLING):
         raise PeerError(f"the peer opened channel {channel}, which does not exist")
     return int(channel)
 
@@ -110,11 +119,43 @@ def read_stdio(payload: memoryview) -> tuple[int, int, int, memoryview]:
     return job, rank, stream, payload[STDIO_HEADER_BYTES:]
 
 
-def read_chunk(payload: memoryview) -> tuple[bytes, memoryview]:
-    """Digest and bytes of a CHUNK frame; whether they belong together is for who asked to check."""
-    if len(payload) < DIGEST_BYTES:
-        raise PeerError(f"a CHUNK frame of {len(payload)} bytes is shorter than a digest")
-    return bytes(payload[:DIGEST_BYTES]), payload[DIGEST_BYTES:]
+class Piece(NamedTuple):
+    """A part of a chunk on its way, in its wire form.
+
+    total: length of the whole wire form; offset: where `data` stands in it.  Whether the chunk is what its digest
+    says can only be told when all of it is there, and is for the receiver to tell.
+    """
+
+    digest: bytes
+    total: int
+    offset: int
+    codec: int
+    data: bytes | memoryview
+
+
+def piece_frame(piece: Piece) -> bytes:
+    head = _HEADER.pack(_PIECE.size + len(piece.data), KIND_CHUNK)
+    return b"".join((head, _PIECE.pack(piece.digest, piece.total, piece.offset, piece.codec), piece.data))
+
+
+def read_piece(payload: memoryview) -> Piece:
+    """Raises: PeerError where the frame is too short, or its numbers do not fit together."""
+    if len(payload) < _PIECE.size:
+        raise PeerError(f"a CHUNK frame of {len(payload)} bytes is shorter than its header")
+    digest, total, offset, codec = _PIECE.unpack_from(payload)
+    data = payload[_PIECE.size :]
+    if total > MAX_BLOB_BYTES or offset + len(data) > total or not data:
+        raise PeerError(f"a piece of {len(data)} bytes at {offset} of {total}, which does not fit")
+    if codec not in (CODEC_RAW, CODEC_ZSTD):
+        raise PeerError(f"a piece in codec {codec}, which does not exist")
+    return Piece(digest, total, offset, codec, data)
+
+
+def pieces(digest: bytes, codec: int, wire: bytes | memoryview) -> Iterator[Piece]:
+    """A chunk's wire form, cut."""
+    view = memoryview(wire)
+    for offset in range(0, len(view), PIECE_BYTES):
+        yield Piece(digest, len(view), offset, codec, view[offset : offset + PIECE_BYTES])
 
 
 class FrameReader:

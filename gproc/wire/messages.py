@@ -6,13 +6,32 @@ bytes; what gproc itself made up is str.
 
 from __future__ import annotations
 
-from typing import Union
+from typing import Annotated, Final, Union
 
 import msgspec
 
 from gproc.errors import PeerError
 from gproc.job.limits import Limits
+from gproc.job.signals import can_be_sent
 from gproc.wire import frames
+
+STATUS_MAX: Final = 255
+"""wait(2): eight bits of an exit status reach the parent."""
+
+SIGNAL_MAX: Final = 64
+"""SIGRTMAX on Linux: signal(7)."""
+
+TIMEOUT_MAX_S: Final = 10**9
+"""Thirty years; above all it keeps infinity and NaN away from the event loop's timers."""
+
+NUMBER_MAX: Final = 2**63 - 1
+"""What every msgpack reader can hold."""
+
+Status = Annotated[int, msgspec.Meta(ge=0, le=STATUS_MAX)]
+NodeNumber = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
+Route = tuple[NodeNumber, ...]
+Rank = Annotated[int, msgspec.Meta(ge=0, lt=frames.EVERY_RANK)]
+Size = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -44,8 +63,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     failure: what went wrong, where it is gproc that failed; "" where the program itself returned.
     """
 
-    status: int
-    signal: int = 0
+    status: Status
+    signal: Annotated[int, msgspec.Meta(ge=0, le=SIGNAL_MAX)] = 0
     core_dumped: bool = False
     failure: str = ""
     lost: bool = False
@@ -57,8 +76,8 @@ class Branch(msgspec.Struct, frozen=True, array_like=True):
     rank: of the node itself; -1 where it only relays.
     """
 
-    rank: int
-    children: dict[int, Branch]
+    rank: Annotated[int, msgspec.Meta(ge=-1, lt=frames.EVERY_RANK)]
+    children: dict[NodeNumber, Branch]
 
     def ranks(self) -> list[int]:
         found = [self.rank] if self.rank >= 0 else []
@@ -81,7 +100,7 @@ class Join(Message, frozen=True, tag=1):
     """A slave asks to be taken in; `token` pairs its bulk connection with this one."""
 
     token: bytes
-    id: int | None
+    id: NodeNumber | None
     explicit_id: bool
     node: Node
 
@@ -93,7 +112,7 @@ class Attach(Message, frozen=True, tag=2):
 
 
 class Welcome(Message, frozen=True, tag=3):
-    id: int
+    id: NodeNumber
     address: str
     """The address that the parent sees the slave at."""
 
@@ -108,19 +127,19 @@ class Refused(Message, frozen=True, tag=4):
 class Arrived(Message, frozen=True, tag=5):
     """A node is there: `route` leads from the child that says so ("()": itself) down to it."""
 
-    route: tuple[int, ...]
+    route: Route
     node: Node
 
 
 class Left(Message, frozen=True, tag=6):
-    route: tuple[int, ...]
+    route: Route
     reason: str
 
 
 class Granted(Message, frozen=True, tag=7):
     """A signed grant on its way to the node at the end of `route`."""
 
-    route: tuple[int, ...]
+    route: Route
     grant: Signed
 
 
@@ -137,18 +156,27 @@ class Shutdown(Message, frozen=True, tag=9):
 # Jobs
 
 
+class Peer(msgspec.Struct, frozen=True, array_like=True):
+    """A sibling that may feed us: the name in its certificate, and "host:port"."""
+
+    name: str
+    address: str
+
+
 class Run(Message, frozen=True, tag=20):
     """A job, on its way down.
 
     size: ranks in all.  window_bytes: credit for each of its output streams on this connection, and for stdin.
+    feeders: who has each stripe of the bundle for us (`gproc.relay.spread`), None: the parent; () for a small one.
     """
 
     job: int
     size: int
     ticket: Signed
     branch: Branch
-    window_bytes: int
+    window_bytes: Size
     stdin: bool
+    feeders: tuple[Peer | None, ...] = ()
 
 
 class Signal(Message, frozen=True, tag=21):
@@ -157,10 +185,14 @@ class Signal(Message, frozen=True, tag=21):
     job: int
     signum: int
 
+    def __post_init__(self) -> None:
+        if not can_be_sent(self.signum):
+            raise ValueError(f"signal {self.signum} is none that a job can be sent")
+
 
 class Finished(Message, frozen=True, tag=22):
     job: int
-    rank: int
+    rank: Rank
     outcome: Outcome
 
 
@@ -169,7 +201,7 @@ class Credit(Message, frozen=True, tag=23):
 
     job: int
     stream: int
-    bytes: int
+    bytes: Size
 
 
 class Release(Message, frozen=True, tag=24):
@@ -188,6 +220,16 @@ class Want(Message, frozen=True, tag=30):
     digests: tuple[bytes, ...]
 
 
+class Feed(Message, frozen=True, tag=32):
+    """First message of a sibling's connection: the job that both were given is why one feeds the other."""
+
+    ticket: Signed
+
+
+class Fed(Message, frozen=True, tag=33):
+    """Answers Feed: ask for what you want."""
+
+
 class Lacking(Message, frozen=True, tag=31):
     """These chunks cannot be had."""
 
@@ -202,19 +244,27 @@ class Lacking(Message, frozen=True, tag=31):
 class Submit(Message, frozen=True, tag=40):
     """Run a program; the master adds who asks, from the socket.
 
-    bundle: digest of its manifest, b"" where each node runs its own copy.  timeout_s: None for ever.
+    bundle: digest of its manifest, b"" where each node runs its own copy.  bundle_bytes: size of its files.
+    timeout_s: None for ever.  argv has at least the program's name; cwd is absolute.
     """
 
     nodes: str
     exclude: str
-    argv: tuple[bytes, ...]
+    argv: Annotated[tuple[bytes, ...], msgspec.Meta(min_length=1)]
     env: tuple[bytes, ...]
     cwd: bytes
-    umask: int
+    umask: Annotated[int, msgspec.Meta(ge=0, le=0o777)]
     bundle: bytes
     stdin: bool
-    timeout_s: float | None
+    timeout_s: Annotated[float, msgspec.Meta(ge=0, le=TIMEOUT_MAX_S)] | None
     limits: Limits
+    bundle_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.cwd.startswith(b"/"):
+            raise ValueError(f"the working directory {self.cwd!r} is not absolute")
+        if any(b"\0" in word for word in (*self.argv, *self.env, self.cwd)):
+            raise ValueError("a zero byte in an argument, a variable or the working directory: execve(2) takes none")
 
 
 class Accepted(Message, frozen=True, tag=41):
@@ -260,13 +310,13 @@ class Load(Message, frozen=True, tag=46):
     """Answers a poll: loads by route."""
 
     serial: int
-    loads: tuple[tuple[tuple[int, ...], float], ...]
+    loads: tuple[tuple[Route, float], ...]
 
 
 AnyMessage = Union[  # noqa: UP007 - msgspec wants it so on 3.11
     Join, Attach, Welcome, Refused, Arrived, Left, Granted, Ping, Shutdown,
     Run, Signal, Finished, Credit, Release,
-    Want, Lacking,
+    Want, Lacking, Feed, Fed,
     Submit, Accepted, Rejected, Inquire, TreeState, Poll, Load,
 ]  # fmt: skip
 
@@ -284,5 +334,6 @@ def decode(payload: memoryview) -> AnyMessage:
     """Raises: PeerError for what is no message."""
     try:
         return _decoder.decode(payload)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # The last two are msgspec's for text that is not UTF-8, and for a branch of a thousand levels.
         raise PeerError(f"not a message: {error}") from error

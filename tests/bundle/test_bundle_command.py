@@ -41,7 +41,7 @@ def test_json_says_the_same_for_programs(tmp_path: Path) -> None:
 def test_a_path_that_is_no_utf_8_and_looks_like_markup_is_shown(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/[red]\xff"
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
-    done = gproc("-f", os.fsdecode(path).replace("\udcff", "\udcff"), "date", home=tmp_path)
+    done = gproc("-f", os.fsdecode(path), "date", home=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "[red]\\xff" in done.stdout
 

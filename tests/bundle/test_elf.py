@@ -17,7 +17,8 @@ from gproc.bundle import elf
 
 Make = Callable[..., bytes]
 
-SAMPLE = sorted(glob.glob("/usr/lib/*-linux-gnu/lib*.so.*"))[::25] + ["/usr/bin/date", "/usr/bin/git", "/usr/bin/perl"]
+LIBRARIES = sorted(glob.glob("/usr/lib/*-linux-gnu/lib*.so.*"))
+SAMPLE = [*LIBRARIES[::25], "/usr/bin/date", "/usr/bin/git", "/usr/bin/perl"]
 
 
 @pytest.mark.parametrize("path", [path for path in SAMPLE if os.path.isfile(path)])

@@ -115,3 +115,48 @@ def test_ld_so_cache_decides_where_there_is_one(packed: Pack, root: Path, tmp_pa
     subprocess.run(command, input="int f(void); void _start(void) { f(); }", text=True, check=True)
     paths = {file.path for file in packed("here", root=str(root)).manifest.files()}
     assert {b"/opt/deep/lib/libdate.so.1", b"/opt/deep/lib/glibc-hwcaps/x86-64-v2/libdate.so.1"} <= paths
+
+
+APT_CONFIG = """
+APT::Architecture "arm64";
+APT::Architectures { "arm64"; };
+APT::Sandbox::User "root";
+Dir::State "%(here)s/state";
+Dir::State::status "%(here)s/status";
+Dir::Cache "%(here)s/cache";
+"""
+
+
+@pytest.fixture
+def debian_arm64(tmp_path: Path) -> Path:
+    """Debian's own packages for another architecture, unpacked and never configured: no ld.so.cache, no /bin link."""
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        pytest.skip("needs apt-get and dpkg-deb to get packages of another architecture")
+    here = tmp_path / "apt"
+    for name in ("state/lists/partial", "cache/archives/partial"):
+        (here / name).mkdir(parents=True)
+    (here / "status").touch()
+    (here / "apt.conf").write_text(APT_CONFIG % {"here": here})
+    environ = {**os.environ, "APT_CONFIG": str(here / "apt.conf")}
+    packages = ["libc6", "coreutils", "libselinux1", "libpcre2-8-0"]
+    for command in (["apt-get", "-qq", "update"], ["apt-get", "-qq", "download", *packages]):
+        try:
+            done = subprocess.run(command, env=environ, cwd=here, capture_output=True, timeout=120)
+        except subprocess.TimeoutExpired:
+            pytest.skip("needs Debian's package archive, which did not answer within two minutes")
+        if done.returncode:
+            pytest.skip("needs Debian's package archive, which cannot be reached")
+    root = tmp_path / "arm64"
+    for package in sorted(here.glob("*.deb")):
+        subprocess.run(["dpkg-deb", "-x", str(package), str(root)], check=True)
+    return root
+
+
+@pytest.mark.slow
+def test_a_debian_system_for_arm64_is_packed_from_its_unpacked_packages(packed: Pack, debian_arm64: Path) -> None:
+    manifest = packed("ls", root=str(debian_arm64)).manifest
+    names = {os.path.basename(os.fsdecode(file.path)).partition(".so")[0] for file in manifest.files()}
+    modules = {"libnss_compat", "libnss_dns", "libnss_files"}
+    assert names - modules == {"ld-linux-aarch64", "libc", "libpcre2-8", "libselinux", "ls"}
+    assert manifest.loader == b"/lib/ld-linux-aarch64.so.1"
+    assert manifest.glibc_version >= (2, 31)

@@ -89,8 +89,8 @@ def test_this_interpreter_of_any_make_runs_there(packed: Pack, run_on_empty_node
 
 def test_a_perl_script_finds_its_modules(packed: Pack, run_on_empty_node: Run, tmp_path: Path) -> None:
     needs("/usr/bin/perl")
-    text = "#!/usr/bin/perl -w\nuse strict; use List::Util qw(sum); use POSIX; use Encode;\nprint sum(40, 2), floor(0.5), qq{\\n};\n"
-    done = run_on_empty_node(packed(executable(tmp_path / "prog", text)))
+    text = "use strict; use List::Util qw(sum); use POSIX; use Encode;\nprint sum(40, 2), floor(0.5), qq{\\n};\n"
+    done = run_on_empty_node(packed(executable(tmp_path / "prog", f"#!/usr/bin/perl -w\n{text}")))
     assert (done.stdout, done.stderr) == ("420\n", "")
 
 
@@ -117,3 +117,35 @@ def test_a_program_that_looks_up_users_brings_glibcs_modules_for_it(packed: Pack
         pytest.skip("needs an id(1) of glibc")
     assert b"libnss_files.so.2" in names
     assert b"libnss_files.so.2" not in {os.path.basename(file.path) for file in packed("/bin/date").manifest.files()}
+
+
+def test_an_installed_package_is_taken_with_what_it_imports_and_no_other(
+    packed: Pack, run_on_empty_node: Run, tmp_path: Path
+) -> None:
+    needs(PYTHON)
+    base = tmp_path / "base"
+    real = os.path.realpath(PYTHON)
+    version = os.path.basename(real)
+    if not os.path.isfile(f"/usr/lib/{version}/os.py"):
+        pytest.skip("needs a Python whose library is in /usr/lib")
+    (base / "bin").mkdir(parents=True)
+    shutil.copy(real, base / "bin" / version)
+    (base / "lib").mkdir()
+    (base / "lib" / version).mkdir()
+    for entry in os.scandir(f"/usr/lib/{version}"):
+        (base / "lib" / version / entry.name).symlink_to(entry.path)
+    site = base / "lib" / version / "site-packages"
+    for name, text in {
+        "wanted/__init__.py": "import needed\ntry:\n    import optional\nexcept ImportError:\n    pass\n",
+        "wanted-1.0.dist-info/METADATA": "Name: wanted\n",
+        "needed.py": "value = 42\n",
+        "optional.py": "",
+        "other.py": "",
+    }.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text)
+    text = f"#!{base}/bin/{version}\nimport wanted\nprint(wanted.needed.value)\n"
+    bundle = packed(executable(tmp_path / "prog", text), {"PYTHONHOME": str(base)})
+    paths = {os.fsdecode(file.path) for file in bundle.manifest.files()}
+    names = {os.path.relpath(path, site) for path in paths if path.startswith(f"{site}/")}
+    assert names == {"wanted/__init__.py", "wanted-1.0.dist-info/METADATA", "needed.py"}

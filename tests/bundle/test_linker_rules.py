@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gproc.bundle.closure import LibraryMissing
 from gproc.bundle.manifest import Symlink
@@ -241,3 +243,117 @@ def test_libraries_that_need_each_other_end_the_search(
     program.write_bytes(make_elf(["liba.so"], interpreter="/lib64/ld-linux-x86-64.so.2", rpath="$ORIGIN"))
     program.chmod(0o755)
     assert len(list(packed(program).manifest.files())) == 4
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_corrupt_program_is_packed_or_refused_and_nothing_else(
+    make_elf: Callable[..., bytes], packed: Pack, tmp_path: Path, data: st.DataObject
+) -> None:
+    whole = bytearray(
+        make_elf(["libc.so.6"], interpreter="/lib64/ld-linux-x86-64.so.2", rpath="$ORIGIN:/x", soname="s")
+    )
+    for _ in range(data.draw(st.integers(1, 6))):
+        whole[data.draw(st.integers(4, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    program = tmp_path / "prog"
+    program.write_bytes(whole[: data.draw(st.integers(4, len(whole)) | st.just(len(whole)))])
+    program.chmod(0o755)
+    try:
+        packed(program)
+    except BundleError as error:
+        assert str(error)
+
+
+def test_a_search_path_of_many_kilobytes_is_searched(compiled: Compile, as_linked: Linked) -> None:
+    library(compiled, "far/libf.so")
+    path = ":".join(f"/opt/prefix/{number:064d}/lib" for number in range(200))
+    program = compiled("bin/prog", MAIN, "-Lfar", "-lf", f"-Wl,-rpath,{path}:$ORIGIN/../far")
+    assert as_linked(program) == {"bin/prog", "far/libf.so"}
+
+
+def test_a_plug_in_brought_by_f_brings_its_libraries_and_its_directory_stays_writable(
+    compiled: Compile, packed: Pack, tmp_path: Path
+) -> None:
+    library(compiled, "deep/libf.so")
+    compiled("plug/in.so", "int f(void); int g(void) { return f(); }", "-Ldeep", "-lf", "-Wl,-rpath,$ORIGIN/../deep")
+    manifest = packed(compiled("bin/prog", "int main(void) { return 0; }"), extra=("plug",)).manifest
+    assert os.fsencode(tmp_path / "deep/libf.so") in {file.path for file in manifest.files()}
+    assert os.fsencode(tmp_path / "plug") not in manifest.code_dirs
+    assert os.fsencode(tmp_path / "deep") in manifest.code_dirs
+
+
+def test_a_directory_that_everyone_may_write_is_made_no_union(compiled: Compile, packed: Pack, tmp_path: Path) -> None:
+    library(compiled, "shared/libf.so")
+    program = compiled("shared/prog", MAIN, "-Lshared", "-lf", f"-Wl,-rpath,{tmp_path}/shared")
+    (tmp_path / "shared").chmod(0o1777)
+    manifest = packed(program).manifest
+    assert os.fsencode(tmp_path / "shared") not in manifest.code_dirs
+    assert manifest.configured_dirs == (os.fsencode(tmp_path / "shared"),)
+
+
+def test_what_only_files_of_f_need_may_be_missing(compiled: Compile, packed: Pack, tmp_path: Path) -> None:
+    gone = library(compiled, "gone/libf.so")
+    compiled("tree/other", MAIN, "-Lgone", "-lf")
+    compiled("tree/in.so", "int f(void); int g(void) { return f(); }", "-Lgone", "-lf")
+    (tmp_path / "tree" / "broken.so").write_bytes((tmp_path / "tree/in.so").read_bytes()[:1000])
+    gone.unlink()
+    bundle = packed(compiled("prog", "int main(void) { return 0; }"), extra=("tree",))
+    names = {os.path.basename(file.path) for file in bundle.manifest.files()}
+    assert {b"other", b"in.so", b"broken.so"} <= names
+
+
+def test_a_copy_of_glibc_among_the_extra_files_is_not_taken_for_the_programs_own(packed: Pack, tmp_path: Path) -> None:
+    (tmp_path / "sysroot").mkdir()
+    for file in packed("date").manifest.files():
+        copy = tmp_path / "sysroot" / os.path.basename(os.fsdecode(file.path))
+        copy.write_bytes(Path(os.fsdecode(file.path)).read_bytes())
+    manifest = packed("date", extra=("sysroot",)).manifest
+    assert manifest.glibc == packed("date").manifest.glibc
+    assert manifest.library_dirs == packed("date").manifest.library_dirs
+
+
+def test_code_directories_are_the_outermost_ones(compiled: Compile, packed: Pack, tmp_path: Path) -> None:
+    library(compiled, "a/b/libf.so")
+    compiled("a-b/libg.so", "int g(void) { return 0; }")
+    source = "int f(void), g(void); int main(void) { return f() + g(); }"
+    program = compiled("a/prog", source, "-La/b", "-lf", "-La-b", "-lg", "-Wl,-rpath,$ORIGIN/b:$ORIGIN/../a-b")
+    found = [path for path in packed(program).manifest.code_dirs if path.startswith(os.fsencode(tmp_path))]
+    assert found == [os.fsencode(tmp_path / "a"), os.fsencode(tmp_path / "a-b")]
+
+
+def test_a_preloaded_library_may_be_named_by_tokens(compiled: Compile, as_linked: Linked, tmp_path: Path) -> None:
+    library(compiled, "lib/x86_64-linux-gnu/libpre.so")
+    program = compiled("prog", "int main(void) { return 0; }")
+    assert as_linked(program, {"LD_PRELOAD": f"{tmp_path}/$LIB/libpre.so"}) == {
+        "prog",
+        "lib/x86_64-linux-gnu/libpre.so",
+    }
+
+
+def test_search_paths_made_to_cost_time_are_given_up(
+    make_elf: Callable[..., bytes], packed: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gproc.bundle.closure.LOOKUPS_MAX", 1000)
+    (tmp_path / "libx.so").write_bytes(make_elf(["liby.so"], soname="libx.so"))
+    path = ":".join(f"/nowhere/{number}" for number in range(2000))
+    program = tmp_path / "prog"
+    program.write_bytes(make_elf(["libx.so"], interpreter="/lib64/ld-linux-x86-64.so.2", rpath=f"{path}:$ORIGIN"))
+    program.chmod(0o755)
+    with pytest.raises(BundleError, match="given up after looking for libraries in 1000 places"):
+        packed(program)
+
+
+def test_a_configuration_that_includes_itself_ends(
+    make_elf: Callable[..., bytes], packed: Pack, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    for name, content in {
+        "etc/ld.so.conf": b"include /etc/*.conf\ninclude ld.so.conf\n/opt/lib\n",
+        "opt/lib/libx.so": make_elf(soname="libx.so"),
+        "lib64/ld-linux-x86-64.so.2": make_elf(soname="ld-linux-x86-64.so.2"),
+        "bin/prog": make_elf(["libx.so"], interpreter="/lib64/ld-linux-x86-64.so.2"),
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    (root / "bin/prog").chmod(0o755)
+    assert packed("/bin/prog", root=str(root)).manifest.configured_dirs == (b"/opt/lib",)

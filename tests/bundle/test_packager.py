@@ -158,7 +158,7 @@ def test_an_extra_program_brings_its_own_libraries(packed: Pack, program: Path) 
 
 
 def test_an_extra_file_that_is_missing_or_no_file_is_named(packed: Pack, program: Path, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="-f /.*/gone: no such file"):
+    with pytest.raises(BundleError, match=r"-f /.*/gone: no such file"):
         packed(program, extra=("gone",))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket"))
@@ -311,7 +311,8 @@ class TestCache:
         pack(request)
         code = (
             "import sys; from gproc.packager import Request, pack\n"
-            f"bundle = pack(Request('date', {str(tmp_path)!r}, {{'PATH': '/usr/bin:/bin'}}, cache_dir={request.cache_dir!r}))\n"
+            f"cache = {request.cache_dir!r}\n"
+            f"bundle = pack(Request('date', {str(tmp_path)!r}, {{'PATH': '/usr/bin:/bin'}}, cache_dir=cache))\n"
             "assert not bundle.reasons, bundle.reasons\n"
             "bad = {'lief', 'pathlib', 'dataclasses', 'gproc.bundle.packing', 'gproc.bundle.elf'} & set(sys.modules)\n"
             "assert not bad, bad"

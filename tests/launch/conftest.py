@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import gproc
 from gproc.launch.protocol import Abilities, Exited, Outcome, SpawnFailed
 from gproc.root.view import MakeDirectory, Proc, Tmpfs, View
 
-NOBODY = 65534
+USER = 64_320
+"""Not 65534: in a user namespace that also stands for everybody who is not mapped."""
+
 ENV = ("PATH=/usr/bin:/bin",)
 
 
@@ -51,6 +54,7 @@ class Node:
         self.kind = kind
         self.uid = uid
         self.bin_root = os.fsencode(bin_root)
+        os.chown(bin_root, uid, -1)
         source = str(Path(gproc.__file__).parents[1])
         driver = Path(__file__).with_name("driver.py")
         self.process = subprocess.Popen(
@@ -142,11 +146,15 @@ class Node:
 
 
 @pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory that other users can reach: pytest's own is closed to them, again and again."""
+    with tempfile.TemporaryDirectory(prefix="gproc-test-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+@pytest.fixture
 def bin_root(tmp_path: Path) -> Path:
-    """A directory to mount on, which others can reach."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.owner() == tmp_path.owner() and str(parent) not in ("/", "/tmp"):
-            parent.chmod(parent.stat().st_mode | 0o055)
     path = tmp_path / "bin_root"
     path.mkdir(mode=0o755)
     return path
@@ -156,7 +164,7 @@ def bin_root(tmp_path: Path) -> Path:
 def node(request: pytest.FixtureRequest, bin_root: Path) -> Iterator[Node]:
     """Namespaces as root and in a user namespace, no namespaces as root and as a user."""
     kind = "plain" if request.param.startswith("plain") else "private"
-    uid = NOBODY if request.param.endswith("user") and os.getuid() == 0 else os.getuid()
+    uid = USER if request.param.endswith("user") and os.getuid() == 0 else os.getuid()
     if request.param in ("root", "plain") and os.getuid() != 0:
         pytest.skip("needs root")
     node = Node(kind, uid, bin_root)

@@ -13,9 +13,10 @@ from typing import Any
 
 import msgspec
 
+from gproc.job.limits import Limits
 from gproc.launch import serving
 from gproc.launch.launcher import Launcher
-from gproc.launch.protocol import Limits, Outcome, Start
+from gproc.launch.protocol import Outcome, Start
 from gproc.root import kernel
 from gproc.root.view import View
 
@@ -33,6 +34,10 @@ def become(uid: int) -> None:
 
 become(int(sys.argv[2]))
 launcher = Launcher.fork(private=sys.argv[1] == "private")
+
+
+def tell(line: str) -> None:
+    os.write(1, line.encode() + b"\n")
 
 
 async def collect(reader: int) -> asyncio.StreamReader:
@@ -71,14 +76,14 @@ async def run(order: dict[str, Any], job: int) -> dict[str, Any]:
 
 async def main() -> None:
     launcher.attach(asyncio.get_running_loop())
-    print(msgspec.json.encode(launcher.abilities).decode(), flush=True)
+    tell(msgspec.json.encode(launcher.abilities).decode())
     orders = await collect(os.dup(0))
     job = 0
     while line := await orders.readline():
         many = json.loads(line)
         answers = await asyncio.gather(*(run(order, job + index) for index, order in enumerate(many)))
         job += len(many)
-        print(json.dumps(answers), flush=True)
+        tell(json.dumps(answers))
     launcher.close()
 
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import gproc
+
 PATIENCE_S: Final = 30.0
 """For what happens in a fraction of a second on an idle machine; only a broken test waits so long."""
 
@@ -24,7 +26,7 @@ NOBODY: Final = 65534
 class Daemon:
     """A `gproc m` or `gproc s` and its log, line by line as it comes."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path, *, uid: int | None = None) -> None:
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
         self.process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -34,9 +36,6 @@ class Daemon:
             errors="replace",
             env=dict(env),
             cwd=cwd,
-            user=uid,
-            group=uid,
-            extra_groups=None if uid is None else (),
             start_new_session=True,  # as in a terminal of its own: a Ctrl-C here is not one there
         )
         self._lines: list[str] = []
@@ -64,7 +63,9 @@ class Daemon:
                 return len(found) >= times or self._ended
 
             self._changed.wait_for(enough, PATIENCE_S)
-            assert len(found) >= times, f"{len(found)} lines of {times} match {pattern!r} in:\n" + "\n".join(self._lines)
+            assert len(found) >= times, f"{len(found)} lines of {times} match {pattern!r} in:\n" + "\n".join(
+                self._lines
+            )
             return found[times - 1]
 
     def mark(self) -> int:
@@ -119,10 +120,12 @@ class Cluster:
             "LANG": "C.UTF-8",
             "HOME": str(place),
             "GPROC_HOME": str(self.home),
+            "PYTHONPATH": str(Path(gproc.__file__).parents[1]),
             "XDG_CACHE_HOME": str(place / "cache"),
         }
         self._master: Daemon | None = None
         self._ended: list[Daemon] = []
+        self._serial = 0
         self._complaints: list[str] = []
         place.mkdir()
         for directory in (place, *place.parents):
@@ -138,10 +141,8 @@ class Cluster:
         return self._master
 
     def start_master(self, *switches: str, port: int = 0, uid: int | None = None) -> Daemon:
-        self._master = daemon = Daemon(
-            [*GPROC, "m", f"-cmdport={port}", f"--socket={self.socket}", f"--store={self.place}/store-m", *switches],
-            self.env, self.work, uid=uid,
-        )  # fmt: skip
+        own = (f"-cmdport={port}", f"--socket={self.socket}", f"--store={self.place}/store-m")
+        self._master = daemon = Daemon([*gproc_as(uid), "m", *own, *switches], self.env, self.work)
         self.port = int(daemon.says(r"master on \S+, port (\d+), commands at").group(1))
         return daemon
 
@@ -150,18 +151,24 @@ class Cluster:
         port: int | None = 0,
     ) -> Slave:  # fmt: skip
         """Start a slave and do not wait for it.  parent: a slave, a port of this machine, or the master."""
-        serial = len(self.slaves) + 1
-        place = self.place / f"s{serial}"
+        self._serial += 1
+        place = self.place / f"s{self._serial}"
         place.mkdir()
         dialled = parent if isinstance(parent, int) else self.port if parent is None else parent.port
         env = {**self.env, "GPROC_HOME": str(home or self.home)}
         if uid is not None:
             env["HOME"] = str(place)
             os.chown(place, uid, uid)
-        argv = [*GPROC, "s", f"--parent=127.0.0.1:{dialled}", f"--store={place}/store", f"-binRoot={place}/root"]
+        argv = [
+            *gproc_as(uid),
+            "s",
+            f"--parent=127.0.0.1:{dialled}",
+            f"--store={place}/store",
+            f"-binRoot={place}/root",
+        ]
         if port is not None:
             argv.append(f"-cmdport={port}")
-        slave = Slave([*argv, *switches], env, self.work, uid=uid)
+        slave = Slave([*argv, *switches], env, self.work)
         slave.bin_root = place / "root"
         self.slaves.append(slave)
         return slave
@@ -221,9 +228,14 @@ class Cluster:
         return {node["path"]: node["state"] for node in self.info()["nodes"]}
 
     def command(self, mode: str, *words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
-        """Any mode that talks to the master.  stdin is empty unless `input` or `stdin` is given."""
-        process = self.begin(mode, *words, **{"input": b"", **options})
-        sent = options.get("input")
+        """Any mode that knows --socket, to its end; `mode` and `words` as on a command line.
+
+        stdin is empty unless `input` or `stdin` is given.
+        """
+        sent = options.pop("input", None)
+        if sent is not None:
+            options["stdin"] = subprocess.PIPE
+        process = self.begin(mode, *words, **options)
         try:
             stdout, stderr = process.communicate(sent, timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
@@ -233,13 +245,15 @@ class Cluster:
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def begin(self, mode: str, *words: str, **options: Any) -> subprocess.Popen[bytes]:
-        """A command that goes on while the test does something else.  env: on top of the cluster's."""
-        given = options.pop("input", None)
-        if "stdin" not in options:
-            options["stdin"] = subprocess.PIPE if given else subprocess.DEVNULL
+        """A command that goes on while the test does something else.
+
+        env: on top of the cluster's.  uid, groups: of another user.
+        """
+        argv = gproc_as(options.pop("uid", None), options.pop("groups", ()))
         env = {**self.env, **options.pop("env", {})}
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": self.work, **options}
-        return subprocess.Popen([*GPROC, mode, f"--socket={self.socket}", *words], env=env, **options)
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        options = {**pipes, "cwd": self.work, **options}
+        return subprocess.Popen([*argv, f"--socket={self.socket}", mode, *words], env=env, **options)
 
     def finish(self, process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
         """Status, stdout and stderr of a command that was begun."""
@@ -273,7 +287,7 @@ class Cluster:
             if self._master is not None:
                 self.end(self._master, signal.SIGINT)
             for slave in running:
-                slave.wait()
+                assert slave.wait() == 0, slave.log
         finally:
             for slave in running:
                 slave.process.kill()
@@ -301,7 +315,27 @@ class Cluster:
                         yield int(entry), env
 
 
-GPROC: Final = (sys.executable, "-m", "gproc")
+def gproc_as(uid: int | None, groups: Sequence[int] = ()) -> list[str]:
+    """The command `gproc`, for another user where uid is given: the tests' own Python may be closed to him."""
+    if uid is None:
+        return [sys.executable, "-m", "gproc"]
+    return [sys.executable, "-c", _BECOME, str(uid), ",".join(map(str, groups))]
+
+
+_BECOME: Final = """
+import concurrent.futures.thread, encodings.idna, importlib, os, pkgutil, pwd, stringprep, sys, unicodedata
+import gproc
+for module in pkgutil.walk_packages(gproc.__path__, "gproc."):
+    if module.name not in ("gproc.__main__", "gproc.cli.help"):
+        importlib.import_module(module.name)
+uid, groups = int(sys.argv[1]), sys.argv[2]
+os.setgroups([int(group) for group in groups.split(",") if group])
+os.setresgid(uid, uid, uid)
+os.setresuid(uid, uid, uid)
+del sys.argv[1:3]
+from gproc.cli.main import main
+sys.exit(main())
+"""
 
 
 def await_ends(pids: Sequence[int], within_s: float) -> None:

@@ -1,0 +1,57 @@
+"""`gproc e ./. /bin/date`: the whole command, on every node, warm and cold; and where its CPU time goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bench import yardsticks
+from bench.figures import MB, Figure, Settings, Yardstick, samples
+from bench.payload import DATE, cold_root, size_of
+from bench.tree import Done, Tree, TreeFailed, cpu_note
+
+WARM_UPS = 3
+
+
+def measure(settings: Settings) -> Iterator[Figure]:
+    with Tree(settings.racks, settings.rack_size) as tree:
+        for _ in range(WARM_UPS):
+            _date(tree)
+        warm = []
+        before = tree.cpu_times()
+        for _ in range(settings.runs):
+            warm.append(_date(tree))
+        cpu = cpu_note(tree, before, warm)
+        natively = Yardstick(
+            f"{DATE} {tree.size} times by xargs -P 2",
+            samples([yardsticks.times(tree.size, DATE) for _ in range(settings.runs)]),
+        )
+        full_size = tree.size == 80  # the budgets' own
+        yield Figure(
+            what=f"e ./. {DATE}, {tree.size} nodes, warm", unit="s", measured=samples([done.wall_s for done in warm]),
+            budget=0.22 if full_size else None, yardstick=natively, note=cpu,
+        )  # fmt: skip
+
+        for name, pack_first, budget in (("cold nodes", True, 0.45), ("cold nodes and client", False, None)):
+            cold = []
+            size = 0
+            before = tree.cpu_times()
+            for run in range(settings.runs):
+                root = cold_root(f"{tree.place}/{name.replace(' ', '-')}.{run}")
+                size = size_of(root)
+                if pack_first:
+                    # Packed before it is found that there is no such node: then the client's cache has it.
+                    tree.run("e", "-r", root, "=1/999999", DATE, status=125)
+                cold.append(_date(tree, "-r", root))
+            yield Figure(
+                what=f"e ./. {DATE}, {tree.size} nodes, {name} ({size / MB:.1f} MB)", unit="s",
+                measured=samples([done.wall_s for done in cold]), yardstick=natively,
+                budget=budget if full_size else None, note=cpu_note(tree, before, cold),
+            )  # fmt: skip
+
+
+def _date(tree: Tree, *switches: str) -> Done:
+    done = tree.run("e", *switches, "./.", DATE)
+    lines = done.output.count(b"\n")
+    if lines != tree.size:
+        raise TreeFailed(f"{tree.size} nodes gave {lines} lines")
+    return done

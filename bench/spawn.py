@@ -1,0 +1,136 @@
+"""What a job costs its node above a plain posix_spawn: CPU time of slave, launcher and init, and waiting time.
+
+    python bench/spawn.py [--jobs 300] [--rounds 5]
+
+Budget: at most 3 ms of CPU per job above posix_spawn, with a view: private binRoot, two unions, /proc.  The
+program is /bin/true in all cases; medians of rounds, all kinds in each round, after one round to warm up.
+CPU time of launcher and inits is the kernel's tick count (10 ms), hence some hundred jobs per round.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from gproc.launch.launcher import Launcher
+
+if __name__ == "__main__":
+    # As in a slave: before anything else is imported.
+    launcher = Launcher.fork()
+
+import argparse
+import asyncio
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+from gproc.launch.protocol import Outcome, Start
+from gproc.root.view import MakeDirectory, Operation, Overlay, Proc, Tmpfs, View
+
+TRUE = b"/bin/true"
+
+
+def launcher_pid() -> int:
+    """The one process with our own command line that is not we."""
+    with open("/proc/self/cmdline", "rb") as own:
+        cmdline = own.read()
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            try:
+                with open(f"/proc/{name}/cmdline", "rb") as other:
+                    if other.read() == cmdline:
+                        return int(name)
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    raise SystemExit("no launcher found")
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of a process and the children it has waited for."""
+    with open(f"/proc/{pid}/stat", "rb") as stat:
+        fields = stat.read().rpartition(b")")[2].split()
+    return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def own_cpu_s() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def plain_spawns(count: int) -> None:
+    for _ in range(count):
+        os.waitpid(os.posix_spawn(TRUE, [TRUE], {}), 0)
+
+
+def private_root(at: bytes, laid_out: bytes) -> tuple[Operation, ...]:
+    upper, work = at + b"/upper", at + b"/work"
+    return (
+        Tmpfs(at),
+        MakeDirectory(at, b"/upper"),
+        MakeDirectory(at, b"/work"),
+        Overlay((laid_out,), upper, work, at),
+        MakeDirectory(at, b"/home/someone/work"),
+        Proc(b"/proc"),
+    )
+
+
+def main(launcher: Launcher) -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--jobs", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    if not launcher.abilities.overlay:
+        raise SystemExit(f"needs namespaces and overlayfs: {launcher.abilities.reason}")
+    loop = asyncio.new_event_loop()
+    launcher.attach(loop)
+    pid = launcher_pid()
+    null = os.open("/dev/null", os.O_RDWR)
+
+    def jobs(view: View) -> Callable[[int], None]:
+        def run(count: int) -> None:
+            for number in range(count):
+                ended: asyncio.Future[Outcome] = loop.create_future()
+                start = Start(number, (TRUE,), (), view, os.getuid(), os.getgid(), ())
+                launcher.spawn(start, os.dup(null), os.dup(null), os.dup(null), ended.set_result)
+                loop.run_until_complete(ended)
+
+        return run
+
+    with tempfile.TemporaryDirectory() as made:
+        at, laid_out = os.fsencode(made) + b"/xproc", os.fsencode(made) + b"/laid_out"
+        for directory in (at, laid_out, laid_out + b"/lib", laid_out + b"/bin"):
+            os.mkdir(directory)
+        unions = (
+            Overlay((laid_out + b"/bin", b"/usr/bin"), b"", b"", b"/usr/bin"),
+            Overlay((laid_out + b"/lib", b"/usr/lib"), b"", b"", b"/usr/lib"),
+        )
+        root = private_root(at, laid_out)
+        kinds = {
+            "posix_spawn": plain_spawns,
+            "pid namespace": jobs(View("namespaces", (Proc(b"/proc"),), TRUE, b"/")),
+            "private root": jobs(View("namespaces", root, TRUE, at)),
+            "private root, two unions": jobs(View("namespaces", (*unions, *root), TRUE, at)),
+        }
+        cpu: dict[str, list[float]] = {name: [] for name in kinds}
+        wall: dict[str, list[float]] = {name: [] for name in kinds}
+        for turn in range(options.rounds + 1):
+            for name, run in kinds.items():
+                began, cpu_began = time.perf_counter(), own_cpu_s() + cpu_s(pid)
+                run(options.jobs)
+                if turn:
+                    cpu[name].append((own_cpu_s() + cpu_s(pid) - cpu_began) / options.jobs * 1000)
+                    wall[name].append((time.perf_counter() - began) / options.jobs * 1000)
+    launcher.close()
+    yardstick = statistics.median(cpu["posix_spawn"])
+    print(f"{'':26} {'CPU ms':>8} {'above':>8} {'wall ms':>8}   per job, median of {options.rounds}")
+    for name in kinds:
+        middle = statistics.median(cpu[name])
+        print(f"{name:26} {middle:8.2f} {middle - yardstick:8.2f} {statistics.median(wall[name]):8.2f}")
+
+
+if __name__ == "__main__":
+    main(launcher)

@@ -1,0 +1,62 @@
+"""One large file to many nodes on this machine, cold and warm; and what memory that takes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+
+from bench import processes, yardsticks
+from bench.figures import MB, Figure, Samples, Settings, Yardstick, samples
+from bench.payload import DATE, cold_root, random_file
+from bench.tree import Done, Part, Tree
+
+RUNS = 3
+"""Each cold one writes the payload to every node's store: 4 GB at full size."""
+
+
+def measure(settings: Settings) -> Iterator[Figure]:
+    rack_size = min(settings.rack_size, settings.transfer_nodes)
+    runs = min(RUNS, settings.runs)
+    size_bytes = settings.payload_mb * 1_000_000
+    with Tree(settings.transfer_nodes // rack_size, rack_size) as tree:
+        tree.run("e", "./.", DATE)
+        watched = [(part, pid) for _, part, pid in tree.processes()]
+        for _, pid in watched:
+            processes.forget_peak(pid)
+        cold: list[Done] = []
+        warm: list[Done] = []
+        natively = []
+        for run in range(runs):
+            root = cold_root(f"{tree.place}/root.{run}")
+            random_file(f"{root}/payload", size_bytes)
+            command = ("e", "-r", root, "-f", "/payload", "./.", DATE)
+            cold.append(tree.run(*command))
+            warm += [tree.run(*command) for _ in range(2)]
+            natively.append(_copies(f"{root}/payload", tree.size))
+        peaks: dict[Part | str, float] = {"client": max(done.peak_bytes for done in cold) / MB}
+        for part, pid in watched:
+            peaks[part] = max(peaks.get(part, 0.0), processes.peak_bytes(pid) / MB)
+        full_size = (settings.payload_mb, tree.size) == (100, 40)  # the budget's own
+        copied = Yardstick(f"{tree.size} copies by dd, two at a time", samples(natively))
+        what = f"{settings.payload_mb} MB by -f to {tree.size} nodes"
+        yield Figure(
+            what=f"{what}, cold", unit="s", measured=_walls(cold), budget=3 if full_size else None, yardstick=copied
+        )
+        yield Figure(what=f"{what}, warm", unit="s", measured=_walls(warm), yardstick=copied)
+        highest = max(peaks, key=lambda part: peaks[part])
+        yield Figure(
+            what=f"{what}, peak memory of the largest process", unit="MB", measured=samples([peaks[highest]]),
+            note=", ".join(f"{part} {peak:.0f}" for part, peak in sorted(peaks.items())),
+        )  # fmt: skip
+
+
+def _walls(runs: list[Done]) -> Samples:
+    return samples([done.wall_s for done in runs])
+
+
+def _copies(path: str, count: int) -> float:
+    """So many copies of a file, on the file system where stores are; where the pages come from has been touched."""
+    with tempfile.TemporaryDirectory(prefix="gproc-bench-") as place:
+        command = f"dd if={path} of={os.path.join(place, '{}')} bs=1M status=none"
+        return yardsticks.times(count, command)

@@ -1,0 +1,28 @@
+"""The same work without gproc."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import Final
+
+AT_A_TIME: Final = 2
+"""DESIGN section 11: its yardsticks run two at a time, as many as the machine it names has processors."""
+
+
+def seconds_of(command: list[str], cwd: str | None = None) -> float:
+    """Wall time of a command, its output thrown away.  Raises: CalledProcessError."""
+    began_s = time.perf_counter()
+    subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - began_s
+
+
+def times(count: int, command: str) -> float:
+    """Run a shell's simple command `count` times, `{}` in it being the number."""
+    return seconds_of(["sh", "-c", f"seq {count} | xargs -P {AT_A_TIME} -I{{}} {command}"])
+
+
+def bare_python() -> float:
+    """Start and end of the interpreter that runs us."""
+    return seconds_of([sys.executable, "-c", "pass"])

@@ -1,0 +1,28 @@
+"""The library of an interpreter, as a value: what to take along so that it finds itself."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+
+class Tree(msgspec.Struct, frozen=True):
+    """A directory with all that is in it, but for paths in which `omitted` is found."""
+
+    path: str
+    omitted: re.Pattern[str] | None = None
+
+    def omits(self, path: str) -> bool:
+        return self.omitted is not None and self.omitted.search(path) is not None
+
+
+class Home(msgspec.Struct, frozen=True):
+    """Trees and single files.  Shared objects among them are extension modules: the interpreter opens them itself."""
+
+    trees: tuple[Tree, ...]
+    files: tuple[str, ...] = ()
+
+
+def is_shared_object(path: str) -> bool:
+    return path.endswith(".so") or ".so." in path

@@ -1,0 +1,134 @@
+"""What a Python script imports, read from its text: the modules beside it, and packages installed on this machine.
+
+Nothing is executed, so an import by a computed name is not seen, and -f must bring it.  A script's own modules are
+taken wherever they import something; of an installed package only what it imports unconditionally, at the left
+margin: what stands indented is for the most part optional, and could be half of what is installed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from gproc.bundle.image import Image
+
+_IMPORT: Final = re.compile(
+    rb"^([ \t]*)(?:from[ \t]+([A-Za-z_][\w.]*)[ \t]+import\b|import[ \t]+([A-Za-z_][\w., \t]*))", re.MULTILINE
+)
+_SOURCE_MAX_BYTES: Final = 4 << 20
+"""How much of one source file is read; the largest of Python's own has 300 KB."""
+_SOURCES_MAX: Final = 20_000
+"""Source files read for one script; SciPy has 1,000."""
+
+OMITTED: Final = re.compile(r"/(tests?|__pycache__)$")
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """Directories to take whole, and single files."""
+
+    trees: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+class _Module(msgspec.Struct, frozen=True):
+    """Where a name was found; installed: in a site directory, not beside the script."""
+
+    path: str
+    is_tree: bool
+    installed: bool
+
+
+def imported_by(image: Image, script: str, beside: Sequence[str], sites: Sequence[str], standard: str) -> Imported:
+    """All modules behind a script's imports, but those of the standard library and built-in ones.
+
+    beside: directories before the standard library on sys.path; sites: those after it.
+    """
+    found: dict[str, _Module] = {}
+    names: set[str] = set()
+    todo = [_Module(script, False, False)]
+    read = 0
+    while todo:
+        module = todo.pop()
+        for source in _sources(image, module):
+            read += 1
+            if read > _SOURCES_MAX:
+                break
+            for name in sorted(_names(image, source, module.installed) - names):
+                names.add(name)
+                for each in _find(image, name, beside, sites, standard):
+                    if each.path not in found:
+                        found[each.path] = each
+                        todo.append(each)
+    return Imported(
+        tuple(path for path, module in found.items() if module.is_tree),
+        tuple(path for path, module in found.items() if not module.is_tree),
+    )
+
+
+def _names(image: Image, source: str, installed: bool) -> set[str]:
+    names = set()
+    for indent, package, modules in _IMPORT.findall(image.content(source, _SOURCE_MAX_BYTES) or b""):
+        if installed and indent:
+            continue
+        for module in [package] if package else modules.split(b","):
+            words = module.split()
+            if words:
+                names.add(words[0].partition(b".")[0].decode("ascii", "replace"))
+    return names
+
+
+def _sources(image: Image, module: _Module) -> Iterator[str]:
+    if not module.is_tree:
+        if not module.path.endswith(".so"):
+            yield module.path
+        return
+    todo = [module.path]
+    while todo:
+        directory = todo.pop()
+        for name in image.names(directory):
+            path = f"{directory}/{name}"
+            if name.endswith(".py"):
+                yield path
+            elif "." not in name and not OMITTED.search(path) and image.is_directory(path):
+                todo.append(path)
+
+
+def _find(image: Image, name: str, beside: Sequence[str], sites: Sequence[str], standard: str) -> Iterator[_Module]:
+    for directory in beside:
+        module = _in(image, directory, name, installed=False)
+        if module is not None:
+            yield module
+            return
+    if _in(image, standard, name, installed=True) or _in(image, f"{standard}/lib-dynload", name, installed=True):
+        return
+    for directory in sites:
+        module = _in(image, directory, name, installed=True)
+        if module is not None:
+            yield module
+            yield from _companions(image, directory, name)
+            return
+
+
+def _in(image: Image, directory: str, name: str, *, installed: bool) -> _Module | None:
+    """A package, else an extension module, else a source file: the order of Python's own finder."""
+    path = f"{directory}/{name}"
+    inside = image.names(path) if image.is_directory(path) else []
+    if "__init__.py" in inside:
+        return _Module(path, True, installed)
+    for each in image.names(directory):
+        if each.startswith(f"{name}.") and (each.endswith(".so") or each == f"{name}.py"):
+            return _Module(f"{directory}/{each}", False, installed)
+    return _Module(path, True, installed) if any(each.endswith(".py") for each in inside) else None
+
+
+def _companions(image: Image, directory: str, name: str) -> Iterator[_Module]:
+    """What an installer puts beside a package: its description, and the libraries that auditwheel grafted."""
+    wanted = name.lower()
+    for each in image.names(directory):
+        known = each.lower().replace("_", "-").startswith(f"{wanted.replace('_', '-')}-")
+        if each == f"{name}.libs" or (known and each.endswith((".dist-info", ".egg-info"))):
+            path = f"{directory}/{each}"
+            yield _Module(path, image.is_directory(path), True)

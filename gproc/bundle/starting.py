@@ -1,0 +1,59 @@
+"""What starting a program executes: scripts, `env`, and the ELF programs behind them."""
+
+from __future__ import annotations
+
+import stat
+
+import msgspec
+
+from gproc.bundle import elf, script, which
+from gproc.bundle.image import Image
+from gproc.bundle.surroundings import Surroundings
+from gproc.errors import BundleError, ProgramNotExecutable
+
+
+class Started(msgspec.Struct, frozen=True):
+    """What starting the program executes: scripts first, then the ELF programs that run them.
+
+    programs: path and contents of each ELF file; the kernel runs the first, `env` the one after it.
+    """
+
+    scripts: tuple[str, ...]
+    programs: tuple[tuple[str, elf.Elf], ...]
+
+
+def started_by(image: Image, surroundings: Surroundings, program: str) -> Started:
+    """Follow `#!` lines, and env, from a program to the ELF programs behind it."""
+    scripts: list[str] = []
+    programs: list[tuple[str, elf.Elf]] = []
+    path = program
+    while True:
+        walk = image.walk(path)
+        if walk is None or not stat.S_ISREG(walk.status.st_mode):
+            raise BundleError(f"{image.shown(path)}: the interpreter of {scripts[-1]} is not there")
+        try:
+            parsed = elf.read(image.host(walk.real))
+            with open(image.host(walk.real), "rb", buffering=0) as file:
+                head = file.read(script.LINE_BYTES)
+        except PermissionError as error:
+            raise BundleError(f"{image.shown(path)}: cannot be packed: you may not read it") from error
+        if parsed is not None:
+            programs.append((path, parsed))
+            return Started(tuple(scripts), tuple(programs))
+        line = script.shebang(head, image.shown(path))
+        if line is None:
+            raise ProgramNotExecutable(f"{image.shown(path)}: is neither an ELF program nor a script with a #! line")
+        if len(scripts) == script.DEPTH_MAX:
+            raise BundleError(f"{image.shown(program)}: more than {script.DEPTH_MAX} interpreters of interpreters")
+        scripts.append(path)
+        path = surroundings.absolute(line.interpreter)
+        if script.is_env(line.interpreter) and (env := _parsed_program(image, path)) is not None:
+            programs.append((path, env))
+            command = script.env_command(line.argument, image.shown(scripts[-1]), surroundings.variable)
+            where = command.path if command.path is not None else surroundings.variable("PATH")
+            path = which.find(image, command.program, where or which.DEFAULT_PATH, surroundings.absolute)
+
+
+def _parsed_program(image: Image, path: str) -> elf.Elf | None:
+    walk = image.walk(path)
+    return None if walk is None else elf.read(image.host(walk.real))

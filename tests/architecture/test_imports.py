@@ -1,0 +1,162 @@
+"""Imports point one way: edges -> I/O -> pure; and what costs start-up time is imported by those alone who need it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gproc
+
+PACKAGE = Path(gproc.__file__).parent
+IO_MODULES = {
+    "asyncio", "ctypes", "fcntl", "os", "select", "shutil", "signal", "socket", "ssl", "subprocess", "tempfile",
+    "threading", "time",
+}  # fmt: skip
+
+PURE = [
+    "errors",
+    "nodespec",
+    "tree",
+    "summary",
+    "wire.frames",
+    "wire.messages",
+    "relay.flow",
+    "relay.passage",
+    "relay.spread",
+    "bundle.manifest",
+    "job.limits",
+    "job.signals",
+    "store.apportion",
+    "trust.names",
+    "root.plan",
+    "cli.parse",
+]
+"""Rules: they decide, and touch nothing."""
+
+NAMES_ONLY = {"job.signals": {"signal"}, "summary": {"signal"}}
+"""For the names and numbers of signals."""
+
+VALUES = {"", "bundle", "wire", "relay", "trust", "store", "job", "root", "cli", "cli.modes", "cli.options"} | {
+    "cli.switches", "cli.kinds", "root.layers", "root.layout", "root.view", "root.facts", "trust.ticket",
+}  # fmt: skip
+"""What rules may import besides each other: packages' front pages, tables, and modules whose types they take."""
+
+ONLY = {
+    "ssl": {"trust.tls"},
+    "lief": {"bundle.elf"},
+    "cryptography": {"trust.authority"},
+    "ctypes": {"root.kernel", "trust.caller"},
+    "typer": {"cli.help"},
+    "zstandard": {"store.arrival"},
+}
+"""Who may import what, lazily or not."""
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def is_for_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def nodes_of(tree: ast.AST) -> Iterator[ast.AST]:
+    """All of a module but what only a type checker reads."""
+    for node in ast.iter_child_nodes(tree):
+        if is_for_type_checking(node):
+            continue
+        yield node
+        yield from nodes_of(node)
+
+
+def imports_of(module: str) -> set[str]:
+    """Full names of the modules that a module of ours imports, at any depth of its code."""
+    found: set[str] = set()
+    for node in nodes_of(ast.parse(SOURCES[module].read_bytes())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def ours_of(module: str) -> set[str]:
+    names = {name.removeprefix("gproc.") for name in imports_of(module) if name.startswith("gproc.")}
+    return names & set(SOURCES)
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_rule_imports_nothing_that_touches_the_world(module: str) -> None:
+    assert {top(name) for name in imports_of(module)} & IO_MODULES <= NAMES_ONLY.get(module, set())
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_a_rule_imports_only_rules(module: str) -> None:
+    assert ours_of(module) <= {*PURE, *VALUES}
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if top(name) not in ("cli", "__main__")])
+def test_nothing_but_the_edge_imports_the_edge(module: str) -> None:
+    assert "cli" not in {top(name) for name in ours_of(module)}
+
+
+@pytest.mark.parametrize("library", ONLY)
+def test_a_library_has_one_door(library: str) -> None:
+    users = {module for module in SOURCES if library in {top(name) for name in imports_of(module)}}
+    assert users <= ONLY[library]
+
+
+def test_only_the_edge_prints() -> None:
+    printing = {
+        module
+        for module in SOURCES
+        for node in nodes_of(ast.parse(SOURCES[module].read_bytes()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    }
+    assert {module for module in printing if not module.startswith("cli.")} == set()
+
+
+def test_nothing_is_unpickled_or_evaluated() -> None:
+    for module in SOURCES:
+        assert not {"pickle", "marshal", "shelve"} & {top(name) for name in imports_of(module)}, module
+        for node in nodes_of(ast.parse(SOURCES[module].read_bytes())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec"), module
+
+
+def test_no_module_is_longer_than_one_noun_needs() -> None:
+    long = {module for module, path in SOURCES.items() if len(path.read_bytes().splitlines()) > 400}
+    assert long == set()
+
+
+HEAVY = {"lief", "typer", "click", "rich", "cryptography", "asyncssh", "zstandard"}
+
+PATHS = {
+    "gproc e": ("gproc.cli.main gproc.cli.exec", HEAVY | {"asyncio", "ssl"}),
+    "gproc s": ("gproc.cli.main gproc.cli.slave gproc.slave gproc.root.planner", HEAVY),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_starting_loads_nothing_heavy(path: str) -> None:
+    modules, forbidden = PATHS[path]
+    program = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *modules.split()],
+        capture_output=True, text=True, check=True, cwd=PACKAGE.parent, timeout=60,
+    )  # fmt: skip
+    assert {top(name) for name in done.stdout.split()} & forbidden == set()

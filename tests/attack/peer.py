@@ -1,0 +1,138 @@
+"""The other end of a connection, in the hands of a test: it says what it likes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import time
+from collections import deque
+from typing import Final, TypeVar
+
+from gproc.trust import tls
+from gproc.trust.identity import Identity
+from gproc.wire import frames, messages
+
+TIMEOUT_S: Final = 20.0
+
+M = TypeVar("M", bound=messages.Message)
+
+
+class Peer:
+    """Frames over a connected socket, blocking."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.settimeout(TIMEOUT_S)
+        self.socket = connection
+        self._reader = frames.FrameReader()
+        self._received: deque[tuple[int, bytes]] = deque()
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.socket.close()
+
+    def raw(self, data: bytes) -> Peer:
+        self.socket.sendall(data)
+        return self
+
+    def greet(self, channel: int) -> Peer:
+        """Both prefaces, ours first."""
+        return self.raw(frames.preface(channel)).hear_preface()
+
+    def hear_preface(self) -> Peer:
+        preface = b""
+        while len(preface) < frames.PREFACE_BYTES:
+            piece = self.socket.recv(frames.PREFACE_BYTES - len(preface))
+            assert piece, "closed instead of a preface"
+            preface += piece
+        frames.read_preface(preface)
+        return self
+
+    def say(self, *said: messages.Message) -> Peer:
+        return self.raw(b"".join(messages.frame(message) for message in said))
+
+    def hear(self, kind: type[M]) -> M:
+        """The next message of this type; what else comes is passed over."""
+        while True:
+            while self._received:
+                number, payload = self._received.popleft()
+                if number == frames.KIND_CONTROL:
+                    message = messages.decode(memoryview(payload))
+                    if isinstance(message, kind):
+                        return message
+            space = self._reader.space()
+            count = self.socket.recv_into(space)
+            assert count, f"closed before a {kind.__name__} came"
+            self._received.extend((number, bytes(payload)) for number, payload in self._reader.frames(count))
+
+    def hear_the_end(self) -> None:
+        """The other end closes, whatever it says before."""
+        try:
+            while self.socket.recv(1 << 16):
+                pass
+        except (ConnectionResetError, ssl.SSLError, BrokenPipeError):
+            return
+
+
+def dial(port: int, identity: Identity | None) -> Peer:
+    """TCP and TLS to a command port of this machine; without an identity, without a certificate."""
+    if identity is None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context = tls.client_context(identity)
+    return Peer(context.wrap_socket(socket.create_connection(("127.0.0.1", port), TIMEOUT_S)))
+
+
+def dial_unix(path: object) -> Peer:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(TIMEOUT_S)
+    connection.connect(str(path))
+    return Peer(connection)
+
+
+def node_named(name: str, port: int = 1) -> messages.Node:
+    return messages.Node(name, f":{port}", os.urandom(16), "", time.time())
+
+
+class Parent:
+    """Who listens where a slave dials."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._context = tls.server_context(identity)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(TIMEOUT_S)
+        self.port: int = self._listener.getsockname()[1]
+
+    def __enter__(self) -> Parent:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._listener.close()
+
+    def accept(self) -> Peer:
+        connection, _ = self._listener.accept()
+        connection.settimeout(TIMEOUT_S)
+        return Peer(self._context.wrap_socket(connection, server_side=True))
+
+    def adopt(self, id: int) -> tuple[Peer, Peer, messages.Join]:
+        """Take a slave in as a parent does: its control and bulk connections, and how it introduced itself."""
+        control = self.accept().hear_preface().raw(frames.preface(frames.CHANNEL_CONTROL))
+        join = control.hear(messages.Join)
+        control.say(messages.Welcome(id, "127.0.0.1"))
+        bulk = self.accept().hear_preface().raw(frames.preface(frames.CHANNEL_BULK))
+        bulk.hear(messages.Attach)
+        return control, bulk, join
+
+
+def join_as(port: int, identity: Identity, id: int, *, own_port: int = 1) -> tuple[Peer, Peer]:
+    """Be a node below the parent at `port`: control and bulk."""
+    token = os.urandom(16)
+    control = dial(port, identity).greet(frames.CHANNEL_CONTROL)
+    control.say(messages.Join(token, id, True, node_named(identity.name, own_port)))
+    control.hear(messages.Welcome)
+    bulk = dial(port, identity).greet(frames.CHANNEL_BULK).say(messages.Attach(token))
+    return control, bulk

@@ -1,0 +1,301 @@
+"""Whoever is not who he should be is refused, with a log line that says why; DESIGN section 5."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+
+from gproc.trust.authority import open_authority, provision
+from gproc.trust.identity import Identity, load_identity
+from gproc.trust.ticket import Signer
+from gproc.wire import frames, messages
+from gproc.wire.messages import Branch, Finished, Granted, Outcome, Run, Signed
+from tests.attack.peer import Parent, Peer, dial, dial_unix, join_as, node_named
+from tests.system.cluster import NOBODY, Cluster, Slave
+
+ECHO = ("-localbin", "=1/2", "/bin/echo", "done by the slave")
+
+
+def refused_at(port: int, identity: Identity | None) -> None:
+    """TLS 1.3: the dialling side hears only when it reads that its certificate was refused."""
+    try:
+        with dial(port, identity) as peer:
+            peer.hear_the_end()
+    except ssl.SSLError:
+        return
+
+
+@pytest.mark.parametrize("end", ["master", "slave"])
+def test_nobody_gets_in_without_a_certificate(cluster: Cluster, end: str) -> None:
+    slave = cluster.slave(1)
+    listening, port = (cluster.master, cluster.port) if end == "master" else (slave, slave.port)
+    refused_at(port, None)
+    listening.says(r"refused 127\.0\.0\.1:\d+: it shows no certificate$")
+    assert cluster.exec("1", "/bin/true").returncode == 0
+
+
+@pytest.mark.parametrize("end", ["master", "slave"])
+def test_nobody_gets_in_with_another_clusters_certificate(cluster: Cluster, end: str, foreign_home: Path) -> None:
+    slave = cluster.slave(1)
+    listening, port = (cluster.master, cluster.port) if end == "master" else (slave, slave.port)
+    ours = load_identity(str(foreign_home), "node", socket.gethostname())
+    # A stranger who does not care who the parent is gets as far as the parent's own check.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.load_cert_chain(ours.certificate, ours.key)
+    with socket.create_connection(("127.0.0.1", port)) as plain, context.wrap_socket(plain) as secured:
+        Peer(secured).hear_the_end()
+    listening.says(r"refused 127\.0\.0\.1:\d+: its certificate is of another cluster$")
+
+
+def test_a_slave_of_another_cluster_does_not_join_and_says_why(cluster: Cluster, foreign_home: Path) -> None:
+    slave = cluster.launch_slave(home=foreign_home)
+    slave.says(r"cannot join: 127\.0\.0\.1:\d+: its certificate is of another cluster; trying again$")
+    cluster.master.says(r"refused 127\.0\.0\.1:\d+: it closed the connection during the TLS handshake$")
+    assert cluster.states() == {}
+    cluster.end(slave, signal.SIGTERM)
+
+
+def test_a_masters_certificate_does_not_join(cluster: Cluster) -> None:
+    refused_at(cluster.port, load_identity(str(cluster.home), "master", socket.gethostname()))
+    cluster.master.says(r"refused 127\.0\.0\.1:\d+: its certificate is not for this use: a master does not dial$")
+
+
+def test_a_node_that_poses_as_another_nodes_parent_is_refused(cluster: Cluster, other_node: Identity) -> None:
+    with Parent(other_node) as impostor:
+        slave = cluster.launch_slave(parent=impostor.port)
+        with impostor.accept() as peer:
+            peer.hear_the_end()
+        slave.says(rf"cannot join: expected this machine, {socket.gethostname()}, but node kn9 answered: ")
+        cluster.end(slave, signal.SIGTERM)
+
+
+def test_a_node_cannot_join_under_anothers_name(cluster: Cluster, other_node: Identity) -> None:
+    with dial(cluster.port, other_node).greet(frames.CHANNEL_CONTROL) as peer:
+        peer.say(messages.Join(b"t" * 16, 1, True, node_named("kn1")))
+        peer.hear_the_end()
+    cluster.master.says(r"refused node kn9 at \S+: it says that it is kn1, and its certificate is of kn9$")
+
+
+def test_a_bulk_connection_needs_its_nodes_token(cluster: Cluster, other_node: Identity) -> None:
+    with dial(cluster.port, other_node).greet(frames.CHANNEL_BULK) as peer:
+        peer.say(messages.Attach(b"guessed" * 2))
+        peer.hear_the_end()
+    cluster.master.says(r"refused node kn9 at \S+: a bulk connection of a node that has not joined$")
+
+
+class Relay:
+    """Node 1 with a genuine certificate, a real slave 1/2 below it, and no intention to relay what it is told."""
+
+    def __init__(self, cluster: Cluster, identity: Identity) -> None:
+        self.cluster = cluster
+        self.listener = Parent(identity)
+        self.up, self.bulk = join_as(cluster.port, identity, 1, own_port=self.listener.port)
+        self.up.hear(Granted)
+        self.adopt()
+
+    def adopt(self) -> None:
+        """Take a slave in, and give it the grant that the master makes for it."""
+        self.slave: Slave = self.cluster.launch_slave("--id=2", parent=self.listener.port)
+        self.down, self.down_bulk, join = self.listener.adopt(2)
+        self.up.say(messages.Arrived((2,), join.node))
+        self.grant = self.up.hear(Granted).grant
+
+    def pass_grant(self) -> None:
+        self.down.say(Granted((), self.grant))
+        self.slave.says(r"this is node 1/2$")
+
+    def begin(self, *words: str) -> tuple[Popen[bytes], Run]:
+        """A user's command, and what the master sends for it."""
+        job = self.cluster.begin("e", *words)
+        return job, self.up.hear(Run)
+
+    def order(self, run: Run, ticket: Signed | None = None) -> Outcome:
+        """Have the slave run it; what it answers."""
+        self.down.say(Run(run.job, run.size, ticket or run.ticket, Branch(0, {}), run.window_bytes, False))
+        return self.down.hear(Finished).outcome
+
+    def refusal(self, run: Run, ticket: Signed | None = None) -> str:
+        """The same, where the slave shall refuse; its log line."""
+        outcome = self.order(run, ticket)
+        assert (outcome.status, outcome.lost) == (125, False)
+        assert outcome.failure.startswith("refused: ")
+        line = self.slave.says(rf"refused from 127\.0\.0\.1:{self.listener.port}: (.*)").group(1)
+        assert outcome.failure == f"refused: {line}"
+        return line
+
+    def answer(self, job: Popen[bytes], run: Run, outcome: Outcome) -> tuple[int, str, str]:
+        """Tell the master; what the user sees."""
+        self.up.say(Finished(run.job, 0, outcome))
+        return self.cluster.finish(job)
+
+    def close(self) -> None:
+        for peer in (self.up, self.bulk, self.down, self.down_bulk):
+            peer.socket.close()
+        self.listener.__exit__()
+        if self.slave.process.poll() is None:
+            self.cluster.end(self.slave, signal.SIGTERM)
+
+
+@pytest.fixture
+def relay(cluster: Cluster, this_node: Identity) -> Iterator[Relay]:
+    relay = Relay(cluster, this_node)
+    yield relay
+    relay.close()
+
+
+def test_a_ticket_that_a_relay_passes_on_unchanged_is_taken(relay: Relay) -> None:
+    relay.pass_grant()
+    job, run = relay.begin(*ECHO)
+    outcome = relay.order(run)
+    assert outcome == Outcome(0)
+    assert relay.answer(job, run, outcome)[0] == 0
+
+
+@pytest.mark.parametrize("changed", [b"/bin/echo", b"done by"])
+def test_a_ticket_that_a_relay_has_changed_is_refused(relay: Relay, changed: bytes) -> None:
+    relay.pass_grant()
+    job, run = relay.begin(*ECHO)
+    assert changed in run.ticket.payload
+    payload = run.ticket.payload.replace(changed, b"/bin/rm -r"[: len(changed)])
+    line = relay.refusal(run, Signed(payload, run.ticket.signature))
+    assert line.startswith("a forged ticket: ")
+    status, stdout, summary = relay.answer(job, run, Outcome(125, failure=f"refused: {line}"))
+    assert (status, stdout) == (125, "")
+    assert summary == f"gproc: =1/2: refused: {line}\n"
+
+
+def test_a_ticket_that_a_relay_has_signed_itself_is_refused(relay: Relay) -> None:
+    relay.pass_grant()
+    job, run = relay.begin(*ECHO)
+    own = Signer(os.urandom(32))._sign(b"gproc ticket\0", run.ticket.payload)  # type: ignore[arg-type]
+    assert relay.refusal(run, own).startswith("a forged ticket: ")
+    relay.answer(job, run, Outcome(0))
+
+
+def test_a_grant_is_no_ticket(relay: Relay) -> None:
+    relay.pass_grant()
+    job, run = relay.begin(*ECHO)
+    assert relay.refusal(run, relay.grant).startswith("a forged ticket: ")
+    relay.answer(job, run, Outcome(0))
+
+
+def test_a_ticket_works_once(relay: Relay) -> None:
+    relay.pass_grant()
+    job, run = relay.begin(*ECHO)
+    assert relay.order(run) == Outcome(0)
+    assert relay.refusal(run).startswith("a replayed ticket: ")
+    relay.answer(job, run, Outcome(0))
+
+
+def test_a_ticket_for_other_nodes_is_refused(relay: Relay) -> None:
+    relay.pass_grant()
+    job, run = relay.begin("-localbin", "=1", "/bin/echo", "for the relay alone")
+    assert relay.refusal(run) == f"job {run.job} is for =1, not for this node, 1/2"
+    relay.answer(job, run, Outcome(0))
+
+
+def test_a_genuine_ticket_does_not_come_as_another_job(relay: Relay) -> None:
+    relay.pass_grant()
+    job, run = relay.begin(*ECHO)
+    renamed = Run(run.job + 1, run.size, run.ticket, run.branch, run.window_bytes, run.stdin)
+    assert relay.refusal(renamed) == f"a ticket for job {run.job} that came as job {run.job + 1}"
+    relay.answer(job, run, Outcome(0))
+
+
+def test_without_a_grant_no_ticket_is_taken(relay: Relay) -> None:
+    job, run = relay.begin(*ECHO)
+    assert "in which this slave is not" in relay.refusal(run)
+    relay.answer(job, run, Outcome(0))
+
+
+def test_nothing_can_be_replayed_after_a_slaves_restart(relay: Relay) -> None:
+    relay.pass_grant()
+    job, run = relay.begin(*ECHO)
+    assert relay.order(run) == Outcome(0)
+    relay.answer(job, run, Outcome(0))
+    old_grant = relay.grant
+    relay.cluster.end(relay.slave, signal.SIGKILL)
+    relay.adopt()
+    relay.down.say(Granted((), old_grant))
+    relay.slave.says(
+        rf"refused from 127\.0\.0\.1:{relay.listener.port}: a grant for 1/2 that was made for another slave, "
+        "or before this one's start"
+    )
+    relay.down.say(Run(run.job, run.size, run.ticket, Branch(0, {}), run.window_bytes, False))
+    assert "in which this slave is not" in relay.down.hear(Finished).outcome.failure
+    relay.pass_grant()
+    relay.down.say(Run(run.job, run.size, run.ticket, Branch(0, {}), run.window_bytes, False))
+    assert "a replayed ticket" in relay.down.hear(Finished).outcome.failure
+    relay.slave.says(r"refused from \S+ a replayed ticket: number \d+ comes after number \d+")
+
+
+def test_a_relay_cannot_speak_for_a_node_that_is_not_below_it(cluster: Cluster, this_node: Identity) -> None:
+    cluster.slave(2)
+    hostile, bulk = join_as(cluster.port, this_node, 1)
+    with hostile, bulk:
+        hostile.hear(Granted)
+        job = cluster.begin("e", "-localbin", "1-2", "/bin/sh", "-c", "read line; echo $line; exit 3", stdin=-1)
+        run = hostile.hear(Run)
+        hostile.raw(frames.stdio_frame(run.job, 1, frames.STDOUT, b"forged\n"))
+        hostile.say(Finished(run.job, 1, Outcome(0)), Finished(run.job, 0, Outcome(0)))
+        assert job.stdin is not None
+        job.stdin.write(b"genuine\n")
+        assert cluster.finish(job) == (3, "genuine\n", "gproc: 2: exit status 3\n")
+
+
+def test_another_users_job_is_refused_by_a_slave_that_is_not_root(
+    cluster: Cluster, tmp_path: Path, root_only: None
+) -> None:
+    provision(open_authority(str(cluster.home), create=False), socket.gethostname(), [], str(tmp_path / "n"))
+    for path in (tmp_path / "n", *(tmp_path / "n").iterdir()):
+        os.chown(path, NOBODY, NOBODY)
+    slave = cluster.slave(1, uid=NOBODY, home=tmp_path / "n")
+    done = cluster.exec("1", "/bin/true")
+    assert done.returncode == 125
+    reason = "is of uid 0, and this slave runs as uid 65534 and so runs only that user's jobs"
+    assert reason in done.stderr.decode()
+    slave.says(rf"refused from \S+ job \d+ {reason}")
+    own = cluster.exec("1", "/usr/bin/id", "-u", uid=NOBODY, env={"XDG_CACHE_HOME": "/nonexistent"})
+    assert (own.returncode, own.stdout) == (0, b"65534\n"), own.stderr
+
+
+def test_a_squatted_socket_hears_nothing(cluster: Cluster, root_only: None, tmp_path: Path) -> None:
+    path = cluster.place / "squatted"
+    cluster.place.chmod(0o777)
+    listener = socket.socket(socket.AF_UNIX)
+    os.seteuid(NOBODY)
+    try:
+        listener.bind(str(path))
+        listener.listen()
+    finally:
+        os.seteuid(0)
+    with listener:
+        done = cluster.exec(f"--socket={path}", ".", "/bin/true")
+        assert done.returncode == 125
+        assert done.stderr.decode().startswith(f"gproc: a squatted socket: {path} belongs to nobody (uid 65534)")
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.recv(1) == b""
+
+
+def test_a_foreign_users_signals_and_input_do_not_reach_a_job(cluster: Cluster) -> None:
+    cluster.slave(1)
+    job = cluster.begin("e", "1", "/bin/cat", stdin=-1)
+    number = int(cluster.master.says(r"job (\d+): uid").group(1))
+    with dial_unix(cluster.socket).greet(frames.CHANNEL_CLIENT) as stranger:
+        stranger.raw(frames.stdio_frame(number, frames.EVERY_RANK, frames.STDIN, b"foreign\n"))
+        stranger.say(messages.Signal(number, signal.SIGKILL), messages.Credit(number, frames.STDOUT, 1 << 40))
+        stranger.say(messages.Inquire())
+        assert stranger.hear(messages.TreeState).nodes[0].jobs == 1
+    assert job.stdin is not None
+    job.stdin.write(b"own\n")
+    assert cluster.finish(job) == (0, "own\n", "")

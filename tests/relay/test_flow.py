@@ -1,0 +1,279 @@
+"""Credit windows as state machines: whatever the order of events, nothing is lost, mixed, stuck or too much."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from gproc.errors import PeerError
+from gproc.relay.flow import (
+    GRANT_BYTES,
+    HOP_BYTES,
+    MAX_WINDOW_BYTES,
+    MIN_WINDOW_BYTES,
+    Inlet,
+    Outlet,
+    window_for,
+)
+from gproc.wire.frames import MAX_STDIO_BYTES
+
+SIZES = st.one_of(st.integers(1, 40), st.integers(1, MAX_STDIO_BYTES), st.just(MAX_STDIO_BYTES))
+
+
+@pytest.mark.parametrize("writers", [0, 1, 2, 19, 64, 1000])
+def test_a_window_always_has_room_for_a_whole_frame_and_the_credit_that_is_still_due(writers: int) -> None:
+    window = window_for(writers)
+    assert MAX_STDIO_BYTES + GRANT_BYTES <= MIN_WINDOW_BYTES <= window <= MAX_WINDOW_BYTES
+    assert window == MIN_WINDOW_BYTES or window * writers <= max(HOP_BYTES, MAX_WINDOW_BYTES)
+
+
+class OutletMachine(RuleBasedStateMachine):
+    """Three well-behaved sources above their windows, one reader that grants when it likes.
+
+    A frame is its source and its serial number, so that order and loss show; its size is said apart.
+    """
+
+    @initialize(window=st.sampled_from([MIN_WINDOW_BYTES, MAX_WINDOW_BYTES]))
+    def begin(self, window: int) -> None:
+        self.window = window
+        self.may_send = dict.fromkeys(range(3), MIN_WINDOW_BYTES)
+        self.sent: dict[int, list[bytes]] = {source: [] for source in range(3)}
+        self.size_of: dict[bytes, int] = {}
+        self.waiting: dict[int, int] = dict.fromkeys(range(3), 0)
+        self.emitted: list[bytes] = []
+        self.unacknowledged = 0
+        self.outlet: Outlet[int] = Outlet(window, MIN_WINDOW_BYTES, self.emit, self.grant)
+
+    def emit(self, frame: bytes) -> None:
+        self.emitted.append(frame)
+        self.unacknowledged += self.size_of[frame]
+
+    def grant(self, source: int, size: int) -> None:
+        assert size >= GRANT_BYTES
+        self.may_send[source] += size
+
+    @rule(source=st.integers(0, 2), size=SIZES)
+    def push(self, source: int, size: int) -> None:
+        size = min(size, self.may_send[source])
+        if not size:
+            return
+        frame = f"{source}:{len(self.sent[source])}".encode()
+        self.size_of[frame] = size
+        self.sent[source].append(frame)
+        self.may_send[source] -= size
+        if not self.outlet.push(source, frame, size, source):
+            self.waiting[source] += 1
+
+    @rule(data=st.data())
+    def reader_consumes(self, data: st.DataObject) -> None:
+        if self.unacknowledged:
+            self.acknowledge(data.draw(st.integers(1, self.unacknowledged)))
+
+    def acknowledge(self, size: int) -> None:
+        self.unacknowledged -= size
+        for source in self.outlet.credit(size):
+            self.waiting[source] -= 1
+
+    @invariant()
+    def never_more_is_in_flight_than_the_window(self) -> None:
+        assert self.unacknowledged <= self.window
+
+    @invariant()
+    def each_source_s_frames_go_in_order(self) -> None:
+        for source, sent in self.sent.items():
+            gone = [frame for frame in self.emitted if frame.startswith(b"%d:" % source)]
+            assert gone == sent[: len(gone)]
+            assert len(sent) - len(gone) == self.waiting[source]
+
+    @invariant()
+    def a_source_keeps_the_credit_that_it_did_not_use(self) -> None:
+        for source, sent in self.sent.items():
+            assert 0 <= self.may_send[source] <= MIN_WINDOW_BYTES
+            passed = sum(self.size_of[frame] for frame in sent) - self.kept_of(source)
+            assert self.may_send[source] >= MIN_WINDOW_BYTES - self.kept_of(source) - min(passed, GRANT_BYTES)
+
+    def kept_of(self, source: int) -> int:
+        sent = self.sent[source]
+        return sum(self.size_of[frame] for frame in sent[len(sent) - self.waiting[source] :])
+
+    def teardown(self) -> None:
+        """Whatever happened: a reader that goes on reading gets all of it, and each source may go on."""
+        if not hasattr(self, "outlet"):
+            return
+        while self.unacknowledged:
+            self.acknowledge(self.unacknowledged)
+        assert sorted(self.emitted) == sorted(frame for sent in self.sent.values() for frame in sent)
+        assert all(credit >= MAX_STDIO_BYTES for credit in self.may_send.values())
+
+
+class InletMachine(RuleBasedStateMachine):
+    """One well-behaved writer, readers that consume at their own pace and may leave."""
+
+    readers: Bundle[int] = Bundle("readers")
+
+    @initialize(target=readers, count=st.integers(1, 4))
+    def begin(self, count: int) -> int:
+        self.window = window_for(count)
+        self.may_send = self.window
+        self.sent = b""
+        self.pieces: list[bytes] = []
+        self.received: dict[int, list[bytes]] = {reader: [] for reader in range(count)}
+        self.consumed = dict.fromkeys(range(count), 0)
+        self.gone: set[int] = set()
+        self.ended = False
+        self.inlet: Inlet[int] = Inlet(self.window, self.window, list(range(count)), self.emit, self.grant)
+        return 0
+
+    @rule(target=readers, number=st.integers(1, 3))
+    def another_reader(self, number: int) -> int:
+        return number
+
+    def emit(self, reader: int, data: bytes) -> None:
+        assert reader not in self.gone
+        self.received[reader].append(data)
+
+    def grant(self, size: int) -> None:
+        assert size >= GRANT_BYTES
+        self.may_send += size
+
+    @rule(size=SIZES, byte=st.integers(0, 255))
+    def push(self, size: int, byte: int) -> None:
+        size = min(size, self.may_send)
+        if size and not self.ended:
+            self.may_send -= size
+            self.pieces.append(bytes([byte]) * size)
+            self.inlet.push(self.pieces[-1])
+
+    @rule()
+    def end(self) -> None:
+        if not self.ended:
+            self.ended = True
+            self.pieces.append(b"")
+            self.inlet.push(b"")
+
+    @rule(reader=readers, data=st.data())
+    def consume(self, reader: int, data: st.DataObject) -> None:
+        if reader in self.received and reader not in self.gone and self.in_flight(reader):
+            self.take(reader, data.draw(st.integers(1, self.in_flight(reader))))
+
+    def take(self, reader: int, size: int) -> None:
+        self.consumed[reader] += size
+        self.inlet.credit(reader, size)
+
+    @rule(reader=consumes(readers))
+    def leave(self, reader: int) -> None:
+        if reader in self.received:
+            self.gone.add(reader)
+            self.inlet.forget(reader)
+
+    def in_flight(self, reader: int) -> int:
+        return sum(map(len, self.received[reader])) - self.consumed[reader]
+
+    @invariant()
+    def no_reader_has_more_in_flight_than_its_window(self) -> None:
+        assert all(self.in_flight(reader) <= self.window for reader in self.received)
+
+    @invariant()
+    def all_readers_get_the_same_in_order(self) -> None:
+        here = [received for reader, received in self.received.items() if reader not in self.gone]
+        for received in here:
+            assert received == here[0]
+            assert received == self.pieces[: len(received)]
+
+    @invariant()
+    def who_sends_within_its_credit_has_no_more_than_a_window_waiting(self) -> None:
+        assert 0 <= self.may_send <= self.window
+
+    def teardown(self) -> None:
+        """Whatever happened: when those who are left go on reading, they get all of it, and the writer may go on."""
+        if not hasattr(self, "inlet"):
+            return
+        here = [reader for reader in self.received if reader not in self.gone]
+        while any(self.in_flight(reader) for reader in here):
+            for reader in here:
+                if self.in_flight(reader):
+                    self.take(reader, self.in_flight(reader))
+        assert all(self.received[reader] == self.pieces for reader in here)
+        assert self.may_send >= MAX_STDIO_BYTES
+
+
+def test_an_outlet_loses_mixes_and_stops_nothing_under_any_order_of_events() -> None:
+    run_state_machine_as_test(OutletMachine)
+
+
+def test_an_inlet_loses_mixes_and_stops_nothing_under_any_order_of_events() -> None:
+    run_state_machine_as_test(InletMachine)
+
+
+def test_the_slowest_reader_sets_the_pace_and_one_that_leaves_frees_the_rest() -> None:
+    received: list[tuple[str, bytes]] = []
+    granted: list[int] = []
+    inlet = Inlet(10, 100, ["quick", "slow"], lambda reader, data: received.append((reader, data)), granted.append)
+    inlet.push(b"0123456789")
+    inlet.push(b"more")
+    inlet.credit("quick", 10)
+    assert [data for _, data in received] == [b"0123456789"] * 2
+    inlet.forget("slow")
+    assert received[2:] == [("quick", b"more")]
+
+
+def test_standard_input_with_no_reader_left_is_consumed() -> None:
+    granted: list[int] = []
+    inlet = Inlet(10, GRANT_BYTES, ["only"], lambda reader, data: None, granted.append)
+    inlet.forget("only")
+    inlet.push(b"x" * GRANT_BYTES)
+    assert granted == [GRANT_BYTES]
+
+
+def test_what_a_source_sent_before_it_left_still_goes_and_it_is_granted_nothing() -> None:
+    emitted: list[bytes] = []
+    granted: list[tuple[str, int]] = []
+    outlet: Outlet[str] = Outlet(0, GRANT_BYTES, emitted.append, lambda source, size: granted.append((source, size)))
+    outlet.push(0, b"last words", GRANT_BYTES, "gone")
+    outlet.forget("gone")
+    assert outlet.credit(GRANT_BYTES) == [0]
+    assert emitted == [b"last words"]
+    assert granted == []
+
+
+def test_a_source_that_sends_beyond_its_credit_breaks_the_protocol_and_costs_no_memory() -> None:
+    outlet: Outlet[str] = Outlet(0, 10, lambda frame: None, lambda source, size: None)
+    outlet.push(0, b"ten bytes", 10, "greedy")
+    outlet.push(1, b"ten bytes", 10, "other")
+    with pytest.raises(PeerError, match="11 bytes with credit for 10"):
+        outlet.push(0, b"one more", 1, "greedy")
+
+
+def test_a_writer_that_sends_beyond_its_credit_or_after_its_end_breaks_the_protocol() -> None:
+    inlet = Inlet(0, 10, ["reader"], lambda reader, data: None, lambda size: None)
+    inlet.push(b"0123456789")
+    with pytest.raises(PeerError, match="beyond its credit"):
+        inlet.push(b"!")
+    inlet.push(b"")
+    with pytest.raises(PeerError, match="after its end"):
+        inlet.push(b"")
+
+
+def test_a_reader_that_takes_its_input_at_once_does_not_keep_the_others_from_theirs() -> None:
+    received: list[tuple[str, bytes]] = []
+
+    def emit(reader: str, data: bytes) -> None:
+        received.append((reader, data))
+        if reader == "eager":
+            inlet.credit("eager", len(data))
+
+    inlet: Inlet[str] = Inlet(4, 100, ["eager", "calm"], emit, lambda size: None)
+    inlet.push(b"one")
+    inlet.push(b"two")
+    inlet.credit("calm", 3)
+    for reader in ("eager", "calm"):
+        assert [data for who, data in received if who == reader] == [b"one", b"two"]

@@ -1,0 +1,71 @@
+"""What is found out about a node, on directories that play its part."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gproc.bundle.manifest import File, Symlink, digest_of
+from gproc.root.facts import Node
+
+
+def file(path: bytes, content: bytes, mode: int = 0o755) -> File:
+    return File(path, mode, 0, 0, len(content), 0, digest_of(content) if content else b"")
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(os.fsencode(tmp_path))
+
+
+def test_a_file_with_the_same_bytes_is_had(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "tool").write_bytes(b"abc")
+    (tmp_path / "tool").chmod(0o755)
+    assert node.has(file(b"/tool", b"abc"))
+    assert not node.has(file(b"/tool", b"abd"))
+    assert not node.has(file(b"/other", b"abc"))
+
+
+def test_a_file_that_changed_is_looked_at_again(node: Node, tmp_path: Path) -> None:
+    tool = tmp_path / "tool"
+    tool.write_bytes(b"abc")
+    tool.chmod(0o755)
+    assert node.has(file(b"/tool", b"abc"))
+    tool.write_bytes(b"xyz")
+    assert not node.has(file(b"/tool", b"abc"))
+    assert node.has(file(b"/tool", b"xyz"))
+
+
+def test_a_file_that_may_not_be_executed_is_not_had(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "tool").write_bytes(b"abc")
+    (tmp_path / "tool").chmod(0o644)
+    assert not node.has(file(b"/tool", b"abc"))
+    assert node.has(file(b"/tool", b"abc", 0o644))
+
+
+def test_a_link_is_had_when_it_says_the_same(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("there")
+    assert node.has(Symlink(b"/link", b"there"))
+    assert not node.has(Symlink(b"/link", b"here"))
+    assert not node.has(file(b"/link", b""))
+
+
+def test_the_version_of_a_glibc_is_in_its_banner(node: Node, tmp_path: Path) -> None:
+    banner = b"GNU C Library (Debian GLIBC 2.41-12) stable release version 2.41.\n"
+    (tmp_path / "libc.so.6").write_bytes(b"\x7fELF..." + banner)
+    assert node.glibc_version(b"/libc.so.6") == (2, 41)
+    assert node.glibc_version(b"/none") == (0, 0)
+
+
+def test_this_machines_own_glibc_is_recognised() -> None:
+    try:
+        name, version = os.confstr("CS_GNU_LIBC_VERSION").split()  # type: ignore[union-attr]
+    except (AttributeError, ValueError, OSError):
+        pytest.skip("needs glibc")
+    libc = b"/lib/x86_64-linux-gnu/libc.so.6"
+    if not os.path.exists(libc):
+        pytest.skip("needs Debian's paths")
+    assert name == "glibc"
+    assert Node().glibc_version(libc) == tuple(int(part) for part in version.split("."))

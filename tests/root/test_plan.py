@@ -1,0 +1,215 @@
+"""Which view a node gets, as a value: no mount is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from gproc.bundle.manifest import Directory, Entry, File, Manifest, Symlink
+from gproc.errors import LaunchError
+from gproc.root.facts import NodeDirectory, NodeFacts
+from gproc.root.layout import Layout
+from gproc.root.plan import LaidOut, needs_without_glibc, plan, plan_local
+from gproc.root.view import CopyTree, MakeDirectory, Overlay, Proc, Tmpfs, View
+
+BIN, LIB = b"/usr/bin", b"/usr/lib/x86_64-linux-gnu"
+PROGRAM, LIBRARY = BIN + b"/solver", LIB + b"/libsolve.so.1"
+LIBC, LOADER = LIB + b"/libc.so.6", b"/lib64/ld-linux-x86-64.so.2"
+REAL_LOADER = LIB + b"/ld-linux-x86-64.so.2"
+LAID_OUT, STRIPPED, ROOT = b"/var/store/laid", b"/var/store/stripped", b"/tmp/xproc"
+
+
+def file(path: bytes) -> File:
+    return File(path, 0o755, 0, 0, 0, 0, b"")
+
+
+def directories(*paths: bytes) -> list[Entry]:
+    return [Directory(path, 0o755, 0, 0) for path in paths]
+
+
+def manifest(program: bytes = PROGRAM, more: Iterable[Entry] = (), code: tuple[bytes, ...] = ()) -> Manifest:
+    entries = [
+        Symlink(b"/lib64", b"usr/lib64"),
+        Symlink(b"/lib", b"usr/lib"),
+        *directories(b"/usr", BIN, b"/usr/lib", LIB, b"/usr/lib64"),
+        Symlink(b"/usr/lib64/ld-linux-x86-64.so.2", b"../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"),
+        *(file(path) for path in (PROGRAM, LIBRARY, LIBC, REAL_LOADER)),
+        *more,
+    ]
+    dirs = (BIN, LIB, b"/usr/lib64", *code)
+    return Manifest(program, LOADER, (LIB, *code), dirs, (LIBC, REAL_LOADER), (2, 31), tuple(entries))
+
+
+def bundle(**changes: object) -> LaidOut:
+    return LaidOut(Layout(manifest(**changes)), LAID_OUT, STRIPPED)  # type: ignore[arg-type]
+
+
+def here(path: bytes, **changes: object) -> NodeDirectory:
+    return NodeDirectory(path, **{"missing": 0, "system": True, **changes})  # type: ignore[arg-type]
+
+
+def facts(
+    *,
+    glibc: tuple[int, int] = (2, 36),
+    identical: Iterable[bytes] = (),
+    changes: dict[bytes, NodeDirectory] | None = None,
+    overlay: bool = True,
+    namespaces: bool = True,
+    has_libc: bool = True,
+) -> NodeFacts:
+    """A merged Debian, unless told otherwise."""
+    known = {
+        BIN: here(BIN),
+        LIB: here(LIB),
+        b"/usr/lib64": here(b"/usr/lib64"),
+        b"/lib64": here(b"/usr/lib64"),
+        b"/lib/x86_64-linux-gnu": here(LIB),
+        **(changes or {}),
+    }
+    return NodeFacts(namespaces, overlay, known, frozenset(identical), True, has_libc, glibc)
+
+
+def unions(view: View) -> dict[bytes, Overlay]:
+    return {found.at: found for found in view.operations if isinstance(found, Overlay) and not found.upper}
+
+
+def view(found: NodeFacts, laid_out: LaidOut | None = None, cwd: bytes = b"/home/me") -> View:
+    return plan(laid_out or bundle(), ROOT, cwd, found, b"7.1")
+
+
+def test_the_private_root_is_the_bundle_below_a_tmpfs() -> None:
+    assert view(facts()).operations[-6:] == (
+        Tmpfs(ROOT),
+        MakeDirectory(ROOT, b"/upper"),
+        MakeDirectory(ROOT, b"/work"),
+        Overlay((LAID_OUT,), ROOT + b"/upper", ROOT + b"/work", ROOT),
+        MakeDirectory(ROOT, b"/home/me"),
+        Proc(b"/proc"),
+    )
+
+
+def test_a_newer_glibc_of_the_node_stays() -> None:
+    found = view(facts(glibc=(2, 36)))
+    assert unions(found)[LIB].lowers == (STRIPPED + LIB, LIB)
+    assert b"/usr/lib64" not in unions(found)
+    assert needs_without_glibc(bundle().layout, facts(glibc=(2, 36)))
+
+
+def test_an_equal_glibc_of_the_node_stays() -> None:
+    assert unions(view(facts(glibc=(2, 31))))[LIB].lowers == (STRIPPED + LIB, LIB)
+
+
+def test_an_older_glibc_of_the_node_is_covered_whole() -> None:
+    found = unions(view(facts(glibc=(2, 28))))
+    assert found[LIB].lowers == (LAID_OUT + LIB, LIB)
+    assert found[b"/usr/lib64"].lowers == (LAID_OUT + b"/usr/lib64", b"/usr/lib64")
+    assert not needs_without_glibc(bundle().layout, facts(glibc=(2, 28)))
+
+
+def test_the_program_runs_at_its_own_path() -> None:
+    found = view(facts())
+    assert (found.program, found.through, found.cwd) == (PROGRAM, None, ROOT + b"/home/me")
+
+
+def test_what_the_node_has_identically_is_not_covered() -> None:
+    everything = (PROGRAM, LIBRARY, LIBC, REAL_LOADER, b"/usr/lib64/ld-linux-x86-64.so.2")
+    found = view(facts(identical=everything))
+    assert (unions(found), found.program) == ({}, PROGRAM)
+
+
+def test_a_directory_that_users_write_to_is_never_covered() -> None:
+    own = b"/home/me"
+    laid_out = bundle(program=own + b"/a.out", more=[*directories(b"/home", own), file(own + b"/a.out")], code=(own,))
+    found = view(facts(changes={own: here(own, system=False)}), laid_out)
+    assert own not in unions(found)
+
+
+def test_libraries_in_such_a_directory_are_reached_through_the_loader() -> None:
+    own = b"/home/me/lib"
+    laid_out = bundle(more=[*directories(b"/home", b"/home/me", own), file(own + b"/libown.so")], code=(own,))
+    found = view(facts(changes={own: here(b"/home/me", missing=1, system=False)}), laid_out)
+    assert found.program == ROOT + LOADER
+    assert found.through is not None
+    assert found.through.options == (
+        b"--library-path",
+        ROOT + LIB + b":" + ROOT + own,
+        b"--inhibit-rpath",
+        b"",
+    )
+    # --argv0 is younger than this glibc 2.31.
+    assert found.arguments((b"solver", b"-x")) == (
+        ROOT + LOADER,
+        *found.through.options,
+        ROOT + PROGRAM,
+        b"-x",
+    )
+
+
+def test_over_the_ancestor_of_a_missing_directory_its_other_children_stay() -> None:
+    new = b"/opt/solver/lib"
+    laid_out = bundle(more=[*directories(b"/opt", b"/opt/solver", new), file(new + b"/libown.so")], code=(new,))
+    parent = here(b"/opt", missing=2, children=(b"a", b"b"), mounts=(b"a/inner", b"c/d", b"c/d/e"))
+    found = unions(view(facts(changes={new: parent}), laid_out))[b"/opt"]
+    assert found.lowers == (STRIPPED + b"/opt", b"/opt")
+    assert found.keep == (b"a", b"b", b"c/d")
+
+
+def test_two_places_that_are_one_directory_of_the_node_become_one_union() -> None:
+    old = b"/lib/x86_64-linux-gnu"
+    entries = [*directories(b"/lib", old, b"/usr", b"/usr/lib", LIB), file(old + b"/liba.so"), file(LIB + b"/libb.so")]
+    value = Manifest(LIB + b"/libb.so", b"", (old, LIB), (old, LIB), (), (0, 0), tuple(entries))
+    found = NodeFacts(True, True, {old: here(LIB), LIB: here(LIB)})
+    made = unions(plan(LaidOut(Layout(value), LAID_OUT), ROOT, b"/", found, b""))
+    assert made[LIB].lowers == (LAID_OUT + old, LAID_OUT + LIB, LIB)
+
+
+def test_glibcs_at_different_paths_do_not_mix() -> None:
+    found = view(facts(has_libc=False))
+    assert unions(found) == {}
+    assert found.program == ROOT + LOADER
+
+
+def test_without_overlay_the_root_is_a_copy() -> None:
+    found = view(facts(overlay=False))
+    assert found.operations[:2] == (Tmpfs(ROOT), CopyTree(LAID_OUT, ROOT))
+    assert found.program == ROOT + LOADER
+
+
+def test_a_plain_node_runs_a_copy_through_the_loader() -> None:
+    found = view(facts(namespaces=False, overlay=False))
+    own = ROOT + b"/7.1"
+    assert (found.kind, found.operations, found.root, found.source) == ("plain", (), own, LAID_OUT)
+    assert (found.program, found.cwd) == (own + LOADER, own + b"/home/me")
+
+
+def test_the_nodes_own_program_gets_an_empty_root() -> None:
+    found = plan_local(b"date", ROOT, b"/w", facts(), b"7.1")
+    assert found == View("namespaces", (Tmpfs(ROOT), MakeDirectory(ROOT, b"/w"), Proc(b"/proc")), b"date", ROOT + b"/w")
+
+
+@pytest.mark.parametrize("at", [b"/tmp/xproc/store", b"/tmp"])
+def test_a_store_that_the_root_would_hide_is_refused(at: bytes) -> None:
+    with pytest.raises(LaunchError, match="lie in one another"):
+        plan(LaidOut(bundle().layout, at), ROOT, b"/", facts(), b"")
+
+
+def test_a_code_directory_that_is_a_link_is_no_place() -> None:
+    entries = [Symlink(b"/code", b"/root"), *directories(BIN), file(PROGRAM)]
+    layout = Layout(Manifest(PROGRAM, b"", (), (b"/code", BIN), (), (0, 0), tuple(entries)))
+    assert layout.places == {BIN: BIN}
+
+
+def test_links_are_followed_inside_the_bundle_only() -> None:
+    entries = [
+        Symlink(b"/bin", b"usr/bin"),
+        *directories(b"/usr", BIN),
+        Symlink(BIN + b"/a", b"../../../../bin/b"),
+        Symlink(BIN + b"/b", b"/usr/bin/c"),
+        file(BIN + b"/c"),
+        Symlink(BIN + b"/loop", b"loop"),
+        Symlink(BIN + b"/out", b"/etc/passwd"),
+    ]
+    layout = Layout(Manifest(BIN + b"/c", b"", (), (BIN,), (), (0, 0), tuple(entries)))
+    assert layout.chain(b"/bin/a") == (BIN + b"/a", BIN + b"/b", BIN + b"/c")
+    assert layout.chain(BIN + b"/loop") == layout.chain(BIN + b"/out") == ()

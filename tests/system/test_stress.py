@@ -1,0 +1,53 @@
+"""Many jobs, one after the other and side by side: right each time, and nothing piles up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.system.cluster import Cluster
+
+NODES = 8
+IN_SEQUENCE = 200
+AT_ONCE = 50
+
+
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("eight") / "c")
+    cluster.start_master()
+    cluster.slaves_at_once(NODES)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.mark.slow
+def test_jobs_one_after_the_other_leave_no_descriptor_process_or_file(eight: Cluster) -> None:
+    assert eight.exec(".", "/bin/echo", "first").returncode == 0
+    before = [daemon.descriptors() for daemon in (eight.master, *eight.slaves)]
+    for number in range(IN_SEQUENCE):
+        done = eight.exec("-n", ".", "/bin/echo", str(number))
+        assert (done.returncode, done.stdout) == (0, b"%d\n" % number * NODES), done.stderr
+    eight.nothing_runs()
+    eight.info()  # the master has closed what the last command left
+    assert [daemon.descriptors() for daemon in (eight.master, *eight.slaves)] == before
+    for slave in eight.slaves:
+        assert not list(slave.bin_root.iterdir())
+
+
+@pytest.mark.slow
+def test_jobs_at_once_do_not_mix(eight: Cluster) -> None:
+    assert eight.exec(".", "/bin/sh", "-c", ":").returncode == 0
+    before = [daemon.descriptors() for daemon in (eight.master, *eight.slaves)]
+    jobs = [
+        eight.begin("e", ".", "/bin/sh", "-c", f"for i in 1 2 3; do echo {number} $i; done; exit {number}")
+        for number in range(AT_ONCE)
+    ]
+    for number, job in enumerate(jobs):
+        status, stdout, _ = eight.finish(job)
+        assert status == number
+        assert sorted(stdout.splitlines()) == sorted(f"{number} {i}" for i in (1, 2, 3) for _ in range(NODES))
+    eight.nothing_runs()
+    eight.info()
+    assert [daemon.descriptors() for daemon in (eight.master, *eight.slaves)] == before

@@ -1,0 +1,210 @@
+"""Frames through real bytes: cut anywhere, followed by anything, and never more memory than the caps say."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gproc.bundle.manifest import CHUNK_BYTES, DIGEST_BYTES
+from gproc.errors import PeerError
+from gproc.wire import frames, messages
+from gproc.wire.frames import FrameReader, Piece
+
+Frame = tuple[int, bytes]
+
+digests = st.binary(min_size=DIGEST_BYTES, max_size=DIGEST_BYTES)
+payloads = st.one_of(
+    st.binary(max_size=40),
+    # Longer than the small buffer, and as long as it but for a few bytes.
+    st.integers(frames.BUFFER_BYTES - 8, frames.BUFFER_BYTES + 8).map(lambda size: b"x" * size),
+    st.just(b"y" * 200_000),
+)
+controls = payloads.map(lambda payload: (frames.KIND_CONTROL, payload))
+lists_of_frames = st.lists(controls, max_size=6)
+
+
+def wire_of(sent: Iterable[Frame]) -> bytes:
+    return b"".join(frames.header(kind, len(payload)) + payload for kind, payload in sent)
+
+
+def feed(reader: FrameReader, data: bytes) -> list[Frame]:
+    """What comes out when a socket fills the space that the reader gives, again and again."""
+    read: list[Frame] = []
+    rest = memoryview(data)
+    while rest:
+        space = reader.space()
+        count = min(len(space), len(rest))
+        assert count
+        space[:count] = rest[:count]
+        rest = rest[count:]
+        read += [(kind, bytes(payload)) for kind, payload in reader.frames(count)]
+    return read
+
+
+def stdio(job: int, rank: int, stream: int, data: bytes) -> Frame:
+    wire = frames.stdio_frame(job, rank, stream, data)
+    return frames.KIND_STDIO, wire[frames.HEADER_BYTES :]
+
+
+EVERY_FRAME: list[Frame] = [
+    (frames.KIND_CONTROL, messages.frame(messages.Ping())[frames.HEADER_BYTES :]),
+    (frames.KIND_CONTROL, b""),
+    stdio(1, 2, frames.STDOUT, b"hello\n"),
+    stdio(2**64 - 1, frames.EVERY_RANK, frames.STDIN, b""),
+    (frames.KIND_CHUNK, frames.piece_frame(Piece(b"d" * 32, 9, 4, frames.CODEC_RAW, b"bytes"))[frames.HEADER_BYTES :]),
+]
+
+
+@pytest.mark.parametrize("frame", EVERY_FRAME)
+def test_a_frame_arrives_whole_byte_by_byte_and_with_more_behind(frame: Frame) -> None:
+    wire = wire_of([frame])
+    assert feed(FrameReader(), wire) == [frame]
+    reader = FrameReader()
+    assert [read for byte in wire for read in feed(reader, bytes([byte]))] == [frame]
+    assert not reader.pending()
+    reader = FrameReader()
+    assert feed(reader, wire + b"\0") == [frame]
+    assert reader.pending()
+
+
+@given(lists_of_frames, st.lists(st.integers(0, 400_000), max_size=8))
+def test_frames_cut_anywhere_are_the_same_frames(sent: list[Frame], cuts: list[int]) -> None:
+    wire = wire_of(sent)
+    reader = FrameReader()
+    read: list[Frame] = []
+    edges = [0, *sorted(cut for cut in cuts if cut < len(wire)), len(wire)]
+    for begin, end in pairwise(edges):
+        read += feed(reader, wire[begin:end])
+    assert read == sent
+    assert not reader.pending()
+
+
+@given(lists_of_frames)
+def test_a_reader_keeps_no_more_than_one_frame(sent: list[Frame]) -> None:
+    reader = FrameReader()
+    wire = wire_of(sent)
+    for begin in range(0, len(wire), 5000):
+        feed(reader, wire[begin : begin + 5000])
+        longest = max(len(payload) for _, payload in sent) + frames.HEADER_BYTES
+        assert len(reader.space()) <= max(frames.BUFFER_BYTES, longest)
+
+
+CAPS = {
+    frames.KIND_CONTROL: frames.MAX_CONTROL_BYTES,
+    frames.KIND_STDIO: frames.MAX_STDIO_BYTES + frames.STDIO_HEADER_BYTES,
+    frames.KIND_CHUNK: len(frames.piece_frame(Piece(b"d" * 32, 1, 0, 0, b"x" * frames.PIECE_BYTES)))
+    - frames.HEADER_BYTES,
+}
+
+
+@pytest.mark.parametrize("kind", CAPS)
+@pytest.mark.parametrize("excess", [1, 2**32 - 1])
+def test_a_longer_frame_than_its_kind_may_have_is_refused_by_its_header_alone(kind: int, excess: int) -> None:
+    length = min(CAPS[kind] + excess, 2**32 - 1)
+    with pytest.raises(PeerError, match=f"{length} bytes, longer than the {CAPS[kind]}"):
+        feed(FrameReader(), frames.header(kind, length))
+
+
+@pytest.mark.parametrize("kind", CAPS)
+def test_the_longest_frame_of_each_kind_is_taken(kind: int) -> None:
+    payload = bytes(CAPS[kind])
+    assert feed(FrameReader(), wire_of([(kind, payload)])) == [(kind, payload)]
+
+
+@pytest.mark.parametrize("kind", [0, 4, 255])
+def test_a_kind_that_does_not_exist_is_refused(kind: int) -> None:
+    with pytest.raises(PeerError, match=f"kind {kind}"):
+        feed(FrameReader(), frames.header(kind, 0))
+
+
+def test_frames_before_a_wrong_one_are_read() -> None:
+    reader = FrameReader()
+    data = wire_of([EVERY_FRAME[0]]) + frames.header(9, 1)
+    reader.space()[: len(data)] = data
+    incoming = reader.frames(len(data))
+    assert next(incoming)[0] == frames.KIND_CONTROL
+    with pytest.raises(PeerError):
+        next(incoming)
+
+
+@pytest.mark.parametrize(
+    "channel", [frames.CHANNEL_CONTROL, frames.CHANNEL_BULK, frames.CHANNEL_CLIENT, frames.CHANNEL_SIBLING]
+)
+def test_a_preface_says_its_channel(channel: int) -> None:
+    assert len(frames.preface(channel)) == frames.PREFACE_BYTES
+    assert frames.read_preface(frames.preface(channel)) == channel
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"GET / HT", "not a gproc peer: it began with b'GET / HT'"),
+        (b"\x16\x03\x01\0\0\0\0\0", "not a gproc peer"),
+        (struct.pack("!5sHB", frames.MAGIC, frames.VERSION + 1, 1), f"version {frames.VERSION + 1} .* we speak"),
+        (struct.pack("!5sHB", frames.MAGIC, frames.VERSION, 0), "channel 0"),
+        (struct.pack("!5sHB", frames.MAGIC, frames.VERSION, 99), "channel 99"),
+    ],
+)
+def test_a_wrong_preface_says_what_is_wrong(data: bytes, words: str) -> None:
+    with pytest.raises(PeerError, match=words):
+        frames.read_preface(data)
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2), st.binary(max_size=100))
+def test_stdio_arrives_as_it_was_sent(job: int, rank: int, stream: int, data: bytes) -> None:
+    _, payload = stdio(job, rank, stream, data)
+    *head, read = frames.read_stdio(memoryview(payload))
+    assert head == [job, rank, stream]
+    assert bytes(read) == data
+
+
+def test_stdio_for_a_stream_that_does_not_exist_is_refused() -> None:
+    _, payload = stdio(1, 1, 3, b"")
+    with pytest.raises(PeerError, match="stream 3"):
+        frames.read_stdio(memoryview(payload))
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_make_reading_stdio_or_a_piece_fail_but_as_the_peers_fault(data: bytes) -> None:
+    for read in (frames.read_stdio, frames.read_piece):
+        try:
+            read(memoryview(data))
+        except PeerError as error:
+            assert str(error)
+
+
+@given(digests, st.sampled_from([frames.CODEC_RAW, frames.CODEC_ZSTD]), st.integers(1, 3 * frames.PIECE_BYTES))
+def test_a_chunk_cut_into_pieces_is_whole_again(digest: bytes, codec: int, size: int) -> None:
+    wire = bytes(size)
+    read = [
+        frames.read_piece(memoryview(frames.piece_frame(piece))[frames.HEADER_BYTES :])
+        for piece in frames.pieces(digest, codec, wire)
+    ]
+    assert {(piece.digest, piece.total, piece.codec) for piece in read} == {(digest, size, codec)}
+    assert [piece.offset for piece in read] == list(range(0, size, frames.PIECE_BYTES))
+    assert b"".join(piece.data for piece in read) == wire
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        Piece(b"d" * 32, frames.MAX_BLOB_BYTES + 1, 0, 0, b"x"),
+        Piece(b"d" * 32, 4, 4, 0, b"x"),
+        Piece(b"d" * 32, 4, 0, 0, b"12345"),
+        Piece(b"d" * 32, 4, 2**32 - 1, 0, b"x"),
+        Piece(b"d" * 32, 4, 0, 0, b""),
+        Piece(b"d" * 32, 4, 0, 7, b"x"),
+    ],
+)
+def test_a_piece_whose_numbers_do_not_fit_is_refused(piece: Piece) -> None:
+    with pytest.raises(PeerError):
+        frames.read_piece(memoryview(frames.piece_frame(piece))[frames.HEADER_BYTES :])
+
+
+def test_a_chunk_and_a_header_fit_what_a_blob_may_be() -> None:
+    assert CHUNK_BYTES < frames.MAX_BLOB_BYTES
