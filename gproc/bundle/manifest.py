@@ -91,6 +91,11 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True):
             if isinstance(entry, File):
                 yield entry
 
+    def links(self) -> Iterator[Symlink]:
+        for entry in self.entries:
+            if isinstance(entry, Symlink):
+                yield entry
+
     def size_bytes(self) -> int:
         return sum(file.size_bytes for file in self.files())
 

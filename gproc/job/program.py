@@ -107,7 +107,7 @@ class Program:
         try:
             root = await self._station.root(self.ticket)
             if root is not None:
-                root.users += 1
+                root.hold()
                 self._root = root
             if run.stdin:
                 our_stdin, stdin = make_pipe(reader_is_ours=False)
@@ -170,7 +170,7 @@ class Program:
         self.state = State.DONE
         self._process = None
         if self._root is not None:
-            self._root.users -= 1
+            self._root.release()
             self._root = None
         waiting = sum(len(data) for data in self._early)
         self._early.clear()

@@ -12,7 +12,7 @@ import shutil
 from typing import Final
 
 from gproc.bundle import manifest as manifests
-from gproc.bundle.manifest import Digest, Manifest, digest_of
+from gproc.bundle.manifest import Digest, Directory, Manifest, digest_of
 from gproc.errors import BundleError, StoreError
 from gproc.store.draft import Draft, Owner, read_verified
 
@@ -26,8 +26,8 @@ MAX_STORES_PER_HOST: Final = 10_000
 class Root:
     """A complete bundle in the store.
 
-    `stamps` are the stats of its files at the time when all were hashed; None before that.  `users` counts jobs that
-    are shown it.
+    `stamps` are the stats of its files and links at the time when all were checked; None before that.  Jobs that are
+    shown it `hold` it, by a shared lock that another process sees as well (`gproc store --prune`).
     """
 
     def __init__(self, place: bytes, manifest: Manifest, encoded: bytes, owner: Owner) -> None:
@@ -38,8 +38,23 @@ class Root:
         self.bundle = digest_of(encoded)
         self.owner = owner
         self.size_bytes = manifest.size_bytes()
+        self.paths = [self.tree + entry.path for entry in manifest.entries if not isinstance(entry, Directory)]
         self.stamps: list[tuple[int, ...]] | None = None
         self.users = 0
+        self._lock = -1
+
+    def hold(self) -> None:
+        """Raises: OSError where it is gone."""
+        if self._lock < 0:
+            self._lock = os.open(self.place + b"/manifest", os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+        self.users += 1
+
+    def release(self) -> None:
+        self.users -= 1
+        if self.users == 0:
+            os.close(self._lock)
+            self._lock = -1
 
 
 class Store:
@@ -52,6 +67,10 @@ class Store:
         self.place = os.fsencode(place)
         self._roots: dict[tuple[bytes, Owner], Root] = {}
         self._chunks: dict[Digest, tuple[bytes, int, int]] = {}
+        self._drafts: dict[bytes, int] = {}
+        """Size of each draft that is being filled, by its place."""
+        self._graves: dict[bytes, Root] = {}
+        """Where the roots lie that were thrown away and that a job may still be shown."""
         try:
             for folder in (b"/roots", b"/drafts", b"/trash"):
                 os.makedirs(self.place + folder, 0o700, exist_ok=True)
@@ -60,7 +79,7 @@ class Store:
             names = sorted(os.listdir(self.place + b"/roots"), key=self._last_used)
         except OSError as error:
             raise StoreError(f"store {place}: {error.strerror}") from error
-        self.cap_bytes = cap_bytes or min(MAX_STORE_BYTES, disk.f_blocks * disk.f_frsize // DISK_SHARE)
+        self.cap_bytes = cap_bytes or default_cap_bytes(disk)
         for name in names:
             self._load(name)
 
@@ -111,7 +130,7 @@ class Store:
     def draft(self, manifest: Manifest, encoded: bytes, owner: Owner) -> Draft:
         """Where a bundle is received; one that was begun earlier goes on.  Its layout is still to be made."""
         place = self.place + b"/drafts/" + _key(digest_of(encoded), owner)
-        self._make_room(manifest.size_bytes())
+        self._make_room(manifest.size_bytes(), place)
         try:
             os.makedirs(place + b"/tree", 0o700, exist_ok=True)
             os.chmod(place + b"/tree", 0o755)
@@ -119,7 +138,12 @@ class Store:
                 file.write(encoded)
         except OSError as error:
             raise StoreError(f"cannot begin a bundle: {error.strerror}") from error
+        self._drafts[place] = manifest.size_bytes()
         return Draft(place + b"/tree", manifest, owner)
+
+    def abandon(self, draft: Draft) -> None:
+        """Nobody fills the draft any more; it stays for the next try, or until its room is needed."""
+        self._drafts.pop(os.path.dirname(draft.tree), None)
 
     def offer(self, digest: Digest, location: tuple[bytes, int, int]) -> None:
         """Let `read` know a chunk that a draft holds."""
@@ -129,6 +153,7 @@ class Store:
         """Make a complete draft a root, all at once."""
         draft.finish()
         place = os.path.dirname(draft.tree)
+        self._drafts.pop(place, None)
         try:
             with open(place + b"/manifest", "rb") as file:
                 encoded = file.read()
@@ -152,6 +177,7 @@ class Store:
         grave = self.place + b"/trash/" + os.path.basename(root.place) + os.urandom(4).hex().encode()
         with contextlib.suppress(OSError):
             os.rename(root.place, grave)
+            self._graves[grave] = root
         self._empty_trash()
 
     def roots(self) -> list[Root]:
@@ -194,20 +220,39 @@ class Store:
                         return False
                 finally:
                     os.close(handle)
+            for link in root.manifest.links():
+                if os.readlink(root.tree + link.path) != link.target:
+                    return False
             root.stamps = _stamps(root)
         except OSError:
             return False
         return True
 
-    def _make_room(self, size_bytes: int) -> None:
-        """Evict what was least recently used, until `size_bytes` more fit; what a job uses stays."""
-        total = size_bytes + sum(root.size_bytes for root in self._roots.values())
+    def _make_room(self, size_bytes: int, place: bytes) -> None:
+        """See that `size_bytes` more fit: drafts that nobody fills go first, then what was least recently used.
+
+        What a job uses, and what is being received, stays.
+        """
+        if size_bytes > self.cap_bytes:
+            raise StoreError(
+                f"a bundle of {size_bytes} bytes, and the store may take {self.cap_bytes}: give it more by --store-size"
+            )
+        total = size_bytes + sum(self._drafts.values()) + sum(root.size_bytes for root in self._roots.values())
+        for name in os.listdir(self.place + b"/drafts"):
+            other = self.place + b"/drafts/" + name
+            if other != place and other not in self._drafts and total + _disk_bytes(other) > self.cap_bytes:
+                _remove_tree(other)
         for root in self.roots():
             if total <= self.cap_bytes:
                 return
             if root.users == 0:
                 self.discard(root)
                 total -= root.size_bytes
+        if total > self.cap_bytes:
+            raise StoreError(
+                f"no room for a bundle of {size_bytes} bytes: running jobs use the store, which may take "
+                f"{self.cap_bytes}; give it more by --store-size"
+            )
 
     def _last_used(self, name: bytes) -> float:
         try:
@@ -217,7 +262,10 @@ class Store:
 
     def _empty_trash(self) -> None:
         for name in os.listdir(self.place + b"/trash"):
-            _remove_tree(self.place + b"/trash/" + name)
+            grave = self.place + b"/trash/" + name
+            if (root := self._graves.get(grave)) is None or root.users == 0:
+                _remove_tree(grave)
+                self._graves.pop(grave, None)
 
 
 def open_store(base: str, cap_bytes: int | None = None) -> tuple[Store, int]:
@@ -251,14 +299,28 @@ def default_base(environ: dict[str, str] | os._Environ[str]) -> str:
     return os.path.join(cache, "gproc", "store")
 
 
+def default_cap_bytes(disk: os.statvfs_result) -> int:
+    return min(MAX_STORE_BYTES, disk.f_blocks * disk.f_frsize // DISK_SHARE)
+
+
+def _disk_bytes(place: bytes) -> int:
+    """What a tree takes on its disk."""
+    total = 0
+    for folder, _, files in os.walk(place):
+        for name in files:
+            with contextlib.suppress(OSError):
+                total += os.lstat(folder + b"/" + name).st_blocks * 512
+    return total
+
+
 def _key(bundle: bytes, owner: Owner) -> bytes:
     return f"{bundle.hex()}-{owner.uid}-{owner.gid}".encode()
 
 
 def _stamps(root: Root) -> list[tuple[int, ...]]:
     stamps: list[tuple[int, ...]] = []
-    for file in root.manifest.files():
-        info = os.lstat(root.tree + file.path)
+    for path in root.paths:
+        info = os.lstat(path)
         stamps.append((info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_mode, info.st_uid))
     return stamps
 

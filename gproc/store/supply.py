@@ -235,14 +235,18 @@ class Supply:
             manifest = manifests.decode(encoded)
         except BundleError as error:
             raise StoreError(str(error)) from error
-        draft = await self._begin(transfer, manifest, encoded, owner)
-        if draft.missing:
-            await self._fill(transfer, draft, siblings)
-        return self.store.commit(draft)
-
-    async def _begin(self, transfer: _Transfer, manifest: Manifest, encoded: bytes, owner: Owner) -> Draft:
         draft = self.store.draft(manifest, encoded, owner)
-        if manifest.size_bytes() <= INLINE_BYTES:
+        try:
+            await self._begin(transfer, draft)
+            if draft.missing:
+                await self._fill(transfer, draft, siblings)
+            return self.store.commit(draft)
+        finally:
+            self.store.abandon(draft)
+
+    async def _begin(self, transfer: _Transfer, draft: Draft) -> None:
+        """Lay the draft out; what is here of it already can be passed on from now on."""
+        if draft.manifest.size_bytes() <= INLINE_BYTES:
             draft.lay_out(self.store.read)
         else:
             await asyncio.get_running_loop().run_in_executor(None, draft.lay_out, self.store.read)
@@ -250,7 +254,6 @@ class Supply:
             self.store.offer(digest, location)
         transfer.draft = draft
         self.wake()
-        return draft
 
     async def _fill(self, transfer: _Transfer, draft: Draft, siblings: Siblings | None) -> None:
         """Ask for what is missing until nothing is."""

@@ -246,14 +246,38 @@ def test_what_is_no_root_is_thrown_away_at_a_restart(tmp_path: Path) -> None:
 def test_the_least_recently_used_goes_first_and_what_a_job_uses_stays(tmp_path: Path) -> None:
     store = Store(str(tmp_path), cap_bytes=3500)
     first, second, third = (receive_other(store, number) for number in range(3))
-    second.users = 1
+    second.hold()
     store.find(first.bundle, OWN)
     receive_other(store, 4)
     assert [root.bundle for root in store.roots()][:2] == [second.bundle, first.bundle]
     assert not os.path.exists(third.place)
-    receive_other(store, 5, 3000)
+    receive_other(store, 5, 2000)
     assert second in store.roots()
     assert first not in store.roots()
+    with pytest.raises(StoreError, match="running jobs use the store"):
+        receive_other(store, 6, 3000)
+    second.release()
+    receive_other(store, 6, 3000)
+    assert second not in store.roots()
+
+
+def test_a_bundle_larger_than_the_store_is_refused_and_evicts_nothing(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), cap_bytes=3500)
+    kept = receive_other(store, 1)
+    with pytest.raises(StoreError, match="--store-size"):
+        receive_other(store, 2, 4000)
+    assert store.roots() == [kept]
+
+
+def test_a_tampered_root_stays_on_disk_while_a_job_is_shown_it(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    root = receive_other(store, 1)
+    root.hold()
+    store.discard(root)
+    assert len(os.listdir(tmp_path / "trash")) == 1
+    root.release()
+    store.discard(receive_other(store, 2))
+    assert os.listdir(tmp_path / "trash") == []
 
 
 def test_an_evicted_roots_chunks_are_forgotten(tmp_path: Path) -> None:

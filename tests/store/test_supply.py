@@ -238,7 +238,7 @@ def test_asking_for_a_stranger_does_not_take_a_root_from_the_job_that_uses_it(tm
     async def work() -> None:
         supply = supply_of(tmp_path, Upstream(SHELF))
         root = await supply.root(BUNDLE, OWN)
-        root.users = 1
+        root.hold()
         with pytest.raises(StoreError):
             await chunk(supply, BUNDLE, digest_of(b"stranger"))
         assert supply.store.find(BUNDLE, OWN) is root
