@@ -19,7 +19,7 @@ from gproc.errors import BundleError, GprocError, LinkLost, PeerError
 from gproc.nodespec import Path, format_path
 from gproc.output import Lines
 from gproc.packager import Bundle, read_chunk
-from gproc.relay.flow import GRANT_BYTES
+from gproc.relay.flow import quantum
 from gproc.trust.caller import check_listener
 from gproc.wire import frames, messages
 from gproc.wire.messages import Accepted, Credit, Finished, Lacking, Outcome, Rejected, Signal, Want
@@ -213,7 +213,7 @@ class JobClient:
         for piece in lines.feed(rank, data):
             self._print(stream, piece)
         self._owed[stream] += len(data)
-        if self._owed[stream] >= GRANT_BYTES and self._job is not None:
+        if self._owed[stream] >= quantum(frames.CLIENT_WINDOW_BYTES) and self._job is not None:
             self._connection.send(Credit(self._job, stream, self._owed[stream]))
             self._owed[stream] = 0
 
@@ -241,7 +241,7 @@ class JobClient:
     def _read_stdin(self) -> None:
         assert self._stdin is not None and self._job is not None
         try:
-            data = os.read(self._stdin, min(self._stdin_credit, frames.MAX_STDIO_BYTES))
+            data = os.read(self._stdin, min(self._stdin_credit, quantum(frames.CLIENT_WINDOW_BYTES)))
         except BlockingIOError:
             return
         except OSError as error:

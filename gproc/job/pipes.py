@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
-from gproc.wire.frames import MAX_STDIO_BYTES
+from gproc.relay.flow import quantum
+
+PIPE_BYTES: Final = 64 << 10
+"""Capacity of a pipe as the kernel makes it: pipe(7)."""
 
 
 class OutputPipe:
     """Reads a program's output as long as there is credit; `deliver` gets b"" once, at its end."""
 
-    def __init__(self, handle: int, credit: int, deliver: Callable[[bytes], None]) -> None:
+    def __init__(self, handle: int, window_bytes: int, deliver: Callable[[bytes], None]) -> None:
         self._handle = handle
-        self._credit = credit
+        self._credit = window_bytes
+        self._frame_bytes = quantum(window_bytes)
+        self._widened = False
         self._deliver = deliver
         self._loop = asyncio.get_running_loop()
         os.set_blocking(handle, False)
@@ -35,9 +42,11 @@ class OutputPipe:
 
     def _readable(self) -> None:
         try:
-            data = os.read(self._handle, min(self._credit, MAX_STDIO_BYTES))
+            data = os.read(self._handle, min(self._credit, self._frame_bytes))
         except BlockingIOError:
             return
+        if len(data) >= PIPE_BYTES and not self._widened:
+            self._widen()
         if data:
             self._credit -= len(data)
             if self._credit <= 0:
@@ -45,6 +54,15 @@ class OutputPipe:
         else:
             self.close()
         self._deliver(data)
+
+
+    def _widen(self) -> None:
+        """It is a program with much to say: a larger pipe halves what each megabyte costs."""
+        self._widened = True
+        # A user may have 64 MiB of such pipes, pipe(7); beyond that it stays as it is.
+        with contextlib.suppress(PermissionError):
+            if fcntl.fcntl(self._handle, fcntl.F_GETPIPE_SZ) < self._frame_bytes:
+                fcntl.fcntl(self._handle, fcntl.F_SETPIPE_SZ, self._frame_bytes)
 
 
 class InputPipe:

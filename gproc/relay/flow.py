@@ -14,26 +14,33 @@ from typing import Final, Generic, TypeVar
 from gproc.errors import PeerError
 from gproc.wire.frames import MAX_STDIO_BYTES
 
-MAX_WINDOW_BYTES: Final = 256 << 10
-"""A gigabyte per second at a round trip of 0.25 ms."""
+MAX_WINDOW_BYTES: Final = 1 << 20
+"""A gigabyte per second at a round trip of 1 ms."""
 
-MIN_WINDOW_BYTES: Final = 128 << 10
-"""A full STDIO frame must fit while the last quantum of credit is not yet returned."""
+MIN_WINDOW_BYTES: Final = 64 << 10
+"""A pipe's capacity, pipe(7): less would cut what a program writes at once."""
 
-HOP_BYTES: Final = 8 << 20
+HOP_BYTES: Final = 16 << 20
 """What one stream of one job may keep waiting at one hop, shared by those who write to it."""
 
-GRANT_BYTES: Final = 16 << 10
-"""Credit is returned when so much is due: one small message for many data frames."""
-
-assert MIN_WINDOW_BYTES >= MAX_STDIO_BYTES + GRANT_BYTES
+QUANTA: Final = 4
+"""A frame is at most this part of a window, and so much credit is returned at once: so that a writer who waits for the
+last grant still has room for a frame, and one small message is enough for many data frames."""
 
 S = TypeVar("S")
 
 
-def window_for(writers: int) -> int:
-    """The window of each of so many writers."""
-    return min(MAX_WINDOW_BYTES, max(MIN_WINDOW_BYTES, HOP_BYTES // max(1, writers)))
+def window_for(writers: int, above_bytes: int) -> int:
+    """The window of each of so many writers, below a reader who gave `above_bytes`.
+
+    It is never more than the one above: a frame that was let in must fit out.
+    """
+    return min(MAX_WINDOW_BYTES, above_bytes, max(MIN_WINDOW_BYTES, HOP_BYTES // max(1, writers)))
+
+
+def quantum(window_bytes: int) -> int:
+    """Of data in one frame, and of credit in one grant."""
+    return max(1, min(MAX_STDIO_BYTES, window_bytes // QUANTA))
 
 
 class Outlet(Generic[S]):
@@ -49,6 +56,7 @@ class Outlet(Generic[S]):
     ) -> None:  # fmt: skip
         self._credit = window_bytes
         self._source_window_bytes = source_window_bytes
+        self._quantum = quantum(source_window_bytes)
         self._emit = emit
         self._grant = grant
         self._queue: deque[tuple[int, bytes, int, S]] = deque()
@@ -93,7 +101,7 @@ class Outlet(Generic[S]):
         if source not in self._used:
             return
         owed = self._owed.get(source, 0) + size
-        if owed >= GRANT_BYTES:
+        if owed >= self._quantum:
             self._used[source] -= owed
             self._grant(source, owed)
             owed = 0
@@ -113,6 +121,8 @@ class Inlet(Generic[S]):
     ) -> None:  # fmt: skip
         self._credit = dict.fromkeys(readers, window_bytes)
         self._writer_window_bytes = writer_window_bytes
+        self._grants = quantum(writer_window_bytes)
+        self._piece_bytes = quantum(window_bytes)
         self._emit = emit
         self._grant = grant
         self._queue: deque[bytes] = deque()
@@ -132,7 +142,8 @@ class Inlet(Generic[S]):
             raise PeerError(f"standard input beyond its credit of {self._writer_window_bytes} bytes")
         self._ended = not data
         self._used += len(data)
-        self._queue.append(data)
+        pieces = range(0, len(data), self._piece_bytes)
+        self._queue.extend([data[at : at + self._piece_bytes] for at in pieces] if data else [data])
         self._pump()
 
     def credit(self, reader: S, size: int) -> None:
@@ -161,7 +172,7 @@ class Inlet(Generic[S]):
             self._credit[reader] -= len(data)
             self._emit(reader, data)
         self._owed += len(data)
-        if self._owed >= GRANT_BYTES:
+        if self._owed >= self._grants:
             owed, self._owed = self._owed, 0
             self._used -= owed
             self._grant(owed)

@@ -59,7 +59,7 @@ class Passage:
         absent: parts whose node is not there any more; their ranks are lost.  feeding: who feeds whom, where the
         bundle is to be spread among siblings.
         """
-        window_bytes = window_for(len(parts))
+        window_bytes = window_for(len(parts), run.window_bytes)
         for stream in (frames.STDOUT, frames.STDERR):
             self._outlets[stream] = Outlet(
                 run.window_bytes,

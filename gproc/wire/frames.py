@@ -38,8 +38,8 @@ STDERR: Final = 2
 EVERY_RANK: Final = 0xFFFFFFFF
 """The rank of standard input: it goes to every node of the job."""
 
-MAX_STDIO_BYTES: Final = 64 << 10
-"""Data in one STDIO frame: a pipe's capacity, pipe(7)."""
+MAX_STDIO_BYTES: Final = 256 << 10
+"""Data in one STDIO frame: four times a pipe's usual capacity; what larger ones save is lost in copying."""
 
 MAX_CONTROL_BYTES: Final = 16 << 20
 """Linux takes at most 6 MiB of arguments and environment (execve(2)); the rest is for 100,000 nodes."""

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from gproc.errors import EXIT_GPROC
-from gproc.relay.flow import GRANT_BYTES, window_for
+from gproc.relay.flow import quantum, window_for
 from gproc.relay.passage import Below, Passage
 from gproc.wire import frames
 from gproc.wire.messages import Branch, Credit, Finished, Message, Outcome, Run, Signed
@@ -92,7 +92,7 @@ def test_each_is_told_only_its_own_part() -> None:
     assert [run.branch for run in first.runs] == [Branch(0, {})]
     assert [run.branch for run in second.runs] == [Branch(-1, {4: Branch(1, {})})]
     assert second.runs[0].ticket == SIGNED
-    assert second.runs[0].window_bytes == window_for(2)
+    assert second.runs[0].window_bytes == window_for(2, WINDOW_BYTES)
 
 
 def test_ranks_whose_node_is_not_there_are_lost_at_once() -> None:
@@ -154,8 +154,8 @@ def test_one_who_leaves_loses_its_unfinished_ranks_after_what_they_said() -> Non
 def test_standard_input_reaches_all_and_one_who_leaves_holds_nobody_back() -> None:
     quick, slow = Member(), Member()
     passage, listener = begin({quick: Branch(0, {}), slow: Branch(1, {})}, stdin=True)
-    window = window_for(2)
-    piece = b"x" * GRANT_BYTES
+    window = window_for(2, WINDOW_BYTES)
+    piece = b"x" * quantum(window)
     for _ in range(window // len(piece) + 1):
         passage.stdin(piece)
     passage.credit_from_below(quick, window)
@@ -183,7 +183,7 @@ def test_credit_for_a_stream_that_does_not_exist_changes_nothing() -> None:
 class PassageMachine(RuleBasedStateMachine):
     """Three members with two ranks each, any order of output, credit, endings and losses."""
 
-    @initialize(window=st.sampled_from([window_for(3), WINDOW_BYTES]))
+    @initialize(window=st.sampled_from([window_for(3, WINDOW_BYTES), WINDOW_BYTES]))
     def begin(self, window: int) -> None:
         self.window = window
         self.members = [Member() for _ in range(3)]
@@ -204,7 +204,7 @@ class PassageMachine(RuleBasedStateMachine):
     def output(self, rank: int, stream: int, size: int, byte: int) -> None:
         number = rank // 2
         member = self.members[number]
-        size = min(size, window_for(3) + member.granted[stream] - self.sent_by[number, stream])
+        size = min(size, window_for(3, WINDOW_BYTES) + member.granted[stream] - self.sent_by[number, stream])
         if rank in self.ended or not size:
             return
         data = bytes([byte]) * size
