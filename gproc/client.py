@@ -12,7 +12,7 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from gproc.bundle.manifest import Digest
 from gproc.errors import BundleError, GprocError, LinkLost, PeerError
@@ -20,9 +20,10 @@ from gproc.nodespec import Path, format_path
 from gproc.output import Lines
 from gproc.packager import Bundle, read_chunk
 from gproc.relay.flow import quantum
+from gproc.relay.spread import MIN_SPREAD_BYTES
 from gproc.trust.caller import check_listener
 from gproc.wire import frames, messages
-from gproc.wire.messages import Accepted, Credit, Finished, Lacking, Outcome, Rejected, Signal, Want
+from gproc.wire.messages import Accepted, Credit, Finished, Lacking, Outcome, Rejected, Signal, Stocked, Want
 
 OUTBOX_BYTES: Final = 1 << 20
 """Unsent bytes at which no further chunk is read."""
@@ -121,12 +122,26 @@ class Connection:
         self._socket.close()
 
 
+class Progress(Protocol):
+    """What a job's client tells of its transfer.  Silent unless something is shown."""
+
+    def begin(self, nodes: int, bundle_bytes: int) -> None: ...
+
+    def stocked(self, rank: int, received_bytes: int, complete: bool) -> None: ...
+
+    def tick(self) -> float | None:
+        """Show what is new; seconds until the next call is due, None where none is."""
+
+    def clear(self) -> None:
+        """Out of the way: something else is about to be written to the terminal."""
+
+
 class JobClient:
     """One job, from its submission to its last outcome."""
 
     def __init__(
         self, connection: Connection, submit: messages.Submit, bundle: Bundle | None, *, label: bool,
-        stdin: int | None,
+        stdin: int | None, progress: Progress,
     ) -> None:  # fmt: skip
         """stdin: descriptor that every node's program reads; None: none does."""
         self.paths: tuple[Path, ...] = ()
@@ -138,6 +153,7 @@ class JobClient:
         self._submit = submit
         self._bundle = bundle
         self._label = label
+        self._progress = progress
         self._job: int | None = None
         self._stdin = stdin
         self._stdin_credit = 0
@@ -154,10 +170,12 @@ class JobClient:
         try:
             while self._job is None or len(self.outcomes) < len(self.paths):
                 self._wait()
+            self._progress.tick()
             for stream, lines in self._lines.items():
                 for piece in lines.finish():
                     self._print(stream, piece)
         finally:
+            self._progress.clear()
             for signum, handler in former.items():
                 signal.signal(signum, handler)
 
@@ -167,7 +185,8 @@ class JobClient:
         poll.register(self._connection, select.POLLIN | (select.POLLOUT if sending else 0))
         if self._stdin is not None and self._stdin_credit > 0:
             poll.register(self._stdin, select.POLLIN)
-        for handle, _ in poll.poll():
+        pause_s = self._progress.tick()
+        for handle, _ in poll.poll(None if pause_s is None else pause_s * 1000):
             if handle == self._stdin:
                 self._read_stdin()
             else:
@@ -185,6 +204,8 @@ class JobClient:
         match messages.decode(payload):
             case Finished(_, rank, outcome):
                 self.outcomes[rank] = outcome
+            case Stocked(_, rank, received_bytes, complete):
+                self._progress.stocked(rank, received_bytes, complete)
             case Credit(_, _, size):
                 self._stdin_credit += size
             case Want(bundle, digests):
@@ -202,6 +223,8 @@ class JobClient:
         self.paths = accepted.paths
         self.missing = accepted.missing
         self._stdin_credit = accepted.window_bytes
+        if self._submit.bundle_bytes >= MIN_SPREAD_BYTES:
+            self._progress.begin(len(self.paths), self._submit.bundle_bytes)
         labels = [format_path(path).encode() + b": " for path in self.paths] if self._label else None
         for stream in (frames.STDOUT, frames.STDERR):
             self._lines[stream] = Lines(len(self.paths), labels)
@@ -219,6 +242,7 @@ class JobClient:
 
     def _print(self, stream: int, data: bytes | memoryview) -> None:
         """Write all of it; a reader that is gone ends the job, as SIGPIPE ends a local program."""
+        self._progress.clear()
         view = memoryview(data)
         while view and stream not in self._closed:
             try:

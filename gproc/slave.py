@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from gproc.errors import EXIT_GPROC, GprocError, LinkLost, PeerError, StoreError, TrustError
@@ -24,6 +25,7 @@ from gproc.relay.hub import Hub
 from gproc.relay.parent import Dialer, new_token
 from gproc.relay.passage import Below, Passage
 from gproc.relay.siblings import Siblings
+from gproc.relay.spread import MIN_SPREAD_BYTES
 from gproc.root.planner import Planner
 from gproc.store.draft import Owner
 from gproc.store.store import Root
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("gproc")
 
 RETRY_S: Final = 0.1
+REPORT_S: Final = 0.5
+"""Between two reports of a node on how far its bundle is."""
+
 MAX_RETRY_S: Final = 2.0
 """Between two tries to reach the parent; doubled each time."""
 
@@ -255,10 +260,23 @@ class Slave(Hub, Receiver):
 
     # `job.program.Station`
 
-    async def root(self, ticket: Ticket) -> Root | None:
+    async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
         if not ticket.manifest:
             return None
-        return await self.supply.root(ticket.manifest, self._owner(ticket))
+        if ticket.bundle_bytes < MIN_SPREAD_BYTES:
+            return await self.supply.root(ticket.manifest, self._owner(ticket))
+        reporting = asyncio.create_task(self._report(ticket.manifest, tell))
+        try:
+            root = await self.supply.root(ticket.manifest, self._owner(ticket))
+        finally:
+            reporting.cancel()
+        tell(root.size_bytes, True)
+        return root
+
+    async def _report(self, bundle: bytes, tell: Callable[[int, bool], None]) -> None:
+        while True:
+            await asyncio.sleep(REPORT_S)
+            tell(self.supply.received_bytes(bundle), False)
 
     def spawn(
         self, ticket: Ticket, root: Root | None, env: tuple[bytes, ...], handles: tuple[int, int, int], ended: Ended

@@ -80,6 +80,7 @@ class Linker:
         self._surroundings = surroundings
         self._abi = abi
         self._abis: dict[str, Abi | None] = {}
+        self._parsed: dict[str, Elf | None] = {}
         self._lookups = 0
         self.loader = loader
         self.is_musl = os.path.basename(loader).startswith("ld-musl-")
@@ -263,4 +264,8 @@ class Linker:
         return objects
 
     def _read(self, walk: Walk) -> Elf | None:
-        return elf.read(self._image.host(walk.real)) if stat.S_ISREG(walk.status.st_mode) else None
+        if not stat.S_ISREG(walk.status.st_mode):
+            return None
+        if walk.real not in self._parsed:
+            self._parsed[walk.real] = elf.read(self._image.host(walk.real))
+        return self._parsed[walk.real]

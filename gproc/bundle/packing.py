@@ -105,7 +105,8 @@ class _Packing:
                 modules += converters
                 for table in tables:
                     self._layout.add(table, "gconv: converts character sets")
-        self._add_closure(linker, program, modules)
+        if modules:
+            self._add_closure(linker, program, modules)
 
     def _add_closure(self, linker: Linker, program: Object, modules: Sequence[str]) -> list[Object]:
         """The closure of a program and of objects that it opens by itself."""

@@ -7,6 +7,7 @@ import signal
 import sys
 
 from gproc.cli.options import ExecOptions
+from gproc.cli.progress import progress_for
 from gproc.client import Connection, JobClient
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError
 from gproc.job.limits import Limits
@@ -36,8 +37,9 @@ def run(options: ExecOptions) -> int:
         limits=Limits(options.max_procs, options.mem_bytes, options.cpus, options.nice),
         bundle_bytes=0 if bundle is None else bundle.manifest.size_bytes(),
     )
+    progress = progress_for(json_lines=options.json_progress)
     connection = Connection(options.socket)
-    client = JobClient(connection, submit, bundle, label=options.label, stdin=stdin)
+    client = JobClient(connection, submit, bundle, label=options.label, stdin=stdin, progress=progress)
     lost: GprocError | None = None
     try:
         client.run()

@@ -6,6 +6,7 @@ import sys
 import time
 
 from gproc.cli.options import InfoOptions
+from gproc.cli.table import table
 from gproc.client import inquire
 from gproc.nodespec import format_path
 from gproc.wire.messages import NodeState, TreeState
@@ -46,8 +47,7 @@ def as_json(tree: TreeState) -> str:
 
 
 def as_table(tree: TreeState) -> str:
-    """Columns as wide as they must be and no wider: for people, and for awk."""
-    rows = [COLUMNS] + [
+    rows = [
         (
             format_path(row.path),
             row.node.name,
@@ -59,16 +59,8 @@ def as_table(tree: TreeState) -> str:
         )
         for row in tree.nodes
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    right = (COLUMNS.index("JOBS"), COLUMNS.index("LOAD"))
-    lines = [
-        "  ".join(
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    lines.append(f"\n{len(tree.nodes)} nodes below the master on {tree.master}, which runs since {since(tree.since_s)}")
+    lines = [table(COLUMNS, rows, right=("JOBS", "LOAD"))]
+    lines.append(f"{len(tree.nodes)} nodes below the master on {tree.master}, which runs since {since(tree.since_s)}")
     lines += sorted(
         {
             f"plain: {row.node.name} has no private view: {row.node.plain_because}"

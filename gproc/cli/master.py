@@ -31,7 +31,9 @@ def run(options: MasterOptions) -> int:
     home = gproc_home(os.environ)
     authority = open_authority(home, create=True)
     identity = load_identity(home, "master", name, own_addresses(name, address))
-    store, _lock = open_store(options.store or os.path.join(default_base(os.environ), "master"))
+    # So that slaves of this machine need not make it: what does that stays in memory.
+    load_identity(home, "node", name, own_addresses(name, address))
+    store, _lock = open_store(options.store or os.path.join(default_base(os.environ), "master"), options.store_bytes)
     asyncio.run(_serve(options, address, identity, Signer(authority.ticket_seed()), store))
     return 0
 

@@ -14,6 +14,7 @@ from gproc.cli.options import (
     MasterOptions,
     Options,
     SlaveOptions,
+    StoreOptions,
 )
 
 
@@ -102,6 +103,13 @@ MODES: Final = (
         "Make the keys and certificates that nodes need.",
         "With them a node can join this cluster; scripts/copytonodes.sh copies them.",
         (Argument("names", "NAME", "A node's host name", "many"),),
+    ),
+    Mode(
+        "store",
+        "store",
+        StoreOptions,
+        "Show what this machine keeps of what it received.",
+        "With --prune, what was least recently used is removed; what running jobs use stays.",
     ),
 )
 

@@ -18,7 +18,7 @@ DEFAULT_LINK_TIMEOUT_S: Final = 2.0
 
 
 class MasterOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`gproc m`.  address: where children reach this master (None: by the locale).  store: None: chosen."""
+    """`gproc m`.  address: where children reach this master (None: by the locale).  store..: None: chosen."""
 
     bin_root: str = DEFAULT_BIN_ROOT
     socket: str = DEFAULT_SOCKET
@@ -26,6 +26,7 @@ class MasterOptions(msgspec.Struct, frozen=True, kw_only=True):
     cmd_port: int = DEFAULT_CMD_PORT
     address: str | None = None
     store: str | None = None
+    store_bytes: int | None = None
     link_timeout_s: float = DEFAULT_LINK_TIMEOUT_S
     debug: int = 0
 
@@ -41,6 +42,7 @@ class SlaveOptions(msgspec.Struct, frozen=True, kw_only=True):
     id: str | None = None
     address: str | None = None
     store: str | None = None
+    store_bytes: int | None = None
     link_timeout_s: float = DEFAULT_LINK_TIMEOUT_S
     debug: int = 0
 
@@ -65,6 +67,7 @@ class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float | None = None
     env: tuple[str, ...] = ()
     clean_env: bool = False
+    json_progress: bool = False
     max_procs: int | None = None
     mem_bytes: int | None = None
     cpus: int | None = None
@@ -101,6 +104,15 @@ class CertOptions(msgspec.Struct, frozen=True, kw_only=True):
     debug: int = 0
 
 
+class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc store`.  prune_bytes: what each store may keep; None: nothing is removed."""
+
+    store: str | None = None
+    prune_bytes: int | None = None
+    json: bool = False
+    debug: int = 0
+
+
 class HelpRequest(msgspec.Struct, frozen=True):
     """The help page of a mode, by its name; of gproc itself where that is empty."""
 
@@ -117,5 +129,5 @@ class CompletionRequest(msgspec.Struct, frozen=True):
     arguments: tuple[str, ...]
 
 
-Options = MasterOptions | SlaveOptions | ExecOptions | InfoOptions | BundleOptions | CertOptions
+Options = MasterOptions | SlaveOptions | ExecOptions | InfoOptions | BundleOptions | CertOptions | StoreOptions
 Command = Options | HelpRequest | VersionRequest | CompletionRequest

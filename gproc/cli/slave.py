@@ -49,7 +49,7 @@ def _run(options: SlaveOptions, launcher: Launcher) -> int:
     )
     placement = load(options.locale).place(Role.SLAVE, name, said)
     identity = load_identity(gproc_home(os.environ), "node", name, own_addresses(name, placement.address))
-    store, _lock = open_store(options.store or default_base(os.environ))
+    store, _lock = open_store(options.store or default_base(os.environ), options.store_bytes)
     dialled = placement.parent
     assert dialled is not None, "a locale gives every slave a parent"
     bin_root = claim(os.fsencode(options.bin_root))

@@ -41,7 +41,7 @@ class Switch(msgspec.Struct, frozen=True):
         return (*single, *(f"--{name}" for name in (self.gnu, self.negative) if name))
 
 
-_ALL_MODES: Final = ("m", "s", "e", "i", "bundle", "cert")
+_ALL_MODES: Final = ("m", "s", "e", "i", "bundle", "cert", "store")
 
 _CPUS_MAX: Final = 1 << 16
 """Above CONFIG_NR_CPUS of any Linux kernel: Kconfig allows 8192 on x86."""
@@ -152,11 +152,27 @@ SWITCHES: Final = (
     ),
     Switch(
         "store",
-        ("m", "s"),
+        ("m", "s", "store"),
         TEXT,
         "The directory that keeps received files for the next time. [default: chosen]",
         "store",
         metavar="DIR",
+    ),
+    Switch(
+        "store_bytes",
+        ("m", "s"),
+        SIZE,
+        "How much the store may keep: 500M, 8G. [default: 4G or a tenth of the disk, the smaller]",
+        "store-size",
+        metavar="BYTES",
+    ),
+    Switch(
+        "prune_bytes",
+        ("store",),
+        SIZE,
+        "Remove bundles until each store keeps no more than this.",
+        "prune",
+        metavar="BYTES",
     ),
     Switch(
         "link_timeout_s",
@@ -193,6 +209,7 @@ SWITCHES: Final = (
         "env",
         metavar="NAME[=VALUE]",
     ),
+    Switch("json_progress", ("e",), FLAG, "Tell of a long transfer in lines of JSON on stderr.", "json-progress"),
     Switch("clean_env", ("e",), FLAG, "Pass no variable on but those of --env.", "clean-env"),
     Switch(
         "max_procs",
@@ -226,7 +243,7 @@ SWITCHES: Final = (
         "nice",
         metavar="NUMBER",
     ),
-    Switch("json", ("i", "bundle"), FLAG, "Print JSON for programs instead of a table.", "json"),
+    Switch("json", ("i", "bundle", "store"), FLAG, "Print JSON for programs instead of a table.", "json"),
     Switch("tar", ("bundle",), TEXT, "Write the bundle to this file.", "tar", metavar="FILE"),
     Switch("out", ("cert",), TEXT, "Where to make a directory for each node.", "out", metavar="DIR"),
     Switch(

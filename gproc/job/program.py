@@ -9,6 +9,7 @@ import asyncio
 import errno
 import os
 import signal
+from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
 
@@ -39,8 +40,11 @@ class Station(Protocol):
     path: Path
     bin_root: str
 
-    async def root(self, ticket: Ticket) -> Root | None:
-        """The bundle of a job, None where the job has none.  Raises: StoreError."""
+    async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
+        """The bundle of a job, None where the job has none; `tell` hears how a large one comes along.
+
+        Raises: StoreError.
+        """
 
     def spawn(
         self, ticket: Ticket, root: Root | None, env: tuple[bytes, ...], handles: tuple[int, int, int], ended: Ended
@@ -105,7 +109,7 @@ class Program:
     async def _prepare(self, run: Run) -> None:
         handles: list[int] = []
         try:
-            root = await self._station.root(self.ticket)
+            root = await self._station.root(self.ticket, self._stocked)
             if root is not None:
                 root.hold()
                 self._root = root
@@ -147,6 +151,9 @@ class Program:
         }
         inherited = tuple(item for item in self.ticket.env if item.partition(b"=")[0] not in own)
         return inherited + tuple(name + b"=" + os.fsencode(value) for name, value in own.items())
+
+    def _stocked(self, received_bytes: int, complete: bool) -> None:
+        self._passage.stocked(self, self._rank, received_bytes, complete)
 
     def _said(self, stream: int, data: bytes) -> None:
         if data:

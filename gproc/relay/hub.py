@@ -97,6 +97,9 @@ class Hub:
             case messages.Finished(job, rank, outcome):
                 if (passage := self.passages.get(job)) is not None:
                     passage.finished(child, rank, outcome)
+            case messages.Stocked(job, rank, received_bytes, complete):
+                if (passage := self.passages.get(job)) is not None:
+                    passage.stocked(child, rank, received_bytes, complete)
             case messages.Credit(job, _, size):
                 if (passage := self.passages.get(job)) is not None:
                     passage.credit_from_below(child, size)

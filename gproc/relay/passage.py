@@ -11,7 +11,7 @@ from typing import Protocol
 from gproc.errors import EXIT_GPROC
 from gproc.relay.flow import Inlet, Outlet, window_for
 from gproc.wire import frames
-from gproc.wire.messages import Branch, Credit, Finished, Message, Outcome, Peer, Run, Signed
+from gproc.wire.messages import Branch, Credit, Finished, Message, Outcome, Peer, Run, Signed, Stocked
 
 
 class Above(Protocol):
@@ -125,6 +125,11 @@ class Passage:
         del self.unfinished[rank]
         self._held[rank] = Finished(self.job, rank, outcome)
         self._let_go(rank)
+
+    def stocked(self, below: Below, rank: int, received_bytes: int, complete: bool) -> None:
+        """How far the bundle of a rank is."""
+        if self.unfinished.get(rank) is below:
+            self.above.send(Stocked(self.job, rank, received_bytes, complete))
 
     def left(self, below: Below, reason: str) -> None:
         """Someone below is gone: their unfinished ranks are lost, and they hold nobody back."""

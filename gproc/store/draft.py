@@ -75,6 +75,9 @@ class Draft:
         del self.missing[digest]
         return True
 
+    def received_bytes(self) -> int:
+        return sum(length for _, _, length in self.present.values())
+
     def finish(self) -> None:
         """Give everything its final mode, owner and time, children before parents.
 

@@ -241,7 +241,7 @@ class Store:
         for name in os.listdir(self.place + b"/drafts"):
             other = self.place + b"/drafts/" + name
             if other != place and other not in self._drafts and total + _disk_bytes(other) > self.cap_bytes:
-                _remove_tree(other)
+                remove_tree(other)
         for root in self.roots():
             if total <= self.cap_bytes:
                 return
@@ -264,7 +264,7 @@ class Store:
         for name in os.listdir(self.place + b"/trash"):
             grave = self.place + b"/trash/" + name
             if (root := self._graves.get(grave)) is None or root.users == 0:
-                _remove_tree(grave)
+                remove_tree(grave)
                 self._graves.pop(grave, None)
 
 
@@ -325,7 +325,8 @@ def _stamps(root: Root) -> list[tuple[int, ...]]:
     return stamps
 
 
-def _remove_tree(place: bytes) -> None:
+def remove_tree(place: bytes) -> None:
+    """Remove a tree of a store, as far as we may."""
     # A directory of a bundle may be read-only, and then an unprivileged slave cannot empty it.
     for folder, _, _ in os.walk(place):
         with contextlib.suppress(OSError):

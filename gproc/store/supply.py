@@ -93,6 +93,11 @@ class Supply:
             return self.store.manifest(bundle) is not None or (transfer is not None and transfer.encoded.done())
         return self.store.holds(Digest(digest)) or digest in self._arrivals
 
+    def received_bytes(self, bundle: bytes) -> int:
+        """How much of a bundle that is under way is here; 0 for any other."""
+        transfer = self._transfers.get(bundle)
+        return 0 if transfer is None or transfer.draft is None else transfer.draft.received_bytes()
+
     def under_way(self, bundle: bytes) -> bool:
         """Whether a transfer of the bundle is going on, so that `change` will tell of it."""
         return bundle in self._transfers

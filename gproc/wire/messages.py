@@ -196,6 +196,15 @@ class Finished(Message, frozen=True, tag=22):
     outcome: Outcome
 
 
+class Stocked(Message, frozen=True, tag=25):
+    """How much of a large bundle a rank's node has; `complete`: all of it, checked."""
+
+    job: int
+    rank: Rank
+    received_bytes: Size
+    complete: bool
+
+
 class Credit(Message, frozen=True, tag=23):
     """The reader of a stream of this job has room for so many bytes more."""
 
@@ -315,7 +324,7 @@ class Load(Message, frozen=True, tag=46):
 
 AnyMessage = Union[  # noqa: UP007 - msgspec wants it so on 3.11
     Join, Attach, Welcome, Refused, Arrived, Left, Granted, Ping, Shutdown,
-    Run, Signal, Finished, Credit, Release,
+    Run, Signal, Finished, Stocked, Credit, Release,
     Want, Lacking, Feed, Fed,
     Submit, Accepted, Rejected, Inquire, TreeState, Poll, Load,
 ]  # fmt: skip

@@ -1,10 +1,15 @@
-"""The reader of ELF files: what LIEF reads too, from any class and byte order, and never more than an error."""
+"""The reader of ELF files: what readelf reads too, from any class and byte order, and never more than an error."""
 
 from __future__ import annotations
 
 import glob
 import os
+import re
 import resource
+import shutil
+import struct
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,15 +26,44 @@ LIBRARIES = sorted(glob.glob("/usr/lib/*-linux-gnu/lib*.so.*"))
 SAMPLE = [*LIBRARIES[::25], "/usr/bin/date", "/usr/bin/git", "/usr/bin/perl"]
 
 
+@pytest.fixture
+def readelf() -> Callable[[str], str]:
+    """What binutils' readelf says of a file's header, program headers and dynamic section."""
+    if shutil.which("readelf") is None:
+        pytest.skip("needs readelf (binutils) to compare with")
+
+    def run(path: str) -> str:
+        command = ["readelf", "--wide", "--file-header", "--program-headers", "--dynamic", path]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env={"LC_ALL": "C"}).stdout
+
+    return run
+
+
+def one(pattern: str, text: str) -> str | None:
+    found = re.search(pattern, text)
+    return None if found is None else found[1]
+
+
 @pytest.mark.parametrize("path", [path for path in SAMPLE if os.path.isfile(path)])
-def test_it_reads_what_lief_reads(path: str) -> None:
-    lief = pytest.importorskip("lief", reason="needs lief to compare with")
-    theirs = lief.ELF.parse(path)
-    ours = elf.read(path)
-    assert ours is not None
-    assert list(ours.needed) == list(theirs.libraries)
-    assert ours.interpreter == (theirs.interpreter if theirs.has_interpreter else "")
-    assert ours.abi.machine == theirs.header.machine_type.value & 0xFFFF
+def test_it_reads_what_readelf_reads(path: str, readelf: Callable[[str], str]) -> None:
+    text = readelf(path)
+    found = elf.read(path)
+    assert found is not None
+    assert (found.abi.bits, found.abi.little) == (64 if "ELF64" in text else 32, "little endian" in text)
+    assert found.interpreter == (one(r"program interpreter: (\S+)\]", text) or "")
+    assert list(found.needed) == re.findall(r"Shared library: \[(.*)\]", text)
+    assert found.soname == (one(r"Library soname: \[(.*)\]", text) or "")
+    assert found.rpath == one(r"Library rpath: \[(.*)\]", text)
+    assert found.runpath == one(r"Library runpath: \[(.*)\]", text)
+
+
+@pytest.mark.parametrize("flags", ["", "-Wl,-z,nodefaultlib", "-static", "-static-pie", "-Wl,-rpath,/r,--disable-new-dtags"])
+def test_it_reads_what_the_linker_was_told(compiled: Callable[..., Path], flags: str) -> None:
+    found = elf.read(str(compiled("prog", "int main() { return 0; }", *flags.split())))
+    assert found is not None
+    assert bool(found.needed) == bool(found.interpreter) == (not flags.startswith("-static"))
+    assert found.no_default_dirs == ("nodefaultlib" in flags)
+    assert found.rpath == ("/r" if "-rpath" in flags else None)
 
 
 @pytest.mark.parametrize("bits", [32, 64])
@@ -95,6 +129,83 @@ def test_a_header_that_claims_65535_segments_costs_no_memory(make_elf: Make, tmp
     with pytest.raises(elf.BadElf, match="65535 program headers"):
         elf.read(str(tmp_path / "x"))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 << 10
+
+
+def test_a_string_table_at_the_end_of_all_addresses_is_an_error(make_elf: Make, tmp_path: Path) -> None:
+    whole = make_elf(["liba.so"], bits=32)
+    at = whole.index(struct.pack("<iI", 10, len("\0liba.so\0")))
+    address = int.from_bytes(whole[at - 4 : at], "little")
+    moved = bytearray(whole)
+    moved[at - 4 : at] = (2**32 - 9).to_bytes(4, "little")
+    moved[52 + 8 : 52 + 12] = (2**32 - 9 - address).to_bytes(4, "little")
+    (tmp_path / "x").write_bytes(moved)
+    with pytest.raises(elf.BadElf, match="string table lies outside"):
+        elf.read(str(tmp_path / "x"))
+
+
+def test_a_name_that_is_no_utf_8_is_read_as_the_kernel_has_it(make_elf: Make, tmp_path: Path) -> None:
+    name = os.fsdecode(b"lib\xff\xe4.so")
+    (tmp_path / "x").write_bytes(make_elf([name], soname=name, runpath=f"/{name}"))
+    found = elf.read(str(tmp_path / "x"))
+    assert found is not None
+    assert (found.needed, found.soname, found.runpath) == ((name,), name, f"/{name}")
+
+
+@pytest.mark.parametrize(("machine", "bits"), [(62, 32), (183, 32), (3, 64), (243, 64)])
+def test_the_header_alone_says_which_class_a_file_has(make_elf: Make, tmp_path: Path, machine: int, bits: int) -> None:
+    (tmp_path / "x").write_bytes(make_elf(["liba.so"], bits=bits, machine=machine))
+    found = elf.read(str(tmp_path / "x"))
+    assert found is not None
+    assert (found.abi, found.needed) == (elf.Abi(bits, True, machine), ("liba.so",))
+
+
+def test_more_libraries_than_lief_would_report_are_an_error_and_not_left_out(make_elf: Make, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(make_elf([f"lib{number}.so" for number in range(990)]))
+    found = elf.read(str(path))
+    assert found is not None
+    assert found.needed[-1] == "lib989.so"
+    path.write_bytes(make_elf([f"lib{number}.so" for number in range(1000)]))
+    with pytest.raises(elf.BadElf, match="names 1002 libraries"):
+        elf.read(str(path))
+
+
+def test_one_long_name_that_is_needed_many_times_costs_no_memory(make_elf: Make, tmp_path: Path) -> None:
+    whole = bytearray(make_elf(["x" * 100_000] + ["y"] * 900))
+    for at in range(whole.index(struct.pack("<qQ", 1, 1)), len(whole), 16):
+        if whole[at : at + 8] == (1).to_bytes(8, "little"):
+            whole[at + 8 : at + 16] = (1).to_bytes(8, "little")
+    (tmp_path / "x").write_bytes(whole)
+    with pytest.raises(elf.BadElf, match="names in its dynamic section have 90100000 bytes"):
+        elf.read(str(tmp_path / "x"))
+
+
+def test_a_large_file_costs_as_little_as_a_small_one(tmp_path: Path) -> None:
+    shutil.copy("/bin/date", tmp_path / "x")
+    os.truncate(tmp_path / "x", 1 << 33)
+    expected = elf.read("/bin/date")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert elf.read(str(tmp_path / "x")) == expected
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 << 10
+
+
+def test_lief_is_loaded_for_the_first_file_and_says_nothing(make_elf: Make, tmp_path: Path) -> None:
+    whole = make_elf(["liba.so"])
+    (tmp_path / "x").write_bytes(whole)
+    (tmp_path / "cut").write_bytes(whole[:-20])
+    code = (
+        "import sys\n"
+        "from gproc.bundle import elf\n"
+        "assert elf.abi_of('x') is not None and elf.read('/dev/null') is None\n"
+        "try: elf.read('cut')\n"
+        "except elf.BadElf: pass\n"
+        "assert 'lief' not in sys.modules\n"
+        "assert elf.read('x').needed == ('liba.so',)\n"
+        "assert 'lief' in sys.modules"
+    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environ)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

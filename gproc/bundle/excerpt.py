@@ -1,0 +1,247 @@
+"""What a dynamic linker reads of an ELF file, cut out as a small ELF file of its own: by pread, every offset checked.
+
+`elf` gives LIEF this excerpt and never the file.  LIEF (1.0.0, `Parser.cpp`) reads a file whole and copies each
+segment again, 1 GB for 400 MB of CUDA; follows hash tables, arrays and names wherever they point; takes class and
+byte order from e_machine; and leaves out, in silence, what is truncated or beyond its 1,000th dynamic entry.  So the
+limits are held here, where things lie, and LIEF says what they mean.  Format: System V ABI, chapters 4 and 5.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import Final
+
+import msgspec
+
+from gproc.errors import BundleError
+
+MAGIC: Final = b"\x7fELF"
+
+SEGMENTS_MAX: Final = 1024
+"""Program headers; the largest on a Debian machine is 14.  Above: PN_XNUM core dumps, or a trap."""
+DYNAMIC_MAX_BYTES: Final = 1 << 20
+"""The dynamic section: 65,536 entries."""
+ENTRIES_MAX: Final = 1000
+"""Dynamic entries in an excerpt, as LIEF reads no more.  libLLVM, with the longest list of libraries here, has 50."""
+NAME_MAX_BYTES: Final = 1 << 17
+"""One name or search path; package managers that give each library its own prefix write RPATHs of 10 KB and more."""
+NAMES_MAX_BYTES: Final = 1 << 20
+"""All of them together: each may be the same long one, of which LIEF makes a copy."""
+STRINGS_MAX_BYTES: Final = 64 << 20
+"""The dynamic string table, names of symbols and all: libLLVM's is 2 MiB, a CUDA library's 20."""
+
+_ET_EXEC, _ET_DYN = 2, 3
+_PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
+_DT_NULL, _DT_NEEDED, _DT_STRTAB, _DT_STRSZ, _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 0, 1, 5, 10, 14, 15, 29
+_DT_FLAGS_1: Final = 0x6FFFFFFB
+_NAMES: Final = frozenset({_DT_NEEDED, _DT_SONAME, _DT_RPATH, _DT_RUNPATH})
+
+
+class BadElf(BundleError):
+    """An ELF file that no linker could use."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class Abi(msgspec.Struct, frozen=True):
+    """What two objects must share to be linked: class, byte order and machine (e_machine)."""
+
+    bits: int
+    little: bool
+    machine: int
+
+
+class Excerpt(msgspec.Struct, frozen=True):
+    """The parts of one file that say what it needs.
+
+    image: an ELF file of the same class and byte order: the interpreter's name, the string table, and those dynamic
+        entries that a linker searches by, with their values.  It has no sections, and e_machine 0.
+    entries: dynamic entries in it, the closing DT_NULL among them; 0: it has no dynamic section.
+    strings: where the dynamic string table lies in the file: (offset, bytes).
+    """
+
+    abi: Abi
+    image: bytes
+    entries: int
+    strings: tuple[int, int]
+
+
+def abi_of(header: bytes) -> Abi | None:
+    """From the first bytes of a file; None where it is no ELF file, or one of no class or byte order."""
+    if not header.startswith(MAGIC) or len(header) < 20 or header[4] not in (1, 2) or header[5] not in (1, 2):
+        return None
+    little = header[5] == 1
+    machine = int.from_bytes(header[18:20], "little" if little else "big")
+    return Abi(64 if header[4] == 2 else 32, little, machine)
+
+
+def cut(path: str, descriptor: int) -> Excerpt | None:
+    """The excerpt of the open file, or None where it is no ELF file; at most `STRINGS_MAX_BYTES` and a few are read.
+
+    path: for errors.  Raises: BadElf; OSError.
+    """
+    header = os.pread(descriptor, 64, 0)
+    if not header.startswith(MAGIC):
+        return None
+    abi = abi_of(header)
+    if abi is None:
+        raise BadElf(path, "an ELF file of a class or byte order that does not exist")
+    layout = _Layout(abi)
+    if len(header) < layout.header.size:
+        raise BadElf(path, "truncated within its ELF header")
+    return _Cutter(path, descriptor, abi, layout, header).excerpt()
+
+
+class _Segment(msgspec.Struct, frozen=True):
+    kind: int
+    offset: int
+    address: int
+    size_bytes: int
+
+
+class _Layout:
+    """The structures of one class and byte order."""
+
+    def __init__(self, abi: Abi) -> None:
+        order, wide = "<" if abi.little else ">", abi.bits == 64
+        self.header = struct.Struct(order + ("16sHHIQQQIHHHHHH" if wide else "16sHHIIIIIHHHHHH"))
+        self.segment = struct.Struct(order + ("IIQQQQQQ" if wide else "IIIIIIII"))
+        self.entry = struct.Struct(order + ("qQ" if wide else "iI"))
+        self._wide = wide
+
+    def read_segment(self, fields: tuple[int, ...]) -> _Segment:
+        if self._wide:
+            kind, _, offset, address, _, size_bytes, _, _ = fields
+        else:
+            kind, offset, address, _, size_bytes, _, _, _ = fields
+        return _Segment(kind, offset, address, size_bytes)
+
+    def write_segment(self, each: _Segment) -> bytes:
+        place = (each.offset, each.address, each.address, each.size_bytes, each.size_bytes)
+        return self.segment.pack(each.kind, 4, *place, 1) if self._wide else self.segment.pack(each.kind, *place, 4, 1)
+
+
+class _Cutter:
+    """One pass over one open file."""
+
+    def __init__(self, path: str, descriptor: int, abi: Abi, layout: _Layout, header: bytes) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._size_bytes = os.fstat(descriptor).st_size
+        self._abi = abi
+        self._layout = layout
+        self._header = header
+
+    def excerpt(self) -> Excerpt:
+        segments = self._segments()
+        interpreter = b""
+        dynamic: list[tuple[int, int]] = []
+        for segment in segments:
+            if segment.kind == _PT_INTERP:
+                interpreter = self._interpreter(segment)
+            elif segment.kind == _PT_DYNAMIC:
+                dynamic = self._dynamic(segment)
+        address, offset, size_bytes = self._string_table(dict(dynamic), segments)
+        strings = self._bytes(offset, size_bytes, "dynamic string table")
+        self._check_names([value for tag, value in dynamic if tag in _NAMES], strings)
+        image = self._image(interpreter, dynamic, address, strings)
+        return Excerpt(self._abi, image, len(dynamic), (offset, size_bytes))
+
+    def _segments(self) -> list[_Segment]:
+        fields = self._layout.header.unpack_from(self._header)
+        kind, table, entry_bytes, count = fields[1], fields[5], fields[9], fields[10]
+        if kind not in (_ET_EXEC, _ET_DYN):
+            raise self._bad("an ELF file that is neither a program nor a shared library")
+        if entry_bytes != self._layout.segment.size or not 0 < count <= SEGMENTS_MAX:
+            raise self._bad(f"its ELF header claims {count} program headers of {entry_bytes} bytes")
+        headers = self._bytes(table, count * entry_bytes, "program headers")
+        segments = []
+        for each in map(self._layout.read_segment, self._layout.segment.iter_unpack(headers)):
+            if each.kind in (_PT_LOAD, _PT_DYNAMIC, _PT_INTERP):
+                end = each.offset + each.size_bytes
+                if end > self._size_bytes:
+                    raise self._bad(f"truncated: a segment ends at byte {end} of {self._size_bytes}")
+                segments.append(each)
+        return segments
+
+    def _interpreter(self, segment: _Segment) -> bytes:
+        if not 1 < segment.size_bytes <= NAME_MAX_BYTES:
+            raise self._bad(f"its interpreter's name has {segment.size_bytes} bytes")
+        text, end, _ = self._bytes(segment.offset, segment.size_bytes, "interpreter").partition(b"\0")
+        # LIEF gives this one as a str, and nothing at all where it is no UTF-8.
+        if not end or not text.startswith(b"/") or not text.isascii():
+            raise self._bad("its interpreter is not an absolute path in ASCII")
+        return text + end
+
+    def _dynamic(self, segment: _Segment) -> list[tuple[int, int]]:
+        """Those entries that a linker searches by, and the closing DT_NULL."""
+        if segment.size_bytes > DYNAMIC_MAX_BYTES:
+            raise self._bad(f"its dynamic section has {segment.size_bytes} bytes")
+        data = self._bytes(segment.offset, segment.size_bytes, "dynamic section")
+        size = self._layout.entry.size
+        entries = []
+        for tag, value in self._layout.entry.iter_unpack(data[: len(data) // size * size]):
+            if tag == _DT_NULL:
+                break
+            if tag in _NAMES or tag in (_DT_STRTAB, _DT_STRSZ, _DT_FLAGS_1):
+                entries.append((tag, value))
+        if len(entries) >= ENTRIES_MAX:
+            raise self._bad(f"its dynamic section names {len(entries)} libraries and search paths")
+        return [*entries, (_DT_NULL, 0)]
+
+    def _string_table(self, dynamic: dict[int, int], segments: list[_Segment]) -> tuple[int, int, int]:
+        """Its address, its offset in the file, and its size."""
+        if _DT_STRTAB not in dynamic:
+            return 0, 0, 0
+        address, size_bytes = dynamic[_DT_STRTAB], dynamic.get(_DT_STRSZ, 0)
+        if size_bytes > STRINGS_MAX_BYTES:
+            raise self._bad(f"its dynamic string table has {size_bytes} bytes")
+        for segment in segments:
+            inside = address - segment.address
+            if segment.kind == _PT_LOAD and inside >= 0 and inside + size_bytes <= segment.size_bytes:
+                if address + size_bytes >= 1 << self._abi.bits:
+                    break
+                return address, segment.offset + inside, size_bytes
+        raise self._bad("its dynamic string table lies outside its segments")
+
+    def _check_names(self, names: list[int], strings: bytes) -> None:
+        total = 0
+        for start in names:
+            if start >= len(strings):
+                raise self._bad("a name in its dynamic section lies outside its string table")
+            end = strings.find(b"\0", start, start + NAME_MAX_BYTES)
+            if end < 0:
+                raise self._bad(f"a name in its dynamic section is longer than {NAME_MAX_BYTES} bytes or has no end")
+            total += end - start
+        if total > NAMES_MAX_BYTES:
+            raise self._bad(f"the names in its dynamic section have {total} bytes")
+
+    def _image(self, interpreter: bytes, dynamic: list[tuple[int, int]], address: int, strings: bytes) -> bytes:
+        table = b"".join(self._layout.entry.pack(*each) for each in dynamic)
+        parts = [(_PT_INTERP, 0, interpreter), (_PT_DYNAMIC, 0, table), (_PT_LOAD, address, strings)]
+        parts = [part for part in parts if part[2]]
+        offset = self._layout.header.size + len(parts) * self._layout.segment.size
+        headers = b""
+        for kind, at, data in parts:
+            headers += self._layout.write_segment(_Segment(kind, offset, at, len(data)))
+            offset += len(data)
+        size, entry_bytes = self._layout.header.size, self._layout.segment.size
+        counts = (size, entry_bytes, len(parts), 0, 0, 0)
+        start = self._layout.header.pack(self._header[:7] + bytes(9), _ET_DYN, 0, 1, 0, size, 0, 0, *counts)
+        return b"".join((start, headers, *(data for _, _, data in parts)))
+
+    def _bytes(self, offset: int, size_bytes: int, what: str) -> bytes:
+        # Compared before reading: pread would take an offset past 2**63 for a negative one.
+        if offset + size_bytes > self._size_bytes:
+            raise self._bad(f"truncated: its {what} end at byte {offset + size_bytes} of {self._size_bytes}")
+        return os.pread(self._descriptor, size_bytes, offset)
+
+    def _bad(self, reason: str) -> BadElf:
+        return BadElf(self._path, reason)

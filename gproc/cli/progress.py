@@ -1,0 +1,159 @@
+"""How far a transfer is: a bar on a terminal once it takes over a second, or lines of JSON for programs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+from gproc.client import Progress
+
+if TYPE_CHECKING:
+    import rich.progress
+
+BAR_AFTER_S: Final = 1.0
+"""A transfer that is over sooner needs no bar."""
+
+REFRESH_S: Final = 0.25
+LINE_S: Final = 1.0
+"""Between two redraws of the bar, and two lines of JSON."""
+
+
+class _Counted:
+    """Bytes and nodes, by rank."""
+
+    def __init__(self) -> None:
+        self.nodes = 0
+        self.total_bytes = 0
+        self.begun_s = 0.0
+        self._bundle_bytes = 0
+        self._received: dict[int, int] = {}
+        self._complete: set[int] = set()
+
+    def begin(self, nodes: int, bundle_bytes: int) -> None:
+        self.nodes = nodes
+        self.total_bytes = nodes * bundle_bytes
+        self.begun_s = time.monotonic()
+        self._bundle_bytes = bundle_bytes
+
+    def stocked(self, rank: int, received_bytes: int, complete: bool) -> None:
+        self._received[rank] = self._bundle_bytes if complete else min(received_bytes, self._bundle_bytes)
+        if complete:
+            self._complete.add(rank)
+
+    @property
+    def received_bytes(self) -> int:
+        return sum(self._received.values())
+
+    @property
+    def complete(self) -> int:
+        return len(self._complete)
+
+    @property
+    def over(self) -> bool:
+        return self.complete >= self.nodes
+
+
+class Bar(_Counted):
+    """For people: bytes, rate, nodes complete, time left, on stderr; gone when all nodes have everything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: rich.progress.Progress | None = None
+        self._task: rich.progress.TaskID | None = None
+
+    def tick(self) -> float | None:
+        if self.over or not self.total_bytes:
+            self.clear()
+            return None
+        waited_s = time.monotonic() - self.begun_s
+        if waited_s < BAR_AFTER_S:
+            return BAR_AFTER_S - waited_s
+        if self._shown is None:
+            self._show()
+        assert self._shown is not None and self._task is not None
+        self._shown.update(self._task, completed=self.received_bytes, nodes=f"{self.complete}/{self.nodes} nodes")
+        self._shown.refresh()
+        return REFRESH_S
+
+    def clear(self) -> None:
+        if self._shown is not None:
+            self._shown.stop()
+            self._shown = None
+
+    def _show(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+        from rich.progress import Progress as Columns
+
+        self._shown = Columns(
+            TextColumn("sending"), BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(),
+            TextColumn("{task.fields[nodes]}"), TimeRemainingColumn(),
+            console=Console(file=sys.stderr), auto_refresh=False, transient=True,
+        )  # fmt: skip
+        self._task = self._shown.add_task("", total=self.total_bytes, nodes="")
+        self._shown.start()
+
+
+class JsonLines(_Counted):
+    """For programs: one object per line on stderr, each second and at the end.
+
+    bytes, total: received by all nodes together, and to be received.  nodes, complete: in all, and with everything.
+    rate: bytes per second since the beginning.  left_s: at that rate, null where nothing came yet.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next_s = 0.0
+        self._ended = False
+
+    def tick(self) -> float | None:
+        if self._ended or not self.total_bytes:
+            return None
+        now_s = time.monotonic()
+        if now_s >= self._next_s or self.over:
+            self._next_s = now_s + LINE_S
+            self._ended = self.over
+            self._write(now_s - self.begun_s)
+        return None if self._ended else max(0.0, self._next_s - now_s)
+
+    def clear(self) -> None:
+        """Lines are in nobody's way."""
+
+    def _write(self, elapsed_s: float) -> None:
+        import json
+
+        received = self.received_bytes
+        rate = received / elapsed_s if elapsed_s > 0 else 0.0
+        line = {
+            "bytes": received,
+            "total": self.total_bytes,
+            "nodes": self.nodes,
+            "complete": self.complete,
+            "rate": round(rate),
+            "left_s": round((self.total_bytes - received) / rate, 1) if rate else None,
+        }
+        sys.stderr.write(json.dumps(line) + "\n")
+        sys.stderr.flush()
+
+
+class Silent(_Counted):
+    """Where nobody wants to know."""
+
+    def tick(self) -> float | None:
+        return None
+
+    def clear(self) -> None:
+        """Nothing is shown."""
+
+
+def progress_for(*, json_lines: bool) -> Progress:
+    if json_lines:
+        return JsonLines()
+    return Bar() if sys.stderr.isatty() else Silent()

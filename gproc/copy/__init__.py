@@ -1,0 +1,11 @@
+"""Files and trees put on nodes for good (`gproc cp`), and brought back from them (`gproc get`).
+
+`cp` is a job whose bundle is what was named, content by content, with an *index* that says where each goes; on a
+node it is not executed but *placed*.  `get` is a job that *collects*: its standard output is a stream of the same
+steps with the contents in between, which the client *receives*.  `steps` is the language of both; `writer` is the
+one module that makes files, at home and on a node.
+
+On a node it runs as the caller, in the job's own process, without exec: `gproc.launch` forks after it has given up
+the slave's rights.  It trusts nobody with a path: below the directory that the caller named, no symlink is
+followed, whoever made it and whenever.  At home, no node is trusted with anything but its own directory.
+"""
