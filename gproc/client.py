@@ -11,7 +11,7 @@ import select
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from gproc.bundle.manifest import Digest
@@ -136,14 +136,27 @@ class Progress(Protocol):
         """Out of the way: something else is about to be written to the terminal."""
 
 
+class Sink(Protocol):
+    """Where output goes that is not printed."""
+
+    def begin(self, paths: Sequence[Path]) -> None:
+        """The nodes of the job, by rank; before anything else."""
+
+    def output(self, rank: int, stream: int, data: memoryview) -> None:
+        """What a node said next; the view is only good during the call."""
+
+    def finish(self) -> None:
+        """Nothing more comes, whatever became of the job."""
+
+
 class JobClient:
     """One job, from its submission to its last outcome."""
 
     def __init__(
         self, connection: Connection, submit: messages.Submit, bundle: Bundle | None, *, label: bool,
-        stdin: int | None, progress: Progress,
+        stdin: int | None, progress: Progress, sink: Sink | None = None,
     ) -> None:  # fmt: skip
-        """stdin: descriptor that every node's program reads; None: none does."""
+        """stdin: descriptor that every node's program reads; None: none does.  sink: None: output is printed."""
         self.paths: tuple[Path, ...] = ()
         self.missing = ""
         self.outcomes: dict[int, Outcome] = {}
@@ -153,6 +166,7 @@ class JobClient:
         self._submit = submit
         self._bundle = bundle
         self._label = label
+        self._sink = sink
         self._progress = progress
         self._job: int | None = None
         self._stdin = stdin
@@ -176,6 +190,8 @@ class JobClient:
                     self._print(stream, piece)
         finally:
             self._progress.clear()
+            if self._sink is not None:
+                self._sink.finish()
             for signum, handler in former.items():
                 signal.signal(signum, handler)
 
@@ -225,6 +241,8 @@ class JobClient:
         self._stdin_credit = accepted.window_bytes
         if self._submit.bundle_bytes >= MIN_SPREAD_BYTES:
             self._progress.begin(len(self.paths), self._submit.bundle_bytes)
+        if self._sink is not None:
+            self._sink.begin(self.paths)
         labels = [format_path(path).encode() + b": " for path in self.paths] if self._label else None
         for stream in (frames.STDOUT, frames.STDERR):
             self._lines[stream] = Lines(len(self.paths), labels)
@@ -233,8 +251,11 @@ class JobClient:
         lines = self._lines.get(stream)
         if lines is None or rank >= len(self.paths):
             raise PeerError("the master sent output that belongs to no node of this job")
-        for piece in lines.feed(rank, data):
-            self._print(stream, piece)
+        if self._sink is not None:
+            self._sink.output(rank, stream, data)
+        else:
+            for piece in lines.feed(rank, data):
+                self._print(stream, piece)
         self._owed[stream] += len(data)
         if self._owed[stream] >= quantum(frames.CLIENT_WINDOW_BYTES) and self._job is not None:
             self._connection.send(Credit(self._job, stream, self._owed[stream]))

@@ -18,7 +18,7 @@ from gproc.wire import frames, messages
 from gproc.wire.messages import Submit, TreeState
 
 if TYPE_CHECKING:
-    from gproc.master import Job
+    from gproc.relay.passage import Passage
 
 log = logging.getLogger("gproc")
 
@@ -44,7 +44,7 @@ class Client(Receiver):
     """One connection of a `gproc e` or `gproc i`.  `jobs` are those it started and that still run."""
 
     def __init__(self, desk: Desk) -> None:
-        self.jobs: dict[int, Job] = {}
+        self.jobs: dict[int, Passage] = {}
         self.spoken = asyncio.Event()
         self.link = Link(None, self)
         self._desk = desk
@@ -75,11 +75,11 @@ class Client(Receiver):
                     raise PeerError(str(error)) from error
                 self._desk.submit(self, caller, message)
             case messages.Signal(number, signum):
-                if (job := self.jobs.get(number)) is not None:
-                    job.passage.signal(signum)
+                if (passage := self.jobs.get(number)) is not None:
+                    passage.signal(signum)
             case messages.Credit(number, stream, size):
-                if (job := self.jobs.get(number)) is not None:
-                    job.passage.credit_from_above(stream, size)
+                if (passage := self.jobs.get(number)) is not None:
+                    passage.credit_from_above(stream, size)
             case messages.Lacking(bundle, _, reason):
                 self._desk.lacking(self, bundle, reason)
             case messages.Inquire():
@@ -91,8 +91,8 @@ class Client(Receiver):
     def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
         if stream != frames.STDIN:
             raise PeerError("output from a client")
-        if (started := self.jobs.get(job)) is not None:
-            started.passage.stdin(bytes(data))
+        if (passage := self.jobs.get(job)) is not None:
+            passage.stdin(bytes(data))
 
     def on_piece(self, link: Link, piece: frames.Piece) -> None:
         self._desk.piece(self, piece)

@@ -148,11 +148,11 @@ class Master(Hub):
             session=self._session, sequence=sequence, uid=caller.uid, gid=caller.gid, groups=caller.groups,
             argv=request.argv, env=request.env, cwd=request.cwd, umask=request.umask, manifest=request.bundle,
             targets=request.nodes, exclude=request.exclude, limits=request.limits,
-            bundle_bytes=request.bundle_bytes,
+            bundle_bytes=request.bundle_bytes, action=request.action,
         )  # fmt: skip
         signed = self._signer.sign_ticket(ticket)
         job = Job(self, client, sequence, signed, tuple(ranks))
-        client.jobs[sequence] = job
+        client.jobs[sequence] = job.passage
         self._jobs[sequence] = job
         if request.bundle and client not in (offering := self._offers.setdefault(request.bundle, [])):
             offering.append(client)
@@ -187,7 +187,7 @@ class Master(Hub):
 
     def withdraw(self, client: Client) -> None:
         """A client is gone: its jobs end, and what only it could supply cannot be had."""
-        for job in list(client.jobs.values()):
+        for job in [self._jobs[number] for number in client.jobs]:
             log.info("job %d: its client is gone", job.number)
             job.client_left()
         for bundle in list(self._offers):

@@ -124,7 +124,7 @@ class Slave(Hub, Receiver):
     def _joined(self, control: Link, bulk: Link, welcome: messages.Welcome) -> None:
         self._control, self._bulk = control, bulk
         self._id = welcome.id
-        log.info("joined %s as node %d", self._dialer.where, welcome.id)
+        log.info("joined %s as node %d, takes children on port %d", self._dialer.where, welcome.id, self.children.port)
         for route, node in self.tree.items():
             control.send(Arrived(route, node))
 

@@ -1,7 +1,7 @@
 """What an ELF file asks of its dynamic linker, parsed by LIEF.
 
-LIEF is imported for the first file, and here alone: 0.3 s of CPU and 43 MiB (1.0.0, Python 3.11), against 0.1 ms to
-parse.  It is given an `excerpt`, not the file; why, and what that one checks, stands there.
+LIEF is imported for the first file, and here alone: 0.3 s of CPU and 50 MiB (1.0.0 on Python 3.11: it makes 68,000
+members of enumerations), where a file then takes 0.1 ms.  It is given an `excerpt`, whose module says why.
 """
 
 from __future__ import annotations

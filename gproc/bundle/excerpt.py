@@ -1,9 +1,10 @@
 """What a dynamic linker reads of an ELF file, cut out as a small ELF file of its own: by pread, every offset checked.
 
-`elf` gives LIEF this excerpt and never the file.  LIEF (1.0.0, `Parser.cpp`) reads a file whole and copies each
-segment again, 1 GB for 400 MB of CUDA; follows hash tables, arrays and names wherever they point; takes class and
-byte order from e_machine; and leaves out, in silence, what is truncated or beyond its 1,000th dynamic entry.  So the
-limits are held here, where things lie, and LIEF says what they mean.  Format: System V ABI, chapters 4 and 5.
+`elf` gives LIEF this excerpt and never the file, which may be truncated, corrupt or made to harm.  LIEF (1.0.0,
+src/ELF/Parser.cpp) takes a whole file into memory (400 MB for 400 MB), follows hash tables, arrays and names wherever
+they point, prefers e_machine's class and byte order to the file's own, and leaves out, in silence, what is truncated
+or behind the 1,000th dynamic entry.  So this module says where things lie and how large they may be, and LIEF what
+they mean.  Format: System V ABI, chapters 4 and 5.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ SEGMENTS_MAX: Final = 1024
 DYNAMIC_MAX_BYTES: Final = 1 << 20
 """The dynamic section: 65,536 entries."""
 ENTRIES_MAX: Final = 1000
-"""Dynamic entries in an excerpt, as LIEF reads no more.  libLLVM, with the longest list of libraries here, has 50."""
+"""Dynamic entries in an excerpt: LIEF reads no more.  The longest list of libraries on a Debian machine, gdb's, has 21."""
 NAME_MAX_BYTES: Final = 1 << 17
 """One name or search path; package managers that give each library its own prefix write RPATHs of 10 KB and more."""
 NAMES_MAX_BYTES: Final = 1 << 20
 """All of them together: each may be the same long one, of which LIEF makes a copy."""
 STRINGS_MAX_BYTES: Final = 64 << 20
-"""The dynamic string table, names of symbols and all: libLLVM's is 2 MiB, a CUDA library's 20."""
+"""The dynamic string table, names of symbols and all: libLLVM's has 3 MiB, node's 5."""
 
 _ET_EXEC, _ET_DYN = 2, 3
-_PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
+_PT_NULL, _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 0, 1, 2, 3
 _DT_NULL, _DT_NEEDED, _DT_STRTAB, _DT_STRSZ, _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 0, 1, 5, 10, 14, 15, 29
 _DT_FLAGS_1: Final = 0x6FFFFFFB
 _NAMES: Final = frozenset({_DT_NEEDED, _DT_SONAME, _DT_RPATH, _DT_RUNPATH})
@@ -61,9 +62,9 @@ class Abi(msgspec.Struct, frozen=True):
 class Excerpt(msgspec.Struct, frozen=True):
     """The parts of one file that say what it needs.
 
-    image: an ELF file of the same class and byte order: the interpreter's name, the string table, and those dynamic
-        entries that a linker searches by, with their values.  It has no sections, and e_machine 0.
-    entries: dynamic entries in it, the closing DT_NULL among them; 0: it has no dynamic section.
+    image: an ELF file of the same class and byte order, with the interpreter's name, the whole string table, and those
+        dynamic entries that a linker searches by.  It has no sections, and e_machine 0.
+    entries: dynamic entries in it, the closing DT_NULL among them; 0: the file has no dynamic section.
     strings: where the dynamic string table lies in the file: (offset, bytes).
     """
 
@@ -142,17 +143,19 @@ class _Cutter:
     def excerpt(self) -> Excerpt:
         segments = self._segments()
         interpreter = b""
-        dynamic: list[tuple[int, int]] = []
+        dynamic: list[tuple[int, int]] | None = None
         for segment in segments:
             if segment.kind == _PT_INTERP:
                 interpreter = self._interpreter(segment)
             elif segment.kind == _PT_DYNAMIC:
                 dynamic = self._dynamic(segment)
-        address, offset, size_bytes = self._string_table(dict(dynamic), segments)
+        if dynamic is None:
+            return Excerpt(self._abi, *self._image(interpreter, None, b""), (0, 0))
+        offset, size_bytes = self._string_table(dict(dynamic), segments)
         strings = self._bytes(offset, size_bytes, "dynamic string table")
         self._check_names([value for tag, value in dynamic if tag in _NAMES], strings)
-        image = self._image(interpreter, dynamic, address, strings)
-        return Excerpt(self._abi, image, len(dynamic), (offset, size_bytes))
+        sought = [(tag, value) for tag, value in dynamic if tag in _NAMES or tag == _DT_FLAGS_1]
+        return Excerpt(self._abi, *self._image(interpreter, sought, strings), (offset, size_bytes))
 
     def _segments(self) -> list[_Segment]:
         fields = self._layout.header.unpack_from(self._header)
@@ -190,25 +193,20 @@ class _Cutter:
         for tag, value in self._layout.entry.iter_unpack(data[: len(data) // size * size]):
             if tag == _DT_NULL:
                 break
-            if tag in _NAMES or tag in (_DT_STRTAB, _DT_STRSZ, _DT_FLAGS_1):
-                entries.append((tag, value))
-        if len(entries) >= ENTRIES_MAX:
-            raise self._bad(f"its dynamic section names {len(entries)} libraries and search paths")
-        return [*entries, (_DT_NULL, 0)]
+            entries.append((tag, value))
+        return entries
 
-    def _string_table(self, dynamic: dict[int, int], segments: list[_Segment]) -> tuple[int, int, int]:
-        """Its address, its offset in the file, and its size."""
+    def _string_table(self, dynamic: dict[int, int], segments: list[_Segment]) -> tuple[int, int]:
+        """Its offset in the file, and its size."""
         if _DT_STRTAB not in dynamic:
-            return 0, 0, 0
+            raise self._bad("its dynamic section has no string table")
         address, size_bytes = dynamic[_DT_STRTAB], dynamic.get(_DT_STRSZ, 0)
         if size_bytes > STRINGS_MAX_BYTES:
             raise self._bad(f"its dynamic string table has {size_bytes} bytes")
         for segment in segments:
             inside = address - segment.address
             if segment.kind == _PT_LOAD and inside >= 0 and inside + size_bytes <= segment.size_bytes:
-                if address + size_bytes >= 1 << self._abi.bits:
-                    break
-                return address, segment.offset + inside, size_bytes
+                return segment.offset + inside, size_bytes
         raise self._bad("its dynamic string table lies outside its segments")
 
     def _check_names(self, names: list[int], strings: bytes) -> None:
@@ -223,19 +221,27 @@ class _Cutter:
         if total > NAMES_MAX_BYTES:
             raise self._bad(f"the names in its dynamic section have {total} bytes")
 
-    def _image(self, interpreter: bytes, dynamic: list[tuple[int, int]], address: int, strings: bytes) -> bytes:
-        table = b"".join(self._layout.entry.pack(*each) for each in dynamic)
-        parts = [(_PT_INTERP, 0, interpreter), (_PT_DYNAMIC, 0, table), (_PT_LOAD, address, strings)]
-        parts = [part for part in parts if part[2]]
-        offset = self._layout.header.size + len(parts) * self._layout.segment.size
-        headers = b""
-        for kind, at, data in parts:
-            headers += self._layout.write_segment(_Segment(kind, offset, at, len(data)))
-            offset += len(data)
-        size, entry_bytes = self._layout.header.size, self._layout.segment.size
-        counts = (size, entry_bytes, len(parts), 0, 0, 0)
-        start = self._layout.header.pack(self._header[:7] + bytes(9), _ET_DYN, 0, 1, 0, size, 0, 0, *counts)
-        return b"".join((start, headers, *(data for _, _, data in parts)))
+    def _image(self, interpreter: bytes, sought: list[tuple[int, int]] | None, strings: bytes) -> tuple[bytes, int]:
+        """An ELF file in which each byte's address is its offset, and the number of its dynamic entries."""
+        layout = self._layout
+        at_interpreter = layout.header.size + 3 * layout.segment.size
+        at_strings = at_interpreter + len(interpreter)
+        at_dynamic = at_strings + len(strings)
+        dynamic = []
+        if sought is not None:
+            dynamic = [*sought, (_DT_STRTAB, at_strings), (_DT_STRSZ, len(strings)), (_DT_NULL, 0)]
+        if len(dynamic) > ENTRIES_MAX:
+            raise self._bad(f"its dynamic section names {len(dynamic) - 3} libraries and search paths")
+        table = b"".join(layout.entry.pack(*each) for each in dynamic)
+        segments = (
+            _Segment(_PT_LOAD, 0, 0, at_dynamic + len(table)),
+            _Segment(_PT_INTERP if interpreter else _PT_NULL, at_interpreter, at_interpreter, len(interpreter)),
+            _Segment(_PT_DYNAMIC if dynamic else _PT_NULL, at_dynamic, at_dynamic, len(table)),
+        )
+        kind = self._header[:6] + b"\1" + bytes(9)
+        sizes = layout.header.size, layout.segment.size, len(segments), 0, 0, 0
+        header = layout.header.pack(kind, _ET_DYN, 0, 1, 0, layout.header.size, 0, 0, *sizes)
+        return b"".join((header, *map(layout.write_segment, segments), interpreter, strings, table)), len(dynamic)
 
     def _bytes(self, offset: int, size_bytes: int, what: str) -> bytes:
         # Compared before reading: pread would take an offset past 2**63 for a negative one.

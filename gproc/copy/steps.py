@@ -22,11 +22,17 @@ from gproc.errors import PeerError
 ITSELF: Final = b"."
 """Name of a Folder whose content goes where the copy goes, and not into a directory of its name: `cp -a src/.`."""
 
+INDEX: Final = b"index"
+"""The file of a bundle that holds the steps; a content's name is a digest in hexadecimal, so never this."""
+
 NAME_BYTES_MAX: Final = 255
 """NAME_MAX of Linux: limits.h."""
 
 PATH_BYTES_MAX: Final = 4095
 """PATH_MAX without the final NUL, which is also the longest symlink: symlink(7)."""
+
+DEPTH_MAX: Final = 256
+"""Folders in one another.  PATH_MAX allows 2,048; a reader holds a descriptor for each, of 1,024 (RLIMIT_NOFILE)."""
 
 DATA_BYTES: Final = 64 << 10
 """Data in one frame: a pipe's capacity, pipe(7), and so what one read of the slave's can take."""

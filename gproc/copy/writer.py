@@ -12,11 +12,12 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from gproc.copy.shown import shown
 from gproc.copy.steps import ITSELF, Folder, Leaf, Link
+from gproc.errors import GprocError
 
 Complain = Callable[[str], None]
 """Takes one line for people; the work goes on with what comes next."""
@@ -29,6 +30,18 @@ ALL_BITS: Final = 0o7777
 """Of a mode; with the set-id bits a file can give rights away, and only root's may."""
 
 _STAGED: Final = b"new"
+
+
+class WayLost(GprocError):
+    """A directory was moved or exchanged while it was being written below: nothing more is written."""
+
+    def __init__(self, path: bytes, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{shown(self.path)}: was moved or exchanged while it was being written below: {self.reason}"
 
 
 class _Level(NamedTuple):
@@ -49,7 +62,8 @@ class Writer:
     """
 
     def __init__(self, base: int, path: bytes, complain: Complain, *, mode_bits: int) -> None:
-        self._here = base
+        self._base = base
+        self._here = os.dup(base)
         facts = os.fstat(base)
         self._levels = [_Level(None, facts.st_dev, facts.st_ino, path)]
         self._complain = complain
@@ -66,6 +80,7 @@ class Writer:
         self.tear()
         self._end_staging()
         os.close(self._here)
+        os.close(self._base)
 
     @property
     def depth(self) -> int:
@@ -85,24 +100,19 @@ class Writer:
             self._passed_over = 1
 
     def leave(self) -> None:
+        """Raises: WayLost where the directory above is not where it was."""
         if self._passed_over:
             self._passed_over -= 1
             return
-        level = self._levels.pop()
-        assert level.step is not None
-        above = self._levels[-1]
-        with self._complaining(b"", level.path):
+        step = self._levels[-1].step
+        assert step is not None
+        with self._complaining(b""):
             self._end_staging()
-            up = os.dup(self._here) if level.step.name == ITSELF else os.open(b"..", DIRECTORY, dir_fd=self._here)
-            # What was moved away while we were in it is left alone, and whatever is above it now as well.
-            facts = os.fstat(up)
-            try:
-                if (facts.st_dev, facts.st_ino) != (above.device, above.inode):
-                    raise OSError(errno.ESTALE, "it was moved while it was being written")
-                self._finish_folder(level.step)
-            finally:
-                here, self._here = self._here, up
-                os.close(here)
+            self._finish_folder(step)
+        self._levels.pop()
+        above = self._reopened()
+        os.close(self._here)
+        self._here = above
 
     def link(self, step: Link) -> None:
         if self._passed_over:
@@ -132,22 +142,24 @@ class Writer:
 
     def keep(self) -> None:
         """The file that was begun is whole."""
-        if self._leaf is None:
+        if (step := self._leaf) is None:
             return
-        step = self._leaf
         with self._complaining(step.name):
             self._finish_file(self._file, step)
+            handle, self._file = self._file, -1
+            os.close(handle)  # which is where some file systems first say that the disk is full
             os.rename(_STAGED, step.name, src_dir_fd=self._stage, dst_dir_fd=self._here)
-            os.close(self._file)
-            self._file, self._leaf = -1, None
+            self._leaf = None
         self.tear()
 
     def tear(self) -> None:
         """Drop the file that was begun, if there is one; what stood in its place stands there still."""
         if self._file >= 0:
             os.close(self._file)
+            self._file = -1
+        if self._leaf is not None:
+            self._leaf = None
             os.unlink(_STAGED, dir_fd=self._stage)
-        self._file, self._leaf = -1, None
 
     def complain(self, name: bytes, error: OSError) -> None:
         """Of something in the directory where we are."""
@@ -206,6 +218,23 @@ class Writer:
         here, self._here = self._here, below
         os.close(here)
 
+    def _reopened(self) -> int:
+        """The directory that the levels lead to.  Not by "..": whoever moves a directory decides where that leads."""
+        here = os.dup(self._base)
+        try:
+            for level in self._levels[1:]:
+                if level.step is not None and level.step.name != ITSELF:
+                    below = os.open(level.step.name, DIRECTORY, dir_fd=here)
+                    os.close(here)
+                    here = below
+            facts = os.fstat(here)
+            if (facts.st_dev, facts.st_ino) != (self._levels[-1].device, self._levels[-1].inode):
+                raise OSError(errno.ESTALE, "it is another one now")
+        except OSError as error:
+            os.close(here)
+            raise WayLost(self._levels[-1].path, error.strerror or str(error)) from error
+        return here
+
     def _finish_folder(self, step: Folder) -> None:
         """By its name "." in itself: an O_PATH descriptor can be neither fchmod'ed nor fchown'ed (open(2))."""
         try:
@@ -254,8 +283,8 @@ class Writer:
     def _begin_staging(self) -> int:
         if self._stage < 0:
             name = b".gproc-" + os.urandom(8).hex().encode()
-            os.mkdir(name, 0o700, dir_fd=self._here)
             self._staging = name
+            os.mkdir(name, 0o700, dir_fd=self._here)
             self._stage = os.open(name, DIRECTORY, dir_fd=self._here)
             facts = os.fstat(self._stage)
             if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o077:
@@ -266,27 +295,20 @@ class Writer:
     def _end_staging(self) -> None:
         name, self._staging = self._staging, b""
         if self._stage >= 0:
-            try:
+            with suppress(FileNotFoundError):
                 os.unlink(_STAGED, dir_fd=self._stage)  # a link whose rename failed
-            except OSError:
-                pass
             os.close(self._stage)
             self._stage = -1
         if name:
-            try:
+            with self._complaining(name), suppress(FileNotFoundError):
                 os.rmdir(name, dir_fd=self._here)
-            except OSError as error:
-                self.complain(name, error)
 
     @contextmanager
-    def _complaining(self, name: bytes, path: bytes = b"") -> Iterator[None]:
+    def _complaining(self, name: bytes) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if path:
-                self._complain(f"{shown(path)}: {error.strerror or error}")
-            else:
-                self.complain(name, error)
+            self.complain(name, error)
 
 
 def open_directory(path: bytes) -> int:

@@ -34,10 +34,11 @@ def _start(start: Start) -> int:
     with program.stage("view"):
         kernel.unshare(kernel.CLONE_NEWNS)
         mounts.carry_out(start.view.operations, start.uid, start.gid)
+    own = program.prepare(start)
     program.become(start)
     program.bound(start.limits)
     program.enter(start.view.cwd)
-    child = program.spawn(start)
+    child = program.spawn(start, own)
     program.release_stdio()
     return child
 

@@ -42,6 +42,7 @@ def _start(start: Start, launcher: int) -> int:
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         if view.root:
             _make_root(start)
+    own = program.prepare(start)
     program.become(start)
     with program.stage("launcher"):
         kernel.prctl(kernel.PR_SET_PDEATHSIG, END)
@@ -49,7 +50,7 @@ def _start(start: Start, launcher: int) -> int:
             raise BrokenPipeError("the launcher is gone")
     program.bound(start.limits)
     program.enter(view.cwd)
-    child = program.spawn(start)
+    child = program.spawn(start, own)
     program.release_stdio()
     return child
 

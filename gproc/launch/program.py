@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from gproc.copy import errand
+from gproc.copy.errand import Errand
 from gproc.job.limits import Limits
 from gproc.job.signals import FORWARDED
 from gproc.launch.protocol import Exited, SpawnFailed, Start
@@ -131,16 +133,30 @@ def become(start: Start) -> None:
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
 
 
+def prepare(start: Start) -> Errand | None:
+    """What the slave's own code does in the program's stead, ready for `spawn`; with the slave's rights."""
+    if start.order is None:
+        return None
+    with stage("errand"):
+        return errand.prepared(start.order)
+
+
 def enter(directory: bytes) -> None:
     """With the caller's rights."""
     with stage("cwd"):
         os.chdir(directory)
 
 
-def spawn(start: Start) -> int:
-    """Run the program as a child: session of its own, default signals, descriptors 0 to 2.  Returns its pid."""
+def spawn(start: Start, own: Errand | None) -> int:
+    """Run the program, or our own code, as a child: session of its own, default signals, descriptors 0 to 2.
+
+    Returns its pid.
+    """
+    if own is not None:
+        with stage("exec"):
+            return own.fork()
     os.umask(start.umask)
-    environ = dict(entry.split(b"=", 1) for entry in start.env if b"=" in entry)
+    environ = start.view.environment(start.env)
     arguments = start.view.arguments(start.argv)
     denied: OSError | None = None
     failure = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fsdecode(start.view.program))

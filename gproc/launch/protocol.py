@@ -15,6 +15,7 @@ from typing import Final, Union
 
 import msgspec
 
+from gproc.copy.errand import Order
 from gproc.errors import PeerError
 from gproc.job.limits import Limits
 from gproc.root.view import View
@@ -33,6 +34,7 @@ class Start(msgspec.Struct, frozen=True, array_like=True, tag="start"):
 
     env: b"NAME=value" entries, the program's whole environment.
     uid, gid, groups: the caller's; they only take effect where the slave is root.
+    order: what the slave's own code is to do as the caller, in the program's stead; None: the program runs.
     """
 
     job: int
@@ -44,6 +46,7 @@ class Start(msgspec.Struct, frozen=True, array_like=True, tag="start"):
     groups: tuple[int, ...]
     umask: int = 0o022
     limits: Limits = Limits()
+    order: Order | None = None
 
 
 class Signal(msgspec.Struct, frozen=True, array_like=True, tag="signal"):
@@ -78,7 +81,7 @@ class Exited(msgspec.Struct, frozen=True, array_like=True, tag="exited"):
 class SpawnFailed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     """The program never ran.
 
-    stage: "view", "limits", "identity", "cwd", "exec" or "launcher".
+    stage: "view", "errand", "limits", "identity", "cwd", "exec" or "launcher".
     errno: the kernel's; at stage "exec" ENOENT means not found, EACCES and ENOEXEC not executable.
     """
 

@@ -6,8 +6,10 @@ first, node below.  What the node has identically is not covered, and of two gli
 old program runs on a newer glibc, not the other way round.
 
 A directory that is somebody's own (/tmp, a home) is never made a union, because unions are read-only.
-What the bundle has there is found under binRoot, and where that holds libraries, or where bundle and node keep
-their glibc at different paths, the program is started through the bundle's own loader.
+What the bundle has there is found under binRoot.  Libraries there, and those that only the caller's -L or
+ld.so.conf named, are found by LD_LIBRARY_PATH.  Where the node has such a directory itself, in which an
+absolute DT_RPATH would find another version first, or where bundle and node keep their glibc at different paths,
+the program is started through the bundle's own loader.
 """
 
 from __future__ import annotations
@@ -79,7 +81,8 @@ def plan(bundle: LaidOut, bin_root: bytes, cwd: bytes, facts: NodeFacts, job_nam
         program = bundle.layout.manifest.program
         if not _in_place(program, bundle.layout, facts, unions):
             program = bin_root + program
-        return View("namespaces", mounts, program, bin_root + cwd)
+        searched = tuple(bin_root + directory for directory in _unsought(bundle, facts, unions))
+        return View("namespaces", mounts, program, bin_root + cwd, library_path=searched)
     program, through = _from_root(bundle, bin_root)
     return View("namespaces", mounts, program, bin_root + cwd, through)
 
@@ -176,11 +179,23 @@ def _is_whole(bundle: LaidOut, facts: NodeFacts, unions: tuple[Union, ...]) -> b
         return True
     if not facts.overlay or not _same_layout(layout, facts):
         return False
-    covered = {place for union in unions for place in union.places}
-    if (_wanting(layout, facts) - covered) & set(manifest.library_dirs):
+    if any(not facts.directories[directory].missing for directory in _uncovered(bundle, facts, unions)):
         return False
     needed = (manifest.loader, *bundle.interpreter[:1])
     return all(_in_place(path, layout, facts, unions) for path in needed if path)
+
+
+def _uncovered(bundle: LaidOut, facts: NodeFacts, unions: tuple[Union, ...]) -> frozenset[bytes]:
+    """Library directories whose content is only found under binRoot."""
+    covered = {place for union in unions for place in union.places}
+    return _wanting(bundle.layout, facts).difference(covered).intersection(bundle.layout.manifest.library_dirs)
+
+
+def _unsought(bundle: LaidOut, facts: NodeFacts, unions: tuple[Union, ...]) -> tuple[bytes, ...]:
+    """Library directories that the loader has to be told of, in its own order."""
+    manifest = bundle.layout.manifest
+    told = _uncovered(bundle, facts, unions).union(manifest.configured_dirs)
+    return tuple(directory for directory in manifest.library_dirs if directory in told)
 
 
 def _in_place(path: bytes, layout: Layout, facts: NodeFacts, unions: tuple[Union, ...]) -> bool:

@@ -5,9 +5,11 @@ All paths are absolute bytes, as the job's process 1 finds them before the first
 
 from __future__ import annotations
 
-from typing import Literal, Union
+from typing import Final, Literal, Union
 
 import msgspec
+
+_LIBRARY_PATH: Final = b"LD_LIBRARY_PATH"
 
 
 class Tmpfs(msgspec.Struct, frozen=True, array_like=True, tag="tmpfs"):
@@ -77,6 +79,7 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     program: what the kernel is told to execute; without a slash it is sought on the job's own PATH.
     cwd: where the program starts.
     through: set where `program` is not the program itself.
+    library_path: put before the caller's LD_LIBRARY_PATH: what the node's loader would not find by itself.
     root, source: plain only: `root` is made as a copy of `source` (empty where that is b"") and removed when
         the job is over; b"" where the job needs none.
     """
@@ -88,6 +91,7 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     through: Through | None = None
     root: bytes = b""
     source: bytes = b""
+    library_path: tuple[bytes, ...] = ()
 
     def arguments(self, argv: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """argv as the kernel is given it."""
@@ -96,3 +100,12 @@ class View(msgspec.Struct, frozen=True, array_like=True):
             return argv
         named = (b"--argv0", through.argv0 or argv[0]) if through.names_argv0 else ()
         return (self.program, *through.options, *named, through.program, *through.arguments, *argv[1:])
+
+    def environment(self, env: tuple[bytes, ...]) -> dict[bytes, bytes]:
+        """The caller's variables as the program is given them; what is no NAME=value is left out."""
+        found = dict(entry.split(b"=", 1) for entry in env if b"=" in entry)
+        if self.library_path:
+            callers = found.get(_LIBRARY_PATH)
+            # An empty list is no list to ld.so(8), whereas an empty element would be the working directory.
+            found[_LIBRARY_PATH] = b":".join((*self.library_path, *((callers,) if callers else ())))
+        return found

@@ -10,7 +10,7 @@ PyNaCl and not cryptography: a sixth of the memory, in every slave.  Everything 
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, TypeVar, get_args
 
 import msgspec
 from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, crypto_sign_seed_keypair
@@ -19,7 +19,7 @@ from nacl.exceptions import BadSignatureError
 from gproc.errors import SpecError, TrustError
 from gproc.job.limits import Limits
 from gproc.nodespec import NodeSpec, Path, format_path
-from gproc.wire.messages import Signed
+from gproc.wire.messages import Action, Signed
 
 VERSION: Final = 1
 """Of both layouts below; the first byte of every payload."""
@@ -30,6 +30,8 @@ NONCE_BYTES: Final = 16
 
 _GRANT_CONTEXT: Final = b"gproc grant\0"
 _TICKET_CONTEXT: Final = b"gproc ticket\0"
+
+_ACTIONS: Final = frozenset(get_args(Action))
 
 UserNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFE)]
 """A uid or gid; 0xFFFFFFFF is left out, because setresuid(2) reads it as "no change"."""
@@ -57,7 +59,8 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     sequence: the job's number in the session.  env: NAME=value, as execve(2) has it.  manifest: the digest of
     the bundle's manifest; b"" for the node's own program.  bundle_bytes: size of its files.  targets, exclude:
-    node specifications, exclude "" for none.
+    node specifications, exclude "" for none.  action: one of `gproc.wire.messages.Action`, or what a later gproc
+    knows besides.
     """
 
     session: Session
@@ -75,6 +78,7 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     limits: Limits = Limits()
     tty: bool = False
     bundle_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
+    action: str = "run"
 
 
 class Refused(TrustError):
@@ -171,6 +175,18 @@ class ForeignUser(Refused):
         )
 
 
+class UnknownAction(Refused):
+    """A job that asks for something that this slave cannot do."""
+
+    def __init__(self, sequence: int, action: str) -> None:
+        super().__init__(sequence, action)
+        self.sequence = sequence
+        self.action = action
+
+    def __str__(self) -> str:
+        return f"job {self.sequence} asks to {self.action!r}, which this gproc does not know: run the master's one here"
+
+
 class Signer:
     """The master's hand; `seed` is `Authority.ticket_seed()`."""
 
@@ -236,8 +252,11 @@ class Gate:
     def check_target(self, ticket: Ticket) -> None:
         """Hold an admitted ticket against this node.
 
-        Raises: NotForMe where its targets leave this node out, ForeignUser where this slave cannot become its user.
+        Raises: NotForMe where its targets leave this node out, ForeignUser where this slave cannot become its user,
+        UnknownAction where it asks for what this gproc does not know.
         """
+        if ticket.action not in _ACTIONS:
+            raise UnknownAction(ticket.sequence, ticket.action)
         path = () if self._grant is None else self._grant.path
         if not _selects(ticket, path):
             raise NotForMe(ticket.sequence, path, ticket.targets, ticket.exclude)

@@ -6,7 +6,7 @@ bytes; what gproc itself made up is str.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Union
+from typing import Annotated, Final, Literal, Union
 
 import msgspec
 
@@ -26,6 +26,9 @@ TIMEOUT_MAX_S: Final = 10**9
 
 NUMBER_MAX: Final = 2**63 - 1
 """What every msgpack reader can hold."""
+
+Action = Literal["run", "place", "collect"]
+"""What a job does on a node: run its program, put its bundle into place, send what lies there home."""
 
 Status = Annotated[int, msgspec.Meta(ge=0, le=STATUS_MAX)]
 NodeNumber = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
@@ -254,6 +257,7 @@ class Submit(Message, frozen=True, tag=40):
     """Run a program; the master adds who asks, from the socket.
 
     bundle: digest of its manifest, b"" where each node runs its own copy.  bundle_bytes: size of its files.
+    action: where it is not "run", argv is gproc's name for it and a path of the node's.
     timeout_s: None for ever.  argv has at least the program's name; cwd is absolute.
     """
 
@@ -268,6 +272,7 @@ class Submit(Message, frozen=True, tag=40):
     timeout_s: Annotated[float, msgspec.Meta(ge=0, le=TIMEOUT_MAX_S)] | None
     limits: Limits
     bundle_bytes: int = 0
+    action: Action = "run"
 
     def __post_init__(self) -> None:
         if not self.cwd.startswith(b"/"):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gproc.bundle import elf
 from gproc.bundle.manifest import CHUNK_BYTES, Digest, Directory, File, Symlink, check, decode, digest_of
 from gproc.errors import BundleError, ProgramNotExecutable, ProgramNotFound
 from gproc.packager import Bundle, Request, find_program, pack, read_chunk
@@ -318,6 +319,20 @@ class TestCache:
             "assert not bad, bad"
         )
         subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_each_elf_file_of_a_program_is_read_once(packed: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def read(path: str) -> elf.Elf | None:
+        asked.append(path)
+        return elf_read(path)
+
+    elf_read = elf.read
+    monkeypatch.setattr(elf, "read", read)
+    packed("date")
+    assert len(asked) > 1
+    assert sorted(asked) == sorted(set(asked))
 
 
 def test_a_file_written_just_now_is_not_remembered(request_for: Callable[..., Request], program: Path) -> None:

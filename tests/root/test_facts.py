@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle.manifest import File, Symlink, digest_of
+from gproc.bundle.manifest import Directory, File, Manifest, Symlink, digest_of
 from gproc.root.facts import Node
+from gproc.root.layout import Layout
 
 
 def file(path: bytes, content: bytes, mode: int = 0o755) -> File:
@@ -69,3 +70,27 @@ def test_this_machines_own_glibc_is_recognised() -> None:
         pytest.skip("needs Debian's paths")
     assert name == "glibc"
     assert Node().glibc_version(libc) == tuple(int(part) for part in version.split("."))
+
+
+def test_what_was_compared_is_compared_again_only_when_it_changed(node: Node, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"abc")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "code").mkdir()
+    files = (file(b"/code/a", b"abc"), file(b"/code/b", b"abc"))
+    directory = Directory(b"/code", 0o755, 0, 0)
+    layout = Layout(Manifest(b"/code/a", b"", (), (b"/code",), (), (0, 0), (directory, *files)))
+
+    def identical() -> frozenset[bytes]:
+        return node.facts(layout, namespaces=True, overlay=True).identical
+
+    assert identical() == set()
+    (tmp_path / "a").rename(tmp_path / "code" / "a")
+    assert identical() == {b"/code/a"}
+    assert identical() is identical()
+    (tmp_path / "b").rename(tmp_path / "code" / "b")
+    assert identical() == {b"/code/a", b"/code/b"}
+    (tmp_path / "code" / "a").chmod(0o600)
+    assert identical() == {b"/code/b"}
+    (tmp_path / "code" / "b").write_bytes(b"xyz")
+    assert identical() == set()

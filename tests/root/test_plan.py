@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 
 from gproc.bundle.manifest import Directory, Entry, File, Manifest, Symlink
@@ -128,7 +129,8 @@ def test_a_directory_that_users_write_to_is_never_covered() -> None:
 def test_libraries_in_such_a_directory_are_reached_through_the_loader() -> None:
     own = b"/home/me/lib"
     laid_out = bundle(more=[*directories(b"/home", b"/home/me", own), file(own + b"/libown.so")], code=(own,))
-    found = view(facts(changes={own: here(b"/home/me", missing=1, system=False)}), laid_out)
+    found = view(facts(changes={own: here(own, system=False)}), laid_out)
+    assert found.library_path == ()
     assert found.program == ROOT + LOADER
     assert found.through is not None
     assert found.through.options == (
@@ -144,6 +146,32 @@ def test_libraries_in_such_a_directory_are_reached_through_the_loader() -> None:
         ROOT + PROGRAM,
         b"-x",
     )
+
+
+def test_libraries_in_a_directory_that_the_node_lacks_are_found_below_the_root() -> None:
+    own = b"/home/me/lib"
+    laid_out = bundle(more=[*directories(b"/home", b"/home/me", own), file(own + b"/libown.so")], code=(own,))
+    found = view(facts(changes={own: here(b"/home/me", missing=1, system=False)}), laid_out)
+    assert (found.program, found.through) == (PROGRAM, None)
+    assert found.library_path == (ROOT + own,)
+
+
+def test_directories_that_only_the_caller_configured_are_named_to_the_loader_and_no_others() -> None:
+    own = b"/opt/solver/lib"
+    laid_out = bundle(more=[*directories(b"/opt", b"/opt/solver", own), file(own + b"/libown.so")], code=(own,))
+    assert view(facts(changes={own: here(own)}), laid_out).library_path == ()
+    configured = msgspec.structs.replace(laid_out.layout.manifest, configured_dirs=(own,))
+    found = view(facts(changes={own: here(own)}), LaidOut(Layout(configured), LAID_OUT, STRIPPED))
+    assert (found.program, found.through, found.library_path) == (PROGRAM, None, (ROOT + own,))
+
+
+@pytest.mark.parametrize(
+    ("callers", "given"),
+    [((), b"/r/a:/r/b"), ((b"LD_LIBRARY_PATH=/c",), b"/r/a:/r/b:/c"), ((b"LD_LIBRARY_PATH=",), b"/r/a:/r/b")],
+)
+def test_the_callers_library_path_comes_after_the_bundles(callers: tuple[bytes, ...], given: bytes) -> None:
+    found = View("namespaces", (), b"/p", b"/", library_path=(b"/r/a", b"/r/b"))
+    assert found.environment((b"A=b=c", *callers)) == {b"A": b"b=c", b"LD_LIBRARY_PATH": given}
 
 
 def test_over_the_ancestor_of_a_missing_directory_its_other_children_stay() -> None:

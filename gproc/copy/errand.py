@@ -1,0 +1,121 @@
+"""What the slave's own code does on a node in a program's stead: the orders, as values, and how they are carried out.
+
+`prepared` runs in the job's first process with the slave's rights, `Errand.fork` in the same process with the
+caller's: in between lies everything that only the slave may open or import.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NoReturn, Union
+
+import msgspec
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+PLACE: Final = "place"
+COLLECT: Final = "collect"
+RUN: Final = "run"
+ACTIONS: Final = frozenset({RUN, PLACE, COLLECT})
+"""All that a ticket may ask for: run a program, place what came with the job, collect what lies here."""
+
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that end an errand after it has put away what is half done; SIGKILL does not wait for that."""
+
+FAILED: Final = 1
+"""Exit status where some of it could not be done; what, stands on standard error."""
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True, tag="place"):
+    """Unpack the bundle laid out in the directory `tree` at `to`, a path of the node's."""
+
+    tree: bytes
+    to: bytes
+
+
+class Collect(msgspec.Struct, frozen=True, array_like=True, tag="collect"):
+    """Write what lies at `path` on this node to standard output."""
+
+    path: bytes
+
+
+Order = Union[Place, Collect]  # noqa: UP007 - msgspec wants it so on 3.11
+
+
+class Errand:
+    """An order that only waits for the caller's identity."""
+
+    def __init__(self, work: Callable[[Callable[[str], None]], None]) -> None:
+        self._work = work
+
+    def fork(self) -> int:
+        """Carry it out in a child with descriptors 0 to 2 and a session of its own; its pid."""
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setsid()
+                os.umask(0)
+                os._exit(self._carried_out())
+            finally:
+                os._exit(FAILED)
+        return pid
+
+    def _carried_out(self) -> int:
+        status = 0
+
+        def complain(line: str) -> None:
+            nonlocal status
+            status = FAILED
+            os.write(2, line.encode() + b"\n")
+
+        try:
+            _take_signals()
+            self._work(complain)
+        except _Ended as ended:
+            signal.signal(ended.signum, signal.SIG_DFL)
+            os.kill(os.getpid(), ended.signum)
+        except BrokenPipeError:
+            return FAILED  # nobody reads what is collected any more
+        except Exception as error:  # noqa: BLE001 - a bug: it has to be heard of at home
+            complain(f"this is a bug in gproc: {type(error).__name__}: {error}")
+        return status
+
+
+def prepared(order: Order) -> Errand:
+    """Open and import what takes the slave's rights.  Raises: OSError where the bundle is gone."""
+    match order:
+        case Place(tree, to):
+            from gproc.copy.placing import place
+
+            handle = os.open(tree, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            return Errand(lambda complain: place(handle, to, complain))
+        case Collect(path):
+            from gproc.copy.collecting import collect
+
+            return Errand(lambda complain: collect(path, 1, complain))
+
+
+class _Ended(BaseException):
+    """A signal of ENDING came; not an Exception, so that only who cleans up meets it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+def _take_signals() -> None:
+    for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(signum, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    for signum in ENDING:
+        signal.signal(signum, _end)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _end(signum: int, _frame: FrameType | None) -> NoReturn:
+    for other in ENDING:
+        signal.signal(other, signal.SIG_IGN)
+    raise _Ended(signum)
