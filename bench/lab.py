@@ -1,8 +1,9 @@
 """Hosts on one machine, each with a network link of limited rate: root only, with iproute2 and util-linux.
 
-A host is a network and a UTS namespace, joined to one bridge by a veth pair.  Both ends of the pair are held to the
-rate by tbf, tc-tbf(8), so a host has what a machine on a switch has: so much in each direction.  Memory, processors
-and file systems stay shared: what is measured is what the links allow.
+A host is a network, a UTS and a mount namespace, joined to one bridge by a veth pair.  Both ends of the pair are held
+to the rate by tbf, tc-tbf(8), so a host has what a machine on a switch has: so much in each direction.  /mnt and /run
+are its own, and its /etc/hosts names the others.  Memory, processors and all other file systems stay shared: what is
+measured is what the links allow.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -28,6 +31,18 @@ BURST: Final = "64kb"
 
 QUEUE_MS: Final = 20
 """What a switch's buffer holds before it drops."""
+
+_BOOT: Final = """set -e
+hostname "$0"
+mount -t tmpfs tmpfs /run
+mkdir /run/sshd
+mount -t tmpfs tmpfs /mnt
+mount --bind "$1" /etc/hosts
+ip link set lo up
+echo up
+exec cat
+"""
+"""A host's first process: it ends with its standard input, so with us, however we end."""
 
 
 class LabFailed(Exception):
@@ -51,9 +66,10 @@ class Traffic(msgspec.Struct, frozen=True):
 class Lab:
     """Hosts named as the nodes of a `bench.tree.Tree`, whose `Site` it is.  They exist from `with` to its end."""
 
-    def __init__(self, names: list[str], rate_mbit: int) -> None:
+    def __init__(self, names: list[str], rate_mbit: int, others: Mapping[str, int] | None = None) -> None:
+        """rate_mbit: of every host's link but those in `others`, by name."""
         self._index = {name: number for number, name in enumerate([HEAD, *names])}
-        self._rate = f"{rate_mbit}mbit"
+        self._rates_mbit = dict.fromkeys(self._index, rate_mbit) | dict(others or {})
         self._switch = f"gpb{os.getpid()}"
         self._holders: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -64,8 +80,12 @@ class Lab:
             _do("ip", "netns", "add", self._switch)
             _do("ip", "-n", self._switch, "link", "add", "br0", "type", "bridge")
             _do("ip", "-n", self._switch, "link", "set", "br0", "up")
-            for name in self._index:
-                self._boot(name)
+            with tempfile.NamedTemporaryFile("w", prefix="gproc-bench-", suffix=".hosts") as hosts:
+                hosts.write("127.0.0.1 localhost\n")
+                hosts.writelines(f"{self.address(name)} {self.host(name)}\n" for name in self._index)
+                hosts.flush()
+                for name in self._index:  # each keeps the file by its mount
+                    self._boot(name, hosts.name)
         except BaseException:
             self.__exit__()
             raise
@@ -81,8 +101,11 @@ class Lab:
         index = self._index[name]
         return f"{_NETWORK}.{index // _HOSTS_PER_NET}.{index % _HOSTS_PER_NET + 1}"
 
+    def host(self, name: str) -> str:
+        return HEAD if name == HEAD else "node" + name.replace("/", "-")
+
     def entry(self, name: str) -> list[str]:
-        return ["nsenter", "-t", str(self._holders[name].pid), "-n", "-u", "--"]
+        return ["nsenter", "-t", str(self._holders[name].pid), "-n", "-u", "-m", "--"]
 
     def traffic(self) -> dict[str, Traffic]:
         """By host, since the lab is up; counted at the switch's ends, where sent and received change sides."""
@@ -95,19 +118,16 @@ class Lab:
             for name, index in self._index.items()
         }
 
-    def _boot(self, name: str) -> None:
+    def _boot(self, name: str, hosts: str) -> None:
         """A process that holds the host's namespaces as long as it lives, and a link into them."""
-        host = HEAD if name == HEAD else "node" + name.replace("/", "-")
-        # It ends with its standard input, so with us, however we end.
-        script = 'hostname "$0" && ip link set lo up && echo up && exec cat'
         holder = subprocess.Popen(
-            ["unshare", "--net", "--uts", "sh", "-c", script, host],
+            ["unshare", "--net", "--uts", "--mount", "sh", "-c", _BOOT, self.host(name), hosts],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         self._holders[name] = holder
         assert holder.stdout is not None
         if holder.stdout.readline() != b"up\n":
-            raise LabFailed(f"host {host} did not come up")
+            raise LabFailed(f"host {self.host(name)} did not come up")
         port = f"p{self._index[name]}"
         inside = ["nsenter", "-t", str(holder.pid), "-n", "--"]
         _do("ip", "-n", self._switch, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns",
@@ -115,7 +135,8 @@ class Lab:
         _do("ip", "-n", self._switch, "link", "set", port, "master", "br0", "up")
         _do(*inside, "ip", "addr", "add", f"{self.address(name)}/16", "dev", "eth0")
         _do(*inside, "ip", "link", "set", "eth0", "up")
-        shape = ("root", "tbf", "rate", self._rate, "burst", BURST, "latency", f"{QUEUE_MS}ms")
+        rate = f"{self._rates_mbit[name]}mbit"
+        shape = ("root", "tbf", "rate", rate, "burst", BURST, "latency", f"{QUEUE_MS}ms")
         _do(*inside, "tc", "qdisc", "add", "dev", "eth0", *shape)
         _do("tc", "-n", self._switch, "qdisc", "add", "dev", port, *shape)
 

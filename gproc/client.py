@@ -23,7 +23,7 @@ from gproc.relay.flow import quantum
 from gproc.relay.spread import MIN_SPREAD_BYTES
 from gproc.trust.caller import check_listener
 from gproc.wire import frames, messages
-from gproc.wire.messages import Accepted, Credit, Finished, Lacking, Outcome, Rejected, Signal, Stocked, Want
+from gproc.wire.messages import Accepted, Credit, Finished, Lacking, Outcome, Rejected, Resize, Signal, Stocked, Want
 
 OUTBOX_BYTES: Final = 1 << 20
 """Unsent bytes at which no further chunk is read."""
@@ -181,6 +181,8 @@ class JobClient:
         """Raises: JobRejected, LinkLost, PeerError; BundleError where a file changed while it was sent."""
         self._connection.send(self._submit)
         former = {signum: signal.signal(signum, self._on_signal) for signum in PASSED_ON}
+        if self._submit.window is not None:
+            former[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, self._on_resize)
         try:
             while self._job is None or len(self.outcomes) < len(self.paths):
                 self._wait()
@@ -239,6 +241,8 @@ class JobClient:
         self.paths = accepted.paths
         self.missing = accepted.missing
         self._stdin_credit = accepted.window_bytes
+        if self._submit.window is not None:
+            self._on_resize()  # it may have changed since we asked
         if self._submit.bundle_bytes >= MIN_SPREAD_BYTES:
             self._progress.begin(len(self.paths), self._submit.bundle_bytes)
         if self._sink is not None:
@@ -319,6 +323,12 @@ class JobClient:
             raise SystemExit(128 + signum)
         self._signal(signal.SIGKILL if self._interrupted else signum)
         self._interrupted = True
+
+    def _on_resize(self, *_: object) -> None:
+        from gproc.terminal import window_of  # who has no terminal needs no termios
+
+        if self._job is not None and self._stdin is not None:
+            self._connection.send(Resize(self._job, window_of(self._stdin)))
 
     def _signal(self, signum: int) -> None:
         if self._job is not None:

@@ -77,6 +77,9 @@ class Client(Receiver):
             case messages.Signal(number, signum):
                 if (passage := self.jobs.get(number)) is not None:
                     passage.signal(signum)
+            case messages.Resize(number, window):
+                if (passage := self.jobs.get(number)) is not None:
+                    passage.resize(window)
             case messages.Credit(number, stream, size):
                 if (passage := self.jobs.get(number)) is not None:
                     passage.credit_from_above(stream, size)

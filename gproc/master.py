@@ -142,13 +142,17 @@ class Master(Hub):
         if not chosen:
             client.link.send(Rejected(EXIT_GPROC, self._nobody(request, missing)))
             return
+        if request.window is not None and len(chosen) > 1:
+            reason = f"--tty is for one node, and {request.nodes} are {len(chosen)}: {fold(chosen)}"
+            client.link.send(Rejected(EXIT_USAGE, reason))
+            return
         ranks = number(chosen)
         sequence = next(self._sequence)
         ticket = Ticket(
             session=self._session, sequence=sequence, uid=caller.uid, gid=caller.gid, groups=caller.groups,
             argv=request.argv, env=request.env, cwd=request.cwd, umask=request.umask, manifest=request.bundle,
             targets=request.nodes, exclude=request.exclude, limits=request.limits,
-            bundle_bytes=request.bundle_bytes, action=request.action,
+            bundle_bytes=request.bundle_bytes, window=request.window, action=request.action,
         )  # fmt: skip
         signed = self._signer.sign_ticket(ticket)
         job = Job(self, client, sequence, signed, tuple(ranks))

@@ -52,12 +52,14 @@ class Bundle(msgspec.Struct, frozen=True, dict=True):
     encoded: the manifest's encoded form, whose digest names the bundle.
     sources: path in the bundle -> path to read from, for each file for which the two differ.
     reasons: path in the bundle -> why it is there; empty where the bundle came from the cache.
+    made: the chunks of what lies in no file, but was made for this bundle.
     """
 
     encoded: bytes
     digest: Digest
     sources: dict[bytes, bytes]
     reasons: dict[bytes, str]
+    made: dict[Digest, bytes] = {}
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -109,6 +111,8 @@ def read_chunk(bundle: Bundle, digest: Digest) -> bytes:
 
     Raises: BundleError naming a file that changed since it was packed; KeyError for a chunk of another bundle.
     """
+    if (made := bundle.made.get(digest)) is not None:
+        return made
     source = bundle.chunks[digest]
     try:
         descriptor = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

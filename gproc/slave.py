@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from gproc.copy.errand import order_for
 from gproc.errors import EXIT_GPROC, GprocError, LinkLost, PeerError, StoreError, TrustError
 from gproc.job.program import Ended, Program
 from gproc.launch.launcher import Launcher, Process
@@ -27,6 +28,7 @@ from gproc.relay.passage import Below, Passage
 from gproc.relay.siblings import Siblings
 from gproc.relay.spread import MIN_SPREAD_BYTES
 from gproc.root.planner import Planner
+from gproc.root.view import View
 from gproc.store.draft import Owner
 from gproc.store.store import Root
 from gproc.trust.ticket import Gate, Refused, Ticket
@@ -158,6 +160,9 @@ class Slave(Hub, Receiver):
             case messages.Signal(job, signum):
                 if (passage := self.passages.get(job)) is not None:
                     passage.signal(signum)
+            case messages.Resize(job, window):
+                if (passage := self.passages.get(job)) is not None:
+                    passage.resize(window)
             case messages.Credit(job, stream, size):
                 if (passage := self.passages.get(job)) is not None:
                     passage.credit_from_above(stream, size)
@@ -282,15 +287,26 @@ class Slave(Hub, Receiver):
         self, ticket: Ticket, root: Root | None, env: tuple[bytes, ...], handles: tuple[int, int, int], ended: Ended
     ) -> Process:
         self._spawned += 1
+        order = order_for(
+            ticket.action, ticket.argv, None if root is None else root.tree, os.fsencode(self.bin_root)
+        )
+        if order is None:
+            view = self._planner.view(root, ticket, self._spawned)
+        else:
+            # The node's file system as it is, for good: no mount, no binRoot.
+            view = View("namespaces" if self._launcher.abilities.view else "plain", (), b"", b"/")
         start = Start(
             job=self._spawned,
             argv=ticket.argv,
-            env=env,
-            view=self._planner.view(root, ticket, self._spawned),
+            # The last of two is the one that counts: a caller's own GPROC_ROOT is the root of another node.
+            env=(*env, b"GPROC_ROOT=" + (view.root or os.fsencode(self.bin_root))),
+            view=view,
             uid=ticket.uid,
             gid=ticket.gid,
             groups=ticket.groups,
             umask=ticket.umask,
             limits=ticket.limits,
+            terminal=ticket.window is not None,
+            order=order,
         )
         return self._launcher.spawn(start, *handles, on_exit=ended)

@@ -24,7 +24,7 @@ SEGMENTS_MAX: Final = 1024
 DYNAMIC_MAX_BYTES: Final = 1 << 20
 """The dynamic section: 65,536 entries."""
 ENTRIES_MAX: Final = 1000
-"""Dynamic entries in an excerpt: LIEF reads no more.  The longest list of libraries on a Debian machine, gdb's, has 21."""
+"""Dynamic entries in an excerpt: LIEF reads no more.  gdb, with the longest list of libraries here, needs 21."""
 NAME_MAX_BYTES: Final = 1 << 17
 """One name or search path; package managers that give each library its own prefix write RPATHs of 10 KB and more."""
 NAMES_MAX_BYTES: Final = 1 << 20
@@ -142,15 +142,12 @@ class _Cutter:
 
     def excerpt(self) -> Excerpt:
         segments = self._segments()
-        interpreter = b""
-        dynamic: list[tuple[int, int]] | None = None
-        for segment in segments:
-            if segment.kind == _PT_INTERP:
-                interpreter = self._interpreter(segment)
-            elif segment.kind == _PT_DYNAMIC:
-                dynamic = self._dynamic(segment)
-        if dynamic is None:
+        # One of each kind, so that a thousand of them cost no more than one.
+        last = {each.kind: each for each in segments}
+        interpreter = self._interpreter(last[_PT_INTERP]) if _PT_INTERP in last else b""
+        if _PT_DYNAMIC not in last:
             return Excerpt(self._abi, *self._image(interpreter, None, b""), (0, 0))
+        dynamic = self._dynamic(last[_PT_DYNAMIC])
         offset, size_bytes = self._string_table(dict(dynamic), segments)
         strings = self._bytes(offset, size_bytes, "dynamic string table")
         self._check_names([value for tag, value in dynamic if tag in _NAMES], strings)
@@ -178,13 +175,13 @@ class _Cutter:
         if not 1 < segment.size_bytes <= NAME_MAX_BYTES:
             raise self._bad(f"its interpreter's name has {segment.size_bytes} bytes")
         text, end, _ = self._bytes(segment.offset, segment.size_bytes, "interpreter").partition(b"\0")
-        # LIEF gives this one as a str, and nothing at all where it is no UTF-8.
-        if not end or not text.startswith(b"/") or not text.isascii():
-            raise self._bad("its interpreter is not an absolute path in ASCII")
+        # LIEF gives this one name as a str alone, for which it must be UTF-8: a byte that is not is not printable.
+        if not end or not text.startswith(b"/") or not text.decode(errors="surrogateescape").isprintable():
+            raise self._bad("its interpreter is not an absolute path in printable UTF-8")
         return text + end
 
     def _dynamic(self, segment: _Segment) -> list[tuple[int, int]]:
-        """Those entries that a linker searches by, and the closing DT_NULL."""
+        """All entries before the closing DT_NULL, as (tag, value)."""
         if segment.size_bytes > DYNAMIC_MAX_BYTES:
             raise self._bad(f"its dynamic section has {segment.size_bytes} bytes")
         data = self._bytes(segment.offset, segment.size_bytes, "dynamic section")
@@ -238,9 +235,9 @@ class _Cutter:
             _Segment(_PT_INTERP if interpreter else _PT_NULL, at_interpreter, at_interpreter, len(interpreter)),
             _Segment(_PT_DYNAMIC if dynamic else _PT_NULL, at_dynamic, at_dynamic, len(table)),
         )
-        kind = self._header[:6] + b"\1" + bytes(9)
+        identity = self._header[:6] + b"\1" + bytes(9)
         sizes = layout.header.size, layout.segment.size, len(segments), 0, 0, 0
-        header = layout.header.pack(kind, _ET_DYN, 0, 1, 0, layout.header.size, 0, 0, *sizes)
+        header = layout.header.pack(identity, _ET_DYN, 0, 1, 0, layout.header.size, 0, 0, *sizes)
         return b"".join((header, *map(layout.write_segment, segments), interpreter, strings, table)), len(dynamic)
 
     def _bytes(self, offset: int, size_bytes: int, what: str) -> bytes:

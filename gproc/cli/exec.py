@@ -5,25 +5,33 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 
 from gproc.cli.options import ExecOptions
 from gproc.cli.progress import progress_for
 from gproc.client import Connection, JobClient
-from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError
+from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError, UsageError
 from gproc.job.limits import Limits
 from gproc.nodespec import NodeSpec
 from gproc.packager import Bundle, Request, pack
 from gproc.summary import summarise
-from gproc.wire.messages import Submit
+from gproc.wire.messages import Submit, Window
 
 
 def run(options: ExecOptions) -> int:
     NodeSpec.parse(options.nodes)
     if options.exclude:
         NodeSpec.parse_exclusion(options.exclude)
+    window: Window | None = None
+    lending: AbstractContextManager[None] = nullcontext()
+    if options.tty:
+        from gproc.terminal import raw, window_of
+
+        check_terminal(options)
+        window, lending = window_of(0), raw(0)
     cwd = working_directory()
     bundle = None if options.local_bin else pack_program(options, cwd)
-    stdin = None if options.no_stdin else readable_stdin()
+    stdin = 0 if options.tty else None if options.no_stdin else readable_stdin()
     submit = Submit(
         nodes=options.nodes,
         exclude=options.exclude,
@@ -34,6 +42,7 @@ def run(options: ExecOptions) -> int:
         bundle=b"" if bundle is None else bundle.digest,
         stdin=stdin is not None,
         timeout_s=options.timeout_s,
+        window=window,
         limits=Limits(options.max_procs, options.mem_bytes, options.cpus, options.nice),
         bundle_bytes=0 if bundle is None else bundle.manifest.size_bytes(),
     )
@@ -42,7 +51,8 @@ def run(options: ExecOptions) -> int:
     client = JobClient(connection, submit, bundle, label=options.label, stdin=stdin, progress=progress)
     lost: GprocError | None = None
     try:
-        client.run()
+        with lending:
+            client.run()
     except GprocError as error:
         if not client.paths:
             raise
@@ -72,6 +82,14 @@ def pack_program(options: ExecOptions, cwd: str) -> Bundle:
             environ=os.environ,
         )
     )
+
+
+def check_terminal(options: ExecOptions) -> None:
+    """Raises: UsageError where no terminal can be lent to the program."""
+    if options.no_stdin or options.label:
+        raise UsageError("--tty shows one node's terminal as it is: it does not go with --no-stdin or --label")
+    if not os.isatty(0):
+        raise UsageError("--tty lends your terminal to the program, and standard input is none: leave --tty out")
 
 
 def working_directory() -> str:

@@ -9,7 +9,9 @@ import msgspec
 from gproc.cli.options import (
     BundleOptions,
     CertOptions,
+    CpOptions,
     ExecOptions,
+    GetOptions,
     InfoOptions,
     MasterOptions,
     Options,
@@ -19,12 +21,15 @@ from gproc.cli.options import (
 
 
 class Argument(msgspec.Struct, frozen=True):
-    """A positional argument: one word, one or more, or one and all that follows it, switches or not."""
+    """A positional argument: one word, one or more, or one and all that follows it, switches or not.
+
+    "list": one or more which the mode tells apart; its metavar says how many of what.
+    """
 
     field: str
     metavar: str
     help: str
-    takes: Literal["one", "many", "rest"] = "one"
+    takes: Literal["one", "many", "rest", "list"] = "one"
 
 
 class Mode(msgspec.Struct, frozen=True):
@@ -46,7 +51,7 @@ class Mode(msgspec.Struct, frozen=True):
         return (self.letters, *((self.name,) if self.name != self.letters else ()), *self.also)
 
     def metavars(self) -> tuple[str, ...]:
-        return tuple(a.metavar if a.takes == "one" else f"{a.metavar}..." for a in self.arguments)
+        return tuple(a.metavar if a.takes in ("one", "list") else f"{a.metavar}..." for a in self.arguments)
 
     def usage(self) -> str:
         return " ".join(("gproc [switches]", self.letters, *self.metavars()))
@@ -79,6 +84,32 @@ MODES: Final = (
         (
             Argument("nodes", "NODES", 'Where: 1-80, "." (first level), ./. (every node), =1/4-7'),
             Argument("command", "COMMAND", "The program, with its own arguments and switches", "rest"),
+        ),
+    ),
+    Mode(
+        "cp",
+        "cp",
+        CpOptions,
+        "Put files and directories on nodes, for good.",
+        "As cp -a on the node would: into DEST where that is a directory, else under that name; SRC/. is what lies"
+        " in SRC. Each file appears whole or not at all, as you; root keeps owners. No symlink below DEST is"
+        " followed, and what is there already is not sent or written again.",
+        (
+            Argument(
+                "words", "SRC... NODES:DEST", "What to copy, and where: 1-80:/opt/data, ./.:/etc/motd", "list"
+            ),
+        ),
+    ),
+    Mode(
+        "get",
+        "get",
+        GetOptions,
+        "Bring files and directories back from nodes.",
+        "What node 1/7 has at SRC comes into DIR/1.7, with modes and times, for root with owners; set-id bits are"
+        " left out.",
+        (
+            Argument("source", "NODES:SRC", "What to bring, and from where: 1-80:/var/log, ./.:/etc/fstab"),
+            Argument("directory", "DIR", "Where to: made if it is not there"),
         ),
     ),
     Mode(

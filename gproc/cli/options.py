@@ -64,6 +64,7 @@ class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     exclude: str = ""
     label: bool = False
     no_stdin: bool = False
+    tty: bool = False
     timeout_s: float | None = None
     env: tuple[str, ...] = ()
     clean_env: bool = False
@@ -72,6 +73,28 @@ class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     mem_bytes: int | None = None
     cpus: int | None = None
     nice: int | None = None
+    debug: int = 0
+
+
+class CpOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc cp`.  words: sources, and NODES:DEST last, not yet parsed."""
+
+    words: tuple[str, ...]
+    socket: str = DEFAULT_SOCKET
+    exclude: str = ""
+    timeout_s: float | None = None
+    json_progress: bool = False
+    debug: int = 0
+
+
+class GetOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc get`.  source: NODES:SRC, not yet parsed.  directory: gets a directory for each node."""
+
+    source: str
+    directory: str
+    socket: str = DEFAULT_SOCKET
+    exclude: str = ""
+    timeout_s: float | None = None
     debug: int = 0
 
 
@@ -129,5 +152,15 @@ class CompletionRequest(msgspec.Struct, frozen=True):
     arguments: tuple[str, ...]
 
 
-Options = MasterOptions | SlaveOptions | ExecOptions | InfoOptions | BundleOptions | CertOptions | StoreOptions
+Options = (
+    MasterOptions
+    | SlaveOptions
+    | ExecOptions
+    | CpOptions
+    | GetOptions
+    | InfoOptions
+    | BundleOptions
+    | CertOptions
+    | StoreOptions
+)
 Command = Options | HelpRequest | VersionRequest | CompletionRequest

@@ -41,7 +41,7 @@ class Switch(msgspec.Struct, frozen=True):
         return (*single, *(f"--{name}" for name in (self.gnu, self.negative) if name))
 
 
-_ALL_MODES: Final = ("m", "s", "e", "i", "bundle", "cert", "store")
+_ALL_MODES: Final = ("m", "s", "e", "cp", "get", "i", "bundle", "cert", "store")
 
 _CPUS_MAX: Final = 1 << 16
 """Above CONFIG_NR_CPUS of any Linux kernel: Kconfig allows 8192 on x86."""
@@ -80,7 +80,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "socket",
-        ("m", "e", "i"),
+        ("m", "e", "cp", "get", "i"),
         TEXT,
         "The master's Unix socket.",
         "socket",
@@ -184,7 +184,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "exclude",
-        ("e",),
+        ("e", "cp", "get"),
         TEXT,
         "Leave these nodes out.",
         "exclude",
@@ -193,11 +193,12 @@ SWITCHES: Final = (
     ),
     Switch("label", ("e",), FLAG, "Begin each line of output with its node's path.", "label", short="l"),
     Switch("no_stdin", ("e",), FLAG, "Give the program an empty standard input.", "no-stdin", short="n"),
+    Switch("tty", ("e",), FLAG, "Give the program, on one node, a terminal, shown on yours.", "tty", short="t"),
     Switch(
         "timeout_s",
-        ("e",),
+        ("e", "cp", "get"),
         SECONDS,
-        "End the program everywhere after this time; the exit status is then 124.",
+        "End it everywhere after this time; the exit status is then 124.",
         "timeout",
         metavar="SECONDS",
     ),
@@ -209,7 +210,7 @@ SWITCHES: Final = (
         "env",
         metavar="NAME[=VALUE]",
     ),
-    Switch("json_progress", ("e",), FLAG, "Tell of a long transfer in lines of JSON on stderr.", "json-progress"),
+    Switch("json_progress", ("e", "cp"), FLAG, "Tell of a long transfer in lines of JSON on stderr.", "json-progress"),
     Switch("clean_env", ("e",), FLAG, "Pass no variable on but those of --env.", "clean-env"),
     Switch(
         "max_procs",

@@ -63,7 +63,8 @@ class Complaints:
             if rank in self._dropped:
                 saying.setdefault(f"and {self._dropped[rank]} more", []).append(self._paths[rank])
         lines = [f"{fold(paths)}: {line}" for line, paths in saying.items()]
-        status, summary = summarise(self._paths, {rank: self._named(rank, each) for rank, each in outcomes.items()}, missing)
+        named = {rank: self._named(rank, outcome) for rank, outcome in outcomes.items()}
+        status, summary = summarise(self._paths, named, missing)
         return status, lines + summary
 
     def _named(self, rank: int, outcome: Outcome) -> Outcome:

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Final, NoReturn, Union
 
 import msgspec
 
+from gproc.copy.shown import shown
+from gproc.errors import LaunchError
+from gproc.root.layout import within
+
 if TYPE_CHECKING:
     from types import FrameType
-
-PLACE: Final = "place"
-COLLECT: Final = "collect"
-RUN: Final = "run"
-ACTIONS: Final = frozenset({RUN, PLACE, COLLECT})
-"""All that a ticket may ask for: run a program, place what came with the job, collect what lies here."""
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """Signals that end an errand after it has put away what is half done; SIGKILL does not wait for that."""
@@ -43,6 +41,26 @@ class Collect(msgspec.Struct, frozen=True, array_like=True, tag="collect"):
 
 
 Order = Union[Place, Collect]  # noqa: UP007 - msgspec wants it so on 3.11
+
+
+def order_for(action: str, argv: tuple[bytes, ...], tree: bytes | None, bin_root: bytes) -> Order | None:
+    """What a ticket's action asks for; None: that its program runs.
+
+    argv: "cp" or "get", and a path of the node's.  tree: where the job's bundle is laid out, None where it has none.
+    Raises: LaunchError where they do not fit the action.
+    """
+    if action == "run":
+        return None
+    path = argv[1] if len(argv) == 2 else b""
+    if not path.startswith(b"/"):
+        raise LaunchError(f"a job to {action} files that names no absolute path")
+    if action == "collect":
+        return Collect(path)
+    if action != "place" or tree is None:
+        raise LaunchError(f"a job to {action} files without any")
+    if within(path, bin_root):
+        raise LaunchError(f"{shown(path)}: lies in binRoot, where nothing stays: choose another place")
+    return Place(tree, path)
 
 
 class Errand:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
-from gproc.client import Connection, JobClient, Sink
+from gproc.client import Connection, JobClient, Progress, Sink
+from gproc.copy.complaints import Complaints
 from gproc.copy.shown import shown
 from gproc.copy.steps import PATH_BYTES_MAX
-from gproc.errors import GprocError, UsageError
+from gproc.errors import EXIT_GPROC, GprocError, UsageError
 from gproc.job.limits import Limits
 from gproc.nodespec import NodeSpec
 from gproc.packager import Bundle
@@ -26,15 +28,13 @@ class Remote(NamedTuple):
 
         Raises: UsageError, SpecError.
         """
-        import os
-
         nodes, colon, path = text.partition(":")
         if not colon:
             raise UsageError(f"{text!r} names no nodes: NODES:PATH is wanted, as in 1-80:/etc/motd")
         NodeSpec.parse(nodes)
         encoded = os.fsencode(path)
         if not path.startswith("/"):
-            raise UsageError(f"{text!r}: an absolute path is wanted after the colon: there is no directory to start from")
+            raise UsageError(f"{text!r}: an absolute path is wanted after the colon")
         if len(encoded) > PATH_BYTES_MAX or b"\0" in encoded:
             raise UsageError(f"{shown(encoded[:80])}...: is no path: the kernel takes {PATH_BYTES_MAX} bytes")
         return cls(nodes, encoded)
@@ -63,23 +63,32 @@ def submission(
     )
 
 
-class Done(NamedTuple):
-    """A job that was begun: what its client knows of it, and why the master was lost, if it was."""
+def carry_out(
+    socket: str, submit: Submit, bundle: Bundle | None, sink: Sink, progress: Progress
+) -> tuple[JobClient, GprocError | None]:
+    """The client that saw it through, and why the master was lost, if it was.
 
-    client: JobClient
-    lost: GprocError | None
-
-
-def carry_out(socket: str, submit: Submit, bundle: Bundle | None, sink: Sink) -> Done:
-    """Raises: GprocError where the job did not begin."""
+    Raises: GprocError where the job did not begin.
+    """
     connection = Connection(socket)
-    client = JobClient(connection, submit, bundle, label=False, stdin=None, sink=sink)
+    client = JobClient(connection, submit, bundle, label=False, stdin=None, progress=progress, sink=sink)
     try:
         client.run()
     except GprocError as error:
         if not client.paths:
             raise
-        return Done(client, error)
+        return client, error
     finally:
         connection.close()
-    return Done(client, None)
+    return client, None
+
+
+def told(client: JobClient, lost: GprocError | None, complaints: Complaints) -> tuple[int, list[str]]:
+    """Exit status and the lines for stderr, as `gproc e` has them."""
+    status, lines = complaints.told(client.outcomes, client.missing)
+    if client.problem is not None:
+        lines.insert(0, client.problem)
+        status = max(status, EXIT_GPROC)
+    if lost is not None:
+        lines.insert(0, str(lost))
+    return status, lines

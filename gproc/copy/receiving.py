@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from typing import assert_never
 
 from gproc.copy.complaints import Complaints
 from gproc.copy.shown import shown
 from gproc.copy.steps import DEPTH_MAX, ITSELF, End, Folder, Leaf, Leave, Link, Reader, Step, Torn, Whole
-from gproc.copy.writer import DIRECTORY, STICKY_BITS, WayLost, Writer
+from gproc.copy.writer import DIRECTORY, STICKY_BITS, Complain, WayLost, Writer
 from gproc.errors import GprocError, PeerError
 from gproc.nodespec import Path, format_path
 from gproc.wire import frames
@@ -43,9 +45,8 @@ class Collected:
         _allow_descriptors()
         for rank, path in enumerate(paths):
             name = directory_of(path).encode()
-            self._arrivals.append(
-                Arrival(self._home, self._home_path, name, lambda line, rank=rank: self.complaints.add(rank, line))  # type: ignore[misc]
-            )
+            complain = partial(self.complaints.add, rank)
+            self._arrivals.append(Arrival(self._home, self._home_path, name, complain))
 
     def output(self, rank: int, stream: int, data: memoryview) -> None:
         if stream == frames.STDOUT:
@@ -65,7 +66,7 @@ class Collected:
 class Arrival:
     """One node's stream, carried out below `home`/`name`."""
 
-    def __init__(self, home: int, home_path: bytes, name: bytes, complain: _Complain) -> None:
+    def __init__(self, home: int, home_path: bytes, name: bytes, complain: Complain) -> None:
         self.is_whole = False
         self._home = home
         self._name = name
@@ -162,10 +163,8 @@ class Arrival:
         """In the node's own directory, made when the first thing comes for it."""
         if self._writer is None and not self._over:
             try:
-                try:
-                    os.mkdir(self._name, 0o777, dir_fd=self._home)
-                except FileExistsError:
-                    pass
+                with suppress(FileExistsError):
+                    os.mkdir(self._name, dir_fd=self._home)
                 handle = os.open(self._name, DIRECTORY, dir_fd=self._home)
             except OSError as error:
                 reason = "not a directory" if error.errno in (errno.ENOTDIR, errno.ELOOP) else error.strerror
@@ -178,10 +177,8 @@ class Arrival:
 
 def _opened_home(home: str) -> int:
     try:
-        try:
+        with suppress(FileExistsError):
             os.mkdir(home)
-        except FileExistsError:
-            pass
         return os.open(home, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise GprocError(f"{home}: cannot take what comes from the nodes: {error.strerror}") from error

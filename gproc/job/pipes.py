@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 from collections import deque
@@ -45,6 +46,11 @@ class OutputPipe:
             data = os.read(self._handle, min(self._credit, self._frame_bytes))
         except BlockingIOError:
             return
+        except OSError as error:
+            # pty(7): of a terminal, when the last who held its other end has closed it.
+            if error.errno != errno.EIO:
+                raise
+            data = b""
         if len(data) >= PIPE_BYTES and not self._widened:
             self._widen()
         if data:

@@ -14,7 +14,8 @@ from enum import Enum
 from typing import Final, Protocol
 
 from gproc.errors import EXIT_GPROC, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SIGNAL_BASE, GprocError
-from gproc.job.pipes import InputPipe, OutputPipe, close_all, make_pipe, open_null
+from gproc.job.pipes import InputPipe, OutputPipe
+from gproc.job.stdio import Stdio, open_pipes, open_terminal, resize
 from gproc.launch.launcher import Process
 from gproc.launch.protocol import Exited, SpawnFailed
 from gproc.nodespec import Path, format_path
@@ -22,10 +23,14 @@ from gproc.relay.passage import Passage
 from gproc.store.store import Root
 from gproc.trust.ticket import Ticket
 from gproc.wire import frames
-from gproc.wire.messages import Outcome, Run
+from gproc.wire.messages import Outcome, Run, Window
 
 TERMINATING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL})
 """Signals that end a job whose program does not run yet."""
+
+
+INTERRUPT: Final = b"\x03"
+"""What Ctrl-C types: VINTR of termios(3)."""
 
 
 class State(Enum):
@@ -38,7 +43,6 @@ class Station(Protocol):
     """What a program needs of the node it is on."""
 
     path: Path
-    bin_root: str
 
     async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
         """The bundle of a job, None where the job has none; `tell` hears how a large one comes along.
@@ -49,7 +53,7 @@ class Station(Protocol):
     def spawn(
         self, ticket: Ticket, root: Root | None, env: tuple[bytes, ...], handles: tuple[int, int, int], ended: Ended
     ) -> Process:
-        """Start it; takes the handles over.  Raises: LaunchError."""
+        """Start it, with GPROC_ROOT besides `env`; takes the handles over.  Raises: LaunchError."""
 
 
 class Ended(Protocol):
@@ -71,6 +75,8 @@ class Program:
         self._early: list[bytes] = []
         self._outputs: dict[int, OutputPipe] = {}
         self._outcome: Outcome | None = None
+        self._window = ticket.window
+        self._terminal = -1
         self._preparing: asyncio.Task[None] | None = None
 
     # What the passage asks of it
@@ -86,7 +92,17 @@ class Program:
             self._stop_preparing()
             self._end(Outcome(EXIT_SIGNAL_BASE + signum, signal=signum))
 
+    def resize(self, job: int, window: Window) -> None:
+        """Of a program with a terminal; another has none that could."""
+        if self._window is not None:
+            self._window = window
+        if self._terminal >= 0:
+            resize(self._terminal, window)
+
     def stdin(self, job: int, data: bytes) -> None:
+        if self._window is not None and self.state is State.FETCHING and INTERRUPT in data:
+            # There is no terminal yet that could make a signal of it.
+            self.signal(job, signal.SIGINT)
         if self.state is State.DONE:
             self._passage.credit_from_below(self, len(data))
         elif self._input is None:
@@ -107,47 +123,43 @@ class Program:
     # How it goes
 
     async def _prepare(self, run: Run) -> None:
-        handles: list[int] = []
+        stdio: Stdio | None = None
         try:
             root = await self._station.root(self.ticket, self._stocked)
             if root is not None:
                 root.hold()
                 self._root = root
-            if run.stdin:
-                our_stdin, stdin = make_pipe(reader_is_ours=False)
-                handles += [our_stdin, stdin]
+            if self._window is None:
+                stdio = open_pipes(stdin=run.stdin)
             else:
-                stdin = open_null()
-                handles.append(stdin)
-            our_stdout, stdout = make_pipe(reader_is_ours=True)
-            handles += [our_stdout, stdout]
-            our_stderr, stderr = make_pipe(reader_is_ours=True)
-            handles += [our_stderr, stderr]
+                stdio = open_terminal(self._window, self.ticket.uid)
             self._process = self._station.spawn(
-                self.ticket, root, self._environment(run), (stdin, stdout, stderr), self._ended
+                self.ticket, root, self._environment(run), stdio.program, self._ended
             )
         except (GprocError, OSError) as error:
-            close_all(handles)
+            if stdio is not None:
+                stdio.close()
             self._end(Outcome(EXIT_GPROC, failure=str(error)))
             return
         self.state = State.STARTING
-        for stream, handle in ((frames.STDOUT, our_stdout), (frames.STDERR, our_stderr)):
+        for stream, handle in stdio.outputs.items():
             self._outputs[stream] = OutputPipe(
                 handle, run.window_bytes, lambda data, stream=stream: self._said(stream, data)  # type: ignore[misc]
             )
-        if run.stdin:
-            self._input = InputPipe(our_stdin, lambda size: self._passage.credit_from_below(self, size))
+        if stdio.input >= 0:
+            self._input = InputPipe(stdio.input, lambda size: self._passage.credit_from_below(self, size))
             early, self._early = self._early, []
             self._input.write(*early)
+        if self._window is not None:
+            self._terminal = stdio.outputs[frames.STDOUT]
 
     def _environment(self, run: Run) -> tuple[bytes, ...]:
-        """The caller's, with what a program may want to know of its place: DESIGN section 9."""
+        """The caller's, with what a program may want to know of its place in the job: DESIGN section 9."""
         own = {
             b"GPROC_JOB": str(run.job),
             b"GPROC_NODE": format_path(self._station.path),
             b"GPROC_RANK": str(self._rank),
             b"GPROC_SIZE": str(run.size),
-            b"GPROC_ROOT": self._station.bin_root,
         }
         inherited = tuple(item for item in self.ticket.env if item.partition(b"=")[0] not in own)
         return inherited + tuple(name + b"=" + os.fsencode(value) for name, value in own.items())
@@ -160,6 +172,7 @@ class Program:
             self._passage.output(self, self._rank, stream, data)
         else:
             del self._outputs[stream]
+            self._terminal = -1
             self._settle()
 
     def _ended(self, ending: Exited | SpawnFailed) -> None:

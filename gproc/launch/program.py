@@ -31,6 +31,14 @@ HOLD: Final = frozenset({*FORWARDED, signal.SIGCHLD})
 process 1 of a namespace loses one that it neither blocks nor handles (pid_namespaces(7))."""
 
 
+_TAKE_TERMINAL: Final = (
+    (os.POSIX_SPAWN_OPEN, 0, "/proc/self/fd/1", os.O_RDWR, 0),
+    (os.POSIX_SPAWN_DUP2, 0, 1),
+    (os.POSIX_SPAWN_DUP2, 0, 2),
+)
+"""Opening a terminal makes it the controlling one of a session leader that has none: open(2), O_NOCTTY.  By that
+path, because what the node calls /dev/pts may be mounted elsewhere here; not by fd/0, which is closed first."""
+
 _MESSAGE_CHARACTERS: Final = 500
 """A path in a message may have PATH_MAX bytes, or whatever a caller made up; the whole report has one pipe write."""
 
@@ -163,7 +171,10 @@ def spawn(start: Start, own: Errand | None) -> int:
     with stage("exec"):
         for path in _candidates(start.view.program, environ):
             try:
-                return os.posix_spawn(path, arguments, environ, setsid=True, setsigmask=(), setsigdef=_RESETTABLE)
+                return os.posix_spawn(
+                    path, arguments, environ, file_actions=_TAKE_TERMINAL if start.terminal else (),
+                    setsid=True, setsigmask=(), setsigdef=_RESETTABLE,
+                )  # fmt: skip
             except (FileNotFoundError, NotADirectoryError) as error:
                 failure = FileNotFoundError(errno.ENOENT, *error.args[1:], error.filename)
             except PermissionError as error:

@@ -34,6 +34,7 @@ class Start(msgspec.Struct, frozen=True, array_like=True, tag="start"):
 
     env: b"NAME=value" entries, the program's whole environment.
     uid, gid, groups: the caller's; they only take effect where the slave is root.
+    terminal: the three descriptors are one terminal, which is to be the program's controlling one.
     order: what the slave's own code is to do as the caller, in the program's stead; None: the program runs.
     """
 
@@ -46,6 +47,7 @@ class Start(msgspec.Struct, frozen=True, array_like=True, tag="start"):
     groups: tuple[int, ...]
     umask: int = 0o022
     limits: Limits = Limits()
+    terminal: bool = False
     order: Order | None = None
 
 

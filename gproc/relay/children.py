@@ -18,7 +18,7 @@ from gproc.link.connection import HANDSHAKE_S, Link, Receiver, watch_link
 from gproc.relay.feed import Feed, Pantry
 from gproc.trust import tls
 from gproc.wire import frames, messages
-from gproc.wire.messages import Credit, Join, Node, Release, Run, Signal, Want, Welcome
+from gproc.wire.messages import Credit, Join, Node, Release, Resize, Run, Signal, Want, Welcome, Window
 
 if TYPE_CHECKING:
     import ssl
@@ -72,6 +72,9 @@ class Child(Receiver):
 
     def signal(self, job: int, signum: int) -> None:
         self.link.send(Signal(job, signum))
+
+    def resize(self, job: int, window: Window) -> None:
+        self.link.send(Resize(job, window))
 
     def stdin(self, job: int, data: bytes) -> None:
         self.link.write(frames.stdio_frame(job, frames.EVERY_RANK, frames.STDIN, data))

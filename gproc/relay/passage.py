@@ -11,7 +11,7 @@ from typing import Protocol
 from gproc.errors import EXIT_GPROC
 from gproc.relay.flow import Inlet, Outlet, window_for
 from gproc.wire import frames
-from gproc.wire.messages import Branch, Credit, Finished, Message, Outcome, Peer, Run, Signed, Stocked
+from gproc.wire.messages import Branch, Credit, Finished, Message, Outcome, Peer, Run, Signed, Stocked, Window
 
 
 class Above(Protocol):
@@ -28,6 +28,8 @@ class Below(Protocol):
     def start(self, run: Run) -> None: ...
 
     def signal(self, job: int, signum: int) -> None: ...
+
+    def resize(self, job: int, window: Window) -> None: ...
 
     def stdin(self, job: int, data: bytes) -> None: ...
 
@@ -89,6 +91,10 @@ class Passage:
     def signal(self, signum: int) -> None:
         for below in self._below:
             below.signal(self.job, signum)
+
+    def resize(self, window: Window) -> None:
+        for below in self._below:
+            below.resize(self.job, window)
 
     def stdin(self, data: bytes) -> None:
         """Raises: PeerError for more than those above have credit for."""

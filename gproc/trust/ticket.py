@@ -19,7 +19,7 @@ from nacl.exceptions import BadSignatureError
 from gproc.errors import SpecError, TrustError
 from gproc.job.limits import Limits
 from gproc.nodespec import NodeSpec, Path, format_path
-from gproc.wire.messages import Action, Signed
+from gproc.wire.messages import Action, Signed, Window
 
 VERSION: Final = 1
 """Of both layouts below; the first byte of every payload."""
@@ -59,7 +59,8 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
     sequence: the job's number in the session.  env: NAME=value, as execve(2) has it.  manifest: the digest of
     the bundle's manifest; b"" for the node's own program.  bundle_bytes: size of its files.  targets, exclude:
-    node specifications, exclude "" for none.  action: one of `gproc.wire.messages.Action`, or what a later gproc
+    node specifications, exclude "" for none.  window: the size of the terminal that the program gets, None: it has
+    pipes.  action: one of `gproc.wire.messages.Action`, or what a later gproc
     knows besides.
     """
 
@@ -76,7 +77,7 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     targets: str
     exclude: str = ""
     limits: Limits = Limits()
-    tty: bool = False
+    window: Window | None = None
     bundle_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
     action: str = "run"
 

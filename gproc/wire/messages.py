@@ -30,6 +30,9 @@ NUMBER_MAX: Final = 2**63 - 1
 Action = Literal["run", "place", "collect"]
 """What a job does on a node: run its program, put its bundle into place, send what lies there home."""
 
+WINDOW_MAX: Final = 0xFFFF
+"""struct winsize has 16 bits for each."""
+
 Status = Annotated[int, msgspec.Meta(ge=0, le=STATUS_MAX)]
 NodeNumber = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
 Route = tuple[NodeNumber, ...]
@@ -94,6 +97,13 @@ class Signed(msgspec.Struct, frozen=True, array_like=True):
 
     payload: bytes
     signature: bytes
+
+
+class Window(msgspec.Struct, frozen=True, array_like=True):
+    """Size of a terminal in characters, as tty_ioctl(4) has it; 0: unknown."""
+
+    rows: Annotated[int, msgspec.Meta(ge=0, le=WINDOW_MAX)]
+    columns: Annotated[int, msgspec.Meta(ge=0, le=WINDOW_MAX)]
 
 
 # Joining
@@ -199,6 +209,13 @@ class Finished(Message, frozen=True, tag=22):
     outcome: Outcome
 
 
+class Resize(Message, frozen=True, tag=26):
+    """The caller's terminal has another size now, and so shall the program's."""
+
+    job: int
+    window: Window
+
+
 class Stocked(Message, frozen=True, tag=25):
     """How much of a large bundle a rank's node has; `complete`: all of it, checked."""
 
@@ -258,6 +275,7 @@ class Submit(Message, frozen=True, tag=40):
 
     bundle: digest of its manifest, b"" where each node runs its own copy.  bundle_bytes: size of its files.
     action: where it is not "run", argv is gproc's name for it and a path of the node's.
+    window: of the caller's terminal, where the program is to have one like it; None: it has pipes.
     timeout_s: None for ever.  argv has at least the program's name; cwd is absolute.
     """
 
@@ -272,6 +290,7 @@ class Submit(Message, frozen=True, tag=40):
     timeout_s: Annotated[float, msgspec.Meta(ge=0, le=TIMEOUT_MAX_S)] | None
     limits: Limits
     bundle_bytes: int = 0
+    window: Window | None = None
     action: Action = "run"
 
     def __post_init__(self) -> None:
@@ -329,7 +348,7 @@ class Load(Message, frozen=True, tag=46):
 
 AnyMessage = Union[  # noqa: UP007 - msgspec wants it so on 3.11
     Join, Attach, Welcome, Refused, Arrived, Left, Granted, Ping, Shutdown,
-    Run, Signal, Finished, Stocked, Credit, Release,
+    Run, Signal, Finished, Resize, Stocked, Credit, Release,
     Want, Lacking, Feed, Fed,
     Submit, Accepted, Rejected, Inquire, TreeState, Poll, Load,
 ]  # fmt: skip

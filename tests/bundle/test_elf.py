@@ -175,6 +175,16 @@ def test_a_name_that_is_no_utf_8_is_read_as_the_kernel_has_it(make_elf: Make, tm
     assert (found.needed, found.soname, found.runpath) == ((name,), name, f"/{name}")
 
 
+def test_an_interpreter_may_have_any_name_that_a_person_can_read(make_elf: Make, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(make_elf(interpreter="/opt/Zürich/ld.so"))
+    found = elf.read(str(tmp_path / "x"))
+    assert found is not None
+    assert found.interpreter == "/opt/Zürich/ld.so"
+    (tmp_path / "x").write_bytes(make_elf(interpreter=os.fsdecode(b"/opt/Z\xfcrich/ld.so")))
+    with pytest.raises(elf.BadElf, match="printable UTF-8"):
+        elf.read(str(tmp_path / "x"))
+
+
 @pytest.mark.parametrize(("machine", "bits"), [(62, 32), (183, 32), (3, 64), (243, 64)])
 def test_the_header_alone_says_which_class_a_file_has(make_elf: Make, tmp_path: Path, machine: int, bits: int) -> None:
     (tmp_path / "x").write_bytes(make_elf(["liba.so"], bits=bits, machine=machine))

@@ -1,0 +1,31 @@
+"""The caller's terminal while a program far away has it: its size, and keys that go there as they are."""
+
+from __future__ import annotations
+
+import os
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gproc.wire.messages import Window
+
+
+def window_of(terminal: int) -> Window:
+    size = os.get_terminal_size(terminal)
+    return Window(size.lines, size.columns)
+
+
+@contextmanager
+def raw(terminal: int) -> Iterator[None]:
+    """Within, no key means anything here, Ctrl-C neither: the terminal on the node makes signals of them.
+
+    However it ends, SIGKILL aside, the terminal is as it was.
+    """
+    before = termios.tcgetattr(terminal)
+    try:
+        tty.setraw(terminal)
+        yield
+    finally:
+        # What was written is shown first; what was typed is for the shell that comes next.
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)

@@ -1,0 +1,130 @@
+"""The language of copies: what is no tree below one directory is no stream of steps."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gproc.copy.steps import (
+    DATA_BYTES,
+    STEP_BYTES_MAX,
+    End,
+    Folder,
+    Leaf,
+    Leave,
+    Link,
+    Reader,
+    Step,
+    Torn,
+    Whole,
+    check_name,
+    data_header,
+    step_frame,
+)
+from gproc.errors import PeerError
+
+names = st.binary(min_size=1, max_size=255).filter(
+    lambda name: name not in (b".", b"..") and b"/" not in name and b"\0" not in name
+)
+modes = st.integers(0, 0o7777)
+users = st.integers(0, 0xFFFF_FFFE)
+times = st.integers(-(2**63), 2**63 - 1)
+targets = st.binary(min_size=1, max_size=300).filter(lambda target: b"\0" not in target)
+steps = st.one_of(
+    st.builds(Folder, names, modes, users, users, times),
+    st.just(Leave()),
+    st.builds(Link, names, targets, users, users, times),
+    st.builds(Leaf, names, modes, users, users, times, st.integers(0, 2**63 - 1)),
+    st.sampled_from([Whole(), Torn(), End()]),
+)
+items = st.lists(st.one_of(steps, st.binary(min_size=1, max_size=200)), max_size=12)
+
+
+def encoded(stream: list[Step | bytes]) -> bytes:
+    return b"".join(
+        data_header(len(item)) + item if isinstance(item, bytes) else step_frame(item) for item in stream
+    )
+
+
+def read(pieces: list[bytes]) -> list[Step | bytes]:
+    """With data that came in parts put together."""
+    reader = Reader()
+    found: list[Step | bytes] = []
+    for piece in pieces:
+        for item in reader.feed(piece):
+            if isinstance(item, memoryview):
+                if found and isinstance(found[-1], bytes):
+                    found[-1] += bytes(item)
+                else:
+                    found.append(bytes(item))
+            else:
+                found.append(item)
+    return found
+
+
+def joined(stream: list[Step | bytes]) -> list[Step | bytes]:
+    found: list[Step | bytes] = []
+    for item in stream:
+        if isinstance(item, bytes) and found and isinstance(found[-1], bytes):
+            found[-1] += item
+        else:
+            found.append(item)
+    return found
+
+
+@given(items, st.integers(1, 50))
+def test_a_stream_cut_anywhere_says_the_same(stream: list[Step | bytes], size: int) -> None:
+    wire = encoded(stream)
+    assert read([wire]) == joined(stream)
+    assert read([wire[at : at + size] for at in range(0, len(wire), size)]) == joined(stream)
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_refused_or_unfinished_and_nothing_else(garbage: bytes) -> None:
+    try:
+        read([garbage])
+    except PeerError:
+        return
+
+
+@pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"/", b"/etc", b"../x", b"a\0b", b"x" * 256])
+def test_a_name_that_is_none_is_refused(name: bytes) -> None:
+    with pytest.raises(ValueError, match="not the name of a file"):
+        check_name(name)
+    raw = msgspec.msgpack.encode([4, name, 0o644, 0, 0, 0, 0, b""])
+    with pytest.raises(PeerError):
+        read([len(raw).to_bytes(4) + b"\x01" + raw])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [1, b"d", 0o10000, 0, 0, 0],
+        [1, b"d", -1, 0, 0, 0],
+        [1, b"d", 0o755, 0xFFFF_FFFF, 0, 0],
+        [1, b"d", 0o755, 0, 0, 2**63],
+        [3, b"l", b"", 0, 0, 0],
+        [3, b"l", b"a\0b", 0, 0, 0],
+        [3, b"l", b"x" * 4096, 0, 0, 0],
+        [4, b"f", 0o644, 0, 0, 0, -1, b""],
+        [4, b"f", 0o644, 0, 0, 0, 0, b"../x"],
+        [9],
+    ],
+)
+def test_a_step_out_of_bounds_is_refused(fields: list[object]) -> None:
+    raw = msgspec.msgpack.encode(fields)
+    with pytest.raises(PeerError):
+        read([len(raw).to_bytes(4) + b"\x01" + raw])
+
+
+@pytest.mark.parametrize(("length", "kind"), [(0, 1), (0, 2), (STEP_BYTES_MAX + 1, 1), (DATA_BYTES + 1, 2), (1, 0), (1, 3)])
+def test_a_frame_out_of_bounds_is_refused_by_its_header(length: int, kind: int) -> None:
+    with pytest.raises(PeerError):
+        read([length.to_bytes(4) + bytes((kind,))])
+
+
+def test_the_longest_step_fits() -> None:
+    link = Link(b"n" * 255, b"t" * 4095, 0xFFFF_FFFE, 0xFFFF_FFFE, 2**63 - 1)
+    assert read([encoded([link])]) == [link]

@@ -1,0 +1,195 @@
+"""`--tty`: a real terminal on the node, shown on ours, which is a real one too."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+from collections.abc import Iterator
+
+import pytest
+
+from tests.system.cluster import NOBODY, PATIENCE_S, Cluster
+
+
+class Screen:
+    """A terminal with `gproc e --tty` in its foreground, as a person has it."""
+
+    def __init__(self, cluster: Cluster, *words: str, rows: int = 33, columns: int = 101, **options: object) -> None:
+        self._ours, self.theirs = os.openpty()
+        self.size(rows, columns)
+        self.before = termios.tcgetattr(self.theirs)
+        self.seen = ""
+        ends = {"stdin": self.theirs, "stdout": self.theirs, "stderr": self.theirs}
+        self.process: subprocess.Popen[bytes] = cluster.begin(
+            "e", *words, **ends, start_new_session=True, env={"TERM": "dumb", "PS1": "$ "}, **options
+        )
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def shows(self, pattern: str) -> re.Match[str]:
+        """Wait for it behind what was matched last."""
+        while not (found := re.search(pattern, self.seen)):
+            ready, _, _ = select.select([self._ours], [], [], PATIENCE_S)
+            assert ready, f"nothing like {pattern!r} in {self.seen!r}"
+            self.seen += os.read(self._ours, 4096).decode()
+        self.seen = self.seen[found.end() :]
+        return found
+
+    def size(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def ends(self) -> int:
+        """Its exit status; the terminal has to be as it was."""
+        ended = os.pidfd_open(self.process.pid)
+        while ended not in (ready := select.select([ended, self._ours], [], [], PATIENCE_S)[0]):
+            assert ready, f"it does not end after {self.seen!r}"
+            self.seen += os.read(self._ours, 4096).decode()
+        os.close(ended)
+        status = self.process.wait()
+        assert termios.tcgetattr(self.theirs) == self.before
+        return status
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+        os.close(self.theirs)
+
+
+@pytest.fixture
+def screens() -> Iterator[list[Screen]]:
+    opened: list[Screen] = []
+    yield opened
+    for screen in opened:
+        screen.close()
+
+
+@pytest.mark.parametrize("node", ["=1", "=2"])
+def test_a_shell_on_a_node_is_a_shell(pair: Cluster, screens: list[Screen], node: str) -> None:
+    screen = Screen(pair, "--tty", node, "/bin/bash", "--norc", "--noprofile", "-i")
+    screens.append(screen)
+    screen.shows(r"\$ ")
+    screen.type("tty; stty size; echo $GPROC_NODE\r")
+    screen.shows(r"/dev/pts/\d+\r\n33 101\r\n" + node[1:])
+    screen.type("ps -o tty= -p $$; [ -t 0 -a -t 1 -a -t 2 ] && echo all three\r")
+    screen.shows(r"pts/\d+\s+\r?\n.*all three\r\n")
+    screen.type("sleep 1000\r")
+    screen.shows("sleep 1000\r\n")
+    screen.type("\x03")
+    screen.shows(r"\^C")
+    screen.type("echo status $?\r")
+    screen.shows("status 130\r\n")
+    screen.type("sleep 1000\r")
+    screen.shows("sleep 1000\r\n")
+    screen.type("\x1a")
+    screen.shows("Stopped")
+    screen.type("kill -KILL %1; wait; exit 7\r")
+    assert screen.ends() == 7
+    pair.nothing_runs()
+
+
+def test_the_size_follows_ours(pair: Cluster, screens: list[Screen]) -> None:
+    script = "trap 'stty size' WINCH; stty size; while :; do sleep 0.05; done"
+    screen = Screen(pair, "-t", "1", "/bin/bash", "-c", script)
+    screens.append(screen)
+    screen.shows("33 101\r\n")
+    screen.size(50, 132)
+    screen.process.send_signal(signal.SIGWINCH)  # it has no controlling terminal to send it
+    screen.shows("50 132\r\n")
+    screen.type("\x03")
+    assert screen.ends() == 130
+
+
+def test_every_key_and_byte_goes_through(pair: Cluster, screens: list[Screen]) -> None:
+    screen = Screen(pair, "-t", "1", "/bin/sh", "-c", "stty raw -echo; echo ready; exec od -An -v -tx1 -N8 -w8")
+    screens.append(screen)
+    screen.shows("ready")
+    screen.type("\x00\x03\x04\x11\x13\x1a\x1cz")
+    screen.shows("00 03 04 11 13 1a 1c 7a")
+    assert screen.ends() == 0
+
+
+def test_an_end_of_file_is_typed(pair: Cluster, screens: list[Screen]) -> None:
+    screen = Screen(pair, "-t", "1", "/bin/sh", "-c", "cat; echo over")
+    screens.append(screen)
+    screen.type("one\r")
+    screen.shows("one\r\none\r\n")
+    screen.type("\x04")
+    screen.shows("over\r\n")
+    assert screen.ends() == 0
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_to_the_command_ends_the_program_and_restores_the_terminal(
+    pair: Cluster, screens: list[Screen], signum: int
+) -> None:
+    screen = Screen(pair, "-t", "1", "/bin/sh", "-c", "echo ready; exec sleep 1000")
+    screens.append(screen)
+    screen.shows("ready")
+    screen.process.send_signal(signum)
+    assert screen.ends() == 128 + signum
+    pair.nothing_runs()
+
+
+def test_much_output_comes_whole_before_the_end(pair: Cluster, screens: list[Screen]) -> None:
+    screen = Screen(pair, "-t", "1", "/bin/sh", "-c", "seq 30000; echo the end")
+    screens.append(screen)
+    screen.shows("29999\r\n30000\r\nthe end\r\n")
+    assert screen.ends() == 0
+
+
+def test_what_holds_the_terminal_is_ended_with_the_program(pair: Cluster, screens: list[Screen]) -> None:
+    screen = Screen(pair, "-t", "1", "/bin/sh", "-c", "setsid sleep 1000 & sleep 1000 & exit 3")
+    screens.append(screen)
+    screen.shows("exit status 3|3")
+    assert screen.ends() == 3
+    pair.nothing_runs()
+
+
+def test_the_terminal_is_the_callers(pair: Cluster, screens: list[Screen], root_only: None) -> None:
+    screen = Screen(
+        pair, "-t", "1", "/bin/sh", "-c", "echo for $(id -u): $(stat -c %u $(tty)); echo x >$(tty)",
+        uid=NOBODY, groups=(NOBODY,),
+    )  # fmt: skip
+    screens.append(screen)
+    screen.shows("for 65534: 65534\r\nx\r\n")
+    assert screen.ends() == 0
+
+
+def test_a_node_that_is_lost_gives_the_terminal_back(cluster: Cluster, screens: list[Screen]) -> None:
+    slave = cluster.slave(1)
+    screen = Screen(cluster, "-t", "1", "/bin/sh", "-c", "echo ready; exec sleep 1000")
+    screens.append(screen)
+    screen.shows("ready")
+    slave.kill(signal.SIGKILL)
+    slave.wait()
+    cluster.forget(slave)
+    assert screen.ends() == 125
+
+
+def test_more_than_one_node_is_refused(pair: Cluster, screens: list[Screen]) -> None:
+    screen = Screen(pair, "--tty", ".", "/bin/bash")
+    screens.append(screen)
+    screen.shows("--tty is for one node")
+    assert screen.ends() == 2
+
+
+def test_without_a_terminal_at_home_there_is_none_there(pair: Cluster) -> None:
+    done = pair.exec("--tty", "1", "/bin/bash")
+    assert done.returncode == 2
+    assert b"standard input is none" in done.stderr
+
+
+@pytest.mark.parametrize("switch", ["--no-stdin", "--label"])
+def test_a_terminal_goes_with_no_other_way_of_showing(pair: Cluster, screens: list[Screen], switch: str) -> None:
+    screen = Screen(pair, "--tty", switch, "1", "/bin/bash")
+    screens.append(screen)
+    screen.shows("does not go with")
+    assert screen.ends() == 2
