@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from bench import dispatch, links, output, slave, transfer
+from bench import dispatch, links, output, slave, slowlink, transfer
 from bench.figures import QUICK, Figure, Report, Settings, report_of_now
 from bench.lab import LabFailed, NoLab
 from bench.tree import TreeFailed
@@ -20,6 +20,7 @@ MEASUREMENTS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
     "output": output.measure,
     "transfer": transfer.measure,
     "links": links.measure,
+    "slowlink": slowlink.measure,
 }
 
 
@@ -28,6 +29,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MEASUREMENTS)}; none: all")
     parser.add_argument("--quick", action="store_true", help="small and few: whether all runs, not how fast")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
+    parser.add_argument("--markdown", metavar="FILE", help="and there, as the table of docs/benchmarks.md")
     for field, help in (
         ("runs", "repetitions of each measurement"),
         ("racks", "rack masters of the tree"),
@@ -41,6 +43,7 @@ def main(arguments: list[str]) -> int:
     ):
         parser.add_argument(f"--{field.replace('_', '-')}", type=_at_least_one, metavar="N", help=help)
     parser.add_argument("--lab-hosts", type=_numbers, metavar="N[,N...]", help="numbers of hosts of `links`")
+    parser.add_argument("--clush-hosts", type=_numbers, metavar="N[,N...]", help="those at which clush copies too")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in MEASUREMENTS]
     if unknown:
@@ -49,6 +52,9 @@ def main(arguments: list[str]) -> int:
     if options.json:
         with open(options.json, "wb") as file:
             file.write(report.as_json())
+    if options.markdown:
+        with open(options.markdown, "w") as table:
+            table.write(report.as_markdown())
     return 1 if report.failed else 0
 
 

@@ -19,7 +19,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     racks, rack_size: of the tree; a rack master counts among its rack.  payload_mb, output_mb: of the transfer to,
     and of the output from, each node.  lab_hosts: the trees that the lab is built for, one after the other;
-    lab_mib, lab_mbit: their payload and the rate of each link.
+    lab_mib, lab_mbit: their payload and the rate of each link; clush_hosts: those sizes at which clush copies it too.
     """
 
     runs: int = 10
@@ -32,11 +32,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lab_hosts: tuple[int, ...] = (10, 20, 40, 80)
     lab_mib: int = 16
     lab_mbit: int = 50
+    clush_hosts: tuple[int, ...] = (10, 40)
 
 
 QUICK: Final = Settings(
     runs=2, racks=1, rack_size=3, payload_mb=2, transfer_nodes=3, output_mb=1, output_nodes=3, lab_hosts=(2,),
-    lab_mib=1, lab_mbit=200,
+    lab_mib=1, lab_mbit=200, clush_hosts=(2,),
 )  # fmt: skip
 """Seconds instead of minutes: whether everything runs, not how fast."""
 
@@ -90,6 +91,16 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
             lines.append(self.note)
         return "\n    ".join(lines)
 
+    def row(self) -> str:
+        """A row of the table in docs/benchmarks.md: what, measured, yardstick, ratio, budget."""
+        cells = [self.what, self.measured.shown(self.unit), "", "", ""]
+        if self.yardstick is not None:
+            cells[2] = f"{self.yardstick.what}: {self.yardstick.measured.shown(self.unit)}"
+            cells[3] = f"{self.ratio:.2g}"
+        if self.budget is not None:
+            cells[4] = f"{number(self.budget)} {self.unit}"
+        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
 
 class Report(msgspec.Struct, frozen=True):
     """Figures, and the machine that they are of.
@@ -109,6 +120,12 @@ class Report(msgspec.Struct, frozen=True):
 
     def as_json(self) -> bytes:
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
+
+    def as_markdown(self) -> str:
+        head = ["| what | measured | yardstick | ratio | budget |", "|---|---|---|---|---|"]
+        machine = f"{self.processors} processors, kernel {self.kernel}, Python {self.python}, {self.when}"
+        rows = [figure.row() for figure in self.figures]
+        return "\n".join([f"{machine}, load {self.load:.2f}", "", *head, *rows, ""])
 
 
 def report_of_now() -> Report:

@@ -36,6 +36,31 @@ class CpuTime(msgspec.Struct, frozen=True):
         return CpuTime(self.own + other.own, self.children + other.children)
 
 
+class MachineTime(msgspec.Struct, frozen=True):
+    """Of all processors since boot, in clock ticks; work of the kernel for nobody in particular is in it."""
+
+    total: int
+    idle: int
+
+    def busy_since(self, before: MachineTime) -> float:
+        """Share of the time between in which a processor did something."""
+        total = self.total - before.total
+        return 1 - (self.idle - before.idle) / total if total else 0.0
+
+
+def machine_time() -> MachineTime:
+    with open("/proc/stat") as file:
+        # user, nice, system, idle, iowait, irq, softirq, steal; the guests' share is in user: proc(5)
+        ticks = [int(word) for word in file.readline().split()[1:9]]
+    return MachineTime(sum(ticks), ticks[3] + ticks[4])
+
+
+def loopback_bytes() -> int:
+    """What went over this network namespace's loopback interface since it is up, headers included."""
+    with open("/proc/self/net/dev") as file:
+        return next(int(line.split()[1]) for line in file if line.split()[0] == "lo:")
+
+
 def memory(pid: int) -> Memory:
     """Raises: ProcessLookupError where it is gone."""
     status = _fields(pid, "status")

@@ -20,7 +20,7 @@ TARGET: Final = "/mnt/payload"
 LISTENING_S: Final = 20.0
 ASK_EVERY_S: Final = 0.05
 
-_CLUSH_S: Final = 600
+_COPY_S: Final = 600
 """clush waits for ever for a gateway that does not answer."""
 
 
@@ -62,7 +62,7 @@ class Shells:
         shutil.rmtree(self._place, ignore_errors=True)
 
     def scp_loop(self, path: str) -> float:
-        """Seconds for one host after the other.  Raises: CalledProcessError."""
+        """Seconds for one host after the other.  Raises: LabFailed."""
         loop = 'for host in "$@"; do scp -q -F "$config" "$path" "$host:$target" || exit; done'
         words = [f"config={self._place}/ssh_config", f"path={path}", f"target={TARGET}"]
         return self._seconds(["env", *words, "sh", "-c", loop, "sh", *map(self._lab.host, self._names)])
@@ -70,7 +70,7 @@ class Shells:
     def clush_copy(self, path: str, racks: dict[str, list[str]]) -> float:
         """Seconds by a tree with these gateways.  racks: the leaves of each rack master, the master not among them.
 
-        Raises: CalledProcessError, TimeoutExpired, LabFailed where a host was left without the file.
+        Raises: LabFailed, also where a host was left without the file.
         """
         clush = clush_path()
         assert clush is not None
@@ -86,22 +86,25 @@ class Shells:
              clush, "-q", "-w", hosts, "--topology", f"{self._place}/topology.conf",
              "-o", f"-F {self._place}/ssh_config", "--copy", path, "--dest", TARGET],
         )  # fmt: skip
-        self._check(path)
+        self.check(path)
         return took_s
 
-    def _check(self, path: str) -> None:
-        """clush says by no exit code that a gateway failed."""
+    def check(self, path: str) -> None:
+        """That every host has a copy: clush says by no exit code that a gateway failed.  Raises: LabFailed."""
         for name in self._names:
             command = [*self._lab.entry(name), "cmp", "-s", path, TARGET]
             if subprocess.run(command, check=False).returncode:
-                raise LabFailed(f"clush left {self._lab.host(name)} without the file")
+                raise LabFailed(f"{self._lab.host(name)} has no copy")
 
     def _seconds(self, command: list[str]) -> float:
         began_s = time.perf_counter()
-        done = subprocess.run(
-            [*self._lab.entry(HEAD), *command], cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False,
-            timeout=_CLUSH_S,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [*self._lab.entry(HEAD), *command], cwd="/", stdin=subprocess.DEVNULL, capture_output=True,
+                check=False, timeout=_COPY_S,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise LabFailed(f"{command[0]} took more than {_COPY_S} s") from error
         if done.returncode:
             raise LabFailed(f"{command[0]}: {done.stderr.decode(errors='replace').strip()[-300:]}")
         return time.perf_counter() - began_s
@@ -137,6 +140,7 @@ def _sshd() -> str:
     return shutil.which("sshd") or "/usr/sbin/sshd"
 
 
+# StrictModes: the key lies below /tmp, in a directory that is ours alone.
 _SERVER: Final = """\
 HostKey PLACE/host
 AuthorizedKeysFile PLACE/user.pub

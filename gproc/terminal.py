@@ -20,11 +20,11 @@ def window_of(terminal: int) -> Window:
 def raw(terminal: int) -> Iterator[None]:
     """Within, no key means anything here, Ctrl-C neither: the terminal on the node makes signals of them.
 
-    However it ends, SIGKILL aside, the terminal is as it was.
+    What was typed before goes there too.  However it ends, SIGKILL aside, the terminal is as it was.
     """
     before = termios.tcgetattr(terminal)
     try:
-        tty.setraw(terminal)
+        tty.setraw(terminal, termios.TCSADRAIN)
         yield
     finally:
         # What was written is shown first; what was typed is for the shell that comes next.

@@ -23,7 +23,7 @@ def run(options: GetOptions) -> int:
     collected = Collected(options.directory)
     client, lost = carry_out(options.socket, submit, None, collected, progress_for(json_lines=False))
     for rank, outcome in client.outcomes.items():
-        if outcome.status == 0 and not collected.is_whole(rank):
+        if outcome.status == 0 and not collected.is_whole(rank) and not collected.was_dropped(rank):
             collected.complaints.add(rank, "what it sent has no end; what is there of it is whole files")
     status, lines = told(client, lost, collected.complaints)
     sys.stderr.write("".join(f"gproc: {line}\n" for line in lines))

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import os
+from typing import Final
+
+import msgspec
 
 from gproc.copy.shown import shown
 from gproc.copy.source import walk
 from gproc.copy.steps import DATA_BYTES, End, Leaf, Torn, Whole, data_header, step_frame
 from gproc.copy.writer import Complain
+
+SMALL_BYTES: Final = DATA_BYTES
+"""A file up to this size is read whole first."""
+
+SMALL_READ_BYTES: Final = 16 << 20
+"""And must end before this one: /proc/kallsyms says that it has 0 bytes, and has 10 MB."""
 
 
 def collect(path: bytes, to: int, complain: Complain) -> None:
@@ -18,23 +27,22 @@ def collect(path: bytes, to: int, complain: Complain) -> None:
 
     out = _Out(to)
     for seen in walk(path, missed):
-        out.write(step_frame(seen.step))
-        if isinstance(seen.step, Leaf):
-            try:
-                whole = _send(seen.handle, seen.step.size_bytes, out)
-            except _Unread as unread:
-                complain(f"{shown(seen.path)}: {unread}")
-                whole = False
+        if not isinstance(seen.step, Leaf):
+            out.write(step_frame(seen.step))
+            continue
+        try:
+            if seen.step.size_bytes <= SMALL_BYTES:
+                _send_small(seen.step, seen.handle, out)
             else:
-                if not whole:
-                    complain(f"{shown(seen.path)}: became shorter while it was being read")
-            out.write(step_frame(Whole() if whole else Torn()))
+                _send(seen.step, seen.handle, out)
+        except _Unread as unread:
+            complain(f"{shown(seen.path)}: {unread}")
     out.write(step_frame(End()))
     out.flush()
 
 
 class _Unread(Exception):
-    """A file could not be read on; an error of the stream itself is none of these."""
+    """A file could not be read, or not to its end; an error of the stream itself is none of these."""
 
 
 class _Out:
@@ -44,10 +52,14 @@ class _Out:
         self._to = to
         self._waiting = bytearray()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray) -> None:
         self._waiting += data
         if len(self._waiting) >= DATA_BYTES:
             self.flush()
+
+    def data(self, data: bytes | bytearray) -> None:
+        self.write(data_header(len(data)))
+        self.write(data)
 
     def flush(self) -> None:
         with memoryview(self._waiting) as view:
@@ -57,17 +69,38 @@ class _Out:
         self._waiting.clear()
 
 
-def _send(handle: int, size_bytes: int, out: _Out) -> bool:
-    """The first `size_bytes` of a file; whether it has so many.  What is appended meanwhile is not sent."""
-    left = size_bytes
-    while left > 0:
-        try:
-            data = os.read(handle, min(left, DATA_BYTES))
-        except OSError as error:
-            raise _Unread(error.strerror) from error
-        if not data:
-            return False
-        out.write(data_header(len(data)))
-        out.write(data)
-        left -= len(data)
-    return True
+def _send_small(leaf: Leaf, handle: int, out: _Out) -> None:
+    """Read before its size is said: files of /proc and /sys have another one than stat(2) gives (proc(5))."""
+    data = bytearray()
+    while piece := _read(handle, DATA_BYTES):
+        data += piece
+        if len(data) > SMALL_READ_BYTES:
+            raise _Unread("grows while it is being read")
+    out.write(step_frame(msgspec.structs.replace(leaf, size_bytes=len(data))))
+    for at in range(0, len(data), DATA_BYTES):
+        out.data(data[at : at + DATA_BYTES])
+    out.write(step_frame(Whole()))
+
+
+def _send(leaf: Leaf, handle: int, out: _Out) -> None:
+    """As many bytes as it had; what is appended meanwhile is not sent."""
+    out.write(step_frame(leaf))
+    left = leaf.size_bytes
+    try:
+        while left > 0:
+            data = _read(handle, min(left, DATA_BYTES))
+            if not data:
+                raise _Unread("became shorter while it was being read")
+            out.data(data)
+            left -= len(data)
+    except _Unread:
+        out.write(step_frame(Torn()))
+        raise
+    out.write(step_frame(Whole()))
+
+
+def _read(handle: int, size: int) -> bytes:
+    try:
+        return os.read(handle, size)
+    except OSError as error:
+        raise _Unread(error.strerror) from error

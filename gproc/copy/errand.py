@@ -15,7 +15,6 @@ import msgspec
 
 from gproc.copy.shown import shown
 from gproc.errors import LaunchError
-from gproc.root.layout import within
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -51,6 +50,9 @@ def order_for(action: str, argv: tuple[bytes, ...], tree: bytes | None, bin_root
     """
     if action == "run":
         return None
+    # The launcher, which is copied for each job, has this module but not that one, nor the manifests behind it.
+    from gproc.root.layout import within
+
     path = argv[1] if len(argv) == 2 else b""
     if not path.startswith(b"/"):
         raise LaunchError(f"a job to {action} files that names no absolute path")
@@ -64,16 +66,21 @@ def order_for(action: str, argv: tuple[bytes, ...], tree: bytes | None, bin_root
 
 
 class Errand:
-    """An order that only waits for the caller's identity."""
+    """An order that only waits for the caller's identity.
 
-    def __init__(self, work: Callable[[Callable[[str], None]], None]) -> None:
+    work: is given what takes its complaints.  keep: the descriptors that it needs; all others but 0 to 2 are closed.
+    """
+
+    def __init__(self, work: Callable[[Callable[[str], None]], None], keep: tuple[int, ...] = ()) -> None:
         self._work = work
+        self._keep = keep
 
     def fork(self) -> int:
         """Carry it out in a child with descriptors 0 to 2 and a session of its own; its pid."""
         pid = os.fork()
         if pid == 0:
             try:
+                self._close_others()
                 os.setsid()
                 os.umask(0)
                 os._exit(self._carried_out())
@@ -81,13 +88,21 @@ class Errand:
                 os._exit(FAILED)
         return pid
 
+    def _close_others(self) -> None:
+        """No exec does it for us; and who reads the job's report waits for its end until nobody holds it."""
+        first = 3
+        for handle in sorted(self._keep):
+            os.closerange(first, handle)
+            first = handle + 1
+        os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+
     def _carried_out(self) -> int:
         status = 0
 
         def complain(line: str) -> None:
             nonlocal status
             status = FAILED
-            os.write(2, line.encode() + b"\n")
+            os.write(2, line.encode(errors="backslashreplace") + b"\n")
 
         try:
             _take_signals()
@@ -109,7 +124,7 @@ def prepared(order: Order) -> Errand:
             from gproc.copy.placing import place
 
             handle = os.open(tree, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            return Errand(lambda complain: place(handle, to, complain))
+            return Errand(lambda complain: place(handle, to, complain), (handle,))
         case Collect(path):
             from gproc.copy.collecting import collect
 

@@ -44,6 +44,9 @@ def place(tree: int, to: bytes, complain: Complain) -> None:
             _put(step, writer, tree)
     except WayLost as lost:
         complain(str(lost))
+    except OSError as error:
+        # The writer has its own way with what goes wrong where it writes.
+        complain(f"the bundle in this node's store cannot be read: {error.strerror}")
     finally:
         writer.close()
 

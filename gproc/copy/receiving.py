@@ -15,8 +15,9 @@ from typing import assert_never
 
 from gproc.copy.complaints import Complaints
 from gproc.copy.shown import shown
+from gproc.copy.staging import DIRECTORY
 from gproc.copy.steps import DEPTH_MAX, ITSELF, End, Folder, Leaf, Leave, Link, Reader, Step, Torn, Whole
-from gproc.copy.writer import DIRECTORY, STICKY_BITS, Complain, WayLost, Writer
+from gproc.copy.writer import STICKY_BITS, Complain, WayLost, Writer
 from gproc.errors import GprocError, PeerError
 from gproc.nodespec import Path, format_path
 from gproc.wire import frames
@@ -58,9 +59,16 @@ class Collected:
         """Whatever is not whole by now is dropped."""
         for arrival in self._arrivals:
             arrival.close()
+        self.complaints.finish()
+        os.close(self._home)
 
     def is_whole(self, rank: int) -> bool:
+        """Whether all that the node sent came to its end."""
         return self._arrivals[rank].is_whole
+
+    def was_dropped(self, rank: int) -> bool:
+        """Whether it was not listened to any more; a complaint says why."""
+        return self._arrivals[rank].was_dropped
 
 
 class Arrival:
@@ -68,22 +76,24 @@ class Arrival:
 
     def __init__(self, home: int, home_path: bytes, name: bytes, complain: Complain) -> None:
         self.is_whole = False
+        self.was_dropped = False
         self._home = home
         self._name = name
         self._path = home_path.rstrip(b"/") + b"/" + name
         self._complain = complain
         self._reader = Reader()
         self._writer: Writer | None = None
-        self._over = False
         self._leaf: Leaf | None = None
         self._left_bytes = 0
         self._handle: int | None = None
 
     def feed(self, data: memoryview) -> None:
-        if self._over:
+        if self.was_dropped:
             return
         try:
             for item in self._reader.feed(data):
+                if self.was_dropped:
+                    return
                 if self.is_whole:
                     raise PeerError("more than its own end")
                 if isinstance(item, memoryview):
@@ -98,13 +108,12 @@ class Arrival:
             self._drop()
 
     def close(self) -> None:
-        self._over = True
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()
 
     def _drop(self) -> None:
-        self.is_whole = False
+        self.is_whole, self.was_dropped = False, True
         self.close()
 
     def _step(self, step: Step) -> None:
@@ -161,7 +170,7 @@ class Arrival:
 
     def _opened(self) -> Writer | None:
         """In the node's own directory, made when the first thing comes for it."""
-        if self._writer is None and not self._over:
+        if self._writer is None and not self.was_dropped:
             try:
                 with suppress(FileExistsError):
                     os.mkdir(self._name, dir_fd=self._home)
@@ -169,7 +178,7 @@ class Arrival:
             except OSError as error:
                 reason = "not a directory" if error.errno in (errno.ENOTDIR, errno.ELOOP) else error.strerror
                 self._complain(f"{shown(self._path)}: {reason}")
-                self._over = True
+                self._drop()
                 return None
             self._writer = Writer(handle, self._path, self._complain, mode_bits=STICKY_BITS)
         return self._writer

@@ -1,9 +1,9 @@
 """The one place that makes what steps speak of: below one directory, whole or not at all, and nowhere else.
 
 Every name is used relative to an open directory, and no symlink is followed on the way down: DESIGN section 9 and
-openat(2).  A file or link is made in a *staging* directory of this process alone, which lies in the directory where
-it is to be, and renamed into its place: whoever else may write there can neither see half of it nor exchange it.
-A process that is killed by SIGKILL leaves its staging directory, `.gproc-...`, behind.
+openat(2).  A file or link is made in a staging directory (`gproc.copy.staging`) and renamed into its place: whoever
+else may write there can neither see half of it nor exchange it.  A process that is killed by SIGKILL leaves its
+staging directory, `.gproc-...`, behind.
 """
 
 from __future__ import annotations
@@ -12,24 +12,20 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from gproc.copy.shown import shown
+from gproc.copy.staging import DIRECTORY, STAGED, Staging
 from gproc.copy.steps import ITSELF, Folder, Leaf, Link
 from gproc.errors import GprocError
 
 Complain = Callable[[str], None]
 """Takes one line for people; the work goes on with what comes next."""
 
-DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""To pass through it takes no right to read."""
-
 STICKY_BITS: Final = 0o1777
 ALL_BITS: Final = 0o7777
 """Of a mode; with the set-id bits a file can give rights away, and only root's may."""
-
-_STAGED: Final = b"new"
 
 
 class WayLost(GprocError):
@@ -69,8 +65,7 @@ class Writer:
         self._complain = complain
         self._mode_bits = mode_bits
         self._privileged = os.geteuid() == 0
-        self._staging = b""
-        self._stage = -1
+        self._staging = Staging()
         self._file = -1
         self._leaf: Leaf | None = None
         self._passed_over = 0
@@ -78,7 +73,8 @@ class Writer:
     def close(self) -> None:
         """Undo what is half done, and let go."""
         self.tear()
-        self._end_staging()
+        with self._complaining(b""):
+            self._staging.end(self._here)
         os.close(self._here)
         os.close(self._base)
 
@@ -93,7 +89,7 @@ class Writer:
             return
         entered = False
         with self._complaining(step.name):
-            self._end_staging()
+            self._staging.end(self._here)
             self._enter(step)
             entered = True
         if not entered:
@@ -107,7 +103,7 @@ class Writer:
         step = self._levels[-1].step
         assert step is not None
         with self._complaining(b""):
-            self._end_staging()
+            self._staging.end(self._here)
             self._finish_folder(step)
         self._levels.pop()
         above = self._reopened()
@@ -119,11 +115,15 @@ class Writer:
             return
         with self._complaining(step.name):
             self._check_no_directory(step.name)
-            stage = self._begin_staging()
-            os.symlink(step.target, _STAGED, dir_fd=stage)
-            self._own(_STAGED, stage, step.uid, step.gid)
-            os.utime(_STAGED, ns=(step.mtime_ns, step.mtime_ns), dir_fd=stage, follow_symlinks=False)
-            os.rename(_STAGED, step.name, src_dir_fd=stage, dst_dir_fd=self._here)
+            stage = self._staging.begin(self._here)
+            try:
+                os.symlink(step.target, STAGED, dir_fd=stage)
+                self._own(STAGED, stage, step.uid, step.gid)
+                os.utime(STAGED, ns=(step.mtime_ns, step.mtime_ns), dir_fd=stage, follow_symlinks=False)
+                os.rename(STAGED, step.name, src_dir_fd=stage, dst_dir_fd=self._here)
+            except OSError:
+                self._staging.clear()
+                raise
 
     def begin(self, step: Leaf) -> int | None:
         """Begin a file: the descriptor that its bytes go to; None where it is passed over.
@@ -135,7 +135,7 @@ class Writer:
         with self._complaining(step.name):
             self._check_no_directory(step.name)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._file = os.open(_STAGED, flags, 0o600, dir_fd=self._begin_staging())
+            self._file = os.open(STAGED, flags, 0o600, dir_fd=self._staging.begin(self._here))
             self._leaf = step
             return self._file
         return None
@@ -148,7 +148,7 @@ class Writer:
             self._finish_file(self._file, step)
             handle, self._file = self._file, -1
             os.close(handle)  # which is where some file systems first say that the disk is full
-            os.rename(_STAGED, step.name, src_dir_fd=self._stage, dst_dir_fd=self._here)
+            os.rename(STAGED, step.name, src_dir_fd=self._staging.handle, dst_dir_fd=self._here)
             self._leaf = None
         self.tear()
 
@@ -158,8 +158,9 @@ class Writer:
             os.close(self._file)
             self._file = -1
         if self._leaf is not None:
+            with self._complaining(self._leaf.name):
+                self._staging.clear()
             self._leaf = None
-            os.unlink(_STAGED, dir_fd=self._stage)
 
     def complain(self, name: bytes, error: OSError) -> None:
         """Of something in the directory where we are."""
@@ -183,13 +184,15 @@ class Writer:
         return None
 
     def adopt(self, handle: int, step: Leaf) -> bool:
-        """Give a standing file the step's mode, owner and time; False where it has to be made anew for that."""
+        """Whether a standing file is what the step says, or only its time had to be set; else it is to be made anew."""
         facts = os.fstat(handle)
         owner = (step.uid, step.gid) if self._privileged else (os.geteuid(), facts.st_gid)
         if (facts.st_uid, facts.st_gid) != owner or stat.S_IMODE(facts.st_mode) != step.mode & self._mode_bits:
-            # Its other names, if it has any, are somebody else's business.
             return False
         if facts.st_mtime_ns != step.mtime_ns:
+            if facts.st_nlink > 1:
+                # Its other names may be anywhere, and are none of our business.
+                return False
             os.utime(handle, ns=(step.mtime_ns, step.mtime_ns))
         return True
 
@@ -279,29 +282,6 @@ class Writer:
             return
         if stat.S_ISDIR(facts.st_mode):
             raise IsADirectoryError(errno.EISDIR, "is a directory, which only a directory can replace")
-
-    def _begin_staging(self) -> int:
-        if self._stage < 0:
-            name = b".gproc-" + os.urandom(8).hex().encode()
-            self._staging = name
-            os.mkdir(name, 0o700, dir_fd=self._here)
-            self._stage = os.open(name, DIRECTORY, dir_fd=self._here)
-            facts = os.fstat(self._stage)
-            if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o077:
-                self._end_staging()
-                raise OSError(errno.ESTALE, "the directory was changed while it was being written to")
-        return self._stage
-
-    def _end_staging(self) -> None:
-        name, self._staging = self._staging, b""
-        if self._stage >= 0:
-            with suppress(FileNotFoundError):
-                os.unlink(_STAGED, dir_fd=self._stage)  # a link whose rename failed
-            os.close(self._stage)
-            self._stage = -1
-        if name:
-            with self._complaining(name), suppress(FileNotFoundError):
-                os.rmdir(name, dir_fd=self._here)
 
     @contextmanager
     def _complaining(self, name: bytes) -> Iterator[None]:

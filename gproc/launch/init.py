@@ -12,31 +12,33 @@ import os
 import signal
 
 from gproc.launch import program, protocol
+from gproc.launch.cgroup import Group
 from gproc.launch.protocol import Outcome, Start
 from gproc.root import kernel, mounts
 
 
-def main(start: Start, stdio: tuple[int, int, int], report: int) -> None:
+def main(start: Start, group: Group, stdio: tuple[int, int, int], report: int) -> None:
     """Be the init of `start`; write its Outcome to the pipe `report`.  Returns when this process must exit.
 
     Called in a fresh child, which is process 1 already and holds back the signals of `program.HOLD`.
     """
     report = program.take_stdio(stdio, report)
     try:
-        child = _start(start)
+        child = _start(start, group)
     except program.StageFailed as failure:
         _tell(report, failure.told(start.job))
         return
     _tell(report, program.ended(start.job, _reap(child)))
 
 
-def _start(start: Start) -> int:
+def _start(start: Start, group: Group) -> int:
     with program.stage("view"):
         kernel.unshare(kernel.CLONE_NEWNS)
         mounts.carry_out(start.view.operations, start.uid, start.gid)
     own = program.prepare(start)
+    program.join(group)
     program.become(start)
-    program.bound(start.limits)
+    program.bound(start.limits, group)
     program.enter(start.view.cwd)
     child = program.spawn(start, own)
     program.release_stdio()

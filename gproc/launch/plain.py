@@ -13,6 +13,7 @@ import signal
 from typing import Final
 
 from gproc.launch import program, protocol
+from gproc.launch.cgroup import Group
 from gproc.launch.protocol import Start
 from gproc.root import kernel, trees
 
@@ -22,33 +23,34 @@ END: Final = signal.SIGRTMIN + 1
 _HOLD: Final = frozenset({*program.HOLD, END})
 
 
-def main(start: Start, stdio: tuple[int, int, int], report: int, launcher: int) -> None:
+def main(start: Start, group: Group, stdio: tuple[int, int, int], report: int, launcher: int) -> None:
     """Be the shim of `start`; write its Outcome to the pipe `report`.  Returns when this process must exit.
 
     Called in a fresh child of the process `launcher`, which holds back the signals of `program.HOLD` and END.
     """
     report = program.take_stdio(stdio, report)
     try:
-        child = _start(start, launcher)
+        child = _start(start, group, launcher)
     except program.StageFailed as failure:
         os.write(report, protocol.framed(failure.told(start.job)))
         return
     os.write(report, protocol.framed(program.ended(start.job, _reap(child, launcher))))
 
 
-def _start(start: Start, launcher: int) -> int:
+def _start(start: Start, group: Group, launcher: int) -> int:
     view = start.view
     with program.stage("view"):
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         if view.root:
             _make_root(start)
     own = program.prepare(start)
+    program.join(group)
     program.become(start)
     with program.stage("launcher"):
         kernel.prctl(kernel.PR_SET_PDEATHSIG, END)
         if os.getppid() != launcher:
             raise BrokenPipeError("the launcher is gone")
-    program.bound(start.limits)
+    program.bound(start.limits, group)
     program.enter(view.cwd)
     child = program.spawn(start, own)
     program.release_stdio()

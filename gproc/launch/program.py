@@ -17,6 +17,7 @@ from gproc.copy import errand
 from gproc.copy.errand import Errand
 from gproc.job.limits import Limits
 from gproc.job.signals import FORWARDED
+from gproc.launch.cgroup import Group
 from gproc.launch.protocol import Exited, SpawnFailed, Start
 from gproc.root import kernel
 
@@ -82,8 +83,15 @@ def release_stdio() -> None:
     os.closerange(0, 3)
 
 
-def bound(limits: Limits) -> None:
-    """Apply what can be applied by setrlimit(2), sched_setaffinity(2) and nice(2); all of it is inherited.
+def join(group: Group) -> None:
+    """With the slave's rights."""
+    if group.directories:
+        with stage("limits"):
+            group.join()
+
+
+def bound(limits: Limits, group: Group) -> None:
+    """Apply nice(2), sched_setaffinity(2), and setrlimit(2) for what `group` does not bound; all of it is inherited.
 
     With the caller's rights, so that nobody takes by `nice` what the kernel would refuse him.
     """
@@ -93,16 +101,17 @@ def bound(limits: Limits) -> None:
         if limits.cpus is not None:
             allowed = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, allowed[: max(1, limits.cpus)])
-        if limits.max_procs is not None:
-            _bound_processes(limits.max_procs)
-        if limits.mem_bytes is not None:
+        if limits.max_procs is not None and not group.processes:
+            _bound_processes(limits.max_procs, group.unbounded_because)
+        if limits.mem_bytes is not None and not group.memory:
             _bound_memory(limits.mem_bytes)
 
 
-def _bound_processes(count: int) -> None:
+def _bound_processes(count: int, no_group_because: str) -> None:
     if os.getuid() == 0:
         # setrlimit(2): RLIMIT_NPROC does not hold root; to run unbounded would be to break the promise.
-        raise OSError(errno.ENOTSUP, "the number of root's processes can only be bounded by a pids cgroup (v2)")
+        reason = f"root's processes can only be bounded by a cgroup, and {no_group_because}"
+        raise OSError(errno.ENOTSUP, f"{reason}: leave --max-procs out, or run the job as another user")
     # The init of the job counts too.
     _lower(resource.RLIMIT_NPROC, count + 1)
 
@@ -113,7 +122,7 @@ def _bound_memory(size_bytes: int) -> None:
         own_bytes = int(statm.read().split()[0]) * resource.getpagesize()
     least_bytes = own_bytes + (16 << 20)
     if size_bytes < least_bytes:
-        raise OSError(errno.EINVAL, f"without a memory cgroup (v2) the least is {-(-least_bytes >> 20)} MiB")
+        raise OSError(errno.EINVAL, f"without a memory cgroup the least is {-(-least_bytes >> 20)} MiB")
     _lower(resource.RLIMIT_AS, size_bytes)
 
 

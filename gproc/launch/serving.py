@@ -17,12 +17,16 @@ from typing import Final, assert_never
 import msgspec
 
 from gproc.launch import abilities, init, plain, program, protocol
+from gproc.launch.cgroup import Cgroups, Group
 from gproc.launch.protocol import Abilities, Inbox, Outcome, Signal, SpawnFailed, Start
 from gproc.root import kernel
 from gproc.root.trees import remove_tree
 
 _REPORT_BYTES: Final = 4096
 """An init writes its one report at once: below PIPE_BUF, pipe(7)."""
+
+
+_NO_GROUP: Final = Group()
 
 
 class Running(msgspec.Struct, frozen=True, gc=False):
@@ -34,6 +38,7 @@ class Running(msgspec.Struct, frozen=True, gc=False):
     report: int
     plain: bool
     root: bytes
+    group: Group
 
 
 def main(sock: socket.socket, *, private: bool) -> None:
@@ -123,11 +128,17 @@ class Serving:
                 assert_never(request)
 
     def _start(self, start: Start, stdio: tuple[int, int, int]) -> None:
+        try:
+            group = self._group(start)
+        except OSError as error:
+            self._tell(SpawnFailed(start.job, "limits", error.errno or 0, str(error)))
+            return
         report, writer = os.pipe()
         try:
-            pid = self._fork(start, stdio, writer)
+            pid = self._fork(start, group, stdio, writer)
         except OSError:
             os.close(report)
+            group.remove()
             raise
         finally:
             os.close(writer)
@@ -138,20 +149,27 @@ class Serving:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             os.close(report)
+            group.remove()
             raise
-        running = Running(start.job, pid, pidfd, report, start.view.kind == "plain", start.view.root)
+        running = Running(start.job, pid, pidfd, report, start.view.kind == "plain", start.view.root, group)
         self._by_job[start.job] = running
         self._by_pidfd[pidfd] = running
         self._poller.register(pidfd, select.POLLIN)
 
-    def _fork(self, start: Start, stdio: tuple[int, int, int], writer: int) -> int:
+    def _group(self, start: Start) -> Group:
+        """Only a job with a bound that takes one gets a group: making it costs more than the fork."""
+        if start.limits.max_procs is None and start.limits.mem_bytes is None:
+            return _NO_GROUP
+        return Cgroups.here().make(start.limits)
+
+    def _fork(self, start: Start, group: Group, stdio: tuple[int, int, int], writer: int) -> int:
         if start.view.kind == "plain":
             launcher = os.getpid()
-            return _forked(lambda: plain.main(start, stdio, writer, launcher))
+            return _forked(lambda: plain.main(start, group, stdio, writer, launcher))
         # The next child is process 1 of a new PID namespace, and only it: setns(2) comes back to our own.
         kernel.unshare(kernel.CLONE_NEWPID)
         try:
-            return _forked(lambda: init.main(start, stdio, writer))
+            return _forked(lambda: init.main(start, group, stdio, writer))
         finally:
             kernel.setns(self._own_pids, kernel.CLONE_NEWPID)
 
@@ -172,6 +190,7 @@ class Serving:
         if running.plain and not told:
             # The shim was killed: what it had below it came to us.
             plain.end_below(but=frozenset(other.pid for other in self._by_job.values()))
+        running.group.remove()
         if running.root:
             remove_tree(running.root)
         if not told:

@@ -13,10 +13,13 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
+import msgspec
+
 from gproc.errors import GprocError, LinkLost, PeerError, TrustError
 from gproc.link.connection import HANDSHAKE_S, Link, Receiver, watch_link
 from gproc.relay.feed import Feed, Pantry
 from gproc.trust import tls
+from gproc.trust.ticket import Ticket
 from gproc.wire import frames, messages
 from gproc.wire.messages import Credit, Join, Node, Release, Resize, Run, Signal, Want, Welcome, Window
 
@@ -132,15 +135,22 @@ class Child(Receiver):
 
 
 class Sibling(Receiver):
-    """A node beside this one, or below, that this one feeds for as long as both have the same job."""
+    """A node beside this one, or below, that this one feeds with the bundle of the job that both have."""
 
-    def __init__(self, household: Household, link: Link) -> None:
+    def __init__(self, household: Household, link: Link, bundle: bytes) -> None:
+        self._bundle = bundle
         self._feed = Feed(household, link)
 
     def on_message(self, link: Link, message: messages.AnyMessage) -> None:
-        if not isinstance(message, Want):
-            raise PeerError(f"{type(message).__name__} from a sibling")
-        self._feed.want(message)
+        try:
+            if not isinstance(message, Want):
+                raise PeerError(f"{type(message).__name__} from a sibling")
+            if message.bundle != self._bundle:
+                raise PeerError("it wants a bundle that is not its job's")
+            self._feed.want(message)
+        except PeerError as error:
+            log.warning("refused %s: %s", link.peer, error)
+            raise
 
     def on_lost(self, link: Link, reason: str) -> None:
         self._feed.stop()
@@ -248,7 +258,7 @@ class Children:
                 first = await newcomer.first
             if link.channel == frames.CHANNEL_SIBLING and isinstance(first, messages.Feed):
                 await self._household.may_feed(first.ticket)
-                link.receiver = Sibling(self._household, link)
+                link.receiver = Sibling(self._household, link, _bundle_of(first.ticket))
                 link.allow_slow_reader()
                 link.send(messages.Fed())
             else:
@@ -298,3 +308,8 @@ class Children:
         self._by_token.pop(child.token, None)
         if self.by_id.get(child.id) is child:
             del self.by_id[child.id]
+
+
+def _bundle_of(signed: messages.Signed) -> bytes:
+    """The bundle of a ticket that equals one whose signature was checked."""
+    return msgspec.msgpack.decode(memoryview(signed.payload)[1:], type=Ticket).manifest

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from typing import Final, Protocol
 
 from gproc.bundle.manifest import CHUNK_BYTES, Digest
-from gproc.errors import StoreError
+from gproc.errors import PeerError, StoreError
 from gproc.link.connection import Link
 from gproc.store.arrival import deflate
 from gproc.store.draft import Owner
@@ -25,6 +25,10 @@ WORTH: Final = 0.9
 
 REMEMBERED: Final = 8
 """Compressed chunks kept for the next who wants them: compressed once, however many are fed."""
+
+MAX_WANTED: Final = 4096
+"""Chunks that one link may want at a time: each bundle that it fetches has `store.apportion.OUTSTANDING` of them, so
+a thousand bundles at once; and 1 MB here."""
 
 
 class Compressed:
@@ -69,6 +73,9 @@ class Feed:
         self._task = asyncio.create_task(self._serve())
 
     def want(self, message: Want) -> None:
+        """Raises: PeerError where that is more than anybody needs at a time."""
+        if len(self._wanted) + len(message.digests) > MAX_WANTED:
+            raise PeerError(f"it wants more than {MAX_WANTED} chunks at a time")
         for digest in message.digests:
             self._wanted[message.bundle, digest] = None
         self._woken.set()

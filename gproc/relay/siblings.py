@@ -32,6 +32,9 @@ class Feeder(Receiver):
         self._supply = supply
         self._peer = peer
 
+    def __str__(self) -> str:
+        return f"{self._peer.name} at {self._peer.address}"
+
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
         if self.link is None or self.link.lost:
             raise StoreError(f"{self._peer.name} is gone")

@@ -151,10 +151,10 @@ class Node:
         return digests
 
     def _directory(self, place: bytes, mounts: Iterable[bytes]) -> NodeDirectory:
-        at, missing = place, 0
-        while not os.path.isdir(self._top + at):
-            at, missing = at.rpartition(b"/")[0] or b"/", missing + 1
-        real = os.path.realpath(self._top + at)
+        # A link to what is missing, such as /lib64 of a node whose /usr is empty, leads to where it would be.
+        real, missing = os.path.realpath(self._top + place), 0
+        while not os.path.isdir(real):
+            real, missing = real.rpartition(b"/")[0] or b"/", missing + 1
         found = os.stat(real)
         inside = real.rstrip(b"/") + b"/"
         rights = found.st_mode & (_OTHERS_READ | _OTHERS_WRITE)

@@ -203,6 +203,11 @@ def _in_place(path: bytes, layout: Layout, facts: NodeFacts, unions: tuple[Union
     covered = {place for union in unions for place in union.places}
     ours = layout.glibc if _node_glibc_wins(layout, facts) else frozenset()
     met = layout.chain(path)
+    parent = path.rpartition(b"/")[0]
+    named = facts.directories.get(parent)
+    if named is not None and named.missing and parent not in covered:
+        # A node without the link /lib64, which nothing can put into its /.
+        return False
     return bool(met) and all(
         step in facts.identical or step in ours or layout.directory_of(step) in covered for step in met
     )

@@ -34,6 +34,11 @@ class Planner:
         if root is None:
             facts = NodeFacts(namespaces, overlay)
             return plan.plan_local(ticket.argv[0], self._bin_root, ticket.cwd, facts, name)
+        if not namespaces and os.statvfs(self._bin_root).f_flag & os.ST_NOEXEC:
+            raise LaunchError(
+                f"binRoot {os.fsdecode(self._bin_root)} is on a file system mounted noexec, from where this node, "
+                "which has no private views, cannot run anything: choose another with -binRoot"
+            )
         layout = self._layout(root)
         facts = self._node.facts(layout, namespaces=namespaces, overlay=overlay)
         without_glibc = b""

@@ -50,9 +50,13 @@ class Apportion(Generic[S]):
         """The source is gone; what was asked of it is asked of others."""
         self._stripes.pop(source, None)
         self._pace_s.pop(source, None)
+        self._heard_s.pop(source, None)
         for digest in self._asked.pop(source, {}):
-            if not any(digest in asked for asked in self._asked.values()):
-                self._put_back(digest)
+            self._put_back(digest)
+
+    def expects(self, source: S, digest: bytes) -> bool:
+        """Whether the source was asked for the chunk, which is not here yet."""
+        return digest in self._asked.get(source, {})
 
     def arrived(self, source: S, digest: bytes, now_s: float) -> None:
         asked_s = self._asked.get(source, {}).pop(digest, None)
@@ -65,7 +69,8 @@ class Apportion(Generic[S]):
 
     def heard(self, source: S, now_s: float) -> None:
         """A piece came from the source."""
-        self._heard_s[source] = now_s
+        if source in self._stripes:
+            self._heard_s[source] = now_s
 
     def corrupt(self, source: S, digest: bytes) -> None:
         """What came was not it; it is asked for again."""
@@ -129,4 +134,7 @@ class Apportion(Generic[S]):
         return digest
 
     def _put_back(self, digest: bytes) -> None:
+        """To be asked for again, where nobody else is asked for it already."""
+        if any(digest in asked for asked in self._asked.values()):
+            return
         self._unasked.setdefault(self._stripe_of(digest), {})[digest] = None

@@ -1,4 +1,4 @@
-"""A chunk on its way in: what is here of it can be passed on before the rest is."""
+"""A chunk on its way in from one source: what is here of it can be passed on before the rest is."""
 
 from __future__ import annotations
 
@@ -7,70 +7,68 @@ from collections.abc import AsyncIterator
 
 from gproc.bundle.manifest import digest_of
 from gproc.wire import frames
-from gproc.wire.frames import MAX_BLOB_BYTES, Piece
+from gproc.wire.frames import Piece
 
 
 class Arrival:
-    """The wire form of one chunk, as far as it came.  A sender that begins again begins it again."""
+    """The wire form of one chunk, as far as it came.  A sender that begins again begins it again.
 
-    def __init__(self, digest: bytes) -> None:
+    max_bytes: what the chunk may have at most, in its wire form and inflated.
+    """
+
+    def __init__(self, digest: bytes, max_bytes: int) -> None:
         self.digest = digest
         self.codec = frames.CODEC_RAW
-        self.over = False
-        """No more pieces will come: it is complete, or was given up."""
+        self.whole = False
+        """All of it is here and is what its digest names."""
+        self._max_bytes = max_bytes
+        self._over = False
         self._wire = bytearray()
         self._filled = 0
         self._round = 0
         self._readers: list[asyncio.Future[None]] = []
 
-    @property
-    def complete(self) -> bool:
-        return 0 < len(self._wire) == self._filled
-
-    def add(self, piece: Piece) -> None:
-        """A piece that is not the next one is of a sender that was given up, and is passed over."""
-        if piece.offset == 0 and not (self._filled and self._continues(piece)):
+    def add(self, piece: Piece) -> bool:
+        """Take a piece; whether the sender is through with the chunk.  One that is not the next is passed over."""
+        if piece.total > self._max_bytes:
+            return True
+        if piece.offset == 0:
             self._wire = bytearray(piece.total)
             self.codec = piece.codec
             self._filled = 0
             self._round += 1
-        if piece.offset != self._filled or not self._continues(piece):
-            return
-        end = piece.offset + len(piece.data)
-        self._wire[piece.offset : end] = piece.data
-        self._filled = end
-        self._wake()
+        if piece.offset == self._filled and piece.total == len(self._wire) and piece.codec == self.codec:
+            self._wire[piece.offset : piece.offset + len(piece.data)] = piece.data
+            self._filled += len(piece.data)
+            self._wake()
+        return piece.offset + len(piece.data) == piece.total
 
-    def content(self) -> bytes | None:
-        """The chunk itself; None where what came is not what its digest names."""
-        data: bytes | None = bytes(self._wire)
-        if self.codec == frames.CODEC_ZSTD:
-            data = inflate(self._wire)
-        return data if data is not None and digest_of(data) == self.digest else None
-
-    def finish(self) -> None:
-        self.over = True
+    def finish(self) -> bytes | None:
+        """No more pieces will come: the chunk itself; None where what came is not what its digest names."""
+        self._over = True
+        data: bytes | None = None
+        if 0 < len(self._wire) == self._filled:
+            data = inflate(self._wire, self._max_bytes) if self.codec == frames.CODEC_ZSTD else bytes(self._wire)
+        self.whole = data is not None and digest_of(data) == self.digest
         self._wake()
+        return data if self.whole else None
 
     async def pieces(self) -> AsyncIterator[Piece]:
-        """Every piece, as it comes; ends early where the arrival is given up."""
+        """Every piece, as it comes; the last only when the chunk is `whole`, so that no wrong one is passed on."""
         position, turn = 0, self._round
-        while True:
+        while not self._over or self.whole:
             if turn != self._round:
                 position, turn = 0, self._round
-            if position < self._filled:
+            if position < self._filled and (self.whole or self._filled < len(self._wire)):
                 end = min(self._filled, position + frames.PIECE_BYTES)
                 yield Piece(self.digest, len(self._wire), position, self.codec, bytes(self._wire[position:end]))
                 position = end
-            elif self.over or self.complete:
+            elif self.whole:
                 return
             else:
                 reader: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 self._readers.append(reader)
                 await reader
-
-    def _continues(self, piece: Piece) -> bool:
-        return piece.total == len(self._wire) and piece.codec == self.codec
 
     def _wake(self) -> None:
         readers, self._readers = self._readers, []
@@ -85,14 +83,14 @@ def deflate(data: bytes | memoryview) -> bytes:
     return zstandard.ZstdCompressor(level=1).compress(data)
 
 
-def inflate(wire: bytes | bytearray) -> bytes | None:
-    """None for what is no zstd frame, or would be longer than a chunk or a manifest can be."""
+def inflate(wire: bytes | bytearray, max_bytes: int) -> bytes | None:
+    """None for what is no zstd frame, or would be longer than max_bytes."""
     import zstandard
 
     try:
         # A frame may promise any size, and the library would make room for it.
-        if zstandard.frame_content_size(wire) > MAX_BLOB_BYTES:
+        if zstandard.frame_content_size(wire) > max_bytes:
             return None
-        return zstandard.ZstdDecompressor().decompress(wire, max_output_size=MAX_BLOB_BYTES)
+        return zstandard.ZstdDecompressor().decompress(wire, max_output_size=max_bytes)
     except zstandard.ZstdError:
         return None

@@ -46,8 +46,15 @@ class Root:
     def hold(self) -> None:
         """Raises: OSError where it is gone."""
         if self._lock < 0:
-            self._lock = os.open(self.place + b"/manifest", os.O_RDONLY | os.O_CLOEXEC)
-            fcntl.flock(self._lock, fcntl.LOCK_SH)
+            lock = os.open(self.place + b"/manifest", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH)
+                # Whoever pruned it may have had the lock until now, and it lies elsewhere or nowhere.
+                os.stat(self.place + b"/manifest")
+            except OSError:
+                os.close(lock)
+                raise
+            self._lock = lock
         self.users += 1
 
     def release(self) -> None:
@@ -97,6 +104,17 @@ class Store:
             os.utime(root.place)
         return root
 
+    def unchecked_bytes(self, bundle: bytes, owner: Owner) -> int:
+        """How much `find` will have to hash before it answers."""
+        root = self._roots.get((bundle, owner))
+        return 0 if root is None or root.stamps is not None else root.size_bytes
+
+    def check(self, bundle: bytes, owner: Owner) -> None:
+        """Do now what `find` would have to; may run in another thread."""
+        root = self._roots.get((bundle, owner))
+        if root is not None:
+            self._intact(root)
+
     def manifest(self, bundle: bytes) -> bytes | None:
         """The encoded manifest of a bundle that some owner has here."""
         return next((root.encoded for (digest, _), root in self._roots.items() if digest == bundle), None)
@@ -118,8 +136,8 @@ class Store:
                 os.close(handle)
         if data is None:
             self._chunks.pop(digest, None)
-            for root in self._roots.values():
-                if place.startswith(root.tree):
+            for root in self.roots():
+                if place.startswith(root.tree + b"/"):
                     root.stamps = None  # its next use hashes it again
         return data
 
@@ -261,11 +279,12 @@ class Store:
             return 0.0
 
     def _empty_trash(self) -> None:
-        for name in os.listdir(self.place + b"/trash"):
-            grave = self.place + b"/trash/" + name
-            if (root := self._graves.get(grave)) is None or root.users == 0:
-                remove_tree(grave)
-                self._graves.pop(grave, None)
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self.place + b"/trash"):
+                grave = self.place + b"/trash/" + name
+                if (root := self._graves.get(grave)) is None or root.users == 0:
+                    remove_tree(grave)
+                    self._graves.pop(grave, None)
 
 
 def open_store(base: str, cap_bytes: int | None = None) -> tuple[Store, int]:

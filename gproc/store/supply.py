@@ -7,22 +7,25 @@ the master the client that brought it.  Whoever is fed by this node gets each pi
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from gproc.bundle import manifest as manifests
-from gproc.bundle.manifest import Digest, Manifest
-from gproc.errors import BundleError, StoreError
+from gproc.bundle.manifest import CHUNK_BYTES, Digest, Manifest
+from gproc.errors import BundleError, GprocError, StoreError
 from gproc.store.apportion import STRIPES, Apportion
 from gproc.store.arrival import Arrival
 from gproc.store.draft import Draft, Owner
 from gproc.store.store import Root, Store
 from gproc.wire import frames
-from gproc.wire.frames import Piece
+from gproc.wire.frames import MAX_BLOB_BYTES, Piece
+
+log = logging.getLogger("gproc")
 
 MAX_CORRUPT: Final = 3
-"""Corrupt chunks of one bundle after which it is given up."""
+"""Corrupt chunks of one bundle from above after which it is given up."""
 
 INLINE_BYTES: Final = 8 << 20
 """A bundle up to this size is laid out in the event loop: some 10 ms.  A larger one in a thread."""
@@ -70,7 +73,9 @@ class Supply:
         self._above = above
         self._making: dict[tuple[bytes, Owner], asyncio.Task[Root]] = {}
         self._transfers: dict[bytes, _Transfer] = {}
-        self._arrivals: dict[bytes, Arrival] = {}
+        self._arrivals: dict[bytes, dict[Source, Arrival]] = {}
+        """By digest and by who sends it: one that is slow or lies spoils nobody else's."""
+        self._checking: dict[tuple[bytes, Owner], asyncio.Future[None]] = {}
         self._changed: asyncio.Future[None] | None = None
 
     async def root(self, bundle: bytes, owner: Owner, siblings: Siblings | None = None) -> Root:
@@ -78,6 +83,7 @@ class Supply:
 
         Callers at the same time share one transfer.  Raises: StoreError.
         """
+        await self._check(bundle, owner)
         making = self._making.get((bundle, owner))
         if making is None:
             root = self.store.find(bundle, owner)
@@ -119,13 +125,14 @@ class Supply:
                 for piece in frames.pieces(digest, frames.CODEC_RAW, data):
                     yield piece
                 return
-            arrival = self._arrivals.get(digest)
+            arrival = next(iter(self._arrivals.get(digest, {}).values()), None)
             if arrival is not None:
                 async for piece in arrival.pieces():
                     yield piece
-                if arrival.complete:
+                if arrival.whole:
                     return
                 continue
+            await self._check(bundle, owner)
             if bundle not in self._transfers:
                 if self.store.find(bundle, owner) is not None:
                     raise StoreError("a chunk was asked for that is not in its bundle")
@@ -138,34 +145,29 @@ class Supply:
                 raise StoreError(transfer.failure)
 
     def on_piece(self, source: Source, piece: Piece) -> None:
-        """What a source sent: kept where it was asked for, when all of it is there and is what its digest says."""
-        transfer = self._transfer_of(piece.digest)
+        """What a source was asked for: kept when all of it is there and is what its digest says."""
+        transfer = self._expecting(source, piece.digest)
         if transfer is None:
             return
-        arrival = self._arrivals.get(piece.digest)
-        if arrival is None:
-            arrival = self._arrivals[piece.digest] = Arrival(piece.digest)
-            self.wake()
-        arrival.add(piece)
         if transfer.shares is not None:
             transfer.shares.heard(source, time.monotonic())
-        if not arrival.complete:
+        arrivals = self._arrivals.setdefault(piece.digest, {})
+        arrival = arrivals.get(source)
+        if arrival is None:
+            max_bytes = MAX_BLOB_BYTES if piece.digest == transfer.bundle else CHUNK_BYTES
+            arrival = arrivals[source] = Arrival(piece.digest, max_bytes)
+            self.wake()
+        if not arrival.add(piece):
             return
-        content = arrival.content()
+        content = arrival.finish()
+        self._forget_arrivals(piece.digest, source if content is None else None)
         if piece.digest == transfer.bundle:
             self._have_manifest(transfer, content)
-        elif transfer.shares is not None:
-            if content is None:
-                transfer.corrupt += 1
-                transfer.shares.corrupt(source, piece.digest)
-                if transfer.corrupt > MAX_CORRUPT:
-                    transfer.fail(f"{transfer.corrupt} corrupt chunks came")
-            else:
-                self._keep(transfer, Digest(piece.digest), content)
-                transfer.shares.arrived(source, piece.digest, time.monotonic())
-            transfer.progress.set()
-        del self._arrivals[piece.digest]
-        arrival.finish()
+        elif content is None:
+            self._distrust(transfer, source, piece.digest)
+        else:
+            self._keep(transfer, source, Digest(piece.digest), content)
+        transfer.progress.set()
         self.wake()
 
     def on_lacking(self, source: Source, bundle: bytes, reason: str) -> None:
@@ -193,14 +195,36 @@ class Supply:
             return transfer.encoded.result()
         return self.store.manifest(bundle)
 
-    def _transfer_of(self, digest: bytes) -> _Transfer | None:
-        """Whose chunk this is; None where nobody asked."""
+    def _expecting(self, source: Source, digest: bytes) -> _Transfer | None:
+        """The transfer for which this source was asked for this chunk."""
         for transfer in self._transfers.values():
             if digest == transfer.bundle:
-                return None if transfer.encoded.done() else transfer
-            if transfer.draft is not None and digest in transfer.draft.missing:
+                return None if transfer.encoded.done() or source is not self._above else transfer
+            if transfer.shares is not None and transfer.shares.expects(source, digest):
                 return transfer
         return None
+
+    def _forget_arrivals(self, digest: bytes, source: Source | None) -> None:
+        """Of one source, or, where the chunk is here, of all of them."""
+        arrivals = self._arrivals.pop(digest, {})
+        gone = list(arrivals) if source is None else [source]
+        for each in gone:
+            if (arrival := arrivals.pop(each, None)) is not None:
+                arrival.finish()
+        if arrivals:
+            self._arrivals[digest] = arrivals
+
+    async def _check(self, bundle: bytes, owner: Owner) -> None:
+        """Have a large root that was not looked at since the start hashed elsewhere than in the event loop."""
+        checking = self._checking.get((bundle, owner))
+        if checking is None:
+            if self.store.unchecked_bytes(bundle, owner) <= INLINE_BYTES:
+                return
+            loop = asyncio.get_running_loop()
+            checking = loop.run_in_executor(None, self.store.check, bundle, owner)
+            self._checking[bundle, owner] = checking
+            checking.add_done_callback(lambda _: self._checking.pop((bundle, owner)))
+        await asyncio.shield(checking)
 
     def _start(self, bundle: bytes, owner: Owner, siblings: Siblings | None) -> asyncio.Task[Root]:
         """Make a root.  Two of one bundle for two owners follow each other: the second finds its chunks here."""
@@ -218,12 +242,24 @@ class Supply:
         error = StoreError("stopped") if done.cancelled() else done.exception()
         if transfer is not None and error is not None:
             transfer.fail(str(error))
-            for digest in [] if transfer.draft is None else list(transfer.draft.missing):
-                if (arrival := self._arrivals.pop(digest, None)) is not None:
-                    arrival.finish()
+            for digest in [bundle] if transfer.draft is None else list(transfer.draft.missing):
+                self._forget_arrivals(digest, None)
         self.wake()
 
     async def _make(
+        self, bundle: bytes, owner: Owner, siblings: Siblings | None, before: list[asyncio.Task[Root]]
+    ) -> Root:
+        """Raises: StoreError, whatever happens: a job that waits for its root must hear the end of it."""
+        try:
+            return await self._receive(bundle, owner, siblings, before)
+        except StoreError:
+            raise
+        except Exception as error:
+            if not isinstance(error, OSError | GprocError):
+                log.exception("this is a bug in gproc")
+            raise StoreError(f"cannot receive the bundle: {error}") from error
+
+    async def _receive(
         self, bundle: bytes, owner: Owner, siblings: Siblings | None, before: list[asyncio.Task[Root]]
     ) -> Root:
         if before:
@@ -293,13 +329,26 @@ class Supply:
         else:
             transfer.encoded.set_result(content)
 
-    def _keep(self, transfer: _Transfer, digest: Digest, data: bytes) -> None:
-        assert transfer.draft is not None
+    def _distrust(self, transfer: _Transfer, source: Source, digest: bytes) -> None:
+        """A chunk came that is not it.  A sibling is done without; the parent may err, but not for ever."""
+        assert transfer.shares is not None
+        if source is not self._above:
+            log.warning("%s sent a corrupt chunk: done without it", source)
+            transfer.shares.remove(source)
+            return
+        transfer.shares.corrupt(source, digest)
+        transfer.corrupt += 1
+        if transfer.corrupt > MAX_CORRUPT:
+            transfer.fail(f"{transfer.corrupt} corrupt chunks came")
+
+    def _keep(self, transfer: _Transfer, source: Source, digest: Digest, data: bytes) -> None:
+        assert transfer.draft is not None and transfer.shares is not None
         try:
             if transfer.draft.admit(digest, data):
                 self.store.offer(digest, transfer.draft.present[digest])
         except StoreError as error:
             transfer.fail(str(error))
+        transfer.shares.arrived(source, digest, time.monotonic())
 
     def wake(self) -> None:
         """Let those who wait for a change look again."""

@@ -11,8 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bench import ssh
 from bench.figures import QUICK, Figure, Report, Samples, Settings, Yardstick
-from bench.lab import impossible
+from bench.lab import Lab, impossible
+from bench.links import Layout
+from bench.processes import MachineTime
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -47,15 +50,64 @@ def test_a_measurement_on_this_machine_yields_positive_figures(bench: Bench, nam
     assert all(value > 0 for figure in report.figures for value in figure.measured.values)
 
 
-@pytest.mark.slow
-def test_links_of_limited_rate_are_measured_in_payloads(bench: Bench) -> None:
+@pytest.fixture
+def lab_possible() -> None:
     reason = impossible()
     if reason is not None:
         pytest.skip(reason)
-    (figure,) = bench("links").figures
-    assert figure.unit == "x"
-    # Nothing is faster than its link.
-    assert figure.measured.median > 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("lab_possible")
+def test_links_of_limited_rate_are_measured_in_payloads(bench: Bench) -> None:
+    flat, flat_bytes, flat_again, racks, racks_bytes, racks_again = bench("links").figures
+    for time in (flat, racks):
+        assert time.unit == "x"
+        # Nothing is faster than its link.
+        assert time.measured.median > 1
+    for moved in (flat_bytes, racks_bytes):
+        assert moved.measured.median > 1
+    for again in (flat_again, racks_again):
+        assert 0 < again.measured.median < 1000
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("lab_possible")
+def test_the_siblings_of_a_slow_host_are_timed_with_and_without_it(bench: Bench) -> None:
+    for figure in bench("slowlink").figures:
+        assert figure.yardstick is not None
+        assert figure.ratio is not None
+        assert figure.ratio > 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("lab_possible")
+def test_hosts_of_a_lab_know_each_other_by_name_and_share_neither_mnt_nor_links() -> None:
+    with Lab(["1", "1/1"], 100, {"1/1": 10}) as lab:
+
+        def said(name: str, script: str) -> str:
+            return subprocess.check_output([*lab.entry(name), "sh", "-c", script], text=True)
+
+        assert said("1", "hostname; touch /mnt/here") == "node1\n"
+        assert said("1/1", "ls /mnt") == ""
+        assert said("master", f"getent hosts {lab.host('1/1')}").split() == [lab.address("1/1"), "node1-1"]
+        assert "rate 10Mbit" in said("1/1", "tc qdisc show dev eth0")
+        assert "rate 100Mbit" in said("master", "tc qdisc show dev eth0")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("lab_possible")
+def test_scp_and_clush_copy_a_file_to_every_host_of_a_lab(tmp_path: Path) -> None:
+    if (reason := ssh.missing()) is not None:
+        pytest.skip(reason)
+    layout = Layout("racks of 2", 2, 2)
+    (tmp_path / "payload").write_bytes(os.urandom(100_000))
+    with Lab(layout.names(), 100) as lab, ssh.Shells(lab, layout.names()) as shells:
+        assert shells.scp_loop(str(tmp_path / "payload")) > 0
+        shells.check(str(tmp_path / "payload"))
+        if ssh.clush_path() is None:
+            pytest.skip("clush is not installed: the extra `bench`")
+        assert shells.clush_copy(str(tmp_path / "payload"), layout.leaves()) > 0
 
 
 def test_an_unknown_measurement_is_a_usage_error_that_names_those_there_are() -> None:
@@ -75,6 +127,19 @@ def test_a_figure_says_its_median_range_budget_and_ratio() -> None:
     assert figure.shown() == (
         "date: 0.40 s (0.30-0.50)\n    budget 0.22 s\n    2.67 x xargs: 0.15 s (0.10-0.20)"
     )
+
+
+def test_a_row_has_what_the_table_of_the_docs_has() -> None:
+    figure = Figure(
+        what="date | cat", unit="s", measured=Samples((0.4,)), budget=0.22,
+        yardstick=Yardstick("xargs", Samples((0.2,))),
+    )  # fmt: skip
+    assert figure.row() == r"| date \| cat | 0.40 s | xargs: 0.20 s | 2 | 0.22 s |"
+    assert Figure(what="date", unit="s", measured=Samples((0.4,))).row() == "| date | 0.40 s |  |  |  |"
+
+
+def test_a_machine_that_was_idle_half_the_time_was_busy_the_other_half() -> None:
+    assert MachineTime(total=300, idle=150).busy_since(MachineTime(total=100, idle=50)) == 0.5
 
 
 def test_the_quick_settings_are_smaller_than_the_budgets_in_every_way() -> None:

@@ -34,13 +34,15 @@ A_VALUE = {
     "env": "A=1,2",
     "max_procs": "64",
     "mem_bytes": "512M",
+    "store_bytes": "8G",
+    "prune_bytes": "1G",
     "cpus": "2",
     "nice": "-5",
     "debug": "3",
 }
 """A value for each switch that does not take any text."""
 
-ARGUMENTS = {"e": [".", "date"], "bundle": ["date"], "cert": ["kn1"]}
+ARGUMENTS = {"e": [".", "date"], "bundle": ["date"], "cert": ["kn1"], "cp": ["a", "1:/x"], "get": ["1:/x", "d"]}
 
 PAIRS = [(mode, switch) for mode in MODES for switch in switches_of(mode)]
 
@@ -223,7 +225,7 @@ def test_version_and_completion_need_no_mode() -> None:
         (["e", "--bin-rot=/x", ".", "ls"], ("--bin-rot", "did you mean --bin-root?")),
         (["-zzzz", "e"], ("-zzzz", "gproc help")),
         (["-localbin", "m"], ("-localbin", "mode m", "switch of e")),
-        (["s", "--socket=/x"], ("--socket", "mode s", "m, e, i")),
+        (["s", "--socket=/x"], ("--socket", "mode s", "m, e, cp, get, i")),
         (["e"], ("NODES", "usage: gproc [switches] e NODES COMMAND...")),
         (["e", "."], ("COMMAND", "usage: gproc [switches] e NODES COMMAND...")),
         (["bundle"], ("PROGRAM", "usage:")),

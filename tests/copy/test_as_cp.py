@@ -14,6 +14,8 @@ import pytest
 
 from gproc.copy.packing import pack
 from gproc.copy.placing import place
+from gproc.copy.steps import INDEX, End, Folder, Leaf, Leave, step_frame
+from gproc.errors import BundleError
 from gproc.packager import Bundle, read_chunk
 
 Snapshot = dict[bytes, tuple[object, ...]]
@@ -191,3 +193,62 @@ def test_a_copy_is_as_cp_makes_it(tmp_path: Path, case: Case) -> None:
         kept = {path: when for path, when in times(theirs, expected).items() if when < SOURCES_UNTIL_NS}
         assert kept
         assert times(ours, {path: expected[path] for path in kept}) == kept
+
+
+def test_a_file_that_lies_there_with_another_time_only_gets_the_time(tmp_path: Path) -> None:
+    make_source(tmp_path / "source")
+    placed([f"{tmp_path}/source/file"], f"{tmp_path}/file", tmp_path / "store")
+    os.utime(tmp_path / "file", (1, 1))
+    before = (tmp_path / "file").stat().st_ino
+    assert placed([f"{tmp_path}/source/file"], f"{tmp_path}/file", tmp_path / "store") == []
+    after = (tmp_path / "file").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before, (tmp_path / "source" / "file").stat().st_mtime_ns)
+
+
+def test_another_name_of_a_file_that_lies_there_stays_as_it_is(tmp_path: Path) -> None:
+    make_source(tmp_path / "source")
+    placed([f"{tmp_path}/source/file"], f"{tmp_path}/file", tmp_path / "store")
+    os.utime(tmp_path / "file", (1, 1))
+    os.link(tmp_path / "file", tmp_path / "other name")
+    (tmp_path / "source" / "file").chmod(0o604)
+    assert placed([f"{tmp_path}/source/file"], f"{tmp_path}/file", tmp_path / "store") == []
+    assert (tmp_path / "other name").stat().st_mtime == 1
+    assert stat.S_IMODE((tmp_path / "other name").stat().st_mode) == 0o640
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o604
+
+
+def test_one_content_travels_once(tmp_path: Path) -> None:
+    make_source(tmp_path / "source")
+    bundle = pack([f"{tmp_path}/source"])
+    contents = {path.read_bytes() for path in (tmp_path / "source").rglob("*") if path.is_file()}
+    assert len(list(bundle.manifest.files())) == len(contents) + 1
+
+
+def test_a_file_that_changes_while_it_is_sent_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("before")
+    bundle = pack([str(tmp_path / "file")])
+    (tmp_path / "file").write_text("behind")
+    content = next(file for file in bundle.manifest.files() if file.path != b"/" + INDEX)
+    with pytest.raises(BundleError, match=f"{tmp_path}/file: changed"):
+        read_chunk(bundle, next(content.chunks())[0])
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        b"",
+        b"garbage!",
+        step_frame(End()),
+        step_frame(Leave()) + step_frame(End()),
+        step_frame(Leaf(b"f", 0, 0, 0, 0, 0)) + step_frame(End()),
+        step_frame(Folder(b"f", 0, 0, 0, 0)) + step_frame(End()),
+    ],
+)
+def test_an_index_that_is_none_places_nothing(tmp_path: Path, index: bytes) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / os.fsdecode(INDEX)).write_bytes(index)
+    (tmp_path / "there").mkdir()
+    complaints: list[str] = []
+    place(os.open(tmp_path / "store", os.O_PATH), os.fsencode(tmp_path / "there"), complaints.append)
+    assert len(complaints) == 1
+    assert os.listdir(tmp_path / "there") == []

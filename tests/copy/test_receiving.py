@@ -12,7 +12,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gproc.copy.receiving import Collected
-from gproc.copy.steps import DEPTH_MAX, ITSELF, End, Folder, Leaf, Leave, Link, Step, Torn, Whole, data_header, step_frame
+from gproc.copy.steps import (
+    DEPTH_MAX,
+    ITSELF,
+    End,
+    Folder,
+    Leaf,
+    Leave,
+    Link,
+    Step,
+    Torn,
+    Whole,
+    data_header,
+    step_frame,
+)
 from gproc.nodespec import Path as NodePath
 from gproc.wire import frames
 from gproc.wire.messages import Outcome
@@ -127,7 +140,7 @@ def test_a_link_is_never_followed_whatever_comes_after_it(home: Path, target: by
 def test_a_link_in_the_place_of_the_nodes_own_directory_is_not_followed(home: Path) -> None:
     (home / "1.7").symlink_to("../outside")
     _, told = received(home, encoded(leaf(b"file"), b"bad", Whole(), End()))
-    assert told == [f"=1/7: {home}/1.7: not a directory", *told[1:]]
+    assert told == [f"=1/7: {home}/1.7: not a directory", "=1/7: not everything was copied"]
 
 
 def test_set_id_bits_stay_behind(home: Path) -> None:
@@ -191,4 +204,4 @@ def test_no_sequence_of_steps_leads_out_of_the_nodes_directory(home: Path, strea
     assert set(os.listdir(home)) <= {"1.7"}
     assert (home.parent / "outside" / "file").read_text() == "mine"
     assert os.listdir(home.parent / "outside") == ["file"]
-    assert not [path for path in home.rglob(".gproc-*")]
+    assert not list(home.rglob(".gproc-*"))

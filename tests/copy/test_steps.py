@@ -119,7 +119,9 @@ def test_a_step_out_of_bounds_is_refused(fields: list[object]) -> None:
         read([len(raw).to_bytes(4) + b"\x01" + raw])
 
 
-@pytest.mark.parametrize(("length", "kind"), [(0, 1), (0, 2), (STEP_BYTES_MAX + 1, 1), (DATA_BYTES + 1, 2), (1, 0), (1, 3)])
+@pytest.mark.parametrize(
+    ("length", "kind"), [(0, 1), (0, 2), (STEP_BYTES_MAX + 1, 1), (DATA_BYTES + 1, 2), (1, 0), (1, 3)]
+)
 def test_a_frame_out_of_bounds_is_refused_by_its_header(length: int, kind: int) -> None:
     with pytest.raises(PeerError):
         read([length.to_bytes(4) + bytes((kind,))])

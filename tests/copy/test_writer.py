@@ -158,19 +158,6 @@ def test_a_set_id_bit_is_kept_only_where_that_is_asked_for(tmp_path: Path) -> No
         assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
 
 
-def test_a_disk_that_is_full_is_complained_of_and_the_old_file_stays(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("old")
-    complaints: list[str] = []
-    writer = writer_in(tmp_path, complaints)
-    assert writer.begin(leaf(b"file")) is not None
-    writer.complain(b"file", OSError(28, "No space left on device"))
-    writer.tear()
-    writer.keep()
-    writer.close()
-    assert complaints == [f"{tmp_path}/file: No space left on device"]
-    assert (tmp_path / "file").read_text() == "old"
-
-
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_an_errand_that_is_ended_puts_away_what_is_half_done(tmp_path: Path, signum: signal.Signals) -> None:
     (tmp_path / "file").write_text("old")
@@ -188,7 +175,7 @@ def test_an_errand_that_is_ended_puts_away_what_is_half_done(tmp_path: Path, sig
         finally:
             writer.close()
 
-    pid = Errand(work).fork()
+    pid = Errand(work, (begun,)).fork()
     assert os.read(reader, 1) == b"!"
     os.kill(pid, signum)
     _, status = os.waitpid(pid, 0)

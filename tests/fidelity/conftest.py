@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
-from tests.system.cluster import NOBODY, Cluster
+from gproc.trust.authority import open_authority, provision
+from tests.system.cluster import Cluster
+
+USER: Final = 64_320
+"""Not 65534: in a user namespace that also stands for everybody who is not mapped."""
+
+Done = subprocess.CompletedProcess[bytes]
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A directory that other users can reach: pytest's own is closed to them, again and again."""
+    with tempfile.TemporaryDirectory(prefix="gproc-test-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+def cluster(place: Path) -> Iterator[Cluster]:
     """A master without slaves."""
-    cluster = Cluster(tmp_path / "c")
+    cluster = Cluster(Path(tempfile.mkdtemp(dir=place)) / "c")
     cluster.start_master()
     yield cluster
     cluster.stop()
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def pair(place: Path) -> Iterator[Cluster]:
     """Node 1, which gives jobs a view, and node 2, which is plain; for what leaves them as they are."""
-    cluster = Cluster(tmp_path_factory.mktemp("pair") / "c")
+    cluster = Cluster(Path(tempfile.mkdtemp(dir=place)) / "c")
     cluster.start_master()
     cluster.slave(1)
     cluster.slave(2, "-p=false")
@@ -40,8 +58,59 @@ def root_only() -> None:
         pytest.skip("needs root: slaves that become other users, and other users' commands")
 
 
-@pytest.fixture
-def users_node(cluster: Cluster, root_only: None) -> Cluster:
-    """A cluster of a user who is not root: master, node 1 and commands, all his."""
-    os.chown(cluster.place, NOBODY, NOBODY)
-    return cluster
+class Site:
+    """A node and the user who runs programs there: root's own, a user's, or one without views.
+
+    plain: the node has no views.
+    """
+
+    def __init__(self, cluster: Cluster, uid: int, *, plain: bool) -> None:
+        self.cluster = cluster
+        self.uid = uid
+        self.plain = plain
+        self.slave = cluster.slaves[0]
+
+    @property
+    def slave_is_root(self) -> bool:
+        return self.uid == 0
+
+    @property
+    def root(self) -> str:
+        """Where jobs find their bundle; on a plain node each has a directory of its own there."""
+        return str(self.slave.bin_root)
+
+    def run(self, *words: str, env: Mapping[str, str] | None = None, **options: Any) -> Done:
+        """`gproc e` of that user."""
+        own = self.cluster.place / "caches"
+        options = {"uid": self.uid or None, **options}
+        return self.cluster.exec(*words, env={"XDG_CACHE_HOME": str(own), **(env or {})}, **options)
+
+
+@pytest.fixture(scope="module", params=["root", "user", "plain", "plain user"])
+def site(request: pytest.FixtureRequest, place: Path) -> Iterator[Site]:
+    """Node 1 in each of the ways that a node can be, and its user's commands."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, who can be any user")
+    uid = USER if request.param.endswith("user") else 0
+    cluster = Cluster(Path(tempfile.mkdtemp(dir=place)) / "c")
+    cluster.start_master()
+    (cluster.place / "caches").mkdir()
+    (cluster.place / "caches").chmod(0o777)
+    plain = request.param.startswith("plain")
+    cluster.slave(1, *(("-p=false",) if plain else ()), uid=uid or None, home=keys_for(cluster, uid))
+    if not plain and (reason := cluster.info()["nodes"][0]["plain_because"]):
+        cluster.stop()
+        pytest.skip(f"needs namespaces: {reason}")
+    yield Site(cluster, uid, plain=plain)
+    cluster.stop()
+
+
+def keys_for(cluster: Cluster, uid: int) -> Path:
+    """A GPROC_HOME with a node's keys that this user can read."""
+    if uid == 0:
+        return cluster.home
+    home = Path(tempfile.mkdtemp(dir=cluster.place))
+    provision(open_authority(str(cluster.home), create=False), socket.gethostname(), [], str(home / "n"))
+    for path in (home, *home.rglob("*")):
+        os.chown(path, uid, uid)
+    return home / "n"

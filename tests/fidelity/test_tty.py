@@ -80,17 +80,17 @@ def test_a_shell_on_a_node_is_a_shell(pair: Cluster, screens: list[Screen], node
     screen.shows(r"/dev/pts/\d+\r\n33 101\r\n" + node[1:])
     screen.type("ps -o tty= -p $$; [ -t 0 -a -t 1 -a -t 2 ] && echo all three\r")
     screen.shows(r"pts/\d+\s+\r?\n.*all three\r\n")
-    screen.type("sleep 1000\r")
-    screen.shows("sleep 1000\r\n")
+    screen.type("sh -c 'echo run$(echo s); exec sleep 1000'\r")  # its echo does not look like its output
+    screen.shows("runs\r\n")
     screen.type("\x03")
     screen.shows(r"\^C")
     screen.type("echo status $?\r")
     screen.shows("status 130\r\n")
-    screen.type("sleep 1000\r")
-    screen.shows("sleep 1000\r\n")
+    screen.type("sh -c 'echo run$(echo s); exec sleep 1000'\r")  # its echo does not look like its output
+    screen.shows("runs\r\n")
     screen.type("\x1a")
     screen.shows("Stopped")
-    screen.type("kill -KILL %1; wait; exit 7\r")
+    screen.type("exec sh -c 'exit 7'\r")
     assert screen.ends() == 7
     pair.nothing_runs()
 

@@ -160,6 +160,20 @@ def bin_root(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(params=["root", "user"])
+def empty_node(request: pytest.FixtureRequest, bin_root: Path) -> Iterator[Node]:
+    """A node whose /usr is empty, as on a ramdisk."""
+    if os.getuid() != 0:
+        pytest.skip("needs root, to hide /usr")
+    node = Node("empty", USER if request.param == "user" else 0, bin_root)
+    try:
+        if not node.abilities.overlay:
+            pytest.skip(f"needs namespaces and overlays: {node.abilities.reason}")
+        yield node
+    finally:
+        node.close()
+
+
 @pytest.fixture(params=["root", "user", "plain", "plain user"])
 def node(request: pytest.FixtureRequest, bin_root: Path) -> Iterator[Node]:
     """Namespaces as root and in a user namespace, no namespaces as root and as a user."""

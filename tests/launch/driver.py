@@ -32,8 +32,13 @@ def become(uid: int) -> None:
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
 
 
+if sys.argv[1] == "empty":
+    # A node without any program or library: what this interpreter needs is in memory already.
+    kernel.unshare(kernel.CLONE_NEWNS)
+    kernel.mount(b"none", b"/", None, kernel.MS_REC | kernel.MS_SLAVE)
+    kernel.mount(b"none", b"/usr", b"tmpfs", 0, b"mode=0755")
 become(int(sys.argv[2]))
-launcher = Launcher.fork(private=sys.argv[1] == "private")
+launcher = Launcher.fork(private=sys.argv[1] != "plain")
 
 
 def tell(line: str) -> None:

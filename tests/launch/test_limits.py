@@ -1,4 +1,4 @@
-"""Bounds on a job, by rlimits: --max-procs, --mem, --cpus, --nice; and what a crash tells."""
+"""Bounds on a job, by cgroups or rlimits: --max-procs, --mem, --cpus, --nice; and what a crash tells."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from gproc.job.limits import Limits
+from gproc.launch.cgroup import Cgroups, Group
 from gproc.launch.protocol import Exited
 
 STRANGER = 64_321
@@ -20,6 +22,59 @@ def as_caller(node: Any) -> dict[str, int]:
     return {"uid": STRANGER} if node.uid == 0 else {}
 
 
+def groups_of(node: Any) -> Group:
+    """Which of the bounds a group would hold on this node; the group itself is gone again."""
+    if node.uid != 0:
+        return Group()
+    group = Cgroups.here().make(Limits(max_procs=100, mem_bytes=1 << 30))
+    group.remove()
+    return group
+
+
+def unified(top: Path, own: str, *, switched_on: dict[str, str], root: str = "/") -> Cgroups:
+    """A hierarchy of version 2 with its files, but no kernel behind them."""
+    for directory, controllers in switched_on.items():
+        (top / directory).mkdir(parents=True, exist_ok=True)
+        (top / directory / "cgroup.subtree_control").write_text(controllers + "\n")
+    line = f"35 26 0:27 {root} {top} rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
+    return Cgroups(line.encode(), f"0::{own}\n".encode())
+
+
+def test_a_group_is_made_below_a_slave_that_is_at_the_root(tmp_path: Path) -> None:
+    cgroups = unified(tmp_path, "/", switched_on={"": "cpu memory pids"})
+    with pytest.raises(FileNotFoundError, match=r"gproc-\w+/pids.max"):
+        # Only the kernel puts files into a new group.
+        cgroups.make(Limits(max_procs=5))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["cgroup.subtree_control"]
+
+
+def test_a_group_is_made_beside_a_slave_that_systemd_started(tmp_path: Path) -> None:
+    cgroups = unified(tmp_path, "/a.slice/b.service", switched_on={"a.slice": "memory pids", "a.slice/b.service": ""})
+    with pytest.raises(FileNotFoundError, match=r"/a.slice/gproc-\w+/memory.max|/memory.limit_in_bytes"):
+        cgroups.make(Limits(mem_bytes=1 << 30))
+
+
+def test_in_a_container_the_slaves_group_is_the_root(tmp_path: Path) -> None:
+    cgroups = unified(tmp_path, "/docker/x", switched_on={"": "pids"}, root="/docker/x")
+    with pytest.raises(FileNotFoundError, match=rf"{tmp_path}/gproc-\w+/pids.max"):
+        cgroups.make(Limits(max_procs=5))
+
+
+def test_a_controller_that_is_not_switched_on_makes_no_group_and_says_so(tmp_path: Path) -> None:
+    cgroups = unified(tmp_path, "/a/b", switched_on={"a": "cpu", "a/b": ""})
+    group = cgroups.make(Limits(max_procs=5, mem_bytes=1 << 30))
+    assert (group.directories, group.processes, group.memory) == ((), False, False)
+    assert group.unbounded_because == (
+        f"groups with the controller pids cannot be made in {tmp_path}/a/b or {tmp_path}/a"
+    )
+
+
+def test_without_any_hierarchy_there_is_no_group() -> None:
+    group = Cgroups(b"", b"").make(Limits(max_procs=5))
+    assert group.directories == ()
+    assert "is mounted" in group.unbounded_because
+
+
 def test_a_fork_bomb_is_held_at_max_procs(node: Any, tmp_path: Path) -> None:
     """Each process that could start writes a line; the bomb ends by itself when no more can."""
     # dash itself gives up when fork(2) fails.
@@ -28,18 +83,46 @@ def test_a_fork_bomb_is_held_at_max_procs(node: Any, tmp_path: Path) -> None:
     assert 2 <= done.output.count("x") <= 200
 
 
-def test_roots_processes_are_not_run_unbounded_against_a_bound(node: Any) -> None:
+def test_roots_processes_are_bounded_or_not_run_at_all(node: Any) -> None:
     if node.uid != 0:
         pytest.skip("needs a slave that is root")
-    failure = node.run("true", limits={"max_procs": 20}).failure
-    assert (failure.stage, failure.errno) == ("limits", errno.ENOTSUP)
+    script = "bomb() { echo x; bomb & bomb & wait; }; bomb 2>/dev/null"
+    done = node.run("sh", "-c", script, limits={"max_procs": 20})
+    if groups_of(node).processes:
+        assert 2 <= done.output.count("x") <= 200
+    else:
+        assert (done.failure.stage, done.failure.errno) == ("limits", errno.ENOTSUP)
+        assert "can only be bounded by a cgroup" in done.failure.message
+
+
+def test_a_bound_counts_the_processes_of_this_job_alone(node: Any) -> None:
+    if not groups_of(node).processes:
+        pytest.skip("needs a cgroup hierarchy with the controller pids that the launcher may write to")
+    script = "sleep 0.3 & sleep 0.3 & wait; echo fine"
+    done = node.run_all([node.order(["sh", "-c", script], limits={"max_procs": 3})] * 10)
+    assert [each.output for each in done] == ["fine\n"] * 10
+    over = node.run("sh", "-c", "sleep 0.3 & sleep 0.3 & sleep 0.3 & wait; echo fine", limits={"max_procs": 3})
+    assert "fine" not in over.output
+
+
+def test_no_group_is_left(node: Any) -> None:
+    group = groups_of(node)
+    if not group.directories:
+        pytest.skip("needs a cgroup hierarchy that the launcher may write to")
+    node.run_all([node.order(["sh", "-c", "setsid sleep 100 & :"], limits={"max_procs": 9, "mem_bytes": 1 << 28})] * 5)
+    for directory in group.directories:
+        assert not [name for name in os.listdir(os.path.dirname(directory)) if name.startswith(b"gproc-")]
 
 
 def test_memory_is_bounded(node: Any) -> None:
     script = "x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done"
-    # How a shell ends that gets no more memory is its own affair.
-    assert node.run("sh", "-c", script, limits={"mem_bytes": 200 << 20}).outcome != Exited(0, 0, 0, False)
-    assert node.run("sh", "-c", "ulimit -v", limits={"mem_bytes": 200 << 20}).output.strip() == str(200 << 10)
+    done = node.run("sh", "-c", script, limits={"mem_bytes": 50 << 20})
+    if groups_of(node).memory:
+        assert done.signal == signal.SIGKILL
+    else:
+        # How a shell ends that gets no more address space is its own affair.
+        assert done.outcome != Exited(0, 0, 0, False)
+        assert node.run("sh", "-c", "ulimit -v", limits={"mem_bytes": 200 << 20}).output.strip() == str(200 << 10)
 
 
 def test_a_memory_bound_below_what_a_start_needs_is_refused(node: Any) -> None:

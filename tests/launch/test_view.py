@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gproc.bundle.manifest import Directory, Entry, File, Manifest, Symlink, check, digest_of
-from gproc.root import layers, script
+from gproc.root import kernel, layers, script
 from gproc.root.facts import Node as NodeFiles
 from gproc.root.facts import NodeFacts
 from gproc.root.layout import Layout
@@ -159,6 +160,39 @@ def test_of_two_glibcs_the_newer_wins(node: Any, built: Path, bundled: Bundled, 
     done = node.run(*words, view=view_of(node, bundle))
     assert done.code == 0, done
     assert done.output.count(MARK.decode()) == (4 if version == (99, 0) else 0)
+
+
+def facts_without_usr(bundle: LaidOut) -> NodeFacts:
+    """As a slave finds them whose /usr is empty, by a child that sees it so."""
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            kernel.unshare(kernel.CLONE_NEWNS)
+            kernel.mount(b"none", b"/", None, kernel.MS_REC | kernel.MS_SLAVE)
+            kernel.mount(b"none", b"/usr", b"tmpfs", 0, b"mode=0755")
+            found = NodeFiles().facts(bundle.layout, namespaces=True, overlay=True)
+            os.write(writer, msgspec.msgpack.encode(found))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as told:
+        found = msgspec.msgpack.decode(told.read(), type=NodeFacts)
+    os.waitpid(child, 0)
+    return found
+
+
+def test_a_node_without_any_library_runs_the_program_with_the_bundles(
+    empty_node: Any, built: Path, bundled: Bundled
+) -> None:
+    bundle = bundled("/usr/bin/greet9", greeting(built, "/usr/bin/greet9", f"{TRIPLET}/libgreet9.so"))
+    view = plan(bundle, empty_node.bin_root, b"/work", facts_without_usr(bundle), b"")
+    # Its child is the program again: whatever else a node has, this one has not.
+    done = empty_node.run("greet9", "greet9", view=view)
+    assert done.code == 0, done
+    word, argv0, exe, cwd = done.output.splitlines()[:4]
+    assert (word, argv0, exe, cwd) == ("hello", "greet9", "/usr/bin/greet9", seen_root(empty_node) + "/work")
+    assert done.output.count("hello") == 2
+    assert empty_node.run("ls").failure.stage == "exec"
 
 
 def test_a_union_cannot_be_written_and_the_rest_can(node: Any, built: Path, bundled: Bundled, tmp_path: Path) -> None:

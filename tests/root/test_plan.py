@@ -75,7 +75,10 @@ def unions(view: View) -> dict[bytes, Overlay]:
     return {found.at: found for found in view.operations if isinstance(found, Overlay) and not found.upper}
 
 
-def view(found: NodeFacts, laid_out: LaidOut | None = None, cwd: bytes = b"/home/me") -> View:
+def view(
+    found: NodeFacts, laid_out: LaidOut | None = None, cwd: bytes = b"/home/me", *, has_loader: bool = True
+) -> View:
+    found = msgspec.structs.replace(found, has_loader=has_loader)
     return plan(laid_out or bundle(), ROOT, cwd, found, b"7.1")
 
 
@@ -172,6 +175,19 @@ def test_directories_that_only_the_caller_configured_are_named_to_the_loader_and
 def test_the_callers_library_path_comes_after_the_bundles(callers: tuple[bytes, ...], given: bytes) -> None:
     found = View("namespaces", (), b"/p", b"/", library_path=(b"/r/a", b"/r/b"))
     assert found.environment((b"A=b=c", *callers)) == {b"A": b"b=c", b"LD_LIBRARY_PATH": given}
+
+
+def test_a_node_that_lacks_the_loaders_own_link_runs_through_the_loader() -> None:
+    found = view(facts(glibc=(0, 0), has_libc=False, changes={b"/lib64": here(b"/", missing=1)}), has_loader=False)
+    assert (found.program, found.through is None) == (ROOT + LOADER, False)
+
+
+def test_a_node_with_an_empty_usr_gets_the_whole_of_it_from_the_bundle() -> None:
+    empty = {path: here(b"/usr", missing=missing) for path, missing in {
+        BIN: 1, LIB: 2, b"/usr/lib64": 1, b"/lib64": 1, b"/lib/x86_64-linux-gnu": 2}.items()}  # fmt: skip
+    found = view(facts(glibc=(0, 0), has_libc=False, changes=empty), has_loader=False)
+    assert (found.program, found.through) == (PROGRAM, None)
+    assert {at: union.lowers for at, union in unions(found).items()} == {b"/usr": (LAID_OUT + b"/usr", b"/usr")}
 
 
 def test_over_the_ancestor_of_a_missing_directory_its_other_children_stay() -> None:

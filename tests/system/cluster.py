@@ -328,10 +328,12 @@ import gproc
 for module in pkgutil.walk_packages(gproc.__path__, "gproc."):
     if module.name not in ("gproc.__main__", "gproc.cli.help"):
         importlib.import_module(module.name)
+from gproc.root import kernel
 uid, groups = int(sys.argv[1]), sys.argv[2]
 os.setgroups([int(group) for group in groups.split(",") if group])
 os.setresgid(uid, uid, uid)
 os.setresuid(uid, uid, uid)
+kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # as after an execve(2): else /proc/self stays root's
 del sys.argv[1:3]
 from gproc.cli.main import main
 sys.exit(main())

@@ -1,0 +1,62 @@
+"""Where a file or link is made before it appears: a directory of this process alone, beside its final place."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from typing import Final
+
+DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""To pass through it takes no right to read."""
+
+STAGED: Final = b"new"
+"""The one name in it."""
+
+
+class Staging:
+    """In one directory at a time, made when the first thing is made there.
+
+    Nobody else can look or reach into it, so what is chown'ed in it by name is what was made in it.
+    """
+
+    def __init__(self) -> None:
+        self._name = b""
+        self._handle = -1
+
+    @property
+    def handle(self) -> int:
+        return self._handle
+
+    def begin(self, here: int) -> int:
+        """Its descriptor, in the directory `here` until `end`.  Raises: OSError."""
+        if self._handle < 0:
+            self._name = b".gproc-" + os.urandom(8).hex().encode()
+            os.mkdir(self._name, 0o700, dir_fd=here)
+            handle = os.open(self._name, DIRECTORY, dir_fd=here)
+            facts = os.fstat(handle)
+            if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o077:
+                os.close(handle)
+                raise OSError(errno.ESTALE, "the directory was changed while it was being written to")
+            self._handle = handle
+        return self._handle
+
+    def clear(self) -> None:
+        """Drop what is in it.  Raises: OSError."""
+        if self._handle >= 0:
+            with suppress(FileNotFoundError):
+                os.unlink(STAGED, dir_fd=self._handle)
+
+    def end(self, here: int) -> None:
+        """Remove it, with what is in it.  Raises: OSError."""
+        name, self._name = self._name, b""
+        try:
+            self.clear()
+        finally:
+            if self._handle >= 0:
+                os.close(self._handle)
+                self._handle = -1
+            if name:
+                with suppress(FileNotFoundError):
+                    os.rmdir(name, dir_fd=here)

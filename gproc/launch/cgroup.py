@@ -1,0 +1,171 @@
+"""A job's own control groups, cgroups(7), where this node lets the launcher make any.
+
+Of version 2 a group is made below the slave's own or beside it, wherever the controller is switched on for children:
+beside it in what systemd runs, below it at the root.  Where version 1 is mounted, its controllers serve as well.
+The launcher makes and removes groups; a job's first process joins before it gives up the slave's rights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from gproc.job.limits import Limits
+
+_PIDS: Final = b"pids"
+_MEMORY: Final = b"memory"
+
+_LEAST_BYTES: Final = 4 << 20
+"""What init and a small program touch before the latter's main(): 2 MiB here, with a dynamic loader."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A directory in which groups with one controller can be made; `unified`: of version 2."""
+
+    directory: bytes
+    unified: bool
+
+
+class Group(msgspec.Struct, frozen=True):
+    """What bounds one job, and what it bounds; for the rest there are only rlimits.
+
+    unbounded_because: why the number of processes is not bounded by a group.
+    """
+
+    directories: tuple[bytes, ...] = ()
+    processes: bool = False
+    memory: bool = False
+    unbounded_because: str = ""
+
+    def join(self) -> None:
+        """Put this process, and all that it forks from now on, into the group."""
+        for directory in self.directories:
+            _write(directory + b"/cgroup.procs", b"0")
+
+    def remove(self) -> None:
+        """When nothing runs in it any more; what cannot be removed stays, empty."""
+        for directory in self.directories:
+            with contextlib.suppress(OSError):
+                os.rmdir(directory)
+
+
+class Cgroups:
+    """The hierarchies as this process finds them."""
+
+    def __init__(self, mountinfo: bytes, own: bytes) -> None:
+        """mountinfo, own: what /proc/self/mountinfo and /proc/self/cgroup say: proc(5), cgroups(7)."""
+        self._groups = dict(_own_groups(own))
+        self._mounts = list(_mounts(mountinfo))
+
+    @classmethod
+    def here(cls) -> Cgroups:
+        with open("/proc/self/mountinfo", "rb") as mountinfo, open("/proc/self/cgroup", "rb") as own:
+            return cls(mountinfo.read(), own.read())
+
+    def make(self, limits: Limits) -> Group:
+        """A group with those bounds of `limits` for which there is a place.
+
+        Raises: OSError naming the file that the kernel did not take.
+        """
+        pids = self._place(_PIDS) if limits.max_procs is not None else None
+        memory = self._place(_MEMORY) if limits.mem_bytes is not None else None
+        if memory is not None and limits.mem_bytes is not None and limits.mem_bytes < _LEAST_BYTES:
+            raise OSError(errno.EINVAL, f"the least that a program starts in is {_LEAST_BYTES >> 20} MiB")
+        name = b"/gproc-" + os.urandom(8).hex().encode()
+        group = Group(
+            tuple(dict.fromkeys(place.directory + name for place in (pids, memory) if place is not None)),
+            pids is not None,
+            memory is not None,
+            self._why_none(_PIDS),
+        )
+        try:
+            for directory in group.directories:
+                os.mkdir(directory, 0o755)
+            if pids is not None and limits.max_procs is not None:
+                # The init of the job is one of them.
+                _write(pids.directory + name + b"/pids.max", b"%d" % (limits.max_procs + 1))
+            if memory is not None and limits.mem_bytes is not None:
+                _bound_memory(memory.directory + name, limits.mem_bytes)
+        except OSError:
+            group.remove()
+            raise
+        return group
+
+    def _place(self, controller: bytes) -> Place | None:
+        return next((place for place in self._places(controller) if _can_make(place, controller)), None)
+
+    def _places(self, controller: bytes) -> Iterator[Place]:
+        for kind, controllers, root, at in self._mounts:
+            unified = kind == b"cgroup2"
+            own = self._groups.get(b"" if unified else controller)
+            if own is None or not (unified or controller in controllers):
+                continue
+            inside = own.removeprefix(root.rstrip(b"/")).rstrip(b"/")
+            yield Place(at + inside, unified)
+            if unified and inside:
+                yield Place(at + inside.rpartition(b"/")[0], unified)
+
+    def _why_none(self, controller: bytes) -> str:
+        places = [os.fsdecode(place.directory) for place in self._places(controller)]
+        name = controller.decode()
+        if not places:
+            return f"no cgroup hierarchy that could have the controller {name} is mounted"
+        return f"groups with the controller {name} cannot be made in {' or '.join(places)}"
+
+
+def _own_groups(own: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(controller, path of our group); of version 2 the controller is b""."""
+    for line in own.splitlines():
+        _number, controllers, path = line.split(b":", 2)
+        for controller in controllers.split(b","):
+            yield controller, path
+
+
+def _mounts(mountinfo: bytes) -> Iterator[tuple[bytes, frozenset[bytes], bytes, bytes]]:
+    """(file system type, options, root inside of it, mount point) of each cgroup hierarchy."""
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(b" - ")
+        kind, _source, options = after.split(b" ", 2)
+        if kind in (b"cgroup", b"cgroup2"):
+            fields = before.split(b" ")
+            yield kind, frozenset(options.split(b",")), fields[3], fields[4]
+
+
+def _can_make(place: Place, controller: bytes) -> bool:
+    if not os.access(place.directory, os.W_OK):
+        return False
+    if not place.unified:
+        return True
+    try:
+        with open(place.directory + b"/cgroup.subtree_control", "rb") as switched_on:
+            return controller in switched_on.read().split()
+    except OSError:
+        return False
+
+
+def _bound_memory(directory: bytes, size_bytes: int) -> None:
+    value = b"%d" % size_bytes
+    if os.path.exists(directory + b"/memory.max"):
+        swap, nothing = b"/memory.swap.max", b"0"
+        _write(directory + b"/memory.max", value)
+    else:
+        swap, nothing = b"/memory.memsw.limit_in_bytes", value
+        _write(directory + b"/memory.limit_in_bytes", value)
+    # Kernels without swap accounting have no such file.
+    with contextlib.suppress(FileNotFoundError):
+        _write(directory + swap, nothing)
+
+
+def _write(path: bytes, text: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fsdecode(path)) from error
+    finally:
+        os.close(fd)

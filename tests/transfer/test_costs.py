@@ -1,0 +1,117 @@
+"""What a link carries: each byte once, and none that is there already."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+from tests.system.cluster import NOBODY, Cluster, Slave
+from tests.transfer.parcel import MIB, Parcel
+from tests.transfer.wiretap import Wiretap
+
+WARM_BYTES = 50_000
+"""DESIGN section 11: out of the master, for a run of what its nodes have."""
+
+Parcels = Callable[[int], Parcel]
+Start = Callable[[int], list[Slave]]
+
+
+def run(cluster: Cluster, parcel: Parcel, nodes: str, count: int, **options: object) -> None:
+    """The parcel goes to so many nodes and arrives whole."""
+    done = cluster.exec(*parcel.words(nodes), **options)
+    assert (done.returncode, done.stderr) == (0, b"")
+    lines = done.stdout.decode().splitlines()
+    assert len(lines) == count
+    assert all(line.startswith(parcel.sum) for line in lines)
+
+
+def test_a_large_payload_leaves_its_parent_about_once_for_four_children(
+    cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels
+) -> None:
+    tapped(4)
+    before = tap.down
+    parcel = parcel_of(12)
+    run(cluster, parcel, ".", 4)
+    assert tap.down - before < 1.5 * parcel.size_bytes
+
+
+def test_the_second_run_sends_next_to_nothing_whoever_ran_it_first(
+    cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels, root_only: None
+) -> None:
+    tapped(3)
+    parcel = parcel_of(8)
+    run(cluster, parcel, ".", 3)
+    before = tap.down
+    run(cluster, parcel, ".", 3)
+    run(cluster, parcel, ".", 3, uid=NOBODY)
+    assert tap.down - before < WARM_BYTES
+
+
+def test_a_changed_mib_of_forty_moves_about_a_mib_for_each_node(
+    cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels
+) -> None:
+    tapped(3)
+    parcel = parcel_of(40)
+    run(cluster, parcel, ".", 3)
+    parcel.change(17 * MIB)
+    before = tap.down
+    run(cluster, parcel, ".", 3)
+    assert MIB < tap.down - before < 3.3 * MIB
+
+
+def test_a_file_that_the_node_has_at_its_own_path_is_not_sent(cluster: Cluster, tap: Wiretap, tapped: Start) -> None:
+    tapped(1)
+    path = cluster.work / "everywhere"
+    path.write_bytes(os.urandom(6 * MIB))
+    before = tap.down
+    done = cluster.exec("-n", "-f", str(path), "1", "/bin/cat", str(path))
+    assert (done.returncode, done.stdout) == (0, path.read_bytes())
+    assert tap.down - before < WARM_BYTES
+
+
+def test_a_relay_that_has_a_bundle_gives_it_to_a_new_child_without_asking_above(
+    cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels
+) -> None:
+    (relay,) = tapped(1)
+    parcel = parcel_of(8)
+    run(cluster, parcel, "1", 1)
+    cluster.slave(1, parent=relay)
+    before = tap.down
+    run(cluster, parcel, "=1/1", 1)
+    assert tap.down - before < WARM_BYTES
+
+
+def test_two_clients_that_send_the_same_bundle_at_once_cost_one(
+    cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels
+) -> None:
+    tapped(1)
+    parcel = parcel_of(8)
+    tap.rate = 8 * MIB
+    before = tap.down
+    jobs = [cluster.begin("e", *parcel.words("1")) for _ in range(2)]
+    for job in jobs:
+        status, stdout, stderr = cluster.finish(job)
+        assert (status, stderr) == (0, "")
+        assert stdout.startswith(parcel.sum)
+    assert tap.down - before < 1.2 * parcel.size_bytes
+
+
+def test_output_and_signals_of_another_job_go_on_during_a_transfer(
+    cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels
+) -> None:
+    """The transfer is held at 4 MiB a second; that it is not over tells that the other job did not wait for it."""
+    tapped(1)
+    parcel = parcel_of(32)
+    tap.rate = 4 * MIB
+    before = tap.down
+    transfer = cluster.begin("e", *parcel.words("1"))
+    tap.passed(before + 2 * MIB)
+    assert cluster.exec("-n", "1", "/bin/echo", "meanwhile").stdout == b"meanwhile\n"
+    sleeper = cluster.begin("e", "-n", "1", "/bin/sh", "-c", "echo asleep; exec sleep 60")
+    assert sleeper.stdout is not None and sleeper.stdout.readline() == b"asleep\n"
+    sleeper.send_signal(signal.SIGINT)
+    assert cluster.finish(sleeper)[0] == 128 + signal.SIGINT
+    assert transfer.poll() is None
+    tap.rate = 0
+    assert cluster.finish(transfer)[0] == 0

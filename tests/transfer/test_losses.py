@@ -1,0 +1,216 @@
+"""What goes wrong in mid-transfer, and that it costs no more than the node to which it happened."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+
+from gproc.bundle.manifest import CHUNK_BYTES, digest_of
+from gproc.trust.identity import load_identity
+from tests.system.cluster import Cluster, Slave
+from tests.transfer.parcel import MIB, Parcel
+from tests.transfer.stranger import Feeder, junk
+from tests.transfer.wiretap import Wiretap
+
+Parcels = Callable[[int], Parcel]
+Start = Callable[[int], list[Slave]]
+RATE = 12 * MIB
+
+
+def arrived(stdout: str, parcel: Parcel, slaves: list[Slave]) -> None:
+    """The parcel is whole on these nodes, and nothing was said by others."""
+    said = {line.rpartition(" ")[2]: line for line in stdout.splitlines()}
+    assert set(said) == {f"{slave.bin_root}{parcel.path}" for slave in slaves}
+    assert all(line.startswith(parcel.sum) for line in said.values())
+
+
+def halfway(cluster: Cluster, tap: Wiretap, parcel: Parcel, nodes: str = ".") -> Popen[bytes]:
+    """A job whose transfer has come half its way."""
+    tap.rate = RATE
+    before = tap.down
+    job = cluster.begin("e", *parcel.words(nodes))
+    tap.passed(before + parcel.size_bytes // 2)
+    return job
+
+
+@pytest.mark.parametrize("victim", [0, 1, 4])
+def test_a_node_that_is_killed_in_mid_transfer_is_named_and_the_others_finish(
+    cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels, victim: int
+) -> None:
+    """Of five, 1 and 2 feed others the even chunks, 4 and 5 the odd ones."""
+    slaves = tapped(5)
+    parcel = parcel_of(16)
+    job = halfway(cluster, tap, parcel)
+    slaves[victim].kill(signal.SIGKILL)
+    slaves[victim].wait()
+    tap.rate = 0
+    status, stdout, stderr = cluster.finish(job)
+    cluster.forget(slaves[victim])
+    assert status == 125
+    assert stderr.startswith(f"gproc: {victim + 1}: lost")
+    arrived(stdout, parcel, [slave for slave in slaves if slave is not slaves[victim]])
+
+
+@pytest.mark.slow
+def test_a_node_that_freezes_in_mid_transfer_is_named_and_the_others_finish(
+    cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels
+) -> None:
+    slaves = tapped(4)
+    parcel = parcel_of(16)
+    job = halfway(cluster, tap, parcel)
+    slaves[0].kill(signal.SIGSTOP)
+    tap.rate = 0
+    status, stdout, stderr = cluster.finish(job)
+    slaves[0].kill(signal.SIGCONT)
+    assert status == 125
+    assert stderr.startswith("gproc: 1: lost")
+    arrived(stdout, parcel, slaves[1:])
+    cluster.master.says("arrived: 1 ", times=2)
+
+
+def test_what_is_below_a_rack_master_that_is_killed_is_lost_and_the_rest_finishes(
+    cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels
+) -> None:
+    rack, other = tapped(2)
+    below = [cluster.slave(number, parent=rack) for number in (1, 2)]
+    parcel = parcel_of(12)
+    job = halfway(cluster, tap, parcel, "./.")
+    rack.kill(signal.SIGKILL)
+    rack.wait()
+    tap.rate = 0
+    status, stdout, stderr = cluster.finish(job)
+    cluster.forget(rack)
+    assert status == 125
+    assert stderr.startswith("gproc: 1,=1/1-2: lost")
+    arrived(stdout, parcel, [other])
+    for slave in below:  # they dial their parent for ever
+        cluster.end(slave, signal.SIGTERM)
+
+
+def test_a_node_that_comes_back_is_sent_only_what_it_has_not(
+    cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels
+) -> None:
+    (slave,) = tapped(1)
+    parcel = parcel_of(12)
+    job = halfway(cluster, tap, parcel)
+    cluster.end(slave, signal.SIGKILL)
+    assert cluster.finish(job)[0] == 125
+    tap.rate = 0
+    again = cluster.launch_slave("--id=1", f"--store={cluster.place}/s1/store", parent=tap.port)
+    cluster.joined(again, cluster.master, cluster.master.log.count("\n") - 1)
+    before = tap.down
+    done = cluster.exec(*parcel.words("1"))
+    assert done.returncode == 0
+    arrived(done.stdout.decode(), parcel, [again])
+    assert tap.down - before < parcel.size_bytes * 5 // 6
+
+
+def test_a_cut_link_is_dialled_again_and_the_transfer_goes_on_where_it_was(
+    cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels
+) -> None:
+    (slave,) = tapped(1)
+    parcel = parcel_of(12)
+    job = halfway(cluster, tap, parcel)
+    tap.cut()
+    status, _, stderr = cluster.finish(job)
+    assert (status, stderr.partition("lost")[1]) == (125, "lost")
+    tap.rate = 0
+    cluster.master.says("arrived: 1 ", times=2)
+    before = tap.down
+    done = cluster.exec(*parcel.words("1"))
+    assert done.returncode == 0, done.stderr
+    arrived(done.stdout.decode(), parcel, [slave])
+    assert tap.down - before < parcel.size_bytes * 5 // 6
+
+
+@pytest.fixture(params=["junk", "short", "too long", "flipped"])
+def liar(request: pytest.FixtureRequest, cluster: Cluster, parcel_of: Parcels) -> Iterator[tuple[Feeder, Parcel]]:
+    """Node 1, which feeds the others with what is not what they asked for."""
+    parcel = parcel_of(8)
+    whole = parcel.file.read_bytes()
+    pieces = [whole[at : at + CHUNK_BYTES] for at in range(0, len(whole), CHUNK_BYTES)]
+    chunks: dict[bytes, bytes] = {digest_of(piece): piece for piece in pieces}
+
+    def answer(digest: bytes) -> bytes:
+        data = chunks.get(digest, b"?")
+        lies = {
+            "junk": junk(digest),
+            "short": data[:-1] or b"!",
+            "too long": data + bytes(1 << 20),
+            "flipped": bytes([data[0] ^ 1]) + data[1:],
+        }
+        return lies[request.param]
+
+    feeder = Feeder(cluster.port, load_identity(str(cluster.home), "node", socket.gethostname()), 1, answer)
+    yield feeder, parcel
+    feeder.leave()
+
+
+def test_what_a_hostile_sibling_sends_is_fetched_again_elsewhere_and_never_run(
+    cluster: Cluster, liar: tuple[Feeder, Parcel]
+) -> None:
+    feeder, parcel = liar
+    started = [cluster.launch_slave(f"--id={number}") for number in (2, 3, 4)]
+    slaves = [cluster.joined(slave, cluster.master) for slave in started]
+    job = cluster.begin("e", *parcel.words("."))
+    assert feeder.fed.wait(20)
+    assert job.stdout is not None
+    lines = b"".join(job.stdout.readline() for _ in slaves).decode()
+    feeder.leave()
+    status, stdout, stderr = cluster.finish(job)
+    assert (status, stdout) == (125, "")
+    assert stderr.startswith("gproc: 1: lost")
+    arrived(lines, parcel, slaves)
+    assert any("sent a corrupt chunk: done without it" in slave.log for slave in slaves)
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 1 << 20)
+
+
+def replace(path: Path) -> None:
+    shutil.copy(path, path.with_suffix(".new"))
+    with path.with_suffix(".new").open("r+b") as file:
+        file.write(b"not what was sent")
+    path.with_suffix(".new").rename(path)
+
+
+@pytest.mark.parametrize("tamper", [truncate, replace])
+def test_a_store_that_was_tampered_with_is_repaired_before_anything_runs(
+    cluster: Cluster, parcel_of: Parcels, tamper: Callable[[Path], None]
+) -> None:
+    """On the node itself, and then on the relay that is to feed a new child."""
+    relay = cluster.slave(1)
+    parcel = parcel_of(8)
+    assert cluster.exec(*parcel.words("1")).returncode == 0
+    (kept,) = (cluster.place / "s1" / "store").glob(f"*/roots/*/tree{parcel.path}")
+    tamper(kept)
+    done = cluster.exec(*parcel.words("1"))
+    arrived(done.stdout.decode(), parcel, [relay])
+    child = cluster.slave(1, parent=relay)
+    (kept,) = (cluster.place / "s1" / "store").glob(f"*/roots/*/tree{parcel.path}")
+    tamper(kept)
+    done = cluster.exec(*parcel.words("=1/1"))
+    assert (done.returncode, done.stderr) == (0, b"")
+    arrived(done.stdout.decode(), parcel, [child])
+
+
+def test_a_node_whose_disk_is_full_is_named_with_the_reason_and_the_others_finish(
+    cluster: Cluster, parcel_of: Parcels, small_disk: Path
+) -> None:
+    started = [cluster.launch_slave(f"--id={number}") for number in (1, 2, 3)]
+    started.append(cluster.launch_slave("--id=4", f"--store={small_disk}", "--store-size=1G"))
+    slaves = [cluster.joined(slave, cluster.master) for slave in started]
+    parcel = parcel_of(8)
+    status, stdout, stderr = cluster.finish(cluster.begin("e", *parcel.words(".")))
+    assert status == 125
+    assert stderr.startswith("gproc: 4: ")
+    assert "No space left on device" in stderr
+    arrived(stdout, parcel, slaves[:3])
