@@ -62,11 +62,19 @@ def run(options: StoreOptions) -> int:
 
 
 def stores_below(base: str) -> list[str]:
-    """Every directory at or below `base`, two levels deep, that is a store: a slave's (0, 1, ...) or the master's."""
+    """Every directory at or below `base`, two levels deep, that is a store: a slave's (0, 1, ...) or the master's.
+
+    Raises: StoreError where there is nothing but what we may not look into.
+    """
     found = []
+    closed = []
     for place in (base, *_subdirectories(base), *(d for s in _subdirectories(base) for d in _subdirectories(s))):
         if os.path.isdir(os.path.join(place, "roots")) and os.path.exists(os.path.join(place, "lock")):
             found.append(place)
+        elif os.path.isdir(place) and not os.access(place, os.R_OK | os.X_OK):
+            closed.append(place)
+    if closed and not found:
+        raise StoreError(f"store {closed[0]} belongs to another user: run this as that user or as root")
     return found
 
 

@@ -36,7 +36,7 @@ kernel.mount(b"none", b"{place}", b"tmpfs", kernel.MS_NOEXEC, b"mode=1777")
 def slave_after(cluster: Cluster, code: str, uid: int = 0, *switches: str) -> Slave:
     """Node 1, a process in which `code` ran first; it is in the tree."""
     cluster.place.chmod(0o755)
-    place = cluster.place / "s1"
+    place = cluster.place / "node1"
     place.mkdir(exist_ok=True)
     os.chown(place, uid, uid)
     become = gproc_as(uid)
@@ -68,7 +68,7 @@ def test_a_node_that_forbids_namespaces_runs_plain_and_says_so(cluster: Cluster,
 def test_a_noexec_tmp_is_no_obstacle_to_a_view_and_named_where_there_is_none(
     cluster: Cluster, root_only: None, switches: Sequence[str]
 ) -> None:
-    place = cluster.place / "s1"
+    place = cluster.place / "node1"
     place.mkdir()
     slave_after(cluster, MOUNT_NOEXEC.format(place=place), 0, *switches)
     done = cluster.exec("1", cluster.write_program("mine", "readlink /proc/self/exe"))

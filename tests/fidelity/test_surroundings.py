@@ -48,7 +48,7 @@ def test_python_knows_its_executable(site: Any) -> None:
     python = shutil.which("python3", path="/usr/bin")
     if python is None:
         pytest.skip("needs /usr/bin/python3")
-    script = "import sys, subprocess; print(sys.executable); print(subprocess.check_output([sys.executable, '-c', '1']))"
+    script = "import sys, subprocess as s; print(sys.executable); print(s.check_output([sys.executable, '-c', '1']))"
     shown, child = lines(site.run("1", python, "-c", script))
     assert child == "b''"
     assert shown == python or (site.plain and shown.endswith(os.path.realpath(python)))
@@ -61,7 +61,7 @@ def test_the_working_directory_is_the_callers_below_the_root(site: Any) -> None:
 
 
 def test_the_environment_is_the_callers_and_no_loader_variable_is_added(site: Any) -> None:
-    odd = {"A": "1", "B": "two words", "EMPTY": "", "EQUALS": "a=b", "É": "ü", "NEWLINE": "x\ny", "GPROC_ROOT": "/forged"}
+    odd = {"A": "1", "B": "two words", "EMPTY": "", "EQUALS": "a=b", "É": "ü", "LINES": "x\ny", "GPROC_ROOT": "/forged"}
     shown = site.run("1", "/usr/bin/env", "-0", env=odd)
     found = dict(item.split("=", 1) for item in shown.stdout.decode().split("\0") if item)
     del odd["GPROC_ROOT"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import re
@@ -11,9 +12,13 @@ import struct
 import subprocess
 import termios
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 
+from gproc.job.program import Program
+from gproc.trust.ticket import Ticket
+from gproc.wire.messages import Branch, Outcome, Run, Signed, Window
 from tests.system.cluster import NOBODY, PATIENCE_S, Cluster
 
 
@@ -26,8 +31,9 @@ class Screen:
         self.before = termios.tcgetattr(self.theirs)
         self.seen = ""
         ends = {"stdin": self.theirs, "stdout": self.theirs, "stderr": self.theirs}
+        env = {"TERM": "dumb", "PS1": "$ ", "XDG_CACHE_HOME": str(cluster.place / "caches")}
         self.process: subprocess.Popen[bytes] = cluster.begin(
-            "e", *words, **ends, start_new_session=True, env={"TERM": "dumb", "PS1": "$ "}, **options
+            "e", *words, **ends, start_new_session=True, env=env, **options
         )
 
     def type(self, text: str) -> None:
@@ -71,13 +77,12 @@ def screens() -> Iterator[list[Screen]]:
         screen.close()
 
 
-@pytest.mark.parametrize("node", ["=1", "=2"])
-def test_a_shell_on_a_node_is_a_shell(pair: Cluster, screens: list[Screen], node: str) -> None:
-    screen = Screen(pair, "--tty", node, "/bin/bash", "--norc", "--noprofile", "-i")
+def test_a_shell_on_a_node_is_a_shell(site: Any, screens: list[Screen]) -> None:
+    screen = Screen(site.cluster, "--tty", "=1", "/bin/bash", "--norc", "--noprofile", "-i", uid=site.uid or None)
     screens.append(screen)
     screen.shows(r"\$ ")
     screen.type("tty; stty size; echo $GPROC_NODE\r")
-    screen.shows(r"/dev/pts/\d+\r\n33 101\r\n" + node[1:])
+    screen.shows(r"/dev/pts/\d+\r\n33 101\r\n1\r\n")
     screen.type("ps -o tty= -p $$; [ -t 0 -a -t 1 -a -t 2 ] && echo all three\r")
     screen.shows(r"pts/\d+\s+\r?\n.*all three\r\n")
     screen.type("sh -c 'echo run$(echo s); exec sleep 1000'\r")  # its echo does not look like its output
@@ -92,7 +97,7 @@ def test_a_shell_on_a_node_is_a_shell(pair: Cluster, screens: list[Screen], node
     screen.shows("Stopped")
     screen.type("exec sh -c 'exit 7'\r")
     assert screen.ends() == 7
-    pair.nothing_runs()
+    site.cluster.nothing_runs()
 
 
 def test_the_size_follows_ours(pair: Cluster, screens: list[Screen]) -> None:
@@ -193,3 +198,48 @@ def test_a_terminal_goes_with_no_other_way_of_showing(pair: Cluster, screens: li
     screens.append(screen)
     screen.shows("does not go with")
     assert screen.ends() == 2
+
+
+class Fetching:
+    """A station whose bundle never comes, and the passage above it."""
+
+    path = (1,)
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, Outcome]] = []
+        self.credited = 0
+
+    async def root(self, ticket: Ticket, tell: Any) -> None:
+        await asyncio.Event().wait()
+
+    def finished(self, below: Program, rank: int, outcome: Outcome) -> None:
+        self.told.append((rank, outcome))
+
+    def credit_from_below(self, below: Program, size: int) -> None:
+        self.credited += size
+
+
+@pytest.mark.parametrize(
+    ("window", "typed", "status"),
+    [(Window(24, 80), b"ls\x03", 130), (Window(24, 80), b"ls\r", None), (None, b"ls\x03", None)],
+)
+def test_ctrl_c_ends_a_job_whose_terminal_is_not_there_yet(
+    window: Window | None, typed: bytes, status: int | None
+) -> None:
+    async def typed_while_fetching() -> Fetching:
+        station = Fetching()
+        ticket = Ticket(
+            session=b"s" * 16, sequence=1, uid=0, gid=0, groups=(), argv=(b"x",), env=(), cwd=b"/", umask=0,
+            manifest=b"m" * 32, targets="1", window=window,
+        )  # fmt: skip
+        program = Program(cast(Any, station), cast(Any, station), ticket)
+        program.start(Run(1, 1, Signed(b"", b""), Branch(0, {}), 1 << 16, True))
+        await asyncio.sleep(0)
+        program.stdin(1, typed)
+        program.release(1)
+        await asyncio.sleep(0)
+        return station
+
+    station = asyncio.run(typed_while_fetching())
+    assert [(rank, outcome.status) for rank, outcome in station.told] == [(0, status or 137)]
+    assert station.credited == len(typed)

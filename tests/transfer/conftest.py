@@ -34,6 +34,7 @@ def cluster(tmp_path: Path, tap: Wiretap) -> Iterator[Cluster]:
     cluster.start_master("--link-timeout=3")
     tap.target = cluster.port
     yield cluster
+    tap.rate = 0  # two connections that end together are to arrive in their order
     cluster.stop()
 
 

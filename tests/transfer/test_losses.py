@@ -40,7 +40,9 @@ def halfway(cluster: Cluster, tap: Wiretap, parcel: Parcel, nodes: str = ".") ->
     return job
 
 
-@pytest.mark.parametrize("victim", [0, 1, 4])
+@pytest.mark.parametrize(
+    "victim", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(4, marks=pytest.mark.slow)]
+)
 def test_a_node_that_is_killed_in_mid_transfer_is_named_and_the_others_finish(
     cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels, victim: int
 ) -> None:

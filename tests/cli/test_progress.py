@@ -1,0 +1,91 @@
+"""What a transfer shows: a bar to people who wait over a second, lines to programs, nothing to anybody else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.cluster import Cluster
+from tests.transfer.parcel import MIB, Parcel
+from tests.transfer.wiretap import Wiretap
+
+SLOW_SIZE = 6 * MIB
+SLOW_RATE = 3 * MIB
+"""So that it takes two seconds."""
+
+
+@pytest.fixture(scope="module")
+def tap() -> Iterator[Wiretap]:
+    with Wiretap() as tap:
+        yield tap
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, tap: Wiretap) -> Iterator[Cluster]:
+    """A master and node 1, behind a wiretap."""
+    cluster = Cluster(tmp_path_factory.mktemp("progress") / "c")
+    cluster.start_master()
+    tap.target = cluster.port
+    cluster.joined(cluster.launch_slave("--id=1", parent=tap.port), cluster.master)
+    yield cluster
+    tap.rate = 0
+    cluster.stop()
+
+
+@pytest.fixture
+def parcel(cluster: Cluster, tmp_path: Path) -> Parcel:
+    """One that no node has."""
+    return Parcel(tmp_path / "root", SLOW_SIZE)
+
+
+def on_a_terminal(cluster: Cluster, parcel: Parcel, *switches: str) -> str:
+    """What a person sees on stderr."""
+    ours, theirs = pty.openpty()
+    job = cluster.begin("e", *switches, *parcel.words("1"), stderr=theirs)
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # EIO: the last one who had the terminal is gone, pty(7)
+        while piece := os.read(ours, 4096):
+            seen += piece
+    os.close(ours)
+    stdout, _ = job.communicate(timeout=30)
+    assert (job.returncode, stdout.decode().startswith(parcel.sum)) == (0, True)
+    return seen.decode()
+
+
+def test_a_terminal_sees_a_bar_when_it_takes_over_a_second(cluster: Cluster, tap: Wiretap, parcel: Parcel) -> None:
+    tap.rate = SLOW_RATE
+    seen = on_a_terminal(cluster, parcel)
+    for word in ("sending", "MiB", "0/1 nodes", "0:00:0"):
+        assert word in seen
+    assert seen.endswith("\x1b[2K") or "\x1b[2K" in seen.rpartition("nodes")[2], "the bar is left behind"
+
+
+def test_a_terminal_sees_nothing_of_a_short_transfer(cluster: Cluster, tap: Wiretap, parcel: Parcel) -> None:
+    tap.rate = 0
+    assert on_a_terminal(cluster, parcel) == ""
+
+
+def test_programs_get_a_line_of_json_each_second_and_at_the_end(
+    cluster: Cluster, tap: Wiretap, parcel: Parcel
+) -> None:
+    tap.rate = SLOW_RATE
+    done = cluster.exec("--json-progress", *parcel.words("1"))
+    assert done.returncode == 0
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert len(lines) >= 3
+    assert all(set(line) == {"bytes", "total", "nodes", "complete", "rate", "left_s"} for line in lines)
+    assert lines == sorted(lines, key=lambda line: line["bytes"])
+    assert lines[-1]["bytes"] == lines[-1]["total"] > SLOW_SIZE
+    assert [line["complete"] for line in lines] == [0] * (len(lines) - 1) + [1]
+
+
+def test_nobody_else_sees_anything(cluster: Cluster, tap: Wiretap, parcel: Parcel) -> None:
+    tap.rate = SLOW_RATE
+    assert cluster.exec(*parcel.words("1")).stderr == b""

@@ -1,0 +1,67 @@
+"""Fifty jobs at once, again and again, each with a program that no node has seen: right, and without a trace."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.cluster import Cluster, Daemon
+
+NODES = 6
+AT_ONCE = 50
+ROUNDS = 7
+"""With NODES above: 2,100 programs on nodes."""
+
+
+@pytest.fixture
+def six(place: Path) -> Iterator[Cluster]:
+    cluster = Cluster(Path(tempfile.mkdtemp(dir=place)) / "c")
+    cluster.start_master()
+    cluster.slaves_at_once(NODES)
+    yield cluster
+    cluster.stop()
+
+
+def launcher_of(slave: Daemon) -> int:
+    """It has the slave's command line, and another parent."""
+    mine = Path(f"/proc/{slave.pid}/cmdline").read_bytes()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != slave.pid and Path(f"/proc/{entry}/cmdline").read_bytes() == mine:
+            return int(entry)
+    raise AssertionError("no launcher")
+
+
+def held(cluster: Cluster) -> list[int]:
+    """Descriptors of every process, and mounts of gproc's where each launcher is: others come and go on a machine."""
+    launchers = [launcher_of(slave) for slave in cluster.slaves]
+    pids = [cluster.master.pid, *(slave.pid for slave in cluster.slaves), *launchers]
+    descriptors = [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids]
+    mounts = [Path(f"/proc/{pid}/mountinfo").read_text().count(" gproc ") for pid in launchers]
+    return [*descriptors, *mounts]
+
+
+@pytest.mark.slow
+def test_two_thousand_programs_on_nodes_do_not_mix_and_leave_nothing(six: Cluster) -> None:
+    assert six.exec("-n", ".", "/bin/echo", "first").returncode == 0
+    before = held(six)
+    echo = Path("/bin/echo").read_bytes()
+    for turn in range(ROUNDS):
+        names = [f"p{turn}-{number}" for number in range(AT_ONCE)]
+        for name in names:
+            # Bytes behind an ELF file's end change nothing but its digest: each is written anew in every store.
+            (six.work / name).write_bytes(echo + name.encode())
+            (six.work / name).chmod(0o755)
+        jobs = [six.begin("e", "-n", ".", f"./{name}", name) for name in names]
+        for name, job in zip(names, jobs, strict=True):
+            # "Text file busy" would be one of the ways to fail.
+            assert six.finish(job) == (0, f"{name}\n" * NODES, "")
+            (six.work / name).unlink()
+    six.nothing_runs()
+    six.info()  # the master has closed what the last command left
+    assert held(six) == before
+    for slave in six.slaves:
+        assert not list(slave.bin_root.iterdir())
