@@ -5,6 +5,7 @@ Whom it trusts: a master that is root or this very user, nobody else; it says no
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -328,7 +329,9 @@ class JobClient:
         from gproc.terminal import window_of  # who has no terminal needs no termios
 
         if self._job is not None and self._stdin is not None:
-            self._connection.send(Resize(self._job, window_of(self._stdin)))
+            # One that hung up has no size; what that means is learned by reading it.
+            with contextlib.suppress(OSError):
+                self._connection.send(Resize(self._job, window_of(self._stdin)))
 
     def _signal(self, signum: int) -> None:
         if self._job is not None:

@@ -82,6 +82,7 @@ def find_program(name: str, cwd: str, environ: Mapping[str, str], root: str = "/
     """
     from gproc.bundle import which
     from gproc.bundle.image import Image
+    from gproc.bundle.memo import Memo
 
     image = Image(os.path.join(cwd, root))
     return which.find(image, name, environ.get("PATH", which.DEFAULT_PATH), Surroundings(environ, cwd).absolute)
@@ -151,8 +152,9 @@ def _pack_afresh(
 ) -> Bundle:
     from gproc.bundle import packing
     from gproc.bundle.image import Image
+    from gproc.bundle.memo import Memo
 
-    image = Image(os.path.join(request.cwd, request.root))
+    image = Image(os.path.join(request.cwd, request.root), Memo(os.path.dirname(directory)))
     # Absolute already, as they are part of the question: the closure itself must not ask for the directory again.
     extra = tuple(map(os.fsdecode, question.extra))
     library_path = tuple(map(os.fsdecode, question.library_path))
@@ -160,6 +162,7 @@ def _pack_afresh(
         packed = packing.pack(image, surroundings, program, extra, library_path, question.superuser)
     except OSError as error:
         raise BundleError(f"{error.filename}: cannot be packed: {error.strerror}") from error
+    image.memo.save()
     encoded = encode(packed.manifest)
     sources = {path: source for path, source in packed.sources.items() if path != source}
     bundle = Bundle(encoded, digest_of(encoded), sources, packed.reasons)

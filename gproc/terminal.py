@@ -6,7 +6,7 @@ import os
 import termios
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from gproc.wire.messages import Window
 
@@ -28,4 +28,5 @@ def raw(terminal: int) -> Iterator[None]:
         yield
     finally:
         # What was written is shown first; what was typed is for the shell that comes next.
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # it hung up
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)

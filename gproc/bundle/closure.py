@@ -267,5 +267,5 @@ class Linker:
         if not stat.S_ISREG(walk.status.st_mode):
             return None
         if walk.real not in self._parsed:
-            self._parsed[walk.real] = elf.read(self._image.host(walk.real))
+            self._parsed[walk.real] = elf.read(self._image.host(walk.real), self._image.memo)
         return self._parsed[walk.real]

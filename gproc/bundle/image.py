@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from gproc.bundle.cache import Attributes, Stamp, Traces
+from gproc.bundle.memo import Memo
 from gproc.errors import BundleError
 
 LINKS_MAX: Final = 40
@@ -43,9 +44,10 @@ class Walk(msgspec.Struct, frozen=True):
 
 
 class Image:
-    """The tree below one root directory."""
+    """The tree below one root directory.  `memo`: what is known of its ELF files."""
 
-    def __init__(self, root: str = "/") -> None:
+    def __init__(self, root: str = "/", memo: Memo | None = None) -> None:
+        self.memo = memo or Memo()
         self._root = "" if root == "/" else os.path.realpath(root)
         self._stats: dict[str, os.stat_result | None] = {}
         self._directories: dict[str, Walk | None] = {}

@@ -172,7 +172,7 @@ class _Packing:
         if status is None or not stat.S_ISREG(status.st_mode):
             return None
         try:
-            return elf.read(self._image.host(path))
+            return elf.read(self._image.host(path), self._image.memo)
         except elf.BadElf:
             # Data that only looks like ELF (an object file, a core dump) travels as it is.
             return None

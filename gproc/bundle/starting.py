@@ -32,7 +32,7 @@ def started_by(image: Image, surroundings: Surroundings, program: str) -> Starte
         if walk is None or not stat.S_ISREG(walk.status.st_mode):
             raise BundleError(f"{image.shown(path)}: the interpreter of {scripts[-1]} is not there")
         try:
-            parsed = elf.read(image.host(walk.real))
+            parsed = elf.read(image.host(walk.real), image.memo)
             with open(image.host(walk.real), "rb", buffering=0) as file:
                 head = file.read(script.LINE_BYTES)
         except PermissionError as error:
@@ -56,4 +56,4 @@ def started_by(image: Image, surroundings: Surroundings, program: str) -> Starte
 
 def _parsed_program(image: Image, path: str) -> elf.Elf | None:
     walk = image.walk(path)
-    return None if walk is None else elf.read(image.host(walk.real))
+    return None if walk is None else elf.read(image.host(walk.real), image.memo)

@@ -103,6 +103,9 @@ class Program:
         if self._window is not None and self.state is State.FETCHING and INTERRUPT in data:
             # There is no terminal yet that could make a signal of it.
             self.signal(job, signal.SIGINT)
+        if self._window is not None and not data:
+            # The caller's terminal is gone, and so does this one: Ctrl-D would have come as a byte.
+            self.signal(job, signal.SIGHUP)
         if self.state is State.DONE:
             self._passage.credit_from_below(self, len(data))
         elif self._input is None:

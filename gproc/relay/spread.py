@@ -14,8 +14,8 @@ from typing import Final, TypeVar
 MIN_SPREAD_BYTES: Final = 4 << 20
 """From this size on, children feed each other: bench/transfer.py.  Below it, connections cost more than they save."""
 
-MIN_CHILDREN: Final = 3
-"""Two children cost their parent two payloads in a star, and nothing is gained by less."""
+MIN_CHILDREN: Final = 2
+"""Of two children, each gives the other the half that it was sent: their parent sends one payload instead of two."""
 
 T = TypeVar("T")
 

@@ -19,8 +19,10 @@ OUTSTANDING: Final = 4
 LAG: Final = 3.0
 """A chunk is late when it takes so many times as long as another source's chunks do."""
 
-SILENT_S: Final = 1.0
-"""A source of which nothing is heard for so long is not waited for.  A busy machine is often late by less."""
+SILENT_S: Final = 5.0
+"""A source of which nothing is heard for so long is not waited for.  A source that is gone is known to be gone; this is
+for one that hangs, or lies behind a cut link.  A slow link or a busy machine is late by seconds, and taking over from
+those that are only late puts everybody's payload on the parent's link (bench/links.py, 40 hosts)."""
 
 S = TypeVar("S")
 

@@ -62,11 +62,16 @@ class Screen:
         assert termios.tcgetattr(self.theirs) == self.before
         return status
 
+    def hang_up(self) -> None:
+        os.close(self._ours)
+        self._ours = -1
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self._ours)
         os.close(self.theirs)
+        if self._ours >= 0:
+            os.close(self._ours)
 
 
 @pytest.fixture
@@ -140,6 +145,15 @@ def test_a_signal_to_the_command_ends_the_program_and_restores_the_terminal(
     screen.shows("ready")
     screen.process.send_signal(signum)
     assert screen.ends() == 128 + signum
+    pair.nothing_runs()
+
+
+def test_a_terminal_that_hangs_up_hangs_the_other_one_up(pair: Cluster, screens: list[Screen]) -> None:
+    screen = Screen(pair, "-t", "1", "/bin/sh", "-c", "echo ready; exec sleep 1000")
+    screens.append(screen)
+    screen.shows("ready")
+    screen.hang_up()
+    assert screen.process.wait(PATIENCE_S) != 0  # nobody is there who could see which
     pair.nothing_runs()
 
 

@@ -115,3 +115,15 @@ def test_output_and_signals_of_another_job_go_on_during_a_transfer(
     assert transfer.poll() is None
     tap.rate = 0
     assert cluster.finish(transfer)[0] == 0
+
+
+def test_what_shrinks_goes_over_a_slow_link_compressed(
+    cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels
+) -> None:
+    tapped(1)
+    parcel = parcel_of(12)
+    parcel.file.write_bytes(b"".join(b"%011d\n" % number for number in range(MIB)))
+    tap.rate = 12 * MIB
+    before = tap.down
+    run(cluster, parcel, "1", 1)
+    assert tap.down - before < parcel.size_bytes * 2 // 3

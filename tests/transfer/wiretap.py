@@ -55,8 +55,11 @@ class Wiretap:
                 near, _ = self._listener.accept()
             except OSError:
                 return
+            far = socket.socket()
+            # Else this machine's buffers would take megabytes at any speed, as no slow link does.
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * PIECE_BYTES)
             try:
-                far = socket.create_connection(("127.0.0.1", self.target))
+                far.connect(("127.0.0.1", self.target))
             except OSError:
                 near.close()
                 continue
