@@ -191,7 +191,7 @@ class Master(Hub):
 
     def withdraw(self, client: Client) -> None:
         """A client is gone: its jobs end, and what only it could supply cannot be had."""
-        for job in [self._jobs[number] for number in client.jobs]:
+        for job in [self._jobs[sequence] for sequence in client.jobs]:
             log.info("job %d: its client is gone", job.number)
             job.client_left()
         for bundle in list(self._offers):

@@ -82,7 +82,6 @@ def find_program(name: str, cwd: str, environ: Mapping[str, str], root: str = "/
     """
     from gproc.bundle import which
     from gproc.bundle.image import Image
-    from gproc.bundle.memo import Memo
 
     image = Image(os.path.join(cwd, root))
     return which.find(image, name, environ.get("PATH", which.DEFAULT_PATH), Surroundings(environ, cwd).absolute)

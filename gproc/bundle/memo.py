@@ -19,7 +19,7 @@ FORMAT: Final = 1
 ANSWERS_MAX: Final = 4096
 """Some 400 KB: the libraries of a large desktop; the older half goes when it is full."""
 
-NAME: Final = "elf"
+NAME: Final = "elf.memo"
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):

@@ -69,7 +69,7 @@ class Feed:
         self._link = link
         self._wanted: dict[tuple[bytes, bytes], None] = {}
         self._woken = asyncio.Event()
-        self._pace = 0.0
+        self._byte_s = 0.0
         self._task = asyncio.create_task(self._serve())
 
     def want(self, message: Want) -> None:
@@ -113,7 +113,7 @@ class Feed:
                 await self._link.drain()
             return
         begun_s = time.monotonic()
-        compressed = self._pantry.compressed.of(digest, data) if 0 < self._pace < SLOW_BYTES_PER_S else b""
+        compressed = self._pantry.compressed.of(digest, data) if self._byte_s > 1 / SLOW_BYTES_PER_S else b""
         codec, wire = (frames.CODEC_ZSTD, compressed) if compressed else (frames.CODEC_RAW, data)
         for piece in frames.pieces(digest, codec, wire):
             self._link.write(frames.piece_frame(piece))
@@ -121,7 +121,11 @@ class Feed:
         self._measure(len(wire), time.monotonic() - begun_s)
 
     def _measure(self, sent: int, took_s: float) -> None:
-        """What the link takes: of chunks that were here, so that it is no other link's pace."""
+        """What the link takes: of chunks that were here, so that it is no other link's pace.
+
+        Times are averaged, not paces: the kernel's buffers take a first chunk of any link in no time, and what looks
+        like a gigabyte a second would outweigh ten chunks that come after it.
+        """
         if sent >= CHUNK_BYTES // 4:
-            pace = sent / max(took_s, 1e-6)
-            self._pace = pace if not self._pace else (3 * self._pace + pace) / 4
+            byte_s = took_s / sent
+            self._byte_s = byte_s if not self._byte_s else (3 * self._byte_s + byte_s) / 4

@@ -15,6 +15,7 @@ import pytest
 
 from gproc.bundle import elf
 from gproc.bundle.manifest import CHUNK_BYTES, Digest, Directory, File, Symlink, check, decode, digest_of
+from gproc.bundle.memo import Memo
 from gproc.errors import BundleError, ProgramNotExecutable, ProgramNotFound
 from gproc.packager import Bundle, Request, find_program, pack, read_chunk
 
@@ -324,9 +325,9 @@ class TestCache:
 def test_each_elf_file_of_a_program_is_read_once(packed: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def read(path: str) -> elf.Elf | None:
+    def read(path: str, memo: Memo) -> elf.Elf | None:
         asked.append(path)
-        return elf_read(path)
+        return elf_read(path, memo)
 
     elf_read = elf.read
     monkeypatch.setattr(elf, "read", read)

@@ -221,7 +221,8 @@ def test_a_slave_that_is_root_runs_everybodys_jobs() -> None:
 
 
 def test_a_refused_ticket_leaves_the_gate_as_it_was(gate: Gate) -> None:
-    for refused in (STRANGER.sign_ticket(a_ticket(9)), sign(msgspec.structs.replace(a_ticket(9), session=NEXT_SESSION))):
+    of_another = sign(msgspec.structs.replace(a_ticket(9), session=NEXT_SESSION))
+    for refused in (STRANGER.sign_ticket(a_ticket(9)), of_another):
         with pytest.raises(Refused):
             gate.admit(refused)
     assert gate.admit(sign(a_ticket(1))).sequence == 1
