@@ -131,6 +131,12 @@ def test_a_memory_bound_below_what_a_start_needs_is_refused(node: Any) -> None:
     assert "MiB" in failure.message
 
 
+def test_the_least_memory_of_a_group_is_enough_to_start(node: Any) -> None:
+    if not groups_of(node).memory:
+        pytest.skip("needs a cgroup hierarchy with the controller memory that the launcher may write to")
+    assert node.run("true", limits={"mem_bytes": 4 << 20}).code == 0
+
+
 def test_the_job_gets_as_many_cpus_as_said(node: Any) -> None:
     assert node.run("nproc", limits={"cpus": 1}).output.strip() == "1"
     assert node.run("nproc", limits={"cpus": 10_000}).output.strip() == str(len(os.sched_getaffinity(0)))

@@ -41,15 +41,12 @@ def test_memory_is_bounded_for_any_size_of_payload(
 def test_a_slow_child_costs_its_parent_no_memory(
     cluster: Cluster, tap: Wiretap, tapped: Callable[[int], list[Slave]], parcel_of: Callable[[int], Parcel]
 ) -> None:
-    tap.rate = 4 * MIB
-    (slow,) = tapped(1)
-    fast = cluster.slave(2)
+    tapped(1)
     parcel = parcel_of(48)
-    job = cluster.begin("e", *parcel.words("1-2"))
-    assert job.stdout is not None
-    assert job.stdout.readline().decode().split()[2].startswith(str(fast.bin_root))
-    assert tap.down < parcel.size_bytes // 2
+    before = tap.down
+    tap.rate = 8 * MIB
+    job = cluster.begin("e", *parcel.words("1"))
+    tap.passed(before + 24 * MIB)
     assert peak_bytes(cluster.master) < PEAK_BYTES
     tap.rate = 0
-    status, stdout, _ = cluster.finish(job)
-    assert (status, stdout.split()[2].startswith(str(slow.bin_root))) == (0, True)
+    assert cluster.finish(job)[0] == 0

@@ -56,7 +56,8 @@ class Wiretap:
             except OSError:
                 return
             far = socket.socket()
-            # Else this machine's buffers would take megabytes at any speed, as no slow link does.
+            # As on Ethernet: with loopback's segments and windows, the sender's buffer takes megabytes at any speed.
+            far.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
             far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * PIECE_BYTES)
             try:
                 far.connect(("127.0.0.1", self.target))
