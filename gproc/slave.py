@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("gproc")
 
 RETRY_S: Final = 0.1
+LAST_WORD_S: Final = 0.5
+"""How long the control connection is still listened to when the bulk connection is lost."""
+
 REPORT_S: Final = 0.5
 """Between two reports of a node on how far its bundle is."""
 
@@ -138,9 +141,11 @@ class Slave(Hub, Receiver):
         if link not in (self._control, self._bulk):
             return
         control, bulk, self._control, self._bulk = self._control, self._bulk, None, None
-        for other in (control, bulk):
-            if other is not None and other is not link:
-                other.abort(reason)
+        if control is not None and control is not link:
+            # Its last word may be on its way: a parent that shuts down closes both.
+            asyncio.get_running_loop().call_later(LAST_WORD_S, control.abort, reason)
+        if bulk is not None and bulk is not link:
+            bulk.abort(reason)
         self.supply.on_source_lost(self, f"the parent was lost: {reason}")
         self._drop_jobs()
         if self._cut_off is not None and not self._cut_off.done():

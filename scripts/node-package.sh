@@ -27,7 +27,7 @@ import tomllib
 
 with open(sys.argv[1], "rb") as pyproject:
     dependencies = tomllib.load(pyproject)["project"]["dependencies"]
-print(*(line for line in dependencies if re.match(r"[\w-]+", line)[0] in {"blake3", "msgspec", "pynacl"}))
+print(*(line for line in dependencies if re.match(r"[\w-]+", line)[0] in {"blake3", "msgspec", "pynacl", "zstandard"}))
 PYTHON
 )
 # shellcheck disable=SC2086  # one word for each requirement

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -43,7 +44,7 @@ def run(options: ExecOptions) -> int:
         stdin=stdin is not None,
         timeout_s=options.timeout_s,
         window=window,
-        limits=Limits(options.max_procs, options.mem_bytes, options.cpus, options.nice),
+        limits=Limits(options.max_procs, options.mem_bytes, options.cpus, options.nice, soft_limits()),
         bundle_bytes=0 if bundle is None else bundle.manifest.size_bytes(),
     )
     progress = progress_for(json_lines=options.json_progress)
@@ -117,6 +118,15 @@ def readable_stdin() -> int | None:
         return None if os.isatty(0) else 0 if os.fstat(0) else None
     except OSError:
         return None
+
+
+def soft_limits() -> tuple[tuple[int, int], ...]:
+    """Those limits of ours that a program at home would have; RLIMIT_NPROC is about this machine's processes."""
+    kinds = (
+        resource.RLIMIT_AS, resource.RLIMIT_CORE, resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE,
+        resource.RLIMIT_MEMLOCK, resource.RLIMIT_NOFILE, resource.RLIMIT_STACK,
+    )  # fmt: skip
+    return tuple((kind, resource.getrlimit(kind)[0]) for kind in kinds)
 
 
 def current_umask() -> int:

@@ -65,6 +65,10 @@ def _size_bytes(text: str) -> int:
     return size_bytes
 
 
+def _size_or_none(text: str) -> int:
+    return 0 if text == "0" else _size_bytes(text)
+
+
 def _filled(text: str) -> str:
     if not text:
         raise ValueError(text)
@@ -105,5 +109,6 @@ TEXT: Final = Kind("a text of at least one character", _filled)
 ABSOLUTE_PATH: Final = Kind("an absolute path", _absolute)
 SECONDS: Final = Kind("a number of seconds above 0, such as 90 or 1.5", _seconds)
 SIZE: Final = Kind("a number of bytes above 0, such as 512M or 2G", _size_bytes)
+SIZE_OR_NONE: Final = Kind("a number of bytes, such as 512M or 2G, or 0", _size_or_none)
 ELEMENTS: Final = Kind("a comma-separated list", _elements, repeats=True)
 ASSIGNMENT: Final = Kind("NAME=VALUE or NAME", _assignment, repeats=True)

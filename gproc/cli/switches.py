@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from gproc.cli.kinds import ABSOLUTE_PATH, ASSIGNMENT, ELEMENTS, FLAG, SECONDS, SIZE, TEXT, Kind, whole
+from gproc.cli.kinds import ABSOLUTE_PATH, ASSIGNMENT, ELEMENTS, FLAG, SECONDS, SIZE, SIZE_OR_NONE, TEXT, Kind, whole
 from gproc.cli.modes import Mode
 
 
@@ -169,7 +169,7 @@ SWITCHES: Final = (
     Switch(
         "prune_bytes",
         ("store",),
-        SIZE,
+        SIZE_OR_NONE,
         "Remove bundles until each store keeps no more than this.",
         "prune",
         metavar="BYTES",

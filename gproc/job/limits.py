@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 
@@ -10,9 +12,12 @@ class Limits(msgspec.Struct, frozen=True, array_like=True):
 
     max_procs: processes and threads.  mem_bytes: memory of the job where the node has a cgroup for it, address
     space of each process where not.  cpus: how many it may use.  nice: added to the slave's own, nice(1).
+    soft: the caller's own limits, as pairs of a resource's number and its soft limit, setrlimit(2); -1 is none.  They
+    hold as far as the node's hard limits let them.
     """
 
     max_procs: int | None = None
     mem_bytes: int | None = None
     cpus: int | None = None
     nice: int | None = None
+    soft: tuple[tuple[Annotated[int, msgspec.Meta(ge=0, lt=16)], Annotated[int, msgspec.Meta(ge=-1)]], ...] = ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from gproc.store.store import Root
 from gproc.trust.ticket import Ticket
 from gproc.wire import frames
 from gproc.wire.messages import Outcome, Run, Window
+
+log = logging.getLogger("gproc")
 
 TERMINATING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL})
 """Signals that end a job whose program does not run yet."""
@@ -139,10 +142,12 @@ class Program:
             self._process = self._station.spawn(
                 self.ticket, root, self._environment(run), stdio.program, self._ended
             )
-        except (GprocError, OSError) as error:
+        except Exception as error:
+            if not isinstance(error, GprocError | OSError):
+                log.exception("job %d: this is a bug in gproc", run.job)
             if stdio is not None:
                 stdio.close()
-            self._end(Outcome(EXIT_GPROC, failure=str(error)))
+            self._end(Outcome(EXIT_GPROC, failure=str(error) or type(error).__name__))
             return
         self.state = State.STARTING
         for stream, handle in stdio.outputs.items():

@@ -96,6 +96,8 @@ def bound(limits: Limits, group: Group) -> None:
     With the caller's rights, so that nobody takes by `nice` what the kernel would refuse him.
     """
     with stage("limits"):
+        for kind, soft in limits.soft:
+            _as_at_home(kind, soft)
         if limits.nice is not None:
             os.nice(limits.nice)
         if limits.cpus is not None:
@@ -105,6 +107,13 @@ def bound(limits: Limits, group: Group) -> None:
             _bound_processes(limits.max_procs, group.unbounded_because)
         if limits.mem_bytes is not None and not group.memory:
             _bound_memory(limits.mem_bytes)
+
+
+def _as_at_home(kind: int, soft: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    if hard != resource.RLIM_INFINITY and (soft == resource.RLIM_INFINITY or soft > hard):
+        soft = hard
+    resource.setrlimit(kind, (soft, hard))
 
 
 def _bound_processes(count: int, no_group_because: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 from pathlib import Path
@@ -78,10 +79,20 @@ def test_the_umask_is_the_callers(site: Any, umask: int) -> None:
     assert int(lines(site.run("1", "/bin/sh", "-c", "umask", umask=umask))[0], 8) == umask
 
 
-def test_the_limits_are_those_of_the_node(site: Any) -> None:
-    """A slave's, as for whatever a node starts; but no limit of gproc's own making."""
-    shown = Path(f"/proc/{site.slave.pid}/limits").read_text().splitlines()
-    assert lines(site.run("1", "/bin/cat", "/proc/self/limits")) == shown
+def lowering() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def test_the_limits_are_the_callers_as_far_as_the_nodes_hard_limits_let_them(site: Any) -> None:
+    shown = site.run("1", "/bin/sh", "-c", "ulimit -S -n; ulimit -S -c", preexec_fn=lowering)
+    assert lines(shown) == ["200", "0"]
+
+
+def test_a_limit_above_the_nodes_hard_one_becomes_that(site: Any) -> None:
+    hard = Path(f"/proc/{site.slave.pid}/limits").read_text().split("Max open files")[1].split()[1]
+    script = "ulimit -H -n"
+    assert lines(site.run("1", "/bin/sh", "-c", script)) == [hard]
 
 
 def test_it_has_descriptors_0_to_2_alone(site: Any) -> None:

@@ -48,7 +48,7 @@ def test_the_archive_runs_wherever_it_is_unpacked_with_what_it_brought(unpacked:
 @pytest.mark.slow
 def test_the_archive_holds_what_a_slave_imports_and_no_more(unpacked: Path) -> None:
     brought = os.listdir(unpacked / "lib")
-    assert {"gproc", "msgspec", "nacl", "blake3"} <= set(brought)
+    assert {"gproc", "msgspec", "nacl", "blake3", "zstandard"} <= set(brought)
     assert {"cryptography", "lief", "typer", "rich", "bin"} & set(brought) == set()
 
 
