@@ -106,7 +106,8 @@ def test_a_shell_on_a_node_is_a_shell(site: Any, screens: list[Screen]) -> None:
 
 
 def test_the_size_follows_ours(pair: Cluster, screens: list[Screen]) -> None:
-    script = "trap 'stty size' WINCH; stty size; while :; do sleep 0.05; done"
+    # Without a trap of its own, a shell lives on where ^C arrives between two of its children.
+    script = "trap 'stty size' WINCH; trap 'exit 130' INT; stty size; while :; do sleep 0.05; done"
     screen = Screen(pair, "-t", "1", "/bin/bash", "-c", script)
     screens.append(screen)
     screen.shows("33 101\r\n")
