@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from gproc.errors import PeerError, TrustError
@@ -32,7 +33,7 @@ SAME_JOB_TRIES: Final = 30
 """How long a sibling that shows a ticket waits for us to be given the same: three seconds of a busy tree."""
 
 
-class Hub:
+class Hub(ABC):
     """A node of the tree, seen from below.  `tree` holds the nodes below this one, by their path from here."""
 
     def __init__(self, store: Store, context: ssl.SSLContext, link_timeout_s: float) -> None:
@@ -51,20 +52,20 @@ class Hub:
 
     # For those who are more than a hub
 
+    @abstractmethod
     def tell(self, change: Arrived | Left) -> None:
         """The tree below has changed; `tree` shows it already."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
         """Ask above for chunks of a bundle: this is the supply's `Source`.
 
         Raises: StoreError where there is nobody to ask.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def child_load(self, message: messages.Load) -> None:
         """A load that was polled, with routes from here."""
-        raise NotImplementedError
 
     # What children bring: `relay.children.Household`
 

@@ -19,7 +19,7 @@ _COPY_BYTES: Final = 8 << 20
 def make_directory(base: bytes, path: bytes, uid: int, gid: int) -> None:
     """Make what is missing of `path` below `base`, each part 0755 and owned by `uid` and `gid`.
 
-    A part that is a link is refused: with a bundle's link /work -> /etc, a working directory /work/x would make
+    A part that is a link is refused: with a bundle's link /data -> /etc, a working directory /data/x would make
     the slave, as root, give /etc/x to the caller.
     """
     here = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
