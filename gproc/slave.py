@@ -159,6 +159,9 @@ class Slave(Hub, Receiver):
     # What the parent says
 
     def on_message(self, link: Link, message: messages.AnyMessage) -> None:
+        if link not in (self._control, self._bulk) and not isinstance(message, messages.Shutdown):
+            # A parent that was lost: its last word counts, but no job may begin that nobody would end.
+            return
         match message:
             case messages.Run():
                 self._take(link, message)

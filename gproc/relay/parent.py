@@ -82,28 +82,21 @@ class Dialer:
             raise
 
     async def _open(self, channel: int, receiver: Receiver) -> Link:
-        link = await open_link(
-            self._parent.host, self._port, channel, receiver, self._context, self._link_timeout_s
+        return await open_link(
+            self._parent, self._port, channel, receiver, self._identity, self._context, self._link_timeout_s
         )
-        try:
-            peer = tls.peer_name(link.extra("ssl_object"))  # type: ignore[arg-type]
-            tls.check_parent(peer, self._parent, self._identity)
-            await link.opened()
-        except BaseException:
-            link.abort("not the parent we meant")
-            raise
-        return link
 
 
 async def open_link(
-    host: str, port: int, channel: int, receiver: Receiver, context: ssl.SSLContext, link_timeout_s: float
-) -> Link:
-    """A TLS connection, handshake done; whose certificate it is, and its preface, are still to be looked at.
+    expected: ExpectedParent, port: int, channel: int, receiver: Receiver, identity: Identity,
+    context: ssl.SSLContext, link_timeout_s: float,
+) -> Link:  # fmt: skip
+    """A TLS connection to whom we meant to dial, prefaces exchanged.
 
-    Raises: LinkLost.
+    Raises: LinkLost where they cannot be reached, TrustError where it is somebody else.
     """
-    where = f"{host}:{port}"
-    connection = await _connect(host, port)
+    where = f"{expected.host}:{port}"
+    connection = await _connect(expected.host, port)
     try:
         watch_link(connection, link_timeout_s)
         _, link = await asyncio.get_running_loop().create_connection(
@@ -114,6 +107,13 @@ async def open_link(
         connection.close()
         raise LinkLost(f"{where}: {tls.explain(error)}") from error
     link.peer = where
+    try:
+        peer = tls.peer_name(link.extra("ssl_object"))  # type: ignore[arg-type]
+        tls.check_parent(peer, expected, identity)
+        await link.opened()
+    except BaseException:
+        link.abort("not whom we meant to dial")
+        raise
     return link
 
 

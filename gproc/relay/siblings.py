@@ -93,16 +93,14 @@ class Siblings:
     async def _connect(self, peer: Peer) -> Feeder | None:
         feeder = Feeder(self._supply, peer)
         host, _, port = peer.address.rpartition(":")
-        host = host.strip("[]")
+        expected = tls.ExpectedParent(host.strip("[]"), peer.name, is_master=False)
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 link = await open_link(
-                    host, int(port), frames.CHANNEL_SIBLING, feeder, self._context, self._link_timeout_s
-                )
+                    expected, int(port), frames.CHANNEL_SIBLING, feeder, self._identity, self._context,
+                    self._link_timeout_s,
+                )  # fmt: skip
                 self._links.append(link)
-                named = tls.peer_name(link.extra("ssl_object"))  # type: ignore[arg-type]
-                tls.check_parent(named, tls.ExpectedParent(host, peer.name, is_master=False), self._identity)
-                await link.opened()
                 link.allow_slow_reader()
                 link.send(Feed(self._ticket))
                 await feeder.ready

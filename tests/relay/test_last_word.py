@@ -1,0 +1,26 @@
+"""A parent that was lost is still heard out for a moment: what may it still say?"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gproc.link.connection import Link, Receiver
+from gproc.slave import Slave
+from gproc.wire.frames import CHANNEL_CONTROL
+from gproc.wire.messages import Branch, Run, Shutdown, Signed
+
+
+def test_a_lost_parent_can_end_the_slave_but_begin_no_job() -> None:
+    async def work() -> None:
+        slave = object.__new__(Slave)
+        slave._control = slave._bulk = None
+        slave.passages = {}
+        slave.over = asyncio.get_running_loop().create_future()
+        former = Link(CHANNEL_CONTROL, Receiver())
+        slave.on_message(former, Run(1, 1, Signed(b"", b""), Branch(0, {}), 1 << 20, False))
+        assert slave.passages == {}
+        assert not slave.over.done()
+        slave.on_message(former, Shutdown("the master has ended"))
+        assert slave.over.done()
+
+    asyncio.run(work())
