@@ -90,11 +90,11 @@ def _elf(path: str, found: Excerpt, memo: Memo) -> Elf:
         memo.remember(found.image, answer)
     return Elf(
         abi=found.abi,
-        interpreter=answer.interpreter,
-        soname=answer.soname,
-        needed=answer.needed,
-        rpath=answer.rpath if answer.runpath is None else None,
-        runpath=answer.runpath,
+        interpreter=os.fsdecode(answer.interpreter),
+        soname=os.fsdecode(answer.soname),
+        needed=tuple(map(os.fsdecode, answer.needed)),
+        rpath=None if answer.rpath is None or answer.runpath is not None else os.fsdecode(answer.rpath),
+        runpath=None if answer.runpath is None else os.fsdecode(answer.runpath),
         no_default_dirs=bool(answer.flags_1 & _DF_1_NODEFLIB),
         strings=found.strings,
     )
@@ -109,22 +109,27 @@ def _parsed(path: str, found: Excerpt) -> Answer:
     # It answers a file that it cannot read with None, or with less than there is.
     if binary is None or len(binary.dynamic_entries) != found.entries:
         raise BadElf(path, "an ELF file that LIEF cannot read")
-    soname, rpath, runpath, flags = "", None, None, 0
-    needed: list[str] = []
+    soname, rpath, runpath, flags = b"", None, None, 0
+    needed: list[bytes] = []
     for entry in binary.dynamic_entries:
         match entry:
             case lief.ELF.DynamicEntryLibrary():
-                needed.append(os.fsdecode(entry.name))
+                needed.append(_as_in_the_file(entry.name))
             case lief.ELF.DynamicSharedObject():
-                soname = os.fsdecode(entry.name)
+                soname = _as_in_the_file(entry.name)
             case lief.ELF.DynamicEntryRpath():
-                rpath = os.fsdecode(entry.rpath)
+                rpath = _as_in_the_file(entry.rpath)
             case lief.ELF.DynamicEntryRunPath():
-                runpath = os.fsdecode(entry.runpath)
+                runpath = _as_in_the_file(entry.runpath)
             case lief.ELF.DynamicEntryFlags():
                 flags = int(entry.value)
-    interpreter = binary.interpreter if binary.has_interpreter else ""
+    interpreter = _as_in_the_file(binary.interpreter) if binary.has_interpreter else b""
     return Answer(interpreter, soname, tuple(needed), rpath, runpath, flags)
+
+
+def _as_in_the_file(name: str | bytes) -> bytes:
+    """LIEF decodes what is UTF-8, whatever the locale's encoding, and leaves the rest as bytes."""
+    return name.encode() if isinstance(name, str) else name
 
 
 def _config() -> lief.ELF.ParserConfig:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from typing import Final
 
 import msgspec
 
 from gproc.bundle.manifest import DIGEST_BYTES, digest_of
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 ANSWERS_MAX: Final = 4096
 """Some 400 KB: the libraries of a large desktop; the older half goes when it is full."""
@@ -23,13 +24,16 @@ NAME: Final = "elf.memo"
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """The dynamic section of one file, and its interpreter; "" and None: absent."""
+    """The dynamic section of one file, and its interpreter; b"" and None: absent.
 
-    interpreter: str
-    soname: str
-    needed: tuple[str, ...]
-    rpath: str | None
-    runpath: str | None
+    Names are bytes, as in the file: MessagePack's strings are UTF-8, and names need not be.
+    """
+
+    interpreter: bytes
+    soname: bytes
+    needed: tuple[bytes, ...]
+    rpath: bytes | None
+    runpath: bytes | None
     flags_1: int
 
 
@@ -60,7 +64,7 @@ class Memo:
         answers = self._known()
         if len(answers) > ANSWERS_MAX:
             answers = dict(list(answers.items())[-ANSWERS_MAX // 2 :])
-        beside = f"{self._path}.{os.getpid()}"
+        beside = f"{self._path}.{os.getpid()}.{time.time_ns()}"
         with contextlib.suppress(OSError):
             os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -258,10 +260,43 @@ def test_a_corrupt_program_is_packed_or_refused_and_nothing_else(
     program = tmp_path / "prog"
     program.write_bytes(whole[: data.draw(st.integers(4, len(whole)) | st.just(len(whole)))])
     program.chmod(0o755)
-    try:
-        packed(program)
-    except BundleError as error:
-        assert str(error)
+    # A cache of its own: what one example leaves there must not change the next, nor the same one run again.
+    with tempfile.TemporaryDirectory(dir=tmp_path) as directory:
+        try:
+            packed(program, cache_dir=f"{directory}/cache")
+        except BundleError as error:
+            assert str(error)
+
+
+@pytest.mark.parametrize("name", [b"\xe9", "é".encode()], ids=["latin-1", "utf-8"])
+@pytest.mark.parametrize("field", ["rpath", "runpath"])
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_names_in_any_encoding_are_packed_and_remembered_under_any_locale(
+    make_elf: Callable[..., bytes], tmp_path: Path, name: bytes, field: str, locale: str
+) -> None:
+    text = os.fsdecode(name)
+    library = tmp_path / text / f"lib{text}.so"
+    library.parent.mkdir()
+    library.write_bytes(make_elf(soname=library.name))
+    program = tmp_path / "prog"
+    search_path = {field: f"$ORIGIN/{text}"}
+    program.write_bytes(make_elf([library.name], interpreter="/lib64/ld-linux-x86-64.so.2", soname=text, **search_path))
+    program.chmod(0o755)
+    script = (
+        "import os, sys\n"
+        "from gproc.packager import Request, pack\n"
+        "given = Request(sys.argv[1], '/', os.environ, cache_dir=sys.argv[2] + '/cache')\n"
+        "found = [file.path for file in pack(given, explain=True).manifest.files()]\n"
+        "assert os.fsencode(sys.argv[3]) in found, found\n"
+        "print('lief' in sys.modules)\n"
+    )
+    # Without these two, Python takes UTF-8 for the C locale's encoding; a locale in Latin-1 may not be installed.
+    environ = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    command = [sys.executable, "-c", script, program, tmp_path, library]
+    for lief_is_loaded in ("True", "False"):
+        done = subprocess.run(command, capture_output=True, env=environ, timeout=60)
+        assert (done.stderr, done.stdout.decode().strip()) == (b"", lief_is_loaded)
 
 
 def test_a_search_path_of_many_kilobytes_is_searched(compiled: Compile, as_linked: Linked) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from gproc.bundle.memo import ANSWERS_MAX, NAME, Answer, Memo
 
-ANSWER = Answer("/lib/ld.so", "libx.so", ("libc.so.6",), None, "$ORIGIN", 0)
+ANSWER = Answer(b"/lib/ld.so", b"libx.so", (b"libc.so.6", b"lib\xe9.so"), None, b"$ORIGIN/\xff", 2**64 - 1)
 
 
 def test_an_answer_is_found_by_the_next_command(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_an_answer_is_found_by_the_next_command(tmp_path: Path) -> None:
     assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x00", b"\xc1garbage", b"\x92\x02\x80"], ids=repr)
+@pytest.mark.parametrize("damage", [b"", b"\x00", b"\xc1garbage", b"\x92\x00\x80"], ids=repr)
 def test_a_damaged_memo_is_an_empty_one_and_is_replaced(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / NAME).write_bytes(damage)
     memo = Memo(str(tmp_path))
