@@ -1,7 +1,8 @@
-"""Sources made into a bundle: each content once, named by what it is, and an index that says where it goes.
+"""Sources made into a bundle: each content once, and an index that says where it goes.
 
-Two files of the same bytes travel and are stored once, and a file that was renamed is not sent again.  In the
-store all of it belongs to the caller and nobody else can read it; owners, modes and times stand in the index.
+Two files of the same bytes travel and are stored once, and what did not change is not sent again under a new name: a
+large content is a file named by what it is, small ones share packs (`gproc.copy.packs`).  In the store all of it
+belongs to the caller and nobody else can read it; owners, modes and times stand in the index.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from gproc.bundle.manifest import CHUNK_BYTES, DIGEST_BYTES, File, Manifest, digest_of, encode
+from gproc.bundle.manifest import CHUNK_BYTES, DIGEST_BYTES, Digest, File, Manifest, digest_of, encode
+from gproc.copy.packs import Packs
 from gproc.copy.shown import shown
 from gproc.copy.source import name_of, walk
 from gproc.copy.steps import INDEX, ITSELF, End, Leaf, step_frame
@@ -45,6 +47,7 @@ class _Packing:
         self._index = bytearray()
         self._files: dict[bytes, File] = {}
         self._places: dict[bytes, bytes] = {}
+        self._packs = Packs()
         self._cwd = os.fsencode(os.getcwd())
 
     def add(self, source: bytes) -> None:
@@ -59,25 +62,37 @@ class _Packing:
             self._index += step_frame(step)
 
     def bundle(self) -> Bundle:
-        index = bytes(self._index + step_frame(End()))
-        pieces = [index[at : at + CHUNK_BYTES] for at in range(0, len(index), CHUNK_BYTES)]
-        digests = b"".join(map(digest_of, pieces))
-        entries = (self._file(INDEX, len(index), digests), *(self._files[name] for name in sorted(self._files)))
+        made = self._packs.whole() | {INDEX: bytes(self._index + step_frame(End()))}
+        pieces: dict[Digest, bytes] = {}
+        for name, content in made.items():
+            digests = bytearray()
+            for at in range(0, len(content), CHUNK_BYTES):
+                piece = content[at : at + CHUNK_BYTES]
+                digest = digest_of(piece)
+                pieces[digest] = piece
+                digests += digest
+            self._files[name] = self._file(name, len(content), bytes(digests))
+        entries = tuple(self._files[name] for name in sorted(self._files))
         encoded = encode(Manifest(b"", b"", (), (), (), (0, 0), entries))
         if len(encoded) > MAX_BLOB_BYTES:
             raise BundleError(f"{len(entries)} different files are too many for one copy: copy parts of the tree")
-        return Bundle(encoded, digest_of(encoded), self._places, {}, {digest_of(piece): piece for piece in pieces})
+        return Bundle(encoded, digest_of(encoded), self._places, {}, pieces)
 
     def _content(self, leaf: Leaf, handle: int, place: bytes) -> Leaf:
-        """Take the bytes in; the leaf with their name, and the size that they really have."""
+        """Take the bytes in; the leaf with the place where they lie."""
+        data = _read_chunk(handle, leaf.size_bytes)
+        spot = self._packs.put(data)
+        if spot is not None:
+            _check_unchanged(leaf, handle, place, len(data))
+            return msgspec.structs.replace(leaf, content=spot.pack, offset=spot.offset)
         digests = bytearray()
         size_bytes = 0
-        while data := _read_chunk(handle):
+        while data:
             digests += digest_of(data)
             size_bytes += len(data)
-        after = os.fstat(handle)
-        if (size_bytes, after.st_mtime_ns) != (leaf.size_bytes, leaf.mtime_ns):
-            raise BundleError(f"{shown(place)}: changed while it was being read; copy it when nothing writes to it")
+            # What grows faster than it is read has no end.
+            data = _read_chunk(handle, leaf.size_bytes - size_bytes) if size_bytes <= leaf.size_bytes else b""
+        _check_unchanged(leaf, handle, place, size_bytes)
         name = digest_of(size_bytes.to_bytes(8) + digests).hex().encode()
         if name not in self._files:
             self._files[name] = self._file(name, size_bytes, bytes(digests))
@@ -89,10 +104,17 @@ class _Packing:
         return File(b"/" + name, _CALLERS_ALONE, *self._owner, size_bytes, 0, digests)
 
 
-def _read_chunk(handle: int) -> bytes:
-    """As much as a chunk has, or up to the end."""
-    data = os.read(handle, CHUNK_BYTES)
-    while 0 < len(data) < CHUNK_BYTES and (more := os.read(handle, CHUNK_BYTES - len(data))):
+def _check_unchanged(leaf: Leaf, handle: int, place: bytes, size_bytes: int) -> None:
+    """Raises: BundleError where what was read is not what was seen before."""
+    if (size_bytes, os.fstat(handle).st_mtime_ns) != (leaf.size_bytes, leaf.mtime_ns):
+        raise BundleError(f"{shown(place)}: changed while it was being read; copy it when nothing writes to it")
+
+
+def _read_chunk(handle: int, left_bytes: int) -> bytes:
+    """As much as a chunk has, or up to the end; one byte past `left_bytes`, its expected end, shows that it grew."""
+    size = min(CHUNK_BYTES, left_bytes + 1)
+    data = os.read(handle, size)
+    while 0 < len(data) < size and (more := os.read(handle, size - len(data))):
         data += more
     return data
 

@@ -37,21 +37,45 @@ def place(tree: int, to: bytes, complain: Complain) -> None:
     # Only root may say who runs as whom; another caller's set-id bit would be of no use to him.
     mode_bits = ALL_BITS if os.geteuid() == 0 else STICKY_BITS
     writer = Writer(opened, path, complain, mode_bits=mode_bits)
+    contents = _Contents(tree)
     try:
         for step in _steps(tree):
             if rename and writer.depth == 0 and isinstance(step, Folder | Leaf | Link):
                 step = msgspec.structs.replace(step, name=rename)
-            _put(step, writer, tree)
+            _put(step, writer, contents)
     except WayLost as lost:
         complain(str(lost))
     except OSError as error:
         # The writer has its own way with what goes wrong where it writes.
         complain(f"the bundle in this node's store cannot be read: {error.strerror}")
     finally:
+        contents.close()
         writer.close()
 
 
-def _put(step: Step, writer: Writer, tree: int) -> None:
+class _Contents:
+    """The bundle's files, one open at a time: those that share a pack mostly follow each other."""
+
+    def __init__(self, tree: int) -> None:
+        self._tree = tree
+        self._name = b""
+        self._handle = -1
+
+    def opened(self, name: bytes) -> int:
+        """A descriptor, good until another one is asked for.  Raises: OSError."""
+        if name != self._name:
+            self.close()
+            self._handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._tree)
+            self._name = name
+        return self._handle
+
+    def close(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+        self._name, self._handle = b"", -1
+
+
+def _put(step: Step, writer: Writer, contents: _Contents) -> None:
     match step:
         case Folder():
             writer.folder(step)
@@ -60,26 +84,22 @@ def _put(step: Step, writer: Writer, tree: int) -> None:
         case Link():
             writer.link(step)
         case Leaf():
-            _put_file(step, writer, tree)
+            _put_file(step, writer, contents.opened(step.content))
 
 
-def _put_file(leaf: Leaf, writer: Writer, tree: int) -> None:
-    content = os.open(leaf.content, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=tree)
+def _put_file(leaf: Leaf, writer: Writer, content: int) -> None:
+    if _stands(leaf, writer, content):
+        return
+    handle = writer.begin(leaf)
+    if handle is None:
+        return
     try:
-        if _stands(leaf, writer, content):
-            return
-        handle = writer.begin(leaf)
-        if handle is None:
-            return
-        try:
-            _copy(content, handle, leaf.size_bytes)
-        except OSError as error:
-            writer.complain(leaf.name, error)
-            writer.tear()
-            return
-        writer.keep()
-    finally:
-        os.close(content)
+        _copy(content, handle, leaf)
+    except OSError as error:
+        writer.complain(leaf.name, error)
+        writer.tear()
+        return
+    writer.keep()
 
 
 def _stands(leaf: Leaf, writer: Writer, content: int) -> bool:
@@ -88,39 +108,39 @@ def _stands(leaf: Leaf, writer: Writer, content: int) -> bool:
     if standing is None:
         return False
     try:
-        return _same_bytes(standing, content) and writer.adopt(standing, leaf)
+        return _same_bytes(standing, content, leaf) and writer.adopt(standing, leaf)
     except OSError:
         return False  # unreadable or out of our hands: it is replaced, or that fails and is complained of
     finally:
         os.close(standing)
 
 
-def _same_bytes(first: int, second: int) -> bool:
-    offset = 0
-    while True:
-        here, there = os.pread(first, _COMPARE_BYTES, offset), os.pread(second, _COMPARE_BYTES, offset)
-        if here != there:
+def _same_bytes(standing: int, content: int, leaf: Leaf) -> bool:
+    done = 0
+    while done < leaf.size_bytes:
+        size = min(leaf.size_bytes - done, _COMPARE_BYTES)
+        here, there = os.pread(standing, size, done), os.pread(content, size, leaf.offset + done)
+        if here != there or not here:
             return False
-        if not here:
-            return True
-        offset += len(here)
+        done += len(here)
+    return True
 
 
-def _copy(source: int, to: int, size_bytes: int) -> None:
+def _copy(content: int, to: int, leaf: Leaf) -> None:
     """By copy_file_range(2), which shares blocks where the file system can."""
-    left = size_bytes
-    while left > 0:
-        size = min(left, _COPY_BYTES)
+    done = 0
+    while done < leaf.size_bytes:
+        size, offset = min(leaf.size_bytes - done, _COPY_BYTES), leaf.offset + done
         try:
-            done = os.copy_file_range(source, to, size)
+            copied = os.copy_file_range(content, to, size, offset)
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise
             # Across file systems before 5.3 and after 5.19, and where one of the two does not take part.
-            done = os.sendfile(to, source, None, size)
-        if done == 0:
+            copied = os.sendfile(to, content, offset, size)
+        if copied == 0:
             raise OSError(errno.EIO, "the bundle in the store became shorter while it was being copied")
-        left -= done
+        done += copied
 
 
 def _steps(tree: int) -> Iterator[Step]:

@@ -112,4 +112,3 @@ def _leaf(handle: int, name: bytes, path: bytes) -> Iterator[Seen]:
         yield Seen(leaf, path, handle)
     finally:
         os.close(handle)
-

@@ -6,7 +6,7 @@
 
 Folder and Leave enclose what lies in a directory, so that a step names one component and never a path: no stream
 can speak of a place above the one where it began.  In a stream each Leaf is followed by its bytes and by Whole or
-Torn; in an index it names the content's file in the bundle, and nothing follows.  End comes last.
+Torn; in an index it says where its content lies in the bundle, and nothing follows.  End comes last.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ Mode = Annotated[int, msgspec.Meta(ge=0, le=0o7777)]
 UserNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFE)]
 """Without 0xFFFFFFFF, which chown(2) reads as "no change"."""
 Nanoseconds = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-Size = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+OFFSET_MAX: Final = 2**63 - 1
+"""Of loff_t: pread(2)."""
+Size = Annotated[int, msgspec.Meta(ge=0, le=OFFSET_MAX)]
 
 
 class Folder(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -85,7 +87,11 @@ class Link(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 
 class Leaf(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """A regular file.  content: in an index, the name of its bytes in the bundle; b"" in a stream."""
+    """A regular file.
+
+    content, offset: in an index, the file of the bundle that has its bytes, and where they begin in it; b"" and 0 in a
+    stream.
+    """
 
     name: bytes
     mode: Mode
@@ -94,11 +100,14 @@ class Leaf(msgspec.Struct, frozen=True, array_like=True, tag=4):
     mtime_ns: Nanoseconds
     size_bytes: Size
     content: bytes = b""
+    offset: Size = 0
 
     def __post_init__(self) -> None:
         check_name(self.name)
         if self.content:
             check_name(self.content)
+        if self.offset + self.size_bytes > OFFSET_MAX:
+            raise ValueError(f"{self.name!r} has its content where no file reaches")
 
 
 class Whole(msgspec.Struct, frozen=True, array_like=True, tag=5):
@@ -154,6 +163,10 @@ class Reader:
                 self._data_left -= len(piece)
                 yield piece
                 continue
+            if not self._waiting and (length := _whole_step(view)):
+                frame, view = view[:length], view[length:]
+                yield _decoded(frame[_HEADER.size :])
+                continue
             missing = self._wanted() - len(self._waiting)
             self._waiting += view[:missing]
             view = view[missing:]
@@ -179,7 +192,17 @@ class Reader:
         return _HEADER.size + int(length)
 
 
-def _decoded(payload: bytes) -> Step:
+def _whole_step(view: memoryview) -> int:
+    """Length of the frame that begins here, where it is a step and all of it is here; 0 for all else."""
+    if len(view) < _HEADER.size:
+        return 0
+    length, kind = _HEADER.unpack_from(view)
+    if kind != _STEP or not 0 < length <= min(STEP_BYTES_MAX, len(view) - _HEADER.size):
+        return 0
+    return _HEADER.size + int(length)
+
+
+def _decoded(payload: bytes | memoryview) -> Step:
     try:
         return _decoder.decode(payload)
     except msgspec.DecodeError as error:

@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 import pytest
 
+from gproc.bundle.manifest import CHUNK_BYTES
 from gproc.copy.packing import pack
+from gproc.copy.packs import SMALL_BYTES
 from gproc.copy.placing import place
 from gproc.copy.steps import INDEX, End, Folder, Leaf, Leave, step_frame
 from gproc.errors import BundleError
@@ -221,16 +223,68 @@ def test_one_content_travels_once(tmp_path: Path) -> None:
     make_source(tmp_path / "source")
     bundle = pack([f"{tmp_path}/source"])
     contents = {path.read_bytes() for path in (tmp_path / "source").rglob("*") if path.is_file()}
-    assert len(list(bundle.manifest.files())) == len(contents) + 1
+    sent = [file.size_bytes for file in bundle.manifest.files() if file.path != b"/" + INDEX]
+    assert sum(sent) == sum(map(len, contents))
 
 
 def test_a_file_that_changes_while_it_is_sent_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"before" + bytes(SMALL_BYTES))
+    bundle = pack([str(tmp_path / "file")])
+    (tmp_path / "file").write_bytes(b"behind" + bytes(SMALL_BYTES))
+    content = next(file for file in bundle.manifest.files() if file.path != b"/" + INDEX)
+    with pytest.raises(BundleError, match=f"{tmp_path}/file: changed"):
+        read_chunk(bundle, next(content.chunks())[0])
+
+
+def test_a_small_file_that_changes_while_it_is_sent_goes_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("before")
     bundle = pack([str(tmp_path / "file")])
     (tmp_path / "file").write_text("behind")
     content = next(file for file in bundle.manifest.files() if file.path != b"/" + INDEX)
-    with pytest.raises(BundleError, match=f"{tmp_path}/file: changed"):
-        read_chunk(bundle, next(content.chunks())[0])
+    assert read_chunk(bundle, next(content.chunks())[0]) == b"before"
+
+
+@pytest.mark.parametrize("size_bytes", [6, SMALL_BYTES + 1, CHUNK_BYTES, 2 * CHUNK_BYTES])
+def test_a_file_that_grows_with_every_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size_bytes: int
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(size_bytes))
+    read = os.read
+
+    def write_and_read(handle: int, size: int) -> bytes:
+        with path.open("a") as file:
+            file.write("more")
+        return read(handle, size)
+
+    monkeypatch.setattr("gproc.copy.packing.os.read", write_and_read)
+    with pytest.raises(BundleError, match=f"{path}: changed"):
+        pack([str(path)])
+
+
+def test_a_thousand_small_files_are_a_few_of_the_store(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(1000):
+        (source / str(number)).write_text(str(number))
+    assert len(list(pack([str(source)]).manifest.files())) <= 4
+    assert placed([str(source)], f"{tmp_path}/there", tmp_path / "store") == []
+    assert snapshot(tmp_path / "there") == snapshot(source)
+
+
+@pytest.mark.parametrize(("size_bytes", "offset"), [(7, 0), (1, 6), (1, 2**62), (2**62, 6)])
+def test_a_content_beyond_the_end_of_its_pack_is_complained_of(tmp_path: Path, size_bytes: int, offset: int) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "pack-0").write_bytes(b"secret")
+    leaf = Leaf(b"f", 0o600, 0, 0, 0, size_bytes, b"pack-0", offset)
+    (tmp_path / "store" / os.fsdecode(INDEX)).write_bytes(step_frame(leaf) + step_frame(End()))
+    (tmp_path / "there").mkdir()
+    complaints: list[str] = []
+    handle = os.open(tmp_path / "store", os.O_PATH | os.O_DIRECTORY)
+    place(handle, os.fsencode(tmp_path / "there"), complaints.append)
+    os.close(handle)
+    assert len(complaints) == 1
+    assert os.listdir(tmp_path / "there") == []
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ steps = st.one_of(
     st.just(Leave()),
     st.builds(Link, names, targets, users, users, times),
     st.builds(Leaf, names, modes, users, users, times, st.integers(0, 2**63 - 1)),
+    st.builds(Leaf, names, modes, users, users, times, st.integers(0, 2**62), names, st.integers(0, 2**62 - 1)),
     st.sampled_from([Whole(), Torn(), End()]),
 )
 items = st.lists(st.one_of(steps, st.binary(min_size=1, max_size=200)), max_size=12)
@@ -110,6 +111,8 @@ def test_a_name_that_is_none_is_refused(name: bytes) -> None:
         [3, b"l", b"x" * 4096, 0, 0, 0],
         [4, b"f", 0o644, 0, 0, 0, -1, b""],
         [4, b"f", 0o644, 0, 0, 0, 0, b"../x"],
+        [4, b"f", 0o644, 0, 0, 0, 1, b"x", -1],
+        [4, b"f", 0o644, 0, 0, 0, 1, b"x", 2**63 - 1],
         [9],
     ],
 )
