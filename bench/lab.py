@@ -26,7 +26,7 @@ _NETWORK: Final = "10.83"
 
 _HOSTS_PER_NET: Final = 200
 
-BURST: Final = "64kb"
+BURST: Final = "128kb"
 """Enough for one segment as offloading makes them, and 10 ms at 50 Mbit/s: small beside any payload."""
 
 QUEUE_MS: Final = 20

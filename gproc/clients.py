@@ -12,7 +12,8 @@ import stat
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from gproc.errors import GprocError, LinkLost, PeerError, TrustError
-from gproc.link.connection import HANDSHAKE_S, Link, Receiver
+from gproc.link.connection import Link, Receiver
+from gproc.link.transport import HANDSHAKE_S
 from gproc.trust.caller import Caller, caller_of
 from gproc.wire import frames, messages
 from gproc.wire.messages import Submit, TreeState

@@ -48,12 +48,13 @@ class Job:
     """A job as the master sees it; the `Above` of its passage, in front of the client that asked for it."""
 
     def __init__(
-        self, master: Master, client: Client, number: int, ticket: messages.Signed, paths: tuple[Path, ...]
-    ) -> None:
+        self, master: Master, client: Client, number: int, ticket: messages.Signed, bundle: bytes,
+        paths: tuple[Path, ...],
+    ) -> None:  # fmt: skip
         self.number = number
         self.paths = paths
         self.client: Client | None = client
-        self.passage = Passage(number, ticket, self)
+        self.passage = Passage(number, ticket, bundle, self)
         self.timer: asyncio.TimerHandle | None = None
         self._master = master
         self._timed_out = False
@@ -155,7 +156,7 @@ class Master(Hub):
             bundle_bytes=request.bundle_bytes, window=request.window, action=request.action,
         )  # fmt: skip
         signed = self._signer.sign_ticket(ticket)
-        job = Job(self, client, sequence, signed, tuple(ranks))
+        job = Job(self, client, sequence, signed, request.bundle, tuple(ranks))
         client.jobs[sequence] = job.passage
         self._jobs[sequence] = job
         if request.bundle and client not in (offering := self._offers.setdefault(request.bundle, [])):

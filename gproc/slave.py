@@ -27,8 +27,10 @@ from gproc.relay.parent import Dialer, new_token
 from gproc.relay.passage import Below, Passage
 from gproc.relay.siblings import Siblings
 from gproc.relay.spread import MIN_SPREAD_BYTES
+from gproc.relay.spreading import REPORT_S as REMAINING_S
 from gproc.root.planner import Planner
 from gproc.root.view import View
+from gproc.store.apportion import STRIPES
 from gproc.store.draft import Owner
 from gproc.store.store import Root
 from gproc.trust.ticket import Gate, Refused, Ticket
@@ -65,7 +67,7 @@ class Slave(Hub, Receiver):
         super().__init__(store, contexts[0], link_timeout_s)
         self._client_context = contexts[1]
         self._link_timeout_s = link_timeout_s
-        self._fetching: set[asyncio.Task[None]] = set()
+        self._fetching: dict[int, tuple[Siblings, asyncio.Task[None]]] = {}
         self.path: Path = ()
         self.bin_root = bin_root
         self._identity = identity
@@ -171,6 +173,9 @@ class Slave(Hub, Receiver):
             case messages.Resize(job, window):
                 if (passage := self.passages.get(job)) is not None:
                     passage.resize(window)
+            case messages.Refeed(job, feeders):
+                if job in self._fetching:
+                    self._fetching[job][0].change(feeders)
             case messages.Credit(job, stream, size):
                 if (passage := self.passages.get(job)) is not None:
                     passage.credit_from_above(stream, size)
@@ -212,7 +217,6 @@ class Slave(Hub, Receiver):
 
     def _take(self, link: Link, run: Run) -> None:
         """Run a job here and below, as far as its ticket holds."""
-        passage = Passage(run.job, run.ticket, link)
         try:
             ticket = self._gate.admit(run.ticket)
             if ticket.sequence != run.job:
@@ -220,6 +224,7 @@ class Slave(Hub, Receiver):
         except TrustError as error:
             self._refuse(link, run.job, run.branch.ranks(), error)
             return
+        passage = Passage(run.job, run.ticket, ticket.manifest, link)
         own: dict[Below, Branch] = {}
         if run.branch.rank >= 0:
             try:
@@ -228,25 +233,36 @@ class Slave(Hub, Receiver):
             except TrustError as error:
                 self._refuse(link, run.job, [run.branch.rank], error)
         if run.feeders:
-            self._stock(ticket, run)
+            self._stock(link, ticket, run)
         self.pass_on(passage, run, own, ticket.bundle_bytes)
 
-    def _stock(self, ticket: Ticket, run: Run) -> None:
+    def _stock(self, link: Link, ticket: Ticket, run: Run) -> None:
         """Fetch a large bundle with the help of siblings, whether or not it runs here: others are to be fed by us."""
-        task = asyncio.create_task(self._fetch(ticket, run))
-        self._fetching.add(task)
-        task.add_done_callback(self._fetching.discard)
-
-    async def _fetch(self, ticket: Ticket, run: Run) -> None:
         siblings = Siblings(
             self.supply, self._identity, self._client_context, run.ticket, run.feeders, self._link_timeout_s
         )
+        task = asyncio.create_task(self._fetch(link, ticket, siblings))
+        self._fetching[run.job] = (siblings, task)
+        task.add_done_callback(lambda _: self._fetching.pop(run.job))
+
+    async def _fetch(self, link: Link, ticket: Ticket, siblings: Siblings) -> None:
+        remaining = asyncio.create_task(self._say_remaining(link, ticket, siblings.needed))
         try:
-            await self.supply.root(ticket.manifest, self._owner(ticket), siblings.connect)
+            await self.supply.root(ticket.manifest, self._owner(ticket), siblings)
+            link.send(messages.Remaining(ticket.sequence, (0,) * STRIPES))
         except GprocError as error:
-            log.info("job %d: %s", run.job, error)
+            log.info("job %d: %s", ticket.sequence, error)
         finally:
+            remaining.cancel()
             siblings.close()
+
+    async def _say_remaining(self, link: Link, ticket: Ticket, needed: asyncio.Event) -> None:
+        """Let the parent see who is slow: `relay.spreading`."""
+        await needed.wait()
+        while True:
+            if missing_bytes := self.supply.missing_bytes(ticket.manifest):
+                link.send(messages.Remaining(ticket.sequence, tuple(missing_bytes)))
+            await asyncio.sleep(REMAINING_S)
 
     def _refuse(self, link: Link, job: int, ranks: list[int], error: GprocError) -> None:
         log.warning("refused from %s: %s", self._dialer.where, error)

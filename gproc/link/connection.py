@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import asyncio.sslproto
 import socket
 import sys
 import time
@@ -11,13 +10,8 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from gproc.errors import LinkLost, PeerError
+from gproc.link.transport import HANDSHAKE_S
 from gproc.wire import frames, messages
-
-# 256 KiB by default for each connection: half a gigabyte for a thousand children.  A TLS record has 16 KiB.
-asyncio.sslproto.SSLProtocol.max_size = 64 << 10
-
-HANDSHAKE_S: Final = 10.0
-"""Silence allowed to a peer that has not yet said who it is."""
 
 UNANSWERED: Final = 0.7
 """Of the link timeout: how long what we sent may stay unacknowledged.  Three retransmissions fit into 1.4 s (RFC 6298,
@@ -99,6 +93,9 @@ class Link(asyncio.BufferedProtocol):
         except PeerError as error:
             self.abort(str(error))
 
+    def missing(self) -> int:
+        return self._reader.missing()
+
     def eof_received(self) -> bool:
         return False
 
@@ -145,6 +142,14 @@ class Link(asyncio.BufferedProtocol):
         if not self._outbox:
             self._loop.call_soon(self._flush)
         self._outbox.append(frame)
+
+    def write_piece(self, piece: frames.Piece) -> None:
+        """Send a piece of a chunk, whose data is neither copied nor kept."""
+        self._flush()
+        if self._lost or self._transport is None:
+            return
+        self.written_s = time.monotonic()
+        self._transport.writelines((frames.piece_head(piece), piece.data))
 
     async def drain(self) -> None:
         """Wait until what was written is mostly on its way; returns at once on a connection that is over."""

@@ -13,13 +13,11 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
-import msgspec
-
 from gproc.errors import GprocError, LinkLost, PeerError, TrustError
-from gproc.link.connection import HANDSHAKE_S, Link, Receiver, watch_link
+from gproc.link.connection import Link, Receiver, watch_link
+from gproc.link.transport import HANDSHAKE_S, secure
 from gproc.relay.feed import Feed, Pantry
 from gproc.trust import tls
-from gproc.trust.ticket import Ticket
 from gproc.wire import frames, messages
 from gproc.wire.messages import Credit, Join, Node, Release, Resize, Run, Signal, Want, Welcome, Window
 
@@ -46,8 +44,8 @@ class Household(Pantry, Protocol):
 
     def child_output(self, child: Child, job: int, rank: int, stream: int, data: memoryview) -> None: ...
 
-    async def may_feed(self, ticket: messages.Signed) -> None:
-        """Whether this node was given the same job.  Raises: TrustError where not."""
+    async def may_feed(self, ticket: messages.Signed) -> bytes:
+        """The bundle of the job that this node was given with the same ticket.  Raises: TrustError where it was not."""
 
 
 class Turned(GprocError):
@@ -66,6 +64,8 @@ class Child(Receiver):
         self.link = link
         self.node: Node = join.node
         self.token = join.token
+        self.slow = False
+        """Found so with the last large payload that it had a part in."""
         self._household = household
         self._bulk: Link | None = None
         self._feed: Feed | None = None
@@ -242,23 +242,19 @@ class Children:
 
     async def _greet(self, connection: socket.socket, address: str) -> None:
         """From a connection to a child, or a log line."""
-        loop = asyncio.get_running_loop()
         newcomer = _Newcomer()
         link = Link(None, newcomer)
         link.peer = address
         try:
             watch_link(connection, self._link_timeout_s)
-            await loop.connect_accepted_socket(
-                lambda: link, connection, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_S
-            )
+            await secure(connection, self._context, link, server_side=True)
             peer = tls.peer_name(link.extra("ssl_object"))  # type: ignore[arg-type]
             link.peer = f"{peer} at {address}"
             await link.opened()
             async with asyncio.timeout(HANDSHAKE_S):
                 first = await newcomer.first
             if link.channel == frames.CHANNEL_SIBLING and isinstance(first, messages.Feed):
-                await self._household.may_feed(first.ticket)
-                link.receiver = Sibling(self._household, link, _bundle_of(first.ticket))
+                link.receiver = Sibling(self._household, link, await self._household.may_feed(first.ticket))
                 link.allow_slow_reader()
                 link.send(messages.Fed())
             else:
@@ -308,8 +304,3 @@ class Children:
         self._by_token.pop(child.token, None)
         if self.by_id.get(child.id) is child:
             del self.by_id[child.id]
-
-
-def _bundle_of(signed: messages.Signed) -> bytes:
-    """The bundle of a ticket that equals one whose signature was checked."""
-    return msgspec.msgpack.decode(memoryview(signed.payload)[1:], type=Ticket).manifest

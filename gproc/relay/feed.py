@@ -92,7 +92,8 @@ class Feed:
             bundle, digest = await self._choose()
             del self._wanted[bundle, digest]
             try:
-                await self._send(bundle, digest)
+                if not await self._send(bundle, digest):
+                    self._wanted = {(bundle, digest): None} | self._wanted
             except StoreError as error:
                 self._link.send(Lacking(bundle, (digest,), str(error)))
 
@@ -105,20 +106,24 @@ class Feed:
                     return bundle, digest
             await supply.change()
 
-    async def _send(self, bundle: bytes, digest: bytes) -> None:
+    async def _send(self, bundle: bytes, digest: bytes) -> bool:
+        """Whether all of it was sent: what is on its way here may have to come from another source, and later."""
         data = None if digest == bundle else self._pantry.supply.store.read(Digest(digest))
         if data is None:
+            ended = False
             async for piece in self._pantry.supply.stream(bundle, digest, self._pantry.own):
-                self._link.write(frames.piece_frame(piece))
+                self._link.write_piece(piece)
+                ended = piece.offset + len(piece.data) == piece.total
                 await self._link.drain()
-            return
+            return ended
         begun_s = time.monotonic()
         compressed = self._pantry.compressed.of(digest, data) if self._byte_s > 1 / SLOW_BYTES_PER_S else b""
         codec, wire = (frames.CODEC_ZSTD, compressed) if compressed else (frames.CODEC_RAW, data)
         for piece in frames.pieces(digest, codec, wire):
-            self._link.write(frames.piece_frame(piece))
+            self._link.write_piece(piece)
             await self._link.drain()
         self._measure(len(wire), time.monotonic() - begun_s)
+        return True
 
     def _measure(self, sent: int, took_s: float) -> None:
         """What the link takes: of chunks that were here, so that it is no other link's pace.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from abc import ABC, abstractmethod
@@ -13,7 +14,8 @@ from gproc.link.heart import Heart
 from gproc.relay.children import Child, Children, Turned
 from gproc.relay.feed import Compressed
 from gproc.relay.passage import Below, Passage
-from gproc.relay.spread import MIN_CHILDREN, MIN_SPREAD_BYTES, feeders
+from gproc.relay.spread import MIN_CHILDREN, MIN_SPREAD_BYTES
+from gproc.relay.spreading import Spreading
 from gproc.store.draft import Owner
 from gproc.store.supply import Supply
 from gproc.tree import Tree
@@ -28,9 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gproc")
 
-SAME_JOB_S: Final = 0.1
-SAME_JOB_TRIES: Final = 30
-"""How long a sibling that shows a ticket waits for us to be given the same: three seconds of a busy tree."""
+SAME_JOB_S: Final = 3.0
+"""How long a sibling that shows a ticket waits for us to be given the same, on a busy tree."""
 
 
 class Hub(ABC):
@@ -39,6 +40,8 @@ class Hub(ABC):
     def __init__(self, store: Store, context: ssl.SSLContext, link_timeout_s: float) -> None:
         self.tree = Tree()
         self.passages: dict[int, Passage] = {}
+        self._spreading: dict[int, Spreading] = {}
+        self._next_job: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.supply = Supply(store, self)
         self.compressed = Compressed()
         self.children = Children(self, context, link_timeout_s)
@@ -90,6 +93,8 @@ class Hub(ABC):
         log.info("node %d left: %s at %s: %s", child.id, child.node.name, child.node.address, reason)
         for passage in list(self.passages.values()):
             passage.left(child, reason)
+        for spreading in self._spreading.values():
+            spreading.left(child)
         if self.tree.leave((child.id,)):
             self.tell(Left((child.id,), reason))
 
@@ -101,6 +106,9 @@ class Hub(ABC):
             case messages.Stocked(job, rank, received_bytes, complete):
                 if (passage := self.passages.get(job)) is not None:
                     passage.stocked(child, rank, received_bytes, complete)
+            case messages.Remaining(job, stripes):
+                if (spreading := self._spreading.get(job)) is not None:
+                    spreading.report(child, stripes)
             case messages.Credit(job, _, size):
                 if (passage := self.passages.get(job)) is not None:
                     passage.credit_from_below(child, size)
@@ -120,12 +128,15 @@ class Hub(ABC):
         if passage is not None:
             passage.output(child, rank, stream, data)
 
-    async def may_feed(self, ticket: messages.Signed) -> None:
+    async def may_feed(self, ticket: messages.Signed) -> bytes:
         # The job may be on its way to us as well: a sibling's connection can be quicker than our parent.
-        for _ in range(SAME_JOB_TRIES):
-            if any(passage.ticket == ticket for passage in self.passages.values()):
-                return
-            await asyncio.sleep(SAME_JOB_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SAME_JOB_S):
+                while True:
+                    for passage in self.passages.values():
+                        if passage.ticket == ticket:
+                            return passage.bundle
+                    await asyncio.shield(self._next_job)
         raise TrustError("it shows a ticket of a job that this node does not have")
 
     # What goes down
@@ -135,13 +146,17 @@ class Hub(ABC):
         here, absent = self._parts(run.branch.children)
         feeding: dict[Below, tuple[Peer | None, ...]] = {}
         if bundle_bytes >= MIN_SPREAD_BYTES and len(here) >= MIN_CHILDREN:
-            for child, by in feeders(list(here)).items():
-                feeding[child] = tuple(None if feeder is None else feeder.as_peer() for feeder in by)
+            spreading = Spreading(run.job, list(here), lambda: self.supply.missing_bytes(passage.bundle))
+            self._spreading[run.job] = spreading
+            for child in here:
+                feeding[child] = spreading.feeders_of(child)
         self.passages[run.job] = passage
         parts = dict(own)
         for child, branch in here.items():
             parts[child] = branch
         passage.start(run, parts, absent, feeding)
+        self._next_job.set_result(None)
+        self._next_job = asyncio.get_running_loop().create_future()
 
     def _parts(self, subtree: dict[int, Branch]) -> tuple[dict[Child, Branch], list[Branch]]:
         """A job's branches by the children that they are for; and those whose child is not there."""
@@ -168,6 +183,9 @@ class Hub(ABC):
         passage = self.passages.pop(job, None)
         if passage is not None:
             passage.release()
+        spreading = self._spreading.pop(job, None)
+        if spreading is not None:
+            spreading.stop()
 
     def end(self) -> None:
         """Let `over` be over."""

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gproc.errors import GprocError, LinkLost, PeerError
-from gproc.link.connection import HANDSHAKE_S, Link, Receiver, watch_link
+from gproc.link.connection import Link, Receiver, watch_link
+from gproc.link.transport import HANDSHAKE_S, secure
 from gproc.trust import tls
 from gproc.trust.identity import Identity
 from gproc.trust.tls import ExpectedParent
@@ -97,12 +98,10 @@ async def open_link(
     """
     where = f"{expected.host}:{port}"
     connection = await _connect(expected.host, port)
+    link = Link(channel, receiver)
     try:
         watch_link(connection, link_timeout_s)
-        _, link = await asyncio.get_running_loop().create_connection(
-            lambda: Link(channel, receiver), sock=connection, ssl=context, server_hostname="",
-            ssl_handshake_timeout=HANDSHAKE_S,
-        )  # fmt: skip
+        await secure(connection, context, link, server_side=False)
     except OSError as error:
         connection.close()
         raise LinkLost(f"{where}: {tls.explain(error)}") from error

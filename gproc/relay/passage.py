@@ -39,11 +39,15 @@ class Below(Protocol):
 
 
 class Passage:
-    """A job here.  `unfinished` maps each rank that has not ended yet to who runs or relays it."""
+    """A job here.  `unfinished` maps each rank that has not ended yet to who runs or relays it.
 
-    def __init__(self, job: int, ticket: Signed, above: Above) -> None:
+    bundle: what the ticket says that it runs, b"" for nothing that is sent.
+    """
+
+    def __init__(self, job: int, ticket: Signed, bundle: bytes, above: Above) -> None:
         self.job = job
         self.ticket = ticket
+        self.bundle = bundle
         self.above = above
         self.unfinished: dict[int, Below] = {}
         self._below: list[Below] = []

@@ -170,8 +170,11 @@ class Node:
     def _mount_points(self) -> Iterator[bytes]:
         with open("/proc/self/mountinfo", "rb") as mountinfo:
             for line in mountinfo:
-                # Octal escapes for blank, tab, newline and backslash: proc_pid_mountinfo(5).
-                yield line.split()[4].replace(b"\\040", b" ").replace(b"\\011", b"\t").replace(b"\\134", b"\\")
+                point = line.split(b" ", 5)[4]
+                if b"\\" in point:
+                    # Octal escapes for blank, tab, newline and backslash: proc_pid_mountinfo(5).
+                    point = point.replace(b"\\040", b" ").replace(b"\\011", b"\t").replace(b"\\134", b"\\")
+                yield point
 
 
 def _brief(path: bytes) -> Brief:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from gproc.bundle.manifest import Directory, File, Manifest, Symlink
@@ -26,6 +27,7 @@ class Layout:
         directory, and its other names: where the bundle has a link /lib -> usr/lib, a node that never merged the
         two looks for /lib/x86_64-linux-gnu in a directory of its own.
     glibc: the set, with the links that lead into it.
+    glibc_directories: all that hold some of it, at whatever depth.
     libc_names: where a node may have the counterpart of the bundle's libc; none where the bundle has no glibc.
     """
 
@@ -43,6 +45,7 @@ class Layout:
         self.places = self._places()
         into = frozenset(manifest.glibc)
         self.glibc = into.union(link for link in self._links if into.intersection(self.chain(link)[-1:]))
+        self.glibc_directories = frozenset(above for path in self.glibc for above in _above(path))
         self.libc_names = self._libc_names()
 
     def directory_of(self, path: bytes) -> bytes | None:
@@ -92,6 +95,12 @@ class Layout:
         directory = libc.removesuffix(_LIBC)
         others = [place + _LIBC for place, source in self.places.items() if source == directory]
         return tuple(dict.fromkeys((libc, *others)))
+
+
+def _above(path: bytes) -> Iterator[bytes]:
+    """The directories that hold `path`, without the root."""
+    while path := path.rpartition(b"/")[0]:
+        yield path
 
 
 def _joined(directory: bytes, target: bytes) -> bytes:

@@ -35,7 +35,7 @@ class LaidOut(msgspec.Struct, frozen=True):
     """A bundle as it lies in the node's store.
 
     at: a directory with all entries at their own paths.
-    without_glibc: the same without the glibc set (`layers.without_glibc`); read where `needs_without_glibc`.
+    without_glibc: the same without the glibc set (`layers.without_glibc`); only there where `needs_without_glibc`.
     interpreter: of a script: the interpreter's path in the bundle and its arguments (`script.interpreter`).
     """
 
@@ -97,7 +97,14 @@ def plan_local(program: bytes, bin_root: bytes, cwd: bytes, facts: NodeFacts, jo
 
 def needs_without_glibc(layout: Layout, facts: NodeFacts) -> bool:
     """Whether a plan for these reads `LaidOut.without_glibc`."""
-    return facts.overlay and _node_glibc_wins(layout, facts) and bool(_wanting(layout, facts))
+    if not facts.overlay or not _node_glibc_wins(layout, facts):
+        return False
+    wanting = _wanting(layout, facts)
+    return any(
+        _over(facts.directories[place], source) in layout.glibc_directories
+        for place, source in layout.places.items()
+        if source in wanting
+    )
 
 
 def unions_for(bundle: LaidOut, facts: NodeFacts) -> tuple[Union, ...]:
@@ -114,8 +121,7 @@ def unions_for(bundle: LaidOut, facts: NodeFacts) -> tuple[Union, ...]:
         if within(bundle.at, directory.path):
             # overlayfs refuses layers that lie in one another (ELOOP).
             continue
-        # Over the ancestor of a missing directory goes what the bundle has as its counterpart.
-        source = source.rsplit(b"/", directory.missing)[0]
+        source = _over(directory, source)
         if not source:
             continue
         known = chosen.get(directory.path)
@@ -126,6 +132,11 @@ def unions_for(bundle: LaidOut, facts: NodeFacts) -> tuple[Union, ...]:
             fuller = max(known.directory, directory, key=lambda found: found.missing)
             chosen[directory.path] = Union(fuller, sources, (*known.places, place))
     return tuple(chosen[path] for path in sorted(chosen))
+
+
+def _over(directory: NodeDirectory, source: bytes) -> bytes:
+    """What goes over a directory: over the ancestor of a missing one, what the bundle has as its counterpart."""
+    return source.rsplit(b"/", directory.missing)[0]
 
 
 def _wanting(layout: Layout, facts: NodeFacts) -> frozenset[bytes]:
@@ -150,13 +161,14 @@ def _same_layout(layout: Layout, facts: NodeFacts) -> bool:
 
 
 def _mounted(union: Union, bundle: LaidOut, facts: NodeFacts) -> Overlay:
-    base = bundle.without_glibc if _node_glibc_wins(bundle.layout, facts) else bundle.at
+    # Where no glibc lies both trees are the same; not to make the second saves half of the 0.6 ms of a first view.
+    without = bundle.layout.glibc_directories if _node_glibc_wins(bundle.layout, facts) else frozenset()
+    layers = ((bundle.without_glibc if source in without else bundle.at) + source for source in union.sources)
     directory = union.directory
     own = set(directory.children)
     mounts = [point for point in sorted(directory.mounts) if point.partition(b"/")[0] not in own]
     outermost = [point for point in mounts if not any(point != other and within(point, other) for other in mounts)]
-    lowers = (*(base + source for source in union.sources), directory.path)
-    return Overlay(lowers, b"", b"", directory.path, (*directory.children, *outermost))
+    return Overlay((*layers, directory.path), b"", b"", directory.path, (*directory.children, *outermost))
 
 
 def _private_root(at: bytes, bin_root: bytes, facts: NodeFacts) -> tuple[Operation, ...]:

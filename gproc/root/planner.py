@@ -62,8 +62,7 @@ class Planner:
         if os.path.isdir(to):
             return
         try:
-            layers.without_glibc(layout, root.tree, to)
+            with root.linked():
+                layers.without_glibc(layout, root.tree, to)
         except OSError as error:
             raise LaunchError(f"cannot lay out the bundle without its glibc: {error}") from error
-        # A hard link changes its file's ctime, by which the store would take the root for tampered with.
-        root.stamps = None

@@ -35,25 +35,28 @@ class Apportion(Generic[S]):
     """
 
     def __init__(self, missing: Iterable[bytes], stripe_of: Callable[[bytes], int]) -> None:
+        self.expected: frozenset[int] = frozenset()
+        """Stripes for which a source is about to be added: nobody else is asked for them."""
         self._unasked: dict[int, dict[bytes, None]] = {}
-        self._stripe_of = stripe_of
+        self.stripe_of = stripe_of
         self._stripes: dict[S, frozenset[int]] = {}
         self._asked: dict[S, dict[bytes, float]] = {}
         self._pace_s: dict[S, float] = {}
         self._heard_s: dict[S, float] = {}
         for digest in missing:
-            self._put_back(digest)
+            self._unasked.setdefault(stripe_of(digest), {})[digest] = None
 
     def add(self, source: S, stripes: Iterable[int]) -> None:
+        """A new source, or other stripes for one that was added before."""
         self._stripes[source] = frozenset(stripes)
-        self._asked[source] = {}
+        self._asked.setdefault(source, {})
 
     def remove(self, source: S) -> None:
         """The source is gone; what was asked of it is asked of others."""
         self._stripes.pop(source, None)
         self._pace_s.pop(source, None)
         self._heard_s.pop(source, None)
-        for digest in self._asked.pop(source, {}):
+        for digest in reversed(list(self._asked.pop(source, {}))):
             self._put_back(digest)
 
     def expects(self, source: S, digest: bytes) -> bool:
@@ -67,7 +70,7 @@ class Apportion(Generic[S]):
             self._pace_s[source] = (3 * self._pace_s.get(source, took_s) + took_s) / 4
         for asked in self._asked.values():
             asked.pop(digest, None)
-        self._unasked.get(self._stripe_of(digest), {}).pop(digest, None)
+        self._unasked.get(self.stripe_of(digest), {}).pop(digest, None)
 
     def heard(self, source: S, now_s: float) -> None:
         """A piece came from the source."""
@@ -93,9 +96,8 @@ class Apportion(Generic[S]):
         return orders
 
     def _next(self, source: S, now_s: float) -> bytes | None:
-        for stripe in self._responsible(source):
-            if digest := self._take(stripe):
-                return digest
+        if digest := self._take(self._responsible(source)):
+            return digest
         if self._asked[source]:
             return None
         for other in self._stripes:
@@ -105,9 +107,8 @@ class Apportion(Generic[S]):
 
     def _take_over(self, other: S) -> bytes | None:
         """Something that is the other's to bring: what it was not asked for yet, else what only it was asked for."""
-        for stripe in self._responsible(other):
-            if digest := self._take(stripe):
-                return digest
+        if digest := self._take(self._responsible(other)):
+            return digest
         others = [asked for who, asked in self._asked.items() if who is not other]
         return next((digest for digest in self._asked[other] if not any(digest in asked for asked in others)), None)
 
@@ -115,7 +116,7 @@ class Apportion(Generic[S]):
         """Its own stripes; for a source without any, those that nobody has."""
         if self._stripes[source]:
             return sorted(self._stripes[source])
-        return sorted(set(self._unasked) - {stripe for stripes in self._stripes.values() for stripe in stripes})
+        return sorted(set(self._unasked) - self.expected.union(*self._stripes.values()))
 
     def _lags(self, other: S, than: S, now_s: float) -> bool:
         asked = self._asked[other]
@@ -127,8 +128,9 @@ class Apportion(Generic[S]):
         slow = pace_s is not None and bool(self._stripes[than]) and now_s - oldest_s > LAG * pace_s
         return silent or slow
 
-    def _take(self, stripe: int) -> bytes | None:
-        unasked = self._unasked.get(stripe)
+    def _take(self, stripes: Iterable[int]) -> bytes | None:
+        """The next chunk of these stripes, of which none runs ahead: others wait for each."""
+        unasked = max((self._unasked.get(stripe, {}) for stripe in stripes), key=len, default={})
         if not unasked:
             return None
         digest = next(iter(unasked))
@@ -136,7 +138,9 @@ class Apportion(Generic[S]):
         return digest
 
     def _put_back(self, digest: bytes) -> None:
-        """To be asked for again, where nobody else is asked for it already."""
+        """To be asked for again, first of all, where nobody else is asked for it already: those who are fed with
+        chunks in their order may be waiting for it."""
         if any(digest in asked for asked in self._asked.values()):
             return
-        self._unasked.setdefault(self._stripe_of(digest), {})[digest] = None
+        stripe = self.stripe_of(digest)
+        self._unasked[stripe] = {digest: None} | self._unasked.get(stripe, {})

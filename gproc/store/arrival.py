@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+
+from blake3 import blake3
 
 from gproc.bundle.manifest import digest_of
 from gproc.wire import frames
 from gproc.wire.frames import Piece
+
+Parts = Sequence[bytes | memoryview]
+"""A chunk's content, in consecutive parts."""
 
 
 class Arrival:
@@ -18,13 +23,14 @@ class Arrival:
 
     def __init__(self, digest: bytes, max_bytes: int) -> None:
         self.digest = digest
-        self.codec = frames.CODEC_RAW
         self.whole = False
         """All of it is here and is what its digest names."""
         self._max_bytes = max_bytes
         self._over = False
-        self._wire = bytearray()
-        self._filled = 0
+        self.filled = 0
+        """Bytes of the wire form that are here."""
+        self._pieces: list[Piece] = []
+        self._hash = blake3()
         self._round = 0
         self._readers: list[asyncio.Future[None]] = []
 
@@ -33,25 +39,24 @@ class Arrival:
         if piece.total > self._max_bytes:
             return True
         if piece.offset == 0:
-            self._wire = bytearray(piece.total)
-            self.codec = piece.codec
-            self._filled = 0
+            self._pieces, self.filled, self._hash = [], 0, blake3()
             self._round += 1
-        if piece.offset == self._filled and piece.total == len(self._wire) and piece.codec == self.codec:
-            self._wire[piece.offset : piece.offset + len(piece.data)] = piece.data
-            self._filled += len(piece.data)
+        first = self._pieces[0] if self._pieces else piece
+        if piece.offset == self.filled and piece.total == first.total and piece.codec == first.codec:
+            self._pieces.append(piece)
+            self.filled += len(piece.data)
+            if piece.codec == frames.CODEC_RAW:
+                self._hash.update(piece.data)
             self._wake()
         return piece.offset + len(piece.data) == piece.total
 
-    def finish(self) -> bytes | None:
+    def finish(self) -> Parts | None:
         """No more pieces will come: the chunk itself; None where what came is not what its digest names."""
         self._over = True
-        data: bytes | None = None
-        if 0 < len(self._wire) == self._filled:
-            data = inflate(self._wire, self._max_bytes) if self.codec == frames.CODEC_ZSTD else bytes(self._wire)
-        self.whole = data is not None and digest_of(data) == self.digest
+        content = self._content()
+        self.whole = content is not None
         self._wake()
-        return data if self.whole else None
+        return content
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """Every piece, as it comes; the last only when the chunk is `whole`, so that no wrong one is passed on."""
@@ -59,16 +64,27 @@ class Arrival:
         while not self._over or self.whole:
             if turn != self._round:
                 position, turn = 0, self._round
-            if position < self._filled and (self.whole or self._filled < len(self._wire)):
-                end = min(self._filled, position + frames.PIECE_BYTES)
-                yield Piece(self.digest, len(self._wire), position, self.codec, bytes(self._wire[position:end]))
-                position = end
+            if position < len(self._pieces) and (self.whole or not self._ends_with(self._pieces[position])):
+                yield self._pieces[position]
+                position += 1
             elif self.whole:
                 return
             else:
                 reader: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 self._readers.append(reader)
                 await reader
+
+    def _content(self) -> Parts | None:
+        if not self._pieces or not self._ends_with(self._pieces[-1]):
+            return None
+        parts = [piece.data for piece in self._pieces]
+        if self._pieces[0].codec == frames.CODEC_RAW:
+            return parts if self._hash.digest() == self.digest else None
+        data = inflate(b"".join(parts), self._max_bytes)
+        return [data] if data is not None and digest_of(data) == self.digest else None
+
+    def _ends_with(self, piece: Piece) -> bool:
+        return piece.offset + len(piece.data) == piece.total
 
     def _wake(self) -> None:
         readers, self._readers = self._readers, []
@@ -83,7 +99,7 @@ def deflate(data: bytes | memoryview) -> bytes:
     return zstandard.ZstdCompressor(level=1).compress(data)
 
 
-def inflate(wire: bytes | bytearray, max_bytes: int) -> bytes | None:
+def inflate(wire: bytes, max_bytes: int) -> bytes | None:
     """None for what is no zstd frame, or would be longer than max_bytes."""
     import zstandard
 

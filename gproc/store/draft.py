@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gproc.bundle.manifest import CHUNK_BYTES, Digest, Directory, File, Manifest, Symlink, digest_of
@@ -25,9 +25,11 @@ class Draft:
     do not fit are missing.
     """
 
-    def __init__(self, tree: bytes, manifest: Manifest, owner: Owner) -> None:
+    def __init__(self, tree: bytes, manifest: Manifest, encoded: bytes, owner: Owner) -> None:
+        """encoded: the manifest in the form that names the bundle."""
         self.tree = tree
         self.manifest = manifest
+        self.encoded = encoded
         self.owner = owner
         self.missing: dict[Digest, list[tuple[File, int]]] = {}
         self.present: dict[Digest, tuple[bytes, int, int]] = {}
@@ -51,25 +53,26 @@ class Draft:
         except OSError as error:
             raise StoreError(f"cannot lay out a bundle: {error}") from error
 
-    def admit(self, digest: Digest, data: bytes | memoryview) -> bool:
-        """Write one chunk, already verified, wherever it belongs; whether it was missing.
+    def admit(self, digest: Digest, content: Sequence[bytes | memoryview]) -> bool:
+        """Write one chunk, already verified and in consecutive parts, wherever it belongs; whether it was missing.
 
         Raises: StoreError where the disk is full or fails, or the manifest gives this chunk another length.
         """
         places = self.missing.get(digest)
         if places is None:
             return False
-        if any(len(data) != chunk_length(file, offset) for file, offset in places):
+        length = sum(map(len, content))
+        if any(length != chunk_length(file, offset) for file, offset in places):
             raise StoreError(f"the chunk {digest.hex()} does not have the length that its manifest says")
         try:
             for file, offset in places:
                 place = self.tree + file.path
                 handle = os.open(place, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
                 try:
-                    write_all(handle, data, offset)
+                    write_parts(handle, content, offset)
                 finally:
                     os.close(handle)
-                self.present[digest] = (place, offset, len(data))
+                self.present[digest] = (place, offset, length)
         except OSError as error:
             raise StoreError(f"cannot keep a chunk: {error.strerror}") from error
         del self.missing[digest]
@@ -157,6 +160,12 @@ def write_all(handle: int, data: bytes | memoryview, offset: int) -> None:
     while view:
         done = os.pwrite(handle, view, offset)
         view, offset = view[done:], offset + done
+
+
+def write_parts(handle: int, parts: Sequence[bytes | memoryview], offset: int) -> None:
+    length = sum(map(len, parts))
+    if os.pwritev(handle, parts, offset) != length:  # a disk that is full, or nearly
+        write_all(handle, b"".join(parts), offset)
 
 
 def make_directory(place: bytes) -> None:

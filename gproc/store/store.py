@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+from collections.abc import Iterator
 from typing import Final
 
 from gproc.bundle import manifest as manifests
@@ -21,6 +22,11 @@ DISK_SHARE: Final = 10
 """A store takes at most 4 GiB or a tenth of its disk, the smaller: DESIGN section 8."""
 
 MAX_STORES_PER_HOST: Final = 10_000
+
+
+Stamp = tuple[int, int, int, int, int, int]
+"""What a file's or link's inode says of it: number, size, mtime, mode, uid, and at last its ctime, which changes with
+all of these, with what is in it, and with the number of its names."""
 
 
 class Root:
@@ -39,7 +45,7 @@ class Root:
         self.owner = owner
         self.size_bytes = manifest.size_bytes()
         self.paths = [self.tree + entry.path for entry in manifest.entries if not isinstance(entry, Directory)]
-        self.stamps: list[tuple[int, ...]] | None = None
+        self.stamps: list[Stamp] | None = None
         self.users = 0
         self._lock = -1
 
@@ -56,6 +62,19 @@ class Root:
                 raise
             self._lock = lock
         self.users += 1
+
+    @contextlib.contextmanager
+    def linked(self) -> Iterator[None]:
+        """While its files are given further names, by which their ctime changes: for that alone it is not hashed again.
+
+        Raises: OSError where it is gone.
+        """
+        stamps, self.stamps = self.stamps, None
+        intact = stamps is not None and _stamps(self) == stamps
+        yield
+        linked = _stamps(self)
+        if intact and stamps is not None and [stamp[:-1] for stamp in stamps] == [stamp[:-1] for stamp in linked]:
+            self.stamps = linked
 
     def release(self) -> None:
         self.users -= 1
@@ -157,7 +176,7 @@ class Store:
         except OSError as error:
             raise StoreError(f"cannot begin a bundle: {error.strerror}") from error
         self._drafts[place] = manifest.size_bytes()
-        return Draft(place + b"/tree", manifest, owner)
+        return Draft(place + b"/tree", manifest, encoded, owner)
 
     def abandon(self, draft: Draft) -> None:
         """Nobody fills the draft any more; it stays for the next try, or until its room is needed."""
@@ -173,9 +192,7 @@ class Store:
         place = os.path.dirname(draft.tree)
         self._drafts.pop(place, None)
         try:
-            with open(place + b"/manifest", "rb") as file:
-                encoded = file.read()
-            root = Root(self.place + b"/roots/" + os.path.basename(place), draft.manifest, encoded, draft.owner)
+            root = Root(self.place + b"/roots/" + os.path.basename(place), draft.manifest, draft.encoded, draft.owner)
             old = self._roots.get((root.bundle, root.owner))
             if old is not None:
                 self.discard(old)
@@ -336,11 +353,11 @@ def _key(bundle: bytes, owner: Owner) -> bytes:
     return f"{bundle.hex()}-{owner.uid}-{owner.gid}".encode()
 
 
-def _stamps(root: Root) -> list[tuple[int, ...]]:
-    stamps: list[tuple[int, ...]] = []
+def _stamps(root: Root) -> list[Stamp]:
+    stamps: list[Stamp] = []
     for path in root.paths:
         info = os.lstat(path)
-        stamps.append((info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_mode, info.st_uid))
+        stamps.append((info.st_ino, info.st_size, info.st_mtime_ns, info.st_mode, info.st_uid, info.st_ctime_ns))
     return stamps
 
 

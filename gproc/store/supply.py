@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import AsyncIterator
+from typing import Final
 
 from gproc.bundle import manifest as manifests
 from gproc.bundle.manifest import CHUNK_BYTES, Digest, Manifest
 from gproc.errors import BundleError, GprocError, StoreError
-from gproc.store.apportion import STRIPES, Apportion
-from gproc.store.arrival import Arrival
+from gproc.store.apportion import STRIPES
+from gproc.store.arrival import Arrival, Parts
 from gproc.store.draft import Draft, Owner
 from gproc.store.store import Root, Store
+from gproc.store.transfer import Helpers, Source, Transfer
 from gproc.wire import frames
 from gproc.wire.frames import MAX_BLOB_BYTES, Piece
 
@@ -34,37 +35,6 @@ REVIEW_S: Final = 0.25
 """How often it is looked whether a source lags."""
 
 
-class Source(Protocol):
-    """Somebody who can be asked for chunks; what they answer comes in by `Supply.on_piece` with the same source."""
-
-    def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
-        """Raises: StoreError where they cannot be asked (any more)."""
-
-
-Siblings = Callable[[], Awaitable[Sequence[tuple[Source, tuple[int, ...]]]]]
-"""Connects to siblings that feed us: each with the stripes that it is there for."""
-
-
-class _Transfer:
-    """One bundle on its way into this store."""
-
-    def __init__(self, bundle: bytes) -> None:
-        self.bundle = bundle
-        self.encoded: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self.draft: Draft | None = None
-        self.shares: Apportion[Source] | None = None
-        self.corrupt = 0
-        self.progress = asyncio.Event()
-        self.failure: str | None = None
-
-    def fail(self, reason: str) -> None:
-        self.failure = reason
-        self.progress.set()
-        if not self.encoded.done():
-            self.encoded.set_exception(StoreError(reason))
-            self.encoded.exception()
-
-
 class Supply:
     """Roots and chunks on demand.  `above` is the source that is always there."""
 
@@ -72,13 +42,13 @@ class Supply:
         self.store = store
         self._above = above
         self._making: dict[tuple[bytes, Owner], asyncio.Task[Root]] = {}
-        self._transfers: dict[bytes, _Transfer] = {}
+        self._transfers: dict[bytes, Transfer] = {}
         self._arrivals: dict[bytes, dict[Source, Arrival]] = {}
         """By digest and by who sends it: one that is slow or lies spoils nobody else's."""
         self._checking: dict[tuple[bytes, Owner], asyncio.Future[None]] = {}
         self._changed: asyncio.Future[None] | None = None
 
-    async def root(self, bundle: bytes, owner: Owner, siblings: Siblings | None = None) -> Root:
+    async def root(self, bundle: bytes, owner: Owner, helpers: Helpers | None = None) -> Root:
         """The bundle, complete and verified, fetched where it must be.
 
         Callers at the same time share one transfer.  Raises: StoreError.
@@ -89,7 +59,7 @@ class Supply:
             root = self.store.find(bundle, owner)
             if root is not None:
                 return root
-            making = self._start(bundle, owner, siblings)
+            making = self._start(bundle, owner, helpers)
         return await asyncio.shield(making)
 
     def at_hand(self, bundle: bytes, digest: bytes) -> bool:
@@ -104,6 +74,17 @@ class Supply:
         transfer = self._transfers.get(bundle)
         return 0 if transfer is None or transfer.draft is None else transfer.draft.received_bytes()
 
+    def missing_bytes(self, bundle: bytes) -> list[int]:
+        """How much of each stripe of a bundle that is under way is not here; empty where that is not known."""
+        transfer = self._transfers.get(bundle)
+        if transfer is None or transfer.shares is None:
+            return []
+        missing = transfer.missing_bytes()
+        for digest, arrivals in self._arrivals.items():
+            if arrivals and transfer.draft is not None and Digest(digest) in transfer.draft.missing:
+                missing[transfer.shares.stripe_of(digest)] -= max(arrival.filled for arrival in arrivals.values())
+        return missing
+
     def under_way(self, bundle: bytes) -> bool:
         """Whether a transfer of the bundle is going on, so that `change` will tell of it."""
         return bundle in self._transfers
@@ -117,7 +98,8 @@ class Supply:
     async def stream(self, bundle: bytes, digest: bytes, owner: Owner) -> AsyncIterator[Piece]:
         """A chunk, or the manifest for the bundle's own digest, for somebody whom this node feeds.
 
-        Waits until it is here, and passes on what comes as it comes.  Raises: StoreError.
+        Waits until it is here, and passes on what comes as it comes.  Ends before the chunk does where its source has
+        been given up.  Raises: StoreError.
         """
         while True:
             data = self._whole(bundle, digest)
@@ -129,9 +111,7 @@ class Supply:
             if arrival is not None:
                 async for piece in arrival.pieces():
                     yield piece
-                if arrival.whole:
-                    return
-                continue
+                return
             await self._check(bundle, owner)
             if bundle not in self._transfers:
                 if self.store.find(bundle, owner) is not None:
@@ -178,8 +158,7 @@ class Supply:
         if source is self._above:
             transfer.fail(reason)
         elif transfer.shares is not None:
-            transfer.shares.remove(source)
-            transfer.progress.set()
+            transfer.remove(source)
 
     def on_source_lost(self, source: Source, reason: str) -> None:
         """What was received is kept; without anyone above, for the next try."""
@@ -195,7 +174,7 @@ class Supply:
             return transfer.encoded.result()
         return self.store.manifest(bundle)
 
-    def _expecting(self, source: Source, digest: bytes) -> _Transfer | None:
+    def _expecting(self, source: Source, digest: bytes) -> Transfer | None:
         """The transfer for which this source was asked for this chunk."""
         for transfer in self._transfers.values():
             if digest == transfer.bundle:
@@ -226,12 +205,12 @@ class Supply:
             checking.add_done_callback(lambda _: self._checking.pop((bundle, owner)))
         await asyncio.shield(checking)
 
-    def _start(self, bundle: bytes, owner: Owner, siblings: Siblings | None) -> asyncio.Task[Root]:
+    def _start(self, bundle: bytes, owner: Owner, helpers: Helpers | None) -> asyncio.Task[Root]:
         """Make a root.  Two of one bundle for two owners follow each other: the second finds its chunks here."""
         before = [making for (digest, _), making in self._making.items() if digest == bundle]
         if not before:
-            self._transfers[bundle] = _Transfer(bundle)
-        making = asyncio.create_task(self._make(bundle, owner, siblings, before))
+            self._transfers[bundle] = Transfer(bundle)
+        making = asyncio.create_task(self._make(bundle, owner, helpers, before))
         self._making[bundle, owner] = making
         making.add_done_callback(lambda done: self._made(bundle, owner, done))
         return making
@@ -247,11 +226,11 @@ class Supply:
         self.wake()
 
     async def _make(
-        self, bundle: bytes, owner: Owner, siblings: Siblings | None, before: list[asyncio.Task[Root]]
+        self, bundle: bytes, owner: Owner, helpers: Helpers | None, before: list[asyncio.Task[Root]]
     ) -> Root:
         """Raises: StoreError, whatever happens: a job that waits for its root must hear the end of it."""
         try:
-            return await self._receive(bundle, owner, siblings, before)
+            return await self._receive(bundle, owner, helpers, before)
         except StoreError:
             raise
         except Exception as error:
@@ -260,11 +239,11 @@ class Supply:
             raise StoreError(f"cannot receive the bundle: {error}") from error
 
     async def _receive(
-        self, bundle: bytes, owner: Owner, siblings: Siblings | None, before: list[asyncio.Task[Root]]
+        self, bundle: bytes, owner: Owner, helpers: Helpers | None, before: list[asyncio.Task[Root]]
     ) -> Root:
         if before:
             await asyncio.wait(before)
-            self._transfers[bundle] = _Transfer(bundle)
+            self._transfers[bundle] = Transfer(bundle)
         transfer = self._transfers[bundle]
         encoded = self.store.manifest(bundle)
         if encoded is None:
@@ -280,12 +259,12 @@ class Supply:
         try:
             await self._begin(transfer, draft)
             if draft.missing:
-                await self._fill(transfer, draft, siblings)
+                await self._fill(transfer, draft, helpers)
             return self.store.commit(draft)
         finally:
             self.store.abandon(draft)
 
-    async def _begin(self, transfer: _Transfer, draft: Draft) -> None:
+    async def _begin(self, transfer: Transfer, draft: Draft) -> None:
         """Lay the draft out; what is here of it already can be passed on from now on."""
         if draft.manifest.size_bytes() <= INLINE_BYTES:
             draft.lay_out(self.store.read)
@@ -296,14 +275,11 @@ class Supply:
         transfer.draft = draft
         self.wake()
 
-    async def _fill(self, transfer: _Transfer, draft: Draft, siblings: Siblings | None) -> None:
+    async def _fill(self, transfer: Transfer, draft: Draft, helpers: Helpers | None) -> None:
         """Ask for what is missing until nothing is."""
-        stripes = stripes_of(draft.manifest) if siblings is not None else {}
-        shares: Apportion[Source] = Apportion(draft.missing, lambda digest: stripes.get(digest, 0))
-        transfer.shares = shares
-        if siblings is not None:
-            for source, responsible in await siblings():
-                shares.add(source, responsible)
+        shares = transfer.begin(draft, stripes_of(draft.manifest))
+        if helpers is not None:
+            helpers.begin(transfer)
         shares.add(self._above, ())
         while draft.missing:
             if transfer.failure is not None:
@@ -317,19 +293,19 @@ class Supply:
             except TimeoutError:
                 continue
 
-    def _ask(self, transfer: _Transfer, source: Source, digests: tuple[bytes, ...]) -> None:
+    def _ask(self, transfer: Transfer, source: Source, digests: tuple[bytes, ...]) -> None:
         try:
             source.ask(transfer.bundle, digests)
         except StoreError as error:
             self.on_lacking(source, transfer.bundle, str(error))
 
-    def _have_manifest(self, transfer: _Transfer, content: bytes | None) -> None:
+    def _have_manifest(self, transfer: Transfer, content: Parts | None) -> None:
         if content is None:
             transfer.fail("the manifest that came does not have the digest that was asked for")
         else:
-            transfer.encoded.set_result(content)
+            transfer.encoded.set_result(b"".join(content))
 
-    def _distrust(self, transfer: _Transfer, source: Source, digest: bytes) -> None:
+    def _distrust(self, transfer: Transfer, source: Source, digest: bytes) -> None:
         """A chunk came that is not it.  A sibling is done without; the parent may err, but not for ever."""
         assert transfer.shares is not None
         if source is not self._above:
@@ -341,11 +317,12 @@ class Supply:
         if transfer.corrupt > MAX_CORRUPT:
             transfer.fail(f"{transfer.corrupt} corrupt chunks came")
 
-    def _keep(self, transfer: _Transfer, source: Source, digest: Digest, data: bytes) -> None:
+    def _keep(self, transfer: Transfer, source: Source, digest: Digest, content: Parts) -> None:
         assert transfer.draft is not None and transfer.shares is not None
         try:
-            if transfer.draft.admit(digest, data):
+            if transfer.draft.admit(digest, content):
                 self.store.offer(digest, transfer.draft.present[digest])
+                transfer.kept(digest, transfer.draft.present[digest][2])
         except StoreError as error:
             transfer.fail(str(error))
         transfer.shares.arrived(source, digest, time.monotonic())

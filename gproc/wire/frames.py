@@ -133,19 +133,29 @@ class Piece(NamedTuple):
     data: bytes | memoryview
 
 
+def piece_head(piece: Piece) -> bytes:
+    """What goes before a piece's data on the wire."""
+    return _HEADER.pack(_PIECE.size + len(piece.data), KIND_CHUNK) + _PIECE.pack(
+        piece.digest, piece.total, piece.offset, piece.codec
+    )
+
+
 def piece_frame(piece: Piece) -> bytes:
-    head = _HEADER.pack(_PIECE.size + len(piece.data), KIND_CHUNK)
-    return b"".join((head, _PIECE.pack(piece.digest, piece.total, piece.offset, piece.codec), piece.data))
+    return piece_head(piece) + piece.data
 
 
 def read_piece(payload: memoryview) -> Piece:
-    """Raises: PeerError where the frame is too short, or its numbers do not fit together."""
+    """Raises: PeerError where the frame is too short, its numbers do not fit together, or it was not cut as `pieces`
+    does: a chunk in a million pieces would cost its receiver a hundred times its size.
+    """
     if len(payload) < _PIECE.size:
         raise PeerError(f"a CHUNK frame of {len(payload)} bytes is shorter than its header")
     digest, total, offset, codec = _PIECE.unpack_from(payload)
     data = payload[_PIECE.size :]
     if total > MAX_BLOB_BYTES or offset + len(data) > total or not data:
         raise PeerError(f"a piece of {len(data)} bytes at {offset} of {total}, which does not fit")
+    if offset % PIECE_BYTES or len(data) != min(PIECE_BYTES, total - offset):
+        raise PeerError(f"a piece of {len(data)} bytes at {offset} of {total}, where {PIECE_BYTES} or the rest are due")
     if codec not in (CODEC_RAW, CODEC_ZSTD):
         raise PeerError(f"a piece in codec {codec}, which does not exist")
     return Piece(digest, total, offset, codec, data)
@@ -162,7 +172,7 @@ class FrameReader:
     """Cuts a stream of bytes into frames.
 
     The caller writes received bytes into `space()` and then reads `frames(count)`.  A payload is a view into
-    the reader's buffer and is valid until the next frame is asked for.
+    the reader's buffer and is valid until the next frame is asked for; but a CHUNK's is the caller's to keep.
     """
 
     def __init__(self) -> None:
@@ -176,6 +186,14 @@ class FrameReader:
         if self._end == len(self._buffer):
             self._make_room(0)
         return memoryview(self._buffer)[self._end :]
+
+    def missing(self) -> int:
+        """Bytes until the frame that has begun is whole; 0 where none has, or its length is not known yet."""
+        have = self._end - self._start
+        if have < HEADER_BYTES:
+            return 0
+        length, _ = _HEADER.unpack_from(self._buffer, self._start)
+        return int(HEADER_BYTES + length - have)
 
     def frames(self, count: int) -> Iterator[tuple[int, memoryview]]:
         """(kind, payload) of every frame that `count` more received bytes complete.
@@ -194,7 +212,10 @@ class FrameReader:
             if self._end - begin < length:
                 self._make_room(HEADER_BYTES + length)
                 return
-            yield kind, memoryview(self._buffer)[begin : begin + length]
+            payload = memoryview(self._buffer)[begin : begin + length]
+            if kind == KIND_CHUNK and self._buffer is self._small:
+                payload = memoryview(bytes(payload))
+            yield kind, payload
             self._start = begin + length
         if self._start == self._end:
             self._start = self._end = 0
@@ -217,7 +238,8 @@ class FrameReader:
         waiting = self._end - self._start
         if self._start + frame_bytes <= len(self._buffer) and self._end < len(self._buffer):
             return
-        # A payload view may still be alive somewhere, so the buffer is never resized in place.
+        # A payload view may still be alive somewhere, so the buffer is never resized in place; a large frame gets one
+        # of its own size, in which nothing follows it.
         buffer = self._small if frame_bytes <= BUFFER_BYTES else bytearray(frame_bytes)
         buffer[:waiting] = self._buffer[self._start : self._end]
         self._buffer, self._start, self._end = buffer, 0, waiting

@@ -225,6 +225,20 @@ class Stocked(Message, frozen=True, tag=25):
     complete: bool
 
 
+class Remaining(Message, frozen=True, tag=27):
+    """How many bytes of each stripe of a bundle a node lacks, where siblings feed each other: for their parent."""
+
+    job: int
+    stripes: tuple[Size, ...]
+
+
+class Refeed(Message, frozen=True, tag=28):
+    """From now on these have the bundle for us, as `Run.feeders` says: one of the former was slow, or is gone."""
+
+    job: int
+    feeders: tuple[Peer | None, ...]
+
+
 class Credit(Message, frozen=True, tag=23):
     """The reader of a stream of this job has room for so many bytes more."""
 
@@ -348,7 +362,7 @@ class Load(Message, frozen=True, tag=46):
 
 AnyMessage = Union[  # noqa: UP007 - msgspec wants it so on 3.11
     Join, Attach, Welcome, Refused, Arrived, Left, Granted, Ping, Shutdown,
-    Run, Signal, Finished, Resize, Stocked, Credit, Release,
+    Run, Signal, Finished, Resize, Stocked, Remaining, Refeed, Credit, Release,
     Want, Lacking, Feed, Fed,
     Submit, Accepted, Rejected, Inquire, TreeState, Poll, Load,
 ]  # fmt: skip

@@ -47,7 +47,7 @@ VALUES = {"", "bundle", "wire", "relay", "trust", "store", "job", "root", "cli",
 """What rules may import besides each other: packages' front pages, tables, and modules whose types they take."""
 
 ONLY = {
-    "ssl": {"trust.tls"},
+    "ssl": {"trust.tls", "link.transport"},
     "lief": {"bundle.elf"},
     "cryptography": {"trust.authority"},
     "ctypes": {"root.kernel", "trust.caller"},

@@ -15,6 +15,7 @@ import pytest
 
 from gproc.errors import LinkLost
 from gproc.link.connection import Link, Receiver
+from gproc.link.transport import secure
 from gproc.trust.authority import open_authority, provision
 from gproc.trust.home import gproc_home
 from gproc.trust.identity import load_identity
@@ -94,20 +95,24 @@ Security = tuple[ssl.SSLContext | None, ssl.SSLContext | None]
 PLAIN: Security = (None, None)
 
 
+async def attach(link: Link, end: socket.socket, context: ssl.SSLContext | None, *, server_side: bool) -> None:
+    end.setblocking(False)
+    if context is None:
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: link, end)
+    else:
+        await secure(end, context, link, server_side=server_side)
+
+
 @asynccontextmanager
 async def linked(
     security: Security, channel: int = frames.CHANNEL_CONTROL
 ) -> AsyncIterator[tuple[Link, Ear, Link, Ear]]:
     """The listening end and its ear, the dialling end and its ear."""
-    loop = asyncio.get_running_loop()
     ours, theirs = socket.socketpair()
     parent_ear, child_ear = Ear(), Ear()
     parent, child = Link(None, parent_ear), Link(channel, child_ear)
     await asyncio.gather(
-        loop.connect_accepted_socket(lambda: parent, ours, ssl=security[0]),
-        loop.create_connection(
-            lambda: child, sock=theirs, ssl=security[1], server_hostname="" if security[1] else None
-        ),
+        attach(parent, ours, security[0], server_side=True), attach(child, theirs, security[1], server_side=False)
     )
     try:
         yield parent, parent_ear, child, child_ear
@@ -160,8 +165,9 @@ def test_everything_arrives_in_the_order_in_which_it_was_written(security: Secur
             for number in range(50):
                 child.send(Release(number))
                 child.write(frames.stdio_frame(number, 1, frames.STDOUT, b"x" * 1000 * number))
-                piece = Piece(DIGEST, 1 << 20, 0, frames.CODEC_RAW, os.urandom(2500 * number + 1))
-                child.write(frames.piece_frame(piece))
+                noise = os.urandom(2500 * number + 1)
+                piece = Piece(DIGEST, len(noise), 0, frames.CODEC_RAW, noise)
+                child.write_piece(piece)
                 expected += [Release(number), (number, 1, frames.STDOUT, b"x" * 1000 * number), piece]
                 if number % 10 == 0:
                     await child.drain()

@@ -44,7 +44,7 @@ class Larder:
         draft = store.draft(manifest, encode(manifest), OWN)
         draft.lay_out(store.read)
         for piece in pieces:
-            draft.admit(digest_of(piece), piece)
+            draft.admit(digest_of(piece), [piece])
         self.bundle = store.commit(draft).bundle
         self.supply = Supply(store, Nobody())
         self.compressed = Compressed()
@@ -64,10 +64,9 @@ class Wire(Link):
         self._clock = clock
         self._rate = rate
 
-    def write(self, frame: bytes) -> None:
-        self.size += len(frame)
-        self._clock[0] += len(frame) / self._rate
-        piece = frames.read_piece(memoryview(frame)[frames.HEADER_BYTES :])
+    def write_piece(self, piece: frames.Piece) -> None:
+        self.size += len(piece.data)
+        self._clock[0] += len(piece.data) / self._rate
         self.codecs[piece.digest] = piece.codec
         if piece.offset + len(piece.data) == piece.total:
             self.ended.add(piece.digest)

@@ -79,7 +79,7 @@ def begin(
     parts: dict[Member, Branch], *absent: Branch, stdin: bool = False, window_bytes: int = WINDOW_BYTES
 ) -> tuple[Passage, Listener]:
     listener = Listener()
-    passage = Passage(JOB, SIGNED, listener)
+    passage = Passage(JOB, SIGNED, b"", listener)
     branch = Branch(-1, dict(enumerate([*parts.values(), *absent], start=1)))
     below: dict[Below, Branch] = {member: part for member, part in parts.items()}  # noqa: C416 - for mypy
     passage.start(job_of(branch, stdin=stdin, window_bytes=window_bytes), below, absent, {})

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gproc.bundle.manifest import Directory, Entry, File, Manifest, Symlink
 from gproc.errors import LaunchError
@@ -104,6 +106,41 @@ def test_an_equal_glibc_of_the_node_stays() -> None:
     assert unions(view(facts(glibc=(2, 31))))[LIB].lowers == (STRIPPED + LIB, LIB)
 
 
+def test_where_no_glibc_lies_the_bundle_is_taken_as_it_is() -> None:
+    found = unions(view(facts(glibc=(2, 36))))
+    assert found[BIN].lowers == (LAID_OUT + BIN, BIN)
+
+
+def test_a_program_without_libraries_of_its_own_needs_no_second_tree() -> None:
+    found = facts(glibc=(2, 36), identical=[LIBRARY])
+    assert set(unions(view(found))) == {BIN}
+    assert not needs_without_glibc(bundle().layout, found)
+
+
+def test_over_an_ancestor_with_glibc_below_it_goes_the_second_tree() -> None:
+    new = b"/usr/lib/x86_64-linux-gnu/solver"
+    laid_out = bundle(more=[*directories(new), file(new + b"/libown.so")], code=(new,))
+    lacking = dict.fromkeys((new, b"/lib/x86_64-linux-gnu/solver"), here(LIB, missing=1))
+    found = facts(glibc=(2, 36), identical=[LIBRARY, PROGRAM], changes=lacking)
+    assert unions(view(found, laid_out))[LIB].lowers == (STRIPPED + LIB, LIB)
+    assert needs_without_glibc(laid_out.layout, found)
+
+
+@given(
+    st.sets(st.sampled_from([PROGRAM, LIBRARY, LIBC, REAL_LOADER])),
+    st.sampled_from([(2, 28), (2, 31), (2, 36)]),
+    st.booleans(),
+    st.dictionaries(st.sampled_from([BIN, LIB, b"/usr/lib64"]), st.integers(0, 1)),
+)
+def test_the_second_tree_is_only_read_where_it_was_made(
+    identical: set[bytes], glibc: tuple[int, int], overlay: bool, missing: dict[bytes, int]
+) -> None:
+    changes = {path: here(path.rsplit(b"/", parts)[0], missing=parts) for path, parts in missing.items()}
+    found = facts(glibc=glibc, identical=identical, overlay=overlay, changes=changes)
+    read = any(lower.startswith(STRIPPED) for union in unions(view(found)).values() for lower in union.lowers)
+    assert needs_without_glibc(bundle().layout, found) or not read
+
+
 def test_an_older_glibc_of_the_node_is_covered_whole() -> None:
     found = unions(view(facts(glibc=(2, 28))))
     assert found[LIB].lowers == (LAID_OUT + LIB, LIB)
@@ -195,7 +232,7 @@ def test_over_the_ancestor_of_a_missing_directory_its_other_children_stay() -> N
     laid_out = bundle(more=[*directories(b"/opt", b"/opt/solver", new), file(new + b"/libown.so")], code=(new,))
     parent = here(b"/opt", missing=2, children=(b"a", b"b"), mounts=(b"a/inner", b"c/d", b"c/d/e"))
     found = unions(view(facts(changes={new: parent}), laid_out))[b"/opt"]
-    assert found.lowers == (STRIPPED + b"/opt", b"/opt")
+    assert found.lowers == (LAID_OUT + b"/opt", b"/opt")
     assert found.keep == (b"a", b"b", b"c/d")
 
 

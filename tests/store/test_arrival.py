@@ -28,7 +28,12 @@ def feed(into: Arrival, wire: bytes, codec: int = CODEC_RAW) -> bytes | None:
     """All of it, in order; what it is in the end."""
     through = [into.add(piece) for piece in frames.pieces(into.digest, codec, wire)]
     assert through == [False] * (len(through) - 1) + [True]
-    return into.finish()
+    return whole(into)
+
+
+def whole(came: Arrival) -> bytes | None:
+    content = came.finish()
+    return None if content is None else b"".join(content)
 
 
 async def passed_on(from_: Arrival) -> bytes:
@@ -46,7 +51,7 @@ def test_a_chunk_is_whole_however_it_is_cut(data: bytes, cuts: list[int]) -> Non
     for begin, end in itertools.pairwise(bounds):
         through = came.add(Piece(came.digest, len(data), begin, CODEC_RAW, data[begin:end]))
         assert through == (end == len(data))
-    assert came.finish() == data
+    assert whole(came) == data
     assert asyncio.run(passed_on(came)) == data
 
 
@@ -94,7 +99,11 @@ def test_the_wire_form_is_passed_on_as_it_came() -> None:
     came = arrival(digest_of(text))
     wire = deflate(text)
     assert feed(came, wire, CODEC_ZSTD) == text
-    assert came.codec == CODEC_ZSTD
+
+    async def codecs() -> set[int]:
+        return {piece.codec async for piece in came.pieces()}
+
+    assert asyncio.run(codecs()) == {CODEC_ZSTD}
     assert asyncio.run(passed_on(came)) == wire
 
 

@@ -73,7 +73,7 @@ def begin(store: Store, manifest: Manifest = MANIFEST, encoded: bytes = ENCODED,
 def receive(store: Store, owner: Owner = OWN) -> Root:
     draft = begin(store, owner=owner)
     for digest in list(draft.missing):
-        draft.admit(digest, CHUNKS[digest])
+        draft.admit(digest, [CHUNKS[digest]])
     return store.commit(draft)
 
 
@@ -86,7 +86,7 @@ def receive_other(store: Store, number: int, size_bytes: int = 1000) -> Root:
     manifest, chunks = other_bundle(number, size_bytes)
     draft = begin(store, manifest, encode(manifest))
     for digest, data in chunks.items():
-        draft.admit(Digest(digest), data)
+        draft.admit(Digest(digest), [data])
     return store.commit(draft)
 
 
@@ -107,10 +107,10 @@ def test_a_chunk_that_stands_at_several_places_is_asked_for_once(store: Store) -
 
 def test_a_chunk_that_nobody_misses_is_not_written(store: Store) -> None:
     draft = begin(store)
-    assert not draft.admit(digest_of(b"stranger"), b"stranger")
+    assert not draft.admit(digest_of(b"stranger"), [b"stranger"])
     first = next(iter(draft.missing))
-    assert draft.admit(first, CHUNKS[first])
-    assert not draft.admit(first, CHUNKS[first])
+    assert draft.admit(first, [CHUNKS[first]])
+    assert not draft.admit(first, [CHUNKS[first]])
 
 
 def test_a_chunk_of_another_length_than_its_manifest_says_is_refused(store: Store) -> None:
@@ -119,14 +119,14 @@ def test_a_chunk_of_another_length_than_its_manifest_says_is_refused(store: Stor
     manifest, encoded = bundle_of(lying)
     draft = begin(store, manifest, encoded)
     with pytest.raises(StoreError, match="length"):
-        draft.admit(digest_of(LONG[:1000]), LONG[:1000])
+        draft.admit(digest_of(LONG[:1000]), [LONG[:1000]])
     assert os.stat(draft.tree + lying.path).st_size == 5
 
 
 def test_an_interrupted_draft_goes_on_where_it_was_even_in_the_next_process(tmp_path: Path) -> None:
     draft = begin(Store(str(tmp_path)))
     first, *rest = draft.missing
-    draft.admit(first, CHUNKS[first])
+    draft.admit(first, [CHUNKS[first]])
     again = begin(Store(str(tmp_path)))
     assert set(again.missing) == set(rest)
 
@@ -134,7 +134,7 @@ def test_an_interrupted_draft_goes_on_where_it_was_even_in_the_next_process(tmp_
 def test_what_an_interrupted_draft_holds_is_hashed_again(tmp_path: Path) -> None:
     draft = begin(Store(str(tmp_path)))
     for digest in list(draft.missing):
-        draft.admit(digest, CHUNKS[digest])
+        draft.admit(digest, [CHUNKS[digest]])
     with open(draft.tree + b"/gproc-test/hello", "r+b") as file:
         file.write(b"?")
     assert set(begin(Store(str(tmp_path))).missing) == set(cut(HELLO))
@@ -204,6 +204,36 @@ def test_a_root_that_was_tampered_with_while_nobody_looked_is_thrown_away(
     store = Store(str(tmp_path))
     assert store.find(BUNDLE, OWN) is None
     assert not os.path.exists(root.place)
+
+
+def give_names(root: Root) -> None:
+    for file in root.manifest.files():
+        os.link(root.tree + file.path, root.place + b"/" + os.path.basename(file.path))
+
+
+def test_a_root_whose_files_we_gave_further_names_is_not_hashed_again(store: Store) -> None:
+    root = receive(store)
+    with root.linked():
+        give_names(root)
+    assert store.unchecked_bytes(BUNDLE, OWN) == 0
+    assert store.find(BUNDLE, OWN) is root
+
+
+@pytest.mark.parametrize("when", ["before", "while", "after"])
+def test_a_root_that_was_tampered_with_as_its_files_got_further_names_is_thrown_away(store: Store, when: str) -> None:
+    root = receive(store)
+    if when == "before":
+        tampered_by_a_flip(root.tree + b"/gproc-test/hello")
+    with root.linked():
+        give_names(root)
+        if when == "while":
+            os.chmod(root.tree + b"/gproc-test/hello", 0o777)
+    if when == "after":
+        tampered_by_a_flip(root.tree + b"/gproc-test/hello")
+    if when == "while":
+        assert store.unchecked_bytes(BUNDLE, OWN) == root.size_bytes
+    else:
+        assert store.find(BUNDLE, OWN) is None
 
 
 @pytest.mark.parametrize("tamper", [tampered_by_a_flip, lambda path: os.truncate(path, 5), os.unlink])
@@ -296,7 +326,7 @@ def test_a_full_disk_is_a_clear_error_and_leaves_what_was_there(small_disk: Path
     draft = begin(store, *bundle_of(file_of(b"/gproc-test", data)))
     with pytest.raises(StoreError, match="No space left"):
         for digest, chunk in cut(data).items():
-            draft.admit(Digest(digest), chunk)
+            draft.admit(Digest(digest), [chunk])
     assert store.find(kept.bundle, OWN) is kept
 
 
@@ -387,7 +417,7 @@ def test_what_is_not_roots_belongs_to_the_jobs_owner(store: Store) -> None:
     manifest, encoded = bundle_of(*entries)
     draft = begin(store, manifest, encoded, SOMEBODY)
     for digest in list(draft.missing):
-        draft.admit(digest, CHUNKS[digest])
+        draft.admit(digest, [CHUNKS[digest]])
     tree = store.commit(draft).tree + b"/gproc-test/"
     assert os.stat(tree + b"of-root").st_uid == 0
     assert tuple(os.stat(tree + b"of-the-caller"))[4:6] == SOMEBODY
@@ -433,7 +463,7 @@ def test_an_unprivileged_store_receives_and_removes_read_only_directories(tmp_pa
         store = Store(str(place))
         draft = begin(store, manifest, encoded, owner)
         for digest in list(draft.missing):
-            draft.admit(digest, CHUNKS[digest])
+            draft.admit(digest, [CHUNKS[digest]])
         root = store.commit(draft)
         assert stat.S_IMODE(os.stat(root.tree + b"/gproc-test").st_mode) == 0o555
         assert Store(str(place)).find(root.bundle, owner) is not None

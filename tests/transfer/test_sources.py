@@ -16,7 +16,8 @@ from gproc.bundle.manifest import CHUNK_BYTES, File, Manifest, digest_of, encode
 from gproc.errors import StoreError
 from gproc.store.draft import Owner
 from gproc.store.store import Root, Store
-from gproc.store.supply import INLINE_BYTES, Source, Supply
+from gproc.store.supply import INLINE_BYTES, Supply
+from gproc.store.transfer import Source, Transfer
 from gproc.wire import frames
 
 OWN = Owner(os.geteuid(), os.getegid())
@@ -99,10 +100,12 @@ def supply_of(place: Path, above: Honest, *others: Honest) -> Supply:
 
 
 async def fetched(supply: Supply, goods: Goods, *siblings: tuple[Source, tuple[int, ...]]) -> Root:
-    async def connect() -> Sequence[tuple[Source, tuple[int, ...]]]:
-        return siblings
+    class AtOnce:
+        def begin(self, transfer: Transfer) -> None:
+            for source, stripes in siblings:
+                transfer.add(source, stripes)
 
-    return await supply.root(goods.bundle, OWN, connect)
+    return await supply.root(goods.bundle, OWN, AtOnce())
 
 
 def content(root: Root) -> bytes:

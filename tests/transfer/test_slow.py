@@ -1,0 +1,49 @@
+"""A host whose link has a tenth of its siblings' rate: it feeds nobody, and they do not wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.lab import Lab, NoLab
+from bench.payload import cold_root, random_file
+from bench.tree import Tree
+
+MIB = 1 << 20
+SIZE_BYTES = 16 * MIB
+NAMES = [str(number) for number in range(1, 6)]
+SLOW = NAMES[0]
+"""Through it, all others are to get one half."""
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    lab = Lab(NAMES, 80, {SLOW: 8})
+    try:
+        lab.__enter__()
+    except NoLab as reason:
+        pytest.skip(str(reason))
+    yield lab
+    lab.__exit__()
+
+
+@pytest.mark.slow
+def test_who_is_slow_feeds_nobody_and_the_others_do_not_wait(lab: Lab) -> None:
+    with Tree(len(NAMES), 1, lab) as tree:
+        root = cold_root(f"{tree.place}/root", "/bin/echo")
+        sent = []
+        for run in range(2):
+            random_file(f"{root}/payload.{run}", SIZE_BYTES)
+            before = lab.traffic()[SLOW].sent
+            said = tree.run("e", "-l", "-r", root, "-f", f"/payload.{run}", ".", "/bin/echo", "here").output.decode()
+            sent.append(lab.traffic()[SLOW].sent - before)
+            assert sorted(line.split()[-1] for line in said.splitlines()) == ["here"] * len(NAMES)
+            # Who prints last has it last.
+            assert said.splitlines()[-1].startswith(f"{SLOW}")
+        log = Path(tree.place, "master.log").read_text()
+        assert log.count(f"node {SLOW} (node{SLOW}) is slow, and feeds nobody") == 1
+        # Two children wanted a half from it, until it was found; with the next payload it fed nobody.
+        assert sent[0] < SIZE_BYTES // 2
+        assert sent[1] < SIZE_BYTES // 20
