@@ -40,6 +40,10 @@ SLOW_SHARE: Final = 1 / 3
 BACKLOG_BYTES: Final = 256 << 10
 """A child that is so far behind its feeder does not starve: one piece can be on its way, another waits."""
 
+WORTHWHILE_BYTES: Final = 2 << 20
+"""With less to go, a new feeder hardly pays: some 0.3 s pass until it delivers.  And towards the end, flows that share
+a link are uneven: one that is through with its part leaves its room to some of the others first."""
+
 SILENT_S: Final = 0.6
 """Who has missed three reports is taken to have received nothing since the last."""
 
@@ -321,6 +325,8 @@ class Spread(Generic[T]):
                 if what is None or self._fed_since_s.get((child, stripe), -inf) > what.begin_s:
                     continue
                 sent[feeder] += what.rates[stripe]
+                if what.after[stripe] < WORTHWHILE_BYTES:
+                    continue
                 if what.rates[stripe] < SLOW_SHARE * usual and self._had_backlog(feeder, stripe, what):
                     slow.append((feeder, child, stripe))
         enough = SLOW_SHARE * 2 * usual
