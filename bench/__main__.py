@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from bench import dispatch, links, output, slave, slowlink, transfer
+from bench import dispatch, links, neighbours, output, slave, slowlink, transfer
 from bench.figures import QUICK, Figure, Report, Settings, report_of_now
 from bench.lab import LabFailed, NoLab
 from bench.tree import TreeFailed
@@ -20,6 +20,7 @@ MEASUREMENTS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
     "slave": slave.measure,
     "output": output.measure,
     "transfer": transfer.measure,
+    "neighbours": neighbours.measure,
     "links": links.measure,
     "slowlink": slowlink.measure,
 }

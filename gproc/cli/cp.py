@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from gproc.cli.options import CpOptions
 from gproc.cli.progress import progress_for
+from gproc.cli.stderr import complain
 from gproc.copy.complaints import Complaints
 from gproc.copy.job import Remote, carry_out, submission, told
 from gproc.copy.packing import pack
@@ -30,5 +29,5 @@ def run(options: CpOptions) -> int:
     progress = progress_for(json_lines=options.json_progress)
     client, lost = carry_out(options.socket, submit, bundle, complaints, progress)
     status, lines = told(client, lost, complaints)
-    sys.stderr.write("".join(f"gproc: {line}\n" for line in lines))
+    complain(lines)
     return status

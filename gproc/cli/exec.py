@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import sys
 from contextlib import AbstractContextManager, nullcontext
 
 from gproc.cli.options import ExecOptions
 from gproc.cli.progress import progress_for
+from gproc.cli.stderr import complain
 from gproc.client import Connection, JobClient
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError, UsageError
 from gproc.job.limits import Limits
@@ -68,7 +68,7 @@ def run(options: ExecOptions) -> int:
         status = max(status, EXIT_GPROC)
     if lost is not None:
         lines.insert(0, str(lost))
-    sys.stderr.write("".join(f"gproc: {line}\n" for line in lines))
+    complain(lines)
     return status
 
 

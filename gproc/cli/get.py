@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 from gproc.cli.options import GetOptions
 from gproc.cli.progress import progress_for
+from gproc.cli.stderr import complain
 from gproc.copy.job import Remote, carry_out, submission, told
 from gproc.copy.receiving import Collected
 
@@ -26,5 +25,5 @@ def run(options: GetOptions) -> int:
         if outcome.status == 0 and not collected.is_whole(rank) and not collected.was_dropped(rank):
             collected.complaints.add(rank, "what it sent has no end; what is there of it is whole files")
     status, lines = told(client, lost, collected.complaints)
-    sys.stderr.write("".join(f"gproc: {line}\n" for line in lines))
+    complain(lines)
     return status

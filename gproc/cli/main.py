@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from gproc.cli.options import Command, CompletionRequest, HelpRequest, Options, VersionRequest
 from gproc.cli.parse import parse
+from gproc.cli.stderr import complain
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError
 
 _SIGINT: Final = 2
@@ -94,7 +95,7 @@ def _failed(message: str, status: int, debug: int) -> int:
         import traceback
 
         traceback.print_exc()
-    sys.stderr.write(f"gproc: {message}\n")
+    complain([message])
     return status
 
 

@@ -24,7 +24,7 @@ LINGER_S: Final = 2.0
 """How long a closed connection waits for the other end's close: one that is closed with bytes unread is reset, and a
 reset takes from the peer what it had not read yet."""
 
-RECEIVE_BYTES: Final = 256 << 10
+RECEIVE_BYTES: Final = 128 << 10
 SLICE_BYTES: Final = 64 << 10
 """Encrypted at a time: OpenSSL keeps a buffer of that size for each connection."""
 

@@ -11,10 +11,9 @@ found slow becomes a leaf of both trees while the payload is on its way.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Sequence
 from math import inf
-from statistics import median_high
 from typing import Final, Generic, NamedTuple, TypeVar
 
 MIN_SPREAD_BYTES: Final = 4 << 20
@@ -23,9 +22,11 @@ MIN_SPREAD_BYTES: Final = 4 << 20
 MIN_CHILDREN: Final = 2
 """Of two children, each gives the other the half that it was sent: their parent sends one payload instead of two."""
 
-WINDOWS_S: Final = (0.4, 0.8, 1.6, 3.2)
+WINDOWS_S: Final = (0.6, 1.2, 2.4, 4.8)
 """Rates are taken over the shortest of these that has `EVIDENCE_BYTES`.  The least time that TCP waits before it
-repeats a lost segment is 0.2 s on Linux: one such pause leaves half of any window."""
+repeats a lost segment is 0.2 s on Linux, twice that the second time: one such pause leaves a third of any window, as
+do most that a busy processor makes.  Windows of 0.4 s found a slow child sooner, and others with it (bench/links.py).
+"""
 
 EVIDENCE_BYTES: Final = 512 << 10
 """What an edge usually moves within a window, at least: a third of it is more than a piece of 128 KiB, and by pieces
@@ -34,7 +35,7 @@ reports go."""
 KEPT_S: Final = 2 * WINDOWS_S[-1]
 """So old may a report be that a window needs: its own length, and the time for which the other end was silent."""
 
-SLOW_SHARE: Final = 1 / 3
+SLOW_SHARE: Final = 1 / 4
 """Who moves less than this part of what is usual is slow.  Links that differ by 40 % either way stay well above it."""
 
 BACKLOG_BYTES: Final = 256 << 10
@@ -287,7 +288,7 @@ class Spread(Generic[T]):
                 if (what := self._moved(child, now_s, window_s)) is not None:
                     moved[child] = what
             rates = [moved[child].rate() for child in counted if child in moved]
-            usual = median_high(rates) / 2 if rates else 0.0
+            usual = sorted(rates)[len(rates) // 2] / 2 if rates else 0.0
             if usual * window_s >= EVIDENCE_BYTES:
                 return moved, usual
         return {}, 0.0
@@ -329,6 +330,7 @@ class Spread(Generic[T]):
                     continue
                 if what.rates[stripe] < SLOW_SHARE * usual and self._had_backlog(feeder, stripe, what):
                     slow.append((feeder, child, stripe))
+        out = Counter(feeder for feeder, _, _ in slow)
         enough = SLOW_SHARE * 2 * usual
         blamed: dict[T, float] = {}
         unclear: list[tuple[T, T, int]] = []
@@ -338,7 +340,8 @@ class Spread(Generic[T]):
                 if received < enough:
                     blamed[child] = received
             elif received >= enough:
-                blamed[feeder] = sent[feeder]
+                if out[feeder] > 1:
+                    blamed[feeder] = sent[feeder]
             else:
                 unclear.append((feeder, child, stripe))
         for feeder, child, stripe in unclear:
@@ -346,7 +349,7 @@ class Spread(Generic[T]):
                 continue
             if sum(other == child for _, other, _ in unclear) > 1:
                 blamed[child] = moved[child].rate()
-            elif not moved[child].before[1 - stripe]:
+            elif not moved[child].before[1 - stripe] and out[feeder] > 1:
                 # It had no trouble with its other half.  One whose other half has not come yet may be slow itself.
                 blamed[feeder] = sent[feeder]
         return sorted(blamed, key=blamed.__getitem__)

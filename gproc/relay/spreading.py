@@ -17,6 +17,9 @@ from gproc.wire.messages import Peer, Refeed
 
 log = logging.getLogger("gproc")
 
+LATE_S: Final = 0.1
+"""A review that is so late is none: a machine too busy for its timers does not see when reports came."""
+
 REPORT_S: Final = 0.2
 """How often a child says what it lacks, and how often its parent looks at what all of them said."""
 
@@ -34,7 +37,8 @@ class Spreading:
         self._spread = Spread(children, [child for child in children if child.slow])
         self._here = set(children)
         self._under_way = set(children)
-        self._reviewing = asyncio.get_running_loop().call_later(REPORT_S, self._review)
+        self._due_s = 0.0
+        self._set_timer()
 
     def feeders_of(self, child: Child) -> tuple[Peer | None, ...]:
         return tuple(None if feeder is None else feeder.as_peer() for feeder in self._spread.feeders_of(child))
@@ -65,14 +69,19 @@ class Spreading:
             self._receiving = bool(missing_bytes)
             self._spread.report(None, missing_bytes or (0,) * STRIPES, time.monotonic())
         before = self._spread.slow
-        self._tell(self._spread.review(time.monotonic()))
+        if time.monotonic() < self._due_s + LATE_S:
+            self._tell(self._spread.review(time.monotonic()))
         for child in self._spread.slow - before:
             log.info("job %d: node %d (%s) is slow, and feeds nobody", self._job, child.id, child.node.name)
             child.slow = True
         for child in self._spread.recovered:
             child.slow = False
         if self._under_way:
-            self._reviewing = asyncio.get_running_loop().call_later(REPORT_S, self._review)
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        self._due_s = time.monotonic() + REPORT_S
+        self._reviewing = asyncio.get_running_loop().call_later(REPORT_S, self._review)
 
     def _tell(self, changes: Mapping[Child, object]) -> None:
         for child in changes:

@@ -73,6 +73,13 @@ def test_links_of_limited_rate_are_measured_in_payloads(bench: Bench) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("lab_possible")
+def test_what_the_links_alone_allow_is_measured(bench: Bench) -> None:
+    (time,) = bench("neighbours").figures
+    assert time.measured.median > 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("lab_possible")
 def test_the_siblings_of_a_slow_host_are_timed_with_and_without_it(bench: Bench) -> None:
     for figure in bench("slowlink").figures:
         assert figure.yardstick is not None
