@@ -21,6 +21,11 @@ BULK_HIGH_WATER_BYTES: Final = 256 << 10
 """Unsent bytes at which a sender of chunks waits: two pieces."""
 
 
+WATCHED_BYTES: Final = 16 << 10
+"""What a control connection waits for at most before it looks: that something was heard at all is a sign of life, and
+of a link of 10 kB/s half a frame of output would be none for ten seconds."""
+
+
 class Receiver:
     """Who is told what a connection brings; a PeerError raised here ends the connection.
 
@@ -94,7 +99,10 @@ class Link(asyncio.BufferedProtocol):
             self.abort(str(error))
 
     def missing(self) -> int:
-        return self._reader.missing()
+        missing = self._reader.missing()
+        if self.channel in (frames.CHANNEL_BULK, frames.CHANNEL_SIBLING):
+            return missing
+        return min(missing, WATCHED_BYTES)
 
     def eof_received(self) -> bool:
         return False

@@ -236,7 +236,7 @@ class TlsTransport(asyncio.Transport):
 
     def _wait_for(self, count: int) -> None:
         """Be woken when so many bytes are here.  Ciphertext is longer than what it hides, so they will come."""
-        low_bytes = count if count >= LEAST_WAIT_BYTES else 1
+        low_bytes = min(count, RECEIVE_BYTES) if count >= LEAST_WAIT_BYTES else 1
         if low_bytes != self._low_bytes:
             self._low_bytes = low_bytes
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, low_bytes)

@@ -107,7 +107,7 @@ class Siblings:
             self._connecting.pop(peer).cancel()
         for peer, feeder in list(self._connected.items()):
             if peer not in named or feeder.lost:
-                self._transfer.remove(feeder)
+                self._supply.remove_source(self._transfer, feeder)
                 feeder.leave()
                 del self._connected[peer]
         for peer in named:

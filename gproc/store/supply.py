@@ -158,7 +158,14 @@ class Supply:
         if source is self._above:
             transfer.fail(reason)
         elif transfer.shares is not None:
-            transfer.remove(source)
+            self.remove_source(transfer, source)
+
+    def remove_source(self, transfer: Transfer, source: Source) -> None:
+        """A sibling is done without.  Who was being fed with half a chunk of its need not wait for the rest."""
+        transfer.remove(source)
+        for digest in [digest for digest, arrivals in self._arrivals.items() if source in arrivals]:
+            self._forget_arrivals(digest, source)
+        self.wake()
 
     def on_source_lost(self, source: Source, reason: str) -> None:
         """What was received is kept; without anyone above, for the next try."""
@@ -310,7 +317,7 @@ class Supply:
         assert transfer.shares is not None
         if source is not self._above:
             log.warning("%s sent a corrupt chunk: done without it", source)
-            transfer.shares.remove(source)
+            self.remove_source(transfer, source)
             return
         transfer.shares.corrupt(source, digest)
         transfer.corrupt += 1
