@@ -216,7 +216,7 @@ class Master(Hub):
         """What this client was not asked for, or what comes after it said that it lacks the rest, is passed over."""
         for bundle, wanted in self._wanted.items():
             if piece.digest in wanted and client is self._offers[bundle][0]:
-                if piece.offset + len(piece.data) == piece.total:
+                if piece.is_last:
                     wanted.discard(piece.digest)
                 self.supply.on_piece(self, piece)
                 return

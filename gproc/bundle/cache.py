@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
+from gproc.bundle import keeping
 from gproc.bundle.manifest import digest_of
 
 RECORDS_MAX: Final = 200
@@ -140,10 +140,10 @@ def default_directory(environ: Mapping[str, str]) -> str:
 def recall(directory: str, question: Question, environ: Mapping[bytes, bytes], cwd: bytes) -> Record | None:
     """The record for this question, where there is one and it still holds."""
     try:
-        with open(os.path.join(directory, question.name()), "rb", buffering=0) as file:
-            if os.fstat(file.fileno()).st_uid != os.geteuid():
-                return None
-            record = _decoder.decode(file.read())
+        kept = keeping.read_own(os.path.join(directory, question.name()))
+        if kept is None:
+            return None
+        record = _decoder.decode(kept)
     except (OSError, msgspec.DecodeError):
         return None
     if record.question != question or digest_of(record.encoded) != record.digest or not record.holds(environ, cwd):
@@ -158,19 +158,8 @@ def remember(directory: str, record: Record, started_ns: int) -> None:
     """
     if record.traces.racy(started_ns):
         return
-    name = record.question.name()
-    beside = os.path.join(directory, f".{name}.{os.getpid()}.{time.monotonic_ns()}")
     with contextlib.suppress(OSError):
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        try:
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with open(descriptor, "wb") as file:
-                file.write(msgspec.msgpack.encode(record))
-            os.rename(beside, os.path.join(directory, name))
-        except OSError:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(beside)
-            raise
+        keeping.replace(os.path.join(directory, record.question.name()), msgspec.msgpack.encode(record))
         _prune(directory)
 
 

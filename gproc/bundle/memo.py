@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from typing import Final
 
 import msgspec
 
+from gproc.bundle import keeping
 from gproc.bundle.manifest import DIGEST_BYTES, digest_of
 
 FORMAT: Final = 2
@@ -64,16 +64,8 @@ class Memo:
         answers = self._known()
         if len(answers) > ANSWERS_MAX:
             answers = dict(list(answers.items())[-ANSWERS_MAX // 2 :])
-        beside = f"{self._path}.{os.getpid()}.{time.time_ns()}"
         with contextlib.suppress(OSError):
-            os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            try:
-                with open(descriptor, "wb") as file:
-                    file.write(msgspec.msgpack.encode(_Kept(FORMAT, answers)))
-                os.rename(beside, self._path)
-            except OSError:
-                os.unlink(beside)
+            keeping.replace(self._path, msgspec.msgpack.encode(_Kept(FORMAT, answers)))
 
     def _known(self) -> dict[bytes, Answer]:
         if self._answers is None:
@@ -84,10 +76,10 @@ class Memo:
         if self._path is None:
             return {}
         try:
-            with open(self._path, "rb", buffering=0) as file:
-                if os.fstat(file.fileno()).st_uid != os.geteuid():
-                    return {}
-                kept = msgspec.msgpack.decode(file.read(), type=_Kept)
+            content = keeping.read_own(self._path)
+            if content is None:
+                return {}
+            kept = msgspec.msgpack.decode(content, type=_Kept)
         except (OSError, msgspec.DecodeError):
             return {}
         if kept.format != FORMAT or any(len(digest) != DIGEST_BYTES for digest in kept.answers):

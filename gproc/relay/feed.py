@@ -113,7 +113,7 @@ class Feed:
             ended = False
             async for piece in self._pantry.supply.stream(bundle, digest, self._pantry.own):
                 self._link.write_piece(piece)
-                ended = piece.offset + len(piece.data) == piece.total
+                ended = piece.is_last
                 await self._link.drain()
             return ended
         begun_s = time.monotonic()

@@ -48,7 +48,7 @@ class Arrival:
             if piece.codec == frames.CODEC_RAW:
                 self._hash.update(piece.data)
             self._wake()
-        return piece.offset + len(piece.data) == piece.total
+        return piece.is_last
 
     def finish(self) -> Parts | None:
         """No more pieces will come: the chunk itself; None where what came is not what its digest names."""
@@ -64,7 +64,7 @@ class Arrival:
         while not self._over or self.whole:
             if turn != self._round:
                 position, turn = 0, self._round
-            if position < len(self._pieces) and (self.whole or not self._ends_with(self._pieces[position])):
+            if position < len(self._pieces) and (self.whole or not self._pieces[position].is_last):
                 yield self._pieces[position]
                 position += 1
             elif self.whole:
@@ -75,16 +75,13 @@ class Arrival:
                 await reader
 
     def _content(self) -> Parts | None:
-        if not self._pieces or not self._ends_with(self._pieces[-1]):
+        if not self._pieces or not self._pieces[-1].is_last:
             return None
         parts = [piece.data for piece in self._pieces]
         if self._pieces[0].codec == frames.CODEC_RAW:
             return parts if self._hash.digest() == self.digest else None
         data = inflate(b"".join(parts), self._max_bytes)
         return [data] if data is not None and digest_of(data) == self.digest else None
-
-    def _ends_with(self, piece: Piece) -> bool:
-        return piece.offset + len(piece.data) == piece.total
 
     def _wake(self) -> None:
         readers, self._readers = self._readers, []

@@ -132,6 +132,10 @@ class Piece(NamedTuple):
     codec: int
     data: bytes | memoryview
 
+    @property
+    def is_last(self) -> bool:
+        return self.offset + len(self.data) == self.total
+
 
 def piece_head(piece: Piece) -> bytes:
     """What goes before a piece's data on the wire."""

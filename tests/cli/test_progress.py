@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import pty
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,10 +35,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, tap: Wiretap) -> Iterator[
     cluster.joined(cluster.launch_slave("--id=1", parent=tap.port), cluster.master)
     yield cluster
     tap.rate = 0
-    # Through a relay the end of one connection can overtake what the master says last on another.
-    for slave in list(cluster.slaves):
-        cluster.end(slave, signal.SIGTERM)
-    cluster.stop()
+    cluster.stop_behind_a_relay()
 
 
 @pytest.fixture

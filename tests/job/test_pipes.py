@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from collections.abc import Coroutine
 
 import pytest
 
 from gproc.job.pipes import InputPipe, OutputPipe, close_all, make_pipe
 from gproc.wire.frames import MAX_STDIO_BYTES
+from tests.loop import run
 
-TIMEOUT_S = 20.0
 F_SETPIPE_SZ = 1031
 PIPE_BYTES = 4096
 
@@ -58,14 +57,6 @@ async def a_few_turns() -> None:
     """Long enough for everything that is ready now to be handled."""
     for _ in range(5):
         await asyncio.sleep(0)
-
-
-def run(work: Coroutine[object, object, None]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(TIMEOUT_S):
-            await work
-
-    asyncio.run(bounded())
 
 
 def test_no_more_is_read_than_there_is_credit_for() -> None:

@@ -7,7 +7,7 @@ import os
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,8 +23,8 @@ from gproc.trust.tls import client_context, server_context
 from gproc.wire import frames, messages
 from gproc.wire.frames import Piece
 from gproc.wire.messages import Inquire, Ping, Release, Shutdown
+from tests.loop import TIMEOUT_S, run
 
-TIMEOUT_S = 20.0
 DIGEST = b"d" * 32
 
 
@@ -136,14 +136,6 @@ async def facing_a_stranger(channel: int | None = None) -> AsyncIterator[tuple[L
         link.abort("the test is over")
         await ear.until_lost()
         assert len(ear.lost) == 1
-
-
-def run(work: Coroutine[object, object, None]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(TIMEOUT_S):
-            await work
-
-    asyncio.run(bounded())
 
 
 @pytest.mark.parametrize(

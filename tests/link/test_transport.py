@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from gproc.trust.authority import open_authority, provision
 from gproc.trust.home import gproc_home
 from gproc.trust.identity import load_identity
 from gproc.trust.tls import client_context, server_context
+from tests.loop import TIMEOUT_S, run
 
-TIMEOUT_S = 20.0
 Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
 
 
@@ -96,14 +96,6 @@ async def secured(contexts: Contexts, portion: int = 1 << 16) -> AsyncIterator[t
     for ear in (here, there):
         ear.transport.abort()
         await ear.ended
-
-
-def run(work: Coroutine[object, object, None]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(TIMEOUT_S):
-            await work
-
-    asyncio.run(bounded())
 
 
 @given(st.lists(st.binary(max_size=300), max_size=20), st.data())

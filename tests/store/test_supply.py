@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -17,12 +15,11 @@ from gproc.store.draft import Owner
 from gproc.store.store import Root, Store
 from gproc.store.supply import MAX_CORRUPT, Supply
 from gproc.wire import frames
+from tests.loop import run
 
-TIMEOUT_S = 20.0
 OWN = Owner(os.geteuid(), os.getegid())
 SOMEBODY = Owner(4711, 4712) if os.geteuid() == 0 else Owner(os.geteuid(), 4712)
 DATA = os.urandom(2 * CHUNK_BYTES + 5)
-T = TypeVar("T")
 
 
 def bundle_with(data: bytes, *more: Entry) -> dict[bytes, bytes]:
@@ -106,14 +103,6 @@ async def chunk(supply: Supply, bundle: bytes, digest: bytes) -> bytes:
 def content(root: Root) -> bytes:
     with open(root.tree + b"/gproc-test", "rb") as file:
         return file.read()
-
-
-def run(work: Coroutine[object, object, T]) -> T:
-    async def bounded() -> T:
-        async with asyncio.timeout(TIMEOUT_S):
-            return await work
-
-    return asyncio.run(bounded())
 
 
 def test_jobs_at_the_same_time_share_one_transfer(tmp_path: Path) -> None:

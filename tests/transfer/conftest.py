@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,10 +35,7 @@ def cluster(tmp_path: Path, tap: Wiretap) -> Iterator[Cluster]:
     tap.target = cluster.port
     yield cluster
     tap.rate = 0
-    # Through a relay the end of one connection can overtake what the master says last on another.
-    for slave in list(cluster.slaves):
-        cluster.end(slave, signal.SIGTERM)
-    cluster.stop()
+    cluster.stop_behind_a_relay()
 
 
 @pytest.fixture

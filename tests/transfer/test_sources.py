@@ -6,9 +6,8 @@ import asyncio
 import os
 import threading
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -19,10 +18,9 @@ from gproc.store.store import Root, Store
 from gproc.store.supply import INLINE_BYTES, Supply
 from gproc.store.transfer import Source, Transfer
 from gproc.wire import frames
+from tests.loop import TIMEOUT_S, run
 
 OWN = Owner(os.geteuid(), os.getegid())
-TIMEOUT_S = 20.0
-T = TypeVar("T")
 
 
 class Goods:
@@ -111,14 +109,6 @@ async def fetched(supply: Supply, goods: Goods, *siblings: tuple[Source, tuple[i
 def content(root: Root) -> bytes:
     with open(root.tree + b"/x", "rb") as file:
         return file.read()
-
-
-def run(work: Coroutine[object, object, T]) -> T:
-    async def bounded() -> T:
-        async with asyncio.timeout(TIMEOUT_S):
-            return await work
-
-    return asyncio.run(bounded())
 
 
 @pytest.mark.parametrize("kind", [Honest, Flipping, Skipping, Silent, Pushing])

@@ -1,0 +1,18 @@
+"""An event loop for one test, which does not wait for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Final, TypeVar
+
+TIMEOUT_S: Final = 20.0
+T = TypeVar("T")
+
+
+def run(work: Coroutine[object, object, T]) -> T:
+    async def bounded() -> T:
+        async with asyncio.timeout(TIMEOUT_S):
+            return await work
+
+    return asyncio.run(bounded())
