@@ -22,9 +22,7 @@ def measure(settings: Settings) -> Iterator[Figure]:
         for _, pid in watched:
             processes.forget_peak(pid)
         before = tree.cpu_times()
-        done = [
-            tree.run("e", "-localbin", "./.", "/bin/sh", "-c", program, keep=False) for _ in range(settings.runs)
-        ]
+        done = [tree.run("e", "-localbin", "./.", "/bin/sh", "-c", program, keep=False) for _ in range(settings.runs)]
         cpu = cpu_note(tree, before, done)
         peaks: dict[Part | str, float] = {"client": max(one.peak_bytes for one in done) / MB}
         for part, pid in watched:

@@ -37,9 +37,7 @@ def measure(settings: Settings) -> Iterator[Figure]:
             note=f"its own share: {launcher.proportional / MB:.1f} MB",
         )  # fmt: skip
 
-        python = Yardstick(
-            "python -c pass", samples([yardsticks.bare_python() for _ in range(settings.runs)])
-        )
+        python = Yardstick("python -c pass", samples([yardsticks.bare_python() for _ in range(settings.runs)]))
         joins = [_join(tree, 100 + run) for run in range(settings.runs)]
         yield Figure(
             what="slave, from its start to joined", unit="s", budget=0.1, yardstick=python,

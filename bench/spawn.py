@@ -28,7 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from gproc.launch.protocol import Outcome, Start
+from gproc.launch.protocol import Ending, Start
 from gproc.root.view import MakeDirectory, Operation, Overlay, Proc, Tmpfs, View
 
 TRUE = b"/bin/true"
@@ -93,7 +93,7 @@ def main(launcher: Launcher) -> None:
     def jobs(view: View) -> Callable[[int], None]:
         def run(count: int) -> None:
             for number in range(count):
-                ended: asyncio.Future[Outcome] = loop.create_future()
+                ended: asyncio.Future[Ending] = loop.create_future()
                 start = Start(number, (TRUE,), (), view, os.getuid(), os.getgid(), ())
                 launcher.spawn(start, os.dup(null), os.dup(null), os.dup(null), ended.set_result)
                 loop.run_until_complete(ended)

@@ -124,10 +124,10 @@ class Shells:
 
 def missing() -> str | None:
     """Why there can be no ssh here, or None."""
-    lacking = [tool for tool in ("ssh", "scp", "ssh-keygen") if shutil.which(tool) is None]
+    unavailable = [tool for tool in ("ssh", "scp", "ssh-keygen") if shutil.which(tool) is None]
     if not os.access(_sshd(), os.X_OK):
-        lacking.append("sshd")
-    return f"not installed: {', '.join(lacking)} (Debian: openssh-server)" if lacking else None
+        unavailable.append("sshd")
+    return f"not installed: {', '.join(unavailable)} (Debian: openssh-server)" if unavailable else None
 
 
 def clush_path() -> str | None:

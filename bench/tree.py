@@ -21,7 +21,7 @@ import msgspec
 
 from bench import processes
 from bench.processes import CpuTime
-from gproc.client import inquire
+from gproc.client.job import inquire
 from gproc.errors import GprocError
 
 JOIN_S: Final = 120.0
@@ -223,10 +223,10 @@ def cpu_note(tree: Tree, before: dict[Part, CpuTime], runs: list[Done]) -> str:
     A job is an init and the program itself: children of a launcher that have ended.
     """
     used = {part: time - before[part] for part, time in tree.cpu_times().items() if part in before}
-    shares: dict[str, float] = {part: time.own for part, time in used.items()}
-    shares["job"] = sum(time.children for time in used.values())
-    shares["client"] = sum(done.cpu_s for done in runs)
-    each = {part: seconds / len(runs) * 1000 for part, seconds in shares.items()}
+    scheduler: dict[str, float] = {part: time.own for part, time in used.items()}
+    scheduler["job"] = sum(time.children for time in used.values())
+    scheduler["client"] = sum(done.cpu_s for done in runs)
+    each = {part: seconds / len(runs) * 1000 for part, seconds in scheduler.items()}
     named = ", ".join(f"{part} {ms:.0f}" for part, ms in sorted(each.items(), key=lambda item: -item[1]))
     return f"CPU ms of one run: {sum(each.values()):.0f}: {named}"
 

@@ -15,11 +15,11 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final
 
-from gproc.clients import Client, Clients
 from gproc.errors import EXIT_GPROC, EXIT_TIMED_OUT, EXIT_USAGE, SpecError, StoreError
 from gproc.nodespec import NodeSpec, Path, fold, format_path
 from gproc.relay.hub import Hub
-from gproc.relay.passage import Passage
+from gproc.relay.relayed_job import RelayedJob
+from gproc.service.clients import Client, Clients
 from gproc.tree import branches, number
 from gproc.trust.ticket import SESSION_BYTES, Grant, Signer, Ticket
 from gproc.wire import frames, messages
@@ -45,7 +45,7 @@ GRACE_S: Final = 1.0
 
 
 class Job:
-    """A job as the master sees it; the `Above` of its passage, in front of the client that asked for it."""
+    """A job as the master sees it; the `Upstream` of its passage, in front of the client that asked for it."""
 
     def __init__(
         self, master: Master, client: Client, number: int, ticket: messages.Signed, bundle: bytes,
@@ -54,7 +54,7 @@ class Job:
         self.number = number
         self.paths = paths
         self.client: Client | None = client
-        self.passage = Passage(number, ticket, bundle, self)
+        self.relayed = RelayedJob(number, ticket, bundle, self)
         self.timer: asyncio.TimerHandle | None = None
         self._master = master
         self._timed_out = False
@@ -79,18 +79,18 @@ class Job:
             self.client.link.write(frame)
             return
         _, _, stream, data = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
-        self.passage.credit_from_above(stream, len(data))
+        self.relayed.credit_from_upstream(stream, len(data))
 
     def time_is_up(self) -> None:
         self._timed_out = True
-        self.passage.signal(signal.SIGTERM)
-        self.timer = asyncio.get_running_loop().call_later(GRACE_S, self.passage.signal, signal.SIGKILL)
+        self.relayed.signal(signal.SIGTERM)
+        self.timer = asyncio.get_running_loop().call_later(GRACE_S, self.relayed.signal, signal.SIGKILL)
 
     def client_left(self) -> None:
         self.client = None
-        self.passage.signal(signal.SIGKILL)
+        self.relayed.signal(signal.SIGKILL)
         for stream in (frames.STDOUT, frames.STDERR):
-            self.passage.credit_from_above(stream, 1 << 62)
+            self.relayed.credit_from_upstream(stream, 1 << 62)
 
     def running_at(self) -> list[Path]:
         return [self.paths[rank] for rank in self._remaining]
@@ -120,14 +120,14 @@ class Master(Hub):
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, self.end)
-        self.heart.start()
-        await self.over
-        self.heart.stop()
+        self.heartbeats.start()
+        await self.stopped
+        self.heartbeats.stop()
         log.info("shutting down %d nodes", len(self.tree))
         self.clients.close()
         await self.children.close(messages.Shutdown("the master has ended"))
 
-    # What clients ask: `gproc.clients.Desk`
+    # What clients ask: `gproc.service.clients.JobService`
 
     def submit(self, client: Client, caller: Caller, request: Submit) -> None:
         """Start a job, or say why not."""
@@ -143,7 +143,7 @@ class Master(Hub):
         if not chosen:
             client.link.send(Rejected(EXIT_GPROC, self._nobody(request, missing)))
             return
-        if request.window is not None and len(chosen) > 1:
+        if request.terminal_size is not None and len(chosen) > 1:
             reason = f"--tty is for one node, and {request.nodes} are {len(chosen)}: {fold(chosen)}"
             client.link.send(Rejected(EXIT_USAGE, reason))
             return
@@ -153,11 +153,11 @@ class Master(Hub):
             session=self._session, sequence=sequence, uid=caller.uid, gid=caller.gid, groups=caller.groups,
             argv=request.argv, env=request.env, cwd=request.cwd, umask=request.umask, manifest=request.bundle,
             targets=request.nodes, exclude=request.exclude, limits=request.limits,
-            bundle_bytes=request.bundle_bytes, window=request.window, action=request.action,
+            bundle_bytes=request.bundle_bytes, terminal_size=request.terminal_size, action=request.action,
         )  # fmt: skip
         signed = self._signer.sign_ticket(ticket)
         job = Job(self, client, sequence, signed, request.bundle, tuple(ranks))
-        client.jobs[sequence] = job.passage
+        client.jobs[sequence] = job.relayed
         self._jobs[sequence] = job
         if request.bundle and client not in (offering := self._offers.setdefault(request.bundle, [])):
             offering.append(client)
@@ -169,7 +169,7 @@ class Master(Hub):
         )  # fmt: skip
         if request.timeout_s is not None:
             job.timer = asyncio.get_running_loop().call_later(request.timeout_s, job.time_is_up)
-        self.pass_on(job.passage, run, {}, request.bundle_bytes)
+        self.pass_on(job.relayed, run, {}, request.bundle_bytes)
 
     def _nobody(self, request: Submit, missing: str) -> str:
         if not len(self.tree):
@@ -196,9 +196,9 @@ class Master(Hub):
             log.info("job %d: its client is gone", job.number)
             job.client_left()
         for bundle in list(self._offers):
-            self.lacking(client, bundle, "the client that brought the program is gone")
+            self.unavailable(client, bundle, "the client that brought the program is gone")
 
-    def lacking(self, client: Client, bundle: bytes, reason: str) -> None:
+    def unavailable(self, client: Client, bundle: bytes, reason: str) -> None:
         """A client cannot give this bundle: the next one that brought it is asked for the rest."""
         offering = self._offers.get(bundle, [])
         if client not in offering:
@@ -208,7 +208,7 @@ class Master(Hub):
         if not offering:
             del self._offers[bundle]
             self._wanted.pop(bundle, None)
-            self.supply.on_lacking(self, bundle, reason)
+            self.fetcher.on_unavailable(self, bundle, reason)
         elif was_asked and self._wanted.get(bundle):
             offering[0].link.send(messages.Want(bundle, tuple(self._wanted[bundle])))
 
@@ -218,7 +218,7 @@ class Master(Hub):
             if piece.digest in wanted and client is self._offers[bundle][0]:
                 if piece.is_last:
                     wanted.discard(piece.digest)
-                self.supply.on_piece(self, piece)
+                self.fetcher.on_piece(self, piece)
                 return
 
     async def inquire(self) -> TreeState:

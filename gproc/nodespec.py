@@ -287,9 +287,7 @@ def _format(parts: Iterable[SpecPath]) -> str:
     for part in parts:
         exact = part.exact and len(part.levels) > 1
         alike.setdefault((len(part.levels), exact), []).append(part.levels)
-    return ",".join(
-        str(SpecPath(box, exact)) for (_, exact), boxes in sorted(alike.items()) for box in _merge(boxes)
-    )
+    return ",".join(str(SpecPath(box, exact)) for (_, exact), boxes in sorted(alike.items()) for box in _merge(boxes))
 
 
 def _merge(boxes: list[Box]) -> list[Box]:
@@ -301,9 +299,7 @@ def _merge(boxes: list[Box]) -> list[Box]:
         alike: dict[tuple[Box, Box], list[Range]] = {}
         for box in boxes:
             alike.setdefault((box[:depth], box[depth + 1 :]), []).append(box[depth])
-        boxes = [
-            (*above, level, *below) for (above, below), levels in alike.items() for level in _union(levels)
-        ]
+        boxes = [(*above, level, *below) for (above, below), levels in alike.items() for level in _union(levels)]
     return sorted(boxes)
 
 

@@ -14,12 +14,12 @@ from functools import cached_property
 import msgspec
 
 from gproc.bundle import cache
-from gproc.bundle.manifest import Digest, Manifest, digest_of, encode, trusted
 from gproc.bundle.surroundings import Surroundings
+from gproc.content.manifest import Digest, Manifest, digest_of, encode, trusted
 from gproc.errors import BundleError
 
 
-class Request(msgspec.Struct, frozen=True):
+class PackRequest(msgspec.Struct, frozen=True):
     """What to pack.
 
     program: as typed: a path with a slash in it, or a name sought on PATH.
@@ -87,7 +87,7 @@ def find_program(name: str, cwd: str, environ: Mapping[str, str], root: str = "/
     return which.find(image, name, environ.get("PATH", which.DEFAULT_PATH), Surroundings(environ, cwd).absolute)
 
 
-def pack(request: Request, *, explain: bool = False) -> Bundle:
+def pack(request: PackRequest, *, explain: bool = False) -> Bundle:
     """The bundle of a program, from the cache where that still holds.
 
     explain: fill in `reasons`, for which the cache is passed by.
@@ -128,7 +128,7 @@ def read_chunk(bundle: Bundle, digest: Digest) -> bytes:
     return data
 
 
-def _question(request: Request, program: str) -> cache.Question:
+def _question(request: PackRequest, program: str) -> cache.Question:
     def absolute(path: str) -> bytes:
         return os.fsencode(os.path.join(request.cwd, path))
 
@@ -142,7 +142,7 @@ def _question(request: Request, program: str) -> cache.Question:
 
 
 def _pack_afresh(
-    request: Request,
+    request: PackRequest,
     program: str,
     surroundings: Surroundings,
     question: cache.Question,

@@ -15,25 +15,25 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from gproc.copy.errand import order_for
+from gproc.copy.builtin import task_for
 from gproc.errors import EXIT_GPROC, GprocError, LinkLost, PeerError, StoreError, TrustError
-from gproc.job.program import Ended, Program
 from gproc.launch.launcher import Launcher, Process
 from gproc.launch.protocol import Start
 from gproc.link.connection import Link, Receiver
+from gproc.node.program import Ended, Program
 from gproc.nodespec import Path, format_path
 from gproc.relay.hub import Hub
 from gproc.relay.parent import Dialer, new_token
-from gproc.relay.passage import Below, Passage
-from gproc.relay.siblings import Siblings
-from gproc.relay.spread import MIN_SPREAD_BYTES
-from gproc.relay.spreading import REPORT_S as REMAINING_S
+from gproc.relay.relayed_job import Downstream, RelayedJob
 from gproc.root.planner import Planner
 from gproc.root.view import View
-from gproc.store.apportion import STRIPES
-from gproc.store.draft import Owner
+from gproc.spread.monitor import REPORT_S as REMAINING_S
+from gproc.spread.peers import PeerSources
+from gproc.spread.scheduling import STRIPES
+from gproc.spread.trees import MIN_BROADCAST_BYTES
+from gproc.store.partial import Owner
 from gproc.store.store import Root
-from gproc.trust.ticket import Gate, Refused, Ticket
+from gproc.trust.ticket import Ticket, TicketRefused, TicketVerifier
 from gproc.wire import frames, messages
 from gproc.wire.messages import Arrived, Branch, Finished, Left, Outcome, Run
 
@@ -67,7 +67,7 @@ class Slave(Hub, Receiver):
         super().__init__(store, contexts[0], link_timeout_s)
         self._client_context = contexts[1]
         self._link_timeout_s = link_timeout_s
-        self._fetching: dict[int, tuple[Siblings, asyncio.Task[None]]] = {}
+        self._fetching: dict[int, tuple[PeerSources, asyncio.Task[None]]] = {}
         self.path: Path = ()
         self.bin_root = bin_root
         self._identity = identity
@@ -77,7 +77,7 @@ class Slave(Hub, Receiver):
         self._id = id
         self._explicit_id = id is not None
         self._nonce = os.urandom(16)
-        self._gate = Gate(identity.ticket_public, self._nonce, os.geteuid())
+        self._verifier = TicketVerifier(identity.ticket_public, self._nonce, os.geteuid())
         self._control: Link | None = None
         self._bulk: Link | None = None
         self._cut_off: asyncio.Future[str] | None = None
@@ -89,11 +89,11 @@ class Slave(Hub, Receiver):
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, self.end)
         self._launcher.attach(loop)
-        self.heart.start()
+        self.heartbeats.start()
         joining = asyncio.create_task(self._stay_joined())
-        await asyncio.wait({joining, self.over}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({joining, self.stopped}, return_when=asyncio.FIRST_COMPLETED)
         joining.cancel()
-        self.heart.stop()
+        self.heartbeats.stop()
         self._drop_jobs()
         if self._control is not None:
             self._control.close()
@@ -123,7 +123,7 @@ class Slave(Hub, Receiver):
             pause_s = min(2 * pause_s, MAX_RETRY_S)
 
     def _join(self) -> messages.Join:
-        node = messages.Node(
+        node = messages.NodeInfo(
             self._identity.name, f":{self.children.port}", self._nonce, self._launcher.abilities.reason, time.time()
         )
         return messages.Join(new_token(), self._id, self._explicit_id, node)
@@ -148,14 +148,14 @@ class Slave(Hub, Receiver):
             asyncio.get_running_loop().call_later(LAST_WORD_S, control.abort, reason)
         if bulk is not None and bulk is not link:
             bulk.abort(reason)
-        self.supply.on_source_lost(self, f"the parent was lost: {reason}")
+        self.fetcher.on_source_lost(self, f"the parent was lost: {reason}")
         self._drop_jobs()
         if self._cut_off is not None and not self._cut_off.done():
             self._cut_off.set_result(reason)
 
     def _drop_jobs(self) -> None:
-        for job in list(self.passages):
-            self.passages[job].signal(signal.SIGKILL)
+        for job in list(self.relayed_jobs):
+            self.relayed_jobs[job].signal(signal.SIGKILL)
             self.release(job)
 
     # What the parent says
@@ -167,18 +167,18 @@ class Slave(Hub, Receiver):
         match message:
             case messages.Run():
                 self._take(link, message)
-            case messages.Signal(job, signum):
-                if (passage := self.passages.get(job)) is not None:
-                    passage.signal(signum)
-            case messages.Resize(job, window):
-                if (passage := self.passages.get(job)) is not None:
-                    passage.resize(window)
-            case messages.Refeed(job, feeders):
+            case messages.SignalJob(job, signum):
+                if (relayed := self.relayed_jobs.get(job)) is not None:
+                    relayed.signal(signum)
+            case messages.Resize(job, terminal_size):
+                if (relayed := self.relayed_jobs.get(job)) is not None:
+                    relayed.resize(terminal_size)
+            case messages.SetSources(job, sources):
                 if job in self._fetching:
-                    self._fetching[job][0].change(feeders)
+                    self._fetching[job][0].change(sources)
             case messages.Credit(job, stream, size):
-                if (passage := self.passages.get(job)) is not None:
-                    passage.credit_from_above(stream, size)
+                if (relayed := self.relayed_jobs.get(job)) is not None:
+                    relayed.credit_from_upstream(stream, size)
             case messages.Release(job):
                 self.release(job)
             case messages.Granted((), grant):
@@ -188,8 +188,8 @@ class Slave(Hub, Receiver):
             case messages.Poll(serial):
                 link.send(messages.Load(serial, (((), os.getloadavg()[0]),)))
                 self.poll(serial)
-            case messages.Lacking(bundle, _, reason):
-                self.supply.on_lacking(self, bundle, reason)
+            case messages.Unavailable(bundle, _, reason):
+                self.fetcher.on_unavailable(self, bundle, reason)
             case messages.Shutdown(reason):
                 log.info("shut down: %s", reason)
                 self.end()
@@ -199,16 +199,16 @@ class Slave(Hub, Receiver):
     def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
         if stream != frames.STDIN:
             raise PeerError("output from a parent")
-        if (passage := self.passages.get(job)) is not None:
-            passage.stdin(bytes(data))
+        if (relayed := self.relayed_jobs.get(job)) is not None:
+            relayed.stdin(bytes(data))
 
     def on_piece(self, link: Link, piece: frames.Piece) -> None:
-        self.supply.on_piece(self, piece)
+        self.fetcher.on_piece(self, piece)
 
     def _accept(self, signed: messages.Signed) -> None:
         try:
-            grant = self._gate.accept_grant(signed)
-        except Refused as error:
+            grant = self._verifier.accept_grant(signed)
+        except TicketRefused as error:
             log.warning("refused from %s: %s", self._dialer.where, error)
             return
         if grant.path != self.path:
@@ -218,50 +218,50 @@ class Slave(Hub, Receiver):
     def _take(self, link: Link, run: Run) -> None:
         """Run a job here and below, as far as its ticket holds."""
         try:
-            ticket = self._gate.admit(run.ticket)
+            ticket = self._verifier.admit(run.ticket)
             if ticket.sequence != run.job:
                 raise TrustError(f"a ticket for job {ticket.sequence} that came as job {run.job}")
         except TrustError as error:
             self._refuse(link, run.job, run.branch.ranks(), error)
             return
-        passage = Passage(run.job, run.ticket, ticket.manifest, link)
-        own: dict[Below, Branch] = {}
+        relayed = RelayedJob(run.job, run.ticket, ticket.manifest, link)
+        own: dict[Downstream, Branch] = {}
         if run.branch.rank >= 0:
             try:
-                self._gate.check_target(ticket)
-                own[Program(self, passage, ticket)] = Branch(run.branch.rank, {})
+                self._verifier.check_target(ticket)
+                own[Program(self, relayed, ticket)] = Branch(run.branch.rank, {})
             except TrustError as error:
                 self._refuse(link, run.job, [run.branch.rank], error)
-        if run.feeders:
-            self._stock(link, ticket, run)
-        self.pass_on(passage, run, own, ticket.bundle_bytes)
+        if run.sources:
+            self._stage(link, ticket, run)
+        self.pass_on(relayed, run, own, ticket.bundle_bytes)
 
-    def _stock(self, link: Link, ticket: Ticket, run: Run) -> None:
+    def _stage(self, link: Link, ticket: Ticket, run: Run) -> None:
         """Fetch a large bundle with the help of siblings, whether or not it runs here: others are to be fed by us."""
-        siblings = Siblings(
-            self.supply, self._identity, self._client_context, run.ticket, run.feeders, self._link_timeout_s
+        siblings = PeerSources(
+            self.fetcher, self._identity, self._client_context, run.ticket, run.sources, self._link_timeout_s
         )
         task = asyncio.create_task(self._fetch(link, ticket, siblings))
         self._fetching[run.job] = (siblings, task)
         task.add_done_callback(lambda _: self._fetching.pop(run.job))
 
-    async def _fetch(self, link: Link, ticket: Ticket, siblings: Siblings) -> None:
-        remaining = asyncio.create_task(self._say_remaining(link, ticket, siblings.needed))
+    async def _fetch(self, link: Link, ticket: Ticket, siblings: PeerSources) -> None:
+        remaining = asyncio.create_task(self._report_stripes(link, ticket, siblings.needed))
         try:
-            await self.supply.root(ticket.manifest, self._owner(ticket), siblings)
-            link.send(messages.Remaining(ticket.sequence, (0,) * STRIPES))
+            await self.fetcher.root(ticket.manifest, self._owner(ticket), siblings)
+            link.send(messages.StripeProgress(ticket.sequence, (0,) * STRIPES))
         except GprocError as error:
             log.info("job %d: %s", ticket.sequence, error)
         finally:
             remaining.cancel()
             siblings.close()
 
-    async def _say_remaining(self, link: Link, ticket: Ticket, needed: asyncio.Event) -> None:
-        """Let the parent see who is slow: `relay.spreading`."""
+    async def _report_stripes(self, link: Link, ticket: Ticket, needed: asyncio.Event) -> None:
+        """Let the parent see who is slow: `spread.monitor`."""
         await needed.wait()
         while True:
-            if missing_bytes := self.supply.missing_bytes(ticket.manifest):
-                link.send(messages.Remaining(ticket.sequence, tuple(missing_bytes)))
+            if missing_bytes := self.fetcher.missing_bytes(ticket.manifest):
+                link.send(messages.StripeProgress(ticket.sequence, tuple(missing_bytes)))
             await asyncio.sleep(REMAINING_S)
 
     def _refuse(self, link: Link, job: int, ranks: list[int], error: GprocError) -> None:
@@ -287,16 +287,16 @@ class Slave(Hub, Receiver):
     def _owner(self, ticket: Ticket) -> Owner:
         return Owner(ticket.uid, ticket.gid) if os.geteuid() == 0 else self.own
 
-    # `job.program.Station`
+    # `node.program.NodeServices`
 
     async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
         if not ticket.manifest:
             return None
-        if ticket.bundle_bytes < MIN_SPREAD_BYTES:
-            return await self.supply.root(ticket.manifest, self._owner(ticket))
+        if ticket.bundle_bytes < MIN_BROADCAST_BYTES:
+            return await self.fetcher.root(ticket.manifest, self._owner(ticket))
         reporting = asyncio.create_task(self._report(ticket.manifest, tell))
         try:
-            root = await self.supply.root(ticket.manifest, self._owner(ticket))
+            root = await self.fetcher.root(ticket.manifest, self._owner(ticket))
         finally:
             reporting.cancel()
         tell(root.size_bytes, True)
@@ -305,16 +305,14 @@ class Slave(Hub, Receiver):
     async def _report(self, bundle: bytes, tell: Callable[[int, bool], None]) -> None:
         while True:
             await asyncio.sleep(REPORT_S)
-            tell(self.supply.received_bytes(bundle), False)
+            tell(self.fetcher.received_bytes(bundle), False)
 
     def spawn(
         self, ticket: Ticket, root: Root | None, env: tuple[bytes, ...], handles: tuple[int, int, int], ended: Ended
     ) -> Process:
         self._spawned += 1
-        order = order_for(
-            ticket.action, ticket.argv, None if root is None else root.tree, os.fsencode(self.bin_root)
-        )
-        if order is None:
+        task = task_for(ticket.action, ticket.argv, None if root is None else root.tree, os.fsencode(self.bin_root))
+        if task is None:
             view = self._planner.view(root, ticket, self._spawned)
         else:
             # The node's file system as it is, for good: no mount, no binRoot.
@@ -330,7 +328,7 @@ class Slave(Hub, Receiver):
             groups=ticket.groups,
             umask=ticket.umask,
             limits=ticket.limits,
-            terminal=ticket.window is not None,
-            order=order,
+            terminal=ticket.terminal_size is not None,
+            task=task,
         )
         return self._launcher.spawn(start, *handles, on_exit=ended)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from gproc.nodespec import Path
-from gproc.wire.messages import Branch, Node
+from gproc.wire.messages import Branch, NodeInfo
 
 RELAY_ONLY = -1
 
@@ -17,15 +17,15 @@ class Tree:
     """Connected nodes by path; a node is here only while all those above it are."""
 
     def __init__(self) -> None:
-        self._nodes: dict[Path, Node] = {}
+        self._nodes: dict[Path, NodeInfo] = {}
 
     def __len__(self) -> int:
         return len(self._nodes)
 
-    def __getitem__(self, path: Path) -> Node:
+    def __getitem__(self, path: Path) -> NodeInfo:
         return self._nodes[path]
 
-    def arrive(self, path: Path, node: Node) -> None:
+    def arrive(self, path: Path, node: NodeInfo) -> None:
         self._nodes[path] = node
 
     def leave(self, path: Path) -> list[Path]:
@@ -39,7 +39,7 @@ class Tree:
         """Parents before children, siblings by number."""
         return sorted(self._nodes)
 
-    def items(self) -> list[tuple[Path, Node]]:
+    def items(self) -> list[tuple[Path, NodeInfo]]:
         return sorted(self._nodes.items())
 
 

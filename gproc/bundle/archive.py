@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Callable
 from typing import BinaryIO
 
-from gproc.bundle.manifest import Digest, Directory, Entry, File, Manifest, Symlink
+from gproc.content.manifest import Digest, Directory, Entry, File, Manifest, Symlink
 from gproc.errors import BundleError
 
 Read = Callable[[Digest], bytes]

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from gproc.bundle import keeping
-from gproc.bundle.manifest import digest_of
+from gproc.content.manifest import digest_of
 
 RECORDS_MAX: Final = 200
 """Programs remembered.  A record of a single program has 3 KB, one with Python's library 500 KB."""
@@ -25,7 +25,7 @@ system's clock (4 to 10 ms: CONFIG_HZ) and keep its stamp; such a bundle is not 
 FORMAT: Final = 1
 
 
-class Stamp(msgspec.Struct, frozen=True, array_like=True):
+class PathStamp(msgspec.Struct, frozen=True, array_like=True):
     """A file, link or searched directory as it was."""
 
     path: bytes
@@ -39,7 +39,7 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True):
     ctime_ns: int
 
     @classmethod
-    def of(cls, path: bytes, status: os.stat_result) -> Stamp:
+    def of(cls, path: bytes, status: os.stat_result) -> PathStamp:
         return cls(
             path,
             status.st_dev,
@@ -53,7 +53,7 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True):
         )
 
     def holds(self) -> bool:
-        return Stamp.of(self.path, os.lstat(self.path)) == self
+        return PathStamp.of(self.path, os.lstat(self.path)) == self
 
 
 class Attributes(msgspec.Struct, frozen=True, array_like=True):
@@ -75,7 +75,7 @@ class Attributes(msgspec.Struct, frozen=True, array_like=True):
 class Traces(msgspec.Struct, frozen=True, array_like=True):
     """All that an answer was made from; `absent`: where a directory was sought, and there was nothing."""
 
-    stamps: tuple[Stamp, ...]
+    stamps: tuple[PathStamp, ...]
     attributes: tuple[Attributes, ...]
     absent: tuple[bytes, ...]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gproc.bundle.entries import BundleEntries
 from gproc.bundle.image import Image
-from gproc.bundle.layout import Layout
 from gproc.errors import BundleError
 
 
-def add(image: Image, layout: Layout, item: str, absolute: Callable[[str], str]) -> None:
+def add(image: Image, layout: BundleEntries, item: str, absolute: Callable[[str], str]) -> None:
     """Take one item in.  Relative ones are relative to the working directory, and lie there on the nodes too.
 
     Raises: BundleError naming the item.

@@ -7,7 +7,7 @@ import re
 import msgspec
 
 
-class Tree(msgspec.Struct, frozen=True):
+class Installation(msgspec.Struct, frozen=True):
     """A directory with all that is in it, but for paths in which `omitted` is found."""
 
     path: str
@@ -20,7 +20,7 @@ class Tree(msgspec.Struct, frozen=True):
 class Home(msgspec.Struct, frozen=True):
     """Trees and single files.  Shared objects among them are extension modules: the interpreter opens them itself."""
 
-    trees: tuple[Tree, ...]
+    trees: tuple[Installation, ...]
     files: tuple[str, ...] = ()
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from gproc.bundle.cache import Attributes, Stamp, Traces
+from gproc.bundle.cache import Attributes, PathStamp, Traces
 from gproc.bundle.memo import Memo
 from gproc.errors import BundleError
 
@@ -28,7 +28,7 @@ _NOTHING_THERE: Final = (ENOENT, ENOTDIR, EACCES, ENAMETOOLONG)
 """What a linker or shell takes for "not here" and goes on to the next directory."""
 
 
-class Link(msgspec.Struct, frozen=True):
+class ImageLink(msgspec.Struct, frozen=True):
     """A symbolic link: its real path in the root, and a relative target that stays in the root."""
 
     path: str
@@ -39,7 +39,7 @@ class Walk(msgspec.Struct, frozen=True):
     """Where a path leads: `real` has no link in it; `links` are those on the way, in order."""
 
     real: str
-    links: tuple[Link, ...]
+    links: tuple[ImageLink, ...]
     status: os.stat_result
 
 
@@ -52,8 +52,8 @@ class Image:
         self._stats: dict[str, os.stat_result | None] = {}
         self._directories: dict[str, Walk | None] = {}
         self._links: dict[str, str] = {}
-        self._searched: dict[str, Stamp] = {}
-        self._contents: dict[str, Stamp] = {}
+        self._searched: dict[str, PathStamp] = {}
+        self._contents: dict[str, PathStamp] = {}
         self._absent: set[str] = set()
 
     def host(self, path: str) -> str:
@@ -127,7 +127,7 @@ class Image:
             return file.read(limit_bytes)
 
     def trace_content(self, path: str, status: os.stat_result) -> None:
-        self._contents[path] = Stamp.of(os.fsencode(self.host(path)), status)
+        self._contents[path] = PathStamp.of(os.fsencode(self.host(path)), status)
 
     def traces(self) -> Traces:
         """What all answers so far were made from."""
@@ -137,7 +137,7 @@ class Image:
             if path in exact or known is None:
                 continue
             if stat.S_ISLNK(known.st_mode):
-                exact[path] = Stamp.of(os.fsencode(self.host(path)), known)
+                exact[path] = PathStamp.of(os.fsencode(self.host(path)), known)
             elif stat.S_ISDIR(known.st_mode):
                 attributes.append(Attributes.of(os.fsencode(self.host(path) or "/"), known))
         absent = tuple(os.fsencode(self.host(path)) for path in self._absent)
@@ -153,12 +153,12 @@ class Image:
         # Before the search, not at the end: what appears in between must not look as if it had been seen.
         if path not in self._searched:
             host = self.host(path) if path != "/" else self._root or "/"
-            self._searched[path] = Stamp.of(os.fsencode(host), os.lstat(host))
+            self._searched[path] = PathStamp.of(os.fsencode(host), os.lstat(host))
 
     def _walk(self, path: str) -> Walk | None:
         todo = path.split("/")[::-1]
         real = ""
-        links: list[Link] = []
+        links: list[ImageLink] = []
         status = self.lstat("")
         while todo and status is not None:
             part = todo.pop()
@@ -174,7 +174,7 @@ class Image:
                 if len(links) == LINKS_MAX:
                     raise BundleError(f"{self.shown(path)}: more than {LINKS_MAX} symbolic links: a loop")
                 target = self._target(here)
-                links.append(Link(here, _relative(real, target)))
+                links.append(ImageLink(here, _relative(real, target)))
                 if target.startswith("/"):
                     real = ""
                 todo.extend(target.split("/")[::-1])
@@ -193,9 +193,9 @@ class Image:
             self._links[path] = os.readlink(self.host(path))
         return self._links[path]
 
-    def link(self, path: str) -> Link:
+    def link(self, path: str) -> ImageLink:
         """The link at a real path."""
-        return Link(path, _relative(path.rpartition("/")[0], self._target(path)))
+        return ImageLink(path, _relative(path.rpartition("/")[0], self._target(path)))
 
 
 def _relative(directory: str, target: str) -> str:

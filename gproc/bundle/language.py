@@ -12,7 +12,7 @@ from typing import Final
 
 from gproc.bundle import python
 from gproc.bundle.closure import Object
-from gproc.bundle.home import Home, Tree
+from gproc.bundle.home import Home, Installation
 from gproc.bundle.image import Image
 from gproc.bundle.surroundings import Surroundings
 
@@ -38,7 +38,7 @@ def home_of(
     if _PERL.fullmatch(name):
         return _perl(image, program, closure)
     if name == "bash":
-        return Home((Tree(_BASH_BUILTINS),) if image.is_directory(_BASH_BUILTINS) else ())
+        return Home((Installation(_BASH_BUILTINS),) if image.is_directory(_BASH_BUILTINS) else ())
     return None
 
 
@@ -53,5 +53,5 @@ def _perl(image: Image, program: Object, closure: Sequence[Object]) -> Home:
     for path in map(os.fsdecode, dict.fromkeys(_PERL_DIRECTORY.findall(content))):
         local = "/local/" in path or path.startswith("/etc/") or os.path.basename(path) == "perl"
         if not local and image.is_directory(path):
-            trees.append(Tree(path, _PERL_OMITTED))
+            trees.append(Installation(path, _PERL_OMITTED))
     return Home(tuple(trees))

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from gproc.bundle import keeping
-from gproc.bundle.manifest import DIGEST_BYTES, digest_of
+from gproc.content.manifest import DIGEST_BYTES, digest_of
 
 FORMAT: Final = 2
 

@@ -13,11 +13,11 @@ import msgspec
 
 from gproc.bundle import elf, extras, glibc, language, search, starting
 from gproc.bundle.closure import Linker, Object
+from gproc.bundle.entries import BundleEntries
 from gproc.bundle.home import Home, is_shared_object
 from gproc.bundle.image import Image
-from gproc.bundle.layout import Layout
-from gproc.bundle.manifest import Manifest
 from gproc.bundle.surroundings import Surroundings
+from gproc.content.manifest import Manifest
 from gproc.errors import BundleError
 
 
@@ -43,7 +43,7 @@ def pack(
     Raises: BundleError and its kinds, naming the file.
     """
     _refuse_set_id(image, program, superuser)
-    layout = Layout(image)
+    layout = BundleEntries(image)
     for item in extra:
         extras.add(image, layout, item, surroundings.absolute)
     return _Packing(image, surroundings, layout, library_path).run(program)
@@ -52,7 +52,9 @@ def pack(
 class _Packing:
     """One bundle in the making."""
 
-    def __init__(self, image: Image, surroundings: Surroundings, layout: Layout, library_path: Sequence[str]) -> None:
+    def __init__(
+        self, image: Image, surroundings: Surroundings, layout: BundleEntries, library_path: Sequence[str]
+    ) -> None:
         self._image = image
         self._surroundings = surroundings
         self._layout = layout

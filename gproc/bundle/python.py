@@ -12,7 +12,7 @@ from typing import Final
 
 from gproc.bundle import imports
 from gproc.bundle.closure import Object
-from gproc.bundle.home import Home, Tree
+from gproc.bundle.home import Home, Installation
 from gproc.bundle.image import Image, Walk
 from gproc.bundle.surroundings import Surroundings
 
@@ -33,7 +33,7 @@ def home_of(image: Image, surroundings: Surroundings, program: Object, script: s
     script: "" for the interpreter alone.  None where no standard library is found: it would not start here either.
     """
     files: list[str] = []
-    trees: list[Tree] = []
+    trees: list[Installation] = []
     base = os.path.dirname(program.real)
     venv = _virtual_environment(image, program.path)
     if venv is not None:
@@ -41,19 +41,19 @@ def home_of(image: Image, surroundings: Surroundings, program: Object, script: s
         base = home or base
         files.append(f"{root}/pyvenv.cfg")
         libraries = (name for name in image.names(f"{root}/lib") if _LIBRARY.fullmatch(name))
-        trees += [Tree(f"{root}/lib/{name}", _VENV_OMITTED) for name in libraries]
+        trees += [Installation(f"{root}/lib/{name}", _VENV_OMITTED) for name in libraries]
     prefix = (surroundings.variable("PYTHONHOME") or os.path.dirname(base)).partition(":")[0]
     standard = _standard_library(image, os.path.basename(program.real), prefix)
     if standard is None:
         return None
-    trees.append(Tree(standard, _STANDARD_OMITTED))
+    trees.append(Installation(standard, _STANDARD_OMITTED))
     archive = f"{os.path.dirname(standard)}/{os.path.basename(standard).replace('.', '')}.zip"
     files += [archive] if image.walk(archive) is not None else []
     walk = image.walk(script) if script else None
     if walk is not None:
         sites = () if venv is not None else _site_directories(os.path.basename(standard), standard)
         found = _imported(image, surroundings, walk, sites, standard)
-        trees += [Tree(path, imports.OMITTED) for path in found.trees]
+        trees += [Installation(path, imports.OMITTED) for path in found.trees]
         files += found.files
     return Home(tuple(trees), tuple(files))
 

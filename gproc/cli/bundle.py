@@ -9,9 +9,9 @@ from functools import partial
 
 import msgspec
 
-from gproc.bundle.manifest import Directory, Entry, File, Symlink
 from gproc.cli.options import BundleOptions
-from gproc.packager import Bundle, Request, pack, read_chunk
+from gproc.content.manifest import Directory, Entry, File, Symlink
+from gproc.packager import Bundle, PackRequest, pack, read_chunk
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ class Report(msgspec.Struct, frozen=True):
 
 def run(options: BundleOptions) -> int:
     """Pack, and show: a table, or JSON; with `tar` the bundle is written there and nothing else is shown."""
-    request = Request(
+    request = PackRequest(
         program=options.program,
         cwd=os.getcwd(),
         environ=os.environ,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from gproc.cli.options import CpOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.stderr import complain
-from gproc.copy.complaints import Complaints
-from gproc.copy.job import Remote, carry_out, submission, told
+from gproc.client.complaints import Complaints
+from gproc.client.copying import Remote, carry_out, submission, told
 from gproc.copy.packing import pack
 from gproc.errors import UsageError
 

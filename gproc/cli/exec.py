@@ -10,26 +10,26 @@ from contextlib import AbstractContextManager, nullcontext
 from gproc.cli.options import ExecOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.stderr import complain
-from gproc.client import Connection, JobClient
+from gproc.client.job import Connection, JobClient
+from gproc.client.summary import summarise
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError, UsageError
-from gproc.job.limits import Limits
 from gproc.nodespec import NodeSpec
-from gproc.packager import Bundle, Request, pack
-from gproc.summary import summarise
-from gproc.wire.messages import Submit, Window
+from gproc.packager import Bundle, PackRequest, pack
+from gproc.request.limits import Limits
+from gproc.wire.messages import Submit, TerminalSize
 
 
 def run(options: ExecOptions) -> int:
     NodeSpec.parse(options.nodes)
     if options.exclude:
         NodeSpec.parse_exclusion(options.exclude)
-    window: Window | None = None
+    terminal_size: TerminalSize | None = None
     lending: AbstractContextManager[None] = nullcontext()
     if options.tty:
-        from gproc.terminal import raw, window_of
+        from gproc.client.terminal import raw, terminal_size_of
 
         check_terminal(options)
-        window, lending = window_of(0), raw(0)
+        terminal_size, lending = terminal_size_of(0), raw(0)
     cwd = working_directory()
     bundle = None if options.local_bin else pack_program(options, cwd)
     stdin = 0 if options.tty else None if options.no_stdin else readable_stdin()
@@ -43,7 +43,7 @@ def run(options: ExecOptions) -> int:
         bundle=b"" if bundle is None else bundle.digest,
         stdin=stdin is not None,
         timeout_s=options.timeout_s,
-        window=window,
+        terminal_size=terminal_size,
         limits=Limits(options.max_procs, options.mem_bytes, options.cpus, options.nice, soft_limits()),
         bundle_bytes=0 if bundle is None else bundle.manifest.size_bytes(),
     )
@@ -74,7 +74,7 @@ def run(options: ExecOptions) -> int:
 
 def pack_program(options: ExecOptions, cwd: str) -> Bundle:
     return pack(
-        Request(
+        PackRequest(
             program=options.command[0],
             extra=options.files,
             root=options.root,

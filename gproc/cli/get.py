@@ -5,8 +5,8 @@ from __future__ import annotations
 from gproc.cli.options import GetOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.stderr import complain
-from gproc.copy.job import Remote, carry_out, submission, told
-from gproc.copy.receiving import Collected
+from gproc.client.copying import Remote, carry_out, submission, told
+from gproc.client.receiving import Collected
 
 
 def run(options: GetOptions) -> int:

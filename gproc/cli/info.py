@@ -7,7 +7,7 @@ import time
 
 from gproc.cli.options import InfoOptions
 from gproc.cli.table import table
-from gproc.client import inquire
+from gproc.client.job import inquire
 from gproc.nodespec import format_path
 from gproc.wire.messages import NodeState, TreeState
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from gproc.cli.options import Command, CompletionRequest, HelpRequest, Options, VersionRequest
+from gproc.cli.options import Command, CompletionRequest, HelpRequest, ModeOptions, VersionRequest
 from gproc.cli.parse import parse
 from gproc.cli.stderr import complain
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError
@@ -28,7 +28,7 @@ _COMPLETE_VARIABLE: Final = "_GPROC_COMPLETE"
 class _Verb(Protocol):
     """A module gproc.cli.<mode>: does what the options ask and answers with the exit status."""
 
-    def run(self, options: Options) -> int: ...
+    def run(self, options: ModeOptions) -> int: ...
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +80,7 @@ def _run(command: Command) -> int:
             return _verb(command).run(command)
 
 
-def _verb(options: Options) -> _Verb:
+def _verb(options: ModeOptions) -> _Verb:
     from importlib import import_module
 
     from gproc.cli.modes import MODES

@@ -14,7 +14,7 @@ from gproc.cli.options import (
     GetOptions,
     InfoOptions,
     MasterOptions,
-    Options,
+    ModeOptions,
     SlaveOptions,
     StoreOptions,
 )
@@ -41,7 +41,7 @@ class Mode(msgspec.Struct, frozen=True):
 
     name: str
     letters: str
-    options: type[Options]
+    options: type[ModeOptions]
     help: str
     more: str
     arguments: tuple[Argument, ...] = ()
@@ -94,11 +94,7 @@ MODES: Final = (
         "As cp -a on the node would: into DEST where that is a directory, else under that name; SRC/. is what lies"
         " in SRC. Each file appears whole or not at all, as you; root keeps owners. No symlink below DEST is"
         " followed, and what is there already is not sent or written again.",
-        (
-            Argument(
-                "words", "SRC... NODES:DEST", "What to copy, and where: 1-80:/opt/data, ./.:/etc/motd", "list"
-            ),
-        ),
+        (Argument("words", "SRC... NODES:DEST", "What to copy, and where: 1-80:/opt/data, ./.:/etc/motd", "list"),),
     ),
     Mode(
         "get",

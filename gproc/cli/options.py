@@ -152,7 +152,7 @@ class CompletionRequest(msgspec.Struct, frozen=True):
     arguments: tuple[str, ...]
 
 
-Options = (
+ModeOptions = (
     MasterOptions
     | SlaveOptions
     | ExecOptions
@@ -163,4 +163,4 @@ Options = (
     | CertOptions
     | StoreOptions
 )
-Command = Options | HelpRequest | VersionRequest | CompletionRequest
+Command = ModeOptions | HelpRequest | VersionRequest | CompletionRequest

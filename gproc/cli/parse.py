@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from gproc.cli.modes import MODES, Mode, mode_named
-from gproc.cli.options import Command, CompletionRequest, HelpRequest, Options, VersionRequest
+from gproc.cli.options import Command, CompletionRequest, HelpRequest, ModeOptions, VersionRequest
 from gproc.cli.switches import SWITCHES, Switch, switches_named
 from gproc.errors import UsageError
 
@@ -107,7 +107,7 @@ def _modes() -> str:
     return ", ".join("/".join(mode.names()) for mode in MODES)
 
 
-def _options(mode: Mode, given: Iterable[_Given], words: list[str]) -> Options:
+def _options(mode: Mode, given: Iterable[_Given], words: list[str]) -> ModeOptions:
     values: dict[str, object] = {}
     for found in given:
         switch = _switch(mode, found)

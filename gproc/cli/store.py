@@ -10,9 +10,9 @@ import time
 
 import msgspec
 
-from gproc.bundle import manifest as manifests
 from gproc.cli.options import StoreOptions
 from gproc.cli.table import bytes_text, table
+from gproc.content import manifest as manifests
 from gproc.errors import BundleError, StoreError
 from gproc.store.store import default_base, remove_tree
 

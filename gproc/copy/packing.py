@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from gproc.bundle.manifest import CHUNK_BYTES, DIGEST_BYTES, Digest, File, Manifest, digest_of, encode
+from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES, Digest, File, Manifest, digest_of, encode
 from gproc.copy.packs import Packs
 from gproc.copy.shown import shown
 from gproc.copy.source import name_of, walk

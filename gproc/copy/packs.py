@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from gproc.bundle.manifest import CHUNK_BYTES, Digest, digest_of
+from gproc.content.manifest import CHUNK_BYTES, Digest, digest_of
 
 SMALL_BYTES: Final = 32 << 10
 """A content up to this size goes into a pack.  As a chunk of its own it costs a copy to one node some 0.25 ms, whatever

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from gproc.copy.shown import shown
-from gproc.copy.steps import INDEX, ITSELF, End, Folder, Leaf, Leave, Link, Reader, Step
+from gproc.copy.steps import INDEX, ITSELF, End, Folder, Leaf, Leave, Step, StepReader, SymlinkStep
 from gproc.copy.writer import ALL_BITS, STICKY_BITS, Complain, WayLost, Writer, open_directory
 from gproc.errors import PeerError
 
@@ -40,7 +40,7 @@ def place(tree: int, to: bytes, complain: Complain) -> None:
     contents = _Contents(tree)
     try:
         for step in _steps(tree):
-            if rename and writer.depth == 0 and isinstance(step, Folder | Leaf | Link):
+            if rename and writer.depth == 0 and isinstance(step, Folder | Leaf | SymlinkStep):
                 step = msgspec.structs.replace(step, name=rename)
             _put(step, writer, contents)
     except WayLost as lost:
@@ -81,7 +81,7 @@ def _put(step: Step, writer: Writer, contents: _Contents) -> None:
             writer.folder(step)
         case Leave():
             writer.leave()
-        case Link():
+        case SymlinkStep():
             writer.link(step)
         case Leaf():
             _put_file(step, writer, contents.opened(step.content))
@@ -145,7 +145,7 @@ def _copy(content: int, to: int, leaf: Leaf) -> None:
 
 def _steps(tree: int) -> Iterator[Step]:
     """The index.  Raises: PeerError where it is none."""
-    reader = Reader()
+    reader = StepReader()
     handle = os.open(INDEX, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=tree)
     try:
         while data := os.read(handle, _INDEX_READ_BYTES):
@@ -157,13 +157,13 @@ def _steps(tree: int) -> Iterator[Step]:
         os.close(handle)
 
 
-def _tops(tree: int) -> list[Folder | Leaf | Link]:
+def _tops(tree: int) -> list[Folder | Leaf | SymlinkStep]:
     """The sources.  Raises: PeerError where the folders of the index do not fit in one another."""
     depth = 0
-    tops: list[Folder | Leaf | Link] = []
+    tops: list[Folder | Leaf | SymlinkStep] = []
     last: Step | None = None
     for step in _steps(tree):
-        if depth == 0 and isinstance(step, Folder | Leaf | Link):
+        if depth == 0 and isinstance(step, Folder | Leaf | SymlinkStep):
             tops.append(step)
         elif isinstance(step, Folder) and step.name == ITSELF:
             raise PeerError("the index of the bundle has a directory without a name")
@@ -176,7 +176,7 @@ def _tops(tree: int) -> list[Folder | Leaf | Link]:
     return tops
 
 
-def _destination(to: bytes, tops: list[Folder | Leaf | Link]) -> tuple[int, bytes, bytes]:
+def _destination(to: bytes, tops: list[Folder | Leaf | SymlinkStep]) -> tuple[int, bytes, bytes]:
     """The directory that everything goes into, opened; its path; and the name that the one source gets, if any.
 
     The rules are those of cp(1).

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from gproc.copy.steps import DEPTH_MAX, ITSELF, Folder, Leaf, Leave, Link
+from gproc.copy.steps import DEPTH_MAX, ITSELF, Folder, Leaf, Leave, SymlinkStep
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LEAF: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -22,7 +22,7 @@ _LEAF: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 class Seen(NamedTuple):
     """A step, the path it was found at, and for a Leaf its descriptor, good until the next step is asked for."""
 
-    step: Folder | Leave | Link | Leaf
+    step: Folder | Leave | SymlinkStep | Leaf
     path: bytes
     handle: int = -1
 
@@ -63,7 +63,7 @@ def _entry(
             yield from _folder(os.open(place, _FOLDER, dir_fd=parent), name, path, missed, depth)
         elif stat.S_ISLNK(facts.st_mode):
             target = os.readlink(place, dir_fd=parent)
-            yield Seen(Link(name, target, facts.st_uid, facts.st_gid, facts.st_mtime_ns), path)
+            yield Seen(SymlinkStep(name, target, facts.st_uid, facts.st_gid, facts.st_mtime_ns), path)
         elif stat.S_ISREG(facts.st_mode):
             yield from _leaf(os.open(place, _LEAF, dir_fd=parent), name, path)
         else:

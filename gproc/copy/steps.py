@@ -44,7 +44,7 @@ _STEP: Final = 1
 _DATA: Final = 2
 _HEADER: Final = struct.Struct("!IB")
 
-Mode = Annotated[int, msgspec.Meta(ge=0, le=0o7777)]
+ModeBits = Annotated[int, msgspec.Meta(ge=0, le=0o7777)]
 UserNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFE)]
 """Without 0xFFFFFFFF, which chown(2) reads as "no change"."""
 Nanoseconds = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -57,7 +57,7 @@ class Folder(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """A directory; the steps up to its Leave are about what lies in it.  ITSELF only where nothing encloses it."""
 
     name: bytes
-    mode: Mode
+    mode: ModeBits
     uid: UserNumber
     gid: UserNumber
     mtime_ns: Nanoseconds
@@ -71,7 +71,7 @@ class Leave(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """The end of the innermost Folder."""
 
 
-class Link(msgspec.Struct, frozen=True, array_like=True, tag=3):
+class SymlinkStep(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """A symbolic link.  Its target is text: nothing here ever follows it."""
 
     name: bytes
@@ -94,7 +94,7 @@ class Leaf(msgspec.Struct, frozen=True, array_like=True, tag=4):
     """
 
     name: bytes
-    mode: Mode
+    mode: ModeBits
     uid: UserNumber
     gid: UserNumber
     mtime_ns: Nanoseconds
@@ -122,7 +122,7 @@ class End(msgspec.Struct, frozen=True, array_like=True, tag=7):
     """Nothing follows."""
 
 
-Step = Union[Folder, Leave, Link, Leaf, Whole, Torn, End]  # noqa: UP007 - msgspec wants it so on 3.11
+Step = Union[Folder, Leave, SymlinkStep, Leaf, Whole, Torn, End]  # noqa: UP007 - msgspec wants it so on 3.11
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Step] = msgspec.msgpack.Decoder(Step)
@@ -144,7 +144,7 @@ def data_header(length: int) -> bytes:
     return _HEADER.pack(length, _DATA)
 
 
-class Reader:
+class StepReader:
     """Bytes in, steps and data out.  Data is passed on as it comes: no more than one step waits in memory."""
 
     def __init__(self) -> None:

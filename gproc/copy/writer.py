@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from gproc.copy.shown import shown
 from gproc.copy.staging import DIRECTORY, STAGED, Staging
-from gproc.copy.steps import ITSELF, Folder, Leaf, Link
+from gproc.copy.steps import ITSELF, Folder, Leaf, SymlinkStep
 from gproc.errors import GprocError
 
 Complain = Callable[[str], None]
@@ -110,7 +110,7 @@ class Writer:
         os.close(self._here)
         self._here = above
 
-    def link(self, step: Link) -> None:
+    def link(self, step: SymlinkStep) -> None:
         if self._passed_over:
             return
         with self._complaining(step.name):

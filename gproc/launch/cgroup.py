@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from gproc.job.limits import Limits
+from gproc.request.limits import Limits
 
 _PIDS: Final = b"pids"
 _MEMORY: Final = b"memory"
@@ -24,7 +24,7 @@ _LEAST_BYTES: Final = 4 << 20
 """What init and a small program touch before the latter's main(): 2 MiB here, with a dynamic loader."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class CgroupPlace(msgspec.Struct, frozen=True):
     """A directory in which groups with one controller can be made; `unified`: of version 2."""
 
     directory: bytes
@@ -96,19 +96,19 @@ class Cgroups:
             raise
         return group
 
-    def _place(self, controller: bytes) -> Place | None:
+    def _place(self, controller: bytes) -> CgroupPlace | None:
         return next((place for place in self._places(controller) if _can_make(place, controller)), None)
 
-    def _places(self, controller: bytes) -> Iterator[Place]:
+    def _places(self, controller: bytes) -> Iterator[CgroupPlace]:
         for kind, controllers, root, at in self._mounts:
             unified = kind == b"cgroup2"
             own = self._groups.get(b"" if unified else controller)
             if own is None or not (unified or controller in controllers):
                 continue
             inside = own.removeprefix(root.rstrip(b"/")).rstrip(b"/")
-            yield Place(at + inside, unified)
+            yield CgroupPlace(at + inside, unified)
             if unified and inside:
-                yield Place(at + inside.rpartition(b"/")[0], unified)
+                yield CgroupPlace(at + inside.rpartition(b"/")[0], unified)
 
     def _why_none(self, controller: bytes) -> str:
         places = [os.fsdecode(place.directory) for place in self._places(controller)]
@@ -136,7 +136,7 @@ def _mounts(mountinfo: bytes) -> Iterator[tuple[bytes, frozenset[bytes], bytes, 
             yield kind, frozenset(options.split(b",")), fields[3], fields[4]
 
 
-def _can_make(place: Place, controller: bytes) -> bool:
+def _can_make(place: CgroupPlace, controller: bytes) -> bool:
     if not os.access(place.directory, os.W_OK):
         return False
     if not place.unified:

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gproc.errors import LaunchError
-from gproc.job.signals import can_be_sent
 from gproc.launch import protocol
-from gproc.launch.protocol import Abilities, Exited, Inbox, Outcome, Signal, SpawnFailed, Start
+from gproc.launch.protocol import Ending, Exited, Inbox, SignalProcess, SpawnFailed, Start
+from gproc.request.signals import can_be_sent
+from gproc.root.abilities import Abilities
 
 if TYPE_CHECKING:
     import asyncio  # after the fork: the launcher does without it
@@ -35,7 +36,7 @@ class Process:
     def signal(self, signum: int) -> None:
         """Send `signum` to every process of the job; nothing happens when it is over.
 
-        Raises: ValueError for a signal that cannot be passed on: `job.signals`.
+        Raises: ValueError for a signal that cannot be passed on: `request.signals`.
         """
         self._launcher.send_signal(self.job, signum)
 
@@ -52,7 +53,7 @@ class Launcher:
         self._child = child
         self._inbox = inbox
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._on_exit: dict[int, Callable[[Outcome], None]] = {}
+        self._on_exit: dict[int, Callable[[Ending], None]] = {}
         self._outgoing: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._lost = False
         self.abilities = abilities
@@ -95,9 +96,7 @@ class Launcher:
         self._loop = loop
         loop.add_reader(self._sock, self._receive)
 
-    def spawn(
-        self, start: Start, stdin: int, stdout: int, stderr: int, on_exit: Callable[[Outcome], None]
-    ) -> Process:
+    def spawn(self, start: Start, stdin: int, stdout: int, stderr: int, on_exit: Callable[[Ending], None]) -> Process:
         """Run a program; `on_exit` is called once, from the loop, when nothing of its job is left.
 
         The three descriptors are the program's ends; they are this call's from now on, and closed by it in any case.
@@ -121,7 +120,7 @@ class Launcher:
         if not can_be_sent(signum):
             raise ValueError(f"signal {signum} cannot be passed on to a job")
         if job in self._on_exit and not self._lost:
-            self._send(protocol.framed(Signal(job, signum)), ())
+            self._send(protocol.framed(SignalProcess(job, signum)), ())
 
     def close(self) -> None:
         """End all jobs and the launcher; their `on_exit` is not called.  Waits until nothing of them is left.

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from gproc.copy import errand
-from gproc.copy.errand import Errand
-from gproc.job.limits import Limits
-from gproc.job.signals import FORWARDED
+from gproc.copy import builtin
+from gproc.copy.builtin import PreparedTask
 from gproc.launch.cgroup import Group
 from gproc.launch.protocol import Exited, SpawnFailed, Start
+from gproc.request.limits import Limits
+from gproc.request.signals import FORWARDED
 from gproc.root import kernel
 
 DEFAULT_PATH: Final = b"/usr/local/bin:/usr/bin:/bin"
@@ -159,12 +159,12 @@ def become(start: Start) -> None:
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
 
 
-def prepare(start: Start) -> Errand | None:
+def prepare(start: Start) -> PreparedTask | None:
     """What the slave's own code does in the program's stead, ready for `spawn`; with the slave's rights."""
-    if start.order is None:
+    if start.task is None:
         return None
     with stage("errand"):
-        return errand.prepared(start.order)
+        return builtin.prepared(start.task)
 
 
 def enter(directory: bytes) -> None:
@@ -173,7 +173,7 @@ def enter(directory: bytes) -> None:
         os.chdir(directory)
 
 
-def spawn(start: Start, own: Errand | None) -> int:
+def spawn(start: Start, own: PreparedTask | None) -> int:
     """Run the program, or our own code, as a child: session of its own, default signals, descriptors 0 to 2.
 
     Returns its pid.

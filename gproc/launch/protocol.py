@@ -15,9 +15,10 @@ from typing import Final, Union
 
 import msgspec
 
-from gproc.copy.errand import Order
+from gproc.copy.builtin import BuiltinTask
 from gproc.errors import PeerError
-from gproc.job.limits import Limits
+from gproc.request.limits import Limits
+from gproc.root.abilities import Abilities
 from gproc.root.view import View
 
 FRAME_BYTES_MAX: Final = 8 << 20
@@ -48,27 +49,14 @@ class Start(msgspec.Struct, frozen=True, array_like=True, tag="start"):
     umask: int = 0o022
     limits: Limits = Limits()
     terminal: bool = False
-    order: Order | None = None
+    task: BuiltinTask | None = None
 
 
-class Signal(msgspec.Struct, frozen=True, array_like=True, tag="signal"):
+class SignalProcess(msgspec.Struct, frozen=True, array_like=True, tag="signal"):
     """Send a signal to every process of a job; one that is over is passed over."""
 
     job: int
     signum: int
-
-
-class Abilities(msgspec.Struct, frozen=True, array_like=True, tag="abilities"):
-    """What this node lets the launcher do, found by doing it once.
-
-    view: namespaces and mounts work.  overlay: unions work too.  root: jobs run as their callers.
-    reason: why `view` or `overlay` is False, as one clause; "" where both are True.
-    """
-
-    view: bool
-    overlay: bool
-    root: bool
-    reason: str
 
 
 class Exited(msgspec.Struct, frozen=True, array_like=True, tag="exited"):
@@ -93,16 +81,16 @@ class SpawnFailed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     message: str
 
 
-Request = Union[Start, Signal]  # noqa: UP007 - msgspec wants it so on 3.11
-Outcome = Union[Exited, SpawnFailed]  # noqa: UP007
-Answer = Union[Abilities, Exited, SpawnFailed]  # noqa: UP007
+LauncherRequest = Union[Start, SignalProcess]  # noqa: UP007 - msgspec wants it so on 3.11
+Ending = Union[Exited, SpawnFailed]  # noqa: UP007
+LauncherAnswer = Union[Abilities, Exited, SpawnFailed]  # noqa: UP007
 
 _encoder = msgspec.msgpack.Encoder()
-_requests = msgspec.msgpack.Decoder(Request)
-_answers = msgspec.msgpack.Decoder(Answer)
+_requests = msgspec.msgpack.Decoder(LauncherRequest)
+_answers = msgspec.msgpack.Decoder(LauncherAnswer)
 
 
-def framed(message: Request | Answer) -> bytes:
+def framed(message: LauncherRequest | LauncherAnswer) -> bytes:
     """Raises: ValueError where the frame would be longer than FRAME_BYTES_MAX."""
     body = _encoder.encode(message)
     if len(body) > FRAME_BYTES_MAX:
@@ -110,13 +98,13 @@ def framed(message: Request | Answer) -> bytes:
     return len(body).to_bytes(4) + body
 
 
-def request(frame: bytes) -> Request:
-    message: Request = _requests.decode(frame)
+def request(frame: bytes) -> LauncherRequest:
+    message: LauncherRequest = _requests.decode(frame)
     return message
 
 
-def answer(frame: bytes) -> Answer:
-    message: Answer = _answers.decode(frame)
+def answer(frame: bytes) -> LauncherAnswer:
+    message: LauncherAnswer = _answers.decode(frame)
     return message
 
 

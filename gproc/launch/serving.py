@@ -16,10 +16,11 @@ from typing import Final, assert_never
 
 import msgspec
 
-from gproc.launch import abilities, init, plain, program, protocol
+from gproc.launch import init, plain, probe, program, protocol
 from gproc.launch.cgroup import Cgroups, Group
-from gproc.launch.protocol import Abilities, Inbox, Outcome, Signal, SpawnFailed, Start
+from gproc.launch.protocol import Ending, Inbox, SignalProcess, SpawnFailed, Start
 from gproc.root import kernel
+from gproc.root.abilities import Abilities
 from gproc.root.trees import remove_tree
 
 _REPORT_BYTES: Final = 4096
@@ -50,12 +51,12 @@ def main(sock: socket.socket, *, private: bool) -> None:
     gc.disable()
     _come_off(sock)
     if private:
-        able = abilities.probe()
+        able = probe.probe()
     else:
         reason = "switched off by -p=false"
         able = Abilities(view=False, overlay=False, root=os.geteuid() == 0, reason=reason)
     if able.view:
-        abilities.enter_namespaces()
+        probe.enter_namespaces()
         if os.fork() != 0:
             # Only a child is in the new PID namespace: unshare(2).
             return
@@ -109,7 +110,7 @@ class Serving:
         finally:
             self._end_all()
 
-    def _do(self, request: protocol.Request) -> None:
+    def _do(self, request: protocol.LauncherRequest) -> None:
         match request:
             case Start():
                 stdio = (self._inbox.fds.popleft(), self._inbox.fds.popleft(), self._inbox.fds.popleft())
@@ -120,7 +121,7 @@ class Serving:
                 finally:
                     for fd in stdio:
                         os.close(fd)
-            case Signal(job, signum):
+            case SignalProcess(job, signum):
                 running = self._by_job.get(job)
                 if running is not None:
                     self._send(running, signum)
@@ -179,7 +180,7 @@ class Serving:
             signum = plain.END
         os.kill(running.pid, signum)
 
-    def _bury(self, running: Running) -> Outcome:
+    def _bury(self, running: Running) -> Ending:
         """The init or shim is dead, and with process 1 its namespace: read what it told."""
         self._poller.unregister(running.pidfd)
         del self._by_job[running.job], self._by_pidfd[running.pidfd]
@@ -199,7 +200,7 @@ class Serving:
         assert not isinstance(outcome, Abilities)
         return outcome
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _tell(self, outcome: Ending) -> None:
         self._sock.sendall(protocol.framed(outcome))
 
     def _end_all(self) -> None:

@@ -186,9 +186,7 @@ def host_number(locale: str, hostname: str, *, prefix: str, highest: int) -> int
         number = int(digits)
         if 1 <= number <= highest and str(number) == digits:
             return number
-    raise LocaleError(
-        f"host name {hostname!r} does not fit locale {locale}: wanted {prefix}N, N from 1 to {highest}"
-    )
+    raise LocaleError(f"host name {hostname!r} does not fit locale {locale}: wanted {prefix}N, N from 1 to {highest}")
 
 
 def check_number(locale: str, number: int, *, lowest: int = 1, highest: int) -> None:
@@ -223,9 +221,7 @@ def _third_party(name: str) -> object:
     found = entry_points(group=ENTRY_POINTS)
     if name not in found.names:
         known = ", ".join(sorted(found.names | set(SHIPPED)))
-        raise LocaleError(
-            f"there is no locale {name!r}; known: {known}, or a TOML file such as ./cluster.toml"
-        )
+        raise LocaleError(f"there is no locale {name!r}; known: {known}, or a TOML file such as ./cluster.toml")
     entry = found[name]
     try:
         return entry.load()

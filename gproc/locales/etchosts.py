@@ -45,15 +45,11 @@ class EtcHosts:
         return options.override(Placement(id=number, address=address, parent=parent))
 
     def node(self, number: int) -> NodeAddress:
-        found = {
-            name: address for name, address in self._addresses.items() if trailing_number(name) == number
-        }
+        found = {name: address for name, address in self._addresses.items() if trailing_number(name) == number}
         if not found:
             raise LocaleError(f"locale etchosts has no node {number}: no name in {self._path} ends in it")
         if len(set(found.values())) > 1:
-            raise LocaleError(
-                f"locale etchosts: node {number} is not one host: {self._path} has {', '.join(found)}"
-            )
+            raise LocaleError(f"locale etchosts: node {number} is not one host: {self._path} has {', '.join(found)}")
         return NodeAddress(*next(iter(found.items())))
 
     def _address(self, hostname: str, instead: str) -> str:

@@ -19,9 +19,7 @@ class Local:
         if options.parent is not None:
             # The parent may be on another machine, where 127.0.0.1 is not this one.
             return options.override(Placement())
-        return options.override(
-            Placement(address=LOOPBACK, parent=Parent(LOOPBACK, options.cmd_port, is_master=True))
-        )
+        return options.override(Placement(address=LOOPBACK, parent=Parent(LOOPBACK, options.cmd_port, is_master=True)))
 
     def node(self, number: int) -> NodeAddress:
         check_number("local", number, highest=10**MAX_DIGITS - 1)

@@ -28,9 +28,7 @@ class Strongbox:
         number = host_number("strongbox", hostname, prefix=PREFIX, highest=HIGHEST)
         board, position = divmod(number, BOARD)
         if position == 0:
-            return own.override(
-                Placement(id=board, address=_address(number), parent=_master(hostname, options))
-            )
+            return own.override(Placement(id=board, address=_address(number), parent=_master(hostname, options)))
         board_master = (board + 1) * BOARD
         parent = Parent(_address(board_master), options.cmd_port, name=f"{PREFIX}{board_master}")
         return own.override(Placement(id=position, address=_address(number), parent=parent))
@@ -42,9 +40,7 @@ class Strongbox:
 
 def _master(hostname: str, options: Options) -> Parent:
     if options.parent is None:
-        raise LocaleError(
-            f"{hostname} is a board master of locale strongbox: name the master, -myParent=HOST[:PORT]"
-        )
+        raise LocaleError(f"{hostname} is a board master of locale strongbox: name the master, -myParent=HOST[:PORT]")
     return msgspec.structs.replace(options.stated_parent(options.parent), is_master=True)
 
 

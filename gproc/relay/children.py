@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 from gproc.errors import GprocError, LinkLost, PeerError, TrustError
 from gproc.link.connection import Link, Receiver, watch_link
 from gproc.link.transport import HANDSHAKE_S, secure
-from gproc.relay.feed import Feed, Pantry
+from gproc.spread.sending import ChunkProvider, ChunkSender
 from gproc.trust import tls
 from gproc.wire import frames, messages
-from gproc.wire.messages import Credit, Join, Node, Release, Resize, Run, Signal, Want, Welcome, Window
+from gproc.wire.messages import Credit, Join, NodeInfo, Release, Resize, Run, SignalJob, TerminalSize, Want, Welcome
 
 if TYPE_CHECKING:
     import ssl
@@ -30,7 +30,7 @@ OUT_OF_DESCRIPTORS_S: Final = 0.5
 """Pause before the next connection is taken, where none could be."""
 
 
-class Household(Pantry, Protocol):
+class ChildOwner(ChunkProvider, Protocol):
     """Who has the children: the master, or a slave."""
 
     def admit(self, join: Join) -> int:
@@ -44,11 +44,11 @@ class Household(Pantry, Protocol):
 
     def child_output(self, child: Child, job: int, rank: int, stream: int, data: memoryview) -> None: ...
 
-    async def may_feed(self, ticket: messages.Signed) -> bytes:
+    async def may_serve(self, ticket: messages.Signed) -> bytes:
         """The bundle of the job that this node was given with the same ticket.  Raises: TrustError where it was not."""
 
 
-class Turned(GprocError):
+class JoinRefused(GprocError):
     """A newcomer that cannot be let in; `final` where asking again is of no use."""
 
     def __init__(self, reason: str, *, final: bool) -> None:
@@ -57,27 +57,27 @@ class Turned(GprocError):
 
 
 class Child(Receiver):
-    """A node below; it takes part in jobs as `relay.passage.Below`."""
+    """A node below; it takes part in jobs as `relay.relayed_job.Downstream`."""
 
-    def __init__(self, household: Household, id: int, link: Link, join: Join) -> None:
+    def __init__(self, owner: ChildOwner, id: int, link: Link, join: Join) -> None:
         self.id = id
         self.link = link
-        self.node: Node = join.node
+        self.node: NodeInfo = join.node
         self.token = join.token
         self.slow = False
         """Found so with the last large payload that it had a part in."""
-        self._household = household
+        self._owner = owner
         self._bulk: Link | None = None
-        self._feed: Feed | None = None
+        self._sender: ChunkSender | None = None
 
     def start(self, run: Run) -> None:
         self.link.send(run)
 
     def signal(self, job: int, signum: int) -> None:
-        self.link.send(Signal(job, signum))
+        self.link.send(SignalJob(job, signum))
 
-    def resize(self, job: int, window: Window) -> None:
-        self.link.send(Resize(job, window))
+    def resize(self, job: int, terminal_size: TerminalSize) -> None:
+        self.link.send(Resize(job, terminal_size))
 
     def stdin(self, job: int, data: bytes) -> None:
         self.link.write(frames.stdio_frame(job, frames.EVERY_RANK, frames.STDIN, data))
@@ -88,6 +88,9 @@ class Child(Receiver):
     def release(self, job: int) -> None:
         self.link.send(Release(job))
 
+    def set_sources(self, message: messages.SetSources) -> None:
+        self.link.send(message)
+
     def as_peer(self) -> messages.Peer:
         """How its siblings find and know it."""
         return messages.Peer(self.node.name, self.node.address)
@@ -95,27 +98,27 @@ class Child(Receiver):
     # Its own connection, and the bulk one
 
     def on_message(self, link: Link, message: messages.AnyMessage) -> None:
-        if self._feed is not None and link is self._bulk:
+        if self._sender is not None and link is self._bulk:
             if not isinstance(message, Want):
                 raise PeerError(f"{type(message).__name__} on a bulk connection")
-            self._feed.want(message)
+            self._sender.want(message)
         else:
-            self._household.child_said(self, message)
+            self._owner.child_said(self, message)
 
     def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
-        self._household.child_output(self, job, rank, stream, data)
+        self._owner.child_output(self, job, rank, stream, data)
 
     def on_lost(self, link: Link, reason: str) -> None:
-        if self._feed is not None:
-            self._feed.stop()
-            self._feed = None
+        if self._sender is not None:
+            self._sender.stop()
+            self._sender = None
         if link is self._bulk:
             self._bulk = None
             self.link.abort(f"its bulk connection was lost: {reason}")
         else:
             if self._bulk is not None:
                 self._bulk.abort(reason)
-            self._household.child_left(self, reason)
+            self._owner.child_left(self, reason)
 
     @property
     def arrived(self) -> bool:
@@ -126,7 +129,7 @@ class Child(Receiver):
         self._bulk = bulk
         bulk.receiver = self
         bulk.allow_slow_reader()
-        self._feed = Feed(self._household, bulk)
+        self._sender = ChunkSender(self._owner, bulk)
 
     def give_up_waiting(self) -> None:
         """Called when it had time enough to open its bulk connection."""
@@ -134,12 +137,12 @@ class Child(Receiver):
             self.link.abort(f"it opened no bulk connection within {HANDSHAKE_S:.0f} s")
 
 
-class Sibling(Receiver):
+class ServedPeer(Receiver):
     """A node beside this one, or below, that this one feeds with the bundle of the job that both have."""
 
-    def __init__(self, household: Household, link: Link, bundle: bytes) -> None:
+    def __init__(self, owner: ChildOwner, link: Link, bundle: bytes) -> None:
         self._bundle = bundle
-        self._feed = Feed(household, link)
+        self._sender = ChunkSender(owner, link)
 
     def on_message(self, link: Link, message: messages.AnyMessage) -> None:
         try:
@@ -147,13 +150,13 @@ class Sibling(Receiver):
                 raise PeerError(f"{type(message).__name__} from a sibling")
             if message.bundle != self._bundle:
                 raise PeerError("it wants a bundle that is not its job's")
-            self._feed.want(message)
+            self._sender.want(message)
         except PeerError as error:
             log.warning("refused %s: %s", link.peer, error)
             raise
 
     def on_lost(self, link: Link, reason: str) -> None:
-        self._feed.stop()
+        self._sender.stop()
 
 
 class _Newcomer(Receiver):
@@ -176,10 +179,10 @@ class _Newcomer(Receiver):
 class Children:
     """The command port and everybody who came in by it.  `by_id` are those that are connected now."""
 
-    def __init__(self, household: Household, context: ssl.SSLContext, link_timeout_s: float) -> None:
+    def __init__(self, owner: ChildOwner, context: ssl.SSLContext, link_timeout_s: float) -> None:
         self.by_id: dict[int, Child] = {}
         self.port = 0
-        self._household = household
+        self._owner = owner
         self._context = context
         self._link_timeout_s = link_timeout_s
         self._by_token: dict[bytes, Child] = {}
@@ -253,15 +256,15 @@ class Children:
             await link.opened()
             async with asyncio.timeout(HANDSHAKE_S):
                 first = await newcomer.first
-            if link.channel == frames.CHANNEL_SIBLING and isinstance(first, messages.Feed):
-                link.receiver = Sibling(self._household, link, await self._household.may_feed(first.ticket))
+            if link.channel == frames.CHANNEL_SIBLING and isinstance(first, messages.PeerHello):
+                link.receiver = ServedPeer(self._owner, link, await self._owner.may_serve(first.ticket))
                 link.allow_slow_reader()
-                link.send(messages.Fed())
+                link.send(messages.PeerReady())
             else:
                 self._let_in(link, first, peer, address.rpartition(":")[0])
-        except Turned as error:
+        except JoinRefused as error:
             log.warning("refused %s: %s", link.peer, error)
-            link.send(messages.Refused(str(error), error.final))
+            link.send(messages.RefuseJoin(str(error), error.final))
             link.close()
         except TimeoutError:
             half = "half a frame and then nothing" if link.waiting else "nothing"
@@ -280,7 +283,7 @@ class Children:
             if child is None or child.node.name != peer.name:
                 raise PeerError("a bulk connection of a node that has not joined")
             child.attach(link)
-            self._household.child_arrived(child)
+            self._owner.child_arrived(child)
             return
         if link.channel != frames.CHANNEL_CONTROL or not isinstance(first, Join):
             raise PeerError(f"{type(first).__name__} as the first message on channel {link.channel}")
@@ -288,10 +291,10 @@ class Children:
             raise TrustError(f"its certificate names the {peer}, and only a node may join")
         if first.node.name != peer.name:
             raise TrustError(f"it says that it is {first.node.name}, and its certificate is of {peer.name}")
-        id = self._household.admit(first)
+        id = self._owner.admit(first)
         port = first.node.address.rpartition(":")[2]
-        node = Node(first.node.name, f"{host}:{port}", first.node.nonce, first.node.plain_because, time.time())
-        child = Child(self._household, id, link, messages.Join(first.token, id, first.explicit_id, node))
+        node = NodeInfo(first.node.name, f"{host}:{port}", first.node.nonce, first.node.plain_because, time.time())
+        child = Child(self._owner, id, link, messages.Join(first.token, id, first.explicit_id, node))
         link.receiver = child
         link.peer = f"node {id} ({peer.name})"
         self.by_id[id] = child

@@ -10,14 +10,14 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from gproc.errors import PeerError, TrustError
-from gproc.link.heart import Heart
-from gproc.relay.children import Child, Children, Turned
-from gproc.relay.feed import Compressed
-from gproc.relay.passage import Below, Passage
-from gproc.relay.spread import MIN_CHILDREN, MIN_SPREAD_BYTES
-from gproc.relay.spreading import Spreading
-from gproc.store.draft import Owner
-from gproc.store.supply import Supply
+from gproc.link.heartbeats import Heartbeats
+from gproc.relay.children import Child, Children, JoinRefused
+from gproc.relay.relayed_job import Downstream, RelayedJob
+from gproc.spread.fetching import BundleFetcher
+from gproc.spread.monitor import BroadcastMonitor
+from gproc.spread.sending import Compressed
+from gproc.spread.trees import MIN_BROADCAST_BYTES, MIN_CHILDREN
+from gproc.store.partial import Owner
 from gproc.tree import Tree
 from gproc.wire import messages
 from gproc.wire.messages import Arrived, Branch, Join, Left, Peer, Run
@@ -39,15 +39,15 @@ class Hub(ABC):
 
     def __init__(self, store: Store, context: ssl.SSLContext, link_timeout_s: float) -> None:
         self.tree = Tree()
-        self.passages: dict[int, Passage] = {}
-        self._spreading: dict[int, Spreading] = {}
+        self.relayed_jobs: dict[int, RelayedJob] = {}
+        self._monitors: dict[int, BroadcastMonitor] = {}
         self._next_job: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.supply = Supply(store, self)
+        self.fetcher = BundleFetcher(store, self)
         self.compressed = Compressed()
         self.children = Children(self, context, link_timeout_s)
         self.own = Owner(os.geteuid(), os.getegid())
-        self.heart = Heart(self.links, lambda: bool(self.passages), link_timeout_s)
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.heartbeats = Heartbeats(self.links, lambda: bool(self.relayed_jobs), link_timeout_s)
+        self.stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def links(self) -> list[Link]:
         """The control connections of this node."""
@@ -70,7 +70,7 @@ class Hub(ABC):
     def child_load(self, message: messages.Load) -> None:
         """A load that was polled, with routes from here."""
 
-    # What children bring: `relay.children.Household`
+    # What children bring: `relay.children.ChildOwner`
 
     def admit(self, join: Join) -> int:
         if join.id is None:
@@ -81,7 +81,7 @@ class Hub(ABC):
         if not join.explicit_id:
             return self.children.free_id()
         # It may be the newcomer's own former self, whose end we have not noticed yet: so not for good.
-        raise Turned(f"id {join.id} is taken by {holder.node.name} at {holder.node.address}", final=False)
+        raise JoinRefused(f"id {join.id} is taken by {holder.node.name} at {holder.node.address}", final=False)
 
     def child_arrived(self, child: Child) -> None:
         log.info("node %d joined: %s at %s", child.id, child.node.name, child.node.address)
@@ -91,27 +91,27 @@ class Hub(ABC):
     def child_left(self, child: Child, reason: str) -> None:
         self.children.remove(child)
         log.info("node %d left: %s at %s: %s", child.id, child.node.name, child.node.address, reason)
-        for passage in list(self.passages.values()):
-            passage.left(child, reason)
-        for spreading in self._spreading.values():
-            spreading.left(child)
+        for relayed in list(self.relayed_jobs.values()):
+            relayed.left(child, reason)
+        for monitor in self._monitors.values():
+            monitor.left(child)
         if self.tree.leave((child.id,)):
             self.tell(Left((child.id,), reason))
 
     def child_said(self, child: Child, message: messages.AnyMessage) -> None:
         match message:
             case messages.Finished(job, rank, outcome):
-                if (passage := self.passages.get(job)) is not None:
-                    passage.finished(child, rank, outcome)
-            case messages.Stocked(job, rank, received_bytes, complete):
-                if (passage := self.passages.get(job)) is not None:
-                    passage.stocked(child, rank, received_bytes, complete)
-            case messages.Remaining(job, stripes):
-                if (spreading := self._spreading.get(job)) is not None:
-                    spreading.report(child, stripes)
+                if (relayed := self.relayed_jobs.get(job)) is not None:
+                    relayed.finished(child, rank, outcome)
+            case messages.StageProgress(job, rank, received_bytes, complete):
+                if (relayed := self.relayed_jobs.get(job)) is not None:
+                    relayed.stage_progress(child, rank, received_bytes, complete)
+            case messages.StripeProgress(job, stripes):
+                if (monitor := self._monitors.get(job)) is not None:
+                    monitor.report(child, stripes)
             case messages.Credit(job, _, size):
-                if (passage := self.passages.get(job)) is not None:
-                    passage.credit_from_below(child, size)
+                if (relayed := self.relayed_jobs.get(job)) is not None:
+                    relayed.credit_from_downstream(child, size)
             case messages.Arrived(route, node):
                 self.tree.arrive((child.id, *route), node)
                 self.tell(Arrived((child.id, *route), node))
@@ -124,37 +124,37 @@ class Hub(ABC):
                 raise PeerError(f"{type(message).__name__} from a child")
 
     def child_output(self, child: Child, job: int, rank: int, stream: int, data: memoryview) -> None:
-        passage = self.passages.get(job)
-        if passage is not None:
-            passage.output(child, rank, stream, data)
+        relayed = self.relayed_jobs.get(job)
+        if relayed is not None:
+            relayed.output(child, rank, stream, data)
 
-    async def may_feed(self, ticket: messages.Signed) -> bytes:
+    async def may_serve(self, ticket: messages.Signed) -> bytes:
         # The job may be on its way to us as well: a sibling's connection can be quicker than our parent.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SAME_JOB_S):
                 while True:
-                    for passage in self.passages.values():
-                        if passage.ticket == ticket:
-                            return passage.bundle
+                    for relayed in self.relayed_jobs.values():
+                        if relayed.ticket == ticket:
+                            return relayed.bundle
                     await asyncio.shield(self._next_job)
         raise TrustError("it shows a ticket of a job that this node does not have")
 
     # What goes down
 
-    def pass_on(self, passage: Passage, run: Run, own: dict[Below, Branch], bundle_bytes: int) -> None:
+    def pass_on(self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch], bundle_bytes: int) -> None:
         """Start a job's passage: `own` parts here, and those of the children that the branch of `run` names."""
         here, absent = self._parts(run.branch.children)
-        feeding: dict[Below, tuple[Peer | None, ...]] = {}
-        if bundle_bytes >= MIN_SPREAD_BYTES and len(here) >= MIN_CHILDREN:
-            spreading = Spreading(run.job, list(here), lambda: self.supply.missing_bytes(passage.bundle))
-            self._spreading[run.job] = spreading
+        sources_by_child: dict[Downstream, tuple[Peer | None, ...]] = {}
+        if bundle_bytes >= MIN_BROADCAST_BYTES and len(here) >= MIN_CHILDREN:
+            monitor = BroadcastMonitor(run.job, list(here), lambda: self.fetcher.missing_bytes(relayed.bundle))
+            self._monitors[run.job] = monitor
             for child in here:
-                feeding[child] = spreading.feeders_of(child)
-        self.passages[run.job] = passage
+                sources_by_child[child] = monitor.sources_of(child)
+        self.relayed_jobs[run.job] = relayed
         parts = dict(own)
         for child, branch in here.items():
             parts[child] = branch
-        passage.start(run, parts, absent, feeding)
+        relayed.start(run, parts, absent, sources_by_child)
         self._next_job.set_result(None)
         self._next_job = asyncio.get_running_loop().create_future()
 
@@ -180,14 +180,14 @@ class Hub(ABC):
             child.link.send(messages.Poll(serial))
 
     def release(self, job: int) -> None:
-        passage = self.passages.pop(job, None)
-        if passage is not None:
-            passage.release()
-        spreading = self._spreading.pop(job, None)
-        if spreading is not None:
-            spreading.stop()
+        relayed = self.relayed_jobs.pop(job, None)
+        if relayed is not None:
+            relayed.release()
+        monitor = self._monitors.pop(job, None)
+        if monitor is not None:
+            monitor.stop()
 
     def end(self) -> None:
-        """Let `over` be over."""
-        if not self.over.done():
-            self.over.set_result(None)
+        """Let `stopped` be over."""
+        if not self.stopped.done():
+            self.stopped.set_result(None)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gproc.errors import GprocError, LinkLost, PeerError
-from gproc.link.connection import Link, Receiver, watch_link
-from gproc.link.transport import HANDSHAKE_S, secure
-from gproc.trust import tls
+from gproc.link.connection import Link, Receiver
+from gproc.link.dialing import open_link
+from gproc.link.transport import HANDSHAKE_S
 from gproc.trust.identity import Identity
 from gproc.trust.tls import ExpectedParent
 from gproc.wire import frames, messages
-from gproc.wire.messages import Attach, Join, Refused, Welcome
+from gproc.wire.messages import Attach, Join, RefuseJoin, Welcome
 
 if TYPE_CHECKING:
     import ssl
@@ -30,10 +29,10 @@ class _Waiting(Receiver):
 
     def __init__(self, then: Receiver) -> None:
         self._then = then
-        self.answer: asyncio.Future[Welcome | Refused] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[Welcome | RefuseJoin] = asyncio.get_running_loop().create_future()
 
     def on_message(self, link: Link, message: messages.AnyMessage) -> None:
-        if self.answer.done() or not isinstance(message, Welcome | Refused):
+        if self.answer.done() or not isinstance(message, Welcome | RefuseJoin):
             raise PeerError(f"{type(message).__name__} instead of an answer to Join")
         self.answer.set_result(message)
         link.receiver = self._then
@@ -70,7 +69,7 @@ class Dialer:
             control.send(join)
             async with asyncio.timeout(HANDSHAKE_S):
                 answer = await waiting.answer
-            if isinstance(answer, Refused):
+            if isinstance(answer, RefuseJoin):
                 raise (NotAdmitted if answer.final else LinkLost)(f"{self.where} refused us: {answer.reason}")
             bulk = await self._open(frames.CHANNEL_BULK, receiver)
             bulk.allow_slow_reader()
@@ -86,59 +85,6 @@ class Dialer:
         return await open_link(
             self._parent, self._port, channel, receiver, self._identity, self._context, self._link_timeout_s
         )
-
-
-async def open_link(
-    expected: ExpectedParent, port: int, channel: int, receiver: Receiver, identity: Identity,
-    context: ssl.SSLContext, link_timeout_s: float,
-) -> Link:  # fmt: skip
-    """A TLS connection to whom we meant to dial, prefaces exchanged.
-
-    Raises: LinkLost where they cannot be reached, TrustError where it is somebody else.
-    """
-    where = f"{expected.host}:{port}"
-    connection = await _connect(expected.host, port)
-    link = Link(channel, receiver)
-    try:
-        watch_link(connection, link_timeout_s)
-        await secure(connection, context, link, server_side=False)
-    except OSError as error:
-        connection.close()
-        raise LinkLost(f"{where}: {tls.explain(error)}") from error
-    link.peer = where
-    try:
-        peer = tls.peer_name(link.extra("ssl_object"))  # type: ignore[arg-type]
-        tls.check_parent(peer, expected, identity)
-        await link.opened()
-    except BaseException:
-        link.abort("not whom we meant to dial")
-        raise
-    return link
-
-
-async def _connect(host: str, port: int) -> socket.socket:
-    """A TCP connection to the first of the host's addresses that takes one.  Raises: LinkLost."""
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        raise LinkLost(f"cannot resolve {host}: {error.strerror}") from error
-    problem: OSError | None = None
-    for family, kind, protocol, _, address in found:
-        connection = socket.socket(family, kind, protocol)
-        connection.setblocking(False)
-        try:
-            async with asyncio.timeout(HANDSHAKE_S):
-                await loop.sock_connect(connection, address)
-            return connection
-        except OSError as error:  # TimeoutError is one
-            connection.close()
-            problem = error
-    if problem is None:
-        raise LinkLost(f"{host} has no address")
-    if isinstance(problem, TimeoutError) and problem.errno is None:
-        raise LinkLost(f"{host}:{port}: no answer for {HANDSHAKE_S:.0f} s")
-    raise LinkLost(f"{host}:{port}: {os.strerror(problem.errno or 0)}") from problem
 
 
 def new_token() -> bytes:

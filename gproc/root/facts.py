@@ -1,6 +1,6 @@
 """What a plan needs to know about the node: which directories and files it has already.
 
-Reads the node, changes nothing.  A `Node` lives as long as its slave and remembers digests by stat stamp.
+Reads the node, changes nothing.  A `NodeFiles` lives as long as its slave and remembers digests by stat stamp.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from weakref import WeakKeyDictionary
 import msgspec
 from blake3 import blake3
 
-from gproc.bundle.manifest import CHUNK_BYTES, Directory, Entry, File, Symlink
-from gproc.root.layout import Layout
+from gproc.content.manifest import CHUNK_BYTES, Directory, Entry, File, Symlink
+from gproc.root.code_layout import CodeLayout
 
 _VERSION: Final = re.compile(rb"GNU C Library [^\n]{0,200}? version (\d+)\.(\d+)")
 """In libc's banner, which `/lib/x86_64-linux-gnu/libc.so.6` prints when it is run."""
@@ -27,7 +27,7 @@ _OTHERS_READ: Final = stat.S_IROTH | stat.S_IXOTH
 _CHILDREN_MAX: Final = 200
 """Each costs a job one bind mount, of some 10 us; /home of a large site has thousands."""
 
-Stamp = tuple[int, int, int, int, int]
+CodeStamp = tuple[int, int, int, int, int]
 Brief = tuple[int, int, int] | None
 
 
@@ -67,16 +67,16 @@ class NodeFacts(msgspec.Struct, frozen=True):
     glibc_version: tuple[int, int] = (0, 0)
 
 
-class Node:
+class NodeFiles:
     """This node's file system, with a memory.  `top` is "/" or, for tests, a directory that plays its part."""
 
     def __init__(self, top: bytes = b"") -> None:
         self._top = top
-        self._digests: dict[bytes, tuple[Stamp, bytes]] = {}
-        self._versions: dict[bytes, tuple[Stamp, tuple[int, int]]] = {}
-        self._compared: WeakKeyDictionary[Layout, tuple[list[Brief], frozenset[bytes]]] = WeakKeyDictionary()
+        self._digests: dict[bytes, tuple[CodeStamp, bytes]] = {}
+        self._versions: dict[bytes, tuple[CodeStamp, tuple[int, int]]] = {}
+        self._compared: WeakKeyDictionary[CodeLayout, tuple[list[Brief], frozenset[bytes]]] = WeakKeyDictionary()
 
-    def facts(self, layout: Layout, *, namespaces: bool, overlay: bool) -> NodeFacts:
+    def facts(self, layout: CodeLayout, *, namespaces: bool, overlay: bool) -> NodeFacts:
         """Look at all that matters for a bundle.  What cannot be read counts as absent."""
         manifest = layout.manifest
         mounts = list(self._mount_points())
@@ -91,7 +91,7 @@ class Node:
             self.glibc_version(libc) if libc else (0, 0),
         )
 
-    def _identical(self, layout: Layout) -> frozenset[bytes]:
+    def _identical(self, layout: CodeLayout) -> frozenset[bytes]:
         """What of the bundle's code the node has; nothing is read again while no inode of it has changed."""
         briefs = [_brief(self._top + path) for path, _directory in layout.code]
         known = self._compared.get(layout)
@@ -186,7 +186,7 @@ def _brief(path: bytes) -> Brief:
     return (found.st_dev, found.st_ino, found.st_ctime_ns)
 
 
-def _stamp(found: os.stat_result) -> Stamp:
+def _stamp(found: os.stat_result) -> CodeStamp:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 

@@ -12,11 +12,11 @@ import os
 import shutil
 import tempfile
 
-from gproc.bundle.manifest import Directory, File, Symlink
-from gproc.root.layout import Layout
+from gproc.content.manifest import Directory, File, Symlink
+from gproc.root.code_layout import CodeLayout
 
 
-def without_glibc(layout: Layout, laid_out: bytes, to: bytes) -> None:
+def without_glibc(layout: CodeLayout, laid_out: bytes, to: bytes) -> None:
     """Make the directory `to`: the bundle's code as in `laid_out`, glibc left out.  Nothing is done where it exists.
 
     `to` is on the same file system as `laid_out` and appears whole or not at all; it belongs to the caller, who
@@ -26,24 +26,24 @@ def without_glibc(layout: Layout, laid_out: bytes, to: bytes) -> None:
     """
     if os.path.isdir(to):
         return
-    draft = tempfile.mkdtemp(dir=os.path.dirname(to), prefix=os.path.basename(to) + b".")
+    partial = tempfile.mkdtemp(dir=os.path.dirname(to), prefix=os.path.basename(to) + b".")
     try:
-        os.chmod(draft, 0o755)
-        _fill(layout, laid_out, draft)
-        os.rename(draft, to)
+        os.chmod(partial, 0o755)
+        _fill(layout, laid_out, partial)
+        os.rename(partial, to)
     except OSError as error:
-        shutil.rmtree(draft)
+        shutil.rmtree(partial)
         # Somebody else's whole one is as good as ours.
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             raise
 
 
-def _fill(layout: Layout, laid_out: bytes, draft: bytes) -> None:
+def _fill(layout: CodeLayout, laid_out: bytes, partial: bytes) -> None:
     tops = {directory.split(b"/")[1] for directory in layout.directories}
     for entry in layout.manifest.entries:
         if entry.path.split(b"/")[1] not in tops or entry.path in layout.glibc:
             continue
-        source, to = laid_out + entry.path, draft + entry.path
+        source, to = laid_out + entry.path, partial + entry.path
         match entry:
             case Directory():
                 os.mkdir(to, 0o700)

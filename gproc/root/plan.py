@@ -18,9 +18,10 @@ from typing import Final
 
 import msgspec
 
+from gproc.content.paths import within
 from gproc.errors import LaunchError
+from gproc.root.code_layout import CodeLayout
 from gproc.root.facts import NodeDirectory, NodeFacts
-from gproc.root.layout import Layout, within
 from gproc.root.view import CopyTree, MakeDirectory, Operation, Overlay, Proc, Through, Tmpfs, View
 
 _ARGV0_SINCE: Final = (2, 33)
@@ -39,7 +40,7 @@ class LaidOut(msgspec.Struct, frozen=True):
     interpreter: of a script: the interpreter's path in the bundle and its arguments (`script.interpreter`).
     """
 
-    layout: Layout
+    layout: CodeLayout
     at: bytes
     without_glibc: bytes = b""
     interpreter: tuple[bytes, ...] = ()
@@ -95,7 +96,7 @@ def plan_local(program: bytes, bin_root: bytes, cwd: bytes, facts: NodeFacts, jo
     return View("namespaces", (Tmpfs(bin_root), MakeDirectory(bin_root, cwd), _PROC), program, bin_root + cwd)
 
 
-def needs_without_glibc(layout: Layout, facts: NodeFacts) -> bool:
+def needs_without_glibc(layout: CodeLayout, facts: NodeFacts) -> bool:
     """Whether a plan for these reads `LaidOut.without_glibc`."""
     if not facts.overlay or not _node_glibc_wins(layout, facts):
         return False
@@ -139,19 +140,17 @@ def _over(directory: NodeDirectory, source: bytes) -> bytes:
     return source.rsplit(b"/", directory.missing)[0]
 
 
-def _wanting(layout: Layout, facts: NodeFacts) -> frozenset[bytes]:
+def _wanting(layout: CodeLayout, facts: NodeFacts) -> frozenset[bytes]:
     """The code directories with something that the node does not have identically."""
     ours = layout.glibc if _node_glibc_wins(layout, facts) else frozenset()
-    return frozenset(
-        directory for path, directory in layout.code if path not in facts.identical and path not in ours
-    )
+    return frozenset(directory for path, directory in layout.code if path not in facts.identical and path not in ours)
 
 
-def _node_glibc_wins(layout: Layout, facts: NodeFacts) -> bool:
+def _node_glibc_wins(layout: CodeLayout, facts: NodeFacts) -> bool:
     return bool(layout.glibc) and facts.has_libc and facts.glibc_version >= layout.manifest.glibc_version
 
 
-def _same_layout(layout: Layout, facts: NodeFacts) -> bool:
+def _same_layout(layout: CodeLayout, facts: NodeFacts) -> bool:
     """Whether the bundle's glibc and the node's can take each other's place.
 
     A distribution's loader looks in its own directories first.  Where the node has our loader's path but no libc
@@ -210,7 +209,7 @@ def _unsought(bundle: LaidOut, facts: NodeFacts, unions: tuple[Union, ...]) -> t
     return tuple(directory for directory in manifest.library_dirs if directory in told)
 
 
-def _in_place(path: bytes, layout: Layout, facts: NodeFacts, unions: tuple[Union, ...]) -> bool:
+def _in_place(path: bytes, layout: CodeLayout, facts: NodeFacts, unions: tuple[Union, ...]) -> bool:
     """Whether the bundle's file of this name, or the node's glibc in its stead, is found at it."""
     covered = {place for union in unions for place in union.places}
     ours = layout.glibc if _node_glibc_wins(layout, facts) else frozenset()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 from gproc.errors import LaunchError
-from gproc.launch.protocol import Abilities
 from gproc.root import layers, plan, script
+from gproc.root.abilities import Abilities
 from gproc.root.binroot import job_name
-from gproc.root.facts import Node, NodeFacts
-from gproc.root.layout import Layout
+from gproc.root.code_layout import CodeLayout
+from gproc.root.facts import NodeFacts, NodeFiles
 from gproc.root.view import View
 from gproc.store.store import Root
 from gproc.trust.ticket import Ticket
@@ -21,8 +21,8 @@ class Planner:
     def __init__(self, abilities: Abilities, bin_root: bytes) -> None:
         self._abilities = abilities
         self._bin_root = bin_root
-        self._node = Node()
-        self._layouts: dict[Root, Layout] = {}
+        self._node = NodeFiles()
+        self._layouts: dict[Root, CodeLayout] = {}
 
     def view(self, root: Root | None, ticket: Ticket, job: int) -> View:
         """The view of a job; root is None where the node's own program runs.
@@ -50,15 +50,15 @@ class Planner:
         bundle = plan.LaidOut(layout, root.tree, without_glibc, interpreter)
         return plan.plan(bundle, self._bin_root, ticket.cwd, facts, name)
 
-    def _layout(self, root: Root) -> Layout:
+    def _layout(self, root: Root) -> CodeLayout:
         layout = self._layouts.get(root)
         if layout is None:
             # A root that was evicted is not asked for again; those in use are.
             self._layouts = {known: kept for known, kept in self._layouts.items() if known.users}
-            layout = self._layouts[root] = Layout(root.manifest)
+            layout = self._layouts[root] = CodeLayout(root.manifest)
         return layout
 
-    def _make_without_glibc(self, layout: Layout, root: Root, to: bytes) -> None:
+    def _make_without_glibc(self, layout: CodeLayout, root: Root, to: bytes) -> None:
         if os.path.isdir(to):
             return
         try:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from gproc.root.layout import Layout
+from gproc.root.code_layout import CodeLayout
 
 _LINE_BYTES: Final = 256
 """BINPRM_BUF_SIZE since Linux 5.1: what follows in the first line is cut off."""
@@ -20,7 +20,7 @@ _NESTED_MAX: Final = 5
 _ENV: Final = b"/env"
 
 
-def interpreter(layout: Layout, laid_out: bytes, environ: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+def interpreter(layout: CodeLayout, laid_out: bytes, environ: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
     """The ELF program that runs this bundle's program, as a path in the bundle, and its arguments, script excluded.
 
     () for a bundle whose program is no script, or a script whose interpreter is not in the bundle.  `env NAME` is
@@ -55,7 +55,7 @@ def _shebang(path: bytes) -> tuple[bytes, ...] | None:
     return tuple(line[2:].strip(b" \t").split(maxsplit=1)) if line.startswith(b"#!") else ()
 
 
-def _past_env(layout: Layout, words: tuple[bytes, ...], environ: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+def _past_env(layout: CodeLayout, words: tuple[bytes, ...], environ: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
     """`words`, with what env(1) would run in env's place where the bundle has it."""
     if not words[0].endswith(_ENV) or len(words) == 1:
         return words

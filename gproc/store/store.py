@@ -1,4 +1,4 @@
-"""The store on disk: `roots/<bundle>-<uid>-<gid>/{manifest,tree/}`, and `drafts/` of the same form.
+"""The store on disk: `roots/<bundle>-<uid>-<gid>/{manifest,tree/}`, and `partials/` of the same form.
 
 The tree of a root is the only copy of its chunks: it is what a job sees and what children are fed from.
 """
@@ -12,10 +12,10 @@ import shutil
 from collections.abc import Iterator
 from typing import Final
 
-from gproc.bundle import manifest as manifests
-from gproc.bundle.manifest import Digest, Directory, Manifest, digest_of
+from gproc.content import manifest as manifests
+from gproc.content.manifest import Digest, Directory, Manifest, digest_of
 from gproc.errors import BundleError, StoreError
-from gproc.store.draft import Draft, Owner, read_verified
+from gproc.store.partial import Owner, PartialBundle, read_verified
 
 MAX_STORE_BYTES: Final = 4 << 30
 DISK_SHARE: Final = 10
@@ -24,7 +24,7 @@ DISK_SHARE: Final = 10
 MAX_STORES_PER_HOST: Final = 10_000
 
 
-Stamp = tuple[int, int, int, int, int, int]
+InodeStamp = tuple[int, int, int, int, int, int]
 """What a file's or link's inode says of it: number, size, mtime, mode, uid, and at last its ctime, which changes with
 all of these, with what is in it, and with the number of its names."""
 
@@ -45,7 +45,7 @@ class Root:
         self.owner = owner
         self.size_bytes = manifest.size_bytes()
         self.paths = [self.tree + entry.path for entry in manifest.entries if not isinstance(entry, Directory)]
-        self.stamps: list[Stamp] | None = None
+        self.stamps: list[InodeStamp] | None = None
         self.users = 0
         self._lock = -1
 
@@ -93,7 +93,7 @@ class Store:
         self.place = os.fsencode(place)
         self._roots: dict[tuple[bytes, Owner], Root] = {}
         self._chunks: dict[Digest, tuple[bytes, int, int]] = {}
-        self._drafts: dict[bytes, int] = {}
+        self._partials: dict[bytes, int] = {}
         """Size of each draft that is being filled, by its place."""
         self._graves: dict[bytes, Root] = {}
         """Where the roots lie that were thrown away and that a job may still be shown."""
@@ -164,7 +164,7 @@ class Store:
         """Whether `read` is likely to find it."""
         return digest in self._chunks
 
-    def draft(self, manifest: Manifest, encoded: bytes, owner: Owner) -> Draft:
+    def partial(self, manifest: Manifest, encoded: bytes, owner: Owner) -> PartialBundle:
         """Where a bundle is received; one that was begun earlier goes on.  Its layout is still to be made."""
         place = self.place + b"/drafts/" + _key(digest_of(encoded), owner)
         self._make_room(manifest.size_bytes(), place)
@@ -175,24 +175,26 @@ class Store:
                 file.write(encoded)
         except OSError as error:
             raise StoreError(f"cannot begin a bundle: {error.strerror}") from error
-        self._drafts[place] = manifest.size_bytes()
-        return Draft(place + b"/tree", manifest, encoded, owner)
+        self._partials[place] = manifest.size_bytes()
+        return PartialBundle(place + b"/tree", manifest, encoded, owner)
 
-    def abandon(self, draft: Draft) -> None:
+    def abandon(self, partial: PartialBundle) -> None:
         """Nobody fills the draft any more; it stays for the next try, or until its room is needed."""
-        self._drafts.pop(os.path.dirname(draft.tree), None)
+        self._partials.pop(os.path.dirname(partial.tree), None)
 
     def offer(self, digest: Digest, location: tuple[bytes, int, int]) -> None:
         """Let `read` know a chunk that a draft holds."""
         self._chunks.setdefault(digest, location)
 
-    def commit(self, draft: Draft) -> Root:
+    def commit(self, partial: PartialBundle) -> Root:
         """Make a complete draft a root, all at once."""
-        draft.finish()
-        place = os.path.dirname(draft.tree)
-        self._drafts.pop(place, None)
+        partial.finish()
+        place = os.path.dirname(partial.tree)
+        self._partials.pop(place, None)
         try:
-            root = Root(self.place + b"/roots/" + os.path.basename(place), draft.manifest, draft.encoded, draft.owner)
+            root = Root(
+                self.place + b"/roots/" + os.path.basename(place), partial.manifest, partial.encoded, partial.owner
+            )
             old = self._roots.get((root.bundle, root.owner))
             if old is not None:
                 self.discard(old)
@@ -272,10 +274,10 @@ class Store:
             raise StoreError(
                 f"a bundle of {size_bytes} bytes, and the store may take {self.cap_bytes}: give it more by --store-size"
             )
-        total = size_bytes + sum(self._drafts.values()) + sum(root.size_bytes for root in self._roots.values())
+        total = size_bytes + sum(self._partials.values()) + sum(root.size_bytes for root in self._roots.values())
         for name in os.listdir(self.place + b"/drafts"):
             other = self.place + b"/drafts/" + name
-            if other != place and other not in self._drafts and total + _disk_bytes(other) > self.cap_bytes:
+            if other != place and other not in self._partials and total + _disk_bytes(other) > self.cap_bytes:
                 remove_tree(other)
         for root in self.roots():
             if total <= self.cap_bytes:
@@ -353,8 +355,8 @@ def _key(bundle: bytes, owner: Owner) -> bytes:
     return f"{bundle.hex()}-{owner.uid}-{owner.gid}".encode()
 
 
-def _stamps(root: Root) -> list[Stamp]:
-    stamps: list[Stamp] = []
+def _stamps(root: Root) -> list[InodeStamp]:
+    stamps: list[InodeStamp] = []
     for path in root.paths:
         info = os.lstat(path)
         stamps.append((info.st_ino, info.st_size, info.st_mtime_ns, info.st_mode, info.st_uid, info.st_ctime_ns))

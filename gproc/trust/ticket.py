@@ -1,4 +1,4 @@
-"""What the master signs, and the two ends of the signature: `Signer` at the master, `Gate` in every slave.
+"""What the master signs, and the two ends of the signature: `Signer` at the master, `TicketVerifier` in every slave.
 
 A *grant* tells one run of one slave its session and its path; it is bound to a nonce of that slave's, so it is
 worth nothing to another slave or after a restart.  A *ticket* is one job of that session.  Both take the next
@@ -17,9 +17,9 @@ from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, cryp
 from nacl.exceptions import BadSignatureError
 
 from gproc.errors import SpecError, TrustError
-from gproc.job.limits import Limits
 from gproc.nodespec import NodeSpec, Path, format_path
-from gproc.wire.messages import Action, Signed, Window
+from gproc.request.limits import Limits
+from gproc.wire.messages import Action, Signed, TerminalSize
 
 VERSION: Final = 1
 """Of both layouts below; the first byte of every payload."""
@@ -77,16 +77,16 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     targets: str
     exclude: str = ""
     limits: Limits = Limits()
-    window: Window | None = None
+    terminal_size: TerminalSize | None = None
     bundle_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
     action: str = "run"
 
 
-class Refused(TrustError):
+class TicketRefused(TrustError):
     """A grant or ticket that the gate turned away; the gate is as it was before."""
 
 
-class Forged(Refused):
+class Forged(TicketRefused):
     """Not what the cluster's master signed."""
 
     def __init__(self, what: str) -> None:
@@ -97,7 +97,7 @@ class Forged(Refused):
         return f"a forged {self.what}: it is not signed by this cluster's master, or was changed on its way"
 
 
-class Unreadable(Refused):
+class Unreadable(TicketRefused):
     """Signed by the master, in a form that this gproc does not know."""
 
     def __init__(self, what: str, reason: str) -> None:
@@ -109,7 +109,7 @@ class Unreadable(Refused):
         return f"an unreadable {self.what} ({self.reason}): run the same gproc here and on the master"
 
 
-class ForAnotherSlave(Refused):
+class ForAnotherSlave(TicketRefused):
     """A grant bound to another nonce: another slave's, or this slave's before it was restarted."""
 
     def __init__(self, path: Path) -> None:
@@ -120,7 +120,7 @@ class ForAnotherSlave(Refused):
         return f"a grant for {format_path(self.path)} that was made for another slave, or before this one's start"
 
 
-class ForeignSession(Refused):
+class ForeignSession(TicketRefused):
     """A ticket of a session that this slave is not in, or a grant into one that it has left."""
 
     def __init__(self, what: str, session: bytes) -> None:
@@ -132,7 +132,7 @@ class ForeignSession(Refused):
         return f"a {self.what} of session {self.session.hex()}, in which this slave is not or no longer"
 
 
-class Replayed(Refused):
+class Replayed(TicketRefused):
     """A number that is not above the last one of its session."""
 
     def __init__(self, what: str, sequence: int, last: int) -> None:
@@ -145,7 +145,7 @@ class Replayed(Refused):
         return f"a replayed {self.what}: number {self.sequence} comes after number {self.last}"
 
 
-class NotForMe(Refused):
+class NotForMe(TicketRefused):
     """A genuine ticket whose targets leave this node out."""
 
     def __init__(self, sequence: int, path: Path, targets: str, exclude: str) -> None:
@@ -160,7 +160,7 @@ class NotForMe(Refused):
         return f"job {self.sequence} is for {self.targets}{but}, not for this node, {format_path(self.path)}"
 
 
-class ForeignUser(Refused):
+class ForeignUser(TicketRefused):
     """A job of a user whom this slave cannot become."""
 
     def __init__(self, sequence: int, uid: int, own_uid: int) -> None:
@@ -176,7 +176,7 @@ class ForeignUser(Refused):
         )
 
 
-class UnknownAction(Refused):
+class UnknownAction(TicketRefused):
     """A job that asks for something that this slave cannot do."""
 
     def __init__(self, sequence: int, action: str) -> None:
@@ -206,7 +206,7 @@ class Signer:
         return Signed(payload, signed[:crypto_sign_BYTES])
 
 
-class Gate:
+class TicketVerifier:
     """What stands between a slave and its link: it lets through only what the master meant for it, once.
 
     public_key: the cluster's ticket key.  nonce: drawn at this slave's start and given to the master.  own_uid:

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from gproc.bundle.manifest import CHUNK_BYTES, DIGEST_BYTES
+from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES
 from gproc.errors import PeerError
 
 VERSION: Final = 1

@@ -11,8 +11,8 @@ from typing import Annotated, Final, Literal, Union
 import msgspec
 
 from gproc.errors import PeerError
-from gproc.job.limits import Limits
-from gproc.job.signals import can_be_sent
+from gproc.request.limits import Limits
+from gproc.request.signals import can_be_sent
 from gproc.wire import frames
 
 STATUS_MAX: Final = 255
@@ -47,7 +47,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 # What is said of a node, a program and a run
 
 
-class Node(msgspec.Struct, frozen=True, array_like=True):
+class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
     """A connected node as its parents know it.
 
     name: as its certificate says.  address: "host:port" where its children dial.  nonce: of this run of its
@@ -99,7 +99,7 @@ class Signed(msgspec.Struct, frozen=True, array_like=True):
     signature: bytes
 
 
-class Window(msgspec.Struct, frozen=True, array_like=True):
+class TerminalSize(msgspec.Struct, frozen=True, array_like=True):
     """Size of a terminal in characters, as tty_ioctl(4) has it; 0: unknown."""
 
     rows: Annotated[int, msgspec.Meta(ge=0, le=WINDOW_MAX)]
@@ -115,7 +115,7 @@ class Join(Message, frozen=True, tag=1):
     token: bytes
     id: NodeNumber | None
     explicit_id: bool
-    node: Node
+    node: NodeInfo
 
 
 class Attach(Message, frozen=True, tag=2):
@@ -130,7 +130,7 @@ class Welcome(Message, frozen=True, tag=3):
     """The address that the parent sees the slave at."""
 
 
-class Refused(Message, frozen=True, tag=4):
+class RefuseJoin(Message, frozen=True, tag=4):
     """Why not; `final` where asking again is of no use."""
 
     reason: str
@@ -141,7 +141,7 @@ class Arrived(Message, frozen=True, tag=5):
     """A node is there: `route` leads from the child that says so ("()": itself) down to it."""
 
     route: Route
-    node: Node
+    node: NodeInfo
 
 
 class Left(Message, frozen=True, tag=6):
@@ -180,7 +180,7 @@ class Run(Message, frozen=True, tag=20):
     """A job, on its way down.
 
     size: ranks in all.  window_bytes: credit for each of its output streams on this connection, and for stdin.
-    feeders: who has each stripe of the bundle for us (`gproc.relay.spread`), None: the parent; () for a small one.
+    feeders: who has each stripe of the bundle for us (`gproc.spread.trees`), None: the parent; () for a small one.
     """
 
     job: int
@@ -189,10 +189,10 @@ class Run(Message, frozen=True, tag=20):
     branch: Branch
     window_bytes: Size
     stdin: bool
-    feeders: tuple[Peer | None, ...] = ()
+    sources: tuple[Peer | None, ...] = ()
 
 
-class Signal(Message, frozen=True, tag=21):
+class SignalJob(Message, frozen=True, tag=21):
     """For every process of the job, wherever it runs below."""
 
     job: int
@@ -213,10 +213,10 @@ class Resize(Message, frozen=True, tag=26):
     """The caller's terminal has another size now, and so shall the program's."""
 
     job: int
-    window: Window
+    terminal_size: TerminalSize
 
 
-class Stocked(Message, frozen=True, tag=25):
+class StageProgress(Message, frozen=True, tag=25):
     """How much of a large bundle a rank's node has; `complete`: all of it, checked."""
 
     job: int
@@ -225,18 +225,18 @@ class Stocked(Message, frozen=True, tag=25):
     complete: bool
 
 
-class Remaining(Message, frozen=True, tag=27):
+class StripeProgress(Message, frozen=True, tag=27):
     """How many bytes of each stripe of a bundle a node lacks, where siblings feed each other: for their parent."""
 
     job: int
     stripes: tuple[Size, ...]
 
 
-class Refeed(Message, frozen=True, tag=28):
-    """From now on these have the bundle for us, as `Run.feeders` says: one of the former was slow, or is gone."""
+class SetSources(Message, frozen=True, tag=28):
+    """From now on these have the bundle for us, as `Run.sources` says: one of the former was slow, or is gone."""
 
     job: int
-    feeders: tuple[Peer | None, ...]
+    sources: tuple[Peer | None, ...]
 
 
 class Credit(Message, frozen=True, tag=23):
@@ -263,17 +263,17 @@ class Want(Message, frozen=True, tag=30):
     digests: tuple[bytes, ...]
 
 
-class Feed(Message, frozen=True, tag=32):
+class PeerHello(Message, frozen=True, tag=32):
     """First message of a sibling's connection: the job that both were given is why one feeds the other."""
 
     ticket: Signed
 
 
-class Fed(Message, frozen=True, tag=33):
+class PeerReady(Message, frozen=True, tag=33):
     """Answers Feed: ask for what you want."""
 
 
-class Lacking(Message, frozen=True, tag=31):
+class Unavailable(Message, frozen=True, tag=31):
     """These chunks cannot be had."""
 
     bundle: bytes
@@ -304,7 +304,7 @@ class Submit(Message, frozen=True, tag=40):
     timeout_s: Annotated[float, msgspec.Meta(ge=0, le=TIMEOUT_MAX_S)] | None
     limits: Limits
     bundle_bytes: int = 0
-    window: Window | None = None
+    terminal_size: TerminalSize | None = None
     action: Action = "run"
 
     def __post_init__(self) -> None:
@@ -336,7 +336,7 @@ class NodeState(msgspec.Struct, frozen=True, array_like=True):
     """A row of `gproc i`.  load: one-minute average, None where the node did not answer in time."""
 
     path: tuple[int, ...]
-    node: Node
+    node: NodeInfo
     jobs: int
     load: float | None
 
@@ -361,9 +361,9 @@ class Load(Message, frozen=True, tag=46):
 
 
 AnyMessage = Union[  # noqa: UP007 - msgspec wants it so on 3.11
-    Join, Attach, Welcome, Refused, Arrived, Left, Granted, Ping, Shutdown,
-    Run, Signal, Finished, Resize, Stocked, Remaining, Refeed, Credit, Release,
-    Want, Lacking, Feed, Fed,
+    Join, Attach, Welcome, RefuseJoin, Arrived, Left, Granted, Ping, Shutdown,
+    Run, SignalJob, Finished, Resize, StageProgress, StripeProgress, SetSources, Credit, Release,
+    Want, Unavailable, PeerHello, PeerReady,
     Submit, Accepted, Rejected, Inquire, TreeState, Poll, Load,
 ]  # fmt: skip
 

@@ -94,8 +94,8 @@ def dial_unix(path: object) -> Peer:
     return Peer(connection)
 
 
-def node_named(name: str, port: int = 1) -> messages.Node:
-    return messages.Node(name, f":{port}", os.urandom(16), "", time.time())
+def node_named(name: str, port: int = 1) -> messages.NodeInfo:
+    return messages.NodeInfo(name, f":{port}", os.urandom(16), "", time.time())
 
 
 class Parent:

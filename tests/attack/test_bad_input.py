@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from gproc.job.limits import Limits
+from gproc.request.limits import Limits
 from gproc.trust.identity import Identity, load_identity
 from gproc.wire import frames, messages
 from gproc.wire.messages import Outcome
@@ -173,7 +173,7 @@ def test_what_is_not_tls_is_refused_on_a_command_port(target: Target, end: str) 
     "message",
     [
         messages.Inquire(),
-        messages.Signal(1, 9),
+        messages.SignalJob(1, 9),
         messages.Credit(1, 1, 1),
         messages.Granted((), messages.Signed(b"", b"")),
     ],
@@ -270,7 +270,7 @@ def test_a_strange_job_comes_to_an_end(target: Target, changes: dict[str, object
         peer.say(submission(**changes))
         number = peer.hear(messages.Accepted).job
         if changes.get("bundle"):
-            peer.say(messages.Lacking(peer.hear(messages.Want).bundle, (), "lost it"))
+            peer.say(messages.Unavailable(peer.hear(messages.Want).bundle, (), "lost it"))
         assert peer.hear(messages.Finished).job == number
     target.goes_on()
 

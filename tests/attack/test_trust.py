@@ -293,7 +293,7 @@ def test_a_foreign_users_signals_and_input_do_not_reach_a_job(cluster: Cluster) 
     number = int(cluster.master.says(r"job (\d+): uid").group(1))
     with dial_unix(cluster.socket).greet(frames.CHANNEL_CLIENT) as stranger:
         stranger.raw(frames.stdio_frame(number, frames.EVERY_RANK, frames.STDIN, b"foreign\n"))
-        stranger.say(messages.Signal(number, signal.SIGKILL), messages.Credit(number, frames.STDOUT, 1 << 40))
+        stranger.say(messages.SignalJob(number, signal.SIGKILL), messages.Credit(number, frames.STDOUT, 1 << 40))
         stranger.say(messages.Inquire())
         assert stranger.hear(messages.TreeState).nodes[0].jobs == 1
     assert job.stdin is not None

@@ -131,9 +131,7 @@ def test_a_figure_says_its_median_range_budget_and_ratio() -> None:
         what="date", unit="s", measured=Samples((0.3, 0.5, 0.4)), budget=0.22,
         yardstick=Yardstick("xargs", Samples((0.1, 0.2))),
     )  # fmt: skip
-    assert figure.shown() == (
-        "date: 0.40 s (0.30-0.50)\n    budget 0.22 s\n    2.67 x xargs: 0.15 s (0.10-0.20)"
-    )
+    assert figure.shown() == ("date: 0.40 s (0.30-0.50)\n    budget 0.22 s\n    2.67 x xargs: 0.15 s (0.10-0.20)")
 
 
 def test_a_row_has_what_the_table_of_the_docs_has() -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle.manifest import Directory, File, Symlink
-from gproc.packager import Bundle, Request, pack, read_chunk
+from gproc.content.manifest import Directory, File, Symlink
+from gproc.packager import Bundle, PackRequest, pack, read_chunk
 
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 
@@ -47,7 +47,7 @@ def packed(tmp_path: Path) -> Pack:
     def make(program: str | Path, environ: Mapping[str, str] | None = None, **more: object) -> Bundle:
         given = {"cwd": str(tmp_path), "cache_dir": str(tmp_path / "cache"), **more}
         environ = {"PATH": "/usr/bin:/bin"} if environ is None else environ
-        return pack(Request(program=str(program), environ=environ, **given), explain=True)  # type: ignore[arg-type]
+        return pack(PackRequest(program=str(program), environ=environ, **given), explain=True)  # type: ignore[arg-type]
 
     return make
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle.manifest import Symlink, check
+from gproc.content.manifest import Symlink, check
 from gproc.errors import BundleError, ProgramNotFound
 from gproc.packager import Bundle, find_program
 

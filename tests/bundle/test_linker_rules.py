@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gproc.bundle.closure import LibraryMissing
-from gproc.bundle.manifest import Symlink
+from gproc.content.manifest import Symlink
 from gproc.errors import BundleError
 from gproc.packager import Bundle
 
@@ -284,8 +284,8 @@ def test_names_in_any_encoding_are_packed_and_remembered_under_any_locale(
     program.chmod(0o755)
     script = (
         "import os, sys\n"
-        "from gproc.packager import Request, pack\n"
-        "given = Request(sys.argv[1], '/', os.environ, cache_dir=sys.argv[2] + '/cache')\n"
+        "from gproc.packager import PackRequest, pack\n"
+        "given = PackRequest(sys.argv[1], '/', os.environ, cache_dir=sys.argv[2] + '/cache')\n"
         "found = [file.path for file in pack(given, explain=True).manifest.files()]\n"
         "assert os.fsencode(sys.argv[3]) in found, found\n"
         "print('lief' in sys.modules)\n"
@@ -293,7 +293,7 @@ def test_names_in_any_encoding_are_packed_and_remembered_under_any_locale(
     # Without these two, Python takes UTF-8 for the C locale's encoding; a locale in Latin-1 may not be installed.
     environ = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
-    command = [sys.executable, "-c", script, program, tmp_path, library]
+    command: list[str | bytes | Path] = [sys.executable, "-c", script, program, tmp_path, library]
     for lief_is_loaded in ("True", "False"):
         done = subprocess.run(command, capture_output=True, env=environ, timeout=60)
         assert (done.stderr, done.stdout.decode().strip()) == (b"", lief_is_loaded)

@@ -58,9 +58,9 @@ def test_a_program_with_another_file_beside_it_is_packed_again_without_lief(tmp_
     (tmp_path / "data").write_text("new")
     script = (
         "import os, sys\n"
-        "from gproc.packager import Request, pack\n"
+        "from gproc.packager import PackRequest, pack\n"
         "extra = tuple(sys.argv[2:])\n"
-        "pack(Request('/bin/sh', '/', dict(os.environ), extra, cache_dir=sys.argv[1] + '/bundles'))\n"
+        "pack(PackRequest('/bin/sh', '/', dict(os.environ), extra, cache_dir=sys.argv[1] + '/bundles'))\n"
         "print('lief' in sys.modules)\n"
     )
 

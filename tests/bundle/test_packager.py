@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from gproc.bundle import elf
-from gproc.bundle.manifest import CHUNK_BYTES, Digest, Directory, File, Symlink, check, decode, digest_of
 from gproc.bundle.memo import Memo
+from gproc.content.manifest import CHUNK_BYTES, Digest, Directory, File, Symlink, check, decode, digest_of
 from gproc.errors import BundleError, ProgramNotExecutable, ProgramNotFound
-from gproc.packager import Bundle, Request, find_program, pack, read_chunk
+from gproc.packager import Bundle, PackRequest, find_program, pack, read_chunk
 
 Pack = Callable[..., Bundle]
 
@@ -32,10 +32,10 @@ def program(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def request_for(tmp_path: Path) -> Callable[..., Request]:
-    def make(program: str | Path, *extra: str, **environ: str) -> Request:
+def request_for(tmp_path: Path) -> Callable[..., PackRequest]:
+    def make(program: str | Path, *extra: str, **environ: str) -> PackRequest:
         environ = {"PATH": "/usr/bin:/bin", **environ}
-        return Request(
+        return PackRequest(
             program=str(program), cwd=str(tmp_path), environ=environ, extra=extra, cache_dir=str(tmp_path / "cache")
         )
 
@@ -128,7 +128,7 @@ def test_a_set_user_id_program_is_refused_for_a_user(
     tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program.chmod(0o4755)
-    request = Request(program=str(program), cwd=str(tmp_path), environ={}, cache_dir=str(tmp_path / "cache"))
+    request = PackRequest(program=str(program), cwd=str(tmp_path), environ={}, cache_dir=str(tmp_path / "cache"))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(BundleError, match="set-user-id"):
         pack(request)
@@ -207,21 +207,21 @@ def test_a_file_that_grows_while_it_is_packed_is_noticed(
             file.write(b"more")
         return digest_of(data)
 
-    monkeypatch.setattr("gproc.bundle.layout.digest_of", digest_and_append)
+    monkeypatch.setattr("gproc.bundle.entries.digest_of", digest_and_append)
     with pytest.raises(BundleError, match="log: changed while it was being packed"):
         packed(program, extra=("log",))
 
 
 @pytest.mark.usefixtures("settled")
 class TestCache:
-    def test_a_second_time_is_answered_from_the_cache(self, request_for: Callable[..., Request]) -> None:
+    def test_a_second_time_is_answered_from_the_cache(self, request_for: Callable[..., PackRequest]) -> None:
         cold, warm = pack(request_for("date")), pack(request_for("date"))
         assert (was_warm(cold), was_warm(warm)) == (False, True)
         assert (warm.encoded, warm.digest, warm.sources) == (cold.encoded, cold.digest, cold.sources)
 
     @pytest.mark.parametrize("what", ["content", "mode", "replaced", "same size and time"])
     def test_a_changed_program_is_packed_again(
-        self, request_for: Callable[..., Request], program: Path, tmp_path: Path, what: str
+        self, request_for: Callable[..., PackRequest], program: Path, tmp_path: Path, what: str
     ) -> None:
         before = pack(request_for(program))
         status = program.stat()
@@ -242,7 +242,7 @@ class TestCache:
         assert after.digest != before.digest
 
     def test_a_library_that_appears_earlier_in_the_path_is_noticed(
-        self, request_for: Callable[..., Request], make_elf: Callable[..., bytes], tmp_path: Path
+        self, request_for: Callable[..., PackRequest], make_elf: Callable[..., bytes], tmp_path: Path
     ) -> None:
         (tmp_path / "late").mkdir()
         (tmp_path / "late" / "libx.so").write_bytes(make_elf(soname="libx.so"))
@@ -259,21 +259,21 @@ class TestCache:
         assert f"{tmp_path}/early/libx.so" in paths(pack(request_for(program)))
 
     def test_a_file_added_to_a_tree_is_noticed(
-        self, request_for: Callable[..., Request], program: Path, tmp_path: Path
+        self, request_for: Callable[..., PackRequest], program: Path, tmp_path: Path
     ) -> None:
         (tmp_path / "tree").mkdir()
         pack(request_for(program, "tree"))
         (tmp_path / "tree" / "new").touch()
         assert f"{tmp_path}/tree/new" in paths(pack(request_for(program, "tree")))
 
-    def test_only_variables_that_played_a_part_count(self, request_for: Callable[..., Request]) -> None:
+    def test_only_variables_that_played_a_part_count(self, request_for: Callable[..., PackRequest]) -> None:
         pack(request_for("date", LANG="C"))
         assert was_warm(pack(request_for("date", LANG="de_DE", PATH="/bin:/usr/bin:/opt"))) is False
         assert was_warm(pack(request_for("/usr/bin/date", LANG="de_DE")))
         assert not was_warm(pack(request_for("/usr/bin/date", LD_LIBRARY_PATH="/opt")))
 
     def test_what_happens_beside_a_program_does_not_count(
-        self, request_for: Callable[..., Request], program: Path, tmp_path: Path
+        self, request_for: Callable[..., PackRequest], program: Path, tmp_path: Path
     ) -> None:
         pack(request_for(program))
         (tmp_path / "output").touch()
@@ -281,7 +281,7 @@ class TestCache:
 
     @pytest.mark.parametrize("damage", [b"", b"\x00", b"\xc1garbage", None])
     def test_a_damaged_record_is_ignored_and_replaced(
-        self, request_for: Callable[..., Request], tmp_path: Path, damage: bytes | None
+        self, request_for: Callable[..., PackRequest], tmp_path: Path, damage: bytes | None
     ) -> None:
         pack(request_for("date"))
         (record,) = (tmp_path / "cache").iterdir()
@@ -291,7 +291,7 @@ class TestCache:
         assert was_warm(pack(request_for("date")))
 
     def test_the_oldest_records_are_dropped(
-        self, request_for: Callable[..., Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, request_for: Callable[..., PackRequest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("gproc.bundle.cache.RECORDS_MAX", 3)
         for number in range(6):
@@ -303,18 +303,18 @@ class TestCache:
 
     def test_a_cache_that_cannot_be_written_costs_nothing_but_time(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        request = Request(program="date", cwd="/", environ={"PATH": "/usr/bin"}, cache_dir=f"{tmp_path}/file/cache")
+        request = PackRequest(program="date", cwd="/", environ={"PATH": "/usr/bin"}, cache_dir=f"{tmp_path}/file/cache")
         assert pack(request).digest == pack(request).digest
 
     def test_the_warm_way_imports_none_of_the_cold_one(
-        self, request_for: Callable[..., Request], tmp_path: Path
+        self, request_for: Callable[..., PackRequest], tmp_path: Path
     ) -> None:
         request = request_for("date")
         pack(request)
         code = (
-            "import sys; from gproc.packager import Request, pack\n"
+            "import sys; from gproc.packager import PackRequest, pack\n"
             f"cache = {request.cache_dir!r}\n"
-            f"bundle = pack(Request('date', {str(tmp_path)!r}, {{'PATH': '/usr/bin:/bin'}}, cache_dir=cache))\n"
+            f"bundle = pack(PackRequest('date', {str(tmp_path)!r}, {{'PATH': '/usr/bin:/bin'}}, cache_dir=cache))\n"
             "assert not bundle.reasons, bundle.reasons\n"
             "bad = {'lief', 'pathlib', 'dataclasses', 'gproc.bundle.packing', 'gproc.bundle.elf'} & set(sys.modules)\n"
             "assert not bad, bad"
@@ -336,7 +336,7 @@ def test_each_elf_file_of_a_program_is_read_once(packed: Pack, monkeypatch: pyte
     assert sorted(asked) == sorted(set(asked))
 
 
-def test_a_file_written_just_now_is_not_remembered(request_for: Callable[..., Request], program: Path) -> None:
+def test_a_file_written_just_now_is_not_remembered(request_for: Callable[..., PackRequest], program: Path) -> None:
     program.write_text("#!/bin/sh\necho two\n")
     os.utime(program, ns=(time.time_ns(), time.time_ns()))
     pack(request_for(program))

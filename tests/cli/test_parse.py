@@ -107,9 +107,7 @@ def test_every_name_of_a_mode_means_that_mode(mode: Mode) -> None:
 
 
 def test_defaults_are_those_of_the_original() -> None:
-    assert parse(["m"]) == MasterOptions(
-        bin_root="/tmp/xproc", socket="/tmp/g", locale="local", cmd_port=6666, debug=0
-    )
+    assert parse(["m"]) == MasterOptions(bin_root="/tmp/xproc", socket="/tmp/g", locale="local", cmd_port=6666, debug=0)
     assert parse(["s"]) == SlaveOptions(private=True)
     assert parse(["e", ".", "date"]) == ExecOptions(nodes=".", command=("date",), local_bin=False, files=())
     assert parse(["i"]) == InfoOptions(socket="/tmp/g")
@@ -153,9 +151,7 @@ def test_after_the_command_all_belongs_to_the_command() -> None:
     assert parse(["e", ".", "ls", "-l", "--", "-h", "--version"]) == ExecOptions(
         nodes=".", command=("ls", "-l", "--", "-h", "--version")
     )
-    assert parse(["e", "-l", ".", "-n", "ls"]) == ExecOptions(
-        nodes=".", command=("ls",), label=True, no_stdin=True
-    )
+    assert parse(["e", "-l", ".", "-n", "ls"]) == ExecOptions(nodes=".", command=("ls",), label=True, no_stdin=True)
 
 
 def test_two_dashes_end_the_switches() -> None:
@@ -176,16 +172,12 @@ def test_an_assignment_keeps_its_commas_and_equals_signs() -> None:
 
 @pytest.mark.parametrize(("text", "size_bytes"), [("1", 1), ("512M", 512 << 20), ("2g", 2 << 30), ("1K", 1024)])
 def test_sizes_take_binary_suffixes(text: str, size_bytes: int) -> None:
-    assert parse(["e", f"--mem={text}", ".", "x"]) == ExecOptions(
-        nodes=".", command=("x",), mem_bytes=size_bytes
-    )
+    assert parse(["e", f"--mem={text}", ".", "x"]) == ExecOptions(nodes=".", command=("x",), mem_bytes=size_bytes)
 
 
 @pytest.mark.parametrize(("text", "timeout_s"), [("90", 90.0), ("1.5", 1.5), (".25", 0.25), ("3.", 3.0)])
 def test_seconds_may_have_a_fraction(text: str, timeout_s: float) -> None:
-    assert parse(["e", "-timeout", text, ".", "x"]) == ExecOptions(
-        nodes=".", command=("x",), timeout_s=timeout_s
-    )
+    assert parse(["e", "-timeout", text, ".", "x"]) == ExecOptions(nodes=".", command=("x",), timeout_s=timeout_s)
 
 
 def test_the_further_modes_take_their_arguments() -> None:
@@ -284,9 +276,7 @@ def test_nothing_after_the_command_is_looked_at(tail: list[str]) -> None:
 
 
 @given(st.lists(st.sampled_from(switches_of(MODES[2])), max_size=5), st.integers(0, 5), st.data())
-def test_where_the_switches_stand_makes_no_difference(
-    switches: list[Switch], before: int, data: st.DataObject
-) -> None:
+def test_where_the_switches_stand_makes_no_difference(switches: list[Switch], before: int, data: st.DataObject) -> None:
     given_words = [words(switch, data.draw(st.sampled_from(switch.shown()))) for switch in switches]
     first = [word for words_of_one in given_words[:before] for word in words_of_one]
     second = [word for words_of_one in given_words[before:] for word in words_of_one]

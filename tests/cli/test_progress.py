@@ -72,9 +72,7 @@ def test_a_terminal_sees_nothing_of_a_short_transfer(cluster: Cluster, tap: Wire
     assert on_a_terminal(cluster, parcel) == ""
 
 
-def test_programs_get_a_line_of_json_each_second_and_at_the_end(
-    cluster: Cluster, tap: Wiretap, parcel: Parcel
-) -> None:
+def test_programs_get_a_line_of_json_each_second_and_at_the_end(cluster: Cluster, tap: Wiretap, parcel: Parcel) -> None:
     tap.rate = SLOW_RATE
     done = cluster.exec("--json-progress", *parcel.words("1"))
     assert done.returncode == 0

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from gproc.bundle.manifest import CHUNK_BYTES
+from gproc.content.manifest import CHUNK_BYTES
 from gproc.copy.packing import pack
 from gproc.copy.packs import SMALL_BYTES
 from gproc.copy.placing import place

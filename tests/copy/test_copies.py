@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle.manifest import CHUNK_BYTES
+from gproc.content.manifest import CHUNK_BYTES
 from tests.system.cluster import NOBODY, Cluster
 
 ODD = b"odd \xff\n\x1b[2J name"

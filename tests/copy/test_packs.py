@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gproc.bundle.manifest import CHUNK_BYTES
+from gproc.content.manifest import CHUNK_BYTES
 from gproc.copy import packs
 from gproc.copy.packs import SMALL_BYTES, Packs
 

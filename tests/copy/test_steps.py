@@ -14,9 +14,9 @@ from gproc.copy.steps import (
     Folder,
     Leaf,
     Leave,
-    Link,
-    Reader,
     Step,
+    StepReader,
+    SymlinkStep,
     Torn,
     Whole,
     check_name,
@@ -35,7 +35,7 @@ targets = st.binary(min_size=1, max_size=300).filter(lambda target: b"\0" not in
 steps = st.one_of(
     st.builds(Folder, names, modes, users, users, times),
     st.just(Leave()),
-    st.builds(Link, names, targets, users, users, times),
+    st.builds(SymlinkStep, names, targets, users, users, times),
     st.builds(Leaf, names, modes, users, users, times, st.integers(0, 2**63 - 1)),
     st.builds(Leaf, names, modes, users, users, times, st.integers(0, 2**62), names, st.integers(0, 2**62 - 1)),
     st.sampled_from([Whole(), Torn(), End()]),
@@ -44,14 +44,12 @@ items = st.lists(st.one_of(steps, st.binary(min_size=1, max_size=200)), max_size
 
 
 def encoded(stream: list[Step | bytes]) -> bytes:
-    return b"".join(
-        data_header(len(item)) + item if isinstance(item, bytes) else step_frame(item) for item in stream
-    )
+    return b"".join(data_header(len(item)) + item if isinstance(item, bytes) else step_frame(item) for item in stream)
 
 
 def read(pieces: list[bytes]) -> list[Step | bytes]:
     """With data that came in parts put together."""
-    reader = Reader()
+    reader = StepReader()
     found: list[Step | bytes] = []
     for piece in pieces:
         for item in reader.feed(piece):
@@ -131,5 +129,5 @@ def test_a_frame_out_of_bounds_is_refused_by_its_header(length: int, kind: int) 
 
 
 def test_the_longest_step_fits() -> None:
-    link = Link(b"n" * 255, b"t" * 4095, 0xFFFF_FFFE, 0xFFFF_FFFE, 2**63 - 1)
+    link = SymlinkStep(b"n" * 255, b"t" * 4095, 0xFFFF_FFFE, 0xFFFF_FFFE, 2**63 - 1)
     assert read([encoded([link])]) == [link]

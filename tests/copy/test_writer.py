@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gproc.copy.errand import Errand
-from gproc.copy.steps import ITSELF, Folder, Leaf, Link
+from gproc.copy.builtin import PreparedTask
+from gproc.copy.steps import ITSELF, Folder, Leaf, SymlinkStep
 from gproc.copy.writer import ALL_BITS, STICKY_BITS, WayLost, Writer, open_directory
 
 
@@ -29,8 +29,8 @@ def leaf(name: bytes, size_bytes: int = 3, mode: int = 0o644) -> Leaf:
     return Leaf(name, mode, os.geteuid(), os.getegid(), 10**18, size_bytes)
 
 
-def link(name: bytes, target: bytes) -> Link:
-    return Link(name, target, os.geteuid(), os.getegid(), 10**18)
+def link(name: bytes, target: bytes) -> SymlinkStep:
+    return SymlinkStep(name, target, os.geteuid(), os.getegid(), 10**18)
 
 
 def write(writer: Writer, step: Leaf, data: bytes = b"new") -> None:
@@ -176,7 +176,7 @@ def test_an_errand_that_is_ended_puts_away_what_is_half_done(tmp_path: Path, sig
         finally:
             writer.close()
 
-    pid = Errand(work, (begun,)).fork()
+    pid = PreparedTask(work, (begun,)).fork()
     assert os.read(reader, 1) == b"!"
     os.kill(pid, signum)
     _, status = os.waitpid(pid, 0)

@@ -110,9 +110,7 @@ def test_a_foreign_program_runs_and_so_do_the_nodes_own_tools_below_it(site: Any
     assert done.stdout.decode().splitlines() == wanted, done.stderr.decode()
 
 
-def test_of_release_and_node_the_newer_glibc_is_seen(
-    site: Any, release: Path, own_glibc: tuple[int, int]
-) -> None:
+def test_of_release_and_node_the_newer_glibc_is_seen(site: Any, release: Path, own_glibc: tuple[int, int]) -> None:
     if site.plain:
         pytest.skip("a plain node runs a program with the bundle's glibc")
     libc = "/usr/lib/x86_64-linux-gnu/libc.so.6"

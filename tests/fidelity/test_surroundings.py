@@ -206,7 +206,7 @@ def test_a_library_that_only_L_names_is_found(site: Any, tmp_path: Path) -> None
         pytest.skip("needs gcc")
     work = site.cluster.work
     (work / "l").mkdir(exist_ok=True)
-    (work / "m.c").write_text('#include <stdio.h>\nconst char *w(void);\nint main(void) { return puts(w()) < 0; }')
+    (work / "m.c").write_text("#include <stdio.h>\nconst char *w(void);\nint main(void) { return puts(w()) < 0; }")
     (work / "w.c").write_text('const char *w(void) { return "found"; }')
     for words in ("-shared -fPIC -o l/libw9.so w.c", "-o m9 m.c -Ll -lw9"):
         os.spawnvp(os.P_WAIT, "sh", ["sh", "-c", f"cd {work} && gcc {words}"])
@@ -217,5 +217,3 @@ def test_a_library_that_only_L_names_is_found(site: Any, tmp_path: Path) -> None
 def test_nothing_is_left_in_binroot(site: Any) -> None:
     assert lines(site.run("1", "/bin/sh", "-c", "echo x >here; mkdir -p d/e; chmod 0 d; cat here")) == ["x"]
     assert list(Path(site.root).iterdir()) == []
-
-

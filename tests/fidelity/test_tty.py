@@ -16,9 +16,9 @@ from typing import Any, cast
 
 import pytest
 
-from gproc.job.program import Program
+from gproc.node.program import Program
 from gproc.trust.ticket import Ticket
-from gproc.wire.messages import Branch, Outcome, Run, Signed, Window
+from gproc.wire.messages import Branch, Outcome, Run, Signed, TerminalSize
 from tests.system.cluster import NOBODY, PATIENCE_S, Cluster
 
 
@@ -230,31 +230,31 @@ class Fetching:
     def finished(self, below: Program, rank: int, outcome: Outcome) -> None:
         self.told.append((rank, outcome))
 
-    def credit_from_below(self, below: Program, size: int) -> None:
+    def credit_from_downstream(self, below: Program, size: int) -> None:
         self.credited += size
 
 
 @pytest.mark.parametrize(
-    ("window", "typed", "status"),
-    [(Window(24, 80), b"ls\x03", 130), (Window(24, 80), b"ls\r", None), (None, b"ls\x03", None)],
+    ("terminal_size", "typed", "status"),
+    [(TerminalSize(24, 80), b"ls\x03", 130), (TerminalSize(24, 80), b"ls\r", None), (None, b"ls\x03", None)],
 )
 def test_ctrl_c_ends_a_job_whose_terminal_is_not_there_yet(
-    window: Window | None, typed: bytes, status: int | None
+    terminal_size: TerminalSize | None, typed: bytes, status: int | None
 ) -> None:
     async def typed_while_fetching() -> Fetching:
-        station = Fetching()
+        services = Fetching()
         ticket = Ticket(
             session=b"s" * 16, sequence=1, uid=0, gid=0, groups=(), argv=(b"x",), env=(), cwd=b"/", umask=0,
-            manifest=b"m" * 32, targets="1", window=window,
+            manifest=b"m" * 32, targets="1", terminal_size=terminal_size,
         )  # fmt: skip
-        program = Program(cast(Any, station), cast(Any, station), ticket)
+        program = Program(cast(Any, services), cast(Any, services), ticket)
         program.start(Run(1, 1, Signed(b"", b""), Branch(0, {}), 1 << 16, True))
         await asyncio.sleep(0)
         program.stdin(1, typed)
         program.release(1)
         await asyncio.sleep(0)
-        return station
+        return services
 
-    station = asyncio.run(typed_while_fetching())
-    assert [(rank, outcome.status) for rank, outcome in station.told] == [(0, status or 137)]
-    assert station.credited == len(typed)
+    services = asyncio.run(typed_while_fetching())
+    assert [(rank, outcome.status) for rank, outcome in services.told] == [(0, status or 137)]
+    assert services.credited == len(typed)

@@ -15,7 +15,8 @@ import msgspec
 import pytest
 
 import gproc
-from gproc.launch.protocol import Abilities, Exited, Outcome, SpawnFailed
+from gproc.launch.protocol import Ending, Exited, SpawnFailed
+from gproc.root.abilities import Abilities
 from gproc.root.view import MakeDirectory, Proc, Tmpfs, View
 
 USER = 64_320
@@ -27,7 +28,7 @@ ENV = ("PATH=/usr/bin:/bin",)
 class Done(msgspec.Struct, frozen=True):
     """What became of one job."""
 
-    outcome: Outcome
+    outcome: Ending
     output: str
 
     @property

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from gproc.job.limits import Limits
 from gproc.launch import serving
 from gproc.launch.launcher import Launcher
-from gproc.launch.protocol import Outcome, Start
+from gproc.launch.protocol import Ending, Start
+from gproc.request.limits import Limits
 from gproc.root import kernel
 from gproc.root.view import View
 
@@ -54,7 +54,7 @@ async def collect(reader: int) -> asyncio.StreamReader:
 
 async def run(order: dict[str, Any], job: int) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
-    ended: asyncio.Future[Outcome] = loop.create_future()
+    ended: asyncio.Future[Ending] = loop.create_future()
     reader, writer = os.pipe()
     stdin = os.open("/dev/null", os.O_RDONLY)
     start = Start(

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from gproc.job.limits import Limits
 from gproc.launch.cgroup import Cgroups, Group
 from gproc.launch.protocol import Exited
+from gproc.request.limits import Limits
 
 STRANGER = 64_321
 """A uid that has no other processes: RLIMIT_NPROC counts all of a user's."""
@@ -101,8 +101,8 @@ def test_a_bound_counts_the_processes_of_this_job_alone(node: Any) -> None:
     script = "sleep 0.3 & sleep 0.3 & wait; echo fine"
     done = node.run_all([node.order(["sh", "-c", script], limits={"max_procs": 3})] * 10)
     assert [each.output for each in done] == ["fine\n"] * 10
-    over = node.run("sh", "-c", "sleep 0.3 & sleep 0.3 & sleep 0.3 & wait; echo fine", limits={"max_procs": 3})
-    assert "fine" not in over.output
+    stopped = node.run("sh", "-c", "sleep 0.3 & sleep 0.3 & sleep 0.3 & wait; echo fine", limits={"max_procs": 3})
+    assert "fine" not in stopped.output
 
 
 def test_no_group_is_left(node: Any) -> None:

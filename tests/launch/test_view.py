@@ -12,11 +12,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from gproc.bundle.manifest import Directory, Entry, File, Manifest, Symlink, check, digest_of
+from gproc.content.manifest import Directory, Entry, File, Manifest, Symlink, check, digest_of
 from gproc.root import kernel, layers, script
-from gproc.root.facts import Node as NodeFiles
-from gproc.root.facts import NodeFacts
-from gproc.root.layout import Layout
+from gproc.root.code_layout import CodeLayout
+from gproc.root.facts import NodeFacts, NodeFiles
 from gproc.root.plan import LaidOut, needs_without_glibc, plan, plan_local
 from gproc.root.view import View
 
@@ -100,7 +99,7 @@ def bundled(tmp_path: Path, bin_root: Path) -> Bundled:
             tuple(entries),
         )
         check(manifest)
-        layout = Layout(manifest)
+        layout = CodeLayout(manifest)
         stripped = os.fsencode(tmp_path / "stripped")
         layers.without_glibc(layout, os.fsencode(at), stripped)
         at.chmod(0o755)

@@ -82,9 +82,7 @@ def test_nodes_of_racks_are_numbered_as_they_are_read(tmp_path: Path) -> None:
         ("node400", 19, "10.0.1.144", Parent("10.0.1.125", 6666, name="node381")),
     ],
 )
-def test_a_pattern_is_cut_into_racks(
-    tmp_path: Path, hostname: str, id_: int, address: str, parent: Parent
-) -> None:
+def test_a_pattern_is_cut_into_racks(tmp_path: Path, hostname: str, id_: int, address: str, parent: Parent) -> None:
     placement = written(tmp_path, PATTERN).place(Role.SLAVE, hostname, Options())
     assert placement == Placement(id=id_, address=address, parent=parent)
 
@@ -123,9 +121,7 @@ def test_a_master_may_have_any_name_and_a_slave_may_not(tmp_path: Path, text: st
     locale = written(tmp_path, text)
     assert locale.place(Role.MASTER, "anything", Options()).parent is None
     for stranger in ("frontend", "node401", "node1", "n7", "node000"):
-        with pytest.raises(
-            LocaleError, match=rf"host name '{stranger}' does not fit .*cluster.toml: wanted one"
-        ):
+        with pytest.raises(LocaleError, match=rf"host name '{stranger}' does not fit .*cluster.toml: wanted one"):
             locale.place(Role.SLAVE, stranger, Options())
 
 
@@ -163,9 +159,7 @@ def test_what_the_person_says_wins(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_file_is_told_its_name_the_key_and_what_is_wanted(
-    tmp_path: Path, text: str, wanted: str
-) -> None:
+def test_a_wrong_file_is_told_its_name_the_key_and_what_is_wanted(tmp_path: Path, text: str, wanted: str) -> None:
     with pytest.raises(LocaleError) as caught:
         written(tmp_path, text)
     assert str(caught.value).startswith(f"locale file {tmp_path}/cluster.toml: ")

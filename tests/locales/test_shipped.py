@@ -152,9 +152,7 @@ def test_local_goes_below_whom_it_is_told_and_does_not_say_whether_that_is_the_m
 def test_what_the_person_says_wins(locale: str, etchosts: EtcHosts) -> None:
     chosen: Locale = etchosts if locale == "etchosts" else load(locale)
     said = Options(parent="kn9", id="77", address="192.168.0.1", cmd_port=7002)
-    assert chosen.place(Role.SLAVE, "kn47", said) == Placement(
-        id=77, address="192.168.0.1", parent=Parent("kn9", 7002)
-    )
+    assert chosen.place(Role.SLAVE, "kn47", said) == Placement(id=77, address="192.168.0.1", parent=Parent("kn9", 7002))
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "", "x", "1/2", "²", "12345678901"])

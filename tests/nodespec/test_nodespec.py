@@ -13,9 +13,7 @@ from gproc.nodespec import NodeSpec, Path, fold, format_path, parse_path
 
 WIDTH = 5
 DEPTH = 3
-EVERYWHERE: list[Path] = [
-    path for depth in range(1, DEPTH + 1) for path in product(range(1, WIDTH + 1), repeat=depth)
-]
+EVERYWHERE: list[Path] = [path for depth in range(1, DEPTH + 1) for path in product(range(1, WIDTH + 1), repeat=depth)]
 
 numbers = st.integers(1, WIDTH + 1)
 levels = st.one_of(
@@ -56,8 +54,7 @@ def model_of_missing(text: str, node: Path, connected: set[Path]) -> bool:
         return False
     lost = next(depth for depth in range(1, len(node) + 1) if node[:depth] not in connected)
     return any(
-        model_of_path(part, node) and part.removeprefix("=").split("/")[lost - 1] != "."
-        for part in text.split(",")
+        model_of_path(part, node) and part.removeprefix("=").split("/")[lost - 1] != "." for part in text.split(",")
     )
 
 
@@ -244,9 +241,7 @@ def test_sets_are_folded_for_people(nodes_: list[Path], text: str) -> None:
         ("1-3", [(1,)], "2-3", ""),
     ],
 )
-def test_missing_nodes_are_told_as_a_spec(
-    text: str, connected: list[Path], exclusion: str | None, answer: str
-) -> None:
+def test_missing_nodes_are_told_as_a_spec(text: str, connected: list[Path], exclusion: str | None, answer: str) -> None:
     excluded = None if exclusion is None else NodeSpec.parse_exclusion(exclusion)
     assert NodeSpec.parse(text).missing(connected, excluded) == answer
 

@@ -15,15 +15,8 @@ from hypothesis.stateful import (
 )
 
 from gproc.errors import PeerError
-from gproc.relay.flow import (
-    HOP_BYTES,
-    MAX_WINDOW_BYTES,
-    MIN_WINDOW_BYTES,
-    Inlet,
-    Outlet,
-    quantum,
-    window_for,
-)
+from gproc.relay.flow import Inlet, Outlet
+from gproc.wire.credit import HOP_BYTES, MAX_WINDOW_BYTES, MIN_WINDOW_BYTES, quantum, window_for
 from gproc.wire.frames import MAX_STDIO_BYTES
 
 FRAME_BYTES = quantum(MIN_WINDOW_BYTES)

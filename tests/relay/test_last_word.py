@@ -14,13 +14,13 @@ def test_a_lost_parent_can_end_the_slave_but_begin_no_job() -> None:
     async def work() -> None:
         slave = object.__new__(Slave)
         slave._control = slave._bulk = None
-        slave.passages = {}
-        slave.over = asyncio.get_running_loop().create_future()
+        slave.relayed_jobs = {}
+        slave.stopped = asyncio.get_running_loop().create_future()
         former = Link(CHANNEL_CONTROL, Receiver())
         slave.on_message(former, Run(1, 1, Signed(b"", b""), Branch(0, {}), 1 << 20, False))
-        assert slave.passages == {}
-        assert not slave.over.done()
+        assert slave.relayed_jobs == {}
+        assert not slave.stopped.done()
         slave.on_message(former, Shutdown("the master has ended"))
-        assert slave.over.done()
+        assert slave.stopped.done()
 
     asyncio.run(work())

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle.manifest import Directory, File, Manifest, Symlink, digest_of
-from gproc.root.facts import Node
-from gproc.root.layout import Layout
+from gproc.content.manifest import Directory, File, Manifest, Symlink, digest_of
+from gproc.root.code_layout import CodeLayout
+from gproc.root.facts import NodeFiles
 
 
 def file(path: bytes, content: bytes, mode: int = 0o755) -> File:
@@ -17,11 +17,11 @@ def file(path: bytes, content: bytes, mode: int = 0o755) -> File:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Node:
-    return Node(os.fsencode(tmp_path))
+def node(tmp_path: Path) -> NodeFiles:
+    return NodeFiles(os.fsencode(tmp_path))
 
 
-def test_a_file_with_the_same_bytes_is_had(node: Node, tmp_path: Path) -> None:
+def test_a_file_with_the_same_bytes_is_had(node: NodeFiles, tmp_path: Path) -> None:
     (tmp_path / "tool").write_bytes(b"abc")
     (tmp_path / "tool").chmod(0o755)
     assert node.has(file(b"/tool", b"abc"))
@@ -29,7 +29,7 @@ def test_a_file_with_the_same_bytes_is_had(node: Node, tmp_path: Path) -> None:
     assert not node.has(file(b"/other", b"abc"))
 
 
-def test_a_file_that_changed_is_looked_at_again(node: Node, tmp_path: Path) -> None:
+def test_a_file_that_changed_is_looked_at_again(node: NodeFiles, tmp_path: Path) -> None:
     tool = tmp_path / "tool"
     tool.write_bytes(b"abc")
     tool.chmod(0o755)
@@ -39,21 +39,21 @@ def test_a_file_that_changed_is_looked_at_again(node: Node, tmp_path: Path) -> N
     assert node.has(file(b"/tool", b"xyz"))
 
 
-def test_a_file_that_may_not_be_executed_is_not_had(node: Node, tmp_path: Path) -> None:
+def test_a_file_that_may_not_be_executed_is_not_had(node: NodeFiles, tmp_path: Path) -> None:
     (tmp_path / "tool").write_bytes(b"abc")
     (tmp_path / "tool").chmod(0o644)
     assert not node.has(file(b"/tool", b"abc"))
     assert node.has(file(b"/tool", b"abc", 0o644))
 
 
-def test_a_link_is_had_when_it_says_the_same(node: Node, tmp_path: Path) -> None:
+def test_a_link_is_had_when_it_says_the_same(node: NodeFiles, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("there")
     assert node.has(Symlink(b"/link", b"there"))
     assert not node.has(Symlink(b"/link", b"here"))
     assert not node.has(file(b"/link", b""))
 
 
-def test_the_version_of_a_glibc_is_in_its_banner(node: Node, tmp_path: Path) -> None:
+def test_the_version_of_a_glibc_is_in_its_banner(node: NodeFiles, tmp_path: Path) -> None:
     banner = b"GNU C Library (Debian GLIBC 2.41-12) stable release version 2.41.\n"
     (tmp_path / "libc.so.6").write_bytes(b"\x7fELF..." + banner)
     assert node.glibc_version(b"/libc.so.6") == (2, 41)
@@ -69,17 +69,17 @@ def test_this_machines_own_glibc_is_recognised() -> None:
     if not os.path.exists(libc):
         pytest.skip("needs Debian's paths")
     assert name == "glibc"
-    assert Node().glibc_version(libc) == tuple(int(part) for part in version.split("."))
+    assert NodeFiles().glibc_version(libc) == tuple(int(part) for part in version.split("."))
 
 
-def test_what_was_compared_is_compared_again_only_when_it_changed(node: Node, tmp_path: Path) -> None:
+def test_what_was_compared_is_compared_again_only_when_it_changed(node: NodeFiles, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(b"abc")
         (tmp_path / name).chmod(0o755)
     (tmp_path / "code").mkdir()
     files = (file(b"/code/a", b"abc"), file(b"/code/b", b"abc"))
     directory = Directory(b"/code", 0o755, 0, 0)
-    layout = Layout(Manifest(b"/code/a", b"", (), (b"/code",), (), (0, 0), (directory, *files)))
+    layout = CodeLayout(Manifest(b"/code/a", b"", (), (b"/code",), (), (0, 0), (directory, *files)))
 
     def identical() -> frozenset[bytes]:
         return node.facts(layout, namespaces=True, overlay=True).identical

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gproc.bundle.manifest import Directory, Entry, File, Manifest, Symlink
+from gproc.content.manifest import Directory, Entry, File, Manifest, Symlink
 from gproc.errors import LaunchError
+from gproc.root.code_layout import CodeLayout
 from gproc.root.facts import NodeDirectory, NodeFacts
-from gproc.root.layout import Layout
 from gproc.root.plan import LaidOut, needs_without_glibc, plan, plan_local
 from gproc.root.view import CopyTree, MakeDirectory, Overlay, Proc, Tmpfs, View
 
@@ -45,7 +45,7 @@ def manifest(program: bytes = PROGRAM, more: Iterable[Entry] = (), code: tuple[b
 
 
 def bundle(**changes: object) -> LaidOut:
-    return LaidOut(Layout(manifest(**changes)), LAID_OUT, STRIPPED)  # type: ignore[arg-type]
+    return LaidOut(CodeLayout(manifest(**changes)), LAID_OUT, STRIPPED)  # type: ignore[arg-type]
 
 
 def here(path: bytes, **changes: object) -> NodeDirectory:
@@ -120,8 +120,8 @@ def test_a_program_without_libraries_of_its_own_needs_no_second_tree() -> None:
 def test_over_an_ancestor_with_glibc_below_it_goes_the_second_tree() -> None:
     new = b"/usr/lib/x86_64-linux-gnu/solver"
     laid_out = bundle(more=[*directories(new), file(new + b"/libown.so")], code=(new,))
-    lacking = dict.fromkeys((new, b"/lib/x86_64-linux-gnu/solver"), here(LIB, missing=1))
-    found = facts(glibc=(2, 36), identical=[LIBRARY, PROGRAM], changes=lacking)
+    unavailable = dict.fromkeys((new, b"/lib/x86_64-linux-gnu/solver"), here(LIB, missing=1))
+    found = facts(glibc=(2, 36), identical=[LIBRARY, PROGRAM], changes=unavailable)
     assert unions(view(found, laid_out))[LIB].lowers == (STRIPPED + LIB, LIB)
     assert needs_without_glibc(laid_out.layout, found)
 
@@ -201,7 +201,7 @@ def test_directories_that_only_the_caller_configured_are_named_to_the_loader_and
     laid_out = bundle(more=[*directories(b"/opt", b"/opt/solver", own), file(own + b"/libown.so")], code=(own,))
     assert view(facts(changes={own: here(own)}), laid_out).library_path == ()
     configured = msgspec.structs.replace(laid_out.layout.manifest, configured_dirs=(own,))
-    found = view(facts(changes={own: here(own)}), LaidOut(Layout(configured), LAID_OUT, STRIPPED))
+    found = view(facts(changes={own: here(own)}), LaidOut(CodeLayout(configured), LAID_OUT, STRIPPED))
     assert (found.program, found.through, found.library_path) == (PROGRAM, None, (ROOT + own,))
 
 
@@ -241,7 +241,7 @@ def test_two_places_that_are_one_directory_of_the_node_become_one_union() -> Non
     entries = [*directories(b"/lib", old, b"/usr", b"/usr/lib", LIB), file(old + b"/liba.so"), file(LIB + b"/libb.so")]
     value = Manifest(LIB + b"/libb.so", b"", (old, LIB), (old, LIB), (), (0, 0), tuple(entries))
     found = NodeFacts(True, True, {old: here(LIB), LIB: here(LIB)})
-    made = unions(plan(LaidOut(Layout(value), LAID_OUT), ROOT, b"/", found, b""))
+    made = unions(plan(LaidOut(CodeLayout(value), LAID_OUT), ROOT, b"/", found, b""))
     assert made[LIB].lowers == (LAID_OUT + old, LAID_OUT + LIB, LIB)
 
 
@@ -277,7 +277,7 @@ def test_a_store_that_the_root_would_hide_is_refused(at: bytes) -> None:
 
 def test_a_code_directory_that_is_a_link_is_no_place() -> None:
     entries = [Symlink(b"/code", b"/root"), *directories(BIN), file(PROGRAM)]
-    layout = Layout(Manifest(PROGRAM, b"", (), (b"/code", BIN), (), (0, 0), tuple(entries)))
+    layout = CodeLayout(Manifest(PROGRAM, b"", (), (b"/code", BIN), (), (0, 0), tuple(entries)))
     assert layout.places == {BIN: BIN}
 
 
@@ -291,6 +291,6 @@ def test_links_are_followed_inside_the_bundle_only() -> None:
         Symlink(BIN + b"/loop", b"loop"),
         Symlink(BIN + b"/out", b"/etc/passwd"),
     ]
-    layout = Layout(Manifest(BIN + b"/c", b"", (), (BIN,), (), (0, 0), tuple(entries)))
+    layout = CodeLayout(Manifest(BIN + b"/c", b"", (), (BIN,), (), (0, 0), tuple(entries)))
     assert layout.chain(b"/bin/a") == (BIN + b"/a", BIN + b"/b", BIN + b"/c")
     assert layout.chain(BIN + b"/loop") == layout.chain(BIN + b"/out") == ()

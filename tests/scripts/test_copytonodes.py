@@ -145,9 +145,7 @@ def test_a_failing_node_is_named_and_the_others_are_served(environ: dict[str, st
         assert_provided(nodes / f"kn{number}", f"kn{number}")
 
 
-def test_prefix_user_destination_and_options_come_from_the_environment(
-    environ: dict[str, str], nodes: Path
-) -> None:
+def test_prefix_user_destination_and_options_come_from_the_environment(environ: dict[str, str], nodes: Path) -> None:
     (nodes / "rack-3").mkdir()
     environ |= {
         "GPROC_PREFIX": "rack-",
@@ -201,9 +199,7 @@ sys.exit(1)
 @pytest.mark.parametrize(
     "arguments", [(), ("1",), ("1", "2", "3"), ("a", "2"), ("0", "2"), ("1", "-2"), ("1", ""), ("-h",)]
 )
-def test_wrong_arguments_get_the_usage_and_status_2(
-    environ: dict[str, str], arguments: tuple[str, ...]
-) -> None:
+def test_wrong_arguments_get_the_usage_and_status_2(environ: dict[str, str], arguments: tuple[str, ...]) -> None:
     done = copy(environ, *arguments)
     assert done.returncode == 2
     assert "Usage: sh scripts/copytonodes.sh FIRST LAST" in done.stderr
@@ -241,9 +237,7 @@ def test_nothing_is_left_on_the_front_end(environ: dict[str, str], nodes: Path, 
     assert sorted(os.listdir(tmp_path)) == before
 
 
-def test_the_identities_are_those_that_gproc_cert_makes(
-    environ: dict[str, str], nodes: Path, tmp_path: Path
-) -> None:
+def test_the_identities_are_those_that_gproc_cert_makes(environ: dict[str, str], nodes: Path, tmp_path: Path) -> None:
     (nodes / "kn1").mkdir()
     real = script(tmp_path / "real-gproc", f'#!/bin/sh\nexec {sys.executable} -m gproc "$@"\n')
     done = copy({**environ, "GPROC": str(real), "PYTHONPATH": str(CHECKOUT)}, "1", "1")

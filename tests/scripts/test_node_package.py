@@ -39,9 +39,7 @@ def test_the_archive_runs_wherever_it_is_unpacked_with_what_it_brought(unpacked:
     bare = f"{sys.base_prefix}/bin"
     if not os.path.exists(f"{bare}/{PYTHON}"):
         pytest.skip(f"there is no {PYTHON} in {bare}: no Python that stands for a node's")
-    told = subprocess.check_output(
-        [unpacked / "gproc", "--version"], env={"PATH": f"{bare}:/usr/bin:/bin"}, text=True
-    )
+    told = subprocess.check_output([unpacked / "gproc", "--version"], env={"PATH": f"{bare}:/usr/bin:/bin"}, text=True)
     assert told.startswith("gproc ")
 
 

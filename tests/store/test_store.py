@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle.manifest import (
+from gproc.content.manifest import (
     CHUNK_BYTES,
     Digest,
     Directory,
@@ -23,7 +23,7 @@ from gproc.bundle.manifest import (
     encode,
 )
 from gproc.errors import BundleError, StoreError
-from gproc.store.draft import Draft, Owner
+from gproc.store.partial import Owner, PartialBundle
 from gproc.store.store import Root, Store, open_store
 
 OWN = Owner(os.geteuid(), os.getegid())
@@ -64,17 +64,17 @@ BUNDLE = digest_of(ENCODED)
 CHUNKS = cut(HELLO) | cut(LONG)
 
 
-def begin(store: Store, manifest: Manifest = MANIFEST, encoded: bytes = ENCODED, owner: Owner = OWN) -> Draft:
-    draft = store.draft(manifest, encoded, owner)
-    draft.lay_out(store.read)
-    return draft
+def begin(store: Store, manifest: Manifest = MANIFEST, encoded: bytes = ENCODED, owner: Owner = OWN) -> PartialBundle:
+    partial = store.partial(manifest, encoded, owner)
+    partial.lay_out(store.read)
+    return partial
 
 
 def receive(store: Store, owner: Owner = OWN) -> Root:
-    draft = begin(store, owner=owner)
-    for digest in list(draft.missing):
-        draft.admit(digest, [CHUNKS[digest]])
-    return store.commit(draft)
+    partial = begin(store, owner=owner)
+    for digest in list(partial.missing):
+        partial.admit(digest, [CHUNKS[digest]])
+    return store.commit(partial)
 
 
 def other_bundle(number: int, size_bytes: int = 1000) -> tuple[Manifest, dict[bytes, bytes]]:
@@ -84,10 +84,10 @@ def other_bundle(number: int, size_bytes: int = 1000) -> tuple[Manifest, dict[by
 
 def receive_other(store: Store, number: int, size_bytes: int = 1000) -> Root:
     manifest, chunks = other_bundle(number, size_bytes)
-    draft = begin(store, manifest, encode(manifest))
+    partial = begin(store, manifest, encode(manifest))
     for digest, data in chunks.items():
-        draft.admit(Digest(digest), [data])
-    return store.commit(draft)
+        partial.admit(Digest(digest), [data])
+    return store.commit(partial)
 
 
 def test_a_root_holds_what_was_sent(store: Store) -> None:
@@ -106,36 +106,36 @@ def test_a_chunk_that_stands_at_several_places_is_asked_for_once(store: Store) -
 
 
 def test_a_chunk_that_nobody_misses_is_not_written(store: Store) -> None:
-    draft = begin(store)
-    assert not draft.admit(digest_of(b"stranger"), [b"stranger"])
-    first = next(iter(draft.missing))
-    assert draft.admit(first, [CHUNKS[first]])
-    assert not draft.admit(first, [CHUNKS[first]])
+    partial = begin(store)
+    assert not partial.admit(digest_of(b"stranger"), [b"stranger"])
+    first = next(iter(partial.missing))
+    assert partial.admit(first, [CHUNKS[first]])
+    assert not partial.admit(first, [CHUNKS[first]])
 
 
 def test_a_chunk_of_another_length_than_its_manifest_says_is_refused(store: Store) -> None:
     """A hostile manifest: the digest is right, and the file would grow beyond what the store made room for."""
     lying = File(b"/gproc-test", 0o644, 0, 0, 5, 0, digest_of(LONG[:1000]))
     manifest, encoded = bundle_of(lying)
-    draft = begin(store, manifest, encoded)
+    partial = begin(store, manifest, encoded)
     with pytest.raises(StoreError, match="length"):
-        draft.admit(digest_of(LONG[:1000]), [LONG[:1000]])
-    assert os.stat(draft.tree + lying.path).st_size == 5
+        partial.admit(digest_of(LONG[:1000]), [LONG[:1000]])
+    assert os.stat(partial.tree + lying.path).st_size == 5
 
 
 def test_an_interrupted_draft_goes_on_where_it_was_even_in_the_next_process(tmp_path: Path) -> None:
-    draft = begin(Store(str(tmp_path)))
-    first, *rest = draft.missing
-    draft.admit(first, [CHUNKS[first]])
+    partial = begin(Store(str(tmp_path)))
+    first, *rest = partial.missing
+    partial.admit(first, [CHUNKS[first]])
     again = begin(Store(str(tmp_path)))
     assert set(again.missing) == set(rest)
 
 
 def test_what_an_interrupted_draft_holds_is_hashed_again(tmp_path: Path) -> None:
-    draft = begin(Store(str(tmp_path)))
-    for digest in list(draft.missing):
-        draft.admit(digest, [CHUNKS[digest]])
-    with open(draft.tree + b"/gproc-test/hello", "r+b") as file:
+    partial = begin(Store(str(tmp_path)))
+    for digest in list(partial.missing):
+        partial.admit(digest, [CHUNKS[digest]])
+    with open(partial.tree + b"/gproc-test/hello", "r+b") as file:
         file.write(b"?")
     assert set(begin(Store(str(tmp_path))).missing) == set(cut(HELLO))
 
@@ -149,9 +149,7 @@ def test_a_file_that_the_node_has_identically_at_the_same_path_is_copied(store: 
     own, other = tmp_path / "own", tmp_path / "other"
     own.write_bytes(LONG)
     other.write_bytes(LONG[:-1] + b"?")
-    parents = [
-        Directory(os.fsencode(place), 0o755, 0, 0) for place in [*reversed(tmp_path.parents[:-1]), tmp_path]
-    ]
+    parents = [Directory(os.fsencode(place), 0o755, 0, 0) for place in [*reversed(tmp_path.parents[:-1]), tmp_path]]
     identical = bundle_of(*parents, file_of(os.fsencode(own), LONG))
     assert begin(store, *identical).missing == {}
     not_quite = bundle_of(*parents, file_of(os.fsencode(other), LONG))
@@ -323,10 +321,10 @@ def test_a_full_disk_is_a_clear_error_and_leaves_what_was_there(small_disk: Path
     store = Store(str(small_disk), cap_bytes=1 << 30)
     kept = receive_other(store, 1)
     data = os.urandom(4 << 20)
-    draft = begin(store, *bundle_of(file_of(b"/gproc-test", data)))
+    partial = begin(store, *bundle_of(file_of(b"/gproc-test", data)))
     with pytest.raises(StoreError, match="No space left"):
         for digest, chunk in cut(data).items():
-            draft.admit(Digest(digest), [chunk])
+            partial.admit(Digest(digest), [chunk])
     assert store.find(kept.bundle, OWN) is kept
 
 
@@ -387,9 +385,9 @@ def test_a_hostile_manifest_is_refused(entries: tuple[Entry, ...]) -> None:
 @pytest.mark.parametrize("mtime_ns", [2**64 - 1, -(2**63)])
 def test_a_time_that_no_clock_shows_is_a_clear_error_or_none(store: Store, mtime_ns: int) -> None:
     file = File(b"/gproc-test", 0o644, 0, 0, 0, mtime_ns, b"")
-    draft = begin(store, *bundle_of(file))
+    partial = begin(store, *bundle_of(file))
     try:
-        store.commit(draft)
+        store.commit(partial)
     except StoreError as error:
         assert "cannot finish a bundle" in str(error)
 
@@ -397,11 +395,11 @@ def test_a_time_that_no_clock_shows_is_a_clear_error_or_none(store: Store, mtime
 def test_a_draft_does_not_follow_a_link_that_somebody_put_in_its_way(store: Store, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
-    draft = store.draft(MANIFEST, ENCODED, OWN)
-    os.mkdir(draft.tree + b"/gproc-test")
-    os.symlink(victim, draft.tree + b"/gproc-test/hello")
+    partial = store.partial(MANIFEST, ENCODED, OWN)
+    os.mkdir(partial.tree + b"/gproc-test")
+    os.symlink(victim, partial.tree + b"/gproc-test/hello")
     with pytest.raises(StoreError):
-        draft.lay_out(nothing)
+        partial.lay_out(nothing)
     assert victim.read_bytes() == b"precious"
 
 
@@ -415,10 +413,10 @@ def test_what_is_not_roots_belongs_to_the_jobs_owner(store: Store) -> None:
         Symlink(b"/gproc-test/link", b"x"),
     )
     manifest, encoded = bundle_of(*entries)
-    draft = begin(store, manifest, encoded, SOMEBODY)
-    for digest in list(draft.missing):
-        draft.admit(digest, [CHUNKS[digest]])
-    tree = store.commit(draft).tree + b"/gproc-test/"
+    partial = begin(store, manifest, encoded, SOMEBODY)
+    for digest in list(partial.missing):
+        partial.admit(digest, [CHUNKS[digest]])
+    tree = store.commit(partial).tree + b"/gproc-test/"
     assert os.stat(tree + b"of-root").st_uid == 0
     assert tuple(os.stat(tree + b"of-the-caller"))[4:6] == SOMEBODY
     assert tuple(os.lstat(tree + b"link"))[4:6] == SOMEBODY
@@ -461,10 +459,10 @@ def test_an_unprivileged_store_receives_and_removes_read_only_directories(tmp_pa
     def work() -> None:
         owner = Owner(os.geteuid(), os.getegid())
         store = Store(str(place))
-        draft = begin(store, manifest, encoded, owner)
-        for digest in list(draft.missing):
-            draft.admit(digest, [CHUNKS[digest]])
-        root = store.commit(draft)
+        partial = begin(store, manifest, encoded, owner)
+        for digest in list(partial.missing):
+            partial.admit(digest, [CHUNKS[digest]])
+        root = store.commit(partial)
         assert stat.S_IMODE(os.stat(root.tree + b"/gproc-test").st_mode) == 0o555
         assert Store(str(place)).find(root.bundle, owner) is not None
         store.discard(root)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gproc.job.limits import Limits
-from gproc.packager import Bundle, Request, pack
+from gproc.packager import Bundle, PackRequest, pack
+from gproc.request.limits import Limits
 from gproc.wire import frames, messages
 from tests.attack.peer import Peer, dial_unix
 from tests.system.cluster import Cluster
@@ -35,7 +35,7 @@ def offer(cluster: Cluster, bundle: Bundle) -> Peer:
 def packed(cluster: Cluster, large: Path) -> Bundle:
     """What `gproc e -f large /bin/cat` packs."""
     cache = str(cluster.place / "own-cache")
-    return pack(Request("/bin/cat", str(cluster.work), cluster.env, (str(large),), cache_dir=cache))
+    return pack(PackRequest("/bin/cat", str(cluster.work), cluster.env, (str(large),), cache_dir=cache))
 
 
 @pytest.mark.parametrize("end", ["gone", "lacking"])
@@ -45,7 +45,7 @@ def test_a_job_goes_on_when_another_client_of_the_same_bundle_does_not(cluster: 
     job = cluster.begin("e", "-n", "-f", str(large), "1", "/bin/cat", str(large))
     cluster.master.says(r"job \d+: uid .*/bin/cat")
     if end == "lacking":
-        first.say(messages.Lacking(want.bundle, want.digests, "it changed while it was sent"))
+        first.say(messages.Unavailable(want.bundle, want.digests, "it changed while it was sent"))
     else:
         first.socket.close()
     stdout, stderr = job.communicate(timeout=30)
@@ -58,7 +58,7 @@ def test_a_client_that_offers_nothing_cannot_spoil_anothers_transfer(cluster: Cl
     bundle = packed(cluster, large)
     with offer(cluster, bundle) as genuine, dial_unix(cluster.socket).greet(frames.CHANNEL_CLIENT) as stranger:
         want = genuine.hear(messages.Want)
-        stranger.say(messages.Lacking(want.bundle, want.digests, "a lie"))
+        stranger.say(messages.Unavailable(want.bundle, want.digests, "a lie"))
         stranger.raw(frames.piece_frame(frames.Piece(want.bundle, 4, 0, frames.CODEC_RAW, b"junk")))
         stranger.say(messages.Inquire()).hear(messages.TreeState)
         for piece in frames.pieces(bundle.digest, frames.CODEC_RAW, bundle.encoded):

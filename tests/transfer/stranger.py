@@ -40,7 +40,7 @@ def hear_piece(peer: Peer) -> frames.Piece:
             return frames.read_piece(memoryview(bytes(payload)))
 
 
-class Feeder:
+class PeerSource:
     """A node that joins, takes no part in its jobs, and answers its siblings' wants with `answer`."""
 
     def __init__(self, port: int, identity: Identity, id: int, answer: Answer) -> None:
@@ -70,8 +70,8 @@ class Feeder:
     def _feed(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError, ssl.SSLError, AssertionError):
             peer = Peer(self._context.wrap_socket(connection, server_side=True))
-            peer.hear_preface().raw(frames.preface(frames.CHANNEL_SIBLING)).hear(messages.Feed)
-            peer.say(messages.Fed())
+            peer.hear_preface().raw(frames.preface(frames.CHANNEL_SIBLING)).hear(messages.PeerHello)
+            peer.say(messages.PeerReady())
             while True:
                 for digest in peer.hear(messages.Want).digests:
                     wire = self._answer(digest)

@@ -12,11 +12,11 @@ from subprocess import Popen
 
 import pytest
 
-from gproc.bundle.manifest import CHUNK_BYTES, digest_of
+from gproc.content.manifest import CHUNK_BYTES, digest_of
 from gproc.trust.identity import load_identity
 from tests.system.cluster import Cluster, Slave
 from tests.transfer.parcel import MIB, Parcel
-from tests.transfer.stranger import Feeder, junk
+from tests.transfer.stranger import PeerSource, junk
 from tests.transfer.wiretap import Wiretap
 
 Parcels = Callable[[int], Parcel]
@@ -133,7 +133,7 @@ def test_a_cut_link_is_dialled_again_and_the_transfer_goes_on_where_it_was(
 
 
 @pytest.fixture(params=["junk", "short", "too long", "flipped"])
-def liar(request: pytest.FixtureRequest, cluster: Cluster, parcel_of: Parcels) -> Iterator[tuple[Feeder, Parcel]]:
+def liar(request: pytest.FixtureRequest, cluster: Cluster, parcel_of: Parcels) -> Iterator[tuple[PeerSource, Parcel]]:
     """Node 1, which feeds the others with what is not what they asked for."""
     parcel = parcel_of(8)
     whole = parcel.file.read_bytes()
@@ -150,22 +150,22 @@ def liar(request: pytest.FixtureRequest, cluster: Cluster, parcel_of: Parcels) -
         }
         return lies[request.param]
 
-    feeder = Feeder(cluster.port, load_identity(str(cluster.home), "node", socket.gethostname()), 1, answer)
-    yield feeder, parcel
-    feeder.leave()
+    source = PeerSource(cluster.port, load_identity(str(cluster.home), "node", socket.gethostname()), 1, answer)
+    yield source, parcel
+    source.leave()
 
 
 def test_what_a_hostile_sibling_sends_is_fetched_again_elsewhere_and_never_run(
-    cluster: Cluster, liar: tuple[Feeder, Parcel]
+    cluster: Cluster, liar: tuple[PeerSource, Parcel]
 ) -> None:
-    feeder, parcel = liar
+    source, parcel = liar
     started = [cluster.launch_slave(f"--id={number}") for number in (2, 3, 4)]
     slaves = [cluster.joined(slave, cluster.master) for slave in started]
     job = cluster.begin("e", *parcel.words("."))
-    assert feeder.fed.wait(20)
+    assert source.fed.wait(20)
     assert job.stdout is not None
     lines = b"".join(job.stdout.readline() for _ in slaves).decode()
-    feeder.leave()
+    source.leave()
     status, stdout, stderr = cluster.finish(job)
     assert (status, stdout) == (125, "")
     assert stderr.startswith("gproc: 1: lost")

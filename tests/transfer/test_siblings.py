@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gproc.relay.feed import MAX_WANTED
+from gproc.spread.sending import MAX_WANTED
 from gproc.trust.identity import load_identity
 from gproc.wire import frames, messages
 from tests.attack.peer import Peer, dial, join_as
@@ -38,8 +38,8 @@ class Pair:
         return dial(self.victim.port, self._identity).greet(frames.CHANNEL_SIBLING)
 
     def fed_sibling(self, run: messages.Run) -> Peer:
-        sibling = self.sibling().say(messages.Feed(run.ticket))
-        sibling.hear(messages.Fed)
+        sibling = self.sibling().say(messages.PeerHello(run.ticket))
+        sibling.hear(messages.PeerReady)
         return sibling
 
     def end(self) -> None:
@@ -84,7 +84,7 @@ def test_only_the_genuine_ticket_of_a_job_that_is_not_over_opens_anything(pair: 
     pair.cluster.master.says(r"job \d+: done")
     ticket = pair.job().ticket
     changed = messages.Signed(ticket.payload[:-1] + bytes([ticket.payload[-1] ^ 1]), ticket.signature)
-    refused = [pair.sibling().say(messages.Feed(shown)) for shown in (run.ticket, changed)]
+    refused = [pair.sibling().say(messages.PeerHello(shown)) for shown in (run.ticket, changed)]
     for sibling in refused:
         sibling.hear_the_end()
     pair.victim.says("refused .*: it shows a ticket of a job that this node does not have$", times=2)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle.manifest import CHUNK_BYTES, File, Manifest, digest_of, encode
+from gproc.content.manifest import CHUNK_BYTES, File, Manifest, digest_of, encode
 from gproc.errors import StoreError
-from gproc.store.draft import Owner
+from gproc.spread.fetching import INLINE_BYTES, BundleFetcher
+from gproc.spread.transfer import Source, Transfer
+from gproc.store.partial import Owner
 from gproc.store.store import Root, Store
-from gproc.store.supply import INLINE_BYTES, Supply
-from gproc.store.transfer import Source, Transfer
 from gproc.wire import frames
 from tests.loop import TIMEOUT_S, run
 
@@ -43,7 +43,7 @@ class Honest:
 
     def __init__(self, *goods: Goods) -> None:
         self.asked: Counter[bytes] = Counter()
-        self.supply: Supply
+        self.fetcher: BundleFetcher
         self._shelf = {digest: data for each in goods for digest, data in each.shelf.items()}
 
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
@@ -53,7 +53,7 @@ class Honest:
     def answer(self, digests: Sequence[bytes]) -> None:
         for digest in digests:
             for piece in self.wire(digest):
-                self.supply.on_piece(self, piece)
+                self.fetcher.on_piece(self, piece)
 
     def wire(self, digest: bytes) -> list[frames.Piece]:
         return list(frames.pieces(digest, frames.CODEC_RAW, self._shelf[digest]))
@@ -87,23 +87,23 @@ class Pushing(Silent):
 
     def answer(self, digests: Sequence[bytes]) -> None:
         for digest in self.pushed - set(self.asked):
-            self.supply.on_piece(self, frames.Piece(digest, 4, 0, frames.CODEC_RAW, b"junk"))
+            self.fetcher.on_piece(self, frames.Piece(digest, 4, 0, frames.CODEC_RAW, b"junk"))
 
 
-def supply_of(place: Path, above: Honest, *others: Honest) -> Supply:
-    supply = Supply(Store(str(place)), above)
+def supply_of(place: Path, above: Honest, *others: Honest) -> BundleFetcher:
+    fetcher = BundleFetcher(Store(str(place)), above)
     for source in (above, *others):
-        source.supply = supply
-    return supply
+        source.fetcher = fetcher
+    return fetcher
 
 
-async def fetched(supply: Supply, goods: Goods, *siblings: tuple[Source, tuple[int, ...]]) -> Root:
+async def fetched(fetcher: BundleFetcher, goods: Goods, *siblings: tuple[Source, tuple[int, ...]]) -> Root:
     class AtOnce:
         def begin(self, transfer: Transfer) -> None:
             for source, stripes in siblings:
                 transfer.add(source, stripes)
 
-    return await supply.root(goods.bundle, OWN, AtOnce())
+    return await fetcher.root(goods.bundle, OWN, AtOnce())
 
 
 def content(root: Root) -> bytes:
@@ -117,8 +117,8 @@ def test_a_bundle_comes_whole_whatever_a_sibling_does(tmp_path: Path, kind: type
     above, sibling, other = Honest(goods), kind(goods), Honest(goods)
 
     async def work() -> None:
-        supply = supply_of(tmp_path, above, sibling, other)
-        assert content(await fetched(supply, goods, (sibling, (0,)), (other, (1,)))) == goods.data
+        fetcher = supply_of(tmp_path, above, sibling, other)
+        assert content(await fetched(fetcher, goods, (sibling, (0,)), (other, (1,)))) == goods.data
 
     run(work())
 
@@ -130,8 +130,8 @@ def test_a_sibling_that_sent_a_corrupt_chunk_is_asked_for_nothing_more(
     above, sibling = Honest(goods), Flipping(goods)
 
     async def work() -> None:
-        supply = supply_of(tmp_path, above, sibling)
-        assert content(await fetched(supply, goods, (sibling, (0, 1)))) == goods.data
+        fetcher = supply_of(tmp_path, above, sibling)
+        assert content(await fetched(fetcher, goods, (sibling, (0, 1)))) == goods.data
 
     run(work())
     assert sibling.asked.total() <= 4
@@ -156,8 +156,8 @@ def test_a_sibling_of_one_job_cannot_spoil_the_bundle_of_another(tmp_path: Path)
     pushing._shelf |= goods.shelf
 
     async def work() -> None:
-        supply = supply_of(tmp_path, above, pushing)
-        both = await asyncio.gather(fetched(supply, goods, (pushing, (0, 1))), supply.root(others.bundle, OWN))
+        fetcher = supply_of(tmp_path, above, pushing)
+        both = await asyncio.gather(fetched(fetcher, goods, (pushing, (0, 1))), fetcher.root(others.bundle, OWN))
         assert [content(root) for root in both] == [goods.data, others.data]
 
     run(work())
@@ -170,12 +170,12 @@ def test_what_a_node_passes_on_is_never_a_corrupt_chunk_to_its_end(tmp_path: Pat
     above, sibling = Honest(goods), Flipping(goods)
 
     async def work() -> None:
-        supply = supply_of(tmp_path, above, sibling)
-        making = asyncio.create_task(fetched(supply, goods, (sibling, (0, 1))))
+        fetcher = supply_of(tmp_path, above, sibling)
+        making = asyncio.create_task(fetched(fetcher, goods, (sibling, (0, 1))))
         for digest, data in goods.chunks.items():
             received = bytearray()
             while received != data:
-                async for piece in supply.stream(goods.bundle, digest, OWN):
+                async for piece in fetcher.stream(goods.bundle, digest, OWN):
                     received[piece.offset :] = piece.data
                     assert len(received) < piece.total or received == data
         await making
@@ -189,7 +189,7 @@ class Half(Honest):
     def answer(self, digests: Sequence[bytes]) -> None:
         pieces = self.wire(digests[0])
         for piece in pieces[: (len(pieces) + 1) // 2]:
-            self.supply.on_piece(self, piece)
+            self.fetcher.on_piece(self, piece)
 
 
 def test_who_is_fed_with_half_a_chunk_gets_it_from_the_next_source_as_it_comes(tmp_path: Path) -> None:
@@ -199,25 +199,25 @@ def test_who_is_fed_with_half_a_chunk_gets_it_from_the_next_source_as_it_comes(t
     above, sibling = Half(goods), Half(goods)
 
     async def work() -> None:
-        supply = supply_of(tmp_path, above, sibling)
-        making = asyncio.create_task(fetched(supply, goods, (sibling, (0, 1))))
+        fetcher = supply_of(tmp_path, above, sibling)
+        making = asyncio.create_task(fetched(fetcher, goods, (sibling, (0, 1))))
         fed: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
 
         async def feed() -> None:
             while True:
-                async for piece in supply.stream(goods.bundle, digest, OWN):
+                async for piece in fetcher.stream(goods.bundle, digest, OWN):
                     fed.put_nowait(("piece", piece.offset))
                 fed.put_nowait(("end", 0))
 
-        feeding = asyncio.create_task(feed())
+        sources_by_child = asyncio.create_task(feed())
         offsets = [piece.offset for piece in frames.pieces(digest, frames.CODEC_RAW, goods.data)]
         half = [("piece", offset) for offset in offsets[: (len(offsets) + 1) // 2]]
         assert [await fed.get() for _ in half] == half
-        supply.on_lacking(sibling, goods.bundle, "it is gone")
+        fetcher.on_unavailable(sibling, goods.bundle, "it is gone")
         assert await fed.get() == ("end", 0)
         assert [await fed.get() for _ in half] == half
         assert above.asked[digest] == 1
-        feeding.cancel()
+        sources_by_child.cancel()
         making.cancel()
 
     run(work())
@@ -231,16 +231,16 @@ def test_a_large_root_of_a_former_run_is_hashed_beside_the_event_loop(tmp_path: 
         await supply_of(tmp_path, above).root(goods.bundle, OWN)
 
     async def after() -> None:
-        supply = supply_of(tmp_path, above)
-        check, checked, may_go_on = supply.store.check, threading.Semaphore(0), threading.Event()
+        fetcher = supply_of(tmp_path, above)
+        check, checked, may_go_on = fetcher.store.check, threading.Semaphore(0), threading.Event()
 
         def slow_check(bundle: bytes, owner: Owner) -> None:
             assert may_go_on.wait(TIMEOUT_S)
             check(bundle, owner)
             checked.release()
 
-        supply.store.check = slow_check  # type: ignore[method-assign]
-        roots = asyncio.gather(*(supply.root(goods.bundle, OWN) for _ in range(3)))
+        fetcher.store.check = slow_check  # type: ignore[method-assign]
+        roots = asyncio.gather(*(fetcher.root(goods.bundle, OWN) for _ in range(3)))
         await asyncio.sleep(0)
         may_go_on.set()
         first, *others = await roots
@@ -256,10 +256,10 @@ def test_a_fault_of_ours_ends_the_transfer_with_a_reason(tmp_path: Path, caplog:
     goods = Goods(1)
 
     async def work() -> None:
-        supply = supply_of(tmp_path, Honest(goods))
-        supply.store.commit = lambda draft: 1 // 0  # type: ignore[method-assign, assignment, return-value]
+        fetcher = supply_of(tmp_path, Honest(goods))
+        fetcher.store.commit = lambda partial: 1 // 0  # type: ignore[method-assign, assignment, return-value]
         with pytest.raises(StoreError, match="cannot receive the bundle"):
-            await supply.root(goods.bundle, OWN)
+            await fetcher.root(goods.bundle, OWN)
 
     run(work())
     assert "this is a bug in gproc" in caplog.text

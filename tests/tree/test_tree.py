@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from gproc.nodespec import Path
 from gproc.tree import Tree, branches, number
-from gproc.wire.messages import Branch, Node
+from gproc.wire.messages import Branch, NodeInfo
 
 paths = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
 
 
-def node(name: str) -> Node:
-    return Node(name, "", b"", "", 0.0)
+def node(name: str) -> NodeInfo:
+    return NodeInfo(name, "", b"", "", 0.0)
 
 
 def walk(branch: Branch, path: Path) -> dict[Path, int]:

@@ -10,22 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gproc.errors import TrustError
+from gproc.request.limits import Limits
 from gproc.trust.ticket import (
     ForAnotherSlave,
     ForeignSession,
     ForeignUser,
     Forged,
-    Gate,
     Grant,
-    Limits,
     NotForMe,
-    Refused,
     Replayed,
-    Signed,
     Signer,
     Ticket,
+    TicketRefused,
+    TicketVerifier,
     Unreadable,
 )
+from gproc.wire.messages import Signed
 
 MASTER = Signer(bytes(range(32)))
 STRANGER = Signer(bytes(32))
@@ -56,9 +56,9 @@ def a_ticket(sequence: int = 1, targets: str = "./.", exclude: str = "", uid: in
     )
 
 
-def admit_here(gate: Gate, signed: Signed) -> Ticket:
-    ticket = gate.admit(signed)
-    gate.check_target(ticket)
+def admit_here(verifier: TicketVerifier, signed: Signed) -> Ticket:
+    ticket = verifier.admit(signed)
+    verifier.check_target(ticket)
     return ticket
 
 
@@ -67,81 +67,81 @@ def sign(ticket: Ticket) -> Signed:
 
 
 @pytest.fixture
-def gate() -> Gate:
-    gate = Gate(MASTER.public_key, NONCE, OWN_UID)
-    gate.accept_grant(grant())
-    return gate
+def verifier() -> TicketVerifier:
+    verifier = TicketVerifier(MASTER.public_key, NONCE, OWN_UID)
+    verifier.accept_grant(grant())
+    return verifier
 
 
-def test_what_the_master_signed_comes_out_as_it_went_in(gate: Gate) -> None:
-    assert gate.admit(sign(a_ticket())) == a_ticket()
+def test_what_the_master_signed_comes_out_as_it_went_in(verifier: TicketVerifier) -> None:
+    assert verifier.admit(sign(a_ticket())) == a_ticket()
 
 
 def test_a_grant_gives_the_path() -> None:
-    assert Gate(MASTER.public_key, NONCE, 0).accept_grant(grant()).path == (1, 7)
+    assert TicketVerifier(MASTER.public_key, NONCE, 0).accept_grant(grant()).path == (1, 7)
 
 
-def test_a_ticket_invented_by_a_relay_is_forged(gate: Gate) -> None:
+def test_a_ticket_invented_by_a_relay_is_forged(verifier: TicketVerifier) -> None:
     with pytest.raises(Forged):
-        gate.admit(STRANGER.sign_ticket(a_ticket()))
+        verifier.admit(STRANGER.sign_ticket(a_ticket()))
 
 
-def test_a_grant_invented_by_a_relay_is_forged(gate: Gate) -> None:
+def test_a_grant_invented_by_a_relay_is_forged(verifier: TicketVerifier) -> None:
     with pytest.raises(Forged):
-        gate.accept_grant(STRANGER.sign_grant(Grant(SESSION, NONCE, (1,), 5)))
+        verifier.accept_grant(STRANGER.sign_grant(Grant(SESSION, NONCE, (1,), 5)))
 
 
 @settings(max_examples=400)
 @given(st.data())
 def test_a_ticket_changed_in_any_bit_is_forged(data: st.DataObject) -> None:
-    gate = Gate(MASTER.public_key, NONCE, OWN_UID)
-    gate.accept_grant(grant())
+    verifier = TicketVerifier(MASTER.public_key, NONCE, OWN_UID)
+    verifier.accept_grant(grant())
     signed = sign(a_ticket())
     whole = bytearray(signed.signature + signed.payload)
     whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
     with pytest.raises(Forged):
-        gate.admit(Signed(bytes(whole[64:]), bytes(whole[:64])))
-    assert gate.admit(signed) == a_ticket()
+        verifier.admit(Signed(bytes(whole[64:]), bytes(whole[:64])))
+    assert verifier.admit(signed) == a_ticket()
 
 
 @given(payload=st.binary(max_size=100), signature=st.binary(max_size=100))
 def test_garbage_is_forged_and_nothing_worse(payload: bytes, signature: bytes) -> None:
-    gate = Gate(MASTER.public_key, NONCE, OWN_UID)
-    for door in (gate.accept_grant, gate.admit):
+    verifier = TicketVerifier(MASTER.public_key, NONCE, OWN_UID)
+    for door in (verifier.accept_grant, verifier.admit):
         with pytest.raises(Forged):
             door(Signed(payload, signature))
 
 
-def test_bytes_moved_between_signature_and_payload_are_forged(gate: Gate) -> None:
+def test_bytes_moved_between_signature_and_payload_are_forged(verifier: TicketVerifier) -> None:
     signed = sign(a_ticket())
     whole = signed.signature + signed.payload
     for cut in (0, 63, 65, len(whole)):
         with pytest.raises(Forged):
-            gate.admit(Signed(whole[cut:], whole[:cut]))
+            verifier.admit(Signed(whole[cut:], whole[:cut]))
 
 
-def test_a_grant_is_never_taken_for_a_ticket_nor_a_ticket_for_a_grant(gate: Gate) -> None:
+def test_a_grant_is_never_taken_for_a_ticket_nor_a_ticket_for_a_grant(verifier: TicketVerifier) -> None:
     with pytest.raises(Forged):
-        gate.admit(grant(5))
+        verifier.admit(grant(5))
     with pytest.raises(Forged):
-        gate.accept_grant(sign(a_ticket()))
+        verifier.accept_grant(sign(a_ticket()))
 
 
-def test_a_ticket_is_admitted_once(gate: Gate) -> None:
-    gate.admit(sign(a_ticket(1)))
+def test_a_ticket_is_admitted_once(verifier: TicketVerifier) -> None:
+    verifier.admit(sign(a_ticket(1)))
     with pytest.raises(Replayed):
-        gate.admit(sign(a_ticket(1)))
+        verifier.admit(sign(a_ticket(1)))
 
 
-def test_an_older_ticket_held_back_by_a_relay_is_refused(gate: Gate) -> None:
-    gate.admit(sign(a_ticket(2)))
+def test_an_older_ticket_held_back_by_a_relay_is_refused(verifier: TicketVerifier) -> None:
+    verifier.admit(sign(a_ticket(2)))
     with pytest.raises(Replayed):
-        gate.admit(sign(a_ticket(1)))
+        verifier.admit(sign(a_ticket(1)))
 
 
 def test_a_ticket_replayed_after_a_restart_is_refused() -> None:
     """The relay kept both the old grant and the ticket; the slave has a new nonce, and a new grant."""
-    restarted = Gate(MASTER.public_key, b"m" * 16, OWN_UID)
+    restarted = TicketVerifier(MASTER.public_key, b"m" * 16, OWN_UID)
     with pytest.raises(ForAnotherSlave):
         restarted.accept_grant(grant())
     with pytest.raises(ForeignSession):
@@ -152,86 +152,88 @@ def test_a_ticket_replayed_after_a_restart_is_refused() -> None:
     assert restarted.admit(sign(a_ticket(3))).sequence == 3
 
 
-def test_another_slaves_grant_is_refused(gate: Gate) -> None:
+def test_another_slaves_grant_is_refused(verifier: TicketVerifier) -> None:
     with pytest.raises(ForAnotherSlave, match="1/9"):
-        gate.accept_grant(grant(5, SESSION, b"o" * 16, 1, 9))
+        verifier.accept_grant(grant(5, SESSION, b"o" * 16, 1, 9))
 
 
-def test_an_old_grant_cannot_lower_the_mark(gate: Gate) -> None:
-    gate.admit(sign(a_ticket(4)))
+def test_an_old_grant_cannot_lower_the_mark(verifier: TicketVerifier) -> None:
+    verifier.admit(sign(a_ticket(4)))
     for old in (0, 3, 4):
         with pytest.raises(Replayed):
-            gate.accept_grant(grant(old))
+            verifier.accept_grant(grant(old))
     with pytest.raises(Replayed):
-        gate.admit(sign(a_ticket(4)))
+        verifier.admit(sign(a_ticket(4)))
 
 
-def test_an_old_grant_of_a_session_that_was_left_is_refused(gate: Gate) -> None:
-    gate.admit(sign(a_ticket(4)))
-    gate.accept_grant(grant(0, NEXT_SESSION))
+def test_an_old_grant_of_a_session_that_was_left_is_refused(verifier: TicketVerifier) -> None:
+    verifier.admit(sign(a_ticket(4)))
+    verifier.accept_grant(grant(0, NEXT_SESSION))
     for sequence in (0, 4, 5, 1000):
         with pytest.raises(ForeignSession):
-            gate.accept_grant(grant(sequence))
+            verifier.accept_grant(grant(sequence))
     with pytest.raises(ForeignSession):
-        gate.admit(sign(a_ticket(5)))
+        verifier.admit(sign(a_ticket(5)))
 
 
-def test_a_new_master_starts_counting_anew(gate: Gate) -> None:
-    gate.admit(sign(a_ticket(4)))
-    gate.accept_grant(grant(0, NEXT_SESSION))
+def test_a_new_master_starts_counting_anew(verifier: TicketVerifier) -> None:
+    verifier.admit(sign(a_ticket(4)))
+    verifier.accept_grant(grant(0, NEXT_SESSION))
     ticket = msgspec.structs.replace(a_ticket(1), session=NEXT_SESSION)
-    assert gate.admit(sign(ticket)) == ticket
+    assert verifier.admit(sign(ticket)) == ticket
 
 
 def test_no_ticket_before_a_grant() -> None:
     with pytest.raises(ForeignSession):
-        Gate(MASTER.public_key, NONCE, OWN_UID).admit(sign(a_ticket()))
+        TicketVerifier(MASTER.public_key, NONCE, OWN_UID).admit(sign(a_ticket()))
 
 
 @pytest.mark.parametrize(
     ("targets", "exclude"), [("2/7", ""), ("1/8-9", ""), ("=1", ""), ("./.", "1/7"), ("./.", "1/.")]
 )
-def test_a_ticket_sent_to_nodes_it_does_not_name_is_refused(gate: Gate, targets: str, exclude: str) -> None:
+def test_a_ticket_sent_to_nodes_it_does_not_name_is_refused(
+    verifier: TicketVerifier, targets: str, exclude: str
+) -> None:
     with pytest.raises(NotForMe):
-        admit_here(gate, sign(a_ticket(1, targets, exclude)))
+        admit_here(verifier, sign(a_ticket(1, targets, exclude)))
 
 
 @pytest.mark.parametrize(("targets", "exclude"), [("1/7", ""), ("1/1-9", "1/8"), ("./.", "1")])
-def test_a_ticket_for_this_node_is_admitted(gate: Gate, targets: str, exclude: str) -> None:
-    assert admit_here(gate, sign(a_ticket(1, targets, exclude))).targets == targets
+def test_a_ticket_for_this_node_is_admitted(verifier: TicketVerifier, targets: str, exclude: str) -> None:
+    assert admit_here(verifier, sign(a_ticket(1, targets, exclude))).targets == targets
 
 
-def test_a_node_that_moves_answers_to_its_new_path_alone(gate: Gate) -> None:
-    gate.accept_grant(grant(1, SESSION, NONCE, 2, 1))
+def test_a_node_that_moves_answers_to_its_new_path_alone(verifier: TicketVerifier) -> None:
+    verifier.accept_grant(grant(1, SESSION, NONCE, 2, 1))
     with pytest.raises(NotForMe):
-        admit_here(gate, sign(a_ticket(2, "1/7")))
-    assert admit_here(gate, sign(a_ticket(3, "2/1"))).sequence == 3
+        admit_here(verifier, sign(a_ticket(2, "1/7")))
+    assert admit_here(verifier, sign(a_ticket(3, "2/1"))).sequence == 3
 
 
 @pytest.mark.parametrize("uid", [0, 1001])
-def test_another_local_users_job_is_refused_by_a_slave_that_is_not_root(gate: Gate, uid: int) -> None:
+def test_another_local_users_job_is_refused_by_a_slave_that_is_not_root(verifier: TicketVerifier, uid: int) -> None:
     with pytest.raises(ForeignUser, match=f"uid {uid}.*uid {OWN_UID}"):
-        admit_here(gate, sign(a_ticket(uid=uid)))
+        admit_here(verifier, sign(a_ticket(uid=uid)))
 
 
 def test_a_slave_that_is_root_runs_everybodys_jobs() -> None:
-    gate = Gate(MASTER.public_key, NONCE, 0)
-    gate.accept_grant(grant())
-    assert admit_here(gate, sign(a_ticket(uid=4711))).uid == 4711
+    verifier = TicketVerifier(MASTER.public_key, NONCE, 0)
+    verifier.accept_grant(grant())
+    assert admit_here(verifier, sign(a_ticket(uid=4711))).uid == 4711
 
 
-def test_a_refused_ticket_leaves_the_gate_as_it_was(gate: Gate) -> None:
+def test_a_refused_ticket_leaves_the_gate_as_it_was(verifier: TicketVerifier) -> None:
     of_another = sign(msgspec.structs.replace(a_ticket(9), session=NEXT_SESSION))
     for refused in (STRANGER.sign_ticket(a_ticket(9)), of_another):
-        with pytest.raises(Refused):
-            gate.admit(refused)
-    assert gate.admit(sign(a_ticket(1))).sequence == 1
+        with pytest.raises(TicketRefused):
+            verifier.admit(refused)
+    assert verifier.admit(sign(a_ticket(1))).sequence == 1
 
 
-def test_a_ticket_for_others_is_passed_on_and_not_run_here(gate: Gate) -> None:
-    ticket = gate.admit(sign(a_ticket(1, "=1/8-9")))
+def test_a_ticket_for_others_is_passed_on_and_not_run_here(verifier: TicketVerifier) -> None:
+    ticket = verifier.admit(sign(a_ticket(1, "=1/8-9")))
     with pytest.raises(NotForMe):
-        gate.check_target(ticket)
+        verifier.check_target(ticket)
 
 
 @pytest.mark.parametrize(
@@ -240,50 +242,50 @@ def test_a_ticket_for_others_is_passed_on_and_not_run_here(gate: Gate) -> None:
     ids=str,
 )
 def test_numbers_that_the_kernel_would_misread_are_refused_even_when_signed(
-    gate: Gate, change: dict[str, object]
+    verifier: TicketVerifier, change: dict[str, object]
 ) -> None:
     with pytest.raises(Unreadable):
-        gate.admit(sign(msgspec.structs.replace(a_ticket(), **change)))
+        verifier.admit(sign(msgspec.structs.replace(a_ticket(), **change)))
 
 
-def test_signed_targets_that_do_not_parse_are_refused(gate: Gate) -> None:
+def test_signed_targets_that_do_not_parse_are_refused(verifier: TicketVerifier) -> None:
     with pytest.raises(Unreadable, match="targets"):
-        admit_here(gate, sign(a_ticket(1, "5-1")))
+        admit_here(verifier, sign(a_ticket(1, "5-1")))
 
 
-def test_a_ticket_of_another_version_says_so(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ticket_of_another_version_says_so(verifier: TicketVerifier, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as newer:
         newer.setattr("gproc.trust.ticket.VERSION", 2)
         signed = sign(a_ticket())
     with pytest.raises(Unreadable, match="version 02, known is 01"):
-        gate.admit(signed)
+        verifier.admit(signed)
 
 
-def test_every_refusal_is_one_sentence(gate: Gate) -> None:
+def test_every_refusal_is_one_sentence(verifier: TicketVerifier) -> None:
     refusals: list[TrustError] = []
 
     def elsewhere(signed: Signed) -> Ticket:
-        return admit_here(gate, signed)
+        return admit_here(verifier, signed)
 
     for door, signed in (
-        (gate.admit, STRANGER.sign_ticket(a_ticket())),
-        (gate.admit, sign(a_ticket(0))),
+        (verifier.admit, STRANGER.sign_ticket(a_ticket())),
+        (verifier.admit, sign(a_ticket(0))),
         (elsewhere, sign(a_ticket(1, "2", "3"))),
         (elsewhere, sign(a_ticket(2, uid=0))),
-        (gate.accept_grant, grant(1, SESSION, b"o" * 16)),
-        (gate.admit, sign(msgspec.structs.replace(a_ticket(), session=NEXT_SESSION))),
+        (verifier.accept_grant, grant(1, SESSION, b"o" * 16)),
+        (verifier.admit, sign(msgspec.structs.replace(a_ticket(), session=NEXT_SESSION))),
         (elsewhere, sign(a_ticket(3, "x"))),
     ):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(TicketRefused) as refused:
             door(signed)
         refusals.append(refused.value)
     assert len({type(refusal) for refusal in refusals}) == len(refusals)
     assert all("\n" not in str(refusal) and len(str(refusal)) > 20 for refusal in refusals)
 
 
-def test_a_ticket_with_two_megabytes_of_arguments_is_signed_and_admitted(gate: Gate) -> None:
+def test_a_ticket_with_two_megabytes_of_arguments_is_signed_and_admitted(verifier: TicketVerifier) -> None:
     ticket = msgspec.structs.replace(a_ticket(), argv=(b"x" * (1 << 21),))
-    assert gate.admit(sign(ticket)) == ticket
+    assert verifier.admit(sign(ticket)) == ticket
 
 
 @pytest.mark.parametrize("module", ["gproc.trust.ticket", "gproc.trust.identity", "gproc.trust.tls"])

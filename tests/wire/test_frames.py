@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gproc.bundle.manifest import CHUNK_BYTES, DIGEST_BYTES
+from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES
 from gproc.errors import PeerError
 from gproc.wire import frames, messages
 from gproc.wire.frames import FrameReader, Piece

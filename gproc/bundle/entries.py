@@ -1,0 +1,153 @@
+"""The entries of a bundle, gathered file by file: each at its real place, with the links that lead there.
+
+`entries` reads and digests every file, and notices one that changes meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+
+from gproc.bundle.image import Image, ImageLink, Walk
+from gproc.content.manifest import CHUNK_BYTES, PERMISSION_BITS, Directory, Entry, File, Symlink, digest_of
+from gproc.errors import BundleError
+
+Omit = Callable[[str], bool]
+
+
+class BundleEntries:
+    """What will lie where; `reasons` says why, by real path, in words for people."""
+
+    def __init__(self, image: Image) -> None:
+        self._image = image
+        self._files: set[str] = set()
+        self._links: dict[str, ImageLink] = {}
+        self._directories: set[str] = set()
+        self.reasons: dict[str, str] = {}
+
+    def add(self, path: str, reason: str) -> str:
+        """Take in what an absolute path leads to, and the links on the way; a directory without what is in it.
+
+        Returns its real path.  Raises: BundleError where nothing is there, or neither file nor directory.
+        """
+        walk = self._image.walk(path)
+        if walk is None:
+            raise BundleError(f"{self._image.shown(path)}: no such file or directory")
+        self._add_links(walk, reason)
+        self._add_found(walk.real, walk.status, reason)
+        return walk.real
+
+    def add_tree(self, path: str, reason: str, omit: Omit = lambda _: False) -> str:
+        """As `add`, with all that is below a directory.  A link in it is kept, and the file that it leads to.
+
+        omit: tells by real path what to leave out.
+        """
+        top = self.add(path, reason)
+        todo = [top]
+        while todo:
+            directory = todo.pop()
+            for name in self._image.names(directory):
+                here = f"{directory.rstrip('/')}/{name}"
+                status = self._image.lstat(here)
+                if status is None or omit(here):
+                    continue
+                if stat.S_ISDIR(status.st_mode):
+                    todo.append(here)
+                if stat.S_ISLNK(status.st_mode):
+                    self._add_linked(here, reason)
+                else:
+                    self._add_found(here, status, reason)
+        return top
+
+    def paths(self) -> Iterator[str]:
+        """Real paths of all files and links so far."""
+        yield from self._files
+        yield from self._links
+
+    def entries(self) -> tuple[tuple[Entry, ...], dict[bytes, bytes]]:
+        """All entries, parents before children, and the path that each file is read from.
+
+        Raises: BundleError for a file that cannot be read, or changes while it is read.
+        """
+        entries: dict[str, Entry] = {}
+        for path in self._directories:
+            entries[path] = self._directory(path)
+        for path, link in self._links.items():
+            entries[path] = Symlink(os.fsencode(path), os.fsencode(link.target))
+        for path in self._files:
+            entries[path] = self._file(path)
+        ordered = sorted(entries.values(), key=lambda entry: entry.path)
+        return tuple(ordered), {os.fsencode(path): os.fsencode(self._image.host(path)) for path in self._files}
+
+    def _add_links(self, walk: Walk, reason: str) -> None:
+        for link in walk.links:
+            if link.path not in self._links:
+                self._links[link.path] = link
+                self.reasons.setdefault(link.path, f"leads to {walk.real} ({reason})")
+                self._add_parents(link.path)
+
+    def _add_linked(self, path: str, reason: str) -> None:
+        link = self._image.link(path)
+        self._links[link.path] = link
+        self.reasons.setdefault(path, reason)
+        walk = self._image.walk(path)
+        if walk is not None and stat.S_ISREG(walk.status.st_mode):
+            self._add_links(walk, reason)
+            self._add_found(walk.real, walk.status, reason)
+
+    def _add_found(self, path: str, status: os.stat_result, reason: str) -> None:
+        if stat.S_ISREG(status.st_mode):
+            self._files.add(path)
+        elif stat.S_ISDIR(status.st_mode):
+            if path != "/":
+                self._directories.add(path)
+        else:
+            raise BundleError(f"{self._image.shown(path)}: only files, directories and links can be packed")
+        self.reasons.setdefault(path, reason)
+        self._add_parents(path)
+
+    def _add_parents(self, path: str) -> None:
+        parent = path.rpartition("/")[0]
+        while parent and parent not in self._directories:
+            self._directories.add(parent)
+            parent = parent.rpartition("/")[0]
+
+    def _directory(self, path: str) -> Directory:
+        status = self._image.lstat(path)
+        if status is None:
+            raise BundleError(f"{self._image.shown(path)}: vanished while it was being packed")
+        return Directory(os.fsencode(path), status.st_mode & PERMISSION_BITS, status.st_uid, status.st_gid)
+
+    def _file(self, path: str) -> File:
+        host = self._image.host(path)
+        try:
+            # O_NONBLOCK: should a pipe have taken the file's place, opening it must not wait for a writer.
+            descriptor = os.open(host, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            raise BundleError(f"{host}: cannot be read: {error.strerror}") from error
+        try:
+            before = os.fstat(descriptor)
+            digests = []
+            size_bytes = 0
+            while data := os.read(descriptor, CHUNK_BYTES):
+                # A short read before the end would cut chunks elsewhere than everyone else does.
+                while len(data) < CHUNK_BYTES and (more := os.read(descriptor, CHUNK_BYTES - len(data))):
+                    data += more
+                digests.append(digest_of(data))
+                size_bytes += len(data)
+                if size_bytes > before.st_size:
+                    break
+            after = os.fstat(descriptor)
+        except OSError as error:
+            raise BundleError(f"{host}: cannot be read: {error.strerror}") from error
+        finally:
+            os.close(descriptor)
+        changed = (before.st_mtime_ns, before.st_ctime_ns) != (after.st_mtime_ns, after.st_ctime_ns)
+        if changed or size_bytes != after.st_size:
+            raise BundleError(f"{host}: changed while it was being packed; run it again when nothing writes to it")
+        self._image.trace_content(path, after)
+        mode = after.st_mode & PERMISSION_BITS
+        return File(
+            os.fsencode(path), mode, after.st_uid, after.st_gid, size_bytes, after.st_mtime_ns, b"".join(digests)
+        )

@@ -1,0 +1,201 @@
+"""At home: what the nodes collected, each node's in a directory of its own, and what each of them complained of.
+
+Whom it trusts: no node.  What one sends can only make files, directories and links below that node's directory,
+never with a set-id bit; a stream that is none, or has other sizes than it said, is dropped from there on.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import assert_never
+
+from gproc.client.complaints import Complaints
+from gproc.copy.shown import shown
+from gproc.copy.staging import DIRECTORY
+from gproc.copy.steps import DEPTH_MAX, ITSELF, End, Folder, Leaf, Leave, Step, StepReader, SymlinkStep, Torn, Whole
+from gproc.copy.writer import STICKY_BITS, Complain, WayLost, Writer
+from gproc.errors import GprocError, PeerError
+from gproc.nodespec import Path, format_path
+from gproc.wire import frames
+
+
+def directory_of(path: Path) -> str:
+    """The name of a node's own directory: `1.7` for node 1/7.
+
+    Not nested as the tree is: what node 1 names `7` would lie where node 1/7's files are.
+    """
+    return format_path(path).replace("/", ".")
+
+
+class Collected:
+    """`gproc.client.job.Sink` of `gproc get`: makes a directory in `home` for each node that sends something."""
+
+    def __init__(self, home: str) -> None:
+        """Raises: GprocError where `home` is no directory and cannot be made one."""
+        self.complaints = Complaints()
+        self._home_path = os.fsencode(home)
+        self._home = _opened_home(home)
+        self._arrivals: list[IncomingTree] = []
+
+    def begin(self, paths: Sequence[Path]) -> None:
+        self.complaints.begin(paths)
+        _allow_descriptors()
+        for rank, path in enumerate(paths):
+            name = directory_of(path).encode()
+            complain = partial(self.complaints.add, rank)
+            self._arrivals.append(IncomingTree(self._home, self._home_path, name, complain))
+
+    def output(self, rank: int, stream: int, data: memoryview) -> None:
+        if stream == frames.STDOUT:
+            self._arrivals[rank].feed(data)
+        else:
+            self.complaints.feed(rank, data)
+
+    def finish(self) -> None:
+        """Whatever is not whole by now is dropped."""
+        for arrival in self._arrivals:
+            arrival.close()
+        self.complaints.finish()
+        os.close(self._home)
+
+    def is_whole(self, rank: int) -> bool:
+        """Whether all that the node sent came to its end."""
+        return self._arrivals[rank].is_whole
+
+    def was_dropped(self, rank: int) -> bool:
+        """Whether it was not listened to any more; a complaint says why."""
+        return self._arrivals[rank].was_dropped
+
+
+class IncomingTree:
+    """One node's stream, carried out below `home`/`name`."""
+
+    def __init__(self, home: int, home_path: bytes, name: bytes, complain: Complain) -> None:
+        self.is_whole = False
+        self.was_dropped = False
+        self._home = home
+        self._name = name
+        self._path = home_path.rstrip(b"/") + b"/" + name
+        self._complain = complain
+        self._reader = StepReader()
+        self._writer: Writer | None = None
+        self._leaf: Leaf | None = None
+        self._left_bytes = 0
+        self._handle: int | None = None
+
+    def feed(self, data: memoryview) -> None:
+        if self.was_dropped:
+            return
+        try:
+            for item in self._reader.feed(data):
+                if self.was_dropped:
+                    return
+                if self.is_whole:
+                    raise PeerError("more than its own end")
+                if isinstance(item, memoryview):
+                    self._data(item)
+                else:
+                    self._step(item)
+        except PeerError as error:
+            self._complain(f"what it sent is not what was asked for, and the rest is dropped: {error}")
+            self._drop()
+        except WayLost as error:
+            self._complain(str(error))
+            self._drop()
+
+    def close(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+    def _drop(self) -> None:
+        self.is_whole, self.was_dropped = False, True
+        self.close()
+
+    def _step(self, step: Step) -> None:
+        if isinstance(step, End):
+            if self._leaf is not None or (self._writer is not None and self._writer.depth):
+                raise PeerError("an end in the middle of something")
+            self.is_whole = True
+            return
+        writer = self._opened()
+        if writer is None:
+            return
+        if (self._leaf is not None) != isinstance(step, Whole | Torn):
+            raise PeerError(f"{type(step).__name__} where it cannot be")
+        match step:
+            case Folder(name):
+                if writer.depth > DEPTH_MAX or (name == ITSELF and writer.depth):
+                    raise PeerError("a directory where none can be")
+                writer.folder(step)
+            case Leave():
+                if not writer.depth:
+                    raise PeerError("a way out of its own directory")
+                writer.leave()
+            case SymlinkStep():
+                writer.link(step)
+            case Leaf():
+                self._leaf = step
+                self._left_bytes = step.size_bytes
+                self._handle = writer.begin(step)
+            case Whole():
+                if self._left_bytes:
+                    raise PeerError(f"a file that is {self._left_bytes} bytes shorter than was said")
+                self._leaf = self._handle = None
+                writer.keep()
+            case Torn():
+                self._leaf = self._handle = None
+                writer.tear()
+            case _:
+                assert_never(step)
+
+    def _data(self, data: memoryview) -> None:
+        self._left_bytes -= len(data)
+        if self._leaf is None or self._left_bytes < 0:
+            raise PeerError("more bytes than was said")
+        if self._handle is None:
+            return
+        try:
+            while data:
+                data = data[os.write(self._handle, data) :]
+        except OSError as error:
+            assert self._writer is not None
+            self._writer.complain(self._leaf.name, error)
+            self._writer.tear()
+            self._handle = None
+
+    def _opened(self) -> Writer | None:
+        """In the node's own directory, made when the first thing comes for it."""
+        if self._writer is None and not self.was_dropped:
+            try:
+                with suppress(FileExistsError):
+                    os.mkdir(self._name, dir_fd=self._home)
+                handle = os.open(self._name, DIRECTORY, dir_fd=self._home)
+            except OSError as error:
+                reason = "not a directory" if error.errno in (errno.ENOTDIR, errno.ELOOP) else error.strerror
+                self._complain(f"{shown(self._path)}: {reason}")
+                self._drop()
+                return None
+            self._writer = Writer(handle, self._path, self._complain, mode_bits=STICKY_BITS)
+        return self._writer
+
+
+def _opened_home(home: str) -> int:
+    try:
+        with suppress(FileExistsError):
+            os.mkdir(home)
+        return os.open(home, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise GprocError(f"{home}: cannot take what comes from the nodes: {error.strerror}") from error
+
+
+def _allow_descriptors() -> None:
+    """Four for each node are open at a time; the soft limit of 1,024 is for programs that use select(2)."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

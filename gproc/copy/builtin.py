@@ -1,0 +1,154 @@
+"""What the slave's own code does on a node in a program's stead: the orders, as values, and how they are carried out.
+
+`prepared` runs in the job's first process with the slave's rights, `PreparedTask.fork` in the same process with the
+caller's: in between lies everything that only the slave may open or import.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NoReturn, Union
+
+import msgspec
+
+from gproc.copy.shown import shown
+from gproc.errors import LaunchError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Signals that end an errand after it has put away what is half done; SIGKILL does not wait for that."""
+
+FAILED: Final = 1
+"""Exit status where some of it could not be done; what, stands on standard error."""
+
+
+class PlaceFiles(msgspec.Struct, frozen=True, array_like=True, tag="place"):
+    """Unpack the bundle laid out in the directory `tree` at `to`, a path of the node's."""
+
+    tree: bytes
+    to: bytes
+
+
+class CollectFiles(msgspec.Struct, frozen=True, array_like=True, tag="collect"):
+    """Write what lies at `path` on this node to standard output."""
+
+    path: bytes
+
+
+BuiltinTask = Union[PlaceFiles, CollectFiles]  # noqa: UP007 - msgspec wants it so on 3.11
+
+
+def task_for(action: str, argv: tuple[bytes, ...], tree: bytes | None, bin_root: bytes) -> BuiltinTask | None:
+    """What a ticket's action asks for; None: that its program runs.
+
+    argv: "cp" or "get", and a path of the node's.  tree: where the job's bundle is laid out, None where it has none.
+    Raises: LaunchError where they do not fit the action.
+    """
+    if action == "run":
+        return None
+    # The launcher, which is copied for each job, has this module but not that one, nor the manifests behind it.
+    from gproc.content.paths import within
+
+    path = argv[1] if len(argv) == 2 else b""
+    if not path.startswith(b"/"):
+        raise LaunchError(f"a job to {action} files that names no absolute path")
+    if action == "collect":
+        return CollectFiles(path)
+    if action != "place" or tree is None:
+        raise LaunchError(f"a job to {action} files without any")
+    if within(path, bin_root):
+        raise LaunchError(f"{shown(path)}: lies in binRoot, where nothing stays: choose another place")
+    return PlaceFiles(tree, path)
+
+
+class PreparedTask:
+    """An order that only waits for the caller's identity.
+
+    work: is given what takes its complaints.  keep: the descriptors that it needs; all others but 0 to 2 are closed.
+    """
+
+    def __init__(self, work: Callable[[Callable[[str], None]], None], keep: tuple[int, ...] = ()) -> None:
+        self._work = work
+        self._keep = keep
+
+    def fork(self) -> int:
+        """Carry it out in a child with descriptors 0 to 2 and a session of its own; its pid."""
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self._close_others()
+                os.setsid()
+                os.umask(0)
+                os._exit(self._carried_out())
+            finally:
+                os._exit(FAILED)
+        return pid
+
+    def _close_others(self) -> None:
+        """No exec does it for us; and who reads the job's report waits for its end until nobody holds it."""
+        first = 3
+        for handle in sorted(self._keep):
+            os.closerange(first, handle)
+            first = handle + 1
+        os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+
+    def _carried_out(self) -> int:
+        status = 0
+
+        def complain(line: str) -> None:
+            nonlocal status
+            status = FAILED
+            os.write(2, line.encode(errors="backslashreplace") + b"\n")
+
+        try:
+            _take_signals()
+            self._work(complain)
+        except _Ended as ended:
+            signal.signal(ended.signum, signal.SIG_DFL)
+            os.kill(os.getpid(), ended.signum)
+        except BrokenPipeError:
+            return FAILED  # nobody reads what is collected any more
+        except Exception as error:  # noqa: BLE001 - a bug: it has to be heard of at home
+            complain(f"this is a bug in gproc: {type(error).__name__}: {error}")
+        return status
+
+
+def prepared(task: BuiltinTask) -> PreparedTask:
+    """Open and import what takes the slave's rights.  Raises: OSError where the bundle is gone."""
+    match task:
+        case PlaceFiles(tree, to):
+            from gproc.copy.placing import place
+
+            handle = os.open(tree, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            return PreparedTask(lambda complain: place(handle, to, complain), (handle,))
+        case CollectFiles(path):
+            from gproc.copy.collecting import collect
+
+            return PreparedTask(lambda complain: collect(path, 1, complain))
+
+
+class _Ended(BaseException):
+    """A signal of ENDING came; not an Exception, so that only who cleans up meets it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+def _take_signals() -> None:
+    for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(signum, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    for signum in ENDING:
+        signal.signal(signum, _end)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _end(signum: int, _frame: FrameType | None) -> NoReturn:
+    for other in ENDING:
+        signal.signal(other, signal.SIG_IGN)
+    raise _Ended(signum)

@@ -1,0 +1,101 @@
+"""What this node lets the launcher do, found by doing it once in a process that then goes away.
+
+Asking is not enough: a sysctl, seccomp, AppArmor, a masked /proc or an old kernel each refuse at another step.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+from gproc.launch import protocol
+from gproc.root import kernel, mounts
+from gproc.root.abilities import Abilities
+from gproc.root.view import MakeDirectory, Overlay, Proc, Tmpfs
+
+_ANSWER_BYTES: Final = 4096
+
+
+def probe() -> Abilities:
+    """Raises: OSError where not even a process can be made."""
+    return _asked_in_child(_try_namespaces)
+
+
+def enter_namespaces() -> None:
+    """From here on, children of this process can be given namespaces; the first one is process 1 of ours.
+
+    Without root's rights that takes a user namespace, in which this process has all capabilities and is still
+    the same user outside.  The PID namespace in between is what makes setns(2) back to "our own" allowed: it
+    has to belong to that user namespace.
+    """
+    uid, gid = os.getuid(), os.getgid()
+    if uid == 0:
+        kernel.unshare(kernel.CLONE_NEWPID | kernel.CLONE_NEWNS)
+    else:
+        kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWPID | kernel.CLONE_NEWNS)
+        # user_namespaces(7): an unprivileged process may only map itself, and groups only after this "deny".
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"{uid} {uid} 1")
+        _write("/proc/self/gid_map", f"{gid} {gid} 1")
+    # What the node mounts later still comes in; nothing mounted below here gets out.
+    kernel.mount(b"none", b"/", None, kernel.MS_REC | kernel.MS_SLAVE)
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def _try_namespaces() -> Abilities:
+    root = os.geteuid() == 0
+    try:
+        enter_namespaces()
+    except OSError as error:
+        return Abilities(view=False, overlay=False, root=root, reason=f"no namespaces: {error}")
+    answer = _asked_in_child(_try_mounts)
+    return Abilities(view=answer.view, overlay=answer.overlay, root=root, reason=answer.reason)
+
+
+def _try_mounts() -> Abilities:
+    """As process 1 of a PID namespace; /proc is the one directory that is surely there to be mounted on."""
+    at = b"/proc"
+    uid, gid = os.geteuid(), os.getegid()
+    try:
+        mounts.carry_out([Proc(at), Tmpfs(at)], uid, gid)
+    except OSError as error:
+        return Abilities(view=False, overlay=False, root=False, reason=f"no mounts: {error}")
+    names = (b"lower", b"upper", b"work", b"union")
+    try:
+        mounts.carry_out([MakeDirectory(at, name) for name in names], uid, gid)
+        mounts.carry_out([Overlay((b"/proc/lower",), b"/proc/upper", b"/proc/work", b"/proc/union")], uid, gid)
+    except OSError as error:
+        return Abilities(view=True, overlay=False, root=False, reason=f"no overlay: {error}")
+    return Abilities(view=True, overlay=True, root=False, reason="")
+
+
+def _asked_in_child(question: Callable[[], Abilities]) -> Abilities:
+    reader, writer = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        os.close(reader)
+        os.close(writer)
+        return Abilities(view=False, overlay=False, root=False, reason=f"no process in a namespace: {error}")
+    if pid == 0:
+        try:
+            os.write(writer, protocol.framed(question()))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    answer = os.read(reader, _ANSWER_BYTES)
+    os.close(reader)
+    os.waitpid(pid, 0)
+    if not answer:
+        return Abilities(view=False, overlay=False, root=False, reason="a process in a namespace died")
+    told = protocol.answer(answer[4:])
+    assert isinstance(told, Abilities)
+    return told

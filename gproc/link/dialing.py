@@ -1,0 +1,71 @@
+"""Dialling another node: a TLS connection to the one that was meant, or a reason why not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from gproc.errors import LinkLost
+from gproc.link.connection import Link, Receiver, watch_link
+from gproc.link.transport import HANDSHAKE_S, secure
+from gproc.trust import tls
+from gproc.trust.identity import Identity
+from gproc.trust.tls import ExpectedParent
+
+if TYPE_CHECKING:
+    import ssl
+
+
+async def open_link(
+    expected: ExpectedParent, port: int, channel: int, receiver: Receiver, identity: Identity,
+    context: ssl.SSLContext, link_timeout_s: float,
+) -> Link:  # fmt: skip
+    """A TLS connection to whom we meant to dial, prefaces exchanged.
+
+    Raises: LinkLost where they cannot be reached, TrustError where it is somebody else.
+    """
+    where = f"{expected.host}:{port}"
+    connection = await _connect(expected.host, port)
+    link = Link(channel, receiver)
+    try:
+        watch_link(connection, link_timeout_s)
+        await secure(connection, context, link, server_side=False)
+    except OSError as error:
+        connection.close()
+        raise LinkLost(f"{where}: {tls.explain(error)}") from error
+    link.peer = where
+    try:
+        peer = tls.peer_name(link.extra("ssl_object"))  # type: ignore[arg-type]
+        tls.check_parent(peer, expected, identity)
+        await link.opened()
+    except BaseException:
+        link.abort("not whom we meant to dial")
+        raise
+    return link
+
+
+async def _connect(host: str, port: int) -> socket.socket:
+    """A TCP connection to the first of the host's addresses that takes one.  Raises: LinkLost."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise LinkLost(f"cannot resolve {host}: {error.strerror}") from error
+    problem: OSError | None = None
+    for family, kind, protocol, _, address in found:
+        connection = socket.socket(family, kind, protocol)
+        connection.setblocking(False)
+        try:
+            async with asyncio.timeout(HANDSHAKE_S):
+                await loop.sock_connect(connection, address)
+            return connection
+        except OSError as error:  # TimeoutError is one
+            connection.close()
+            problem = error
+    if problem is None:
+        raise LinkLost(f"{host} has no address")
+    if isinstance(problem, TimeoutError) and problem.errno is None:
+        raise LinkLost(f"{host}:{port}: no answer for {HANDSHAKE_S:.0f} s")
+    raise LinkLost(f"{host}:{port}: {os.strerror(problem.errno or 0)}") from problem

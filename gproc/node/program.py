@@ -1,0 +1,225 @@
+"""One program on this node, from its ticket to its outcome: `relay.relayed_job.Downstream` for the node itself.
+
+FETCHING --root is here--> STARTING --launcher answers, output ends--> DONE
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+from collections.abc import Callable
+from enum import Enum
+from typing import Final, Protocol
+
+from gproc.errors import EXIT_GPROC, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SIGNAL_BASE, GprocError
+from gproc.launch.launcher import Process
+from gproc.launch.protocol import Exited, SpawnFailed
+from gproc.node.pipes import InputPipe, OutputPipe
+from gproc.node.stdio import Stdio, open_pipes, open_terminal, resize
+from gproc.nodespec import Path, format_path
+from gproc.relay.relayed_job import RelayedJob
+from gproc.store.store import Root
+from gproc.trust.ticket import Ticket
+from gproc.wire import frames
+from gproc.wire.messages import Outcome, Run, TerminalSize
+
+log = logging.getLogger("gproc")
+
+TERMINATING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL})
+"""Signals that end a job whose program does not run yet."""
+
+
+INTERRUPT: Final = b"\x03"
+"""What Ctrl-C types: VINTR of termios(3)."""
+
+
+class State(Enum):
+    FETCHING = "fetching"
+    STARTING = "starting"
+    DONE = "done"
+
+
+class NodeServices(Protocol):
+    """What a program needs of the node it is on."""
+
+    path: Path
+
+    async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
+        """The bundle of a job, None where the job has none; `tell` hears how a large one comes along.
+
+        Raises: StoreError.
+        """
+
+    def spawn(
+        self, ticket: Ticket, root: Root | None, env: tuple[bytes, ...], handles: tuple[int, int, int], ended: Ended
+    ) -> Process:
+        """Start it, with GPROC_ROOT besides `env`; takes the handles over.  Raises: LaunchError."""
+
+
+class Ended(Protocol):
+    def __call__(self, outcome: Exited | SpawnFailed, /) -> None: ...
+
+
+class Program:
+    """Runs once; says its outcome to the passage when its last output has been said."""
+
+    def __init__(self, services: NodeServices, relayed: RelayedJob, ticket: Ticket) -> None:
+        self.ticket = ticket
+        self.state = State.FETCHING
+        self._services = services
+        self._relayed = relayed
+        self._rank = -1
+        self._root: Root | None = None
+        self._process: Process | None = None
+        self._input: InputPipe | None = None
+        self._early: list[bytes] = []
+        self._outputs: dict[int, OutputPipe] = {}
+        self._outcome: Outcome | None = None
+        self._terminal_size = ticket.terminal_size
+        self._terminal = -1
+        self._preparing: asyncio.Task[None] | None = None
+
+    # What the passage asks of it
+
+    def start(self, run: Run) -> None:
+        self._rank = run.branch.rank
+        self._preparing = asyncio.create_task(self._prepare(run))
+
+    def signal(self, job: int, signum: int) -> None:
+        if self._process is not None:
+            self._process.signal(signum)
+        elif self.state is State.FETCHING and signum in TERMINATING:
+            self._stop_preparing()
+            self._end(Outcome(EXIT_SIGNAL_BASE + signum, signal=signum))
+
+    def resize(self, job: int, terminal_size: TerminalSize) -> None:
+        """Of a program with a terminal; another has none that could."""
+        if self._terminal_size is not None:
+            self._terminal_size = terminal_size
+        if self._terminal >= 0:
+            resize(self._terminal, terminal_size)
+
+    def stdin(self, job: int, data: bytes) -> None:
+        if self._terminal_size is not None and self.state is State.FETCHING and INTERRUPT in data:
+            # There is no terminal yet that could make a signal of it.
+            self.signal(job, signal.SIGINT)
+        if self._terminal_size is not None and not data:
+            # The caller's terminal is gone, and so does this one: Ctrl-D would have come as a byte.
+            self.signal(job, signal.SIGHUP)
+        if self.state is State.DONE:
+            self._relayed.credit_from_downstream(self, len(data))
+        elif self._input is None:
+            self._early.append(data)
+        else:
+            self._input.write(data)
+
+    def credit(self, job: int, stream: int, size: int) -> None:
+        pipe = self._outputs.get(stream)
+        if pipe is not None:
+            pipe.credit(size)
+
+    def release(self, job: int) -> None:
+        """Nobody listens any more: whatever is left of it ends."""
+        if self.state is not State.DONE:
+            self.signal(job, signal.SIGKILL)
+
+    # How it goes
+
+    async def _prepare(self, run: Run) -> None:
+        stdio: Stdio | None = None
+        try:
+            root = await self._services.root(self.ticket, self._stage_progress)
+            if root is not None:
+                root.hold()
+                self._root = root
+            if self._terminal_size is None:
+                stdio = open_pipes(stdin=run.stdin)
+            else:
+                stdio = open_terminal(self._terminal_size, self.ticket.uid)
+            self._process = self._services.spawn(self.ticket, root, self._environment(run), stdio.program, self._ended)
+        except Exception as error:
+            if not isinstance(error, GprocError | OSError):
+                log.exception("job %d: this is a bug in gproc", run.job)
+            if stdio is not None:
+                stdio.close()
+            self._end(Outcome(EXIT_GPROC, failure=str(error) or type(error).__name__))
+            return
+        self.state = State.STARTING
+        for stream, handle in stdio.outputs.items():
+            self._outputs[stream] = OutputPipe(
+                handle,
+                run.window_bytes,
+                lambda data, stream=stream: self._said(stream, data),  # type: ignore[misc]
+            )
+        if stdio.input >= 0:
+            self._input = InputPipe(stdio.input, lambda size: self._relayed.credit_from_downstream(self, size))
+            early, self._early = self._early, []
+            self._input.write(*early)
+        if self._terminal_size is not None:
+            self._terminal = stdio.outputs[frames.STDOUT]
+
+    def _environment(self, run: Run) -> tuple[bytes, ...]:
+        """The caller's, with what a program may want to know of its place in the job: DESIGN section 9."""
+        own = {
+            b"GPROC_JOB": str(run.job),
+            b"GPROC_NODE": format_path(self._services.path),
+            b"GPROC_RANK": str(self._rank),
+            b"GPROC_SIZE": str(run.size),
+        }
+        inherited = tuple(item for item in self.ticket.env if item.partition(b"=")[0] not in own)
+        return inherited + tuple(name + b"=" + os.fsencode(value) for name, value in own.items())
+
+    def _stage_progress(self, received_bytes: int, complete: bool) -> None:
+        self._relayed.stage_progress(self, self._rank, received_bytes, complete)
+
+    def _said(self, stream: int, data: bytes) -> None:
+        if data:
+            self._relayed.output(self, self._rank, stream, data)
+        else:
+            del self._outputs[stream]
+            self._terminal = -1
+            self._settle()
+
+    def _ended(self, ending: Exited | SpawnFailed) -> None:
+        self._outcome = outcome_of(ending)
+        if self._input is not None:
+            self._input.close()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Its outcome is said when the program is gone and all that it said is on its way."""
+        if self._outcome is not None and not self._outputs and self.state is not State.DONE:
+            self._end(self._outcome)
+
+    def _end(self, outcome: Outcome) -> None:
+        self.state = State.DONE
+        self._process = None
+        if self._root is not None:
+            self._root.release()
+            self._root = None
+        waiting = sum(len(data) for data in self._early)
+        self._early.clear()
+        if waiting:
+            self._relayed.credit_from_downstream(self, waiting)
+        self._relayed.finished(self, self._rank, outcome)
+
+    def _stop_preparing(self) -> None:
+        if self._preparing is not None:
+            self._preparing.cancel()
+
+
+def outcome_of(ending: Exited | SpawnFailed) -> Outcome:
+    """Exit statuses as a shell gives them: DESIGN section 10."""
+    if isinstance(ending, Exited):
+        status = EXIT_SIGNAL_BASE + ending.signal if ending.signal else ending.code
+        return Outcome(status, ending.signal, ending.core_dumped)
+    status = EXIT_GPROC
+    if ending.stage == "exec":
+        if ending.errno in (errno.ENOENT, errno.ENOTDIR):
+            status = EXIT_NOT_FOUND
+        elif ending.errno in (errno.EACCES, errno.ENOEXEC, errno.EPERM):
+            status = EXIT_NOT_EXECUTABLE
+    return Outcome(status, failure=ending.message)

@@ -1,0 +1,180 @@
+"""One job's passage through one process: from above to those below that have a part in it, and back.
+
+Rules only: it is told what came and calls what it was given to send; sockets and programs are elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from gproc.errors import EXIT_GPROC
+from gproc.relay.flow import Inlet, Outlet
+from gproc.wire import frames
+from gproc.wire.credit import window_for
+from gproc.wire.messages import (
+    Branch,
+    Credit,
+    Finished,
+    Message,
+    Outcome,
+    Peer,
+    Run,
+    Signed,
+    StageProgress,
+    TerminalSize,
+)
+
+
+class Upstream(Protocol):
+    """Where a job came from: the link to the parent, or to the client."""
+
+    def send(self, message: Message) -> None: ...
+
+    def write(self, frame: bytes) -> None: ...
+
+
+class Downstream(Protocol):
+    """Someone with a part in the job: a child, or this node's own program."""
+
+    def start(self, run: Run) -> None: ...
+
+    def signal(self, job: int, signum: int) -> None: ...
+
+    def resize(self, job: int, terminal_size: TerminalSize) -> None: ...
+
+    def stdin(self, job: int, data: bytes) -> None: ...
+
+    def credit(self, job: int, stream: int, size: int) -> None: ...
+
+    def release(self, job: int) -> None: ...
+
+
+class RelayedJob:
+    """A job here.  `unfinished` maps each rank that has not ended yet to who runs or relays it.
+
+    bundle: what the ticket says that it runs, b"" for nothing that is sent.
+    """
+
+    def __init__(self, job: int, ticket: Signed, bundle: bytes, upstream: Upstream) -> None:
+        self.job = job
+        self.ticket = ticket
+        self.bundle = bundle
+        self.upstream = upstream
+        self.unfinished: dict[int, Downstream] = {}
+        self._downstreams: list[Downstream] = []
+        self._outlets: dict[int, Outlet[Downstream]] = {}
+        self._inlet: Inlet[Downstream] | None = None
+        self._queued: dict[int, int] = {}
+        self._held: dict[int, Finished] = {}
+
+    def start(
+        self, run: Run, parts: Mapping[Downstream, Branch], absent: Iterable[Branch],
+        sources_by_child: Mapping[Downstream, tuple[Peer | None, ...]],
+    ) -> None:  # fmt: skip
+        """Send everyone their part of `run`.
+
+        absent: parts whose node is not there any more; their ranks are lost.  feeding: who feeds whom, where the
+        bundle is to be spread among siblings.
+        """
+        window_bytes = window_for(len(parts), run.window_bytes)
+        for stream in (frames.STDOUT, frames.STDERR):
+            self._outlets[stream] = Outlet(
+                run.window_bytes,
+                window_bytes,
+                lambda frame: self.upstream.write(frame),
+                lambda source, size, stream=stream: source.credit(self.job, stream, size),  # type: ignore[misc]
+            )
+        self._downstreams = list(parts)
+        if run.stdin:
+            self._inlet = Inlet(
+                window_bytes,
+                run.window_bytes,
+                self._downstreams,
+                lambda reader, data: reader.stdin(self.job, data),
+                lambda size: self.upstream.send(Credit(self.job, frames.STDIN, size)),
+            )
+        for downstream, branch in parts.items():
+            for rank in branch.ranks():
+                self.unfinished[rank] = downstream
+        for downstream, branch in parts.items():
+            part = Run(
+                run.job, run.size, run.ticket, branch, window_bytes, run.stdin, sources_by_child.get(downstream, ())
+            )
+            downstream.start(part)
+        for branch in absent:
+            for rank in branch.ranks():
+                self.upstream.send(Finished(self.job, rank, lost("not connected any more")))
+
+    def signal(self, signum: int) -> None:
+        for downstream in self._downstreams:
+            downstream.signal(self.job, signum)
+
+    def resize(self, terminal_size: TerminalSize) -> None:
+        for downstream in self._downstreams:
+            downstream.resize(self.job, terminal_size)
+
+    def stdin(self, data: bytes) -> None:
+        """Raises: PeerError for more than those above have credit for."""
+        if self._inlet is not None:
+            self._inlet.push(data)
+
+    def credit_from_upstream(self, stream: int, size: int) -> None:
+        outlet = self._outlets.get(stream)
+        if outlet is None:
+            return
+        for rank in outlet.credit(size):
+            self._queued[rank] -= 1
+            self._let_go(rank)
+
+    def credit_from_downstream(self, downstream: Downstream, size: int) -> None:
+        if self._inlet is not None:
+            self._inlet.credit(downstream, size)
+
+    def output(self, downstream: Downstream, rank: int, stream: int, data: bytes | memoryview) -> None:
+        """Output of one rank; what claims to be of a rank that is not `downstream`'s is dropped.
+
+        Raises: PeerError for more than `downstream` has credit for.
+        """
+        outlet = self._outlets.get(stream)
+        if outlet is None or not data or self.unfinished.get(rank) is not downstream:
+            return
+        if not outlet.push(rank, frames.stdio_frame(self.job, rank, stream, data), len(data), downstream):
+            self._queued[rank] = self._queued.get(rank, 0) + 1
+
+    def finished(self, downstream: Downstream, rank: int, outcome: Outcome) -> None:
+        """A rank ended; said above after all of its output."""
+        if self.unfinished.get(rank) is not downstream:
+            return
+        del self.unfinished[rank]
+        self._held[rank] = Finished(self.job, rank, outcome)
+        self._let_go(rank)
+
+    def stage_progress(self, downstream: Downstream, rank: int, received_bytes: int, complete: bool) -> None:
+        """How far the bundle of a rank is."""
+        if self.unfinished.get(rank) is downstream:
+            self.upstream.send(StageProgress(self.job, rank, received_bytes, complete))
+
+    def left(self, downstream: Downstream, reason: str) -> None:
+        """Someone below is gone: their unfinished ranks are lost, and they hold nobody back."""
+        if downstream not in self._downstreams:
+            return
+        self._downstreams.remove(downstream)
+        for outlet in self._outlets.values():
+            outlet.forget(downstream)
+        if self._inlet is not None:
+            self._inlet.forget(downstream)
+        for rank in [rank for rank, runs_at in self.unfinished.items() if runs_at is downstream]:
+            self.finished(downstream, rank, lost(reason))
+
+    def release(self) -> None:
+        for downstream in self._downstreams:
+            downstream.release(self.job)
+
+    def _let_go(self, rank: int) -> None:
+        if not self._queued.get(rank) and rank in self._held:
+            self.upstream.send(self._held.pop(rank))
+
+
+def lost(reason: str) -> Outcome:
+    return Outcome(EXIT_GPROC, failure=reason, lost=True)

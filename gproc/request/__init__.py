@@ -1,0 +1,1 @@
+"""What a user asks for, as values: the request itself, its limits and its signals."""

@@ -1,0 +1,18 @@
+"""What a node lets its slave do for jobs.  Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Abilities(msgspec.Struct, frozen=True, array_like=True, tag="abilities"):
+    """What this node lets the launcher do, found by doing it once.
+
+    view: namespaces and mounts work.  overlay: unions work too.  root: jobs run as their callers.
+    reason: why `view` or `overlay` is False, as one clause; "" where both are True.
+    """
+
+    view: bool
+    overlay: bool
+    root: bool
+    reason: str

@@ -1,0 +1,348 @@
+"""How a node comes by a bundle: what its store lacks is asked of those who feed it, once, whoever needs it here.
+
+The same on a slave, a relay and the master; only who feeds differs: the parent, siblings for a large bundle, and for
+the master the client that brought it.  Whoever is fed by this node gets each piece of a chunk as it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+from gproc.content import manifest as manifests
+from gproc.content.manifest import CHUNK_BYTES, Digest, Manifest
+from gproc.errors import BundleError, GprocError, StoreError
+from gproc.spread.incoming import IncomingChunk, Parts
+from gproc.spread.scheduling import STRIPES
+from gproc.spread.transfer import Helpers, Source, Transfer
+from gproc.store.partial import Owner, PartialBundle
+from gproc.store.store import Root, Store
+from gproc.wire import frames
+from gproc.wire.frames import MAX_BLOB_BYTES, Piece
+
+log = logging.getLogger("gproc")
+
+MAX_CORRUPT: Final = 3
+"""Corrupt chunks of one bundle from above after which it is given up."""
+
+INLINE_BYTES: Final = 8 << 20
+"""A bundle up to this size is laid out in the event loop: some 10 ms.  A larger one in a thread."""
+
+REVIEW_S: Final = 0.25
+"""How often it is looked whether a source lags."""
+
+
+class BundleFetcher:
+    """Roots and chunks on demand.  `upstream` is the source that is always there."""
+
+    def __init__(self, store: Store, upstream: Source) -> None:
+        self.store = store
+        self._upstream = upstream
+        self._making: dict[tuple[bytes, Owner], asyncio.Task[Root]] = {}
+        self._transfers: dict[bytes, Transfer] = {}
+        self._arrivals: dict[bytes, dict[Source, IncomingChunk]] = {}
+        """By digest and by who sends it: one that is slow or lies spoils nobody else's."""
+        self._checking: dict[tuple[bytes, Owner], asyncio.Future[None]] = {}
+        self._changed: asyncio.Future[None] | None = None
+
+    async def root(self, bundle: bytes, owner: Owner, helpers: Helpers | None = None) -> Root:
+        """The bundle, complete and verified, fetched where it must be.
+
+        Callers at the same time share one transfer.  Raises: StoreError.
+        """
+        await self._check(bundle, owner)
+        making = self._making.get((bundle, owner))
+        if making is None:
+            root = self.store.find(bundle, owner)
+            if root is not None:
+                return root
+            making = self._start(bundle, owner, helpers)
+        return await asyncio.shield(making)
+
+    def at_hand(self, bundle: bytes, digest: bytes) -> bool:
+        """Whether `stream` would begin at once."""
+        if digest == bundle:
+            transfer = self._transfers.get(bundle)
+            return self.store.manifest(bundle) is not None or (transfer is not None and transfer.encoded.done())
+        return self.store.holds(Digest(digest)) or digest in self._arrivals
+
+    def received_bytes(self, bundle: bytes) -> int:
+        """How much of a bundle that is under way is here; 0 for any other."""
+        transfer = self._transfers.get(bundle)
+        return 0 if transfer is None or transfer.partial is None else transfer.partial.received_bytes()
+
+    def missing_bytes(self, bundle: bytes) -> list[int]:
+        """How much of each stripe of a bundle that is under way is not here; empty where that is not known."""
+        transfer = self._transfers.get(bundle)
+        if transfer is None or transfer.scheduler is None:
+            return []
+        missing = transfer.missing_bytes()
+        for digest, arrivals in self._arrivals.items():
+            if arrivals and transfer.partial is not None and Digest(digest) in transfer.partial.missing:
+                missing[transfer.scheduler.stripe_of(digest)] -= max(arrival.filled for arrival in arrivals.values())
+        return missing
+
+    def under_way(self, bundle: bytes) -> bool:
+        """Whether a transfer of the bundle is going on, so that `change` will tell of it."""
+        return bundle in self._transfers
+
+    async def change(self) -> None:
+        """Wait until something may have come to hand."""
+        if self._changed is None or self._changed.done():
+            self._changed = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._changed)
+
+    async def stream(self, bundle: bytes, digest: bytes, owner: Owner) -> AsyncIterator[Piece]:
+        """A chunk, or the manifest for the bundle's own digest, for somebody whom this node feeds.
+
+        Waits until it is here, and passes on what comes as it comes.  Ends before the chunk does where its source has
+        been given up.  Raises: StoreError.
+        """
+        while True:
+            data = self._whole(bundle, digest)
+            if data is not None:
+                for piece in frames.pieces(digest, frames.CODEC_RAW, data):
+                    yield piece
+                return
+            arrival = next(iter(self._arrivals.get(digest, {}).values()), None)
+            if arrival is not None:
+                async for piece in arrival.pieces():
+                    yield piece
+                return
+            await self._check(bundle, owner)
+            if bundle not in self._transfers:
+                if self.store.find(bundle, owner) is not None:
+                    raise StoreError("a chunk was asked for that is not in its bundle")
+                self._start(bundle, owner, None)
+            transfer = self._transfers[bundle]
+            if transfer.partial is not None and digest not in transfer.partial.missing:
+                raise StoreError("a chunk was asked for that is not in its bundle")
+            await self.change()
+            if transfer.failure is not None:
+                raise StoreError(transfer.failure)
+
+    def on_piece(self, source: Source, piece: Piece) -> None:
+        """What a source was asked for: kept when all of it is there and is what its digest says."""
+        transfer = self._expecting(source, piece.digest)
+        if transfer is None:
+            return
+        if transfer.scheduler is not None:
+            transfer.scheduler.heard(source, time.monotonic())
+        arrivals = self._arrivals.setdefault(piece.digest, {})
+        arrival = arrivals.get(source)
+        if arrival is None:
+            max_bytes = MAX_BLOB_BYTES if piece.digest == transfer.bundle else CHUNK_BYTES
+            arrival = arrivals[source] = IncomingChunk(piece.digest, max_bytes)
+            self.wake()
+        if not arrival.add(piece):
+            return
+        content = arrival.finish()
+        self._forget_arrivals(piece.digest, source if content is None else None)
+        if piece.digest == transfer.bundle:
+            self._have_manifest(transfer, content)
+        elif content is None:
+            self._distrust(transfer, source, piece.digest)
+        else:
+            self._keep(transfer, source, Digest(piece.digest), content)
+        transfer.progress.set()
+        self.wake()
+
+    def on_unavailable(self, source: Source, bundle: bytes, reason: str) -> None:
+        """A source cannot give (all of) this bundle.  From above that is the end; a sibling is done without."""
+        transfer = self._transfers.get(bundle)
+        if transfer is None:
+            return
+        if source is self._upstream:
+            transfer.fail(reason)
+        elif transfer.scheduler is not None:
+            self.remove_source(transfer, source)
+
+    def remove_source(self, transfer: Transfer, source: Source) -> None:
+        """A sibling is done without.  Who was being fed with half a chunk of its need not wait for the rest."""
+        transfer.remove(source)
+        for digest in [digest for digest, arrivals in self._arrivals.items() if source in arrivals]:
+            self._forget_arrivals(digest, source)
+        self.wake()
+
+    def on_source_lost(self, source: Source, reason: str) -> None:
+        """What was received is kept; without anyone above, for the next try."""
+        for transfer in list(self._transfers.values()):
+            self.on_unavailable(source, transfer.bundle, reason)
+        self.wake()
+
+    def _whole(self, bundle: bytes, digest: bytes) -> bytes | None:
+        if digest != bundle:
+            return self.store.read(Digest(digest))
+        transfer = self._transfers.get(bundle)
+        if transfer is not None and transfer.encoded.done() and transfer.failure is None:
+            return transfer.encoded.result()
+        return self.store.manifest(bundle)
+
+    def _expecting(self, source: Source, digest: bytes) -> Transfer | None:
+        """The transfer for which this source was asked for this chunk."""
+        for transfer in self._transfers.values():
+            if digest == transfer.bundle:
+                return None if transfer.encoded.done() or source is not self._upstream else transfer
+            if transfer.scheduler is not None and transfer.scheduler.expects(source, digest):
+                return transfer
+        return None
+
+    def _forget_arrivals(self, digest: bytes, source: Source | None) -> None:
+        """Of one source, or, where the chunk is here, of all of them."""
+        arrivals = self._arrivals.pop(digest, {})
+        gone = list(arrivals) if source is None else [source]
+        for each in gone:
+            if (arrival := arrivals.pop(each, None)) is not None:
+                arrival.finish()
+        if arrivals:
+            self._arrivals[digest] = arrivals
+
+    async def _check(self, bundle: bytes, owner: Owner) -> None:
+        """Have a large root that was not looked at since the start hashed elsewhere than in the event loop."""
+        checking = self._checking.get((bundle, owner))
+        if checking is None:
+            if self.store.unchecked_bytes(bundle, owner) <= INLINE_BYTES:
+                return
+            loop = asyncio.get_running_loop()
+            checking = loop.run_in_executor(None, self.store.check, bundle, owner)
+            self._checking[bundle, owner] = checking
+            checking.add_done_callback(lambda _: self._checking.pop((bundle, owner)))
+        await asyncio.shield(checking)
+
+    def _start(self, bundle: bytes, owner: Owner, helpers: Helpers | None) -> asyncio.Task[Root]:
+        """Make a root.  Two of one bundle for two owners follow each other: the second finds its chunks here."""
+        before = [making for (digest, _), making in self._making.items() if digest == bundle]
+        if not before:
+            self._transfers[bundle] = Transfer(bundle)
+        making = asyncio.create_task(self._make(bundle, owner, helpers, before))
+        self._making[bundle, owner] = making
+        making.add_done_callback(lambda done: self._made(bundle, owner, done))
+        return making
+
+    def _made(self, bundle: bytes, owner: Owner, done: asyncio.Task[Root]) -> None:
+        del self._making[bundle, owner]
+        transfer = self._transfers.pop(bundle, None)
+        error = StoreError("stopped") if done.cancelled() else done.exception()
+        if transfer is not None and error is not None:
+            transfer.fail(str(error))
+            for digest in [bundle] if transfer.partial is None else list(transfer.partial.missing):
+                self._forget_arrivals(digest, None)
+        self.wake()
+
+    async def _make(
+        self, bundle: bytes, owner: Owner, helpers: Helpers | None, before: list[asyncio.Task[Root]]
+    ) -> Root:
+        """Raises: StoreError, whatever happens: a job that waits for its root must hear the end of it."""
+        try:
+            return await self._receive(bundle, owner, helpers, before)
+        except StoreError:
+            raise
+        except Exception as error:
+            if not isinstance(error, OSError | GprocError):
+                log.exception("this is a bug in gproc")
+            raise StoreError(f"cannot receive the bundle: {error}") from error
+
+    async def _receive(
+        self, bundle: bytes, owner: Owner, helpers: Helpers | None, before: list[asyncio.Task[Root]]
+    ) -> Root:
+        if before:
+            await asyncio.wait(before)
+            self._transfers[bundle] = Transfer(bundle)
+        transfer = self._transfers[bundle]
+        encoded = self.store.manifest(bundle)
+        if encoded is None:
+            self._upstream.ask(bundle, (bundle,))
+            encoded = await asyncio.shield(transfer.encoded)
+        else:
+            transfer.encoded.set_result(encoded)
+        try:
+            manifest = manifests.decode(encoded)
+        except BundleError as error:
+            raise StoreError(str(error)) from error
+        partial = self.store.partial(manifest, encoded, owner)
+        try:
+            await self._begin(transfer, partial)
+            if partial.missing:
+                await self._fill(transfer, partial, helpers)
+            return self.store.commit(partial)
+        finally:
+            self.store.abandon(partial)
+
+    async def _begin(self, transfer: Transfer, partial: PartialBundle) -> None:
+        """Lay the draft out; what is here of it already can be passed on from now on."""
+        if partial.manifest.size_bytes() <= INLINE_BYTES:
+            partial.lay_out(self.store.read)
+        else:
+            await asyncio.get_running_loop().run_in_executor(None, partial.lay_out, self.store.read)
+        for digest, location in partial.present.items():
+            self.store.offer(digest, location)
+        transfer.partial = partial
+        self.wake()
+
+    async def _fill(self, transfer: Transfer, partial: PartialBundle, helpers: Helpers | None) -> None:
+        """Ask for what is missing until nothing is."""
+        scheduler = transfer.begin(partial, stripes_of(partial.manifest))
+        if helpers is not None:
+            helpers.begin(transfer)
+        scheduler.add(self._upstream, ())
+        while partial.missing:
+            if transfer.failure is not None:
+                raise StoreError(transfer.failure)
+            transfer.progress.clear()
+            for source, digests in scheduler.ask(time.monotonic()).items():
+                self._ask(transfer, source, digests)
+            try:
+                async with asyncio.timeout(REVIEW_S):
+                    await transfer.progress.wait()
+            except TimeoutError:
+                continue
+
+    def _ask(self, transfer: Transfer, source: Source, digests: tuple[bytes, ...]) -> None:
+        try:
+            source.ask(transfer.bundle, digests)
+        except StoreError as error:
+            self.on_unavailable(source, transfer.bundle, str(error))
+
+    def _have_manifest(self, transfer: Transfer, content: Parts | None) -> None:
+        if content is None:
+            transfer.fail("the manifest that came does not have the digest that was asked for")
+        else:
+            transfer.encoded.set_result(b"".join(content))
+
+    def _distrust(self, transfer: Transfer, source: Source, digest: bytes) -> None:
+        """A chunk came that is not it.  A sibling is done without; the parent may err, but not for ever."""
+        assert transfer.scheduler is not None
+        if source is not self._upstream:
+            log.warning("%s sent a corrupt chunk: done without it", source)
+            self.remove_source(transfer, source)
+            return
+        transfer.scheduler.corrupt(source, digest)
+        transfer.corrupt += 1
+        if transfer.corrupt > MAX_CORRUPT:
+            transfer.fail(f"{transfer.corrupt} corrupt chunks came")
+
+    def _keep(self, transfer: Transfer, source: Source, digest: Digest, content: Parts) -> None:
+        assert transfer.partial is not None and transfer.scheduler is not None
+        try:
+            if transfer.partial.admit(digest, content):
+                self.store.offer(digest, transfer.partial.present[digest])
+                transfer.kept(digest, transfer.partial.present[digest][2])
+        except StoreError as error:
+            transfer.fail(str(error))
+        transfer.scheduler.arrived(source, digest, time.monotonic())
+
+    def wake(self) -> None:
+        """Let those who wait for a change look again."""
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+
+def stripes_of(manifest: Manifest) -> dict[bytes, int]:
+    """The stripe of each chunk: the same on every node, whatever it has already."""
+    chunks: dict[bytes, None] = {}
+    for file in manifest.files():
+        chunks |= dict.fromkeys(digest for digest, _, _ in file.chunks())
+    return {digest: number % STRIPES for number, digest in enumerate(chunks)}

@@ -1,0 +1,185 @@
+"""A bundle while it is being received: its tree laid out with holes, filled chunk by chunk, then made final."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from gproc.content.manifest import CHUNK_BYTES, Digest, Directory, File, Manifest, Symlink, digest_of
+from gproc.errors import StoreError
+
+
+class Owner(NamedTuple):
+    """Who shall own what a root holds, where it is not root's."""
+
+    uid: int
+    gid: int
+
+
+class PartialBundle:
+    """The tree of one bundle for one owner, below `tree`, with `missing` chunks.
+
+    What an interrupted draft had received is found again: a file that is there is hashed, and only the chunks that
+    do not fit are missing.
+    """
+
+    def __init__(self, tree: bytes, manifest: Manifest, encoded: bytes, owner: Owner) -> None:
+        """encoded: the manifest in the form that names the bundle."""
+        self.tree = tree
+        self.manifest = manifest
+        self.encoded = encoded
+        self.owner = owner
+        self.missing: dict[Digest, list[tuple[File, int]]] = {}
+        self.present: dict[Digest, tuple[bytes, int, int]] = {}
+
+    def lay_out(self, find: Callable[[Digest], bytes | None]) -> None:
+        """Make directories, links and files, and fill what is to be had here.
+
+        find: gives a chunk that another root of this store holds.  A file that the node has identically at the
+        same path is copied from there.  Raises: StoreError where the disk does not let us.
+        """
+        try:
+            for entry in self.manifest.entries:
+                place = self.tree + entry.path
+                match entry:
+                    case Directory():
+                        make_directory(place)
+                    case Symlink():
+                        make_symlink(place, entry.target)
+                    case File():
+                        self._begin_file(place, entry, find)
+        except OSError as error:
+            raise StoreError(f"cannot lay out a bundle: {error}") from error
+
+    def admit(self, digest: Digest, content: Sequence[bytes | memoryview]) -> bool:
+        """Write one chunk, already verified and in consecutive parts, wherever it belongs; whether it was missing.
+
+        Raises: StoreError where the disk is full or fails, or the manifest gives this chunk another length.
+        """
+        places = self.missing.get(digest)
+        if places is None:
+            return False
+        length = sum(map(len, content))
+        if any(length != chunk_length(file, offset) for file, offset in places):
+            raise StoreError(f"the chunk {digest.hex()} does not have the length that its manifest says")
+        try:
+            for file, offset in places:
+                place = self.tree + file.path
+                handle = os.open(place, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    write_parts(handle, content, offset)
+                finally:
+                    os.close(handle)
+                self.present[digest] = (place, offset, length)
+        except OSError as error:
+            raise StoreError(f"cannot keep a chunk: {error.strerror}") from error
+        del self.missing[digest]
+        return True
+
+    def received_bytes(self) -> int:
+        return sum(length for _, _, length in self.present.values())
+
+    def finish(self) -> None:
+        """Give everything its final mode, owner and time, children before parents.
+
+        Nobody but root and `owner` ever owns an entry, and no mode bit beyond permissions was let in, so a bundle
+        cannot bring a program that runs with more rights than its caller's.
+        """
+        assert not self.missing
+        privileged = os.geteuid() == 0
+        try:
+            for entry in reversed(self.manifest.entries):
+                place = self.tree + entry.path
+                if isinstance(entry, Symlink):
+                    if privileged:
+                        os.lchown(place, *self.owner)
+                    continue
+                if privileged:
+                    os.lchown(place, *((0, 0) if entry.uid == 0 else self.owner))
+                os.chmod(place, entry.mode)
+                if isinstance(entry, File):
+                    os.utime(place, ns=(entry.mtime_ns, entry.mtime_ns))
+        except (OSError, OverflowError) as error:  # a hostile manifest may have times that no clock shows
+            raise StoreError(f"cannot finish a bundle: {error}") from error
+
+    def _begin_file(self, place: bytes, file: File, find: Callable[[Digest], bytes | None]) -> None:
+        handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            resumed = os.fstat(handle).st_size == file.size_bytes > 0
+            if not resumed:
+                os.ftruncate(handle, file.size_bytes)
+            own = None if resumed else open_own_copy(file)
+            try:
+                for digest, offset, length in file.chunks():
+                    data = None
+                    if resumed:
+                        data = read_verified(handle, offset, length, digest)
+                    elif own is not None and (data := read_verified(own, offset, length, digest)) is not None:
+                        write_all(handle, data, offset)
+                    if data is None and (data := find(digest)) is not None and len(data) == length:
+                        write_all(handle, data, offset)
+                    if data is None or len(data) != length:
+                        self.missing.setdefault(digest, []).append((file, offset))
+                    else:
+                        self.present[digest] = (place, offset, length)
+            finally:
+                if own is not None:
+                    os.close(own)
+        finally:
+            os.close(handle)
+
+
+def chunk_length(file: File, offset: int) -> int:
+    return min(CHUNK_BYTES, file.size_bytes - offset)
+
+
+def open_own_copy(file: File) -> int | None:
+    """The node's own file at this path, where it could be the same: a regular file of the same size."""
+    try:
+        handle = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    info = os.fstat(handle)
+    if stat.S_ISREG(info.st_mode) and info.st_size == file.size_bytes:
+        return handle
+    os.close(handle)
+    return None
+
+
+def read_verified(handle: int, offset: int, length: int, digest: Digest) -> bytes | None:
+    """The chunk, or None where what stands there is not it."""
+    assert length <= CHUNK_BYTES
+    data = os.pread(handle, length, offset)
+    return data if len(data) == length and digest_of(data) == digest else None
+
+
+def write_all(handle: int, data: bytes | memoryview, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        done = os.pwrite(handle, view, offset)
+        view, offset = view[done:], offset + done
+
+
+def write_parts(handle: int, parts: Sequence[bytes | memoryview], offset: int) -> None:
+    length = sum(map(len, parts))
+    if os.pwritev(handle, parts, offset) != length:  # a disk that is full, or nearly
+        write_all(handle, b"".join(parts), offset)
+
+
+def make_directory(place: bytes) -> None:
+    try:
+        os.mkdir(place, 0o700)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.lstat(place).st_mode):
+            raise
+        os.chmod(place, 0o700)
+
+
+def make_symlink(place: bytes, target: bytes) -> None:
+    try:
+        os.symlink(target, place)
+    except FileExistsError:
+        if os.readlink(place) != target:
+            raise

@@ -1,0 +1,205 @@
+"""Whatever a node sends: it makes files in that node's own directory, or none."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gproc.client.receiving import Collected
+from gproc.copy.steps import (
+    DEPTH_MAX,
+    ITSELF,
+    End,
+    Folder,
+    Leaf,
+    Leave,
+    Step,
+    SymlinkStep,
+    Torn,
+    Whole,
+    data_header,
+    step_frame,
+)
+from gproc.nodespec import Path as NodePath
+from gproc.wire import frames
+from gproc.wire.messages import Outcome
+
+NODE: NodePath = (1, 7)
+
+
+def folder(name: bytes, mode: int = 0o755) -> Folder:
+    return Folder(name, mode, os.geteuid(), os.getegid(), 10**18)
+
+
+def leaf(name: bytes, size_bytes: int = 3, mode: int = 0o644) -> Leaf:
+    return Leaf(name, mode, os.geteuid(), os.getegid(), 10**18, size_bytes)
+
+
+def link(name: bytes, target: bytes) -> SymlinkStep:
+    return SymlinkStep(name, target, os.geteuid(), os.getegid(), 10**18)
+
+
+def encoded(*stream: Step | bytes) -> bytes:
+    return b"".join(data_header(len(item)) + item if isinstance(item, bytes) else step_frame(item) for item in stream)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home with a neighbour: nothing beside `home/1.7` may ever change."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_text("mine")
+    (tmp_path / "home").mkdir()
+    yield tmp_path / "home"
+    assert os.listdir(tmp_path / "outside") == ["file"]
+    assert (tmp_path / "outside" / "file").read_text() == "mine"
+    assert set(os.listdir(tmp_path)) == {"outside", "home"}
+    assert set(os.listdir(home_of(tmp_path))) <= {"1.7"}
+
+
+def home_of(place: Path) -> Path:
+    return place / "home"
+
+
+def received(home: Path, wire: bytes) -> tuple[bool, list[str]]:
+    """Whether it came to its end, and what a person is told."""
+    collected = Collected(str(home))
+    collected.begin((NODE,))
+    collected.output(0, frames.STDOUT, memoryview(wire))
+    collected.finish()
+    return collected.is_whole(0), collected.complaints.told({0: Outcome(0)}, "")[1]
+
+
+def test_a_tree_comes_into_its_nodes_own_directory(home: Path) -> None:
+    whole, told = received(
+        home,
+        encoded(
+            folder(b"tree"), leaf(b"one"), b"1", b"23", Whole(), link(b"l", b"/etc/passwd"), folder(b"sub", 0o500),
+            leaf(b"empty", 0), Whole(), Leave(), Leave(), End(),
+        ),
+    )  # fmt: skip
+    assert (whole, told) == (True, [])
+    tree = home / "1.7" / "tree"
+    assert (tree / "one").read_bytes() == b"123"
+    assert (tree / "sub" / "empty").read_bytes() == b""
+    assert os.readlink(tree / "l") == "/etc/passwd"
+    assert stat.S_IMODE((tree / "sub").stat().st_mode) == 0o500
+    assert tree.stat().st_mtime_ns == 10**18
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        (Leave(),),
+        (folder(b"a"), Leave(), Leave()),
+        (folder(b"a"), folder(ITSELF)),
+        (b"xyz",),
+        (leaf(b"f"), b"xyzz"),
+        (leaf(b"f"), b"xy", Whole()),
+        (leaf(b"f", 2**62), b"xy", Whole()),
+        (leaf(b"f"), Leave()),
+        (leaf(b"f"), folder(b"a")),
+        (leaf(b"f"), leaf(b"g")),
+        (leaf(b"f"), End()),
+        (folder(b"a"), End()),
+        (Whole(),),
+        (Torn(),),
+        (End(), End()),
+        (End(), leaf(b"f", 0), Whole()),
+        tuple(folder(b"d") for _ in range(DEPTH_MAX + 10)),
+    ],
+    ids=str,
+)
+def test_a_stream_that_no_tree_gives_is_dropped_with_its_unfinished_file(
+    home: Path, stream: tuple[Step | bytes, ...]
+) -> None:
+    whole, told = received(home, encoded(*stream))
+    assert not whole
+    assert "the rest is dropped" in told[0]
+    assert not any(path.is_file() for path in home.rglob("*"))
+    assert not list(home.rglob(".gproc-*"))
+
+
+@pytest.mark.parametrize("target", [b"../../outside", b"../../outside/file", b"/", b"."])
+def test_a_link_is_never_followed_whatever_comes_after_it(home: Path, target: bytes) -> None:
+    through = (link(b"x", target), folder(b"x"), leaf(b"file"), b"bad", Whole(), Leave())
+    stopped = (leaf(b"x"), b"bad", Whole())
+    _, told = received(home, encoded(*through, *stopped, End()))
+    assert any("a directory cannot replace it" in line for line in told)
+    assert (home / "1.7" / "x").read_bytes() == b"bad"
+    assert not (home / "1.7" / "x").is_symlink()
+
+
+def test_a_link_in_the_place_of_the_nodes_own_directory_is_not_followed(home: Path) -> None:
+    (home / "1.7").symlink_to("../outside")
+    _, told = received(home, encoded(leaf(b"file"), b"bad", Whole(), End()))
+    assert told == [f"=1/7: {home}/1.7: not a directory", "=1/7: not everything was copied"]
+
+
+def test_set_id_bits_stay_behind(home: Path) -> None:
+    received(home, encoded(folder(b"d", 0o7777), leaf(b"f", 0, 0o6755), Whole(), Leave(), End()))
+    assert stat.S_IMODE((home / "1.7" / "d" / "f").stat().st_mode) == 0o755
+    assert stat.S_IMODE((home / "1.7" / "d").stat().st_mode) == 0o1777
+
+
+def test_a_file_that_was_torn_is_not_there_and_the_rest_is(home: Path) -> None:
+    whole, _ = received(home, encoded(leaf(b"torn", 9), b"abc", Torn(), leaf(b"good"), b"abc", Whole(), End()))
+    assert whole
+    assert os.listdir(home / "1.7") == ["good"]
+
+
+def test_a_stream_that_breaks_off_leaves_whole_files_alone(home: Path) -> None:
+    whole, _ = received(home, encoded(leaf(b"good"), b"abc", Whole(), leaf(b"half", 9), b"abc"))
+    assert not whole
+    assert os.listdir(home / "1.7") == ["good"]
+
+
+def test_what_two_nodes_say_alike_is_told_once_and_a_terminal_is_not_obeyed(tmp_path: Path) -> None:
+    collected = Collected(str(tmp_path))
+    collected.begin(((1,), (2,), (3,)))
+    for rank in (0, 1):
+        collected.output(rank, frames.STDERR, memoryview(b"/x: Permission"))
+        collected.output(rank, frames.STDERR, memoryview(b" denied\n/\x1b[2J\xff"))
+    collected.finish()
+    status, told = collected.complaints.told({0: Outcome(1), 1: Outcome(1), 2: Outcome(0)}, "")
+    assert status == 1
+    assert told == ["1-2: /x: Permission denied", "1-2: /\\x1b[2J\\xff", "1-2: not everything was copied"]
+
+
+def test_a_node_that_never_stops_complaining_is_kept_short(tmp_path: Path) -> None:
+    collected = Collected(str(tmp_path))
+    collected.begin(((1,),))
+    for number in range(3000):
+        collected.output(0, frames.STDERR, memoryview(b"complaint %d\n" % number))
+    collected.output(0, frames.STDERR, memoryview(b"x" * 1_000_000))
+    collected.finish()
+    _, told = collected.complaints.told({0: Outcome(1)}, "")
+    assert len(told) == 22
+    assert max(map(len, told)) < 10_000
+
+
+few = st.sampled_from([b"a", b"b", b"c"])
+hostile = st.lists(
+    st.one_of(
+        st.builds(folder, st.sampled_from([b"a", b"b", ITSELF])),
+        st.builds(link, few, st.sampled_from([b"../../outside", b"..", b"/", b"a", b"../../outside/file"])),
+        st.builds(leaf, few, st.integers(0, 3)),
+        st.sampled_from([Leave(), Whole(), Torn(), End(), b"x", b"xy", b"xyz"]),
+    ),
+    max_size=25,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@given(stream=hostile)
+def test_no_sequence_of_steps_leads_out_of_the_nodes_directory(home: Path, stream: list[Step | bytes]) -> None:
+    received(home, encoded(*stream))
+    assert set(os.listdir(home)) <= {"1.7"}
+    assert (home.parent / "outside" / "file").read_text() == "mine"
+    assert os.listdir(home.parent / "outside") == ["file"]
+    assert not list(home.rglob(".gproc-*"))

@@ -1,0 +1,57 @@
+"""What a slave's own code is asked to do: only what the master signed, only what it knows."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from gproc.copy.builtin import CollectFiles, PlaceFiles, task_for
+from gproc.errors import LaunchError
+from gproc.trust.ticket import Grant, Signer, Ticket, TicketVerifier, UnknownAction
+
+ROOT = b"/tmp/xproc"
+TREE = b"/store/tree"
+
+
+def test_a_ticket_that_asks_for_what_is_not_known_is_refused() -> None:
+    signer = Signer(b"s" * 32)
+    verifier = TicketVerifier(signer.public_key, b"n" * 16, os.geteuid())
+    verifier.accept_grant(signer.sign_grant(Grant(b"x" * 16, b"n" * 16, (1,), 1)))
+    for sequence, action in enumerate(("run", "place", "collect"), start=2):
+        verifier.check_target(verifier.admit(signer.sign_ticket(ticket(sequence, action))))
+    unknown = verifier.admit(signer.sign_ticket(ticket(9, "erase")))
+    with pytest.raises(UnknownAction, match="'erase', which this gproc does not know"):
+        verifier.check_target(unknown)
+
+
+def ticket(sequence: int, action: str) -> Ticket:
+    return Ticket(
+        session=b"x" * 16, sequence=sequence, uid=os.geteuid(), gid=os.getegid(), groups=(), argv=(b"get", b"/x"),
+        env=(), cwd=b"/", umask=0, manifest=b"", targets=".", action=action,
+    )  # fmt: skip
+
+
+def test_an_action_is_what_its_ticket_says() -> None:
+    assert task_for("run", (b"date",), TREE, ROOT) is None
+    assert task_for("place", (b"cp", b"/x"), TREE, ROOT) == PlaceFiles(TREE, b"/x")
+    assert task_for("collect", (b"get", b"/x"), None, ROOT) == CollectFiles(b"/x")
+
+
+@pytest.mark.parametrize(
+    ("action", "argv", "tree"),
+    [
+        ("place", (b"cp", b"/x"), None),
+        ("place", (b"cp",), TREE),
+        ("place", (b"cp", b"x"), TREE),
+        ("place", (b"cp", b""), TREE),
+        ("place", (b"cp", b"/x", b"/y"), TREE),
+        ("place", (b"cp", ROOT), TREE),
+        ("place", (b"cp", ROOT + b"/x"), TREE),
+        ("collect", (b"get",), None),
+        ("collect", (b"get", b"x"), None),
+    ],
+)
+def test_an_action_without_what_it_needs_is_an_error(action: str, argv: tuple[bytes, ...], tree: bytes | None) -> None:
+    with pytest.raises(LaunchError):
+        task_for(action, argv, tree, ROOT)
