@@ -100,7 +100,7 @@ class Link(asyncio.BufferedProtocol):
 
     def missing(self) -> int:
         missing = self._reader.missing()
-        if self.channel in (frames.CHANNEL_BULK, frames.CHANNEL_SIBLING):
+        if self.channel in (frames.CHANNEL_BULK, frames.CHANNEL_PEER):
             return missing
         return min(missing, WATCHED_BYTES)
 

@@ -256,7 +256,7 @@ class Children:
             await link.opened()
             async with asyncio.timeout(HANDSHAKE_S):
                 first = await newcomer.first
-            if link.channel == frames.CHANNEL_SIBLING and isinstance(first, messages.PeerHello):
+            if link.channel == frames.CHANNEL_PEER and isinstance(first, messages.PeerHello):
                 link.receiver = ServedPeer(self._owner, link, await self._owner.may_serve(first.ticket))
                 link.allow_slow_reader()
                 link.send(messages.PeerReady())

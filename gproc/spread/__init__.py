@@ -1,4 +1,4 @@
-"""A bundle on its way: which peer sends what to whom, what is fetched, what is passed on.
+"""A bundle on its way through the tree: which peer sends which chunks, what a node fetches, what it passes on.
 
-Trust: a chunk counts only after its receiver has hashed it, whoever sent it.
+Trust: a node hashes every chunk before it uses it, no matter which node sent it.
 """

@@ -1,7 +1,7 @@
-"""How a node comes by a bundle: what its store lacks is asked of those who feed it, once, whoever needs it here.
+"""How a node gets a bundle: it asks its sources once for each chunk that its store lacks, for all jobs that need it.
 
-The same on a slave, a relay and the master; only who feeds differs: the parent, siblings for a large bundle, and for
-the master the client that brought it.  Whoever is fed by this node gets each piece of a chunk as it comes.
+A slave, a relay and the master all do the same.  Only their sources differ: the parent, peers for a large bundle, and
+for the master the client that submitted it.  Receivers of this node get each piece of a chunk as it arrives.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from gproc.wire.frames import MAX_BLOB_BYTES, Piece
 log = logging.getLogger("gproc")
 
 MAX_CORRUPT: Final = 3
-"""Corrupt chunks of one bundle from above after which it is given up."""
+"""A transfer fails after more than this many corrupt chunks from upstream."""
 
 INLINE_BYTES: Final = 8 << 20
-"""A bundle up to this size is laid out in the event loop: some 10 ms.  A larger one in a thread."""
+"""A bundle up to this size is laid out in the event loop, in some 10 ms; a larger one in a thread."""
 
 REVIEW_S: Final = 0.25
-"""How often it is looked whether a source lags."""
+"""How often a transfer checks whether a source lags."""
 
 
 class BundleFetcher:
-    """Roots and chunks on demand.  `upstream` is the source that is always there."""
+    """Provides roots and chunks on demand.  upstream: the source that every bundle can come from."""
 
     def __init__(self, store: Store, upstream: Source) -> None:
         self.store = store
@@ -44,14 +44,14 @@ class BundleFetcher:
         self._making: dict[tuple[bytes, Owner], asyncio.Task[Root]] = {}
         self._transfers: dict[bytes, Transfer] = {}
         self._arrivals: dict[bytes, dict[Source, IncomingChunk]] = {}
-        """By digest and by who sends it: one that is slow or lies spoils nobody else's."""
+        """By digest and by source, so that a slow or lying source does not spoil the chunk of another."""
         self._checking: dict[tuple[bytes, Owner], asyncio.Future[None]] = {}
         self._changed: asyncio.Future[None] | None = None
 
     async def root(self, bundle: bytes, owner: Owner, helpers: Helpers | None = None) -> Root:
-        """The bundle, complete and verified, fetched where it must be.
+        """The bundle, complete and verified; fetched if it is not here.
 
-        Callers at the same time share one transfer.  Raises: StoreError.
+        Concurrent callers share one transfer.  Raises: StoreError.
         """
         await self._check(bundle, owner)
         making = self._making.get((bundle, owner))
@@ -62,7 +62,7 @@ class BundleFetcher:
             making = self._start(bundle, owner, helpers)
         return await asyncio.shield(making)
 
-    def at_hand(self, bundle: bytes, digest: bytes) -> bool:
+    def is_available(self, bundle: bytes, digest: bytes) -> bool:
         """Whether `stream` would begin at once."""
         if digest == bundle:
             transfer = self._transfers.get(bundle)
@@ -70,12 +70,12 @@ class BundleFetcher:
         return self.store.holds(Digest(digest)) or digest in self._arrivals
 
     def received_bytes(self, bundle: bytes) -> int:
-        """How much of a bundle that is under way is here; 0 for any other."""
+        """How much is here of a bundle that is being fetched; 0 for any other bundle."""
         transfer = self._transfers.get(bundle)
         return 0 if transfer is None or transfer.partial is None else transfer.partial.received_bytes()
 
     def missing_bytes(self, bundle: bytes) -> list[int]:
-        """How much of each stripe of a bundle that is under way is not here; empty where that is not known."""
+        """How much of each stripe is missing of a bundle that is being fetched; empty if that is not known."""
         transfer = self._transfers.get(bundle)
         if transfer is None or transfer.scheduler is None:
             return []
@@ -85,24 +85,24 @@ class BundleFetcher:
                 missing[transfer.scheduler.stripe_of(digest)] -= max(arrival.filled for arrival in arrivals.values())
         return missing
 
-    def under_way(self, bundle: bytes) -> bool:
-        """Whether a transfer of the bundle is going on, so that `change` will tell of it."""
+    def is_fetching(self, bundle: bytes) -> bool:
+        """Whether a transfer of the bundle is running: `change` returns when it makes progress."""
         return bundle in self._transfers
 
     async def change(self) -> None:
-        """Wait until something may have come to hand."""
+        """Wait until another chunk may be available."""
         if self._changed is None or self._changed.done():
             self._changed = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._changed)
 
     async def stream(self, bundle: bytes, digest: bytes, owner: Owner) -> AsyncIterator[Piece]:
-        """A chunk, or the manifest for the bundle's own digest, for somebody whom this node feeds.
+        """A chunk for a receiver of this node; if `digest` is the bundle's own, its manifest.
 
-        Waits until it is here, and passes on what comes as it comes.  Ends before the chunk does where its source has
-        been given up.  Raises: StoreError.
+        Waits until the chunk begins to arrive, and yields pieces as they come.  Ends early if the chunk's source
+        is given up.  Raises: StoreError.
         """
         while True:
-            data = self._whole(bundle, digest)
+            data = self._complete(bundle, digest)
             if data is not None:
                 for piece in frames.pieces(digest, frames.CODEC_RAW, data):
                     yield piece
@@ -115,17 +115,17 @@ class BundleFetcher:
             await self._check(bundle, owner)
             if bundle not in self._transfers:
                 if self.store.find(bundle, owner) is not None:
-                    raise StoreError("a chunk was asked for that is not in its bundle")
+                    raise StoreError("the requested chunk is not in its bundle")
                 self._start(bundle, owner, None)
             transfer = self._transfers[bundle]
             if transfer.partial is not None and digest not in transfer.partial.missing:
-                raise StoreError("a chunk was asked for that is not in its bundle")
+                raise StoreError("the requested chunk is not in its bundle")
             await self.change()
             if transfer.failure is not None:
                 raise StoreError(transfer.failure)
 
     def on_piece(self, source: Source, piece: Piece) -> None:
-        """What a source was asked for: kept when all of it is there and is what its digest says."""
+        """Take a piece that a source was asked for.  The chunk is kept when it is complete and has the right digest."""
         transfer = self._expecting(source, piece.digest)
         if transfer is None:
             return
@@ -142,16 +142,16 @@ class BundleFetcher:
         content = arrival.finish()
         self._forget_arrivals(piece.digest, source if content is None else None)
         if piece.digest == transfer.bundle:
-            self._have_manifest(transfer, content)
+            self._take_manifest(transfer, content)
         elif content is None:
-            self._distrust(transfer, source, piece.digest)
+            self._take_corrupt(transfer, source, piece.digest)
         else:
-            self._keep(transfer, source, Digest(piece.digest), content)
+            self._take_chunk(transfer, source, Digest(piece.digest), content)
         transfer.progress.set()
         self.wake()
 
     def on_unavailable(self, source: Source, bundle: bytes, reason: str) -> None:
-        """A source cannot give (all of) this bundle.  From above that is the end; a sibling is done without."""
+        """A source does not have (all of) this bundle.  If it is the parent, the transfer fails; a peer is dropped."""
         transfer = self._transfers.get(bundle)
         if transfer is None:
             return
@@ -161,19 +161,19 @@ class BundleFetcher:
             self.remove_source(transfer, source)
 
     def remove_source(self, transfer: Transfer, source: Source) -> None:
-        """A sibling is done without.  Who was being fed with half a chunk of its need not wait for the rest."""
+        """Drop a peer.  Receivers that got half of a chunk from it need not wait for the rest."""
         transfer.remove(source)
         for digest in [digest for digest, arrivals in self._arrivals.items() if source in arrivals]:
             self._forget_arrivals(digest, source)
         self.wake()
 
     def on_source_lost(self, source: Source, reason: str) -> None:
-        """What was received is kept; without anyone above, for the next try."""
+        """Chunks that were received are kept, for the next attempt if the source was the parent."""
         for transfer in list(self._transfers.values()):
             self.on_unavailable(source, transfer.bundle, reason)
         self.wake()
 
-    def _whole(self, bundle: bytes, digest: bytes) -> bytes | None:
+    def _complete(self, bundle: bytes, digest: bytes) -> bytes | None:
         if digest != bundle:
             return self.store.read(Digest(digest))
         transfer = self._transfers.get(bundle)
@@ -191,17 +191,17 @@ class BundleFetcher:
         return None
 
     def _forget_arrivals(self, digest: bytes, source: Source | None) -> None:
-        """Of one source, or, where the chunk is here, of all of them."""
+        """End the arrival of a chunk from one source; None: from all, as the chunk is here or the transfer ended."""
         arrivals = self._arrivals.pop(digest, {})
-        gone = list(arrivals) if source is None else [source]
-        for each in gone:
+        ended = list(arrivals) if source is None else [source]
+        for each in ended:
             if (arrival := arrivals.pop(each, None)) is not None:
                 arrival.finish()
         if arrivals:
             self._arrivals[digest] = arrivals
 
     async def _check(self, bundle: bytes, owner: Owner) -> None:
-        """Have a large root that was not looked at since the start hashed elsewhere than in the event loop."""
+        """Hash a large root in a thread, if it was not verified since this process started."""
         checking = self._checking.get((bundle, owner))
         if checking is None:
             if self.store.unchecked_bytes(bundle, owner) <= INLINE_BYTES:
@@ -213,7 +213,7 @@ class BundleFetcher:
         await asyncio.shield(checking)
 
     def _start(self, bundle: bytes, owner: Owner, helpers: Helpers | None) -> asyncio.Task[Root]:
-        """Make a root.  Two of one bundle for two owners follow each other: the second finds its chunks here."""
+        """Make a root.  Two owners' roots of one bundle are made in turn: the second finds the chunks in the store."""
         before = [making for (digest, _), making in self._making.items() if digest == bundle]
         if not before:
             self._transfers[bundle] = Transfer(bundle)
@@ -235,7 +235,7 @@ class BundleFetcher:
     async def _make(
         self, bundle: bytes, owner: Owner, helpers: Helpers | None, before: list[asyncio.Task[Root]]
     ) -> Root:
-        """Raises: StoreError, whatever happens: a job that waits for its root must hear the end of it."""
+        """Raises: StoreError for every failure: a job that waits for its root must learn of it."""
         try:
             return await self._receive(bundle, owner, helpers, before)
         except StoreError:
@@ -272,7 +272,7 @@ class BundleFetcher:
             self.store.abandon(partial)
 
     async def _begin(self, transfer: Transfer, partial: PartialBundle) -> None:
-        """Lay the draft out; what is here of it already can be passed on from now on."""
+        """Lay the bundle out.  Chunks that are here already can be sent to receivers from now on."""
         if partial.manifest.size_bytes() <= INLINE_BYTES:
             partial.lay_out(self.store.read)
         else:
@@ -283,7 +283,7 @@ class BundleFetcher:
         self.wake()
 
     async def _fill(self, transfer: Transfer, partial: PartialBundle, helpers: Helpers | None) -> None:
-        """Ask for what is missing until nothing is."""
+        """Ask for missing chunks until none is missing."""
         scheduler = transfer.begin(partial, stripes_of(partial.manifest))
         if helpers is not None:
             helpers.begin(transfer)
@@ -306,25 +306,25 @@ class BundleFetcher:
         except StoreError as error:
             self.on_unavailable(source, transfer.bundle, str(error))
 
-    def _have_manifest(self, transfer: Transfer, content: Parts | None) -> None:
+    def _take_manifest(self, transfer: Transfer, content: Parts | None) -> None:
         if content is None:
-            transfer.fail("the manifest that came does not have the digest that was asked for")
+            transfer.fail("the parent sent a manifest that does not have the requested digest")
         else:
             transfer.encoded.set_result(b"".join(content))
 
-    def _distrust(self, transfer: Transfer, source: Source, digest: bytes) -> None:
-        """A chunk came that is not it.  A sibling is done without; the parent may err, but not for ever."""
+    def _take_corrupt(self, transfer: Transfer, source: Source, digest: bytes) -> None:
+        """Handle a chunk with a wrong digest.  A peer is dropped; the parent may send `MAX_CORRUPT` of them."""
         assert transfer.scheduler is not None
         if source is not self._upstream:
-            log.warning("%s sent a corrupt chunk: done without it", source)
+            log.warning("%s sent a corrupt chunk: its chunks come from other sources now", source)
             self.remove_source(transfer, source)
             return
         transfer.scheduler.corrupt(source, digest)
         transfer.corrupt += 1
         if transfer.corrupt > MAX_CORRUPT:
-            transfer.fail(f"{transfer.corrupt} corrupt chunks came")
+            transfer.fail(f"{transfer.corrupt} chunks arrived corrupt")
 
-    def _keep(self, transfer: Transfer, source: Source, digest: Digest, content: Parts) -> None:
+    def _take_chunk(self, transfer: Transfer, source: Source, digest: Digest, content: Parts) -> None:
         assert transfer.partial is not None and transfer.scheduler is not None
         try:
             if transfer.partial.admit(digest, content):
@@ -335,13 +335,13 @@ class BundleFetcher:
         transfer.scheduler.arrived(source, digest, time.monotonic())
 
     def wake(self) -> None:
-        """Let those who wait for a change look again."""
+        """Make callers of `change` look again."""
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
 
 def stripes_of(manifest: Manifest) -> dict[bytes, int]:
-    """The stripe of each chunk: the same on every node, whatever it has already."""
+    """The stripe of each chunk.  It is the same on every node, no matter which chunks the node has already."""
     chunks: dict[bytes, None] = {}
     for file in manifest.files():
         chunks |= dict.fromkeys(digest for digest, _, _ in file.chunks())

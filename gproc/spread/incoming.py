@@ -1,4 +1,4 @@
-"""A chunk on its way in from one source: what is here of it can be passed on before the rest is."""
+"""A chunk that arrives from one source: its first pieces can be passed on before the last ones are here."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ Parts = Sequence[bytes | memoryview]
 
 
 class IncomingChunk:
-    """The wire form of one chunk, as far as it came.  A sender that begins again begins it again.
+    """The wire form of one chunk, as far as it has arrived.  A piece at offset 0 restarts it.
 
-    max_bytes: what the chunk may have at most, in its wire form and inflated.
+    max_bytes: the limit for the chunk, in its wire form and decompressed.
     """
 
     def __init__(self, digest: bytes, max_bytes: int) -> None:
         self.digest = digest
         self.whole = False
-        """All of it is here and is what its digest names."""
+        """The chunk is complete and has the right digest."""
         self._max_bytes = max_bytes
-        self._over = False
+        self._finished = False
         self.filled = 0
         """Bytes of the wire form that are here."""
         self._pieces: list[Piece] = []
         self._hash = blake3()
-        self._round = 0
+        self._attempt = 0
         self._readers: list[asyncio.Future[None]] = []
 
     def add(self, piece: Piece) -> bool:
-        """Take a piece; whether the sender is through with the chunk.  One that is not the next is passed over."""
+        """Take a piece; returns whether it is the sender's last one.  A piece out of order is ignored."""
         if piece.total > self._max_bytes:
             return True
         if piece.offset == 0:
             self._pieces, self.filled, self._hash = [], 0, blake3()
-            self._round += 1
+            self._attempt += 1
         first = self._pieces[0] if self._pieces else piece
         if piece.offset == self.filled and piece.total == first.total and piece.codec == first.codec:
             self._pieces.append(piece)
@@ -51,19 +51,19 @@ class IncomingChunk:
         return piece.is_last
 
     def finish(self) -> Parts | None:
-        """No more pieces will come: the chunk itself; None where what came is not what its digest names."""
-        self._over = True
+        """Accept no more pieces.  Returns the chunk, or None if the pieces are not what the digest names."""
+        self._finished = True
         content = self._content()
         self.whole = content is not None
         self._wake()
         return content
 
     async def pieces(self) -> AsyncIterator[Piece]:
-        """Every piece, as it comes; the last only when the chunk is `whole`, so that no wrong one is passed on."""
-        position, turn = 0, self._round
-        while not self._over or self.whole:
-            if turn != self._round:
-                position, turn = 0, self._round
+        """Every piece, as it comes; the last one only if the chunk is `whole`: no reader completes a wrong chunk."""
+        position, attempt = 0, self._attempt
+        while not self._finished or self.whole:
+            if attempt != self._attempt:
+                position, attempt = 0, self._attempt
             if position < len(self._pieces) and (self.whole or not self._pieces[position].is_last):
                 yield self._pieces[position]
                 position += 1
@@ -91,17 +91,17 @@ class IncomingChunk:
 
 
 def deflate(data: bytes | memoryview) -> bytes:
-    import zstandard  # 2 MB and 5 ms: only where a link is slow
+    import zstandard  # 2 MB and 5 ms: only a slow link needs it
 
     return zstandard.ZstdCompressor(level=1).compress(data)
 
 
 def inflate(wire: bytes, max_bytes: int) -> bytes | None:
-    """None for what is no zstd frame, or would be longer than max_bytes."""
+    """None if it is not a zstd frame, or would be longer than max_bytes."""
     import zstandard
 
     try:
-        # A frame may promise any size, and the library would make room for it.
+        # A frame may declare any size, and the library would allocate it.
         if zstandard.frame_content_size(wire) > max_bytes:
             return None
         return zstandard.ZstdDecompressor().decompress(wire, max_output_size=max_bytes)

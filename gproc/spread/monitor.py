@@ -1,5 +1,5 @@
-"""A payload on its way through the children of one node: who feeds whom is told to them, and told again where one is
-slow or gone."""
+"""A payload on its way through the children of one node: the parent names each child's sources, and names new ones if
+one is slow or gone."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from gproc.wire.messages import NodeInfo, Peer, SetSources
 log = logging.getLogger("gproc")
 
 LATE_S: Final = 0.1
-"""A review that is so late is none: a machine too busy for its timers does not see when reports came."""
+"""A review that is this late is left out: on a machine too busy for its timers, the times of reports are wrong."""
 
 REPORT_S: Final = 0.2
-"""How often a child says what it lacks, and how often its parent looks at what all of them said."""
+"""How often a child reports what it lacks, and how often its parent reviews the reports."""
 
 
 class Recipient(Protocol):
-    """A child of this node, as far as a broadcast is concerned.  slow: found so with the last large payload."""
+    """A child of this node, as a broadcast sees it.  slow: it was slow with the last large payload."""
 
     slow: bool
 
@@ -40,9 +40,9 @@ class Recipient(Protocol):
 
 
 class BroadcastMonitor:
-    """One job's bundle among the children that have a part in the job.
+    """The broadcast of one job's bundle among the children that have a part in the job.
 
-    own: what this node itself lacks, in bytes of each stripe; empty where that is nothing, or not known yet.
+    own: what this node itself lacks, in bytes of each stripe; empty if it lacks nothing or does not know yet.
     """
 
     def __init__(self, job: int, children: Sequence[Recipient], own: Callable[[], Sequence[int]]) -> None:
@@ -50,8 +50,8 @@ class BroadcastMonitor:
         self._own = own
         self._receiving = False
         self._trees = BroadcastTrees(children, [child for child in children if child.slow])
-        self._here = set(children)
-        self._under_way = set(children)
+        self._connected = set(children)
+        self._receiving_children = set(children)
         self._due_s = 0.0
         self._set_timer()
 
@@ -59,21 +59,21 @@ class BroadcastMonitor:
         return tuple(None if source is None else source.as_peer() for source in self._trees.sources_of(child))
 
     def report(self, child: Recipient, missing_bytes: tuple[int, ...]) -> None:
-        """Raises: PeerError for what is no report."""
+        """Take a child's report.  Raises: PeerError if it has the wrong number of stripes."""
         if len(missing_bytes) != STRIPES:
-            raise PeerError(f"a report of {len(missing_bytes)} stripes, where there are {STRIPES}")
-        if child not in self._under_way:
+            raise PeerError(f"its report has {len(missing_bytes)} stripes; there are {STRIPES}")
+        if child not in self._receiving_children:
             return
         self._trees.report(child, missing_bytes, time.monotonic())
         if not any(missing_bytes):
-            self._under_way.discard(child)
+            self._receiving_children.discard(child)
 
     def left(self, child: Recipient) -> None:
-        """The child is gone: whom it fed is fed by others."""
-        if child in self._here:
-            self._here.discard(child)
-            self._under_way.discard(child)
-            self._tell(self._trees.remove(child))
+        """The child is gone: its receivers get other sources."""
+        if child in self._connected:
+            self._connected.discard(child)
+            self._receiving_children.discard(child)
+            self._announce(self._trees.remove(child))
 
     def stop(self) -> None:
         self._reviewing.cancel()
@@ -85,19 +85,19 @@ class BroadcastMonitor:
             self._trees.report(None, missing_bytes or (0,) * STRIPES, time.monotonic())
         before = self._trees.slow
         if time.monotonic() < self._due_s + LATE_S:
-            self._tell(self._trees.review(time.monotonic()))
+            self._announce(self._trees.review(time.monotonic()))
         for child in self._trees.slow - before:
-            log.info("job %d: node %d (%s) is slow, and feeds nobody", self._job, child.id, child.node.name)
+            log.info("job %d: node %d (%s) is slow: it no longer sends to peers", self._job, child.id, child.node.name)
             child.slow = True
         for child in self._trees.recovered:
             child.slow = False
-        if self._under_way:
+        if self._receiving_children:
             self._set_timer()
 
     def _set_timer(self) -> None:
         self._due_s = time.monotonic() + REPORT_S
         self._reviewing = asyncio.get_running_loop().call_later(REPORT_S, self._review)
 
-    def _tell(self, changes: Mapping[Recipient, object]) -> None:
+    def _announce(self, changes: Mapping[Recipient, object]) -> None:
         for child in changes:
             child.set_sources(SetSources(self._job, self.sources_of(child)))

@@ -1,4 +1,4 @@
-"""Being fed by siblings: connections to those nodes that the parent named, for one bundle of one job."""
+"""Receiving from peers: connections to the siblings that the parent named, for one bundle of one job."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger("gproc")
 
 
 class PeerSource(Receiver):
-    """A peer that sends us a bundle: a `spread.fetching.Source`.  A chunk from it counts after it has been hashed."""
+    """A peer that sends us a bundle, as a `spread.transfer.Source`."""
 
     def __init__(self, fetcher: BundleFetcher, peer: Peer) -> None:
         self.link: Link | None = None
@@ -69,10 +69,9 @@ class PeerSource(Receiver):
 
 
 class PeerSources:
-    """Those who feed us one bundle, by stripe; `spread.fetching.Helpers`.  `close` when it is here.
+    """The peers that send us one bundle, one for each stripe.  Call `close()` when the bundle is complete.
 
-    What a sibling is to bring that cannot be reached, or is gone, comes from the parent, until the parent names
-    another.
+    If a peer cannot be reached or goes away, its chunks come from the parent until the parent names another peer.
     """
 
     def __init__(
@@ -86,19 +85,19 @@ class PeerSources:
         self._link_timeout_s = link_timeout_s
         self._sources = sources
         self.needed = asyncio.Event()
-        """Something is missing here, and it is known what."""
+        """Set when the missing chunks are known and there are some."""
         self._transfer: Transfer | None = None
         self._connecting: dict[Peer, asyncio.Task[None]] = {}
         self._connected: dict[Peer, PeerSource] = {}
 
     def begin(self, transfer: Transfer) -> None:
-        """Connect to those who have what is missing here."""
+        """Connect to the peers, because chunks are missing."""
         self._transfer = transfer
         self.needed.set()
         self.change(self._sources)
 
     def change(self, sources: tuple[Peer | None, ...]) -> None:
-        """These feed us from now on."""
+        """Receive from these peers from now on."""
         self._sources = sources
         if self._transfer is None:
             return
@@ -136,14 +135,14 @@ class PeerSources:
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 source.link = await open_link(
-                    expected, int(port), frames.CHANNEL_SIBLING, source, self._identity, self._context,
+                    expected, int(port), frames.CHANNEL_PEER, source, self._identity, self._context,
                     self._link_timeout_s,
                 )  # fmt: skip
                 source.link.allow_slow_reader()
                 source.link.send(PeerHello(self._ticket))
                 await source.ready
         except (LinkLost, TrustError, TimeoutError, ValueError) as error:
-            log.info("cannot be fed by %s at %s: %s", peer.name, peer.address, error or "no answer")
+            log.info("cannot receive from %s at %s: %s", peer.name, peer.address, error or "no answer")
             source.leave()
         except asyncio.CancelledError:
             source.leave()

@@ -1,8 +1,8 @@
-"""Which chunk is asked of whom, when a bundle has several sources.  Pure: time is an argument.
+"""Which source is asked for which chunk, if a bundle has several sources.  Pure: time is an argument.
 
-Each source has the stripes that it is there for, and is kept busy with a few chunks of those, in order.  One that is
-through with its own takes from another that lags.  A source without stripes is there for what nobody else is, and for
-those who have fallen silent.
+Each source has stripes of its own and is asked for a few of their chunks at a time, in order.  A source that has
+delivered all of its own takes over chunks of a source that lags.  A source without stripes (the parent) is asked for
+stripes that no other source has, and for chunks of sources that fell silent.
 """
 
 from __future__ import annotations
@@ -11,32 +11,28 @@ from collections.abc import Callable, Iterable
 from typing import Final, Generic, TypeVar
 
 STRIPES: Final = 2
-"""A large bundle's chunks, by number: even and odd.  Each stripe has its own way through the siblings."""
+"""A large bundle's chunks are split by number into even and odd.  Each stripe has its own tree through the siblings."""
 
 OUTSTANDING: Final = 4
-"""Chunks asked of one source and not yet here: at a round trip of 10 ms, 400 MB/s."""
+"""Chunks of 1 MiB asked of one source that have not arrived yet: enough for 400 MB/s at a round trip of 10 ms."""
 
 LAG: Final = 3.0
-"""A chunk is late when it takes so many times as long as another source's chunks do."""
+"""A chunk is late if it takes this many times as long as another source's chunks do."""
 
 SILENT_S: Final = 5.0
-"""A source of which nothing is heard for so long is not waited for.  A source that is gone is known to be gone; this is
-for one that hangs, or lies behind a cut link.  A slow link or a busy machine is late by seconds, and taking over from
-those that are only late puts everybody's payload on the parent's link (bench/links.py, 40 hosts)."""
+"""A source that sent nothing for this long is no longer waited for.  A lost connection is reported at once: this limit
+is for a source that hangs, or is behind a cut link.  A slow link or a busy machine can be late by seconds.  A shorter
+limit put every node's payload on the parent's link (bench/links.py, 40 hosts)."""
 
 S = TypeVar("S")
 
 
 class ChunkScheduler(Generic[S]):
-    """The missing chunks of one bundle, and who was asked for which.
-
-    stripe_of: the stripe of a chunk.  A source that is there for no stripe in particular takes what nobody else is
-    there for.
-    """
+    """The missing chunks of one bundle, and the sources that were asked for them."""
 
     def __init__(self, missing: Iterable[bytes], stripe_of: Callable[[bytes], int]) -> None:
         self.expected: frozenset[int] = frozenset()
-        """Stripes for which a source is about to be added: nobody else is asked for them."""
+        """Stripes whose source is about to be added: no other source is asked for them."""
         self._unasked: dict[int, dict[bytes, None]] = {}
         self.stripe_of = stripe_of
         self._stripes: dict[S, frozenset[int]] = {}
@@ -47,12 +43,15 @@ class ChunkScheduler(Generic[S]):
             self._unasked.setdefault(stripe_of(digest), {})[digest] = None
 
     def add(self, source: S, stripes: Iterable[int]) -> None:
-        """A new source, or other stripes for one that was added before."""
+        """Add a source, or give other stripes to one that was added before.
+
+        A source without stripes is asked for the stripes that no other source has.
+        """
         self._stripes[source] = frozenset(stripes)
         self._asked.setdefault(source, {})
 
     def remove(self, source: S) -> None:
-        """The source is gone; what was asked of it is asked of others."""
+        """The source is gone: other sources are asked for its chunks."""
         self._stripes.pop(source, None)
         self._pace_s.pop(source, None)
         self._heard_s.pop(source, None)
@@ -60,7 +59,7 @@ class ChunkScheduler(Generic[S]):
             self._put_back(digest)
 
     def expects(self, source: S, digest: bytes) -> bool:
-        """Whether the source was asked for the chunk, which is not here yet."""
+        """Whether the source was asked for the chunk and the chunk has not arrived."""
         return digest in self._asked.get(source, {})
 
     def arrived(self, source: S, digest: bytes, now_s: float) -> None:
@@ -78,13 +77,13 @@ class ChunkScheduler(Generic[S]):
             self._heard_s[source] = now_s
 
     def corrupt(self, source: S, digest: bytes) -> None:
-        """What came was not it; it is asked for again."""
+        """The source sent wrong bytes for the chunk: ask for it again."""
         self._asked.get(source, {}).pop(digest, None)
         self._put_back(digest)
 
     def ask(self, now_s: float) -> dict[S, tuple[bytes, ...]]:
-        """What to ask of whom now."""
-        orders: dict[S, tuple[bytes, ...]] = {}
+        """The chunks to ask each source for now."""
+        requests: dict[S, tuple[bytes, ...]] = {}
         for source in self._stripes:
             asked = self._asked[source]
             wanted: list[bytes] = []
@@ -92,8 +91,8 @@ class ChunkScheduler(Generic[S]):
                 asked[digest] = now_s
                 wanted.append(digest)
             if wanted:
-                orders[source] = tuple(wanted)
-        return orders
+                requests[source] = tuple(wanted)
+        return requests
 
     def _next(self, source: S, now_s: float) -> bytes | None:
         if digest := self._take(self._responsible(source)):
@@ -106,14 +105,14 @@ class ChunkScheduler(Generic[S]):
         return None
 
     def _take_over(self, other: S) -> bytes | None:
-        """Something that is the other's to bring: what it was not asked for yet, else what only it was asked for."""
+        """A chunk of the other source: one that it was not asked for yet, else one that only it was asked for."""
         if digest := self._take(self._responsible(other)):
             return digest
-        others = [asked for who, asked in self._asked.items() if who is not other]
+        others = [asked for source, asked in self._asked.items() if source is not other]
         return next((digest for digest in self._asked[other] if not any(digest in asked for asked in others)), None)
 
     def _responsible(self, source: S) -> list[int]:
-        """Its own stripes; for a source without any, those that nobody has."""
+        """The source's own stripes; if it has none, the stripes that no source has."""
         if self._stripes[source]:
             return sorted(self._stripes[source])
         return sorted(set(self._unasked) - self.expected.union(*self._stripes.values()))
@@ -129,7 +128,7 @@ class ChunkScheduler(Generic[S]):
         return silent or slow
 
     def _take(self, stripes: Iterable[int]) -> bytes | None:
-        """The next chunk of these stripes, of which none runs ahead: others wait for each."""
+        """The next chunk of the stripe with most chunks left, so that no stripe runs ahead: receivers wait for both."""
         unasked = max((self._unasked.get(stripe, {}) for stripe in stripes), key=len, default={})
         if not unasked:
             return None
@@ -138,8 +137,10 @@ class ChunkScheduler(Generic[S]):
         return digest
 
     def _put_back(self, digest: bytes) -> None:
-        """To be asked for again, first of all, where nobody else is asked for it already: those who are fed with
-        chunks in their order may be waiting for it."""
+        """Ask for the chunk again, before all others, unless another source was asked for it already.
+
+        Receivers of this node get chunks in order, and may be waiting for it.
+        """
         if any(digest in asked for asked in self._asked.values()):
             return
         stripe = self.stripe_of(digest)

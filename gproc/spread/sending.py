@@ -1,4 +1,4 @@
-"""Feeding a node: the chunks that it wants, at the pace at which it takes them."""
+"""Sending chunks to one node: the chunks that it wants, at the rate at which it takes them."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from gproc.wire import frames
 from gproc.wire.messages import Unavailable, Want
 
 SLOW_BYTES_PER_S: Final = 60e6
-"""Below this pace a link gains by compression: zstd level 1 makes some 400 MB/s of a core here and wins a half on
-programs, so that at 1 Gbit/s (125 MB/s) its core is worth more elsewhere."""
+"""Compression pays below this rate.  Level 1 of zstd compresses some 400 MB/s on one core here, and programs shrink to
+half.  At 1 Gbit/s (125 MB/s) the processor time is worth more elsewhere."""
 
-WORTH: Final = 0.9
-"""A chunk that does not shrink to this is sent as it is."""
+MAX_RATIO: Final = 0.9
+"""A chunk that does not shrink to this fraction is sent uncompressed."""
 
 REMEMBERED: Final = 8
-"""Compressed chunks kept for the next who wants them: compressed once, however many are fed."""
+"""Compressed chunks kept for the next receiver, so that each is compressed once."""
 
 MAX_WANTED: Final = 4096
-"""Chunks that one link may want at a time: each bundle that it fetches has `spread.scheduling.OUTSTANDING` of them, so
-a thousand bundles at once; and 1 MB here."""
+"""Chunks that one link may want at a time.  A node wants `spread.scheduling.OUTSTANDING` chunks of each bundle that it
+fetches, so this is enough for a thousand bundles at once; it costs 1 MB here."""
 
 
 class Compressed:
-    """The wire forms of chunks that were worth it; b"" of those that were not."""
+    """The compressed form of chunks; b"" for a chunk that does not shrink."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[bytes, bytes] = OrderedDict()
@@ -41,7 +41,7 @@ class Compressed:
         known = self._known.get(digest)
         if known is None:
             known = deflate(data)
-            if len(known) > WORTH * len(data):
+            if len(known) > MAX_RATIO * len(data):
                 known = b""
             self._known[digest] = known
             if len(self._known) > REMEMBERED:
@@ -50,7 +50,7 @@ class Compressed:
 
 
 class ChunkProvider(Protocol):
-    """Where a feed takes from."""
+    """The node that a sender takes chunks from."""
 
     fetcher: BundleFetcher
     compressed: Compressed
@@ -58,9 +58,9 @@ class ChunkProvider(Protocol):
 
 
 class ChunkSender:
-    """One link's wants, served in order as far as they are at hand.
+    """Sends one link the chunks that it wants, in order, as soon as each is available.
 
-    What is passed on while it comes keeps the wire form that it has; what lies here in full is compressed where the
+    A chunk that is still arriving is passed on in its present form.  A chunk that is here in full is compressed if the
     link was measured to be slow.
     """
 
@@ -69,11 +69,11 @@ class ChunkSender:
         self._link = link
         self._wanted: dict[tuple[bytes, bytes], None] = {}
         self._woken = asyncio.Event()
-        self._byte_s = 0.0
+        self._s_per_byte = 0.0
         self._task = asyncio.create_task(self._serve())
 
     def want(self, message: Want) -> None:
-        """Raises: PeerError where that is more than anybody needs at a time."""
+        """Raises: PeerError if the link wants more than `MAX_WANTED` chunks at a time."""
         if len(self._wanted) + len(message.digests) > MAX_WANTED:
             raise PeerError(f"it wants more than {MAX_WANTED} chunks at a time")
         for digest in message.digests:
@@ -98,16 +98,16 @@ class ChunkSender:
                 self._link.send(Unavailable(bundle, (digest,), str(error)))
 
     async def _choose(self) -> tuple[bytes, bytes]:
-        """The first that is at hand, and where nothing is, whatever comes first."""
+        """The first wanted chunk that is available; waits until there is one."""
         fetcher = self._provider.fetcher
         while True:
             for bundle, digest in self._wanted:
-                if fetcher.at_hand(bundle, digest) or not fetcher.under_way(bundle):
+                if fetcher.is_available(bundle, digest) or not fetcher.is_fetching(bundle):
                     return bundle, digest
             await fetcher.change()
 
     async def _send(self, bundle: bytes, digest: bytes) -> bool:
-        """Whether all of it was sent: what is on its way here may have to come from another source, and later."""
+        """Send one chunk.  Returns False if it ended early because its source stopped: it must be sent again."""
         data = None if digest == bundle else self._provider.fetcher.store.read(Digest(digest))
         if data is None:
             ended = False
@@ -116,21 +116,21 @@ class ChunkSender:
                 ended = piece.is_last
                 await self._link.drain()
             return ended
-        begun_s = time.monotonic()
-        compressed = self._provider.compressed.of(digest, data) if self._byte_s > 1 / SLOW_BYTES_PER_S else b""
+        start_s = time.monotonic()
+        compressed = self._provider.compressed.of(digest, data) if self._s_per_byte > 1 / SLOW_BYTES_PER_S else b""
         codec, wire = (frames.CODEC_ZSTD, compressed) if compressed else (frames.CODEC_RAW, data)
         for piece in frames.pieces(digest, codec, wire):
             self._link.write_piece(piece)
             await self._link.drain()
-        self._measure(len(wire), time.monotonic() - begun_s)
+        self._measure(len(wire), time.monotonic() - start_s)
         return True
 
-    def _measure(self, sent: int, took_s: float) -> None:
-        """What the link takes: of chunks that were here, so that it is no other link's pace.
+    def _measure(self, sent_bytes: int, took_s: float) -> None:
+        """Measure the link by chunks that were here in full: others arrive at the rate of another link.
 
-        Times are averaged, not paces: the kernel's buffers take a first chunk of any link in no time, and what looks
-        like a gigabyte a second would outweigh ten chunks that come after it.
+        Seconds per byte are averaged, not bytes per second.  The kernel's buffers take the first chunk in no time, and
+        its gigabyte per second would outweigh ten later chunks.
         """
-        if sent >= CHUNK_BYTES // 4:
-            byte_s = took_s / sent
-            self._byte_s = byte_s if not self._byte_s else (3 * self._byte_s + byte_s) / 4
+        if sent_bytes >= CHUNK_BYTES // 4:
+            s_per_byte = took_s / sent_bytes
+            self._s_per_byte = s_per_byte if not self._s_per_byte else (3 * self._s_per_byte + s_per_byte) / 4

@@ -1,4 +1,4 @@
-"""One bundle on its way into a store: what of it is missing, and who is asked for it."""
+"""One bundle on its way into a store: the chunks that are missing, and the sources that are asked for them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from gproc.store.partial import PartialBundle, chunk_length
 
 
 class Source(Protocol):
-    """Someone who can be asked for chunks.  The answer comes in by `BundleFetcher.on_piece`, with the same source."""
+    """A node that can be asked for chunks.  Its answer goes to `BundleFetcher.on_piece`, with the same source."""
 
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
-        """Raises: StoreError where they cannot be asked (any more)."""
+        """Raises: StoreError if the source cannot be asked (any more)."""
 
 
 class Helpers(Protocol):
-    """Siblings that feed us, of whom a transfer makes use where it finds that something is missing here."""
+    """Peers that can send us a bundle.  A transfer calls `begin` if it finds that chunks are missing."""
 
     def begin(self, transfer: Transfer) -> None: ...
 
@@ -38,7 +38,7 @@ class Transfer:
         self._missing_bytes: list[int] = []
 
     def begin(self, partial: PartialBundle, stripes: Mapping[bytes, int]) -> ChunkScheduler[Source]:
-        """What is missing is known now, and of which stripe each chunk is: 0 for those that are not named."""
+        """Start, now that the missing chunks are known.  stripes: of each chunk; 0 for chunks that it does not name."""
         self._missing_bytes = [0] * STRIPES
         for digest, places in partial.missing.items():
             self._missing_bytes[stripes.get(digest, 0)] += chunk_length(*places[0])
@@ -50,7 +50,7 @@ class Transfer:
         self._missing_bytes[self.scheduler.stripe_of(digest)] -= length
 
     def expect(self, stripes: Iterable[int]) -> None:
-        """Of these, sources are about to be added: nobody else is asked for them."""
+        """The sources of these stripes are about to be added: no other source is asked for them."""
         assert self.scheduler is not None
         self.scheduler.expected = frozenset(stripes)
         self.progress.set()
@@ -61,13 +61,13 @@ class Transfer:
         self.progress.set()
 
     def remove(self, source: Source) -> None:
-        """What was asked of it is asked of others."""
+        """Ask other sources for its chunks."""
         assert self.scheduler is not None
         self.scheduler.remove(source)
         self.progress.set()
 
     def missing_bytes(self) -> list[int]:
-        """Of each stripe, but for what is half here; empty where that is not known yet."""
+        """Bytes of each stripe, counted in whole chunks; empty if that is not known yet."""
         return list(self._missing_bytes)
 
     def fail(self, reason: str) -> None:

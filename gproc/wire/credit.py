@@ -1,6 +1,6 @@
-"""The sizes of credit windows: how much a writer may send before its reader answers.  Pure.
+"""The sizes of credit windows: the bytes that a writer may send before its reader answers.  Pure.
 
-A reader grants its writer so many bytes for each stream of each job.
+Each stream of each job has a window of its own.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ from typing import Final
 from gproc.wire.frames import MAX_STDIO_BYTES
 
 MAX_WINDOW_BYTES: Final = 1 << 20
-"""A gigabyte per second at a round trip of 1 ms."""
+"""Enough for a gigabyte per second at a round trip of 1 ms."""
 
 MIN_WINDOW_BYTES: Final = 64 << 10
-"""A pipe's capacity, pipe(7): less would cut what a program writes at once."""
+"""A pipe's capacity, pipe(7): a smaller window would split what a program writes at once."""
 
 HOP_BYTES: Final = 16 << 20
-"""What one stream of one job may keep waiting at one hop, shared by those who write to it."""
+"""The most that one stream of one job may keep waiting at one hop; its writers there share it."""
 
 QUANTA: Final = 4
-"""A frame is at most this part of a window, and so much credit is returned at once: so that a writer who waits for the
-last grant still has room for a frame, and one small message is enough for many data frames."""
+"""A window holds this many full frames, and a grant returns one frame's worth of credit.  So a writer that waits for a
+grant still has room for other frames, and one small message is enough for many small frames."""
 
 
-def window_for(writers: int, above_bytes: int) -> int:
-    """The window of each of so many writers, below a reader who gave `above_bytes`.
+def window_for(writers: int, upstream_bytes: int) -> int:
+    """The window of each of a relay's writers, if the relay's own window upstream is `upstream_bytes`.
 
-    It is never more than the one above: a frame that was let in must fit out.
+    It is never larger than that: the relay must be able to send on each frame that it accepted.
     """
-    return min(MAX_WINDOW_BYTES, above_bytes, max(MIN_WINDOW_BYTES, HOP_BYTES // max(1, writers)))
+    return min(MAX_WINDOW_BYTES, upstream_bytes, max(MIN_WINDOW_BYTES, HOP_BYTES // max(1, writers)))
 
 
 def quantum(window_bytes: int) -> int:
-    """Of data in one frame, and of credit in one grant."""
+    """Bytes of data in one full frame, and of credit in one grant."""
     return max(1, min(MAX_STDIO_BYTES, window_bytes // QUANTA))

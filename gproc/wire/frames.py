@@ -6,8 +6,7 @@
     STDIO:    job u64 | rank u32 | stream u8 | bytes; no bytes: end of the stream
     CHUNK:    digest 32 bytes | length u32 | offset u32 | codec u8 | bytes; a piece of a chunk in its wire form
 
-All numbers are big-endian.  The preface never changes its form, so that any two versions can tell each other
-apart.
+All numbers are big-endian.  The form of the preface never changes, so that any two versions can recognise each other.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ MAGIC: Final = b"GPROC"
 CHANNEL_CONTROL: Final = 1
 CHANNEL_BULK: Final = 2
 CHANNEL_CLIENT: Final = 3
-CHANNEL_SIBLING: Final = 4
+CHANNEL_PEER: Final = 4
 
 KIND_CONTROL: Final = 1
 KIND_STDIO: Final = 2
@@ -36,26 +35,26 @@ STDOUT: Final = 1
 STDERR: Final = 2
 
 EVERY_RANK: Final = 0xFFFFFFFF
-"""The rank of standard input: it goes to every node of the job."""
+"""The rank in frames of standard input, which go to every node of the job."""
 
 MAX_STDIO_BYTES: Final = 256 << 10
-"""Data in one STDIO frame: four times a pipe's usual capacity; what larger ones save is lost in copying."""
+"""Data in one STDIO frame: four times a pipe's usual capacity.  Larger frames cost as much in copying as they save."""
 
 MAX_CONTROL_BYTES: Final = 16 << 20
-"""Linux takes at most 6 MiB of arguments and environment (execve(2)); the rest is for 100,000 nodes."""
+"""Linux takes at most 6 MiB of arguments and environment (execve(2)); the rest is for the paths of 100,000 nodes."""
 
 MAX_BLOB_BYTES: Final = 16 << 20
-"""What travels as CHUNK frames is a chunk, or a whole manifest: 100,000 files at some 150 bytes each."""
+"""CHUNK frames carry a chunk or a whole manifest.  A manifest of 100,000 files has some 150 bytes for each."""
 
 PIECE_BYTES: Final = 128 << 10
-"""Data in one CHUNK frame.  A node passes a piece on before it has the chunk, so eight hops of a 16 MiB payload cost
-1 MiB of time more than one hop; smaller pieces cost more in calls than they save (bench/lab.py)."""
+"""Data in one CHUNK frame.  A node passes a piece on before it has the whole chunk.  So eight hops take only as much
+longer than one hop as 1 MiB takes on a link.  Smaller pieces cost more in calls than they save (bench/lab.py)."""
 
 CODEC_RAW: Final = 0
 CODEC_ZSTD: Final = 1
 
 CLIENT_WINDOW_BYTES: Final = 1 << 20
-"""Credit of each output stream between master and client, who share a machine."""
+"""Credit of each output stream between master and client, which share a machine."""
 
 _PREFACE = struct.Struct("!5sHB")
 _HEADER = struct.Struct("!IB")
@@ -69,7 +68,7 @@ STDIO_HEADER_BYTES: Final = _STDIO.size
 BUFFER_BYTES: Final = 64 << 10
 """Receive buffer of a connection; a longer frame gets one of its own size."""
 
-_CAPS: Final = {
+_LIMITS: Final = {
     KIND_CONTROL: MAX_CONTROL_BYTES,
     KIND_STDIO: MAX_STDIO_BYTES + STDIO_HEADER_BYTES,
     KIND_CHUNK: PIECE_BYTES + _PIECE.size,
@@ -85,14 +84,14 @@ def preface(channel: int) -> bytes:
 def read_preface(data: bytes | memoryview) -> int:
     """The channel that the peer opens.
 
-    Raises: PeerError for garbage and for another version, naming both.
+    Raises: PeerError if it is not a preface, or of another version: the message names both versions.
     """
     magic, version, channel = _PREFACE.unpack(data)
     if magic != MAGIC:
         raise PeerError(f"not a gproc peer: it began with {bytes(data)!r}")
     if version != VERSION:
         raise PeerError(f"the peer speaks version {version} of gproc's protocol, we speak {VERSION}")
-    if channel not in (CHANNEL_CONTROL, CHANNEL_BULK, CHANNEL_CLIENT, CHANNEL_SIBLING):
+    if channel not in (CHANNEL_CONTROL, CHANNEL_BULK, CHANNEL_CLIENT, CHANNEL_PEER):
         raise PeerError(f"the peer opened channel {channel}, which does not exist")
     return int(channel)
 
@@ -109,7 +108,7 @@ def stdio_frame(job: int, rank: int, stream: int, data: bytes | memoryview) -> b
 def read_stdio(payload: memoryview) -> tuple[int, int, int, memoryview]:
     """Job, rank, stream and data of a STDIO frame.
 
-    Raises: PeerError where it is too short or names no stream.
+    Raises: PeerError if it is too short or names a stream that does not exist.
     """
     if len(payload) < STDIO_HEADER_BYTES:
         raise PeerError(f"a STDIO frame of {len(payload)} bytes is shorter than its header")
@@ -120,10 +119,10 @@ def read_stdio(payload: memoryview) -> tuple[int, int, int, memoryview]:
 
 
 class Piece(NamedTuple):
-    """A part of a chunk on its way, in its wire form.
+    """A part of a chunk in its wire form.
 
-    total: length of the whole wire form; offset: where `data` stands in it.  Whether the chunk is what its digest
-    says can only be told when all of it is there, and is for the receiver to tell.
+    total: length of the whole wire form; offset: the position of `data` in it.  The receiver can check the digest only
+    when the chunk is complete.
     """
 
     digest: bytes
@@ -138,7 +137,7 @@ class Piece(NamedTuple):
 
 
 def piece_head(piece: Piece) -> bytes:
-    """What goes before a piece's data on the wire."""
+    """The bytes before a piece's data on the wire."""
     return _HEADER.pack(_PIECE.size + len(piece.data), KIND_CHUNK) + _PIECE.pack(
         piece.digest, piece.total, piece.offset, piece.codec
     )
@@ -149,8 +148,10 @@ def piece_frame(piece: Piece) -> bytes:
 
 
 def read_piece(payload: memoryview) -> Piece:
-    """Raises: PeerError where the frame is too short, its numbers do not fit together, or it was not cut as `pieces`
-    does: a chunk in a million pieces would cost its receiver a hundred times its size.
+    """The piece in a CHUNK frame.
+
+    Raises: PeerError if the frame is too short, its numbers contradict each other, or it is not one of those that
+    `pieces` makes: a chunk in a million pieces would cost its receiver a hundred times its size.
     """
     if len(payload) < _PIECE.size:
         raise PeerError(f"a CHUNK frame of {len(payload)} bytes is shorter than its header")
@@ -159,14 +160,14 @@ def read_piece(payload: memoryview) -> Piece:
     if total > MAX_BLOB_BYTES or offset + len(data) > total or not data:
         raise PeerError(f"a piece of {len(data)} bytes at {offset} of {total}, which does not fit")
     if offset % PIECE_BYTES or len(data) != min(PIECE_BYTES, total - offset):
-        raise PeerError(f"a piece of {len(data)} bytes at {offset} of {total}, where {PIECE_BYTES} or the rest are due")
+        raise PeerError(f"a piece of {len(data)} bytes at {offset} of {total}, not cut at multiples of {PIECE_BYTES}")
     if codec not in (CODEC_RAW, CODEC_ZSTD):
         raise PeerError(f"a piece in codec {codec}, which does not exist")
     return Piece(digest, total, offset, codec, data)
 
 
 def pieces(digest: bytes, codec: int, wire: bytes | memoryview) -> Iterator[Piece]:
-    """A chunk's wire form, cut."""
+    """A chunk's wire form, cut into pieces."""
     view = memoryview(wire)
     for offset in range(0, len(view), PIECE_BYTES):
         yield Piece(digest, len(view), offset, codec, view[offset : offset + PIECE_BYTES])
@@ -175,8 +176,8 @@ def pieces(digest: bytes, codec: int, wire: bytes | memoryview) -> Iterator[Piec
 class FrameReader:
     """Cuts a stream of bytes into frames.
 
-    The caller writes received bytes into `space()` and then reads `frames(count)`.  A payload is a view into
-    the reader's buffer and is valid until the next frame is asked for; but a CHUNK's is the caller's to keep.
+    The caller writes received bytes into `space()` and then reads `frames(count)`.  A payload is a view into the
+    reader's buffer and is valid until the next frame is read.  The payload of a CHUNK stays valid.
     """
 
     def __init__(self) -> None:
@@ -186,13 +187,13 @@ class FrameReader:
         self._end = 0
 
     def space(self) -> memoryview:
-        """Where the next bytes go: never empty."""
+        """The place for the next bytes; never empty."""
         if self._end == len(self._buffer):
             self._make_room(0)
         return memoryview(self._buffer)[self._end :]
 
     def missing(self) -> int:
-        """Bytes until the frame that has begun is whole; 0 where none has, or its length is not known yet."""
+        """Bytes until the present frame is complete; 0 if none has begun or its length is not known yet."""
         have = self._end - self._start
         if have < HEADER_BYTES:
             return 0
@@ -200,18 +201,18 @@ class FrameReader:
         return int(HEADER_BYTES + length - have)
 
     def frames(self, count: int) -> Iterator[tuple[int, memoryview]]:
-        """(kind, payload) of every frame that `count` more received bytes complete.
+        """(kind, payload) of each frame that is complete with `count` more received bytes.
 
-        Raises: PeerError for a kind that does not exist or a length above its cap.
+        Raises: PeerError if a kind does not exist or a length is above its kind's limit.
         """
         self._end += count
         while self._end - self._start >= HEADER_BYTES:
             length, kind = _HEADER.unpack_from(self._buffer, self._start)
-            cap = _CAPS.get(kind)
-            if cap is None:
+            limit = _LIMITS.get(kind)
+            if limit is None:
                 raise PeerError(f"a frame of kind {kind}, which does not exist")
-            if length > cap:
-                raise PeerError(f"a frame of {length} bytes, longer than the {cap} that its kind may have")
+            if length > limit:
+                raise PeerError(f"a frame of {length} bytes, longer than the {limit} that its kind may have")
             begin = self._start + HEADER_BYTES
             if self._end - begin < length:
                 self._make_room(HEADER_BYTES + length)
@@ -226,24 +227,24 @@ class FrameReader:
             self._buffer = self._small
 
     def raw(self, count: int) -> memoryview:
-        """Everything that is here, `count` more bytes with it, not yet read as frames: for the preface."""
+        """All bytes that are here, with `count` more received ones: for the preface, which is not a frame."""
         self._end += count
         return memoryview(self._buffer)[self._start : self._end]
 
     def skip(self, count: int) -> None:
-        """Let go of the first bytes."""
+        """Drop the first bytes."""
         self._start += count
 
     def pending(self) -> bool:
-        """Whether a part of a frame is waiting for its rest."""
+        """Whether an incomplete frame is here."""
         return self._end > self._start
 
     def _make_room(self, frame_bytes: int) -> None:
         waiting = self._end - self._start
         if self._start + frame_bytes <= len(self._buffer) and self._end < len(self._buffer):
             return
-        # A payload view may still be alive somewhere, so the buffer is never resized in place; a large frame gets one
-        # of its own size, in which nothing follows it.
+        # A view of the buffer may still be in use, so it is never resized in place.  A large frame gets a buffer of its
+        # own size, so that no other frame follows in it.
         buffer = self._small if frame_bytes <= BUFFER_BYTES else bytearray(frame_bytes)
         buffer[:waiting] = self._buffer[self._start : self._end]
         self._buffer, self._start, self._end = buffer, 0, waiting

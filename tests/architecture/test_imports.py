@@ -28,8 +28,8 @@ ORDER = (
 PURE = {
     "errors", "nodespec", "tree", "request.limits", "request.signals", "content.manifest", "content.paths",
     "wire.frames", "wire.credit", "wire.messages", "client.summary", "relay.flow", "relay.relayed_job", "spread.trees",
-    "spread.scheduling", "trust.names", "root.plan", "cli.parse", "cli.modes", "cli.options", "cli.switches",
-    "cli.kinds", "root.code_layout", "root.view", "root.abilities",
+    "spread.progress", "spread.blame", "spread.scheduling", "trust.names", "root.plan", "cli.parse", "cli.modes",
+    "cli.options", "cli.switches", "cli.kinds", "root.code_layout", "root.view", "root.abilities",
 }  # fmt: skip
 """Rules and values: they decide, and touch nothing."""
 

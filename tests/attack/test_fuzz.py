@@ -83,7 +83,7 @@ def test_anything_from_a_client(fuzzed: Fuzzed, stream: bytes) -> None:
 
 
 @pytest.mark.parametrize("end", ["master", "slave"])
-@given(stream=streams, channel=st.sampled_from([frames.CHANNEL_CONTROL, frames.CHANNEL_BULK, frames.CHANNEL_SIBLING]))
+@given(stream=streams, channel=st.sampled_from([frames.CHANNEL_CONTROL, frames.CHANNEL_BULK, frames.CHANNEL_PEER]))
 @settings(EXAMPLES, max_examples=80)
 def test_anything_from_a_newcomer(fuzzed: Fuzzed, end: str, stream: bytes, channel: int) -> None:
     port = fuzzed.cluster.port if end == "master" else fuzzed.cluster.slaves[0].port

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.cluster import Cluster
-from tests.transfer.parcel import MIB, Parcel
+from tests.transfer.payload import MIB, Payload
 from tests.transfer.wiretap import Wiretap
 
 SLOW_SIZE = 6 * MIB
@@ -39,15 +39,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, tap: Wiretap) -> Iterator[
 
 
 @pytest.fixture
-def parcel(cluster: Cluster, tmp_path: Path) -> Parcel:
+def payload(cluster: Cluster, tmp_path: Path) -> Payload:
     """One that no node has."""
-    return Parcel(tmp_path / "root", SLOW_SIZE)
+    return Payload(tmp_path / "root", SLOW_SIZE)
 
 
-def on_a_terminal(cluster: Cluster, parcel: Parcel, *switches: str) -> str:
+def on_a_terminal(cluster: Cluster, payload: Payload, *switches: str) -> str:
     """What a person sees on stderr."""
     ours, theirs = pty.openpty()
-    job = cluster.begin("e", *switches, *parcel.words("1"), stderr=theirs)
+    job = cluster.begin("e", *switches, *payload.words("1"), stderr=theirs)
     os.close(theirs)
     seen = b""
     with contextlib.suppress(OSError):  # EIO: the last one who had the terminal is gone, pty(7)
@@ -55,26 +55,28 @@ def on_a_terminal(cluster: Cluster, parcel: Parcel, *switches: str) -> str:
             seen += piece
     os.close(ours)
     stdout, _ = job.communicate(timeout=30)
-    assert (job.returncode, stdout.decode().startswith(parcel.sum)) == (0, True)
+    assert (job.returncode, stdout.decode().startswith(payload.sum)) == (0, True)
     return seen.decode()
 
 
-def test_a_terminal_sees_a_bar_when_it_takes_over_a_second(cluster: Cluster, tap: Wiretap, parcel: Parcel) -> None:
+def test_a_terminal_sees_a_bar_when_it_takes_over_a_second(cluster: Cluster, tap: Wiretap, payload: Payload) -> None:
     tap.rate = SLOW_RATE
-    seen = on_a_terminal(cluster, parcel)
+    seen = on_a_terminal(cluster, payload)
     for word in ("sending", "MiB", "0/1 nodes", "0:00:0"):
         assert word in seen
     assert seen.endswith("\x1b[2K") or "\x1b[2K" in seen.rpartition("nodes")[2], "the bar is left behind"
 
 
-def test_a_terminal_sees_nothing_of_a_short_transfer(cluster: Cluster, tap: Wiretap, parcel: Parcel) -> None:
+def test_a_terminal_sees_nothing_of_a_short_transfer(cluster: Cluster, tap: Wiretap, payload: Payload) -> None:
     tap.rate = 0
-    assert on_a_terminal(cluster, parcel) == ""
+    assert on_a_terminal(cluster, payload) == ""
 
 
-def test_programs_get_a_line_of_json_each_second_and_at_the_end(cluster: Cluster, tap: Wiretap, parcel: Parcel) -> None:
+def test_programs_get_a_line_of_json_each_second_and_at_the_end(
+    cluster: Cluster, tap: Wiretap, payload: Payload
+) -> None:
     tap.rate = SLOW_RATE
-    done = cluster.exec("--json-progress", *parcel.words("1"))
+    done = cluster.exec("--json-progress", *payload.words("1"))
     assert done.returncode == 0
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert len(lines) >= 3
@@ -84,6 +86,6 @@ def test_programs_get_a_line_of_json_each_second_and_at_the_end(cluster: Cluster
     assert [line["complete"] for line in lines] == [0] * (len(lines) - 1) + [1]
 
 
-def test_nobody_else_sees_anything(cluster: Cluster, tap: Wiretap, parcel: Parcel) -> None:
+def test_nobody_else_sees_anything(cluster: Cluster, tap: Wiretap, payload: Payload) -> None:
     tap.rate = SLOW_RATE
-    assert cluster.exec(*parcel.words("1")).stderr == b""
+    assert cluster.exec(*payload.words("1")).stderr == b""

@@ -139,7 +139,7 @@ async def facing_a_stranger(channel: int | None = None) -> AsyncIterator[tuple[L
 
 
 @pytest.mark.parametrize(
-    "channel", [frames.CHANNEL_CONTROL, frames.CHANNEL_BULK, frames.CHANNEL_CLIENT, frames.CHANNEL_SIBLING]
+    "channel", [frames.CHANNEL_CONTROL, frames.CHANNEL_BULK, frames.CHANNEL_CLIENT, frames.CHANNEL_PEER]
 )
 def test_both_ends_greet_and_know_the_channel(security: Security, channel: int) -> None:
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""A payload on its way through links of given rates, in steps of time: what a spread makes of it."""
+"""A simulated broadcast: a payload goes through links of given rates, in steps of time."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ N = TypeVar("N", int, int | None)
 Edge = tuple[int | None, int, int]
 
 
-class Transfer:
+class SimulatedBroadcast:
     """One payload from a parent through its children, as a fluid in time steps.
 
-    up, down: bytes per second of each link, None: the parent's.  An edge has its max-min fair share of both its links;
-    pieces are passed on whole; a new edge takes `CONNECT_S`.
-    silent: children that never report after the start.  wander: links change at random by so much either way.
+    up, down: bytes per second of each link; None is the parent's.  An edge has its max-min fair share of both its
+    links.  Nodes pass on whole pieces.  A new edge takes `CONNECT_S` to connect.
+    silent: children that never report after the start.  wander: rates change at random by up to this fraction.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Transfer:
     ) -> None:  # fmt: skip
         self.up, self.down = up, down
         self.trees: BroadcastTrees[int] = BroadcastTrees(sorted(down), slow)
-        self.by = {child: self.trees.sources_of(child) for child in down}
+        self.sources = {child: self.trees.sources_of(child) for child in down}
         self.stripe_bytes = payload_bytes // 2
         self.have = {child: [0.0, 0.0] for child in down}
         self.done_s: dict[int, float] = {}
@@ -50,8 +50,8 @@ class Transfer:
         for child in down:
             self._report(child)
 
-    def run(self, limit_s: float = 60.0) -> Transfer:
-        """Until every child has everything, or for so long."""
+    def run(self, limit_s: float = 60.0) -> SimulatedBroadcast:
+        """Run until every child has everything, but not longer than `limit_s` of simulated time."""
         step = 0
         while len(self.done_s) < len(self.down) and self._now_s < limit_s:
             if step % 15 == 0:
@@ -81,16 +81,16 @@ class Transfer:
 
     def _review(self) -> None:
         known = self.trees.slow
-        for child, by in self.trees.review(self._now_s).items():
+        for child, sources in self.trees.review(self._now_s).items():
             for stripe in (0, 1):
-                if by[stripe] != self.by[child][stripe]:
+                if sources[stripe] != self.sources[child][stripe]:
                     self._ready_s[child, stripe] = self._now_s + CONNECT_S
                     self.have[child][stripe] = self._whole(child, stripe)
-            self.by[child] = by
+            self.sources[child] = sources
         self.found |= self.trees.slow - known
 
     def _whole(self, node: int | None, stripe: int) -> float:
-        """What a node can pass on."""
+        """The bytes of whole pieces, which a node can pass on."""
         if node is None or self.have[node][stripe] >= self.stripe_bytes:
             return self.stripe_bytes
         return self.have[node][stripe] // PIECE_BYTES * PIECE_BYTES
@@ -98,8 +98,8 @@ class Transfer:
     def _flow(self, up: Rates, down: DownRates) -> None:
         edges = {
             (source, child, stripe): whole
-            for child, by in self.by.items()
-            for stripe, source in enumerate(by)
+            for child, sources in self.sources.items()
+            for stripe, source in enumerate(sources)
             if (whole := self._whole(source, stripe)) > self.have[child][stripe]
             and self._ready_s[child, stripe] <= self._now_s
         }
@@ -109,7 +109,7 @@ class Transfer:
 
 
 def fair_shares(edges: list[Edge], up: Rates, down: Mapping[int, float]) -> dict[Edge, float]:
-    """Max-min fair rates of edges, by filling all alike and fixing those whose links are full."""
+    """Max-min fair rates: all edges grow alike, and an edge stops when one of its links is full."""
     room: dict[tuple[str, int | None], float] = {("up", end): rate for end, rate in up.items()}
     room |= {("down", end): rate for end, rate in down.items()}
     rates: dict[Edge, float] = {}
@@ -127,7 +127,7 @@ def fair_shares(edges: list[Edge], up: Rates, down: Mapping[int, float]) -> dict
 
 
 def links(count: int, slow: Collection[int] = (), part: float = 0.1, slow_way: str = "both") -> tuple[Rates, DownRates]:
-    """Links up and down: equal ones, but those of slow children have a part of it both ways, or one way only."""
+    """Rates of links up and down: all equal, except that slow children have a fraction, both ways or one way."""
     up: Rates = dict.fromkeys([None, *range(count)], LINK_BYTES_PER_S)
     down: DownRates = dict.fromkeys(range(count), LINK_BYTES_PER_S)
     for child in slow:

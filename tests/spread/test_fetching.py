@@ -1,4 +1,4 @@
-"""How a bundle comes to a node: once, whoever waits for it, and never wrong, whatever the source sends."""
+"""A node fetches a bundle once for all jobs that wait for it, and accepts no wrong chunk from any source."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DATA = os.urandom(2 * CHUNK_BYTES + 5)
 
 
 def bundle_with(data: bytes, *more: Entry) -> dict[bytes, bytes]:
-    """All that a source has of a bundle; its manifest first, by the bundle's own digest."""
+    """The manifest and chunks of a bundle, by digest; the manifest first."""
     pieces = [data[begin : begin + CHUNK_BYTES] for begin in range(0, len(data), CHUNK_BYTES)]
     chunks: dict[bytes, bytes] = {digest_of(piece): piece for piece in pieces}
     file = File(b"/gproc-test", 0o644, 0, 0, len(data), 0, b"".join(digest_of(piece) for piece in pieces))
@@ -31,15 +31,15 @@ def bundle_with(data: bytes, *more: Entry) -> dict[bytes, bytes]:
     return {digest_of(encoded): encoded, **chunks}
 
 
-SHELF = bundle_with(DATA)
-BUNDLE, *CHUNKS = SHELF
+BLOBS = bundle_with(DATA)
+BUNDLE, *CHUNKS = BLOBS
 
 
 class Upstream:
-    """Answers what it is asked for in the next turn of the event loop; `spoil` may change what it sends."""
+    """Answers in the next turn of the event loop; a subclass can change what it sends by `spoil`."""
 
-    def __init__(self, shelf: dict[bytes, bytes]) -> None:
-        self.shelf = shelf
+    def __init__(self, blobs: dict[bytes, bytes]) -> None:
+        self.blobs = blobs
         self.asked: Counter[bytes] = Counter()
         self.fetcher: BundleFetcher
         self.silent = False
@@ -61,10 +61,10 @@ class Upstream:
 
     def answer(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
         for digest in digests:
-            if digest not in self.shelf:
+            if digest not in self.blobs:
                 self.fetcher.on_unavailable(self, bundle, "never heard of it")
                 return
-            for piece in frames.pieces(digest, frames.CODEC_RAW, self.spoil(digest, self.shelf[digest])):
+            for piece in frames.pieces(digest, frames.CODEC_RAW, self.spoil(digest, self.blobs[digest])):
                 self.fetcher.on_piece(self, piece)
 
     def spoil(self, digest: bytes, data: bytes) -> bytes:
@@ -72,7 +72,7 @@ class Upstream:
 
 
 class FlippingOnce(Upstream):
-    """One bit of the first answer for each chunk is wrong; manifests are right."""
+    """The first answer for the first chunk has one wrong bit."""
 
     def spoil(self, digest: bytes, data: bytes) -> bytes:
         if digest == BUNDLE or self.asked[digest] > 1 or digest != CHUNKS[0]:
@@ -90,13 +90,13 @@ class Forging(Upstream):
         return data + b"\0" if digest == BUNDLE else data
 
 
-def supply_of(place: Path, upstream: Upstream) -> BundleFetcher:
+def fetcher_of(place: Path, upstream: Upstream) -> BundleFetcher:
     upstream.fetcher = BundleFetcher(Store(str(place)), upstream)
     return upstream.fetcher
 
 
 async def chunk(fetcher: BundleFetcher, bundle: bytes, digest: bytes) -> bytes:
-    """What somebody whom this node feeds would get."""
+    """The chunk as a receiver of this node would get it."""
     return b"".join([bytes(piece.data) async for piece in fetcher.stream(bundle, digest, OWN)])
 
 
@@ -107,55 +107,55 @@ def content(root: Root) -> bytes:
 
 def test_jobs_at_the_same_time_share_one_transfer(tmp_path: Path) -> None:
     async def work() -> None:
-        upstream = Upstream(SHELF)
-        fetcher = supply_of(tmp_path, upstream)
+        upstream = Upstream(BLOBS)
+        fetcher = fetcher_of(tmp_path, upstream)
         roots = await asyncio.gather(*(fetcher.root(BUNDLE, OWN) for _ in range(5)))
         assert all(root is roots[0] for root in roots)
         assert content(roots[0]) == DATA
-        assert upstream.asked == Counter(dict.fromkeys(SHELF, 1))
+        assert upstream.asked == Counter(dict.fromkeys(BLOBS, 1))
         assert await fetcher.root(BUNDLE, OWN) is roots[0]
-        assert upstream.asked.total() == len(SHELF)
+        assert upstream.asked.total() == len(BLOBS)
 
     run(work())
 
 
 def test_two_owners_of_one_bundle_at_once_have_a_root_each_and_share_the_transfer(tmp_path: Path) -> None:
     async def work() -> None:
-        upstream = Upstream(SHELF)
-        fetcher = supply_of(tmp_path, upstream)
+        upstream = Upstream(BLOBS)
+        fetcher = fetcher_of(tmp_path, upstream)
         ours, theirs = await asyncio.gather(fetcher.root(BUNDLE, OWN), fetcher.root(BUNDLE, SOMEBODY))
         assert ours.tree != theirs.tree
         assert content(ours) == content(theirs) == DATA
-        assert upstream.asked == Counter(dict.fromkeys(SHELF, 1))
+        assert upstream.asked == Counter(dict.fromkeys(BLOBS, 1))
 
     run(work())
 
 
-def test_those_fed_by_this_node_share_its_transfer_and_get_what_it_gets(tmp_path: Path) -> None:
+def test_receivers_of_this_node_share_its_transfer_and_get_the_same_chunks(tmp_path: Path) -> None:
     async def work() -> None:
-        upstream = Upstream(SHELF)
-        fetcher = supply_of(tmp_path, upstream)
-        wanted = [digest for _ in range(3) for digest in SHELF]
+        upstream = Upstream(BLOBS)
+        fetcher = fetcher_of(tmp_path, upstream)
+        wanted = [digest for _ in range(3) for digest in BLOBS]
         got = await asyncio.gather(*(chunk(fetcher, BUNDLE, digest) for digest in wanted), fetcher.root(BUNDLE, OWN))
-        assert list(got[:-1]) == [SHELF[digest] for digest in wanted]
-        assert upstream.asked == Counter(dict.fromkeys(SHELF, 1))
+        assert list(got[:-1]) == [BLOBS[digest] for digest in wanted]
+        assert upstream.asked == Counter(dict.fromkeys(BLOBS, 1))
 
     run(work())
 
 
 def test_a_chunk_is_passed_on_before_all_of_it_is_here(tmp_path: Path) -> None:
     async def work() -> None:
-        upstream = Upstream(SHELF)
+        upstream = Upstream(BLOBS)
         upstream.silent = True
-        fetcher = supply_of(tmp_path, upstream)
+        fetcher = fetcher_of(tmp_path, upstream)
         making = asyncio.create_task(fetcher.root(BUNDLE, OWN))
         await upstream.until_asked(BUNDLE)
         upstream.answer(BUNDLE, (BUNDLE,))
         await upstream.until_asked(CHUNKS[0])
-        feed = fetcher.stream(BUNDLE, CHUNKS[0], OWN)
-        for piece in frames.pieces(CHUNKS[0], frames.CODEC_RAW, SHELF[CHUNKS[0]]):
+        stream = fetcher.stream(BUNDLE, CHUNKS[0], OWN)
+        for piece in frames.pieces(CHUNKS[0], frames.CODEC_RAW, BLOBS[CHUNKS[0]]):
             fetcher.on_piece(upstream, piece)
-            passed_on = await anext(feed)
+            passed_on = await anext(stream)
             assert (passed_on.offset, bytes(passed_on.data)) == (piece.offset, piece.data)
         upstream.answer(BUNDLE, tuple(CHUNKS[1:]))
         assert content(await making) == DATA
@@ -163,10 +163,10 @@ def test_a_chunk_is_passed_on_before_all_of_it_is_here(tmp_path: Path) -> None:
     run(work())
 
 
-def test_a_flipped_bit_is_found_and_the_chunk_asked_for_again(tmp_path: Path) -> None:
+def test_a_flipped_bit_is_found_and_the_chunk_is_asked_for_again(tmp_path: Path) -> None:
     async def work() -> None:
-        upstream = FlippingOnce(SHELF)
-        assert content(await supply_of(tmp_path, upstream).root(BUNDLE, OWN)) == DATA
+        upstream = FlippingOnce(BLOBS)
+        assert content(await fetcher_of(tmp_path, upstream).root(BUNDLE, OWN)) == DATA
         assert upstream.asked[CHUNKS[0]] == 2
 
     run(work())
@@ -174,8 +174,8 @@ def test_a_flipped_bit_is_found_and_the_chunk_asked_for_again(tmp_path: Path) ->
 
 def test_a_source_that_goes_on_sending_wrong_chunks_is_given_up(tmp_path: Path) -> None:
     async def work() -> None:
-        upstream = Shortening(SHELF)
-        fetcher = supply_of(tmp_path, upstream)
+        upstream = Shortening(BLOBS)
+        fetcher = fetcher_of(tmp_path, upstream)
         waiting = asyncio.create_task(chunk(fetcher, BUNDLE, CHUNKS[0]))
         with pytest.raises(StoreError, match="corrupt"):
             await fetcher.root(BUNDLE, OWN)
@@ -189,17 +189,17 @@ def test_a_source_that_goes_on_sending_wrong_chunks_is_given_up(tmp_path: Path) 
 def test_a_manifest_that_is_not_the_one_asked_for_is_refused(tmp_path: Path) -> None:
     async def work() -> None:
         with pytest.raises(StoreError, match="manifest"):
-            await supply_of(tmp_path, Forging(SHELF)).root(BUNDLE, OWN)
+            await fetcher_of(tmp_path, Forging(BLOBS)).root(BUNDLE, OWN)
 
     run(work())
 
 
-def test_a_hostile_manifest_ends_the_transfer_for_all_who_wait(tmp_path: Path) -> None:
+def test_a_hostile_manifest_ends_the_transfer_for_all_waiting_callers(tmp_path: Path) -> None:
     hostile = bundle_with(b"data", Directory(b"/../../etc", 0o755, 0, 0))
     bundle, digest = hostile
 
     async def work() -> None:
-        fetcher = supply_of(tmp_path, Upstream(hostile))
+        fetcher = fetcher_of(tmp_path, Upstream(hostile))
         ended = await asyncio.gather(fetcher.root(bundle, OWN), chunk(fetcher, bundle, digest), return_exceptions=True)
         assert [type(error) for error in ended] == [StoreError, StoreError]
         assert "normalised" in str(ended[0])
@@ -207,11 +207,11 @@ def test_a_hostile_manifest_ends_the_transfer_for_all_who_wait(tmp_path: Path) -
     run(work())
 
 
-def test_a_chunk_that_is_not_in_its_bundle_is_refused_before_and_after_it_came(tmp_path: Path) -> None:
+def test_a_chunk_that_is_not_in_the_bundle_is_refused_before_and_after_the_bundle_came(tmp_path: Path) -> None:
     stranger = digest_of(b"stranger")
 
     async def work() -> None:
-        fetcher = supply_of(tmp_path, Upstream(SHELF))
+        fetcher = fetcher_of(tmp_path, Upstream(BLOBS))
         for _ in range(2):
             with pytest.raises(StoreError, match="not in its bundle"):
                 await chunk(fetcher, BUNDLE, stranger)
@@ -221,9 +221,9 @@ def test_a_chunk_that_is_not_in_its_bundle_is_refused_before_and_after_it_came(t
     run(work())
 
 
-def test_asking_for_a_stranger_does_not_take_a_root_from_the_job_that_uses_it(tmp_path: Path) -> None:
+def test_asking_for_an_unknown_chunk_does_not_take_a_root_from_the_job_that_uses_it(tmp_path: Path) -> None:
     async def work() -> None:
-        fetcher = supply_of(tmp_path, Upstream(SHELF))
+        fetcher = fetcher_of(tmp_path, Upstream(BLOBS))
         root = await fetcher.root(BUNDLE, OWN)
         root.hold()
         with pytest.raises(StoreError):
@@ -235,12 +235,12 @@ def test_asking_for_a_stranger_does_not_take_a_root_from_the_job_that_uses_it(tm
 
 
 @pytest.mark.parametrize("how", ["lacking", "lost", "refused"])
-def test_a_transfer_that_fails_wakes_all_who_wait_and_can_be_tried_again(tmp_path: Path, how: str) -> None:
+def test_a_transfer_that_fails_wakes_all_waiting_callers_and_can_be_tried_again(tmp_path: Path, how: str) -> None:
     async def work() -> None:
-        upstream = Upstream(SHELF)
-        fetcher = supply_of(tmp_path, upstream)
+        upstream = Upstream(BLOBS)
+        fetcher = fetcher_of(tmp_path, upstream)
         if how == "lacking":
-            upstream.shelf = {BUNDLE: SHELF[BUNDLE], CHUNKS[0]: SHELF[CHUNKS[0]]}
+            upstream.blobs = {BUNDLE: BLOBS[BUNDLE], CHUNKS[0]: BLOBS[CHUNKS[0]]}
         elif how == "lost":
             upstream.silent = True
         else:
@@ -255,7 +255,7 @@ def test_a_transfer_that_fails_wakes_all_who_wait_and_can_be_tried_again(tmp_pat
             fetcher.on_source_lost(upstream, "the parent was lost")
         ended = await asyncio.gather(*waiting, return_exceptions=True)
         assert [type(error) for error in ended] == [StoreError] * 3
-        upstream.shelf, upstream.silent, upstream.refuses = SHELF, False, ""
+        upstream.blobs, upstream.silent, upstream.refuses = BLOBS, False, ""
         before = upstream.asked[CHUNKS[0]]
         assert content(await fetcher.root(BUNDLE, OWN)) == DATA
         assert upstream.asked[CHUNKS[0]] == (before if how == "lacking" else before + 1)
@@ -265,8 +265,8 @@ def test_a_transfer_that_fails_wakes_all_who_wait_and_can_be_tried_again(tmp_pat
 
 def test_a_root_that_was_tampered_with_is_fetched_again(tmp_path: Path) -> None:
     async def work() -> None:
-        upstream = Upstream(SHELF)
-        fetcher = supply_of(tmp_path, upstream)
+        upstream = Upstream(BLOBS)
+        fetcher = fetcher_of(tmp_path, upstream)
         root = await fetcher.root(BUNDLE, OWN)
         os.truncate(root.tree + b"/gproc-test", 7)
         again = await fetcher.root(BUNDLE, OWN)
@@ -276,23 +276,23 @@ def test_a_root_that_was_tampered_with_is_fetched_again(tmp_path: Path) -> None:
     run(work())
 
 
-def test_a_chunk_that_went_bad_here_is_fetched_again_for_those_fed_by_this_node(tmp_path: Path) -> None:
+def test_a_chunk_that_went_bad_here_is_fetched_again_for_a_receiver(tmp_path: Path) -> None:
     async def work() -> None:
-        fetcher = supply_of(tmp_path, Upstream(SHELF))
+        fetcher = fetcher_of(tmp_path, Upstream(BLOBS))
         root = await fetcher.root(BUNDLE, OWN)
         os.truncate(root.tree + b"/gproc-test", 7)
-        assert await chunk(fetcher, BUNDLE, CHUNKS[1]) == SHELF[CHUNKS[1]]
+        assert await chunk(fetcher, BUNDLE, CHUNKS[1]) == BLOBS[CHUNKS[1]]
 
     run(work())
 
 
-def test_pieces_that_nobody_asked_for_are_dropped(tmp_path: Path) -> None:
+def test_pieces_that_this_node_did_not_ask_for_are_dropped(tmp_path: Path) -> None:
     async def work() -> None:
-        upstream = Upstream(SHELF)
-        fetcher = supply_of(tmp_path, upstream)
-        for digest, data in SHELF.items():
+        upstream = Upstream(BLOBS)
+        fetcher = fetcher_of(tmp_path, upstream)
+        for digest, data in BLOBS.items():
             for piece in frames.pieces(digest, frames.CODEC_RAW, data):
                 fetcher.on_piece(upstream, piece)
-        assert not any(fetcher.at_hand(BUNDLE, digest) for digest in SHELF)
+        assert not any(fetcher.is_available(BUNDLE, digest) for digest in BLOBS)
 
     run(work())

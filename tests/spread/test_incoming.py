@@ -1,4 +1,4 @@
-"""A chunk on its way in: it becomes whole or is given up, and no wrong one is ever passed on to its end."""
+"""An arriving chunk becomes complete or is given up, and a wrong one is never passed on to its end."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def arrival(digest: bytes = DIGEST) -> IncomingChunk:
     return IncomingChunk(digest, CHUNK_BYTES)
 
 
-def feed(into: IncomingChunk, wire: bytes, codec: int = CODEC_RAW) -> bytes | None:
-    """All of it, in order; what it is in the end."""
-    through = [into.add(piece) for piece in frames.pieces(into.digest, codec, wire)]
-    assert through == [False] * (len(through) - 1) + [True]
-    return whole(into)
+def add_all(chunk: IncomingChunk, wire: bytes, codec: int = CODEC_RAW) -> bytes | None:
+    """Add all pieces in order.  Returns the chunk's content."""
+    last = [chunk.add(piece) for piece in frames.pieces(chunk.digest, codec, wire)]
+    assert last == [False] * (len(last) - 1) + [True]
+    return content_of(chunk)
 
 
-def whole(came: IncomingChunk) -> bytes | None:
-    content = came.finish()
+def content_of(chunk: IncomingChunk) -> bytes | None:
+    content = chunk.finish()
     return None if content is None else b"".join(content)
 
 
 async def passed_on(from_: IncomingChunk) -> bytes:
-    """What a reader has in the end, who begins again where a piece does."""
+    """What a reader has in the end, if it starts again at every piece with offset 0."""
     wire = b""
     async for piece in from_.pieces():
         wire = bytes(piece.data) if piece.offset == 0 else wire + bytes(piece.data)
@@ -45,23 +45,23 @@ async def passed_on(from_: IncomingChunk) -> bytes:
 
 
 @given(st.binary(min_size=1, max_size=2000), st.lists(st.integers(1, 2000)))
-def test_a_chunk_is_whole_however_it_is_cut(data: bytes, cuts: list[int]) -> None:
+def test_a_chunk_cut_anywhere_is_whole_again(data: bytes, cuts: list[int]) -> None:
     came = arrival(digest_of(data))
     bounds = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
     for begin, end in itertools.pairwise(bounds):
-        through = came.add(Piece(came.digest, len(data), begin, CODEC_RAW, data[begin:end]))
-        assert through == (end == len(data))
-    assert whole(came) == data
+        is_last = came.add(Piece(came.digest, len(data), begin, CODEC_RAW, data[begin:end]))
+        assert is_last == (end == len(data))
+    assert content_of(came) == data
     assert asyncio.run(passed_on(came)) == data
 
 
 @pytest.mark.parametrize("wrong", [DATA[:-1] + b"?", DATA[:-1], DATA + b"?", b"?"])
-def test_what_is_not_the_chunk_is_given_up_and_its_end_never_passed_on(wrong: bytes) -> None:
+def test_a_wrong_chunk_is_given_up_and_its_end_is_never_passed_on(wrong: bytes) -> None:
     async def work() -> None:
         came = arrival()
         reader = asyncio.create_task(passed_on(came))
         await asyncio.sleep(0)
-        assert feed(came, wrong) is None
+        assert add_all(came, wrong) is None
         assert not came.whole
         assert len(await reader) < len(wrong)
 
@@ -69,7 +69,7 @@ def test_what_is_not_the_chunk_is_given_up_and_its_end_never_passed_on(wrong: by
 
 
 @pytest.mark.parametrize("skipped", range(4))
-def test_a_sender_that_skips_a_piece_is_through_without_a_chunk(skipped: int) -> None:
+def test_a_sender_that_skips_a_piece_delivers_no_chunk(skipped: int) -> None:
     came = arrival()
     pieces = list(frames.pieces(DIGEST, CODEC_RAW, DATA))
     del pieces[skipped]
@@ -79,8 +79,8 @@ def test_a_sender_that_skips_a_piece_is_through_without_a_chunk(skipped: int) ->
 
 
 @pytest.mark.parametrize("before", range(4))
-def test_a_sender_that_begins_again_is_followed_by_its_readers(before: int) -> None:
-    """What was wrong in the first try does not stay."""
+def test_readers_start_again_when_a_sender_does(before: int) -> None:
+    """Wrong pieces of the first attempt do not stay."""
 
     async def work() -> None:
         came = arrival()
@@ -88,7 +88,7 @@ def test_a_sender_that_begins_again_is_followed_by_its_readers(before: int) -> N
         for piece in list(frames.pieces(DIGEST, CODEC_RAW, bytes(len(DATA))))[:before]:
             came.add(piece)
             await asyncio.sleep(0)
-        assert feed(came, DATA) == DATA
+        assert add_all(came, DATA) == DATA
         assert await reader == DATA
 
     asyncio.run(work())
@@ -98,7 +98,7 @@ def test_the_wire_form_is_passed_on_as_it_came() -> None:
     text = b"compressible " * 50_000
     came = arrival(digest_of(text))
     wire = deflate(text)
-    assert feed(came, wire, CODEC_ZSTD) == text
+    assert add_all(came, wire, CODEC_ZSTD) == text
 
     async def codecs() -> set[int]:
         return {piece.codec async for piece in came.pieces()}
@@ -107,7 +107,7 @@ def test_the_wire_form_is_passed_on_as_it_came() -> None:
     assert asyncio.run(passed_on(came)) == wire
 
 
-def test_a_form_longer_than_the_chunk_may_be_takes_no_memory() -> None:
+def test_a_chunk_above_the_limit_is_refused_at_its_first_piece() -> None:
     assert arrival().add(Piece(DIGEST, CHUNK_BYTES + 1, 0, CODEC_RAW, b"?"))
     assert arrival().finish() is None
 

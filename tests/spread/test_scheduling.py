@@ -1,4 +1,4 @@
-"""Who is asked for which chunk: each of one, and of another where that one fails or lags."""
+"""Each chunk is asked of one source, and of another if that source fails or lags."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gproc.spread.scheduling import OUTSTANDING, SILENT_S, ChunkScheduler
 
-ABOVE = "above"
+PARENT = "parent"
 CHUNKS = [bytes([number]) for number in range(24)]
-SIBLINGS = {"even": (0,), "odd": (1,), "both": (0, 1)}
+PEERS = {"even": (0,), "odd": (1,), "both": (0, 1)}
 
 
-def apportion(**siblings: tuple[int, ...]) -> ChunkScheduler[str]:
+def scheduler_of(**peers: tuple[int, ...]) -> ChunkScheduler[str]:
     scheduler: ChunkScheduler[str] = ChunkScheduler(CHUNKS, lambda digest: digest[0] % 2)
-    for name, stripes in siblings.items():
+    for name, stripes in peers.items():
         scheduler.add(name, stripes)
-    scheduler.add(ABOVE, ())
+    scheduler.add(PARENT, ())
     return scheduler
 
 
-class Sharing(RuleBasedStateMachine):
-    """At one moment of time, so that nobody lags."""
+class Scheduling(RuleBasedStateMachine):
+    """Time stands still, so that no source lags."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.scheduler = apportion(**SIBLINGS)
-        self.sources = {*SIBLINGS, ABOVE}
+        self.scheduler = scheduler_of(**PEERS)
+        self.sources = {*PEERS, PARENT}
         self.missing = set(CHUNKS)
         self.asked: dict[str, set[bytes]] = {name: set() for name in self.sources}
 
@@ -56,14 +56,14 @@ class Sharing(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.sources) > 1)
     @rule(data=st.data())
-    def a_sibling_is_lost(self, data: st.DataObject) -> None:
-        gone = data.draw(st.sampled_from(sorted(self.sources - {ABOVE})))
+    def a_peer_is_lost(self, data: st.DataObject) -> None:
+        gone = data.draw(st.sampled_from(sorted(self.sources - {PARENT})))
         self.scheduler.remove(gone)
         self.sources.discard(gone)
         self.asked.pop(gone)
 
     @invariant()
-    def nobody_is_asked_for_too_much(self) -> None:
+    def no_source_is_asked_for_too_much(self) -> None:
         assert all(len(asked) <= OUTSTANDING for asked in self.asked.values())
 
     @invariant()
@@ -72,7 +72,7 @@ class Sharing(RuleBasedStateMachine):
             assert {digest for digest in CHUNKS if self.scheduler.expects(source, digest)} == asked
 
     def teardown(self) -> None:
-        """Whatever was lost on the way: those who are left bring everything."""
+        """No matter which sources were lost, the remaining ones deliver everything."""
         for _ in CHUNKS:
             self.ask()
             for source, asked in self.asked.items():
@@ -87,37 +87,37 @@ class Sharing(RuleBasedStateMachine):
         return data.draw(st.sampled_from(pairs))
 
 
-TestSharing = Sharing.TestCase
+TestScheduling = Scheduling.TestCase
 
 
-def test_each_source_is_asked_for_its_own_stripe_and_the_one_above_for_what_nobody_has() -> None:
-    orders = apportion(even=(0,)).ask(0.0)
-    assert set(orders) == {"even", ABOVE}
-    assert all(digest[0] % 2 == 0 for digest in orders["even"])
-    assert all(digest[0] % 2 == 1 for digest in orders[ABOVE])
+def test_each_peer_is_asked_for_its_own_stripe_and_the_parent_for_a_stripe_without_peer() -> None:
+    requests = scheduler_of(even=(0,)).ask(0.0)
+    assert set(requests) == {"even", PARENT}
+    assert all(digest[0] % 2 == 0 for digest in requests["even"])
+    assert all(digest[0] % 2 == 1 for digest in requests[PARENT])
 
 
-def test_a_silent_sibling_is_not_waited_for() -> None:
-    scheduler = apportion(even=(0,), odd=(1,))
+def test_a_silent_peer_is_not_waited_for() -> None:
+    scheduler = scheduler_of(even=(0,), odd=(1,))
     asked = scheduler.ask(0.0)
-    assert ABOVE not in asked
-    assert ABOVE not in scheduler.ask(SILENT_S)
+    assert PARENT not in asked
+    assert PARENT not in scheduler.ask(SILENT_S)
     late = scheduler.ask(SILENT_S + 0.1)
-    assert len(late[ABOVE]) == 1
-    assert late[ABOVE][0] not in (*asked["even"], *asked["odd"])
+    assert len(late[PARENT]) == 1
+    assert late[PARENT][0] not in (*asked["even"], *asked["odd"])
 
 
-def test_a_sibling_that_is_heard_of_is_waited_for() -> None:
-    scheduler = apportion(even=(0,), odd=(1,))
+def test_a_peer_that_sends_pieces_is_waited_for() -> None:
+    scheduler = scheduler_of(even=(0,), odd=(1,))
     scheduler.ask(0.0)
     for source in ("even", "odd"):
         scheduler.heard(source, SILENT_S)
     assert scheduler.ask(SILENT_S + 0.1) == {}
 
 
-def test_a_sibling_that_is_through_takes_from_one_that_lags() -> None:
-    """One brings what it is asked for in 0.1 s; the other is heard of, and brings nothing."""
-    scheduler = apportion(even=(0,), odd=(1,))
+def test_a_peer_that_has_delivered_its_stripe_takes_chunks_from_one_that_lags() -> None:
+    """One delivers each chunk in 0.1 s; the other sends pieces but completes no chunk."""
+    scheduler = scheduler_of(even=(0,), odd=(1,))
     late = scheduler.ask(0.0)["even"]
     taken: list[bytes] = []
     for step in range(1, 2 * len(CHUNKS)):
@@ -132,23 +132,23 @@ def test_a_sibling_that_is_through_takes_from_one_that_lags() -> None:
     assert set(evens[-len(late) :]) == set(late)
 
 
-def test_all_that_a_lost_source_was_asked_for_is_asked_of_others() -> None:
-    scheduler = apportion(even=(0,))
-    orders = scheduler.ask(0.0)
-    lost = set(orders["even"])
+def test_all_chunks_of_a_lost_source_are_asked_of_others() -> None:
+    scheduler = scheduler_of(even=(0,))
+    requests = scheduler.ask(0.0)
+    lost = set(requests["even"])
     scheduler.remove("even")
     again: set[bytes] = set()
-    while ABOVE in orders:
-        for digest in orders[ABOVE]:
-            scheduler.arrived(ABOVE, digest, 0.0)
-        orders = scheduler.ask(0.0)
-        again |= set(orders.get(ABOVE, ()))
+    while PARENT in requests:
+        for digest in requests[PARENT]:
+            scheduler.arrived(PARENT, digest, 0.0)
+        requests = scheduler.ask(0.0)
+        again |= set(requests.get(PARENT, ()))
     assert lost <= again
 
 
-def test_a_chunk_that_came_from_another_is_no_longer_expected_of_anyone() -> None:
-    scheduler = apportion(even=(0,))
+def test_a_chunk_that_came_from_one_source_is_no_longer_expected_of_any() -> None:
+    scheduler = scheduler_of(even=(0,))
     digest = scheduler.ask(0.0)["even"][0]
-    scheduler.arrived(ABOVE, digest, 0.0)
+    scheduler.arrived(PARENT, digest, 0.0)
     assert not scheduler.expects("even", digest)
     assert not any(digest in digests for digests in scheduler.ask(0.0).values())

@@ -1,4 +1,4 @@
-"""Feeding one link: what it wants, in the form that pays."""
+"""A sender gives one link the chunks that it wants, compressed if that pays."""
 
 from __future__ import annotations
 
@@ -25,15 +25,14 @@ NOISE = os.urandom(3 * CHUNK_BYTES)
 OWN = Owner(os.geteuid(), os.getegid())
 
 
-class Nobody:
-    """There is no one above."""
+class NoUpstream:
+    """A source that cannot be asked for anything."""
 
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
         raise StoreError("nobody is there")
 
 
-class Larder:
-    """A node that has one bundle."""
+class NodeWithBundle:
 
     def __init__(self, place: Path, data: bytes) -> None:
         pieces = [data[begin : begin + CHUNK_BYTES] for begin in range(0, len(data), CHUNK_BYTES)]
@@ -46,13 +45,13 @@ class Larder:
         for piece in pieces:
             partial.admit(digest_of(piece), [piece])
         self.bundle = store.commit(partial).bundle
-        self.fetcher = BundleFetcher(store, Nobody())
+        self.fetcher = BundleFetcher(store, NoUpstream())
         self.compressed = Compressed()
         self.own = OWN
 
 
-class Wire(Link):
-    """Takes so many bytes a second, by the clock of the test, and keeps what it got."""
+class FakeLink(Link):
+    """Takes `rate` bytes a second by the clock of the test, and records what it was sent."""
 
     def __init__(self, clock: list[float], rate: float) -> None:
         super().__init__(frames.CHANNEL_BULK, Receiver())
@@ -89,7 +88,7 @@ class Wire(Link):
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the feed measures by."""
+    """The clock by which the sender measures."""
     now = [0.0]
 
     class Time:
@@ -101,43 +100,44 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def fed(larder: Larder, clock: list[float], rate: float, wires: int = 1) -> list[Wire]:
-    """Everything in it, over so many links of this rate, one after the other."""
+def sent_over(node: NodeWithBundle, clock: list[float], rate: float, links: int = 1) -> list[FakeLink]:
+    """The links, one after the other, after the whole bundle went over each at this rate."""
 
-    async def work() -> list[Wire]:
-        return [await feed_all(larder, Wire(clock, rate)) for _ in range(wires)]
+    async def work() -> list[FakeLink]:
+        return [await send_all(node, FakeLink(clock, rate)) for _ in range(links)]
 
     return asyncio.run(work())
 
 
-async def feed_all(larder: Larder, wire: Wire) -> Wire:
-    sources_by_child = ChunkSender(larder, wire)
-    sources_by_child.want(messages.Want(larder.bundle, tuple(larder.chunks)))
-    await wire.until(lambda: wire.ended == set(larder.chunks))
-    sources_by_child.stop()
-    return wire
+async def send_all(node: NodeWithBundle, link: FakeLink) -> FakeLink:
+    sender = ChunkSender(node, link)
+    sender.want(messages.Want(node.bundle, tuple(node.chunks)))
+    await link.until(lambda: link.ended == set(node.chunks))
+    sender.stop()
+    return link
 
 
-def test_a_slow_link_gets_what_shrinks_compressed_once_it_was_measured(tmp_path: Path, clock: list[float]) -> None:
-    larder = Larder(tmp_path, TEXT)
-    (wire,) = fed(larder, clock, 6e6)
-    first, *rest = wire.codecs.values()
+def test_a_link_that_was_measured_to_be_slow_gets_compressible_chunks_compressed(
+    tmp_path: Path, clock: list[float]
+) -> None:
+    (link,) = sent_over(NodeWithBundle(tmp_path, TEXT), clock, 6e6)
+    first, *rest = link.codecs.values()
     assert first == frames.CODEC_RAW
     assert set(rest) == {frames.CODEC_ZSTD}
-    assert wire.size < 0.6 * len(TEXT)
+    assert link.size < 0.6 * len(TEXT)
 
 
-def test_a_slow_link_gets_noise_as_it_is(tmp_path: Path, clock: list[float]) -> None:
-    (wire,) = fed(Larder(tmp_path, NOISE), clock, 6e6)
-    assert set(wire.codecs.values()) == {frames.CODEC_RAW}
+def test_a_slow_link_gets_noise_uncompressed(tmp_path: Path, clock: list[float]) -> None:
+    (link,) = sent_over(NodeWithBundle(tmp_path, NOISE), clock, 6e6)
+    assert set(link.codecs.values()) == {frames.CODEC_RAW}
 
 
 def test_a_fast_link_gets_nothing_compressed(tmp_path: Path, clock: list[float]) -> None:
-    (wire,) = fed(Larder(tmp_path, TEXT), clock, 1e9)
-    assert set(wire.codecs.values()) == {frames.CODEC_RAW}
+    (link,) = sent_over(NodeWithBundle(tmp_path, TEXT), clock, 1e9)
+    assert set(link.codecs.values()) == {frames.CODEC_RAW}
 
 
-def test_a_chunk_is_compressed_once_for_all_who_are_fed(
+def test_a_chunk_is_compressed_once_for_all_receivers(
     tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compressed: list[int] = []
@@ -147,38 +147,38 @@ def test_a_chunk_is_compressed_once_for_all_who_are_fed(
         return deflate(data)
 
     monkeypatch.setattr(sending, "deflate", counting)
-    larder = Larder(tmp_path, TEXT)
-    assert len(larder.chunks) < REMEMBERED
-    fed(larder, clock, 6e6, wires=3)
-    assert len(compressed) == len(larder.chunks) - 1
+    node = NodeWithBundle(tmp_path, TEXT)
+    assert len(node.chunks) < REMEMBERED
+    sent_over(node, clock, 6e6, links=3)
+    assert len(compressed) == len(node.chunks) - 1
 
 
-def test_a_link_that_wants_more_than_anybody_needs_is_a_fault_of_its_peer(tmp_path: Path, clock: list[float]) -> None:
-    larder = Larder(tmp_path, NOISE)
+def test_wanting_too_many_chunks_at_a_time_is_the_peers_fault(tmp_path: Path, clock: list[float]) -> None:
+    node = NodeWithBundle(tmp_path, NOISE)
     digests = tuple(number.to_bytes(32, "big") for number in range(MAX_WANTED))
 
     async def work() -> None:
-        sources_by_child = ChunkSender(larder, Wire(clock, 1e9))
-        sources_by_child.want(messages.Want(larder.bundle, digests))
+        sender = ChunkSender(node, FakeLink(clock, 1e9))
+        sender.want(messages.Want(node.bundle, digests))
         with pytest.raises(PeerError, match=str(MAX_WANTED)):
-            sources_by_child.want(messages.Want(larder.bundle, (larder.bundle,)))
-        sources_by_child.stop()
+            sender.want(messages.Want(node.bundle, (node.bundle,)))
+        sender.stop()
 
     asyncio.run(work())
 
 
-def test_what_cannot_be_had_is_said_and_the_rest_is_sent(tmp_path: Path, clock: list[float]) -> None:
-    larder = Larder(tmp_path, NOISE)
-    stranger = digest_of(b"stranger")
+def test_an_unavailable_chunk_is_reported_and_the_others_are_sent(tmp_path: Path, clock: list[float]) -> None:
+    node = NodeWithBundle(tmp_path, NOISE)
+    unknown = digest_of(b"unknown")
 
-    async def work() -> Wire:
-        wire = Wire(clock, 1e9)
-        sources_by_child = ChunkSender(larder, wire)
-        sources_by_child.want(messages.Want(larder.bundle, (stranger, *larder.chunks)))
-        sources_by_child.want(messages.Want(stranger, (stranger,)))
-        await wire.until(lambda: len(wire.unavailable) == 2 and wire.ended == set(larder.chunks))
-        sources_by_child.stop()
-        return wire
+    async def work() -> FakeLink:
+        link = FakeLink(clock, 1e9)
+        sender = ChunkSender(node, link)
+        sender.want(messages.Want(node.bundle, (unknown, *node.chunks)))
+        sender.want(messages.Want(unknown, (unknown,)))
+        await link.until(lambda: len(link.unavailable) == 2 and link.ended == set(node.chunks))
+        sender.stop()
+        return link
 
     reasons = {message.bundle: message.reason for message in asyncio.run(work()).unavailable}
-    assert reasons == {larder.bundle: "a chunk was asked for that is not in its bundle", stranger: "nobody is there"}
+    assert reasons == {node.bundle: "the requested chunk is not in its bundle", unknown: "nobody is there"}

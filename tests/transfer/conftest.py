@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 
 from tests.system.cluster import Cluster, Slave
-from tests.transfer.parcel import MIB, Parcel
+from tests.transfer.payload import MIB, Payload
 from tests.transfer.wiretap import Wiretap
 
 
 @pytest.fixture
-def parcel_of(cluster: Cluster) -> Callable[[int], Parcel]:
-    """Makes a parcel of so many MiB."""
-    return lambda size_mib: Parcel(cluster.place / f"root-{size_mib}", size_mib * MIB)
+def make_payload(cluster: Cluster) -> Callable[[int], Payload]:
+    """Returns a function that makes a payload of a size in MiB."""
+    return lambda size_mib: Payload(cluster.place / f"root-{size_mib}", size_mib * MIB)
 
 
 @pytest.fixture
 def tap() -> Iterator[Wiretap]:
-    """In front of the master's port, for those slaves that are to dial it there."""
+    """A wiretap in front of the master's port; slaves that are to be counted dial it."""
     with Wiretap() as tap:
         yield tap
 
@@ -40,7 +40,7 @@ def cluster(tmp_path: Path, tap: Wiretap) -> Iterator[Cluster]:
 
 @pytest.fixture
 def tapped(cluster: Cluster, tap: Wiretap) -> Callable[[int], list[Slave]]:
-    """Starts so many slaves, with the ids from 1 on, behind the wiretap."""
+    """Returns a function that starts a number of slaves, with ids from 1 on, behind the wiretap."""
 
     def start(count: int) -> list[Slave]:
         started = [
@@ -55,7 +55,7 @@ def tapped(cluster: Cluster, tap: Wiretap) -> Callable[[int], list[Slave]]:
 @pytest.fixture
 def root_only() -> None:
     if os.geteuid() != 0:
-        pytest.skip("needs root: other users, and small disks")
+        pytest.skip("needs root to use other users and small disks")
 
 
 @pytest.fixture

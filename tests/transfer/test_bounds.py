@@ -1,4 +1,4 @@
-"""What a transfer may take of a process: memory that has nothing to do with its size."""
+"""The memory that a transfer takes does not depend on the payload's size."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.system.cluster import Cluster, Daemon, Slave
-from tests.transfer.parcel import MIB, Parcel
+from tests.transfer.payload import MIB, Payload
 from tests.transfer.wiretap import Wiretap
 
 PEAK_BYTES = 96 * MIB
-"""Measured with Python 3.11, for 200 MiB: 45 MiB on the master, 32 to 36 on slaves, which idle at some 28."""
+"""Measured with Python 3.11, for 200 MiB: 45 MiB on the master, 32 to 36 on slaves.  An idle slave has some 28."""
 
 
 def peak_bytes(daemon: Daemon) -> int:
-    """VmHWM, proc_pid_status(5): the most that was ever resident."""
+    """The highest resident size so far: VmHWM, proc_pid_status(5)."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{daemon.pid}/status").read_text())
     assert found is not None
     return int(found[1]) * 1024
@@ -25,27 +25,27 @@ def peak_bytes(daemon: Daemon) -> int:
 
 @pytest.mark.slow
 def test_memory_is_bounded_for_any_size_of_payload(
-    cluster: Cluster, tapped: Callable[[int], list[Slave]], parcel_of: Callable[[int], Parcel]
+    cluster: Cluster, tapped: Callable[[int], list[Slave]], make_payload: Callable[[int], Payload]
 ) -> None:
-    """On the master, on slaves that feed siblings, on a relay, and on its leaves."""
+    """On the master, on slaves that send to peers, on a relay, and on its leaves."""
     children = tapped(4)
     leaves = [cluster.slave(number, parent=children[0]) for number in (1, 2)]
-    parcel = parcel_of(200)
-    status, stdout, stderr = cluster.finish(cluster.begin("e", *parcel.words("./.")))
+    payload = make_payload(200)
+    status, stdout, stderr = cluster.finish(cluster.begin("e", *payload.words("./.")))
     assert (status, stderr) == (0, "")
-    assert stdout.count(parcel.sum) == len(children) + len(leaves)
+    assert stdout.count(payload.sum) == len(children) + len(leaves)
     assert max(peak_bytes(daemon) for daemon in (cluster.master, *children, *leaves)) < PEAK_BYTES
 
 
 @pytest.mark.slow
 def test_a_slow_child_costs_its_parent_no_memory(
-    cluster: Cluster, tap: Wiretap, tapped: Callable[[int], list[Slave]], parcel_of: Callable[[int], Parcel]
+    cluster: Cluster, tap: Wiretap, tapped: Callable[[int], list[Slave]], make_payload: Callable[[int], Payload]
 ) -> None:
     tapped(1)
-    parcel = parcel_of(48)
+    payload = make_payload(48)
     before = tap.down
     tap.rate = 8 * MIB
-    job = cluster.begin("e", *parcel.words("1"))
+    job = cluster.begin("e", *payload.words("1"))
     tap.passed(before + 24 * MIB)
     assert peak_bytes(cluster.master) < PEAK_BYTES
     tap.rate = 0

@@ -1,4 +1,4 @@
-"""What goes wrong in mid-transfer, and that it costs no more than the node to which it happened."""
+"""A failure in mid-transfer costs only the node that it happened to."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ import pytest
 from gproc.content.manifest import CHUNK_BYTES, digest_of
 from gproc.trust.identity import load_identity
 from tests.system.cluster import Cluster, Slave
-from tests.transfer.parcel import MIB, Parcel
-from tests.transfer.stranger import PeerSource, junk
+from tests.transfer.fake_peer import FakePeer, junk
+from tests.transfer.payload import MIB, Payload
 from tests.transfer.wiretap import Wiretap
 
-Parcels = Callable[[int], Parcel]
+MakePayload = Callable[[int], Payload]
 Start = Callable[[int], list[Slave]]
 RATE = 12 * MIB
 
 
-def arrived(stdout: str, parcel: Parcel, slaves: list[Slave]) -> None:
-    """The parcel is whole on these nodes, and nothing was said by others."""
+def arrived(stdout: str, payload: Payload, slaves: list[Slave]) -> None:
+    """Check that the payload is complete on these nodes, and that no other node printed anything."""
     said = {line.rpartition(" ")[2]: line for line in stdout.splitlines()}
-    assert set(said) == {f"{slave.bin_root}{parcel.path}" for slave in slaves}
-    assert all(line.startswith(parcel.sum) for line in said.values())
+    assert set(said) == {f"{slave.bin_root}{payload.path}" for slave in slaves}
+    assert all(line.startswith(payload.sum) for line in said.values())
 
 
-def halfway(cluster: Cluster, tap: Wiretap, parcel: Parcel, nodes: str = ".") -> Popen[bytes]:
-    """A job whose transfer has come half its way."""
+def halfway(cluster: Cluster, tap: Wiretap, payload: Payload, nodes: str = ".") -> Popen[bytes]:
+    """A job whose transfer is half done."""
     tap.rate = RATE
     before = tap.down
-    job = cluster.begin("e", *parcel.words(nodes))
-    tap.passed(before + parcel.size_bytes // 2)
+    job = cluster.begin("e", *payload.words(nodes))
+    tap.passed(before + payload.size_bytes // 2)
     return job
 
 
@@ -44,12 +44,12 @@ def halfway(cluster: Cluster, tap: Wiretap, parcel: Parcel, nodes: str = ".") ->
     "victim", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(4, marks=pytest.mark.slow)]
 )
 def test_a_node_that_is_killed_in_mid_transfer_is_named_and_the_others_finish(
-    cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels, victim: int
+    cluster: Cluster, tap: Wiretap, tapped: Start, make_payload: MakePayload, victim: int
 ) -> None:
-    """Of five, 1 and 2 feed others the even chunks, 4 and 5 the odd ones."""
+    """Of five, 1 and 2 send the even chunks to others, 4 and 5 the odd ones."""
     slaves = tapped(5)
-    parcel = parcel_of(16)
-    job = halfway(cluster, tap, parcel)
+    payload = make_payload(16)
+    job = halfway(cluster, tap, payload)
     slaves[victim].kill(signal.SIGKILL)
     slaves[victim].wait()
     tap.rate = 0
@@ -57,33 +57,33 @@ def test_a_node_that_is_killed_in_mid_transfer_is_named_and_the_others_finish(
     cluster.forget(slaves[victim])
     assert status == 125
     assert stderr.startswith(f"gproc: {victim + 1}: lost")
-    arrived(stdout, parcel, [slave for slave in slaves if slave is not slaves[victim]])
+    arrived(stdout, payload, [slave for slave in slaves if slave is not slaves[victim]])
 
 
 @pytest.mark.slow
 def test_a_node_that_freezes_in_mid_transfer_is_named_and_the_others_finish(
-    cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels
+    cluster: Cluster, tap: Wiretap, tapped: Start, make_payload: MakePayload
 ) -> None:
     slaves = tapped(4)
-    parcel = parcel_of(16)
-    job = halfway(cluster, tap, parcel)
+    payload = make_payload(16)
+    job = halfway(cluster, tap, payload)
     slaves[0].kill(signal.SIGSTOP)
     tap.rate = 0
     status, stdout, stderr = cluster.finish(job)
     slaves[0].kill(signal.SIGCONT)
     assert status == 125
     assert stderr.startswith("gproc: 1: lost")
-    arrived(stdout, parcel, slaves[1:])
+    arrived(stdout, payload, slaves[1:])
     cluster.master.says("arrived: 1 ", times=2)
 
 
-def test_what_is_below_a_rack_master_that_is_killed_is_lost_and_the_rest_finishes(
-    cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels
+def test_nodes_below_a_rack_master_that_is_killed_are_lost_and_the_others_finish(
+    cluster: Cluster, tap: Wiretap, tapped: Start, make_payload: MakePayload
 ) -> None:
     rack, other = tapped(2)
     below = [cluster.slave(number, parent=rack) for number in (1, 2)]
-    parcel = parcel_of(12)
-    job = halfway(cluster, tap, parcel, "./.")
+    payload = make_payload(12)
+    job = halfway(cluster, tap, payload, "./.")
     rack.kill(signal.SIGKILL)
     rack.wait()
     tap.rate = 0
@@ -91,52 +91,54 @@ def test_what_is_below_a_rack_master_that_is_killed_is_lost_and_the_rest_finishe
     cluster.forget(rack)
     assert status == 125
     assert stderr.startswith("gproc: 1,=1/1-2: lost")
-    arrived(stdout, parcel, [other])
-    for slave in below:  # they dial their parent for ever
+    arrived(stdout, payload, [other])
+    for slave in below:  # these dial their parent for ever
         cluster.end(slave, signal.SIGTERM)
 
 
-def test_a_node_that_comes_back_is_sent_only_what_it_has_not(
-    cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels
+def test_a_node_that_comes_back_is_sent_only_what_it_lacks(
+    cluster: Cluster, tap: Wiretap, tapped: Start, make_payload: MakePayload
 ) -> None:
     (slave,) = tapped(1)
-    parcel = parcel_of(12)
-    job = halfway(cluster, tap, parcel)
+    payload = make_payload(12)
+    job = halfway(cluster, tap, payload)
     cluster.end(slave, signal.SIGKILL)
     assert cluster.finish(job)[0] == 125
     tap.rate = 0
     again = cluster.launch_slave("--id=1", f"--store={cluster.place}/s1/store", parent=tap.port)
     cluster.joined(again, cluster.master, cluster.master.log.count("\n") - 1)
     before = tap.down
-    done = cluster.exec(*parcel.words("1"))
+    done = cluster.exec(*payload.words("1"))
     assert done.returncode == 0
-    arrived(done.stdout.decode(), parcel, [again])
-    assert tap.down - before < parcel.size_bytes * 5 // 6
+    arrived(done.stdout.decode(), payload, [again])
+    assert tap.down - before < payload.size_bytes * 5 // 6
 
 
-def test_a_cut_link_is_dialled_again_and_the_transfer_goes_on_where_it_was(
-    cluster: Cluster, tap: Wiretap, tapped: Start, parcel_of: Parcels
+def test_after_a_cut_link_the_slave_dials_again_and_the_transfer_resumes(
+    cluster: Cluster, tap: Wiretap, tapped: Start, make_payload: MakePayload
 ) -> None:
     (slave,) = tapped(1)
-    parcel = parcel_of(12)
-    job = halfway(cluster, tap, parcel)
+    payload = make_payload(12)
+    job = halfway(cluster, tap, payload)
     tap.cut()
     status, _, stderr = cluster.finish(job)
     assert (status, stderr.partition("lost")[1]) == (125, "lost")
     tap.rate = 0
     cluster.master.says("arrived: 1 ", times=2)
     before = tap.down
-    done = cluster.exec(*parcel.words("1"))
+    done = cluster.exec(*payload.words("1"))
     assert done.returncode == 0, done.stderr
-    arrived(done.stdout.decode(), parcel, [slave])
-    assert tap.down - before < parcel.size_bytes * 5 // 6
+    arrived(done.stdout.decode(), payload, [slave])
+    assert tap.down - before < payload.size_bytes * 5 // 6
 
 
 @pytest.fixture(params=["junk", "short", "too long", "flipped"])
-def liar(request: pytest.FixtureRequest, cluster: Cluster, parcel_of: Parcels) -> Iterator[tuple[PeerSource, Parcel]]:
-    """Node 1, which feeds the others with what is not what they asked for."""
-    parcel = parcel_of(8)
-    whole = parcel.file.read_bytes()
+def liar(
+    request: pytest.FixtureRequest, cluster: Cluster, make_payload: MakePayload
+) -> Iterator[tuple[FakePeer, Payload]]:
+    """Node 1, which sends its peers wrong bytes for the chunks that they ask for."""
+    payload = make_payload(8)
+    whole = payload.file.read_bytes()
     pieces = [whole[at : at + CHUNK_BYTES] for at in range(0, len(whole), CHUNK_BYTES)]
     chunks: dict[bytes, bytes] = {digest_of(piece): piece for piece in pieces}
 
@@ -150,27 +152,27 @@ def liar(request: pytest.FixtureRequest, cluster: Cluster, parcel_of: Parcels) -
         }
         return lies[request.param]
 
-    source = PeerSource(cluster.port, load_identity(str(cluster.home), "node", socket.gethostname()), 1, answer)
-    yield source, parcel
-    source.leave()
+    peer = FakePeer(cluster.port, load_identity(str(cluster.home), "node", socket.gethostname()), 1, answer)
+    yield peer, payload
+    peer.leave()
 
 
-def test_what_a_hostile_sibling_sends_is_fetched_again_elsewhere_and_never_run(
-    cluster: Cluster, liar: tuple[PeerSource, Parcel]
+def test_what_a_hostile_peer_sends_is_fetched_again_elsewhere_and_never_run(
+    cluster: Cluster, liar: tuple[FakePeer, Payload]
 ) -> None:
-    source, parcel = liar
+    peer, payload = liar
     started = [cluster.launch_slave(f"--id={number}") for number in (2, 3, 4)]
     slaves = [cluster.joined(slave, cluster.master) for slave in started]
-    job = cluster.begin("e", *parcel.words("."))
-    assert source.fed.wait(20)
+    job = cluster.begin("e", *payload.words("."))
+    assert peer.has_sent.wait(20)
     assert job.stdout is not None
     lines = b"".join(job.stdout.readline() for _ in slaves).decode()
-    source.leave()
+    peer.leave()
     status, stdout, stderr = cluster.finish(job)
     assert (status, stdout) == (125, "")
     assert stderr.startswith("gproc: 1: lost")
-    arrived(lines, parcel, slaves)
-    assert any("sent a corrupt chunk: done without it" in slave.log for slave in slaves)
+    arrived(lines, payload, slaves)
+    assert any("sent a corrupt chunk: its chunks come from other sources now" in slave.log for slave in slaves)
 
 
 def truncate(path: Path) -> None:
@@ -186,33 +188,33 @@ def replace(path: Path) -> None:
 
 @pytest.mark.parametrize("tamper", [truncate, replace])
 def test_a_store_that_was_tampered_with_is_repaired_before_anything_runs(
-    cluster: Cluster, parcel_of: Parcels, tamper: Callable[[Path], None]
+    cluster: Cluster, make_payload: MakePayload, tamper: Callable[[Path], None]
 ) -> None:
-    """On the node itself, and then on the relay that is to feed a new child."""
+    """On the node itself, and then on the relay that is to send it to a new child."""
     relay = cluster.slave(1)
-    parcel = parcel_of(8)
-    assert cluster.exec(*parcel.words("1")).returncode == 0
-    (kept,) = (cluster.place / "s1" / "store").glob(f"*/roots/*/tree{parcel.path}")
+    payload = make_payload(8)
+    assert cluster.exec(*payload.words("1")).returncode == 0
+    (kept,) = (cluster.place / "s1" / "store").glob(f"*/roots/*/tree{payload.path}")
     tamper(kept)
-    done = cluster.exec(*parcel.words("1"))
-    arrived(done.stdout.decode(), parcel, [relay])
+    done = cluster.exec(*payload.words("1"))
+    arrived(done.stdout.decode(), payload, [relay])
     child = cluster.slave(1, parent=relay)
-    (kept,) = (cluster.place / "s1" / "store").glob(f"*/roots/*/tree{parcel.path}")
+    (kept,) = (cluster.place / "s1" / "store").glob(f"*/roots/*/tree{payload.path}")
     tamper(kept)
-    done = cluster.exec(*parcel.words("=1/1"))
+    done = cluster.exec(*payload.words("=1/1"))
     assert (done.returncode, done.stderr) == (0, b"")
-    arrived(done.stdout.decode(), parcel, [child])
+    arrived(done.stdout.decode(), payload, [child])
 
 
 def test_a_node_whose_disk_is_full_is_named_with_the_reason_and_the_others_finish(
-    cluster: Cluster, parcel_of: Parcels, small_disk: Path
+    cluster: Cluster, make_payload: MakePayload, small_disk: Path
 ) -> None:
     started = [cluster.launch_slave(f"--id={number}") for number in (1, 2, 3)]
     started.append(cluster.launch_slave("--id=4", f"--store={small_disk}", "--store-size=1G"))
     slaves = [cluster.joined(slave, cluster.master) for slave in started]
-    parcel = parcel_of(8)
-    status, stdout, stderr = cluster.finish(cluster.begin("e", *parcel.words(".")))
+    payload = make_payload(8)
+    status, stdout, stderr = cluster.finish(cluster.begin("e", *payload.words(".")))
     assert status == 125
     assert stderr.startswith("gproc: 4: ")
     assert "No space left on device" in stderr
-    arrived(stdout, parcel, slaves[:3])
+    arrived(stdout, payload, slaves[:3])

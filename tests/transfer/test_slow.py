@@ -1,4 +1,4 @@
-"""A host whose link has a tenth of its siblings' rate: it feeds nobody, and they do not wait for it."""
+"""A host whose link has a tenth of its siblings' rate sends to nobody, and its siblings do not wait for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MIB = 1 << 20
 SIZE_BYTES = 16 * MIB
 NAMES = [str(number) for number in range(1, 6)]
 SLOW = NAMES[0]
-"""Through it, all others are to get one half."""
+"""The node at the root of one tree, through which all others are to get one stripe."""
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.mark.slow
-def test_who_is_slow_feeds_nobody_and_the_others_do_not_wait(lab: Lab) -> None:
+def test_a_slow_child_sends_to_nobody_and_the_others_do_not_wait(lab: Lab) -> None:
     with Tree(len(NAMES), 1, lab) as tree:
         root = cold_root(f"{tree.place}/root", "/bin/echo")
         sent = []
@@ -40,10 +40,10 @@ def test_who_is_slow_feeds_nobody_and_the_others_do_not_wait(lab: Lab) -> None:
             said = tree.run("e", "-l", "-r", root, "-f", f"/payload.{run}", ".", "/bin/echo", "here").output.decode()
             sent.append(lab.traffic()[SLOW].sent - before)
             assert sorted(line.split()[-1] for line in said.splitlines()) == ["here"] * len(NAMES)
-            # Who prints last has it last.
+            # The node that prints last received the payload last.
             assert said.splitlines()[-1].startswith(f"{SLOW}")
         log = Path(tree.place, "master.log").read_text()
-        assert log.count(f"node {SLOW} (node{SLOW}) is slow, and feeds nobody") == 1
-        # Two children wanted a half from it, until it was found; with the next payload it fed nobody.
+        assert log.count(f"node {SLOW} (node{SLOW}) is slow: it no longer sends to peers") == 1
+        # Two children asked it for a half until it was found slow; nobody asked it for the next payload.
         assert sent[0] < SIZE_BYTES // 2
         assert sent[1] < SIZE_BYTES // 20

@@ -1,4 +1,4 @@
-"""A bundle of several sources, some of which lie, push, skip or stay silent."""
+"""A bundle from several sources, some of which lie, send unasked, skip pieces or stay silent."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.loop import TIMEOUT_S, run
 OWN = Owner(os.geteuid(), os.getegid())
 
 
-class Goods:
-    """A bundle of so many chunks."""
+class SampleBundle:
+    """A bundle of a given number of chunks."""
 
     def __init__(self, chunks: int) -> None:
         self.data = os.urandom(CHUNK_BYTES * chunks)
@@ -35,16 +35,16 @@ class Goods:
         )
         self.bundle = digest_of(encoded)
         self.chunks: dict[bytes, bytes] = dict(zip(digests, pieces, strict=True))
-        self.shelf: dict[bytes, bytes] = {self.bundle: encoded, **self.chunks}
+        self.blobs: dict[bytes, bytes] = {self.bundle: encoded, **self.chunks}
 
 
 class Honest:
-    """Gives what it is asked for, in the next turn of the event loop."""
+    """Answers with the right chunks, in the next turn of the event loop."""
 
-    def __init__(self, *goods: Goods) -> None:
+    def __init__(self, *bundles: SampleBundle) -> None:
         self.asked: Counter[bytes] = Counter()
         self.fetcher: BundleFetcher
-        self._shelf = {digest: data for each in goods for digest, data in each.shelf.items()}
+        self.blobs = {digest: data for each in bundles for digest, data in each.blobs.items()}
 
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
         self.asked.update(digests)
@@ -56,11 +56,11 @@ class Honest:
                 self.fetcher.on_piece(self, piece)
 
     def wire(self, digest: bytes) -> list[frames.Piece]:
-        return list(frames.pieces(digest, frames.CODEC_RAW, self._shelf[digest]))
+        return list(frames.pieces(digest, frames.CODEC_RAW, self.blobs[digest]))
 
 
 class Skipping(Honest):
-    """Leaves the second piece of each chunk out, the first time that it is asked for it."""
+    """Leaves out the second piece of each chunk, the first time that it is asked for the chunk."""
 
     def wire(self, digest: bytes) -> list[frames.Piece]:
         pieces = super().wire(digest)
@@ -75,35 +75,35 @@ class Flipping(Honest):
 
 class Silent(Honest):
     def answer(self, digests: Sequence[bytes]) -> None:
-        """Says nothing."""
+        """Sends nothing."""
 
 
 class Pushing(Silent):
-    """Sends junk under the names of what it was not asked for."""
+    """Sends junk under the digests that it was not asked for."""
 
-    def __init__(self, *goods: Goods) -> None:
-        super().__init__(*goods)
-        self.pushed = set(self._shelf)
+    def __init__(self, *bundles: SampleBundle) -> None:
+        super().__init__(*bundles)
+        self.pushed = set(self.blobs)
 
     def answer(self, digests: Sequence[bytes]) -> None:
         for digest in self.pushed - set(self.asked):
             self.fetcher.on_piece(self, frames.Piece(digest, 4, 0, frames.CODEC_RAW, b"junk"))
 
 
-def supply_of(place: Path, above: Honest, *others: Honest) -> BundleFetcher:
-    fetcher = BundleFetcher(Store(str(place)), above)
-    for source in (above, *others):
+def fetcher_of(place: Path, parent: Honest, *peers: Honest) -> BundleFetcher:
+    fetcher = BundleFetcher(Store(str(place)), parent)
+    for source in (parent, *peers):
         source.fetcher = fetcher
     return fetcher
 
 
-async def fetched(fetcher: BundleFetcher, goods: Goods, *siblings: tuple[Source, tuple[int, ...]]) -> Root:
+async def fetched(fetcher: BundleFetcher, sample: SampleBundle, *peers: tuple[Source, tuple[int, ...]]) -> Root:
     class AtOnce:
         def begin(self, transfer: Transfer) -> None:
-            for source, stripes in siblings:
+            for source, stripes in peers:
                 transfer.add(source, stripes)
 
-    return await fetcher.root(goods.bundle, OWN, AtOnce())
+    return await fetcher.root(sample.bundle, OWN, AtOnce())
 
 
 def content(root: Root) -> bytes:
@@ -112,70 +112,70 @@ def content(root: Root) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [Honest, Flipping, Skipping, Silent, Pushing])
-def test_a_bundle_comes_whole_whatever_a_sibling_does(tmp_path: Path, kind: type[Honest]) -> None:
-    goods = Goods(12)
-    above, sibling, other = Honest(goods), kind(goods), Honest(goods)
+def test_a_bundle_arrives_complete_no_matter_what_a_peer_does(tmp_path: Path, kind: type[Honest]) -> None:
+    sample = SampleBundle(12)
+    parent, peer, other = Honest(sample), kind(sample), Honest(sample)
 
     async def work() -> None:
-        fetcher = supply_of(tmp_path, above, sibling, other)
-        assert content(await fetched(fetcher, goods, (sibling, (0,)), (other, (1,)))) == goods.data
+        fetcher = fetcher_of(tmp_path, parent, peer, other)
+        assert content(await fetched(fetcher, sample, (peer, (0,)), (other, (1,)))) == sample.data
 
     run(work())
 
 
-def test_a_sibling_that_sent_a_corrupt_chunk_is_asked_for_nothing_more(
+def test_a_peer_that_sent_a_corrupt_chunk_is_asked_for_nothing_more(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    goods = Goods(24)
-    above, sibling = Honest(goods), Flipping(goods)
+    sample = SampleBundle(24)
+    parent, peer = Honest(sample), Flipping(sample)
 
     async def work() -> None:
-        fetcher = supply_of(tmp_path, above, sibling)
-        assert content(await fetched(fetcher, goods, (sibling, (0, 1)))) == goods.data
+        fetcher = fetcher_of(tmp_path, parent, peer)
+        assert content(await fetched(fetcher, sample, (peer, (0, 1)))) == sample.data
 
     run(work())
-    assert sibling.asked.total() <= 4
-    assert "sent a corrupt chunk: done without it" in caplog.text
+    assert peer.asked.total() <= 4
+    assert "sent a corrupt chunk: its chunks come from other sources now" in caplog.text
 
 
 def test_the_parent_is_asked_again_for_a_chunk_of_which_it_skipped_a_piece(tmp_path: Path) -> None:
-    goods = Goods(1)
-    above = Skipping(goods)
+    sample = SampleBundle(1)
+    parent = Skipping(sample)
 
     async def work() -> None:
-        assert content(await supply_of(tmp_path, above).root(goods.bundle, OWN)) == goods.data
+        assert content(await fetcher_of(tmp_path, parent).root(sample.bundle, OWN)) == sample.data
 
     run(work())
-    assert [above.asked[digest] for digest in goods.chunks] == [2]
+    assert [parent.asked[digest] for digest in sample.chunks] == [2]
 
 
-def test_a_sibling_of_one_job_cannot_spoil_the_bundle_of_another(tmp_path: Path) -> None:
-    """It knows the names of the other's chunks and manifest, and sends junk as these."""
-    goods, others = Goods(4), Goods(4)
-    above, pushing = Honest(goods, others), Pushing(others)
-    pushing._shelf |= goods.shelf
+def test_a_peer_of_one_job_cannot_spoil_the_bundle_of_another(tmp_path: Path) -> None:
+    """The peer knows the digests of the other bundle, and sends junk under them."""
+    sample, others = SampleBundle(4), SampleBundle(4)
+    parent, pushing = Honest(sample, others), Pushing(others)
+    pushing.blobs |= sample.blobs
 
     async def work() -> None:
-        fetcher = supply_of(tmp_path, above, pushing)
-        both = await asyncio.gather(fetched(fetcher, goods, (pushing, (0, 1))), fetcher.root(others.bundle, OWN))
-        assert [content(root) for root in both] == [goods.data, others.data]
+        fetcher = fetcher_of(tmp_path, parent, pushing)
+        both = await asyncio.gather(fetched(fetcher, sample, (pushing, (0, 1))), fetcher.root(others.bundle, OWN))
+        assert [content(root) for root in both] == [sample.data, others.data]
 
     run(work())
-    assert above.asked[others.bundle] == 1
+    assert parent.asked[others.bundle] == 1
 
 
-def test_what_a_node_passes_on_is_never_a_corrupt_chunk_to_its_end(tmp_path: Path) -> None:
-    """A child that is fed while a hostile sibling feeds this node blames nobody but that sibling."""
-    goods = Goods(4)
-    above, sibling = Honest(goods), Flipping(goods)
+def test_a_node_never_passes_on_the_last_piece_of_a_corrupt_chunk(tmp_path: Path) -> None:
+    """If it did, its receivers would blame it for what a hostile peer sent."""
+    sample = SampleBundle(4)
+    parent, peer = Honest(sample), Flipping(sample)
 
     async def work() -> None:
-        fetcher = supply_of(tmp_path, above, sibling)
-        making = asyncio.create_task(fetched(fetcher, goods, (sibling, (0, 1))))
-        for digest, data in goods.chunks.items():
+        fetcher = fetcher_of(tmp_path, parent, peer)
+        making = asyncio.create_task(fetched(fetcher, sample, (peer, (0, 1))))
+        for digest, data in sample.chunks.items():
             received = bytearray()
             while received != data:
-                async for piece in fetcher.stream(goods.bundle, digest, OWN):
+                async for piece in fetcher.stream(sample.bundle, digest, OWN):
                     received[piece.offset :] = piece.data
                     assert len(received) < piece.total or received == data
         await making
@@ -184,7 +184,7 @@ def test_what_a_node_passes_on_is_never_a_corrupt_chunk_to_its_end(tmp_path: Pat
 
 
 class Half(Honest):
-    """Gives the first half of what it is asked for; what has one piece is whole."""
+    """Sends the first half of each chunk; a chunk of one piece is complete."""
 
     def answer(self, digests: Sequence[bytes]) -> None:
         pieces = self.wire(digests[0])
@@ -192,46 +192,46 @@ class Half(Honest):
             self.fetcher.on_piece(self, piece)
 
 
-def test_who_is_fed_with_half_a_chunk_gets_it_from_the_next_source_as_it_comes(tmp_path: Path) -> None:
-    """The first source is done without in mid-chunk: nobody waits until the chunk is whole here."""
-    goods = Goods(1)
-    (digest,) = goods.chunks
-    above, sibling = Half(goods), Half(goods)
+def test_a_receiver_of_half_a_chunk_gets_it_again_from_the_next_source_as_it_comes(tmp_path: Path) -> None:
+    """The first source is dropped in mid-chunk.  The receiver need not wait until the chunk is complete here."""
+    sample = SampleBundle(1)
+    (digest,) = sample.chunks
+    parent, peer = Half(sample), Half(sample)
 
     async def work() -> None:
-        fetcher = supply_of(tmp_path, above, sibling)
-        making = asyncio.create_task(fetched(fetcher, goods, (sibling, (0, 1))))
-        fed: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+        fetcher = fetcher_of(tmp_path, parent, peer)
+        making = asyncio.create_task(fetched(fetcher, sample, (peer, (0, 1))))
+        passed_on: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
 
-        async def feed() -> None:
+        async def pass_on() -> None:
             while True:
-                async for piece in fetcher.stream(goods.bundle, digest, OWN):
-                    fed.put_nowait(("piece", piece.offset))
-                fed.put_nowait(("end", 0))
+                async for piece in fetcher.stream(sample.bundle, digest, OWN):
+                    passed_on.put_nowait(("piece", piece.offset))
+                passed_on.put_nowait(("end", 0))
 
-        sources_by_child = asyncio.create_task(feed())
-        offsets = [piece.offset for piece in frames.pieces(digest, frames.CODEC_RAW, goods.data)]
+        passing_on = asyncio.create_task(pass_on())
+        offsets = [piece.offset for piece in frames.pieces(digest, frames.CODEC_RAW, sample.data)]
         half = [("piece", offset) for offset in offsets[: (len(offsets) + 1) // 2]]
-        assert [await fed.get() for _ in half] == half
-        fetcher.on_unavailable(sibling, goods.bundle, "it is gone")
-        assert await fed.get() == ("end", 0)
-        assert [await fed.get() for _ in half] == half
-        assert above.asked[digest] == 1
-        sources_by_child.cancel()
+        assert [await passed_on.get() for _ in half] == half
+        fetcher.on_unavailable(peer, sample.bundle, "it is gone")
+        assert await passed_on.get() == ("end", 0)
+        assert [await passed_on.get() for _ in half] == half
+        assert parent.asked[digest] == 1
+        passing_on.cancel()
         making.cancel()
 
     run(work())
 
 
-def test_a_large_root_of_a_former_run_is_hashed_beside_the_event_loop(tmp_path: Path) -> None:
-    goods = Goods(INLINE_BYTES // CHUNK_BYTES + 1)
-    above = Honest(goods)
+def test_a_large_root_of_a_former_run_is_hashed_outside_the_event_loop(tmp_path: Path) -> None:
+    sample = SampleBundle(INLINE_BYTES // CHUNK_BYTES + 1)
+    parent = Honest(sample)
 
     async def before() -> None:
-        await supply_of(tmp_path, above).root(goods.bundle, OWN)
+        await fetcher_of(tmp_path, parent).root(sample.bundle, OWN)
 
     async def after() -> None:
-        fetcher = supply_of(tmp_path, above)
+        fetcher = fetcher_of(tmp_path, parent)
         check, checked, may_go_on = fetcher.store.check, threading.Semaphore(0), threading.Event()
 
         def slow_check(bundle: bytes, owner: Owner) -> None:
@@ -240,7 +240,7 @@ def test_a_large_root_of_a_former_run_is_hashed_beside_the_event_loop(tmp_path: 
             checked.release()
 
         fetcher.store.check = slow_check  # type: ignore[method-assign]
-        roots = asyncio.gather(*(fetcher.root(goods.bundle, OWN) for _ in range(3)))
+        roots = asyncio.gather(*(fetcher.root(sample.bundle, OWN) for _ in range(3)))
         await asyncio.sleep(0)
         may_go_on.set()
         first, *others = await roots
@@ -249,17 +249,17 @@ def test_a_large_root_of_a_former_run_is_hashed_beside_the_event_loop(tmp_path: 
 
     run(before())
     run(after())
-    assert above.asked.total() == len(goods.shelf)
+    assert parent.asked.total() == len(sample.blobs)
 
 
-def test_a_fault_of_ours_ends_the_transfer_with_a_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    goods = Goods(1)
+def test_a_bug_of_our_own_ends_the_transfer_with_a_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sample = SampleBundle(1)
 
     async def work() -> None:
-        fetcher = supply_of(tmp_path, Honest(goods))
+        fetcher = fetcher_of(tmp_path, Honest(sample))
         fetcher.store.commit = lambda partial: 1 // 0  # type: ignore[method-assign, assignment, return-value]
         with pytest.raises(StoreError, match="cannot receive the bundle"):
-            await fetcher.root(goods.bundle, OWN)
+            await fetcher.root(sample.bundle, OWN)
 
     run(work())
     assert "this is a bug in gproc" in caplog.text

@@ -1,4 +1,4 @@
-"""A TCP relay between two ends of gproc: it counts what goes through, and can be slow, or cut."""
+"""A TCP relay between two processes of gproc: it counts the bytes that pass, can limit their rate, and can be cut."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ PIECE_BYTES: Final = 64 << 10
 
 
 class Wiretap:
-    """Listens at `port` and passes all on to `target`, another port of this machine.
+    """Listens at `port` and passes all bytes on to `target`, another port of this machine.
 
-    down, up: bytes that came from there, and went there.  rate: bytes per second that may come down; 0: as they come.
+    down, up: bytes from the target, and to it.  rate: the most bytes per second from the target; 0: no limit.
     """
 
     def __init__(self, target: int = 0, rate: float = 0) -> None:
@@ -37,7 +37,7 @@ class Wiretap:
         self.cut()
 
     def cut(self) -> None:
-        """End every connection that goes through here."""
+        """End every connection through this wiretap."""
         with self._changed:
             sockets, self._sockets = self._sockets, []
         for each in sockets:
@@ -45,7 +45,7 @@ class Wiretap:
                 each.shutdown(socket.SHUT_RDWR)
 
     def passed(self, down: int, timeout_s: float = 30.0) -> None:
-        """Wait until so many bytes have come down."""
+        """Wait until this many bytes have come from the target."""
         with self._changed:
             assert self._changed.wait_for(lambda: self.down >= down, timeout_s), f"{self.down} bytes of {down} came"
 
@@ -56,7 +56,7 @@ class Wiretap:
             except OSError:
                 return
             far = socket.socket()
-            # As on Ethernet: with loopback's segments and windows, the sender's buffer takes megabytes at any speed.
+            # As on Ethernet: loopback's segments and windows are so large that the sender's buffer takes megabytes.
             far.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1460)
             far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * PIECE_BYTES)
             try:
@@ -85,7 +85,7 @@ class Wiretap:
             sink.shutdown(socket.SHUT_WR)
 
     def _pay(self, size: int) -> None:
-        """Hold the rate, for all connections together: a link, not a wait for something to happen."""
+        """Wait as long as a link of this rate would take; all connections share it."""
         with self._changed:
             now_s = time.monotonic()
             self._paid_s = max(self._paid_s, now_s) + size / self.rate

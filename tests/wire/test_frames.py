@@ -1,4 +1,4 @@
-"""Frames through real bytes: cut anywhere, followed by anything, and never more memory than the caps say."""
+"""Frames as bytes: cut anywhere, followed by anything, and never with more memory than the limits allow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Frame = tuple[int, bytes]
 digests = st.binary(min_size=DIGEST_BYTES, max_size=DIGEST_BYTES)
 payloads = st.one_of(
     st.binary(max_size=40),
-    # Longer than the small buffer, and as long as it but for a few bytes.
+    # Around the size of the small buffer, and longer.
     st.integers(frames.BUFFER_BYTES - 8, frames.BUFFER_BYTES + 8).map(lambda size: b"x" * size),
     st.just(b"y" * 200_000),
 )
@@ -32,8 +32,8 @@ def wire_of(sent: Iterable[Frame]) -> bytes:
     return b"".join(frames.header(kind, len(payload)) + payload for kind, payload in sent)
 
 
-def feed(reader: FrameReader, data: bytes) -> list[Frame]:
-    """What comes out when a socket fills the space that the reader gives, again and again."""
+def read_all(reader: FrameReader, data: bytes) -> list[Frame]:
+    """The frames that the reader makes of the data, written into its space part by part as a socket would."""
     read: list[Frame] = []
     rest = memoryview(data)
     while rest:
@@ -63,12 +63,12 @@ EVERY_FRAME: list[Frame] = [
 @pytest.mark.parametrize("frame", EVERY_FRAME)
 def test_a_frame_arrives_whole_byte_by_byte_and_with_more_behind(frame: Frame) -> None:
     wire = wire_of([frame])
-    assert feed(FrameReader(), wire) == [frame]
+    assert read_all(FrameReader(), wire) == [frame]
     reader = FrameReader()
-    assert [read for byte in wire for read in feed(reader, bytes([byte]))] == [frame]
+    assert [read for byte in wire for read in read_all(reader, bytes([byte]))] == [frame]
     assert not reader.pending()
     reader = FrameReader()
-    assert feed(reader, wire + b"\0") == [frame]
+    assert read_all(reader, wire + b"\0") == [frame]
     assert reader.pending()
 
 
@@ -79,7 +79,7 @@ def test_frames_cut_anywhere_are_the_same_frames(sent: list[Frame], cuts: list[i
     read: list[Frame] = []
     edges = [0, *sorted(cut for cut in cuts if cut < len(wire)), len(wire)]
     for begin, end in pairwise(edges):
-        read += feed(reader, wire[begin:end])
+        read += read_all(reader, wire[begin:end])
     assert read == sent
     assert not reader.pending()
 
@@ -89,7 +89,7 @@ def test_a_reader_keeps_no_more_than_one_frame(sent: list[Frame]) -> None:
     reader = FrameReader()
     wire = wire_of(sent)
     for begin in range(0, len(wire), 5000):
-        feed(reader, wire[begin : begin + 5000])
+        read_all(reader, wire[begin : begin + 5000])
         longest = max(len(payload) for _, payload in sent) + frames.HEADER_BYTES
         assert len(reader.space()) <= max(frames.BUFFER_BYTES, longest)
 
@@ -104,25 +104,25 @@ CAPS = {
 
 @pytest.mark.parametrize("kind", CAPS)
 @pytest.mark.parametrize("excess", [1, 2**32 - 1])
-def test_a_longer_frame_than_its_kind_may_have_is_refused_by_its_header_alone(kind: int, excess: int) -> None:
+def test_a_frame_longer_than_its_kind_may_have_is_refused_by_its_header_alone(kind: int, excess: int) -> None:
     length = min(CAPS[kind] + excess, 2**32 - 1)
     with pytest.raises(PeerError, match=f"{length} bytes, longer than the {CAPS[kind]}"):
-        feed(FrameReader(), frames.header(kind, length))
+        read_all(FrameReader(), frames.header(kind, length))
 
 
 @pytest.mark.parametrize("kind", CAPS)
-def test_the_longest_frame_of_each_kind_is_taken(kind: int) -> None:
+def test_the_longest_frame_of_each_kind_is_accepted(kind: int) -> None:
     payload = bytes(CAPS[kind])
-    assert feed(FrameReader(), wire_of([(kind, payload)])) == [(kind, payload)]
+    assert read_all(FrameReader(), wire_of([(kind, payload)])) == [(kind, payload)]
 
 
 @pytest.mark.parametrize("kind", [0, 4, 255])
 def test_a_kind_that_does_not_exist_is_refused(kind: int) -> None:
     with pytest.raises(PeerError, match=f"kind {kind}"):
-        feed(FrameReader(), frames.header(kind, 0))
+        read_all(FrameReader(), frames.header(kind, 0))
 
 
-def test_frames_before_a_wrong_one_are_read() -> None:
+def test_frames_before_a_bad_one_are_read() -> None:
     reader = FrameReader()
     data = wire_of([EVERY_FRAME[0]]) + frames.header(9, 1)
     reader.space()[: len(data)] = data
@@ -133,9 +133,9 @@ def test_frames_before_a_wrong_one_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "channel", [frames.CHANNEL_CONTROL, frames.CHANNEL_BULK, frames.CHANNEL_CLIENT, frames.CHANNEL_SIBLING]
+    "channel", [frames.CHANNEL_CONTROL, frames.CHANNEL_BULK, frames.CHANNEL_CLIENT, frames.CHANNEL_PEER]
 )
-def test_a_preface_says_its_channel(channel: int) -> None:
+def test_a_preface_names_its_channel(channel: int) -> None:
     assert len(frames.preface(channel)) == frames.PREFACE_BYTES
     assert frames.read_preface(frames.preface(channel)) == channel
 
@@ -150,7 +150,7 @@ def test_a_preface_says_its_channel(channel: int) -> None:
         (struct.pack("!5sHB", frames.MAGIC, frames.VERSION, 99), "channel 99"),
     ],
 )
-def test_a_wrong_preface_says_what_is_wrong(data: bytes, words: str) -> None:
+def test_a_bad_preface_is_refused_with_the_reason(data: bytes, words: str) -> None:
     with pytest.raises(PeerError, match=words):
         frames.read_preface(data)
 
@@ -170,7 +170,7 @@ def test_stdio_for_a_stream_that_does_not_exist_is_refused() -> None:
 
 
 @given(st.binary(max_size=60))
-def test_no_bytes_make_reading_stdio_or_a_piece_fail_but_as_the_peers_fault(data: bytes) -> None:
+def test_any_bytes_are_read_as_stdio_or_a_piece_or_are_the_peers_fault(data: bytes) -> None:
     for read in (frames.read_stdio, frames.read_piece):
         try:
             read(memoryview(data))
@@ -201,10 +201,10 @@ def test_a_chunk_cut_into_pieces_is_whole_again(digest: bytes, codec: int, size:
         Piece(b"d" * 32, 4, 0, 7, b"x"),
     ],
 )
-def test_a_piece_whose_numbers_do_not_fit_is_refused(piece: Piece) -> None:
+def test_a_piece_with_contradictory_numbers_is_refused(piece: Piece) -> None:
     with pytest.raises(PeerError):
         frames.read_piece(memoryview(frames.piece_frame(piece))[frames.HEADER_BYTES :])
 
 
-def test_a_chunk_and_a_header_fit_what_a_blob_may_be() -> None:
+def test_a_chunk_is_shorter_than_the_longest_blob() -> None:
     assert CHUNK_BYTES < frames.MAX_BLOB_BYTES

@@ -1,4 +1,4 @@
-"""What is sent in these tests: a large file and a shell that looks at it."""
+"""The payload of these tests: a large file, and a shell that reads it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MIB: Final = 1 << 20
 SHELL: Final = "/bin/sh"
 
 
-class Parcel:
-    """A file in a foreign root, so that nodes, who have this machine's disk, do not have it."""
+class Payload:
+    """A file in a foreign root: nodes of this test share this machine's disk, but do not find the file there."""
 
     def __init__(self, root: Path, size_bytes: int) -> None:
         self.root = root
-        self.path = "/gproc-parcel/data"
+        self.path = "/gproc-payload/data"
         self.file = root / self.path[1:]
         self.size_bytes = size_bytes
         listed = subprocess.run(["ldd", SHELL], capture_output=True, check=True, text=True).stdout
@@ -28,18 +28,18 @@ class Parcel:
             (root / needed[1:]).chmod(0o755)
         random_file(str(self.file), size_bytes)
 
-    def words(self, nodes: str, script: str = "cksum $GPROC_ROOT/gproc-parcel/data") -> list[str]:
-        """Of a `gproc e` that sends it and runs this script on the nodes."""
+    def words(self, nodes: str, script: str = "cksum $GPROC_ROOT/gproc-payload/data") -> list[str]:
+        """The words of a `gproc e` that sends the payload and runs this script on the nodes."""
         return ["-n", "-r", str(self.root), "-f", self.path, nodes, SHELL, "-c", script]
 
     @property
     def sum(self) -> str:
-        """What the script says where all of it is there."""
+        """What the script prints if the payload is complete."""
         done = subprocess.run(["cksum"], stdin=self.file.open("rb"), capture_output=True, check=True, text=True)
         return done.stdout.strip()
 
     def change(self, offset: int) -> None:
-        """One MiB is another from now on."""
+        """Overwrite one MiB."""
         with self.file.open("r+b") as file:
             file.seek(offset)
             file.write(os.urandom(MIB))

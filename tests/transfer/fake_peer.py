@@ -1,4 +1,4 @@
-"""A node in the hands of a test: it joins as any other, feeds and is fed, and says what it likes."""
+"""A node that a test controls: it joins like any other node, and sends its peers whatever the test wants."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.attack.peer import Peer, join_as
 RECEIVED_BYTES: Final = 64 << 10
 
 Answer = Callable[[bytes], bytes]
-"""What a feeder sends for a digest."""
+"""What a peer sends for a digest."""
 
 
 def manifest_of(ticket: messages.Signed) -> bytes:
@@ -34,18 +34,17 @@ def hear_piece(peer: Peer) -> frames.Piece:
     reader = frames.FrameReader()
     while True:
         count = peer.socket.recv_into(reader.space())
-        assert count, "closed before a piece came"
+        assert count, "the connection was closed before a piece came"
         for kind, payload in reader.frames(count):
             assert kind == frames.KIND_CHUNK
             return frames.read_piece(memoryview(bytes(payload)))
 
 
-class PeerSource:
-    """A node that joins, takes no part in its jobs, and answers its siblings' wants with `answer`."""
+class FakePeer:
+    """A node that joins, takes no part in its jobs, and answers its peers' wants with `answer`."""
 
     def __init__(self, port: int, identity: Identity, id: int, answer: Answer) -> None:
-        self.fed = threading.Event()
-        """It has sent somebody something."""
+        self.has_sent = threading.Event()
         self._answer = answer
         self._context = tls.server_context(identity)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -65,19 +64,19 @@ class PeerSource:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._feed, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
-    def _feed(self, connection: socket.socket) -> None:
+    def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError, ssl.SSLError, AssertionError):
             peer = Peer(self._context.wrap_socket(connection, server_side=True))
-            peer.hear_preface().raw(frames.preface(frames.CHANNEL_SIBLING)).hear(messages.PeerHello)
+            peer.hear_preface().raw(frames.preface(frames.CHANNEL_PEER)).hear(messages.PeerHello)
             peer.say(messages.PeerReady())
             while True:
                 for digest in peer.hear(messages.Want).digests:
                     wire = self._answer(digest)
                     for piece in frames.pieces(digest, frames.CODEC_RAW, wire):
                         peer.raw(frames.piece_frame(piece))
-                    self.fed.set()
+                    self.has_sent.set()
 
 
 def junk(digest: bytes) -> bytes:
