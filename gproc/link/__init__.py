@@ -1,5 +1,5 @@
 """Connections: frames over TLS or a Unix socket, on asyncio.
 
-Takes messages and gives messages; knows nothing of what they mean.  Whom it trusts: over TCP nobody without
-a certificate of the cluster (`gproc.trust.tls`), on the Unix socket nobody at all.
+A link sends and receives messages and does not know what they mean.  Trust: over TCP it accepts only peers with a
+certificate of the cluster (`gproc.trust.tls`); it does not trust the other end of a Unix socket.
 """

@@ -13,23 +13,23 @@ from gproc.errors import LinkLost, PeerError
 from gproc.link.transport import HANDSHAKE_S
 from gproc.wire import frames, messages
 
-UNANSWERED: Final = 0.7
-"""Of the link timeout: how long what we sent may stay unacknowledged.  Three retransmissions fit into 1.4 s (RFC 6298,
-with Linux' minimum of 0.2 s); the rest is for the beat that is sent after the link was cut."""
+UNACKNOWLEDGED_PART: Final = 0.7
+"""The part of the link timeout for which sent data may stay unacknowledged.  Of 2 s that is 1.4 s, enough for three
+retransmissions (RFC 6298, with Linux' minimum of 0.2 s).  The rest of the timeout may pass until the first heartbeat
+after the cut."""
 
 BULK_HIGH_WATER_BYTES: Final = 256 << 10
 """Unsent bytes at which a sender of chunks waits: two pieces."""
 
-
-WATCHED_BYTES: Final = 16 << 10
-"""What a control connection waits for at most before it looks: that something was heard at all is a sign of life, and
-of a link of 10 kB/s half a frame of output would be none for ten seconds."""
+WAKE_BYTES: Final = 16 << 10
+"""A control connection is woken after this many bytes, even in the middle of a frame: any byte is a sign of life.  On a
+link of 10 kB/s, half a frame of output takes ten seconds."""
 
 
 class Receiver:
-    """Who is told what a connection brings; a PeerError raised here ends the connection.
+    """Takes the messages and data of a connection.  A PeerError that it raises ends the connection.
 
-    What a receiver does not expect is its peer's fault, so that is what these methods say until they are overridden.
+    A message that a receiver does not expect is its peer's fault: methods that are not overridden raise PeerError.
     """
 
     def on_message(self, link: Link, message: messages.AnyMessage) -> None:
@@ -42,18 +42,18 @@ class Receiver:
         raise PeerError(f"a piece of the chunk {piece.digest.hex()}, which nobody asked for")
 
     def on_lost(self, link: Link, reason: str) -> None:
-        """The connection is over; called exactly once."""
+        """The connection has ended.  Called exactly once."""
 
 
 class Link(asyncio.BufferedProtocol):
-    """A connection that exchanges prefaces, then frames; `receiver` may change hands as the peer becomes known.
+    """A connection that exchanges prefaces, then frames.  The owner may replace `receiver` when it knows the peer.
 
-    Frames are gathered and written once per turn of the event loop: nineteen nodes that finish together cost
-    their rack master one write.
+    Frames are gathered and written once per turn of the event loop: if nineteen nodes finish at the same time, their
+    rack master writes once.
     """
 
     def __init__(self, channel: int | None, receiver: Receiver) -> None:
-        """channel: the one we open; None: the peer opens, and `channel` says what it opened."""
+        """channel: the one that we open; None if the peer opens one, which `channel` then holds."""
         self.receiver = receiver
         self.channel = channel
         self.peer = "?"
@@ -71,7 +71,7 @@ class Link(asyncio.BufferedProtocol):
         self._why: str | None = None
         self._opened: asyncio.Future[int] = self._loop.create_future()
 
-    # The event loop calls these
+    # Called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -102,7 +102,7 @@ class Link(asyncio.BufferedProtocol):
         missing = self._reader.missing()
         if self.channel in (frames.CHANNEL_BULK, frames.CHANNEL_PEER):
             return missing
-        return min(missing, WATCHED_BYTES)
+        return min(missing, WAKE_BYTES)
 
     def eof_received(self) -> bool:
         return False
@@ -113,7 +113,7 @@ class Link(asyncio.BufferedProtocol):
         self._lost = True
         self._writable.set()
         if isinstance(error, ConnectionResetError | BrokenPipeError):
-            error = None  # it closed before it had read all that we sent
+            error = None  # the peer closed before it had read everything that we sent
         reason = self._why or ("" if error is None else explain(error)) or self._unfinished()
         if not self._opened.done():
             self._opened.set_exception(LinkLost(reason))
@@ -126,25 +126,25 @@ class Link(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
-    # Owners call these
+    # Called by the owner
 
     async def opened(self) -> int:
-        """Wait for the peer's preface; the channel that was opened.
+        """Wait for the peer's preface.  Returns the channel.
 
-        Raises: LinkLost where the peer goes, is no gproc, speaks another version or says nothing.
+        Raises: LinkLost if the peer closes, is not gproc, speaks another version or sends nothing.
         """
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 return await asyncio.shield(self._opened)
         except TimeoutError:
-            self.abort(f"said nothing for {HANDSHAKE_S:.0f} s")
-            raise LinkLost(f"{self.peer} said nothing for {HANDSHAKE_S:.0f} s") from None
+            self.abort(f"sent no preface for {HANDSHAKE_S:.0f} s")
+            raise LinkLost(f"{self.peer} sent no preface for {HANDSHAKE_S:.0f} s") from None
 
     def send(self, message: messages.Message) -> None:
         self.write(messages.frame(message))
 
     def write(self, frame: bytes) -> None:
-        """Send what is already framed; nothing happens on a connection that is over."""
+        """Send a frame.  Does nothing if the connection has ended."""
         if self._lost or self._transport is None:
             return
         if not self._outbox:
@@ -152,7 +152,7 @@ class Link(asyncio.BufferedProtocol):
         self._outbox.append(frame)
 
     def write_piece(self, piece: frames.Piece) -> None:
-        """Send a piece of a chunk, whose data is neither copied nor kept."""
+        """Send a piece of a chunk.  Its data is neither copied nor kept."""
         self._flush()
         if self._lost or self._transport is None:
             return
@@ -160,25 +160,25 @@ class Link(asyncio.BufferedProtocol):
         self._transport.writelines((frames.piece_head(piece), piece.data))
 
     async def drain(self) -> None:
-        """Wait until what was written is mostly on its way; returns at once on a connection that is over."""
+        """Wait until most of the written bytes are sent.  Returns at once if the connection has ended."""
         self._flush()
         await self._writable.wait()
 
     def close(self) -> None:
-        """End in order: what was sent arrives."""
+        """End the connection after everything that was written has been sent."""
         self._flush()
         if self._transport is not None:
             self._transport.close()
 
     def abort(self, reason: str) -> None:
-        """End now; `on_lost` is told this reason."""
+        """End the connection at once.  `on_lost` gets the reason."""
         if self._why is None:
             self._why = reason
-        if self._transport is not None and not self._lost:  # asyncio's own abort() fails on what close() has ended
+        if self._transport is not None and not self._lost:  # asyncio's own abort() fails after close() has finished
             self._transport.abort()
 
     def allow_slow_reader(self) -> None:
-        """For bulk: a peer with a full buffer may take its time; its control connection tells whether it lives."""
+        """For bulk connections: the peer's buffer may stay full.  Its control connection shows if the peer lives."""
         sock = self.extra("socket")
         if sock is not None:
             cast(socket.socket, sock).setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
@@ -189,13 +189,11 @@ class Link(asyncio.BufferedProtocol):
 
     @property
     def waiting(self) -> bool:
-        """Whether half a frame is here and its rest is not."""
+        """Whether an incomplete frame is here."""
         return self._reader.pending()
 
     def extra(self, name: str) -> object:
         return None if self._transport is None else self._transport.get_extra_info(name)
-
-    # How it is done
 
     def _flush(self) -> None:
         if not self._outbox:
@@ -209,7 +207,7 @@ class Link(asyncio.BufferedProtocol):
     def _read_preface(self, count: int) -> None:
         have = self._reader.raw(count)
         if len(have) < frames.PREFACE_BYTES:
-            # A garbage peer need not send eight bytes before we know it for one.
+            # A peer that is not gproc is refused at its first wrong byte: it may never send a whole preface.
             if not frames.MAGIC.startswith(bytes(have[: len(frames.MAGIC)])):
                 raise PeerError(f"not a gproc peer: it began with {bytes(have)!r}")
             return
@@ -237,12 +235,12 @@ class Link(asyncio.BufferedProtocol):
 
     def _unfinished(self) -> str:
         if not self._greeted:
-            return "closed the connection before it said who it is"
+            return "closed the connection before it sent its preface"
         return "closed the connection" + (" in the middle of a frame" if self._reader.pending() else "")
 
 
 def explain(error: BaseException) -> str:
-    """One line for a person of what ended a connection."""
+    """What ended a connection, in one line for people."""
     tls = sys.modules.get("gproc.trust.tls")
     if tls is not None and isinstance(error, OSError):
         explained: Callable[[BaseException], str] = tls.explain
@@ -251,6 +249,9 @@ def explain(error: BaseException) -> str:
 
 
 def watch_link(sock: socket.socket, timeout_s: float) -> None:
-    """Let the kernel end a connection whose peer acknowledges nothing for UNANSWERED of `timeout_s`: tcp(7)."""
+    """Have the kernel end a connection on which sent data stays unacknowledged for UNACKNOWLEDGED_PART of the timeout.
+
+    Source: TCP_USER_TIMEOUT, tcp(7).
+    """
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * UNANSWERED * 1000))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(timeout_s * UNACKNOWLEDGED_PART * 1000))

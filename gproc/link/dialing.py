@@ -1,4 +1,4 @@
-"""Dialling another node: a TLS connection to the one that was meant, or a reason why not."""
+"""Dialling another node: a TLS connection to the expected node, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ async def open_link(
     expected: ExpectedParent, port: int, channel: int, receiver: Receiver, identity: Identity,
     context: ssl.SSLContext, link_timeout_s: float,
 ) -> Link:  # fmt: skip
-    """A TLS connection to whom we meant to dial, prefaces exchanged.
+    """A TLS connection to the expected node, after the exchange of prefaces.
 
-    Raises: LinkLost where they cannot be reached, TrustError where it is somebody else.
+    Raises: LinkLost if the node cannot be reached, TrustError if another node answered.
     """
-    where = f"{expected.host}:{port}"
+    address = f"{expected.host}:{port}"
     connection = await _connect(expected.host, port)
     link = Link(channel, receiver)
     try:
@@ -34,20 +34,20 @@ async def open_link(
         await secure(connection, context, link, server_side=False)
     except OSError as error:
         connection.close()
-        raise LinkLost(f"{where}: {tls.explain(error)}") from error
-    link.peer = where
+        raise LinkLost(f"{address}: {tls.explain(error)}") from error
+    link.peer = address
     try:
         peer = tls.peer_name(link.extra("ssl_object"))  # type: ignore[arg-type]
         tls.check_parent(peer, expected, identity)
         await link.opened()
     except BaseException:
-        link.abort("not whom we meant to dial")
+        link.abort("not the expected node")
         raise
     return link
 
 
 async def _connect(host: str, port: int) -> socket.socket:
-    """A TCP connection to the first of the host's addresses that takes one.  Raises: LinkLost."""
+    """A TCP connection to the first of the host's addresses that accepts one.  Raises: LinkLost."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)

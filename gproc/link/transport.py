@@ -1,9 +1,9 @@
-"""TLS on a TCP connection, as an asyncio transport that is woken seldom.
+"""TLS on a TCP connection, as an asyncio transport that the kernel wakes seldom.
 
-At 50 Mbit/s the kernel hands over some 6 kB at a time, and what asyncio's own TLS does for each of them is most of what
-a node spends on a transfer.  Here the protocol says how much it is waiting for, and the kernel wakes us when that is
-here (SO_RCVLOWAT, socket(7)); bytes are decrypted right into the protocol's buffer and encrypted right out of the
-sender's.
+At 50 Mbit/s the kernel delivers some 6 kB at a time.  With asyncio's own TLS, the work for each of these deliveries is
+most of what a node spends on a transfer.  Here the protocol says how many bytes it is waiting for, and the kernel wakes
+the process when they are here (SO_RCVLOWAT, socket(7)).  Bytes are decrypted straight into the protocol's buffer and
+encrypted straight out of the sender's.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from itertools import islice
 from typing import Any, Final, Protocol, cast
 
 HANDSHAKE_S: Final = 10.0
-"""Silence allowed to a peer that has not yet said who it is."""
+"""A peer that has not identified itself within this time is dropped."""
 
 LINGER_S: Final = 2.0
-"""How long a closed connection waits for the other end's close: one that is closed with bytes unread is reset, and a
-reset takes from the peer what it had not read yet."""
+"""How long a closed connection waits until the other end closes.  If the kernel closes a connection with unread bytes,
+it resets it, and then the peer loses what it has not read yet."""
 
 RECEIVE_BYTES: Final = 128 << 10
 SLICE_BYTES: Final = 64 << 10
-"""Encrypted at a time: OpenSSL keeps a buffer of that size for each connection."""
+"""Bytes that are encrypted at a time: OpenSSL keeps a buffer of this size for each connection."""
 
 RECORD_HEADER_BYTES: Final = 5
 SEND_VECTORS: Final = 32
 LEAST_WAIT_BYTES: Final = 4 << 10
-"""Below this, waiting for more saves less than the call that asks for it."""
+"""Below this, the wakes that are saved cost less than the system call that saves them."""
 
 _received = bytearray(RECEIVE_BYTES)
-"""For all connections: what is received is handed to OpenSSL at once."""
+"""Shared by all connections: received bytes go to OpenSSL at once."""
 
 
 class Reader(Protocol):
-    """What is at a connection's end: an asyncio.BufferedProtocol that knows what it is waiting for."""
+    """An asyncio.BufferedProtocol that knows how many bytes it is waiting for."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
 
@@ -53,15 +53,15 @@ class Reader(Protocol):
     def resume_writing(self) -> None: ...
 
     def missing(self) -> int:
-        """Bytes that must come before anything can be done with what is here; 0 where any byte is welcome."""
+        """Bytes that must come before the reader can go on; 0 if it can use any byte."""
 
 
 class Records:
-    """Where in a stream of TLS records we are: RFC 8446 5.1.  OpenSSL takes half a record without telling."""
+    """The position in a stream of TLS records: RFC 8446 5.1.  OpenSSL does not tell how much of a record it holds."""
 
     def __init__(self) -> None:
         self.held = 0
-        """Bytes of the record that has begun and is not whole."""
+        """Bytes of the incomplete record."""
         self._header = b""
         self._record_bytes = 0
 
@@ -85,7 +85,7 @@ class Records:
 
 
 class TlsTransport(asyncio.Transport):
-    """One secured connection; `secure` makes it.  It reads always, and closes when the other end has closed."""
+    """One secured connection, made by `secure`.  It always reads, and closes when the other end has closed."""
 
     def __init__(self, connection: socket.socket, context: ssl.SSLContext, reader: Reader, server_side: bool) -> None:
         self._incoming = ssl.MemoryBIO()
@@ -108,15 +108,15 @@ class TlsTransport(asyncio.Transport):
         self._lingering: asyncio.TimerHandle | None = None
 
     async def handshake(self) -> None:
-        """Raises: OSError, of which ssl.SSLError is a kind."""
-        while not await self._step():
+        """Raises: OSError (ssl.SSLError is one)."""
+        while not await self._handshake_step():
             data = await self._loop.sock_recv(self._socket, SLICE_BYTES)
             if not data:
                 raise ConnectionResetError
             self._take(memoryview(data))
 
-    async def _step(self) -> bool:
-        """Go on with the handshake as far as possible; whether it is through."""
+    async def _handshake_step(self) -> bool:
+        """Advance the handshake as far as possible.  Returns whether it is complete."""
         try:
             self._tls.do_handshake()
             done = True
@@ -131,7 +131,7 @@ class TlsTransport(asyncio.Transport):
         return done
 
     def begin(self) -> None:
-        """From now on what comes is given to the reader; some may have come with the end of the handshake."""
+        """Deliver received bytes to the reader from now on; some may have come with the end of the handshake."""
         self._reader.connection_made(self)
         self._loop.add_reader(self._socket, self._on_readable)
         self._read()
@@ -149,17 +149,17 @@ class TlsTransport(asyncio.Transport):
             for begin in range(0, len(view), SLICE_BYTES):
                 self._encrypt(view[begin : begin + SLICE_BYTES])
         if self._sending:
-            self._hold_back()
+            self._signal_pace()
         else:
             self._send()
 
     def close(self) -> None:
-        """End in order: what was written arrives."""
+        """End the connection after everything that was written has been sent."""
         if self._closing or self._over:
             return
         self._closing = True
         if not self._unsent:
-            self._take_leave()
+            self._say_goodbye()
 
     def abort(self) -> None:
         self._end(None)
@@ -192,7 +192,7 @@ class TlsTransport(asyncio.Transport):
         self._read()
 
     def _read(self) -> None:
-        """Give the reader all that is here."""
+        """Give the reader all bytes that are here."""
         try:
             while not self._over and not self._closing:
                 buffer = self._reader.get_buffer(-1)
@@ -211,7 +211,7 @@ class TlsTransport(asyncio.Transport):
             self._end(None)
         if self._over or self._closing:
             return
-        if self._outgoing.pending:  # TLS itself answers a key update
+        if self._outgoing.pending:  # OpenSSL answered a key update
             self._queue(self._outgoing.read())
             self._send()
         self._wait_for(self._reader.missing() - self._records.held)
@@ -221,7 +221,7 @@ class TlsTransport(asyncio.Transport):
         self._records.follow(received)
 
     def _decrypt(self, buffer: memoryview) -> int:
-        """Fill the buffer as far as there is something to fill it with."""
+        """Decrypt into the buffer.  Returns how many bytes there were for it."""
         filled = 0
         while filled < len(buffer):
             try:
@@ -235,7 +235,7 @@ class TlsTransport(asyncio.Transport):
         return filled
 
     def _wait_for(self, count: int) -> None:
-        """Be woken when so many bytes are here.  Ciphertext is longer than what it hides, so they will come."""
+        """Be woken when this many bytes are here.  They will come, because ciphertext is longer than plaintext."""
         low_bytes = min(count, RECEIVE_BYTES) if count >= LEAST_WAIT_BYTES else 1
         if low_bytes != self._low_bytes:
             self._low_bytes = low_bytes
@@ -253,7 +253,7 @@ class TlsTransport(asyncio.Transport):
         self._unsent_bytes += len(cipher)
 
     def _send(self) -> None:
-        """Give the kernel what it takes; it says when it takes more."""
+        """Give the kernel what it takes; the event loop calls this again when it takes more."""
         if self._over:
             return
         try:
@@ -274,12 +274,12 @@ class TlsTransport(asyncio.Transport):
                 self._loop.add_writer(self._socket, self._send)
             else:
                 self._loop.remove_writer(self._socket)
-        self._hold_back()
+        self._signal_pace()
         if self._closing and not self._unsent:
-            self._take_leave()
+            self._say_goodbye()
 
-    def _hold_back(self) -> None:
-        """Tell the reader, who writes too, when to wait and when to go on."""
+    def _signal_pace(self) -> None:
+        """Tell the protocol when to stop writing and when to go on."""
         if self._unsent_bytes > self._high_bytes and not self._paused:
             self._paused = True
             self._reader.pause_writing()
@@ -289,9 +289,9 @@ class TlsTransport(asyncio.Transport):
 
     # Ending
 
-    def _take_leave(self) -> None:
-        """Tell the other end that this was all, and wait for it to hang up."""
-        with contextlib.suppress(ssl.SSLError):  # it wants the other end's leave, which may come or not
+    def _say_goodbye(self) -> None:
+        """Tell the other end that nothing more will come, and wait until it closes."""
+        with contextlib.suppress(ssl.SSLError):  # OpenSSL waits for the other end's close_notify, which may not come
             self._tls.unwrap()
         try:
             self._socket.send(self._outgoing.read())
@@ -321,9 +321,9 @@ class TlsTransport(asyncio.Transport):
 
 
 async def secure(connection: socket.socket, context: ssl.SSLContext, reader: Reader, *, server_side: bool) -> None:
-    """Shake hands, and let `reader` have the connection, which is not blocking.
+    """Perform the TLS handshake, and attach `reader` to the connection, which must not be blocking.
 
-    Raises: OSError, of which ssl.SSLError and TimeoutError are kinds; the connection is closed then.
+    Raises: OSError (ssl.SSLError and TimeoutError are ones); the connection is closed then.
     """
     transport = TlsTransport(connection, context, reader, server_side)
     try:

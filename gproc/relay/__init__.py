@@ -1,6 +1,8 @@
-"""Frames moving along the tree, with back-pressure.
+"""Frames on their way along the tree, with back-pressure.
 
-Master and slaves are the same here: each has something above (the client, or a parent), something below
-(children, and on a slave its own program) and passes jobs between them.  It trusts what `gproc.link` let in to be
-of this cluster, and nothing more: a job is run only with the master's ticket (`gproc.trust.ticket`).
+Master and slaves are the same here: each passes jobs between its upstream (the client, or the parent) and its
+downstreams (the children, and on a slave its own program).
+
+Trust: a peer that `gproc.link` accepted belongs to this cluster, and nothing more.  A node runs a job only with the
+master's ticket (`gproc.trust.ticket`).
 """

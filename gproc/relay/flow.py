@@ -1,8 +1,8 @@
-"""Credit windows: who may send how much.  No I/O: sending and granting are callbacks.
+"""Credit windows: how much each writer may send.  No I/O: sending and granting are callbacks.
 
-A reader grants its writer so many bytes per stream and job; a writer out of credit keeps what it has, and does
-not grant more to those who write to it.  So a slow reader holds back its own job, back to the programs' pipes, and
-what waits at a hop is at most the windows it granted: who sends more breaks the protocol.
+A reader grants its writer a number of bytes for each stream of each job.  A writer without credit keeps its data, and
+grants no more to its own writers.  So a slow reader holds back only its own job, up to the programs' pipes.  A hop
+never queues more than the windows that it granted: a writer that sends more breaks the protocol.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ S = TypeVar("S")
 class Outlet(Generic[S]):
     """One output stream of one job on its way up, from several sources into one link.
 
-    window_bytes: credit that the reader gave.  source_window_bytes: credit that each source was given.
+    window_bytes: the credit that the reader granted.  source_window_bytes: the credit that each source has.
     emit: sends a frame up.  grant: gives credit back to a source.
     """
 
@@ -35,14 +35,14 @@ class Outlet(Generic[S]):
         self._grant = grant
         self._queue: deque[tuple[int, bytes, int, S]] = deque()
         self._used: dict[S, int] = {}
-        """Credit of each source that was not given back."""
+        """The credit that each source used and did not get back."""
         self._owed: dict[S, int] = {}
-        """The part of it whose data has gone up."""
+        """The part of it that can be given back, because its data has gone up."""
 
     def push(self, rank: int, frame: bytes, size: int, source: S) -> bool:
-        """A frame with `size` bytes of data came; whether it could be passed on at once.
+        """Take a frame with `size` bytes of data.  Returns whether it was passed on at once.
 
-        Raises: PeerError where the source has no credit for it.
+        Raises: PeerError if the source has no credit for it.
         """
         used = self._used.get(source, 0) + size
         if used > self._source_window_bytes:
@@ -55,17 +55,17 @@ class Outlet(Generic[S]):
         return True
 
     def credit(self, size: int) -> list[int]:
-        """The reader has room for more; the ranks whose frames went, once for each frame."""
+        """The reader granted more.  Returns the ranks whose frames were passed on, once for each frame."""
         self._credit += size
-        gone = []
+        passed = []
         while self._queue and self._queue[0][2] <= self._credit:
             rank, frame, size, source = self._queue.popleft()
             self._pass(frame, size, source)
-            gone.append(rank)
-        return gone
+            passed.append(rank)
+        return passed
 
     def forget(self, source: S) -> None:
-        """The source is gone: it needs no credit; what it sent still goes its way."""
+        """The source is gone and needs no credit.  Its queued frames are still passed on."""
         self._used.pop(source, None)
         self._owed.pop(source, None)
 
@@ -85,7 +85,7 @@ class Outlet(Generic[S]):
 class Inlet(Generic[S]):
     """Standard input of one job on its way down, to several readers; the slowest sets the pace.
 
-    window_bytes: credit that each reader gave.  writer_window_bytes: credit that the one writer above was given.
+    window_bytes: the credit that each reader granted.  writer_window_bytes: the credit that the upstream writer has.
     emit: sends data to one reader.  grant: gives credit back to the writer.
     """
 
@@ -95,7 +95,7 @@ class Inlet(Generic[S]):
     ) -> None:  # fmt: skip
         self._credit = dict.fromkeys(readers, window_bytes)
         self._writer_window_bytes = writer_window_bytes
-        self._grants = quantum(writer_window_bytes)
+        self._grant_bytes = quantum(writer_window_bytes)
         self._piece_bytes = quantum(window_bytes)
         self._emit = emit
         self._grant = grant
@@ -106,9 +106,9 @@ class Inlet(Generic[S]):
         self._pumping = False
 
     def push(self, data: bytes) -> None:
-        """Data came from above; b"" is the end of the stream.
+        """Take data from upstream; b"" is the end of the stream.
 
-        Raises: PeerError where the writer has no credit for it, or said before that this is the end.
+        Raises: PeerError if the writer has no credit for it, or the stream has ended already.
         """
         if self._ended:
             raise PeerError("standard input after its end")
@@ -126,13 +126,13 @@ class Inlet(Generic[S]):
             self._pump()
 
     def forget(self, reader: S) -> None:
-        """The reader is gone and holds nobody back any more."""
+        """The reader is gone: the others no longer wait for it."""
         if self._credit.pop(reader, None) is not None:
             self._pump()
 
     def _pump(self) -> None:
         if self._pumping:
-            # A reader took what it was given at once and says so; those after it still have to be given the same.
+            # A reader granted credit from within `emit`.  The readers after it must first get the same data.
             return
         self._pumping = True
         try:
@@ -146,7 +146,7 @@ class Inlet(Generic[S]):
             self._credit[reader] -= len(data)
             self._emit(reader, data)
         self._owed += len(data)
-        if self._owed >= self._grants:
+        if self._owed >= self._grant_bytes:
             owed, self._owed = self._owed, 0
             self._used -= owed
             self._grant(owed)

@@ -1,6 +1,6 @@
-"""One job's passage through one process: from above to those below that have a part in it, and back.
+"""One job as one process relays it: from upstream to the downstreams that have a part in it, and back.
 
-Rules only: it is told what came and calls what it was given to send; sockets and programs are elsewhere.
+Rules only, no I/O: callers report what arrived, and callbacks send.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gproc.wire.messages import (
 
 
 class Upstream(Protocol):
-    """Where a job came from: the link to the parent, or to the client."""
+    """The link that a job came from: to the parent, or to the client."""
 
     def send(self, message: Message) -> None: ...
 
@@ -35,7 +35,7 @@ class Upstream(Protocol):
 
 
 class Downstream(Protocol):
-    """Someone with a part in the job: a child, or this node's own program."""
+    """A child with a part in the job, or this node's own program."""
 
     def start(self, run: Run) -> None: ...
 
@@ -51,9 +51,9 @@ class Downstream(Protocol):
 
 
 class RelayedJob:
-    """A job here.  `unfinished` maps each rank that has not ended yet to who runs or relays it.
+    """A job in this process.  `unfinished` maps each rank that has not ended to the downstream that runs or relays it.
 
-    bundle: what the ticket says that it runs, b"" for nothing that is sent.
+    bundle: the bundle that the ticket names; b"" if nothing is sent.
     """
 
     def __init__(self, job: int, ticket: Signed, bundle: bytes, upstream: Upstream) -> None:
@@ -72,10 +72,10 @@ class RelayedJob:
         self, run: Run, parts: Mapping[Downstream, Branch], absent: Iterable[Branch],
         sources_by_child: Mapping[Downstream, tuple[Peer | None, ...]],
     ) -> None:  # fmt: skip
-        """Send everyone their part of `run`.
+        """Send each downstream its part of `run`.
 
-        absent: parts whose node is not there any more; their ranks are lost.  feeding: who feeds whom, where the
-        bundle is to be spread among siblings.
+        absent: parts whose node is no longer connected; their ranks are lost.  sources_by_child: the peers that send
+        the bundle to each child, if it is broadcast.
         """
         window_bytes = window_for(len(parts), run.window_bytes)
         for stream in (frames.STDOUT, frames.STDERR):
@@ -115,7 +115,7 @@ class RelayedJob:
             downstream.resize(self.job, terminal_size)
 
     def stdin(self, data: bytes) -> None:
-        """Raises: PeerError for more than those above have credit for."""
+        """Raises: PeerError if the upstream has no credit for the data."""
         if self._inlet is not None:
             self._inlet.push(data)
 
@@ -125,16 +125,16 @@ class RelayedJob:
             return
         for rank in outlet.credit(size):
             self._queued[rank] -= 1
-            self._let_go(rank)
+            self._send_finished(rank)
 
     def credit_from_downstream(self, downstream: Downstream, size: int) -> None:
         if self._inlet is not None:
             self._inlet.credit(downstream, size)
 
     def output(self, downstream: Downstream, rank: int, stream: int, data: bytes | memoryview) -> None:
-        """Output of one rank; what claims to be of a rank that is not `downstream`'s is dropped.
+        """Take output of one rank.  It is dropped if the rank is not one of `downstream`.
 
-        Raises: PeerError for more than `downstream` has credit for.
+        Raises: PeerError if `downstream` has no credit for it.
         """
         outlet = self._outlets.get(stream)
         if outlet is None or not data or self.unfinished.get(rank) is not downstream:
@@ -143,20 +143,20 @@ class RelayedJob:
             self._queued[rank] = self._queued.get(rank, 0) + 1
 
     def finished(self, downstream: Downstream, rank: int, outcome: Outcome) -> None:
-        """A rank ended; said above after all of its output."""
+        """A rank ended.  This is sent upstream after all of the rank's output."""
         if self.unfinished.get(rank) is not downstream:
             return
         del self.unfinished[rank]
         self._held[rank] = Finished(self.job, rank, outcome)
-        self._let_go(rank)
+        self._send_finished(rank)
 
     def stage_progress(self, downstream: Downstream, rank: int, received_bytes: int, complete: bool) -> None:
-        """How far the bundle of a rank is."""
+        """Pass on how much of the bundle a rank's node has."""
         if self.unfinished.get(rank) is downstream:
             self.upstream.send(StageProgress(self.job, rank, received_bytes, complete))
 
     def left(self, downstream: Downstream, reason: str) -> None:
-        """Someone below is gone: their unfinished ranks are lost, and they hold nobody back."""
+        """A downstream is gone: its unfinished ranks are lost, and the others no longer wait for it."""
         if downstream not in self._downstreams:
             return
         self._downstreams.remove(downstream)
@@ -171,7 +171,8 @@ class RelayedJob:
         for downstream in self._downstreams:
             downstream.release(self.job)
 
-    def _let_go(self, rank: int) -> None:
+    def _send_finished(self, rank: int) -> None:
+        """Send a held `Finished` if none of the rank's output is queued."""
         if not self._queued.get(rank) and rank in self._held:
             self.upstream.send(self._held.pop(rank))
 

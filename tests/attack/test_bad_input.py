@@ -304,7 +304,7 @@ def test_a_command_cannot_write_lines_into_the_masters_log(target: Target) -> No
 
 
 @pytest.mark.slow
-def test_who_falls_silent_is_dropped_after_ten_seconds(target: Target) -> None:
+def test_a_silent_peer_is_dropped_after_ten_seconds(target: Target) -> None:
     """At all ends at once: before the preface, after it, in the middle of a frame, and as a child without bulk."""
     half = framed(messages.Inquire())[:-1]
     ways: tuple[Callable[[str], Peer], ...] = (
@@ -321,7 +321,7 @@ def test_who_falls_silent_is_dropped_after_ten_seconds(target: Target) -> None:
         peer.hear_the_end()
         peer.socket.close()
     for end in ENDS:
-        target.listening(end).says("refused .*said nothing for 10 s", times=2, since=marks[end])
+        target.listening(end).says("refused .*sent no preface for 10 s", times=2, since=marks[end])
         target.listening(end).says("refused .*sent nothing for 10 s", since=marks[end])
         target.listening(end).says("refused .*sent half a frame and then nothing for 10 s", since=marks[end])
     target.cluster.master.says("node 9 left: .*it opened no bulk connection within 10 s", since=marks["master"])

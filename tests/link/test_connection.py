@@ -1,4 +1,4 @@
-"""Two real links, over a socket pair and over TLS; and one link whose peer is a stranger's socket."""
+"""Two real links, over a socket pair and over TLS; and one link whose peer is a raw socket."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ from tests.loop import TIMEOUT_S, run
 DIGEST = b"d" * 32
 
 
-class Ear(Receiver):
-    """Keeps what it is told, in order, copied before the next frame overwrites it."""
+class Recorder(Receiver):
+    """Records messages and data in order, and copies them before the next frame overwrites them."""
 
     def __init__(self) -> None:
-        self.heard: list[object] = []
+        self.received: list[object] = []
         self.lost: list[str] = []
         self._changed = asyncio.Event()
 
     def on_message(self, link: Link, message: messages.AnyMessage) -> None:
-        self._hear(message)
+        self._record(message)
 
     def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
-        self._hear((job, rank, stream, bytes(data)))
+        self._record((job, rank, stream, bytes(data)))
 
     def on_piece(self, link: Link, piece: Piece) -> None:
-        self._hear(piece._replace(data=bytes(piece.data)))
+        self._record(piece._replace(data=bytes(piece.data)))
 
     def on_lost(self, link: Link, reason: str) -> None:
         self.lost.append(reason)
         self._changed.set()
 
-    def _hear(self, what: object) -> None:
-        self.heard.append(what)
+    def _record(self, what: object) -> None:
+        self.received.append(what)
         self._changed.set()
 
-    async def until_heard(self, count: int) -> None:
-        while len(self.heard) < count:
+    async def until_received(self, count: int) -> None:
+        while len(self.received) < count:
             assert not self.lost, self.lost
             await self._change()
 
@@ -69,7 +69,7 @@ class Ear(Receiver):
 
 
 class Contexts:
-    """What both ends of a TLS link need."""
+    """The TLS contexts of both ends of a link."""
 
     def __init__(self, place: Path) -> None:
         authority = open_authority(gproc_home({"GPROC_HOME": str(place / "home")}), create=True)
@@ -106,42 +106,42 @@ async def attach(link: Link, end: socket.socket, context: ssl.SSLContext | None,
 @asynccontextmanager
 async def linked(
     security: Security, channel: int = frames.CHANNEL_CONTROL
-) -> AsyncIterator[tuple[Link, Ear, Link, Ear]]:
-    """The listening end and its ear, the dialling end and its ear."""
+) -> AsyncIterator[tuple[Link, Recorder, Link, Recorder]]:
+    """The listening end and its recorder, the dialling end and its recorder."""
     ours, theirs = socket.socketpair()
-    parent_ear, child_ear = Ear(), Ear()
-    parent, child = Link(None, parent_ear), Link(channel, child_ear)
+    parent_records, child_records = Recorder(), Recorder()
+    parent, child = Link(None, parent_records), Link(channel, child_records)
     await asyncio.gather(
         attach(parent, ours, security[0], server_side=True), attach(child, theirs, security[1], server_side=False)
     )
     try:
-        yield parent, parent_ear, child, child_ear
+        yield parent, parent_records, child, child_records
     finally:
         parent.abort("the test is over")
         child.abort("the test is over")
-        await asyncio.gather(parent_ear.until_lost(), child_ear.until_lost())
-        assert [len(ear.lost) for ear in (parent_ear, child_ear)] == [1, 1]
+        await asyncio.gather(parent_records.until_lost(), child_records.until_lost())
+        assert [len(records.lost) for records in (parent_records, child_records)] == [1, 1]
 
 
 @asynccontextmanager
-async def facing_a_stranger(channel: int | None = None) -> AsyncIterator[tuple[Link, Ear, socket.socket]]:
-    """A link whose other end is a bare socket."""
-    ours, stranger = socket.socketpair()
-    stranger.settimeout(TIMEOUT_S)
-    ear = Ear()
-    link = Link(channel, ear)
+async def linked_to_raw_socket(channel: int | None = None) -> AsyncIterator[tuple[Link, Recorder, socket.socket]]:
+    """A link whose other end is a raw socket."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(TIMEOUT_S)
+    records = Recorder()
+    link = Link(channel, records)
     await asyncio.get_running_loop().connect_accepted_socket(lambda: link, ours)
-    with stranger:
-        yield link, ear, stranger
+    with theirs:
+        yield link, records, theirs
         link.abort("the test is over")
-        await ear.until_lost()
-        assert len(ear.lost) == 1
+        await records.until_lost()
+        assert len(records.lost) == 1
 
 
 @pytest.mark.parametrize(
     "channel", [frames.CHANNEL_CONTROL, frames.CHANNEL_BULK, frames.CHANNEL_CLIENT, frames.CHANNEL_PEER]
 )
-def test_both_ends_greet_and_know_the_channel(security: Security, channel: int) -> None:
+def test_both_ends_exchange_prefaces_and_know_the_channel(security: Security, channel: int) -> None:
     async def work() -> None:
         async with linked(security, channel) as (parent, _, child, _):
             assert {await parent.opened(), await child.opened()} == {channel}
@@ -151,7 +151,7 @@ def test_both_ends_greet_and_know_the_channel(security: Security, channel: int) 
 
 def test_everything_arrives_in_the_order_in_which_it_was_written(security: Security) -> None:
     async def work() -> None:
-        async with linked(security) as (parent, parent_ear, child, child_ear):
+        async with linked(security) as (parent, parent_records, child, child_records):
             await asyncio.gather(parent.opened(), child.opened())
             expected: list[object] = []
             for number in range(50):
@@ -163,47 +163,47 @@ def test_everything_arrives_in_the_order_in_which_it_was_written(security: Secur
                 expected += [Release(number), (number, 1, frames.STDOUT, b"x" * 1000 * number), piece]
                 if number % 10 == 0:
                     await child.drain()
-            await parent_ear.until_heard(len(expected))
-            assert parent_ear.heard == expected
+            await parent_records.until_received(len(expected))
+            assert parent_records.received == expected
             parent.send(Shutdown("both ways"))
-            await child_ear.until_heard(1)
-            assert child_ear.heard == [Shutdown("both ways")]
+            await child_records.until_received(1)
+            assert child_records.received == [Shutdown("both ways")]
 
     run(work())
 
 
 def test_a_ping_is_a_sign_of_life_and_nothing_else() -> None:
     async def work() -> None:
-        async with linked(PLAIN) as (parent, parent_ear, child, _):
+        async with linked(PLAIN) as (parent, parent_records, child, _):
             await parent.opened()
             parent.heard_s = 0.0
             child.send(Ping())
             child.send(Inquire())
-            await parent_ear.until_heard(1)
-            assert parent_ear.heard == [Inquire()]
+            await parent_records.until_received(1)
+            assert parent_records.received == [Inquire()]
             assert parent.heard_s > 0
 
     run(work())
 
 
-def test_what_was_sent_before_a_close_arrives(security: Security) -> None:
+def test_everything_sent_before_a_close_arrives(security: Security) -> None:
     async def work() -> None:
-        async with linked(security) as (parent, parent_ear, child, _):
+        async with linked(security) as (parent, parent_records, child, _):
             await asyncio.gather(parent.opened(), child.opened())
             data = b"x" * frames.MAX_STDIO_BYTES
             for _ in range(30):
                 child.write(frames.stdio_frame(1, 1, 1, data))
             child.close()
-            assert await parent_ear.until_lost() == "closed the connection"
-            assert len(parent_ear.heard) == 30
+            assert await parent_records.until_lost() == "closed the connection"
+            assert len(parent_records.received) == 30
 
     run(work())
 
 
 def test_draining_waits_for_a_reader_that_does_not_read_and_ends_with_the_link() -> None:
     async def work() -> None:
-        async with facing_a_stranger() as (link, ear, stranger):
-            stranger.sendall(frames.preface(frames.CHANNEL_BULK))
+        async with linked_to_raw_socket() as (link, records, theirs):
+            theirs.sendall(frames.preface(frames.CHANNEL_BULK))
             await link.opened()
             frame = frames.piece_frame(Piece(DIGEST, frames.PIECE_BYTES, 0, 0, bytes(frames.PIECE_BYTES)))
             written = 0
@@ -217,7 +217,7 @@ def test_draining_waits_for_a_reader_that_does_not_read_and_ends_with_the_link()
                 assert written < 100 << 20
             read = 0
             while not draining.done():
-                read += len(await asyncio.to_thread(stranger.recv, 1 << 20))
+                read += len(await asyncio.to_thread(theirs.recv, 1 << 20))
                 await asyncio.sleep(0)
             assert 0 < read <= written + frames.PREFACE_BYTES
             for _ in range(20):
@@ -227,7 +227,7 @@ def test_draining_waits_for_a_reader_that_does_not_read_and_ends_with_the_link()
             assert not draining.done()
             link.abort("enough")
             await draining
-            assert await ear.until_lost() == "enough"
+            assert await records.until_lost() == "enough"
             link.write(frame)
             await link.drain()
 
@@ -235,14 +235,14 @@ def test_draining_waits_for_a_reader_that_does_not_read_and_ends_with_the_link()
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("sent", "words"),
     [
         (b"GET / HTTP/1.0\r\n\r\n", "not a gproc peer"),
         (b"S", "not a gproc peer"),
         (struct.pack("!5sHB", frames.MAGIC, 99, 1), "speaks version 99 of gproc's protocol, we speak"),
         (struct.pack("!5sHB", frames.MAGIC, frames.VERSION, 77), "channel 77"),
-        (b"", "before it said who it is"),
-        (frames.MAGIC, "before it said who it is"),
+        (b"", "before it sent its preface"),
+        (frames.MAGIC, "before it sent its preface"),
         (frames.preface(1), "closed the connection"),
         (frames.preface(1) + frames.header(9, 0), "kind 9"),
         (frames.preface(1) + frames.header(1, 2**31), "longer than"),
@@ -252,37 +252,37 @@ def test_draining_waits_for_a_reader_that_does_not_read_and_ends_with_the_link()
         (frames.preface(1) + messages.frame(Inquire())[:-1], "in the middle of a frame"),
     ],
 )
-def test_what_is_wrong_with_a_stranger_is_said_once(said: bytes, words: str) -> None:
+def test_the_fault_of_a_peer_is_reported_once(sent: bytes, words: str) -> None:
     async def work() -> None:
-        for cut in (len(said), 1):
-            async with facing_a_stranger() as (_, ear, stranger):
-                for begin in range(0, len(said), cut or 1):
+        for cut in (len(sent), 1):
+            async with linked_to_raw_socket() as (_, records, theirs):
+                for begin in range(0, len(sent), cut or 1):
                     try:
-                        stranger.sendall(said[begin : begin + cut])
-                    except OSError:  # refused before it had said all
+                        theirs.sendall(sent[begin : begin + cut])
+                    except OSError:  # the link refused the first bytes
                         break
                     await asyncio.sleep(0)
-                stranger.close()
-                assert words in await ear.until_lost()
-                assert ear.heard == []
+                theirs.close()
+                assert words in await records.until_lost()
+                assert records.received == []
 
     run(work())
 
 
 def test_both_ends_of_a_version_mismatch_learn_of_it() -> None:
-    """A peer of another version is told ours before it is hung up on."""
+    """The link sends its own version to a peer of another version before it closes."""
 
     async def work() -> None:
-        async with facing_a_stranger() as (link, ear, stranger):
-            stranger.sendall(struct.pack("!5sHB", frames.MAGIC, 99, frames.CHANNEL_CONTROL))
+        async with linked_to_raw_socket() as (link, records, theirs):
+            theirs.sendall(struct.pack("!5sHB", frames.MAGIC, 99, frames.CHANNEL_CONTROL))
             with pytest.raises(LinkLost, match="version 99"):
                 await link.opened()
-            answer = await asyncio.to_thread(stranger.recv, 100)
+            answer = await asyncio.to_thread(theirs.recv, 100)
             assert answer == frames.preface(frames.CHANNEL_CONTROL)
-            assert "version 99" in await ear.until_lost()
-        async with facing_a_stranger(frames.CHANNEL_CONTROL) as (link, _, stranger):
-            assert await asyncio.to_thread(stranger.recv, 100) == frames.preface(frames.CHANNEL_CONTROL)
-            stranger.sendall(struct.pack("!5sHB", frames.MAGIC, 99, frames.CHANNEL_CONTROL))
+            assert "version 99" in await records.until_lost()
+        async with linked_to_raw_socket(frames.CHANNEL_CONTROL) as (link, _, theirs):
+            assert await asyncio.to_thread(theirs.recv, 100) == frames.preface(frames.CHANNEL_CONTROL)
+            theirs.sendall(struct.pack("!5sHB", frames.MAGIC, 99, frames.CHANNEL_CONTROL))
             with pytest.raises(LinkLost, match="version 99"):
                 await link.opened()
 
@@ -291,8 +291,8 @@ def test_both_ends_of_a_version_mismatch_learn_of_it() -> None:
 
 def test_an_answer_for_another_channel_is_refused() -> None:
     async def work() -> None:
-        async with facing_a_stranger(frames.CHANNEL_CONTROL) as (link, _, stranger):
-            stranger.sendall(frames.preface(frames.CHANNEL_BULK))
+        async with linked_to_raw_socket(frames.CHANNEL_CONTROL) as (link, _, theirs):
+            theirs.sendall(frames.preface(frames.CHANNEL_BULK))
             with pytest.raises(LinkLost, match="opened channel 1, the peer answered for 2"):
                 await link.opened()
 
@@ -300,27 +300,27 @@ def test_an_answer_for_another_channel_is_refused() -> None:
 
 
 def test_nothing_is_delivered_after_the_end() -> None:
-    """Two frames in one read, and the first one's reader has had enough."""
+    """Two frames arrive in one read, and the receiver aborts the link at the first."""
 
     async def work() -> None:
-        async with facing_a_stranger() as (link, ear, stranger):
+        async with linked_to_raw_socket() as (link, records, theirs):
 
             class Impatient(Receiver):
-                on_lost = ear.on_lost
+                on_lost = records.on_lost
 
                 def on_message(self, link: Link, message: messages.AnyMessage) -> None:
-                    ear.on_message(link, message)
+                    records.on_message(link, message)
                     link.abort("had enough")
 
             link.receiver = Impatient()
-            stranger.sendall(frames.preface(1) + 2 * messages.frame(Inquire()))
-            assert await ear.until_lost() == "had enough"
-            assert ear.heard == [Inquire()]
+            theirs.sendall(frames.preface(1) + 2 * messages.frame(Inquire()))
+            assert await records.until_lost() == "had enough"
+            assert records.received == [Inquire()]
 
     run(work())
 
 
-def test_what_a_receiver_does_not_expect_is_its_peers_fault() -> None:
+def test_a_frame_that_the_receiver_does_not_expect_is_the_peers_fault() -> None:
     async def work() -> None:
         unexpected = [
             (messages.frame(Inquire()), "an unexpected Inquire"),
@@ -328,13 +328,13 @@ def test_what_a_receiver_does_not_expect_is_its_peers_fault() -> None:
             (frames.piece_frame(Piece(DIGEST, 1, 0, 0, b"x")), "a piece of the chunk"),
         ]
         for frame, words in unexpected:
-            async with facing_a_stranger() as (link, ear, stranger):
+            async with linked_to_raw_socket() as (link, records, theirs):
 
-                class Deaf(Receiver):
-                    on_lost = ear.on_lost
+                class ExpectsNothing(Receiver):
+                    on_lost = records.on_lost
 
-                link.receiver = Deaf()
-                stranger.sendall(frames.preface(1) + frame)
-                assert words in await ear.until_lost()
+                link.receiver = ExpectsNothing()
+                theirs.sendall(frames.preface(1) + frame)
+                assert words in await records.until_lost()
 
     run(work())

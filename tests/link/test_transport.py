@@ -1,4 +1,4 @@
-"""TLS under a link: what goes over it in however small steps arrives, and it ends as a connection should."""
+"""TLS under a link: bytes written in steps of any size arrive, and the connection ends in order."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tests.loop import TIMEOUT_S, run
 Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
 
 
-class Ear:
-    """Takes portions of so many bytes, one after the other, and waits for each to be whole."""
+class Recorder:
+    """Reads portions of a fixed size, one after the other, and waits until each is complete."""
 
     def __init__(self, portion: int = 1 << 16) -> None:
-        self.heard = bytearray()
+        self.received = bytearray()
         self.ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         self.transport: TlsTransport
         self.writable = asyncio.Event()
@@ -48,7 +48,7 @@ class Ear:
     def buffer_updated(self, nbytes: int) -> None:
         self._filled += nbytes
         if self._filled == self._portion:
-            self.heard += self._buffer
+            self.received += self._buffer
             self._filled = 0
             self._changed.set()
 
@@ -65,10 +65,10 @@ class Ear:
         self.writable.set()
 
     async def until(self, size: int) -> bytes:
-        while len(self.heard) < size:
+        while len(self.received) < size:
             self._changed.clear()
             await self._changed.wait()
-        return bytes(self.heard)
+        return bytes(self.received)
 
 
 @pytest.fixture(scope="module")
@@ -81,25 +81,25 @@ def contexts(tmp_path_factory: pytest.TempPathFactory) -> Contexts:
 
 
 @asynccontextmanager
-async def secured(contexts: Contexts, portion: int = 1 << 16) -> AsyncIterator[tuple[Ear, Ear]]:
+async def secured(contexts: Contexts, portion: int = 1 << 16) -> AsyncIterator[tuple[Recorder, Recorder]]:
     """The two ends of a TCP connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         dialling = socket.create_connection(listener.getsockname())
         accepted, _ = listener.accept()
-    here, there = Ear(portion), Ear(portion)
+    here, there = Recorder(portion), Recorder(portion)
     for end in (accepted, dialling):
         end.setblocking(False)
     await asyncio.gather(
         secure(accepted, contexts[0], here, server_side=True), secure(dialling, contexts[1], there, server_side=False)
     )
     yield here, there
-    for ear in (here, there):
-        ear.transport.abort()
-        await ear.ended
+    for recorder in (here, there):
+        recorder.transport.abort()
+        await recorder.ended
 
 
 @given(st.lists(st.binary(max_size=300), max_size=20), st.data())
-def test_records_are_followed_however_they_are_cut(bodies: list[bytes], data: st.DataObject) -> None:
+def test_records_cut_anywhere_are_followed(bodies: list[bytes], data: st.DataObject) -> None:
     records = [b"\x17\x03\x03" + len(body).to_bytes(2, "big") + body for body in bodies]
     stream = b"".join(records)
     starts = {sum(map(len, records[:count])) for count in range(len(records) + 1)}
@@ -113,8 +113,8 @@ def test_records_are_followed_however_they_are_cut(bodies: list[bytes], data: st
 
 
 @pytest.mark.parametrize("portion", [1, 100, LEAST_WAIT_BYTES + 1, (128 << 10) + 50, 1 << 20])
-def test_portions_arrive_whole_whatever_their_size(contexts: Contexts, portion: int) -> None:
-    """The reader is woken when a portion is here: none may wait for bytes that nobody sends."""
+def test_portions_of_any_size_arrive_complete(contexts: Contexts, portion: int) -> None:
+    """The reader is woken when a portion is here, and never waits for bytes that nobody sends."""
 
     async def work() -> None:
         async with secured(contexts, portion) as (here, there):
@@ -130,7 +130,7 @@ def test_portions_arrive_whole_whatever_their_size(contexts: Contexts, portion: 
 
 @settings(max_examples=20)
 @given(st.lists(st.integers(1, 300_000), min_size=1, max_size=10), st.integers(1, 300_000))
-def test_portions_arrive_whole_however_they_are_written(contexts: Contexts, writes: list[int], portion: int) -> None:
+def test_portions_written_in_any_steps_arrive_complete(contexts: Contexts, writes: list[int], portion: int) -> None:
     async def work() -> None:
         size = sum(writes) // portion * portion
         data = os.urandom(sum(writes))
@@ -164,7 +164,7 @@ def test_a_writer_is_told_to_wait_and_to_go_on(contexts: Contexts) -> None:
     run(work())
 
 
-def test_what_was_written_before_a_close_arrives_and_both_ends_end_without_an_error(contexts: Contexts) -> None:
+def test_everything_written_before_a_close_arrives_and_both_ends_end_without_an_error(contexts: Contexts) -> None:
     async def work() -> None:
         async with secured(contexts) as (here, there):
             data = os.urandom(3 << 20)
@@ -179,7 +179,7 @@ def test_what_was_written_before_a_close_arrives_and_both_ends_end_without_an_er
     run(work())
 
 
-def test_a_peer_that_does_not_hang_up_is_not_waited_for_for_ever(contexts: Contexts) -> None:
+def test_a_closed_connection_does_not_wait_for_ever_until_the_peer_closes(contexts: Contexts) -> None:
     async def work() -> None:
         async with secured(contexts) as (here, there):
             asyncio.get_running_loop().remove_reader(here.transport.get_extra_info("socket"))
@@ -190,7 +190,7 @@ def test_a_peer_that_does_not_hang_up_is_not_waited_for_for_ever(contexts: Conte
     run(work())
 
 
-def test_what_is_no_tls_any_more_ends_the_connection_with_an_error(contexts: Contexts) -> None:
+def test_bytes_that_are_not_tls_end_the_connection_with_an_error(contexts: Contexts) -> None:
     async def work() -> None:
         async with secured(contexts) as (here, there):
             there.transport.get_extra_info("socket").send(b"\x17\x03\x03\x00\x20" + bytes(32))
@@ -209,36 +209,36 @@ def test_a_connection_that_is_cut_ends_at_the_other_end(contexts: Contexts) -> N
     run(work())
 
 
-def test_who_shows_no_certificate_hears_why(contexts: Contexts) -> None:
+def test_a_peer_without_a_certificate_learns_the_reason(contexts: Contexts) -> None:
     async def work() -> None:
-        stranger = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        stranger.check_hostname = False
-        stranger.verify_mode = ssl.CERT_NONE
+        without_certificate = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        without_certificate.check_hostname = False
+        without_certificate.verify_mode = ssl.CERT_NONE
         ours, theirs = socket.socketpair()
         for end in (ours, theirs):
             end.setblocking(False)
-        ear = Ear()
+        recorder = Recorder()
         refused, _ = await asyncio.gather(
-            secure(ours, contexts[0], Ear(), server_side=True),
-            secure(theirs, stranger, ear, server_side=False),
+            secure(ours, contexts[0], Recorder(), server_side=True),
+            secure(theirs, without_certificate, recorder, server_side=False),
             return_exceptions=True,
         )
         assert isinstance(refused, ssl.SSLError)
         assert ours.fileno() == -1
-        error = await ear.ended
+        error = await recorder.ended
         assert isinstance(error, ssl.SSLError)
         assert error.reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED"
 
     run(work())
 
 
-def test_who_hangs_up_in_the_handshake_is_a_reset(contexts: Contexts) -> None:
+def test_a_peer_that_closes_in_the_handshake_is_a_reset(contexts: Contexts) -> None:
     async def work() -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.close()
         with pytest.raises(ConnectionResetError):
-            await secure(ours, contexts[0], Ear(), server_side=True)
+            await secure(ours, contexts[0], Recorder(), server_side=True)
         assert ours.fileno() == -1
 
     run(work())

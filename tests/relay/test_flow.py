@@ -1,4 +1,4 @@
-"""Credit windows as state machines: whatever the order of events, nothing is lost, mixed, stuck or too much."""
+"""Credit windows as state machines: in any order of events, no data is lost, mixed, stuck or beyond its window."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ FRAME_BYTES = quantum(MIN_WINDOW_BYTES)
 SIZES = st.one_of(st.integers(1, 40), st.integers(1, FRAME_BYTES), st.just(FRAME_BYTES))
 
 
-@pytest.mark.parametrize("above", [MIN_WINDOW_BYTES, MAX_WINDOW_BYTES])
+@pytest.mark.parametrize("upstream", [MIN_WINDOW_BYTES, MAX_WINDOW_BYTES])
 @pytest.mark.parametrize("writers", [0, 1, 2, 19, 64, 1000])
-def test_a_window_always_has_room_for_a_whole_frame_and_the_credit_that_is_still_due(writers: int, above: int) -> None:
-    window = window_for(writers, above)
-    assert MIN_WINDOW_BYTES <= window <= above
+def test_a_window_always_has_room_for_a_whole_frame_beside_the_credit_that_is_due(writers: int, upstream: int) -> None:
+    window = window_for(writers, upstream)
+    assert MIN_WINDOW_BYTES <= window <= upstream
     assert window - quantum(window) >= quantum(window)
-    assert quantum(window) <= min(quantum(above), MAX_STDIO_BYTES)
+    assert quantum(window) <= min(quantum(upstream), MAX_STDIO_BYTES)
     assert window == MIN_WINDOW_BYTES or window * writers <= max(HOP_BYTES, MAX_WINDOW_BYTES)
 
 
 class OutletMachine(RuleBasedStateMachine):
-    """Three well-behaved sources above their windows, one reader that grants when it likes.
+    """Three sources that keep to their windows, and one reader that grants at any time.
 
-    A frame is its source and its serial number, so that order and loss show; its size is said apart.
+    A frame holds its source and its serial number, so that order and loss show; `size_of` has its size.
     """
 
     @initialize(window=st.sampled_from([MIN_WINDOW_BYTES, MAX_WINDOW_BYTES]))
@@ -81,15 +81,15 @@ class OutletMachine(RuleBasedStateMachine):
             self.waiting[source] -= 1
 
     @invariant()
-    def never_more_is_in_flight_than_the_window(self) -> None:
+    def no_more_than_the_window_is_in_flight(self) -> None:
         assert self.unacknowledged <= self.window
 
     @invariant()
-    def each_source_s_frames_go_in_order(self) -> None:
+    def the_frames_of_a_source_go_in_order(self) -> None:
         for source, sent in self.sent.items():
-            gone = [frame for frame in self.emitted if frame.startswith(b"%d:" % source)]
-            assert gone == sent[: len(gone)]
-            assert len(sent) - len(gone) == self.waiting[source]
+            passed = [frame for frame in self.emitted if frame.startswith(b"%d:" % source)]
+            assert passed == sent[: len(passed)]
+            assert len(sent) - len(passed) == self.waiting[source]
 
     @invariant()
     def a_source_keeps_the_credit_that_it_did_not_use(self) -> None:
@@ -103,7 +103,7 @@ class OutletMachine(RuleBasedStateMachine):
         return sum(self.size_of[frame] for frame in sent[len(sent) - self.waiting[source] :])
 
     def teardown(self) -> None:
-        """Whatever happened: a reader that goes on reading gets all of it, and each source may go on."""
+        """In any case, a reader that goes on reading gets everything, and each source can go on."""
         if not hasattr(self, "outlet"):
             return
         while self.unacknowledged:
@@ -113,7 +113,7 @@ class OutletMachine(RuleBasedStateMachine):
 
 
 class InletMachine(RuleBasedStateMachine):
-    """One well-behaved writer, readers that consume at their own pace and may leave."""
+    """One writer that keeps to its window, and readers that consume at their own pace and may leave."""
 
     readers: Bundle[int] = Bundle("readers")
 
@@ -187,11 +187,11 @@ class InletMachine(RuleBasedStateMachine):
             assert b"".join(self.pieces).startswith(b"".join(received))
 
     @invariant()
-    def who_sends_within_its_credit_has_no_more_than_a_window_waiting(self) -> None:
+    def a_writer_that_keeps_to_its_credit_has_no_more_than_a_window_waiting(self) -> None:
         assert 0 <= self.may_send <= self.window
 
     def teardown(self) -> None:
-        """Whatever happened: when those who are left go on reading, they get all of it, and the writer may go on."""
+        """In any case, the remaining readers get everything if they go on reading, and the writer can go on."""
         if not hasattr(self, "inlet"):
             return
         here = [reader for reader in self.received if reader not in self.gone]
@@ -212,8 +212,8 @@ def test_an_inlet_loses_mixes_and_stops_nothing_under_any_order_of_events() -> N
     run_state_machine_as_test(InletMachine)
 
 
-def said_to(received: list[tuple[str, bytes]], reader: str) -> bytes:
-    return b"".join(data for who, data in received if who == reader)
+def received_by(reader: str, received: list[tuple[str, bytes]]) -> bytes:
+    return b"".join(data for receiver, data in received if receiver == reader)
 
 
 def test_the_slowest_reader_sets_the_pace_and_one_that_leaves_frees_the_rest() -> None:
@@ -223,10 +223,10 @@ def test_the_slowest_reader_sets_the_pace_and_one_that_leaves_frees_the_rest() -
     inlet.push(b"0123456789")
     inlet.push(b"more")
     inlet.credit("quick", 10)
-    assert said_to(received, "quick") == said_to(received, "slow") == b"0123456789"
+    assert received_by("quick", received) == received_by("slow", received) == b"0123456789"
     inlet.forget("slow")
-    assert said_to(received, "quick") == b"0123456789more"
-    assert said_to(received, "slow") == b"0123456789"
+    assert received_by("quick", received) == b"0123456789more"
+    assert received_by("slow", received) == b"0123456789"
 
 
 def test_standard_input_with_no_reader_left_is_consumed() -> None:
@@ -237,14 +237,14 @@ def test_standard_input_with_no_reader_left_is_consumed() -> None:
     assert sum(granted) == FRAME_BYTES
 
 
-def test_what_a_source_sent_before_it_left_still_goes_and_it_is_granted_nothing() -> None:
+def test_frames_of_a_source_that_left_are_still_passed_on_but_it_is_granted_nothing() -> None:
     emitted: list[bytes] = []
     granted: list[tuple[str, int]] = []
     outlet: Outlet[str] = Outlet(0, FRAME_BYTES, emitted.append, lambda source, size: granted.append((source, size)))
-    outlet.push(0, b"last words", FRAME_BYTES, "gone")
+    outlet.push(0, b"last frame", FRAME_BYTES, "gone")
     outlet.forget("gone")
     assert outlet.credit(FRAME_BYTES) == [0]
-    assert emitted == [b"last words"]
+    assert emitted == [b"last frame"]
     assert granted == []
 
 
@@ -266,7 +266,7 @@ def test_a_writer_that_sends_beyond_its_credit_or_after_its_end_breaks_the_proto
         inlet.push(b"")
 
 
-def test_a_reader_that_takes_its_input_at_once_does_not_keep_the_others_from_theirs() -> None:
+def test_a_reader_that_grants_credit_at_once_does_not_keep_input_from_the_others() -> None:
     received: list[tuple[str, bytes]] = []
 
     def emit(reader: str, data: bytes) -> None:
@@ -279,4 +279,4 @@ def test_a_reader_that_takes_its_input_at_once_does_not_keep_the_others_from_the
     inlet.push(b"two")
     inlet.credit("calm", 3)
     for reader in ("eager", "calm"):
-        assert said_to(received, reader) == b"onetwo"
+        assert received_by(reader, received) == b"onetwo"

@@ -1,4 +1,4 @@
-"""A parent that was lost is still heard out for a moment: what may it still say?"""
+"""Messages of a lost parent that arrive after the loss."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def test_a_stopped_slave_is_lost_after_its_silence_and_can_come_back(tree: tuple
         frozen.kill(signal.SIGSTOP)
     status, _, summary = cluster.finish(job)
     assert status == 125
-    assert "said nothing for 20 s" in summary
+    assert "sent nothing for 20 s" in summary
     for frozen in (other, leaf):
         frozen.kill(signal.SIGCONT)
     cluster.master.says(r"arrived: 2 ", since=marks[0])
