@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Mapping
 from functools import cached_property
+from typing import Final
 
 import msgspec
 
@@ -46,6 +47,32 @@ class ChunkSource(msgspec.Struct, frozen=True):
     length: int
 
 
+RACY_NS: Final = 100_000_000
+"""A file that changed this short a time before could change once more within the same tick of the file system's clock
+(4 to 10 ms: CONFIG_HZ) and keep its stamp."""
+
+
+class SourceStamp(msgspec.Struct, frozen=True):
+    """What stat(2) said of a file when it was packed.  While that holds, it need not be hashed again."""
+
+    device: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    settled: bool
+
+    @classmethod
+    def of(cls, status: os.stat_result, now_ns: int) -> SourceStamp:
+        """now_ns: time.time_ns() of the call."""
+        settled = max(status.st_mtime_ns, status.st_ctime_ns) < now_ns - RACY_NS
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, settled)
+
+    def holds(self, status: os.stat_result) -> bool:
+        found = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return self.settled and found == (self.device, self.inode, self.size_bytes, self.mtime_ns, self.ctime_ns)
+
+
 class Bundle(msgspec.Struct, frozen=True, dict=True):
     """A packed program.
 
@@ -53,6 +80,8 @@ class Bundle(msgspec.Struct, frozen=True, dict=True):
     sources: path in the bundle -> path to read from, for each file for which the two differ.
     reasons: path in the bundle -> why it is there; empty where the bundle came from the cache.
     made: the chunks of what lies in no file, but was made for this bundle.
+    bases: path in the bundle -> where in its source a file begins, if not at 0.
+    stamps: path to read from -> what it was when it was packed; a file that is not in it is hashed when it is sent.
     """
 
     encoded: bytes
@@ -60,6 +89,8 @@ class Bundle(msgspec.Struct, frozen=True, dict=True):
     sources: dict[bytes, bytes]
     reasons: dict[bytes, str]
     made: dict[Digest, bytes] = {}
+    bases: dict[bytes, int] = {}
+    stamps: dict[bytes, SourceStamp] = {}
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -69,7 +100,7 @@ class Bundle(msgspec.Struct, frozen=True, dict=True):
     def chunks(self) -> dict[Digest, ChunkSource]:
         """Every chunk once, by digest."""
         return {
-            digest: ChunkSource(self.sources.get(file.path, file.path), offset, length)
+            digest: ChunkSource(self.sources.get(file.path, file.path), self.bases.get(file.path, 0) + offset, length)
             for file in self.manifest.files()
             for digest, offset, length in file.chunks()
         }
@@ -107,7 +138,7 @@ def pack(request: PackRequest, *, explain: bool = False) -> Bundle:
 
 
 def read_chunk(bundle: Bundle, digest: Digest) -> bytes:
-    """One chunk, read again from its file and held against its digest.
+    """One chunk, read again from its file, and held against its digest unless the file's stamp is as it was.
 
     Raises: BundleError naming a file that changed since it was packed; KeyError for a chunk of another bundle.
     """
@@ -120,9 +151,11 @@ def read_chunk(bundle: Bundle, digest: Digest) -> bytes:
         raise BundleError(f"{os.fsdecode(source.path)}: cannot be read any more: {error.strerror}") from error
     try:
         data = os.pread(descriptor, source.length, source.offset)
+        stamp = bundle.stamps.get(source.path)
+        unchanged = stamp is not None and stamp.holds(os.fstat(descriptor)) and len(data) == source.length
     finally:
         os.close(descriptor)
-    if digest_of(data) != digest:
+    if not unchanged and digest_of(data) != digest:
         path = os.fsdecode(source.path)
         raise BundleError(f"{path}: changed while it was being sent; run it again when nothing writes to it")
     return data

@@ -5,11 +5,15 @@ from __future__ import annotations
 from gproc.cli.options import GetOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.stderr import complain
-from gproc.client.copying import Remote, carry_out, submission, told
+from gproc.client.copying import Remote, carry_out, is_remote, submission, told
 from gproc.client.receiving import Collected
+from gproc.errors import UsageError
 
 
 def run(options: GetOptions) -> int:
+    if is_remote(options.directory) and not is_remote(options.source):
+        command = f"gproc cp {options.source} {options.directory}"
+        raise UsageError(f"get brings files from nodes; to put {options.source} on nodes: {command}")
     remote = Remote.parse(options.source)
     submit = submission(
         remote,
@@ -23,7 +27,7 @@ def run(options: GetOptions) -> int:
     client, lost = carry_out(options.socket, submit, None, collected, progress_for(json_lines=False))
     for rank, outcome in client.outcomes.items():
         if outcome.status == 0 and not collected.is_whole(rank) and not collected.was_dropped(rank):
-            collected.complaints.add(rank, "what it sent has no end; what is there of it is whole files")
+            collected.complaints.add(rank, "what it sent has no end; the files that did arrive are whole")
     status, lines = told(client, lost, collected.complaints)
     complain(lines)
     return status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -13,11 +14,17 @@ from gproc.copy.shown import shown
 from gproc.nodespec import Path, fold
 from gproc.wire.messages import Outcome
 
-LINES_MAX: Final = 20
-"""Kept of each node: a person reads no more, and 5,000 nodes shall not fill the memory of the one who reads."""
+LINES_MAX: Final = 1000
+"""Lines that are kept of each node: a person reads no more, and 5,000 nodes shall not fill this machine's memory."""
+
+LINES_SURE: Final = 20
+"""So many of them are kept whatever the other nodes say."""
+
+TEXT_BYTES_MAX: Final = 16 << 20
+"""Of all lines beyond those, each counted once: most nodes say the same."""
 
 LINE_BYTES_MAX: Final = 8 << 10
-"""A path of PATH_MAX bytes, each escaped at worst, is cut; its node cannot make us keep more."""
+"""A longer line is cut: a path of PATH_MAX bytes, each of them escaped, would have 16 KiB."""
 
 
 class Complaints:
@@ -26,8 +33,11 @@ class Complaints:
     def __init__(self) -> None:
         self._paths: Sequence[Path] = ()
         self._begun: dict[int, bytes] = {}
-        self._lines: dict[int, list[str]] = {}
+        self._ranks: dict[str, array[int]] = {}
+        """Who said each line, in the order in which it was said first."""
+        self._counts: dict[int, int] = {}
         self._dropped: dict[int, int] = {}
+        self._text_bytes = 0
 
     def begin(self, paths: Sequence[Path]) -> None:
         self._paths = paths
@@ -48,27 +58,35 @@ class Complaints:
             self._begun[rank] = rest[:LINE_BYTES_MAX]
 
     def add(self, rank: int, line: str) -> None:
-        kept = self._lines.setdefault(rank, [])
-        if len(kept) < LINES_MAX:
-            kept.append(line)
-        else:
+        count = self._counts.get(rank, 0)
+        ranks = self._ranks.get(line)
+        if ranks and ranks[-1] == rank:
+            return  # it says so twice
+        spare = count < LINES_MAX and (ranks is not None or self._text_bytes + len(line) <= TEXT_BYTES_MAX)
+        if count >= LINES_SURE and not spare:
             self._dropped[rank] = self._dropped.get(rank, 0) + 1
+            return
+        if ranks is None:
+            ranks = self._ranks[line] = array("I")
+            self._text_bytes += len(line) if count >= LINES_SURE else 0
+        ranks.append(rank)
+        self._counts[rank] = count + 1
 
     def told(self, outcomes: Mapping[int, Outcome], missing: str) -> tuple[int, list[str]]:
         """Exit status and the lines for stderr, those of `gproc.client.summary` last."""
-        saying: dict[str, list[Path]] = {}
-        for rank, kept in sorted(self._lines.items()):
-            for line in dict.fromkeys(kept):
-                saying.setdefault(line, []).append(self._paths[rank])
-            if rank in self._dropped:
-                saying.setdefault(f"and {self._dropped[rank]} more", []).append(self._paths[rank])
-        lines = [f"{fold(paths)}: {line}" for line, paths in saying.items()]
+        lines = []
+        for line, ranks in self._ranks.items():
+            lines.append(f"{fold([self._paths[rank] for rank in sorted(set(ranks))])}: {line}")
+        dropped: dict[int, list[Path]] = {}
+        for rank, count in sorted(self._dropped.items()):
+            dropped.setdefault(count, []).append(self._paths[rank])
+        lines += [f"{fold(paths)}: and {count} more" for count, paths in dropped.items()]
         named = {rank: self._named(rank, outcome) for rank, outcome in outcomes.items()}
         status, summary = summarise(self._paths, named, missing)
         return status, lines + summary
 
     def _named(self, rank: int, outcome: Outcome) -> Outcome:
-        """An errand's own failure in words; what else went wrong has its words."""
-        if outcome.failure or outcome.signal or outcome.status not in (0, FAILED) or rank not in self._lines:
+        """A copy's own failure in words; other failures have theirs already."""
+        if outcome.failure or outcome.signal or outcome.status not in (0, FAILED) or rank not in self._counts:
             return outcome
         return msgspec.structs.replace(outcome, status=FAILED, failure="not everything was copied")

@@ -9,7 +9,7 @@ from gproc.client.complaints import Complaints
 from gproc.client.job import Connection, JobClient, Progress, Sink
 from gproc.copy.shown import shown
 from gproc.copy.steps import PATH_BYTES_MAX
-from gproc.errors import EXIT_GPROC, GprocError, UsageError
+from gproc.errors import EXIT_GPROC, GprocError, SpecError, UsageError
 from gproc.nodespec import NodeSpec
 from gproc.packager import Bundle
 from gproc.request.limits import Limits
@@ -24,7 +24,7 @@ class Remote(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Remote:
-        """The first colon is what parts the two; a path may have more of them.
+        """The first colon separates the two; a path may have more of them.
 
         Raises: UsageError, SpecError.
         """
@@ -40,11 +40,23 @@ class Remote(NamedTuple):
         return cls(nodes, encoded)
 
 
+def is_remote(text: str) -> bool:
+    """Whether a word that should be a path here looks like NODES:PATH."""
+    nodes, colon, path = text.partition(":")
+    if not colon or not path.startswith("/"):
+        return False
+    try:
+        NodeSpec.parse(nodes)
+    except SpecError:
+        return False
+    return True
+
+
 def submission(
     remote: Remote, *, action: Action, argv: tuple[bytes, ...], exclude: str, timeout_s: float | None,
     bundle: Bundle | None,
 ) -> Submit:  # fmt: skip
-    """Raises: SpecError for an exclusion that is none."""
+    """Raises: SpecError if the exclusion is no node specification."""
     if exclude:
         NodeSpec.parse_exclusion(exclude)
     return Submit(
@@ -66,9 +78,9 @@ def submission(
 def carry_out(
     socket: str, submit: Submit, bundle: Bundle | None, sink: Sink, progress: Progress
 ) -> tuple[JobClient, GprocError | None]:
-    """The client that saw it through, and why the master was lost, if it was.
+    """The client when the job is over, and why the master was lost, if it was.
 
-    Raises: GprocError where the job did not begin.
+    Raises: GprocError if the job did not begin.
     """
     connection = Connection(socket)
     client = JobClient(connection, submit, bundle, label=False, stdin=None, progress=progress, sink=sink)

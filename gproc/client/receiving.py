@@ -1,7 +1,8 @@
 """At home: what the nodes collected, each node's in a directory of its own, and what each of them complained of.
 
-Whom it trusts: no node.  What one sends can only make files, directories and links below that node's directory,
-never with a set-id bit; a stream that is none, or has other sizes than it said, is dropped from there on.
+Trust: no node is trusted.  What a node sends can only make files, directories and links below that node's directory,
+never a device, a set-id bit, or an attribute that stands for rights.  A stream that is none, or has other sizes than it
+said, is dropped from there on.
 """
 
 from __future__ import annotations
@@ -14,10 +15,27 @@ from functools import partial
 from typing import assert_never
 
 from gproc.client.complaints import Complaints
+from gproc.copy.descent import WayLost
 from gproc.copy.shown import shown
 from gproc.copy.staging import DIRECTORY
-from gproc.copy.steps import DEPTH_MAX, ITSELF, End, Folder, Leaf, Leave, Step, StepReader, SymlinkStep, Torn, Whole
-from gproc.copy.writer import STICKY_BITS, Complain, WayLost, Writer
+from gproc.copy.steps import (
+    DEPTH_MAX,
+    ITSELF,
+    End,
+    Extent,
+    Folder,
+    HardLink,
+    Hole,
+    Leaf,
+    Leave,
+    Special,
+    Step,
+    StepReader,
+    SymlinkStep,
+    Torn,
+    Whole,
+)
+from gproc.copy.writer import FROM_NODES, Complain, Writer
 from gproc.errors import GprocError, PeerError
 from gproc.nodespec import Path, format_path
 from gproc.wire import frames
@@ -67,7 +85,7 @@ class Collected:
         return self._arrivals[rank].is_whole
 
     def was_dropped(self, rank: int) -> bool:
-        """Whether it was not listened to any more; a complaint says why."""
+        """Whether the rest of what it sent was dropped; a complaint says why."""
         return self._arrivals[rank].was_dropped
 
 
@@ -125,7 +143,7 @@ class IncomingTree:
         writer = self._opened()
         if writer is None:
             return
-        if (self._leaf is not None) != isinstance(step, Whole | Torn):
+        if (self._leaf is not None) != isinstance(step, Hole | Whole | Torn):
             raise PeerError(f"{type(step).__name__} where it cannot be")
         match step:
             case Folder(name):
@@ -135,13 +153,17 @@ class IncomingTree:
             case Leave():
                 if not writer.depth:
                     raise PeerError("a way out of its own directory")
-                writer.leave()
+                writer.leave(step)
             case SymlinkStep():
                 writer.link(step)
+            case HardLink():
+                writer.hard_link(step)
             case Leaf():
                 self._leaf = step
                 self._left_bytes = step.size_bytes
                 self._handle = writer.begin(step)
+            case Hole(size_bytes):
+                self._hole(size_bytes)
             case Whole():
                 if self._left_bytes:
                     raise PeerError(f"a file that is {self._left_bytes} bytes shorter than was said")
@@ -150,23 +172,44 @@ class IncomingTree:
             case Torn():
                 self._leaf = self._handle = None
                 writer.tear()
+            case Special() | Extent():
+                raise PeerError(f"{type(step).__name__}, which no node is asked for")
             case _:
                 assert_never(step)
 
     def _data(self, data: memoryview) -> None:
-        self._left_bytes -= len(data)
-        if self._leaf is None or self._left_bytes < 0:
-            raise PeerError("more bytes than was said")
+        leaf = self._took(len(data))
         if self._handle is None:
             return
         try:
             while data:
                 data = data[os.write(self._handle, data) :]
         except OSError as error:
-            assert self._writer is not None
-            self._writer.complain(self._leaf.name, error)
-            self._writer.tear()
-            self._handle = None
+            self._tear(leaf, error)
+
+    def _hole(self, size_bytes: int) -> None:
+        leaf = self._took(size_bytes)
+        if self._handle is None:
+            return
+        assert self._writer is not None
+        try:
+            self._writer.hole(size_bytes)
+        except OSError as error:
+            self._tear(leaf, error)
+
+    def _took(self, size_bytes: int) -> Leaf:
+        """The file that so many bytes belong to."""
+        self._left_bytes -= size_bytes
+        if self._leaf is None or self._left_bytes < 0:
+            raise PeerError("more bytes than was said")
+        return self._leaf
+
+    def _tear(self, leaf: Leaf, error: OSError) -> None:
+        """It cannot be written here: the rest of it is read and dropped."""
+        assert self._writer is not None
+        self._writer.complain(leaf.name, error)
+        self._writer.tear()
+        self._handle = None
 
     def _opened(self) -> Writer | None:
         """In the node's own directory, made when the first thing comes for it."""
@@ -180,7 +223,7 @@ class IncomingTree:
                 self._complain(f"{shown(self._path)}: {reason}")
                 self._drop()
                 return None
-            self._writer = Writer(handle, self._path, self._complain, mode_bits=STICKY_BITS)
+            self._writer = Writer(handle, self._path, self._complain, FROM_NODES)
         return self._writer
 
 

@@ -3,46 +3,44 @@
 from __future__ import annotations
 
 import os
-from typing import Final
 
 import msgspec
 
+from gproc.copy import attributes
+from gproc.copy.contents import SMALL_BYTES, Run, read_at, read_small, runs
 from gproc.copy.shown import shown
-from gproc.copy.source import walk
-from gproc.copy.steps import DATA_BYTES, End, Leaf, Torn, Whole, data_header, step_frame
+from gproc.copy.source import Source
+from gproc.copy.steps import DATA_BYTES, NUMBERED_FROM_NODE_MAX, End, Hole, Leaf, Torn, Whole, data_header, step_frame
 from gproc.copy.writer import Complain
-
-SMALL_BYTES: Final = DATA_BYTES
-"""A file up to this size is read whole first."""
-
-SMALL_READ_BYTES: Final = 16 << 20
-"""And must end before this one: /proc/kallsyms says that it has 0 bytes, and has 10 MB."""
 
 
 def collect(path: bytes, to: int, complain: Complain) -> None:
-    """Write the stream to the descriptor `to`.  Raises: BrokenPipeError where nobody reads it."""
+    """Write the stream to the descriptor `to`.  Raises: BrokenPipeError if nobody reads it."""
 
     def missed(at: bytes, error: OSError) -> None:
         complain(f"{shown(at)}: {error.strerror or error}")
 
     out = _Out(to)
-    for seen in walk(path, missed):
+    source = Source(missed, kinds=attributes.HARMLESS, special=False, numbered_max=NUMBERED_FROM_NODE_MAX)
+    for seen in source.walk(path):
         if not isinstance(seen.step, Leaf):
             out.write(step_frame(seen.step))
             continue
         try:
-            if seen.step.size_bytes <= SMALL_BYTES:
-                _send_small(seen.step, seen.handle, out)
-            else:
-                _send(seen.step, seen.handle, out)
+            _send(seen.step, seen.handle, out)
         except _Unread as unread:
-            complain(f"{shown(seen.path)}: {unread}")
+            source.forget()
+            missed(seen.path, unread.error)
     out.write(step_frame(End()))
     out.flush()
 
 
 class _Unread(Exception):
     """A file could not be read, or not to its end; an error of the stream itself is none of these."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class _Out:
@@ -52,55 +50,66 @@ class _Out:
         self._to = to
         self._waiting = bytearray()
 
-    def write(self, data: bytes | bytearray) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self._waiting += data
         if len(self._waiting) >= DATA_BYTES:
             self.flush()
 
-    def data(self, data: bytes | bytearray) -> None:
-        self.write(data_header(len(data)))
-        self.write(data)
+    def data(self, data: memoryview) -> None:
+        self._waiting += data_header(len(data))
+        if len(data) < DATA_BYTES:
+            self.write(data)
+            return
+        # What is as long as the pipe is not copied once more.
+        done = os.writev(self._to, (self._waiting, data))
+        left = done - len(self._waiting)
+        if left < 0:
+            del self._waiting[:done]
+            self.flush()
+            left = 0
+        self._waiting.clear()
+        self._write(data[left:])
 
     def flush(self) -> None:
         with memoryview(self._waiting) as view:
-            done = 0
-            while done < len(view):
-                done += os.write(self._to, view[done:])
+            self._write(view)
         self._waiting.clear()
 
-
-def _send_small(leaf: Leaf, handle: int, out: _Out) -> None:
-    """Read before its size is said: files of /proc and /sys have another one than stat(2) gives (proc(5))."""
-    data = bytearray()
-    while piece := _read(handle, DATA_BYTES):
-        data += piece
-        if len(data) > SMALL_READ_BYTES:
-            raise _Unread("grows while it is being read")
-    out.write(step_frame(msgspec.structs.replace(leaf, size_bytes=len(data))))
-    for at in range(0, len(data), DATA_BYTES):
-        out.data(data[at : at + DATA_BYTES])
-    out.write(step_frame(Whole()))
+    def _write(self, view: memoryview) -> None:
+        while view:
+            view = view[os.write(self._to, view) :]
 
 
 def _send(leaf: Leaf, handle: int, out: _Out) -> None:
-    """As many bytes as it had; what is appended meanwhile is not sent."""
-    out.write(step_frame(leaf))
-    left = leaf.size_bytes
+    """Send a file.  Of a large one as many bytes as it had: what is appended meanwhile is not sent."""
     try:
-        while left > 0:
-            data = _read(handle, min(left, DATA_BYTES))
-            if not data:
-                raise _Unread("became shorter while it was being read")
-            out.data(data)
-            left -= len(data)
-    except _Unread:
-        out.write(step_frame(Torn()))
-        raise
+        parts = runs(handle, leaf.size_bytes) if leaf.sparse else None
+        data = read_small(handle) if parts is None and leaf.size_bytes <= SMALL_BYTES else None
+    except OSError as error:
+        raise _Unread(error) from error
+    if data is not None:
+        out.write(step_frame(msgspec.structs.replace(leaf, size_bytes=len(data))))
+        for at in range(0, len(data), DATA_BYTES):
+            out.data(memoryview(data)[at : at + DATA_BYTES])
+    else:
+        out.write(step_frame(leaf))
+        try:
+            for part in parts or [Run(0, leaf.size_bytes, False)]:
+                _send_run(part, handle, out)
+        except _Unread:
+            out.write(step_frame(Torn()))
+            raise
     out.write(step_frame(Whole()))
 
 
-def _read(handle: int, size: int) -> bytes:
-    try:
-        return os.read(handle, size)
-    except OSError as error:
-        raise _Unread(error.strerror) from error
+def _send_run(part: Run, handle: int, out: _Out) -> None:
+    if part.hole:
+        out.write(step_frame(Hole(part.length)))
+        return
+    end = part.offset + part.length
+    for at in range(part.offset, end, DATA_BYTES):
+        try:
+            data = read_at(handle, min(DATA_BYTES, end - at), at)
+        except OSError as error:
+            raise _Unread(error) from error
+        out.data(memoryview(data))

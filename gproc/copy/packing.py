@@ -1,68 +1,123 @@
 """Sources made into a bundle: each content once, and an index that says where it goes.
 
-Two files of the same bytes travel and are stored once, and what did not change is not sent again under a new name: a
-large content is a file named by what it is, small ones share packs (`gproc.copy.packs`).  In the store all of it
-belongs to the caller and nobody else can read it; owners, modes and times stand in the index.
+Two files of the same bytes travel and are stored once, and what did not change is not sent again under a new name.  A
+large content is a file of the bundle, named by what it is; small ones share packs (`gproc.copy.packs`).  In the store
+all of it belongs to the caller and nobody else can read it; owners, modes and times stand in the index.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Sequence
-from typing import Final, NoReturn
+import time
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
 
 import msgspec
 
 from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES, Digest, File, Manifest, digest_of, encode
-from gproc.copy.packs import Packs
+from gproc.copy import attributes
+from gproc.copy.contents import SMALL_BYTES, Run, read_at, read_small, runs
+from gproc.copy.packs import Packs, Spot
 from gproc.copy.shown import shown
-from gproc.copy.source import name_of, walk
-from gproc.copy.steps import INDEX, ITSELF, End, Leaf, step_frame
+from gproc.copy.source import Missed, Source, name_of
+from gproc.copy.steps import INDEX, ITSELF, NUMBERED_MAX, End, Extent, Hole, Leaf, Step, Whole, step_frame
 from gproc.errors import BundleError, UsageError
-from gproc.packager import Bundle
+from gproc.packager import Bundle, SourceStamp
 from gproc.wire.frames import MAX_BLOB_BYTES
 
 _CALLERS_ALONE: Final = 0o400
 
+UNSIZED_BYTES_MAX: Final = 64 << 20
+"""Contents of files that do not say their size (/proc, /sys) stay in memory until they are sent, up to this."""
 
-def pack(sources: Sequence[str]) -> Bundle:
-    """The bundle that `gproc.copy.placing` unpacks.
+CHANGED: Final = "changed while it was being sent; copy it when nothing writes to it"
 
-    Raises: UsageError for two sources of one name; BundleError for what cannot be read, or changes meanwhile.
+
+def pack(sources: Sequence[str], missed: Missed, leave_out: Collection[bytes] = ()) -> Bundle | None:
+    """The bundle that `gproc.copy.placing` unpacks; None if nothing of the sources could be read.
+
+    missed: is told what cannot be read, and the rest is packed.  leave_out: absolute paths, as `changed` gives them.
+    Raises: UsageError for two sources of one name; BundleError for too many files.
     """
-    packing = _Packing()
+    check_names(sources)
+    packing = _Packing(missed, leave_out)
+    for source in sources:
+        packing.add(os.fsencode(source))
+    return packing.bundle()
+
+
+def check_names(sources: Sequence[str]) -> None:
+    """Raises: UsageError for two sources of one name."""
     names: dict[bytes, str] = {}
     for source in sources:
         name = name_of(os.fsencode(source))
         if name != ITSELF and name in names:
             raise UsageError(f"{names[name]} and {source} would both be {shown(name)}: copy them one by one")
         names[name] = source
-        packing.add(os.fsencode(source))
-    return packing.bundle()
+
+
+def changed(bundle: Bundle) -> list[bytes]:
+    """The files, by absolute path, whose bytes are not those that were packed: a job with the bundle must fail."""
+    found: dict[bytes, None] = {}
+    for file in bundle.manifest.files():
+        path = bundle.sources.get(file.path, b"")
+        if path and path not in found and not _is_as_packed(bundle, file, path):
+            found[path] = None
+    return list(found)
+
+
+def _is_as_packed(bundle: Bundle, file: File, path: bytes) -> bool:
+    stamp = bundle.stamps.get(path)
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        if stamp is not None and stamp.holds(os.fstat(handle)):
+            return True
+        base = bundle.bases.get(file.path, 0)
+        return all(digest_of(read_at(handle, length, base + at)) == digest for digest, at, length in file.chunks())
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
 
 
 class _Packing:
-    def __init__(self) -> None:
+    def __init__(self, missed: Missed, leave_out: Collection[bytes]) -> None:
+        kinds = attributes.ROOTS if os.geteuid() == 0 else attributes.USERS
+        self._source = Source(missed, kinds=kinds, special=True, numbered_max=NUMBERED_MAX)
+        self._missed = missed
+        self._leave_out = frozenset(leave_out)
         self._owner = os.geteuid(), os.getegid()
         self._index = bytearray()
         self._files: dict[bytes, File] = {}
         self._places: dict[bytes, bytes] = {}
+        self._bases: dict[bytes, int] = {}
+        self._stamps: dict[bytes, SourceStamp] = {}
+        self._unsized: dict[bytes, bytes] = {}
+        self._unsized_bytes = 0
         self._packs = Packs()
         self._cwd = os.fsencode(os.getcwd())
 
     def add(self, source: bytes) -> None:
-        for seen in walk(source, _unreadable):
-            step = seen.step
-            if isinstance(step, Leaf):
-                place = os.path.join(self._cwd, seen.path)
+        for seen in self._source.walk(source):
+            steps: Sequence[Step] = (seen.step,)
+            if isinstance(seen.step, Leaf):
                 try:
-                    step = self._content(step, seen.handle, place)
+                    steps = self._content(seen.step, seen.handle, os.path.join(self._cwd, seen.path))
                 except OSError as error:
-                    _unreadable(seen.path, error)
-            self._index += step_frame(step)
+                    self._source.forget()
+                    self._missed(seen.path, error)
+                    continue
+            for step in steps:
+                self._index += step_frame(step)
 
-    def bundle(self) -> Bundle:
-        made = self._packs.whole() | {INDEX: bytes(self._index + step_frame(End()))}
+    def bundle(self) -> Bundle | None:
+        if not self._index:
+            return None
+        made = self._packs.whole() | self._unsized | {INDEX: bytes(self._index + step_frame(End()))}
         pieces: dict[Digest, bytes] = {}
         for name, content in made.items():
             digests = bytearray()
@@ -76,48 +131,67 @@ class _Packing:
         encoded = encode(Manifest(b"", b"", (), (), (), (0, 0), entries))
         if len(encoded) > MAX_BLOB_BYTES:
             raise BundleError(f"{len(entries)} different files are too many for one copy: copy parts of the tree")
-        return Bundle(encoded, digest_of(encoded), self._places, {}, pieces)
+        return Bundle(encoded, digest_of(encoded), self._places, {}, pieces, self._bases, self._stamps)
 
-    def _content(self, leaf: Leaf, handle: int, place: bytes) -> Leaf:
-        """Take the bytes in; the leaf with the place where they lie."""
-        data = _read_chunk(handle, leaf.size_bytes)
-        spot = self._packs.put(data)
-        if spot is not None:
-            _check_unchanged(leaf, handle, place, len(data))
-            return msgspec.structs.replace(leaf, content=spot.pack, offset=spot.offset)
+    def _content(self, leaf: Leaf, handle: int, place: bytes) -> list[Step]:
+        """Take the bytes in; the leaf with the place where they lie, and what must follow it."""
+        if place in self._leave_out:
+            raise OSError(errno.EBUSY, CHANGED)
+        if leaf.sparse and (parts := runs(handle, leaf.size_bytes)) is not None:
+            return [leaf, *self._sparse(parts, handle, place), Whole()]
+        size_bytes = leaf.size_bytes
+        spot = None
+        if size_bytes <= SMALL_BYTES:
+            data = read_small(handle)
+            spot = self._packs.put(data)
+            if spot is None and len(data) != size_bytes:
+                spot = self._keep_unsized(data)
+            size_bytes = len(data)
+        if spot is None:
+            spot = Spot(self._large(handle, 0, size_bytes, place), 0)
+        return [_placed(leaf, size_bytes, spot)]
+
+    def _sparse(self, parts: list[Run], handle: int, place: bytes) -> Iterator[Hole | Extent]:
+        for part in parts:
+            if part.hole:
+                yield Hole(part.length)
+                continue
+            spot = None
+            if part.length <= SMALL_BYTES:
+                spot = self._packs.put(read_at(handle, part.length, part.offset))
+            if spot is None:
+                spot = Spot(self._large(handle, part.offset, part.length, place), 0)
+            yield Extent(part.length, *spot)
+
+    def _large(self, handle: int, begin: int, length: int, place: bytes) -> bytes:
+        """Take in so many bytes from `begin` on, which are read again when they are sent; their content's name."""
+        stamp = SourceStamp.of(os.fstat(handle), time.time_ns())
         digests = bytearray()
-        size_bytes = 0
-        while data:
-            digests += digest_of(data)
-            size_bytes += len(data)
-            # What grows faster than it is read has no end.
-            data = _read_chunk(handle, leaf.size_bytes - size_bytes) if size_bytes <= leaf.size_bytes else b""
-        _check_unchanged(leaf, handle, place, size_bytes)
-        name = digest_of(size_bytes.to_bytes(8) + digests).hex().encode()
+        for at in range(begin, begin + length, CHUNK_BYTES):
+            digests += digest_of(read_at(handle, min(CHUNK_BYTES, begin + length - at), at))
+        name = digest_of(length.to_bytes(8) + digests).hex().encode()
         if name not in self._files:
-            self._files[name] = self._file(name, size_bytes, bytes(digests))
+            self._files[name] = self._file(name, length, bytes(digests))
             self._places[b"/" + name] = place
-        return msgspec.structs.replace(leaf, content=name)
+            if begin:
+                self._bases[b"/" + name] = begin
+            if self._stamps.setdefault(place, stamp) != stamp:
+                del self._stamps[place]  # it changed between two of its extents
+        return name
+
+    def _keep_unsized(self, data: bytes) -> Spot:
+        name = b"read-%d" % len(self._unsized)
+        if self._unsized_bytes + len(data) > UNSIZED_BYTES_MAX:
+            told = f"does not say its size, and more than {UNSIZED_BYTES_MAX >> 20} MiB of such files are too many"
+            raise OSError(errno.EFBIG, told)
+        self._unsized_bytes += len(data)
+        self._unsized[name] = data
+        return Spot(name, 0)
 
     def _file(self, name: bytes, size_bytes: int, digests: bytes) -> File:
         assert len(digests) == -(-size_bytes // CHUNK_BYTES) * DIGEST_BYTES
         return File(b"/" + name, _CALLERS_ALONE, *self._owner, size_bytes, 0, digests)
 
 
-def _check_unchanged(leaf: Leaf, handle: int, place: bytes, size_bytes: int) -> None:
-    """Raises: BundleError where what was read is not what was seen before."""
-    if (size_bytes, os.fstat(handle).st_mtime_ns) != (leaf.size_bytes, leaf.mtime_ns):
-        raise BundleError(f"{shown(place)}: changed while it was being read; copy it when nothing writes to it")
-
-
-def _read_chunk(handle: int, left_bytes: int) -> bytes:
-    """As much as a chunk has, or up to the end; one byte past `left_bytes`, its expected end, shows that it grew."""
-    size = min(CHUNK_BYTES, left_bytes + 1)
-    data = os.read(handle, size)
-    while 0 < len(data) < size and (more := os.read(handle, size - len(data))):
-        data += more
-    return data
-
-
-def _unreadable(path: bytes, error: OSError) -> NoReturn:
-    raise BundleError(f"{shown(path)}: cannot be copied: {error.strerror}") from error
+def _placed(leaf: Leaf, size_bytes: int, spot: Spot) -> Leaf:
+    return msgspec.structs.replace(leaf, size_bytes=size_bytes, content=spot.pack, offset=spot.offset, sparse=False)

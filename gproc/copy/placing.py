@@ -5,14 +5,31 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
 
+from gproc.copy.contents import Run, runs
+from gproc.copy.descent import WayLost
 from gproc.copy.shown import shown
-from gproc.copy.steps import INDEX, ITSELF, End, Folder, Leaf, Leave, Step, StepReader, SymlinkStep
-from gproc.copy.writer import ALL_BITS, STICKY_BITS, Complain, WayLost, Writer, open_directory
+from gproc.copy.steps import (
+    INDEX,
+    ITSELF,
+    End,
+    Extent,
+    Folder,
+    HardLink,
+    Hole,
+    Leaf,
+    Leave,
+    Special,
+    Step,
+    StepReader,
+    SymlinkStep,
+    Whole,
+)
+from gproc.copy.writer import ROOTS_COPY, USERS_COPY, Complain, Writer, open_directory
 from gproc.errors import PeerError
 
 _INDEX_READ_BYTES: Final = 1 << 20
@@ -21,12 +38,16 @@ _COPY_BYTES: Final = 8 << 20
 
 _COMPARE_BYTES: Final = 256 << 10
 
+Top = Folder | Leaf | SymlinkStep | Special
+_Source = Top | HardLink
+"""What may stand in the first place of an index: HardLink for the second name of one file, given by both names."""
+
 
 def place(tree: int, to: bytes, complain: Complain) -> None:
     """Put what lies in `tree`, an open directory of the store, at the path `to`, as `cp -a` would.
 
-    Where `to` is a directory, it goes into it; else the one source gets that name.  A file that is there already
-    with the same bytes, mode, owner and time is not touched.
+    If `to` is a directory, it goes into it; if not, the one source gets that name.  A file that is there already with
+    the same bytes, mode, owner, attributes and time is not touched.
     """
     try:
         tops = _tops(tree)
@@ -34,19 +55,20 @@ def place(tree: int, to: bytes, complain: Complain) -> None:
     except (OSError, PeerError) as error:
         complain(f"{shown(to)}: {error.strerror if isinstance(error, OSError) else error}")
         return
-    # Only root may say who runs as whom; another caller's set-id bit would be of no use to him.
-    mode_bits = ALL_BITS if os.geteuid() == 0 else STICKY_BITS
-    writer = Writer(opened, path, complain, mode_bits=mode_bits)
+    writer = Writer(opened, path, complain, ROOTS_COPY if os.geteuid() == 0 else USERS_COPY)
     contents = _Contents(tree)
+    placing = _Placing(writer, contents)
     try:
         for step in _steps(tree):
-            if rename and writer.depth == 0 and isinstance(step, Folder | Leaf | SymlinkStep):
+            if rename and writer.depth == 0 and isinstance(step, Top):
                 step = msgspec.structs.replace(step, name=rename)
-            _put(step, writer, contents)
+            placing.carry_out(step)
     except WayLost as lost:
         complain(str(lost))
+    except PeerError as error:
+        complain(f"{shown(to)}: {error}")
     except OSError as error:
-        # The writer has its own way with what goes wrong where it writes.
+        # What fails where the writer writes, it has told already.
         complain(f"the bundle in this node's store cannot be read: {error.strerror}")
     finally:
         contents.close()
@@ -62,7 +84,7 @@ class _Contents:
         self._handle = -1
 
     def opened(self, name: bytes) -> int:
-        """A descriptor, good until another one is asked for.  Raises: OSError."""
+        """A descriptor, valid until another one is asked for.  Raises: OSError."""
         if name != self._name:
             self.close()
             self._handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._tree)
@@ -75,68 +97,124 @@ class _Contents:
         self._name, self._handle = b"", -1
 
 
-def _put(step: Step, writer: Writer, contents: _Contents) -> None:
-    match step:
-        case Folder():
-            writer.folder(step)
-        case Leave():
-            writer.leave()
-        case SymlinkStep():
-            writer.link(step)
-        case Leaf():
-            _put_file(step, writer, contents.opened(step.content))
+class _Placing:
+    """The steps of an index, carried out by a writer."""
+
+    def __init__(self, writer: Writer, contents: _Contents) -> None:
+        self._writer = writer
+        self._contents = contents
+        self._sparse: Leaf | None = None
+        self._parts: list[Hole | Extent] = []
+
+    def carry_out(self, step: Step) -> None:
+        """Raises: PeerError for a step that cannot be here; OSError if a content cannot be opened; WayLost."""
+        if (self._sparse is not None) != isinstance(step, Hole | Extent | Whole):
+            raise PeerError(f"the index of the bundle has {type(step).__name__} where it cannot be")
+        match step:
+            case Folder():
+                self._writer.folder(step)
+            case Leave():
+                self._writer.leave(step)
+            case SymlinkStep():
+                self._writer.link(step)
+            case Special():
+                self._writer.special(step)
+            case HardLink():
+                self._writer.hard_link(step)
+            case Leaf(sparse=True):
+                self._sparse = step
+            case Leaf():
+                whole = [Extent(step.size_bytes, step.content, step.offset)] if step.size_bytes else []
+                self._put_file(step, whole)
+            case Hole() | Extent():
+                self._parts.append(step)
+            case Whole():
+                leaf, self._sparse = self._sparse, None
+                parts, self._parts = self._parts, []
+                assert leaf is not None
+                if sum(part.size_bytes for part in parts) != leaf.size_bytes:
+                    raise PeerError("the index of the bundle has a file whose parts are not as long as it is")
+                self._put_file(leaf, parts)
+            case _:
+                pass
+
+    def _put_file(self, leaf: Leaf, parts: Sequence[Hole | Extent]) -> None:
+        for part in parts:
+            if isinstance(part, Extent):
+                self._contents.opened(part.content)  # what is not there fails before anything is written
+        if self._stands(leaf, parts):
+            return
+        handle = self._writer.begin(leaf)
+        if handle is None:
+            return
+        try:
+            for part in parts:
+                if isinstance(part, Hole):
+                    self._writer.hole(part.size_bytes)
+                else:
+                    _copy(self._contents.opened(part.content), handle, part)
+        except OSError as error:
+            self._writer.complain(leaf.name, error)
+            self._writer.tear()
+            return
+        self._writer.keep()
+
+    def _stands(self, leaf: Leaf, parts: Sequence[Hole | Extent]) -> bool:
+        """Whether exactly this file is in its place already."""
+        standing = self._writer.standing(leaf)
+        if standing is None:
+            return False
+        try:
+            return self._has_parts(standing, parts) and self._writer.adopt(standing, leaf)
+        except OSError:
+            return False  # unreadable or out of our hands: it is replaced, or that fails and is complained of
+        finally:
+            os.close(standing)
+
+    def _has_parts(self, standing: int, parts: Sequence[Hole | Extent]) -> bool:
+        """Whether the file has these bytes, and holes or zeros for holes: another file system has larger blocks."""
+        at = 0
+        for part in parts:
+            if isinstance(part, Hole):
+                if not _is_zero(standing, at, part.size_bytes):
+                    return False
+            elif not _same_bytes(standing, at, self._contents.opened(part.content), part):
+                return False
+            at += part.size_bytes
+        return True
 
 
-def _put_file(leaf: Leaf, writer: Writer, content: int) -> None:
-    if _stands(leaf, writer, content):
-        return
-    handle = writer.begin(leaf)
-    if handle is None:
-        return
-    try:
-        _copy(content, handle, leaf)
-    except OSError as error:
-        writer.complain(leaf.name, error)
-        writer.tear()
-        return
-    writer.keep()
+def _is_zero(standing: int, begin: int, length: int) -> bool:
+    for run in runs(standing, length, begin) or [Run(begin, length, False)]:
+        for at in range(run.offset, run.offset + run.length, _COMPARE_BYTES) if not run.hole else ():
+            size = min(_COMPARE_BYTES, run.offset + run.length - at)
+            if os.pread(standing, size, at) != bytes(size):
+                return False
+    return True
 
 
-def _stands(leaf: Leaf, writer: Writer, content: int) -> bool:
-    """Whether exactly this file is in its place already."""
-    standing = writer.standing(leaf)
-    if standing is None:
-        return False
-    try:
-        return _same_bytes(standing, content, leaf) and writer.adopt(standing, leaf)
-    except OSError:
-        return False  # unreadable or out of our hands: it is replaced, or that fails and is complained of
-    finally:
-        os.close(standing)
-
-
-def _same_bytes(standing: int, content: int, leaf: Leaf) -> bool:
+def _same_bytes(standing: int, begin: int, content: int, part: Extent) -> bool:
     done = 0
-    while done < leaf.size_bytes:
-        size = min(leaf.size_bytes - done, _COMPARE_BYTES)
-        here, there = os.pread(standing, size, done), os.pread(content, size, leaf.offset + done)
+    while done < part.size_bytes:
+        size = min(part.size_bytes - done, _COMPARE_BYTES)
+        here, there = os.pread(standing, size, begin + done), os.pread(content, size, part.offset + done)
         if here != there or not here:
             return False
         done += len(here)
     return True
 
 
-def _copy(content: int, to: int, leaf: Leaf) -> None:
-    """By copy_file_range(2), which shares blocks where the file system can."""
+def _copy(content: int, to: int, part: Extent) -> None:
+    """By copy_file_range(2), which shares blocks if the file system can."""
     done = 0
-    while done < leaf.size_bytes:
-        size, offset = min(leaf.size_bytes - done, _COPY_BYTES), leaf.offset + done
+    while done < part.size_bytes:
+        size, offset = min(part.size_bytes - done, _COPY_BYTES), part.offset + done
         try:
             copied = os.copy_file_range(content, to, size, offset)
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise
-            # Across file systems before 5.3 and after 5.19, and where one of the two does not take part.
+            # Across file systems before 5.3 and after 5.19, and if one of the two does not take part.
             copied = os.sendfile(to, content, offset, size)
         if copied == 0:
             raise OSError(errno.EIO, "the bundle in the store became shorter while it was being copied")
@@ -144,26 +222,26 @@ def _copy(content: int, to: int, leaf: Leaf) -> None:
 
 
 def _steps(tree: int) -> Iterator[Step]:
-    """The index.  Raises: PeerError where it is none."""
+    """The index.  Raises: PeerError if it is none."""
     reader = StepReader()
     handle = os.open(INDEX, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=tree)
     try:
         while data := os.read(handle, _INDEX_READ_BYTES):
             for step in reader.feed(data):
-                if isinstance(step, memoryview) or (isinstance(step, Leaf) and not step.content):
+                if isinstance(step, memoryview) or (isinstance(step, Leaf) and not step.sparse and not step.content):
                     raise PeerError("the index of the bundle is not one of files to be placed")
                 yield step
     finally:
         os.close(handle)
 
 
-def _tops(tree: int) -> list[Folder | Leaf | SymlinkStep]:
-    """The sources.  Raises: PeerError where the folders of the index do not fit in one another."""
+def _tops(tree: int) -> list[_Source]:
+    """The sources.  Raises: PeerError if the folders of the index do not fit in one another."""
     depth = 0
-    tops: list[Folder | Leaf | SymlinkStep] = []
+    tops: list[_Source] = []
     last: Step | None = None
     for step in _steps(tree):
-        if depth == 0 and isinstance(step, Folder | Leaf | SymlinkStep):
+        if depth == 0 and isinstance(step, _Source):
             tops.append(step)
         elif isinstance(step, Folder) and step.name == ITSELF:
             raise PeerError("the index of the bundle has a directory without a name")
@@ -176,7 +254,7 @@ def _tops(tree: int) -> list[Folder | Leaf | SymlinkStep]:
     return tops
 
 
-def _destination(to: bytes, tops: list[Folder | Leaf | SymlinkStep]) -> tuple[int, bytes, bytes]:
+def _destination(to: bytes, tops: list[_Source]) -> tuple[int, bytes, bytes]:
     """The directory that everything goes into, opened; its path; and the name that the one source gets, if any.
 
     The rules are those of cp(1).

@@ -8,6 +8,8 @@ import stat
 from contextlib import suppress
 from typing import Final
 
+from gproc.copy.attributes import DEFAULT_LIST, by_descriptor, clear_lists
+
 DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """To pass through it takes no right to read."""
 
@@ -40,10 +42,12 @@ class Staging:
                 os.close(handle)
                 raise OSError(errno.ESTALE, "the directory was changed while it was being written to")
             self._handle = handle
+            # What is made in it shall have the access lists that it is given, and inherit none: acl(5).
+            clear_lists(by_descriptor(handle), DEFAULT_LIST)
         return self._handle
 
     def clear(self) -> None:
-        """Drop what is in it.  Raises: OSError."""
+        """Remove what is in it.  Raises: OSError."""
         if self._handle >= 0:
             with suppress(FileNotFoundError):
                 os.unlink(STAGED, dir_fd=self._handle)

@@ -4,13 +4,18 @@
     STEP:   one Step, msgpack
     DATA:   bytes of the file that the last Leaf began
 
-Folder and Leave enclose what lies in a directory, so that a step names one component and never a path: no stream
-can speak of a place above the one where it began.  In a stream each Leaf is followed by its bytes and by Whole or
-Torn; in an index it says where its content lies in the bundle, and nothing follows.  End comes last.
+Folder and Leave enclose what lies in a directory.  A step names one component and never a path, so no stream can
+speak of a place above the one where it began.  A file with several names has a number, by which HardLink means it.
+
+In a stream (`gproc get`) each Leaf is followed by DATA and Hole, together as long as the file, and by Whole or Torn.
+In an index (`gproc cp`) a Leaf says where its content lies in the bundle, and nothing follows.  A file with holes is
+the exception: its Leaf is `sparse`, and Extent and Hole follow, together as long as the file, and then Whole.
+End comes last.
 """
 
 from __future__ import annotations
 
+import stat
 import struct
 from collections.abc import Iterator
 from typing import Annotated, Final, Union
@@ -23,7 +28,7 @@ ITSELF: Final = b"."
 """Name of a Folder whose content goes where the copy goes, and not into a directory of its name: `cp -a src/.`."""
 
 INDEX: Final = b"index"
-"""The file of a bundle that holds the steps; a content's name is a digest in hexadecimal, so never this."""
+"""The file of a bundle that holds the steps.  A content's name is a digest in hexadecimal, so never this."""
 
 NAME_BYTES_MAX: Final = 255
 """NAME_MAX of Linux: limits.h."""
@@ -37,8 +42,21 @@ DEPTH_MAX: Final = 256
 DATA_BYTES: Final = 64 << 10
 """Data in one frame: a pipe's capacity, pipe(7), and so what one read of the slave's can take."""
 
-STEP_BYTES_MAX: Final = 8 << 10
-"""A Link has a name and a target, 4.3 KiB; nothing is longer."""
+ATTRIBUTE_BYTES_MAX: Final = 64 << 10
+"""One value of an extended attribute: XATTR_SIZE_MAX, linux/limits.h."""
+
+ATTRIBUTES_BYTES_MAX: Final = 128 << 10
+"""All attributes of one file, names and values: two of the largest.  ext4 has room for about 4 KiB."""
+
+STEP_BYTES_MAX: Final = ATTRIBUTES_BYTES_MAX + (16 << 10)
+"""Two paths and the heads of 1,000 attributes fit beside the attributes themselves."""
+
+NUMBERED_FROM_NODE_MAX: Final = 1 << 16
+NUMBERED_MAX: Final = 1 << 20
+"""Files of which further names may be expected at a time, in a stream and in an index: 350 bytes of memory each."""
+
+ATTRIBUTES_MAX: Final = 1000
+"""Attributes of one file: each has a head of up to 8 bytes in msgpack."""
 
 _STEP: Final = 1
 _DATA: Final = 2
@@ -51,10 +69,17 @@ Nanoseconds = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 OFFSET_MAX: Final = 2**63 - 1
 """Of loff_t: pread(2)."""
 Size = Annotated[int, msgspec.Meta(ge=0, le=OFFSET_MAX)]
+Length = Annotated[int, msgspec.Meta(ge=1, le=OFFSET_MAX)]
+LinkNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""Of a file with several names, counted from 1; 0 is a file with one name."""
+DeviceNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
+
+Attributes = tuple[tuple[bytes, bytes], ...]
+"""Extended attributes, as (name, value): xattr(7).  An access list is one of them."""
 
 
 class Folder(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """A directory; the steps up to its Leave are about what lies in it.  ITSELF only where nothing encloses it."""
+    """A directory.  The steps up to its Leave are about what lies in it.  ITSELF only if nothing encloses it."""
 
     name: bytes
     mode: ModeBits
@@ -68,7 +93,15 @@ class Folder(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class Leave(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """The end of the innermost Folder."""
+    """The end of the innermost Folder, with the directory's attributes.
+
+    They come last because a default access list would act on what is made in the directory: acl(5).
+    """
+
+    attributes: Attributes = ()
+
+    def __post_init__(self) -> None:
+        check_attributes(self.attributes)
 
 
 class SymlinkStep(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -79,9 +112,12 @@ class SymlinkStep(msgspec.Struct, frozen=True, array_like=True, tag=3):
     uid: UserNumber
     gid: UserNumber
     mtime_ns: Nanoseconds
+    attributes: Attributes = ()
+    number: LinkNumber = 0
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        check_attributes(self.attributes)
         if not 0 < len(self.target) <= PATH_BYTES_MAX or b"\0" in self.target:
             raise ValueError(f"{self.name!r} is a link to nothing that can be")
 
@@ -90,7 +126,7 @@ class Leaf(msgspec.Struct, frozen=True, array_like=True, tag=4):
     """A regular file.
 
     content, offset: in an index, the file of the bundle that has its bytes, and where they begin in it; b"" and 0 in a
-    stream.
+    stream and for a sparse file.
     """
 
     name: bytes
@@ -101,13 +137,14 @@ class Leaf(msgspec.Struct, frozen=True, array_like=True, tag=4):
     size_bytes: Size
     content: bytes = b""
     offset: Size = 0
+    attributes: Attributes = ()
+    sparse: bool = False
+    number: LinkNumber = 0
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        if self.content:
-            check_name(self.content)
-        if self.offset + self.size_bytes > OFFSET_MAX:
-            raise ValueError(f"{self.name!r} has its content where no file reaches")
+        check_attributes(self.attributes)
+        _check_content(self.content, self.offset, self.size_bytes)
 
 
 class Whole(msgspec.Struct, frozen=True, array_like=True, tag=5):
@@ -122,16 +159,103 @@ class End(msgspec.Struct, frozen=True, array_like=True, tag=7):
     """Nothing follows."""
 
 
-Step = Union[Folder, Leave, SymlinkStep, Leaf, Whole, Torn, End]  # noqa: UP007 - msgspec wants it so on 3.11
+class Hole(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """So many bytes of the last Leaf are a hole: they read as zeros and take no room."""
+
+    size_bytes: Length
+
+
+class Extent(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """In an index: so many bytes of the last Leaf lie in the bundle's file `content`, from `offset` on."""
+
+    size_bytes: Length
+    content: bytes
+    offset: Size
+
+    def __post_init__(self) -> None:
+        check_name(self.content)
+        _check_content(self.content, self.offset, self.size_bytes)
+
+
+class Special(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """A FIFO, a socket or a device.
+
+    kind: S_IFIFO, S_IFSOCK, S_IFCHR or S_IFBLK; major, minor: of a device, else 0: inode(7), makedev(3).
+    """
+
+    name: bytes
+    kind: int
+    mode: ModeBits
+    uid: UserNumber
+    gid: UserNumber
+    mtime_ns: Nanoseconds
+    major: DeviceNumber = 0
+    minor: DeviceNumber = 0
+    attributes: Attributes = ()
+    number: LinkNumber = 0
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        check_attributes(self.attributes)
+        if self.kind not in SPECIAL_KINDS:
+            raise ValueError(f"{self.name!r} is of no kind of file that exists")
+
+
+class HardLink(msgspec.Struct, frozen=True, array_like=True, tag=11):
+    """Another name of the file that came with this number.  last: no further name of it will come."""
+
+    name: bytes
+    number: LinkNumber
+    last: bool
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if not self.number:
+            raise ValueError(f"{self.name!r} is another name of nothing")
+
+
+Step = Union[  # noqa: UP007 - msgspec wants it so on 3.11
+    Folder, Leave, SymlinkStep, Leaf, Whole, Torn, End, Hole, Extent, Special, HardLink
+]
+
+SPECIAL_KINDS: Final = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+}
+"""The kinds of Special, in words."""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Step] = msgspec.msgpack.Decoder(Step)
 
 
 def check_name(name: bytes) -> None:
-    """Raises: ValueError where it is no name of something inside a directory."""
+    """Raises: ValueError if it is not the name of something inside a directory."""
     if not 0 < len(name) <= NAME_BYTES_MAX or name in (b".", b"..") or b"/" in name or b"\0" in name:
         raise ValueError(f"{name[:NAME_BYTES_MAX]!r} is not the name of a file")
+
+
+def check_attributes(attributes: Attributes) -> None:
+    """Raises: ValueError if the kernel would not take them, or they are too many for one step."""
+    if not attributes:
+        return
+    for name, value in attributes:
+        if not 0 < len(name) <= NAME_BYTES_MAX or b"\0" in name or len(value) > ATTRIBUTE_BYTES_MAX:
+            raise ValueError(f"{name[:NAME_BYTES_MAX]!r} is not an extended attribute")
+    if len(attributes) > ATTRIBUTES_MAX or attributes_bytes(attributes) > ATTRIBUTES_BYTES_MAX:
+        raise ValueError(f"more than {ATTRIBUTES_MAX} attributes or {ATTRIBUTES_BYTES_MAX} bytes of them")
+
+
+def attributes_bytes(attributes: Attributes) -> int:
+    return sum(len(name) + len(value) for name, value in attributes)
+
+
+def _check_content(content: bytes, offset: int, size_bytes: int) -> None:
+    if content:
+        check_name(content)
+    if offset + size_bytes > OFFSET_MAX:
+        raise ValueError(f"{content!r} is used where no file reaches")
 
 
 def step_frame(step: Step) -> bytes:
@@ -140,21 +264,21 @@ def step_frame(step: Step) -> bytes:
 
 
 def data_header(length: int) -> bytes:
-    """What stands before so many bytes of a file."""
+    """The header of a DATA frame of `length` bytes."""
     return _HEADER.pack(length, _DATA)
 
 
 class StepReader:
-    """Bytes in, steps and data out.  Data is passed on as it comes: no more than one step waits in memory."""
+    """Bytes in, steps and data out.  Data is passed on as it comes: at most one step waits in memory."""
 
     def __init__(self) -> None:
         self._waiting = bytearray()
         self._data_left = 0
 
     def feed(self, data: bytes | memoryview) -> Iterator[Step | memoryview]:
-        """What these bytes complete, in order; a memoryview is only good until the next one is asked for.
+        """Yield what these bytes complete, in order.  A memoryview is valid until the next item is asked for.
 
-        Raises: PeerError for what is no stream of steps; it cannot go on from there.
+        Raises: PeerError if this is no stream of steps.  The reader cannot go on from there.
         """
         view = memoryview(data)
         while view:
@@ -181,7 +305,7 @@ class StepReader:
                 yield _decoded(payload)
 
     def _wanted(self) -> int:
-        """How many bytes a frame's beginning has that must be here before it means anything."""
+        """How many bytes of the frame must be here before it can be read: its header, or all of a step."""
         if len(self._waiting) < _HEADER.size:
             return _HEADER.size
         length, kind = _HEADER.unpack_from(self._waiting)
@@ -193,7 +317,7 @@ class StepReader:
 
 
 def _whole_step(view: memoryview) -> int:
-    """Length of the frame that begins here, where it is a step and all of it is here; 0 for all else."""
+    """Length of the frame that begins here, if it is a step and all of it is here; else 0."""
     if len(view) < _HEADER.size:
         return 0
     length, kind = _HEADER.unpack_from(view)

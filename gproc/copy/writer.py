@@ -1,9 +1,9 @@
 """The one place that makes what steps speak of: below one directory, whole or not at all, and nowhere else.
 
-Every name is used relative to an open directory, and no symlink is followed on the way down: DESIGN section 9 and
-openat(2).  A file or link is made in a staging directory (`gproc.copy.staging`) and renamed into its place: whoever
-else may write there can neither see half of it nor exchange it.  A process that is killed by SIGKILL leaves its
-staging directory, `.gproc-...`, behind.
+Every name is used relative to an open directory, and no symlink is followed on the way down: openat(2).  A file or
+link is made in a staging directory (`gproc.copy.staging`) and renamed into its place: somebody else who may write there
+can neither see half of it nor exchange it.  A process that is killed by SIGKILL leaves its staging directory,
+`.gproc-...`, behind.
 """
 
 from __future__ import annotations
@@ -12,76 +12,92 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
+from gproc.copy import attributes
+from gproc.copy.attributes import ACCESS_LIST, DEFAULT_LIST, by_descriptor
+from gproc.copy.descent import Descent
 from gproc.copy.shown import shown
-from gproc.copy.staging import DIRECTORY, STAGED, Staging
-from gproc.copy.steps import ITSELF, Folder, Leaf, SymlinkStep
-from gproc.errors import GprocError
+from gproc.copy.staging import STAGED, Staging
+from gproc.copy.steps import (
+    ITSELF,
+    NUMBERED_FROM_NODE_MAX,
+    NUMBERED_MAX,
+    Attributes,
+    Folder,
+    HardLink,
+    Leaf,
+    Leave,
+    Special,
+    SymlinkStep,
+)
 
 Complain = Callable[[str], None]
 """Takes one line for people; the work goes on with what comes next."""
 
 STICKY_BITS: Final = 0o1777
 ALL_BITS: Final = 0o7777
-"""Of a mode; with the set-id bits a file can give rights away, and only root's may."""
+"""Of a mode.  With the set-id bits a file can give rights away, and only root's copy keeps them."""
 
 
-class WayLost(GprocError):
-    """A directory was moved or exchanged while it was being written below: nothing more is written."""
+class Keeps(NamedTuple):
+    """What a writer keeps of what it is told: bits of modes, and kinds of extended attributes.
 
-    def __init__(self, path: bytes, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = path
-        self.reason = reason
+    numbered_max: files of which further names may be expected at a time.
+    """
 
-    def __str__(self) -> str:
-        return f"{shown(self.path)}: was moved or exchanged while it was being written below: {self.reason}"
+    mode_bits: int
+    attributes: tuple[bytes, ...]
+    numbered_max: int
 
 
-class _Level(NamedTuple):
-    """A directory that we are in, or above it: what it was when it was entered."""
+ROOTS_COPY: Final = Keeps(ALL_BITS, attributes.ROOTS, NUMBERED_MAX)
+USERS_COPY: Final = Keeps(STICKY_BITS, attributes.USERS, NUMBERED_MAX)
+"""Only root may say who runs as whom; another caller's set-id bit would be of no use to him."""
+FROM_NODES: Final = Keeps(STICKY_BITS, attributes.HARMLESS, NUMBERED_FROM_NODE_MAX)
 
-    step: Folder | None
+
+class _Numbered(NamedTuple):
+    """A file of which further names may come: the way to its directory, its name, and what it is."""
+
+    way: tuple[bytes, ...]
+    name: bytes
     device: int
     inode: int
-    path: bytes
 
 
 class Writer:
     """Carries steps out below the directory `base`, a descriptor that is the writer's from now on.
 
-    path: of base, for messages.  mode_bits: those of a mode that are kept.  What fails is complained of with its
-    path and passed over, a directory with all that is in it.  Owners are kept where the kernel lets us, modes and
-    times always; of a directory that was there before, too, as far as it is ours: cp(1), -a.
+    path: of base, for messages.  What fails is complained of with its path and passed over, a directory with all that
+    is in it.  Owners are kept if the kernel lets us; modes and times always, also those of a directory that was there
+    before and is ours: cp(1), -a.
     """
 
-    def __init__(self, base: int, path: bytes, complain: Complain, *, mode_bits: int) -> None:
-        self._base = base
-        self._here = os.dup(base)
-        facts = os.fstat(base)
-        self._levels = [_Level(None, facts.st_dev, facts.st_ino, path)]
+    def __init__(self, base: int, path: bytes, complain: Complain, keeps: Keeps) -> None:
+        self._descent = Descent(base, path)
         self._complain = complain
-        self._mode_bits = mode_bits
+        self._keeps = keeps
         self._privileged = os.geteuid() == 0
         self._staging = Staging()
         self._file = -1
         self._leaf: Leaf | None = None
+        self._has_holes = False
         self._passed_over = 0
+        self._numbered: dict[int, _Numbered] = {}
 
     def close(self) -> None:
         """Undo what is half done, and let go."""
         self.tear()
         with self._complaining(b""):
-            self._staging.end(self._here)
-        os.close(self._here)
-        os.close(self._base)
+            self._staging.end(self._descent.here)
+        self._descent.close()
 
     @property
     def depth(self) -> int:
         """Folders that are open."""
-        return len(self._levels) - 1 + self._passed_over
+        return self._descent.depth + self._passed_over
 
     def folder(self, step: Folder) -> None:
         if self._passed_over:
@@ -89,56 +105,107 @@ class Writer:
             return
         entered = False
         with self._complaining(step.name):
-            self._staging.end(self._here)
-            self._enter(step)
+            self._staging.end(self._descent.here)
+            self._descent.enter(step)
             entered = True
         if not entered:
             self._passed_over = 1
 
-    def leave(self) -> None:
-        """Raises: WayLost where the directory above is not where it was."""
+    def leave(self, leave: Leave) -> None:
+        """Raises: WayLost if the directory above is not where it was."""
         if self._passed_over:
             self._passed_over -= 1
             return
-        step = self._levels[-1].step
-        assert step is not None
         with self._complaining(b""):
-            self._staging.end(self._here)
-            self._finish_folder(step)
-        self._levels.pop()
-        above = self._reopened()
-        os.close(self._here)
-        self._here = above
+            self._staging.end(self._descent.here)
+            self._finish_folder(self._descent.step, leave.attributes)
+        self._descent.leave()
 
     def link(self, step: SymlinkStep) -> None:
         if self._passed_over:
             return
         with self._complaining(step.name):
-            self._check_no_directory(step.name)
-            stage = self._staging.begin(self._here)
-            try:
+            facts = self._standing_facts(step.name)
+            if facts is not None and self._link_stands(step, facts):
+                self._number(step, facts)
+                return
+            with self._staged() as stage:
                 os.symlink(step.target, STAGED, dir_fd=stage)
                 self._own(STAGED, stage, step.uid, step.gid)
+                self._set(step.name, by_descriptor(stage) + b"/" + STAGED, step.attributes)
                 os.utime(STAGED, ns=(step.mtime_ns, step.mtime_ns), dir_fd=stage, follow_symlinks=False)
-                os.rename(STAGED, step.name, src_dir_fd=stage, dst_dir_fd=self._here)
-            except OSError:
-                self._staging.clear()
-                raise
+                self._number(step, os.stat(STAGED, dir_fd=stage, follow_symlinks=False))
+                self._appear(step.name)
+
+    def special(self, step: Special) -> None:
+        """A FIFO, socket or device."""
+        if self._passed_over:
+            return
+        with self._complaining(step.name):
+            device = os.makedev(step.major, step.minor)
+            facts = self._standing_facts(step.name)
+            mode = step.mode & self._keeps.mode_bits
+            if (
+                facts is not None
+                and self._stands(facts, step.kind | mode, step.uid, step.gid, step.mtime_ns)
+                and facts.st_rdev == device
+                and self._has_attributes(self._by_name(step.name), step.attributes)
+            ):
+                self._number(step, facts)
+                return
+            with self._staged() as stage:
+                os.mknod(STAGED, step.kind | 0o600, device, dir_fd=stage)
+                kept = self._own(STAGED, stage, step.uid, step.gid)
+                self._set(step.name, by_descriptor(stage) + b"/" + STAGED, step.attributes)
+                os.chmod(STAGED, self._kept_mode(step.mode, owner_kept=kept), dir_fd=stage)
+                os.utime(STAGED, ns=(step.mtime_ns, step.mtime_ns), dir_fd=stage, follow_symlinks=False)
+                self._number(step, os.stat(STAGED, dir_fd=stage, follow_symlinks=False))
+                self._appear(step.name)
+
+    def hard_link(self, step: HardLink) -> None:
+        """Another name of a file that was written before.  It must still be that very file: its inode is compared."""
+        if self._passed_over:
+            return
+        with self._complaining(step.name):
+            first = self._numbered.pop(step.number, None)
+            if first is None:
+                raise OSError(errno.ENOENT, "is another name of a file that was not copied")
+            if not step.last:
+                self._numbered[step.number] = first
+            standing = self._standing_facts(step.name)
+            if standing is not None and (standing.st_dev, standing.st_ino) == (first.device, first.inode):
+                return  # and rename(2) does nothing to two names of one file
+            directory = self._descent.reached(first.way)
+            try:
+                with self._staged() as stage:
+                    os.link(first.name, STAGED, src_dir_fd=directory, dst_dir_fd=stage, follow_symlinks=False)
+                    facts = os.stat(STAGED, dir_fd=stage, follow_symlinks=False)
+                    if (facts.st_dev, facts.st_ino) != (first.device, first.inode):
+                        raise OSError(errno.ESTALE, f"its other name {shown(first.name)} is another file now")
+                    self._appear(step.name)
+            finally:
+                os.close(directory)
 
     def begin(self, step: Leaf) -> int | None:
-        """Begin a file: the descriptor that its bytes go to; None where it is passed over.
+        """Begin a file: the descriptor that its bytes go to; None if it is passed over.
 
         `keep` makes it appear in its place, `tear` drops it.
         """
         if self._passed_over:
             return None
         with self._complaining(step.name):
-            self._check_no_directory(step.name)
+            self._standing_facts(step.name)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._file = os.open(STAGED, flags, 0o600, dir_fd=self._staging.begin(self._here))
+            self._file = os.open(STAGED, flags, 0o600, dir_fd=self._staging.begin(self._descent.here))
             self._leaf = step
+            self._has_holes = False
             return self._file
         return None
+
+    def hole(self, length: int) -> None:
+        """So many bytes of the file that was begun are a hole.  Raises: OSError."""
+        os.lseek(self._file, length, os.SEEK_CUR)
+        self._has_holes = True
 
     def keep(self) -> None:
         """The file that was begun is whole."""
@@ -146,9 +213,10 @@ class Writer:
             return
         with self._complaining(step.name):
             self._finish_file(self._file, step)
+            self._number(step, os.fstat(self._file) if step.number else None)
             handle, self._file = self._file, -1
             os.close(handle)  # which is where some file systems first say that the disk is full
-            os.rename(STAGED, step.name, src_dir_fd=self._staging.handle, dst_dir_fd=self._here)
+            self._appear(step.name)
             self._leaf = None
         self.tear()
 
@@ -164,17 +232,17 @@ class Writer:
 
     def complain(self, name: bytes, error: OSError) -> None:
         """Of something in the directory where we are."""
-        place = self._levels[-1].path
+        place = self._descent.path
         path = place.rstrip(b"/") + b"/" + name if name and name != ITSELF else place
         self._complain(f"{shown(path)}: {error.strerror or error}")
 
     def standing(self, step: Leaf) -> int | None:
-        """The regular file of this name and size that is there already, open for reading; None where none is."""
+        """The regular file of this name and size that is there already, open for reading; None if none is."""
         if self._passed_over:
             return None
         try:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            handle = os.open(step.name, flags, dir_fd=self._here)
+            handle = os.open(step.name, flags, dir_fd=self._descent.here)
         except OSError:
             return None
         facts = os.fstat(handle)
@@ -184,75 +252,81 @@ class Writer:
         return None
 
     def adopt(self, handle: int, step: Leaf) -> bool:
-        """Whether a standing file is what the step says, or only its time had to be set; else it is to be made anew."""
+        """Whether a standing file is what the step says, or only its time had to be set; if not, it is made anew."""
         facts = os.fstat(handle)
-        owner = (step.uid, step.gid) if self._privileged else (os.geteuid(), facts.st_gid)
-        if (facts.st_uid, facts.st_gid) != owner or stat.S_IMODE(facts.st_mode) != step.mode & self._mode_bits:
+        mode = stat.S_IFREG | step.mode & self._keeps.mode_bits
+        if not self._stands(facts, mode, step.uid, step.gid, facts.st_mtime_ns):
+            return False
+        if not self._has_attributes(handle, step.attributes):
             return False
         if facts.st_mtime_ns != step.mtime_ns:
             if facts.st_nlink > 1:
                 # Its other names may be anywhere, and are none of our business.
                 return False
             os.utime(handle, ns=(step.mtime_ns, step.mtime_ns))
+        self._number(step, facts)
         return True
 
-    def _enter(self, step: Folder) -> None:
-        path = self._levels[-1].path
-        if step.name == ITSELF:
-            below = os.dup(self._here)
-        else:
-            path = path.rstrip(b"/") + b"/" + step.name
-            made = True
-            try:
-                os.mkdir(step.name, 0o700, dir_fd=self._here)
-            except FileExistsError:
-                made = False
-            try:
-                below = os.open(step.name, DIRECTORY, dir_fd=self._here)
-            except OSError as error:
-                if error.errno in (errno.ENOTDIR, errno.ELOOP):
-                    raise OSError(error.errno, "not a directory, or a link; a directory cannot replace it") from error
-                raise
-            if made and os.fstat(below).st_uid != os.geteuid():
-                os.close(below)
-                raise OSError(errno.ESTALE, "it was exchanged while it was being made")
-        facts = os.fstat(below)
-        self._levels.append(_Level(step, facts.st_dev, facts.st_ino, path))
-        here, self._here = self._here, below
-        os.close(here)
+    def _number(self, step: Leaf | SymlinkStep | Special, facts: os.stat_result | None) -> None:
+        """Remember a file of which further names will come."""
+        if not step.number or facts is None:
+            return
+        if len(self._numbered) >= self._keeps.numbered_max:
+            raise OSError(errno.EMLINK, "too many files have further names")
+        self._numbered[step.number] = _Numbered(self._descent.way, step.name, facts.st_dev, facts.st_ino)
 
-    def _reopened(self) -> int:
-        """The directory that the levels lead to.  Not by "..": whoever moves a directory decides where that leads."""
-        here = os.dup(self._base)
-        try:
-            for level in self._levels[1:]:
-                if level.step is not None and level.step.name != ITSELF:
-                    below = os.open(level.step.name, DIRECTORY, dir_fd=here)
-                    os.close(here)
-                    here = below
-            facts = os.fstat(here)
-            if (facts.st_dev, facts.st_ino) != (self._levels[-1].device, self._levels[-1].inode):
-                raise OSError(errno.ESTALE, "it is another one now")
-        except OSError as error:
-            os.close(here)
-            raise WayLost(self._levels[-1].path, error.strerror or str(error)) from error
-        return here
+    def _link_stands(self, step: SymlinkStep, facts: os.stat_result) -> bool:
+        mode = stat.S_IFLNK | stat.S_IMODE(facts.st_mode)
+        if not self._stands(facts, mode, step.uid, step.gid, step.mtime_ns):
+            return False
+        target = os.readlink(step.name, dir_fd=self._descent.here)
+        if target != step.target:
+            return False
+        return not self._privileged or self._has_attributes(self._by_name(step.name), step.attributes)
 
-    def _finish_folder(self, step: Folder) -> None:
-        """By its name "." in itself: an O_PATH descriptor can be neither fchmod'ed nor fchown'ed (open(2))."""
+    def _stands(self, facts: os.stat_result, mode: int, uid: int, gid: int, mtime_ns: int) -> bool:
+        """Whether a file that is there has the kind, mode, owner and time that it should have."""
+        owner = (uid, gid) if self._privileged else (os.geteuid(), facts.st_gid)
+        return (facts.st_mode, (facts.st_uid, facts.st_gid), facts.st_mtime_ns) == (mode, owner, mtime_ns)
+
+    def _has_attributes(self, what: int | bytes, wanted: Attributes) -> bool:
+        return attributes.read(what, self._keeps.attributes) == self._kept_attributes(wanted)
+
+    def _finish_folder(self, step: Folder, wanted: Attributes) -> None:
+        """By its name "." in itself: an O_PATH descriptor can be neither fchmod'ed nor fchown'ed (open(2)).
+
+        The mode comes last: after it, even the owner may not be able to go into the directory.
+        """
+        here = self._descent.here
         try:
-            kept = self._own(b".", self._here, step.uid, step.gid)
-            os.chmod(b".", self._kept_mode(step.mode, owner_kept=kept), dir_fd=self._here)
-            os.utime(b".", ns=(step.mtime_ns, step.mtime_ns), dir_fd=self._here)
+            kept = self._own(b".", here, step.uid, step.gid)
+            wanted = self._kept_attributes(wanted)
+            names = {name for name, _ in wanted}
+            inherited = [name for name in (ACCESS_LIST, DEFAULT_LIST) if name not in names]
+            attributes.clear_lists(by_descriptor(here), *inherited)
+            self._set(b"", by_descriptor(here) + b"/.", wanted)
+            os.utime(b".", ns=(step.mtime_ns, step.mtime_ns), dir_fd=here)
+            os.chmod(b".", self._kept_mode(step.mode, owner_kept=kept), dir_fd=here)
         except PermissionError:
-            if os.stat(b".", dir_fd=self._here).st_uid == os.geteuid():
+            if os.fstat(here).st_uid == os.geteuid():
                 raise
             # Somebody else's, who let us write into it: it stays as he has it.
 
     def _finish_file(self, handle: int, step: Leaf) -> None:
+        if self._has_holes:
+            os.ftruncate(handle, step.size_bytes)  # it may end in one
         kept = self._own(handle, None, step.uid, step.gid)
+        self._set(step.name, handle, step.attributes)
         os.fchmod(handle, self._kept_mode(step.mode, owner_kept=kept))
         os.utime(handle, ns=(step.mtime_ns, step.mtime_ns))
+
+    def _set(self, name: bytes, what: int | bytes, wanted: Attributes) -> None:
+        """Set attributes after the owner, because chown(2) takes file capabilities away, and before the mode."""
+        if wanted:
+            attributes.write(what, self._kept_attributes(wanted), lambda error: self.complain(name, error))
+
+    def _kept_attributes(self, wanted: Attributes) -> Attributes:
+        return tuple(each for each in wanted if attributes.kept(each[0], self._keeps.attributes))
 
     def _own(self, what: bytes | int, at: int | None, uid: int, gid: int) -> bool:
         """Whether it belongs to whom it shall; nobody but root can give a file away (chown(2))."""
@@ -272,16 +346,37 @@ class Writer:
 
     def _kept_mode(self, mode: int, *, owner_kept: bool) -> int:
         """A set-id bit is never kept without the owner that it stands for."""
-        return mode & self._mode_bits & (ALL_BITS if owner_kept else STICKY_BITS)
+        return mode & self._keeps.mode_bits & (ALL_BITS if owner_kept else STICKY_BITS)
 
-    def _check_no_directory(self, name: bytes) -> None:
-        """rename(2) would say so too, but only when all bytes have been written."""
+    def _standing_facts(self, name: bytes) -> os.stat_result | None:
+        """What is there under this name.  Raises: OSError for a directory, which rename(2) would not replace.
+
+        rename(2) would say so too, but only when all bytes have been written.
+        """
         try:
-            facts = os.stat(name, dir_fd=self._here, follow_symlinks=False)
+            facts = os.stat(name, dir_fd=self._descent.here, follow_symlinks=False)
         except FileNotFoundError:
-            return
+            return None
         if stat.S_ISDIR(facts.st_mode):
             raise IsADirectoryError(errno.EISDIR, "is a directory, which only a directory can replace")
+        return facts
+
+    def _by_name(self, name: bytes) -> bytes:
+        return by_descriptor(self._descent.here) + b"/" + name
+
+    def _appear(self, name: bytes) -> None:
+        os.rename(STAGED, name, src_dir_fd=self._staging.handle, dst_dir_fd=self._descent.here)
+
+    @contextmanager
+    def _staged(self) -> Iterator[int]:
+        """The staging directory, emptied if what is made in it cannot be kept."""
+        stage = self._staging.begin(self._descent.here)
+        try:
+            yield stage
+        except OSError:
+            with suppress(OSError):
+                self._staging.clear()
+            raise
 
     @contextmanager
     def _complaining(self, name: bytes) -> Iterator[None]:

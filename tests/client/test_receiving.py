@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gproc.client.complaints import LINES_MAX, LINES_SURE, TEXT_BYTES_MAX, Complaints
 from gproc.client.receiving import Collected
 from gproc.copy.steps import (
     DEPTH_MAX,
@@ -179,8 +180,21 @@ def test_a_node_that_never_stops_complaining_is_kept_short(tmp_path: Path) -> No
     collected.output(0, frames.STDERR, memoryview(b"x" * 1_000_000))
     collected.finish()
     _, told = collected.complaints.told({0: Outcome(1)}, "")
-    assert len(told) == 22
+    assert len(told) == LINES_MAX + 2
     assert max(map(len, told)) < 10_000
+
+
+def test_nodes_that_fill_the_room_for_complaints_silence_no_other_node() -> None:
+    complaints = Complaints()
+    complaints.begin([(rank,) for rank in range(1, 12)])
+    for number in range(LINES_MAX):
+        for rank in range(10):
+            complaints.add(rank, f"{rank} {number} " + "x" * 8000)
+    complaints.add(10, "one")
+    complaints.finish()
+    _, told = complaints.told({rank: Outcome(1) for rank in range(11)}, "")
+    assert "11: one" in told
+    assert sum(map(len, told)) < TEXT_BYTES_MAX + 11 * LINES_SURE * 8100
 
 
 few = st.sampled_from([b"a", b"b", b"c"])

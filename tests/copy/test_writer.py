@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from gproc.copy.builtin import PreparedTask
-from gproc.copy.steps import ITSELF, Folder, Leaf, SymlinkStep
-from gproc.copy.writer import ALL_BITS, STICKY_BITS, WayLost, Writer, open_directory
+from gproc.copy.descent import WayLost
+from gproc.copy.steps import ITSELF, Folder, Leaf, Leave, SymlinkStep
+from gproc.copy.writer import FROM_NODES, ROOTS_COPY, Keeps, Writer, open_directory
 
 
-def writer_in(base: Path, complaints: list[str], mode_bits: int = STICKY_BITS) -> Writer:
+def writer_in(base: Path, complaints: list[str], keeps: Keeps = FROM_NODES) -> Writer:
     base.mkdir(exist_ok=True)
-    return Writer(open_directory(os.fsencode(base)), os.fsencode(base), complaints.append, mode_bits=mode_bits)
+    return Writer(open_directory(os.fsencode(base)), os.fsencode(base), complaints.append, keeps)
 
 
 def folder(name: bytes, mode: int = 0o755) -> Folder:
@@ -80,8 +81,8 @@ def test_a_link_to_a_directory_is_not_entered(tmp_path: Path) -> None:
     writer.folder(folder(b"sub"))
     writer.folder(folder(b"deeper"))
     write(writer, leaf(b"file"))
-    writer.leave()
-    writer.leave()
+    writer.leave(Leave())
+    writer.leave(Leave())
     write(writer, leaf(b"after"))
     writer.close()
     assert os.listdir(outside) == []
@@ -111,7 +112,7 @@ def test_a_directory_that_is_moved_away_meanwhile_takes_the_writer_nowhere_else(
     (base / "a").symlink_to(outside)
     write(writer, leaf(b"in b"))
     with pytest.raises(WayLost, match="was moved or exchanged"):
-        writer.leave()
+        writer.leave(Leave())
     writer.close()
     assert os.listdir(outside) == ["b"]
     assert (tmp_path / "moved" / "b" / "in b").read_text() == "new"
@@ -125,7 +126,7 @@ def test_a_directory_exchanged_for_another_one_takes_the_writer_nowhere_else(tmp
     (base / "a").rename(tmp_path / "moved")
     (base / "a").mkdir()
     with pytest.raises(WayLost):
-        writer.leave()
+        writer.leave(Leave())
     writer.close()
     assert os.listdir(base / "a") == []
 
@@ -135,7 +136,7 @@ def test_directories_get_their_mode_and_time_when_all_is_in_them(tmp_path: Path)
     writer = writer_in(tmp_path / "base", complaints)
     writer.folder(folder(b"closed", 0o500))
     write(writer, leaf(b"file", mode=0o400))
-    writer.leave()
+    writer.leave(Leave())
     writer.close()
     closed = (tmp_path / "base" / "closed").stat()
     assert (stat.S_IMODE(closed.st_mode), closed.st_mtime_ns, complaints) == (0o500, 10**18, [])
@@ -145,15 +146,15 @@ def test_the_directory_itself_is_entered_where_a_step_says_so(tmp_path: Path) ->
     writer = writer_in(tmp_path / "base", [])
     writer.folder(folder(ITSELF, 0o750))
     write(writer, leaf(b"file"))
-    writer.leave()
+    writer.leave(Leave())
     writer.close()
     assert (tmp_path / "base" / "file").exists()
     assert stat.S_IMODE((tmp_path / "base").stat().st_mode) == 0o750
 
 
 def test_a_set_id_bit_is_kept_only_where_that_is_asked_for(tmp_path: Path) -> None:
-    for bits, mode in ((STICKY_BITS, 0o755), (ALL_BITS, 0o6755 if os.geteuid() == 0 else 0o755)):
-        writer = writer_in(tmp_path, [], bits)
+    for keeps, mode in ((FROM_NODES, 0o755), (ROOTS_COPY, 0o6755 if os.geteuid() == 0 else 0o755)):
+        writer = writer_in(tmp_path, [], keeps)
         write(writer, leaf(b"file", mode=0o6755))
         writer.close()
         assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
@@ -165,7 +166,7 @@ def test_an_errand_that_is_ended_puts_away_what_is_half_done(tmp_path: Path, sig
     reader, begun = os.pipe()
 
     def work(complain: Callable[[str], None]) -> None:
-        writer = Writer(open_directory(os.fsencode(tmp_path)), b"", complain, mode_bits=STICKY_BITS)
+        writer = Writer(open_directory(os.fsencode(tmp_path)), b"", complain, FROM_NODES)
         try:
             handle = writer.begin(leaf(b"file"))
             assert handle is not None

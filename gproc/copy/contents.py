@@ -1,0 +1,100 @@
+"""How a file's bytes are read: where its holes are, and files of which nobody knows the size before they are read."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+SMALL_BYTES: Final = 64 << 10
+"""Files that say this size or less are read whole, to their end, before their size is told.
+
+Files of /proc say 0 bytes and those of /sys 4,096, whatever they have: proc(5), sysfs(5)."""
+
+SMALL_READ_BYTES: Final = 16 << 20
+"""Such a file must end before this size: /proc/kallsyms says 0 bytes and has 10 MB."""
+
+RUNS_PER_SIZE: Final = 4096
+"""After so many holes only holes of twice the length are kept, and so on: a file may have one after each block."""
+
+_READ_BYTES: Final = 64 << 10
+
+
+class Run(NamedTuple):
+    """A part of a file that is all data or all hole."""
+
+    offset: int
+    length: int
+    hole: bool
+
+
+def read_small(handle: int) -> bytes:
+    """All that the file has, from its beginning.  Raises: OSError, also if it has no end."""
+    os.lseek(handle, 0, os.SEEK_SET)
+    data = os.read(handle, _READ_BYTES)
+    if len(data) < _READ_BYTES and not (more := os.read(handle, _READ_BYTES)):
+        return data  # nearly every file: two system calls
+    whole = bytearray(data)
+    if len(data) < _READ_BYTES:
+        whole += more
+    while more := os.read(handle, _READ_BYTES):
+        whole += more
+        if len(whole) > SMALL_READ_BYTES:
+            raise OSError(errno.EFBIG, "grows while it is being read")
+    return bytes(whole)
+
+
+def read_at(handle: int, length: int, offset: int) -> bytes:
+    """Exactly so many bytes.  Raises: OSError, also if the file ends before."""
+    data = os.pread(handle, length, offset)
+    while len(data) < length:
+        more = os.pread(handle, length - len(data), offset + len(data))
+        if not more:
+            raise OSError(errno.EIO, "became shorter while it was being read")
+        data += more
+    return data
+
+
+def runs(handle: int, length: int, begin: int = 0) -> list[Run] | None:
+    """The data and holes of `length` bytes from `begin` on, in order, or None if there is no hole.  Raises: OSError."""
+    end = begin + length
+    holes = list(_holes(handle, begin, end))
+    if not holes:
+        return None
+    found: list[Run] = []
+    at = begin
+    for first, last in holes:
+        if first > at:
+            found.append(Run(at, first - at, False))
+        found.append(Run(first, last - first, True))
+        at = last
+    if at < end:
+        found.append(Run(at, end - at, False))
+    return found
+
+
+def _holes(handle: int, at: int, end: int) -> Iterator[tuple[int, int]]:
+    """Begin and end of each hole; of none if the file system knows of none.  Raises: OSError."""
+    count = 0
+    least = 1
+    while at < end:
+        first = _seek(handle, at, os.SEEK_HOLE, end)
+        if first == end:
+            return
+        at = _seek(handle, first, os.SEEK_DATA, end)
+        if at - first >= least:
+            yield first, at
+            count += 1
+            if count % RUNS_PER_SIZE == 0:
+                least = max(least, 2048) * 2
+
+
+def _seek(handle: int, offset: int, whence: int, end: int) -> int:
+    """Where the next hole or data begins, at most `end`."""
+    try:
+        return min(os.lseek(handle, offset, whence), end)
+    except OSError as error:
+        if error.errno not in (errno.ENXIO, errno.EINVAL):
+            raise
+        return end  # the hole reaches to the end, or the file became shorter; or there is no such seek here
