@@ -197,7 +197,9 @@ def _pack_afresh(
     image.memo.save()
     encoded = encode(packed.manifest)
     sources = {path: source for path, source in packed.sources.items() if path != source}
-    bundle = Bundle(encoded, digest_of(encoded), sources, packed.reasons)
+    bundle = Bundle(encoded, digest_of(encoded), sources, packed.reasons, packed.made)
+    if packed.made:
+        return bundle  # what is read from /proc or /sys is another file the next time
     record = cache.Record(
         question=question,
         digest=bundle.digest,

@@ -10,7 +10,8 @@ import stat
 from collections.abc import Callable, Iterator
 
 from gproc.bundle.image import Image, ImageLink, Walk
-from gproc.content.manifest import CHUNK_BYTES, PERMISSION_BITS, Directory, Entry, File, Symlink, digest_of
+from gproc.bundle.unsized import SMALL_BYTES, UNSIZED_BYTES_MAX, read_small
+from gproc.content.manifest import CHUNK_BYTES, PERMISSION_BITS, Digest, Directory, Entry, File, Symlink, digest_of
 from gproc.errors import BundleError
 
 Omit = Callable[[str], bool]
@@ -25,6 +26,8 @@ class BundleEntries:
         self._links: dict[str, ImageLink] = {}
         self._directories: set[str] = set()
         self.reasons: dict[str, str] = {}
+        self.made: dict[Digest, bytes] = {}
+        """The chunks of files that do not say their size, and would be others if they were read again."""
 
     def add(self, path: str, reason: str) -> str:
         """Take in what an absolute path leads to, and the links on the way; a directory without what is in it.
@@ -128,6 +131,8 @@ class BundleEntries:
             raise BundleError(f"{host}: cannot be read: {error.strerror}") from error
         try:
             before = os.fstat(descriptor)
+            if before.st_size <= SMALL_BYTES and (unsized := self._unsized(path, descriptor, before)) is not None:
+                return unsized
             digests = []
             size_bytes = 0
             while data := os.read(descriptor, CHUNK_BYTES):
@@ -150,4 +155,27 @@ class BundleEntries:
         mode = after.st_mode & PERMISSION_BITS
         return File(
             os.fsencode(path), mode, after.st_uid, after.st_gid, size_bytes, after.st_mtime_ns, b"".join(digests)
+        )
+
+    def _unsized(self, path: str, descriptor: int, before: os.stat_result) -> File | None:
+        """A file that has another size than it says, although nothing changed it; None if it says its size."""
+        content = read_small(descriptor)
+        after = os.fstat(descriptor)
+        same = (before.st_mtime_ns, before.st_ctime_ns, before.st_size) == (
+            after.st_mtime_ns, after.st_ctime_ns, after.st_size,
+        )  # fmt: skip
+        if len(content) == before.st_size or not same:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            return None
+        digests = []
+        for at in range(0, len(content), CHUNK_BYTES):
+            digest = digest_of(content[at : at + CHUNK_BYTES])
+            self.made[digest] = content[at : at + CHUNK_BYTES]
+            digests.append(digest)
+        if sum(map(len, self.made.values())) > UNSIZED_BYTES_MAX:
+            told = f"more than {UNSIZED_BYTES_MAX >> 20} MiB of files that do not say their size"
+            raise BundleError(f"{self._image.shown(path)}: {told}")
+        mode = after.st_mode & PERMISSION_BITS
+        return File(
+            os.fsencode(path), mode, after.st_uid, after.st_gid, len(content), after.st_mtime_ns, b"".join(digests)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from gproc.bundle.entries import BundleEntries
@@ -16,6 +17,9 @@ def add(image: Image, layout: BundleEntries, item: str, absolute: Callable[[str]
     """
     path = absolute(item)
     if image.walk(path) is None:
+        if os.path.exists(image.host(path)):
+            # /dev/fd/63 of a shell's <(...): it leads to no name at all.
+            raise BundleError(f"-f {image.shown(path)}: is a pipe of this process; write it to a file first")
         raise BundleError(f"-f {image.shown(path)}: no such file or directory")
     if item.endswith("/."):
         layout.add(path, "-f, the directory alone")

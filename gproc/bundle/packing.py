@@ -17,16 +17,21 @@ from gproc.bundle.entries import BundleEntries
 from gproc.bundle.home import Home, is_shared_object
 from gproc.bundle.image import Image
 from gproc.bundle.surroundings import Surroundings
-from gproc.content.manifest import Manifest
+from gproc.content.manifest import Digest, Manifest
 from gproc.errors import BundleError
 
 
 class Packed(msgspec.Struct, frozen=True):
-    """A fresh bundle; `sources`: where each file is read from; `reasons`: why each file and link is there."""
+    """A fresh bundle.
+
+    sources: where each file is read from.  reasons: why each file and link is there.  made: chunks that are not read
+    again.
+    """
 
     manifest: Manifest
     sources: dict[bytes, bytes]
     reasons: dict[bytes, str]
+    made: dict[Digest, bytes]
 
 
 def pack(
@@ -85,7 +90,7 @@ class _Packing:
             configured_dirs=tuple(map(os.fsencode, self._configured_dirs)),
         )
         reasons = {os.fsencode(path): reason for path, reason in self._layout.reasons.items()}
-        return Packed(manifest, sources, reasons)
+        return Packed(manifest, sources, reasons, self._layout.made)
 
     def _add_program(self, path: str, parsed: elf.Elf, reason: str, runs: str) -> None:
         """A program, its closure, and what its language and its C library load by name; `runs`: a script, or ""."""

@@ -1,4 +1,4 @@
-"""How a file's bytes are read: where its holes are, and files of which nobody knows the size before they are read."""
+"""How a file's bytes are read, and where its holes are."""
 
 from __future__ import annotations
 
@@ -7,18 +7,8 @@ import os
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-SMALL_BYTES: Final = 64 << 10
-"""Files that say this size or less are read whole, to their end, before their size is told.
-
-Files of /proc say 0 bytes and those of /sys 4,096, whatever they have: proc(5), sysfs(5)."""
-
-SMALL_READ_BYTES: Final = 16 << 20
-"""Such a file must end before this size: /proc/kallsyms says 0 bytes and has 10 MB."""
-
 RUNS_PER_SIZE: Final = 4096
 """After so many holes only holes of twice the length are kept, and so on: a file may have one after each block."""
-
-_READ_BYTES: Final = 64 << 10
 
 
 class Run(NamedTuple):
@@ -27,22 +17,6 @@ class Run(NamedTuple):
     offset: int
     length: int
     hole: bool
-
-
-def read_small(handle: int) -> bytes:
-    """All that the file has, from its beginning.  Raises: OSError, also if it has no end."""
-    os.lseek(handle, 0, os.SEEK_SET)
-    data = os.read(handle, _READ_BYTES)
-    if len(data) < _READ_BYTES and not (more := os.read(handle, _READ_BYTES)):
-        return data  # nearly every file: two system calls
-    whole = bytearray(data)
-    if len(data) < _READ_BYTES:
-        whole += more
-    while more := os.read(handle, _READ_BYTES):
-        whole += more
-        if len(whole) > SMALL_READ_BYTES:
-            raise OSError(errno.EFBIG, "grows while it is being read")
-    return bytes(whole)
 
 
 def read_at(handle: int, length: int, offset: int) -> bytes:

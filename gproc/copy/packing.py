@@ -15,9 +15,10 @@ from typing import Final
 
 import msgspec
 
+from gproc.bundle.unsized import SMALL_BYTES, UNSIZED_BYTES_MAX, read_small
 from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES, Digest, File, Manifest, digest_of, encode
 from gproc.copy import attributes
-from gproc.copy.contents import SMALL_BYTES, Run, read_at, read_small, runs
+from gproc.copy.contents import Run, read_at, runs
 from gproc.copy.packs import Packs, Spot
 from gproc.copy.shown import shown
 from gproc.copy.source import Missed, Source, name_of
@@ -27,9 +28,6 @@ from gproc.packager import Bundle, SourceStamp
 from gproc.wire.frames import MAX_BLOB_BYTES
 
 _CALLERS_ALONE: Final = 0o400
-
-UNSIZED_BYTES_MAX: Final = 64 << 20
-"""Contents of files that do not say their size (/proc, /sys) stay in memory until they are sent, up to this."""
 
 CHANGED: Final = "changed while it was being sent; copy it when nothing writes to it"
 

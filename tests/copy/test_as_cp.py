@@ -12,8 +12,8 @@ from typing import NamedTuple, NoReturn
 
 import pytest
 
+from gproc.bundle.unsized import SMALL_BYTES
 from gproc.content.manifest import CHUNK_BYTES
-from gproc.copy.contents import SMALL_BYTES
 from gproc.copy.packing import pack
 from gproc.copy.placing import place
 from gproc.copy.steps import INDEX, End, Folder, Leaf, Leave, step_frame
