@@ -1,7 +1,8 @@
-"""From a program's name to a bundle: what to send so that it runs elsewhere as it runs here.
+"""From a program's name to a bundle: everything to send so that the program runs elsewhere as it runs here.
 
-Takes a name as typed, and reads with the caller's rights alone; executes nothing of what it packs.  A program
-packed before and not changed since costs a few stats: no ELF file is opened (DESIGN section 7; budgets: section 11).
+It takes a name as typed, reads with the caller's rights only, and executes nothing that it packs.  A program that was
+packed before and has not changed costs only a few calls of stat: no ELF file is opened, because packing must not slow
+down a warm `gproc e` (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from gproc.errors import BundleError
 class PackRequest(msgspec.Struct, frozen=True):
     """What to pack.
 
-    program: as typed: a path with a slash in it, or a name sought on PATH.
+    program: as typed: a path with a slash in it, or a name to look for on PATH.
     extra: the items of -f, relative to cwd: `dir` is a tree, `dir/.` the directory alone.
-    root: where "/" is (-r); program, extra and libraries are all sought inside it.
+    root: the directory that counts as "/" (-r): program, extra and libraries are all looked for inside it.
     library_path: directories of -L, searched before the system's.
-    cache_dir: where closures are remembered; None: `cache.default_directory`.
+    cache_dir: the directory of the cache; None for `cache.default_directory`.
     """
 
     program: str
@@ -40,7 +41,7 @@ class PackRequest(msgspec.Struct, frozen=True):
 
 
 class ChunkSource(msgspec.Struct, frozen=True):
-    """Where a chunk's bytes are: length bytes from offset on in the file at path."""
+    """A chunk's bytes: `length` bytes from `offset` on in the file at `path`."""
 
     path: bytes
     offset: int
@@ -48,12 +49,15 @@ class ChunkSource(msgspec.Struct, frozen=True):
 
 
 RACY_NS: Final = 100_000_000
-"""A file that changed this short a time before could change once more within the same tick of the file system's clock
-(4 to 10 ms: CONFIG_HZ) and keep its stamp."""
+"""A file that changed within this time could change again within the same tick of the file system's clock (4 to 10 ms:
+CONFIG_HZ) and keep its stamp."""
 
 
 class SourceStamp(msgspec.Struct, frozen=True):
-    """What stat(2) said of a file when it was packed.  While that holds, it need not be hashed again."""
+    """The state of a file when it was packed, by stat(2).  While it is unchanged, the file need not be hashed again.
+
+    settled: the file had not changed within `RACY_NS` before.
+    """
 
     device: int
     inode: int
@@ -77,11 +81,11 @@ class Bundle(msgspec.Struct, frozen=True, dict=True):
     """A packed program.
 
     encoded: the manifest's encoded form, whose digest names the bundle.
-    sources: path in the bundle -> path to read from, for each file for which the two differ.
-    reasons: path in the bundle -> why it is there; empty where the bundle came from the cache.
-    made: the chunks of what lies in no file, but was made for this bundle.
-    bases: path in the bundle -> where in its source a file begins, if not at 0.
-    stamps: path to read from -> what it was when it was packed; a file that is not in it is hashed when it is sent.
+    sources: path in the bundle -> path to read from, for each file for which these differ.
+    reasons: path in the bundle -> why it is there; empty if the bundle came from the cache.
+    made: chunks that are in no file, but were made for this bundle.
+    bases: path in the bundle -> the offset at which a file begins in its source, if not 0.
+    stamps: path to read from -> its state when it was packed; a file that is not in it is hashed when it is sent.
     """
 
     encoded: bytes
@@ -119,10 +123,10 @@ def find_program(name: str, cwd: str, environ: Mapping[str, str], root: str = "/
 
 
 def pack(request: PackRequest, *, explain: bool = False) -> Bundle:
-    """The bundle of a program, from the cache where that still holds.
+    """The bundle of a program, from the cache if its record still holds.
 
-    explain: fill in `reasons`, for which the cache is passed by.
-    Raises: ProgramNotFound, ProgramNotExecutable; BundleError for what cannot be resolved or read.
+    explain: fill in `reasons`; then the cache is not used.
+    Raises: ProgramNotFound, ProgramNotExecutable; BundleError if a file cannot be resolved or read.
     """
     started_ns = time.time_ns()
     surroundings = Surroundings(request.environ, request.cwd)
@@ -138,9 +142,9 @@ def pack(request: PackRequest, *, explain: bool = False) -> Bundle:
 
 
 def read_chunk(bundle: Bundle, digest: Digest) -> bytes:
-    """One chunk, read again from its file, and held against its digest unless the file's stamp is as it was.
+    """One chunk, read again from its file, and checked against its digest unless the file's stamp is unchanged.
 
-    Raises: BundleError naming a file that changed since it was packed; KeyError for a chunk of another bundle.
+    Raises: BundleError if its file changed since it was packed; KeyError if the chunk is not in the bundle.
     """
     if (made := bundle.made.get(digest)) is not None:
         return made
@@ -187,7 +191,7 @@ def _pack_afresh(
     from gproc.bundle.memo import Memo
 
     image = Image(os.path.join(request.cwd, request.root), Memo(os.path.dirname(directory)))
-    # Absolute already, as they are part of the question: the closure itself must not ask for the directory again.
+    # Absolute already: packing must not ask for the working directory, on which the record would then depend.
     extra = tuple(map(os.fsdecode, question.extra))
     library_path = tuple(map(os.fsdecode, question.library_path))
     try:

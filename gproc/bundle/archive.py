@@ -1,4 +1,4 @@
-"""A bundle as a tar file: the same bytes for the same bundle, whoever writes it and when."""
+"""A bundle as a tar file.  The same bundle always gives the same bytes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gproc.content.manifest import Digest, Directory, Entry, File, Manifest, Sym
 from gproc.errors import BundleError
 
 Read = Callable[[Digest], bytes]
-"""Gives a chunk's bytes; raises BundleError where they are no longer to be had."""
+"""Returns a chunk's bytes; raises BundleError if they can no longer be read."""
 
 
 def write_file(manifest: Manifest, read: Read, path: str) -> None:
-    """Write the tar file at path, whole or not at all.
+    """Write the tar file at path, complete or not at all.
 
-    Raises: BundleError for a place that cannot be written, or a file that changed since it was packed.
+    Raises: BundleError if the path cannot be written, or a file has changed since it was packed.
     """
     beside = f"{path}.{os.getpid()}.part"
     try:
@@ -34,8 +34,8 @@ def write_file(manifest: Manifest, read: Read, path: str) -> None:
 
 
 def write(manifest: Manifest, read: Read, file: BinaryIO) -> None:
-    """Entries in the manifest's order; names relative to the root; no names of users, and links of mtime 0."""
-    # GNU, not PAX: its headers hold nothing but the entry, and names that are no UTF-8 stay as they are.
+    """Write the entries in the manifest's order; names are relative to the root, users unnamed, links have mtime 0."""
+    # GNU, not PAX: its headers hold only the entry, and keep names that are not UTF-8.
     with tarfile.open(
         fileobj=file, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape"
     ) as archive:
@@ -63,7 +63,7 @@ def _header(entry: Entry) -> tarfile.TarInfo:
 
 
 class _Chunks(io.RawIOBase):
-    """A file of the bundle, read chunk by chunk, each held against its digest."""
+    """A file of the bundle, read chunk by chunk."""
 
     def __init__(self, file: File, read: Read) -> None:
         self._read = read

@@ -1,8 +1,8 @@
-"""Closures remembered: what a program's bundle was, and everything that must be as it was for this to hold.
+"""The cache of bundles: a program's bundle, and everything that must be unchanged for it to be valid.
 
-One file a record, named by what was asked for.  A record that cannot be read, or that no longer holds, is a miss
-and will be replaced.  The directory belongs to the caller (0700, records 0600): whom a record could deceive is
-who wrote it.  This module is on the path of a warm `gproc e`: it imports nothing that is not there already.
+Each record is a file, named by a digest of the question.  A record that cannot be read, or that no longer holds, is a
+miss and will be replaced.  The directory belongs to the caller (0700, records 0600), so that a forged record deceives
+only its own author.  A warm `gproc e` runs this module: it imports only what is loaded already.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from gproc.bundle import keeping
 from gproc.content.manifest import digest_of
 
 RECORDS_MAX: Final = 200
-"""Programs remembered.  A record of a single program has 3 KB, one with Python's library 500 KB."""
+"""Programs in the cache.  The record of a single program has 3 KB, with Python's library 500 KB."""
 RACY_NS: Final = 100_000_000
-"""A file changed this short a time before it was packed could change once more within the same tick of the file
-system's clock (4 to 10 ms: CONFIG_HZ) and keep its stamp; such a bundle is not remembered."""
+"""A bundle is not cached if one of its files changed within this time before packing.  Such a file could change again
+within the same tick of the file system's clock (4 to 10 ms: CONFIG_HZ) and keep its stamp."""
 FORMAT: Final = 1
 
 
 class PathStamp(msgspec.Struct, frozen=True, array_like=True):
-    """A file, link or searched directory as it was."""
+    """The state of a file, a link or a searched directory."""
 
     path: bytes
     device: int
@@ -57,7 +57,7 @@ class PathStamp(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Attributes(msgspec.Struct, frozen=True, array_like=True):
-    """A directory of which the manifest holds the rights alone, whatever happens in it."""
+    """The rights of a directory.  The manifest holds only these, so changes in the directory do not matter."""
 
     path: bytes
     mode: int
@@ -73,7 +73,7 @@ class Attributes(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Traces(msgspec.Struct, frozen=True, array_like=True):
-    """All that an answer was made from; `absent`: where a directory was sought, and there was nothing."""
+    """Everything that an answer depends on; absent: paths of directories that were sought and did not exist."""
 
     stamps: tuple[PathStamp, ...]
     attributes: tuple[Attributes, ...]
@@ -92,7 +92,7 @@ class Traces(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Question(msgspec.Struct, frozen=True, array_like=True):
-    """What was asked, as far as it is known before anything is read; relative paths are made absolute."""
+    """What was asked, as it is known before any file is read.  Relative paths are made absolute."""
 
     program: bytes
     extra: tuple[bytes, ...]
@@ -105,11 +105,11 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):
-    """An answer, and what it rests on.
+    """An answer, and everything that it depends on.
 
-    sources: pairs (path in the bundle, path it is read from), for files where the two differ.
-    environ: the variables that were looked at, with None for one that was not set.
-    cwd: the working directory where it mattered (an empty element of LD_LIBRARY_PATH), else None.
+    sources: pairs (path in the bundle, path that it is read from), for files for which these differ.
+    environ: the variables that packing read; None for one that was not set.
+    cwd: the working directory if packing used it (for example for an empty element of LD_LIBRARY_PATH), else None.
     """
 
     question: Question
@@ -130,7 +130,7 @@ _decoder = msgspec.msgpack.Decoder(Record)
 
 
 def default_directory(environ: Mapping[str, str]) -> str:
-    """XDG Base Directory Specification: $XDG_CACHE_HOME where it is absolute, else ~/.cache."""
+    """The cache below $XDG_CACHE_HOME if that is absolute, else below ~/.cache: XDG Base Directory Specification."""
     base = environ.get("XDG_CACHE_HOME", "")
     if not base.startswith("/"):
         base = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".cache")
@@ -138,7 +138,7 @@ def default_directory(environ: Mapping[str, str]) -> str:
 
 
 def recall(directory: str, question: Question, environ: Mapping[bytes, bytes], cwd: bytes) -> Record | None:
-    """The record for this question, where there is one and it still holds."""
+    """The record for this question, if there is one and it still holds."""
     try:
         kept = keeping.read_own(os.path.join(directory, question.name()))
         if kept is None:
@@ -152,9 +152,9 @@ def recall(directory: str, question: Question, environ: Mapping[bytes, bytes], c
 
 
 def remember(directory: str, record: Record, started_ns: int) -> None:
-    """Keep a record, unless a file changed just before `started_ns` (time.time_ns); prune the oldest.
+    """Keep a record, unless a file changed just before `started_ns` (time.time_ns), and remove the oldest records.
 
-    A cache that cannot be written is no cache, and not an error: the bundle is as good without it.
+    A cache that cannot be written is not an error: the bundle is valid without it.
     """
     if record.traces.racy(started_ns):
         return

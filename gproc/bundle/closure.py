@@ -1,7 +1,7 @@
 """A program and all shared libraries that its dynamic linker would load, found by the linker's rules.
 
-Nothing is executed.  Where a library exists in builds for several processors (glibc-hwcaps) all are taken,
-since the node's processor decides, and the plain one last, if there is one.
+Nothing is executed.  If a library exists in builds for several processors (glibc-hwcaps), all of them are taken,
+because the node's processor decides, and the plain build last, if there is one.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from gproc.bundle.surroundings import Surroundings
 from gproc.errors import BundleError
 
 OBJECTS_MAX: Final = 10_000
-"""Libraries of one program: a bound on what a made-up one can ask for.  LibreOffice loads 200."""
+"""Libraries of one program: a bound for a program made to harm.  LibreOffice loads 200."""
 
 LOOKUPS_MAX: Final = 1_000_000
-"""Files that one linker looks for: date takes 2, gdb with Python 114; 500 libraries, each in a prefix of its own and
-found by one RPATH that lists all, 125,000.  Above: a search path that was made to cost time."""
+"""Files that one linker looks for.  date needs 2 lookups, gdb with Python 114.  500 libraries, each in a prefix of its
+own and with an RPATH that lists all, need 125,000.  A search path that needs more was made to cost time."""
 
 
 class LibraryMissing(BundleError):
-    """A library that nothing answers to."""
+    """A library that was found in none of the searched places."""
 
     def __init__(self, name: str, needed_by: str, searched: tuple[str, ...]) -> None:
         super().__init__(name, needed_by, searched)
@@ -36,15 +36,15 @@ class LibraryMissing(BundleError):
         self.searched = searched
 
     def __str__(self) -> str:
-        where = ", ".join(self.searched) or "nowhere: it has no directories to search"
-        return f"{self.needed_by} needs {self.name}, which is not there (sought in {where}); -L names more directories"
+        searched = f"not found in {', '.join(self.searched)}" if self.searched else "there are no directories to search"
+        return f"{self.needed_by} needs {self.name}, {searched}; -L names more directories"
 
 
 class Object:
     """One ELF file in a closure.
 
-    path: as the linker finds it; what $ORIGIN is made from.  real: the same without links.
-    name: what was asked for.  loaded_by: the object whose need brought it in; None for the program.
+    path: as the linker finds it; $ORIGIN is made from it.  real: the same path without links.
+    name: the needed name.  loaded_by: the object that needs it; None for the program.
     """
 
     __slots__ = ("elf", "loaded_by", "name", "path", "real")
@@ -58,7 +58,7 @@ class Object:
 
     @property
     def origin(self) -> str:
-        # The kernel tells the program its own path without links; a library's is as it was found (dl-origin.c).
+        # The kernel gives the program its own path without links; a library's path is as it was found (dl-origin.c).
         return os.path.dirname(self.path if self.loaded_by is not None else self.real)
 
     @property
@@ -90,7 +90,7 @@ class Linker:
             self._system = ldconfig.musl_system(image, loader)
         else:
             self._system = ldconfig.glibc_system(image, loader, abi)
-        # musl, and a static program, know neither $LIB nor $PLATFORM.
+        # Neither musl nor a static program knows $LIB and $PLATFORM.
         plain = self.is_musl or not loader
         self._tokens = search.MUSL_TOKENS if plain else search.tokens_of(abi.machine, self._system.default_dirs)
         self._environ_path = surroundings.variable("LD_LIBRARY_PATH") or ""
@@ -102,9 +102,9 @@ class Linker:
     def closure(self, program: Object, roots: Sequence[Object] = ()) -> list[Object]:
         """The program, its loader, and every library of theirs and of `roots`, breadth first.
 
-        roots: objects that the program may load by itself later (dlopen), with `loaded_by` the program; or the program
-            itself.  What only they need may be missing: an extension module for a toolkit that is not installed.
-        Raises: LibraryMissing; BundleError for a broken library.
+        roots: objects that the program may load itself later (dlopen), with the program as `loaded_by`; or the program
+            itself.  A library that only these need may be missing: it may be for a toolkit that is not installed.
+        Raises: LibraryMissing; BundleError if a library is broken.
         """
         optional = set(roots)
         names: dict[str, Object] = {}
@@ -141,30 +141,37 @@ class Linker:
         return list(found.values())
 
     def find(self, name: str, holder: Object, program: Object) -> list[Object]:
-        """The files that answer to a name: builds for certain processors first, then the plain one; [] for none."""
+        """The files for a needed name: builds for certain processors first, then the plain one; [] if there is none."""
         if not search.is_library_path_safe(name):
             shown = self._image.shown(holder.path)
             raise BundleError(f"{shown}: needs {name!r}, which is neither a plain name nor an absolute path")
         for path in self._expanded(name, holder):
             if "/" in path:
                 return self._usable(name, [path], holder)
-        variants: list[str] = []
+        paths: list[str] = []
+        for path, is_plain in self._candidates(name, holder, program):
+            paths.append(path)
+            if is_plain:
+                break
+        return self._usable(name, paths, holder)
+
+    def _candidates(self, name: str, holder: Object, program: Object) -> Iterator[tuple[str, bool]]:
+        """The files that the linker would accept, in its order, each with whether it is the plain build."""
         for directory in self._directories_before_cache(holder, program):
-            variants += self._variants(directory, name)
-            if self._accepts(directory, name):
-                return self._usable(name, [*variants, f"{directory}/{name}"], holder)
+            yield from self._candidates_in(directory, name)
         for entry in (self._system.cache or {}).get(name, ()):
             if holder.elf.no_default_dirs and os.path.dirname(entry.path) in self._system.searched_last:
                 continue
             if self._accepts(*os.path.split(entry.path)):
-                variants.append(entry.path)
-                if not entry.variant:
-                    return self._usable(name, variants, holder)
+                yield entry.path, not entry.variant
         for directory in () if holder.elf.no_default_dirs else self._system.searched_last:
-            variants += self._variants(directory, name)
-            if self._accepts(directory, name):
-                return self._usable(name, [*variants, f"{directory}/{name}"], holder)
-        return self._usable(name, variants, holder)
+            yield from self._candidates_in(directory, name)
+
+    def _candidates_in(self, directory: str, name: str) -> Iterator[tuple[str, bool]]:
+        for variant in self._variants(directory, name):
+            yield variant, False
+        if self._accepts(directory, name):
+            yield f"{directory}/{name}", True
 
     def _expanded(self, name: str, holder: Object) -> tuple[str, ...]:
         return search.expand(name, holder.origin, self._tokens) if "$" in name else (name,)
@@ -174,11 +181,11 @@ class Linker:
         parsed = self._read(walk) if walk is not None else None
         if walk is None or parsed is None:
             shown = self._image.shown(program.path)
-            raise BundleError(f"{shown}: its dynamic linker {self.loader} is not there or is no ELF file")
+            raise BundleError(f"{shown}: its dynamic linker {self.loader} is missing or is not an ELF file")
         return Object(self.loader, self.loader, walk.real, parsed, program)
 
     def _preloads(self, program: Object) -> Iterator[Object]:
-        """LD_PRELOAD and /etc/ld.so.preload; what cannot be found is passed over, as the linker does with a warning."""
+        """The libraries of LD_PRELOAD and /etc/ld.so.preload.  The linker ignores missing ones with a warning."""
         wanted = (self._surroundings.variable("LD_PRELOAD") or "").replace(":", " ").split()
         if not self.is_musl:
             text = os.fsdecode(self._image.content("/etc/ld.so.preload", 1 << 16) or b"")
@@ -213,9 +220,9 @@ class Linker:
             yield from self._system.searched_last
 
     def is_configured(self, each: Object, program: Object) -> bool:
-        """Whether a library is found because -L or this machine's configuration says so, and would not be elsewhere.
+        """Whether a library is found only because of -L or this machine's configuration.
 
-        Not so: by the loader's own directories, the program's RPATH and RUNPATH, and the environment.
+        False if it is found by the loader's own directories, an RPATH or RUNPATH, or the environment.
         """
         directory = os.path.dirname(each.path)
         if each.loaded_by is None or "/" in each.name or directory in self._system.default_dirs:
@@ -232,11 +239,11 @@ class Linker:
         return [f"{each}/{name}" for each in found if self._accepts(each, name)]
 
     def _accepts(self, directory: str, name: str) -> bool:
-        """Whether the linker would take this file; one of another class or machine is passed over."""
+        """Whether the linker would take this file.  It ignores files of another class or machine."""
         self._lookups += 1
         if self._lookups > LOOKUPS_MAX:
             raise BundleError(
-                f"{name}: given up after looking for libraries in {LOOKUPS_MAX} places: the search paths are too long"
+                f"{name}: not found after {LOOKUPS_MAX} lookups of libraries: the search paths are too long"
             )
         walk = self._image.search(directory, name)
         if walk is None or not stat.S_ISREG(walk.status.st_mode):
@@ -251,7 +258,7 @@ class Linker:
                 return False
             if self._abis[walk.real] is None:
                 shown = self._image.shown(walk.real)
-                raise BundleError(f"{shown}: stands where {name} is sought, but is no ELF file")
+                raise BundleError(f"{shown}: the linker would load it as {name}, but it is not an ELF file")
         return self._abis[walk.real] == self._abi
 
     def _usable(self, name: str, paths: Sequence[str], holder: Object) -> list[Object]:

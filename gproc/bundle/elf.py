@@ -1,7 +1,8 @@
 """What an ELF file asks of its dynamic linker, parsed by LIEF.
 
-LIEF is imported here alone, for the first file that no `Memo` knows: 0.3 s of CPU and 50 MiB (1.0.0 on Python 3.11: it
-makes 68,000 members of enumerations), where a file then takes 0.1 ms.  It is given an `excerpt`, whose module says why.
+Only this module imports LIEF, for the first file that no `Memo` knows.  The import takes 0.3 s of CPU and 50 MiB (1.0.0
+on Python 3.11 makes 68,000 members of enumerations); each file then takes 0.1 ms.  LIEF parses an `excerpt`; that
+module gives the reason.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ _DF_1_NODEFLIB: Final = 0x800
 class Elf(msgspec.Struct, frozen=True):
     """One ELF file, as its linker sees it.
 
-    interpreter: PT_INTERP; "" where the kernel starts the file without one.
-    runpath, rpath: None where absent; an RPATH beside a RUNPATH is not reported, as no linker heeds it.
+    interpreter: PT_INTERP; "" if the kernel starts the file without one.
+    runpath, rpath: None if absent; rpath is None beside a RUNPATH too, because no linker uses both.
     needed: DT_NEEDED, in order.
     no_default_dirs: DF_1_NODEFLIB.
-    strings: where the dynamic string table lies in the file: (offset, bytes).
+    strings: the place of the dynamic string table in the file: (offset, bytes).
     """
 
     abi: Abi
@@ -44,11 +45,10 @@ class Elf(msgspec.Struct, frozen=True):
 
 
 def read(path: str, memo: Memo | None = None) -> Elf | None:
-    """The ELF file at path, or None where it is something else.
+    """The ELF file at path, or None if it is something else.
 
-    memo: what LIEF said of it before is taken from there.
-
-    Raises: BadElf where it is ELF and broken; OSError.
+    memo: holds what LIEF found before.
+    Raises: BadElf if it is ELF and broken; OSError.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
@@ -59,7 +59,7 @@ def read(path: str, memo: Memo | None = None) -> Elf | None:
 
 
 def abi_of(path: str) -> Abi | None:
-    """Class, byte order and machine alone: what tells a linker to pass a candidate over.  None: no ELF."""
+    """Class, byte order and machine of the file at path, by which a linker rejects candidates; None if not ELF."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         return excerpt.abi_of(os.pread(descriptor, 64, 0))
@@ -68,9 +68,9 @@ def abi_of(path: str) -> Abi | None:
 
 
 def mentions(path: str, elf: Elf, names: frozenset[bytes]) -> bool:
-    """Whether one of these symbol names stands in the dynamic string table: it is imported, or defined.
+    """Whether the dynamic string table contains one of these symbol names: the file imports or defines it.
 
-    Without LIEF, which makes an object of every symbol: 4 ms for libc and 160 for libLLVM, where this takes 0.2 and 7.
+    This takes 0.2 ms for libc and 7 ms for libLLVM.  LIEF makes an object of every symbol: 4 ms and 160 ms.
     """
     offset, size = elf.strings
     if not size:
@@ -103,10 +103,10 @@ def _elf(path: str, found: Excerpt, memo: Memo) -> Elf:
 def _parsed(path: str, found: Excerpt) -> Answer:
     import lief
 
-    # LIEF writes warnings to stderr; what is wrong with a file is said by our errors.
+    # LIEF writes warnings to stderr; our own errors report what is wrong with a file.
     lief.logging.disable()
     binary = lief.ELF.parse(found.image, _config())
-    # It answers a file that it cannot read with None, or with less than there is.
+    # For a file that it cannot read, LIEF returns None, or leaves parts out.
     if binary is None or len(binary.dynamic_entries) != found.entries:
         raise BadElf(path, "an ELF file that LIEF cannot read")
     soname, rpath, runpath, flags = b"", None, None, 0
@@ -114,26 +114,26 @@ def _parsed(path: str, found: Excerpt) -> Answer:
     for entry in binary.dynamic_entries:
         match entry:
             case lief.ELF.DynamicEntryLibrary():
-                needed.append(_as_in_the_file(entry.name))
+                needed.append(_raw(entry.name))
             case lief.ELF.DynamicSharedObject():
-                soname = _as_in_the_file(entry.name)
+                soname = _raw(entry.name)
             case lief.ELF.DynamicEntryRpath():
-                rpath = _as_in_the_file(entry.rpath)
+                rpath = _raw(entry.rpath)
             case lief.ELF.DynamicEntryRunPath():
-                runpath = _as_in_the_file(entry.runpath)
+                runpath = _raw(entry.runpath)
             case lief.ELF.DynamicEntryFlags():
                 flags = int(entry.value)
-    interpreter = _as_in_the_file(binary.interpreter) if binary.has_interpreter else b""
+    interpreter = _raw(binary.interpreter) if binary.has_interpreter else b""
     return Answer(interpreter, soname, tuple(needed), rpath, runpath, flags)
 
 
-def _as_in_the_file(name: str | bytes) -> bytes:
-    """LIEF decodes what is UTF-8, whatever the locale's encoding, and leaves the rest as bytes."""
+def _raw(name: str | bytes) -> bytes:
+    """The name as in the file.  LIEF decodes names that are UTF-8, and leaves others as bytes."""
     return name.encode() if isinstance(name, str) else name
 
 
 def _config() -> lief.ELF.ParserConfig:
-    """Program headers and dynamic entries alone; there is nothing else in an excerpt."""
+    """Parse only program headers and dynamic entries: an excerpt has nothing else."""
     import lief
 
     config = lief.ELF.ParserConfig()

@@ -1,6 +1,6 @@
-"""The entries of a bundle, gathered file by file: each at its real place, with the links that lead there.
+"""The entries of a bundle, collected file by file: each at its real path, with the links that lead there.
 
-`entries` reads and digests every file, and notices one that changes meanwhile.
+`entries` reads and hashes every file, and notices if one changes meanwhile.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Omit = Callable[[str], bool]
 
 
 class BundleEntries:
-    """What will lie where; `reasons` says why, by real path, in words for people."""
+    """The files, links and directories of a bundle; `reasons` says for people why each is there, by real path."""
 
     def __init__(self, image: Image) -> None:
         self._image = image
@@ -30,9 +30,9 @@ class BundleEntries:
         """The chunks of files that do not say their size, and would be others if they were read again."""
 
     def add(self, path: str, reason: str) -> str:
-        """Take in what an absolute path leads to, and the links on the way; a directory without what is in it.
+        """Add the file that an absolute path leads to, and the links on the way.  A directory is added empty.
 
-        Returns its real path.  Raises: BundleError where nothing is there, or neither file nor directory.
+        Returns the real path.  Raises: BundleError if it does not exist, or is neither file nor directory.
         """
         walk = self._image.walk(path)
         if walk is None:
@@ -42,9 +42,9 @@ class BundleEntries:
         return walk.real
 
     def add_tree(self, path: str, reason: str, omit: Omit = lambda _: False) -> str:
-        """As `add`, with all that is below a directory.  A link in it is kept, and the file that it leads to.
+        """As `add`, with everything below a directory.  Links in it are added, with the files that they lead to.
 
-        omit: tells by real path what to leave out.
+        omit: returns whether to leave a real path out.
         """
         top = self.add(path, reason)
         todo = [top]
@@ -125,7 +125,7 @@ class BundleEntries:
     def _file(self, path: str) -> File:
         host = self._image.host(path)
         try:
-            # O_NONBLOCK: should a pipe have taken the file's place, opening it must not wait for a writer.
+            # O_NONBLOCK: if a pipe has replaced the file, opening it must not wait for a writer.
             descriptor = os.open(host, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError as error:
             raise BundleError(f"{host}: cannot be read: {error.strerror}") from error
@@ -136,7 +136,7 @@ class BundleEntries:
             digests = []
             size_bytes = 0
             while data := os.read(descriptor, CHUNK_BYTES):
-                # A short read before the end would cut chunks elsewhere than everyone else does.
+                # After a short read, chunks would begin at other offsets than those of a whole read.
                 while len(data) < CHUNK_BYTES and (more := os.read(descriptor, CHUNK_BYTES - len(data))):
                     data += more
                 digests.append(digest_of(data))

@@ -1,10 +1,11 @@
-"""What a dynamic linker reads of an ELF file, cut out as a small ELF file of its own: by pread, every offset checked.
+"""The parts of an ELF file that a dynamic linker reads, as a small ELF file of their own.
 
 `elf` gives LIEF this excerpt and never the file, which may be truncated, corrupt or made to harm.  LIEF (1.0.0,
-src/ELF/Parser.cpp) takes a whole file into memory (400 MB for 400 MB), follows hash tables, arrays and names wherever
-they point, prefers e_machine's class and byte order to the file's own, and leaves out, in silence, what is truncated
-or behind the 1,000th dynamic entry.  So this module says where things lie and how large they may be, and LIEF what
-they mean.  Format: System V ABI, chapters 4 and 5.
+src/ELF/Parser.cpp) reads the whole file into memory (400 MB for 400 MB), follows hash tables, arrays and names to any
+offset, prefers e_machine's class and byte order to the file's own, and silently leaves out parts that are truncated or
+behind the 1,000th dynamic entry.  So this module checks every offset and size, and LIEF only interprets.
+
+Format: System V ABI, chapters 4 and 5.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from gproc.errors import BundleError
 MAGIC: Final = b"\x7fELF"
 
 SEGMENTS_MAX: Final = 1024
-"""Program headers; the largest on a Debian machine is 14.  Above: PN_XNUM core dumps, or a trap."""
+"""Program headers; no file of a Debian machine has more than 14.  Only core dumps (PN_XNUM) and forgeries have more."""
 DYNAMIC_MAX_BYTES: Final = 1 << 20
 """The dynamic section: 65,536 entries."""
 ENTRIES_MAX: Final = 1000
-"""Dynamic entries in an excerpt: LIEF reads no more.  gdb, with the longest list of libraries here, needs 21."""
+"""Dynamic entries in an excerpt: LIEF reads no more.  gdb has the longest list of libraries here and needs 21."""
 NAME_MAX_BYTES: Final = 1 << 17
-"""One name or search path; package managers that give each library its own prefix write RPATHs of 10 KB and more."""
+"""One name or search path.  Package managers that give each library its own prefix write RPATHs of 10 KB and more."""
 NAMES_MAX_BYTES: Final = 1 << 20
-"""All of them together: each may be the same long one, of which LIEF makes a copy."""
+"""All names together.  Many entries may refer to one long name, and LIEF copies it for each."""
 STRINGS_MAX_BYTES: Final = 64 << 20
-"""The dynamic string table, names of symbols and all: libLLVM's has 3 MiB, node's 5."""
+"""The dynamic string table with the names of all symbols: libLLVM's has 3 MiB, node's 5."""
 
 _ET_EXEC, _ET_DYN = 2, 3
 _PT_NULL, _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 0, 1, 2, 3
@@ -40,7 +41,7 @@ _NAMES: Final = frozenset({_DT_NEEDED, _DT_SONAME, _DT_RPATH, _DT_RUNPATH})
 
 
 class BadElf(BundleError):
-    """An ELF file that no linker could use."""
+    """An ELF file that no linker can use."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, reason)
@@ -52,7 +53,7 @@ class BadElf(BundleError):
 
 
 class Abi(msgspec.Struct, frozen=True):
-    """What two objects must share to be linked: class, byte order and machine (e_machine)."""
+    """Class, byte order and machine (e_machine): objects can be linked only if these are equal."""
 
     bits: int
     little: bool
@@ -62,10 +63,10 @@ class Abi(msgspec.Struct, frozen=True):
 class Excerpt(msgspec.Struct, frozen=True):
     """The parts of one file that say what it needs.
 
-    image: an ELF file of the same class and byte order, with the interpreter's name, the whole string table, and those
-        dynamic entries that a linker searches by.  It has no sections, and e_machine 0.
-    entries: dynamic entries in it, the closing DT_NULL among them; 0: the file has no dynamic section.
-    strings: where the dynamic string table lies in the file: (offset, bytes).
+    image: an ELF file of the same class and byte order, with the interpreter's name, the whole string table, and the
+        dynamic entries that name libraries and search paths.  It has no sections, and e_machine 0.
+    entries: the number of its dynamic entries, with the closing DT_NULL; 0 if the file has no dynamic section.
+    strings: the place of the dynamic string table in the file: (offset, bytes).
     """
 
     abi: Abi
@@ -75,7 +76,7 @@ class Excerpt(msgspec.Struct, frozen=True):
 
 
 def abi_of(header: bytes) -> Abi | None:
-    """From the first bytes of a file; None where it is no ELF file, or one of no class or byte order."""
+    """The ABI in the first bytes of a file; None if it is not an ELF file, or has no known class and byte order."""
     if not header.startswith(MAGIC) or len(header) < 20 or header[4] not in (1, 2) or header[5] not in (1, 2):
         return None
     little = header[5] == 1
@@ -84,7 +85,7 @@ def abi_of(header: bytes) -> Abi | None:
 
 
 def cut(path: str, descriptor: int) -> Excerpt | None:
-    """The excerpt of the open file, or None where it is no ELF file; at most `STRINGS_MAX_BYTES` and a few are read.
+    """The excerpt of the open file, or None if it is not ELF.  It reads little more than `STRINGS_MAX_BYTES` at most.
 
     path: for errors.  Raises: BadElf; OSError.
     """
@@ -96,7 +97,7 @@ def cut(path: str, descriptor: int) -> Excerpt | None:
         raise BadElf(path, "an ELF file of a class or byte order that does not exist")
     layout = _Layout(abi)
     if len(header) < layout.header.size:
-        raise BadElf(path, "truncated within its ELF header")
+        raise BadElf(path, "truncated in its ELF header")
     return _Cutter(path, descriptor, abi, layout, header).excerpt()
 
 
@@ -142,7 +143,7 @@ class _Cutter:
 
     def excerpt(self) -> Excerpt:
         segments = self._segments()
-        # One of each kind, so that a thousand of them cost no more than one.
+        # Only the last of each kind counts, so that a thousand of them cost no more than one.
         last = {each.kind: each for each in segments}
         interpreter = self._interpreter(last[_PT_INTERP]) if _PT_INTERP in last else b""
         if _PT_DYNAMIC not in last:
@@ -175,7 +176,7 @@ class _Cutter:
         if not 1 < segment.size_bytes <= NAME_MAX_BYTES:
             raise self._bad(f"its interpreter's name has {segment.size_bytes} bytes")
         text, end, _ = self._bytes(segment.offset, segment.size_bytes, "interpreter").partition(b"\0")
-        # LIEF gives this one name as a str alone, for which it must be UTF-8: a byte that is not is not printable.
+        # LIEF returns this name only as a str, so it must be UTF-8.  Bytes that are not UTF-8 are not printable either.
         if not end or not text.startswith(b"/") or not text.decode(errors="surrogateescape").isprintable():
             raise self._bad("its interpreter is not an absolute path in printable UTF-8")
         return text + end
@@ -194,7 +195,7 @@ class _Cutter:
         return entries
 
     def _string_table(self, dynamic: dict[int, int], segments: list[_Segment]) -> tuple[int, int]:
-        """Its offset in the file, and its size."""
+        """The string table's offset in the file, and its size."""
         if _DT_STRTAB not in dynamic:
             raise self._bad("its dynamic section has no string table")
         address, size_bytes = dynamic[_DT_STRTAB], dynamic.get(_DT_STRSZ, 0)
@@ -219,7 +220,7 @@ class _Cutter:
             raise self._bad(f"the names in its dynamic section have {total} bytes")
 
     def _image(self, interpreter: bytes, sought: list[tuple[int, int]] | None, strings: bytes) -> tuple[bytes, int]:
-        """An ELF file in which each byte's address is its offset, and the number of its dynamic entries."""
+        """An ELF file in which every address equals its offset, and the number of its dynamic entries."""
         layout = self._layout
         at_interpreter = layout.header.size + 3 * layout.segment.size
         at_strings = at_interpreter + len(interpreter)
@@ -241,7 +242,7 @@ class _Cutter:
         return b"".join((header, *map(layout.write_segment, segments), interpreter, strings, table)), len(dynamic)
 
     def _bytes(self, offset: int, size_bytes: int, what: str) -> bytes:
-        # Compared before reading: pread would take an offset past 2**63 for a negative one.
+        # Checked before reading: pread would take an offset above 2**63 for a negative one.
         if offset + size_bytes > self._size_bytes:
             raise self._bad(f"truncated: its {what} end at byte {offset + size_bytes} of {self._size_bytes}")
         return os.pread(self._descriptor, size_bytes, offset)

@@ -1,4 +1,4 @@
-"""`-f`: files, trees (`dir`) and bare directories (`dir/.`) that go along at their own paths."""
+"""`-f`: files, trees (`dir`) and empty directories (`dir/.`) that go into the bundle at their own paths."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from gproc.errors import BundleError
 
 
 def add(image: Image, layout: BundleEntries, item: str, absolute: Callable[[str], str]) -> None:
-    """Take one item in.  Relative ones are relative to the working directory, and lie there on the nodes too.
+    """Add one item.  A relative path is relative to the working directory, here and on the nodes.
 
-    Raises: BundleError naming the item.
+    Raises: BundleError, which names the item.
     """
     path = absolute(item)
     if image.walk(path) is None:

@@ -1,6 +1,6 @@
-"""What belongs to glibc, and what it loads by name, out of any linker's sight.
+"""The parts of glibc, and the files that it loads by name, which no linker lists.
 
-The parts of one glibc call each other by private symbols (GLIBC_PRIVATE) and are only valid together.
+The parts of one glibc call each other by private symbols (GLIBC_PRIVATE) and are valid only together.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _PARTS: Final = (
     "libc_malloc_debug.so.*", "libnss_files.so.*", "libnss_files-2.*.so", "libnss_dns.so.*", "libnss_dns-2.*.so",
     "libnss_compat.so.*", "libnss_compat-2.*.so", "libnss_hesiod.so.*", "libnss_db.so.*",
 )  # fmt: skip
-"""File names of glibc 2.17 to 2.42's shared objects (its Makefiles' extra-libs, and nss/)."""
+"""File names of the shared objects of glibc 2.17 to 2.42 (extra-libs in its Makefiles, and nss/)."""
 
 _NSS_MODULES: Final = ("libnss_files.so.2", "libnss_dns.so.2", "libnss_compat.so.2")
-"""The modules that come with glibc, and must be of its version; others are the node's own, as its nsswitch.conf is."""
+"""The modules of glibc itself, which must have its version.  Other modules are the node's own, like nsswitch.conf."""
 
 _NSS_CALLERS: Final = frozenset(
     b"getpwnam getpwnam_r getpwuid getpwuid_r getpwent getgrnam getgrnam_r getgrgid getgrgid_r getgrent getgrouplist"
@@ -35,16 +35,16 @@ _NSS_CALLERS: Final = frozenset(
 )
 
 UTF8_LOCALE: Final = "/usr/lib/locale/C.utf8"
-"""C.UTF-8, 400 KB, where Debian's and Fedora's glibc look for it; a node without locales may have none."""
+"""C.UTF-8 (400 KB), where the glibc of Debian and Fedora looks for it.  A node without locales may lack it."""
 
 _CONVERTERS: Final = frozenset({b"iconv_open"})
 
 _CONVERTS_RARELY: Final = ("bash",)
-"""Programs that import iconv_open for a rare case (bash: \\u escapes outside UTF-8) not worth gconv's 8 MB."""
+"""Programs that import iconv_open for a rare case, for which gconv's 8 MB are too much (bash: \\u outside UTF-8)."""
 
 _VERSION: Final = re.compile(rb"GNU C Library [^\n]{0,200}? release version (\d+)\.(\d+)")
 _LIBC_MAX_BYTES: Final = 32 << 20
-"""How far the banner is sought in libc.so.6; Debian's has 2 MB."""
+"""The part of libc.so.6 that is searched for the banner; Debian's has 2 MB."""
 
 
 def is_part(path: str) -> bool:
@@ -56,7 +56,7 @@ def is_part(path: str) -> bool:
 
 
 def version(image: Image, objects: Iterable[Object]) -> tuple[int, int]:
-    """The version in the banner of libc.so.6; (0, 0) where no glibc is among the objects."""
+    """The version in the banner of libc.so.6; (0, 0) if no glibc is among the objects."""
     for each in objects:
         if "libc.so.6" in (each.elf.soname, each.name):
             with open(image.host(each.real), "rb") as file:
@@ -67,7 +67,7 @@ def version(image: Image, objects: Iterable[Object]) -> tuple[int, int]:
 
 
 def uses_names(image: Image, objects: Iterable[Object]) -> bool:
-    """Whether users, groups or hosts are looked up by name: then NSS modules will be loaded."""
+    """Whether an object looks up users, groups or hosts, and so loads NSS modules."""
     return any(
         elf.mentions(image.host(each.real), each.elf, _NSS_CALLERS) for each in objects if not is_part(each.real)
     )
@@ -89,7 +89,7 @@ def name_modules(image: Image, libc: str) -> Iterator[str]:
 
 
 def conversion_files(image: Image, libc: str) -> tuple[list[str], list[str]]:
-    """gconv's (modules, tables that name them), beside libc or in its directory below /usr."""
+    """gconv's modules, and the tables that name them, beside libc or in the same directory below /usr."""
     for base in (os.path.dirname(libc), f"/usr{os.path.dirname(libc)}"):
         directory = f"{base}/gconv"
         names = image.names(directory)

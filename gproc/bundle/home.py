@@ -1,4 +1,4 @@
-"""The library of an interpreter, as a value: what to take along so that it finds itself."""
+"""The library of an interpreter, as a value: the files that it needs to start."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Installation(msgspec.Struct, frozen=True):
-    """A directory with all that is in it, but for paths in which `omitted` is found."""
+    """A directory with all its contents, except paths that match `omitted`."""
 
     path: str
     omitted: re.Pattern[str] | None = None
@@ -18,7 +18,7 @@ class Installation(msgspec.Struct, frozen=True):
 
 
 class Home(msgspec.Struct, frozen=True):
-    """Trees and single files.  Shared objects among them are extension modules: the interpreter opens them itself."""
+    """Trees and single files.  Shared objects among them are extension modules, which the interpreter loads itself."""
 
     trees: tuple[Installation, ...]
     files: tuple[str, ...] = ()

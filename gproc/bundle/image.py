@@ -1,8 +1,8 @@
-"""A root directory seen as a program in it would see it: every link is followed inside the root, never out of it.
+"""A root directory as a program in it would see it: every link is followed inside the root, never out of it.
 
-Everything that was looked at leaves a trace (`Traces`), so that a cache can tell later whether the answers would
-still be the same.  Paths are those inside the root; `host` turns one into the path to open.  Nothing here guards
-against a root that is changed meanwhile: what is packed is read with the caller's own rights, by the caller.
+Every lookup leaves a trace (`Traces`), so that a cache can tell later whether the answers would still be the same.
+Paths are those inside the root; `host` turns one into the path to open.  This module does not guard against a root that
+changes meanwhile: the caller reads with their own rights.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ LINKS_MAX: Final = 40
 """Links in one path before ELOOP: path_resolution(7)."""
 
 _CLIMBS: Final = re.compile(r"^(?:/+\.{0,2}(?=/|$))*/*")
-"""The head of an absolute path that leads nowhere but to the root."""
-_NOTHING_THERE: Final = (ENOENT, ENOTDIR, EACCES, ENAMETOOLONG)
-"""What a linker or shell takes for "not here" and goes on to the next directory."""
+"""The head of an absolute path that only leads to the root."""
+_NOT_FOUND: Final = (ENOENT, ENOTDIR, EACCES, ENAMETOOLONG)
+"""Errors after which a linker or shell goes on to the next directory."""
 
 
 class ImageLink(msgspec.Struct, frozen=True):
-    """A symbolic link: its real path in the root, and a relative target that stays in the root."""
+    """A symbolic link: its real path in the root, and a relative target that stays inside the root."""
 
     path: str
     target: str
 
 
 class Walk(msgspec.Struct, frozen=True):
-    """Where a path leads: `real` has no link in it; `links` are those on the way, in order."""
+    """The end of a path.  real: the path without links; links: those on the way, in order."""
 
     real: str
     links: tuple[ImageLink, ...]
@@ -44,7 +44,7 @@ class Walk(msgspec.Struct, frozen=True):
 
 
 class Image:
-    """The tree below one root directory.  `memo`: what is known of its ELF files."""
+    """The tree below one root directory.  memo: what is known about its ELF files."""
 
     def __init__(self, root: str = "/", memo: Memo | None = None) -> None:
         self.memo = memo or Memo()
@@ -61,7 +61,7 @@ class Image:
         return self._root + path
 
     def shown(self, path: str) -> str:
-        """The path as a person outside the root would write it."""
+        """The path as people outside the root would write it."""
         return self._root + path
 
     def lstat(self, path: str) -> os.stat_result | None:
@@ -69,15 +69,15 @@ class Image:
             try:
                 self._stats[path] = os.lstat(self._root + path or "/")
             except OSError as error:
-                if error.errno not in _NOTHING_THERE:
+                if error.errno not in _NOT_FOUND:
                     raise
                 self._stats[path] = None
         return self._stats[path]
 
     def walk(self, path: str) -> Walk | None:
-        """Follow an absolute path to its end, or None where nothing is there.
+        """Follow an absolute path to its end.  Returns None if it does not exist.
 
-        Raises: BundleError where links go round in a circle.
+        Raises: BundleError if links form a loop.
         """
         head, _, name = path.rpartition("/")
         if name in ("", ".", ".."):
@@ -93,13 +93,13 @@ class Image:
         return Walk(f"{directory.real.rstrip('/')}/{name}", directory.links, status)
 
     def parent(self, path: str) -> str | None:
-        """The path with its last component kept and all before it made real; None where that is nowhere."""
+        """The path with its directory made real and its last component kept; None if the directory does not exist."""
         head, _, name = path.rpartition("/")
         directory = self._directory(head)
         return None if directory is None else f"{directory.real.rstrip('/')}/{name}"
 
     def search(self, directory: str, name: str) -> Walk | None:
-        """The file `name` of a directory that is searched: that it may appear later is traced too."""
+        """The file `name` in a searched directory.  The trace shows it if the file appears later."""
         found = self._directory(directory.rstrip("/"))
         if found is None:
             return None
@@ -110,7 +110,7 @@ class Image:
         return self._directory(path.rstrip("/")) is not None
 
     def names(self, directory: str) -> list[str]:
-        """The names in a directory, sorted; none where there is no such directory."""
+        """The names in a directory, sorted; none if there is no such directory."""
         found = self._directory(directory.rstrip("/"))
         if found is None:
             return []
@@ -118,7 +118,7 @@ class Image:
         return sorted(os.listdir(self.host(found.real)))
 
     def content(self, path: str, limit_bytes: int) -> bytes | None:
-        """The first bytes of a configuration file; None where there is none."""
+        """The first bytes of a configuration file; None if it does not exist."""
         walk = self.search(*os.path.split(path))
         if walk is None or not stat.S_ISREG(walk.status.st_mode):
             return None
@@ -130,7 +130,7 @@ class Image:
         self._contents[path] = PathStamp.of(os.fsencode(self.host(path)), status)
 
     def traces(self) -> Traces:
-        """What all answers so far were made from."""
+        """Everything that the answers so far depend on."""
         exact = {**self._contents, **self._searched}
         attributes = []
         for path, known in self._stats.items():
@@ -150,7 +150,7 @@ class Image:
         return self._directories[path]
 
     def _trace_search(self, path: str) -> None:
-        # Before the search, not at the end: what appears in between must not look as if it had been seen.
+        # Taken before the search: a file that appears during it must change the stamp.
         if path not in self._searched:
             host = self.host(path) if path != "/" else self._root or "/"
             self._searched[path] = PathStamp.of(os.fsencode(host), os.lstat(host))
@@ -199,7 +199,7 @@ class Image:
 
 
 def _relative(directory: str, target: str) -> str:
-    """A link's target made relative, and kept from climbing out of the root, where `..` leads nowhere."""
+    """A link's target made relative, without climbs above the root, which in the root lead nowhere."""
     depth = directory.count("/")
     if target.startswith("/"):
         return "../" * depth + _CLIMBS.sub("", target) or "."

@@ -1,8 +1,8 @@
-"""What a Python script imports, read from its text: the modules beside it, and packages installed on this machine.
+"""The modules that a Python script imports, read from its text: those beside it, and packages installed here.
 
-Nothing is executed, so an import by a computed name is not seen, and -f must bring it.  A script's own modules are
-taken wherever they import something; of an installed package only what it imports unconditionally, at the left
-margin: what stands indented is for the most part optional, and could be half of what is installed.
+Nothing is executed, so an import by a computed name is not found, and -f must add the module.  In a script's own
+modules, every import counts.  In an installed package, only imports at the left margin count: indented ones are mostly
+optional, and could bring in half of what is installed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _IMPORT: Final = re.compile(
     rb"^([ \t]*)(?:from[ \t]+([A-Za-z_][\w.]*)[ \t]+import\b|import[ \t]+([A-Za-z_][\w., \t]*))", re.MULTILINE
 )
 _SOURCE_MAX_BYTES: Final = 4 << 20
-"""How much of one source file is read; the largest of Python's own has 300 KB."""
+"""The part of a source file that is read; the largest of Python's own has 300 KB."""
 _SOURCES_MAX: Final = 20_000
 """Source files read for one script; SciPy has 1,000."""
 
@@ -27,14 +27,14 @@ OMITTED: Final = re.compile(r"/(tests?|__pycache__)$")
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """Directories to take whole, and single files."""
+    """Directories to take with all their contents, and single files."""
 
     trees: tuple[str, ...]
     files: tuple[str, ...]
 
 
 class _Module(msgspec.Struct, frozen=True):
-    """Where a name was found; installed: in a site directory, not beside the script."""
+    """A module that was found.  installed: in a site directory, not beside the script."""
 
     path: str
     is_tree: bool
@@ -42,7 +42,7 @@ class _Module(msgspec.Struct, frozen=True):
 
 
 def imported_by(image: Image, script: str, beside: Sequence[str], sites: Sequence[str], standard: str) -> Imported:
-    """All modules behind a script's imports, but those of the standard library and built-in ones.
+    """All modules that a script imports, directly or through others, except standard and built-in ones.
 
     beside: directories before the standard library on sys.path; sites: those after it.
     """
@@ -113,7 +113,7 @@ def _find(image: Image, name: str, beside: Sequence[str], sites: Sequence[str], 
 
 
 def _in(image: Image, directory: str, name: str, *, installed: bool) -> _Module | None:
-    """A package, else an extension module, else a source file: the order of Python's own finder."""
+    """A package, else an extension module, else a source file: the order of Python's finder."""
     path = f"{directory}/{name}"
     inside = image.names(path) if image.is_directory(path) else []
     if "__init__.py" in inside:
@@ -125,7 +125,7 @@ def _in(image: Image, directory: str, name: str, *, installed: bool) -> _Module 
 
 
 def _companions(image: Image, directory: str, name: str) -> Iterator[_Module]:
-    """What an installer puts beside a package: its description, and the libraries that auditwheel grafted."""
+    """What an installer puts beside a package: its metadata, and libraries that auditwheel added."""
     wanted = name.lower()
     for each in image.names(directory):
         known = each.lower().replace("_", "-").startswith(f"{wanted.replace('_', '-')}-")

@@ -1,4 +1,4 @@
-"""Files that a user's own commands keep between runs: read only where they are the user's, and replaced whole."""
+"""Files that a user's commands keep between runs: read only if the user owns them, and replaced as a whole."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import time
 
 
 def read_own(path: str) -> bytes | None:
-    """What is there; None where it is somebody else's.  Raises: OSError."""
+    """The file's content; None if another user owns it.  Raises: OSError."""
     with open(path, "rb", buffering=0) as file:
         return file.read() if os.fstat(file.fileno()).st_uid == os.geteuid() else None
 
 
 def replace(path: str, content: bytes) -> None:
-    """Put a file there, with its directory, in one step: nobody sees half of it.  Raises: OSError."""
+    """Write a file, and make its directory.  No reader ever sees half of it.  Raises: OSError."""
     directory, name = os.path.split(path)
     os.makedirs(directory, mode=0o700, exist_ok=True)
     beside = os.path.join(directory, f".{name}.{os.getpid()}.{time.monotonic_ns()}")

@@ -1,6 +1,6 @@
-"""What an interpreter needs beside itself: the library of Python and of Perl, bash's loadable builtins.
+"""What an interpreter needs besides its closure: the library of Python and of Perl, bash's loadable builtins.
 
-Found by their files, without running them.
+The files are found without running the interpreter.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PERL: Final = re.compile(r"perl(5[\d.]*)?")
 _PERL_OMITTED: Final = re.compile(r"\.pod$|/(pod|CORE)$|\.(h|a)$")
 _PERL_DIRECTORY: Final = re.compile(rb"(?<=\0)/[A-Za-z0-9_.+/-]*perl[A-Za-z0-9_.+/-]*(?=\0)")
 _PERL_MAX_BYTES: Final = 32 << 20
-"""How much of perl, or its library, is searched for its directories; Debian's has 4 MB."""
+"""The part of perl, or of its library, that is searched for its directories; Debian's has 4 MB."""
 
 _BASH_BUILTINS: Final = "/usr/lib/bash"
 
@@ -28,9 +28,9 @@ _BASH_BUILTINS: Final = "/usr/lib/bash"
 def home_of(
     image: Image, surroundings: Surroundings, program: Object, closure: Sequence[Object], script: str
 ) -> Home | None:
-    """The library of an interpreter, or None where the program is none that is known here.
+    """The library of an interpreter, or None if the program is not an interpreter known here.
 
-    script: what it runs, "" where that is not known.
+    script: the script that it runs; "" if that is not known.
     """
     name = os.path.basename(program.real)
     if python.NAME.fullmatch(name):
@@ -43,9 +43,9 @@ def home_of(
 
 
 def _perl(image: Image, program: Object, closure: Sequence[Object]) -> Home:
-    """@INC is compiled into perl, or into its shared library: absolute paths that have "perl" in them.
+    """The directories of @INC, which are compiled into perl or its shared library: absolute paths that contain "perl".
 
-    What is installed locally, below /usr/local and /etc, is left to -f.
+    Modules that were installed locally, below /usr/local and /etc, must be added by -f.
     """
     library = next((each for each in closure if each.elf.soname.startswith("libperl.so")), program)
     content = image.content(library.real, _PERL_MAX_BYTES) or b""

@@ -1,4 +1,4 @@
-"""What a system tells its dynamic linker: ld.so.cache, ld.so.conf, the loader's own directories, musl's path file.
+"""A system's configuration of its dynamic linker: ld.so.cache, ld.so.conf, built-in directories, musl's path file.
 
 Source: ldconfig(8); glibc's sysdeps/generic/dl-cache.h for the layout of the cache.
 """
@@ -21,33 +21,33 @@ _CONFIG_MAX_BYTES: Final = 1 << 20
 _CACHE_MAX_BYTES: Final = 64 << 20
 """ld.so.cache; 70 KB for 1,000 libraries."""
 _LOADER_MAX_BYTES: Final = 8 << 20
-"""The dynamic linker itself; glibc's has 210 KB, musl's (libc and all) 700."""
+"""The dynamic linker itself; glibc's has 210 KB, musl's, which is its libc too, 700."""
 
 MUSL_DEFAULT_DIRS: Final[tuple[str, ...]] = ("/lib", "/usr/local/lib", "/usr/lib")
-"""Where musl looks without a path file (dynlink.c, load_library)."""
+"""The directories that musl searches without a path file (dynlink.c, load_library)."""
 
 _MAGIC: Final = b"glibc-ld.so.cache1.1"
 _OLD_MAGIC: Final = b"ld.so-1.7.0\0"
 _HEADER_BYTES: Final = 48
 _OLD_HEADER_BYTES, _OLD_ENTRY_BYTES = 16, 12
 
-# The loader's directories stand one behind the other as "/lib/x86_64-linux-gnu/\0/usr/lib/.../\0": whatever
-# distribution or prefix glibc was built for, without running it.
+# The loader's own directories follow each other in its file as "/lib/x86_64-linux-gnu/\0/usr/lib/.../\0", for any
+# distribution and prefix that glibc was built for.
 _SYSTEM_DIRS: Final = re.compile(rb"(?:(?:/[A-Za-z0-9_.+@-]+)+/\0)+")
 
 
 class CacheEntry(msgspec.Struct, frozen=True):
-    """A library that ldconfig found; `variant` where it is for certain processors alone."""
+    """A library that ldconfig found.  variant: whether it is a build for certain processors."""
 
     path: str
     variant: bool
 
 
 class System(msgspec.Struct, frozen=True):
-    """Where a loader looks when the program does not say.
+    """The places that a loader searches for every program.
 
-    default_dirs: its own, on every machine.  searched_last: these and, where there is no cache, the configured ones.
-    cache: ld.so.cache by library name, best first; None where there is none that can be read.
+    default_dirs: built into the loader.  searched_last: these; if there is no cache, the configured ones before them.
+    cache: ld.so.cache by library name, best first; None if there is none that can be read.
     """
 
     default_dirs: tuple[str, ...]
@@ -56,7 +56,7 @@ class System(msgspec.Struct, frozen=True):
 
 
 NO_SYSTEM: Final = System((), ())
-"""Of a static program: nothing is ever sought for it."""
+"""For a static program: it loads no libraries."""
 
 
 def glibc_system(image: Image, loader: str, abi: Abi) -> System:
@@ -64,12 +64,12 @@ def glibc_system(image: Image, loader: str, abi: Abi) -> System:
     entries = cache(image, abi)
     if entries is not None:
         return System(default_dirs, default_dirs, entries)
-    # What ldconfig would have indexed: a root that was unpacked, and never booted, has no cache yet.
+    # A root that was unpacked but never booted has no cache yet.  These are the directories that ldconfig would index.
     return System(default_dirs, (*configured_dirs(image), *default_dirs))
 
 
 def musl_system(image: Image, loader: str) -> System:
-    """/etc/ld-musl-ARCH.path below the loader's prefix, by line or colon; else musl's own three."""
+    """The directories in /etc/ld-musl-ARCH.path below the loader's prefix, split at lines and colons, or musl's own."""
     directory, name = os.path.split(loader)
     architecture = name.removeprefix("ld-musl-").partition(".so")[0]
     path = f"{os.path.dirname(directory).rstrip('/')}/etc/ld-musl-{architecture}.path"
@@ -81,7 +81,7 @@ def musl_system(image: Image, loader: str) -> System:
 
 
 def glibc_default_dirs(image: Image, loader: str) -> tuple[str, ...]:
-    """The directories that this loader searches last; the ones all glibcs share where it does not say."""
+    """The directories that are built into this loader; if none are found, those that every glibc has."""
     content = image.content(loader, _LOADER_MAX_BYTES) or b""
     runs = _SYSTEM_DIRS.findall(content)
     if not runs:
@@ -90,7 +90,7 @@ def glibc_default_dirs(image: Image, loader: str) -> tuple[str, ...]:
 
 
 def configured_dirs(image: Image) -> list[str]:
-    """The directories of ld.so.conf and of what it includes, in order."""
+    """The directories of ld.so.conf and of the files that it includes, in order."""
     return _configured_by(image, "/etc/ld.so.conf", set())
 
 
@@ -113,7 +113,7 @@ def _configured_by(image: Image, path: str, read: set[str]) -> list[str]:
 
 
 def cache(image: Image, abi: Abi) -> dict[str, list[CacheEntry]] | None:
-    """ld.so.cache by library name, best first; None where there is none that can be read."""
+    """ld.so.cache by library name, best first; None if there is none that can be read."""
     data = image.content("/etc/ld.so.cache", _CACHE_MAX_BYTES)
     if data is None:
         return None
@@ -145,7 +145,7 @@ def _string(data: bytes, offset: int) -> str:
 
 
 def _glob(image: Image, pattern: str) -> list[str]:
-    """Paths that a pattern of ld.so.conf matches, sorted; wildcards in any part."""
+    """Paths that match a pattern of ld.so.conf, sorted; any part may have wildcards."""
     paths = [""]
     for part in pattern.strip("/").split("/"):
         if any(character in part for character in "*?["):

@@ -1,7 +1,7 @@
-"""What LIEF said of ELF files, kept between commands: importing it costs 0.3 s, asking again costs nothing.
+"""What LIEF found in ELF files, kept between commands, because importing LIEF costs 0.3 s.
 
-An answer belongs to the bytes that LIEF was given (an `excerpt`), and is found by their digest: a file that changed is
-another file, and nothing here can be out of date.
+An answer is stored under the digest of the bytes that LIEF parsed (an `excerpt`).  A changed file has another digest,
+so no answer can be out of date.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from gproc.content.manifest import DIGEST_BYTES, digest_of
 FORMAT: Final = 2
 
 ANSWERS_MAX: Final = 4096
-"""Some 400 KB: the libraries of a large desktop; the older half goes when it is full."""
+"""Enough for the libraries of a large desktop, in some 400 KB.  If there are more, the older half is dropped."""
 
 NAME: Final = "elf.memo"
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """The dynamic section of one file, and its interpreter; b"" and None: absent.
+    """The dynamic section of one file, and its interpreter; b"" and None mean absent.
 
-    Names are bytes, as in the file: MessagePack's strings are UTF-8, and names need not be.
+    Names are bytes, as in the file: they need not be UTF-8, as MessagePack's strings must.
     """
 
     interpreter: bytes
@@ -43,7 +43,7 @@ class _Kept(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Memo:
-    """The answers kept in one directory; `save` keeps the new ones.  Without a directory, those of this run."""
+    """The answers in one directory; `save` writes the new ones.  Without a directory, answers last for this run."""
 
     def __init__(self, directory: str | None = None) -> None:
         self._path = None if directory is None else os.path.join(directory, NAME)
@@ -58,7 +58,7 @@ class Memo:
         self._new = True
 
     def save(self) -> None:
-        """A memo that cannot be written is none, and not an error."""
+        """Write new answers.  A memo that cannot be written is not an error."""
         if self._path is None or not self._new:
             return
         answers = self._known()

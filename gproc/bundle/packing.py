@@ -1,6 +1,6 @@
-"""A program made into a bundle from scratch: its interpreters, their closures, what they load by name, and extras.
+"""A program packed from scratch: its interpreters, their closures, what they load by name, and extras.
 
-Cold work: `gproc.packager` comes here only when its cache has no answer.
+`gproc.packager` imports this module only if its cache has no answer.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from gproc.errors import BundleError
 class Packed(msgspec.Struct, frozen=True):
     """A fresh bundle.
 
-    sources: where each file is read from.  reasons: why each file and link is there.  made: chunks that are not read
-    again.
+    sources: the path that each file is read from.  reasons: why each file and link is there.  made: chunks that are
+    not read again.
     """
 
     manifest: Manifest
@@ -44,8 +44,8 @@ def pack(
 ) -> Packed:
     """The bundle of a program in an image.
 
-    program: absolute path, executable.  superuser: may pack a set-id program, which then travels without the bit.
-    Raises: BundleError and its kinds, naming the file.
+    program: absolute path, executable.  superuser: may pack a set-id program, which the bundle has without that bit.
+    Raises: BundleError and its subclasses, which name the file.
     """
     _refuse_set_id(image, program, superuser)
     layout = BundleEntries(image)
@@ -93,7 +93,10 @@ class _Packing:
         return Packed(manifest, sources, reasons, self._layout.made)
 
     def _add_program(self, path: str, parsed: elf.Elf, reason: str, runs: str) -> None:
-        """A program, its closure, and what its language and its C library load by name; `runs`: a script, or ""."""
+        """Add a program, its closure, and what its language and its C library load by name.
+
+        runs: the script that it runs, or "".
+        """
         linker = self._linker(parsed)
         real = self._add_code(path, reason)
         program = linker.program(path, real, parsed)
@@ -116,7 +119,7 @@ class _Packing:
             self._add_closure(linker, program, modules)
 
     def _add_closure(self, linker: Linker, program: Object, modules: Sequence[str]) -> list[Object]:
-        """The closure of a program and of objects that it opens by itself."""
+        """Add the closure of a program and of modules that it loads itself."""
         roots = []
         for path in modules:
             walk = self._image.walk(path)
@@ -127,18 +130,18 @@ class _Packing:
 
     def _take(self, linker: Linker, program: Object, closure: list[Object], modules: Sequence[str]) -> list[Object]:
         for each in closure:
-            # What -f brings lies below binRoot, and its directory stays the node's own, and writable.
+            # A module that -f added appears only below binRoot: its directory stays the node's own, and writable.
             if each.loaded_by is not None and not (each.path in modules and each.path in self._extras):
                 self._add_code(each.path, _reason(each, linker.loader, modules))
             directory = (self._image.parent(each.path) or each.path).rpartition("/")[0]
             own = each.path == linker.loader or f"/{search.HWCAPS}/" in each.path or each.loaded_by is None
-            if not own and (linker.is_configured(each, program) or self._is_everyones(directory)):
+            if not own and (linker.is_configured(each, program) or self._is_shared(directory)):
                 self._configured_dirs[directory] = None
             self._objects.setdefault(each.path, each)
         return closure
 
     def _add_home(self, home: Home, reason: str) -> list[str]:
-        """An interpreter's library; answers with the extension modules in it."""
+        """Add an interpreter's library.  Returns the extension modules in it."""
         real = [self._add_code(path, reason) for path in home.files]
         roots = []
         for tree in home.trees:
@@ -148,14 +151,14 @@ class _Packing:
         return sorted(path for path in (*mine, *real) if is_shared_object(path))
 
     def _add_locale(self) -> None:
-        """The one locale that an interpreter may count on for text that is not ASCII."""
+        """Add the one locale that an interpreter can rely on for text that is not ASCII."""
         if self._image.is_directory(glibc.UTF8_LOCALE):
             self._add_code_dir(self._layout.add_tree(glibc.UTF8_LOCALE, "C.UTF-8, for an interpreter"))
 
     def _add_objects_among(self, paths: Iterable[str], program: tuple[str, elf.Elf]) -> None:
-        """Closures of the ELF files that `-f` brought: plug-ins, and programs that this one starts.
+        """Add the closures of the ELF files that `-f` added: plug-ins, and programs that this one starts.
 
-        What they alone need may be missing: a tree may well hold more than what will be used of it.
+        Libraries that only these need may be missing, because a tree may hold files that will never be used.
         """
         path, parsed = program
         plug_ins = []
@@ -181,7 +184,7 @@ class _Packing:
         try:
             return elf.read(self._image.host(path), self._image.memo)
         except elf.BadElf:
-            # Data that only looks like ELF (an object file, a core dump) travels as it is.
+            # Data that only looks like ELF (an object file, a core dump) is packed as it is.
             return None
 
     def _linker(self, parsed: elf.Elf) -> Linker:
@@ -197,11 +200,12 @@ class _Packing:
         return real
 
     def _add_code_dir(self, directory: str) -> None:
-        if not self._is_everyones(directory):
+        if not self._is_shared(directory):
             self._code_dirs.add(directory)
 
-    def _is_everyones(self, directory: str) -> bool:
-        """/tmp and the like, which a union would make read-only: what lies there runs from below binRoot."""
+    def _is_shared(self, directory: str) -> bool:
+        """Whether every user may write there, as in /tmp.  A union would make it read-only, so files there run from
+        below binRoot."""
         status = self._image.lstat(directory)
         wide = stat.S_ISVTX | stat.S_IWOTH
         return status is not None and status.st_mode & wide == wide
@@ -222,7 +226,7 @@ class _Packing:
         return search.ordered([(directory, others & directories) for directory, others in constraints])
 
     def _glibc_paths(self) -> list[str]:
-        """Real paths, and links to them, of the parts of glibc in this bundle."""
+        """The paths of the parts of glibc in this bundle, and of links to them."""
         if not any(each.elf.soname == "libc.so.6" for each in self._objects.values()):
             return []
         parts = [each for each in self._objects.values() if glibc.is_part(each.real) and each.path not in self._extras]
@@ -237,22 +241,22 @@ def _refuse_set_id(image: Image, program: str, superuser: bool) -> None:
         return
     kind = "set-user-id" if walk.status.st_mode & stat.S_ISUID else "set-group-id"
     raise BundleError(
-        f"{image.shown(walk.real)}: is {kind}; it would run on the nodes without that right, and so not as here."
-        " -localbin runs the node's own"
+        f"{image.shown(walk.real)}: is {kind}; on the nodes it would run without that right;"
+        " -localbin runs the node's own program"
     )
 
 
 def _reason(each: Object, loader: str, modules: Sequence[str]) -> str:
     if each.path == loader:
         return "dynamic linker"
-    by = each.loaded_by.path if each.loaded_by is not None else "nobody"
+    by = each.loaded_by.path if each.loaded_by is not None else "nothing"
     return f"loaded by name by {by}" if each.path in modules else f"needed by {by}"
 
 
 def _outermost(directories: set[str]) -> Iterator[str]:
-    """Those that lie in no other; "/" is none."""
+    """The directories that are in no other one; "/" does not count."""
     last = ""
-    # By component: "/a/b" sorts behind "/a-b", and far from "/a", as a string.
+    # Sorted by component: as strings, "/a-b" would be between "/a" and "/a/b".
     for directory in sorted((each for each in directories if each), key=lambda path: path.split("/")):
         if not last or not directory.startswith(f"{last}/"):
             last = directory

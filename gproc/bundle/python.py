@@ -1,4 +1,4 @@
-"""Python: its standard library, a virtual environment's packages, and what a script imports.
+"""Python: its standard library, a virtual environment's packages, and the modules that a script imports.
 
 Source: Python's getpath ("sys.path initialization"): pyvenv.cfg beside the interpreter or above it, then
 lib/pythonX.Y/os.py below the prefix; PEP 405 for virtual environments.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from gproc.bundle import imports
 from gproc.bundle.closure import Object
@@ -22,33 +22,39 @@ _STANDARD_OMITTED: Final = re.compile(
     r"/python\d+\.\d+t?/(test|idlelib|turtledemo|ensurepip|lib2to3|config-[^/]*|site-packages|dist-packages"
     r"|[^/]*/tests?|[^/]*/idle_test)$"
 )
-"""Parts of the standard library that serve its developers; installed packages, which are taken one by one."""
+"""Parts of the standard library that only its developers use, and installed packages, which are taken one by one."""
 _VENV_OMITTED: Final = re.compile(r"/(pip|pip-[^/]*\.dist-info|setuptools|setuptools-[^/]*\.dist-info)$")
 _CONFIG_MAX_BYTES: Final = 1 << 16
 
 
-def home_of(image: Image, surroundings: Surroundings, program: Object, script: str) -> Home | None:
-    """The library of this interpreter and, where it runs a script, that script's imports.
+class _VirtualEnvironment(NamedTuple):
+    """base: the directory of the interpreter that it was made with; "" if that is not known."""
 
-    script: "" for the interpreter alone.  None where no standard library is found: it would not start here either.
+    root: str
+    base: str
+
+    def libraries(self, image: Image) -> list[Installation]:
+        names = (name for name in image.names(f"{self.root}/lib") if _LIBRARY.fullmatch(name))
+        return [Installation(f"{self.root}/lib/{name}", _VENV_OMITTED) for name in names]
+
+
+def home_of(image: Image, surroundings: Surroundings, program: Object, script: str) -> Home | None:
+    """The library of this interpreter and, if it runs a script, that script's imports.
+
+    script: "" for the interpreter alone.  None if no standard library is found: the interpreter would not start here.
     """
-    files: list[str] = []
-    trees: list[Installation] = []
-    base = os.path.dirname(program.real)
     venv = _virtual_environment(image, program.path)
-    if venv is not None:
-        root, home = venv
-        base = home or base
-        files.append(f"{root}/pyvenv.cfg")
-        libraries = (name for name in image.names(f"{root}/lib") if _LIBRARY.fullmatch(name))
-        trees += [Installation(f"{root}/lib/{name}", _VENV_OMITTED) for name in libraries]
+    base = (venv.base if venv is not None else "") or os.path.dirname(program.real)
     prefix = (surroundings.variable("PYTHONHOME") or os.path.dirname(base)).partition(":")[0]
     standard = _standard_library(image, os.path.basename(program.real), prefix)
     if standard is None:
         return None
-    trees.append(Installation(standard, _STANDARD_OMITTED))
+    trees = [Installation(standard, _STANDARD_OMITTED)]
     archive = f"{os.path.dirname(standard)}/{os.path.basename(standard).replace('.', '')}.zip"
-    files += [archive] if image.walk(archive) is not None else []
+    files = [archive] if image.walk(archive) is not None else []
+    if venv is not None:
+        trees += venv.libraries(image)
+        files.append(f"{venv.root}/pyvenv.cfg")
     walk = image.walk(script) if script else None
     if walk is not None:
         sites = () if venv is not None else _site_directories(os.path.basename(standard), standard)
@@ -68,7 +74,7 @@ def _imported(
 
 
 def _site_directories(version: str, standard: str) -> tuple[str, ...]:
-    """site-packages, and the three places of Debian's (site.getsitepackages there)."""
+    """site-packages, and the three directories that Debian uses (its site.getsitepackages)."""
     return (
         f"{standard}/site-packages",
         f"/usr/local/lib/{version}/dist-packages",
@@ -77,8 +83,8 @@ def _site_directories(version: str, standard: str) -> tuple[str, ...]:
     )
 
 
-def _virtual_environment(image: Image, path: str) -> tuple[str, str] | None:
-    """The root and `home` of the virtual environment that an interpreter's path, or a link on its way, lies in."""
+def _virtual_environment(image: Image, path: str) -> _VirtualEnvironment | None:
+    """The virtual environment that contains an interpreter's path, or a link on its way."""
     walk = image.walk(path)
     for candidate in (path, *(link.path for link in walk.links)) if walk is not None else ():
         root = os.path.dirname(os.path.dirname(candidate))
@@ -88,7 +94,7 @@ def _virtual_environment(image: Image, path: str) -> tuple[str, str] | None:
             settings = {key.strip().lower(): value.strip() for key, _, value in pairs}
             home = settings.get("home", "")
             base = image.walk(home) if home.startswith("/") else None
-            return root, base.real if base is not None else ""
+            return _VirtualEnvironment(root, base.real if base is not None else "")
     return None
 
 

@@ -1,4 +1,4 @@
-"""The dynamic linkers' search rules, as functions of values: which directories, in which order.  No I/O.
+"""The search rules of the dynamic linkers: which directories, in which order.  Pure.
 
 glibc: ld.so(8), "DESCRIPTION" and "Dynamic string tokens"; elf/dl-load.c, _dl_map_object.
 musl: ldso/dynlink.c, load_library and fixup_rpath.
@@ -13,17 +13,17 @@ from typing import Final, Protocol
 import msgspec
 
 HWCAPS: Final = "glibc-hwcaps"
-"""Subdirectory of any searched directory that holds builds for certain processors (ld.so(8))."""
+"""The subdirectory of a searched directory that holds builds for certain processors: ld.so(8)."""
 
 _PLATFORMS: Final = {3: ("i686", "i586"), 62: ("x86_64", "haswell", "xeon_phi"), 183: ("aarch64",), 243: ("riscv64",)}
-"""AT_PLATFORM by e_machine; glibc before 2.37 puts the name of a processor family there on x86-64.  The node's
-processor decides, so all of them are tried."""
+"""AT_PLATFORM by e_machine.  On x86-64, glibc before 2.37 uses the name of a processor family.  The node's processor
+decides, so all of them are tried."""
 
 _TOKEN: Final = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
 
 
 class Holder(Protocol):
-    """An object that was loaded: what its search path is made from."""
+    """A loaded object, with everything that its search path is made from."""
 
     @property
     def origin(self) -> str: ...
@@ -36,14 +36,14 @@ class Holder(Protocol):
 
 
 class Tokens(msgspec.Struct, frozen=True):
-    """What $LIB and $PLATFORM stand for; None of $LIB where the linker knows no such token."""
+    """The values of $LIB and $PLATFORM.  lib: None if the linker does not know this token."""
 
     lib: str | None
     platforms: tuple[str, ...]
 
 
 def tokens_of(machine: int, default_dirs: Sequence[str]) -> Tokens:
-    """$LIB is the last part of the path that glibc was configured with, as is the first of its default directories."""
+    """The tokens of glibc.  $LIB is the first of its default directories, because both come from its configuration."""
     return Tokens(default_dirs[0].strip("/") if default_dirs else "lib", _PLATFORMS.get(machine, ()))
 
 
@@ -51,7 +51,7 @@ MUSL_TOKENS: Final = Tokens(None, ())
 
 
 def expand(element: str, origin: str, tokens: Tokens) -> tuple[str, ...]:
-    """The element with its tokens replaced: one path, or one for each platform; none where a token has no value."""
+    """The element with its tokens replaced: one path, or one for each platform; none if a token has no value."""
     wanted = {braced or bare for braced, bare in _TOKEN.findall(element)}
     if ("LIB" in wanted and tokens.lib is None) or ("PLATFORM" in wanted and not tokens.platforms):
         return ()
@@ -64,24 +64,24 @@ def expand(element: str, origin: str, tokens: Tokens) -> tuple[str, ...]:
 
 
 def expand_path(path: str, origin: str, tokens: Tokens, separators: str = ":") -> Iterator[str]:
-    """Directories of a search path; an empty one ("") is the working directory.  An empty path has none."""
+    """The directories of a search path; "" among them is the working directory.  An empty path has none."""
     if path:
         for element in re.split(f"[{separators}]", path):
             yield from expand(element, origin, tokens)
 
 
 def chain_of(holder: Holder | None) -> Iterator[Holder]:
-    """An object, what loaded it, what loaded that: up to the program."""
+    """The object, the object that loaded it, and so on up to the program."""
     while holder is not None:
         yield holder
         holder = holder.loaded_by
 
 
 def glibc_order(holder: Holder, program: Holder, library_path: Sequence[str], tokens: Tokens) -> Iterator[str]:
-    """Directories before ld.so.cache and the defaults.
+    """The directories before ld.so.cache and the default ones.
 
-    An RPATH serves all that is loaded below its object, unless the object that asks has a RUNPATH; a RUNPATH serves
-    its own object alone, and after LD_LIBRARY_PATH.
+    An RPATH counts for all objects that are loaded below its own, unless the object that needs a library has a RUNPATH.
+    A RUNPATH counts only for its own object, and after LD_LIBRARY_PATH.
     """
     if holder.runpath is None:
         chain = list(chain_of(holder))
@@ -94,7 +94,7 @@ def glibc_order(holder: Holder, program: Holder, library_path: Sequence[str], to
 
 
 def musl_order(holder: Holder, library_path: Sequence[str]) -> Iterator[str]:
-    """Directories before the system's: musl knows no difference of RPATH and RUNPATH, and inherits both."""
+    """The directories before the system's.  musl treats RPATH and RUNPATH alike, and inherits both."""
     yield from library_path
     for each in chain_of(holder):
         path = each.runpath if each.runpath is not None else each.rpath
@@ -106,14 +106,14 @@ _MUSL_OWN: Final = ("c", "pthread", "rt", "m", "dl", "util", "xnet")
 
 
 def is_musl_itself(name: str) -> bool:
-    """Names that musl's loader answers itself, whatever files there are (dynlink.c: `reserved`)."""
+    """Whether musl's loader is the library itself, no matter which files exist (dynlink.c: `reserved`)."""
     return name.startswith("lib") and name[3:].partition(".")[0] in _MUSL_OWN and "." in name
 
 
 def is_library_path_safe(name: str) -> bool:
-    """A needed name that may be sought: a plain name, a path from $ORIGIN, or an absolute one that goes down only.
+    """Whether to look for a needed name: a plain name, a path from $ORIGIN, or an absolute path without "..".
 
-    A linker takes any path, a relative one from the working directory: no build makes these, an attack may.
+    A linker takes any path, even one relative to the working directory.  No build makes these, but an attacker may.
     """
     if "/" not in name:
         return name not in ("", ".", "..")
@@ -123,10 +123,10 @@ def is_library_path_safe(name: str) -> bool:
 
 
 def ordered(constraints: Sequence[tuple[str, frozenset[str]]]) -> tuple[str, ...]:
-    """Directories, in the order they were found in as far as possible, so that each library is found where it was.
+    """The directories in an order in which each library is found in its own directory.
 
-    constraints: for each library, in the order of loading, its directory and the others that hold a file of its
-    name.  Where no order serves all (two directories, each first for one library) the first found goes first.
+    constraints: for each library, in the order of loading, its directory and the other ones that hold a file of its
+    name.  If no order fits all (of two directories, each must be first for one library), the first found comes first.
     """
     after: dict[str, set[str]] = {}
     for directory, others in constraints:

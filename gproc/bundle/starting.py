@@ -1,4 +1,4 @@
-"""What starting a program executes: scripts, `env`, and the ELF programs behind them."""
+"""The files that starting a program executes: scripts, `env`, and the ELF programs behind them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import stat
 import msgspec
 
 from gproc.bundle import elf, script, which
-from gproc.bundle.image import Image
+from gproc.bundle.env import env_command, is_env
+from gproc.bundle.image import Image, Walk
 from gproc.bundle.surroundings import Surroundings
 from gproc.errors import BundleError, ProgramNotExecutable
 
 
 class Started(msgspec.Struct, frozen=True):
-    """What starting the program executes: scripts first, then the ELF programs that run them.
+    """Everything that is executed: the scripts, and the ELF programs that run them.
 
-    programs: path and contents of each ELF file; the kernel runs the first, `env` the one after it.
+    programs: path and contents of each ELF file.  The kernel runs the first; if it is env, env runs the second.
     """
 
     scripts: tuple[str, ...]
@@ -23,7 +24,10 @@ class Started(msgspec.Struct, frozen=True):
 
 
 def started_by(image: Image, surroundings: Surroundings, program: str) -> Started:
-    """Follow `#!` lines, and env, from a program to the ELF programs behind it."""
+    """Follow `#!` lines, and env, from a program to the ELF programs behind it.
+
+    Raises: ProgramNotExecutable; BundleError if an interpreter is missing, unreadable or nested too deep.
+    """
     scripts: list[str] = []
     programs: list[tuple[str, elf.Elf]] = []
     path = program
@@ -31,12 +35,7 @@ def started_by(image: Image, surroundings: Surroundings, program: str) -> Starte
         walk = image.walk(path)
         if walk is None or not stat.S_ISREG(walk.status.st_mode):
             raise BundleError(f"{image.shown(path)}: the interpreter of {scripts[-1]} is not there")
-        try:
-            parsed = elf.read(image.host(walk.real), image.memo)
-            with open(image.host(walk.real), "rb", buffering=0) as file:
-                head = file.read(script.LINE_BYTES)
-        except PermissionError as error:
-            raise BundleError(f"{image.shown(path)}: cannot be packed: you may not read it") from error
+        parsed, head = _read(image, path, walk)
         if parsed is not None:
             programs.append((path, parsed))
             return Started(tuple(scripts), tuple(programs))
@@ -47,11 +46,21 @@ def started_by(image: Image, surroundings: Surroundings, program: str) -> Starte
             raise BundleError(f"{image.shown(program)}: more than {script.DEPTH_MAX} interpreters of interpreters")
         scripts.append(path)
         path = surroundings.absolute(line.interpreter)
-        if script.is_env(line.interpreter) and (env := _parsed_program(image, path)) is not None:
+        if is_env(line.interpreter) and (env := _parsed_program(image, path)) is not None:
             programs.append((path, env))
-            command = script.env_command(line.argument, image.shown(scripts[-1]), surroundings.variable)
-            where = command.path if command.path is not None else surroundings.variable("PATH")
-            path = which.find(image, command.program, where or which.DEFAULT_PATH, surroundings.absolute)
+            command = env_command(line.argument, image.shown(scripts[-1]), surroundings.variable)
+            search_path = command.path if command.path is not None else surroundings.variable("PATH")
+            path = which.find(image, command.program, search_path or which.DEFAULT_PATH, surroundings.absolute)
+
+
+def _read(image: Image, path: str, walk: Walk) -> tuple[elf.Elf | None, bytes]:
+    """The file's parsed contents if it is ELF, and its first bytes."""
+    try:
+        parsed = elf.read(image.host(walk.real), image.memo)
+        with open(image.host(walk.real), "rb", buffering=0) as file:
+            return parsed, file.read(script.LINE_BYTES)
+    except PermissionError as error:
+        raise BundleError(f"{image.shown(path)}: cannot be packed: you may not read it") from error
 
 
 def _parsed_program(image: Image, path: str) -> elf.Elf | None:

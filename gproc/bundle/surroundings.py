@@ -1,6 +1,6 @@
-"""Where a program is packed: its environment and working directory, with a note of what was looked at.
+"""The environment and working directory in which a program is packed, with a record of which parts were read.
 
-The note goes into the cache's record, so that a bundle stays valid when a variable changes that played no part.
+The record goes into the cache: a bundle stays valid if a variable changes that packing did not read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Surroundings:
         return value
 
     def absolute(self, path: str) -> str:
-        """The path, from the working directory on where it is relative; "" is the working directory itself."""
+        """The absolute path; a relative one begins at the working directory, which "" names."""
         if path.startswith("/"):
             return path
         self._cwd_asked = True

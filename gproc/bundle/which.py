@@ -1,4 +1,4 @@
-"""Where a program's name leads, as a shell has it: POSIX XCU 2.9.1.4."""
+"""The file that a program's name means, by the rules of a shell: POSIX XCU 2.9.1.4."""
 
 from __future__ import annotations
 
@@ -11,25 +11,30 @@ from gproc.bundle.image import Image, Walk
 from gproc.errors import ProgramNotExecutable, ProgramNotFound
 
 DEFAULT_PATH: Final = "/bin:/usr/bin"
-"""Where execvp(3) looks when PATH is not set."""
+"""The directories that execvp(3) searches if PATH is not set."""
 
 
 def find(image: Image, name: str, path: str, absolute: Callable[[str], str]) -> str:
-    """The absolute path, links and all, of a program in the image.
+    """The absolute path of a program in the image, with the links in it.
 
-    name: with a slash, a path; else sought in the directories of `path`, an empty one being the working directory.
-    Raises: ProgramNotFound; ProgramNotExecutable where there is only something that cannot be run.
+    name: a path if it has a slash; else it is sought in the directories of `path`, where "" is the working directory.
+    Raises: ProgramNotFound; ProgramNotExecutable if only files were found that cannot be run.
     """
-    if "/" in name:
-        full = absolute(name)
-        walk = image.walk(full)
-        if walk is None:
-            raise ProgramNotFound(f"{image.shown(full)}: no such program")
-        reason = _obstacle(image, walk)
-        if reason:
-            raise ProgramNotExecutable(f"{image.shown(full)}: {reason}")
-        return full
-    found = ""
+    return _checked(image, absolute(name)) if "/" in name else _searched(image, name, path, absolute)
+
+
+def _checked(image: Image, path: str) -> str:
+    walk = image.walk(path)
+    if walk is None:
+        raise ProgramNotFound(f"{image.shown(path)}: no such program")
+    reason = _obstacle(image, walk)
+    if reason:
+        raise ProgramNotExecutable(f"{image.shown(path)}: {reason}")
+    return path
+
+
+def _searched(image: Image, name: str, path: str, absolute: Callable[[str], str]) -> str:
+    obstacle = ""
     for directory in path.split(":"):
         full = f"{absolute(directory).rstrip('/')}/{name}"
         walk = image.search(os.path.dirname(full) or "/", name) if name else None
@@ -38,14 +43,14 @@ def find(image: Image, name: str, path: str, absolute: Callable[[str], str]) -> 
         reason = _obstacle(image, walk)
         if not reason:
             return full
-        found = found or f"{image.shown(full)}: {reason}"
-    if found:
-        raise ProgramNotExecutable(found)
+        obstacle = obstacle or f"{image.shown(full)}: {reason}"
+    if obstacle:
+        raise ProgramNotExecutable(obstacle)
     raise ProgramNotFound(f"{name!r}: no such program in PATH ({path})")
 
 
 def _obstacle(image: Image, walk: Walk) -> str:
-    """Why a file cannot be run; "" where it can."""
+    """Why a file cannot be run; "" if it can."""
     if stat.S_ISDIR(walk.status.st_mode):
         return "is a directory, not a program"
     if not stat.S_ISREG(walk.status.st_mode):

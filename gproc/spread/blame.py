@@ -52,6 +52,14 @@ def slow_children(evidence: Evidence[T]) -> list[T]:
             unclear.append((source, child, stripe))
         elif slow_edges_of[source] > 1:
             blamed[source] = evidence.sent[source]
+    _decide_unclear(unclear, evidence, slow_edges_of, blamed)
+    return sorted(blamed, key=blamed.__getitem__)
+
+
+def _decide_unclear(
+    unclear: list[tuple[T, T, int]], evidence: Evidence[T], slow_edges_of: Counter[T | None], blamed: dict[T, float]
+) -> None:
+    """Blame an end of each edge at whose both ends too little passes, if one of them has another slow edge."""
     slow_edges_to = Counter(child for _, child, _ in unclear)
     for source, child, stripe in unclear:
         if source in blamed or child in blamed:
@@ -62,4 +70,3 @@ def slow_children(evidence: Evidence[T]) -> list[T]:
             # The child received its other stripe without trouble.  If that stripe is still on its way, the child itself
             # may be slow.
             blamed[source] = evidence.sent[source]
-    return sorted(blamed, key=blamed.__getitem__)

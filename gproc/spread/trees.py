@@ -111,26 +111,37 @@ class Trees(Generic[T]):
         if not self.shared():
             self.sources = dict.fromkeys(self.sources, (None, None))
             return False
-        receivers = [
-            (other, stripe)
-            for other, sources in self.sources.items()
-            for stripe, source in enumerate(sources)
-            if source == child
-        ]
+        receivers = self._receivers_of(child)
         healthy = [receiver for receiver in receivers if receiver[0] not in self.slow]
-        takes = {receiver: its_sources[receiver[1]] for receiver in healthy}
-        if len(healthy) == 2 and healthy[0][1] == healthy[1][1]:
-            # Both need the same stripe.  The source that sent the child its other stripe may be below one of the two in
-            # this stripe's tree, but not below both.
-            stripe = healthy[0][1]
-            other_source = its_sources[1 - stripe]
-            takes[next(receiver for receiver in healthy if not self._is_below(other_source, *receiver))] = other_source
-        for (receiver, stripe), source in takes.items():
+        for (receiver, stripe), source in self._successors(healthy, its_sources).items():
             self._set_source(receiver, stripe, source)
         for receiver, stripe in receivers:
             if receiver in self.slow:
                 self._attach(receiver, stripe)
         return bool(receivers)
+
+    def _receivers_of(self, child: T) -> list[tuple[T, int]]:
+        """The children that the child sends to, each with the stripe."""
+        return [
+            (receiver, stripe)
+            for receiver, sources in self.sources.items()
+            for stripe, source in enumerate(sources)
+            if source == child
+        ]
+
+    def _successors(
+        self, receivers: list[tuple[T, int]], its_sources: tuple[T | None, ...]
+    ) -> dict[tuple[T, int], T | None]:
+        """Which of a child's sources sends to each of its (at most two) healthy receivers in its place."""
+        successors = {(receiver, stripe): its_sources[stripe] for receiver, stripe in receivers}
+        stripes = {stripe for _, stripe in receivers}
+        if len(receivers) == 2 and len(stripes) == 1:
+            # Both need the same stripe.  The source that sent the child its other stripe may be below one of the two in
+            # this stripe's tree, but not below both.
+            other_source = its_sources[1 - stripes.pop()]
+            chosen = next(receiver for receiver in receivers if not self._is_below(other_source, *receiver))
+            successors[chosen] = other_source
+        return successors
 
     def _attach(self, child: T, stripe: int) -> None:
         """Give a slow child the healthy source with the least load."""

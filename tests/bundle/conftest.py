@@ -1,4 +1,4 @@
-"""Programs to pack, made on the spot: by gcc where a rule is to be held against the real linker, by hand else."""
+"""Programs to pack: built by gcc if a rule is compared with the real linker, else written by hand."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _listed_by_ld_so(program: Path, environ: Mapping[str, str], cwd: Path) -> se
 
 @pytest.fixture
 def as_linked(tmp_path: Path, packed: Pack) -> Callable[..., set[str]]:
-    """Pack a program, hold its libraries against `ld.so --list`, and answer their paths below tmp_path."""
+    """Pack a program, compare its libraries with `ld.so --list`, and return their paths below tmp_path."""
     if not os.path.exists(LOADER):
         pytest.skip(f"needs glibc's dynamic linker for x86-64 at {LOADER} to compare with")
 
@@ -71,7 +71,7 @@ def as_linked(tmp_path: Path, packed: Pack) -> Callable[..., set[str]]:
         environ = environ or {}
         bundle = packed(program, environ, **more)
         files = {os.fsdecode(file.path) for file in bundle.manifest.files()}
-        # Through its real path: only the kernel tells ld.so what is behind a link, and it is not the kernel here.
+        # The real path: normally the kernel resolves links for ld.so, but here ld.so is started directly.
         real = program.resolve()
         expected = _listed_by_ld_so(real, environ, tmp_path) | {os.path.realpath(LOADER), str(real)}
         assert {path for path in files if "/libnss_" not in path} == expected
@@ -82,7 +82,7 @@ def as_linked(tmp_path: Path, packed: Pack) -> Callable[..., set[str]]:
 
 @pytest.fixture
 def laid_out(tmp_path: Path) -> Callable[[Bundle], Path]:
-    """The bundle as a tree of its own, all bytes through `read_chunk`."""
+    """The bundle laid out as a tree, with all bytes from `read_chunk`."""
 
     def lay(bundle: Bundle, name: str = "node") -> Path:
         root = tmp_path / name
@@ -105,9 +105,9 @@ def laid_out(tmp_path: Path) -> Callable[[Bundle], Path]:
 
 @pytest.fixture
 def run_on_empty_node(laid_out: Callable[[Bundle], Path]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a bundle where there is nothing but the bundle."""
+    """Run a bundle in a root that holds only the bundle."""
     if os.geteuid() != 0 or shutil.which("chroot") is None:
-        pytest.skip("needs root and chroot(8) for a node that has nothing of its own")
+        pytest.skip("needs root and chroot(8) for an empty node")
 
     def run(
         bundle: Bundle, *arguments: str, environ: Mapping[str, str] | None = None
@@ -124,7 +124,7 @@ def run_on_empty_node(laid_out: Callable[[Bundle], Path]) -> Callable[..., subpr
 
 @pytest.fixture
 def make_elf() -> Callable[..., bytes]:
-    """An ELF file for any class, byte order and machine: enough of one for a linker, not for a processor."""
+    """An ELF file for any class, byte order and machine: complete enough for a linker, but without code."""
 
     def make(
         needed: Sequence[str] = (),

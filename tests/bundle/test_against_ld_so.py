@@ -1,4 +1,4 @@
-"""The closure is what the real dynamic linker finds: `ld.so --list` is the judge, for this whole machine."""
+"""The closure is compared with what `ld.so --list` finds, for all programs of this machine."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def is_elf(path: str) -> bool:
 
 
 def listed_by_ld_so(path: str) -> set[str] | None:
-    """Real paths of all that is loaded for a file; None where the linker gives up."""
+    """The real paths of all files that are loaded for a file; None if the linker fails."""
     done = subprocess.run([LOADER, "--list", path], capture_output=True, text=True, env={"LC_ALL": "C"}, timeout=60)
     if done.returncode:
         return None
@@ -76,7 +76,7 @@ def differences(paths: Iterator[str]) -> list[str]:
     wrong = []
     for path in paths:
         real, ours = listed_by_ld_so(path), found_by_gproc(path, image, linkers)
-        # The linker lists itself only where something needs it by name; a program always has it.
+        # The linker lists itself only if an object needs it by name, but every program has it.
         loader = {os.path.realpath(LOADER)}
         if (None if real is None else real | loader) != (None if ours is None else ours | loader):
             wrong.append(f"{path}: ld.so {real}, gproc {ours}")

@@ -31,14 +31,14 @@ def test_the_table_names_each_file_and_why_it_is_there(tmp_path: Path) -> None:
     assert "needed by" in done.stdout
 
 
-def test_json_says_the_same_for_programs(tmp_path: Path) -> None:
+def test_json_has_the_same_content_for_programs(tmp_path: Path) -> None:
     report = json.loads(gproc("--json", "date", home=tmp_path).stdout)
     files = {line["path"]: line for line in report["files"]}
     assert files[report["program"]]["why"] == "the program"
     assert report["size_bytes"] == sum(line["size_bytes"] for line in report["files"])
 
 
-def test_a_path_that_is_no_utf_8_and_looks_like_markup_is_shown(tmp_path: Path) -> None:
+def test_a_path_that_is_not_utf_8_and_looks_like_markup_is_shown(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/[red]\xff"
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
     done = gproc("-f", os.fsdecode(path), "date", home=tmp_path)
@@ -60,7 +60,7 @@ def test_the_tar_file_is_the_bundle_and_the_same_each_time(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("program", "status"), [("no-such-program", 127), ("/etc/hostname", 126)])
-def test_a_program_that_cannot_run_is_said_with_a_shells_exit_status(tmp_path: Path, program: str, status: int) -> None:
+def test_for_a_program_that_cannot_run_the_exit_status_is_a_shells(tmp_path: Path, program: str, status: int) -> None:
     done = gproc(program, home=tmp_path)
     assert (done.returncode, done.stdout) == (status, "")
     assert program in done.stderr

@@ -1,4 +1,4 @@
-"""The reader of ELF files: what readelf reads too, from any class and byte order, and never more than an error."""
+"""The reader of ELF files finds what readelf finds, for any class and byte order, and only errors in bad files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SAMPLE = [*LIBRARIES[::25], "/usr/bin/date", "/usr/bin/git", "/usr/bin/perl"]
 
 @pytest.fixture
 def readelf() -> Callable[[str], str]:
-    """What binutils' readelf says of a file's header, program headers and dynamic section."""
+    """The output of binutils' readelf for a file's header, program headers and dynamic section."""
     if shutil.which("readelf") is None:
         pytest.skip("needs readelf (binutils) to compare with")
 
@@ -60,7 +60,7 @@ def test_it_reads_what_readelf_reads(path: str, readelf: Callable[[str], str]) -
 @pytest.mark.parametrize(
     "flags", ["", "-Wl,-z,nodefaultlib", "-static", "-static-pie", "-Wl,-rpath,/r,--disable-new-dtags"]
 )
-def test_it_reads_what_the_linker_was_told(compiled: Callable[..., Path], flags: str) -> None:
+def test_it_reads_what_the_static_linker_wrote(compiled: Callable[..., Path], flags: str) -> None:
     found = elf.read(str(compiled("prog", "int main() { return 0; }", *flags.split())))
     assert found is not None
     assert bool(found.needed) == bool(found.interpreter) == (not flags.startswith("-static"))
@@ -82,20 +82,20 @@ def test_any_class_and_byte_order_is_read(make_elf: Make, tmp_path: Path, bits: 
 
 
 @pytest.mark.parametrize("content", [b"", b"#!/bin/sh\n", b"\x7fEL", b"!<arch>\n"])
-def test_what_is_no_elf_file_is_none(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_elf_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
     assert elf.read(str(tmp_path / "x")) is None
 
 
 @pytest.mark.parametrize("cut", [4, 5, 19, 40, 63, 64, 100, 200, 300])
-def test_a_truncated_file_is_an_error_that_says_so(make_elf: Make, tmp_path: Path, cut: int) -> None:
+def test_a_truncated_file_is_an_error_with_the_reason(make_elf: Make, tmp_path: Path, cut: int) -> None:
     whole = make_elf(["liba.so"], interpreter="/lib64/ld-linux-x86-64.so.2", runpath="/some/where")
     (tmp_path / "x").write_bytes(whole[: min(cut, len(whole) - 1)])
     with pytest.raises(elf.BadElf, match=r"/x: "):
         elf.read(str(tmp_path / "x"))
 
 
-def test_every_cut_of_a_real_program_is_an_error_or_loses_nothing_that_is_loaded(tmp_path: Path) -> None:
+def test_every_cut_of_a_real_program_is_an_error_or_keeps_everything_that_is_loaded(tmp_path: Path) -> None:
     whole = Path("/bin/date").resolve().read_bytes()
     path = tmp_path / "x"
     for cut in [*range(4, 2000, 7), *range(2000, len(whole), 4099)]:
@@ -133,7 +133,7 @@ def test_a_header_that_claims_65535_segments_costs_no_memory(make_elf: Make, tmp
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 << 10
 
 
-def test_a_string_table_that_lies_where_the_dynamic_section_could_is_not_taken_for_it(
+def test_a_string_table_at_a_likely_place_of_the_dynamic_section_is_not_taken_for_it(
     make_elf: Make, tmp_path: Path
 ) -> None:
     whole = bytearray(make_elf(["liba.so"]))
@@ -148,7 +148,7 @@ def test_a_string_table_that_lies_where_the_dynamic_section_could_is_not_taken_f
     assert (found.needed, found.strings) == (("liba.so",), (strings, len("\0liba.so\0")))
 
 
-def test_of_two_string_tables_the_last_holds_the_names_and_the_first_none(make_elf: Make, tmp_path: Path) -> None:
+def test_of_two_string_tables_only_the_last_holds_the_names(make_elf: Make, tmp_path: Path) -> None:
     whole = bytearray(make_elf(["liba.so"], soname="libb.so"))
     at = whole.index(struct.pack("<q", 14) + struct.pack("<Q", len("\0liba.so\0")))
     whole[at : at + 16] = struct.pack("<qQ", 5, 1 << 40)
@@ -167,7 +167,7 @@ def test_a_dynamic_section_without_a_string_table_is_an_error(make_elf: Make, tm
         elf.read(str(tmp_path / "x"))
 
 
-def test_a_name_that_is_no_utf_8_is_read_as_the_kernel_has_it(make_elf: Make, tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf_8_is_read_as_the_kernel_has_it(make_elf: Make, tmp_path: Path) -> None:
     name = os.fsdecode(b"lib\xff\xe4.so")
     (tmp_path / "x").write_bytes(make_elf([name], soname=name, runpath=f"/{name}"))
     found = elf.read(str(tmp_path / "x"))
@@ -175,7 +175,7 @@ def test_a_name_that_is_no_utf_8_is_read_as_the_kernel_has_it(make_elf: Make, tm
     assert (found.needed, found.soname, found.runpath) == ((name,), name, f"/{name}")
 
 
-def test_an_interpreter_may_have_any_name_that_a_person_can_read(make_elf: Make, tmp_path: Path) -> None:
+def test_an_interpreter_may_have_any_printable_name(make_elf: Make, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(make_elf(interpreter="/opt/Zürich/ld.so"))
     found = elf.read(str(tmp_path / "x"))
     assert found is not None
@@ -223,7 +223,7 @@ def test_a_large_file_costs_as_little_as_a_small_one(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 << 10
 
 
-def test_lief_is_loaded_for_the_first_file_and_says_nothing(make_elf: Make, tmp_path: Path) -> None:
+def test_lief_is_loaded_for_the_first_file_and_prints_nothing(make_elf: Make, tmp_path: Path) -> None:
     whole = make_elf(["liba.so"])
     (tmp_path / "x").write_bytes(whole)
     (tmp_path / "cut").write_bytes(whole[:-20])
@@ -255,7 +255,7 @@ NAMES = st.binary(min_size=1, max_size=300).map(lambda name: os.fsdecode(name.re
     little=st.booleans(),
     machine=st.integers(0, 0xFFFF),
 )
-def test_what_was_written_is_what_is_read(
+def test_it_reads_exactly_what_was_written(
     make_elf: Make,
     needed: list[str],
     soname: str,

@@ -1,4 +1,4 @@
-"""`-r`: a program of another system, resolved wholly inside its root, whatever machine that system is for."""
+"""`-r`: a program of another system, for any machine, is resolved entirely inside its root."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LOADER = "/lib/ld-linux-aarch64.so.1"
 
 @pytest.fixture
 def root(tmp_path: Path, make_elf: Make) -> Path:
-    """A small arm64 system: merged /usr, absolute links, a library that only ld.so.conf knows."""
+    """A small arm64 system: merged /usr, absolute links, a library in a directory of ld.so.conf."""
     root = tmp_path / "root"
     for directory in ("usr/bin", "usr/lib/aarch64-linux-gnu", "etc/ld.so.conf.d", "opt/deep/lib"):
         (root / directory).mkdir(parents=True)
     (root / "lib").symlink_to("/usr/lib")
     (root / "bin").symlink_to("usr/bin")
-    # Where glibc keeps its directories, as Debian's loader has them.
+    # The built-in directories, as Debian's loader has them.
     directories = b"\0/lib/aarch64-linux-gnu/\0/usr/lib/aarch64-linux-gnu/\0/lib/\0/usr/lib/\0"
     loader = root / "usr/lib/aarch64-linux-gnu/ld-linux-aarch64.so.1"
     loader.write_bytes(make_elf(soname="ld-linux-aarch64.so.1", **ARM) + directories)
@@ -86,15 +86,15 @@ def test_a_link_that_climbs_out_of_the_root_ends_at_the_root(packed: Pack, root:
     assert link.target.count(b"..") <= 2
 
 
-def test_what_only_this_machine_has_is_not_found(packed: Pack, root: Path) -> None:
+def test_a_library_that_only_this_machine_has_is_not_found(packed: Pack, root: Path) -> None:
     with pytest.raises(ProgramNotFound):
         find_program("date", "/", {"PATH": "/usr/bin"}, str(root))
     (root / "opt/deep/lib/libdeep.so.1").unlink()
-    with pytest.raises(BundleError, match=r"needs libdeep\.so\.1, which is not there"):
+    with pytest.raises(BundleError, match=r"needs libdeep\.so\.1, not found in"):
         packed("prog", root=str(root))
 
 
-def test_ld_so_cache_decides_where_there_is_one(packed: Pack, root: Path, tmp_path: Path) -> None:
+def test_ld_so_cache_decides_if_there_is_one(packed: Pack, root: Path, tmp_path: Path) -> None:
     if os.geteuid() != 0 or shutil.which("ldconfig", path="/usr/sbin:/sbin") is None:
         pytest.skip("needs root and ldconfig(8) to make a cache inside a root")
     for name in ("libdate.so.1", "glibc-hwcaps/x86-64-v2/libdate.so.1"):

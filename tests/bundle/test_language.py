@@ -41,7 +41,7 @@ def test_a_python_script_finds_its_standard_library(packed: Pack, run_on_empty_n
     assert done.stdout.startswith("<sqlite3.Connection")
 
 
-def test_python_by_itself_brings_its_library_but_not_its_own_tests(packed: Pack) -> None:
+def test_a_bundle_of_python_has_its_library_but_not_its_own_tests(packed: Pack) -> None:
     needs(PYTHON)
     paths = {os.fsdecode(file.path) for file in packed(PYTHON).manifest.files()}
     assert any(path.endswith("/encodings/utf_8.py") for path in paths)
@@ -49,7 +49,7 @@ def test_python_by_itself_brings_its_library_but_not_its_own_tests(packed: Pack)
     assert not any("/test/test_" in path or "/config-3" in path for path in paths)
 
 
-def test_a_virtual_environment_brings_its_packages_and_its_base(
+def test_a_virtual_environment_is_packed_with_its_packages_and_its_base(
     packed: Pack, run_on_empty_node: Run, tmp_path: Path
 ) -> None:
     needs(PYTHON)
@@ -62,7 +62,7 @@ def test_a_virtual_environment_brings_its_packages_and_its_base(
     assert (done.stdout, done.stderr) == (f"42 {venv}\n", "")
 
 
-def test_a_script_brings_the_modules_beside_it_and_what_these_import(
+def test_a_script_is_packed_with_the_modules_beside_it_and_what_these_import(
     packed: Pack, run_on_empty_node: Run, tmp_path: Path
 ) -> None:
     needs(PYTHON)
@@ -80,7 +80,7 @@ def test_a_script_brings_the_modules_beside_it_and_what_these_import(
     assert (done.stdout, done.stderr) == ("42\n", "")
 
 
-def test_this_interpreter_of_any_make_runs_there(packed: Pack, run_on_empty_node: Run, tmp_path: Path) -> None:
+def test_the_interpreter_of_these_tests_runs_elsewhere(packed: Pack, run_on_empty_node: Run, tmp_path: Path) -> None:
     base = os.path.realpath(sys.executable)
     script = executable(tmp_path / "prog", f"#!{base}\nimport ssl, json\nprint(json.dumps([1]))\n")
     done = run_on_empty_node(packed(script))
@@ -101,7 +101,7 @@ def test_a_bash_script_runs_in_its_own_bash(packed: Pack, run_on_empty_node: Run
     assert done.stdout.splitlines()[0] == "3"
 
 
-def test_a_program_that_converts_brings_all_character_sets(packed: Pack, run_on_empty_node: Run) -> None:
+def test_a_program_that_converts_text_is_packed_with_all_character_sets(packed: Pack, run_on_empty_node: Run) -> None:
     if shutil.which("iconv", path="/usr/bin") is None or not os.path.isdir("/usr/lib/x86_64-linux-gnu/gconv"):
         pytest.skip("needs iconv(1) and glibc's gconv modules")
     bundle = packed("/usr/bin/iconv")
@@ -111,7 +111,7 @@ def test_a_program_that_converts_brings_all_character_sets(packed: Pack, run_on_
     assert {b"EUC-JP.so", b"libJIS.so", b"libc.so.6"} <= names
 
 
-def test_a_program_that_looks_up_users_brings_glibcs_modules_for_it(packed: Pack) -> None:
+def test_a_program_that_looks_up_users_is_packed_with_glibcs_modules_for_it(packed: Pack) -> None:
     names = {os.path.basename(file.path) for file in packed("/usr/bin/id").manifest.files()}
     if b"libc.so.6" not in names:
         pytest.skip("needs an id(1) of glibc")
@@ -119,7 +119,7 @@ def test_a_program_that_looks_up_users_brings_glibcs_modules_for_it(packed: Pack
     assert b"libnss_files.so.2" not in {os.path.basename(file.path) for file in packed("/bin/date").manifest.files()}
 
 
-def test_an_installed_package_is_taken_with_what_it_imports_and_no_other(
+def test_an_installed_package_is_packed_only_with_the_packages_that_it_imports(
     packed: Pack, run_on_empty_node: Run, tmp_path: Path
 ) -> None:
     needs(PYTHON)

@@ -1,4 +1,4 @@
-"""One program for each rule of the dynamic linker, built by gcc; `ld.so --list` says what is right."""
+"""One program for each rule of the dynamic linker, built by gcc and compared with `ld.so --list`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_an_rpath_serves_the_libraries_of_libraries(compiled: Compile, as_linked
 
 def test_a_runpath_serves_its_own_object_alone(compiled: Compile, packed: Pack) -> None:
     program = chain(compiled, NEW, "$ORIGIN/../mid:$ORIGIN/../deep")
-    with pytest.raises(LibraryMissing, match=r"libm1\.so needs libf\.so, which is not there \(sought in .*ld\.so"):
+    with pytest.raises(LibraryMissing, match=r"libm1\.so needs libf\.so, not found in .*ld\.so"):
         packed(program)
 
 
@@ -116,7 +116,7 @@ def test_platform_is_the_processors_name(compiled: Compile, as_linked: Linked) -
     assert as_linked(program) == {"bin/prog", "plat/x86_64/libf.so"}
 
 
-def test_a_library_of_another_machine_is_passed_over(
+def test_a_library_of_another_machine_is_ignored(
     compiled: Compile, as_linked: Linked, make_elf: Callable[..., bytes], tmp_path: Path
 ) -> None:
     library(compiled, "right/libf.so")
@@ -197,7 +197,7 @@ def test_a_musl_program_takes_musls_loader_and_nothing_of_glibc(
     compiled: Compile, packed: Pack, tmp_path: Path, run_on_empty_node: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     compiled("lib/libf.so", "int f(void) { return 7; }", by="musl-gcc")
-    # Not $ORIGIN: musl asks /proc for it, which an empty node does not have.
+    # Without $ORIGIN, for which musl reads /proc: an empty node has none.
     program = compiled("bin/prog", MAIN, "-Llib", "-lf", f"-Wl,-rpath,{tmp_path}/lib", by="musl-gcc")
     bundle = packed(program)
     names = {os.path.basename(file.path) for file in bundle.manifest.files()}
@@ -207,7 +207,7 @@ def test_a_musl_program_takes_musls_loader_and_nothing_of_glibc(
     assert run_on_empty_node(bundle).returncode == 7
 
 
-def test_a_missing_library_is_named_with_who_needs_it_and_where_it_was_sought(compiled: Compile, packed: Pack) -> None:
+def test_the_error_for_a_missing_library_names_its_user_and_the_places(compiled: Compile, packed: Pack) -> None:
     gone = library(compiled, "gone/libf.so")
     program = compiled("prog", MAIN, "-Lgone", "-lf", "-Wl,-rpath,/opt/sought")
     gone.unlink()
@@ -260,7 +260,7 @@ def test_a_corrupt_program_is_packed_or_refused_and_nothing_else(
     program = tmp_path / "prog"
     program.write_bytes(whole[: data.draw(st.integers(4, len(whole)) | st.just(len(whole)))])
     program.chmod(0o755)
-    # A cache of its own: what one example leaves there must not change the next, nor the same one run again.
+    # A cache of its own: a record of one example must not change another one, nor a repetition.
     with tempfile.TemporaryDirectory(dir=tmp_path) as directory:
         try:
             packed(program, cache_dir=f"{directory}/cache")
@@ -290,7 +290,7 @@ def test_names_in_any_encoding_are_packed_and_remembered_under_any_locale(
         "assert os.fsencode(sys.argv[3]) in found, found\n"
         "print('lief' in sys.modules)\n"
     )
-    # Without these two, Python takes UTF-8 for the C locale's encoding; a locale in Latin-1 may not be installed.
+    # Without these two, Python uses UTF-8 for the C locale.  A Latin-1 locale may not be installed.
     environ = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     command: list[str | bytes | Path] = [sys.executable, "-c", script, program, tmp_path, library]
@@ -306,7 +306,7 @@ def test_a_search_path_of_many_kilobytes_is_searched(compiled: Compile, as_linke
     assert as_linked(program) == {"bin/prog", "far/libf.so"}
 
 
-def test_a_plug_in_brought_by_f_brings_its_libraries_and_its_directory_stays_writable(
+def test_a_plug_in_of_f_is_packed_with_its_libraries_and_its_directory_stays_writable(
     compiled: Compile, packed: Pack, tmp_path: Path
 ) -> None:
     library(compiled, "deep/libf.so")
@@ -317,7 +317,7 @@ def test_a_plug_in_brought_by_f_brings_its_libraries_and_its_directory_stays_wri
     assert os.fsencode(tmp_path / "deep") in manifest.code_dirs
 
 
-def test_a_directory_that_everyone_may_write_is_made_no_union(compiled: Compile, packed: Pack, tmp_path: Path) -> None:
+def test_a_directory_that_all_users_may_write_is_no_union(compiled: Compile, packed: Pack, tmp_path: Path) -> None:
     library(compiled, "shared/libf.so")
     program = compiled("shared/prog", MAIN, "-Lshared", "-lf", f"-Wl,-rpath,{tmp_path}/shared")
     (tmp_path / "shared").chmod(0o1777)
@@ -326,7 +326,7 @@ def test_a_directory_that_everyone_may_write_is_made_no_union(compiled: Compile,
     assert manifest.configured_dirs == (os.fsencode(tmp_path / "shared"),)
 
 
-def test_what_only_files_of_f_need_may_be_missing(compiled: Compile, packed: Pack, tmp_path: Path) -> None:
+def test_a_library_that_only_files_of_f_need_may_be_missing(compiled: Compile, packed: Pack, tmp_path: Path) -> None:
     gone = library(compiled, "gone/libf.so")
     compiled("tree/other", MAIN, "-Lgone", "-lf")
     compiled("tree/in.so", "int f(void); int g(void) { return f(); }", "-Lgone", "-lf")
@@ -365,7 +365,7 @@ def test_a_preloaded_library_may_be_named_by_tokens(compiled: Compile, as_linked
     }
 
 
-def test_search_paths_made_to_cost_time_are_given_up(
+def test_search_paths_made_to_cost_time_are_refused(
     make_elf: Callable[..., bytes], packed: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gproc.bundle.closure.LOOKUPS_MAX", 1000)
@@ -374,7 +374,7 @@ def test_search_paths_made_to_cost_time_are_given_up(
     program = tmp_path / "prog"
     program.write_bytes(make_elf(["libx.so"], interpreter="/lib64/ld-linux-x86-64.so.2", rpath=f"{path}:$ORIGIN"))
     program.chmod(0o755)
-    with pytest.raises(BundleError, match="given up after looking for libraries in 1000 places"):
+    with pytest.raises(BundleError, match="not found after 1000 lookups of libraries"):
         packed(program)
 
 

@@ -1,4 +1,4 @@
-"""What LIEF said is kept by what it was asked about."""
+"""LIEF's answers are kept by the digest of what it parsed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_damaged_memo_is_an_empty_one_and_is_replaced(tmp_path: Path, damage: 
     assert Memo(str(tmp_path)).recall(b"excerpt") == ANSWER
 
 
-def test_another_users_memo_is_not_believed(tmp_path: Path) -> None:
+def test_another_users_memo_is_not_used(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to make a file of another user")
     memo = Memo(str(tmp_path))

@@ -1,4 +1,4 @@
-"""From a name to a bundle, and what the cache may and may not answer."""
+"""From a name to a bundle; when the cache answers and when it must not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Pack = Callable[..., Bundle]
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """A shell script of its own, old enough to be remembered."""
+    """A shell script that is old enough for the cache."""
     path = tmp_path / "prog"
     path.write_text("#!/bin/sh\necho one\n")
     path.chmod(0o755)
@@ -44,7 +44,7 @@ def request_for(tmp_path: Path) -> Callable[..., PackRequest]:
 
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of these tests are made just before they are packed: as if that had been a while ago."""
+    """Let the cache accept files that were made just before they are packed, as these tests do."""
     monkeypatch.setattr("gproc.bundle.cache.RACY_NS", -(10**18))
 
 
@@ -89,7 +89,7 @@ def test_a_bundle_alone_runs_its_program(
     assert (done.returncode, done.stdout) == (0, "1970\n")
 
 
-def test_a_name_is_sought_as_a_shell_seeks_it(program: Path, tmp_path: Path) -> None:
+def test_a_name_is_looked_up_as_a_shell_does_it(program: Path, tmp_path: Path) -> None:
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "prog").write_text("not executable")
     path = {"PATH": f"{tmp_path}/nowhere:{tmp_path}/first:"}
@@ -134,9 +134,9 @@ def test_a_set_user_id_program_is_refused_for_a_user(
         pack(request)
 
 
-def test_a_set_user_id_program_of_root_travels_without_the_bit(packed: Pack, program: Path) -> None:
+def test_a_set_user_id_program_of_root_is_packed_without_the_bit(packed: Pack, program: Path) -> None:
     if os.geteuid() != 0:
-        pytest.skip("needs root, who alone may pack a set-id program")
+        pytest.skip("needs root, because only root may pack a set-id program")
     program.chmod(0o4755)
     modes = {file.path: file.mode for file in packed(program).manifest.files()}
     assert modes[os.fsencode(program)] == 0o755
@@ -153,13 +153,13 @@ def test_extra_files_trees_and_bare_directories_go_along(packed: Pack, program: 
     assert found == {"prog", "tree", "tree/sub", "tree/sub/file", "tree/link", "tree/broken", "outside", "bare"}
 
 
-def test_an_extra_program_brings_its_own_libraries(packed: Pack, program: Path) -> None:
+def test_an_extra_program_is_packed_with_its_own_libraries(packed: Pack, program: Path) -> None:
     assert any(
         "libcrypto" in path for path in paths(packed(program, extra=("/usr/bin/openssl",)))
     ) or not os.path.exists("/usr/bin/openssl")
 
 
-def test_an_extra_file_that_is_missing_or_no_file_is_named(packed: Pack, program: Path, tmp_path: Path) -> None:
+def test_an_extra_file_that_is_missing_or_not_a_file_is_named(packed: Pack, program: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"-f /.*/gone: no such file"):
         packed(program, extra=("gone",))
     with socket.socket(socket.AF_UNIX) as listener:
@@ -266,13 +266,13 @@ class TestCache:
         (tmp_path / "tree" / "new").touch()
         assert f"{tmp_path}/tree/new" in paths(pack(request_for(program, "tree")))
 
-    def test_only_variables_that_played_a_part_count(self, request_for: Callable[..., PackRequest]) -> None:
+    def test_only_variables_that_packing_read_count(self, request_for: Callable[..., PackRequest]) -> None:
         pack(request_for("date", LANG="C"))
         assert was_warm(pack(request_for("date", LANG="de_DE", PATH="/bin:/usr/bin:/opt"))) is False
         assert was_warm(pack(request_for("/usr/bin/date", LANG="de_DE")))
         assert not was_warm(pack(request_for("/usr/bin/date", LD_LIBRARY_PATH="/opt")))
 
-    def test_what_happens_beside_a_program_does_not_count(
+    def test_changes_beside_a_program_do_not_count(
         self, request_for: Callable[..., PackRequest], program: Path, tmp_path: Path
     ) -> None:
         pack(request_for(program))
@@ -306,7 +306,7 @@ class TestCache:
         request = PackRequest(program="date", cwd="/", environ={"PATH": "/usr/bin"}, cache_dir=f"{tmp_path}/file/cache")
         assert pack(request).digest == pack(request).digest
 
-    def test_the_warm_way_imports_none_of_the_cold_one(
+    def test_packing_from_the_cache_imports_no_module_of_packing_from_scratch(
         self, request_for: Callable[..., PackRequest], tmp_path: Path
     ) -> None:
         request = request_for("date")
@@ -336,7 +336,7 @@ def test_each_elf_file_of_a_program_is_read_once(packed: Pack, monkeypatch: pyte
     assert sorted(asked) == sorted(set(asked))
 
 
-def test_a_file_written_just_now_is_not_remembered(request_for: Callable[..., PackRequest], program: Path) -> None:
+def test_a_bundle_with_a_fresh_file_is_not_cached(request_for: Callable[..., PackRequest], program: Path) -> None:
     program.write_text("#!/bin/sh\necho two\n")
     os.utime(program, ns=(time.time_ns(), time.time_ns()))
     pack(request_for(program))
@@ -345,7 +345,7 @@ def test_a_file_written_just_now_is_not_remembered(request_for: Callable[..., Pa
 
 def test_a_file_that_may_not_be_read_is_named(packed: Pack, program: Path, tmp_path: Path) -> None:
     if os.geteuid() == 0:
-        pytest.skip("needs to be somebody else than root, who may read everything")
+        pytest.skip("needs a user other than root, because root may read every file")
     (tmp_path / "secret").touch(mode=0)
     with pytest.raises(BundleError, match="secret: cannot be read"):
         packed(program, extra=("secret",))

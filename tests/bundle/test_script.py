@@ -1,4 +1,4 @@
-"""`#!` lines as the kernel reads them, and `env -S` as coreutils' env does: the real one is asked."""
+"""`#!` lines are read as the kernel does, and `env -S` as the real env of coreutils does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gproc.bundle.script import EnvCommand, Shebang, env_command, shebang, split_string
+from gproc.bundle.env import EnvCommand, env_command
+from gproc.bundle.env_string import split_string
+from gproc.bundle.script import Shebang, shebang
 from gproc.errors import BundleError, ProgramNotExecutable, ProgramNotFound
 from gproc.packager import Bundle
 
@@ -60,12 +62,12 @@ def test_a_first_line_that_the_kernel_cannot_use_is_an_error(head: bytes) -> Non
         (r"-S 'a b'\_c", EnvCommand("a b", None)),
     ],
 )
-def test_env_runs_the_first_word_that_is_no_option(argument: str, expected: EnvCommand) -> None:
+def test_env_runs_the_first_word_that_is_not_an_option(argument: str, expected: EnvCommand) -> None:
     assert env_command(argument, "x", {"HOME": "/home/me"}.get) == expected
 
 
 @pytest.mark.parametrize("argument", ["", "-S", "-S A=1", "-S 'open", "-S $HOME", r"-S \q", "-x", "python3=1"])
-def test_env_without_a_program_or_with_wrong_words_is_an_error(argument: str) -> None:
+def test_env_without_a_program_or_with_bad_words_is_an_error(argument: str) -> None:
     with pytest.raises(BundleError, match="#! line"):
         env_command(argument, "x", nothing)
 

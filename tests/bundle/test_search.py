@@ -43,12 +43,12 @@ def test_musl_answers_for_its_own_parts(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "/a/../b", "/a//b", "", ".", "$LIB/x"])
-def test_a_path_that_no_build_makes_is_not_safe(name: str) -> None:
+def test_a_library_path_that_no_build_makes_is_not_safe(name: str) -> None:
     assert not is_library_path_safe(name)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.frozensets(st.sampled_from("abcde"))), max_size=8))
-def test_an_order_holds_each_directory_once_whatever_the_constraints(
+def test_an_order_holds_each_directory_once_for_any_constraints(
     constraints: list[tuple[str, frozenset[str]]],
 ) -> None:
     assert sorted(ordered(constraints)) == sorted({directory for directory, _ in constraints})
