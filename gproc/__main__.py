@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
-def _import_msgspec() -> None:
-    """Import msgspec as it is where typing_extensions is not installed.
+def open_standard_descriptors() -> None:
+    """Open /dev/null as each of the descriptors 0, 1 and 2 that our caller has closed (`gproc e ... >&-`).
 
-    It takes that only for what `typing` lacks in old Pythons, and with it come inspect, ast, dis and tokenize: 10 ms
-    of every `gproc e`, and a megabyte that the launcher copies the page tables of for each job.
+    The kernel gives out the lowest free number.  Without this, the next socket or file becomes descriptor 1, and what
+    is meant for standard output goes there: a program's output would reach the master as requests of its caller.
+    """
+    opened = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    while opened <= 2:
+        os.set_inheritable(opened, True)
+        opened = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    os.close(opened)
+    # Python leaves these None if the descriptor was closed at its own start.
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", errors="backslashreplace", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)
+
+
+def _import_msgspec() -> None:
+    """Import msgspec as if typing_extensions were not installed.
+
+    msgspec uses that module only for what `typing` lacks in old Pythons.  The module imports inspect, ast, dis and
+    tokenize: 10 ms of every `gproc e`, and a megabyte whose page tables the launcher copies for each job.
     """
     if "typing_extensions" in sys.modules:
         return
@@ -21,7 +42,8 @@ def _import_msgspec() -> None:
 
 
 def main() -> int:
-    """Do what sys.argv asks; the exit status."""
+    """Do what sys.argv asks.  Returns the exit status."""
+    open_standard_descriptors()
     try:
         _import_msgspec()
         from gproc.cli.main import main as command

@@ -49,7 +49,7 @@ from os.path import dirname, join, realpath
 
 sys.path[0] = join(dirname(realpath(__file__)), "lib")
 
-from gproc.cli.main import main
+from gproc.__main__ import main
 
 sys.exit(main())
 PYTHON
