@@ -19,11 +19,11 @@ def open_standard_descriptors() -> None:
     os.close(opened)
     # Python leaves these None if the descriptor was closed at its own start.
     if sys.stdin is None:
-        sys.stdin = open(0, closefd=False)
+        sys.stdin = os.fdopen(0, closefd=False)
     if sys.stdout is None:
-        sys.stdout = open(1, "w", errors="backslashreplace", closefd=False)
+        sys.stdout = os.fdopen(1, "w", errors="backslashreplace", closefd=False)
     if sys.stderr is None:
-        sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)
+        sys.stderr = os.fdopen(2, "w", errors="backslashreplace", closefd=False)
 
 
 def _import_msgspec() -> None:

@@ -12,10 +12,11 @@ import os
 import signal
 from typing import Final
 
+from gproc.disk import trees
 from gproc.launch import program, protocol
 from gproc.launch.cgroup import Group
 from gproc.launch.protocol import Start
-from gproc.root import kernel, trees
+from gproc.root import kernel
 
 END: Final = signal.SIGRTMIN + 1
 """Sent to a shim: end the job at once.  Also what the kernel sends it when the launcher dies."""
@@ -58,14 +59,24 @@ def _start(start: Start, group: Group, launcher: int) -> int:
 
 
 def _make_root(start: Start) -> None:
+    """Lay out the job's own copy of its bundle, with the slave's rights.
+
+    Nobody but the slave's user can enter the copy before it is complete.  So a process of the caller's cannot
+    exchange a file for a link while root works on it.
+    """
     view = start.view
-    os.mkdir(view.root, 0o755)
-    if os.geteuid() == 0:
-        os.chown(view.root, start.uid, start.gid)
+    os.mkdir(view.root, 0o700)
     if view.source:
         trees.copy_tree(view.source, view.root)
     if view.cwd.startswith(view.root + b"/"):
         trees.make_directory(view.root, view.cwd.removeprefix(view.root), start.uid, start.gid)
+    root = os.open(view.root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.geteuid() == 0:
+            os.fchown(root, start.uid, start.gid)
+        os.fchmod(root, 0o755)
+    finally:
+        os.close(root)
 
 
 def _reap(child: int, launcher: int) -> int:

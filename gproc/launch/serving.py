@@ -16,18 +16,24 @@ from typing import Final, assert_never
 
 import msgspec
 
+from gproc.disk.trees import remove_tree
 from gproc.launch import init, plain, probe, program, protocol
 from gproc.launch.cgroup import Cgroups, Group
 from gproc.launch.protocol import Ending, Inbox, SignalProcess, SpawnFailed, Start
 from gproc.root import kernel
 from gproc.root.abilities import Abilities
-from gproc.root.trees import remove_tree
 
 _REPORT_BYTES: Final = 4096
 """An init writes its one report at once: below PIPE_BUF, pipe(7)."""
 
 
 _NO_GROUP: Final = Group()
+
+_AT_ONCE: Final = 1000
+"""Files of a plain job's directory that the launcher removes itself, in some 5 ms; more take a process of their own."""
+
+_REMOVAL_S: Final = 60
+"""What a removal may take; the next slave clears away what it leaves."""
 
 
 class Running(msgspec.Struct, frozen=True, gc=False):
@@ -90,6 +96,8 @@ class Serving:
         self._poller = select.poll()
         self._by_job: dict[int, Running] = {}
         self._by_pidfd: dict[int, Running] = {}
+        self._removals: dict[int, tuple[int, Ending]] = {}
+        """By pidfd: the process that removes a job's directory, and what became of the job."""
         self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if able.view else -1
 
     def run(self) -> None:
@@ -103,8 +111,15 @@ class Serving:
                             return
                         for frame in self._inbox.frames():
                             self._do(protocol.request(frame))
+                    elif fd in self._removals:
+                        self._tell(self._removed(fd))
                     else:
-                        self._tell(self._bury(self._by_pidfd[fd]))
+                        running = self._by_pidfd[fd]
+                        ending = self._bury(running)
+                        if not running.root or remove_tree(running.root, _AT_ONCE):
+                            self._tell(ending)
+                        else:
+                            self._remove(running.root, ending)
         except (BrokenPipeError, ConnectionResetError):
             return
         finally:
@@ -190,15 +205,41 @@ class Serving:
         os.close(running.report)
         if running.plain and not told:
             # The shim was killed: what it had below it came to us.
-            plain.end_below(but=frozenset(other.pid for other in self._by_job.values()))
+            plain.end_below(but=self._own_children())
         running.group.remove()
-        if running.root:
-            remove_tree(running.root)
         if not told:
             return protocol.Exited(running.job, 0, signal.SIGKILL, False)
         outcome = protocol.answer(told[4:])
         assert not isinstance(outcome, Abilities)
         return outcome
+
+    def _remove(self, root: bytes, ending: Ending) -> None:
+        """Remove a job's directory in a process of its own: a program may have left millions of files there."""
+        try:
+            pid = _forked(lambda: _removing(root))
+        except OSError:
+            # No process left: what is not removed now is cleared away by the next slave.
+            self._tell(ending)
+            return
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            os.waitpid(pid, 0)
+            self._tell(ending)
+            return
+        self._removals[pidfd] = pid, ending
+        self._poller.register(pidfd, select.POLLIN)
+
+    def _removed(self, pidfd: int) -> Ending:
+        pid, ending = self._removals.pop(pidfd)
+        self._poller.unregister(pidfd)
+        os.waitpid(pid, 0)
+        os.close(pidfd)
+        return ending
+
+    def _own_children(self) -> frozenset[int]:
+        removers = (pid for pid, _ending in self._removals.values())
+        return frozenset((*(running.pid for running in self._by_job.values()), *removers))
 
     def _tell(self, outcome: Ending) -> None:
         self._sock.sendall(protocol.framed(outcome))
@@ -208,6 +249,15 @@ class Serving:
             self._send(running, signal.SIGKILL)
         for running in list(self._by_job.values()):
             self._bury(running)
+            if running.root:
+                remove_tree(running.root)
+        for pidfd in list(self._removals):
+            self._removed(pidfd)
+
+
+def _removing(root: bytes) -> None:
+    signal.alarm(_REMOVAL_S)
+    remove_tree(root)
 
 
 def _forked(body: Callable[[], None]) -> int:

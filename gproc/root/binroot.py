@@ -12,8 +12,8 @@ import os
 import stat
 from typing import Final
 
+from gproc.disk.trees import remove_tree
 from gproc.errors import LaunchError
-from gproc.root.trees import remove_tree
 
 _MADE: Final = 0o1755
 """The sticky bit means nothing where only the owner writes: it marks a directory that gproc made, and may remove."""

@@ -15,8 +15,8 @@ import os
 from collections.abc import Sequence
 from typing import Final, assert_never
 
+from gproc.disk.trees import copy_tree, make_directory
 from gproc.root import kernel
-from gproc.root.trees import copy_tree, make_directory
 from gproc.root.view import CopyTree, MakeDirectory, Operation, Overlay, Proc, Tmpfs
 
 _OPTIONS_BYTES_MAX: Final = 4095

@@ -19,8 +19,8 @@ IO_MODULES = {
 }  # fmt: skip
 
 ORDER = (
-    "errors", "request", "nodespec", "content", "wire", "tree", "bundle", "packager", "store", "locales", "trust",
-    "link", "root", "spread", "copy", "launch", "relay", "node", "service", "client", "master", "slave", "cli",
+    "errors", "request", "nodespec", "content", "disk", "wire", "tree", "bundle", "packager", "store", "locales",
+    "trust", "link", "root", "spread", "copy", "launch", "relay", "node", "service", "client", "master", "slave", "cli",
     "__main__",
 )  # fmt: skip
 """Every package, each above all that it imports: docs/architecture.md tells the story in the same order."""

@@ -202,7 +202,8 @@ def submission(**changes: object) -> messages.Submit:
 
 def unchecked(**changes: object) -> bytes:
     """The same as a frame, without the checks that our own end makes when it builds a message."""
-    fields = dict(zip(messages.Submit.__struct_fields__, msgspec.to_builtins(submission())[1:], strict=True))
+    genuine = submission()
+    fields = {name: getattr(genuine, name) for name in messages.Submit.__struct_fields__}
     return control(msgspec.msgpack.encode([messages.Submit.__struct_config__.tag, *{**fields, **changes}.values()]))
 
 
@@ -251,7 +252,6 @@ def test_a_wrong_specification_is_answered(
     "changes",
     [
         {"env": (b"", b"=", b"NOEQUALS", b"A=1", b"A=2")},
-        {"cwd": b"//../../x/./y"},
         {"cwd": b"/" + b"x" * 5000},
         {"argv": (b"/",)},
         {"argv": (b"",)},

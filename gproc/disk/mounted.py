@@ -1,0 +1,51 @@
+"""What is mounted where, as this process sees it: proc_pid_mountinfo(5)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+_NOT_FILES: Final = frozenset({
+    b"autofs", b"bpf", b"cgroup", b"cgroup2", b"configfs", b"debugfs", b"devpts", b"devtmpfs", b"efivarfs", b"mqueue",
+    b"proc", b"pstore", b"securityfs", b"sysfs", b"tracefs",
+})  # fmt: skip
+"""File systems whose content the kernel makes up: it can depend on who reads, and reading can have effects."""
+
+
+class Mount(msgspec.Struct, frozen=True):
+    """One line.  device: st_dev of what is mounted.  options: those of the file system, comma-separated."""
+
+    point: bytes
+    device: int
+    kind: bytes
+    options: bytes
+
+    def is_for_all(self, trusted: tuple[int, ...]) -> bool:
+        """Whether it shows every user the same files, and only the users in `trusted` decide which.
+
+        A FUSE file system is a program of the user who mounted it.  That program can answer anything, or never.
+        """
+        if self.kind.partition(b".")[0] in (b"fuse", b"fuseblk"):
+            return any(b"user_id=%d" % uid in self.options.split(b",") for uid in trusted)
+        return self.kind not in _NOT_FILES
+
+
+def mounts() -> Iterator[Mount]:
+    with open("/proc/self/mountinfo", "rb") as mountinfo:
+        for line in mountinfo:
+            before, _, after = line.rstrip(b"\n").partition(b" - ")
+            fields = before.split(b" ", 5)
+            kind, _source, options = after.split(b" ", 2)
+            major, _, minor = fields[2].partition(b":")
+            yield Mount(_plain(fields[4]), os.makedev(int(major), int(minor)), kind, options)
+
+
+def _plain(point: bytes) -> bytes:
+    """Without the octal escapes for blank, tab, newline and backslash."""
+    if b"\\" in point:
+        for escape, character in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
+            point = point.replace(escape, character)
+    return point

@@ -1,0 +1,257 @@
+"""Files that every user of this machine may read, opened by a process that could read more.
+
+A slave or master that is root compares its own files with those of a bundle, at paths that a user chose.  If it
+compared any file, it would tell that user whether he guessed the content of a file that he may not read; and a FIFO, a
+device or a FUSE file system could stop it.  So a file counts as public only if
+
+- every directory on the way belongs to root or to this process's user, can be entered by everybody, and can be changed
+  by its owner alone (or is sticky, as /tmp is);
+- every link on the way, and the file, belongs to one of these two;
+- it is a regular file that everybody may read and its owner alone may change.
+
+What is not public counts as absent.  Nobody learns more by this than he could read himself, and what was compared
+once cannot be exchanged by another user afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Final, NamedTuple
+
+from gproc.disk.mounted import Mount, mounts
+
+LINKS_MAX: Final = 40
+"""Links in one path before the kernel gives up with ELOOP: path_resolution(7)."""
+
+STEPS_MAX: Final = 256
+"""Directories that one look-up enters, links included; a bundle's own paths have at most 128 parts."""
+
+KEPT_MAX: Final = 256
+"""Directories that stay open for the next look-up."""
+
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+_HANDLE: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Place(NamedTuple):
+    """A public directory.  path: its real path, b"" for the top.  handle: an O_PATH descriptor of it."""
+
+    path: bytes
+    handle: int
+
+
+class Nearest(NamedTuple):
+    """How far a path leads through public directories.
+
+    missing: how many of the last parts lead nowhere.  hidden: the next part is there, but it is not public.
+    """
+
+    place: Place
+    missing: int
+    hidden: bool
+
+
+class _Budget:
+    """What one look-up may still spend."""
+
+    def __init__(self) -> None:
+        self.links = LINKS_MAX
+        self.steps = STEPS_MAX
+
+
+class PublicFiles:
+    """The public files below `top`.  Holds descriptors: use it in a `with`, for one piece of work."""
+
+    def __init__(self, top: bytes = b"", mounted: Iterable[Mount] | None = None) -> None:
+        """top: b"" for the root; tests take a directory that plays its part."""
+        self._trusted = tuple({0, os.geteuid()})
+        found = mounts() if mounted is None else mounted
+        self._refused = frozenset(mount.device for mount in found if not mount.is_for_all(self._trusted))
+        self._top = Place(b"", os.open(top or b"/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        self._kept: dict[bytes, Place | None] = {}
+
+    def __enter__(self) -> PublicFiles:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._forget()
+        os.close(self._top.handle)
+
+    def status(self, path: bytes) -> os.stat_result | None:
+        """Of the file or link at `path`, if its directory is public."""
+        parent, _, name = path.rpartition(b"/")
+        place = self.directory(parent)
+        if place is None:
+            return None
+        try:
+            return os.stat(name, dir_fd=place.handle, follow_symlinks=False)
+        except OSError:
+            return None
+
+    def link_target(self, path: bytes) -> bytes | None:
+        parent, _, name = path.rpartition(b"/")
+        place = self.directory(parent)
+        if place is None:
+            return None
+        try:
+            if os.stat(name, dir_fd=place.handle, follow_symlinks=False).st_uid not in self._trusted:
+                return None
+            return os.readlink(name, dir_fd=place.handle)
+        except OSError:
+            return None
+
+    def open(self, path: bytes, *, follow: bool = False) -> int | None:
+        """A descriptor to read the public file at `path` by; the caller closes it.
+
+        follow: whether the last part may be a link.
+        """
+        self._make_room()
+        return self._open(self._top, path, _Budget(), follow=follow)
+
+    def directory(self, path: bytes) -> Place | None:
+        """The public directory at `path`; its handle is good until the next call of any method."""
+        self._make_room()
+        return self._walk(self._top, path, _Budget())
+
+    def nearest(self, path: bytes) -> Nearest:
+        """The public directory at `path`, or the one from which it leads nowhere."""
+        self._make_room()
+        budget, place = _Budget(), self._top
+        parts = [part for part in path.split(b"/") if part not in (b"", b".")]
+        while parts:
+            name = parts.pop(0)
+            if name == b"..":
+                place = self._above(place)
+                continue
+            below = self._step(place, name, budget)
+            if below is not None:
+                place = below
+                continue
+            target = self.link_target_of(place, name)
+            if target is None or budget.links <= 0:
+                return Nearest(place, 1 + len(parts), self._is_hidden(place, name))
+            # A link to what is missing: it leads to where that would be.
+            budget.links -= 1
+            place = self._top if target.startswith(b"/") else place
+            parts = [part for part in target.split(b"/") if part not in (b"", b".")] + parts
+        return Nearest(place, 0, False)
+
+    def link_target_of(self, place: Place, name: bytes) -> bytes | None:
+        """None if this is no link, or one of a user who is not trusted."""
+        try:
+            if os.stat(name, dir_fd=place.handle, follow_symlinks=False).st_uid not in self._trusted:
+                return None
+            return os.readlink(name, dir_fd=place.handle)
+        except OSError:
+            return None
+
+    def _is_hidden(self, place: Place, name: bytes) -> bool:
+        """A file that stands where a directory is sought hides nothing: there is no directory."""
+        try:
+            found = os.stat(name, dir_fd=place.handle, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return not stat.S_ISREG(found.st_mode)
+
+    def _open(self, start: Place, path: bytes, budget: _Budget, *, follow: bool) -> int | None:
+        parent, _, name = path.rpartition(b"/")
+        place = self._walk(start, parent, budget)
+        if place is None or name in (b"", b".", b".."):
+            return None
+        try:
+            found = os.open(name, _HANDLE, dir_fd=place.handle)
+        except OSError:
+            return None
+        try:
+            status = os.fstat(found)
+            if stat.S_ISLNK(status.st_mode):
+                if not follow or budget.links <= 0 or status.st_uid not in self._trusted:
+                    return None
+                budget.links -= 1
+                target = os.readlink(b"", dir_fd=found)
+                return self._open(self._top if target.startswith(b"/") else place, target, budget, follow=True)
+            if not self._is_public_file(status):
+                return None
+            # By this name it is the very file that was looked at; it is regular, so nothing can make this wait.
+            return os.open(b"/proc/self/fd/%d" % found, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        finally:
+            os.close(found)
+
+    def _walk(self, start: Place, path: bytes, budget: _Budget) -> Place | None:
+        place: Place | None = start
+        for name in path.split(b"/"):
+            if name in (b"", b"."):
+                continue
+            if place is None:
+                return None
+            place = self._above(place) if name == b".." else self._step(place, name, budget)
+        return place
+
+    def _above(self, place: Place) -> Place:
+        """Its real path has no links, so the directory above was kept when this one was entered."""
+        above = place.path.rpartition(b"/")[0]
+        return self._top if not above else self._kept[above] or self._top
+
+    def _step(self, place: Place, name: bytes, budget: _Budget) -> Place | None:
+        """One part of a path further, through a link too."""
+        path = place.path + b"/" + name
+        if path in self._kept:
+            return self._kept[path]
+        budget.steps -= 1
+        if budget.steps < 0:
+            return None
+        try:
+            handle = os.open(name, _HANDLE, dir_fd=place.handle)
+        except OSError:
+            return None
+        status = os.fstat(handle)
+        if self._is_public_directory(status):
+            below = self._kept[path] = Place(path, handle)
+            return below
+        target = b""
+        if stat.S_ISLNK(status.st_mode) and status.st_uid in self._trusted and budget.links > 0:
+            target = os.readlink(b"", dir_fd=handle)
+        os.close(handle)
+        if not target:
+            return None
+        budget.links -= 1
+        return self._walk(self._top if target.startswith(b"/") else place, target, budget)
+
+    def _is_public_directory(self, status: os.stat_result) -> bool:
+        mode = status.st_mode
+        return (
+            stat.S_ISDIR(mode)
+            and bool(mode & stat.S_IXOTH)
+            and (not mode & _OTHERS_WRITE or bool(mode & stat.S_ISVTX))
+            and status.st_uid in self._trusted
+            and status.st_dev not in self._refused
+        )
+
+    def _is_public_file(self, status: os.stat_result) -> bool:
+        mode = status.st_mode
+        return (
+            stat.S_ISREG(mode)
+            and bool(mode & stat.S_IROTH)
+            and not mode & _OTHERS_WRITE
+            and status.st_uid in self._trusted
+            and status.st_dev not in self._refused
+        )
+
+    def _make_room(self) -> None:
+        if len(self._kept) > KEPT_MAX:
+            self._forget()
+
+    def _forget(self) -> None:
+        kept, self._kept = self._kept, {}
+        for place in kept.values():
+            if place is not None:
+                os.close(place.handle)
