@@ -71,7 +71,7 @@ class PublicFiles:
         found = mounts() if mounted is None else mounted
         self._refused = frozenset(mount.device for mount in found if not mount.is_for_all(self._trusted))
         self._top = Place(b"", os.open(top or b"/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-        self._kept: dict[bytes, Place | None] = {}
+        self._kept: dict[bytes, Place] = {}
 
     def __enter__(self) -> PublicFiles:
         return self
@@ -96,14 +96,7 @@ class PublicFiles:
     def link_target(self, path: bytes) -> bytes | None:
         parent, _, name = path.rpartition(b"/")
         place = self.directory(parent)
-        if place is None:
-            return None
-        try:
-            if os.stat(name, dir_fd=place.handle, follow_symlinks=False).st_uid not in self._trusted:
-                return None
-            return os.readlink(name, dir_fd=place.handle)
-        except OSError:
-            return None
+        return None if place is None else self._target(place, name)
 
     def open(self, path: bytes, *, follow: bool = False) -> int | None:
         """A descriptor to read the public file at `path` by; the caller closes it.
@@ -132,7 +125,7 @@ class PublicFiles:
             if below is not None:
                 place = below
                 continue
-            target = self.link_target_of(place, name)
+            target = self._target(place, name)
             if target is None or budget.links <= 0:
                 return Nearest(place, 1 + len(parts), self._is_hidden(place, name))
             # A link to what is missing: it leads to where that would be.
@@ -141,7 +134,7 @@ class PublicFiles:
             parts = [part for part in target.split(b"/") if part not in (b"", b".")] + parts
         return Nearest(place, 0, False)
 
-    def link_target_of(self, place: Place, name: bytes) -> bytes | None:
+    def _target(self, place: Place, name: bytes) -> bytes | None:
         """None if this is no link, or one of a user who is not trusted."""
         try:
             if os.stat(name, dir_fd=place.handle, follow_symlinks=False).st_uid not in self._trusted:
@@ -199,7 +192,7 @@ class PublicFiles:
     def _above(self, place: Place) -> Place:
         """Its real path has no links, so the directory above was kept when this one was entered."""
         above = place.path.rpartition(b"/")[0]
-        return self._top if not above else self._kept[above] or self._top
+        return self._kept[above] if above else self._top
 
     def _step(self, place: Place, name: bytes, budget: _Budget) -> Place | None:
         """One part of a path further, through a link too."""
@@ -253,5 +246,4 @@ class PublicFiles:
     def _forget(self) -> None:
         kept, self._kept = self._kept, {}
         for place in kept.values():
-            if place is not None:
-                os.close(place.handle)
+            os.close(place.handle)

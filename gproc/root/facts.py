@@ -1,6 +1,7 @@
 """What a plan needs to know about the node: which directories and files it has already.
 
-Reads the node, changes nothing.  A `NodeFiles` lives as long as its slave and remembers digests by stat stamp.
+Reads the node, changes nothing, and opens only what every user may read, because all paths here come from users.
+A `NodeFiles` lives as long as its slave and remembers digests by stat stamp.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -16,10 +17,15 @@ import msgspec
 from blake3 import blake3
 
 from gproc.content.manifest import CHUNK_BYTES, Directory, Entry, File, Symlink
+from gproc.disk.mounted import mounts
+from gproc.disk.public import PublicFiles
 from gproc.root.code_layout import CodeLayout
 
 _VERSION: Final = re.compile(rb"GNU C Library [^\n]{0,200}? version (\d+)\.(\d+)")
 """In libc's banner, which `/lib/x86_64-linux-gnu/libc.so.6` prints when it is run."""
+
+_LIBC_BYTES_MAX: Final = 16 << 20
+"""Eight times what glibc 2.41's has; a larger file is not searched for the banner."""
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_READ: Final = stat.S_IROTH | stat.S_IXOTH
@@ -68,7 +74,11 @@ class NodeFacts(msgspec.Struct, frozen=True):
 
 
 class NodeFiles:
-    """This node's file system, with a memory.  `top` is "/" or, for tests, a directory that plays its part."""
+    """This node's public files (`gproc.disk.public`), with a memory.
+
+    `top` is "/" or, for tests, a directory that plays its part.  What is not public counts as absent: a slave that is
+    root tells nobody what lies where he could not look himself.
+    """
 
     def __init__(self, top: bytes = b"") -> None:
         self._top = top
@@ -77,123 +87,146 @@ class NodeFiles:
         self._compared: WeakKeyDictionary[CodeLayout, tuple[list[Brief], frozenset[bytes]]] = WeakKeyDictionary()
 
     def facts(self, layout: CodeLayout, *, namespaces: bool, overlay: bool) -> NodeFacts:
-        """Look at all that matters for a bundle.  What cannot be read counts as absent."""
+        """Look at all that matters for a bundle."""
         manifest = layout.manifest
-        mounts = list(self._mount_points())
-        libc = next((name for name in layout.libc_names if os.path.exists(self._top + name)), b"")
-        return NodeFacts(
-            namespaces,
-            overlay,
-            {place: self._directory(place, mounts) for place in layout.places},
-            self._identical(layout),
-            bool(manifest.loader) and os.path.exists(self._top + manifest.loader),
-            bool(libc),
-            self.glibc_version(libc) if libc else (0, 0),
-        )
+        mounted = list(mounts())
+        points = [mount.point for mount in mounted]
+        with PublicFiles(self._top, mounted) as public:
+            versions = [version for name in layout.libc_names if (version := self._version(public, name)) is not None]
+            return NodeFacts(
+                namespaces,
+                overlay,
+                {place: self._directory(public, place, points) for place in layout.places},
+                self._identical(public, layout),
+                bool(manifest.loader) and _exists(public, manifest.loader),
+                bool(versions),
+                versions[0] if versions else (0, 0),
+            )
 
-    def _identical(self, layout: CodeLayout) -> frozenset[bytes]:
+    def has(self, entry: Entry) -> bool:
+        """Whether the node has this file or link at its path already; False for a directory."""
+        with PublicFiles(self._top) as public:
+            return self._has(public, entry)
+
+    def glibc_version(self, libc: bytes) -> tuple[int, int]:
+        """Of the file at `libc`; (0, 0) if that is no glibc."""
+        with PublicFiles(self._top) as public:
+            return self._version(public, libc) or (0, 0)
+
+    def _identical(self, public: PublicFiles, layout: CodeLayout) -> frozenset[bytes]:
         """What of the bundle's code the node has; nothing is read again while no inode of it has changed."""
-        briefs = [_brief(self._top + path) for path, _directory in layout.code]
+        briefs = [_brief(public.status(path)) for path, _directory in layout.code]
         known = self._compared.get(layout)
         if known is not None and known[0] == briefs:
             return known[1]
         code = {path for path, _directory in layout.code}
         entries = layout.manifest.entries
-        found = frozenset(entry.path for entry in entries if entry.path in code and self.has(entry))
+        found = frozenset(entry.path for entry in entries if entry.path in code and self._has(public, entry))
         self._compared[layout] = briefs, found
         return found
 
-    def has(self, entry: Entry) -> bool:
-        """Whether the node has this file or link at its path already; False for a directory."""
-        path = self._top + entry.path
-        try:
-            match entry:
-                case Symlink():
-                    return os.readlink(path) == entry.target
-                case File():
-                    found = os.stat(path, follow_symlinks=False)
-                    wanted = entry.mode & 0o555
-                    return (
-                        stat.S_ISREG(found.st_mode)
-                        and found.st_size == entry.size_bytes
-                        and found.st_mode & wanted == wanted
-                        and self._digests_of(path, found) == entry.digests
-                    )
-                case Directory():
+    def _has(self, public: PublicFiles, entry: Entry) -> bool:
+        match entry:
+            case Symlink():
+                return public.link_target(entry.path) == entry.target
+            case File():
+                found = public.status(entry.path)
+                wanted = entry.mode & 0o555
+                if found is None or found.st_size != entry.size_bytes or found.st_mode & wanted != wanted:
                     return False
-        except OSError:
-            return False
+                return self._digests_of(public, entry.path) == entry.digests
+            case Directory():
+                return False
 
-    def glibc_version(self, libc: bytes) -> tuple[int, int]:
-        """Of the file at `libc`; (0, 0) where that is no glibc."""
-        path = self._top + libc
+    def _version(self, public: PublicFiles, libc: bytes) -> tuple[int, int] | None:
+        """None if the node has nothing there; (0, 0) if that is no glibc."""
+        handle = public.open(libc, follow=True)
+        if handle is None:
+            return None
         try:
-            stamp = _stamp(os.stat(path))
-            known = self._versions.get(path)
-            if known is not None and known[0] == stamp:
+            found = os.fstat(handle)
+            known = self._versions.get(libc)
+            if known is not None and known[0] == _stamp(found):
                 return known[1]
-            with open(path, "rb") as file:
-                banner = _VERSION.search(file.read())
+            if found.st_size > _LIBC_BYTES_MAX:
+                return (0, 0)
+            banner = _VERSION.search(_content(handle, found.st_size))
         except OSError:
             return (0, 0)
+        finally:
+            os.close(handle)
         version = (int(banner[1]), int(banner[2])) if banner else (0, 0)
-        self._versions[path] = (stamp, version)
+        self._versions[libc] = (_stamp(found), version)
         return version
 
-    def _digests_of(self, path: bytes, found: os.stat_result) -> bytes:
-        stamp = _stamp(found)
-        known = self._digests.get(path)
-        if known is not None and known[0] == stamp:
-            return known[1]
-        with open(path, "rb", buffering=0) as file:
-            digests = b"".join(blake3(chunk).digest() for chunk in iter(lambda: file.read(CHUNK_BYTES), b""))
-        self._digests[path] = (stamp, digests)
+    def _digests_of(self, public: PublicFiles, path: bytes) -> bytes | None:
+        handle = public.open(path)
+        if handle is None:
+            return None
+        try:
+            found = os.fstat(handle)
+            known = self._digests.get(path)
+            if known is not None and known[0] == _stamp(found):
+                return known[1]
+            offsets = range(0, found.st_size, CHUNK_BYTES)
+            digests = b"".join(blake3(os.pread(handle, CHUNK_BYTES, offset)).digest() for offset in offsets)
+        except OSError:
+            return None
+        finally:
+            os.close(handle)
+        self._digests[path] = (_stamp(found), digests)
         return digests
 
-    def _directory(self, place: bytes, mounts: Iterable[bytes]) -> NodeDirectory:
+    def _directory(self, public: PublicFiles, place: bytes, points: Iterable[bytes]) -> NodeDirectory:
         # A link to what is missing, such as /lib64 of a node whose /usr is empty, leads to where it would be.
-        real, missing = os.path.realpath(self._top + place), 0
-        while not os.path.isdir(real):
-            real, missing = real.rpartition(b"/")[0] or b"/", missing + 1
-        found = os.stat(real)
+        nearest = public.nearest(place)
+        real = self._top + nearest.place.path or b"/"
+        found = os.fstat(nearest.place.handle)
         inside = real.rstrip(b"/") + b"/"
         rights = found.st_mode & (_OTHERS_READ | _OTHERS_WRITE)
-        children = _subdirectories(real) if missing else ()
+        children = _subdirectories(nearest.place.handle) if nearest.missing and not nearest.hidden else ()
+        system = found.st_uid == 0 and rights == _OTHERS_READ and not nearest.hidden
         return NodeDirectory(
             real,
-            missing,
-            found.st_uid == 0 and rights == _OTHERS_READ and len(children) <= _CHILDREN_MAX,
+            nearest.missing,
+            system and len(children) <= _CHILDREN_MAX,
             children,
-            tuple(point.removeprefix(inside) for point in mounts if point.startswith(inside)),
+            tuple(point.removeprefix(inside) for point in points if point.startswith(inside)),
         )
 
-    def _mount_points(self) -> Iterator[bytes]:
-        with open("/proc/self/mountinfo", "rb") as mountinfo:
-            for line in mountinfo:
-                point = line.split(b" ", 5)[4]
-                if b"\\" in point:
-                    # Octal escapes for blank, tab, newline and backslash: proc_pid_mountinfo(5).
-                    point = point.replace(b"\\040", b" ").replace(b"\\011", b"\t").replace(b"\\134", b"\\")
-                yield point
+
+def _exists(public: PublicFiles, path: bytes) -> bool:
+    handle = public.open(path, follow=True)
+    if handle is not None:
+        os.close(handle)
+    return handle is not None
 
 
-def _brief(path: bytes) -> Brief:
+def _content(handle: int, size_bytes: int) -> bytes:
+    data = bytearray()
+    while len(data) < size_bytes and (more := os.pread(handle, CHUNK_BYTES, len(data))):
+        data += more
+    return bytes(data)
+
+
+def _brief(found: os.stat_result | None) -> Brief:
     """What changes with an inode's content, mode and owner alike, or with the name: 2 us for each of 1,000 files."""
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino, found.st_ctime_ns)
+    return None if found is None else (found.st_dev, found.st_ino, found.st_ctime_ns)
 
 
 def _stamp(found: os.stat_result) -> CodeStamp:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def _subdirectories(path: bytes) -> tuple[bytes, ...]:
+def _subdirectories(place: int) -> tuple[bytes, ...]:
     try:
-        with os.scandir(path) as entries:
-            return tuple(sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False)))
-    except PermissionError:
-        # Then it is no directory for everybody either.
+        here = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
+    except OSError:
+        # Then it is no directory that everybody may read either.
         return ()
+    try:
+        with os.scandir(here) as entries:
+            names = [os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    finally:
+        os.close(here)
+    return tuple(sorted(names))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gproc.content.manifest import CHUNK_BYTES, Digest, Directory, File, Manifest, Symlink, digest_of
+from gproc.disk.public import PublicFiles
 from gproc.errors import StoreError
 
 
@@ -37,19 +38,21 @@ class PartialBundle:
     def lay_out(self, find: Callable[[Digest], bytes | None]) -> None:
         """Make directories, links and files, and fill what is to be had here.
 
-        find: gives a chunk that another root of this store holds.  A file that the node has identically at the
-        same path is copied from there.  Raises: StoreError where the disk does not let us.
+        find: gives a chunk that another root of this store holds.  A file that this machine has identically at the
+        same path is copied from there, if every user may read it: a user who learns which chunks are missing must not
+        learn what is in a file of root's.  Raises: StoreError if the disk does not let us.
         """
         try:
-            for entry in self.manifest.entries:
-                place = self.tree + entry.path
-                match entry:
-                    case Directory():
-                        make_directory(place)
-                    case Symlink():
-                        make_symlink(place, entry.target)
-                    case File():
-                        self._begin_file(place, entry, find)
+            with PublicFiles() as public:
+                for entry in self.manifest.entries:
+                    place = self.tree + entry.path
+                    match entry:
+                        case Directory():
+                            make_directory(place)
+                        case Symlink():
+                            make_symlink(place, entry.target)
+                        case File():
+                            self._begin_file(place, entry, find, public)
         except OSError as error:
             raise StoreError(f"cannot lay out a bundle: {error}") from error
 
@@ -104,13 +107,15 @@ class PartialBundle:
         except (OSError, OverflowError) as error:  # a hostile manifest may have times that no clock shows
             raise StoreError(f"cannot finish a bundle: {error}") from error
 
-    def _begin_file(self, place: bytes, file: File, find: Callable[[Digest], bytes | None]) -> None:
+    def _begin_file(
+        self, place: bytes, file: File, find: Callable[[Digest], bytes | None], public: PublicFiles
+    ) -> None:
         handle = os.open(place, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             resumed = os.fstat(handle).st_size == file.size_bytes > 0
             if not resumed:
                 os.ftruncate(handle, file.size_bytes)
-            own = None if resumed else open_own_copy(file)
+            own = None if resumed else open_own_copy(file, public)
             try:
                 for digest, offset, length in file.chunks():
                     data = None
@@ -135,17 +140,13 @@ def chunk_length(file: File, offset: int) -> int:
     return min(CHUNK_BYTES, file.size_bytes - offset)
 
 
-def open_own_copy(file: File) -> int | None:
-    """The node's own file at this path, where it could be the same: a regular file of the same size."""
-    try:
-        handle = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+def open_own_copy(file: File, public: PublicFiles) -> int | None:
+    """The machine's own public file at this path, if it has the same size."""
+    handle = public.open(file.path) if file.size_bytes else None
+    if handle is not None and os.fstat(handle).st_size != file.size_bytes:
+        os.close(handle)
         return None
-    info = os.fstat(handle)
-    if stat.S_ISREG(info.st_mode) and info.st_size == file.size_bytes:
-        return handle
-    os.close(handle)
-    return None
+    return handle
 
 
 def read_verified(handle: int, offset: int, length: int, digest: Digest) -> bytes | None:

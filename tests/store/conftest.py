@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,3 +30,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"cannot mount a small disk: {os.strerror(ctypes.get_errno())}")
     yield place
     libc.umount2(os.fsencode(place), 2)
+
+
+@pytest.fixture
+def public_place() -> Iterator[Path]:
+    """A directory that every user may enter: pytest's own is closed to them."""
+    with tempfile.TemporaryDirectory(prefix="gproc-test-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)

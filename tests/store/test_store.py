@@ -145,11 +145,14 @@ def test_a_chunk_that_another_root_holds_is_not_missing(store: Store) -> None:
     assert begin(store, owner=SOMEBODY).missing == {}
 
 
-def test_a_file_that_the_node_has_identically_at_the_same_path_is_copied(store: Store, tmp_path: Path) -> None:
-    own, other = tmp_path / "own", tmp_path / "other"
+def test_a_file_that_the_node_has_identically_at_the_same_path_is_copied(
+    store: Store, public_place: Path, tmp_path: Path
+) -> None:
+    own, other = public_place / "own", public_place / "other"
     own.write_bytes(LONG)
     other.write_bytes(LONG[:-1] + b"?")
-    parents = [Directory(os.fsencode(place), 0o755, 0, 0) for place in [*reversed(tmp_path.parents[:-1]), tmp_path]]
+    places = [*reversed(public_place.parents[:-1]), public_place]
+    parents = [Directory(os.fsencode(place), 0o755, 0, 0) for place in places]
     identical = bundle_of(*parents, file_of(os.fsencode(own), LONG))
     assert begin(store, *identical).missing == {}
     not_quite = bundle_of(*parents, file_of(os.fsencode(other), LONG))
