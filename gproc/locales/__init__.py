@@ -1,9 +1,9 @@
 """Locales: the rules that give a node its id, its address and its parent.
 
-A locale takes a role, a host name and what the person said, and gives a `Placement`.  It opens no connection,
-changes nothing and is trusted: it runs with the rights of the slave, and it says whom the slave will obey.
+A locale takes a role, a host name and the user's switches, and returns a `Placement`.  It opens no connection and
+changes nothing.  It is trusted: it runs with the rights of the slave, and it names the parent that the slave will obey.
 
-To write one, make a class whose instances have the two methods of `Locale` and that is made without arguments:
+To write one, make a class with the two methods of `Locale` and a constructor without arguments:
 
     from gproc.locales import NodeAddress, Options, Parent, Placement, Role, host_number
 
@@ -18,7 +18,7 @@ To write one, make a class whose instances have the two methods of `Locale` and 
         def node(self, number: int) -> NodeAddress:
             return NodeAddress(f"pc{number}", f"10.9.0.{number}")
 
-and name it in your package's pyproject.toml; `gproc -locale=lab s` then finds it where both are installed:
+and name it in your package's pyproject.toml.  `gproc -locale=lab s` then finds it if both are installed:
 
     [project.entry-points."gproc.locales"]
     lab = "yourpackage.lab:Lab"
@@ -35,7 +35,7 @@ from gproc.errors import LocaleError
 from gproc.nodespec import MAX_DIGITS
 
 DEFAULT_PORT: Final = 6666
-"""TCP port on which masters and rack masters listen, where -cmdport says nothing: the original's."""
+"""The TCP port on which masters and rack masters listen if -cmdport is not given: the original's."""
 
 ENTRY_POINTS: Final = "gproc.locales"
 
@@ -46,7 +46,7 @@ SHIPPED: Final = {
     "strongbox": "gproc.locales.strongbox:Strongbox",
     "etchosts": "gproc.locales.etchosts:EtcHosts",
 }
-"""The entry points of our own pyproject.toml again: to read those of all packages takes longer than to start."""
+"""A copy of the entry points in our own pyproject.toml: reading those of all packages takes longer than starting."""
 
 
 class Role(Enum):
@@ -55,12 +55,12 @@ class Role(Enum):
 
 
 class Parent(msgspec.Struct, frozen=True):
-    """Whom a slave dials, and who must answer there.
+    """The node that a slave dials, and the certificate that it expects there.
 
     host: an address, or a name to be resolved.
     name: the node whose certificate is expected.  None: the master's if is_master, else that of the node or
-        master that goes by `host`.
-    is_master: the locale knows that this is the master; False says nothing where name is None.
+        master that is named by `host`.
+    is_master: the locale knows that this is the master.  If name is None, False means that it is not known.
     """
 
     host: str
@@ -70,9 +70,9 @@ class Parent(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str, *, default_port: int) -> Parent:
-        """What -myParent says: HOST, HOST:PORT, an IPv6 address or [IPv6 address]:PORT.
+        """The value of -myParent: HOST, HOST:PORT, an IPv6 address or [IPv6 address]:PORT.
 
-        Raises: LocaleError naming the text and what is wrong with it.
+        Raises: LocaleError, which names the text and what is wrong with it.
         """
         bracketed = text.startswith("[") and "]" in text
         if bracketed:
@@ -83,20 +83,16 @@ class Parent(msgspec.Struct, frozen=True):
         else:
             host, colon, port = text.partition(":")
         if colon not in ("", ":") or not _is_host(host, ipv6=bracketed or ":" in host):
-            raise LocaleError(f"parent {text!r}: wanted HOST, HOST:PORT or [IPv6 address]:PORT")
-        if not colon:
-            return cls(host, default_port)
-        if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
-            raise LocaleError(f"parent {text!r}: the port is not a number from 1 to 65535")
-        return cls(host, int(port))
+            raise LocaleError(f"parent {text!r}: expected HOST, HOST:PORT or [IPv6 address]:PORT")
+        return cls(host, _parse_port(port, text) if colon else default_port)
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a machine stands.
+    """The place of a machine in the tree.
 
-    id: the last number of the node's path; None: its parent gives it one.  The master has none.
-    address: where others reach this machine; "" where the locale cannot know: then its parent knows, who
-        sees from where it is called.  Not what to listen on.
+    id: the last number of the node's path; None if its parent assigns one.  The master has none.
+    address: the address at which others reach this machine, not the one to listen on; "" if the locale does not know
+        it: then the parent takes the address that the connection comes from.
     parent: None for the master, never None for a slave.
     """
 
@@ -113,7 +109,7 @@ class NodeAddress(msgspec.Struct, frozen=True):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the person said: -myParent, -myId and -myAddress, evaluated (None: not given), and -cmdport.
+    """The user's switches: -myParent, -myId and -myAddress, evaluated (None: not given), and -cmdport.
 
     The first three are switches of slaves: a master has no parent and no id.
     """
@@ -124,10 +120,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     cmd_port: int = DEFAULT_PORT
 
     def override(self, placement: Placement) -> Placement:
-        """placement with what the person said in place of what the locale did.
+        """The placement, with the user's switches in place of the locale's values.
 
-        A parent that a person names may be the master or any node.
-        Raises: LocaleError for a parent or an id that is none.
+        A parent that a user names may be the master or any node.
+        Raises: LocaleError if the parent or the id is malformed.
         """
         return Placement(
             id=placement.id if self.id is None else _parse_id(self.id),
@@ -141,22 +137,22 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class Locale(Protocol):
-    """What gproc asks of a locale.  Both methods raise LocaleError, in one sentence, for what does not fit."""
+    """What gproc asks of a locale.  Both methods raise LocaleError, with one sentence, if the input does not fit."""
 
     def place(self, role: Role, hostname: str, options: Options) -> Placement:
-        """Where the machine called hostname stands.  A master may have any name.
+        """The place of the machine called hostname.  A master may have any name.
 
-        -myParent, -myId and -myAddress win over the locale's own idea, unless it documents another use.
+        -myParent, -myId and -myAddress override the locale, unless it documents another use.
         """
 
     def node(self, number: int) -> NodeAddress:
-        """The machine that is started as number; numbers are the locale's own and start at 1."""
+        """The machine with that number.  Numbers are the locale's own and start at 1."""
 
 
 def load(name: str) -> Locale:
-    """The locale called name: a shipped one, a TOML file (it ends in .toml or has a "/"), or a third party's.
+    """The locale called name: a shipped one, a TOML file (its name ends in .toml or has a "/"), or a third party's.
 
-    Raises: LocaleError naming the locales there are, or what is wrong with the one there is.
+    Raises: LocaleError, which names the known locales, or what is wrong with this one.
     """
     if name.endswith(".toml") or "/" in name:
         from gproc.locales.file import FileLocale
@@ -171,14 +167,14 @@ def load(name: str) -> Locale:
         factory = _third_party(name)
     locale = factory() if callable(factory) else factory
     if not isinstance(locale, Locale):
-        raise LocaleError(f"locale {name!r}: {locale!r} has not the methods place and node")
+        raise LocaleError(f"locale {name!r}: {locale!r} does not have the methods place and node")
     return locale
 
 
 def host_number(locale: str, hostname: str, *, prefix: str, highest: int) -> int:
-    """N of a host called prefix and N, with or without a domain, from 1 to highest.
+    """The number N, from 1 to highest, of a host called prefix + N, with or without a domain.
 
-    Raises: LocaleError naming host, locale and the form wanted.
+    Raises: LocaleError, which names the host, the locale and the expected form.
     """
     label, _, _ = hostname.partition(".")
     digits = label.removeprefix(prefix)
@@ -186,17 +182,17 @@ def host_number(locale: str, hostname: str, *, prefix: str, highest: int) -> int
         number = int(digits)
         if 1 <= number <= highest and str(number) == digits:
             return number
-    raise LocaleError(f"host name {hostname!r} does not fit locale {locale}: wanted {prefix}N, N from 1 to {highest}")
+    raise LocaleError(f"host name {hostname!r} does not fit locale {locale}: expected {prefix}N, N from 1 to {highest}")
 
 
 def check_number(locale: str, number: int, *, lowest: int = 1, highest: int) -> None:
-    """Raises: LocaleError where locale has no node of that number."""
+    """Raises: LocaleError if the locale has no node of that number."""
     if not lowest <= number <= highest:
         raise LocaleError(f"locale {locale} has no node {number}: its nodes are {lowest} to {highest}")
 
 
 def _is_host(host: str, *, ipv6: bool) -> bool:
-    """Whether host can be dialled: an IPv6 address, with or without a zone, or anything a name is made of."""
+    """Whether host is an IPv6 address, with or without a zone, or has only characters of host names."""
     if not ipv6:
         return host != "" and all(c.isalnum() or c in "-._" for c in host)
     from socket import AF_INET6, inet_pton
@@ -208,14 +204,20 @@ def _is_host(host: str, *, ipv6: bool) -> bool:
     return True
 
 
+def _parse_port(port: str, parent: str) -> int:
+    if port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535:
+        return int(port)
+    raise LocaleError(f"parent {parent!r}: the port is not a number from 1 to 65535")
+
+
 def _parse_id(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS and int(text) > 0:
         return int(text)
-    raise LocaleError(f"id {text!r}: wanted a number from 1, of at most {MAX_DIGITS} digits")
+    raise LocaleError(f"id {text!r}: expected a number from 1, of at most {MAX_DIGITS} digits")
 
 
 def _third_party(name: str) -> object:
-    # 25 ms to import on our 2-core machine, more than half of a slave's other imports together.
+    # The import takes 25 ms on a 2-core machine, more than half as long as all other imports of a slave.
     from importlib.metadata import entry_points
 
     found = entry_points(group=ENTRY_POINTS)

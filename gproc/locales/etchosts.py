@@ -1,7 +1,7 @@
-"""Locale etchosts: flat; /etc/hosts says who is there.
+"""Locale etchosts: a flat network of the hosts in /etc/hosts.
 
 A node is any host whose name ends in a number, and that number is its id.  The host `master` is the master.
-Loopback addresses are passed over: Debian gives a host its own name at 127.0.1.1.
+Loopback addresses are ignored, because Debian lists a host's own name at 127.0.1.1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MASTER: Final = "master"
 
 class EtcHosts:
     def __init__(self, path: str = HOSTS_FILE) -> None:
-        """Raises: LocaleError where path cannot be read."""
+        """Raises: LocaleError if the path cannot be read."""
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
                 text = file.read()
@@ -36,7 +36,7 @@ class EtcHosts:
         number = trailing_number(hostname)
         if number is None:
             raise LocaleError(
-                f"host name {hostname!r} does not fit locale etchosts: wanted a name that ends in a number from 1"
+                f"host name {hostname!r} does not fit locale etchosts: expected a name that ends in a number from 1"
             )
         address = "" if options.address is not None else self._address(hostname, "-myAddress=ADDRESS")
         parent = None
@@ -47,9 +47,10 @@ class EtcHosts:
     def node(self, number: int) -> NodeAddress:
         found = {name: address for name, address in self._addresses.items() if trailing_number(name) == number}
         if not found:
-            raise LocaleError(f"locale etchosts has no node {number}: no name in {self._path} ends in it")
+            raise LocaleError(f"locale etchosts has no node {number}: no name in {self._path} ends in that number")
         if len(set(found.values())) > 1:
-            raise LocaleError(f"locale etchosts: node {number} is not one host: {self._path} has {', '.join(found)}")
+            names = ", ".join(found)
+            raise LocaleError(f"locale etchosts: several hosts in {self._path} have the number {number}: {names}")
         return NodeAddress(*next(iter(found.items())))
 
     def _address(self, hostname: str, instead: str) -> str:
@@ -57,12 +58,13 @@ class EtcHosts:
             if name in self._addresses:
                 return self._addresses[name]
         raise LocaleError(
-            f"locale etchosts: {self._path} has no address of host {hostname!r} but loopback: add it or give {instead}"
+            f"locale etchosts: {self._path} has no address of host {hostname!r} except loopback: "
+            f"add one or give {instead}"
         )
 
 
 def parse_hosts(text: str) -> Iterator[tuple[str, str]]:
-    """Each name with its address, in the file's order, without loopback.  Source: hosts(5)."""
+    """Each name with its address, in the order of the file, without loopback.  Source: hosts(5)."""
     for line in text.splitlines():
         address, *names = line.partition("#")[0].split() or [""]
         if not address.startswith("127.") and address != "::1":
@@ -71,7 +73,7 @@ def parse_hosts(text: str) -> Iterator[tuple[str, str]]:
 
 
 def trailing_number(hostname: str) -> int | None:
-    """7 for node7 and for node007.cluster.org; None where no number from 1 stands before the domain."""
+    """7 for node7 and for node007.cluster.org; None if no number from 1 is before the domain."""
     label, _, _ = hostname.partition(".")
     digits = label[len(label.rstrip("0123456789")) :]
     return int(digits) or None if 0 < len(digits) <= MAX_DIGITS else None

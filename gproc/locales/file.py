@@ -1,7 +1,7 @@
-"""Locale file: a cluster told in TOML, `-locale=./mycluster.toml`; every machine has the same file.
+"""Locale file: a cluster described in TOML, `-locale=./mycluster.toml`; every machine has the same file.
 
-Either racks, one in another to any depth.  The children of a place are its `nodes` and then the heads of its
-racks, with ids from 1 in that order; `addresses` may be left out, and names are resolved then:
+The file describes either racks, inside one another to any depth.  The children of a node are its `nodes` and then the
+heads of its racks, with ids from 1 in that order.  `addresses` may be left out; then names are resolved:
 
     master = "frontend"
     nodes = ["login1"]              # 1
@@ -18,18 +18,18 @@ racks, with ids from 1 in that order; `addresses` may be left out, and names are
     frontend = "10.0.0.254"
     n1 = "10.0.0.1"
 
-or a pattern and a fan-out.  The nodes, in order, are cut into as many equal blocks of neighbours as one place
-may have children; the first node of a block is the parent of the rest of it, which is cut the same way.  So
-400 nodes with a fan-out of 20 are 20 rack masters, node001, node021, ..., with 19 nodes each:
+or a pattern and a fan-out.  The nodes, in order, are divided into `fan_out` equal blocks of neighbours.  The first node
+of a block is the parent of the others in it, which are divided in the same way.  So 400 nodes with a fan-out of 20 are
+20 rack masters, node001, node021, ..., with 19 nodes each:
 
     master = "frontend"
-    pattern = "node{:03}"           # "{}": as it is; "{:03}": with zeros to three digits
-    first = 1                       # 1 where it is left out
+    pattern = "node{:03}"           # "{}": the number; "{:03}": the number with zeros to three digits
+    first = 1                       # 1 if it is left out
     last = 400
     fan_out = 20
     first_address = "10.0.0.1"      # of the first node, the others follow; may be left out
 
-A host's name may have a domain that the file leaves out.
+A host's name may have a domain that is not in the file.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ _Name = Annotated[str, msgspec.Meta(min_length=1)]
 _Number = Annotated[int, msgspec.Meta(ge=1, lt=10**MAX_DIGITS)]
 
 
-class Seat(msgspec.Struct, frozen=True):
-    """A node by name, its id, and the name of its parent; None: the master."""
+class Position(msgspec.Struct, frozen=True):
+    """A node's name, its id, and the name of its parent; None is the master."""
 
     name: str
     id: int
@@ -56,7 +56,7 @@ class Seat(msgspec.Struct, frozen=True):
 
 
 class Rack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A head and what is below it."""
+    """A head and the nodes below it."""
 
     head: _Name
     nodes: tuple[_Name, ...] = ()
@@ -64,7 +64,7 @@ class Rack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RackFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file with racks.  Its nodes are numbered from 1 in the order of `seats`."""
+    """A file with racks.  Its nodes are numbered from 1 in the order of `positions`."""
 
     master: _Name
     nodes: tuple[_Name, ...] = ()
@@ -72,37 +72,37 @@ class RackFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     addresses: dict[str, _Name] = {}
 
     def __post_init__(self) -> None:
-        seen: set[str] = set()
-        for seat in self.seats():
-            if seat.name in seen:
-                raise ValueError(f"node {seat.name!r} stands twice, wanted one place for each")
-            seen.add(seat.name)
-        if not seen:
-            raise ValueError("no node: wanted `nodes`, [[rack]] or `pattern`")
+        names: set[str] = set()
+        for position in self.positions():
+            if position.name in names:
+                raise ValueError(f"node {position.name!r} is listed twice, expected once")
+            names.add(position.name)
+        if not names:
+            raise ValueError("no node: expected `nodes`, [[rack]] or `pattern`")
         for name in self.addresses:
-            if name not in seen and name != self.master:
+            if name not in names and name != self.master:
                 raise ValueError(f"addresses: {name!r} is neither a node nor the master")
 
-    def seats(self) -> Iterator[Seat]:
-        yield from _seats(None, self.nodes, self.rack)
+    def positions(self) -> Iterator[Position]:
+        yield from _positions(None, self.nodes, self.rack)
 
     def first_and_last(self) -> tuple[int, int]:
-        return 1, sum(1 for _ in self.seats())
+        return 1, sum(1 for _ in self.positions())
 
-    def seat(self, name: str) -> Seat | None:
-        """None where no node goes by that name."""
-        return next((seat for seat in self.seats() if seat.name == name), None)
+    def position(self, name: str) -> Position | None:
+        """None if no node has that name."""
+        return next((position for position in self.positions() if position.name == name), None)
 
     def name(self, number: int) -> str:
-        return [seat.name for seat in self.seats()][number - 1]
+        return [position.name for position in self.positions()][number - 1]
 
     def address(self, name: str) -> str:
-        """ "" where the file does not tell."""
+        """ "" if the file does not have it."""
         return self.addresses.get(name, "")
 
 
 class PatternFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file with a pattern.  All is arithmetic: a large cluster costs no more than a small one."""
+    """A file with a pattern.  Everything is computed: a large cluster costs no more than a small one."""
 
     master: _Name
     pattern: str
@@ -112,13 +112,10 @@ class PatternFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     first_address: str | None = None
 
     def __post_init__(self) -> None:
-        before, brace, rest = self.pattern.partition("{")
-        form, closing, after = rest.partition("}")
-        zeros = len(form) == 3 and form.startswith(":0") and form[2] in "123456789"
-        if not (brace and closing) or not (form == "" or zeros) or any(c in "{}" for c in before + after):
-            raise ValueError(f"pattern {self.pattern!r}: wanted one {{}} or {{:0N}} for the number")
+        if not _is_pattern(self.pattern):
+            raise ValueError(f"pattern {self.pattern!r}: expected one {{}} or {{:0N}} for the number")
         if self.last < self.first:
-            raise ValueError(f"last = {self.last}: wanted at least first = {self.first}")
+            raise ValueError(f"last = {self.last}: expected at least first = {self.first}")
         try:
             self.address(self.name(self.last))
         except ValueError as error:
@@ -127,8 +124,8 @@ class PatternFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def first_and_last(self) -> tuple[int, int]:
         return self.first, self.last
 
-    def seat(self, name: str) -> Seat | None:
-        """None where no node goes by that name."""
+    def position(self, name: str) -> Position | None:
+        """None if no node has that name."""
         number = self._number(name)
         if number is None:
             return None
@@ -137,7 +134,7 @@ class PatternFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         while True:
             id_, start, end = _block(number, start, end, self.fan_out)
             if start == number:
-                return Seat(name, id_, parent)
+                return Position(name, id_, parent)
             parent = self.name(start)
             start += 1
 
@@ -145,7 +142,7 @@ class PatternFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.pattern.format(number)
 
     def address(self, name: str) -> str:
-        """ "" where the file does not tell.  Raises: ValueError where first_address cannot be counted up."""
+        """ "" if the file does not have it.  Raises: ValueError if there is no such address after first_address."""
         number = self._number(name)
         if self.first_address is None or number is None:
             return ""
@@ -164,7 +161,7 @@ class PatternFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FileLocale:
-    """One cluster's file; `read` is how to come by it."""
+    """One cluster's file; `read` makes it."""
 
     def __init__(self, path: str, cluster: RackFile | PatternFile) -> None:
         self._path = path
@@ -172,7 +169,7 @@ class FileLocale:
 
     @classmethod
     def read(cls, path: str) -> FileLocale:
-        """Raises: LocaleError naming the file, the key and what is wanted there."""
+        """Raises: LocaleError, which names the file, the key and the expected value."""
         import tomllib
 
         try:
@@ -182,7 +179,7 @@ class FileLocale:
             return cls(path, msgspec.convert(keys, kind))
         except OSError as error:
             raise LocaleError(f"locale file {path}: cannot be read: {error.strerror}") from error
-        # What is no TOML, no UTF-8 or has the wrong keys: all of these are ValueErrors.
+        # Bad TOML, bad UTF-8 and wrong keys are all ValueErrors.
         except ValueError as error:
             raise LocaleError(f"locale file {path}: {error}") from error
 
@@ -190,18 +187,18 @@ class FileLocale:
         cluster = self._cluster
         if role is Role.MASTER:
             return options.override(Placement(address=cluster.address(cluster.master)))
-        seat = cluster.seat(hostname) or cluster.seat(hostname.partition(".")[0])
-        if seat is None:
+        found = cluster.position(hostname) or cluster.position(hostname.partition(".")[0])
+        if found is None:
             first, last = cluster.first_and_last()
             raise LocaleError(
                 f"host name {hostname!r} does not fit locale file {self._path}: "
-                f"wanted one of {cluster.name(first)} ... {cluster.name(last)}"
+                f"expected one of {cluster.name(first)} ... {cluster.name(last)}"
             )
-        host = seat.parent or cluster.master
+        host = found.parent or cluster.master
         parent = Parent(
-            cluster.address(host) or host, options.cmd_port, name=seat.parent, is_master=seat.parent is None
+            cluster.address(host) or host, options.cmd_port, name=found.parent, is_master=found.parent is None
         )
-        return options.override(Placement(id=seat.id, address=cluster.address(seat.name), parent=parent))
+        return options.override(Placement(id=found.id, address=cluster.address(found.name), parent=parent))
 
     def node(self, number: int) -> NodeAddress:
         first, last = self._cluster.first_and_last()
@@ -210,18 +207,26 @@ class FileLocale:
         return NodeAddress(name, self._cluster.address(name))
 
 
-def _seats(parent: str | None, nodes: tuple[str, ...], racks: tuple[Rack, ...]) -> Iterator[Seat]:
+def _positions(parent: str | None, nodes: tuple[str, ...], racks: tuple[Rack, ...]) -> Iterator[Position]:
     for id_, name in enumerate(nodes, start=1):
-        yield Seat(name, id_, parent)
+        yield Position(name, id_, parent)
     for id_, rack in enumerate(racks, start=len(nodes) + 1):
-        yield Seat(rack.head, id_, parent)
-        yield from _seats(rack.head, rack.nodes, rack.rack)
+        yield Position(rack.head, id_, parent)
+        yield from _positions(rack.head, rack.nodes, rack.rack)
+
+
+def _is_pattern(pattern: str) -> bool:
+    """Whether there is one {} or {:0N} in it, and no other brace."""
+    before, opening, rest = pattern.partition("{")
+    form, closing, after = rest.partition("}")
+    zeros = len(form) == 3 and form.startswith(":0") and form[2] in "123456789"
+    return bool(opening and closing) and (form == "" or zeros) and not any(c in "{}" for c in before + after)
 
 
 def _block(number: int, start: int, end: int, fan_out: int) -> tuple[int, int, int]:
-    """Which of the blocks that start ... end-1 are cut into has number: its place from 1, its start, its end.
+    """The block with the number, of the blocks that start ... end-1 are divided into: its index from 1, start and end.
 
-    The blocks differ by one node at most, the longer ones first.
+    The blocks differ by at most one node; the longer ones come first.
     """
     blocks = min(fan_out, end - start)
     short, longer = divmod(end - start, blocks)

@@ -1,4 +1,4 @@
-"""Locales kane and kf: Sandia's KANE, hosts kn1, kn2, ..., as a tree of racks of 20 and as a flat network.
+"""Locales kane and kf: Sandia's KANE with hosts kn1, kn2, ..., as a tree of racks of 20 and as a flat network.
 
 Node N has 10.1.(30+(N-1)//240).((N-1)%240+1): 240 hosts in each /24 from 10.1.30.0 on.
 """
@@ -16,7 +16,7 @@ HOSTS_IN_SUBNET: Final = 240
 FIRST_SUBNET: Final = 30
 
 HIGHEST: Final = (256 - FIRST_SUBNET) * HOSTS_IN_SUBNET
-"""The last node whose third octet is one.  The master's address is no node's: last octets end at 240."""
+"""The last node whose third octet fits.  No node has the master's address, because last octets end at 240."""
 
 
 class Kane:

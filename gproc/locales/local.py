@@ -1,4 +1,4 @@
-"""Locale local, the default: every node is on this machine, or wherever -myParent leads."""
+"""Locale local, the default: every node is on this machine, unless -myParent names a parent elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Local:
         if role is Role.MASTER:
             return options.override(Placement(address=LOOPBACK))
         if options.parent is not None:
-            # The parent may be on another machine, where 127.0.0.1 is not this one.
+            # The parent may be on another machine, and 127.0.0.1 is another machine there.
             return options.override(Placement())
         return options.override(Placement(address=LOOPBACK, parent=Parent(LOOPBACK, options.cmd_port, is_master=True)))
 

@@ -1,14 +1,15 @@
-"""Postfix expressions, as -myParent, -myId and -myAddress take them (DESIGN section 4).
+"""Postfix expressions, as -myParent, -myId and -myAddress take them.
 
-Words stand between blanks and work on a stack of strings; what is no word is pushed.  What remains is the
-answer: one string.  `hostname hostbase` is 47 on a host kn47 (47.lab.org on kn47.lab.org); locale kane's id is
+An expression has words between blanks.  The words below work on a stack of strings; any other word is pushed.  At the
+end the stack must hold one string: the value.  `hostname hostbase` is 47 on a host kn47 (47.lab.org on kn47.lab.org).
+The id in locale kane is
 
     hostname hostbase dup 20 / swap 20 % dup ifelse
 
-    a b + - * / %     integers; / cuts towards zero and % has the sign of a, as in Go and C
+    a b + - * / %     integers; / truncates towards zero and % has the sign of a, as in Go and C
     v r roundup       the least multiple of r that is not below v; r is at least 1
     a b strcat        ab
-    x y c ifelse      y where the integer c is not 0, else x
+    x y c ifelse      y if the integer c is not 0, else x
     a dup             a a
     a b swap          b a
     hostname          this host's name
@@ -22,15 +23,15 @@ from typing import Final
 from gproc.errors import LocaleError
 
 NUMBER_DIGITS: Final = 18
-"""Any 18 digits fit the 64-bit integers of the original; more are no host's number."""
+"""18 digits always fit the 64-bit integers of the original; no host has a longer number."""
 
 HOST_LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ. -"
 
 
 def evaluate(expression: str, hostname: str) -> str:
-    """The value of expression on the host called hostname.
+    """The value of the expression on the host called hostname.
 
-    Raises: LocaleError naming expression, the word that failed and why.
+    Raises: LocaleError, which names the expression, the word that failed and the reason.
     """
     stack: list[str] = []
     for word in expression.split():
@@ -40,12 +41,12 @@ def evaluate(expression: str, hostname: str) -> str:
             raise LocaleError(f"expression {expression!r}: {word}: {refusal}") from None
     if len(stack) != 1:
         left = f"{len(stack)} values are left ({' '.join(stack)})" if stack else "no value is left"
-        raise LocaleError(f"expression {expression!r}: {left}, wanted one")
+        raise LocaleError(f"expression {expression!r}: {left}, expected one")
     return stack[0]
 
 
 class _Refusal(Exception):
-    """Why a word cannot do its work; never leaves this module."""
+    """Why a word cannot be applied; never leaves this module."""
 
 
 def _apply(word: str, stack: list[str], hostname: str) -> None:
@@ -100,9 +101,9 @@ def _quotient(left: int, right: int) -> int:
 
 
 def _take(stack: list[str], count: int) -> list[str]:
-    """The top count values, the topmost last."""
+    """Pop the top `count` values; the topmost is the last."""
     if len(stack) < count:
-        raise _Refusal(f"wants {count} on the stack, where {len(stack) or 'nothing'} is")
+        raise _Refusal(f"needs {count} on the stack, which has {len(stack) or 'none'}")
     taken = stack[-count:]
     del stack[-count:]
     return taken

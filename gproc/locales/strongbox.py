@@ -1,7 +1,7 @@
-"""Locale strongbox: boards of seven, hosts cn1, cn2, ... at 10.0.0.N; every 7th is its board's master.
+"""Locale strongbox: boards of seven, with hosts cn1, cn2, ... at 10.0.0.N; every 7th is the master of its board.
 
-Here -myParent names the master of the whole tree, so that one command line serves all nodes: those that are
-no board masters have their board's for a parent, whatever it says.
+Here -myParent names the master of the whole tree, so that all nodes can have the same command line.  The parent of a
+node that is not a board master is always its board's master.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PREFIX: Final = "cn"
 BOARD: Final = 7
 
 HIGHEST: Final = 254 // BOARD * BOARD
-"""The last node of the last whole board in 10.0.0.0/24: after it there is no board master to be had."""
+"""The last node of the last whole board in 10.0.0.0/24: a later node would have no board master."""
 
 
 class Strongbox:
@@ -40,7 +40,7 @@ class Strongbox:
 
 def _master(hostname: str, options: Options) -> Parent:
     if options.parent is None:
-        raise LocaleError(f"{hostname} is a board master of locale strongbox: name the master, -myParent=HOST[:PORT]")
+        raise LocaleError(f"{hostname} is a board master of locale strongbox: name the master by -myParent=HOST[:PORT]")
     return msgspec.structs.replace(options.stated_parent(options.parent), is_master=True)
 
 

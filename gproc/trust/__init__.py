@@ -1,12 +1,13 @@
-"""Who may command whom, and how each end proves it (DESIGN section 5).
+"""Who may command whom, and how each end proves its identity (docs/architecture.md, "Trust lines").
 
-Takes: the files of `$GPROC_HOME`, a finished TLS handshake, a signed ticket, a connected Unix socket.
-Gives: one of a few values (`Identity`, `PeerName`, `Grant`, `Ticket`, `Caller`), or a TrustError that says why not.
+The input is the files of `$GPROC_HOME`, a finished TLS handshake, a signed ticket or a connected Unix socket.  The
+output is one of a few values (`Identity`, `PeerName`, `Grant`, `Ticket`, `Caller`), or a TrustError with the reason.
 
-Trusts: the kernel (SO_PEERCRED, file modes), this user's own `$GPROC_HOME`, and the signature of the cluster's
-master.  A certificate of the cluster's CA proves a name and nothing more: a slave obeys only the parent it meant
-to dial (`tls.check_parent`), and runs only what the master signed for it, now and once (`ticket.TicketVerifier`).  So a
-rack master that was broken into can withhold work, but cannot invent, change, redirect or repeat it.
+Trust: it relies on the kernel (SO_PEERCRED, file modes), this user's own `$GPROC_HOME`, and the signature of the
+cluster's master.  A certificate of the cluster's CA proves a name and nothing more.  A slave obeys only the parent that
+it meant to dial (`tls.check_parent`), and runs only jobs that the master signed for it, once (`ticket.TicketVerifier`).
+So a compromised rack master can withhold work, but cannot invent, change, redirect or repeat it.
 
-Never: reads a clock, so a node without a battery is as safe as any other; prints; opens a path that a peer named.
+It never reads a clock, so that a node without a battery is as safe as any other.  It never prints, and never opens a
+path that a peer named.
 """

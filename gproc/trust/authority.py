@@ -1,11 +1,11 @@
 """The cluster's authority on the front end: its CA, and the seed that signs tickets.
 
-Files in `$GPROC_HOME`: ca.key and ca.crt (X.509), ticket.key and ticket.pub (Ed25519), all made together.  ca.key
-is written last, so where it is, everything is.  `cryptography` costs tens of megabytes and is imported only
-where a certificate is made.
+Files in `$GPROC_HOME`: ca.key and ca.crt (X.509), ticket.key and ticket.pub (Ed25519), all made together.  ca.key is
+written last: if it exists, so do the others.  `cryptography` takes tens of megabytes, so only functions that make a
+certificate import it.
 
-Nothing depends on clocks: certificates are valid from 1970 to the end of 9999, which RFC 5280 4.1.2.5 sets
-aside for "no expiration".  To take a node out, make a new cluster: remove ca.key and run `gproc m`.
+Nothing depends on clocks: certificates are valid from 1970 to the end of 9999, which means "no expiration" by RFC 5280
+4.1.2.5.  To take a node out, make a new cluster: remove ca.key and run `gproc m`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class Authority(msgspec.Struct, frozen=True):
-    """A cluster whose keys are here; it holds where they are, never the keys."""
+    """A cluster whose keys are on this machine.  It holds their directory, never the keys."""
 
     home: str
     cluster: ClusterId
@@ -52,13 +52,13 @@ class Authority(msgspec.Struct, frozen=True):
 
 
 class Issued(msgspec.Struct, frozen=True):
-    """A certificate (beginning with its name, see certfile) and its key, both PEM."""
+    """A certificate (its first line is its name, see certfile) and its key, both PEM."""
 
     certificate: bytes
     key: bytes
 
     def __repr__(self) -> str:
-        return "Issued(...)"  # a key must not get into a log by way of an f-string
+        return "Issued(...)"  # so that no f-string writes a key into a log
 
 
 def has_authority(home: str) -> bool:
@@ -66,10 +66,9 @@ def has_authority(home: str) -> bool:
 
 
 def open_authority(home: str, create: bool) -> Authority:
-    """The authority in `home`; with `create` it is made where there is none, by one of several that try at once.
+    """The authority in `home`.  If there is none and `create` is true, it is made, by only one of concurrent callers.
 
-    Raises: TrustError where there is none and `create` is false, or where `home` is that of a provisioned node;
-    InsecureFile.
+    Raises: TrustError if there is none and `create` is false, or if `home` belongs to a provisioned node; InsecureFile.
     """
     if not has_authority(home):
         if not create:
@@ -82,9 +81,9 @@ def open_authority(home: str, create: bool) -> Authority:
 
 
 def issue(authority: Authority, role: CertRole, name: str, addresses: Sequence[str]) -> Issued:
-    """A new key and a certificate for host `name`, which may be dialled by that name or at `addresses`.
+    """A new key and a certificate for host `name`, which others dial by that name or at `addresses`.
 
-    Raises: TrustError where a name or address is none.
+    Raises: TrustError if the name or an address is malformed.
     """
     from cryptography import x509
     from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -94,7 +93,7 @@ def issue(authority: Authority, role: CertRole, name: str, addresses: Sequence[s
     ca = x509.load_pem_x509_certificate(read_file(os.path.join(authority.home, CA_CERTIFICATE)))
     key = _new_key()
     identity = CertName(authority.cluster, role, name)
-    # A master is dialled and never dials: without clientAuth its certificate is refused on the dialling side.
+    # A master never dials: without clientAuth, its certificate is refused if it comes from the dialling side.
     usages = [ExtendedKeyUsageOID.SERVER_AUTH]
     if role == "node":
         usages.append(ExtendedKeyUsageOID.CLIENT_AUTH)
@@ -103,7 +102,7 @@ def issue(authority: Authority, role: CertRole, name: str, addresses: Sequence[s
         x509.DNSName(name),
         *_ip_names(addresses),
     ]
-    # The subject is empty: all names stand in the SAN, critical as RFC 5280 4.2.1.6 asks in that case.
+    # The subject is empty: all names are in the SAN, which RFC 5280 4.2.1.6 then requires to be critical.
     builder = (
         _builder(x509.Name([]), ca.subject, key)
         .add_extension(x509.SubjectAlternativeName(names), critical=True)
@@ -117,9 +116,9 @@ def issue(authority: Authority, role: CertRole, name: str, addresses: Sequence[s
 
 
 def provision(authority: Authority, name: str, addresses: Sequence[str], directory: str) -> None:
-    """Write into `directory` (made 0700) all that node `name` needs in its `$GPROC_HOME`, and no key but its own.
+    """Write into `directory` (made 0700) everything that node `name` needs in its `$GPROC_HOME`, with only its own key.
 
-    The certificate comes last: where it is, the rest is.
+    The certificate is written last: if it exists, so does the rest.
     """
     issued = issue(authority, "node", name, addresses)
     try:
@@ -140,7 +139,7 @@ def _create(home: str) -> None:
     if os.path.exists(node):
         raise TrustError(
             f"this machine is {name_in(node)} of a cluster ({node}): run `gproc m` on that cluster's front end, "
-            "or set GPROC_HOME to another directory for a cluster of its own"
+            "or set GPROC_HOME to another directory to make a new cluster"
         )
     from nacl.bindings import crypto_sign_seed_keypair
 
@@ -164,8 +163,8 @@ def _create(home: str) -> None:
 
 
 def _new_key() -> ec.EllipticCurvePrivateKey:
-    # P-256 against Ed25519, a whole mutual TLS 1.3 handshake, CPU of both ends, median of 400, three rounds
-    # (OpenSSL 3.0, x86-64): 1.50-1.62 ms against 1.58-2.21 ms.  P-256 is in every OpenSSL, FIPS builds too.
+    # A mutual TLS 1.3 handshake takes 1.50-1.62 ms with P-256 and 1.58-2.21 ms with Ed25519: CPU of both ends, median
+    # of 400, three rounds (OpenSSL 3.0, x86-64).  Every OpenSSL has P-256, FIPS builds too.
     from cryptography.hazmat.primitives.asymmetric import ec
 
     return ec.generate_private_key(ec.SECP256R1())
@@ -182,7 +181,7 @@ def _load_ca_key(authority: Authority) -> ec.EllipticCurvePrivateKey:
     except (ValueError, TypeError) as error:
         raise TrustError(f"{path} is damaged: {error}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise TrustError(f"{path} is not the key that gproc made: it is for another algorithm")
+        raise TrustError(f"{path} was not made by gproc: it is a key for another algorithm")
     return key
 
 
@@ -227,7 +226,7 @@ def _ip_names(addresses: Sequence[str]) -> list[x509.IPAddress]:
     try:
         return [x509.IPAddress(ip_address(address)) for address in addresses]
     except ValueError as error:
-        raise TrustError(f"a certificate cannot name this address: {error}") from error
+        raise TrustError(f"a certificate cannot contain this address: {error}") from error
 
 
 def _signed(builder: x509.CertificateBuilder, ca_key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -1,4 +1,4 @@
-"""Who is at the other end of a Unix socket, on the kernel's word (unix(7), SO_PEERCRED)."""
+"""The user at the other end of a Unix socket, as the kernel reports it: unix(7), SO_PEERCRED."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import msgspec
 from gproc.errors import TrustError
 
 SO_PEERGROUPS: Final = 59
-"""asm-generic/socket.h, Linux 4.13; Python 3.11 has no name for it."""
+"""asm-generic/socket.h, since Linux 4.13; Python 3.11 has no name for it."""
 
 _UCRED: Final = struct.Struct("iII")
 _GID_BYTES: Final = 4
 _GETSOCKOPT_MAX_BYTES: Final = 1024
-"""What socket.getsockopt() of Python 3.11 takes at most: 256 groups."""
+"""The most that socket.getsockopt() of Python 3.11 takes: 256 groups."""
 
 _NGROUPS_MAX: Final = 65536
 """include/uapi/linux/limits.h."""
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who connected, with the groups of that moment; pid is for people to read, it may be another's by now."""
+    """The user that connected, with the groups of that moment.  pid is only for people: the process may be gone."""
 
     uid: int
     gid: int
@@ -33,7 +33,7 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class SquattedSocket(TrustError):
-    """Somebody else listens where the master should."""
+    """Another user listens at the master's socket."""
 
     def __init__(self, path: str, uid: int) -> None:
         super().__init__(path, uid)
@@ -42,31 +42,31 @@ class SquattedSocket(TrustError):
 
     def __str__(self) -> str:
         return (
-            f"a squatted socket: {self.path} belongs to {_user(self.uid)}, neither to root nor to you, and nothing "
-            "was sent to it; name your master's socket by --socket"
+            f"a squatted socket: {self.path} belongs to {_user(self.uid)}, neither to root nor to you; nothing was "
+            "sent to it; name your master's socket by --socket"
         )
 
 
 def caller_of(connection: socket.socket) -> Caller:
-    """Who connected to this end of a Unix socket."""
+    """The user that connected to this end of a Unix socket."""
     pid, uid, gid = _credentials(connection)
     return Caller(uid, gid, _groups(connection), pid)
 
 
 def check_listener(connection: socket.socket, path: str | bytes) -> None:
-    """The client's check, once connected and before it sends a byte: root or this user listens at `path`.
+    """Check that root or this user listens at `path`.  The client does this before it sends a byte.
 
-    Both the listener and the directory entry must be theirs; the entry's link, where it is one, counts, for
-    whoever owns that chooses the listener.
+    Both the listener and the directory entry must be theirs.  If the entry is a link, the owner of the link counts,
+    because that user chooses the listener.
 
-    Raises: SquattedSocket naming the owner; TrustError where the entry is gone.
+    Raises: SquattedSocket, which names the owner; TrustError if the entry is gone.
     """
     trusted = (0, os.geteuid())
     _, listener, _ = _credentials(connection)
     try:
         owner = os.lstat(path).st_uid
     except OSError as error:
-        raise TrustError(f"{os.fsdecode(path)} went away while connecting: {error.strerror}") from error
+        raise TrustError(f"{os.fsdecode(path)} vanished while connecting: {error.strerror}") from error
     for uid in (listener, owner):
         if uid not in trusted:
             raise SquattedSocket(os.fsdecode(path), uid)
@@ -85,7 +85,7 @@ def _groups(connection: socket.socket) -> tuple[int, ...]:
         import errno
 
         if error.errno != errno.ERANGE:
-            raise TrustError(f"the kernel does not tell the caller's groups: {error.strerror}") from error
+            raise TrustError(f"cannot read the caller's groups from the kernel: {error.strerror}") from error
         raw = _many_groups(connection)
     return struct.unpack(f"{len(raw) // _GID_BYTES}I", raw)
 
@@ -97,7 +97,7 @@ def _many_groups(connection: socket.socket) -> bytes:
     size = ctypes.c_uint32(_NGROUPS_MAX * _GID_BYTES)
     buffer = ctypes.create_string_buffer(size.value)
     if libc.getsockopt(connection.fileno(), socket.SOL_SOCKET, SO_PEERGROUPS, buffer, ctypes.byref(size)) != 0:
-        raise TrustError(f"the kernel does not tell the caller's groups: {os.strerror(ctypes.get_errno())}")
+        raise TrustError(f"cannot read the caller's groups from the kernel: {os.strerror(ctypes.get_errno())}")
     return buffer.raw[: size.value]
 
 

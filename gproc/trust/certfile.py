@@ -1,8 +1,8 @@
-"""The files of a cluster's keys and certificates, and the line that each certificate file begins with.
+"""The files of a cluster's keys and certificates, and the first line of each certificate file.
 
-A certificate is PEM, and RFC 7468 section 2 allows text before its first BEGIN.  gproc writes the certificate's
-name there, so that a slave knows its own name without the cost of an X.509 parser.  Peers never see this line:
-they go by what is signed.
+A certificate is PEM, and RFC 7468 section 2 allows text before its first BEGIN.  gproc writes the certificate's name
+there, so that a slave knows its own name without the cost of an X.509 parser.  Peers never see this line: they use the
+signed name.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def cluster_line(cluster: ClusterId) -> str:
 
 
 def cluster_in(path: str) -> ClusterId:
-    """The cluster that the CA certificate at `path` is of.  Raises: TrustError."""
+    """The cluster of the CA certificate at `path`.  Raises: TrustError."""
     try:
         return parse_cluster_id(_first_line(path).removeprefix(SCHEME))
     except TrustError as error:
@@ -38,7 +38,7 @@ def cluster_in(path: str) -> ClusterId:
 
 
 def name_in(path: str) -> CertName:
-    """Whom the certificate at `path` is for.  Raises: TrustError."""
+    """The name in the certificate at `path`.  Raises: TrustError."""
     try:
         return parse_cert_name(_first_line(path))
     except TrustError as error:

@@ -1,7 +1,7 @@
-"""`$GPROC_HOME`: where it is, whose it is, and how files come to be in it.
+"""`$GPROC_HOME`: its place, its owner, and how files are written into it.
 
-Everything in it is trusted because nobody else can write there, and kept secret because nobody else can read
-there: both are checked each time, on the directory and on every key.
+Its files are trusted because no other user can write there, and secret because no other user can read there.  Both are
+checked each time, for the directory and for every key.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class InsecureFile(TrustError):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.path} {self.reason}, so its keys cannot be trusted: {self.remedy}"
+        return f"{self.path} {self.reason}, so keys in it cannot be trusted: {self.remedy}"
 
 
 def gproc_home(environ: Mapping[str, str]) -> str:
-    """The absolute path of this user's gproc directory, made (0700) where it was missing.
+    """The absolute path of this user's gproc directory, which is made (0700) if it is missing.
 
-    $GPROC_HOME, else gproc under $XDG_CONFIG_HOME, else ~/.config/gproc.  A relative $XDG_CONFIG_HOME counts as
+    It is $GPROC_HOME, else gproc below $XDG_CONFIG_HOME, else ~/.config/gproc.  A relative $XDG_CONFIG_HOME counts as
     unset: XDG Base Directory Specification.
 
-    Raises: InsecureFile; TrustError where it cannot be made or is no directory.
+    Raises: InsecureFile; TrustError if it cannot be made or is not a directory.
     """
     home = _home_path(environ)
     try:
@@ -51,9 +51,9 @@ def gproc_home(environ: Mapping[str, str]) -> str:
 
 
 def check_private(path: str) -> None:
-    """Make sure that this user alone owns, reads and writes `path`.
+    """Check that only this user owns, reads and writes `path`.
 
-    Raises: InsecureFile with the command that mends it; FileNotFoundError.
+    Raises: InsecureFile, with the command that repairs it; FileNotFoundError.
     """
     status = os.stat(path)
     if status.st_uid != os.geteuid():
@@ -72,7 +72,7 @@ def check_private(path: str) -> None:
 
 
 def read_file(path: str) -> bytes:
-    """Raises: TrustError naming the file, FileNotFoundError among its causes."""
+    """Raises: TrustError, which names the file; also if the file does not exist."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -81,9 +81,9 @@ def read_file(path: str) -> bytes:
 
 
 def write_file(path: str, data: bytes, mode: int) -> None:
-    """Put `data` at `path`, whole or not at all, even across a power cut.
+    """Write `data` to `path`, completely or not at all, even if the power fails.
 
-    It has `mode` from the first moment, whatever the umask.
+    The umask has no effect, and the file is never open to others before it has `mode`.
     """
     beside = f"{path}.{os.urandom(8).hex()}.new"
     try:
@@ -101,9 +101,9 @@ def write_file(path: str, data: bytes, mode: int) -> None:
 
 @contextmanager
 def locked(home: str) -> Iterator[None]:
-    """Be the only one, among processes and threads, that makes keys in `home`.
+    """Hold the lock for making keys in `home`, which excludes other processes and threads.
 
-    The lock is the kernel's and ends with its holder.
+    The kernel releases it when its holder ends.
     """
     import fcntl
 

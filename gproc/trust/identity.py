@@ -1,7 +1,7 @@
-"""Which certificate this machine shows, found or made.
+"""The certificate that this machine shows.
 
-On the front end, where the CA's key is, a missing one is made on the spot as ROLE-HOST.crt; a node shows the
-node.crt that it was provisioned with, whatever its host name is today.
+On the front end, which has the CA's key, a missing certificate is made at once as ROLE-HOST.crt.  A node shows the
+node.crt that it was provisioned with, no matter what its host name is today.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gproc.trust.names import CertRole, ClusterId, check_host_name
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who this process is in its cluster.  certificate, key and ca are paths; ticket_public has 32 bytes."""
+    """The identity of this process in its cluster.  certificate, key and ca are paths; ticket_public has 32 bytes."""
 
     cluster: ClusterId
     role: CertRole
@@ -34,10 +34,10 @@ class Identity(msgspec.Struct, frozen=True):
 def load_identity(home: str, role: CertRole, name: str, addresses: Sequence[str] = ()) -> Identity:
     """The identity of this machine in `home`, in `role`.
 
-    `name` and `addresses` go into a certificate that has to be made; one that is there is taken as it is.
-    On a provisioned node the answer's name is the certificate's.
+    `name` and `addresses` are used only if a certificate must be made; an existing one is taken as it is.
+    On a provisioned node, the identity has the name in the certificate.
 
-    Raises: TrustError saying what to run; InsecureFile.
+    Raises: TrustError, which says what to run; InsecureFile.
     """
     if has_authority(home):
         check_host_name(name)
@@ -55,7 +55,7 @@ def load_identity(home: str, role: CertRole, name: str, addresses: Sequence[str]
 
 
 def _is_of(authority: Authority, certificate: str) -> bool:
-    """False, too, where it outlived its cluster: the front end's keys were made anew."""
+    """Whether the certificate exists and is of this cluster: the front end's keys may have been made anew."""
     return os.path.exists(certificate) and name_in(certificate).cluster == authority.cluster
 
 
@@ -67,12 +67,12 @@ def _issue_here(
             return
         issued = issue(authority, role, name, addresses)
         write_file(key, issued.key, SECRET_MODE)
-        write_file(certificate, issued.certificate, PUBLIC_MODE)  # last: where it is, its key is
+        write_file(certificate, issued.certificate, PUBLIC_MODE)  # last: if it exists, so does its key
 
 
 def _identity(home: str, role: CertRole, certificate: str, key: str) -> Identity:
     if not os.path.exists(key):
-        raise TrustError(f"{certificate} is there and its key {key} is not: remove the one or bring back the other")
+        raise TrustError(f"{certificate} exists but its key {key} does not: remove the certificate or restore the key")
     check_private(key)
     ca = os.path.join(home, CA_CERTIFICATE)
     ticket_public = os.path.join(home, TICKET_PUBLIC)

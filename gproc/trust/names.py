@@ -1,4 +1,4 @@
-"""The name in a certificate: `gproc://CLUSTER/ROLE/NAME`, its one URI subjectAltName."""
+"""The name in a certificate: `gproc://CLUSTER/ROLE/NAME`, its only URI subjectAltName of that scheme."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ ClusterId = NewType("ClusterId", str)
 CertRole = Literal["master", "node"]
 
 CLUSTER_ID_BYTES: Final = 16
-"""Random, so that no two clusters meet by chance; written as hexadecimal digits."""
+"""Random, so that no two clusters have the same id; written as hexadecimal digits."""
 
 SCHEME: Final = "gproc://"
 
 HOST_NAME_MAX: Final = 253
-"""Characters in a DNS name: RFC 1035 2.3.4 less the length octets."""
+"""Characters in a DNS name: RFC 1035 2.3.4, without the length octets."""
 
 _ROLES: Final[dict[str, CertRole]] = {"master": "master", "node": "node"}
 _DIGITS: Final = frozenset("0123456789abcdef")
@@ -26,7 +26,7 @@ _HOST_CHARACTERS: Final = _ALPHANUMERIC | frozenset("-._")
 
 
 class CertName(msgspec.Struct, frozen=True):
-    """Whom a certificate names."""
+    """The name in a certificate."""
 
     cluster: ClusterId
     role: CertRole
@@ -40,10 +40,10 @@ class CertName(msgspec.Struct, frozen=True):
 
 
 def parse_cert_name(uri: str) -> CertName:
-    """Raises: TrustError where `uri` is not exactly what `CertName.uri` gives."""
+    """Raises: TrustError if `uri` is not exactly what `CertName.uri` returns."""
     parts = uri.removeprefix(SCHEME).split("/")
     if not uri.startswith(SCHEME) or len(parts) != 3:
-        raise TrustError(f"{uri!r} is no gproc name: it should read {SCHEME}CLUSTER/ROLE/NAME")
+        raise TrustError(f"{uri!r} is not a gproc name: expected {SCHEME}CLUSTER/ROLE/NAME")
     cluster, role, name = parts
     check_host_name(name)
     if role not in _ROLES:
@@ -53,17 +53,19 @@ def parse_cert_name(uri: str) -> CertName:
 
 def parse_cluster_id(text: str) -> ClusterId:
     if len(text) != 2 * CLUSTER_ID_BYTES or not _DIGITS.issuperset(text):
-        raise TrustError(f"{text!r} is no cluster id: it should be {2 * CLUSTER_ID_BYTES} hexadecimal digits")
+        raise TrustError(f"{text!r} is not a cluster id: expected {2 * CLUSTER_ID_BYTES} hexadecimal digits")
     return ClusterId(text)
 
 
 def check_host_name(name: str) -> None:
-    """Hold a name against what may stand in a certificate and, as it is, in a file name.
+    """Check that a name may be in a certificate and, unchanged, in a file name.
 
-    Raises: TrustError where it is empty, too long, starts with no letter or digit ("..", "-x"), or has a
-    character that is none of letters, digits, "-", "." and "_".
+    Raises: TrustError if it is empty, too long, does not begin with a letter or digit ("..", "-x"), or has a character
+    other than letters, digits, "-", "." and "_".
     """
     if not name or name[0] not in _ALPHANUMERIC or not _HOST_CHARACTERS.issuperset(name):
-        raise TrustError(f"{name!r} is no host name: use letters, digits, '-', '.' and '_', a letter or digit first")
+        raise TrustError(
+            f"{name!r} is not a host name: use letters, digits, '-', '.' and '_', beginning with a letter or digit"
+        )
     if len(name) > HOST_NAME_MAX:
-        raise TrustError(f"the host name {name[:20]}... has {len(name)} characters: {HOST_NAME_MAX} at most")
+        raise TrustError(f"the host name {name[:20]}... has {len(name)} characters; the limit is {HOST_NAME_MAX}")

@@ -1,11 +1,11 @@
-"""What the master signs, and the two ends of the signature: `Signer` at the master, `TicketVerifier` in every slave.
+"""Grants and tickets, and both ends of their signature: `Signer` in the master, `TicketVerifier` in every slave.
 
-A *grant* tells one run of one slave its session and its path; it is bound to a nonce of that slave's, so it is
-worth nothing to another slave or after a restart.  A *ticket* is one job of that session.  Both take the next
-number of the session's one sequence, and a gate lets numbers only rise: nothing is admitted twice, and no clock
-is asked.  The signed bytes are: a context that tells grants from tickets, a version, the msgpack of the value.
+A *grant* gives one run of one slave its session and its path.  It is bound to a nonce of that slave, so it has no value
+for another slave or after a restart.  A *ticket* is one job of that session.  Each takes the next number of the
+session's one sequence, and the verifier accepts only rising numbers: it admits nothing twice, and needs no clock.  The
+signed bytes are a context that distinguishes grants from tickets, a version, and the value in msgpack.
 
-PyNaCl and not cryptography: a sixth of the memory, in every slave.  Everything here is pure but the signing.
+PyNaCl needs a sixth of the memory of `cryptography`, in every slave.  Everything here is pure except signing.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from gproc.request.limits import Limits
 from gproc.wire.messages import Action, Signed, TerminalSize
 
 VERSION: Final = 1
-"""Of both layouts below; the first byte of every payload."""
+"""The version of both layouts below: the first byte of every payload."""
 
 SESSION_BYTES: Final = 16
 NONCE_BYTES: Final = 16
-"""128 random bits each: never drawn twice (NIST SP 800-90A takes as much for a nonce at full strength)."""
+"""128 random bits each, which never occur twice (NIST SP 800-90A asks for as many in a nonce at full strength)."""
 
 _GRANT_CONTEXT: Final = b"gproc grant\0"
 _TICKET_CONTEXT: Final = b"gproc ticket\0"
@@ -44,8 +44,8 @@ Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_B
 class Grant(msgspec.Struct, frozen=True, array_like=True):
     """A slave's place in a session.
 
-    nonce: the slave's own, drawn at its start.  path: its place in the tree.
-    sequence: tickets of higher numbers alone are for this grant's holder.
+    nonce: the slave's own, made at its start.  path: its place in the tree.
+    sequence: the slave accepts only tickets with higher numbers.
     """
 
     session: Session
@@ -57,11 +57,10 @@ class Grant(msgspec.Struct, frozen=True, array_like=True):
 class Ticket(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """One job, as its caller asked for it and the master signed it.
 
-    sequence: the job's number in the session.  env: NAME=value, as execve(2) has it.  manifest: the digest of
-    the bundle's manifest; b"" for the node's own program.  bundle_bytes: size of its files.  targets, exclude:
-    node specifications, exclude "" for none.  window: the size of the terminal that the program gets, None: it has
-    pipes.  action: one of `gproc.wire.messages.Action`, or what a later gproc
-    knows besides.
+    sequence: the job's number in the session.  env: NAME=value, as execve(2) has it.  manifest: the digest of the
+    bundle's manifest; b"" for the node's own program.  bundle_bytes: the size of its files.  targets, exclude: node
+    specifications; exclude is "" if no node is excluded.  terminal_size: of the terminal that the program gets; None if
+    it gets pipes.  action: one of `gproc.wire.messages.Action`, or one that only a later gproc knows.
     """
 
     session: Session
@@ -83,22 +82,22 @@ class Ticket(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
 
 class TicketRefused(TrustError):
-    """A grant or ticket that the gate turned away; the gate is as it was before."""
+    """A grant or ticket that the verifier refused; the verifier's state is unchanged."""
 
 
 class Forged(TicketRefused):
-    """Not what the cluster's master signed."""
+    """The cluster's master did not sign this."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
         self.what = what
 
     def __str__(self) -> str:
-        return f"a forged {self.what}: it is not signed by this cluster's master, or was changed on its way"
+        return f"a forged {self.what}: this cluster's master did not sign it, or it was changed on its way"
 
 
 class Unreadable(TicketRefused):
-    """Signed by the master, in a form that this gproc does not know."""
+    """The master signed this, but in a form that this gproc does not know."""
 
     def __init__(self, what: str, reason: str) -> None:
         super().__init__(what, reason)
@@ -129,7 +128,7 @@ class ForeignSession(TicketRefused):
         self.session = session
 
     def __str__(self) -> str:
-        return f"a {self.what} of session {self.session.hex()}, in which this slave is not or no longer"
+        return f"a {self.what} of session {self.session.hex()}, to which this slave does not belong (any more)"
 
 
 class Replayed(TicketRefused):
@@ -156,12 +155,12 @@ class NotForMe(TicketRefused):
         self.exclude = exclude
 
     def __str__(self) -> str:
-        but = f" without {self.exclude}" if self.exclude else ""
-        return f"job {self.sequence} is for {self.targets}{but}, not for this node, {format_path(self.path)}"
+        excluded = f" without {self.exclude}" if self.exclude else ""
+        return f"job {self.sequence} is for {self.targets}{excluded}, not for this node, {format_path(self.path)}"
 
 
 class ForeignUser(TicketRefused):
-    """A job of a user whom this slave cannot become."""
+    """A job of a user that this slave cannot become."""
 
     def __init__(self, sequence: int, uid: int, own_uid: int) -> None:
         super().__init__(sequence, uid, own_uid)
@@ -171,8 +170,8 @@ class ForeignUser(TicketRefused):
 
     def __str__(self) -> str:
         return (
-            f"job {self.sequence} is of uid {self.uid}, and this slave runs as uid {self.own_uid} and so runs only "
-            "that user's jobs: start it as root to serve everybody"
+            f"job {self.sequence} is of uid {self.uid}, and this slave runs as uid {self.own_uid}, so it runs only "
+            "that user's jobs: start it as root to serve every user"
         )
 
 
@@ -185,11 +184,11 @@ class UnknownAction(TicketRefused):
         self.action = action
 
     def __str__(self) -> str:
-        return f"job {self.sequence} asks to {self.action!r}, which this gproc does not know: run the master's one here"
+        return f"job {self.sequence} asks to {self.action!r}, which this gproc cannot do: run the master's version here"
 
 
 class Signer:
-    """The master's hand; `seed` is `Authority.ticket_seed()`."""
+    """Signs for the master; `seed` is `Authority.ticket_seed()`."""
 
     def __init__(self, seed: bytes) -> None:
         self.public_key, self._secret_key = crypto_sign_seed_keypair(seed)
@@ -207,10 +206,10 @@ class Signer:
 
 
 class TicketVerifier:
-    """What stands between a slave and its link: it lets through only what the master meant for it, once.
+    """Admits only jobs that the master meant for this slave, and each of them once.
 
-    public_key: the cluster's ticket key.  nonce: drawn at this slave's start and given to the master.  own_uid:
-    the effective uid of the slave.  Every refusal is a Refused, and leaves the gate as it was.
+    public_key: the cluster's ticket key.  nonce: made at this slave's start and sent to the master.  own_uid: the
+    effective uid of the slave.  Every refusal is a TicketRefused, and leaves the state unchanged.
     """
 
     def __init__(self, public_key: bytes, nonce: bytes, own_uid: int) -> None:
@@ -222,10 +221,10 @@ class TicketVerifier:
         self._left: set[bytes] = set()
 
     def accept_grant(self, signed: Signed) -> Grant:
-        """Take a place, or another place, in a session, and from then on tickets above the grant's number.
+        """Take a place, or another place, in a session.  From then on, tickets must have numbers above the grant's.
 
-        A session that was left for another (its master was replaced) is over for good: its numbers may have
-        been used up to any height, so nothing could tell a late grant from a replayed one.
+        A session that was left for another one (after a change of master) cannot be entered again: it is not known
+        which numbers it has used, so a late grant could not be distinguished from a replayed one.
         """
         grant = _opened(signed, _GRANT_CONTEXT, self._public_key, "grant", _grant_decoder)
         if grant.nonce != self._nonce:
@@ -242,7 +241,7 @@ class TicketVerifier:
         return grant
 
     def admit(self, signed: Signed) -> Ticket:
-        """The ticket, genuine and new: it may be passed on, and run here where `check_target` says so too."""
+        """The ticket, if it is genuine and new.  It may be passed on, and may run here after `check_target`."""
         ticket = _opened(signed, _TICKET_CONTEXT, self._public_key, "ticket", _ticket_decoder)
         if self._grant is None or ticket.session != self._grant.session:
             raise ForeignSession("ticket", ticket.session)
@@ -251,10 +250,10 @@ class TicketVerifier:
         return ticket
 
     def check_target(self, ticket: Ticket) -> None:
-        """Hold an admitted ticket against this node.
+        """Check that an admitted ticket may run on this node.
 
-        Raises: NotForMe where its targets leave this node out, ForeignUser where this slave cannot become its user,
-        UnknownAction where it asks for what this gproc does not know.
+        Raises: NotForMe if its targets leave this node out; ForeignUser if this slave cannot become its user;
+        UnknownAction if this gproc does not know its action.
         """
         if ticket.action not in _ACTIONS:
             raise UnknownAction(ticket.sequence, ticket.action)
@@ -277,7 +276,7 @@ _ticket_decoder = msgspec.msgpack.Decoder(Ticket)
 def _opened(
     signed: Signed, context: bytes, public_key: bytes, what: str, decoder: msgspec.msgpack.Decoder[_Value]
 ) -> _Value:
-    # The signature first: no byte of a payload is looked at that the master did not sign.
+    # The signature comes first: no byte that the master did not sign is ever parsed.
     if len(signed.signature) != crypto_sign_BYTES:
         raise Forged(what)
     try:

@@ -1,7 +1,7 @@
-"""TLS between a parent and its child; the only module that imports ssl.
+"""TLS between a parent and its child.  Only this module and `gproc.link.transport` import ssl.
 
-Both ends show a certificate of the cluster's CA and TLS checks no more than that.  Which *name* is right depends
-on who dialled whom, so it is checked here (`check_parent`), right after the handshake and before a byte is used.
+Both ends show a certificate of the cluster's CA, and TLS checks only that.  Which *name* is right depends on the host
+that was dialled, so `check_parent` checks it after the handshake, before a byte is used.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from gproc.trust.identity import Identity
 from gproc.trust.names import SCHEME, CertName, parse_cert_name
 
 LOOPBACK_NET: Final = 127
-"""127.0.0.0/8, all of it this machine: RFC 1122 3.2.1.3."""
+"""127.0.0.0/8 is this machine: RFC 1122 3.2.1.3."""
 
 
 class PeerName(CertName, frozen=True):
-    """Whom the other end's certificate names; dns in lower case, addresses as inet_ntop(3) writes them."""
+    """The names in the other end's certificate; dns in lower case, addresses as inet_ntop(3) writes them."""
 
     dns: tuple[str, ...]
     addresses: tuple[str, ...]
 
 
 class ExpectedParent(msgspec.Struct, frozen=True):
-    """Whom a slave means to dial.
+    """The parent that a slave means to dial.
 
     host: as dialled, a name or an address.
-    name: the name that the certificate must carry; None: whatever `host` stands for.
-    is_master: it must be the master, of which there is one, so no name has to fit.
+    name: the name that the certificate must have; None if `host` must be in it.
+    is_master: it must be the master's; a cluster has only one, so its name does not matter.
     """
 
     host: str
@@ -43,7 +43,7 @@ class ExpectedParent(msgspec.Struct, frozen=True):
 
 
 class WrongPeer(TrustError):
-    """Somebody else of the same CA answered."""
+    """Another node of the same CA answered."""
 
     def __init__(self, expected: str, answered: str) -> None:
         super().__init__(expected, answered)
@@ -52,15 +52,14 @@ class WrongPeer(TrustError):
 
     def __str__(self) -> str:
         return (
-            f"expected {self.expected} but {self.answered} answered: dial another address, or give the one that "
-            "answers a certificate for this one (`gproc cert NAME --address ADDRESS`)"
+            f"expected {self.expected} but {self.answered} answered: dial another address, or give the node that "
+            "answers a certificate for this address (`gproc cert NAME --address ADDRESS`)"
         )
 
 
 def server_context(identity: Identity) -> ssl.SSLContext:
     context = _context(ssl.PROTOCOL_TLS_SERVER, identity)
-    # A session ticket that the client has not read yet when it closes resets the connection, and nothing
-    # here resumes a session.
+    # If the client closes before it has read a session ticket, the connection is reset.  gproc never resumes a session.
     context.num_tickets = 0
     return context
 
@@ -72,7 +71,7 @@ def client_context(identity: Identity) -> ssl.SSLContext:
 def _context(protocol: int, identity: Identity) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False  # check_parent knows what ssl cannot: roles, and that loopback is oneself
+    context.check_hostname = False  # check_parent also knows roles, and that loopback is this machine
     context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     try:
@@ -87,13 +86,13 @@ def _context(protocol: int, identity: Identity) -> ssl.SSLContext:
 
 
 def peer_name(ssl_object: ssl.SSLObject | ssl.SSLSocket) -> PeerName:
-    """Whom the certificate names that the other end has proved to own.
+    """The names in the certificate that the other end has proved to own.
 
-    Raises: TrustError where there is no certificate, or not exactly one gproc name in it.
+    Raises: TrustError if there is no certificate, or not exactly one gproc name in it.
     """
     certificate = ssl_object.getpeercert()
     if not certificate:
-        raise TrustError("the other end has shown no certificate")
+        raise TrustError("the other end did not show a certificate")
     names: dict[str, list[str]] = {"URI": [], "DNS": [], "IP Address": []}
     for kind, value in cast("tuple[tuple[str, str], ...]", certificate.get("subjectAltName", ())):
         names.setdefault(kind, []).append(value)
@@ -111,9 +110,9 @@ def peer_name(ssl_object: ssl.SSLObject | ssl.SSLSocket) -> PeerName:
 
 
 def check_parent(peer: PeerName, expected: ExpectedParent, own: Identity) -> None:
-    """The slave's check that it obeys only whom it dialled: membership of the CA is no authority.
+    """Check that the peer is the parent that the slave dialled: a certificate of the CA alone gives no authority.
 
-    Raises: WrongPeer saying who was expected and who answered.
+    Raises: WrongPeer, which says what was expected and who answered.
     """
     if peer.cluster != own.cluster:
         raise WrongPeer(f"a parent of cluster {own.cluster}", f"{peer} of cluster {peer.cluster}")
@@ -150,8 +149,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def _canonical(host: str) -> str:
-    """An address in the one form that inet_ntop(3) gives it, anything else in lower case."""
-    bare = host.strip().partition("%")[0]  # fe80::1%eth0: the zone is this machine's own affair
+    """An address in the form of inet_ntop(3), anything else in lower case."""
+    bare = host.strip().partition("%")[0]  # fe80::1%eth0: the zone has a meaning only on this machine
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             return socket.inet_ntop(family, socket.inet_pton(family, bare))
@@ -165,7 +164,7 @@ _OLD_TLS: Final = "it does not offer TLS 1.3"
 _FOREIGN: Final = "its certificate is of another cluster"
 _WE_ARE_FOREIGN: Final = "it says that our certificate is of another cluster"
 _NO_CERTIFICATE: Final = "it shows no certificate"
-_WE_HAVE_NO_CERTIFICATE: Final = "it asks for a certificate and none was shown"
+_WE_HAVE_NO_CERTIFICATE: Final = "it asks for a certificate and got none"
 _CLOSED: Final = "it closed the connection during the TLS handshake"
 
 _REASONS: Final = {
@@ -187,7 +186,7 @@ _REASONS: Final = {
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "it refuses our certificate for this use",
     "TLSV1_ALERT_DECRYPT_ERROR": _WE_ARE_FOREIGN,
 }
-"""By the reason codes of OpenSSL's ssl/ssl_err.c; "it" is the other end."""
+"""By reason codes of OpenSSL, ssl/ssl_err.c; "it" is the other end."""
 
 _VERIFY_REASONS: Final = {
     7: _FOREIGN,  # X509_V_ERR_CERT_SIGNATURE_FAILURE
@@ -198,7 +197,7 @@ _VERIFY_REASONS: Final = {
     26: "its certificate is not for this use: a master does not dial",  # X509_V_ERR_INVALID_PURPOSE
     30: _FOREIGN,  # X509_V_ERR_AKID_SKID_MISMATCH
 }
-"""By include/openssl/x509_vfy.h."""
+"""By error codes of OpenSSL, include/openssl/x509_vfy.h."""
 
 
 def explain(error: OSError) -> str:

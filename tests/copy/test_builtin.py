@@ -21,7 +21,7 @@ def test_a_ticket_that_asks_for_what_is_not_known_is_refused() -> None:
     for sequence, action in enumerate(("run", "place", "collect"), start=2):
         verifier.check_target(verifier.admit(signer.sign_ticket(ticket(sequence, action))))
     unknown = verifier.admit(signer.sign_ticket(ticket(9, "erase")))
-    with pytest.raises(UnknownAction, match="'erase', which this gproc does not know"):
+    with pytest.raises(UnknownAction, match="'erase', which this gproc cannot do"):
         verifier.check_target(unknown)
 
 

@@ -1,4 +1,4 @@
-"""Clusters told in TOML."""
+"""Clusters described in TOML."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def written(tmp_path: Path, text: str) -> Locale:
         ("n6", 3, "", Parent("10.0.0.254", 6666, is_master=True)),
     ],
 )
-def test_racks_stand_in_racks(tmp_path: Path, hostname: str, id_: int, address: str, parent: Parent) -> None:
+def test_racks_may_contain_racks(tmp_path: Path, hostname: str, id_: int, address: str, parent: Parent) -> None:
     placement = written(tmp_path, RACKS).place(Role.SLAVE, hostname, Options())
     assert placement == Placement(id=id_, address=address, parent=parent)
 
@@ -93,19 +93,19 @@ def test_a_pattern_gives_every_node_one_place_below_the_fan_out(count: int, fan_
     names = [cluster.name(number) for number in range(first, first + count)]
     children: dict[str | None, list[int]] = {}
     for name in names:
-        seat = cluster.seat(name)
-        assert seat is not None
-        # A parent stands before its children, so that there is no ring.
-        assert seat.parent is None or names.index(seat.parent) < names.index(name)
-        children.setdefault(seat.parent, []).append(seat.id)
+        position = cluster.position(name)
+        assert position is not None
+        # A parent's number is below its children's, so there is no ring.
+        assert position.parent is None or names.index(position.parent) < names.index(name)
+        children.setdefault(position.parent, []).append(position.id)
     for ids in children.values():
         assert ids == list(range(1, len(ids) + 1)) and len(ids) <= fan_out
 
 
 def test_a_large_pattern_costs_nothing() -> None:
     cluster = PatternFile("front", "n{}", last=9_999_999_999, fan_out=2)
-    seat = cluster.seat("n9999999999")
-    assert seat is not None and seat.parent is not None
+    position = cluster.position("n9999999999")
+    assert position is not None and position.parent is not None
 
 
 def test_nodes_of_a_pattern_have_their_own_numbers(tmp_path: Path) -> None:
@@ -121,32 +121,32 @@ def test_a_master_may_have_any_name_and_a_slave_may_not(tmp_path: Path, text: st
     locale = written(tmp_path, text)
     assert locale.place(Role.MASTER, "anything", Options()).parent is None
     for stranger in ("frontend", "node401", "node1", "n7", "node000"):
-        with pytest.raises(LocaleError, match=rf"host name '{stranger}' does not fit .*cluster.toml: wanted one"):
+        with pytest.raises(LocaleError, match=rf"host name '{stranger}' does not fit .*cluster.toml: expected one"):
             locale.place(Role.SLAVE, stranger, Options())
 
 
-def test_what_the_person_says_wins(tmp_path: Path) -> None:
+def test_switches_override_the_file(tmp_path: Path) -> None:
     said = Options(parent="other:7000", id="9", address="192.168.0.1")
     placement = written(tmp_path, RACKS).place(Role.SLAVE, "n2", said)
     assert placement == Placement(id=9, address="192.168.0.1", parent=Parent("other", 7000))
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("", "missing required field `master`"),
-        ('master = "m"', "wanted `nodes`, [[rack]] or `pattern`"),
+        ('master = "m"', "expected `nodes`, [[rack]] or `pattern`"),
         ("master = ", "Invalid value"),
         ("master = 5\nnodes = ['a']", "Expected `str`, got `int` - at `$.master`"),
         ('master = "m"\n[[rack]]\nnodes = ["a"]', "missing required field `head` - at `$.rack[0]`"),
         ('master = "m"\nnode = ["a"]', "unknown field `node`"),
-        ('master = "m"\nnodes = ["a", "a"]', "node 'a' stands twice"),
+        ('master = "m"\nnodes = ["a", "a"]', "node 'a' is listed twice"),
         ('master = "m"\nnodes = ["a"]\n[addresses]\nb = "10.0.0.1"', "'b' is neither a node nor the master"),
         ('master = "m"\npattern = "n{}"\nlast = 9', "missing required field `fan_out`"),
         ('master = "m"\npattern = "n{}"\nlast = 9\nfan_out = 0', "Expected `int` >= 1 - at `$.fan_out`"),
         (
             'master = "m"\npattern = "n{}"\nlast = 1\nfirst = 2\nfan_out = 2',
-            "last = 1: wanted at least first = 2",
+            "last = 1: expected at least first = 2",
         ),
         ('master = "m"\npattern = "n{}"\nlast = 9\nfan_out = 2\nfirst_address = "x"', "first_address = 'x'"),
         (
@@ -154,16 +154,18 @@ def test_what_the_person_says_wins(tmp_path: Path) -> None:
             "first_address = '255.255.255.254'",
         ),
         *(
-            (f'master = "m"\npattern = "{pattern}"\nlast = 9\nfan_out = 2', "wanted one {} or {:0N}")
+            (f'master = "m"\npattern = "{pattern}"\nlast = 9\nfan_out = 2', "expected one {} or {:0N}")
             for pattern in ("n", "n{", "n}", "n{}{}", "{0}", "n{:3}", "n{:099999}", "n{.real}", "n{!r}")
         ),
     ],
 )
-def test_a_wrong_file_is_told_its_name_the_key_and_what_is_wanted(tmp_path: Path, text: str, wanted: str) -> None:
+def test_the_error_for_a_bad_file_has_its_name_the_key_and_the_expected_value(
+    tmp_path: Path, text: str, expected: str
+) -> None:
     with pytest.raises(LocaleError) as caught:
         written(tmp_path, text)
     assert str(caught.value).startswith(f"locale file {tmp_path}/cluster.toml: ")
-    assert wanted in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Postfix expressions: the words one by one, then any expression against a tree that is evaluated apart."""
+"""Postfix expressions: each word, then any arithmetic compared with its definition."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ KANE_PARENT = "10.1.254.254 kn hostname hostbase 20 roundup strcat hostname host
         (KANE_PARENT, "kn60"),
     ],
 )
-def test_words_do_what_the_design_says(expression: str, value: str) -> None:
+def test_each_word_has_its_documented_effect(expression: str, value: str) -> None:
     assert evaluate(expression, "kn47") == value
 
 
@@ -58,11 +58,11 @@ def test_the_kane_rule_can_be_written_in_postfix(hostname: str, id_: str) -> Non
     ("expression", "word", "reason"),
     [
         ("", "", "no value is left"),
-        ("1 2", "", "2 values are left (1 2), wanted one"),
-        ("+", "+", "wants 2 on the stack, where nothing is"),
-        ("1 +", "+", "wants 2 on the stack, where 1 is"),
-        ("a b ifelse", "ifelse", "wants 3"),
-        ("dup", "dup", "wants 1"),
+        ("1 2", "", "2 values are left (1 2), expected one"),
+        ("+", "+", "needs 2 on the stack, which has none"),
+        ("1 +", "+", "needs 2 on the stack, which has 1"),
+        ("a b ifelse", "ifelse", "needs 3"),
+        ("dup", "dup", "needs 1"),
         ("kn 2 *", "*", "'kn' is not a whole number"),
         ("1 ² +", "+", "'²' is not a whole number"),
         ("1_0 2 +", "+", "'1_0' is not a whole number"),
@@ -81,7 +81,7 @@ def test_an_error_names_the_expression_the_word_and_why(expression: str, word: s
 
 
 def applied(word: str, left: int, right: int) -> int:
-    """The reference: a float-free int(left / right), and the first multiple found by walking."""
+    """The reference: int(left / right) without floats, and the first multiple found by counting."""
     if word in "/%":
         quotient = next(q for q in range(-200, 201) if is_quotient(q, left, right))
         return quotient if word == "/" else left - quotient * right
@@ -91,7 +91,7 @@ def applied(word: str, left: int, right: int) -> int:
 
 
 def is_quotient(candidate: int, left: int, right: int) -> bool:
-    """The remainder is smaller than the divisor and is 0 or has the sign of what is divided."""
+    """The remainder is smaller than the divisor, and is 0 or has the sign of the dividend."""
     rest = left - candidate * right
     return abs(rest) < abs(right) and (rest == 0 or (rest < 0) == (left < 0))
 

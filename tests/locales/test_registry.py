@@ -1,4 +1,4 @@
-"""How a locale is found: shipped, a file, or a third party's installed package."""
+"""Locales are found by name: shipped ones, a file, or a third party's installed package."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Half:
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A third party's package, as an installer leaves it."""
+    """A third party's package, as an installer puts it on disk."""
     (tmp_path / "gproc_lab.py").write_text(LAB)
     info = tmp_path / "gproc_lab-1.dist-info"
     info.mkdir()
@@ -67,14 +67,14 @@ def test_a_third_party_adds_a_locale_by_entry_point(lab: None) -> None:
     ("name", "reason"),
     [
         ("nowhere", "there is no locale 'nowhere'; known: etchosts, half, kane, kf, lab, local, lost"),
-        ("half", "locale 'half': .* has not the methods place and node"),
+        ("half", "locale 'half': .* does not have the methods place and node"),
         ("lost", "locale 'lost': cannot load gproc_lost:Lost: No module named 'gproc_lost'"),
         ("misnamed", "locale 'misnamed': cannot load gproc_lab:Labb"),
         ("", "there is no locale ''"),
         ("file", r"there is no locale 'file'.*\./cluster\.toml"),
     ],
 )
-def test_a_locale_that_cannot_be_had_is_explained(lab: None, name: str, reason: str) -> None:
+def test_the_error_for_a_locale_that_cannot_be_loaded_has_the_reason(lab: None, name: str, reason: str) -> None:
     with pytest.raises(LocaleError, match=reason):
         load(name)
 
@@ -86,7 +86,7 @@ def test_a_shipped_locale_loads_without_the_slow_imports() -> None:
         " 'logging', 'socket'} & set(sys.modules)))"
     )
     root = str(Path(__file__).parents[2])
-    # -S -E: what site-packages' own start-up files import is not ours; msgspec is put back by hand.
+    # -S -E: start-up files of site-packages must not import anything; msgspec's directory is added by hand.
     paths = [root, *(path for path in sys.path if path.endswith("-packages"))]
     run = subprocess.run(
         [sys.executable, "-S", "-E", "-B", "-c", f"import sys; sys.path[:0] = {paths!r}; {code}"],

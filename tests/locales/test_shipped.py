@@ -1,4 +1,4 @@
-"""The table of DESIGN section 4, row by row."""
+"""The shipped locales: each gives a node the documented id, address and parent (docs/reference.md)."""
 
 from __future__ import annotations
 
@@ -88,13 +88,13 @@ def test_kf_is_flat() -> None:
         ("cn252", 36, Parent("front", 7000, is_master=True)),
     ],
 )
-def test_strongbox_goes_by_seven_below_the_master_it_is_told(hostname: str, id_: int, parent: Parent) -> None:
+def test_strongbox_has_boards_of_seven_below_the_given_master(hostname: str, id_: int, parent: Parent) -> None:
     assert slave("strongbox", hostname, Options(parent="front:7000")) == Placement(
         id=id_, address=f"10.0.0.{hostname[2:]}", parent=parent
     )
 
 
-def test_a_board_master_of_strongbox_must_be_told_the_master() -> None:
+def test_a_board_master_of_strongbox_needs_the_master_by_switch() -> None:
     with pytest.raises(LocaleError, match=r"cn7 .*-myParent"):
         slave("strongbox", "cn7")
 
@@ -117,10 +117,10 @@ def test_a_board_master_of_strongbox_must_be_told_the_master() -> None:
         ("etchosts", "node0", "a name that ends in a number"),
     ],
 )
-def test_a_host_name_that_does_not_fit_is_told_what_would(locale: str, hostname: str, form: str) -> None:
+def test_the_error_for_a_host_name_that_does_not_fit_shows_the_form(locale: str, hostname: str, form: str) -> None:
     with pytest.raises(LocaleError) as caught:
         slave(locale, hostname)
-    assert str(caught.value).startswith(f"host name {hostname!r} does not fit locale {locale}: wanted {form}")
+    assert str(caught.value).startswith(f"host name {hostname!r} does not fit locale {locale}: expected {form}")
 
 
 @pytest.mark.parametrize("locale", ["local", "kane", "kf", "strongbox", "etchosts"])
@@ -130,7 +130,7 @@ def test_a_master_may_have_any_name(locale: str) -> None:
 
 
 @pytest.mark.parametrize(("locale", "numbers"), [("kane", [0, 54241]), ("kf", [-1]), ("strongbox", [253])])
-def test_a_number_out_of_range_is_no_node(locale: str, numbers: list[int]) -> None:
+def test_a_number_out_of_range_is_not_a_node(locale: str, numbers: list[int]) -> None:
     for number in numbers:
         with pytest.raises(LocaleError, match=f"locale {locale} has no node {number}: its nodes are 1 to"):
             load(locale).node(number)
@@ -143,13 +143,13 @@ def test_local_dials_the_master_on_this_machine() -> None:
     assert load("local").node(3) == NodeAddress("localhost", "127.0.0.1")
 
 
-def test_local_goes_below_whom_it_is_told_and_does_not_say_whether_that_is_the_master() -> None:
+def test_local_takes_the_given_parent_without_knowing_whether_it_is_the_master() -> None:
     placement = slave("local", "anything", Options(parent="otherhost:7000", id="3"))
     assert placement == Placement(id=3, address="", parent=Parent("otherhost", 7000))
 
 
 @pytest.mark.parametrize("locale", ["local", "kane", "kf", "etchosts"])
-def test_what_the_person_says_wins(locale: str, etchosts: EtcHosts) -> None:
+def test_switches_override_the_locale(locale: str, etchosts: EtcHosts) -> None:
     chosen: Locale = etchosts if locale == "etchosts" else load(locale)
     said = Options(parent="kn9", id="77", address="192.168.0.1", cmd_port=7002)
     assert chosen.place(Role.SLAVE, "kn47", said) == Placement(id=77, address="192.168.0.1", parent=Parent("kn9", 7002))
@@ -157,7 +157,7 @@ def test_what_the_person_says_wins(locale: str, etchosts: EtcHosts) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "", "x", "1/2", "²", "12345678901"])
 def test_an_id_is_a_number_from_one(text: str) -> None:
-    with pytest.raises(LocaleError, match="wanted a number from 1"):
+    with pytest.raises(LocaleError, match="expected a number from 1"):
         slave("local", "anything", Options(id=text))
 
 
@@ -183,7 +183,7 @@ def test_a_parent_is_a_host_and_perhaps_a_port(text: str, host: str, port: int) 
         *("front:1:2", "[fe80::1", "[fe80::1]7000", "[fe80::1]:", "[front]:1", "[]:1"),
     ],
 )
-def test_what_is_no_parent_is_refused(text: str) -> None:
+def test_a_malformed_parent_is_refused(text: str) -> None:
     with pytest.raises(LocaleError, match=r"^parent "):
         Parent.parse(text, default_port=6666)
 
@@ -204,7 +204,7 @@ def test_etchosts_finds_a_node_to_start(etchosts: EtcHosts) -> None:
         etchosts.node(10)
 
 
-def test_etchosts_says_which_host_is_not_there(etchosts: EtcHosts, tmp_path: Path) -> None:
+def test_the_error_of_etchosts_names_the_missing_host(etchosts: EtcHosts, tmp_path: Path) -> None:
     with pytest.raises(LocaleError, match=r"no address of host 'node12'.*-myAddress"):
         etchosts.place(Role.SLAVE, "node12", Options())
     (tmp_path / "bare").write_text("10.5.0.7 node7\n")

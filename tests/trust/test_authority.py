@@ -40,7 +40,7 @@ def test_keys_are_closed_to_others(authority: Authority) -> None:
     assert found["ca.key"] == found["ticket.key"] == 0o600
 
 
-def test_without_keys_and_without_leave_to_make_them_it_says_what_to_run(home: str) -> None:
+def test_the_error_for_a_missing_authority_says_what_to_run(home: str) -> None:
     with pytest.raises(TrustError, match="run `gproc m`"):
         open_authority(home, create=False)
 
@@ -73,7 +73,7 @@ def test_many_creators_at_once_end_up_with_one_cluster(home: str) -> None:
     assert not [name for name in os.listdir(home) if name.endswith(".new")]
 
 
-def test_a_half_made_authority_is_made_anew(home: str) -> None:
+def test_an_incomplete_authority_is_made_anew(home: str) -> None:
     Path(home, "ca.crt").write_text("cut off by a power failure")
     Path(home, "ticket.pub").write_text("")
     assert open_authority(home, create=True).cluster
@@ -109,21 +109,21 @@ def test_a_certificate_names_cluster_role_host_and_addresses_and_never_expires(a
     assert parsed.not_valid_after_utc.isoformat() == "9999-12-31T23:59:59+00:00"
 
 
-def test_no_key_shows_in_what_a_log_might_print(authority: Authority) -> None:
+def test_the_text_form_of_an_issued_certificate_hides_the_key(authority: Authority) -> None:
     issued = issue(authority, "node", "kn7", [])
     assert "PRIVATE" not in repr(issued)
     assert authority.ticket_seed().hex() not in repr(authority)
 
 
 @pytest.mark.parametrize("name", ["", "..", ".", "../../etc", "a/b", "-x", "a b", "a\n", "ä", "x" * 254])
-def test_a_name_that_could_leave_the_directory_is_no_host_name(authority: Authority, name: str) -> None:
+def test_a_name_that_could_leave_the_directory_is_refused(authority: Authority, name: str) -> None:
     with pytest.raises(TrustError):
         issue(authority, "node", name, [])
     with pytest.raises(TrustError):
         load_identity(authority.home, "node", name)
 
 
-def test_a_word_is_no_address(authority: Authority) -> None:
+def test_a_word_is_not_an_address(authority: Authority) -> None:
     with pytest.raises(TrustError, match="rack1"):
         issue(authority, "node", "kn7", ["rack1"])
 
@@ -152,12 +152,12 @@ def test_a_front_end_whose_ca_was_made_anew_gets_new_certificates(authority: Aut
     assert client_context(after).get_ca_certs()
 
 
-def test_a_node_goes_by_the_name_it_was_provisioned_with(authority: Authority, tmp_path: Path) -> None:
+def test_a_node_keeps_the_name_it_was_provisioned_with(authority: Authority, tmp_path: Path) -> None:
     provision(authority, "kn7", [], str(tmp_path / "kn7"))
     assert load_identity(str(tmp_path / "kn7"), "node", "kn7.cluster.example").name == "kn7"
 
 
-def test_a_bare_node_is_told_what_to_run(home: str) -> None:
+def test_the_error_on_an_unprovisioned_node_says_what_to_run(home: str) -> None:
     with pytest.raises(TrustError, match=r"copytonodes\.sh"):
         load_identity(home, "node", "kn7")
 
@@ -215,7 +215,7 @@ def test_a_certificate_name_is_parsed_back_or_refused(text: str) -> None:
         f"gproc://{CLUSTER.upper()}/node/a",
     ],
 )
-def test_what_is_no_certificate_name_is_refused(uri: str) -> None:
+def test_a_malformed_certificate_name_is_refused(uri: str) -> None:
     with pytest.raises(TrustError):
         parse_cert_name(uri)
 
@@ -237,8 +237,8 @@ def test_gproc_cert_gives_no_two_nodes_the_same_address(tmp_path: Path, monkeypa
     assert not (tmp_path / "home").exists()
 
 
-def test_gproc_cert_writes_nothing_when_one_name_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gproc_cert_writes_nothing_if_one_name_is_malformed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPROC_HOME", str(tmp_path / "home"))
-    with pytest.raises(TrustError, match="no host name"):
+    with pytest.raises(TrustError, match="not a host name"):
         cert.run(CertOptions(names=("kn1", "../kn2"), out=str(tmp_path)))
     assert not (tmp_path / "kn1").exists()

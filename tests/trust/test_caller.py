@@ -34,7 +34,7 @@ def connect(path: Path) -> socket.socket:
 
 
 def refusal_as_nobody(action: Callable[[], None]) -> str:
-    """Why `action` is refused in a child process that is nobody; "" where it is not."""
+    """Why `action` is refused in a child process that runs as nobody; "" if it is not refused."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -54,7 +54,7 @@ def refusal_as_nobody(action: Callable[[], None]) -> str:
     return refusal
 
 
-def test_the_kernel_says_who_called(listener: socket.socket, tmp_path: Path) -> None:
+def test_the_caller_is_the_one_that_the_kernel_reports(listener: socket.socket, tmp_path: Path) -> None:
     with connect(tmp_path / "g"), listener.accept()[0] as accepted:
         caller = caller_of(accepted)
     assert (caller.uid, caller.gid, caller.pid) == (os.getuid(), os.getgid(), os.getpid())
@@ -69,33 +69,33 @@ def test_all_groups_of_a_caller_are_known(tmp_path: Path, root_only: None, count
         if child == 0:
             os.setgroups(groups)
             with connect(tmp_path / "g") as connection:
-                connection.recv(1)  # stay until the caller's groups were read
+                connection.recv(1)  # live until the caller's groups have been read
             os._exit(0)
         with listener.accept()[0] as accepted:
             assert caller_of(accepted) == Caller(os.getuid(), os.getgid(), tuple(groups), child)
         os.waitpid(child, 0)
 
 
-def test_ones_own_master_is_trusted(listener: socket.socket, tmp_path: Path) -> None:
+def test_a_user_trusts_their_own_master(listener: socket.socket, tmp_path: Path) -> None:
     with connect(tmp_path / "g") as connection:
         check_listener(connection, str(tmp_path / "g"))
 
 
 @pytest.fixture
 def shared(root_only: None) -> Iterator[Path]:
-    """A directory as open as /tmp, which tmp_path is not."""
+    """A directory with the mode of /tmp, unlike tmp_path."""
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:
         os.chmod(directory, 0o1777)
         yield Path(directory)
 
 
-def test_roots_master_serves_everybody(shared: Path) -> None:
+def test_every_user_trusts_roots_master(shared: Path) -> None:
     with listening_at(shared / "g"):
         os.chmod(shared / "g", 0o666)
         assert refusal_as_nobody(lambda: check_listener(connect(shared / "g"), str(shared / "g"))) == ""
 
 
-def test_a_listener_whose_name_is_a_third_users_is_refused_to_its_own_user(shared: Path) -> None:
+def test_a_users_own_listener_is_refused_if_a_third_user_owns_its_path(shared: Path) -> None:
     child, _ = squat(shared / "g")
     try:
         assert refusal_as_nobody(lambda: check_listener(connect(shared / "g"), str(shared / "g"))) == ""
@@ -108,8 +108,8 @@ def test_a_listener_whose_name_is_a_third_users_is_refused_to_its_own_user(share
         os.waitpid(child, 0)
 
 
-def test_a_squatted_socket_is_refused_and_its_owner_named(shared: Path) -> None:
-    """Another user took the master's place before it was there."""
+def test_a_squatted_socket_is_refused_and_its_owner_is_named(shared: Path) -> None:
+    """Another user listened at the path before the master did."""
     child, ready = squat(shared / "g")
     try:
         assert ready
@@ -120,7 +120,7 @@ def test_a_squatted_socket_is_refused_and_its_owner_named(shared: Path) -> None:
         os.waitpid(child, 0)
 
 
-def test_a_squatter_who_was_given_the_name_by_chown_is_still_refused(shared: Path) -> None:
+def test_a_squatter_is_refused_even_if_chown_gave_the_path_to_root(shared: Path) -> None:
     child, _ = squat(shared / "g")
     try:
         os.lchown(shared / "g", 0, 0)
@@ -141,12 +141,12 @@ def test_another_users_link_to_a_good_socket_is_refused(listener: socket.socket,
 def test_a_socket_that_vanished_is_not_trusted(listener: socket.socket, tmp_path: Path) -> None:
     with connect(tmp_path / "g") as connection:
         (tmp_path / "g").unlink()
-        with pytest.raises(TrustError, match="went away"):
+        with pytest.raises(TrustError, match="vanished"):
             check_listener(connection, str(tmp_path / "g"))
 
 
 def squat(path: Path) -> tuple[int, bool]:
-    """A process of nobody's that listens at `path`; its pid, and whether it does."""
+    """A process of user nobody that listens at `path`: its pid, and whether it listens."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

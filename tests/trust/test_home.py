@@ -30,7 +30,7 @@ def test_the_home_is_gproc_home_else_xdg_else_dot_config(
     assert gproc_home(filled) == expected.format(tmp_path)
 
 
-def test_a_new_home_is_closed_to_others_whatever_the_umask(tmp_path: Path) -> None:
+def test_a_new_home_is_closed_to_others_for_any_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         home = gproc_home({"GPROC_HOME": str(tmp_path / "deep" / "home")})
@@ -67,7 +67,7 @@ def test_a_home_that_is_a_file_is_one_clear_error(tmp_path: Path) -> None:
         gproc_home({"GPROC_HOME": str(tmp_path / "home")})
 
 
-def test_a_file_that_cannot_be_put_in_place_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_leaves_nothing_beside_it(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     with pytest.raises(TrustError, match="cannot write"):
         write_file(str(tmp_path / "taken"), b"data", 0o600)

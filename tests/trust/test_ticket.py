@@ -73,7 +73,7 @@ def verifier() -> TicketVerifier:
     return verifier
 
 
-def test_what_the_master_signed_comes_out_as_it_went_in(verifier: TicketVerifier) -> None:
+def test_a_verified_ticket_is_equal_to_the_signed_one(verifier: TicketVerifier) -> None:
     assert verifier.admit(sign(a_ticket())) == a_ticket()
 
 
@@ -140,7 +140,7 @@ def test_an_older_ticket_held_back_by_a_relay_is_refused(verifier: TicketVerifie
 
 
 def test_a_ticket_replayed_after_a_restart_is_refused() -> None:
-    """The relay kept both the old grant and the ticket; the slave has a new nonce, and a new grant."""
+    """A relay kept the old grant and the ticket.  The restarted slave has a new nonce and a new grant."""
     restarted = TicketVerifier(MASTER.public_key, b"m" * 16, OWN_UID)
     with pytest.raises(ForAnotherSlave):
         restarted.accept_grant(grant())
@@ -157,7 +157,7 @@ def test_another_slaves_grant_is_refused(verifier: TicketVerifier) -> None:
         verifier.accept_grant(grant(5, SESSION, b"o" * 16, 1, 9))
 
 
-def test_an_old_grant_cannot_lower_the_mark(verifier: TicketVerifier) -> None:
+def test_an_old_grant_cannot_lower_the_last_number(verifier: TicketVerifier) -> None:
     verifier.admit(sign(a_ticket(4)))
     for old in (0, 3, 4):
         with pytest.raises(Replayed):
@@ -176,7 +176,7 @@ def test_an_old_grant_of_a_session_that_was_left_is_refused(verifier: TicketVeri
         verifier.admit(sign(a_ticket(5)))
 
 
-def test_a_new_master_starts_counting_anew(verifier: TicketVerifier) -> None:
+def test_a_new_master_may_count_from_the_start(verifier: TicketVerifier) -> None:
     verifier.admit(sign(a_ticket(4)))
     verifier.accept_grant(grant(0, NEXT_SESSION))
     ticket = msgspec.structs.replace(a_ticket(1), session=NEXT_SESSION)
@@ -203,7 +203,7 @@ def test_a_ticket_for_this_node_is_admitted(verifier: TicketVerifier, targets: s
     assert admit_here(verifier, sign(a_ticket(1, targets, exclude))).targets == targets
 
 
-def test_a_node_that_moves_answers_to_its_new_path_alone(verifier: TicketVerifier) -> None:
+def test_a_node_that_moves_runs_only_jobs_for_its_new_path(verifier: TicketVerifier) -> None:
     verifier.accept_grant(grant(1, SESSION, NONCE, 2, 1))
     with pytest.raises(NotForMe):
         admit_here(verifier, sign(a_ticket(2, "1/7")))
@@ -216,13 +216,13 @@ def test_another_local_users_job_is_refused_by_a_slave_that_is_not_root(verifier
         admit_here(verifier, sign(a_ticket(uid=uid)))
 
 
-def test_a_slave_that_is_root_runs_everybodys_jobs() -> None:
+def test_a_slave_that_is_root_runs_every_users_jobs() -> None:
     verifier = TicketVerifier(MASTER.public_key, NONCE, 0)
     verifier.accept_grant(grant())
     assert admit_here(verifier, sign(a_ticket(uid=4711))).uid == 4711
 
 
-def test_a_refused_ticket_leaves_the_gate_as_it_was(verifier: TicketVerifier) -> None:
+def test_a_refused_ticket_leaves_the_verifier_unchanged(verifier: TicketVerifier) -> None:
     of_another = sign(msgspec.structs.replace(a_ticket(9), session=NEXT_SESSION))
     for refused in (STRANGER.sign_ticket(a_ticket(9)), of_another):
         with pytest.raises(TicketRefused):
@@ -289,7 +289,7 @@ def test_a_ticket_with_two_megabytes_of_arguments_is_signed_and_admitted(verifie
 
 
 @pytest.mark.parametrize("module", ["gproc.trust.ticket", "gproc.trust.identity", "gproc.trust.tls"])
-def test_a_slave_does_not_pay_for_making_certificates(module: str) -> None:
+def test_a_slave_does_not_import_what_only_making_certificates_needs(module: str) -> None:
     heavy = ("cryptography", "lief", "typer", "rich", "asyncssh", "dataclasses", "logging", "pathlib")
     program = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
     answer = subprocess.run(

@@ -48,7 +48,7 @@ def foreign_node(foreign_authority: Authority, tmp_path: Path) -> Identity:
 
 
 def meet(parent: ssl.SSLContext, child: ssl.SSLContext) -> tuple[Outcome, Outcome]:
-    """What a listening parent and a dialling child each make of the other, a byte later."""
+    """What a listening parent and a dialling child each find about the other, after one byte."""
     outcomes: dict[str, Outcome] = {}
 
     def attempt(side: str, connection: socket.socket, context: ssl.SSLContext) -> None:
@@ -57,7 +57,7 @@ def meet(parent: ssl.SSLContext, child: ssl.SSLContext) -> tuple[Outcome, Outcom
             with context.wrap_socket(connection, server_side=side == "parent") as secured:
                 if side == "parent":
                     secured.sendall(b"x")
-                else:  # TLS 1.3: a dialling side hears only here, reading, that its certificate was refused
+                else:  # in TLS 1.3, only this read shows the dialling side that its certificate was refused
                     secured.recv(1)
                 outcomes[side] = peer_name(secured)
         except OSError as error:
@@ -73,7 +73,7 @@ def meet(parent: ssl.SSLContext, child: ssl.SSLContext) -> tuple[Outcome, Outcom
 
 
 def plain_context(protocol: int) -> ssl.SSLContext:
-    """A stranger's: it checks nothing and shows nothing."""
+    """The context of a stranger: it checks nothing and shows no certificate."""
     context = ssl.SSLContext(protocol)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -132,7 +132,7 @@ def test_a_ca_that_borrows_the_clusters_name_is_refused(
 
 
 def test_a_nodes_certificate_cannot_sign_another(node: Identity, master: Identity, tmp_path: Path) -> None:
-    """A node that plays CA: its own certificate, put at the end of a chain, vouches for nobody."""
+    """A node that plays CA puts its own certificate at the end of a chain."""
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.hashes import SHA256
@@ -183,7 +183,7 @@ def test_tls_1_2_is_refused(master: Identity, node: Identity) -> None:
 
 
 @pytest.mark.parametrize("greeting", [b"GET / HTTP/1.0\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"\0" * 64, b"\xff" * 64])
-def test_a_stranger_who_speaks_no_tls_is_told_apart(master: Identity, greeting: bytes) -> None:
+def test_a_peer_that_does_not_speak_tls_is_recognised(master: Identity, greeting: bytes) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.settimeout(TIMEOUT_S)
@@ -194,7 +194,7 @@ def test_a_stranger_who_speaks_no_tls_is_told_apart(master: Identity, greeting: 
     assert "does not speak TLS" in explain(failed.value)
 
 
-def test_a_peer_that_hangs_up_is_told_apart(master: Identity) -> None:
+def test_a_peer_that_closes_the_connection_is_recognised(master: Identity) -> None:
     ours, theirs = socket.socketpair()
     with ours:
         theirs.close()
@@ -266,7 +266,7 @@ def test_the_right_name_in_another_cluster_is_the_wrong_peer() -> None:
 
 
 class ShownCertificate:
-    """Stands for an SSLObject whose peer has shown these names."""
+    """Replaces an SSLObject whose peer has shown these names."""
 
     def __init__(self, *uris: str) -> None:
         self.names = tuple(("URI", uri) for uri in uris)
@@ -284,7 +284,7 @@ class ShownCertificate:
         (f"gproc://{CLUSTER}/emperor/fe",),
     ],
 )
-def test_a_certificate_without_exactly_one_gproc_name_is_nobodys(uris: tuple[str, ...]) -> None:
+def test_a_certificate_without_exactly_one_gproc_name_is_refused(uris: tuple[str, ...]) -> None:
     with pytest.raises(TrustError):
         peer_name(ShownCertificate(*uris))  # type: ignore[arg-type]
 
