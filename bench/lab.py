@@ -1,9 +1,9 @@
 """Hosts on one machine, each with a network link of limited rate: root only, with iproute2 and util-linux.
 
-A host is a network, a UTS and a mount namespace, joined to one bridge by a veth pair.  Both ends of the pair are held
-to the rate by tbf, tc-tbf(8), so a host has what a machine on a switch has: so much in each direction.  /mnt and /run
-are its own, and its /etc/hosts names the others.  Memory, processors and all other file systems stay shared: what is
-measured is what the links allow.
+A host is a network, a UTS and a mount namespace, joined to one bridge by a veth pair.  tbf, tc-tbf(8), limits both ends
+of the pair, so that a host has the rate in each direction, like a machine at a switch.  /mnt and /run are its own, and
+its /etc/hosts names the others.  Memory, processors and all other file systems are shared: the lab measures what the
+links allow.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ TOOLS: Final = ("ip", "tc", "unshare", "nsenter")
 
 HEAD: Final = "master"
 _NETWORK: Final = "10.83"
-"""Private, RFC 1918; the namespaces have no way out, so it collides with nothing."""
+"""A private network, RFC 1918.  The namespaces are not connected to any other, so it cannot collide."""
 
 _HOSTS_PER_NET: Final = 200
 
 BURST: Final = "128kb"
-"""Enough for one segment as offloading makes them, and 10 ms at 50 Mbit/s: small beside any payload."""
+"""Enough for the largest segment of offloading, and 20 ms at 50 Mbit/s: small beside any payload."""
 
 QUEUE_MS: Final = 20
-"""What a switch's buffer holds before it drops."""
+"""The longest queue of a switch: it drops packets beyond."""
 
 _BOOT: Final = """set -e
 hostname "$0"
@@ -42,7 +42,7 @@ ip link set lo up
 echo up
 exec cat
 """
-"""A host's first process: it ends with its standard input, so with us, however we end."""
+"""A host's first process.  It ends at the end of its standard input, so it ends with this process in any case."""
 
 
 class LabFailed(Exception):
@@ -50,11 +50,11 @@ class LabFailed(Exception):
 
 
 class NoLab(LabFailed):
-    """There can be no lab on this machine; says what is missing."""
+    """This machine cannot have a lab; the message says what is missing."""
 
 
 class Traffic(msgspec.Struct, frozen=True):
-    """Bytes that went over a host's link, headers included."""
+    """Bytes over a host's link, with headers."""
 
     sent: int
     received: int
@@ -64,10 +64,10 @@ class Traffic(msgspec.Struct, frozen=True):
 
 
 class Lab:
-    """Hosts named as the nodes of a `bench.tree.Tree`, whose `Site` it is.  They exist from `with` to its end."""
+    """Hosts for the nodes of a `bench.tree.Tree`, as its `Site`.  They exist while the context is open."""
 
     def __init__(self, names: list[str], rate_mbit: int, others: Mapping[str, int] | None = None) -> None:
-        """rate_mbit: of every host's link but those in `others`, by name."""
+        """rate_mbit: the rate of every link, except those in `others`, by host."""
         self._index = {name: number for number, name in enumerate([HEAD, *names])}
         self._rates_mbit = dict.fromkeys(self._index, rate_mbit) | dict(others or {})
         self._switch = f"gpb{os.getpid()}"
@@ -84,7 +84,7 @@ class Lab:
                 hosts.write("127.0.0.1 localhost\n")
                 hosts.writelines(f"{self.address(name)} {self.host(name)}\n" for name in self._index)
                 hosts.flush()
-                for name in self._index:  # each keeps the file by its mount
+                for name in self._index:  # each host's mount keeps the file alive
                     self._boot(name, hosts.name)
         except BaseException:
             self.__exit__()
@@ -108,7 +108,7 @@ class Lab:
         return ["nsenter", "-t", str(self._holders[name].pid), "-n", "-u", "-m", "--"]
 
     def traffic(self) -> dict[str, Traffic]:
-        """By host, since the lab is up; counted at the switch's ends, where sent and received change sides."""
+        """Traffic since the lab began, by host.  The switch counts it: what the switch received, the host sent."""
         found = {}
         for port in msgspec.json.decode(_do("ip", "-n", self._switch, "-j", "-s", "link")):
             if port["ifname"].startswith("p"):
@@ -119,7 +119,7 @@ class Lab:
         }
 
     def _boot(self, name: str, hosts: str) -> None:
-        """A process that holds the host's namespaces as long as it lives, and a link into them."""
+        """Start a process that keeps the host's namespaces alive, and make a link into them."""
         holder = subprocess.Popen(
             ["unshare", "--net", "--uts", "--mount", "sh", "-c", _BOOT, self.host(name), hosts],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -142,7 +142,7 @@ class Lab:
 
 
 def impossible() -> str | None:
-    """Why there can be no lab here, or None."""
+    """Why this machine cannot have a lab; None if it can."""
     if os.geteuid() != 0:
         return "network namespaces with limited links need root"
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]

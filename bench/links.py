@@ -1,8 +1,8 @@
-"""A payload to many hosts, each behind a link of limited rate: how near the time is to payload / rate.
+"""A payload to many hosts, each behind a link of limited rate: how near the time comes to payload / rate.
 
-That quotient is the least that any distribution can take; headers of TCP, IP and Ethernet make it 1.05 on the wire.  A
-star pays it once for each child.  Two trees: flat, where every host is a child of the head (locale kf), and racks of
-20 (locale kane).
+No distribution can take less than payload / rate; headers of TCP, IP and Ethernet make it 1.05 times that.  A star
+takes that time once for each child.  There are two trees: a flat one, in which every host is a child of the head
+(locale kf), and racks of 20 (locale kane).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bench.payload import cold_root, random_file
 from bench.tree import Done, Tree, cpu_note
 
 BUDGET: Final = 1.25
-"""DESIGN section 11, for 16 MiB to 40 hosts at 50 Mbit/s; the original took 22."""
+"""For 16 MiB to 40 hosts at 50 Mbit/s, times payload / rate; the original took 22."""
 
 GROWTH_BUDGET: Final = 1.1
 WARM_BUDGET_KB: Final = 50.0
@@ -29,11 +29,11 @@ RUNS: Final = 3
 TRUE: Final = "/bin/true"
 
 SCP_HOSTS: Final = 10
-"""One connection after the other takes as long for each host: more of them would tell nothing more."""
+"""Connections in sequence take the same time for each host, so more hosts would show nothing new."""
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """A tree's shape.  rack_size: with the rack master; 1 is flat."""
+    """A tree's shape.  rack_size: nodes of a rack with its master; 1 means flat."""
 
     name: str
     racks: int
@@ -45,11 +45,11 @@ class Layout(msgspec.Struct, frozen=True):
 
     @property
     def nodes(self) -> str:
-        """All of them, as a node specification."""
+        """All nodes, as a node specification."""
         return "." if self.rack_size == 1 else "./."
 
     def leaves(self) -> dict[str, list[str]]:
-        """Of each rack."""
+        """The leaves of each rack."""
         return {
             str(rack): [f"{rack}/{number}" for number in range(1, self.rack_size)] for rack in range(1, self.racks + 1)
         }
@@ -59,9 +59,10 @@ class Layout(msgspec.Struct, frozen=True):
 
 
 class Crossing(msgspec.Struct, frozen=True):
-    """One payload that went to every host, and then again.
+    """One payload that was sent to every host, and then sent again.
 
-    moved: over each host's link; warm: the second time.  busy: share of the processors' time, whoever used it.
+    moved: the traffic of each host's link; warm: the same for the second time.  busy: the share of the processors' time
+    that any process used.
     """
 
     done: Done
@@ -71,7 +72,7 @@ class Crossing(msgspec.Struct, frozen=True):
 
 
 def measure(settings: Settings) -> Iterator[Figure]:
-    """Raises: NoLab where there can be none, LabFailed where its hosts could not be made or got nothing."""
+    """Raises: NoLab if there can be none; LabFailed if its hosts could not be made or did not get the payload."""
     flat = [Layout("flat", hosts, 1) for hosts in settings.lab_hosts]
     sizes = [(hosts, min(settings.rack_size, hosts)) for hosts in settings.lab_hosts]
     racks = [Layout(f"racks of {size}", hosts // size, size) for hosts, size in sizes]
@@ -97,7 +98,7 @@ def _figures(layout: Layout, settings: Settings) -> list[Figure]:
     with Lab(layout.names(), settings.lab_mbit) as lab:
         with Tree(layout.racks, layout.rack_size, lab) as tree:
             root = cold_root(f"{tree.place}/root", TRUE)
-            # The program and another payload go first: what is timed is neither the program nor the first touch.
+            # The program and another payload go first, so that neither the program nor first touches are timed.
             cross(tree, lab, layout, f"{root}/first", size_bytes)
             before = tree.cpu_times()
             runs = range(min(RUNS, settings.runs))
@@ -112,18 +113,18 @@ def _figures(layout: Layout, settings: Settings) -> list[Figure]:
             what=f"{what}, time / (payload / rate)", unit="x", yardstick=yardstick,
             measured=samples([crossing.done.wall_s / least_s for crossing in crossings]),
             budget=BUDGET if full_size else None,
-            note="; ".join([f"processors {busy:.0%} busy", f"{cpu}, the warm one's too", *reason]),
+            note="; ".join([f"processors {busy:.0%} busy", f"{cpu}, with the warm run", *reason]),
         ),
         Figure(
             what=f"{what}, over the busiest link", unit="payloads",
             measured=samples([_busiest(crossing.moved)[1] / size_bytes for crossing in crossings]),
             note="; ".join(
-                f"{_busiest(crossing.moved)[0]}'s, out of the head {number(crossing.moved[HEAD].sent / size_bytes)}"
+                f"{_busiest(crossing.moved)[0]}'s; the head sent {number(crossing.moved[HEAD].sent / size_bytes)}"
                 for crossing in crossings
             ),
         ),
         Figure(
-            what=f"{what}, the same again: out of the head", unit="kB", budget=WARM_BUDGET_KB,
+            what=f"{what}, sent again: bytes out of the head", unit="kB", budget=WARM_BUDGET_KB,
             measured=samples([crossing.warm[HEAD].sent / 1000 for crossing in crossings]),
         ),
     ]  # fmt: skip
@@ -132,7 +133,7 @@ def _figures(layout: Layout, settings: Settings) -> list[Figure]:
 def _yardstick(
     lab: Lab, layout: Layout, settings: Settings, size_bytes: int, least_s: float
 ) -> tuple[Yardstick | None, list[str]]:
-    """For a flat tree a loop of scp, for racks clush's tree: in the lab's hosts; or why there is none."""
+    """On the lab's hosts, a loop of scp for a flat tree, clush's tree for racks; or the reason why there is none."""
     if (reason := ssh.missing()) is not None:
         return None, [f"no yardstick: {reason}"]
     if layout.rack_size > 1 and ssh.clush_path() is None:
@@ -153,9 +154,9 @@ def _yardstick(
 
 
 def cross(tree: Tree, lab: Lab, layout: Layout, path: str, size_bytes: int) -> Crossing:
-    """Send a new file to all hosts, twice.  path: below a root that has TRUE, so that no node has it there.
+    """Send a new file to all hosts, twice.  path: below a root that has TRUE, so that no node has the file there.
 
-    Raises: LabFailed where less went over a link than the payload has, so that something else was measured.
+    Raises: LabFailed if fewer bytes than the payload went over a link: then something else was measured.
     """
     root, _, name = path.rpartition("/")
     random_file(path, size_bytes)
@@ -170,7 +171,7 @@ def cross(tree: Tree, lab: Lab, layout: Layout, path: str, size_bytes: int) -> C
     warm = {host: traffic - between[host] for host, traffic in lab.traffic().items()}
     for host in layout.names():
         if moved[host].received < size_bytes:
-            raise LabFailed(f"{moved[host].received} bytes came to {host}, less than the payload")
+            raise LabFailed(f"{host} received {moved[host].received} bytes, less than the payload")
     return Crossing(done, moved, warm, busy)
 
 

@@ -1,6 +1,6 @@
-"""What the lab's links and this machine allow without any gproc: every host sends the payload to the next, at once.
+"""What the lab's links and this machine allow without gproc: all hosts send the payload to the next one at once.
 
-Plain TCP, no TLS, no disk, nothing checked or passed on: so `links` can come no nearer to payload / rate than this.
+Plain TCP without TLS and disk; nothing is checked or passed on.  So `links` cannot come nearer to payload / rate.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ for _ in sys.stdin:
 
 
 def measure(settings: Settings) -> Iterator[Figure]:
-    """Raises: NoLab where there can be none, LabFailed where a host does not answer."""
+    """Raises: NoLab if there can be none; LabFailed if a host does not answer."""
     size_bytes = settings.lab_mib * MIB
     least_s = size_bytes * 8 / (settings.lab_mbit * 1e6)
     for hosts in settings.lab_hosts:
@@ -56,7 +56,7 @@ def measure(settings: Settings) -> Iterator[Figure]:
                 times, busy, cpu_s = [], [], []
                 for _ in range(min(RUNS, settings.runs)):
                     idle, began_s = processes.machine_time(), time.monotonic()
-                    _all_say(flows, "done", tell="go")
+                    _wait_for_all(flows, "done", command="go")
                     times.append(time.monotonic() - began_s)
                     busy.append(processes.machine_time().busy_since(idle))
                     cpu_s.append(busy[-1] * times[-1] * (os.cpu_count() or 1))
@@ -80,14 +80,15 @@ def _flows(lab: Lab, names: list[str], size_bytes: int) -> list[subprocess.Popen
         )
         for name, following in zip(names, [*names[1:], names[0]], strict=True)
     ]  # fmt: skip
-    _all_say(flows, "up")
+    _wait_for_all(flows, "up")
     return flows
 
 
-def _all_say(flows: list[subprocess.Popen[str]], word: str, tell: str = "") -> None:
+def _wait_for_all(flows: list[subprocess.Popen[str]], word: str, command: str = "") -> None:
+    """Send each flow a command, and wait until each has printed the word."""
     for flow in flows:
-        if tell and flow.stdin is not None:
-            flow.stdin.write(f"{tell}\n")
+        if command and flow.stdin is not None:
+            flow.stdin.write(f"{command}\n")
             flow.stdin.flush()
     for flow in flows:
         assert flow.stdout is not None

@@ -1,8 +1,8 @@
-"""Programs and files that no node has: what makes a run cold, however often it is repeated.
+"""Programs and files that no node has: each run with new ones is cold.
 
-A node copies a file from its own disk where it has it identically, and here all nodes have the disk of the front
-end.  So a cold program is a copy of one and of its libraries in a foreign root (`-r`) with some random bytes behind
-each file's end, where neither kernel nor loader looks.
+A node takes a file from its own disk if it has an identical one, and here all nodes share the disk of the front end.
+So a cold program is a copy of a program and its libraries in a foreign root (`-r`), with random bytes behind the end of
+each file, which neither the kernel nor the loader reads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TRAILER_BYTES: Final = 16
 
 
 def cold_root(place: str, program: str = DATE) -> str:
-    """A new root at `place` in which this program and its libraries are at their own paths, and unlike any other's."""
+    """Make a new root at `place` with unique copies of the program and its libraries, at their own paths."""
     for path in _closure(program):
         copy = place + path
         os.makedirs(os.path.dirname(copy), exist_ok=True)
@@ -30,7 +30,7 @@ def cold_root(place: str, program: str = DATE) -> str:
 
 
 def random_file(path: str, size_bytes: int) -> None:
-    """Bytes that no compression shortens and no store has."""
+    """Write bytes that cannot be compressed and are in no store."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "wb") as file:
         for offset in range(0, size_bytes, MIB):
@@ -42,7 +42,7 @@ def size_of(root: str) -> int:
 
 
 def _closure(program: str) -> list[str]:
-    """The program and what ldd(1) finds for it.  Its lines: `NAME => PATH (ADDRESS)`, the loader's `PATH (ADDRESS)`."""
+    """The program and its libraries by ldd(1), which prints lines `NAME => PATH (ADDRESS)` and `PATH (ADDRESS)`."""
     listed = subprocess.run(["ldd", program], capture_output=True, check=True, text=True).stdout
     words = (word for line in listed.splitlines() for word in line.split())
     return [program, *sorted({word for word in words if word.startswith("/")})]

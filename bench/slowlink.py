@@ -1,7 +1,7 @@
-"""One host among many whose link has a tenth of the others' rate: how much its siblings are slowed.
+"""One host among many has a link with a tenth of the others' rate: how much it slows its siblings.
 
-It is the first child, through which half of the payload would go to all others (gproc/relay/spread.py): the worst case.
-Until its parent has found out, with the first payload, it does; from then on it feeds nobody.
+It is the first child, the root of one tree (gproc/spread/trees.py), so that half of the payload goes through it to all
+others: the worst case.  Its parent finds that out during the first payload; from then on the host sends to nobody.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HOSTS: Final = 20
 SLOWER: Final = 10
 
 ALLOWED: Final = 1.1
-"""Issue 3: a slow child does not slow its siblings by more than a tenth."""
+"""The aim: a slow child slows its siblings by at most a tenth."""
 
 
 def measure(settings: Settings) -> Iterator[Figure]:
@@ -57,9 +57,9 @@ def measure(settings: Settings) -> Iterator[Figure]:
 
 
 def _arrivals(tree: Tree, path: str, layout: Layout) -> dict[str, float]:
-    """Seconds from the command's start to the program's on each node, which has a copy of the payload by then.
+    """Seconds from the command's start to the program's start on each node, which then has the whole payload.
 
-    The clock is one: the hosts are namespaces of this machine.
+    All hosts are namespaces of this machine and share its clock.
     """
     root, _, name = path.rpartition("/")
     began_s = time.time()
@@ -69,5 +69,5 @@ def _arrivals(tree: Tree, path: str, layout: Layout) -> dict[str, float]:
         if (match := re.match(r"\W*(\d+(?:/\d+)*)\W.*?(\d+\.\d{9})$", line)) is not None:
             found[match[1]] = float(match[2]) - began_s
     if len(found) != layout.hosts:
-        raise TreeFailed(f"{layout.hosts} nodes said {done.output[:200]!r}")
+        raise TreeFailed(f"{layout.hosts} nodes printed {done.output[:200]!r}")
     return found

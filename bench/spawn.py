@@ -1,10 +1,10 @@
-"""What a job costs its node above a plain posix_spawn: CPU time of slave, launcher and init, and waiting time.
+"""The cost of a job on its node, above a plain posix_spawn: CPU time of slave, launcher and init, and waiting time.
 
     python bench/spawn.py [--jobs 300] [--rounds 5]
 
-Budget: at most 3 ms of CPU per job above posix_spawn, with a view: private binRoot, two unions, /proc.  The
-program is /bin/true in all cases; medians of rounds, all kinds in each round, after one round to warm up.
-CPU time of launcher and inits is the kernel's tick count (10 ms), hence some hundred jobs per round.
+Budget: at most 3 ms of CPU per job above posix_spawn, with a view (private binRoot, two unions, /proc).  The program is
+always /bin/true.  Each round runs all kinds, after one round to warm up; the figures are medians of the rounds.  The
+kernel counts the CPU time of launcher and inits in ticks of 10 ms, so a round needs some hundred jobs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from gproc.launch.launcher import Launcher
 
 if __name__ == "__main__":
-    # As in a slave: before anything else is imported.
+    # As in a slave, the fork comes before other imports.
     launcher = Launcher.fork()
 
 import argparse
@@ -35,7 +35,7 @@ TRUE = b"/bin/true"
 
 
 def launcher_pid() -> int:
-    """The one process with our own command line that is not we."""
+    """The only other process with our own command line."""
     with open("/proc/self/cmdline", "rb") as own:
         cmdline = own.read()
     for name in os.listdir("/proc"):

@@ -1,6 +1,6 @@
-"""What else copies a file to many hosts: a loop of scp, and `clush --copy` down a tree; in the lab's own hosts.
+"""Other ways to copy a file to many hosts of the lab: a loop of scp, and `clush --copy` down a tree.
 
-Keys, configuration and servers live as long as `Shells` is entered.  Copies go to /mnt, which is each host's own.
+Keys, configuration and servers exist while `Shells` is open.  Copies go to /mnt, which is each host's own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LISTENING_S: Final = 20.0
 ASK_EVERY_S: Final = 0.05
 
 _COPY_S: Final = 600
-"""clush waits for ever for a gateway that does not answer."""
+"""A limit, because clush waits for ever for a gateway that does not answer."""
 
 
 class Shells:
@@ -68,9 +68,9 @@ class Shells:
         return self._seconds(["env", *words, "sh", "-c", loop, "sh", *map(self._lab.host, self._names)])
 
     def clush_copy(self, path: str, racks: dict[str, list[str]]) -> float:
-        """Seconds by a tree with these gateways.  racks: the leaves of each rack master, the master not among them.
+        """Seconds with a tree that has the rack masters as gateways.  racks: the leaves of each rack master.
 
-        Raises: LabFailed, also where a host was left without the file.
+        Raises: LabFailed, also if a host did not get the file.
         """
         clush = clush_path()
         assert clush is not None
@@ -80,7 +80,7 @@ class Shells:
             routes.append(f"{self._lab.host(rack)}: {','.join(map(self._lab.host, leaves))}")
         self._write("topology.conf", "[routes]\n" + "\n".join(routes) + "\n")
         hosts = ",".join(map(self._lab.host, self._names))
-        # A gateway runs the same interpreter: the hosts share this machine's file system.
+        # A gateway runs the same interpreter, because the hosts share this machine's file system.
         took_s = self._seconds(
             ["env", f"CLUSTERSHELL_GW_PYTHON_EXECUTABLE={os.path.dirname(clush)}/python3",
              clush, "-q", "-w", hosts, "--topology", f"{self._place}/topology.conf",
@@ -90,7 +90,7 @@ class Shells:
         return took_s
 
     def check(self, path: str) -> None:
-        """That every host has a copy: clush says by no exit code that a gateway failed.  Raises: LabFailed."""
+        """Check that every host has a copy: clush's exit status does not show failed gateways.  Raises: LabFailed."""
         for name in self._names:
             command = [*self._lab.entry(name), "cmp", "-s", path, TARGET]
             if subprocess.run(command, check=False).returncode:
@@ -123,7 +123,7 @@ class Shells:
 
 
 def missing() -> str | None:
-    """Why there can be no ssh here, or None."""
+    """What this machine lacks for ssh; None if it has everything."""
     unavailable = [tool for tool in ("ssh", "scp", "ssh-keygen") if shutil.which(tool) is None]
     if not os.access(_sshd(), os.X_OK):
         unavailable.append("sshd")
@@ -136,11 +136,11 @@ def clush_path() -> str | None:
 
 
 def _sshd() -> str:
-    """By its full path, which it wants for running itself again."""
+    """The full path, because sshd needs it to start itself again."""
     return shutil.which("sshd") or "/usr/sbin/sshd"
 
 
-# StrictModes: the key lies below /tmp, in a directory that is ours alone.
+# No StrictModes, because the key is below /tmp; its directory is closed to other users.
 _SERVER: Final = """\
 HostKey PLACE/host
 AuthorizedKeysFile PLACE/user.pub

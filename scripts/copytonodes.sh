@@ -1,19 +1,19 @@
 #!/bin/sh
 # Usage: sh scripts/copytonodes.sh FIRST LAST
 #
-# Copy what a node needs (gproc itself, and its certificate and keys) to the nodes numbered FIRST to LAST.
-# Run it where `gproc m` runs: the nodes' certificates are made here, by `gproc cert`. A node that cannot be
-# reached is named, the others are served all the same, and the exit status is then 1. Afterwards
-# `~/.local/share/gproc/gproc s` starts a slave on a node. Environment:
+# Copy what a node needs (gproc, its certificate and its keys) to the nodes numbered FIRST to LAST. Run it on the
+# machine on which `gproc m` runs: `gproc cert` makes the nodes' certificates there. If a node cannot be reached, the
+# script names it, goes on with the others, and exits with status 1. Afterwards, `~/.local/share/gproc/gproc s` starts
+# a slave on a node. Environment (with defaults):
 #
-#   GPROC_PREFIX       what stands before the number in a node's name (kn)
-#   GPROC_USER         user on the nodes (as ssh has it)
-#   GPROC_DEST         where gproc goes, from the user's home directory (.local/share/gproc)
-#   GPROC_PARALLEL     nodes served at a time (16)
-#   GPROC_SSH_OPTIONS  options for both ssh and scp: "-o Port=2222", not -p, which they spell differently
-#   GPROC_PACKAGE      an archive made earlier by node-package.sh (made anew)
+#   GPROC_PREFIX       the part of a node's name before the number (kn)
+#   GPROC_USER         the user on the nodes (as ssh decides)
+#   GPROC_DEST         the directory for gproc, relative to the user's home directory (.local/share/gproc)
+#   GPROC_PARALLEL     the number of nodes copied to at a time (16)
+#   GPROC_SSH_OPTIONS  options for both ssh and scp: "-o Port=2222", but not -p, which differs between the two
+#   GPROC_PACKAGE      an archive that node-package.sh made earlier (a new one is made)
 #   GPROC_PYTHON       the Python that node-package.sh packs for (python3)
-#   GPROC              the gproc command of this machine (the checkout's .venv, else the one on PATH)
+#   GPROC              the gproc command of this machine (the one in the checkout's .venv, else the one on PATH)
 
 set -eu
 
@@ -40,7 +40,7 @@ first=$1
 last=$2
 [ "$first" -le "$last" ] || fail "the first node, $first, is above the last, $last" 2
 parallel=${GPROC_PARALLEL:-16}
-is_number "$parallel" || fail "GPROC_PARALLEL is '$parallel', a number above 0 is wanted" 2
+is_number "$parallel" || fail "GPROC_PARALLEL is '$parallel', but must be a number above 0" 2
 dest=${GPROC_DEST:-.local/share/gproc}
 case $dest in
     *\'*) fail "GPROC_DEST has a quote in it: $dest" 2 ;;
@@ -52,20 +52,20 @@ if [ -z "${GPROC:-}" ] && [ ! -x "$gproc" ]; then
     gproc=gproc
 fi
 
-umask 077 # keys pass through here
+umask 077 # the files below include keys
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 mkdir "$work/identity" "$work/stage" "$work/failed"
 
-# 1. What every node gets.
+# 1. The files for every node.
 if [ -n "${GPROC_PACKAGE:-}" ]; then
     cp "$GPROC_PACKAGE" "$work/gproc.tar"
 else
     sh "$scripts/node-package.sh" "$work/gproc.tar" || fail "gproc could not be packed for the nodes"
 fi
 
-# Runs on the node, from the directory that it came in, with GPROC_DEST as its argument.
+# This runs on the node, from the directory in which it was copied, with GPROC_DEST as its argument.
 cat >"$work/install" <<'INSTALL'
 set -eu
 umask 077
@@ -75,9 +75,9 @@ dest=$1
 identity=${GPROC_HOME:-${XDG_CONFIG_HOME:-$HOME/.config}/gproc}
 cd "$HOME"
 
-# It is replaced as a whole, so it must be ours: GPROC_DEST=/usr/local would otherwise be the end of that.
+# The directory is replaced as a whole, so it must be gproc's: GPROC_DEST=/usr/local would delete /usr/local.
 if [ -e "$dest" ] && [ ! -d "$dest/lib/gproc" ]; then
-    echo "$dest is there already and is not gproc's" >&2
+    echo "$dest exists already and is not gproc's" >&2
     exit 1
 fi
 mkdir -p "$(dirname "$dest")"
@@ -98,7 +98,7 @@ for file in ca.crt ticket.pub node.crt node.key; do
 done
 INSTALL
 
-# 2. What each node gets for itself.
+# 2. The files for each single node.
 nodes=
 number=$first
 while [ "$number" -le "$last" ]; do
@@ -109,7 +109,7 @@ done
 "$gproc" cert --out "$work/identity" $nodes >"$work/cert.log" 2>&1 ||
     fail "the nodes' certificates could not be made: $(cat "$work/cert.log")"
 
-# 3. Off it goes. The user's options come first, because ssh takes the first of two.
+# 3. Copying. The user's options come first, because ssh takes the first value of an option.
 options="${GPROC_SSH_OPTIONS:-} -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=5"
 
 # shellcheck disable=SC2086  # one word for each option
@@ -131,7 +131,7 @@ serve() {
     rm -f "$work/failed/$1.log"
 }
 
-# A line in the pipe for each node that may be served now: taken before, given back after.
+# The pipe holds a line for each node that may be served now. A node takes a line and puts it back afterwards.
 mkfifo "$work/turns"
 exec 3<>"$work/turns"
 turn=0

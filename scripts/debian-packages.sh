@@ -1,8 +1,8 @@
 #!/bin/sh
 # Usage: sh scripts/debian-packages.sh PACKAGE...
 #
-# Install the Debian packages that are missing. Where that is not possible (no apt, not root, no network) say
-# so and succeed: the tests that need one of them skip, and say why.
+# Install the Debian packages that are missing. If that is not possible (no apt, not root, no network), say so and
+# succeed: tests that need one of them skip with the reason.
 
 set -eu
 
@@ -26,7 +26,7 @@ fi
 install() {
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing </dev/null >/dev/null
 }
-# The lists are fetched only when those at hand are not enough.
+# Package lists are fetched only if the present ones are not enough.
 if ! install 2>/dev/null && ! { apt-get update -qq </dev/null >/dev/null && install; }; then
     echo "debian-packages: could not be installed, some tests will skip:$missing" >&2
 fi

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Usage: sh scripts/node-package.sh FILE
 #
-# Make FILE, a tar archive of what runs a slave: gproc, the libraries a slave imports, and the command `gproc`.
-# It can be unpacked anywhere on a node that has this machine's architecture and the same Python, by minor
-# version. GPROC_PYTHON names that Python here (default: python3); it needs pip.
+# Make FILE, a tar archive with everything that a slave needs to run: gproc, the libraries that a slave imports, and the
+# command `gproc`. It can be unpacked in any directory of a node that has this machine's architecture and the same minor
+# version of Python. GPROC_PYTHON names that Python here (default: python3); it needs pip.
 
 set -eu
 
@@ -19,8 +19,8 @@ tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 trap 'exit 130' INT TERM
 
-# Only these: with cryptography, lief and typer, which the front end needs, the archive would be five times larger.
-wanted=$("$python" - "$checkout/pyproject.toml" <<'PYTHON'
+# cryptography, lief and typer, which only the front end needs, would make the archive five times larger.
+requirements=$("$python" - "$checkout/pyproject.toml" <<'PYTHON'
 import re
 import sys
 import tomllib
@@ -32,16 +32,16 @@ PYTHON
 )
 # shellcheck disable=SC2086  # one word for each requirement
 "$python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-compile \
-    --target "$tree/lib" $wanted
+    --target "$tree/lib" $requirements
 rm -rf "$tree/lib/bin"
 cp -R "$checkout/gproc" "$tree/lib/gproc"
 find "$tree/lib" -name __pycache__ -prune -exec rm -rf {} +
 
-# Unchecked: the archive replaces its directory as a whole, so a source never changes beside its bytecode.
+# Bytecode need not be checked: the directory is replaced as a whole, so a source never changes without its bytecode.
 "$python" -m compileall -q --invalidation-mode unchecked-hash "$tree/lib"
 
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-# The libraries are found by sys.path, not by PYTHONPATH, which programs started on the node would inherit.
+# Not PYTHONPATH, because programs started on the node would inherit it.
 cat >"$tree/gproc" <<PYTHON
 #!/usr/bin/env python$version
 import sys

@@ -1,4 +1,4 @@
-"""scripts/copytonodes.sh: as logic, with ssh and scp replaced, and over a real sshd on the loopback."""
+"""scripts/copytonodes.sh: its logic with replaced ssh and scp, and the whole with a real sshd on loopback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHECKOUT = Path(__file__).parents[2]
 SCRIPT = CHECKOUT / "scripts" / "copytonodes.sh"
 IDENTITY = ["ca.crt", "node.crt", "node.key", "ticket.pub"]
 
-# Nodes are directories below $NODES: `ssh` runs there, `scp` copies there.  A node without one is down.
+# Nodes are directories below $NODES: `ssh` runs in them, `scp` copies to them.  A node without a directory is down.
 FAKE_SSH = """#!/bin/sh
 echo "ssh $*" >>"$NODES/calls"
 while [ "$1" != -n ]; do shift; done
@@ -67,7 +67,7 @@ def nodes(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """An archive such as node-package.sh makes, with a `gproc` that says hello."""
+    """An archive like that of node-package.sh, with a `gproc` that prints hello."""
     tree = tmp_path / "tree"
     (tree / "lib" / "gproc").mkdir(parents=True)
     script(tree / "gproc", "#!/bin/sh\necho hello\n")
@@ -79,7 +79,7 @@ def package(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environ(tmp_path: Path, package: Path, nodes: Path) -> dict[str, str]:
-    """An environment in which ssh, scp and `gproc cert` are the ones above."""
+    """An environment with the above ssh, scp and `gproc cert`."""
     (tmp_path / "bin").mkdir()
     script(tmp_path / "bin" / "ssh", FAKE_SSH)
     script(tmp_path / "bin" / "scp", FAKE_SCP)
@@ -165,14 +165,14 @@ def test_a_destination_that_is_not_gprocs_is_left_alone(environ: dict[str, str],
     (nodes / "kn1" / "precious").mkdir(parents=True)
     done = copy({**environ, "GPROC_DEST": "precious"}, "1", "1")
     assert done.returncode == 1
-    assert "kn1: precious is there already and is not gproc's" in done.stderr
+    assert "kn1: precious exists already and is not gproc's" in done.stderr
     assert os.listdir(nodes / "kn1") == ["precious"]
 
 
-def test_nodes_are_served_at_once_but_no_more_than_allowed(
+def test_nodes_are_served_in_parallel_but_no_more_than_allowed(
     environ: dict[str, str], nodes: Path, tmp_path: Path
 ) -> None:
-    # Each scp waits for a second one (so one at a time would never end) and counts how many there are.
+    # Each scp waits for a second one, so one at a time would never end, and counts how many run.
     for number in range(1, 7):
         (nodes / f"kn{number}").mkdir()
     program = f"""#!{sys.executable}
@@ -207,19 +207,19 @@ def test_wrong_arguments_get_the_usage_and_status_2(environ: dict[str, str], arg
 
 
 @pytest.mark.parametrize(
-    ("variables", "arguments", "told"),
+    ("variables", "arguments", "message"),
     [
         ({}, ("5", "1"), "the first node, 5, is above the last, 1"),
         ({"GPROC_PARALLEL": "many"}, ("1", "2"), "GPROC_PARALLEL is 'many'"),
         ({"GPROC_DEST": "it's"}, ("1", "2"), "GPROC_DEST"),
     ],
 )
-def test_wrong_settings_are_told_and_get_status_2(
-    environ: dict[str, str], variables: dict[str, str], arguments: tuple[str, ...], told: str
+def test_wrong_settings_are_named_and_get_status_2(
+    environ: dict[str, str], variables: dict[str, str], arguments: tuple[str, ...], message: str
 ) -> None:
     done = copy({**environ, **variables}, *arguments)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
 
 
 def test_nothing_is_copied_when_certificates_cannot_be_made(environ: dict[str, str], nodes: Path) -> None:
@@ -250,7 +250,7 @@ def test_the_identities_are_those_that_gproc_cert_makes(environ: dict[str, str],
 
 @pytest.fixture
 def sshd_options(tmp_path: Path, nodes: Path) -> Iterator[str]:
-    """A running sshd that takes any 127.x.x.x for a node; the options that reach it."""
+    """The ssh options for a running sshd, which takes each address 127.x.x.x for a node."""
     sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if sshd is None or shutil.which("ssh") is None or shutil.which("scp") is None:
         pytest.skip("openssh-server and openssh-client are not installed: no sshd to copy to")
@@ -273,18 +273,18 @@ def sshd_options(tmp_path: Path, nodes: Path) -> Iterator[str]:
         "Subsystem": f"sftp {sftp_server()}",
     }
     (tmp_path / "sshd_config").write_text("".join(f"{key} {value}\n" for key, value in configuration.items()))
-    # Run by root, sshd wants /run/sshd, which the init system makes: one of its own will do.
+    # As root, sshd needs the directory /run/sshd, which the init system makes.
     own_run = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /run && mkdir /run/sshd && exec "$@"', "sh"]
     needs_run = os.geteuid() == 0 and not os.path.isdir("/run/sshd")
     command = [*(own_run if needs_run else []), sshd, "-D", "-e", "-f", str(tmp_path / "sshd_config")]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert server.stderr is not None
-    told = ""
-    while "listening" not in told:
+    message = ""
+    while "listening" not in message:
         line = server.stderr.readline()
         if not line:
-            pytest.skip(f"sshd does not start here, status {server.wait()}: {told}")
-        told += line
+            pytest.skip(f"sshd does not start here, status {server.wait()}: {message}")
+        message += line
     yield (
         f"-F /dev/null -i {tmp_path}/user_key -o Port={port} -o IdentitiesOnly=yes"
         " -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"

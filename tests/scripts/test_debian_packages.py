@@ -1,4 +1,4 @@
-"""scripts/debian-packages.sh: what it asks of apt, and that it never stands in the way."""
+"""scripts/debian-packages.sh asks apt only for missing packages, and never fails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "debian-packages.sh"
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """A PATH on which gcc is the only installed package, and apt-get writes down what it is asked."""
+    """A PATH with a dpkg-query that knows only gcc, and an apt-get that records its arguments."""
     shell = shutil.which("sh")
     assert shell is not None
     (tmp_path / "bin").mkdir()
@@ -35,30 +35,30 @@ def asked(tmp_path: Path) -> list[str]:
 
 
 def ensure(programs: Path, *packages: str) -> str:
-    """What it says on stderr; it must succeed whatever happens."""
+    """What the script prints to stderr.  It must succeed in any case."""
     done = subprocess.run(
         ["sh", SCRIPT, *packages], env={"PATH": str(programs)}, capture_output=True, text=True, check=True
     )
     return done.stderr
 
 
-def test_only_what_is_missing_is_installed(programs: Path, tmp_path: Path) -> None:
+def test_only_missing_packages_are_installed(programs: Path, tmp_path: Path) -> None:
     assert ensure(programs, "gcc", "zstd", "musl-tools") == ""
     assert asked(tmp_path) == ["install -qq -y --no-install-recommends zstd musl-tools"]
 
 
-def test_nothing_missing_asks_nothing_of_apt(programs: Path, tmp_path: Path) -> None:
+def test_apt_is_not_called_if_nothing_is_missing(programs: Path, tmp_path: Path) -> None:
     assert ensure(programs, "gcc") == ""
     assert asked(tmp_path) == []
 
 
-def test_the_lists_are_fetched_when_those_at_hand_are_not_enough(programs: Path, tmp_path: Path) -> None:
+def test_package_lists_are_fetched_if_the_present_ones_are_not_enough(programs: Path, tmp_path: Path) -> None:
     program(tmp_path, "apt-get", f'echo "$1" >>"{tmp_path}/asked"; [ "$1" = update ]')
     assert "could not be installed, some tests will skip: zstd" in ensure(programs, "zstd")
     assert asked(tmp_path) == ["install", "update", "install"]
 
 
-def test_who_is_not_root_is_told_what_is_missing(programs: Path, tmp_path: Path) -> None:
+def test_a_user_other_than_root_sees_what_is_missing(programs: Path, tmp_path: Path) -> None:
     program(tmp_path, "id", "echo 1000")
     assert "not installed, some tests will skip: zstd" in ensure(programs, "gcc", "zstd")
     assert asked(tmp_path) == []

@@ -16,7 +16,7 @@ PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 @pytest.fixture
 def unpacked(tmp_path: Path) -> Path:
-    """The archive, made with this Python and unpacked."""
+    """The archive of this Python, unpacked."""
     if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode != 0:
         pytest.skip("this Python has no pip: the archive cannot be made")
     done = subprocess.run(
@@ -34,8 +34,8 @@ def unpacked(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_the_archive_runs_wherever_it_is_unpacked_with_what_it_brought(unpacked: Path) -> None:
-    # The interpreter that the virtual environment was made from has none of our dependencies.
+def test_the_archive_runs_in_any_directory_with_its_own_libraries(unpacked: Path) -> None:
+    # The base interpreter of the virtual environment has none of our dependencies.
     bare = f"{sys.base_prefix}/bin"
     if not os.path.exists(f"{bare}/{PYTHON}"):
         pytest.skip(f"there is no {PYTHON} in {bare}: no Python that stands for a node's")
@@ -44,7 +44,7 @@ def test_the_archive_runs_wherever_it_is_unpacked_with_what_it_brought(unpacked:
 
 
 @pytest.mark.slow
-def test_the_archive_holds_what_a_slave_imports_and_no_more(unpacked: Path) -> None:
+def test_the_archive_holds_only_what_a_slave_imports(unpacked: Path) -> None:
     brought = os.listdir(unpacked / "lib")
     assert {"gproc", "msgspec", "nacl", "blake3", "zstandard"} <= set(brought)
     assert {"cryptography", "lief", "typer", "rich", "bin"} & set(brought) == set()
