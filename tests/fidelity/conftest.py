@@ -1,4 +1,4 @@
-"""A real master and slaves that programs of real users run on."""
+"""A real master and slaves, on which programs of real users run."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from gproc.trust.authority import open_authority, provision
 from tests.system.cluster import Cluster
 
 USER: Final = 64_320
-"""Not 65534: in a user namespace that also stands for everybody who is not mapped."""
+"""Not 65534, which in a user namespace also stands for every unmapped user."""
 
 Done = subprocess.CompletedProcess[bytes]
 
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    """A directory that other users can reach: pytest's own is closed to them, again and again."""
+    """A directory that other users can enter, which they cannot with pytest's own."""
     with tempfile.TemporaryDirectory(prefix="gproc-test-") as made:
         Path(made).chmod(0o755)
         yield Path(made)
@@ -40,14 +40,14 @@ def cluster(place: Path) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def pair(place: Path) -> Iterator[Cluster]:
-    """Node 1, which gives jobs a view, and node 2, which is plain; for what leaves them as they are."""
+    """Node 1 with views and node 2 without (plain), for tests that do not change them."""
     cluster = Cluster(Path(tempfile.mkdtemp(dir=place)) / "c")
     cluster.start_master()
     cluster.slave(1)
     cluster.slave(2, "-p=false")
     if cluster.states()["1"] == "plain":
         cluster.stop()
-        pytest.skip("needs namespaces, which this machine does not give")
+        pytest.skip("needs namespaces, which this machine does not allow")
     yield cluster
     cluster.stop()
 
@@ -55,7 +55,7 @@ def pair(place: Path) -> Iterator[Cluster]:
 @pytest.fixture
 def root_only() -> None:
     if os.geteuid() != 0:
-        pytest.skip("needs root: slaves that become other users, and other users' commands")
+        pytest.skip("needs root, for slaves that become other users and for other users' commands")
 
 
 class Site:
@@ -76,11 +76,11 @@ class Site:
 
     @property
     def root(self) -> str:
-        """Where jobs find their bundle; on a plain node each has a directory of its own there."""
+        """The directory of the jobs' bundle; on a plain node, each job has a directory of its own in it."""
         return str(self.slave.bin_root)
 
     def run(self, *words: str, env: Mapping[str, str] | None = None, **options: Any) -> Done:
-        """`gproc e` of that user."""
+        """Run `gproc e` as that user."""
         own = self.cluster.place / "caches"
         options = {"uid": self.uid or None, **options}
         return self.cluster.exec(*words, env={"XDG_CACHE_HOME": str(own), **(env or {})}, **options)
@@ -88,9 +88,9 @@ class Site:
 
 @pytest.fixture(scope="module", params=["root", "user", "plain", "plain user"])
 def site(request: pytest.FixtureRequest, place: Path) -> Iterator[Site]:
-    """Node 1 in each of the ways that a node can be, and its user's commands."""
+    """Node 1 in each kind of node, with the commands of its user."""
     if os.geteuid() != 0:
-        pytest.skip("needs root, who can be any user")
+        pytest.skip("needs root, to become other users")
     uid = USER if request.param.endswith("user") else 0
     cluster = Cluster(Path(tempfile.mkdtemp(dir=place)) / "c")
     cluster.start_master()

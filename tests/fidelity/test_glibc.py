@@ -1,4 +1,4 @@
-"""Programs of a newer and an older Debian on this machine: with their own glibc, or with the node's, as a set."""
+"""Programs of a newer and an older Debian run on this machine with their own glibc or the node's, always as a set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 PACKAGES: Final = ("libc6", "coreutils", "libselinux1", "libacl1", "libattr1", "libpcre2-8-0", "libgmp10", "libcap2")
-"""What ls(1), sort(1) and their libraries are in, of one release or another."""
+"""The packages of ls(1), sort(1) and their libraries, in both releases."""
 
 RELEASES: Final = {"bullseye": (2, 31), "trixie": (2, 41)}
 
@@ -39,7 +39,7 @@ def debian() -> Iterator[Path]:
 
 @pytest.fixture(scope="session", params=list(RELEASES))
 def release(request: pytest.FixtureRequest, debian: Path) -> Path:
-    """The root of a release, as far as its packages make one."""
+    """The root of a release, unpacked from its packages."""
     missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"needs {' and '.join(missing)}")
@@ -47,7 +47,7 @@ def release(request: pytest.FixtureRequest, debian: Path) -> Path:
 
 
 def unpacked(suite: str, at: Path) -> Path:
-    """Fetch with the machine's own mirror and keys, and a state of our own."""
+    """Fetch the packages from this machine's mirror, with its keys but a state of our own."""
     targets = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(ORIGIN) $(COMPONENT) $(REPO_URI)", "Identifier: Packages"],
         capture_output=True, text=True, check=False,
@@ -81,7 +81,7 @@ def unpacked(suite: str, at: Path) -> Path:
     for package in (at / "debs").glob("*.deb"):
         subprocess.run(["dpkg-deb", "-x", str(package), str(at / "root")], check=True)
     for name in ("bin", "sbin", "lib", "lib64"):
-        # Since trixie the packages hold no such path: base-files has the links.
+        # Since trixie these packages do not contain the path, and base-files has the links.
         if not (at / "root" / name).exists() and (at / "root" / "usr" / name).exists():
             (at / "root" / name).symlink_to(f"usr/{name}")
     return at / "root"
@@ -92,7 +92,7 @@ def version_of(libc: str) -> str:
     return f"grep -ao 'GNU C Library .* version [0-9.]*[0-9]' {libc} | grep -o '[0-9.]*$'"
 
 
-def test_a_foreign_program_runs_and_so_do_the_nodes_own_tools_below_it(site: Any, release: Path) -> None:
+def test_a_foreign_program_runs_and_so_do_the_nodes_own_tools_as_its_children(site: Any, release: Path) -> None:
     """env(1) of the release starts the node's shell, which starts the node's tools and the release's."""
     script = """
         readlink /proc/self/exe
@@ -110,7 +110,7 @@ def test_a_foreign_program_runs_and_so_do_the_nodes_own_tools_below_it(site: Any
     assert done.stdout.decode().splitlines() == wanted, done.stderr.decode()
 
 
-def test_of_release_and_node_the_newer_glibc_is_seen(site: Any, release: Path, own_glibc: tuple[int, int]) -> None:
+def test_a_program_gets_the_newer_glibc_of_the_two(site: Any, release: Path, own_glibc: tuple[int, int]) -> None:
     if site.plain:
         pytest.skip("a plain node runs a program with the bundle's glibc")
     libc = "/usr/lib/x86_64-linux-gnu/libc.so.6"
@@ -126,7 +126,7 @@ def test_a_program_of_another_release_runs_with_its_libraries(site: Any, release
     assert done.stdout.decode().splitlines()[0].endswith(f"(GNU coreutils) {coreutils}"), done.stderr.decode()
 
 
-def test_it_is_itself_to_proc(site: Any, release: Path) -> None:
+def test_proc_names_the_program_itself(site: Any, release: Path) -> None:
     if site.plain:
         pytest.skip("on a plain node /proc/self/exe names the loader: docs/fidelity.md")
     done = site.run("-r", str(release), "1", "readlink", "/proc/self/exe")

@@ -1,4 +1,4 @@
-"""Nodes that forbid something, and places that cannot be binRoot: works, or is refused with the reason."""
+"""Nodes that forbid something, and directories that cannot be binRoot: jobs run or are refused with the reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Program(ctypes.Structure):
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, ctypes.byref(Program(len(rules), code))) == 0
 """
-"""A seccomp filter by which unshare(2), number 272 of x86_64, gives EPERM, as in many containers: seccomp(2)."""
+"""A seccomp filter that makes unshare(2), number 272 on x86_64, fail with EPERM, as in many containers: seccomp(2)."""
 
 MOUNT_NOEXEC: Final = """
 from gproc.root import kernel
@@ -34,7 +34,7 @@ kernel.mount(b"none", b"{place}", b"tmpfs", kernel.MS_NOEXEC, b"mode=1777")
 
 
 def slave_after(cluster: Cluster, code: str, uid: int = 0, *switches: str) -> Slave:
-    """Node 1, a process in which `code` ran first; it is in the tree."""
+    """Node 1, whose process ran `code` before it became a slave."""
     cluster.place.chmod(0o755)
     place = cluster.place / "node1"
     place.mkdir(exist_ok=True)
@@ -51,7 +51,7 @@ def slave_after(cluster: Cluster, code: str, uid: int = 0, *switches: str) -> Sl
 @pytest.mark.parametrize("uid", [0, USER])
 def test_a_node_that_forbids_namespaces_runs_plain_and_says_so(cluster: Cluster, root_only: None, uid: int) -> None:
     if platform.machine() != "x86_64":
-        pytest.skip("its seccomp filter is for x86_64")
+        pytest.skip("needs x86_64, for its seccomp filter")
     slave_after(cluster, FORBID_NAMESPACES, uid)
     (cluster.place / "caches").mkdir(mode=0o777)
     (cluster.place / "caches").chmod(0o777)
@@ -65,7 +65,7 @@ def test_a_node_that_forbids_namespaces_runs_plain_and_says_so(cluster: Cluster,
 
 
 @pytest.mark.parametrize("switches", [(), ("-p=false",)])
-def test_a_noexec_tmp_is_no_obstacle_to_a_view_and_named_where_there_is_none(
+def test_a_view_works_on_a_noexec_tmp_and_a_plain_node_names_it(
     cluster: Cluster, root_only: None, switches: Sequence[str]
 ) -> None:
     place = cluster.place / "node1"
@@ -89,7 +89,7 @@ def test_a_noexec_tmp_is_no_obstacle_to_a_view_and_named_where_there_is_none(
         ("open", "may be written to by others"),
     ],
 )
-def test_what_cannot_be_binroot_is_refused_with_the_reason(
+def test_a_directory_that_cannot_be_binroot_is_refused_with_the_reason(
     cluster: Cluster, root_only: None, kind: str, reason: str
 ) -> None:
     place = cluster.place / "place"

@@ -1,4 +1,4 @@
-"""Fifty jobs at once, again and again, each with a program that no node has seen: right, and without a trace."""
+"""Fifty jobs at a time, many times, each with a program that no node has: results are right, and nothing is left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.system.cluster import Cluster, Daemon
 NODES = 6
 AT_ONCE = 50
 ROUNDS = 7
-"""With NODES above: 2,100 programs on nodes."""
+"""With the nodes above, this makes 2,100 programs."""
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def six(place: Path) -> Iterator[Cluster]:
 
 
 def launcher_of(slave: Daemon) -> int:
-    """It has the slave's command line, and another parent."""
+    """The launcher's pid: it is the other process with the slave's command line."""
     mine = Path(f"/proc/{slave.pid}/cmdline").read_bytes()
     for entry in os.listdir("/proc"):
         if entry.isdigit() and int(entry) != slave.pid and Path(f"/proc/{entry}/cmdline").read_bytes() == mine:
@@ -36,7 +36,7 @@ def launcher_of(slave: Daemon) -> int:
 
 
 def held(cluster: Cluster) -> list[int]:
-    """Descriptors of every process, and mounts of gproc's where each launcher is: others come and go on a machine."""
+    """The descriptors of every process, and the mounts of gproc in each launcher's namespace."""
     launchers = [launcher_of(slave) for slave in cluster.slaves]
     pids = [cluster.master.pid, *(slave.pid for slave in cluster.slaves), *launchers]
     descriptors = [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids]
@@ -52,16 +52,16 @@ def test_two_thousand_programs_on_nodes_do_not_mix_and_leave_nothing(six: Cluste
     for turn in range(ROUNDS):
         names = [f"p{turn}-{number}" for number in range(AT_ONCE)]
         for name in names:
-            # Bytes behind an ELF file's end change nothing but its digest: each is written anew in every store.
+            # Bytes behind the end of an ELF file change only its digest, so every store writes the file anew.
             (six.work / name).write_bytes(echo + name.encode())
             (six.work / name).chmod(0o755)
         jobs = [six.begin("e", "-n", ".", f"./{name}", name) for name in names]
         for name, job in zip(names, jobs, strict=True):
-            # "Text file busy" would be one of the ways to fail.
+            # This fails, for example, with "Text file busy".
             assert six.finish(job) == (0, f"{name}\n" * NODES, "")
             (six.work / name).unlink()
     six.nothing_runs()
-    six.info()  # the master has closed what the last command left
+    six.info()  # now the master has closed the connection of the last command
     assert held(six) == before
     for slave in six.slaves:
         assert not list(slave.bin_root.iterdir())

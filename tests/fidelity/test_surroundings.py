@@ -1,4 +1,4 @@
-"""What a program finds around it, through the real command: as at home, on every kind of node."""
+"""A program's surroundings, by the real command: on every kind of node they are as at home."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def lines(done: Any) -> list[str]:
 
 
 def here(site: Any) -> str:
-    """A pattern's worth of the job's working directory: on a plain node the job's own name stands in it."""
+    """A pattern for the job's working directory, which on a plain node contains a name of the job's own."""
     return str(site.cluster.work)
 
 
-def test_a_shipped_program_is_itself_to_proc(site: Any) -> None:
+def test_proc_names_a_shipped_program_itself(site: Any) -> None:
     shown = lines(site.run("1", "/bin/readlink", "/proc/self/exe"))
     if site.plain:
         assert "ld-linux" in shown[0]  # docs/fidelity.md
@@ -89,13 +89,13 @@ def test_the_limits_are_the_callers_as_far_as_the_nodes_hard_limits_let_them(sit
     assert lines(shown) == ["200", "0"]
 
 
-def test_a_limit_above_the_nodes_hard_one_becomes_that(site: Any) -> None:
+def test_a_limit_above_the_nodes_hard_limit_becomes_the_hard_limit(site: Any) -> None:
     hard = Path(f"/proc/{site.slave.pid}/limits").read_text().split("Max open files")[1].split()[1]
     script = "ulimit -H -n"
     assert lines(site.run("1", "/bin/sh", "-c", script)) == [hard]
 
 
-def test_it_has_descriptors_0_to_2_alone(site: Any) -> None:
+def test_a_program_has_only_descriptors_0_to_2(site: Any) -> None:
     script = "n=0; while [ $n -lt 100 ]; do [ -e /proc/$$/fd/$n ] && echo $n; n=$((n+1)); done; :"
     assert lines(site.run("1", "/bin/sh", "-c", script)) == ["0", "1", "2"]
 
@@ -105,25 +105,25 @@ def ignoring() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def test_every_signal_is_at_its_default_whatever_the_caller_ignored(site: Any) -> None:
+def test_every_signal_has_its_default_even_if_the_caller_ignored_it(site: Any) -> None:
     done = site.run("1", "/bin/cat", "/proc/self/status", preexec_fn=ignoring)
     status = dict(line.split(":\t", 1) for line in lines(done) if ":\t" in line)
     assert int(status["SigBlk"], 16) == 0
-    # 32 and 33 are glibc's own: posix_spawn(3) cannot name them, and nobody else does.
+    # 32 and 33 are glibc's own: posix_spawn(3) cannot reset them.
     assert int(status["SigIgn"], 16) & ~(0b11 << 31) == 0
 
 
-def test_a_pipe_that_nobody_reads_ends_it(site: Any) -> None:
+def test_a_pipe_without_a_reader_ends_a_program(site: Any) -> None:
     assert lines(site.run("1", "/bin/bash", "-c", "yes | head -n1; echo ${PIPESTATUS[0]}")) == ["y", "141"]
 
 
-def test_it_leads_a_session_without_a_terminal(site: Any) -> None:
+def test_a_program_leads_a_session_without_a_terminal(site: Any) -> None:
     script = "read -r pid comm state ppid pgrp session tty rest </proc/$$/stat; echo $((pid - session)) $tty"
     assert lines(site.run("1", "/bin/bash", "-c", script)) == ["0 0"]
     assert site.run("1", "/bin/sh", "-c", ": </dev/tty").returncode != 0
 
 
-def test_it_is_the_caller(site: Any) -> None:
+def test_a_program_runs_as_the_caller(site: Any) -> None:
     groups = (site.uid, 7, 8) if site.uid else ()
     shown = lines(site.run("1", "/bin/sh", "-c", "id -u; id -g; id -G", groups=groups))
     assert shown[:2] == [str(site.uid)] * 2
@@ -152,16 +152,16 @@ def test_a_time_zone_is_the_nodes(site: Any) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 1, 126, 127, 255])
-def test_an_exit_code_is_ours(site: Any, code: int) -> None:
+def test_the_programs_exit_code_is_the_commands(site: Any, code: int) -> None:
     assert site.run("1", "/bin/sh", "-c", f"exit {code}").returncode == code
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV])
-def test_a_death_by_signal_is_128_and_the_signal(site: Any, signum: int) -> None:
+def test_the_status_after_a_signal_is_128_plus_the_signal(site: Any, signum: int) -> None:
     assert site.run("1", "/bin/sh", "-c", f"kill -{int(signum)} $$").returncode == 128 + signum
 
 
-def test_a_core_dump_is_told(site: Any) -> None:
+def test_a_core_dump_is_reported(site: Any) -> None:
     if not Path("/proc/sys/kernel/core_pattern").read_text().startswith("core"):
         pytest.skip("needs core dumps written to the working directory")
     done = site.run("1", "/bin/bash", "-c", "ulimit -c unlimited; kill -SEGV $$")
@@ -169,18 +169,18 @@ def test_a_core_dump_is_told(site: Any) -> None:
     assert "core" in done.stderr.decode()
 
 
-def test_an_output_that_is_closed_early_ends_nothing(site: Any) -> None:
+def test_a_program_that_closes_its_output_goes_on(site: Any) -> None:
     script = "exec >&- 2>&-; sleep 0.1; exit 5"
     assert site.run("1", "/bin/sh", "-c", script).returncode == 5
 
 
-def test_daemons_end_with_it(site: Any) -> None:
+def test_daemons_end_with_their_program(site: Any) -> None:
     script = "setsid sh -c 'sleep 1000 & sleep 1000' >/dev/null 2>&1 </dev/null & echo started"
     assert lines(site.run("1", "/bin/sh", "-c", script)) == ["started"]
     site.cluster.nothing_runs()
 
 
-def test_a_fork_bomb_is_held(site: Any) -> None:
+def test_a_fork_bomb_is_bounded(site: Any) -> None:
     script = "bomb() { echo x; bomb & bomb & wait; }; bomb 2>/dev/null"
     limit = "20" if site.slave_is_root else "40"
     done = site.run("--max-procs", limit, "1", "/bin/sh", "-c", script)
@@ -196,12 +196,12 @@ def test_memory_is_bounded(site: Any) -> None:
     assert site.run("--mem", "64M", "1", "/bin/sh", "-c", script).returncode != 0
 
 
-def test_cpus_and_niceness_are_as_said(site: Any) -> None:
+def test_cpus_and_niceness_are_as_the_switches_say(site: Any) -> None:
     shown = lines(site.run("--cpus", "1", "--nice", "3", "1", "/bin/sh", "-c", "nproc; nice"))
     assert shown == ["1", str(os.nice(0) + 3)]
 
 
-def test_a_library_that_only_L_names_is_found(site: Any, tmp_path: Path) -> None:
+def test_a_library_in_a_directory_of_L_is_found(site: Any, tmp_path: Path) -> None:
     if shutil.which("gcc") is None:
         pytest.skip("needs gcc")
     work = site.cluster.work

@@ -1,4 +1,4 @@
-"""`--tty`: a real terminal on the node, shown on ours, which is a real one too."""
+"""`--tty`: a real terminal on the node, shown on the caller's real terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.system.cluster import NOBODY, PATIENCE_S, Cluster
 
 
 class Screen:
-    """A terminal with `gproc e --tty` in its foreground, as a person has it."""
+    """A terminal with `gproc e --tty` in its foreground."""
 
     def __init__(self, cluster: Cluster, *words: str, rows: int = 33, columns: int = 101, **options: object) -> None:
         self._ours, self.theirs = os.openpty()
@@ -40,7 +40,7 @@ class Screen:
         os.write(self._ours, text.encode())
 
     def shows(self, pattern: str) -> re.Match[str]:
-        """Wait for it behind what was matched last."""
+        """Wait until the pattern matches, after the last match."""
         while not (found := re.search(pattern, self.seen)):
             ready, _, _ = select.select([self._ours], [], [], PATIENCE_S)
             assert ready, f"nothing like {pattern!r} in {self.seen!r}"
@@ -52,7 +52,7 @@ class Screen:
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def ends(self) -> int:
-        """Its exit status; the terminal has to be as it was."""
+        """Wait for the command's end.  Returns its exit status, and checks that the terminal is restored."""
         ended = os.pidfd_open(self.process.pid)
         while ended not in (ready := select.select([ended, self._ours], [], [], PATIENCE_S)[0]):
             assert ready, f"it does not end after {self.seen!r}"
@@ -105,8 +105,8 @@ def test_a_shell_on_a_node_is_a_shell(site: Any, screens: list[Screen]) -> None:
     site.cluster.nothing_runs()
 
 
-def test_the_size_follows_ours(pair: Cluster, screens: list[Screen]) -> None:
-    # Without a trap of its own, a shell lives on where ^C arrives between two of its children.
+def test_the_size_follows_the_callers_terminal(pair: Cluster, screens: list[Screen]) -> None:
+    # Without a trap of its own, a shell survives ^C that arrives between two of its children.
     script = "trap 'stty size' WINCH; trap 'exit 130' INT; stty size; while :; do sleep 0.05; done"
     screen = Screen(pair, "-t", "1", "/bin/bash", "-c", script)
     screens.append(screen)
@@ -127,7 +127,7 @@ def test_every_key_and_byte_goes_through(pair: Cluster, screens: list[Screen]) -
     assert screen.ends() == 0
 
 
-def test_an_end_of_file_is_typed(pair: Cluster, screens: list[Screen]) -> None:
+def test_a_typed_end_of_file_ends_the_input(pair: Cluster, screens: list[Screen]) -> None:
     screen = Screen(pair, "-t", "1", "/bin/sh", "-c", "cat; echo over")
     screens.append(screen)
     screen.type("one\r")
@@ -149,12 +149,12 @@ def test_a_signal_to_the_command_ends_the_program_and_restores_the_terminal(
     pair.nothing_runs()
 
 
-def test_a_terminal_that_hangs_up_hangs_the_other_one_up(pair: Cluster, screens: list[Screen]) -> None:
+def test_if_the_callers_terminal_hangs_up_the_nodes_does_too(pair: Cluster, screens: list[Screen]) -> None:
     screen = Screen(pair, "-t", "1", "/bin/sh", "-c", "echo ready; exec sleep 1000")
     screens.append(screen)
     screen.shows("ready")
     screen.hang_up()
-    assert screen.process.wait(PATIENCE_S) != 0  # nobody is there who could see which
+    assert screen.process.wait(PATIENCE_S) != 0  # the terminal is gone, so the status does not matter
     pair.nothing_runs()
 
 
@@ -165,7 +165,7 @@ def test_much_output_comes_whole_before_the_end(pair: Cluster, screens: list[Scr
     assert screen.ends() == 0
 
 
-def test_what_holds_the_terminal_is_ended_with_the_program(pair: Cluster, screens: list[Screen]) -> None:
+def test_a_process_that_holds_the_terminal_ends_with_the_program(pair: Cluster, screens: list[Screen]) -> None:
     screen = Screen(pair, "-t", "1", "/bin/sh", "-c", "setsid sleep 1000 & sleep 1000 & exit 3")
     screens.append(screen)
     screen.shows("exit status 3|3")
@@ -201,14 +201,14 @@ def test_more_than_one_node_is_refused(pair: Cluster, screens: list[Screen]) -> 
     assert screen.ends() == 2
 
 
-def test_without_a_terminal_at_home_there_is_none_there(pair: Cluster) -> None:
+def test_without_a_terminal_at_home_there_is_none_on_the_node(pair: Cluster) -> None:
     done = pair.exec("--tty", "1", "/bin/bash")
     assert done.returncode == 2
     assert b"standard input is none" in done.stderr
 
 
 @pytest.mark.parametrize("switch", ["--no-stdin", "--label"])
-def test_a_terminal_goes_with_no_other_way_of_showing(pair: Cluster, screens: list[Screen], switch: str) -> None:
+def test_a_terminal_excludes_other_forms_of_output(pair: Cluster, screens: list[Screen], switch: str) -> None:
     screen = Screen(pair, "--tty", switch, "1", "/bin/bash")
     screens.append(screen)
     screen.shows("does not go with")
@@ -216,7 +216,7 @@ def test_a_terminal_goes_with_no_other_way_of_showing(pair: Cluster, screens: li
 
 
 class Fetching:
-    """A station whose bundle never comes, and the passage above it."""
+    """A node's services whose bundle never arrives, and its relayed job."""
 
     path = (1,)
 
@@ -238,7 +238,7 @@ class Fetching:
     ("terminal_size", "typed", "status"),
     [(TerminalSize(24, 80), b"ls\x03", 130), (TerminalSize(24, 80), b"ls\r", None), (None, b"ls\x03", None)],
 )
-def test_ctrl_c_ends_a_job_whose_terminal_is_not_there_yet(
+def test_ctrl_c_ends_a_job_whose_terminal_does_not_exist_yet(
     terminal_size: TerminalSize | None, typed: bytes, status: int | None
 ) -> None:
     async def typed_while_fetching() -> Fetching:

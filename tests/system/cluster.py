@@ -1,4 +1,4 @@
-"""A cluster of real processes on this machine, for tests: what it says, what it runs, and what it leaves behind."""
+"""A cluster of real processes on this machine, for tests: its logs, its commands, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from typing import Any, Final
 import gproc
 
 PATIENCE_S: Final = 30.0
-"""For what happens in a fraction of a second on an idle machine; only a broken test waits so long."""
+"""The timeout for events that take a fraction of a second on an idle machine; only a failing test waits so long."""
 
 NOBODY: Final = 65534
 
 
 class Daemon:
-    """A `gproc m` or `gproc s` and its log, line by line as it comes."""
+    """A `gproc m` or `gproc s`, and the lines of its log."""
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
         self.process = subprocess.Popen(
@@ -36,7 +36,7 @@ class Daemon:
             errors="replace",
             env=dict(env),
             cwd=cwd,
-            start_new_session=True,  # as in a terminal of its own: a Ctrl-C here is not one there
+            start_new_session=True,  # as in a terminal of its own: Ctrl-C in the test's terminal does not reach it
         )
         self._lines: list[str] = []
         self._changed = threading.Condition()
@@ -54,7 +54,7 @@ class Daemon:
             return "\n".join(self._lines)
 
     def says(self, pattern: str, *, times: int = 1, since: int = 0) -> re.Match[str]:
-        """Wait until so many lines, from line `since` on, match; the last of these matches."""
+        """Wait until `times` lines, from line `since` on, match.  Returns the last of these matches."""
         with self._changed:
             found: list[re.Match[str]] = []
 
@@ -77,7 +77,7 @@ class Daemon:
         self.process.send_signal(signum)
 
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
-        """Its exit status, once all of its log is here."""
+        """Wait for its end and for the rest of its log.  Returns its exit status."""
         status = self.process.wait(timeout_s)
         self._reading.join(timeout_s)
         return status
@@ -98,7 +98,7 @@ class Daemon:
 
 
 class Slave(Daemon):
-    """A slave; `path` is its place in the tree, `port` where its own children dial."""
+    """A slave.  path: its place in the tree; port: the port for its children."""
 
     path: str = ""
     port: int = 0
@@ -106,7 +106,7 @@ class Slave(Daemon):
 
 
 class Cluster:
-    """A master, slaves and commands that know nothing of any other cluster of this machine."""
+    """A master, slaves and commands, separate from any other cluster of this machine."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -133,7 +133,7 @@ class Cluster:
                 directory.chmod(directory.stat().st_mode | 0o055)  # for the programs of other users
         self.work.mkdir()
 
-    # Processes of it
+    # Processes
 
     @property
     def master(self) -> Daemon:
@@ -150,7 +150,7 @@ class Cluster:
         self, *switches: str, parent: Slave | int | None = None, uid: int | None = None, home: Path | None = None,
         port: int | None = 0,
     ) -> Slave:  # fmt: skip
-        """Start a slave and do not wait for it.  parent: a slave, a port of this machine, or the master."""
+        """Start a slave without waiting for it.  parent: a slave, a port of this machine; None is the master."""
         self._serial += 1
         place = self.place / f"s{self._serial}"
         place.mkdir()
@@ -178,27 +178,27 @@ class Cluster:
         home: Path | None = None, port: int | None = 0,
     ) -> Slave:  # fmt: skip
         """Start a slave and wait until it is in the tree."""
-        above: Daemon = parent or self.master
-        since = above.mark()
+        upstream: Daemon = parent or self.master
+        since = upstream.mark()
         given = () if id is None else (f"--id={id}",)
         slave = self.launch_slave(*given, *switches, parent=parent, uid=uid, home=home, port=port)
-        return self.joined(slave, above, since)
+        return self.joined(slave, upstream, since)
 
-    def joined(self, slave: Slave, above: Daemon, since: int = 0) -> Slave:
-        """Wait until the slave is in the tree; `above` is its parent, whose log says so from line `since` on."""
+    def joined(self, slave: Slave, upstream: Daemon, since: int = 0) -> Slave:
+        """Wait until the slave is in the tree.  upstream: its parent, whose log is read from line `since` on."""
         number = slave.says(r"joined \S+ as node (\d+)").group(1)
-        slave.port = int(above.says(rf"node {number} joined: \S+ at \S+:(\d+)$", since=since).group(1))
+        slave.port = int(upstream.says(rf"node {number} joined: \S+ at \S+:(\d+)$", since=since).group(1))
         slave.path = slave.says(r"this is node (\S+)").group(1)
         return slave
 
     def slaves_at_once(self, count: int, *, parent: Slave | None = None) -> list[Slave]:
-        """So many slaves with the ids from 1 on, started side by side."""
-        above: Daemon = parent or self.master
+        """Start slaves with ids from 1 to `count` at the same time, and wait until all are in the tree."""
+        upstream: Daemon = parent or self.master
         started = [self.launch_slave(f"--id={number}", parent=parent) for number in range(1, count + 1)]
-        return [self.joined(slave, above) for slave in started]
+        return [self.joined(slave, upstream) for slave in started]
 
     def forget(self, daemon: Daemon) -> None:
-        """One that a test has ended."""
+        """Drop a process that a test has ended."""
         self._ended.append(daemon)
         if isinstance(daemon, Slave):
             self.slaves.remove(daemon)
@@ -206,7 +206,7 @@ class Cluster:
             self._master = None
 
     def end(self, daemon: Daemon, signum: int) -> None:
-        """End one by a signal, and wait for it."""
+        """End a process by a signal, and wait for it."""
         daemon.kill(signum)
         daemon.wait()
         self.forget(daemon)
@@ -214,7 +214,7 @@ class Cluster:
     # Commands
 
     def exec(self, *words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
-        """`gproc e ...` to its end."""
+        """Run `gproc e ...` to its end."""
         return self.command("e", *words, **options)
 
     def info(self) -> dict[str, Any]:
@@ -228,7 +228,7 @@ class Cluster:
         return {node["path"]: node["state"] for node in self.info()["nodes"]}
 
     def command(self, mode: str, *words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
-        """Any mode that knows --socket, to its end; `mode` and `words` as on a command line.
+        """Run a command of any mode that has --socket to its end; `mode` and `words` are as on a command line.
 
         stdin is empty unless `input` or `stdin` is given.
         """
@@ -245,9 +245,9 @@ class Cluster:
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def begin(self, mode: str, *words: str, **options: Any) -> subprocess.Popen[bytes]:
-        """A command that goes on while the test does something else.
+        """Start a command, which runs while the test goes on.
 
-        env: on top of the cluster's.  uid, groups: of another user.
+        env: variables besides the cluster's.  uid, groups: to run it as another user.
         """
         argv = gproc_as(options.pop("uid", None), options.pop("groups", ()))
         env = {**self.env, **options.pop("env", {})}
@@ -256,32 +256,32 @@ class Cluster:
         return subprocess.Popen([*argv, f"--socket={self.socket}", mode, *words], env=env, **options)
 
     def finish(self, process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
-        """Status, stdout and stderr of a command that was begun."""
+        """Wait for a command that `begin` started.  Returns its status, stdout and stderr."""
         stdout, stderr = process.communicate(timeout=PATIENCE_S)
         self._complaints.append((stderr or b"").decode(errors="replace"))
         return process.returncode, (stdout or b"").decode(), (stderr or b"").decode()
 
     def write_program(self, name: str, body: str) -> str:
-        """A shell script in the working directory; its path."""
+        """Write a shell script into the working directory.  Returns its path."""
         path = self.work / name
         path.write_text(f"#!/bin/sh\n{body}\n")
         path.chmod(0o755)
         return str(path)
 
-    # What is left
+    # Checks that nothing is left
 
     def job_processes(self) -> list[int]:
-        """Every process that a job started: its environment has what the client's had, and GPROC_JOB."""
+        """Every process that a job started: it has the client's environment, and GPROC_JOB."""
         return [pid for pid, env in self._processes() if b"GPROC_JOB=" in env]
 
     def nothing_runs(self, within_s: float = 2.0) -> None:
-        """No process of any job is left, or the last one goes within this time."""
+        """Check that no process of any job is left after at most this time."""
         await_ends(self.job_processes(), within_s)
         left = self.job_processes()
         assert not left, [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left]
 
     def stop(self) -> None:
-        """Ctrl-C on the master; every slave ends with it, and nothing stays."""
+        """Send Ctrl-C to the master, and check that every slave ends and nothing is left."""
         running = list(self.slaves)
         try:
             if self._master is not None:
@@ -294,13 +294,13 @@ class Cluster:
         self.check()
 
     def stop_behind_a_relay(self) -> None:
-        """The same, slaves first: through a relay the end of one connection can overtake what is said on another."""
+        """Stop the slaves before the master: through a relay, one connection's end can overtake another's message."""
         for slave in list(self.slaves):
             self.end(slave, signal.SIGTERM)
         self.stop()
 
     def check(self) -> None:
-        """After the end of everything: no process, no mount, no file; and never was there a traceback."""
+        """Check after the end that no process, mount or file is left, and that no log has a traceback."""
         await_ends([pid for pid, _ in self._processes()], 2.0)
         assert not [Path(f"/proc/{pid}/cmdline").read_bytes() for pid, _ in self._processes()]
         assert str(self.place) not in Path("/proc/self/mountinfo").read_text()
@@ -322,7 +322,7 @@ class Cluster:
 
 
 def gproc_as(uid: int | None, groups: Sequence[int] = ()) -> list[str]:
-    """The command `gproc`, for another user where uid is given: the tests' own Python may be closed to him."""
+    """The command `gproc`, run as another user if uid is given, even if that user cannot read the tests' Python."""
     if uid is None:
         return [sys.executable, "-m", "gproc"]
     return [sys.executable, "-c", _BECOME, str(uid), ",".join(map(str, groups))]
@@ -339,7 +339,7 @@ uid, groups = int(sys.argv[1]), sys.argv[2]
 os.setgroups([int(group) for group in groups.split(",") if group])
 os.setresgid(uid, uid, uid)
 os.setresuid(uid, uid, uid)
-kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # as after an execve(2): else /proc/self stays root's
+kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # as after an execve(2): otherwise /proc/self belongs to root
 del sys.argv[1:3]
 from gproc.cli.main import main
 sys.exit(main())
@@ -347,7 +347,7 @@ sys.exit(main())
 
 
 def await_ends(pids: Sequence[int], within_s: float) -> None:
-    """Wait until each of these processes is gone, for this long at most."""
+    """Wait until all of these processes are gone, but at most this long."""
     waiting = select.poll()
     handles = []
     for pid in pids:

@@ -13,7 +13,7 @@ from tests.system.cluster import Cluster
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """A master without slaves, for what ends or breaks some of it."""
+    """A master without slaves, for tests that end or break parts of it."""
     cluster = Cluster(tmp_path / "c")
     cluster.start_master()
     yield cluster
@@ -22,7 +22,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def flat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A master and nodes 1 to 3, one of them given its id by the master; for what leaves them as they are."""
+    """A master and nodes 1 to 3, for tests that do not change them."""
     cluster = Cluster(tmp_path_factory.mktemp("flat") / "c")
     cluster.start_master()
     cluster.slaves_at_once(3)
@@ -32,7 +32,7 @@ def flat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def deep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Nodes 1, 2, 1/1, 1/2, 2/1 and 1/1/5; for what leaves them as they are."""
+    """Nodes 1, 2, 1/1, 1/2, 2/1 and 1/1/5, for tests that do not change them."""
     cluster = Cluster(tmp_path_factory.mktemp("deep") / "c")
     cluster.start_master()
     first, second = cluster.slaves_at_once(2)
@@ -46,4 +46,4 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def root_only() -> None:
     if os.geteuid() != 0:
-        pytest.skip("needs root: slaves that become other users, and other users' commands")
+        pytest.skip("needs root, for slaves that become other users and for other users' commands")

@@ -1,4 +1,4 @@
-"""How a job ends: by itself, by a signal, by its client, by a lost node; and what is told of it."""
+"""How a job ends: by itself, by a signal, by its client, by a lost node; and what the client reports."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def start(cluster: Cluster, nodes: str, count: int, *command: str, stdin: int | 
 
 @pytest.fixture
 def tree(cluster: Cluster) -> tuple[Cluster, Slave, Slave, Slave]:
-    """Nodes 1, 2 and 1/3 of a cluster whose slaves a test may end."""
+    """A cluster with nodes 1, 2 and 1/3, which a test may end."""
     rack, other = cluster.slaves_at_once(2)
     return cluster, rack, other, cluster.slave(3, parent=rack)
 
@@ -75,7 +75,7 @@ def test_time_out_ends_the_job_everywhere_with_124(deep: Cluster) -> None:
     deep.nothing_runs()
 
 
-def test_time_out_ends_what_ignores_sigterm(flat: Cluster) -> None:
+def test_time_out_ends_a_program_that_ignores_sigterm(flat: Cluster) -> None:
     done = flat.exec("--timeout", "0.2", ".", "/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
     assert done.returncode == 124
     flat.nothing_runs()
@@ -103,7 +103,7 @@ def test_a_program_may_handle_ctrl_c(flat: Cluster) -> None:
     assert flat.finish(job) == (4, "bye\n" * 3, "gproc: 1-3: exit status 4\n")
 
 
-def test_a_second_ctrl_c_kills_what_ignores_the_first(flat: Cluster) -> None:
+def test_a_second_ctrl_c_kills_a_program_that_ignores_the_first(flat: Cluster) -> None:
     script = "trap 'echo no' INT; echo here; while :; do sleep 0.05; done"
     job = start(flat, ".", 3, "/bin/sh", "-c", script)
     job.send_signal(signal.SIGINT)
@@ -125,7 +125,7 @@ def test_sigusr1_is_passed_on_any_number_of_times(flat: Cluster) -> None:
     assert flat.finish(job)[0] == 128 + 15
 
 
-def test_a_signal_while_input_is_pressed_in_arrives_too(flat: Cluster) -> None:
+def test_a_signal_arrives_while_the_client_sends_much_input(flat: Cluster) -> None:
     reader, writer = os.pipe()
     job = flat.begin("e", ".", "/bin/sh", "-c", "echo here; exec cat >/dev/null", stdin=reader)
     os.close(reader)
@@ -160,7 +160,7 @@ def test_a_killed_slave_is_lost_and_the_others_go_on(tree: tuple[Cluster, Slave,
     cluster.nothing_runs()
 
 
-def test_a_killed_rack_master_takes_what_is_below_it_along(tree: tuple[Cluster, Slave, Slave, Slave]) -> None:
+def test_if_a_rack_master_is_killed_the_nodes_below_it_are_lost(tree: tuple[Cluster, Slave, Slave, Slave]) -> None:
     cluster, rack, _, leaf = tree
     job = start(cluster, "1/.", 2)
     cluster.end(rack, signal.SIGKILL)

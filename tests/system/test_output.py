@@ -1,4 +1,4 @@
-"""Streams: what programs say comes back as it was said, and what is said to them reaches each."""
+"""Streams: output comes back unchanged, and input reaches every program."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def test_stdout_and_stderr_stay_apart(flat: Cluster) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "output",
     [b"", b"\n", b"no end", b"\r\n", b"50%\r100%\r", bytes(range(256)), b"\0" * 70_000, b"a\n\nb\n\n\nc"],
-    ids=lambda said: repr(said[:12]),
+    ids=lambda output: repr(output[:12]),
 )
-def test_the_bytes_of_one_node_are_not_touched(flat: Cluster, said: bytes) -> None:
-    (flat.work / "said").write_bytes(said)
-    assert flat.exec("-f", "said", "2", "/bin/cat", "said").stdout == said
-    assert sorted(flat.exec("-f", "said", ".", "/bin/cat", "said").stdout) == sorted(said * 3)
+def test_the_bytes_of_one_node_are_not_changed(flat: Cluster, output: bytes) -> None:
+    (flat.work / "output").write_bytes(output)
+    assert flat.exec("-f", "output", "2", "/bin/cat", "output").stdout == output
+    assert sorted(flat.exec("-f", "output", ".", "/bin/cat", "output").stdout) == sorted(output * 3)
 
 
 def test_output_of_one_node_comes_before_its_line_ends(flat: Cluster) -> None:
@@ -66,7 +66,7 @@ def test_many_lines_of_many_nodes_are_never_mixed(deep: Cluster) -> None:
     assert all(numbers == list(range(2000)) for numbers in by_node.values())
 
 
-def test_labels_stand_before_each_line(deep: Cluster) -> None:
+def test_a_label_is_before_each_line(deep: Cluster) -> None:
     done = deep.exec("-l", "1/.", "/bin/sh", "-c", "echo a; echo b; echo c >&2; printf d")
     assert sorted(done.stdout.splitlines()) == sorted(
         b"%s: %s" % (node, line) for node in (b"1", b"1/1", b"1/2") for line in (b"a", b"b", b"d")
@@ -81,7 +81,7 @@ def test_stdin_goes_to_every_node(deep: Cluster) -> None:
     assert done.stdout.split() == [hashlib.md5(data).hexdigest().encode(), b"-"] * 6
 
 
-def test_stdin_that_is_there_before_the_program_keeps_its_order(deep: Cluster) -> None:
+def test_stdin_that_arrives_before_the_program_starts_keeps_its_order(deep: Cluster) -> None:
     data = b"".join(b"%d\n" % number for number in range(100_000))
     for _ in range(10):
         assert deep.exec("=1/1/5", "/bin/cat", input=data).stdout == data
@@ -92,30 +92,30 @@ def test_stdin_comes_back_from_every_node_whole(flat: Cluster) -> None:
     assert flat.exec(".", "/bin/cat", input=data).stdout == data * 3
 
 
-def test_a_node_that_does_not_read_its_stdin_holds_nobody_up_once_it_ends(flat: Cluster) -> None:
+def test_a_node_that_does_not_read_its_stdin_holds_back_no_other_after_its_end(flat: Cluster) -> None:
     data = b"x" * 3_000_000
     done = flat.exec(".", "/bin/sh", "-c", "[ $GPROC_NODE = 2 ] || wc -c", input=data)
     assert (done.returncode, done.stdout) == (0, b"3000000\n" * 2), done.stderr
 
 
-def test_a_node_that_closes_its_stdin_holds_nobody_up_while_it_runs(flat: Cluster) -> None:
+def test_a_node_that_closes_its_stdin_holds_back_no_other(flat: Cluster) -> None:
     script = "if [ $GPROC_NODE = 2 ]; then exec <&-; echo closed; else wc -c; fi"
     done = flat.exec(".", "/bin/sh", "-c", script, input=b"x" * 3_000_000)
     assert sorted(done.stdout.split()) == [b"3000000", b"3000000", b"closed"]
 
 
-def test_nobody_needs_to_read_stdin(flat: Cluster) -> None:
+def test_no_program_needs_to_read_stdin(flat: Cluster) -> None:
     done = flat.exec(".", "/bin/true", input=b"x" * 5_000_000)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("switch", [[], ["-n"]])
-def test_an_empty_stdin_is_empty_everywhere(flat: Cluster, switch: list[str]) -> None:
+def test_an_empty_stdin_is_empty_on_every_node(flat: Cluster, switch: list[str]) -> None:
     done = flat.exec(*switch, ".", "/usr/bin/wc", "-c", stdin=subprocess.DEVNULL)
     assert done.stdout == b"0\n" * 3
 
 
-def test_stdin_is_left_alone_where_that_is_asked_for(flat: Cluster) -> None:
+def test_with_n_the_client_does_not_read_stdin(flat: Cluster) -> None:
     reader, writer = os.pipe()
     os.write(writer, b"not for the program")
     try:
@@ -126,7 +126,7 @@ def test_stdin_is_left_alone_where_that_is_asked_for(flat: Cluster) -> None:
         os.close(writer)
 
 
-def test_a_closed_stdin_is_none(flat: Cluster) -> None:
+def test_stdin_may_be_closed(flat: Cluster) -> None:
     done = subprocess.run(
         ["/bin/sh", "-c", '"$@" <&-', "sh", *flat.begin("e", "1", "/bin/true").args],  # type: ignore[misc]
         env=flat.env, cwd=flat.work, capture_output=True, check=False,
@@ -134,7 +134,7 @@ def test_a_closed_stdin_is_none(flat: Cluster) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_reader_that_has_enough_ends_the_job_without_a_word(flat: Cluster) -> None:
+def test_a_reader_that_closes_stdout_ends_the_job_without_a_message(flat: Cluster) -> None:
     job = flat.begin("e", ".", "/usr/bin/yes")
     assert job.stdout is not None
     assert job.stdout.read(4) == b"y\ny\n"
@@ -145,7 +145,7 @@ def test_a_reader_that_has_enough_ends_the_job_without_a_word(flat: Cluster) -> 
     assert flat.states() == {str(number): "up" for number in (1, 2, 3)}
 
 
-def test_a_slow_reader_holds_back_its_own_job_and_no_other(flat: Cluster) -> None:
+def test_a_slow_reader_holds_back_only_its_own_job(flat: Cluster) -> None:
     slow = flat.begin("e", ".", "/usr/bin/yes")
     assert slow.stdout is not None
     assert slow.stdout.read(2) == b"y\n"
@@ -159,7 +159,7 @@ def test_a_slow_reader_holds_back_its_own_job_and_no_other(flat: Cluster) -> Non
     flat.nothing_runs()
 
 
-def test_a_full_disk_is_said_and_makes_125(flat: Cluster) -> None:
+def test_a_full_disk_is_reported_and_makes_125(flat: Cluster) -> None:
     with open("/dev/full", "wb") as full:
         done = flat.exec(".", "/bin/echo", "lost", stdout=full)
     assert done.returncode >= 125

@@ -1,4 +1,4 @@
-"""What a program finds on a node, and what it leaves there."""
+"""A program's surroundings on a node, and what it leaves there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_program_is_found_as_a_shell_finds_it(flat: Cluster) -> None:
     assert flat.exec("1", str(path)).stdout == b"mine\n"
 
 
-def test_extra_files_and_trees_go_along(flat: Cluster) -> None:
+def test_extra_files_and_trees_are_on_the_node(flat: Cluster) -> None:
     (flat.work / "data").mkdir(exist_ok=True)
     (flat.work / "data" / "one").write_text("1\n")
     (flat.work / "data" / "two").write_text("2\n")
@@ -28,7 +28,7 @@ def test_extra_files_and_trees_go_along(flat: Cluster) -> None:
     assert (done.returncode, done.stdout) == (0, b"single\n1\n2\n" * 3), done.stderr
 
 
-def test_a_directory_goes_alone_where_that_is_asked_for(flat: Cluster) -> None:
+def test_a_directory_with_a_dot_is_sent_without_its_contents(flat: Cluster) -> None:
     (flat.work / "full").mkdir(exist_ok=True)
     (flat.work / "full" / "content").write_text("x")
     done = flat.exec("-f", "full/.", "1", "/bin/ls", f"{flat.place}/s1/root{flat.work}/full")
@@ -71,7 +71,7 @@ def test_the_umask_is_the_callers(flat: Cluster) -> None:
     assert done.stdout == b"0027\n"
 
 
-def test_the_program_runs_as_the_caller_where_slave_and_master_are_root(flat: Cluster, root_only: None) -> None:
+def test_the_program_runs_as_the_caller_if_slave_and_master_are_root(flat: Cluster, root_only: None) -> None:
     home = flat.place / "nobody"
     home.mkdir(exist_ok=True)
     os.chown(home, NOBODY, NOBODY)
@@ -81,7 +81,7 @@ def test_the_program_runs_as_the_caller_where_slave_and_master_are_root(flat: Cl
     assert sorted(done.stdout.decode().splitlines()) == sorted(["65534", "65534", "65534 12345"] * 3)
 
 
-def test_a_file_that_the_caller_may_not_read_is_not_read_for_him(flat: Cluster, root_only: None) -> None:
+def test_a_file_that_the_caller_may_not_read_is_not_read_for_the_caller(flat: Cluster, root_only: None) -> None:
     secret = flat.work / "secret"
     secret.write_text("secret")
     secret.chmod(0o600)
@@ -94,7 +94,7 @@ def test_a_file_that_the_caller_may_not_read_is_not_read_for_him(flat: Cluster, 
     assert b"Permission denied" in done.stderr
 
 
-def test_the_socket_of_a_root_master_is_for_everybody(flat: Cluster, root_only: None) -> None:
+def test_the_socket_of_a_root_master_is_open_to_every_user(flat: Cluster, root_only: None) -> None:
     assert stat.S_IMODE(flat.socket.stat().st_mode) == 0o666
 
 
@@ -114,7 +114,7 @@ def test_switches_work_in_both_spellings_and_on_both_sides_of_the_mode(
     assert (done.returncode, done.stdout) == (0, b"1: -l x\n"), done.stderr
 
 
-def test_a_nodes_own_program_is_run_where_that_is_asked_for(flat: Cluster) -> None:
+def test_with_localbin_the_nodes_own_program_runs(flat: Cluster) -> None:
     done = flat.exec("-localbin", ".", "echo", "own")
     assert (done.returncode, done.stdout) == (0, b"own\n" * 3), done.stderr
 
@@ -126,14 +126,14 @@ def test_a_grandchild_in_its_own_session_does_not_outlive_the_job(flat: Cluster)
     flat.nothing_runs()
 
 
-def test_what_a_job_writes_under_its_root_is_gone_with_it(flat: Cluster) -> None:
+def test_files_that_a_job_writes_below_its_root_are_removed_at_its_end(flat: Cluster) -> None:
     assert flat.exec(".", "/bin/sh", "-c", "echo x > file; mkdir d; echo y > d/z; cat file").stdout == b"x\n" * 3
     for slave in flat.slaves:
         assert not list(slave.bin_root.iterdir())
     assert flat.exec("1", "/bin/ls").stdout == b""
 
 
-def test_a_private_root_is_a_place_of_its_own_for_each_of_two_jobs(flat: Cluster) -> None:
+def test_two_jobs_have_separate_private_roots(flat: Cluster) -> None:
     first = flat.begin("e", "1", "/bin/sh", "-c", "echo x > mine; echo here; read line; ls", stdin=-1)
     assert first.stdout is not None
     assert first.stdout.readline() == b"here\n"
@@ -161,7 +161,7 @@ def test_a_node_without_private_views_runs_plain_and_says_so(cluster: Cluster) -
         ("text", "no program\n", 0o755, 126),
     ],
 )
-def test_what_cannot_be_run_is_refused_before_anything_is_sent(
+def test_a_program_that_cannot_run_is_refused_before_anything_is_sent(
     flat: Cluster, name: str, content: str | None, mode: int, status: int
 ) -> None:
     if content is not None:

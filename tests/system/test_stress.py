@@ -1,4 +1,4 @@
-"""Many jobs, one after the other and side by side: right each time, and nothing piles up."""
+"""Many jobs, in sequence and at the same time: each result is right, and nothing accumulates."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def eight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.mark.slow
-def test_jobs_one_after_the_other_leave_no_descriptor_process_or_file(eight: Cluster) -> None:
+def test_jobs_in_sequence_leave_no_descriptor_process_or_file(eight: Cluster) -> None:
     assert eight.exec(".", "/bin/echo", "first").returncode == 0
     before = [daemon.descriptors() for daemon in (eight.master, *eight.slaves)]
     for number in range(IN_SEQUENCE):
         done = eight.exec("-n", ".", "/bin/echo", str(number))
         assert (done.returncode, done.stdout) == (0, b"%d\n" % number * NODES), done.stderr
     eight.nothing_runs()
-    eight.info()  # the master has closed what the last command left
+    eight.info()  # now the master has closed the connection of the last command
     assert [daemon.descriptors() for daemon in (eight.master, *eight.slaves)] == before
     for slave in eight.slaves:
         assert not list(slave.bin_root.iterdir())
 
 
 @pytest.mark.slow
-def test_jobs_at_once_do_not_mix(eight: Cluster) -> None:
+def test_jobs_at_the_same_time_do_not_mix(eight: Cluster) -> None:
     assert eight.exec(".", "/bin/sh", "-c", ":").returncode == 0
     before = [daemon.descriptors() for daemon in (eight.master, *eight.slaves)]
     jobs = [

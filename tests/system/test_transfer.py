@@ -1,4 +1,4 @@
-"""A bundle on its way, when it is not its only user that goes."""
+"""A bundle of several clients, of which one stops sending it or lies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZE_BYTES = 5 << 20
 
 @pytest.fixture
 def large(cluster: Cluster) -> Path:
-    """A file that no node has, and a node."""
+    """A file that the one node does not have."""
     cluster.slave(1)
     path = cluster.work / "large"
     path.write_bytes(os.urandom(SIZE_BYTES))
@@ -26,20 +26,20 @@ def large(cluster: Cluster) -> Path:
 
 
 def offer(cluster: Cluster, bundle: Bundle) -> Peer:
-    """A client that brings this bundle; what the master wants of it is for the test to send, or not."""
+    """A client that submits this bundle.  The test decides whether it sends the chunks that the master wants."""
     peer = dial_unix(cluster.socket).greet(frames.CHANNEL_CLIENT)
     argv = (b"/bin/true",)
     return peer.say(messages.Submit("1", "", argv, (), b"/", 0o022, bundle.digest, False, None, Limits()))
 
 
 def packed(cluster: Cluster, large: Path) -> Bundle:
-    """What `gproc e -f large /bin/cat` packs."""
+    """The bundle of `gproc e -f large /bin/cat`."""
     cache = str(cluster.place / "own-cache")
     return pack(PackRequest("/bin/cat", str(cluster.work), cluster.env, (str(large),), cache_dir=cache))
 
 
 @pytest.mark.parametrize("end", ["gone", "lacking"])
-def test_a_job_goes_on_when_another_client_of_the_same_bundle_does_not(cluster: Cluster, large: Path, end: str) -> None:
+def test_a_job_goes_on_if_another_client_of_the_same_bundle_fails(cluster: Cluster, large: Path, end: str) -> None:
     first = offer(cluster, packed(cluster, large))
     want = first.hear(messages.Want)
     job = cluster.begin("e", "-n", "-f", str(large), "1", "/bin/cat", str(large))
@@ -63,5 +63,5 @@ def test_a_client_that_offers_nothing_cannot_spoil_anothers_transfer(cluster: Cl
         stranger.say(messages.Inquire()).hear(messages.TreeState)
         for piece in frames.pieces(bundle.digest, frames.CODEC_RAW, bundle.encoded):
             genuine.raw(frames.piece_frame(piece))
-        # The files are this machine's own, so master and node need no more than the manifest.
+        # The files are this machine's own, so master and node need only the manifest.
         assert genuine.hear(messages.Finished).outcome == messages.Outcome(0)

@@ -1,4 +1,4 @@
-"""The tree on one machine: how it comes together, how it is shown, how it ends."""
+"""The tree on one machine: how it forms, how it is shown, how it ends."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def test_a_specification_selects_nodes_of_a_deep_tree(deep: Cluster, nodes: str,
     assert sorted(done.stdout.decode().splitlines()) == [f"{node} {len(expected)}" for node in expected]
 
 
-def test_two_levels_are_asked_of_a_flat_tree_and_one_answers(flat: Cluster) -> None:
+def test_a_specification_of_two_levels_selects_all_nodes_of_a_flat_tree(flat: Cluster) -> None:
     done = flat.exec("./.", "/bin/sh", "-c", "echo $GPROC_NODE")
     assert (done.returncode, sorted(done.stdout.split())) == (0, [b"1", b"2", b"3"]), done.stderr
 
 
-def test_excluded_nodes_run_nothing_and_the_rest_does(deep: Cluster) -> None:
+def test_excluded_nodes_run_nothing_and_the_others_do(deep: Cluster) -> None:
     done = deep.exec("-x", "1/1,=2", "././.", "/bin/sh", "-c", "echo $GPROC_NODE")
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.decode().split()) == ["1", "1/1/5", "1/2", "2/1"]
@@ -54,7 +54,7 @@ def test_missing_nodes_are_folded_and_make_125_while_the_others_run(flat: Cluste
     assert done.stderr == b"gproc: 4-9: not connected\n"
 
 
-def test_only_missing_nodes_run_nothing(flat: Cluster) -> None:
+def test_if_all_nodes_are_missing_nothing_runs(flat: Cluster) -> None:
     done = flat.exec("7-1000000000", "/bin/echo", "here")
     assert (done.returncode, done.stdout) == (125, b"")
     assert done.stderr == b"gproc: not connected: 7-1000000000\n"
@@ -86,7 +86,7 @@ def test_the_tree_is_shown_as_json_for_programs(deep: Cluster) -> None:
         assert node["since"] > tree["since"] - 1
 
 
-def test_a_running_job_is_counted_on_its_nodes(deep: Cluster) -> None:
+def test_a_running_job_is_counted_for_its_nodes(deep: Cluster) -> None:
     job = deep.begin("e", "1/2", "/bin/sh", "-c", "echo here; read line", stdin=-1)
     assert job.stdout is not None
     job.stdout.readline()
@@ -117,7 +117,7 @@ def test_a_slave_without_an_id_is_given_the_next_one(cluster: Cluster) -> None:
     assert [cluster.slave().path for _ in range(2)] == ["1", "3"]
 
 
-def test_a_taken_id_is_refused_with_who_has_it(cluster: Cluster) -> None:
+def test_a_taken_id_is_refused_with_the_name_of_its_node(cluster: Cluster) -> None:
     cluster.slave(2)
     second = cluster.launch_slave("--id=2")
     assert "id 2 is taken by" in second.says("cannot join: ").string
@@ -125,12 +125,12 @@ def test_a_taken_id_is_refused_with_who_has_it(cluster: Cluster) -> None:
     cluster.end(second, signal.SIGTERM)
 
 
-def test_a_second_slave_takes_a_free_port_where_the_usual_one_is_taken(cluster: Cluster) -> None:
+def test_a_second_slave_takes_a_free_port_if_the_usual_one_is_taken(cluster: Cluster) -> None:
     ports = [cluster.slave(port=None).port for _ in range(2)]
     assert ports[0] != ports[1]
 
 
-def test_a_port_that_was_asked_for_and_is_taken_is_an_error(cluster: Cluster) -> None:
+def test_a_taken_port_that_was_named_by_a_switch_is_an_error(cluster: Cluster) -> None:
     slave = cluster.launch_slave(port=cluster.port)
     assert slave.wait() == 125
     assert slave.log == (
