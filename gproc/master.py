@@ -134,12 +134,12 @@ class Master(Hub):
         try:
             spec = NodeSpec.parse(request.nodes)
             exclusion = NodeSpec.parse_exclusion(request.exclude) if request.exclude else None
+            connected = self.tree.paths()
+            chosen = spec.select(connected, exclusion)
+            missing = spec.missing(connected, exclusion)
         except SpecError as error:
             client.link.send(Rejected(EXIT_USAGE, str(error)))
             return
-        connected = self.tree.paths()
-        chosen = [path for path in spec.select(connected) if exclusion is None or not exclusion.selects(path)]
-        missing = spec.missing(connected, exclusion)
         if not chosen:
             client.link.send(Rejected(EXIT_GPROC, self._nobody(request, missing)))
             return

@@ -1,4 +1,4 @@
-"""Which nodes: text to places in the tree, and back.  Pure: DESIGN section 3 is the grammar.
+"""Which nodes: text to places in the tree, and back.  Pure.
 
     <nodes>   ::= <path> | <path> "," <nodes>
     <path>    ::= [ "=" ] <nodeset> { "/" <nodeset> }
@@ -6,32 +6,42 @@
 
 A spec is a union of boxes: one range of numbers for each level.  All that is done here is done on ranges, so
 `1-1000000000` costs what `1` costs; only nodes that are really connected are ever counted one by one.
+
+Specs come from users, and the master works on them while everybody waits: length, levels and work have bounds.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from gproc.boxes import EVERY, MAX_DIGITS, Box, Holes, Range, Work, gaps, merged, rest_of
 from gproc.errors import SpecError
 
 Path = tuple[int, ...]
 """A node's place: its id below the master, its id below that node, and so on; ids start at 1, never empty."""
 
-Range = tuple[int, int]
-"""First and last id, both included."""
+TEXT_BYTES_MAX: Final = 32 << 10
+"""A fold of 2,500 nodes picked at random from 5,000 has 12 KB."""
 
-Box = tuple[Range, ...]
-"""One range for each level: exactly the nodes that deep whose ids lie in their ranges."""
+LEVELS_MAX: Final = 16
+"""A tree of 100,000 nodes has three or four."""
 
-MAX_DIGITS: Final = 10
-"""Ten digits hold every 32-bit number; a longer one is a slip of the keyboard."""
+WORK_MAX: Final = 60_000
+"""Levels and nodes that one question may look at, beside WORK_PER_NODE for each connected node: some 60 ms."""
 
-EVERY: Final[Range] = (1, 10**MAX_DIGITS)
-"""What "." means.  Its end is above every number that can be written, so it equals no range with numbers."""
+WORK_PER_NODE: Final = 8
+
+SHOWN_CHARACTERS: Final = 60
+SHOWN_PATHS: Final = 20
+"""How much of a spec that was refused stands in the message."""
+
+_DIGITS: Final = re.compile("[0-9]*")
+"""Not str.isdigit() or \\d: they take "²" and the digits of other scripts."""
 
 
 class SpecPath(msgspec.Struct, frozen=True):
@@ -75,35 +85,48 @@ class NodeSpec(msgspec.Struct, frozen=True):
     def selects(self, path: Path) -> bool:
         return any(candidate.selects(path) for candidate in self.paths)
 
-    def select(self, connected: Iterable[Path]) -> list[Path]:
-        """Those of connected that are selected, in their order.
+    def select(self, connected: Iterable[Path], exclusion: NodeSpec | None = None) -> list[Path]:
+        """Those of connected that are selected and not excluded, in their order.
 
         connected holds every node's parent too, as a tree does.  The work grows with what is found and not
         with connected times paths: specs made by `fold` can have a thousand paths.
+
+        Raises: SpecError if it takes too much work.
         """
         nodes = list(connected)
         children = _children(nodes)
-        selected: set[Path] = set()
-        for path in self.paths:
-            for place, present in _descend(path, children):
-                if not path.exact or len(place) == len(path.levels) - 1:
-                    selected.update((*place, node) for node in present)
+        selected = self._selected(children, len(nodes))
+        if exclusion is not None:
+            selected -= exclusion._selected(children, len(nodes))
         return [node for node in nodes if node in selected]
 
-    def missing(self, connected: Iterable[Path], exclusion: NodeSpec | None = None) -> str:
-        """The part of this spec that is asked for by number and cannot be had, "" where there is none.
+    def _selected(self, children: Mapping[Path, Sequence[int]], nodes: int) -> set[Path]:
+        selected: set[Path] = set()
+        work = _work(self, nodes)
+        for path in dict.fromkeys(self.paths):
+            for place, present in _descend(path, children, work):
+                if not path.exact or len(place) == len(path.levels) - 1:
+                    selected.update((*place, node) for node in present)
+        return selected
 
-        connected holds every node's parent too, as a tree does.  "." asks for nobody: where it stands for the
+    def missing(self, connected: Iterable[Path], exclusion: NodeSpec | None = None) -> str:
+        """The part of this spec that is asked for by number and cannot be had, "" if there is none.
+
+        connected holds every node's parent too, as a tree does.  "." asks for nobody: if it stands for the
         children of a connected node, none of them is missed.  Below a missing node the rest of its path
         is missing whole, so that the answer, pasted into the next command, asks for what this one did not
         get and for nothing else.  Excluded nodes are not missed; a "." that is missing is given uncut, and
         wants the same exclusion again.
+
+        Raises: SpecError if it takes too much work.
         """
         children = _children(connected)
-        absent = [part for path in self.paths for part in _absent(path, children)]
-        if exclusion is not None:
-            excluded = [box for path in exclusion.paths for box in path.boxes()]
-            absent = [rest for part in absent for rest in _without(part, excluded)]
+        work = _work(self, len(children))
+        paths = dict.fromkeys(self.paths)
+        absent = list(dict.fromkeys(part for path in paths for part in _absent(path, children, work)))
+        if exclusion is not None and absent:
+            excluded = Holes(path.levels for path in exclusion.paths)
+            absent = [rest for part in absent for rest in _without(part, excluded, work)]
         return _format(absent)
 
 
@@ -128,6 +151,9 @@ class _Reader:
     """A recursive descent through one text; `position` is what comes next."""
 
     def __init__(self, text: str) -> None:
+        """Raises: SpecError for a text that is too long."""
+        if len(text) > TEXT_BYTES_MAX:
+            raise SpecError(text[:SHOWN_CHARACTERS], 0, f"more than {TEXT_BYTES_MAX} characters")
         self.text = text
         self.position = 0
 
@@ -143,6 +169,8 @@ class _Reader:
         exact = self._take("=")
         levels = [self._range()]
         while self._take("/"):
+            if len(levels) == LEVELS_MAX:
+                raise self._wrong(f"more than {LEVELS_MAX} levels")
             levels.append(self._range())
         return _spec_path(tuple(levels), exact=exact)
 
@@ -164,10 +192,9 @@ class _Reader:
 
     def _number(self) -> int:
         start = self.position
-        # Not str.isdigit(): it takes "²" and the digits of other scripts.
-        while "0" <= self._peek() <= "9":
-            self.position += 1
-        digits = self.text[start : self.position]
+        found = _DIGITS.match(self.text, start)
+        assert found is not None
+        digits, self.position = found[0], found.end()
         if not digits:
             raise self._unexpected("a number or '.'")
         if len(digits) > MAX_DIGITS:
@@ -211,7 +238,17 @@ def _children(connected: Iterable[Path]) -> dict[Path, list[int]]:
     return children
 
 
-def _descend(path: SpecPath, children: Mapping[Path, Sequence[int]]) -> Iterator[tuple[Path, Sequence[int]]]:
+def _work(spec: NodeSpec, nodes: int) -> Work:
+    def refusal() -> SpecError:
+        shown = ",".join(map(str, spec.paths[:SHOWN_PATHS]))[:SHOWN_CHARACTERS]
+        return SpecError(shown, 0, "too many paths that overlap, or too many missing nodes: ask for fewer at once")
+
+    return Work(WORK_MAX + WORK_PER_NODE * nodes, refusal)
+
+
+def _descend(
+    path: SpecPath, children: Mapping[Path, Sequence[int]], work: Work
+) -> Iterator[tuple[Path, Sequence[int]]]:
     """Each connected place on path's way, with those ids below it that path goes on to, ascending."""
     places: list[Path] = [()]
     for first, last in path.levels:
@@ -219,18 +256,20 @@ def _descend(path: SpecPath, children: Mapping[Path, Sequence[int]]) -> Iterator
         for place in places:
             ids = children.get(place, ())
             present = ids[bisect_left(ids, first) : bisect_right(ids, last)]
+            work.spend(1 + len(present))
             found += [(*place, node) for node in present]
             yield place, present
         places = found
 
 
-def _absent(path: SpecPath, children: Mapping[Path, Sequence[int]]) -> Iterator[SpecPath]:
+def _absent(path: SpecPath, children: Mapping[Path, Sequence[int]], work: Work) -> Iterator[SpecPath]:
     """What path names by number and cannot have, each with the rest of path below it."""
-    for place, present in _descend(path, children):
+    for place, present in _descend(path, children, work):
         level, rest = path.levels[len(place)], path.levels[len(place) + 1 :]
         if level != EVERY:
             way = tuple((node, node) for node in place)
-            for gap in _gaps(level, present):
+            for gap in gaps(level, present):
+                work.spend(len(path.levels) * (len(path.levels) if place and not path.exact else 1))
                 yield from _below(way, SpecPath((gap, *rest), path.exact))
 
 
@@ -243,42 +282,15 @@ def _below(way: Box, part: SpecPath) -> Iterator[SpecPath]:
         yield SpecPath(way + box, exact=True)
 
 
-def _gaps(level: Range, present: Sequence[int]) -> Iterator[Range]:
-    """The parts of a range that hold none of the ids in it, which ascend."""
-    first, last = level
-    for node in present:
-        if first < node:
-            yield first, node - 1
-        first = node + 1
-    if first <= last:
-        yield first, last
-
-
-def _without(part: SpecPath, excluded: Iterable[Box]) -> list[SpecPath]:
-    """part less the excluded boxes; as it is where they do not touch it."""
-    before = part.boxes()
-    after = before
-    for hole in excluded:
-        after = [piece for box in after for piece in _cut(box, hole)]
-    return [part] if after == before else [_spec_path(box, exact=True) for box in after]
-
-
-def _cut(box: Box, hole: Box) -> list[Box]:
-    """box less hole, in at most two pieces a level."""
-    if len(box) != len(hole):
-        return [box]
-    common = tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(box, hole, strict=True))
-    if any(first > last for first, last in common):
-        return [box]
-    # What is left of "." beside 4 has no text but 1-3 and 5-9999999999, which would name those nodes.
-    if any(level == EVERY != shared for level, shared in zip(box, common, strict=True)):
-        return [box]
+def _without(part: SpecPath, excluded: Holes, work: Work) -> list[SpecPath]:
+    """part less the excluded boxes; as it is if they do not touch it."""
     pieces: list[Box] = []
-    for depth, ((first, last), shared) in enumerate(zip(box, common, strict=True)):
-        for side in ((first, shared[0] - 1), (shared[1] + 1, last)):
-            if side[0] <= side[1]:
-                pieces.append((*common[:depth], side, *box[depth + 1 :]))
-    return pieces
+    touched = False
+    for box in part.boxes():
+        holes = excluded.touching(box, work)
+        touched = touched or bool(holes)
+        pieces += rest_of(box, holes, work) if holes else [box]
+    return [_spec_path(piece, exact=True) for piece in pieces] if touched else [part]
 
 
 def _format(parts: Iterable[SpecPath]) -> str:
@@ -287,31 +299,7 @@ def _format(parts: Iterable[SpecPath]) -> str:
     for part in parts:
         exact = part.exact and len(part.levels) > 1
         alike.setdefault((len(part.levels), exact), []).append(part.levels)
-    return ",".join(str(SpecPath(box, exact)) for (_, exact), boxes in sorted(alike.items()) for box in _merge(boxes))
-
-
-def _merge(boxes: list[Box]) -> list[Box]:
-    """The union of boxes of one depth: where all but one level agree, that level's ranges become one.
-
-    The deepest level first, as siblings are more often alike than cousins.
-    """
-    for depth in reversed(range(len(boxes[0]))):
-        alike: dict[tuple[Box, Box], list[Range]] = {}
-        for box in boxes:
-            alike.setdefault((box[:depth], box[depth + 1 :]), []).append(box[depth])
-        boxes = [(*above, level, *below) for (above, below), levels in alike.items() for level in _union(levels)]
-    return sorted(boxes)
-
-
-def _union(ranges: list[Range]) -> list[Range]:
-    ranges.sort()
-    union = [ranges[0]]
-    for first, last in ranges:
-        if first <= union[-1][1] + 1:
-            union[-1] = (union[-1][0], max(union[-1][1], last))
-        else:
-            union.append((first, last))
-    return union
+    return ",".join(str(SpecPath(box, exact)) for (_, exact), boxes in sorted(alike.items()) for box in merged(boxes))
 
 
 def _format_range(level: Range) -> str:

@@ -293,13 +293,16 @@ class Slave(Hub, Receiver):
         if not ticket.manifest:
             return None
         if ticket.bundle_bytes < MIN_BROADCAST_BYTES:
-            return await self.fetcher.root(ticket.manifest, self._owner(ticket))
+            root = await self.fetcher.root(ticket.manifest, self._owner(ticket))
+            await self._planner.prepare(root, ticket)
+            return root
         reporting = asyncio.create_task(self._report(ticket.manifest, tell))
         try:
             root = await self.fetcher.root(ticket.manifest, self._owner(ticket))
         finally:
             reporting.cancel()
         tell(root.size_bytes, True)
+        await self._planner.prepare(root, ticket)
         return root
 
     async def _report(self, bundle: bytes, tell: Callable[[int, bool], None]) -> None:

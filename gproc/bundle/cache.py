@@ -144,7 +144,7 @@ def recall(directory: str, question: Question, environ: Mapping[bytes, bytes], c
         if kept is None:
             return None
         record = _decoder.decode(kept)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if record.question != question or digest_of(record.encoded) != record.digest or not record.holds(environ, cwd):
         return None

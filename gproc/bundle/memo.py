@@ -80,7 +80,7 @@ class Memo:
             if content is None:
                 return {}
             kept = msgspec.msgpack.decode(content, type=_Kept)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return {}
         if kept.format != FORMAT or any(len(digest) != DIGEST_BYTES for digest in kept.answers):
             return {}

@@ -8,7 +8,7 @@ the digest of a manifest is the BLAKE3 digest of its encoded form and names the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, NewType, Union
+from typing import Annotated, Final, NewType, Union
 
 import msgspec
 from blake3 import blake3
@@ -19,10 +19,35 @@ Digest = NewType("Digest", bytes)
 
 DIGEST_BYTES: Final = 32
 CHUNK_BYTES: Final = 1 << 20
-"""Size of every chunk but a file's last: DESIGN section 8."""
+"""Size of every chunk but a file's last."""
 
 PERMISSION_BITS: Final = 0o777
 """The mode bits that a manifest may carry: a set-id or sticky bit never travels."""
+
+
+ENTRIES_MAX: Final = 1 << 17
+"""Files, links and directories of one bundle.  A node lays this many out in some 4 s."""
+
+PATH_BYTES_MAX: Final = 4095
+"""PATH_MAX of Linux without its final zero; for a link's target too."""
+
+NAME_BYTES_MAX: Final = 255
+"""NAME_MAX of Linux: one part of a path."""
+
+PATH_PARTS_MAX: Final = 128
+"""Directories in one another.  A node holds two descriptors for each while it copies a tree."""
+
+DIRECTORIES_MAX: Final = 1024
+"""Of each list of directories; each of them costs every job some 20 us."""
+
+PathBytes = Annotated[bytes, msgspec.Meta(max_length=PATH_BYTES_MAX)]
+UserNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFE)]
+"""A uid or gid; chown(2) reads 0xFFFFFFFF as "no change"."""
+
+VersionNumber = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Nanoseconds = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Directories = Annotated[tuple[PathBytes, ...], msgspec.Meta(max_length=DIRECTORIES_MAX)]
 
 
 def digest_of(data: bytes | bytearray | memoryview) -> Digest:
@@ -30,26 +55,26 @@ def digest_of(data: bytes | bytearray | memoryview) -> Digest:
 
 
 class Directory(msgspec.Struct, frozen=True, array_like=True, tag="d"):
-    path: bytes
+    path: PathBytes
     mode: int
-    uid: int
-    gid: int
+    uid: UserNumber
+    gid: UserNumber
 
 
 class Symlink(msgspec.Struct, frozen=True, array_like=True, tag="l"):
-    path: bytes
-    target: bytes
+    path: PathBytes
+    target: PathBytes
 
 
 class File(msgspec.Struct, frozen=True, array_like=True, tag="f"):
     """A regular file; `digests` is the concatenation of its chunks' digests, empty for an empty file."""
 
-    path: bytes
+    path: PathBytes
     mode: int
-    uid: int
-    gid: int
-    size_bytes: int
-    mtime_ns: int
+    uid: UserNumber
+    gid: UserNumber
+    size_bytes: Number
+    mtime_ns: Nanoseconds
     digests: bytes
 
     def chunks(self) -> Iterator[tuple[Digest, int, int]]:
@@ -67,24 +92,24 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True):
     """A bundle.
 
     program: path of what is executed: an ELF program or a script.
-    loader: PT_INTERP of the ELF program that the kernel finally runs; b"" where it is static.
-    library_dirs: where that loader shall look, in its own order, when the bundle runs without a view.
-    code_dirs: directories that hold shipped programs or libraries: a view makes unions of these.
-    glibc: paths of the entries that belong to glibc itself and are only valid together, as a set.
-    glibc_version: of that set, as (2, 41); (0, 0) where the bundle has no glibc.
+    loader: PT_INTERP of the ELF program that the kernel finally runs; b"" if that is static.
+    library_dirs: the directories that this loader searches, in its order, when the bundle runs without a view.
+    code_dirs: the directories that hold shipped programs or libraries.  A view makes unions of these.
+    glibc: paths of the entries that belong to glibc itself.  They are only valid together, as a set.
+    glibc_version: of that set, as (2, 41); (0, 0) if the bundle has no glibc.
     entries: parents before children; every parent directory of every entry is present.
     configured_dirs: those of library_dirs in which a node's loader would not find what is shipped: named by -L or
         ld.so.conf, or no code_dirs (/tmp).  In a view, LD_LIBRARY_PATH must name them, below binRoot.
     """
 
-    program: bytes
-    loader: bytes
-    library_dirs: tuple[bytes, ...]
-    code_dirs: tuple[bytes, ...]
-    glibc: tuple[bytes, ...]
-    glibc_version: tuple[int, int]
-    entries: tuple[Entry, ...]
-    configured_dirs: tuple[bytes, ...] = ()
+    program: PathBytes
+    loader: PathBytes
+    library_dirs: Directories
+    code_dirs: Directories
+    glibc: Directories
+    glibc_version: tuple[VersionNumber, VersionNumber]
+    entries: Annotated[tuple[Entry, ...], msgspec.Meta(max_length=ENTRIES_MAX)]
+    configured_dirs: Directories = ()
 
     def files(self) -> Iterator[File]:
         for entry in self.entries:
@@ -109,13 +134,14 @@ def encode(manifest: Manifest) -> bytes:
 
 
 def decode(data: bytes | memoryview) -> Manifest:
-    """The manifest, checked: nothing in it can name a place outside its root.
+    """The manifest, checked: nothing in it can name a place outside its root, and it keeps to the bounds above.
 
     Raises: BundleError naming the first wrong entry.
     """
     try:
         manifest = _decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # The last two are msgspec's for text that is not UTF-8, and for what lies a thousand levels deep.
         raise BundleError(f"not a manifest: {error}") from error
     check(manifest)
     return manifest
@@ -126,6 +152,14 @@ def check(manifest: Manifest) -> None:
 
     Raises: BundleError naming the first wrong entry.
     """
+    for name, named in (
+        ("code", manifest.code_dirs), ("library", manifest.library_dirs),
+        ("configured library", manifest.configured_dirs), ("glibc", manifest.glibc),
+    ):  # fmt: skip
+        if len(set(named)) != len(named):
+            raise BundleError(f"manifest: a {name} path stands twice")
+        if wrong := [path for path in named if path and not is_normal(path)]:
+            raise BundleError(f"manifest: {wrong[0]!r} is not an absolute, normalised path")
     directories = {b"/"}
     seen = {b"/"}
     for entry in manifest.entries:
@@ -155,9 +189,13 @@ def check(manifest: Manifest) -> None:
 
 
 def is_normal(path: bytes) -> bool:
-    if not path.startswith(b"/") or b"\0" in path or path == b"/":
+    """Whether this is an absolute path without empty parts, "." and "..", that the kernel takes; "/" is none."""
+    if not path.startswith(b"/") or b"\0" in path or path == b"/" or len(path) > PATH_BYTES_MAX:
         return False
-    return all(part not in (b"", b".", b"..") for part in path[1:].split(b"/"))
+    parts = path[1:].split(b"/")
+    if len(parts) > PATH_PARTS_MAX or (len(path) > NAME_BYTES_MAX and max(map(len, parts)) > NAME_BYTES_MAX):
+        return False
+    return b"" not in parts and b"." not in parts and b".." not in parts
 
 
 def _check_mode(path: bytes, mode: int) -> None:
@@ -166,5 +204,5 @@ def _check_mode(path: bytes, mode: int) -> None:
 
 
 def trusted(data: bytes) -> Manifest:
-    """The manifest in bytes that this process, or its own cache, encoded: decoded, and not checked again."""
+    """Decode what this process, or its own cache, has encoded; it is not checked again."""
     return _decoder.decode(data)

@@ -329,5 +329,5 @@ def _whole_step(view: memoryview) -> int:
 def _decoded(payload: bytes | memoryview) -> Step:
     try:
         return _decoder.decode(payload)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PeerError(f"no stream of files: {error}") from error

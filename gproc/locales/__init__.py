@@ -31,8 +31,8 @@ from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 
+from gproc.boxes import MAX_DIGITS
 from gproc.errors import LocaleError
-from gproc.nodespec import MAX_DIGITS
 
 DEFAULT_PORT: Final = 6666
 """The TCP port on which masters and rack masters listen if -cmdport is not given: the original's."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from gproc.boxes import MAX_DIGITS
 from gproc.errors import LocaleError
 from gproc.locales import NodeAddress, Options, Parent, Placement, Role
-from gproc.nodespec import MAX_DIGITS
 
 HOSTS_FILE: Final = "/etc/hosts"
 MASTER: Final = "master"

@@ -39,9 +39,9 @@ from typing import Annotated
 
 import msgspec
 
+from gproc.boxes import MAX_DIGITS
 from gproc.errors import LocaleError
 from gproc.locales import NodeAddress, Options, Parent, Placement, Role, check_number
-from gproc.nodespec import MAX_DIGITS
 
 _Name = Annotated[str, msgspec.Meta(min_length=1)]
 _Number = Annotated[int, msgspec.Meta(ge=1, lt=10**MAX_DIGITS)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from gproc.boxes import MAX_DIGITS
 from gproc.locales import NodeAddress, Options, Parent, Placement, Role, check_number
-from gproc.nodespec import MAX_DIGITS
 
 LOOPBACK: Final = "127.0.0.1"
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
 from gproc.content.manifest import Directory, File, Manifest, Symlink
-from gproc.content.paths import within
+from gproc.errors import LaunchError
 
 _LIBC: Final = b"/libc.so.6"
 
 LINKS_MAX: Final = 40
 """Links in one path before the kernel gives up with ELOOP: path_resolution(7)."""
+
+STEPS_MAX: Final = 4_000_000
+"""Parts of paths that all look-ups in one bundle take together: some 2 s.  A distribution's bundle takes thousands."""
+
+PLACES_MAX: Final = 1024
+"""Directories that a view may have to cover.  Each costs the node some 20 us for every job, and 100 us if covered."""
 
 
 class CodeLayout:
@@ -20,19 +27,24 @@ class CodeLayout:
     directories: the code directories that the bundle really has as directories: no link among them leads elsewhere.
     code: what lies in those: path of each file and link, and the deepest code directory that holds it.
     places: where unions may be needed: path on the node -> the bundle's directory that belongs there.  Each code
-        directory, and its other names: where the bundle has a link /lib -> usr/lib, a node that never merged the
-        two looks for /lib/x86_64-linux-gnu in a directory of its own.
+        directory, and its other names: if the bundle has a link /lib -> usr/lib, a node that never merged the two
+        looks for /lib/x86_64-linux-gnu in a directory of its own.
     glibc: the set, with the links that lead into it.
     glibc_directories: all that hold some of it, at whatever depth.
-    libc_names: where a node may have the counterpart of the bundle's libc; none where the bundle has no glibc.
+    libc_names: where a node may have the counterpart of the bundle's libc; none if the bundle has no glibc.
+
+    A user made the manifest.  Raises: LaunchError if it takes too much work.
     """
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self._links = {entry.path: entry.target for entry in manifest.entries if isinstance(entry, Symlink)}
         self._files = frozenset(entry.path for entry in manifest.entries if isinstance(entry, File))
+        self._resolved: dict[bytes, bytes | None] = {}
+        self._steps = 0
         real = {entry.path for entry in manifest.entries if isinstance(entry, Directory)}
         self.directories = tuple(path for path in manifest.code_dirs if path in real)
+        self._known = frozenset(self.directories)
         self.code = tuple(
             (path, directory)
             for path in (*self._files, *self._links)
@@ -40,48 +52,79 @@ class CodeLayout:
         )
         self.places = self._places()
         into = frozenset(manifest.glibc)
-        self.glibc = into.union(link for link in self._links if into.intersection(self.chain(link)[-1:]))
+        self.glibc = into.union(link for link in self._links if into and into.intersection(self.chain(link)[-1:]))
         self.glibc_directories = frozenset(above for path in self.glibc for above in _above(path))
         self.libc_names = self._libc_names()
 
     def directory_of(self, path: bytes) -> bytes | None:
         """The deepest code directory that holds `path`."""
-        return max((directory for directory in self.directories if within(path, directory)), key=len, default=None)
+        if not self._known:
+            return None
+        return next((above for above in (path, *_above(path)) if above in self._known), None)
 
     def chain(self, path: bytes) -> tuple[bytes, ...]:
         """The bundle's entries by which `path` leads to a file: each link that is not a directory's, the file last.
 
-        Empty where it leads to no file of the bundle.
+        Empty if it leads to no file of the bundle.
         """
         met: list[bytes] = []
         for _ in range(LINKS_MAX):
-            path = self._through_directories(path)
+            directory = self._real(path.rpartition(b"/")[0])
+            if directory is None:
+                return ()
+            path = directory + b"/" + path.rpartition(b"/")[2]
             met.append(path)
             if path not in self._links:
                 return tuple(met) if path in self._files else ()
-            path = _joined(path.rpartition(b"/")[0], self._links[path])
+            path = _joined(directory, self._links[path])
         return ()
 
-    def _through_directories(self, path: bytes) -> bytes:
-        """`path` with the links among its parent directories followed."""
-        for _ in range(LINKS_MAX):
-            at = path.find(b"/", 1)
-            while at != -1 and path[:at] not in self._links:
-                at = path.find(b"/", at + 1)
-            if at == -1:
-                break
-            link = path[:at]
-            path = _joined(link.rpartition(b"/")[0], self._links[link]).rstrip(b"/") + path[at:]
-        return path
+    def _real(self, directory: bytes) -> bytes | None:
+        """`directory` with its links followed; None if there are more than the kernel follows."""
+        if directory in self._resolved:
+            return self._resolved[directory]
+        real, links = b"", 0
+        parts = deque(directory.split(b"/"))
+        while parts:
+            self._steps += 1
+            part = parts.popleft()
+            if part in (b"", b"."):
+                continue
+            if part == b"..":
+                real = real.rpartition(b"/")[0]
+                continue
+            target = self._links.get(real + b"/" + part)
+            if target is None:
+                real += b"/" + part
+                continue
+            links += 1
+            if links > LINKS_MAX:
+                self._resolved[directory] = None
+                return None
+            real = b"" if target.startswith(b"/") else real
+            further = target.split(b"/")
+            self._steps += len(further)
+            parts.extendleft(reversed(further))
+        if self._steps > STEPS_MAX:
+            raise LaunchError("the bundle's links lead through too many others")
+        self._resolved[directory] = real
+        return real
 
     def _places(self) -> dict[bytes, bytes]:
+        """Raises: LaunchError if there are too many."""
         found = {directory: directory for directory in self.directories}
+        below: dict[bytes, list[bytes]] = {}
+        for directory in self.directories:
+            for above in (directory, *_above(directory)):
+                below.setdefault(above, []).append(directory)
         for link, leads in self._links.items():
-            if link.count(b"/") == 1:
-                target = _joined(b"", leads)
-                for directory in self.directories:
-                    if within(directory, target):
-                        found[link + directory.removeprefix(target)] = directory
+            if link.count(b"/") != 1:
+                continue
+            target = _joined(b"", leads)
+            for directory in below.get(target, ()):
+                found[link + directory.removeprefix(target)] = directory
+            if len(found) > PLACES_MAX:
+                raise LaunchError(f"the bundle has more than {PLACES_MAX} directories of code, by all their names")
         return found
 
     def _libc_names(self) -> tuple[bytes, ...]:
@@ -104,7 +147,7 @@ def _joined(directory: bytes, target: bytes) -> bytes:
     parts: list[bytes] = []
     for part in (target if target.startswith(b"/") else directory + b"/" + target).split(b"/"):
         if part == b"..":
-            parts = parts[:-1]
+            del parts[-1:]
         elif part not in (b"", b"."):
             parts.append(part)
     return b"/" + b"/".join(parts)

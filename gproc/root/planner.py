@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+from typing import Final
 
 from gproc.errors import LaunchError
 from gproc.root import layers, plan, script
@@ -11,8 +13,12 @@ from gproc.root.binroot import job_name
 from gproc.root.code_layout import CodeLayout
 from gproc.root.facts import NodeFacts, NodeFiles
 from gproc.root.view import View
+from gproc.store.partial import is_large
 from gproc.store.store import Root
 from gproc.trust.ticket import Ticket
+
+PREPARED_MAX: Final = 64
+"""Views that wait for their jobs; a job that was ended meanwhile does not take its own."""
 
 
 class Planner:
@@ -23,12 +29,29 @@ class Planner:
         self._bin_root = bin_root
         self._node = NodeFiles()
         self._layouts: dict[Root, CodeLayout] = {}
+        self._prepared: dict[int, View] = {}
+        """By the number of the ticket."""
+
+    async def prepare(self, root: Root, ticket: Ticket) -> None:
+        """Do in a thread what `view` would take long for: it reads all files of a large bundle that the node has.
+
+        Raises: LaunchError if this node cannot give a view.
+        """
+        if not self._abilities.view or not is_large(root.manifest):
+            return
+        view = await asyncio.get_running_loop().run_in_executor(None, self.view, root, ticket, 0)
+        for number in list(self._prepared)[: max(0, len(self._prepared) - PREPARED_MAX)]:
+            del self._prepared[number]
+        self._prepared[ticket.sequence] = view
 
     def view(self, root: Root | None, ticket: Ticket, job: int) -> View:
-        """The view of a job; root is None where the node's own program runs.
+        """The view of a job; root is None if the node's own program runs.
 
-        Raises: LaunchError where this node cannot give one.
+        Raises: LaunchError if this node cannot give one.
         """
+        prepared = self._prepared.pop(ticket.sequence, None)
+        if prepared is not None:
+            return prepared
         name = job_name(os.getpid(), job)
         namespaces, overlay = self._abilities.view, self._abilities.overlay
         if root is None:

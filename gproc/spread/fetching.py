@@ -28,8 +28,8 @@ log = logging.getLogger("gproc")
 MAX_CORRUPT: Final = 3
 """A transfer fails after more than this many corrupt chunks from upstream."""
 
-INLINE_BYTES: Final = 8 << 20
-"""A bundle up to this size is laid out in the event loop, in some 10 ms; a larger one in a thread."""
+INLINE_MANIFEST_BYTES: Final = 64 << 10
+"""A manifest up to this size is decoded in the event loop, in some 5 ms; a larger one in a thread."""
 
 REVIEW_S: Final = 0.25
 """How often a transfer checks whether a source lags."""
@@ -201,10 +201,10 @@ class BundleFetcher:
             self._arrivals[digest] = arrivals
 
     async def _check(self, bundle: bytes, owner: Owner) -> None:
-        """Hash a large root in a thread, if it was not verified since this process started."""
+        """Verify a root in a thread, if it takes too long for the event loop."""
         checking = self._checking.get((bundle, owner))
         if checking is None:
-            if self.store.unchecked_bytes(bundle, owner) <= INLINE_BYTES:
+            if not self.store.is_long(bundle, owner):
                 return
             loop = asyncio.get_running_loop()
             checking = loop.run_in_executor(None, self.store.check, bundle, owner)
@@ -259,7 +259,7 @@ class BundleFetcher:
         else:
             transfer.encoded.set_result(encoded)
         try:
-            manifest = manifests.decode(encoded)
+            manifest = await _decoded(encoded)
         except BundleError as error:
             raise StoreError(str(error)) from error
         partial = self.store.partial(manifest, encoded, owner)
@@ -267,16 +267,18 @@ class BundleFetcher:
             await self._begin(transfer, partial)
             if partial.missing:
                 await self._fill(transfer, partial, helpers)
+            if partial.is_large:
+                await asyncio.get_running_loop().run_in_executor(None, partial.finish)
             return self.store.commit(partial)
         finally:
             self.store.abandon(partial)
 
     async def _begin(self, transfer: Transfer, partial: PartialBundle) -> None:
         """Lay the bundle out.  Chunks that are here already can be sent to receivers from now on."""
-        if partial.manifest.size_bytes() <= INLINE_BYTES:
-            partial.lay_out(self.store.read)
-        else:
+        if partial.is_large:
             await asyncio.get_running_loop().run_in_executor(None, partial.lay_out, self.store.read)
+        else:
+            partial.lay_out(self.store.read)
         for digest, location in partial.present.items():
             self.store.offer(digest, location)
         transfer.partial = partial
@@ -338,6 +340,13 @@ class BundleFetcher:
         """Make callers of `change` look again."""
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
+
+
+async def _decoded(encoded: bytes) -> Manifest:
+    """Raises: BundleError."""
+    if len(encoded) <= INLINE_MANIFEST_BYTES:
+        return manifests.decode(encoded)
+    return await asyncio.get_running_loop().run_in_executor(None, manifests.decode, encoded)
 
 
 def stripes_of(manifest: Manifest) -> dict[bytes, int]:

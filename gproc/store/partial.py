@@ -5,15 +5,27 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gproc.content.manifest import CHUNK_BYTES, Digest, Directory, File, Manifest, Symlink, digest_of
 from gproc.disk.public import PublicFiles
 from gproc.errors import StoreError
 
+INLINE_BYTES: Final = 8 << 20
+INLINE_ENTRIES: Final = 500
+"""A bundle up to both is laid out, finished and hashed in the event loop: some 20 ms.  A larger one in a thread."""
+
+PLACES_AT_ONCE: Final = 4
+"""Places that a chunk is written to as it comes.  A manifest of 1 MB can name one chunk 30,000 times: the rest are
+written when all chunks are here, by the thread that finishes the bundle."""
+
+InodeStamp = tuple[int, int, int, int, int, int]
+"""What a file's or link's inode says of it: number, size, mtime, mode, uid, and at last its ctime, which changes with
+all of these, with what is in it, and with the number of its names."""
+
 
 class Owner(NamedTuple):
-    """Who shall own what a root holds, where it is not root's."""
+    """Who shall own what a root holds, if it is not root's."""
 
     uid: int
     gid: int
@@ -34,6 +46,10 @@ class PartialBundle:
         self.owner = owner
         self.missing: dict[Digest, list[tuple[File, int]]] = {}
         self.present: dict[Digest, tuple[bytes, int, int]] = {}
+        self.is_large = is_large(manifest)
+        self._owed: list[tuple[Digest, list[tuple[File, int]]]] = []
+        """Chunks that are here, and where they still have to be written."""
+        self._stamps: list[InodeStamp] | None = None
 
     def lay_out(self, find: Callable[[Digest], bytes | None]) -> None:
         """Make directories, links and files, and fill what is to be had here.
@@ -68,7 +84,9 @@ class PartialBundle:
         if any(length != chunk_length(file, offset) for file, offset in places):
             raise StoreError(f"the chunk {digest.hex()} does not have the length that its manifest says")
         try:
-            for file, offset in places:
+            if len(places) > PLACES_AT_ONCE:
+                self._owed.append((digest, places[PLACES_AT_ONCE:]))
+            for file, offset in places[:PLACES_AT_ONCE]:
                 place = self.tree + file.path
                 handle = os.open(place, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
                 try:
@@ -84,13 +102,40 @@ class PartialBundle:
     def received_bytes(self) -> int:
         return sum(length for _, _, length in self.present.values())
 
-    def finish(self) -> None:
-        """Give everything its final mode, owner and time, children before parents.
+    def finish(self) -> list[InodeStamp]:
+        """Give everything its content, and its final mode, owner and time, children before parents.
 
         Nobody but root and `owner` ever owns an entry, and no mode bit beyond permissions was let in, so a bundle
-        cannot bring a program that runs with more rights than its caller's.
+        cannot bring a program that runs with more rights than its caller's.  May run in another thread.  Returns the
+        stamps of files and links, in the manifest's order; a second call does nothing else.
         """
         assert not self.missing
+        if self._stamps is None:
+            self._write_owed()
+            self._settle()
+            entries = (entry for entry in self.manifest.entries if not isinstance(entry, Directory))
+            self._stamps = [stamp_of(self.tree + entry.path) for entry in entries]
+        return self._stamps
+
+    def _write_owed(self) -> None:
+        try:
+            for digest, places in self._owed:
+                source, at, length = self.present[digest]
+                with open(source, "rb") as file:
+                    data = read_verified(file.fileno(), at, length, digest)
+                if data is None:
+                    raise StoreError("a chunk of a bundle was changed while the bundle was received")
+                for entry, offset in places:
+                    handle = os.open(self.tree + entry.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                    try:
+                        write_all(handle, data, offset)
+                    finally:
+                        os.close(handle)
+        except OSError as error:
+            raise StoreError(f"cannot keep a chunk: {error.strerror}") from error
+        self._owed.clear()
+
+    def _settle(self) -> None:
         privileged = os.geteuid() == 0
         try:
             for entry in reversed(self.manifest.entries):
@@ -134,6 +179,16 @@ class PartialBundle:
                     os.close(own)
         finally:
             os.close(handle)
+
+
+def is_large(manifest: Manifest) -> bool:
+    """Whether work on each of its files takes longer than an event loop may."""
+    return len(manifest.entries) > INLINE_ENTRIES or manifest.size_bytes() > INLINE_BYTES
+
+
+def stamp_of(path: bytes) -> InodeStamp:
+    info = os.lstat(path)
+    return info.st_ino, info.st_size, info.st_mtime_ns, info.st_mode, info.st_uid, info.st_ctime_ns
 
 
 def chunk_length(file: File, offset: int) -> int:

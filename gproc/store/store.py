@@ -8,25 +8,34 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
+import threading
+import time
 from collections.abc import Iterator
 from typing import Final
 
 from gproc.content import manifest as manifests
 from gproc.content.manifest import Digest, Directory, Manifest, digest_of
+from gproc.disk.trees import remove_tree
 from gproc.errors import BundleError, StoreError
-from gproc.store.partial import Owner, PartialBundle, read_verified
+from gproc.store.partial import INLINE_BYTES, InodeStamp, Owner, PartialBundle, read_verified, stamp_of
 
 MAX_STORE_BYTES: Final = 4 << 30
 DISK_SHARE: Final = 10
-"""A store takes at most 4 GiB or a tenth of its disk, the smaller: DESIGN section 8."""
+"""A store takes at most 4 GiB or a tenth of its disk, the smaller."""
+
+MAX_STORE_INODES: Final = 1 << 20
+"""Files, links and directories in a store, or a tenth of what its disk can have, the smaller."""
 
 MAX_STORES_PER_HOST: Final = 10_000
 
+LONG_PATHS: Final = 2000
+"""A root of more files takes more than some 5 ms to compare by stat: not in the event loop."""
 
-InodeStamp = tuple[int, int, int, int, int, int]
-"""What a file's or link's inode says of it: number, size, mtime, mode, uid, and at last its ctime, which changes with
-all of these, with what is in it, and with the number of its names."""
+VOUCHED_S: Final = 1.0
+"""How long a comparison that another thread made holds, for those who waited for it."""
+
+AT_ONCE: Final = 1000
+"""Entries that are removed in the event loop, in some 5 ms; a larger tree takes a thread."""
 
 
 class Root:
@@ -46,6 +55,9 @@ class Root:
         self.size_bytes = manifest.size_bytes()
         self.paths = [self.tree + entry.path for entry in manifest.entries if not isinstance(entry, Directory)]
         self.stamps: list[InodeStamp] | None = None
+        self.inodes = len(manifest.entries)
+        self.vouched_until = 0.0
+        """Until then, by time.monotonic(), it is intact."""
         self.users = 0
         self._lock = -1
 
@@ -89,12 +101,14 @@ class Store:
     Raises (all methods): StoreError where the disk does not let us.
     """
 
-    def __init__(self, place: str, cap_bytes: int | None = None) -> None:
+    def __init__(self, place: str, cap_bytes: int | None = None, cap_inodes: int | None = None) -> None:
         self.place = os.fsencode(place)
         self._roots: dict[tuple[bytes, Owner], Root] = {}
         self._chunks: dict[Digest, tuple[bytes, int, int]] = {}
-        self._partials: dict[bytes, int] = {}
-        """Size of each draft that is being filled, by its place."""
+        self._partials: dict[bytes, tuple[int, int]] = {}
+        """Bytes and inodes of each draft that is being filled, by its place."""
+        self._abandoned: dict[bytes, tuple[int, int]] = {}
+        """The same of those that nobody fills, for the next try."""
         self._graves: dict[bytes, Root] = {}
         """Where the roots lie that were thrown away and that a job may still be shown."""
         try:
@@ -102,10 +116,13 @@ class Store:
                 os.makedirs(self.place + folder, 0o700, exist_ok=True)
             disk = os.statvfs(self.place)
             self._empty_trash()
+            for name in os.listdir(self.place + b"/drafts"):
+                self._abandoned[self.place + b"/drafts/" + name] = _disk_use(self.place + b"/drafts/" + name)
             names = sorted(os.listdir(self.place + b"/roots"), key=self._last_used)
         except OSError as error:
             raise StoreError(f"store {place}: {error.strerror}") from error
         self.cap_bytes = cap_bytes or default_cap_bytes(disk)
+        self.cap_inodes = cap_inodes or default_cap_inodes(disk)
         for name in names:
             self._load(name)
 
@@ -114,7 +131,7 @@ class Store:
         root = self._roots.get((bundle, owner))
         if root is None:
             return None
-        if not self._intact(root):
+        if time.monotonic() > root.vouched_until and not self._intact(root):
             self.discard(root)
             return None
         # Most recently used last: what eviction goes by, in this process and, by mtime, in the next.
@@ -123,16 +140,18 @@ class Store:
             os.utime(root.place)
         return root
 
-    def unchecked_bytes(self, bundle: bytes, owner: Owner) -> int:
-        """How much `find` will have to hash before it answers."""
+    def is_long(self, bundle: bytes, owner: Owner) -> bool:
+        """Whether `find` would hash or compare for longer than an event loop may take."""
         root = self._roots.get((bundle, owner))
-        return 0 if root is None or root.stamps is not None else root.size_bytes
+        if root is None or time.monotonic() <= root.vouched_until:
+            return False
+        return len(root.paths) > LONG_PATHS or (root.stamps is None and root.size_bytes > INLINE_BYTES)
 
     def check(self, bundle: bytes, owner: Owner) -> None:
         """Do now what `find` would have to; may run in another thread."""
         root = self._roots.get((bundle, owner))
-        if root is not None:
-            self._intact(root)
+        if root is not None and self._intact(root):
+            root.vouched_until = time.monotonic() + VOUCHED_S
 
     def manifest(self, bundle: bytes) -> bytes | None:
         """The encoded manifest of a bundle that some owner has here."""
@@ -167,7 +186,7 @@ class Store:
     def partial(self, manifest: Manifest, encoded: bytes, owner: Owner) -> PartialBundle:
         """Where a bundle is received; one that was begun earlier goes on.  Its layout is still to be made."""
         place = self.place + b"/drafts/" + _key(digest_of(encoded), owner)
-        self._make_room(manifest.size_bytes(), place)
+        self._make_room(manifest.size_bytes(), len(manifest.entries), place)
         try:
             os.makedirs(place + b"/tree", 0o700, exist_ok=True)
             os.chmod(place + b"/tree", 0o755)
@@ -175,20 +194,27 @@ class Store:
                 file.write(encoded)
         except OSError as error:
             raise StoreError(f"cannot begin a bundle: {error.strerror}") from error
-        self._partials[place] = manifest.size_bytes()
+        self._abandoned.pop(place, None)
+        self._partials[place] = manifest.size_bytes(), len(manifest.entries)
         return PartialBundle(place + b"/tree", manifest, encoded, owner)
 
     def abandon(self, partial: PartialBundle) -> None:
         """Nobody fills the draft any more; it stays for the next try, or until its room is needed."""
-        self._partials.pop(os.path.dirname(partial.tree), None)
+        place = os.path.dirname(partial.tree)
+        use = self._partials.pop(place, None)
+        if use is not None:
+            self._abandoned[place] = use
 
     def offer(self, digest: Digest, location: tuple[bytes, int, int]) -> None:
         """Let `read` know a chunk that a draft holds."""
         self._chunks.setdefault(digest, location)
 
     def commit(self, partial: PartialBundle) -> Root:
-        """Make a complete draft a root, all at once."""
-        partial.finish()
+        """Make a complete draft a root, all at once.
+
+        If `partial.is_large`, its `finish` is to be called before, in another thread.
+        """
+        stamps = partial.finish()
         place = os.path.dirname(partial.tree)
         self._partials.pop(place, None)
         try:
@@ -201,7 +227,7 @@ class Store:
             os.rename(place, root.place)
         except OSError as error:
             raise StoreError(f"cannot keep a bundle: {error.strerror}") from error
-        root.stamps = _stamps(root)
+        root.stamps = stamps
         self._enter(root)
         return root
 
@@ -211,11 +237,7 @@ class Store:
         inside = root.place + b"/"
         for digest in [digest for digest, (place, _, _) in self._chunks.items() if place.startswith(inside)]:
             del self._chunks[digest]
-        grave = self.place + b"/trash/" + os.path.basename(root.place) + os.urandom(4).hex().encode()
-        with contextlib.suppress(OSError):
-            os.rename(root.place, grave)
-            self._graves[grave] = root
-        self._empty_trash()
+        self._throw_away(root.place, root)
 
     def roots(self) -> list[Root]:
         """Least recently used first."""
@@ -239,7 +261,7 @@ class Store:
                 raise StoreError("its manifest is of another bundle")
         except (OSError, ValueError, BundleError, StoreError):
             # Half a root of a machine that died, or somebody else's file: it is only a cache.
-            shutil.rmtree(place, ignore_errors=True)
+            remove_tree(place)
             return
         self._enter(root)
 
@@ -265,8 +287,8 @@ class Store:
             return False
         return True
 
-    def _make_room(self, size_bytes: int, place: bytes) -> None:
-        """See that `size_bytes` more fit: drafts that nobody fills go first, then what was least recently used.
+    def _make_room(self, size_bytes: int, inodes: int, place: bytes) -> None:
+        """See that so much more fits: drafts that nobody fills go first, then what was least recently used.
 
         What a job uses, and what is being received, stays.
         """
@@ -274,22 +296,33 @@ class Store:
             raise StoreError(
                 f"a bundle of {size_bytes} bytes, and the store may take {self.cap_bytes}: give it more by --store-size"
             )
-        total = size_bytes + sum(self._partials.values()) + sum(root.size_bytes for root in self._roots.values())
-        for name in os.listdir(self.place + b"/drafts"):
-            other = self.place + b"/drafts/" + name
-            if other != place and other not in self._partials and total + _disk_bytes(other) > self.cap_bytes:
-                remove_tree(other)
+        if inodes > self.cap_inodes:
+            raise StoreError(f"a bundle of {inodes} files, and the store may take {self.cap_inodes}")
+        held = [*self._partials.values(), *((root.size_bytes, root.inodes) for root in self._roots.values())]
+        total, count = size_bytes + sum(use[0] for use in held), inodes + sum(use[1] for use in held)
+        for other, use in list(self._abandoned.items()):
+            if other != place and (total + use[0] > self.cap_bytes or count + use[1] > self.cap_inodes):
+                del self._abandoned[other]
+                self._throw_away(other)
         for root in self.roots():
-            if total <= self.cap_bytes:
+            if total <= self.cap_bytes and count <= self.cap_inodes:
                 return
             if root.users == 0:
                 self.discard(root)
-                total -= root.size_bytes
-        if total > self.cap_bytes:
+                total, count = total - root.size_bytes, count - root.inodes
+        if total > self.cap_bytes or count > self.cap_inodes:
             raise StoreError(
-                f"no room for a bundle of {size_bytes} bytes: running jobs use the store, which may take "
-                f"{self.cap_bytes}; give it more by --store-size"
+                f"no room for a bundle of {size_bytes} bytes and {inodes} files: running jobs use the store, which may "
+                f"take {self.cap_bytes} bytes and {self.cap_inodes} files; give it more by --store-size"
             )
+
+    def _throw_away(self, place: bytes, root: Root | None = None) -> None:
+        grave = self.place + b"/trash/" + os.path.basename(place) + os.urandom(4).hex().encode()
+        with contextlib.suppress(OSError):
+            os.rename(place, grave)
+            if root is not None:
+                self._graves[grave] = root
+        self._empty_trash()
 
     def _last_used(self, name: bytes) -> float:
         try:
@@ -302,8 +335,9 @@ class Store:
             for name in os.listdir(self.place + b"/trash"):
                 grave = self.place + b"/trash/" + name
                 if (root := self._graves.get(grave)) is None or root.users == 0:
-                    remove_tree(grave)
                     self._graves.pop(grave, None)
+                    if not remove_tree(grave, AT_ONCE):
+                        threading.Thread(target=remove_tree, args=(grave,)).start()
 
 
 def open_store(base: str, cap_bytes: int | None = None) -> tuple[Store, int]:
@@ -341,14 +375,21 @@ def default_cap_bytes(disk: os.statvfs_result) -> int:
     return min(MAX_STORE_BYTES, disk.f_blocks * disk.f_frsize // DISK_SHARE)
 
 
-def _disk_bytes(place: bytes) -> int:
-    """What a tree takes on its disk."""
-    total = 0
+def default_cap_inodes(disk: os.statvfs_result) -> int:
+    """Some file systems, as btrfs, make inodes as they are wanted and say 0."""
+    return min(MAX_STORE_INODES, disk.f_files // DISK_SHARE or MAX_STORE_INODES)
+
+
+def _disk_use(place: bytes) -> tuple[int, int]:
+    """Bytes and inodes that a tree takes on its disk."""
+    total = count = 0
     for folder, _, files in os.walk(place):
+        count += 1
         for name in files:
+            count += 1
             with contextlib.suppress(OSError):
                 total += os.lstat(folder + b"/" + name).st_blocks * 512
-    return total
+    return total, count
 
 
 def _key(bundle: bytes, owner: Owner) -> bytes:
@@ -356,17 +397,4 @@ def _key(bundle: bytes, owner: Owner) -> bytes:
 
 
 def _stamps(root: Root) -> list[InodeStamp]:
-    stamps: list[InodeStamp] = []
-    for path in root.paths:
-        info = os.lstat(path)
-        stamps.append((info.st_ino, info.st_size, info.st_mtime_ns, info.st_mode, info.st_uid, info.st_ctime_ns))
-    return stamps
-
-
-def remove_tree(place: bytes) -> None:
-    """Remove a tree of a store, as far as we may."""
-    # A directory of a bundle may be read-only, and then an unprivileged slave cannot empty it.
-    for folder, _, _ in os.walk(place):
-        with contextlib.suppress(OSError):
-            os.chmod(folder, 0o700)
-    shutil.rmtree(place, ignore_errors=True)
+    return [stamp_of(path) for path in root.paths]

@@ -288,7 +288,7 @@ def _opened(
         raise Unreadable(what, f"version {version.hex()}, known is {VERSION:02x}")
     try:
         return decoder.decode(memoryview(signed.payload)[1:])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(what, str(error)) from error
 
 

@@ -19,14 +19,14 @@ IO_MODULES = {
 }  # fmt: skip
 
 ORDER = (
-    "errors", "request", "nodespec", "content", "disk", "wire", "tree", "bundle", "packager", "store", "locales",
-    "trust", "link", "root", "spread", "copy", "launch", "relay", "node", "service", "client", "master", "slave", "cli",
-    "__main__",
+    "errors", "request", "boxes", "nodespec", "content", "disk", "wire", "tree", "bundle", "packager", "store",
+    "locales", "trust", "link", "root", "spread", "copy", "launch", "relay", "node", "service", "client", "master",
+    "slave", "cli", "__main__",
 )  # fmt: skip
 """Every package, each above all that it imports: docs/architecture.md tells the story in the same order."""
 
 PURE = {
-    "errors", "nodespec", "tree", "request.limits", "request.signals", "content.manifest", "content.paths",
+    "errors", "boxes", "nodespec", "tree", "request.limits", "request.signals", "content.manifest", "content.paths",
     "wire.frames", "wire.credit", "wire.messages", "client.summary", "relay.flow", "relay.relayed_job", "spread.trees",
     "spread.progress", "spread.blame", "spread.scheduling", "trust.names", "root.plan", "cli.parse", "cli.modes",
     "cli.options", "cli.switches", "cli.kinds", "root.code_layout", "root.view", "root.abilities",

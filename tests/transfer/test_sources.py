@@ -13,9 +13,9 @@ import pytest
 
 from gproc.content.manifest import CHUNK_BYTES, File, Manifest, digest_of, encode
 from gproc.errors import StoreError
-from gproc.spread.fetching import INLINE_BYTES, BundleFetcher
+from gproc.spread.fetching import BundleFetcher
 from gproc.spread.transfer import Source, Transfer
-from gproc.store.partial import Owner
+from gproc.store.partial import INLINE_BYTES, Owner
 from gproc.store.store import Root, Store
 from gproc.wire import frames
 from tests.loop import TIMEOUT_S, run
