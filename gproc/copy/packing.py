@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from gproc.bundle.unsized import SMALL_BYTES, UNSIZED_BYTES_MAX, read_small
-from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES, Digest, File, Manifest, digest_of, encode
+from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES, PERMISSION_BITS, Digest, File, Manifest, digest_of, encode
 from gproc.copy import attributes
 from gproc.copy.contents import Run, read_at, runs
 from gproc.copy.packs import Packs, Spot
@@ -146,7 +146,7 @@ class _Packing:
                 spot = self._keep_unsized(data)
             size_bytes = len(data)
         if spot is None:
-            spot = Spot(self._large(handle, 0, size_bytes, place), 0)
+            spot = Spot(self._large(handle, 0, size_bytes, place, leaf), 0)
         return [_placed(leaf, size_bytes, spot)]
 
     def _sparse(self, parts: list[Run], handle: int, place: bytes) -> Iterator[Hole | Extent]:
@@ -161,15 +161,19 @@ class _Packing:
                 spot = Spot(self._large(handle, part.offset, part.length, place), 0)
             yield Extent(part.length, *spot)
 
-    def _large(self, handle: int, begin: int, length: int, place: bytes) -> bytes:
-        """Take in so many bytes from `begin` on, which are read again when they are sent; their content's name."""
+    def _large(self, handle: int, begin: int, length: int, place: bytes, leaf: Leaf | None = None) -> bytes:
+        """Take in so many bytes from `begin` on, which are read again when they are sent; their content's name.
+
+        leaf: the file, if they are all that it has.  Then a store keeps them with its mode and time, so that a node can
+        give the copy a hard link to its own file (`gproc.copy.placing`).
+        """
         stamp = SourceStamp.of(os.fstat(handle), time.time_ns())
         digests = bytearray()
         for at in range(begin, begin + length, CHUNK_BYTES):
             digests += digest_of(read_at(handle, min(CHUNK_BYTES, begin + length - at), at))
         name = digest_of(length.to_bytes(8) + digests).hex().encode()
         if name not in self._files:
-            self._files[name] = self._file(name, length, bytes(digests))
+            self._files[name] = self._file(name, length, bytes(digests), leaf)
             self._places[b"/" + name] = place
             if begin:
                 self._bases[b"/" + name] = begin
@@ -186,9 +190,12 @@ class _Packing:
         self._unsized[name] = data
         return Spot(name, 0)
 
-    def _file(self, name: bytes, size_bytes: int, digests: bytes) -> File:
+    def _file(self, name: bytes, size_bytes: int, digests: bytes, leaf: Leaf | None = None) -> File:
         assert len(digests) == -(-size_bytes // CHUNK_BYTES) * DIGEST_BYTES
-        return File(b"/" + name, _CALLERS_ALONE, *self._owner, size_bytes, 0, digests)
+        mode, mtime_ns = _CALLERS_ALONE, 0
+        if leaf is not None and leaf.mode & _CALLERS_ALONE:
+            mode, mtime_ns = leaf.mode & PERMISSION_BITS, leaf.mtime_ns
+        return File(b"/" + name, mode, *self._owner, size_bytes, mtime_ns, digests)
 
 
 def _placed(leaf: Leaf, size_bytes: int, spot: Spot) -> Leaf:

@@ -38,6 +38,11 @@ _COPY_BYTES: Final = 8 << 20
 
 _COMPARE_BYTES: Final = 256 << 10
 
+LINK_BYTES_MIN: Final = 1 << 20
+"""A file of this size or more is not copied from the store, if it can get a further name there instead.
+
+Writing 512 MiB takes half a second, more than all else that a node does with them; and it has them once on its disk."""
+
 Top = Folder | Leaf | SymlinkStep | Special
 _Source = Top | HardLink
 """What may stand in the first place of an index: HardLink for the second name of one file, given by both names."""
@@ -82,6 +87,10 @@ class _Contents:
         self._tree = tree
         self._name = b""
         self._handle = -1
+
+    @property
+    def tree(self) -> int:
+        return self._tree
 
     def opened(self, name: bytes) -> int:
         """A descriptor, valid until another one is asked for.  Raises: OSError."""
@@ -142,7 +151,7 @@ class _Placing:
         for part in parts:
             if isinstance(part, Extent):
                 self._contents.opened(part.content)  # what is not there fails before anything is written
-        if self._stands(leaf, parts):
+        if self._stands(leaf, parts) or self._linked(leaf, parts):
             return
         handle = self._writer.begin(leaf)
         if handle is None:
@@ -158,6 +167,21 @@ class _Placing:
             self._writer.tear()
             return
         self._writer.keep()
+
+    def _linked(self, leaf: Leaf, parts: Sequence[Hole | Extent]) -> bool:
+        """Whether the store's own file got its place as a further name of it; if not, it must be copied.
+
+        The file must be all of the content, and nobody else's yet: two copies of one file are two files.  From now on
+        whoever may write to the copy writes to the store's file.  The slave notices that by the file's time, and throws
+        away what it has (`gproc.store.store.Root.relinked`).
+        """
+        if leaf.size_bytes < LINK_BYTES_MIN or len(parts) != 1 or not isinstance(parts[0], Extent) or leaf.number:
+            return False
+        content = self._contents.opened(parts[0].content)
+        facts = os.fstat(content)
+        if parts[0].offset or facts.st_size != leaf.size_bytes or facts.st_nlink != 1:
+            return False
+        return self._writer.adopt_link(leaf, content, self._contents.tree, parts[0].content)
 
     def _stands(self, leaf: Leaf, parts: Sequence[Hole | Extent]) -> bool:
         """Whether exactly this file is in its place already."""
@@ -194,6 +218,8 @@ def _is_zero(standing: int, begin: int, length: int) -> bool:
 
 
 def _same_bytes(standing: int, begin: int, content: int, part: Extent) -> bool:
+    if begin == part.offset and os.path.sameopenfile(standing, content):
+        return True  # linked by the copy before
     done = 0
     while done < part.size_bytes:
         size = min(part.size_bytes - done, _COMPARE_BYTES)

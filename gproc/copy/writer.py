@@ -275,6 +275,31 @@ class Writer:
             raise OSError(errno.EMLINK, "too many files have further names")
         self._numbered[step.number] = _Numbered(self._descent.way, step.name, facts.st_dev, facts.st_ino)
 
+    def adopt_link(self, step: Leaf, handle: int, directory: int, name: bytes) -> bool:
+        """Give a file that lies elsewhere the step's place as a further name, if it is in all just what the step says.
+
+        handle: the file.  directory, name: where it lies; nobody else can write to that directory.  If it cannot be
+        linked, because it lies on another file system or the kernel does not let us, nothing is changed.
+        """
+        if self._passed_over or step.attributes:
+            return False
+        try:
+            facts = os.fstat(handle)
+            mode = stat.S_IFREG | step.mode & self._keeps.mode_bits
+            owner = (step.uid, step.gid) if self._privileged else (os.geteuid(), os.getegid())
+            if not self._stands(facts, mode, *owner, step.mtime_ns) or facts.st_gid != owner[1] or os.listxattr(handle):
+                return False
+            self._standing_facts(step.name)
+            with self._staged() as stage:
+                os.link(name, STAGED, src_dir_fd=directory, dst_dir_fd=stage, follow_symlinks=False)
+                linked = os.stat(STAGED, dir_fd=stage, follow_symlinks=False)
+                if not os.path.samestat(linked, facts) or linked.st_nlink != facts.st_nlink + 1:
+                    raise OSError(errno.EMLINK, "somebody else has linked it too")
+                self._appear(step.name)
+        except OSError:
+            return False
+        return True
+
     def _link_stands(self, step: SymlinkStep, facts: os.stat_result) -> bool:
         mode = stat.S_IFLNK | stat.S_IMODE(facts.st_mode)
         if not self._stands(facts, mode, step.uid, step.gid, step.mtime_ns):

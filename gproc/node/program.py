@@ -198,6 +198,8 @@ class Program:
         self.state = State.DONE
         self._process = None
         if self._root is not None:
+            if self.ticket.action == "place":
+                self._root.relinked()
             self._root.release()
             self._root = None
         waiting = sum(len(data) for data in self._early)
