@@ -16,6 +16,7 @@ from typing import assert_never
 
 from gproc.client.complaints import Complaints
 from gproc.copy.descent import WayLost
+from gproc.copy.metadata import FROM_NODES
 from gproc.copy.shown import shown
 from gproc.copy.staging import DIRECTORY
 from gproc.copy.steps import (
@@ -35,7 +36,7 @@ from gproc.copy.steps import (
     Torn,
     Whole,
 )
-from gproc.copy.writer import FROM_NODES, Complain, Writer
+from gproc.copy.writer import Complain, Writer
 from gproc.errors import GprocError, PeerError
 from gproc.nodespec import Path, format_path
 from gproc.wire import frames

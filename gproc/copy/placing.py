@@ -12,6 +12,7 @@ import msgspec
 
 from gproc.copy.contents import Run, runs
 from gproc.copy.descent import WayLost
+from gproc.copy.metadata import ROOTS_COPY, USERS_COPY
 from gproc.copy.shown import shown
 from gproc.copy.steps import (
     INDEX,
@@ -29,7 +30,7 @@ from gproc.copy.steps import (
     SymlinkStep,
     Whole,
 )
-from gproc.copy.writer import ROOTS_COPY, USERS_COPY, Complain, Writer, open_directory
+from gproc.copy.writer import Complain, Writer, open_directory
 from gproc.errors import PeerError
 
 _INDEX_READ_BYTES: Final = 1 << 20

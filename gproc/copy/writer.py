@@ -13,18 +13,15 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from gproc.copy import attributes
-from gproc.copy.attributes import ACCESS_LIST, DEFAULT_LIST, by_descriptor
+from gproc.copy.attributes import by_descriptor
 from gproc.copy.descent import Descent
+from gproc.copy.metadata import Keeps, Metadata
 from gproc.copy.shown import shown
 from gproc.copy.staging import STAGED, Staging
 from gproc.copy.steps import (
     ITSELF,
-    NUMBERED_FROM_NODE_MAX,
-    NUMBERED_MAX,
-    Attributes,
     Folder,
     HardLink,
     Leaf,
@@ -35,27 +32,6 @@ from gproc.copy.steps import (
 
 Complain = Callable[[str], None]
 """Takes one line for people; the work goes on with what comes next."""
-
-STICKY_BITS: Final = 0o1777
-ALL_BITS: Final = 0o7777
-"""Of a mode.  With the set-id bits a file can give rights away, and only root's copy keeps them."""
-
-
-class Keeps(NamedTuple):
-    """What a writer keeps of what it is told: bits of modes, and kinds of extended attributes.
-
-    numbered_max: files of which further names may be expected at a time.
-    """
-
-    mode_bits: int
-    attributes: tuple[bytes, ...]
-    numbered_max: int
-
-
-ROOTS_COPY: Final = Keeps(ALL_BITS, attributes.ROOTS, NUMBERED_MAX)
-USERS_COPY: Final = Keeps(STICKY_BITS, attributes.USERS, NUMBERED_MAX)
-"""Only root may say who runs as whom; another caller's set-id bit would be of no use to him."""
-FROM_NODES: Final = Keeps(STICKY_BITS, attributes.HARMLESS, NUMBERED_FROM_NODE_MAX)
 
 
 class _Numbered(NamedTuple):
@@ -79,7 +55,7 @@ class Writer:
         self._descent = Descent(base, path)
         self._complain = complain
         self._keeps = keeps
-        self._privileged = os.geteuid() == 0
+        self._metadata = Metadata(keeps, self.complain)
         self._staging = Staging()
         self._file = -1
         self._leaf: Leaf | None = None
@@ -118,7 +94,7 @@ class Writer:
             return
         with self._complaining(b""):
             self._staging.end(self._descent.here)
-            self._finish_folder(self._descent.step, leave.attributes)
+            self._metadata.finish_folder(self._descent.here, self._descent.step, leave.attributes)
         self._descent.leave()
 
     def link(self, step: SymlinkStep) -> None:
@@ -131,8 +107,8 @@ class Writer:
                 return
             with self._staged() as stage:
                 os.symlink(step.target, STAGED, dir_fd=stage)
-                self._own(STAGED, stage, step.uid, step.gid)
-                self._set(step.name, by_descriptor(stage) + b"/" + STAGED, step.attributes)
+                self._metadata.own(STAGED, stage, step.uid, step.gid)
+                self._metadata.set_attributes(step.name, by_descriptor(stage) + b"/" + STAGED, step.attributes)
                 os.utime(STAGED, ns=(step.mtime_ns, step.mtime_ns), dir_fd=stage, follow_symlinks=False)
                 self._number(step, os.stat(STAGED, dir_fd=stage, follow_symlinks=False))
                 self._appear(step.name)
@@ -147,17 +123,17 @@ class Writer:
             mode = step.mode & self._keeps.mode_bits
             if (
                 facts is not None
-                and self._stands(facts, step.kind | mode, step.uid, step.gid, step.mtime_ns)
+                and self._metadata.stands(facts, step.kind | mode, step.uid, step.gid, step.mtime_ns)
                 and facts.st_rdev == device
-                and self._has_attributes(self._by_name(step.name), step.attributes)
+                and self._metadata.has_attributes(self._by_name(step.name), step.attributes)
             ):
                 self._number(step, facts)
                 return
             with self._staged() as stage:
                 os.mknod(STAGED, step.kind | 0o600, device, dir_fd=stage)
-                kept = self._own(STAGED, stage, step.uid, step.gid)
-                self._set(step.name, by_descriptor(stage) + b"/" + STAGED, step.attributes)
-                os.chmod(STAGED, self._kept_mode(step.mode, owner_kept=kept), dir_fd=stage)
+                kept = self._metadata.own(STAGED, stage, step.uid, step.gid)
+                self._metadata.set_attributes(step.name, by_descriptor(stage) + b"/" + STAGED, step.attributes)
+                os.chmod(STAGED, self._metadata.kept_mode(step.mode, owner_kept=kept), dir_fd=stage)
                 os.utime(STAGED, ns=(step.mtime_ns, step.mtime_ns), dir_fd=stage, follow_symlinks=False)
                 self._number(step, os.stat(STAGED, dir_fd=stage, follow_symlinks=False))
                 self._appear(step.name)
@@ -212,7 +188,9 @@ class Writer:
         if (step := self._leaf) is None:
             return
         with self._complaining(step.name):
-            self._finish_file(self._file, step)
+            if self._has_holes:
+                os.ftruncate(self._file, step.size_bytes)  # it may end in one
+            self._metadata.finish_file(self._file, step)
             self._number(step, os.fstat(self._file) if step.number else None)
             handle, self._file = self._file, -1
             os.close(handle)  # which is where some file systems first say that the disk is full
@@ -255,9 +233,9 @@ class Writer:
         """Whether a standing file is what the step says, or only its time had to be set; if not, it is made anew."""
         facts = os.fstat(handle)
         mode = stat.S_IFREG | step.mode & self._keeps.mode_bits
-        if not self._stands(facts, mode, step.uid, step.gid, facts.st_mtime_ns):
+        if not self._metadata.stands(facts, mode, step.uid, step.gid, facts.st_mtime_ns):
             return False
-        if not self._has_attributes(handle, step.attributes):
+        if not self._metadata.has_attributes(handle, step.attributes):
             return False
         if facts.st_mtime_ns != step.mtime_ns:
             if facts.st_nlink > 1:
@@ -286,8 +264,12 @@ class Writer:
         try:
             facts = os.fstat(handle)
             mode = stat.S_IFREG | step.mode & self._keeps.mode_bits
-            owner = (step.uid, step.gid) if self._privileged else (os.geteuid(), os.getegid())
-            if not self._stands(facts, mode, *owner, step.mtime_ns) or facts.st_gid != owner[1] or os.listxattr(handle):
+            owner = (step.uid, step.gid) if self._metadata.privileged else (os.geteuid(), os.getegid())
+            if (
+                not self._metadata.stands(facts, mode, *owner, step.mtime_ns)
+                or facts.st_gid != owner[1]
+                or os.listxattr(handle)
+            ):
                 return False
             self._standing_facts(step.name)
             with self._staged() as stage:
@@ -302,76 +284,12 @@ class Writer:
 
     def _link_stands(self, step: SymlinkStep, facts: os.stat_result) -> bool:
         mode = stat.S_IFLNK | stat.S_IMODE(facts.st_mode)
-        if not self._stands(facts, mode, step.uid, step.gid, step.mtime_ns):
+        if not self._metadata.stands(facts, mode, step.uid, step.gid, step.mtime_ns):
             return False
         target = os.readlink(step.name, dir_fd=self._descent.here)
         if target != step.target:
             return False
-        return not self._privileged or self._has_attributes(self._by_name(step.name), step.attributes)
-
-    def _stands(self, facts: os.stat_result, mode: int, uid: int, gid: int, mtime_ns: int) -> bool:
-        """Whether a file that is there has the kind, mode, owner and time that it should have."""
-        owner = (uid, gid) if self._privileged else (os.geteuid(), facts.st_gid)
-        return (facts.st_mode, (facts.st_uid, facts.st_gid), facts.st_mtime_ns) == (mode, owner, mtime_ns)
-
-    def _has_attributes(self, what: int | bytes, wanted: Attributes) -> bool:
-        return attributes.read(what, self._keeps.attributes) == self._kept_attributes(wanted)
-
-    def _finish_folder(self, step: Folder, wanted: Attributes) -> None:
-        """By its name "." in itself: an O_PATH descriptor can be neither fchmod'ed nor fchown'ed (open(2)).
-
-        The mode comes last: after it, even the owner may not be able to go into the directory.
-        """
-        here = self._descent.here
-        try:
-            kept = self._own(b".", here, step.uid, step.gid)
-            wanted = self._kept_attributes(wanted)
-            names = {name for name, _ in wanted}
-            inherited = [name for name in (ACCESS_LIST, DEFAULT_LIST) if name not in names]
-            attributes.clear_lists(by_descriptor(here), *inherited)
-            self._set(b"", by_descriptor(here) + b"/.", wanted)
-            os.utime(b".", ns=(step.mtime_ns, step.mtime_ns), dir_fd=here)
-            os.chmod(b".", self._kept_mode(step.mode, owner_kept=kept), dir_fd=here)
-        except PermissionError:
-            if os.fstat(here).st_uid == os.geteuid():
-                raise
-            # Somebody else's, who let us write into it: it stays as he has it.
-
-    def _finish_file(self, handle: int, step: Leaf) -> None:
-        if self._has_holes:
-            os.ftruncate(handle, step.size_bytes)  # it may end in one
-        kept = self._own(handle, None, step.uid, step.gid)
-        self._set(step.name, handle, step.attributes)
-        os.fchmod(handle, self._kept_mode(step.mode, owner_kept=kept))
-        os.utime(handle, ns=(step.mtime_ns, step.mtime_ns))
-
-    def _set(self, name: bytes, what: int | bytes, wanted: Attributes) -> None:
-        """Set attributes after the owner, because chown(2) takes file capabilities away, and before the mode."""
-        if wanted:
-            attributes.write(what, self._kept_attributes(wanted), lambda error: self.complain(name, error))
-
-    def _kept_attributes(self, wanted: Attributes) -> Attributes:
-        return tuple(each for each in wanted if attributes.kept(each[0], self._keeps.attributes))
-
-    def _own(self, what: bytes | int, at: int | None, uid: int, gid: int) -> bool:
-        """Whether it belongs to whom it shall; nobody but root can give a file away (chown(2))."""
-        if not self._privileged:
-            return False
-        try:
-            if isinstance(what, int):
-                os.fchown(what, uid, gid)
-            else:
-                os.chown(what, uid, gid, dir_fd=at, follow_symlinks=False)
-        except OSError as error:
-            # In a container root may lack CAP_CHOWN, or have no such user mapped: user_namespaces(7).
-            if error.errno not in (errno.EPERM, errno.EINVAL):
-                raise
-            return False
-        return True
-
-    def _kept_mode(self, mode: int, *, owner_kept: bool) -> int:
-        """A set-id bit is never kept without the owner that it stands for."""
-        return mode & self._keeps.mode_bits & (ALL_BITS if owner_kept else STICKY_BITS)
+        return not self._metadata.privileged or self._metadata.has_attributes(self._by_name(step.name), step.attributes)
 
     def _standing_facts(self, name: bytes) -> os.stat_result | None:
         """What is there under this name.  Raises: OSError for a directory, which rename(2) would not replace.

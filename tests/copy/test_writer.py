@@ -13,8 +13,9 @@ import pytest
 
 from gproc.copy.builtin import PreparedTask
 from gproc.copy.descent import WayLost
+from gproc.copy.metadata import FROM_NODES, ROOTS_COPY, Keeps
 from gproc.copy.steps import ITSELF, Folder, Leaf, Leave, SymlinkStep
-from gproc.copy.writer import FROM_NODES, ROOTS_COPY, Keeps, Writer, open_directory
+from gproc.copy.writer import Writer, open_directory
 
 
 def writer_in(base: Path, complaints: list[str], keeps: Keeps = FROM_NODES) -> Writer:
