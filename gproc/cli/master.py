@@ -10,6 +10,7 @@ import socket
 from gproc.cli.addresses import listening_address, own_addresses
 from gproc.cli.log import start_log
 from gproc.cli.options import MasterOptions
+from gproc.descriptors import allow_all
 from gproc.errors import GprocError
 from gproc.locales import Options, Role, load
 from gproc.master import Master
@@ -25,6 +26,7 @@ log = logging.getLogger("gproc")
 
 def run(options: MasterOptions) -> int:
     start_log(options.debug)
+    allow_all()
     name = socket.gethostname()
     placement = load(options.locale).place(Role.MASTER, name, Options(cmd_port=options.cmd_port))
     address = options.address or placement.address

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from gproc.cli.options import DEFAULT_CMD_PORT, SlaveOptions
+from gproc.descriptors import allow_all
 from gproc.errors import GprocError
 from gproc.launch.launcher import Launcher
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 def run(options: SlaveOptions) -> int:
     # First of all, and before anything large is imported: what the launcher has in memory is copied for each job.
+    allow_all()
     launcher = Launcher.fork(private=options.private)
     try:
         return _run(options, launcher)

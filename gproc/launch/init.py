@@ -34,6 +34,7 @@ def main(start: Start, group: Group, stdio: tuple[int, int, int], report: int) -
 def _start(start: Start, group: Group) -> int:
     with program.stage("view"):
         kernel.unshare(kernel.CLONE_NEWNS)
+        program.own_ipc()
         mounts.carry_out(start.view.operations, start.uid, start.gid)
     own = program.prepare(start)
     program.join(group)

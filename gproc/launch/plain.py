@@ -42,6 +42,7 @@ def _start(start: Start, group: Group, launcher: int) -> int:
     view = start.view
     with program.stage("view"):
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+        program.own_ipc()
         if view.root:
             _make_root(start)
     own = program.prepare(start)

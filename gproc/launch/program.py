@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from gproc.copy import builtin
@@ -39,6 +39,12 @@ _TAKE_TERMINAL: Final = (
 )
 """Opening a terminal makes it the controlling one of a session leader that has none: open(2), O_NOCTTY.  By that
 path, because what the node calls /dev/pts may be mounted elsewhere here; not by fd/0, which is closed first."""
+
+OOM_SCORE_ADJ: Final = 500
+"""What a job's processes have more than the slave: as if they used half of the machine's memory besides."""
+
+SELECT_FILES: Final = 1024
+"""FD_SETSIZE of select(2): the soft limit of a program whose caller said none; the slave's own is higher."""
 
 _MESSAGE_CHARACTERS: Final = 500
 """A path in a message may have PATH_MAX bytes, or whatever a caller made up; the whole report has one pipe write."""
@@ -83,11 +89,37 @@ def release_stdio() -> None:
     os.closerange(0, 3)
 
 
+def own_ipc() -> None:
+    """Shared memory, semaphores and message queues of System V, in an ipc_namespaces(7) that ends with the job.
+
+    Outside of one they stay until somebody removes them, and nothing tells a dead job's from those of the same user's
+    other programs.
+    """
+    with suppress(OSError):  # a kernel without this kind of namespace; or a plain node whose slave is not root
+        kernel.unshare(kernel.CLONE_NEWIPC)
+
+
 def join(group: Group) -> None:
-    """With the slave's rights."""
-    if group.directories:
-        with stage("limits"):
+    """Join the job's control group, and be killed before the slave when memory ends.  With the slave's rights."""
+    with stage("limits"):
+        if group.directories:
             group.join()
+        _die_first()
+
+
+def _die_first() -> None:
+    """Raise oom_score_adj, proc(5), of this process and all that it starts."""
+    if os.geteuid() != 0:
+        # Files in /proc belong to root while a process is not dumpable.  All here is one user's: nobody gains by it.
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
+    try:
+        with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:
+            file.write(b"%d" % min(1000, max(0, int(file.read())) + OOM_SCORE_ADJ))
+    except OSError:
+        return  # a /proc that is masked, or of an old kernel: the job runs as it did
+    finally:
+        if os.geteuid() != 0:
+            kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
 
 
 def bound(limits: Limits, group: Group) -> None:
@@ -96,7 +128,7 @@ def bound(limits: Limits, group: Group) -> None:
     With the caller's rights, so that nobody takes by `nice` what the kernel would refuse him.
     """
     with stage("limits"):
-        for kind, soft in limits.soft:
+        for kind, soft in {resource.RLIMIT_NOFILE: SELECT_FILES, **dict(limits.soft)}.items():
             _as_at_home(kind, soft)
         if limits.nice is not None:
             os.nice(limits.nice)
@@ -143,8 +175,13 @@ def _lower(kind: int, value: int) -> None:
 
 
 def become(start: Start) -> None:
-    """Take the caller's groups, gid and uid.  For good: nothing of the slave's rights is left afterwards."""
+    """Take the caller's groups, gid and uid.  For good: nothing of the slave's rights is left afterwards.
+
+    Nor of its keys: a session keyring is inherited, and its owner's keys can be read by whoever has it.
+    """
     with stage("identity"):
+        # Before the uid changes, because a user may have used up his own share of keys.
+        kernel.new_session_keyring()
         if os.geteuid() == 0:
             if (start.uid, start.gid) != (0, 0) or start.groups != tuple(os.getgroups()):
                 os.setgroups(start.groups)

@@ -7,10 +7,12 @@ Each raises OSError with the kernel's errno.  Numbers are those of <linux/sched.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from typing import Final
 
 CLONE_NEWNS: Final = 0x00020000
+CLONE_NEWIPC: Final = 0x08000000
 CLONE_NEWUSER: Final = 0x10000000
 CLONE_NEWPID: Final = 0x20000000
 
@@ -26,6 +28,11 @@ PR_SET_PDEATHSIG: Final = 1
 PR_SET_DUMPABLE: Final = 4
 PR_SET_CHILD_SUBREAPER: Final = 36
 PR_SET_NO_NEW_PRIVS: Final = 38
+
+_KEYCTL_NUMBERS: Final = {
+    "x86_64": 250, "aarch64": 219, "riscv64": 219, "loongarch64": 219, "ppc64le": 271, "s390x": 280, "armv7l": 311,
+}  # fmt: skip
+_KEYCTL_JOIN_SESSION_KEYRING: Final = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
@@ -48,6 +55,21 @@ def mount(source: bytes, at: bytes, kind: bytes | None = None, flags: int = 0, d
 
 def prctl(option: int, value: int) -> None:
     _checked(_libc.prctl(option, value, 0, 0, 0), f"prctl({option})")
+
+
+def new_session_keyring() -> None:
+    """Take an empty session keyring, keyctl(2), and let go of the one that this process was started with.
+
+    Nothing happens if the kernel has no keys, or lets nobody here use them.  Raises: OSError.
+    """
+    number = _KEYCTL_NUMBERS.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, f"keyctl has no known number on {os.uname().machine}")
+    if _libc.syscall(ctypes.c_long(number), ctypes.c_long(_KEYCTL_JOIN_SESSION_KEYRING), None) < 0:
+        code = ctypes.get_errno()
+        # ENOSYS: a kernel without keys; EPERM: a container that forbids the call, to the program as well.
+        if code not in (errno.ENOSYS, errno.EPERM):
+            raise OSError(code, f"keyctl: {os.strerror(code)}")
 
 
 def _checked(result: int, call: str) -> None:

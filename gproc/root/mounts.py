@@ -28,6 +28,10 @@ _OVERFLOW_UID: Final = 65534
 _PRIVATE: Final = kernel.MS_NODEV | kernel.MS_NOSUID
 """What a job writes to holds neither devices nor set-id programs."""
 
+_TMPFS_OPTIONS: Final = b"mode=0755,size=25%,nr_inodes=256k"
+"""What a job may write to its own binRoot: a quarter of the memory instead of tmpfs's usual half, and as many files as
+take some 256 MB of the kernel's.  A bundle that is copied there has at most 131,072."""
+
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -58,7 +62,7 @@ def _tmpfs(at: bytes) -> None:
         owner = os.fstat(directory).st_uid
         if owner not in _trusted_owners():
             raise PermissionError(errno.EPERM, f"it belongs to user {owner}", os.fsdecode(at))
-        kernel.mount(b"gproc", _by_descriptor(directory), b"tmpfs", _PRIVATE, b"mode=0755")
+        kernel.mount(b"gproc", _by_descriptor(directory), b"tmpfs", _PRIVATE, _TMPFS_OPTIONS)
     finally:
         os.close(directory)
 

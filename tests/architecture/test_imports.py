@@ -19,7 +19,8 @@ IO_MODULES = {
 }  # fmt: skip
 
 ORDER = (
-    "errors", "request", "boxes", "nodespec", "content", "disk", "wire", "tree", "bundle", "packager", "store",
+    "errors", "descriptors",
+    "request", "boxes", "nodespec", "content", "disk", "wire", "tree", "bundle", "packager", "store",
     "locales", "trust", "link", "root", "spread", "copy", "launch", "relay", "node", "service", "client", "master",
     "slave", "cli", "__main__",
 )  # fmt: skip
