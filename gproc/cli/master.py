@@ -14,7 +14,8 @@ from gproc.descriptors import allow_all
 from gproc.errors import GprocError
 from gproc.locales import Options, Role, load
 from gproc.master import Master
-from gproc.store.store import Store, default_base, open_store
+from gproc.store.opening import default_base, open_store
+from gproc.store.store import Store
 from gproc.trust import tls
 from gproc.trust.authority import open_authority
 from gproc.trust.home import gproc_home

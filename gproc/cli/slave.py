@@ -36,7 +36,7 @@ def _run(options: SlaveOptions, launcher: Launcher) -> int:
     from gproc.root.binroot import claim
     from gproc.root.planner import Planner
     from gproc.slave import Slave
-    from gproc.store.store import default_base, open_store
+    from gproc.store.opening import default_base, open_store
     from gproc.trust import tls
     from gproc.trust.home import gproc_home
     from gproc.trust.identity import load_identity

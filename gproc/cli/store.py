@@ -15,7 +15,7 @@ from gproc.cli.table import bytes_text, table
 from gproc.content import manifest as manifests
 from gproc.disk.trees import remove_tree
 from gproc.errors import BundleError, StoreError
-from gproc.store.store import default_base
+from gproc.store.opening import default_base
 
 
 class Kept(msgspec.Struct, frozen=True):

@@ -23,8 +23,9 @@ from gproc.content.manifest import (
     encode,
 )
 from gproc.errors import BundleError, StoreError
+from gproc.store.opening import open_store
 from gproc.store.partial import Owner, PartialBundle
-from gproc.store.store import Root, Store, open_store
+from gproc.store.store import Root, Store
 
 OWN = Owner(os.geteuid(), os.getegid())
 SOMEBODY = Owner(4711, 4712)
