@@ -27,7 +27,7 @@ class BundleEntries:
         self._directories: set[str] = set()
         self.reasons: dict[str, str] = {}
         self.made: dict[Digest, bytes] = {}
-        """The chunks of files that do not say their size, and would be others if they were read again."""
+        """The chunks of files that do not report their size, which might differ if they were read again."""
 
     def add(self, path: str, reason: str) -> str:
         """Add the file that an absolute path leads to, and the links on the way.  A directory is added empty.
@@ -158,7 +158,7 @@ class BundleEntries:
         )
 
     def _unsized(self, path: str, descriptor: int, before: os.stat_result) -> File | None:
-        """A file that has another size than it says, although nothing changed it; None if it says its size."""
+        """The file if its size is not the reported one, although nothing changed it; else None."""
         content = read_small(descriptor)
         after = os.fstat(descriptor)
         same = (before.st_mtime_ns, before.st_ctime_ns, before.st_size) == (
@@ -173,8 +173,8 @@ class BundleEntries:
             self.made[digest] = content[at : at + CHUNK_BYTES]
             digests.append(digest)
         if sum(map(len, self.made.values())) > UNSIZED_BYTES_MAX:
-            told = f"more than {UNSIZED_BYTES_MAX >> 20} MiB of files that do not say their size"
-            raise BundleError(f"{self._image.shown(path)}: {told}")
+            limit = f"more than {UNSIZED_BYTES_MAX >> 20} MiB of files that do not report their size"
+            raise BundleError(f"{self._image.shown(path)}: {limit}")
         mode = after.st_mode & PERMISSION_BITS
         return File(
             os.fsencode(path), mode, after.st_uid, after.st_gid, len(content), after.st_mtime_ns, b"".join(digests)

@@ -1,6 +1,6 @@
-"""Files that do not say their size: those of /proc say 0 bytes and those of /sys 4,096, whatever they have.
+"""Files that do not report their size: stat(2) gives 0 bytes for files in /proc and 4,096 for those in /sys.
 
-proc(5), sysfs(5).  Each reading makes their content anew, so it is kept from the one reading that was packed.
+Their content may differ each time that it is read, so what was packed is kept.  Sources: proc(5), sysfs(5).
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import os
 from typing import Final
 
 SMALL_BYTES: Final = 64 << 10
-"""Files that say this size or less are read to their end before their size is told."""
+"""A file that reports this size or less is read to its end to find its size."""
 
 SMALL_READ_BYTES: Final = 16 << 20
-"""Such a file must end before this size: /proc/kallsyms says 0 bytes and has 10 MB."""
+"""Such a file must end before this size: /proc/kallsyms reports 0 bytes and has 10 MB."""
 
 UNSIZED_BYTES_MAX: Final = 64 << 20
-"""All such contents of one bundle: they stay in memory until they are sent."""
+"""The limit for such contents of one bundle, which stay in memory until they are sent."""
 
 _READ_BYTES: Final = 64 << 10
 
 
 def read_small(handle: int) -> bytes:
-    """All that the file has, from its beginning.  Raises: OSError, also if it has no end."""
+    """The whole content of the file.  Raises: OSError, also if the file does not end."""
     os.lseek(handle, 0, os.SEEK_SET)
     data = os.read(handle, _READ_BYTES)
     if len(data) < _READ_BYTES and not (more := os.read(handle, _READ_BYTES)):

@@ -32,7 +32,7 @@ class _Verb(Protocol):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what argv (default: sys.argv without the program) asks; the exit status of DESIGN section 10."""
+    """Do what argv (default: sys.argv without the program) asks.  Returns the exit status: docs/reference.md."""
     debug = 0
     try:
         if _COMPLETE_VARIABLE in os.environ:

@@ -14,7 +14,7 @@ DEFAULT_BIN_ROOT: Final = "/tmp/xproc"
 DEFAULT_SOCKET: Final = "/tmp/g"
 DEFAULT_CMD_PORT: Final = 6666
 DEFAULT_LINK_TIMEOUT_S: Final = 2.0
-"""Issue 2: a lost link ends its jobs within two seconds."""
+"""A lost link is to end its jobs within two seconds."""
 
 
 class MasterOptions(msgspec.Struct, frozen=True, kw_only=True):

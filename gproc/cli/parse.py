@@ -1,6 +1,6 @@
 """A command line becomes a value.  Pure: nothing is read but the words given.
 
-Grammar (DESIGN section 10): `gproc [switches] MODE ...`, with switches before or after the mode, in the
+Grammar (docs/reference.md): `gproc [switches] MODE ...`, with switches before or after the mode, in the
 spelling of the original (`-binRoot=/x`, `-binRoot /x`, `-p`, `-p=false`, after Go's flag package) or of GNU
 (`--bin-root /x`, `--no-private`).  `--` ends the switches.  After `e NODES COMMAND` all belongs to the
 command.

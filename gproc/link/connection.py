@@ -36,10 +36,10 @@ class Receiver:
         raise PeerError(f"an unexpected {type(message).__name__}")
 
     def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
-        raise PeerError(f"data of stream {stream}, which nobody asked for")
+        raise PeerError(f"unexpected data of stream {stream}")
 
     def on_piece(self, link: Link, piece: frames.Piece) -> None:
-        raise PeerError(f"a piece of the chunk {piece.digest.hex()}, which nobody asked for")
+        raise PeerError(f"an unexpected piece of the chunk {piece.digest.hex()}")
 
     def on_lost(self, link: Link, reason: str) -> None:
         """The connection has ended.  Called exactly once."""

@@ -1,4 +1,4 @@
-"""From a bundle and a node's facts to a View.  Pure: DESIGN section 9 is decided here, and nowhere else.
+"""From a bundle and a node's facts to a View.  Pure.  Only this module decides what a job sees (docs/fidelity.md).
 
 With namespaces, binRoot is an overlay: below, the bundle as the store laid it out, nothing copied; on top, a
 tmpfs of the job's own.  The node's system directories that the bundle has code for become unions, bundle

@@ -113,7 +113,7 @@ INSTEAD_OF_A_MESSAGE: Final = {
         frames.stdio_frame(1, 0, 7, b"x"),
         "a STDIO frame for stream 7, which does not exist",
     ),
-    "output": (frames.stdio_frame(1, 0, 1, b"x"), "output from a client|data of stream 1, which nobody asked for"),
+    "output": (frames.stdio_frame(1, 0, 1, b"x"), "output from a client|unexpected data of stream 1"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Whoever is not who he should be is refused, with a log line that says why; DESIGN section 5."""
+"""A peer that is not who it should be is refused, with a log line that has the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person is told in the end: the rules of DESIGN section 10."""
+"""The summary of a job, and the exit status: docs/reference.md."""
 
 from __future__ import annotations
 

@@ -324,8 +324,8 @@ def test_a_frame_that_the_receiver_does_not_expect_is_the_peers_fault() -> None:
     async def work() -> None:
         unexpected = [
             (messages.frame(Inquire()), "an unexpected Inquire"),
-            (frames.stdio_frame(1, 1, 1, b"x"), "data of stream 1"),
-            (frames.piece_frame(Piece(DIGEST, 1, 0, 0, b"x")), "a piece of the chunk"),
+            (frames.stdio_frame(1, 1, 1, b"x"), "unexpected data of stream 1"),
+            (frames.piece_frame(Piece(DIGEST, 1, 0, 0, b"x")), "an unexpected piece of the chunk"),
         ]
         for frame, words in unexpected:
             async with linked_to_raw_socket() as (link, records, theirs):

@@ -1,4 +1,4 @@
-"""The node specification against a naive model: every claim of DESIGN section 3, over small trees."""
+"""The node specification compared with a naive model of the rules in docs/reference.md, over small trees."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def level_holds(level: str, node: int) -> bool:
 
 
 def model_of_path(text: str, node: Path) -> bool:
-    """Whether one path of a spec selects node, straight from the words of DESIGN."""
+    """Whether one path of a spec selects the node, as docs/reference.md says it."""
     parts = text.removeprefix("=").split("/")
     if len(node) > len(parts) or (text.startswith("=") and len(node) < len(parts)):
         return False

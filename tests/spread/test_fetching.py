@@ -18,7 +18,7 @@ from gproc.wire import frames
 from tests.loop import run
 
 OWN = Owner(os.geteuid(), os.getegid())
-SOMEBODY = Owner(4711, 4712) if os.geteuid() == 0 else Owner(os.geteuid(), 4712)
+OTHER_USER = Owner(4711, 4712) if os.geteuid() == 0 else Owner(os.geteuid(), 4712)
 DATA = os.urandom(2 * CHUNK_BYTES + 5)
 
 
@@ -123,7 +123,7 @@ def test_two_owners_of_one_bundle_at_once_have_a_root_each_and_share_the_transfe
     async def work() -> None:
         upstream = Upstream(BLOBS)
         fetcher = fetcher_of(tmp_path, upstream)
-        ours, theirs = await asyncio.gather(fetcher.root(BUNDLE, OWN), fetcher.root(BUNDLE, SOMEBODY))
+        ours, theirs = await asyncio.gather(fetcher.root(BUNDLE, OWN), fetcher.root(BUNDLE, OTHER_USER))
         assert ours.tree != theirs.tree
         assert content(ours) == content(theirs) == DATA
         assert upstream.asked == Counter(dict.fromkeys(BLOBS, 1))
