@@ -213,7 +213,7 @@ def test_a_genuine_ticket_does_not_come_as_another_job(relay: Relay) -> None:
 
 def test_without_a_grant_no_ticket_is_taken(relay: Relay) -> None:
     job, run = relay.begin(*ECHO)
-    assert "in which this slave is not" in relay.refusal(run)
+    assert "to which this slave does not belong" in relay.refusal(run)
     relay.answer(job, run, Outcome(0))
 
 
@@ -231,7 +231,7 @@ def test_nothing_can_be_replayed_after_a_slaves_restart(relay: Relay) -> None:
         "or before this one's start"
     )
     relay.down.say(Run(run.job, run.size, run.ticket, Branch(0, {}), run.window_bytes, False))
-    assert "in which this slave is not" in relay.down.hear(Finished).outcome.failure
+    assert "to which this slave does not belong" in relay.down.hear(Finished).outcome.failure
     relay.pass_grant()
     relay.down.say(Run(run.job, run.size, run.ticket, Branch(0, {}), run.window_bytes, False))
     assert "a replayed ticket" in relay.down.hear(Finished).outcome.failure
@@ -261,7 +261,7 @@ def test_another_users_job_is_refused_by_a_slave_that_is_not_root(
     slave = cluster.slave(1, uid=NOBODY, home=tmp_path / "n")
     done = cluster.exec("1", "/bin/true")
     assert done.returncode == 125
-    reason = "is of uid 0, and this slave runs as uid 65534 and so runs only that user's jobs"
+    reason = "is of uid 0, and this slave runs as uid 65534, so it runs only that user's jobs"
     assert reason in done.stderr.decode()
     slave.says(rf"refused from \S+ job \d+ {reason}")
     own = cluster.exec("1", "/usr/bin/id", "-u", uid=NOBODY, env={"XDG_CACHE_HOME": "/nonexistent"})

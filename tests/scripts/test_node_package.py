@@ -39,8 +39,8 @@ def test_the_archive_runs_in_any_directory_with_its_own_libraries(unpacked: Path
     bare = f"{sys.base_prefix}/bin"
     if not os.path.exists(f"{bare}/{PYTHON}"):
         pytest.skip(f"there is no {PYTHON} in {bare}: no Python that stands for a node's")
-    version = subprocess.check_output([unpacked / "gproc", "--version"], env={"PATH": f"{bare}:/usr/bin:/bin"}, text=True)
-    assert version.startswith("gproc ")
+    shown = subprocess.check_output([unpacked / "gproc", "--version"], env={"PATH": f"{bare}:/usr/bin:/bin"}, text=True)
+    assert shown.startswith("gproc ")
 
 
 @pytest.mark.slow
