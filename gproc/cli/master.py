@@ -56,6 +56,6 @@ async def _serve(options: MasterOptions, address: str, identity: Identity, signe
         raise GprocError(
             f"cannot listen on port {options.cmd_port}: {reason}; choose another with --cmd-port"
         ) from error
-    await master.clients.listen(options.socket)
-    log.info("master on %s, port %d, commands at %s", identity.name, master.children.port, options.socket)
+    sockets = await master.clients.listen(options.socket)
+    log.info("master on %s, port %d, commands at %s", identity.name, master.children.port, " and ".join(sockets))
     await master.run()

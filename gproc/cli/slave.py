@@ -6,7 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from gproc.cli.options import DEFAULT_CMD_PORT, SlaveOptions
+from gproc.cli.options import DEFAULT_BIN_ROOT, DEFAULT_CMD_PORT, SlaveOptions
 from gproc.descriptors import allow_all
 from gproc.errors import GprocError
 from gproc.launch.launcher import Launcher
@@ -33,7 +33,7 @@ def _run(options: SlaveOptions, launcher: Launcher) -> int:
     from gproc.cli.log import start_log
     from gproc.locales import Options, Role, load
     from gproc.relay.parent import Dialer
-    from gproc.root.binroot import claim
+    from gproc.root.binroot import claim_usual
     from gproc.root.planner import Planner
     from gproc.slave import Slave
     from gproc.store.opening import default_base, open_store
@@ -54,7 +54,7 @@ def _run(options: SlaveOptions, launcher: Launcher) -> int:
     store, _lock = open_store(options.store or default_base(os.environ), options.store_bytes)
     dialled = placement.parent
     assert dialled is not None, "a locale gives every slave a parent"
-    bin_root = claim(os.fsencode(options.bin_root))
+    bin_root = claim_usual(os.fsencode(options.bin_root), os.fsencode(DEFAULT_BIN_ROOT))
 
     async def serve() -> None:
         expected = tls.ExpectedParent(dialled.host, dialled.name, dialled.is_master)
@@ -67,7 +67,7 @@ def _run(options: SlaveOptions, launcher: Launcher) -> int:
             launcher=launcher,
             planner=Planner(launcher.abilities, bin_root.path),
             id=placement.id,
-            bin_root=options.bin_root,
+            bin_root=os.fsdecode(bin_root.path),
             link_timeout_s=options.link_timeout_s,
         )
         local = listening_address(placement.address or dialled.host)

@@ -10,7 +10,6 @@ import errno
 import os
 import select
 import signal
-import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -21,7 +20,7 @@ from gproc.errors import BundleError, GprocError, LinkLost, PeerError
 from gproc.nodespec import Path, format_path
 from gproc.packager import Bundle, read_chunk
 from gproc.spread.trees import MIN_BROADCAST_BYTES
-from gproc.trust.caller import check_listener
+from gproc.trust.meeting import dial
 from gproc.wire import frames, messages
 from gproc.wire.credit import quantum
 from gproc.wire.messages import (
@@ -57,14 +56,11 @@ class Connection:
 
     def __init__(self, path: str) -> None:
         """Raises: GprocError where no master is there, TrustError where it is not one to be trusted."""
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._socket.connect(path)
+            self._socket, self._path = dial(path)
         except OSError as error:
             raise _no_master(path, error) from error
-        check_listener(self._socket, path)
         self._socket.setblocking(False)
-        self._path = path
         self._reader = frames.FrameReader()
         self._greeted = False
         self._outbox: deque[memoryview] = deque([memoryview(frames.preface(frames.CHANNEL_CLIENT))])

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import stat
 from typing import Final
 
 from gproc.disk.trees import remove_tree
 from gproc.errors import LaunchError
+from gproc.trust.caller import user_name
+
+log = logging.getLogger("gproc")
 
 _MADE: Final = 0o1755
 """The sticky bit means nothing where only the owner writes: it marks a directory that gproc made, and may remove."""
@@ -43,6 +47,34 @@ class BinRoot:
                 raise
         finally:
             os.close(self._fd)
+
+
+def claim_usual(path: bytes, usual: bytes) -> BinRoot:
+    """As `claim`; if `path` is the usual one and another user has taken it, a directory that nobody else can take.
+
+    Raises: LaunchError saying why neither can be binRoot.
+    """
+    try:
+        return claim(path)
+    except LaunchError as error:
+        elsewhere = _elsewhere() if path == usual else None
+        if elsewhere is None:
+            raise
+        try:
+            os.makedirs(os.path.dirname(elsewhere), 0o755, exist_ok=True)
+            claimed = claim(elsewhere)
+        except (OSError, LaunchError):
+            raise error from None
+        log.warning("%s; jobs find their bundles at %s", error, os.fsdecode(elsewhere))
+        return claimed
+
+
+def _elsewhere() -> bytes | None:
+    """Below /run, where only root makes entries, or in the user's own part of it: pam_systemd(8)."""
+    if os.geteuid() == 0:
+        return b"/run/gproc/xproc"
+    own = os.environb.get(b"XDG_RUNTIME_DIR", b"")
+    return own + b"/gproc/xproc" if own.startswith(b"/") else None
 
 
 def claim(path: bytes) -> BinRoot:
@@ -92,7 +124,7 @@ def _check_owner(path: bytes, fd: int) -> None:
     found = os.fstat(fd)
     if found.st_uid not in (0, os.geteuid()):
         raise LaunchError(
-            f"binRoot {os.fsdecode(path)} belongs to user {found.st_uid}, who could exchange what jobs execute: "
+            f"binRoot {os.fsdecode(path)} belongs to {user_name(found.st_uid)}, who could exchange what jobs execute: "
             "choose another with -binRoot"
         )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -104,10 +136,15 @@ def _check_owner(path: bytes, fd: int) -> None:
 
 def _refused(path: bytes, error: OSError) -> str:
     name = os.fsdecode(path)
-    if os.path.islink(path):
-        return f"binRoot {name} is a symbolic link: name the directory itself with -binRoot"
-    if os.path.exists(path) and not os.path.isdir(path):
-        return f"binRoot {name} is not a directory: remove it, or choose another with -binRoot"
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return f"binRoot {name} cannot be used: {error.strerror}; choose another with -binRoot"
+    owner = user_name(found.st_uid)
+    if stat.S_ISLNK(found.st_mode):
+        return f"binRoot {name} is a symbolic link of {owner}: name the directory itself with -binRoot"
+    if not stat.S_ISDIR(found.st_mode):
+        return f"binRoot {name} is not a directory, and belongs to {owner}: remove it, or choose another with -binRoot"
     return f"binRoot {name} cannot be used: {error.strerror}; choose another with -binRoot"
 
 

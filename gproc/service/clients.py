@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import logging
-import os
 import socket
-import stat
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-from gproc.errors import GprocError, LinkLost, PeerError, TrustError
+from gproc.errors import LinkLost, PeerError, TrustError
 from gproc.link.connection import Link, Receiver
 from gproc.link.transport import HANDSHAKE_S
+from gproc.service.listening import Listener, listeners
 from gproc.trust.caller import Caller, caller_of
 from gproc.wire import frames, messages
 from gproc.wire.messages import Submit, TreeState
@@ -22,9 +19,6 @@ if TYPE_CHECKING:
     from gproc.relay.relayed_job import RelayedJob
 
 log = logging.getLogger("gproc")
-
-MAX_SOCKET_PATH_BYTES: Final = 107
-"""sun_path has 108 with its final zero: unix(7)."""
 
 
 class JobService(Protocol):
@@ -112,40 +106,28 @@ class Client(Receiver):
 
 
 class Clients:
-    """The Unix socket: made for everybody where the master is root, for its own user where it is not."""
+    """The master's Unix sockets, and the connections that come in by them."""
 
     def __init__(self, service: JobService) -> None:
         self._service = service
-        self._server: asyncio.Server | None = None
-        self._place: tuple[str, int, int] | None = None
+        self._listeners: list[Listener] = []
+        self._servers: list[asyncio.Server] = []
         self._links: set[asyncio.Task[None]] = set()
 
-    async def listen(self, path: str) -> None:
-        """Raises: GprocError saying what is in the way."""
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        clear_the_way(path)
-        # A socket that everybody may open for a moment has been opened: so the mode comes with it.
-        mask = os.umask(0o111 if os.geteuid() == 0 else 0o177)
-        try:
-            listener.bind(path)
-        except OSError as error:
-            listener.close()
-            raise GprocError(f"cannot make the socket {path}: {error.strerror}; choose another by --socket") from error
-        finally:
-            os.umask(mask)
-        info = os.stat(path)
-        self._place = (path, info.st_dev, info.st_ino)
-        self._server = await asyncio.get_running_loop().create_unix_server(self._client, sock=listener, backlog=256)
+    async def listen(self, path: str) -> list[str]:
+        """Begin to listen.  Returns the paths.  Raises: GprocError saying what is in the way."""
+        loop = asyncio.get_running_loop()
+        self._listeners = listeners(path)
+        for listener in self._listeners:
+            server = await loop.create_unix_server(self._client, sock=listener.socket, backlog=256)
+            self._servers.append(server)
+        return [listener.path for listener in self._listeners]
 
     def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        if self._place is not None:
-            path, device, inode = self._place
-            with contextlib.suppress(OSError):
-                info = os.stat(path)
-                if (info.st_dev, info.st_ino) == (device, inode):
-                    os.unlink(path)
+        for server in self._servers:
+            server.close()
+        for listener in self._listeners:
+            listener.remove()
 
     def _client(self) -> Link:
         client = Client(self._service)
@@ -153,34 +135,3 @@ class Clients:
         self._links.add(task)
         task.add_done_callback(self._links.discard)
         return client.link
-
-
-def clear_the_way(path: str) -> None:
-    """Remove a dead master's socket.  Raises: GprocError where a live one, or something else, is there."""
-    if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
-        raise GprocError(
-            f"the socket's path has {len(os.fsencode(path))} bytes, more than the {MAX_SOCKET_PATH_BYTES} that the "
-            f"kernel takes: choose a shorter one with --socket"
-        )
-    try:
-        info = os.lstat(path)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise GprocError(f"cannot make the socket {path}: {error.strerror}") from error
-    if not stat.S_ISSOCK(info.st_mode):
-        raise GprocError(f"{path} is there and is no socket: remove it, or choose another with --socket")
-    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        probe.connect(path)
-    except OSError as error:
-        if error.errno not in (errno.ECONNREFUSED, errno.ENOENT):
-            raise GprocError(f"cannot use the socket {path}: {error.strerror}") from error
-    else:
-        raise GprocError(f"a master is already listening at {path}")
-    finally:
-        probe.close()
-    try:
-        os.unlink(path)
-    except OSError as error:
-        raise GprocError(f"cannot remove the dead socket {path} of uid {info.st_uid}: {error.strerror}") from error

@@ -42,7 +42,7 @@ class SquattedSocket(TrustError):
 
     def __str__(self) -> str:
         return (
-            f"a squatted socket: {self.path} belongs to {_user(self.uid)}, neither to root nor to you; nothing was "
+            f"a squatted socket: {self.path} belongs to {user_name(self.uid)}, neither to root nor to you; nothing was "
             "sent to it; name your master's socket by --socket"
         )
 
@@ -101,7 +101,7 @@ def _many_groups(connection: socket.socket) -> bytes:
     return buffer.raw[: size.value]
 
 
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
     import pwd
 
     try:

@@ -50,7 +50,7 @@ def test_another_users_directory_is_refused(tmp_path: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("needs root")
     os.chown(tmp_path, 1234, -1)
-    with pytest.raises(LaunchError, match="belongs to user 1234"):
+    with pytest.raises(LaunchError, match="belongs to uid 1234"):
         claim(os.fsencode(tmp_path))
 
 

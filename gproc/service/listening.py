@@ -1,0 +1,139 @@
+"""The master's Unix sockets as entries of directories: made, cleared of a dead master's, removed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+from typing import Final, NamedTuple
+
+from gproc.errors import GprocError, TrustError
+from gproc.trust.caller import caller_of, user_name
+from gproc.trust.meeting import DEFAULT_SOCKET, RUN_SOCKET, make_run_directory
+
+log = logging.getLogger("gproc")
+
+MAX_SOCKET_PATH_BYTES: Final = 107
+"""sun_path has 108 with its final zero: unix(7)."""
+
+PROBE_S: Final = 1.0
+"""A socket whose owner accepts nobody for so long is not dead."""
+
+
+class Squatted(GprocError):
+    """Another user has taken the place; whose it is stands in the message."""
+
+
+class Listener(NamedTuple):
+    """A bound socket, and the directory entry that leads to it."""
+
+    socket: socket.socket
+    path: str
+    device: int
+    inode: int
+
+    def remove(self) -> None:
+        """Remove the entry, if it is still this one."""
+        with contextlib.suppress(OSError):
+            info = os.lstat(self.path)
+            if (info.st_dev, info.st_ino) == (self.device, self.inode):
+                os.unlink(self.path)
+
+
+def listeners(path: str) -> list[Listener]:
+    """Sockets bound at `path` and, if this is root's master and `path` is the usual one, at RUN_SOCKET.
+
+    Root's master goes on without /tmp/g if another user has taken it.  Raises: GprocError if nothing is bound.
+    """
+    if path != DEFAULT_SOCKET or os.geteuid() != 0:
+        return [_bound(path)]
+    found = []
+    squatted: Squatted | None = None
+    try:
+        found.append(_bound(path))
+    except Squatted as error:
+        squatted = error
+    try:
+        make_run_directory()
+        found.append(_bound(RUN_SOCKET))
+    except (GprocError, TrustError) as error:
+        if squatted is not None:
+            raise squatted from error
+        log.warning("commands find this master at %s alone: %s", path, error)
+    else:
+        if squatted is not None:
+            log.warning("%s; commands find this master at %s", squatted, RUN_SOCKET)
+    return found
+
+
+def _bound(path: str) -> Listener:
+    """A socket at `path`: for everybody if the master is root, else for its own user.
+
+    Raises: GprocError saying what is in the way, and whose it is.
+    """
+    clear_the_way(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # A socket that everybody may open for a moment has been opened: so the mode comes with it.
+    mask = os.umask(0o111 if os.geteuid() == 0 else 0o177)
+    try:
+        listener.bind(path)
+        info = os.lstat(path)
+    except OSError as error:
+        listener.close()
+        raise GprocError(f"cannot make the socket {path}: {error.strerror}; choose another by --socket") from error
+    finally:
+        os.umask(mask)
+    return Listener(listener, path, info.st_dev, info.st_ino)
+
+
+def clear_the_way(path: str) -> None:
+    """Remove a dead master's socket.
+
+    Raises: GprocError if a live master or something else is there; Squatted if it is another user's.
+    """
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
+        raise GprocError(
+            f"the socket's path has {len(os.fsencode(path))} bytes, more than the {MAX_SOCKET_PATH_BYTES} that the "
+            f"kernel takes: choose a shorter one with --socket"
+        )
+    try:
+        info = os.lstat(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise GprocError(f"cannot make the socket {path}: {error.strerror}") from error
+    theirs = info.st_uid not in (0, os.geteuid())
+    if not stat.S_ISSOCK(info.st_mode):
+        if theirs:
+            raise Squatted(f"{path} belongs to {user_name(info.st_uid)} and is no socket: choose another with --socket")
+        raise GprocError(f"{path} is there and is no socket: remove it, or choose another with --socket")
+    listening = _listening_user(path)
+    if listening is not None:
+        if theirs or listening not in (0, os.geteuid()):
+            raise Squatted(f"{user_name(listening)} listens at {path}: choose another with --socket")
+        raise GprocError(f"a master is already listening at {path}")
+    try:
+        os.unlink(path)
+    except OSError as error:
+        problem = f"cannot remove the dead socket {path} of {user_name(info.st_uid)}: {error.strerror}"
+        raise (Squatted if theirs else GprocError)(f"{problem}; choose another with --socket") from error
+
+
+def _listening_user(path: str) -> int | None:
+    """The uid of whoever listens at the socket; None if nobody does."""
+    probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    probe.settimeout(PROBE_S)
+    try:
+        probe.connect(path)
+        return caller_of(probe).uid
+    except (TimeoutError, BlockingIOError):
+        return os.lstat(path).st_uid  # its queue is full
+    except OSError as error:
+        if error.errno not in (errno.ECONNREFUSED, errno.ENOENT):
+            raise GprocError(f"cannot use the socket {path}: {error.strerror}") from error
+        return None
+    finally:
+        probe.close()
