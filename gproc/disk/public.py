@@ -72,6 +72,9 @@ class PublicFiles:
         self._refused = frozenset(mount.device for mount in found if not mount.is_for_all(self._trusted))
         self._top = Place(b"", os.open(top or b"/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         self._kept: dict[bytes, Place] = {}
+        """By real path."""
+        self._found: dict[bytes, Place] = {}
+        """By the path that was asked for: a bundle has a thousand files in one directory."""
 
     def __enter__(self) -> PublicFiles:
         return self
@@ -109,7 +112,12 @@ class PublicFiles:
     def directory(self, path: bytes) -> Place | None:
         """The public directory at `path`; its handle is good until the next call of any method."""
         self._make_room()
-        return self._walk(self._top, path, _Budget())
+        found = self._found.get(path)
+        if found is None:
+            found = self._walk(self._top, path, _Budget())
+            if found is not None:
+                self._found[path] = found
+        return found
 
     def nearest(self, path: bytes) -> Nearest:
         """The public directory at `path`, or the one from which it leads nowhere."""
@@ -240,10 +248,10 @@ class PublicFiles:
         )
 
     def _make_room(self) -> None:
-        if len(self._kept) > KEPT_MAX:
+        if len(self._kept) > KEPT_MAX or len(self._found) > KEPT_MAX:
             self._forget()
 
     def _forget(self) -> None:
-        kept, self._kept = self._kept, {}
+        kept, self._kept, self._found = self._kept, {}, {}
         for place in kept.values():
             os.close(place.handle)
