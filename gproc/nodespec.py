@@ -131,7 +131,7 @@ class NodeSpec(msgspec.Struct, frozen=True):
 
 
 def parse_path(text: str) -> Path:
-    """The place that `format_path` wrote.  Raises: SpecError where text is not the path of one node."""
+    """The place that `format_path` wrote.  Raises: SpecError if text is not the path of one node."""
     if not all(part.isascii() and part.isdigit() for part in text.split("/")):
         raise SpecError(text, 0, "wanted the path of one node: numbers joined by '/', such as 1/7")
     (path,) = _Reader(text).paths()
@@ -274,7 +274,7 @@ def _absent(path: SpecPath, children: Mapping[Path, Sequence[int]], work: Work) 
 
 
 def _below(way: Box, part: SpecPath) -> Iterator[SpecPath]:
-    """part seen from the top, where the nodes on the way to it are there already and not asked for again."""
+    """part seen from the top.  The nodes on the way to it are connected, and are not asked for again."""
     if not way:
         yield _spec_path(part.levels, exact=part.exact)
         return

@@ -9,7 +9,7 @@ class Abilities(msgspec.Struct, frozen=True, array_like=True, tag="abilities"):
     """What this node lets the launcher do, found by doing it once.
 
     view: namespaces and mounts work.  overlay: unions work too.  root: jobs run as their callers.
-    reason: why `view` or `overlay` is False, as one clause; "" where both are True.
+    reason: why `view` or `overlay` is False, as one clause; "" if both are True.
     """
 
     view: bool

@@ -1,7 +1,7 @@
 """The directory that jobs find their bundle in, `-binRoot`: checked, made, shared among slaves, removed.
 
-It is only a place to mount on, and on a plain node the parent of each job's copy.  Who else could replace it
-could choose what a job executes, so it has to belong to root or to the slave's own user, and to be no link.
+It is only a place to mount on, and on a plain node the parent of each job's copy.  A user who could replace it could
+choose what a job executes.  So it must belong to root or to the slave's own user, and must not be a link.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import stat
 from typing import Final
 
 from gproc.disk.trees import remove_tree
-from gproc.errors import LaunchError
+from gproc.errors import LaunchError, TrustError
 from gproc.trust.caller import user_name
+from gproc.trust.meeting import RUN_DIRECTORY, make_run_directory
 
 log = logging.getLogger("gproc")
 
 _MADE: Final = 0o1755
-"""The sticky bit means nothing where only the owner writes: it marks a directory that gproc made, and may remove."""
+"""The sticky bit has no effect if only the owner may write.  It marks a directory that gproc made and may remove."""
 
 _ATTEMPTS: Final = 10
-"""Times that another slave may remove the directory just when this one takes it."""
+"""How often another slave may remove the directory just when this one takes it."""
 
 
 class BinRoot:
@@ -37,7 +38,7 @@ class BinRoot:
         self._fd = fd
 
     def release(self) -> None:
-        """Let go; the last one out removes the directory, if gproc made it and it is empty."""
+        """Let go.  The last slave removes the directory, if gproc made it and it is empty."""
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if stat.S_IMODE(os.fstat(self._fd).st_mode) == _MADE:
@@ -61,9 +62,10 @@ def claim_usual(path: bytes, usual: bytes) -> BinRoot:
         if elsewhere is None:
             raise
         try:
-            os.makedirs(os.path.dirname(elsewhere), 0o755, exist_ok=True)
+            if os.geteuid() == 0:
+                make_run_directory()
             claimed = claim(elsewhere)
-        except (OSError, LaunchError):
+        except (TrustError, LaunchError):
             raise error from None
         log.warning("%s; jobs find their bundles at %s", error, os.fsdecode(elsewhere))
         return claimed
@@ -72,13 +74,13 @@ def claim_usual(path: bytes, usual: bytes) -> BinRoot:
 def _elsewhere() -> bytes | None:
     """Below /run, where only root makes entries, or in the user's own part of it: pam_systemd(8)."""
     if os.geteuid() == 0:
-        return b"/run/gproc/xproc"
+        return os.fsencode(RUN_DIRECTORY) + b"/xproc"
     own = os.environb.get(b"XDG_RUNTIME_DIR", b"")
     return own + b"/gproc/xproc" if own.startswith(b"/") else None
 
 
 def claim(path: bytes) -> BinRoot:
-    """Make the directory `path` where it is missing, hold it, and clear it of what dead slaves left there.
+    """Make the directory `path` if it is missing, hold it, and clear it of what dead slaves left there.
 
     Raises: LaunchError saying why this cannot be binRoot.
     """
@@ -111,8 +113,7 @@ def job_name(slave_pid: int, job: int) -> bytes:
 
 
 def _make(path: bytes) -> None:
-    parent = os.path.dirname(path)
-    os.makedirs(parent, exist_ok=True)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
         os.mkdir(path, 0o755)
     except FileExistsError:

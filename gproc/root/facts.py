@@ -38,12 +38,12 @@ Brief = tuple[int, int, int] | None
 
 
 class NodeDirectory(msgspec.Struct, frozen=True):
-    """What the node has where the bundle has a directory: that directory, or its nearest ancestor.
+    """What the node has at the path of a directory of the bundle: that directory, or its nearest ancestor.
 
     path: with all links resolved.  missing: how many of the place's last parts the node does not have.
-    system: whether it may be covered: everybody may read it and root alone write to it, and not too many
-        children would have to be put back.
-    children: names of its own subdirectories (no links); only told where something is missing.
+    system: whether it may be covered: root owns it and alone may write to it, all may read it, the same holds for
+        the way to it, and not too many children would have to be put back.
+    children: names of its own subdirectories (no links); only told if something is missing.
     mounts: what else is mounted below it, relative to it: a union shows what lies beneath those.
     """
 
@@ -61,7 +61,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
     directories: for each of the layout's places.
     identical: paths of the files and links in code directories that the node has, byte for byte and as accessible.
     has_loader, has_libc: whether something is at the path of the bundle's loader; of its libc, by any name.
-    glibc_version: of that libc; (0, 0) where there is none.
+    glibc_version: of that libc; (0, 0) if there is none.
     """
 
     namespaces: bool
@@ -77,7 +77,7 @@ class NodeFiles:
     """This node's public files (`gproc.disk.public`), with a memory.
 
     `top` is "/" or, for tests, a directory that plays its part.  What is not public counts as absent: a slave that is
-    root tells nobody what lies where he could not look himself.
+    root tells no user about places that this user cannot look into.
     """
 
     def __init__(self, top: bytes = b"") -> None:

@@ -17,7 +17,7 @@ from gproc.root.code_layout import CodeLayout
 
 
 def without_glibc(layout: CodeLayout, laid_out: bytes, to: bytes) -> None:
-    """Make the directory `to`: the bundle's code as in `laid_out`, glibc left out.  Nothing is done where it exists.
+    """Make the directory `to`: the bundle's code as in `laid_out`, without glibc.  Nothing is done if it exists.
 
     `to` is on the same file system as `laid_out` and appears whole or not at all; it belongs to the caller, who
     removes it together with `laid_out`.

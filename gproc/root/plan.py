@@ -8,7 +8,7 @@ old program runs on a newer glibc, not the other way round.
 A directory that is somebody's own (/tmp, a home) is never made a union, because unions are read-only.
 What the bundle has there is found under binRoot.  Libraries there, and those that only the caller's -L or
 ld.so.conf named, are found by LD_LIBRARY_PATH.  Where the node has such a directory itself, in which an
-absolute DT_RPATH would find another version first, or where bundle and node keep their glibc at different paths,
+absolute DT_RPATH would find another version first, or if bundle and node keep their glibc at different paths,
 the program is started through the bundle's own loader.
 """
 
@@ -36,7 +36,7 @@ class LaidOut(msgspec.Struct, frozen=True):
     """A bundle as it lies in the node's store.
 
     at: a directory with all entries at their own paths.
-    without_glibc: the same without the glibc set (`layers.without_glibc`); only there where `needs_without_glibc`.
+    without_glibc: the same without the glibc set (`layers.without_glibc`); only there if `needs_without_glibc`.
     interpreter: of a script: the interpreter's path in the bundle and its arguments (`script.interpreter`).
     """
 
@@ -63,7 +63,7 @@ def plan(bundle: LaidOut, bin_root: bytes, cwd: bytes, facts: NodeFacts, job_nam
     cwd: the caller's; the job starts in the directory of this name below its root.
     job_name: on a plain node, the name of the job's directory below bin_root; one path component.
 
-    Raises: LaunchError where bin_root and the store lie in one another.
+    Raises: LaunchError if bin_root and the store lie in one another.
     """
     if within(bundle.at, bin_root) or within(bin_root, bundle.at):
         raise LaunchError(f"binRoot {bin_root!r} and the store's {bundle.at!r} lie in one another: move one of them")
@@ -171,7 +171,7 @@ def _mounted(union: Union, bundle: LaidOut, facts: NodeFacts) -> Overlay:
 
 
 def _private_root(at: bytes, bin_root: bytes, facts: NodeFacts) -> tuple[Operation, ...]:
-    """A tmpfs, and on top of it, where there are overlays, the bundle with that tmpfs to write to."""
+    """A tmpfs and, if there are overlays, on top of it the bundle with that tmpfs to write to."""
     if not facts.overlay:
         return (Tmpfs(bin_root), CopyTree(at, bin_root))
     upper, work = bin_root + _UPPER, bin_root + _WORK
@@ -225,7 +225,7 @@ def _in_place(path: bytes, layout: CodeLayout, facts: NodeFacts, unions: tuple[U
 
 
 def _from_root(bundle: LaidOut, root: bytes) -> tuple[bytes, Through | None]:
-    """How the program starts where nothing but `root` holds the bundle: what is executed, and on whose behalf."""
+    """How the program starts if nothing but `root` holds the bundle: what is executed, and on whose behalf."""
     manifest = bundle.layout.manifest
     script = (root + manifest.program,) if bundle.interpreter else ()
     program = root + (bundle.interpreter[0] if script else manifest.program)

@@ -1,4 +1,4 @@
-"""Scripts as the kernel reads them (execve(2)), for where it cannot: their interpreter lies below a root.
+"""Scripts as the kernel reads them (execve(2)), for the case that it cannot: the interpreter lies below a root.
 
 Reads the laid-out bundle.  Only a job that starts through its own loader needs this.
 """
@@ -43,7 +43,7 @@ def interpreter(layout: CodeLayout, laid_out: bytes, environ: Mapping[bytes, byt
 
 
 def _shebang(path: bytes) -> tuple[bytes, ...] | None:
-    """The interpreter and its one optional argument; () where the file is no script; None where there is no file."""
+    """The interpreter and its one optional argument; () if the file is no script; None if there is no file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -56,7 +56,7 @@ def _shebang(path: bytes) -> tuple[bytes, ...] | None:
 
 
 def _past_env(layout: CodeLayout, words: tuple[bytes, ...], environ: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
-    """`words`, with what env(1) would run in env's place where the bundle has it."""
+    """`words`, with the program that env(1) would run in place of env, if the bundle has it."""
     if not words[0].endswith(_ENV) or len(words) == 1:
         return words
     name, *rest = words[1].removeprefix(b"-S").split() or [b""]

@@ -26,7 +26,7 @@ class MakeDirectory(msgspec.Struct, frozen=True, array_like=True, tag="mkdir"):
 
 
 class Overlay(msgspec.Struct, frozen=True, array_like=True, tag="overlay"):
-    """The union of `lowers`, first one on top, at `at`; read-only where `upper` is b"".
+    """The union of `lowers`, first one on top, at `at`; read-only if `upper` is b"".
 
     keep: what is put back on top as it was, with all that is mounted below it, as paths relative to `at`: it
         stays the node's own, and writable.
@@ -74,14 +74,14 @@ class Through(msgspec.Struct, frozen=True, array_like=True):
 class View(msgspec.Struct, frozen=True, array_like=True):
     """What a job sees, and what it executes there.
 
-    kind: "namespaces" where `operations` run in mount and PID namespaces of the job's own; "plain" where there
+    kind: "namespaces" if `operations` run in mount and PID namespaces of the job's own; "plain" if there
         are none and the directory `root` is all that the job gets.
     program: what the kernel is told to execute; without a slash it is sought on the job's own PATH.
-    cwd: where the program starts.
-    through: set where `program` is not the program itself.
+    cwd: the directory in which the program starts.
+    through: set if `program` is not the program itself.
     library_path: put before the caller's LD_LIBRARY_PATH: what the node's loader would not find by itself.
-    root, source: plain only: `root` is made as a copy of `source` (empty where that is b"") and removed when
-        the job is over; b"" where the job needs none.
+    root, source: plain only: `root` is made as a copy of `source` (empty if that is b"") and removed when
+        the job is over; b"" if the job needs none.
     """
 
     kind: Literal["namespaces", "plain"]

@@ -1,4 +1,4 @@
-"""A bundle while it is being received: its tree laid out with holes, filled chunk by chunk, then made final."""
+"""A bundle while it is received: its tree is laid out with holes, filled chunk by chunk, then made final."""
 
 from __future__ import annotations
 
@@ -34,8 +34,7 @@ class Owner(NamedTuple):
 class PartialBundle:
     """The tree of one bundle for one owner, below `tree`, with `missing` chunks.
 
-    What an interrupted draft had received is found again: a file that is there is hashed, and only the chunks that
-    do not fit are missing.
+    If an earlier try was interrupted, its files are hashed, and only the chunks that do not fit are missing.
     """
 
     def __init__(self, tree: bytes, manifest: Manifest, encoded: bytes, owner: Owner) -> None:
@@ -52,7 +51,7 @@ class PartialBundle:
         self._stamps: list[InodeStamp] | None = None
 
     def lay_out(self, find: Callable[[Digest], bytes | None]) -> None:
-        """Make directories, links and files, and fill what is to be had here.
+        """Make directories, links and files, and fill them with the chunks that this machine has.
 
         find: gives a chunk that another root of this store holds.  A file that this machine has identically at the
         same path is copied from there, if every user may read it: a user who learns which chunks are missing must not
@@ -73,9 +72,9 @@ class PartialBundle:
             raise StoreError(f"cannot lay out a bundle: {error}") from error
 
     def admit(self, digest: Digest, content: Sequence[bytes | memoryview]) -> bool:
-        """Write one chunk, already verified and in consecutive parts, wherever it belongs; whether it was missing.
+        """Write one chunk, already verified and in consecutive parts, to its places.  Returns whether it was missing.
 
-        Raises: StoreError where the disk is full or fails, or the manifest gives this chunk another length.
+        Raises: StoreError if the disk is full or fails, or if the manifest gives this chunk another length.
         """
         places = self.missing.get(digest)
         if places is None:
@@ -205,7 +204,7 @@ def open_own_copy(file: File, public: PublicFiles) -> int | None:
 
 
 def read_verified(handle: int, offset: int, length: int, digest: Digest) -> bytes | None:
-    """The chunk, or None where what stands there is not it."""
+    """The chunk; None if the file has something else at that place."""
     assert length <= CHUNK_BYTES
     data = os.pread(handle, length, offset)
     return data if len(data) == length and digest_of(data) == digest else None

@@ -1,6 +1,6 @@
 """The store on disk: `roots/<bundle>-<uid>-<gid>/{manifest,tree/}`, and `partials/` of the same form.
 
-The tree of a root is the only copy of its chunks: it is what a job sees and what children are fed from.
+The tree of a root is the only copy of its chunks: jobs see it, and children are sent chunks from it.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ AT_ONCE: Final = 1000
 class Root:
     """A complete bundle in the store.
 
-    `stamps` are the stats of its files and links at the time when all were checked; None before that.  Jobs that are
-    shown it `hold` it, by a shared lock that another process sees as well (`gproc store --prune`).
+    `stamps` are the stats of its files and links at the time when all were checked; None before that.  A job that is
+    shown it must `hold` it.  The lock is shared, and another process (`gproc store --prune`) sees it as well.
     """
 
     def __init__(self, place: bytes, manifest: Manifest, encoded: bytes, owner: Owner) -> None:
@@ -61,12 +61,12 @@ class Root:
         self._lock = -1
 
     def hold(self) -> None:
-        """Raises: OSError where it is gone."""
+        """Keep the root from being removed.  Raises: OSError if it is gone."""
         if self._lock < 0:
             lock = os.open(self.place + b"/manifest", os.O_RDONLY | os.O_CLOEXEC)
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH)
-                # Whoever pruned it may have had the lock until now, and it lies elsewhere or nowhere.
+                # Another process may have held the lock until now, and have removed the root.
                 os.stat(self.place + b"/manifest")
             except OSError:
                 os.close(lock)
@@ -76,9 +76,9 @@ class Root:
 
     @contextlib.contextmanager
     def linked(self) -> Iterator[None]:
-        """While its files are given further names, by which their ctime changes: for that alone it is not hashed again.
+        """A time in which its files are given further names.  That changes their ctime, and needs no new hashing.
 
-        Raises: OSError where it is gone.
+        Raises: OSError if it is gone.
         """
         stamps, self.stamps = self.stamps, None
         intact = stamps is not None and _stamps(self) == stamps
@@ -108,7 +108,7 @@ class Root:
 class Store:
     """A node's roots.  One process has it: `open_store` locks it.
 
-    Raises (all methods): StoreError where the disk does not let us.
+    Raises (all methods): StoreError if the disk fails.
     """
 
     def __init__(self, place: str, cap_bytes: int | None = None, cap_inodes: int | None = None) -> None:
@@ -120,7 +120,7 @@ class Store:
         self._abandoned: dict[bytes, tuple[int, int]] = {}
         """The same of those that nobody fills, for the next try."""
         self._graves: dict[bytes, Root] = {}
-        """Where the roots lie that were thrown away and that a job may still be shown."""
+        """The roots that were thrown away while a job may still be shown them, by their places in the trash."""
         try:
             for folder in (b"/roots", b"/drafts", b"/trash"):
                 os.makedirs(self.place + folder, 0o700, exist_ok=True)
@@ -137,14 +137,14 @@ class Store:
             self._load(name)
 
     def find(self, bundle: bytes, owner: Owner) -> Root | None:
-        """The root, where it is here and whole; one that was tampered with is thrown away."""
+        """The root, if it is here and intact.  A root that was tampered with is thrown away."""
         root = self._roots.get((bundle, owner))
         if root is None:
             return None
         if time.monotonic() > root.vouched_until and not self._intact(root):
             self.discard(root)
             return None
-        # Most recently used last: what eviction goes by, in this process and, by mtime, in the next.
+        # Eviction takes the least recently used: the first in this dictionary and, after a restart, the oldest mtime.
         self._roots[bundle, owner] = self._roots.pop((bundle, owner))
         with contextlib.suppress(OSError):
             os.utime(root.place)
@@ -168,7 +168,7 @@ class Store:
         return next((root.encoded for (digest, _), root in self._roots.items() if digest == bundle), None)
 
     def read(self, digest: Digest) -> bytes | None:
-        """A chunk that some root holds, verified; None where none does."""
+        """A chunk that some root holds, verified; None if none does."""
         location = self._chunks.get(digest)
         if location is None:
             return None
@@ -194,7 +194,7 @@ class Store:
         return digest in self._chunks
 
     def partial(self, manifest: Manifest, encoded: bytes, owner: Owner) -> PartialBundle:
-        """Where a bundle is received; one that was begun earlier goes on.  Its layout is still to be made."""
+        """Begin to receive a bundle, or go on with an earlier try.  The caller has to call `lay_out`."""
         place = self.place + b"/drafts/" + _key(digest_of(encoded), owner)
         self._make_room(manifest.size_bytes(), len(manifest.entries), place)
         try:
@@ -209,14 +209,14 @@ class Store:
         return PartialBundle(place + b"/tree", manifest, encoded, owner)
 
     def abandon(self, partial: PartialBundle) -> None:
-        """Nobody fills the draft any more; it stays for the next try, or until its room is needed."""
+        """Stop receiving.  What came stays for the next try, or until its room is needed."""
         place = os.path.dirname(partial.tree)
         use = self._partials.pop(place, None)
         if use is not None:
             self._abandoned[place] = use
 
     def offer(self, digest: Digest, location: tuple[bytes, int, int]) -> None:
-        """Let `read` know a chunk that a draft holds."""
+        """Let `read` find a chunk of a bundle that is still being received."""
         self._chunks.setdefault(digest, location)
 
     def commit(self, partial: PartialBundle) -> Root:
@@ -242,7 +242,7 @@ class Store:
         return root
 
     def discard(self, root: Root) -> None:
-        """Forget a root and remove it; jobs that are shown it keep their mounts of it."""
+        """Forget a root and remove it.  Running jobs keep their mounts of it."""
         self._roots.pop((root.bundle, root.owner), None)
         inside = root.place + b"/"
         for digest in [digest for digest, (place, _, _) in self._chunks.items() if place.startswith(inside)]:
@@ -270,13 +270,13 @@ class Store:
             if root.bundle.hex().encode() != bundle:
                 raise StoreError("its manifest is of another bundle")
         except (OSError, ValueError, BundleError, StoreError):
-            # Half a root of a machine that died, or somebody else's file: it is only a cache.
+            # The machine died while it was written, or the file is not ours.  The store is only a cache.
             remove_tree(place)
             return
         self._enter(root)
 
     def _intact(self, root: Root) -> bool:
-        """Whether the root still is what was received: hashed whole once, compared by stat ever after."""
+        """Whether the root still is what was received.  It is hashed once, and compared by stat after that."""
         try:
             if root.stamps is not None:
                 return _stamps(root) == root.stamps

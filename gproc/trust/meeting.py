@@ -59,6 +59,7 @@ def make_run_directory(path: str = RUN_DIRECTORY) -> None:
     """Make the directory that only root writes to.  Raises: TrustError if it is there and is another one."""
     try:
         os.mkdir(path, 0o755)
+        os.chmod(path, 0o755)  # whatever the umask: all users' commands come by it
     except FileExistsError:
         pass
     except OSError as error:

@@ -10,7 +10,6 @@ from typing import Annotated, Final, Literal, Union
 
 import msgspec
 
-from gproc.content.manifest import is_normal
 from gproc.errors import PeerError
 from gproc.request.limits import Limits
 from gproc.request.signals import can_be_sent
@@ -309,7 +308,8 @@ class Submit(Message, frozen=True, tag=40):
     action: Action = "run"
 
     def __post_init__(self) -> None:
-        if self.cwd != b"/" and not is_normal(self.cwd):
+        parts = self.cwd.split(b"/")[1:] if self.cwd != b"/" else [self.cwd]
+        if not self.cwd.startswith(b"/") or {b"", b".", b".."}.intersection(parts):
             raise ValueError(f"the working directory {self.cwd!r} is no absolute path without '.' and '..'")
         if any(b"\0" in word for word in (*self.argv, *self.env, self.cwd)):
             raise ValueError("a zero byte in an argument, a variable or the working directory: execve(2) takes none")

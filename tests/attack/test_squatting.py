@@ -204,7 +204,10 @@ def test_a_run_directory_that_others_may_change_is_not_used(tmp_path: Path) -> N
     if os.geteuid() != 0:
         pytest.skip("needs root")
     place = tmp_path / "gproc"
+    umask = os.umask(0o077)
     meeting.make_run_directory(str(place))
+    os.umask(umask)
+    assert place.stat().st_mode & 0o777 == 0o755
     meeting.make_run_directory(str(place))
     place.chmod(0o775)
     with pytest.raises(TrustError, match="root alone"):
