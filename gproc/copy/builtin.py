@@ -94,7 +94,10 @@ class PreparedTask:
         for handle in sorted(self._keep):
             os.closerange(first, handle)
             first = handle + 1
-        os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+        # The slave has this module too, but neither that one nor ctypes.
+        from gproc.root import kernel
+
+        kernel.close_from(first)
 
     def _carried_out(self) -> int:
         status = 0

@@ -80,7 +80,7 @@ def take_stdio(stdio: tuple[int, int, int], report: int) -> int:
         os.dup2(fd, number)
     if report != 3:
         os.dup2(report, 3, inheritable=False)
-    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+    kernel.close_from(4)
     return 3
 
 

@@ -86,7 +86,7 @@ def _come_off(sock: socket.socket) -> None:
     os.dup2(null, 0)
     os.dup2(null, 1)
     os.closerange(3, sock.fileno())
-    os.closerange(sock.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
+    kernel.close_from(sock.fileno() + 1)
 
 
 class Serving:

@@ -32,6 +32,10 @@ PR_SET_NO_NEW_PRIVS: Final = 38
 _KEYCTL_NUMBERS: Final = {
     "x86_64": 250, "aarch64": 219, "riscv64": 219, "loongarch64": 219, "ppc64le": 271, "s390x": 280, "armv7l": 311,
 }  # fmt: skip
+_CLOSE_RANGE: Final = 436
+"""The same number on every architecture."""
+_LAST: Final = 0xFFFF_FFFF
+
 _KEYCTL_JOIN_SESSION_KEYRING: Final = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -55,6 +59,16 @@ def mount(source: bytes, at: bytes, kind: bytes | None = None, flags: int = 0, d
 
 def prctl(option: int, value: int) -> None:
     _checked(_libc.prctl(option, value, 0, 0, 0), f"prctl({option})")
+
+
+def close_from(first: int) -> None:
+    """Close this and all higher descriptors.
+
+    os.closerange() asks close_range(2) only if Python was built on a system that had it.  If not, it tries each number
+    up to the limit, and that may be a million.
+    """
+    if _libc.syscall(ctypes.c_long(_CLOSE_RANGE), ctypes.c_ulong(first), ctypes.c_ulong(_LAST), ctypes.c_ulong(0)) != 0:
+        os.closerange(first, os.sysconf("SC_OPEN_MAX"))  # before Linux 5.9
 
 
 def new_session_keyring() -> None:
