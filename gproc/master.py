@@ -20,6 +20,7 @@ from gproc.nodespec import NodeSpec, Path, fold, format_path
 from gproc.relay.hub import Hub
 from gproc.relay.relayed_job import RelayedJob
 from gproc.service.clients import Client, Clients
+from gproc.spread.passing import PassingFetcher
 from gproc.tree import branches, number
 from gproc.trust.ticket import SESSION_BYTES, Grant, Signer, Ticket
 from gproc.wire import frames, messages
@@ -103,6 +104,7 @@ class Master(Hub):
         self, *, identity: Identity, context: ssl.SSLContext, signer: Signer, store: Store, link_timeout_s: float
     ) -> None:
         super().__init__(store, context, link_timeout_s)
+        self.fetcher = PassingFetcher(store, self)
         self.clients = Clients(self)
         self._identity = identity
         self._signer = signer

@@ -42,7 +42,7 @@ class Hub(ABC):
         self.relayed_jobs: dict[int, RelayedJob] = {}
         self._monitors: dict[int, BroadcastMonitor] = {}
         self._next_job: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.fetcher = BundleFetcher(store, self)
+        self.fetcher: BundleFetcher = BundleFetcher(store, self)
         self.compressed = Compressed()
         self.children = Children(self, context, link_timeout_s)
         self.own = Owner(os.geteuid(), os.getegid())

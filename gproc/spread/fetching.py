@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Final
 
 from gproc.content import manifest as manifests
 from gproc.content.manifest import CHUNK_BYTES, Digest, Manifest
 from gproc.errors import BundleError, GprocError, StoreError
 from gproc.spread.incoming import IncomingChunk, Parts
-from gproc.spread.scheduling import STRIPES
+from gproc.spread.scheduling import STRIPES, ChunkScheduler
 from gproc.spread.transfer import Helpers, Source, Transfer
 from gproc.store.partial import Owner, PartialBundle
 from gproc.store.store import Root, Store
@@ -89,6 +89,9 @@ class BundleFetcher:
         """Whether a transfer of the bundle is running: `change` returns when it makes progress."""
         return bundle in self._transfers
 
+    def demand(self, wanted: Iterable[tuple[bytes, bytes]]) -> None:
+        """Receivers wait for these chunks, as (bundle, digest).  A bundle is fetched whole here: nothing is to do."""
+
     async def change(self) -> None:
         """Wait until another chunk may be available."""
         if self._changed is None or self._changed.done():
@@ -102,7 +105,7 @@ class BundleFetcher:
         is given up.  Raises: StoreError.
         """
         while True:
-            data = self._complete(bundle, digest)
+            data = self.complete(bundle, digest)
             if data is not None:
                 for piece in frames.pieces(digest, frames.CODEC_RAW, data):
                     yield piece
@@ -173,7 +176,8 @@ class BundleFetcher:
             self.on_unavailable(source, transfer.bundle, reason)
         self.wake()
 
-    def _complete(self, bundle: bytes, digest: bytes) -> bytes | None:
+    def complete(self, bundle: bytes, digest: bytes) -> bytes | None:
+        """A chunk that is here in full, or a manifest; None if it is not."""
         if digest != bundle:
             return self.store.read(Digest(digest))
         transfer = self._transfers.get(bundle)
@@ -262,6 +266,12 @@ class BundleFetcher:
             manifest = await _decoded(encoded)
         except BundleError as error:
             raise StoreError(str(error)) from error
+        return await self._fetch(transfer, manifest, encoded, owner, helpers)
+
+    async def _fetch(
+        self, transfer: Transfer, manifest: Manifest, encoded: bytes, owner: Owner, helpers: Helpers | None
+    ) -> Root:
+        """Fetch what the manifest names."""
         partial = self.store.partial(manifest, encoded, owner)
         try:
             await self._begin(transfer, partial)
@@ -294,13 +304,16 @@ class BundleFetcher:
             if transfer.failure is not None:
                 raise StoreError(transfer.failure)
             transfer.progress.clear()
-            for source, digests in scheduler.ask(time.monotonic()).items():
-                self._ask(transfer, source, digests)
+            self._ask_sources(transfer, scheduler)
             try:
                 async with asyncio.timeout(REVIEW_S):
                     await transfer.progress.wait()
             except TimeoutError:
                 continue
+
+    def _ask_sources(self, transfer: Transfer, scheduler: ChunkScheduler[Source]) -> None:
+        for source, digests in scheduler.ask(time.monotonic()).items():
+            self._ask(transfer, source, digests)
 
     def _ask(self, transfer: Transfer, source: Source, digests: tuple[bytes, ...]) -> None:
         try:

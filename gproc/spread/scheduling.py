@@ -58,6 +58,14 @@ class ChunkScheduler(Generic[S]):
         for digest in reversed(list(self._asked.pop(source, {}))):
             self._put_back(digest)
 
+    def want(self, digest: bytes) -> bool:
+        """Ask for one more chunk, after all others.  Returns False if it is to be asked for, or was, already."""
+        unasked = self._unasked.setdefault(self.stripe_of(digest), {})
+        if digest in unasked or any(digest in asked for asked in self._asked.values()):
+            return False
+        unasked[digest] = None
+        return True
+
     def expects(self, source: S, digest: bytes) -> bool:
         """Whether the source was asked for the chunk and the chunk has not arrived."""
         return digest in self._asked.get(source, {})

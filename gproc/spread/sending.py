@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from typing import Final, Protocol
 
-from gproc.content.manifest import CHUNK_BYTES, Digest
+from gproc.content.manifest import CHUNK_BYTES
 from gproc.errors import PeerError, StoreError
 from gproc.link.connection import Link
 from gproc.spread.fetching import BundleFetcher
@@ -101,6 +101,7 @@ class ChunkSender:
         """The first wanted chunk that is available; waits until there is one."""
         fetcher = self._provider.fetcher
         while True:
+            fetcher.demand(self._wanted)
             for bundle, digest in self._wanted:
                 if fetcher.is_available(bundle, digest) or not fetcher.is_fetching(bundle):
                     return bundle, digest
@@ -108,7 +109,7 @@ class ChunkSender:
 
     async def _send(self, bundle: bytes, digest: bytes) -> bool:
         """Send one chunk.  Returns False if it ended early because its source stopped: it must be sent again."""
-        data = None if digest == bundle else self._provider.fetcher.store.read(Digest(digest))
+        data = None if digest == bundle else self._provider.fetcher.complete(bundle, digest)
         if data is None:
             ended = False
             async for piece in self._provider.fetcher.stream(bundle, digest, self._provider.own):

@@ -109,3 +109,52 @@ def test_on_another_file_system_than_the_stores_it_is_copied(tree: Cluster, big:
         assert there.read_bytes() == big.read_bytes()
     finally:
         there.unlink(missing_ok=True)
+
+
+def stored_bytes(store: Path) -> int:
+    return sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
+
+
+def test_the_master_passes_a_large_copy_on_and_keeps_nothing_of_it(tree: Cluster, place: Path) -> None:
+    source = place / "source"
+    source.write_bytes(os.urandom(20 * CHUNK_BYTES))
+    before = stored_bytes(tree.place / "store-m")
+    (place / "there").mkdir()
+    first = tree.begin("cp", str(source), f"./.:{place}/there/one")
+    second = tree.begin("cp", str(source), f"./.:{place}/there/two")
+    assert tree.finish(first) == tree.finish(second) == (0, "", "")
+    for name in ("one", "two"):
+        assert (place / "there" / name).read_bytes() == source.read_bytes()
+    assert stored_bytes(tree.place / "store-m") == before
+
+
+def test_a_large_copy_whose_client_is_killed_ends_and_the_next_one_is_whole(tree: Cluster, place: Path) -> None:
+    source = place / "source"
+    source.write_bytes(bytes(8) + os.urandom(200 * CHUNK_BYTES))
+    process = tree.begin("cp", str(source), f"./.:{place}/there")
+    stores = list(tree.place.glob("s*/store"))
+    before = sum(map(stored_bytes, stores))
+    while sum(map(stored_bytes, stores)) == before and process.poll() is None:
+        pass
+    process.kill()
+    tree.finish(process)
+    tree.nothing_runs()
+    copied(tree, str(source), f"./.:{place}/there")
+    assert (place / "there").read_bytes() == source.read_bytes()
+
+
+def test_a_large_tree_of_many_files_comes_whole_through_a_relay(
+    place: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cluster = Cluster(tmp_path_factory.mktemp("relayed") / "c")
+    cluster.start_master()
+    rack = cluster.slaves_at_once(2)[0]
+    cluster.slaves_at_once(3, parent=rack)
+    source = place / "source"
+    source.mkdir()
+    for number in range(60):
+        (source / str(number)).write_bytes(os.urandom(CHUNK_BYTES + 1))
+    (place / "there").mkdir()
+    copied(cluster, f"{source}/.", f"./.:{place}/there")
+    subprocess.run(["diff", "-r", source, place / "there"], check=True)
+    cluster.stop_behind_a_relay()

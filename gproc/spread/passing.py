@@ -1,0 +1,99 @@
+"""The master's fetcher: a large copy is passed on and not kept, because its client is there for as long as it runs.
+
+Writing is what a large copy costs a machine most (docs/benchmarks.md).  The master asks the client for a chunk when a
+child wants it, checks it, gives it to the child and forgets it.  All other bundles are kept as on any node: the next
+job with the same program needs no client for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Final
+
+from gproc.content.manifest import Digest, Manifest
+from gproc.errors import StoreError
+from gproc.spread.fetching import BundleFetcher
+from gproc.spread.incoming import Parts
+from gproc.spread.scheduling import ChunkScheduler
+from gproc.spread.transfer import Helpers, Source, Transfer
+from gproc.store.partial import Owner, PartialBundle
+from gproc.store.store import Root, Store
+
+PASSED_BYTES_MIN: Final = 8 << 20
+"""A smaller copy is kept: writing it takes some 10 ms."""
+
+RECENT_BYTES: Final = 32 << 20
+"""Complete chunks that receivers may still want: eight receivers with four chunks asked for each.  If one has gone when
+its receiver is ready for it, the client is asked again."""
+
+
+class PassingFetcher(BundleFetcher):
+    """Keeps programs, and passes large copies on."""
+
+    def __init__(self, store: Store, upstream: Source) -> None:
+        super().__init__(store, upstream)
+        self._passing: dict[bytes, Transfer] = {}
+        self._recent: OrderedDict[bytes, Parts] = OrderedDict()
+        self._recent_bytes = 0
+
+    def is_available(self, bundle: bytes, digest: bytes) -> bool:
+        return digest in self._recent or super().is_available(bundle, digest)
+
+    def missing_bytes(self, bundle: bytes) -> list[int]:
+        return [] if bundle in self._passing else super().missing_bytes(bundle)
+
+    def demand(self, wanted: Iterable[tuple[bytes, bytes]]) -> None:
+        for bundle, digest in wanted:
+            transfer = self._passing.get(bundle)
+            if transfer is None or digest in self._recent or self._arrivals.get(digest):
+                continue
+            assert transfer.partial is not None and transfer.scheduler is not None
+            if digest in transfer.partial.missing and transfer.scheduler.want(digest):
+                transfer.progress.set()
+
+    def complete(self, bundle: bytes, digest: bytes) -> bytes | None:
+        parts = self._recent.get(digest)
+        return super().complete(bundle, digest) if parts is None else b"".join(parts)
+
+    async def _fetch(
+        self, transfer: Transfer, manifest: Manifest, encoded: bytes, owner: Owner, helpers: Helpers | None
+    ) -> Root:
+        """Raises: StoreError always: nothing is kept.  A transfer ends when its last client has gone."""
+        if manifest.program or manifest.size_bytes() < PASSED_BYTES_MIN:
+            return await super()._fetch(transfer, manifest, encoded, owner, helpers)
+        partial = PartialBundle(b"", manifest, encoded, owner)  # never laid out: it only says which chunks there are
+        for file in manifest.files():
+            for digest, offset, _ in file.chunks():
+                partial.missing.setdefault(digest, []).append((file, offset))
+        transfer.partial = partial
+        transfer.scheduler = ChunkScheduler((), lambda _: 0)
+        transfer.scheduler.add(self._upstream, ())
+        self._passing[transfer.bundle] = transfer
+        self.wake()
+        try:
+            while transfer.failure is None:
+                transfer.progress.clear()
+                self._ask_sources(transfer, transfer.scheduler)
+                await transfer.progress.wait()
+            raise StoreError(transfer.failure)
+        finally:
+            del self._passing[transfer.bundle]
+            for digest in partial.missing:
+                self._forget(digest)
+
+    def _take_chunk(self, transfer: Transfer, source: Source, digest: Digest, content: Parts) -> None:
+        if transfer.bundle not in self._passing:
+            super()._take_chunk(transfer, source, digest, content)
+            return
+        assert transfer.scheduler is not None
+        transfer.scheduler.arrived(source, digest, time.monotonic())
+        self._forget(digest)
+        self._recent[digest] = content
+        self._recent_bytes += sum(map(len, content))
+        while self._recent_bytes > RECENT_BYTES:
+            self._forget(next(iter(self._recent)))
+
+    def _forget(self, digest: bytes) -> None:
+        self._recent_bytes -= sum(map(len, self._recent.pop(digest, ())))
