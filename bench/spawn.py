@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable
 
 from gproc.launch.protocol import Ending, Start
+from gproc.request.spec import Caller, Request
 from gproc.root.view import MakeDirectory, Operation, Overlay, Proc, Tmpfs, View
 
 TRUE = b"/bin/true"
@@ -89,12 +90,14 @@ def main(launcher: Launcher) -> None:
     launcher.attach(loop)
     pid = launcher_pid()
     null = os.open("/dev/null", os.O_RDWR)
+    request = Request(nodes=".", argv=(TRUE,))
+    caller = Caller(os.getuid(), os.getgid(), ())
 
     def jobs(view: View) -> Callable[[int], None]:
         def run(count: int) -> None:
             for number in range(count):
                 ended: asyncio.Future[Ending] = loop.create_future()
-                start = Start(number, (TRUE,), (), view, os.getuid(), os.getgid(), ())
+                start = Start(number, request, caller, (), view)
                 launcher.spawn(start, os.dup(null), os.dup(null), os.dup(null), ended.set_result)
                 loop.run_until_complete(ended)
 

@@ -21,7 +21,7 @@ import msgspec
 
 from bench import processes
 from bench.processes import CpuTime
-from gproc.client.job import inquire
+from gproc.client.inquiry import inquire
 from gproc.errors import GprocError
 
 JOIN_S: Final = 120.0
@@ -214,7 +214,7 @@ class Tree:
 
     def _rack_ports(self) -> dict[str, str]:
         rows = inquire(self.socket).nodes
-        return {str(row.path[0]): row.node.address.rpartition(":")[2] for row in rows if len(row.path) == 1}
+        return {str(row.place[0]): row.node.address.rpartition(":")[2] for row in rows if len(row.place) == 1}
 
 
 def cpu_note(tree: Tree, before: dict[Part, CpuTime], runs: list[Done]) -> str:

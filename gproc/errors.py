@@ -23,6 +23,22 @@ class GprocError(Exception):
     exit_status: ClassVar[int] = EXIT_GPROC
 
 
+class NoMaster(GprocError):
+    """No master listens at a socket, or it is not one that its user may talk to.  path: of the socket."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(reason)
+        self.path = path
+
+
+class JobRejected(GprocError):
+    """The master did not take a job; `exit_status` is what a command ends with."""
+
+    def __init__(self, reason: str, exit_status: int) -> None:
+        super().__init__(reason)
+        self.exit_status = exit_status  # type: ignore[misc]
+
+
 class UsageError(GprocError):
     """The command line itself is wrong."""
 

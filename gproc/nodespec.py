@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, NewType
 
 import msgspec
 
@@ -23,7 +23,11 @@ from gproc.boxes import EVERY, MAX_DIGITS, Box, Holes, Range, Work, gaps, merged
 from gproc.errors import SpecError
 
 Path = tuple[int, ...]
-"""A node's place: its id below the master, its id below that node, and so on; ids start at 1, never empty."""
+"""Numbers from the top of a tree down to a node; they start at 1, and there is at least one."""
+
+Place = NewType("Place", Path)
+"""A node's path in its locale, by which people name it: its id below the master, its id below that node, and so on.
+It never changes.  How the node is reached is another matter: `gproc.wire.messages.Route`."""
 
 TEXT_BYTES_MAX: Final = 32 << 10
 """A fold of 2,500 nodes picked at random from 5,000 has 12 KB."""

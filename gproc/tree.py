@@ -1,64 +1,83 @@
-"""The tree as the master knows it.  Pure.
+"""The nodes below one node, as it knows them.  Pure.
 
-Paths lead from the master down: (1, 7) is node 7 below node 1.
+People name a node by its place; a message reaches it by its route.  `place_of` and `Tree.route_to` are the only two
+functions that turn one into the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from gproc.nodespec import Path
-from gproc.wire.messages import Branch, NodeInfo
+from gproc.nodespec import Place
+from gproc.wire.messages import Branch, NodeInfo, Route
 
 RELAY_ONLY = -1
 
 
+def place_of(route: Route) -> Place:
+    """The place of a node that the master reaches by `route`: today each node hangs where its locale puts it."""
+    return Place(tuple(route))
+
+
+def below(child: int, route: Route) -> Route:
+    """The route from here to a node that `child` reaches by `route`."""
+    return Route((child, *route))
+
+
 class Tree:
-    """Connected nodes by path; a node is here only while all those above it are."""
+    """Connected nodes by route; a node is here only while all those above it are."""
 
     def __init__(self) -> None:
-        self._nodes: dict[Path, NodeInfo] = {}
+        self._nodes: dict[Route, NodeInfo] = {}
 
     def __len__(self) -> int:
         return len(self._nodes)
 
-    def __getitem__(self, path: Path) -> NodeInfo:
-        return self._nodes[path]
+    def __getitem__(self, route: Route) -> NodeInfo:
+        return self._nodes[route]
 
-    def arrive(self, path: Path, node: NodeInfo) -> None:
-        self._nodes[path] = node
+    def arrive(self, route: Route, node: NodeInfo) -> None:
+        self._nodes[route] = node
 
-    def leave(self, path: Path) -> list[Path]:
+    def leave(self, route: Route) -> list[Route]:
         """Remove a node and all below it; what was removed, parents first."""
-        gone = sorted(known for known in self._nodes if known[: len(path)] == path)
+        gone = sorted(known for known in self._nodes if known[: len(route)] == route)
         for known in gone:
             del self._nodes[known]
         return gone
 
-    def paths(self) -> list[Path]:
+    def routes(self) -> list[Route]:
         """Parents before children, siblings by number."""
         return sorted(self._nodes)
 
-    def items(self) -> list[tuple[Path, NodeInfo]]:
+    def places(self) -> list[Place]:
+        """The same nodes, by place: only the master's routes lead to places."""
+        return [place_of(route) for route in self.routes()]
+
+    def route_to(self, place: Place) -> Route:
+        """By which links the node at `place` is reached."""
+        return Route(tuple(place))
+
+    def items(self) -> list[tuple[Route, NodeInfo]]:
         return sorted(self._nodes.items())
 
 
-def branches(ranks: Mapping[Path, int]) -> dict[int, Branch]:
-    """What each node of the first level is told of a job: DESIGN section 4, each hop only its own subtree's part."""
+def branches(ranks: Mapping[Route, int]) -> dict[int, Branch]:
+    """What each node of the first level is sent of a job: every hop gets the part of its own subtree and no more."""
     roots: dict[int, Branch] = {}
-    made: dict[Path, Branch] = {}
-    for path in sorted(ranks):
-        for depth in range(1, len(path) + 1):
-            here = path[:depth]
+    made: dict[tuple[int, ...], Branch] = {}
+    for route in sorted(ranks):
+        for depth in range(1, len(route) + 1):
+            here = route[:depth]
             if here in made:
                 continue
-            branch = Branch(ranks.get(here, RELAY_ONLY), {})
+            branch = Branch(ranks.get(Route(here), RELAY_ONLY), {})
             made[here] = branch
             above = roots if depth == 1 else made[here[:-1]].children
             above[here[-1]] = branch
     return roots
 
 
-def number(paths: Iterable[Path]) -> dict[Path, int]:
+def number(places: Iterable[Place]) -> dict[Place, int]:
     """Ranks from 0, parents before children."""
-    return {path: rank for rank, path in enumerate(sorted(paths))}
+    return {place: rank for rank, place in enumerate(sorted(places))}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from gproc.cli.foreground import Foreground
 from gproc.cli.options import CpOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.stderr import complain
 from gproc.client.complaints import Complaints
-from gproc.client.copying import Remote, carry_out, is_remote, submission, told
+from gproc.client.copying import Remote, copy_request, is_remote
+from gproc.client.driver import PollDriver
 from gproc.copy.builtin import FAILED
 from gproc.copy.packing import changed, check_names, pack
 from gproc.copy.shown import shown
@@ -39,21 +41,19 @@ def run(options: CpOptions) -> int:
         bundle = pack(sources, missed, left_out)
         if bundle is None:
             return FAILED
-        submit = submission(
-            remote,
-            action="place",
-            argv=(b"cp", remote.path),
-            exclude=options.exclude,
-            timeout_s=options.timeout_s,
-            bundle=bundle,
-        )
+        request = copy_request(remote, "place", exclude=options.exclude, timeout_s=options.timeout_s, bundle=bundle)
         complaints = Complaints()
-        progress = progress_for(json_lines=options.json_progress)
-        client, lost = carry_out(options.socket, submit, bundle, complaints, progress)
-        gone = [] if last or client.problem is None else changed(bundle)
+        driver = PollDriver(options.socket)
+        try:
+            progress = progress_for(json_lines=options.json_progress)
+            foreground = Foreground(driver, request, bundle, complaints, progress)
+            foreground.run()
+        finally:
+            driver.close()
+        gone = [] if last or foreground.problem is None else changed(bundle)
         if not gone:
             break
         left_out += gone
-    status, lines = told(client, lost, complaints)
-    complain(lines)
+    job = foreground.job
+    status = foreground.conclude(*complaints.told(job.outcomes, job.missing))
     return max(status, FAILED if failures else 0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from gproc.cli.foreground import Foreground
 from gproc.cli.options import GetOptions
 from gproc.cli.progress import progress_for
-from gproc.cli.stderr import complain
-from gproc.client.copying import Remote, carry_out, is_remote, submission, told
+from gproc.client.copying import Remote, copy_request, is_remote, note_torn
+from gproc.client.driver import PollDriver
 from gproc.client.receiving import Collected
 from gproc.errors import UsageError
 
@@ -15,19 +16,13 @@ def run(options: GetOptions) -> int:
         command = f"gproc cp {options.source} {options.directory}"
         raise UsageError(f"get brings files from nodes; to put {options.source} on nodes: {command}")
     remote = Remote.parse(options.source)
-    submit = submission(
-        remote,
-        action="collect",
-        argv=(b"get", remote.path),
-        exclude=options.exclude,
-        timeout_s=options.timeout_s,
-        bundle=None,
-    )
-    collected = Collected(options.directory)
-    client, lost = carry_out(options.socket, submit, None, collected, progress_for(json_lines=False))
-    for rank, outcome in client.outcomes.items():
-        if outcome.status == 0 and not collected.is_whole(rank) and not collected.was_dropped(rank):
-            collected.complaints.add(rank, "what it sent has no end; the files that did arrive are whole")
-    status, lines = told(client, lost, collected.complaints)
-    complain(lines)
-    return status
+    request = copy_request(remote, "collect", exclude=options.exclude, timeout_s=options.timeout_s)
+    driver = PollDriver(options.socket)
+    try:
+        collected = Collected(options.directory)
+        foreground = Foreground(driver, request, None, collected, progress_for(json_lines=False))
+        foreground.run()
+    finally:
+        driver.close()
+    note_torn(collected, foreground.job.outcomes)
+    return foreground.conclude(*collected.complaints.told(foreground.job.outcomes, foreground.job.missing))

@@ -7,7 +7,7 @@ import time
 
 from gproc.cli.options import InfoOptions
 from gproc.cli.table import table
-from gproc.client.job import inquire
+from gproc.client.inquiry import inquire
 from gproc.nodespec import format_path
 from gproc.wire.messages import NodeState, TreeState
 
@@ -32,7 +32,7 @@ def as_json(tree: TreeState) -> str:
 
     nodes = [
         {
-            "path": format_path(row.path),
+            "path": format_path(row.place),
             "host": row.node.name,
             "address": row.node.address,
             "state": state_of(row),
@@ -49,7 +49,7 @@ def as_json(tree: TreeState) -> str:
 def as_table(tree: TreeState) -> str:
     rows = [
         (
-            format_path(row.path),
+            format_path(row.place),
             row.node.name,
             row.node.address,
             state_of(row),

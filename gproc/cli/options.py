@@ -50,6 +50,7 @@ class SlaveOptions(msgspec.Struct, frozen=True, kw_only=True):
 class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`gproc e`.  nodes, exclude: specifications, not yet parsed.  env: `NAME=VALUE`; `NAME`: as it is here.
 
+    bin_root: "" for there where each slave has its own.
     The limits max_procs, mem_bytes, cpus and nice hold for the job's processes on each node; None: no limit.
     """
 
@@ -57,7 +58,7 @@ class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, ...]
     local_bin: bool = False
     files: tuple[str, ...] = ()
-    bin_root: str = DEFAULT_BIN_ROOT
+    bin_root: str = ""
     socket: str = DEFAULT_SOCKET
     root: str = "/"
     library_path: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from gproc.client.job import Progress
+from gproc.client.sinks import Progress
 
 if TYPE_CHECKING:
     import rich.progress
@@ -36,7 +36,7 @@ class _Counted:
         self.begun_s = time.monotonic()
         self._bundle_bytes = bundle_bytes
 
-    def stage_progress(self, rank: int, received_bytes: int, complete: bool) -> None:
+    def staged(self, rank: int, received_bytes: int, complete: bool) -> None:
         self._received[rank] = self._bundle_bytes if complete else min(received_bytes, self._bundle_bytes)
         if complete:
             self._complete.add(rank)
@@ -50,7 +50,7 @@ class _Counted:
         return len(self._complete)
 
     @property
-    def stopped(self) -> bool:
+    def finished(self) -> bool:
         return self.complete >= self.nodes
 
 
@@ -63,7 +63,7 @@ class Bar(_Counted):
         self._task: rich.progress.TaskID | None = None
 
     def tick(self) -> float | None:
-        if self.stopped or not self.total_bytes:
+        if self.finished or not self.total_bytes:
             self.clear()
             return None
         waited_s = time.monotonic() - self.begun_s
@@ -117,9 +117,9 @@ class JsonLines(_Counted):
         if self._ended or not self.total_bytes:
             return None
         now_s = time.monotonic()
-        if now_s >= self._next_s or self.stopped:
+        if now_s >= self._next_s or self.finished:
             self._next_s = now_s + LINE_S
-            self._ended = self.stopped
+            self._ended = self.finished
             self._write(now_s - self.begun_s)
         return None if self._ended else max(0.0, self._next_s - now_s)
 

@@ -67,7 +67,6 @@ def _run(options: SlaveOptions, launcher: Launcher) -> int:
             launcher=launcher,
             planner=Planner(launcher.abilities, bin_root.path),
             id=placement.id,
-            bin_root=os.fsdecode(bin_root.path),
             link_timeout_s=options.link_timeout_s,
         )
         local = listening_address(placement.address or dialled.host)

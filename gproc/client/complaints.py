@@ -6,13 +6,12 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import msgspec
-
+from gproc.client.events import Stream
 from gproc.client.summary import summarise
 from gproc.copy.builtin import FAILED
 from gproc.copy.shown import shown
 from gproc.nodespec import Path, fold
-from gproc.wire.messages import Outcome
+from gproc.request.outcome import Outcome, Returned
 
 LINES_MAX: Final = 1000
 """Lines that are kept of each node: a person reads no more, and 5,000 nodes shall not fill this machine's memory."""
@@ -25,6 +24,9 @@ TEXT_BYTES_MAX: Final = 16 << 20
 
 LINE_BYTES_MAX: Final = 8 << 10
 """A longer line is cut: a path of PATH_MAX bytes, each of them escaped, would have 16 KiB."""
+
+
+NOT_COPIED: Final = "not everything was copied"
 
 
 class Complaints:
@@ -42,7 +44,7 @@ class Complaints:
     def begin(self, paths: Sequence[Path]) -> None:
         self._paths = paths
 
-    def output(self, rank: int, stream: int, data: memoryview) -> None:
+    def output(self, rank: int, stream: Stream, data: memoryview) -> None:
         self.feed(rank, data)
 
     def finish(self) -> None:
@@ -81,12 +83,10 @@ class Complaints:
         for rank, count in sorted(self._dropped.items()):
             dropped.setdefault(count, []).append(self._paths[rank])
         lines += [f"{fold(paths)}: and {count} more" for count, paths in dropped.items()]
-        named = {rank: self._named(rank, outcome) for rank, outcome in outcomes.items()}
-        status, summary = summarise(self._paths, named, missing)
-        return status, lines + summary
+        named = {rank: NOT_COPIED for rank, outcome in outcomes.items() if self._explains(rank, outcome)}
+        status, summary = summarise(self._paths, outcomes, missing, named)
+        return max(status, FAILED if named else 0), lines + summary
 
-    def _named(self, rank: int, outcome: Outcome) -> Outcome:
-        """A copy's own failure in words; other failures have theirs already."""
-        if outcome.failure or outcome.signal or outcome.status not in (0, FAILED) or rank not in self._counts:
-            return outcome
-        return msgspec.structs.replace(outcome, status=FAILED, failure="not everything was copied")
+    def _explains(self, rank: int, outcome: Outcome) -> bool:
+        """Whether the lines of this rank say what went wrong there: every other outcome has words of its own."""
+        return isinstance(outcome, Returned) and outcome.code in (0, FAILED) and rank in self._counts

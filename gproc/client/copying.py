@@ -1,19 +1,20 @@
-"""A copy as a job, from the client's side: asked for, waited for, and told of."""
+"""A copy as a job: what `gproc cp` and `gproc get` ask for, and what is said about what came of it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from gproc.client.complaints import Complaints
-from gproc.client.job import Connection, JobClient, Progress, Sink
+from gproc.client.receiving import Collected
+from gproc.client.requests import check_nodes, name_of
 from gproc.copy.shown import shown
 from gproc.copy.steps import PATH_BYTES_MAX
-from gproc.errors import EXIT_GPROC, GprocError, SpecError, UsageError
+from gproc.errors import SpecError, UsageError
 from gproc.nodespec import NodeSpec
 from gproc.packager import Bundle
-from gproc.request.limits import Limits
-from gproc.wire.messages import Action, Submit
+from gproc.request.outcome import Outcome
+from gproc.request.spec import Action, Request
 
 
 class Remote(NamedTuple):
@@ -52,55 +53,24 @@ def is_remote(text: str) -> bool:
     return True
 
 
-def submission(
-    remote: Remote, *, action: Action, argv: tuple[bytes, ...], exclude: str, timeout_s: float | None,
-    bundle: Bundle | None,
-) -> Submit:  # fmt: skip
-    """Raises: SpecError if the exclusion is no node specification."""
-    if exclude:
-        NodeSpec.parse_exclusion(exclude)
-    return Submit(
+def copy_request(
+    remote: Remote, action: Action, *, exclude: str = "", timeout_s: float | None = None, bundle: Bundle | None = None
+) -> Request:
+    """action: "place" for `cp`, "collect" for `get`.  Raises: SpecError for an exclusion that is none."""
+    check_nodes(remote.nodes, exclude)
+    return Request(
         nodes=remote.nodes,
         exclude=exclude,
-        argv=argv,
-        env=(),
-        cwd=b"/",
-        umask=0,
-        bundle=b"" if bundle is None else bundle.digest,
-        stdin=False,
-        timeout_s=timeout_s,
-        limits=Limits(),
-        bundle_bytes=0 if bundle is None else bundle.manifest.size_bytes(),
         action=action,
+        argv=(b"cp" if action == "place" else b"get", remote.path),
+        umask=0,
+        bundle=name_of(bundle),
+        timeout_s=timeout_s,
     )
 
 
-def carry_out(
-    socket: str, submit: Submit, bundle: Bundle | None, sink: Sink, progress: Progress
-) -> tuple[JobClient, GprocError | None]:
-    """The client when the job is over, and why the master was lost, if it was.
-
-    Raises: GprocError if the job did not begin.
-    """
-    connection = Connection(socket)
-    client = JobClient(connection, submit, bundle, label=False, stdin=None, progress=progress, sink=sink)
-    try:
-        client.run()
-    except GprocError as error:
-        if not client.paths:
-            raise
-        return client, error
-    finally:
-        connection.close()
-    return client, None
-
-
-def told(client: JobClient, lost: GprocError | None, complaints: Complaints) -> tuple[int, list[str]]:
-    """Exit status and the lines for stderr, as `gproc e` has them."""
-    status, lines = complaints.told(client.outcomes, client.missing)
-    if client.problem is not None:
-        lines.insert(0, client.problem)
-        status = max(status, EXIT_GPROC)
-    if lost is not None:
-        lines.insert(0, str(lost))
-    return status, lines
+def note_torn(collected: Collected, outcomes: Mapping[int, Outcome]) -> None:
+    """Complain of every node whose stream has no end although its job went well."""
+    for rank, outcome in outcomes.items():
+        if outcome.status == 0 and not collected.is_whole(rank) and not collected.was_dropped(rank):
+            collected.complaints.add(rank, "what it sent has no end; the files that did arrive are whole")

@@ -15,6 +15,7 @@ from functools import partial
 from typing import assert_never
 
 from gproc.client.complaints import Complaints
+from gproc.client.events import Stream
 from gproc.copy.descent import WayLost
 from gproc.copy.metadata import FROM_NODES
 from gproc.copy.shown import shown
@@ -39,7 +40,6 @@ from gproc.copy.steps import (
 from gproc.copy.writer import Complain, Writer
 from gproc.errors import GprocError, PeerError
 from gproc.nodespec import Path, format_path
-from gproc.wire import frames
 
 
 def directory_of(path: Path) -> str:
@@ -51,7 +51,7 @@ def directory_of(path: Path) -> str:
 
 
 class Collected:
-    """`gproc.client.job.Sink` of `gproc get`: makes a directory in `home` for each node that sends something."""
+    """`gproc.client.sinks.Sink` of `gproc get`: makes a directory in `home` for each node that sends something."""
 
     def __init__(self, home: str) -> None:
         """Raises: GprocError where `home` is no directory and cannot be made one."""
@@ -68,8 +68,8 @@ class Collected:
             complain = partial(self.complaints.add, rank)
             self._arrivals.append(IncomingTree(self._home, self._home_path, name, complain))
 
-    def output(self, rank: int, stream: int, data: memoryview) -> None:
-        if stream == frames.STDOUT:
+    def output(self, rank: int, stream: Stream, data: memoryview) -> None:
+        if stream == "stdout":
             self._arrivals[rank].feed(data)
         else:
             self.complaints.feed(rank, data)

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
+from typing import assert_never
 
-from gproc.errors import EXIT_GPROC, EXIT_TIMED_OUT
+from gproc.errors import EXIT_GPROC
 from gproc.nodespec import Path, fold
-from gproc.wire.messages import Outcome
+from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Refused, Returned, Signalled, TimedOut
 
 
 def describe(outcome: Outcome) -> str:
-    """How it ended, in a few words; "" where all is well."""
-    if outcome.failure:
-        return f"lost: {outcome.failure}" if outcome.lost else outcome.failure
-    if outcome.status == EXIT_TIMED_OUT and outcome.signal:
-        return "timed out"
-    if outcome.signal:
-        return f"killed by {name_of(outcome.signal)}" + (", core dumped" if outcome.core_dumped else "")
-    return f"exit status {outcome.status}" if outcome.status else ""
+    """How it ended, in a few words; "" if all is well."""
+    match outcome:
+        case Returned(code):
+            return f"exit status {code}" if code else ""
+        case Signalled(signum, core_dumped):
+            return f"killed by {name_of(signum)}" + (", core dumped" if core_dumped else "")
+        case TimedOut(timeout_s):
+            return f"timed out after {timeout_s:g} s"
+        case Killed(signum, started):
+            return f"killed by {name_of(signum)}" + ("" if started else " before it was started")
+        case Lost(reason):
+            return f"lost: {reason}"
+        case Refused(reason):
+            return f"refused: {reason}"
+        case NotStarted(reason):
+            return reason
+        case _:
+            assert_never(outcome)
 
 
 def name_of(signum: int) -> str:
@@ -28,16 +39,19 @@ def name_of(signum: int) -> str:
         return f"signal {signum}"
 
 
-def summarise(paths: Sequence[Path], outcomes: Mapping[int, Outcome], missing: str) -> tuple[int, list[str]]:
-    """Exit status and the lines for stderr: DESIGN section 10."""
+def summarise(
+    paths: Sequence[Path], outcomes: Mapping[int, Outcome], missing: str, words: Mapping[int, str] | None = None
+) -> tuple[int, list[str]]:
+    """The exit status of the command, the highest of all, and the lines for stderr: docs/reference.md.
+
+    words: what is said of some ranks instead of what `describe` says.
+    """
     status = EXIT_GPROC if missing else 0
     by_ending: dict[str, list[Path]] = {}
     for rank, path in enumerate(paths):
-        outcome = outcomes.get(rank)
-        if outcome is None:
-            outcome = Outcome(EXIT_GPROC, failure="nothing was heard of its end", lost=True)
+        outcome = outcomes.get(rank) or Lost("nothing was heard of its end")
         status = max(status, outcome.status)
-        if ending := describe(outcome):
+        if ending := (words or {}).get(rank) or describe(outcome):
             by_ending.setdefault(ending, []).append(path)
     lines = [f"{fold(failed)}: {ending}" for ending, failed in by_ending.items()]
     if missing:

@@ -8,7 +8,7 @@ import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from gproc.wire.messages import TerminalSize
+from gproc.request.spec import TerminalSize
 
 
 def terminal_size_of(terminal: int) -> TerminalSize:

@@ -26,20 +26,20 @@ def main(start: Start, group: Group, stdio: tuple[int, int, int], report: int) -
     try:
         child = _start(start, group)
     except program.StageFailed as failure:
-        _tell(report, failure.told(start.job))
+        _tell(report, failure.told(start.process))
         return
-    _tell(report, program.ended(start.job, _reap(child)))
+    _tell(report, program.ended(start.process, _reap(child)))
 
 
 def _start(start: Start, group: Group) -> int:
     with program.stage("view"):
         kernel.unshare(kernel.CLONE_NEWNS)
         program.own_ipc()
-        mounts.carry_out(start.view.operations, start.uid, start.gid)
+        mounts.carry_out(start.view.operations, start.caller.uid, start.caller.gid)
     own = program.prepare(start)
     program.join(group)
     program.become(start)
-    program.bound(start.limits, group)
+    program.bound(start.request.limits, group)
     program.enter(start.view.cwd)
     child = program.spawn(start, own)
     program.release_stdio()

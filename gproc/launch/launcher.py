@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from gproc.errors import LaunchError
 from gproc.launch import protocol
-from gproc.launch.protocol import Ending, Exited, Inbox, SignalProcess, SpawnFailed, Start
+from gproc.launch.protocol import Ending, Inbox, ProgramEnded, SignalProcess, SpawnFailed, Start
 from gproc.request.signals import can_be_sent
 from gproc.root.abilities import Abilities
 
@@ -29,16 +29,16 @@ _LOST = "the launcher of this node died; the slave must be started again"
 class Process:
     """One job of a Launcher."""
 
-    def __init__(self, launcher: Launcher, job: int) -> None:
+    def __init__(self, launcher: Launcher, number: int) -> None:
         self._launcher = launcher
-        self.job = job
+        self.number = number
 
     def signal(self, signum: int) -> None:
         """Send `signum` to every process of the job; nothing happens when it is over.
 
         Raises: ValueError for a signal that cannot be passed on: `request.signals`.
         """
-        self._launcher.send_signal(self.job, signum)
+        self._launcher.send_signal(self.number, signum)
 
     def kill(self) -> None:
         """End every process of the job at once."""
@@ -111,16 +111,16 @@ class Launcher:
         except (LaunchError, ValueError) as error:
             _close(fds)
             raise LaunchError(str(error)) from error
-        self._on_exit[start.job] = on_exit
+        self._on_exit[start.process] = on_exit
         self._send(frame, fds)
-        return Process(self, start.job)
+        return Process(self, start.process)
 
-    def send_signal(self, job: int, signum: int) -> None:
+    def send_signal(self, number: int, signum: int) -> None:
         """See Process.signal."""
         if not can_be_sent(signum):
             raise ValueError(f"signal {signum} cannot be passed on to a job")
-        if job in self._on_exit and not self._lost:
-            self._send(protocol.framed(SignalProcess(job, signum)), ())
+        if number in self._on_exit and not self._lost:
+            self._send(protocol.framed(SignalProcess(number, signum)), ())
 
     def close(self) -> None:
         """End all jobs and the launcher; their `on_exit` is not called.  Waits until nothing of them is left.
@@ -184,8 +184,8 @@ class Launcher:
             alive = False
         for frame in self._inbox.frames():
             outcome = protocol.answer(frame)
-            if isinstance(outcome, Exited | SpawnFailed):
-                self._on_exit.pop(outcome.job)(outcome)
+            if isinstance(outcome, ProgramEnded | SpawnFailed):
+                self._on_exit.pop(outcome.process)(outcome)
         if not alive:
             self._lose()
 
@@ -200,8 +200,8 @@ class Launcher:
         while self._outgoing:
             _close(self._outgoing.popleft()[1])
         orphans, self._on_exit = self._on_exit, {}
-        for job, on_exit in orphans.items():
-            self._loop.call_soon(on_exit, SpawnFailed(job, "launcher", errno.EPIPE, _LOST))
+        for number, on_exit in orphans.items():
+            self._loop.call_soon(on_exit, SpawnFailed(number, "launcher", errno.EPIPE, _LOST))
 
 
 def _first_answer(inbox: Inbox) -> Abilities | None:

@@ -33,9 +33,9 @@ def main(start: Start, group: Group, stdio: tuple[int, int, int], report: int, l
     try:
         child = _start(start, group, launcher)
     except program.StageFailed as failure:
-        os.write(report, protocol.framed(failure.told(start.job)))
+        os.write(report, protocol.framed(failure.told(start.process)))
         return
-    os.write(report, protocol.framed(program.ended(start.job, _reap(child, launcher))))
+    os.write(report, protocol.framed(program.ended(start.process, _reap(child, launcher))))
 
 
 def _start(start: Start, group: Group, launcher: int) -> int:
@@ -52,7 +52,7 @@ def _start(start: Start, group: Group, launcher: int) -> int:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, END)
         if os.getppid() != launcher:
             raise BrokenPipeError("the launcher is gone")
-    program.bound(start.limits, group)
+    program.bound(start.request.limits, group)
     program.enter(view.cwd)
     child = program.spawn(start, own)
     program.release_stdio()
@@ -70,11 +70,11 @@ def _make_root(start: Start) -> None:
     if view.source:
         trees.copy_tree(view.source, view.root)
     if view.cwd.startswith(view.root + b"/"):
-        trees.make_directory(view.root, view.cwd.removeprefix(view.root), start.uid, start.gid)
+        trees.make_directory(view.root, view.cwd.removeprefix(view.root), start.caller.uid, start.caller.gid)
     root = os.open(view.root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         if os.geteuid() == 0:
-            os.fchown(root, start.uid, start.gid)
+            os.fchown(root, start.caller.uid, start.caller.gid)
         os.fchmod(root, 0o755)
     finally:
         os.close(root)

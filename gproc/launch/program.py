@@ -16,7 +16,7 @@ from typing import Final
 from gproc.copy import builtin
 from gproc.copy.builtin import PreparedTask
 from gproc.launch.cgroup import Group
-from gproc.launch.protocol import Exited, SpawnFailed, Start
+from gproc.launch.protocol import ProgramEnded, SpawnFailed, Start
 from gproc.request.limits import Limits
 from gproc.request.signals import FORWARDED
 from gproc.root import kernel
@@ -59,8 +59,8 @@ class StageFailed(Exception):
         self.code = code
         self.message = message
 
-    def told(self, job: int) -> SpawnFailed:
-        return SpawnFailed(job, self.stage, self.code, self.message)
+    def told(self, process: int) -> SpawnFailed:
+        return SpawnFailed(process, self.stage, self.code, self.message)
 
 
 @contextmanager
@@ -183,13 +183,13 @@ def become(start: Start) -> None:
         # Before the uid changes, because a user may have used up his own share of keys.
         kernel.new_session_keyring()
         if os.geteuid() == 0:
-            if (start.uid, start.gid) != (0, 0) or start.groups != tuple(os.getgroups()):
-                os.setgroups(start.groups)
-                os.setresgid(start.gid, start.gid, start.gid)
-                os.setresuid(start.uid, start.uid, start.uid)
-        elif start.uid != os.getuid():
+            if (start.caller.uid, start.caller.gid) != (0, 0) or start.caller.groups != tuple(os.getgroups()):
+                os.setgroups(start.caller.groups)
+                os.setresgid(start.caller.gid, start.caller.gid, start.caller.gid)
+                os.setresuid(start.caller.uid, start.caller.uid, start.caller.uid)
+        elif start.caller.uid != os.getuid():
             raise PermissionError(errno.EPERM, "a slave that is not root runs its own user's jobs only")
-        if start.uid != 0:
+        if start.caller.uid != 0:
             # A view may lay a caller's libraries over /usr/lib, and ld.so does not question what lies in a system
             # directory: a set-user-ID program of the node would run the caller's code as root.  With this bit
             # execve gives no rights that the caller lacks (prctl(2)), for all that comes after, for good.
@@ -218,16 +218,16 @@ def spawn(start: Start, own: PreparedTask | None) -> int:
     if own is not None:
         with stage("exec"):
             return own.fork()
-    os.umask(start.umask)
+    os.umask(start.request.umask)
     environ = start.view.environment(start.env)
-    arguments = start.view.arguments(start.argv)
+    arguments = start.view.arguments(start.request.argv)
     denied: OSError | None = None
     failure = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fsdecode(start.view.program))
     with stage("exec"):
         for path in _candidates(start.view.program, environ):
             try:
                 return os.posix_spawn(
-                    path, arguments, environ, file_actions=_TAKE_TERMINAL if start.terminal else (),
+                    path, arguments, environ, file_actions=_TAKE_TERMINAL if start.request.terminal is not None else (),
                     setsid=True, setsigmask=(), setsigdef=_RESETTABLE,
                 )  # fmt: skip
             except (FileNotFoundError, NotADirectoryError) as error:
@@ -246,8 +246,8 @@ def _candidates(program: bytes, environ: dict[bytes, bytes]) -> Iterator[bytes]:
         yield (directory or b".") + b"/" + program
 
 
-def ended(job: int, status: int) -> Exited:
+def ended(process: int, status: int) -> ProgramEnded:
     """A wait status as wait(2) has it."""
     if os.WIFSIGNALED(status):
-        return Exited(job, 0, os.WTERMSIG(status), os.WCOREDUMP(status))
-    return Exited(job, os.WEXITSTATUS(status), 0, False)
+        return ProgramEnded(process, 0, os.WTERMSIG(status), os.WCOREDUMP(status))
+    return ProgramEnded(process, os.WEXITSTATUS(status), 0, False)

@@ -17,7 +17,7 @@ import msgspec
 
 from gproc.copy.builtin import BuiltinTask
 from gproc.errors import PeerError
-from gproc.request.limits import Limits
+from gproc.request.spec import Caller, Request
 from gproc.root.abilities import Abilities
 from gproc.root.view import View
 
@@ -31,38 +31,37 @@ RECEIVE_BYTES: Final = 256 << 10
 
 
 class Start(msgspec.Struct, frozen=True, array_like=True, tag="start"):
-    """Run a program.  `job` is the slave's own name for it, unique among those running.
+    """Run a program.  process: the slave's own number for it, unique among those running.
 
-    env: b"NAME=value" entries, the program's whole environment.
-    uid, gid, groups: the caller's; they only take effect where the slave is root.
-    terminal: the three descriptors are one terminal, which is to be the program's controlling one.
-    order: what the slave's own code is to do as the caller, in the program's stead; None: the program runs.
+    request: what was asked for.  caller: takes effect only if the slave is root.
+    added: variables of gproc's own, as b"NAME=value": they win over the request's.
+    task: what the slave's own code does as the caller, in the program's stead; None: the program runs.
     """
 
-    job: int
-    argv: tuple[bytes, ...]
-    env: tuple[bytes, ...]
+    process: int
+    request: Request
+    caller: Caller
+    added: tuple[bytes, ...]
     view: View
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    umask: int = 0o022
-    limits: Limits = Limits()
-    terminal: bool = False
     task: BuiltinTask | None = None
+
+    @property
+    def env(self) -> tuple[bytes, ...]:
+        """All variables, the last of one name counts."""
+        return (*self.request.env, *self.added)
 
 
 class SignalProcess(msgspec.Struct, frozen=True, array_like=True, tag="signal"):
     """Send a signal to every process of a job; one that is over is passed over."""
 
-    job: int
+    process: int
     signum: int
 
 
-class Exited(msgspec.Struct, frozen=True, array_like=True, tag="exited"):
-    """The program ended and nothing of its job is left; `signal` is 0 where it returned `code`."""
+class ProgramEnded(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
+    """The program ended and nothing of it is left; `signal` is 0 if it returned `code`."""
 
-    job: int
+    process: int
     code: int
     signal: int
     core_dumped: bool
@@ -71,19 +70,19 @@ class Exited(msgspec.Struct, frozen=True, array_like=True, tag="exited"):
 class SpawnFailed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     """The program never ran.
 
-    stage: "view", "errand", "limits", "identity", "cwd", "exec" or "launcher".
+    stage: "view", "task", "limits", "identity", "cwd", "exec" or "launcher".
     errno: the kernel's; at stage "exec" ENOENT means not found, EACCES and ENOEXEC not executable.
     """
 
-    job: int
+    process: int
     stage: str
     errno: int
     message: str
 
 
 LauncherRequest = Union[Start, SignalProcess]  # noqa: UP007 - msgspec wants it so on 3.11
-Ending = Union[Exited, SpawnFailed]  # noqa: UP007
-LauncherAnswer = Union[Abilities, Exited, SpawnFailed]  # noqa: UP007
+Ending = Union[ProgramEnded, SpawnFailed]  # noqa: UP007
+LauncherAnswer = Union[Abilities, ProgramEnded, SpawnFailed]  # noqa: UP007
 
 _encoder = msgspec.msgpack.Encoder()
 _requests = msgspec.msgpack.Decoder(LauncherRequest)

@@ -39,7 +39,7 @@ _REMOVAL_S: Final = 60
 class Running(msgspec.Struct, frozen=True, gc=False):
     """A job from here: its init or shim as a child of ours, and the pipe with what becomes of it."""
 
-    job: int
+    process: int
     pid: int
     pidfd: int
     report: int
@@ -94,7 +94,7 @@ class Serving:
         self._sock = sock
         self._inbox = Inbox(sock)
         self._poller = select.poll()
-        self._by_job: dict[int, Running] = {}
+        self._by_number: dict[int, Running] = {}
         self._by_pidfd: dict[int, Running] = {}
         self._removals: dict[int, tuple[int, Ending]] = {}
         """By pidfd: the process that removes a job's directory, and what became of the job."""
@@ -132,12 +132,12 @@ class Serving:
                 try:
                     self._start(request, stdio)
                 except OSError as error:
-                    self._tell(SpawnFailed(request.job, "launcher", error.errno or 0, str(error)))
+                    self._tell(SpawnFailed(request.process, "launcher", error.errno or 0, str(error)))
                 finally:
                     for fd in stdio:
                         os.close(fd)
-            case SignalProcess(job, signum):
-                running = self._by_job.get(job)
+            case SignalProcess(process, signum):
+                running = self._by_number.get(process)
                 if running is not None:
                     self._send(running, signum)
             case _:
@@ -147,7 +147,7 @@ class Serving:
         try:
             group = self._group(start)
         except OSError as error:
-            self._tell(SpawnFailed(start.job, "limits", error.errno or 0, str(error)))
+            self._tell(SpawnFailed(start.process, "limits", error.errno or 0, str(error)))
             return
         report, writer = os.pipe()
         try:
@@ -167,16 +167,16 @@ class Serving:
             os.close(report)
             group.remove()
             raise
-        running = Running(start.job, pid, pidfd, report, start.view.kind == "plain", start.view.root, group)
-        self._by_job[start.job] = running
+        running = Running(start.process, pid, pidfd, report, start.view.kind == "plain", start.view.root, group)
+        self._by_number[start.process] = running
         self._by_pidfd[pidfd] = running
         self._poller.register(pidfd, select.POLLIN)
 
     def _group(self, start: Start) -> Group:
         """Only a job with a bound that takes one gets a group: making it costs more than the fork."""
-        if start.limits.max_procs is None and start.limits.mem_bytes is None:
+        if start.request.limits.max_procs is None and start.request.limits.mem_bytes is None:
             return _NO_GROUP
-        return Cgroups.here().make(start.limits)
+        return Cgroups.here().make(start.request.limits)
 
     def _fork(self, start: Start, group: Group, stdio: tuple[int, int, int], writer: int) -> int:
         if start.view.kind == "plain":
@@ -198,7 +198,7 @@ class Serving:
     def _bury(self, running: Running) -> Ending:
         """The init or shim is dead, and with process 1 its namespace: read what it told."""
         self._poller.unregister(running.pidfd)
-        del self._by_job[running.job], self._by_pidfd[running.pidfd]
+        del self._by_number[running.process], self._by_pidfd[running.pidfd]
         os.waitpid(running.pid, 0)
         os.close(running.pidfd)
         told = os.read(running.report, _REPORT_BYTES)
@@ -208,7 +208,7 @@ class Serving:
             plain.end_below(but=self._own_children())
         running.group.remove()
         if not told:
-            return protocol.Exited(running.job, 0, signal.SIGKILL, False)
+            return protocol.ProgramEnded(running.process, 0, signal.SIGKILL, False)
         outcome = protocol.answer(told[4:])
         assert not isinstance(outcome, Abilities)
         return outcome
@@ -239,15 +239,15 @@ class Serving:
 
     def _own_children(self) -> frozenset[int]:
         removers = (pid for pid, _ending in self._removals.values())
-        return frozenset((*(running.pid for running in self._by_job.values()), *removers))
+        return frozenset((*(running.pid for running in self._by_number.values()), *removers))
 
     def _tell(self, outcome: Ending) -> None:
         self._sock.sendall(protocol.framed(outcome))
 
     def _end_all(self) -> None:
-        for running in self._by_job.values():
+        for running in self._by_number.values():
             self._send(running, signal.SIGKILL)
-        for running in list(self._by_job.values()):
+        for running in list(self._by_number.values()):
             self._bury(running)
             if running.root:
                 remove_tree(running.root)

@@ -7,11 +7,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from gproc.errors import LinkLost, PeerError
 from gproc.link.transport import HANDSHAKE_S
 from gproc.wire import frames, messages
+from gproc.wire.directions import Direction
+
+M = TypeVar("M")
 
 UNACKNOWLEDGED_PART: Final = 0.7
 """The part of the link timeout for which sent data may stay unacknowledged.  Of 2 s that is 1.4 s, enough for three
@@ -26,13 +29,16 @@ WAKE_BYTES: Final = 16 << 10
 link of 10 kB/s, half a frame of output takes ten seconds."""
 
 
-class Receiver:
-    """Takes the messages and data of a connection.  A PeerError that it raises ends the connection.
+class Receiver(Generic[M]):
+    """Who is told what a connection brings; a PeerError raised here ends the connection.
 
-    A message that a receiver does not expect is its peer's fault: methods that are not overridden raise PeerError.
+    direction: which messages may come.  What a receiver does not expect is its peer's fault, so the other methods say
+    that until they are overridden.
     """
 
-    def on_message(self, link: Link, message: messages.AnyMessage) -> None:
+    direction: Direction[M]
+
+    def on_message(self, link: Link, message: M) -> None:
         raise PeerError(f"an unexpected {type(message).__name__}")
 
     def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
@@ -52,8 +58,8 @@ class Link(asyncio.BufferedProtocol):
     rack master writes once.
     """
 
-    def __init__(self, channel: int | None, receiver: Receiver) -> None:
-        """channel: the one that we open; None if the peer opens one, which `channel` then holds."""
+    def __init__(self, channel: int | None, receiver: Receiver[Any]) -> None:
+        """channel: the one we open; None: the peer opens, and `channel` says what it opened."""
         self.receiver = receiver
         self.channel = channel
         self.peer = "?"
@@ -227,9 +233,7 @@ class Link(asyncio.BufferedProtocol):
         if kind == frames.KIND_STDIO:
             self.receiver.on_stdio(self, *frames.read_stdio(payload))
         elif kind == frames.KIND_CONTROL:
-            message = messages.decode(payload)
-            if not isinstance(message, messages.Ping):
-                self.receiver.on_message(self, message)
+            self.receiver.on_message(self, self.receiver.direction.decode(payload))
         else:
             self.receiver.on_piece(self, frames.read_piece(payload))
 

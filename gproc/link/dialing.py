@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gproc.errors import LinkLost
 from gproc.link.connection import Link, Receiver, watch_link
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def open_link(
-    expected: ExpectedParent, port: int, channel: int, receiver: Receiver, identity: Identity,
+    expected: ExpectedParent, port: int, channel: int, receiver: Receiver[Any], identity: Identity,
     context: ssl.SSLContext, link_timeout_s: float,
 ) -> Link:  # fmt: skip
     """A TLS connection to the expected node, after the exchange of prefaces.

@@ -22,8 +22,12 @@ SILENCE_S: Final = 20.0
 """A peer that sends nothing for this long, although its kernel acknowledges, is frozen: it counts as lost, so that it
 cannot hang a job."""
 
-BEATS: Final = 4
-"""Beats per link timeout while jobs run.  The kernel notices a cut by the first beat after it."""
+BEATS: Final = 5
+"""Beats per link timeout while jobs run: the last beat before a cut is acknowledged, the next one is not."""
+
+RECENT: Final = 4
+"""What was written within this part of a beat's interval serves as the beat.  In the worst case 1 1/4 intervals pass
+after the last acknowledged byte, and then `connection.UNACKNOWLEDGED_PART` of the link timeout: together 0.95 of it."""
 
 
 class Heartbeats:
@@ -54,8 +58,7 @@ class Heartbeats:
         now_s = time.monotonic()
         self._fast = self._busy()
         for link in self._links():
-            # Anything written a moment ago serves as a beat.
-            if now_s - link.written_s >= self._busy_s / 2:
+            if now_s - link.written_s >= self._busy_s / RECENT:
                 link.send(Ping())
             if now_s - link.heard_s > SILENCE_S:
                 link.abort(f"sent nothing for {SILENCE_S:.0f} s")

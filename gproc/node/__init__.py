@@ -1,1 +1,1 @@
-"""One program on one node: fetched, started, fed and listened to, and its end told."""
+"""One node's own part in jobs: its connections to its parent, the bundles that it stages, the programs that it runs."""

@@ -8,23 +8,24 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 import signal
 from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
 
-from gproc.errors import EXIT_GPROC, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SIGNAL_BASE, GprocError
+from gproc.errors import GprocError
 from gproc.launch.launcher import Process
-from gproc.launch.protocol import Exited, SpawnFailed
+from gproc.launch.protocol import ProgramEnded, SpawnFailed
 from gproc.node.pipes import InputPipe, OutputPipe
 from gproc.node.stdio import Stdio, open_pipes, open_terminal, resize
-from gproc.nodespec import Path, format_path
+from gproc.nodespec import Place, format_path
 from gproc.relay.relayed_job import RelayedJob
+from gproc.request.outcome import Killed, NotStarted, Outcome, Returned, Signalled
+from gproc.request.spec import TerminalSize
 from gproc.store.store import Root
 from gproc.trust.ticket import Ticket
 from gproc.wire import frames
-from gproc.wire.messages import Outcome, Run, TerminalSize
+from gproc.wire.messages import Run
 
 log = logging.getLogger("gproc")
 
@@ -43,24 +44,28 @@ class State(Enum):
 
 
 class NodeServices(Protocol):
-    """What a program needs of the node it is on."""
+    """What a program needs of the node that it runs on."""
 
-    path: Path
+    @property
+    def place(self) -> Place: ...
 
     async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
-        """The bundle of a job, None where the job has none; `tell` hears how a large one comes along.
+        """The bundle of a job; None if the job has none.  `tell` hears how far a large one is.
 
         Raises: StoreError.
         """
 
     def spawn(
-        self, ticket: Ticket, root: Root | None, env: tuple[bytes, ...], handles: tuple[int, int, int], ended: Ended
+        self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: Ended
     ) -> Process:
-        """Start it, with GPROC_ROOT besides `env`; takes the handles over.  Raises: LaunchError."""
+        """Start it, with `added` and GPROC_ROOT besides the request's variables; takes the handles over.
+
+        Raises: LaunchError.
+        """
 
 
 class Ended(Protocol):
-    def __call__(self, outcome: Exited | SpawnFailed, /) -> None: ...
+    def __call__(self, ending: ProgramEnded | SpawnFailed, /) -> None: ...
 
 
 class Program:
@@ -78,7 +83,9 @@ class Program:
         self._early: list[bytes] = []
         self._outputs: dict[int, OutputPipe] = {}
         self._outcome: Outcome | None = None
-        self._terminal_size = ticket.terminal_size
+        self._terminal_size = ticket.request.terminal
+        self._killed_by = 0
+        """The last signal by which its caller ended the job."""
         self._terminal = -1
         self._preparing: asyncio.Task[None] | None = None
 
@@ -89,18 +96,20 @@ class Program:
         self._preparing = asyncio.create_task(self._prepare(run))
 
     def signal(self, job: int, signum: int) -> None:
+        if signum == signal.SIGKILL:
+            self._killed_by = signum
         if self._process is not None:
             self._process.signal(signum)
         elif self.state is State.FETCHING and signum in TERMINATING:
             self._stop_preparing()
-            self._end(Outcome(EXIT_SIGNAL_BASE + signum, signal=signum))
+            self._end(Killed(signum, started=False))
 
-    def resize(self, job: int, terminal_size: TerminalSize) -> None:
-        """Of a program with a terminal; another has none that could."""
+    def resize(self, job: int, size: TerminalSize) -> None:
+        """A program with pipes has nothing that could have another size."""
         if self._terminal_size is not None:
-            self._terminal_size = terminal_size
+            self._terminal_size = size
         if self._terminal >= 0:
-            resize(self._terminal, terminal_size)
+            resize(self._terminal, size)
 
     def stdin(self, job: int, data: bytes) -> None:
         if self._terminal_size is not None and self.state is State.FETCHING and INTERRUPT in data:
@@ -136,16 +145,16 @@ class Program:
                 root.hold()
                 self._root = root
             if self._terminal_size is None:
-                stdio = open_pipes(stdin=run.stdin)
+                stdio = open_pipes(stdin=self.ticket.request.stdin)
             else:
-                stdio = open_terminal(self._terminal_size, self.ticket.uid)
-            self._process = self._services.spawn(self.ticket, root, self._environment(run), stdio.program, self._ended)
+                stdio = open_terminal(self._terminal_size, self.ticket.caller.uid)
+            self._process = self._services.spawn(self.ticket, root, self._added(run), stdio.program, self._ended)
         except Exception as error:
             if not isinstance(error, GprocError | OSError):
                 log.exception("job %d: this is a bug in gproc", run.job)
             if stdio is not None:
                 stdio.close()
-            self._end(Outcome(EXIT_GPROC, failure=str(error) or type(error).__name__))
+            self._end(NotStarted(str(error) or type(error).__name__))
             return
         self.state = State.STARTING
         for stream, handle in stdio.outputs.items():
@@ -161,16 +170,15 @@ class Program:
         if self._terminal_size is not None:
             self._terminal = stdio.outputs[frames.STDOUT]
 
-    def _environment(self, run: Run) -> tuple[bytes, ...]:
-        """The caller's, with what a program may want to know of its place in the job: DESIGN section 9."""
+    def _added(self, run: Run) -> tuple[bytes, ...]:
+        """What a program may want to know of its place in the job, as variables."""
         own = {
-            b"GPROC_JOB": str(run.job),
-            b"GPROC_NODE": format_path(self._services.path),
-            b"GPROC_RANK": str(self._rank),
-            b"GPROC_SIZE": str(run.size),
+            "GPROC_JOB": str(run.job),
+            "GPROC_NODE": format_path(self._services.place),
+            "GPROC_RANK": str(self._rank),
+            "GPROC_SIZE": str(run.size),
         }
-        inherited = tuple(item for item in self.ticket.env if item.partition(b"=")[0] not in own)
-        return inherited + tuple(name + b"=" + os.fsencode(value) for name, value in own.items())
+        return tuple(f"{name}={value}".encode() for name, value in own.items())
 
     def _stage_progress(self, received_bytes: int, complete: bool) -> None:
         self._relayed.stage_progress(self, self._rank, received_bytes, complete)
@@ -183,8 +191,8 @@ class Program:
             self._terminal = -1
             self._settle()
 
-    def _ended(self, ending: Exited | SpawnFailed) -> None:
-        self._outcome = outcome_of(ending)
+    def _ended(self, ending: ProgramEnded | SpawnFailed) -> None:
+        self._outcome = outcome_of(ending, killed_by=self._killed_by)
         if self._input is not None:
             self._input.close()
         self._settle()
@@ -198,7 +206,7 @@ class Program:
         self.state = State.DONE
         self._process = None
         if self._root is not None:
-            if self.ticket.action == "place":
+            if self.ticket.request.action == "place":
                 self._root.relinked()
             self._root.release()
             self._root = None
@@ -213,15 +221,17 @@ class Program:
             self._preparing.cancel()
 
 
-def outcome_of(ending: Exited | SpawnFailed) -> Outcome:
-    """Exit statuses as a shell gives them: DESIGN section 10."""
-    if isinstance(ending, Exited):
-        status = EXIT_SIGNAL_BASE + ending.signal if ending.signal else ending.code
-        return Outcome(status, ending.signal, ending.core_dumped)
-    status = EXIT_GPROC
+def outcome_of(ending: ProgramEnded | SpawnFailed, *, killed_by: int = 0) -> Outcome:
+    """killed_by: the signal by which the job's caller ended it; 0: none."""
+    if isinstance(ending, ProgramEnded):
+        if not ending.signal:
+            return Returned(ending.code)
+        if ending.signal == killed_by:
+            return Killed(killed_by, started=True)
+        return Signalled(ending.signal, ending.core_dumped)
     if ending.stage == "exec":
         if ending.errno in (errno.ENOENT, errno.ENOTDIR):
-            status = EXIT_NOT_FOUND
-        elif ending.errno in (errno.EACCES, errno.ENOEXEC, errno.EPERM):
-            status = EXIT_NOT_EXECUTABLE
-    return Outcome(status, failure=ending.message)
+            return NotStarted(ending.message, "not found")
+        if ending.errno in (errno.EACCES, errno.ENOEXEC, errno.EPERM):
+            return NotStarted(ending.message, "not executable")
+    return NotStarted(ending.message)

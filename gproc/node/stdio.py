@@ -10,8 +10,8 @@ import termios
 import msgspec
 
 from gproc.node.pipes import close_all, make_pipe, open_null
+from gproc.request.spec import TerminalSize
 from gproc.wire import frames
-from gproc.wire.messages import TerminalSize
 
 
 class Stdio(msgspec.Struct, frozen=True):

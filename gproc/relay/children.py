@@ -16,10 +16,34 @@ from typing import TYPE_CHECKING, Final, Protocol
 from gproc.errors import GprocError, LinkLost, PeerError, TrustError
 from gproc.link.connection import Link, Receiver, watch_link
 from gproc.link.transport import HANDSHAKE_S, secure
+from gproc.relay.membership import (
+    Admit,
+    BulkOpened,
+    ChildEvent,
+    ChildMembership,
+    ChildState,
+    ConnectionLost,
+    Part,
+    TimedOutJoining,
+)
+from gproc.request.spec import TerminalSize
 from gproc.spread.sending import ChunkProvider, ChunkSender
 from gproc.trust import tls
 from gproc.wire import frames, messages
-from gproc.wire.messages import Credit, Join, NodeInfo, Release, Resize, Run, SignalJob, TerminalSize, Want, Welcome
+from gproc.wire.directions import CHILD_TO_PARENT, OPENING, PEER_TO_PEER, ChildToParent, Opening, PeerToPeer
+from gproc.wire.messages import (
+    Attach,
+    Credit,
+    Join,
+    NodeInfo,
+    PeerHello,
+    Release,
+    Resize,
+    Run,
+    SignalJob,
+    Want,
+    Welcome,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -31,39 +55,42 @@ OUT_OF_DESCRIPTORS_S: Final = 0.5
 
 
 class ChildOwner(ChunkProvider, Protocol):
-    """Who has the children: the master, or a slave."""
+    """The node that has the children: the master, or a slave."""
 
     def admit(self, join: Join) -> int:
-        """The id of a newcomer.  Raises: Turned where it cannot be let in."""
+        """The id of a newcomer.  Raises: JoinRefused if it cannot be let in."""
 
     def child_arrived(self, child: Child) -> None: ...
 
     def child_left(self, child: Child, reason: str) -> None: ...
 
-    def child_said(self, child: Child, message: messages.AnyMessage) -> None: ...
+    def child_said(self, child: Child, message: ChildToParent) -> None: ...
 
     def child_output(self, child: Child, job: int, rank: int, stream: int, data: memoryview) -> None: ...
 
     async def may_serve(self, ticket: messages.Signed) -> bytes:
-        """The bundle of the job that this node was given with the same ticket.  Raises: TrustError where it was not."""
+        """The bundle of the job that this node was given with the same ticket.  Raises: TrustError if it was not."""
 
 
 class JoinRefused(GprocError):
-    """A newcomer that cannot be let in; `final` where asking again is of no use."""
+    """A newcomer that cannot be let in; `final`: to ask again is of no use."""
 
     def __init__(self, reason: str, *, final: bool) -> None:
         super().__init__(reason)
         self.final = final
 
 
-class Child(Receiver):
-    """A node below; it takes part in jobs as `relay.relayed_job.Downstream`."""
+class Child(Receiver[ChildToParent]):
+    """A node below; it takes part in jobs as `relay.relayed_job.Downstream`.  `membership` says whether it may."""
+
+    direction = CHILD_TO_PARENT
 
     def __init__(self, owner: ChildOwner, id: int, link: Link, join: Join) -> None:
         self.id = id
         self.link = link
         self.node: NodeInfo = join.node
         self.token = join.token
+        self.membership = ChildMembership()
         self.slow = False
         """Found so with the last large payload that it had a part in."""
         self._owner = owner
@@ -76,8 +103,8 @@ class Child(Receiver):
     def signal(self, job: int, signum: int) -> None:
         self.link.send(SignalJob(job, signum))
 
-    def resize(self, job: int, terminal_size: TerminalSize) -> None:
-        self.link.send(Resize(job, terminal_size))
+    def resize(self, job: int, size: TerminalSize) -> None:
+        self.link.send(Resize(job, size))
 
     def stdin(self, job: int, data: bytes) -> None:
         self.link.write(frames.stdio_frame(job, frames.EVERY_RANK, frames.STDIN, data))
@@ -92,62 +119,76 @@ class Child(Receiver):
         self.link.send(message)
 
     def as_peer(self) -> messages.Peer:
-        """How its siblings find and know it."""
+        """How other nodes find and know it."""
         return messages.Peer(self.node.name, self.node.address)
 
-    # Its own connection, and the bulk one
+    # Its control connection, and the bulk one
 
-    def on_message(self, link: Link, message: messages.AnyMessage) -> None:
-        if self._sender is not None and link is self._bulk:
-            if not isinstance(message, Want):
-                raise PeerError(f"{type(message).__name__} on a bulk connection")
+    def on_message(self, link: Link, message: ChildToParent) -> None:
+        if link is not self._bulk:
+            self._owner.child_said(self, message)
+        elif isinstance(message, Want) and self._sender is not None:
             self._sender.want(message)
         else:
-            self._owner.child_said(self, message)
+            raise PeerError(f"{type(message).__name__} on a bulk connection")
 
     def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
         self._owner.child_output(self, job, rank, stream, data)
 
     def on_lost(self, link: Link, reason: str) -> None:
-        if self._sender is not None:
-            self._sender.stop()
-            self._sender = None
-        if link is self._bulk:
-            self._bulk = None
-            self.link.abort(f"its bulk connection was lost: {reason}")
-        else:
-            if self._bulk is not None:
-                self._bulk.abort(reason)
-            self._owner.child_left(self, reason)
+        self._move(ConnectionLost(reason, link is self._bulk))
 
     @property
-    def arrived(self) -> bool:
+    def present(self) -> bool:
         """Whether it has both its connections: before that it takes no part in anything."""
-        return self._bulk is not None
+        return self.membership.state is ChildState.PRESENT
 
     def attach(self, bulk: Link) -> None:
+        """Raises: PeerError for a second bulk connection."""
+        if self.membership.state is not ChildState.JOINING:
+            raise PeerError("a second bulk connection of one node")
         self._bulk = bulk
         bulk.receiver = self
         bulk.allow_slow_reader()
         self._sender = ChunkSender(self._owner, bulk)
+        self._move(BulkOpened())
 
     def give_up_waiting(self) -> None:
         """Called when it had time enough to open its bulk connection."""
-        if self._bulk is None and not self.link.lost:
-            self.link.abort(f"it opened no bulk connection within {HANDSHAKE_S:.0f} s")
+        self._move(TimedOutJoining())
+
+    def _move(self, event: ChildEvent) -> None:
+        match self.membership.handle(event):
+            case Admit():
+                self._owner.child_arrived(self)
+            case Part(reason):
+                self._part(reason)
+            case None:
+                return
+
+    def _part(self, reason: str) -> None:
+        if self._sender is not None:
+            self._sender.stop()
+            self._sender = None
+        for link in (self._bulk, self.link):
+            if link is not None and not link.lost:
+                link.abort(reason)
+        self._owner.child_left(self, reason)
 
 
-class ServedPeer(Receiver):
-    """A node beside this one, or below, that this one feeds with the bundle of the job that both have."""
+class ServedPeer(Receiver[PeerToPeer]):
+    """A node to which this one sends the bundle of the job that both have."""
+
+    direction = PEER_TO_PEER
 
     def __init__(self, owner: ChildOwner, link: Link, bundle: bytes) -> None:
         self._bundle = bundle
         self._sender = ChunkSender(owner, link)
 
-    def on_message(self, link: Link, message: messages.AnyMessage) -> None:
+    def on_message(self, link: Link, message: PeerToPeer) -> None:
         try:
             if not isinstance(message, Want):
-                raise PeerError(f"{type(message).__name__} from a sibling")
+                raise PeerError(f"{type(message).__name__} from a node that asks for chunks")
             if message.bundle != self._bundle:
                 raise PeerError("it wants a bundle that is not its job's")
             self._sender.want(message)
@@ -159,13 +200,15 @@ class ServedPeer(Receiver):
         self._sender.stop()
 
 
-class _Newcomer(Receiver):
+class _Newcomer(Receiver[Opening]):
     """Hears a connection's first message."""
 
-    def __init__(self) -> None:
-        self.first: asyncio.Future[messages.AnyMessage] = asyncio.get_running_loop().create_future()
+    direction = OPENING
 
-    def on_message(self, link: Link, message: messages.AnyMessage) -> None:
+    def __init__(self) -> None:
+        self.first: asyncio.Future[Opening] = asyncio.get_running_loop().create_future()
+
+    def on_message(self, link: Link, message: Opening) -> None:
         if self.first.done():
             raise PeerError("it did not wait to be let in")
         self.first.set_result(message)
@@ -256,12 +299,7 @@ class Children:
             await link.opened()
             async with asyncio.timeout(HANDSHAKE_S):
                 first = await newcomer.first
-            if link.channel == frames.CHANNEL_PEER and isinstance(first, messages.PeerHello):
-                link.receiver = ServedPeer(self._owner, link, await self._owner.may_serve(first.ticket))
-                link.allow_slow_reader()
-                link.send(messages.PeerReady())
-            else:
-                self._let_in(link, first, peer, address.rpartition(":")[0])
+            await self._let_in(link, first, peer, address.rpartition(":")[0])
         except JoinRefused as error:
             log.warning("refused %s: %s", link.peer, error)
             link.send(messages.RefuseJoin(str(error), error.final))
@@ -277,24 +315,31 @@ class Children:
             log.warning("refused %s: %s", link.peer, tls.explain(error))
             connection.close()
 
-    def _let_in(self, link: Link, first: messages.AnyMessage, peer: tls.PeerName, host: str) -> None:
-        if link.channel == frames.CHANNEL_BULK and isinstance(first, messages.Attach):
-            child = self._by_token.get(first.token)
-            if child is None or child.node.name != peer.name:
-                raise PeerError("a bulk connection of a node that has not joined")
-            child.attach(link)
-            self._owner.child_arrived(child)
-            return
-        if link.channel != frames.CHANNEL_CONTROL or not isinstance(first, Join):
-            raise PeerError(f"{type(first).__name__} as the first message on channel {link.channel}")
+    async def _let_in(self, link: Link, first: Opening, peer: tls.PeerName, host: str) -> None:
+        match first:
+            case PeerHello(ticket) if link.channel == frames.CHANNEL_PEER:
+                link.receiver = ServedPeer(self._owner, link, await self._owner.may_serve(ticket))
+                link.allow_slow_reader()
+                link.send(messages.PeerReady())
+            case Attach(token) if link.channel == frames.CHANNEL_BULK:
+                child = self._by_token.get(token)
+                if child is None or child.node.name != peer.name:
+                    raise PeerError("a bulk connection of a node that has not joined")
+                child.attach(link)
+            case Join() if link.channel == frames.CHANNEL_CONTROL:
+                self._join(link, first, peer, host)
+            case _:
+                raise PeerError(f"{type(first).__name__} as the first message on channel {link.channel}")
+
+    def _join(self, link: Link, join: Join, peer: tls.PeerName, host: str) -> None:
         if peer.role != "node":
             raise TrustError(f"its certificate names the {peer}, and only a node may join")
-        if first.node.name != peer.name:
-            raise TrustError(f"it says that it is {first.node.name}, and its certificate is of {peer.name}")
-        id = self._owner.admit(first)
-        port = first.node.address.rpartition(":")[2]
-        node = NodeInfo(first.node.name, f"{host}:{port}", first.node.nonce, first.node.plain_because, time.time())
-        child = Child(self._owner, id, link, messages.Join(first.token, id, first.explicit_id, node))
+        if join.node.name != peer.name:
+            raise TrustError(f"it says that it is {join.node.name}, and its certificate is of {peer.name}")
+        id = self._owner.admit(join)
+        port = join.node.address.rpartition(":")[2]
+        node = NodeInfo(join.node.name, f"{host}:{port}", join.node.nonce, join.node.plain_because, time.time())
+        child = Child(self._owner, id, link, messages.Join(join.token, id, join.explicit_id, node))
         link.receiver = child
         link.peer = f"node {id} ({peer.name})"
         self.by_id[id] = child

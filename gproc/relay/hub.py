@@ -1,4 +1,4 @@
-"""What master and slaves do alike: keep children, know the tree below, pass jobs between above and below."""
+"""What the master and every slave do: keep children, know the tree below them, relay jobs between it and upstream."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, assert_never
 
 from gproc.errors import PeerError, TrustError
 from gproc.link.heartbeats import Heartbeats
@@ -18,9 +18,10 @@ from gproc.spread.monitor import BroadcastMonitor
 from gproc.spread.sending import Compressed
 from gproc.spread.trees import MIN_BROADCAST_BYTES, MIN_CHILDREN
 from gproc.store.partial import Owner
-from gproc.tree import Tree
+from gproc.tree import Tree, below
 from gproc.wire import messages
-from gproc.wire.messages import Arrived, Branch, Join, Left, Peer, Run
+from gproc.wire.directions import ChildToParent
+from gproc.wire.messages import Arrived, Branch, Join, Left, Peer, Route, Run
 
 if TYPE_CHECKING:
     import ssl
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("gproc")
 
 SAME_JOB_S: Final = 3.0
-"""How long a sibling that shows a ticket waits for us to be given the same, on a busy tree."""
+"""How long a peer that shows a ticket waits for this node to be given the same, on a busy tree."""
 
 
 class Hub(ABC):
-    """A node of the tree, seen from below.  `tree` holds the nodes below this one, by their path from here."""
+    """A node of the tree, seen from below.  `tree` holds the nodes below this one, by their route from here."""
 
     def __init__(self, store: Store, context: ssl.SSLContext, link_timeout_s: float) -> None:
         self.tree = Tree()
@@ -53,7 +54,7 @@ class Hub(ABC):
         """The control connections of this node."""
         return [child.link for child in self.children]
 
-    # For those who are more than a hub
+    # What the master and a slave do differently
 
     @abstractmethod
     def tell(self, change: Arrived | Left) -> None:
@@ -61,9 +62,9 @@ class Hub(ABC):
 
     @abstractmethod
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
-        """Ask above for chunks of a bundle: this is the supply's `Source`.
+        """Ask upstream for chunks of a bundle: this is the `Source` of `fetcher`.
 
-        Raises: StoreError where there is nobody to ask.
+        Raises: StoreError if there is nobody to ask.
         """
 
     @abstractmethod
@@ -80,13 +81,14 @@ class Hub(ABC):
             return join.id
         if not join.explicit_id:
             return self.children.free_id()
-        # It may be the newcomer's own former self, whose end we have not noticed yet: so not for good.
+        # It may be the same slave, restarted before this node noticed the end of the former one: so not for good.
         raise JoinRefused(f"id {join.id} is taken by {holder.node.name} at {holder.node.address}", final=False)
 
     def child_arrived(self, child: Child) -> None:
         log.info("node %d joined: %s at %s", child.id, child.node.name, child.node.address)
-        self.tree.arrive((child.id,), child.node)
-        self.tell(Arrived((child.id,), child.node))
+        route = Route((child.id,))
+        self.tree.arrive(route, child.node)
+        self.tell(Arrived(route, child.node))
 
     def child_left(self, child: Child, reason: str) -> None:
         self.children.remove(child)
@@ -95,10 +97,11 @@ class Hub(ABC):
             relayed.left(child, reason)
         for monitor in self._monitors.values():
             monitor.left(child)
-        if self.tree.leave((child.id,)):
-            self.tell(Left((child.id,), reason))
+        route = Route((child.id,))
+        if self.tree.leave(route):
+            self.tell(Left(route, reason))
 
-    def child_said(self, child: Child, message: messages.AnyMessage) -> None:
+    def child_said(self, child: Child, message: ChildToParent) -> None:
         match message:
             case messages.Finished(job, rank, outcome):
                 if (relayed := self.relayed_jobs.get(job)) is not None:
@@ -113,15 +116,19 @@ class Hub(ABC):
                 if (relayed := self.relayed_jobs.get(job)) is not None:
                     relayed.credit_from_downstream(child, size)
             case messages.Arrived(route, node):
-                self.tree.arrive((child.id, *route), node)
-                self.tell(Arrived((child.id, *route), node))
+                self.tree.arrive(below(child.id, route), node)
+                self.tell(Arrived(below(child.id, route), node))
             case messages.Left(route, reason):
-                self.tree.leave((child.id, *route))
-                self.tell(Left((child.id, *route), reason))
+                self.tree.leave(below(child.id, route))
+                self.tell(Left(below(child.id, route), reason))
             case messages.Load(serial, loads):
-                self.child_load(messages.Load(serial, tuple(((child.id, *route), load) for route, load in loads)))
+                self.child_load(messages.Load(serial, tuple((below(child.id, route), load) for route, load in loads)))
+            case messages.Want():
+                raise PeerError("Want on a control connection")
+            case messages.Ping():
+                pass
             case _:
-                raise PeerError(f"{type(message).__name__} from a child")
+                assert_never(message)
 
     def child_output(self, child: Child, job: int, rank: int, stream: int, data: memoryview) -> None:
         relayed = self.relayed_jobs.get(job)
@@ -129,24 +136,26 @@ class Hub(ABC):
             relayed.output(child, rank, stream, data)
 
     async def may_serve(self, ticket: messages.Signed) -> bytes:
-        # The job may be on its way to us as well: a sibling's connection can be quicker than our parent.
+        # The job may be on its way here as well: a peer's connection can be quicker than the parent.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SAME_JOB_S):
                 while True:
                     for relayed in self.relayed_jobs.values():
                         if relayed.ticket == ticket:
-                            return relayed.bundle
+                            bundle = relayed.request.bundle
+                            return b"" if bundle is None else bundle.digest
                     await asyncio.shield(self._next_job)
         raise TrustError("it shows a ticket of a job that this node does not have")
 
     # What goes down
 
-    def pass_on(self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch], bundle_bytes: int) -> None:
-        """Start a job's passage: `own` parts here, and those of the children that the branch of `run` names."""
+    def pass_on(self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch]) -> None:
+        """Start a job: its `own` parts here, and those of the children that the branch of `run` names."""
         here, absent = self._parts(run.branch.children)
         sources_by_child: dict[Downstream, tuple[Peer | None, ...]] = {}
-        if bundle_bytes >= MIN_BROADCAST_BYTES and len(here) >= MIN_CHILDREN:
-            monitor = BroadcastMonitor(run.job, list(here), lambda: self.fetcher.missing_bytes(relayed.bundle))
+        bundle = relayed.request.bundle
+        if bundle is not None and bundle.size_bytes >= MIN_BROADCAST_BYTES and len(here) >= MIN_CHILDREN:
+            monitor = BroadcastMonitor(run.job, list(here), lambda: self.fetcher.missing_bytes(bundle.digest))
             self._monitors[run.job] = monitor
             for child in here:
                 sources_by_child[child] = monitor.sources_of(child)
@@ -154,26 +163,27 @@ class Hub(ABC):
         parts = dict(own)
         for child, branch in here.items():
             parts[child] = branch
+        self.heartbeats.quicken()
         relayed.start(run, parts, absent, sources_by_child)
         self._next_job.set_result(None)
         self._next_job = asyncio.get_running_loop().create_future()
 
     def _parts(self, subtree: dict[int, Branch]) -> tuple[dict[Child, Branch], list[Branch]]:
-        """A job's branches by the children that they are for; and those whose child is not there."""
+        """A job's branches by the children that they are for, and the branches whose child is not here."""
         here: dict[Child, Branch] = {}
         absent = []
         for id, branch in subtree.items():
             child = self.children.by_id.get(id)
-            if child is not None and child.arrived:
+            if child is not None and child.present:
                 here[child] = branch
             else:
                 absent.append(branch)
         return here, absent
 
-    def send_grant(self, route: tuple[int, ...], grant: messages.Signed) -> None:
+    def send_grant(self, route: Route, grant: messages.Signed) -> None:
         child = self.children.by_id.get(route[0])
         if child is not None:
-            child.link.send(messages.Granted(route[1:], grant))
+            child.link.send(messages.Granted(Route(route[1:]), grant))
 
     def poll(self, serial: int) -> None:
         for child in self.children:
@@ -188,6 +198,6 @@ class Hub(ABC):
             monitor.stop()
 
     def end(self) -> None:
-        """Let `stopped` be over."""
+        """Ask `run()` to finish."""
         if not self.stopped.done():
             self.stopped.set_result(None)

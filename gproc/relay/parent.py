@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gproc.errors import GprocError, LinkLost, PeerError
+from gproc.errors import GprocError, LinkLost
 from gproc.link.connection import Link, Receiver
 from gproc.link.dialing import open_link
 from gproc.link.transport import HANDSHAKE_S
 from gproc.trust.identity import Identity
 from gproc.trust.tls import ExpectedParent
-from gproc.wire import frames, messages
+from gproc.wire import frames
+from gproc.wire.directions import JOIN_ANSWER, JoinAnswer, ParentToChild
 from gproc.wire.messages import Attach, Join, RefuseJoin, Welcome
 
 if TYPE_CHECKING:
@@ -21,19 +22,23 @@ if TYPE_CHECKING:
 
 
 class NotAdmitted(GprocError):
-    """The parent does not want us, for a reason that asking again does not change."""
+    """The parent does not take us in.  final: to ask again does not change that."""
+
+    def __init__(self, reason: str, *, final: bool) -> None:
+        super().__init__(reason)
+        self.final = final
 
 
-class _Waiting(Receiver):
+class _Waiting(Receiver[JoinAnswer]):
     """Hears the parent's answer to Join, and hands over to `then` before anything can follow it."""
 
-    def __init__(self, then: Receiver) -> None:
+    direction = JOIN_ANSWER
+
+    def __init__(self, then: Receiver[ParentToChild]) -> None:
         self._then = then
         self.answer: asyncio.Future[Welcome | RefuseJoin] = asyncio.get_running_loop().create_future()
 
-    def on_message(self, link: Link, message: messages.AnyMessage) -> None:
-        if self.answer.done() or not isinstance(message, Welcome | RefuseJoin):
-            raise PeerError(f"{type(message).__name__} instead of an answer to Join")
+    def on_message(self, link: Link, message: JoinAnswer) -> None:
         self.answer.set_result(message)
         link.receiver = self._then
 
@@ -56,12 +61,14 @@ class Dialer:
         self._port = port
         self._link_timeout_s = link_timeout_s
 
-    async def join(self, join: Join, receiver: Receiver, joined: Callable[[Link, Link, Welcome], None]) -> None:
+    async def join(
+        self, join: Join, receiver: Receiver[ParentToChild], joined: Callable[[Link, Link, Welcome], None]
+    ) -> None:
         """Make both connections; `receiver` hears all that they bring.
 
         joined: told control link, bulk link and the parent's welcome, before the parent sends anything else.
         Raises: LinkLost or OSError where the parent cannot be reached, TrustError where it is the wrong one,
-        NotAdmitted where it says no for good.
+        NotAdmitted if it says no.
         """
         waiting = _Waiting(receiver)
         control = await self._open(frames.CHANNEL_CONTROL, waiting)
@@ -70,7 +77,7 @@ class Dialer:
             async with asyncio.timeout(HANDSHAKE_S):
                 answer = await waiting.answer
             if isinstance(answer, RefuseJoin):
-                raise (NotAdmitted if answer.final else LinkLost)(f"{self.where} refused us: {answer.reason}")
+                raise NotAdmitted(f"{self.where} refused us: {answer.reason}", final=answer.final)
             bulk = await self._open(frames.CHANNEL_BULK, receiver)
             bulk.allow_slow_reader()
             joined(control, bulk, answer)
@@ -81,7 +88,7 @@ class Dialer:
                 raise LinkLost(f"{self.where} did not answer for {HANDSHAKE_S:.0f} s") from None
             raise
 
-    async def _open(self, channel: int, receiver: Receiver) -> Link:
+    async def _open(self, channel: int, receiver: Receiver[Any]) -> Link:
         return await open_link(
             self._parent, self._port, channel, receiver, self._identity, self._context, self._link_timeout_s
         )

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from gproc.errors import EXIT_GPROC
 from gproc.relay.flow import Inlet, Outlet
+from gproc.request.outcome import Lost, Outcome
+from gproc.request.spec import Request, TerminalSize
 from gproc.wire import frames
 from gproc.wire.credit import window_for
 from gproc.wire.messages import (
@@ -17,12 +18,10 @@ from gproc.wire.messages import (
     Credit,
     Finished,
     Message,
-    Outcome,
     Peer,
     Run,
     Signed,
     StageProgress,
-    TerminalSize,
 )
 
 
@@ -41,7 +40,7 @@ class Downstream(Protocol):
 
     def signal(self, job: int, signum: int) -> None: ...
 
-    def resize(self, job: int, terminal_size: TerminalSize) -> None: ...
+    def resize(self, job: int, size: TerminalSize) -> None: ...
 
     def stdin(self, job: int, data: bytes) -> None: ...
 
@@ -53,13 +52,13 @@ class Downstream(Protocol):
 class RelayedJob:
     """A job in this process.  `unfinished` maps each rank that has not ended to the downstream that runs or relays it.
 
-    bundle: the bundle that the ticket names; b"" if nothing is sent.
+    request: what `ticket` holds.
     """
 
-    def __init__(self, job: int, ticket: Signed, bundle: bytes, upstream: Upstream) -> None:
+    def __init__(self, job: int, ticket: Signed, request: Request, upstream: Upstream) -> None:
         self.job = job
         self.ticket = ticket
-        self.bundle = bundle
+        self.request = request
         self.upstream = upstream
         self.unfinished: dict[int, Downstream] = {}
         self._downstreams: list[Downstream] = []
@@ -86,7 +85,7 @@ class RelayedJob:
                 lambda source, size, stream=stream: source.credit(self.job, stream, size),  # type: ignore[misc]
             )
         self._downstreams = list(parts)
-        if run.stdin:
+        if self.request.stdin:
             self._inlet = Inlet(
                 window_bytes,
                 run.window_bytes,
@@ -98,21 +97,19 @@ class RelayedJob:
             for rank in branch.ranks():
                 self.unfinished[rank] = downstream
         for downstream, branch in parts.items():
-            part = Run(
-                run.job, run.size, run.ticket, branch, window_bytes, run.stdin, sources_by_child.get(downstream, ())
-            )
+            part = Run(run.job, run.size, run.ticket, branch, window_bytes, sources_by_child.get(downstream, ()))
             downstream.start(part)
         for branch in absent:
             for rank in branch.ranks():
-                self.upstream.send(Finished(self.job, rank, lost("not connected any more")))
+                self.upstream.send(Finished(self.job, rank, Lost("not connected any more")))
 
     def signal(self, signum: int) -> None:
         for downstream in self._downstreams:
             downstream.signal(self.job, signum)
 
-    def resize(self, terminal_size: TerminalSize) -> None:
+    def resize(self, size: TerminalSize) -> None:
         for downstream in self._downstreams:
-            downstream.resize(self.job, terminal_size)
+            downstream.resize(self.job, size)
 
     def stdin(self, data: bytes) -> None:
         """Raises: PeerError if the upstream has no credit for the data."""
@@ -165,7 +162,7 @@ class RelayedJob:
         if self._inlet is not None:
             self._inlet.forget(downstream)
         for rank in [rank for rank, runs_at in self.unfinished.items() if runs_at is downstream]:
-            self.finished(downstream, rank, lost(reason))
+            self.finished(downstream, rank, Lost(reason))
 
     def release(self) -> None:
         for downstream in self._downstreams:
@@ -175,7 +172,3 @@ class RelayedJob:
         """Send a held `Finished` if none of the rank's output is queued."""
         if not self._queued.get(rank) and rank in self._held:
             self.upstream.send(self._held.pop(rank))
-
-
-def lost(reason: str) -> Outcome:
-    return Outcome(EXIT_GPROC, failure=reason, lost=True)

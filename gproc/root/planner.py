@@ -7,6 +7,7 @@ import os
 from typing import Final
 
 from gproc.errors import LaunchError
+from gproc.request.spec import Request
 from gproc.root import layers, plan, script
 from gproc.root.abilities import Abilities
 from gproc.root.binroot import job_name
@@ -44,6 +45,20 @@ class Planner:
             del self._prepared[number]
         self._prepared[ticket.sequence] = view
 
+    def bin_root_of(self, request: Request) -> bytes:
+        """Where the job finds its bundle: there where its caller wants it, else where this slave has its own.
+
+        Raises: LaunchError if this node cannot put it there.
+        """
+        if request.bin_root in (b"", self._bin_root):
+            return self._bin_root
+        if not self._abilities.view:
+            raise LaunchError(
+                f"binRoot {os.fsdecode(request.bin_root)}: this node has no private views, so bundles lie where its "
+                f"slave puts them, in {os.fsdecode(self._bin_root)}: leave -binRoot out"
+            )
+        return request.bin_root
+
     def view(self, root: Root | None, ticket: Ticket, job: int) -> View:
         """The view of a job; root is None if the node's own program runs.
 
@@ -53,13 +68,14 @@ class Planner:
         if prepared is not None:
             return prepared
         name = job_name(os.getpid(), job)
+        bin_root = self.bin_root_of(ticket.request)
         namespaces, overlay = self._abilities.view, self._abilities.overlay
         if root is None:
             facts = NodeFacts(namespaces, overlay)
-            return plan.plan_local(ticket.argv[0], self._bin_root, ticket.cwd, facts, name)
-        if not namespaces and os.statvfs(self._bin_root).f_flag & os.ST_NOEXEC:
+            return plan.plan_local(ticket.request.argv[0], bin_root, ticket.request.cwd, facts, name)
+        if not namespaces and os.statvfs(bin_root).f_flag & os.ST_NOEXEC:
             raise LaunchError(
-                f"binRoot {os.fsdecode(self._bin_root)} is on a file system mounted noexec, from where this node, "
+                f"binRoot {os.fsdecode(bin_root)} is on a file system mounted noexec, from where this node, "
                 "which has no private views, cannot run anything: choose another with -binRoot"
             )
         layout = self._layout(root)
@@ -68,10 +84,10 @@ class Planner:
         if plan.needs_without_glibc(layout, facts):
             without_glibc = root.place + b"/without_glibc"
             self._make_without_glibc(layout, root, without_glibc)
-        environ = dict(item.partition(b"=")[::2] for item in ticket.env)
+        environ = dict(item.partition(b"=")[::2] for item in ticket.request.env)
         interpreter = script.interpreter(layout, root.tree, environ)
         bundle = plan.LaidOut(layout, root.tree, without_glibc, interpreter)
-        return plan.plan(bundle, self._bin_root, ticket.cwd, facts, name)
+        return plan.plan(bundle, bin_root, ticket.request.cwd, facts, name)
 
     def _layout(self, root: Root) -> CodeLayout:
         layout = self._layouts.get(root)

@@ -5,46 +5,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import assert_never, cast
 
 from gproc.errors import LinkLost, PeerError, TrustError
 from gproc.link.connection import Link, Receiver
 from gproc.link.transport import HANDSHAKE_S
 from gproc.service.listening import Listener, listeners
-from gproc.trust.caller import Caller, caller_of
+from gproc.service.live import LiveJob
+from gproc.service.service import JobService
+from gproc.trust.caller import caller_of
 from gproc.wire import frames, messages
-from gproc.wire.messages import Submit, TreeState
-
-if TYPE_CHECKING:
-    from gproc.relay.relayed_job import RelayedJob
+from gproc.wire.directions import CLIENT_TO_MASTER, ClientToMaster
+from gproc.wire.messages import Submit
 
 log = logging.getLogger("gproc")
 
 
-class JobService(Protocol):
-    """Who serves clients: the master."""
+class Client(Receiver[ClientToMaster]):
+    """One connection of a client.  `jobs` are those that it started."""
 
-    def submit(self, client: Client, caller: Caller, request: Submit) -> None: ...
-
-    def withdraw(self, client: Client) -> None: ...
-
-    def unavailable(self, client: Client, bundle: bytes, reason: str) -> None: ...
-
-    def piece(self, client: Client, piece: frames.Piece) -> None: ...
-
-    async def inquire(self) -> TreeState: ...
-
-
-class Client(Receiver):
-    """One connection of a `gproc e` or `gproc i`.  `jobs` are those it started and that still run."""
+    direction = CLIENT_TO_MASTER
 
     def __init__(self, service: JobService) -> None:
-        self.jobs: dict[int, RelayedJob] = {}
+        self.jobs: dict[int, LiveJob] = {}
         self.spoken = asyncio.Event()
         self.link = Link(None, self)
         self._service = service
-        self._caller: Caller | None = None
-        self._answering: asyncio.Task[None] | None = None
+        self._answering: set[asyncio.Task[None]] = set()
 
     async def greet(self) -> None:
         """See that it says within HANDSHAKE_S what it wants, or drop it."""
@@ -61,7 +48,7 @@ class Client(Receiver):
             log.warning("refused a client: %s", error)
             self.link.abort(str(error))
 
-    def on_message(self, link: Link, message: messages.AnyMessage) -> None:
+    def on_message(self, link: Link, message: ClientToMaster) -> None:
         match message:
             case Submit():
                 try:
@@ -70,30 +57,32 @@ class Client(Receiver):
                     raise PeerError(str(error)) from error
                 self._service.submit(self, caller, message)
             case messages.SignalJob(number, signum):
-                if (relayed := self.jobs.get(number)) is not None:
-                    relayed.signal(signum)
-            case messages.Resize(number, terminal_size):
-                if (relayed := self.jobs.get(number)) is not None:
-                    relayed.resize(terminal_size)
+                if (live := self.jobs.get(number)) is not None:
+                    live.relayed.signal(signum)
+            case messages.Resize(number, size):
+                if (live := self.jobs.get(number)) is not None:
+                    live.relayed.resize(size)
             case messages.Credit(number, stream, size):
-                if (relayed := self.jobs.get(number)) is not None:
-                    relayed.credit_from_upstream(stream, size)
+                if (live := self.jobs.get(number)) is not None:
+                    live.relayed.credit_from_upstream(stream, size)
             case messages.Unavailable(bundle, _, reason):
                 self._service.unavailable(self, bundle, reason)
-            case messages.Inquire():
-                self._answering = asyncio.create_task(self._answer())
+            case messages.Inquire(serial):
+                task = asyncio.create_task(self._answer(serial))
+                self._answering.add(task)
+                task.add_done_callback(self._answering.discard)
             case _:
-                raise PeerError(f"{type(message).__name__} from a client")
+                assert_never(message)
         self.spoken.set()
 
     def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
         if stream != frames.STDIN:
             raise PeerError("output from a client")
-        if (relayed := self.jobs.get(job)) is not None:
-            relayed.stdin(bytes(data))
+        if (live := self.jobs.get(job)) is not None:
+            live.relayed.stdin(bytes(data))
 
     def on_piece(self, link: Link, piece: frames.Piece) -> None:
-        self._service.piece(self, piece)
+        self._service.on_piece(self, piece)
 
     def on_lost(self, link: Link, reason: str) -> None:
         if not self.spoken.is_set():
@@ -101,8 +90,8 @@ class Client(Receiver):
             self.spoken.set()
         self._service.withdraw(self)
 
-    async def _answer(self) -> None:
-        self.link.send(await self._service.inquire())
+    async def _answer(self, serial: int) -> None:
+        self.link.send(await self._service.inquire(serial))
 
 
 class Clients:

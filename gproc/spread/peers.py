@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
-from gproc.errors import LinkLost, StoreError, TrustError
+from gproc.errors import LinkLost, PeerError, StoreError, TrustError
 from gproc.link.connection import Link, Receiver
 from gproc.link.dialing import open_link
 from gproc.link.transport import HANDSHAKE_S
 from gproc.trust import tls
 from gproc.trust.identity import Identity
-from gproc.wire import frames, messages
+from gproc.wire import frames
+from gproc.wire.directions import PEER_TO_PEER, PeerToPeer
 from gproc.wire.messages import Peer, PeerHello, PeerReady, Signed, Unavailable, Want
 
 if TYPE_CHECKING:
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("gproc")
 
 
-class PeerSource(Receiver):
-    """A peer that sends us a bundle, as a `spread.transfer.Source`."""
+class PeerSource(Receiver[PeerToPeer]):
+    """A peer that sends us a bundle: a `spread.fetching.Source`.  A chunk from it counts after it has been hashed."""
+
+    direction = PEER_TO_PEER
 
     def __init__(self, fetcher: BundleFetcher, peer: Peer) -> None:
         self.link: Link | None = None
@@ -49,14 +52,18 @@ class PeerSource(Receiver):
         if self.link is not None:
             self.link.close()
 
-    def on_message(self, link: Link, message: messages.AnyMessage) -> None:
+    def on_message(self, link: Link, message: PeerToPeer) -> None:
         match message:
             case Unavailable(bundle, _, reason):
                 self._fetcher.on_unavailable(self, bundle, reason)
-            case PeerReady() if not self.ready.done():
+            case PeerReady():
+                if self.ready.done():
+                    raise PeerError("a second PeerReady")
                 self.ready.set_result(None)
+            case Want():
+                raise PeerError("Want from a node that sends chunks")
             case _:
-                super().on_message(link, message)
+                assert_never(message)
 
     def on_piece(self, link: Link, piece: frames.Piece) -> None:
         self._fetcher.on_piece(self, piece)

@@ -7,9 +7,8 @@ import socket
 import struct
 from typing import Final
 
-import msgspec
-
 from gproc.errors import TrustError
+from gproc.request.spec import Caller
 
 SO_PEERGROUPS: Final = 59
 """asm-generic/socket.h, since Linux 4.13; Python 3.11 has no name for it."""
@@ -21,15 +20,6 @@ _GETSOCKOPT_MAX_BYTES: Final = 1024
 
 _NGROUPS_MAX: Final = 65536
 """include/uapi/linux/limits.h."""
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """The user that connected, with the groups of that moment.  pid is only for people: the process may be gone."""
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
-    pid: int
 
 
 class SquattedSocket(TrustError):
@@ -49,8 +39,8 @@ class SquattedSocket(TrustError):
 
 def caller_of(connection: socket.socket) -> Caller:
     """The user that connected to this end of a Unix socket."""
-    pid, uid, gid = _credentials(connection)
-    return Caller(uid, gid, _groups(connection), pid)
+    uid, gid = _credentials(connection)
+    return Caller(uid, gid, _groups(connection))
 
 
 def check_listener(connection: socket.socket, path: str | bytes) -> None:
@@ -62,7 +52,7 @@ def check_listener(connection: socket.socket, path: str | bytes) -> None:
     Raises: SquattedSocket, which names the owner; TrustError if the entry is gone.
     """
     trusted = (0, os.geteuid())
-    _, listener, _ = _credentials(connection)
+    listener, _ = _credentials(connection)
     try:
         owner = os.lstat(path).st_uid
     except OSError as error:
@@ -72,10 +62,11 @@ def check_listener(connection: socket.socket, path: str | bytes) -> None:
             raise SquattedSocket(os.fsdecode(path), uid)
 
 
-def _credentials(connection: socket.socket) -> tuple[int, int, int]:
+def _credentials(connection: socket.socket) -> tuple[int, int]:
+    """Uid and gid."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    pid, uid, gid = _UCRED.unpack(raw)
-    return pid, uid, gid
+    _, uid, gid = _UCRED.unpack(raw)
+    return uid, gid
 
 
 def _groups(connection: socket.socket) -> tuple[int, ...]:

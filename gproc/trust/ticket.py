@@ -10,16 +10,16 @@ PyNaCl needs a sixth of the memory of `cryptography`, in every slave.  Everythin
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeVar, get_args
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import BadSignatureError
 
 from gproc.errors import SpecError, TrustError
-from gproc.nodespec import NodeSpec, Path, format_path
-from gproc.request.limits import Limits
-from gproc.wire.messages import Action, Signed, TerminalSize
+from gproc.nodespec import NodeSpec, Path, Place, format_path
+from gproc.request.spec import Caller, Request
+from gproc.wire.messages import Signed
 
 VERSION: Final = 1
 """The version of both layouts below: the first byte of every payload."""
@@ -31,11 +31,6 @@ NONCE_BYTES: Final = 16
 _GRANT_CONTEXT: Final = b"gproc grant\0"
 _TICKET_CONTEXT: Final = b"gproc ticket\0"
 
-_ACTIONS: Final = frozenset(get_args(Action))
-
-UserNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFE)]
-"""A uid or gid; 0xFFFFFFFF is left out, because setresuid(2) reads it as "no change"."""
-
 Sequence = Annotated[int, msgspec.Meta(ge=0)]
 Session = Annotated[bytes, msgspec.Meta(min_length=SESSION_BYTES, max_length=SESSION_BYTES)]
 Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
@@ -44,41 +39,28 @@ Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_B
 class Grant(msgspec.Struct, frozen=True, array_like=True):
     """A slave's place in a session.
 
-    nonce: the slave's own, made at its start.  path: its place in the tree.
+    nonce: the slave's own, made at its start.  place: where it stands in the tree.
     sequence: the slave accepts only tickets with higher numbers.
     """
 
     session: Session
     nonce: Nonce
-    path: Path
+    place: Place
     sequence: Sequence
 
 
-class Ticket(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+class Ticket(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid_unknown_fields=True):
     """One job, as its caller asked for it and the master signed it.
 
-    sequence: the job's number in the session.  env: NAME=value, as execve(2) has it.  manifest: the digest of the
-    bundle's manifest; b"" for the node's own program.  bundle_bytes: the size of its files.  targets, exclude: node
-    specifications; exclude is "" if no node is excluded.  terminal_size: of the terminal that the program gets; None if
-    it gets pipes.  action: one of `gproc.wire.messages.Action`, or one that only a later gproc knows.
+    sequence: the number of this order in the session.  job: the job's own number, which people see.
+    A field that this version does not know may restrict the job, so such a ticket is refused.
     """
 
     session: Session
     sequence: Sequence
-    uid: UserNumber
-    gid: UserNumber
-    groups: tuple[UserNumber, ...]
-    argv: tuple[bytes, ...]
-    env: tuple[bytes, ...]
-    cwd: bytes
-    umask: Annotated[int, msgspec.Meta(ge=0, le=0o777)]
-    manifest: bytes
-    targets: str
-    exclude: str = ""
-    limits: Limits = Limits()
-    terminal_size: TerminalSize | None = None
-    bundle_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
-    action: str = "run"
+    job: Sequence
+    caller: Caller
+    request: Request
 
 
 class TicketRefused(TrustError):
@@ -147,44 +129,32 @@ class Replayed(TicketRefused):
 class NotForMe(TicketRefused):
     """A genuine ticket whose targets leave this node out."""
 
-    def __init__(self, sequence: int, path: Path, targets: str, exclude: str) -> None:
-        super().__init__(sequence, path, targets, exclude)
-        self.sequence = sequence
+    def __init__(self, job: int, path: Path, targets: str, exclude: str) -> None:
+        super().__init__(job, path, targets, exclude)
+        self.job = job
         self.path = path
         self.targets = targets
         self.exclude = exclude
 
     def __str__(self) -> str:
         excluded = f" without {self.exclude}" if self.exclude else ""
-        return f"job {self.sequence} is for {self.targets}{excluded}, not for this node, {format_path(self.path)}"
+        return f"job {self.job} is for {self.targets}{excluded}, not for this node, {format_path(self.path)}"
 
 
 class ForeignUser(TicketRefused):
     """A job of a user that this slave cannot become."""
 
-    def __init__(self, sequence: int, uid: int, own_uid: int) -> None:
-        super().__init__(sequence, uid, own_uid)
-        self.sequence = sequence
+    def __init__(self, job: int, uid: int, own_uid: int) -> None:
+        super().__init__(job, uid, own_uid)
+        self.job = job
         self.uid = uid
         self.own_uid = own_uid
 
     def __str__(self) -> str:
         return (
-            f"job {self.sequence} is of uid {self.uid}, and this slave runs as uid {self.own_uid}, so it runs only "
+            f"job {self.job} is of uid {self.uid}, and this slave runs as uid {self.own_uid}, so it runs only "
             "that user's jobs: start it as root to serve every user"
         )
-
-
-class UnknownAction(TicketRefused):
-    """A job that asks for something that this slave cannot do."""
-
-    def __init__(self, sequence: int, action: str) -> None:
-        super().__init__(sequence, action)
-        self.sequence = sequence
-        self.action = action
-
-    def __str__(self) -> str:
-        return f"job {self.sequence} asks to {self.action!r}, which this gproc cannot do: run the master's version here"
 
 
 class Signer:
@@ -228,7 +198,7 @@ class TicketVerifier:
         """
         grant = _opened(signed, _GRANT_CONTEXT, self._public_key, "grant", _grant_decoder)
         if grant.nonce != self._nonce:
-            raise ForAnotherSlave(grant.path)
+            raise ForAnotherSlave(grant.place)
         if grant.session in self._left:
             raise ForeignSession("grant", grant.session)
         if self._grant is not None:
@@ -252,16 +222,13 @@ class TicketVerifier:
     def check_target(self, ticket: Ticket) -> None:
         """Check that an admitted ticket may run on this node.
 
-        Raises: NotForMe if its targets leave this node out; ForeignUser if this slave cannot become its user;
-        UnknownAction if this gproc does not know its action.
+        Raises: NotForMe if its targets leave this node out; ForeignUser if this slave cannot become its user.
         """
-        if ticket.action not in _ACTIONS:
-            raise UnknownAction(ticket.sequence, ticket.action)
-        path = () if self._grant is None else self._grant.path
-        if not _selects(ticket, path):
-            raise NotForMe(ticket.sequence, path, ticket.targets, ticket.exclude)
-        if self._own_uid not in (0, ticket.uid):
-            raise ForeignUser(ticket.sequence, ticket.uid, self._own_uid)
+        place = () if self._grant is None else self._grant.place
+        if not _selects(ticket.request, place):
+            raise NotForMe(ticket.job, place, ticket.request.nodes, ticket.request.exclude)
+        if self._own_uid not in (0, ticket.caller.uid):
+            raise ForeignUser(ticket.job, ticket.caller.uid, self._own_uid)
 
     def _check_rises(self, what: str, sequence: int) -> None:
         if sequence <= self._last:
@@ -292,10 +259,10 @@ def _opened(
         raise Unreadable(what, str(error)) from error
 
 
-def _selects(ticket: Ticket, path: Path) -> bool:
+def _selects(request: Request, place: Path) -> bool:
     try:
-        if not NodeSpec.parse(ticket.targets).selects(path):
+        if not NodeSpec.parse(request.nodes).selects(place):
             return False
-        return not (ticket.exclude and NodeSpec.parse_exclusion(ticket.exclude).selects(path))
+        return not (request.exclude and NodeSpec.parse_exclusion(request.exclude).selects(place))
     except SpecError as error:
         raise Unreadable("ticket", f"its targets: {error.reason}") from error

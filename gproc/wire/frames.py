@@ -18,7 +18,13 @@ from typing import Final, NamedTuple
 from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES
 from gproc.errors import PeerError
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""Of the messages and frames that we speak.  A version talks to the one before it and to the one after it: a newer peer
+sends an older one only what that knows (docs/wire.md)."""
+
+OLDEST_VERSION: Final = 2
+"""Version 1 was never released."""
+
 MAGIC: Final = b"GPROC"
 
 CHANNEL_CONTROL: Final = 1
@@ -89,8 +95,11 @@ def read_preface(data: bytes | memoryview) -> int:
     magic, version, channel = _PREFACE.unpack(data)
     if magic != MAGIC:
         raise PeerError(f"not a gproc peer: it began with {bytes(data)!r}")
-    if version != VERSION:
-        raise PeerError(f"the peer speaks version {version} of gproc's protocol, we speak {VERSION}")
+    if not OLDEST_VERSION <= version <= VERSION + 1 or version < VERSION - 1:
+        raise PeerError(
+            f"the peer speaks version {version} of gproc's protocol, we speak {VERSION}: run releases that follow each "
+            "other, or the same one"
+        )
     if channel not in (CHANNEL_CONTROL, CHANNEL_BULK, CHANNEL_CLIENT, CHANNEL_PEER):
         raise PeerError(f"the peer opened channel {channel}, which does not exist")
     return int(channel)

@@ -1,47 +1,60 @@
-"""Every control message, as a type: the closed set of what two processes of gproc can say to each other.
+"""Every control message, as a type: what two processes of gproc can say to each other.
 
-Encoded as msgpack arrays with the tag first.  Text that the kernel gave us (arguments, environment, paths) is
-bytes; what gproc itself made up is str.
+`gproc.wire.directions` says who may send which of them to whom.  A message is encoded as a msgpack array with its tag
+first.  docs/wire.md is made from this module's types and docstrings by scripts/wire_document.py.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, Union
+from typing import Annotated, Final, NewType
 
 import msgspec
 
-from gproc.errors import PeerError
-from gproc.request.limits import Limits
+from gproc.request.outcome import Outcome
 from gproc.request.signals import can_be_sent
+from gproc.request.spec import Request, TerminalSize
 from gproc.wire import frames
 
-STATUS_MAX: Final = 255
-"""wait(2): eight bits of an exit status reach the parent."""
-
-SIGNAL_MAX: Final = 64
-"""SIGRTMAX on Linux: signal(7)."""
-
-TIMEOUT_MAX_S: Final = 10**9
-"""Thirty years; above all it keeps infinity and NaN away from the event loop's timers."""
+TAGS: Final = {
+    "Join": 1, "Attach": 2, "Welcome": 3, "RefuseJoin": 4, "Arrived": 5, "Left": 6, "Granted": 7, "Ping": 8,
+    "Shutdown": 9,
+    "Run": 20, "SignalJob": 21, "Finished": 22, "Credit": 23, "Release": 24, "StageProgress": 25, "Resize": 26,
+    "StripeProgress": 27, "SetSources": 28,
+    "Want": 30, "Unavailable": 31, "PeerHello": 32, "PeerReady": 33,
+    "Submit": 40, "Accepted": 41, "Rejected": 42, "Inquire": 43, "TreeState": 44, "Poll": 45, "Load": 46,
+}  # fmt: skip
+"""The first element of each message.  A number is never used for another message again."""
 
 NUMBER_MAX: Final = 2**63 - 1
 """What every msgpack reader can hold."""
 
-Action = Literal["run", "place", "collect"]
-"""What a job does on a node: run its program, put its bundle into place, send what lies there home."""
+NAME_CHARACTERS_MAX: Final = 300
+"""Of a host's name or an address that a node says: a DNS name has 253 (RFC 1035), a port six more."""
 
-WINDOW_MAX: Final = 0xFFFF
-"""struct winsize has 16 bits for each."""
+REASON_CHARACTERS_MAX: Final = 4096
+"""Of a sentence for people: a path of PATH_MAX fits."""
 
-Status = Annotated[int, msgspec.Meta(ge=0, le=STATUS_MAX)]
-NodeNumber = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
-Route = tuple[NodeNumber, ...]
+Number = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
+NodeNumber = Number
+Route = NewType("Route", tuple[NodeNumber, ...])
+"""The links by which a node is reached now, from the node that speaks down to it: the number of the child at each.
+At the master it is the same as the node's `gproc.nodespec.Place` until something dies."""
+
 Rank = Annotated[int, msgspec.Meta(ge=0, lt=frames.EVERY_RANK)]
-Size = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
+ByteCount = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
+Name = Annotated[str, msgspec.Meta(max_length=NAME_CHARACTERS_MAX)]
+Reason = Annotated[str, msgspec.Meta(max_length=REASON_CHARACTERS_MAX)]
 
 
-class Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """One control message."""
+def _tag(name: str) -> int:
+    return TAGS[name]
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """One control message.
+
+    A newer version may append fields with defaults: a receiver ignores those that it does not know.
+    """
 
 
 # What is said of a node, a program and a run
@@ -51,35 +64,21 @@ class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
     """A connected node as its parents know it.
 
     name: as its certificate says.  address: "host:port" where its children dial.  nonce: of this run of its
-    slave, what grants bind to.  plain_because: why jobs run there without a view; "" where they have one.
-    since_s: when it joined, Unix time by its parent's clock.
+    slave: grants bind to it.  plain_because: why jobs run there without a view; "" if they have one.
+    since_s: when it joined, in Unix time by its parent's clock.
     """
 
-    name: str
-    address: str
-    nonce: bytes
-    plain_because: str
+    name: Name
+    address: Name
+    nonce: Annotated[bytes, msgspec.Meta(max_length=64)]
+    plain_because: Reason
     since_s: float
-
-
-class Outcome(msgspec.Struct, frozen=True, array_like=True):
-    """How a program ended on one node.
-
-    status: as a shell gives it (DESIGN section 10).  signal: the one that ended it, 0 where none did.
-    failure: what went wrong, where it is gproc that failed; "" where the program itself returned.
-    """
-
-    status: Status
-    signal: Annotated[int, msgspec.Meta(ge=0, le=SIGNAL_MAX)] = 0
-    core_dumped: bool = False
-    failure: str = ""
-    lost: bool = False
 
 
 class Branch(msgspec.Struct, frozen=True, array_like=True):
     """The part of a job that is meant for one node and those below it.
 
-    rank: of the node itself; -1 where it only relays.
+    rank: of the node itself; -1 if it only relays.
     """
 
     rank: Annotated[int, msgspec.Meta(ge=-1, lt=frames.EVERY_RANK)]
@@ -99,103 +98,101 @@ class Signed(msgspec.Struct, frozen=True, array_like=True):
     signature: bytes
 
 
-class TerminalSize(msgspec.Struct, frozen=True, array_like=True):
-    """Size of a terminal in characters, as tty_ioctl(4) has it; 0: unknown."""
+class Peer(msgspec.Struct, frozen=True, array_like=True):
+    """A node that may send us chunks: the name in its certificate, and "host:port"."""
 
-    rows: Annotated[int, msgspec.Meta(ge=0, le=WINDOW_MAX)]
-    columns: Annotated[int, msgspec.Meta(ge=0, le=WINDOW_MAX)]
+    name: Name
+    address: Name
 
 
 # Joining
 
 
-class Join(Message, frozen=True, tag=1):
-    """A slave asks to be taken in; `token` pairs its bulk connection with this one."""
+class Join(Message, frozen=True, tag=_tag):
+    """A slave asks to be taken in; `token` pairs its bulk connection with this one.
 
-    token: bytes
+    id: the number that it wants below its parent; None: the parent chooses.  explicit_id: it takes no other.
+    """
+
+    token: Annotated[bytes, msgspec.Meta(max_length=64)]
     id: NodeNumber | None
     explicit_id: bool
     node: NodeInfo
 
 
-class Attach(Message, frozen=True, tag=2):
-    """First message of a bulk connection."""
+class Attach(Message, frozen=True, tag=_tag):
+    """First message of a bulk connection: it belongs to the control connection that sent this token."""
 
     token: bytes
 
 
-class Welcome(Message, frozen=True, tag=3):
+class Welcome(Message, frozen=True, tag=_tag):
+    """The slave is taken in, with this number; `address` is the one that the parent sees it at."""
+
     id: NodeNumber
-    address: str
-    """The address that the parent sees the slave at."""
+    address: Name
 
 
-class RefuseJoin(Message, frozen=True, tag=4):
-    """Why not; `final` where asking again is of no use."""
+class RefuseJoin(Message, frozen=True, tag=_tag):
+    """Why the slave is not taken in; `final`: to ask again is of no use."""
 
-    reason: str
+    reason: Reason
     final: bool
 
 
-class Arrived(Message, frozen=True, tag=5):
-    """A node is there: `route` leads from the child that says so ("()": itself) down to it."""
+class Arrived(Message, frozen=True, tag=_tag):
+    """A node is there: `route` leads from the child that says so ("()": the child itself) down to it."""
 
     route: Route
     node: NodeInfo
 
 
-class Left(Message, frozen=True, tag=6):
+class Left(Message, frozen=True, tag=_tag):
+    """The node at `route`, with all below it, is gone."""
+
     route: Route
-    reason: str
+    reason: Reason
 
 
-class Granted(Message, frozen=True, tag=7):
+class Granted(Message, frozen=True, tag=_tag):
     """A signed grant on its way to the node at the end of `route`."""
 
     route: Route
     grant: Signed
 
 
-class Ping(Message, frozen=True, tag=8):
+class Ping(Message, frozen=True, tag=_tag):
     """Says nothing but that its sender lives."""
 
 
-class Shutdown(Message, frozen=True, tag=9):
+class Shutdown(Message, frozen=True, tag=_tag):
     """The tree below ends, for good."""
 
-    reason: str
+    reason: Reason
 
 
 # Jobs
 
 
-class Peer(msgspec.Struct, frozen=True, array_like=True):
-    """A sibling that may feed us: the name in its certificate, and "host:port"."""
-
-    name: str
-    address: str
-
-
-class Run(Message, frozen=True, tag=20):
+class Run(Message, frozen=True, tag=_tag):
     """A job, on its way down.
 
-    size: ranks in all.  window_bytes: credit for each of its output streams on this connection, and for stdin.
-    feeders: who has each stripe of the bundle for us (`gproc.spread.trees`), None: the parent; () for a small one.
+    size: ranks in all.  window_bytes: credit for each of its streams on this connection.
+    sources: who sends us each stripe of the bundle (`gproc.spread.trees`), None: the parent; () for a small bundle.
     """
 
-    job: int
-    size: int
+    job: Number
+    size: Number
     ticket: Signed
     branch: Branch
-    window_bytes: Size
-    stdin: bool
+    window_bytes: ByteCount
     sources: tuple[Peer | None, ...] = ()
 
 
-class SignalJob(Message, frozen=True, tag=21):
-    """For every process of the job, wherever it runs below."""
+class SignalJob(Message, frozen=True, tag=_tag):
+    """A signal for every process of the job, wherever it runs below."""
 
-    job: int
+    job: Number
     signum: int
 
     def __post_init__(self) -> None:
@@ -203,185 +200,155 @@ class SignalJob(Message, frozen=True, tag=21):
             raise ValueError(f"signal {self.signum} is none that a job can be sent")
 
 
-class Finished(Message, frozen=True, tag=22):
-    job: int
+class Resize(Message, frozen=True, tag=_tag):
+    """The caller's terminal has another size now; the program's terminal gets the same."""
+
+    job: Number
+    size: TerminalSize
+
+
+class Finished(Message, frozen=True, tag=_tag):
+    """The program of one rank has ended, and all of its output was sent before this."""
+
+    job: Number
     rank: Rank
     outcome: Outcome
 
 
-class Resize(Message, frozen=True, tag=26):
-    """The caller's terminal has another size now, and so shall the program's."""
-
-    job: int
-    terminal_size: TerminalSize
-
-
-class StageProgress(Message, frozen=True, tag=25):
+class StageProgress(Message, frozen=True, tag=_tag):
     """How much of a large bundle a rank's node has; `complete`: all of it, checked."""
 
-    job: int
+    job: Number
     rank: Rank
-    received_bytes: Size
+    received_bytes: ByteCount
     complete: bool
 
 
-class StripeProgress(Message, frozen=True, tag=27):
-    """How many bytes of each stripe of a bundle a node lacks, where siblings feed each other: for their parent."""
+class StripeProgress(Message, frozen=True, tag=_tag):
+    """How many bytes of each stripe of a bundle a node lacks, if peers send it: for their common parent."""
 
-    job: int
-    stripes: tuple[Size, ...]
+    job: Number
+    stripes: tuple[ByteCount, ...]
 
 
-class SetSources(Message, frozen=True, tag=28):
-    """From now on these have the bundle for us, as `Run.sources` says: one of the former was slow, or is gone."""
+class SetSources(Message, frozen=True, tag=_tag):
+    """From now on these send us the bundle, as in `Run.sources`: one of the former is slow, or is gone."""
 
-    job: int
+    job: Number
     sources: tuple[Peer | None, ...]
 
 
-class Credit(Message, frozen=True, tag=23):
+class Credit(Message, frozen=True, tag=_tag):
     """The reader of a stream of this job has room for so many bytes more."""
 
-    job: int
-    stream: int
-    bytes: Size
+    job: Number
+    stream: Annotated[int, msgspec.Meta(ge=0, le=frames.STDERR)]
+    bytes: ByteCount
 
 
-class Release(Message, frozen=True, tag=24):
-    """The job is over everywhere: whoever kept anything for it lets go."""
+class Release(Message, frozen=True, tag=_tag):
+    """The job is over everywhere: a node that kept anything for it lets go."""
 
-    job: int
+    job: Number
 
 
 # Bundles
 
 
-class Want(Message, frozen=True, tag=30):
+class Want(Message, frozen=True, tag=_tag):
     """Send these chunks of that bundle; the digest of the bundle itself stands for its manifest."""
 
     bundle: bytes
     digests: tuple[bytes, ...]
 
 
-class PeerHello(Message, frozen=True, tag=32):
-    """First message of a sibling's connection: the job that both were given is why one feeds the other."""
+class Unavailable(Message, frozen=True, tag=_tag):
+    """These chunks cannot be had from the sender of this message."""
+
+    bundle: bytes
+    digests: tuple[bytes, ...]
+    reason: Reason
+
+
+class PeerHello(Message, frozen=True, tag=_tag):
+    """First message of a peer's connection: both were given the job with this ticket, so one may serve the other."""
 
     ticket: Signed
 
 
-class PeerReady(Message, frozen=True, tag=33):
-    """Answers Feed: ask for what you want."""
-
-
-class Unavailable(Message, frozen=True, tag=31):
-    """These chunks cannot be had."""
-
-    bundle: bytes
-    digests: tuple[bytes, ...]
-    reason: str
+class PeerReady(Message, frozen=True, tag=_tag):
+    """Answers PeerHello: ask for what you want."""
 
 
 # Client and master
 
 
-class Submit(Message, frozen=True, tag=40):
-    """Run a program; the master adds who asks, from the socket.
+class Submit(Message, frozen=True, tag=_tag):
+    """Run a job; the master adds who asks, by the word of the kernel.  serial: chosen by the client, comes back."""
 
-    bundle: digest of its manifest, b"" where each node runs its own copy.  bundle_bytes: size of its files.
-    action: where it is not "run", argv is gproc's name for it and a path of the node's.
-    window: of the caller's terminal, where the program is to have one like it; None: it has pipes.
-    timeout_s: None for ever.  argv has at least the program's name; cwd is absolute.
-    """
-
-    nodes: str
-    exclude: str
-    argv: Annotated[tuple[bytes, ...], msgspec.Meta(min_length=1)]
-    env: tuple[bytes, ...]
-    cwd: bytes
-    umask: Annotated[int, msgspec.Meta(ge=0, le=0o777)]
-    bundle: bytes
-    stdin: bool
-    timeout_s: Annotated[float, msgspec.Meta(ge=0, le=TIMEOUT_MAX_S)] | None
-    limits: Limits
-    bundle_bytes: int = 0
-    terminal_size: TerminalSize | None = None
-    action: Action = "run"
-
-    def __post_init__(self) -> None:
-        parts = self.cwd.split(b"/")[1:] if self.cwd != b"/" else [self.cwd]
-        if not self.cwd.startswith(b"/") or {b"", b".", b".."}.intersection(parts):
-            raise ValueError(f"the working directory {self.cwd!r} is no absolute path without '.' and '..'")
-        if any(b"\0" in word for word in (*self.argv, *self.env, self.cwd)):
-            raise ValueError("a zero byte in an argument, a variable or the working directory: execve(2) takes none")
+    serial: Number
+    request: Request
 
 
-class Accepted(Message, frozen=True, tag=41):
-    """The job runs; paths[rank] is the node of that rank.  missing: nodes named but not connected, folded."""
+class Accepted(Message, frozen=True, tag=_tag):
+    """The job runs; places[rank] is the node of that rank.  missing: nodes named but not connected, folded."""
 
-    job: int
-    paths: tuple[tuple[int, ...], ...]
+    serial: Number
+    job: Number
+    places: tuple[tuple[NodeNumber, ...], ...]
     missing: str
-    window_bytes: int
+    window_bytes: ByteCount
 
 
-class Rejected(Message, frozen=True, tag=42):
-    status: int
+class Rejected(Message, frozen=True, tag=_tag):
+    """The job does not run.  status: what the command ends with (docs/reference.md)."""
+
+    serial: Number
+    status: Number
     reason: str
 
 
-class Inquire(Message, frozen=True, tag=43):
+class Inquire(Message, frozen=True, tag=_tag):
     """Asks for the tree."""
+
+    serial: Number
 
 
 class NodeState(msgspec.Struct, frozen=True, array_like=True):
-    """A row of `gproc i`.  load: one-minute average, None where the node did not answer in time."""
+    """A row of `gproc i`.  load: one-minute average; None: the node did not answer in time."""
 
-    path: tuple[int, ...]
+    place: tuple[NodeNumber, ...]
     node: NodeInfo
     jobs: int
     load: float | None
 
 
-class TreeState(Message, frozen=True, tag=44):
+class TreeState(Message, frozen=True, tag=_tag):
+    """Answers Inquire.  since_s: when the master began, in Unix time."""
+
+    serial: Number
     master: str
     since_s: float
     nodes: tuple[NodeState, ...]
 
 
-class Poll(Message, frozen=True, tag=45):
+class Poll(Message, frozen=True, tag=_tag):
     """Asks every node below for its load."""
 
-    serial: int
+    serial: Number
 
 
-class Load(Message, frozen=True, tag=46):
+class Load(Message, frozen=True, tag=_tag):
     """Answers a poll: loads by route."""
 
-    serial: int
+    serial: Number
     loads: tuple[tuple[Route, float], ...]
 
 
-AnyMessage = Union[  # noqa: UP007 - msgspec wants it so on 3.11
-    Join, Attach, Welcome, RefuseJoin, Arrived, Left, Granted, Ping, Shutdown,
-    Run, SignalJob, Finished, Resize, StageProgress, StripeProgress, SetSources, Credit, Release,
-    Want, Unavailable, PeerHello, PeerReady,
-    Submit, Accepted, Rejected, Inquire, TreeState, Poll, Load,
-]  # fmt: skip
-
 _encoder = msgspec.msgpack.Encoder()
-_decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
 
 
 def frame(message: Message) -> bytes:
     """The message as one whole frame."""
     payload = _encoder.encode(message)
     return frames.header(frames.KIND_CONTROL, len(payload)) + payload
-
-
-def decode(payload: memoryview) -> AnyMessage:
-    """Raises: PeerError for what is no message."""
-    try:
-        return _decoder.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        # The last two are msgspec's for text that is not UTF-8, and for a branch of a thousand levels.
-        raise PeerError(f"not a message: {error}") from error

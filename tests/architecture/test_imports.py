@@ -27,10 +27,14 @@ ORDER = (
 """Every package, each above all that it imports: docs/architecture.md tells the story in the same order."""
 
 PURE = {
-    "errors", "boxes", "nodespec", "tree", "request.limits", "request.signals", "content.manifest", "content.paths",
-    "wire.frames", "wire.credit", "wire.messages", "client.summary", "relay.flow", "relay.relayed_job", "spread.trees",
-    "spread.progress", "spread.blame", "spread.scheduling", "trust.names", "root.plan", "cli.parse", "cli.modes",
-    "cli.options", "cli.switches", "cli.kinds", "root.code_layout", "root.view", "root.abilities",
+    "errors", "boxes", "nodespec", "tree", "request.limits", "request.signals", "request.spec",
+    "request.outcome", "content.manifest", "content.paths",
+    "wire.frames", "wire.credit", "wire.messages", "wire.directions",
+    "relay.membership", "service.jobs", "client.session", "client.events", "client.summary", "relay.flow",
+    "relay.relayed_job", "spread.trees",
+    "spread.progress", "spread.blame", "spread.scheduling",
+    "trust.names", "root.plan", "cli.parse", "cli.modes", "cli.options", "cli.switches",
+    "cli.kinds", "root.code_layout", "root.view", "root.abilities",
 }  # fmt: skip
 """Rules and values: they decide, and touch nothing."""
 

@@ -14,9 +14,11 @@ import msgspec
 import pytest
 
 from gproc.request.limits import Limits
+from gproc.request.outcome import Returned
+from gproc.request.spec import BundleName, Request
 from gproc.trust.identity import Identity, load_identity
 from gproc.wire import frames, messages
-from gproc.wire.messages import Outcome
+from gproc.wire.messages import Route
 from tests.attack.peer import Peer, dial, dial_unix, node_named
 from tests.system.cluster import Cluster, Daemon
 
@@ -99,12 +101,12 @@ INSTEAD_OF_A_MESSAGE: Final = {
     "a control frame just too long": (struct.pack("!IB", (16 << 20) + 1, 1), "longer than the"),
     "an output frame too long": (struct.pack("!IB", 1 << 20, 2), "longer than the"),
     "an unknown kind": (struct.pack("!IB", 1, 9) + b"x", "a frame of kind 9, which does not exist"),
-    "an empty message": (control(b""), "not a message: "),
-    "no message": (control(b"\xc1\xc1\xc1"), "not a message: "),
-    "a message of no known type": (control(b"\x91\xcc\xfa"), "not a message: "),
-    "a message that is too short": (control(b"\x91\x01"), "not a message: "),
-    "a message out of order": (framed(messages.Finished(1, 0, Outcome(0))), "Finished"),
-    "a shutdown": (framed(messages.Shutdown("now")), "Shutdown"),
+    "an empty message": (control(b""), "not a message"),
+    "no message": (control(b"\xc1\xc1\xc1"), "not a message"),
+    "a message of no known type": (control(b"\x91\xcc\xfa"), "not a message"),
+    "a message that is too short": (control(b"\x91\x01"), "not a message"),
+    "a message out of order": (framed(messages.Finished(1, 0, Returned(0))), "not a message"),
+    "a shutdown": (framed(messages.Shutdown("now")), "not a message"),
     "a frame with half a header": (
         struct.pack("!IB", 3, 2) + b"abc",
         "a STDIO frame of 3 bytes is shorter than its header",
@@ -153,7 +155,7 @@ def test_who_goes_before_it_said_what_it_wants_is_noted(target: Target, end: str
 def test_who_goes_in_the_middle_of_a_frame_is_noted(target: Target, end: str) -> None:
     mark = target.listening(end).mark()
     with target.greeted(end) as peer:
-        peer.raw(framed(messages.Inquire())[:-1])
+        peer.raw(framed(messages.Inquire(1))[:-1])
     target.listening(end).says("refused .*: .*closed the connection in the middle of a frame", since=mark)
     target.goes_on()
 
@@ -172,10 +174,10 @@ def test_what_is_not_tls_is_refused_on_a_command_port(target: Target, end: str) 
 @pytest.mark.parametrize(
     "message",
     [
-        messages.Inquire(),
+        messages.Inquire(1),
         messages.SignalJob(1, 9),
         messages.Credit(1, 1, 1),
-        messages.Granted((), messages.Signed(b"", b"")),
+        messages.Granted(Route(()), messages.Signed(b"", b"")),
     ],
     ids=lambda message: type(message).__name__,
 )
@@ -188,23 +190,24 @@ def test_a_child_that_says_what_only_others_may_is_dropped(target: Target, end: 
         if isinstance(message, messages.Credit):
             return  # of a job that is over: both sides may be right
         peer.hear_the_end()
-    target.listening(end).says(f"node 9 left: .*{type(message).__name__} from a child", since=mark)
+    target.listening(end).says("node 9 left: .*not a message of a child", since=mark)
     target.goes_on()
 
 
+def asked(**changes: object) -> Request:
+    return Request(**{"nodes": "1", "argv": (b"/bin/true",), **changes})  # type: ignore[arg-type]
+
+
 def submission(**changes: object) -> messages.Submit:
-    given: dict[str, object] = {
-        "nodes": "1", "exclude": "", "argv": (b"/bin/true",), "env": (), "cwd": b"/", "umask": 0o022, "bundle": b"",
-        "stdin": False, "timeout_s": None, "limits": Limits(), **changes,
-    }  # fmt: skip
-    return messages.Submit(**given)  # type: ignore[arg-type]
+    return messages.Submit(1, asked(**changes))
 
 
 def unchecked(**changes: object) -> bytes:
-    """The same as a frame, without the checks that our own end makes when it builds a message."""
-    genuine = submission()
-    fields = {name: getattr(genuine, name) for name in messages.Submit.__struct_fields__}
-    return control(msgspec.msgpack.encode([messages.Submit.__struct_config__.tag, *{**fields, **changes}.values()]))
+    """The same as a frame, without the checks that our own end makes when it builds a request."""
+    genuine = asked()
+    fields = {name: getattr(genuine, name) for name in Request.__struct_fields__}
+    tag = messages.TAGS["Submit"]
+    return control(msgspec.msgpack.encode([tag, 1, list({**fields, **changes}.values())]))
 
 
 @pytest.mark.parametrize(
@@ -215,6 +218,11 @@ def unchecked(**changes: object) -> bytes:
         {"env": (b"A=\0",)},
         {"cwd": b"relative"},
         {"cwd": b""},
+        {"cwd": b"//../../x/./y"},
+        {"cwd": b"/../../../etc/x.d"},
+        {"cwd": b"/" + b"x" * 5000},
+        {"bin_root": b"/a/../b"},
+        {"bundle": (b"short", 1)},
         {"umask": 0o1000},
         {"umask": -1},
         {"timeout_s": float("nan")},
@@ -252,11 +260,10 @@ def test_a_wrong_specification_is_answered(
     "changes",
     [
         {"env": (b"", b"=", b"NOEQUALS", b"A=1", b"A=2")},
-        {"cwd": b"/" + b"x" * 5000},
         {"argv": (b"/",)},
         {"argv": (b"",)},
         {"argv": (b"/bin/true\xff\xfe",)},
-        {"bundle": b"short"},
+        {"bundle": BundleName(b"s" * 32, 1)},
         {"limits": Limits(max_procs=-1, mem_bytes=-1, cpus=-1, nice=-100)},
         {"limits": Limits(max_procs=1 << 62, mem_bytes=1 << 62, cpus=1 << 62, nice=1 << 62)},
         {"limits": Limits(cpus=1 << 62)},
@@ -306,7 +313,7 @@ def test_a_command_cannot_write_lines_into_the_masters_log(target: Target) -> No
 @pytest.mark.slow
 def test_a_silent_peer_is_dropped_after_ten_seconds(target: Target) -> None:
     """At all ends at once: before the preface, after it, in the middle of a frame, and as a child without bulk."""
-    half = framed(messages.Inquire())[:-1]
+    half = framed(messages.Inquire(1))[:-1]
     ways: tuple[Callable[[str], Peer], ...] = (
         target.open,
         lambda end: target.open(end).raw(frames.preface(1)[:3]),

@@ -15,6 +15,8 @@ import pytest
 from gproc.content.manifest import Directory, File, Manifest, Symlink, digest_of, encode
 from gproc.disk.mounted import Mount
 from gproc.disk.public import PublicFiles
+from gproc.request.outcome import Lost
+from gproc.request.spec import BundleName
 from gproc.root.code_layout import CodeLayout
 from gproc.root.facts import NodeFiles
 from gproc.store.partial import Owner
@@ -278,7 +280,7 @@ def test_a_fifo_at_the_libc_of_a_bundle_does_not_stop_its_node(cluster: Cluster,
     manifest = bundle_with(guess(libc), glibc=(os.fsencode(libc),), glibc_version=(2, 41))
     encoded = encode(manifest)
     with dial_unix(cluster.socket).greet(frames.CHANNEL_CLIENT) as peer:
-        peer.say(submission(argv=(os.fsencode(libc),), bundle=digest_of(encoded), bundle_bytes=len(SECRET)))
-        assert serve(peer, encoded, {digest_of(SECRET): SECRET}).outcome.lost is False
+        peer.say(submission(argv=(os.fsencode(libc),), bundle=BundleName(digest_of(encoded), len(SECRET))))
+        assert not isinstance(serve(peer, encoded, {digest_of(SECRET): SECRET}).outcome, Lost)
     done = cluster.exec("1", "/bin/echo", "well")
     assert (done.returncode, done.stdout) == (0, b"well\n")

@@ -12,11 +12,12 @@ from subprocess import Popen
 
 import pytest
 
+from gproc.request.outcome import Outcome, Refused, Returned
 from gproc.trust.authority import open_authority, provision
 from gproc.trust.identity import Identity, load_identity
 from gproc.trust.ticket import Signer
 from gproc.wire import frames, messages
-from gproc.wire.messages import Branch, Finished, Granted, Outcome, Run, Signed
+from gproc.wire.messages import Branch, Finished, Granted, Route, Run, Signed
 from tests.attack.peer import Parent, Peer, dial, dial_unix, join_as, node_named
 from tests.system.cluster import NOBODY, Cluster, Slave
 
@@ -106,11 +107,11 @@ class Relay:
         """Take a slave in, and give it the grant that the master makes for it."""
         self.slave: Slave = self.cluster.launch_slave("--id=2", parent=self.listener.port)
         self.down, self.down_bulk, join = self.listener.adopt(2)
-        self.up.say(messages.Arrived((2,), join.node))
+        self.up.say(messages.Arrived(Route((2,)), join.node))
         self.grant = self.up.hear(Granted).grant
 
     def pass_grant(self) -> None:
-        self.down.say(Granted((), self.grant))
+        self.down.say(Granted(Route(()), self.grant))
         self.slave.says(r"this is node 1/2$")
 
     def begin(self, *words: str) -> tuple[Popen[bytes], Run]:
@@ -120,16 +121,15 @@ class Relay:
 
     def order(self, run: Run, ticket: Signed | None = None) -> Outcome:
         """Have the slave run it; what it answers."""
-        self.down.say(Run(run.job, run.size, ticket or run.ticket, Branch(0, {}), run.window_bytes, False))
+        self.down.say(Run(run.job, run.size, ticket or run.ticket, Branch(0, {}), run.window_bytes))
         return self.down.hear(Finished).outcome
 
     def refusal(self, run: Run, ticket: Signed | None = None) -> str:
         """The same, where the slave shall refuse; its log line."""
         outcome = self.order(run, ticket)
-        assert (outcome.status, outcome.lost) == (125, False)
-        assert outcome.failure.startswith("refused: ")
+        assert isinstance(outcome, Refused)
         line = self.slave.says(rf"refused from 127\.0\.0\.1:{self.listener.port}: (.*)").group(1)
-        assert outcome.failure == f"refused: {line}"
+        assert outcome.reason == line
         return line
 
     def answer(self, job: Popen[bytes], run: Run, outcome: Outcome) -> tuple[int, str, str]:
@@ -145,6 +145,13 @@ class Relay:
             self.cluster.end(self.slave, signal.SIGTERM)
 
 
+def refused(slave: Peer) -> str:
+    """Why a slave did not take a job."""
+    outcome = slave.hear(Finished).outcome
+    assert isinstance(outcome, Refused)
+    return outcome.reason
+
+
 @pytest.fixture
 def relay(cluster: Cluster, this_node: Identity) -> Iterator[Relay]:
     relay = Relay(cluster, this_node)
@@ -156,7 +163,7 @@ def test_a_ticket_that_a_relay_passes_on_unchanged_is_taken(relay: Relay) -> Non
     relay.pass_grant()
     job, run = relay.begin(*ECHO)
     outcome = relay.order(run)
-    assert outcome == Outcome(0)
+    assert outcome == Returned(0)
     assert relay.answer(job, run, outcome)[0] == 0
 
 
@@ -168,7 +175,7 @@ def test_a_ticket_that_a_relay_has_changed_is_refused(relay: Relay, changed: byt
     payload = run.ticket.payload.replace(changed, b"/bin/rm -r"[: len(changed)])
     line = relay.refusal(run, Signed(payload, run.ticket.signature))
     assert line.startswith("a forged ticket: ")
-    status, stdout, summary = relay.answer(job, run, Outcome(125, failure=f"refused: {line}"))
+    status, stdout, summary = relay.answer(job, run, Refused(line))
     assert (status, stdout) == (125, "")
     assert summary == f"gproc: =1/2: refused: {line}\n"
 
@@ -178,63 +185,63 @@ def test_a_ticket_that_a_relay_has_signed_itself_is_refused(relay: Relay) -> Non
     job, run = relay.begin(*ECHO)
     own = Signer(os.urandom(32))._sign(b"gproc ticket\0", run.ticket.payload)  # type: ignore[arg-type]
     assert relay.refusal(run, own).startswith("a forged ticket: ")
-    relay.answer(job, run, Outcome(0))
+    relay.answer(job, run, Returned(0))
 
 
 def test_a_grant_is_no_ticket(relay: Relay) -> None:
     relay.pass_grant()
     job, run = relay.begin(*ECHO)
     assert relay.refusal(run, relay.grant).startswith("a forged ticket: ")
-    relay.answer(job, run, Outcome(0))
+    relay.answer(job, run, Returned(0))
 
 
 def test_a_ticket_works_once(relay: Relay) -> None:
     relay.pass_grant()
     job, run = relay.begin(*ECHO)
-    assert relay.order(run) == Outcome(0)
+    assert relay.order(run) == Returned(0)
     assert relay.refusal(run).startswith("a replayed ticket: ")
-    relay.answer(job, run, Outcome(0))
+    relay.answer(job, run, Returned(0))
 
 
 def test_a_ticket_for_other_nodes_is_refused(relay: Relay) -> None:
     relay.pass_grant()
     job, run = relay.begin("-localbin", "=1", "/bin/echo", "for the relay alone")
     assert relay.refusal(run) == f"job {run.job} is for =1, not for this node, 1/2"
-    relay.answer(job, run, Outcome(0))
+    relay.answer(job, run, Returned(0))
 
 
 def test_a_genuine_ticket_does_not_come_as_another_job(relay: Relay) -> None:
     relay.pass_grant()
     job, run = relay.begin(*ECHO)
-    renamed = Run(run.job + 1, run.size, run.ticket, run.branch, run.window_bytes, run.stdin)
+    renamed = Run(run.job + 1, run.size, run.ticket, run.branch, run.window_bytes)
     assert relay.refusal(renamed) == f"a ticket for job {run.job} that came as job {run.job + 1}"
-    relay.answer(job, run, Outcome(0))
+    relay.answer(job, run, Returned(0))
 
 
 def test_without_a_grant_no_ticket_is_taken(relay: Relay) -> None:
     job, run = relay.begin(*ECHO)
     assert "to which this slave does not belong" in relay.refusal(run)
-    relay.answer(job, run, Outcome(0))
+    relay.answer(job, run, Returned(0))
 
 
 def test_nothing_can_be_replayed_after_a_slaves_restart(relay: Relay) -> None:
     relay.pass_grant()
     job, run = relay.begin(*ECHO)
-    assert relay.order(run) == Outcome(0)
-    relay.answer(job, run, Outcome(0))
+    assert relay.order(run) == Returned(0)
+    relay.answer(job, run, Returned(0))
     old_grant = relay.grant
     relay.cluster.end(relay.slave, signal.SIGKILL)
     relay.adopt()
-    relay.down.say(Granted((), old_grant))
+    relay.down.say(Granted(Route(()), old_grant))
     relay.slave.says(
         rf"refused from 127\.0\.0\.1:{relay.listener.port}: a grant for 1/2 that was made for another slave, "
         "or before this one's start"
     )
-    relay.down.say(Run(run.job, run.size, run.ticket, Branch(0, {}), run.window_bytes, False))
-    assert "to which this slave does not belong" in relay.down.hear(Finished).outcome.failure
+    relay.down.say(Run(run.job, run.size, run.ticket, Branch(0, {}), run.window_bytes))
+    assert "to which this slave does not belong" in refused(relay.down)
     relay.pass_grant()
-    relay.down.say(Run(run.job, run.size, run.ticket, Branch(0, {}), run.window_bytes, False))
-    assert "a replayed ticket" in relay.down.hear(Finished).outcome.failure
+    relay.down.say(Run(run.job, run.size, run.ticket, Branch(0, {}), run.window_bytes))
+    assert "a replayed ticket" in refused(relay.down)
     relay.slave.says(r"refused from \S+ a replayed ticket: number \d+ comes after number \d+")
 
 
@@ -246,7 +253,7 @@ def test_a_relay_cannot_speak_for_a_node_that_is_not_below_it(cluster: Cluster, 
         job = cluster.begin("e", "-localbin", "1-2", "/bin/sh", "-c", "read line; echo $line; exit 3", stdin=-1)
         run = hostile.hear(Run)
         hostile.raw(frames.stdio_frame(run.job, 1, frames.STDOUT, b"forged\n"))
-        hostile.say(Finished(run.job, 1, Outcome(0)), Finished(run.job, 0, Outcome(0)))
+        hostile.say(Finished(run.job, 1, Returned(0)), Finished(run.job, 0, Returned(0)))
         assert job.stdin is not None
         job.stdin.write(b"genuine\n")
         assert cluster.finish(job) == (3, "genuine\n", "gproc: 2: exit status 3\n")
@@ -295,7 +302,7 @@ def test_a_foreign_users_signals_and_input_do_not_reach_a_job(cluster: Cluster) 
     with dial_unix(cluster.socket).greet(frames.CHANNEL_CLIENT) as stranger:
         stranger.raw(frames.stdio_frame(number, frames.EVERY_RANK, frames.STDIN, b"foreign\n"))
         stranger.say(messages.SignalJob(number, signal.SIGKILL), messages.Credit(number, frames.STDOUT, 1 << 40))
-        stranger.say(messages.Inquire())
+        stranger.say(messages.Inquire(1))
         assert stranger.hear(messages.TreeState).nodes[0].jobs == 1
     assert job.stdin is not None
     job.stdin.write(b"own\n")

@@ -30,6 +30,8 @@ from gproc.content.manifest import (
 from gproc.errors import BundleError, LaunchError, SpecError, StoreError
 from gproc.nodespec import LEVELS_MAX, TEXT_BYTES_MAX, NodeSpec, fold
 from gproc.nodespec import Path as NodePath
+from gproc.request.outcome import Lost
+from gproc.request.spec import BundleName
 from gproc.root.code_layout import PLACES_MAX, CodeLayout
 from gproc.store.partial import PLACES_AT_ONCE, Owner
 from gproc.store.store import Store
@@ -267,7 +269,7 @@ def test_a_bundle_of_as_many_links_as_there_may_be_stops_nobody(cluster: Cluster
     manifest = manifest_of(USR, program, *links(ENTRIES_MAX - 2), program=program.path)
     encoded = encode(manifest)
     with dial_unix(cluster.socket).greet(frames.CHANNEL_CLIENT) as peer:
-        peer.say(submission(argv=(program.path,), bundle=digest_of(encoded), bundle_bytes=3))
+        peer.say(submission(argv=(program.path,), bundle=BundleName(digest_of(encoded), 3)))
         peer.hear(messages.Accepted)
         for digest in peer.hear(messages.Want).digests:
             peer.raw(b"".join(map(frames.piece_frame, frames.pieces(digest, frames.CODEC_RAW, encoded))))
@@ -275,4 +277,4 @@ def test_a_bundle_of_as_many_links_as_there_may_be_stops_nobody(cluster: Cluster
         done = cluster.exec("1", "/bin/echo", "well")
         assert (done.returncode, done.stdout) == (0, b"well\n")
         assert cluster.states() == {"1": "up"}
-        assert serve(peer, encoded, {digest_of(b"abc"): b"abc"}).outcome.lost is False
+        assert not isinstance(serve(peer, encoded, {digest_of(b"abc"): b"abc"}).outcome, Lost)

@@ -122,7 +122,7 @@ def test_defaults_are_those_of_the_original() -> None:
         ("e . /bin/date", ExecOptions(nodes=".", command=("/bin/date",))),
         ("-localbin=false -p=true -debug=0 s", None),
         ("-p=true -debug=0 -binRoot=/tmp/xproc -locale=local -cmdport=6666 s", SlaveOptions()),
-        ("-localbin=false -f= -binRoot=/tmp/xproc -defaultMasterUDS=/tmp/g e 1-80 date", ExecOptions(nodes="1-80", command=("date",))),  # noqa: E501
+        ("-localbin=false -f= -binRoot=/tmp/xproc -defaultMasterUDS=/tmp/g e 1-80 date", ExecOptions(nodes="1-80", command=("date",), bin_root="/tmp/xproc")),  # noqa: E501
     ],
 )  # fmt: skip
 def test_command_lines_of_the_originals_readme_parse(line: str, meant: object) -> None:

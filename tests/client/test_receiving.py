@@ -28,8 +28,7 @@ from gproc.copy.steps import (
     step_frame,
 )
 from gproc.nodespec import Path as NodePath
-from gproc.wire import frames
-from gproc.wire.messages import Outcome
+from gproc.request.outcome import Returned
 
 NODE: NodePath = (1, 7)
 
@@ -71,9 +70,9 @@ def received(home: Path, wire: bytes) -> tuple[bool, list[str]]:
     """Whether it came to its end, and what a person is told."""
     collected = Collected(str(home))
     collected.begin((NODE,))
-    collected.output(0, frames.STDOUT, memoryview(wire))
+    collected.output(0, "stdout", memoryview(wire))
     collected.finish()
-    return collected.is_whole(0), collected.complaints.told({0: Outcome(0)}, "")[1]
+    return collected.is_whole(0), collected.complaints.told({0: Returned(0)}, "")[1]
 
 
 def test_a_tree_comes_into_its_nodes_own_directory(home: Path) -> None:
@@ -164,10 +163,10 @@ def test_what_two_nodes_say_alike_is_told_once_and_a_terminal_is_not_obeyed(tmp_
     collected = Collected(str(tmp_path))
     collected.begin(((1,), (2,), (3,)))
     for rank in (0, 1):
-        collected.output(rank, frames.STDERR, memoryview(b"/x: Permission"))
-        collected.output(rank, frames.STDERR, memoryview(b" denied\n/\x1b[2J\xff"))
+        collected.output(rank, "stderr", memoryview(b"/x: Permission"))
+        collected.output(rank, "stderr", memoryview(b" denied\n/\x1b[2J\xff"))
     collected.finish()
-    status, told = collected.complaints.told({0: Outcome(1), 1: Outcome(1), 2: Outcome(0)}, "")
+    status, told = collected.complaints.told({0: Returned(1), 1: Returned(1), 2: Returned(0)}, "")
     assert status == 1
     assert told == ["1-2: /x: Permission denied", "1-2: /\\x1b[2J\\xff", "1-2: not everything was copied"]
 
@@ -176,10 +175,10 @@ def test_a_node_that_never_stops_complaining_is_kept_short(tmp_path: Path) -> No
     collected = Collected(str(tmp_path))
     collected.begin(((1,),))
     for number in range(3000):
-        collected.output(0, frames.STDERR, memoryview(b"complaint %d\n" % number))
-    collected.output(0, frames.STDERR, memoryview(b"x" * 1_000_000))
+        collected.output(0, "stderr", memoryview(b"complaint %d\n" % number))
+    collected.output(0, "stderr", memoryview(b"x" * 1_000_000))
     collected.finish()
-    _, told = collected.complaints.told({0: Outcome(1)}, "")
+    _, told = collected.complaints.told({0: Returned(1)}, "")
     assert len(told) == LINES_MAX + 2
     assert max(map(len, told)) < 10_000
 
@@ -192,7 +191,7 @@ def test_nodes_that_fill_the_room_for_complaints_silence_no_other_node() -> None
             complaints.add(rank, f"{rank} {number} " + "x" * 8000)
     complaints.add(10, "one")
     complaints.finish()
-    _, told = complaints.told({rank: Outcome(1) for rank in range(11)}, "")
+    _, told = complaints.told({rank: Returned(1) for rank in range(11)}, "")
     assert "11: one" in told
     assert sum(map(len, told)) < TEXT_BYTES_MAX + 11 * LINES_SURE * 8100
 

@@ -7,12 +7,12 @@ import signal
 import pytest
 
 from gproc.client.summary import describe, name_of, summarise
-from gproc.errors import EXIT_GPROC, EXIT_TIMED_OUT
+from gproc.errors import EXIT_GPROC
 from gproc.nodespec import NodeSpec
-from gproc.wire.messages import Outcome
+from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Refused, Returned, Signalled, TimedOut
 
 PATHS = [(1,), (1, 1), (1, 2), (2,)]
-FINE = Outcome(0)
+FINE = Returned(0)
 
 
 def summary(*outcomes: Outcome, missing: str = "") -> tuple[int, list[str]]:
@@ -24,12 +24,12 @@ def test_where_every_program_returned_0_there_is_nothing_to_say() -> None:
 
 
 def test_the_status_is_the_highest_of_all() -> None:
-    assert summary(Outcome(3), FINE, Outcome(200), Outcome(4))[0] == 200
-    assert summary(Outcome(127, failure="not found"), Outcome(1))[0] == 127
+    assert summary(Returned(3), FINE, Returned(200), Returned(4))[0] == 200
+    assert summary(NotStarted("not found", "not found"), Returned(1))[0] == 127
 
 
 def test_the_same_ending_on_several_nodes_is_one_line_that_can_be_pasted_into_the_next_command() -> None:
-    status, lines = summary(FINE, Outcome(3), Outcome(3), Outcome(7))
+    status, lines = summary(FINE, Returned(3), Returned(3), Returned(7))
     assert status == 7
     assert lines == ["=1/1-2: exit status 3", "2: exit status 7"]
     nodes = NodeSpec.parse(lines[0].partition(":")[0])
@@ -38,7 +38,7 @@ def test_the_same_ending_on_several_nodes_is_one_line_that_can_be_pasted_into_th
 
 def test_a_node_that_was_named_and_is_not_there_is_a_failure_of_gproc() -> None:
     assert summary(FINE, missing="=5-7") == (EXIT_GPROC, ["=5-7: not connected"])
-    assert summary(Outcome(200), missing="=5-7")[0] == 200
+    assert summary(Returned(200), missing="=5-7")[0] == 200
 
 
 def test_a_node_of_whose_end_nothing_was_heard_is_lost() -> None:
@@ -51,14 +51,18 @@ def test_a_node_of_whose_end_nothing_was_heard_is_lost() -> None:
     ("outcome", "words"),
     [
         (FINE, ""),
-        (Outcome(1), "exit status 1"),
-        (Outcome(128 + 11, 11, True), "killed by SIGSEGV, core dumped"),
-        (Outcome(128 + 9, 9), "killed by SIGKILL"),
-        (Outcome(128 + 63, 63), "killed by signal 63"),
-        (Outcome(EXIT_TIMED_OUT, 9), "timed out"),
-        (Outcome(EXIT_TIMED_OUT), "exit status 124"),
-        (Outcome(127, failure="prog: not found"), "prog: not found"),
-        (Outcome(EXIT_GPROC, failure="link down", lost=True), "lost: link down"),
+        (Returned(1), "exit status 1"),
+        (Returned(124), "exit status 124"),
+        (Signalled(11, True), "killed by SIGSEGV, core dumped"),
+        (Signalled(9), "killed by SIGKILL"),
+        (Signalled(63), "killed by signal 63"),
+        (TimedOut(5.0, Signalled(9)), "timed out after 5 s"),
+        (TimedOut(0.5, Returned(0)), "timed out after 0.5 s"),
+        (Killed(9, True), "killed by SIGKILL"),
+        (Killed(2, False), "killed by SIGINT before it was started"),
+        (NotStarted("prog: not found", "not found"), "prog: not found"),
+        (Refused("a replayed ticket"), "refused: a replayed ticket"),
+        (Lost("link down"), "lost: link down"),
     ],
     ids=repr,
 )

@@ -17,8 +17,10 @@ from typing import Any, cast
 import pytest
 
 from gproc.node.program import Program
+from gproc.request.outcome import Outcome
+from gproc.request.spec import Caller, Request, TerminalSize
 from gproc.trust.ticket import Ticket
-from gproc.wire.messages import Branch, Outcome, Run, Signed, TerminalSize
+from gproc.wire.messages import Branch, Run, Signed
 from tests.system.cluster import NOBODY, PATIENCE_S, Cluster
 
 
@@ -243,12 +245,10 @@ def test_ctrl_c_ends_a_job_whose_terminal_does_not_exist_yet(
 ) -> None:
     async def typed_while_fetching() -> Fetching:
         services = Fetching()
-        ticket = Ticket(
-            session=b"s" * 16, sequence=1, uid=0, gid=0, groups=(), argv=(b"x",), env=(), cwd=b"/", umask=0,
-            manifest=b"m" * 32, targets="1", terminal_size=terminal_size,
-        )  # fmt: skip
+        request = Request(nodes="1", argv=(b"x",), stdin=True, terminal=terminal_size)
+        ticket = Ticket(session=b"s" * 16, sequence=1, job=1, caller=Caller(0, 0, ()), request=request)
         program = Program(cast(Any, services), cast(Any, services), ticket)
-        program.start(Run(1, 1, Signed(b"", b""), Branch(0, {}), 1 << 16, True))
+        program.start(Run(1, 1, Signed(b"", b""), Branch(0, {}), 1 << 16))
         await asyncio.sleep(0)
         program.stdin(1, typed)
         program.release(1)

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 import gproc
-from gproc.launch.protocol import Ending, Exited, SpawnFailed
+from gproc.launch.protocol import Ending, ProgramEnded, SpawnFailed
 from gproc.root.abilities import Abilities
 from gproc.root.view import MakeDirectory, Proc, Tmpfs, View
 
@@ -33,13 +33,13 @@ class Done(msgspec.Struct, frozen=True):
 
     @property
     def code(self) -> int:
-        assert isinstance(self.outcome, Exited), self.outcome
+        assert isinstance(self.outcome, ProgramEnded), self.outcome
         assert self.outcome.signal == 0, self.outcome
         return self.outcome.code
 
     @property
     def signal(self) -> int:
-        assert isinstance(self.outcome, Exited), self.outcome
+        assert isinstance(self.outcome, ProgramEnded), self.outcome
         return self.outcome.signal
 
     @property
@@ -119,7 +119,7 @@ class Node:
     def receive(self) -> list[Done]:
         answers = json.loads(self._line())
         return [
-            Done(msgspec.json.decode(answer["outcome"], type=Exited | SpawnFailed), answer["output"])
+            Done(msgspec.json.decode(answer["outcome"], type=ProgramEnded | SpawnFailed), answer["output"])
             for answer in answers
         ]
 

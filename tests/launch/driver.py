@@ -17,6 +17,7 @@ from gproc.launch import serving
 from gproc.launch.launcher import Launcher
 from gproc.launch.protocol import Ending, Start
 from gproc.request.limits import Limits
+from gproc.request.spec import Caller, Request
 from gproc.root import kernel
 from gproc.root.view import View
 
@@ -57,17 +58,15 @@ async def run(order: dict[str, Any], job: int) -> dict[str, Any]:
     ended: asyncio.Future[Ending] = loop.create_future()
     reader, writer = os.pipe()
     stdin = os.open("/dev/null", os.O_RDONLY)
-    start = Start(
-        job,
-        tuple(os.fsencode(word) for word in order["argv"]),
-        tuple(os.fsencode(entry) for entry in order["env"]),
-        msgspec.json.decode(order["view"], type=View),
-        order["uid"],
-        order["gid"],
-        tuple(order["groups"]),
-        order["umask"],
-        Limits(**order["limits"]),
+    request = Request(
+        nodes=".",
+        argv=tuple(os.fsencode(word) for word in order["argv"]),
+        env=tuple(os.fsencode(entry) for entry in order["env"]),
+        umask=order["umask"],
+        limits=Limits(**order["limits"]),
     )
+    caller = Caller(order["uid"], order["gid"], tuple(order["groups"]))
+    start = Start(job, request, caller, (), msgspec.json.decode(order["view"], type=View))
     process = launcher.spawn(start, stdin, writer, os.dup(writer), ended.set_result)
     stream = await collect(reader)
     output = b""

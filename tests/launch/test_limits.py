@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gproc.launch.cgroup import Cgroups, Group
-from gproc.launch.protocol import Exited
+from gproc.launch.protocol import ProgramEnded
 from gproc.request.limits import Limits
 
 STRANGER = 64_321
@@ -121,7 +121,7 @@ def test_memory_is_bounded(node: Any) -> None:
         assert done.signal == signal.SIGKILL
     else:
         # How a shell ends that gets no more address space is its own affair.
-        assert done.outcome != Exited(0, 0, 0, False)
+        assert done.outcome != ProgramEnded(0, 0, 0, False)
         assert node.run("sh", "-c", "ulimit -v", limits={"mem_bytes": 200 << 20}).output.strip() == str(200 << 10)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from gproc.errors import EXIT_GPROC
 from gproc.relay.relayed_job import Downstream, RelayedJob
+from gproc.request.outcome import Lost, Outcome, Returned
+from gproc.request.spec import Request, TerminalSize
 from gproc.wire import frames
 from gproc.wire.credit import quantum, window_for
-from gproc.wire.messages import Branch, Credit, Finished, Message, Outcome, Run, Signed, TerminalSize
+from gproc.wire.messages import Branch, Credit, Finished, Message, Run, Signed
 
 JOB = 7
 WINDOW_BYTES = 1 << 18
@@ -75,18 +76,22 @@ class Member:
         self.released += 1
 
 
-def job_of(branch: Branch, *, stdin: bool = False, window_bytes: int = WINDOW_BYTES) -> Run:
-    return Run(JOB, len(branch.ranks()), SIGNED, branch, window_bytes, stdin)
+def job_of(branch: Branch, *, window_bytes: int = WINDOW_BYTES) -> Run:
+    return Run(JOB, len(branch.ranks()), SIGNED, branch, window_bytes)
+
+
+def asked(*, stdin: bool) -> Request:
+    return Request(nodes=".", argv=(b"x",), stdin=stdin)
 
 
 def begin(
     parts: dict[Member, Branch], *absent: Branch, stdin: bool = False, window_bytes: int = WINDOW_BYTES
 ) -> tuple[RelayedJob, Upstream]:
     upstream = Upstream()
-    relayed = RelayedJob(JOB, SIGNED, b"", upstream)
+    relayed = RelayedJob(JOB, SIGNED, asked(stdin=stdin), upstream)
     branch = Branch(-1, dict(enumerate([*parts.values(), *absent], start=1)))
     downstream: dict[Downstream, Branch] = {member: part for member, part in parts.items()}  # noqa: C416 - for mypy
-    relayed.start(job_of(branch, stdin=stdin, window_bytes=window_bytes), downstream, absent, {})
+    relayed.start(job_of(branch, window_bytes=window_bytes), downstream, absent, {})
     return relayed, upstream
 
 
@@ -102,29 +107,29 @@ def test_each_downstream_gets_only_its_own_part() -> None:
 def test_ranks_whose_node_is_not_connected_are_lost_at_once() -> None:
     _, upstream = begin({Member(): Branch(0, {})}, Branch(-1, {1: Branch(1, {}), 2: Branch(2, {})}))
     assert sorted(upstream.outcomes) == [1, 2]
-    assert all(outcome.lost and outcome.status == EXIT_GPROC for outcome in upstream.outcomes.values())
+    assert all(isinstance(outcome, Lost) for outcome in upstream.outcomes.values())
 
 
 def test_a_downstream_that_claims_anothers_rank_is_ignored() -> None:
     honest, liar = Member(), Member()
     relayed, upstream = begin({honest: Branch(0, {}), liar: Branch(1, {})})
     relayed.output(liar, 0, frames.STDOUT, b"forged")
-    relayed.finished(liar, 0, Outcome(0))
+    relayed.finished(liar, 0, Returned(0))
     relayed.output(liar, 99, frames.STDOUT, b"of nobody")
-    relayed.finished(liar, 99, Outcome(0))
+    relayed.finished(liar, 99, Returned(0))
     relayed.output(Member(), 0, frames.STDOUT, b"of a downstream without a part")
     assert upstream.sent == []
-    relayed.finished(honest, 0, Outcome(3))
-    assert upstream.outcomes == {0: Outcome(3)}
+    relayed.finished(honest, 0, Returned(3))
+    assert upstream.outcomes == {0: Returned(3)}
 
 
 def test_output_of_a_rank_that_has_ended_is_dropped() -> None:
     member = Member()
     relayed, upstream = begin({member: Branch(0, {})})
-    relayed.finished(member, 0, Outcome(0))
+    relayed.finished(member, 0, Returned(0))
     relayed.output(member, 0, frames.STDOUT, b"too late")
-    relayed.finished(member, 0, Outcome(1))
-    assert upstream.sent == [Finished(JOB, 0, Outcome(0))]
+    relayed.finished(member, 0, Returned(1))
+    assert upstream.sent == [Finished(JOB, 0, Returned(0))]
 
 
 def test_the_outcome_of_a_rank_waits_for_its_output_that_waits_for_credit() -> None:
@@ -132,23 +137,23 @@ def test_the_outcome_of_a_rank_waits_for_its_output_that_waits_for_credit() -> N
     relayed, upstream = begin({member: Branch(0, {})}, window_bytes=4)
     relayed.output(member, 0, frames.STDOUT, b"1234")
     relayed.output(member, 0, frames.STDOUT, b"5")
-    relayed.finished(member, 0, Outcome(0))
+    relayed.finished(member, 0, Returned(0))
     assert upstream.sent == [(0, frames.STDOUT, b"1234")]
     relayed.credit_from_upstream(frames.STDOUT, 4)
-    assert upstream.sent[1:] == [(0, frames.STDOUT, b"5"), Finished(JOB, 0, Outcome(0))]
+    assert upstream.sent[1:] == [(0, frames.STDOUT, b"5"), Finished(JOB, 0, Returned(0))]
 
 
 def test_if_a_downstream_leaves_its_unfinished_ranks_are_lost_after_their_output() -> None:
     member, other = Member(), Member()
     relayed, upstream = begin({member: Branch(0, {1: Branch(1, {})}), other: Branch(2, {})}, window_bytes=4)
-    relayed.finished(member, 1, Outcome(0))
+    relayed.finished(member, 1, Returned(0))
     relayed.output(member, 0, frames.STDOUT, b"12345678"[:4])
     relayed.output(member, 0, frames.STDOUT, b"last")
     relayed.left(member, "unplugged")
     relayed.left(member, "unplugged twice")
-    assert upstream.outcomes == {1: Outcome(0)}
+    assert upstream.outcomes == {1: Returned(0)}
     relayed.credit_from_upstream(frames.STDOUT, 4)
-    assert upstream.outcomes == {1: Outcome(0), 0: Outcome(EXIT_GPROC, failure="unplugged", lost=True)}
+    assert upstream.outcomes == {1: Returned(0), 0: Lost("unplugged")}
     relayed.signal(15)
     relayed.release()
     assert (member.signals, member.released) == ([], 0)
@@ -219,7 +224,7 @@ class RelayedJobMachine(RuleBasedStateMachine):
     @rule(rank=st.integers(0, 5), status=st.integers(0, 255))
     def finish(self, rank: int, status: int) -> None:
         if rank not in self.ended:
-            self.ended[rank] = Outcome(status)
+            self.ended[rank] = Returned(status)
             self.relayed.finished(self.members[rank // 2], rank, self.ended[rank])
 
     @rule(number=st.integers(0, 2))
@@ -228,7 +233,7 @@ class RelayedJobMachine(RuleBasedStateMachine):
             self.left.add(number)
             self.relayed.left(self.members[number], "unplugged")
             for rank in (2 * number, 2 * number + 1):
-                self.ended.setdefault(rank, Outcome(EXIT_GPROC, failure="unplugged", lost=True))
+                self.ended.setdefault(rank, Lost("unplugged"))
 
     @rule(stream=st.sampled_from([frames.STDOUT, frames.STDERR]), data=st.data())
     def credit(self, stream: int, data: st.DataObject) -> None:

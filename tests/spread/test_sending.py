@@ -33,7 +33,6 @@ class NoUpstream:
 
 
 class NodeWithBundle:
-
     def __init__(self, place: Path, data: bytes) -> None:
         pieces = [data[begin : begin + CHUNK_BYTES] for begin in range(0, len(data), CHUNK_BYTES)]
         self.chunks: dict[bytes, bytes] = {digest_of(piece): piece for piece in pieces}

@@ -69,7 +69,7 @@ def test_time_out_ends_the_job_everywhere_with_124(deep: Cluster) -> None:
     start_s = time.monotonic()
     done = deep.exec("--timeout", "0.2", "././.", *SLEEPER)
     assert done.returncode == 124
-    assert done.stderr == b"gproc: 1-2,=1/1-2,=2/1,=1/1/5: timed out\n"
+    assert done.stderr == b"gproc: 1-2,=1/1-2,=2/1,=1/1/5: timed out after 0.2 s\n"
     assert done.stdout == b"here\n" * 6
     assert time.monotonic() - start_s < PATIENCE_S
     deep.nothing_runs()

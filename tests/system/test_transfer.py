@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gproc.packager import Bundle, PackRequest, pack
-from gproc.request.limits import Limits
+from gproc.request.outcome import Returned
+from gproc.request.spec import BundleName, Request
 from gproc.wire import frames, messages
 from tests.attack.peer import Peer, dial_unix
 from tests.system.cluster import Cluster
@@ -28,8 +29,8 @@ def large(cluster: Cluster) -> Path:
 def offer(cluster: Cluster, bundle: Bundle) -> Peer:
     """A client that submits this bundle.  The test decides whether it sends the chunks that the master wants."""
     peer = dial_unix(cluster.socket).greet(frames.CHANNEL_CLIENT)
-    argv = (b"/bin/true",)
-    return peer.say(messages.Submit("1", "", argv, (), b"/", 0o022, bundle.digest, False, None, Limits()))
+    name = BundleName(bundle.digest, bundle.manifest.size_bytes())
+    return peer.say(messages.Submit(1, Request(nodes="1", argv=(b"/bin/true",), bundle=name)))
 
 
 def packed(cluster: Cluster, large: Path) -> Bundle:
@@ -60,8 +61,8 @@ def test_a_client_that_offers_nothing_cannot_spoil_anothers_transfer(cluster: Cl
         want = genuine.hear(messages.Want)
         stranger.say(messages.Unavailable(want.bundle, want.digests, "a lie"))
         stranger.raw(frames.piece_frame(frames.Piece(want.bundle, 4, 0, frames.CODEC_RAW, b"junk")))
-        stranger.say(messages.Inquire()).hear(messages.TreeState)
+        stranger.say(messages.Inquire(1)).hear(messages.TreeState)
         for piece in frames.pieces(bundle.digest, frames.CODEC_RAW, bundle.encoded):
             genuine.raw(frames.piece_frame(piece))
         # The files are this machine's own, so master and node need only the manifest.
-        assert genuine.hear(messages.Finished).outcome == messages.Outcome(0)
+        assert genuine.hear(messages.Finished).outcome == Returned(0)

@@ -26,7 +26,9 @@ Answer = Callable[[bytes], bytes]
 
 def manifest_of(ticket: messages.Signed) -> bytes:
     """The digest of a ticket's bundle."""
-    return msgspec.msgpack.decode(ticket.payload[1:], type=Ticket).manifest
+    bundle = msgspec.msgpack.decode(ticket.payload[1:], type=Ticket).request.bundle
+    assert bundle is not None
+    return bundle.digest
 
 
 def hear_piece(peer: Peer) -> frames.Piece:

@@ -5,11 +5,18 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gproc.nodespec import Path
+from gproc.nodespec import Path, Place
 from gproc.tree import Tree, branches, number
-from gproc.wire.messages import Branch, NodeInfo
+from gproc.wire.messages import Branch, NodeInfo, Route
 
 paths = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
+routes = paths.map(Route)
+places = paths.map(Place)
+
+
+def ranked(some: set[Place]) -> dict[Route, int]:
+    tree = Tree()
+    return {tree.route_to(place): rank for place, rank in number(some).items()}
 
 
 def node(name: str) -> NodeInfo:
@@ -23,9 +30,9 @@ def walk(branch: Branch, path: Path) -> dict[Path, int]:
     return found
 
 
-@given(st.sets(paths, max_size=20))
-def test_the_branches_of_a_job_hold_every_rank_at_its_own_path(some: set[Path]) -> None:
-    ranks = number(some)
+@given(st.sets(places, max_size=20))
+def test_the_branches_of_a_job_hold_every_rank_at_its_own_path(some: set[Place]) -> None:
+    ranks = ranked(some)
     assert sorted(ranks.values()) == list(range(len(some)))
     found: dict[Path, int] = {}
     for id, branch in branches(ranks).items():
@@ -33,31 +40,31 @@ def test_the_branches_of_a_job_hold_every_rank_at_its_own_path(some: set[Path]) 
     assert found == ranks
 
 
-@given(st.sets(paths, min_size=1, max_size=20))
-def test_no_branch_leads_to_nothing(some: set[Path]) -> None:
+@given(st.sets(places, min_size=1, max_size=20))
+def test_no_branch_leads_to_nothing(some: set[Place]) -> None:
     def check(branch: Branch) -> None:
         assert branch.rank >= 0 or branch.children
         for child in branch.children.values():
             check(child)
 
-    for branch in branches(number(some)).values():
+    for branch in branches(ranked(some)).values():
         check(branch)
 
 
-@given(st.sets(paths, max_size=20), paths)
-def test_a_node_leaves_with_all_below_it(some: set[Path], leaving: Path) -> None:
+@given(st.sets(routes, max_size=20), routes)
+def test_a_node_leaves_with_all_below_it(some: set[Route], leaving: Route) -> None:
     tree = Tree()
     for path in some:
         tree.arrive(path, node(str(path)))
     gone = tree.leave(leaving)
     assert gone == sorted(path for path in some if path[: len(leaving)] == leaving)
-    assert tree.paths() == sorted(some - set(gone))
+    assert tree.routes() == sorted(some - set(gone))
     assert len(tree) == len(some) - len(gone)
 
 
 def test_a_node_that_comes_back_is_known_anew() -> None:
     tree = Tree()
-    tree.arrive((1,), node("old"))
-    tree.arrive((1,), node("new"))
-    assert tree[1,].name == "new"
-    assert tree.items() == [((1,), node("new"))]
+    tree.arrive(Route((1,)), node("old"))
+    tree.arrive(Route((1,)), node("new"))
+    assert tree[Route((1,))].name == "new"
+    assert tree.items() == [(Route((1,)), node("new"))]

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gproc.errors import TrustError
-from gproc.trust.caller import Caller, SquattedSocket, caller_of, check_listener
+from gproc.request.spec import Caller
+from gproc.trust.caller import SquattedSocket, caller_of, check_listener
 
 NOBODY = 65534
 
@@ -57,7 +58,7 @@ def refusal_as_nobody(action: Callable[[], None]) -> str:
 def test_the_caller_is_the_one_that_the_kernel_reports(listener: socket.socket, tmp_path: Path) -> None:
     with connect(tmp_path / "g"), listener.accept()[0] as accepted:
         caller = caller_of(accepted)
-    assert (caller.uid, caller.gid, caller.pid) == (os.getuid(), os.getgid(), os.getpid())
+    assert (caller.uid, caller.gid) == (os.getuid(), os.getgid())
     assert sorted(caller.groups) == sorted(os.getgroups())
 
 
@@ -72,7 +73,7 @@ def test_all_groups_of_a_caller_are_known(tmp_path: Path, root_only: None, count
                 connection.recv(1)  # live until the caller's groups have been read
             os._exit(0)
         with listener.accept()[0] as accepted:
-            assert caller_of(accepted) == Caller(os.getuid(), os.getgid(), tuple(groups), child)
+            assert caller_of(accepted) == Caller(os.getuid(), os.getgid(), tuple(groups))
         os.waitpid(child, 0)
 
 

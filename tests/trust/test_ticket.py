@@ -4,13 +4,15 @@ import os
 import subprocess
 import sys
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gproc.errors import TrustError
+from gproc.nodespec import Place
 from gproc.request.limits import Limits
+from gproc.request.spec import BundleName, Caller, Request
 from gproc.trust.ticket import (
     ForAnotherSlave,
     ForeignSession,
@@ -35,25 +37,15 @@ OWN_UID = 1000
 
 
 def grant(sequence: int = 0, session: bytes = SESSION, nonce: bytes = NONCE, *path: int) -> Signed:
-    return MASTER.sign_grant(Grant(session, nonce, path or (1, 7), sequence))
+    return MASTER.sign_grant(Grant(session, nonce, Place(path or (1, 7)), sequence))
 
 
 def a_ticket(sequence: int = 1, targets: str = "./.", exclude: str = "", uid: int = OWN_UID) -> Ticket:
-    return Ticket(
-        session=SESSION,
-        sequence=sequence,
-        uid=uid,
-        gid=100,
-        groups=(100, 4),
-        argv=(b"/bin/echo", b"\xff"),
-        env=(b"PATH=/bin",),
-        cwd=b"/home/j\xf6rg",
-        umask=0o022,
-        manifest=b"d" * 32,
-        targets=targets,
-        exclude=exclude,
-        limits=Limits(max_procs=10),
-    )
+    request = Request(
+        nodes=targets, exclude=exclude, argv=(b"/bin/echo", b"\xff"), env=(b"PATH=/bin",), cwd=b"/home/j\xf6rg",
+        bundle=BundleName(b"d" * 32, 5), limits=Limits(max_procs=10),
+    )  # fmt: skip
+    return Ticket(session=SESSION, sequence=sequence, job=sequence, caller=Caller(uid, 100, (100, 4)), request=request)
 
 
 def admit_here(verifier: TicketVerifier, signed: Signed) -> Ticket:
@@ -78,7 +70,7 @@ def test_a_verified_ticket_is_equal_to_the_signed_one(verifier: TicketVerifier) 
 
 
 def test_a_grant_gives_the_path() -> None:
-    assert TicketVerifier(MASTER.public_key, NONCE, 0).accept_grant(grant()).path == (1, 7)
+    assert TicketVerifier(MASTER.public_key, NONCE, 0).accept_grant(grant()).place == (1, 7)
 
 
 def test_a_ticket_invented_by_a_relay_is_forged(verifier: TicketVerifier) -> None:
@@ -88,7 +80,7 @@ def test_a_ticket_invented_by_a_relay_is_forged(verifier: TicketVerifier) -> Non
 
 def test_a_grant_invented_by_a_relay_is_forged(verifier: TicketVerifier) -> None:
     with pytest.raises(Forged):
-        verifier.accept_grant(STRANGER.sign_grant(Grant(SESSION, NONCE, (1,), 5)))
+        verifier.accept_grant(STRANGER.sign_grant(Grant(SESSION, NONCE, Place((1,)), 5)))
 
 
 @settings(max_examples=400)
@@ -179,7 +171,7 @@ def test_an_old_grant_of_a_session_that_was_left_is_refused(verifier: TicketVeri
 def test_a_new_master_may_count_from_the_start(verifier: TicketVerifier) -> None:
     verifier.admit(sign(a_ticket(4)))
     verifier.accept_grant(grant(0, NEXT_SESSION))
-    ticket = msgspec.structs.replace(a_ticket(1), session=NEXT_SESSION)
+    ticket = replace(a_ticket(1), session=NEXT_SESSION)
     assert verifier.admit(sign(ticket)) == ticket
 
 
@@ -200,7 +192,7 @@ def test_a_ticket_sent_to_nodes_it_does_not_name_is_refused(
 
 @pytest.mark.parametrize(("targets", "exclude"), [("1/7", ""), ("1/1-9", "1/8"), ("./.", "1")])
 def test_a_ticket_for_this_node_is_admitted(verifier: TicketVerifier, targets: str, exclude: str) -> None:
-    assert admit_here(verifier, sign(a_ticket(1, targets, exclude))).targets == targets
+    assert admit_here(verifier, sign(a_ticket(1, targets, exclude))).request.nodes == targets
 
 
 def test_a_node_that_moves_runs_only_jobs_for_its_new_path(verifier: TicketVerifier) -> None:
@@ -219,11 +211,11 @@ def test_another_local_users_job_is_refused_by_a_slave_that_is_not_root(verifier
 def test_a_slave_that_is_root_runs_every_users_jobs() -> None:
     verifier = TicketVerifier(MASTER.public_key, NONCE, 0)
     verifier.accept_grant(grant())
-    assert admit_here(verifier, sign(a_ticket(uid=4711))).uid == 4711
+    assert admit_here(verifier, sign(a_ticket(uid=4711))).caller.uid == 4711
 
 
 def test_a_refused_ticket_leaves_the_verifier_unchanged(verifier: TicketVerifier) -> None:
-    of_another = sign(msgspec.structs.replace(a_ticket(9), session=NEXT_SESSION))
+    of_another = sign(replace(a_ticket(9), session=NEXT_SESSION))
     for refused in (STRANGER.sign_ticket(a_ticket(9)), of_another):
         with pytest.raises(TicketRefused):
             verifier.admit(refused)
@@ -237,15 +229,22 @@ def test_a_ticket_for_others_is_passed_on_and_not_run_here(verifier: TicketVerif
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"uid": 0xFFFF_FFFF}, {"uid": -1}, {"gid": 2**32}, {"groups": (-1,)}, {"umask": 0o1000}, {"session": b"s"}],
-    ids=str,
+    "wrong",
+    [
+        replace(a_ticket(), session=b"s"),
+        replace(a_ticket(), caller=Caller(0xFFFF_FFFF, 100, ())),
+        replace(a_ticket(), caller=Caller(-1, 100, ())),
+        replace(a_ticket(), caller=Caller(OWN_UID, 2**32, ())),
+        replace(a_ticket(), caller=Caller(OWN_UID, 100, (-1,))),
+        replace(a_ticket(), request=Request(nodes=".", argv=(b"x",), umask=0o1000)),
+    ],
+    ids=repr,
 )
 def test_numbers_that_the_kernel_would_misread_are_refused_even_when_signed(
-    verifier: TicketVerifier, change: dict[str, object]
+    verifier: TicketVerifier, wrong: Ticket
 ) -> None:
     with pytest.raises(Unreadable):
-        verifier.admit(sign(msgspec.structs.replace(a_ticket(), **change)))
+        verifier.admit(sign(wrong))
 
 
 def test_signed_targets_that_do_not_parse_are_refused(verifier: TicketVerifier) -> None:
@@ -273,7 +272,7 @@ def test_every_refusal_is_one_sentence(verifier: TicketVerifier) -> None:
         (elsewhere, sign(a_ticket(1, "2", "3"))),
         (elsewhere, sign(a_ticket(2, uid=0))),
         (verifier.accept_grant, grant(1, SESSION, b"o" * 16)),
-        (verifier.admit, sign(msgspec.structs.replace(a_ticket(), session=NEXT_SESSION))),
+        (verifier.admit, sign(replace(a_ticket(), session=NEXT_SESSION))),
         (elsewhere, sign(a_ticket(3, "x"))),
     ):
         with pytest.raises(TicketRefused) as refused:
@@ -284,7 +283,7 @@ def test_every_refusal_is_one_sentence(verifier: TicketVerifier) -> None:
 
 
 def test_a_ticket_with_two_megabytes_of_arguments_is_signed_and_admitted(verifier: TicketVerifier) -> None:
-    ticket = msgspec.structs.replace(a_ticket(), argv=(b"x" * (1 << 21),))
+    ticket = replace(a_ticket(), request=Request(nodes=".", argv=(b"x" * (1 << 21),)))
     assert verifier.admit(sign(ticket)) == ticket
 
 

@@ -145,7 +145,7 @@ def test_a_preface_names_its_channel(channel: int) -> None:
     [
         (b"GET / HT", "not a gproc peer: it began with b'GET / HT'"),
         (b"\x16\x03\x01\0\0\0\0\0", "not a gproc peer"),
-        (struct.pack("!5sHB", frames.MAGIC, frames.VERSION + 1, 1), f"version {frames.VERSION + 1} .* we speak"),
+        (struct.pack("!5sHB", frames.MAGIC, frames.VERSION + 2, 1), f"version {frames.VERSION + 2} .* we speak"),
         (struct.pack("!5sHB", frames.MAGIC, frames.VERSION, 0), "channel 0"),
         (struct.pack("!5sHB", frames.MAGIC, frames.VERSION, 99), "channel 99"),
     ],
@@ -208,3 +208,7 @@ def test_a_piece_with_contradictory_numbers_is_refused(piece: Piece) -> None:
 
 def test_a_chunk_is_shorter_than_the_longest_blob() -> None:
     assert CHUNK_BYTES < frames.MAX_BLOB_BYTES
+
+
+def test_the_version_that_comes_after_ours_is_spoken_to() -> None:
+    assert frames.read_preface(struct.pack("!5sHB", frames.MAGIC, frames.VERSION + 1, 1)) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from gproc.errors import PeerError
 from gproc.request.limits import Limits
+from gproc.request.outcome import Killed, Lost, NotStarted, Refused, Returned, Signalled, TimedOut
+from gproc.request.spec import BundleName, Request, TerminalSize
 from gproc.wire import frames, messages
+from gproc.wire.directions import DIRECTIONS, PARENT_TO_CHILD, Direction
 from gproc.wire.messages import (
     Accepted,
     Arrived,
@@ -27,7 +30,6 @@ from gproc.wire.messages import (
     Message,
     NodeInfo,
     NodeState,
-    Outcome,
     Peer,
     PeerHello,
     PeerReady,
@@ -37,6 +39,7 @@ from gproc.wire.messages import (
     Rejected,
     Release,
     Resize,
+    Route,
     Run,
     SetSources,
     Shutdown,
@@ -45,7 +48,6 @@ from gproc.wire.messages import (
     StageProgress,
     StripeProgress,
     Submit,
-    TerminalSize,
     TreeState,
     Unavailable,
     Want,
@@ -61,15 +63,21 @@ EVERY_MESSAGE: list[Message] = [
     Attach(b"t" * 16),
     Welcome(3, "10.1.30.7"),
     RefuseJoin("id 3 is taken", True),
-    Arrived((), NODE),
-    Left((1, 2), "gone"),
-    Granted((1,), SIGNED),
+    Arrived(Route(()), NODE),
+    Left(Route((1, 2)), "gone"),
+    Granted(Route((1,)), SIGNED),
     Ping(),
     Shutdown("the end"),
-    Run(1, 3, SIGNED, BRANCH, 1 << 18, True, (None, Peer("kn8", "10.1.30.8:6666"))),
+    Run(1, 3, SIGNED, BRANCH, 1 << 18, (None, Peer("kn8", "10.1.30.8:6666"))),
     SignalJob(1, 15),
-    Finished(1, 2, Outcome(139, 11, True)),
-    Finished(1, 2, Outcome(125, failure="no room", lost=True)),
+    Finished(1, 2, Returned(3)),
+    Finished(1, 2, Signalled(11, True)),
+    Finished(1, 2, TimedOut(2.5, Signalled(15))),
+    Finished(1, 2, TimedOut(2.5, None)),
+    Finished(1, 2, Killed(9, started=True)),
+    Finished(1, 2, Lost("unplugged")),
+    Finished(1, 2, Refused("a replayed ticket")),
+    Finished(1, 2, NotStarted("no such program", "not found")),
     StageProgress(1, 2, 1 << 20, False),
     StripeProgress(1, (5 << 20, 0)),
     SetSources(1, (Peer("kn7", "10.0.0.7:6667"), None)),
@@ -80,14 +88,30 @@ EVERY_MESSAGE: list[Message] = [
     PeerHello(SIGNED),
     PeerReady(),
     Unavailable(b"b" * 32, (), "never heard of it"),
-    Submit("./.", "", (b"date", b"\xff"), (b"A=\xfe",), b"/", 0o22, b"", False, None, Limits()),
-    Submit("1", "2", (b"x",), (), b"/", 0, b"b" * 32, True, 2.5, Limits(1, 2, 3, 4), 9, TerminalSize(24, 80)),
-    Accepted(1, ((1,), (1, 7)), "=2", 1 << 20),
-    Rejected(125, "no such node"),
-    Inquire(),
-    TreeState("fe", 0.0, (NodeState((1,), NODE, 2, None), NodeState((1, 1), NODE, 0, 0.5))),
+    Submit(1, Request(nodes="./.", argv=(b"date", b"\xff"), env=(b"A=\xfe",))),
+    Submit(
+        2,
+        Request(
+            nodes="1",
+            exclude="2",
+            action="place",
+            argv=(b"x",),
+            cwd=b"/a/b",
+            umask=0,
+            stdin=True,
+            bundle=BundleName(b"b" * 32, 9),
+            bin_root=b"/opt/x",
+            terminal=TerminalSize(24, 80),
+            timeout_s=2.5,
+            limits=Limits(1, 2, 3, 4),
+        ),
+    ),
+    Accepted(1, 1, ((1,), (1, 7)), "=2", 1 << 20),
+    Rejected(1, 125, "no such node"),
+    Inquire(1),
+    TreeState(1, "fe", 0.0, (NodeState((1,), NODE, 2, None), NodeState((1, 1), NODE, 0, 0.5))),
     Poll(4),
-    Load(4, (((), 0.25), ((1, 2), 3.0))),
+    Load(4, ((Route(()), 0.25), (Route((1, 2)), 3.0))),
 ]
 
 
@@ -95,29 +119,59 @@ def payload_of(message: Message) -> bytes:
     return messages.frame(message)[frames.HEADER_BYTES :]
 
 
+def directions_of(message: Message) -> list[Direction[Any]]:
+    return [direction for direction in DIRECTIONS if type(message) in direction.messages]
+
+
+directions = st.sampled_from(DIRECTIONS)
+
+
 @pytest.mark.parametrize("message", EVERY_MESSAGE, ids=lambda message: type(message).__name__)
-def test_a_message_arrives_as_it_was_sent(message: Message) -> None:
+def test_a_message_arrives_as_it_was_sent_where_it_may_be_said_and_nowhere_else(message: Message) -> None:
     wire = messages.frame(message)
     assert wire[: frames.HEADER_BYTES] == frames.header(frames.KIND_CONTROL, len(wire) - frames.HEADER_BYTES)
-    assert messages.decode(memoryview(payload_of(message))) == message
+    allowed = directions_of(message)
+    assert allowed
+    for direction in DIRECTIONS:
+        if direction in allowed:
+            assert direction.decode(memoryview(payload_of(message))) == message
+        else:
+            with pytest.raises(PeerError, match=f"not a message {direction.name}: "):
+                direction.decode(memoryview(payload_of(message)))
 
 
-def test_no_message_of_the_closed_set_is_left_out_here() -> None:
-    assert {type(message) for message in EVERY_MESSAGE} == set(get_args(messages.AnyMessage))
+def test_no_message_is_left_out_here_and_none_has_anothers_tag() -> None:
+    said = {kind for direction in DIRECTIONS for kind in direction.messages}
+    assert {type(message) for message in EVERY_MESSAGE} == said == set(Message.__subclasses__())
+    assert {kind.__name__ for kind in said} == set(messages.TAGS)
+    assert len(set(messages.TAGS.values())) == len(messages.TAGS)
 
 
 @pytest.mark.parametrize("message", EVERY_MESSAGE, ids=lambda message: type(message).__name__)
-def test_a_message_cut_short_or_with_more_behind_is_the_peers_fault(message: Message) -> None:
+def test_a_message_cut_short_is_the_peers_fault(message: Message) -> None:
     payload = payload_of(message)
-    for wrong in (*(payload[:cut] for cut in range(len(payload))), payload + b"\0"):
-        with pytest.raises(PeerError, match="not a message"):
-            messages.decode(memoryview(wrong))
+    for direction in directions_of(message):
+        for wrong in (*(payload[:cut] for cut in range(len(payload))), payload + b"\0"):
+            with pytest.raises(PeerError, match="not a message"):
+                direction.decode(memoryview(wrong))
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_are_a_message_or_the_peers_fault(data: bytes) -> None:
+def test_a_field_that_a_newer_version_appends_is_ignored_but_not_in_a_request() -> None:
+    fields = msgspec.msgpack.decode(payload_of(Credit(1, frames.STDOUT, 16384)))
+    newer = msgspec.msgpack.encode([*fields, "new"])
+    for direction in directions_of(Credit(1, frames.STDOUT, 16384)):
+        assert direction.decode(memoryview(newer)) == Credit(1, frames.STDOUT, 16384)
+    tag, serial, request = msgspec.msgpack.decode(payload_of(Submit(1, Request(nodes=".", argv=(b"x",)))))
+    restricted = msgspec.msgpack.encode([tag, serial, [*request, "only on Sundays"]])
+    for direction in directions_of(Submit(1, Request(nodes=".", argv=(b"x",)))):
+        with pytest.raises(PeerError):
+            direction.decode(memoryview(restricted))
+
+
+@given(directions, st.binary(max_size=200))
+def test_any_bytes_are_a_message_or_the_peers_fault(direction: Direction[Message], data: bytes) -> None:
     try:
-        messages.decode(memoryview(data))
+        direction.decode(memoryview(data))
     except PeerError as error:
         assert str(error).startswith("not a message")
 
@@ -125,13 +179,14 @@ def test_any_bytes_are_a_message_or_the_peers_fault(data: bytes) -> None:
 @given(st.sampled_from(EVERY_MESSAGE), st.data())
 def test_a_damaged_message_is_another_message_or_the_peers_fault(message: Message, data: st.DataObject) -> None:
     payload = bytearray(payload_of(message))
+    direction = data.draw(st.sampled_from(directions_of(message)))
     for _ in range(data.draw(st.integers(1, 3))):
         payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
     try:
-        again = messages.decode(memoryview(payload))
+        again = direction.decode(memoryview(payload))
     except PeerError:
         return
-    assert messages.decode(memoryview(payload_of(again))) == again or "nan" in repr(again)
+    assert direction.decode(memoryview(payload_of(again))) == again or "nan" in repr(again)
 
 
 scalars = st.one_of(
@@ -148,10 +203,12 @@ plain_values = st.recursive(
 )
 
 
-@given(st.integers(-1, 50), st.lists(plain_values, max_size=8))
-def test_the_right_tag_before_anything_else_is_a_message_or_the_peers_fault(tag: int, fields: list[object]) -> None:
+@given(directions, st.integers(-1, 50), st.lists(plain_values, max_size=8))
+def test_the_right_tag_before_anything_else_is_a_message_or_the_peers_fault(
+    direction: Direction[Message], tag: int, fields: list[object]
+) -> None:
     try:
-        messages.decode(memoryview(msgspec.msgpack.encode([tag, *fields])))
+        direction.decode(memoryview(msgspec.msgpack.encode([tag, *fields])))
     except PeerError as error:
         assert str(error).startswith("not a message")
 
@@ -160,35 +217,47 @@ def test_a_branch_of_a_hundred_thousand_levels_is_the_peers_fault() -> None:
     head = msgspec.msgpack.encode([20, 1, 1, [b"", b""]])[1:]
     payload = b"\x97" + head + b"\x92\xff\x81\x01" * 100_000
     with pytest.raises(PeerError):
-        messages.decode(memoryview(payload))
+        PARENT_TO_CHILD.decode(memoryview(payload))
 
 
 def test_text_that_is_no_utf_8_is_the_peers_fault() -> None:
     payload = payload_of(Shutdown("the end")).replace(b"the end", b"the\xffend")
     with pytest.raises(PeerError):
-        messages.decode(memoryview(payload))
+        PARENT_TO_CHILD.decode(memoryview(payload))
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        Finished(1, -1, Outcome(0)),
-        Finished(1, frames.EVERY_RANK, Outcome(0)),
-        Finished(1, 0, Outcome(256)),
-        Finished(1, 0, Outcome(-1)),
+        Finished(1, -1, Returned(0)),
+        Finished(1, frames.EVERY_RANK, Returned(0)),
+        Finished(1, 0, Returned(256)),
+        Finished(1, 0, Returned(-1)),
+        Finished(1, 0, Signalled(0)),
         Credit(1, 1, -1),
-        Left((-1,), ""),
-        Submit("1", "", (), (), b"/", 0, b"", False, None, Limits()),
-        Submit("1", "", (b"x",), (), b"/", 0o1000, b"", False, None, Limits()),
-        Submit("1", "", (b"x",), (), b"/", 0, b"", False, float("inf"), Limits()),
-        Submit("1", "", (b"x",), (), b"/", 0, b"", False, float("nan"), Limits()),
-        Submit("1", "", (b"x",), (), b"/", 0, b"", False, -1.0, Limits()),
+        Credit(1, 3, 1),
+        Left(Route((-1,)), ""),
+        Submit(1, Request(nodes="1", argv=())),
+        Submit(1, Request(nodes="1", argv=(b"x",), umask=0o1000)),
+        Submit(1, Request(nodes="1", argv=(b"x",), timeout_s=float("inf"))),
+        Submit(1, Request(nodes="1", argv=(b"x",), timeout_s=float("nan"))),
+        Submit(1, Request(nodes="1", argv=(b"x",), timeout_s=-1.0)),
+        Submit(1, Request(nodes="1", argv=(b"x",), bundle=BundleName(b"short", 1))),
     ],
     ids=repr,
 )
 def test_a_number_out_of_its_bounds_is_the_peers_fault(wrong: Message) -> None:
-    with pytest.raises(PeerError):
-        messages.decode(memoryview(payload_of(wrong)))
+    for direction in directions_of(wrong):
+        with pytest.raises(PeerError):
+            direction.decode(memoryview(payload_of(wrong)))
+
+
+@pytest.mark.parametrize(
+    "cwd", [b"", b"relative", b"/a/../b", b"/../../etc", b"//", b"/a/", b"/./a", b"/a\0b", b"/" * 5000]
+)
+def test_a_working_directory_that_could_lead_elsewhere_is_no_request(cwd: bytes) -> None:
+    with pytest.raises(ValueError, match="the working directory"):
+        Request(nodes="1", argv=(b"x",), cwd=cwd)
 
 
 def test_every_rank_of_a_branch_is_counted_once() -> None:

@@ -1,0 +1,207 @@
+"""A job in the foreground of a terminal: signals and standard input go to it, its output and progress are shown."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Sequence
+from typing import Final
+
+from gproc.cli.stderr import complain
+from gproc.client.driver import PollDriver
+from gproc.client.events import Exited, Output, Staged, Started, Stream
+from gproc.client.lines import Lines
+from gproc.client.session import STDIN_BYTES, JobEvent, JobRefused
+from gproc.client.sinks import Progress, Sink
+from gproc.errors import EXIT_GPROC, GprocError
+from gproc.nodespec import Place, format_path
+from gproc.packager import Bundle
+from gproc.request.spec import Request
+from gproc.spread.trees import MIN_BROADCAST_BYTES
+
+PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals to us that are meant for the program.  One of the first four, given twice, kills it."""
+
+DESCRIPTORS: Final[dict[Stream, int]] = {"stdout": 1, "stderr": 2}
+
+
+class Foreground:
+    """One job, from its submission to its last outcome.
+
+    lost: why the master was lost in the middle of it.  problem: what went wrong on our side, as one sentence.
+    reader_is_gone: nobody reads our standard output or standard error any more.
+    """
+
+    def __init__(
+        self, driver: PollDriver, request: Request, bundle: Bundle | None, sink: Sink, progress: Progress,
+        stdin: int | None = None,
+    ) -> None:  # fmt: skip
+        """stdin: the descriptor that every node's program reads; None: none does."""
+        self.job = driver.submit(request, bundle)
+        self.lost: GprocError | None = None
+        self.problem: str | None = None
+        self.reader_is_gone = False
+        self._driver = driver
+        self._sink = sink
+        self._progress = progress
+        self._stdin = stdin
+        self._interrupted = False
+
+    def run(self) -> None:
+        """Raises: JobRejected; LinkLost, PeerError if the master is lost before the job runs."""
+        former = {signum: signal.signal(signum, self._on_signal) for signum in PASSED_ON}
+        if self.job.request.terminal is not None:
+            former[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, self._on_resize)
+        try:
+            while not self.job.ended:
+                self._step()
+            self._progress.tick()
+        except GprocError as error:
+            if not self.job.places:
+                raise
+            self.lost = error
+        finally:
+            self._progress.clear()
+            self._sink.finish()
+            for signum, handler in former.items():
+                signal.signal(signum, handler)
+        bundle = self.job.request.bundle
+        if bundle is not None and self.problem is None:
+            self.problem = self._driver.chunks.problems.get(bundle.digest)
+
+    def conclude(self, status: int, lines: list[str]) -> int:
+        """Say on stderr what failed, ours first; the exit status."""
+        if self.problem is not None:
+            lines.insert(0, self.problem)
+            status = max(status, EXIT_GPROC)
+        if self.lost is not None:
+            lines.insert(0, str(self.lost))
+        complain(lines)
+        return status
+
+    def stop(self) -> None:
+        """Nobody reads what the program says: end it, as SIGPIPE ends a local program."""
+        self._signal(signal.SIGTERM)
+
+    def _step(self) -> None:
+        watched = () if self._stdin is None or self.job.stdin_credit <= 0 else (self._stdin,)
+        if self._driver.wait(watched, self._progress.tick()):
+            self._read_stdin()
+        for event in self._driver.events():
+            match event:
+                case JobRefused(job):
+                    assert job.rejected is not None
+                    raise job.rejected
+                case JobEvent(_, happened):
+                    self._happened(happened)
+                case _:
+                    pass
+
+    def _happened(self, event: Started | Staged | Output | Exited) -> None:
+        match event:
+            case Output(_, stream, data, rank):
+                self._sink.output(rank, stream, memoryview(data))
+                self._driver.session.consumed(self.job, stream, len(data))
+            case Staged(_, received_bytes, complete, rank):
+                self._progress.staged(rank, received_bytes, complete)
+            case Started():
+                self._begin()
+            case Exited():
+                pass
+
+    def _begin(self) -> None:
+        if self.job.request.terminal is not None:
+            self._on_resize()  # it may have changed since we asked
+        if self.job.request.bundle_bytes >= MIN_BROADCAST_BYTES:
+            self._progress.begin(len(self.job.places), self.job.request.bundle_bytes)
+        self._sink.begin(self.job.places)
+
+    def _read_stdin(self) -> None:
+        assert self._stdin is not None
+        try:
+            data = os.read(self._stdin, min(self.job.stdin_credit, STDIN_BYTES))
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.problem = f"cannot read stdin: {error.strerror}"
+            data = b""
+        if data:
+            self._driver.session.write_stdin(self.job, data)
+        else:
+            self._driver.session.end_stdin(self.job)
+            self._stdin = None
+
+    def _on_signal(self, signum: int, _frame: object) -> None:
+        if signum in (signal.SIGUSR1, signal.SIGUSR2):
+            self._signal(signum)
+            return
+        if self.job.number is None:
+            # Nothing runs yet that could be told.
+            raise SystemExit(128 + signum)
+        self._signal(signal.SIGKILL if self._interrupted else signum)
+        self._interrupted = True
+
+    def _on_resize(self, *_: object) -> None:
+        from gproc.client.terminal import terminal_size_of  # a caller without a terminal needs no termios
+
+        if self._stdin is not None:
+            # A terminal that hung up has no size; what that means is learned by reading it.
+            with contextlib.suppress(OSError):
+                self._driver.session.resize(self.job, terminal_size_of(self._stdin))
+                self._driver.connection.flush()
+
+    def _signal(self, signum: int) -> None:
+        self._driver.session.signal(self.job, signum)
+        self._driver.connection.flush()
+
+
+class Printer:
+    """The sink of `gproc e`: whole lines on standard output and standard error."""
+
+    def __init__(self, progress: Progress, *, label: bool) -> None:
+        self._progress = progress
+        self._label = label
+        self._lines: dict[Stream, Lines] = {}
+        self._closed: set[Stream] = set()
+        self._foreground: Foreground | None = None
+
+    def watch(self, foreground: Foreground) -> None:
+        self._foreground = foreground
+
+    def begin(self, places: Sequence[Place]) -> None:
+        labels = [format_path(place).encode() + b": " for place in places] if self._label else None
+        for stream in DESCRIPTORS:
+            self._lines[stream] = Lines(len(places), labels)
+
+    def output(self, rank: int, stream: Stream, data: memoryview) -> None:
+        for piece in self._lines[stream].feed(rank, data):
+            self._print(stream, piece)
+
+    def finish(self) -> None:
+        for stream, lines in self._lines.items():
+            for piece in lines.finish():
+                self._print(stream, piece)
+
+    def _print(self, stream: Stream, data: bytes | memoryview) -> None:
+        """Write all of it; a reader that is gone ends the job."""
+        assert self._foreground is not None
+        self._progress.clear()
+        view = memoryview(data)
+        descriptor = DESCRIPTORS[stream]
+        while view and stream not in self._closed:
+            try:
+                view = view[os.write(descriptor, view) :]
+            except BlockingIOError:
+                waiting = select.poll()
+                waiting.register(descriptor, select.POLLOUT)
+                waiting.poll()
+            except BrokenPipeError:
+                self._closed.add(stream)
+                self._foreground.reader_is_gone = True
+                self._foreground.stop()
+            except OSError as error:
+                self._closed.add(stream)
+                self._foreground.problem = f"cannot write {stream}: {error.strerror}"
+                self._foreground.stop()

@@ -1,0 +1,91 @@
+"""The socket between a client and the master, for either driver.  Nothing here blocks.
+
+Trust: a master that is root or this very user, nobody else; nothing is sent before that is known.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+
+from gproc.client.session import Session, SessionEvent
+from gproc.errors import LinkLost, NoMaster
+from gproc.trust.meeting import dial
+
+
+class Connection:
+    """A connected socket and its session."""
+
+    def __init__(self, path: str) -> None:
+        """Raises: NoMaster if none is there; TrustError if it is not one to be trusted."""
+        self.session = Session()
+        self._flushing = False
+        try:
+            self._socket, self._path = dial(path)
+        except (OSError, ValueError) as error:
+            raise _no_master(path, error) from error
+        self._socket.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    @property
+    def closed(self) -> bool:
+        return self._socket.fileno() < 0
+
+    def flush(self) -> None:
+        """Send what the socket takes.  Raises: LinkLost."""
+        if self._flushing:
+            # A signal's handler writes while its main program is right here, and sends this too.
+            return
+        self._flushing = True
+        outbox = self.session.outbox
+        try:
+            while outbox:
+                piece = outbox[0]
+                done = self._socket.send(piece)
+                if done < len(piece):
+                    outbox[0] = piece[done:]
+                else:
+                    outbox.popleft()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+                raise LinkLost(f"the master at {self._path}: {error.strerror}") from error
+            # What it said before it went is still to be read.
+            outbox.clear()
+        finally:
+            self._flushing = False
+
+    def receive(self) -> Iterator[SessionEvent]:
+        """Read once; what that tells.  Raises: LinkLost at the end, PeerError for garbage."""
+        try:
+            count = self._socket.recv_into(self.session.space())
+        except BlockingIOError:
+            return
+        except ConnectionResetError:  # it ended before it had read all that we sent
+            count = 0
+        except OSError as error:
+            raise LinkLost(f"lost the master at {self._path}: {error.strerror}") from error
+        if not count:
+            raise LinkLost(f"the master at {self._path} has ended")
+        yield from self.session.received(count)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _no_master(path: str, error: OSError | ValueError) -> NoMaster:
+    if isinstance(error, ValueError):
+        return NoMaster(path, f"the socket's path {path!r} is none: {error}")
+    if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+        return NoMaster(path, f"no master is listening at {path}: start one with 'gproc m'")
+    if error.errno is None:
+        return NoMaster(
+            path, f"the socket's path {path} is too long for the kernel: choose a shorter one with --socket"
+        )
+    if error.errno == errno.EACCES:
+        return NoMaster(path, f"the master at {path} is another user's: {os.strerror(error.errno)}")
+    return NoMaster(path, f"cannot connect to {path}: {os.strerror(error.errno)}")

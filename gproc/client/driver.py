@@ -1,0 +1,61 @@
+"""A session moved by poll(2), in one thread, without asyncio: what `gproc e` and `gproc.Cluster` are built on."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterator, Sequence
+
+from gproc.client.chunks import ChunkServer
+from gproc.client.connection import Connection
+from gproc.client.session import ChunksWanted, SessionEvent, SessionJob
+from gproc.packager import Bundle
+from gproc.request.spec import Request
+
+
+class PollDriver:
+    """One connection to the master.  Alternate `wait` and `events` until what you want has happened."""
+
+    def __init__(self, socket_path: str) -> None:
+        """Raises: NoMaster, TrustError."""
+        self.connection = Connection(socket_path)
+        self.session = self.connection.session
+        self.chunks = ChunkServer(self.session)
+        self._readable = False
+
+    def submit(self, request: Request, bundle: Bundle | None) -> SessionJob:
+        if bundle is not None:
+            self.chunks.offer(bundle)
+        return self.session.submit(request)
+
+    def wait(self, watch: Sequence[int] = (), timeout_s: float | None = None) -> set[int]:
+        """Wait until the master has said something, or a descriptor of `watch` can be read, or the time is up.
+
+        Returns those of `watch` that can be read, or are at their end.  Raises: LinkLost.
+        """
+        self.connection.flush()
+        poll = select.poll()
+        sending = bool(self.session.outbox) or self.chunks.busy
+        poll.register(self.connection, select.POLLIN | (select.POLLOUT if sending else 0))
+        for descriptor in watch:
+            poll.register(descriptor, select.POLLIN)
+        found = {handle for handle, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)}
+        own = self.connection.fileno()
+        self._readable = own in found
+        return found - {own}
+
+    def events(self) -> Iterator[SessionEvent]:
+        """What the last `wait` found.  Raises: LinkLost, PeerError."""
+        if not self._readable:
+            return
+        self._readable = False
+        self.connection.flush()
+        self.chunks.serve()
+        for event in self.connection.receive():
+            if isinstance(event, ChunksWanted):
+                self.chunks.want(event)
+            else:
+                yield event
+        self.connection.flush()
+
+    def close(self) -> None:
+        self.connection.close()

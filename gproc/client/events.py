@@ -1,0 +1,51 @@
+"""What happens to a job, as its caller is told: the events of `gproc.Job`."""
+
+from __future__ import annotations
+
+from typing import Literal, Union
+
+import msgspec
+
+from gproc.request.outcome import Outcome
+
+Stream = Literal["stdout", "stderr"]
+
+
+class Started(msgspec.Struct, frozen=True):
+    """The master has taken the job: it runs, or is about to, on these nodes.
+
+    nodes: places as people write them ("1/7"), by rank.  missing: nodes that were named and are not connected, folded
+    into a node specification; "" if there are none.
+    """
+
+    nodes: tuple[str, ...]
+    missing: str
+
+
+class Staged(msgspec.Struct, frozen=True):
+    """How much of a large bundle a node has, in bytes; `complete`: all of it, checked."""
+
+    node: str
+    received_bytes: int
+    complete: bool
+    rank: int
+
+
+class Output(msgspec.Struct, frozen=True):
+    """What a node's program wrote next.  Pieces of one stream come in order; a piece may end anywhere in a line."""
+
+    node: str
+    stream: Stream
+    data: bytes
+    rank: int
+
+
+class Exited(msgspec.Struct, frozen=True):
+    """The job has ended on this node, and all of its output there was told before."""
+
+    node: str
+    outcome: Outcome
+    rank: int
+
+
+Event = Union[Started, Staged, Output, Exited]  # noqa: UP007 - msgspec wants it so on 3.11

@@ -1,0 +1,104 @@
+"""From what a caller says to a `Request`: its program packed, its surroundings read, and the words checked.
+
+Reads with the caller's rights alone.  The command line and the library both build their requests here.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Mapping, Sequence
+
+from gproc.errors import GprocError, UsageError
+from gproc.nodespec import NodeSpec
+from gproc.packager import Bundle, PackRequest, pack
+from gproc.request.limits import Limits
+from gproc.request.spec import BundleName, Request, TerminalSize
+
+
+def program_request(
+    nodes: str,
+    argv: Sequence[bytes],
+    *,
+    bundle: Bundle | None,
+    env: Mapping[bytes, bytes],
+    cwd: bytes,
+    exclude: str = "",
+    umask: int | None = None,
+    stdin: bool = False,
+    bin_root: bytes = b"",
+    terminal: TerminalSize | None = None,
+    timeout_s: float | None = None,
+    max_procs: int | None = None,
+    mem_bytes: int | None = None,
+    cpus: int | None = None,
+    nice: int | None = None,
+) -> Request:
+    """A request to run a program.  bundle: what is sent; None: each node's own program runs.
+
+    Raises: SpecError for a node specification that is none; UsageError for another value that cannot be.
+    """
+    check_nodes(nodes, exclude)
+    try:
+        return Request(
+            nodes=nodes,
+            exclude=exclude,
+            argv=tuple(argv),
+            env=tuple(name + b"=" + value for name, value in env.items()),
+            cwd=cwd,
+            umask=current_umask() if umask is None else umask,
+            stdin=stdin,
+            bundle=name_of(bundle),
+            bin_root=bin_root,
+            terminal=terminal,
+            timeout_s=timeout_s,
+            limits=Limits(max_procs, mem_bytes, cpus, nice, soft_limits()),
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def name_of(bundle: Bundle | None) -> BundleName | None:
+    return None if bundle is None else BundleName(bundle.digest, bundle.manifest.size_bytes())
+
+
+def check_nodes(nodes: str, exclude: str) -> None:
+    """Raises: SpecError."""
+    NodeSpec.parse(nodes)
+    if exclude:
+        NodeSpec.parse_exclusion(exclude)
+
+
+def pack_program(
+    program: str, *, files: Sequence[str] = (), root: str = "/", library_path: Sequence[str] = (), cwd: str,
+    environ: Mapping[str, str],
+) -> Bundle:  # fmt: skip
+    """Raises: BundleError and its kinds."""
+    return pack(
+        PackRequest(
+            program=program, extra=tuple(files), root=root, library_path=tuple(library_path), cwd=cwd, environ=environ
+        )
+    )
+
+
+def working_directory() -> str:
+    """Raises: GprocError if it is gone."""
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise GprocError(f"the working directory is gone ({error.strerror}): change to one that exists") from error
+
+
+def soft_limits() -> tuple[tuple[int, int], ...]:
+    """Those limits of ours that a program at home would have; RLIMIT_NPROC is about this machine's processes."""
+    kinds = (
+        resource.RLIMIT_AS, resource.RLIMIT_CORE, resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE,
+        resource.RLIMIT_MEMLOCK, resource.RLIMIT_NOFILE, resource.RLIMIT_STACK,
+    )  # fmt: skip
+    return tuple((kind, resource.getrlimit(kind)[0]) for kind in kinds)
+
+
+def current_umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

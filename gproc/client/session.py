@@ -1,0 +1,267 @@
+"""The client's side of one connection to the master, without I/O: bytes in, events out; calls in, bytes out.
+
+`gproc.client.driver` moves the bytes by poll(2), `gproc.client.aio` on an asyncio event loop.  Any number of jobs
+share a session.  Output that a caller does not take is not acknowledged: a job's programs wait for a caller that reads
+slowly, and at most one window of output (`frames.CLIENT_WINDOW_BYTES` for each stream) lies here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from typing import Final, NamedTuple, Union, assert_never
+
+from gproc.client.events import Event, Exited, Output, Staged, Started, Stream
+from gproc.errors import JobRejected, PeerError
+from gproc.nodespec import Place, format_path
+from gproc.request.outcome import Outcome
+from gproc.request.spec import Request, TerminalSize
+from gproc.wire import frames
+from gproc.wire.credit import quantum
+from gproc.wire.directions import MASTER_TO_CLIENT, MasterToClient
+from gproc.wire.messages import (
+    Accepted,
+    Credit,
+    Finished,
+    Inquire,
+    Message,
+    Rejected,
+    Resize,
+    SignalJob,
+    StageProgress,
+    Submit,
+    TreeState,
+    Unavailable,
+    Want,
+    frame,
+)
+
+STREAMS: Final[dict[int, Stream]] = {frames.STDOUT: "stdout", frames.STDERR: "stderr"}
+NUMBERS: Final[dict[Stream, int]] = {name: number for number, name in STREAMS.items()}
+
+STDIN_BYTES: Final = quantum(frames.CLIENT_WINDOW_BYTES)
+"""The most that one call of `write_stdin` takes."""
+
+
+class SessionJob:
+    """One job of a session.
+
+    number: None until the master has taken it.  places, nodes: by rank.  missing: nodes that are not connected, folded.
+    outcomes: by rank, as they come.  rejected: why the master did not take it.
+    stdin_credit: how many bytes of standard input may be written now.
+    """
+
+    def __init__(self, serial: int, request: Request) -> None:
+        self.serial = serial
+        self.request = request
+        self.number: int | None = None
+        self.places: tuple[Place, ...] = ()
+        self.nodes: tuple[str, ...] = ()
+        self.missing = ""
+        self.outcomes: dict[int, Outcome] = {}
+        self.rejected: JobRejected | None = None
+        self.stdin_credit = 0
+        self.owed = {"stdout": 0, "stderr": 0}
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come of it."""
+        return self.rejected is not None or (self.number is not None and len(self.outcomes) == len(self.places))
+
+
+class JobEvent(NamedTuple):
+    """Something happened to a job.  The data of an `Output` is a view that is good until more bytes are received."""
+
+    job: SessionJob
+    event: Event
+
+
+class JobRefused(NamedTuple):
+    """The master did not take a job: `job.rejected`."""
+
+    job: SessionJob
+
+
+class StdinReady(NamedTuple):
+    """The programs of a job have room for more standard input."""
+
+    job: SessionJob
+
+
+class ChunksWanted(NamedTuple):
+    """The master lacks these chunks of a bundle: answer each by `send_chunk` or `refuse_chunk`."""
+
+    bundle: bytes
+    digests: tuple[bytes, ...]
+
+
+class TreeAnswer(NamedTuple):
+    """The answer to `inquire`."""
+
+    state: TreeState
+
+
+SessionEvent = Union[JobEvent, JobRefused, StdinReady, ChunksWanted, TreeAnswer]  # noqa: UP007
+
+
+class Session:
+    """Bytes that were received go in by `space` and `received`, bytes to be sent come out of `outbox`."""
+
+    def __init__(self) -> None:
+        self.outbox: deque[memoryview] = deque([memoryview(frames.preface(frames.CHANNEL_CLIENT))])
+        """What is to be sent, in order.  Its user takes from the left, or cuts the first piece."""
+        self._reader = frames.FrameReader()
+        self._greeted = False
+        self._serials = itertools.count(1)
+        self._submitted: dict[int, SessionJob] = {}
+        self._jobs: dict[int, SessionJob] = {}
+
+    # From the master
+
+    def space(self) -> memoryview:
+        """Where the next received bytes go: never empty."""
+        return self._reader.space()
+
+    def received(self, count: int) -> Iterator[SessionEvent]:
+        """What `count` more bytes in `space` tell.  Raises: PeerError for what is no master's."""
+        if not self._greeted:
+            have = self._reader.raw(count)
+            if len(have) < frames.PREFACE_BYTES:
+                return
+            frames.read_preface(have[: frames.PREFACE_BYTES])
+            self._reader.skip(frames.PREFACE_BYTES)
+            self._greeted, count = True, 0
+        for kind, payload in self._reader.frames(count):
+            if kind == frames.KIND_STDIO:
+                event = self._output(payload)
+                if event is not None:
+                    yield event
+            elif kind == frames.KIND_CONTROL:
+                yield from self._message(MASTER_TO_CLIENT.decode(payload))
+            else:
+                raise PeerError("the master sent a chunk, which nobody asked for")
+
+    def _message(self, message: MasterToClient) -> Iterator[SessionEvent]:
+        match message:
+            case Accepted():
+                yield from self._accepted(message)
+            case Rejected(serial, status, reason):
+                if (job := self._submitted.pop(serial, None)) is not None:
+                    job.rejected = JobRejected(reason, status)
+                    yield JobRefused(job)
+            case Finished(number, rank, outcome):
+                if (job := self._jobs.get(number)) is not None:
+                    job.outcomes[self._known(job, rank)] = outcome
+                    if job.ended:
+                        del self._jobs[number]
+                    yield JobEvent(job, Exited(job.nodes[rank], outcome, rank))
+            case StageProgress(number, rank, received_bytes, complete):
+                if (job := self._jobs.get(number)) is not None:
+                    rank = self._known(job, rank)
+                    yield JobEvent(job, Staged(job.nodes[rank], received_bytes, complete, rank))
+            case Credit(number, _, size):
+                if (job := self._jobs.get(number)) is not None:
+                    job.stdin_credit += size
+                    yield StdinReady(job)
+            case Want(bundle, digests):
+                yield ChunksWanted(bundle, digests)
+            case TreeState():
+                yield TreeAnswer(message)
+            case _:
+                assert_never(message)
+
+    def _accepted(self, message: Accepted) -> Iterator[SessionEvent]:
+        job = self._submitted.pop(message.serial, None)
+        if job is None:
+            raise PeerError("the master accepted a job that nobody submitted")
+        job.number = message.job
+        job.places = tuple(Place(place) for place in message.places)
+        job.nodes = tuple(format_path(place) for place in job.places)
+        job.missing = message.missing
+        job.stdin_credit = message.window_bytes if job.request.stdin else 0
+        self._jobs[message.job] = job
+        yield JobEvent(job, Started(job.nodes, job.missing))
+        if job.request.stdin:
+            yield StdinReady(job)
+
+    def _output(self, payload: memoryview) -> SessionEvent | None:
+        number, rank, stream, data = frames.read_stdio(payload)
+        job = self._jobs.get(number)
+        if job is None:
+            return None
+        if stream not in STREAMS:
+            raise PeerError("the master sent standard input")
+        rank = self._known(job, rank)
+        return JobEvent(job, Output(job.nodes[rank], STREAMS[stream], data, rank))  # type: ignore[arg-type]
+
+    def _known(self, job: SessionJob, rank: int) -> int:
+        if rank >= len(job.places) or rank in job.outcomes:
+            raise PeerError(f"the master spoke of rank {rank} of job {job.number}, which is none that runs")
+        return rank
+
+    # To the master
+
+    def submit(self, request: Request) -> SessionJob:
+        job = SessionJob(next(self._serials), request)
+        self._submitted[job.serial] = job
+        self._send(Submit(job.serial, request))
+        return job
+
+    def inquire(self) -> int:
+        """Ask for the tree; the answer, a `TreeAnswer`, bears the serial that is returned."""
+        serial = next(self._serials)
+        self._send(Inquire(serial))
+        return serial
+
+    def signal(self, job: SessionJob, signum: int) -> None:
+        """Send a signal to every process of a running job.
+
+        Raises: ValueError for a signal that a job cannot be sent (`gproc.request.signals`).
+        """
+        message = SignalJob(job.number or 0, signum)
+        if job.number is not None and not job.ended:
+            self._send(message)
+
+    def resize(self, job: SessionJob, size: TerminalSize) -> None:
+        if job.number is not None and not job.ended:
+            self._send(Resize(job.number, size))
+
+    def write_stdin(self, job: SessionJob, data: bytes | memoryview) -> int:
+        """Send what there is credit for, at most STDIN_BYTES; how many bytes that was."""
+        if job.number is None or job.ended:
+            return len(data) if job.ended else 0
+        data = data[: min(job.stdin_credit, STDIN_BYTES)]
+        if len(data):
+            job.stdin_credit -= len(data)
+            self._write(frames.stdio_frame(job.number, frames.EVERY_RANK, frames.STDIN, data))
+        return len(data)
+
+    def end_stdin(self, job: SessionJob) -> None:
+        """No more standard input will come.  Once, and only when the master has taken the job."""
+        if job.number is not None and not job.ended:
+            self._write(frames.stdio_frame(job.number, frames.EVERY_RANK, frames.STDIN, b""))
+
+    def consumed(self, job: SessionJob, stream: Stream, size: int) -> None:
+        """The caller has taken so many bytes of output: the programs may write as many more."""
+        job.owed[stream] += size
+        if job.owed[stream] >= quantum(frames.CLIENT_WINDOW_BYTES) and job.number is not None and not job.ended:
+            self._send(Credit(job.number, NUMBERS[stream], job.owed[stream]))
+            job.owed[stream] = 0
+
+    def send_chunk(self, digest: bytes, data: bytes) -> None:
+        for piece in frames.pieces(digest, frames.CODEC_RAW, data):
+            self._write(frames.piece_frame(piece))
+
+    def refuse_chunk(self, bundle: bytes, digest: bytes, reason: str) -> None:
+        self._send(Unavailable(bundle, (digest,), reason))
+
+    @property
+    def unsent_bytes(self) -> int:
+        return sum(map(len, self.outbox))
+
+    def _send(self, message: Message) -> None:
+        self._write(frame(message))
+
+    def _write(self, data: bytes) -> None:
+        self.outbox.append(memoryview(data))

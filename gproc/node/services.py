@@ -1,0 +1,60 @@
+"""What a program needs of its node: its bundle, a view, and the launcher.  Implements `node.program.NodeServices`."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+
+from gproc.copy.builtin import task_for
+from gproc.launch.launcher import Launcher, Process
+from gproc.launch.protocol import Start
+from gproc.node.program import Ended
+from gproc.node.staging import Staging
+from gproc.nodespec import Place
+from gproc.root.planner import Planner
+from gproc.root.view import View
+from gproc.store.store import Root
+from gproc.trust.ticket import Ticket
+
+
+class LocalServices:
+    """The services of one slave.  place: asked anew for each job, because a grant may change it."""
+
+    def __init__(self, staging: Staging, launcher: Launcher, planner: Planner, place: Callable[[], Place]) -> None:
+        self._staging = staging
+        self._launcher = launcher
+        self._planner = planner
+        self._place = place
+        self._process_numbers = itertools.count(1)
+
+    @property
+    def place(self) -> Place:
+        return self._place()
+
+    async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
+        root = await self._staging.root(ticket, tell)
+        if root is not None:
+            await self._planner.prepare(root, ticket)
+        return root
+
+    def spawn(
+        self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: Ended
+    ) -> Process:
+        process = next(self._process_numbers)
+        request = ticket.request
+        bin_root = self._planner.bin_root_of(request)
+        task = task_for(request.action, request.argv, None if root is None else root.tree, bin_root)
+        if task is None:
+            view = self._planner.view(root, ticket, process)
+        else:
+            # The node's file system as it is, for good: no mount, no binRoot.
+            view = View("namespaces" if self._launcher.abilities.view else "plain", (), b"", b"/")
+        added = (*added, b"GPROC_ROOT=" + (view.root or bin_root))
+        start = Start(process=process, request=request, caller=ticket.caller, added=added, view=view, task=task)
+        return self._launcher.spawn(start, *handles, on_exit=ended)
+
+
+def current_load() -> float:
+    """The one-minute average of runnable processes."""
+    return os.getloadavg()[0]

@@ -1,0 +1,136 @@
+"""A slave's connections to its parent: dialled, watched, and dialled again as `relay.membership` says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Final, Protocol, assert_never
+
+from gproc.errors import GprocError, LinkLost, PeerError, TrustError
+from gproc.link.connection import Link, Receiver
+from gproc.relay.membership import (
+    AnnounceSubtree,
+    DialAfter,
+    DialFailed,
+    EndJobs,
+    GiveUp,
+    Membership,
+    ParentLost,
+    PlaceGranted,
+    Redial,
+    SlaveEffect,
+    SlaveState,
+    Stopped,
+    Tell,
+    Welcomed,
+)
+from gproc.relay.parent import Dialer, NotAdmitted
+from gproc.wire.directions import ParentToChild
+from gproc.wire.messages import Join, Message, Welcome
+
+log = logging.getLogger("gproc")
+
+LAST_WORD_S: Final = 0.5
+"""How long the control connection is still listened to after the bulk connection is lost."""
+
+
+class UplinkOwner(Protocol):
+    """The slave, as far as its way up is concerned."""
+
+    def join_request(self) -> Join: ...
+
+    def announce_subtree(self) -> None:
+        """Tell the new parent of every node below."""
+
+    def end_jobs(self, reason: str) -> None:
+        """The parent is lost, and so nobody could see a job here or stop it."""
+
+
+class Uplink:
+    """The way up of one slave.  `control` and `bulk` are None while there is no parent."""
+
+    def __init__(self, dialer: Dialer, id: int | None, owner: UplinkOwner, receiver: Receiver[ParentToChild]) -> None:
+        """receiver: is told what the parent sends, and must pass `on_lost` on to `lost`."""
+        self.membership = Membership(id, dialer.where)
+        self.control: Link | None = None
+        self.bulk: Link | None = None
+        self._dialer = dialer
+        self._owner = owner
+        self._receiver = receiver
+        self._cut_off: asyncio.Future[None] | None = None
+        self._pause_s = 0.0
+
+    @property
+    def where(self) -> str:
+        return self._dialer.where
+
+    def is_open(self, link: Link) -> bool:
+        """Whether the link is one of those to the present parent."""
+        return link in (self.control, self.bulk)
+
+    async def stay_joined(self) -> None:
+        """Join, and join again whenever the parent is lost.  Raises: NotAdmitted if the parent never takes us in."""
+        while True:
+            self._cut_off = asyncio.get_running_loop().create_future()
+            try:
+                await self._dialer.join(self._owner.join_request(), self._receiver, self._joined)
+                await self._cut_off
+            except NotAdmitted as error:
+                self._do(self.membership.handle(DialFailed(str(error), refused=True, final=error.final)))
+            except (LinkLost, TrustError, PeerError) as error:
+                self._do(self.membership.handle(DialFailed(str(error))))
+            await asyncio.sleep(self._pause_s)
+            self._do(self.membership.handle(Redial()))
+
+    def granted(self, grant: PlaceGranted) -> None:
+        self._do(self.membership.handle(grant))
+
+    def lost(self, link: Link, reason: str) -> None:
+        """One of the connections to the parent is over."""
+        if not self.is_open(link):
+            return
+        control, bulk, self.control, self.bulk = self.control, self.bulk, None, None
+        if control is not None and control is not link:
+            # Its last word may be on its way: a parent that shuts down closes both.
+            asyncio.get_running_loop().call_later(LAST_WORD_S, control.abort, reason)
+        if bulk is not None and bulk is not link:
+            bulk.abort(reason)
+        self._do(self.membership.handle(ParentLost(reason)))
+        if self._cut_off is not None and not self._cut_off.done():
+            self._cut_off.set_result(None)
+
+    def send(self, message: Message) -> None:
+        """Say something to the parent, if there is one."""
+        if self.control is not None:
+            self.control.send(message)
+
+    def leave(self) -> None:
+        """This process ends: no parent is dialled any more."""
+        if self.membership.state is not SlaveState.LEAVING:
+            self._do(self.membership.handle(Stopped()))
+
+    def close(self) -> None:
+        self.leave()
+        if self.control is not None:
+            self.control.close()
+
+    def _joined(self, control: Link, bulk: Link, welcome: Welcome) -> None:
+        self.control, self.bulk = control, bulk
+        self._do(self.membership.handle(Welcomed(welcome.id)))
+
+    def _do(self, effects: Iterable[SlaveEffect]) -> None:
+        for effect in effects:
+            match effect:
+                case Tell(text, warning):
+                    log.log(logging.WARNING if warning else logging.INFO, "%s", text)
+                case AnnounceSubtree():
+                    self._owner.announce_subtree()
+                case EndJobs(reason):
+                    self._owner.end_jobs(reason)
+                case DialAfter(pause_s):
+                    self._pause_s = pause_s
+                case GiveUp(reason):
+                    raise GprocError(reason)
+                case _:
+                    assert_never(effect)

@@ -1,0 +1,293 @@
+"""Membership in the tree, as two tables of states: a slave at its parent, and a child as its parent sees it.
+
+Rules only: events go in, effects come out; `gproc.node.uplink` and `gproc.relay.children` hold the connections.
+What happens when a parent dies is decided here, in `Membership.handle`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final, Generic, TypeVar, Union
+
+import msgspec
+
+from gproc.nodespec import Place
+
+RETRY_S: Final = 0.1
+"""Before the first try to reach a parent again; doubled each time."""
+
+MAX_UNREACHABLE_S: Final = 2.0
+"""Between two tries to reach a parent that does not answer: it may come back at any moment."""
+
+MAX_REFUSED_S: Final = 60.0
+"""Between two tries if the parent answers and refuses: a person has to change something first."""
+
+JITTER: Final = 0.2
+"""Part of a pause that is random, so that the children of a parent that comes back do not all dial at once."""
+
+STORY_EVENTS: Final = 8
+"""Kept for the message about an illegal move."""
+
+S = TypeVar("S", bound=Enum)
+
+
+class IllegalMove(Exception):
+    """An event that a state does not allow: a bug of ours.  story: the moves before it, oldest first."""
+
+    def __init__(self, state: Enum, event: object, story: tuple[str, ...]) -> None:
+        super().__init__(state, event, story)
+        self.state = state
+        self.event = event
+        self.story = story
+
+    def __str__(self) -> str:
+        return f"{type(self.event).__name__} in state {self.state.value}; before: {', '.join(self.story) or 'nothing'}"
+
+
+class _Machine(Generic[S]):
+    """A state that moves by a table."""
+
+    def __init__(self, start: S, moves: Mapping[tuple[S, type], S]) -> None:
+        self.state = start
+        self._moves = moves
+        self._story: deque[str] = deque(maxlen=STORY_EVENTS)
+
+    def move(self, event: object) -> None:
+        """Raises: IllegalMove."""
+        after = self._moves.get((self.state, type(event)))
+        if after is None:
+            raise IllegalMove(self.state, event, tuple(self._story))
+        self._story.append(f"{self.state.value} -{type(event).__name__}-> {after.value}")
+        self.state = after
+
+
+# A slave at its parent
+
+
+class SlaveState(Enum):
+    """dialling: no parent yet.  joined: the parent took us in.  granted: the master gave us a place, so that jobs may
+    run.  orphaned: the parent is lost.  leaving: this process ends."""
+
+    DIALLING = "dialling"
+    JOINED = "joined"
+    GRANTED = "granted"
+    ORPHANED = "orphaned"
+    LEAVING = "leaving"
+
+
+class Welcomed(msgspec.Struct, frozen=True):
+    """Both connections to the parent are open, and it gave us this number."""
+
+    id: int
+
+
+class PlaceGranted(msgspec.Struct, frozen=True):
+    """The master's signed grant for this run of this slave."""
+
+    place: Place
+
+
+class DialFailed(msgspec.Struct, frozen=True):
+    """The parent was not reached, or said no.  refused: it said no.  final: to ask again is of no use."""
+
+    reason: str
+    refused: bool = False
+    final: bool = False
+
+
+class ParentLost(msgspec.Struct, frozen=True):
+    """One of the connections to the parent is over."""
+
+    reason: str
+
+
+class Redial(msgspec.Struct, frozen=True):
+    """The pause before the next try is over."""
+
+
+class Stopped(msgspec.Struct, frozen=True):
+    """This process was told to end."""
+
+
+SlaveEvent = Union[Welcomed, PlaceGranted, DialFailed, ParentLost, Redial, Stopped]  # noqa: UP007
+
+SLAVE_MOVES: Final[Mapping[tuple[SlaveState, type], SlaveState]] = {
+    (SlaveState.DIALLING, Welcomed): SlaveState.JOINED,
+    (SlaveState.DIALLING, DialFailed): SlaveState.DIALLING,
+    (SlaveState.DIALLING, Redial): SlaveState.DIALLING,
+    (SlaveState.DIALLING, Stopped): SlaveState.LEAVING,
+    (SlaveState.JOINED, PlaceGranted): SlaveState.GRANTED,
+    (SlaveState.JOINED, ParentLost): SlaveState.ORPHANED,
+    (SlaveState.JOINED, Stopped): SlaveState.LEAVING,
+    (SlaveState.GRANTED, PlaceGranted): SlaveState.GRANTED,
+    (SlaveState.GRANTED, ParentLost): SlaveState.ORPHANED,
+    (SlaveState.GRANTED, Stopped): SlaveState.LEAVING,
+    (SlaveState.ORPHANED, Redial): SlaveState.DIALLING,
+    (SlaveState.ORPHANED, Stopped): SlaveState.LEAVING,
+    (SlaveState.LEAVING, ParentLost): SlaveState.LEAVING,
+    (SlaveState.LEAVING, Stopped): SlaveState.LEAVING,
+}
+
+
+class Tell(msgspec.Struct, frozen=True):
+    """Say this to the log."""
+
+    text: str
+    warning: bool = False
+
+
+class AnnounceSubtree(msgspec.Struct, frozen=True):
+    """Tell the parent of every node below this one."""
+
+
+class EndJobs(msgspec.Struct, frozen=True):
+    """No job may run: nobody could see or stop it."""
+
+    reason: str
+
+
+class DialAfter(msgspec.Struct, frozen=True):
+    """Try to reach the parent after this pause, in seconds."""
+
+    pause_s: float
+
+
+class GiveUp(msgspec.Struct, frozen=True):
+    """End this process: it will never be taken in."""
+
+    reason: str
+
+
+SlaveEffect = Union[Tell, AnnounceSubtree, EndJobs, DialAfter, GiveUp]  # noqa: UP007
+
+
+class Membership:
+    """A slave's membership.  id: its number below its parent; place: as the master's last grant says, () before it.
+
+    where: how the parent is called in messages.
+    """
+
+    def __init__(self, id: int | None, where: str, jitter: random.Random | None = None) -> None:
+        self.id = id
+        self.place = Place(())
+        self._where = where
+        self._machine = _Machine(SlaveState.DIALLING, SLAVE_MOVES)
+        self._jitter = jitter or random.Random()
+        self._pause_s = RETRY_S
+        self._complaint = ""
+
+    @property
+    def state(self) -> SlaveState:
+        return self._machine.state
+
+    def handle(self, event: SlaveEvent) -> list[SlaveEffect]:
+        """Raises: IllegalMove."""
+        self._machine.move(event)
+        match event:
+            case Welcomed(id):
+                self.id = id
+                self._pause_s, self._complaint = RETRY_S, ""
+                return [AnnounceSubtree()]
+            case PlaceGranted(place):
+                changed, self.place = self.place != place, place
+                return [Tell(f"this is node {'/'.join(map(str, place))}")] if changed else []
+            case DialFailed():
+                return self._failed(event)
+            case ParentLost(reason) if self.state is SlaveState.ORPHANED:
+                said = f"lost the parent at {self._where}: {reason}; trying to join again"
+                return [EndJobs(reason), Tell(said, warning=True), DialAfter(self._next_pause_s(MAX_UNREACHABLE_S))]
+            case _:
+                return []
+
+    def _failed(self, event: DialFailed) -> list[SlaveEffect]:
+        if event.final:
+            return [GiveUp(event.reason)]
+        effects: list[SlaveEffect] = []
+        if event.reason != self._complaint:
+            self._complaint = event.reason
+            effects.append(Tell(f"cannot join: {event.reason}; trying again", warning=True))
+        effects.append(DialAfter(self._next_pause_s(MAX_REFUSED_S if event.refused else MAX_UNREACHABLE_S)))
+        return effects
+
+    def _next_pause_s(self, most_s: float) -> float:
+        pause_s = min(self._pause_s, most_s)
+        self._pause_s = min(2 * self._pause_s, MAX_REFUSED_S)
+        return pause_s * (1 - JITTER * self._jitter.random())
+
+
+# A child at its parent
+
+
+class ChildState(Enum):
+    """joining: only its control connection is open, and it takes part in nothing.  present: both are open.
+    gone: it is no child any more."""
+
+    JOINING = "joining"
+    PRESENT = "present"
+    GONE = "gone"
+
+
+class BulkOpened(msgspec.Struct, frozen=True):
+    """Its second connection is open."""
+
+
+class TimedOutJoining(msgspec.Struct, frozen=True):
+    """It had time enough to open its second connection."""
+
+
+class ConnectionLost(msgspec.Struct, frozen=True):
+    """One of its connections is over.  bulk: the second one."""
+
+    reason: str
+    bulk: bool
+
+
+ChildEvent = Union[BulkOpened, TimedOutJoining, ConnectionLost]  # noqa: UP007
+
+CHILD_MOVES: Final[Mapping[tuple[ChildState, type], ChildState]] = {
+    (ChildState.JOINING, BulkOpened): ChildState.PRESENT,
+    (ChildState.JOINING, TimedOutJoining): ChildState.GONE,
+    (ChildState.JOINING, ConnectionLost): ChildState.GONE,
+    (ChildState.PRESENT, TimedOutJoining): ChildState.PRESENT,
+    (ChildState.PRESENT, ConnectionLost): ChildState.GONE,
+    (ChildState.GONE, TimedOutJoining): ChildState.GONE,
+    (ChildState.GONE, ConnectionLost): ChildState.GONE,
+}
+
+
+class Admit(msgspec.Struct, frozen=True):
+    """It is a child from now on: tell those above, and let it take part in jobs."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """It is gone: close what is open of it, and tell those above."""
+
+    reason: str
+
+
+class ChildMembership:
+    """One child's membership, as its parent sees it."""
+
+    def __init__(self) -> None:
+        self._machine = _Machine(ChildState.JOINING, CHILD_MOVES)
+
+    @property
+    def state(self) -> ChildState:
+        return self._machine.state
+
+    def handle(self, event: ChildEvent) -> Admit | Part | None:
+        """Raises: IllegalMove, as for a second bulk connection."""
+        before = self.state
+        self._machine.move(event)
+        if self.state is before:
+            return None
+        match event:
+            case BulkOpened():
+                return Admit()
+            case TimedOutJoining():
+                return Part("it opened no bulk connection in time")
+            case ConnectionLost(reason, bulk):
+                return Part(f"its bulk connection was lost: {reason}" if bulk else reason)

@@ -1,0 +1,103 @@
+"""What a user asks for, as one value: a client submits it, the master signs it, a node's slave executes it.  Pure.
+
+A new switch that reaches the nodes is a field here, a row of `gproc.cli.switches`, and the code that reads the field.
+Text that the kernel gave us (arguments, environment, paths) is bytes; what gproc itself made up is str.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from gproc.request.limits import Limits
+
+TIMEOUT_MAX_S: Final = 10**9
+"""Thirty years; above all it keeps infinity and NaN away from the event loop's timers."""
+
+WINSIZE_MAX: Final = 0xFFFF
+"""struct winsize has 16 bits for each of its numbers."""
+
+DIGEST_BYTES: Final = 32
+
+PATH_BYTES_MAX: Final = 4095
+"""PATH_MAX without its final NUL."""
+
+Action = Literal["run", "place", "collect"]
+"""What a job does on a node: run its program, put its bundle into place, send what is at a path to the client."""
+
+UserNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFE)]
+"""A uid or gid.  0xFFFFFFFF is left out, because setresuid(2) and chown(2) read it as "no change"."""
+
+
+class Caller(msgspec.Struct, frozen=True, array_like=True):
+    """The user who asks, by the word of the master's kernel: the job runs as this user if a node's slave is root."""
+
+    uid: UserNumber
+    gid: UserNumber
+    groups: tuple[UserNumber, ...]
+
+
+class TerminalSize(msgspec.Struct, frozen=True, array_like=True):
+    """Size of a terminal in characters, as tty_ioctl(4) has it; 0: unknown."""
+
+    rows: Annotated[int, msgspec.Meta(ge=0, le=WINSIZE_MAX)]
+    columns: Annotated[int, msgspec.Meta(ge=0, le=WINSIZE_MAX)]
+
+
+class BundleName(msgspec.Struct, frozen=True, array_like=True):
+    """A bundle by the digest of its manifest.  size_bytes: of all its files."""
+
+    digest: Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+    size_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid_unknown_fields=True):
+    """One job.  A field that its reader does not know may restrict the job, so such a request is refused.
+
+    nodes, exclude: node specifications; exclude is "" for none.
+    action: if it is not "run", argv is gproc's name for it and a path on the node.
+    argv: at least the program's name.  env: entries NAME=VALUE, as execve(2) takes them.
+    cwd: the caller's working directory: absolute and normalised, as getcwd(3) gives it.
+    stdin: whether the program has a standard input; without one it reads /dev/null.
+    bundle: what is sent; None: each node runs its own program.
+    bin_root: where on a node the bundle appears; b"": where the slave has its own (`-binRoot` of `gproc s`).
+    terminal: the size of the terminal that the program gets; None: it has pipes.
+    timeout_s: the job is ended after so many seconds; None: never.
+    """
+
+    nodes: str
+    exclude: str = ""
+    action: Action = "run"
+    argv: Annotated[tuple[bytes, ...], msgspec.Meta(min_length=1)]
+    env: tuple[bytes, ...] = ()
+    cwd: bytes = b"/"
+    umask: Annotated[int, msgspec.Meta(ge=0, le=0o777)] = 0o022
+    stdin: bool = False
+    bundle: BundleName | None = None
+    bin_root: bytes = b""
+    terminal: TerminalSize | None = None
+    timeout_s: Annotated[float, msgspec.Meta(ge=0, le=TIMEOUT_MAX_S)] | None = None
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError naming the field; msgspec turns it into a ValidationError when it decodes."""
+        _check_path("the working directory", self.cwd)
+        if self.bin_root:
+            _check_path("binRoot", self.bin_root)
+        if any(b"\0" in word for word in (*self.argv, *self.env)):
+            raise ValueError("a zero byte in an argument or a variable: execve(2) takes none")
+
+    @property
+    def bundle_bytes(self) -> int:
+        return 0 if self.bundle is None else self.bundle.size_bytes
+
+
+def _check_path(what: str, path: bytes) -> None:
+    """A path that a node may use below its root: it cannot climb out of any directory it is appended to."""
+    if not path.startswith(b"/"):
+        raise ValueError(f"{what} {path!r} is not absolute")
+    if len(path) > PATH_BYTES_MAX or b"\0" in path:
+        raise ValueError(f"{what} is no path: the kernel takes {PATH_BYTES_MAX} bytes without a zero byte")
+    if path != b"/" and any(part in (b"", b".", b"..") for part in path[1:].split(b"/")):
+        raise ValueError(f"{what} {path!r} is not normalised: it has an empty part, '.' or '..'")

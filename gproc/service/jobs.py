@@ -1,0 +1,100 @@
+"""The master's table of jobs: what runs where, for whom, and how it ended.  Pure: time is an argument.
+
+    running --the time is up, or nobody wants it any more--> ending --every rank has ended--> ended
+       `------------------------every rank has ended---------------------------------------------^
+
+A job is the master's.  Clients attach to it; which of them are, is the matter of `gproc.service.live`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from enum import Enum
+
+from gproc.nodespec import Place
+from gproc.request.outcome import Killed, Outcome, Returned, Signalled, TimedOut
+from gproc.request.spec import Caller, Request
+
+
+class JobState(Enum):
+    """running: its programs run, or are about to.  ending: they were told to end.  ended: none is left."""
+
+    RUNNING = "running"
+    ENDING = "ending"
+    ENDED = "ended"
+
+
+class Job:
+    """One job.  places[rank]: the node of that rank.  outcomes: by rank, of those that have ended.
+
+    started_s: Unix time.
+    """
+
+    def __init__(
+        self, number: int, caller: Caller, request: Request, places: Sequence[Place], started_s: float
+    ) -> None:
+        self.number = number
+        self.caller = caller
+        self.request = request
+        self.places = tuple(places)
+        self.started_s = started_s
+        self.state = JobState.RUNNING
+        self.outcomes: dict[int, Outcome] = {}
+        self._timed_out = False
+
+    def end(self, *, timed_out: bool = False) -> None:
+        """Its programs are being ended.  timed_out: because its time is up."""
+        if self.state is JobState.RUNNING:
+            self.state = JobState.ENDING
+            self._timed_out = timed_out
+
+    def finish(self, rank: int, outcome: Outcome) -> Outcome | None:
+        """A rank has ended; its outcome in view of the whole job; None if the rank is none, or had ended before."""
+        if rank in self.outcomes or not 0 <= rank < len(self.places):
+            return None
+        if self._timed_out:
+            outcome = _timed_out(outcome, self.request.timeout_s or 0.0)
+        self.outcomes[rank] = outcome
+        if len(self.outcomes) == len(self.places):
+            self.state = JobState.ENDED
+        return outcome
+
+    def unfinished(self) -> Iterator[Place]:
+        """The nodes on which it still runs."""
+        return (place for rank, place in enumerate(self.places) if rank not in self.outcomes)
+
+
+class JobTable:
+    """The jobs that have not ended.  Their numbers rise by one with each job and with nothing else."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[int, Job] = {}
+        self._numbers = itertools.count(1)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def add(self, caller: Caller, request: Request, places: Sequence[Place], now_s: float) -> Job:
+        job = Job(next(self._numbers), caller, request, places, now_s)
+        self._jobs[job.number] = job
+        return job
+
+    def remove(self, number: int) -> None:
+        self._jobs.pop(number, None)
+
+    def running_at(self) -> Counter[Place]:
+        """How many jobs run on each node."""
+        return Counter(place for job in self._jobs.values() for place in job.unfinished())
+
+
+def _timed_out(outcome: Outcome, timeout_s: float) -> Outcome:
+    """The outcome of a program that was told to end because its time was up; other outcomes stay what they are."""
+    match outcome:
+        case Returned() | Signalled():
+            return TimedOut(timeout_s, outcome)
+        case Killed(signum, started):
+            return TimedOut(timeout_s, Signalled(signum) if started else None)
+        case _:
+            return outcome

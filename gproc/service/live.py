@@ -1,0 +1,85 @@
+"""A job while it runs: between the client that is attached to it and the tree."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from gproc.relay.relayed_job import RelayedJob
+from gproc.service.jobs import Job, JobState
+from gproc.wire import frames, messages
+
+if TYPE_CHECKING:
+    from gproc.link.connection import Link
+
+GRACE_S: Final = 1.0
+"""Between SIGTERM and SIGKILL if a job's time is up: everything has ended within 2 s."""
+
+UNBOUNDED_BYTES: Final = 1 << 62
+"""Credit for output that nobody reads."""
+
+
+class LiveJob:
+    """The `Upstream` of a job at the master.
+
+    attached: the connection of the client that is told of the job; None: nobody is, and its output is thrown away.
+    """
+
+    def __init__(
+        self, job: Job, ticket: messages.Signed, attached: Link | None, ended: Callable[[LiveJob], None]
+    ) -> None:
+        """ended: called once, when the last rank has ended."""
+        self.job = job
+        self.attached = attached
+        self.relayed = RelayedJob(job.number, ticket, job.request, self)
+        self._ended = ended
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start_timer(self) -> None:
+        """Its time runs from now on, if it has a bound."""
+        if self.job.request.timeout_s is not None:
+            self._timer = asyncio.get_running_loop().call_later(self.job.request.timeout_s, self._time_is_up)
+
+    def send(self, message: messages.Message) -> None:
+        if not isinstance(message, messages.Finished):
+            self._say(message)
+            return
+        outcome = self.job.finish(message.rank, message.outcome)
+        if outcome is None:
+            return
+        self._say(messages.Finished(self.job.number, message.rank, outcome))
+        if self.job.state is JobState.ENDED:
+            self._cancel_timer()
+            self._ended(self)
+
+    def write(self, frame: bytes) -> None:
+        """Output of a node."""
+        if self.attached is not None:
+            self.attached.write(frame)
+            return
+        _, _, stream, data = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
+        self.relayed.credit_from_upstream(stream, len(data))
+
+    def detach(self) -> None:
+        """The client is gone.  A job that nobody is attached to ends."""
+        self.attached = None
+        self.job.end()
+        self.relayed.signal(signal.SIGKILL)
+        for stream in (frames.STDOUT, frames.STDERR):
+            self.relayed.credit_from_upstream(stream, UNBOUNDED_BYTES)
+
+    def _time_is_up(self) -> None:
+        self.job.end(timed_out=True)
+        self.relayed.signal(signal.SIGTERM)
+        self._timer = asyncio.get_running_loop().call_later(GRACE_S, self.relayed.signal, signal.SIGKILL)
+
+    def _say(self, message: messages.Message) -> None:
+        if self.attached is not None:
+            self.attached.send(message)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,185 @@
+"""What the master does for clients: starts jobs, keeps them, and tells of the tree."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import shlex
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, Protocol
+
+from gproc.errors import EXIT_GPROC, EXIT_USAGE, SpecError
+from gproc.nodespec import NodeSpec, Place, fold
+from gproc.relay.relayed_job import Downstream, RelayedJob
+from gproc.request.spec import Caller, Request
+from gproc.service.jobs import Job, JobTable
+from gproc.service.live import LiveJob
+from gproc.service.offers import BundleOffers
+from gproc.tree import Tree, branches, number, place_of
+from gproc.wire import frames, messages
+from gproc.wire.messages import Accepted, Branch, NodeState, Rejected, Run, Submit, TreeState
+
+if TYPE_CHECKING:
+    from gproc.service.clients import Client
+
+log = logging.getLogger("gproc")
+
+SHOWN_CHARACTERS: Final = 200
+"""Of a command in the log: some two lines of a terminal."""
+
+POLL_S: Final = 1.0
+"""How long `gproc i` waits for the slowest node's load."""
+
+
+class TreeServices(Protocol):
+    """The master, as far as clients are concerned."""
+
+    tree: Tree
+
+    def sign_job(self, job: Job) -> messages.Signed:
+        """The ticket of a job."""
+
+    def pass_on(self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch]) -> None: ...
+
+    def release(self, job: int) -> None: ...
+
+    def poll(self, serial: int) -> None:
+        """Ask every node for its load; `JobService.add_loads` is told what comes back."""
+
+
+class JobService:
+    """The jobs of one master and the clients that are attached to them."""
+
+    def __init__(self, master: TreeServices, offers: BundleOffers, name: str) -> None:
+        """name: the master's host."""
+        self._master = master
+        self._offers = offers
+        self._name = name
+        self._since_s = time.time()
+        self._table = JobTable()
+        self._polls: dict[int, _Poll] = {}
+        self._poll_numbers = itertools.count(1)
+
+    def submit(self, client: Client, caller: Caller, submit: Submit) -> None:
+        """Start a job, or say why not."""
+        request = submit.request
+        try:
+            chosen, missing = self._choose(request)
+        except SpecError as error:
+            client.link.send(Rejected(submit.serial, EXIT_USAGE, str(error)))
+            return
+        if not chosen:
+            client.link.send(Rejected(submit.serial, EXIT_GPROC, self._nobody(request, missing)))
+            return
+        if request.terminal is not None and len(chosen) > 1:
+            reason = f"--tty is for one node, and {request.nodes} are {len(chosen)}: {fold(chosen)}"
+            client.link.send(Rejected(submit.serial, EXIT_USAGE, reason))
+            return
+        ranks = number(chosen)
+        job = self._table.add(caller, request, tuple(ranks), time.time())
+        ticket = self._master.sign_job(job)
+        live = LiveJob(job, ticket, client.link, lambda live: self._ended(client, live))
+        client.jobs[job.number] = live
+        if request.bundle is not None:
+            self._offers.add(request.bundle.digest, client.link)
+        log.info("job %d: uid %d on %s: %s", job.number, caller.uid, fold(chosen), shown(request.argv))
+        client.link.send(Accepted(submit.serial, job.number, job.places, missing, frames.CLIENT_WINDOW_BYTES))
+        live.start_timer()
+        self._start(live, ticket, ranks)
+
+    def _start(self, live: LiveJob, ticket: messages.Signed, ranks: Mapping[Place, int]) -> None:
+        routes = {self._master.tree.route_to(place): rank for place, rank in ranks.items()}
+        branch = Branch(-1, branches(routes))
+        run = Run(live.job.number, len(ranks), ticket, branch, frames.CLIENT_WINDOW_BYTES)
+        self._master.pass_on(live.relayed, run, {})
+
+    def _choose(self, request: Request) -> tuple[list[Place], str]:
+        """The connected nodes that are meant, and those that are named and not connected, folded.
+
+        Raises: SpecError.
+        """
+        spec = NodeSpec.parse(request.nodes)
+        exclusion = NodeSpec.parse_exclusion(request.exclude) if request.exclude else None
+        connected = self._master.tree.places()
+        chosen = [Place(path) for path in spec.select(connected, exclusion)]
+        return chosen, spec.missing(connected, exclusion)
+
+    def _nobody(self, request: Request, missing: str) -> str:
+        tree = self._master.tree
+        if not len(tree):
+            return "no node is connected: start slaves with 'gproc s'"
+        if missing:
+            return f"not connected: {missing}"
+        without = f" without {request.exclude}" if request.exclude else ""
+        return f"no connected node fits {request.nodes}{without}; connected: {fold(tree.places())}"
+
+    def _ended(self, client: Client, live: LiveJob) -> None:
+        client.jobs.pop(live.job.number, None)
+        self._table.remove(live.job.number)
+        log.info("job %d: done", live.job.number)
+        # Not at once: the relayed job that says so is still at work.
+        asyncio.get_running_loop().call_soon(self._master.release, live.job.number)
+
+    def withdraw(self, client: Client) -> None:
+        """A client is gone: its jobs end, and what only it could give cannot be had."""
+        for live in list(client.jobs.values()):
+            log.info("job %d: its client is gone", live.job.number)
+            live.detach()
+        self._offers.withdraw(client.link, "the client that brought the program is gone")
+
+    def unavailable(self, client: Client, bundle: bytes, reason: str) -> None:
+        self._offers.unavailable(client.link, bundle, reason)
+
+    def on_piece(self, client: Client, piece: frames.Piece) -> None:
+        self._offers.on_piece(client.link, piece)
+
+    async def inquire(self, serial: int) -> TreeState:
+        """The tree, with every node's load, as far as it comes within POLL_S."""
+        tree = self._master.tree
+        poll_number = next(self._poll_numbers)
+        poll = self._polls[poll_number] = _Poll(len(tree))
+        self._master.poll(poll_number)
+        try:
+            async with asyncio.timeout(POLL_S):
+                await poll.complete.wait()
+        except TimeoutError:
+            log.info("%d nodes did not say their load", poll.expected - len(poll.loads))
+        del self._polls[poll_number]
+        busy = self._table.running_at()
+        rows = (
+            NodeState(place_of(route), node, busy[place_of(route)], poll.loads.get(place_of(route)))
+            for route, node in tree.items()
+        )
+        return TreeState(serial, self._name, self._since_s, tuple(rows))
+
+    def add_loads(self, message: messages.Load) -> None:
+        """What nodes answered to a poll."""
+        poll = self._polls.get(message.serial)
+        if poll is not None:
+            poll.add(message)
+
+
+class _Poll:
+    """Loads as they come in."""
+
+    def __init__(self, expected: int) -> None:
+        self.expected = expected
+        self.loads: dict[Place, float] = {}
+        self.complete = asyncio.Event()
+        if not expected:
+            self.complete.set()
+
+    def add(self, message: messages.Load) -> None:
+        self.loads.update((place_of(route), load) for route, load in message.loads)
+        if len(self.loads) >= self.expected:
+            self.complete.set()
+
+
+def shown(argv: tuple[bytes, ...]) -> str:
+    """A command in one line of a log, whatever bytes a caller put into it."""
+    words = " ".join(shlex.quote(os.fsdecode(word)) for word in argv[:SHOWN_CHARACTERS])
+    line = ascii(words)[1:-1]
+    return line if len(line) <= SHOWN_CHARACTERS else line[:SHOWN_CHARACTERS] + "..."

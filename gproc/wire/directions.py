@@ -1,0 +1,98 @@
+"""Who may say what to whom: one closed union of messages for each direction, and its decoder.
+
+A receiver decodes with the union of its direction, so what its peer may not say is no message at all, and its own
+`match` over the union is proved complete by the type checker (`assert_never`).
+"""
+
+from __future__ import annotations
+
+from typing import Final, Generic, TypeVar, Union
+
+import msgspec
+
+from gproc.errors import PeerError
+from gproc.wire.messages import (
+    Accepted,
+    Arrived,
+    Attach,
+    Credit,
+    Finished,
+    Granted,
+    Inquire,
+    Join,
+    Left,
+    Load,
+    Message,
+    PeerHello,
+    PeerReady,
+    Ping,
+    Poll,
+    RefuseJoin,
+    Rejected,
+    Release,
+    Resize,
+    Run,
+    SetSources,
+    Shutdown,
+    SignalJob,
+    StageProgress,
+    StripeProgress,
+    Submit,
+    TreeState,
+    Unavailable,
+    Want,
+    Welcome,
+)
+
+# Unions are spelled with Union[...]: on Python 3.11 msgspec takes no other form that a type checker takes too.
+
+ClientToMaster = Union[Submit, SignalJob, Resize, Credit, Unavailable, Inquire]  # noqa: UP007
+MasterToClient = Union[Accepted, Rejected, Finished, StageProgress, Credit, Want, TreeState]  # noqa: UP007
+
+Opening = Union[Join, Attach, PeerHello]  # noqa: UP007
+"""The first message of a connection on the command port."""
+
+JoinAnswer = Union[Welcome, RefuseJoin]  # noqa: UP007
+
+ParentToChild = Union[  # noqa: UP007
+    Run, SignalJob, Resize, Credit, Release, SetSources, Granted, Poll, Shutdown, Unavailable, Ping
+]
+ChildToParent = Union[Arrived, Left, Finished, StageProgress, StripeProgress, Credit, Load, Want, Ping]  # noqa: UP007
+
+PeerToPeer = Union[PeerReady, Want, Unavailable]  # noqa: UP007
+"""Both ways of a peer's connection, after its PeerHello: the one that asks wants, the other one sends chunks."""
+
+M = TypeVar("M")
+
+
+class Direction(Generic[M]):
+    """One direction of one kind of connection.
+
+    name: in words, for messages and docs/wire.md.  messages: the types of its union.
+    """
+
+    def __init__(self, name: str, union: type[M]) -> None:
+        self.name = name
+        self.messages: tuple[type[Message], ...] = union.__args__  # type: ignore[attr-defined]
+        self._decoder: msgspec.msgpack.Decoder[M] = msgspec.msgpack.Decoder(union)
+
+    def decode(self, payload: memoryview) -> M:
+        """Raises: PeerError for what is no message of this direction."""
+        try:
+            return self._decoder.decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            # The last two are msgspec's for text that is not UTF-8, and for a branch of a thousand levels.
+            raise PeerError(f"not a message {self.name}: {error}") from error
+
+
+CLIENT_TO_MASTER: Final[Direction[ClientToMaster]] = Direction("of a client", ClientToMaster)  # type: ignore[arg-type]
+MASTER_TO_CLIENT: Final[Direction[MasterToClient]] = Direction("of the master", MasterToClient)  # type: ignore[arg-type]
+OPENING: Final[Direction[Opening]] = Direction("that opens a connection", Opening)  # type: ignore[arg-type]
+JOIN_ANSWER: Final[Direction[JoinAnswer]] = Direction("that answers Join", JoinAnswer)  # type: ignore[arg-type]
+PARENT_TO_CHILD: Final[Direction[ParentToChild]] = Direction("of a parent", ParentToChild)  # type: ignore[arg-type]
+CHILD_TO_PARENT: Final[Direction[ChildToParent]] = Direction("of a child", ChildToParent)  # type: ignore[arg-type]
+PEER_TO_PEER: Final[Direction[PeerToPeer]] = Direction("of a peer", PeerToPeer)  # type: ignore[arg-type]
+
+DIRECTIONS: Final = (
+    CLIENT_TO_MASTER, MASTER_TO_CLIENT, OPENING, JOIN_ANSWER, PARENT_TO_CHILD, CHILD_TO_PARENT, PEER_TO_PEER,
+)  # fmt: skip
