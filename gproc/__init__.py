@@ -1,9 +1,77 @@
 """gproc: run a program on every node of a cluster.
 
-docs/architecture.md is the tour.  The order of ideas: a request is parsed (`cli`, `nodespec`), its program
-becomes a bundle (`packager`, `bundle`), the bundle and a signed ticket go down the tree (`trust`, `wire`,
-`link`, `tree`, `master`, `slave`), each node keeps what it received (`store`), makes a root of it (`root`),
-runs the program (`launch`) and sends its output home (`output`).
+    import gproc
+
+    with gproc.connect() as cluster:
+        done = cluster.run("./.", ["./solver", "--steps", "9"], check=True)
+        print(done.stdout["1/2"])
+
+docs/library.md is the guide to the library, docs/architecture.md the tour of the code.  What stands in `__all__` is
+public.  It is imported when it is asked for, so that a slave, which has no use for it, does not pay for it.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gproc.client.aio import AsyncCluster, AsyncJob, connect_async
+    from gproc.client.cluster import Cluster, Job, connect, pack
+    from gproc.client.events import Event, Exited, Output, Staged, Started
+    from gproc.client.options import DEVNULL, PIPE
+    from gproc.client.results import CompletedJob, JobFailed, TimeoutExpired
+    from gproc.client.tree import CopyFailed, CopyResult, NodeStatus, TreeInfo
+    from gproc.errors import (
+        BundleError,
+        GprocError,
+        JobRejected,
+        LinkLost,
+        NoMaster,
+        ProgramNotExecutable,
+        ProgramNotFound,
+        SpecError,
+        TrustError,
+        UsageError,
+    )
+    from gproc.packager import Bundle
+    from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Refused, Returned, Signalled, TimedOut
+
+_MODULES = {
+    "gproc.client.aio": ("AsyncCluster", "AsyncJob", "connect_async"),
+    "gproc.client.cluster": ("Cluster", "Job", "connect", "pack"),
+    "gproc.client.events": ("Event", "Exited", "Output", "Staged", "Started"),
+    "gproc.client.options": ("DEVNULL", "PIPE"),
+    "gproc.client.results": ("CompletedJob", "JobFailed", "TimeoutExpired"),
+    "gproc.client.tree": ("CopyFailed", "CopyResult", "NodeStatus", "TreeInfo"),
+    "gproc.errors": (
+        "BundleError", "GprocError", "JobRejected", "LinkLost", "NoMaster", "ProgramNotExecutable", "ProgramNotFound",
+        "SpecError", "TrustError", "UsageError",
+    ),
+    "gproc.packager": ("Bundle",),
+    "gproc.request.outcome": (
+        "Killed", "Lost", "NotStarted", "Outcome", "Refused", "Returned", "Signalled", "TimedOut",
+    ),
+}  # fmt: skip
+
+__all__ = [
+    "DEVNULL", "PIPE", "AsyncCluster", "AsyncJob", "Bundle", "BundleError", "Cluster", "CompletedJob", "CopyFailed",
+    "CopyResult", "Event", "Exited", "GprocError", "Job", "JobFailed", "JobRejected", "Killed", "LinkLost", "Lost",
+    "NoMaster", "NodeStatus", "NotStarted", "Outcome", "Output", "ProgramNotExecutable", "ProgramNotFound", "Refused",
+    "Returned", "Signalled", "SpecError", "Staged", "Started", "TimedOut", "TimeoutExpired", "TreeInfo", "TrustError",
+    "UsageError", "connect", "connect_async", "pack",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'gproc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

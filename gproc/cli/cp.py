@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from gproc.cli.foreground import Foreground
 from gproc.cli.options import CpOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.stderr import complain
 from gproc.client.complaints import Complaints
-from gproc.client.copying import Remote, copy_request, is_remote
+from gproc.client.copying import CopyTries, Remote, copy_request, is_remote
 from gproc.client.driver import PollDriver
 from gproc.copy.builtin import FAILED
-from gproc.copy.packing import changed, check_names, pack
-from gproc.copy.shown import shown
 from gproc.errors import UsageError
-
-TRIES: Final = 3
-"""A file that changes between being packed and being sent is left out of the next try."""
 
 
 def run(options: CpOptions) -> int:
@@ -27,20 +20,8 @@ def run(options: CpOptions) -> int:
     if is_remote(sources[0]) and ":" not in destination:
         raise UsageError(f"cp puts files on nodes; to bring {sources[0]} here: gproc get {sources[0]} {destination}")
     remote = Remote.parse(destination)
-    check_names(sources)
-    failures: dict[str, None] = {}
-
-    def missed(path: bytes, error: OSError) -> None:
-        line = f"{shown(path)}: {error.strerror or error}"
-        if line not in failures:
-            failures[line] = None
-            complain([line])
-
-    left_out: list[bytes] = []
-    for last in (*[False] * (TRIES - 1), True):
-        bundle = pack(sources, missed, left_out)
-        if bundle is None:
-            return FAILED
+    tries = CopyTries(sources, lambda line: complain([line]))
+    while (bundle := tries.pack()) is not None:
         request = copy_request(remote, "place", exclude=options.exclude, timeout_s=options.timeout_s, bundle=bundle)
         complaints = Complaints()
         driver = PollDriver(options.socket)
@@ -50,10 +31,8 @@ def run(options: CpOptions) -> int:
             foreground.run()
         finally:
             driver.close()
-        gone = [] if last or foreground.problem is None else changed(bundle)
-        if not gone:
-            break
-        left_out += gone
-    job = foreground.job
-    status = foreground.conclude(*complaints.told(job.outcomes, job.missing))
-    return max(status, FAILED if failures else 0)
+        if not tries.again(bundle, foreground.problem):
+            job = foreground.job
+            status = foreground.conclude(*complaints.told(job.outcomes, job.missing))
+            return max(status, FAILED if tries.failures else 0)
+    return FAILED

@@ -8,8 +8,9 @@ import time
 from gproc.cli.options import InfoOptions
 from gproc.cli.table import table
 from gproc.client.inquiry import inquire
+from gproc.client.tree import state_of
 from gproc.nodespec import format_path
-from gproc.wire.messages import NodeState, TreeState
+from gproc.wire.messages import TreeState
 
 COLUMNS = ("NODE", "HOST", "ADDRESS", "STATE", "JOBS", "LOAD", "SINCE")
 
@@ -18,12 +19,6 @@ def run(options: InfoOptions) -> int:
     tree = inquire(options.socket)
     sys.stdout.write(as_json(tree) if options.json else as_table(tree))
     return 0
-
-
-def state_of(row: NodeState) -> str:
-    if row.load is None:
-        return "silent"
-    return "plain" if row.node.plain_because else "up"
 
 
 def as_json(tree: TreeState) -> str:

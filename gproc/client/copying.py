@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NamedTuple
 
+import msgspec
+
+from gproc.client.complaints import Complaints
 from gproc.client.receiving import Collected
 from gproc.client.requests import check_nodes, name_of
+from gproc.client.session import SessionJob
+from gproc.client.tree import CopyResult
+from gproc.copy.builtin import FAILED
+from gproc.copy.packing import changed, check_names, pack
 from gproc.copy.shown import shown
 from gproc.copy.steps import PATH_BYTES_MAX
 from gproc.errors import SpecError, UsageError
@@ -15,6 +22,9 @@ from gproc.nodespec import NodeSpec
 from gproc.packager import Bundle
 from gproc.request.outcome import Outcome
 from gproc.request.spec import Action, Request
+
+TRIES: Final = 3
+"""Of one `cp`."""
 
 
 class Remote(NamedTuple):
@@ -74,3 +84,49 @@ def note_torn(collected: Collected, outcomes: Mapping[int, Outcome]) -> None:
     for rank, outcome in outcomes.items():
         if outcome.status == 0 and not collected.is_whole(rank) and not collected.was_dropped(rank):
             collected.complaints.add(rank, "what it sent has no end; the files that did arrive are whole")
+
+
+class CopyTries:
+    """The tries of one `cp`: a file that changes between being packed and being sent is left out of the next one.
+
+    failures: what could not be read here, one line each.  missed: is told each of them once, at once.
+    """
+
+    def __init__(self, sources: Sequence[str], missed: Callable[[str], None] = lambda _: None) -> None:
+        """Raises: UsageError for sources that would have one name."""
+        check_names(sources)
+        self.failures: dict[str, None] = {}
+        self._sources = sources
+        self._missed = missed
+        self._left_out: list[bytes] = []
+        self._tries = TRIES
+
+    def pack(self) -> Bundle | None:
+        """What is to be sent now; None if nothing could be read."""
+        return pack(self._sources, self._fail, self._left_out)
+
+    def again(self, bundle: Bundle, problem: str | None) -> bool:
+        """Whether files changed while they were sent, so that another try is due.  problem: what the sender met."""
+        self._tries -= 1
+        gone = [] if problem is None or self._tries <= 0 else changed(bundle)
+        self._left_out += gone
+        return bool(gone)
+
+    def result(self, job: SessionJob, complaints: Complaints) -> CopyResult:
+        """What came of the last try, and of what could not be read."""
+        result = CopyResult.of(job, complaints)
+        return msgspec.structs.replace(
+            result,
+            returncode=max(result.returncode, FAILED if self.failures else 0),
+            complaints=(*self.failures, *result.complaints),
+        )
+
+    def nothing(self) -> CopyResult:
+        """The result if nothing could be read at all."""
+        return CopyResult(FAILED, tuple(self.failures), {})
+
+    def _fail(self, path: bytes, error: OSError) -> None:
+        line = f"{shown(path)}: {error.strerror or error}"
+        if line not in self.failures:
+            self.failures[line] = None
+            self._missed(line)

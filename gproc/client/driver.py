@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from gproc.client.chunks import ChunkServer
 from gproc.client.connection import Connection
@@ -32,16 +32,24 @@ class PollDriver:
 
         Returns those of `watch` that can be read, or are at their end.  Raises: LinkLost.
         """
+        return self.note(self.poller(watch).poll(None if timeout_s is None else timeout_s * 1000))
+
+    def poller(self, watch: Sequence[int] = ()) -> select.poll:
+        """What `wait` waits with, for a caller that waits by itself and hands what it found to `note`."""
         self.connection.flush()
         poll = select.poll()
         sending = bool(self.session.outbox) or self.chunks.busy
         poll.register(self.connection, select.POLLIN | (select.POLLOUT if sending else 0))
         for descriptor in watch:
             poll.register(descriptor, select.POLLIN)
-        found = {handle for handle, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)}
+        return poll
+
+    def note(self, found: Iterable[tuple[int, int]]) -> set[int]:
+        """Those of the watched descriptors that are among what poll(2) found."""
+        handles = {handle for handle, _ in found}
         own = self.connection.fileno()
-        self._readable = own in found
-        return found - {own}
+        self._readable = own in handles
+        return handles - {own}
 
     def events(self) -> Iterator[SessionEvent]:
         """What the last `wait` found.  Raises: LinkLost, PeerError."""

@@ -1,0 +1,431 @@
+"""The library: a cluster, and jobs on it, in the words of `subprocess`.  `import gproc` offers what is here.
+
+Nothing here installs a signal handler, prints, starts a thread or ends the process.  Any thread may use it; many jobs
+share one connection.  A job makes progress while some thread is inside a call that waits: an iteration, `wait`, `run`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Literal, TypeVar, Unpack, overload
+
+from gproc.client.complaints import Complaints
+from gproc.client.copying import CopyTries, Remote, copy_request, note_torn
+from gproc.client.engine import Engine
+from gproc.client.events import Event, Output
+from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, input_bytes
+from gproc.client.receiving import Collected
+from gproc.client.requests import pack_program, working_directory
+from gproc.client.results import Collector, CompletedJob, TimeoutExpired, checked, decoded
+from gproc.client.session import JobEvent, JobRefused, SessionEvent, SessionJob, TreeAnswer
+from gproc.client.sinks import Sink
+from gproc.client.summary import summarise
+from gproc.client.tree import CopyResult, TreeInfo, tree_info
+from gproc.errors import GprocError
+from gproc.packager import Bundle
+from gproc.request.outcome import Outcome
+from gproc.request.spec import Request
+from gproc.trust.meeting import DEFAULT_SOCKET
+
+E = TypeVar("E", bound=BaseException)
+
+
+class Stdin:
+    """The standard input of a job: what is written goes to every node's program.
+
+    >>> with cluster.popen(".", ["sort"], stdin=gproc.PIPE) as job:
+    ...     job.stdin.write(b"b\\na\\n")
+    ...     job.stdin.close()
+    4
+    """
+
+    def __init__(self, engine: Engine, job: SessionJob) -> None:
+        self._engine = engine
+        self._job = job
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Write all of it, and wait until there is room for it; how many bytes that were.
+
+        Raises: BrokenPipeError if the job has ended; ValueError if it was closed; LinkLost.
+        """
+        if self.closed:
+            raise ValueError("write to the closed standard input of a job")
+        view = memoryview(data).cast("B")
+        written = 0
+        while written < len(view):
+            self._engine.wait_until(lambda: self._job.ended or self._job.stdin_credit > 0)
+            if self._job.ended:
+                raise BrokenPipeError("the job has ended")
+            rest = view[written:]
+            written += self._engine.call(lambda session, rest=rest: session.write_stdin(self._job, rest))  # type: ignore[misc]
+        return written
+
+    def close(self) -> None:
+        """The end of the input; once more does nothing."""
+        if not self.closed:
+            self.closed = True
+            self._engine.wait_until(lambda: self._job.ended or self._job.number is not None)
+            self._engine.call(lambda session: session.end_stdin(self._job))
+
+
+class Job:
+    """A job that was begun, as `subprocess.Popen` is a process.  Iterate over it for its events.
+
+    args: the command.  stdin: set if it was asked for with `stdin=gproc.PIPE`.
+
+        >>> job = cluster.popen("./.", ["./solver"])
+        >>> for event in job:
+        ...     match event:
+        ...         case gproc.Output(node, stream, data): ...
+        ...         case gproc.Exited(node, outcome): ...
+    """
+
+    def __init__(self, engine: Engine, job: SessionJob, args: tuple[str, ...], *, stdin: bool) -> None:
+        self.args = args
+        self.stdin = Stdin(engine, job) if stdin else None
+        self._engine = engine
+        self._job = job
+        self._events: deque[Event] = deque()
+
+    @property
+    def number(self) -> int | None:
+        """The job's number, as `gproc` shows it; None before the master has taken it."""
+        return self._job.number
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes that it runs on, by rank; () before the master has taken it."""
+        return self._job.nodes
+
+    @property
+    def missing(self) -> str:
+        """Nodes that were named and are not connected, folded; "" if there are none."""
+        return self._job.missing
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        """How it ended, by node, as far as it has."""
+        return {self._job.nodes[rank]: outcome for rank, outcome in sorted(self._job.outcomes.items())}
+
+    @property
+    def returncode(self) -> int | None:
+        """What `gproc e` would end with; None while it runs."""
+        if not self._job.ended or self._job.rejected is not None:
+            return None
+        return summarise(self._job.places, self._job.outcomes, self._job.missing)[0]
+
+    def __iter__(self) -> Iterator[Event]:
+        """The events as they come, until all nodes have ended.  Each is handed out once, to whoever asks first.
+
+        Raises: JobRejected, LinkLost.
+        """
+        while (event := self._next(None)) is not None:
+            yield event
+
+    def poll(self) -> int | None:
+        """`returncode`, as far as it is known without waiting.  Events that came are kept for the iteration."""
+        self._engine.wait_until(lambda: self._job.ended, 0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; `returncode`.  Output that nobody has taken is dropped.
+
+        timeout: in seconds.  Raises: TimeoutExpired, and the job goes on; JobRejected, LinkLost.
+        """
+        self._drain(timeout, None)
+        assert self.returncode is not None
+        return self.returncode
+
+    def communicate(self, input: bytes | None = None, timeout: float | None = None) -> CompletedJob[bytes]:
+        """Write the input and its end, gather all output, wait for the end.
+
+        Raises: TimeoutExpired, and the job goes on, but what was gathered is lost; JobRejected, LinkLost.
+        """
+        collector = Collector(self.args)
+        if self.stdin is not None:
+            self._write_all(input or b"", collector)
+        self._drain(timeout, collector)
+        return collector.result(self._job)
+
+    def send_signal(self, signum: int) -> None:
+        """Send a signal to every process of the job.  Raises: ValueError for one that a job cannot be sent."""
+        self._begun()
+        self._engine.call(lambda session: session.signal(self._job, signum))
+
+    def terminate(self) -> None:
+        """SIGTERM to every process of the job."""
+        self.send_signal(15)
+
+    def kill(self) -> None:
+        """SIGKILL to every process of the job."""
+        self.send_signal(9)
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(self, kind: type[E] | None, error: E | None, trace: TracebackType | None) -> None:
+        """Close its input and wait for it; if the block failed, kill it."""
+        if kind is not None:
+            self.kill()
+        elif self.stdin is not None:
+            self.stdin.close()
+        self.wait()
+
+    def _begun(self) -> None:
+        """Wait until the master has taken it.  Raises: JobRejected."""
+        self._engine.wait_until(lambda: self._job.number is not None or self._job.rejected is not None)
+        if self._job.rejected is not None:
+            raise self._job.rejected
+
+    def _next(self, timeout: float | None) -> Event | None:
+        """The next event; None at the end.  Raises: TimeoutExpired, JobRejected, LinkLost."""
+        if not self._engine.wait_until(lambda: bool(self._events) or self._job.ended, timeout):
+            raise TimeoutExpired(timeout or 0.0)
+        return self._take()
+
+    def _take(self) -> Event | None:
+        try:
+            event = self._events.popleft()
+        except IndexError:
+            if self._job.rejected is not None:
+                raise self._job.rejected from None
+            return None
+        if isinstance(event, Output) and not self._job.ended:
+            stream, size = event.stream, len(event.data)
+            self._engine.call(lambda session: session.consumed(self._job, stream, size))
+        return event
+
+    def _drain(self, timeout: float | None, collector: Collector | None) -> None:
+        import time
+
+        deadline_s = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            try:
+                event = self._next(left_s)
+            except TimeoutExpired:
+                raise TimeoutExpired(timeout or 0.0) from None
+            if event is None:
+                return
+            if collector is not None:
+                collector.add(event)
+
+    def _write_all(self, data: bytes, collector: Collector) -> None:
+        """Write the input while output is taken: a program may not read before it was read from."""
+        assert self.stdin is not None
+        view = memoryview(data)
+        while view and not self._job.ended:
+            self._engine.wait_until(lambda: bool(self._events) or self._job.ended or self._job.stdin_credit > 0)
+            while self._events:
+                if (event := self._take()) is not None:
+                    collector.add(event)
+            piece = view
+            view = view[self._engine.call(lambda session, piece=piece: session.write_stdin(self._job, piece)) :]  # type: ignore[misc]
+        self.stdin.close()
+
+
+class Cluster:
+    """A connection to a master: `gproc.connect()` makes one.
+
+    >>> with gproc.connect() as cluster:
+    ...     done = cluster.run("./.", ["uname", "-r"], check=True)
+    """
+
+    def __init__(self, socket: str = DEFAULT_SOCKET) -> None:
+        """Raises: NoMaster if none listens at `socket`; TrustError if it is neither root's nor this user's."""
+        self._jobs: dict[SessionJob, Job] = {}
+        self._trees: dict[int, TreeInfo] = {}
+        self._engine = Engine(socket, self._handle)
+
+    @overload
+    def run(
+        self, nodes: str, args: Args, *, input: str | bytes | None = None, timeout: float | None = None,
+        check: bool = False, text: Literal[False] = False, encoding: str = "utf-8", errors: str = "strict",
+        **options: Unpack[JobOptions],
+    ) -> CompletedJob[bytes]: ...  # fmt: skip
+    @overload
+    def run(
+        self, nodes: str, args: Args, *, input: str | bytes | None = None, timeout: float | None = None,
+        check: bool = False, text: Literal[True], encoding: str = "utf-8", errors: str = "strict",
+        **options: Unpack[JobOptions],
+    ) -> CompletedJob[str]: ...  # fmt: skip
+
+    def run(
+        self, nodes: str, args: Args, *, input: str | bytes | None = None, timeout: float | None = None,
+        check: bool = False, text: bool = False, encoding: str = "utf-8", errors: str = "strict",
+        **options: Unpack[JobOptions],
+    ) -> CompletedJob[bytes] | CompletedJob[str]:  # fmt: skip
+        """Run a program on nodes and wait for it, as `subprocess.run` does; its output is always captured.
+
+        nodes: a node specification.  args: the command: a sequence, or one text (a program's name, or with `shell`
+        a line for /bin/sh).  input: goes to every node's program; without it they have an empty standard input.
+        timeout: seconds after which the job is ended everywhere.  text: decode output and encode input.
+
+        Raises: TimeoutExpired; JobFailed with `check`, if anything went wrong; JobRejected, BundleError, SpecError,
+        LinkLost.
+
+            >>> cluster.run("=1/.", ["sort"], input=b"b\\na\\n", timeout=30, check=True).stdout["1/1"]
+            b'a\\nb\\n'
+        """
+        data = input_bytes(input, text=text, encoding=encoding, errors=errors)
+        job = self._begin(nodes, args, stdin=data is not None, timeout=timeout, options=options)
+        try:
+            result = job.communicate(data)
+        except BaseException:
+            self._abandon(job)
+            raise
+        return checked(decoded(result, encoding, errors) if text else result, timeout, check)
+
+    def popen(
+        self, nodes: str, args: Args, *, stdin: int | None = None, timeout: float | None = None,
+        **options: Unpack[JobOptions],
+    ) -> Job:  # fmt: skip
+        """Begin a job, as `subprocess.Popen` begins a process; its output comes as events.
+
+        stdin: gproc.PIPE for a `job.stdin` to write to; None or gproc.DEVNULL for an empty standard input.
+        timeout: seconds after which the job is ended everywhere.
+        Raises: JobRejected if the master does not take it, BundleError, SpecError, LinkLost.
+        """
+        if stdin not in (None, PIPE, DEVNULL):
+            raise ValueError("stdin is gproc.PIPE, gproc.DEVNULL or None")
+        job = self._begin(nodes, args, stdin=stdin == PIPE, timeout=timeout, options=options)
+        job._begun()
+        return job
+
+    def cp(
+        self, sources: str | Sequence[str], destination: str, *, exclude: str = "", timeout: float | None = None,
+        check: bool = True,
+    ) -> CopyResult:  # fmt: skip
+        """Put files and directories on nodes, for good, as `gproc cp` does.  destination: "NODES:/path".
+
+        Raises: CopyFailed with `check`, if not everything was copied; JobRejected, UsageError, SpecError, LinkLost.
+
+            >>> cluster.cp(["solver.conf", "data/"], "./.:/opt/solver/")
+        """
+        names = [sources] if isinstance(sources, str) else list(sources)
+        remote = Remote.parse(destination)
+        tries = CopyTries(names)
+        while (bundle := tries.pack()) is not None:
+            complaints = Complaints()
+            request = copy_request(remote, "place", exclude=exclude, timeout_s=timeout, bundle=bundle)
+            job = self._carry_out(request, bundle, complaints)
+            if not tries.again(bundle, self._engine.driver.chunks.problems.get(bundle.digest)):
+                return tries.result(job, complaints).checked(check)
+        return tries.nothing().checked(check)
+
+    def get(
+        self, source: str, directory: str, *, exclude: str = "", timeout: float | None = None, check: bool = True
+    ) -> CopyResult:
+        """Bring files and directories back, as `gproc get` does: node 1/7's into `directory`/1.7.
+
+        source: "NODES:/path".  Raises: as `cp`.
+        """
+        remote = Remote.parse(source)
+        collected = Collected(directory)
+        job = self._carry_out(copy_request(remote, "collect", exclude=exclude, timeout_s=timeout), None, collected)
+        note_torn(collected, job.outcomes)
+        return CopyResult.of(job, collected.complaints).checked(check)
+
+    def info(self) -> TreeInfo:
+        """The tree as the master knows it, with the load of each node that answers within a second."""
+        serial = self._engine.call(lambda session: session.inquire())
+        self._engine.wait_until(lambda: serial in self._trees)
+        return self._trees.pop(serial)
+
+    def bundle(
+        self, program: str, *, files: Sequence[str] = (), root: str = "/", library_path: Sequence[str] = ()
+    ) -> Bundle:
+        """Pack a program with all that it needs, for `bundle=` of any number of jobs: `gproc.pack`.
+
+        Raises: BundleError and its kinds.
+        """
+        return pack(program, files=files, root=root, library_path=library_path)
+
+    def close(self) -> None:
+        """Give the connection up: jobs that still run are ended, as when `gproc e` is killed."""
+        self._engine.close()
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, kind: type[E] | None, error: E | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _begin(self, nodes: str, args: Args, *, stdin: bool, timeout: float | None, options: JobOptions) -> Job:
+        request, bundle, words = asked(nodes, args, stdin=stdin, timeout=timeout, options=options)
+        return self._submit(request, bundle, words)
+
+    def _submit(self, request: Request, bundle: Bundle | None, words: tuple[str, ...]) -> Job:
+        def submit(_session: object) -> Job:
+            known = self._engine.driver.submit(request, bundle)
+            job = self._jobs[known] = Job(self._engine, known, words, stdin=request.stdin)
+            return job
+
+        return self._engine.call(submit)
+
+    def _carry_out(self, request: Request, bundle: Bundle | None, sink: Sink) -> SessionJob:
+        """Run a copy, its output given to `sink`."""
+        job = self._submit(request, bundle, ())
+        try:
+            job._begun()
+            sink.begin(job._job.places)
+            for event in job:
+                if isinstance(event, Output):
+                    sink.output(event.rank, event.stream, memoryview(event.data))
+        except BaseException:
+            self._abandon(job)
+            raise
+        finally:
+            sink.finish()
+        return job._job
+
+    def _abandon(self, job: Job) -> None:
+        """The caller gave up in the middle of waiting: nothing of the job shall run on."""
+        try:
+            self._engine.call(lambda session: session.signal(job._job, 9))
+        except GprocError:
+            return
+
+    def _handle(self, event: SessionEvent) -> None:
+        match event:
+            case JobEvent(known, happened):
+                if (job := self._jobs.get(known)) is not None:
+                    if isinstance(happened, Output):
+                        # The view is only good until more is received.
+                        happened = Output(happened.node, happened.stream, bytes(happened.data), happened.rank)
+                    job._events.append(happened)
+                if known.ended:
+                    self._jobs.pop(known, None)
+            case JobRefused(known):
+                self._jobs.pop(known, None)
+            case TreeAnswer(state):
+                self._trees[state.serial] = tree_info(state)
+            case _:
+                pass
+
+
+def connect(socket: str = DEFAULT_SOCKET) -> Cluster:
+    """Connect to the master of this machine.  Raises: NoMaster, TrustError."""
+    return Cluster(socket)
+
+
+def pack(
+    program: str,
+    *,
+    files: Sequence[str] = (),
+    root: str = "/",
+    library_path: Sequence[str] = (),
+    cwd: str | None = None,
+) -> Bundle:
+    """Pack a program with all that it needs, for `bundle=` of any number of jobs; no cluster is needed.
+
+    Raises: BundleError and its kinds.
+    """
+    return pack_program(
+        program, files=files, root=root, library_path=library_path, cwd=working_directory() if cwd is None else cwd,
+        environ=os.environ,
+    )  # fmt: skip

@@ -1,0 +1,116 @@
+"""A poll driver that any number of threads may use: one of them moves the bytes, the others wait for what they want.
+
+It starts no thread.  A thread that waits for something moves the bytes of all jobs meanwhile, if no other does.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from gproc.client.driver import PollDriver
+from gproc.client.session import Session, SessionEvent
+from gproc.errors import GprocError, LinkLost
+
+T = TypeVar("T")
+
+
+class Engine:
+    """handle: called for each event of the session, with the lock held, by whichever thread moves the bytes."""
+
+    def __init__(self, socket_path: str, handle: Callable[[SessionEvent], None]) -> None:
+        """Raises: NoMaster, TrustError."""
+        self.driver = PollDriver(socket_path)
+        self._handle = handle
+        self._changed = threading.Condition()
+        self._moving = False
+        self._closed = False
+        self._failure: GprocError | None = None
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def call(self, action: Callable[[Session], T]) -> T:
+        """Do something with the session, and send what that leads to.  Raises: LinkLost if the master is gone."""
+        with self._changed:
+            self._check()
+            result = action(self.driver.session)
+            self._flush()
+            if self._moving:
+                os.eventfd_write(self._wake, 1)
+            return result
+
+    def wait_until(self, ready: Callable[[], bool], timeout_s: float | None = None) -> bool:
+        """Wait until `ready()`; False if the time is up first.  None: without end; 0: only take what is here.
+
+        Raises: LinkLost, PeerError if the master is gone before.
+        """
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        with self._changed:
+            polled = False
+            while not ready():
+                self._check()
+                left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+                if left_s == 0.0 and polled:
+                    return False
+                if self._moving:
+                    self._changed.wait(left_s)
+                    polled = True
+                else:
+                    self._move(left_s)
+                    polled = True
+            return True
+
+    def close(self) -> None:
+        """Give the connection up.  Those who wait are told LinkLost."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._fail(LinkLost("the connection was closed"))
+            self.driver.close()
+            if self._moving:
+                os.eventfd_write(self._wake, 1)
+            else:
+                os.close(self._wake)
+            self._changed.notify_all()
+
+    def _move(self, timeout_s: float | None) -> None:
+        """Wait for bytes without the lock, and handle what they tell with it."""
+        self._moving = True
+        try:
+            poller = self.driver.poller((self._wake,))
+            self._changed.release()
+            try:
+                found = poller.poll(None if timeout_s is None else timeout_s * 1000)
+            finally:
+                self._changed.acquire()
+            if self._closed:
+                return
+            if self._wake in self.driver.note(found):
+                os.eventfd_read(self._wake)
+            for event in self.driver.events():
+                self._handle(event)
+        except GprocError as error:
+            self._fail(error)
+        finally:
+            self._moving = False
+            if self._closed:
+                os.close(self._wake)
+            self._changed.notify_all()
+
+    def _flush(self) -> None:
+        try:
+            self.driver.connection.flush()
+        except GprocError as error:
+            self._fail(error)
+            raise
+
+    def _fail(self, error: GprocError) -> None:
+        if self._failure is None:
+            self._failure = error
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure

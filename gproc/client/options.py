@@ -1,0 +1,107 @@
+"""The keywords of a job in the library: one set for `run`, `popen` and their asyncio twins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Final, TypedDict
+
+from gproc.client.requests import pack_program, program_request, working_directory
+from gproc.errors import UsageError
+from gproc.packager import Bundle
+from gproc.request.spec import Request
+
+PIPE: Final = -1
+DEVNULL: Final = -3
+"""As `subprocess` has them."""
+
+Word = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+Args = Word | Sequence[Word]
+
+
+class JobOptions(TypedDict, total=False):
+    """What may be asked for besides nodes and command; each has a switch of `gproc e` beside it (docs/library.md).
+
+    env: the program's whole environment; the caller's own if left out.  cwd: the caller's own if left out.
+    shell: `args` is one text for /bin/sh.  files: files and directories that go along, as of -f.
+    local_bin: run each node's own program, and send nothing.  root, library_path: as of -r and -L.
+    bundle: what `gproc.bundle` packed before; without it the program is packed now.
+    exclude: nodes to leave out.  umask: the caller's own if left out.  bin_root: as of -binRoot.
+    max_procs, mem_bytes, cpus, nice: bounds for the job on each node.
+    """
+
+    env: Mapping[str, str] | None
+    cwd: str | os.PathLike[str] | None
+    shell: bool
+    files: Sequence[str]
+    local_bin: bool
+    root: str
+    library_path: Sequence[str]
+    bundle: Bundle | None
+    exclude: str
+    umask: int | None
+    bin_root: str
+    max_procs: int | None
+    mem_bytes: int | None
+    cpus: int | None
+    nice: int | None
+
+
+def command_of(args: Args, *, shell: bool = False) -> tuple[bytes, ...]:
+    """The argument vector.  Raises: UsageError if there is none."""
+    if isinstance(args, str | bytes | os.PathLike):
+        command: tuple[bytes, ...] = (os.fsencode(args),)
+    else:
+        command = tuple(os.fsencode(word) for word in args)
+    if not command or not command[0]:
+        raise UsageError("a job has at least a program's name")
+    return (b"/bin/sh", b"-c", *command) if shell else command
+
+
+def asked(
+    nodes: str, args: Args, *, stdin: bool, timeout: float | None, options: JobOptions
+) -> tuple[Request, Bundle | None, tuple[str, ...]]:
+    """The request, the bundle that goes with it, and the command as text.
+
+    Raises: UsageError, SpecError; BundleError if the program cannot be packed.
+    """
+    command = command_of(args, shell=options.get("shell", False))
+    chosen_cwd = options.get("cwd")
+    cwd = working_directory() if chosen_cwd is None else os.path.abspath(os.fspath(chosen_cwd))
+    environ = os.environ if (env := options.get("env")) is None else env
+    bundle = options.get("bundle")
+    if bundle is None and not options.get("local_bin", False):
+        bundle = pack_program(
+            os.fsdecode(command[0]), files=options.get("files", ()), root=options.get("root", "/"),
+            library_path=options.get("library_path", ()), cwd=cwd, environ=os.environ,
+        )  # fmt: skip
+    request = program_request(
+        nodes,
+        command,
+        bundle=bundle,
+        env={os.fsencode(name): os.fsencode(value) for name, value in environ.items()},
+        cwd=os.fsencode(cwd),
+        exclude=options.get("exclude", ""),
+        umask=options.get("umask"),
+        stdin=stdin,
+        bin_root=os.fsencode(options.get("bin_root", "")),
+        timeout_s=timeout,
+        max_procs=options.get("max_procs"),
+        mem_bytes=options.get("mem_bytes"),
+        cpus=options.get("cpus"),
+        nice=options.get("nice"),
+    )
+    return request, bundle, tuple(os.fsdecode(word) for word in command)
+
+
+def input_bytes(data: str | bytes | None, *, text: bool, encoding: str, errors: str) -> bytes | None:
+    """Raises: TypeError for bytes where text is, and the other way round, as subprocess does."""
+    if data is None:
+        return None
+    if text:
+        if not isinstance(data, str):
+            raise TypeError(f"input must be str if text is wanted, not {type(data).__name__}")
+        return data.encode(encoding, errors)
+    if isinstance(data, str):
+        raise TypeError("input must be bytes; say text=True for str")
+    return bytes(data)

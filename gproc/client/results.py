@@ -1,0 +1,124 @@
+"""What a job left: its output and its outcomes by node, as one value, and the errors that carry it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import AnyStr, Generic
+
+import msgspec
+
+from gproc.client.events import Event, Exited, Output, Started
+from gproc.client.session import SessionJob
+from gproc.client.summary import summarise
+from gproc.errors import GprocError
+from gproc.request.outcome import Outcome
+
+
+class CompletedJob(msgspec.Struct, Generic[AnyStr], frozen=True, kw_only=True):
+    """A job that has ended, as `subprocess.CompletedProcess` is a process that has.
+
+    args: the command, as it was given.  nodes: where it ran, by rank ("1/7").  stdout, stderr: by node, whole.
+    outcomes: by node.  missing: nodes that were named and not connected, folded into a node specification; "" if none.
+    returncode: what `gproc e` would end with (docs/reference.md): 0 if every node's program returned 0.
+
+        >>> done = cluster.run("./.", ["hostname"])
+        >>> done.stdout["1/2"]
+        b'kn42\\n'
+    """
+
+    args: tuple[str, ...]
+    nodes: tuple[str, ...]
+    stdout: Mapping[str, AnyStr]
+    stderr: Mapping[str, AnyStr]
+    outcomes: Mapping[str, Outcome]
+    missing: str
+    returncode: int
+    summary: tuple[str, ...] = ()
+    """What failed, a line for each way of failing, with the nodes folded: `gproc e` prints these on stderr."""
+
+    def check_returncode(self) -> None:
+        """Raises: JobFailed if `returncode` is not 0."""
+        if self.returncode:
+            raise JobFailed(self)
+
+
+class JobFailed(GprocError):
+    """A job of which not everything went well.  result: all that it left; its parts are attributes here too."""
+
+    def __init__(self, result: CompletedJob[bytes] | CompletedJob[str]) -> None:
+        super().__init__("; ".join(result.summary) or f"exit status {result.returncode}")
+        self.result = result
+        self.outcomes = result.outcomes
+        self.returncode = result.returncode
+        self.stdout = result.stdout
+        self.stderr = result.stderr
+
+
+class TimeoutExpired(GprocError):
+    """The time that the caller gave is up.
+
+    timeout: in seconds.  result: what the job left, if `timeout` was the job's own and it was ended; None if only the
+    caller's waiting was bounded and the job goes on.
+    """
+
+    def __init__(self, timeout: float, result: CompletedJob[bytes] | CompletedJob[str] | None = None) -> None:
+        what = "the job was ended" if result is not None else "the job goes on"
+        super().__init__(f"timed out after {timeout:g} s: {what}")
+        self.timeout = timeout
+        self.result = result
+
+
+class Collector:
+    """Gathers the events of one job into a `CompletedJob`."""
+
+    def __init__(self, args: tuple[str, ...]) -> None:
+        self._args = args
+        self._pieces: dict[str, dict[str, list[bytes]]] = {"stdout": {}, "stderr": {}}
+
+    def add(self, event: Event) -> None:
+        match event:
+            case Started(nodes):
+                for pieces in self._pieces.values():
+                    pieces.update((node, []) for node in nodes)
+            case Output(node, stream, data):
+                self._pieces[stream][node].append(data)
+            case Exited():
+                pass
+
+    def result(self, job: SessionJob) -> CompletedJob[bytes]:
+        status, lines = summarise(job.places, job.outcomes, job.missing)
+        return CompletedJob(
+            args=self._args,
+            nodes=job.nodes,
+            stdout={node: b"".join(pieces) for node, pieces in self._pieces["stdout"].items()},
+            stderr={node: b"".join(pieces) for node, pieces in self._pieces["stderr"].items()},
+            outcomes={job.nodes[rank]: outcome for rank, outcome in sorted(job.outcomes.items())},
+            missing=job.missing,
+            returncode=status,
+            summary=tuple(lines),
+        )
+
+
+def decoded(result: CompletedJob[bytes], encoding: str, errors: str) -> CompletedJob[str]:
+    """The same with text.  Raises: UnicodeDecodeError, as subprocess does."""
+    return CompletedJob(
+        args=result.args,
+        nodes=result.nodes,
+        stdout={node: data.decode(encoding, errors) for node, data in result.stdout.items()},
+        stderr={node: data.decode(encoding, errors) for node, data in result.stderr.items()},
+        outcomes=result.outcomes,
+        missing=result.missing,
+        returncode=result.returncode,
+        summary=result.summary,
+    )
+
+
+def checked(
+    result: CompletedJob[bytes] | CompletedJob[str], timeout: float | None, check: bool
+) -> CompletedJob[bytes] | CompletedJob[str]:
+    """The result, or the error that it stands for, as `subprocess.run` has it."""
+    if timeout is not None and any(outcome.kind == "timed out" for outcome in result.outcomes.values()):
+        raise TimeoutExpired(timeout, result)
+    if check:
+        result.check_returncode()
+    return result

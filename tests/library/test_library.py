@@ -1,0 +1,281 @@
+"""`import gproc`: jobs, copies and the tree for programs, on a real cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gproc
+from tests.system.cluster import Cluster as Machines
+
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    """A master with node 1 and its child 1/2, and node 3."""
+    machines = Machines(tmp_path_factory.mktemp("library") / "c")
+    machines.start_master()
+    first = machines.slave(1)
+    machines.slave(2, parent=first)
+    machines.slave(3)
+    yield machines
+    machines.stop()
+
+
+@pytest.fixture
+def cluster(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> Iterator[gproc.Cluster]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(machines.place / "cache"))
+    monkeypatch.chdir(machines.work)
+    with gproc.connect(str(machines.socket)) as cluster:
+        yield cluster
+
+
+def test_output_and_outcome_come_back_by_node(cluster: gproc.Cluster) -> None:
+    done = cluster.run("./.", ["/bin/sh", "-c", 'echo "$GPROC_NODE"; echo no >&2; exit "$GPROC_RANK"'])
+    assert done.nodes == ("1", "1/2", "3")
+    assert done.stdout == {"1": b"1\n", "1/2": b"1/2\n", "3": b"3\n"}
+    assert set(done.stderr.values()) == {b"no\n"}
+    assert done.outcomes == {"1": gproc.Returned(0), "1/2": gproc.Returned(1), "3": gproc.Returned(2)}
+    assert done.returncode == 2
+
+
+def test_input_goes_to_every_node_and_text_is_decoded(cluster: gproc.Cluster) -> None:
+    done = cluster.run("=1/.,3", ["sort"], input="b\nä\na\n", text=True, env={"LC_ALL": "C"}, timeout=PATIENCE_S)
+    assert done.stdout == {"1/2": "a\nb\nä\n", "3": "a\nb\nä\n"}
+    with pytest.raises(TypeError):
+        cluster.run("3", ["cat"], input="text")
+
+
+def test_a_megabyte_goes_through_a_program_that_writes_while_it_reads(cluster: gproc.Cluster) -> None:
+    data = os.urandom(3 << 20)
+    done = cluster.run("1-3", ["cat"], input=data)
+    assert set(done.stdout.values()) == {data}
+
+
+def test_check_raises_what_failed_and_where(cluster: gproc.Cluster) -> None:
+    with pytest.raises(gproc.JobFailed, match=r"3: exit status 4") as raised:
+        cluster.run("1,3", ["/bin/sh", "-c", '[ "$GPROC_NODE" = 1 ] || exit 4'], check=True)
+    assert raised.value.returncode == 4
+    assert raised.value.outcomes["3"] == gproc.Returned(4)
+
+
+def test_a_node_that_is_missing_is_said(cluster: gproc.Cluster) -> None:
+    done = cluster.run("1,7", ["true"])
+    assert (done.missing, done.returncode, done.outcomes) == ("7", 125, {"1": gproc.Returned(0)})
+    with pytest.raises(gproc.JobRejected, match="not connected: 9"):
+        cluster.run("9", ["true"])
+    with pytest.raises(gproc.SpecError):
+        cluster.run("1-", ["true"])
+
+
+def test_a_program_that_is_not_there_is_an_error_before_anything_runs(cluster: gproc.Cluster) -> None:
+    with pytest.raises(gproc.ProgramNotFound):
+        cluster.run(".", ["no-such-program"])
+
+
+def test_a_time_limit_ends_the_job_and_says_what_it_had_said(cluster: gproc.Cluster) -> None:
+    with pytest.raises(gproc.TimeoutExpired) as raised:
+        cluster.run("1,3", ["/bin/sh", "-c", "echo here; exec sleep 1000"], timeout=0.5)
+    assert raised.value.result is not None
+    assert raised.value.result.stdout["3"] == b"here\n"
+    assert isinstance(raised.value.result.outcomes["1"], gproc.TimedOut)
+    assert raised.value.result.returncode == 124
+
+
+def test_events_come_as_they_happen_and_a_job_is_sent_signals(cluster: gproc.Cluster) -> None:
+    ended: dict[str, gproc.Outcome] = {}
+    with cluster.popen("./.", ["/bin/sh", "-c", "echo ready; exec sleep 1000"]) as job:
+        waiting = {"1", "1/2", "3"}
+        for event in job:
+            match event:
+                case gproc.Started(nodes, missing):
+                    assert (set(nodes), missing) == (waiting, "")
+                case gproc.Output(node, "stdout", data):
+                    assert data == b"ready\n"
+                    waiting.discard(node)
+                    if not waiting:
+                        assert (job.poll(), job.returncode) == (None, None)
+                        job.terminate()
+                case gproc.Exited(node, outcome):
+                    ended[node] = outcome
+    assert set(ended.values()) == {gproc.Signalled(signal.SIGTERM)}
+    assert job.returncode == 128 + signal.SIGTERM
+
+
+def test_a_jobs_input_is_written_piece_by_piece(cluster: gproc.Cluster) -> None:
+    with cluster.popen("3", ["cat"], stdin=gproc.PIPE) as job:
+        assert job.stdin is not None
+        events = iter(job)
+        assert isinstance(next(events), gproc.Started)
+        for word in (b"one\n", b"two\n"):
+            job.stdin.write(word)
+            event = next(events)
+            assert isinstance(event, gproc.Output)
+            assert event.data == word
+        job.stdin.close()
+    assert job.returncode == 0
+
+
+def test_waiting_can_be_bounded_and_the_job_goes_on(cluster: gproc.Cluster) -> None:
+    with cluster.popen("3", ["sleep", "1000"]) as job:
+        with pytest.raises(gproc.TimeoutExpired) as raised:
+            job.wait(timeout=0.1)
+        assert raised.value.result is None
+        job.kill()
+        assert job.wait() == 137
+    assert job.outcomes == {"3": gproc.Killed(signal.SIGKILL, started=True)}
+
+
+def test_a_block_that_fails_kills_its_job(cluster: gproc.Cluster, machines: Machines) -> None:
+    with pytest.raises(ZeroDivisionError), cluster.popen("./.", ["sleep", "1000"]):
+        raise ZeroDivisionError
+    assert machines.job_processes() == []
+
+
+def test_output_that_nobody_takes_holds_back_its_own_job_alone(cluster: gproc.Cluster) -> None:
+    with cluster.popen("3", ["/bin/sh", "-c", "exec yes"]) as flood:
+        assert cluster.run("1", ["echo", "through"]).stdout["1"] == b"through\n"
+        held = sum(len(event.data) for event in flood._events if isinstance(event, gproc.Output))
+        assert held <= 1 << 20
+        flood.kill()
+
+
+def test_two_hundred_jobs_at_once_on_one_connection(cluster: gproc.Cluster) -> None:
+    jobs = [cluster.popen("3", ["echo", str(number)]) for number in range(200)]
+    done = [job.communicate() for job in jobs]
+    assert [one.stdout["3"] for one in done] == [b"%d\n" % number for number in range(200)]
+
+
+def test_threads_share_a_connection(cluster: gproc.Cluster) -> None:
+    found: dict[int, bytes] = {}
+
+    def work(number: int) -> None:
+        for _ in range(5):
+            found[number] = cluster.run("1,3", ["echo", str(number)], check=True).stdout["3"]
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert found == {number: b"%d\n" % number for number in range(8)}
+
+
+def test_a_connection_that_is_closed_tells_those_who_wait(machines: Machines, cluster: gproc.Cluster) -> None:
+    job = cluster.popen("3", ["sleep", "1000"])
+    failed: list[gproc.GprocError] = []
+
+    def wait() -> None:
+        try:
+            job.wait()
+        except gproc.GprocError as error:
+            failed.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    cluster.close()
+    waiting.join(PATIENCE_S)
+    assert [type(error) for error in failed] == [gproc.LinkLost]
+    with pytest.raises(gproc.LinkLost):
+        cluster.run("3", ["true"])
+
+
+def test_no_master_is_an_error_that_names_the_socket(tmp_path: Path) -> None:
+    with pytest.raises(gproc.NoMaster) as raised:
+        gproc.connect(str(tmp_path / "none"))
+    assert raised.value.path == str(tmp_path / "none")
+
+
+def test_files_are_copied_there_and_back(cluster: gproc.Cluster, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"content")
+    there = tmp_path / "there"
+    there.mkdir()
+    assert cluster.cp(str(tmp_path / "a"), f"1,3:{there}/").returncode == 0
+    assert (there / "a").read_bytes() == b"content"
+    assert cluster.get(f"=1/2,3:{there}/a", str(tmp_path / "back")).returncode == 0
+    assert (tmp_path / "back" / "1.2" / "a").read_bytes() == b"content"
+    with pytest.raises(gproc.CopyFailed, match="No such file"):
+        cluster.get(f"3:{there}/none", str(tmp_path / "back"))
+    assert cluster.cp([str(tmp_path / "none")], f"3:{there}/", check=False).returncode == 1
+
+
+def test_the_tree_is_told(cluster: gproc.Cluster) -> None:
+    info = cluster.info()
+    assert [(node.node, node.host, node.state) for node in info.nodes] == [
+        (place, socket.gethostname(), "up") for place in ("1", "1/2", "3")
+    ]
+
+
+def test_a_bundle_is_packed_once_for_many_jobs(cluster: gproc.Cluster, tmp_path: Path) -> None:
+    extra = tmp_path / "extra"
+    extra.write_text("beside")
+    bundle = cluster.bundle("sh", files=[str(extra)])
+    for _ in range(3):
+        done = cluster.run("3", ["sh", "-c", 'cat "$GPROC_ROOT$0"', str(extra)], bundle=bundle)
+        assert done.stdout["3"] == b"beside"
+    assert bundle.digest == gproc.pack("sh", files=[str(extra)]).digest
+
+
+def test_the_asyncio_twin_does_the_same(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(machines.place / "cache"))
+
+    async def work() -> None:
+        async with gproc.connect_async(str(machines.socket)) as cluster:
+            many = await asyncio.gather(*(cluster.run("3", ["echo", str(number)]) for number in range(50)))
+            assert [done.stdout["3"] for done in many] == [b"%d\n" % number for number in range(50)]
+            done = await cluster.run("1,3", ["sort"], input="b\na\n", text=True)
+            assert set(done.stdout.values()) == {"a\nb\n"}
+            async with await cluster.popen("1", ["cat"], stdin=gproc.PIPE) as job:
+                assert job.stdin is not None
+                await job.stdin.write(b"x" * (3 << 20))
+                await job.stdin.close()
+                size = 0
+                async for event in job:
+                    if isinstance(event, gproc.Output):
+                        size += len(event.data)
+                assert size == 3 << 20
+            with pytest.raises(gproc.TimeoutExpired):
+                await cluster.run("3", ["sleep", "1000"], timeout=0.2)
+            with pytest.raises(gproc.JobRejected):
+                await cluster.run("9", ["true"])
+            assert [node.node for node in (await cluster.info()).nodes] == ["1", "1/2", "3"]
+
+    asyncio.run(asyncio.wait_for(work(), PATIENCE_S))
+    assert machines.job_processes() == []
+
+
+def test_a_task_that_is_cancelled_kills_its_job(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(machines.place / "cache"))
+
+    async def work() -> None:
+        async with gproc.connect_async(str(machines.socket)) as cluster:
+            job = await cluster.popen("3", ["/bin/sh", "-c", "echo ready; exec sleep 1000"])
+            running = asyncio.create_task(cluster.run("1", ["sleep", "1000"]))
+            async for event in job:
+                if isinstance(event, gproc.Output):
+                    break
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            job.kill()
+            await job.wait()
+
+    asyncio.run(asyncio.wait_for(work(), PATIENCE_S))
+
+
+def test_every_public_name_is_there_and_a_slave_pays_for_none() -> None:
+    assert all(hasattr(gproc, name) for name in gproc.__all__)
+    assert set(gproc.__all__) == {name for names in gproc._MODULES.values() for name in names}
+    program = "import sys, gproc; print(sorted(name for name in sys.modules if name.startswith('gproc')))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "['gproc']\n"
