@@ -18,8 +18,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from gproc.client.aio import AsyncCluster, AsyncJob, connect_async
-    from gproc.client.cluster import Cluster, Job, connect, pack
+    from gproc.client.cluster import Cluster, connect, pack
     from gproc.client.events import Event, Exited, Output, Staged, Started
+    from gproc.client.job import Job
     from gproc.client.options import DEVNULL, PIPE
     from gproc.client.results import CompletedJob, JobFailed, TimeoutExpired
     from gproc.client.tree import CopyFailed, CopyResult, NodeStatus, TreeInfo
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "gproc.client.aio": ("AsyncCluster", "AsyncJob", "connect_async"),
-    "gproc.client.cluster": ("Cluster", "Job", "connect", "pack"),
+    "gproc.client.cluster": ("Cluster", "connect", "pack"),
+    "gproc.client.job": ("Job",),
     "gproc.client.events": ("Event", "Exited", "Output", "Staged", "Started"),
     "gproc.client.options": ("DEVNULL", "PIPE"),
     "gproc.client.results": ("CompletedJob", "JobFailed", "TimeoutExpired"),

@@ -83,9 +83,9 @@ def test_a_view_works_on_a_noexec_tmp_and_a_plain_node_names_it(
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("link", "is a symbolic link: name the directory itself with -binRoot"),
-        ("file", "is not a directory: remove it, or choose another with -binRoot"),
-        ("another's", f"belongs to user {USER}, who could exchange what jobs execute"),
+        ("link", "is a symbolic link of root (uid 0): name the directory itself with -binRoot"),
+        ("file", "is not a directory, and belongs to root (uid 0): remove it, or choose another with -binRoot"),
+        ("another's", f"belongs to uid {USER}, who could exchange what jobs execute"),
         ("open", "may be written to by others"),
     ],
 )
