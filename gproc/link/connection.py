@@ -30,10 +30,10 @@ link of 10 kB/s, half a frame of output takes ten seconds."""
 
 
 class Receiver(Generic[M]):
-    """Who is told what a connection brings; a PeerError raised here ends the connection.
+    """Takes the messages and data of a connection.  A PeerError that it raises ends the connection.
 
-    direction: which messages may come.  What a receiver does not expect is its peer's fault, so the other methods say
-    that until they are overridden.
+    direction: the messages that may come.  Data that a receiver does not expect is its peer's fault: methods that are
+    not overridden raise PeerError.
     """
 
     direction: Direction[M]
@@ -59,7 +59,7 @@ class Link(asyncio.BufferedProtocol):
     """
 
     def __init__(self, channel: int | None, receiver: Receiver[Any]) -> None:
-        """channel: the one we open; None: the peer opens, and `channel` says what it opened."""
+        """channel: the one that we open; None if the peer opens one, which `channel` then holds."""
         self.receiver = receiver
         self.channel = channel
         self.peer = "?"

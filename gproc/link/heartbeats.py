@@ -23,11 +23,11 @@ SILENCE_S: Final = 20.0
 cannot hang a job."""
 
 BEATS: Final = 5
-"""Beats per link timeout while jobs run: the last beat before a cut is acknowledged, the next one is not."""
+"""Beats per link timeout while jobs run.  The kernel notices a cut by the first beat after it."""
 
 RECENT: Final = 4
-"""What was written within this part of a beat's interval serves as the beat.  In the worst case 1 1/4 intervals pass
-after the last acknowledged byte, and then `connection.UNACKNOWLEDGED_PART` of the link timeout: together 0.95 of it."""
+"""Anything written within the last 1/4 of a beat's interval serves as the beat.  So at most 1 1/4 intervals pass after
+the last acknowledged byte, and then `connection.UNACKNOWLEDGED_PART` of the link timeout: together 0.95 of it."""
 
 
 class Heartbeats:

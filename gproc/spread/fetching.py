@@ -90,7 +90,7 @@ class BundleFetcher:
         return bundle in self._transfers
 
     def demand(self, wanted: Iterable[tuple[bytes, bytes]]) -> None:
-        """Receivers wait for these chunks, as (bundle, digest).  A bundle is fetched whole here: nothing is to do."""
+        """Note that receivers wait for these (bundle, digest).  Here whole bundles are fetched without hints."""
 
     async def change(self) -> None:
         """Wait until another chunk may be available."""
@@ -271,7 +271,7 @@ class BundleFetcher:
     async def _fetch(
         self, transfer: Transfer, manifest: Manifest, encoded: bytes, owner: Owner, helpers: Helpers | None
     ) -> Root:
-        """Fetch what the manifest names."""
+        """Fetch the files that the manifest names."""
         partial = self.store.partial(manifest, encoded, owner)
         try:
             await self._begin(transfer, partial)

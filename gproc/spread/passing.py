@@ -1,7 +1,7 @@
-"""The master's fetcher: a large copy is passed on and not kept, because its client is there for as long as it runs.
+"""The master's fetcher: it passes a large copy on without keeping it, because the client stays connected meanwhile.
 
-Writing is what a large copy costs a machine most (docs/benchmarks.md).  The master asks the client for a chunk when a
-child wants it, checks it, gives it to the child and forgets it.  All other bundles are kept as on any node: the next
+Most of the cost of a large copy is writing it (docs/benchmarks.md).  So the master asks the client for a chunk when a
+child wants it, checks it, sends it to the child and forgets it.  All other bundles are kept, as on any node: the next
 job with the same program needs no client for it.
 """
 
@@ -25,12 +25,12 @@ PASSED_BYTES_MIN: Final = 8 << 20
 """A smaller copy is kept: writing it takes some 10 ms."""
 
 RECENT_BYTES: Final = 32 << 20
-"""Complete chunks that receivers may still want: eight receivers with four chunks asked for each.  If one has gone when
-its receiver is ready for it, the client is asked again."""
+"""The most bytes of complete chunks that are kept for receivers: enough for eight receivers that asked for four chunks
+each.  If a chunk is gone when its receiver is ready for it, the master asks the client again."""
 
 
 class PassingFetcher(BundleFetcher):
-    """Keeps programs, and passes large copies on."""
+    """A fetcher that keeps programs, and passes large copies on."""
 
     def __init__(self, store: Store, upstream: Source) -> None:
         super().__init__(store, upstream)
@@ -63,7 +63,7 @@ class PassingFetcher(BundleFetcher):
         """Raises: StoreError always: nothing is kept.  A transfer ends when its last client has gone."""
         if manifest.program or manifest.size_bytes() < PASSED_BYTES_MIN:
             return await super()._fetch(transfer, manifest, encoded, owner, helpers)
-        partial = PartialBundle(b"", manifest, encoded, owner)  # never laid out: it only says which chunks there are
+        partial = PartialBundle(b"", manifest, encoded, owner)  # never laid out: it only lists the chunks
         for file in manifest.files():
             for digest, offset, _ in file.chunks():
                 partial.missing.setdefault(digest, []).append((file, offset))

@@ -26,7 +26,7 @@ log = logging.getLogger("gproc")
 
 
 class PeerSource(Receiver[PeerToPeer]):
-    """A peer that sends us a bundle: a `spread.fetching.Source`.  A chunk from it counts after it has been hashed."""
+    """A peer that sends us a bundle, as a `spread.transfer.Source`."""
 
     direction = PEER_TO_PEER
 

@@ -59,7 +59,7 @@ class ChunkScheduler(Generic[S]):
             self._put_back(digest)
 
     def want(self, digest: bytes) -> bool:
-        """Ask for one more chunk, after all others.  Returns False if it is to be asked for, or was, already."""
+        """Ask for one more chunk, after all others.  Returns False if the chunk is queued or was asked for already."""
         unasked = self._unasked.setdefault(self.stripe_of(digest), {})
         if digest in unasked or any(digest in asked for asked in self._asked.values()):
             return False

@@ -1,8 +1,8 @@
-"""Where a master and its commands meet: /tmp/g and, if the master is root, a place that only root can take.
+"""The sockets at which a master and its commands meet: /tmp/g and, if the master is root, one that only root can make.
 
-Anybody can make /tmp/g before root's master does.  That must not keep the master from starting, nor lead a command to
-somebody else's: so root's master listens at RUN_SOCKET too, and a command that was told no socket tries it if /tmp/g is
-missing or belongs to another user.
+Any user can make /tmp/g before root's master does.  That must neither keep the master from starting nor lead a command
+to another user's socket.  So root's master listens at RUN_SOCKET too.  A command without --socket tries it if /tmp/g
+is missing or belongs to another user.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ RUN_SOCKET: Final = f"{RUN_DIRECTORY}/g"
 
 
 def dial(path: str) -> tuple[socket.socket, str]:
-    """A connection to the master at `path`, and where it was found.  No byte was sent.
+    """A connection to the master at `path`, and the path at which it was found.  No byte has been sent yet.
 
-    Raises: the first place's OSError if nobody listens there; TrustError if it is not root or this user who does.
+    Raises: OSError if no process listens at `path`; TrustError if a user other than root and this one does.
     """
     if path != DEFAULT_SOCKET:
         return _dialled(path), path
@@ -43,7 +43,7 @@ def _dialled(path: str) -> socket.socket:
     except (OSError, ValueError):
         owner = 0  # connect(2) says what is wrong
     if owner not in (0, os.geteuid()):
-        # Before connecting: whoever listens there and never accepts would keep us waiting.
+        # Checked before connecting, because a listener that never accepts would make us wait.
         raise SquattedSocket(path, owner)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -56,14 +56,14 @@ def _dialled(path: str) -> socket.socket:
 
 
 def make_run_directory(path: str = RUN_DIRECTORY) -> None:
-    """Make the directory that only root writes to.  Raises: TrustError if it is there and is another one."""
+    """Make the directory that only root may change.  Raises: TrustError if a different one exists."""
     try:
         os.mkdir(path, 0o755)
-        os.chmod(path, 0o755)  # whatever the umask: all users' commands come by it
+        os.chmod(path, 0o755)  # mkdir applies the umask, but every user's commands must be able to enter
     except FileExistsError:
         pass
     except OSError as error:
         raise TrustError(f"cannot make {path}: {error.strerror}") from error
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & 0o022:
-        raise TrustError(f"{path} is no directory that root alone may change")
+        raise TrustError(f"{path} must be a directory that only root may change; it is not")

@@ -39,7 +39,7 @@ Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_B
 class Grant(msgspec.Struct, frozen=True, array_like=True):
     """A slave's place in a session.
 
-    nonce: the slave's own, made at its start.  place: where it stands in the tree.
+    nonce: the slave's own, made at its start.  place: its path in the tree.
     sequence: the slave accepts only tickets with higher numbers.
     """
 
@@ -52,8 +52,8 @@ class Grant(msgspec.Struct, frozen=True, array_like=True):
 class Ticket(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid_unknown_fields=True):
     """One job, as its caller asked for it and the master signed it.
 
-    sequence: the number of this order in the session.  job: the job's own number, which people see.
-    A field that this version does not know may restrict the job, so such a ticket is refused.
+    sequence: the number of this ticket in the session.  job: the job's own number, which users see.
+    A ticket with an unknown field is refused, because the field may restrict the job.
     """
 
     session: Session

@@ -19,8 +19,8 @@ from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES
 from gproc.errors import PeerError
 
 VERSION: Final = 2
-"""Of the messages and frames that we speak.  A version talks to the one before it and to the one after it: a newer peer
-sends an older one only what that knows (docs/wire.md)."""
+"""The version of our messages and frames.  A version can talk to the one before it and the one after it: the newer peer
+sends only what the older one knows (docs/wire.md)."""
 
 OLDEST_VERSION: Final = 2
 """Version 1 was never released."""
@@ -97,8 +97,8 @@ def read_preface(data: bytes | memoryview) -> int:
         raise PeerError(f"not a gproc peer: it began with {bytes(data)!r}")
     if not OLDEST_VERSION <= version <= VERSION + 1 or version < VERSION - 1:
         raise PeerError(
-            f"the peer speaks version {version} of gproc's protocol, we speak {VERSION}: run releases that follow each "
-            "other, or the same one"
+            f"the peer speaks version {version} of gproc's protocol, we speak {VERSION}: run the same release on both, "
+            "or two that follow each other"
         )
     if channel not in (CHANNEL_CONTROL, CHANNEL_BULK, CHANNEL_CLIENT, CHANNEL_PEER):
         raise PeerError(f"the peer opened channel {channel}, which does not exist")
