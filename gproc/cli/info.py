@@ -10,6 +10,7 @@ from gproc.cli.table import table
 from gproc.client.inquiry import inquire
 from gproc.client.tree import state_of
 from gproc.nodespec import format_path
+from gproc.shown import shown_text
 from gproc.wire.messages import TreeState
 
 COLUMNS = ("NODE", "HOST", "ADDRESS", "STATE", "JOBS", "LOAD", "SINCE")
@@ -58,7 +59,7 @@ def as_table(tree: TreeState) -> str:
     lines.append(f"{len(tree.nodes)} nodes below the master on {tree.master}, which runs since {since(tree.since_s)}")
     lines += sorted(
         {
-            f"plain: {row.node.name} has no private view: {row.node.plain_because}"
+            shown_text(f"plain: {row.node.name} has no private view: {row.node.plain_because}")
             for row in tree.nodes
             if row.node.plain_because
         }

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from typing import Final
+
+from gproc.shown import shown_text
+
+ROWS: Final = "\n"
 
 
 def complain(lines: Iterable[str]) -> None:
-    """Each with the program's name in front, all in one write: what others write to the terminal stays outside."""
-    sys.stderr.write("".join(f"gproc: {line}\n" for line in lines))
+    """Write the lines, each with the program's name in front, in one write, so that no other output comes between.
+
+    A line of ours may have more than one row; whatever else a terminal might obey is escaped.
+    """
+    sys.stderr.write("".join(f"gproc: {shown_text(line, keep=ROWS)}\n" for line in lines))

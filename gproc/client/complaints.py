@@ -9,9 +9,9 @@ from typing import Final
 from gproc.client.events import Stream
 from gproc.client.summary import summarise
 from gproc.copy.builtin import FAILED
-from gproc.copy.shown import shown
 from gproc.nodespec import Path, fold
 from gproc.request.outcome import Outcome, Returned
+from gproc.shown import shown
 
 LINES_MAX: Final = 1000
 """Lines that are kept of each node: a person reads no more, and 5,000 nodes shall not fill this machine's memory."""

@@ -15,13 +15,13 @@ from gproc.client.session import SessionJob
 from gproc.client.tree import CopyResult
 from gproc.copy.builtin import FAILED
 from gproc.copy.packing import changed, check_names, pack
-from gproc.copy.shown import shown
 from gproc.copy.steps import PATH_BYTES_MAX
 from gproc.errors import SpecError, UsageError
 from gproc.nodespec import NodeSpec
 from gproc.packager import Bundle
 from gproc.request.outcome import Outcome
 from gproc.request.spec import Action, Request
+from gproc.shown import shown
 
 TRIES: Final = 3
 """Of one `cp`."""

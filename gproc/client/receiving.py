@@ -18,7 +18,6 @@ from gproc.client.complaints import Complaints
 from gproc.client.events import Stream
 from gproc.copy.descent import WayLost
 from gproc.copy.metadata import FROM_NODES
-from gproc.copy.shown import shown
 from gproc.copy.staging import DIRECTORY
 from gproc.copy.steps import (
     DEPTH_MAX,
@@ -40,6 +39,7 @@ from gproc.copy.steps import (
 from gproc.copy.writer import Complain, Writer
 from gproc.errors import GprocError, PeerError
 from gproc.nodespec import Path, format_path
+from gproc.shown import shown
 
 
 def directory_of(path: Path) -> str:

@@ -9,6 +9,7 @@ from typing import assert_never
 from gproc.errors import EXIT_GPROC
 from gproc.nodespec import Path, fold
 from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Refused, Returned, Signalled, TimedOut
+from gproc.shown import shown_text
 
 
 def describe(outcome: Outcome) -> str:
@@ -23,11 +24,11 @@ def describe(outcome: Outcome) -> str:
         case Killed(signum, started):
             return f"killed by {name_of(signum)}" + ("" if started else " before it was started")
         case Lost(reason):
-            return f"lost: {reason}"
+            return f"lost: {shown_text(reason)}"
         case Refused(reason):
-            return f"refused: {reason}"
+            return f"refused: {shown_text(reason)}"
         case NotStarted(reason):
-            return reason
+            return shown_text(reason)
         case _:
             assert_never(outcome)
 

@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from gproc.copy.shown import shown
 from gproc.copy.steps import ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, Attributes
+from gproc.shown import shown
 
 ACCESS_LIST: Final = b"system.posix_acl_access"
 DEFAULT_LIST: Final = b"system.posix_acl_default"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, NoReturn, Union
 
 import msgspec
 
-from gproc.copy.shown import shown
 from gproc.errors import LaunchError
+from gproc.shown import shown
 
 if TYPE_CHECKING:
     from types import FrameType

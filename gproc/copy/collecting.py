@@ -9,10 +9,10 @@ import msgspec
 from gproc.bundle.unsized import SMALL_BYTES, read_small
 from gproc.copy import attributes
 from gproc.copy.contents import Run, read_at, runs
-from gproc.copy.shown import shown
 from gproc.copy.source import Source
 from gproc.copy.steps import DATA_BYTES, NUMBERED_FROM_NODE_MAX, End, Hole, Leaf, Torn, Whole, data_header, step_frame
 from gproc.copy.writer import Complain
+from gproc.shown import shown
 
 
 def collect(path: bytes, to: int, complain: Complain) -> None:

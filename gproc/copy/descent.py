@@ -14,10 +14,10 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from gproc.copy.attributes import by_descriptor
-from gproc.copy.shown import shown
 from gproc.copy.staging import DIRECTORY
 from gproc.copy.steps import ITSELF, Folder
 from gproc.errors import GprocError
+from gproc.shown import shown
 
 _OWNERS_ALL = 0o700
 

@@ -20,11 +20,11 @@ from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES, PERMISSION_BITS, D
 from gproc.copy import attributes
 from gproc.copy.contents import Run, read_at, runs
 from gproc.copy.packs import Packs, Spot
-from gproc.copy.shown import shown
 from gproc.copy.source import Missed, Source, name_of
 from gproc.copy.steps import INDEX, ITSELF, NUMBERED_MAX, End, Extent, Hole, Leaf, Step, Whole, step_frame
 from gproc.errors import BundleError, UsageError
 from gproc.packager import Bundle, SourceStamp
+from gproc.shown import shown
 from gproc.wire.frames import MAX_BLOB_BYTES
 
 _CALLERS_ALONE: Final = 0o400

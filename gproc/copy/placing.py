@@ -13,7 +13,6 @@ import msgspec
 from gproc.copy.contents import Run, runs
 from gproc.copy.descent import WayLost
 from gproc.copy.metadata import ROOTS_COPY, USERS_COPY
-from gproc.copy.shown import shown
 from gproc.copy.steps import (
     INDEX,
     ITSELF,
@@ -32,6 +31,7 @@ from gproc.copy.steps import (
 )
 from gproc.copy.writer import Complain, Writer, open_directory
 from gproc.errors import PeerError
+from gproc.shown import shown
 
 _INDEX_READ_BYTES: Final = 1 << 20
 _COPY_BYTES: Final = 8 << 20

@@ -18,7 +18,6 @@ from typing import NamedTuple
 from gproc.copy.attributes import by_descriptor
 from gproc.copy.descent import Descent
 from gproc.copy.metadata import Keeps, Metadata
-from gproc.copy.shown import shown
 from gproc.copy.staging import STAGED, Staging
 from gproc.copy.steps import (
     ITSELF,
@@ -29,6 +28,7 @@ from gproc.copy.steps import (
     Special,
     SymlinkStep,
 )
+from gproc.shown import shown
 
 Complain = Callable[[str], None]
 """Takes one line for people; the work goes on with what comes next."""

@@ -35,7 +35,7 @@ def _start(start: Start, group: Group) -> int:
     with program.stage("view"):
         kernel.unshare(kernel.CLONE_NEWNS)
         program.own_ipc()
-        mounts.carry_out(start.view.operations, start.caller.uid, start.caller.gid)
+        mounts.carry_out(start.view.operations, start.caller.uid, start.caller.gid, start.caller.groups)
     own = program.prepare(start)
     program.join(group)
     program.become(start)

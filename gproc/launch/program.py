@@ -63,13 +63,19 @@ class StageFailed(Exception):
         return SpawnFailed(process, self.stage, self.code, self.message)
 
 
+def _sentence(error: OSError) -> str:
+    """What failed, and on which path, without Python's own decoration."""
+    reason = error.strerror or str(error)
+    return f"{os.fsdecode(error.filename)}: {reason}" if isinstance(error.filename, str | bytes) else reason
+
+
 @contextmanager
 def stage(name: str) -> Iterator[None]:
     """Turn what fails within into a StageFailed; a ValueError is a NUL in an argument, a name or a path."""
     try:
         yield
     except OSError as error:
-        raise StageFailed(name, error.errno or errno.EIO, str(error)[:_MESSAGE_CHARACTERS]) from error
+        raise StageFailed(name, error.errno or errno.EIO, _sentence(error)[:_MESSAGE_CHARACTERS]) from error
     except ValueError as error:
         raise StageFailed(name, errno.EINVAL, str(error)) from error
 

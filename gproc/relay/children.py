@@ -155,7 +155,7 @@ class Child(Receiver[ChildToParent]):
 
     def give_up_waiting(self) -> None:
         """Called when it had time enough to open its bulk connection."""
-        self._move(TimedOutJoining())
+        self._move(TimedOutJoining(HANDSHAKE_S))
 
     def _move(self, event: ChildEvent) -> None:
         match self.membership.handle(event):

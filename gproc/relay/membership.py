@@ -235,7 +235,9 @@ class BulkOpened(msgspec.Struct, frozen=True):
 
 
 class TimedOutJoining(msgspec.Struct, frozen=True):
-    """It had time enough to open its second connection."""
+    """It had so many seconds to open its second connection."""
+
+    waited_s: float
 
 
 class ConnectionLost(msgspec.Struct, frozen=True):
@@ -287,7 +289,7 @@ class ChildMembership:
         match event:
             case BulkOpened():
                 return Admit()
-            case TimedOutJoining():
-                return Part("it opened no bulk connection in time")
+            case TimedOutJoining(waited_s):
+                return Part(f"it opened no bulk connection within {waited_s:.0f} s")
             case ConnectionLost(reason, bulk):
                 return Part(f"its bulk connection was lost: {reason}" if bulk else reason)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Sequence
-from typing import Final, assert_never
+from typing import Final, NoReturn, assert_never
 
 from gproc.disk.trees import copy_tree, make_directory
 from gproc.root import kernel
-from gproc.root.view import CopyTree, MakeDirectory, Operation, Overlay, Proc, Tmpfs
+from gproc.root.view import CopyTree, MakeDirectory, Operation, Overlay, Proc, ShowAt, Tmpfs
 
 _OPTIONS_BYTES_MAX: Final = 4095
 """mount(2) copies one page of options, with its final NUL."""
@@ -32,11 +33,13 @@ _TMPFS_OPTIONS: Final = b"mode=0755,size=25%,nr_inodes=256k"
 """What a job may write to its own binRoot: a quarter of the memory instead of tmpfs's usual half, and as many files as
 take some 256 MB of the kernel's.  A bundle that is copied there has at most 131,072."""
 
+_ERRNO_BYTES: Final = 16
+
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-def carry_out(operations: Sequence[Operation], uid: int, gid: int) -> None:
-    """Do `operations` in order; directories that are made belong to `uid` and `gid`.
+def carry_out(operations: Sequence[Operation], uid: int, gid: int, groups: Sequence[int] = ()) -> None:
+    """Do `operations` in order; directories that are made belong to `uid` and `gid`, the caller's, as `groups` are.
 
     Raises: OSError naming the path, at the first operation that fails; what was done so far stays.
     """
@@ -50,6 +53,8 @@ def carry_out(operations: Sequence[Operation], uid: int, gid: int) -> None:
                 _overlay(operation)
             case CopyTree(source, at):
                 copy_tree(source, at)
+            case ShowAt(source, at):
+                _show_at(source, at, uid, gid, groups)
             case Proc(at):
                 kernel.mount(b"proc", at, b"proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
             case _:
@@ -96,6 +101,40 @@ def _overlay(overlay: Overlay) -> None:
     finally:
         for directory, _child in kept:
             os.close(directory)
+
+
+def _show_at(source: bytes, at: bytes, uid: int, gid: int, groups: Sequence[int]) -> None:
+    """Bind `source` over a directory that the caller named, by the descriptor that a process of the caller's opened."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        pid = os.fork()
+        if pid == 0:
+            _open_as(theirs, at, uid, gid, groups)
+        told, fds, _, _ = socket.recv_fds(ours, _ERRNO_BYTES, 1)
+        os.waitpid(pid, 0)
+    if not fds:
+        code = int(told or b"0") or errno.EIO
+        raise OSError(code, os.strerror(code), os.fsdecode(at))
+    try:
+        kernel.mount(source, _by_descriptor(fds[0]), None, kernel.MS_BIND | kernel.MS_REC)
+    finally:
+        os.close(fds[0])
+
+
+def _open_as(told: socket.socket, at: bytes, uid: int, gid: int, groups: Sequence[int]) -> NoReturn:
+    """In a child: become the caller, make the directory if it is missing, and hand its descriptor over, or an errno."""
+    try:
+        if os.geteuid() == 0:
+            os.setgroups(list(groups))
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+        os.umask(0o022)
+        os.makedirs(at, exist_ok=True)
+        socket.send_fds(told, [b"0"], [os.open(at, _DIRECTORY)])
+    except OSError as error:
+        told.send(b"%d" % (error.errno or errno.EIO))
+    finally:
+        os._exit(0)
 
 
 def _escaped(path: bytes) -> bytes:

@@ -22,7 +22,7 @@ from gproc.content.paths import within
 from gproc.errors import LaunchError
 from gproc.root.code_layout import CodeLayout
 from gproc.root.facts import NodeDirectory, NodeFacts
-from gproc.root.view import CopyTree, MakeDirectory, Operation, Overlay, Proc, Through, Tmpfs, View
+from gproc.root.view import CopyTree, MakeDirectory, Operation, Overlay, Proc, ShowAt, Through, Tmpfs, View
 
 _ARGV0_SINCE: Final = (2, 33)
 """The glibc whose loader first knew --argv0; musl's has known it since 1.1.23."""
@@ -57,11 +57,14 @@ class Union(msgspec.Struct, frozen=True):
     places: tuple[bytes, ...]
 
 
-def plan(bundle: LaidOut, bin_root: bytes, cwd: bytes, facts: NodeFacts, job_name: bytes) -> View:
+def plan(
+    bundle: LaidOut, bin_root: bytes, cwd: bytes, facts: NodeFacts, job_name: bytes, shown_at: bytes = b""
+) -> View:
     """The view of a job that came with a bundle.
 
     cwd: the caller's; the job starts in the directory of this name below its root.
     job_name: on a plain node, the name of the job's directory below bin_root; one path component.
+    shown_at: where the caller wants the root; b"": at bin_root.
 
     Raises: LaunchError if bin_root and the store lie in one another.
     """
@@ -76,24 +79,34 @@ def plan(bundle: LaidOut, bin_root: bytes, cwd: bytes, facts: NodeFacts, job_nam
         *(_mounted(union, bundle, facts) for union in unions),
         *_private_root(bundle.at, bin_root, facts),
         MakeDirectory(bin_root, cwd),
+        *_shown(bin_root, shown_at),
         _PROC,
     )
+    root = shown_at or bin_root
     if _is_whole(bundle, facts, unions):
         program = bundle.layout.manifest.program
         if not _in_place(program, bundle.layout, facts, unions):
-            program = bin_root + program
-        searched = tuple(bin_root + directory for directory in _unsought(bundle, facts, unions))
-        return View("namespaces", mounts, program, bin_root + cwd, library_path=searched)
-    program, through = _from_root(bundle, bin_root)
-    return View("namespaces", mounts, program, bin_root + cwd, through)
+            program = root + program
+        searched = tuple(root + directory for directory in _unsought(bundle, facts, unions))
+        return View("namespaces", mounts, program, root + cwd, library_path=searched)
+    program, through = _from_root(bundle, root)
+    return View("namespaces", mounts, program, root + cwd, through)
 
 
-def plan_local(program: bytes, bin_root: bytes, cwd: bytes, facts: NodeFacts, job_name: bytes) -> View:
+def plan_local(
+    program: bytes, bin_root: bytes, cwd: bytes, facts: NodeFacts, job_name: bytes, shown_at: bytes = b""
+) -> View:
     """The view of a job that runs the node's own program (`-localbin`): a private, empty binRoot."""
     if not facts.namespaces:
         root = bin_root + b"/" + job_name
         return View("plain", (), program, root + cwd, root=root)
-    return View("namespaces", (Tmpfs(bin_root), MakeDirectory(bin_root, cwd), _PROC), program, bin_root + cwd)
+    own: tuple[Operation, ...] = (Tmpfs(bin_root), MakeDirectory(bin_root, cwd))
+    mounts = (*own, *_shown(bin_root, shown_at), _PROC)
+    return View("namespaces", mounts, program, (shown_at or bin_root) + cwd)
+
+
+def _shown(bin_root: bytes, shown_at: bytes) -> tuple[ShowAt, ...]:
+    return (ShowAt(bin_root, shown_at),) if shown_at and shown_at != bin_root else ()
 
 
 def needs_without_glibc(layout: CodeLayout, facts: NodeFacts) -> bool:

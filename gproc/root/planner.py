@@ -68,11 +68,11 @@ class Planner:
         if prepared is not None:
             return prepared
         name = job_name(os.getpid(), job)
-        bin_root = self.bin_root_of(ticket.request)
+        bin_root, shown_at = self._bin_root, self.bin_root_of(ticket.request)
         namespaces, overlay = self._abilities.view, self._abilities.overlay
         if root is None:
             facts = NodeFacts(namespaces, overlay)
-            return plan.plan_local(ticket.request.argv[0], bin_root, ticket.request.cwd, facts, name)
+            return plan.plan_local(ticket.request.argv[0], bin_root, ticket.request.cwd, facts, name, shown_at)
         if not namespaces and os.statvfs(bin_root).f_flag & os.ST_NOEXEC:
             raise LaunchError(
                 f"binRoot {os.fsdecode(bin_root)} is on a file system mounted noexec, from where this node, "
@@ -87,7 +87,7 @@ class Planner:
         environ = dict(item.partition(b"=")[::2] for item in ticket.request.env)
         interpreter = script.interpreter(layout, root.tree, environ)
         bundle = plan.LaidOut(layout, root.tree, without_glibc, interpreter)
-        return plan.plan(bundle, bin_root, ticket.request.cwd, facts, name)
+        return plan.plan(bundle, bin_root, ticket.request.cwd, facts, name, shown_at)
 
     def _layout(self, root: Root) -> CodeLayout:
         layout = self._layouts.get(root)

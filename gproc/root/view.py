@@ -46,13 +46,23 @@ class CopyTree(msgspec.Struct, frozen=True, array_like=True, tag="copy"):
     at: bytes
 
 
+class ShowAt(msgspec.Struct, frozen=True, array_like=True, tag="show"):
+    """What is at `source`, also at `at`, a directory that the caller named.
+
+    A process that has become the caller opens it, and makes it if it is missing.
+    """
+
+    source: bytes
+    at: bytes
+
+
 class Proc(msgspec.Struct, frozen=True, array_like=True, tag="proc"):
     """/proc of the job's own PID namespace; without it /proc/self would name nothing."""
 
     at: bytes
 
 
-Operation = Union[Tmpfs, MakeDirectory, Overlay, CopyTree, Proc]  # noqa: UP007 - msgspec wants it so on 3.11
+Operation = Union[Tmpfs, MakeDirectory, Overlay, CopyTree, ShowAt, Proc]  # noqa: UP007 - msgspec wants it so on 3.11
 
 
 class Through(msgspec.Struct, frozen=True, array_like=True):

@@ -85,7 +85,7 @@ class JobService:
         client.jobs[job.number] = live
         if request.bundle is not None:
             self._offers.add(request.bundle.digest, client.link)
-        log.info("job %d: uid %d on %s: %s", job.number, caller.uid, fold(chosen), shown(request.argv))
+        log.info("job %d: uid %d on %s: %s", job.number, caller.uid, fold(chosen), command_text(request.argv))
         client.link.send(Accepted(submit.serial, job.number, job.places, missing, frames.CLIENT_WINDOW_BYTES))
         live.start_timer()
         self._start(live, ticket, ranks)
@@ -178,8 +178,7 @@ class _Poll:
             self.complete.set()
 
 
-def shown(argv: tuple[bytes, ...]) -> str:
-    """A command in one line of a log, whatever bytes a caller put into it."""
-    words = " ".join(shlex.quote(os.fsdecode(word)) for word in argv[:SHOWN_CHARACTERS])
-    line = ascii(words)[1:-1]
-    return line if len(line) <= SHOWN_CHARACTERS else line[:SHOWN_CHARACTERS] + "..."
+def command_text(argv: tuple[bytes, ...]) -> str:
+    """A command as a shell would take it, cut to a bound."""
+    text = " ".join(shlex.quote(os.fsdecode(word)) for word in argv[:SHOWN_CHARACTERS])
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."

@@ -19,7 +19,7 @@ IO_MODULES = {
 }  # fmt: skip
 
 ORDER = (
-    "errors", "descriptors",
+    "errors", "shown", "descriptors",
     "request", "boxes", "nodespec", "content", "disk", "wire", "tree", "bundle", "packager", "store",
     "locales", "trust", "link", "root", "spread", "copy", "launch", "relay", "node", "service", "client", "master",
     "slave", "cli", "__main__",
@@ -27,7 +27,7 @@ ORDER = (
 """Every package, each above all that it imports: docs/architecture.md tells the story in the same order."""
 
 PURE = {
-    "errors", "boxes", "nodespec", "tree", "request.limits", "request.signals", "request.spec",
+    "errors", "shown", "boxes", "nodespec", "tree", "request.limits", "request.signals", "request.spec",
     "request.outcome", "content.manifest", "content.paths",
     "wire.frames", "wire.credit", "wire.messages", "wire.directions",
     "relay.membership", "service.jobs", "client.session", "client.events", "client.summary", "relay.flow",

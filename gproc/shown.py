@@ -1,0 +1,18 @@
+"""Text that somebody else chose (a file's name, a node's message, a command), for a terminal or a log.  Pure.
+
+Whatever is printed or logged goes through here: nothing in it moves a cursor, forges a line or hides another.
+"""
+
+from __future__ import annotations
+
+
+def shown(path: bytes) -> str:
+    """Bytes in one line: UTF-8 as it is, all that a terminal might obey or that would break the line escaped."""
+    return shown_text(path.decode(errors="backslashreplace"))
+
+
+def shown_text(text: str, *, keep: str = "") -> str:
+    """Text in one line: what is not printable is escaped, but for the characters in `keep`."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each in keep else ascii(each)[1:-1] for each in text)

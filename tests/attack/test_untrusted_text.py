@@ -1,0 +1,85 @@
+"""What a node, a caller or a file's name says reaches a terminal or a log as text, never as orders to the terminal."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gproc.client.summary import describe
+from gproc.request.outcome import Lost, NotStarted, Refused
+from gproc.shown import shown, shown_text
+from gproc.trust.identity import Identity, load_identity
+from gproc.wire.messages import Arrived, Finished, Granted, Left, NodeInfo, Route, Run
+from tests.attack.peer import join_as
+from tests.system.cluster import Cluster
+
+ORDERS = "\x1b[2J\x1b]0;owned\x07\r\nforged: all is well\x9b31m"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path / "c")
+    cluster.start_master()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def identity(cluster: Cluster) -> Identity:
+    return load_identity(str(cluster.home), "node", socket.gethostname())
+
+
+@given(st.text())
+def test_text_that_is_shown_is_printable(text: str) -> None:
+    assert shown_text(text).isprintable()
+    assert shown(text.encode(errors="surrogatepass")).isprintable()
+    if text.isprintable():
+        assert shown_text(text) == text
+
+
+@pytest.mark.parametrize("outcome", [Lost(ORDERS), Refused(ORDERS), NotStarted(ORDERS)], ids=lambda one: one.kind)
+def test_a_nodes_reason_is_one_printable_line(outcome: Lost | Refused | NotStarted) -> None:
+    assert describe(outcome).isprintable()
+    assert "forged: all is well" in describe(outcome)
+
+
+def test_what_a_hostile_node_says_moves_no_cursor_and_forges_no_line(cluster: Cluster, identity: Identity) -> None:
+    control, bulk = join_as(cluster.port, identity, 1)
+    with control, bulk:
+        control.hear(Granted)
+        control.say(Arrived(Route((2,)), NodeInfo(ORDERS, ORDERS, b"n" * 16, ORDERS, 0.0)))
+        cluster.master.says(r"arrived: 1/2 \(.*forged")
+        table = cluster.command("i")
+        job = cluster.begin("e", "-localbin", "=1", "/bin/true")
+        run = control.hear(Run)
+        control.say(Finished(run.job, 0, NotStarted(ORDERS)), Left(Route((2,)), ORDERS))
+        status, stdout, stderr = cluster.finish(job)
+        cluster.master.says(r"left: 1/2: .*forged")
+    assert (status, stdout) == (125, "")
+    assert stderr.removesuffix("\n").isprintable()
+    assert all(line.isprintable() for line in table.stdout.decode().splitlines())
+    assert all(line.isprintable() for line in cluster.master.log.splitlines())
+    assert not any(line.startswith("forged") for line in cluster.master.log.splitlines())
+
+
+@pytest.mark.parametrize("verb", ["e", "bundle"])
+def test_a_scripts_first_line_and_name_do_not_reach_the_terminal_raw(cluster: Cluster, verb: str) -> None:
+    script = cluster.work / f"a{ORDERS[:8]}b"
+    script.write_bytes(b"#!/no/such\x1b[2Jinterpreter\n")
+    script.chmod(0o755)
+    words = ["e", f"--socket={cluster.socket}", "1"] if verb == "e" else ["bundle"]
+    done = subprocess.run(
+        [sys.executable, "-m", "gproc", *words, str(script)], capture_output=True, env=cluster.env, cwd=cluster.work,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert done.stderr.decode().removesuffix("\n").isprintable(), done.stderr
+    assert os.fsencode("\\x1b") in done.stderr
