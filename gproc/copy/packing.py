@@ -51,7 +51,8 @@ def check_names(sources: Sequence[str]) -> None:
     for source in sources:
         name = name_of(os.fsencode(source))
         if name != ITSELF and name in names:
-            raise UsageError(f"{names[name]} and {source} would both be {shown(name)}: copy them one by one")
+            both = f"{shown(os.fsencode(names[name]))} and {shown(os.fsencode(source))}"
+            raise UsageError(f"{both} would both be {shown(name)}: copy them one by one")
         names[name] = source
 
 
