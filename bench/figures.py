@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
@@ -91,7 +92,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
             lines.append(self.note)
         return "\n    ".join(lines)
 
-    def row(self) -> str:
+    def cells(self) -> list[str]:
         """A row of the table in docs/benchmarks.md: what, measured, yardstick, ratio, budget."""
         cells = [self.what, self.measured.shown(self.unit), "", "", ""]
         if self.yardstick is not None:
@@ -99,14 +100,13 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
             cells[3] = f"{self.ratio:.2g}"
         if self.budget is not None:
             cells[4] = f"{number(self.budget)} {self.unit}"
-        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        return cells
 
 
-class Report(msgspec.Struct, frozen=True):
-    """Figures, and the machine that they are of.
+class Machine(msgspec.Struct, frozen=True):
+    """Where and when figures were taken.
 
     load: runnable processes of the last minute, before anything was measured: well above 0 where others worked too.
-    missing: what cannot be measured on this machine, and why.  failed: what should have been, and what went wrong.
     """
 
     processors: int
@@ -114,6 +114,19 @@ class Report(msgspec.Struct, frozen=True):
     python: str
     load: float
     when: str
+
+    @property
+    def said(self) -> str:
+        processors = f"{self.processors} processors, load {self.load:.2f}"
+        return f"{processors}, kernel {self.kernel}, Python {self.python}, {self.when}"
+
+
+class Report(Machine, frozen=True, kw_only=True):
+    """Figures, and the machine that they are of.
+
+    missing: what cannot be measured on this machine, and why.  failed: what should have been, and what went wrong.
+    """
+
     figures: tuple[Figure, ...]
     missing: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
@@ -122,22 +135,28 @@ class Report(msgspec.Struct, frozen=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
     def as_markdown(self) -> str:
-        head = ["| what | measured | yardstick | ratio | budget |", "|---|---|---|---|---|"]
-        machine = f"{self.processors} processors, kernel {self.kernel}, Python {self.python}, {self.when}"
-        rows = [figure.row() for figure in self.figures]
-        return "\n".join([f"{machine}, load {self.load:.2f}", "", *head, *rows, ""])
+        head = ("what", "measured", "yardstick", "ratio", "budget")
+        return markdown(self.said, head, [figure.cells() for figure in self.figures])
 
 
-def report_of_now() -> Report:
-    """This machine, with no figures yet."""
-    return Report(
+def machine_of_now() -> Machine:
+    return Machine(
         processors=os.cpu_count() or 1,
         kernel=platform.release(),
         python=platform.python_version(),
         load=os.getloadavg()[0],
         when=time.strftime("%Y-%m-%d %H:%M %Z"),
-        figures=(),
     )
+
+
+def markdown(above: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as docs/benchmarks.md has them, below a line of text."""
+    lines = [above, "", markdown_row(head), "|" + "---|" * len(head), *map(markdown_row, rows), ""]
+    return "\n".join(lines)
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def samples(values: list[float]) -> Samples:

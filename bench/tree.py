@@ -1,11 +1,13 @@
 """Trees of real `gproc` processes: a master, rack masters below it, leaves below each.
 
 Every node has a store of its own, and nothing is shared with a user's cluster: keys, cache, socket, stores and
-binRoot lie in the tree's own temporary directory.
+binRoot lie in the tree's own temporary directory.  Nothing here imports gproc: whatever the revision of a tree's
+processes, it is asked by its own command line.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -20,15 +22,16 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from bench import processes
+from bench.checkout import OWN, Checkout
 from bench.processes import CpuTime
-from gproc.client.inquiry import inquire
-from gproc.errors import GprocError
 
 JOIN_S: Final = 120.0
 """For a whole tree to come up: 80 slaves of 0.2 CPU seconds on two busy processors take some 20 s."""
 
 STOP_S: Final = 20.0
-ASK_EVERY_S: Final = 0.05
+
+ASK_EVERY_S: Final = 0.1
+"""Between two questions whether the tree is up.  Each is a `gproc i`, some 70 ms of processors that the tree needs."""
 
 WATCH_EVERY_MS: Final = 10
 """How often a command's memory is read: a peak in its last 10 ms may be missed."""
@@ -85,8 +88,11 @@ class Node(msgspec.Struct, frozen=True):
 class Tree:
     """A tree that is up from `with` to its end.  nodes: by name: `master`, `1`, `1/3`."""
 
-    def __init__(self, racks: int, rack_size: int, site: Site | None = None) -> None:
-        """rack_size: with the rack master: the tree has racks * rack_size nodes below its master."""
+    def __init__(self, racks: int, rack_size: int, site: Site | None = None, checkout: Checkout = OWN) -> None:
+        """rack_size: with the rack master: the tree has racks * rack_size nodes below its master.
+
+        checkout: whose gproc its processes run, and whose gproc its commands are.
+        """
         self.racks = racks
         self.rack_size = rack_size
         self.size = racks * rack_size
@@ -94,10 +100,11 @@ class Tree:
         self.place = ""
         self.environ: dict[str, str] = {}
         self._site = site or Loopback()
+        self._checkout = checkout
 
     def __enter__(self) -> Tree:
         self.place = tempfile.mkdtemp(prefix="gproc-bench-")
-        self.environ = environment(self.place)
+        self.environ = self._checkout.environment(self.place)
         try:
             self._start()
         except BaseException:
@@ -116,6 +123,11 @@ class Tree:
             except subprocess.TimeoutExpired:
                 node.process.kill()
                 node.process.wait()
+        if self.environ:
+            # A command that was running when we were interrupted, and a launcher whose slave was killed.
+            for pid in processes.with_variable(f"GPROC_HOME={self.environ['GPROC_HOME']}"):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.place, ignore_errors=True)
 
     @property
@@ -203,9 +215,9 @@ class Tree:
             if ended:
                 raise TreeFailed(f"{ended[0]} has ended: {_tail(self.nodes[ended[0]].log)}")
             try:
-                if len(inquire(self.socket).nodes) >= count:
+                if len(self._addresses()) >= count:
                     return
-            except GprocError as error:
+            except TreeFailed as error:
                 if self.nodes.keys() - {"master"}:
                     raise TreeFailed(f"the master is gone: {error}") from error
             if time.monotonic() > deadline_s:
@@ -213,41 +225,49 @@ class Tree:
             time.sleep(ASK_EVERY_S)
 
     def _rack_ports(self) -> dict[str, str]:
-        rows = inquire(self.socket).nodes
-        return {str(row.place[0]): row.node.address.rpartition(":")[2] for row in rows if len(row.place) == 1}
+        return {name: address.rpartition(":")[2] for name, address in self._addresses().items() if "/" not in name}
+
+    def _addresses(self) -> dict[str, str]:
+        """HOST:PORT of every node that has joined, by name.  Raises: TreeFailed if the master does not answer."""
+        answer = self.run("i", "--json").output
+        try:
+            return {row.path: row.address for row in msgspec.json.decode(answer, type=_Info).nodes}
+        except msgspec.DecodeError as error:
+            raise TreeFailed(f"`gproc i --json` of {self._checkout.name} says what we do not know: {error}") from error
 
 
-def cpu_note(tree: Tree, before: dict[Part, CpuTime], runs: list[Done]) -> str:
-    """CPU milliseconds of one run, by kind of process: what was used since `before` in the tree and by the clients.
+class _Row(msgspec.Struct):
+    """A node in what `gproc i --json` says; `path` is as in `1/3`."""
+
+    path: str
+    address: str
+
+
+class _Info(msgspec.Struct):
+    nodes: list[_Row]
+
+
+def cpu_since(tree: Tree, before: dict[Part, CpuTime], runs: list[Done]) -> dict[str, float]:
+    """CPU milliseconds by kind of process: what was used since `before` in the tree and by the clients of these runs.
 
     A job is an init and the program itself: children of a launcher that have ended.
     """
     used = {part: time - before[part] for part, time in tree.cpu_times().items() if part in before}
-    scheduler: dict[str, float] = {part: time.own for part, time in used.items()}
-    scheduler["job"] = sum(time.children for time in used.values())
-    scheduler["client"] = sum(done.cpu_s for done in runs)
-    each = {part: seconds / len(runs) * 1000 for part, seconds in scheduler.items()}
+    shares: dict[str, float] = {part: time.own for part, time in used.items()}
+    shares["job"] = sum(time.children for time in used.values())
+    shares["client"] = sum(done.cpu_s for done in runs)
+    return {part: seconds * 1000 for part, seconds in shares.items()}
+
+
+def cpu_note(tree: Tree, before: dict[Part, CpuTime], runs: list[Done]) -> str:
+    """CPU milliseconds of one run, as `cpu_since` has them."""
+    each = {part: ms / len(runs) for part, ms in cpu_since(tree, before, runs).items()}
     named = ", ".join(f"{part} {ms:.0f}" for part, ms in sorted(each.items(), key=lambda item: -item[1]))
     return f"CPU ms of one run: {sum(each.values()):.0f}: {named}"
 
 
 def gproc() -> list[str]:
     return [sys.executable, "-m", "gproc"]
-
-
-def environment(place: str) -> dict[str, str]:
-    """This process's, with all that gproc keeps for its user below `place`.
-
-    Python's compiled modules too: kept, as on a user's machine, whatever this process was told to do with its own.
-    """
-    ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    checkout = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return ours | {
-        "GPROC_HOME": f"{place}/home",
-        "XDG_CACHE_HOME": f"{place}/cache",
-        "PYTHONPATH": checkout,
-        "PYTHONPYCACHEPREFIX": f"{place}/pyc",
-    }
 
 
 def _watched(pid: int, began_s: float) -> tuple[int, Done]:
