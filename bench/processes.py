@@ -64,9 +64,9 @@ def loopback_bytes() -> int:
 def memory(pid: int) -> Memory:
     """Raises: ProcessLookupError where it is gone."""
     status = _fields(pid, "status")
-    scheduler = _fields(pid, "smaps_rollup")
+    shares = _fields(pid, "smaps_rollup")
     try:
-        return Memory(status["VmRSS"] * KIB, status["VmHWM"] * KIB, scheduler["Pss"] * KIB)
+        return Memory(status["VmRSS"] * KIB, status["VmHWM"] * KIB, shares["Pss"] * KIB)
     except KeyError as error:
         # A process that has exited and was not waited for has a status without memory.
         raise ProcessLookupError(pid) from error
