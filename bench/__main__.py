@@ -48,6 +48,7 @@ def main(arguments: list[str]) -> int:
         ("output_nodes", "nodes of `output`"),
         ("lab_mib", "size of the file of `links`"),
         ("lab_mbit", "rate of each link of `links`, in Mbit/s"),
+        ("spawn_jobs", "jobs of each kind in each round of `spawn`"),
     ):
         parser.add_argument(f"--{field.replace('_', '-')}", type=_at_least_one, metavar="N", help=help)
     parser.add_argument("--lab-hosts", type=_numbers, metavar="N[,N...]", help="numbers of hosts of `links`")

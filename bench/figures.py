@@ -34,11 +34,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lab_mib: int = 16
     lab_mbit: int = 50
     clush_hosts: tuple[int, ...] = (10, 40)
+    spawn_jobs: int = 200
 
 
 QUICK: Final = Settings(
     runs=2, racks=1, rack_size=3, payload_mb=2, transfer_nodes=3, output_mb=1, output_nodes=3, lab_hosts=(2,),
-    lab_mib=1, lab_mbit=200, clush_hosts=(2,),
+    lab_mib=1, lab_mbit=200, clush_hosts=(2,), spawn_jobs=20,
 )  # fmt: skip
 """Seconds instead of minutes: whether everything runs, not how fast."""
 

@@ -15,14 +15,11 @@ from bench.figures import Settings
 from bench.tree import TreeFailed
 from bench.trial import NotHere, Reading, Step, Trial
 
-JOBS: Final = 200
-"""Of each kind in each of its two rounds, of which one warms up: CPU time is counted in ticks of 10 ms."""
-
 YARDSTICK: Final = "posix_spawn"
 
 
 @contextlib.contextmanager
-def _steps(checkout: Checkout, _settings: Settings) -> Iterator[Sequence[Step]]:
+def _steps(checkout: Checkout, settings: Settings) -> Iterator[Sequence[Step]]:
     script = f"{checkout.path}/bench/spawn.py"
     if not os.path.exists(script):
         raise NotHere(f"{checkout.name} has no bench/spawn.py")
@@ -30,7 +27,7 @@ def _steps(checkout: Checkout, _settings: Settings) -> Iterator[Sequence[Step]]:
 
         def spawn() -> list[Reading]:
             done = subprocess.run(
-                [sys.executable, script, "--jobs", str(JOBS), "--rounds", "1"], env=checkout.environment(place),
+                [sys.executable, script, "--jobs", str(settings.spawn_jobs), "--rounds", "1"], env=checkout.environment(place),
                 cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
             )  # fmt: skip
             if done.returncode:
