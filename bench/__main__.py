@@ -59,6 +59,12 @@ def main(arguments: list[str]) -> int:
     if unknown:
         what = "comparison" if options.compare is not None else "measurement"
         parser.error(f"there is no {what} {unknown[0]!r}; there are {', '.join(known)}")
+    for path in (options.json, options.markdown):
+        try:
+            if path:
+                open(path, "ab").close()  # it is better to know before the measurement than after it
+        except OSError as error:
+            parser.error(f"{path} cannot be written: {error.strerror}")
     names = options.names or list(known)
     report: Report | Comparison
     if options.compare is None:
@@ -97,7 +103,6 @@ def run(names: list[str], settings: Settings) -> Report:
 
 
 def _write(options: argparse.Namespace, report: Report | Comparison) -> None:
-    """Raises: OSError."""
     if options.json:
         with open(options.json, "wb") as file:
             file.write(report.as_json())

@@ -12,8 +12,8 @@ import msgspec
 from bench.figures import Samples, number
 
 CONFIDENCE: Final = 0.99
-"""Of a spread, at least.  A comparison has up to twenty figures: at 0.95 every second comparison of a commit with
-itself would call one of them worse, at 0.99 every tenth does."""
+"""Of a spread, at least.  A comparison has up to 40 figures: at 0.95 most comparisons of a commit with itself would
+call one of them worse, at 0.99 every fifth does at most."""
 
 FEWEST_TURNS: Final = 8
 """With fewer no spread has that confidence: for all of n ratios to lie on one side by chance takes 2 ** (1 - n)."""

@@ -27,8 +27,8 @@ def _steps(checkout: Checkout, settings: Settings) -> Iterator[Sequence[Step]]:
 
         def spawn() -> list[Reading]:
             done = subprocess.run(
-                [sys.executable, script, "--jobs", str(settings.spawn_jobs), "--rounds", "1"], env=checkout.environment(place),
-                cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                [sys.executable, script, "--jobs", str(settings.spawn_jobs), "--rounds", "1"], cwd="/",
+                env=checkout.environment(place), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
             )  # fmt: skip
             if done.returncode:
                 said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
