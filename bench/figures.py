@@ -16,7 +16,7 @@ MIB: Final = 1 << 20
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How large and how often.  The defaults are those of DESIGN section 11: "80 nodes" is 4 racks of 20.
+    """How large and how often.  The defaults are those of the budgets in docs/benchmarks.md: "80 nodes" is 4 racks of 20.
 
     racks, rack_size: of the tree; a rack master counts among its rack.  payload_mb, output_mb: of the transfer to,
     and of the output from, each node.  lab_hosts: the trees that the lab is built for, one after the other;
@@ -69,7 +69,7 @@ class Yardstick(msgspec.Struct, frozen=True):
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """One measured quantity.
 
-    budget: the aim of DESIGN section 11, in the same unit, on the machine that section names.
+    budget: the aim of docs/benchmarks.md, in the same unit, on the machine that page names.
     """
 
     what: str
