@@ -16,7 +16,7 @@ MIB: Final = 1 << 20
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How large and how often.  The defaults are those of the budgets in docs/benchmarks.md: "80 nodes" is 4 racks of 20.
+    """How large and how often.  The defaults are those of the budgets in docs/benchmarks.md: 80 nodes, 4 racks of 20.
 
     racks, rack_size: of the tree; a rack master counts among its rack.  payload_mb, output_mb: of the transfer to,
     and of the output from, each node.  lab_hosts: the trees that the lab is built for, one after the other;
