@@ -35,16 +35,16 @@ def main(arguments: list[str]) -> int:
         "--compare", metavar="REF",
         help=f"measure this git revision and this checkout in turns ({', '.join(TRIALS)}); status 1 if any is worse",
     )  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="small and few: whether all runs, not how fast")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
-    parser.add_argument("--markdown", metavar="FILE", help="and there, as the table of docs/benchmarks.md")
+    parser.add_argument("--quick", action="store_true", help="small and few: only to see that everything runs")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+    parser.add_argument("--markdown", metavar="FILE", help="also write them here, as in docs/benchmarks.md")
     for field, help in (
         ("runs", "repetitions of each measurement"),
         ("racks", "rack masters of the tree"),
-        ("rack_size", "nodes of a rack, its master among them"),
+        ("rack_size", "nodes of a rack, with its master"),
         ("payload_mb", "size of the file of `transfer`"),
         ("transfer_nodes", "nodes that `transfer` sends it to"),
-        ("output_mb", "what each node of `output` says"),
+        ("output_mb", "output of each node of `output`"),
         ("output_nodes", "nodes of `output`"),
         ("lab_mib", "size of the file of `links`"),
         ("lab_mbit", "rate of each link of `links`, in Mbit/s"),
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
     ):
         parser.add_argument(f"--{field.replace('_', '-')}", type=_at_least_one, metavar="N", help=help)
     parser.add_argument("--lab-hosts", type=_numbers, metavar="N[,N...]", help="numbers of hosts of `links`")
-    parser.add_argument("--clush-hosts", type=_numbers, metavar="N[,N...]", help="those at which clush copies too")
+    parser.add_argument("--clush-hosts", type=_numbers, metavar="N[,N...]", help="those for which clush copies too")
     options = parser.parse_args(arguments)
     known = TRIALS if options.compare is not None else MEASUREMENTS
     unknown = [name for name in options.names if name not in known]
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
     for path in (options.json, options.markdown):
         try:
             if path:
-                open(path, "ab").close()  # it is better to know before the measurement than after it
+                open(path, "ab").close()  # checked now, because a measurement takes long
         except OSError as error:
             parser.error(f"{path} cannot be written: {error.strerror}")
     names = options.names or list(known)
@@ -79,12 +79,12 @@ def main(arguments: list[str]) -> int:
 
 
 def run(names: list[str], settings: Settings) -> Report:
-    """Measure; what cannot be measured here, or fails, is said and left out."""
+    """Measure.  A measurement that is impossible here, or fails, is named and left out."""
     machine = machine_of_now()
     figures: list[Figure] = []
     missing: list[str] = []
     failed: list[str] = []
-    print(machine.said)
+    print(machine.shown)
     for name in names:
         print(f"\n[{name}]")
         try:
@@ -130,7 +130,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _end(number: int, _: object) -> None:
-    """Take trees, hosts and copies down on the way out; a second ^C, or a SIGTERM after it, does not stop that."""
+    """Exit so that trees, hosts and copies are removed; a second ^C or SIGTERM does not interrupt that."""
     for again in (signal.SIGINT, signal.SIGTERM):
         signal.signal(again, signal.SIG_IGN)
     sys.exit(128 + number)

@@ -1,4 +1,4 @@
-"""Directories with gproc's source: the one that this package lies in, and copies of it and of another revision.
+"""Directories with gproc's source: the one that contains this package, and copies of it and of another revision.
 
 The measuring code is always this checkout's own.  Only the measured processes import gproc from the directory that
 they are given, so two revisions are measured by the same code.
@@ -21,20 +21,19 @@ from typing import Final
 import msgspec
 
 _PARTS: Final = ("gproc", "bench", "pyproject.toml")
-"""What of this checkout is copied: the package, the scripts that run it, and the list of what it needs."""
+"""The parts of this checkout that are copied: the package, the benchmarks, and the list of its dependencies."""
 
 _IMPORTED: Final = "import gproc; print(gproc.__file__)"
 
 
 class CheckoutFailed(Exception):
-    """A revision cannot be measured; says why, and what to do."""
+    """A revision cannot be measured; the message says why, and what to do."""
 
 
 class Checkout(msgspec.Struct, frozen=True):
     """A directory with the package gproc in it.
 
-    name: what people call it.  pycache: where Python keeps its compiled modules; None: each tree has a directory for
-    them that ends with it.
+    name: for people.  pycache: the directory of Python's compiled modules; None if each tree has a temporary one.
     """
 
     path: str
@@ -42,9 +41,10 @@ class Checkout(msgspec.Struct, frozen=True):
     pycache: str | None = None
 
     def environment(self, place: str) -> dict[str, str]:
-        """This process's, so that a child imports this checkout's gproc and keeps all its state below `place`.
+        """This process's environment, changed so that a child imports this checkout's gproc and keeps its state below
+        `place`.
 
-        Python's compiled modules too: kept, as on a user's machine, whatever this process was told to do with its own.
+        Python's compiled modules are kept there too, as on a user's machine, even if this process does not write any.
         """
         ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         return ours | {
@@ -77,7 +77,7 @@ def pair(ref: str) -> Iterator[tuple[Checkout, Checkout]]:
 
 
 def _extract(commit: str, path: str) -> None:
-    """The files of a commit.  No work tree of git's: git keeps a note of each, also of one that was killed with us."""
+    """Extract the files of a commit.  A git worktree is not used, because git would still list it if we were killed."""
     os.mkdir(path)
     archive = f"{path}.tar"
     _git("archive", "--format=tar", f"--output={archive}", commit, what=f"commit {commit}")
@@ -96,21 +96,21 @@ def _copy(path: str) -> None:
 
 
 def check(checkout: Checkout, place: str) -> None:
-    """That this interpreter has what the checkout needs, and that a child gets gproc from there and nowhere else.
+    """Check that this interpreter has the checkout's dependencies, and that a child imports gproc from the checkout.
 
     Raises: CheckoutFailed.
     """
     if missing := _missing(f"{checkout.path}/pyproject.toml"):
         raise CheckoutFailed(
-            f"{checkout.name} needs {', '.join(missing)}, which {sys.executable} has not: install it there first"
+            f"{checkout.name} needs {', '.join(missing)}, which {sys.executable} lacks: install it there first"
         )
     done = subprocess.run(
         [sys.executable, "-c", _IMPORTED], env=checkout.environment(place), cwd="/", capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:]
-        raise CheckoutFailed(f"{checkout.name} has no package gproc that {sys.executable} imports: {' '.join(said)}")
+        reason = " ".join(done.stderr.strip().splitlines()[-1:])
+        raise CheckoutFailed(f"{checkout.name} has no package gproc that {sys.executable} can import: {reason}")
     found = os.path.realpath(done.stdout.strip())
     if not found.startswith(os.path.realpath(checkout.path) + os.sep):
         raise CheckoutFailed(f"a process of {checkout.name} would import gproc from {found}: uninstall that one first")
@@ -122,7 +122,7 @@ def _missing(pyproject: str) -> list[str]:
         with open(pyproject, "rb") as file:
             needed = tomllib.load(file)["project"].get("dependencies", [])
     except (OSError, KeyError, tomllib.TOMLDecodeError):
-        return []  # no list: what is missing is seen when it is imported
+        return []  # without a list, the import shows what is missing
     names = [match[0] for requirement in needed if (match := re.match(r"[\w.-]+", requirement))]
     return [name for name in names if not _installed(name)]
 
@@ -146,6 +146,6 @@ def _git(*arguments: str, what: str) -> str:
     except FileNotFoundError as error:
         raise CheckoutFailed("--compare needs git, which is not installed") from error
     if done.returncode:
-        said = done.stderr.strip() or f"there is no such revision in {OWN.path}"
-        raise CheckoutFailed(f"git knows no {what}: {said}")
+        reason = done.stderr.strip() or f"there is no such revision in {OWN.path}"
+        raise CheckoutFailed(f"git knows no {what}: {reason}")
     return done.stdout.strip()

@@ -1,8 +1,8 @@
 """Another revision and this checkout, measured in turns on one machine: is anything worse than it was?
 
-Both sides' trees are up at the same time.  A turn takes each step of a measurement on one side and at once on the
-other, and the next turn begins with the other side.  So both sides see the same drift of the machine, and neither
-always comes second.
+Both sides' trees run at the same time.  A turn takes each step of a measurement on one side and directly afterwards on
+the other; the next turn begins with the other side.  So both sides see the same drift of the machine, and neither is
+always second.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Pair = tuple[Checkout, Checkout]
 
 
 class Comparison(Machine, frozen=True, kw_only=True):
-    """What was compared, on which machine.
+    """The result of a comparison, with its machine.
 
     ref, this: the two sides, with their commits.  missing: what cannot be measured on this machine, or only on one
     side, and why.  failed: what should have been measured, and what went wrong.
@@ -53,11 +53,11 @@ class Comparison(Machine, frozen=True, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
     def as_markdown(self) -> str:
-        return markdown(f"{self.this} beside {self.ref}; {self.said}", HEAD, [ratio.cells() for ratio in self.ratios])
+        return markdown(f"{self.this} beside {self.ref}; {self.shown}", HEAD, [ratio.cells() for ratio in self.ratios])
 
 
 def compare(ref: str, names: Sequence[str], settings: Settings, turns: int | None) -> Comparison:
-    """Measure, and print each measurement's table as it comes.  turns: of each; None: as each one says.
+    """Measure, and print each measurement's table when it is complete.  turns: None for each one's own number.
 
     Raises: CheckoutFailed.
     """
@@ -66,7 +66,7 @@ def compare(ref: str, names: Sequence[str], settings: Settings, turns: int | Non
     missing: list[str] = []
     failed: list[str] = []
     with pair(ref) as sides:
-        print(f"{machine.said}\nREF: {sides[0].name}; this: {sides[1].name}")
+        print(f"{machine.shown}\nREF: {sides[0].name}; this: {sides[1].name}")
         for name in names:
             trial = TRIALS[name]
             count = turns or trial.turns
@@ -92,7 +92,7 @@ def compare(ref: str, names: Sequence[str], settings: Settings, turns: int | Non
 
 
 def in_turns(sides: Pair, trial: Trial, settings: Settings, turns: int) -> tuple[list[Ratio], list[str]]:
-    """Take a trial's steps on both sides: all figures that both have, and of the others why they are left out."""
+    """Take a trial's steps on both sides.  Returns the figures that both have, and why others are left out."""
     found: tuple[list[Reading], list[Reading]] = ([], [])
     for first in range(0, turns, trial.turns_of_a_tree):
         with _both(sides, trial, settings, first // trial.turns_of_a_tree) as steps:
@@ -105,7 +105,7 @@ def in_turns(sides: Pair, trial: Trial, settings: Settings, turns: int) -> tuple
 
 
 def paired(ref: list[Reading], this: list[Reading], names: tuple[str, str]) -> tuple[list[Ratio], list[str]]:
-    """The readings of both sides, in the order of the turns, as figures; and why a figure is left out."""
+    """The figures from the readings of both sides, which are in the order of the turns; and why others are left out."""
     ratios, left_out = [], []
     units = {reading.what: reading.unit for reading in [*this, *ref]}
     for what, unit in units.items():
@@ -120,7 +120,7 @@ def paired(ref: list[Reading], this: list[Reading], names: tuple[str, str]) -> t
 
 @contextlib.contextmanager
 def _both(sides: Pair, trial: Trial, settings: Settings, turn: int) -> Iterator[list[Sequence[Step]]]:
-    """The steps of each side, while the processes of both run."""
+    """The steps of each side; the processes of both sides run meanwhile."""
     steps: list[Sequence[Step]] = [(), ()]
     with contextlib.ExitStack() as running:
         for side in _order(turn):
@@ -130,13 +130,13 @@ def _both(sides: Pair, trial: Trial, settings: Settings, turn: int) -> Iterator[
 
 
 def _order(turn: int) -> tuple[int, int]:
-    """Who goes first: as often after itself as after the other."""
+    """The side that goes first, then the other; they alternate."""
     return (1, 0) if turn % 2 else (0, 1)
 
 
 @contextlib.contextmanager
 def _named(side: Checkout) -> Iterator[None]:
-    """What goes wrong here goes wrong on this side."""
+    """Put the side's name before the message of a failure."""
     try:
         yield
     except TreeFailed as error:
@@ -144,7 +144,7 @@ def _named(side: Checkout) -> Iterator[None]:
 
 
 def lines(ratios: list[Ratio]) -> list[str]:
-    """A table for people: texts to the left, numbers to the right."""
+    """A table for people, with texts aligned left and numbers right."""
     rows = [HEAD, *(ratio.cells() for ratio in ratios)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     shown = []
@@ -158,5 +158,5 @@ def _summary(comparison: Comparison) -> str:
     if any(ratio.word == "too few turns" for ratio in comparison.ratios):
         return f"fewer than {FEWEST_TURNS} turns: nothing can be called better or worse"
     worse = comparison.worse
-    said = f"worse: {'; '.join(worse)}" if worse else "nothing is worse beyond the spread"
-    return said + (f"; not measured: {'; '.join(comparison.failed)}" if comparison.failed else "")
+    result = f"worse: {'; '.join(worse)}" if worse else "nothing is worse beyond the spread"
+    return result + (f"; not measured: {'; '.join(comparison.failed)}" if comparison.failed else "")

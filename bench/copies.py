@@ -2,9 +2,9 @@
 
     python bench/copies.py [--mib 512] [--rounds 5] [--other CHECKOUT]
 
-Each round makes a new file of random bytes and copies it by each program.  The figures are the medians of the rounds,
-and the ratios those of each round.  --other: the work tree of another version, which takes part in each round.  Needs
-sshd.
+Each round makes a new file of random bytes and copies it by each program.  The figures are the medians of the rounds;
+the ratios are the medians of each round's ratio.  --other: the work tree of another version, which takes part in each
+round.  sshd must be installed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MIB = 1 << 20
 
 
 class Elsewhere:
-    """Nodes of this machine that run another version."""
+    """Nodes on this machine that run another version."""
 
     def __init__(self, checkout: str) -> None:
         self._checkout = checkout
@@ -44,7 +44,7 @@ class Elsewhere:
 
 @contextmanager
 def ssh_server(place: str) -> Iterator[list[str]]:
-    """An sshd on loopback that lets us in; the options of ssh and scp for it."""
+    """The options of ssh and scp for an sshd on loopback that accepts our key."""
     os.makedirs("/run/sshd", exist_ok=True)
     for key in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{place}/{key}"], check=True)
@@ -53,7 +53,7 @@ def ssh_server(place: str) -> Iterator[list[str]]:
             f"HostKey {place}/host\nAuthorizedKeysFile {place}/user.pub\nPidFile none\nStrictModes no\n"
             "PermitRootLogin prohibit-password\nUsePAM no\nSubsystem sftp internal-sftp\n"
         )
-    # No port: sshd -i serves one connection on its standard input, and ssh makes one by ProxyCommand.
+    # sshd -i needs no port: it serves one connection on its standard input, which ssh makes by ProxyCommand.
     server = f"{shutil.which('sshd') or '/usr/sbin/sshd'} -i -f {place}/sshd_config"
     yield [
         "-i", f"{place}/user", "-F", "/dev/null", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o",
@@ -62,7 +62,7 @@ def ssh_server(place: str) -> Iterator[list[str]]:
 
 
 def seconds(*command: str) -> float:
-    os.sync()  # what the program before wrote shall not slow this one down
+    os.sync()  # so that writes of the previous program do not slow this one down
     began_s = time.perf_counter()
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""`gproc e ./. /bin/date`: the whole command, on every node, warm and cold; and where its CPU time goes."""
+"""`gproc e ./. /bin/date`: the whole command, on every node, warm and cold, with CPU time by kind of process."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _warm_up(tree: Tree) -> None:
 
 
 def _pack(tree: Tree, root: str) -> None:
-    """It is packed before it is found that there is no such node: then the client's cache has it."""
+    """Put the program into the client's cache: the client packs it before the master refuses the unknown node."""
     tree.run("e", "-r", root, "=1/999999", DATE, status=125)
 
 

@@ -1,4 +1,4 @@
-"""What a measurement yields, and how it is shown to people and programs."""
+"""The results of measurements, for people and for programs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MIB: Final = 1 << 20
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How large and how often.  The defaults are those of the budgets in docs/benchmarks.md: 80 nodes, 4 racks of 20.
+    """Sizes and repetitions.  The defaults are those of the budgets in docs/benchmarks.md: "80 nodes" is 4 racks of 20.
 
-    racks, rack_size: of the tree; a rack master counts among its rack.  payload_mb, output_mb: of the transfer to,
-    and of the output from, each node.  lab_hosts: the trees that the lab is built for, one after the other;
-    lab_mib, lab_mbit: their payload and the rate of each link; clush_hosts: those sizes at which clush copies it too.
+    racks, rack_size: of the tree; rack_size includes the rack master.  payload_mb: of the transfer to each node;
+    output_mb: of the output from each node.  lab_hosts: the sizes of the labs, one after the other; lab_mib, lab_mbit:
+    their payload and the rate of each link; clush_hosts: the sizes for which clush copies the payload too.
     """
 
     runs: int = 10
@@ -41,11 +41,11 @@ QUICK: Final = Settings(
     runs=2, racks=1, rack_size=3, payload_mb=2, transfer_nodes=3, output_mb=1, output_nodes=3, lab_hosts=(2,),
     lab_mib=1, lab_mbit=200, clush_hosts=(2,), spawn_jobs=20,
 )  # fmt: skip
-"""Seconds instead of minutes: whether everything runs, not how fast."""
+"""Takes seconds instead of minutes: only to see that everything runs."""
 
 
 class Samples(msgspec.Struct, frozen=True):
-    """What was measured each time.  Raises (on the properties): StatisticsError, ValueError where nothing was."""
+    """The value of each repetition.  Its properties raise StatisticsError or ValueError if there are none."""
 
     values: tuple[float, ...]
 
@@ -60,7 +60,7 @@ class Samples(msgspec.Struct, frozen=True):
 
 
 class Yardstick(msgspec.Struct, frozen=True):
-    """The same work without gproc, on the same machine in the same run, in the unit of what it is held against."""
+    """The same work without gproc, on the same machine in the same run, in the same unit."""
 
     what: str
     measured: Samples
@@ -69,7 +69,7 @@ class Yardstick(msgspec.Struct, frozen=True):
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """One measured quantity.
 
-    budget: the aim of docs/benchmarks.md, in the same unit, on the machine that page names.
+    budget: the aim in docs/benchmarks.md, in the same unit, on the machine of that page.
     """
 
     what: str
@@ -105,9 +105,9 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """Where and when figures were taken.
+    """The machine on which figures were taken, and when.
 
-    load: runnable processes of the last minute, before anything was measured: well above 0 where others worked too.
+    load: runnable processes in the minute before the measurement; well above 0 if the machine had other work.
     """
 
     processors: int
@@ -117,15 +117,16 @@ class Machine(msgspec.Struct, frozen=True):
     when: str
 
     @property
-    def said(self) -> str:
+    def shown(self) -> str:
         processors = f"{self.processors} processors, load {self.load:.2f}"
         return f"{processors}, kernel {self.kernel}, Python {self.python}, {self.when}"
 
 
 class Report(Machine, frozen=True, kw_only=True):
-    """Figures, and the machine that they are of.
+    """Figures, with the machine on which they were taken.
 
-    missing: what cannot be measured on this machine, and why.  failed: what should have been, and what went wrong.
+    missing: what cannot be measured on this machine, and why.  failed: what should have been measured, and what went
+    wrong.
     """
 
     figures: tuple[Figure, ...]
@@ -137,7 +138,7 @@ class Report(Machine, frozen=True, kw_only=True):
 
     def as_markdown(self) -> str:
         head = ("what", "measured", "yardstick", "ratio", "budget")
-        return markdown(self.said, head, [figure.cells() for figure in self.figures])
+        return markdown(self.shown, head, [figure.cells() for figure in self.figures])
 
 
 def machine_of_now() -> Machine:
@@ -151,7 +152,7 @@ def machine_of_now() -> Machine:
 
 
 def markdown(above: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table as docs/benchmarks.md has them, below a line of text."""
+    """A table as in docs/benchmarks.md, below a line of text."""
     lines = [above, "", markdown_row(head), "|" + "---|" * len(head), *map(markdown_row, rows), ""]
     return "\n".join(lines)
 
@@ -165,7 +166,7 @@ def samples(values: list[float]) -> Samples:
 
 
 def number(value: float) -> str:
-    """Three significant digits, and never an exponent."""
+    """Three significant digits, without exponent."""
     if value >= 100:
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"

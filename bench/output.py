@@ -1,4 +1,4 @@
-"""Much output from every node at once, thrown away at home: how fast, and how much memory each process takes."""
+"""Much output from every node at once to /dev/null: its time, and the memory of each process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.tree import Done, Part, Tree, cpu_note
 from bench.trial import Reading, Step, Trial, timed_with_peaks
 
 LINE: Final = "x" * 79
-"""A line of a terminal's width, with its end 80 bytes."""
+"""A line of a terminal's width: 80 bytes with the newline."""
 
 
 def measure(settings: Settings) -> Iterator[Figure]:

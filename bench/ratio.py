@@ -12,21 +12,21 @@ import msgspec
 from bench.figures import Samples, number
 
 CONFIDENCE: Final = 0.99
-"""Of a spread, at least.  A comparison has up to 40 figures: at 0.95 most comparisons of a commit with itself would
-call one of them worse, at 0.99 every fifth does at most."""
+"""The least confidence of a spread.  A comparison has up to 40 figures: at 0.95, most comparisons of a commit with
+itself would call one of them worse; at 0.99, at most every fifth does."""
 
 FEWEST_TURNS: Final = 8
-"""With fewer no spread has that confidence: for all of n ratios to lie on one side by chance takes 2 ** (1 - n)."""
+"""With fewer turns no spread has that confidence: all of n ratios are on one side by chance with 2 ** (1 - n)."""
 
 TRIFLE: Final = 0.01
-"""A smaller part is no difference, however sure it is: two trees of one commit differ by some 0.003 in peak memory, in
-all of their runs (2026-11-27, 16 nodes)."""
+"""A smaller part does not count as a difference, even if it is certain: two trees of one commit differ by some 0.003 in
+peak memory, in all of their runs (2026-11-27, 16 nodes)."""
 
 Word = Literal["better", "same", "worse", "too few turns"]
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """A ratio, between which values it lies, and how sure that is, from 0 to 1."""
+    """A ratio, the bounds of its interval, and the confidence of these, from 0 to 1."""
 
     ratio: float
     low: float
@@ -68,7 +68,7 @@ def compared(what: str, unit: str, ref: Sequence[float], this: Sequence[float]) 
 
 
 def judged(spread: Spread) -> Word:
-    """Better and worse are differences beyond the spread, which then leaves 1 out, and beyond a TRIFLE."""
+    """A difference counts if 1 is outside the spread and the ratio differs from 1 by more than a TRIFLE."""
     if spread.confidence < CONFIDENCE:
         return "too few turns"
     if spread.low > 1 and spread.ratio > 1 + TRIFLE:
@@ -77,16 +77,16 @@ def judged(spread: Spread) -> Word:
 
 
 def spread_of(ratios: Sequence[float]) -> Spread:
-    """The narrowest interval of the paired ratios that has CONFIDENCE; of too few, from the least to the greatest.
+    """The narrowest interval of the paired ratios that has CONFIDENCE; for too few, from the least to the greatest.
 
     Each ratio is of two values of the same turn, some seconds apart, so a machine that becomes slower during the
     measurement slows both.  The interval is that of Wilcoxon's signed-rank test: the means of every two logarithms
-    (Walsh averages), without so many at both ends; the ratio is their median (Hodges and Lehmann's estimate).
+    (Walsh averages), without the outermost ones at both ends.  The ratio is their median (Hodges and Lehmann).
 
-    Why this one: if the commits do not differ, it does not matter which value of a pair is whose, so the logarithms
-    are symmetric about 0.  The test assumes nothing else, neither a normal distribution nor many turns, and one outlier
-    moves it little.  A bootstrap of 10 or 20 turns is too narrow and says something else each time.  The quotient of
-    the two medians is not used: other work on the machine moved it by a tenth, and this estimate by a hundredth.
+    Reasons: if the commits do not differ, the two values of a pair could be exchanged, so the logarithms are symmetric
+    about 0.  The test assumes nothing else, neither a normal distribution nor many turns, and one outlier moves it
+    little.  A bootstrap of 10 or 20 turns is too narrow, and differs each time.  The quotient of the two medians is not
+    used: other work on the machine moved it by a tenth, and this estimate by a hundredth.
 
     Source: Hollander and Wolfe, Nonparametric Statistical Methods, chapter 3.
     """
@@ -97,7 +97,7 @@ def spread_of(ratios: Sequence[float]) -> Spread:
 
 
 def _cut(count: int) -> tuple[int, float]:
-    """How many means to leave out at each end, and the confidence of the interval that is left."""
+    """The number of means to leave out at each end, and the confidence of the remaining interval."""
     # ways[s]: how many of the 2 ** count sets of signs give the positive ranks the sum s.
     ways = [1] + [0] * (count * (count + 1) // 2)
     for rank in range(1, count + 1):

@@ -1,4 +1,4 @@
-"""One slave, idle: its memory and its launcher's, and how long it takes to join.  One node: what `gproc e` costs."""
+"""An idle slave's memory, its launcher's, and the time until it joins; the cost of `gproc e` with one node."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from bench.trial import Reading, Step, Trial
 
 LEAF: Final = "=1/1"
 FIRST_ID: Final = 100
-"""Of the slaves that are started here; those of the tree have smaller numbers."""
+"""The first id of the slaves that are started here; those of the tree have smaller ones."""
 
 JOINED: Final = b" joined "
-"""In the slave's log line when its parent has taken it: "HH:MM:SS joined HOST:PORT as node N"."""
+"""In the slave's log line after its parent has accepted it: "HH:MM:SS joined HOST:PORT as node N"."""
 
 JOIN_S: Final = 30.0
 
 
 def measure(settings: Settings) -> Iterator[Figure]:
-    # Not the first one of a machine, which here, beside the cluster's CA, makes the machine's certificate.
+    # The measured slave is not the first one: on the machine of the CA, that one makes the machine's certificate.
     with Tree(1, 2) as tree:
         for _ in range(2):
             tree.run("e", LEAF, DATE)
@@ -39,11 +39,11 @@ def measure(settings: Settings) -> Iterator[Figure]:
         slave, launcher = memory["leaf"], memory["launcher"]
         yield Figure(
             what="slave, resident memory after its first job", unit="MB", measured=samples([slave.resident / MB]),
-            budget=25, note=f"its own share of what it has in common with others: {slave.proportional / MB:.1f} MB",
+            budget=25, note=f"proportional size, which divides shared pages: {slave.proportional / MB:.1f} MB",
         )  # fmt: skip
         yield Figure(
             what="its launcher, resident memory", unit="MB", measured=samples([launcher.resident / MB]),
-            note=f"its own share: {launcher.proportional / MB:.1f} MB",
+            note=f"proportional size: {launcher.proportional / MB:.1f} MB",
         )  # fmt: skip
 
         python = Yardstick("python -c pass", samples([yardsticks.bare_python() for _ in range(settings.runs)]))
@@ -74,7 +74,7 @@ def measure(settings: Settings) -> Iterator[Figure]:
 
 
 class _Joined(msgspec.Struct, frozen=True):
-    """A slave that has joined.  wall_s and cpu_s: from its start until then."""
+    """A slave that has joined.  wall_s, cpu_s: from its start until it had joined."""
 
     pid: int
     wall_s: float
@@ -83,7 +83,7 @@ class _Joined(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def _one_more(tree: Tree, id: str) -> Iterator[_Joined]:
-    """One slave more below the master, from `with` to its end."""
+    """One more slave below the master, while the context is open."""
     parent = tree.nodes["1"].process.args
     assert isinstance(parent, list)
     address = parent[parent.index("--parent") + 1]
@@ -108,16 +108,16 @@ def _one_more(tree: Tree, id: str) -> Iterator[_Joined]:
 
 def _await_joined(log: int) -> None:
     """Read a slave's log until it says that it has joined.  Raises: TreeFailed."""
-    said = b""
+    logged = b""
     poller = select.poll()
     poller.register(log, select.POLLIN)
-    while JOINED not in said:
+    while JOINED not in logged:
         if not poller.poll(JOIN_S * 1000):
             raise TreeFailed(f"a slave did not join within {JOIN_S:.0f} s")
         more = os.read(log, 4096)
         if not more:
-            raise TreeFailed(f"a slave ended at once: {said.decode(errors='replace')}")
-        said += more
+            raise TreeFailed(f"a slave ended at once: {logged.decode(errors='replace')}")
+        logged += more
 
 
 @contextlib.contextmanager
@@ -126,7 +126,7 @@ def _steps(checkout: Checkout, _settings: Settings) -> Iterator[Sequence[Step]]:
         for _ in range(2):
             tree.run("e", LEAF, DATE)
         ids = itertools.count(FIRST_ID)
-        with _one_more(tree, str(next(ids))):  # the first one compiles the modules that only a late slave imports
+        with _one_more(tree, str(next(ids))):  # compiles modules that only a slave without certificate to make imports
             pass
 
         def start() -> list[Reading]:

@@ -1,4 +1,4 @@
-"""What a job costs its node, in turns: by each checkout's own `bench/spawn.py`, which imports gproc."""
+"""The cost of a job on its node, in turns, by each checkout's own `bench/spawn.py`, which imports gproc."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ def _steps(checkout: Checkout, settings: Settings) -> Iterator[Sequence[Step]]:
                 env=checkout.environment(place), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
             )  # fmt: skip
             if done.returncode:
-                said = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
-                raise (NotHere if said.startswith("needs ") else TreeFailed)(f"bench/spawn.py: {said}")
+                reason = (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+                raise (NotHere if reason.startswith("needs ") else TreeFailed)(f"bench/spawn.py: {reason}")
             return readings(done.stdout)
 
         yield (spawn,)
 
 
 def readings(table: str) -> list[Reading]:
-    """From what spawn.py prints: a head, then lines of a kind of job and its CPU, above and wall milliseconds.
+    """The readings in the output of spawn.py: a head, then lines with a kind of job and its CPU, above and wall
+    milliseconds.
 
-    Raises: TreeFailed where there is no such line.
+    Raises: TreeFailed if there is no such line.
     """
     found = []
     for line in table.splitlines():

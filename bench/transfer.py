@@ -1,4 +1,4 @@
-"""One large file to many nodes on this machine, cold and warm; and what memory that takes."""
+"""One large file to many nodes on this machine, cold and warm, and the memory for it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from bench.tree import Done, Part, Tree, TreeFailed, cpu_note
 from bench.trial import Reading, Step, Trial, timed, timed_with_peaks
 
 RUNS: Final = 3
-"""Each cold one writes the payload to every node's store: 4 GB at full size."""
+"""Each cold run writes the payload to every node's store: 4 GB at full size."""
 
 
 def measure(settings: Settings) -> Iterator[Figure]:
-    """Raises: TreeFailed, also where the payload of a cold run did not come to every node over the network."""
+    """Raises: TreeFailed, also if the payload of a cold run did not reach every node over the network."""
     racks, rack_size = _shape(settings)
     runs = min(RUNS, settings.runs)
     size_bytes = settings.payload_mb * 1_000_000
@@ -48,7 +48,7 @@ def measure(settings: Settings) -> Iterator[Figure]:
         what = f"{settings.payload_mb} MB by -f to {tree.size} nodes"
         yield Figure(
             what=f"{what}, cold", unit="s", measured=_walls(cold), budget=3 if full_size else None, yardstick=copied,
-            note=f"{cpu}, two warm ones' too",
+            note=f"{cpu}, with two warm runs",
         )  # fmt: skip
         yield Figure(what=f"{what}, warm", unit="s", measured=_walls(warm), yardstick=copied)
         highest = max(peaks, key=lambda part: peaks[part])
@@ -59,13 +59,13 @@ def measure(settings: Settings) -> Iterator[Figure]:
 
 
 def _shape(settings: Settings) -> tuple[int, int]:
-    """Racks, and the size of each."""
+    """The number of racks, and the size of each."""
     rack_size = min(settings.rack_size, settings.transfer_nodes)
     return settings.transfer_nodes // rack_size, rack_size
 
 
 def _payload(tree: Tree, run: int, size_bytes: int) -> str:
-    """A root of its own with a new payload: no node has the file at the path that it has in the bundle, /payload."""
+    """A root of its own with a new payload.  No node has a file at its path in the bundle, /payload."""
     root = cold_root(f"{tree.place}/root.{run}")
     random_file(f"{root}/payload", size_bytes)
     return root
@@ -89,7 +89,7 @@ def _walls(runs: list[Done]) -> Samples:
 
 
 def _copies(path: str, count: int) -> float:
-    """So many copies of a file, on the file system where stores are; where the pages come from has been touched."""
+    """The time for `count` copies of a file, on the file system of the stores, after the payload was read once."""
     with tempfile.TemporaryDirectory(prefix="gproc-bench-") as place:
         command = f"dd if={path} of={os.path.join(place, '{}')} bs=1M status=none"
         return yardsticks.times(count, command)
@@ -116,4 +116,4 @@ def _steps(checkout: Checkout, settings: Settings) -> Iterator[Sequence[Step]]:
 
 
 TRIAL: Final = Trial(_steps, turns=8, turns_of_a_tree=1)
-"""The stores of a tree have no more than one payload for each node: 4 GB at full size, on each side."""
+"""With one turn for each tree, its stores never hold more than one payload for each node: 4 GB, on each side."""

@@ -1,4 +1,4 @@
-"""Measurements that can be taken on two checkouts in turns: what `bench.compare` runs."""
+"""Measurements that `bench.compare` can take on two checkouts in turns."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bench.tree import Done, Part, Tree, cpu_since
 
 
 class NotHere(Exception):
-    """Something cannot be measured on this machine; says why."""
+    """Something cannot be measured on this machine; the message says why."""
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """One value of a figure, above 0; less is better, whatever it is.  what: the figure's name, the same each time."""
+    """One value of a figure, above 0; less is always better.  what: the figure's name, the same each time."""
 
     what: str
     unit: str
@@ -30,11 +30,11 @@ Step = Callable[[], Sequence[Reading]]
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """A measurement as steps, each short.
+    """A measurement in short steps.
 
-    steps: what is entered has the steps of one checkout, and ends its processes when it is left.  turns: how often
-    each step is taken, if the user does not say.  turns_of_a_tree: after so many of them both sides start anew, since
-    two trees of the same commit differ too (in what their heaps happened to need, or where their jobs run).
+    steps: a context with the steps of one checkout, which ends its processes.  turns: how often each step is taken by
+    default.  turns_of_a_tree: the number of turns after which both sides start new trees, because two trees of the same
+    commit differ too (in the sizes of their heaps, or in the processors that run their jobs).
     """
 
     steps: Callable[[Checkout, Settings], AbstractContextManager[Sequence[Step]]]

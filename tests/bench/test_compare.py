@@ -50,7 +50,7 @@ def test_a_commit_is_compared_with_itself_in_every_measurement(tmp_path: Path) -
     assert done.returncode == 0, done.stdout.decode()
     found = msgspec.json.decode(file.read_bytes(), type=Comparison)
     assert not found.failed
-    # Where a job can have no view of its own, bench/spawn.py says so.
+    # If a job cannot have a view of its own, bench/spawn.py reports it.
     assert all(reason.startswith("spawn: ") for reason in found.missing)
     for figure in (
         "e ./. /bin/date, 3 nodes, warm", "e ./. /bin/date, 3 nodes, cold nodes", "slave, from its start to joined",
@@ -77,7 +77,7 @@ def test_an_interrupted_comparison_leaves_neither_files_nor_processes(tmp_path: 
     while not list(tmp_path.glob("*/1.log")):  # a node of the first tree
         assert running.poll() is None
     running.send_signal(sent)
-    running.send_signal(sent)  # somebody has no patience
+    running.send_signal(sent)
     running.stdout.close()
     assert running.wait(60) == 128 + sent
     assert list(tmp_path.iterdir()) == []
@@ -155,17 +155,17 @@ def test_what_a_job_costs_is_read_from_the_table_of_another_revision() -> None:
 def test_each_side_imports_its_own_gproc_and_both_copies_go() -> None:
     with pair("HEAD") as sides:
         for side in sides:
-            said = subprocess.check_output(
+            imported = subprocess.check_output(
                 [sys.executable, "-c", "import gproc.nodespec as it; print(it.__file__)"],
                 env=side.environment("/nowhere"), cwd="/", text=True,
             )  # fmt: skip
-            assert said == f"{side.path}/gproc/nodespec.py\n"
+            assert imported == f"{side.path}/gproc/nodespec.py\n"
             assert os.path.exists(f"{side.path}/bench/spawn.py")
         assert sides[0].path != sides[1].path != OWN.path
     assert not any(os.path.exists(side.path) for side in sides)
 
 
-def test_a_revision_that_needs_what_is_not_installed_is_told_so(tmp_path: Path) -> None:
+def test_a_revision_with_missing_dependencies_is_refused_with_their_names(tmp_path: Path) -> None:
     (tmp_path / "gproc").mkdir()
     (tmp_path / "gproc" / "__init__.py").touch()
     (tmp_path / "pyproject.toml").write_text(
@@ -181,7 +181,7 @@ def test_a_directory_without_gproc_is_not_measured_with_the_one_that_is_installe
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--compare", "no-such-revision"], "git knows no revision 'no-such-revision'"),
         (["--compare=--output=x"], "git knows no revision '--output=x'"),
@@ -189,10 +189,10 @@ def test_a_directory_without_gproc_is_not_measured_with_the_one_that_is_installe
     ],
 )
 @pytest.mark.usefixtures("in_git")
-def test_what_cannot_be_compared_is_a_usage_error(arguments: list[str], said: str, tmp_path: Path) -> None:
+def test_a_comparison_that_is_impossible_is_a_usage_error(arguments: list[str], message: str, tmp_path: Path) -> None:
     done = subprocess.run(
         command(*arguments), env=environ(tmp_path), cwd="/", capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ def test_a_ratio_lies_within_its_spread_and_both_within_what_was_measured(measur
 
 
 @given(ratios)
-def test_turns_round_the_other_way_give_the_reciprocal(measured: list[float]) -> None:
+def test_exchanging_the_sides_gives_the_reciprocal(measured: list[float]) -> None:
     spread = spread_of(measured)
     turned = spread_of([1 / ratio for ratio in measured])
     assert turned.low == pytest.approx(1 / spread.high)
@@ -50,7 +50,7 @@ def test_the_confidence_is_the_share_of_all_signs_whose_spread_contains_no_diffe
 
 
 @pytest.mark.parametrize("count", range(1, 41))
-def test_so_many_turns_or_more_make_the_spread_sure_enough(count: int) -> None:
+def test_this_many_turns_or_more_give_a_spread_of_enough_confidence(count: int) -> None:
     assert (spread_of([1.0] * count).confidence >= CONFIDENCE) == (count >= FEWEST_TURNS)
 
 
@@ -64,11 +64,11 @@ def test_the_interval_is_that_of_published_tables() -> None:
     assert spread.ratio == pytest.approx(2 ** median(means))
 
 
-def test_what_takes_longer_in_every_turn_is_worse() -> None:
+def test_a_figure_that_is_higher_in_every_turn_is_worse() -> None:
     assert compared("date", "s", [1.0] * 10, [1.05 + turn / 1000 for turn in range(10)]).word == "worse"
 
 
-def test_what_takes_less_in_every_turn_is_better() -> None:
+def test_a_figure_that_is_lower_in_every_turn_is_better() -> None:
     assert compared("date", "s", [1.05 + turn / 1000 for turn in range(10)], [1.0] * 10).word == "better"
 
 
@@ -79,12 +79,12 @@ def test_a_machine_that_becomes_twice_as_slow_meanwhile_hides_no_difference() ->
     assert compared("date", "s", drift, list(drift)).word == "same"
 
 
-def test_one_turn_that_somebody_disturbed_makes_nothing_worse() -> None:
+def test_one_disturbed_turn_makes_nothing_worse() -> None:
     usual = [1 + turn % 4 / 100 for turn in range(10)]
     assert compared("date", "s", usual, [*usual[1:], 9.0]).word == "same"
 
 
-def test_a_difference_of_less_than_a_hundredth_is_none_however_sure_it_is() -> None:
+def test_a_difference_below_a_hundredth_does_not_count_even_if_it_is_certain() -> None:
     assert compared("memory", "MB", [100.0] * 20, [100.5] * 20).word == "same"
     assert compared("memory", "MB", [100.5] * 20, [100.0] * 20).word == "same"
 
