@@ -1,4 +1,4 @@
-"""`python -m bench [NAME ...]`: run the measurements and print each figure as it comes."""
+"""`python -m bench [--compare REF] [NAME ...]`: run the measurements and print each figure as it comes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from bench import dispatch, links, neighbours, output, slave, slowlink, transfer
-from bench.figures import QUICK, Figure, Report, Settings, report_of_now
+from bench.checkout import CheckoutFailed
+from bench.compare import TRIALS, Comparison, compare
+from bench.figures import QUICK, Figure, Report, Settings, machine_of_now
 from bench.lab import LabFailed, NoLab
 from bench.tree import TreeFailed
 
@@ -29,44 +31,60 @@ MEASUREMENTS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="The benchmarks of docs/benchmarks.md.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MEASUREMENTS)}; none: all")
-    parser.add_argument("--quick", action="store_true", help="small and few: whether all runs, not how fast")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
-    parser.add_argument("--markdown", metavar="FILE", help="and there, as the table of docs/benchmarks.md")
+    parser.add_argument(
+        "--compare", metavar="REF",
+        help=f"measure this git revision and this checkout in turns ({', '.join(TRIALS)}); status 1 if any is worse",
+    )  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="small and few: only to see that everything runs")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+    parser.add_argument("--markdown", metavar="FILE", help="also write them here, as in docs/benchmarks.md")
     for field, help in (
         ("runs", "repetitions of each measurement"),
         ("racks", "rack masters of the tree"),
-        ("rack_size", "nodes of a rack, its master among them"),
+        ("rack_size", "nodes of a rack, with its master"),
         ("payload_mb", "size of the file of `transfer`"),
         ("transfer_nodes", "nodes that `transfer` sends it to"),
-        ("output_mb", "what each node of `output` says"),
+        ("output_mb", "output of each node of `output`"),
         ("output_nodes", "nodes of `output`"),
         ("lab_mib", "size of the file of `links`"),
         ("lab_mbit", "rate of each link of `links`, in Mbit/s"),
+        ("spawn_jobs", "jobs of each kind in each round of `spawn`"),
     ):
         parser.add_argument(f"--{field.replace('_', '-')}", type=_at_least_one, metavar="N", help=help)
     parser.add_argument("--lab-hosts", type=_numbers, metavar="N[,N...]", help="numbers of hosts of `links`")
-    parser.add_argument("--clush-hosts", type=_numbers, metavar="N[,N...]", help="those at which clush copies too")
+    parser.add_argument("--clush-hosts", type=_numbers, metavar="N[,N...]", help="those for which clush copies too")
     options = parser.parse_args(arguments)
-    unknown = [name for name in options.names if name not in MEASUREMENTS]
+    known = TRIALS if options.compare is not None else MEASUREMENTS
+    unknown = [name for name in options.names if name not in known]
     if unknown:
-        parser.error(f"there is no measurement {unknown[0]!r}; there are {', '.join(MEASUREMENTS)}")
-    report = run(options.names or list(MEASUREMENTS), _settings(options))
-    if options.json:
-        with open(options.json, "wb") as file:
-            file.write(report.as_json())
-    if options.markdown:
-        with open(options.markdown, "w") as table:
-            table.write(report.as_markdown())
-    return 1 if report.failed else 0
+        what = "comparison" if options.compare is not None else "measurement"
+        parser.error(f"there is no {what} {unknown[0]!r}; there are {', '.join(known)}")
+    for path in (options.json, options.markdown):
+        try:
+            if path:
+                open(path, "ab").close()  # checked now, because a measurement takes long
+        except OSError as error:
+            parser.error(f"{path} cannot be written: {error.strerror}")
+    names = options.names or list(known)
+    report: Report | Comparison
+    if options.compare is None:
+        report = run(names, _settings(options))
+    else:
+        try:
+            report = compare(options.compare, names, _settings(options), QUICK.runs if options.quick else options.runs)
+        except CheckoutFailed as error:
+            parser.error(str(error))
+    _write(options, report)
+    return 1 if report.failed or (isinstance(report, Comparison) and report.worse) else 0
 
 
 def run(names: list[str], settings: Settings) -> Report:
-    """Measure; what cannot be measured here, or fails, is said and left out."""
-    report = report_of_now()
+    """Measure.  A measurement that is impossible here, or fails, is named and left out."""
+    machine = machine_of_now()
     figures: list[Figure] = []
     missing: list[str] = []
     failed: list[str] = []
-    print(f"{report.processors} processors, load {report.load:.2f}, kernel {report.kernel}, Python {report.python}")
+    print(machine.shown)
     for name in names:
         print(f"\n[{name}]")
         try:
@@ -79,7 +97,18 @@ def run(names: list[str], settings: Settings) -> Report:
         except (LabFailed, TreeFailed, OSError, subprocess.CalledProcessError) as error:
             failed.append(f"{name}: {error}")
             print(f"failed: {error}", flush=True)
-    return msgspec.structs.replace(report, figures=tuple(figures), missing=tuple(missing), failed=tuple(failed))
+    return Report(
+        **msgspec.structs.asdict(machine), figures=tuple(figures), missing=tuple(missing), failed=tuple(failed)
+    )
+
+
+def _write(options: argparse.Namespace, report: Report | Comparison) -> None:
+    if options.json:
+        with open(options.json, "wb") as file:
+            file.write(report.as_json())
+    if options.markdown:
+        with open(options.markdown, "w") as table:
+            table.write(report.as_markdown())
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -100,7 +129,14 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(_at_least_one(word) for word in text.split(","))
 
 
+def _end(number: int, _: object) -> None:
+    """Exit so that trees, hosts and copies are removed; a second ^C or SIGTERM does not interrupt that."""
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
-    # Trees and hosts are taken down on the way out, also when a timeout(1) ends us.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
     sys.exit(main(sys.argv[1:]))

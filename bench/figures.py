@@ -1,10 +1,11 @@
-"""What a measurement yields, and how it is shown to people and programs."""
+"""The results of measurements, for people and for programs."""
 
 from __future__ import annotations
 
 import os
 import platform
 import time
+from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
@@ -15,11 +16,11 @@ MIB: Final = 1 << 20
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How large and how often.  The defaults are those of DESIGN section 11: "80 nodes" is 4 racks of 20.
+    """Sizes and repetitions.  The defaults are those of the budgets in docs/benchmarks.md: "80 nodes" is 4 racks of 20.
 
-    racks, rack_size: of the tree; a rack master counts among its rack.  payload_mb, output_mb: of the transfer to,
-    and of the output from, each node.  lab_hosts: the trees that the lab is built for, one after the other;
-    lab_mib, lab_mbit: their payload and the rate of each link; clush_hosts: those sizes at which clush copies it too.
+    racks, rack_size: of the tree; rack_size includes the rack master.  payload_mb: of the transfer to each node;
+    output_mb: of the output from each node.  lab_hosts: the sizes of the labs, one after the other; lab_mib, lab_mbit:
+    their payload and the rate of each link; clush_hosts: the sizes for which clush copies the payload too.
     """
 
     runs: int = 10
@@ -33,17 +34,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lab_mib: int = 16
     lab_mbit: int = 50
     clush_hosts: tuple[int, ...] = (10, 40)
+    spawn_jobs: int = 200
 
 
 QUICK: Final = Settings(
     runs=2, racks=1, rack_size=3, payload_mb=2, transfer_nodes=3, output_mb=1, output_nodes=3, lab_hosts=(2,),
-    lab_mib=1, lab_mbit=200, clush_hosts=(2,),
+    lab_mib=1, lab_mbit=200, clush_hosts=(2,), spawn_jobs=20,
 )  # fmt: skip
-"""Seconds instead of minutes: whether everything runs, not how fast."""
+"""Takes seconds instead of minutes: only to see that everything runs."""
 
 
 class Samples(msgspec.Struct, frozen=True):
-    """What was measured each time.  Raises (on the properties): StatisticsError, ValueError where nothing was."""
+    """The value of each repetition.  Its properties raise StatisticsError or ValueError if there are none."""
 
     values: tuple[float, ...]
 
@@ -58,7 +60,7 @@ class Samples(msgspec.Struct, frozen=True):
 
 
 class Yardstick(msgspec.Struct, frozen=True):
-    """The same work without gproc, on the same machine in the same run, in the unit of what it is held against."""
+    """The same work without gproc, on the same machine in the same run, in the same unit."""
 
     what: str
     measured: Samples
@@ -67,7 +69,7 @@ class Yardstick(msgspec.Struct, frozen=True):
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """One measured quantity.
 
-    budget: the aim of DESIGN section 11, in the same unit, on the machine that section names.
+    budget: the aim in docs/benchmarks.md, in the same unit, on the machine of that page.
     """
 
     what: str
@@ -91,7 +93,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
             lines.append(self.note)
         return "\n    ".join(lines)
 
-    def row(self) -> str:
+    def cells(self) -> list[str]:
         """A row of the table in docs/benchmarks.md: what, measured, yardstick, ratio, budget."""
         cells = [self.what, self.measured.shown(self.unit), "", "", ""]
         if self.yardstick is not None:
@@ -99,14 +101,13 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
             cells[3] = f"{self.ratio:.2g}"
         if self.budget is not None:
             cells[4] = f"{number(self.budget)} {self.unit}"
-        return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        return cells
 
 
-class Report(msgspec.Struct, frozen=True):
-    """Figures, and the machine that they are of.
+class Machine(msgspec.Struct, frozen=True):
+    """The machine on which figures were taken, and when.
 
-    load: runnable processes of the last minute, before anything was measured: well above 0 where others worked too.
-    missing: what cannot be measured on this machine, and why.  failed: what should have been, and what went wrong.
+    load: runnable processes in the minute before the measurement; well above 0 if the machine had other work.
     """
 
     processors: int
@@ -114,6 +115,20 @@ class Report(msgspec.Struct, frozen=True):
     python: str
     load: float
     when: str
+
+    @property
+    def shown(self) -> str:
+        processors = f"{self.processors} processors, load {self.load:.2f}"
+        return f"{processors}, kernel {self.kernel}, Python {self.python}, {self.when}"
+
+
+class Report(Machine, frozen=True, kw_only=True):
+    """Figures, with the machine on which they were taken.
+
+    missing: what cannot be measured on this machine, and why.  failed: what should have been measured, and what went
+    wrong.
+    """
+
     figures: tuple[Figure, ...]
     missing: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
@@ -122,22 +137,28 @@ class Report(msgspec.Struct, frozen=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
 
     def as_markdown(self) -> str:
-        head = ["| what | measured | yardstick | ratio | budget |", "|---|---|---|---|---|"]
-        machine = f"{self.processors} processors, kernel {self.kernel}, Python {self.python}, {self.when}"
-        rows = [figure.row() for figure in self.figures]
-        return "\n".join([f"{machine}, load {self.load:.2f}", "", *head, *rows, ""])
+        head = ("what", "measured", "yardstick", "ratio", "budget")
+        return markdown(self.shown, head, [figure.cells() for figure in self.figures])
 
 
-def report_of_now() -> Report:
-    """This machine, with no figures yet."""
-    return Report(
+def machine_of_now() -> Machine:
+    return Machine(
         processors=os.cpu_count() or 1,
         kernel=platform.release(),
         python=platform.python_version(),
         load=os.getloadavg()[0],
         when=time.strftime("%Y-%m-%d %H:%M %Z"),
-        figures=(),
     )
+
+
+def markdown(above: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as in docs/benchmarks.md, below a line of text."""
+    lines = [above, "", markdown_row(head), "|" + "---|" * len(head), *map(markdown_row, rows), ""]
+    return "\n".join(lines)
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def samples(values: list[float]) -> Samples:
@@ -145,7 +166,7 @@ def samples(values: list[float]) -> Samples:
 
 
 def number(value: float) -> str:
-    """Three significant digits, and never an exponent."""
+    """Three significant digits, without exponent."""
     if value >= 100:
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"

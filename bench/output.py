@@ -1,28 +1,30 @@
-"""Much output from every node at once, thrown away at home: how fast, and how much memory each process takes."""
+"""Much output from every node at once to /dev/null: its time, and the memory of each process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from bench import processes, yardsticks
+from bench.checkout import Checkout
 from bench.figures import MB, Figure, Settings, Yardstick, samples
-from bench.tree import Part, Tree, cpu_note
+from bench.tree import Done, Part, Tree, cpu_note
+from bench.trial import Reading, Step, Trial, timed_with_peaks
 
 LINE: Final = "x" * 79
-"""A line of a terminal's width, with its end 80 bytes."""
+"""A line of a terminal's width: 80 bytes with the newline."""
 
 
 def measure(settings: Settings) -> Iterator[Figure]:
-    size_bytes = settings.output_mb * 1_000_000
-    program = f"yes {LINE} | head -c {size_bytes}"
+    program = _program(settings)
     with Tree(1, settings.output_nodes) as tree:
-        tree.run("e", "-localbin", "./.", "/bin/sh", "-c", program, keep=False)
+        _output(tree, program)
         watched = [(part, pid) for _, part, pid in tree.processes()]
         for _, pid in watched:
             processes.forget_peak(pid)
         before = tree.cpu_times()
-        done = [tree.run("e", "-localbin", "./.", "/bin/sh", "-c", program, keep=False) for _ in range(settings.runs)]
+        done = [_output(tree, program) for _ in range(settings.runs)]
         cpu = cpu_note(tree, before, done)
         peaks: dict[Part | str, float] = {"client": max(one.peak_bytes for one in done) / MB}
         for part, pid in watched:
@@ -42,3 +44,27 @@ def measure(settings: Settings) -> Iterator[Figure]:
             what="the same, peak memory of the largest process", unit="MB", measured=samples([peaks[highest]]),
             budget=96, note=", ".join(f"{part} {peak:.0f}" for part, peak in sorted(peaks.items())),
         )  # fmt: skip
+
+
+def _program(settings: Settings) -> str:
+    return f"yes {LINE} | head -c {settings.output_mb * 1_000_000}"
+
+
+def _output(tree: Tree, program: str) -> Done:
+    return tree.run("e", "-localbin", "./.", "/bin/sh", "-c", program, keep=False)
+
+
+@contextlib.contextmanager
+def _steps(checkout: Checkout, settings: Settings) -> Iterator[Sequence[Step]]:
+    with Tree(1, settings.output_nodes, checkout=checkout) as tree:
+        program = _program(settings)
+        _output(tree, program)
+
+        def output() -> list[Reading]:
+            what = f"{settings.output_mb} MB of output from each of {tree.size} nodes"
+            return timed_with_peaks(tree, what, lambda: _output(tree, program))
+
+        yield (output,)
+
+
+TRIAL: Final = Trial(_steps, turns=20, turns_of_a_tree=4)

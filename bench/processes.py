@@ -1,4 +1,4 @@
-"""What the kernel counted for other processes: memory and CPU time, from /proc (proc(5))."""
+"""The kernel's counters for other processes: memory and CPU time, from /proc (proc(5))."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """In bytes.  resident: VmRSS, pages shared with others counted whole; peak: VmHWM, the highest it was;
-    proportional: Pss, pages shared with others counted by their share.
+    """In bytes.  resident: VmRSS, which counts shared pages fully; peak: VmHWM, the highest VmRSS so far;
+    proportional: Pss, which divides shared pages among their processes.
     """
 
     resident: int
@@ -24,7 +24,7 @@ class Memory(msgspec.Struct, frozen=True):
 
 
 class CpuTime(msgspec.Struct, frozen=True):
-    """In seconds, user and system together.  children: those that ended and were waited for."""
+    """In seconds, user and system together.  children: of children that have ended and were waited for."""
 
     own: float
     children: float
@@ -37,13 +37,13 @@ class CpuTime(msgspec.Struct, frozen=True):
 
 
 class MachineTime(msgspec.Struct, frozen=True):
-    """Of all processors since boot, in clock ticks; work of the kernel for nobody in particular is in it."""
+    """Time of all processors since boot, in clock ticks, with the kernel's own work."""
 
     total: int
     idle: int
 
     def busy_since(self, before: MachineTime) -> float:
-        """Share of the time between in which a processor did something."""
+        """The share of the processors' time since `before` that was not idle."""
         total = self.total - before.total
         return 1 - (self.idle - before.idle) / total if total else 0.0
 
@@ -56,24 +56,24 @@ def machine_time() -> MachineTime:
 
 
 def loopback_bytes() -> int:
-    """What went over this network namespace's loopback interface since it is up, headers included."""
+    """Bytes over this network namespace's loopback interface since it is up, with headers."""
     with open("/proc/self/net/dev") as file:
         return next(int(line.split()[1]) for line in file if line.split()[0] == "lo:")
 
 
 def memory(pid: int) -> Memory:
-    """Raises: ProcessLookupError where it is gone."""
+    """Raises: ProcessLookupError if the process is gone."""
     status = _fields(pid, "status")
-    scheduler = _fields(pid, "smaps_rollup")
+    shares = _fields(pid, "smaps_rollup")
     try:
-        return Memory(status["VmRSS"] * KIB, status["VmHWM"] * KIB, scheduler["Pss"] * KIB)
+        return Memory(status["VmRSS"] * KIB, status["VmHWM"] * KIB, shares["Pss"] * KIB)
     except KeyError as error:
-        # A process that has exited and was not waited for has a status without memory.
+        # A zombie has a status without memory.
         raise ProcessLookupError(pid) from error
 
 
 def peak_bytes(pid: int) -> int:
-    """The highest resident size so far.  Raises: ProcessLookupError where it is gone."""
+    """The highest resident size so far.  Raises: ProcessLookupError if the process is gone."""
     status = _fields(pid, "status")
     if "VmHWM" not in status:
         raise ProcessLookupError(pid)
@@ -81,15 +81,15 @@ def peak_bytes(pid: int) -> int:
 
 
 def forget_peak(pid: int) -> None:
-    """Let the peak begin again at what the process has now."""
+    """Reset the peak to the present size."""
     with open(f"/proc/{pid}/clear_refs", "w") as file:
         file.write("5")
 
 
 def cpu_time(pid: int) -> CpuTime:
-    """Own time by the scheduler's own count, to the nanosecond; that of children in clock ticks.
+    """Own time by the scheduler's count in nanoseconds, that of children in clock ticks.
 
-    Raises: ProcessLookupError where it is gone.
+    Raises: ProcessLookupError if the process is gone.
     """
     try:
         own_ns = 0
@@ -97,7 +97,7 @@ def cpu_time(pid: int) -> CpuTime:
             with open(f"/proc/{pid}/task/{thread}/schedstat") as file:
                 own_ns += int(file.read().split()[0])
         with open(f"/proc/{pid}/stat") as file:
-            # Behind the last ")" of the name stands the third field; cutime and cstime are the 16th and 17th.
+            # The third field follows the last ")" of the name; cutime and cstime are the 16th and 17th.
             fields = file.read().rpartition(")")[2].split()
     except FileNotFoundError as error:
         raise ProcessLookupError(pid) from error
@@ -105,7 +105,7 @@ def cpu_time(pid: int) -> CpuTime:
 
 
 def variable(pid: int, name: str) -> str | None:
-    """A variable of its environment, as it was when the process last executed a program."""
+    """A variable of the environment that the process had when it last executed a program."""
     prefix = os.fsencode(name) + b"="
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
@@ -116,18 +116,18 @@ def variable(pid: int, name: str) -> str | None:
 
 
 def with_variable(assignment: str) -> Iterator[int]:
-    """The processes whose environment has this NAME=VALUE, forked children that never executed anything included."""
+    """The processes whose environment has this NAME=VALUE, with forked children that never executed a program."""
     wanted = os.fsencode(assignment)
     for name in os.listdir("/proc"):
         if name.isdigit():
-            # Processes end, and those of other users are closed to us.
+            # Processes may end meanwhile, and those of other users cannot be read.
             with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
                 if wanted in file.read().split(b"\0"):
                     yield int(name)
 
 
 def _fields(pid: int, file: str) -> dict[str, int]:
-    """The numbers of a file of "Name:  number kB" lines."""
+    """The numbers in a file with lines "Name:  number kB"."""
     found = {}
     try:
         with open(f"/proc/{pid}/{file}") as lines:

@@ -1,28 +1,37 @@
-"""One slave, idle: its memory and its launcher's, and how long it takes to join.  One node: what `gproc e` costs."""
+"""An idle slave's memory, its launcher's, and the time until it joins; the cost of `gproc e` with one node."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import select
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
 
 from bench import processes, yardsticks
+from bench.checkout import Checkout
 from bench.figures import MB, Figure, Settings, Yardstick, samples
 from bench.payload import DATE
 from bench.tree import NODE_VARIABLE, Tree, TreeFailed, gproc
+from bench.trial import Reading, Step, Trial
 
-LEAF = "=1/1"
+LEAF: Final = "=1/1"
+FIRST_ID: Final = 100
+"""The first id of the slaves that are started here; those of the tree have smaller ones."""
 
-JOINED = b" joined "
-"""In the slave's log line when its parent has taken it: "HH:MM:SS joined HOST:PORT as node N"."""
+JOINED: Final = b" joined "
+"""In the slave's log line after its parent has accepted it: "HH:MM:SS joined HOST:PORT as node N"."""
 
-JOIN_S = 30.0
+JOIN_S: Final = 30.0
 
 
 def measure(settings: Settings) -> Iterator[Figure]:
-    # Not the first one of a machine, which here, beside the cluster's CA, makes the machine's certificate.
+    # The measured slave is not the first one: on the machine of the CA, that one makes the machine's certificate.
     with Tree(1, 2) as tree:
         for _ in range(2):
             tree.run("e", LEAF, DATE)
@@ -30,19 +39,22 @@ def measure(settings: Settings) -> Iterator[Figure]:
         slave, launcher = memory["leaf"], memory["launcher"]
         yield Figure(
             what="slave, resident memory after its first job", unit="MB", measured=samples([slave.resident / MB]),
-            budget=25, note=f"its own share of what it has in common with others: {slave.proportional / MB:.1f} MB",
+            budget=25, note=f"proportional size, which divides shared pages: {slave.proportional / MB:.1f} MB",
         )  # fmt: skip
         yield Figure(
             what="its launcher, resident memory", unit="MB", measured=samples([launcher.resident / MB]),
-            note=f"its own share: {launcher.proportional / MB:.1f} MB",
+            note=f"proportional size: {launcher.proportional / MB:.1f} MB",
         )  # fmt: skip
 
         python = Yardstick("python -c pass", samples([yardsticks.bare_python() for _ in range(settings.runs)]))
-        joins = [_join(tree, 100 + run) for run in range(settings.runs)]
+        joins = []
+        for run in range(settings.runs):
+            with _one_more(tree, str(FIRST_ID + run)) as joined:
+                joins.append(joined)
         yield Figure(
             what="slave, from its start to joined", unit="s", budget=0.1, yardstick=python,
-            measured=samples([wall_s for wall_s, _ in joins]),
-            note=f"CPU until then: {samples([cpu_s for _, cpu_s in joins]).shown('s')}",
+            measured=samples([joined.wall_s for joined in joins]),
+            note=f"CPU until then: {samples([joined.cpu_s for joined in joins]).shown('s')}",
         )  # fmt: skip
 
         overhead = []
@@ -61,34 +73,89 @@ def measure(settings: Settings) -> Iterator[Figure]:
         )  # fmt: skip
 
 
-def _join(tree: Tree, id: int) -> tuple[float, float]:
-    """Start one slave more below the master, and end it again: its wall and its CPU time until it had joined."""
+class _Joined(msgspec.Struct, frozen=True):
+    """A slave that has joined.  wall_s, cpu_s: from its start until it had joined."""
+
+    pid: int
+    wall_s: float
+    cpu_s: float
+
+
+@contextlib.contextmanager
+def _one_more(tree: Tree, id: str) -> Iterator[_Joined]:
+    """One more slave below the master, while the context is open."""
     parent = tree.nodes["1"].process.args
     assert isinstance(parent, list)
     address = parent[parent.index("--parent") + 1]
-    command = [*gproc(), "s", "--parent", str(address), "--id", str(id), "--cmd-port", "0",
+    command = [*gproc(), "s", "--parent", str(address), "--id", id, "--cmd-port", "0",
                "--store", f"{tree.place}/store/{id}", f"-binRoot={tree.place}/x"]  # fmt: skip
     began_s = time.perf_counter()
     slave = subprocess.Popen(
-        command, env=tree.environ | {NODE_VARIABLE: str(id)}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        command, env=tree.environ | {NODE_VARIABLE: id}, cwd="/", stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert slave.stderr is not None
     try:
-        said = b""
-        poller = select.poll()
-        poller.register(slave.stderr, select.POLLIN)
-        while JOINED not in said:
-            if not poller.poll(JOIN_S * 1000):
-                raise TreeFailed(f"a slave did not join within {JOIN_S:.0f} s")
-            more = os.read(slave.stderr.fileno(), 4096)
-            if not more:
-                raise TreeFailed(f"a slave ended at once: {said.decode(errors='replace')}")
-            said += more
+        _await_joined(slave.stderr.fileno())
         wall_s = time.perf_counter() - began_s
         cpu = processes.cpu_time(slave.pid)
-        return wall_s, cpu.own + cpu.children
+        yield _Joined(slave.pid, wall_s, cpu.own + cpu.children)
     finally:
         slave.terminate()
         slave.wait()
         slave.stderr.close()
+
+
+def _await_joined(log: int) -> None:
+    """Read a slave's log until it says that it has joined.  Raises: TreeFailed."""
+    logged = b""
+    poller = select.poll()
+    poller.register(log, select.POLLIN)
+    while JOINED not in logged:
+        if not poller.poll(JOIN_S * 1000):
+            raise TreeFailed(f"a slave did not join within {JOIN_S:.0f} s")
+        more = os.read(log, 4096)
+        if not more:
+            raise TreeFailed(f"a slave ended at once: {logged.decode(errors='replace')}")
+        logged += more
+
+
+@contextlib.contextmanager
+def _steps(checkout: Checkout, _settings: Settings) -> Iterator[Sequence[Step]]:
+    with Tree(1, 2, checkout=checkout) as tree:
+        for _ in range(2):
+            tree.run("e", LEAF, DATE)
+        ids = itertools.count(FIRST_ID)
+        with _one_more(tree, str(next(ids))):  # compiles modules that only a slave without certificate to make imports
+            pass
+
+        def start() -> list[Reading]:
+            name = str(next(ids))
+            with _one_more(tree, name) as slave:
+                for _ in range(2):
+                    tree.run("e", f"={name}", DATE)
+                own = processes.memory(slave.pid)
+                (launcher,) = (
+                    processes.memory(pid) for of, _, pid in tree.processes() if of == name and pid != slave.pid
+                )
+            return [
+                Reading("slave, from its start to joined", "s", slave.wall_s),
+                Reading("slave, from its start to joined: its CPU", "ms", slave.cpu_s * 1000),
+                Reading("slave, resident memory after two jobs", "MB", own.resident / MB),
+                Reading("slave, proportional memory after two jobs", "MB", own.proportional / MB),
+                Reading("its launcher, resident memory", "MB", launcher.resident / MB),
+                Reading("its launcher, proportional memory", "MB", launcher.proportional / MB),
+            ]
+
+        def job() -> list[Reading]:
+            done = tree.run("e", LEAF, DATE)
+            return [
+                Reading("gproc e with one node", "s", done.wall_s),
+                Reading("gproc e with one node: CPU of the client", "ms", done.cpu_s * 1000),
+                Reading("gproc e with one node: peak memory of the client", "MB", done.peak_bytes / MB),
+            ]
+
+        yield start, job
+
+
+TRIAL: Final = Trial(_steps, turns=20, turns_of_a_tree=5)

@@ -1,11 +1,13 @@
 """Trees of real `gproc` processes: a master, rack masters below it, leaves below each.
 
 Every node has a store of its own, and nothing is shared with a user's cluster: keys, cache, socket, stores and
-binRoot lie in the tree's own temporary directory.
+binRoot are in the tree's own temporary directory.  This module does not import gproc: it asks each tree by the command
+line of the tree's own revision.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -20,15 +22,16 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from bench import processes
+from bench.checkout import OWN, Checkout
 from bench.processes import CpuTime
-from gproc.client.inquiry import inquire
-from gproc.errors import GprocError
 
 JOIN_S: Final = 120.0
-"""For a whole tree to come up: 80 slaves of 0.2 CPU seconds on two busy processors take some 20 s."""
+"""The time for a whole tree to start: 80 slaves of 0.2 CPU seconds on two busy processors take some 20 s."""
 
 STOP_S: Final = 20.0
-ASK_EVERY_S: Final = 0.05
+
+ASK_EVERY_S: Final = 0.1
+"""The interval of checking whether the tree is complete: each check is a `gproc i`, some 70 ms of processor time."""
 
 WATCH_EVERY_MS: Final = 10
 """How often a command's memory is read: a peak in its last 10 ms may be missed."""
@@ -42,20 +45,20 @@ Part = Literal["master", "rack", "leaf", "launcher", "job"]
 
 
 class TreeFailed(Exception):
-    """The tree did not come up, or a command on it failed: nothing was measured."""
+    """The tree did not start, or a command on it failed: nothing was measured."""
 
 
 class Site(Protocol):
-    """Where the nodes of a tree are, by name: `master`, `1`, `1/3`."""
+    """The machines of a tree's nodes, by the nodes' names: `master`, `1`, `1/3`."""
 
     def address(self, name: str) -> str: ...
 
     def entry(self, name: str) -> list[str]:
-        """What the node's command line begins with, so that it runs there."""
+        """The beginning of a command line that runs on that node's machine."""
 
 
 class Loopback:
-    """All on this machine."""
+    """All nodes are on this machine."""
 
     def address(self, name: str) -> str:
         return LOOPBACK
@@ -65,7 +68,7 @@ class Loopback:
 
 
 class Done(msgspec.Struct, frozen=True):
-    """A command that has ended.  cpu_s: user and system together; peak_bytes: of its resident memory."""
+    """A command that has ended.  cpu_s: user and system together; peak_bytes: the peak of its resident memory."""
 
     wall_s: float
     cpu_s: float
@@ -83,10 +86,13 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class Tree:
-    """A tree that is up from `with` to its end.  nodes: by name: `master`, `1`, `1/3`."""
+    """A tree that runs while its context is open.  nodes: by name: `master`, `1`, `1/3`."""
 
-    def __init__(self, racks: int, rack_size: int, site: Site | None = None) -> None:
-        """rack_size: with the rack master: the tree has racks * rack_size nodes below its master."""
+    def __init__(self, racks: int, rack_size: int, site: Site | None = None, checkout: Checkout = OWN) -> None:
+        """rack_size: nodes of a rack with its master: the tree has racks * rack_size nodes below the master.
+
+        checkout: the one whose gproc the tree's processes and commands run.
+        """
         self.racks = racks
         self.rack_size = rack_size
         self.size = racks * rack_size
@@ -94,10 +100,11 @@ class Tree:
         self.place = ""
         self.environ: dict[str, str] = {}
         self._site = site or Loopback()
+        self._checkout = checkout
 
     def __enter__(self) -> Tree:
         self.place = tempfile.mkdtemp(prefix="gproc-bench-")
-        self.environ = environment(self.place)
+        self.environ = self._checkout.environment(self.place)
         try:
             self._start()
         except BaseException:
@@ -116,6 +123,11 @@ class Tree:
             except subprocess.TimeoutExpired:
                 node.process.kill()
                 node.process.wait()
+        if self.environ:
+            # A command may still run after an interrupt, and a launcher whose slave was killed.
+            for pid in processes.with_variable(f"GPROC_HOME={self.environ['GPROC_HOME']}"):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.place, ignore_errors=True)
 
     @property
@@ -123,9 +135,9 @@ class Tree:
         return f"{self.place}/g"
 
     def run(self, *arguments: str, status: int = 0, keep: bool = True) -> Done:
-        """Run `gproc` with these arguments on this tree, to its end.  keep: its output; else it goes to /dev/null.
+        """Run `gproc` with these arguments on this tree, to its end.  keep: keep its output; else it goes to /dev/null.
 
-        Raises: TreeFailed where it ends with another status.
+        Raises: TreeFailed if it ends with another status.
         """
         command = [*self._site.entry("master"), *gproc(), arguments[0], "--socket", self.socket, *arguments[1:]]
         output_path, errors_path = (f"{self.place}/out", f"{self.place}/err")
@@ -138,14 +150,14 @@ class Tree:
         process.returncode = done[0]
         if process.returncode != status:
             raise TreeFailed(f"gproc {' '.join(arguments)} ended with {process.returncode}: {_tail(errors_path)}")
-        said = b""
+        kept = b""
         if keep:
             with open(output_path, "rb") as file:
-                said = file.read()
-        return msgspec.structs.replace(done[1], output=said)
+                kept = file.read()
+        return msgspec.structs.replace(done[1], output=kept)
 
     def processes(self) -> Iterator[tuple[str, Part, int]]:
-        """The tree's processes as (node, what it is of it, pid); jobs that run just now are not among them."""
+        """The tree's processes as (node, part, pid), without running jobs."""
         own = {node.process.pid: name for name, node in self.nodes.items()}
         for pid in processes.with_variable(f"GPROC_HOME={self.environ['GPROC_HOME']}"):
             name = own.get(pid)
@@ -155,13 +167,13 @@ class Tree:
                 yield of, "launcher", pid
 
     def cpu_times(self) -> dict[Part, CpuTime]:
-        """What each kind of process has used so far, launchers' jobs included as their children."""
+        """The CPU time of each kind of process so far; jobs are children of launchers."""
         total: dict[Part, CpuTime] = {}
         for _, part, pid in self.processes():
             total[part] = total.get(part, CpuTime(0, 0)) + processes.cpu_time(pid)
         return total
 
-    # Starting it
+    # Starting
 
     def _start(self) -> None:
         self._start_node("master", "master", ["m", "--socket", self.socket, "--address", self._site.address("master")])
@@ -176,7 +188,7 @@ class Tree:
         self._wait(self.size)
 
     def start_slave(self, name: str, parent: str) -> Node:
-        """Start one slave more; it is not waited for.  parent: HOST:PORT."""
+        """Start one more slave without waiting for it.  parent: HOST:PORT."""
         role: Role = "leaf" if "/" in name else "rack"
         place = [f"--address={self._site.address(name)}"] if role == "rack" else []
         return self._start_node(
@@ -196,37 +208,60 @@ class Tree:
         return node
 
     def _wait(self, count: int) -> None:
-        """Until that many nodes are below the master."""
+        """Wait until that many nodes are below the master."""
         deadline_s = time.monotonic() + JOIN_S
         while True:
             ended = [name for name, node in self.nodes.items() if node.process.poll() is not None]
             if ended:
                 raise TreeFailed(f"{ended[0]} has ended: {_tail(self.nodes[ended[0]].log)}")
             try:
-                if len(inquire(self.socket).nodes) >= count:
+                if len(self._addresses()) >= count:
                     return
-            except GprocError as error:
+            except TreeFailed as error:
                 if self.nodes.keys() - {"master"}:
                     raise TreeFailed(f"the master is gone: {error}") from error
             if time.monotonic() > deadline_s:
-                raise TreeFailed(f"after {JOIN_S:.0f} s less than {count} nodes have joined")
+                raise TreeFailed(f"after {JOIN_S:.0f} s fewer than {count} nodes have joined")
             time.sleep(ASK_EVERY_S)
 
     def _rack_ports(self) -> dict[str, str]:
-        rows = inquire(self.socket).nodes
-        return {str(row.place[0]): row.node.address.rpartition(":")[2] for row in rows if len(row.place) == 1}
+        return {name: address.rpartition(":")[2] for name, address in self._addresses().items() if "/" not in name}
+
+    def _addresses(self) -> dict[str, str]:
+        """HOST:PORT of every node that has joined, by name.  Raises: TreeFailed if the master does not answer."""
+        answer = self.run("i", "--json").output
+        try:
+            return {row.path: row.address for row in msgspec.json.decode(answer, type=_Info).nodes}
+        except msgspec.DecodeError as error:
+            raise TreeFailed(f"`gproc i --json` of {self._checkout.name} has an unknown form: {error}") from error
 
 
-def cpu_note(tree: Tree, before: dict[Part, CpuTime], runs: list[Done]) -> str:
-    """CPU milliseconds of one run, by kind of process: what was used since `before` in the tree and by the clients.
+class _Row(msgspec.Struct):
+    """A node in the output of `gproc i --json`; `path` is for example `1/3`."""
+
+    path: str
+    address: str
+
+
+class _Info(msgspec.Struct):
+    nodes: list[_Row]
+
+
+def cpu_since(tree: Tree, before: dict[Part, CpuTime], runs: list[Done]) -> dict[str, float]:
+    """CPU milliseconds by kind of process, since `before`, of the tree and of the clients of these runs.
 
     A job is an init and the program itself: children of a launcher that have ended.
     """
     used = {part: time - before[part] for part, time in tree.cpu_times().items() if part in before}
-    scheduler: dict[str, float] = {part: time.own for part, time in used.items()}
-    scheduler["job"] = sum(time.children for time in used.values())
-    scheduler["client"] = sum(done.cpu_s for done in runs)
-    each = {part: seconds / len(runs) * 1000 for part, seconds in scheduler.items()}
+    shares: dict[str, float] = {part: time.own for part, time in used.items()}
+    shares["job"] = sum(time.children for time in used.values())
+    shares["client"] = sum(done.cpu_s for done in runs)
+    return {part: seconds * 1000 for part, seconds in shares.items()}
+
+
+def cpu_note(tree: Tree, before: dict[Part, CpuTime], runs: list[Done]) -> str:
+    """CPU milliseconds of one run, by kind of process."""
+    each = {part: ms / len(runs) for part, ms in cpu_since(tree, before, runs).items()}
     named = ", ".join(f"{part} {ms:.0f}" for part, ms in sorted(each.items(), key=lambda item: -item[1]))
     return f"CPU ms of one run: {sum(each.values()):.0f}: {named}"
 
@@ -235,23 +270,8 @@ def gproc() -> list[str]:
     return [sys.executable, "-m", "gproc"]
 
 
-def environment(place: str) -> dict[str, str]:
-    """This process's, with all that gproc keeps for its user below `place`.
-
-    Python's compiled modules too: kept, as on a user's machine, whatever this process was told to do with its own.
-    """
-    ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    checkout = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return ours | {
-        "GPROC_HOME": f"{place}/home",
-        "XDG_CACHE_HOME": f"{place}/cache",
-        "PYTHONPATH": checkout,
-        "PYTHONPYCACHEPREFIX": f"{place}/pyc",
-    }
-
-
 def _watched(pid: int, began_s: float) -> tuple[int, Done]:
-    """Wait for a child of ours, and keep an eye on it: its exit code, and what it took."""
+    """Wait for a child process, and watch its memory.  Returns its exit code, and what it used."""
     peak = 0
     handle = os.pidfd_open(pid)
     try:
@@ -270,7 +290,7 @@ def _watched(pid: int, began_s: float) -> tuple[int, Done]:
 
 
 def _port_in(log: str) -> str:
-    """The master's, from its log line "master on NAME, port N, commands at PATH"."""
+    """The master's port, from its log line "master on NAME, port N, commands at PATH"."""
     with open(log) as file:
         return file.read().partition(", port ")[2].partition(",")[0]
 

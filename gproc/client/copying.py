@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -127,6 +128,8 @@ class CopyTries:
 
     def _fail(self, path: bytes, error: OSError) -> None:
         line = f"{shown(path)}: {error.strerror or error}"
+        if error.errno == errno.ENOENT and is_remote(os.fsdecode(path)):
+            line += "; cp takes files of this machine, gproc get brings those of nodes"
         if line not in self.failures:
             self.failures[line] = None
             self._missed(line)

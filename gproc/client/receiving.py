@@ -234,7 +234,8 @@ def _opened_home(home: str) -> int:
             os.mkdir(home)
         return os.open(home, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise GprocError(f"{home}: cannot take what comes from the nodes: {error.strerror}") from error
+        where = shown(os.fsencode(home))
+        raise GprocError(f"{where}: cannot take what comes from the nodes: {error.strerror}") from error
 
 
 def _allow_descriptors() -> None:

@@ -1,4 +1,4 @@
-"""That every measurement runs and says what it measured; how fast is no matter of tests."""
+"""Every measurement runs and names what it measured.  No test asserts a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from bench import ssh
-from bench.figures import QUICK, Figure, Report, Samples, Settings, Yardstick
+from bench.figures import QUICK, Figure, Report, Samples, Settings, Yardstick, markdown_row
 from bench.lab import Lab, impossible
 from bench.links import Layout
 from bench.processes import MachineTime
@@ -24,7 +24,7 @@ Bench = Callable[..., Report]
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    """Run `python -m bench --quick` with these arguments, as a user does; its report."""
+    """Returns a function that runs `python -m bench --quick` with arguments, and returns its report."""
 
     def run(*arguments: str) -> Report:
         file = tmp_path / "report.json"
@@ -73,7 +73,7 @@ def test_links_of_limited_rate_are_measured_in_payloads(bench: Bench) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("lab_possible")
-def test_what_the_links_alone_allow_is_measured(bench: Bench) -> None:
+def test_the_time_that_the_links_alone_need_is_measured(bench: Bench) -> None:
     (time,) = bench("neighbours").figures
     assert time.measured.median > 1
 
@@ -92,14 +92,14 @@ def test_the_siblings_of_a_slow_host_are_timed_with_and_without_it(bench: Bench)
 def test_hosts_of_a_lab_know_each_other_by_name_and_share_neither_mnt_nor_links() -> None:
     with Lab(["1", "1/1"], 100, {"1/1": 10}) as lab:
 
-        def said(name: str, script: str) -> str:
+        def output_on(name: str, script: str) -> str:
             return subprocess.check_output([*lab.entry(name), "sh", "-c", script], text=True)
 
-        assert said("1", "hostname; touch /mnt/here") == "node1\n"
-        assert said("1/1", "ls /mnt") == ""
-        assert said("master", f"getent hosts {lab.host('1/1')}").split() == [lab.address("1/1"), "node1-1"]
-        assert "rate 10Mbit" in said("1/1", "tc qdisc show dev eth0")
-        assert "rate 100Mbit" in said("master", "tc qdisc show dev eth0")
+        assert output_on("1", "hostname; touch /mnt/here") == "node1\n"
+        assert output_on("1/1", "ls /mnt") == ""
+        assert output_on("master", f"getent hosts {lab.host('1/1')}").split() == [lab.address("1/1"), "node1-1"]
+        assert "rate 10Mbit" in output_on("1/1", "tc qdisc show dev eth0")
+        assert "rate 100Mbit" in output_on("master", "tc qdisc show dev eth0")
 
 
 @pytest.mark.slow
@@ -117,7 +117,7 @@ def test_scp_and_clush_copy_a_file_to_every_host_of_a_lab(tmp_path: Path) -> Non
         assert shells.clush_copy(str(tmp_path / "payload"), layout.leaves()) > 0
 
 
-def test_an_unknown_measurement_is_a_usage_error_that_names_those_there_are() -> None:
+def test_an_unknown_measurement_is_a_usage_error_that_names_the_known_ones() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bench", "speed"], cwd=CHECKOUT, capture_output=True, text=True, check=False
     )
@@ -134,13 +134,14 @@ def test_a_figure_says_its_median_range_budget_and_ratio() -> None:
     assert figure.shown() == ("date: 0.40 s (0.30-0.50)\n    budget 0.22 s\n    2.67 x xargs: 0.15 s (0.10-0.20)")
 
 
-def test_a_row_has_what_the_table_of_the_docs_has() -> None:
+def test_a_row_has_the_columns_of_the_table_in_the_docs() -> None:
     figure = Figure(
         what="date | cat", unit="s", measured=Samples((0.4,)), budget=0.22,
         yardstick=Yardstick("xargs", Samples((0.2,))),
     )  # fmt: skip
-    assert figure.row() == r"| date \| cat | 0.40 s | xargs: 0.20 s | 2 | 0.22 s |"
-    assert Figure(what="date", unit="s", measured=Samples((0.4,))).row() == "| date | 0.40 s |  |  |  |"
+    assert markdown_row(figure.cells()) == r"| date \| cat | 0.40 s | xargs: 0.20 s | 2 | 0.22 s |"
+    bare = Figure(what="date", unit="s", measured=Samples((0.4,)))
+    assert markdown_row(bare.cells()) == "| date | 0.40 s |  |  |  |"
 
 
 def test_a_machine_that_was_idle_half_the_time_was_busy_the_other_half() -> None:

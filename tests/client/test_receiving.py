@@ -7,19 +7,25 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gproc.client.complaints import LINES_MAX, LINES_SURE, TEXT_BYTES_MAX, Complaints
 from gproc.client.receiving import Collected
+from gproc.copy.metadata import FROM_NODES
 from gproc.copy.steps import (
     DEPTH_MAX,
     ITSELF,
     End,
+    Extent,
     Folder,
+    HardLink,
+    Hole,
     Leaf,
     Leave,
+    Special,
     Step,
     SymlinkStep,
     Torn,
@@ -111,6 +117,14 @@ def test_a_tree_comes_into_its_nodes_own_directory(home: Path) -> None:
         (Torn(),),
         (End(), End()),
         (End(), leaf(b"f", 0), Whole()),
+        (Special(b"d", stat.S_IFCHR, 0o666, 0, 0, 0, 1, 3),),
+        (Special(b"p", stat.S_IFIFO, 0o666, 0, 0, 0),),
+        (Hole(3),),
+        (leaf(b"f"), Hole(4)),
+        (leaf(b"f"), b"xy", Hole(2)),
+        (leaf(b"f"), Hole(2), Whole()),
+        (leaf(b"f"), Extent(3, b"content", 0)),
+        (leaf(b"f"), Hole(3), Hole(1)),
         tuple(folder(b"d") for _ in range(DEPTH_MAX + 10)),
     ],
     ids=str,
@@ -196,13 +210,52 @@ def test_nodes_that_fill_the_room_for_complaints_silence_no_other_node() -> None
     assert sum(map(len, told)) < TEXT_BYTES_MAX + 11 * LINES_SURE * 8100
 
 
+HOSTILE = ((b"security.capability", b"x" * 20), (b"trusted.x", b"y"), (b"system.posix_acl_access", b"z"))
+"""Attributes that stand for rights."""
+
+
+def test_attributes_that_stand_for_rights_are_left_out_and_those_of_users_are_set(home: Path) -> None:
+    given = (*HOSTILE, (b"user.note", b"n"))
+    file = msgspec.structs.replace(leaf(b"f", 0), attributes=given)
+    whole, told = received(home, encoded(folder(b"d"), file, Whole(), Leave(given), End()))
+    assert (whole, told) == (True, [])
+    for path in (home / "1.7" / "d", home / "1.7" / "d" / "f"):
+        assert {name: os.getxattr(path, name) for name in os.listxattr(path)} == {"user.note": b"n"}
+
+
+def test_a_file_that_could_only_be_a_hole_too_long_for_this_disk_is_named_and_the_rest_comes(home: Path) -> None:
+    whole, told = received(
+        home, encoded(leaf(b"huge", 2**63 - 1), Hole(2**63 - 1), Whole(), leaf(b"good"), b"abc", Whole(), End())
+    )
+    assert whole
+    assert len(told) == 2
+    assert "huge: " in told[0]
+    assert os.listdir(home / "1.7") == ["good"]
+
+
+def test_more_files_with_further_names_than_the_bound_are_not_remembered(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gproc.client.receiving.FROM_NODES", FROM_NODES._replace(numbered_max=2))
+    numbered = [msgspec.structs.replace(leaf(b"f%d" % n, 0), number=n) for n in (1, 2, 3)]
+    stream = [step for each in numbered for step in (each, Whole())]
+    whole, told = received(home, encoded(*stream, HardLink(b"l", 3, True), HardLink(b"m", 2, True), End()))
+    assert whole
+    assert "f3: too many files have further names" in told[0]
+    assert "l: is another name of a file that was not copied" in told[1]
+    assert sorted(os.listdir(home / "1.7")) == ["f1", "f2", "m"]
+
+
 few = st.sampled_from([b"a", b"b", b"c"])
 hostile = st.lists(
     st.one_of(
         st.builds(folder, st.sampled_from([b"a", b"b", ITSELF])),
         st.builds(link, few, st.sampled_from([b"../../outside", b"..", b"/", b"a", b"../../outside/file"])),
         st.builds(leaf, few, st.integers(0, 3)),
-        st.sampled_from([Leave(), Whole(), Torn(), End(), b"x", b"xy", b"xyz"]),
+        st.builds(leaf, few, st.integers(0, 3)).map(lambda step: msgspec.structs.replace(step, number=1)),
+        st.builds(HardLink, few, st.integers(1, 2), st.booleans()),
+        st.builds(Hole, st.sampled_from([1, 3, 2**62])),
+        st.sampled_from([Leave(), Leave(HOSTILE), Whole(), Torn(), End(), b"x", b"xy", b"xyz"]),
     ),
     max_size=25,
 )

@@ -8,12 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gproc.copy.steps import (
+    ATTRIBUTES_BYTES_MAX,
     DATA_BYTES,
+    SPECIAL_KINDS,
     STEP_BYTES_MAX,
     End,
+    Extent,
     Folder,
+    HardLink,
+    Hole,
     Leaf,
     Leave,
+    Special,
     Step,
     StepReader,
     SymlinkStep,
@@ -32,13 +38,27 @@ modes = st.integers(0, 0o7777)
 users = st.integers(0, 0xFFFF_FFFE)
 times = st.integers(-(2**63), 2**63 - 1)
 targets = st.binary(min_size=1, max_size=300).filter(lambda target: b"\0" not in target)
+numbers = st.integers(0, 2**63 - 1)
+lengths = st.integers(1, 2**63 - 1)
+attributes = st.lists(st.tuples(names, st.binary(max_size=50)), max_size=4).map(tuple)
+kinds = st.sampled_from(sorted(SPECIAL_KINDS))
+devices = st.integers(0, 0xFFFF_FFFF)
 steps = st.one_of(
     st.builds(Folder, names, modes, users, users, times),
-    st.just(Leave()),
-    st.builds(SymlinkStep, names, targets, users, users, times),
+    st.builds(Leave, attributes),
+    st.builds(SymlinkStep, names, targets, users, users, times, attributes, numbers),
     st.builds(Leaf, names, modes, users, users, times, st.integers(0, 2**63 - 1)),
-    st.builds(Leaf, names, modes, users, users, times, st.integers(0, 2**62), names, st.integers(0, 2**62 - 1)),
+    st.builds(
+        Leaf, names, modes, users, users, times, st.integers(0, 2**62), names, st.integers(0, 2**62 - 1), attributes
+    ),
+    st.builds(
+        Leaf, names, modes, users, users, times, numbers, attributes=attributes, sparse=st.booleans(), number=numbers
+    ),
     st.sampled_from([Whole(), Torn(), End()]),
+    st.builds(Hole, lengths),
+    st.builds(Extent, st.integers(1, 2**62), names, st.integers(0, 2**62 - 1)),
+    st.builds(Special, names, kinds, modes, users, users, times, devices, devices, attributes, numbers),
+    st.builds(HardLink, names, st.integers(1, 2**63 - 1), st.booleans()),
 )
 items = st.lists(st.one_of(steps, st.binary(min_size=1, max_size=200)), max_size=12)
 
@@ -112,6 +132,26 @@ def test_a_name_that_is_none_is_refused(name: bytes) -> None:
         [4, b"f", 0o644, 0, 0, 0, 1, b"x", -1],
         [4, b"f", 0o644, 0, 0, 0, 1, b"x", 2**63 - 1],
         [12],
+        [2, [[b"user.x", b"v"]] * 1001],
+        [2, [[b"user.x", bytes(65537)]]],
+        [2, [[b"user.x", bytes(65536)]] * 2 + [[b"user.y", b"v"]]],
+        [2, [[b"", b"v"]]],
+        [2, [[b"user.\0", b"v"]]],
+        [2, [[b"user." + b"x" * 251, b"v"]]],
+        [8, 0],
+        [8, -1],
+        [8, 2**63],
+        [9, 0, b"c", 0],
+        [9, 1, b"", 0],
+        [9, 1, b"../c", 0],
+        [9, 1, b"c", 2**63 - 1],
+        [10, b"d", 0o040000, 0o755, 0, 0, 0],
+        [10, b"d", 0o100000, 0o755, 0, 0, 0],
+        [10, b"a/b", 0o010000, 0o755, 0, 0, 0],
+        [10, b"d", 0o020000, 0o755, 0, 0, 0, 2**32, 0],
+        [11, b"l", 0, True],
+        [11, b"l", -1, True],
+        [11, b"..", 1, True],
     ],
 )
 def test_a_step_out_of_bounds_is_refused(fields: list[object]) -> None:
@@ -129,5 +169,8 @@ def test_a_frame_out_of_bounds_is_refused_by_its_header(length: int, kind: int) 
 
 
 def test_the_longest_step_fits() -> None:
-    link = SymlinkStep(b"n" * 255, b"t" * 4095, 0xFFFF_FFFE, 0xFFFF_FFFE, 2**63 - 1)
-    assert read([encoded([link])]) == [link]
+    values = tuple((b"user.%0245d" % number, bytes(ATTRIBUTES_BYTES_MAX // 500 - 250)) for number in range(500))
+    long = values[0][0] + b"x" * 5
+    for attributes in (values, ((long, bytes(65536)), (long, bytes(65535 - 2 * len(long)))), ((b"u", b""),) * 1000):
+        link = SymlinkStep(b"n" * 255, b"t" * 4095, 0xFFFF_FFFE, 0xFFFF_FFFE, 2**63 - 1, attributes, 2**63 - 1)
+        assert read([encoded([link])]) == [link]
