@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from bench import dispatch, links, neighbours, output, slave, slowlink, transfer
+from bench import dispatch, library, links, neighbours, output, slave, slowlink, transfer
 from bench.checkout import CheckoutFailed
 from bench.compare import TRIALS, Comparison, compare
 from bench.figures import QUICK, Figure, Report, Settings, machine_of_now
@@ -19,6 +19,7 @@ from bench.tree import TreeFailed
 
 MEASUREMENTS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
     "dispatch": dispatch.measure,
+    "library": library.measure,
     "slave": slave.measure,
     "output": output.measure,
     "transfer": transfer.measure,
