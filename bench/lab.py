@@ -118,6 +118,29 @@ class Lab:
             for name, index in self._index.items()
         }
 
+    # Cuts: packets are dropped without a sign.  No carrier is lost, and no host is told
+
+    def cut(self, name: str) -> None:
+        """Nothing comes to this host any more, and nothing from it."""
+        _do("ip", "-n", self._switch, "link", "set", self._port(name), "nomaster")
+
+    def cut_to(self, name: str) -> None:
+        """Nothing comes to this host any more; what it sends arrives."""
+        _do("tc", "-n", self._switch, "qdisc", "replace", "dev", self._port(name), "root", "pfifo", "limit", "0")
+
+    def mend(self, name: str) -> None:
+        """Undo both kinds of cuts."""
+        port = self._port(name)
+        _do("ip", "-n", self._switch, "link", "set", port, "master", "br0")
+        _do("tc", "-n", self._switch, "qdisc", "replace", "dev", port, *self._shape(name))
+
+    def _port(self, name: str) -> str:
+        return f"p{self._index[name]}"
+
+    def _shape(self, name: str) -> tuple[str, ...]:
+        rate = f"{self._rates_mbit[name]}mbit"
+        return ("root", "tbf", "rate", rate, "burst", BURST, "latency", f"{QUEUE_MS}ms")
+
     def _boot(self, name: str, hosts: str) -> None:
         """Start a process that keeps the host's namespaces alive, and make a link into them."""
         holder = subprocess.Popen(
@@ -128,15 +151,14 @@ class Lab:
         assert holder.stdout is not None
         if holder.stdout.readline() != b"up\n":
             raise LabFailed(f"host {self.host(name)} did not come up")
-        port = f"p{self._index[name]}"
+        port = self._port(name)
         inside = ["nsenter", "-t", str(holder.pid), "-n", "--"]
         _do("ip", "-n", self._switch, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns",
             str(holder.pid))  # fmt: skip
         _do("ip", "-n", self._switch, "link", "set", port, "master", "br0", "up")
         _do(*inside, "ip", "addr", "add", f"{self.address(name)}/16", "dev", "eth0")
         _do(*inside, "ip", "link", "set", "eth0", "up")
-        rate = f"{self._rates_mbit[name]}mbit"
-        shape = ("root", "tbf", "rate", rate, "burst", BURST, "latency", f"{QUEUE_MS}ms")
+        shape = self._shape(name)
         _do(*inside, "tc", "qdisc", "add", "dev", "eth0", *shape)
         _do("tc", "-n", self._switch, "qdisc", "add", "dev", port, *shape)
 

@@ -177,15 +177,15 @@ class Tree:
 
     def _start(self) -> None:
         self._start_node("master", "master", ["m", "--socket", self.socket, "--address", self._site.address("master")])
-        self._wait(0)
+        self.await_nodes(0)
         port = _port_in(self.nodes["master"].log)
         for id in range(1, self.racks + 1):
             self.start_slave(str(id), f"{self._site.address('master')}:{port}")
-        self._wait(self.racks)
+        self.await_nodes(self.racks)
         for rack, rack_port in self._rack_ports().items():
             for number in range(1, self.rack_size):
                 self.start_slave(f"{rack}/{number}", f"{self._site.address(rack)}:{rack_port}")
-        self._wait(self.size)
+        self.await_nodes(self.size)
 
     def start_slave(self, name: str, parent: str) -> Node:
         """Start one more slave without waiting for it.  parent: HOST:PORT."""
@@ -207,7 +207,7 @@ class Tree:
         node = self.nodes[name] = Node(role, process, log, time.monotonic())
         return node
 
-    def _wait(self, count: int) -> None:
+    def await_nodes(self, count: int) -> None:
         """Wait until that many nodes are below the master."""
         deadline_s = time.monotonic() + JOIN_S
         while True:

@@ -1,0 +1,240 @@
+"""Membership in the tree: each event in each state moves as the tables say, or is a bug that tells its story."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gproc.nodespec import Place
+from gproc.relay.membership import (
+    CHILD_MOVES,
+    JITTER,
+    MAX_REFUSED_S,
+    MAX_UNREACHABLE_S,
+    RETRY_S,
+    SLAVE_MOVES,
+    STORY_EVENTS,
+    Admit,
+    AnnounceSubtree,
+    BulkOpened,
+    ChildEvent,
+    ChildMembership,
+    ChildState,
+    ConnectionLost,
+    DialAfter,
+    DialFailed,
+    EndJobs,
+    GiveUp,
+    IllegalMove,
+    Membership,
+    ParentLost,
+    Part,
+    PlaceGranted,
+    Redial,
+    SlaveEffect,
+    SlaveEvent,
+    SlaveState,
+    Stopped,
+    Tell,
+    TimedOutJoining,
+    Welcomed,
+)
+
+PARENT: Final = "kn20:6666"
+
+WELCOMED, GRANTED, LOST = Welcomed(7), PlaceGranted(Place((3, 7))), ParentLost("no route to host")
+FAILED, REFUSED = DialFailed("it is down"), DialFailed("id 7 is taken", refused=True)
+REDIAL, STOPPED = Redial(), Stopped()
+
+SLAVE_EVENTS: Final[tuple[SlaveEvent, ...]] = (WELCOMED, GRANTED, FAILED, LOST, REDIAL, STOPPED)
+CHILD_EVENTS: Final[tuple[ChildEvent, ...]] = (BulkOpened(), TimedOutJoining(10.0), ConnectionLost("reset", bulk=False))
+
+SLAVE_WAYS: Final[dict[SlaveState, tuple[SlaveEvent, ...]]] = {
+    SlaveState.DIALLING: (),
+    SlaveState.JOINED: (WELCOMED,),
+    SlaveState.GRANTED: (WELCOMED, GRANTED),
+    SlaveState.ORPHANED: (WELCOMED, GRANTED, LOST),
+    SlaveState.LEAVING: (STOPPED,),
+}
+"""The events that lead from the beginning to each state."""
+
+CHILD_WAYS: Final[dict[ChildState, tuple[ChildEvent, ...]]] = {
+    ChildState.JOINING: (),
+    ChildState.PRESENT: (BulkOpened(),),
+    ChildState.GONE: (TimedOutJoining(10.0),),
+}
+
+
+def slave_in(state: SlaveState) -> Membership:
+    slave = Membership(None, PARENT)
+    for event in SLAVE_WAYS[state]:
+        slave.handle(event)
+    assert slave.state is state
+    return slave
+
+
+def child_in(state: ChildState) -> ChildMembership:
+    child = ChildMembership()
+    for event in CHILD_WAYS[state]:
+        child.handle(event)
+    assert child.state is state
+    return child
+
+
+def pauses(effects: list[SlaveEffect]) -> list[float]:
+    return [effect.pause_s for effect in effects if isinstance(effect, DialAfter)]
+
+
+def complaints(effects: list[SlaveEffect]) -> list[str]:
+    return [effect.text for effect in effects if isinstance(effect, Tell) and effect.warning]
+
+
+# A slave at its parent
+
+
+@pytest.mark.parametrize("event", SLAVE_EVENTS, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("state", SlaveState)
+def test_a_slave_moves_as_the_table_says_or_tells_the_story_of_a_bug(state: SlaveState, event: SlaveEvent) -> None:
+    slave = slave_in(state)
+    after = SLAVE_MOVES.get((state, type(event)))
+    if after is not None:
+        slave.handle(event)
+        assert slave.state is after
+        return
+    with pytest.raises(IllegalMove) as caught:
+        slave.handle(event)
+    assert slave.state is state
+    assert len(caught.value.story) == len(SLAVE_WAYS[state])
+    assert str(caught.value).startswith(f"{type(event).__name__} in state {state.value}; before: ")
+    for step, earlier in zip(caught.value.story, SLAVE_WAYS[state], strict=True):
+        assert f" -{type(earlier).__name__}-> " in step
+
+
+def test_the_way_of_a_slave_from_its_first_call_to_a_second_parent() -> None:
+    slave = Membership(None, PARENT, random.Random(1))
+    assert slave.handle(WELCOMED) == [AnnounceSubtree()]
+    assert slave.id == 7
+    assert slave.handle(GRANTED) == [Tell("this is node 3/7")]
+    assert slave.place == Place((3, 7))
+    ending, said, dial = slave.handle(LOST)
+    assert ending == EndJobs("no route to host")
+    assert said == Tell(f"lost the parent at {PARENT}: no route to host; trying to join again", warning=True)
+    assert isinstance(dial, DialAfter)
+    assert slave.handle(REDIAL) == []
+    assert slave.handle(WELCOMED) == [AnnounceSubtree()]
+    assert slave.handle(GRANTED) == [], "its place has not changed"
+
+
+@pytest.mark.parametrize("state", [SlaveState.JOINED, SlaveState.GRANTED])
+def test_a_parent_that_is_lost_ends_the_jobs_before_anything_else(state: SlaveState) -> None:
+    assert slave_in(state).handle(LOST)[0] == EndJobs("no route to host")
+
+
+def test_a_parent_that_is_lost_after_the_end_has_begun_is_no_news() -> None:
+    assert slave_in(SlaveState.LEAVING).handle(LOST) == []
+
+
+def test_a_slave_that_is_never_taken_in_gives_up() -> None:
+    final = DialFailed("another cluster's certificate", refused=True, final=True)
+    assert slave_in(SlaveState.DIALLING).handle(final) == [GiveUp("another cluster's certificate")]
+
+
+@pytest.mark.parametrize(("failed", "most_s"), [(FAILED, MAX_UNREACHABLE_S), (REFUSED, MAX_REFUSED_S)])
+@given(seed=st.integers(0, 2**32))
+def test_pauses_double_to_a_bound_and_children_do_not_dial_at_once(
+    failed: DialFailed, most_s: float, seed: int
+) -> None:
+    slave = Membership(None, PARENT, random.Random(seed))
+    for attempt in range(20):
+        (pause_s,) = pauses(slave.handle(failed))
+        whole_s = min(RETRY_S * 2**attempt, most_s)
+        assert (1 - JITTER) * whole_s <= pause_s <= whole_s
+        slave.handle(REDIAL)
+
+
+def test_the_pauses_of_two_children_differ() -> None:
+    first, second = (pauses(Membership(None, PARENT).handle(FAILED)) for _ in range(2))
+    assert first != second
+
+
+def test_pauses_begin_anew_once_a_parent_has_taken_us_in() -> None:
+    slave = slave_in(SlaveState.DIALLING)
+    for _ in range(10):
+        slave.handle(REFUSED)
+        slave.handle(REDIAL)
+    slave.handle(WELCOMED)
+    (pause_s,) = pauses(slave.handle(LOST))
+    assert pause_s <= RETRY_S
+
+
+def test_a_complaint_is_said_once_until_there_is_another_one_or_a_parent() -> None:
+    slave = slave_in(SlaveState.DIALLING)
+    assert complaints(slave.handle(FAILED)) == ["cannot join: it is down; trying again"]
+    assert complaints(slave.handle(FAILED)) == []
+    assert complaints(slave.handle(REFUSED)) == ["cannot join: id 7 is taken; trying again"]
+    assert complaints(slave.handle(FAILED)) == ["cannot join: it is down; trying again"]
+    for event in (WELCOMED, LOST, REDIAL):
+        slave.handle(event)
+    assert complaints(slave.handle(FAILED)) == ["cannot join: it is down; trying again"]
+
+
+@given(st.lists(st.sampled_from([*SLAVE_EVENTS, REFUSED]), max_size=40))
+def test_whatever_happens_a_slave_ends_its_jobs_if_and_only_if_it_loses_a_parent(events: list[SlaveEvent]) -> None:
+    slave = Membership(None, PARENT)
+    for event in events:
+        before = slave.state
+        try:
+            effects = slave.handle(event)
+        except IllegalMove as error:
+            assert (before, type(event)) not in SLAVE_MOVES
+            assert len(error.story) <= STORY_EVENTS
+            assert slave.state is before
+            continue
+        lost = before in (SlaveState.JOINED, SlaveState.GRANTED) and event is LOST
+        assert any(isinstance(effect, EndJobs) for effect in effects) is lost
+        assert len(pauses(effects)) == (lost or isinstance(event, DialFailed))
+        assert before is not SlaveState.LEAVING or slave.state is SlaveState.LEAVING
+
+
+# A child at its parent
+
+
+@pytest.mark.parametrize("event", CHILD_EVENTS, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("state", ChildState)
+def test_a_child_moves_as_the_table_says_or_tells_the_story_of_a_bug(state: ChildState, event: ChildEvent) -> None:
+    child = child_in(state)
+    after = CHILD_MOVES.get((state, type(event)))
+    if after is not None:
+        child.handle(event)
+        assert child.state is after
+        return
+    with pytest.raises(IllegalMove, match=rf"^BulkOpened in state {state.value}; before: joining -"):
+        child.handle(event)
+    assert child.state is state
+
+
+@given(st.lists(st.sampled_from(CHILD_EVENTS), max_size=12))
+def test_a_child_is_admitted_at_most_once_and_parts_at_most_once(events: list[ChildEvent]) -> None:
+    child = ChildMembership()
+    effects: list[Admit | Part] = []
+    for event in events:
+        try:
+            effect = child.handle(event)
+        except IllegalMove:
+            continue
+        if effect is not None:
+            effects.append(effect)
+    kinds = [type(effect) for effect in effects]
+    assert kinds in ([], [Admit], [Part], [Admit, Part])
+
+
+def test_the_reason_says_which_connection_of_a_child_was_lost() -> None:
+    assert child_in(ChildState.PRESENT).handle(ConnectionLost("reset", bulk=False)) == Part("reset")
+    bulk = child_in(ChildState.PRESENT).handle(ConnectionLost("reset", bulk=True))
+    assert bulk == Part("its bulk connection was lost: reset")
+    late = child_in(ChildState.JOINING).handle(TimedOutJoining(10.0))
+    assert late == Part("it opened no bulk connection within 10 s")
