@@ -1,7 +1,7 @@
-"""Help pages and shell completion, made by Typer from the tables of modes and switches.
+"""Help pages, made by Typer from the tables of modes and switches.
 
 Typer never parses a command line that is carried out: it is imported here alone, and this module only where
-a person waits for a page or a shell for a completion (importing it takes 50 ms).
+a person waits for a page (importing it takes 50 ms).
 """
 
 from __future__ import annotations
@@ -34,11 +34,6 @@ def show(mode_name: str) -> int:
     return _call([*modes, "--help"])
 
 
-def complete(arguments: Sequence[str]) -> int:
-    """Install or show completion, or complete, where the shell's variables ask for that."""
-    return _call(arguments)
-
-
 def _call(arguments: Sequence[str]) -> int:
     try:
         get_command(_application()).main(list(arguments), prog_name=_PROGRAM)
@@ -52,6 +47,7 @@ def _application() -> typer.Typer:
         help=_ABOUT,
         epilog=_EPILOG,
         options_metavar="[switches]",
+        add_completion=False,
         subcommand_metavar="MODE ...",
         # Without rich: its panels give each spelling a column and leave 22 of 80 for the text.
         rich_markup_mode=None,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
+
+Offer = Literal["", "file", "directory", "command", "locale", "nodes", "node path", "source or node path", "mode"]
+"""What shell completion offers for a value or an argument.  "node path": NODES:PATH; "": nothing."""
 
 
 class Kind(msgspec.Struct, frozen=True):

@@ -11,7 +11,14 @@ import sys
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from gproc.cli.options import Command, CompletionRequest, HelpRequest, ModeOptions, VersionRequest
+from gproc.cli.options import (
+    Command,
+    CompletionQuestion,
+    CompletionRequest,
+    HelpRequest,
+    ModeOptions,
+    VersionRequest,
+)
 from gproc.cli.parse import parse
 from gproc.cli.stderr import complain
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError
@@ -20,9 +27,6 @@ _SIGINT: Final = 2
 _SIGPIPE: Final = 13
 _TRACEBACK_DEBUG: Final = 5
 """From this -debug level on, an error shows where it was raised."""
-
-_COMPLETE_VARIABLE: Final = "_GPROC_COMPLETE"
-"""Set by the shell functions that `--install-completion` installs, after click's convention."""
 
 
 class _Verb(Protocol):
@@ -35,10 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what argv (default: sys.argv without the program) asks.  Returns the exit status: docs/reference.md."""
     debug = 0
     try:
-        if _COMPLETE_VARIABLE in os.environ:
-            from gproc.cli.help import complete
-
-            return complete(())
         command = parse(sys.argv[1:] if argv is None else argv)
         debug = getattr(command, "debug", 0)
         status = _run(command)
@@ -73,9 +73,13 @@ def _run(command: Command) -> int:
             print(f"gproc {__version__}")
             return 0
         case CompletionRequest(arguments=arguments):
-            from gproc.cli.help import complete
+            from gproc.cli.installing import run
 
-            return complete(arguments)
+            return run(arguments)
+        case CompletionQuestion(words=words):
+            from gproc.cli.completing import answer
+
+            return answer(words)
         case _:
             return _verb(command).run(command)
 

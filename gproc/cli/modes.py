@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from gproc.cli.kinds import Offer
 from gproc.cli.options import (
     BundleOptions,
     CertOptions,
@@ -24,12 +25,14 @@ class Argument(msgspec.Struct, frozen=True):
     """A positional argument: one word, one or more, or one and all that follows it, switches or not.
 
     "list": one or more which the mode tells apart; its metavar says how many of what.
+    offers: what shell completion proposes for its first word; what follows that word of a "rest" are files.
     """
 
     field: str
     metavar: str
     help: str
     takes: Literal["one", "many", "rest", "list"] = "one"
+    offers: Offer = ""
 
 
 class Mode(msgspec.Struct, frozen=True):
@@ -82,8 +85,8 @@ MODES: Final = (
         " every node's was, else the highest; 124 is a timeout, 125 a failure of gproc itself, 126 and 127"
         " a program that cannot be run or found.",
         (
-            Argument("nodes", "NODES", 'Where: 1-80, "." (first level), ./. (every node), =1/4-7'),
-            Argument("command", "COMMAND", "The program, with its own arguments and switches", "rest"),
+            Argument("nodes", "NODES", 'Where: 1-80, "." (first level), ./. (every node), =1/4-7', offers="nodes"),
+            Argument("command", "COMMAND", "The program, with its own arguments and switches", "rest", "command"),
         ),
     ),
     Mode(
@@ -94,7 +97,15 @@ MODES: Final = (
         "As cp -a on the node would: into DEST where that is a directory, else under that name; SRC/. is what lies"
         " in SRC. Each file appears whole or not at all, as you; root keeps owners. No symlink below DEST is"
         " followed, and what is there already is not sent or written again.",
-        (Argument("words", "SRC... NODES:DEST", "What to copy, and where: 1-80:/opt/data, ./.:/etc/motd", "list"),),
+        (
+            Argument(
+                "words",
+                "SRC... NODES:DEST",
+                "What to copy, and where: 1-80:/opt/data, ./.:/etc/motd",
+                "list",
+                "source or node path",
+            ),
+        ),
     ),
     Mode(
         "get",
@@ -104,8 +115,13 @@ MODES: Final = (
         "What node 1/7 has at SRC comes into DIR/1.7, with modes and times, for root with owners; set-id bits are"
         " left out.",
         (
-            Argument("source", "NODES:SRC", "What to bring, and from where: 1-80:/var/log, ./.:/etc/fstab"),
-            Argument("directory", "DIR", "Where to: made if it is not there"),
+            Argument(
+                "source",
+                "NODES:SRC",
+                "What to bring, and from where: 1-80:/var/log, ./.:/etc/fstab",
+                offers="node path",
+            ),
+            Argument("directory", "DIR", "Where to: made if it is not there", offers="directory"),
         ),
     ),
     Mode(
@@ -121,7 +137,7 @@ MODES: Final = (
         BundleOptions,
         "Show what would be sent for a program, and why.",
         "Nothing is sent; with --tar it is written to a file.",
-        (Argument("program", "PROGRAM", "By path where it has a slash, else sought on PATH"),),
+        (Argument("program", "PROGRAM", "By path where it has a slash, else sought on PATH", offers="command"),),
     ),
     Mode(
         "cert",

@@ -153,6 +153,12 @@ class CompletionRequest(msgspec.Struct, frozen=True):
     arguments: tuple[str, ...]
 
 
+class CompletionQuestion(msgspec.Struct, frozen=True):
+    """What may follow these words on a command line; the last is to be completed."""
+
+    words: tuple[str, ...]
+
+
 ModeOptions = (
     MasterOptions
     | SlaveOptions
@@ -164,4 +170,4 @@ ModeOptions = (
     | CertOptions
     | StoreOptions
 )
-Command = ModeOptions | HelpRequest | VersionRequest | CompletionRequest
+Command = ModeOptions | HelpRequest | VersionRequest | CompletionRequest | CompletionQuestion

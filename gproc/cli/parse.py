@@ -14,12 +14,22 @@ from typing import Final, NamedTuple
 import msgspec
 
 from gproc.cli.modes import MODES, Mode, mode_named
-from gproc.cli.options import Command, CompletionRequest, HelpRequest, ModeOptions, VersionRequest
+from gproc.cli.options import (
+    Command,
+    CompletionQuestion,
+    CompletionRequest,
+    HelpRequest,
+    ModeOptions,
+    VersionRequest,
+)
 from gproc.cli.switches import SWITCHES, Switch, switches_named
 from gproc.errors import UsageError
 
 HELP_NAMES: Final = ("h", "help")
 COMPLETION_NAMES: Final = ("install-completion", "show-completion")
+QUESTION_NAME: Final = "__complete"
+"""Hidden: what the shells' scripts ask, see gproc.cli.completing."""
+
 USAGE: Final = "gproc [switches] MODE ..."
 
 
@@ -36,6 +46,8 @@ def parse(argv: Sequence[str]) -> Command:
 
     Raises: UsageError naming the word that is wrong and what is wanted in its place.
     """
+    if argv and argv[0] == QUESTION_NAME:
+        return CompletionQuestion(tuple(argv[1:]))
     given: list[_Given] = []
     words: list[str] = []
     mode: Mode | None = None

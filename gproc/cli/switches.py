@@ -10,7 +10,19 @@ from typing import Final
 
 import msgspec
 
-from gproc.cli.kinds import ABSOLUTE_PATH, ASSIGNMENT, ELEMENTS, FLAG, SECONDS, SIZE, SIZE_OR_NONE, TEXT, Kind, whole
+from gproc.cli.kinds import (
+    ABSOLUTE_PATH,
+    ASSIGNMENT,
+    ELEMENTS,
+    FLAG,
+    SECONDS,
+    SIZE,
+    SIZE_OR_NONE,
+    TEXT,
+    Kind,
+    Offer,
+    whole,
+)
 from gproc.cli.modes import Mode
 
 
@@ -19,6 +31,7 @@ class Switch(msgspec.Struct, frozen=True):
 
     field: of the modes' options.  modes: letters of those that take it, or all.  go: the original's spelling.
     gnu: the long one.  short: one letter, where the original has none.  negative: says false to a FLAG.
+    offers: what shell completion proposes as its value.
     """
 
     field: str
@@ -30,6 +43,7 @@ class Switch(msgspec.Struct, frozen=True):
     short: str = ""
     negative: str = ""
     metavar: str = ""
+    offers: Offer = ""
 
     def spellings(self) -> tuple[str, ...]:
         """Every name, without dashes."""
@@ -68,6 +82,7 @@ SWITCHES: Final = (
         "files",
         go="f",
         metavar="LIST",
+        offers="file",
     ),
     Switch(
         "bin_root",
@@ -77,6 +92,7 @@ SWITCHES: Final = (
         "bin-root",
         go="binRoot",
         metavar="DIR",
+        offers="directory",
     ),
     Switch(
         "socket",
@@ -86,6 +102,7 @@ SWITCHES: Final = (
         "socket",
         go="defaultMasterUDS",
         metavar="PATH",
+        offers="file",
     ),
     Switch(
         "locale",
@@ -95,6 +112,7 @@ SWITCHES: Final = (
         "locale",
         go="locale",
         metavar="NAME",
+        offers="locale",
     ),
     Switch(
         "cmd_port",
@@ -113,6 +131,7 @@ SWITCHES: Final = (
         "root",
         go="r",
         metavar="DIR",
+        offers="directory",
     ),
     Switch(
         "library_path",
@@ -122,6 +141,7 @@ SWITCHES: Final = (
         "library-path",
         go="L",
         metavar="LIST",
+        offers="directory",
     ),
     Switch(
         "parent",
@@ -157,6 +177,7 @@ SWITCHES: Final = (
         "The directory that keeps received files for the next time. [default: chosen]",
         "store",
         metavar="DIR",
+        offers="directory",
     ),
     Switch(
         "store_bytes",
@@ -190,6 +211,7 @@ SWITCHES: Final = (
         "exclude",
         short="x",
         metavar="NODES",
+        offers="nodes",
     ),
     Switch("label", ("e",), FLAG, "Begin each line of output with its node's path.", "label", short="l"),
     Switch("no_stdin", ("e",), FLAG, "Give the program an empty standard input.", "no-stdin", short="n"),
@@ -245,8 +267,10 @@ SWITCHES: Final = (
         metavar="NUMBER",
     ),
     Switch("json", ("i", "bundle", "store"), FLAG, "Print JSON for programs instead of a table.", "json"),
-    Switch("tar", ("bundle",), TEXT, "Write the bundle to this file.", "tar", metavar="FILE"),
-    Switch("out", ("cert",), TEXT, "Where to make a directory for each node.", "out", metavar="DIR"),
+    Switch("tar", ("bundle",), TEXT, "Write the bundle to this file.", "tar", metavar="FILE", offers="file"),
+    Switch(
+        "out", ("cert",), TEXT, "Where to make a directory for each node.", "out", metavar="DIR", offers="directory"
+    ),
     Switch(
         "addresses",
         ("cert",),

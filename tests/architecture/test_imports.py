@@ -33,7 +33,7 @@ PURE = {
     "relay.membership", "service.jobs", "client.session", "client.events", "client.summary", "relay.flow",
     "relay.relayed_job", "spread.trees",
     "spread.progress", "spread.blame", "spread.scheduling",
-    "trust.names", "root.plan", "cli.parse", "cli.modes", "cli.options", "cli.switches",
+    "trust.names", "root.plan", "cli.completion", "cli.parse", "cli.modes", "cli.options", "cli.switches",
     "cli.kinds", "root.code_layout", "root.view", "root.abilities",
 }  # fmt: skip
 """Rules and values: they decide, and touch nothing."""
@@ -57,7 +57,9 @@ ONLY = {
     "lief": {"bundle.elf"},
     "cryptography": {"trust.authority"},
     "ctypes": {"root.kernel", "trust.caller"},
-    "typer": {"cli.help"},
+    "typer": {"cli.installing"},
+    "shellingham": {"cli.installing"},
+    "rich": {"cli.progress"},
     "zstandard": {"spread.incoming"},
 }
 """Who may import what, lazily or not."""

@@ -1,11 +1,10 @@
-"""The help pages and shell completion, as a person or a shell gets them."""
+"""The help pages, as a person gets them."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -56,27 +55,3 @@ def test_the_first_page_names_every_mode() -> None:
 def test_every_way_to_ask_for_a_page_gives_the_same_one() -> None:
     pages = [gproc(*ask) for ask in (["help", "e"], ["e", "-h"], ["--help", "exec"], ["exec", "--help"])]
     assert pages == pages[:1] * 4
-
-
-def test_a_shell_can_be_given_its_completion_script() -> None:
-    script = gproc("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
-    assert "_GPROC_COMPLETE=complete_bash" in script
-
-
-def test_completion_is_installed_in_the_persons_home(tmp_path: Path) -> None:
-    gproc(
-        "--install-completion",
-        "bash",
-        HOME=str(tmp_path),
-        _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1",
-    )
-    assert "gproc" in (tmp_path / ".bashrc").read_text()
-
-
-@pytest.mark.parametrize(
-    ("typed", "word", "offered"),
-    [("gproc ", "1", "bundle"), ("gproc e --bin", "2", "--bin-root"), ("gproc e -binR", "2", "-binRoot")],
-)
-def test_a_shell_is_offered_modes_and_switches_in_both_spellings(typed: str, word: str, offered: str) -> None:
-    completions = gproc(_GPROC_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=word)
-    assert offered in completions.split()

@@ -1,0 +1,96 @@
+"""`gproc __complete WORD...`: what a shell asks at each press of its tab key.  Hidden, silent if it fails, and fast.
+
+Output: a line with what the shell itself shall complete (`file`, `directory`, `command` or nothing) and, after a tab,
+the finished part of the word; then a candidate on each line and, after a tab, its meaning.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from gproc.cli.completion import Answer, Candidate, complete
+from gproc.cli.options import DEFAULT_SOCKET
+from gproc.errors import GprocError
+
+if TYPE_CHECKING:
+    from gproc.wire.messages import NodeState
+
+ANSWER_S: Final = 0.5
+"""How long a person who pressed the tab key waits for the master's answer, in seconds."""
+
+NODES_MAX: Final = 200
+"""More nodes than this are not listed one by one: a shell would ask whether to show them all."""
+
+_SHELL_OFFERS: Final = ("file", "directory", "command")
+
+
+def answer(words: Sequence[str]) -> int:
+    """Print what may follow `gproc WORDS`; the last word is the one to complete."""
+    found = complete(words)
+    last = words[-1] if words else ""
+    candidates = [*found.candidates, *_outside(found, last)]
+    offer = found.offer if found.offer in _SHELL_OFFERS else ""
+    if found.offer == "locale" or found.offer == "source or node path":
+        offer = "file"
+    lines = [f"{offer}\t{found.prefix}", *(f"{word}\t{text}" for word, text in candidates)]
+    # A name with a newline would be taken for two candidates.
+    sys.stdout.write("".join(line + "\n" for line in lines if "\n" not in line))
+    return 0
+
+
+def _outside(found: Answer, last: str) -> Iterator[Candidate]:
+    """What is not in the tables: locales, nodes."""
+    begun = last[len(found.prefix) :]
+    match found.offer:
+        case "locale":
+            from gproc.locales import SHIPPED
+
+            words: Iterable[Candidate] = ((name, "A shipped locale.") for name in SHIPPED)
+        case "nodes":
+            words = node_candidates(_connected(found), begun)
+        case "node path" | "source or node path":
+            words = ((f"{word}:", text) for word, text in node_candidates(_connected(found), begun))
+        case _:
+            return
+    for word, text in words:
+        if word.startswith(begun):
+            yield found.prefix + word, text
+
+
+def _connected(found: Answer) -> tuple[NodeState, ...]:
+    """The nodes of the master at the socket that the line names; none if it does not answer in time."""
+    from gproc.client.inquiry import inquire
+
+    try:
+        return inquire(dict(found.given).get("socket", DEFAULT_SOCKET), ANSWER_S).nodes
+    except (GprocError, OSError):
+        return ()
+
+
+def node_candidates(nodes: Sequence[NodeState], begun: str) -> list[Candidate]:
+    """Sets of nodes, and the nodes of the level that `begun` is at: after `2/` the children of node 2."""
+    from gproc.nodespec import fold, format_path
+
+    exact = "=" if begun.startswith("=") else ""
+    parent_text = begun[len(exact) :].rpartition("/")[0]
+    level = parent_text.count("/") + 1 if parent_text else 0
+    here = [node for node in nodes if format_path(node.place[:level]) == parent_text and len(node.place) == level + 1]
+    if not here:
+        return []
+    beside = f"{exact}{parent_text}/" if level else exact
+    deeper = {node.place[: level + 1] for node in nodes if len(node.place) > level + 1}
+    sets = [(f"{beside}.", f"All {len(here)} nodes of this level.")]
+    if len(here) > 1:
+        ids = fold([(node.place[-1],) for node in here]).split(",")
+        sets += [(f"{beside}{some.removeprefix('=')}", "Connected nodes.") for some in ids if "-" in some]
+    if deeper and not level:
+        sets.append((f"{exact}./.", "All nodes of the first two levels."))
+    single = []
+    for node in here[:NODES_MAX]:
+        path = exact + format_path(node.place)
+        single.append((path, node.node.name))
+        if node.place in deeper:
+            single.append((f"{path}/.", f"{node.node.name} and its children."))
+    return [*sets, *(single if len(here) <= NODES_MAX or begun[-1:].isdigit() else ())]

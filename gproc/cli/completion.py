@@ -1,0 +1,183 @@
+"""What may follow on a command line that is half typed.  Pure: it reads the tables of modes and switches alone.
+
+`gproc.cli.completing` asks this, adds what is known only outside (connected nodes, locales) and prints the answer for
+the scripts of `gproc.cli.shells`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from gproc.cli.kinds import FLAG, Offer
+from gproc.cli.modes import MODES, Argument, Mode, mode_named
+from gproc.cli.switches import SWITCHES, Switch, switches_named, switches_of
+
+Candidate = tuple[str, str]
+"""A word, and what it means."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What may stand in the place of the last word.
+
+    candidates: whole words.  offer: what else, below `prefix`, which is the finished part of the word.
+    given: switches with a value before it, the last one of a name: `--socket` says which master knows the nodes.
+    """
+
+    candidates: tuple[Candidate, ...] = ()
+    offer: Offer = ""
+    prefix: str = ""
+    given: tuple[tuple[str, str], ...] = ()
+
+
+class _Line(msgspec.Struct):
+    """What the words before the last one say."""
+
+    mode: Mode | None = None
+    arguments: int = 0
+    wanting: Switch | None = None
+    ended: bool = False
+    helping: bool = False
+    switches: tuple[Switch, ...] = ()
+    given: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def in_command(self) -> bool:
+        """Whether all that follows belongs to the command of `e`."""
+        return bool(
+            self.mode
+            and self.mode.arguments
+            and self.mode.arguments[-1].takes == "rest"
+            and self.arguments >= len(self.mode.arguments)
+        )
+
+
+def complete(words: Sequence[str]) -> Answer:
+    """words: all after `gproc` up to the cursor; the last one, which may be empty, is to be completed."""
+    *before, last = words or ("",)
+    line = _read(before)
+    answer = _answer(line, last)
+    return msgspec.structs.replace(answer, given=line.given)
+
+
+def _read(words: Sequence[str]) -> _Line:
+    """The grammar of `gproc.cli.parse`, but what is wrong so far is passed over."""
+    line = _Line()
+    for word in words:
+        if line.in_command:
+            break
+        if line.wanting is not None:
+            line.given = (*line.given, (line.wanting.field, word))
+            line.wanting = None
+        elif word == "--" and not line.ended:
+            line.ended = True
+        elif word.startswith("-") and word != "-" and not line.ended:
+            _read_switch(line, word)
+        elif line.mode is None:
+            line.mode = mode_named(word)
+            line.helping = line.helping or word == "help"
+        else:
+            line.arguments += 1
+    return line
+
+
+def _read_switch(line: _Line, word: str) -> None:
+    written, equals, text = word.partition("=")
+    for switch in switches_named(written.lstrip("-"))[:1]:
+        line.switches = (*line.switches, switch)
+        if equals:
+            line.given = (*line.given, (switch.field, text))
+        elif switch.kind.takes_value:
+            line.wanting = _of_mode(line, written.lstrip("-"))
+
+
+def _answer(line: _Line, last: str) -> Answer:
+    if line.in_command:
+        return Answer(offer="file")
+    if line.wanting is not None:
+        return _value(line.wanting, last, "")
+    if line.helping:
+        return Answer(_modes(last))
+    if last.startswith("-") and not line.ended:
+        written, equals, text = last.partition("=")
+        if not equals:
+            return Answer(_switches(line, last))
+        switch = _of_mode(line, written.lstrip("-"))
+        return _value(switch, text, f"{written}=") if switch else Answer()
+    if line.mode is None:
+        page = (("help", "Show a help page."),) if "help".startswith(last) and not line.switches else ()
+        return Answer((*_modes(last, line.switches), *page))
+    argument = _argument(line.mode, line.arguments)
+    if argument is None:
+        return Answer(() if line.ended or last else _switches(line, last))
+    return _argument_answer(argument, line.arguments, last)
+
+
+def _argument_answer(argument: Argument, index: int, last: str) -> Answer:
+    if argument.offers == "source or node path" and not index:
+        return Answer(offer="file")
+    if argument.offers == "nodes":
+        return Answer(offer="nodes", prefix=_finished(last))
+    if argument.offers in ("node path", "source or node path") and ":" in last:
+        return Answer()  # only the node knows what it has
+    return Answer(offer=argument.offers, prefix=_finished(last) if argument.offers == "node path" else "")
+
+
+def _argument(mode: Mode, index: int) -> Argument | None:
+    if index < len(mode.arguments):
+        return mode.arguments[index]
+    return mode.arguments[-1] if mode.arguments and mode.arguments[-1].takes != "one" else None
+
+
+def _value(switch: Switch, text: str, before: str) -> Answer:
+    """before: of the same word, up to and with the equals sign."""
+    if switch.kind is FLAG:
+        return Answer(tuple((f"{before}{word}", "") for word in ("true", "false") if word.startswith(text)))
+    finished = _finished(text) if switch.kind.repeats or switch.offers == "nodes" else ""
+    return Answer(offer=switch.offers, prefix=before + finished)
+
+
+def _finished(text: str) -> str:
+    """The part of a list that is complete: up to its last comma."""
+    return text[: text.rfind(",") + 1]
+
+
+def _modes(last: str, given: Sequence[Switch] = ()) -> tuple[Candidate, ...]:
+    """Those that take the switches given so far; longer names only if the word has begun."""
+    names = [
+        (name, mode.help)
+        for mode in MODES
+        if all(mode.letters in _all_modes_of(switch) for switch in given)
+        for name in (mode.names() if last else mode.names()[:1])
+    ]
+    return tuple((name, text) for name, text in names if name.startswith(last))
+
+
+def _all_modes_of(switch: Switch) -> set[str]:
+    return {letters for name in switch.spellings() for other in switches_named(name) for letters in other.modes}
+
+
+def _switches(line: _Line, last: str) -> tuple[Candidate, ...]:
+    """In the spelling that was begun; with the other number of dashes only if there is none with these."""
+    known = switches_of(line.mode) if line.mode else SWITCHES
+    all_ = {shown: switch.help for switch in known for shown in switch.shown()}
+    all_["--help"] = "Show the switches."
+    if line.mode is None:
+        all_ |= {
+            "--version": "Show gproc's version.",
+            "--install-completion": "Install completion for a shell.",
+            "--show-completion": "Show the completion script for a shell.",
+        }
+    found = tuple((shown, text) for shown, text in all_.items() if shown.startswith(last))
+    if found:
+        return found
+    dashes = "--" if last.startswith("--") else "-"
+    bare = {shown.lstrip("-"): text for shown, text in all_.items()}
+    return tuple((dashes + name, text) for name, text in bare.items() if name.startswith(last.lstrip("-")))
+
+
+def _of_mode(line: _Line, name: str) -> Switch | None:
+    switches = switches_named(name)
+    fitting = [switch for switch in switches if line.mode is None or line.mode.letters in switch.modes]
+    return next(iter((*fitting, *switches)), None)
