@@ -6,12 +6,12 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 # What the tests compile, run, or compare with; without one of them its tests skip.
-PACKAGES := binutils gcc iproute2 libc6-dev musl-tools openssh-client openssh-server util-linux xz-utils zstd
+PACKAGES := binutils fish gcc groff iproute2 libc6-dev mandoc musl-tools openssh-client openssh-server util-linux xz-utils zsh zstd
 
 # Tests of different files run side by side: on two processors in half the time.
 PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
 
-.PHONY: help demo test test-fast lint types bench clean debian-packages
+.PHONY: help demo test test-fast lint types bench man clean debian-packages
 
 help:
 	@echo "make demo       start a two-level tree on this machine, run a program on it, stop it"
@@ -20,6 +20,7 @@ help:
 	@echo "make lint       ruff"
 	@echo "make types      mypy --strict"
 	@echo "make bench      the benchmarks of docs/benchmarks.md"
+	@echo "make man        man pages in dist/man1"
 	@echo "make clean      remove all that these made"
 
 demo: $(READY)
@@ -39,6 +40,9 @@ types: $(READY)
 
 bench: $(READY)
 	$(RUN) -m bench
+
+man: $(READY)
+	$(RUN) -m gproc.cli.man dist/man1
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

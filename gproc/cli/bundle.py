@@ -10,6 +10,7 @@ from functools import partial
 import msgspec
 
 from gproc.cli.options import BundleOptions
+from gproc.cli.table import table
 from gproc.content.manifest import Directory, Entry, File, Symlink
 from gproc.packager import Bundle, PackRequest, pack, read_chunk
 
@@ -96,19 +97,14 @@ def _text(path: bytes) -> str:
 
 
 def _print_table(report: Report) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("file", overflow="fold")
-    table.add_column("bytes", justify="right")
-    table.add_column("why", overflow="fold")
-    for line in report.files:
-        path = f"{line.path} -> {line.target}" if line.kind == "link" else line.path
-        # Text, not str: a path may hold what rich would take for markup.
-        table.add_row(Text(path), str(line.size_bytes) if line.kind == "file" else line.kind, Text(line.why))
-    console = Console(width=None if sys.stdout.isatty() else 240, highlight=False)
-    console.print(table)
+    rows = [
+        (
+            f"{line.path} -> {line.target}" if line.kind == "link" else line.path,
+            str(line.size_bytes) if line.kind == "file" else line.kind,
+            line.why,
+        )
+        for line in report.files
+    ]
     count = sum(line.kind == "file" for line in report.files)
-    console.print(f"{count} files, {report.size_bytes} bytes, bundle {report.digest[:16]}")
+    sys.stdout.write(table(("FILE", "BYTES", "WHY"), rows, right=("BYTES",)))
+    print(f"{count} files, {report.size_bytes} bytes, bundle {report.digest[:16]}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from gproc.cli.completion import Answer, Candidate, complete
 from gproc.cli.options import DEFAULT_SOCKET
 from gproc.errors import GprocError
+from gproc.shown import shown_text
 
 if TYPE_CHECKING:
     from gproc.wire.messages import NodeState
@@ -56,7 +57,7 @@ def _outside(found: Answer, last: str) -> Iterator[Candidate]:
             return
     for word, text in words:
         if word.startswith(begun):
-            yield found.prefix + word, text
+            yield found.prefix + word, shown_text(text)  # a node's name is what its certificate says
 
 
 def _connected(found: Answer) -> tuple[NodeState, ...]:

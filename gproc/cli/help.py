@@ -1,118 +1,76 @@
-"""Help pages, made by Typer from the tables of modes and switches.
+"""Help pages on a terminal of any width.
 
-Typer never parses a command line that is carried out: it is imported here alone, and this module only where
-a person waits for a page (importing it takes 50 ms).
+`gproc help e` is to open at once, so nothing is imported but the tables: with Typer it took three times as long.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Final
+import sys
+from collections.abc import Iterator
 
-import msgspec
-import typer
-from typer.main import get_command
+from gproc.cli.modes import mode_named
+from gproc.cli.pages import Page, Row, mode_page, root_page
+from gproc.cli.style import DEFAULT_COLUMNS, bold, columns, has_colour
 
-from gproc.cli.modes import MODES, Mode
-from gproc.cli.switches import Switch, switches_of
+_INDENT = 2
+_WIDEST = 100
+"""Longer lines are hard to read, however wide the terminal is."""
 
-_PROGRAM: Final = "gproc"
-
-_ABOUT: Final = """Run a program on every node of a cluster, with nothing installed there but gproc.
-
-Switches stand before or after the mode, as -binRoot=/x or --bin-root /x; one dash or two make no
-difference. All that follows `e NODES COMMAND` belongs to the command."""
-
-_EPILOG: Final = """`gproc help MODE` lists the switches of a mode. First steps: `gproc m` in one
-shell, `gproc s` in another, then `gproc e . /bin/date`."""
+_TERMS_WIDEST = 30
+"""A longer term has its text on the next line."""
 
 
 def show(mode_name: str) -> int:
-    """Print the page of a mode, or of gproc itself where the name is empty."""
-    modes = [mode.letters for mode in MODES if mode.name == mode_name]
-    return _call([*modes, "--help"])
-
-
-def _call(arguments: Sequence[str]) -> int:
-    try:
-        get_command(_application()).main(list(arguments), prog_name=_PROGRAM)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
+    """Print the page of a mode, or of gproc itself if the name is empty."""
+    mode = mode_named(mode_name)
+    width = min(columns(sys.stdout) or DEFAULT_COLUMNS, _WIDEST)
+    lines = render(mode_page(mode) if mode else root_page(), width, coloured=has_colour(sys.stdout))
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
     return 0
 
 
-def _application() -> typer.Typer:
-    application = typer.Typer(
-        help=_ABOUT,
-        epilog=_EPILOG,
-        options_metavar="[switches]",
-        add_completion=False,
-        subcommand_metavar="MODE ...",
-        # Without rich: its panels give each spelling a column and leave 22 of 80 for the text.
-        rich_markup_mode=None,
-        context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]},
-    )
-    application.callback()(_root)
-    for mode in MODES:
-        for name in mode.names():
-            application.command(
-                name,
-                help=_text(mode),
-                short_help=mode.help,
-                options_metavar=" ".join(("[switches]", *mode.metavars())),
-                hidden=name != mode.letters,
-            )(_command(mode))
-    return application
+def render(page: Page, width: int, *, coloured: bool = False) -> Iterator[str]:
+    """The lines of a page, none longer than width unless a single word is."""
+    head = f"Usage: {page.name} "
+    usage = list(wrapped(page.usage, width - len(head)))
+    yield bold("Usage:", coloured=coloured) + head.removeprefix("Usage:") + usage[0]
+    yield from (" " * len(head) + line for line in usage[1:])
+    for paragraph in (page.summary, *page.paragraphs):
+        yield ""
+        yield from wrapped(paragraph, width)
+    for section in page.sections:
+        yield ""
+        yield bold(f"{section.title}:", coloured=coloured)
+        yield from _rows(section.rows, width, coloured=coloured)
+    if page.last:
+        yield ""
+        yield from wrapped(page.last, width)
 
 
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Show gproc's version.")] = False,
-) -> None:
-    """Parsed by `gproc.cli.parse`; here so that the page names it."""
+def _rows(rows: tuple[Row, ...], width: int, *, coloured: bool) -> Iterator[str]:
+    """Terms on the left, what they mean on the right."""
+    most = min(_TERMS_WIDEST, width // 3)
+    fitting = [len(row.term) for row in rows if len(row.term) <= most]
+    left = _INDENT + max(fitting, default=most) + 2
+    for row in rows:
+        first, *rest = wrapped(row.text, width - left)
+        terms = list(wrapped(row.term, width - _INDENT))
+        shown = [" " * _INDENT + bold(term, coloured=coloured) for term in terms]
+        if len(terms) == 1 and len(terms[0]) + _INDENT + 2 <= left:
+            yield shown[0] + " " * (left - _INDENT - len(terms[0])) + first
+        else:
+            yield from shown
+            yield " " * left + first
+        yield from (" " * left + line for line in rest)
 
 
-def _text(mode: Mode) -> str:
-    """The page above the switches; after a line of \b click leaves the lines of a paragraph alone."""
-    paragraphs = [f"{mode.help} {mode.more}"]
-    if mode.arguments:
-        width = max(len(argument.metavar) for argument in mode.arguments)
-        lines = [f"{argument.metavar:{width}}  {argument.help}" for argument in mode.arguments]
-        paragraphs.append("\n".join(["\b", *lines]))
-    also = mode.names()[1:]
-    if also:
-        paragraphs.append(f"This mode is also called {' and '.join(also)}.")
-    return "\n\n".join(paragraphs)
-
-
-def _command(mode: Mode) -> Callable[..., None]:
-    """A function that does nothing, with the signature that makes Typer show this mode's switches."""
-
-    def command(**_values: object) -> None: ...
-
-    parameters = list(_switch_parameters(mode))
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return command
-
-
-def _switch_parameters(mode: Mode) -> Iterator[inspect.Parameter]:
-    defaults = {field.name: field.default for field in msgspec.structs.fields(mode.options)}
-    for switch in switches_of(mode):
-        kind = str if switch.kind.takes_value else bool
-        yield inspect.Parameter(
-            switch.field,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None if switch.kind.takes_value else defaults[switch.field],
-            annotation=Annotated[kind, _option(switch, defaults[switch.field])],
-        )
-
-
-def _option(switch: Switch, default: object) -> object:
-    spellings = [shown for shown in switch.shown() if shown != f"--{switch.negative}"]
-    if switch.negative:
-        spellings[-1] += f"/--{switch.negative}"
-    text = switch.help
-    if default:
-        text += f" [default: {'true' if default is True else default}]"
-    return typer.Option(*spellings, metavar=switch.metavar or None, help=text, show_default=False)
+def wrapped(text: str, width: int) -> Iterator[str]:
+    """Lines of whole words.  (textwrap would import `re`.)"""
+    line = ""
+    for word in text.split():
+        if line and len(line) + 1 + len(word) > width:
+            yield line
+            line = word
+        else:
+            line = f"{line} {word}" if line else word
+    yield line

@@ -8,7 +8,7 @@ command.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -90,7 +90,9 @@ def _given(word: str, name: str, rest: Iterator[str]) -> _Given:
     written, equals, text = word.partition("=")
     switches = switches_named(name)
     if not switches:
-        raise UsageError(f"there is no switch {written}{_nearest(name)}")
+        shown = {shown.lstrip("-"): shown for switch in SWITCHES for shown in switch.shown()}
+        near = _nearest(name, shown) or "; `gproc help MODE` lists them"
+        raise UsageError(f"there is no switch {written}{near}")
     kind = switches[0].kind  # which of them is meant depends on the mode; that a value follows does not
     if equals:
         return _Given(name, written, text)
@@ -111,7 +113,8 @@ def _help(mode: Mode | None, rest: Iterator[str]) -> HelpRequest:
 def _mode(word: str) -> Mode:
     mode = mode_named(word)
     if mode is None:
-        raise UsageError(f"there is no mode {word!r}: one of {_modes()} is wanted\nusage: {USAGE}")
+        near = _nearest(word, {name: name for mode in MODES for name in mode.names()})
+        raise UsageError(f"there is no mode {word!r}{near or f': one of {_modes()} is wanted'}\nusage: {USAGE}")
     return mode
 
 
@@ -166,10 +169,9 @@ def _arguments(mode: Mode, words: list[str]) -> dict[str, object]:
     return values
 
 
-def _nearest(name: str) -> str:
-    """The end of the sentence about an unknown switch: the one that was probably meant."""
-    import difflib  # here, so that only a misspelt switch pays for it
+def _nearest(name: str, known: Mapping[str, str]) -> str:
+    """The end of the sentence about a name that there is not: the one that was probably meant, as it is written."""
+    import difflib  # here, so that only a misspelt name pays for it
 
-    written = {shown.lstrip("-"): shown for switch in SWITCHES for shown in switch.shown()}
-    near = difflib.get_close_matches(name, written, n=1)
-    return f"; did you mean {written[near[0]]}?" if near else "; `gproc help MODE` lists them"
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {known[near[0]]}?" if near else ""

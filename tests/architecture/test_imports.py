@@ -33,7 +33,7 @@ PURE = {
     "relay.membership", "service.jobs", "client.session", "client.events", "client.summary", "relay.flow",
     "relay.relayed_job", "spread.trees",
     "spread.progress", "spread.blame", "spread.scheduling",
-    "trust.names", "root.plan", "cli.completion", "cli.parse", "cli.modes", "cli.options", "cli.switches",
+    "trust.names", "root.plan", "cli.completion", "cli.pages", "cli.parse", "cli.modes", "cli.options", "cli.switches",
     "cli.kinds", "root.code_layout", "root.view", "root.abilities",
 }  # fmt: skip
 """Rules and values: they decide, and touch nothing."""

@@ -26,8 +26,8 @@ def gproc(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
 def test_the_table_names_each_file_and_why_it_is_there(tmp_path: Path) -> None:
     done = gproc("date", home=tmp_path)
     assert done.returncode == 0, done.stderr
-    line = next(line for line in done.stdout.splitlines() if "/date " in line)
-    assert line.split()[1:] == [str(os.path.getsize(os.path.realpath("/bin/date"))), "the", "program"]
+    line = next(line for line in done.stdout.splitlines() if "/date\t" in line)
+    assert line.split("\t")[1:] == [str(os.path.getsize(os.path.realpath("/bin/date"))), "the program"]
     assert "needed by" in done.stdout
 
 

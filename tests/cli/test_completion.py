@@ -199,7 +199,7 @@ class Terminal:
         self.pid, self._terminal = pty.fork()
         if not self.pid:
             os.chdir(cwd)
-            os.execvpe(argv[0], argv, environ)
+            os.execvpe(argv[0], list(argv), environ)
         self._seen = ""
 
     def type(self, text: str) -> None:

@@ -7,7 +7,10 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gproc.cli.help import wrapped
 from gproc.cli.modes import MODES, Mode
 from gproc.cli.switches import SWITCHES, switches_of
 
@@ -25,7 +28,7 @@ def gproc(*argv: str, **environ: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("width", [60, 80, 120])
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 def test_a_page_names_every_switch_of_its_mode_in_every_spelling(mode: Mode, width: int) -> None:
     page = gproc("help", mode.letters, COLUMNS=str(width))
@@ -39,7 +42,7 @@ def test_a_page_names_every_switch_of_its_mode_in_every_spelling(mode: Mode, wid
         f"gproc {mode.letters}", f"gproc {mode.letters} [switches]"))  # fmt: skip
 
 
-@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("width", [60, 80, 120])
 def test_pages_fit_their_terminal(width: int) -> None:
     for mode in ("", *(mode.letters for mode in MODES)):
         page = gproc("help", *([mode] if mode else []), COLUMNS=str(width))
@@ -48,10 +51,36 @@ def test_pages_fit_their_terminal(width: int) -> None:
 
 def test_the_first_page_names_every_mode() -> None:
     page = gproc("--help", COLUMNS="80")
-    assert [mode.letters for mode in MODES if f"\n  {mode.letters} " not in page] == []
-    assert "..." not in page.partition("Commands:")[2]
+    terms = {line[2:].partition("  ")[0] for line in page.partition("Modes:")[2].splitlines() if line[:3].strip()}
+    assert [mode.letters for mode in MODES if ", ".join(mode.names()) not in terms] == []
 
 
 def test_every_way_to_ask_for_a_page_gives_the_same_one() -> None:
     pages = [gproc(*ask) for ask in (["help", "e"], ["e", "-h"], ["--help", "exec"], ["exec", "--help"])]
     assert pages == pages[:1] * 4
+
+
+def test_a_page_is_coloured_only_if_that_is_wanted() -> None:
+    assert "\x1b[" not in gproc("help", "e", FORCE_COLOR="", NO_COLOR="")
+    assert "\x1b[" in gproc("help", "e", FORCE_COLOR="1", NO_COLOR="")
+    assert "\x1b[" not in gproc("help", "e", FORCE_COLOR="1", NO_COLOR="1")
+
+
+def test_a_page_imports_nothing_slow() -> None:
+    program = """
+import sys
+from gproc.cli.main import main
+main(["help", "e"])
+slow = {"typer", "click", "rich", "inspect", "textwrap", "shutil", "re", "argparse"}
+print(sorted((slow & set(sys.modules)) - before))
+"""
+    before = "import msgspec, sys\nbefore = set(sys.modules)\n"
+    done = subprocess.run([sys.executable, "-c", before + program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@given(st.text(), st.integers(1, 40))
+def test_wrapping_keeps_every_word_and_the_width(text: str, width: int) -> None:
+    lines = list(wrapped(text, width))
+    assert " ".join(lines).split() == text.split()
+    assert all(len(line) <= width or len(line.split()) == 1 for line in lines)

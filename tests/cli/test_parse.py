@@ -14,7 +14,9 @@ from gproc.cli.options import (
     BundleOptions,
     CertOptions,
     CompletionRequest,
+    CpOptions,
     ExecOptions,
+    GetOptions,
     HelpRequest,
     InfoOptions,
     MasterOptions,
@@ -160,6 +162,19 @@ def test_two_dashes_end_the_switches() -> None:
     assert parse(["e", "--", ".", "--", "-x"]) == ExecOptions(nodes=".", command=("--", "-x"))
 
 
+@pytest.mark.parametrize(
+    ("argv", "meant"),
+    [
+        (["bundle", "--", "-x"], BundleOptions(program="-x")),
+        (["cp", "--", "-a", "1:/x"], CpOptions(words=("-a", "1:/x"))),
+        (["get", "--", "1:/x", "-d"], GetOptions(source="1:/x", directory="-d")),
+        (["cert", "--", "-n"], CertOptions(names=("-n",))),
+    ],
+)
+def test_two_dashes_end_the_switches_of_every_verb(argv: Sequence[str], meant: object) -> None:
+    assert parse(argv) == meant
+
+
 def test_lists_are_split_at_commas_and_joined_when_repeated() -> None:
     options = parse(["-f", "a,b", "e", "-f=c,", "--library-path=/l,/m", ".", "x"])
     assert options == ExecOptions(nodes=".", command=("x",), files=("a", "b", "c"), library_path=("/l", "/m"))
@@ -213,6 +228,8 @@ def test_version_and_completion_need_no_mode() -> None:
         ([], ("mode", "usage:")),
         (["x"], ("'x'", "e/exec")),
         (["help", "x"], ("'x'", "e/exec")),
+        (["excc", ".", "ls"], ("'excc'", "did you mean exec?", "usage:")),
+        (["help", "bundel"], ("'bundel'", "did you mean bundle?")),
         (["-localbn", "e"], ("-localbn", "did you mean -localbin?")),
         (["e", "--bin-rot=/x", ".", "ls"], ("--bin-rot", "did you mean --bin-root?")),
         (["-zzzz", "e"], ("-zzzz", "gproc help")),

@@ -1,0 +1,46 @@
+"""How wide and how coloured a stream is: for tables and help pages."""
+
+from __future__ import annotations
+
+import os
+from typing import Final, TextIO
+
+DEFAULT_COLUMNS: Final = 80
+LEAST_COLUMNS: Final = 20
+"""Narrower terminals are treated as this wide: fewer columns do not hold a word."""
+
+_BOLD: Final = "\x1b[1m"
+_PLAIN: Final = "\x1b[0m"
+
+
+def is_terminal(stream: TextIO) -> bool:
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def has_colour(stream: TextIO) -> bool:
+    """NO_COLOR (no-color.org) forbids it, FORCE_COLOR (force-color.org) wants it; else a terminal has it."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return is_terminal(stream) and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def columns(stream: TextIO) -> int | None:
+    """The width to fill: COLUMNS if it is set, else the terminal's; None if the stream is no terminal."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isascii() and said.isdigit() and int(said[:9]) > 0:
+        return max(LEAST_COLUMNS, int(said[:9]))
+    if not is_terminal(stream):
+        return None
+    try:
+        return max(LEAST_COLUMNS, os.get_terminal_size(stream.fileno()).columns or DEFAULT_COLUMNS)
+    except OSError:
+        return DEFAULT_COLUMNS
+
+
+def bold(text: str, *, coloured: bool) -> str:
+    return f"{_BOLD}{text}{_PLAIN}" if coloured and text else text
