@@ -1,6 +1,6 @@
 """Help pages on a terminal of any width.
 
-`gproc help e` is to open at once, so nothing is imported but the tables: with Typer it took three times as long.
+`gproc help e` is to open at once, so nothing is imported but the tables: with Typer it took four times as long.
 """
 
 from __future__ import annotations
