@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+HELPER := gproc/native/gproc-helper
 
 # What the tests compile, run, or compare with; without one of them its tests skip.
 PACKAGES := binutils fish gcc groff iproute2 libc6-dev mandoc musl-tools openssh-client openssh-server util-linux xz-utils zsh zstd
@@ -23,13 +24,13 @@ help:
 	@echo "make man        man pages in dist/man1"
 	@echo "make clean      remove all that these made"
 
-demo: $(READY)
+demo: $(READY) $(HELPER)
 	$(RUN) scripts/demo.py
 
-test: $(READY) debian-packages
+test: $(READY) $(HELPER) debian-packages
 	$(PYTEST)
 
-test-fast: $(READY) debian-packages
+test-fast: $(READY) $(HELPER) debian-packages
 	$(PYTEST) -m "not slow"
 
 lint: $(READY)
@@ -38,7 +39,7 @@ lint: $(READY)
 types: $(READY)
 	$(RUN) -m mypy
 
-bench: $(READY)
+bench: $(READY) $(HELPER)
 	$(RUN) -m bench
 
 man: $(READY)
@@ -51,7 +52,11 @@ clean:
 debian-packages:
 	@sh scripts/debian-packages.sh $(PACKAGES)
 
-$(READY): pyproject.toml
+# The static helper again, when its sources have changed; without a compiler gproc does without it.
+$(HELPER): $(wildcard gproc/native/*.[ch]) gproc/native/build.py | $(READY)
+	@$(RUN) gproc/native/build.py || true
+
+$(READY): pyproject.toml hatch_build.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "gproc needs Python 3.11 or later, and $(PYTHON) is not: make PYTHON=python3.11 ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || sh scripts/debian-packages.sh python3-venv

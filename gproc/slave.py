@@ -84,7 +84,8 @@ class Slave(Hub, Receiver[ParentToChild]):
 
     def join_request(self) -> messages.Join:
         node = messages.NodeInfo(
-            self._identity.name, f":{self.children.port}", self._nonce, self._launcher.abilities.reason, time.time()
+            self._identity.name, f":{self.children.port}", self._nonce, self._launcher.abilities.reason, time.time(),
+            self._launcher.python_because,
         )
         return messages.Join(new_token(), self._uplink.membership.id, self._explicit_id, node)
 

@@ -33,6 +33,7 @@ def as_json(tree: TreeState) -> str:
             "address": row.node.address,
             "state": state_of(row),
             "plain_because": row.node.plain_because,
+            "python_because": row.node.python_because,
             "jobs": row.jobs,
             "load": row.load,
             "since": row.node.since_s,
@@ -62,6 +63,13 @@ def as_table(tree: TreeState) -> str:
             shown_text(f"plain: {row.node.name} has no private view: {row.node.plain_because}")
             for row in tree.nodes
             if row.node.plain_because
+        }
+    )
+    lines += sorted(
+        {
+            f"slower: {row.node.name} starts jobs by Python, not by gproc's static helper: {row.node.python_because}"
+            for row in tree.nodes
+            if row.node.python_because
         }
     )
     return "\n".join(lines) + "\n"

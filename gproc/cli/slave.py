@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,13 @@ if TYPE_CHECKING:
     from gproc.relay.children import Children
 
 
+log = logging.getLogger("gproc")
+
+
 def run(options: SlaveOptions) -> int:
     # First of all, and before anything large is imported: what the launcher has in memory is copied for each job.
     allow_all()
-    launcher = Launcher.fork(private=options.private)
+    launcher = Launcher.fork(private=options.private, native=os.environ.get("GPROC_INIT") != "python")
     try:
         return _run(options, launcher)
     finally:
@@ -42,6 +46,8 @@ def _run(options: SlaveOptions, launcher: Launcher) -> int:
     from gproc.trust.identity import load_identity
 
     start_log(options.debug)
+    if launcher.python_because:
+        log.info("jobs are started by Python, not by gproc's static helper: %s", launcher.python_because)
     name = socket.gethostname()
     said = Options(
         parent=_evaluated(options.parent, name),

@@ -1,29 +1,21 @@
 """The slave's side: start programs, signal them, hear what became of them.
 
-`Launcher.fork` comes first of all in a slave's life, before any thread, event loop or large import: the
-launcher is a copy of the slave as it is then, and what it does not have it need not copy for every job.
+`Launcher.fork` comes first of all in a slave's life, before any thread, event loop or large import: see
+`launch.forked`, which is what it gives where there is no static helper.
 """
 
 from __future__ import annotations
 
-import errno
-import os
 import signal
-import socket
-from collections import deque
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gproc.errors import LaunchError
-from gproc.launch import protocol
-from gproc.launch.protocol import Ending, Inbox, ProgramEnded, SignalProcess, SpawnFailed, Start
-from gproc.request.signals import can_be_sent
+from gproc.launch.protocol import Ending, Start
 from gproc.root.abilities import Abilities
 
 if TYPE_CHECKING:
     import asyncio  # after the fork: the launcher does without it
-
-_LOST = "the launcher of this node died; the slave must be started again"
 
 
 class Process:
@@ -45,57 +37,37 @@ class Process:
         self.signal(signal.SIGKILL)
 
 
-class Launcher:
-    """The launcher process as the slave sees it.  `abilities`: what it can do on this node."""
+class Launcher(ABC):
+    """Starts jobs.  abilities: what can be done on this node.  python_because: why not by the static helper."""
 
-    def __init__(self, sock: socket.socket, child: int, abilities: Abilities, inbox: Inbox) -> None:
-        self._sock = sock
-        self._child = child
-        self._inbox = inbox
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._on_exit: dict[int, Callable[[Ending], None]] = {}
-        self._outgoing: deque[tuple[memoryview, tuple[int, ...]]] = deque()
-        self._lost = False
-        self.abilities = abilities
+    abilities: Abilities
+    python_because: str = ""
 
-    @classmethod
-    def fork(cls, *, private: bool = True) -> Launcher:
-        """Start the launcher process and learn what it can do, in some 10 ms.
+    @staticmethod
+    def fork(*, private: bool = True, native: bool = True) -> Launcher:
+        """What starts this node's jobs, and knows what it can do here.
 
         private: give jobs namespaces and a view of their own where the node allows it (`-p`).
+        native: use the static helper, where there is one.
 
         Raises: LaunchError when it dies at once.
         """
-        ours, theirs = socket.socketpair()
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                # Only the launcher itself needs ctypes and what it does with it.
-                from gproc.launch import serving
+        from gproc.launch.native import NativeLauncher, why_not_native
 
-                serving.main(theirs, private=private)
-                status = 0
-            finally:
-                os._exit(status)
-        theirs.close()
-        inbox = Inbox(ours)
-        abilities = _first_answer(inbox)
-        if abilities is None:
-            _, status = os.waitpid(child, 0)
-            raise LaunchError(f"the launcher did not start (wait status {status:#x})")
-        if abilities.view:
-            # The launcher itself is this child's child: a PID namespace begins with the next process.
-            os.waitpid(child, 0)
-            child = 0
-        ours.setblocking(False)
-        return cls(ours, child, abilities, inbox)
+        because = why_not_native() if native else "switched off by GPROC_INIT=python"
+        if not because:
+            return NativeLauncher.found(private=private)
+        from gproc.launch.forked import ForkedLauncher
 
+        launcher = ForkedLauncher.forked(private=private)
+        launcher.python_because = because
+        return launcher
+
+    @abstractmethod
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Deliver outcomes from this loop, from now on."""
-        self._loop = loop
-        loop.add_reader(self._sock, self._receive)
+        """Deliver endings from this loop, from now on."""
 
+    @abstractmethod
     def spawn(self, start: Start, stdin: int, stdout: int, stderr: int, on_exit: Callable[[Ending], None]) -> Process:
         """Run a program; `on_exit` is called once, from the loop, when nothing of its job is left.
 
@@ -103,116 +75,14 @@ class Launcher:
 
         Raises: LaunchError when the launcher is dead, or argv and environment are too long.
         """
-        fds = (stdin, stdout, stderr)
-        try:
-            if self._lost:
-                raise LaunchError(_LOST)
-            frame = protocol.framed(start)
-        except (LaunchError, ValueError) as error:
-            _close(fds)
-            raise LaunchError(str(error)) from error
-        self._on_exit[start.process] = on_exit
-        self._send(frame, fds)
-        return Process(self, start.process)
 
+    @abstractmethod
     def send_signal(self, number: int, signum: int) -> None:
         """See Process.signal."""
-        if not can_be_sent(signum):
-            raise ValueError(f"signal {signum} cannot be passed on to a job")
-        if number in self._on_exit and not self._lost:
-            self._send(protocol.framed(SignalProcess(number, signum)), ())
 
+    @abstractmethod
     def close(self) -> None:
-        """End all jobs and the launcher; their `on_exit` is not called.  Waits until nothing of them is left.
+        """End all jobs; their `on_exit` is not called.  Waits until nothing of them is left.
 
         Once is enough; whoever else sees to it may call this again.
         """
-        if self._sock.fileno() < 0:
-            return
-        if self._loop is not None:
-            self._loop.remove_reader(self._sock)
-            self._loop.remove_writer(self._sock)
-        self._on_exit.clear()
-        while self._outgoing:
-            _close(self._outgoing.popleft()[1])
-        self._sock.setblocking(True)
-        try:
-            self._sock.shutdown(socket.SHUT_WR)
-            while self._inbox.receive():
-                pass
-        except OSError as error:
-            # It died before us.
-            if error.errno not in (errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE):
-                raise
-        finally:
-            self._sock.close()
-        if self._child:
-            os.waitpid(self._child, 0)
-            self._child = 0
-
-    def _send(self, frame: bytes, fds: tuple[int, ...]) -> None:
-        self._outgoing.append((memoryview(frame), fds))
-        if len(self._outgoing) == 1:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Send what the socket takes; the rest when it takes more."""
-        assert self._loop is not None, "attach first"
-        try:
-            while self._outgoing:
-                data, fds = self._outgoing[0]
-                sent = socket.send_fds(self._sock, [data], fds) if fds else self._sock.send(data)
-                _close(fds)
-                if sent < len(data):
-                    self._outgoing[0] = (data[sent:], ())
-                else:
-                    self._outgoing.popleft()
-        except BlockingIOError:
-            self._loop.add_writer(self._sock, self._flush)
-            return
-        except (BrokenPipeError, ConnectionResetError):
-            self._lose()
-            return
-        self._loop.remove_writer(self._sock)
-
-    def _receive(self) -> None:
-        try:
-            alive = self._inbox.receive()
-        except BlockingIOError:
-            return
-        except ConnectionResetError:
-            alive = False
-        for frame in self._inbox.frames():
-            outcome = protocol.answer(frame)
-            if isinstance(outcome, ProgramEnded | SpawnFailed):
-                self._on_exit.pop(outcome.process)(outcome)
-        if not alive:
-            self._lose()
-
-    def _lose(self) -> None:
-        """The launcher is dead, and with it all jobs: tell each."""
-        if self._lost:
-            return
-        self._lost = True
-        assert self._loop is not None
-        self._loop.remove_reader(self._sock)
-        self._loop.remove_writer(self._sock)
-        while self._outgoing:
-            _close(self._outgoing.popleft()[1])
-        orphans, self._on_exit = self._on_exit, {}
-        for number, on_exit in orphans.items():
-            self._loop.call_soon(on_exit, SpawnFailed(number, "launcher", errno.EPIPE, _LOST))
-
-
-def _first_answer(inbox: Inbox) -> Abilities | None:
-    while inbox.receive():
-        for frame in inbox.frames():
-            answer = protocol.answer(frame)
-            assert isinstance(answer, Abilities)
-            return answer
-    return None
-
-
-def _close(fds: tuple[int, ...]) -> None:
-    for fd in fds:
-        os.close(fd)

@@ -16,13 +16,11 @@ from typing import Final
 from gproc.copy import builtin
 from gproc.copy.builtin import PreparedTask
 from gproc.launch.cgroup import Group
+from gproc.launch.operations import OOM_SCORE_ADJ, SELECT_FILES, candidates
 from gproc.launch.protocol import ProgramEnded, SpawnFailed, Start
 from gproc.request.limits import Limits
 from gproc.request.signals import FORWARDED
 from gproc.root import kernel
-
-DEFAULT_PATH: Final = b"/usr/local/bin:/usr/bin:/bin"
-"""Where a program without a slash is sought when the job's environment has no PATH: as a shell does."""
 
 _RESETTABLE: Final = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 """All signals whose disposition is put back to the default: Python itself ignores SIGPIPE and SIGXFSZ."""
@@ -39,12 +37,6 @@ _TAKE_TERMINAL: Final = (
 )
 """Opening a terminal makes it the controlling one of a session leader that has none: open(2), O_NOCTTY.  By that
 path, because what the node calls /dev/pts may be mounted elsewhere here; not by fd/0, which is closed first."""
-
-OOM_SCORE_ADJ: Final = 500
-"""What a job's processes have more than the slave: as if they used half of the machine's memory besides."""
-
-SELECT_FILES: Final = 1024
-"""FD_SETSIZE of select(2): the soft limit of a program whose caller said none; the slave's own is higher."""
 
 _MESSAGE_CHARACTERS: Final = 500
 """A path in a message may have PATH_MAX bytes, or whatever a caller made up; the whole report has one pipe write."""
@@ -230,7 +222,7 @@ def spawn(start: Start, own: PreparedTask | None) -> int:
     denied: OSError | None = None
     failure = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fsdecode(start.view.program))
     with stage("exec"):
-        for path in _candidates(start.view.program, environ):
+        for path in candidates(start.view.program, environ):
             try:
                 return os.posix_spawn(
                     path, arguments, environ, file_actions=_TAKE_TERMINAL if start.request.terminal is not None else (),
@@ -241,15 +233,6 @@ def spawn(start: Start, own: PreparedTask | None) -> int:
             except PermissionError as error:
                 denied = error
         raise denied or failure
-
-
-def _candidates(program: bytes, environ: dict[bytes, bytes]) -> Iterator[bytes]:
-    """Where execvp(3) would look; permission denied is only the answer when nothing else is found."""
-    if b"/" in program:
-        yield program
-        return
-    for directory in environ.get(b"PATH", DEFAULT_PATH).split(b":"):
-        yield (directory or b".") + b"/" + program
 
 
 def ended(process: int, status: int) -> ProgramEnded:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
+import msgspec
+
 from gproc.errors import GprocError, LinkLost, PeerError, TrustError
 from gproc.link.connection import Link, Receiver, watch_link
 from gproc.link.transport import HANDSHAKE_S, secure
@@ -338,7 +340,7 @@ class Children:
             raise TrustError(f"it says that it is {join.node.name}, and its certificate is of {peer.name}")
         id = self._owner.admit(join)
         port = join.node.address.rpartition(":")[2]
-        node = NodeInfo(join.node.name, f"{host}:{port}", join.node.nonce, join.node.plain_because, time.time())
+        node = msgspec.structs.replace(join.node, address=f"{host}:{port}", since_s=time.time())
         child = Child(self._owner, id, link, messages.Join(join.token, id, join.explicit_id, node))
         link.receiver = child
         link.peer = f"node {id} ({peer.name})"

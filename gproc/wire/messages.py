@@ -66,6 +66,7 @@ class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
     name: as its certificate says.  address: "host:port" where its children dial.  nonce: of this run of its
     slave: grants bind to it.  plain_because: why jobs run there without a view; "" if they have one.
     since_s: when it joined, in Unix time by its parent's clock.
+    python_because: why its jobs are started by Python and not by the static helper; "" if they are not.
     """
 
     name: Name
@@ -73,6 +74,7 @@ class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
     nonce: Annotated[bytes, msgspec.Meta(max_length=64)]
     plain_because: Reason
     since_s: float
+    python_because: Reason = ""
 
 
 class Branch(msgspec.Struct, frozen=True, array_like=True):

@@ -21,8 +21,8 @@ IO_MODULES = {
 ORDER = (
     "errors", "shown", "descriptors",
     "request", "boxes", "nodespec", "content", "disk", "wire", "tree", "bundle", "packager", "store",
-    "locales", "trust", "link", "root", "spread", "copy", "launch", "relay", "node", "service", "client", "master",
-    "slave", "cli", "__main__",
+    "locales", "trust", "link", "root", "spread", "copy", "native", "launch", "relay", "node", "service", "client",
+    "master", "slave", "cli", "__main__",
 )  # fmt: skip
 """Every package, each above all that it imports: docs/architecture.md tells the story in the same order."""
 

@@ -18,21 +18,21 @@ from gproc.root.view import CopyTree, MakeDirectory, Proc, Tmpfs, View
 from gproc.wire import frames
 from tests.attack.peer import dial_unix
 from tests.attack.test_bad_input import unchecked
-from tests.launch.conftest import USER, Node, bin_root, node, tmp_path
+from tests.launch.conftest import USER, Node, bin_root, init, node, tmp_path
 from tests.system.cluster import Cluster
 
-__all__ = ["bin_root", "node", "tmp_path"]
+__all__ = ["bin_root", "init", "node", "tmp_path"]
 
 SWAPPERS: Final = 200
 """Trees that are removed while a user exchanges directories for links; the first release lost within 100 of them."""
 
 
 @pytest.fixture
-def plain_root(bin_root: Path) -> Iterator[Node]:
+def plain_root(bin_root: Path, init: str) -> Iterator[Node]:
     """A node without views whose slave is root."""
     if os.getuid() != 0:
         pytest.skip("needs root")
-    node = Node("plain", 0, bin_root)
+    node = Node("plain", 0, bin_root, init)
     yield node
     node.close()
 

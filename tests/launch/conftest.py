@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 import gproc
+from gproc.launch.native import why_not_native
 from gproc.launch.protocol import Ending, ProgramEnded, SpawnFailed
 from gproc.root.abilities import Abilities
 from gproc.root.view import MakeDirectory, Proc, Tmpfs, View
@@ -51,15 +52,16 @@ class Done(msgspec.Struct, frozen=True):
 class Node:
     """A running driver; `uid` is its user's."""
 
-    def __init__(self, kind: str, uid: int, bin_root: Path) -> None:
+    def __init__(self, kind: str, uid: int, bin_root: Path, init: str) -> None:
         self.kind = kind
+        self.init = init
         self.uid = uid
         self.bin_root = os.fsencode(bin_root)
         os.chown(bin_root, uid, -1)
         source = str(Path(gproc.__file__).parents[1])
         driver = Path(__file__).with_name("driver.py")
         self.process = subprocess.Popen(
-            [sys.executable, "-B", str(driver), kind, str(uid), str(bin_root)],
+            [sys.executable, "-B", str(driver), kind, str(uid), init, str(bin_root)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={"PYTHONPATH": source, "PATH": "/usr/bin:/bin"},
@@ -123,16 +125,19 @@ class Node:
             for answer in answers
         ]
 
-    def launcher_pid(self) -> int:
-        """The launcher, as this process sees it: its parent may be gone, its arguments are the driver's own."""
+    def launcher_pids(self) -> list[int]:
+        """The launcher, if it is a process; its parent may be gone, its arguments are the driver's own."""
         mine = Path(f"/proc/{self.process.pid}/cmdline").read_bytes()
+        found = []
         for pid in (int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
             try:
                 if Path(f"/proc/{pid}/cmdline").read_bytes() == mine and pid != self.process.pid:
-                    return pid
+                    found.append(pid)
             except (FileNotFoundError, ProcessLookupError):
                 continue
-        raise AssertionError("no launcher")
+        # Inits come after it.
+        assert bool(found) == (self.init == "python")
+        return found[:1]
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -161,12 +166,20 @@ def bin_root(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(params=["native", "python"])
+def init(request: pytest.FixtureRequest) -> str:
+    """What starts jobs: the static helper, or a launcher process in Python."""
+    if request.param == "native" and (reason := why_not_native()):
+        pytest.skip(f"needs the static helper: {reason}")
+    return str(request.param)
+
+
 @pytest.fixture(params=["root", "user"])
-def empty_node(request: pytest.FixtureRequest, bin_root: Path) -> Iterator[Node]:
+def empty_node(request: pytest.FixtureRequest, bin_root: Path, init: str) -> Iterator[Node]:
     """A node whose /usr is empty, as on a ramdisk."""
     if os.getuid() != 0:
         pytest.skip("needs root, to hide /usr")
-    node = Node("empty", USER if request.param == "user" else 0, bin_root)
+    node = Node("empty", USER if request.param == "user" else 0, bin_root, init)
     try:
         if not node.abilities.overlay:
             pytest.skip(f"needs namespaces and overlays: {node.abilities.reason}")
@@ -176,13 +189,13 @@ def empty_node(request: pytest.FixtureRequest, bin_root: Path) -> Iterator[Node]
 
 
 @pytest.fixture(params=["root", "user", "plain", "plain user"])
-def node(request: pytest.FixtureRequest, bin_root: Path) -> Iterator[Node]:
+def node(request: pytest.FixtureRequest, bin_root: Path, init: str) -> Iterator[Node]:
     """Namespaces as root and in a user namespace, no namespaces as root and as a user."""
     kind = "plain" if request.param.startswith("plain") else "private"
     uid = USER if request.param.endswith("user") and os.getuid() == 0 else os.getuid()
     if request.param in ("root", "plain") and os.getuid() != 0:
         pytest.skip("needs root")
-    node = Node(kind, uid, bin_root)
+    node = Node(kind, uid, bin_root, init)
     try:
         if kind == "private" and not node.abilities.view:
             pytest.skip(f"needs namespaces: {node.abilities.reason}")

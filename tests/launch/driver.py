@@ -39,7 +39,7 @@ if sys.argv[1] == "empty":
     kernel.mount(b"none", b"/", None, kernel.MS_REC | kernel.MS_SLAVE)
     kernel.mount(b"none", b"/usr", b"tmpfs", 0, b"mode=0755")
 become(int(sys.argv[2]))
-launcher = Launcher.fork(private=sys.argv[1] != "plain")
+launcher = Launcher.fork(private=sys.argv[1] != "plain", native=sys.argv[3] == "native")
 
 
 def tell(line: str) -> None:

@@ -1,0 +1,239 @@
+"""The launcher process as the slave sees it: where there is no static helper, and for the slave's own tasks.
+
+It is forked first of all in a slave's life, before any thread, event loop or large import: it is a copy of the slave
+as it is then, and what it does not have it need not copy for every job.  Or it is started later, by itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from gproc.errors import LaunchError
+from gproc.launch import protocol
+from gproc.launch.launcher import Launcher, Process
+from gproc.launch.protocol import Ending, Inbox, ProgramEnded, SignalProcess, SpawnFailed, Start
+from gproc.request.signals import can_be_sent
+from gproc.root.abilities import Abilities
+
+if TYPE_CHECKING:
+    import asyncio  # after the fork: the launcher does without it
+
+_SERVE_FD: Final = 3
+
+_SERVE: Final = f"""
+import socket, sys
+sys.path += sys.argv[2:]
+from gproc.launch import serving
+serving.main(socket.socket(fileno={_SERVE_FD}), private=sys.argv[1] == "1")
+"""
+"""With -I and -S, Python finds its own modules alone, and what is named to it."""
+
+_LOST = "the launcher of this node died; the slave must be started again"
+
+
+class ForkedLauncher(Launcher):
+    def __init__(self, sock: socket.socket, child: int, abilities: Abilities, inbox: Inbox) -> None:
+        self._sock = sock
+        self._child = child
+        self._inbox = inbox
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._on_exit: dict[int, Callable[[Ending], None]] = {}
+        self._outgoing: deque[tuple[memoryview, tuple[int, ...]]] = deque()
+        self._lost = False
+        self.abilities = abilities
+
+    @classmethod
+    def forked(cls, *, private: bool) -> ForkedLauncher:
+        """Start the launcher process and learn what it can do, in some 10 ms.
+
+        private: give jobs namespaces and a view of their own where the node allows it (`-p`).
+
+        Raises: LaunchError when it dies at once.
+        """
+        ours, theirs = socket.socketpair()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                # Only the launcher itself needs ctypes and what it does with it.
+                from gproc.launch import serving
+
+                serving.main(theirs, private=private)
+                status = 0
+            finally:
+                os._exit(status)
+        theirs.close()
+        inbox = Inbox(ours)
+        abilities = _first_answer(inbox)
+        if abilities is None:
+            _, status = os.waitpid(child, 0)
+            raise LaunchError(f"the launcher did not start (wait status {status:#x})")
+        if abilities.view:
+            # The launcher itself is this child's child: a PID namespace begins with the next process.
+            os.waitpid(child, 0)
+            child = 0
+        ours.setblocking(False)
+        return cls(ours, child, abilities, inbox)
+
+    @classmethod
+    def executed(cls, abilities: Abilities) -> ForkedLauncher:
+        """Start one in a life of its own, with nothing of this process's memory; what it can do is known already.
+
+        It loads no module from a place where the slave did not load its own from.
+
+        Raises: OSError.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            words = [sys.executable, "-I", "-S", "-c", _SERVE, str(int(abilities.view)), *_module_places()]
+            child = os.posix_spawn(
+                sys.executable, words, {"PATH": os.defpath},
+                file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), _SERVE_FD)],
+            )  # fmt: skip
+        ours.setblocking(False)
+        return cls(ours, child, abilities, Inbox(ours))
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is dead."""
+        return self._lost
+
+    @property
+    def idle(self) -> bool:
+        """Whether no job of it runs."""
+        return not self._on_exit
+
+    @property
+    def child(self) -> int:
+        """The launcher's pid as a child of this process; 0 if it is none."""
+        return self._child
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        loop.add_reader(self._sock, self._receive)
+
+    def spawn(self, start: Start, stdin: int, stdout: int, stderr: int, on_exit: Callable[[Ending], None]) -> Process:
+        fds = (stdin, stdout, stderr)
+        try:
+            if self._lost:
+                raise LaunchError(_LOST)
+            frame = protocol.framed(start)
+        except (LaunchError, ValueError) as error:
+            _close(fds)
+            raise LaunchError(str(error)) from error
+        self._on_exit[start.process] = on_exit
+        self._send(frame, fds)
+        return Process(self, start.process)
+
+    def send_signal(self, number: int, signum: int) -> None:
+        if not can_be_sent(signum):
+            raise ValueError(f"signal {signum} cannot be passed on to a job")
+        if number in self._on_exit and not self._lost:
+            self._send(protocol.framed(SignalProcess(number, signum)), ())
+
+    def close(self) -> None:
+        if self._sock.fileno() < 0:
+            return
+        if self._loop is not None:
+            self._loop.remove_reader(self._sock)
+            self._loop.remove_writer(self._sock)
+        self._on_exit.clear()
+        while self._outgoing:
+            _close(self._outgoing.popleft()[1])
+        self._sock.setblocking(True)
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+            while self._inbox.receive():
+                pass
+        except OSError as error:
+            # It died before us.
+            if error.errno not in (errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE):
+                raise
+        finally:
+            self._sock.close()
+        if self._child:
+            os.waitpid(self._child, 0)
+            self._child = 0
+
+    def _send(self, frame: bytes, fds: tuple[int, ...]) -> None:
+        self._outgoing.append((memoryview(frame), fds))
+        if len(self._outgoing) == 1:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send what the socket takes; the rest when it takes more."""
+        assert self._loop is not None, "attach first"
+        try:
+            while self._outgoing:
+                data, fds = self._outgoing[0]
+                sent = socket.send_fds(self._sock, [data], fds) if fds else self._sock.send(data)
+                _close(fds)
+                if sent < len(data):
+                    self._outgoing[0] = (data[sent:], ())
+                else:
+                    self._outgoing.popleft()
+        except BlockingIOError:
+            self._loop.add_writer(self._sock, self._flush)
+            return
+        except (BrokenPipeError, ConnectionResetError):
+            self._lose()
+            return
+        self._loop.remove_writer(self._sock)
+
+    def _receive(self) -> None:
+        try:
+            alive = self._inbox.receive()
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            alive = False
+        for frame in self._inbox.frames():
+            outcome = protocol.answer(frame)
+            if isinstance(outcome, ProgramEnded | SpawnFailed):
+                self._on_exit.pop(outcome.process)(outcome)
+            elif outcome.view and self._child:
+                # Of one that was executed: as in `forked`.
+                os.waitpid(self._child, 0)
+                self._child = 0
+        if not alive:
+            self._lose()
+
+    def _lose(self) -> None:
+        """The launcher is dead, and with it all jobs: tell each."""
+        if self._lost:
+            return
+        self._lost = True
+        assert self._loop is not None
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        while self._outgoing:
+            _close(self._outgoing.popleft()[1])
+        orphans, self._on_exit = self._on_exit, {}
+        for number, on_exit in orphans.items():
+            self._loop.call_soon(on_exit, SpawnFailed(number, "launcher", errno.EPIPE, _LOST))
+
+
+def _module_places() -> list[str]:
+    """Where gproc and the packages that it needs were loaded from; no directory that Python was told of otherwise."""
+    loaded = (sys.modules[name].__file__ for name in ("gproc", "msgspec"))
+    return list(dict.fromkeys(os.path.dirname(os.path.dirname(os.path.abspath(file))) for file in loaded if file))
+
+
+def _first_answer(inbox: Inbox) -> Abilities | None:
+    while inbox.receive():
+        for frame in inbox.frames():
+            answer = protocol.answer(frame)
+            assert isinstance(answer, Abilities)
+            return answer
+    return None
+
+
+def _close(fds: tuple[int, ...]) -> None:
+    for fd in fds:
+        os.close(fd)

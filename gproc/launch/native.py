@@ -1,0 +1,354 @@
+"""Jobs by the static helper: the slave itself starts a process for each, and there is no launcher process.
+
+The slave's own tasks (`gproc cp`, `gproc get`) are Python's: the first one starts a launcher process for them, which
+stays for a while.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gproc.errors import LaunchError
+from gproc.launch import helper, operations
+from gproc.launch.cgroup import Cgroups, Group
+from gproc.launch.helper import Ended, Failed, Helper
+from gproc.launch.launcher import Launcher, Process
+from gproc.launch.operations import FORMAT, OOM_SCORE_ADJ, NotPlanned
+from gproc.launch.protocol import Ending, ProgramEnded, SpawnFailed, Start
+from gproc.native import HELPER, why_missing
+from gproc.request.signals import can_be_sent
+from gproc.root.abilities import Abilities
+from gproc.root.view import MakeDirectory, Operation, Overlay, Proc, Tmpfs
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from gproc.launch.forked import ForkedLauncher
+
+_NO_GROUP: Final = Group()
+
+_OOM_SCORE_MAX: Final = 1000
+
+_AT_ONCE: Final = 1000
+"""Files of a plain job's directory that the slave removes itself, in some 5 ms, if the job's own process is dead."""
+
+_DEADLINE_LATER_S: Final = 5.0
+"""How much later than the master its init ends a job that has a timeout: what the master ends says so in its status."""
+
+_TASKS_LINGER_S: Final = 60.0
+"""How long the process for our own tasks stays after the last one: a new one takes 0.1 s."""
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A job from here: its first process, a child of ours."""
+
+    process: int
+    helper: Helper
+    pidfd: int
+    plain: bool
+    root: bytes
+    group: Group
+    on_exit: Callable[[Ending], None]
+
+
+class NativeLauncher(Launcher):
+    def __init__(self, abilities: Abilities) -> None:
+        self.abilities = abilities
+        self._uid = os.geteuid()
+        self._oom_score = _oom_score()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ends = select.epoll()
+        """Readable when a job has ended: for all jobs together, since one on the loop costs ten times as much."""
+        self._running: dict[int, Running] = {}
+        """By pidfd, which `_ends` names."""
+        self._pidfds: dict[int, int] = {}
+        """By the process's number."""
+        self._tasks: ForkedLauncher | None = None
+        self._lingering: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def found(cls, *, private: bool) -> NativeLauncher:
+        """private: as for `Launcher.fork`.  Raises: LaunchError."""
+        if private:
+            abilities = _tried()
+        else:
+            reason = "switched off by -p=false"
+            abilities = Abilities(view=False, overlay=False, root=os.geteuid() == 0, reason=reason)
+        if not abilities.view:
+            _adopt_orphans()
+        return cls(abilities)
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        loop.add_reader(self._ends, self._some_ended)
+        if self._tasks is not None:
+            self._tasks.attach(loop)
+
+    def spawn(self, start: Start, stdin: int, stdout: int, stderr: int, on_exit: Callable[[Ending], None]) -> Process:
+        if start.task is not None:
+            return self._spawn_task(start, (stdin, stdout, stderr), on_exit)
+        stdio = (stdin, stdout, stderr)
+        assert self._loop is not None, "attach first"
+        try:
+            running = self._start(start, stdio, on_exit)
+            self._running[running.pidfd] = running
+            self._pidfds[start.process] = running.pidfd
+        except NotPlanned as error:
+            self._loop.call_soon(on_exit, SpawnFailed(start.process, error.stage, error.code, error.message))
+        except OSError as error:
+            self._loop.call_soon(on_exit, SpawnFailed(start.process, "launcher", error.errno or 0, str(error)))
+        finally:
+            for handle in stdio:
+                os.close(handle)
+        return Process(self, start.process)
+
+    def send_signal(self, number: int, signum: int) -> None:
+        if not can_be_sent(signum):
+            raise ValueError(f"signal {signum} cannot be passed on to a job")
+        pidfd = self._pidfds.get(number)
+        if pidfd is None:
+            return
+        running = self._running[pidfd]
+        if signum != signal.SIGKILL:
+            running.helper.signal(signum)
+        else:
+            _kill(running)
+
+    def close(self) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
+        self._drop_tasks()
+        for running in self._running.values():
+            _kill(running)
+        while self._running:
+            self._bury(next(iter(self._running)))
+        if self._loop is not None and not self._ends.closed:
+            self._loop.remove_reader(self._ends)
+        self._ends.close()
+
+    # Starting one
+
+    def _start(self, start: Start, stdio: tuple[int, int, int], on_exit: Callable[[Ending], None]) -> Running:
+        """Raises: NotPlanned, OSError."""
+        plain = start.view.kind == "plain"
+        group = _group(start)
+        try:
+            plan = operations.plan(
+                start, group, slave_uid=self._uid, oom_score=self._oom_score, deadline_ns=_deadline_ns(start)
+            )
+            started = helper.start(plan, stdio) if plain else helper.start_private(plan, stdio)
+            if isinstance(started, Failed):
+                raise NotPlanned(started.stage, started.errno, started.message)
+            pidfd = _watched(started)
+        except BaseException:
+            group.remove()
+            raise
+        self._ends.register(pidfd, select.EPOLLIN)
+        return Running(start.process, started, pidfd, plain, start.view.root, group, on_exit)
+
+    # What became of it
+
+    def _some_ended(self) -> None:
+        for pidfd, _events in self._ends.poll(0):
+            # What is called may end another one: `close`.
+            if (running := self._running.get(pidfd)) is not None:
+                running.on_exit(self._bury(pidfd))
+
+    def _bury(self, pidfd: int) -> Ending:
+        """Its first process is dead or about to be, and with process 1 its namespace: read what it told."""
+        running = self._running.pop(pidfd)
+        del self._pidfds[running.process]
+        os.waitpid(running.helper.pid, 0)
+        os.close(pidfd)
+        report = running.helper.ending()
+        running.helper.close()
+        if running.plain and report is None:
+            self._end_orphans(running)
+        if running.group is not _NO_GROUP:
+            running.group.remove()
+        return _ending(running.process, report or helper.KILLED)
+
+    def _end_orphans(self, running: Running) -> None:
+        """A shim was killed: what it had below it came to us."""
+        from gproc.disk.trees import remove_tree
+        from gproc.launch import plain
+
+        others = {other.helper.pid for other in self._running.values()}
+        if self._tasks is not None:
+            others.add(self._tasks.child)
+        plain.end_below(but=frozenset(others))
+        if running.root:
+            # The next slave clears away what is more.
+            remove_tree(running.root, _AT_ONCE)
+
+    # Our own tasks
+
+    def _spawn_task(self, start: Start, stdio: tuple[int, int, int], on_exit: Callable[[Ending], None]) -> Process:
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        if self._tasks is None or self._tasks.lost:
+            self._drop_tasks()
+            self._start_tasks(stdio)
+        tasks = self._tasks
+        assert tasks is not None
+
+        def ended(ending: Ending) -> None:
+            if tasks is self._tasks and tasks.idle and not tasks.lost:
+                self._linger()
+            on_exit(ending)
+
+        return tasks.spawn(start, *stdio, ended)
+
+    def _start_tasks(self, stdio: tuple[int, int, int]) -> None:
+        assert self._loop is not None, "attach first"
+        try:
+            self._tasks = self._tasks_launcher()
+        except OSError as error:
+            for handle in stdio:
+                os.close(handle)
+            raise LaunchError(f"no process for gproc's own tasks can be started: {error}") from error
+        self._tasks.attach(self._loop)
+
+    def _tasks_launcher(self) -> ForkedLauncher:
+        from gproc.launch.forked import ForkedLauncher
+
+        try:
+            return ForkedLauncher.executed(self.abilities)
+        except PermissionError:
+            if self._uid == 0:
+                raise
+            # Its user cannot read the interpreter.  The tasks are the same user's, so a copy of our memory tells nothing.
+            return ForkedLauncher.forked(private=self.abilities.view)
+
+    def _linger(self) -> None:
+        assert self._loop is not None
+        if self._lingering is not None:
+            self._lingering.cancel()
+        self._lingering = self._loop.call_later(_TASKS_LINGER_S, self._drop_tasks)
+
+    def _drop_tasks(self) -> None:
+        """The next task starts another one."""
+        tasks, self._tasks = self._tasks, None
+        if tasks is not None:
+            tasks.close()
+
+
+def why_not_native() -> str:
+    """Why jobs cannot be started by the static helper, as one clause; "" if they can."""
+    if missing := why_missing():
+        return missing
+    try:
+        status = os.waitstatus_to_exitcode(os.waitpid(os.posix_spawn(HELPER, (HELPER, FORMAT), {}), 0)[1])
+    except OSError as error:
+        return f"the helper cannot be executed: {error}"
+    return "" if status == 0 else f"the helper is of another version of gproc (it ended with {status})"
+
+
+def _deadline_ns(start: Start) -> int:
+    """When its init ends a job by itself: if the slave stands still, nobody else here would keep `--timeout`."""
+    timeout_s = start.request.timeout_s
+    if timeout_s is None:
+        return 0
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int((timeout_s + _DEADLINE_LATER_S) * 1e9)
+
+
+def _group(start: Start) -> Group:
+    """Only a job with a bound that takes one gets a group.  Raises: NotPlanned."""
+    if start.request.limits.max_procs is None and start.request.limits.mem_bytes is None:
+        return _NO_GROUP
+    try:
+        return Cgroups.here().make(start.request.limits)
+    except OSError as error:
+        raise NotPlanned("limits", error.errno or 0, str(error)) from error
+
+
+def _watched(started: Helper) -> int:
+    try:
+        return os.pidfd_open(started.pid)
+    except OSError:
+        # No descriptor left: a job that nobody could wait for must not run.
+        started.close()
+        os.kill(started.pid, signal.SIGKILL)
+        os.waitpid(started.pid, 0)
+        raise
+
+
+def _kill(running: Running) -> None:
+    """Not waited for yet, so its pid is still its own."""
+    if running.plain:
+        # It has to end and to remove what there is of the job; a program of the same user may have stopped it.
+        taken = running.helper.signal(signal.SIGKILL)
+        os.kill(running.helper.pid, signal.SIGCONT if taken else signal.SIGKILL)
+    else:
+        os.kill(running.helper.pid, signal.SIGKILL)
+
+
+def _ending(process: int, report: Ended | Failed) -> Ending:
+    if isinstance(report, Failed):
+        return SpawnFailed(process, report.stage, report.errno, report.message)
+    status = report.status
+    if os.WIFSIGNALED(status):
+        return ProgramEnded(process, 0, os.WTERMSIG(status), os.WCOREDUMP(status))
+    return ProgramEnded(process, os.WEXITSTATUS(status), 0, False)
+
+
+def _oom_score() -> int | None:
+    try:
+        with open("/proc/self/oom_score_adj", "rb") as own:
+            return min(_OOM_SCORE_MAX, max(0, int(own.read())) + OOM_SCORE_ADJ)
+    except OSError:
+        return None
+
+
+def _adopt_orphans() -> None:
+    """What a plain job leaves behind when its shim is killed comes to this process: prctl(2)."""
+    from gproc.root import kernel
+
+    kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _tried() -> Abilities:
+    """What can be done here, found by doing it once: a sysctl, seccomp or AppArmor each refuse at another step."""
+    root = os.geteuid() == 0
+    at = b"/dev"  # a directory that is surely there
+    mounts: tuple[Operation, ...] = (Proc(b"/proc"), Tmpfs(at))
+    names = (b"/lower", b"/upper", b"/work", b"/union")
+    lower, upper, work, union = (at + name for name in names)
+    made = tuple(MakeDirectory(at, name) for name in names)
+    refused = _refused((*mounts, *made, Overlay((lower,), upper, work, union)))
+    if refused is None:
+        return Abilities(view=True, overlay=True, root=root, reason="")
+    without_overlay = _refused(mounts)
+    if without_overlay is None:
+        return Abilities(view=True, overlay=False, root=root, reason=f"no overlay: {refused.message}")
+    lacking = "mounts" if without_overlay.stage == "view" else "namespaces"
+    return Abilities(view=False, overlay=False, root=root, reason=f"no {lacking}: {without_overlay.message}")
+
+
+def _refused(mounts: tuple[Operation, ...]) -> Failed | None:
+    plan = operations.plan_trial(mounts, slave_uid=os.geteuid(), gid=os.getegid())
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        started = helper.start_private(plan, (null, null, null))
+    except OSError as error:
+        return Failed("launcher", error.errno or errno.EIO, str(error))
+    finally:
+        os.close(null)
+    if isinstance(started, Failed):
+        return started
+    _, status = os.waitpid(started.pid, 0)
+    report = started.ending()
+    started.close()
+    if isinstance(report, Ended):
+        return None
+    died = Failed("launcher", errno.EIO, f"a process in a namespace died (wait status {status:#x})")
+    return report if isinstance(report, Failed) else died

@@ -1,0 +1,229 @@
+"""A job as the static helper is told of it: typed operations, in the order of `native/plan.h`.  Pure.
+
+The helper checks each of them again and refuses a plan with one byte that it does not understand.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from enum import IntEnum
+from functools import lru_cache
+from typing import Final, assert_never
+
+from gproc.launch.cgroup import Group
+from gproc.launch.protocol import FRAME_BYTES_MAX, Start
+from gproc.root.view import CopyTree, MakeDirectory, Operation, Overlay, Proc, ShowAt, Tmpfs
+
+STAGES: Final = ("launcher", "view", "limits", "identity", "cwd", "exec")
+"""Where a job can fail, by the helper's numbers: `native/failure.h`."""
+
+DEFAULT_PATH: Final = b"/usr/local/bin:/usr/bin:/bin"
+"""Where a program without a slash is sought when the job's environment has no PATH: as a shell does."""
+
+OOM_SCORE_ADJ: Final = 500
+"""What a job's processes have more than the slave: as if they used half of the machine's memory besides."""
+
+SELECT_FILES: Final = 1024
+"""FD_SETSIZE of select(2): the soft limit of a program whose caller said none; the slave's own is higher."""
+
+LEAST_ADDRESS_SPACE_BYTES: Final = 16 << 20
+"""In less a dynamic loader and its libc do not start: 4 MiB are mapped for /bin/true, and twice that for others."""
+
+FORMAT: Final = b"gpi1"
+"""How plans, reports and orders are written; the helper says by its exit status whether it knows it."""
+
+_RLIMIT_NPROC: Final = 6
+_RLIMIT_NOFILE: Final = 7
+_RLIMIT_AS: Final = 9
+"""<asm-generic/resource.h>; the module `resource` would be loaded for these alone."""
+
+_INFINITE: Final = (1 << 64) - 1
+
+_MOUNTS_KEPT: Final = 256
+"""Jobs of one bundle have the same mounts; to write those of a view takes 20 us."""
+
+_NUMBER: Final = struct.Struct("<I").pack
+_TWO_NUMBERS: Final = struct.Struct("<II").pack
+
+
+class Kind(IntEnum):
+    """What an operation is; `native/plan.h` says which fields it has."""
+
+    NAMESPACES = 1
+    OOM_SCORE = 2
+    CGROUP = 3
+    ROOT = 4
+    USER = 5
+    NICE = 6
+    CPUS = 7
+    UMASK = 8
+    CWD = 9
+    TERMINAL = 10
+    DEADLINE = 11
+    LEASE = 12
+    EXEC = 13
+    TMPFS = 20
+    DIRECTORY = 21
+    OVERLAY = 22
+    COPY = 23
+    PROC = 24
+    SHOW = 25
+    LIMIT = 26
+
+
+class NotPlanned(Exception):
+    """A job that cannot be told to the helper, or that would break a promise: as `SpawnFailed` tells it."""
+
+    def __init__(self, stage: str, code: int, message: str) -> None:
+        super().__init__(stage, code, message)
+        self.stage = stage
+        self.code = code
+        self.message = message
+
+
+def plan(
+    start: Start, group: Group, *, slave_uid: int, oom_score: int | None = None,
+    deadline_ns: int = 0, lease_ns: int = 0,
+) -> bytes:  # fmt: skip
+    """The job `start` in `group`.  deadline_ns, lease_ns: of CLOCK_BOOTTIME; 0: none.
+
+    Raises: NotPlanned.
+    """
+    view = start.view
+    operations = [
+        *_surroundings(view.kind == "namespaces", slave_uid, oom_score),
+        *((_operation(Kind.CGROUP, _texts(group.directories)),) if group.directories else ()),
+        *map(_mount, view.operations),
+        *_root(start),
+        _user(start),
+        *_limits(start, group, slave_uid),
+        _operation(Kind.UMASK, struct.pack("<I", start.request.umask)),
+        _operation(Kind.CWD, _text(view.cwd)),
+        *((_operation(Kind.TERMINAL, b""),) if start.request.terminal is not None else ()),
+        *((_operation(Kind.DEADLINE, struct.pack("<Q", deadline_ns)),) if deadline_ns else ()),
+        *((_operation(Kind.LEASE, struct.pack("<Q", lease_ns)),) if lease_ns else ()),
+        _exec(start),
+    ]  # fmt: skip
+    return _framed(operations)
+
+
+def plan_trial(operations: Iterable[Operation], *, slave_uid: int, gid: int) -> bytes:
+    """Namespaces and mounts alone, to see whether they can be had: no program runs."""
+    user = _operation(Kind.USER, struct.pack("<III", slave_uid, gid, 0))
+    return _framed([*_surroundings(True, slave_uid, None), *map(_mount, operations), user])
+
+
+def candidates(program: bytes, environ: dict[bytes, bytes]) -> Iterator[bytes]:
+    """Where execvp(3) would look; permission denied is only the answer when nothing else is found."""
+    if b"/" in program:
+        yield program
+        return
+    for directory in environ.get(b"PATH", DEFAULT_PATH).split(b":"):
+        yield (directory or b".") + b"/" + program
+
+
+def _framed(operations: list[bytes]) -> bytes:
+    whole = b"".join(operations)
+    if len(whole) > FRAME_BYTES_MAX:
+        said = f"argv, environment and view have {len(whole)} bytes; {FRAME_BYTES_MAX} are allowed"
+        raise NotPlanned("exec", errno.E2BIG, said)
+    return FORMAT + struct.pack("<I", len(whole) + 8) + whole
+
+
+def _operation(kind: int, fields: bytes) -> bytes:
+    return _TWO_NUMBERS(kind, len(fields)) + fields
+
+
+def _text(text: bytes) -> bytes:
+    return _NUMBER(len(text)) + text + b"\0"
+
+
+def _texts(texts: Sequence[bytes]) -> bytes:
+    parts = [_NUMBER(len(texts))]
+    for text in texts:
+        parts += _NUMBER(len(text)), text, b"\0"
+    return b"".join(parts)
+
+
+def _surroundings(namespaces: bool, slave_uid: int, oom_score: int | None) -> Iterator[bytes]:
+    if namespaces:
+        # Without root's rights that takes a user namespace, in which we are still the same user outside.
+        yield _operation(Kind.NAMESPACES, struct.pack("<I", slave_uid != 0))
+    if oom_score is not None:
+        yield _operation(Kind.OOM_SCORE, struct.pack("<i", oom_score))
+
+
+@lru_cache(_MOUNTS_KEPT)
+def _mount(operation: Operation) -> bytes:
+    match operation:
+        case Tmpfs(at):
+            return _operation(Kind.TMPFS, _text(at))
+        case MakeDirectory(base, path):
+            return _operation(Kind.DIRECTORY, _text(base) + _text(path))
+        case Overlay(lowers, upper, work, at, keep):
+            layers = _text(at) + _text(upper) + _text(work) + _texts(lowers)
+            return _operation(Kind.OVERLAY, layers + _texts(keep))
+        case CopyTree(source, at):
+            return _operation(Kind.COPY, _text(source) + _text(at))
+        case ShowAt(source, at):
+            return _operation(Kind.SHOW, _text(source) + _text(at))
+        case Proc(at):
+            return _operation(Kind.PROC, _text(at))
+        case _:
+            assert_never(operation)
+
+
+def _user(start: Start) -> bytes:
+    numbers = start.caller.uid, start.caller.gid, len(start.caller.groups), *start.caller.groups
+    return _operation(Kind.USER, struct.pack(f"<{len(numbers)}I", *numbers))
+
+
+def _root(start: Start) -> Iterator[bytes]:
+    view = start.view
+    if view.root:
+        parent, _, name = view.root.rpartition(b"/")
+        inside = view.cwd.removeprefix(view.root) if view.cwd.startswith(view.root + b"/") else b""
+        yield _operation(Kind.ROOT, _text(parent or b"/") + _text(name) + _text(view.source) + _text(inside))
+
+
+def _limits(start: Start, group: Group, slave_uid: int) -> Iterator[bytes]:
+    limits = start.request.limits
+    for resource, soft in {_RLIMIT_NOFILE: SELECT_FILES, **dict(limits.soft)}.items():
+        yield _limit(resource, soft, both=False)
+    if limits.nice is not None:
+        yield _operation(Kind.NICE, struct.pack("<i", limits.nice))
+    if limits.cpus is not None:
+        yield _operation(Kind.CPUS, struct.pack("<I", max(1, limits.cpus)))
+    if limits.max_procs is not None and not group.processes:
+        yield _limit(_RLIMIT_NPROC, _processes(start, limits.max_procs, group, slave_uid), both=True)
+    if limits.mem_bytes is not None and not group.memory:
+        if limits.mem_bytes < LEAST_ADDRESS_SPACE_BYTES:
+            least = f"without a memory cgroup the least is {LEAST_ADDRESS_SPACE_BYTES >> 20} MiB"
+            raise NotPlanned("limits", errno.EINVAL, least)
+        yield _limit(_RLIMIT_AS, limits.mem_bytes, both=True)
+
+
+def _processes(start: Start, count: int, group: Group, slave_uid: int) -> int:
+    if start.caller.uid == 0:
+        # setrlimit(2): RLIMIT_NPROC does not hold root; to run unbounded would be to break the promise.
+        reason = f"root's processes can only be bounded by a cgroup, and {group.unbounded_because}"
+        said = f"{reason}: leave --max-procs out, or run the job as another user"
+        raise NotPlanned("limits", errno.ENOTSUP, said)
+    # The job's first process counts too, but the shim of a root's slave, which stays root.
+    return count if start.view.kind == "plain" and slave_uid == 0 else count + 1
+
+
+def _limit(resource: int, value: int, *, both: bool) -> bytes:
+    return _operation(Kind.LIMIT, struct.pack("<IIQ", resource, both, value & _INFINITE))
+
+
+def _exec(start: Start) -> bytes:
+    environ = start.view.environment(start.env)
+    arguments = start.view.arguments(start.request.argv)
+    entries = [b"%s=%s" % entry for entry in environ.items()]
+    searched = list(candidates(start.view.program, environ))
+    if b"\0" in b"".join((*arguments, *entries, *searched)):
+        raise NotPlanned("exec", errno.EINVAL, "a NUL in a word or a variable")
+    return _operation(Kind.EXEC, _texts(searched) + _texts(arguments) + _texts(entries))

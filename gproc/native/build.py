@@ -1,0 +1,126 @@
+"""Compile the static helper: `python gproc/native/build.py [--to FILE] [--target ARCH] [--sanitize]`.
+
+Run by hatch when gproc is installed (hatch_build.py) and by `make`; it imports nothing but Python's own modules.  The
+compiler is $CC, cc, gcc, clang, or the one of the package ziglang; no libc is needed, only the kernel's headers.  Two
+builds by the same compiler give the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+HELPER = HERE / "gproc-helper"
+
+MACHINES = ("x86_64", "aarch64")
+"""Those that sys.c knows."""
+
+WARNINGS = (
+    "-std=c11", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wconversion", "-Wstrict-prototypes",
+    "-Wmissing-prototypes", "-Wvla", "-Wpointer-arith", "-Wcast-align", "-Wundef", "-Wformat=2",
+)  # fmt: skip
+
+# -fno-builtin: memcpy() is ours, and must not be compiled into a call of itself.
+FREESTANDING = (
+    "-Os", "-ffreestanding", "-fno-builtin", "-fPIE", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables",
+    "-nostdlib", "-static-pie", "-Wl,-z,noexecstack", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,--build-id=none", "-s",
+)  # fmt: skip
+
+OPTIONAL = (
+    "-fstack-protector-strong", "-mstack-protector-guard=global", "-ftrivial-auto-var-init=zero", "-fcf-protection",
+    "-mbranch-protection=standard", "-fno-tree-loop-distribute-patterns", "-fstack-clash-protection",
+)  # fmt: skip
+"""What one compiler or machine has and another has not."""
+
+SANITIZED = ("-g", "-O1", "-DHOSTED", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-builtin")
+
+
+class NotBuilt(Exception):
+    """Why there is no helper: one clause for a person."""
+
+
+def main(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--to", type=Path, default=HELPER)
+    parser.add_argument("--target", choices=MACHINES, default=platform.machine(), help="with ziglang")
+    parser.add_argument("--sanitize", action="store_true", help="with a libc, AddressSanitizer and UBSan, for tests")
+    options = parser.parse_args(words)
+    try:
+        build(options.to, target=options.target, sanitize=options.sanitize)
+    except NotBuilt as error:
+        sys.stderr.write(f"gproc's static helper is not built: {error}; jobs will be started by Python\n")
+        return 1
+    return 0
+
+
+def build(to: Path = HELPER, *, target: str = "", sanitize: bool = False) -> None:
+    """Raises: NotBuilt; then what lay at `to` is as it was."""
+    target = target or platform.machine()
+    if sys.platform != "linux" or target not in MACHINES:
+        raise NotBuilt(f"it knows Linux on {' and '.join(MACHINES)} only, not {sys.platform} on {target}")
+    reason = "there is no C compiler (cc, gcc, clang), nor the package ziglang: pip install '.[build]'"
+    for compiler in compilers(target):
+        try:
+            _compile(compiler, to, sanitize=sanitize)
+            return
+        except NotBuilt as error:
+            reason = str(error)
+    raise NotBuilt(reason)
+
+
+def compilers(target: str) -> Iterator[list[str]]:
+    """Commands that compile for `target`, to be tried in this order."""
+    own = target == platform.machine()
+    if own:
+        named = [os.environ["CC"]] if os.environ.get("CC") else ["cc", "gcc", "clang"]
+        found = dict.fromkeys(os.path.realpath(path) for name in named if (path := shutil.which(name)))
+        yield from ([path] for path in found)
+    elif path := shutil.which(f"{target}-linux-gnu-gcc"):
+        yield [path]
+    if importlib.util.find_spec("ziglang") is not None:
+        yield [sys.executable, "-m", "ziglang", "cc", "-target", f"{target}-linux-musl"]
+
+
+def _compile(compiler: list[str], to: Path, *, sanitize: bool) -> None:
+    sources = sorted(path.name for path in HERE.glob("*.c"))
+    made = to.with_name(f".{to.name}.{os.getpid()}")
+    flags = SANITIZED if sanitize else (*FREESTANDING, *_known(compiler, OPTIONAL))
+    # Names alone, from this directory: nothing of where it was built is in the result.
+    command = [*compiler, *WARNINGS, *flags, "-o", str(made.resolve()), *sources]
+    try:
+        done = subprocess.run(
+            command, cwd=HERE, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            env={**os.environ, "LC_ALL": "C"},
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise NotBuilt(f"{' '.join(command)}\n{done.stderr.strip()}")
+        os.chmod(made, 0o755)
+        os.replace(made, to)
+    finally:
+        made.unlink(missing_ok=True)
+
+
+def _known(compiler: list[str], flags: Sequence[str]) -> list[str]:
+    """Those of `flags` that this compiler takes; the guard only whole."""
+    taken = [flag for flag in flags if _takes(compiler, flag)]
+    if platform.machine() == "x86_64" and "-mstack-protector-guard=global" not in taken:
+        # x86 has its guard in the thread's own block, which only a libc makes.
+        return [flag for flag in taken if not flag.startswith("-fstack-protector")] + ["-fno-stack-protector"]
+    return taken
+
+
+def _takes(compiler: list[str], flag: str) -> bool:
+    command = [*compiler, "-Werror", flag, "-x", "c", "-c", "-o", os.devnull, os.devnull]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

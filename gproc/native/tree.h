@@ -1,0 +1,14 @@
+/* Directory trees copied and removed by descriptors: no link is followed, whoever may write to them. */
+#ifndef GPROC_TREE_H
+#define GPROC_TREE_H
+
+#include "sys.h"
+
+/* Copy what is below the directory `source` into the directory `to`: owners (as root), modes, links, times. */
+bool tree_copy(int source, int to);
+
+/* Remove `name` below the directory `parent`, and what is below it.  What cannot be removed stays; root/binroot.py tries
+ * again. */
+void tree_remove(int parent, const char *name);
+
+#endif

@@ -1,0 +1,51 @@
+"""Compile gproc's static helper while gproc is installed; without a compiler gproc does without it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+HELPER = "gproc/native/gproc-helper"
+
+
+class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+    """`GPROC_TARGET`: the machine that the wheel is for, if it is another one: x86_64 or aarch64."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        build = _build_module(Path(self.root))
+        helper = Path(self.root, HELPER)
+        target = os.environ.get("GPROC_TARGET") or platform.machine()
+        if version == "editable":
+            made = helper
+        else:
+            made = Path(self.directory, f"{helper.name}.{target}")
+            made.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            build.build(made, target=target)
+        except build.NotBuilt as error:
+            if os.environ.get("GPROC_TARGET"):
+                raise
+            self.app.display_warning(f"gproc's static helper is not built: {error}; jobs will be started by Python")
+            return
+        self.app.display_info(f"gproc's static helper is built: {made}")
+        if version != "editable":
+            build_data["force_include"][str(made)] = HELPER
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-linux_{target}"
+
+
+def _build_module(root: Path) -> Any:
+    """By its path: gproc itself cannot be imported where only hatch is installed."""
+    spec = importlib.util.spec_from_file_location("gproc_native_build", root / "gproc/native/build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
