@@ -7,7 +7,8 @@ READY := $(VENV)/.ready
 HELPER := gproc/native/gproc-helper
 
 # What the tests compile, run, or compare with; without one of them its tests skip.
-PACKAGES := binutils fish gcc groff iproute2 libc6-dev mandoc musl-tools openssh-client openssh-server util-linux xz-utils zsh zstd
+PACKAGES := binutils clang cppcheck fish gcc groff iproute2 libc6-dev libclang-rt-dev mandoc musl-tools openssh-client \
+    openssh-server util-linux xz-utils zsh zstd
 
 # Tests of different files run side by side: on two processors in half the time.
 PYTEST := $(RUN) -m pytest -n 2 --dist loadfile

@@ -226,7 +226,7 @@ class NativeLauncher(Launcher):
         except PermissionError:
             if self._uid == 0:
                 raise
-            # Its user cannot read the interpreter.  The tasks are the same user's, so a copy of our memory tells nothing.
+            # Its user cannot read the interpreter.  The tasks are the same user's, who may read our memory anyway.
             return ForkedLauncher.forked(private=self.abilities.view)
 
     def _linger(self) -> None:

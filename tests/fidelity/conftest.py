@@ -86,13 +86,15 @@ class Site:
         return self.cluster.exec(*words, env={"XDG_CACHE_HOME": str(own), **(env or {})}, **options)
 
 
-@pytest.fixture(scope="module", params=["root", "user", "plain", "plain user"])
+@pytest.fixture(scope="module", params=["root", "user", "plain", "plain user", "root by Python"])
 def site(request: pytest.FixtureRequest, place: Path) -> Iterator[Site]:
     """Node 1 in each kind of node, with the commands of its user."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to become other users")
     uid = USER if request.param.endswith("user") else 0
     cluster = Cluster(Path(tempfile.mkdtemp(dir=place)) / "c")
+    if request.param.endswith("by Python"):
+        cluster.env["GPROC_INIT"] = "python"
     cluster.start_master()
     (cluster.place / "caches").mkdir()
     (cluster.place / "caches").chmod(0o777)

@@ -26,21 +26,27 @@ def six(place: Path) -> Iterator[Cluster]:
     cluster.stop()
 
 
-def launcher_of(slave: Daemon) -> int:
-    """The launcher's pid: it is the other process with the slave's command line."""
-    mine = Path(f"/proc/{slave.pid}/cmdline").read_bytes()
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) != slave.pid and Path(f"/proc/{entry}/cmdline").read_bytes() == mine:
-            return int(entry)
-    raise AssertionError("no launcher")
+def launchers_of(slave: Daemon) -> list[int]:
+    """The launcher's pid, if there is one: it is the other process with the slave's command line."""
+    mine = cmdline(slave.pid)
+    pids = map(int, filter(str.isdigit, os.listdir("/proc")))
+    return [pid for pid in pids if pid != slave.pid and cmdline(pid) == mine]
+
+
+def cmdline(pid: int) -> bytes | None:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def held(cluster: Cluster) -> list[int]:
-    """The descriptors of every process, and the mounts of gproc in each launcher's namespace."""
-    launchers = [launcher_of(slave) for slave in cluster.slaves]
+    """The descriptors of every process, and the mounts of gproc in slaves' and launchers' namespaces."""
+    launchers = [launcher for slave in cluster.slaves for launcher in launchers_of(slave)]
     pids = [cluster.master.pid, *(slave.pid for slave in cluster.slaves), *launchers]
     descriptors = [len(os.listdir(f"/proc/{pid}/fd")) for pid in pids]
-    mounts = [Path(f"/proc/{pid}/mountinfo").read_text().count(" gproc ") for pid in launchers]
+    namespaces = (*launchers, cluster.slaves[0].pid)
+    mounts = [Path(f"/proc/{pid}/mountinfo").read_text().count(" gproc ") for pid in namespaces]
     return [*descriptors, *mounts]
 
 

@@ -122,6 +122,8 @@ class Cluster:
             "GPROC_HOME": str(self.home),
             "PYTHONPATH": str(Path(gproc.__file__).parents[1]),
             "XDG_CACHE_HOME": str(place / "cache"),
+            # Python starts all jobs: GPROC_INIT=python make test
+            **{name: value for name, value in os.environ.items() if name == "GPROC_INIT"},
         }
         self._master: Daemon | None = None
         self._ended: list[Daemon] = []
