@@ -61,8 +61,20 @@ def ssh_server(place: str) -> Iterator[list[str]]:
     ]  # fmt: skip
 
 
+def calm(place: str, mib: int) -> None:
+    """Give each program the same start: nothing waits to be written, and there is free memory that was used before.
+
+    On a virtual machine the first touch of a page takes five times as long as the next one (docs/benchmarks.md), and a
+    program that runs behind a deleted file would get that file's pages.
+    """
+    with open(f"{place}/scratch", "wb") as file:
+        for _ in range(2 * mib):
+            file.write(bytes(MIB))
+    os.unlink(f"{place}/scratch")
+    os.sync()
+
+
 def seconds(*command: str) -> float:
-    os.sync()  # so that writes of the previous program do not slow this one down
     began_s = time.perf_counter()
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode:
@@ -79,7 +91,7 @@ def measure(mib: int, rounds: int, other: str | None) -> None:
             for number in range(rounds + 1):
                 copied = {"scp": _scp(place, mib, options)}
                 for name, each in trees.items():
-                    copied |= {name + verb: took_s for verb, took_s in _gproc(place, each).items()}
+                    copied |= {name + verb: took_s for verb, took_s in _gproc(place, mib, each).items()}
                 for name, took_s in copied.items():
                     if number:  # the first round warms up
                         times.setdefault(name, []).append(took_s)
@@ -94,15 +106,16 @@ def measure(mib: int, rounds: int, other: str | None) -> None:
 def _scp(place: str, mib: int, options: list[str]) -> float:
     random_file(f"{place}/file", mib * MIB)
     _remove(f"{place}/scp")
+    calm(place, mib)
     return seconds("scp", "-q", *options, f"{place}/file", f"localhost:{place}/scp")
 
 
-def _gproc(place: str, tree: Tree) -> dict[str, float]:
+def _gproc(place: str, mib: int, tree: Tree) -> dict[str, float]:
     _remove(f"{place}/there")
     shutil.rmtree(f"{place}/home", ignore_errors=True)
-    os.sync()
+    calm(place, mib)
     found = {"cp": tree.run("cp", f"{place}/file", f"1:{place}/there").wall_s}
-    os.sync()
+    calm(place, mib)
     found["get"] = tree.run("get", f"1:{place}/there", f"{place}/home").wall_s
     found["cp again"] = tree.run("cp", f"{place}/file", f"1:{place}/there").wall_s
     subprocess.run(["cmp", f"{place}/file", f"{place}/home/1/there"], check=True)

@@ -29,9 +29,6 @@ from gproc.wire.frames import MAX_BLOB_BYTES
 
 _CALLERS_ALONE: Final = 0o400
 
-THREADS_MIN_CHUNKS: Final = 64
-"""From this size on a file is hashed by several threads, so many chunks at a time: 64 MiB take 30 ms by one."""
-
 CHANGED: Final = "changed while it was being sent; copy it when nothing writes to it"
 
 
@@ -205,7 +202,7 @@ def _placed(leaf: Leaf, size_bytes: int, spot: Spot) -> Leaf:
 
 
 def _digests(handle: int, begin: int, end: int) -> bytes:
-    """Of each chunk of a file, in order.  A large one is read and hashed by several threads: nothing is sent before.
+    """Of each chunk of a file, in order.
 
     Raises: OSError, also if the file ends before `end`.
     """
@@ -213,13 +210,4 @@ def _digests(handle: int, begin: int, end: int) -> bytes:
     def digest_at(at: int) -> bytes:
         return digest_of(read_at(handle, min(CHUNK_BYTES, end - at), at))
 
-    offsets = range(begin, end, CHUNK_BYTES)
-    if len(offsets) < THREADS_MIN_CHUNKS:
-        return b"".join(map(digest_at, offsets))
-    from concurrent.futures import ThreadPoolExecutor  # 10 ms, for large files alone
-
-    with ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0)))) as threads:
-        found = bytearray()
-        for first in range(0, len(offsets), THREADS_MIN_CHUNKS):
-            found += b"".join(threads.map(digest_at, offsets[first : first + THREADS_MIN_CHUNKS]))
-        return bytes(found)
+    return b"".join(map(digest_at, range(begin, end, CHUNK_BYTES)))
