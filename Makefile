@@ -13,7 +13,7 @@ PACKAGES := binutils clang cppcheck fish gcc groff iproute2 libc6-dev libclang-r
 # Tests of different files run side by side: on two processors in half the time.
 PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
 
-.PHONY: help demo test test-fast lint types bench man clean debian-packages
+.PHONY: help demo test test-fast lint types docs bench man clean debian-packages
 
 help:
 	@echo "make demo       start a two-level tree on this machine, run a program on it, stop it"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-fast  the tests that take no more than a few seconds each"
 	@echo "make lint       ruff"
 	@echo "make types      mypy --strict"
+	@echo "make docs       write docs/wire.md from the types of the wire"
 	@echo "make bench      the benchmarks of docs/benchmarks.md"
 	@echo "make man        man pages in dist/man1"
 	@echo "make clean      remove all that these made"
@@ -39,6 +40,9 @@ lint: $(READY)
 
 types: $(READY)
 	$(RUN) -m mypy
+
+docs: $(READY)
+	$(RUN) -m scripts.wire_document
 
 bench: $(READY) $(HELPER)
 	$(RUN) -m bench
