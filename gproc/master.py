@@ -1,7 +1,7 @@
-"""The master: root of the tree and signer of tickets.  `gproc.service` is what it does for people's commands.
+"""The master: root of the tree and signer of tickets.  `gproc.service` holds what it does for clients.
 
-Trust: the kernel's word (SO_PEERCRED) for who a client is, and nobody's word for anything else.  It never opens a path
-that a client or a node named; what it keeps for the nodes came as chunks and was hashed.
+Trust: the master learns a client's user from the kernel (SO_PEERCRED), and trusts neither clients nor nodes in anything
+else.  It never opens a path that a client or a node named.  It receives bundles as chunks, and hashes each.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = logging.getLogger("gproc")
 
 
 class Master(Hub):
-    """The one master of a cluster.  `run()` lasts until the process is told to end."""
+    """The one master of a cluster.  `run()` returns when the process gets SIGINT or SIGTERM."""
 
     def __init__(
         self, *, identity: Identity, context: ssl.SSLContext, signer: Signer, store: Store, link_timeout_s: float
@@ -44,8 +44,8 @@ class Master(Hub):
         self.fetcher = PassingFetcher(store, self)
         self._signer = signer
         self._session = os.urandom(SESSION_BYTES)
-        self._orders = itertools.count(1)
-        """Numbers of what the master signs: each order is above all before it."""
+        self._sequence = itertools.count(1)
+        """Numbers for the tickets and grants that the master signs: each is higher than all before it."""
         self._offers = BundleOffers(self.fetcher, self)
         self._service = JobService(self, self._offers, identity.name)
         self.clients = Clients(self._service)
@@ -64,7 +64,7 @@ class Master(Hub):
     def sign_job(self, job: Job) -> messages.Signed:
         return self._signer.sign_ticket(
             Ticket(
-                session=self._session, sequence=next(self._orders), job=job.number, caller=job.caller,
+                session=self._session, sequence=next(self._sequence), job=job.number, caller=job.caller,
                 request=job.request,
             )
         )  # fmt: skip
@@ -72,13 +72,13 @@ class Master(Hub):
     # `relay.hub.Hub`
 
     def tell(self, change: Arrived | Left) -> None:
-        """The tree has changed: a new node gets a grant, without which it takes no ticket."""
+        """Log a change of the tree, and send a new node its grant: a node without one accepts no ticket."""
         place = place_of(change.route)
         if isinstance(change, Left):
             log.info("left: %s: %s", format_path(place), change.reason)
             return
         log.info("arrived: %s (%s)", format_path(place), change.node.name)
-        grant = Grant(self._session, change.node.nonce, place, next(self._orders))
+        grant = Grant(self._session, change.node.nonce, place, next(self._sequence))
         self.send_grant(change.route, self._signer.sign_grant(grant))
 
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:

@@ -1,9 +1,9 @@
-"""A slave: joins its parent, takes in children, and runs what the master's tickets say.
+"""A slave: it joins its parent, accepts children, and runs the jobs that the master has signed.
 
-Trust: it runs only jobs that the cluster's master has signed, and takes frames only from the parent whose name it
-dialled.  It runs a job as the job's caller if it is root, and only its own user's jobs if it is not.
+Trust: a slave runs only jobs that the cluster's master has signed.  It dials its parent by name, and takes frames from
+that node only.  If the slave is root, it runs a job as the job's caller; if not, it runs only its own user's jobs.
 
-This module is the dispatch: what a message of the parent does.  The work is done in `gproc.node` and `gproc.relay`.
+This module decides what each message of the parent does.  The work is done in `gproc.node` and `gproc.relay`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ log = logging.getLogger("gproc")
 
 
 class Slave(Hub, Receiver[ParentToChild]):
-    """One node.  `run()` lasts until the tree is shut down or the process is told to end."""
+    """One node.  `run()` returns when the tree is shut down, or when the process gets SIGINT or SIGTERM."""
 
     direction = PARENT_TO_CHILD
 
@@ -51,7 +51,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         self, *, identity: Identity, contexts: tuple[ssl.SSLContext, ssl.SSLContext], dialer: Dialer, store: Store,
         launcher: Launcher, planner: Planner, id: int | None, link_timeout_s: float,
     ) -> None:  # fmt: skip
-        """contexts: for those who dial us, and for dialling.  id: None if the parent chooses one."""
+        """contexts: TLS for connections to us, and from us.  id: None if the parent chooses one."""
         super().__init__(store, contexts[0], link_timeout_s)
         self._identity = identity
         self._launcher = launcher
@@ -63,7 +63,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._services = LocalServices(self._staging, launcher, planner, lambda: self._uplink.membership.place)
 
     async def run(self) -> None:
-        """Raises: GprocError if the parent never takes us in."""
+        """Raises: GprocError if the parent refuses us for good."""
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, self.end)
@@ -115,7 +115,7 @@ class Slave(Hub, Receiver[ParentToChild]):
 
     def on_message(self, link: Link, message: ParentToChild) -> None:
         if not self._uplink.is_open(link) and not isinstance(message, messages.Shutdown):
-            # A parent that was lost: its last word counts, but no job may begin that nobody would end.
+            # This parent is lost.  Its Shutdown still counts, but a job that began now would have no parent to end it.
             return
         match message:
             case Run():
@@ -172,7 +172,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._uplink.granted(PlaceGranted(grant.place))
 
     def _run(self, link: Link, run: Run) -> None:
-        """Run a job here and below, as far as its ticket holds."""
+        """Run a job here and below, if its ticket is valid."""
         try:
             ticket = self._verifier.admit(run.ticket)
             if ticket.job != run.job:

@@ -1,6 +1,6 @@
-"""The nodes right below this one: who knocks, who is let in, and what each brings.
+"""The children of this node: it accepts connections, decides which nodes may join, and receives their messages.
 
-Every connection on the command port ends up here or is refused with a log line that says why.
+Each connection on the command port becomes one of a child or a peer, or is refused with a log line that gives the reason.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("gproc")
 
 OUT_OF_DESCRIPTORS_S: Final = 0.5
-"""Pause before the next connection is taken, where none could be."""
+"""Seconds until the next accept(2), if the last one failed for lack of descriptors."""
 
 
 class ChildOwner(ChunkProvider, Protocol):
     """The node that has the children: the master, or a slave."""
 
     def admit(self, join: Join) -> int:
-        """The id of a newcomer.  Raises: JoinRefused if it cannot be let in."""
+        """The id of a node that wants to join.  Raises: JoinRefused if it may not."""
 
     def child_arrived(self, child: Child) -> None: ...
 
@@ -71,11 +71,11 @@ class ChildOwner(ChunkProvider, Protocol):
     def child_output(self, child: Child, job: int, rank: int, stream: int, data: memoryview) -> None: ...
 
     async def may_serve(self, ticket: messages.Signed) -> bytes:
-        """The bundle of the job that this node was given with the same ticket.  Raises: TrustError if it was not."""
+        """The digest of the bundle of the job with this ticket.  Raises: TrustError if this node has no such job."""
 
 
 class JoinRefused(GprocError):
-    """A newcomer that cannot be let in; `final`: to ask again is of no use."""
+    """The node may not join.  final: it need not ask again, because the answer will not change."""
 
     def __init__(self, reason: str, *, final: bool) -> None:
         super().__init__(reason)
@@ -83,7 +83,7 @@ class JoinRefused(GprocError):
 
 
 class Child(Receiver[ChildToParent]):
-    """A node below; it takes part in jobs as `relay.relayed_job.Downstream`.  `membership` says whether it may."""
+    """A child.  It takes part in jobs as a `relay.relayed_job.Downstream`, if its `membership` allows it."""
 
     direction = CHILD_TO_PARENT
 
@@ -94,7 +94,7 @@ class Child(Receiver[ChildToParent]):
         self.token = join.token
         self.membership = ChildMembership()
         self.slow = False
-        """Found so with the last large payload that it had a part in."""
+        """Whether it was slow in the last large broadcast that it took part in."""
         self._owner = owner
         self._bulk: Link | None = None
         self._sender: ChunkSender | None = None
@@ -121,10 +121,10 @@ class Child(Receiver[ChildToParent]):
         self.link.send(message)
 
     def as_peer(self) -> messages.Peer:
-        """How other nodes find and know it."""
+        """The name and address by which other nodes dial it."""
         return messages.Peer(self.node.name, self.node.address)
 
-    # Its control connection, and the bulk one
+    # Its two connections: control and bulk
 
     def on_message(self, link: Link, message: ChildToParent) -> None:
         if link is not self._bulk:
@@ -142,7 +142,7 @@ class Child(Receiver[ChildToParent]):
 
     @property
     def present(self) -> bool:
-        """Whether it has both its connections: before that it takes no part in anything."""
+        """Whether it has both connections.  Before that, it takes part in nothing."""
         return self.membership.state is ChildState.PRESENT
 
     def attach(self, bulk: Link) -> None:
@@ -156,7 +156,7 @@ class Child(Receiver[ChildToParent]):
         self._move(BulkOpened())
 
     def give_up_waiting(self) -> None:
-        """Called when it had time enough to open its bulk connection."""
+        """Called when the time for opening the bulk connection is over."""
         self._move(TimedOutJoining(HANDSHAKE_S))
 
     def _move(self, event: ChildEvent) -> None:
@@ -179,7 +179,7 @@ class Child(Receiver[ChildToParent]):
 
 
 class ServedPeer(Receiver[PeerToPeer]):
-    """A node to which this one sends the bundle of the job that both have."""
+    """A node that has the same job as this one, and gets the job's bundle from here."""
 
     direction = PEER_TO_PEER
 
@@ -203,7 +203,7 @@ class ServedPeer(Receiver[PeerToPeer]):
 
 
 class _Newcomer(Receiver[Opening]):
-    """Hears a connection's first message."""
+    """Receives the first message of a connection."""
 
     direction = OPENING
 
@@ -222,7 +222,7 @@ class _Newcomer(Receiver[Opening]):
 
 
 class Children:
-    """The command port and everybody who came in by it.  `by_id` are those that are connected now."""
+    """The command port and the nodes that connected to it.  `by_id` holds the children that are connected now."""
 
     def __init__(self, owner: ChildOwner, context: ssl.SSLContext, link_timeout_s: float) -> None:
         self.by_id: dict[int, Child] = {}
@@ -251,14 +251,14 @@ class Children:
         return iter(list(self.by_id.values()))
 
     def free_id(self) -> int:
-        """The lowest id that nobody has."""
+        """The lowest id that no child has."""
         number = 1
         while number in self.by_id:
             number += 1
         return number
 
     async def close(self, message: messages.Message) -> None:
-        """Say this to every child, and close the port."""
+        """Send this to every child, and close the port."""
         if self._listener is not None:
             self._listener.close()
         for task in list(self._tasks):
@@ -282,14 +282,14 @@ class Children:
             try:
                 connection, address = await loop.sock_accept(listener)
             except OSError as error:
-                # Out of descriptors, say: those who are connected go on, and the next may fit in again.
+                # Probably no descriptor is free.  The connections that exist go on, and a later one may succeed.
                 log.warning("cannot take a connection: %s", error.strerror)
                 await asyncio.sleep(OUT_OF_DESCRIPTORS_S)
                 continue
             self._keep(self._greet(connection, f"{address[0].removeprefix('::ffff:')}:{address[1]}"))
 
     async def _greet(self, connection: socket.socket, address: str) -> None:
-        """From a connection to a child, or a log line."""
+        """Make a child of a connection, or refuse it with a log line."""
         newcomer = _Newcomer()
         link = Link(None, newcomer)
         link.peer = address
@@ -350,7 +350,7 @@ class Children:
         asyncio.get_running_loop().call_later(HANDSHAKE_S, child.give_up_waiting)
 
     def remove(self, child: Child) -> None:
-        """Forget a child whose connection is over."""
+        """Forget a child that has lost its connection."""
         self._by_token.pop(child.token, None)
         if self.by_id.get(child.id) is child:
             del self.by_id[child.id]

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("gproc")
 
 SAME_JOB_S: Final = 3.0
-"""How long a peer that shows a ticket waits for this node to be given the same, on a busy tree."""
+"""Seconds for which a peer's connection waits until this node has the ticket that the peer shows: the tree may be busy."""
 
 
 class Hub(ABC):
-    """A node of the tree, seen from below.  `tree` holds the nodes below this one, by their route from here."""
+    """A node that can have children.  `tree` holds the nodes below this one, by their route from here."""
 
     def __init__(self, store: Store, context: ssl.SSLContext, link_timeout_s: float) -> None:
         self.tree = Tree()
@@ -64,14 +64,14 @@ class Hub(ABC):
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
         """Ask upstream for chunks of a bundle: this is the `Source` of `fetcher`.
 
-        Raises: StoreError if there is nobody to ask.
+        Raises: StoreError if no connection leads upstream.
         """
 
     @abstractmethod
     def child_load(self, message: messages.Load) -> None:
-        """A load that was polled, with routes from here."""
+        """Handle a child's answer to a poll.  The routes in it begin here."""
 
-    # What children bring: `relay.children.ChildOwner`
+    # What children do and send: `relay.children.ChildOwner`
 
     def admit(self, join: Join) -> int:
         if join.id is None:
@@ -81,7 +81,8 @@ class Hub(ABC):
             return join.id
         if not join.explicit_id:
             return self.children.free_id()
-        # It may be the same slave, restarted before this node noticed the end of the former one: so not for good.
+        # The slave may have been restarted before this node noticed the end of its former connection.  So the refusal
+        # is not final: the slave asks again.
         raise JoinRefused(f"id {join.id} is taken by {holder.node.name} at {holder.node.address}", final=False)
 
     def child_arrived(self, child: Child) -> None:
@@ -136,7 +137,7 @@ class Hub(ABC):
             relayed.output(child, rank, stream, data)
 
     async def may_serve(self, ticket: messages.Signed) -> bytes:
-        # The job may be on its way here as well: a peer's connection can be quicker than the parent.
+        # A peer's connection can arrive before the parent's message that starts the same job here.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SAME_JOB_S):
                 while True:
@@ -150,7 +151,7 @@ class Hub(ABC):
     # What goes down
 
     def pass_on(self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch]) -> None:
-        """Start a job: its `own` parts here, and those of the children that the branch of `run` names."""
+        """Start a job: its `own` parts on this node, and the parts of the children that the branch of `run` names."""
         here, absent = self._parts(run.branch.children)
         sources_by_child: dict[Downstream, tuple[Peer | None, ...]] = {}
         bundle = relayed.request.bundle
@@ -169,7 +170,7 @@ class Hub(ABC):
         self._next_job = asyncio.get_running_loop().create_future()
 
     def _parts(self, subtree: dict[int, Branch]) -> tuple[dict[Child, Branch], list[Branch]]:
-        """A job's branches by the children that they are for, and the branches whose child is not here."""
+        """A job's branches by child, and the branches for children that are not connected."""
         here: dict[Child, Branch] = {}
         absent = []
         for id, branch in subtree.items():

@@ -1,4 +1,4 @@
-"""The way up: a slave's two connections to its parent."""
+"""How a slave opens its two connections to its parent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class NotAdmitted(GprocError):
-    """The parent does not take us in.  final: to ask again does not change that."""
+    """The parent refused our Join.  final: the answer would be the same if we asked again."""
 
     def __init__(self, reason: str, *, final: bool) -> None:
         super().__init__(reason)
@@ -30,7 +30,7 @@ class NotAdmitted(GprocError):
 
 
 class _Waiting(Receiver[JoinAnswer]):
-    """Hears the parent's answer to Join, and hands over to `then` before anything can follow it."""
+    """Receives the parent's answer to Join, and makes `then` the link's receiver before the next message is read."""
 
     direction = JOIN_ANSWER
 
@@ -49,7 +49,7 @@ class _Waiting(Receiver[JoinAnswer]):
 
 
 class Dialer:
-    """How this slave reaches its parent: always the same one, whose name it checks every time."""
+    """Connects this slave to its parent.  The parent is always the same, and its name is checked every time."""
 
     def __init__(
         self, identity: Identity, context: ssl.SSLContext, parent: ExpectedParent, port: int, link_timeout_s: float
@@ -64,11 +64,11 @@ class Dialer:
     async def join(
         self, join: Join, receiver: Receiver[ParentToChild], joined: Callable[[Link, Link, Welcome], None]
     ) -> None:
-        """Make both connections; `receiver` hears all that they bring.
+        """Make both connections; `receiver` gets everything that the parent sends on them.
 
-        joined: told control link, bulk link and the parent's welcome, before the parent sends anything else.
-        Raises: LinkLost or OSError where the parent cannot be reached, TrustError where it is the wrong one,
-        NotAdmitted if it says no.
+        joined: called with the control link, the bulk link and the parent's welcome, before the parent sends more.
+        Raises: LinkLost or OSError if the parent cannot be reached, TrustError if it is the wrong node,
+        NotAdmitted if it refuses.
         """
         waiting = _Waiting(receiver)
         control = await self._open(frames.CHANNEL_CONTROL, waiting)
@@ -95,5 +95,5 @@ class Dialer:
 
 
 def new_token() -> bytes:
-    """Random and nobody else's business: who has it may open the bulk connection."""
+    """16 random bytes, kept secret: a connection that shows them becomes this node's bulk connection."""
     return os.urandom(16)

@@ -1,4 +1,4 @@
-"""Imports point one way: edges -> I/O -> pure; and what costs start-up time is imported by those alone who need it."""
+"""Imports point one way: edges -> I/O -> pure.  Libraries that are slow to import are imported only if needed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ORDER = (
     "locales", "trust", "link", "root", "spread", "copy", "native", "launch", "relay", "node", "service", "client",
     "master", "slave", "cli", "__main__",
 )  # fmt: skip
-"""Every package, each above all that it imports: docs/architecture.md tells the story in the same order."""
+"""Every package, after all that it imports.  docs/architecture.md describes them in the same order."""
 
 PURE = {
     "errors", "shown", "boxes", "nodespec", "tree", "request.limits", "request.signals", "request.spec",
@@ -36,21 +36,13 @@ PURE = {
     "trust.names", "root.plan", "cli.completion", "cli.pages", "cli.parse", "cli.modes", "cli.options", "cli.switches",
     "cli.kinds", "root.code_layout", "root.view", "root.abilities",
 }  # fmt: skip
-"""Rules and values: they decide, and touch nothing."""
+"""Rules and values, without I/O."""
 
 NAMES_ONLY = {"request.signals": {"signal"}, "client.summary": {"signal"}}
-"""For the names and numbers of signals."""
+"""Rules that need a library only for names and numbers, here those of signals."""
 
 VALUES = {"", "root.facts", "root.layers", "trust.ticket"}
-"""What rules may import besides each other: modules whose types they take."""
-
-ONLY = {"request.signals": {"signal"}, "summary": {"signal"}}
-"""For the names and numbers of signals."""
-
-VALUES = {"", "bundle", "wire", "relay", "trust", "store", "job", "root", "cli", "cli.modes", "cli.options"} | {
-    "cli.switches", "cli.kinds", "root.layers", "root.code_layout", "root.view", "root.facts", "trust.ticket",
-}  # fmt: skip
-"""What rules may import besides each other: packages' front pages, tables, and modules whose types they take."""
+"""What rules may import besides each other: the modules of the types that they take."""
 
 ONLY = {
     "ssl": {"trust.tls", "link.transport"},
@@ -62,7 +54,7 @@ ONLY = {
     "rich": {"cli.progress"},
     "zstandard": {"spread.incoming"},
 }
-"""Who may import what, lazily or not."""
+"""The only modules that may import a library, at their top or inside a function."""
 
 
 def module_name(path: Path) -> str:
@@ -78,7 +70,7 @@ def is_for_type_checking(node: ast.AST) -> bool:
 
 
 def nodes_of(tree: ast.AST, *, typing: bool = False) -> Iterator[ast.AST]:
-    """All of a module; without `typing`, all but what only a type checker reads."""
+    """All nodes of a module.  Without `typing`, those under `if TYPE_CHECKING` are left out."""
     for node in ast.iter_child_nodes(tree):
         if is_for_type_checking(node) and not typing:
             continue
