@@ -1,6 +1,6 @@
 """The children of this node: it accepts connections, decides which nodes may join, and receives their messages.
 
-Each connection on the command port becomes one of a child or a peer, or is refused with a log line that gives the reason.
+A connection on the command port becomes that of a child or of a peer, or is refused with a log line that says why.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("gproc")
 
 SAME_JOB_S: Final = 3.0
-"""Seconds for which a peer's connection waits until this node has the ticket that the peer shows: the tree may be busy."""
+"""Seconds for which a peer waits until this node has the ticket that the peer shows: the tree may be busy."""
 
 
 class Hub(ABC):
