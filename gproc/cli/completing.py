@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gproc.cli.completion import Answer, Candidate, complete
+from gproc.cli.modes import mode_named
 from gproc.cli.options import DEFAULT_SOCKET
+from gproc.cli.settings import defaults_of
 from gproc.errors import GprocError
 from gproc.shown import shown_text
 
@@ -65,7 +67,8 @@ def _connected(found: Answer) -> tuple[NodeState, ...]:
     from gproc.client.inquiry import inquire
 
     try:
-        return inquire(dict(found.given).get("socket", DEFAULT_SOCKET), ANSWER_S).nodes
+        socket = dict(found.given).get("socket") or str(defaults_of(mode_named("e")).get("socket", DEFAULT_SOCKET))
+        return inquire(socket, ANSWER_S).nodes
     except (GprocError, OSError):
         return ()
 

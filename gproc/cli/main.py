@@ -20,6 +20,7 @@ from gproc.cli.options import (
     VersionRequest,
 )
 from gproc.cli.parse import parse
+from gproc.cli.settings import defaults_of
 from gproc.cli.stderr import complain
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what argv (default: sys.argv without the program) asks.  Returns the exit status: docs/reference.md."""
     debug = 0
     try:
-        command = parse(sys.argv[1:] if argv is None else argv)
+        command = parse(sys.argv[1:] if argv is None else argv, defaults_of)
         debug = getattr(command, "debug", 0)
         status = _run(command)
         # Here, not at interpreter exit, where a reader that is gone would be a complaint on stderr.

@@ -10,6 +10,7 @@ from gproc.cli.kinds import Offer
 from gproc.cli.options import (
     BundleOptions,
     CertOptions,
+    ConfigOptions,
     CpOptions,
     ExecOptions,
     GetOptions,
@@ -153,6 +154,15 @@ MODES: Final = (
         StoreOptions,
         "Show what this machine keeps of what it received.",
         "With --prune, what was least recently used is removed; what running jobs use stays.",
+    ),
+    Mode(
+        "config",
+        "config",
+        ConfigOptions,
+        "Show the defaults of switches, and which file sets each.",
+        "A site's file is /etc/gproc/config.toml, a user's is config.toml in $GPROC_HOME or ~/.config/gproc. Both"
+        " have a section [common] and one for each mode, with switches in their GNU spelling: [e] timeout = 90. The"
+        " user's file prevails over the site's, a mode's section over [common], and the command line over all.",
     ),
 )
 

@@ -137,6 +137,13 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     debug: int = 0
 
 
+class ConfigOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc config`."""
+
+    json: bool = False
+    debug: int = 0
+
+
 class HelpRequest(msgspec.Struct, frozen=True):
     """The help page of a mode, by its name; of gproc itself where that is empty."""
 
@@ -169,5 +176,6 @@ ModeOptions = (
     | BundleOptions
     | CertOptions
     | StoreOptions
+    | ConfigOptions
 )
 Command = ModeOptions | HelpRequest | VersionRequest | CompletionRequest | CompletionQuestion

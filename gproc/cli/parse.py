@@ -8,7 +8,7 @@ command.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -41,8 +41,10 @@ class _Given(NamedTuple):
     text: str | None
 
 
-def parse(argv: Sequence[str]) -> Command:
+def parse(argv: Sequence[str], defaults: Callable[[Mode], Mapping[str, object]] = lambda _: {}) -> Command:
     """What the command line asks for; argv is without the program's own name.
+
+    defaults: of a mode's switches, by field, for those that the command line does not set.
 
     Raises: UsageError naming the word that is wrong and what is wanted in its place.
     """
@@ -75,7 +77,7 @@ def parse(argv: Sequence[str]) -> Command:
                 words.extend(rest)
     if mode is None:
         raise UsageError(f"a mode is wanted: {_modes()}\nusage: {USAGE}")
-    return _options(mode, given, words)
+    return _options(mode, given, words, defaults(mode))
 
 
 def _name(word: str) -> str:
@@ -91,7 +93,7 @@ def _given(word: str, name: str, rest: Iterator[str]) -> _Given:
     switches = switches_named(name)
     if not switches:
         shown = {shown.lstrip("-"): shown for switch in SWITCHES for shown in switch.shown()}
-        near = _nearest(name, shown) or "; `gproc help MODE` lists them"
+        near = nearest(name, shown) or "; `gproc help MODE` lists them"
         raise UsageError(f"there is no switch {written}{near}")
     kind = switches[0].kind  # which of them is meant depends on the mode; that a value follows does not
     if equals:
@@ -113,7 +115,7 @@ def _help(mode: Mode | None, rest: Iterator[str]) -> HelpRequest:
 def _mode(word: str) -> Mode:
     mode = mode_named(word)
     if mode is None:
-        near = _nearest(word, {name: name for mode in MODES for name in mode.names()})
+        near = nearest(word, {name: name for mode in MODES for name in mode.names()})
         raise UsageError(f"there is no mode {word!r}{near or f': one of {_modes()} is wanted'}\nusage: {USAGE}")
     return mode
 
@@ -122,7 +124,7 @@ def _modes() -> str:
     return ", ".join("/".join(mode.names()) for mode in MODES)
 
 
-def _options(mode: Mode, given: Iterable[_Given], words: list[str]) -> ModeOptions:
+def _options(mode: Mode, given: Iterable[_Given], words: list[str], defaults: Mapping[str, object]) -> ModeOptions:
     values: dict[str, object] = {}
     for found in given:
         switch = _switch(mode, found)
@@ -131,7 +133,7 @@ def _options(mode: Mode, given: Iterable[_Given], words: list[str]) -> ModeOptio
             value = (*_tuple(values.get(switch.field)), *_tuple(value))
         values[switch.field] = value
     values.update(_arguments(mode, words))
-    return msgspec.convert(values, mode.options)
+    return msgspec.convert({**defaults, **values}, mode.options)
 
 
 def _tuple(value: object) -> tuple[object, ...]:
@@ -169,7 +171,7 @@ def _arguments(mode: Mode, words: list[str]) -> dict[str, object]:
     return values
 
 
-def _nearest(name: str, known: Mapping[str, str]) -> str:
+def nearest(name: str, known: Mapping[str, str]) -> str:
     """The end of the sentence about a name that there is not: the one that was probably meant, as it is written."""
     import difflib  # here, so that only a misspelt name pays for it
 

@@ -55,7 +55,7 @@ class Switch(msgspec.Struct, frozen=True):
         return (*single, *(f"--{name}" for name in (self.gnu, self.negative) if name))
 
 
-_ALL_MODES: Final = ("m", "s", "e", "cp", "get", "i", "bundle", "cert", "store")
+_ALL_MODES: Final = ("m", "s", "e", "cp", "get", "i", "bundle", "cert", "store", "config")
 
 _CPUS_MAX: Final = 1 << 16
 """Above CONFIG_NR_CPUS of any Linux kernel: Kconfig allows 8192 on x86."""
@@ -266,7 +266,7 @@ SWITCHES: Final = (
         "nice",
         metavar="NUMBER",
     ),
-    Switch("json", ("i", "bundle", "store"), FLAG, "Print JSON for programs instead of a table.", "json"),
+    Switch("json", ("i", "bundle", "store", "config"), FLAG, "Print JSON for programs instead of a table.", "json"),
     Switch("tar", ("bundle",), TEXT, "Write the bundle to this file.", "tar", metavar="FILE", offers="file"),
     Switch(
         "out", ("cert",), TEXT, "Where to make a directory for each node.", "out", metavar="DIR", offers="directory"

@@ -41,7 +41,7 @@ def gproc_home(environ: Mapping[str, str]) -> str:
 
     Raises: InsecureFile; TrustError if it cannot be made or is not a directory.
     """
-    home = _home_path(environ)
+    home = home_path(environ)
     try:
         os.makedirs(home, HOME_MODE, exist_ok=True)
     except OSError as error:
@@ -112,7 +112,8 @@ def locked(home: str) -> Iterator[None]:
         yield
 
 
-def _home_path(environ: Mapping[str, str]) -> str:
+def home_path(environ: Mapping[str, str]) -> str:
+    """Where it is, whether it is there or not.  Raises: TrustError if this user has no home directory."""
     chosen = environ.get("GPROC_HOME", "")
     if chosen:
         return os.path.abspath(chosen)

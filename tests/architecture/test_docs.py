@@ -13,7 +13,7 @@ ROOTS = (CHECKOUT, CHECKOUT / "gproc", CHECKOUT / "tests")
 
 
 def named_files(page: Path) -> set[str]:
-    return set(re.findall(r"`([\w./-]+/[\w.-]+\.(?:py|sh|md|toml))(?:::\w+)?`", page.read_text()))
+    return set(re.findall(r"`([\w.-][\w./-]*/[\w.-]+\.(?:py|sh|md|toml))(?:::\w+)?`", page.read_text()))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,0 +1,70 @@
+"""`gproc config`: the defaults of all switches, and which file set them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Final
+
+import msgspec
+
+from gproc.cli.modes import MODES, Mode
+from gproc.cli.options import ConfigOptions
+from gproc.cli.pages import default_text
+from gproc.cli.settings import Setting, paths, settings_in
+from gproc.cli.switches import Switch, switches_of
+from gproc.cli.table import table
+
+DEFAULT: Final = "default"
+"""The source of what no file sets."""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """The default of a switch in those modes in which it comes from one place.  source: in JSON, `from`."""
+
+    switch: str
+    modes: tuple[str, ...]
+    value: object
+    source: str = msgspec.field(name="from")
+
+
+def run(options: ConfigOptions) -> int:
+    files = paths(os.environ)
+    settings = [setting for path, owners in files for setting in settings_in(path, owners)]
+    found = held(settings)
+    if options.json:
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
+        return 0
+    rows = [(f"--{each.switch}", ",".join(each.modes), _shown(each.value), each.source) for each in found]
+    sys.stdout.write(table(("SWITCH", "MODES", "VALUE", "FROM"), rows))
+    for path, _ in files:
+        print(f"{path}: {'read' if os.path.exists(path) else 'not there'}")
+    return 0
+
+
+def held(settings: list[Setting]) -> list[Held]:
+    """What holds in each mode if the command line says nothing; settings: the weaker first."""
+    set_ = {(setting.mode, setting.field): setting for setting in settings}
+    modes: dict[tuple[str, str, str], list[str]] = {}
+    values: dict[tuple[str, str, str], object] = {}
+    for mode in MODES:
+        for switch in switches_of(mode):
+            setting = set_.get((mode.letters, switch.field))
+            value = setting.value if setting else _default(mode, switch)
+            source = setting.source if setting else DEFAULT
+            place = (switch.gnu, repr(value), source)
+            modes.setdefault(place, []).append(mode.letters)
+            values[place] = value
+    return [Held(place[0], tuple(modes[place]), values[place], place[2]) for place in sorted(modes)]
+
+
+def _default(mode: Mode, switch: Switch) -> object:
+    return {field.name: field.default for field in msgspec.structs.fields(mode.options)}[switch.field]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "-"
+    if value is False:
+        return "false"
+    return default_text(value) or "-"

@@ -1,0 +1,164 @@
+"""Defaults of switches that a site and a user have set in files.
+
+Trust: a site's file counts if root alone can write it, a user's if that user or root alone can.  Everything in them is
+checked, also what is for another mode: a misspelt key is told at once, not when it is missed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from gproc.cli.kinds import FLAG
+from gproc.cli.modes import MODES, Mode, mode_named
+from gproc.cli.parse import nearest
+from gproc.cli.switches import SWITCHES, Switch, switches_named, switches_of
+from gproc.errors import TrustError, UsageError
+from gproc.trust.home import home_path
+
+SITE_PATH: Final = "/etc/gproc/config.toml"
+USER_NAME: Final = "config.toml"
+COMMON: Final = "common"
+
+_BYTES_MAX: Final = 1 << 20
+"""Of a file.  One that sets every switch in every section is smaller by a factor of a hundred."""
+
+_OTHERS_WRITE: Final = 0o022
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """A switch's default in one mode.  mode: its letters.  source: file and section, for people."""
+
+    mode: str
+    field: str
+    value: object
+    source: str
+
+
+def paths(environ: Mapping[str, str]) -> list[tuple[str, frozenset[int]]]:
+    """The files, the weaker first, and the uids that may own each."""
+    found = [(SITE_PATH, frozenset({0}))]
+    try:
+        found.append((os.path.join(home_path(environ), USER_NAME), frozenset({0, os.geteuid()})))
+    except TrustError:  # this user has no home
+        return found
+    return found
+
+
+def defaults_of(mode: Mode | None, files: Sequence[tuple[str, frozenset[int]]] | None = None) -> dict[str, object]:
+    """Values by field.  Raises: UsageError, TrustError, OSError; each names the file."""
+    if mode is None:
+        return {}
+    return {
+        setting.field: setting.value
+        for path, owners in (paths(os.environ) if files is None else files)
+        for setting in settings_in(path, owners)
+        if setting.mode == mode.letters
+    }
+
+
+def settings_in(path: str, owners: frozenset[int]) -> list[Setting]:
+    """What a file sets, the weaker first; nothing if there is no such file."""
+    text = _text_of(path, owners)
+    return [] if text is None else settings_of(path, text)
+
+
+def settings_of(path: str, text: str) -> list[Setting]:
+    """What the text of a file sets.  Raises: UsageError, which names what is wrong."""
+    import tomllib  # here, so that only who has a file pays for it
+
+    try:
+        content = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"{path}: this is not TOML: {error}") from None
+    for name, section in content.items():
+        if not isinstance(section, dict):
+            raise UsageError(f"{path}: {name} stands in no section: put it below [{COMMON}] or a mode, such as [e]")
+        if name != COMMON and mode_named(name) is None:
+            known = {other: f"[{other}]" for other in (COMMON, *(n for mode in MODES for n in mode.names()))}
+            raise UsageError(f"{path}: there is no mode {name!r} for [{name}]{nearest(name, known)}")
+    ordered = sorted(content, key=lambda name: name != COMMON)
+    return [setting for name in ordered for setting in _settings_of_section(path, name, content[name])]
+
+
+def _settings_of_section(path: str, name: str, section: Mapping[str, object]) -> Iterator[Setting]:
+    mode = mode_named(name)
+    known = SWITCHES if mode is None else switches_of(mode)
+    for key, value in section.items():
+        fitting = [switch for switch in known if switch.gnu == key]
+        if not fitting:
+            raise UsageError(f"{path}: [{name}] {key}: {_unknown(key, known, mode)}")
+        for switch in fitting:
+            read = _value(switch, value, f"{path}: [{name}] {key}")
+            for letters in switch.modes if mode is None else (mode.letters,):
+                yield Setting(letters, switch.field, read, f"{path} [{name}]")
+
+
+def _unknown(key: str, known: Sequence[Switch], mode: Mode | None) -> str:
+    elsewhere = [letters for switch in switches_named(key) for letters in switch.modes if switch.gnu == key]
+    if mode is not None and elsewhere:
+        return f"it does not go with mode {mode.letters}: it is a switch of {', '.join(elsewhere)}"
+    spelt = {name: switch.gnu for switch in known for name in switch.spellings()}
+    page = f"gproc help {mode.letters}" if mode else "gproc help MODE"
+    return f"there is no such switch{nearest(key, spelt) or f'; `{page}` lists them'}"
+
+
+def _value(switch: Switch, value: object, where: str) -> object:
+    """The value that the same text has on the command line."""
+    try:
+        if isinstance(value, bool) or switch.kind is FLAG:
+            if not (isinstance(value, bool) and switch.kind is FLAG):
+                raise ValueError(value)
+            return value
+        if switch.kind.repeats:
+            items = value if isinstance(value, list) else [value]
+            return tuple(each for item in items for each in _sequence(switch.kind.read(_text(item))))
+        return switch.kind.read(_text(value))
+    except ValueError:
+        wanted = f"{switch.kind.wanted}, or a list of such texts" if switch.kind.repeats else switch.kind.wanted
+        raise UsageError(f"{where}: {value!r} is not {wanted}") from None
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(value)
+    return str(value)
+
+
+def _sequence(value: object) -> tuple[object, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _text_of(path: str, owners: frozenset[int]) -> str | None:
+    """The file's text; None if there is none.  It is checked after it was opened, so nobody can exchange it between."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:
+        # A directory of another user, as after su(1) without a new HOME: it is not this user's file.
+        if not os.access(os.path.dirname(path), os.X_OK):
+            return None
+        raise TrustError(f"cannot read {path}: {error.strerror}") from error
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise TrustError(f"{path} is not a regular file, so its defaults cannot be trusted")
+        if status.st_uid not in owners:
+            raise TrustError(
+                f"{path} belongs to uid {status.st_uid}, so its defaults cannot be trusted by uid {os.geteuid()}:"
+                " change its owner, or set GPROC_HOME to a directory of your own"
+            )
+        if status.st_mode & _OTHERS_WRITE:
+            raise TrustError(f"{path} can be written by others, so its defaults cannot be trusted: chmod go-w {path}")
+        data = file.read(_BYTES_MAX + 1)
+    if len(data) > _BYTES_MAX:
+        raise UsageError(f"{path} is larger than {_BYTES_MAX} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: this is not TOML: it is not UTF-8") from None
