@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gproc.cli.completion import Answer, Candidate, complete
-from gproc.cli.modes import mode_named
+from gproc.cli.defaults import defaults_of
+from gproc.cli.modes import MODES
 from gproc.cli.options import DEFAULT_SOCKET
-from gproc.cli.settings import defaults_of
 from gproc.errors import GprocError
 from gproc.shown import shown_text
 
@@ -25,6 +25,9 @@ ANSWER_S: Final = 0.5
 
 NODES_MAX: Final = 200
 """More nodes than this are not listed one by one: a shell would ask whether to show them all."""
+
+_EXEC: Final = next(mode for mode in MODES if mode.letters == "e")
+"""The mode whose default socket counts if the line names none."""
 
 _SHELL_OFFERS: Final = ("file", "directory", "command")
 
@@ -67,7 +70,7 @@ def _connected(found: Answer) -> tuple[NodeState, ...]:
     from gproc.client.inquiry import inquire
 
     try:
-        socket = dict(found.given).get("socket") or str(defaults_of(mode_named("e")).get("socket", DEFAULT_SOCKET))
+        socket = dict(found.given).get("socket") or str(defaults_of(_EXEC).get("socket", DEFAULT_SOCKET))
         return inquire(socket, ANSWER_S).nodes
     except (GprocError, OSError):
         return ()

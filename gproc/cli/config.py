@@ -8,10 +8,11 @@ from typing import Final
 
 import msgspec
 
+from gproc.cli.defaults import paths
 from gproc.cli.modes import MODES, Mode
 from gproc.cli.options import ConfigOptions
 from gproc.cli.pages import default_text
-from gproc.cli.settings import Setting, paths, settings_in
+from gproc.cli.settings import Setting, settings_in
 from gproc.cli.switches import Switch, switches_of
 from gproc.cli.table import table
 

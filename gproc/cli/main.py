@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from gproc.cli.defaults import defaults_of
 from gproc.cli.options import (
     Command,
     CompletionQuestion,
@@ -20,7 +21,6 @@ from gproc.cli.options import (
     VersionRequest,
 )
 from gproc.cli.parse import parse
-from gproc.cli.settings import defaults_of
 from gproc.cli.stderr import complain
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError
 

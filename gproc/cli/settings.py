@@ -18,10 +18,7 @@ from gproc.cli.modes import MODES, Mode, mode_named
 from gproc.cli.parse import nearest
 from gproc.cli.switches import SWITCHES, Switch, switches_named, switches_of
 from gproc.errors import TrustError, UsageError
-from gproc.trust.home import home_path
 
-SITE_PATH: Final = "/etc/gproc/config.toml"
-USER_NAME: Final = "config.toml"
 COMMON: Final = "common"
 
 _BYTES_MAX: Final = 1 << 20
@@ -37,28 +34,6 @@ class Setting(msgspec.Struct, frozen=True):
     field: str
     value: object
     source: str
-
-
-def paths(environ: Mapping[str, str]) -> list[tuple[str, frozenset[int]]]:
-    """The files, the weaker first, and the uids that may own each."""
-    found = [(SITE_PATH, frozenset({0}))]
-    try:
-        found.append((os.path.join(home_path(environ), USER_NAME), frozenset({0, os.geteuid()})))
-    except TrustError:  # this user has no home
-        return found
-    return found
-
-
-def defaults_of(mode: Mode | None, files: Sequence[tuple[str, frozenset[int]]] | None = None) -> dict[str, object]:
-    """Values by field.  Raises: UsageError, TrustError, OSError; each names the file."""
-    if mode is None:
-        return {}
-    return {
-        setting.field: setting.value
-        for path, owners in (paths(os.environ) if files is None else files)
-        for setting in settings_in(path, owners)
-        if setting.mode == mode.letters
-    }
 
 
 def settings_in(path: str, owners: frozenset[int]) -> list[Setting]:
