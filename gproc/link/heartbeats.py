@@ -22,12 +22,12 @@ SILENCE_S: Final = 20.0
 """A peer that sends nothing for this long, although its kernel acknowledges, is frozen: it counts as lost, so that it
 cannot hang a job."""
 
-BEATS: Final = 5
+BEATS: Final = 8
 """Beats per link timeout while jobs run.  The kernel notices a cut by the first beat after it."""
 
 RECENT: Final = 4
 """Anything written within the last 1/4 of a beat's interval serves as the beat.  So at most 1 1/4 intervals pass after
-the last acknowledged byte, and then `connection.UNACKNOWLEDGED_PART` of the link timeout: together 0.95 of it."""
+the last acknowledged byte, which is 0.16 of the link timeout, and then what `connection.UNACKNOWLEDGED_PART` says."""
 
 
 class Heartbeats:
