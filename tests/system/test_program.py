@@ -173,3 +173,13 @@ def test_a_program_that_cannot_run_is_refused_before_anything_is_sent(
     assert done.stdout == b""
     assert len(done.stderr.splitlines()) == 1
     assert flat.master.mark() == mark
+
+
+def test_with_binroot_a_program_finds_its_bundle_where_the_command_says(flat: Cluster) -> None:
+    where = flat.place / "there"
+    where.mkdir()
+    (flat.work / "f").write_text("f\n")
+    script = 'echo "$GPROC_ROOT"; cat "$GPROC_ROOT/$1"'
+    done = flat.exec(f"-binRoot={where}", "-f", "f", "1", "/bin/sh", "-c", script, "sh", str(flat.work / "f"))
+    assert (done.returncode, done.stdout) == (0, f"{where}\nf\n".encode()), done.stderr
+    assert not list(where.iterdir())
