@@ -14,11 +14,11 @@ from typing import Final
 from gproc.wire.credit import quantum
 
 PIPE_BYTES: Final = 64 << 10
-"""Capacity of a pipe as the kernel makes it: pipe(7)."""
+"""Capacity of a new pipe: pipe(7)."""
 
 
 class OutputPipe:
-    """Reads a program's output as long as there is credit; `deliver` gets b"" once, at its end."""
+    """Reads a program's output while there is credit.  At the end of the output, `deliver` gets b"" once."""
 
     def __init__(self, handle: int, window_bytes: int, deliver: Callable[[bytes], None]) -> None:
         self._handle = handle
@@ -47,7 +47,7 @@ class OutputPipe:
         except BlockingIOError:
             return
         except OSError as error:
-            # pty(7): of a terminal, when the last who held its other end has closed it.
+            # pty(7): a terminal gives EIO when the last process has closed the other end.
             if error.errno != errno.EIO:
                 raise
             data = b""
@@ -62,16 +62,16 @@ class OutputPipe:
         self._deliver(data)
 
     def _widen(self) -> None:
-        """It is a program with much to say: a larger pipe halves what each megabyte costs."""
+        """Give a program that writes much a larger pipe: it halves the cost of each megabyte."""
         self._widened = True
-        # A user may have 64 MiB of such pipes, pipe(7); beyond that it stays as it is.
+        # A user may have 64 MiB of such pipes, pipe(7).  Beyond that, the pipe keeps its size.
         with contextlib.suppress(PermissionError):
             if fcntl.fcntl(self._handle, fcntl.F_GETPIPE_SZ) < self._frame_bytes:
                 fcntl.fcntl(self._handle, fcntl.F_SETPIPE_SZ, self._frame_bytes)
 
 
 class InputPipe:
-    """Writes a program's standard input; `consumed` is told what it took, or what it will never take."""
+    """Writes a program's standard input.  `consumed` gets the number of bytes that the program took or never will."""
 
     def __init__(self, handle: int, consumed: Callable[[int], None]) -> None:
         self._handle = handle
@@ -82,7 +82,7 @@ class InputPipe:
         os.set_blocking(handle, False)
 
     def write(self, *pieces: bytes) -> None:
-        """In this order, before whatever `consumed` may bring in; b"": the end."""
+        """Write these bytes after those that wait, and before any that `consumed` leads to; b"" is the end."""
         if self._handle < 0:
             self._consumed(sum(map(len, pieces)))
             return
@@ -91,7 +91,7 @@ class InputPipe:
             self._writable()
 
     def close(self) -> None:
-        """The program reads no more; what waits counts as consumed, so that nobody waits for it."""
+        """The program reads no more.  What waits counts as consumed, so that the sender gets its credit back."""
         if self._handle < 0:
             return
         self._rest()
@@ -113,7 +113,7 @@ class InputPipe:
             except BlockingIOError:
                 self._wait()
                 return
-            except OSError:  # EPIPE: it closed its end, which is its right
+            except OSError:  # EPIPE: the program closed its end, as it may
                 self.close()
                 return
             if done < len(data):

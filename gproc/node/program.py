@@ -50,7 +50,7 @@ class NodeServices(Protocol):
     def place(self) -> Place: ...
 
     async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
-        """The bundle of a job; None if the job has none.  `tell` hears how far a large one is.
+        """The bundle of a job; None if the job has none.  `tell` is called with the progress of a large one.
 
         Raises: StoreError.
         """
@@ -58,7 +58,7 @@ class NodeServices(Protocol):
     def spawn(
         self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: Ended
     ) -> Process:
-        """Start it, with `added` and GPROC_ROOT besides the request's variables; takes the handles over.
+        """Start the program with the request's variables, `added` and GPROC_ROOT.  The handles become the launcher's.
 
         Raises: LaunchError.
         """
@@ -69,7 +69,7 @@ class Ended(Protocol):
 
 
 class Program:
-    """Runs once; says its outcome to the passage when its last output has been said."""
+    """Runs once.  After its last output it reports its outcome to the `RelayedJob`."""
 
     def __init__(self, services: NodeServices, relayed: RelayedJob, ticket: Ticket) -> None:
         self.ticket = ticket
@@ -85,11 +85,11 @@ class Program:
         self._outcome: Outcome | None = None
         self._terminal_size = ticket.request.terminal
         self._killed_by = 0
-        """The last signal by which its caller ended the job."""
+        """The last signal with which the caller ended the job."""
         self._terminal = -1
         self._preparing: asyncio.Task[None] | None = None
 
-    # What the passage asks of it
+    # What the `RelayedJob` calls
 
     def start(self, run: Run) -> None:
         self._rank = run.branch.rank
@@ -105,7 +105,7 @@ class Program:
             self._end(Killed(signum, started=False))
 
     def resize(self, job: int, size: TerminalSize) -> None:
-        """A program with pipes has nothing that could have another size."""
+        """Set the terminal's size; a program with pipes has no terminal."""
         if self._terminal_size is not None:
             self._terminal_size = size
         if self._terminal >= 0:
@@ -113,10 +113,10 @@ class Program:
 
     def stdin(self, job: int, data: bytes) -> None:
         if self._terminal_size is not None and self.state is State.FETCHING and INTERRUPT in data:
-            # There is no terminal yet that could make a signal of it.
+            # The terminal does not exist yet, so it cannot turn the key into a signal.
             self.signal(job, signal.SIGINT)
         if self._terminal_size is not None and not data:
-            # The caller's terminal is gone, and so does this one: Ctrl-D would have come as a byte.
+            # The caller's terminal is gone, so this one is closed too: Ctrl-D would have come as a byte.
             self.signal(job, signal.SIGHUP)
         if self.state is State.DONE:
             self._relayed.credit_from_downstream(self, len(data))
@@ -131,11 +131,11 @@ class Program:
             pipe.credit(size)
 
     def release(self, job: int) -> None:
-        """Nobody listens any more: whatever is left of it ends."""
+        """The job is released, so no node wants its output: end what is left of it."""
         if self.state is not State.DONE:
             self.signal(job, signal.SIGKILL)
 
-    # How it goes
+    # From fetching to the outcome
 
     async def _prepare(self, run: Run) -> None:
         stdio: Stdio | None = None
@@ -171,7 +171,7 @@ class Program:
             self._terminal = stdio.outputs[frames.STDOUT]
 
     def _added(self, run: Run) -> tuple[bytes, ...]:
-        """What a program may want to know of its place in the job, as variables."""
+        """The variables that tell a program its place in the job."""
         own = {
             "GPROC_JOB": str(run.job),
             "GPROC_NODE": format_path(self._services.place),
@@ -198,7 +198,7 @@ class Program:
         self._settle()
 
     def _settle(self) -> None:
-        """Its outcome is said when the program is gone and all that it said is on its way."""
+        """Report the outcome if the program has ended and all of its output has been sent."""
         if self._outcome is not None and not self._outputs and self.state is not State.DONE:
             self._end(self._outcome)
 
@@ -222,7 +222,7 @@ class Program:
 
 
 def outcome_of(ending: ProgramEnded | SpawnFailed, *, killed_by: int = 0) -> Outcome:
-    """killed_by: the signal by which the job's caller ended it; 0: none."""
+    """killed_by: the signal with which the job's caller ended it; 0: none."""
     if isinstance(ending, ProgramEnded):
         if not ending.signal:
             return Returned(ending.code)

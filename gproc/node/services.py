@@ -19,7 +19,7 @@ from gproc.trust.ticket import Ticket
 
 
 class LocalServices:
-    """The services of one slave.  place: asked anew for each job, because a grant may change it."""
+    """The services of one slave.  place: called for each job, because a grant may change the place."""
 
     def __init__(self, staging: Staging, launcher: Launcher, planner: Planner, place: Callable[[], Place]) -> None:
         self._staging = staging
@@ -48,7 +48,7 @@ class LocalServices:
         if task is None:
             view = self._planner.view(root, ticket, process)
         else:
-            # The node's file system as it is, for good: no mount, no binRoot.
+            # The job changes the node's own file system for good: no mount, no binRoot.
             view = View("namespaces" if self._launcher.abilities.view else "plain", (), b"", b"/")
         added = (*added, b"GPROC_ROOT=" + (view.root or bin_root))
         start = Start(process=process, request=request, caller=ticket.caller, added=added, view=view, task=task)
@@ -56,5 +56,5 @@ class LocalServices:
 
 
 def current_load() -> float:
-    """The one-minute average of runnable processes."""
+    """The average number of runnable processes in the last minute."""
     return os.getloadavg()[0]

@@ -1,4 +1,4 @@
-"""The bundles of jobs on their way to this node, and what is said of them while they come."""
+"""Fetches the bundles of jobs to this node, and reports their progress."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("gproc")
 
 REPORT_S: Final = 0.5
-"""Between two reports of a node on how far its bundle is."""
+"""Seconds between two progress reports of a node."""
 
 
 class Staging:
@@ -38,7 +38,7 @@ class Staging:
     def __init__(
         self, fetcher: BundleFetcher, own: Owner, identity: Identity, context: ssl.SSLContext, link_timeout_s: float
     ) -> None:
-        """own: this process's user.  context: for dialling peers."""
+        """own: this process's user.  context: TLS for connections to peers."""
         self._fetcher = fetcher
         self._own = own
         self._identity = identity
@@ -47,9 +47,9 @@ class Staging:
         self._fetching: dict[int, tuple[PeerSources, asyncio.Task[None]]] = {}
 
     def fetch_from_peers(self, link: Link, ticket: Ticket, run: Run) -> None:
-        """Fetch a large bundle from the sources of `run`, whether or not it runs here: peers will want it from us.
+        """Fetch a large bundle from the sources of `run`, even if no program runs here: peers fetch it from this node.
 
-        link: to the parent, who is told how far it is.
+        link: to the parent, which gets the progress reports.
         """
         bundle = ticket.request.bundle
         if bundle is None:
@@ -66,7 +66,7 @@ class Staging:
             self._fetching[message.job][0].change(message.sources)
 
     async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
-        """The job's bundle, complete and verified; None if the job has none.  tell: hears how far a large one is.
+        """The job's bundle, complete and verified; None if the job has none.  tell: called with a large one's progress.
 
         Raises: StoreError.
         """
@@ -96,7 +96,7 @@ class Staging:
             sources.close()
 
     async def _report_stripes(self, link: Link, job: int, bundle: BundleName, needed: asyncio.Event) -> None:
-        """Let the parent see which child is slow: `spread.monitor`."""
+        """Report progress to the parent, which finds slow children by it: `spread.monitor`."""
         await needed.wait()
         while True:
             if missing_bytes := self._fetcher.missing_bytes(bundle.digest):

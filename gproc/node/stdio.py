@@ -1,4 +1,4 @@
-"""What a program reads and writes: pipes, or one terminal; both ends, before anybody uses them."""
+"""A program's standard streams: makes both ends of its pipes, or of one terminal."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from gproc.wire import frames
 
 
 class Stdio(msgspec.Struct, frozen=True):
-    """Descriptors; whoever gets this owns them.
+    """Descriptors, to be closed by the function that receives them.
 
-    program: the program's ends, as 0, 1 and 2.  input: where its input is written; -1 where it has none.
-    outputs: where what it says is read, by stream.
+    program: the program's ends, as 0, 1 and 2.  input: our end of its input; -1 if it has none.
+    outputs: our ends of its output, by stream.
     """
 
     program: tuple[int, int, int]
@@ -30,7 +30,7 @@ class Stdio(msgspec.Struct, frozen=True):
 
 
 def open_pipes(*, stdin: bool) -> Stdio:
-    """stdin: whether anything will be written to it; else it is empty.  Raises: OSError."""
+    """stdin: whether the program gets an input; if not, it reads /dev/null.  Raises: OSError."""
     opened: list[int] = []
     try:
         ours, program = make_pipe(reader_is_ours=False) if stdin else (-1, open_null())
@@ -45,9 +45,9 @@ def open_pipes(*, stdin: bool) -> Stdio:
 
 
 def open_terminal(terminal_size: TerminalSize, uid: int) -> Stdio:
-    """One pseudo-terminal, pty(7), of the node's own /dev/pts, where ttyname(3) finds it.  Raises: OSError.
+    """One pseudo-terminal, pty(7), in the node's own /dev/pts, where ttyname(3) finds it.  Raises: OSError.
 
-    uid: whose it is to be, as after login(1); only root can give it away.
+    uid: its owner, as after login(1); only root can give it to another user.
     """
     opened: list[int] = []
     try:
@@ -64,5 +64,5 @@ def open_terminal(terminal_size: TerminalSize, uid: int) -> Stdio:
 
 
 def resize(terminal: int, terminal_size: TerminalSize) -> None:
-    """tty_ioctl(4); the kernel sends SIGWINCH to those in the foreground."""
+    """tty_ioctl(4); the kernel sends SIGWINCH to the foreground process group."""
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", terminal_size.rows, terminal_size.columns, 0, 0))

@@ -1,4 +1,4 @@
-"""A slave's connections to its parent: dialled, watched, and dialled again as `relay.membership` says."""
+"""A slave's connections to its parent: dials them, watches them, and dials again if `relay.membership` decides so."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from gproc.wire.messages import Join, Message, Welcome
 log = logging.getLogger("gproc")
 
 LAST_WORD_S: Final = 0.5
-"""How long the control connection is still listened to after the bulk connection is lost."""
+"""Seconds for which the slave still reads the control connection after it has lost the bulk connection."""
 
 
 class UplinkOwner(Protocol):
-    """The slave, as far as its way up is concerned."""
+    """What an uplink needs of its slave."""
 
     def join_request(self) -> Join: ...
 
@@ -44,14 +44,14 @@ class UplinkOwner(Protocol):
         """Tell the new parent of every node below."""
 
     def end_jobs(self, reason: str) -> None:
-        """The parent is lost, and so nobody could see a job here or stop it."""
+        """End all jobs: the parent is lost, so no node could see a job here or stop it."""
 
 
 class Uplink:
-    """The way up of one slave.  `control` and `bulk` are None while there is no parent."""
+    """One slave's connections to its parent.  `control` and `bulk` are None while it has no parent."""
 
     def __init__(self, dialer: Dialer, id: int | None, owner: UplinkOwner, receiver: Receiver[ParentToChild]) -> None:
-        """receiver: is told what the parent sends, and must pass `on_lost` on to `lost`."""
+        """receiver: gets what the parent sends; its `on_lost` must call `lost`."""
         self.membership = Membership(id, dialer.where)
         self.control: Link | None = None
         self.bulk: Link | None = None
@@ -66,11 +66,11 @@ class Uplink:
         return self._dialer.where
 
     def is_open(self, link: Link) -> bool:
-        """Whether the link is one of those to the present parent."""
+        """Whether this is a link to the present parent."""
         return link in (self.control, self.bulk)
 
     async def stay_joined(self) -> None:
-        """Join, and join again whenever the parent is lost.  Raises: NotAdmitted if the parent never takes us in."""
+        """Join, and join again each time the parent is lost.  Raises: NotAdmitted if the parent refuses us for good."""
         while True:
             self._cut_off = asyncio.get_running_loop().create_future()
             try:
@@ -87,12 +87,12 @@ class Uplink:
         self._do(self.membership.handle(grant))
 
     def lost(self, link: Link, reason: str) -> None:
-        """One of the connections to the parent is over."""
+        """A connection to the parent has ended."""
         if not self.is_open(link):
             return
         control, bulk, self.control, self.bulk = self.control, self.bulk, None, None
         if control is not None and control is not link:
-            # Its last word may be on its way: a parent that shuts down closes both.
+            # A parent that shuts down closes both connections, and its Shutdown may still arrive on the other.
             asyncio.get_running_loop().call_later(LAST_WORD_S, control.abort, reason)
         if bulk is not None and bulk is not link:
             bulk.abort(reason)
@@ -101,12 +101,12 @@ class Uplink:
             self._cut_off.set_result(None)
 
     def send(self, message: Message) -> None:
-        """Say something to the parent, if there is one."""
+        """Send a message to the parent, if there is one."""
         if self.control is not None:
             self.control.send(message)
 
     def leave(self) -> None:
-        """This process ends: no parent is dialled any more."""
+        """This process ends, so it dials no parent any more."""
         if self.membership.state is not SlaveState.LEAVING:
             self._do(self.membership.handle(Stopped()))
 

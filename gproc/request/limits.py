@@ -8,12 +8,12 @@ import msgspec
 
 
 class Limits(msgspec.Struct, frozen=True, array_like=True):
-    """What a job may take on each node; None: what the node gives.
+    """What a job may use on each node; None: as much as the node allows.
 
-    max_procs: processes and threads.  mem_bytes: memory of the job where the node has a cgroup for it, address
-    space of each process where not.  cpus: how many it may use.  nice: added to the slave's own, nice(1).
-    soft: the caller's own limits, as pairs of a resource's number and its soft limit, setrlimit(2); -1 is none.  They
-    hold as far as the node's hard limits let them.
+    max_procs: processes and threads.  mem_bytes: memory of the whole job if the node has a cgroup for it; if not,
+    address space of each process.  cpus: how many it may use.  nice: added to the slave's own, nice(1).
+    soft: the caller's own limits, as pairs of a resource's number and its soft limit, setrlimit(2); -1 is none.  The
+    node's hard limits bound them.
     """
 
     max_procs: int | None = None

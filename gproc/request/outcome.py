@@ -1,6 +1,6 @@
 """How a job ended on one node: one type for each way, with its facts, and the exit status that a shell would show.
 
-`kind` is the way in a word, for people and for JSON.
+`kind` names the way in one word, for people and for JSON.
 
 The statuses follow sh(1p), timeout(1) and docker-run(1); docs/reference.md lists them.
 """
@@ -48,11 +48,11 @@ class Signalled(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 Ending = Union[Returned, Signalled]  # noqa: UP007 - msgspec wants it so on 3.11
-"""What wait(2) tells of a program."""
+"""How a program ended, from wait(2)."""
 
 
 class TimedOut(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """The job's time was up.  ending: what the program did when it was told so; None: it did not run yet."""
+    """The job's time was up.  ending: how the program ended after SIGTERM or SIGKILL; None: it did not run yet."""
 
     kind: ClassVar[str] = "timed out"
 
@@ -65,7 +65,7 @@ class TimedOut(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
 
 class Killed(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """gproc ended the job with this signal, because its caller said so.  started: whether the program ran already."""
+    """gproc ended the job with this signal for its caller.  started: whether the program ran already."""
 
     kind: ClassVar[str] = "killed"
 
@@ -78,7 +78,7 @@ class Killed(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
 
 class Lost(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """The node, or a node on the way to it, was lost; what became of the program is not known.  reason: one clause."""
+    """The node, or one between it and the master, was lost; how the program ended is unknown.  reason: one clause."""
 
     kind: ClassVar[str] = "lost"
 
@@ -102,7 +102,7 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag=6):
 
 
 class NotStarted(msgspec.Struct, frozen=True, array_like=True, tag=7):
-    """The program never ran.  because: whose fault it is.  reason: one clause."""
+    """The program never ran.  because: the kind of fault.  reason: one clause."""
 
     kind: ClassVar[str] = "not started"
 

@@ -1,4 +1,4 @@
-"""The signals that a job can be sent: one closed set, on the wire and at the launcher."""
+"""The signals that gproc can send to a job: one closed set, for the wire and the launcher."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORWARDED: Final = frozenset(
         signal.SIGWINCH,
     }
 )
-"""What the programs of a job can be sent, SIGKILL aside: what a person, a terminal or a scheduler sends."""
+"""The signals, besides SIGKILL, that a person, a terminal or a scheduler sends to programs."""
 
 
 def can_be_sent(signum: int) -> bool:

@@ -1,7 +1,7 @@
 """What a user asks for, as one value: a client submits it, the master signs it, a node's slave executes it.  Pure.
 
 A new switch that reaches the nodes is a field here, a row of `gproc.cli.switches`, and the code that reads the field.
-Text that the kernel gave us (arguments, environment, paths) is bytes; what gproc itself made up is str.
+Text from the kernel (arguments, environment, paths) is bytes; gproc's own text is str.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from gproc.request.limits import Limits
 
 TIMEOUT_MAX_S: Final = 10**9
-"""Thirty years; above all it keeps infinity and NaN away from the event loop's timers."""
+"""Thirty years.  The bound keeps infinity and NaN away from the event loop's timers."""
 
 WINSIZE_MAX: Final = 0xFFFF
 """struct winsize has 16 bits for each of its numbers."""
@@ -24,14 +24,14 @@ PATH_BYTES_MAX: Final = 4095
 """PATH_MAX without its final NUL."""
 
 Action = Literal["run", "place", "collect"]
-"""What a job does on a node: run its program, put its bundle into place, send what is at a path to the client."""
+"""What a job does on a node: run its program, copy its bundle to a path, or send the files at a path to the client."""
 
 UserNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFE)]
 """A uid or gid.  0xFFFFFFFF is left out, because setresuid(2) and chown(2) read it as "no change"."""
 
 
 class Caller(msgspec.Struct, frozen=True, array_like=True):
-    """The user who asks, by the word of the master's kernel: the job runs as this user if a node's slave is root."""
+    """The user of the client, from the master's kernel.  If a node's slave is root, the job runs as this user."""
 
     uid: UserNumber
     gid: UserNumber
@@ -60,10 +60,10 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
     argv: at least the program's name.  env: entries NAME=VALUE, as execve(2) takes them.
     cwd: the caller's working directory: absolute and normalised, as getcwd(3) gives it.
     stdin: whether the program has a standard input; without one it reads /dev/null.
-    bundle: what is sent; None: each node runs its own program.
-    bin_root: where on a node the bundle appears; b"": where the slave has its own (`-binRoot` of `gproc s`).
+    bundle: the program and its files; None: each node runs its own program.
+    bin_root: where on a node the bundle appears; b"": at the slave's own binRoot (`-binRoot` of `gproc s`).
     terminal: the size of the terminal that the program gets; None: it has pipes.
-    timeout_s: the job is ended after so many seconds; None: never.
+    timeout_s: gproc ends the job after so many seconds; None: never.
     """
 
     nodes: str
@@ -94,7 +94,7 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
 
 
 def _check_path(what: str, path: bytes) -> None:
-    """A path that a node may use below its root: it cannot climb out of any directory it is appended to."""
+    """A path that a node may use below its root: appended to a directory, it never leads out of it."""
     if not path.startswith(b"/"):
         raise ValueError(f"{what} {path!r} is not absolute")
     if len(path) > PATH_BYTES_MAX or b"\0" in path:

@@ -1,1 +1,1 @@
-"""The front end's side of the master: the clients that are connected, and the jobs that they asked for."""
+"""The master's work for clients: their connections and their jobs."""

@@ -1,4 +1,4 @@
-"""The master's Unix socket and who is connected to it."""
+"""The master's Unix socket and the clients that are connected to it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Client(Receiver[ClientToMaster]):
         self._answering: set[asyncio.Task[None]] = set()
 
     async def greet(self) -> None:
-        """See that it says within HANDSHAKE_S what it wants, or drop it."""
+        """Drop the connection if the client sends no request within HANDSHAKE_S."""
         try:
             await self.link.opened()
             if self.link.channel != frames.CHANNEL_CLIENT:
@@ -95,7 +95,7 @@ class Client(Receiver[ClientToMaster]):
 
 
 class Clients:
-    """The master's Unix sockets, and the connections that come in by them."""
+    """The master's Unix sockets and their connections."""
 
     def __init__(self, service: JobService) -> None:
         self._service = service
@@ -104,7 +104,7 @@ class Clients:
         self._links: set[asyncio.Task[None]] = set()
 
     async def listen(self, path: str) -> list[str]:
-        """Begin to listen.  Returns the paths.  Raises: GprocError saying what is in the way."""
+        """Begin to listen.  Returns the paths.  Raises: GprocError with the obstacle."""
         loop = asyncio.get_running_loop()
         self._listeners = listeners(path)
         for listener in self._listeners:

@@ -1,9 +1,9 @@
-"""The master's table of jobs: what runs where, for whom, and how it ended.  Pure: time is an argument.
+"""The master's table of jobs: each job's nodes, caller, state and outcomes.  Pure: time is an argument.
 
-    running --the time is up, or nobody wants it any more--> ending --every rank has ended--> ended
+    running --the time is up, or no client is attached--> ending --every rank has ended--> ended
        `------------------------every rank has ended---------------------------------------------^
 
-A job is the master's.  Clients attach to it; which of them are, is the matter of `gproc.service.live`.
+The master owns the jobs.  Clients attach to them; `gproc.service.live` keeps track of that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gproc.request.spec import Caller, Request
 
 
 class JobState(Enum):
-    """running: its programs run, or are about to.  ending: they were told to end.  ended: none is left."""
+    """running: its programs run, or are about to.  ending: the master is ending them.  ended: none is left."""
 
     RUNNING = "running"
     ENDING = "ending"
@@ -27,7 +27,7 @@ class JobState(Enum):
 
 
 class Job:
-    """One job.  places[rank]: the node of that rank.  outcomes: by rank, of those that have ended.
+    """One job.  places[rank]: the node of that rank.  outcomes: by rank, for the ranks that have ended.
 
     started_s: Unix time.
     """
@@ -51,7 +51,7 @@ class Job:
             self._timed_out = timed_out
 
     def finish(self, rank: int, outcome: Outcome) -> Outcome | None:
-        """A rank has ended; its outcome in view of the whole job; None if the rank is none, or had ended before."""
+        """A rank has ended.  Returns its outcome for the client; None if there is no such rank, or it ended before."""
         if rank in self.outcomes or not 0 <= rank < len(self.places):
             return None
         if self._timed_out:
@@ -62,12 +62,12 @@ class Job:
         return outcome
 
     def unfinished(self) -> Iterator[Place]:
-        """The nodes on which it still runs."""
+        """The nodes on which the job still runs."""
         return (place for rank, place in enumerate(self.places) if rank not in self.outcomes)
 
 
 class JobTable:
-    """The jobs that have not ended.  Their numbers rise by one with each job and with nothing else."""
+    """The jobs that have not ended.  Only a new job raises the job number, by one."""
 
     def __init__(self) -> None:
         self._jobs: dict[int, Job] = {}
@@ -90,7 +90,7 @@ class JobTable:
 
 
 def _timed_out(outcome: Outcome, timeout_s: float) -> Outcome:
-    """The outcome of a program that was told to end because its time was up; other outcomes stay what they are."""
+    """The outcome of a program that gproc ended because the job's time was up; other outcomes stay unchanged."""
     match outcome:
         case Returned() | Signalled():
             return TimedOut(timeout_s, outcome)

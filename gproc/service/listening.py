@@ -1,4 +1,4 @@
-"""The master's Unix sockets as entries of directories: made, cleared of a dead master's, removed."""
+"""The master's Unix sockets as directory entries: makes them, removes a dead master's, removes its own at the end."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from gproc.trust.meeting import DEFAULT_SOCKET, RUN_SOCKET, make_run_directory
 log = logging.getLogger("gproc")
 
 MAX_SOCKET_PATH_BYTES: Final = 107
-"""sun_path has 108 with its final zero: unix(7)."""
+"""sun_path has 108 bytes, with the final zero: unix(7)."""
 
 PROBE_S: Final = 1.0
-"""A socket whose owner accepts nobody for so long is not dead."""
+"""Seconds to wait for an answer.  A socket that gives none is busy, not dead."""
 
 
 class Squatted(GprocError):
-    """Another user has taken the place; whose it is stands in the message."""
+    """Another user has taken the path; the message names this user."""
 
 
 class Listener(NamedTuple):
-    """A bound socket, and the directory entry that leads to it."""
+    """A bound socket and its directory entry."""
 
     socket: socket.socket
     path: str
@@ -70,13 +70,13 @@ def listeners(path: str) -> list[Listener]:
 
 
 def _bound(path: str) -> Listener:
-    """A socket at `path`: for everybody if the master is root, else for its own user.
+    """A socket at `path`.  If the master is root, every user may connect to it; if not, only the master's user may.
 
-    Raises: GprocError saying what is in the way, and whose it is.
+    Raises: GprocError with the obstacle and its owner.
     """
     clear_the_way(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # A socket that everybody may open for a moment has been opened: so the mode comes with it.
+    # The socket gets its mode when it is made: if chmod(2) came later, another user could connect before it.
     mask = os.umask(0o111 if os.geteuid() == 0 else 0o177)
     try:
         listener.bind(path)
@@ -123,7 +123,7 @@ def clear_the_way(path: str) -> None:
 
 
 def _listening_user(path: str) -> int | None:
-    """The uid of whoever listens at the socket; None if nobody does."""
+    """The uid of the process that listens at the socket; None if none does."""
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     probe.settimeout(PROBE_S)
     try:

@@ -1,4 +1,4 @@
-"""A job while it runs: between the client that is attached to it and the tree."""
+"""A running job: passes messages between the attached client and the tree."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from gproc.link.connection import Link
 
 GRACE_S: Final = 1.0
-"""Between SIGTERM and SIGKILL if a job's time is up: everything has ended within 2 s."""
+"""Seconds between SIGTERM and SIGKILL when a job's time is up, so that all its programs end within 2 s."""
 
 UNBOUNDED_BYTES: Final = 1 << 62
-"""Credit for output that nobody reads."""
+"""Credit for output that no client reads."""
 
 
 class LiveJob:
     """The `Upstream` of a job at the master.
 
-    attached: the connection of the client that is told of the job; None: nobody is, and its output is thrown away.
+    attached: the connection of the client that gets the job's events; None: no client does, and output is dropped.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class LiveJob:
         self._timer: asyncio.TimerHandle | None = None
 
     def start_timer(self) -> None:
-        """Its time runs from now on, if it has a bound."""
+        """Start the clock of its time limit, if it has one."""
         if self.job.request.timeout_s is not None:
             self._timer = asyncio.get_running_loop().call_later(self.job.request.timeout_s, self._time_is_up)
 
@@ -63,7 +63,7 @@ class LiveJob:
         self.relayed.credit_from_upstream(stream, len(data))
 
     def detach(self) -> None:
-        """The client is gone.  A job that nobody is attached to ends."""
+        """The client is gone.  The master ends a job without a client."""
         self.attached = None
         self.job.end()
         self.relayed.signal(signal.SIGKILL)

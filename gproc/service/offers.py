@@ -1,4 +1,4 @@
-"""The bundles that clients offer: which client is asked for the chunks that the master lacks."""
+"""The bundles that clients offer, and which client the master asks for chunks that it lacks."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class BundleOffers:
-    """Clients by the bundle that they brought.  The first client of a bundle is asked; the next one if it fails."""
+    """Clients by the bundle that they offer.  The master asks the first client of a bundle; if that fails, the next."""
 
     def __init__(self, fetcher: BundleFetcher, source: Source) -> None:
-        """source: the one that the fetcher asks upstream; it hands on to `ask`."""
+        """source: the source that the fetcher asks; it calls `ask`."""
         self._fetcher = fetcher
         self._source = source
         self._offers: dict[bytes, list[Link]] = {}
         self._wanted: dict[bytes, set[bytes]] = {}
-        """Chunks by bundle that a client was asked for and has not sent."""
+        """By bundle: the chunks that a client was asked for and has not sent yet."""
 
     def add(self, bundle: bytes, client: Link) -> None:
         offering = self._offers.setdefault(bundle, [])
@@ -39,12 +39,12 @@ class BundleOffers:
         offering[0].send(Want(bundle, digests))
 
     def withdraw(self, client: Link, reason: str) -> None:
-        """The client is gone: what only it could give cannot be had."""
+        """The client is gone: chunks that no other client offers are unavailable."""
         for bundle in list(self._offers):
             self.unavailable(client, bundle, reason)
 
     def unavailable(self, client: Link, bundle: bytes, reason: str) -> None:
-        """A client cannot give this bundle: the next one that brought it is asked for the rest."""
+        """A client cannot give this bundle: ask the next client that offers it for the rest."""
         offering = self._offers.get(bundle, [])
         if client not in offering:
             return
@@ -58,7 +58,7 @@ class BundleOffers:
             offering[0].send(Want(bundle, tuple(self._wanted[bundle])))
 
     def on_piece(self, client: Link, piece: frames.Piece) -> None:
-        """A piece of a chunk.  One that this client was not asked for, or that comes too late, is ignored."""
+        """Take a piece of a chunk.  Ignore it if this client was not asked for the chunk, or if it comes too late."""
         for bundle, wanted in self._wanted.items():
             if piece.digest in wanted and client is self._offers[bundle][0]:
                 if piece.is_last:

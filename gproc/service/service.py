@@ -1,4 +1,4 @@
-"""What the master does for clients: starts jobs, keeps them, and tells of the tree."""
+"""What the master does for clients: it starts jobs, keeps them, and describes the tree."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("gproc")
 
 SHOWN_CHARACTERS: Final = 200
-"""Of a command in the log: some two lines of a terminal."""
+"""Characters of a command in the log: about two lines of a terminal."""
 
 POLL_S: Final = 1.0
-"""How long `gproc i` waits for the slowest node's load."""
+"""Seconds for which `gproc i` waits for the slowest node's load."""
 
 
 class TreeServices(Protocol):
-    """The master, as far as clients are concerned."""
+    """What the service needs of the master."""
 
     tree: Tree
 
@@ -47,7 +47,7 @@ class TreeServices(Protocol):
     def release(self, job: int) -> None: ...
 
     def poll(self, serial: int) -> None:
-        """Ask every node for its load; `JobService.add_loads` is told what comes back."""
+        """Ask every node for its load; `JobService.add_loads` gets the answers."""
 
 
 class JobService:
@@ -64,7 +64,7 @@ class JobService:
         self._poll_numbers = itertools.count(1)
 
     def submit(self, client: Client, caller: Caller, submit: Submit) -> None:
-        """Start a job, or say why not."""
+        """Start a job, or tell the client why it was refused."""
         request = submit.request
         try:
             chosen, missing = self._choose(request)
@@ -97,7 +97,7 @@ class JobService:
         self._master.pass_on(live.relayed, run, {})
 
     def _choose(self, request: Request) -> tuple[list[Place], str]:
-        """The connected nodes that are meant, and those that are named and not connected, folded.
+        """The connected nodes of a request, and the nodes that it names but that are not connected, folded.
 
         Raises: SpecError.
         """
@@ -120,11 +120,11 @@ class JobService:
         client.jobs.pop(live.job.number, None)
         self._table.remove(live.job.number)
         log.info("job %d: done", live.job.number)
-        # Not at once: the relayed job that says so is still at work.
+        # Not at once: the relayed job that called us has not returned yet.
         asyncio.get_running_loop().call_soon(self._master.release, live.job.number)
 
     def withdraw(self, client: Client) -> None:
-        """A client is gone: its jobs end, and what only it could give cannot be had."""
+        """A client is gone: end its jobs, and withdraw the bundles that it offered."""
         for live in list(client.jobs.values()):
             log.info("job %d: its client is gone", live.job.number)
             live.detach()
@@ -137,7 +137,7 @@ class JobService:
         self._offers.on_piece(client.link, piece)
 
     async def inquire(self, serial: int) -> TreeState:
-        """The tree, with every node's load, as far as it comes within POLL_S."""
+        """The tree, with the load of each node that answers within POLL_S."""
         tree = self._master.tree
         poll_number = next(self._poll_numbers)
         poll = self._polls[poll_number] = _Poll(len(tree))
@@ -156,14 +156,14 @@ class JobService:
         return TreeState(serial, self._name, self._since_s, tuple(rows))
 
     def add_loads(self, message: messages.Load) -> None:
-        """What nodes answered to a poll."""
+        """Take nodes' answers to a poll."""
         poll = self._polls.get(message.serial)
         if poll is not None:
             poll.add(message)
 
 
 class _Poll:
-    """Loads as they come in."""
+    """The answers to one poll, collected."""
 
     def __init__(self, expected: int) -> None:
         self.expected = expected
@@ -179,6 +179,6 @@ class _Poll:
 
 
 def command_text(argv: tuple[bytes, ...]) -> str:
-    """A command as a shell would take it, cut to a bound."""
+    """A command, quoted as for a shell and cut to a bound."""
     text = " ".join(shlex.quote(os.fsdecode(word)) for word in argv[:SHOWN_CHARACTERS])
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
