@@ -70,3 +70,9 @@ def test_a_tar_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> Non
     done = gproc("--tar", str(tmp_path / "no" / "x.tar"), "date", home=tmp_path)
     assert done.returncode == 125
     assert "x.tar: cannot be written" in done.stderr
+
+
+def test_files_that_a_switch_names_go_along(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("x")
+    report = json.loads(gproc("--json", "-f", str(tmp_path / "data"), "date", home=tmp_path).stdout)
+    assert str(tmp_path / "data") in {line["path"] for line in report["files"]}

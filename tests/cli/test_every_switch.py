@@ -15,6 +15,7 @@ BEHAVIOUR: Final = {
     ("local_bin", "e"): "system/test_program.py::test_with_localbin_the_nodes_own_program_runs",
     ("private", "s"): "system/test_program.py::test_a_node_without_private_views_runs_plain_and_says_so",
     ("files", "e"): "system/test_program.py::test_extra_files_and_trees_are_on_the_node",
+    ("files", "bundle"): "bundle/test_bundle_command.py::test_files_that_a_switch_names_go_along",
     ("bin_root", "e"): "system/test_program.py::"
     "test_with_binroot_a_program_finds_its_bundle_where_the_command_says",
     ("bin_root", "s"): "fidelity/test_nodes.py::test_a_mount_point_and_a_missing_directory_can_be_binroot",
@@ -26,6 +27,7 @@ BEHAVIOUR: Final = {
     ("store_bytes", "s"): "cli/test_store.py::"
     "test_a_bundle_beyond_the_size_of_the_store_is_refused_with_the_nodes_name",
     ("exclude", "e"): "system/test_tree.py::test_excluded_nodes_run_nothing_and_the_others_do",
+    ("exclude", "cp"): "copy/test_copies.py::test_excluded_nodes_get_no_copy",
     ("exclude", "get"): "copy/test_copies.py::test_excluded_nodes_are_left_out",
     ("label", "e"): "system/test_output.py::test_a_label_is_before_each_line",
     ("no_stdin", "e"): "system/test_output.py::test_with_n_the_client_does_not_read_stdin",
@@ -42,16 +44,17 @@ BEHAVIOUR: Final = {
     ("json", "i"): "system/test_tree.py::test_the_tree_is_shown_as_json_for_programs",
     ("json", "bundle"): "bundle/test_bundle_command.py::test_json_has_the_same_content_for_programs",
     ("json", "store"): "cli/test_store.py::test_programs_get_json",
+    ("store", "store"): "cli/test_store.py::test_the_table_shows_each_bundle_and_what_all_take",
     ("tar", "bundle"): "bundle/test_bundle_command.py::test_the_tar_file_is_the_bundle_and_the_same_each_time",
 }
 """The test of each switch in each mode."""
 
 WITHOUT: Final = {
     ("bin_root", "m"), *(("socket", mode) for mode in ("m", "e", "cp", "get", "i")),
-    *(("locale", mode) for mode in ("m", "s")), ("cmd_port", "m"), ("files", "bundle"), ("root", "bundle"),
+    *(("locale", mode) for mode in ("m", "s")), ("cmd_port", "m"), ("root", "bundle"),
     ("library_path", "bundle"), ("parent", "s"), *(("address", mode) for mode in ("m", "s")),
-    *(("store", mode) for mode in ("m", "s", "store")), ("store_bytes", "m"),
-    *(("link_timeout_s", mode) for mode in ("m", "s")), ("exclude", "cp"), ("timeout_s", "cp"),
+    *(("store", mode) for mode in ("m", "s")), ("store_bytes", "m"),
+    *(("link_timeout_s", mode) for mode in ("m", "s")), ("timeout_s", "cp"),
     ("json_progress", "cp"), ("json", "config"), ("out", "cert"), ("addresses", "cert"),
     *(("debug", mode) for mode in ("m", "s", "e", "cp", "get", "i", "bundle", "cert", "store", "config")),
 }  # fmt: skip

@@ -101,6 +101,14 @@ def test_excluded_nodes_are_left_out(tree: Cluster, place: Path) -> None:
     assert sorted(os.listdir(place / "home")) == ["1", "2"]
 
 
+def test_excluded_nodes_get_no_copy(tree: Cluster, place: Path) -> None:
+    (place / "file").write_text("x")
+    done = tree.command("cp", "--exclude", ".,1/.", str(place / "file"), f"./.:{place}/copy")
+    assert done.returncode == 125
+    assert b"no connected node fits ./. without .,1/." in done.stderr
+    assert not (place / "copy").exists()
+
+
 def test_what_fails_is_said_once_for_all_nodes_and_the_rest_is_copied(tree: Cluster, place: Path) -> None:
     source = make_tree(place / "source")
     (place / "there" / "big").mkdir(parents=True)
