@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from gproc.cli.foreground import Foreground, Printer
@@ -12,7 +13,7 @@ from gproc.cli.progress import progress_for
 from gproc.client.driver import PollDriver
 from gproc.client.requests import check_nodes, pack_program, program_request, working_directory
 from gproc.client.summary import summarise
-from gproc.errors import EXIT_SIGNAL_BASE, UsageError
+from gproc.errors import EXIT_SIGNAL_BASE, ProgramNotFound, UsageError
 from gproc.request.spec import TerminalSize
 
 
@@ -26,16 +27,22 @@ def run(options: ExecOptions) -> int:
         check_terminal(options)
         terminal, lending = terminal_size_of(0), raw(0)
     cwd = working_directory()
+    command = shell_command(options.command) if options.shell else options.command
     bundle = None
     if not options.local_bin:
-        bundle = pack_program(
-            options.command[0], files=options.files, root=options.root, library_path=options.library_path, cwd=cwd,
-            environ=os.environ,
-        )  # fmt: skip
+        try:
+            bundle = pack_program(
+                command[0], files=options.files, root=options.root, library_path=options.library_path, cwd=cwd,
+                environ=os.environ,
+            )  # fmt: skip
+        except ProgramNotFound as error:
+            if not looks_like_a_shell_line(command[0]):
+                raise
+            raise ProgramNotFound(f"{error}; if it is a line for a shell, add --shell: gproc e --shell ...") from error
     stdin = 0 if options.tty else None if options.no_stdin else readable_stdin()
     request = program_request(
         options.nodes,
-        [os.fsencode(word) for word in options.command],
+        [os.fsencode(word) for word in command],
         bundle=bundle,
         env=environment(options),
         cwd=os.fsencode(cwd),
@@ -63,6 +70,15 @@ def run(options: ExecOptions) -> int:
         return EXIT_SIGNAL_BASE + signal.SIGPIPE  # and silence, as of `yes | head`
     job = foreground.job
     return foreground.conclude(*summarise(job.places, job.outcomes, job.missing))
+
+
+def shell_command(words: Sequence[str]) -> tuple[str, ...]:
+    """What runs the words, joined by blanks, as ssh(1) and pdsh join them, in a shell on each node."""
+    return ("/bin/sh", "-c", " ".join(words))
+
+
+def looks_like_a_shell_line(program: str) -> bool:
+    return any(character in program for character in " \t\n;|&<>$`*()")
 
 
 def check_terminal(options: ExecOptions) -> None:

@@ -57,6 +57,7 @@ class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     nodes: str
     command: tuple[str, ...]
     local_bin: bool = False
+    shell: bool = False
     files: tuple[str, ...] = ()
     bin_root: str = ""
     socket: str = DEFAULT_SOCKET

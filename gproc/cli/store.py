@@ -55,7 +55,7 @@ def run(options: StoreOptions) -> int:
         )
         for each in sorted(kept, key=lambda each: (each.place, -each.used_s))
     ]
-    head = ("STORE", "BUNDLE", "PROGRAM", "UID", "FILES", "SIZE", "LAST USED", "")
+    head = ("STORE", "BUNDLE", "PROGRAM", "UID", "FILES", "SIZE", "LAST USED", "NOW")
     total = sum(each.size_bytes for each in kept)
     sys.stdout.write(table(head, rows, right=("UID", "FILES", "SIZE")))
     print(f"\n{len(kept)} bundles, {bytes_text(total)}, below {base}")

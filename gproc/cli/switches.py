@@ -213,6 +213,7 @@ SWITCHES: Final = (
         metavar="NODES",
         offers="nodes",
     ),
+    Switch("shell", ("e",), FLAG, "COMMAND is a line for a shell: run it with /bin/sh -c.", "shell"),
     Switch("label", ("e",), FLAG, "Begin each line of output with its node's path.", "label", short="l"),
     Switch("no_stdin", ("e",), FLAG, "Give the program an empty standard input.", "no-stdin", short="n"),
     Switch("tty", ("e",), FLAG, "Give the program, on one node, a terminal, shown on yours.", "tty", short="t"),

@@ -135,3 +135,18 @@ parse(["-debug=3", "e", "./.", "/bin/date"])
 print(sorted((set(sys.modules) - before) & {set(slow)}))
 """
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["help e", "config", "config --json", "store --store=/no/such", "bundle date", "bundle --json date",
+     "--show-completion zsh", "__complete e -"],
+)  # fmt: skip
+def test_every_command_whose_reader_is_gone_ends_with_141(line: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run([sys.executable, "-m", "gproc", *line.split()], stdout=writing, stderr=subprocess.PIPE)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")

@@ -49,7 +49,7 @@ def test_the_table_shows_each_bundle_and_what_all_take(cluster: Cluster) -> None
     done = store(cluster)
     assert (done.returncode, done.stderr) == (0, "")
     head, *rows, _, total = done.stdout.splitlines()
-    assert head.split() == ["STORE", "BUNDLE", "PROGRAM", "UID", "FILES", "SIZE", "LAST", "USED"]
+    assert head.split() == ["STORE", "BUNDLE", "PROGRAM", "UID", "FILES", "SIZE", "LAST", "USED", "NOW"]
     assert [row.split()[2] for row in rows] == [str(cluster.work / "second"), str(path)]
     assert total.startswith("2 bundles, ")
 
