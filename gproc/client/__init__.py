@@ -1,1 +1,1 @@
-"""The near side of the master: one job, its output, its files, and what is said about them."""
+"""The client's side: the connection to the master, jobs with their output and files, and the texts about them."""

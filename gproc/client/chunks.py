@@ -15,7 +15,7 @@ OUTBOX_BYTES: Final = 1 << 20
 
 
 class ChunkServer:
-    """What the master asked for and has not been sent yet.
+    """The chunks that the master asked for and that were not sent yet.
 
     problems: by bundle digest, why a chunk of it could not be sent: a file that changed, most of all.
     """
@@ -38,7 +38,7 @@ class ChunkServer:
         return bool(self._wanted)
 
     def serve(self) -> None:
-        """Put into the session's outbox what fits there."""
+        """Put as many chunks into the session's outbox as fit."""
         while self._wanted and self._session.unsent_bytes < OUTBOX_BYTES:
             digest_of_bundle, digest = self._wanted.popleft()
             bundle = self._bundles.get(digest_of_bundle)

@@ -1,4 +1,4 @@
-"""What the nodes say went wrong, line by line, told once for all nodes that say the same."""
+"""The nodes' error lines.  Each is shown once, with all nodes that sent it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ LINES_MAX: Final = 1000
 """Lines that are kept of each node: a person reads no more, and 5,000 nodes shall not fill this machine's memory."""
 
 LINES_SURE: Final = 20
-"""So many of them are kept whatever the other nodes say."""
+"""Lines that are kept of each node, however many the other nodes send."""
 
 TEXT_BYTES_MAX: Final = 16 << 20
-"""Of all lines beyond those, each counted once: most nodes say the same."""
+"""Bound on all lines beyond those.  Equal lines count once: most nodes send the same."""
 
 LINE_BYTES_MAX: Final = 8 << 10
 """A longer line is cut: a path of PATH_MAX bytes, each of them escaped, would have 16 KiB."""
@@ -30,13 +30,13 @@ NOT_COPIED: Final = "not everything was copied"
 
 
 class Complaints:
-    """A sink for standard error; nodes say nothing on standard output."""
+    """A sink for standard error; in a copy, nodes write nothing to standard output."""
 
     def __init__(self) -> None:
         self._paths: Sequence[Path] = ()
         self._begun: dict[int, bytes] = {}
         self._ranks: dict[str, array[int]] = {}
-        """Who said each line, in the order in which it was said first."""
+        """The ranks that sent each line, in the order in which lines came first."""
         self._counts: dict[int, int] = {}
         self._dropped: dict[int, int] = {}
         self._text_bytes = 0
@@ -63,7 +63,7 @@ class Complaints:
         count = self._counts.get(rank, 0)
         ranks = self._ranks.get(line)
         if ranks and ranks[-1] == rank:
-            return  # it says so twice
+            return  # this node has sent the line before
         spare = count < LINES_MAX and (ranks is not None or self._text_bytes + len(line) <= TEXT_BYTES_MAX)
         if count >= LINES_SURE and not spare:
             self._dropped[rank] = self._dropped.get(rank, 0) + 1
@@ -88,5 +88,5 @@ class Complaints:
         return max(status, FAILED if named else 0), lines + summary
 
     def _explains(self, rank: int, outcome: Outcome) -> bool:
-        """Whether the lines of this rank say what went wrong there: every other outcome has words of its own."""
+        """Whether this rank's lines give the error.  All other outcomes have a text of their own."""
         return isinstance(outcome, Returned) and outcome.code in (0, FAILED) and rank in self._counts

@@ -1,6 +1,6 @@
 """The socket between a client and the master, for either driver.  Nothing here blocks.
 
-Trust: a master that is root or this very user, nobody else; nothing is sent before that is known.
+Trust: the master must be root's or this user's own.  Nothing is sent before this is checked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Connection:
     """A connected socket and its session."""
 
     def __init__(self, path: str) -> None:
-        """Raises: NoMaster if none is there; TrustError if it is not one to be trusted."""
+        """Raises: NoMaster if none is there; TrustError if it is another user's."""
         self.session = Session()
         self._flushing = False
         try:
@@ -54,13 +54,13 @@ class Connection:
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):
                 raise LinkLost(f"the master at {self._path}: {error.strerror}") from error
-            # What it said before it went is still to be read.
+            # What the master sent before it ended can still be read.
             outbox.clear()
         finally:
             self._flushing = False
 
     def receive(self) -> Iterator[SessionEvent]:
-        """Read once; what that tells.  Raises: LinkLost at the end, PeerError for garbage."""
+        """Read once; the events that this gives.  Raises: LinkLost at the end, PeerError for garbage."""
         try:
             count = self._socket.recv_into(self.session.space())
         except BlockingIOError:

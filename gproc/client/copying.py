@@ -1,4 +1,4 @@
-"""A copy as a job: what `gproc cp` and `gproc get` ask for, and what is said about what came of it."""
+"""A copy as a job: the requests of `gproc cp` and `gproc get`, and the text about their results."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def note_torn(collected: Collected, outcomes: Mapping[int, Outcome]) -> None:
 class CopyTries:
     """The tries of one `cp`: a file that changes between being packed and being sent is left out of the next one.
 
-    failures: what could not be read here, one line each.  missed: is told each of them once, at once.
+    failures: what could not be read here, one line each.  missed: called with each line, once and at once.
     """
 
     def __init__(self, sources: Sequence[str], missed: Callable[[str], None] = lambda _: None) -> None:

@@ -63,7 +63,7 @@ class Engine:
             return True
 
     def close(self) -> None:
-        """Give the connection up.  Those who wait are told LinkLost."""
+        """Close the connection.  Threads that wait get LinkLost."""
         with self._changed:
             if self._closed:
                 return
@@ -77,7 +77,7 @@ class Engine:
             self._changed.notify_all()
 
     def _move(self, timeout_s: float | None) -> None:
-        """Wait for bytes without the lock, and handle what they tell with it."""
+        """Wait for bytes without the lock, and handle their events with it."""
         self._moving = True
         try:
             poller = self.driver.poller((self._wake,))

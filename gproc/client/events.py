@@ -1,4 +1,4 @@
-"""What happens to a job, as its caller is told: the events of `gproc.Job`."""
+"""The events of a job, as `gproc.Job` gives them to its caller."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Staged(msgspec.Struct, frozen=True):
 
 
 class Output(msgspec.Struct, frozen=True):
-    """What a node's program wrote next.  Pieces of one stream come in order; a piece may end anywhere in a line."""
+    """Output of a node's program.  Pieces of one stream come in order; a piece may end anywhere in a line."""
 
     node: str
     stream: Stream
@@ -41,7 +41,7 @@ class Output(msgspec.Struct, frozen=True):
 
 
 class Exited(msgspec.Struct, frozen=True):
-    """The job has ended on this node, and all of its output there was told before."""
+    """The job has ended on this node.  All of its output there came before this event."""
 
     node: str
     outcome: Outcome

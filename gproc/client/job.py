@@ -94,7 +94,7 @@ class Job:
 
     @property
     def outcomes(self) -> dict[str, Outcome]:
-        """How it ended, by node, as far as it has."""
+        """The outcomes by node, for the nodes on which it has ended."""
         return {self._job.nodes[rank]: outcome for rank, outcome in sorted(self._job.outcomes.items())}
 
     @property

@@ -124,7 +124,7 @@ class Session:
         return self._reader.space()
 
     def received(self, count: int) -> Iterator[SessionEvent]:
-        """What `count` more bytes in `space` tell.  Raises: PeerError for what is no master's."""
+        """The events in `count` more bytes of `space`.  Raises: PeerError if no master would send them."""
         if not self._greeted:
             have = self._reader.raw(count)
             if len(have) < frames.PREFACE_BYTES:
@@ -228,7 +228,7 @@ class Session:
             self._send(Resize(job.number, size))
 
     def write_stdin(self, job: SessionJob, data: bytes | memoryview) -> int:
-        """Send what there is credit for, at most STDIN_BYTES; how many bytes that was."""
+        """Send as much as the credit allows, at most STDIN_BYTES; returns how many bytes that was."""
         if job.number is None or job.ended:
             return len(data) if job.ended else 0
         data = data[: min(job.stdin_credit, STDIN_BYTES)]

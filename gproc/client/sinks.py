@@ -1,4 +1,4 @@
-"""Where the output of a job goes that is not handed to a caller event by event."""
+"""Takers of a job's output, for callers that do not iterate over events."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Sink(Protocol):
         """The nodes of the job, by rank; before anything else."""
 
     def output(self, rank: int, stream: Stream, data: memoryview) -> None:
-        """What a node said next; the view is only good during the call."""
+        """Output of a node; the view is valid only during the call."""
 
     def finish(self) -> None:
-        """Nothing more comes, whatever became of the job."""
+        """No more output comes, however the job ended."""
 
 
 class Progress(Protocol):
-    """Is told how far a large bundle is."""
+    """Shows the progress of a large bundle."""
 
     def begin(self, nodes: int, bundle_bytes: int) -> None: ...
 
@@ -33,4 +33,4 @@ class Progress(Protocol):
         """Show what is new; seconds until the next call is due, None if none is."""
 
     def clear(self) -> None:
-        """Out of the way: something else is about to be written to the terminal."""
+        """Clear the line, because something else is about to be written to the terminal."""

@@ -1,4 +1,4 @@
-"""What a person is told when a job is over: who failed and how, by node set, and the exit status."""
+"""The summary of a job that has ended: how it failed, by node set, and the exit status."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def summarise(
 ) -> tuple[int, list[str]]:
     """The exit status of the command, the highest of all, and the lines for stderr: docs/reference.md.
 
-    words: what is said of some ranks instead of what `describe` says.
+    words: texts for some ranks, instead of those of `describe`.
     """
     status = EXIT_GPROC if missing else 0
     by_ending: dict[str, list[Path]] = {}

@@ -1,4 +1,4 @@
-"""The tree and the results of copies, as the library tells of them."""
+"""The tree and the results of copies, as values of the library."""
 
 from __future__ import annotations
 

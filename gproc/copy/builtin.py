@@ -1,7 +1,7 @@
-"""What the slave's own code does on a node in a program's stead: the orders, as values, and how they are carried out.
+"""Tasks that the slave's own code does on a node instead of a program: as values, and how they are done.
 
-`prepared` runs in the job's first process with the slave's rights, `PreparedTask.fork` in the same process with the
-caller's: in between lies everything that only the slave may open or import.
+`prepared` runs in the job's first process with the slave's rights: it opens and imports everything that only the slave
+may.  `PreparedTask.fork` runs after it in the same process, with the caller's rights.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from types import FrameType
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-"""Signals that end an errand after it has put away what is half done; SIGKILL does not wait for that."""
+"""Signals that end a task after it has removed what is half done; SIGKILL does not wait for that."""
 
 FAILED: Final = 1
-"""Exit status where some of it could not be done; what, stands on standard error."""
+"""Exit status if some of it could not be done; standard error has a line for each failure."""
 
 
 class PlaceFiles(msgspec.Struct, frozen=True, array_like=True, tag="place"):
@@ -45,8 +45,8 @@ BuiltinTask = Union[PlaceFiles, CollectFiles]  # noqa: UP007 - msgspec wants it 
 def task_for(action: str, argv: tuple[bytes, ...], tree: bytes | None, bin_root: bytes) -> BuiltinTask | None:
     """What a ticket's action asks for; None: that its program runs.
 
-    argv: "cp" or "get", and a path of the node's.  tree: where the job's bundle is laid out, None where it has none.
-    Raises: LaunchError where they do not fit the action.
+    argv: "cp" or "get", and a path of the node's.  tree: where the job's bundle is laid out, None if it has none.
+    Raises: LaunchError if they do not fit the action.
     """
     if action == "run":
         return None
@@ -66,9 +66,10 @@ def task_for(action: str, argv: tuple[bytes, ...], tree: bytes | None, bin_root:
 
 
 class PreparedTask:
-    """An order that only waits for the caller's identity.
+    """A task that is ready to run, once the process has the caller's identity.
 
-    work: is given what takes its complaints.  keep: the descriptors that it needs; all others but 0 to 2 are closed.
+    work: called with a function that takes its complaints.  keep: the descriptors that it needs; all others but 0 to 2
+    are closed.
     """
 
     def __init__(self, work: Callable[[Callable[[str], None]], None], keep: tuple[int, ...] = ()) -> None:
@@ -89,7 +90,7 @@ class PreparedTask:
         return pid
 
     def _close_others(self) -> None:
-        """No exec does it for us; and who reads the job's report waits for its end until nobody holds it."""
+        """Without exec, nothing else closes them.  The job's report ends for its reader when all are closed."""
         first = 3
         for handle in sorted(self._keep):
             os.closerange(first, handle)
@@ -114,14 +115,14 @@ class PreparedTask:
             signal.signal(ended.signum, signal.SIG_DFL)
             os.kill(os.getpid(), ended.signum)
         except BrokenPipeError:
-            return FAILED  # nobody reads what is collected any more
+            return FAILED  # the reader has closed the stream
         except Exception as error:  # noqa: BLE001 - a bug: it has to be heard of at home
             complain(f"this is a bug in gproc: {type(error).__name__}: {error}")
         return status
 
 
 def prepared(task: BuiltinTask) -> PreparedTask:
-    """Open and import what takes the slave's rights.  Raises: OSError where the bundle is gone."""
+    """Open and import what takes the slave's rights.  Raises: OSError if the bundle is gone."""
     match task:
         case PlaceFiles(tree, to):
             from gproc.copy.placing import place
@@ -135,7 +136,7 @@ def prepared(task: BuiltinTask) -> PreparedTask:
 
 
 class _Ended(BaseException):
-    """A signal of ENDING came; not an Exception, so that only who cleans up meets it."""
+    """A signal of ENDING came.  It is no Exception, so that only clean-up code catches it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)

@@ -21,7 +21,7 @@ ALL_BITS: Final = 0o7777
 
 
 class Keeps(NamedTuple):
-    """What a writer keeps of what it is told: bits of modes, and kinds of extended attributes.
+    """What a writer keeps of the steps' metadata: bits of modes, and kinds of extended attributes.
 
     numbered_max: files of which further names may be expected at a time.
     """
@@ -73,7 +73,7 @@ class Metadata:
         except PermissionError:
             if os.fstat(here).st_uid == os.geteuid():
                 raise
-            # Somebody else's, who let us write into it: it stays as he has it.
+            # The directory is another user's, who lets us write into it.  Its mode and owner stay.
 
     def finish_file(self, handle: int, step: Leaf) -> None:
         kept = self.own(handle, None, step.uid, step.gid)
@@ -90,7 +90,7 @@ class Metadata:
         return tuple(each for each in wanted if attributes.kept(each[0], self._keeps.attributes))
 
     def own(self, what: bytes | int, at: int | None, uid: int, gid: int) -> bool:
-        """Whether it belongs to whom it shall; nobody but root can give a file away (chown(2))."""
+        """Whether the file has the right owner; only root can give a file away (chown(2))."""
         if not self.privileged:
             return False
         try:

@@ -40,7 +40,7 @@ class Packs:
         self._held_bytes = 0
 
     def put(self, content: bytes) -> Spot | None:
-        """Where it lies from now on; None where it is too large, or there is no room for it."""
+        """Its place in a pack; None if it is too large, or there is no room for it."""
         if len(content) > SMALL_BYTES:
             return None
         digest = digest_of(content)

@@ -74,7 +74,7 @@ def place(tree: int, to: bytes, complain: Complain) -> None:
     except PeerError as error:
         complain(f"{shown(to)}: {error}")
     except OSError as error:
-        # What fails where the writer writes, it has told already.
+        # The writer has complained already of its own failures.
         complain(f"the bundle in this node's store cannot be read: {error.strerror}")
     finally:
         contents.close()

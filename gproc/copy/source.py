@@ -40,7 +40,7 @@ class Seen(NamedTuple):
 
 
 Missed = Callable[[bytes, OSError], None]
-"""Is told what could not be read.  If it does not raise, the rest is read."""
+"""Called with what could not be read.  If it does not raise, the rest is read."""
 
 
 def name_of(path: bytes) -> bytes:
@@ -88,7 +88,7 @@ class Source:
     def walk(self, path: bytes) -> Iterator[Seen]:
         """Yield `path` and all that is below it, in an order that does not depend on the disk.
 
-        Of a directory's content, whatever is no directory comes first.
+        In each directory, files come before subdirectories.
         """
         try:
             # With a slash at its end a link is followed, as everywhere: path_resolution(7).

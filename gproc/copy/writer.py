@@ -1,4 +1,4 @@
-"""The one place that makes what steps speak of: below one directory, whole or not at all, and nowhere else.
+"""The only module that makes files from steps: below one directory, each whole or not at all.
 
 Every name is used relative to an open directory, and no symlink is followed on the way down: openat(2).  A file or
 link is made in a staging directory (`gproc.copy.staging`) and renamed into its place: somebody else who may write there
@@ -199,7 +199,7 @@ class Writer:
         self.tear()
 
     def tear(self) -> None:
-        """Drop the file that was begun, if there is one; what stood in its place stands there still."""
+        """Drop the file that was begun, if there is one.  A file that was in its place before stays there."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -330,5 +330,5 @@ class Writer:
 
 
 def open_directory(path: bytes) -> int:
-    """A directory that the caller named: links in its own path are his, and followed."""
+    """A directory that the caller named.  Links in this path are the caller's choice, and followed."""
     return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

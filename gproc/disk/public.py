@@ -1,7 +1,7 @@
 """Files that every user of this machine may read, opened by a process that could read more.
 
 A slave or master that is root compares its own files with those of a bundle, at paths that a user chose.  If it
-compared any file, it would tell that user whether he guessed the content of a file that he may not read; and a FIFO, a
+compared any file, the user could test guesses at the content of a file that only others may read; and a FIFO, a
 device or a FUSE file system could stop it.  So a file counts as public only if
 
 - every directory on the way belongs to root or to this process's user, can be entered by everybody, and can be changed
@@ -9,8 +9,8 @@ device or a FUSE file system could stop it.  So a file counts as public only if
 - every link on the way, and the file, belongs to one of these two;
 - it is a regular file that everybody may read and its owner alone may change.
 
-What is not public counts as absent.  Nobody learns more by this than he could read himself, and what was compared
-once cannot be exchanged by another user afterwards.
+What is not public counts as absent.  So a user learns only about files that this user may read, and no other user can
+exchange a file after it was compared.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class PublicFiles:
             return None
 
     def _is_hidden(self, place: Place, name: bytes) -> bool:
-        """A file that stands where a directory is sought hides nothing: there is no directory."""
+        """If a file is found in place of a directory, nothing is hidden: there is no directory."""
         try:
             found = os.stat(name, dir_fd=place.handle, follow_symlinks=False)
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Directory trees made, copied and removed, where a program may have been at work or may still be.
+"""Makes, copies and removes directory trees, even if a program has changed them or still does.
 
 Everything is done relative to the descriptor of a directory, with names of one part.  No link is followed, so nothing
 outside of the tree is touched, whatever another process exchanges meanwhile.
@@ -20,7 +20,7 @@ _COPY_BYTES: Final = 8 << 20
 """For each sendfile(2): a bound on how long one call takes, large enough that their number does not matter."""
 
 _TRIES: Final = 3
-"""Passes over one directory that somebody else still writes to, before it is left."""
+"""Passes over one directory that another process still writes to, before it is left."""
 
 
 def make_directory(base: bytes, path: bytes, uid: int, gid: int) -> None:

@@ -24,7 +24,7 @@ _MADE: Final = 0o1755
 """The sticky bit has no effect if only the owner may write.  It marks a directory that gproc made and may remove."""
 
 _ATTEMPTS: Final = 10
-"""How often another slave may remove the directory just when this one takes it."""
+"""Tries to take the directory: another slave may remove it at the same moment."""
 
 
 class BinRoot:
@@ -108,7 +108,7 @@ def claim(path: bytes) -> BinRoot:
 
 
 def job_name(slave_pid: int, job: int) -> bytes:
-    """The directory of one job on a plain node; `claim` knows by it whose it is."""
+    """The directory of one job on a plain node.  Its name tells `claim` which slave made it."""
     return b"%d.%d" % (slave_pid, job)
 
 

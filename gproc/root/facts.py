@@ -222,7 +222,7 @@ def _subdirectories(place: int) -> tuple[bytes, ...]:
     try:
         here = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
     except OSError:
-        # Then it is no directory that everybody may read either.
+        # Then not every user may read the directory either.
         return ()
     try:
         with os.scandir(here) as entries:

@@ -33,7 +33,7 @@ def without_glibc(layout: CodeLayout, laid_out: bytes, to: bytes) -> None:
         os.rename(partial, to)
     except OSError as error:
         shutil.rmtree(partial)
-        # Somebody else's whole one is as good as ours.
+        # Another process made it meanwhile, and it is complete.
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             raise
 

@@ -1,4 +1,4 @@
-"""A view carried out: the only place that mounts.
+"""Carries out a view.  Only this module mounts.
 
 Runs in a job's process 1, before it gives up the slave's rights, in a mount namespace that belongs to this job
 and whose mounts are slaves of the node's: what is mounted here is seen by the job alone and goes with it.
@@ -73,7 +73,7 @@ def _tmpfs(at: bytes) -> None:
 
 
 def _trusted_owners() -> tuple[int, ...]:
-    """Ours; in a user namespace also whoever is not mapped: root among others, whom `binroot.claim` told apart."""
+    """Our user.  In a user namespace, also users that are not mapped, such as root: `binroot.claim` checked them."""
     return (0,) if os.geteuid() == 0 else (os.geteuid(), _OVERFLOW_UID)
 
 
@@ -104,7 +104,7 @@ def _overlay(overlay: Overlay) -> None:
 
 
 def _show_at(source: bytes, at: bytes, uid: int, gid: int, groups: Sequence[int]) -> None:
-    """Bind `source` over a directory that the caller named, by the descriptor that a process of the caller's opened."""
+    """Bind `source` over a directory that the caller named.  A process with the caller's rights opens the directory."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         pid = os.fork()

@@ -5,7 +5,7 @@ tmpfs of the job's own.  The node's system directories that the bundle has code 
 first, node below.  What the node has identically is not covered, and of two glibcs the newer wins as a set: an
 old program runs on a newer glibc, not the other way round.
 
-A directory that is somebody's own (/tmp, a home) is never made a union, because unions are read-only.
+A directory that users write to (/tmp, a home) is never made a union, because unions are read-only.
 What the bundle has there is found under binRoot.  Libraries there, and those that only the caller's -L or
 ld.so.conf named, are found by LD_LIBRARY_PATH.  Where the node has such a directory itself, in which an
 absolute DT_RPATH would find another version first, or if bundle and node keep their glibc at different paths,

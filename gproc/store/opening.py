@@ -1,4 +1,4 @@
-"""Which store a process takes: its place, and the lock that keeps others out."""
+"""Chooses the store of a process, and locks it against other processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_STORES_PER_HOST: Final = 10_000
 
 
 def open_store(base: str, cap_bytes: int | None = None) -> tuple[Store, int]:
-    """The first store below `base` that no other process has; and the handle whose lock says that it is ours.
+    """The first store below `base` that no other process has, and the locked handle that keeps others out.
 
     Several slaves of one host get one each, and the same ones again after a restart.  Raises: StoreError.
     """

@@ -25,7 +25,7 @@ all of these, with what is in it, and with the number of its names."""
 
 
 class Owner(NamedTuple):
-    """Who shall own what a root holds, if it is not root's."""
+    """The user and group that own the files of a root."""
 
     uid: int
     gid: int
@@ -47,7 +47,7 @@ class PartialBundle:
         self.present: dict[Digest, tuple[bytes, int, int]] = {}
         self.is_large = is_large(manifest)
         self._owed: list[tuple[Digest, list[tuple[File, int]]]] = []
-        """Chunks that are here, and where they still have to be written."""
+        """Chunks that are here, and the places to which they must still be written."""
         self._stamps: list[InodeStamp] | None = None
 
     def lay_out(self, find: Callable[[Digest], bytes | None]) -> None:

@@ -31,7 +31,7 @@ LONG_PATHS: Final = 2000
 """A root of more files takes more than some 5 ms to compare by stat: not in the event loop."""
 
 VOUCHED_S: Final = 1.0
-"""How long a comparison that another thread made holds, for those who waited for it."""
+"""Seconds for which a comparison by another thread stays valid, for the callers that waited for it."""
 
 AT_ONCE: Final = 1000
 """Entries that are removed in the event loop, in some 5 ms; a larger tree takes a thread."""
@@ -56,7 +56,7 @@ class Root:
         self.stamps: list[InodeStamp] | None = None
         self.inodes = len(manifest.entries)
         self.vouched_until = 0.0
-        """Until then, by time.monotonic(), it is intact."""
+        """Time by time.monotonic() until which the root counts as intact."""
         self.users = 0
         self._lock = -1
 
@@ -116,9 +116,9 @@ class Store:
         self._roots: dict[tuple[bytes, Owner], Root] = {}
         self._chunks: dict[Digest, tuple[bytes, int, int]] = {}
         self._partials: dict[bytes, tuple[int, int]] = {}
-        """Bytes and inodes of each draft that is being filled, by its place."""
+        """Bytes and inodes of each partial bundle that is being received, by its place."""
         self._abandoned: dict[bytes, tuple[int, int]] = {}
-        """The same of those that nobody fills, for the next try."""
+        """The same for interrupted ones, which the next try goes on with."""
         self._graves: dict[bytes, Root] = {}
         """The roots that were thrown away while a job may still be shown them, by their places in the trash."""
         try:
@@ -220,7 +220,7 @@ class Store:
         self._chunks.setdefault(digest, location)
 
     def commit(self, partial: PartialBundle) -> Root:
-        """Make a complete draft a root, all at once.
+        """Make a complete partial bundle a root, all at once.
 
         If `partial.is_large`, its `finish` is to be called before, in another thread.
         """
@@ -298,7 +298,7 @@ class Store:
         return True
 
     def _make_room(self, size_bytes: int, inodes: int, place: bytes) -> None:
-        """See that so much more fits: drafts that nobody fills go first, then what was least recently used.
+        """Make room: remove first the partial bundles that are not being received, then the least recently used roots.
 
         What a job uses, and what is being received, stays.
         """

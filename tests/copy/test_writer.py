@@ -162,7 +162,7 @@ def test_a_set_id_bit_is_kept_only_where_that_is_asked_for(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_an_errand_that_is_ended_puts_away_what_is_half_done(tmp_path: Path, signum: signal.Signals) -> None:
+def test_a_task_that_is_ended_removes_what_is_half_done(tmp_path: Path, signum: signal.Signals) -> None:
     (tmp_path / "file").write_text("old")
     reader, begun = os.pipe()
 
