@@ -105,7 +105,7 @@ class Job:
         return summarise(self._job.places, self._job.outcomes, self._job.missing)[0]
 
     def __iter__(self) -> Iterator[Event]:
-        """The events as they come, until all nodes have ended.  Each is handed out once, to whoever asks first.
+        """The events as they come, until all nodes have ended.  Each is handed out once, to the first caller.
 
         Raises: JobRejected, LinkLost.
         """

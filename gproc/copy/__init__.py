@@ -6,6 +6,6 @@ steps with the contents in between, which the client *receives*.  `steps` is the
 one module that makes files, at home and on a node.
 
 On a node it runs as the caller, in the job's own process, without exec: `gproc.launch` forks after it has given up
-the slave's rights.  It trusts nobody with a path: below the directory that the caller named, no symlink is
-followed, whoever made it and whenever.  At home, no node is trusted with anything but its own directory.
+the slave's rights.  It trusts no path: below the directory that the caller named, it follows no symlink.  On the
+client, the files of a node can go only into this node's own directory.
 """

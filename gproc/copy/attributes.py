@@ -68,7 +68,7 @@ def _names(what: int | bytes) -> list[bytes]:
 
 
 def write(what: int | bytes, attributes: Attributes, refused: Callable[[OSError], None]) -> None:
-    """Set them one by one.  `refused` is told of each that the file system does not take."""
+    """Set them one by one.  `refused` is called for each that the file system does not take."""
     for name, value in attributes:
         try:
             if isinstance(what, int):

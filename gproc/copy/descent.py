@@ -1,7 +1,7 @@
 """The way down from one directory: which directory we are in, by descriptors and never by a path.
 
-No symlink is followed, and the way back up is walked down again from the first directory: somebody who moves a
-directory decides where its ".." leads.
+No symlink is followed.  To go back up, we walk down again from the first directory: a user who moves a directory
+decides where its ".." leads.
 """
 
 from __future__ import annotations

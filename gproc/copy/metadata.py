@@ -33,14 +33,14 @@ class Keeps(NamedTuple):
 
 ROOTS_COPY: Final = Keeps(ALL_BITS, attributes.ROOTS, NUMBERED_MAX)
 USERS_COPY: Final = Keeps(STICKY_BITS, attributes.USERS, NUMBERED_MAX)
-"""Only root may say who runs as whom; another caller's set-id bit would be of no use to him."""
+"""Only root may give a program another user's rights, so other callers' copies keep no set-id bits."""
 FROM_NODES: Final = Keeps(STICKY_BITS, attributes.HARMLESS, NUMBERED_FROM_NODE_MAX)
 
 
 class Metadata:
     """Sets and compares what is kept.
 
-    refused: is told the name of something and which attribute of it the file system did not take.
+    refused: called with the name of a file and the attribute that the file system did not take.
     """
 
     def __init__(self, keeps: Keeps, refused: Callable[[bytes, OSError], None]) -> None:

@@ -35,7 +35,7 @@ CHANGED: Final = "changed while it was being sent; copy it when nothing writes t
 def pack(sources: Sequence[str], missed: Missed, leave_out: Collection[bytes] = ()) -> Bundle | None:
     """The bundle that `gproc.copy.placing` unpacks; None if nothing of the sources could be read.
 
-    missed: is told what cannot be read, and the rest is packed.  leave_out: absolute paths, as `changed` gives them.
+    missed: called with what cannot be read; the rest is packed.  leave_out: absolute paths, as `changed` gives them.
     Raises: UsageError for two sources of one name; BundleError for too many files.
     """
     check_names(sources)

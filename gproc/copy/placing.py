@@ -173,7 +173,7 @@ class _Placing:
         """Whether the store's own file got its place as a further name of it; if not, it must be copied.
 
         The file must be all of the content, and nobody else's yet: two copies of one file are two files.  From now on
-        whoever may write to the copy writes to the store's file.  The slave notices that by the file's time, and throws
+        a user who writes to the copy writes to the store's file.  The slave notices that by the file's time, and throws
         away what it has (`gproc.store.store.Root.relinked`).
         """
         if leaf.size_bytes < LINK_BYTES_MIN or len(parts) != 1 or not isinstance(parts[0], Extent) or leaf.number:

@@ -1,6 +1,6 @@
 """What is to be copied, read step by step with the rights of the caller, at home and on a node.
 
-The symlinks in the path that the caller named are followed, no others: somebody who exchanges a directory for a link
+Symlinks in the path that the caller named are followed, no others.  So a user who exchanges a directory for a link
 while the tree is being read does not make us read what is behind the link.
 """
 

@@ -1,4 +1,4 @@
-"""A tree as a sequence of steps, told apart from the bytes of its files.  Pure.
+"""A tree as a sequence of steps, separate from the bytes of its files.  Pure.
 
     frame:  length u32 | kind u8 | payload          big-endian
     STEP:   one Step, msgpack

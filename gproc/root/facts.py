@@ -43,7 +43,7 @@ class NodeDirectory(msgspec.Struct, frozen=True):
     path: with all links resolved.  missing: how many of the place's last parts the node does not have.
     system: whether it may be covered: root owns it and alone may write to it, all may read it, the same holds for
         the way to it, and not too many children would have to be put back.
-    children: names of its own subdirectories (no links); only told if something is missing.
+    children: names of its own subdirectories (no links); empty if nothing is missing.
     mounts: what else is mounted below it, relative to it: a union shows what lies beneath those.
     """
 

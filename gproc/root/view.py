@@ -86,7 +86,7 @@ class View(msgspec.Struct, frozen=True, array_like=True):
 
     kind: "namespaces" if `operations` run in mount and PID namespaces of the job's own; "plain" if there
         are none and the directory `root` is all that the job gets.
-    program: what the kernel is told to execute; without a slash it is sought on the job's own PATH.
+    program: the path that the kernel executes; without a slash it is sought on the job's own PATH.
     cwd: the directory in which the program starts.
     through: set if `program` is not the program itself.
     library_path: put before the caller's LD_LIBRARY_PATH: what the node's loader would not find by itself.
