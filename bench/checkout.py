@@ -23,6 +23,9 @@ import msgspec
 _PARTS: Final = ("gproc", "bench", "pyproject.toml")
 """The parts of this checkout that are copied: the package, the benchmarks, and the list of its dependencies."""
 
+_HELPER: Final = "gproc-helper"
+"""The program in C that gproc/native/build.py makes: never copied, since it may be older than its sources."""
+
 _IMPORTED: Final = "import gproc; print(gproc.__file__)"
 
 
@@ -73,6 +76,7 @@ def pair(ref: str) -> Iterator[tuple[Checkout, Checkout]]:
         _copy(here.path)
         for checkout in (there, here):
             check(checkout, place)
+            _build(checkout)
         yield there, here
 
 
@@ -90,7 +94,7 @@ def _copy(path: str) -> None:
     for part in _PARTS:
         source = os.path.join(OWN.path, part)
         if os.path.isdir(source):
-            shutil.copytree(source, f"{path}/{part}", ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, f"{path}/{part}", ignore=shutil.ignore_patterns("__pycache__", _HELPER))
         else:
             shutil.copy(source, path)
 
@@ -114,6 +118,15 @@ def check(checkout: Checkout, place: str) -> None:
     found = os.path.realpath(done.stdout.strip())
     if not found.startswith(os.path.realpath(checkout.path) + os.sep):
         raise CheckoutFailed(f"a process of {checkout.name} would import gproc from {found}: uninstall that one first")
+
+
+def _build(checkout: Checkout) -> None:
+    """Compile what an installation of this checkout would have compiled; say it if that fails, since it is slower then."""
+    script = f"{checkout.path}/gproc/native/build.py"
+    if os.path.exists(script):
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(f"{checkout.name}: {done.stderr.strip()}", flush=True)
 
 
 def _missing(pyproject: str) -> list[str]:

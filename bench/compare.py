@@ -158,5 +158,7 @@ def _summary(comparison: Comparison) -> str:
     if any(ratio.word == "too few turns" for ratio in comparison.ratios):
         return f"fewer than {FEWEST_TURNS} turns: nothing can be called better or worse"
     worse = comparison.worse
-    result = f"worse: {'; '.join(worse)}" if worse else "nothing is worse beyond the spread"
-    return result + (f"; not measured: {'; '.join(comparison.failed)}" if comparison.failed else "")
+    lines = ["worse:", *worse] if worse else ["nothing that was measured is worse beyond the spread"]
+    if comparison.failed:
+        lines += ["not measured:", *comparison.failed]
+    return "\n".join(lines)
