@@ -121,7 +121,7 @@ def check(checkout: Checkout, place: str) -> None:
 
 
 def _build(checkout: Checkout) -> None:
-    """Compile what an installation of this checkout would have compiled; say it if that fails, since it is slower then."""
+    """Compile what an installation of this checkout would have compiled; print why, if that fails."""
     script = f"{checkout.path}/gproc/native/build.py"
     if os.path.exists(script):
         done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)

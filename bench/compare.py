@@ -113,9 +113,14 @@ def paired(ref: list[Reading], this: list[Reading], names: tuple[str, str]) -> t
         if len(values[0]) == len(values[1]):
             ratios.append(compared(what, unit, *values))
         else:
-            most = names[len(values[1]) > len(values[0])]
-            left_out.append(f"{what}: measured {len(values[0])} and {len(values[1])} times, more often on {most}")
+            left_out.append(f"{what}: {_asymmetry(len(values[0]), len(values[1]), names)}")
     return ratios, left_out
+
+
+def _asymmetry(ref: int, this: int, names: tuple[str, str]) -> str:
+    if not ref or not this:
+        return f"only {names[0] if ref else names[1]} has it"
+    return f"{names[0]} has it {ref} times, {names[1]} {this} times"
 
 
 @contextlib.contextmanager

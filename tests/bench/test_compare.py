@@ -125,7 +125,7 @@ def test_a_figure_of_one_side_alone_is_left_out_and_named() -> None:
     both = [Reading("warm", "s", 1.0)]
     ratios, left_out = paired(both, [*both, Reading("cold", "s", 1.0)], ("A", "B"))
     assert [ratio.what for ratio in ratios] == ["warm"]
-    assert left_out == ["cold: measured 0 and 1 times, more often on B"]
+    assert left_out == ["cold: only B has it"]
 
 
 def test_a_table_has_its_numbers_below_each_other() -> None:
@@ -147,6 +147,14 @@ def test_what_a_job_costs_is_read_from_the_table_of_another_revision() -> None:
         Reading("one job, private root, two unions: CPU", "ms", 4.02),
         Reading("one job, private root, two unions", "ms", 4.10),
     ]
+    both = (
+        "private root, two unions, native       4.02     3.47     4.10\n"
+        "private root, two unions, python       6.00     5.45     6.50\n"
+    )
+    assert [(one.what, one.value) for one in spawncost.readings(both)] == [
+        ("one job, private root, two unions: CPU", 4.02), ("one job, private root, two unions", 4.10),
+        ("one job, private root, two unions, python: CPU", 6.00), ("one job, private root, two unions, python", 6.50),
+    ]  # fmt: skip
     with pytest.raises(TreeFailed, match="another table"):
         spawncost.readings("usage: spawn.py\n")
 
