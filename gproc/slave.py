@@ -28,6 +28,7 @@ from gproc.relay.parent import Dialer, new_token
 from gproc.relay.relayed_job import Downstream, RelayedJob
 from gproc.request.outcome import Refused
 from gproc.root.planner import Planner
+from gproc.shown import shown_text
 from gproc.trust.ticket import NONCE_BYTES, TicketRefused, TicketVerifier
 from gproc.wire import frames, messages
 from gproc.wire.directions import PARENT_TO_CHILD, ParentToChild
@@ -84,7 +85,11 @@ class Slave(Hub, Receiver[ParentToChild]):
 
     def join_request(self) -> messages.Join:
         node = messages.NodeInfo(
-            self._identity.name, f":{self.children.port}", self._nonce, self._launcher.abilities.reason, time.time(),
+            self._identity.name,
+            f":{self.children.port}",
+            self._nonce,
+            self._launcher.abilities.reason,
+            time.time(),
             self._launcher.python_because,
         )
         return messages.Join(new_token(), self._uplink.membership.id, self._explicit_id, node)
@@ -195,7 +200,7 @@ class Slave(Hub, Receiver[ParentToChild]):
     def _refuse(self, link: Link, job: int, ranks: list[int], error: GprocError) -> None:
         log.warning("refused from %s: %s", self._uplink.where, error)
         for rank in ranks:
-            link.send(Finished(job, rank, Refused(str(error))))
+            link.send(Finished(job, rank, Refused(shown_text(str(error)))))
 
     # `relay.hub.Hub`
 

@@ -24,6 +24,7 @@ from gproc.cli.kinds import (
     whole,
 )
 from gproc.cli.modes import Mode
+from gproc.request.limits import CPUS_MAX, PROCS_MAX
 
 
 class Switch(msgspec.Struct, frozen=True):
@@ -56,12 +57,6 @@ class Switch(msgspec.Struct, frozen=True):
 
 
 _ALL_MODES: Final = ("m", "s", "e", "cp", "get", "i", "bundle", "cert", "store", "config")
-
-_CPUS_MAX: Final = 1 << 16
-"""Above CONFIG_NR_CPUS of any Linux kernel: Kconfig allows 8192 on x86."""
-
-_PROCS_MAX: Final = 1 << 22
-"""PID_MAX_LIMIT of 64-bit Linux, include/linux/threads.h."""
 
 SWITCHES: Final = (
     Switch("local_bin", ("e",), FLAG, "Run each node's own program.", "local-bin", go="localbin"),
@@ -238,7 +233,7 @@ SWITCHES: Final = (
     Switch(
         "max_procs",
         ("e",),
-        whole(1, _PROCS_MAX),
+        whole(1, PROCS_MAX),
         "Processes that the job may have on each node.",
         "max-procs",
         metavar="NUMBER",
@@ -254,7 +249,7 @@ SWITCHES: Final = (
     Switch(
         "cpus",
         ("e",),
-        whole(1, _CPUS_MAX),
+        whole(1, CPUS_MAX),
         "Processors that the job may use on each node.",
         "cpus",
         metavar="NUMBER",

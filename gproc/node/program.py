@@ -22,6 +22,7 @@ from gproc.nodespec import Place, format_path
 from gproc.relay.relayed_job import RelayedJob
 from gproc.request.outcome import Killed, NotStarted, Outcome, Returned, Signalled
 from gproc.request.spec import TerminalSize
+from gproc.shown import shown_text
 from gproc.store.store import Root
 from gproc.trust.ticket import Ticket
 from gproc.wire import frames
@@ -154,7 +155,7 @@ class Program:
                 log.exception("job %d: this is a bug in gproc", run.job)
             if stdio is not None:
                 stdio.close()
-            self._end(NotStarted(str(error) or type(error).__name__))
+            self._end(NotStarted(shown_text(str(error) or type(error).__name__)))
             return
         self.state = State.STARTING
         for stream, handle in stdio.outputs.items():
@@ -231,7 +232,7 @@ def outcome_of(ending: ProgramEnded | SpawnFailed, *, killed_by: int = 0) -> Out
         return Signalled(ending.signal, ending.core_dumped)
     if ending.stage == "exec":
         if ending.errno in (errno.ENOENT, errno.ENOTDIR):
-            return NotStarted(ending.message, "not found")
+            return NotStarted(shown_text(ending.message), "not found")
         if ending.errno in (errno.EACCES, errno.ENOEXEC, errno.EPERM):
-            return NotStarted(ending.message, "not executable")
-    return NotStarted(ending.message)
+            return NotStarted(shown_text(ending.message), "not executable")
+    return NotStarted(shown_text(ending.message))

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
+
+CPUS_MAX: Final = 1 << 16
+"""Above CONFIG_NR_CPUS of any Linux kernel: Kconfig allows 8192 on x86."""
+
+PROCS_MAX: Final = 1 << 22
+"""PID_MAX_LIMIT of 64-bit Linux, include/linux/threads.h."""
 
 
 class Limits(msgspec.Struct, frozen=True, array_like=True):
@@ -16,8 +22,8 @@ class Limits(msgspec.Struct, frozen=True, array_like=True):
     node's hard limits bound them.
     """
 
-    max_procs: int | None = None
-    mem_bytes: int | None = None
-    cpus: int | None = None
-    nice: int | None = None
+    max_procs: Annotated[int, msgspec.Meta(ge=1, le=PROCS_MAX)] | None = None
+    mem_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)] | None = None
+    cpus: Annotated[int, msgspec.Meta(ge=1, le=CPUS_MAX)] | None = None
+    nice: Annotated[int, msgspec.Meta(ge=-20, le=19)] | None = None
     soft: tuple[tuple[Annotated[int, msgspec.Meta(ge=0, lt=16)], Annotated[int, msgspec.Meta(ge=-1)]], ...] = ()

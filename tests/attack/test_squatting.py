@@ -15,6 +15,7 @@ from typing import Final
 
 import pytest
 
+import gproc
 from gproc.errors import GprocError, TrustError
 from gproc.root.binroot import claim_usual
 from gproc.service.listening import Squatted, clear_the_way
@@ -32,6 +33,9 @@ class Machine:
     """This machine with a /tmp and a /run of its own, where root's master and slave use their usual places."""
 
     def __init__(self, place: Path) -> None:
+        checkout = Path(gproc.__file__).parents[1]
+        if Path("/tmp") in checkout.parents or Path("/run") in checkout.parents:
+            pytest.skip(f"{checkout} would be hidden by a /tmp and a /run of the test's own")
         self.cluster = Cluster(place / "c")
         self._holder = subprocess.Popen(
             ["unshare", "-m", "--propagation", "private", "sh", "-c", "echo in; exec sleep 1000"],
@@ -210,11 +214,11 @@ def test_a_run_directory_that_others_may_change_is_not_used(tmp_path: Path) -> N
     assert place.stat().st_mode & 0o777 == 0o755
     meeting.make_run_directory(str(place))
     place.chmod(0o775)
-    with pytest.raises(TrustError, match="root alone"):
+    with pytest.raises(TrustError, match="only root may change"):
         meeting.make_run_directory(str(place))
     place.rmdir()
     place.symlink_to("/etc")
-    with pytest.raises(TrustError, match="root alone"):
+    with pytest.raises(TrustError, match="only root may change"):
         meeting.make_run_directory(str(place))
 
 

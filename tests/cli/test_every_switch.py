@@ -17,8 +17,7 @@ BEHAVIOUR: Final = {
     ("shell", "e"): "reports/test_a_line_of_shell.py::test_with_shell_the_line_runs_on_the_node",
     ("files", "e"): "system/test_program.py::test_extra_files_and_trees_are_on_the_node",
     ("files", "bundle"): "bundle/test_bundle_command.py::test_files_that_a_switch_names_go_along",
-    ("bin_root", "e"): "system/test_program.py::"
-    "test_with_binroot_a_program_finds_its_bundle_where_the_command_says",
+    ("bin_root", "e"): "system/test_program.py::test_with_binroot_a_program_finds_its_bundle_where_the_command_says",
     ("bin_root", "s"): "fidelity/test_nodes.py::test_a_mount_point_and_a_missing_directory_can_be_binroot",
     ("root", "e"): "fidelity/test_glibc.py::test_a_program_of_another_release_runs_with_its_libraries",
     ("library_path", "e"): "fidelity/test_surroundings.py::test_a_library_in_a_directory_of_L_is_found",
