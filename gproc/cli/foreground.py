@@ -19,7 +19,6 @@ from gproc.errors import EXIT_GPROC, GprocError
 from gproc.nodespec import Place, format_path
 from gproc.packager import Bundle
 from gproc.request.spec import Request
-from gproc.spread.trees import MIN_BROADCAST_BYTES
 
 PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 """Signals to us that are meant for the program.  One of the first four, given twice, kills it."""
@@ -114,8 +113,9 @@ class Foreground:
     def _begin(self) -> None:
         if self.job.request.terminal is not None:
             self._on_resize()  # it may have changed since we asked
-        if self.job.request.bundle_bytes >= MIN_BROADCAST_BYTES:
-            self._progress.begin(len(self.job.places), self.job.request.bundle_bytes)
+        bundle = self.job.request.bundle
+        if bundle is not None and bundle.is_broadcast:
+            self._progress.begin(len(self.job.places), bundle.size_bytes)
         self._sink.begin(self.job.places)
 
     def _read_stdin(self) -> None:

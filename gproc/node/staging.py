@@ -15,7 +15,6 @@ from gproc.spread.fetching import BundleFetcher
 from gproc.spread.monitor import REPORT_S as STRIPES_REPORT_S
 from gproc.spread.peers import PeerSources
 from gproc.spread.scheduling import STRIPES
-from gproc.spread.trees import MIN_BROADCAST_BYTES
 from gproc.store.partial import Owner
 from gproc.store.store import Root
 from gproc.trust.ticket import Ticket
@@ -74,7 +73,7 @@ class Staging:
         if bundle is None:
             return None
         owner = self._owner(ticket)
-        if bundle.size_bytes < MIN_BROADCAST_BYTES:
+        if not bundle.is_broadcast:
             return await self._fetcher.root(bundle.digest, owner)
         reporting = asyncio.create_task(self._report(bundle, tell))
         try:

@@ -16,7 +16,7 @@ from gproc.relay.relayed_job import Downstream, RelayedJob
 from gproc.spread.fetching import BundleFetcher
 from gproc.spread.monitor import BroadcastMonitor
 from gproc.spread.sending import Compressed
-from gproc.spread.trees import MIN_BROADCAST_BYTES, MIN_CHILDREN
+from gproc.spread.trees import MIN_CHILDREN
 from gproc.store.partial import Owner
 from gproc.tree import Tree, below
 from gproc.wire import messages
@@ -155,7 +155,7 @@ class Hub(ABC):
         here, absent = self._parts(run.branch.children)
         sources_by_child: dict[Downstream, tuple[Peer | None, ...]] = {}
         bundle = relayed.request.bundle
-        if bundle is not None and bundle.size_bytes >= MIN_BROADCAST_BYTES and len(here) >= MIN_CHILDREN:
+        if bundle is not None and bundle.is_broadcast and len(here) >= MIN_CHILDREN:
             monitor = BroadcastMonitor(run.job, list(here), lambda: self.fetcher.missing_bytes(bundle.digest))
             self._monitors[run.job] = monitor
             for child in here:

@@ -20,6 +20,9 @@ WINSIZE_MAX: Final = 0xFFFF
 
 DIGEST_BYTES: Final = 32
 
+MIN_BROADCAST_BYTES: Final = 4 << 20
+"""From this size on, children send to each other (bench/transfer.py).  Below, connections cost more than they save."""
+
 PATH_BYTES_MAX: Final = 4095
 """PATH_MAX without its final NUL."""
 
@@ -50,6 +53,11 @@ class BundleName(msgspec.Struct, frozen=True, array_like=True):
 
     digest: Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
     size_bytes: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+    @property
+    def is_broadcast(self) -> bool:
+        """Whether it is large enough for children to send it to each other."""
+        return self.size_bytes >= MIN_BROADCAST_BYTES
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,10 +95,6 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
             _check_path("binRoot", self.bin_root)
         if any(b"\0" in word for word in (*self.argv, *self.env)):
             raise ValueError("a zero byte in an argument or a variable: execve(2) takes none")
-
-    @property
-    def bundle_bytes(self) -> int:
-        return 0 if self.bundle is None else self.bundle.size_bytes
 
 
 def _check_path(what: str, path: bytes) -> None:

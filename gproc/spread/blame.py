@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
 
 from gproc.spread.progress import Received
 
@@ -24,8 +25,7 @@ class Edge(NamedTuple, Generic[T]):
     stripe: int
 
 
-@dataclass(frozen=True)
-class Evidence(Generic[T]):
+class Evidence(msgspec.Struct, Generic[T], frozen=True):
     """What was measured within one window.
 
     sent: bytes per second that each node sent to healthy children.

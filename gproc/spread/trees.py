@@ -20,9 +20,6 @@ from typing import Final, Generic, TypeVar
 from gproc.spread.blame import Edge, Evidence, slow_children
 from gproc.spread.progress import EVIDENCE_BYTES, WINDOWS_S, Progress, Received
 
-MIN_BROADCAST_BYTES: Final = 4 << 20
-"""From this size on, children send to each other (bench/transfer.py).  Below, connections cost more than they save."""
-
 MIN_CHILDREN: Final = 2
 """Two children each send the other the half that they received: their parent sends one payload instead of two."""
 
