@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import signal as signals
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
 from types import TracebackType
 from typing import Literal, TypeVar, Unpack, overload
 
+from gproc.client.begun import BegunJob
 from gproc.client.chunks import ChunkServer
 from gproc.client.connection import Connection
 from gproc.client.events import Event, Output
 from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, input_bytes
 from gproc.client.results import Collector, CompletedJob, checked, decoded
 from gproc.client.session import ChunksWanted, JobEvent, JobRefused, SessionEvent, SessionJob, TreeAnswer
-from gproc.client.summary import summarise
 from gproc.client.tree import TreeInfo, tree_info
 from gproc.errors import GprocError, LinkLost
-from gproc.request.outcome import Outcome
 from gproc.trust.meeting import DEFAULT_SOCKET
 
 E = TypeVar("E", bound=BaseException)
@@ -64,38 +62,14 @@ class AsyncStdin:
             self._cluster._flush()
 
 
-class AsyncJob:
+class AsyncJob(BegunJob):
     """A job that was begun: `async for event in job`.  As `gproc.Job` otherwise."""
 
     def __init__(self, cluster: AsyncCluster, job: SessionJob, args: tuple[str, ...], *, stdin: bool) -> None:
-        self.args = args
+        super().__init__(job, args)
         self.stdin = AsyncStdin(cluster, self) if stdin else None
         self._cluster = cluster
-        self._job = job
-        self._events: deque[Event] = deque()
         self._changed = asyncio.Event()
-
-    @property
-    def number(self) -> int | None:
-        return self._job.number
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        return self._job.nodes
-
-    @property
-    def missing(self) -> str:
-        return self._job.missing
-
-    @property
-    def outcomes(self) -> dict[str, Outcome]:
-        return {self._job.nodes[rank]: outcome for rank, outcome in sorted(self._job.outcomes.items())}
-
-    @property
-    def returncode(self) -> int | None:
-        if not self._job.ended or self._job.rejected is not None:
-            return None
-        return summarise(self._job.places, self._job.outcomes, self._job.missing)[0]
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         """The events as they come, until all nodes have ended.  Raises: JobRejected, LinkLost."""
@@ -305,10 +279,7 @@ class AsyncCluster:
         match event:
             case JobEvent(known, happened):
                 if (job := self._jobs.get(known)) is not None:
-                    if isinstance(happened, Output):
-                        # The view is only good until more is received.
-                        happened = Output(happened.node, happened.stream, bytes(happened.data), happened.rank)
-                    job._events.append(happened)
+                    job._keep(happened)
                     job._changed.set()
                 if known.ended:
                     self._jobs.pop(known, None)

@@ -197,10 +197,7 @@ class Cluster:
         match event:
             case JobEvent(known, happened):
                 if (job := self._jobs.get(known)) is not None:
-                    if isinstance(happened, Output):
-                        # The view is only good until more is received.
-                        happened = Output(happened.node, happened.stream, bytes(happened.data), happened.rank)
-                    job._events.append(happened)
+                    job._keep(happened)
                 if known.ended:
                     self._jobs.pop(known, None)
             case JobRefused(known):

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import signal
 import time
-from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
 from typing import TypeVar
 
+from gproc.client.begun import BegunJob
 from gproc.client.engine import Engine
 from gproc.client.events import Event, Output
 from gproc.client.results import Collector, CompletedJob, TimeoutExpired
 from gproc.client.session import SessionJob
-from gproc.client.summary import summarise
-from gproc.request.outcome import Outcome
 
 E = TypeVar("E", bound=BaseException)
 
@@ -58,7 +56,7 @@ class Stdin:
             self._engine.call(lambda session: session.end_stdin(self._job))
 
 
-class Job:
+class Job(BegunJob):
     """A job that was begun, as `subprocess.Popen` is a process.  Iterate over it for its events.
 
     args: the command.  stdin: set if it was asked for with `stdin=gproc.PIPE`.
@@ -71,38 +69,9 @@ class Job:
     """
 
     def __init__(self, engine: Engine, job: SessionJob, args: tuple[str, ...], *, stdin: bool) -> None:
-        self.args = args
+        super().__init__(job, args)
         self.stdin = Stdin(engine, job) if stdin else None
         self._engine = engine
-        self._job = job
-        self._events: deque[Event] = deque()
-
-    @property
-    def number(self) -> int | None:
-        """The job's number, as `gproc` shows it; None before the master has taken it."""
-        return self._job.number
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """The nodes that it runs on, by rank; () before the master has taken it."""
-        return self._job.nodes
-
-    @property
-    def missing(self) -> str:
-        """Nodes that were named and are not connected, folded; "" if there are none."""
-        return self._job.missing
-
-    @property
-    def outcomes(self) -> dict[str, Outcome]:
-        """The outcomes by node, for the nodes on which it has ended."""
-        return {self._job.nodes[rank]: outcome for rank, outcome in sorted(self._job.outcomes.items())}
-
-    @property
-    def returncode(self) -> int | None:
-        """What `gproc e` would end with; None while it runs."""
-        if not self._job.ended or self._job.rejected is not None:
-            return None
-        return summarise(self._job.places, self._job.outcomes, self._job.missing)[0]
 
     def __iter__(self) -> Iterator[Event]:
         """The events as they come, until all nodes have ended.  Each is handed out once, to the first caller.

@@ -92,7 +92,7 @@ class Collector:
             nodes=job.nodes,
             stdout={node: b"".join(pieces) for node, pieces in self._pieces["stdout"].items()},
             stderr={node: b"".join(pieces) for node, pieces in self._pieces["stderr"].items()},
-            outcomes={job.nodes[rank]: outcome for rank, outcome in sorted(job.outcomes.items())},
+            outcomes=job.outcomes_by_node(),
             missing=job.missing,
             returncode=status,
             summary=tuple(lines),

@@ -69,6 +69,10 @@ class SessionJob:
         """Whether nothing more will come of it."""
         return self.rejected is not None or (self.number is not None and len(self.outcomes) == len(self.places))
 
+    def outcomes_by_node(self) -> dict[str, Outcome]:
+        """The outcomes so far, in the order of ranks."""
+        return {self.nodes[rank]: outcome for rank, outcome in sorted(self.outcomes.items())}
+
 
 class JobEvent(NamedTuple):
     """Something happened to a job.  The data of an `Output` is a view that is good until more bytes are received."""

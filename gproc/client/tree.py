@@ -71,7 +71,7 @@ class CopyResult(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, job: SessionJob, complaints: Complaints) -> CopyResult:
         status, lines = complaints.told(job.outcomes, job.missing)
-        return cls(status, tuple(lines), {job.nodes[rank]: outcome for rank, outcome in job.outcomes.items()})
+        return cls(status, tuple(lines), job.outcomes_by_node())
 
     def checked(self, check: bool) -> CopyResult:
         """Raises: CopyFailed if something went wrong and `check` is True."""

@@ -1,0 +1,52 @@
+"""What a job that was begun tells of itself, whichever way its bytes are moved."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from gproc.client.events import Event, Output
+from gproc.client.session import SessionJob
+from gproc.client.summary import summarise
+from gproc.request.outcome import Outcome
+
+
+class BegunJob:
+    """The part that `gproc.Job` and `gproc.AsyncJob` share.  args: the command."""
+
+    def __init__(self, job: SessionJob, args: tuple[str, ...]) -> None:
+        self.args = args
+        self._job = job
+        self._events: deque[Event] = deque()
+
+    @property
+    def number(self) -> int | None:
+        """The job's number, as `gproc` shows it; None before the master has taken it."""
+        return self._job.number
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes that it runs on, by rank; () before the master has taken it."""
+        return self._job.nodes
+
+    @property
+    def missing(self) -> str:
+        """Nodes that were named and are not connected, folded; "" if there are none."""
+        return self._job.missing
+
+    @property
+    def outcomes(self) -> dict[str, Outcome]:
+        """The outcomes by node, for the nodes on which it has ended."""
+        return self._job.outcomes_by_node()
+
+    @property
+    def returncode(self) -> int | None:
+        """What `gproc e` would end with; None while it runs."""
+        if not self._job.ended or self._job.rejected is not None:
+            return None
+        return summarise(self._job.places, self._job.outcomes, self._job.missing)[0]
+
+    def _keep(self, event: Event) -> None:
+        """Keep an event of the session for the caller.  An output's view is only good until more is received."""
+        if isinstance(event, Output):
+            event = Output(event.node, event.stream, bytes(event.data), event.rank)
+        self._events.append(event)
