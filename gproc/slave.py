@@ -19,7 +19,7 @@ from gproc.errors import GprocError, PeerError, StoreError, TrustError
 from gproc.launch.launcher import Launcher
 from gproc.link.connection import Link, Receiver
 from gproc.node.program import Program
-from gproc.node.services import LocalServices, current_load
+from gproc.node.services import LocalServices
 from gproc.node.staging import Staging
 from gproc.node.uplink import Uplink
 from gproc.relay.hub import Hub
@@ -144,7 +144,7 @@ class Slave(Hub, Receiver[ParentToChild]):
                 else:
                     self._accept(grant)
             case messages.Poll(serial):
-                link.send(messages.Load(serial, ((Route(()), current_load()),)))
+                link.send(messages.Load(serial, ((Route(()), os.getloadavg()[0]),)))
                 self.poll(serial)
             case messages.Unavailable(bundle, _, reason):
                 self.fetcher.on_unavailable(self, bundle, reason)

@@ -5,6 +5,7 @@ Reads with the caller's rights alone.  The command line and the library both bui
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 from collections.abc import Mapping, Sequence
@@ -99,6 +100,11 @@ def soft_limits() -> tuple[tuple[int, int], ...]:
 
 
 def current_umask() -> int:
+    """The umask of this process, without the change that umask(2) takes: other threads may be making files."""
+    with contextlib.suppress(OSError), open("/proc/self/status", "rb") as status:
+        for line in status:  # proc_pid_status(5), since Linux 4.7
+            if line.startswith(b"Umask:"):
+                return int(line.split()[1], 8)
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

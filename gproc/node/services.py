@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable
 
 from gproc.copy.builtin import task_for
@@ -53,8 +52,3 @@ class LocalServices:
         added = (*added, b"GPROC_ROOT=" + (view.root or bin_root))
         start = Start(process=process, request=request, caller=ticket.caller, added=added, view=view, task=task)
         return self._launcher.spawn(start, *handles, on_exit=ended)
-
-
-def current_load() -> float:
-    """The average number of runnable processes in the last minute."""
-    return os.getloadavg()[0]

@@ -149,10 +149,8 @@ class JobService:
             log.info("%d nodes did not say their load", poll.expected - len(poll.loads))
         del self._polls[poll_number]
         busy = self._table.running_at()
-        rows = (
-            NodeState(place_of(route), node, busy[place_of(route)], poll.loads.get(place_of(route)))
-            for route, node in tree.items()
-        )
+        nodes = ((place_of(route), node) for route, node in tree.items())
+        rows = (NodeState(place, node, busy[place], poll.loads.get(place)) for place, node in nodes)
         return TreeState(serial, self._name, self._since_s, tuple(rows))
 
     def add_loads(self, message: messages.Load) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,25 +13,12 @@ from hypothesis import strategies as st
 from gproc.client.summary import describe
 from gproc.request.outcome import Lost, NotStarted, Refused
 from gproc.shown import shown, shown_text
-from gproc.trust.identity import Identity, load_identity
+from gproc.trust.identity import Identity
 from gproc.wire.messages import Arrived, Finished, Granted, Left, NodeInfo, Route, Run
 from tests.attack.peer import join_as
 from tests.system.cluster import Cluster
 
 ORDERS = "\x1b[2J\x1b]0;owned\x07\r\nforged: all is well\x9b31m"
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path / "c")
-    cluster.start_master()
-    yield cluster
-    cluster.stop()
-
-
-@pytest.fixture
-def identity(cluster: Cluster) -> Identity:
-    return load_identity(str(cluster.home), "node", socket.gethostname())
 
 
 @given(st.text())
@@ -51,8 +35,8 @@ def test_a_nodes_reason_is_one_printable_line(outcome: Lost | Refused | NotStart
     assert "forged: all is well" in describe(outcome)
 
 
-def test_what_a_hostile_node_says_moves_no_cursor_and_forges_no_line(cluster: Cluster, identity: Identity) -> None:
-    control, bulk = join_as(cluster.port, identity, 1)
+def test_what_a_hostile_node_says_moves_no_cursor_and_forges_no_line(cluster: Cluster, this_node: Identity) -> None:
+    control, bulk = join_as(cluster.port, this_node, 1)
     with control, bulk:
         control.hear(Granted)
         control.say(Arrived(Route((2,)), NodeInfo(ORDERS, ORDERS, b"n" * 16, ORDERS, 0.0)))

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import gproc
+from gproc.client.requests import current_umask
 from tests.system.cluster import Cluster as Machines
 
 PATIENCE_S = 60.0
@@ -271,6 +272,19 @@ def test_a_task_that_is_cancelled_kills_its_job(machines: Machines, monkeypatch:
             await job.wait()
 
     asyncio.run(asyncio.wait_for(work(), PATIENCE_S))
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o000, 0o027])
+def test_the_umask_is_read_without_a_moment_in_which_other_threads_have_another(
+    mask: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.umask(mask)
+    try:
+        with monkeypatch.context() as patched:
+            patched.delattr(os, "umask")
+            assert current_umask() == mask
+    finally:
+        os.umask(before)
 
 
 def test_every_public_name_is_there_and_a_slave_pays_for_none() -> None:
