@@ -51,7 +51,7 @@ man: $(READY)
 	$(RUN) -m gproc.cli.man dist/man1
 
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis gproc/native/gproc-helper
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis $(HELPER)
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 debian-packages:
