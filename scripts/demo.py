@@ -143,7 +143,7 @@ def show(demo: Demo, place: str) -> None:
             )
 
     explain("Look at the tree.")
-    expect_lines(demo.run("i"), [f"{node} " for node in NODES])
+    expect_lines(demo.run("i"), [f"{node}\t" for node in NODES])
 
     explain("Run a program on every node. gproc sends it there with its libraries; it runs in a root of its own.")
     hello = 'echo "$GPROC_NODE is rank $GPROC_RANK of $GPROC_SIZE on $(uname -n)"'
