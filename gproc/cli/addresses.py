@@ -6,7 +6,7 @@ import socket
 
 
 def listening_address(own: str) -> str:
-    """What to bind to: the loopback address alone where nobody else is meant to come, else every address."""
+    """The address to bind to: the loopback address if the node serves this machine alone, else every address."""
     return own if own.startswith("127.") or own == "::1" else ""
 
 

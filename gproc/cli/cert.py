@@ -14,9 +14,9 @@ from gproc.trust.names import check_host_name
 def run(options: CertOptions) -> int:
     """Write DIR/NAME/{ca.crt,ticket.pub,node.crt,node.key} for each name and print each directory.
 
-    The cluster's keys are made where there are none yet, so nodes can be provisioned before the first `gproc m`.
+    The cluster's keys are made if there are none yet, so nodes can be provisioned before the first `gproc m`.
 
-    Raises: UsageError where several nodes would share an address: each could then pose as the others.
+    Raises: UsageError if several nodes would share an address: each could then pose as the others.
     """
     if options.addresses and len(options.names) > 1:
         raise UsageError("--address belongs to one node: run `gproc cert NAME --address ...` for each of them")

@@ -23,7 +23,7 @@ def run(options: InfoOptions) -> int:
 
 
 def as_json(tree: TreeState) -> str:
-    """One object; times in seconds of Unix time, loads as in /proc/loadavg, null where a node did not answer."""
+    """One object; times in seconds of Unix time, loads as in /proc/loadavg, null if a node did not answer."""
     import json
 
     nodes = [

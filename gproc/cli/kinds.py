@@ -15,7 +15,7 @@ class Kind(msgspec.Struct, frozen=True):
     """A kind of value.
 
     wanted: the kind in words, as an error message ends: "... is not <wanted>".
-    read: the value that a text stands for; ValueError where it stands for none.
+    read: the value that a text stands for; ValueError if it stands for none.
     takes_value: whether `-switch VALUE` is one switch; otherwise only `-switch` and `-switch=VALUE` are.
     repeats: read gives a tuple, and the tuples of a switch given several times are joined.
     """

@@ -82,7 +82,7 @@ MODES: Final = (
         "e",
         ExecOptions,
         "Run a program on nodes.",
-        "It is sent with all that it needs; its output and exit status come back. The status is 0 where"
+        "It is sent with all that it needs; its output and exit status come back. The status is 0 if"
         " every node's was, else the highest; 124 is a timeout, 125 a failure of gproc itself, 126 and 127"
         " a program that cannot be run or found.",
         (
@@ -95,7 +95,7 @@ MODES: Final = (
         "cp",
         CpOptions,
         "Put files and directories on nodes, for good.",
-        "As cp -a on the node would: into DEST where that is a directory, else under that name; SRC/. is what lies"
+        "As cp -a on the node would: into DEST if that is a directory, else under that name; SRC/. is what lies"
         " in SRC. Each file appears whole or not at all, as you; root keeps owners. No symlink below DEST is"
         " followed, and what is there already is not sent or written again.",
         (
@@ -138,7 +138,7 @@ MODES: Final = (
         BundleOptions,
         "Show what would be sent for a program, and why.",
         "Nothing is sent; with --tar it is written to a file.",
-        (Argument("program", "PROGRAM", "By path where it has a slash, else sought on PATH", offers="command"),),
+        (Argument("program", "PROGRAM", "By path if it has a slash, else sought on PATH", offers="command"),),
     ),
     Mode(
         "cert",

@@ -1,6 +1,6 @@
 """What a command line asks for, as values: one Struct for each mode.
 
-A field bears the name of its switch's GNU spelling, with its unit where it has one.  The defaults stand
+A field bears the name of its switch's GNU spelling, with its unit if it has one.  The defaults stand
 here and nowhere else; which switches a mode takes stands in `gproc.cli.switches`.
 """
 
@@ -50,7 +50,7 @@ class SlaveOptions(msgspec.Struct, frozen=True, kw_only=True):
 class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`gproc e`.  nodes, exclude: specifications, not yet parsed.  env: `NAME=VALUE`; `NAME`: as it is here.
 
-    bin_root: "" for there where each slave has its own.
+    bin_root: "" if each slave puts it at its own.
     The limits max_procs, mem_bytes, cpus and nice hold for the job's processes on each node; None: no limit.
     """
 
@@ -146,7 +146,7 @@ class ConfigOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HelpRequest(msgspec.Struct, frozen=True):
-    """The help page of a mode, by its name; of gproc itself where that is empty."""
+    """The help page of a mode, by its name; of gproc itself if that is empty."""
 
     mode: str = ""
 

@@ -88,7 +88,7 @@ def _name(word: str) -> str:
 
 
 def _given(word: str, name: str, rest: Iterator[str]) -> _Given:
-    """With the word that follows, whatever it looks like (as in Go), where the switch takes a value."""
+    """With the word that follows, whatever it looks like (as in Go), if the switch takes a value."""
     written, equals, text = word.partition("=")
     switches = switches_named(name)
     if not switches:

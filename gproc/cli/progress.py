@@ -105,7 +105,7 @@ class JsonLines(_Counted):
     """For programs: one object per line on stderr, each second and at the end.
 
     bytes, total: received by all nodes together, and to be received.  nodes, complete: in all, and with everything.
-    rate: bytes per second since the beginning.  left_s: at that rate, null where nothing came yet.
+    rate: bytes per second since the beginning.  left_s: at that rate, null if nothing came yet.
     """
 
     def __init__(self) -> None:

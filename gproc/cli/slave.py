@@ -87,7 +87,7 @@ def _run(options: SlaveOptions, launcher: Launcher) -> int:
 
 
 def listen(children: Children, host: str, port: int) -> None:
-    """Open the command port; where the usual one is taken, as by another slave of this machine, any free one."""
+    """Open the command port, or any free one if the usual one is taken, as by another slave of this machine."""
     try:
         try:
             children.listen(host, port)

@@ -65,7 +65,7 @@ def run(options: StoreOptions) -> int:
 def stores_below(base: str) -> list[str]:
     """Every directory at or below `base`, two levels deep, that is a store: a slave's (0, 1, ...) or the master's.
 
-    Raises: StoreError where there is nothing but what we may not look into.
+    Raises: StoreError if there are only stores that we may not look into.
     """
     found = []
     closed = []
@@ -108,7 +108,7 @@ def prune(kept: list[Kept], keep_bytes: int) -> list[Kept]:
     """Remove what was least recently used until each store keeps no more than `keep_bytes`; what jobs use stays.
 
     Safe beside running slaves: a root is renamed away first, and a slave that misses one fetches it again.
-    Raises: StoreError where the store is another user's.
+    Raises: StoreError if the store is another user's.
     """
     gone = []
     for place in {each.place for each in kept}:

@@ -31,7 +31,7 @@ class Switch(msgspec.Struct, frozen=True):
     """A switch; one or two dashes make no difference, as in the original.
 
     field: of the modes' options.  modes: letters of those that take it, or all.  go: the original's spelling.
-    gnu: the long one.  short: one letter, where the original has none.  negative: says false to a FLAG.
+    gnu: the long one.  short: one letter, if the original has none.  negative: says false to a FLAG.
     offers: what shell completion proposes as its value.
     """
 
@@ -288,7 +288,7 @@ SWITCHES: Final = (
 
 
 def switches_named(name: str) -> tuple[Switch, ...]:
-    """The switches spelled so; where there are several, no mode takes two of them."""
+    """The switches spelled so; if there are several, no mode takes two of them."""
     return tuple(switch for switch in SWITCHES if name in switch.spellings())
 
 
