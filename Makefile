@@ -13,7 +13,7 @@ PACKAGES := binutils clang cppcheck fish gcc groff iproute2 libc6-dev libclang-r
 # Tests of different files run side by side: on two processors in half the time.
 PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
 
-.PHONY: help demo test test-fast lint types docs bench man clean debian-packages
+.PHONY: help demo test test-fast lint types docs fuzz bench man clean debian-packages
 
 help:
 	@echo "make demo       start a two-level tree on this machine, run a program on it, stop it"
@@ -22,6 +22,7 @@ help:
 	@echo "make lint       ruff"
 	@echo "make types      mypy --strict"
 	@echo "make docs       write docs/wire.md from the types of the wire"
+	@echo "make fuzz       ten million broken plans for the static helper, some three minutes"
 	@echo "make bench      the benchmarks of docs/benchmarks.md"
 	@echo "make man        man pages in dist/man1"
 	@echo "make clean      remove all that these made"
@@ -43,6 +44,9 @@ types: $(READY)
 
 docs: $(READY)
 	$(RUN) -m scripts.wire_document
+
+fuzz: $(READY) debian-packages
+	$(RUN) -m tests.native.fuzz --runs 10000000
 
 bench: $(READY) $(HELPER)
 	$(RUN) -m bench

@@ -67,7 +67,7 @@ def as_table(tree: TreeState) -> str:
     )
     lines += sorted(
         {
-            f"slower: {row.node.name} starts jobs by Python, not by gproc's static helper: {row.node.python_because}"
+            shown_text(f"slower: {row.node.name} starts jobs by Python, without the helper: {row.node.python_because}")
             for row in tree.nodes
             if row.node.python_because
         }

@@ -18,8 +18,8 @@ from typing import Final, Union
 
 import msgspec
 
+from gproc import native
 from gproc.launch.operations import STAGES
-from gproc.native import HELPER
 
 _BEGUN: Final = 1
 _ENDED: Final = 2
@@ -93,17 +93,24 @@ class Helper:
 
     def signal(self, signum: int) -> bool:
         """Have it sent to every process of the job; whether the helper is there to do so."""
-        return self._order(_SEND_SIGNAL, signum, 0)
+        return self.order(_SEND_SIGNAL, signum, 0)
 
     def prolong(self, until_ns: int) -> None:
         """The job's lease lasts until that moment of CLOCK_BOOTTIME."""
-        self._order(_PROLONG_LEASE, 0, until_ns)
+        self.order(_PROLONG_LEASE, 0, until_ns)
+
+    def abandon(self) -> None:
+        """Nothing more will be said: the job ends, as if the slave were dead."""
+        if self._orders >= 0:
+            os.close(self._orders)
+            self._orders = -1
 
     def close(self) -> None:
-        os.close(self._orders)
+        self.abandon()
         os.close(self._reports)
 
-    def _order(self, kind: int, signum: int, until_ns: int) -> bool:
+    def order(self, kind: int, signum: int, until_ns: int) -> bool:
+        """Whether it was taken."""
         os.set_blocking(self._orders, False)
         try:
             os.write(self._orders, _ORDER.pack(kind, signum, until_ns))
@@ -130,7 +137,7 @@ def start(plan: bytes, stdio: tuple[int, int, int]) -> Helper:
                 opened.append(sources[index])
         moves = [(os.POSIX_SPAWN_DUP2, handle, number) for number, handle in enumerate(sources)]
         os.write(ours, plan[:_AT_ONCE_BYTES])
-        pid = os.posix_spawn(HELPER, (HELPER, "init"), {}, file_actions=moves)
+        pid = os.posix_spawn(native.HELPER, (native.HELPER, "init"), {}, file_actions=moves)
     except BaseException:
         _close(opened)
         raise
@@ -154,7 +161,7 @@ def start_private(plan: bytes, stdio: tuple[int, int, int]) -> Helper | Failed:
     helper.close()
     if report is not None:
         return report
-    return Failed("launcher", errno.EPIPE, f"{os.fsdecode(HELPER)} ended at once (wait status {status:#x})")
+    return Failed("launcher", errno.EPIPE, f"{os.fsdecode(native.HELPER)} ended at once (wait status {status:#x})")
 
 
 def _write_rest(ours: int, plan: bytes) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from gproc import native
 from gproc.errors import LaunchError
 from gproc.launch import helper, operations
 from gproc.launch.cgroup import Cgroups, Group
@@ -23,7 +24,6 @@ from gproc.launch.helper import Ended, Failed, Helper
 from gproc.launch.launcher import Launcher, Process
 from gproc.launch.operations import FORMAT, OOM_SCORE_ADJ, NotPlanned
 from gproc.launch.protocol import Ending, ProgramEnded, SpawnFailed, Start
-from gproc.native import HELPER, why_missing
 from gproc.request.signals import can_be_sent
 from gproc.root.abilities import Abilities
 from gproc.root.view import MakeDirectory, Operation, Overlay, Proc, Tmpfs
@@ -244,10 +244,10 @@ class NativeLauncher(Launcher):
 
 def why_not_native() -> str:
     """Why jobs cannot be started by the static helper, as one clause; "" if they can."""
-    if missing := why_missing():
+    if missing := native.why_missing():
         return missing
     try:
-        status = os.waitstatus_to_exitcode(os.waitpid(os.posix_spawn(HELPER, (HELPER, FORMAT), {}), 0)[1])
+        status = os.waitstatus_to_exitcode(os.waitpid(os.posix_spawn(native.HELPER, (native.HELPER, FORMAT), {}), 0)[1])
     except OSError as error:
         return f"the helper cannot be executed: {error}"
     return "" if status == 0 else f"the helper is of another version of gproc (it ended with {status})"

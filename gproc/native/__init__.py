@@ -8,9 +8,9 @@ slave says: `plan.h`.
 from __future__ import annotations
 
 import os
-from typing import Final
 
-HELPER: Final = os.fsencode(os.path.dirname(__file__)) + b"/gproc-helper"
+HELPER = os.fsencode(os.path.dirname(__file__)) + b"/gproc-helper"
+"""Where it is; tests have others."""
 
 
 def why_missing() -> str:

@@ -40,7 +40,9 @@ OPTIONAL = (
 )  # fmt: skip
 """What one compiler or machine has and another has not."""
 
-SANITIZED = ("-g", "-O1", "-DHOSTED", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-builtin")
+SANITIZED = (
+    "-g", "-O1", "-DHOSTED", "-ffreestanding", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+)  # fmt: skip
 
 
 class NotBuilt(Exception):

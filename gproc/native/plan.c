@@ -13,7 +13,8 @@ struct cursor {
 };
 
 static bool bad(const char *words_for_it) {
-    return fail(-EINVAL, words_for_it, "plan");
+    fail(-EINVAL, words_for_it, "plan");
+    return false;
 }
 
 static bool take(struct cursor *from, void *to, size_t size) {
@@ -73,10 +74,12 @@ static bool take_path(struct cursor *from, const char **to) {
         return false;
     }
     if (text[0] != '/') {
-        return fail(-EINVAL, "a path must be absolute", text);
+        fail(-EINVAL, "a path must be absolute", text);
+        return false;
     }
     if (has_dots(text)) {
-        return fail(-ENOTDIR, "'..' is no part of a directory's name", text);
+        fail(-ENOTDIR, "'..' is no part of a directory's name", text);
+        return false;
     }
     *to = text;
     return true;

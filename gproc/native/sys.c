@@ -2,6 +2,37 @@
 
 #include "sys.h"
 
+#ifdef HOSTED
+
+/* On a libc, as sanitizers and fuzzers need it: their headers and the kernel's do not go together. */
+long syscall(long number, ...);
+int clone(int (*body)(void *), void *top, int flags, void *argument, ...);
+int *__errno_location(void);
+
+long sys(long number, long a, long b, long c, long d, long e, long f) {
+    long result = syscall(number, a, b, c, d, e, f);
+    return result == -1 ? -*__errno_location() : result;
+}
+
+long sys_clone(unsigned long flags, int (*body)(void *), void *top, void *argument) {
+    long child = clone(body, top, (int)flags, argument);
+    return child == -1 ? -*__errno_location() : child;
+}
+
+_Noreturn void sys_exit(int status) {
+    for (;;) {
+        SYS1(exit_group, status);
+    }
+}
+
+/* Nothing is ever allocated, and process 1 goes on in this memory when main() returns. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void) {
+    return "detect_leaks=0";
+}
+
+#else
+
 int main(int argc, char **argv);
 
 #if defined(__x86_64__)
@@ -176,3 +207,5 @@ size_t strlen(const char *text) {
     }
     return (size_t)(end - text);
 }
+
+#endif

@@ -9,7 +9,7 @@
 
 #define ENTRIES_BYTES 2048u
 #define TARGET_BYTES 4096u /* PATH_MAX */
-#define COPY_BYTES (8l << 20) /* for each sendfile(2), which takes so long at most */
+#define COPY_BYTES (8L << 20) /* for each sendfile(2), which takes so long at most */
 #define MOUNT_ROOT 0x2000 /* STATX_ATTR_MOUNT_ROOT, since 5.8 */
 #define REMOVAL_S 60 /* a program may have left millions of files, and there is a next slave to clear them away */
 #define READABLE_DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)

@@ -15,7 +15,7 @@ import pytest
 
 from gproc.launch.operations import OOM_SCORE_ADJ
 from gproc.root import kernel
-from tests.launch.conftest import USER, Node, bin_root, init, node, tmp_path
+from tests.launch.conftest import USER, Node, bin_root, init, node, sanitized, tmp_path
 from tests.system.cluster import Cluster
 
 PYTHON: Final = "/usr/bin/python3"
@@ -23,7 +23,7 @@ PYTHON: Final = "/usr/bin/python3"
 
 pytestmark = pytest.mark.skipif(not os.path.exists(PYTHON), reason=f"needs {PYTHON}")
 
-__all__ = ["bin_root", "init", "node", "tmp_path"]
+__all__ = ["bin_root", "init", "node", "sanitized", "tmp_path"]
 
 SESSION: Final = -3
 """KEY_SPEC_SESSION_KEYRING: keyctl(2)."""

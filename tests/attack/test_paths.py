@@ -18,10 +18,10 @@ from gproc.root.view import CopyTree, MakeDirectory, Proc, Tmpfs, View
 from gproc.wire import frames
 from tests.attack.peer import dial_unix
 from tests.attack.test_bad_input import unchecked
-from tests.launch.conftest import USER, Node, bin_root, init, node, tmp_path
+from tests.launch.conftest import USER, Node, bin_root, init, node, sanitized, tmp_path
 from tests.system.cluster import Cluster
 
-__all__ = ["bin_root", "init", "node", "tmp_path"]
+__all__ = ["bin_root", "init", "node", "sanitized", "tmp_path"]
 
 SWAPPERS: Final = 200
 """Trees that are removed while a user exchanges directories for links; the first release lost within 100 of them."""

@@ -17,6 +17,7 @@ import pytest
 import gproc
 from gproc.launch.native import why_not_native
 from gproc.launch.protocol import Ending, ProgramEnded, SpawnFailed
+from gproc.native.build import NotBuilt, build
 from gproc.root.abilities import Abilities
 from gproc.root.view import MakeDirectory, Proc, Tmpfs, View
 
@@ -166,9 +167,23 @@ def bin_root(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(params=["native", "python"])
+@pytest.fixture(scope="session")
+def sanitized() -> Iterator[Path]:
+    """The static helper with AddressSanitizer and UBSan, which end it at the first fault, where every user finds it."""
+    with tempfile.TemporaryDirectory(prefix="gproc-test-") as made:
+        Path(made).chmod(0o755)
+        try:
+            build(Path(made, "helper"), sanitize=True)
+        except NotBuilt as error:
+            pytest.skip(f"needs a C compiler with sanitizers: {error}")
+        yield Path(made, "helper")
+
+
+@pytest.fixture(params=["native", "python", pytest.param("sanitized", marks=pytest.mark.slow)])
 def init(request: pytest.FixtureRequest) -> str:
     """What starts jobs: the static helper, or a launcher process in Python."""
+    if request.param == "sanitized":
+        return str(request.getfixturevalue("sanitized"))
     if request.param == "native" and (reason := why_not_native()):
         pytest.skip(f"needs the static helper: {reason}")
     return str(request.param)
@@ -179,6 +194,8 @@ def empty_node(request: pytest.FixtureRequest, bin_root: Path, init: str) -> Ite
     """A node whose /usr is empty, as on a ramdisk."""
     if os.getuid() != 0:
         pytest.skip("needs root, to hide /usr")
+    if os.path.isabs(init):
+        pytest.skip("sanitizers need libraries in /usr")
     node = Node("empty", USER if request.param == "user" else 0, bin_root, init)
     try:
         if not node.abilities.overlay:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from gproc import native
 from gproc.launch import serving
 from gproc.launch.launcher import Launcher
 from gproc.launch.protocol import Ending, Start
@@ -39,7 +40,10 @@ if sys.argv[1] == "empty":
     kernel.mount(b"none", b"/", None, kernel.MS_REC | kernel.MS_SLAVE)
     kernel.mount(b"none", b"/usr", b"tmpfs", 0, b"mode=0755")
 become(int(sys.argv[2]))
-launcher = Launcher.fork(private=sys.argv[1] != "plain", native=sys.argv[3] == "native")
+if os.path.isabs(sys.argv[3]):
+    native.HELPER = os.fsencode(sys.argv[3])
+launcher = Launcher.fork(private=sys.argv[1] != "plain", native=sys.argv[3] != "python")
+assert bool(launcher.python_because) == (sys.argv[3] == "python"), launcher.python_because
 
 
 def tell(line: str) -> None:

@@ -1,0 +1,116 @@
+"""The static helper as a file: what it is, that it is the same each time, and what tools say of its source."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gproc.native import build as native_build
+from gproc.native.build import HERE, NotBuilt, build, compilers
+from tests.native import fuzz
+
+SIZE_BYTES_MAX = 200_000
+
+SOURCES = sorted(str(path) for path in HERE.glob("*.c"))
+
+
+@pytest.fixture(scope="module")
+def helper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    to = tmp_path_factory.mktemp("built") / "helper"
+    try:
+        build(to)
+    except NotBuilt as error:
+        pytest.skip(f"needs a C compiler: {error}")
+    return to
+
+
+def needs(command: str) -> str:
+    path = shutil.which(command)
+    if path is None:
+        pytest.skip(f"needs {command}")
+    return path
+
+
+def readelf(*words: str) -> str:
+    return subprocess.run([needs("readelf"), *words], capture_output=True, text=True, check=True).stdout
+
+
+def test_two_builds_give_the_same_bytes(helper: Path, tmp_path: Path) -> None:
+    """Wherever the sources lie and whatever the result is called."""
+    elsewhere = tmp_path / "a copy of it"
+    shutil.copytree(HERE, elsewhere, ignore=shutil.ignore_patterns("__pycache__"))
+    again = tmp_path / "another name"
+    words = [sys.executable, "-I", str(elsewhere / "build.py"), "--to", str(again)]
+    subprocess.run(words, check=True, env={**os.environ, "SOURCE_DATE_EPOCH": "1"})
+    assert again.read_bytes() == helper.read_bytes()
+
+
+def test_it_is_small_and_needs_nothing_to_be_loaded(helper: Path) -> None:
+    assert helper.stat().st_size <= SIZE_BYTES_MAX
+    headers = readelf("-lW", str(helper))
+    assert "INTERP" not in headers
+    assert "There are no relocations" in readelf("-rW", str(helper))
+    assert "NEEDED" not in readelf("-dW", str(helper))
+
+
+def test_no_page_of_it_is_writable_and_executable(helper: Path) -> None:
+    headers = readelf("-lW", str(helper))
+    assert "RWE" not in headers
+    assert "GNU_STACK" in headers
+    assert "GNU_RELRO" in headers
+    assert "DYN" in headers  # the kernel loads it at a random address
+
+
+@pytest.mark.parametrize("words", [[], ["bootstrap"], ["init", "more"], ["gpi0"]])
+def test_it_is_nothing_for_people(helper: Path, words: list[str]) -> None:
+    done = subprocess.run([helper, *words], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "which a slave starts" in done.stderr
+
+
+def test_without_a_compiler_nothing_is_built_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    if list(compilers("x86_64")):
+        pytest.skip("ziglang is installed, and is a compiler")
+    assert native_build.main(["--to", str(tmp_path / "helper")]) == 1
+    assert "there is no C compiler" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_build_that_fails_leaves_the_helper_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    helper = tmp_path / "helper"
+    helper.write_text("the one before")
+    monkeypatch.setenv("CC", needs("false"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(NotBuilt):
+        build(helper)
+    assert helper.read_text() == "the one before"
+    assert list(tmp_path.iterdir()) == [helper]
+
+
+def test_cppcheck_finds_nothing() -> None:
+    words = ["--enable=warning,portability,performance", "--std=c11", "--error-exitcode=1", "--quiet", "-D__x86_64__"]
+    done = subprocess.run([needs("cppcheck"), *words, *SOURCES], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_clangs_analyzer_finds_nothing() -> None:
+    words = ["--analyze", "--analyzer-output", "text", "-std=c11", "-ffreestanding", "-Xclang", "-analyzer-werror"]
+    done = subprocess.run([needs("clang"), *words, *SOURCES], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_twenty_thousand_broken_plans_are_refused_and_break_nothing(tmp_path: Path) -> None:
+    """More by hand: `make fuzz`."""
+    needs("clang")
+    assert fuzz.fuzz(20_000) == 0
