@@ -12,6 +12,7 @@ import msgspec
 
 from bench import dispatch, library, links, neighbours, output, slave, slowlink, transfer
 from bench.checkout import CheckoutFailed
+from bench.cleanup import STOPPING
 from bench.compare import TRIALS, Comparison, compare
 from bench.figures import QUICK, Figure, Report, Settings, machine_of_now
 from bench.lab import LabFailed, NoLab
@@ -132,12 +133,12 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _end(number: int, _: object) -> None:
     """Exit so that trees, hosts and copies are removed; a second ^C or SIGTERM does not interrupt that."""
-    for again in (signal.SIGINT, signal.SIGTERM):
+    for again in STOPPING:
         signal.signal(again, signal.SIG_IGN)
     sys.exit(128 + number)
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         signal.signal(number, _end)
     sys.exit(main(sys.argv[1:]))

@@ -13,12 +13,13 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
+
+from bench.cleanup import temporary_directory
 
 _PARTS: Final = ("gproc", "bench", "pyproject.toml")
 """The parts of this checkout that are copied: the package, the benchmarks, and the list of its dependencies."""
@@ -69,7 +70,7 @@ def pair(ref: str) -> Iterator[tuple[Checkout, Checkout]]:
     the same file system.  Raises: CheckoutFailed.
     """
     commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}", what=f"revision {ref!r}")
-    with tempfile.TemporaryDirectory(prefix="gproc-bench-") as place:
+    with temporary_directory() as place:
         there = Checkout(f"{place}/ref", f"{ref} ({commit[:7]})", f"{place}/ref.pyc")
         here = Checkout(f"{place}/own", f"this checkout ({_described()})", f"{place}/own.pyc")
         _extract(commit, there.path)

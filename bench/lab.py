@@ -18,6 +18,8 @@ from typing import Final
 
 import msgspec
 
+from bench.cleanup import uninterrupted
+
 TOOLS: Final = ("ip", "tc", "unshare", "nsenter")
 
 HEAD: Final = "master"
@@ -92,10 +94,11 @@ class Lab:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for holder in self._holders.values():
-            holder.send_signal(signal.SIGKILL)
-            holder.wait()
-        subprocess.run(["ip", "netns", "del", self._switch], stderr=subprocess.DEVNULL, check=False)
+        with uninterrupted():
+            for holder in self._holders.values():
+                holder.send_signal(signal.SIGKILL)
+                holder.wait()
+            subprocess.run(["ip", "netns", "del", self._switch], stderr=subprocess.DEVNULL, check=False)
 
     def address(self, name: str) -> str:
         index = self._index[name]

@@ -7,13 +7,13 @@ takes that time once for each child.  There are two trees: a flat one, in which 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
 from bench import processes, ssh
+from bench.cleanup import temporary_directory
 from bench.figures import MIB, Figure, Settings, Yardstick, number, samples
 from bench.lab import HEAD, Lab, LabFailed, Traffic
 from bench.payload import cold_root, random_file
@@ -140,7 +140,7 @@ def _yardstick(
         return None, ["no yardstick: clush is not installed (the extra `bench`)"]
     if layout.rack_size > 1 and layout.hosts not in settings.clush_hosts:
         return None, []
-    with tempfile.TemporaryDirectory(prefix="gproc-bench-") as place:
+    with temporary_directory() as place:
         random_file(f"{place}/payload", size_bytes)
         if layout.rack_size > 1:
             with ssh.Shells(lab, layout.names()) as shells:

@@ -6,11 +6,11 @@ import contextlib
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from bench.checkout import Checkout
+from bench.cleanup import temporary_directory
 from bench.figures import Settings
 from bench.tree import TreeFailed
 from bench.trial import NotHere, Reading, Step, Trial
@@ -23,7 +23,7 @@ def _steps(checkout: Checkout, settings: Settings) -> Iterator[Sequence[Step]]:
     script = f"{checkout.path}/bench/spawn.py"
     if not os.path.exists(script):
         raise NotHere(f"{checkout.name} has no bench/spawn.py")
-    with tempfile.TemporaryDirectory(prefix="gproc-bench-") as place:
+    with temporary_directory() as place:
 
         def spawn() -> list[Reading]:
             done = subprocess.run(

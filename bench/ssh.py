@@ -13,6 +13,7 @@ import tempfile
 import time
 from typing import Final
 
+from bench.cleanup import uninterrupted
 from bench.lab import HEAD, Lab, LabFailed
 
 TARGET: Final = "/mnt/payload"
@@ -55,11 +56,12 @@ class Shells:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for server in self._servers.values():
-            server.terminate()
-        for server in self._servers.values():
-            server.wait()
-        shutil.rmtree(self._place, ignore_errors=True)
+        with uninterrupted():
+            for server in self._servers.values():
+                server.terminate()
+            for server in self._servers.values():
+                server.wait()
+            shutil.rmtree(self._place, ignore_errors=True)
 
     def scp_loop(self, path: str) -> float:
         """Seconds for one host after the other.  Raises: LabFailed."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from bench import processes, yardsticks
 from bench.checkout import Checkout
+from bench.cleanup import temporary_directory
 from bench.figures import MB, Figure, Samples, Settings, Yardstick, samples
 from bench.payload import DATE, cold_root, random_file
 from bench.tree import Done, Part, Tree, TreeFailed, cpu_note
@@ -90,7 +90,7 @@ def _walls(runs: list[Done]) -> Samples:
 
 def _copies(path: str, count: int) -> float:
     """The time for `count` copies of a file, on the file system of the stores, after the payload was read once."""
-    with tempfile.TemporaryDirectory(prefix="gproc-bench-") as place:
+    with temporary_directory() as place:
         command = f"dd if={path} of={os.path.join(place, '{}')} bs=1M status=none"
         return yardsticks.times(count, command)
 

@@ -23,6 +23,7 @@ import msgspec
 
 from bench import processes
 from bench.checkout import OWN, Checkout
+from bench.cleanup import uninterrupted
 from bench.processes import CpuTime
 
 JOIN_S: Final = 120.0
@@ -113,6 +114,12 @@ class Tree:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with uninterrupted():
+            self._stop()
+            self._kill_others()
+            shutil.rmtree(self.place, ignore_errors=True)
+
+    def _stop(self) -> None:
         master = self.nodes.get("master")
         if master is not None:
             master.process.send_signal(signal.SIGINT)
@@ -123,12 +130,18 @@ class Tree:
             except subprocess.TimeoutExpired:
                 node.process.kill()
                 node.process.wait()
-        if self.environ:
-            # A command may still run after an interrupt, and a launcher whose slave was killed.
-            for pid in processes.with_variable(f"GPROC_HOME={self.environ['GPROC_HOME']}"):
+
+    def _kill_others(self) -> None:
+        """Kill what is left: a command that ran when we were interrupted, a launcher whose slave was killed."""
+        deadline_s = time.monotonic() + STOP_S
+        while time.monotonic() < deadline_s:
+            left = list(processes.with_variable(f"GPROC_HOME={self.place}/home"))
+            if not left:
+                return
+            for pid in left:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
-        shutil.rmtree(self.place, ignore_errors=True)
+            time.sleep(ASK_EVERY_S)
 
     @property
     def socket(self) -> str:
