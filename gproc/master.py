@@ -35,7 +35,7 @@ log = logging.getLogger("gproc")
 
 
 class Master(Hub):
-    """The one master of a cluster.  `run()` returns when the process gets SIGINT or SIGTERM."""
+    """The one master of a cluster.  `run()` returns after `end()`."""
 
     def __init__(
         self, *, identity: Identity, context: ssl.SSLContext, signer: Signer, store: Store, link_timeout_s: float
@@ -50,10 +50,13 @@ class Master(Hub):
         self._service = JobService(self, self._offers, identity.name)
         self.clients = Clients(self._service)
 
-    async def run(self) -> None:
+    def end_on_signals(self) -> None:
+        """Let SIGINT and SIGTERM end `run`.  From then on the sockets are removed in any case."""
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, self.end)
+
+    async def run(self) -> None:
         self.heartbeats.start()
         await self.stopped
         self.heartbeats.stop()

@@ -50,12 +50,16 @@ class Slave(Hub, Receiver[ParentToChild]):
 
     def __init__(
         self, *, identity: Identity, contexts: tuple[ssl.SSLContext, ssl.SSLContext], dialer: Dialer, store: Store,
-        launcher: Launcher, planner: Planner, id: int | None, link_timeout_s: float,
+        launcher: Launcher, planner: Planner, id: int | None, address: str, link_timeout_s: float,
     ) -> None:  # fmt: skip
-        """contexts: TLS for connections to us, and from us.  id: None if the parent chooses one."""
+        """contexts: TLS for connections to us, and from us.  id: None if the parent chooses one.
+
+        address: where others dial this node; "" if it is the one that its parent sees.
+        """
         super().__init__(store, contexts[0], link_timeout_s)
         self._identity = identity
         self._launcher = launcher
+        self._address = address
         self._explicit_id = id is not None
         self._nonce = os.urandom(NONCE_BYTES)
         self._verifier = TicketVerifier(identity.ticket_public, self._nonce, os.geteuid())
@@ -86,7 +90,7 @@ class Slave(Hub, Receiver[ParentToChild]):
     def join_request(self) -> messages.Join:
         node = messages.NodeInfo(
             self._identity.name,
-            f":{self.children.port}",
+            f"{self._address}:{self.children.port}",
             self._nonce,
             self._launcher.abilities.reason,
             time.time(),
@@ -185,6 +189,10 @@ class Slave(Hub, Receiver[ParentToChild]):
         except TrustError as error:
             self._refuse(link, run.job, run.branch.ranks(), error)
             return
+        log.debug(
+            "job %d: uid %d, runs %s and at %d children",
+            run.job, ticket.caller.uid, "here" if run.branch.rank >= 0 else "not here", len(run.branch.children),
+        )  # fmt: skip
         relayed = RelayedJob(run.job, run.ticket, ticket.request, link)
         own: dict[Downstream, Branch] = {}
         if run.branch.rank >= 0:
@@ -214,6 +222,7 @@ class Slave(Hub, Receiver[ParentToChild]):
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
         if self._uplink.bulk is None:
             raise StoreError("there is no parent to ask for the bundle")
+        log.debug("bundle %s: the parent is asked for %d chunks", bundle.hex()[:16], len(digests))
         self._uplink.bulk.send(messages.Want(bundle, digests))
 
     def child_load(self, message: messages.Load) -> None:

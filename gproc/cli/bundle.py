@@ -11,6 +11,7 @@ import msgspec
 
 from gproc.cli.options import BundleOptions
 from gproc.cli.table import table
+from gproc.cli.trace import Trace, bundle_text
 from gproc.content.manifest import Directory, Entry, File, Symlink
 from gproc.packager import Bundle, PackRequest, pack, read_chunk
 
@@ -49,11 +50,19 @@ def run(options: BundleOptions) -> int:
         root=options.root,
         library_path=options.library_path,
     )
+    trace = Trace(options.debug)
+    trace.step(f"packs {options.program} from the system at {options.root}, without the cache")
     bundle = pack(request, explain=True)
+    manifest = bundle.manifest
+    trace.step(f"packed {_text(manifest.program)}: {bundle_text(bundle.digest, manifest.size_bytes())}")
+    trace.detail(f"its dynamic linker: {_text(manifest.loader) or 'none'}")
+    for directory in manifest.library_dirs:
+        trace.detail(f"a directory of its libraries: {_text(directory)}")
     if options.tar is not None:
         from gproc.bundle.archive import write_file
 
-        write_file(bundle.manifest, partial(read_chunk, bundle), options.tar)
+        write_file(manifest, partial(read_chunk, bundle), options.tar)
+        trace.step(f"wrote {options.tar}")
     if options.json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report_of(bundle)), indent=2) + b"\n")
     elif options.tar is None:

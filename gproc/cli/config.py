@@ -15,6 +15,7 @@ from gproc.cli.pages import default_text
 from gproc.cli.settings import Setting, settings_in
 from gproc.cli.switches import Switch, switches_of
 from gproc.cli.table import table
+from gproc.cli.trace import Trace
 
 DEFAULT: Final = "default"
 """The source of what no file sets."""
@@ -31,7 +32,14 @@ class Held(msgspec.Struct, frozen=True):
 
 def run(options: ConfigOptions) -> int:
     files = paths(os.environ)
-    settings = [setting for path, owners in files for setting in settings_in(path, owners)]
+    trace = Trace(options.debug)
+    settings = []
+    for path, owners in files:
+        here = settings_in(path, owners)
+        trace.step(f"{path} sets {len(here)} defaults" if os.path.exists(path) else f"{path} is not there")
+        for setting in here:
+            trace.detail(f"mode {setting.mode}: {setting.field} is {setting.value!r}, from {setting.source}")
+        settings += here
     found = held(settings)
     if options.json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found)) + b"\n")

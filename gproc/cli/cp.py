@@ -6,6 +6,7 @@ from gproc.cli.foreground import Foreground
 from gproc.cli.options import CpOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.stderr import complain
+from gproc.cli.trace import Trace, bundle_text
 from gproc.client.complaints import Complaints
 from gproc.client.copying import CopyTries, Remote, copy_request, is_remote
 from gproc.client.driver import PollDriver
@@ -20,14 +21,18 @@ def run(options: CpOptions) -> int:
     if is_remote(sources[0]) and ":" not in destination:
         raise UsageError(f"cp puts files on nodes; to bring {sources[0]} here: gproc get {sources[0]} {destination}")
     remote = Remote.parse(destination)
+    trace = Trace(options.debug)
     tries = CopyTries(sources, lambda line: complain([line]))
+    trace.step(f"reads {', '.join(sources)}")
     while (bundle := tries.pack()) is not None:
+        if trace.is_on:
+            trace.step(f"packed {bundle_text(bundle.digest, bundle.manifest.size_bytes())}")
         request = copy_request(remote, "place", exclude=options.exclude, timeout_s=options.timeout_s, bundle=bundle)
         complaints = Complaints()
         driver = PollDriver(options.socket)
         try:
             progress = progress_for(json_lines=options.json_progress)
-            foreground = Foreground(driver, request, bundle, complaints, progress)
+            foreground = Foreground(driver, request, bundle, complaints, progress, trace)
             foreground.run()
         finally:
             driver.close()

@@ -10,15 +10,18 @@ from contextlib import AbstractContextManager, nullcontext
 from gproc.cli.foreground import Foreground, Printer
 from gproc.cli.options import ExecOptions
 from gproc.cli.progress import progress_for
+from gproc.cli.trace import Trace, bundle_text
 from gproc.client.driver import PollDriver
 from gproc.client.requests import check_nodes, pack_program, program_request, working_directory
 from gproc.client.summary import summarise
 from gproc.errors import EXIT_SIGNAL_BASE, ProgramNotFound, UsageError
+from gproc.packager import Bundle
 from gproc.request.spec import TerminalSize
 
 
 def run(options: ExecOptions) -> int:
     check_nodes(options.nodes, options.exclude)
+    trace = Trace(options.debug)
     terminal: TerminalSize | None = None
     lending: AbstractContextManager[None] = nullcontext()
     if options.tty:
@@ -28,17 +31,7 @@ def run(options: ExecOptions) -> int:
         terminal, lending = terminal_size_of(0), raw(0)
     cwd = working_directory()
     command = shell_command(options.command) if options.shell else options.command
-    bundle = None
-    if not options.local_bin:
-        try:
-            bundle = pack_program(
-                command[0], files=options.files, root=options.root, library_path=options.library_path, cwd=cwd,
-                environ=os.environ,
-            )  # fmt: skip
-        except ProgramNotFound as error:
-            if not looks_like_a_shell_line(command[0]):
-                raise
-            raise ProgramNotFound(f"{error}; if it is a line for a shell, add --shell: gproc e --shell ...") from error
+    bundle = None if options.local_bin else packed(options, command[0], cwd, trace)
     stdin = 0 if options.tty else None if options.no_stdin else readable_stdin()
     request = program_request(
         options.nodes,
@@ -60,7 +53,7 @@ def run(options: ExecOptions) -> int:
     printer = Printer(progress, label=options.label)
     driver = PollDriver(options.socket)
     try:
-        foreground = Foreground(driver, request, bundle, printer, progress, stdin)
+        foreground = Foreground(driver, request, bundle, printer, progress, trace, stdin)
         printer.watch(foreground)
         with lending:
             foreground.run()
@@ -70,6 +63,33 @@ def run(options: ExecOptions) -> int:
         return EXIT_SIGNAL_BASE + signal.SIGPIPE  # and silence, as of `yes | head`
     job = foreground.job
     return foreground.conclude(*summarise(job.places, job.outcomes, job.missing))
+
+
+def packed(options: ExecOptions, program: str, cwd: str, trace: Trace) -> Bundle:
+    """Raises: BundleError and its kinds."""
+    trace.step(f"packs {program}")
+    try:
+        bundle = pack_program(
+            program, files=options.files, root=options.root, library_path=options.library_path, cwd=cwd,
+            environ=os.environ, explain=trace.has_details,
+        )  # fmt: skip
+    except ProgramNotFound as error:
+        if not looks_like_a_shell_line(program):
+            raise
+        raise ProgramNotFound(f"{error}; if it is a line for a shell, add --shell: gproc e --shell ...") from error
+    if trace.is_on:
+        tell_of(bundle, trace)
+    return bundle
+
+
+def tell_of(bundle: Bundle, trace: Trace) -> None:
+    """Say what was packed; the reasons are known only if the cache was not used."""
+    for path, why in bundle.reasons.items():
+        trace.detail(f"{os.fsdecode(path)}: {why}")
+    manifest = bundle.manifest
+    count = sum(1 for _ in manifest.files())
+    what = bundle_text(bundle.digest, manifest.size_bytes())
+    trace.step(f"packed {os.fsdecode(manifest.program)}: {count} files, {what}")
 
 
 def shell_command(words: Sequence[str]) -> tuple[str, ...]:

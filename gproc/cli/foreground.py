@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from typing import Final
 
 from gproc.cli.stderr import complain
+from gproc.cli.trace import Trace
 from gproc.client.driver import PollDriver
 from gproc.client.events import Exited, Output, Staged, Started, Stream
 from gproc.client.lines import Lines
 from gproc.client.session import STDIN_BYTES, JobEvent, JobRefused
 from gproc.client.sinks import Progress, Sink
+from gproc.client.summary import describe, name_of
 from gproc.errors import EXIT_GPROC, GprocError
-from gproc.nodespec import Place, format_path
+from gproc.nodespec import Place, fold, format_path
 from gproc.packager import Bundle
 from gproc.request.spec import Request
 
@@ -34,7 +36,7 @@ class Foreground:
     """
 
     def __init__(
-        self, driver: PollDriver, request: Request, bundle: Bundle | None, sink: Sink, progress: Progress,
+        self, driver: PollDriver, request: Request, bundle: Bundle | None, sink: Sink, progress: Progress, trace: Trace,
         stdin: int | None = None,
     ) -> None:  # fmt: skip
         """stdin: the descriptor that every node's program reads; None: none does."""
@@ -45,8 +47,11 @@ class Foreground:
         self._driver = driver
         self._sink = sink
         self._progress = progress
+        self._trace = trace
         self._stdin = stdin
         self._interrupted = False
+        self._chunks_told = 0
+        trace.step(f"asks the master at {driver.connection.path} for nodes {request.nodes}")
 
     def run(self) -> None:
         """Raises: JobRejected; LinkLost, PeerError if the master is lost before the job runs."""
@@ -78,6 +83,7 @@ class Foreground:
         if self.lost is not None:
             lines.insert(0, str(self.lost))
         complain(lines)
+        self._trace.step(f"ends with status {status}")
         return status
 
     def stop(self) -> None:
@@ -92,23 +98,45 @@ class Foreground:
             match event:
                 case JobRefused(job):
                     assert job.rejected is not None
+                    self._trace.step("the master does not take the job")
                     raise job.rejected
                 case JobEvent(_, happened):
                     self._happened(happened)
                 case _:
                     pass
+        self._tell_of_chunks()
+
+    def _tell_of_chunks(self) -> None:
+        asked = self._driver.chunks.asked
+        if asked != self._chunks_told:
+            self._tell(f"the master asks for {asked - self._chunks_told} chunks")
+            self._chunks_told = asked
+
+    def _tell(self, text: str) -> None:
+        if self._trace.is_on:
+            self._progress.clear()
+            self._trace.step(text)
+
+    def _tell_detail(self, text: str) -> None:
+        if self._trace.has_details:
+            self._progress.clear()
+            self._trace.detail(text)
 
     def _happened(self, event: Started | Staged | Output | Exited) -> None:
         match event:
             case Output(_, stream, data, rank):
                 self._sink.output(rank, stream, memoryview(data))
                 self._driver.session.consumed(self.job, stream, len(data))
+                self._tell_detail(f"{self.job.nodes[rank]} wrote {len(data)} bytes to {stream}")
             case Staged(_, received_bytes, complete, rank):
                 self._progress.staged(rank, received_bytes, complete)
-            case Started():
+                self._tell_detail(f"{self.job.nodes[rank]} has {received_bytes} bytes" + ", all" * complete)
+            case Started(missing=missing):
+                gone = f"; not connected: {missing}" if missing else ""
+                self._tell(f"the master took it as job {self.job.number} on {fold(self.job.places)}{gone}")
                 self._begin()
-            case Exited():
-                pass
+            case Exited(node, outcome):
+                self._tell(f"{node} has ended: {describe(outcome) or 'exit status 0'}")
 
     def _begin(self) -> None:
         if self.job.request.terminal is not None:
@@ -132,6 +160,7 @@ class Foreground:
         else:
             self._driver.session.end_stdin(self.job)
             self._stdin = None
+            self._tell("standard input has ended")
 
     def _on_signal(self, signum: int, _frame: object) -> None:
         if signum in (signal.SIGUSR1, signal.SIGUSR2):
@@ -153,6 +182,7 @@ class Foreground:
                 self._driver.connection.flush()
 
     def _signal(self, signum: int) -> None:
+        self._tell(f"sends {name_of(signum)} to the job")
         self._driver.session.signal(self.job, signum)
         self._driver.connection.flush()
 

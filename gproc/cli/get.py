@@ -5,6 +5,7 @@ from __future__ import annotations
 from gproc.cli.foreground import Foreground
 from gproc.cli.options import GetOptions
 from gproc.cli.progress import progress_for
+from gproc.cli.trace import Trace
 from gproc.client.copying import Remote, copy_request, is_remote, note_torn
 from gproc.client.driver import PollDriver
 from gproc.client.receiving import Collected
@@ -20,7 +21,7 @@ def run(options: GetOptions) -> int:
     driver = PollDriver(options.socket)
     try:
         collected = Collected(options.directory)
-        foreground = Foreground(driver, request, None, collected, progress_for(json_lines=False))
+        foreground = Foreground(driver, request, None, collected, progress_for(json_lines=False), Trace(options.debug))
         foreground.run()
     finally:
         driver.close()

@@ -7,9 +7,10 @@ import time
 
 from gproc.cli.options import InfoOptions
 from gproc.cli.table import table
+from gproc.cli.trace import Trace
 from gproc.client.inquiry import inquire
 from gproc.client.tree import state_of
-from gproc.nodespec import format_path
+from gproc.nodespec import fold, format_path
 from gproc.shown import shown_text
 from gproc.wire.messages import TreeState
 
@@ -17,7 +18,13 @@ COLUMNS = ("NODE", "HOST", "ADDRESS", "STATE", "JOBS", "LOAD", "SINCE")
 
 
 def run(options: InfoOptions) -> int:
+    trace = Trace(options.debug)
+    trace.step(f"asks the master at {options.socket} for the tree")
     tree = inquire(options.socket)
+    trace.step(f"the master on {tree.master} answered: {len(tree.nodes)} nodes")
+    silent = fold([row.place for row in tree.nodes if row.load is None])
+    if silent:
+        trace.step(f"these did not answer the master in time: {silent}")
     sys.stdout.write(as_json(tree) if options.json else as_table(tree))
     return 0
 

@@ -31,12 +31,16 @@ def run(options: MasterOptions) -> int:
     name = socket.gethostname()
     placement = load(options.locale).place(Role.MASTER, name, Options(cmd_port=options.cmd_port))
     address = options.address or placement.address
+    log.debug("locale %s: this master's address is %s", options.locale, address)
     home = gproc_home(os.environ)
     authority = open_authority(home, create=True)
     identity = load_identity(home, "master", name, own_addresses(name, address))
     # So that slaves of this machine need not make it: what does that stays in memory.
     load_identity(home, "node", name, own_addresses(name, address))
+    log.debug("cluster %s, keys in %s", authority.cluster, home)
     store, _lock = open_store(options.store or os.path.join(default_base(os.environ), "master"), options.store_bytes)
+    log.debug("store %s, of at most %d bytes", os.fsdecode(store.place), store.cap_bytes)
+    log.debug("a link is lost after %g s", options.link_timeout_s)
     asyncio.run(_serve(options, address, identity, Signer(authority.ticket_seed()), store))
     return 0
 
@@ -49,6 +53,7 @@ async def _serve(options: MasterOptions, address: str, identity: Identity, signe
         store=store,
         link_timeout_s=options.link_timeout_s,
     )
+    master.end_on_signals()
     try:
         master.children.listen(listening_address(address), options.cmd_port)
     except OSError as error:

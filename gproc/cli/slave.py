@@ -56,11 +56,19 @@ def _run(options: SlaveOptions, launcher: Launcher) -> int:
         cmd_port=options.cmd_port,
     )
     placement = load(options.locale).place(Role.SLAVE, name, said)
-    identity = load_identity(gproc_home(os.environ), "node", name, own_addresses(name, placement.address))
-    store, _lock = open_store(options.store or default_base(os.environ), options.store_bytes)
     dialled = placement.parent
     assert dialled is not None, "a locale gives every slave a parent"
+    log.debug(
+        "locale %s: id %s, address %s, parent %s:%d",
+        options.locale, placement.id or "as the parent says", placement.address, dialled.host, dialled.port,
+    )  # fmt: skip
+    identity = load_identity(gproc_home(os.environ), "node", name, own_addresses(name, placement.address))
+    log.debug("this host is %s of cluster %s", identity.name, identity.cluster)
+    store, _lock = open_store(options.store or default_base(os.environ), options.store_bytes)
+    log.debug("store %s, of at most %d bytes", os.fsdecode(store.place), store.cap_bytes)
+    log.debug("a link is lost after %g s", options.link_timeout_s)
     bin_root = claim_usual(os.fsencode(options.bin_root), os.fsencode(DEFAULT_BIN_ROOT))
+    log.debug("jobs find their bundles at %s", os.fsdecode(bin_root.path))
 
     async def serve() -> None:
         expected = tls.ExpectedParent(dialled.host, dialled.name, dialled.is_master)
@@ -73,6 +81,7 @@ def _run(options: SlaveOptions, launcher: Launcher) -> int:
             launcher=launcher,
             planner=Planner(launcher.abilities, bin_root.path),
             id=placement.id,
+            address=placement.address,
             link_timeout_s=options.link_timeout_s,
         )
         local = listening_address(placement.address or dialled.host)

@@ -12,6 +12,7 @@ import msgspec
 
 from gproc.cli.options import StoreOptions
 from gproc.cli.table import bytes_text, table
+from gproc.cli.trace import Trace
 from gproc.content import manifest as manifests
 from gproc.disk.trees import remove_tree
 from gproc.errors import BundleError, StoreError
@@ -32,10 +33,19 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 def run(options: StoreOptions) -> int:
+    trace = Trace(options.debug)
     base = options.store or default_base(os.environ)
-    kept = [each for place in stores_below(base) for each in bundles_in(place)]
+    places = stores_below(base)
+    trace.step(f"found {len(places)} stores below {base}")
+    kept = []
+    for place in places:
+        here = bundles_in(place)
+        trace.step(f"{place} has {len(here)} bundles")
+        kept += here
     if options.prune_bytes is not None:
         gone = prune(kept, options.prune_bytes)
+        for each in gone:
+            trace.step(f"removed {each.bundle[:12]}, {each.program}, from {each.place}")
         freed = sum(each.size_bytes for each in gone)
         print(f"removed {len(gone)} of {len(kept)} bundles, {bytes_text(freed)}")
         return 0

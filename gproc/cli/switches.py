@@ -279,7 +279,7 @@ SWITCHES: Final = (
         "debug",
         _ALL_MODES,
         whole(0, 10),
-        "How much to log, from 0 to 10.",
+        "How much to say of what happens, from 0 to 10.",
         "debug",
         go="debug",
         metavar="LEVEL",

@@ -18,10 +18,12 @@ class ChunkServer:
     """The chunks that the master asked for and that were not sent yet.
 
     problems: by bundle digest, why a chunk of it could not be sent: a file that changed, most of all.
+    asked: how many chunks the master has asked for so far.
     """
 
     def __init__(self, session: Session) -> None:
         self.problems: dict[bytes, str] = {}
+        self.asked = 0
         self._session = session
         self._bundles: dict[bytes, Bundle] = {}
         self._wanted: deque[tuple[bytes, bytes]] = deque()
@@ -30,6 +32,7 @@ class ChunkServer:
         self._bundles[bundle.digest] = bundle
 
     def want(self, wanted: ChunksWanted) -> None:
+        self.asked += len(wanted.digests)
         self._wanted.extend((wanted.bundle, digest) for digest in wanted.digests)
         self.serve()
 

@@ -15,14 +15,14 @@ from gproc.trust.meeting import dial
 
 
 class Connection:
-    """A connected socket and its session."""
+    """A connected socket and its session.  path: where the master was found."""
 
     def __init__(self, path: str) -> None:
         """Raises: NoMaster if none is there; TrustError if it is another user's."""
         self.session = Session()
         self._flushing = False
         try:
-            self._socket, self._path = dial(path)
+            self._socket, self.path = dial(path)
         except (OSError, ValueError) as error:
             raise _no_master(path, error) from error
         self._socket.setblocking(False)
@@ -53,7 +53,7 @@ class Connection:
             return
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):
-                raise LinkLost(f"the master at {self._path}: {error.strerror}") from error
+                raise LinkLost(f"the master at {self.path}: {error.strerror}") from error
             # What the master sent before it ended can still be read.
             outbox.clear()
         finally:
@@ -68,9 +68,9 @@ class Connection:
         except ConnectionResetError:  # it ended before it had read all that we sent
             count = 0
         except OSError as error:
-            raise LinkLost(f"lost the master at {self._path}: {error.strerror}") from error
+            raise LinkLost(f"lost the master at {self.path}: {error.strerror}") from error
         if not count:
-            raise LinkLost(f"the master at {self._path} has ended")
+            raise LinkLost(f"the master at {self.path} has ended")
         yield from self.session.received(count)
 
     def close(self) -> None:

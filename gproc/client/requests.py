@@ -72,13 +72,14 @@ def check_nodes(nodes: str, exclude: str) -> None:
 
 def pack_program(
     program: str, *, files: Sequence[str] = (), root: str = "/", library_path: Sequence[str] = (), cwd: str,
-    environ: Mapping[str, str],
+    environ: Mapping[str, str], explain: bool = False,
 ) -> Bundle:  # fmt: skip
-    """Raises: BundleError and its kinds."""
+    """explain: fill in `Bundle.reasons`; then the cache is not used.  Raises: BundleError and its kinds."""
     return pack(
         PackRequest(
             program=program, extra=tuple(files), root=root, library_path=tuple(library_path), cwd=cwd, environ=environ
-        )
+        ),
+        explain=explain,
     )
 
 

@@ -143,6 +143,7 @@ class Program:
         try:
             root = await self._services.root(self.ticket, self._stage_progress)
             if root is not None:
+                log.debug("job %d: its bundle is here, %d bytes", run.job, root.size_bytes)
                 root.hold()
                 self._root = root
             if self._terminal_size is None:
@@ -158,6 +159,7 @@ class Program:
             self._end(NotStarted(shown_text(str(error) or type(error).__name__)))
             return
         self.state = State.STARTING
+        log.debug("job %d: started", run.job)
         for stream, handle in stdio.outputs.items():
             self._outputs[stream] = OutputPipe(
                 handle,
@@ -215,6 +217,7 @@ class Program:
         self._early.clear()
         if waiting:
             self._relayed.credit_from_downstream(self, waiting)
+        log.debug("job %d: ended: %s, status %d", self.ticket.job, outcome.kind, outcome.status)
         self._relayed.finished(self, self._rank, outcome)
 
     def _stop_preparing(self) -> None:

@@ -339,8 +339,9 @@ class Children:
         if join.node.name != peer.name:
             raise TrustError(f"it says that it is {join.node.name}, and its certificate is of {peer.name}")
         id = self._owner.admit(join)
-        port = join.node.address.rpartition(":")[2]
-        node = msgspec.structs.replace(join.node, address=f"{host}:{port}", since_s=time.time())
+        # A node that dials this address checks the certificate there, so a false one only makes this node unreachable.
+        stated, _, port = join.node.address.rpartition(":")
+        node = msgspec.structs.replace(join.node, address=f"{stated or host}:{port}", since_s=time.time())
         child = Child(self._owner, id, link, messages.Join(join.token, id, join.explicit_id, node))
         link.receiver = child
         link.peer = f"node {id} ({peer.name})"

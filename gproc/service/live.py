@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from gproc.nodespec import format_path
 from gproc.relay.relayed_job import RelayedJob
 from gproc.service.jobs import Job, JobState
 from gproc.wire import frames, messages
 
 if TYPE_CHECKING:
     from gproc.link.connection import Link
+
+log = logging.getLogger("gproc")
 
 GRACE_S: Final = 1.0
 """Seconds between SIGTERM and SIGKILL when a job's time is up, so that all its programs end within 2 s."""
@@ -49,6 +53,8 @@ class LiveJob:
         outcome = self.job.finish(message.rank, message.outcome)
         if outcome is None:
             return
+        place = format_path(self.job.places[message.rank])
+        log.debug("job %d: %s has ended: %s, status %d", self.job.number, place, outcome.kind, outcome.status)
         self._say(messages.Finished(self.job.number, message.rank, outcome))
         if self.job.state is JobState.ENDED:
             self._cancel_timer()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from gproc.errors import StoreError
@@ -12,6 +13,8 @@ from gproc.wire.messages import Want
 
 if TYPE_CHECKING:
     from gproc.link.connection import Link
+
+log = logging.getLogger("gproc")
 
 
 class BundleOffers:
@@ -36,6 +39,7 @@ class BundleOffers:
         if not offering:
             raise StoreError("no client offers this bundle any more")
         self._wanted.setdefault(bundle, set()).update(digests)
+        log.debug("bundle %s: a client is asked for %d chunks", bundle.hex()[:16], len(digests))
         offering[0].send(Want(bundle, digests))
 
     def withdraw(self, client: Link, reason: str) -> None:

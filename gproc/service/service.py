@@ -69,14 +69,14 @@ class JobService:
         try:
             chosen, missing = self._choose(request)
         except SpecError as error:
-            client.link.send(Rejected(submit.serial, EXIT_USAGE, str(error)))
+            self._reject(client, submit, EXIT_USAGE, str(error))
             return
         if not chosen:
-            client.link.send(Rejected(submit.serial, EXIT_GPROC, self._nobody(request, missing)))
+            self._reject(client, submit, EXIT_GPROC, self._nobody(request, missing))
             return
         if request.terminal is not None and len(chosen) > 1:
             reason = f"--tty is for one node, and {request.nodes} are {len(chosen)}: {fold(chosen)}"
-            client.link.send(Rejected(submit.serial, EXIT_USAGE, reason))
+            self._reject(client, submit, EXIT_USAGE, reason)
             return
         ranks = number(chosen)
         job = self._table.add(caller, request, tuple(ranks), time.time())
@@ -86,9 +86,15 @@ class JobService:
         if request.bundle is not None:
             self._offers.add(request.bundle.digest, client.link)
         log.info("job %d: uid %d on %s: %s", job.number, caller.uid, fold(chosen), command_text(request.argv))
+        if (bundle := request.bundle) is not None:
+            log.debug("job %d: bundle %s, %d bytes", job.number, bundle.digest.hex()[:16], bundle.size_bytes)
         client.link.send(Accepted(submit.serial, job.number, job.places, missing, frames.CLIENT_WINDOW_BYTES))
         live.start_timer()
         self._start(live, ticket, ranks)
+
+    def _reject(self, client: Client, submit: Submit, status: int, reason: str) -> None:
+        log.debug("a request for nodes %s is not taken: %s", submit.request.nodes, reason)
+        client.link.send(Rejected(submit.serial, status, reason))
 
     def _start(self, live: LiveJob, ticket: messages.Signed, ranks: Mapping[Place, int]) -> None:
         routes = {self._master.tree.route_to(place): rank for place, rank in ranks.items()}
@@ -140,6 +146,7 @@ class JobService:
         """The tree, with the load of each node that answers within POLL_S."""
         tree = self._master.tree
         poll_number = next(self._poll_numbers)
+        log.debug("a client asks for the tree: %d nodes are asked for their load", len(tree))
         poll = self._polls[poll_number] = _Poll(len(tree))
         self._master.poll(poll_number)
         try:

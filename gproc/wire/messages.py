@@ -63,8 +63,9 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
 class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
     """A connected node as its parents know it.
 
-    name: as its certificate says.  address: "host:port" where its children dial.  nonce: of this run of its
-    slave: grants bind to it.  plain_because: why jobs run there without a view; "" if they have one.
+    name: as its certificate says.  address: "host:port" where its children and peers dial; a slave that does not
+    know its own host says ":port", and its parent adds the host that it sees.  nonce: of this run of its slave: grants
+    bind to it.  plain_because: why jobs run there without a view; "" if they have one.
     since_s: when it joined, in Unix time by its parent's clock.
     python_because: why its jobs are started by Python and not by the static helper; "" if they are not.
     """

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
 import pytest
+
+from tests.transfer.payload import Payload
 
 
 def gproc(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -76,3 +79,22 @@ def test_files_that_a_switch_names_go_along(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("x")
     report = json.loads(gproc("--json", "-f", str(tmp_path / "data"), "date", home=tmp_path).stdout)
     assert str(tmp_path / "data") in {line["path"] for line in report["files"]}
+
+
+def test_a_program_below_another_root_is_packed_from_there(tmp_path: Path) -> None:
+    payload = Payload(tmp_path / "root", 1000)
+    report = json.loads(gproc("--json", "-r", str(payload.root), "-f", payload.path, "/bin/sh", home=tmp_path).stdout)
+    paths = {line["path"]: line["size_bytes"] for line in report["files"]}
+    assert paths[payload.path] == 1000
+    assert not Path(payload.path).exists()
+
+
+def test_a_library_in_a_directory_of_l_is_packed_and_not_the_systems(tmp_path: Path) -> None:
+    listed = subprocess.run(["ldd", "/bin/sh"], capture_output=True, text=True, check=True).stdout
+    libc = Path(next(word for word in listed.split() if word.startswith("/") and "libc.so" in word))
+    (tmp_path / "libs").mkdir()
+    shutil.copy(libc, tmp_path / "libs")
+    report = json.loads(gproc("--json", "-L", str(tmp_path / "libs"), "/bin/sh", home=tmp_path).stdout)
+    paths = {line["path"] for line in report["files"]}
+    assert str(tmp_path / "libs" / libc.name) in paths
+    assert str(libc) not in paths

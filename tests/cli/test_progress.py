@@ -89,3 +89,14 @@ def test_programs_get_a_line_of_json_each_second_and_at_the_end(
 def test_nobody_else_sees_anything(cluster: Cluster, tap: Wiretap, payload: Payload) -> None:
     tap.rate = SLOW_RATE
     assert cluster.exec(*payload.words("1")).stderr == b""
+
+
+def test_a_copy_tells_programs_the_same_in_lines_of_json(cluster: Cluster, tap: Wiretap, payload: Payload) -> None:
+    tap.rate = SLOW_RATE
+    done = cluster.command("cp", "--json-progress", str(payload.file), f"1:{payload.root}/copy")
+    assert done.returncode == 0
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert len(lines) >= 2
+    assert lines[-1]["bytes"] == lines[-1]["total"] >= SLOW_SIZE
+    assert [line["complete"] for line in lines] == [0] * (len(lines) - 1) + [1]
+    assert (payload.root / "copy").read_bytes() == payload.file.read_bytes()

@@ -306,3 +306,9 @@ def test_an_interrupted_copy_home_leaves_the_old_file(tree: Cluster, place: Path
     assert os.listdir(place / "home" / "1") == ["long"]
     assert (place / "home" / "1" / "long").read_text() == "old"
     tree.nothing_runs()
+
+
+def test_a_time_limit_ends_a_copy_to_nodes_that_takes_longer(tree: Cluster, place: Path, long: Path) -> None:
+    done = tree.command("cp", "--timeout", "0.1", str(long), f"1:{place}/there")
+    assert done.returncode == 124
+    assert os.listdir(place) == []
