@@ -13,7 +13,7 @@ PACKAGES := binutils clang cppcheck fish gcc groff iproute2 libc6-dev libclang-r
 # Tests of different files run side by side: on two processors in half the time.
 PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
 
-.PHONY: help demo test test-fast lint types docs fuzz bench man clean debian-packages
+.PHONY: help demo test test-fast lint types docs fuzz bench man wheels clean debian-packages
 
 help:
 	@echo "make demo       start a two-level tree on this machine, run a program on it, stop it"
@@ -25,6 +25,7 @@ help:
 	@echo "make fuzz       ten million broken plans for the static helper, some three minutes"
 	@echo "make bench      the benchmarks of docs/benchmarks.md"
 	@echo "make man        man pages in dist/man1"
+	@echo "make wheels     wheels for x86-64 and aarch64 in dist, by the compiler of the package ziglang"
 	@echo "make clean      remove all that these made"
 
 demo: $(READY) $(HELPER)
@@ -54,8 +55,18 @@ bench: $(READY) $(HELPER)
 man: $(READY)
 	$(RUN) -m gproc.cli.man dist/man1
 
+# An environment of its own: in $(VENV) the package ziglang would be a compiler where tests want none.
+wheels: $(READY)
+	$(PYTHON) -m venv $(VENV)-wheels
+	$(VENV)-wheels/bin/python -m pip install --quiet --disable-pip-version-check 'hatchling' 'ziglang>=0.13'
+	for machine in x86_64 aarch64; do \
+	    GPROC_TARGET=$$machine $(VENV)-wheels/bin/python -m pip wheel --quiet --disable-pip-version-check \
+	        --no-build-isolation --no-deps --wheel-dir dist . || exit 1; \
+	done
+	@ls -l dist/*.whl
+
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis $(HELPER)
+	rm -rf $(VENV) $(VENV)-wheels dist .mypy_cache .ruff_cache .pytest_cache .hypothesis $(HELPER)
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 debian-packages:

@@ -14,6 +14,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,6 +40,9 @@ OPTIONAL = (
     "-mbranch-protection=standard", "-fno-tree-loop-distribute-patterns", "-fstack-clash-protection",
 )  # fmt: skip
 """What one compiler or machine has and another has not."""
+
+ZIG = (*(flag for flag in FREESTANDING if flag != "-static-pie"), "-static", "-pie", "-fno-sanitize=undefined")
+"""zig does not know -static-pie; its UBSan, on unless it is turned off, needs a runtime."""
 
 SANITIZED = (
     "-g", "-O1", "-DHOSTED", "-ffreestanding", "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
@@ -87,14 +91,22 @@ def compilers(target: str) -> Iterator[list[str]]:
         yield from ([path] for path in found)
     elif path := shutil.which(f"{target}-linux-gnu-gcc"):
         yield [path]
-    if importlib.util.find_spec("ziglang") is not None:
-        yield [sys.executable, "-m", "ziglang", "cc", "-target", f"{target}-linux-musl"]
+    zig = importlib.util.find_spec("ziglang")
+    if zig is not None and zig.submodule_search_locations:
+        # With -nostdlib zig does not look for the kernel's headers, which it has for each machine.
+        headers = Path(zig.submodule_search_locations[0], "lib/libc/include")
+        own_headers = headers / f"{target.removesuffix('_64')}-linux-any"
+        yield [
+            sys.executable, "-m", "ziglang", "cc", "-target", f"{target}-linux-musl",
+            "-isystem", str(own_headers), "-isystem", str(headers / "any-linux-any"),
+        ]  # fmt: skip
 
 
 def _compile(compiler: list[str], to: Path, *, sanitize: bool) -> None:
     sources = sorted(path.name for path in HERE.glob("*.c"))
     made = to.with_name(f".{to.name}.{os.getpid()}")
-    flags = SANITIZED if sanitize else (*FREESTANDING, *_known(compiler, OPTIONAL))
+    freestanding = ZIG if "ziglang" in compiler else FREESTANDING
+    flags = SANITIZED if sanitize else (*freestanding, *_known(compiler, OPTIONAL))
     # Names alone, from this directory: nothing of where it was built is in the result.
     command = [*compiler, *WARNINGS, *flags, "-o", str(made.resolve()), *sources]
     try:
@@ -111,9 +123,9 @@ def _compile(compiler: list[str], to: Path, *, sanitize: bool) -> None:
 
 
 def _known(compiler: list[str], flags: Sequence[str]) -> list[str]:
-    """Those of `flags` that this compiler takes; the guard only whole."""
+    """Those of `flags` that this compiler takes; the guard only whole, and of zig not at all: it wants a libc for it."""
     taken = [flag for flag in flags if _takes(compiler, flag)]
-    if platform.machine() == "x86_64" and "-mstack-protector-guard=global" not in taken:
+    if "ziglang" in compiler or platform.machine() == "x86_64" and "-mstack-protector-guard=global" not in taken:
         # x86 has its guard in the thread's own block, which only a libc makes.
         return [flag for flag in taken if not flag.startswith("-fstack-protector")] + ["-fno-stack-protector"]
     return taken
@@ -121,7 +133,9 @@ def _known(compiler: list[str], flags: Sequence[str]) -> list[str]:
 
 def _takes(compiler: list[str], flag: str) -> bool:
     command = [*compiler, "-Werror", flag, "-x", "c", "-c", "-o", os.devnull, os.devnull]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+    with tempfile.TemporaryDirectory() as elsewhere:  # zig leaves a file beside it
+        done = subprocess.run(command, cwd=elsewhere, stdin=subprocess.DEVNULL, capture_output=True)
+    return done.returncode == 0
 
 
 if __name__ == "__main__":

@@ -85,6 +85,16 @@ def test_without_a_compiler_nothing_is_built_and_it_is_said(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("machine", "shown"), [("x86_64", "X86-64"), ("aarch64", "AArch64")])
+def test_zig_builds_it_for_both_machines(tmp_path: Path, machine: str, shown: str) -> None:
+    zig = list(compilers(machine))[-1:]
+    if not zig or "ziglang" not in zig[0]:
+        pytest.skip("needs the package ziglang: pip install '.[build]'")
+    native_build._compile(zig[0], tmp_path / "helper", sanitize=False)
+    header = readelf("-hW", str(tmp_path / "helper")).splitlines()
+    assert [line for line in header if "Machine:" in line and line.endswith(shown)]
+
+
 def test_a_build_that_fails_leaves_the_helper_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     helper = tmp_path / "helper"
     helper.write_text("the one before")
