@@ -123,7 +123,7 @@ def _compile(compiler: list[str], to: Path, *, sanitize: bool) -> None:
 
 
 def _known(compiler: list[str], flags: Sequence[str]) -> list[str]:
-    """Those of `flags` that this compiler takes; the guard only whole, and no guard by zig, which wants a libc for it."""
+    """Those of `flags` that this compiler takes; the guard only whole, and not by zig, which wants a libc for it."""
     taken = [flag for flag in flags if _takes(compiler, flag)]
     if "ziglang" in compiler or (platform.machine() == "x86_64" and "-mstack-protector-guard=global" not in taken):
         # x86 has its guard in the thread's own block, which only a libc makes.
