@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from gproc.client.aio import AsyncCluster, AsyncJob, connect_async
+    from gproc.client.aio import AsyncCluster, connect_async
+    from gproc.client.aio_job import AsyncJob
     from gproc.client.cluster import Cluster, connect, pack
     from gproc.client.events import Event, Exited, Output, Staged, Started
     from gproc.client.job import Job
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Refused, Returned, Signalled, TimedOut
 
 _MODULES = {
-    "gproc.client.aio": ("AsyncCluster", "AsyncJob", "connect_async"),
+    "gproc.client.aio": ("AsyncCluster", "connect_async"),
+    "gproc.client.aio_job": ("AsyncJob",),
     "gproc.client.cluster": ("Cluster", "connect", "pack"),
     "gproc.client.job": ("Job",),
     "gproc.client.events": ("Event", "Exited", "Output", "Staged", "Started"),

@@ -8,7 +8,6 @@ from typing import Final
 
 import msgspec
 
-from gproc.cli.defaults import paths
 from gproc.cli.modes import MODES, Mode
 from gproc.cli.options import ConfigOptions
 from gproc.cli.pages import default_text
@@ -16,6 +15,7 @@ from gproc.cli.settings import Setting, settings_in
 from gproc.cli.switches import Switch, switches_of
 from gproc.cli.table import table
 from gproc.cli.trace import Trace
+from gproc.trust.config import config_paths
 
 DEFAULT: Final = "default"
 """The source of what no file sets."""
@@ -31,7 +31,7 @@ class Held(msgspec.Struct, frozen=True):
 
 
 def run(options: ConfigOptions) -> int:
-    files = paths(os.environ)
+    files = config_paths(os.environ)
     trace = Trace(options.debug)
     settings = []
     for path, owners in files:

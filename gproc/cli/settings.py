@@ -1,13 +1,11 @@
 """Defaults of switches that a site and a user have set in files.
 
-Trust: a site's file counts if root alone can write it, a user's if that user or root alone can.  Everything in them is
-checked, also what is for another mode: a misspelt key is told at once, not when it is missed.
+`gproc.trust.config` says which files may be trusted.  Everything in them is checked, also what is for another mode: a
+misspelt key is told at once, not when it is missed.
 """
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
@@ -17,14 +15,10 @@ from gproc.cli.kinds import FLAG
 from gproc.cli.modes import MODES, Mode, mode_named
 from gproc.cli.parse import nearest
 from gproc.cli.switches import SWITCHES, Switch, switches_named, switches_of
-from gproc.errors import TrustError, UsageError
+from gproc.errors import UsageError
+from gproc.trust.config import config_text, toml_of
 
 COMMON: Final = "common"
-
-_BYTES_MAX: Final = 1 << 20
-"""Of a file.  One that sets every switch in every section is smaller by a factor of a hundred."""
-
-_OTHERS_WRITE: Final = 0o022
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -38,18 +32,13 @@ class Setting(msgspec.Struct, frozen=True):
 
 def settings_in(path: str, owners: frozenset[int]) -> list[Setting]:
     """What a file sets, the weaker first; nothing if there is no such file."""
-    text = _text_of(path, owners)
+    text = config_text(path, owners)
     return [] if text is None else settings_of(path, text)
 
 
 def settings_of(path: str, text: str) -> list[Setting]:
     """What the text of a file sets.  Raises: UsageError, which names what is wrong."""
-    import tomllib  # here, so that only who has a file pays for it
-
-    try:
-        content = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"{path}: this is not TOML: {error}") from None
+    content = toml_of(path, text)
     for name, section in content.items():
         if not isinstance(section, dict):
             raise UsageError(f"{path}: {name} stands in no section: put it below [{COMMON}] or a mode, such as [e]")
@@ -106,34 +95,3 @@ def _text(value: object) -> str:
 
 def _sequence(value: object) -> tuple[object, ...]:
     return value if isinstance(value, tuple) else (value,)
-
-
-def _text_of(path: str, owners: frozenset[int]) -> str | None:
-    """The file's text; None if there is none.  It is checked after it was opened, so nobody can exchange it between."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except PermissionError as error:
-        # A directory of another user, as after su(1) without a new HOME: it is not this user's file.
-        if not os.access(os.path.dirname(path), os.X_OK):
-            return None
-        raise TrustError(f"cannot read {path}: {error.strerror}") from error
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise TrustError(f"{path} is not a regular file, so its defaults cannot be trusted")
-        if status.st_uid not in owners:
-            raise TrustError(
-                f"{path} belongs to uid {status.st_uid}, so its defaults cannot be trusted by uid {os.geteuid()}:"
-                " change its owner, or set GPROC_HOME to a directory of your own"
-            )
-        if status.st_mode & _OTHERS_WRITE:
-            raise TrustError(f"{path} can be written by others, so its defaults cannot be trusted: chmod go-w {path}")
-        data = file.read(_BYTES_MAX + 1)
-    if len(data) > _BYTES_MAX:
-        raise UsageError(f"{path} is larger than {_BYTES_MAX} bytes")
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: this is not TOML: it is not UTF-8") from None

@@ -1,146 +1,35 @@
 """The library on an asyncio event loop: `gproc.connect_async()`.  The same words as `gproc.client.cluster`.
 
-Nothing here blocks the loop but packing a program that was never packed before, some 0.3 s: pack it with `gproc.pack`
-in a thread of your own, and say `bundle=`.
+One thing here blocks the loop: packing a program that was never packed before takes some 0.3 s.  To avoid that, pack it
+with `gproc.pack` in a thread, and say `bundle=`.  The files of `cp` and `get` are read and written in a thread of the
+loop's default executor, one at a time for each copy.
 """
 
 from __future__ import annotations
 
 import asyncio
-import signal as signals
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
 from typing import Literal, TypeVar, Unpack, overload
 
-from gproc.client.begun import BegunJob
+from gproc.client.aio_job import AsyncJob
 from gproc.client.chunks import ChunkServer
+from gproc.client.complaints import Complaints
 from gproc.client.connection import Connection
-from gproc.client.events import Event, Output
+from gproc.client.copying import CopyTries, Remote, copy_request, note_torn
+from gproc.client.events import Output
+from gproc.client.finding import default_socket
 from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, input_bytes
-from gproc.client.results import Collector, CompletedJob, checked, decoded
+from gproc.client.receiving import Collected
+from gproc.client.results import CompletedJob, checked, decoded
 from gproc.client.session import ChunksWanted, JobEvent, JobRefused, SessionEvent, SessionJob, TreeAnswer
-from gproc.client.tree import TreeInfo, tree_info
+from gproc.client.sinks import Sink
+from gproc.client.tree import CopyResult, TreeInfo, tree_info
 from gproc.errors import GprocError, LinkLost
-from gproc.trust.meeting import DEFAULT_SOCKET
+from gproc.packager import Bundle
+from gproc.request.spec import Request
 
 E = TypeVar("E", bound=BaseException)
-
-
-class AsyncStdin:
-    """The standard input of a job: what is written goes to every node's program."""
-
-    def __init__(self, cluster: AsyncCluster, job: AsyncJob) -> None:
-        self.closed = False
-        self._cluster = cluster
-        self._job = job
-
-    async def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Write all of it, and wait until there is room for it; how many bytes that were.
-
-        Raises: BrokenPipeError if the job has ended; ValueError if it was closed; LinkLost.
-        """
-        if self.closed:
-            raise ValueError("write to the closed standard input of a job")
-        view = memoryview(data).cast("B")
-        written = 0
-        known = self._job._job
-        while written < len(view):
-            await self._cluster._wait_until(self._job, lambda: known.ended or known.stdin_credit > 0)
-            if known.ended:
-                raise BrokenPipeError("the job has ended")
-            written += self._cluster._connection.session.write_stdin(known, view[written:])
-            self._cluster._flush()
-        return written
-
-    async def close(self) -> None:
-        """The end of the input; once more does nothing."""
-        if not self.closed:
-            self.closed = True
-            known = self._job._job
-            await self._cluster._wait_until(self._job, lambda: known.ended or known.number is not None)
-            self._cluster._connection.session.end_stdin(known)
-            self._cluster._flush()
-
-
-class AsyncJob(BegunJob):
-    """A job that was begun: `async for event in job`.  As `gproc.Job` otherwise."""
-
-    def __init__(self, cluster: AsyncCluster, job: SessionJob, args: tuple[str, ...], *, stdin: bool) -> None:
-        super().__init__(job, args)
-        self.stdin = AsyncStdin(cluster, self) if stdin else None
-        self._cluster = cluster
-        self._changed = asyncio.Event()
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        """The events as they come, until all nodes have ended.  Raises: JobRejected, LinkLost."""
-        while (event := await self._next()) is not None:
-            yield event
-
-    async def wait(self) -> int:
-        """Wait for the end; `returncode`.  Output that nobody has taken is dropped.  Raises: JobRejected, LinkLost."""
-        while await self._next() is not None:
-            pass
-        assert self.returncode is not None
-        return self.returncode
-
-    async def communicate(self, input: bytes | None = None) -> CompletedJob[bytes]:
-        """Write the input and its end, gather all output, wait for the end.  Raises: JobRejected, LinkLost."""
-        collector = Collector(self.args)
-        writing = asyncio.ensure_future(self._write_all(input or b"")) if self.stdin is not None else None
-        try:
-            while (event := await self._next()) is not None:
-                collector.add(event)
-        finally:
-            if writing is not None:
-                writing.cancel()
-                await asyncio.gather(writing, return_exceptions=True)
-        return collector.result(self._job)
-
-    def send_signal(self, signum: int) -> None:
-        """Send a signal to every process of the job.  Raises: ValueError for one that a job cannot be sent."""
-        self._cluster._connection.session.signal(self._job, signum)
-        self._cluster._flush()
-
-    def terminate(self) -> None:
-        self.send_signal(signals.SIGTERM)
-
-    def kill(self) -> None:
-        self.send_signal(signals.SIGKILL)
-
-    async def __aenter__(self) -> AsyncJob:
-        return self
-
-    async def __aexit__(self, kind: type[E] | None, error: E | None, trace: TracebackType | None) -> None:
-        if kind is not None:
-            self.kill()
-        elif self.stdin is not None:
-            await self.stdin.close()
-        await self.wait()
-
-    async def _begun(self) -> None:
-        await self._cluster._wait_until(self, lambda: self._job.number is not None or self._job.rejected is not None)
-        if self._job.rejected is not None:
-            raise self._job.rejected
-
-    async def _next(self) -> Event | None:
-        await self._cluster._wait_until(self, lambda: bool(self._events) or self._job.ended)
-        if not self._events:
-            if self._job.rejected is not None:
-                raise self._job.rejected
-            return None
-        event = self._events.popleft()
-        if isinstance(event, Output) and not self._job.ended:
-            self._cluster._connection.session.consumed(self._job, event.stream, len(event.data))
-            self._cluster._flush()
-        return event
-
-    async def _write_all(self, data: bytes) -> None:
-        assert self.stdin is not None
-        try:
-            await self.stdin.write(data)
-            await self.stdin.close()
-        except BrokenPipeError:
-            return
 
 
 class AsyncCluster:
@@ -150,7 +39,8 @@ class AsyncCluster:
     ...     done = await cluster.run("./.", ["hostname"])
     """
 
-    def __init__(self, socket: str = DEFAULT_SOCKET) -> None:
+    def __init__(self, socket: str | None = None) -> None:
+        """socket: as of `gproc.connect`."""
         self._path = socket
         self._jobs: dict[SessionJob, AsyncJob] = {}
         self._trees: dict[int, asyncio.Future[TreeInfo]] = {}
@@ -161,9 +51,9 @@ class AsyncCluster:
         return self._connect().__await__()
 
     async def _connect(self) -> AsyncCluster:
-        """Raises: NoMaster, TrustError."""
+        """Raises: NoMaster, TrustError; UsageError if a file that sets defaults is wrong."""
         self._loop = asyncio.get_running_loop()
-        self._connection = Connection(self._path)
+        self._connection = Connection(default_socket() if self._path is None else self._path)
         self._chunks = ChunkServer(self._connection.session)
         self._loop.add_reader(self._connection, self._readable)
         self._flush()
@@ -215,6 +105,41 @@ class AsyncCluster:
         await job._begun()
         return job
 
+    async def cp(
+        self, sources: str | Sequence[str], destination: str, *, exclude: str = "", timeout: float | None = None,
+        check: bool = True,
+    ) -> CopyResult:  # fmt: skip
+        """As `gproc.Cluster.cp`.  If the task is cancelled, the copy is ended: each file is whole or not there.
+
+        >>> await cluster.cp(["solver.conf", "data/"], "./.:/opt/solver/")
+        """
+        self._check()
+        names = [sources] if isinstance(sources, str) else list(sources)
+        remote = Remote.parse(destination)
+        tries = CopyTries(names)
+        while (bundle := await asyncio.to_thread(tries.pack)) is not None:
+            complaints = Complaints()
+            request = copy_request(remote, "place", exclude=exclude, timeout_s=timeout, bundle=bundle)
+            job = await self._carry_out(request, bundle, complaints)
+            if not await asyncio.to_thread(tries.again, bundle, self._chunks.problems.get(bundle.digest)):
+                return tries.result(job, complaints).checked(check)
+        return tries.nothing().checked(check)
+
+    async def get(
+        self, source: str, directory: str, *, exclude: str = "", timeout: float | None = None, check: bool = True
+    ) -> CopyResult:
+        """As `gproc.Cluster.get`.  If the task is cancelled, the copy is ended: each file is whole or not there.
+
+        >>> await cluster.get("1-80:/var/log/solver", "logs")
+        """
+        self._check()
+        remote = Remote.parse(source)
+        request = copy_request(remote, "collect", exclude=exclude, timeout_s=timeout)
+        collected = Collected(directory)
+        job = await self._carry_out(request, None, collected)
+        note_torn(collected, job.outcomes)
+        return CopyResult.of(job, collected.complaints).checked(check)
+
     async def info(self) -> TreeInfo:
         """As `gproc.Cluster.info`."""
         self._check()
@@ -230,13 +155,33 @@ class AsyncCluster:
 
     def _begin(self, nodes: str, args: Args, *, stdin: bool, timeout: float | None, options: JobOptions) -> AsyncJob:
         self._check()
-        request, bundle, words = asked(nodes, args, stdin=stdin, timeout=timeout, options=options)
+        return self._submit(*asked(nodes, args, stdin=stdin, timeout=timeout, options=options))
+
+    def _submit(self, request: Request, bundle: Bundle | None, words: tuple[str, ...]) -> AsyncJob:
+        self._check()
         if bundle is not None:
             self._chunks.offer(bundle)
         known = self._connection.session.submit(request)
-        job = self._jobs[known] = AsyncJob(self, known, words, stdin=stdin)
+        job = self._jobs[known] = AsyncJob(self, known, words, stdin=request.stdin)
         self._flush()
         return job
+
+    async def _carry_out(self, request: Request, bundle: Bundle | None, sink: Sink) -> SessionJob:
+        """Run a copy, its output given to `sink` in a thread."""
+        try:
+            job = self._submit(request, bundle, ())
+            try:
+                await job._begun()
+                sink.begin(job._job.places)
+                while (outputs := await job._next_outputs()) is not None:
+                    await _give(sink, outputs)
+            except BaseException:
+                if self._failure is None:
+                    job.kill()
+                raise
+        finally:
+            sink.finish()
+        return job._job
 
     async def _wait_until(self, job: AsyncJob, ready: Callable[[], bool]) -> None:
         while not ready():
@@ -313,6 +258,21 @@ class AsyncCluster:
             raise self._failure
 
 
-def connect_async(socket: str = DEFAULT_SOCKET) -> AsyncCluster:
-    """A connection to the master of this machine: `async with` it, or `await` it.  Raises: NoMaster, TrustError."""
+def connect_async(socket: str | None = None) -> AsyncCluster:
+    """A connection to the master of this machine: `async with` it, or `await` it.  socket and errors: as `connect`."""
     return AsyncCluster(socket)
+
+
+async def _give(sink: Sink, outputs: Sequence[Output]) -> None:
+    """Give outputs to the sink in a thread.  If this task is cancelled meanwhile, it still waits for that thread."""
+
+    def give() -> None:
+        for output in outputs:
+            sink.output(output.rank, output.stream, memoryview(output.data))
+
+    giving = asyncio.ensure_future(asyncio.to_thread(give))
+    try:
+        await asyncio.shield(giving)
+    except asyncio.CancelledError:
+        await asyncio.wait({giving})
+        raise

@@ -15,6 +15,7 @@ from gproc.client.complaints import Complaints
 from gproc.client.copying import CopyTries, Remote, copy_request, note_torn
 from gproc.client.engine import Engine
 from gproc.client.events import Output
+from gproc.client.finding import default_socket
 from gproc.client.job import Job
 from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, input_bytes
 from gproc.client.receiving import Collected
@@ -26,7 +27,6 @@ from gproc.client.tree import CopyResult, TreeInfo, tree_info
 from gproc.errors import GprocError
 from gproc.packager import Bundle
 from gproc.request.spec import Request
-from gproc.trust.meeting import DEFAULT_SOCKET
 
 E = TypeVar("E", bound=BaseException)
 
@@ -38,11 +38,14 @@ class Cluster:
     ...     done = cluster.run("./.", ["uname", "-r"], check=True)
     """
 
-    def __init__(self, socket: str = DEFAULT_SOCKET) -> None:
-        """Raises: NoMaster if none listens at `socket`; TrustError if it is neither root's nor this user's."""
+    def __init__(self, socket: str | None = None) -> None:
+        """socket: as of `connect`.
+
+        Raises: NoMaster if none listens there; TrustError if the master is neither root's nor this user's.
+        """
         self._jobs: dict[SessionJob, Job] = {}
         self._trees: dict[int, TreeInfo] = {}
-        self._engine = Engine(socket, self._handle)
+        self._engine = Engine(default_socket() if socket is None else socket, self._handle)
 
     @overload
     def run(
@@ -172,16 +175,17 @@ class Cluster:
 
     def _carry_out(self, request: Request, bundle: Bundle | None, sink: Sink) -> SessionJob:
         """Run a copy, its output given to `sink`."""
-        job = self._submit(request, bundle, ())
         try:
-            job._begun()
-            sink.begin(job._job.places)
-            for event in job:
-                if isinstance(event, Output):
-                    sink.output(event.rank, event.stream, memoryview(event.data))
-        except BaseException:
-            self._abandon(job)
-            raise
+            job = self._submit(request, bundle, ())
+            try:
+                job._begun()
+                sink.begin(job._job.places)
+                for event in job:
+                    if isinstance(event, Output):
+                        sink.output(event.rank, event.stream, memoryview(event.data))
+            except BaseException:
+                self._abandon(job)
+                raise
         finally:
             sink.finish()
         return job._job
@@ -208,8 +212,12 @@ class Cluster:
                 pass
 
 
-def connect(socket: str = DEFAULT_SOCKET) -> Cluster:
-    """Connect to the master of this machine.  Raises: NoMaster, TrustError."""
+def connect(socket: str | None = None) -> Cluster:
+    """Connect to the master of this machine.
+
+    socket: its path; None: the one that `gproc e` would use, by the files in which a site and a user set defaults.
+    Raises: NoMaster, TrustError; UsageError if such a file is wrong.
+    """
     return Cluster(socket)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import signal
 import socket
@@ -253,6 +254,66 @@ def test_the_asyncio_twin_does_the_same(machines: Machines, monkeypatch: pytest.
 
     asyncio.run(asyncio.wait_for(work(), PATIENCE_S))
     assert machines.job_processes() == []
+
+
+def test_the_asyncio_twin_copies_there_and_back(
+    machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(machines.place / "cache"))
+    (tmp_path / "a").write_bytes(os.urandom(3 << 20))
+    (tmp_path / "there").mkdir()
+
+    async def work() -> None:
+        async with gproc.connect_async(str(machines.socket)) as cluster:
+            copied = await cluster.cp(str(tmp_path / "a"), f"1,3:{tmp_path}/there/", exclude="3")
+            assert (copied.returncode, set(copied.outcomes)) == (0, {"1"})
+            sources = [f"=1/2:{tmp_path}/there/a", f"3:{tmp_path}/there/a", f"1:{tmp_path}/a"]
+            await asyncio.gather(*(cluster.get(source, str(tmp_path / "back"), timeout=60) for source in sources))
+            with pytest.raises(gproc.CopyFailed, match="No such file"):
+                await cluster.get(f"3:{tmp_path}/none", str(tmp_path / "back"))
+            sources = [str(tmp_path / "a"), str(tmp_path / "none")]
+            result = await cluster.cp(sources, f"3:{tmp_path}/there/", check=False)
+            assert (result.returncode, result.complaints) == (1, (f"{tmp_path}/none: No such file or directory",))
+            with pytest.raises(gproc.JobRejected):
+                await cluster.get(f"9:{tmp_path}/a", str(tmp_path / "back"))
+            with pytest.raises(gproc.UsageError):
+                await cluster.cp(str(tmp_path / "a"), f"{tmp_path}/there/")
+            with pytest.raises(gproc.SpecError):
+                await cluster.get(f"1-:{tmp_path}/a", str(tmp_path / "back"))
+
+    asyncio.run(asyncio.wait_for(work(), PATIENCE_S))
+    for name in ("1", "1.2", "3"):
+        assert (tmp_path / "back" / name / "a").read_bytes() == (tmp_path / "a").read_bytes()
+
+
+def test_a_copy_whose_task_is_cancelled_ends_and_leaves_no_half_file(
+    machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(machines.place / "cache"))
+    with (tmp_path / "long").open("wb") as file:
+        for _ in range(256):
+            file.write(os.urandom(1 << 20))
+
+    async def work() -> None:
+        async with gproc.connect_async(str(machines.socket)) as cluster:
+            running = asyncio.create_task(cluster.get(f"3:{tmp_path}/long", str(tmp_path / "back")))
+            while not (tmp_path / "back" / "3").exists() or not os.listdir(tmp_path / "back" / "3"):  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            assert os.listdir(tmp_path / "back" / "3") == []
+            assert (await cluster.run("3", ["true"])).returncode == 0
+
+    asyncio.run(asyncio.wait_for(work(), PATIENCE_S))
+    machines.nothing_runs()
+
+
+def test_both_twins_have_the_same_calls_with_the_same_keywords() -> None:
+    for name in ("run", "popen", "cp", "get", "info", "close"):
+        one, other = (inspect.signature(getattr(kind, name)) for kind in (gproc.Cluster, gproc.AsyncCluster))
+        assert [str(each) for each in one.parameters.values()] == [str(each) for each in other.parameters.values()]
+    assert inspect.signature(gproc.connect).parameters == inspect.signature(gproc.connect_async).parameters
 
 
 def test_a_task_that_is_cancelled_kills_its_job(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:

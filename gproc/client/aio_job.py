@@ -1,0 +1,152 @@
+"""A job on an asyncio event loop, as `gproc.client.job` has it for threads.  `gproc.client.aio` makes them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal as signals
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from gproc.client.begun import BegunJob
+from gproc.client.events import Event, Output
+from gproc.client.results import Collector, CompletedJob
+from gproc.client.session import SessionJob
+
+if TYPE_CHECKING:
+    from gproc.client.aio import AsyncCluster
+
+E = TypeVar("E", bound=BaseException)
+
+
+class AsyncStdin:
+    """The standard input of a job: what is written goes to every node's program."""
+
+    def __init__(self, cluster: AsyncCluster, job: AsyncJob) -> None:
+        self.closed = False
+        self._cluster = cluster
+        self._job = job
+
+    async def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Write all of it, and wait until there is room for it; how many bytes that were.
+
+        Raises: BrokenPipeError if the job has ended; ValueError if it was closed; LinkLost.
+        """
+        if self.closed:
+            raise ValueError("write to the closed standard input of a job")
+        view = memoryview(data).cast("B")
+        written = 0
+        known = self._job._job
+        while written < len(view):
+            await self._cluster._wait_until(self._job, lambda: known.ended or known.stdin_credit > 0)
+            if known.ended:
+                raise BrokenPipeError("the job has ended")
+            written += self._cluster._connection.session.write_stdin(known, view[written:])
+            self._cluster._flush()
+        return written
+
+    async def close(self) -> None:
+        """The end of the input; once more does nothing."""
+        if not self.closed:
+            self.closed = True
+            known = self._job._job
+            await self._cluster._wait_until(self._job, lambda: known.ended or known.number is not None)
+            self._cluster._connection.session.end_stdin(known)
+            self._cluster._flush()
+
+
+class AsyncJob(BegunJob):
+    """A job that was begun: `async for event in job`.  As `gproc.Job` otherwise."""
+
+    def __init__(self, cluster: AsyncCluster, job: SessionJob, args: tuple[str, ...], *, stdin: bool) -> None:
+        super().__init__(job, args)
+        self.stdin = AsyncStdin(cluster, self) if stdin else None
+        self._cluster = cluster
+        self._changed = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        """The events as they come, until all nodes have ended.  Raises: JobRejected, LinkLost."""
+        while (event := await self._next()) is not None:
+            yield event
+
+    async def wait(self) -> int:
+        """Wait for the end; `returncode`.  Output that nobody has taken is dropped.  Raises: JobRejected, LinkLost."""
+        while await self._next() is not None:
+            pass
+        assert self.returncode is not None
+        return self.returncode
+
+    async def communicate(self, input: bytes | None = None) -> CompletedJob[bytes]:
+        """Write the input and its end, gather all output, wait for the end.  Raises: JobRejected, LinkLost."""
+        collector = Collector(self.args)
+        writing = asyncio.ensure_future(self._write_all(input or b"")) if self.stdin is not None else None
+        try:
+            while (event := await self._next()) is not None:
+                collector.add(event)
+        finally:
+            if writing is not None:
+                writing.cancel()
+                await asyncio.gather(writing, return_exceptions=True)
+        return collector.result(self._job)
+
+    def send_signal(self, signum: int) -> None:
+        """Send a signal to every process of the job.  Raises: ValueError for one that a job cannot be sent."""
+        self._cluster._connection.session.signal(self._job, signum)
+        self._cluster._flush()
+
+    def terminate(self) -> None:
+        self.send_signal(signals.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signals.SIGKILL)
+
+    async def __aenter__(self) -> AsyncJob:
+        return self
+
+    async def __aexit__(self, kind: type[E] | None, error: E | None, trace: TracebackType | None) -> None:
+        if kind is not None:
+            self.kill()
+        elif self.stdin is not None:
+            await self.stdin.close()
+        await self.wait()
+
+    async def _begun(self) -> None:
+        await self._cluster._wait_until(self, lambda: self._job.number is not None or self._job.rejected is not None)
+        if self._job.rejected is not None:
+            raise self._job.rejected
+
+    async def _next(self) -> Event | None:
+        await self._cluster._wait_until(self, lambda: bool(self._events) or self._job.ended)
+        if not self._events:
+            if self._job.rejected is not None:
+                raise self._job.rejected
+            return None
+        event = self._take()
+        self._cluster._flush()
+        return event
+
+    async def _next_outputs(self) -> list[Output] | None:
+        """All output that is here, once there is some event; None at the end.  Raises: JobRejected, LinkLost."""
+        first = await self._next()
+        if first is None:
+            return None
+        events = [first]
+        while self._events:
+            events.append(self._take())
+        self._cluster._flush()
+        return [event for event in events if isinstance(event, Output)]
+
+    def _take(self) -> Event:
+        """The next event, which must be here; its output is acknowledged."""
+        event = self._events.popleft()
+        if isinstance(event, Output) and not self._job.ended:
+            self._cluster._connection.session.consumed(self._job, event.stream, len(event.data))
+        return event
+
+    async def _write_all(self, data: bytes) -> None:
+        assert self.stdin is not None
+        try:
+            await self.stdin.write(data)
+            await self.stdin.close()
+        except BrokenPipeError:
+            return
