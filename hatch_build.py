@@ -1,4 +1,4 @@
-"""Compile gproc's static helper while gproc is installed; without a compiler gproc does without it."""
+"""Made while gproc is installed: its static helper, if there is a C compiler; man pages; completion of shells."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     """`GPROC_TARGET`: the machine that the wheel is for, if it is another one: x86_64 or aarch64."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        self._share(build_data)
         build = _build_module(Path(self.root))
         helper = Path(self.root, HELPER)
         target = os.environ.get("GPROC_TARGET") or platform.machine()
@@ -38,6 +39,25 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
             build_data["force_include"][str(made)] = HELPER
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-linux_{target}"
+
+
+    def _share(self, build_data: dict[str, Any]) -> None:
+        """Man pages and completion scripts, from the same tables as the command line: below PREFIX/share."""
+        sys.path.insert(0, self.root)
+        try:
+            from gproc.cli.man import pages
+            from gproc.cli.shells import SHELLS
+        except ImportError as error:  # with --no-build-isolation, where msgspec is missing
+            self.app.display_warning(f"gproc's man pages are not installed: {error}")
+            return
+        finally:
+            sys.path.remove(self.root)
+        files = {f"man/man1/{name}": text for name, text in pages()} | {shell.shared: shell.script for shell in SHELLS}
+        for name, text in files.items():
+            made = Path(self.directory, "share", name)
+            made.parent.mkdir(parents=True, exist_ok=True)
+            made.write_text(text, encoding="utf-8")
+            build_data["shared_data"][str(made)] = f"share/{name}"
 
 
 def _build_module(root: Path) -> Any:

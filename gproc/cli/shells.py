@@ -74,8 +74,13 @@ _gproc() {
         command) _alternative 'commands:command:_command_names -e' 'files:file:_files' ;;
     esac
 }
-(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
-compdef _gproc gproc
+# As a file _gproc below a directory of $fpath, zsh has loaded this to complete with it at once.
+if [[ $funcstack[1] == _gproc ]]; then
+    _gproc "$@"
+else
+    (( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
+    compdef _gproc gproc
+fi
 """
 
 _FISH: Final = r"""# Completion of gproc for fish.
@@ -103,14 +108,22 @@ complete -c gproc -f -a '(__gproc_complete)'
 
 
 class Shell(msgspec.Struct, frozen=True):
-    """rc: the start-up file that gets a line which reads the script; "": the shell finds the script by itself."""
+    """rc: the start-up file that gets a line which reads the script; "": the shell finds the script by itself.
+
+    shared: where the shell finds the script of a program that is installed for all, below the prefix's share directory.
+    """
 
     name: str
     script: str
+    shared: str
     rc: str = ""
 
 
-SHELLS: Final = (Shell("bash", _BASH, ".bashrc"), Shell("zsh", _ZSH, ".zshrc"), Shell("fish", _FISH))
+SHELLS: Final = (
+    Shell("bash", _BASH, "bash-completion/completions/gproc", ".bashrc"),
+    Shell("zsh", _ZSH, "zsh/site-functions/_gproc", ".zshrc"),
+    Shell("fish", _FISH, "fish/vendor_completions.d/gproc.fish"),
+)
 
 
 def shell_named(name: str) -> Shell:

@@ -23,6 +23,7 @@ from gproc.cli.completing import NODES_MAX, node_candidates
 from gproc.cli.completion import complete
 from gproc.cli.modes import MODES, Mode
 from gproc.cli.parse import parse
+from gproc.cli.shells import shell_named
 from gproc.cli.switches import SWITCHES, Switch, switches_of
 from gproc.errors import UsageError
 from gproc.wire.messages import NodeInfo, NodeState
@@ -256,6 +257,29 @@ def test_a_shell_completes_what_a_person_types(name: str, tmp_path: Path) -> Non
         terminal.shows("a,cluster.toml")
         terminal.type("\x15gproc e . ls --bin-r\t--locale=ka\tX")
         terminal.shows("--bin-r--locale=kaX")
+
+
+def test_zsh_completes_at_once_with_the_file_of_an_installed_gproc(tmp_path: Path) -> None:
+    """`pip install` puts the script below share/zsh/site-functions, which is in $fpath; no start-up file names it."""
+    if shutil.which("zsh") is None:
+        pytest.skip("zsh is not installed")
+    functions = tmp_path / "site-functions"
+    functions.mkdir()
+    (functions / "_gproc").write_text(shell_named("zsh").script)
+    (tmp_path / ".zshrc").write_text("fpath=(~/site-functions $fpath)\nautoload -Uz compinit && compinit -u -D\n")
+    environ = {
+        "HOME": str(tmp_path), "ZDOTDIR": str(tmp_path), "PATH": f"{BIN}:{os.environ['PATH']}", "TERM": "dumb",
+        "LANG": "C", "PROMPT": "ready> ", "GPROC_HOME": str(tmp_path / "gproc"),
+    }  # fmt: skip
+    terminal = Terminal(["zsh", "-i"], environ, tmp_path)
+    try:
+        terminal.shows("ready> ")
+        terminal.type("gproc e -binR\t")
+        terminal.shows("-binRoot ")
+        terminal.type("\x15gproc -locale=ka\t")
+        terminal.shows("-locale=kane ")
+    finally:
+        terminal.end()
 
 
 def test_fish_completes_what_a_person_types(tmp_path: Path) -> None:
