@@ -7,18 +7,19 @@ READY := $(VENV)/.ready
 HELPER := gproc/native/gproc-helper
 
 # What the tests compile, run, or compare with; without one of them its tests skip.
-PACKAGES := binutils clang cppcheck fish gcc groff iproute2 libc6-dev libclang-rt-dev mandoc musl-tools openssh-client \
-    openssh-server util-linux xz-utils zsh zstd
+PACKAGES := binutils busybox-static clang cppcheck fish gcc groff iproute2 libc6-dev libclang-rt-dev mandoc \
+    musl-tools openssh-client openssh-server util-linux xz-utils zsh zstd
 
 # Tests of different files run side by side: on two processors in half the time.
 PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
 
-.PHONY: help demo test test-fast lint types docs fuzz bench man wheels clean debian-packages
+.PHONY: help demo test test-fast fidelity lint types docs fuzz bench man wheels clean debian-packages
 
 help:
 	@echo "make demo       start a two-level tree on this machine, run a program on it, stop it"
 	@echo "make test       all tests"
 	@echo "make test-fast  the tests that take no more than a few seconds each"
+	@echo "make fidelity   all programs of tests/fidelity/programs, at home and on six kinds of nodes: 10 minutes"
 	@echo "make lint       ruff"
 	@echo "make types      mypy --strict"
 	@echo "make docs       write docs/wire.md from the types of the wire"
@@ -36,6 +37,12 @@ test: $(READY) $(HELPER) debian-packages
 
 test-fast: $(READY) $(HELPER) debian-packages
 	$(PYTEST) -m "not slow"
+
+# Figures of docs/fidelity.md: nodes are made of packages of three Debian releases, which are fetched.
+fidelity: $(READY) $(HELPER) debian-packages
+	@rm -f .fidelity.log
+	GPROC_FIDELITY=all GPROC_FIDELITY_LOG=.fidelity.log $(RUN) -m pytest -n 2 -q tests/fidelity/programs; \
+	    status=$$?; $(RUN) -m tests.fidelity.programs.table .fidelity.log; exit $$status
 
 lint: $(READY)
 	$(RUN) -m ruff check .

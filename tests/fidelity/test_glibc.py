@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+
+from tests.fidelity.releases import unpacked
 
 PACKAGES: Final = ("libc6", "coreutils", "libselinux1", "libacl1", "libattr1", "libpcre2-8-0", "libgmp10", "libcap2")
 """The packages of ls(1), sort(1) and their libraries, in both releases."""
@@ -40,51 +40,7 @@ def debian() -> Iterator[Path]:
 @pytest.fixture(scope="session", params=list(RELEASES))
 def release(request: pytest.FixtureRequest, debian: Path) -> Path:
     """The root of a release, unpacked from its packages."""
-    missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
-    if missing:
-        pytest.skip(f"needs {' and '.join(missing)}")
-    return unpacked(request.param, debian / request.param)
-
-
-def unpacked(suite: str, at: Path) -> Path:
-    """Fetch the packages from this machine's mirror, with its keys but a state of our own."""
-    targets = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(ORIGIN) $(COMPONENT) $(REPO_URI)", "Identifier: Packages"],
-        capture_output=True, text=True, check=False,
-    ).stdout  # fmt: skip
-    mirror = re.search(r"^Debian main (\S+)$", targets, re.MULTILINE)
-    if mirror is None:
-        pytest.skip("needs a Debian mirror in apt's configuration")
-    for directory in ("lists/partial", "archives/partial", "debs", "root"):
-        (at / directory).mkdir(parents=True)
-    keyring = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-    signed = f"[signed-by={keyring}] " if keyring.exists() else ""
-    (at / "sources.list").write_text(f"deb {signed}{mirror[1]} {suite} main\n")
-    settings = {
-        "Dir::Etc::sourcelist": at / "sources.list",
-        "Dir::Etc::sourceparts": "/dev/null",
-        "Dir::State::lists": at / "lists",
-        "Dir::State::status": "/dev/null",
-        "Dir::Cache": at,
-        "Acquire::Languages": "none",
-        "Acquire::Retries": "1",
-        "Acquire::http::Timeout": "20",
-        "APT::Sandbox::User": "root",
-    }
-    options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-    for words in (["update"], ["download", *PACKAGES]):
-        done = subprocess.run(
-            ["apt-get", "-q", *options, *words], cwd=at / "debs", capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            pytest.skip(f"packages of {suite} cannot be fetched: {done.stderr.strip().splitlines()[-1:]}")
-    for package in (at / "debs").glob("*.deb"):
-        subprocess.run(["dpkg-deb", "-x", str(package), str(at / "root")], check=True)
-    for name in ("bin", "sbin", "lib", "lib64"):
-        # Since trixie these packages do not contain the path, and base-files has the links.
-        if not (at / "root" / name).exists() and (at / "root" / "usr" / name).exists():
-            (at / "root" / name).symlink_to(f"usr/{name}")
-    return at / "root"
+    return unpacked(request.param, debian / request.param, PACKAGES)
 
 
 def version_of(libc: str) -> str:
