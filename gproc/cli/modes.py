@@ -17,6 +17,7 @@ from gproc.cli.options import (
     InfoOptions,
     MasterOptions,
     ModeOptions,
+    RuntimeOptions,
     SlaveOptions,
     StoreOptions,
 )
@@ -147,6 +148,14 @@ MODES: Final = (
         "Make the keys and certificates that nodes need.",
         "With them a node can join this cluster; scripts/copytonodes.sh copies them.",
         (Argument("names", "NAME", "A node's host name", "many"),),
+    ),
+    Mode(
+        "runtime",
+        "runtime",
+        RuntimeOptions,
+        "Show what a node without gproc and Python is sent.",
+        "It is this Python with the modules and libraries of a slave, and is made and kept when it is first asked for."
+        " With --tar it is written to a file.",
     ),
     Mode(
         "store",

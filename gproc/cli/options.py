@@ -129,6 +129,14 @@ class CertOptions(msgspec.Struct, frozen=True, kw_only=True):
     debug: int = 0
 
 
+class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc runtime`.  tar: the file that the archive is written to; None: it is only shown."""
+
+    json: bool = False
+    tar: str | None = None
+    debug: int = 0
+
+
 class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`gproc store`.  prune_bytes: what each store may keep; None: nothing is removed."""
 
@@ -176,6 +184,7 @@ ModeOptions = (
     | InfoOptions
     | BundleOptions
     | CertOptions
+    | RuntimeOptions
     | StoreOptions
     | ConfigOptions
 )

@@ -56,7 +56,7 @@ class Switch(msgspec.Struct, frozen=True):
         return (*single, *(f"--{name}" for name in (self.gnu, self.negative) if name))
 
 
-_ALL_MODES: Final = ("m", "s", "e", "cp", "get", "i", "bundle", "cert", "store", "config")
+_ALL_MODES: Final = ("m", "s", "e", "cp", "get", "i", "bundle", "cert", "runtime", "store", "config")
 
 SWITCHES: Final = (
     Switch("local_bin", ("e",), FLAG, "Run each node's own program.", "local-bin", go="localbin"),
@@ -262,8 +262,14 @@ SWITCHES: Final = (
         "nice",
         metavar="NUMBER",
     ),
-    Switch("json", ("i", "bundle", "store", "config"), FLAG, "Print JSON for programs instead of a table.", "json"),
-    Switch("tar", ("bundle",), TEXT, "Write the bundle to this file.", "tar", metavar="FILE", offers="file"),
+    Switch(
+        "json",
+        ("i", "bundle", "runtime", "store", "config"),
+        FLAG,
+        "Print JSON for programs instead of a table.",
+        "json",
+    ),
+    Switch("tar", ("bundle", "runtime"), TEXT, "Write the archive to this file.", "tar", metavar="FILE", offers="file"),
     Switch(
         "out", ("cert",), TEXT, "Where to make a directory for each node.", "out", metavar="DIR", offers="directory"
     ),

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from gproc import interpreter
 from gproc.errors import LaunchError
 from gproc.launch import protocol
 from gproc.launch.launcher import Launcher, Process
@@ -91,9 +92,9 @@ class ForkedLauncher(Launcher):
         """
         ours, theirs = socket.socketpair()
         with theirs:
-            words = [sys.executable, "-I", "-S", "-c", _SERVE, str(int(abilities.view)), *_module_places()]
+            words = [*interpreter.command(), "-I", "-S", "-c", _SERVE, str(int(abilities.view)), *_module_places()]
             child = os.posix_spawn(
-                sys.executable, words, {"PATH": os.defpath},
+                words[0], words, {"PATH": os.defpath},
                 file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), _SERVE_FD)],
             )  # fmt: skip
         ours.setblocking(False)

@@ -19,10 +19,10 @@ IO_MODULES = {
 }  # fmt: skip
 
 ORDER = (
-    "errors", "shown", "descriptors",
+    "errors", "shown", "descriptors", "interpreter",
     "request", "boxes", "nodespec", "content", "disk", "wire", "tree", "bundle", "packager", "store",
     "locales", "trust", "link", "root", "spread", "copy", "native", "launch", "relay", "node", "service", "client",
-    "master", "slave", "cli", "__main__",
+    "runtime", "master", "slave", "cli", "__main__",
 )  # fmt: skip
 """Every package, after all that it imports.  docs/architecture.md describes them in the same order."""
 
@@ -35,6 +35,7 @@ PURE = {
     "spread.progress", "spread.blame", "spread.scheduling",
     "trust.names", "root.plan", "cli.completion", "cli.pages", "cli.parse", "cli.modes", "cli.options", "cli.switches",
     "cli.kinds", "root.code_layout", "root.view", "root.abilities",
+    "runtime.archive", "runtime.slim",
 }  # fmt: skip
 """Rules and values, without I/O."""
 
@@ -134,7 +135,8 @@ def test_only_the_edge_prints() -> None:
 
 def test_nothing_is_unpickled_or_evaluated() -> None:
     for module in SOURCES:
-        assert not {"pickle", "marshal", "shelve"} & {top(name) for name in imports_of(module)}, module
+        allowed = {"marshal"} if module == "runtime.making" else set()  # it writes .pyc files, and reads none
+        assert not {"pickle", "marshal", "shelve"} & {top(name) for name in imports_of(module)} - allowed, module
         for node in nodes_of(ast.parse(SOURCES[module].read_bytes())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in ("eval", "exec"), module

@@ -48,6 +48,8 @@ BEHAVIOUR: Final = {
     ("json", "bundle"): "bundle/test_bundle_command.py::test_json_has_the_same_content_for_programs",
     ("json", "store"): "cli/test_store.py::test_programs_get_json",
     ("store", "store"): "cli/test_store.py::test_the_table_shows_each_bundle_and_what_all_take",
+    ("json", "runtime"): "runtime/test_runtime.py::test_programs_get_json",
+    ("tar", "runtime"): "runtime/test_runtime.py::test_it_is_shown_and_written",
     ("json", "config"): "cli/test_settings.py::test_gproc_config_shows_what_holds_and_whence",
     ("tar", "bundle"): "bundle/test_bundle_command.py::test_the_tar_file_is_the_bundle_and_the_same_each_time",
     ("bin_root", "m"): f"{SWITCHES_OF_M_AND_S}::test_binroot_of_the_master_changes_nothing_on_nodes_as_in_the_original",
@@ -100,6 +102,7 @@ BEHAVIOUR: Final = {
     ("debug", "i"): f"{DEBUG}::test_i_says_who_answered",
     ("debug", "bundle"): f"{DEBUG}::test_bundle_says_what_it_packs_and_writes",
     ("debug", "cert"): f"{DEBUG}::test_cert_says_whose_keys_it_makes",
+    ("debug", "runtime"): f"{DEBUG}::test_runtime_says_what_it_holds_and_where_it_is_written",
     ("debug", "store"): f"{DEBUG}::test_store_says_where_it_looks_and_what_it_removes",
     ("debug", "config"): f"{DEBUG}::test_config_says_which_files_it_reads_and_what_they_set",
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gproc import native
 from tests.system.cluster import Cluster, gproc_as
 
 STEP = re.compile(r"gproc: \d+\.\d{3} s: (.*)")
@@ -99,6 +100,12 @@ def test_cert_says_whose_keys_it_makes(tmp_path: Path) -> None:
     named(said, f"makes the cluster's authority in {home}", "cluster [0-9a-f]+", f"for kn1 in {tmp_path}/out/kn1")
     again = steps(alone(home, "cert", "-debug=1", f"--out={tmp_path}/out", "kn2").stderr)
     named(again, "opens the cluster's authority")
+
+
+@pytest.mark.skipif(bool(native.why_missing()), reason="needs the static helper")
+def test_runtime_says_what_it_holds_and_where_it_is_written(tmp_path: Path) -> None:
+    said = steps(alone(tmp_path, "runtime", "-debug=1", f"--tar={tmp_path}/r").stderr)
+    named(said, r"runtime [0-9a-f]{64} of \d+ files", f"wrote {tmp_path}/r")
 
 
 def test_store_says_where_it_looks_and_what_it_removes(tree: Cluster, tmp_path: Path) -> None:

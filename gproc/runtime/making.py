@@ -1,0 +1,196 @@
+"""The runtime of this installation: put together once, then kept in the user's cache until one of its files changes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import marshal
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import MAGIC_NUMBER
+from typing import Final
+
+import msgspec
+
+from gproc import native
+from gproc.bundle import elf
+from gproc.bundle.closure import Linker, Object
+from gproc.bundle.image import Image
+from gproc.bundle.surroundings import Surroundings
+from gproc.errors import BundleError
+from gproc.interpreter import LIBRARIES, LOADER, PYTHON
+from gproc.runtime.archive import Content, archive_of
+from gproc.runtime.modules import Module, modules_of_a_slave, own_directory
+from gproc.runtime.slim import slim
+
+FORMAT: Final = 1
+"""Rises when what this module makes of the same files changes."""
+
+_UNTIMED: Final = MAGIC_NUMBER + bytes(12)
+"""The head of a .pyc file without a source beside it, whose time is not looked at."""
+
+_HELPER: Final = "gproc/native/gproc-helper"
+
+
+class Stamp(msgspec.Struct, frozen=True):
+    """A file that a runtime was made from."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+class Runtime(msgspec.Struct, frozen=True):
+    """digest: SHA-256 of the archive, in hexadecimal.  machine: as uname(2) names it.  helper: the static helper."""
+
+    digest: str
+    machine: str
+    python: str
+    files: int
+    unpacked_bytes: int
+    archive: bytes
+    helper: bytes
+
+
+class _Record(msgspec.Struct, frozen=True):
+    made_from: tuple[Stamp, ...]
+    runtime: Runtime
+
+
+def runtime_of_this_machine(environ: Mapping[str, str], *, afresh: bool = False) -> Runtime:
+    """The runtime of this installation, from the cache if no file of it has changed.
+
+    Raises: BundleError if there is no static helper, or a library is missing.
+    """
+    if reason := native.why_missing():
+        raise BundleError(f"a runtime needs gproc's static helper: {reason}; install gproc where a C compiler is")
+    place = os.path.join(_cache_directory(environ), "runtime")
+    if not afresh and (kept := _kept(place)) is not None:
+        return kept
+    record = _made()
+    with contextlib.suppress(OSError):  # without a cache it is made each time
+        _keep(place, record)
+    return record.runtime
+
+
+def _cache_directory(environ: Mapping[str, str]) -> str:
+    from gproc.bundle.cache import default_directory
+
+    return os.path.dirname(default_directory(environ))
+
+
+def _kept(place: str) -> Runtime | None:
+    try:
+        status = os.stat(place)
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            return None
+        with open(place, "rb") as file:
+            record = msgspec.msgpack.decode(file.read(), type=_Record)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    wanted = _identity()
+    if not record.made_from or record.made_from[0] != wanted:
+        return None
+    return record.runtime if all(_stamp(each.path) == each for each in record.made_from[1:]) else None
+
+
+def _keep(place: str, record: _Record) -> None:
+    os.makedirs(os.path.dirname(place), 0o700, exist_ok=True)
+    beside = f"{place}.{os.getpid()}"
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(msgspec.msgpack.encode(record))
+    os.replace(beside, place)
+
+
+def _identity() -> Stamp:
+    """What no file's stamp says: which installation it is, of which Python."""
+    return Stamp(f"{own_directory()} {sys.version} {sys.prefix}", FORMAT, 0)
+
+
+def _stamp(path: str) -> Stamp | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return Stamp(path, status.st_size, status.st_mtime_ns)
+
+
+def _made() -> _Record:
+    modules = modules_of_a_slave()
+    interpreter = os.path.realpath(sys.executable)
+    helper = os.fsdecode(native.HELPER)
+    sources = {PYTHON: interpreter}
+    home = f"lib/python{sys.version_info.major}.{sys.version_info.minor}"
+    compiled: dict[str, Content] = {}
+    for module in modules:
+        place = f"{home}/{module.place}"
+        if module.is_extension:
+            sources[place] = module.source
+        else:
+            compiled[f"{place}.pyc"] = Content(_compiled(module, f"{place}.py"))
+    sources[f"{home}/{_HELPER}"] = helper
+    sources |= _libraries(interpreter, [module.source for module in modules if module.is_extension])
+    # Read after their stamps were taken: a file that changes meanwhile makes the record stale, not wrong.
+    made_from = (_identity(), *_stamps([*sources.values(), *(module.source for module in modules)]))
+    files = compiled | {place: Content(_read(source), executable=True) for place, source in sources.items()}
+    archive = archive_of(files)
+    runtime = Runtime(
+        digest=hashlib.sha256(archive).hexdigest(),
+        machine=os.uname().machine,
+        python=f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}",
+        files=len(files),
+        unpacked_bytes=sum(len(file.data) for file in files.values()),
+        archive=archive,
+        helper=files[f"{home}/{_HELPER}"].data,
+    )
+    return _Record(made_from, runtime)
+
+
+def _stamps(paths: Iterable[str]) -> Iterator[Stamp]:
+    for path in paths:
+        stamp = _stamp(path)
+        if stamp is not None:
+            yield stamp
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return slim(file.read())
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be packed: {error.strerror}") from error
+
+
+def _compiled(module: Module, shown: str) -> bytes:
+    """As a .pyc file, without docstrings and assertions, a tenth of the whole."""
+    try:
+        with open(module.source, "rb") as file:
+            code = compile(file.read(), shown, "exec", dont_inherit=True, optimize=2)
+    except OSError as error:
+        raise BundleError(f"{module.source}: cannot be packed: {error.strerror}") from error
+    except (SyntaxError, ValueError) as error:
+        raise BundleError(f"{module.source}: cannot be compiled: {error}") from error
+    return _UNTIMED + marshal.dumps(code)
+
+
+def _libraries(interpreter: str, extensions: list[str]) -> dict[str, str]:
+    """Every shared library of the interpreter and of its extension modules, and their dynamic linker, by place."""
+    image = Image("/")
+    parsed = elf.read(interpreter, image.memo)
+    if parsed is None or not parsed.interpreter:
+        raise BundleError(f"{interpreter}: is no program with a dynamic linker, so there is no runtime of it")
+    linker = Linker(image, Surroundings({}, "/"), parsed.interpreter, parsed.abi)
+    program = linker.program(interpreter, interpreter, parsed)
+    roots = []
+    for path in extensions:
+        real = os.path.realpath(path)
+        if (found := elf.read(real, image.memo)) is not None:
+            roots.append(Object(path, path, real, found, program))
+    mine = {os.path.realpath(path) for path in extensions} | {interpreter}
+    libraries = {LOADER: os.path.realpath(parsed.interpreter)}
+    for each in linker.closure(program, roots):
+        # Builds for certain processors are left out: the plain one runs on all.
+        if each.real not in mine and "/glibc-hwcaps/" not in each.path and each.path != parsed.interpreter:
+            libraries.setdefault(f"{LIBRARIES}/{os.path.basename(each.name)}", each.real)
+    return libraries
