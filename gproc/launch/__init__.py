@@ -1,10 +1,10 @@
-"""Programs started on this node, each in namespaces of its own, and ended without a trace.
+"""Starts programs on this node, each in namespaces of its own, and ends them without a trace.
 
-Three kinds of process.  The *slave* holds a `Launcher`.  The *launcher* (`launch.serving`), forked before the
-slave's event loop so that it stays small and single-threaded, makes namespaces and forks.  Each job has an
-*init* (`launch.init`), process 1 of the job's PID namespace: it mounts the view, drops to the caller, spawns
-the program, reaps, and takes everything with it when it ends.  Where no namespace may be made, a *shim*
-(`launch.plain`) does the same by hunting descendants.
+There are three kinds of process.  The *slave* holds a `Launcher`.  The *launcher* (`launch.serving`) makes namespaces
+and forks.  The slave forks it before its own event loop exists, so that the launcher stays small and single-threaded.
+Each job has an *init* (`launch.init`), process 1 of the job's PID namespace: it mounts the view, becomes the caller,
+starts the program and reaps.  When it ends, all of the job ends.  If no namespace can be made, a *shim*
+(`launch.plain`) does the same: it finds the job's processes and kills them.
 
-It trusts the slave: who may run what was decided there.  It does not trust the program.
+Trust: the slave, which decides who may run what, is trusted.  The program is not.
 """

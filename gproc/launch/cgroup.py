@@ -1,8 +1,8 @@
-"""A job's own control groups, cgroups(7), where this node lets the launcher make any.
+"""A job's own control groups, cgroups(7), if this node lets the launcher make any.
 
-Of version 2 a group is made below the slave's own or beside it, wherever the controller is switched on for children:
-beside it in what systemd runs, below it at the root.  Where version 1 is mounted, its controllers serve as well.
-The launcher makes and removes groups; a job's first process joins before it gives up the slave's rights.
+With version 2, the group is made below the slave's own group or beside it, wherever the controller is switched on for
+children: beside it in what systemd runs, below it at the root.  Controllers of a mounted version 1 are used too.
+The launcher makes and removes groups.  A job's first process joins its group before it gives up the slave's rights.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _PIDS: Final = b"pids"
 _MEMORY: Final = b"memory"
 
 _LEAST_BYTES: Final = 4 << 20
-"""What init and a small program touch before the latter's main(): 2 MiB here, with a dynamic loader."""
+"""The memory that init and a small program use before the program's main(): 2 MiB here, with a dynamic loader."""
 
 
 class CgroupPlace(msgspec.Struct, frozen=True):
-    """A directory in which groups with one controller can be made; `unified`: of version 2."""
+    """A directory in which groups with one controller can be made.  unified: it is of version 2."""
 
     directory: bytes
     unified: bool
 
 
 class Group(msgspec.Struct, frozen=True):
-    """What bounds one job, and what it bounds; for the rest there are only rlimits.
+    """The groups of one job, and what they bound.  Only rlimits bound the rest.
 
-    unbounded_because: why the number of processes is not bounded by a group.
+    unbounded_because: why no group bounds the number of processes.
     """
 
     directories: tuple[bytes, ...] = ()
@@ -43,12 +43,12 @@ class Group(msgspec.Struct, frozen=True):
     unbounded_because: str = ""
 
     def join(self) -> None:
-        """Put this process, and all that it forks from now on, into the group."""
+        """Put this process, and every process that it forks from now on, into the group."""
         for directory in self.directories:
             _write(directory + b"/cgroup.procs", b"0")
 
     def remove(self) -> None:
-        """When nothing runs in it any more; what cannot be removed stays, empty."""
+        """Remove the groups once nothing runs in them.  A group that cannot be removed stays, empty."""
         for directory in self.directories:
             with contextlib.suppress(OSError):
                 os.rmdir(directory)
@@ -68,14 +68,14 @@ class Cgroups:
             return cls(mountinfo.read(), own.read())
 
     def make(self, limits: Limits) -> Group:
-        """A group with those bounds of `limits` for which there is a place.
+        """A group with those bounds of `limits` whose controller this node has.
 
-        Raises: OSError naming the file that the kernel did not take.
+        Raises: OSError, which names the file that the kernel did not take.
         """
         pids = self._place(_PIDS) if limits.max_procs is not None else None
         memory = self._place(_MEMORY) if limits.mem_bytes is not None else None
         if memory is not None and limits.mem_bytes is not None and limits.mem_bytes < _LEAST_BYTES:
-            raise OSError(errno.EINVAL, f"the least that a program starts in is {_LEAST_BYTES >> 20} MiB")
+            raise OSError(errno.EINVAL, f"a program needs at least {_LEAST_BYTES >> 20} MiB to start")
         name = b"/gproc-" + os.urandom(8).hex().encode()
         group = Group(
             tuple(dict.fromkeys(place.directory + name for place in (pids, memory) if place is not None)),
@@ -87,7 +87,7 @@ class Cgroups:
             for directory in group.directories:
                 os.mkdir(directory, 0o755)
             if pids is not None and limits.max_procs is not None:
-                # The init of the job is one of them.
+                # The job's init counts as one of them.
                 _write(pids.directory + name + b"/pids.max", b"%d" % (limits.max_procs + 1))
             if memory is not None and limits.mem_bytes is not None:
                 _bound_memory(memory.directory + name, limits.mem_bytes)
@@ -119,7 +119,7 @@ class Cgroups:
 
 
 def _own_groups(own: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(controller, path of our group); of version 2 the controller is b""."""
+    """(controller, path of our group).  With version 2, the controller is b""."""
     for line in own.splitlines():
         _number, controllers, path = line.split(b":", 2)
         for controller in controllers.split(b","):
@@ -127,7 +127,7 @@ def _own_groups(own: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _mounts(mountinfo: bytes) -> Iterator[tuple[bytes, frozenset[bytes], bytes, bytes]]:
-    """(file system type, options, root inside of it, mount point) of each cgroup hierarchy."""
+    """(file system type, options, root inside it, mount point) of each cgroup hierarchy."""
     for line in mountinfo.splitlines():
         before, _, after = line.partition(b" - ")
         kind, _source, options = after.split(b" ", 2)

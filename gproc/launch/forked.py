@@ -1,7 +1,8 @@
-"""The launcher process as the slave sees it: where there is no static helper, and for the slave's own tasks.
+"""The launcher process as the slave sees it.  It starts jobs if there is no static helper, and the slave's own tasks.
 
-It is forked first of all in a slave's life, before any thread, event loop or large import: it is a copy of the slave
-as it is then, and what it does not have it need not copy for every job.  Or it is started later, by itself.
+The slave forks it before anything else, without any thread, event loop or large import.  The launcher is a copy of the
+slave as it is then, and copies its own memory for every job: so it should have little.  It can also be started later,
+as a process without the slave's memory.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ sys.path += sys.argv[2:]
 from gproc.launch import serving
 serving.main(socket.socket(fileno={_SERVE_FD}), private=sys.argv[1] == "1")
 """
-"""With -I and -S, Python finds its own modules alone, and what is named to it."""
+"""With -I and -S, Python finds only its own modules and those in the directories that we name."""
 
-_LOST = "the launcher of this node died; the slave must be started again"
+_LOST = "the launcher of this node died; start the slave again"
 
 
 class ForkedLauncher(Launcher):
@@ -53,16 +54,16 @@ class ForkedLauncher(Launcher):
     def forked(cls, *, private: bool) -> ForkedLauncher:
         """Start the launcher process and learn what it can do, in some 10 ms.
 
-        private: give jobs namespaces and a view of their own where the node allows it (`-p`).
+        private: give jobs namespaces and a view of their own, if the node allows it (`-p`).
 
-        Raises: LaunchError when it dies at once.
+        Raises: LaunchError if it dies at once.
         """
         ours, theirs = socket.socketpair()
         child = os.fork()
         if child == 0:
             status = 1
             try:
-                # Only the launcher itself needs ctypes and what it does with it.
+                # Imported here because only the launcher needs ctypes.
                 from gproc.launch import serving
 
                 serving.main(theirs, private=private)
@@ -76,7 +77,7 @@ class ForkedLauncher(Launcher):
             _, status = os.waitpid(child, 0)
             raise LaunchError(f"the launcher did not start (wait status {status:#x})")
         if abilities.view:
-            # The launcher itself is this child's child: a PID namespace begins with the next process.
+            # The launcher is this child's child, because a PID namespace begins with the next process.
             os.waitpid(child, 0)
             child = 0
         ours.setblocking(False)
@@ -84,9 +85,9 @@ class ForkedLauncher(Launcher):
 
     @classmethod
     def executed(cls, abilities: Abilities) -> ForkedLauncher:
-        """Start one in a life of its own, with nothing of this process's memory; what it can do is known already.
+        """Start a launcher that shares none of this process's memory.  Its abilities are known already.
 
-        It loads no module from a place where the slave did not load its own from.
+        It loads modules only from directories from which the slave loaded its own.
 
         Raises: OSError.
         """
@@ -107,7 +108,7 @@ class ForkedLauncher(Launcher):
 
     @property
     def idle(self) -> bool:
-        """Whether no job of it runs."""
+        """Whether none of its jobs runs."""
         return not self._on_exit
 
     @property
@@ -168,7 +169,7 @@ class ForkedLauncher(Launcher):
             self._flush()
 
     def _flush(self) -> None:
-        """Send what the socket takes; the rest when it takes more."""
+        """Send as much as the socket takes now, and the rest later."""
         assert self._loop is not None, "attach first"
         try:
             while self._outgoing:
@@ -206,7 +207,7 @@ class ForkedLauncher(Launcher):
             self._lose()
 
     def _lose(self) -> None:
-        """The launcher is dead, and with it all jobs: tell each."""
+        """The launcher is dead, and all its jobs with it: report the end of each."""
         if self._lost:
             return
         self._lost = True
@@ -221,7 +222,7 @@ class ForkedLauncher(Launcher):
 
 
 def _module_places() -> list[str]:
-    """Where gproc and the packages that it needs were loaded from; no directory that Python was told of otherwise."""
+    """The directories from which gproc and the packages that it needs were loaded, and no others of Python's path."""
     loaded = (sys.modules[name].__file__ for name in ("gproc", "msgspec"))
     return list(dict.fromkeys(os.path.dirname(os.path.dirname(os.path.abspath(file))) for file in loaded if file))
 

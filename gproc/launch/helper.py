@@ -1,8 +1,8 @@
-"""The static helper (`gproc/native`) started, and what it tells: the slave's ends of one job's pipes.
+"""Starts the static helper (`gproc/native`) and reads its reports: the slave's ends of one job's pipes.
 
-The helper is started by posix_spawn(3), which shares the slave's memory until it executes: to fork the slave itself
-costs three times as much.  It has the job's three descriptors and two pipes, one for each direction: when the slave's
-end of the one with plan and orders is closed, even by the slave's death, the job ends.
+posix_spawn(3) starts the helper, because that shares the slave's memory until the helper executes: forking the slave
+costs three times as much.  The helper has the job's three descriptors and two pipes.  Down one of them come the plan
+and the orders; if the slave's end of it is closed, even by the slave's death, the job ends.  Up the other go reports.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from gproc.launch.operations import STAGES
 
 _BEGUN: Final = 1
 _ENDED: Final = 2
-"""Kinds of report, and a failure is the third: `native/report.c`."""
+"""Kinds of report.  A failure is the third kind: `native/report.c`."""
 
 _REPORT: Final = struct.Struct("<BBBxiI")
 _REPORTS_BYTES_MAX: Final = 4096
-"""There are two, and the longer one has less than 1 KB."""
+"""The most bytes of all reports of a job: there are two, and the longer one has less than 1 KB."""
 
 _ORDER: Final = struct.Struct("<IIQ")
 _SEND_SIGNAL: Final = 1
 _PROLONG_LEASE: Final = 2
 
 _AT_ONCE_BYTES: Final = 4096
-"""What every pipe takes before anybody reads: pipe(7); a user with many of them gets no larger ones."""
+"""The capacity of the smallest pipe, pipe(7): a user who has many pipes gets no larger ones."""
 
 _FIRST_FREE: Final = 10
-"""Descriptors below are made in the helper: 0 to 4; one that is moved must not lie among them."""
+"""The helper's own descriptors are 0 to 4.  A descriptor of ours that is among these is moved to a higher number."""
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ class Begun(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """status: as wait(2) tells it.  cause: 0 if the program ended by itself; `native/report.h`."""
+    """The program has ended.  status: as of wait(2).  cause: 0 if it ended by itself, else as in `native/report.h`."""
 
     status: int
     cause: int
@@ -65,7 +65,7 @@ Report = Union[Begun, Ended, Failed]  # noqa: UP007 - msgspec's convention here
 
 
 class Helper:
-    """One started helper.  pid: of the job's first process, a child of ours that is waited for by its `pid`."""
+    """One started helper.  pid: of the job's first process, which is our child, so we wait for it."""
 
     def __init__(self, pid: int, orders: int, reports: int) -> None:
         self.pid = pid
@@ -74,7 +74,7 @@ class Helper:
         self._unheard: list[Report] = []
 
     def begun(self) -> Begun | Failed | None:
-        """What the helper told before it ended; process 1, which has begun then, may have told its end already."""
+        """The helper's reports before it ended.  Process 1 runs by then, and may have reported its end already."""
         self._read()
         first = next((report for report in self._unheard if isinstance(report, Begun)), None)
         if first is None:
@@ -83,7 +83,7 @@ class Helper:
         return first
 
     def ending(self) -> Ended | Failed | None:
-        """What became of the job, once its first process is dead; None where that one was killed."""
+        """How the job ended, once its first process is dead; None if that process was killed."""
         self._read()
         return next((report for report in self._unheard if not isinstance(report, Begun)), None)
 
@@ -92,15 +92,15 @@ class Helper:
             self._unheard += _reports(os.read(self._reports, _REPORTS_BYTES_MAX))
 
     def signal(self, signum: int) -> bool:
-        """Have it sent to every process of the job; whether the helper is there to do so."""
+        """Order the helper to send it to every process of the job.  Returns whether the helper could take the order."""
         return self.order(_SEND_SIGNAL, signum, 0)
 
     def prolong(self, until_ns: int) -> None:
-        """The job's lease lasts until that moment of CLOCK_BOOTTIME."""
+        """Extend the job's lease to this moment of CLOCK_BOOTTIME."""
         self.order(_PROLONG_LEASE, 0, until_ns)
 
     def abandon(self) -> None:
-        """Nothing more will be said: the job ends, as if the slave were dead."""
+        """Close the pipe of orders: the job ends, as if the slave were dead."""
         if self._orders >= 0:
             os.close(self._orders)
             self._orders = -1
@@ -110,20 +110,20 @@ class Helper:
         os.close(self._reports)
 
     def order(self, kind: int, signum: int, until_ns: int) -> bool:
-        """Whether it was taken."""
+        """Send an order.  Returns whether the helper's pipe took it."""
         os.set_blocking(self._orders, False)
         try:
             os.write(self._orders, _ORDER.pack(kind, signum, until_ns))
         except (BrokenPipeError, BlockingIOError):
-            # It has ended, or its pipe is full of orders: it stands still.
+            # The helper has ended; or its pipe is full of orders, so it is stopped.
             return False
         return True
 
 
 def start(plan: bytes, stdio: tuple[int, int, int]) -> Helper:
-    """Hand over a plan; the three descriptors stay ours.  A plain job's helper is its shim.
+    """Start a helper with a plan.  The three descriptors stay ours.  The helper of a plain job is the job's shim.
 
-    Raises: OSError where there is no process or no descriptor to be had.
+    Raises: OSError if no process or no descriptor can be made.
     """
     orders, ours = os.pipe2(os.O_CLOEXEC)
     opened = [ours, orders]
@@ -148,9 +148,9 @@ def start(plan: bytes, stdio: tuple[int, int, int]) -> Helper:
 
 
 def start_private(plan: bytes, stdio: tuple[int, int, int]) -> Helper | Failed:
-    """The same for a job with namespaces: its first process is made by the helper, which then ends at once.
+    """The same for a job with namespaces: the helper makes the job's first process and ends at once.
 
-    It is waited for, some 0.2 ms.  Raises: OSError.
+    This function waits some 0.2 ms for the helper's end.  Raises: OSError.
     """
     helper = start(plan, stdio)
     _, status = os.waitpid(helper.pid, 0)
@@ -165,7 +165,7 @@ def start_private(plan: bytes, stdio: tuple[int, int, int]) -> Helper | Failed:
 
 
 def _write_rest(ours: int, plan: bytes) -> None:
-    """The helper reads at once; if it is dead, its end tells."""
+    """Write all of it.  The helper reads at once; if it is dead, its end is reported anyway."""
     written = _AT_ONCE_BYTES
     with contextlib.suppress(BrokenPipeError):
         while written < len(plan):
@@ -173,7 +173,7 @@ def _write_rest(ours: int, plan: bytes) -> None:
 
 
 def _reports(told: bytes) -> Iterator[Report]:
-    """Whole ones: each was written at once."""
+    """The reports in these bytes.  Each is complete, because one write made it."""
     while told:
         kind, stage, cause, value, texts_bytes = _REPORT.unpack_from(told)
         texts, told = told[_REPORT.size : _REPORT.size + texts_bytes], told[_REPORT.size + texts_bytes :]
@@ -197,4 +197,4 @@ def _close(handles: list[int]) -> None:
 
 
 KILLED: Final = Ended(signal.SIGKILL, 0)
-"""What a job that was killed together with its first process has come to."""
+"""The end of a job whose first process was killed."""

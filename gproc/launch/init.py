@@ -1,9 +1,8 @@
 """Process 1 of a job's PID namespace.
 
-It exists because the kernel ends every process of a PID namespace with its process 1: when the program ends, or
-the launcher (process 1 of the namespace around this one), nothing of the job survives, not what called setsid
-either.
-It has the slave's rights until `program.become`, the caller's afterwards.
+It exists because the kernel ends every process of a PID namespace when process 1 ends.  So when the program ends, or
+the launcher (process 1 of the namespace around this one), nothing of the job survives, not even what called setsid(2).
+It has the slave's rights until `program.become`, and the caller's rights afterwards.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from gproc.root import kernel, mounts
 def main(start: Start, group: Group, stdio: tuple[int, int, int], report: int) -> None:
     """Be the init of `start`; write its Outcome to the pipe `report`.  Returns when this process must exit.
 
-    Called in a fresh child, which is process 1 already and holds back the signals of `program.HOLD`.
+    It is called in a new child, which is process 1 already and blocks the signals of `program.HOLD`.
     """
     report = program.take_stdio(stdio, report)
     try:
@@ -47,7 +46,7 @@ def _start(start: Start, group: Group) -> int:
 
 
 def _reap(child: int) -> int:
-    """Wait for `child`, adopt and bury orphans, pass signals on.  Returns the child's wait status."""
+    """Wait for `child`, reap orphans, and pass signals on.  Returns the child's wait status."""
     while True:
         arrived = signal.sigwaitinfo(program.HOLD)
         if arrived.si_signo == signal.SIGCHLD:
@@ -58,12 +57,12 @@ def _reap(child: int) -> int:
                 if pid == 0:
                     break
         elif arrived.si_pid == 0:
-            # From outside of the namespace, where no pid of ours names the sender; the program's own are ignored.
+            # It comes from outside the namespace: the sender has no pid here.  The program's own signals are ignored.
             _signal_all(arrived.si_signo)
 
 
 def _signal_all(signum: int) -> None:
-    """To every process of the namespace but this one: kill(2)."""
+    """Send it to every process of the namespace but this one: kill(2)."""
     try:
         os.kill(-1, signum)
     except ProcessLookupError:

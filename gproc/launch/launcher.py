@@ -1,7 +1,7 @@
-"""The slave's side: start programs, signal them, hear what became of them.
+"""The slave's side: starts programs, sends them signals, and learns how they ended.
 
-`Launcher.fork` comes first of all in a slave's life, before any thread, event loop or large import: see
-`launch.forked`, which is what it gives where there is no static helper.
+A slave calls `Launcher.fork` before anything else, without any thread, event loop or large import, because a slave
+without the static helper forks its launcher there: `launch.forked` says why.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Process:
         self.number = number
 
     def signal(self, signum: int) -> None:
-        """Send `signum` to every process of the job; nothing happens when it is over.
+        """Send `signum` to every process of the job.  If the job is over, nothing happens.
 
         Raises: ValueError for a signal that cannot be passed on: `request.signals`.
         """
@@ -38,19 +38,19 @@ class Process:
 
 
 class Launcher(ABC):
-    """Starts jobs.  abilities: what can be done on this node.  python_because: why not by the static helper."""
+    """Starts jobs.  abilities: what this node allows.  python_because: why the helper is not used; "" if it is."""
 
     abilities: Abilities
     python_because: str = ""
 
     @staticmethod
     def fork(*, private: bool = True, native: bool = True) -> Launcher:
-        """What starts this node's jobs, and knows what it can do here.
+        """A launcher for this node, which has found out what the node allows.
 
-        private: give jobs namespaces and a view of their own where the node allows it (`-p`).
-        native: use the static helper, where there is one.
+        private: give jobs namespaces and a view of their own, if the node allows it (`-p`).
+        native: use the static helper, if there is one.
 
-        Raises: LaunchError when it dies at once.
+        Raises: LaunchError if it dies at once.
         """
         from gproc.launch.native import NativeLauncher, why_not_native
 
@@ -65,15 +65,15 @@ class Launcher(ABC):
 
     @abstractmethod
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Deliver endings from this loop, from now on."""
+        """From now on, call each job's `on_exit` from this loop."""
 
     @abstractmethod
     def spawn(self, start: Start, stdin: int, stdout: int, stderr: int, on_exit: Callable[[Ending], None]) -> Process:
-        """Run a program; `on_exit` is called once, from the loop, when nothing of its job is left.
+        """Run a program.  `on_exit` is called once, from the loop, when nothing of its job is left.
 
-        The three descriptors are the program's ends; they are this call's from now on, and closed by it in any case.
+        The three descriptors are the program's ends.  This call owns them and closes them in any case.
 
-        Raises: LaunchError when the launcher is dead, or argv and environment are too long.
+        Raises: LaunchError if the launcher is dead, or argv and environment are too long.
         """
 
     @abstractmethod
@@ -84,5 +84,5 @@ class Launcher(ABC):
     def close(self) -> None:
         """End all jobs; their `on_exit` is not called.  Waits until nothing of them is left.
 
-        Once is enough; whoever else sees to it may call this again.
+        A second call does nothing.
         """

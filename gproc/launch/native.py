@@ -1,7 +1,7 @@
-"""Jobs by the static helper: the slave itself starts a process for each, and there is no launcher process.
+"""Starts jobs with the static helper: the slave itself starts a process for each, so there is no launcher process.
 
-The slave's own tasks (`gproc cp`, `gproc get`) are Python's: the first one starts a launcher process for them, which
-stays for a while.
+The slave's own tasks (`gproc cp`, `gproc get`) run in Python.  The first of them starts a launcher process for all,
+which stays for a while.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _AT_ONCE: Final = 1000
 """Files of a plain job's directory that the slave removes itself, in some 5 ms, if the job's own process is dead."""
 
 _DEADLINE_LATER_S: Final = 5.0
-"""How much later than the master its init ends a job that has a timeout: what the master ends says so in its status."""
+"""Seconds after a job's timeout at which its init ends it.  The master ends it before, and reports a timeout."""
 
 _TASKS_LINGER_S: Final = 60.0
-"""How long the process for our own tasks stays after the last one: a new one takes 0.1 s."""
+"""Seconds for which the process for our own tasks stays after the last task.  A new one takes 0.1 s to start."""
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A job from here: its first process, a child of ours."""
+    """A job as the slave sees it: the job's first process, which is the slave's child."""
 
     process: int
     helper: Helper
@@ -66,11 +66,11 @@ class NativeLauncher(Launcher):
         self._oom_score = _oom_score()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ends = select.epoll()
-        """Readable when a job has ended: for all jobs together, since one on the loop costs ten times as much."""
+        """Readable when any job has ended.  One descriptor for each job on the loop would cost ten times as much."""
         self._running: dict[int, Running] = {}
-        """By pidfd, which `_ends` names."""
+        """Jobs by the pidfd of their first process: `_ends` reports pidfds."""
         self._pidfds: dict[int, int] = {}
-        """By the process's number."""
+        """Jobs by their number at the slave."""
         self._tasks: ForkedLauncher | None = None
         self._lingering: asyncio.TimerHandle | None = None
 
@@ -158,12 +158,12 @@ class NativeLauncher(Launcher):
 
     def _some_ended(self) -> None:
         for pidfd, _events in self._ends.poll(0):
-            # What is called may end another one: `close`.
+            # The function that is called may end another job: `close`.
             if (running := self._running.get(pidfd)) is not None:
                 running.on_exit(self._bury(pidfd))
 
     def _bury(self, pidfd: int) -> Ending:
-        """Its first process is dead or about to be, and with process 1 its namespace: read what it told."""
+        """Read the reports of a job whose first process is dead, or about to be; its namespace is dead with it."""
         running = self._running.pop(pidfd)
         del self._pidfds[running.process]
         os.waitpid(running.helper.pid, 0)
@@ -177,7 +177,7 @@ class NativeLauncher(Launcher):
         return _ending(running.process, report or helper.KILLED)
 
     def _end_orphans(self, running: Running) -> None:
-        """A shim was killed: what it had below it came to us."""
+        """A shim was killed, so the processes below it are our children now: end them."""
         from gproc.disk.trees import remove_tree
         from gproc.launch import plain
 
@@ -186,7 +186,7 @@ class NativeLauncher(Launcher):
             others.add(self._tasks.child)
         plain.end_below(but=frozenset(others))
         if running.root:
-            # The next slave clears away what is more.
+            # The next slave removes the rest.
             remove_tree(running.root, _AT_ONCE)
 
     # Our own tasks
@@ -215,7 +215,7 @@ class NativeLauncher(Launcher):
         except OSError as error:
             for handle in stdio:
                 os.close(handle)
-            raise LaunchError(f"no process for gproc's own tasks can be started: {error}") from error
+            raise LaunchError(f"cannot start a process for gproc's own tasks: {error.strerror}") from error
         self._tasks.attach(self._loop)
 
     def _tasks_launcher(self) -> ForkedLauncher:
@@ -226,7 +226,7 @@ class NativeLauncher(Launcher):
         except PermissionError:
             if self._uid == 0:
                 raise
-            # Its user cannot read the interpreter.  The tasks are the same user's, who may read our memory anyway.
+            # This user cannot read the interpreter.  The tasks are the same user's, who may read our memory anyway.
             return ForkedLauncher.forked(private=self.abilities.view)
 
     def _linger(self) -> None:
@@ -236,7 +236,7 @@ class NativeLauncher(Launcher):
         self._lingering = self._loop.call_later(_TASKS_LINGER_S, self._drop_tasks)
 
     def _drop_tasks(self) -> None:
-        """The next task starts another one."""
+        """The process for tasks is dead or not needed.  The next task starts another one."""
         tasks, self._tasks = self._tasks, None
         if tasks is not None:
             tasks.close()
@@ -249,12 +249,12 @@ def why_not_native() -> str:
     try:
         status = os.waitstatus_to_exitcode(os.waitpid(os.posix_spawn(native.HELPER, (native.HELPER, FORMAT), {}), 0)[1])
     except OSError as error:
-        return f"the helper cannot be executed: {error}"
+        return f"the helper cannot be executed: {error.strerror}"
     return "" if status == 0 else f"the helper is of another version of gproc (it ended with {status})"
 
 
 def _deadline_ns(start: Start) -> int:
-    """When its init ends a job by itself: if the slave stands still, nobody else here would keep `--timeout`."""
+    """When a job's init ends the job by itself: if the slave is stopped, no other process here keeps `--timeout`."""
     timeout_s = start.request.timeout_s
     if timeout_s is None:
         return 0
@@ -262,7 +262,7 @@ def _deadline_ns(start: Start) -> int:
 
 
 def _group(start: Start) -> Group:
-    """Only a job with a bound that takes one gets a group.  Raises: NotPlanned."""
+    """The group of a job, if it has a bound that needs one.  Raises: NotPlanned."""
     if start.request.limits.max_procs is None and start.request.limits.mem_bytes is None:
         return _NO_GROUP
     try:
@@ -275,7 +275,7 @@ def _watched(started: Helper) -> int:
     try:
         return os.pidfd_open(started.pid)
     except OSError:
-        # No descriptor left: a job that nobody could wait for must not run.
+        # No descriptor is left.  A job that we could not wait for must not run.
         started.close()
         os.kill(started.pid, signal.SIGKILL)
         os.waitpid(started.pid, 0)
@@ -283,9 +283,9 @@ def _watched(started: Helper) -> int:
 
 
 def _kill(running: Running) -> None:
-    """Not waited for yet, so its pid is still its own."""
+    """Kill the job's first process.  Nobody has waited for it yet, so its pid is still its own."""
     if running.plain:
-        # It has to end and to remove what there is of the job; a program of the same user may have stopped it.
+        # It must end the job and remove its files.  A program of the same user may have stopped it.
         taken = running.helper.signal(signal.SIGKILL)
         os.kill(running.helper.pid, signal.SIGCONT if taken else signal.SIGKILL)
     else:
@@ -310,16 +310,16 @@ def _oom_score() -> int | None:
 
 
 def _adopt_orphans() -> None:
-    """What a plain job leaves behind when its shim is killed comes to this process: prctl(2)."""
+    """Make this process the parent of what a plain job leaves when its shim is killed: prctl(2)."""
     from gproc.root import kernel
 
     kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _tried() -> Abilities:
-    """What can be done here, found by doing it once: a sysctl, seccomp or AppArmor each refuse at another step."""
+    """What this node allows, found by doing it once: a sysctl, seccomp or AppArmor each refuse at another step."""
     root = os.geteuid() == 0
-    at = b"/dev"  # a directory that is surely there
+    at = b"/dev"  # a directory that every node has
     mounts: tuple[Operation, ...] = (Proc(b"/proc"), Tmpfs(at))
     names = (b"/lower", b"/upper", b"/work", b"/union")
     lower, upper, work, union = (at + name for name in names)

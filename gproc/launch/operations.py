@@ -1,4 +1,4 @@
-"""A job as the static helper is told of it: typed operations, in the order of `native/plan.h`.  Pure.
+"""A job as a plan for the static helper: typed operations, in the order of `native/plan.h`.  Pure.
 
 The helper checks each of them again and refuses a plan with one byte that it does not understand.
 """
@@ -17,39 +17,39 @@ from gproc.launch.protocol import FRAME_BYTES_MAX, Start
 from gproc.root.view import CopyTree, MakeDirectory, Operation, Overlay, Proc, ShowAt, Tmpfs
 
 STAGES: Final = ("launcher", "view", "limits", "identity", "cwd", "exec")
-"""Where a job can fail, by the helper's numbers: `native/failure.h`."""
+"""The stages at which a job can fail, by the helper's numbers: `native/failure.h`."""
 
 DEFAULT_PATH: Final = b"/usr/local/bin:/usr/bin:/bin"
-"""Where a program without a slash is sought when the job's environment has no PATH: as a shell does."""
+"""Where a program without a slash in its name is sought if the job's environment has no PATH, as by a shell."""
 
 OOM_SCORE_ADJ: Final = 500
-"""What a job's processes have more than the slave: as if they used half of the machine's memory besides."""
+"""Added to the oom_score_adj of a job's processes: they rank as if they used half of the machine's memory besides."""
 
 SELECT_FILES: Final = 1024
-"""FD_SETSIZE of select(2): the soft limit of a program whose caller said none; the slave's own is higher."""
+"""The soft limit of open files if the caller said none: FD_SETSIZE of select(2).  The slave's own limit is higher."""
 
 LEAST_ADDRESS_SPACE_BYTES: Final = 16 << 20
-"""In less a dynamic loader and its libc do not start: 4 MiB are mapped for /bin/true, and twice that for others."""
+"""A dynamic loader and its libc do not start in less: 4 MiB are mapped for /bin/true, and twice that for others."""
 
 FORMAT: Final = b"gpi1"
-"""How plans, reports and orders are written; the helper says by its exit status whether it knows it."""
+"""The version of plans, reports and orders.  The helper's exit status says whether it knows this version."""
 
 _RLIMIT_NPROC: Final = 6
 _RLIMIT_NOFILE: Final = 7
 _RLIMIT_AS: Final = 9
-"""<asm-generic/resource.h>; the module `resource` would be loaded for these alone."""
+"""From <asm-generic/resource.h>: the module `resource` would be loaded for these numbers alone."""
 
 _INFINITE: Final = (1 << 64) - 1
 
 _MOUNTS_KEPT: Final = 256
-"""Jobs of one bundle have the same mounts; to write those of a view takes 20 us."""
+"""Views whose encoded mounts are kept: jobs of one bundle have the same ones, and encoding them takes 20 us."""
 
 _NUMBER: Final = struct.Struct("<I").pack
 _TWO_NUMBERS: Final = struct.Struct("<II").pack
 
 
 class Kind(IntEnum):
-    """What an operation is; `native/plan.h` says which fields it has."""
+    """The kinds of operation.  `native/plan.h` says which fields each has."""
 
     NAMESPACES = 1
     OOM_SCORE = 2
@@ -74,7 +74,7 @@ class Kind(IntEnum):
 
 
 class NotPlanned(Exception):
-    """A job that cannot be told to the helper, or that would break a promise: as `SpawnFailed` tells it."""
+    """A job that has no plan, or whose plan would break a promise.  Its facts are those of `SpawnFailed`."""
 
     def __init__(self, stage: str, code: int, message: str) -> None:
         super().__init__(stage, code, message)
@@ -87,7 +87,7 @@ def plan(
     start: Start, group: Group, *, slave_uid: int, oom_score: int | None = None,
     deadline_ns: int = 0, lease_ns: int = 0,
 ) -> bytes:  # fmt: skip
-    """The job `start` in `group`.  deadline_ns, lease_ns: of CLOCK_BOOTTIME; 0: none.
+    """The plan of the job `start` in `group`.  deadline_ns, lease_ns: of CLOCK_BOOTTIME; 0: none.
 
     Raises: NotPlanned.
     """
@@ -110,13 +110,13 @@ def plan(
 
 
 def plan_trial(operations: Iterable[Operation], *, slave_uid: int, gid: int) -> bytes:
-    """Namespaces and mounts alone, to see whether they can be had: no program runs."""
+    """A plan with namespaces and mounts alone, to see whether the node allows them: no program runs."""
     user = _operation(Kind.USER, struct.pack("<III", slave_uid, gid, 0))
     return _framed([*_surroundings(True, slave_uid, None), *map(_mount, operations), user])
 
 
 def candidates(program: bytes, environ: dict[bytes, bytes]) -> Iterator[bytes]:
-    """Where execvp(3) would look; permission denied is only the answer when nothing else is found."""
+    """The paths that execvp(3) would try, in order.  It reports "permission denied" only if no other path works."""
     if b"/" in program:
         yield program
         return
@@ -149,7 +149,7 @@ def _texts(texts: Sequence[bytes]) -> bytes:
 
 def _surroundings(namespaces: bool, slave_uid: int, oom_score: int | None) -> Iterator[bytes]:
     if namespaces:
-        # Without root's rights that takes a user namespace, in which we are still the same user outside.
+        # Without root's rights this needs a user namespace.  Outside it we are still the same user.
         yield _operation(Kind.NAMESPACES, struct.pack("<I", slave_uid != 0))
     if oom_score is not None:
         yield _operation(Kind.OOM_SCORE, struct.pack("<i", oom_score))
@@ -200,18 +200,23 @@ def _limits(start: Start, group: Group, slave_uid: int) -> Iterator[bytes]:
         yield _limit(_RLIMIT_NPROC, _processes(start, limits.max_procs, group, slave_uid), both=True)
     if limits.mem_bytes is not None and not group.memory:
         if limits.mem_bytes < LEAST_ADDRESS_SPACE_BYTES:
-            least = f"without a memory cgroup the least is {LEAST_ADDRESS_SPACE_BYTES >> 20} MiB"
-            raise NotPlanned("limits", errno.EINVAL, least)
+            raise NotPlanned("limits", errno.EINVAL, mem_too_small(LEAST_ADDRESS_SPACE_BYTES))
         yield _limit(_RLIMIT_AS, limits.mem_bytes, both=True)
+
+
+def mem_too_small(least_bytes: int) -> str:
+    """What is wrong with a --mem that only an address space can bound."""
+    least = f"{-(-least_bytes >> 20)} MiB"
+    return f"--mem is too small: this node has no memory cgroup, and without one the least is {least}"
 
 
 def _processes(start: Start, count: int, group: Group, slave_uid: int) -> int:
     if start.caller.uid == 0:
-        # setrlimit(2): RLIMIT_NPROC does not hold root; to run unbounded would be to break the promise.
+        # setrlimit(2): RLIMIT_NPROC does not bind root, and a job without its bound would break our promise.
         reason = f"root's processes can only be bounded by a cgroup, and {group.unbounded_because}"
         said = f"{reason}: leave --max-procs out, or run the job as another user"
         raise NotPlanned("limits", errno.ENOTSUP, said)
-    # The job's first process counts too, but the shim of a root's slave, which stays root.
+    # The job's first process counts too, except a shim of root's slave, which stays root.
     return count if start.view.kind == "plain" and slave_uid == 0 else count + 1
 
 

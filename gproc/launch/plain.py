@@ -1,9 +1,9 @@
 """The shim: a job's first process on a node that gives it no namespaces.
 
-It exists because an orphan comes to the nearest subreaper above it (prctl(2), PR_SET_CHILD_SUBREAPER): all that
-the program leaves behind, setsid'ed grandchildren included, stays below this process and is hunted down from
-here.  A program may kill its shim, which runs as the same user; what it orphans so comes to the launcher, a
-subreaper too, which ends it in the same way (`end_below`).
+It exists because the nearest subreaper above an orphan becomes its parent (prctl(2), PR_SET_CHILD_SUBREAPER).  So
+every process that the program leaves, even one that called setsid(2), stays below this process, which ends it.  A
+program may kill its shim, because both run as the same user.  Then the launcher, a subreaper too, is the orphans'
+parent, and ends them in the same way (`end_below`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gproc.launch.protocol import Start
 from gproc.root import kernel
 
 END: Final = signal.SIGRTMIN + 1
-"""Sent to a shim: end the job at once.  Also what the kernel sends it when the launcher dies."""
+"""This signal tells a shim to end the job at once.  The kernel sends it too, if the launcher dies."""
 
 _HOLD: Final = frozenset({*program.HOLD, END})
 
@@ -27,7 +27,7 @@ _HOLD: Final = frozenset({*program.HOLD, END})
 def main(start: Start, group: Group, stdio: tuple[int, int, int], report: int, launcher: int) -> None:
     """Be the shim of `start`; write its Outcome to the pipe `report`.  Returns when this process must exit.
 
-    Called in a fresh child of the process `launcher`, which holds back the signals of `program.HOLD` and END.
+    It is called in a new child of the process `launcher`, which blocks the signals of `program.HOLD` and END.
     """
     report = program.take_stdio(stdio, report)
     try:
@@ -62,8 +62,8 @@ def _start(start: Start, group: Group, launcher: int) -> int:
 def _make_root(start: Start) -> None:
     """Lay out the job's own copy of its bundle, with the slave's rights.
 
-    Nobody but the slave's user can enter the copy before it is complete.  So a process of the caller's cannot
-    exchange a file for a link while root works on it.
+    Only the slave's user can enter the copy before it is complete.  So a process of the caller cannot exchange a file
+    for a link while root works on it.
     """
     view = start.view
     os.mkdir(view.root, 0o700)
@@ -81,7 +81,7 @@ def _make_root(start: Start) -> None:
 
 
 def _reap(child: int, launcher: int) -> int:
-    """Wait for `child`, bury orphans, pass signals on, end what is left.  Returns the child's wait status."""
+    """Wait for `child`, reap orphans, pass signals on, and end what is left.  Returns the child's wait status."""
     while True:
         arrived = signal.sigwaitinfo(_HOLD)
         if arrived.si_signo == END:
@@ -101,10 +101,10 @@ def _reap(child: int, launcher: int) -> int:
 
 
 def end_below(but: frozenset[int] = frozenset()) -> dict[int, int]:
-    """End and bury every process below this one, but not those in `but` and what is below them.
+    """End and reap every process below this one, except those in `but` and the processes below them.
 
-    Returns the wait status of each that was a child of this process in the end.  All are stopped first, until a
-    look finds no new one, so that none forks out of sight; one that did so while we looked is found next time.
+    Returns the wait status of each that was a child of this process in the end.  It first stops all of them, and looks
+    again until there is no new one, so that none can fork unseen.  One that forked meanwhile is found by the next look.
     """
     this = os.getpid()
     statuses: dict[int, int] = {}
@@ -125,7 +125,7 @@ def end_below(but: frozenset[int] = frozenset()) -> dict[int, int]:
 
 
 def _childless() -> bool:
-    """Whether waitpid(2) knows no child any more; cheaper than a look at /proc, and true of most jobs."""
+    """Whether waitpid(2) knows no child any more.  This is cheaper than reading /proc, and true for most jobs."""
     try:
         os.waitpid(-1, os.WNOHANG)
     except ChildProcessError:
@@ -134,7 +134,7 @@ def _childless() -> bool:
 
 
 def _send(pid: int, signum: int) -> None:
-    """It may be gone, or have another identity than ours: then it keeps what root gave it."""
+    """Send it a signal.  It may be gone, or have rights of root's by which this user cannot signal it."""
     try:
         os.kill(pid, signum)
     except (ProcessLookupError, PermissionError):
@@ -142,7 +142,7 @@ def _send(pid: int, signum: int) -> None:
 
 
 def _below(ancestor: int, but: frozenset[int]) -> set[int]:
-    """All processes below `ancestor`, zombies too, by one look at /proc."""
+    """All processes below `ancestor`, zombies too, from one pass over /proc."""
     children: dict[int, list[int]] = {}
     for pid, parent in _parents().items():
         if pid not in but:
@@ -162,7 +162,7 @@ def _parents() -> dict[int, int]:
         if name.isdigit():
             try:
                 with open(f"/proc/{name}/stat", "rb") as stat:
-                    # pid (comm) state ppid ...; comm may hold spaces and parentheses: proc_pid_stat(5).
+                    # "pid (comm) state ppid ..."; comm may have spaces and parentheses: proc_pid_stat(5).
                     parents[int(name)] = int(stat.read().rpartition(b")")[2].split()[1])
             except (FileNotFoundError, ProcessLookupError):
                 continue

@@ -1,6 +1,7 @@
-"""What this node lets the launcher do, found by doing it once in a process that then goes away.
+"""What this node allows the launcher, found by doing it once in a process that then ends.
 
-Asking is not enough: a sysctl, seccomp, AppArmor, a masked /proc or an old kernel each refuse at another step.
+No question to the kernel would do: a sysctl, seccomp, AppArmor, a masked /proc or an old kernel each refuse at another
+step.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ _ANSWER_BYTES: Final = 4096
 
 
 def probe() -> Abilities:
-    """Raises: OSError where not even a process can be made."""
+    """The abilities of this node.  Raises: OSError if not even a process can be made."""
     return _asked_in_child(_try_namespaces)
 
 
 def enter_namespaces() -> None:
-    """From here on, children of this process can be given namespaces; the first one is process 1 of ours.
+    """Make children of this process able to get namespaces.  The first child is process 1 of a new PID namespace.
 
-    Without root's rights that takes a user namespace, in which this process has all capabilities and is still
-    the same user outside.  The PID namespace in between is what makes setns(2) back to "our own" allowed: it
-    has to belong to that user namespace.
+    Without root's rights this needs a user namespace: this process has all capabilities in it, and is still the same
+    user outside.  The PID namespace in between must belong to that user namespace, because only then does setns(2)
+    allow the way back to it.
     """
     uid, gid = os.getuid(), os.getgid()
     if uid == 0:
@@ -38,7 +39,7 @@ def enter_namespaces() -> None:
         _write("/proc/self/setgroups", "deny")
         _write("/proc/self/uid_map", f"{uid} {uid} 1")
         _write("/proc/self/gid_map", f"{gid} {gid} 1")
-    # What the node mounts later still comes in; nothing mounted below here gets out.
+    # Later mounts of the node still appear here.  Mounts of a job never appear outside.
     kernel.mount(b"none", b"/", None, kernel.MS_REC | kernel.MS_SLAVE)
 
 
@@ -61,7 +62,7 @@ def _try_namespaces() -> Abilities:
 
 
 def _try_mounts() -> Abilities:
-    """As process 1 of a PID namespace; /proc is the one directory that is surely there to be mounted on."""
+    """Try it as process 1 of a PID namespace.  /proc is the one directory to mount on that every node has."""
     at = b"/proc"
     uid, gid = os.geteuid(), os.getegid()
     try:
@@ -84,7 +85,8 @@ def _asked_in_child(question: Callable[[], Abilities]) -> Abilities:
     except OSError as error:
         os.close(reader)
         os.close(writer)
-        return Abilities(view=False, overlay=False, root=False, reason=f"no process in a namespace: {error}")
+        reason = f"no process can be made in a namespace: {error.strerror}"
+        return Abilities(view=False, overlay=False, root=False, reason=reason)
     if pid == 0:
         try:
             os.write(writer, protocol.framed(question()))

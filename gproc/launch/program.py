@@ -1,6 +1,6 @@
 """The last steps of a job's first process before its program runs: bounds, identity, directory, exec.
 
-Shared by init and shim.  Each function is one stage; what fails is a `StageFailed` with the stage's name.
+Init and shim share it.  Each function is one stage.  A failure is a `StageFailed` with the stage's name.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Final
 from gproc.copy import builtin
 from gproc.copy.builtin import PreparedTask
 from gproc.launch.cgroup import Group
-from gproc.launch.operations import OOM_SCORE_ADJ, SELECT_FILES, candidates
+from gproc.launch.operations import OOM_SCORE_ADJ, SELECT_FILES, candidates, mem_too_small
 from gproc.launch.protocol import ProgramEnded, SpawnFailed, Start
 from gproc.request.limits import Limits
 from gproc.request.signals import FORWARDED
 from gproc.root import kernel
 
 _RESETTABLE: Final = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
-"""All signals whose disposition is put back to the default: Python itself ignores SIGPIPE and SIGXFSZ."""
+"""All signals that get their default disposition back: Python itself ignores SIGPIPE and SIGXFSZ."""
 
 HOLD: Final = frozenset({*FORWARDED, signal.SIGCHLD})
-"""Blocked in the launcher, in every init and in every shim: a blocked signal waits for sigwaitinfo, whereas
-process 1 of a namespace loses one that it neither blocks nor handles (pid_namespaces(7))."""
+"""The launcher, every init and every shim block these.  A blocked signal waits for sigwaitinfo(2).  Process 1 of a
+namespace loses a signal that it neither blocks nor handles: pid_namespaces(7)."""
 
 
 _TAKE_TERMINAL: Final = (
@@ -35,15 +35,15 @@ _TAKE_TERMINAL: Final = (
     (os.POSIX_SPAWN_DUP2, 0, 1),
     (os.POSIX_SPAWN_DUP2, 0, 2),
 )
-"""Opening a terminal makes it the controlling one of a session leader that has none: open(2), O_NOCTTY.  By that
-path, because what the node calls /dev/pts may be mounted elsewhere here; not by fd/0, which is closed first."""
+"""If a session leader without a controlling terminal opens a terminal, that becomes its own: open(2), O_NOCTTY.  It is
+opened by this path: the node's /dev/pts may be mounted elsewhere here, and fd/0 is closed first."""
 
 _MESSAGE_CHARACTERS: Final = 500
-"""A path in a message may have PATH_MAX bytes, or whatever a caller made up; the whole report has one pipe write."""
+"""The most bytes of a path in a message.  A path may be longer, but a report must fit into one write to a pipe."""
 
 
 class StageFailed(Exception):
-    """What `SpawnFailed` tells, on its way out of the process where it happened."""
+    """A stage has failed.  Its facts are those of `SpawnFailed`, which the slave makes of them."""
 
     def __init__(self, stage: str, code: int, message: str) -> None:
         super().__init__(stage, code, message)
@@ -56,14 +56,14 @@ class StageFailed(Exception):
 
 
 def _sentence(error: OSError) -> str:
-    """What failed, and on which path, without Python's own decoration."""
+    """What failed, and for which path, in words for people."""
     reason = error.strerror or str(error)
     return f"{os.fsdecode(error.filename)}: {reason}" if isinstance(error.filename, str | bytes) else reason
 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Turn what fails within into a StageFailed; a ValueError is a NUL in an argument, a name or a path."""
+    """Raise StageFailed if the block fails.  A ValueError means a NUL in an argument, a name or a path."""
     try:
         yield
     except OSError as error:
@@ -73,7 +73,7 @@ def stage(name: str) -> Iterator[None]:
 
 
 def take_stdio(stdio: tuple[int, int, int], report: int) -> int:
-    """Make `stdio` descriptors 0, 1, 2; keep `report` beside them; close all others.  Returns the new report."""
+    """Make `stdio` the descriptors 0, 1 and 2, keep `report`, and close all others.  Returns the new `report`."""
     for number, fd in enumerate(stdio):
         os.dup2(fd, number)
     if report != 3:
@@ -83,22 +83,24 @@ def take_stdio(stdio: tuple[int, int, int], report: int) -> int:
 
 
 def release_stdio() -> None:
-    """Let go of the program's descriptors: a reader shall see the end when the program's own are closed."""
+    """Close our copies of the program's descriptors, so that a reader sees the end when the program closes its own."""
     os.closerange(0, 3)
 
 
 def own_ipc() -> None:
-    """Shared memory, semaphores and message queues of System V, in an ipc_namespaces(7) that ends with the job.
+    """Give the job its own System V shared memory, semaphores and queues: an ipc_namespaces(7) that ends with it.
 
-    Outside of one they stay until somebody removes them, and nothing tells a dead job's from those of the same user's
-    other programs.
+    Without one, they stay until somebody removes them, and cannot be told from those of the same user's other programs.
     """
     with suppress(OSError):  # a kernel without this kind of namespace; or a plain node whose slave is not root
         kernel.unshare(kernel.CLONE_NEWIPC)
 
 
 def join(group: Group) -> None:
-    """Join the job's control group, and be killed before the slave when memory ends.  With the slave's rights."""
+    """Join the job's control group, and let the kernel kill this process before the slave if memory runs out.
+
+    This needs the slave's rights.
+    """
     with stage("limits"):
         if group.directories:
             group.join()
@@ -106,24 +108,24 @@ def join(group: Group) -> None:
 
 
 def _die_first() -> None:
-    """Raise oom_score_adj, proc(5), of this process and all that it starts."""
+    """Raise the oom_score_adj, proc(5), of this process and of every process that it starts."""
     if os.geteuid() != 0:
-        # Files in /proc belong to root while a process is not dumpable.  All here is one user's: nobody gains by it.
+        # Files in /proc belong to root if a process is not dumpable.  All here is one user's, so nobody gains by this.
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
     try:
         with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:
             file.write(b"%d" % min(1000, max(0, int(file.read())) + OOM_SCORE_ADJ))
     except OSError:
-        return  # a /proc that is masked, or of an old kernel: the job runs as it did
+        return  # /proc is masked, or the kernel is old: the job runs without it
     finally:
         if os.geteuid() != 0:
             kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
 
 
 def bound(limits: Limits, group: Group) -> None:
-    """Apply nice(2), sched_setaffinity(2), and setrlimit(2) for what `group` does not bound; all of it is inherited.
+    """Apply nice(2), sched_setaffinity(2), and setrlimit(2) for what `group` does not bound.  The program inherits all.
 
-    With the caller's rights, so that nobody takes by `nice` what the kernel would refuse him.
+    This runs with the caller's rights, so that `--nice` gives nothing that the kernel would refuse the caller.
     """
     with stage("limits"):
         for kind, soft in {resource.RLIMIT_NOFILE: SELECT_FILES, **dict(limits.soft)}.items():
@@ -148,20 +150,20 @@ def _as_at_home(kind: int, soft: int) -> None:
 
 def _bound_processes(count: int, no_group_because: str) -> None:
     if os.getuid() == 0:
-        # setrlimit(2): RLIMIT_NPROC does not hold root; to run unbounded would be to break the promise.
+        # setrlimit(2): RLIMIT_NPROC does not bind root, and a job without its bound would break our promise.
         reason = f"root's processes can only be bounded by a cgroup, and {no_group_because}"
         raise OSError(errno.ENOTSUP, f"{reason}: leave --max-procs out, or run the job as another user")
-    # The init of the job counts too.
+    # The job's init counts too.
     _lower(resource.RLIMIT_NPROC, count + 1)
 
 
 def _bound_memory(size_bytes: int) -> None:
-    # posix_spawn maps its stack in this process, which therefore has to fit below the limit itself.
+    # posix_spawn maps a stack in this process, so the process itself must fit below the limit.
     with open("/proc/self/statm", "rb") as statm:
         own_bytes = int(statm.read().split()[0]) * resource.getpagesize()
     least_bytes = own_bytes + (16 << 20)
     if size_bytes < least_bytes:
-        raise OSError(errno.EINVAL, f"without a memory cgroup the least is {-(-least_bytes >> 20)} MiB")
+        raise OSError(errno.EINVAL, mem_too_small(least_bytes))
     _lower(resource.RLIMIT_AS, size_bytes)
 
 
@@ -173,12 +175,12 @@ def _lower(kind: int, value: int) -> None:
 
 
 def become(start: Start) -> None:
-    """Take the caller's groups, gid and uid.  For good: nothing of the slave's rights is left afterwards.
+    """Take the caller's groups, gid and uid for good.  Afterwards this process has none of the slave's rights.
 
-    Nor of its keys: a session keyring is inherited, and its owner's keys can be read by whoever has it.
+    It has none of the slave's keys either: a session keyring is inherited, and a process that has it can read its keys.
     """
     with stage("identity"):
-        # Before the uid changes, because a user may have used up his own share of keys.
+        # This comes before the uid changes, because a user may have used up the own share of keys.
         kernel.new_session_keyring()
         if os.geteuid() == 0:
             if (start.caller.uid, start.caller.gid) != (0, 0) or start.caller.groups != tuple(os.getgroups()):
@@ -186,16 +188,16 @@ def become(start: Start) -> None:
                 os.setresgid(start.caller.gid, start.caller.gid, start.caller.gid)
                 os.setresuid(start.caller.uid, start.caller.uid, start.caller.uid)
         elif start.caller.uid != os.getuid():
-            raise PermissionError(errno.EPERM, "a slave that is not root runs its own user's jobs only")
+            raise PermissionError(errno.EPERM, "a slave that is not root runs only its own user's jobs")
         if start.caller.uid != 0:
-            # A view may lay a caller's libraries over /usr/lib, and ld.so does not question what lies in a system
-            # directory: a set-user-ID program of the node would run the caller's code as root.  With this bit
-            # execve gives no rights that the caller lacks (prctl(2)), for all that comes after, for good.
+            # A view may put a caller's libraries over /usr/lib, and ld.so trusts the system's directories.  So a
+            # set-user-ID program of the node would run the caller's code as root.  With this bit, execve(2) never
+            # again gives this process or its descendants rights that the caller lacks: prctl(2).
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
 
 
 def prepare(start: Start) -> PreparedTask | None:
-    """What the slave's own code does in the program's stead, ready for `spawn`; with the slave's rights."""
+    """The slave's own task that runs instead of a program, ready for `spawn`.  This needs the slave's rights."""
     if start.task is None:
         return None
     with stage("errand"):
@@ -203,13 +205,13 @@ def prepare(start: Start) -> PreparedTask | None:
 
 
 def enter(directory: bytes) -> None:
-    """With the caller's rights."""
+    """Change to the job's working directory, with the caller's rights."""
     with stage("cwd"):
         os.chdir(directory)
 
 
 def spawn(start: Start, own: PreparedTask | None) -> int:
-    """Run the program, or our own code, as a child: session of its own, default signals, descriptors 0 to 2.
+    """Run the program, or our own task, as a child with its own session, default signals, and descriptors 0 to 2.
 
     Returns its pid.
     """

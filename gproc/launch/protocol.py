@@ -1,8 +1,8 @@
-"""What slave and launcher say to each other, over a stream socket pair that only the two hold.
+"""The messages of slave and launcher, over a stream socket pair that only these two have.
 
-A frame is a 4-byte big-endian length and a msgpack Struct.  A `Start` carries three descriptors (the program's
-stdin, stdout, stderr) on its first bytes.  A stream, because argv and environment may be megabytes and the
-kernel's limit for one SOCK_SEQPACKET message is net.core.wmem_max (208 KiB by default).
+A frame is a 4-byte big-endian length and a msgpack Struct.  Three descriptors (the program's stdin, stdout and stderr)
+come with the first bytes of a `Start`.  It is a stream because argv and environment may have megabytes, and one
+SOCK_SEQPACKET message has at most net.core.wmem_max (208 KiB by default).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gproc.root.abilities import Abilities
 from gproc.root.view import View
 
 FRAME_BYTES_MAX: Final = 8 << 20
-"""Above ARG_MAX as execve(2) has it: a quarter of an 8 MiB stack by default, 6 MiB at the most."""
+"""The limit is above that of execve(2) for argv and environment: 2 MiB with a stack of 8 MiB, at most 6 MiB."""
 
 STDIO: Final = 3
 """Descriptors with each Start."""
@@ -35,7 +35,7 @@ class Start(msgspec.Struct, frozen=True, array_like=True, tag="start"):
 
     request: what was asked for.  caller: takes effect only if the slave is root.
     added: variables of gproc's own, as b"NAME=value": they win over the request's.
-    task: what the slave's own code does as the caller, in the program's stead; None: the program runs.
+    task: the slave's own task that runs as the caller, instead of a program; None: the program runs.
     """
 
     process: int
@@ -47,19 +47,19 @@ class Start(msgspec.Struct, frozen=True, array_like=True, tag="start"):
 
     @property
     def env(self) -> tuple[bytes, ...]:
-        """All variables, the last of one name counts."""
+        """All variables.  If a name comes twice, the last one counts."""
         return (*self.request.env, *self.added)
 
 
 class SignalProcess(msgspec.Struct, frozen=True, array_like=True, tag="signal"):
-    """Send a signal to every process of a job; one that is over is passed over."""
+    """Send a signal to every process of a job.  If the job is over, nothing happens."""
 
     process: int
     signum: int
 
 
 class ProgramEnded(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
-    """The program ended and nothing of it is left; `signal` is 0 if it returned `code`."""
+    """The program has ended and nothing of it is left.  signal: 0 if it returned `code`."""
 
     process: int
     code: int
@@ -71,7 +71,7 @@ class SpawnFailed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     """The program never ran.
 
     stage: "view", "task", "limits", "identity", "cwd", "exec" or "launcher".
-    errno: the kernel's; at stage "exec" ENOENT means not found, EACCES and ENOEXEC not executable.
+    errno: the kernel's.  At stage "exec", ENOENT means not found; EACCES and ENOEXEC mean not executable.
     """
 
     process: int
@@ -90,7 +90,7 @@ _answers = msgspec.msgpack.Decoder(LauncherAnswer)
 
 
 def framed(message: LauncherRequest | LauncherAnswer) -> bytes:
-    """Raises: ValueError where the frame would be longer than FRAME_BYTES_MAX."""
+    """A message as a frame.  Raises: ValueError if it would be longer than FRAME_BYTES_MAX."""
     body = _encoder.encode(message)
     if len(body) > FRAME_BYTES_MAX:
         raise ValueError(f"argv and environment have {len(body)} bytes; {FRAME_BYTES_MAX} are allowed")
@@ -114,10 +114,10 @@ class Inbox:
         self._sock = sock
         self._buffer = bytearray()
         self.fds: deque[int] = deque()
-        """Received and not yet taken: STDIO of them for each Start, in order."""
+        """Descriptors that were received and not yet taken: STDIO of them for each Start, in order."""
 
     def receive(self) -> bool:
-        """Read once; False at the end of the stream.  Raises: BlockingIOError on a non-blocking socket."""
+        """Read once.  Returns False at the end of the stream.  Raises: BlockingIOError if the socket does not block."""
         space = socket.CMSG_SPACE(STDIO * array.array("i").itemsize)
         data, ancillary, _flags, _address = self._sock.recvmsg(RECEIVE_BYTES, space, socket.MSG_CMSG_CLOEXEC)
         for level, kind, payload in ancillary:
@@ -129,7 +129,7 @@ class Inbox:
         return bool(data)
 
     def frames(self) -> Iterator[bytes]:
-        """The whole frames received so far, each once.  Raises: PeerError for one that is too long."""
+        """The complete frames that have been received, each once.  Raises: PeerError for one that is too long."""
         while len(self._buffer) >= 4:
             length = int.from_bytes(self._buffer[:4])
             if length > FRAME_BYTES_MAX:

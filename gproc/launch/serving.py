@@ -1,7 +1,7 @@
 """The launcher process: single-threaded, small, and the parent of every job's init or shim.
 
-It lives as long as its socket: at the end of the stream it ends every job and itself.  As process 1 of a PID
-namespace of its own it takes all jobs with it even when it is killed.
+It ends when its socket does: then it ends every job first.  It is process 1 of a PID namespace, so all jobs end with it
+even if it is killed.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from gproc.root import kernel
 from gproc.root.abilities import Abilities
 
 _REPORT_BYTES: Final = 4096
-"""An init writes its one report at once: below PIPE_BUF, pipe(7)."""
+"""The most bytes of a report.  It is below PIPE_BUF, so an init writes it at once: pipe(7)."""
 
 
 _NO_GROUP: Final = Group()
 
 _AT_ONCE: Final = 1000
-"""Files of a plain job's directory that the launcher removes itself, in some 5 ms; more take a process of their own."""
+"""The most files of a plain job's directory that the launcher removes itself, in some 5 ms.  More need a process."""
 
 _REMOVAL_S: Final = 60
-"""What a removal may take; the next slave clears away what it leaves."""
+"""The most seconds of a removal.  The next slave removes what is left."""
 
 
 class Running(msgspec.Struct, frozen=True, gc=False):
-    """A job from here: its init or shim as a child of ours, and the pipe with what becomes of it."""
+    """A job as the launcher sees it: its init or shim, which is our child, and the pipe for its report."""
 
     process: int
     pid: int
@@ -51,9 +51,9 @@ class Running(msgspec.Struct, frozen=True, gc=False):
 def main(sock: socket.socket, *, private: bool) -> None:
     """Serve the slave at the other end of `sock`.  Returns when this process must exit.
 
-    Called in a fresh child of the slave.  private: whether namespaces are wanted where they can be had.
+    It is called in a new child of the slave.  private: use namespaces if the node allows them.
     """
-    # A collection in here or in an init would write to, and so copy, every page shared with the slave.
+    # A garbage collection here or in an init would write to every page that is shared with the slave, and so copy it.
     gc.disable()
     _come_off(sock)
     if private:
@@ -64,19 +64,19 @@ def main(sock: socket.socket, *, private: bool) -> None:
     if able.view:
         probe.enter_namespaces()
         if os.fork() != 0:
-            # Only a child is in the new PID namespace: unshare(2).
+            # Only a child is in the new PID namespace: unshare(2), CLONE_NEWPID.
             return
     else:
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-    # Inits and shims inherit it, and get the uid of the program they watch: it must not trace them nor read their
-    # memory.  An execve(2) gives it back.
+    # Inits and shims inherit this.  They have the uid of the program that they watch, which must not be able to trace
+    # them or read their memory.  execve(2) sets the flag back.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     sock.sendall(protocol.framed(able))
     Serving(sock, able).run()
 
 
 def _come_off(sock: socket.socket) -> None:
-    """Keep nothing of the slave's: terminal, signals, descriptors, umask."""
+    """Drop what this process has of the slave: terminal, signals, descriptors, umask."""
     os.setsid()
     signal.pthread_sigmask(signal.SIG_SETMASK, {*program.HOLD, plain.END})
     for signum in program.HOLD:
@@ -97,11 +97,11 @@ class Serving:
         self._by_number: dict[int, Running] = {}
         self._by_pidfd: dict[int, Running] = {}
         self._removals: dict[int, tuple[int, Ending]] = {}
-        """By pidfd: the process that removes a job's directory, and what became of the job."""
+        """By pidfd of a process that removes a job's directory: how that job ended."""
         self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if able.view else -1
 
     def run(self) -> None:
-        """Until the slave hangs up; then every job is ended."""
+        """Serve until the slave closes the socket; then end every job."""
         self._poller.register(self._sock, select.POLLIN)
         try:
             while True:
@@ -161,7 +161,7 @@ class Serving:
         try:
             pidfd = os.pidfd_open(pid)
         except OSError:
-            # No descriptor left: a job that nobody could wait for must not run.
+            # No descriptor is left.  A job that we could not wait for must not run.
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             os.close(report)
@@ -173,7 +173,7 @@ class Serving:
         self._poller.register(pidfd, select.POLLIN)
 
     def _group(self, start: Start) -> Group:
-        """Only a job with a bound that takes one gets a group: making it costs more than the fork."""
+        """The group of a job, if it has a bound that needs one: making a group costs more than the fork."""
         if start.request.limits.max_procs is None and start.request.limits.mem_bytes is None:
             return _NO_GROUP
         return Cgroups.here().make(start.request.limits)
@@ -182,7 +182,7 @@ class Serving:
         if start.view.kind == "plain":
             launcher = os.getpid()
             return _forked(lambda: plain.main(start, group, stdio, writer, launcher))
-        # The next child is process 1 of a new PID namespace, and only it: setns(2) comes back to our own.
+        # Only the next child is process 1 of a new PID namespace: setns(2) brings us back to our own.
         kernel.unshare(kernel.CLONE_NEWPID)
         try:
             return _forked(lambda: init.main(start, group, stdio, writer))
@@ -190,13 +190,13 @@ class Serving:
             kernel.setns(self._own_pids, kernel.CLONE_NEWPID)
 
     def _send(self, running: Running, signum: int) -> None:
-        """To the init or shim, which passes it on.  Not reaped yet, so its pid is still its own."""
+        """Send it to the init or shim, which passes it on.  That one is not reaped yet, so its pid is still its own."""
         if signum == signal.SIGKILL and running.plain:
             signum = plain.END
         os.kill(running.pid, signum)
 
     def _bury(self, running: Running) -> Ending:
-        """The init or shim is dead, and with process 1 its namespace: read what it told."""
+        """The init or shim is dead, and its namespace with it: read its report."""
         self._poller.unregister(running.pidfd)
         del self._by_number[running.process], self._by_pidfd[running.pidfd]
         os.waitpid(running.pid, 0)
@@ -204,7 +204,7 @@ class Serving:
         told = os.read(running.report, _REPORT_BYTES)
         os.close(running.report)
         if running.plain and not told:
-            # The shim was killed: what it had below it came to us.
+            # The shim was killed, so the processes below it are our children now.
             plain.end_below(but=self._own_children())
         running.group.remove()
         if not told:
@@ -214,11 +214,11 @@ class Serving:
         return outcome
 
     def _remove(self, root: bytes, ending: Ending) -> None:
-        """Remove a job's directory in a process of its own: a program may have left millions of files there."""
+        """Remove a job's directory in another process: a program may have left millions of files there."""
         try:
             pid = _forked(lambda: _removing(root))
         except OSError:
-            # No process left: what is not removed now is cleared away by the next slave.
+            # No process can be made: the next slave removes the directory.
             self._tell(ending)
             return
         try:
