@@ -48,7 +48,7 @@ def read(what: int | bytes, kinds: tuple[bytes, ...]) -> Attributes:
             value = os.getxattr(what, name) if isinstance(what, int) else os.getxattr(what, name, follow_symlinks=False)
         except OSError as error:
             if error.errno in _NONE_HERE:
-                continue  # it was taken away meanwhile
+                continue  # it was removed meanwhile
             raise
         total += len(name) + len(value)
         if total > ATTRIBUTES_BYTES_MAX or len(found) == ATTRIBUTES_MAX:
@@ -68,7 +68,7 @@ def _names(what: int | bytes) -> list[bytes]:
 
 
 def write(what: int | bytes, attributes: Attributes, refused: Callable[[OSError], None]) -> None:
-    """Set them one by one.  `refused` is called for each that the file system does not take."""
+    """Set them one by one.  refused: called for each attribute that the file system does not take."""
     for name, value in attributes:
         try:
             if isinstance(what, int):
@@ -91,7 +91,7 @@ def clear_lists(what: int | bytes, *names: bytes) -> None:
 
 
 def by_descriptor(handle: int) -> bytes:
-    """A path to what a descriptor stands for, if the system call takes none: an O_PATH descriptor, open(2).
+    """A path to the file of an O_PATH descriptor, for system calls that take no descriptor: open(2).
 
     The kernel goes straight to the file, whatever its name is now.
     """

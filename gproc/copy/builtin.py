@@ -1,7 +1,7 @@
 """Tasks that the slave's own code does on a node instead of a program: as values, and how they are done.
 
 `prepared` runs in the job's first process with the slave's rights: it opens and imports everything that only the slave
-may.  `PreparedTask.fork` runs after it in the same process, with the caller's rights.
+may open.  `PreparedTask.fork` runs later in the same process, with the caller's rights.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-"""Signals that end a task after it has removed what is half done; SIGKILL does not wait for that."""
+"""Signals that end a task after it has removed unfinished files.  SIGKILL does not wait for that."""
 
 FAILED: Final = 1
 """Exit status if some of it could not be done; standard error has a line for each failure."""
@@ -34,7 +34,7 @@ class PlaceFiles(msgspec.Struct, frozen=True, array_like=True, tag="place"):
 
 
 class CollectFiles(msgspec.Struct, frozen=True, array_like=True, tag="collect"):
-    """Write what lies at `path` on this node to standard output."""
+    """Write the files at `path` on this node to standard output, as a stream of steps."""
 
     path: bytes
 
@@ -43,10 +43,10 @@ BuiltinTask = Union[PlaceFiles, CollectFiles]  # noqa: UP007 - msgspec wants it 
 
 
 def task_for(action: str, argv: tuple[bytes, ...], tree: bytes | None, bin_root: bytes) -> BuiltinTask | None:
-    """What a ticket's action asks for; None: that its program runs.
+    """The task that a ticket's action asks for; None if it asks for its program to run.
 
     argv: "cp" or "get", and a path of the node's.  tree: where the job's bundle is laid out, None if it has none.
-    Raises: LaunchError if they do not fit the action.
+    Raises: LaunchError if these do not fit the action.
     """
     if action == "run":
         return None
@@ -55,21 +55,21 @@ def task_for(action: str, argv: tuple[bytes, ...], tree: bytes | None, bin_root:
 
     path = argv[1] if len(argv) == 2 else b""
     if not path.startswith(b"/"):
-        raise LaunchError(f"a job to {action} files that names no absolute path")
+        raise LaunchError(f"this job would {action} files, but names no absolute path")
     if action == "collect":
         return CollectFiles(path)
     if action != "place" or tree is None:
-        raise LaunchError(f"a job to {action} files without any")
+        raise LaunchError(f"this job would {action} files, but has none")
     if within(path, bin_root):
-        raise LaunchError(f"{shown(path)}: lies in binRoot, where nothing stays: choose another place")
+        raise LaunchError(f"{shown(path)}: this is in binRoot, where nothing stays: choose another place")
     return PlaceFiles(tree, path)
 
 
 class PreparedTask:
-    """A task that is ready to run, once the process has the caller's identity.
+    """A task that can run as soon as the process has the caller's identity.
 
-    work: called with a function that takes its complaints.  keep: the descriptors that it needs; all others but 0 to 2
-    are closed.
+    work: called with a function that takes its complaints.  keep: the descriptors that it needs.  All others except 0
+    to 2 are closed.
     """
 
     def __init__(self, work: Callable[[Callable[[str], None]], None], keep: tuple[int, ...] = ()) -> None:
@@ -77,7 +77,7 @@ class PreparedTask:
         self._keep = keep
 
     def fork(self) -> int:
-        """Carry it out in a child with descriptors 0 to 2 and a session of its own; its pid."""
+        """Carry it out in a child with its own session, and descriptors 0 to 2.  Returns its pid."""
         pid = os.fork()
         if pid == 0:
             try:
@@ -90,7 +90,7 @@ class PreparedTask:
         return pid
 
     def _close_others(self) -> None:
-        """Without exec, nothing else closes them.  The job's report ends for its reader when all are closed."""
+        """Close all descriptors but these: no exec does it.  A reader sees the end when all copies are closed."""
         first = 3
         for handle in sorted(self._keep):
             os.closerange(first, handle)
@@ -116,13 +116,13 @@ class PreparedTask:
             os.kill(os.getpid(), ended.signum)
         except BrokenPipeError:
             return FAILED  # the reader has closed the stream
-        except Exception as error:  # noqa: BLE001 - a bug: it has to be heard of at home
+        except Exception as error:  # noqa: BLE001 - a bug: the caller must see it
             complain(f"this is a bug in gproc: {type(error).__name__}: {error}")
         return status
 
 
 def prepared(task: BuiltinTask) -> PreparedTask:
-    """Open and import what takes the slave's rights.  Raises: OSError if the bundle is gone."""
+    """Open and import what needs the slave's rights.  Raises: OSError if the bundle is gone."""
     match task:
         case PlaceFiles(tree, to):
             from gproc.copy.placing import place

@@ -1,4 +1,4 @@
-"""On a node, as the caller: what lies at a path, as a stream of steps with the bytes in between."""
+"""On a node, as the caller: the files at a path, as a stream of steps with the bytes in between."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def collect(path: bytes, to: int, complain: Complain) -> None:
 
 
 class _Unread(Exception):
-    """A file could not be read, or not to its end; an error of the stream itself is none of these."""
+    """A file could not be read, or not to its end.  Errors of the stream itself are not Unreadable."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error)
@@ -61,7 +61,7 @@ class _Out:
         if len(data) < DATA_BYTES:
             self.write(data)
             return
-        # What is as long as the pipe is not copied once more.
+        # A piece as long as the pipe is not copied into the buffer first.
         done = os.writev(self._to, (self._waiting, data))
         left = done - len(self._waiting)
         if left < 0:
@@ -82,7 +82,7 @@ class _Out:
 
 
 def _send(leaf: Leaf, handle: int, out: _Out) -> None:
-    """Send a file.  Of a large one as many bytes as it had: what is appended meanwhile is not sent."""
+    """Send a file: as many bytes as it had when it was opened.  Bytes that are appended meanwhile are not sent."""
     try:
         parts = runs(handle, leaf.size_bytes) if leaf.sparse else None
         data = read_small(handle) if parts is None and leaf.size_bytes <= SMALL_BYTES else None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 RUNS_PER_SIZE: Final = 4096
-"""After so many holes only holes of twice the length are kept, and so on: a file may have one after each block."""
+"""After this many holes, only holes of twice the length are kept, and so on: a file may have one after each block."""
 
 
 class Run(NamedTuple):
@@ -20,7 +20,7 @@ class Run(NamedTuple):
 
 
 def read_at(handle: int, length: int, offset: int) -> bytes:
-    """Exactly so many bytes.  Raises: OSError, also if the file ends before."""
+    """Exactly `length` bytes from `offset` on.  Raises: OSError, also if the file ends before."""
     data = os.pread(handle, length, offset)
     while len(data) < length:
         more = os.pread(handle, length - len(data), offset + len(data))
@@ -49,7 +49,7 @@ def runs(handle: int, length: int, begin: int = 0) -> list[Run] | None:
 
 
 def _holes(handle: int, at: int, end: int) -> Iterator[tuple[int, int]]:
-    """Begin and end of each hole; of none if the file system knows of none.  Raises: OSError."""
+    """Begin and end of each hole that the file system reports.  Raises: OSError."""
     count = 0
     least = 1
     while at < end:
@@ -71,4 +71,4 @@ def _seek(handle: int, offset: int, whence: int, end: int) -> int:
     except OSError as error:
         if error.errno not in (errno.ENXIO, errno.EINVAL):
             raise
-        return end  # the hole reaches to the end, or the file became shorter; or there is no such seek here
+        return end  # the hole reaches to the end, or the file became shorter, or the file system does not report holes

@@ -1,4 +1,4 @@
-"""The way down from one directory: which directory we are in, by descriptors and never by a path.
+"""The way down from one directory.  Descriptors, and never a path, say which directory we are in.
 
 No symlink is followed.  To go back up, we walk down again from the first directory: a user who moves a directory
 decides where its ".." leads.
@@ -35,10 +35,10 @@ class WayLost(GprocError):
 
 
 class _Level(NamedTuple):
-    """A directory that we are in, or above it: what it was when it was entered.
+    """A directory that we are in, or one above it, as it was when we entered it.
 
-    way: the names that lead to it from the base.  former_mode: the one that it had, if it had to be opened for its own
-    owner.
+    way: the names that lead to it from the base.  former_mode: the mode that it had, if its owner could not write into
+    it and we changed that.
     """
 
     step: Folder | None
@@ -50,7 +50,7 @@ class _Level(NamedTuple):
 
 
 class Descent:
-    """Where we are below the directory `base`, a descriptor that is ours from now on.  path: of base, for messages."""
+    """Where we are below the directory `base`, a descriptor that we own from now on.  path: of base, for messages."""
 
     def __init__(self, base: int, path: bytes) -> None:
         self._base = base
@@ -74,7 +74,7 @@ class Descent:
 
     @property
     def step(self) -> Folder:
-        """What the innermost directory was entered by."""
+        """The step by which we entered the innermost directory."""
         step = self._levels[-1].step
         assert step is not None
         return step
@@ -84,7 +84,7 @@ class Descent:
         return len(self._levels) - 1
 
     def enter(self, step: Folder) -> None:
-        """Go into a directory, which is made if it is not there.  Raises: OSError."""
+        """Go into a directory.  If it does not exist, it is made.  Raises: OSError."""
         path, way = self.path, self.way
         made = False
         if step.name == ITSELF:
@@ -131,7 +131,7 @@ class Descent:
         return here
 
     def close(self) -> None:
-        """Let go.  Directories that had to be opened for us get the modes back that they had."""
+        """Close the descriptors.  Directories whose modes we changed get their former modes back."""
         with suppress(OSError, WayLost):
             while True:
                 if (mode := self._levels[-1].former_mode) is not None:
@@ -162,9 +162,10 @@ class Descent:
 
 
 def _open_for_its_owner(handle: int, facts: os.stat_result) -> int | None:
-    """Let us write into a directory of ours whose mode does not; its mode before, if it had to be changed.
+    """Make our own directory writable for us.  Returns its former mode if that was necessary.
 
-    A second copy finds the 0555 of the first.  Root needs no mode bits, and nobody else's directory is touched.
+    For example, a second copy finds the mode 0555 that the first one set.  Root needs no mode bits, and other users'
+    directories are not touched.
     """
     mode = stat.S_IMODE(facts.st_mode)
     if os.geteuid() == 0 or facts.st_uid != os.geteuid() or mode & _OWNERS_ALL == _OWNERS_ALL:

@@ -1,7 +1,7 @@
-"""What a copy keeps beside the bytes: owner, mode, time and attributes, set in the order in which each survives.
+"""What a copy keeps besides the bytes: owner, mode, time and attributes.  They are set in an order that spoils none.
 
-chown(2) takes set-id bits and file capabilities away, and an access list changes the mode: so the owner comes first,
-then the attributes, then the mode.
+chown(2) removes set-id bits and file capabilities, and an access list changes the mode.  So the owner comes first, then
+the attributes, then the mode.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from gproc.copy.steps import NUMBERED_FROM_NODE_MAX, NUMBERED_MAX, Attributes, F
 
 STICKY_BITS: Final = 0o1777
 ALL_BITS: Final = 0o7777
-"""Of a mode.  With the set-id bits a file can give rights away, and only root's copy keeps them."""
+"""Every copy keeps these bits of a mode.  A file with a set-id bit gives rights away: only root's copy keeps that."""
 
 
 class Keeps(NamedTuple):
     """What a writer keeps of the steps' metadata: bits of modes, and kinds of extended attributes.
 
-    numbered_max: files of which further names may be expected at a time.
+    numbered_max: the most files of which further names may be expected at a time.
     """
 
     mode_bits: int
@@ -38,7 +38,7 @@ FROM_NODES: Final = Keeps(STICKY_BITS, attributes.HARMLESS, NUMBERED_FROM_NODE_M
 
 
 class Metadata:
-    """Sets and compares what is kept.
+    """Sets and compares the metadata that is kept.
 
     refused: called with the name of a file and the attribute that the file system did not take.
     """
@@ -57,7 +57,7 @@ class Metadata:
         return attributes.read(what, self._keeps.attributes) == self._kept_attributes(wanted)
 
     def finish_folder(self, here: int, step: Folder, wanted: Attributes) -> None:
-        """By its name "." in itself: an O_PATH descriptor can be neither fchmod'ed nor fchown'ed (open(2)).
+        """Set a directory's metadata by its name "." in itself: fchmod(2) and fchown(2) take no O_PATH descriptor.
 
         The mode comes last: after it, even the owner may not be able to go into the directory.
         """
@@ -73,7 +73,7 @@ class Metadata:
         except PermissionError:
             if os.fstat(here).st_uid == os.geteuid():
                 raise
-            # The directory is another user's, who lets us write into it.  Its mode and owner stay.
+            # The directory belongs to another user, who lets us write into it.  Its mode and owner stay.
 
     def finish_file(self, handle: int, step: Leaf) -> None:
         kept = self.own(handle, None, step.uid, step.gid)
@@ -82,7 +82,7 @@ class Metadata:
         os.utime(handle, ns=(step.mtime_ns, step.mtime_ns))
 
     def set_attributes(self, name: bytes, what: int | bytes, wanted: Attributes) -> None:
-        """Set attributes after the owner, because chown(2) takes file capabilities away, and before the mode."""
+        """Set attributes after the owner, because chown(2) removes file capabilities, and before the mode."""
         if wanted:
             attributes.write(what, self._kept_attributes(wanted), lambda error: self._refused(name, error))
 

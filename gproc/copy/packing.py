@@ -1,8 +1,8 @@
-"""Sources made into a bundle: each content once, and an index that says where it goes.
+"""Makes a bundle of the sources: each content once, and an index that says where it goes.
 
-Two files of the same bytes travel and are stored once, and what did not change is not sent again under a new name.  A
-large content is a file of the bundle, named by what it is; small ones share packs (`gproc.copy.packs`).  In the store
-all of it belongs to the caller and nobody else can read it; owners, modes and times stand in the index.
+Two files with the same bytes are sent and stored once, and a renamed file is not sent again.  A large content is a file
+of the bundle, named by its digest.  Small contents share packs (`gproc.copy.packs`).  In the store, all of it belongs
+to the caller and nobody else can read it.  Owners, modes and times are in the index.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from gproc.wire.frames import MAX_BLOB_BYTES
 
 _CALLERS_ALONE: Final = 0o400
 
-CHANGED: Final = "changed while it was being sent; copy it when nothing writes to it"
+CHANGED: Final = "changed while it was being sent; copy it again when nothing writes to it"
 
 
 def pack(sources: Sequence[str], missed: Missed, leave_out: Collection[bytes] = ()) -> Bundle | None:
     """The bundle that `gproc.copy.placing` unpacks; None if nothing of the sources could be read.
 
-    missed: called with what cannot be read; the rest is packed.  leave_out: absolute paths, as `changed` gives them.
+    missed: called for each file that cannot be read; the rest is packed.  leave_out: absolute paths, as of `changed`.
     Raises: UsageError for two sources of one name; BundleError for too many files.
     """
     check_names(sources)
@@ -133,7 +133,7 @@ class _Packing:
         return Bundle(encoded, digest_of(encoded), self._places, {}, pieces, self._bases, self._stamps)
 
     def _content(self, leaf: Leaf, handle: int, place: bytes) -> list[Step]:
-        """Take the bytes in; the leaf with the place where they lie, and what must follow it."""
+        """Take the bytes in.  Returns the leaf, with its content's place in the bundle, and the steps after it."""
         if place in self._leave_out:
             raise OSError(errno.EBUSY, CHANGED)
         if leaf.sparse and (parts := runs(handle, leaf.size_bytes)) is not None:
@@ -163,10 +163,10 @@ class _Packing:
             yield Extent(part.length, *spot)
 
     def _large(self, handle: int, begin: int, length: int, place: bytes, leaf: Leaf | None = None) -> bytes:
-        """Take in so many bytes from `begin` on, which are read again when they are sent; their content's name.
+        """Take in `length` bytes from `begin` on, which are read again when they are sent.  Returns the content's name.
 
-        leaf: the file, if they are all that it has.  Then a store keeps them with its mode and time, so that a node can
-        give the copy a hard link to its own file (`gproc.copy.placing`).
+        leaf: the file, if these are all of its bytes.  Then a store keeps them with the file's mode and time, so that a
+        node can give the copy a hard link to its own file (`gproc.copy.placing`).
         """
         stamp = SourceStamp.of(os.fstat(handle), time.time_ns())
         digests = _digests(handle, begin, begin + length)
@@ -202,7 +202,7 @@ def _placed(leaf: Leaf, size_bytes: int, spot: Spot) -> Leaf:
 
 
 def _digests(handle: int, begin: int, end: int) -> bytes:
-    """Of each chunk of a file, in order.
+    """The digest of each chunk of a file, in order.
 
     Raises: OSError, also if the file ends before `end`.
     """

@@ -7,14 +7,14 @@ from typing import Final, NamedTuple
 from gproc.content.manifest import CHUNK_BYTES, Digest, digest_of
 
 SMALL_BYTES: Final = 32 << 10
-"""A content up to this size goes into a pack.  As a chunk of its own it costs a copy to one node some 0.25 ms, whatever
-is in it, which is what 32 KiB take at 1 Gbit/s."""
+"""A content up to this size goes into a pack.  A chunk costs a copy to one node some 0.25 ms, whatever its size, and
+32 KiB take as long at 1 Gbit/s."""
 
 MEAN_BYTES: Final = 256 << 10
-"""What a pack has on average, and so what travels again when one small file has changed."""
+"""The average size of a pack.  So many bytes are sent again if one small file has changed."""
 
 HELD_BYTES_MAX: Final = 64 << 20
-"""Packs stay in memory until they are sent; when these are full, small contents go alone like the large ones."""
+"""The most bytes of all packs: they stay in memory until they are sent.  Further contents get their own chunks."""
 
 assert SMALL_BYTES < CHUNK_BYTES
 
@@ -29,8 +29,8 @@ class Spot(NamedTuple):
 class Packs:
     """Contents in the order in which they are given, each once, in packs of at most a chunk.
 
-    A pack ends where the digest of its last content says so: to change, add or remove a content changes one pack, or
-    joins two, and the others travel under their old digests.
+    The digest of its last content decides where a pack ends.  So if a content is changed, added or removed, one pack
+    changes, or two are joined.  The others keep their digests and are not sent again.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Packs:
         self._held_bytes = 0
 
     def put(self, content: bytes) -> Spot | None:
-        """Its place in a pack; None if it is too large, or there is no room for it."""
+        """The content's place in a pack; None if it is too large, or the packs are full."""
         if len(content) > SMALL_BYTES:
             return None
         digest = digest_of(content)
@@ -59,7 +59,7 @@ class Packs:
         return spot
 
     def whole(self) -> dict[bytes, bytes]:
-        """Every pack by its name, as far as it is filled."""
+        """Every pack by its name, with what it has so far."""
         if self._open is not None:
             self._end(self._open)
         return {_name(number): pack for number, pack in enumerate(self._ended)}
@@ -70,5 +70,5 @@ class Packs:
 
 
 def _name(number: int) -> bytes:
-    """No name of a content that goes alone: those are hexadecimal."""
+    """A pack's name.  It differs from the names of other contents, which are hexadecimal."""
     return b"pack-%d" % number

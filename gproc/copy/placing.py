@@ -1,4 +1,4 @@
-"""On a node, as the caller: a bundle of `gproc.copy.packing` put where the caller wants it."""
+"""On a node, as the caller: puts the files of a bundle of `gproc.copy.packing` where the caller wants them."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ from gproc.shown import shown
 
 _INDEX_READ_BYTES: Final = 1 << 20
 _COPY_BYTES: Final = 8 << 20
-"""For each copy_file_range(2): a bound on how long a signal waits."""
+"""Bytes of one copy_file_range(2).  A signal waits until it is done."""
 
 _COMPARE_BYTES: Final = 256 << 10
 
 LINK_BYTES_MIN: Final = 1 << 20
-"""A file of this size or more is not copied from the store, if it can get a further name there instead.
+"""A file of this size or more becomes a further name of the store's file, if that is possible, and is not copied.
 
-Writing 512 MiB takes half a second, more than all else that a node does with them; and it has them once on its disk."""
+Writing 512 MiB takes half a second, more than all else that a node does with them.  And they are on its disk once."""
 
 Top = Folder | Leaf | SymlinkStep | Special
 _Source = Top | HardLink
-"""What may stand in the first place of an index: HardLink for the second name of one file, given by both names."""
+"""The steps that an index may begin with.  HardLink: the second source is another name of the first."""
 
 
 def place(tree: int, to: bytes, complain: Complain) -> None:
-    """Put what lies in `tree`, an open directory of the store, at the path `to`, as `cp -a` would.
+    """Put the files of `tree`, an open directory of the store, at the path `to`, as `cp -a` would.
 
-    If `to` is a directory, it goes into it; if not, the one source gets that name.  A file that is there already with
+    If `to` is a directory, they go into it; if not, the one source gets that name.  A file that is there already with
     the same bytes, mode, owner, attributes and time is not touched.
     """
     try:
@@ -74,7 +74,7 @@ def place(tree: int, to: bytes, complain: Complain) -> None:
     except PeerError as error:
         complain(f"{shown(to)}: {error}")
     except OSError as error:
-        # The writer has complained already of its own failures.
+        # The writer has already complained of its own failures.
         complain(f"the bundle in this node's store cannot be read: {error.strerror}")
     finally:
         contents.close()
@@ -82,7 +82,7 @@ def place(tree: int, to: bytes, complain: Complain) -> None:
 
 
 class _Contents:
-    """The bundle's files, one open at a time: those that share a pack mostly follow each other."""
+    """The bundle's files, one open at a time: files that share a pack mostly follow each other."""
 
     def __init__(self, tree: int) -> None:
         self._tree = tree
@@ -119,7 +119,7 @@ class _Placing:
     def carry_out(self, step: Step) -> None:
         """Raises: PeerError for a step that cannot be here; OSError if a content cannot be opened; WayLost."""
         if (self._sparse is not None) != isinstance(step, Hole | Extent | Whole):
-            raise PeerError(f"the index of the bundle has {type(step).__name__} where it cannot be")
+            raise PeerError(f"the index of the bundle has {type(step).__name__} at a place where it cannot be")
         match step:
             case Folder():
                 self._writer.folder(step)
@@ -151,7 +151,7 @@ class _Placing:
     def _put_file(self, leaf: Leaf, parts: Sequence[Hole | Extent]) -> None:
         for part in parts:
             if isinstance(part, Extent):
-                self._contents.opened(part.content)  # what is not there fails before anything is written
+                self._contents.opened(part.content)  # a content that is not there fails before anything is written
         if self._stands(leaf, parts) or self._linked(leaf, parts):
             return
         handle = self._writer.begin(leaf)
@@ -170,11 +170,11 @@ class _Placing:
         self._writer.keep()
 
     def _linked(self, leaf: Leaf, parts: Sequence[Hole | Extent]) -> bool:
-        """Whether the store's own file got its place as a further name of it; if not, it must be copied.
+        """Make the copy a further name of the store's own file, if possible.  Returns False if it must be copied.
 
-        The file must be all of the content, and nobody else's yet: two copies of one file are two files.  From now on
-        a user who writes to the copy writes to the store's file.  The slave notices that by the file's time, and throws
-        away what it has (`gproc.store.store.Root.relinked`).
+        The content must be the whole file, and no copy may have it yet: two copies of one file are two files.  From now
+        on, a user who writes to the copy writes to the store's file.  The slave notices that by the file's time, and
+        throws its file away (`gproc.store.store.Root.relinked`).
         """
         if leaf.size_bytes < LINK_BYTES_MIN or len(parts) != 1 or not isinstance(parts[0], Extent) or leaf.number:
             return False
@@ -192,12 +192,12 @@ class _Placing:
         try:
             return self._has_parts(standing, parts) and self._writer.adopt(standing, leaf)
         except OSError:
-            return False  # unreadable or out of our hands: it is replaced, or that fails and is complained of
+            return False  # it is unreadable or not ours: it is replaced, or that fails and is complained of
         finally:
             os.close(standing)
 
     def _has_parts(self, standing: int, parts: Sequence[Hole | Extent]) -> bool:
-        """Whether the file has these bytes, and holes or zeros for holes: another file system has larger blocks."""
+        """Whether the file has these bytes, and holes or zeros for holes: its file system may have larger blocks."""
         at = 0
         for part in parts:
             if isinstance(part, Hole):
@@ -220,7 +220,7 @@ def _is_zero(standing: int, begin: int, length: int) -> bool:
 
 def _same_bytes(standing: int, begin: int, content: int, part: Extent) -> bool:
     if begin == part.offset and os.path.sameopenfile(standing, content):
-        return True  # linked by the copy before
+        return True  # the copy before made this link
     done = 0
     while done < part.size_bytes:
         size = min(part.size_bytes - done, _COMPARE_BYTES)
@@ -232,7 +232,7 @@ def _same_bytes(standing: int, begin: int, content: int, part: Extent) -> bool:
 
 
 def _copy(content: int, to: int, part: Extent) -> None:
-    """By copy_file_range(2), which shares blocks if the file system can."""
+    """Copy by copy_file_range(2), which shares blocks if the file system can."""
     done = 0
     while done < part.size_bytes:
         size, offset = min(part.size_bytes - done, _COPY_BYTES), part.offset + done
@@ -256,7 +256,7 @@ def _steps(tree: int) -> Iterator[Step]:
         while data := os.read(handle, _INDEX_READ_BYTES):
             for step in reader.feed(data):
                 if isinstance(step, memoryview) or (isinstance(step, Leaf) and not step.sparse and not step.content):
-                    raise PeerError("the index of the bundle is not one of files to be placed")
+                    raise PeerError("the index of the bundle is not one of a gproc cp")
                 yield step
     finally:
         os.close(handle)
@@ -277,7 +277,7 @@ def _tops(tree: int) -> list[_Source]:
             raise PeerError("the index of the bundle leaves a directory that it never entered")
         last = step
     if depth or not tops or not isinstance(last, End):
-        raise PeerError("the index of the bundle is not whole")
+        raise PeerError("the index of the bundle is not complete")
     return tops
 
 
@@ -293,10 +293,10 @@ def _destination(to: bytes, tops: list[_Source]) -> tuple[int, bytes, bytes]:
     if facts is not None and stat.S_ISDIR(facts.st_mode):
         return open_directory(to), to, b""
     if len(tops) > 1:
-        raise OSError(errno.ENOTDIR, "no directory, and several things are to go into it: make it first")
+        raise OSError(errno.ENOTDIR, "this is no directory, but several sources are to go into it: make it first")
     if to.endswith(b"/") and not isinstance(tops[0], Folder):
-        raise OSError(errno.ENOTDIR, "no directory: make it first, or leave out the slash at its end")
+        raise OSError(errno.ENOTDIR, "this is no directory: make it first, or leave out the slash at its end")
     if facts is not None and isinstance(tops[0], Folder):
-        raise OSError(errno.ENOTDIR, "not a directory; a directory cannot replace it")
+        raise OSError(errno.ENOTDIR, "this is not a directory, and a directory cannot replace it")
     above, _, name = to.rstrip(b"/").rpartition(b"/")
     return open_directory(above or b"/"), above or b"/", name

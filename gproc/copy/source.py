@@ -28,7 +28,7 @@ from gproc.copy.steps import (
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LEAF: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""O_NONBLOCK: should a pipe have taken a file's place, opening it must not wait for a writer."""
+"""O_NONBLOCK: if a pipe has taken a file's place, opening it must not wait for a writer."""
 
 
 class Seen(NamedTuple):
@@ -40,7 +40,7 @@ class Seen(NamedTuple):
 
 
 Missed = Callable[[bytes, OSError], None]
-"""Called with what could not be read.  If it does not raise, the rest is read."""
+"""Called for each file that could not be read.  If it does not raise, the rest is read."""
 
 
 def name_of(path: bytes) -> bytes:
@@ -50,7 +50,7 @@ def name_of(path: bytes) -> bytes:
 
 
 class _Numbered(NamedTuple):
-    """A file with several names: the number that it was given, and how many names are still to come."""
+    """A file with several names: the number that we gave it, and how many names are still to come."""
 
     number: int
     left: int
@@ -64,15 +64,16 @@ class _Place(NamedTuple):
     path: bytes
 
     def by_name(self) -> bytes:
-        """A path for system calls that take no directory descriptor; what it ends in is not followed."""
+        """A path for system calls that take no directory descriptor.  Its last component is not followed."""
         return self.name if self.parent is None else attributes.by_descriptor(self.parent) + b"/" + self.name
 
 
 class Source:
-    """Reads trees; knows the files with several names in all that it has read.
+    """Reads trees, and remembers the files with several names.
 
     kinds: the extended attributes that are kept (`gproc.copy.attributes`).  special: whether FIFOs, sockets and
-    devices are kept; if not, they are missed.  numbered_max: files of which further names are expected at a time.
+    devices are kept; if not, they are reported as missed.  numbered_max: the most files of which further names are
+    expected at a time.
     """
 
     def __init__(self, missed: Missed, *, kinds: tuple[bytes, ...], special: bool, numbered_max: int) -> None:
@@ -104,18 +105,18 @@ class Source:
         yield from self._entry(place, name_of(path), facts, 0)
 
     def forget(self) -> None:
-        """The last Leaf could not be read after all: its next name, if it has one, is a file again."""
+        """The last Leaf could not be read after all.  If it has another name, that one is a file and no HardLink."""
         if self._last is not None:
             self._numbered.pop(self._last, None)
 
     def _entry(self, place: _Place, name: bytes, facts: os.stat_result, depth: int) -> Iterator[Seen]:
-        """One thing, and what is below it."""
+        """The steps of one file or directory, and of everything below it."""
         self._last = None
         kind = stat.S_IFMT(facts.st_mode)
         try:
             if kind == stat.S_IFDIR:
                 if depth == DEPTH_MAX:
-                    raise OSError(errno.ENAMETOOLONG, f"lies deeper than {DEPTH_MAX} directories")
+                    raise OSError(errno.ENAMETOOLONG, f"is below more than {DEPTH_MAX} directories")
                 yield from self._folder(os.open(place.name, _FOLDER, dir_fd=place.parent), place, name, depth)
                 return
             if (link := self._known(facts, name)) is not None:
@@ -148,7 +149,7 @@ class Source:
             os.close(handle)
 
     def _inside(self, handle: int, path: bytes) -> list[tuple[bytes, os.stat_result]]:
-        """What a directory holds: other things before directories, else by name."""
+        """The entries of a directory, by name, with directories last."""
         found = []
         try:
             names = sorted(map(os.fsencode, os.listdir(handle)))
@@ -168,12 +169,12 @@ class Source:
         try:
             facts = os.fstat(handle)
             if not stat.S_ISREG(facts.st_mode):
-                raise OSError(errno.EINVAL, "was a file and is none any more")
+                raise OSError(errno.EINVAL, "was a file and is something else now")
             mode = stat.S_IMODE(facts.st_mode)
             leaf = Leaf(
                 name, mode, facts.st_uid, facts.st_gid, facts.st_mtime_ns, facts.st_size,
                 attributes=self._attributes(handle, place.path),
-                # It may have holes; where they are is found out when it is read.
+                # It may have holes.  The reader of its content finds out where they are.
                 sparse=facts.st_blocks * 512 < facts.st_size,
                 number=self._number(facts, place),
             )  # fmt: skip
@@ -184,7 +185,7 @@ class Source:
     def _special_file(self, place: _Place, name: bytes, facts: os.stat_result) -> Special:
         kind = stat.S_IFMT(facts.st_mode)
         if kind not in SPECIAL_KINDS:
-            raise OSError(errno.EINVAL, "is of no kind of file that can be copied")
+            raise OSError(errno.EINVAL, "is a kind of file that cannot be copied")
         if not self._special:
             raise OSError(errno.EINVAL, f"is {SPECIAL_KINDS[kind]}: only files, directories and links are brought back")
         device = facts.st_rdev if kind in (stat.S_IFCHR, stat.S_IFBLK) else 0
@@ -195,7 +196,7 @@ class Source:
         )  # fmt: skip
 
     def _attributes(self, handle: int, path: bytes) -> Attributes:
-        """Of a file or directory.  If they cannot be read, it is copied without, and that is told."""
+        """The attributes of a file or directory.  If they cannot be read, it is copied without them and reported."""
         try:
             return attributes.read(handle, self._kinds)
         except OSError as error:
@@ -215,7 +216,7 @@ class Source:
         return HardLink(name, known.number, known.left == 1)
 
     def _number(self, facts: os.stat_result, place: _Place) -> int:
-        """The number of a file with further names, which is remembered until as many were met as it has."""
+        """The number of a file with further names.  It is remembered until all of its names have been read."""
         if facts.st_nlink < 2:
             return 0
         if len(self._numbered) == self._numbered_max:

@@ -11,16 +11,16 @@ from typing import Final
 from gproc.copy.attributes import DEFAULT_LIST, by_descriptor, clear_lists
 
 DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""To pass through it takes no right to read."""
+"""Its mode.  Passing through it needs no right to read."""
 
 STAGED: Final = b"new"
 """The one name in it."""
 
 
 class Staging:
-    """In one directory at a time, made when the first thing is made there.
+    """A staging directory in one directory at a time.  It is made when the first file is made there.
 
-    Nobody else can look or reach into it, so what is chown'ed in it by name is what was made in it.
+    Nobody else can look or reach into it.  So if we chown a name in it, that is the file that we made there.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Staging:
                 os.close(handle)
                 raise OSError(errno.ESTALE, "the directory was changed while it was being written to")
             self._handle = handle
-            # What is made in it shall have the access lists that it is given, and inherit none: acl(5).
+            # Files in it must get only the access lists that we set, and inherit none: acl(5).
             clear_lists(by_descriptor(handle), DEFAULT_LIST)
         return self._handle
 

@@ -4,12 +4,12 @@
     STEP:   one Step, msgpack
     DATA:   bytes of the file that the last Leaf began
 
-Folder and Leave enclose what lies in a directory.  A step names one component and never a path, so no stream can
-speak of a place above the one where it began.  A file with several names has a number, by which HardLink means it.
+Folder and Leave enclose the content of a directory.  A step names one component and never a path, so no stream can name
+a place above the one where it began.  A file with several names has a number, by which HardLink refers to it.
 
-In a stream (`gproc get`) each Leaf is followed by DATA and Hole, together as long as the file, and by Whole or Torn.
-In an index (`gproc cp`) a Leaf says where its content lies in the bundle, and nothing follows.  A file with holes is
-the exception: its Leaf is `sparse`, and Extent and Hole follow, together as long as the file, and then Whole.
+In a stream (`gproc get`), DATA and Hole follow each Leaf, together as long as the file, and then Whole or Torn.
+In an index (`gproc cp`), a Leaf says where its content is in the bundle, and nothing follows.  A file with holes is the
+exception: its Leaf is `sparse`, and Extent and Hole follow, together as long as the file, and then Whole.
 End comes last.
 """
 
@@ -23,9 +23,10 @@ from typing import Annotated, Final, Union
 import msgspec
 
 from gproc.errors import PeerError
+from gproc.shown import shown
 
 ITSELF: Final = b"."
-"""Name of a Folder whose content goes where the copy goes, and not into a directory of its name: `cp -a src/.`."""
+"""The name of a Folder whose content goes to the copy's own place, and not into a directory there: `cp -a src/.`."""
 
 INDEX: Final = b"index"
 """The file of a bundle that holds the steps.  A content's name is a digest in hexadecimal, so never this."""
@@ -37,7 +38,7 @@ PATH_BYTES_MAX: Final = 4095
 """PATH_MAX without the final NUL, which is also the longest symlink: symlink(7)."""
 
 DEPTH_MAX: Final = 256
-"""Folders in one another.  PATH_MAX allows 2,048; a reader holds a descriptor for each, of 1,024 (RLIMIT_NOFILE)."""
+"""The most folders inside each other.  PATH_MAX allows 2,048; a reader needs a descriptor for each, and has 1,024."""
 
 DATA_BYTES: Final = 64 << 10
 """Data in one frame: a pipe's capacity, pipe(7), and so what one read of the slave's can take."""
@@ -49,11 +50,11 @@ ATTRIBUTES_BYTES_MAX: Final = 128 << 10
 """All attributes of one file, names and values: two of the largest.  ext4 has room for about 4 KiB."""
 
 STEP_BYTES_MAX: Final = ATTRIBUTES_BYTES_MAX + (16 << 10)
-"""Two paths and the heads of 1,000 attributes fit beside the attributes themselves."""
+"""The most bytes of a step: the attributes themselves, two paths, and the heads of 1,000 attributes."""
 
 NUMBERED_FROM_NODE_MAX: Final = 1 << 16
 NUMBERED_MAX: Final = 1 << 20
-"""Files of which further names may be expected at a time, in a stream and in an index: 350 bytes of memory each."""
+"""The most files of which further names may be expected at a time, in a stream or an index: each takes 350 bytes."""
 
 ATTRIBUTES_MAX: Final = 1000
 """Attributes of one file: each has a head of up to 8 bytes in msgpack."""
@@ -71,7 +72,7 @@ OFFSET_MAX: Final = 2**63 - 1
 Size = Annotated[int, msgspec.Meta(ge=0, le=OFFSET_MAX)]
 Length = Annotated[int, msgspec.Meta(ge=1, le=OFFSET_MAX)]
 LinkNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-"""Of a file with several names, counted from 1; 0 is a file with one name."""
+"""The number of a file with several names, from 1 on; 0: the file has one name."""
 DeviceNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
 
 Attributes = tuple[tuple[bytes, bytes], ...]
@@ -79,7 +80,7 @@ Attributes = tuple[tuple[bytes, bytes], ...]
 
 
 class Folder(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """A directory.  The steps up to its Leave are about what lies in it.  ITSELF only if nothing encloses it."""
+    """A directory.  The steps up to its Leave are about its content.  It can be ITSELF only if nothing encloses it."""
 
     name: bytes
     mode: ModeBits
@@ -95,7 +96,7 @@ class Folder(msgspec.Struct, frozen=True, array_like=True, tag=1):
 class Leave(msgspec.Struct, frozen=True, array_like=True, tag=2):
     """The end of the innermost Folder, with the directory's attributes.
 
-    They come last because a default access list would act on what is made in the directory: acl(5).
+    They come last because a default access list would change the files that are made in the directory: acl(5).
     """
 
     attributes: Attributes = ()
@@ -119,7 +120,7 @@ class SymlinkStep(msgspec.Struct, frozen=True, array_like=True, tag=3):
         check_name(self.name)
         check_attributes(self.attributes)
         if not 0 < len(self.target) <= PATH_BYTES_MAX or b"\0" in self.target:
-            raise ValueError(f"{self.name!r} is a link to nothing that can be")
+            raise ValueError(f"{shown(self.name)} is a link with an impossible target")
 
 
 class Leaf(msgspec.Struct, frozen=True, array_like=True, tag=4):
@@ -152,7 +153,7 @@ class Whole(msgspec.Struct, frozen=True, array_like=True, tag=5):
 
 
 class Torn(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """The last Leaf could not be read to its end: what was sent of it is worth nothing."""
+    """The last Leaf could not be read to its end: the bytes that were sent of it are dropped."""
 
 
 class End(msgspec.Struct, frozen=True, array_like=True, tag=7):
@@ -160,13 +161,13 @@ class End(msgspec.Struct, frozen=True, array_like=True, tag=7):
 
 
 class Hole(msgspec.Struct, frozen=True, array_like=True, tag=8):
-    """So many bytes of the last Leaf are a hole: they read as zeros and take no room."""
+    """This many bytes of the last Leaf are a hole: they read as zeros and take no space."""
 
     size_bytes: Length
 
 
 class Extent(msgspec.Struct, frozen=True, array_like=True, tag=9):
-    """In an index: so many bytes of the last Leaf lie in the bundle's file `content`, from `offset` on."""
+    """In an index: this many bytes of the last Leaf are in the bundle's file `content`, from `offset` on."""
 
     size_bytes: Length
     content: bytes
@@ -198,7 +199,7 @@ class Special(msgspec.Struct, frozen=True, array_like=True, tag=10):
         check_name(self.name)
         check_attributes(self.attributes)
         if self.kind not in SPECIAL_KINDS:
-            raise ValueError(f"{self.name!r} is of no kind of file that exists")
+            raise ValueError(f"{shown(self.name)} is of a kind that no file has")
 
 
 class HardLink(msgspec.Struct, frozen=True, array_like=True, tag=11):
@@ -211,7 +212,7 @@ class HardLink(msgspec.Struct, frozen=True, array_like=True, tag=11):
     def __post_init__(self) -> None:
         check_name(self.name)
         if not self.number:
-            raise ValueError(f"{self.name!r} is another name of nothing")
+            raise ValueError(f"{shown(self.name)} is another name of a file without a number")
 
 
 Step = Union[  # noqa: UP007 - msgspec wants it so on 3.11
@@ -233,7 +234,7 @@ _decoder: msgspec.msgpack.Decoder[Step] = msgspec.msgpack.Decoder(Step)
 def check_name(name: bytes) -> None:
     """Raises: ValueError if it is not the name of something inside a directory."""
     if not 0 < len(name) <= NAME_BYTES_MAX or name in (b".", b"..") or b"/" in name or b"\0" in name:
-        raise ValueError(f"{name[:NAME_BYTES_MAX]!r} is not the name of a file")
+        raise ValueError(f"{shown(name[:NAME_BYTES_MAX])} is not the name of a file")
 
 
 def check_attributes(attributes: Attributes) -> None:
@@ -242,7 +243,7 @@ def check_attributes(attributes: Attributes) -> None:
         return
     for name, value in attributes:
         if not 0 < len(name) <= NAME_BYTES_MAX or b"\0" in name or len(value) > ATTRIBUTE_BYTES_MAX:
-            raise ValueError(f"{name[:NAME_BYTES_MAX]!r} is not an extended attribute")
+            raise ValueError(f"{shown(name[:NAME_BYTES_MAX])} is not an extended attribute")
     if len(attributes) > ATTRIBUTES_MAX or attributes_bytes(attributes) > ATTRIBUTES_BYTES_MAX:
         raise ValueError(f"more than {ATTRIBUTES_MAX} attributes or {ATTRIBUTES_BYTES_MAX} bytes of them")
 
@@ -255,7 +256,7 @@ def _check_content(content: bytes, offset: int, size_bytes: int) -> None:
     if content:
         check_name(content)
     if offset + size_bytes > OFFSET_MAX:
-        raise ValueError(f"{content!r} is used where no file reaches")
+        raise ValueError(f"{shown(content)} is used beyond the largest offset of a file")
 
 
 def step_frame(step: Step) -> bytes:
@@ -269,16 +270,16 @@ def data_header(length: int) -> bytes:
 
 
 class StepReader:
-    """Bytes in, steps and data out.  Data is passed on as it comes: at most one step waits in memory."""
+    """Bytes go in, steps and data come out.  Data is passed on as it comes: at most one step waits in memory."""
 
     def __init__(self) -> None:
         self._waiting = bytearray()
         self._data_left = 0
 
     def feed(self, data: bytes | memoryview) -> Iterator[Step | memoryview]:
-        """Yield what these bytes complete, in order.  A memoryview is valid until the next item is asked for.
+        """Yield the steps and data that these bytes complete, in order.  A memoryview is valid until the next item.
 
-        Raises: PeerError if this is no stream of steps.  The reader cannot go on from there.
+        Raises: PeerError if this is no stream of steps.  After that, the reader cannot go on.
         """
         view = memoryview(data)
         while view:
@@ -312,12 +313,12 @@ class StepReader:
         if kind == _DATA and 0 < length <= DATA_BYTES:
             return _HEADER.size
         if kind != _STEP or not 0 < length <= STEP_BYTES_MAX:
-            raise PeerError(f"no stream of files: a frame of kind {kind} and {length} bytes")
+            raise PeerError(f"this is no stream of files: it has a frame of kind {kind} and {length} bytes")
         return _HEADER.size + int(length)
 
 
 def _whole_step(view: memoryview) -> int:
-    """Length of the frame that begins here, if it is a step and all of it is here; else 0."""
+    """The length of the frame that begins here, if it is a step and complete; else 0."""
     if len(view) < _HEADER.size:
         return 0
     length, kind = _HEADER.unpack_from(view)
@@ -330,4 +331,4 @@ def _decoded(payload: bytes | memoryview) -> Step:
     try:
         return _decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise PeerError(f"no stream of files: {error}") from error
+        raise PeerError(f"this is no stream of files: {error}") from error

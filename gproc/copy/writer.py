@@ -1,8 +1,8 @@
-"""The only module that makes files from steps: below one directory, each whole or not at all.
+"""The only module that makes files from steps: below one directory, each complete or not at all.
 
-Every name is used relative to an open directory, and no symlink is followed on the way down: openat(2).  A file or
-link is made in a staging directory (`gproc.copy.staging`) and renamed into its place: somebody else who may write there
-can neither see half of it nor exchange it.  A process that is killed by SIGKILL leaves its staging directory,
+Every name is used relative to an open directory, and no symlink is followed on the way down: openat(2).  A file or link
+is made in a staging directory (`gproc.copy.staging`) and then renamed into its place.  So another user who may write
+there can neither see half of it nor exchange it.  A process that SIGKILL ends leaves its staging directory,
 `.gproc-...`, behind.
 """
 
@@ -31,11 +31,11 @@ from gproc.copy.steps import (
 from gproc.shown import shown
 
 Complain = Callable[[str], None]
-"""Takes one line for people; the work goes on with what comes next."""
+"""Takes one line for people.  The work goes on with the next step."""
 
 
 class _Numbered(NamedTuple):
-    """A file of which further names may come: the way to its directory, its name, and what it is."""
+    """A file of which further names may come: the way to its directory, its name, and its identity."""
 
     way: tuple[bytes, ...]
     name: bytes
@@ -44,11 +44,11 @@ class _Numbered(NamedTuple):
 
 
 class Writer:
-    """Carries steps out below the directory `base`, a descriptor that is the writer's from now on.
+    """Carries steps out below the directory `base`, a descriptor that the writer owns from now on.
 
-    path: of base, for messages.  What fails is complained of with its path and passed over, a directory with all that
-    is in it.  Owners are kept if the kernel lets us; modes and times always, also those of a directory that was there
-    before and is ours: cp(1), -a.
+    path: of base, for messages.  If a step fails, the writer complains with its path and skips it, a directory with all
+    of its content.  Owners are kept if the kernel allows it.  Modes and times are always kept, also for a directory of
+    ours that was there before: cp(1), -a.
     """
 
     def __init__(self, base: int, path: bytes, complain: Complain, keeps: Keeps) -> None:
@@ -64,7 +64,7 @@ class Writer:
         self._numbered: dict[int, _Numbered] = {}
 
     def close(self) -> None:
-        """Undo what is half done, and let go."""
+        """Remove an unfinished file, and close all descriptors."""
         self.tear()
         with self._complaining(b""):
             self._staging.end(self._descent.here)
@@ -163,7 +163,7 @@ class Writer:
                 os.close(directory)
 
     def begin(self, step: Leaf) -> int | None:
-        """Begin a file: the descriptor that its bytes go to; None if it is passed over.
+        """Begin a file.  Returns the descriptor for its bytes; None if the file is skipped.
 
         `keep` makes it appear in its place, `tear` drops it.
         """
@@ -179,27 +179,27 @@ class Writer:
         return None
 
     def hole(self, length: int) -> None:
-        """So many bytes of the file that was begun are a hole.  Raises: OSError."""
+        """This many bytes of the begun file are a hole.  Raises: OSError."""
         os.lseek(self._file, length, os.SEEK_CUR)
         self._has_holes = True
 
     def keep(self) -> None:
-        """The file that was begun is whole."""
+        """The begun file is complete."""
         if (step := self._leaf) is None:
             return
         with self._complaining(step.name):
             if self._has_holes:
-                os.ftruncate(self._file, step.size_bytes)  # it may end in one
+                os.ftruncate(self._file, step.size_bytes)  # it may end in a hole
             self._metadata.finish_file(self._file, step)
             self._number(step, os.fstat(self._file) if step.number else None)
             handle, self._file = self._file, -1
-            os.close(handle)  # which is where some file systems first say that the disk is full
+            os.close(handle)  # some file systems say only here that the disk is full
             self._appear(step.name)
             self._leaf = None
         self.tear()
 
     def tear(self) -> None:
-        """Drop the file that was begun, if there is one.  A file that was in its place before stays there."""
+        """Drop the begun file, if there is one.  A file that was in its place before stays there."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -209,7 +209,7 @@ class Writer:
             self._leaf = None
 
     def complain(self, name: bytes, error: OSError) -> None:
-        """Of something in the directory where we are."""
+        """Complain of a name in the innermost directory."""
         place = self._descent.path
         path = place.rstrip(b"/") + b"/" + name if name and name != ITSELF else place
         self._complain(f"{shown(path)}: {error.strerror or error}")
@@ -230,7 +230,7 @@ class Writer:
         return None
 
     def adopt(self, handle: int, step: Leaf) -> bool:
-        """Whether a standing file is what the step says, or only its time had to be set; if not, it is made anew."""
+        """Whether the file that is there is what the step says, or only its time had to be set.  If not, replace it."""
         facts = os.fstat(handle)
         mode = stat.S_IFREG | step.mode & self._keeps.mode_bits
         if not self._metadata.stands(facts, mode, step.uid, step.gid, facts.st_mtime_ns):
@@ -239,7 +239,7 @@ class Writer:
             return False
         if facts.st_mtime_ns != step.mtime_ns:
             if facts.st_nlink > 1:
-                # Its other names may be anywhere, and are none of our business.
+                # Its other names may be anywhere.  We must not change them.
                 return False
             os.utime(handle, ns=(step.mtime_ns, step.mtime_ns))
         self._number(step, facts)
@@ -254,10 +254,10 @@ class Writer:
         self._numbered[step.number] = _Numbered(self._descent.way, step.name, facts.st_dev, facts.st_ino)
 
     def adopt_link(self, step: Leaf, handle: int, directory: int, name: bytes) -> bool:
-        """Give a file that lies elsewhere the step's place as a further name, if it is in all just what the step says.
+        """Give another file the step's place as a further name, if the file is exactly what the step says.
 
-        handle: the file.  directory, name: where it lies; nobody else can write to that directory.  If it cannot be
-        linked, because it lies on another file system or the kernel does not let us, nothing is changed.
+        handle: the file.  directory, name: where it is; nobody else can write to that directory.  If it cannot be
+        linked, because it is on another file system or the kernel refuses, nothing is changed.
         """
         if self._passed_over or step.attributes:
             return False
@@ -276,7 +276,7 @@ class Writer:
                 os.link(name, STAGED, src_dir_fd=directory, dst_dir_fd=stage, follow_symlinks=False)
                 linked = os.stat(STAGED, dir_fd=stage, follow_symlinks=False)
                 if not os.path.samestat(linked, facts) or linked.st_nlink != facts.st_nlink + 1:
-                    raise OSError(errno.EMLINK, "somebody else has linked it too")
+                    raise OSError(errno.EMLINK, "another process has linked it too")
                 self._appear(step.name)
         except OSError:
             return False
@@ -292,9 +292,9 @@ class Writer:
         return not self._metadata.privileged or self._metadata.has_attributes(self._by_name(step.name), step.attributes)
 
     def _standing_facts(self, name: bytes) -> os.stat_result | None:
-        """What is there under this name.  Raises: OSError for a directory, which rename(2) would not replace.
+        """The state of the file of this name.  Raises: OSError for a directory, which rename(2) would not replace.
 
-        rename(2) would say so too, but only when all bytes have been written.
+        rename(2) would report that too, but only after all bytes have been written.
         """
         try:
             facts = os.stat(name, dir_fd=self._descent.here, follow_symlinks=False)
@@ -312,7 +312,7 @@ class Writer:
 
     @contextmanager
     def _staged(self) -> Iterator[int]:
-        """The staging directory, emptied if what is made in it cannot be kept."""
+        """The staging directory.  If the block fails, it is emptied."""
         stage = self._staging.begin(self._descent.here)
         try:
             yield stage
@@ -330,5 +330,5 @@ class Writer:
 
 
 def open_directory(path: bytes) -> int:
-    """A directory that the caller named.  Links in this path are the caller's choice, and followed."""
+    """Open a directory that the caller named.  Links in this path are the caller's choice, so they are followed."""
     return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

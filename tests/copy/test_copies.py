@@ -206,7 +206,7 @@ def test_nothing_can_be_put_into_bin_root(tree: Cluster, place: Path) -> None:
     (place / "file").write_text("x")
     done = tree.command("cp", str(place / "file"), f"1:{tree.slaves[0].bin_root}/file")
     assert done.returncode == 125
-    assert "lies in binRoot" in done.stderr.decode()
+    assert "this is in binRoot" in done.stderr.decode()
 
 
 @pytest.mark.usefixtures("root_only")

@@ -128,7 +128,7 @@ def test_a_file_that_changes_after_it_was_packed_is_left_out_and_the_rest_is_cop
     tree.master.kill(signal.SIGCONT)
     status, _, stderr = tree.finish(process)
     assert (status, stderr.splitlines()) == (
-        1, [f"gproc: {source}/restless: changed while it was being sent; copy it when nothing writes to it"],
+        1, [f"gproc: {source}/restless: changed while it was being sent; copy it again when nothing writes to it"],
     )  # fmt: skip
     assert (place / "there" / "source" / "steady").read_bytes() == (source / "steady").read_bytes()
     assert not (place / "there" / "source" / "restless").exists()
