@@ -121,7 +121,7 @@ INSTEAD_OF_A_MESSAGE: Final = {
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("what", INSTEAD_OF_A_PREFACE)
-def test_who_begins_with_this_is_refused(target: Target, end: str, what: str) -> None:
+def test_a_connection_that_begins_with_this_is_refused(target: Target, end: str, what: str) -> None:
     said, reason = INSTEAD_OF_A_PREFACE[what]
     mark = target.listening(end).mark()
     with target.open(end) as peer:
@@ -132,7 +132,7 @@ def test_who_begins_with_this_is_refused(target: Target, end: str, what: str) ->
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("what", INSTEAD_OF_A_MESSAGE)
-def test_who_says_this_first_is_refused(target: Target, end: str, what: str) -> None:
+def test_a_connection_whose_first_message_is_this_is_refused(target: Target, end: str, what: str) -> None:
     said, reason = INSTEAD_OF_A_MESSAGE[what]
     mark = target.listening(end).mark()
     with target.greeted(end) as peer:
@@ -143,7 +143,7 @@ def test_who_says_this_first_is_refused(target: Target, end: str, what: str) -> 
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("said", [b"", frames.preface(1)[:3], frames.preface(3)])
-def test_who_goes_before_it_said_what_it_wants_is_noted(target: Target, end: str, said: bytes) -> None:
+def test_a_connection_that_ends_before_its_first_message_is_logged(target: Target, end: str, said: bytes) -> None:
     mark = target.listening(end).mark()
     with target.open(end) as peer:
         peer.raw(said)
@@ -152,7 +152,7 @@ def test_who_goes_before_it_said_what_it_wants_is_noted(target: Target, end: str
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_who_goes_in_the_middle_of_a_frame_is_noted(target: Target, end: str) -> None:
+def test_a_connection_that_ends_in_the_middle_of_a_frame_is_logged(target: Target, end: str) -> None:
     mark = target.listening(end).mark()
     with target.greeted(end) as peer:
         peer.raw(framed(messages.Inquire(1))[:-1])
@@ -161,7 +161,7 @@ def test_who_goes_in_the_middle_of_a_frame_is_noted(target: Target, end: str) ->
 
 
 @pytest.mark.parametrize("end", ["master", "slave"])
-def test_what_is_not_tls_is_refused_on_a_command_port(target: Target, end: str) -> None:
+def test_a_command_port_refuses_bytes_that_are_not_tls(target: Target, end: str) -> None:
     mark = target.listening(end).mark()
     port = target.cluster.port if end == "master" else target.cluster.slaves[0].port
     with Peer(socket.create_connection(("127.0.0.1", port))) as peer:
@@ -181,7 +181,7 @@ def test_what_is_not_tls_is_refused_on_a_command_port(target: Target, end: str) 
     ],
     ids=lambda message: type(message).__name__,
 )
-def test_a_child_that_says_what_only_others_may_is_dropped(target: Target, end: str, message: messages.Message) -> None:
+def test_a_child_that_sends_a_message_of_others_is_dropped(target: Target, end: str, message: messages.Message) -> None:
     mark = target.listening(end).mark()
     with target.greeted(end) as peer:
         peer.say(messages.Join(os.urandom(16), 9, True, node_named(target.identity.name)))
@@ -274,7 +274,7 @@ def test_a_wrong_specification_is_answered(
     ],
     ids=lambda changes: str(changes)[:40],
 )
-def test_a_strange_job_comes_to_an_end(target: Target, changes: dict[str, object]) -> None:
+def test_a_strange_job_ends(target: Target, changes: dict[str, object]) -> None:
     with target.greeted("clients") as peer:
         peer.say(submission(**changes))
         number = peer.hear(messages.Accepted).job
@@ -337,7 +337,7 @@ def test_a_silent_peer_is_dropped_after_ten_seconds(target: Target) -> None:
     target.goes_on()
 
 
-def test_a_socket_path_that_is_too_long_is_said(target: Target) -> None:
+def test_a_socket_path_that_is_too_long_is_reported(target: Target) -> None:
     path = "/tmp/" + "x" * 120
     for mode, words in (
         ("e", ("1", "/bin/true")),
@@ -351,7 +351,7 @@ def test_a_socket_path_that_is_too_long_is_said(target: Target) -> None:
 
 
 @pytest.mark.parametrize("mode", [("e", "1", "/bin/true"), ("i",)])
-def test_a_missing_master_is_said(target: Target, mode: tuple[str, ...]) -> None:
+def test_a_missing_master_is_reported(target: Target, mode: tuple[str, ...]) -> None:
     done = target.cluster.command(*mode[:1], "--socket=/tmp/no-such-master", *mode[1:])
     assert (done.returncode, done.stdout) == (125, b"")
     assert done.stderr == b"gproc: no master is listening at /tmp/no-such-master: start one with 'gproc m'\n"

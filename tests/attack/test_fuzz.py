@@ -72,20 +72,20 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fuzzed]:
 
 @given(stream=st.one_of(st.binary(max_size=200), streams))
 @EXAMPLES
-def test_anything_instead_of_a_preface_on_the_unix_socket(fuzzed: Fuzzed, stream: bytes) -> None:
+def test_any_bytes_instead_of_a_preface_on_the_unix_socket_are_survived(fuzzed: Fuzzed, stream: bytes) -> None:
     fuzzed.send(dial_unix(fuzzed.cluster.socket), stream)
 
 
 @given(stream=streams)
 @EXAMPLES
-def test_anything_from_a_client(fuzzed: Fuzzed, stream: bytes) -> None:
+def test_any_bytes_from_a_client_are_survived(fuzzed: Fuzzed, stream: bytes) -> None:
     fuzzed.send(dial_unix(fuzzed.cluster.socket).greet(frames.CHANNEL_CLIENT), stream)
 
 
 @pytest.mark.parametrize("end", ["master", "slave"])
 @given(stream=streams, channel=st.sampled_from([frames.CHANNEL_CONTROL, frames.CHANNEL_BULK, frames.CHANNEL_PEER]))
 @settings(EXAMPLES, max_examples=80)
-def test_anything_from_a_newcomer(fuzzed: Fuzzed, end: str, stream: bytes, channel: int) -> None:
+def test_any_bytes_from_a_newcomer_are_survived(fuzzed: Fuzzed, end: str, stream: bytes, channel: int) -> None:
     port = fuzzed.cluster.port if end == "master" else fuzzed.cluster.slaves[0].port
     fuzzed.send(dial(port, fuzzed.identity).greet(channel), stream)
 
@@ -93,7 +93,7 @@ def test_anything_from_a_newcomer(fuzzed: Fuzzed, end: str, stream: bytes, chann
 @pytest.mark.parametrize("end", ["master", "slave"])
 @given(stream=streams, on_bulk=st.booleans())
 @settings(EXAMPLES, max_examples=60)
-def test_anything_from_a_child(fuzzed: Fuzzed, end: str, stream: bytes, on_bulk: bool) -> None:
+def test_any_bytes_from_a_child_are_survived(fuzzed: Fuzzed, end: str, stream: bytes, on_bulk: bool) -> None:
     port = fuzzed.cluster.port if end == "master" else fuzzed.cluster.slaves[0].port
     token = os.urandom(16)
     with dial(port, fuzzed.identity).greet(frames.CHANNEL_CONTROL) as control:

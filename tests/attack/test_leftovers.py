@@ -98,12 +98,12 @@ def test_a_job_cannot_fill_the_memory_by_its_private_files(node: Node) -> None:
     assert files <= 1 << 18
 
 
-def test_a_job_is_killed_before_its_slave_when_memory_ends(node: Node) -> None:
+def test_a_job_is_killed_before_its_slave_if_memory_runs_out(node: Node) -> None:
     own = int(Path(f"/proc/{node.process.pid}/oom_score_adj").read_text())
     assert node.run("/bin/cat", "/proc/self/oom_score_adj").output == f"{min(1000, max(0, own) + OOM_SCORE_ADJ)}\n"
 
 
-def test_the_jobs_first_process_is_not_readable_though_it_is_the_callers(node: Node) -> None:
+def test_the_caller_cannot_read_the_jobs_first_process(node: Node) -> None:
     """It is not dumpable again after it has set its own score."""
     if node.kind == "plain":
         pytest.skip("its /proc shows all processes")
@@ -136,12 +136,12 @@ def test_a_program_has_its_callers_soft_limit_of_files_and_the_slave_the_hard_on
     assert cluster.finish(limited) == (0, "321\n", "")
 
 
-def test_a_job_whose_caller_said_no_limit_has_the_usual_one(node: Node) -> None:
+def test_a_job_without_a_limit_of_its_own_has_the_usual_one(node: Node) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     assert node.run("/bin/sh", "-c", "ulimit -Sn").output == f"{min(1024, hard)}\n"
 
 
-def test_more_connections_than_the_usual_limit_take_no_job_its_descriptors(usual_limit: int, cluster: Cluster) -> None:
+def test_very_many_connections_leave_descriptors_for_jobs(usual_limit: int, cluster: Cluster) -> None:
     """1,100 idle connections made everybody's jobs on that node fail."""
     slave = cluster.slave(1)
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, usual_limit))

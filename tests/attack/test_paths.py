@@ -172,7 +172,7 @@ def test_removal_follows_no_link_that_a_user_exchanges_for_a_directory(tmp_path:
     assert (precious / "kept").read_text() == "root's own"
 
 
-def test_a_plain_job_that_leaves_a_very_deep_tree_takes_nobody_with_it(plain_root: Node, bin_root: Path) -> None:
+def test_a_plain_job_that_leaves_a_very_deep_tree_harms_no_other_job(plain_root: Node, bin_root: Path) -> None:
     deep = "import os\nfor _ in range(1500):\n    os.mkdir('d')\n    os.chdir('d')\n"
     root = plain_root.bin_root + b"/7.1"
     view = View("plain", (), os.fsencode(sys.executable), root, root=root)
@@ -198,7 +198,7 @@ def test_removal_stays_on_its_own_file_system(tmp_path: Path) -> None:
     assert done.stdout == "kept\n", done.stderr
 
 
-def test_removing_in_steps_tells_whether_there_is_more(tmp_path: Path) -> None:
+def test_a_removal_in_steps_says_whether_there_is_more(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "a" / "b").mkdir(parents=True)
     for number in range(50):

@@ -140,14 +140,14 @@ def test_a_store_asks_for_a_hidden_file_whether_or_not_it_was_guessed(
     assert list(partial.missing) == [digest_of(SECRET)]
 
 
-def test_where_a_hidden_link_leads_is_not_told(place: Path) -> None:
+def test_the_target_of_a_hidden_link_is_not_told(place: Path) -> None:
     (place / "closed").mkdir(mode=0o700)
     (place / "closed" / "link").symlink_to("secret")
     as_root_only()
     assert not NodeFiles().has(Symlink(os.fsencode(place / "closed" / "link"), b"secret"))
 
 
-def test_whether_a_hidden_directory_is_there_is_not_told(place: Path) -> None:
+def test_the_existence_of_a_hidden_directory_is_not_told(place: Path) -> None:
     as_root_only()
     (place / "closed").mkdir(mode=0o700)
     (place / "closed" / "there" / "child").mkdir(parents=True)
@@ -179,7 +179,7 @@ def unix_socket(path: Path) -> None:
 
 @pytest.mark.parametrize("make", [fifo, sparse_file, device, unix_socket], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("owner", [0, MALLORY])
-def test_nothing_strange_is_read_as_a_libc(place: Path, make: Callable[[Path], None], owner: int) -> None:
+def test_only_a_regular_public_file_is_read_as_a_libc(place: Path, make: Callable[[Path], None], owner: int) -> None:
     as_root_only()
     libc = place / "libc.so.6"
     make(libc)
@@ -202,13 +202,13 @@ def test_a_users_file_is_not_taken_for_the_nodes_libc(place: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [b"/proc/cpuinfo", b"/proc/self/exe", b"/sys/kernel/notes", b"/dev/null"])
-def test_what_the_kernel_makes_up_is_no_file_of_the_nodes(path: bytes) -> None:
+def test_files_of_proc_and_sys_are_not_the_nodes_files(path: bytes) -> None:
     with PublicFiles() as files:
         assert files.open(path) is None
         assert files.open(path, follow=True) is None
 
 
-def test_a_users_own_file_system_is_not_looked_into(place: Path) -> None:
+def test_a_users_own_file_system_is_not_read(place: Path) -> None:
     path = public(place)
     device_of = place.stat().st_dev
     theirs = Mount(b"/mnt", device_of, b"fuse.sshfs", b"rw,user_id=%d,group_id=0,allow_other" % MALLORY)

@@ -115,7 +115,7 @@ SQUATS: Final = {
 
 
 @pytest.mark.parametrize("what", SQUATS)
-def test_roots_master_starts_and_is_found_though_a_user_has_taken_its_place(machine: Machine, what: str) -> None:
+def test_roots_master_starts_and_is_found_even_if_a_user_has_taken_its_place(machine: Machine, what: str) -> None:
     program, said = SQUATS[what]
     squatter = machine.begin_as_nobody(program)
     try:
@@ -148,7 +148,7 @@ def test_roots_master_listens_at_both_places_and_leaves_neither_behind(machine: 
     assert (status, said) == (125, "gproc: no master is listening at /tmp/g: start one with 'gproc m'\n")
 
 
-def test_a_command_tells_whose_socket_it_did_not_use(machine: Machine) -> None:
+def test_a_command_says_whose_socket_it_did_not_use(machine: Machine) -> None:
     squatter = machine.begin_as_nobody(SQUATS["a listener that accepts nobody"][0])
     try:
         status, _, said = machine.command("i")
@@ -169,7 +169,7 @@ def test_a_command_tells_whose_socket_it_did_not_use(machine: Machine) -> None:
     ids=["a directory", "a link", "a file"],
 )
 @pytest.mark.parametrize("private", ["-p=true", "-p=false"])
-def test_roots_slave_starts_though_a_user_has_taken_its_binroot(
+def test_roots_slave_starts_even_if_a_user_has_taken_its_binroot(
     machine: Machine, squat: str, said: str, private: str
 ) -> None:
     machine.begin_as_nobody(squat).kill()
@@ -181,7 +181,7 @@ def test_roots_slave_starts_though_a_user_has_taken_its_binroot(
     assert machine.command("e", "1", "/bin/sh", "-c", "echo $GPROC_ROOT")[1].startswith("/run/gproc/xproc")
 
 
-def test_another_binroot_than_the_usual_one_is_refused_as_before(tmp_path: Path) -> None:
+def test_a_taken_binroot_that_a_switch_names_is_refused(tmp_path: Path) -> None:
     place = tmp_path / "file"
     place.touch()
     with pytest.raises(GprocError, match="is not a directory, and belongs to "):
@@ -189,7 +189,7 @@ def test_another_binroot_than_the_usual_one_is_refused_as_before(tmp_path: Path)
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, Path.touch, os.mkfifo])
-def test_what_stands_at_another_socket_path_is_told_with_its_owner(
+def test_the_message_about_a_taken_socket_path_names_its_owner(
     tmp_path: Path, make: Callable[[Path], None]
 ) -> None:
     if os.geteuid() != 0:

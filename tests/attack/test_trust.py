@@ -275,7 +275,7 @@ def test_another_users_job_is_refused_by_a_slave_that_is_not_root(
     assert (own.returncode, own.stdout) == (0, b"65534\n"), own.stderr
 
 
-def test_a_squatted_socket_hears_nothing(cluster: Cluster, root_only: None, tmp_path: Path) -> None:
+def test_a_squatted_socket_gets_no_byte(cluster: Cluster, root_only: None, tmp_path: Path) -> None:
     path = cluster.place / "squatted"
     cluster.place.chmod(0o777)
     listener = socket.socket(socket.AF_UNIX)

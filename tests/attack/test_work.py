@@ -90,7 +90,7 @@ GENUINE: Final = encode(manifest_of(USR, File(b"/usr/f", 0o644, 0, 0, 3, 0, dige
 
 @given(st.data())
 @settings(max_examples=500)
-def test_whatever_is_sent_as_a_manifest_is_one_or_a_bundle_error(data: st.DataObject) -> None:
+def test_any_bytes_are_a_manifest_or_a_bundle_error(data: st.DataObject) -> None:
     changed = bytearray(GENUINE)
     for _ in range(data.draw(st.integers(1, 4))):
         changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
@@ -105,12 +105,12 @@ def nested(depth: int) -> bytes:
 
 
 @pytest.mark.parametrize("sent", [b"\x98" + b"\xa1\xff" * 8, nested(100_000), b"", b"\xc1", b"\x91\x01"])
-def test_what_is_no_manifest_at_all_is_a_bundle_error(sent: bytes) -> None:
+def test_other_messagepack_than_a_manifest_is_a_bundle_error(sent: bytes) -> None:
     with pytest.raises(BundleError):
         manifests.decode(sent)
 
 
-def test_a_tag_that_is_no_text_is_a_bundle_error() -> None:
+def test_a_tag_that_is_not_text_is_a_bundle_error() -> None:
     with pytest.raises(BundleError):
         manifests.decode(GENUINE.replace(b"\xa1f", b"\xa1\xff"))
 
@@ -157,7 +157,7 @@ def test_drafts_that_nobody_fills_count_as_files_too(tmp_path: Path) -> None:
         assert sum(len(files) for _, _, files in os.walk(tmp_path / "store" / "drafts")) < 1000
 
 
-def test_a_chunk_that_a_manifest_names_very_often_is_written_when_all_is_here(tmp_path: Path) -> None:
+def test_a_chunk_that_a_manifest_names_very_often_is_written_at_the_end(tmp_path: Path) -> None:
     """1.1 MB of a manifest can write 6 GiB; what comes in writes a few places, the finishing thread the rest."""
     count = 3 * PLACES_AT_ONCE
     file = File(b"/usr/f", 0o644, 0, 0, count * CHUNK_BYTES, 0, digest_of(ZEROS[:-1] + b"1") * count)
@@ -240,7 +240,7 @@ def test_the_worst_specifications_are_answered(wanted: str, exclusion: str) -> N
         assert len(missing) <= 1 << 20
 
 
-def test_what_people_ask_for_is_never_too_much() -> None:
+def test_specifications_that_people_write_are_within_the_bounds() -> None:
     some = sorted(chance.sample(TREE, 2500))
     spec = NodeSpec.parse(fold(some))
     assert spec.select(TREE) == [path for path in TREE if path in set(some)]

@@ -43,7 +43,7 @@ def test_without_a_mode_all_modes_are_offered() -> None:
     assert offered("help", "ma") == ["master"]
 
 
-def test_a_switch_before_the_mode_leaves_the_modes_that_take_it() -> None:
+def test_after_a_switch_only_modes_that_take_it_are_offered() -> None:
     assert offered("-locale=local", "") == ["m", "s"]
     assert offered("--address", "10.0.0.1", "") == ["m", "s", "cert"]
 
@@ -60,7 +60,7 @@ def test_a_switch_is_completed_in_the_spelling_that_was_begun() -> None:
     assert offered("e", "--bin") == ["--bin-root"]
 
 
-def test_after_the_command_nothing_of_gprocs_is_offered() -> None:
+def test_after_the_command_no_switch_of_gproc_is_offered() -> None:
     for words in (["e", ".", "ls", "-"], ["e", "-l", ".", "ls", "--bin"], ["e", ".", "ls", ""]):
         answer = complete(words)
         assert (answer.candidates, answer.offer) == ((), "file")

@@ -60,7 +60,7 @@ def test_every_way_to_ask_for_a_page_gives_the_same_one() -> None:
     assert pages == pages[:1] * 4
 
 
-def test_a_page_is_coloured_only_if_that_is_wanted() -> None:
+def test_a_page_is_coloured_only_on_demand_or_on_a_terminal() -> None:
     assert "\x1b[" not in gproc("help", "e", FORCE_COLOR="", NO_COLOR="")
     assert "\x1b[" in gproc("help", "e", FORCE_COLOR="1", NO_COLOR="")
     assert "\x1b[" not in gproc("help", "e", FORCE_COLOR="1", NO_COLOR="1")

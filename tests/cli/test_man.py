@@ -43,7 +43,7 @@ def test_the_first_man_page_names_every_mode_and_its_page() -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_mandoc_has_nothing_to_say(name: str) -> None:
+def test_mandoc_has_no_warning(name: str) -> None:
     if shutil.which("mandoc") is None:
         pytest.skip("mandoc is not installed")
     done = subprocess.run(["mandoc", "-T", "lint", "-W", "warning"], input=PAGES[name], capture_output=True, text=True)

@@ -149,7 +149,7 @@ def test_the_last_of_a_repeated_switch_holds() -> None:
     assert parse(["-p=false", "s", "-p", "-debug", "1", "-debug=2"]) == SlaveOptions(debug=2)
 
 
-def test_after_the_command_all_belongs_to_the_command() -> None:
+def test_all_words_after_the_command_belong_to_it() -> None:
     assert parse(["e", ".", "ls", "-l", "--", "-h", "--version"]) == ExecOptions(
         nodes=".", command=("ls", "-l", "--", "-h", "--version")
     )
@@ -257,7 +257,7 @@ def test_version_and_completion_need_no_mode() -> None:
         (["-=p", "s"], ("'-=p'",)),
     ],
 )  # fmt: skip
-def test_a_wrong_command_line_is_told_what_is_wrong_and_what_is_wanted(
+def test_the_message_about_a_wrong_command_line_says_what_is_wrong_and_what_is_wanted(
     argv: Sequence[str], told: Sequence[str]
 ) -> None:
     message = refusal(*argv)
@@ -288,12 +288,12 @@ def test_any_command_line_is_understood_or_refused(argv: list[str]) -> None:
 
 
 @given(st.lists(WORDS, max_size=6))
-def test_nothing_after_the_command_is_looked_at(tail: list[str]) -> None:
+def test_words_after_the_command_are_not_parsed(tail: list[str]) -> None:
     assert parse(["e", ".", "ls", *tail]) == ExecOptions(nodes=".", command=("ls", *tail))
 
 
 @given(st.lists(st.sampled_from(switches_of(MODES[2])), max_size=5), st.integers(0, 5), st.data())
-def test_where_the_switches_stand_makes_no_difference(switches: list[Switch], before: int, data: st.DataObject) -> None:
+def test_the_place_of_a_switch_makes_no_difference(switches: list[Switch], before: int, data: st.DataObject) -> None:
     given_words = [words(switch, data.draw(st.sampled_from(switch.shown()))) for switch in switches]
     first = [word for words_of_one in given_words[:before] for word in words_of_one]
     second = [word for words_of_one in given_words[before:] for word in words_of_one]

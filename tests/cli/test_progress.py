@@ -86,7 +86,7 @@ def test_programs_get_a_line_of_json_each_second_and_at_the_end(
     assert [line["complete"] for line in lines] == [0] * (len(lines) - 1) + [1]
 
 
-def test_nobody_else_sees_anything(cluster: Cluster, tap: Wiretap, payload: Payload) -> None:
+def test_without_terminal_or_switch_nothing_is_shown(cluster: Cluster, tap: Wiretap, payload: Payload) -> None:
     tap.rate = SLOW_RATE
     assert cluster.exec(*payload.words("1")).stderr == b""
 

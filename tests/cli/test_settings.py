@@ -98,7 +98,7 @@ def test_a_key_that_is_two_switches_is_read_by_each_in_its_own_way() -> None:
         ("[e", ["this is not TOML"]),
     ],
 )
-def test_what_is_wrong_in_a_file_is_named_with_the_file_and_a_remedy(text: str, told: list[str]) -> None:
+def test_a_fault_in_a_file_is_named_with_the_file_and_a_remedy(text: str, told: list[str]) -> None:
     with pytest.raises(UsageError) as refused:
         settings_of("/etc/gproc/config.toml", text)
     assert str(refused.value).startswith("/etc/gproc/config.toml: ")
@@ -114,7 +114,7 @@ def test_any_text_is_settings_or_is_refused(text: str) -> None:
             assert str(refused).startswith("f: ")
 
 
-def test_gproc_config_shows_what_holds_and_whence(tmp_path: Path) -> None:
+def test_gproc_config_shows_each_default_and_where_it_comes_from(tmp_path: Path) -> None:
     path = file_with(tmp_path / "config.toml", "[e]\nlabel = true\n")
     done = gproc(tmp_path, "config")
     assert done.returncode == 0, done.stderr

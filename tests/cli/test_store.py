@@ -43,7 +43,7 @@ def send(cluster: Cluster, name: str, size_bytes: int = 100_000) -> Path:
     return path
 
 
-def test_the_table_shows_each_bundle_and_what_all_take(cluster: Cluster) -> None:
+def test_the_table_shows_each_bundle_and_the_total(cluster: Cluster) -> None:
     path = send(cluster, "first")
     send(cluster, "second")
     done = store(cluster)
@@ -94,7 +94,7 @@ def test_pruning_beside_a_running_job_leaves_what_it_uses_and_the_slave_goes_on(
     assert kept(cluster) == {}
 
 
-def test_half_a_root_is_passed_over(cluster: Cluster) -> None:
+def test_an_incomplete_root_is_skipped(cluster: Cluster) -> None:
     send(cluster, "first")
     (root,) = (cluster.place / "s1" / "store" / "0" / "roots").iterdir()
     (root.parent / "nonsense").mkdir()

@@ -53,12 +53,12 @@ def test_lines_of_several_nodes_are_written_whole_and_byte_for_byte(fed: list[tu
 
 
 @given(feeds)
-def test_labelled_lines_each_carry_their_nodes_label(fed: list[tuple[int, bytes]]) -> None:
+def test_each_labelled_line_has_its_nodes_label(fed: list[tuple[int, bytes]]) -> None:
     assert b"".join(chain(*write(NODES, LABELS, fed))) == reference(fed, LABELS)
 
 
 @given(feeds)
-def test_whatever_was_written_before_the_end_is_whole_lines(fed: list[tuple[int, bytes]]) -> None:
+def test_only_whole_lines_are_written_before_the_end(fed: list[tuple[int, bytes]]) -> None:
     for labels in (None, LABELS):
         for written in write(NODES, labels, fed)[:-1]:
             together = b"".join(written)
@@ -66,7 +66,7 @@ def test_whatever_was_written_before_the_end_is_whole_lines(fed: list[tuple[int,
 
 
 @given(st.lists(pieces, max_size=10))
-def test_the_output_of_one_node_passes_as_it_comes(said: list[bytes]) -> None:
+def test_the_output_of_one_node_is_written_as_it_comes(said: list[bytes]) -> None:
     written = write(1, None, [(0, piece) for piece in said])
     assert written == [*([piece] for piece in said), []]
 

@@ -81,7 +81,7 @@ def received(home: Path, wire: bytes) -> tuple[bool, list[str]]:
     return collected.is_whole(0), collected.complaints.told({0: Returned(0)}, "")[1]
 
 
-def test_a_tree_comes_into_its_nodes_own_directory(home: Path) -> None:
+def test_a_tree_goes_into_its_nodes_own_directory(home: Path) -> None:
     whole, told = received(
         home,
         encoded(
@@ -129,7 +129,7 @@ def test_a_tree_comes_into_its_nodes_own_directory(home: Path) -> None:
     ],
     ids=str,
 )
-def test_a_stream_that_no_tree_gives_is_dropped_with_its_unfinished_file(
+def test_a_malformed_stream_is_dropped_with_its_unfinished_file(
     home: Path, stream: tuple[Step | bytes, ...]
 ) -> None:
     whole, told = received(home, encoded(*stream))
@@ -155,13 +155,13 @@ def test_a_link_in_the_place_of_the_nodes_own_directory_is_not_followed(home: Pa
     assert told == [f"=1/7: {home}/1.7: not a directory", "=1/7: not everything was copied"]
 
 
-def test_set_id_bits_stay_behind(home: Path) -> None:
+def test_set_id_bits_are_not_taken_from_a_node(home: Path) -> None:
     received(home, encoded(folder(b"d", 0o7777), leaf(b"f", 0, 0o6755), Whole(), Leave(), End()))
     assert stat.S_IMODE((home / "1.7" / "d" / "f").stat().st_mode) == 0o755
     assert stat.S_IMODE((home / "1.7" / "d").stat().st_mode) == 0o1777
 
 
-def test_a_file_that_was_torn_is_not_there_and_the_rest_is(home: Path) -> None:
+def test_a_torn_file_is_dropped_and_the_rest_is_kept(home: Path) -> None:
     whole, _ = received(home, encoded(leaf(b"torn", 9), b"abc", Torn(), leaf(b"good"), b"abc", Whole(), End()))
     assert whole
     assert os.listdir(home / "1.7") == ["good"]
@@ -173,7 +173,7 @@ def test_a_stream_that_breaks_off_leaves_whole_files_alone(home: Path) -> None:
     assert os.listdir(home / "1.7") == ["good"]
 
 
-def test_what_two_nodes_say_alike_is_told_once_and_a_terminal_is_not_obeyed(tmp_path: Path) -> None:
+def test_a_complaint_of_two_nodes_is_shown_once_and_moves_no_cursor(tmp_path: Path) -> None:
     collected = Collected(str(tmp_path))
     collected.begin(((1,), (2,), (3,)))
     for rank in (0, 1):
@@ -185,7 +185,7 @@ def test_what_two_nodes_say_alike_is_told_once_and_a_terminal_is_not_obeyed(tmp_
     assert told == ["1-2: /x: Permission denied", "1-2: /\\x1b[2J\\xff", "1-2: not everything was copied"]
 
 
-def test_a_node_that_never_stops_complaining_is_kept_short(tmp_path: Path) -> None:
+def test_the_complaints_of_one_node_are_bounded(tmp_path: Path) -> None:
     collected = Collected(str(tmp_path))
     collected.begin(((1,),))
     for number in range(3000):
@@ -197,7 +197,7 @@ def test_a_node_that_never_stops_complaining_is_kept_short(tmp_path: Path) -> No
     assert max(map(len, told)) < 10_000
 
 
-def test_nodes_that_fill_the_room_for_complaints_silence_no_other_node() -> None:
+def test_nodes_that_complain_much_do_not_hide_the_complaints_of_others() -> None:
     complaints = Complaints()
     complaints.begin([(rank,) for rank in range(1, 12)])
     for number in range(LINES_MAX):

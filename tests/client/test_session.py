@@ -158,16 +158,16 @@ WHOLE: Final = [
 ]
 
 
-def test_all_that_a_master_says_is_told_in_order() -> None:
+def test_the_events_come_in_the_order_of_the_masters_messages() -> None:
     assert told_of_a_whole_talk(()) == WHOLE
 
 
-def test_it_is_told_the_same_if_it_comes_byte_by_byte() -> None:
+def test_the_events_are_the_same_if_the_bytes_come_one_by_one() -> None:
     assert told_of_a_whole_talk(1 for _ in range(1 << 20)) == WHOLE
 
 
 @given(st.lists(st.integers(1, 5000), max_size=60))
-def test_it_is_told_the_same_however_it_is_cut(sizes: list[int]) -> None:
+def test_the_events_are_the_same_for_every_cut_of_the_bytes(sizes: list[int]) -> None:
     assert told_of_a_whole_talk(sizes) == WHOLE
 
 
@@ -188,7 +188,7 @@ def test_many_jobs_of_a_session_do_not_mix(accepting: list[int], ending: list[in
     assert all(job.outcomes == {0: Returned(index), 1: Returned(index)} for index, job in enumerate(jobs))
 
 
-def test_what_was_on_its_way_when_a_job_ended_is_no_fault() -> None:
+def test_messages_that_come_after_a_jobs_end_are_no_fault() -> None:
     session, job = running()
     feed(session, b"".join(frame(Finished(4, rank, Returned(0))) for rank in range(2)))
     assert job.ended
@@ -220,7 +220,7 @@ def test_what_was_on_its_way_when_a_job_ended_is_no_fault() -> None:
         (frames.header(frames.KIND_CONTROL, frames.MAX_CONTROL_BYTES + 1), "longer than"),
     ],
 )
-def test_what_no_master_says_is_refused_with_the_reason(said: bytes, reason: str) -> None:
+def test_a_message_that_no_master_sends_is_refused_with_the_reason(said: bytes, reason: str) -> None:
     session, _ = running()
     with pytest.raises(PeerError, match=reason):
         feed(session, said)
@@ -233,7 +233,7 @@ def test_what_no_master_says_is_refused_with_the_reason(said: bytes, reason: str
         (frames.MAGIC + b"\0\x63" + bytes([frames.CHANNEL_CLIENT]), "version 99"),
     ],
 )
-def test_a_server_that_is_no_master_of_ours_is_refused_at_once(said: bytes, reason: str) -> None:
+def test_a_server_that_is_no_gproc_master_is_refused_at_once(said: bytes, reason: str) -> None:
     with pytest.raises(PeerError, match=reason):
         feed(Session(), said)
 
@@ -309,7 +309,7 @@ def test_a_job_without_input_has_no_room_for_any() -> None:
 
 
 @given(st.lists(st.integers(1, WINDOW // 3), min_size=1, max_size=40))
-def test_credit_is_returned_for_what_was_taken_and_for_nothing_else(sizes: list[int]) -> None:
+def test_credit_is_returned_for_taken_output_alone(sizes: list[int]) -> None:
     session, job = running()
     for size in sizes:
         session.consumed(job, "stdout", size)
@@ -331,6 +331,6 @@ def test_chunks_that_the_master_wants_are_sent_or_refused() -> None:
     assert sent(session) == [Unavailable(bundle, (digest,), "the file has changed")]
 
 
-def test_an_answer_about_the_tree_is_handed_on() -> None:
+def test_an_answer_about_the_tree_is_an_event() -> None:
     session, _ = running()
     assert feed(session, frame(TREE)) == [TreeAnswer(TREE)]

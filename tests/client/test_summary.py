@@ -19,7 +19,7 @@ def summary(*outcomes: Outcome, missing: str = "") -> tuple[int, list[str]]:
     return summarise(PATHS[: len(outcomes)], dict(enumerate(outcomes)), missing)
 
 
-def test_where_every_program_returned_0_there_is_nothing_to_say() -> None:
+def test_if_every_program_returned_0_the_summary_is_empty() -> None:
     assert summary(FINE, FINE, FINE, FINE) == (0, [])
 
 
@@ -36,12 +36,12 @@ def test_the_same_ending_on_several_nodes_is_one_line_that_can_be_pasted_into_th
     assert [path for path in PATHS if nodes.selects(path)] == [(1, 1), (1, 2)]
 
 
-def test_a_node_that_was_named_and_is_not_there_is_a_failure_of_gproc() -> None:
+def test_a_named_node_that_is_not_connected_is_a_failure_of_gproc() -> None:
     assert summary(FINE, missing="=5-7") == (EXIT_GPROC, ["=5-7: not connected"])
     assert summary(Returned(200), missing="=5-7")[0] == 200
 
 
-def test_a_node_of_whose_end_nothing_was_heard_is_lost() -> None:
+def test_a_node_without_an_outcome_is_lost() -> None:
     status, lines = summarise(PATHS, {0: FINE, 1: FINE, 2: FINE}, "")
     assert status == EXIT_GPROC
     assert lines == ["2: lost: nothing was heard of its end"]

@@ -208,7 +208,7 @@ def test_a_copy_is_as_cp_makes_it(tmp_path: Path, case: Case) -> None:
         assert times(ours, {path: expected[path] for path in kept}) == kept
 
 
-def test_a_file_that_lies_there_with_another_time_only_gets_the_time(tmp_path: Path) -> None:
+def test_a_file_that_is_there_with_another_time_only_gets_the_time(tmp_path: Path) -> None:
     make_source(tmp_path / "source")
     placed([f"{tmp_path}/source/file"], f"{tmp_path}/file", tmp_path / "store")
     os.utime(tmp_path / "file", (1, 1))
@@ -218,7 +218,7 @@ def test_a_file_that_lies_there_with_another_time_only_gets_the_time(tmp_path: P
     assert (after.st_ino, after.st_mtime_ns) == (before, (tmp_path / "source" / "file").stat().st_mtime_ns)
 
 
-def test_another_name_of_a_file_that_lies_there_stays_as_it_is(tmp_path: Path) -> None:
+def test_another_name_of_a_file_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     make_source(tmp_path / "source")
     placed([f"{tmp_path}/source/file"], f"{tmp_path}/file", tmp_path / "store")
     os.utime(tmp_path / "file", (1, 1))
@@ -230,7 +230,7 @@ def test_another_name_of_a_file_that_lies_there_stays_as_it_is(tmp_path: Path) -
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o604
 
 
-def test_one_content_travels_once(tmp_path: Path) -> None:
+def test_equal_contents_are_sent_once(tmp_path: Path) -> None:
     make_source(tmp_path / "source")
     bundle = packed([f"{tmp_path}/source"])
     contents = {path.read_bytes() for path in (tmp_path / "source").rglob("*") if path.is_file()}
@@ -311,7 +311,7 @@ def test_a_content_beyond_the_end_of_its_pack_is_complained_of(tmp_path: Path, s
         step_frame(Folder(b"f", 0, 0, 0, 0)) + step_frame(End()),
     ],
 )
-def test_an_index_that_is_none_places_nothing(tmp_path: Path, index: bytes) -> None:
+def test_bytes_that_are_no_index_place_nothing(tmp_path: Path, index: bytes) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / os.fsdecode(INDEX)).write_bytes(index)
     (tmp_path / "there").mkdir()

@@ -17,7 +17,7 @@ ROOT = b"/tmp/xproc"
 TREE = b"/store/tree"
 
 
-def test_a_ticket_that_asks_for_what_is_not_known_is_refused() -> None:
+def test_a_ticket_that_asks_for_an_unknown_task_is_refused() -> None:
     signer = Signer(b"s" * 32)
     verifier = TicketVerifier(signer.public_key, b"n" * 16, os.geteuid())
     verifier.accept_grant(signer.sign_grant(Grant(b"x" * 16, b"n" * 16, Place((1,)), 1)))

@@ -73,7 +73,7 @@ def test_a_tree_goes_to_a_node_and_comes_back_the_same(tree: Cluster, place: Pat
             assert (now.st_mode, now.st_mtime_ns, now.st_uid) == (was.st_mode, was.st_mtime_ns, was.st_uid), path
 
 
-def test_what_is_there_already_is_left_alone(tree: Cluster, place: Path) -> None:
+def test_a_file_that_is_there_already_is_left_alone(tree: Cluster, place: Path) -> None:
     source = make_tree(place / "source")
     copied(tree, str(source), f"1:{place}/there")
     inode = (place / "there" / "big").stat().st_ino
@@ -109,7 +109,7 @@ def test_excluded_nodes_get_no_copy(tree: Cluster, place: Path) -> None:
     assert not (place / "copy").exists()
 
 
-def test_what_fails_is_said_once_for_all_nodes_and_the_rest_is_copied(tree: Cluster, place: Path) -> None:
+def test_a_failure_is_reported_once_for_all_nodes_and_the_rest_is_copied(tree: Cluster, place: Path) -> None:
     source = make_tree(place / "source")
     (place / "there" / "big").mkdir(parents=True)
     done = tree.command("cp", f"{source}/.", f"./.:{place}/there")
@@ -136,7 +136,7 @@ def test_a_link_on_the_node_is_not_followed_out_of_the_destination(tree: Cluster
     assert (place / "there" / "big").read_bytes() == (source / "big").read_bytes()
 
 
-def test_files_that_are_not_there_are_named_by_node(tree: Cluster, place: Path) -> None:
+def test_missing_files_are_named_by_node(tree: Cluster, place: Path) -> None:
     done = tree.command("get", f".:{place}/missing", str(place / "home"))
     assert done.returncode == 1
     assert done.stderr.decode().splitlines() == [
@@ -228,7 +228,7 @@ def test_another_users_copy_is_his_own_and_has_his_rights_alone(tree: Cluster, p
 
 
 @pytest.mark.usefixtures("root_only")
-def test_another_user_is_given_nothing_that_he_may_not_read(tree: Cluster, place: Path) -> None:
+def test_a_user_gets_no_file_that_this_user_may_not_read(tree: Cluster, place: Path) -> None:
     (place / "tree").mkdir()
     (place / "tree" / "open").write_text("open")
     (place / "tree" / "secret").write_text("secret")

@@ -27,7 +27,7 @@ def packed(given_: list[bytes]) -> dict[bytes, bytes]:
 
 
 @given(contents)
-def test_every_content_lies_where_its_spot_says(given_: list[bytes]) -> None:
+def test_a_spot_says_where_its_content_is(given_: list[bytes]) -> None:
     filled = Packs()
     spots = [filled.put(content) for content in given_]
     whole = filled.whole()
@@ -37,7 +37,7 @@ def test_every_content_lies_where_its_spot_says(given_: list[bytes]) -> None:
 
 
 @given(contents)
-def test_equal_contents_lie_in_one_place_and_no_pack_is_more_than_a_chunk(given_: list[bytes]) -> None:
+def test_equal_contents_are_in_one_place_and_no_pack_is_more_than_a_chunk(given_: list[bytes]) -> None:
     whole = packed(given_ + given_)
     assert sum(map(len, whole.values())) == sum(map(len, set(given_)))
     assert all(len(pack) <= CHUNK_BYTES for pack in whole.values())
@@ -66,11 +66,11 @@ def test_a_content_of_no_bytes_has_a_place_too() -> None:
     assert filled.whole() == {spot.pack: b""}
 
 
-def test_what_is_large_is_not_packed() -> None:
+def test_a_large_content_is_not_packed() -> None:
     assert Packs().put(bytes(SMALL_BYTES + 1)) is None
 
 
-def test_what_no_memory_is_left_for_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_content_is_not_packed_if_the_packs_are_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packs, "HELD_BYTES_MAX", 10)
     filled = Packs()
     assert filled.put(b"12345678") is not None

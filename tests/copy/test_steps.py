@@ -109,7 +109,7 @@ def test_garbage_is_refused_or_unfinished_and_nothing_else(garbage: bytes) -> No
 
 
 @pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"/", b"/etc", b"../x", b"a\0b", b"x" * 256])
-def test_a_name_that_is_none_is_refused(name: bytes) -> None:
+def test_a_text_that_cannot_be_a_name_is_refused(name: bytes) -> None:
     with pytest.raises(ValueError, match="not the name of a file"):
         check_name(name)
     raw = msgspec.msgpack.encode([4, name, 0o644, 0, 0, 0, 0, b""])

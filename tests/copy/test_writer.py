@@ -91,7 +91,7 @@ def test_a_link_to_a_directory_is_not_entered(tmp_path: Path) -> None:
     assert (base / "after").read_text() == "new"
 
 
-def test_a_link_where_a_file_is_to_be_is_replaced_and_not_written_through(tmp_path: Path) -> None:
+def test_a_link_in_the_place_of_a_file_is_replaced_and_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "outside").write_text("mine")
     writer = writer_in(tmp_path / "base", [])
     writer.link(link(b"file", b"../outside"))
@@ -132,7 +132,7 @@ def test_a_directory_exchanged_for_another_one_takes_the_writer_nowhere_else(tmp
     assert os.listdir(base / "a") == []
 
 
-def test_directories_get_their_mode_and_time_when_all_is_in_them(tmp_path: Path) -> None:
+def test_directories_get_their_mode_and_time_after_their_content(tmp_path: Path) -> None:
     complaints: list[str] = []
     writer = writer_in(tmp_path / "base", complaints)
     writer.folder(folder(b"closed", 0o500))
@@ -143,7 +143,7 @@ def test_directories_get_their_mode_and_time_when_all_is_in_them(tmp_path: Path)
     assert (stat.S_IMODE(closed.st_mode), closed.st_mtime_ns, complaints) == (0o500, 10**18, [])
 
 
-def test_the_directory_itself_is_entered_where_a_step_says_so(tmp_path: Path) -> None:
+def test_the_directory_itself_is_entered_if_a_step_says_so(tmp_path: Path) -> None:
     writer = writer_in(tmp_path / "base", [])
     writer.folder(folder(ITSELF, 0o750))
     write(writer, leaf(b"file"))
@@ -153,7 +153,7 @@ def test_the_directory_itself_is_entered_where_a_step_says_so(tmp_path: Path) ->
     assert stat.S_IMODE((tmp_path / "base").stat().st_mode) == 0o750
 
 
-def test_a_set_id_bit_is_kept_only_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_a_set_id_bit_is_kept_only_if_it_is_asked_for(tmp_path: Path) -> None:
     for keeps, mode in ((FROM_NODES, 0o755), (ROOTS_COPY, 0o6755 if os.geteuid() == 0 else 0o755)):
         writer = writer_in(tmp_path, [], keeps)
         write(writer, leaf(b"file", mode=0o6755))
@@ -162,7 +162,7 @@ def test_a_set_id_bit_is_kept_only_where_that_is_asked_for(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_task_that_is_ended_removes_what_is_half_done(tmp_path: Path, signum: signal.Signals) -> None:
+def test_a_task_that_is_ended_removes_its_unfinished_files(tmp_path: Path, signum: signal.Signals) -> None:
     (tmp_path / "file").write_text("old")
     reader, begun = os.pipe()
 

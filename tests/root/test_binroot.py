@@ -19,7 +19,7 @@ def test_a_missing_directory_is_made_and_removed(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_the_last_of_several_slaves_removes_it(tmp_path: Path) -> None:
+def test_the_last_of_several_slaves_removes_the_directory(tmp_path: Path) -> None:
     path = tmp_path / "xproc"
     first, second = claim(os.fsencode(path)), claim(os.fsencode(path))
     first.release()
@@ -60,7 +60,7 @@ def test_a_directory_that_others_write_to_is_refused(tmp_path: Path) -> None:
         claim(os.fsencode(tmp_path))
 
 
-def test_what_a_dead_slave_left_is_cleared_and_a_living_ones_is_not(tmp_path: Path) -> None:
+def test_files_of_a_dead_slave_are_removed_and_those_of_a_living_one_are_not(tmp_path: Path) -> None:
     path = tmp_path / "xproc"
     held = claim(os.fsencode(path))
     dead = path / os.fsdecode(job_name(1 << 30, 1))

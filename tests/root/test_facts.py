@@ -21,7 +21,7 @@ def node(tmp_path: Path) -> NodeFiles:
     return NodeFiles(os.fsencode(tmp_path))
 
 
-def test_a_file_with_the_same_bytes_is_had(node: NodeFiles, tmp_path: Path) -> None:
+def test_the_node_has_a_file_with_the_same_bytes(node: NodeFiles, tmp_path: Path) -> None:
     (tmp_path / "tool").write_bytes(b"abc")
     (tmp_path / "tool").chmod(0o755)
     assert node.has(file(b"/tool", b"abc"))
@@ -29,7 +29,7 @@ def test_a_file_with_the_same_bytes_is_had(node: NodeFiles, tmp_path: Path) -> N
     assert not node.has(file(b"/other", b"abc"))
 
 
-def test_a_file_that_changed_is_looked_at_again(node: NodeFiles, tmp_path: Path) -> None:
+def test_a_changed_file_is_compared_again(node: NodeFiles, tmp_path: Path) -> None:
     tool = tmp_path / "tool"
     tool.write_bytes(b"abc")
     tool.chmod(0o755)
@@ -39,14 +39,14 @@ def test_a_file_that_changed_is_looked_at_again(node: NodeFiles, tmp_path: Path)
     assert node.has(file(b"/tool", b"xyz"))
 
 
-def test_a_file_that_may_not_be_executed_is_not_had(node: NodeFiles, tmp_path: Path) -> None:
+def test_the_node_does_not_have_a_file_that_may_not_be_executed(node: NodeFiles, tmp_path: Path) -> None:
     (tmp_path / "tool").write_bytes(b"abc")
     (tmp_path / "tool").chmod(0o644)
     assert not node.has(file(b"/tool", b"abc"))
     assert node.has(file(b"/tool", b"abc", 0o644))
 
 
-def test_a_link_is_had_when_it_says_the_same(node: NodeFiles, tmp_path: Path) -> None:
+def test_the_node_has_a_link_with_the_same_target(node: NodeFiles, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("there")
     assert node.has(Symlink(b"/link", b"there"))
     assert not node.has(Symlink(b"/link", b"here"))
@@ -72,7 +72,7 @@ def test_this_machines_own_glibc_is_recognised() -> None:
     assert NodeFiles().glibc_version(libc) == tuple(int(part) for part in version.split("."))
 
 
-def test_what_was_compared_is_compared_again_only_when_it_changed(node: NodeFiles, tmp_path: Path) -> None:
+def test_files_are_compared_again_only_after_a_change(node: NodeFiles, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(b"abc")
         (tmp_path / name).chmod(0o755)

@@ -106,7 +106,7 @@ def test_an_equal_glibc_of_the_node_stays() -> None:
     assert unions(view(facts(glibc=(2, 31))))[LIB].lowers == (STRIPPED + LIB, LIB)
 
 
-def test_where_no_glibc_lies_the_bundle_is_taken_as_it_is() -> None:
+def test_a_bundle_without_glibc_is_shown_as_it_is() -> None:
     found = unions(view(facts(glibc=(2, 36))))
     assert found[BIN].lowers == (LAID_OUT + BIN, BIN)
 
@@ -117,7 +117,7 @@ def test_a_program_without_libraries_of_its_own_needs_no_second_tree() -> None:
     assert not needs_without_glibc(bundle().layout, found)
 
 
-def test_over_an_ancestor_with_glibc_below_it_goes_the_second_tree() -> None:
+def test_an_ancestor_directory_of_a_glibc_is_covered_by_the_second_tree() -> None:
     new = b"/usr/lib/x86_64-linux-gnu/solver"
     laid_out = bundle(more=[*directories(new), file(new + b"/libown.so")], code=(new,))
     unavailable = dict.fromkeys((new, b"/lib/x86_64-linux-gnu/solver"), here(LIB, missing=1))
@@ -132,7 +132,7 @@ def test_over_an_ancestor_with_glibc_below_it_goes_the_second_tree() -> None:
     st.booleans(),
     st.dictionaries(st.sampled_from([BIN, LIB, b"/usr/lib64"]), st.integers(0, 1)),
 )
-def test_the_second_tree_is_only_read_where_it_was_made(
+def test_the_second_tree_is_only_used_if_it_was_made(
     identical: set[bytes], glibc: tuple[int, int], overlay: bool, missing: dict[bytes, int]
 ) -> None:
     changes = {path: here(path.rsplit(b"/", parts)[0], missing=parts) for path, parts in missing.items()}
@@ -153,7 +153,7 @@ def test_the_program_runs_at_its_own_path() -> None:
     assert (found.program, found.through, found.cwd) == (PROGRAM, None, ROOT + b"/home/me")
 
 
-def test_what_the_node_has_identically_is_not_covered() -> None:
+def test_identical_files_of_the_node_are_not_covered() -> None:
     everything = (PROGRAM, LIBRARY, LIBC, REAL_LOADER, b"/usr/lib64/ld-linux-x86-64.so.2")
     found = view(facts(identical=everything))
     assert (unions(found), found.program) == ({}, PROGRAM)
@@ -227,7 +227,7 @@ def test_a_node_with_an_empty_usr_gets_the_whole_of_it_from_the_bundle() -> None
     assert {at: union.lowers for at, union in unions(found).items()} == {b"/usr": (LAID_OUT + b"/usr", b"/usr")}
 
 
-def test_over_the_ancestor_of_a_missing_directory_its_other_children_stay() -> None:
+def test_if_the_ancestor_of_a_missing_directory_is_covered_its_other_children_stay() -> None:
     new = b"/opt/solver/lib"
     laid_out = bundle(more=[*directories(b"/opt", b"/opt/solver", new), file(new + b"/libown.so")], code=(new,))
     parent = here(b"/opt", missing=2, children=(b"a", b"b"), mounts=(b"a/inner", b"c/d", b"c/d/e"))

@@ -91,7 +91,7 @@ def receive_other(store: Store, number: int, size_bytes: int = 1000) -> Root:
     return store.commit(partial)
 
 
-def test_a_root_holds_what_was_sent(store: Store) -> None:
+def test_a_root_has_the_files_that_were_sent(store: Store) -> None:
     tree = Path(os.fsdecode(receive(store).tree)) / "gproc-test"
     assert (tree / "hello").read_bytes() == HELLO
     assert (tree / "long").read_bytes() == (tree / "again").read_bytes() == LONG
@@ -102,11 +102,11 @@ def test_a_root_holds_what_was_sent(store: Store) -> None:
     assert not os.listdir(os.path.join(store.place, b"drafts"))
 
 
-def test_a_chunk_that_stands_at_several_places_is_asked_for_once(store: Store) -> None:
+def test_a_chunk_of_several_files_is_asked_for_once(store: Store) -> None:
     assert sorted(begin(store).missing) == sorted(CHUNKS)
 
 
-def test_a_chunk_that_nobody_misses_is_not_written(store: Store) -> None:
+def test_a_chunk_that_is_not_missing_is_not_written(store: Store) -> None:
     partial = begin(store)
     assert not partial.admit(digest_of(b"stranger"), [b"stranger"])
     first = next(iter(partial.missing))
@@ -132,7 +132,7 @@ def test_an_interrupted_draft_goes_on_where_it_was_even_in_the_next_process(tmp_
     assert set(again.missing) == set(rest)
 
 
-def test_what_an_interrupted_draft_holds_is_hashed_again(tmp_path: Path) -> None:
+def test_the_chunks_of_an_interrupted_draft_are_hashed_again(tmp_path: Path) -> None:
     partial = begin(Store(str(tmp_path)))
     for digest in list(partial.missing):
         partial.admit(digest, [CHUNKS[digest]])
@@ -213,7 +213,7 @@ def give_names(root: Root) -> None:
         os.link(root.tree + file.path, root.place + b"/" + os.path.basename(file.path))
 
 
-def test_a_root_whose_files_we_gave_further_names_is_not_hashed_again(store: Store) -> None:
+def test_a_root_whose_files_got_further_names_is_not_hashed_again(store: Store) -> None:
     root = receive(store)
     with root.linked():
         give_names(root)
@@ -248,7 +248,7 @@ def test_a_chunk_that_was_tampered_with_is_never_given(store: Store, tamper: Cal
     assert store.find(BUNDLE, OWN) is None
 
 
-def test_a_restart_finds_what_is_whole(tmp_path: Path) -> None:
+def test_a_restart_finds_complete_roots(tmp_path: Path) -> None:
     receive(Store(str(tmp_path)))
     store = Store(str(tmp_path))
     root = store.find(BUNDLE, OWN)
@@ -267,7 +267,7 @@ def test_half_a_root_is_thrown_away_at_a_restart(tmp_path: Path, victim: str) ->
     assert receive(store).bundle == BUNDLE
 
 
-def test_what_is_no_root_is_thrown_away_at_a_restart(tmp_path: Path) -> None:
+def test_other_files_than_roots_are_thrown_away_at_a_restart(tmp_path: Path) -> None:
     place = os.fsdecode(receive(Store(str(tmp_path))).place)
     os.mkdir(tmp_path / "roots" / "nonsense")
     os.rename(place, place.replace(BUNDLE.hex(), "ab" * 32))
@@ -275,7 +275,7 @@ def test_what_is_no_root_is_thrown_away_at_a_restart(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "roots") == []
 
 
-def test_the_least_recently_used_goes_first_and_what_a_job_uses_stays(tmp_path: Path) -> None:
+def test_the_least_recently_used_root_is_evicted_first_and_never_one_in_use(tmp_path: Path) -> None:
     store = Store(str(tmp_path), cap_bytes=3500)
     first, second, third = (receive_other(store, number) for number in range(3))
     second.hold()
@@ -321,7 +321,7 @@ def test_an_evicted_roots_chunks_are_forgotten(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "trash") == []
 
 
-def test_a_full_disk_is_a_clear_error_and_leaves_what_was_there(small_disk: Path) -> None:
+def test_a_full_disk_is_a_clear_error_and_the_store_keeps_its_roots(small_disk: Path) -> None:
     store = Store(str(small_disk), cap_bytes=1 << 30)
     kept = receive_other(store, 1)
     data = os.urandom(4 << 20)
@@ -396,7 +396,7 @@ def test_a_time_that_no_clock_shows_is_a_clear_error_or_none(store: Store, mtime
         assert "cannot finish a bundle" in str(error)
 
 
-def test_a_draft_does_not_follow_a_link_that_somebody_put_in_its_way(store: Store, tmp_path: Path) -> None:
+def test_a_draft_does_not_follow_a_link_that_was_put_in_its_way(store: Store, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"precious")
     partial = store.partial(MANIFEST, ENCODED, OWN)
@@ -407,7 +407,7 @@ def test_a_draft_does_not_follow_a_link_that_somebody_put_in_its_way(store: Stor
     assert victim.read_bytes() == b"precious"
 
 
-def test_what_is_not_roots_belongs_to_the_jobs_owner(store: Store) -> None:
+def test_files_of_another_users_job_belong_to_that_user(store: Store) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to give files away")
     entries = (
