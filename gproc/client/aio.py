@@ -1,4 +1,4 @@
-"""The library on an asyncio event loop: `gproc.connect_async()`.  The same words as `gproc.client.cluster`.
+"""The library on an asyncio event loop: `gproc.connect_async()`.  Names and keywords as in `gproc.client.cluster`.
 
 One thing here blocks the loop: packing a program that was never packed before takes some 0.3 s.  To avoid that, pack it
 with `gproc.pack` in a thread, and say `bundle=`.  The files of `cp` and `get` are read and written in a thread of the
@@ -109,7 +109,7 @@ class AsyncCluster:
         self, sources: str | Sequence[str], destination: str, *, exclude: str = "", timeout: float | None = None,
         check: bool = True,
     ) -> CopyResult:  # fmt: skip
-        """As `gproc.Cluster.cp`.  If the task is cancelled, the copy is ended: each file is whole or not there.
+        """As `gproc.Cluster.cp`.  If the task is cancelled, the copy is ended: each file is complete or not there.
 
         >>> await cluster.cp(["solver.conf", "data/"], "./.:/opt/solver/")
         """
@@ -128,7 +128,7 @@ class AsyncCluster:
     async def get(
         self, source: str, directory: str, *, exclude: str = "", timeout: float | None = None, check: bool = True
     ) -> CopyResult:
-        """As `gproc.Cluster.get`.  If the task is cancelled, the copy is ended: each file is whole or not there.
+        """As `gproc.Cluster.get`.  If the task is cancelled, the copy is ended: each file is complete or not there.
 
         >>> await cluster.get("1-80:/var/log/solver", "logs")
         """
@@ -150,7 +150,7 @@ class AsyncCluster:
         return await answer
 
     def close(self) -> None:
-        """Give the connection up: jobs that still run are ended."""
+        """Close the connection: jobs that still run are ended."""
         self._fail(LinkLost("the connection was closed"))
 
     def _begin(self, nodes: str, args: Args, *, stdin: bool, timeout: float | None, options: JobOptions) -> AsyncJob:
@@ -167,7 +167,7 @@ class AsyncCluster:
         return job
 
     async def _carry_out(self, request: Request, bundle: Bundle | None, sink: Sink) -> SessionJob:
-        """Run a copy, its output given to `sink` in a thread."""
+        """Run a copy, and give its output to `sink` in a thread."""
         try:
             job = self._submit(request, bundle, ())
             try:
@@ -206,7 +206,7 @@ class AsyncCluster:
         self._flush()
 
     def _flush(self) -> None:
-        """Send what the socket takes; the rest when it takes more.  Raises: LinkLost."""
+        """Send as much as the socket takes now, and the rest later.  Raises: LinkLost."""
         self._check()
         try:
             self._connection.flush()

@@ -20,7 +20,7 @@ E = TypeVar("E", bound=BaseException)
 
 
 class AsyncStdin:
-    """The standard input of a job: what is written goes to every node's program."""
+    """The standard input of a job: every node's program reads all that is written."""
 
     def __init__(self, cluster: AsyncCluster, job: AsyncJob) -> None:
         self.closed = False
@@ -28,7 +28,7 @@ class AsyncStdin:
         self._job = job
 
     async def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Write all of it, and wait until there is room for it; how many bytes that were.
+        """Write all of it, and wait until there is room for it.  Returns the number of bytes.
 
         Raises: BrokenPipeError if the job has ended; ValueError if it was closed; LinkLost.
         """
@@ -46,7 +46,7 @@ class AsyncStdin:
         return written
 
     async def close(self) -> None:
-        """The end of the input; once more does nothing."""
+        """End the input.  A second call does nothing."""
         if not self.closed:
             self.closed = True
             known = self._job._job
@@ -56,7 +56,7 @@ class AsyncStdin:
 
 
 class AsyncJob(BegunJob):
-    """A job that was begun: `async for event in job`.  As `gproc.Job` otherwise."""
+    """A job that has begun: `async for event in job`.  Everything else is as of `gproc.Job`."""
 
     def __init__(self, cluster: AsyncCluster, job: SessionJob, args: tuple[str, ...], *, stdin: bool) -> None:
         super().__init__(job, args)
@@ -70,14 +70,17 @@ class AsyncJob(BegunJob):
             yield event
 
     async def wait(self) -> int:
-        """Wait for the end; `returncode`.  Output that nobody has taken is dropped.  Raises: JobRejected, LinkLost."""
+        """Wait for the end.  Returns `returncode`.  Output that nobody has taken is dropped.
+
+        Raises: JobRejected, LinkLost.
+        """
         while await self._next() is not None:
             pass
         assert self.returncode is not None
         return self.returncode
 
     async def communicate(self, input: bytes | None = None) -> CompletedJob[bytes]:
-        """Write the input and its end, gather all output, wait for the end.  Raises: JobRejected, LinkLost."""
+        """Write the input and end it, gather all output, and wait for the end.  Raises: JobRejected, LinkLost."""
         collector = Collector(self.args)
         writing = asyncio.ensure_future(self._write_all(input or b"")) if self.stdin is not None else None
         try:
@@ -90,7 +93,7 @@ class AsyncJob(BegunJob):
         return collector.result(self._job)
 
     def send_signal(self, signum: int) -> None:
-        """Send a signal to every process of the job.  Raises: ValueError for one that a job cannot be sent."""
+        """Send a signal to every process of the job.  Raises: ValueError for a signal that no job can be sent."""
         self._cluster._connection.session.signal(self._job, signum)
         self._cluster._flush()
 
@@ -126,7 +129,7 @@ class AsyncJob(BegunJob):
         return event
 
     async def _next_outputs(self) -> list[Output] | None:
-        """All output that is here, once there is some event; None at the end.  Raises: JobRejected, LinkLost."""
+        """Wait for an event.  Returns all output that has come; None at the end.  Raises: JobRejected, LinkLost."""
         first = await self._next()
         if first is None:
             return None
@@ -137,7 +140,7 @@ class AsyncJob(BegunJob):
         return [event for event in events if isinstance(event, Output)]
 
     def _take(self) -> Event:
-        """The next event, which must be here; its output is acknowledged."""
+        """Take the next event, which must have come, and acknowledge its output."""
         event = self._events.popleft()
         if isinstance(event, Output) and not self._job.ended:
             self._cluster._connection.session.consumed(self._job, event.stream, len(event.data))

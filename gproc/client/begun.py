@@ -1,4 +1,4 @@
-"""What a job that was begun tells of itself, whichever way its bytes are moved."""
+"""The facts about a job that has begun.  They are the same for every driver that moves its bytes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class BegunJob:
         return summarise(self._job.places, self._job.outcomes, self._job.missing)[0]
 
     def _keep(self, event: Event) -> None:
-        """Keep an event of the session for the caller.  An output's view is only good until more is received."""
+        """Keep an event of the session for the caller.  An output's view is valid only until more is received."""
         if isinstance(event, Output):
             event = Output(event.node, event.stream, bytes(event.data), event.rank)
         self._events.append(event)

@@ -11,13 +11,13 @@ from gproc.errors import BundleError
 from gproc.packager import Bundle, read_chunk
 
 OUTBOX_BYTES: Final = 1 << 20
-"""Unsent bytes at which no further chunk is read."""
+"""While there are this many unsent bytes, no further chunk is read."""
 
 
 class ChunkServer:
     """The chunks that the master asked for and that were not sent yet.
 
-    problems: by bundle digest, why a chunk of it could not be sent: a file that changed, most of all.
+    problems: by bundle digest, why a chunk of it could not be sent: in most cases a file has changed.
     asked: how many chunks the master has asked for so far.
     """
 

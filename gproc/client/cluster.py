@@ -1,7 +1,8 @@
-"""The library: a cluster, and jobs on it, in the words of `subprocess`.  `import gproc` offers what is here.
+"""The library: a cluster, and jobs on it, with the names of `subprocess`.  `import gproc` offers them.
 
-Nothing here installs a signal handler, prints, starts a thread or ends the process.  Any thread may use it; many jobs
-share one connection.  A job makes progress while some thread is inside a call that waits: an iteration, `wait`, `run`.
+Nothing here installs a signal handler, prints, starts a thread or ends the process.  Any thread may use it, and many
+jobs share one connection.  A job makes progress while some thread is inside a call that waits: an iteration, `wait`,
+`run`.
 """
 
 from __future__ import annotations
@@ -90,9 +91,9 @@ class Cluster:
         self, nodes: str, args: Args, *, stdin: int | None = None, timeout: float | None = None,
         **options: Unpack[JobOptions],
     ) -> Job:  # fmt: skip
-        """Begin a job, as `subprocess.Popen` begins a process; its output comes as events.
+        """Begin a job, as `subprocess.Popen` begins a process.  Its output comes as events.
 
-        stdin: gproc.PIPE for a `job.stdin` to write to; None or gproc.DEVNULL for an empty standard input.
+        stdin: gproc.PIPE if you will write to `job.stdin`; None or gproc.DEVNULL for an empty standard input.
         timeout: seconds after which the job is ended everywhere.
         Raises: JobRejected if the master does not take it, BundleError, SpecError, LinkLost.
         """
@@ -106,7 +107,7 @@ class Cluster:
         self, sources: str | Sequence[str], destination: str, *, exclude: str = "", timeout: float | None = None,
         check: bool = True,
     ) -> CopyResult:  # fmt: skip
-        """Put files and directories on nodes, for good, as `gproc cp` does.  destination: "NODES:/path".
+        """Copy files and directories to nodes, for good, as `gproc cp` does.  destination: "NODES:/path".
 
         Raises: CopyFailed with `check`, if not everything was copied; JobRejected, UsageError, SpecError, LinkLost.
 
@@ -126,7 +127,7 @@ class Cluster:
     def get(
         self, source: str, directory: str, *, exclude: str = "", timeout: float | None = None, check: bool = True
     ) -> CopyResult:
-        """Bring files and directories back, as `gproc get` does: node 1/7's into `directory`/1.7.
+        """Copy files and directories from nodes, as `gproc get` does: those of node 1/7 into `directory`/1.7.
 
         source: "NODES:/path".  Raises: as `cp`.
         """
@@ -152,7 +153,7 @@ class Cluster:
         return pack(program, files=files, root=root, library_path=library_path)
 
     def close(self) -> None:
-        """Give the connection up: jobs that still run are ended, as when `gproc e` is killed."""
+        """Close the connection: jobs that still run are ended, as if `gproc e` is killed."""
         self._engine.close()
 
     def __enter__(self) -> Cluster:
@@ -174,7 +175,7 @@ class Cluster:
         return self._engine.call(submit)
 
     def _carry_out(self, request: Request, bundle: Bundle | None, sink: Sink) -> SessionJob:
-        """Run a copy, its output given to `sink`."""
+        """Run a copy, and give its output to `sink`."""
         try:
             job = self._submit(request, bundle, ())
             try:
@@ -191,7 +192,7 @@ class Cluster:
         return job._job
 
     def _abandon(self, job: Job) -> None:
-        """The caller gave up in the middle of waiting: nothing of the job shall run on."""
+        """The caller stopped waiting: kill the job, so that nothing of it runs on."""
         try:
             self._engine.call(lambda session: session.signal(job._job, 9))
         except GprocError:

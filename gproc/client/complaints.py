@@ -14,23 +14,23 @@ from gproc.request.outcome import Outcome, Returned
 from gproc.shown import shown
 
 LINES_MAX: Final = 1000
-"""Lines that are kept of each node: a person reads no more, and 5,000 nodes shall not fill this machine's memory."""
+"""The most lines that are kept of each node: people read no more, and 5,000 nodes must not fill our memory."""
 
 LINES_SURE: Final = 20
-"""Lines that are kept of each node, however many the other nodes send."""
+"""So many lines of each node are kept in any case, even if other nodes send very many."""
 
 TEXT_BYTES_MAX: Final = 16 << 20
-"""Bound on all lines beyond those.  Equal lines count once: most nodes send the same."""
+"""The most lines of all nodes beyond those.  Equal lines count once: most nodes send the same."""
 
 LINE_BYTES_MAX: Final = 8 << 10
-"""A longer line is cut: a path of PATH_MAX bytes, each of them escaped, would have 16 KiB."""
+"""A longer line is cut.  A path of PATH_MAX bytes, all of them escaped, would have 16 KiB."""
 
 
 NOT_COPIED: Final = "not everything was copied"
 
 
 class Complaints:
-    """A sink for standard error; in a copy, nodes write nothing to standard output."""
+    """A sink for standard error.  In a `cp`, nodes write nothing to standard output."""
 
     def __init__(self) -> None:
         self._paths: Sequence[Path] = ()
@@ -75,7 +75,7 @@ class Complaints:
         self._counts[rank] = count + 1
 
     def told(self, outcomes: Mapping[int, Outcome], missing: str) -> tuple[int, list[str]]:
-        """Exit status and the lines for stderr, those of `gproc.client.summary` last."""
+        """The exit status, and the lines for stderr: those of `gproc.client.summary` come last."""
         lines = []
         for line, ranks in self._ranks.items():
             lines.append(f"{fold([self._paths[rank] for rank in sorted(set(ranks))])}: {line}")
@@ -88,5 +88,5 @@ class Complaints:
         return max(status, FAILED if named else 0), lines + summary
 
     def _explains(self, rank: int, outcome: Outcome) -> bool:
-        """Whether this rank's lines give the error.  All other outcomes have a text of their own."""
+        """Whether this rank's lines explain its outcome.  All other outcomes have a text of their own."""
         return isinstance(outcome, Returned) and outcome.code in (0, FAILED) and rank in self._counts

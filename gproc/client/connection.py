@@ -1,6 +1,6 @@
-"""The socket between a client and the master, for either driver.  Nothing here blocks.
+"""The socket between a client and the master, for both drivers.  Nothing here blocks.
 
-Trust: the master must be root's or this user's own.  Nothing is sent before this is checked.
+Trust: the master must run as root or as this user.  Nothing is sent before this is checked.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Connection:
         return self._socket.fileno() < 0
 
     def flush(self) -> None:
-        """Send what the socket takes.  Raises: LinkLost."""
+        """Send as much as the socket takes now.  Raises: LinkLost."""
         if self._flushing:
-            # A signal's handler writes while its main program is right here, and sends this too.
+            # We are in a signal's handler, and the interrupted call below sends our bytes too.
             return
         self._flushing = True
         outbox = self.session.outbox
@@ -54,13 +54,13 @@ class Connection:
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):
                 raise LinkLost(f"the master at {self.path}: {error.strerror}") from error
-            # What the master sent before it ended can still be read.
+            # Messages that the master sent before it ended can still be read.
             outbox.clear()
         finally:
             self._flushing = False
 
     def receive(self) -> Iterator[SessionEvent]:
-        """Read once; the events that this gives.  Raises: LinkLost at the end, PeerError for garbage."""
+        """Read once, and yield the events.  Raises: LinkLost at the end, PeerError for malformed bytes."""
         try:
             count = self._socket.recv_into(self.session.space())
         except BlockingIOError:
@@ -79,7 +79,7 @@ class Connection:
 
 def _no_master(path: str, error: OSError | ValueError) -> NoMaster:
     if isinstance(error, ValueError):
-        return NoMaster(path, f"the socket's path {path!r} is none: {error}")
+        return NoMaster(path, f"{path!r} cannot be the path of a socket: {error}")
     if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
         return NoMaster(path, f"no master is listening at {path}: start one with 'gproc m'")
     if error.errno is None:
@@ -87,5 +87,5 @@ def _no_master(path: str, error: OSError | ValueError) -> NoMaster:
             path, f"the socket's path {path} is too long for the kernel: choose a shorter one with --socket"
         )
     if error.errno == errno.EACCES:
-        return NoMaster(path, f"the master at {path} is another user's: {os.strerror(error.errno)}")
+        return NoMaster(path, f"the master at {path} belongs to another user: {os.strerror(error.errno)}")
     return NoMaster(path, f"cannot connect to {path}: {os.strerror(error.errno)}")

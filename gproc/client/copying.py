@@ -48,12 +48,12 @@ class Remote(NamedTuple):
         if not path.startswith("/"):
             raise UsageError(f"{text!r}: an absolute path is wanted after the colon")
         if len(encoded) > PATH_BYTES_MAX or b"\0" in encoded:
-            raise UsageError(f"{shown(encoded[:80])}...: is no path: the kernel takes {PATH_BYTES_MAX} bytes")
+            raise UsageError(f"{shown(encoded[:80])}...: no path has a NUL or more than {PATH_BYTES_MAX} bytes")
         return cls(nodes, encoded)
 
 
 def is_remote(text: str) -> bool:
-    """Whether a word that should be a path here looks like NODES:PATH."""
+    """Whether a word that should be a path of this machine looks like NODES:PATH."""
     nodes, colon, path = text.partition(":")
     if not colon or not path.startswith("/"):
         return False
@@ -67,7 +67,7 @@ def is_remote(text: str) -> bool:
 def copy_request(
     remote: Remote, action: Action, *, exclude: str = "", timeout_s: float | None = None, bundle: Bundle | None = None
 ) -> Request:
-    """action: "place" for `cp`, "collect" for `get`.  Raises: SpecError for an exclusion that is none."""
+    """action: "place" for `cp`, "collect" for `get`.  Raises: SpecError for a malformed exclusion."""
     check_nodes(remote.nodes, exclude)
     return Request(
         nodes=remote.nodes,
@@ -84,17 +84,17 @@ def note_torn(collected: Collected, outcomes: Mapping[int, Outcome]) -> None:
     """Complain of every node whose stream has no end although its job went well."""
     for rank, outcome in outcomes.items():
         if outcome.status == 0 and not collected.is_whole(rank) and not collected.was_dropped(rank):
-            collected.complaints.add(rank, "what it sent has no end; the files that did arrive are whole")
+            collected.complaints.add(rank, "its files stopped coming before the end; those that arrived are complete")
 
 
 class CopyTries:
-    """The tries of one `cp`: a file that changes between being packed and being sent is left out of the next one.
+    """The tries of one `cp`.  If a file changes after it was packed and before it was sent, the next try leaves it out.
 
-    failures: what could not be read here, one line each.  missed: called with each line, once and at once.
+    failures: a line for each file that could not be read.  missed: called with each line at once, and once only.
     """
 
     def __init__(self, sources: Sequence[str], missed: Callable[[str], None] = lambda _: None) -> None:
-        """Raises: UsageError for sources that would have one name."""
+        """Raises: UsageError for two sources that would get the same name."""
         check_names(sources)
         self.failures: dict[str, None] = {}
         self._sources = sources
@@ -103,18 +103,18 @@ class CopyTries:
         self._tries = TRIES
 
     def pack(self) -> Bundle | None:
-        """What is to be sent now; None if nothing could be read."""
+        """The bundle of the next try; None if nothing could be read."""
         return pack(self._sources, self._fail, self._left_out)
 
     def again(self, bundle: Bundle, problem: str | None) -> bool:
-        """Whether files changed while they were sent, so that another try is due.  problem: what the sender met."""
+        """Whether files changed while they were sent, so that another try is needed.  problem: as of `ChunkServer`."""
         self._tries -= 1
         gone = [] if problem is None or self._tries <= 0 else changed(bundle)
         self._left_out += gone
         return bool(gone)
 
     def result(self, job: SessionJob, complaints: Complaints) -> CopyResult:
-        """What came of the last try, and of what could not be read."""
+        """The result of the last try, with the files that could not be read."""
         result = CopyResult.of(job, complaints)
         return msgspec.structs.replace(
             result,

@@ -1,4 +1,4 @@
-"""A session moved by poll(2), in one thread, without asyncio: what `gproc e` and `gproc.Cluster` are built on."""
+"""Moves a session's bytes by poll(2), in one thread, without asyncio: `gproc e` and `gproc.Cluster` are built on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gproc.request.spec import Request
 
 
 class PollDriver:
-    """One connection to the master.  Alternate `wait` and `events` until what you want has happened."""
+    """One connection to the master.  Call `wait` and `events` in turns, until what you want has happened."""
 
     def __init__(self, socket_path: str) -> None:
         """Raises: NoMaster, TrustError."""
@@ -28,14 +28,14 @@ class PollDriver:
         return self.session.submit(request)
 
     def wait(self, watch: Sequence[int] = (), timeout_s: float | None = None) -> set[int]:
-        """Wait until the master has said something, or a descriptor of `watch` can be read, or the time is up.
+        """Wait until the master has sent something, or a descriptor of `watch` can be read, or the time is up.
 
-        Returns those of `watch` that can be read, or are at their end.  Raises: LinkLost.
+        Returns the descriptors of `watch` that can be read or are at their end.  Raises: LinkLost.
         """
         return self.note(self.poller(watch).poll(None if timeout_s is None else timeout_s * 1000))
 
     def poller(self, watch: Sequence[int] = ()) -> select.poll:
-        """What `wait` waits with, for a caller that waits by itself and hands what it found to `note`."""
+        """The poll object of `wait`, for a caller that polls by itself and gives the result to `note`."""
         self.connection.flush()
         poll = select.poll()
         sending = bool(self.session.outbox) or self.chunks.busy
@@ -45,14 +45,14 @@ class PollDriver:
         return poll
 
     def note(self, found: Iterable[tuple[int, int]]) -> set[int]:
-        """Those of the watched descriptors that are among what poll(2) found."""
+        """Take the result of poll(2).  Returns the watched descriptors in it."""
         handles = {handle for handle, _ in found}
         own = self.connection.fileno()
         self._readable = own in handles
         return handles - {own}
 
     def events(self) -> Iterator[SessionEvent]:
-        """What the last `wait` found.  Raises: LinkLost, PeerError."""
+        """The events that the last `wait` found.  Raises: LinkLost, PeerError."""
         if not self._readable:
             return
         self._readable = False

@@ -1,6 +1,6 @@
-"""A poll driver that any number of threads may use: one of them moves the bytes, the others wait for what they want.
+"""A poll driver for any number of threads: one of them moves the bytes of all, and the others wait.
 
-It starts no thread.  A thread that waits for something moves the bytes of all jobs meanwhile, if no other does.
+It starts no thread.  A thread that waits for something moves the bytes of all jobs meanwhile, if no other thread does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Engine:
-    """handle: called for each event of the session, with the lock held, by whichever thread moves the bytes."""
+    """handle: the thread that moves the bytes calls it for each event of the session, with the lock held."""
 
     def __init__(self, socket_path: str, handle: Callable[[SessionEvent], None]) -> None:
         """Raises: NoMaster, TrustError."""
@@ -32,7 +32,7 @@ class Engine:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def call(self, action: Callable[[Session], T]) -> T:
-        """Do something with the session, and send what that leads to.  Raises: LinkLost if the master is gone."""
+        """Call `action` with the session, and send the bytes that it makes.  Raises: LinkLost if the master is gone."""
         with self._changed:
             self._check()
             result = action(self.driver.session)
@@ -42,7 +42,9 @@ class Engine:
             return result
 
     def wait_until(self, ready: Callable[[], bool], timeout_s: float | None = None) -> bool:
-        """Wait until `ready()`; False if the time is up first.  None: without end; 0: only take what is here.
+        """Wait until `ready()`.  Returns False if the time is up first.
+
+        timeout_s: None: without end; 0: only handle what has come.
 
         Raises: LinkLost, PeerError if the master is gone before.
         """

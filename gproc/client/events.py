@@ -12,7 +12,7 @@ Stream = Literal["stdout", "stderr"]
 
 
 class Started(msgspec.Struct, frozen=True):
-    """The master has taken the job: it runs, or is about to, on these nodes.
+    """The master has taken the job: it runs on these nodes, or will at once.
 
     nodes: places as people write them ("1/7"), by rank.  missing: nodes that were named and are not connected, folded
     into a node specification; "" if there are none.
@@ -23,7 +23,7 @@ class Started(msgspec.Struct, frozen=True):
 
 
 class Staged(msgspec.Struct, frozen=True):
-    """How much of a large bundle a node has, in bytes; `complete`: all of it, checked."""
+    """How much of a large bundle a node has, in bytes.  complete: it has all, and has checked it."""
 
     node: str
     received_bytes: int
@@ -32,7 +32,7 @@ class Staged(msgspec.Struct, frozen=True):
 
 
 class Output(msgspec.Struct, frozen=True):
-    """Output of a node's program.  Pieces of one stream come in order; a piece may end anywhere in a line."""
+    """Output of a node's program.  Pieces of one stream come in order.  A piece may end in the middle of a line."""
 
     node: str
     stream: Stream

@@ -1,4 +1,4 @@
-"""Where the library looks for its master: at the socket that `gproc e` would use."""
+"""Finds the socket at which the library looks for its master: the one that `gproc e` would use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gproc.trust.meeting import DEFAULT_SOCKET
 KEY: Final = "socket"
 
 SECTIONS: Final = ("common", "e", "exec")
-"""Those that count for `gproc e`: [common] is the weakest.  The other two are one mode, and the last one counts."""
+"""The sections for `gproc e`: [common] is the weakest.  The other two name the same mode: the last of them counts."""
 
 
 def default_socket(files: Files | None = None) -> str:
@@ -32,7 +32,7 @@ def default_socket(files: Files | None = None) -> str:
 
 
 def _sockets(path: str, content: Mapping[str, object]) -> Iterator[str]:
-    """What the sections set, the weaker first."""
+    """The sockets that the sections set, the weaker section first."""
     for name in sorted(content, key=lambda name: name != SECTIONS[0]):
         section = content[name]
         if name in SECTIONS and isinstance(section, dict) and KEY in section:

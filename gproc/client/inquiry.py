@@ -1,4 +1,4 @@
-"""The tree, asked for over a connection of its own."""
+"""Asks the master for the tree, over a connection of its own."""
 
 from __future__ import annotations
 

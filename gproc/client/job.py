@@ -18,7 +18,7 @@ E = TypeVar("E", bound=BaseException)
 
 
 class Stdin:
-    """The standard input of a job: what is written goes to every node's program.
+    """The standard input of a job: every node's program reads all that is written.
 
     >>> with cluster.popen(".", ["sort"], stdin=gproc.PIPE) as job:
     ...     job.stdin.write(b"b\\na\\n")
@@ -32,7 +32,7 @@ class Stdin:
         self.closed = False
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Write all of it, and wait until there is room for it; how many bytes that were.
+        """Write all of it, and wait until there is room for it.  Returns the number of bytes.
 
         Raises: BrokenPipeError if the job has ended; ValueError if it was closed; LinkLost.
         """
@@ -49,7 +49,7 @@ class Stdin:
         return written
 
     def close(self) -> None:
-        """The end of the input; once more does nothing."""
+        """End the input.  A second call does nothing."""
         if not self.closed:
             self.closed = True
             self._engine.wait_until(lambda: self._job.ended or self._job.number is not None)
@@ -57,9 +57,9 @@ class Stdin:
 
 
 class Job(BegunJob):
-    """A job that was begun, as `subprocess.Popen` is a process.  Iterate over it for its events.
+    """A job that has begun, as `subprocess.Popen` is a process.  Iterate over it for its events.
 
-    args: the command.  stdin: set if it was asked for with `stdin=gproc.PIPE`.
+    args: the command.  stdin: None, unless the job was begun with `stdin=gproc.PIPE`.
 
         >>> job = cluster.popen("./.", ["./solver"])
         >>> for event in job:
@@ -74,7 +74,7 @@ class Job(BegunJob):
         self._engine = engine
 
     def __iter__(self) -> Iterator[Event]:
-        """The events as they come, until all nodes have ended.  Each is handed out once, to the first caller.
+        """The events as they come, until all nodes have ended.  Each event goes to one caller only.
 
         Raises: JobRejected, LinkLost.
         """
@@ -82,12 +82,12 @@ class Job(BegunJob):
             yield event
 
     def poll(self) -> int | None:
-        """`returncode`, as far as it is known without waiting.  Events that came are kept for the iteration."""
+        """`returncode`, if it is known without waiting.  Events that have come are kept for the iteration."""
         self._engine.wait_until(lambda: self._job.ended, 0)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end; `returncode`.  Output that nobody has taken is dropped.
+        """Wait for the end.  Returns `returncode`.  Output that nobody has taken is dropped.
 
         timeout: in seconds.  Raises: TimeoutExpired, and the job goes on; JobRejected, LinkLost.
         """
@@ -96,9 +96,9 @@ class Job(BegunJob):
         return self.returncode
 
     def communicate(self, input: bytes | None = None, timeout: float | None = None) -> CompletedJob[bytes]:
-        """Write the input and its end, gather all output, wait for the end.
+        """Write the input and end it, gather all output, and wait for the end.
 
-        Raises: TimeoutExpired, and the job goes on, but what was gathered is lost; JobRejected, LinkLost.
+        Raises: TimeoutExpired, and the job goes on, but the gathered output is lost; JobRejected, LinkLost.
         """
         collector = Collector(self.args)
         if self.stdin is not None:
@@ -107,7 +107,7 @@ class Job(BegunJob):
         return collector.result(self._job)
 
     def send_signal(self, signum: int) -> None:
-        """Send a signal to every process of the job.  Raises: ValueError for one that a job cannot be sent."""
+        """Send a signal to every process of the job.  Raises: ValueError for a signal that no job can be sent."""
         self._begun()
         self._engine.call(lambda session: session.signal(self._job, signum))
 
@@ -168,7 +168,7 @@ class Job(BegunJob):
                 collector.add(event)
 
     def _write_all(self, data: bytes, collector: Collector) -> None:
-        """Write the input while output is taken: a program may not read before it was read from."""
+        """Write the input and take output meanwhile: a program may not read before its output is read."""
         assert self.stdin is not None
         view = memoryview(data)
         while view and not self._job.ended:

@@ -1,7 +1,7 @@
-"""Output on its way home: chunks of many nodes in, whole lines out, byte for byte.
+"""Makes whole lines of the output of many nodes, byte for byte.
 
-A line is written when it is complete, so lines of two nodes never mix.  An unfinished last line is written after
-all whole ones.  With one node there is nothing to keep apart, and its output passes as it comes.
+A line is written when it is complete, so lines of two nodes never mix.  An unfinished last line is written after all
+whole ones.  The output of a single node is written as it comes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import IO, Final
 
 LINE_MEMORY_BYTES: Final = 256 << 10
-"""A longer unfinished line waits in a file: eighty nodes with a line of 10 MB each are 20 MB of memory."""
+"""A longer unfinished line waits in a file.  So eighty nodes with a line of 10 MB each take 20 MB of memory."""
 
 COPY_BYTES: Final = 1 << 20
 
@@ -18,8 +18,8 @@ COPY_BYTES: Final = 1 << 20
 class Lines:
     """One output stream of a job.
 
-    labels: what stands before each line of a rank; None: output as it is.  An unfinished last line is given its
-    newline only where lines are labelled, since labelled output is one line after another.
+    labels: the text before each line, by rank; None: output as it is.  An unfinished last line gets a newline only if
+    lines are labelled: then the next label must begin a line.
     """
 
     def __init__(self, nodes: int, labels: list[bytes] | None) -> None:
@@ -28,7 +28,7 @@ class Lines:
         self._begun: dict[int, IO[bytes]] = {}
 
     def feed(self, rank: int, data: bytes | memoryview) -> Iterator[bytes | memoryview]:
-        """What can be written now that this came from `rank`."""
+        """Take output of a rank.  Yields what can be written now."""
         if self._alone:
             yield data
             return
@@ -37,7 +37,7 @@ class Lines:
         if end:
             whole = data[:end]
             if self._labels is not None:
-                # The first line's label went before its beginning, where that came earlier.
+                # If the beginning of the first line came earlier, its label stands before it already.
                 label = self._labels[rank]
                 whole = (b"" if rank in self._begun else label) + whole[:-1].replace(b"\n", b"\n" + label) + b"\n"
             yield from self._rest(rank)
@@ -58,7 +58,7 @@ class Lines:
                 yield b"\n"
 
     def _rest(self, rank: int) -> Iterator[bytes]:
-        """The beginning of the line that now goes on; its label first."""
+        """The beginning of the line that goes on now, with its label."""
         begun = self._begun.pop(rank, None)
         if begun is None:
             return

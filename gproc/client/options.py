@@ -20,7 +20,7 @@ Args = Word | Sequence[Word]
 
 
 class JobOptions(TypedDict, total=False):
-    """What may be asked for besides nodes and command; each has a switch of `gproc e` beside it (docs/library.md).
+    """The keywords of a job besides nodes and command.  Each corresponds to a switch of `gproc e` (docs/library.md).
 
     env: the program's whole environment; the caller's own if left out.  cwd: the caller's own if left out.
     shell: `args` is one text for /bin/sh.  files: files and directories that go along, as of -f.
@@ -95,7 +95,7 @@ def asked(
 
 
 def input_bytes(data: str | bytes | None, *, text: bool, encoding: str, errors: str) -> bytes | None:
-    """Raises: TypeError for bytes where text is, and the other way round, as subprocess does."""
+    """The input as bytes.  Raises: TypeError for bytes with `text`, and for text without it, as subprocess does."""
     if data is None:
         return None
     if text:

@@ -1,8 +1,8 @@
-"""At home: what the nodes collected, each node's in a directory of its own, and what each of them complained of.
+"""On the client: receives the files that nodes have collected, each node's in a directory of its own, and complaints.
 
-Trust: no node is trusted.  What a node sends can only make files, directories and links below that node's directory,
-never a device, a set-id bit, or an attribute that stands for rights.  A stream that is none, or has other sizes than it
-said, is dropped from there on.
+Trust: no node is trusted.  A node's stream can only make files, directories and links below that node's directory,
+never a device, a set-id bit, or an attribute that gives rights.  If a stream is malformed, or sizes in it are wrong,
+the rest of it is dropped.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ from gproc.shown import shown
 def directory_of(path: Path) -> str:
     """The name of a node's own directory: `1.7` for node 1/7.
 
-    Not nested as the tree is: what node 1 names `7` would lie where node 1/7's files are.
+    It is not nested as the tree is: a file `7` of node 1 would be at the place of node 1/7's files.
     """
     return format_path(path).replace("/", ".")
 
 
 class Collected:
-    """`gproc.client.sinks.Sink` of `gproc get`: makes a directory in `home` for each node that sends something."""
+    """The `Sink` of `gproc get`: makes a directory in `home` for each node that sends something."""
 
     def __init__(self, home: str) -> None:
-        """Raises: GprocError where `home` is no directory and cannot be made one."""
+        """Raises: GprocError if `home` is no directory and cannot be made one."""
         self.complaints = Complaints()
         self._home_path = os.fsencode(home)
         self._home = _opened_home(home)
@@ -75,23 +75,23 @@ class Collected:
             self.complaints.feed(rank, data)
 
     def finish(self) -> None:
-        """Whatever is not whole by now is dropped."""
+        """Drop files that are incomplete."""
         for arrival in self._arrivals:
             arrival.close()
         self.complaints.finish()
         os.close(self._home)
 
     def is_whole(self, rank: int) -> bool:
-        """Whether all that the node sent came to its end."""
+        """Whether the node's stream has come to its end."""
         return self._arrivals[rank].is_whole
 
     def was_dropped(self, rank: int) -> bool:
-        """Whether the rest of what it sent was dropped; a complaint says why."""
+        """Whether the rest of the node's stream was dropped.  A complaint says why."""
         return self._arrivals[rank].was_dropped
 
 
 class IncomingTree:
-    """One node's stream, carried out below `home`/`name`."""
+    """Carries out one node's stream, below `home`/`name`."""
 
     def __init__(self, home: int, home_path: bytes, name: bytes, complain: Complain) -> None:
         self.is_whole = False
@@ -114,13 +114,13 @@ class IncomingTree:
                 if self.was_dropped:
                     return
                 if self.is_whole:
-                    raise PeerError("more than its own end")
+                    raise PeerError("something after its end")
                 if isinstance(item, memoryview):
                     self._data(item)
                 else:
                     self._step(item)
         except PeerError as error:
-            self._complain(f"what it sent is not what was asked for, and the rest is dropped: {error}")
+            self._complain(f"it sent something else than files, so the rest is dropped: {error}")
             self._drop()
         except WayLost as error:
             self._complain(str(error))
@@ -138,18 +138,18 @@ class IncomingTree:
     def _step(self, step: Step) -> None:
         if isinstance(step, End):
             if self._leaf is not None or (self._writer is not None and self._writer.depth):
-                raise PeerError("an end in the middle of something")
+                raise PeerError("an end in the middle of a file or directory")
             self.is_whole = True
             return
         writer = self._opened()
         if writer is None:
             return
         if (self._leaf is not None) != isinstance(step, Hole | Whole | Torn):
-            raise PeerError(f"{type(step).__name__} where it cannot be")
+            raise PeerError(f"{type(step).__name__} at a place where it cannot be")
         match step:
             case Folder(name):
                 if writer.depth > DEPTH_MAX or (name == ITSELF and writer.depth):
-                    raise PeerError("a directory where none can be")
+                    raise PeerError("a directory at a place where it cannot be")
                 writer.folder(step)
             case Leave():
                 if not writer.depth:
@@ -167,7 +167,7 @@ class IncomingTree:
                 self._hole(size_bytes)
             case Whole():
                 if self._left_bytes:
-                    raise PeerError(f"a file that is {self._left_bytes} bytes shorter than was said")
+                    raise PeerError(f"a file that is {self._left_bytes} bytes shorter than announced")
                 self._leaf = self._handle = None
                 writer.keep()
             case Torn():
@@ -199,21 +199,21 @@ class IncomingTree:
             self._tear(leaf, error)
 
     def _took(self, size_bytes: int) -> Leaf:
-        """The file that so many bytes belong to."""
+        """Take this many bytes of the begun file.  Returns the file."""
         self._left_bytes -= size_bytes
         if self._leaf is None or self._left_bytes < 0:
-            raise PeerError("more bytes than was said")
+            raise PeerError("more bytes than announced")
         return self._leaf
 
     def _tear(self, leaf: Leaf, error: OSError) -> None:
-        """It cannot be written here: the rest of it is read and dropped."""
+        """The file cannot be written here: read the rest of it and drop it."""
         assert self._writer is not None
         self._writer.complain(leaf.name, error)
         self._writer.tear()
         self._handle = None
 
     def _opened(self) -> Writer | None:
-        """In the node's own directory, made when the first thing comes for it."""
+        """The writer in the node's own directory, which is made when the first step comes."""
         if self._writer is None and not self.was_dropped:
             try:
                 with suppress(FileExistsError):
@@ -235,11 +235,11 @@ def _opened_home(home: str) -> int:
         return os.open(home, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         where = shown(os.fsencode(home))
-        raise GprocError(f"{where}: cannot take what comes from the nodes: {error.strerror}") from error
+        raise GprocError(f"{where}: cannot put the nodes' files here: {error.strerror}") from error
 
 
 def _allow_descriptors() -> None:
-    """Four for each node are open at a time; the soft limit of 1,024 is for programs that use select(2)."""
+    """Raise our soft limit of descriptors: four are open for each node.  The usual 1,024 are for users of select(2)."""
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,6 +1,6 @@
-"""From what a caller says to a `Request`: its program packed, its surroundings read, and the words checked.
+"""Makes the `Request` of a caller: packs the program, reads the surroundings, and checks the words.
 
-Reads with the caller's rights alone.  The command line and the library both build their requests here.
+It reads with the caller's rights alone.  The command line and the library both make their requests here.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def program_request(
 ) -> Request:
     """A request to run a program.  bundle: what is sent; None: each node's own program runs.
 
-    Raises: SpecError for a node specification that is none; UsageError for another value that cannot be.
+    Raises: SpecError for a malformed node specification; UsageError for another impossible value.
     """
     check_nodes(nodes, exclude)
     try:
@@ -84,7 +84,7 @@ def pack_program(
 
 
 def working_directory() -> str:
-    """Raises: GprocError if it is gone."""
+    """The working directory.  Raises: GprocError if it is gone."""
     try:
         return os.getcwd()
     except OSError as error:
@@ -92,7 +92,7 @@ def working_directory() -> str:
 
 
 def soft_limits() -> tuple[tuple[int, int], ...]:
-    """Those limits of ours that a program at home would have; RLIMIT_NPROC is about this machine's processes."""
+    """The limits that a program would inherit here, except RLIMIT_NPROC, which counts this machine's processes."""
     kinds = (
         resource.RLIMIT_AS, resource.RLIMIT_CORE, resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE,
         resource.RLIMIT_MEMLOCK, resource.RLIMIT_NOFILE, resource.RLIMIT_STACK,
@@ -101,7 +101,7 @@ def soft_limits() -> tuple[tuple[int, int], ...]:
 
 
 def current_umask() -> int:
-    """The umask of this process, without the change that umask(2) takes: other threads may be making files."""
+    """The umask of this process.  It is not changed for a moment, as umask(2) would: other threads may make files."""
     with contextlib.suppress(OSError), open("/proc/self/status", "rb") as status:
         for line in status:  # proc_pid_status(5), since Linux 4.7
             if line.startswith(b"Umask:"):

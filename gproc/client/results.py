@@ -1,4 +1,4 @@
-"""What a job left: its output and its outcomes by node, as one value, and the errors that carry it."""
+"""The result of a job: its output and its outcomes by node, as one value, and the errors that have it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from gproc.request.outcome import Outcome
 
 
 class CompletedJob(msgspec.Struct, Generic[AnyStr], frozen=True, kw_only=True):
-    """A job that has ended, as `subprocess.CompletedProcess` is a process that has.
+    """A job that has ended, as `subprocess.CompletedProcess` is a process that has ended.
 
-    args: the command, as it was given.  nodes: where it ran, by rank ("1/7").  stdout, stderr: by node, whole.
+    args: the command, as it was given.  nodes: where it ran, by rank ("1/7").  stdout, stderr: all output, by node.
     outcomes: by node.  missing: nodes that were named and not connected, folded into a node specification; "" if none.
     returncode: what `gproc e` would end with (docs/reference.md): 0 if every node's program returned 0.
 
@@ -34,7 +34,7 @@ class CompletedJob(msgspec.Struct, Generic[AnyStr], frozen=True, kw_only=True):
     missing: str
     returncode: int
     summary: tuple[str, ...] = ()
-    """What failed, a line for each way of failing, with the nodes folded: `gproc e` prints these on stderr."""
+    """A line for each kind of failure, with the nodes folded: `gproc e` prints these on stderr."""
 
     def check_returncode(self) -> None:
         """Raises: JobFailed if `returncode` is not 0."""
@@ -43,7 +43,7 @@ class CompletedJob(msgspec.Struct, Generic[AnyStr], frozen=True, kw_only=True):
 
 
 class JobFailed(GprocError):
-    """A job of which not everything went well.  result: all that it left; its parts are attributes here too."""
+    """A job that failed, at least on one node.  result: the whole result; its parts are attributes here too."""
 
     def __init__(self, result: CompletedJob[bytes] | CompletedJob[str]) -> None:
         super().__init__("; ".join(result.summary) or f"exit status {result.returncode}")
@@ -55,10 +55,10 @@ class JobFailed(GprocError):
 
 
 class TimeoutExpired(GprocError):
-    """The time that the caller gave is up.
+    """The time is up.
 
-    timeout: in seconds.  result: what the job left, if `timeout` was the job's own and it was ended; None if only the
-    caller's waiting was bounded and the job goes on.
+    timeout: in seconds.  result: the job's result, if `timeout` was the job's own, so that the job was ended; None if
+    it only bounded the caller's waiting, and the job goes on.
     """
 
     def __init__(self, timeout: float, result: CompletedJob[bytes] | CompletedJob[str] | None = None) -> None:
@@ -116,7 +116,7 @@ def decoded(result: CompletedJob[bytes], encoding: str, errors: str) -> Complete
 def checked(
     result: CompletedJob[bytes] | CompletedJob[str], timeout: float | None, check: bool
 ) -> CompletedJob[bytes] | CompletedJob[str]:
-    """The result, or the error that it stands for, as `subprocess.run` has it."""
+    """The result.  Raises: TimeoutExpired; JobFailed with `check`, as `subprocess.run` does."""
     if timeout is not None and any(outcome.kind == "timed out" for outcome in result.outcomes.values()):
         raise TimeoutExpired(timeout, result)
     if check:

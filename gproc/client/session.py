@@ -2,7 +2,7 @@
 
 `gproc.client.driver` moves the bytes by poll(2), `gproc.client.aio` on an asyncio event loop.  Any number of jobs
 share a session.  Output that a caller does not take is not acknowledged: a job's programs wait for a caller that reads
-slowly, and at most one window of output (`frames.CLIENT_WINDOW_BYTES` for each stream) lies here.
+slowly, and at most one window of output (`frames.CLIENT_WINDOW_BYTES` for each stream) waits here.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class SessionJob:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come of it."""
+        """Whether no event of it will come any more."""
         return self.rejected is not None or (self.number is not None and len(self.outcomes) == len(self.places))
 
     def outcomes_by_node(self) -> dict[str, Outcome]:
@@ -75,7 +75,7 @@ class SessionJob:
 
 
 class JobEvent(NamedTuple):
-    """Something happened to a job.  The data of an `Output` is a view that is good until more bytes are received."""
+    """Something happened to a job.  The data of an `Output` is a view that is valid until more bytes are received."""
 
     job: SessionJob
     event: Event
@@ -110,11 +110,11 @@ SessionEvent = Union[JobEvent, JobRefused, StdinReady, ChunksWanted, TreeAnswer]
 
 
 class Session:
-    """Bytes that were received go in by `space` and `received`, bytes to be sent come out of `outbox`."""
+    """`space` and `received` take the bytes from the master; `outbox` has the bytes for it."""
 
     def __init__(self) -> None:
         self.outbox: deque[memoryview] = deque([memoryview(frames.preface(frames.CHANNEL_CLIENT))])
-        """What is to be sent, in order.  Its user takes from the left, or cuts the first piece."""
+        """The bytes to send, in order.  A driver takes pieces from the left, or shortens the first one."""
         self._reader = frames.FrameReader()
         self._greeted = False
         self._serials = itertools.count(1)
@@ -124,7 +124,7 @@ class Session:
     # From the master
 
     def space(self) -> memoryview:
-        """Where the next received bytes go: never empty."""
+        """The buffer for the next received bytes.  It is never empty."""
         return self._reader.space()
 
     def received(self, count: int) -> Iterator[SessionEvent]:
@@ -201,7 +201,7 @@ class Session:
 
     def _known(self, job: SessionJob, rank: int) -> int:
         if rank >= len(job.places) or rank in job.outcomes:
-            raise PeerError(f"the master spoke of rank {rank} of job {job.number}, which is none that runs")
+            raise PeerError(f"the master sent a message about rank {rank} of job {job.number}, which does not run")
         return rank
 
     # To the master
@@ -213,7 +213,7 @@ class Session:
         return job
 
     def inquire(self) -> int:
-        """Ask for the tree; the answer, a `TreeAnswer`, bears the serial that is returned."""
+        """Ask for the tree.  Returns the serial number of the `TreeAnswer`."""
         serial = next(self._serials)
         self._send(Inquire(serial))
         return serial
@@ -232,7 +232,7 @@ class Session:
             self._send(Resize(job.number, size))
 
     def write_stdin(self, job: SessionJob, data: bytes | memoryview) -> int:
-        """Send as much as the credit allows, at most STDIN_BYTES; returns how many bytes that was."""
+        """Send as much as the credit allows, at most STDIN_BYTES.  Returns the number of bytes."""
         if job.number is None or job.ended:
             return len(data) if job.ended else 0
         data = data[: min(job.stdin_credit, STDIN_BYTES)]
@@ -242,12 +242,12 @@ class Session:
         return len(data)
 
     def end_stdin(self, job: SessionJob) -> None:
-        """No more standard input will come.  Once, and only when the master has taken the job."""
+        """End the standard input.  Call it once, after the master has taken the job."""
         if job.number is not None and not job.ended:
             self._write(frames.stdio_frame(job.number, frames.EVERY_RANK, frames.STDIN, b""))
 
     def consumed(self, job: SessionJob, stream: Stream, size: int) -> None:
-        """The caller has taken so many bytes of output: the programs may write as many more."""
+        """The caller has taken this many bytes of output: the programs may write as many more."""
         job.owed[stream] += size
         if job.owed[stream] >= quantum(frames.CLIENT_WINDOW_BYTES) and job.number is not None and not job.ended:
             self._send(Credit(job.number, NUMBERS[stream], job.owed[stream]))

@@ -13,13 +13,13 @@ class Sink(Protocol):
     """Takes the output of one job."""
 
     def begin(self, places: Sequence[Place]) -> None:
-        """The nodes of the job, by rank; before anything else."""
+        """Take the nodes of the job, by rank.  This is the first call."""
 
     def output(self, rank: int, stream: Stream, data: memoryview) -> None:
-        """Output of a node; the view is valid only during the call."""
+        """Take output of a node.  The view is valid only during the call."""
 
     def finish(self) -> None:
-        """No more output comes, however the job ended."""
+        """This is the last call, no matter how the job ended."""
 
 
 class Progress(Protocol):
@@ -30,7 +30,7 @@ class Progress(Protocol):
     def staged(self, rank: int, received_bytes: int, complete: bool) -> None: ...
 
     def tick(self) -> float | None:
-        """Show what is new; seconds until the next call is due, None if none is."""
+        """Show what is new.  Returns the seconds until the next call is due; None if none is."""
 
     def clear(self) -> None:
         """Clear the line, because something else is about to be written to the terminal."""

@@ -43,14 +43,14 @@ def name_of(signum: int) -> str:
 def summarise(
     paths: Sequence[Path], outcomes: Mapping[int, Outcome], missing: str, words: Mapping[int, str] | None = None
 ) -> tuple[int, list[str]]:
-    """The exit status of the command, the highest of all, and the lines for stderr: docs/reference.md.
+    """The exit status of the command, which is the highest of all, and the lines for stderr: docs/reference.md.
 
     words: texts for some ranks, instead of those of `describe`.
     """
     status = EXIT_GPROC if missing else 0
     by_ending: dict[str, list[Path]] = {}
     for rank, path in enumerate(paths):
-        outcome = outcomes.get(rank) or Lost("nothing was heard of its end")
+        outcome = outcomes.get(rank) or Lost("its end was not reported")
         status = max(status, outcome.status)
         if ending := (words or {}).get(rank) or describe(outcome):
             by_ending.setdefault(ending, []).append(path)

@@ -1,4 +1,4 @@
-"""The caller's terminal while a program far away has it: its size, and keys that go there as they are."""
+"""The caller's terminal while a program on a node uses it: its size, and keys that go to the node unchanged."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def terminal_size_of(terminal: int) -> TerminalSize:
 
 @contextmanager
 def raw(terminal: int) -> Iterator[None]:
-    """Within, no key means anything here, Ctrl-C neither: the terminal on the node makes signals of them.
+    """In the block, no key has an effect here, not even Ctrl-C: the terminal on the node makes signals of keys.
 
-    What was typed before goes there too.  However it ends, SIGKILL aside, the terminal is as it was.
+    Keys that were typed before go there too.  After the block, the terminal is as it was, unless SIGKILL ends us.
     """
     before = termios.tcgetattr(terminal)
     try:
         tty.setraw(terminal, termios.TCSADRAIN)
         yield
     finally:
-        # What was written is shown first; what was typed is for the shell that comes next.
+        # Output that was written is shown first.  Keys that were typed are for the shell that comes next.
         with suppress(termios.error):  # it hung up
             termios.tcsetattr(terminal, termios.TCSADRAIN, before)

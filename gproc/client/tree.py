@@ -58,10 +58,10 @@ def tree_info(state: TreeState) -> TreeInfo:
 
 
 class CopyResult(msgspec.Struct, frozen=True):
-    """What came of a copy.
+    """The result of a copy.
 
     returncode: what `gproc cp` would end with: 1 if something could not be copied.
-    complaints: what could not, and on which nodes, a line each.  outcomes: by node.
+    complaints: a line for each failure, with its nodes.  outcomes: by node.
     """
 
     returncode: int
@@ -81,7 +81,7 @@ class CopyResult(msgspec.Struct, frozen=True):
 
 
 class CopyFailed(GprocError):
-    """Not everything was copied.  result: what came of it."""
+    """Not everything was copied.  result: of the copy."""
 
     def __init__(self, result: CopyResult) -> None:
         super().__init__("; ".join(result.complaints) or f"exit status {result.returncode}")

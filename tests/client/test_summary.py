@@ -44,7 +44,7 @@ def test_a_named_node_that_is_not_connected_is_a_failure_of_gproc() -> None:
 def test_a_node_without_an_outcome_is_lost() -> None:
     status, lines = summarise(PATHS, {0: FINE, 1: FINE, 2: FINE}, "")
     assert status == EXIT_GPROC
-    assert lines == ["2: lost: nothing was heard of its end"]
+    assert lines == ["2: lost: its end was not reported"]
 
 
 @pytest.mark.parametrize(
