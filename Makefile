@@ -23,7 +23,7 @@ help:
 	@echo "make lint       ruff"
 	@echo "make types      mypy --strict"
 	@echo "make docs       write docs/wire.md from the types of the wire"
-	@echo "make fuzz       ten million broken plans for the static helper, some three minutes"
+	@echo "make fuzz       ten million broken plans and runtimes for the static helper, some ten minutes"
 	@echo "make bench      the benchmarks of docs/benchmarks.md"
 	@echo "make man        man pages in dist/man1"
 	@echo "make wheels     wheels for x86-64 and aarch64 in dist, by the compiler of the package ziglang"

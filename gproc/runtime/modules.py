@@ -29,6 +29,7 @@ ROOTS: Final = (
     "zstandard.backend_c",
     "_strptime",
     "numbers",
+    "runpy",
     *(target.partition(":")[0] for target in SHIPPED.values()),
 )
 

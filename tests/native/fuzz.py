@@ -1,16 +1,21 @@
-"""Fuzz the static helper's parser: `python -m tests.native.fuzz [--runs 1000000]`; libFuzzer, ASan and UBSan.
+"""Fuzz what the static helper reads: `python -m tests.native.fuzz [--runs 1000000]`; libFuzzer, ASan and UBSan.
 
-The first inputs are plans as `launch.operations` writes them.  The corpus goes away with its directory: what was found
+Two fuzzers, side by side, of the plan of a job and of what the bootstrap reads.  The first inputs are plans as
+`launch.operations` writes them, and small runtimes.  The corpus goes away with its directory: what was found
 stands in the tests.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
+import hashlib
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -21,17 +26,27 @@ from gproc.launch.protocol import Start
 from gproc.request.limits import Limits
 from gproc.request.spec import Caller, Request, TerminalSize
 from gproc.root.view import CopyTree, MakeDirectory, Overlay, Proc, ShowAt, Tmpfs, View
+from gproc.runtime.archive import Content, archive_of
 
 SOURCES: Final = Path(operations.__file__).parents[1] / "native"
 INPUT_BYTES_MAX: Final = 4096
 SEED: Final = 1
 
 
-def build(to: Path) -> None:
+READ: Final = {
+    "fuzz_plan": ("plan.c", "failure.c", "sys.c"),
+    # Without sys.c: the fuzzer plays the kernel.
+    "fuzz_bootstrap": ("answer.c", "bootstrap.c", "failure.c", "inflate.c", "number.c", "path.c", "sha256.c",
+                       "tending.c", "tree.c", "unpack.c", "untar.c"),
+}  # fmt: skip
+"""Each fuzzer's sources, beside its own file."""
+
+
+def build(name: str, to: Path) -> None:
     """Raises: subprocess.CalledProcessError."""
-    read = [str(SOURCES / name) for name in ("plan.c", "failure.c", "sys.c")]
+    read = [str(SOURCES / source) for source in READ[name]]
     words = ["clang", "-g", "-O1", "-DHOSTED", "-ffreestanding", "-fsanitize=fuzzer,address,undefined", f"-I{SOURCES}"]
-    own = str(Path(__file__).with_name("fuzz_plan.c"))
+    own = str(Path(__file__).with_name(f"{name}.c"))
     subprocess.run([*words, "-fno-sanitize-recover=all", "-o", str(to), own, *read], check=True)
 
 
@@ -52,16 +67,35 @@ def plans() -> Iterator[bytes]:
     yield operations.plan_trial(mounts, slave_uid=7, gid=8)
 
 
+def streams() -> Iterator[bytes]:
+    """What fuzz_bootstrap.c takes: a byte for the kind, one for the size of the pieces, and the rest."""
+    files = {"ld.so": Content(b"x" * 700, executable=True), "lib/a/b.pyc": Content(bytes(range(256)))}
+    archive = archive_of(files)
+    words, secret = b"slave-1\0s\0--x\0", b"secret"
+    digest = hashlib.sha256(archive).digest()
+    header = struct.pack("<4sIQII32s", b"gpb1", len(words), len(archive), len(secret), 0, digest)
+    yield b"\x00\xff" + header + words + archive + secret
+    for level, strategy in ((0, 0), (1, 0), (9, 0), (9, zlib.Z_FIXED), (9, zlib.Z_HUFFMAN_ONLY)):
+        packer = zlib.compressobj(level, zlib.DEFLATED, 31, 9, strategy)
+        yield b"\x01\x01" + packer.compress(gzip.decompress(archive)[:3000]) + packer.flush()
+    yield b"\x02\xff" + gzip.decompress(archive)[:4000]
+
+
 def fuzz(runs: int) -> int:
-    """The exit status of libFuzzer: 0 if it found nothing."""
+    """The exit status of libFuzzer: 0 if both found nothing.  Each has half of the runs."""
     with tempfile.TemporaryDirectory(prefix="gproc-fuzz-") as made:
-        fuzzer, corpus = Path(made, "fuzz_plan"), Path(made, "corpus")
-        build(fuzzer)
-        corpus.mkdir()
-        for number, plan in enumerate(plans()):
-            (corpus / str(number)).write_bytes(b"\0" + plan[8:])
-        options = [f"-runs={runs}", f"-seed={SEED}", f"-max_len={INPUT_BYTES_MAX}", "-print_final_stats=1"]
-        return subprocess.run([str(fuzzer), *options, str(corpus)], cwd=made).returncode
+        seeds = {"fuzz_plan": [b"\0" + plan[8:] for plan in plans()], "fuzz_bootstrap": list(streams())}
+        for name, inputs in seeds.items():
+            build(name, Path(made, name))
+            Path(made, f"{name}.corpus").mkdir()
+            for number, each in enumerate(inputs):
+                Path(made, f"{name}.corpus", str(number)).write_bytes(each)
+        options = [f"-runs={runs // 2}", f"-seed={SEED}", f"-max_len={INPUT_BYTES_MAX}", "-print_final_stats=1"]
+        running = [
+            subprocess.Popen([f"./{name}", *options, f"{name}.corpus"], cwd=made, stdin=subprocess.DEVNULL)
+            for name in seeds
+        ]
+        return max(abs(each.wait()) for each in running)
 
 
 def main() -> int:

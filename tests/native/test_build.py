@@ -66,7 +66,7 @@ def test_no_page_of_it_is_writable_and_executable(helper: Path) -> None:
     assert "DYN" in headers  # the kernel loads it at a random address
 
 
-@pytest.mark.parametrize("words", [[], ["bootstrap"], ["init", "more"], ["gpi0"]])
+@pytest.mark.parametrize("words", [[], ["bootstrap"], ["stop", "x"], ["init", "more"], ["gpi0"]])
 def test_it_is_nothing_for_people(helper: Path, words: list[str]) -> None:
     done = subprocess.run([helper, *words], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")

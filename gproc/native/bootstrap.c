@@ -1,0 +1,177 @@
+#include "bootstrap.h"
+
+#include "answer.h"
+#include "failure.h"
+#include "number.h"
+#include "path.h"
+#include "tending.h"
+#include "unpack.h"
+
+#define WORDS_BYTES_MAX 16384u
+#define WORDS_MAX 64u
+#define ARCHIVE_BYTES_MAX (64u << 20)
+#define REPLACE 1u
+
+#define PATH_ROOM 4096u
+#define STATUS_FAILED 1
+#define LOCK_EXCLUSIVE 2 /* LOCK_EX, LOCK_UN of flock(2) */
+#define UNLOCK 8
+
+struct header {
+    char magic[4];
+    uint32_t words_bytes;
+    uint64_t archive_bytes;
+    uint32_t secret_bytes, flags;
+    uint8_t digest[SHA256_BYTES];
+};
+
+static struct header header;
+static char text[WORDS_BYTES_MAX];
+static const char *words[WORDS_MAX];
+static uint32_t word_count;
+static uint8_t secret[SECRET_BYTES_MAX];
+
+static bool bad(const char *words_for_it) {
+    return fail(-EINVAL, words_for_it, "header");
+}
+
+/* A part of a file's name: it is not to lead anywhere. */
+static bool is_name(const char *name) {
+    size_t length = strlen(name);
+    for (size_t index = 0; index < length; index++) {
+        char at = name[index];
+        bool letter = (at >= 'a' && at <= 'z') || (at >= '0' && at <= '9') || at == '-';
+        if (!letter) {
+            return false;
+        }
+    }
+    return length > 0 && length <= SLAVE_NAME_BYTES_MAX;
+}
+
+static bool split_words(void) {
+    uint32_t start = 0;
+    word_count = 0;
+    for (uint32_t index = 0; index < header.words_bytes; index++) {
+        if (text[index] != 0) {
+            continue;
+        }
+        if (word_count == WORDS_MAX) {
+            return bad("it has too many words");
+        }
+        words[word_count++] = text + start;
+        start = index + 1;
+    }
+    return start == header.words_bytes || bad("its last word has no end");
+}
+
+static bool read_header(void) {
+    if (!read_exactly(&header, sizeof header)) {
+        return false;
+    }
+    if (memcmp(header.magic, BOOTSTRAP_FORMAT, sizeof header.magic) != 0) {
+        return bad("it is of another version of gproc");
+    }
+    if (header.words_bytes > WORDS_BYTES_MAX || header.archive_bytes > ARCHIVE_BYTES_MAX ||
+        header.secret_bytes > SECRET_BYTES_MAX || header.flags > REPLACE) {
+        return bad("it asks for more than there may be");
+    }
+    if (!read_exactly(text, header.words_bytes) || !split_words()) {
+        return false;
+    }
+    return (word_count > 0 && is_name(words[0])) || bad("it names no slave");
+}
+
+/* Under a lock: two front ends may send the same runtime to one machine. */
+static bool have_runtime(int directory, const char *name) {
+    long result = SYS2(flock, directory, LOCK_EXCLUSIVE);
+    if (result != 0) {
+        return fail(result, NULL, "flock");
+    }
+    bool there = runtime_is_there(directory, name);
+    answer(there ? "have" : "need", "");
+    bool good = there || runtime_unpack(directory, name, header.digest, header.archive_bytes);
+    SYS2(flock, directory, UNLOCK);
+    return good;
+}
+
+static bool no_slave(int directory) {
+    long pid = slave_found(directory, words[0]);
+    if (pid <= 0 || (header.flags & REPLACE) != 0) {
+        return pid == 0 || (pid > 0 && slave_end(directory, words[0]));
+    }
+    char number[DIGITS_MAX + 1];
+    number[number_write(number, (uint32_t)pid)] = 0;
+    answer("found", number);
+    failure.code = 0;
+    return false;
+}
+
+/* `directory`/`name`/`rest` into `path`. */
+static bool join(char path[PATH_ROOM], const char *directory, const char *name, const char *rest) {
+    const char *parts[5] = {directory, "/", name, "/", rest};
+    size_t used = 0;
+    for (uint32_t index = 0; index < 5; index++) {
+        size_t length = strlen(parts[index]);
+        if (used + length >= PATH_ROOM) {
+            return fail(-ENAMETOOLONG, NULL, directory);
+        }
+        memcpy(path + used, parts[index], length);
+        used += length;
+    }
+    path[used] = 0;
+    return true;
+}
+
+/* interpreter.py has the same names. */
+static int start(int directory, const char *path, const char *name, char **environment) {
+    static char loader[PATH_ROOM], libraries[PATH_ROOM], python[PATH_ROOM];
+    static char *command[WORDS_MAX + 16];
+    static char fixed[][24] = {"--library-path", "-I", "-S", "-X", "utf8", "-m", "gproc"};
+    if (!join(loader, path, name, "ld.so") || !join(libraries, path, name, "lib") ||
+        !join(python, path, name, "bin/python3")) {
+        answer_failed();
+        return STATUS_FAILED;
+    }
+    uint32_t count = 0;
+    command[count++] = loader;
+    command[count++] = fixed[0];
+    command[count++] = libraries;
+    command[count++] = python;
+    for (uint32_t index = 1; index < sizeof fixed / sizeof fixed[0]; index++) {
+        command[count++] = fixed[index];
+    }
+    for (uint32_t index = 1; index < word_count; index++) {
+        command[count++] = (char *)(uintptr_t)words[index];
+    }
+    command[count] = NULL;
+    return slave_start(directory, words[0], command, environment, secret, header.secret_bytes);
+}
+
+int bootstrap_run(const char *path, char **environment) {
+    char name[RUNTIME_NAME_BYTES + 1];
+    int directory = open_own(path);
+    bool good = directory >= 0 && read_header();
+    if (good) {
+        runtime_name(name, header.digest);
+        good = have_runtime(directory, name) && read_exactly(secret, header.secret_bytes) && no_slave(directory);
+    }
+    if (!good) {
+        if (failure.code != 0) {
+            answer_failed();
+        }
+        return STATUS_FAILED;
+    }
+    return start(directory, path, name, environment);
+}
+
+int bootstrap_stop(const char *path, const char *name) {
+    int directory = open_own(path);
+    bool good = directory >= 0 && (is_name(name) || fail(-EINVAL, "it is no slave's name", name));
+    long pid = good ? slave_found(directory, name) : -1;
+    if (pid < 0 || (pid > 0 && !slave_end(directory, name))) {
+        answer_failed();
+        return STATUS_FAILED;
+    }
+    answer(pid == 0 ? "none" : "stopped", "");
+    return 0;
+}

@@ -1,0 +1,29 @@
+/* `gproc-helper bootstrap DIRECTORY`: a slave on a node that has a kernel, a shell and sshd, and nothing else.
+ *
+ * DIRECTORY is ours, and this program lies in it.  On standard input, all numbers little-endian:
+ *
+ *     header   "gpb1", u32 length of the words, u64 length of the archive, u32 length of the secret, u32 flags,
+ *              32 bytes: SHA-256 of the archive
+ *     words    texts, each with its NUL: the slave's name, then what follows `gproc` on its command line
+ *     archive  only after the answer "need": gzip of tar, runtime/archive.py
+ *     secret   what the slave reads from a pipe; it is in no argument, environment or file
+ *
+ * Then standard input stays open while the slave is being started; if it ends, the slave is ended.  Answers are lines
+ * on standard output, answer.h: have, need, found PID (a slave that is there, unless flags say to replace it), ready
+ * TEXT, ended STATUS, abandoned, failed.
+ *
+ * `gproc-helper stop DIRECTORY NAME` ends the slave of that name.  Answers: stopped, none, failed.
+ */
+#ifndef GPROC_BOOTSTRAP_H
+#define GPROC_BOOTSTRAP_H
+
+#include "sys.h"
+
+#define BOOTSTRAP_FORMAT "gpb1"
+
+/* The exit status. */
+int bootstrap_run(const char *directory, char **environment);
+
+int bootstrap_stop(const char *directory, const char *name);
+
+#endif

@@ -1,0 +1,360 @@
+"""The helper as the bootstrap of a node: it unpacks a runtime whole or not at all, and starts or ends a slave."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gproc import native
+from gproc.runtime.archive import Content, archive_of
+from tests.launch.conftest import sanitized
+
+__all__ = ["sanitized"]
+
+SHELL = Path("/bin/sh")
+NAME = "slave-test"
+
+pytestmark = pytest.mark.skipif(bool(native.why_missing()), reason="needs the static helper")
+
+
+@pytest.fixture(params=["native", pytest.param("sanitized", marks=pytest.mark.slow)])
+def helper(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue("sanitized")) if request.param == "sanitized" else os.fsdecode(native.HELPER)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    directory = tmp_path / "own"
+    directory.mkdir(0o700)
+    return directory
+
+
+# The kernel is asked to execute ld.so; here it is a script, which sees what a slave would.
+RECORDER = b"""#!/bin/sh
+cat <&3 >"$0.secret"
+echo "$@" >"$0.words"
+env >"$0.env"
+"""
+READY = RECORDER + b"echo joined >&4\nexec sleep 1000 >&6 2>&6 4>&-\n"
+FAILING = RECORDER + b"echo 'cannot reach kn1' >&2\nexit 3\n"
+HANGING = RECORDER + b"echo begun; sleep 1000\n"
+
+
+def runtime_of(loader: bytes) -> bytes:
+    return archive_of({"ld.so": Content(loader, executable=True), "lib/x": Content(b"x" * 5000)})
+
+
+class Bootstrap:
+    """One run of it, as the front end sees it."""
+
+    def __init__(self, helper: str, place: Path) -> None:
+        words = [helper, "bootstrap", str(place)]
+        self.process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+        )
+
+    def send(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and its answer says why
+            self.process.stdin.write(data)
+
+    def answer(self) -> str:
+        """The next line, without its beginning; "" at the end."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().decode()
+        return line.removeprefix("gproc-start ").rstrip("\n") if line.startswith("gproc-start ") else line.rstrip("\n")
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def end(self) -> tuple[int, str]:
+        assert self.process.stderr is not None
+        with self.process:
+            self.close()
+            return self.process.wait(), self.process.stderr.read().decode()
+
+
+def header(archive: bytes, words: tuple[str, ...] = (NAME, "s"), secret: bytes = b"", flags: int = 0) -> bytes:
+    text = b"".join(word.encode() + b"\0" for word in words)
+    digest = hashlib.sha256(archive).digest()
+    return struct.pack("<4sIQII32s", b"gpb1", len(text), len(archive), len(secret), flags, digest) + text
+
+
+def stop(helper: str, place: Path) -> str:
+    done = subprocess.run([helper, "stop", place, NAME], capture_output=True, text=True)
+    return done.stdout.removeprefix("gproc-start ").rstrip("\n")
+
+
+def runtimes(place: Path) -> list[str]:
+    return sorted(path.name for path in place.iterdir() if path.is_dir())
+
+
+@pytest.fixture
+def stopped(helper: str, place: Path) -> Iterator[None]:
+    """No slave of a test outlives it."""
+    yield
+    stop(helper, place)
+
+
+def started(helper: str, place: Path, archive: bytes, **more: object) -> Bootstrap:
+    secret = more.get("secret", b"")
+    assert isinstance(secret, bytes)
+    run = Bootstrap(helper, place)
+    run.send(header(archive, **more))  # type: ignore[arg-type]
+    if (answer := run.answer()) == "need":
+        run.send(archive)
+    else:
+        assert answer == "have"
+    run.send(secret)
+    return run
+
+
+def test_a_slave_gets_its_words_and_its_secret_and_nothing_else_has_the_secret(
+    helper: str, place: Path, stopped: None
+) -> None:
+    archive = runtime_of(READY)
+    run = started(helper, place, archive, words=(NAME, "s", "--given"), secret=b"4f1e9c-hidden")
+    assert run.answer() == "ready joined"
+    assert run.end()[0] == 0
+    root = place / f"runtime-{hashlib.sha256(archive).hexdigest()}"
+    assert (root / "ld.so.secret").read_bytes() == b"4f1e9c-hidden"
+    expected = f"--library-path {root}/lib {root}/bin/python3 -I -S -X utf8 -m gproc s --given"
+    assert (root / "ld.so.words").read_text().strip() == expected
+    assert "4f1e9c" not in (root / "ld.so.env").read_text()
+
+
+def test_what_is_there_is_not_asked_for_again(helper: str, place: Path, stopped: None) -> None:
+    archive = runtime_of(FAILING)
+    for expected in ("need", "have"):
+        run = Bootstrap(helper, place)
+        run.send(header(archive))
+        assert run.answer() == expected
+        run.send(archive if expected == "need" else b"")
+        assert run.answer() == f"ended {3 << 8}"
+        status, said = run.end()
+        assert status == 1
+        assert "cannot reach kn1" in said
+
+
+def test_a_slave_that_is_there_is_named_or_replaced(helper: str, place: Path, stopped: None) -> None:
+    archive = runtime_of(READY)
+    run = started(helper, place, archive)
+    assert run.answer() == "ready joined"
+    run.end()
+    second = started(helper, place, archive)
+    word, _, pid = second.answer().partition(" ")
+    assert word == "found"
+    os.kill(int(pid), 0)
+    second.end()
+    third = started(helper, place, archive, flags=1)
+    assert third.answer() == "ready joined"
+    third.end()
+    fourth = started(helper, place, archive)
+    assert fourth.answer() not in (f"found {pid}", "")
+    fourth.end()
+    assert stop(helper, place) == "stopped"
+    assert stop(helper, place) == "none"
+
+
+def test_a_front_end_that_goes_away_leaves_no_slave(helper: str, place: Path, stopped: None) -> None:
+    run = started(helper, place, runtime_of(HANGING))
+    assert run.answer() == "begun"
+    run.close()
+    assert run.answer() == "abandoned"
+    assert run.end()[0] == 1
+    assert stop(helper, place) == "none"
+
+
+@pytest.mark.parametrize("part", [0, 1, 500])
+def test_half_a_runtime_is_not_kept(helper: str, place: Path, part: int) -> None:
+    archive = runtime_of(FAILING)
+    run = Bootstrap(helper, place)
+    run.send(header(archive))
+    assert run.answer() == "need"
+    run.send(archive[: len(archive) * part // 1000])
+    run.close()
+    assert run.answer() == f"failed {32} the front end is gone: runtime"
+    run.end()
+    assert runtimes(place) == []
+
+
+def test_what_a_killed_bootstrap_left_is_no_runtime_and_is_cleared_away(
+    helper: str, place: Path, stopped: None
+) -> None:
+    archive = archive_of({"ld.so": Content(FAILING, executable=True), "big": Content(os.urandom(1 << 20))})
+    run = Bootstrap(helper, place)
+    run.send(header(archive))
+    assert run.answer() == "need"
+    run.send(archive[: len(archive) // 2])
+    run.process.send_signal(signal.SIGKILL)
+    run.end()
+    second = Bootstrap(helper, place)
+    second.send(header(archive))
+    assert second.answer() == "need"
+    second.send(archive)
+    assert second.answer() == f"ended {3 << 8}"
+    second.end()
+    assert runtimes(place) == [f"runtime-{hashlib.sha256(archive).hexdigest()}"]
+
+
+def test_an_archive_with_another_digest_is_refused(helper: str, place: Path) -> None:
+    archive, other = runtime_of(READY), runtime_of(READY + b"# ")
+    run = Bootstrap(helper, place)
+    run.send(header(archive + bytes(len(other) - len(archive)) if len(other) > len(archive) else archive[: len(other)]))
+    assert run.answer() == "need"
+    run.send(other)
+    assert "it is not the one that was announced" in run.answer()
+    run.end()
+    assert runtimes(place) == []
+
+
+def tar_of(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for member, data in members:
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return gzip.compress(file.getvalue(), mtime=0)
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.mode = kind, target, 0o755
+    return info
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [member("../out")],
+        [member("/out")],
+        [member("a", tarfile.DIRTYPE), member("a/../../out")],
+        [member("./out")],
+        [member("out", tarfile.SYMTYPE, "/etc")],
+        [member("out", tarfile.LNKTYPE, "/etc/passwd")],
+        [member("out", tarfile.FIFOTYPE)],
+        [member("out", tarfile.CHRTYPE)],
+        [member("a/" * 60 + "out")],
+        [member("twice"), member("twice")],
+        [member("none/out")],
+    ],
+    ids=lambda members: members[-1].name[:12] + members[-1].type.decode(),
+)
+def test_an_archive_that_would_write_elsewhere_or_anything_but_files_is_refused(
+    helper: str, place: Path, members: list[tarfile.TarInfo]
+) -> None:
+    archive = tar_of(*((each, b"") for each in members))
+    run = Bootstrap(helper, place)
+    run.send(header(archive))
+    assert run.answer() == "need"
+    run.send(archive)
+    assert run.answer().startswith("failed ")
+    run.end()
+    assert runtimes(place) == []
+    assert not (place.parent / "out").exists()
+
+
+def test_more_than_a_runtime_may_have_is_refused_before_it_fills_the_disk(helper: str, place: Path) -> None:
+    info = member("big")
+    info.size = 300 << 20
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    archive = packer.compress(info.tobuf(tarfile.USTAR_FORMAT) + bytes(1000)) + packer.flush()
+    run = Bootstrap(helper, place)
+    run.send(header(archive))
+    assert run.answer() == "need"
+    run.send(archive)
+    assert "larger than it may be" in run.answer()
+    run.end()
+
+
+@pytest.mark.parametrize("strategy", [zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED, zlib.Z_HUFFMAN_ONLY, zlib.Z_RLE])
+@pytest.mark.parametrize("level", [0, 1, 6, 9])
+def test_whatever_zlib_writes_is_unpacked_as_it_was(helper: str, place: Path, level: int, strategy: int) -> None:
+    """Text, zeros, and bytes that cannot be compressed; more of each than the 32 KiB that a match may reach back."""
+    contents = {
+        "text": b"".join(b"%d squared is %d\n" % (n, n * n) for n in range(9000)),
+        "zeros": bytes(100_000),
+        "random": b"".join(hashlib.sha256(b"%d" % n).digest() for n in range(3000)),
+        "empty": b"",
+        "program": Path(sys.executable).resolve().read_bytes()[:400_000],
+    }
+    plain = gzip.decompress(archive_of({name: Content(data) for name, data in contents.items()}))
+    packer = zlib.compressobj(level, zlib.DEFLATED, 31, 9, strategy)
+    archive = packer.compress(plain) + packer.flush()
+    run = Bootstrap(helper, place)
+    run.send(header(archive))
+    assert run.answer() == "need"
+    run.send(archive)
+    assert run.answer().startswith("failed 2 ")  # there is no ld.so in it
+    run.end()
+    (root,) = (place / name for name in runtimes(place))
+    assert {path.name: path.read_bytes() for path in root.iterdir()} == contents
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"",
+        b"gpb0" + bytes(52),
+        b"gpb1" + b"\xff" * 52,
+        header(b"", words=("../up", "s")),
+        header(b"", words=()),
+        header(b"", words=tuple("x" * 70)),
+        struct.pack("<4sIQII32s", b"gpb1", 3, 0, 0, 0, bytes(32)) + b"abc",
+        struct.pack("<4sIQII32s", b"gpb1", 6, 0, 70000, 0, bytes(32)) + b"slave\0",
+    ],
+)
+def test_a_broken_header_is_refused_with_what_is_wrong(helper: str, place: Path, stream: bytes) -> None:
+    run = Bootstrap(helper, place)
+    run.send(stream)
+    run.close()
+    assert run.answer().startswith("failed ")
+    assert run.end()[0] == 1
+    assert list(place.iterdir()) == []
+
+
+def test_a_directory_in_which_others_write_is_not_used(helper: str, place: Path) -> None:
+    place.chmod(0o777)
+    run = Bootstrap(helper, place)
+    run.send(header(runtime_of(READY)))
+    assert run.answer() == f"failed 1 others can write there: {place}"
+    run.end()
+    link = place.parent / "link"
+    link.symlink_to(place)
+    run = Bootstrap(helper, link)
+    assert run.answer().startswith("failed 20 ")
+    run.end()
+
+
+def test_a_full_disk_is_said_with_the_kernels_word(helper: str, tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("needs root, to mount a small file system")
+    place = tmp_path / "small"
+    place.mkdir(0o700)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", place]).returncode != 0:
+        pytest.skip("needs mount(2)")
+    try:
+        archive = archive_of({"big": Content(bytes(1 << 20))})
+        run = Bootstrap(helper, place)
+        run.send(header(archive))
+        assert run.answer() == "need"
+        run.send(archive)
+        assert run.answer() == "failed 28 -: big"
+        run.end()
+        assert runtimes(place) == []
+    finally:
+        subprocess.run(["umount", place], check=True)
