@@ -6,8 +6,8 @@
         done = cluster.run("./.", ["./solver", "--steps", "9"], check=True)
         print(done.stdout["1/2"])
 
-docs/library.md is the guide to the library, docs/architecture.md the tour of the code.  What stands in `__all__` is
-public.  It is imported when it is asked for, so that a slave, which has no use for it, does not pay for it.
+docs/library.md is the guide to the library, docs/architecture.md the tour of the code.  The names in `__all__` are
+public.  Each is imported when it is first used, so that a slave, which uses none of them, does not pay for them.
 """
 
 from __future__ import annotations

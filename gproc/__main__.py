@@ -9,8 +9,8 @@ import sys
 def open_standard_descriptors() -> None:
     """Open /dev/null as each of the descriptors 0, 1 and 2 that our caller has closed (`gproc e ... >&-`).
 
-    The kernel gives out the lowest free number.  Without this, the next socket or file becomes descriptor 1, and what
-    is meant for standard output goes there: a program's output would reach the master as requests of its caller.
+    The kernel gives out the lowest free number.  Without this, the next socket or file would become descriptor 1, and
+    would get the bytes for standard output: a program's output would reach the master as requests of its caller.
     """
     opened = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     while opened <= 2:

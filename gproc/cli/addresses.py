@@ -1,4 +1,4 @@
-"""This machine's addresses: which to listen on, which to be known by."""
+"""This machine's addresses: the one to listen on, and those by which others dial it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def listening_address(own: str) -> str:
 
 
 def own_addresses(name: str, address: str) -> list[str]:
-    """Addresses that may stand in this machine's certificate: what others may dial it by."""
+    """The addresses for this machine's certificate: others may dial it by them."""
     try:
         found = {str(info[4][0]) for info in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
     except OSError:

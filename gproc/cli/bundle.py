@@ -27,7 +27,7 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A bundle in JSON.  Bytes of a path that are no UTF-8 stand as \\xNN."""
+    """A bundle in JSON.  In paths, bytes that are not UTF-8 are written as \\xNN."""
 
     program: str
     digest: str
@@ -41,7 +41,7 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def run(options: BundleOptions) -> int:
-    """Pack, and show: a table, or JSON; with `tar` the bundle is written there and nothing else is shown."""
+    """Pack the program, and show a table or JSON.  With `tar`, the bundle is written there, and no table is shown."""
     request = PackRequest(
         program=options.program,
         cwd=os.getcwd(),
@@ -71,7 +71,7 @@ def run(options: BundleOptions) -> int:
 
 
 def report_of(bundle: Bundle) -> Report:
-    """What a person, or a program, may want to know of a bundle: files and links, without the directories."""
+    """The facts about a bundle for people and programs: files and links, without the directories."""
     manifest = bundle.manifest
     major, minor = manifest.glibc_version
     return Report(
@@ -96,7 +96,7 @@ def _lines(bundle: Bundle, entries: tuple[Entry, ...]) -> Iterator[Line]:
             case Symlink():
                 yield Line(_text(entry.path), "link", _text(entry.target), 0, why)
             case Directory():
-                # Shown where it was asked for (`-f dir/.`); those that only lead somewhere are noise.
+                # A directory is shown only if it was asked for (`-f dir/.`).
                 if why:
                     yield Line(_text(entry.path), "directory", "", 0, why)
 

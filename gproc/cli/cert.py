@@ -1,4 +1,4 @@
-"""`gproc cert NAME... --out DIR`: what nodes need to join this cluster, for scripts/copytonodes.sh to carry."""
+"""`gproc cert NAME... --out DIR`: makes what nodes need to join; scripts/copytonodes.sh copies it."""
 
 from __future__ import annotations
 

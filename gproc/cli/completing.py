@@ -1,6 +1,6 @@
-"""`gproc __complete WORD...`: what a shell asks at each press of its tab key.  Hidden, silent if it fails, and fast.
+"""`gproc __complete WORD...`: shells run this hidden command at each press of the tab key.  If it fails, it is silent.
 
-Output: a line with what the shell itself shall complete (`file`, `directory`, `command` or nothing) and, after a tab,
+Output: a line with what the shell itself should complete (`file`, `directory`, `command` or nothing) and, after a tab,
 the finished part of the word; then a candidate on each line and, after a tab, its meaning.
 """
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from gproc.wire.messages import NodeState
 
 ANSWER_S: Final = 0.5
-"""How long a person who pressed the tab key waits for the master's answer, in seconds."""
+"""Seconds to wait for the master's answer while a person waits at the keyboard."""
 
 NODES_MAX: Final = 200
 """More nodes than this are not listed one by one: a shell would ask whether to show them all."""
 
 _EXEC: Final = next(mode for mode in MODES if mode.letters == "e")
-"""The mode whose default socket counts if the line names none."""
+"""If the line names no socket, the default of this mode counts."""
 
 _SHELL_OFFERS: Final = ("file", "directory", "command")
 
 
 def answer(words: Sequence[str]) -> int:
-    """Print what may follow `gproc WORDS`; the last word is the one to complete."""
+    """Print the words that can complete the last one of `gproc WORDS`."""
     found = complete(words)
     last = words[-1] if words else ""
     candidates = [*found.candidates, *_outside(found, last)]
@@ -47,7 +47,7 @@ def answer(words: Sequence[str]) -> int:
 
 
 def _outside(found: Answer, last: str) -> Iterator[Candidate]:
-    """What is not in the tables: locales, nodes."""
+    """Candidates that are not in the tables: locales and nodes."""
     begun = last[len(found.prefix) :]
     match found.offer:
         case "locale":

@@ -1,7 +1,7 @@
-"""What may follow on a command line that is half typed.  Pure: it reads the tables of modes and switches alone.
+"""The words that can follow on an unfinished command line.  Pure: it reads only the tables of modes and switches.
 
-`gproc.cli.completing` asks this, adds what is known only outside (connected nodes, locales) and prints the answer for
-the scripts of `gproc.cli.shells`.
+`gproc.cli.completing` calls this, adds connected nodes and locales, and prints the answer for the scripts of
+`gproc.cli.shells`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Candidate = tuple[str, str]
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What may stand in the place of the last word.
+    """What can stand in the place of the last word.
 
-    candidates: whole words.  offer: what else, below `prefix`, which is the finished part of the word.
-    given: switches with a value before it, the last one of a name: `--socket` says which master knows the nodes.
+    candidates: whole words.  offer: the kind of further words.  prefix: the finished part of the last word.
+    given: the values of switches before it, by field: `--socket` says which master knows the nodes.
     """
 
     candidates: tuple[Candidate, ...] = ()
@@ -32,7 +32,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class _Line(msgspec.Struct):
-    """What the words before the last one say."""
+    """The state of the line after the words before the last one."""
 
     mode: Mode | None = None
     arguments: int = 0
@@ -44,7 +44,7 @@ class _Line(msgspec.Struct):
 
     @property
     def in_command(self) -> bool:
-        """Whether all that follows belongs to the command of `e`."""
+        """Whether all further words belong to the command of `e`."""
         return bool(
             self.mode
             and self.mode.arguments
@@ -62,7 +62,7 @@ def complete(words: Sequence[str]) -> Answer:
 
 
 def _read(words: Sequence[str]) -> _Line:
-    """The grammar of `gproc.cli.parse`, but what is wrong so far is passed over."""
+    """Read the words by the grammar of `gproc.cli.parse`, and skip what is wrong."""
     line = _Line()
     for word in words:
         if line.in_command:
@@ -144,7 +144,7 @@ def _finished(text: str) -> str:
 
 
 def _modes(last: str, given: Sequence[Switch] = ()) -> tuple[Candidate, ...]:
-    """Those that take the switches given so far; longer names only if the word has begun."""
+    """The modes that take the switches given so far.  Longer names are offered only if the word has begun."""
     names = [
         (name, mode.help)
         for mode in MODES
@@ -159,7 +159,7 @@ def _all_modes_of(switch: Switch) -> set[str]:
 
 
 def _switches(line: _Line, last: str) -> tuple[Candidate, ...]:
-    """In the spelling that was begun; with the other number of dashes only if there is none with these."""
+    """The switches, in the spelling that was begun.  Those with the other number of dashes come only if none fits."""
     known = switches_of(line.mode) if line.mode else SWITCHES
     all_ = {shown: switch.help for switch in known for shown in switch.shown()}
     all_["--help"] = "Show the switches."

@@ -18,11 +18,11 @@ from gproc.cli.trace import Trace
 from gproc.trust.config import config_paths
 
 DEFAULT: Final = "default"
-"""The source of what no file sets."""
+"""The source of a value that no file sets."""
 
 
 class Held(msgspec.Struct, frozen=True):
-    """The default of a switch in those modes in which it comes from one place.  source: in JSON, `from`."""
+    """The default of a switch in the modes in which it is the same, from the same source.  source: in JSON, `from`."""
 
     switch: str
     modes: tuple[str, ...]
@@ -52,7 +52,7 @@ def run(options: ConfigOptions) -> int:
 
 
 def held(settings: list[Setting]) -> list[Held]:
-    """What holds in each mode if the command line says nothing; settings: the weaker first."""
+    """The default of each switch in each mode.  settings: the weaker ones first."""
     set_ = {(setting.mode, setting.field): setting for setting in settings}
     modes: dict[tuple[str, str, str], list[str]] = {}
     values: dict[tuple[str, str, str], object] = {}

@@ -1,4 +1,4 @@
-"""`gproc cp SRC... NODES:DEST`: put files and directories on nodes, for good."""
+"""`gproc cp SRC... NODES:DEST`: copies files and directories to nodes, for good."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def run(options: CpOptions) -> int:
     if not sources:
         raise UsageError("NODES:DEST is missing\nusage: gproc [switches] cp SRC... NODES:DEST")
     if is_remote(sources[0]) and ":" not in destination:
-        raise UsageError(f"cp puts files on nodes; to bring {sources[0]} here: gproc get {sources[0]} {destination}")
+        raise UsageError(f"cp copies files to nodes; to copy {sources[0]} here: gproc get {sources[0]} {destination}")
     remote = Remote.parse(destination)
     trace = Trace(options.debug)
     tries = CopyTries(sources, lambda line: complain([line]))

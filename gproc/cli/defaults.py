@@ -1,6 +1,6 @@
 """The defaults of switches that a site and a user set in files, if there are any.
 
-Every command comes by here, so without such a file nothing else is imported: it costs two calls of lstat(2).
+Every command runs this, so without such a file nothing else is imported: it costs two calls of lstat(2).
 """
 
 from __future__ import annotations

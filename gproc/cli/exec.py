@@ -1,4 +1,4 @@
-"""`gproc e NODES COMMAND...`: pack the program, hand it to the master, bring its output and its status back."""
+"""`gproc e NODES COMMAND...`: packs the program, submits it to the master, and shows its output and status."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def packed(options: ExecOptions, program: str, cwd: str, trace: Trace) -> Bundle
 
 
 def tell_of(bundle: Bundle, trace: Trace) -> None:
-    """Say what was packed; the reasons are known only if the cache was not used."""
+    """Say what was packed.  The reasons are known only if the cache was not used."""
     for path, why in bundle.reasons.items():
         trace.detail(f"{os.fsdecode(path)}: {why}")
     manifest = bundle.manifest
@@ -93,7 +93,7 @@ def tell_of(bundle: Bundle, trace: Trace) -> None:
 
 
 def shell_command(words: Sequence[str]) -> tuple[str, ...]:
-    """What runs the words, joined by blanks, as ssh(1) and pdsh join them, in a shell on each node."""
+    """The command that runs these words in a shell on each node, joined by blanks, as ssh(1) and pdsh join them."""
     return ("/bin/sh", "-c", " ".join(words))
 
 
@@ -102,15 +102,15 @@ def looks_like_a_shell_line(program: str) -> bool:
 
 
 def check_terminal(options: ExecOptions) -> None:
-    """Raises: UsageError if no terminal can be lent to the program."""
+    """Raises: UsageError if the program cannot use our terminal."""
     if options.no_stdin or options.label:
         raise UsageError("--tty shows one node's terminal as it is: it does not go with --no-stdin or --label")
     if not os.isatty(0):
-        raise UsageError("--tty lends your terminal to the program, and standard input is none: leave --tty out")
+        raise UsageError("--tty lends your terminal to the program, but standard input is no terminal: leave --tty out")
 
 
 def environment(options: ExecOptions) -> dict[bytes, bytes]:
-    """The program's environment: the caller's, or none of it, and what --env adds."""
+    """The program's environment: the caller's, or with --clean-env an empty one, and the variables of --env."""
     env: dict[bytes, bytes] = {} if options.clean_env else dict(os.environb)
     for item in options.env:
         name, equals, value = os.fsencode(item).partition(b"=")

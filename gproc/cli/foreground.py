@@ -1,4 +1,4 @@
-"""A job in the foreground of a terminal: signals and standard input go to it, its output and progress are shown."""
+"""A job in the foreground of a terminal: it gets signals and standard input; its output and progress are shown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gproc.packager import Bundle
 from gproc.request.spec import Request
 
 PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals to us that are meant for the program.  One of the first four, given twice, kills it."""
+"""Signals that we pass on to the program.  A second one of the first four kills it."""
 
 DESCRIPTORS: Final[dict[Stream, int]] = {"stdout": 1, "stderr": 2}
 
@@ -31,7 +31,7 @@ DESCRIPTORS: Final[dict[Stream, int]] = {"stdout": 1, "stderr": 2}
 class Foreground:
     """One job, from its submission to its last outcome.
 
-    lost: why the master was lost in the middle of it.  problem: what went wrong on our side, as one sentence.
+    lost: why the master was lost during the job.  problem: what went wrong on our side, as one sentence.
     reader_is_gone: nobody reads our standard output or standard error any more.
     """
 
@@ -39,7 +39,7 @@ class Foreground:
         self, driver: PollDriver, request: Request, bundle: Bundle | None, sink: Sink, progress: Progress, trace: Trace,
         stdin: int | None = None,
     ) -> None:  # fmt: skip
-        """stdin: the descriptor that every node's program reads; None: none does."""
+        """stdin: the descriptor whose bytes every node's program gets; None: it gets none."""
         self.job = driver.submit(request, bundle)
         self.lost: GprocError | None = None
         self.problem: str | None = None
@@ -76,7 +76,7 @@ class Foreground:
             self.problem = self._driver.chunks.problems.get(bundle.digest)
 
     def conclude(self, status: int, lines: list[str]) -> int:
-        """Say on stderr what failed, ours first; the exit status."""
+        """Report on stderr what failed, our own problems first.  Returns the exit status."""
         if self.problem is not None:
             lines.insert(0, self.problem)
             status = max(status, EXIT_GPROC)
@@ -87,7 +87,7 @@ class Foreground:
         return status
 
     def stop(self) -> None:
-        """Nobody reads what the program says: end it, as SIGPIPE ends a local program."""
+        """End the program, because nobody reads its output: SIGPIPE ends a local program in this case."""
         self._signal(signal.SIGTERM)
 
     def _step(self) -> None:
@@ -167,7 +167,7 @@ class Foreground:
             self._signal(signum)
             return
         if self.job.number is None:
-            # Nothing runs yet that could be told.
+            # No job runs yet.
             raise SystemExit(128 + signum)
         self._signal(signal.SIGKILL if self._interrupted else signum)
         self._interrupted = True
@@ -176,7 +176,7 @@ class Foreground:
         from gproc.client.terminal import terminal_size_of  # a caller without a terminal needs no termios
 
         if self._stdin is not None:
-            # A terminal that hung up has no size; what that means is learned by reading it.
+                # A terminal that hung up has no size.  Our next read from it will say so.
             with contextlib.suppress(OSError):
                 self._driver.session.resize(self.job, terminal_size_of(self._stdin))
                 self._driver.connection.flush()
@@ -215,7 +215,7 @@ class Printer:
                 self._print(stream, piece)
 
     def _print(self, stream: Stream, data: bytes | memoryview) -> None:
-        """Write all of it; a reader that is gone ends the job."""
+        """Write all of it.  If the reader is gone, the job ends."""
         assert self._foreground is not None
         self._progress.clear()
         view = memoryview(data)

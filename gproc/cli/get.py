@@ -1,4 +1,4 @@
-"""`gproc get NODES:SRC DIR`: bring files and directories back from nodes, each node's into a directory of its own."""
+"""`gproc get NODES:SRC DIR`: copies files and directories from nodes, each node's into a directory of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gproc.errors import UsageError
 def run(options: GetOptions) -> int:
     if is_remote(options.directory) and not is_remote(options.source):
         command = f"gproc cp {options.source} {options.directory}"
-        raise UsageError(f"get brings files from nodes; to put {options.source} on nodes: {command}")
+        raise UsageError(f"get copies files from nodes; to copy {options.source} to nodes: {command}")
     remote = Remote.parse(options.source)
     request = copy_request(remote, "collect", exclude=options.exclude, timeout_s=options.timeout_s)
     driver = PollDriver(options.socket)

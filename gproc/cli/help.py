@@ -1,6 +1,6 @@
 """Help pages on a terminal of any width.
 
-`gproc help e` is to open at once, so nothing is imported but the tables: with Typer it took four times as long.
+`gproc help e` must open at once, so only the tables are imported: with Typer it took four times as long.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def render(page: Page, width: int, *, coloured: bool = False) -> Iterator[str]:
 
 
 def _rows(rows: tuple[Row, ...], width: int, *, coloured: bool) -> Iterator[str]:
-    """Terms on the left, what they mean on the right."""
+    """Terms on the left, their meaning on the right."""
     most = min(_TERMS_WIDEST, width // 3)
     fitting = [len(row.term) for row in rows if len(row.term) <= most]
     left = _INDENT + max(fitting, default=most) + 2

@@ -30,7 +30,7 @@ def run(options: InfoOptions) -> int:
 
 
 def as_json(tree: TreeState) -> str:
-    """One object; times in seconds of Unix time, loads as in /proc/loadavg, null if a node did not answer."""
+    """One object.  Times are in seconds of Unix time, loads as in /proc/loadavg; null if a node did not answer."""
     import json
 
     nodes = [
@@ -64,7 +64,8 @@ def as_table(tree: TreeState) -> str:
         for row in tree.nodes
     ]
     lines = [table(COLUMNS, rows, right=("JOBS", "LOAD"))]
-    lines.append(f"{len(tree.nodes)} nodes below the master on {tree.master}, which runs since {since(tree.since_s)}")
+    began = since(tree.since_s)
+    lines.append(f"{len(tree.nodes)} nodes below the master on {tree.master}, which has been running since {began}")
     lines += sorted(
         {
             shown_text(f"plain: {row.node.name} has no private view: {row.node.plain_because}")

@@ -1,7 +1,7 @@
 """`gproc --show-completion [SHELL]` and `gproc --install-completion [SHELL]`.
 
-Without SHELL, shellingham, which comes with Typer, says which shell runs gproc.  On a terminal, Typer asks before a
-start-up file is changed.  Both are imported only here.
+Without SHELL, shellingham finds out which shell runs gproc.  On a terminal, Typer asks before a start-up file is
+changed.  Both are imported only here.
 """
 
 from __future__ import annotations
@@ -45,6 +45,6 @@ def _calling_shell(switch: str) -> Shell:
     except shellingham.ShellDetectionFailure:
         name = ""
     if name not in {shell.name for shell in SHELLS}:
-        called = f"{name} has no completion here" if name else "the shell that runs this cannot be found out"
+        called = f"{name} has no completion here" if name else "cannot find out which shell runs this"
         raise UsageError(f"{called}: gproc --{switch} bash, zsh or fish")
     return shell_named(name)

@@ -1,4 +1,4 @@
-"""What the value of a switch may be: text in, value out, or ValueError.  Pure."""
+"""The kinds of value that switches take: each reads a text into a value, or raises ValueError.  Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Final, Literal
 import msgspec
 
 Offer = Literal["", "file", "directory", "command", "locale", "nodes", "node path", "source or node path", "mode"]
-"""What shell completion offers for a value or an argument.  "node path": NODES:PATH; "": nothing."""
+"""The words that shell completion offers for a value or an argument.  "node path": NODES:PATH; "": no words."""
 
 
 class Kind(msgspec.Struct, frozen=True):
     """A kind of value.
 
     wanted: the kind in words, as an error message ends: "... is not <wanted>".
-    read: the value that a text stands for; ValueError if it stands for none.
+    read: makes a value of a text, or raises ValueError.
     takes_value: whether `-switch VALUE` is one switch; otherwise only `-switch` and `-switch=VALUE` are.
-    repeats: read gives a tuple, and the tuples of a switch given several times are joined.
+    repeats: read returns a tuple, and if the switch is given several times, its tuples are joined.
     """
 
     wanted: str
@@ -31,7 +31,7 @@ _TRUE: Final = ("1", "t", "T", "true", "TRUE", "True")
 _FALSE: Final = ("0", "f", "F", "false", "FALSE", "False")
 
 _DIGITS_MAX: Final = 18
-"""More digits than a signed 64-bit number surely holds are refused, whatever the range."""
+"""A number with more digits is refused before it is converted: a signed 64-bit number may not hold it."""
 
 _BYTES_PER_SUFFIX: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 

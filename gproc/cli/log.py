@@ -1,4 +1,4 @@
-"""What master and slave say on stderr while they run."""
+"""The log of master and slave, on stderr."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Final
 from gproc.shown import shown_text
 
 VERBOSE: Final = 3
-"""-debug level from which asyncio's own complaints are shown too."""
+"""-debug level from which asyncio's own warnings are shown too."""
 
 
 class _OneLine(logging.Formatter):
-    """Nodes and callers have a say in what is logged: a record is one line, whatever they say."""
+    """Parts of a record come from nodes and callers.  A record is one line in any case."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = shown_text(record.message)
@@ -21,7 +21,7 @@ class _OneLine(logging.Formatter):
 
 
 def start_log(debug: int) -> None:
-    """Refusals and losses always; joins, leaves and jobs too; details from -debug=1 on."""
+    """Begin to log: always refusals, losses, joins, leaves and jobs; from -debug=1 on also details."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     log = logging.getLogger("gproc")

@@ -1,7 +1,6 @@
-"""From the command line to the verb, and from what went wrong to one sentence and an exit status.
+"""Runs the verb that the command line asks for, and makes one sentence and an exit status of an error.
 
-`gproc e` starts here thousands of times a day: only the parser and its tables are imported, then the one
-verb that was asked for.
+`gproc e` starts here thousands of times a day: so only the parser and its tables are imported, and then one verb.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _TRACEBACK_DEBUG: Final = 5
 
 
 class _Verb(Protocol):
-    """A module gproc.cli.<mode>: does what the options ask and answers with the exit status."""
+    """A module gproc.cli.<mode>: does what the options ask and returns the exit status."""
 
     def run(self, options: ModeOptions) -> int: ...
 
@@ -43,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = parse(sys.argv[1:] if argv is None else argv, defaults_of)
         debug = getattr(command, "debug", 0)
         status = _run(command)
-        # Here, not at interpreter exit, where a reader that is gone would be a complaint on stderr.
-        if sys.stdout is not None:  # None: closed by whoever started us
+        # Here, because at interpreter exit Python would complain on stderr if the reader is gone.
+        if sys.stdout is not None:  # None: the process that started us had closed it
             sys.stdout.flush()
     except KeyboardInterrupt:
         return EXIT_SIGNAL_BASE + _SIGINT
@@ -110,7 +109,7 @@ def _sentence(error: OSError) -> str:
 
 
 def _stdout_has_no_reader() -> bool:
-    """Whether stdout is the broken pipe, not some socket: then silence is right, as for `yes | head`."""
+    """Whether stdout is the broken pipe, and not a socket: then we say nothing, as `yes | head` does."""
     import select
 
     if sys.stdout is None:

@@ -47,7 +47,7 @@ def title_of(mode: Mode) -> str:
 
 
 def roff(title: str, page: Page, modes: Sequence[Mode]) -> str:
-    """A page in the macros of man(7).  modes: those to see besides gproc(1)."""
+    """A page in the macros of man(7).  modes: those whose pages it refers to, besides gproc(1)."""
     lines = [
         f'.TH {escaped(title.upper())} 1 "" "gproc {__version__}" "gproc"',
         ".SH NAME",

@@ -1,4 +1,4 @@
-"""`gproc m`: run the master in the foreground, until Ctrl-C."""
+"""`gproc m`: runs the master in the foreground, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(options: MasterOptions) -> int:
     home = gproc_home(os.environ)
     authority = open_authority(home, create=True)
     identity = load_identity(home, "master", name, own_addresses(name, address))
-    # So that slaves of this machine need not make it: what does that stays in memory.
+    # Made here, so that slaves of this machine need not make it: the libraries for that would stay in their memory.
     load_identity(home, "node", name, own_addresses(name, address))
     log.debug("cluster %s, keys in %s", authority.cluster, home)
     store, _lock = open_store(options.store or os.path.join(default_base(os.environ), "master"), options.store_bytes)
@@ -57,7 +57,7 @@ async def _serve(options: MasterOptions, address: str, identity: Identity, signe
     try:
         master.children.listen(listening_address(address), options.cmd_port)
     except OSError as error:
-        reason = os.strerror(error.errno or 0)  # socket's own text says the port once more
+        reason = os.strerror(error.errno or 0)  # the error's own text names the port a second time
         raise GprocError(
             f"cannot listen on port {options.cmd_port}: {reason}; choose another with --cmd-port"
         ) from error

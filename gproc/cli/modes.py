@@ -24,10 +24,10 @@ from gproc.cli.options import (
 
 
 class Argument(msgspec.Struct, frozen=True):
-    """A positional argument: one word, one or more, or one and all that follows it, switches or not.
+    """A positional argument: one word, one or more, or one and all words after it, even switches.
 
-    "list": one or more which the mode tells apart; its metavar says how many of what.
-    offers: what shell completion proposes for its first word; what follows that word of a "rest" are files.
+    "list": one or more words, which the mode tells apart; its metavar says how many of what.
+    offers: what shell completion offers for its first word.  For the further words of a "rest" it offers files.
     """
 
     field: str
@@ -38,10 +38,10 @@ class Argument(msgspec.Struct, frozen=True):
 
 
 class Mode(msgspec.Struct, frozen=True):
-    """What gproc is asked to do; `gproc.cli.<name>` does it.
+    """A mode of gproc.  `gproc.cli.<name>` carries it out.
 
-    letters: the name that usage lines show.  also: further names.  options: the Struct that asks for it.
-    help: one short sentence; more: what a page of its own adds.
+    letters: the name that usage lines show.  also: further names.  options: the Struct of its options.
+    help: one short sentence; more: what its own page adds.
     """
 
     name: str
@@ -74,7 +74,7 @@ MODES: Final = (
         "slave",
         "s",
         SlaveOptions,
-        "Run a slave, on every node that shall run programs.",
+        "Run a slave, on every node that should run programs.",
         "It joins its parent, by the locale or by --parent, and ends with the master.",
         also=("worker",),
     ),
@@ -95,10 +95,10 @@ MODES: Final = (
         "cp",
         "cp",
         CpOptions,
-        "Put files and directories on nodes, for good.",
-        "As cp -a on the node would: into DEST if that is a directory, else under that name; SRC/. is what lies"
-        " in SRC. Each file appears whole or not at all, as you; root keeps owners. No symlink below DEST is"
-        " followed, and what is there already is not sent or written again.",
+        "Copy files and directories to nodes, for good.",
+        "It copies as cp -a on the node would: into DEST if that is a directory, else under that name. SRC/. means"
+        " the content of SRC. Each file appears complete or not at all, and is yours; root keeps owners. No symlink"
+        " below DEST is followed. Files that are there already are neither sent nor written again.",
         (
             Argument(
                 "words",
@@ -113,17 +113,17 @@ MODES: Final = (
         "get",
         "get",
         GetOptions,
-        "Bring files and directories back from nodes.",
+        "Copy files and directories from nodes.",
         "What node 1/7 has at SRC comes into DIR/1.7, with modes and times, for root with owners; set-id bits are"
         " left out.",
         (
             Argument(
                 "source",
                 "NODES:SRC",
-                "What to bring, and from where: 1-80:/var/log, ./.:/etc/fstab",
+                "What to copy, and from where: 1-80:/var/log, ./.:/etc/fstab",
                 offers="node path",
             ),
-            Argument("directory", "DIR", "Where to: made if it is not there", offers="directory"),
+            Argument("directory", "DIR", "The directory to copy into; made if it is missing", offers="directory"),
         ),
     ),
     Mode(
@@ -161,8 +161,8 @@ MODES: Final = (
         "store",
         "store",
         StoreOptions,
-        "Show what this machine keeps of what it received.",
-        "With --prune, what was least recently used is removed; what running jobs use stays.",
+        "Show the bundles that this machine keeps.",
+        "With --prune, the least recently used bundles are removed. Bundles of running jobs stay.",
     ),
     Mode(
         "config",

@@ -1,7 +1,7 @@
 """What a command line asks for, as values: one Struct for each mode.
 
-A field bears the name of its switch's GNU spelling, with its unit if it has one.  The defaults stand
-here and nowhere else; which switches a mode takes stands in `gproc.cli.switches`.
+A field has the name of its switch's GNU spelling, with its unit if it has one.  The defaults are here and nowhere else.
+`gproc.cli.switches` says which switches a mode takes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ DEFAULT_BIN_ROOT: Final = "/tmp/xproc"
 DEFAULT_SOCKET: Final = "/tmp/g"
 DEFAULT_CMD_PORT: Final = 6666
 DEFAULT_LINK_TIMEOUT_S: Final = 2.0
-"""A lost link is to end its jobs within two seconds."""
+"""The jobs of a lost link must end within two seconds."""
 
 
 class MasterOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,8 +50,8 @@ class SlaveOptions(msgspec.Struct, frozen=True, kw_only=True):
 class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`gproc e`.  nodes, exclude: specifications, not yet parsed.  env: `NAME=VALUE`; `NAME`: as it is here.
 
-    bin_root: "" if each slave puts it at its own.
-    The limits max_procs, mem_bytes, cpus and nice hold for the job's processes on each node; None: no limit.
+    bin_root: "" if each slave uses its own.
+    The limits max_procs, mem_bytes, cpus and nice are for the job's processes on each node; None: no limit.
     """
 
     nodes: str
@@ -170,7 +170,7 @@ class CompletionRequest(msgspec.Struct, frozen=True):
 
 
 class CompletionQuestion(msgspec.Struct, frozen=True):
-    """What may follow these words on a command line; the last is to be completed."""
+    """A question of a shell: which words can complete the last one of these?"""
 
     words: tuple[str, ...]
 

@@ -1,4 +1,4 @@
-"""What help pages and man pages say, as values made from the tables of modes and switches.  Pure."""
+"""The content of help pages and man pages, as values made from the tables of modes and switches.  Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gproc.cli.switches import Switch, switches_of
 ABOUT: Final = "Run a program on every node of a cluster, with nothing installed there but gproc."
 
 GRAMMAR: Final = (
-    "Switches stand before or after the mode, as -binRoot=/x or --bin-root /x; one dash or two make no difference."
-    " `--` ends the switches. All that follows `e NODES COMMAND` belongs to the command."
+    "Switches can be before or after the mode, as -binRoot=/x or --bin-root /x; one dash or two make no difference."
+    " `--` ends the switches. All words after `e NODES COMMAND` belong to it."
 )
 
 FIRST_STEPS: Final = (
@@ -23,7 +23,7 @@ FIRST_STEPS: Final = (
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A term and what it means.  spellings: the ways to write it; value: the metavar of what follows it, or ""."""
+    """A term and its meaning.  spellings: the ways to write it; value: the metavar of its value, or ""."""
 
     spellings: tuple[str, ...]
     value: str
@@ -87,7 +87,7 @@ def mode_page(mode: Mode) -> Page:
 
 
 def default_text(value: object) -> str:
-    """A default as pages and `gproc config` write it; "" if there is none to speak of."""
+    """A default as pages and `gproc config` show it; "" if there is none to show."""
     if value is None or value == "" or value == () or value is False:
         return ""
     if value is True:

@@ -1,9 +1,8 @@
-"""A command line becomes a value.  Pure: nothing is read but the words given.
+"""Parses a command line into a value.  Pure: it reads only the given words.
 
 Grammar (docs/reference.md): `gproc [switches] MODE ...`, with switches before or after the mode, in the
 spelling of the original (`-binRoot=/x`, `-binRoot /x`, `-p`, `-p=false`, after Go's flag package) or of GNU
-(`--bin-root /x`, `--no-private`).  `--` ends the switches.  After `e NODES COMMAND` all belongs to the
-command.
+(`--bin-root /x`, `--no-private`).  `--` ends the switches.  All words after `e NODES COMMAND` belong to the command.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from gproc.errors import UsageError
 HELP_NAMES: Final = ("h", "help")
 COMPLETION_NAMES: Final = ("install-completion", "show-completion")
 QUESTION_NAME: Final = "__complete"
-"""Hidden: what the shells' scripts ask, see gproc.cli.completing."""
+"""The hidden command of the shells' scripts: gproc.cli.completing."""
 
 USAGE: Final = "gproc [switches] MODE ..."
 
@@ -42,11 +41,11 @@ class _Given(NamedTuple):
 
 
 def parse(argv: Sequence[str], defaults: Callable[[Mode], Mapping[str, object]] = lambda _: {}) -> Command:
-    """What the command line asks for; argv is without the program's own name.
+    """What the command line asks for.  argv: without the program's own name.
 
-    defaults: of a mode's switches, by field, for those that the command line does not set.
+    defaults: the values of a mode's switches, by field, for those that the command line does not set.
 
-    Raises: UsageError naming the word that is wrong and what is wanted in its place.
+    Raises: UsageError, which names the wrong word and what is wanted in its place.
     """
     if argv and argv[0] == QUESTION_NAME:
         return CompletionQuestion(tuple(argv[1:]))
@@ -88,14 +87,14 @@ def _name(word: str) -> str:
 
 
 def _given(word: str, name: str, rest: Iterator[str]) -> _Given:
-    """With the word that follows, whatever it looks like (as in Go), if the switch takes a value."""
+    """The switch, and its value: if it takes one, the next word, whatever it looks like, as in Go."""
     written, equals, text = word.partition("=")
     switches = switches_named(name)
     if not switches:
         shown = {shown.lstrip("-"): shown for switch in SWITCHES for shown in switch.shown()}
         near = nearest(name, shown) or "; `gproc help MODE` lists them"
         raise UsageError(f"there is no switch {written}{near}")
-    kind = switches[0].kind  # which of them is meant depends on the mode; that a value follows does not
+    kind = switches[0].kind  # all switches of one spelling agree on whether a value follows
     if equals:
         return _Given(name, written, text)
     value = next(rest, None) if kind.takes_value else None
@@ -105,7 +104,7 @@ def _given(word: str, name: str, rest: Iterator[str]) -> _Given:
 
 
 def _help(mode: Mode | None, rest: Iterator[str]) -> HelpRequest:
-    """Of the mode, or else of the one that the next word names."""
+    """A request for the help page of the mode, or else of the mode that the next word names."""
     following = next(rest, "-")
     if mode is None and not following.startswith("-"):
         mode = _mode(following)
@@ -172,8 +171,8 @@ def _arguments(mode: Mode, words: list[str]) -> dict[str, object]:
 
 
 def nearest(name: str, known: Mapping[str, str]) -> str:
-    """The end of the sentence about a name that there is not: the one that was probably meant, as it is written."""
-    import difflib  # here, so that only a misspelt name pays for it
+    """The end of a sentence about an unknown name: the known name that is most like it, in its usual spelling."""
+    import difflib  # here, because only a misspelt name needs it
 
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {known[near[0]]}?" if near else ""

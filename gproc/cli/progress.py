@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     import rich.progress
 
 BAR_AFTER_S: Final = 1.0
-"""A transfer that is over sooner needs no bar."""
+"""A shorter transfer needs no bar."""
 
 REFRESH_S: Final = 0.25
 LINE_S: Final = 1.0
-"""Between two redraws of the bar, and two lines of JSON."""
+"""Seconds between two redraws of the bar, and between two lines of JSON."""
 
 
 class _Counted:
@@ -55,7 +55,7 @@ class _Counted:
 
 
 class Bar(_Counted):
-    """For people: bytes, rate, nodes complete, time left, on stderr; gone when all nodes have everything."""
+    """For people: a bar on stderr with bytes, rate, complete nodes and time left, until all nodes have everything."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class JsonLines(_Counted):
         return None if self._ended else max(0.0, self._next_s - now_s)
 
     def clear(self) -> None:
-        """Lines are in nobody's way."""
+        """Nothing is done: lines need not be cleared."""
 
     def _write(self, elapsed_s: float) -> None:
         import json
@@ -144,7 +144,7 @@ class JsonLines(_Counted):
 
 
 class Silent(_Counted):
-    """Where nobody wants to know."""
+    """For callers who asked for no progress."""
 
     def tick(self) -> float | None:
         return None

@@ -31,17 +31,17 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 def settings_in(path: str, owners: frozenset[int]) -> list[Setting]:
-    """What a file sets, the weaker first; nothing if there is no such file."""
+    """The settings of a file, the weaker ones first; none if there is no such file."""
     text = config_text(path, owners)
     return [] if text is None else settings_of(path, text)
 
 
 def settings_of(path: str, text: str) -> list[Setting]:
-    """What the text of a file sets.  Raises: UsageError, which names what is wrong."""
+    """The settings in the text of a file.  Raises: UsageError, which names the fault."""
     content = toml_of(path, text)
     for name, section in content.items():
         if not isinstance(section, dict):
-            raise UsageError(f"{path}: {name} stands in no section: put it below [{COMMON}] or a mode, such as [e]")
+            raise UsageError(f"{path}: {name} is in no section: put it below [{COMMON}] or a mode, such as [e]")
         if name != COMMON and mode_named(name) is None:
             known = {other: f"[{other}]" for other in (COMMON, *(n for mode in MODES for n in mode.names()))}
             raise UsageError(f"{path}: there is no mode {name!r} for [{name}]{nearest(name, known)}")
@@ -72,7 +72,7 @@ def _unknown(key: str, known: Sequence[Switch], mode: Mode | None) -> str:
 
 
 def _value(switch: Switch, value: object, where: str) -> object:
-    """The value that the same text has on the command line."""
+    """The value.  The same text has the same value on the command line."""
     try:
         if isinstance(value, bool) or switch.kind is FLAG:
             if not (isinstance(value, bool) and switch.kind is FLAG):

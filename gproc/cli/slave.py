@@ -1,4 +1,4 @@
-"""`gproc s`: run a slave until its parent, or Ctrl-C, ends it."""
+"""`gproc s`: runs a slave until its parent, or Ctrl-C, ends it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger("gproc")
 
 
 def run(options: SlaveOptions) -> int:
-    # First of all, and before anything large is imported: what the launcher has in memory is copied for each job.
+    # This comes first, before anything large is imported: the launcher's memory is copied for each job.
     allow_all()
     launcher = Launcher.fork(private=options.private, native=os.environ.get("GPROC_INIT") != "python")
     try:
@@ -96,7 +96,7 @@ def _run(options: SlaveOptions, launcher: Launcher) -> int:
 
 
 def listen(children: Children, host: str, port: int) -> None:
-    """Open the command port, or any free one if the usual one is taken, as by another slave of this machine."""
+    """Open the command port.  If the usual one is taken, for example by another slave, open any free one."""
     try:
         try:
             children.listen(host, port)
@@ -105,7 +105,7 @@ def listen(children: Children, host: str, port: int) -> None:
                 raise
             children.listen(host, 0)
     except OSError as error:
-        reason = os.strerror(error.errno or 0)  # socket's own text says the port once more
+        reason = os.strerror(error.errno or 0)  # the error's own text names the port a second time
         raise GprocError(f"cannot listen on port {port}: {reason}; choose another with --cmd-port") from error
 
 

@@ -1,4 +1,4 @@
-"""What gproc itself has to say to its caller."""
+"""Messages of gproc itself to its caller, on stderr."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ ROWS: Final = "\n"
 
 
 def complain(lines: Iterable[str]) -> None:
-    """Write the lines, each with the program's name in front, in one write, so that no other output comes between.
+    """Write the lines, each after the program's name, in one write, so that no other output comes between.
 
-    A line of ours may have more than one row; whatever else a terminal might obey is escaped.
+    A line may have several rows.  Other characters that a terminal might obey are escaped.
     """
     sys.stderr.write("".join(f"gproc: {shown_text(line, keep=ROWS)}\n" for line in lines))

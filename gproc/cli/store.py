@@ -1,4 +1,4 @@
-"""`gproc store`: what this machine's stores keep, and room made in them; no cluster needed."""
+"""`gproc store`: shows what this machine's stores keep, and makes room in them.  No cluster is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How wide and how coloured a stream is: for tables and help pages."""
+"""The width of a stream, and whether it has colours: for tables and help pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final, TextIO
 
 DEFAULT_COLUMNS: Final = 80
 LEAST_COLUMNS: Final = 20
-"""Narrower terminals are treated as this wide: fewer columns do not hold a word."""
+"""Narrower terminals are treated as if they were this wide: fewer columns do not hold a word."""
 
 _BOLD: Final = "\x1b[1m"
 _PLAIN: Final = "\x1b[0m"
@@ -21,7 +21,7 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def has_colour(stream: TextIO) -> bool:
-    """NO_COLOR (no-color.org) forbids it, FORCE_COLOR (force-color.org) wants it; else a terminal has it."""
+    """NO_COLOR (no-color.org) forbids colours, FORCE_COLOR (force-color.org) wants them; else terminals have them."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):
@@ -30,7 +30,7 @@ def has_colour(stream: TextIO) -> bool:
 
 
 def columns(stream: TextIO) -> int | None:
-    """The width to fill: COLUMNS if it is set, else the terminal's; None if the stream is no terminal."""
+    """The width to fill: COLUMNS if it is set, else that of the terminal; None if the stream is no terminal."""
     said = os.environ.get("COLUMNS", "")
     if said.isascii() and said.isdigit() and int(said[:9]) > 0:
         return max(LEAST_COLUMNS, int(said[:9]))

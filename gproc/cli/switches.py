@@ -28,11 +28,11 @@ from gproc.request.limits import CPUS_MAX, PROCS_MAX
 
 
 class Switch(msgspec.Struct, frozen=True):
-    """A switch; one or two dashes make no difference, as in the original.
+    """A switch.  One or two dashes make no difference, as in the original.
 
-    field: of the modes' options.  modes: letters of those that take it, or all.  go: the original's spelling.
-    gnu: the long one.  short: one letter, if the original has none.  negative: says false to a FLAG.
-    offers: what shell completion proposes as its value.
+    field: its field in the modes' options.  modes: letters of the modes that take it.  go: the original's spelling.
+    gnu: the long spelling.  short: one letter, if the original has none.  negative: the spelling that turns a FLAG off.
+    offers: what shell completion offers as its value.
     """
 
     field: str
@@ -73,7 +73,7 @@ SWITCHES: Final = (
         "files",
         ("e", "bundle"),
         ELEMENTS,
-        "Files and directories that go along (dir/. is the directory alone). Comma-separated, repeatable.",
+        "Files and directories to send along (dir/. is the directory alone). Comma-separated, repeatable.",
         "files",
         go="f",
         metavar="LIST",
@@ -178,7 +178,7 @@ SWITCHES: Final = (
         "store_bytes",
         ("m", "s"),
         SIZE,
-        "How much the store may keep: 500M, 8G. [default: 4G or a tenth of the disk, the smaller]",
+        "How much the store may keep: 500M, 8G. [default: 4G, or a tenth of the disk if that is less]",
         "store-size",
         metavar="BYTES",
     ),
@@ -211,12 +211,12 @@ SWITCHES: Final = (
     Switch("shell", ("e",), FLAG, "COMMAND is a line for a shell: run it with /bin/sh -c.", "shell"),
     Switch("label", ("e",), FLAG, "Begin each line of output with its node's path.", "label", short="l"),
     Switch("no_stdin", ("e",), FLAG, "Give the program an empty standard input.", "no-stdin", short="n"),
-    Switch("tty", ("e",), FLAG, "Give the program, on one node, a terminal, shown on yours.", "tty", short="t"),
+    Switch("tty", ("e",), FLAG, "Give the program a terminal, shown on yours. Only with one node.", "tty", short="t"),
     Switch(
         "timeout_s",
         ("e", "cp", "get"),
         SECONDS,
-        "End it everywhere after this time; the exit status is then 124.",
+        "End it everywhere after this time. The exit status is then 124.",
         "timeout",
         metavar="SECONDS",
     ),
@@ -228,8 +228,8 @@ SWITCHES: Final = (
         "env",
         metavar="NAME[=VALUE]",
     ),
-    Switch("json_progress", ("e", "cp"), FLAG, "Tell of a long transfer in lines of JSON on stderr.", "json-progress"),
-    Switch("clean_env", ("e",), FLAG, "Pass no variable on but those of --env.", "clean-env"),
+    Switch("json_progress", ("e", "cp"), FLAG, "Report a long transfer in lines of JSON on stderr.", "json-progress"),
+    Switch("clean_env", ("e",), FLAG, "Pass on only the variables of --env.", "clean-env"),
     Switch(
         "max_procs",
         ("e",),
@@ -277,7 +277,7 @@ SWITCHES: Final = (
         "addresses",
         ("cert",),
         ELEMENTS,
-        "IP addresses that the certificate is also good for, with one NAME. Comma-separated, repeatable.",
+        "IP addresses that the certificate is also valid for. Only with one NAME. Comma-separated, repeatable.",
         "address",
         metavar="LIST",
     ),
@@ -294,7 +294,7 @@ SWITCHES: Final = (
 
 
 def switches_named(name: str) -> tuple[Switch, ...]:
-    """The switches spelled so; if there are several, no mode takes two of them."""
+    """The switches with this spelling.  If there are several, no mode takes two of them."""
     return tuple(switch for switch in SWITCHES if name in switch.spellings())
 
 

@@ -1,4 +1,4 @@
-"""Tables, one way for all: for a person on a terminal of any width, and for programs in a pipe."""
+"""Makes all tables: for people on a terminal of any width, and for programs in a pipe."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from gproc.shown import shown_text
 _GAP: Final = "  "
 
 _LEAST: Final = 8
-"""No column that can be folded gets narrower than this, whatever the terminal."""
+"""No column that can be folded gets narrower than this."""
 
 _BREAK_AFTER: Final = frozenset(" /-:,=.")
-"""A cell is folded behind one of these if it has any in the line's second half."""
+"""A cell is folded after one of these characters, if there is one in the line's second half."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> str:
     """The lines of a table for standard output, the head first.
 
-    On a terminal, columns are as wide as they must be, and long cells are folded; those named in `right` stand on their
-    right edge.  Elsewhere a tab separates the cells and nothing is padded, folded or left out, for cut(1) and awk(1).
+    On a terminal, columns are as wide as necessary, and long cells are folded.  right: the columns that are aligned on
+    their right edge.  In a pipe, a tab separates the cells, and nothing is padded, folded or left out: cut(1), awk(1).
     """
     width = columns(sys.stdout) if is_terminal(sys.stdout) else None
     return render(head, rows, right=right, width=width, coloured=has_colour(sys.stdout))
@@ -50,7 +50,7 @@ def render(
 
 
 def fitted(widths: list[int], head: Sequence[str], right: Sequence[str], width: int) -> list[int]:
-    """Widths that fit the terminal if they can: the widest column that can be folded gives way first."""
+    """Widths that fit the terminal, if possible: the widest column that can be folded is made narrower first."""
     fitting = list(widths)
     least = [max(_LEAST, len(name)) for name in head]
     while sum(fitting) + len(_GAP) * (len(fitting) - 1) > width:
@@ -72,7 +72,7 @@ def _laid_out(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]
 
 
 def fold(cell: str, width: int) -> Iterator[str]:
-    """Pieces of a cell, none longer than width, which together are the cell but for blanks at their ends."""
+    """Pieces of a cell, none longer than `width`.  Together they are the cell, except for blanks at their ends."""
     while len(cell) > width:
         cut = next((i for i in range(width, width // 2, -1) if cell[i - 1] in _BREAK_AFTER), width)
         yield cell[:cut].rstrip(" ")
@@ -81,7 +81,7 @@ def fold(cell: str, width: int) -> Iterator[str]:
 
 
 def bytes_text(count: float) -> str:
-    """A size as ls -h gives it."""
+    """A size as `ls -h` shows it."""
     for unit in ("B", "K", "M", "G"):
         if count < 1000 or unit == "G":
             return f"{count:.0f}{unit}" if unit == "B" or count >= 100 else f"{count:.1f}{unit}"

@@ -1,4 +1,4 @@
-"""What a command does, step by step, on stderr: for `-debug`."""
+"""Says on stderr what a command does, step by step: for `-debug`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Trace:
 
     def _say(self, text: str) -> None:
         line = f"gproc: {time.monotonic() - self._began_s:.3f} s: {shown_text(text)}\n"
-        # Not sys.stderr: a signal's handler speaks too, and a buffer cannot be entered twice.
+        # Not through sys.stderr: a signal's handler writes lines too, and a buffered stream cannot be entered twice.
         with contextlib.suppress(OSError):
             os.write(_STDERR, line.encode(errors="backslashreplace"))
 

@@ -89,7 +89,7 @@ def test_a_key_that_is_two_switches_is_read_by_each_in_its_own_way() -> None:
         ("[common]\nlocal = 'kane'", ["[common] local", "did you mean"]),
         ("[m]\nlabel = true", ["does not go with mode m", "switch of e"]),
         ("[exex]\nlabel = true", ["'exex'", "did you mean [exec]?"]),
-        ("label = true", ["label stands in no section", "[common]"]),
+        ("label = true", ["label is in no section", "[common]"]),
         ("[e]\nlabel = 'yes'", ["[e] label: 'yes' is not true or false"]),
         ("[e]\nnice = 40", ["nice: 40 is not a whole number from -20 to 19"]),
         ("[e]\nnice = true", ["nice: True is not a whole number"]),

@@ -206,7 +206,7 @@ def test_more_than_one_node_is_refused(pair: Cluster, screens: list[Screen]) -> 
 def test_without_a_terminal_at_home_there_is_none_on_the_node(pair: Cluster) -> None:
     done = pair.exec("--tty", "1", "/bin/bash")
     assert done.returncode == 2
-    assert b"standard input is none" in done.stderr
+    assert b"standard input is no terminal" in done.stderr
 
 
 @pytest.mark.parametrize("switch", ["--no-stdin", "--label"])
