@@ -16,3 +16,13 @@ def shown_text(text: str, *, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() or each in keep else ascii(each)[1:-1] for each in text)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something failed, in words for people: for an error of the system, its file and its reason, and no number."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error) or type(error).__name__
+    if isinstance(error.filename, bytes | str):
+        name = error.filename if isinstance(error.filename, bytes) else error.filename.encode(errors="surrogateescape")
+        return f"{shown(name)}: {error.strerror}"
+    return error.strerror

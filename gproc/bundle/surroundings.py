@@ -8,6 +8,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from gproc.errors import GprocError
+
+
+def working_directory() -> str:
+    """Of this process.  Raises: GprocError if it was removed."""
+    try:
+        return os.getcwd()
+    except OSError as error:
+        raise GprocError(f"the working directory is gone ({error.strerror}): change to one that exists") from error
+
 
 class Surroundings:
     def __init__(self, environ: Mapping[str, str], cwd: str) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 
 import msgspec
 
+from gproc.bundle.surroundings import working_directory
 from gproc.cli.options import BundleOptions
 from gproc.cli.table import table
 from gproc.cli.trace import Trace, bundle_text
@@ -44,7 +45,7 @@ def run(options: BundleOptions) -> int:
     """Pack the program, and show a table or JSON.  With `tar`, the bundle is written there, and no table is shown."""
     request = PackRequest(
         program=options.program,
-        cwd=os.getcwd(),
+        cwd=working_directory(),
         environ=os.environ,
         extra=options.files,
         root=options.root,

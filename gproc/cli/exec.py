@@ -7,12 +7,13 @@ import signal
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+from gproc.bundle.surroundings import working_directory
 from gproc.cli.foreground import Foreground, Printer
 from gproc.cli.options import ExecOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.trace import Trace, bundle_text
 from gproc.client.driver import PollDriver
-from gproc.client.requests import check_nodes, pack_program, program_request, working_directory
+from gproc.client.requests import check_nodes, pack_program, program_request
 from gproc.client.summary import summarise
 from gproc.errors import EXIT_SIGNAL_BASE, ProgramNotFound, UsageError
 from gproc.packager import Bundle

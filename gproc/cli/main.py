@@ -22,6 +22,7 @@ from gproc.cli.options import (
 from gproc.cli.parse import parse
 from gproc.cli.stderr import complain
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError
+from gproc.shown import reason_of
 
 _SIGINT: Final = 2
 _SIGPIPE: Final = 13
@@ -51,11 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(str(error), error.exit_status, debug)
     except BrokenPipeError as error:
         if not _stdout_has_no_reader():
-            return _failed(_sentence(error), EXIT_GPROC, debug)
+            return _failed(reason_of(error), EXIT_GPROC, debug)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_SIGNAL_BASE + _SIGPIPE
     except OSError as error:
-        return _failed(_sentence(error), EXIT_GPROC, debug)
+        return _failed(reason_of(error), EXIT_GPROC, debug)
     except Exception:  # noqa: BLE001 - a bug: Python's own status 1 would look like the program's
         return _failed("this is a bug in gproc; please report it with the lines above", EXIT_GPROC, debug=10)
     return status
@@ -101,11 +102,6 @@ def _failed(message: str, status: int, debug: int) -> int:
         traceback.print_exc()
     complain([message])
     return status
-
-
-def _sentence(error: OSError) -> str:
-    reason = error.strerror or str(error)
-    return f"{os.fsdecode(error.filename)}: {reason}" if isinstance(error.filename, str | bytes) else reason
 
 
 def _stdout_has_no_reader() -> bool:

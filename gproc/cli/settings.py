@@ -84,7 +84,9 @@ def _value(switch: Switch, value: object, where: str) -> object:
         return switch.kind.read(_text(value))
     except ValueError:
         wanted = f"{switch.kind.wanted}, or a list of such texts" if switch.kind.repeats else switch.kind.wanted
-        raise UsageError(f"{where}: {value!r} is not {wanted}") from None
+        import json  # whose texts are TOML too
+
+        raise UsageError(f"{where}: {json.dumps(value, default=str)} is not {wanted}") from None
 
 
 def _text(value: object) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, TypeVar, Unpack, overload
 
+from gproc.bundle.surroundings import working_directory
 from gproc.client.complaints import Complaints
 from gproc.client.copying import CopyTries, Remote, copy_request, note_torn
 from gproc.client.engine import Engine
@@ -20,7 +21,7 @@ from gproc.client.finding import default_socket
 from gproc.client.job import Job
 from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, input_bytes
 from gproc.client.receiving import Collected
-from gproc.client.requests import pack_program, working_directory
+from gproc.client.requests import pack_program
 from gproc.client.results import CompletedJob, checked, decoded
 from gproc.client.session import JobEvent, JobRefused, SessionEvent, SessionJob, TreeAnswer
 from gproc.client.sinks import Sink

@@ -38,5 +38,5 @@ def _sockets(path: str, content: Mapping[str, object]) -> Iterator[str]:
         if name in SECTIONS and isinstance(section, dict) and KEY in section:
             value = section[KEY]
             if isinstance(value, bool) or not isinstance(value, str | int | float):
-                raise UsageError(f"{path}: [{name}] {KEY}: {value!r} is not a text")
+                raise UsageError(f"{path}: [{name}] {KEY} is not a text")
             yield str(value)

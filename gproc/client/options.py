@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Final, TypedDict
 
-from gproc.client.requests import pack_program, program_request, working_directory
+from gproc.bundle.surroundings import working_directory
+from gproc.client.requests import pack_program, program_request
 from gproc.errors import UsageError
 from gproc.packager import Bundle
 from gproc.request.spec import Request
@@ -67,7 +68,10 @@ def asked(
     """
     command = command_of(args, shell=options.get("shell", False))
     chosen_cwd = options.get("cwd")
-    cwd = working_directory() if chosen_cwd is None else os.path.abspath(os.fspath(chosen_cwd))
+    cwd = "" if chosen_cwd is None else os.fspath(chosen_cwd)
+    if not os.path.isabs(cwd):
+        cwd = os.path.join(working_directory(), cwd)
+    cwd = os.path.normpath(cwd)
     environ = os.environ if (env := options.get("env")) is None else env
     bundle = options.get("bundle")
     if bundle is None and not options.get("local_bin", False):

@@ -10,7 +10,7 @@ import os
 import resource
 from collections.abc import Mapping, Sequence
 
-from gproc.errors import GprocError, UsageError
+from gproc.errors import UsageError
 from gproc.nodespec import NodeSpec
 from gproc.packager import Bundle, PackRequest, pack
 from gproc.request.limits import Limits
@@ -81,14 +81,6 @@ def pack_program(
         ),
         explain=explain,
     )
-
-
-def working_directory() -> str:
-    """The working directory.  Raises: GprocError if it is gone."""
-    try:
-        return os.getcwd()
-    except OSError as error:
-        raise GprocError(f"the working directory is gone ({error.strerror}): change to one that exists") from error
 
 
 def soft_limits() -> tuple[tuple[int, int], ...]:

@@ -17,7 +17,7 @@ from gproc.copy.attributes import by_descriptor
 from gproc.copy.staging import DIRECTORY
 from gproc.copy.steps import ITSELF, Folder
 from gproc.errors import GprocError
-from gproc.shown import shown
+from gproc.shown import reason_of, shown
 
 _OWNERS_ALL = 0o700
 
@@ -113,7 +113,7 @@ class Descent:
                 os.close(above)
                 raise OSError(errno.ESTALE, "it is another one now")
         except OSError as error:
-            raise WayLost(levels[-1].path, error.strerror or str(error)) from error
+            raise WayLost(levels[-1].path, reason_of(error)) from error
         os.close(self._here)
         self._levels, self._here = levels, above
 

@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from gproc.bundle.surroundings import working_directory
 from gproc.bundle.unsized import SMALL_BYTES, UNSIZED_BYTES_MAX, read_small
 from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES, PERMISSION_BITS, Digest, File, Manifest, digest_of, encode
 from gproc.copy import attributes
@@ -98,9 +99,11 @@ class _Packing:
         self._unsized: dict[bytes, bytes] = {}
         self._unsized_bytes = 0
         self._packs = Packs()
-        self._cwd = os.fsencode(os.getcwd())
+        self._cwd = b""
 
     def add(self, source: bytes) -> None:
+        if not source.startswith(b"/"):
+            self._cwd = os.fsencode(working_directory())
         for seen in self._source.walk(source):
             steps: Sequence[Step] = (seen.step,)
             if isinstance(seen.step, Leaf):

@@ -27,6 +27,7 @@ from gproc.launch.protocol import Ending, ProgramEnded, SpawnFailed, Start
 from gproc.request.signals import can_be_sent
 from gproc.root.abilities import Abilities
 from gproc.root.view import MakeDirectory, Operation, Overlay, Proc, Tmpfs
+from gproc.shown import reason_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -104,7 +105,7 @@ class NativeLauncher(Launcher):
         except NotPlanned as error:
             self._loop.call_soon(on_exit, SpawnFailed(start.process, error.stage, error.code, error.message))
         except OSError as error:
-            self._loop.call_soon(on_exit, SpawnFailed(start.process, "launcher", error.errno or 0, str(error)))
+            self._loop.call_soon(on_exit, SpawnFailed(start.process, "launcher", error.errno or 0, reason_of(error)))
         finally:
             for handle in stdio:
                 os.close(handle)
@@ -268,7 +269,7 @@ def _group(start: Start) -> Group:
     try:
         return Cgroups.here().make(start.request.limits)
     except OSError as error:
-        raise NotPlanned("limits", error.errno or 0, str(error)) from error
+        raise NotPlanned("limits", error.errno or 0, reason_of(error)) from error
 
 
 def _watched(started: Helper) -> int:
@@ -340,7 +341,7 @@ def _refused(mounts: tuple[Operation, ...]) -> Failed | None:
     try:
         started = helper.start_private(plan, (null, null, null))
     except OSError as error:
-        return Failed("launcher", error.errno or errno.EIO, str(error))
+        return Failed("launcher", error.errno or errno.EIO, reason_of(error))
     finally:
         os.close(null)
     if isinstance(started, Failed):

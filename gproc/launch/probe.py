@@ -14,6 +14,7 @@ from gproc.launch import protocol
 from gproc.root import kernel, mounts
 from gproc.root.abilities import Abilities
 from gproc.root.view import MakeDirectory, Overlay, Proc, Tmpfs
+from gproc.shown import reason_of
 
 _ANSWER_BYTES: Final = 4096
 
@@ -56,7 +57,7 @@ def _try_namespaces() -> Abilities:
     try:
         enter_namespaces()
     except OSError as error:
-        return Abilities(view=False, overlay=False, root=root, reason=f"no namespaces: {error}")
+        return Abilities(view=False, overlay=False, root=root, reason=f"no namespaces: {reason_of(error)}")
     answer = _asked_in_child(_try_mounts)
     return Abilities(view=answer.view, overlay=answer.overlay, root=root, reason=answer.reason)
 
@@ -68,13 +69,13 @@ def _try_mounts() -> Abilities:
     try:
         mounts.carry_out([Proc(at), Tmpfs(at)], uid, gid)
     except OSError as error:
-        return Abilities(view=False, overlay=False, root=False, reason=f"no mounts: {error}")
+        return Abilities(view=False, overlay=False, root=False, reason=f"no mounts: {reason_of(error)}")
     names = (b"lower", b"upper", b"work", b"union")
     try:
         mounts.carry_out([MakeDirectory(at, name) for name in names], uid, gid)
         mounts.carry_out([Overlay((b"/proc/lower",), b"/proc/upper", b"/proc/work", b"/proc/union")], uid, gid)
     except OSError as error:
-        return Abilities(view=True, overlay=False, root=False, reason=f"no overlay: {error}")
+        return Abilities(view=True, overlay=False, root=False, reason=f"no overlay: {reason_of(error)}")
     return Abilities(view=True, overlay=True, root=False, reason="")
 
 

@@ -21,6 +21,7 @@ from gproc.launch.protocol import ProgramEnded, SpawnFailed, Start
 from gproc.request.limits import Limits
 from gproc.request.signals import FORWARDED
 from gproc.root import kernel
+from gproc.shown import reason_of
 
 _RESETTABLE: Final = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 """All signals that get their default disposition back: Python itself ignores SIGPIPE and SIGXFSZ."""
@@ -55,19 +56,13 @@ class StageFailed(Exception):
         return SpawnFailed(process, self.stage, self.code, self.message)
 
 
-def _sentence(error: OSError) -> str:
-    """What failed, and for which path, in words for people."""
-    reason = error.strerror or str(error)
-    return f"{os.fsdecode(error.filename)}: {reason}" if isinstance(error.filename, str | bytes) else reason
-
-
 @contextmanager
 def stage(name: str) -> Iterator[None]:
     """Raise StageFailed if the block fails.  A ValueError means a NUL in an argument, a name or a path."""
     try:
         yield
     except OSError as error:
-        raise StageFailed(name, error.errno or errno.EIO, _sentence(error)[:_MESSAGE_CHARACTERS]) from error
+        raise StageFailed(name, error.errno or errno.EIO, reason_of(error)[:_MESSAGE_CHARACTERS]) from error
     except ValueError as error:
         raise StageFailed(name, errno.EINVAL, str(error)) from error
 

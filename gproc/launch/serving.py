@@ -22,6 +22,7 @@ from gproc.launch.cgroup import Cgroups, Group
 from gproc.launch.protocol import Ending, Inbox, SignalProcess, SpawnFailed, Start
 from gproc.root import kernel
 from gproc.root.abilities import Abilities
+from gproc.shown import reason_of
 
 _REPORT_BYTES: Final = 4096
 """The most bytes of a report.  It is below PIPE_BUF, so an init writes it at once: pipe(7)."""
@@ -132,7 +133,7 @@ class Serving:
                 try:
                     self._start(request, stdio)
                 except OSError as error:
-                    self._tell(SpawnFailed(request.process, "launcher", error.errno or 0, str(error)))
+                    self._tell(SpawnFailed(request.process, "launcher", error.errno or 0, reason_of(error)))
                 finally:
                     for fd in stdio:
                         os.close(fd)
@@ -147,7 +148,7 @@ class Serving:
         try:
             group = self._group(start)
         except OSError as error:
-            self._tell(SpawnFailed(start.process, "limits", error.errno or 0, str(error)))
+            self._tell(SpawnFailed(start.process, "limits", error.errno or 0, reason_of(error)))
             return
         report, writer = os.pipe()
         try:

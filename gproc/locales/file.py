@@ -179,9 +179,15 @@ class FileLocale:
             return cls(path, msgspec.convert(keys, kind))
         except OSError as error:
             raise LocaleError(f"locale file {path}: cannot be read: {error.strerror}") from error
-        # Bad TOML, bad UTF-8 and wrong keys are all ValueErrors.
-        except ValueError as error:
-            raise LocaleError(f"locale file {path}: {error}") from error
+        except msgspec.ValidationError as error:
+            from gproc.locales.fault import fault_in
+
+            tables = {"": kind.__struct_fields__, "rack": Rack.__struct_fields__}
+            raise LocaleError(f"locale file {path}: {fault_in(str(error), tables)}") from error
+        except UnicodeDecodeError as error:
+            raise LocaleError(f"locale file {path}: this is not TOML: it is not UTF-8") from error
+        except tomllib.TOMLDecodeError as error:
+            raise LocaleError(f"locale file {path}: this is not TOML: {error}") from error
 
     def place(self, role: Role, hostname: str, options: Options) -> Placement:
         cluster = self._cluster

@@ -22,7 +22,7 @@ from gproc.nodespec import Place, format_path
 from gproc.relay.relayed_job import RelayedJob
 from gproc.request.outcome import Killed, NotStarted, Outcome, Returned, Signalled
 from gproc.request.spec import TerminalSize
-from gproc.shown import shown_text
+from gproc.shown import reason_of, shown_text
 from gproc.store.store import Root
 from gproc.trust.ticket import Ticket
 from gproc.wire import frames
@@ -156,7 +156,7 @@ class Program:
                 log.exception("job %d: this is a bug in gproc", run.job)
             if stdio is not None:
                 stdio.close()
-            self._end(NotStarted(shown_text(str(error) or type(error).__name__)))
+            self._end(NotStarted(shown_text(reason_of(error))))
             return
         self.state = State.STARTING
         log.debug("job %d: started", run.job)

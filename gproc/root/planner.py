@@ -14,6 +14,7 @@ from gproc.root.binroot import job_name
 from gproc.root.code_layout import CodeLayout
 from gproc.root.facts import NodeFacts, NodeFiles
 from gproc.root.view import View
+from gproc.shown import reason_of
 from gproc.store.partial import is_large
 from gproc.store.store import Root
 from gproc.trust.ticket import Ticket
@@ -104,4 +105,4 @@ class Planner:
             with root.linked():
                 layers.without_glibc(layout, root.tree, to)
         except OSError as error:
-            raise LaunchError(f"cannot lay out the bundle without its glibc: {error}") from error
+            raise LaunchError(f"cannot lay out the bundle without its glibc: {reason_of(error)}") from error

@@ -15,6 +15,7 @@ from typing import Final
 from gproc.content import manifest as manifests
 from gproc.content.manifest import CHUNK_BYTES, Digest, Manifest
 from gproc.errors import BundleError, GprocError, StoreError
+from gproc.shown import reason_of
 from gproc.spread.incoming import IncomingChunk, Parts
 from gproc.spread.scheduling import STRIPES, ChunkScheduler
 from gproc.spread.transfer import Helpers, Source, Transfer
@@ -247,7 +248,7 @@ class BundleFetcher:
         except Exception as error:
             if not isinstance(error, OSError | GprocError):
                 log.exception("this is a bug in gproc")
-            raise StoreError(f"cannot receive the bundle: {error}") from error
+            raise StoreError(f"cannot receive the bundle: {reason_of(error)}") from error
 
     async def _receive(
         self, bundle: bytes, owner: Owner, helpers: Helpers | None, before: list[asyncio.Task[Root]]

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from gproc.content.manifest import CHUNK_BYTES, Digest, Directory, File, Manifest, Symlink, digest_of
 from gproc.disk.public import PublicFiles
 from gproc.errors import StoreError
+from gproc.shown import reason_of
 
 INLINE_BYTES: Final = 8 << 20
 INLINE_ENTRIES: Final = 500
@@ -69,7 +70,7 @@ class PartialBundle:
                         case File():
                             self._begin_file(place, entry, find, public)
         except OSError as error:
-            raise StoreError(f"cannot lay out a bundle: {error}") from error
+            raise StoreError(f"cannot lay out a bundle: {reason_of(error)}") from error
 
     def admit(self, digest: Digest, content: Sequence[bytes | memoryview]) -> bool:
         """Write one chunk, already verified and in consecutive parts, to its places.  Returns whether it was missing.
@@ -149,7 +150,7 @@ class PartialBundle:
                 if isinstance(entry, File):
                     os.utime(place, ns=(entry.mtime_ns, entry.mtime_ns))
         except (OSError, OverflowError) as error:  # a hostile manifest may have times that no clock shows
-            raise StoreError(f"cannot finish a bundle: {error}") from error
+            raise StoreError(f"cannot finish a bundle: {reason_of(error)}") from error
 
     def _begin_file(
         self, place: bytes, file: File, find: Callable[[Digest], bytes | None], public: PublicFiles

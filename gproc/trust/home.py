@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
+from gproc.bundle.surroundings import working_directory
 from gproc.errors import TrustError
 
 HOME_MODE: Final = 0o700
@@ -116,7 +117,7 @@ def home_path(environ: Mapping[str, str]) -> str:
     """Where it is, whether it is there or not.  Raises: TrustError if this user has no home directory."""
     chosen = environ.get("GPROC_HOME", "")
     if chosen:
-        return os.path.abspath(chosen)
+        return os.path.normpath(chosen if os.path.isabs(chosen) else os.path.join(working_directory(), chosen))
     config = environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(config):
         config = os.path.join(_user_home(environ), ".config")

@@ -164,3 +164,35 @@ def test_starting_loads_nothing_heavy(path: str) -> None:
         capture_output=True, text=True, check=True, cwd=PACKAGE.parent, timeout=60,
     )  # fmt: skip
     assert {top(name) for name in done.stdout.split()} & forbidden == set()
+
+
+SYSTEM_ERRORS = {"OSError", *(kind.__name__ for kind in OSError.__subclasses__())}
+
+
+def names_in(node: ast.AST | None) -> set[str]:
+    return set() if node is None else {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+
+
+def raw_texts_of(handler: ast.ExceptHandler) -> Iterator[int]:
+    """Lines of a handler of system errors in which its error becomes text as Python writes it: "[Errno 2] ..."."""
+    for node in ast.walk(handler):
+        match node:
+            case ast.FormattedValue(value=ast.Name(id=name)) | ast.Call(
+                func=ast.Name(id="str"), args=[ast.Name(id=name)]
+            ):
+                if name == handler.name:
+                    yield node.lineno
+            case _:
+                pass
+
+
+def test_no_message_has_a_system_error_as_python_writes_it() -> None:
+    """`gproc.shown.reason_of` makes words of it."""
+    raw = {
+        f"{module}:{line}"
+        for module, path in SOURCES.items()
+        for handler in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(handler, ast.ExceptHandler) and (handler.type is None or names_in(handler.type) & SYSTEM_ERRORS)
+        for line in raw_texts_of(handler)
+    }
+    assert raw == set()

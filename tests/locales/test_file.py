@@ -134,16 +134,16 @@ def test_switches_override_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "missing required field `master`"),
+        ("", "the key master is missing"),
         ('master = "m"', "expected `nodes`, [[rack]] or `pattern`"),
         ("master = ", "Invalid value"),
-        ("master = 5\nnodes = ['a']", "Expected `str`, got `int` - at `$.master`"),
-        ('master = "m"\n[[rack]]\nnodes = ["a"]', "missing required field `head` - at `$.rack[0]`"),
-        ('master = "m"\nnode = ["a"]', "unknown field `node`"),
+        ("master = 5\nnodes = ['a']", "master: a text is wanted, and this is a whole number"),
+        ('master = "m"\n[[rack]]\nnodes = ["a"]', "rack[0]: the key head is missing"),
+        ('master = "m"\nnode = ["a"]', "there is no key node; did you mean nodes?"),
         ('master = "m"\nnodes = ["a", "a"]', "node 'a' is listed twice"),
         ('master = "m"\nnodes = ["a"]\n[addresses]\nb = "10.0.0.1"', "'b' is neither a node nor the master"),
-        ('master = "m"\npattern = "n{}"\nlast = 9', "missing required field `fan_out`"),
-        ('master = "m"\npattern = "n{}"\nlast = 9\nfan_out = 0', "Expected `int` >= 1 - at `$.fan_out`"),
+        ('master = "m"\npattern = "n{}"\nlast = 9', "the key fan_out is missing"),
+        ('master = "m"\npattern = "n{}"\nlast = 9\nfan_out = 0', "fan_out: at least 1 is wanted"),
         (
             'master = "m"\npattern = "n{}"\nlast = 1\nfirst = 2\nfan_out = 2',
             "last = 1: expected at least first = 2",
