@@ -9,7 +9,7 @@ import socket
 
 from gproc.cli.addresses import listening_address, own_addresses
 from gproc.cli.log import start_log
-from gproc.cli.options import MasterOptions
+from gproc.cli.options import DEFAULT_CMD_PORT, MasterOptions
 from gproc.descriptors import allow_all
 from gproc.errors import GprocError
 from gproc.locales import Options, Role, load
@@ -29,7 +29,7 @@ def run(options: MasterOptions) -> int:
     start_log(options.debug)
     allow_all()
     name = socket.gethostname()
-    placement = load(options.locale).place(Role.MASTER, name, Options(cmd_port=options.cmd_port))
+    placement = load(options.locale).place(Role.MASTER, name, Options(cmd_port=options.cmd_port or DEFAULT_CMD_PORT))
     address = options.address or placement.address
     log.debug("locale %s: this master's address is %s", options.locale, address)
     home = gproc_home(os.environ)

@@ -53,7 +53,7 @@ def _run(options: SlaveOptions, launcher: Launcher) -> int:
         parent=_evaluated(options.parent, name),
         id=_evaluated(options.id, name),
         address=_evaluated(options.address, name),
-        cmd_port=options.cmd_port,
+        cmd_port=options.cmd_port or DEFAULT_CMD_PORT,
     )
     placement = load(options.locale).place(Role.SLAVE, name, said)
     dialled = placement.parent

@@ -112,6 +112,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """The user's switches: -myParent, -myId and -myAddress, evaluated (None: not given), and -cmdport.
 
     The first three are switches of slaves: a master has no parent and no id.
+    cmd_port: the port at which a locale's nodes dial their parents: -cmdport, but the usual one if that is 0.
     """
 
     parent: str | None = None
@@ -132,7 +133,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def stated_parent(self, text: str) -> Parent:
-        return Parent.parse(text, default_port=self.cmd_port)
+        """A parent that a user names.  Without a port it has the usual one: -cmdport is the own port of the child."""
+        return Parent.parse(text, default_port=DEFAULT_PORT)
 
 
 @runtime_checkable

@@ -41,7 +41,8 @@ class Strongbox:
 def _master(hostname: str, options: Options) -> Parent:
     if options.parent is None:
         raise LocaleError(f"{hostname} is a board master of locale strongbox: name the master by -myParent=HOST[:PORT]")
-    return msgspec.structs.replace(options.stated_parent(options.parent), is_master=True)
+    master = Parent.parse(options.parent, default_port=options.cmd_port)
+    return msgspec.structs.replace(master, is_master=True)
 
 
 def _address(number: int) -> str:

@@ -138,7 +138,7 @@ def test_a_number_out_of_range_is_not_a_node(locale: str, numbers: list[int]) ->
 
 def test_local_dials_the_master_on_this_machine() -> None:
     assert slave("local", "anything", Options(cmd_port=7001)) == Placement(
-        address="127.0.0.1", parent=Parent("127.0.0.1", 7001, is_master=True)
+        address="127.0.0.1", parent=Parent("127.0.0.1", DEFAULT_PORT, is_master=True)
     )
     assert load("local").node(3) == NodeAddress("localhost", "127.0.0.1")
 
@@ -152,7 +152,9 @@ def test_local_takes_the_given_parent_without_knowing_whether_it_is_the_master()
 def test_switches_override_the_locale(locale: str, etchosts: EtcHosts) -> None:
     chosen: Locale = etchosts if locale == "etchosts" else load(locale)
     said = Options(parent="kn9", id="77", address="192.168.0.1", cmd_port=7002)
-    assert chosen.place(Role.SLAVE, "kn47", said) == Placement(id=77, address="192.168.0.1", parent=Parent("kn9", 7002))
+    assert chosen.place(Role.SLAVE, "kn47", said) == Placement(
+        id=77, address="192.168.0.1", parent=Parent("kn9", DEFAULT_PORT)
+    )
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "", "x", "1/2", "²", "12345678901"])
