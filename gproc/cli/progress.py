@@ -18,6 +18,21 @@ REFRESH_S: Final = 0.25
 LINE_S: Final = 1.0
 """Seconds between two redraws of the bar, and between two lines of JSON."""
 
+UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def amounts(received_bytes: float, payload_bytes: int, rate: float | None) -> tuple[str, str]:
+    """How much of the payload a node has on average, and the rate per second, both in the payload's unit."""
+    power = 0
+    while payload_bytes >= 1024 ** (power + 1) and power < len(UNITS) - 1:
+        power += 1
+    unit, digits = UNITS[power], 1 if power else 0
+    size = 1024**power
+    part = f"{received_bytes / size:.{digits}f}/{payload_bytes / size:.{digits}f} {unit}"
+    if rate is None:
+        return part, ""
+    return part, f"{rate / size:.{digits if rate >= size / 10 else 3}f} {unit}/s"
+
 
 class _Counted:
     """Bytes and nodes, by rank."""
@@ -26,7 +41,7 @@ class _Counted:
         self.nodes = 0
         self.total_bytes = 0
         self.begun_s = 0.0
-        self._bundle_bytes = 0
+        self.bundle_bytes = 0
         self._received: dict[int, int] = {}
         self._complete: set[int] = set()
 
@@ -34,10 +49,10 @@ class _Counted:
         self.nodes = nodes
         self.total_bytes = nodes * bundle_bytes
         self.begun_s = time.monotonic()
-        self._bundle_bytes = bundle_bytes
+        self.bundle_bytes = bundle_bytes
 
     def staged(self, rank: int, received_bytes: int, complete: bool) -> None:
-        self._received[rank] = self._bundle_bytes if complete else min(received_bytes, self._bundle_bytes)
+        self._received[rank] = self.bundle_bytes if complete else min(received_bytes, self.bundle_bytes)
         if complete:
             self._complete.add(rank)
 
@@ -55,7 +70,10 @@ class _Counted:
 
 
 class Bar(_Counted):
-    """For people: a bar on stderr with bytes, rate, complete nodes and time left, until all nodes have everything."""
+    """For people: a bar on stderr, until all nodes have everything.
+
+    It shows how much of the payload a node has on average, at which rate, how many nodes have all, and the time left.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +90,10 @@ class Bar(_Counted):
         if self._shown is None:
             self._show()
         assert self._shown is not None and self._task is not None
-        self._shown.update(self._task, completed=self.received_bytes, nodes=f"{self.complete}/{self.nodes} nodes")
+        received = self.received_bytes / self.nodes
+        self._shown.update(self._task, completed=received)
+        amount, rate = amounts(received, self.bundle_bytes, self._shown.tasks[0].speed)
+        self._shown.update(self._task, amount=amount, rate=rate, nodes=f"{self.complete}/{self.nodes} nodes")
         self._shown.refresh()
         return REFRESH_S
 
@@ -85,19 +106,17 @@ class Bar(_Counted):
         from rich.console import Console
         from rich.progress import (
             BarColumn,
-            DownloadColumn,
             TextColumn,
             TimeRemainingColumn,
-            TransferSpeedColumn,
         )
         from rich.progress import Progress as Columns
 
         self._shown = Columns(
-            TextColumn("sending"), BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(),
+            TextColumn("sending"), TextColumn("{task.fields[amount]}"), BarColumn(), TextColumn("{task.fields[rate]}"),
             TextColumn("{task.fields[nodes]}"), TimeRemainingColumn(),
             console=Console(file=sys.stderr), auto_refresh=False, transient=True,
         )  # fmt: skip
-        self._task = self._shown.add_task("", total=self.total_bytes, nodes="")
+        self._task = self._shown.add_task("", total=self.bundle_bytes, amount="", rate="", nodes="")
         self._shown.start()
 
 
