@@ -7,7 +7,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
-from gproc.errors import LinkLost
+from gproc.errors import LinkLost, TrustError
 from gproc.link.connection import Link, Receiver, watch_link
 from gproc.link.transport import HANDSHAKE_S, secure
 from gproc.trust import tls
@@ -24,7 +24,8 @@ async def open_link(
 ) -> Link:  # fmt: skip
     """A TLS connection to the expected node, after the exchange of prefaces.
 
-    Raises: LinkLost if the node cannot be reached, TrustError if another node answered.
+    Raises: LinkLost if the node cannot be reached; TrustError if another node answered, or one end does not trust the
+    other's certificate.
     """
     address = f"{expected.host}:{port}"
     connection = await _connect(expected.host, port)
@@ -34,7 +35,8 @@ async def open_link(
         await secure(connection, context, link, server_side=False)
     except OSError as error:
         connection.close()
-        raise LinkLost(f"{address}: {tls.explain(error)}") from error
+        kind = TrustError if tls.is_refusal(error) else LinkLost
+        raise kind(f"{address}: {tls.explain(error)}") from error
     link.peer = address
     try:
         peer = tls.peer_name(link.extra("ssl_object"))  # type: ignore[arg-type]

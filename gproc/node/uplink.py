@@ -78,8 +78,11 @@ class Uplink:
                 await self._cut_off
             except NotAdmitted as error:
                 self._do(self.membership.handle(DialFailed(str(error), refused=True, final=error.final)))
-            except (LinkLost, TrustError, PeerError) as error:
+            except TrustError as error:
+                self._do(self.membership.handle(DialFailed(str(error), refused=True)))
+            except (LinkLost, PeerError) as error:
                 self._do(self.membership.handle(DialFailed(str(error))))
+            log.debug("dials again in %.2f s", self._pause_s)
             await asyncio.sleep(self._pause_s)
             self._do(self.membership.handle(Redial()))
 

@@ -28,6 +28,7 @@ from gproc.relay.membership import (
     Part,
     TimedOutJoining,
 )
+from gproc.relay.refusals import Refusals
 from gproc.request.spec import TerminalSize
 from gproc.spread.sending import ChunkProvider, ChunkSender
 from gproc.trust import tls
@@ -233,6 +234,7 @@ class Children:
         self._by_token: dict[bytes, Child] = {}
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._refusals = Refusals()
 
     def listen(self, host: str, port: int) -> None:
         """Open the command port; 0: any free one.  Raises: OSError."""
@@ -283,7 +285,8 @@ class Children:
                 connection, address = await loop.sock_accept(listener)
             except OSError as error:
                 # Probably no descriptor is free.  The connections that exist go on, and a later one may succeed.
-                log.warning("cannot take a connection: %s", error.strerror)
+                if (told := self._refusals.note("", error.strerror or "")) is not None:
+                    log.warning("cannot take a connection: %s", told)
                 await asyncio.sleep(OUT_OF_DESCRIPTORS_S)
                 continue
             self._keep(self._greet(connection, f"{address[0].removeprefix('::ffff:')}:{address[1]}"))
@@ -303,19 +306,29 @@ class Children:
                 first = await newcomer.first
             await self._let_in(link, first, peer, address.rpartition(":")[0])
         except JoinRefused as error:
-            log.warning("refused %s: %s", link.peer, error)
+            self._log_refusal(link, address, str(error))
             link.send(messages.RefuseJoin(str(error), error.final))
             link.close()
         except TimeoutError:
             half = "half a frame and then nothing" if link.waiting else "nothing"
             log.warning("refused %s: it sent %s for %.0f s", link.peer, half, HANDSHAKE_S)
             link.abort("silent")
-        except (TrustError, PeerError, LinkLost) as error:
+        except TrustError as error:
+            self._log_refusal(link, address, str(error))
+            link.abort(str(error))
+        except (PeerError, LinkLost) as error:
             log.warning("refused %s: %s", link.peer, error)
             link.abort(str(error))
         except OSError as error:
-            log.warning("refused %s: %s", link.peer, tls.explain(error))
+            self._log_refusal(link, address, tls.explain(error))
             connection.close()
+
+    def _log_refusal(self, link: Link, address: str, reason: str) -> None:
+        """Slaves dial again after a refusal; peers, which want a job's bundle, do not."""
+        if link.channel == frames.CHANNEL_PEER:
+            log.warning("refused %s: %s", link.peer, reason)
+        elif (told := self._refusals.note(address.rpartition(":")[0], reason)) is not None:
+            log.warning("refused %s: %s", link.peer, told)
 
     async def _let_in(self, link: Link, first: Opening, peer: tls.PeerName, host: str) -> None:
         match first:
@@ -347,6 +360,7 @@ class Children:
         link.peer = f"node {id} ({peer.name})"
         self.by_id[id] = child
         self._by_token[child.token] = child
+        self._refusals.forget(host)
         link.send(Welcome(id, host))
         asyncio.get_running_loop().call_later(HANDSHAKE_S, child.give_up_waiting)
 

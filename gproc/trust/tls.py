@@ -200,6 +200,11 @@ _VERIFY_REASONS: Final = {
 """By error codes of OpenSSL, include/openssl/x509_vfy.h."""
 
 
+def is_refusal(error: OSError) -> bool:
+    """Whether a handshake failed because of what one end showed the other: it will fail again."""
+    return isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+
+
 def explain(error: OSError) -> str:
     """Why a connection or its handshake failed, as a clause about the other end ("it ...") without a full stop."""
     if isinstance(error, ssl.SSLCertVerificationError):
