@@ -7,7 +7,6 @@ else.  It never opens a path that a client or a node named.  It receives bundles
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import os
 import signal
@@ -17,11 +16,15 @@ from gproc.nodespec import format_path
 from gproc.relay.hub import Hub
 from gproc.service.clients import Clients
 from gproc.service.jobs import Job
+from gproc.service.live import SignedJob
 from gproc.service.offers import BundleOffers
 from gproc.service.service import JobService
 from gproc.spread.passing import PassingFetcher
 from gproc.tree import place_of
-from gproc.trust.ticket import SESSION_BYTES, Grant, Signer, Ticket
+from gproc.trust.lease import Lease, boottime_s
+from gproc.trust.orders import JobSigner, TreeEnds
+from gproc.trust.signing import SESSION_BYTES, Context, Signer
+from gproc.trust.ticket import Grant, Ticket, start_by_ms
 from gproc.wire import messages
 from gproc.wire.messages import Arrived, Left
 
@@ -44,8 +47,9 @@ class Master(Hub):
         self.fetcher = PassingFetcher(store, self)
         self._signer = signer
         self._session = os.urandom(SESSION_BYTES)
-        self._sequence = itertools.count(1)
-        """Numbers for the tickets and grants that the master signs: each is higher than all before it."""
+        self._began_s = boottime_s()
+        self._sequence = 0
+        """The number of the last ticket or grant that was signed: each is higher than all before it."""
         self._offers = BundleOffers(self.fetcher, self)
         self._service = JobService(self, self._offers, identity.name)
         self.clients = Clients(self._service)
@@ -62,15 +66,20 @@ class Master(Hub):
         self.heartbeats.stop()
         log.info("shutting down %d nodes", len(self.tree))
         self.clients.close()
-        await self.children.close(messages.Shutdown("the master has ended"))
+        order = self._signer.sign(Context.END, TreeEnds(self._session))
+        await self.children.close(messages.Shutdown("the master has ended", order))
 
-    def sign_job(self, job: Job) -> messages.Signed:
-        return self._signer.sign_ticket(
-            Ticket(
-                session=self._session, sequence=next(self._sequence), job=job.number, caller=job.caller,
-                request=job.request,
-            )
+    def sign_job(self, job: Job) -> SignedJob:
+        self._sequence += 1
+        ticket = Ticket(
+            session=self._session, sequence=self._sequence, job=job.number,
+            start_by_ms=start_by_ms(self._clock_ms(), job.request), caller=job.caller, request=job.request,
         )  # fmt: skip
+        signer = JobSigner(self._signer, self._session, job.number)
+        return SignedJob(self._signer.sign(Context.TICKET, ticket), signer)
+
+    def _clock_ms(self) -> int:
+        return int((boottime_s() - self._began_s) * 1000)
 
     # `relay.hub.Hub`
 
@@ -81,8 +90,16 @@ class Master(Hub):
             log.info("left: %s: %s", format_path(place), change.reason)
             return
         log.info("arrived: %s (%s)", format_path(place), change.node.name)
-        grant = Grant(self._session, change.node.nonce, place, next(self._sequence))
-        self.send_grant(change.route, self._signer.sign_grant(grant))
+        self._sequence += 1
+        grant = Grant(self._session, change.node.nonce, place, self._sequence, self._clock_ms())
+        self.pass_down(messages.Granted(change.route, self._signer.sign(Context.GRANT, grant)))
+
+    def ask_lease(self, question: messages.AskLease) -> None:
+        if question.route not in self.tree:
+            return
+        jobs = self._service.jobs_at(place_of(question.route))
+        lease = Lease(self._session, question.nonce, self._sequence, self._clock_ms(), jobs)
+        self.pass_down(messages.Leased(question.route, self._signer.sign(Context.LEASE, lease)))
 
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
         self._offers.ask(bundle, digests)

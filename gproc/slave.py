@@ -13,9 +13,9 @@ import logging
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
-from gproc.errors import GprocError, PeerError, StoreError, TrustError
+from gproc.errors import GprocError, StoreError, TrustError
 from gproc.launch.launcher import Launcher
 from gproc.link.connection import Link, Receiver
 from gproc.node.program import Program
@@ -23,13 +23,17 @@ from gproc.node.services import LocalServices
 from gproc.node.staging import Staging
 from gproc.node.uplink import Uplink
 from gproc.relay.hub import Hub
-from gproc.relay.membership import PlaceGranted
+from gproc.relay.membership import PlaceGranted, SlaveState
 from gproc.relay.parent import Dialer, new_token
 from gproc.relay.relayed_job import Downstream, RelayedJob
 from gproc.request.outcome import Refused
 from gproc.root.planner import Planner
 from gproc.shown import shown_text
-from gproc.trust.ticket import NONCE_BYTES, TicketRefused, TicketVerifier
+from gproc.trust import tls
+from gproc.trust.lease import ASK_S, LEASE_S, boottime_s
+from gproc.trust.orders import JobOrders
+from gproc.trust.signing import NONCE_BYTES, TicketRefused
+from gproc.trust.ticket import Ticket, TicketVerifier
 from gproc.wire import frames, messages
 from gproc.wire.directions import PARENT_TO_CHILD, ParentToChild
 from gproc.wire.messages import Arrived, Branch, Finished, Left, Route, Run
@@ -41,6 +45,14 @@ if TYPE_CHECKING:
     from gproc.trust.identity import Identity
 
 log = logging.getLogger("gproc")
+
+
+class Admitted(NamedTuple):
+    """A job that runs on this node (`here`), or below it."""
+
+    ticket: Ticket
+    orders: JobOrders
+    here: bool
 
 
 class Slave(Hub, Receiver[ParentToChild]):
@@ -63,6 +75,11 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._explicit_id = id is not None
         self._nonce = os.urandom(NONCE_BYTES)
         self._verifier = TicketVerifier(identity.ticket_public, self._nonce, os.geteuid())
+        self._admitted: dict[int, Admitted] = {}
+        self._renewing: asyncio.TimerHandle | None = None
+        self._answer_by_s = 0.0
+        """When the first lease of a grant is to be here at the latest."""
+        self._tree_end: messages.Signed | None = None
         self._uplink = Uplink(dialer, id, owner=self, receiver=self)
         self._staging = Staging(self.fetcher, self.own, identity, contexts[1], link_timeout_s)
         self._services = LocalServices(self._staging, launcher, planner, lambda: self._uplink.membership.place)
@@ -80,7 +97,9 @@ class Slave(Hub, Receiver[ParentToChild]):
         self.heartbeats.stop()
         self._kill_jobs()
         self._uplink.close()
-        await self.children.close(messages.Shutdown("the node above has ended"))
+        if self._renewing is not None:
+            self._renewing.cancel()
+        await self.children.close(messages.Shutdown("the node above has ended", self._tree_end))
         self._launcher.close()
         if joining.done() and not joining.cancelled():
             joining.result()
@@ -88,6 +107,7 @@ class Slave(Hub, Receiver[ParentToChild]):
     # `node.uplink.UplinkOwner`
 
     def join_request(self) -> messages.Join:
+        self._verifier.joining()
         node = messages.NodeInfo(
             self._identity.name,
             f"{self._address}:{self.children.port}",
@@ -117,8 +137,11 @@ class Slave(Hub, Receiver[ParentToChild]):
 
     def _kill_jobs(self) -> None:
         for job in list(self.relayed_jobs):
-            self.relayed_jobs[job].signal(signal.SIGKILL)
             self.release(job)
+
+    def release(self, job: int) -> None:
+        super().release(job)
+        self._admitted.pop(job, None)
 
     # What the parent sends
 
@@ -129,12 +152,8 @@ class Slave(Hub, Receiver[ParentToChild]):
         match message:
             case Run():
                 self._run(link, message)
-            case messages.SignalJob(job, signum):
-                if (relayed := self.relayed_jobs.get(job)) is not None:
-                    relayed.signal(signum)
-            case messages.Resize(job, size):
-                if (relayed := self.relayed_jobs.get(job)) is not None:
-                    relayed.resize(size)
+            case messages.JobOrder(job, order):
+                self._obey(job, order)
             case messages.SetSources():
                 self._staging.set_sources(message)
             case messages.Credit(job, stream, size):
@@ -144,27 +163,29 @@ class Slave(Hub, Receiver[ParentToChild]):
                 self.release(job)
             case messages.Granted(route, grant):
                 if route:
-                    self.send_grant(route, grant)
+                    self.pass_down(message)
                 else:
-                    self._accept(grant)
+                    self._accept_grant(grant)
+            case messages.Leased(route, lease):
+                if route:
+                    self.pass_down(message)
+                else:
+                    self._accept_lease(lease)
             case messages.Poll(serial):
                 link.send(messages.Load(serial, ((Route(()), os.getloadavg()[0]),)))
                 self.poll(serial)
             case messages.Unavailable(bundle, _, reason):
                 self.fetcher.on_unavailable(self, bundle, reason)
-            case messages.Shutdown(reason):
-                log.info("shut down: %s", reason)
-                self.end()
+            case messages.Shutdown():
+                self._shut_down(link, message)
             case messages.Ping():
                 pass
             case _:
                 assert_never(message)
 
-    def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
-        if stream != frames.STDIN:
-            raise PeerError("output from a parent")
+    def on_input(self, link: Link, job: int, block: frames.InputBlock) -> None:
         if (relayed := self.relayed_jobs.get(job)) is not None:
-            relayed.stdin(bytes(data))
+            relayed.stdin(block)
 
     def on_piece(self, link: Link, piece: frames.Piece) -> None:
         self.fetcher.on_piece(self, piece)
@@ -172,13 +193,69 @@ class Slave(Hub, Receiver[ParentToChild]):
     def on_lost(self, link: Link, reason: str) -> None:
         self._uplink.lost(link, reason)
 
-    def _accept(self, signed: messages.Signed) -> None:
+    def _accept_grant(self, signed: messages.Signed) -> None:
         try:
-            grant = self._verifier.accept_grant(signed)
+            grant = self._verifier.accept_grant(signed, self._uplink.membership.id)
         except TicketRefused as error:
             log.warning("refused from %s: %s", self._uplink.where, error)
             return
         self._uplink.granted(PlaceGranted(grant.place))
+        self._launcher.prolong(self._verifier.lease.ends_s)
+        self._answer_by_s = boottime_s() + LEASE_S
+        self._renew_lease()
+
+    def _accept_lease(self, signed: messages.Signed) -> None:
+        try:
+            lease = self._verifier.accept_lease(signed)
+        except TicketRefused as error:
+            log.warning("refused from %s: %s", self._uplink.where, error)
+            return
+        if lease is None:
+            return
+        self._launcher.prolong(self._verifier.lease.ends_s)
+        for ticket in [admitted.ticket for admitted in self._admitted.values() if admitted.here]:
+            if ticket.sequence <= lease.sequence and ticket.job not in lease.jobs:
+                log.info("job %d: it has ended for the master, so it ends here", ticket.job)
+                self.release(ticket.job)
+
+    def _renew_lease(self) -> None:
+        """Ask for a lease, again and again while there is a parent.  Without a lease, leave the parent: jobs end."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing = None
+        if self._uplink.membership.state is not SlaveState.GRANTED:
+            return
+        if boottime_s() >= max(self._answer_by_s, self._verifier.lease.ends_s):
+            self._uplink.abandon(f"the master has not answered for {LEASE_S:.0f} s")
+            return
+        self._uplink.send(messages.AskLease(Route(()), self._verifier.ask_lease()))
+        self._renewing = asyncio.get_running_loop().call_later(ASK_S, self._renew_lease)
+
+    def _obey(self, job: int, signed: messages.Signed) -> None:
+        """Do what the master orders for a job, here and below."""
+        admitted = self._admitted.get(job)
+        relayed = self.relayed_jobs.get(job)
+        if admitted is None or relayed is None:
+            return
+        try:
+            act = admitted.orders.open(signed)
+        except TicketRefused as error:
+            log.warning("refused from %s: %s", self._uplink.where, error)
+            return
+        relayed.obey(act, signed)
+
+    def _shut_down(self, link: Link, message: messages.Shutdown) -> None:
+        if message.order is None:
+            link.abort(message.reason)
+            return
+        try:
+            self._verifier.check_end(message.order, from_master=tls.is_master(link.extra("ssl_object")))
+        except TicketRefused as error:
+            log.warning("refused from %s: %s", self._uplink.where, error)
+            return
+        self._tree_end = message.order
+        log.info("shut down: %s", message.reason)
+        self.end()
 
     def _run(self, link: Link, run: Run) -> None:
         """Run a job here and below, if its ticket is valid."""
@@ -198,9 +275,11 @@ class Slave(Hub, Receiver[ParentToChild]):
         if run.branch.rank >= 0:
             try:
                 self._verifier.check_target(ticket)
-                own[Program(self._services, relayed, ticket)] = Branch(run.branch.rank, {})
+                program = Program(self._services, relayed, ticket, self._verifier.input_of(ticket))
+                own[program] = Branch(run.branch.rank, {})
             except TrustError as error:
                 self._refuse(link, run.job, [run.branch.rank], error)
+        self._admitted[run.job] = Admitted(ticket, self._verifier.orders_of(ticket), bool(own))
         if run.sources:
             self._staging.fetch_from_peers(link, ticket, run)
         self.pass_on(relayed, run, own)
@@ -227,3 +306,6 @@ class Slave(Hub, Receiver[ParentToChild]):
 
     def child_load(self, message: messages.Load) -> None:
         self._uplink.send(message)
+
+    def ask_lease(self, question: messages.AskLease) -> None:
+        self._uplink.send(question)

@@ -33,6 +33,9 @@ class Tree:
     def __len__(self) -> int:
         return len(self._nodes)
 
+    def __contains__(self, route: object) -> bool:
+        return route in self._nodes
+
     def __getitem__(self, route: Route) -> NodeInfo:
         return self._nodes[route]
 

@@ -21,7 +21,7 @@ from gproc.trust import tls
 from gproc.trust.authority import open_authority
 from gproc.trust.home import gproc_home
 from gproc.trust.identity import Identity, load_identity
-from gproc.trust.ticket import Signer
+from gproc.trust.signing import Signer
 
 log = logging.getLogger("gproc")
 

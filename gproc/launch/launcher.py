@@ -80,6 +80,10 @@ class Launcher(ABC):
     def send_signal(self, number: int, signum: int) -> None:
         """See Process.signal."""
 
+    def prolong(self, until_s: float) -> None:  # noqa: B027 - a launcher in Python does not know of leases
+        """The slave's lease lasts until then, of CLOCK_BOOTTIME.  Jobs end by themselves if nobody prolongs it, so a
+        slave that stands still keeps no program alive."""
+
     @abstractmethod
     def close(self) -> None:
         """End all jobs; their `on_exit` is not called.  Waits until nothing of them is left.

@@ -74,6 +74,7 @@ class NativeLauncher(Launcher):
         """Jobs by their number at the slave."""
         self._tasks: ForkedLauncher | None = None
         self._lingering: asyncio.TimerHandle | None = None
+        self._lease_ns = 0
 
     @classmethod
     def found(cls, *, private: bool) -> NativeLauncher:
@@ -123,6 +124,11 @@ class NativeLauncher(Launcher):
         else:
             _kill(running)
 
+    def prolong(self, until_s: float) -> None:
+        self._lease_ns = int(until_s * 1e9)
+        for running in self._running.values():
+            running.helper.prolong(self._lease_ns)
+
     def close(self) -> None:
         if self._lingering is not None:
             self._lingering.cancel()
@@ -143,8 +149,9 @@ class NativeLauncher(Launcher):
         group = _group(start)
         try:
             plan = operations.plan(
-                start, group, slave_uid=self._uid, oom_score=self._oom_score, deadline_ns=_deadline_ns(start)
-            )
+                start, group, slave_uid=self._uid, oom_score=self._oom_score, deadline_ns=_deadline_ns(start),
+                lease_ns=self._lease_ns,
+            )  # fmt: skip
             started = helper.start(plan, stdio) if plain else helper.start_private(plan, stdio)
             if isinstance(started, Failed):
                 raise NotPlanned(started.stage, started.errno, started.message)

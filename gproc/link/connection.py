@@ -46,6 +46,9 @@ class Receiver(Generic[M]):
     def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
         raise PeerError(f"unexpected data of stream {stream}")
 
+    def on_input(self, link: Link, job: int, block: frames.InputBlock) -> None:
+        raise PeerError("unexpected standard input")
+
     def on_piece(self, link: Link, piece: frames.Piece) -> None:
         raise PeerError(f"an unexpected piece of the chunk {piece.digest.hex()}")
 
@@ -236,6 +239,8 @@ class Link(asyncio.BufferedProtocol):
             self.receiver.on_stdio(self, *frames.read_stdio(payload))
         elif kind == frames.KIND_CONTROL:
             self.receiver.on_message(self, self.receiver.direction.decode(payload))
+        elif kind == frames.KIND_INPUT:
+            self.receiver.on_input(self, *frames.read_input(payload))
         else:
             self.receiver.on_piece(self, frames.read_piece(payload))
 

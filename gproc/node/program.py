@@ -11,7 +11,7 @@ import logging
 import signal
 from collections.abc import Callable
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final, Protocol, assert_never
 
 from gproc.errors import GprocError
 from gproc.launch.launcher import Process
@@ -20,13 +20,17 @@ from gproc.node.pipes import InputPipe, OutputPipe
 from gproc.node.stdio import Stdio, open_pipes, open_terminal, resize
 from gproc.nodespec import Place, format_path
 from gproc.relay.relayed_job import RelayedJob
-from gproc.request.outcome import Killed, NotStarted, Outcome, Returned, Signalled
+from gproc.request.acts import Act, SendSignal, SetTerminalSize
+from gproc.request.outcome import Killed, NotStarted, Outcome, Refused, Returned, Signalled
 from gproc.request.spec import TerminalSize
 from gproc.shown import reason_of, shown_text
 from gproc.store.store import Root
+from gproc.trust.orders import JobInput
+from gproc.trust.signing import TicketRefused
 from gproc.trust.ticket import Ticket
 from gproc.wire import frames
-from gproc.wire.messages import Run
+from gproc.wire.frames import InputBlock
+from gproc.wire.messages import Run, Signed
 
 log = logging.getLogger("gproc")
 
@@ -72,8 +76,11 @@ class Ended(Protocol):
 class Program:
     """Runs once.  After its last output it reports its outcome to the `RelayedJob`."""
 
-    def __init__(self, services: NodeServices, relayed: RelayedJob, ticket: Ticket) -> None:
+    def __init__(self, services: NodeServices, relayed: RelayedJob, ticket: Ticket, input_check: JobInput) -> None:
         self.ticket = ticket
+        self._input_check = input_check
+        self._forged: Refused | None = None
+        """Why its input cannot be trusted any more."""
         self.state = State.FETCHING
         self._services = services
         self._relayed = relayed
@@ -96,7 +103,16 @@ class Program:
         self._rank = run.branch.rank
         self._preparing = asyncio.create_task(self._prepare(run))
 
-    def signal(self, job: int, signum: int) -> None:
+    def obey(self, job: int, act: Act, order: Signed) -> None:
+        match act:
+            case SendSignal(signum):
+                self._signal(signum)
+            case SetTerminalSize(size):
+                self._resize(size)
+            case _:
+                assert_never(act)
+
+    def _signal(self, signum: int) -> None:
         if signum == signal.SIGKILL:
             self._killed_by = signum
         if self._process is not None:
@@ -105,20 +121,28 @@ class Program:
             self._stop_preparing()
             self._end(Killed(signum, started=False))
 
-    def resize(self, job: int, size: TerminalSize) -> None:
+    def _resize(self, size: TerminalSize) -> None:
         """Set the terminal's size; a program with pipes has no terminal."""
         if self._terminal_size is not None:
             self._terminal_size = size
         if self._terminal >= 0:
             resize(self._terminal, size)
 
-    def stdin(self, job: int, data: bytes) -> None:
+    def stdin(self, job: int, block: InputBlock) -> None:
+        if self._forged is not None:
+            self._relayed.credit_from_downstream(self, len(block.data))
+            return
+        try:
+            data = self._input_check.open(block)
+        except TicketRefused as error:
+            self._end_for_forged_input(str(error), len(block.data))
+            return
         if self._terminal_size is not None and self.state is State.FETCHING and INTERRUPT in data:
             # The terminal does not exist yet, so it cannot turn the key into a signal.
-            self.signal(job, signal.SIGINT)
+            self._signal(signal.SIGINT)
         if self._terminal_size is not None and not data:
             # The caller's terminal is gone, so this one is closed too: Ctrl-D would have come as a byte.
-            self.signal(job, signal.SIGHUP)
+            self._signal(signal.SIGHUP)
         if self.state is State.DONE:
             self._relayed.credit_from_downstream(self, len(data))
         elif self._input is None:
@@ -134,7 +158,14 @@ class Program:
     def release(self, job: int) -> None:
         """The job is released, so no node wants its output: end what is left of it."""
         if self.state is not State.DONE:
-            self.signal(job, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
+
+    def _end_for_forged_input(self, reason: str, size: int) -> None:
+        """Somebody between the master and this node has changed the input: the program gets none of it, and ends."""
+        log.warning("job %d: %s", self.ticket.job, reason)
+        self._forged = Refused(f"{reason}; its program was ended")
+        self._relayed.credit_from_downstream(self, size)
+        self._signal(signal.SIGKILL)
 
     # From fetching to the outcome
 
@@ -217,6 +248,7 @@ class Program:
         self._early.clear()
         if waiting:
             self._relayed.credit_from_downstream(self, waiting)
+        outcome = self._forged or outcome
         log.debug("job %d: ended: %s, status %d", self.ticket.job, outcome.kind, outcome.status)
         self._relayed.finished(self, self._rank, outcome)
 

@@ -108,6 +108,11 @@ class Uplink:
         if self.control is not None:
             self.control.send(message)
 
+    def abandon(self, reason: str) -> None:
+        """Leave this parent, and dial again."""
+        if self.control is not None:
+            self.control.abort(reason)
+
     def leave(self) -> None:
         """This process ends, so it dials no parent any more."""
         if self.membership.state is not SlaveState.LEAVING:

@@ -29,7 +29,7 @@ from gproc.relay.membership import (
     TimedOutJoining,
 )
 from gproc.relay.refusals import Refusals
-from gproc.request.spec import TerminalSize
+from gproc.request.acts import Act
 from gproc.spread.sending import ChunkProvider, ChunkSender
 from gproc.trust import tls
 from gproc.wire import frames, messages
@@ -37,13 +37,12 @@ from gproc.wire.directions import CHILD_TO_PARENT, OPENING, PEER_TO_PEER, ChildT
 from gproc.wire.messages import (
     Attach,
     Credit,
+    JobOrder,
     Join,
     NodeInfo,
     PeerHello,
     Release,
-    Resize,
     Run,
-    SignalJob,
     Want,
     Welcome,
 )
@@ -103,14 +102,11 @@ class Child(Receiver[ChildToParent]):
     def start(self, run: Run) -> None:
         self.link.send(run)
 
-    def signal(self, job: int, signum: int) -> None:
-        self.link.send(SignalJob(job, signum))
+    def obey(self, job: int, act: Act, order: messages.Signed) -> None:
+        self.link.send(JobOrder(job, order))
 
-    def resize(self, job: int, size: TerminalSize) -> None:
-        self.link.send(Resize(job, size))
-
-    def stdin(self, job: int, data: bytes) -> None:
-        self.link.write(frames.stdio_frame(job, frames.EVERY_RANK, frames.STDIN, data))
+    def stdin(self, job: int, block: frames.InputBlock) -> None:
+        self.link.write(frames.input_frame(job, block))
 
     def credit(self, job: int, stream: int, size: int) -> None:
         self.link.send(Credit(job, stream, size))

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from gproc.errors import PeerError
 from gproc.wire.credit import quantum
+from gproc.wire.frames import InputBlock
 
 S = TypeVar("S")
 
@@ -85,39 +86,40 @@ class Outlet(Generic[S]):
 class Inlet(Generic[S]):
     """Standard input of one job on its way down, to several readers; the slowest sets the pace.
 
+    The master signed each block, so a relay passes it on as it came.  No reader's window is smaller than a block: the
+    master makes the blocks for the smallest window of the job's tree (`wire.credit.input_block_bytes`).
+
     window_bytes: the credit that each reader granted.  writer_window_bytes: the credit that the upstream writer has.
-    emit: sends data to one reader.  grant: gives credit back to the writer.
+    emit: sends a block to one reader.  grant: gives credit back to the writer.
     """
 
     def __init__(
-        self, window_bytes: int, writer_window_bytes: int, readers: list[S], emit: Callable[[S, bytes], None],
+        self, window_bytes: int, writer_window_bytes: int, readers: list[S], emit: Callable[[S, InputBlock], None],
         grant: Callable[[int], None],
     ) -> None:  # fmt: skip
         self._credit = dict.fromkeys(readers, window_bytes)
         self._writer_window_bytes = writer_window_bytes
         self._grant_bytes = quantum(writer_window_bytes)
-        self._piece_bytes = quantum(window_bytes)
         self._emit = emit
         self._grant = grant
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[InputBlock] = deque()
         self._ended = False
         self._used = 0
         self._owed = 0
         self._pumping = False
 
-    def push(self, data: bytes) -> None:
-        """Take data from upstream; b"" is the end of the stream.
+    def push(self, block: InputBlock) -> None:
+        """Take a block from upstream; one without data is the end of the stream.
 
         Raises: PeerError if the writer has no credit for it, or the stream has ended already.
         """
         if self._ended:
             raise PeerError("standard input after its end")
-        if self._used + len(data) > self._writer_window_bytes:
+        if self._used + len(block.data) > self._writer_window_bytes:
             raise PeerError(f"standard input beyond its credit of {self._writer_window_bytes} bytes")
-        self._ended = not data
-        self._used += len(data)
-        pieces = range(0, len(data), self._piece_bytes)
-        self._queue.extend([data[at : at + self._piece_bytes] for at in pieces] if data else [data])
+        self._ended = not block.data
+        self._used += len(block.data)
+        self._queue.append(block)
         self._pump()
 
     def credit(self, reader: S, size: int) -> None:
@@ -136,16 +138,17 @@ class Inlet(Generic[S]):
             return
         self._pumping = True
         try:
-            while self._queue and all(credit >= len(self._queue[0]) for credit in self._credit.values()):
+            while self._queue and all(credit >= len(self._queue[0].data) for credit in self._credit.values()):
                 self._pass(self._queue.popleft())
         finally:
             self._pumping = False
 
-    def _pass(self, data: bytes) -> None:
+    def _pass(self, block: InputBlock) -> None:
+        size = len(block.data)
         for reader in list(self._credit):
-            self._credit[reader] -= len(data)
-            self._emit(reader, data)
-        self._owed += len(data)
+            self._credit[reader] -= size
+            self._emit(reader, block)
+        self._owed += size
         if self._owed >= self._grant_bytes:
             owed, self._owed = self._owed, 0
             self._used -= owed

@@ -9,6 +9,8 @@ import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final, assert_never
 
+from msgspec.structs import replace
+
 from gproc.errors import PeerError, TrustError
 from gproc.link.heartbeats import Heartbeats
 from gproc.relay.children import Child, Children, JoinRefused
@@ -71,6 +73,10 @@ class Hub(ABC):
     def child_load(self, message: messages.Load) -> None:
         """Handle a child's answer to a poll.  The routes in it begin here."""
 
+    @abstractmethod
+    def ask_lease(self, question: messages.AskLease) -> None:
+        """Handle a question for a lease.  The route in it begins here."""
+
     # What children do and send: `relay.children.ChildOwner`
 
     def admit(self, join: Join) -> int:
@@ -124,6 +130,8 @@ class Hub(ABC):
                 self.tell(Left(below(child.id, route), reason))
             case messages.Load(serial, loads):
                 self.child_load(messages.Load(serial, tuple((below(child.id, route), load) for route, load in loads)))
+            case messages.AskLease(route, nonce):
+                self.ask_lease(messages.AskLease(below(child.id, route), nonce))
             case messages.Want():
                 raise PeerError("Want on a control connection")
             case messages.Ping():
@@ -181,10 +189,11 @@ class Hub(ABC):
                 absent.append(branch)
         return here, absent
 
-    def send_grant(self, route: Route, grant: messages.Signed) -> None:
-        child = self.children.by_id.get(route[0])
+    def pass_down(self, message: messages.Granted | messages.Leased) -> None:
+        """Send this to the node at the end of its route, which is not empty."""
+        child = self.children.by_id.get(message.route[0])
         if child is not None:
-            child.link.send(messages.Granted(Route(route[1:]), grant))
+            child.link.send(replace(message, route=Route(message.route[1:])))
 
     def poll(self, serial: int) -> None:
         for child in self.children:

@@ -9,10 +9,12 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from gproc.relay.flow import Inlet, Outlet
+from gproc.request.acts import Act
 from gproc.request.outcome import Lost, Outcome
-from gproc.request.spec import Request, TerminalSize
+from gproc.request.spec import Request
 from gproc.wire import frames
 from gproc.wire.credit import window_for
+from gproc.wire.frames import InputBlock
 from gproc.wire.messages import (
     Branch,
     Credit,
@@ -38,11 +40,10 @@ class Downstream(Protocol):
 
     def start(self, run: Run) -> None: ...
 
-    def signal(self, job: int, signum: int) -> None: ...
+    def obey(self, job: int, act: Act, order: Signed) -> None:
+        """order: the signed form of `act`, for those below."""
 
-    def resize(self, job: int, size: TerminalSize) -> None: ...
-
-    def stdin(self, job: int, data: bytes) -> None: ...
+    def stdin(self, job: int, block: InputBlock) -> None: ...
 
     def credit(self, job: int, stream: int, size: int) -> None: ...
 
@@ -90,7 +91,7 @@ class RelayedJob:
                 window_bytes,
                 run.window_bytes,
                 self._downstreams,
-                lambda reader, data: reader.stdin(self.job, data),
+                lambda reader, block: reader.stdin(self.job, block),
                 lambda size: self.upstream.send(Credit(self.job, frames.STDIN, size)),
             )
         for downstream, branch in parts.items():
@@ -103,18 +104,14 @@ class RelayedJob:
             for rank in branch.ranks():
                 self.upstream.send(Finished(self.job, rank, Lost("not connected any more")))
 
-    def signal(self, signum: int) -> None:
+    def obey(self, act: Act, order: Signed) -> None:
         for downstream in self._downstreams:
-            downstream.signal(self.job, signum)
+            downstream.obey(self.job, act, order)
 
-    def resize(self, size: TerminalSize) -> None:
-        for downstream in self._downstreams:
-            downstream.resize(self.job, size)
-
-    def stdin(self, data: bytes) -> None:
+    def stdin(self, block: InputBlock) -> None:
         """Raises: PeerError if the upstream has no credit for the data."""
         if self._inlet is not None:
-            self._inlet.push(data)
+            self._inlet.push(block)
 
     def credit_from_upstream(self, stream: int, size: int) -> None:
         outlet = self._outlets.get(stream)

@@ -58,10 +58,10 @@ class Client(Receiver[ClientToMaster]):
                 self._service.submit(self, caller, message)
             case messages.SignalJob(number, signum):
                 if (live := self.jobs.get(number)) is not None:
-                    live.relayed.signal(signum)
+                    live.signal(signum)
             case messages.Resize(number, size):
                 if (live := self.jobs.get(number)) is not None:
-                    live.relayed.resize(size)
+                    live.resize(size)
             case messages.Credit(number, stream, size):
                 if (live := self.jobs.get(number)) is not None:
                     live.relayed.credit_from_upstream(stream, size)
@@ -79,7 +79,7 @@ class Client(Receiver[ClientToMaster]):
         if stream != frames.STDIN:
             raise PeerError("output from a client")
         if (live := self.jobs.get(job)) is not None:
-            live.relayed.stdin(bytes(data))
+            live.stdin(bytes(data))
 
     def on_piece(self, link: Link, piece: frames.Piece) -> None:
         self._service.on_piece(self, piece)

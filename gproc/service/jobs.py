@@ -84,6 +84,10 @@ class JobTable:
     def remove(self, number: int) -> None:
         self._jobs.pop(number, None)
 
+    def jobs_at(self, place: Place) -> tuple[int, ...]:
+        """The numbers of the jobs that have not ended on one node."""
+        return tuple(number for number, job in self._jobs.items() if place in job.unfinished())
+
     def running_at(self) -> Counter[Place]:
         """How many jobs run on each node."""
         return Counter(place for job in self._jobs.values() for place in job.unfinished())

@@ -6,12 +6,17 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gproc.nodespec import format_path
 from gproc.relay.relayed_job import RelayedJob
+from gproc.request.acts import Act, SendSignal, SetTerminalSize
+from gproc.request.spec import TerminalSize
 from gproc.service.jobs import Job, JobState
+from gproc.trust.orders import JobSigner
 from gproc.wire import frames, messages
+from gproc.wire.credit import input_block_bytes
+from gproc.wire.messages import Branch
 
 if TYPE_CHECKING:
     from gproc.link.connection import Link
@@ -25,21 +30,47 @@ UNBOUNDED_BYTES: Final = 1 << 62
 """Credit for output that no client reads."""
 
 
+class SignedJob(NamedTuple):
+    """A job's ticket, and what signs its orders and its input."""
+
+    ticket: messages.Signed
+    signer: JobSigner
+
+
 class LiveJob:
     """The `Upstream` of a job at the master.
 
     attached: the connection of the client that gets the job's events; None: no client does, and output is dropped.
     """
 
-    def __init__(
-        self, job: Job, ticket: messages.Signed, attached: Link | None, ended: Callable[[LiveJob], None]
-    ) -> None:
+    def __init__(self, job: Job, signed: SignedJob, attached: Link | None, ended: Callable[[LiveJob], None]) -> None:
         """ended: called once, when the last rank has ended."""
         self.job = job
         self.attached = attached
-        self.relayed = RelayedJob(job.number, ticket, job.request, self)
+        self.relayed = RelayedJob(job.number, signed.ticket, job.request, self)
+        self._signer = signed.signer
+        self._block_bytes = frames.MAX_STDIO_BYTES
         self._ended = ended
         self._timer: asyncio.TimerHandle | None = None
+
+    def signal(self, signum: int) -> None:
+        """Send a signal to every process of the job."""
+        self._order(SendSignal(signum))
+
+    def resize(self, size: TerminalSize) -> None:
+        self._order(SetTerminalSize(size))
+
+    def stdin(self, data: bytes) -> None:
+        """Pass on what the client sends as standard input; b"" is its end.
+
+        Raises: PeerError if the client has no credit for it.
+        """
+        for begin in range(0, max(1, len(data)), self._block_bytes):
+            self.relayed.stdin(self._signer.block(data[begin : begin + self._block_bytes]))
+
+    def fit_input(self, branch: Branch) -> None:
+        """Make blocks of standard input that fit the windows of every node in the job's tree."""
+        self._block_bytes = input_block_bytes(branch.most_below(), frames.CLIENT_WINDOW_BYTES)
 
     def start_timer(self) -> None:
         """Start the clock of its time limit, if it has one."""
@@ -72,14 +103,17 @@ class LiveJob:
         """The client is gone.  The master ends a job without a client."""
         self.attached = None
         self.job.end()
-        self.relayed.signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         for stream in (frames.STDOUT, frames.STDERR):
             self.relayed.credit_from_upstream(stream, UNBOUNDED_BYTES)
 
     def _time_is_up(self) -> None:
         self.job.end(timed_out=True)
-        self.relayed.signal(signal.SIGTERM)
-        self._timer = asyncio.get_running_loop().call_later(GRACE_S, self.relayed.signal, signal.SIGKILL)
+        self.signal(signal.SIGTERM)
+        self._timer = asyncio.get_running_loop().call_later(GRACE_S, self.signal, signal.SIGKILL)
+
+    def _order(self, act: Act) -> None:
+        self.relayed.obey(act, self._signer.order(act))
 
     def _say(self, message: messages.Message) -> None:
         if self.attached is not None:

@@ -16,7 +16,7 @@ from gproc.nodespec import NodeSpec, Place, fold
 from gproc.relay.relayed_job import Downstream, RelayedJob
 from gproc.request.spec import Caller, Request
 from gproc.service.jobs import Job, JobTable
-from gproc.service.live import LiveJob
+from gproc.service.live import LiveJob, SignedJob
 from gproc.service.offers import BundleOffers
 from gproc.tree import Tree, branches, number, place_of
 from gproc.wire import frames, messages
@@ -39,8 +39,7 @@ class TreeServices(Protocol):
 
     tree: Tree
 
-    def sign_job(self, job: Job) -> messages.Signed:
-        """The ticket of a job."""
+    def sign_job(self, job: Job) -> SignedJob: ...
 
     def pass_on(self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch]) -> None: ...
 
@@ -80,8 +79,7 @@ class JobService:
             return
         ranks = number(chosen)
         job = self._table.add(caller, request, tuple(ranks), time.time())
-        ticket = self._master.sign_job(job)
-        live = LiveJob(job, ticket, client.link, lambda live: self._ended(client, live))
+        live = LiveJob(job, self._master.sign_job(job), client.link, lambda live: self._ended(client, live))
         client.jobs[job.number] = live
         if request.bundle is not None:
             self._offers.add(request.bundle.digest, client.link)
@@ -90,16 +88,17 @@ class JobService:
             log.debug("job %d: bundle %s, %d bytes", job.number, bundle.digest.hex()[:16], bundle.size_bytes)
         client.link.send(Accepted(submit.serial, job.number, job.places, missing, frames.CLIENT_WINDOW_BYTES))
         live.start_timer()
-        self._start(live, ticket, ranks)
+        self._start(live, ranks)
 
     def _reject(self, client: Client, submit: Submit, status: int, reason: str) -> None:
         log.debug("a request for nodes %s is not taken: %s", submit.request.nodes, reason)
         client.link.send(Rejected(submit.serial, status, reason))
 
-    def _start(self, live: LiveJob, ticket: messages.Signed, ranks: Mapping[Place, int]) -> None:
+    def _start(self, live: LiveJob, ranks: Mapping[Place, int]) -> None:
         routes = {self._master.tree.route_to(place): rank for place, rank in ranks.items()}
         branch = Branch(-1, branches(routes))
-        run = Run(live.job.number, len(ranks), ticket, branch, frames.CLIENT_WINDOW_BYTES)
+        live.fit_input(branch)
+        run = Run(live.job.number, len(ranks), live.relayed.ticket, branch, frames.CLIENT_WINDOW_BYTES)
         self._master.pass_on(live.relayed, run, {})
 
     def _choose(self, request: Request) -> tuple[list[Place], str]:
@@ -159,6 +158,10 @@ class JobService:
         nodes = ((place_of(route), node) for route, node in tree.items())
         rows = (NodeState(place, node, busy[place], poll.loads.get(place)) for place, node in nodes)
         return TreeState(serial, self._name, self._since_s, tuple(rows))
+
+    def jobs_at(self, place: Place) -> tuple[int, ...]:
+        """The jobs that have not ended on a node."""
+        return self._table.jobs_at(place)
 
     def add_loads(self, message: messages.Load) -> None:
         """Take nodes' answers to a poll."""

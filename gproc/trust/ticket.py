@@ -1,93 +1,69 @@
-"""Grants and tickets, and both ends of their signature: `Signer` in the master, `TicketVerifier` in every slave.
+"""Grants and tickets: what a slave accepts of the master, across relays that it does not trust.
 
-A *grant* gives one run of one slave its session and its path.  It is bound to a nonce of that slave, so it has no value
-for another slave or after a restart.  A *ticket* is one job of that session.  Each takes the next number of the
-session's one sequence, and the verifier accepts only rising numbers: it admits nothing twice, and needs no clock.  The
-signed bytes are a context that distinguishes grants from tickets, a version, and the value in msgpack.
+A *grant* gives one run of one slave its session and its place.  It is bound to a nonce of that slave, so it has no
+value for another slave or after a restart.  A *ticket* is one job of that session.  Each takes the next number of the
+session's one sequence, and the verifier accepts only rising numbers, so it admits nothing twice.
 
-PyNaCl needs a sixth of the memory of `cryptography`, in every slave.  Everything here is pure except signing.
+A ticket also says until when it may begin, by the master's clock.  A node knows enough of that clock to tell a ticket
+that a relay held back: `gproc.trust.lease`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final, TypeVar
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
-from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, crypto_sign_seed_keypair
-from nacl.exceptions import BadSignatureError
 
-from gproc.errors import SpecError, TrustError
+from gproc.errors import SpecError
 from gproc.nodespec import NodeSpec, Path, Place, format_path
 from gproc.request.spec import Caller, Request
+from gproc.trust.lease import ClockMs, Lease, LeaseKeeper, boottime_s
+from gproc.trust.orders import JobInput, JobOrders, TreeEnds
+from gproc.trust.signing import Context, Nonce, Sequence, Session, TicketRefused, Unreadable, opened
 from gproc.wire.messages import Signed
 
-VERSION: Final = 1
-"""The version of both layouts below: the first byte of every payload."""
+START_WITHIN_S: Final = 30.0
+"""A ticket reaches its nodes within this time of its signature, or not at all.  A busy tree takes seconds."""
 
-SESSION_BYTES: Final = 16
-NONCE_BYTES: Final = 16
-"""128 random bits each, which never occur twice (NIST SP 800-90A asks for as many in a nonce at full strength)."""
-
-_GRANT_CONTEXT: Final = b"gproc grant\0"
-_TICKET_CONTEXT: Final = b"gproc ticket\0"
-
-Sequence = Annotated[int, msgspec.Meta(ge=0)]
-Session = Annotated[bytes, msgspec.Meta(min_length=SESSION_BYTES, max_length=SESSION_BYTES)]
-Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
+LEAST_START_S: Final = 5.0
+"""A job with a shorter time limit still reaches its nodes: then they say that its time is up."""
 
 
 class Grant(msgspec.Struct, frozen=True, array_like=True):
     """A slave's place in a session.
 
     nonce: the slave's own, made at its start.  place: its path in the tree.
-    sequence: the slave accepts only tickets with higher numbers.
+    sequence: the slave accepts only tickets with higher numbers.  clock_ms: the master's clock.
     """
 
     session: Session
     nonce: Nonce
     place: Place
     sequence: Sequence
+    clock_ms: ClockMs
 
 
 class Ticket(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid_unknown_fields=True):
     """One job, as its caller asked for it and the master signed it.
 
     sequence: the number of this ticket in the session.  job: the job's own number, which users see.
+    start_by_ms: a node that gets it later, by the master's clock, does not begin it.
     A ticket with an unknown field is refused, because the field may restrict the job.
     """
 
     session: Session
     sequence: Sequence
     job: Sequence
+    start_by_ms: ClockMs
     caller: Caller
     request: Request
 
 
-class TicketRefused(TrustError):
-    """A grant or ticket that the verifier refused; the verifier's state is unchanged."""
-
-
-class Forged(TicketRefused):
-    """The cluster's master did not sign this."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.what = what
-
-    def __str__(self) -> str:
-        return f"a forged {self.what}: this cluster's master did not sign it, or it was changed on its way"
-
-
-class Unreadable(TicketRefused):
-    """The master signed this, but in a form that this gproc does not know."""
-
-    def __init__(self, what: str, reason: str) -> None:
-        super().__init__(what, reason)
-        self.what = what
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"an unreadable {self.what} ({self.reason}): run the same gproc here and on the master"
+def start_by_ms(clock_ms: int, request: Request) -> int:
+    """Until when a job that the master takes now may begin on its nodes."""
+    limit_s = START_WITHIN_S if request.timeout_s is None else min(START_WITHIN_S, request.timeout_s)
+    return clock_ms + int(max(LEAST_START_S, limit_s) * 1000)
 
 
 class ForAnotherSlave(TicketRefused):
@@ -157,48 +133,77 @@ class ForeignUser(TicketRefused):
         )
 
 
-class Signer:
-    """Signs for the master; `seed` is `Authority.ticket_seed()`."""
+class HeldBack(TicketRefused):
+    """A ticket that came later than it may begin."""
 
-    def __init__(self, seed: bytes) -> None:
-        self.public_key, self._secret_key = crypto_sign_seed_keypair(seed)
+    def __init__(self, job: int, late_ms: int) -> None:
+        super().__init__(job, late_ms)
+        self.job = job
+        self.late_ms = late_ms
 
-    def sign_grant(self, grant: Grant) -> Signed:
-        return self._sign(_GRANT_CONTEXT, grant)
+    def __str__(self) -> str:
+        return f"job {self.job} was to begin {self.late_ms / 1000:.1f} s ago at the latest: something held it back"
 
-    def sign_ticket(self, ticket: Ticket) -> Signed:
-        return self._sign(_TICKET_CONTEXT, ticket)
 
-    def _sign(self, context: bytes, value: Grant | Ticket) -> Signed:
-        payload = bytes((VERSION,)) + msgspec.msgpack.encode(value)
-        signed = crypto_sign(context + payload, self._secret_key)
-        return Signed(payload, signed[:crypto_sign_BYTES])
+class NoLease(TicketRefused):
+    """A ticket that came while the node has no lease."""
+
+    def __init__(self, job: int) -> None:
+        super().__init__(job)
+        self.job = job
+
+    def __str__(self) -> str:
+        return f"job {self.job} came while this node has no lease: the master has not answered it for too long"
+
+
+class WrongPlace(TicketRefused):
+    """A grant for a place that this slave did not take."""
+
+    def __init__(self, place: Path, number: int) -> None:
+        super().__init__(place, number)
+        self.place = place
+        self.number = number
+
+    def __str__(self) -> str:
+        return f"a grant for {format_path(self.place)}, but this is number {self.number} below its parent"
 
 
 class TicketVerifier:
     """Admits only jobs that the master meant for this slave, and each of them once.
 
     public_key: the cluster's ticket key.  nonce: made at this slave's start and sent to the master.  own_uid: the
-    effective uid of the slave.  Every refusal is a TicketRefused, and leaves the state unchanged.
+    effective uid of the slave.  clock_s: CLOCK_BOOTTIME, in seconds.
+    Every refusal is a TicketRefused, and leaves the state unchanged.
     """
 
-    def __init__(self, public_key: bytes, nonce: bytes, own_uid: int) -> None:
+    def __init__(
+        self, public_key: bytes, nonce: bytes, own_uid: int, clock_s: Callable[[], float] = boottime_s
+    ) -> None:
+        self.lease = LeaseKeeper()
         self._public_key = public_key
         self._nonce = nonce
         self._own_uid = own_uid
+        self._clock_s = clock_s
         self._grant: Grant | None = None
         self._last = -1
         self._left: set[bytes] = set()
 
-    def accept_grant(self, signed: Signed) -> Grant:
+    def joining(self) -> None:
+        """A request to join goes out: its answer is a grant, which is the first lease too."""
+        self.lease.ask(self._nonce, self._clock_s())
+
+    def accept_grant(self, signed: Signed, number: int | None = None) -> Grant:
         """Take a place, or another place, in a session.  From then on, tickets must have numbers above the grant's.
 
+        number: this slave's number below its parent; None: it does not matter.
         A session that was left for another one (after a change of master) cannot be entered again: it is not known
         which numbers it has used, so a late grant could not be distinguished from a replayed one.
         """
-        grant = _opened(signed, _GRANT_CONTEXT, self._public_key, "grant", _grant_decoder)
+        grant = opened(Context.GRANT, signed, self._public_key, _grant_decoder)
         if grant.nonce != self._nonce:
             raise ForAnotherSlave(grant.place)
+        if number is not None and grant.place[-1:] != (number,):
+            raise WrongPlace(grant.place, number)
         if grant.session in self._left:
             raise ForeignSession("grant", grant.session)
         if self._grant is not None:
@@ -206,16 +211,35 @@ class TicketVerifier:
                 self._check_rises("grant", grant.sequence)
             else:
                 self._left.add(self._grant.session)
+                self.lease.end()
         self._grant = grant
         self._last = grant.sequence
+        self.lease.answered(grant.nonce, grant.clock_ms, self._clock_s())
         return grant
 
+    def ask_lease(self) -> bytes:
+        """A new nonce, to be sent to the master."""
+        return self.lease.ask_anew(self._clock_s())
+
+    def accept_lease(self, signed: Signed) -> Lease | None:
+        """Take a lease.  None: it answers no question of this node, or came too late; a later one may do."""
+        lease = opened(Context.LEASE, signed, self._public_key, _lease_decoder)
+        if self._grant is None or lease.session != self._grant.session:
+            raise ForeignSession("lease", lease.session)
+        return lease if self.lease.answered(lease.nonce, lease.clock_ms, self._clock_s()) else None
+
     def admit(self, signed: Signed) -> Ticket:
-        """The ticket, if it is genuine and new.  It may be passed on, and may run here after `check_target`."""
-        ticket = _opened(signed, _TICKET_CONTEXT, self._public_key, "ticket", _ticket_decoder)
+        """The ticket, if it is genuine, new and in time.  After `check_target` it may run here too."""
+        ticket = opened(Context.TICKET, signed, self._public_key, _ticket_decoder)
         if self._grant is None or ticket.session != self._grant.session:
             raise ForeignSession("ticket", ticket.session)
         self._check_rises("ticket", ticket.sequence)
+        now_s = self._clock_s()
+        if not self.lease.holds(now_s):
+            raise NoLease(ticket.job)
+        late_ms = self.lease.clock_ms(now_s) - ticket.start_by_ms
+        if late_ms > 0:
+            raise HeldBack(ticket.job, late_ms)
         self._last = ticket.sequence
         return ticket
 
@@ -230,33 +254,34 @@ class TicketVerifier:
         if self._own_uid not in (0, ticket.caller.uid):
             raise ForeignUser(ticket.job, ticket.caller.uid, self._own_uid)
 
+    def orders_of(self, ticket: Ticket) -> JobOrders:
+        """Opens the orders for an admitted job."""
+        return JobOrders(self._public_key, ticket.session, ticket.job)
+
+    def input_of(self, ticket: Ticket) -> JobInput:
+        """Opens the standard input of an admitted job."""
+        return JobInput(self._public_key, ticket.session, ticket.job)
+
+    def check_end(self, signed: Signed, *, from_master: bool) -> None:
+        """Check that the master ends this tree.
+
+        from_master: it comes on a connection to the master itself, which need not have granted anything yet.
+        """
+        end = opened(Context.END, signed, self._public_key, _end_decoder)
+        if end.session != (None if self._grant is None else self._grant.session) and not (
+            from_master and self._grant is None
+        ):
+            raise ForeignSession("end", end.session)
+
     def _check_rises(self, what: str, sequence: int) -> None:
         if sequence <= self._last:
             raise Replayed(what, sequence, self._last)
 
 
-_Value = TypeVar("_Value", Grant, Ticket)
 _grant_decoder = msgspec.msgpack.Decoder(Grant)
 _ticket_decoder = msgspec.msgpack.Decoder(Ticket)
-
-
-def _opened(
-    signed: Signed, context: bytes, public_key: bytes, what: str, decoder: msgspec.msgpack.Decoder[_Value]
-) -> _Value:
-    # The signature comes first: no byte that the master did not sign is ever parsed.
-    if len(signed.signature) != crypto_sign_BYTES:
-        raise Forged(what)
-    try:
-        crypto_sign_open(signed.signature + context + signed.payload, public_key)
-    except BadSignatureError as error:
-        raise Forged(what) from error
-    version = signed.payload[:1]
-    if version != bytes((VERSION,)):
-        raise Unreadable(what, f"version {version.hex()}, known is {VERSION:02x}")
-    try:
-        return decoder.decode(memoryview(signed.payload)[1:])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unreadable(what, str(error)) from error
+_lease_decoder = msgspec.msgpack.Decoder(Lease)
+_end_decoder = msgspec.msgpack.Decoder(TreeEnds)
 
 
 def _selects(request: Request, place: Path) -> bool:

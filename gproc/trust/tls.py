@@ -109,6 +109,11 @@ def peer_name(ssl_object: ssl.SSLObject | ssl.SSLSocket) -> PeerName:
     )
 
 
+def is_master(ssl_object: object) -> bool:
+    """Whether the other end has proved that it is the cluster's master."""
+    return isinstance(ssl_object, ssl.SSLObject | ssl.SSLSocket) and peer_name(ssl_object).role == "master"
+
+
 def check_parent(peer: PeerName, expected: ExpectedParent, own: Identity) -> None:
     """Check that the peer is the parent that the slave dialled: a certificate of the CA alone gives no authority.
 

@@ -34,3 +34,8 @@ def window_for(writers: int, upstream_bytes: int) -> int:
 def quantum(window_bytes: int) -> int:
     """Bytes of data in one full frame, and of credit in one grant."""
     return max(1, min(MAX_STDIO_BYTES, window_bytes // QUANTA))
+
+
+def input_block_bytes(most_writers: int, upstream_bytes: int) -> int:
+    """Data in one block of standard input, if no node of the job's tree has more than `most_writers` below it."""
+    return quantum(window_for(most_writers, upstream_bytes))

@@ -15,12 +15,15 @@ from gproc.errors import PeerError
 from gproc.wire.messages import (
     Accepted,
     Arrived,
+    AskLease,
     Attach,
     Credit,
     Finished,
     Granted,
     Inquire,
+    JobOrder,
     Join,
+    Leased,
     Left,
     Load,
     Message,
@@ -56,9 +59,11 @@ Opening = Union[Join, Attach, PeerHello]  # noqa: UP007
 JoinAnswer = Union[Welcome, RefuseJoin]  # noqa: UP007
 
 ParentToChild = Union[  # noqa: UP007
-    Run, SignalJob, Resize, Credit, Release, SetSources, Granted, Poll, Shutdown, Unavailable, Ping
+    Run, JobOrder, Credit, Release, SetSources, Granted, Leased, Poll, Shutdown, Unavailable, Ping
 ]
-ChildToParent = Union[Arrived, Left, Finished, StageProgress, StripeProgress, Credit, Load, Want, Ping]  # noqa: UP007
+ChildToParent = Union[  # noqa: UP007
+    Arrived, Left, AskLease, Finished, StageProgress, StripeProgress, Credit, Load, Want, Ping
+]
 
 PeerToPeer = Union[PeerReady, Want, Unavailable]  # noqa: UP007
 """Both ways of a peer's connection, after its PeerHello: the one that asks wants, the other one sends chunks."""

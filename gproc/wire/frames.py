@@ -4,6 +4,7 @@
     frame:    payload length u32 | kind u8 | payload
     CONTROL:  one message of `gproc.wire.messages`, msgpack
     STDIO:    job u64 | rank u32 | stream u8 | bytes; no bytes: end of the stream
+    INPUT:    job u64 | signature 64 bytes | bytes; a block of standard input that the master signed; no bytes: its end
     CHUNK:    digest 32 bytes | length u32 | offset u32 | codec u8 | bytes; a piece of a chunk in its wire form
 
 All numbers are big-endian.  The form of the preface never changes, so that any two versions can recognise each other.
@@ -35,13 +36,17 @@ CHANNEL_PEER: Final = 4
 KIND_CONTROL: Final = 1
 KIND_STDIO: Final = 2
 KIND_CHUNK: Final = 3
+KIND_INPUT: Final = 4
 
 STDIN: Final = 0
 STDOUT: Final = 1
 STDERR: Final = 2
 
 EVERY_RANK: Final = 0xFFFFFFFF
-"""The rank in frames of standard input, which go to every node of the job."""
+"""The rank in a client's frames of standard input, which goes to every node of the job."""
+
+SIGNATURE_BYTES: Final = 64
+"""Of Ed25519: RFC 8032."""
 
 MAX_STDIO_BYTES: Final = 256 << 10
 """Data in one STDIO frame: four times a pipe's usual capacity.  Larger frames cost as much in copying as they save."""
@@ -65,6 +70,7 @@ CLIENT_WINDOW_BYTES: Final = 1 << 20
 _PREFACE = struct.Struct("!5sHB")
 _HEADER = struct.Struct("!IB")
 _STDIO = struct.Struct("!QIB")
+_INPUT = struct.Struct(f"!Q{SIGNATURE_BYTES}s")
 _PIECE = struct.Struct(f"!{DIGEST_BYTES}sIIB")
 
 PREFACE_BYTES: Final = _PREFACE.size
@@ -78,6 +84,7 @@ _LIMITS: Final = {
     KIND_CONTROL: MAX_CONTROL_BYTES,
     KIND_STDIO: MAX_STDIO_BYTES + STDIO_HEADER_BYTES,
     KIND_CHUNK: PIECE_BYTES + _PIECE.size,
+    KIND_INPUT: MAX_STDIO_BYTES + _INPUT.size,
 }
 
 assert CHUNK_BYTES <= MAX_BLOB_BYTES
@@ -125,6 +132,27 @@ def read_stdio(payload: memoryview) -> tuple[int, int, int, memoryview]:
     if stream > STDERR:
         raise PeerError(f"a STDIO frame for stream {stream}, which does not exist")
     return job, rank, stream, payload[STDIO_HEADER_BYTES:]
+
+
+class InputBlock(NamedTuple):
+    """A part of a job's standard input, and the master's signature over it and its place in the stream
+    (`gproc.trust.orders`).  No data: the end of the stream."""
+
+    signature: bytes
+    data: bytes
+
+
+def input_frame(job: int, block: InputBlock) -> bytes:
+    head = _HEADER.pack(_INPUT.size + len(block.data), KIND_INPUT)
+    return b"".join((head, _INPUT.pack(job, block.signature), block.data))
+
+
+def read_input(payload: memoryview) -> tuple[int, InputBlock]:
+    """Job and block of an INPUT frame.  Raises: PeerError if it is too short."""
+    if len(payload) < _INPUT.size:
+        raise PeerError(f"an INPUT frame of {len(payload)} bytes is shorter than its header")
+    job, signature = _INPUT.unpack_from(payload)
+    return job, InputBlock(signature, bytes(payload[_INPUT.size :]))
 
 
 class Piece(NamedTuple):

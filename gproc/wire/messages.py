@@ -17,9 +17,9 @@ from gproc.wire import frames
 
 TAGS: Final = {
     "Join": 1, "Attach": 2, "Welcome": 3, "RefuseJoin": 4, "Arrived": 5, "Left": 6, "Granted": 7, "Ping": 8,
-    "Shutdown": 9,
+    "Shutdown": 9, "AskLease": 10, "Leased": 11,
     "Run": 20, "SignalJob": 21, "Finished": 22, "Credit": 23, "Release": 24, "StageProgress": 25, "Resize": 26,
-    "StripeProgress": 27, "SetSources": 28,
+    "StripeProgress": 27, "SetSources": 28, "JobOrder": 29,
     "Want": 30, "Unavailable": 31, "PeerHello": 32, "PeerReady": 33,
     "Submit": 40, "Accepted": 41, "Rejected": 42, "Inquire": 43, "TreeState": 44, "Poll": 45, "Load": 46,
 }  # fmt: skip
@@ -86,6 +86,11 @@ class Branch(msgspec.Struct, frozen=True, array_like=True):
 
     rank: Annotated[int, msgspec.Meta(ge=-1, lt=frames.EVERY_RANK)]
     children: dict[NodeNumber, Branch]
+
+    def most_below(self) -> int:
+        """The most that one node of it passes the job on to: its children, and its own program."""
+        here = len(self.children) + (self.rank >= 0)
+        return max([here, *(child.most_below() for child in self.children.values())])
 
     def ranks(self) -> list[int]:
         found = [self.rank] if self.rank >= 0 else []
@@ -164,14 +169,30 @@ class Granted(Message, frozen=True, tag=_tag):
     grant: Signed
 
 
+class AskLease(Message, frozen=True, tag=_tag):
+    """The node at `route` asks the master for a lease (`gproc.trust.lease`): its answer holds this nonce."""
+
+    route: Route
+    nonce: Annotated[bytes, msgspec.Meta(max_length=64)]
+
+
+class Leased(Message, frozen=True, tag=_tag):
+    """A signed lease on its way to the node at the end of `route`."""
+
+    route: Route
+    lease: Signed
+
+
 class Ping(Message, frozen=True, tag=_tag):
     """Says nothing but that its sender lives."""
 
 
 class Shutdown(Message, frozen=True, tag=_tag):
-    """The tree below ends, for good."""
+    """The node above ends.  order: the master's signed word that the whole tree ends, so that this node ends too; None:
+    only the node above ends, and this one looks for it until it is back."""
 
     reason: Reason
+    order: Signed | None = None
 
 
 # Jobs
@@ -192,8 +213,15 @@ class Run(Message, frozen=True, tag=_tag):
     sources: tuple[Peer | None, ...] = ()
 
 
+class JobOrder(Message, frozen=True, tag=_tag):
+    """An order for a job, signed by the master, on its way to every node of the job: `gproc.trust.orders`."""
+
+    job: Number
+    order: Signed
+
+
 class SignalJob(Message, frozen=True, tag=_tag):
-    """A signal for every process of the job, wherever it runs below."""
+    """A client's signal for every process of its job."""
 
     job: Number
     signum: int

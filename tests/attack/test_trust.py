@@ -15,7 +15,7 @@ import pytest
 from gproc.request.outcome import Outcome, Refused, Returned
 from gproc.trust.authority import open_authority, provision
 from gproc.trust.identity import Identity, load_identity
-from gproc.trust.ticket import Signer
+from gproc.trust.signing import Context, Signer
 from gproc.wire import frames, messages
 from gproc.wire.messages import Branch, Finished, Granted, Route, Run, Signed
 from tests.attack.peer import Parent, Peer, dial, dial_unix, join_as, node_named
@@ -183,8 +183,8 @@ def test_a_ticket_that_a_relay_has_changed_is_refused(relay: Relay, changed: byt
 def test_a_ticket_that_a_relay_has_signed_itself_is_refused(relay: Relay) -> None:
     relay.pass_grant()
     job, run = relay.begin(*ECHO)
-    own = Signer(os.urandom(32))._sign(b"gproc ticket\0", run.ticket.payload)  # type: ignore[arg-type]
-    assert relay.refusal(run, own).startswith("a forged ticket: ")
+    own = Signer(os.urandom(32)).sign_bytes(Context.TICKET, run.ticket.payload)
+    assert relay.refusal(run, Signed(run.ticket.payload, own)).startswith("a forged ticket: ")
     relay.answer(job, run, Returned(0))
 
 

@@ -11,7 +11,8 @@ from gproc.copy.builtin import CollectFiles, PlaceFiles, task_for
 from gproc.errors import LaunchError
 from gproc.nodespec import Place
 from gproc.request.spec import Action, Caller, Request
-from gproc.trust.ticket import Grant, Signer, Ticket, TicketVerifier, Unreadable
+from gproc.trust.signing import Context, Signer, Unreadable
+from gproc.trust.ticket import Grant, Ticket, TicketVerifier
 
 ROOT = b"/tmp/xproc"
 TREE = b"/store/tree"
@@ -20,18 +21,19 @@ TREE = b"/store/tree"
 def test_a_ticket_that_asks_for_an_unknown_task_is_refused() -> None:
     signer = Signer(b"s" * 32)
     verifier = TicketVerifier(signer.public_key, b"n" * 16, os.geteuid())
-    verifier.accept_grant(signer.sign_grant(Grant(b"x" * 16, b"n" * 16, Place((1,)), 1)))
+    verifier.joining()
+    verifier.accept_grant(signer.sign(Context.GRANT, Grant(b"x" * 16, b"n" * 16, Place((1,)), 1, 0)))
     actions: tuple[Action, ...] = get_args(Action)
     for sequence, action in enumerate(actions, start=2):
-        verifier.check_target(verifier.admit(signer.sign_ticket(ticket(sequence, action))))
+        verifier.check_target(verifier.admit(signer.sign(Context.TICKET, ticket(sequence, action))))
     with pytest.raises(Unreadable, match="'erase'"):
-        verifier.admit(signer.sign_ticket(ticket(9, "erase")))  # type: ignore[arg-type]
+        verifier.admit(signer.sign(Context.TICKET, ticket(9, "erase")))  # type: ignore[arg-type]
 
 
 def ticket(sequence: int, action: Action) -> Ticket:
     request = Request(nodes=".", argv=(b"get", b"/x"), action=action)
     return Ticket(
-        session=b"x" * 16, sequence=sequence, job=sequence, caller=Caller(os.geteuid(), os.getegid(), ()),
+        session=b"x" * 16, sequence=sequence, job=sequence, start_by_ms=1000, caller=Caller(os.geteuid(), os.getegid(), ()),
         request=request,
     )  # fmt: skip
 

@@ -19,6 +19,8 @@ import pytest
 from gproc.node.program import Program
 from gproc.request.outcome import Outcome
 from gproc.request.spec import Caller, Request, TerminalSize
+from gproc.trust.orders import JobInput, JobSigner
+from gproc.trust.signing import Signer
 from gproc.trust.ticket import Ticket
 from gproc.wire.messages import Branch, Run, Signed
 from tests.system.cluster import NOBODY, PATIENCE_S, Cluster
@@ -246,11 +248,14 @@ def test_ctrl_c_ends_a_job_whose_terminal_does_not_exist_yet(
     async def typed_while_fetching() -> Fetching:
         services = Fetching()
         request = Request(nodes="1", argv=(b"x",), stdin=True, terminal=terminal_size)
-        ticket = Ticket(session=b"s" * 16, sequence=1, job=1, caller=Caller(0, 0, ()), request=request)
-        program = Program(cast(Any, services), cast(Any, services), ticket)
+        session = b"s" * 16
+        ticket = Ticket(session=session, sequence=1, job=1, start_by_ms=0, caller=Caller(0, 0, ()), request=request)
+        signer = Signer(bytes(32))
+        check = JobInput(signer.public_key, session, 1)
+        program = Program(cast(Any, services), cast(Any, services), ticket, check)
         program.start(Run(1, 1, Signed(b"", b""), Branch(0, {}), 1 << 16))
         await asyncio.sleep(0)
-        program.stdin(1, typed)
+        program.stdin(1, JobSigner(signer, session, 1).block(typed))
         program.release(1)
         await asyncio.sleep(0)
         return services

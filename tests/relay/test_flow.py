@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 from gproc.errors import PeerError
 from gproc.relay.flow import Inlet, Outlet
 from gproc.wire.credit import HOP_BYTES, MAX_WINDOW_BYTES, MIN_WINDOW_BYTES, quantum, window_for
-from gproc.wire.frames import MAX_STDIO_BYTES
+from gproc.wire.frames import MAX_STDIO_BYTES, InputBlock
 
 FRAME_BYTES = quantum(MIN_WINDOW_BYTES)
 SIZES = st.one_of(st.integers(1, 40), st.integers(1, FRAME_BYTES), st.just(FRAME_BYTES))
@@ -112,6 +112,11 @@ class OutletMachine(RuleBasedStateMachine):
         assert all(credit >= FRAME_BYTES for credit in self.may_send.values())
 
 
+def block(data: bytes) -> InputBlock:
+    """A relay does not look at the signature."""
+    return InputBlock(b"signed %d" % len(data), data)
+
+
 class InletMachine(RuleBasedStateMachine):
     """One writer that keeps to its window, and readers that consume at their own pace and may leave."""
 
@@ -134,9 +139,10 @@ class InletMachine(RuleBasedStateMachine):
     def another_reader(self, number: int) -> int:
         return number
 
-    def emit(self, reader: int, data: bytes) -> None:
+    def emit(self, reader: int, sent: InputBlock) -> None:
         assert reader not in self.gone
-        self.received[reader].append(data)
+        assert sent == block(sent.data), "a block was changed"
+        self.received[reader].append(sent.data)
 
     def grant(self, size: int) -> None:
         assert size >= quantum(self.window)
@@ -147,15 +153,16 @@ class InletMachine(RuleBasedStateMachine):
         size = min(size, self.may_send)
         if size and not self.ended:
             self.may_send -= size
-            self.pieces.append(bytes([byte]) * size)
-            self.inlet.push(self.pieces[-1])
+            for begin in range(0, size, quantum(self.window)):
+                self.pieces.append(bytes([byte]) * min(quantum(self.window), size - begin))
+                self.inlet.push(block(self.pieces[-1]))
 
     @rule()
     def end(self) -> None:
         if not self.ended:
             self.ended = True
             self.pieces.append(b"")
-            self.inlet.push(b"")
+            self.inlet.push(block(b""))
 
     @rule(reader=readers, data=st.data())
     def consume(self, reader: int, data: st.DataObject) -> None:
@@ -219,9 +226,9 @@ def received_by(reader: str, received: list[tuple[str, bytes]]) -> bytes:
 def test_the_slowest_reader_sets_the_pace_and_one_that_leaves_frees_the_rest() -> None:
     received: list[tuple[str, bytes]] = []
     granted: list[int] = []
-    inlet = Inlet(10, 100, ["quick", "slow"], lambda reader, data: received.append((reader, data)), granted.append)
-    inlet.push(b"0123456789")
-    inlet.push(b"more")
+    inlet = Inlet(10, 100, ["quick", "slow"], lambda reader, sent: received.append((reader, sent.data)), granted.append)
+    inlet.push(block(b"0123456789"))
+    inlet.push(block(b"more"))
     inlet.credit("quick", 10)
     assert received_by("quick", received) == received_by("slow", received) == b"0123456789"
     inlet.forget("slow")
@@ -231,9 +238,9 @@ def test_the_slowest_reader_sets_the_pace_and_one_that_leaves_frees_the_rest() -
 
 def test_standard_input_with_no_reader_left_is_consumed() -> None:
     granted: list[int] = []
-    inlet = Inlet(10, FRAME_BYTES, ["only"], lambda reader, data: None, granted.append)
+    inlet = Inlet(10, FRAME_BYTES, ["only"], lambda reader, sent: None, granted.append)
     inlet.forget("only")
-    inlet.push(b"x" * FRAME_BYTES)
+    inlet.push(block(b"x" * FRAME_BYTES))
     assert sum(granted) == FRAME_BYTES
 
 
@@ -257,26 +264,26 @@ def test_a_source_that_sends_beyond_its_credit_breaks_the_protocol_and_costs_no_
 
 
 def test_a_writer_that_sends_beyond_its_credit_or_after_its_end_breaks_the_protocol() -> None:
-    inlet = Inlet(0, 10, ["reader"], lambda reader, data: None, lambda size: None)
-    inlet.push(b"0123456789")
+    inlet = Inlet(0, 10, ["reader"], lambda reader, sent: None, lambda size: None)
+    inlet.push(block(b"0123456789"))
     with pytest.raises(PeerError, match="beyond its credit"):
-        inlet.push(b"!")
-    inlet.push(b"")
+        inlet.push(block(b"!"))
+    inlet.push(block(b""))
     with pytest.raises(PeerError, match="after its end"):
-        inlet.push(b"")
+        inlet.push(block(b""))
 
 
 def test_a_reader_that_grants_credit_at_once_does_not_keep_input_from_the_others() -> None:
     received: list[tuple[str, bytes]] = []
 
-    def emit(reader: str, data: bytes) -> None:
-        received.append((reader, data))
+    def emit(reader: str, sent: InputBlock) -> None:
+        received.append((reader, sent.data))
         if reader == "eager":
-            inlet.credit("eager", len(data))
+            inlet.credit("eager", len(sent.data))
 
     inlet: Inlet[str] = Inlet(4, 100, ["eager", "calm"], emit, lambda size: None)
-    inlet.push(b"one")
-    inlet.push(b"two")
+    inlet.push(block(b"one"))
+    inlet.push(block(b"two"))
     inlet.credit("calm", 3)
     for reader in ("eager", "calm"):
         assert received_by(reader, received) == b"onetwo"

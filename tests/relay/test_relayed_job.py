@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from gproc.relay.relayed_job import Downstream, RelayedJob
+from gproc.request.acts import Act, SendSignal, SetTerminalSize
 from gproc.request.outcome import Lost, Outcome, Returned
 from gproc.request.spec import Request, TerminalSize
 from gproc.wire import frames
@@ -15,6 +16,7 @@ from gproc.wire.messages import Branch, Credit, Finished, Message, Run, Signed
 JOB = 7
 WINDOW_BYTES = 1 << 18
 SIGNED = Signed(b"ticket", b"signature")
+ORDER = Signed(b"order", b"signature")
 Output = tuple[int, int, bytes]
 
 
@@ -51,8 +53,7 @@ class Member:
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
-        self.signals: list[int] = []
-        self.sizes: list[TerminalSize] = []
+        self.acts: list[tuple[Act, Signed]] = []
         self.input: list[bytes] = []
         self.granted = {frames.STDOUT: 0, frames.STDERR: 0}
         self.released = 0
@@ -60,14 +61,11 @@ class Member:
     def start(self, run: Run) -> None:
         self.runs.append(run)
 
-    def signal(self, job: int, signum: int) -> None:
-        self.signals.append(signum)
+    def obey(self, job: int, act: Act, order: Signed) -> None:
+        self.acts.append((act, order))
 
-    def resize(self, job: int, terminal_size: TerminalSize) -> None:
-        self.sizes.append(terminal_size)
-
-    def stdin(self, job: int, data: bytes) -> None:
-        self.input.append(data)
+    def stdin(self, job: int, block: frames.InputBlock) -> None:
+        self.input.append(block.data)
 
     def credit(self, job: int, stream: int, size: int) -> None:
         self.granted[stream] += size
@@ -154,10 +152,10 @@ def test_if_a_downstream_leaves_its_unfinished_ranks_are_lost_after_their_output
     assert upstream.outcomes == {1: Returned(0)}
     relayed.credit_from_upstream(frames.STDOUT, 4)
     assert upstream.outcomes == {1: Returned(0), 0: Lost("unplugged")}
-    relayed.signal(15)
+    relayed.obey(SendSignal(15), ORDER)
     relayed.release()
-    assert (member.signals, member.released) == ([], 0)
-    assert (other.signals, other.released) == ([15], 1)
+    assert (member.acts, member.released) == ([], 0)
+    assert (other.acts, other.released) == ([(SendSignal(15), ORDER)], 1)
 
 
 def test_standard_input_reaches_all_and_a_downstream_that_leaves_holds_back_none() -> None:
@@ -166,7 +164,7 @@ def test_standard_input_reaches_all_and_a_downstream_that_leaves_holds_back_none
     window = window_for(2, WINDOW_BYTES)
     piece = b"x" * quantum(window)
     for _ in range(window // len(piece) + 1):
-        relayed.stdin(piece)
+        relayed.stdin(frames.InputBlock(b"", piece))
     relayed.credit_from_downstream(quick, window)
     assert b"".join(quick.input) == b"".join(slow.input) == b"x" * window
     relayed.left(slow, "left")
@@ -179,7 +177,7 @@ def test_standard_input_reaches_all_and_a_downstream_that_leaves_holds_back_none
 def test_standard_input_of_a_job_without_any_is_dropped() -> None:
     member = Member()
     relayed, _ = begin({member: Branch(0, {})})
-    relayed.stdin(b"uninvited")
+    relayed.stdin(frames.InputBlock(b"", b"uninvited"))
     assert member.input == []
 
 
@@ -282,8 +280,9 @@ def test_a_relayed_job_keeps_all_output_and_outcomes_under_any_order_of_events()
     run_state_machine_as_test(RelayedJobMachine)
 
 
-def test_a_new_size_of_the_terminal_reaches_every_downstream() -> None:
+def test_an_order_reaches_every_downstream() -> None:
     first, second = Member(), Member()
     relayed, _ = begin({first: Branch(0, {}), second: Branch(1, {})})
-    relayed.resize(TerminalSize(24, 80))
-    assert first.sizes == second.sizes == [TerminalSize(24, 80)]
+    act = SetTerminalSize(TerminalSize(24, 80))
+    relayed.obey(act, ORDER)
+    assert first.acts == second.acts == [(act, ORDER)]

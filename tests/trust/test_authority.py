@@ -19,7 +19,7 @@ from gproc.trust.home import InsecureFile
 from gproc.trust.identity import load_identity
 from gproc.trust.keyfile import PUBLIC_HEADER, SEED_HEADER, decode_key, encode_key
 from gproc.trust.names import CertName, CertRole, ClusterId, check_host_name, parse_cert_name
-from gproc.trust.ticket import Signer
+from gproc.trust.signing import Signer
 from gproc.trust.tls import client_context
 
 CLUSTER = ClusterId("0123456789abcdef" * 2)

@@ -13,19 +13,16 @@ from gproc.errors import TrustError
 from gproc.nodespec import Place
 from gproc.request.limits import Limits
 from gproc.request.spec import BundleName, Caller, Request
+from gproc.trust.signing import Context, Forged, Signer, TicketRefused, Unreadable
 from gproc.trust.ticket import (
     ForAnotherSlave,
     ForeignSession,
     ForeignUser,
-    Forged,
     Grant,
     NotForMe,
     Replayed,
-    Signer,
     Ticket,
-    TicketRefused,
     TicketVerifier,
-    Unreadable,
 )
 from gproc.wire.messages import Signed
 
@@ -34,10 +31,12 @@ STRANGER = Signer(bytes(32))
 SESSION, NEXT_SESSION = b"s" * 16, b"t" * 16
 NONCE = b"n" * 16
 OWN_UID = 1000
+NOW_MS = 5_000_000
+"""The master's clock at the grant."""
 
 
 def grant(sequence: int = 0, session: bytes = SESSION, nonce: bytes = NONCE, *path: int) -> Signed:
-    return MASTER.sign_grant(Grant(session, nonce, Place(path or (1, 7)), sequence))
+    return MASTER.sign(Context.GRANT, Grant(session, nonce, Place(path or (1, 7)), sequence, NOW_MS))
 
 
 def a_ticket(sequence: int = 1, targets: str = "./.", exclude: str = "", uid: int = OWN_UID) -> Ticket:
@@ -45,7 +44,17 @@ def a_ticket(sequence: int = 1, targets: str = "./.", exclude: str = "", uid: in
         nodes=targets, exclude=exclude, argv=(b"/bin/echo", b"\xff"), env=(b"PATH=/bin",), cwd=b"/home/j\xf6rg",
         bundle=BundleName(b"d" * 32, 5), limits=Limits(max_procs=10),
     )  # fmt: skip
-    return Ticket(session=SESSION, sequence=sequence, job=sequence, caller=Caller(uid, 100, (100, 4)), request=request)
+    return Ticket(
+        session=SESSION, sequence=sequence, job=sequence, start_by_ms=NOW_MS + 30_000, caller=Caller(uid, 100, (100, 4)),
+        request=request,
+    )  # fmt: skip
+
+
+def a_verifier(*, nonce: bytes = NONCE, uid: int = OWN_UID) -> TicketVerifier:
+    """Of a slave that has just asked to join."""
+    verifier = TicketVerifier(MASTER.public_key, nonce, uid)
+    verifier.joining()
+    return verifier
 
 
 def admit_here(verifier: TicketVerifier, signed: Signed) -> Ticket:
@@ -55,12 +64,12 @@ def admit_here(verifier: TicketVerifier, signed: Signed) -> Ticket:
 
 
 def sign(ticket: Ticket) -> Signed:
-    return MASTER.sign_ticket(ticket)
+    return MASTER.sign(Context.TICKET, ticket)
 
 
 @pytest.fixture
 def verifier() -> TicketVerifier:
-    verifier = TicketVerifier(MASTER.public_key, NONCE, OWN_UID)
+    verifier = a_verifier()
     verifier.accept_grant(grant())
     return verifier
 
@@ -75,18 +84,18 @@ def test_a_grant_gives_the_path() -> None:
 
 def test_a_ticket_invented_by_a_relay_is_forged(verifier: TicketVerifier) -> None:
     with pytest.raises(Forged):
-        verifier.admit(STRANGER.sign_ticket(a_ticket()))
+        verifier.admit(STRANGER.sign(Context.TICKET, a_ticket()))
 
 
 def test_a_grant_invented_by_a_relay_is_forged(verifier: TicketVerifier) -> None:
     with pytest.raises(Forged):
-        verifier.accept_grant(STRANGER.sign_grant(Grant(SESSION, NONCE, Place((1,)), 5)))
+        verifier.accept_grant(STRANGER.sign(Context.GRANT, Grant(SESSION, NONCE, Place((1,)), 5, NOW_MS)))
 
 
 @settings(max_examples=400)
 @given(st.data())
 def test_a_ticket_changed_in_any_bit_is_forged(data: st.DataObject) -> None:
-    verifier = TicketVerifier(MASTER.public_key, NONCE, OWN_UID)
+    verifier = a_verifier()
     verifier.accept_grant(grant())
     signed = sign(a_ticket())
     whole = bytearray(signed.signature + signed.payload)
@@ -133,7 +142,7 @@ def test_an_older_ticket_held_back_by_a_relay_is_refused(verifier: TicketVerifie
 
 def test_a_ticket_replayed_after_a_restart_is_refused() -> None:
     """A relay kept the old grant and the ticket.  The restarted slave has a new nonce and a new grant."""
-    restarted = TicketVerifier(MASTER.public_key, b"m" * 16, OWN_UID)
+    restarted = a_verifier(nonce=b"m" * 16)
     with pytest.raises(ForAnotherSlave):
         restarted.accept_grant(grant())
     with pytest.raises(ForeignSession):
@@ -160,6 +169,7 @@ def test_an_old_grant_cannot_lower_the_last_number(verifier: TicketVerifier) -> 
 
 def test_an_old_grant_of_a_session_that_was_left_is_refused(verifier: TicketVerifier) -> None:
     verifier.admit(sign(a_ticket(4)))
+    verifier.joining()
     verifier.accept_grant(grant(0, NEXT_SESSION))
     for sequence in (0, 4, 5, 1000):
         with pytest.raises(ForeignSession):
@@ -170,6 +180,7 @@ def test_an_old_grant_of_a_session_that_was_left_is_refused(verifier: TicketVeri
 
 def test_a_new_master_may_count_from_the_start(verifier: TicketVerifier) -> None:
     verifier.admit(sign(a_ticket(4)))
+    verifier.joining()
     verifier.accept_grant(grant(0, NEXT_SESSION))
     ticket = replace(a_ticket(1), session=NEXT_SESSION)
     assert verifier.admit(sign(ticket)) == ticket
@@ -209,14 +220,14 @@ def test_another_local_users_job_is_refused_by_a_slave_that_is_not_root(verifier
 
 
 def test_a_slave_that_is_root_runs_every_users_jobs() -> None:
-    verifier = TicketVerifier(MASTER.public_key, NONCE, 0)
+    verifier = a_verifier(uid=0)
     verifier.accept_grant(grant())
     assert admit_here(verifier, sign(a_ticket(uid=4711))).caller.uid == 4711
 
 
 def test_a_refused_ticket_leaves_the_verifier_unchanged(verifier: TicketVerifier) -> None:
     of_another = sign(replace(a_ticket(9), session=NEXT_SESSION))
-    for refused in (STRANGER.sign_ticket(a_ticket(9)), of_another):
+    for refused in (STRANGER.sign(Context.TICKET, a_ticket(9)), of_another):
         with pytest.raises(TicketRefused):
             verifier.admit(refused)
     assert verifier.admit(sign(a_ticket(1))).sequence == 1
@@ -254,9 +265,9 @@ def test_signed_targets_that_do_not_parse_are_refused(verifier: TicketVerifier) 
 
 def test_a_ticket_of_another_version_says_so(verifier: TicketVerifier, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as newer:
-        newer.setattr("gproc.trust.ticket.VERSION", 2)
+        newer.setattr("gproc.trust.signing.VERSION", 3)
         signed = sign(a_ticket())
-    with pytest.raises(Unreadable, match="version 02, known is 01"):
+    with pytest.raises(Unreadable, match="version 03, known is 02"):
         verifier.admit(signed)
 
 
@@ -267,7 +278,7 @@ def test_every_refusal_is_one_sentence(verifier: TicketVerifier) -> None:
         return admit_here(verifier, signed)
 
     for door, signed in (
-        (verifier.admit, STRANGER.sign_ticket(a_ticket())),
+        (verifier.admit, STRANGER.sign(Context.TICKET, a_ticket())),
         (verifier.admit, sign(a_ticket(0))),
         (elsewhere, sign(a_ticket(1, "2", "3"))),
         (elsewhere, sign(a_ticket(2, uid=0))),

@@ -1,0 +1,29 @@
+"""What can be done to a running job, as values.  The master signs them (`gproc.trust.orders`).  Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated, Union
+
+import msgspec
+
+from gproc.request.signals import can_be_sent
+from gproc.request.spec import TerminalSize
+
+
+class SendSignal(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """A signal for every process of the job on every node."""
+
+    signum: Annotated[int, msgspec.Meta(ge=1)]
+
+    def __post_init__(self) -> None:
+        if not can_be_sent(self.signum):
+            raise ValueError(f"signal {self.signum} is none that a job can be sent")
+
+
+class SetTerminalSize(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """The caller's terminal has this size now; the program's terminal gets the same."""
+
+    size: TerminalSize
+
+
+Act = Union[SendSignal, SetTerminalSize]  # noqa: UP007 - on Python 3.11 msgspec takes no other form

@@ -1,0 +1,92 @@
+"""A node's lease: until when it may run programs, and what it knows of the master's clock.
+
+A relay can hold back what the master says.  A lease bounds that.  The node sends the master a nonce; the master signs
+the nonce together with its clock and the jobs that the node should have.  So the node knows that the master's clock
+showed at least that time when the answer came, whatever lies between the two.  A job that the answer does not name has
+ended (its client died, say), even if a relay swallowed the order.  A node without a lease runs nothing.
+
+No two machines' clocks are compared: each node counts durations on its own CLOCK_BOOTTIME, which goes on while a
+machine is suspended.  Pure: each time is an argument, in seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Annotated, Final
+
+import msgspec
+
+from gproc.trust.signing import NONCE_BYTES, Nonce, Sequence, Session
+
+ASK_S: Final = 15.0
+"""Between two questions."""
+
+LEASE_S: Final = 60.0
+"""From a question that was answered to the end of its lease: three more questions may go wrong."""
+
+ROUND_TRIP_S: Final = 15.0
+"""An answer that comes later is worth nothing.  A busy tree of 80 nodes answers within a second."""
+
+ClockMs = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+"""Milliseconds since the master's session began, on the master's CLOCK_BOOTTIME."""
+
+
+class Lease(msgspec.Struct, frozen=True, array_like=True):
+    """The master's answer to one nonce of one node.
+
+    sequence: the last number that the session had used.  jobs: the node's jobs that have not ended, among those whose
+    tickets have no higher number.
+    """
+
+    session: Session
+    nonce: Nonce
+    sequence: Sequence
+    clock_ms: ClockMs
+    jobs: tuple[Sequence, ...]
+
+
+class LeaseKeeper:
+    """One node's lease.  ends_s: when it ends; 0: there is none."""
+
+    def __init__(self) -> None:
+        self.ends_s = 0.0
+        self._asked: dict[bytes, float] = {}
+        self._lag_s: float | None = None
+        """How far the master's clock is behind ours at most: no answer has come faster."""
+
+    def ask(self, nonce: bytes, now_s: float) -> None:
+        """This nonce is sent to the master now.  Questions whose answer would come too late are forgotten."""
+        self._asked = {asked: at_s for asked, at_s in self._asked.items() if now_s - at_s <= ROUND_TRIP_S}
+        self._asked[nonce] = now_s
+
+    def ask_anew(self, now_s: float) -> bytes:
+        nonce = os.urandom(NONCE_BYTES)
+        self.ask(nonce, now_s)
+        return nonce
+
+    def answered(self, nonce: bytes, clock_ms: int, now_s: float) -> bool:
+        """The master has signed this nonce and its clock.  Returns whether the lease is longer now."""
+        asked_s = self._asked.pop(nonce, None)
+        if asked_s is None or now_s - asked_s > ROUND_TRIP_S:
+            return False
+        self.ends_s = max(self.ends_s, asked_s + LEASE_S)
+        lag_s = now_s - clock_ms / 1000
+        self._lag_s = lag_s if self._lag_s is None else min(self._lag_s, lag_s)
+        return True
+
+    def holds(self, now_s: float) -> bool:
+        return now_s < self.ends_s
+
+    def clock_ms(self, now_s: float) -> int:
+        """What the master's clock shows at least; 0 before the first answer."""
+        return 0 if self._lag_s is None else int((now_s - self._lag_s) * 1000)
+
+    def end(self) -> None:
+        """Another master: what is known of the former one's clock has no meaning."""
+        self.ends_s = 0.0
+        self._lag_s = None
+
+
+def boottime_s() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,0 +1,128 @@
+"""What the master signs once a job runs: its input, and orders for it; and the end of the tree.
+
+A node obeys nobody else in this.  A relay that passes them on can drop them or hold them back, and nothing more: each
+block of input is bound to its place in the stream, each order to its number, and both to the job and the session.
+
+Input is signed in blocks: a BLAKE3 digest of the data, and one signature of the digest.  A MiB costs each end some
+0.2 ms for the digest, and each block 0.02 ms to sign and 0.06 ms to check.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+import msgspec
+from blake3 import blake3
+
+from gproc.request.acts import Act
+from gproc.trust.signing import Context, Sequence, Session, Signer, TicketRefused, check_signature, opened
+from gproc.wire.frames import InputBlock
+from gproc.wire.messages import Signed
+
+_PLACE_IN_STREAM: Final = struct.Struct("!QQ")
+
+
+class Order(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """One order for one job.  number: rises with each order of the job."""
+
+    session: Session
+    job: Sequence
+    number: Sequence
+    act: Act
+
+
+class TreeEnds(msgspec.Struct, frozen=True, array_like=True):
+    """The master has ended: so does every node of its session."""
+
+    session: Session
+
+
+class StaleOrder(TicketRefused):
+    """An order whose number is not above that of an order before it."""
+
+    def __init__(self, job: int, number: int, last: int) -> None:
+        super().__init__(job, number, last)
+        self.job = job
+        self.number = number
+        self.last = last
+
+    def __str__(self) -> str:
+        return f"a replayed order for job {self.job}: number {self.number} comes after number {self.last}"
+
+
+class ForAnotherJob(TicketRefused):
+    """An order that was signed for another job, or in another session."""
+
+    def __init__(self, meant: int, came_as: int) -> None:
+        super().__init__(meant, came_as)
+        self.meant = meant
+        self.came_as = came_as
+
+    def __str__(self) -> str:
+        return f"an order for job {self.meant} that came as one for job {self.came_as}"
+
+
+class JobSigner:
+    """Signs for one running job, in the master."""
+
+    def __init__(self, signer: Signer, session: bytes, job: int) -> None:
+        self._signer = signer
+        self._session = session
+        self._job = job
+        self._number = 0
+        self._offset_bytes = 0
+
+    def order(self, act: Act) -> Signed:
+        self._number += 1
+        return self._signer.sign(Context.ORDER, Order(self._session, self._job, self._number, act))
+
+    def block(self, data: bytes) -> InputBlock:
+        """The next block of its standard input; b"" is the end."""
+        signed = _block(self._session, self._job, self._offset_bytes, data)
+        self._offset_bytes += len(data)
+        return InputBlock(self._signer.sign_bytes(Context.INPUT, signed), data)
+
+
+class JobOrders:
+    """Opens the orders for one job, on a node."""
+
+    def __init__(self, public_key: bytes, session: bytes, job: int) -> None:
+        self._public_key = public_key
+        self._session = session
+        self._job = job
+        self._last = 0
+
+    def open(self, signed: Signed) -> Act:
+        """Raises: TicketRefused."""
+        order = opened(Context.ORDER, signed, self._public_key, _order_decoder)
+        if order.session != self._session or order.job != self._job:
+            raise ForAnotherJob(order.job, self._job)
+        if order.number <= self._last:
+            raise StaleOrder(order.job, order.number, self._last)
+        self._last = order.number
+        return order.act
+
+
+class JobInput:
+    """Opens the standard input of one job, block by block, on a node."""
+
+    def __init__(self, public_key: bytes, session: bytes, job: int) -> None:
+        self._public_key = public_key
+        self._session = session
+        self._job = job
+        self._offset_bytes = 0
+
+    def open(self, block: InputBlock) -> bytes:
+        """The data.  Raises: Forged for a block that is not the master's next one."""
+        signed = _block(self._session, self._job, self._offset_bytes, block.data)
+        check_signature(Context.INPUT, signed, block.signature, self._public_key)
+        self._offset_bytes += len(block.data)
+        return block.data
+
+
+def _block(session: bytes, job: int, offset_bytes: int, data: bytes) -> bytes:
+    return session + _PLACE_IN_STREAM.pack(job, offset_bytes) + blake3(data).digest()
+
+
+_order_decoder = msgspec.msgpack.Decoder(Order)

@@ -1,0 +1,113 @@
+"""What the master signs, and how everybody else checks it: Ed25519 over a context, a version and a value in msgpack.
+
+The context says what kind of thing was signed, so that nothing can be taken for something else.  The signature is
+checked first: no byte that the master did not sign is ever parsed.
+
+PyNaCl needs a sixth of the memory of `cryptography`, in every slave.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Final, TypeVar
+
+import msgspec
+from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.exceptions import BadSignatureError
+
+from gproc.errors import TrustError
+from gproc.wire.messages import Signed
+
+VERSION: Final = 2
+"""The version of all values that are signed: the first byte of every payload."""
+
+SESSION_BYTES: Final = 16
+NONCE_BYTES: Final = 16
+"""128 random bits each, which never occur twice (NIST SP 800-90A asks for as many in a nonce at full strength)."""
+
+SIGNATURE_BYTES: Final = crypto_sign_BYTES
+
+Sequence = Annotated[int, msgspec.Meta(ge=0)]
+Session = Annotated[bytes, msgspec.Meta(min_length=SESSION_BYTES, max_length=SESSION_BYTES)]
+Nonce = Annotated[bytes, msgspec.Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
+
+V = TypeVar("V")
+
+
+class Context(Enum):
+    """The kinds of things that the master signs.  value: what stands before the signed bytes; the rest: for people."""
+
+    GRANT = b"gproc grant\0"
+    TICKET = b"gproc ticket\0"
+    ORDER = b"gproc order\0"
+    INPUT = b"gproc input\0"
+    LEASE = b"gproc lease\0"
+    END = b"gproc end\0"
+
+    @property
+    def noun(self) -> str:
+        return self.value[len(b"gproc ") : -1].decode()
+
+
+class TicketRefused(TrustError):
+    """Something signed, or said to be, that a node refused; its state is unchanged."""
+
+
+class Forged(TicketRefused):
+    """The cluster's master did not sign this."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"a forged {self.what}: this cluster's master did not sign it, or it was changed on its way"
+
+
+class Unreadable(TicketRefused):
+    """The master signed this, but in a form that this gproc does not know."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what = what
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"an unreadable {self.what} ({self.reason}): run the same gproc here and on the master"
+
+
+class Signer:
+    """Signs for the master; `seed` is `Authority.ticket_seed()`."""
+
+    def __init__(self, seed: bytes) -> None:
+        self.public_key, self._secret_key = crypto_sign_seed_keypair(seed)
+
+    def sign(self, context: Context, value: msgspec.Struct) -> Signed:
+        payload = bytes((VERSION,)) + msgspec.msgpack.encode(value)
+        return Signed(payload, self.sign_bytes(context, payload))
+
+    def sign_bytes(self, context: Context, data: bytes) -> bytes:
+        """The signature alone."""
+        return crypto_sign(context.value + data, self._secret_key)[:SIGNATURE_BYTES]
+
+
+def check_signature(context: Context, data: bytes, signature: bytes, public_key: bytes) -> None:
+    """Raises: Forged."""
+    if len(signature) != SIGNATURE_BYTES:
+        raise Forged(context.noun)
+    try:
+        crypto_sign_open(signature + context.value + data, public_key)
+    except BadSignatureError as error:
+        raise Forged(context.noun) from error
+
+
+def opened(context: Context, signed: Signed, public_key: bytes, decoder: msgspec.msgpack.Decoder[V]) -> V:
+    """The value that the master signed.  Raises: Forged, Unreadable."""
+    check_signature(context, signed.payload, signed.signature, public_key)
+    version = signed.payload[:1]
+    if version != bytes((VERSION,)):
+        raise Unreadable(context.noun, f"version {version.hex()}, known is {VERSION:02x}")
+    try:
+        return decoder.decode(memoryview(signed.payload)[1:])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Unreadable(context.noun, str(error)) from error

@@ -1,0 +1,102 @@
+"""Orders for a running job and its standard input: nobody but the master gives them, and a relay cannot shuffle them."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gproc.request.acts import Act, SendSignal, SetTerminalSize
+from gproc.request.spec import TerminalSize
+from gproc.trust.orders import ForAnotherJob, JobInput, JobOrders, JobSigner, Order, StaleOrder
+from gproc.trust.signing import Context, Forged, Signer, TicketRefused, Unreadable
+from gproc.wire.frames import InputBlock
+from gproc.wire.messages import Signed
+
+MASTER = Signer(bytes(range(32)))
+STRANGER = Signer(bytes(32))
+SESSION = b"s" * 16
+TERM = SendSignal(signal.SIGTERM)
+
+
+def both(job: int = 7, session: bytes = SESSION, signer: Signer = MASTER) -> tuple[JobSigner, JobOrders, JobInput]:
+    key = MASTER.public_key
+    return JobSigner(signer, session, job), JobOrders(key, SESSION, 7), JobInput(key, SESSION, 7)
+
+
+@pytest.mark.parametrize("act", [TERM, SetTerminalSize(TerminalSize(24, 80))], ids=repr)
+def test_an_order_of_the_master_is_obeyed_once(act: Act) -> None:
+    master, orders, _ = both()
+    signed = master.order(act)
+    assert orders.open(signed) == act
+    with pytest.raises(StaleOrder):
+        orders.open(signed)
+
+
+def test_an_order_that_was_held_back_while_a_later_one_came_is_refused() -> None:
+    master, orders, _ = both()
+    first, second = master.order(TERM), master.order(SendSignal(signal.SIGKILL))
+    orders.open(second)
+    with pytest.raises(StaleOrder):
+        orders.open(first)
+
+
+@pytest.mark.parametrize(("job", "session"), [(8, SESSION), (7, b"t" * 16)])
+def test_an_order_for_another_job_is_refused(job: int, session: bytes) -> None:
+    master, orders, _ = both(job, session)
+    with pytest.raises(ForAnotherJob):
+        orders.open(master.order(TERM))
+
+
+def test_a_relay_cannot_give_orders() -> None:
+    stranger, orders, _ = both(signer=STRANGER)
+    with pytest.raises(Forged):
+        orders.open(stranger.order(TERM))
+
+
+@pytest.mark.parametrize("signum", [0, 11, 65])
+def test_a_signal_that_no_job_may_be_sent_is_refused_even_when_signed(signum: int) -> None:
+    _, orders, _ = both()
+    act = SendSignal(signal.SIGTERM)
+    payload = MASTER.sign(Context.ORDER, Order(SESSION, 7, 1, act)).payload.replace(
+        b"\x92\x01\x0f", bytes((146, 1, signum))
+    )
+    with pytest.raises(Unreadable):
+        orders.open(Signed(payload, MASTER.sign_bytes(Context.ORDER, payload)))
+
+
+@given(st.lists(st.binary(min_size=1, max_size=50), max_size=10))
+def test_input_arrives_as_it_was_sent(sent: list[bytes]) -> None:
+    master, _, theirs = both()
+    assert [theirs.open(master.block(data)) for data in [*sent, b""]] == [*sent, b""]
+
+
+@given(st.lists(st.binary(min_size=1, max_size=5), min_size=2, max_size=6), st.data())
+def test_input_that_a_relay_drops_repeats_shuffles_or_changes_is_forged(sent: list[bytes], data: st.DataObject) -> None:
+    master, _, theirs = both()
+    blocks = [master.block(piece) for piece in [*sent, b""]]
+    at = data.draw(st.integers(0, len(blocks) - 2))
+    for block in blocks[:at]:
+        theirs.open(block)
+    genuine = blocks[at]
+    wrong = [
+        *blocks[at + 1 :],
+        *blocks[:at],
+        InputBlock(genuine.signature, genuine.data + b"!"),
+        InputBlock(genuine.signature, genuine.data[:-1]),
+        InputBlock(genuine.signature, b""),
+        InputBlock(bytes(64), genuine.data),
+        InputBlock(b"short", genuine.data),
+    ]
+    for block in wrong:
+        with pytest.raises(TicketRefused):
+            theirs.open(block)
+    assert theirs.open(genuine) == genuine.data
+
+
+def test_input_of_another_job_is_forged() -> None:
+    master, _, theirs = both(job=8)
+    with pytest.raises(Forged):
+        theirs.open(master.block(b"rm -rf ~\n"))
