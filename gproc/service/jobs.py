@@ -29,7 +29,7 @@ class JobState(Enum):
 class Job:
     """One job.  places[rank]: the node of that rank.  outcomes: by rank, for the ranks that have ended.
 
-    started_s: Unix time.
+    started_s: Unix time.  killed: whether its nodes were told to kill it.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Job:
         self.started_s = started_s
         self.state = JobState.RUNNING
         self.outcomes: dict[int, Outcome] = {}
+        self.killed = False
         self._timed_out = False
 
     def end(self, *, timed_out: bool = False) -> None:
@@ -85,8 +86,8 @@ class JobTable:
         self._jobs.pop(number, None)
 
     def jobs_at(self, place: Place) -> tuple[int, ...]:
-        """The numbers of the jobs that have not ended on one node."""
-        return tuple(number for number, job in self._jobs.items() if place in job.unfinished())
+        """The numbers of the jobs that run on one node and should."""
+        return tuple(number for number, job in self._jobs.items() if not job.killed and place in set(job.unfinished()))
 
     def running_at(self) -> Counter[Place]:
         """How many jobs run on each node."""

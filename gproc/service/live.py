@@ -55,6 +55,8 @@ class LiveJob:
 
     def signal(self, signum: int) -> None:
         """Send a signal to every process of the job."""
+        if signum == signal.SIGKILL:
+            self.job.killed = True
         self._order(SendSignal(signum))
 
     def resize(self, size: TerminalSize) -> None:

@@ -160,7 +160,7 @@ class JobService:
         return TreeState(serial, self._name, self._since_s, tuple(rows))
 
     def jobs_at(self, place: Place) -> tuple[int, ...]:
-        """The jobs that have not ended on a node."""
+        """The numbers of the jobs that run on a node and should."""
         return self._table.jobs_at(place)
 
     def add_loads(self, message: messages.Load) -> None:

@@ -35,8 +35,8 @@ ClockMs = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 class Lease(msgspec.Struct, frozen=True, array_like=True):
     """The master's answer to one nonce of one node.
 
-    sequence: the last number that the session had used.  jobs: the node's jobs that have not ended, among those whose
-    tickets have no higher number.
+    sequence: the last number that the session had used.  jobs: what may run on the node, of the jobs whose tickets
+    have no higher number.
     """
 
     session: Session

@@ -28,7 +28,7 @@ ORDER = (
 
 PURE = {
     "errors", "shown", "boxes", "nodespec", "tree", "request.limits", "request.signals", "request.spec",
-    "request.outcome", "content.manifest", "content.paths",
+    "request.outcome", "request.acts", "content.manifest", "content.paths",
     "wire.frames", "wire.credit", "wire.messages", "wire.directions",
     "relay.membership", "service.jobs", "client.session", "client.events", "client.summary", "relay.flow",
     "relay.relayed_job", "relay.refusals", "spread.trees",

@@ -11,6 +11,7 @@ import pytest
 
 from gproc.trust.authority import open_authority, provision
 from gproc.trust.identity import Identity, load_identity
+from tests.attack.relay import Relay
 from tests.system.cluster import Cluster
 
 
@@ -50,3 +51,10 @@ def foreign_home(tmp_path: Path) -> Path:
     home.mkdir(mode=0o700)
     open_authority(str(home), create=True)
     return home
+
+
+@pytest.fixture
+def relay(cluster: Cluster, this_node: Identity) -> Iterator[Relay]:
+    relay = Relay(cluster, this_node)
+    yield relay
+    relay.close()

@@ -33,6 +33,8 @@ class Peer:
         self.socket = connection
         self._reader = frames.FrameReader()
         self._received: deque[tuple[int, bytes]] = deque()
+        self.output = b""
+        """What came as output of programs while `hear` waited for a message."""
 
     def __enter__(self) -> Peer:
         return self
@@ -69,10 +71,25 @@ class Peer:
                     message = ANY.decode(memoryview(payload))
                     if isinstance(message, kind):
                         return message
-            space = self._reader.space()
-            count = self.socket.recv_into(space)
-            assert count, f"closed before a {kind.__name__} came"
-            self._received.extend((number, bytes(payload)) for number, payload in self._reader.frames(count))
+                elif number == frames.KIND_STDIO:
+                    self.output += frames.read_stdio(memoryview(payload))[3]
+            self._receive()
+
+    def hear_input(self, job: int) -> frames.InputBlock:
+        """The next block of standard input of this job; what else comes is passed over."""
+        while True:
+            while self._received:
+                number, payload = self._received.popleft()
+                if number == frames.KIND_INPUT:
+                    of, block = frames.read_input(memoryview(payload))
+                    if of == job:
+                        return block
+            self._receive()
+
+    def _receive(self) -> None:
+        count = self.socket.recv_into(self._reader.space())
+        assert count, "closed"
+        self._received.extend((number, bytes(payload)) for number, payload in self._reader.frames(count))
 
     def hear_the_end(self) -> None:
         """The other end closes, whatever it says before."""

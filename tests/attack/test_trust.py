@@ -6,20 +6,19 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
-from subprocess import Popen
 
 import pytest
 
-from gproc.request.outcome import Outcome, Refused, Returned
+from gproc.request.outcome import Refused, Returned
 from gproc.trust.authority import open_authority, provision
 from gproc.trust.identity import Identity, load_identity
 from gproc.trust.signing import Context, Signer
 from gproc.wire import frames, messages
 from gproc.wire.messages import Branch, Finished, Granted, Route, Run, Signed
 from tests.attack.peer import Parent, Peer, dial, dial_unix, join_as, node_named
-from tests.system.cluster import NOBODY, Cluster, Slave
+from tests.attack.relay import Relay
+from tests.system.cluster import NOBODY, Cluster
 
 ECHO = ("-localbin", "=1/2", "/bin/echo", "done by the slave")
 
@@ -93,70 +92,11 @@ def test_a_bulk_connection_needs_its_nodes_token(cluster: Cluster, other_node: I
     cluster.master.says(r"refused node kn9 at \S+: a bulk connection of a node that has not joined$")
 
 
-class Relay:
-    """Node 1 with a genuine certificate, a real slave 1/2 below it, and no intention to relay what it is told."""
-
-    def __init__(self, cluster: Cluster, identity: Identity) -> None:
-        self.cluster = cluster
-        self.listener = Parent(identity)
-        self.up, self.bulk = join_as(cluster.port, identity, 1, own_port=self.listener.port)
-        self.up.hear(Granted)
-        self.adopt()
-
-    def adopt(self) -> None:
-        """Take a slave in, and give it the grant that the master makes for it."""
-        self.slave: Slave = self.cluster.launch_slave("--id=2", parent=self.listener.port)
-        self.down, self.down_bulk, join = self.listener.adopt(2)
-        self.up.say(messages.Arrived(Route((2,)), join.node))
-        self.grant = self.up.hear(Granted).grant
-
-    def pass_grant(self) -> None:
-        self.down.say(Granted(Route(()), self.grant))
-        self.slave.says(r"this is node 1/2$")
-
-    def begin(self, *words: str) -> tuple[Popen[bytes], Run]:
-        """A user's command, and what the master sends for it."""
-        job = self.cluster.begin("e", *words)
-        return job, self.up.hear(Run)
-
-    def order(self, run: Run, ticket: Signed | None = None) -> Outcome:
-        """Have the slave run it; what it answers."""
-        self.down.say(Run(run.job, run.size, ticket or run.ticket, Branch(0, {}), run.window_bytes))
-        return self.down.hear(Finished).outcome
-
-    def refusal(self, run: Run, ticket: Signed | None = None) -> str:
-        """The same, where the slave shall refuse; its log line."""
-        outcome = self.order(run, ticket)
-        assert isinstance(outcome, Refused)
-        line = self.slave.says(rf"refused from 127\.0\.0\.1:{self.listener.port}: (.*)").group(1)
-        assert outcome.reason == line
-        return line
-
-    def answer(self, job: Popen[bytes], run: Run, outcome: Outcome) -> tuple[int, str, str]:
-        """Tell the master; what the user sees."""
-        self.up.say(Finished(run.job, 0, outcome))
-        return self.cluster.finish(job)
-
-    def close(self) -> None:
-        for peer in (self.up, self.bulk, self.down, self.down_bulk):
-            peer.socket.close()
-        self.listener.__exit__()
-        if self.slave.process.poll() is None:
-            self.cluster.end(self.slave, signal.SIGTERM)
-
-
 def refused(slave: Peer) -> str:
     """Why a slave did not take a job."""
     outcome = slave.hear(Finished).outcome
     assert isinstance(outcome, Refused)
     return outcome.reason
-
-
-@pytest.fixture
-def relay(cluster: Cluster, this_node: Identity) -> Iterator[Relay]:
-    relay = Relay(cluster, this_node)
-    yield relay
-    relay.close()
 
 
 def test_a_ticket_that_a_relay_passes_on_unchanged_is_taken(relay: Relay) -> None:

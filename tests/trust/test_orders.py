@@ -1,4 +1,4 @@
-"""Orders for a running job and its standard input: nobody but the master gives them, and a relay cannot shuffle them."""
+"""Orders for a running job, and its standard input: the master alone gives them, and a relay cannot shuffle them."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ def a_ticket(sequence: int = 1, targets: str = "./.", exclude: str = "", uid: in
         bundle=BundleName(b"d" * 32, 5), limits=Limits(max_procs=10),
     )  # fmt: skip
     return Ticket(
-        session=SESSION, sequence=sequence, job=sequence, start_by_ms=NOW_MS + 30_000, caller=Caller(uid, 100, (100, 4)),
-        request=request,
+        session=SESSION, sequence=sequence, job=sequence, start_by_ms=NOW_MS + 30_000, request=request,
+        caller=Caller(uid, 100, (100, 4)),
     )  # fmt: skip
 
 

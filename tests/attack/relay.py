@@ -1,0 +1,76 @@
+"""A rack master in the hands of a test: it has a genuine certificate, and passes on what it likes."""
+
+from __future__ import annotations
+
+import signal
+from subprocess import Popen
+from typing import Any
+
+from gproc.request.outcome import Outcome, Refused
+from gproc.trust.identity import Identity
+from gproc.wire import messages
+from gproc.wire.messages import Branch, Finished, Granted, Route, Run, Signed
+from tests.attack.peer import Parent, join_as
+from tests.system.cluster import Cluster, Slave
+
+
+class Relay:
+    """Node 1 with a genuine certificate, a real slave 1/2 below it, and no intention to relay what it is told."""
+
+    def __init__(self, cluster: Cluster, identity: Identity) -> None:
+        self.cluster = cluster
+        self.listener = Parent(identity)
+        self.up, self.bulk = join_as(cluster.port, identity, 1, own_port=self.listener.port)
+        self.up.hear(Granted)
+        self.adopt()
+
+    def adopt(self) -> None:
+        """Take a slave in, and give it the grant that the master makes for it."""
+        self.slave: Slave = self.cluster.launch_slave("--id=2", parent=self.listener.port)
+        self.down, self.down_bulk, self.join = self.listener.adopt(2)
+        self.up.say(messages.Arrived(Route((2,)), self.join.node))
+        self.grant = self.up.hear(Granted).grant
+
+    def pass_grant(self) -> None:
+        self.down.say(Granted(Route(()), self.grant))
+        self.slave.says(r"this is node 1/2$")
+
+    def begin(self, *words: str, **options: Any) -> tuple[Popen[bytes], Run]:
+        """A user's command, and what the master sends for it."""
+        job = self.cluster.begin("e", *words, **options)
+        return job, self.up.hear(Run)
+
+    def order(self, run: Run, ticket: Signed | None = None) -> Outcome:
+        """Have the slave run it; what it answers."""
+        self.down.say(Run(run.job, run.size, ticket or run.ticket, Branch(0, {}), run.window_bytes))
+        return self.down.hear(Finished).outcome
+
+    def refusal(self, run: Run, ticket: Signed | None = None) -> str:
+        """The same, where the slave shall refuse; its log line."""
+        outcome = self.order(run, ticket)
+        assert isinstance(outcome, Refused)
+        line = self.slave.says(rf"refused from 127\.0\.0\.1:{self.listener.port}: (.*)").group(1)
+        assert outcome.reason == line
+        return line
+
+    def answer(self, job: Popen[bytes], run: Run, outcome: Outcome) -> tuple[int, str, str]:
+        """Tell the master; what the user sees."""
+        self.up.say(Finished(run.job, 0, outcome))
+        return self.cluster.finish(job)
+
+    def tell(self, *said: messages.Message) -> None:
+        """Say this to the slave, as its parent."""
+        self.down.say(*said)
+
+    def renew_lease(self) -> messages.Signed:
+        """Pass the slave's next question for a lease on, and keep the answer."""
+        question = self.down.hear(messages.AskLease)
+        self.up.say(messages.AskLease(Route((2, *question.route)), question.nonce))
+        return self.up.hear(messages.Leased).lease
+
+    def close(self) -> None:
+        for peer in (self.up, self.bulk, self.down, self.down_bulk):
+            peer.socket.close()
+        self.listener.__exit__()
+        if self.slave.process.poll() is None:
+            self.cluster.end(self.slave, signal.SIGTERM)

@@ -1,0 +1,142 @@
+"""A rack master that types, stops, ends and holds back what it should only pass on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from gproc.request.acts import SendSignal
+from gproc.request.outcome import Killed, Outcome, Refused, Returned
+from gproc.trust.orders import JobSigner, TreeEnds
+from gproc.trust.signing import Context, Signer
+from gproc.trust.ticket import LEAST_START_S
+from gproc.wire import frames, messages
+from gproc.wire.messages import Branch, Finished, JobOrder, Route, Run, Shutdown
+from tests.attack.relay import Relay
+
+STRANGER = Signer(os.urandom(32))
+SHELL = ("-localbin", "=1/2", "/bin/sh")
+
+
+def start_below(relay: Relay, run: Run) -> None:
+    relay.tell(Run(run.job, run.size, run.ticket, Branch(0, {}), run.window_bytes))
+
+
+def forge_input(relay: Relay, run: Run, block: frames.InputBlock) -> Outcome:
+    start_below(relay, run)
+    relay.down.raw(frames.input_frame(run.job, block))
+    return relay.down.hear(Finished).outcome
+
+
+def test_a_relay_cannot_type_into_a_shell(relay: Relay) -> None:
+    relay.pass_grant()
+    job, run = relay.begin(*SHELL, stdin=-1)
+    forged = JobSigner(STRANGER, b"s" * 16, run.job).block(b"echo the relay was here\n")
+    outcome = forge_input(relay, run, forged)
+    assert isinstance(outcome, Refused)
+    assert outcome.reason.startswith("a forged input: this cluster's master did not sign it")
+    assert relay.down.output == b""
+    relay.slave.says(rf"job {run.job}: a forged input: ")
+    assert relay.answer(job, run, outcome)[0] == 125
+
+
+def test_a_relay_cannot_repeat_or_shorten_what_a_user_types(relay: Relay) -> None:
+    relay.pass_grant()
+    job, run = relay.begin("-localbin", "=1/2", "/bin/cat", stdin=-1)
+    assert job.stdin is not None
+    job.stdin.write(b"once\n")
+    job.stdin.flush()
+    block = relay.up.hear_input(run.job)
+    start_below(relay, run)
+    relay.down.raw(frames.input_frame(run.job, block) + frames.input_frame(run.job, block))
+    outcome = relay.down.hear(Finished).outcome
+    assert isinstance(outcome, Refused)
+    assert relay.down.output in (b"", b"once\n")
+    relay.answer(job, run, outcome)
+
+
+def test_input_without_a_signature_is_no_message_of_a_parent(relay: Relay) -> None:
+    relay.pass_grant()
+    relay.down.raw(frames.stdio_frame(1, frames.EVERY_RANK, frames.STDIN, b"echo\n"))
+    relay.down.hear_the_end()
+    relay.slave.says(r"lost the parent at \S+: unexpected data of stream 0; trying to join again$")
+
+
+def test_a_relay_cannot_send_signals(relay: Relay) -> None:
+    relay.pass_grant()
+    job, run = relay.begin("-localbin", "=1/2", "/bin/sh", "-c", "echo up; read line; exit 7", stdin=-1)
+    start_below(relay, run)
+    order = JobSigner(STRANGER, b"s" * 16, run.job).order(SendSignal(signal.SIGTERM))
+    relay.tell(JobOrder(run.job, order), JobOrder(run.job + 1, order))
+    relay.slave.says(r"refused from \S+ a forged order: ")
+    assert job.stdin is not None
+    job.stdin.write(b"go\n")
+    job.stdin.flush()
+    relay.down.raw(frames.input_frame(run.job, relay.up.hear_input(run.job)))
+    outcome = relay.down.hear(Finished).outcome
+    assert outcome == Returned(7)
+    relay.answer(job, run, outcome)
+
+
+def test_a_genuine_order_is_obeyed_once(relay: Relay) -> None:
+    """A relay repeats a user's Ctrl-C: the program has it once."""
+    relay.pass_grant()
+    script = "trap : INT; while :; do read line && exit 3; done"
+    job, run = relay.begin("-localbin", "=1/2", "/bin/sh", "-c", script, stdin=-1)
+    start_below(relay, run)
+    relay.up.raw(frames.stdio_frame(run.job, 0, frames.STDOUT, b"up\n"))
+    assert job.stdout is not None
+    assert job.stdout.readline() == b"up\n"
+    job.send_signal(signal.SIGINT)
+    order = relay.up.hear(JobOrder)
+    relay.tell(order, order, order)
+    relay.slave.says(r"refused from \S+ a replayed order for job \d+: number 1 comes after number 1$", times=2)
+    job.kill()
+    job.communicate()
+    relay.tell(relay.up.hear(JobOrder))
+    relay.down.hear(Finished)
+
+
+def test_a_relay_cannot_end_a_slave_for_good(relay: Relay) -> None:
+    relay.pass_grant()
+    relay.tell(Shutdown("go away", STRANGER.sign(Context.END, TreeEnds(b"s" * 16))))
+    relay.slave.says(r"refused from \S+ a forged end: ")
+    relay.tell(Shutdown("the relay has ended"))
+    relay.slave.says(r"lost the parent at \S+: the relay has ended; trying to join again$")
+    relay.down, relay.down_bulk, _ = relay.listener.adopt(2)
+    assert relay.slave.process.poll() is None
+
+
+def test_a_slave_takes_no_grant_for_a_place_that_it_did_not_ask_for(relay: Relay) -> None:
+    """The slave was started as number 2; the relay says that it is 3, and the master signs a grant for 1/3."""
+    relay.up.say(messages.Arrived(Route((3,)), relay.join.node))
+    relay.tell(messages.Granted(Route(()), relay.up.hear(messages.Granted).grant))
+    relay.slave.says(r"refused from \S+ a grant for 1/3, but this is number 2 below its parent$")
+
+
+@pytest.mark.slow
+def test_a_ticket_that_a_relay_holds_back_past_its_timeout_does_not_run(relay: Relay) -> None:
+    relay.pass_grant()
+    job, run = relay.begin("--timeout", "1", *SHELL, "-c", "echo late")
+    time.sleep(LEAST_START_S + 1)  # this is the attack
+    outcome = relay.order(run)
+    assert isinstance(outcome, Refused)
+    assert "something held it back" in outcome.reason
+    relay.answer(job, run, outcome)
+
+
+@pytest.mark.slow
+def test_a_job_whose_client_died_ends_although_a_relay_swallows_the_order(relay: Relay) -> None:
+    relay.pass_grant()
+    relay.tell(messages.Leased(Route(()), relay.renew_lease()))
+    job, run = relay.begin(*SHELL, "-c", "echo up; exec sleep 1000")
+    start_below(relay, run)
+    job.kill()
+    job.communicate()
+    relay.up.hear(JobOrder)
+    relay.tell(messages.Leased(Route(()), relay.renew_lease()))
+    assert relay.down.hear(Finished).outcome == Killed(signal.SIGKILL, started=True)
+    relay.slave.says(rf"job {run.job}: it has ended for the master, so it ends here$")
