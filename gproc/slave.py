@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, assert_never
 from gproc.errors import GprocError, StoreError, TrustError
 from gproc.launch.launcher import Launcher
 from gproc.link.connection import Link, Receiver
-from gproc.node.program import Program
+from gproc.node.program import Program, State
 from gproc.node.services import LocalServices
 from gproc.node.staging import Staging
 from gproc.node.uplink import Uplink
@@ -33,7 +33,7 @@ from gproc.trust import tls
 from gproc.trust.lease import ASK_S, LEASE_S, boottime_s
 from gproc.trust.orders import JobOrders
 from gproc.trust.signing import NONCE_BYTES, TicketRefused
-from gproc.trust.ticket import Ticket, TicketVerifier
+from gproc.trust.ticket import TicketVerifier
 from gproc.wire import frames, messages
 from gproc.wire.directions import PARENT_TO_CHILD, ParentToChild
 from gproc.wire.messages import Arrived, Branch, Finished, Left, Route, Run
@@ -48,11 +48,19 @@ log = logging.getLogger("gproc")
 
 
 class Admitted(NamedTuple):
-    """A job that runs on this node (`here`), or below it."""
+    """A job that runs below this node, and on it if it has a `program`.  sequence: of its ticket."""
 
-    ticket: Ticket
+    sequence: int
     orders: JobOrders
-    here: bool
+    program: Program | None
+
+    @property
+    def runs_here(self) -> bool:
+        return self.program is not None and self.program.state is not State.DONE
+
+    def end_here(self) -> None:
+        if self.program is not None:
+            self.program.end()
 
 
 class Slave(Hub, Receiver[ParentToChild]):
@@ -213,10 +221,10 @@ class Slave(Hub, Receiver[ParentToChild]):
         if lease is None:
             return
         self._launcher.prolong(self._verifier.lease.ends_s)
-        for ticket in [admitted.ticket for admitted in self._admitted.values() if admitted.here]:
-            if ticket.sequence <= lease.sequence and ticket.job not in lease.jobs:
-                log.info("job %d: it has ended for the master, so it ends here", ticket.job)
-                self.release(ticket.job)
+        for job, admitted in list(self._admitted.items()):
+            if job not in lease.jobs and admitted.sequence <= lease.sequence and admitted.runs_here:
+                log.info("job %d: it has ended for the master, so it ends here", job)
+                admitted.end_here()
 
     def _renew_lease(self) -> None:
         """Ask for a lease, again and again while there is a parent.  Without a lease, leave the parent: jobs end."""
@@ -271,17 +279,17 @@ class Slave(Hub, Receiver[ParentToChild]):
             run.job, ticket.caller.uid, "here" if run.branch.rank >= 0 else "not here", len(run.branch.children),
         )  # fmt: skip
         relayed = RelayedJob(run.job, run.ticket, ticket.request, link)
-        own: dict[Downstream, Branch] = {}
+        program = None
         if run.branch.rank >= 0:
             try:
                 self._verifier.check_target(ticket)
                 program = Program(self._services, relayed, ticket, self._verifier.input_of(ticket))
-                own[program] = Branch(run.branch.rank, {})
             except TrustError as error:
                 self._refuse(link, run.job, [run.branch.rank], error)
-        self._admitted[run.job] = Admitted(ticket, self._verifier.orders_of(ticket), bool(own))
+        self._admitted[run.job] = Admitted(ticket.sequence, self._verifier.orders_of(ticket), program)
         if run.sources:
             self._staging.fetch_from_peers(link, ticket, run)
+        own: dict[Downstream, Branch] = {} if program is None else {program: Branch(run.branch.rank, {})}
         self.pass_on(relayed, run, own)
 
     def _refuse(self, link: Link, job: int, ranks: list[int], error: GprocError) -> None:

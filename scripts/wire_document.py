@@ -100,7 +100,7 @@ A frame is the length of its payload (u32), its kind (u8), and the payload.
 | CONTROL | {frames.KIND_CONTROL} | one message, msgpack | {frames.MAX_CONTROL_BYTES:,} bytes |
 | STDIO | {frames.KIND_STDIO} | job u64, rank u32, stream u8, bytes; no bytes: end of the stream | \
 {frames.MAX_STDIO_BYTES + frames.STDIO_HEADER_BYTES:,} bytes |
-| INPUT | {frames.KIND_INPUT} | job u64, signature {frames.SIGNATURE_BYTES} bytes, bytes; no bytes: end of the stream | \
+| INPUT | {frames.KIND_INPUT} | job u64, signature ({frames.SIGNATURE_BYTES}), bytes; no bytes: end of the stream | \
 {frames.MAX_STDIO_BYTES + len(frames.input_frame(0, _NO_INPUT)) - frames.HEADER_BYTES:,} bytes |
 | CHUNK | {frames.KIND_CHUNK} | digest 32 bytes, length u32, offset u32, codec u8, bytes: a piece of a chunk | \
 {frames.PIECE_BYTES + len(frames.piece_head(_EMPTY)) - frames.HEADER_BYTES:,} bytes |
@@ -108,8 +108,8 @@ A frame is the length of its payload (u32), its kind (u8), and the payload.
 - Streams: {frames.STDIN} is standard input, from a client to the master, to rank {frames.EVERY_RANK:#x}, which is every
   rank; {frames.STDOUT} and {frames.STDERR} are the outputs and come up. STDIO frames go by CONTROL and CLIENT channels.
 - INPUT frames are standard input from the master down, by CONTROL channels. The master signs each, over
-  `"gproc input\\0"`, the session, the job (u64), the offset in the stream (u64) and a BLAKE3 digest of the data. A relay
-  passes it on as it is.
+  `"gproc input\\0"`, the session, the job (u64), the offset in the stream (u64) and a BLAKE3 digest of the data. A
+  relay passes it on as it is.
 - A stream has credit: its writer sends no more bytes than its reader allowed by `Accepted`, `Run` and `Credit`, at
   first between {credit.MIN_WINDOW_BYTES:,} and {credit.MAX_WINDOW_BYTES:,}.
 - A chunk or manifest has at most {frames.MAX_BLOB_BYTES:,} bytes in its wire form, cut at multiples of

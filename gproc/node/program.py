@@ -156,7 +156,11 @@ class Program:
             pipe.credit(size)
 
     def release(self, job: int) -> None:
-        """The job is released, so no node wants its output: end what is left of it."""
+        """The job is released, so no node wants its output."""
+        self.end()
+
+    def end(self) -> None:
+        """End the program, if it has not ended."""
         if self.state is not State.DONE:
             self._signal(signal.SIGKILL)
 
