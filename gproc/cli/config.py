@@ -15,6 +15,7 @@ from gproc.cli.settings import Setting, settings_in
 from gproc.cli.switches import Switch, switches_of
 from gproc.cli.table import table
 from gproc.cli.trace import Trace
+from gproc.shown import shown_text
 from gproc.trust.config import config_paths
 
 DEFAULT: Final = "default"
@@ -47,7 +48,7 @@ def run(options: ConfigOptions) -> int:
     rows = [(f"--{each.switch}", ",".join(each.modes), _shown(each.value), each.source) for each in found]
     sys.stdout.write(table(("SWITCH", "MODES", "VALUE", "FROM"), rows))
     for path, _ in files:
-        print(f"{path}: {'read' if os.path.exists(path) else 'not there'}")
+        print(shown_text(f"{path}: {'read' if os.path.exists(path) else 'not there'}"))
     return 0
 
 

@@ -16,6 +16,7 @@ from gproc.cli.trace import Trace
 from gproc.content import manifest as manifests
 from gproc.disk.trees import remove_tree
 from gproc.errors import BundleError, StoreError
+from gproc.shown import shown_text
 from gproc.store.opening import default_base
 
 
@@ -50,9 +51,10 @@ def run(options: StoreOptions) -> int:
         print(f"removed {len(gone)} of {len(kept)} bundles, {bytes_text(freed)}")
         return 0
     if options.json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(kept)).decode() + "\n")
+        rows = [msgspec.structs.replace(each, place=_text(each.place), program=_text(each.program)) for each in kept]
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(rows)).decode() + "\n")
         return 0
-    rows = [
+    cells = [
         (
             each.place,
             each.bundle[:12],
@@ -67,9 +69,14 @@ def run(options: StoreOptions) -> int:
     ]
     head = ("STORE", "BUNDLE", "PROGRAM", "UID", "FILES", "SIZE", "LAST USED", "NOW")
     total = sum(each.size_bytes for each in kept)
-    sys.stdout.write(table(head, rows, right=("UID", "FILES", "SIZE")))
-    print(f"\n{len(kept)} bundles, {bytes_text(total)}, below {base}")
+    sys.stdout.write(table(head, cells, right=("UID", "FILES", "SIZE")))
+    print(f"\n{len(kept)} bundles, {bytes_text(total)}, below {shown_text(base)}")
     return 0
+
+
+def _text(path: str) -> str:
+    """A path for JSON, which has only text: other bytes are written as \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def stores_below(base: str) -> list[str]:
