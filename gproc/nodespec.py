@@ -134,15 +134,8 @@ class NodeSpec(msgspec.Struct, frozen=True):
         return _format(absent)
 
 
-def parse_path(text: str) -> Path:
-    """The place that `format_path` wrote.  Raises: SpecError if text is not the path of one node."""
-    if not all(part.isascii() and part.isdigit() for part in text.split("/")):
-        raise SpecError(text, 0, "wanted the path of one node: numbers joined by '/', such as 1/7")
-    (path,) = _Reader(text).paths()
-    return tuple(first for first, _ in path.levels)
-
-
 def format_path(path: Path) -> str:
+    """A node's path as people write it: `1/7`.  `=1/7` selects this node alone."""
     return "/".join(map(str, path))
 
 

@@ -97,6 +97,11 @@ class Cluster:
         stdin: gproc.PIPE if you will write to `job.stdin`; None or gproc.DEVNULL for an empty standard input.
         timeout: seconds after which the job is ended everywhere.
         Raises: JobRejected if the master does not take it, BundleError, SpecError, LinkLost.
+
+            >>> with cluster.popen("./.", ["./solver"]) as job:
+            ...     for event in job:
+            ...         if isinstance(event, gproc.Exited):
+            ...             print(event.node, event.outcome.kind)
         """
         if stdin not in (None, PIPE, DEVNULL):
             raise ValueError("stdin is gproc.PIPE, gproc.DEVNULL or None")
@@ -130,7 +135,9 @@ class Cluster:
     ) -> CopyResult:
         """Copy files and directories from nodes, as `gproc get` does: those of node 1/7 into `directory`/1.7.
 
-        source: "NODES:/path".  Raises: as `cp`.
+        source: "NODES:/path".  timeout: in seconds.  Raises: as `cp`.
+
+            >>> cluster.get("1-80:/var/log/solver", "logs")  # logs/1/solver, logs/2/solver, ...
         """
         remote = Remote.parse(source)
         collected = Collected(directory)
@@ -139,7 +146,13 @@ class Cluster:
         return CopyResult.of(job, collected.complaints).checked(check)
 
     def info(self) -> TreeInfo:
-        """The tree as the master knows it, with the load of each node that answers within a second."""
+        """The tree as the master knows it, with the load of each node that answers within a second.
+
+        Raises: LinkLost.
+
+            >>> [node.node for node in cluster.info().nodes if node.state != "silent"]
+            ['1', '1/2']
+        """
         serial = self._engine.call(lambda session: session.inquire())
         self._engine.wait_until(lambda: serial in self._trees)
         return self._trees.pop(serial)
@@ -150,6 +163,10 @@ class Cluster:
         """Pack a program with all that it needs, for `bundle=` of any number of jobs: `gproc.pack`.
 
         Raises: BundleError and its kinds.
+
+            >>> bundle = cluster.bundle("./solver")
+            >>> for seed in range(100):
+            ...     cluster.run(".", ["./solver", str(seed)], bundle=bundle, check=True)
         """
         return pack(program, files=files, root=root, library_path=library_path)
 
@@ -219,6 +236,9 @@ def connect(socket: str | None = None) -> Cluster:
 
     socket: its path; None: the one that `gproc e` would use, by the files in which a site and a user set defaults.
     Raises: NoMaster, TrustError; UsageError if such a file is wrong.
+
+        >>> with gproc.connect() as cluster:
+        ...     cluster.run(".", ["hostname"])
     """
     return Cluster(socket)
 
@@ -233,7 +253,11 @@ def pack(
 ) -> Bundle:
     """Pack a program with all that it needs, for `bundle=` of any number of jobs; no cluster is needed.
 
-    Raises: BundleError and its kinds.
+    files, root, library_path: as of -f, -r and -L of `gproc e`.  cwd: where relative paths begin; None: the caller's.
+    Raises: BundleError and its kinds; GprocError if the working directory is gone.
+
+        >>> gproc.pack("sort").digest.hex()[:8]
+        '5f0a71c3'
     """
     return pack_program(
         program, files=files, root=root, library_path=library_path, cwd=working_directory() if cwd is None else cwd,

@@ -87,7 +87,7 @@ class Job(BegunJob):
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end.  Returns `returncode`.  Output that nobody has taken is dropped.
+        """Wait for the end.  Returns `returncode`, or raises.  Output that nobody has taken is dropped.
 
         timeout: in seconds.  Raises: TimeoutExpired, and the job goes on; JobRejected, LinkLost.
         """
