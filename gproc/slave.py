@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from gproc.errors import GprocError, StoreError, TrustError
@@ -71,13 +72,16 @@ class Slave(Hub, Receiver[ParentToChild]):
     def __init__(
         self, *, identity: Identity, contexts: tuple[ssl.SSLContext, ssl.SSLContext], dialer: Dialer, store: Store,
         launcher: Launcher, planner: Planner, id: int | None, address: str, link_timeout_s: float,
+        joined: Callable[[Slave], None] = lambda _: None,
     ) -> None:  # fmt: skip
         """contexts: TLS for connections to us, and from us.  id: None if the parent chooses one.
 
         address: where others dial this node; "" if it is the one that its parent sees.
+        joined: called each time that a parent has taken us in.
         """
         super().__init__(store, contexts[0], link_timeout_s)
         self._identity = identity
+        self._joined = joined
         self._launcher = launcher
         self._address = address
         self._explicit_id = id is not None
@@ -133,6 +137,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         )  # fmt: skip
         for route, node in self.tree.items():
             self._uplink.send(Arrived(route, node))
+        self._joined(self)
 
     def end_jobs(self, reason: str) -> None:
         self.fetcher.on_source_lost(self, f"the parent was lost: {reason}")

@@ -17,6 +17,7 @@ from gproc.cli.options import (
     CompletionRequest,
     HelpRequest,
     ModeOptions,
+    StartedRequest,
     VersionRequest,
 )
 from gproc.cli.parse import parse
@@ -81,6 +82,10 @@ def _run(command: Command) -> int:
             from gproc.cli.completing import answer
 
             return answer(words)
+        case StartedRequest():
+            from gproc.cli import started
+
+            return started.run()
         case _:
             return _verb(command).run(command)
 

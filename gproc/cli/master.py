@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 import socket
 
-from gproc.cli.addresses import listening_address, own_addresses
+from gproc.addresses import listening_address, own_addresses
 from gproc.cli.log import start_log
 from gproc.cli.options import DEFAULT_CMD_PORT, MasterOptions
 from gproc.descriptors import allow_all
@@ -59,13 +58,9 @@ async def _serve(options: MasterOptions, address: str, identity: Identity, signe
         master.children.listen(listening_address(address), options.cmd_port)
     except OSError as error:
         reason = os.strerror(error.errno or 0)  # the error's own text names the port a second time
-        remedy = "choose another with --cmd-port"
-        if error.errno == errno.EADDRINUSE:
-            remedy = f"does another master run on this machine? Stop it, or {remedy}"
-        raise GprocError(f"cannot listen on port {options.cmd_port}: {reason}; {remedy}") from error
+        raise GprocError(
+            f"cannot listen on port {options.cmd_port}: {reason}; choose another with --cmd-port"
+        ) from error
     sockets = await master.clients.listen(options.socket)
     log.info("master on %s, port %d, commands at %s", identity.name, master.children.port, " and ".join(sockets))
-    if listening_address(address):
-        remedy = "for others say -locale or -myAddress"
-        log.info("it listens at %s, so only slaves of this machine can join; %s", address, remedy)
     await master.run()

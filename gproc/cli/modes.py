@@ -17,8 +17,11 @@ from gproc.cli.options import (
     InfoOptions,
     MasterOptions,
     ModeOptions,
+    RestartOptions,
     RuntimeOptions,
     SlaveOptions,
+    StartOptions,
+    StopOptions,
     StoreOptions,
 )
 
@@ -26,14 +29,14 @@ from gproc.cli.options import (
 class Argument(msgspec.Struct, frozen=True):
     """A positional argument: one word, one or more, or one and all words after it, even switches.
 
-    "list": one or more words, which the mode tells apart; its metavar says how many of what.
+    "list": one or more words, which the mode tells apart; its metavar says how many of what.  "optional": one or none.
     offers: what shell completion offers for its first word.  For the further words of a "rest" it offers files.
     """
 
     field: str
     metavar: str
     help: str
-    takes: Literal["one", "many", "rest", "list"] = "one"
+    takes: Literal["one", "many", "rest", "list", "optional"] = "one"
     offers: Offer = ""
 
 
@@ -56,7 +59,8 @@ class Mode(msgspec.Struct, frozen=True):
         return (self.letters, *((self.name,) if self.name != self.letters else ()), *self.also)
 
     def metavars(self) -> tuple[str, ...]:
-        return tuple(a.metavar if a.takes in ("one", "list") else f"{a.metavar}..." for a in self.arguments)
+        shown = {"many": "{}...", "rest": "{}...", "optional": "[{}]"}
+        return tuple(shown.get(a.takes, "{}").format(a.metavar) for a in self.arguments)
 
     def usage(self) -> str:
         return " ".join(("gproc [switches]", self.letters, *self.metavars()))
@@ -148,6 +152,33 @@ MODES: Final = (
         "Make the keys and certificates that nodes need.",
         "With them a node can join this cluster; scripts/copytonodes.sh copies them.",
         (Argument("names", "NAME", "A node's host name", "many"),),
+    ),
+    Mode(
+        "start",
+        "start",
+        StartOptions,
+        "Start a tree over ssh, on hosts that need nothing but sshd.",
+        "Hosts are those of -w, those of the locale from -l to -h, or those of before. A master is started in the"
+        " background if none runs; each host is sent gproc, Python and its keys, and nothing that it has already."
+        " Twice is harmless. The status is 1 if a host failed. (Here -h is a number; help is --help.)",
+        (Argument("level", "LEVEL", "Only nodes of this level of the tree: 1, 2, ...", "optional"),),
+    ),
+    Mode(
+        "stop",
+        "stop",
+        StopOptions,
+        "Stop the master and the whole tree, or some nodes.",
+        "Without NODES the master ends, and every slave with it. With NODES, the slaves that gproc start started there"
+        " end, over ssh.",
+        (Argument("nodes", "NODES", "Which slaves: 1-80, ./., =1/4-7", "optional", "nodes"),),
+    ),
+    Mode(
+        "restart",
+        "restart",
+        RestartOptions,
+        "Start slaves again, over ssh.",
+        "Those that gproc start started at these places end, with their jobs, and are started again.",
+        (Argument("nodes", "NODES", "Which slaves: 1-80, ./., =1/4-7", offers="nodes"),),
     ),
     Mode(
         "runtime",

@@ -137,6 +137,67 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
     debug: int = 0
 
 
+DEFAULT_FANOUT: Final = 32
+DEFAULT_PARALLEL: Final = 16
+DEFAULT_CONNECT_TIMEOUT_S: Final = 10.0
+
+
+class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc start`.  level: of the tree, in words; () for all.  hosts: a list, not yet expanded.
+
+    low, high: numbers of the locale's nodes; 0: its first and its last.  address: of the master, as nodes see it; None:
+    by the locale, or the one from which ssh reaches them.
+    """
+
+    level: tuple[str, ...] = ()
+    hosts: str = ""
+    locale: str = "local"
+    low: int = 0
+    high: int = 0
+    failed: bool = False
+    fanout: int = DEFAULT_FANOUT
+    parallel: int = DEFAULT_PARALLEL
+    connect_timeout_s: float = DEFAULT_CONNECT_TIMEOUT_S
+    accept_new_host_keys: bool = False
+    ssh_command: str = ""
+    foreground: bool = False
+    address: str | None = None
+    cmd_port: int = DEFAULT_CMD_PORT
+    socket: str = DEFAULT_SOCKET
+    bin_root: str = DEFAULT_BIN_ROOT
+    json: bool = False
+    debug: int = 0
+
+
+class StopOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc stop`.  nodes: a specification, in words; () for the master and the whole tree."""
+
+    nodes: tuple[str, ...] = ()
+    parallel: int = DEFAULT_PARALLEL
+    connect_timeout_s: float = DEFAULT_CONNECT_TIMEOUT_S
+    accept_new_host_keys: bool = False
+    ssh_command: str = ""
+    socket: str = DEFAULT_SOCKET
+    json: bool = False
+    debug: int = 0
+
+
+class RestartOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc restart`.  nodes: a specification, not yet parsed."""
+
+    nodes: str
+    parallel: int = DEFAULT_PARALLEL
+    connect_timeout_s: float = DEFAULT_CONNECT_TIMEOUT_S
+    accept_new_host_keys: bool = False
+    ssh_command: str = ""
+    address: str | None = None
+    cmd_port: int = DEFAULT_CMD_PORT
+    socket: str = DEFAULT_SOCKET
+    bin_root: str = DEFAULT_BIN_ROOT
+    json: bool = False
+    debug: int = 0
+
+
 class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`gproc store`.  prune_bytes: what each store may keep; None: nothing is removed."""
 
@@ -175,6 +236,10 @@ class CompletionQuestion(msgspec.Struct, frozen=True):
     words: tuple[str, ...]
 
 
+class StartedRequest(msgspec.Struct, frozen=True):
+    """Be the slave that the front end's commission describes."""
+
+
 ModeOptions = (
     MasterOptions
     | SlaveOptions
@@ -185,7 +250,10 @@ ModeOptions = (
     | BundleOptions
     | CertOptions
     | RuntimeOptions
+    | StartOptions
+    | StopOptions
+    | RestartOptions
     | StoreOptions
     | ConfigOptions
 )
-Command = ModeOptions | HelpRequest | VersionRequest | CompletionRequest | CompletionQuestion
+Command = ModeOptions | HelpRequest | VersionRequest | CompletionRequest | CompletionQuestion | StartedRequest

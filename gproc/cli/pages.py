@@ -51,6 +51,8 @@ class Page(msgspec.Struct, frozen=True):
 
 
 _HELP_ROW: Final = Row(("-h", "--help"), "", "Show this page.")
+_LONG_HELP_ROW: Final = Row(("--help",), "", "Show this page.")
+"""Of a mode that has a switch -h of its own."""
 
 _ROOT_ROWS: Final = (
     _HELP_ROW,
@@ -77,12 +79,14 @@ def mode_page(mode: Mode) -> Page:
     also = mode.names()[1:]
     paragraphs = (mode.more, f"This mode is also called {' and '.join(also)}." if also else "")
     sections = [Section("Arguments", arguments)] if arguments else []
+    has_own = any("h" in switch.spellings() for switch in switches_of(mode))
+    help_row = _LONG_HELP_ROW if has_own else _HELP_ROW
     return Page(
         f"gproc {mode.letters}",
         " ".join(("[switches]", *mode.metavars())),
         mode.help,
         tuple(filter(None, paragraphs)),
-        (*sections, Section("Switches", (*(_row(mode, switch) for switch in switches_of(mode)), _HELP_ROW))),
+        (*sections, Section("Switches", (*(_row(mode, switch) for switch in switches_of(mode)), help_row))),
     )
 
 

@@ -19,6 +19,7 @@ from gproc.cli.options import (
     CompletionRequest,
     HelpRequest,
     ModeOptions,
+    StartedRequest,
     VersionRequest,
 )
 from gproc.cli.switches import SWITCHES, Switch, switches_named
@@ -28,6 +29,8 @@ HELP_NAMES: Final = ("h", "help")
 COMPLETION_NAMES: Final = ("install-completion", "show-completion")
 QUESTION_NAME: Final = "__complete"
 """The hidden command of the shells' scripts: gproc.cli.completing."""
+STARTED_NAME: Final = "__started"
+"""The hidden command of a slave that the helper's bootstrap starts: gproc.cli.started."""
 
 USAGE: Final = "gproc [switches] MODE ..."
 
@@ -49,6 +52,8 @@ def parse(argv: Sequence[str], defaults: Callable[[Mode], Mapping[str, object]] 
     """
     if argv and argv[0] == QUESTION_NAME:
         return CompletionQuestion(tuple(argv[1:]))
+    if list(argv) == [STARTED_NAME]:
+        return StartedRequest()
     given: list[_Given] = []
     words: list[str] = []
     mode: Mode | None = None
@@ -59,13 +64,13 @@ def parse(argv: Sequence[str], defaults: Callable[[Mode], Mapping[str, object]] 
             switches_end = True
         elif word.startswith("-") and word != "-" and not switches_end:
             name = _name(word)
-            if name in HELP_NAMES:
+            if name in HELP_NAMES and not _takes(mode, name):
                 return _help(mode, rest)
             if name == "version":
                 return VersionRequest()
             if name in COMPLETION_NAMES:
                 return CompletionRequest((word, *rest))
-            given.append(_given(word, name, rest))
+            given.append(_given(word, name, rest, mode or _mode_to_come(argv)))
         elif mode is None:
             if word == "help":
                 return _help(None, rest)
@@ -86,7 +91,17 @@ def _name(word: str) -> str:
     return name
 
 
-def _given(word: str, name: str, rest: Iterator[str]) -> _Given:
+def _mode_to_come(argv: Sequence[str]) -> Mode | None:
+    """The first word that is a mode, before it is known what the words before it are."""
+    return next((mode for word in argv if (mode := mode_named(word)) is not None), None)
+
+
+def _takes(mode: Mode | None, name: str) -> bool:
+    """Whether the mode has a switch of that name: `gproc start -h 80` is no question for help, as in startkane."""
+    return mode is not None and any(mode.letters in switch.modes for switch in switches_named(name))
+
+
+def _given(word: str, name: str, rest: Iterator[str], mode: Mode | None) -> _Given:
     """The switch, and its value: if it takes one, the next word, whatever it looks like, as in Go."""
     written, equals, text = word.partition("=")
     switches = switches_named(name)
@@ -94,7 +109,9 @@ def _given(word: str, name: str, rest: Iterator[str]) -> _Given:
         shown = {shown.lstrip("-"): shown for switch in SWITCHES for shown in switch.shown()}
         near = nearest(name, shown) or "; `gproc help MODE` lists them"
         raise UsageError(f"there is no switch {written}{near}")
-    kind = switches[0].kind  # all switches of one spelling agree on whether a value follows
+    # -l is --label of e, and --low of start, which a value follows.
+    fitting = [switch for switch in switches if mode is not None and mode.letters in switch.modes]
+    kind = (fitting or switches)[0].kind
     if equals:
         return _Given(name, written, text)
     value = next(rest, None) if kind.takes_value else None
@@ -162,9 +179,14 @@ def _arguments(mode: Mode, words: list[str]) -> dict[str, object]:
     values: dict[str, object] = {}
     for index, argument in enumerate(mode.arguments):
         if index >= len(words):
+            if argument.takes == "optional":
+                continue
             raise UsageError(f"{argument.metavar} is missing\nusage: {mode.usage()}")
-        values[argument.field] = words[index] if argument.takes == "one" else tuple(words[index:])
-    takes_all = bool(mode.arguments) and mode.arguments[-1].takes != "one"
+        if argument.takes == "one":
+            values[argument.field] = words[index]
+        else:
+            values[argument.field] = tuple(words[index : index + 1] if argument.takes == "optional" else words[index:])
+    takes_all = bool(mode.arguments) and mode.arguments[-1].takes not in ("one", "optional")
     if len(words) > len(mode.arguments) and not takes_all:
         raise UsageError(f"{words[len(mode.arguments)]!r} is one word too many\nusage: {mode.usage()}")
     return values

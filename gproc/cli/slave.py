@@ -13,7 +13,12 @@ from gproc.errors import GprocError
 from gproc.launch.launcher import Launcher
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gproc.locales import Placement
     from gproc.relay.children import Children
+    from gproc.slave import Slave
+    from gproc.trust.identity import Identity
 
 
 log = logging.getLogger("gproc")
@@ -30,18 +35,11 @@ def run(options: SlaveOptions) -> int:
 
 
 def _run(options: SlaveOptions, launcher: Launcher) -> int:
-    import asyncio
     import socket
 
-    from gproc.cli.addresses import listening_address, own_addresses
+    from gproc.addresses import own_addresses
     from gproc.cli.log import start_log
     from gproc.locales import Options, Role, load
-    from gproc.relay.parent import Dialer
-    from gproc.root.binroot import claim_usual
-    from gproc.root.planner import Planner
-    from gproc.slave import Slave
-    from gproc.store.opening import default_base, open_store
-    from gproc.trust import tls
     from gproc.trust.home import gproc_home
     from gproc.trust.identity import load_identity
 
@@ -64,13 +62,37 @@ def _run(options: SlaveOptions, launcher: Launcher) -> int:
     )  # fmt: skip
     identity = load_identity(gproc_home(os.environ), "node", name, own_addresses(name, placement.address))
     log.debug("this host is %s of cluster %s", identity.name, identity.cluster)
+    serve(options, launcher, placement, identity)
+    return 0
+
+
+def serve(
+    options: SlaveOptions,
+    launcher: Launcher,
+    placement: Placement,
+    identity: Identity,
+    joined: Callable[[Slave], None] = lambda _: None,
+) -> None:
+    """Run the slave until its end.  joined: called each time that it has joined its parent."""
+    import asyncio
+
+    from gproc.addresses import listening_address
+    from gproc.relay.parent import Dialer
+    from gproc.root.binroot import claim_usual
+    from gproc.root.planner import Planner
+    from gproc.slave import Slave
+    from gproc.store.opening import default_base, open_store
+    from gproc.trust import tls
+
+    dialled = placement.parent
+    assert dialled is not None, "a locale gives every slave a parent"
     store, _lock = open_store(options.store or default_base(os.environ), options.store_bytes)
     log.debug("store %s, of at most %d bytes", os.fsdecode(store.place), store.cap_bytes)
     log.debug("a link is lost after %g s", options.link_timeout_s)
     bin_root = claim_usual(os.fsencode(options.bin_root), os.fsencode(DEFAULT_BIN_ROOT))
     log.debug("jobs find their bundles at %s", os.fsdecode(bin_root.path))
 
-    async def serve() -> None:
+    async def run_slave() -> None:
         expected = tls.ExpectedParent(dialled.host, dialled.name, dialled.is_master)
         client_context = tls.client_context(identity)
         slave = Slave(
@@ -83,16 +105,16 @@ def _run(options: SlaveOptions, launcher: Launcher) -> int:
             id=placement.id,
             address=placement.address,
             link_timeout_s=options.link_timeout_s,
+            joined=joined,
         )
         local = listening_address(placement.address or dialled.host)
         listen(slave.children, local, options.cmd_port)
         await slave.run()
 
     try:
-        asyncio.run(serve())
+        asyncio.run(run_slave())
     finally:
         bin_root.release()
-    return 0
 
 
 def listen(children: Children, host: str, port: int) -> None:

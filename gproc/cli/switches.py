@@ -56,7 +56,9 @@ class Switch(msgspec.Struct, frozen=True):
         return (*single, *(f"--{name}" for name in (self.gnu, self.negative) if name))
 
 
-_ALL_MODES: Final = ("m", "s", "e", "cp", "get", "i", "bundle", "cert", "runtime", "store", "config")
+_ALL_MODES: Final = (
+    "m", "s", "e", "cp", "get", "i", "bundle", "cert", "start", "stop", "restart", "runtime", "store", "config",
+)  # fmt: skip
 
 SWITCHES: Final = (
     Switch("local_bin", ("e",), FLAG, "Run each node's own program.", "local-bin", go="localbin"),
@@ -81,7 +83,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "bin_root",
-        ("m", "s", "e"),
+        ("m", "s", "e", "start", "restart"),
         ABSOLUTE_PATH,
         "Where on a node programs and files are laid out.",
         "bin-root",
@@ -91,7 +93,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "socket",
-        ("m", "e", "cp", "get", "i"),
+        ("m", "e", "cp", "get", "i", "start", "stop", "restart"),
         TEXT,
         "The master's Unix socket.",
         "socket",
@@ -101,7 +103,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "locale",
-        ("m", "s"),
+        ("m", "s", "start"),
         TEXT,
         "The shape of the cluster: local, kane, kf, strongbox, etchosts, or a TOML file.",
         "locale",
@@ -111,7 +113,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "cmd_port",
-        ("m", "s"),
+        ("m", "s", "start", "restart"),
         whole(0, 65535),
         "The port that children connect to; 0 is any free one.",
         "cmd-port",
@@ -158,7 +160,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "address",
-        ("m", "s"),
+        ("m", "s", "start", "restart"),
         TEXT,
         "The address that children connect to. [default: by the locale]",
         "address",
@@ -263,8 +265,60 @@ SWITCHES: Final = (
         metavar="NUMBER",
     ),
     Switch(
+        "hosts",
+        ("start",),
+        TEXT,
+        "The hosts, as ssh knows them: node[01-20],login1.",
+        "hosts",
+        short="w",
+        metavar="HOSTS",
+    ),
+    Switch("low", ("start",), whole(1, 10**9), "The locale's first node.", "low", short="l", metavar="NUMBER"),
+    Switch("high", ("start",), whole(1, 10**9), "The locale's last node.", "high", short="h", metavar="NUMBER"),
+    Switch("failed", ("start",), FLAG, "Those of before that are not in the tree.", "failed"),
+    Switch(
+        "fanout",
+        ("start",),
+        whole(1, 1000),
+        "Without a locale: how many children a node has at most.",
+        "fanout",
+        metavar="NUMBER",
+    ),
+    Switch(
+        "parallel",
+        ("start", "stop", "restart"),
+        whole(1, 1000),
+        "How many logins there are at a time.",
+        "parallel",
+        metavar="NUMBER",
+    ),
+    Switch(
+        "connect_timeout_s",
+        ("start", "stop", "restart"),
+        SECONDS,
+        "A host that has not let us in for this long has failed.",
+        "connect-timeout",
+        metavar="SECONDS",
+    ),
+    Switch(
+        "accept_new_host_keys",
+        ("start", "stop", "restart"),
+        FLAG,
+        "Take the key of a host that known_hosts does not have, and note it there.",
+        "accept-new-host-keys",
+    ),
+    Switch(
+        "ssh_command",
+        ("start", "stop", "restart"),
+        TEXT,
+        'Run this, with the host and a command line behind it, instead of gproc\'s own ssh: "ssh -p 2222".',
+        "ssh-command",
+        metavar="COMMAND",
+    ),
+    Switch("foreground", ("start",), FLAG, "The master stays in the foreground; Ctrl-C ends the tree.", "foreground"),
+    Switch(
         "json",
-        ("i", "bundle", "runtime", "store", "config"),
+        ("i", "bundle", "start", "stop", "restart", "runtime", "store", "config"),
         FLAG,
         "Print JSON for programs instead of a table.",
         "json",

@@ -189,6 +189,10 @@ class FileLocale:
         except tomllib.TOMLDecodeError as error:
             raise LocaleError(f"locale file {path}: this is not TOML: {error}") from error
 
+    def first_and_last(self) -> tuple[int, int]:
+        """The numbers of its nodes."""
+        return self._cluster.first_and_last()
+
     def place(self, role: Role, hostname: str, options: Options) -> Placement:
         cluster = self._cluster
         if role is Role.MASTER:

@@ -90,6 +90,9 @@ static bool have_runtime(int directory, const char *name) {
     bool there = runtime_is_there(directory, name);
     answer(there ? "have" : "need", "");
     bool good = there || runtime_unpack(directory, name, header.digest, header.archive_bytes);
+    if (good && !there) {
+        answer("have", "");
+    }
     SYS2(flock, directory, UNLOCK);
     return good;
 }

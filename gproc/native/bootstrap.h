@@ -6,6 +6,7 @@
  *              32 bytes: SHA-256 of the archive
  *     words    texts, each with its NUL: the slave's name, then what follows `gproc` on its command line
  *     archive  only after the answer "need": gzip of tar, runtime/archive.py
+ *              (the answer "have" follows when it is unpacked)
  *     secret   what the slave reads from a pipe; it is in no argument, environment or file
  *
  * Then standard input stays open while the slave is being started; if it ends, the slave is ended.  Answers are lines

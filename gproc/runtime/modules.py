@@ -19,6 +19,7 @@ ROOTS: Final = (
     "gproc.__main__",
     "gproc.cli.main",
     "gproc.cli.slave",
+    "gproc.cli.started",
     "gproc.launch.serving",
     # What C code and the import of modules by a computed name ask for.
     "encodings.ascii",

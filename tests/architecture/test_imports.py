@@ -19,10 +19,10 @@ IO_MODULES = {
 }  # fmt: skip
 
 ORDER = (
-    "errors", "shown", "descriptors", "interpreter",
+    "errors", "shown", "addresses", "descriptors", "interpreter",
     "request", "boxes", "nodespec", "content", "disk", "wire", "tree", "bundle", "packager", "store",
     "locales", "trust", "link", "root", "spread", "copy", "native", "launch", "relay", "node", "service", "client",
-    "runtime", "master", "slave", "cli", "__main__",
+    "runtime", "start", "master", "slave", "cli", "__main__",
 )  # fmt: skip
 """Every package, after all that it imports.  docs/architecture.md describes them in the same order."""
 
@@ -52,6 +52,7 @@ ONLY = {
     "ctypes": {"root.kernel", "trust.caller"},
     "typer": {"cli.installing"},
     "shellingham": {"cli.installing"},
+    "asyncssh": {"start.ssh"},
     "rich": {"cli.progress"},
     "zstandard": {"spread.incoming"},
 }

@@ -12,6 +12,7 @@ from gproc.cli.switches import SWITCHES
 TESTS: Final = Path(__file__).parents[1]
 
 SWITCHES_OF_M_AND_S: Final = "system/test_switches.py"
+START: Final = "start/test_switches.py"
 DEBUG: Final = "reports/test_debug_says_what_happens.py"
 
 BEHAVIOUR: Final = {
@@ -103,6 +104,33 @@ BEHAVIOUR: Final = {
     ("debug", "bundle"): f"{DEBUG}::test_bundle_says_what_it_packs_and_writes",
     ("debug", "cert"): f"{DEBUG}::test_cert_says_whose_keys_it_makes",
     ("debug", "runtime"): f"{DEBUG}::test_runtime_says_what_it_holds_and_where_it_is_written",
+    **{
+        (field, mode): f"{START}::test_what_a_slave_and_its_master_are_told_holds"
+        for field in ("bin_root", "cmd_port", "address", "socket")
+        for mode in ("start", "restart")
+    },
+    ("socket", "stop"): f"{START}::test_what_a_slave_and_its_master_are_told_holds",
+    **{
+        (field, "start"): f"{START}::test_the_nodes_of_a_locale_are_started_level_by_level"
+        for field in ("locale", "low", "high")
+    },
+    ("hosts", "start"): "start/test_start.py::test_one_command_makes_a_tree_and_the_next_runs_a_program_on_it",
+    ("failed", "start"): "start/test_start.py::test_some_nodes_are_stopped_and_started_again",
+    ("fanout", "start"): "start/test_start.py::"
+    "test_hosts_beyond_the_fanout_are_children_of_the_first_and_places_stay",
+    ("foreground", "start"): f"{START}::test_a_master_in_the_foreground_ends_the_tree_at_ctrl_c",
+    **{
+        (field, mode): f"{START}::test_{what}"
+        for field, what in {
+            "parallel": "so_many_logins_at_a_time_and_each_as_long_as_it_may_take",
+            "connect_timeout_s": "so_many_logins_at_a_time_and_each_as_long_as_it_may_take",
+            "accept_new_host_keys": "every_command_that_logs_in_can_accept_new_host_keys",
+            "ssh_command": "every_command_that_logs_in_can_do_it_by_another_ssh",
+            "json": "programs_get_json_of_all_three",
+            "debug": "each_says_its_steps",
+        }.items()
+        for mode in ("start", "stop", "restart")
+    },
     ("debug", "store"): f"{DEBUG}::test_store_says_where_it_looks_and_what_it_removes",
     ("debug", "config"): f"{DEBUG}::test_config_says_which_files_it_reads_and_what_they_set",
 }

@@ -37,7 +37,7 @@ def test_a_page_names_every_switch_of_its_mode_in_every_spelling(mode: Mode, wid
     elsewhere = {name for switch in SWITCHES for name in switch.shown()}
     elsewhere -= {name for switch in switches_of(mode) for name in switch.shown()}
     listed = {line.split()[0].rstrip(",") for line in page.splitlines() if line.startswith("  -")}
-    assert listed & elsewhere == set()
+    assert listed & elsewhere <= {"-h"}  # help, but for `start`, where it is a number
     assert page.startswith("Usage: " + mode.usage().replace("gproc [switches]", "gproc").replace(
         f"gproc {mode.letters}", f"gproc {mode.letters} [switches]"))  # fmt: skip
 

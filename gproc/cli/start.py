@@ -1,0 +1,175 @@
+"""`gproc start`: a master and slaves, over ssh, on hosts that need nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+
+from gproc.cli.nodes_view import NodesView, report
+from gproc.cli.options import RestartOptions, StartOptions, StopOptions
+from gproc.cli.trace import Trace
+from gproc.errors import UsageError
+from gproc.locales import Options, Role, load
+from gproc.nodespec import NodeSpec, format_path
+from gproc.runtime.making import runtime_of_this_machine
+from gproc.start import plan
+from gproc.start.fleet import Fleet, Settings, connected_nodes
+from gproc.start.hosts import expand
+from gproc.start.master import address_of, address_towards, check_reachable, start_master, tree_of
+from gproc.start.node import Parcel, Result, Stage
+from gproc.start.plan import Standing, parents_first
+from gproc.start.register import registered, remember
+from gproc.start.ssh import Ways
+from gproc.trust.authority import Authority, open_authority
+from gproc.trust.home import gproc_home
+from gproc.wire.messages import TreeState
+
+JOINED_S = 5.0
+"""A slave that has joined a rack master is known to the master a moment later."""
+
+
+def run(options: StartOptions) -> int:
+    began_s = time.monotonic()
+    trace = Trace(options.debug)
+    home = gproc_home(os.environ)
+    standings = _wanted(options, home)
+    parcel = parcel_of_this_machine()
+    trace.step(f"runtime {parcel.digest}, {len(parcel.archive)} bytes, for {len(standings)} hosts")
+    authority = open_authority(home, create=True)
+    address = _master_address(options, standings)
+    tree = tree_of(options.socket)
+    master: subprocess.Popen[bytes] | None = None
+    if tree is None:
+        switches = [f"--locale={options.locale}", f"--cmd-port={options.cmd_port}", f"--bin-root={options.bin_root}"]
+        # A name, if only ssh can tell by which address nodes reach it: it listens at all of them.
+        switches += [f"--address={address or socket.gethostname()}"] if address or options.locale == "local" else []
+        master = start_master(home, options.socket, switches, foreground=options.foreground)
+        trace.step(f"started the master, process {master.pid}, at {options.socket}")
+    elif address:
+        check_reachable(address, options.cmd_port)
+    try:
+        status = start_nodes(options, home, authority, parcel, standings, tree, options.address or address, began_s)
+    except BaseException:
+        if master is not None and options.foreground:
+            master.terminate()
+        raise
+    if master is not None and options.foreground:
+        return _stay(master)
+    return status
+
+
+def start_nodes(
+    options: StartOptions | RestartOptions, home: str, authority: Authority, parcel: Parcel,
+    standings: Sequence[Standing], tree: TreeState | None, master: str, began_s: float, afresh: bool = False,
+) -> int:  # fmt: skip
+    """Start those that are not in the tree; the exit status.  afresh: those that are as well."""
+    rows = [] if tree is None else [(row.node.name, row.node.address) for row in tree.nodes]
+    connected = connected_nodes(rows)
+    present = set() if afresh else {name for name, _ in rows}
+    missing = [standing for standing in standings if standing.name not in present]
+    results = {standing.host: Result(Stage.UP, "was up") for standing in standings if standing.name in present}
+    remember(home, standings)
+    settings = Settings(
+        master=master, cmd_port=options.cmd_port, bin_root=options.bin_root, parallel=options.parallel,
+        debug=options.debug,
+    )  # fmt: skip
+    view = NodesView(missing, json=options.json)
+    fleet = Fleet(authority, parcel, ways_of(options), settings, connected, view)
+    try:
+        results |= asyncio.run(fleet.start(parents_first(missing)))
+    finally:
+        view.close()
+    _await_joined(options.socket, {each.name for each in standings if results[each.host].stage is Stage.UP})
+    return report(standings, results, json=options.json, master=master, seconds=time.monotonic() - began_s)
+
+
+def ways_of(options: StartOptions | StopOptions | RestartOptions) -> Ways:
+    return Ways(options.ssh_command, options.accept_new_host_keys, options.connect_timeout_s)
+
+
+def parcel_of_this_machine() -> Parcel:
+    runtime = runtime_of_this_machine(os.environ)
+    digest = hashlib.sha256(runtime.helper).hexdigest()[:32]
+    return Parcel(runtime.machine, runtime.helper, digest, runtime.digest, runtime.archive)
+
+
+def at_places(home: str, nodes: str) -> list[Standing]:
+    """The hosts that were started at these places.  Raises: UsageError if there is none."""
+    spec = NodeSpec.parse(nodes)
+    known = registered(home)
+    chosen = [standing for standing in known if spec.selects(standing.place)]
+    if not chosen:
+        started = f": those started are {', '.join(format_path(each.place) for each in known[:20])}" if known else ""
+        raise UsageError(f"gproc start has started no node at {nodes}{started}")
+    return chosen
+
+
+def _wanted(options: StartOptions, home: str) -> list[Standing]:
+    known = registered(home)
+    if options.hosts:
+        if options.low or options.high or options.failed:
+            raise UsageError("-w names the hosts: -l, -h and --failed do not go with it")
+        chosen = plan.planned(expand(options.hosts), options.fanout, known)
+    elif options.low or options.high or options.locale != "local":
+        chosen = _by_locale(options)
+    elif known:
+        chosen = known
+    else:
+        raise UsageError("which hosts? -w node[01-20], or -locale=NAME with -l and -h, or a locale's TOML file")
+    chosen = plan.of_level(chosen, _level(options))
+    if not chosen:
+        raise UsageError(f"no host is at level {options.level[0]} of the tree")
+    return chosen
+
+
+def _by_locale(options: StartOptions) -> list[Standing]:
+    locale = load(options.locale)
+    ends = getattr(locale, "first_and_last", None)
+    first, last = ends() if ends is not None else (options.low, options.high)
+    low, high = options.low or first, options.high or last
+    if not low or not high:
+        raise UsageError(f"locale {options.locale} does not say which nodes it has: give -l and -h")
+    if low > high:
+        raise UsageError(f"the first node, {low}, is above the last, {high}")
+    return plan.by_locale(locale, range(low, high + 1), options.cmd_port)
+
+
+def _level(options: StartOptions) -> int:
+    word = options.level[0] if options.level else "0"
+    if not (word.isascii() and word.isdigit() and len(word) <= 2):
+        raise UsageError(f"LEVEL {word!r} is not a level of the tree, such as 1 or 2")
+    return int(word)
+
+
+def _master_address(options: StartOptions, standings: Sequence[Standing]) -> str:
+    """Where nodes dial the master; "" if only ssh can tell."""
+    if options.address:
+        return options.address
+    if options.locale != "local":
+        placement = load(options.locale).place(Role.MASTER, "", Options(cmd_port=options.cmd_port))
+        if placement.address:
+            return placement.address
+    host = plan.name_of(standings[0].host)
+    return address_towards(standings[0].address or address_of(host) or host)
+
+
+def _await_joined(socket_path: str, names: set[str]) -> None:
+    until_s = time.monotonic() + JOINED_S
+    while time.monotonic() < until_s:
+        tree = tree_of(socket_path)
+        if tree is None or names <= {row.node.name for row in tree.nodes}:
+            return
+        time.sleep(0.02)
+
+
+def _stay(master: subprocess.Popen[bytes]) -> int:
+    while True:
+        try:
+            return master.wait()
+        except KeyboardInterrupt:  # it has got it too, and ends the tree
+            continue

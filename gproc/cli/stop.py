@@ -1,0 +1,38 @@
+"""`gproc stop [NODES]`: end the tree, or some slaves of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+from gproc.cli.nodes_view import NodesView, report
+from gproc.cli.options import StopOptions
+from gproc.cli.start import at_places, parcel_of_this_machine, ways_of
+from gproc.cli.trace import Trace
+from gproc.start.fleet import Fleet, Settings
+from gproc.start.master import stop_master
+from gproc.trust.authority import open_authority
+from gproc.trust.home import gproc_home
+
+
+def run(options: StopOptions) -> int:
+    began_s = time.monotonic()
+    trace = Trace(options.debug)
+    if not options.nodes:
+        pid = stop_master(options.socket)
+        trace.step(f"the master, process {pid}, has ended, and its slaves with it")
+        return 0
+    home = gproc_home(os.environ)
+    standings = at_places(home, options.nodes[0])
+    trace.step(f"stops the slaves on {', '.join(standing.host for standing in standings)}")
+    view = NodesView(standings, json=options.json)
+    settings = Settings(master="", cmd_port=0, bin_root="", parallel=options.parallel)
+    fleet = Fleet(
+        open_authority(home, create=False), parcel_of_this_machine(), ways_of(options), settings, {}, view
+    )
+    try:
+        results = asyncio.run(fleet.stop(standings))
+    finally:
+        view.close()
+    return report(standings, results, json=options.json, seconds=time.monotonic() - began_s)

@@ -1,0 +1,128 @@
+"""All nodes at once: logins side by side, and each slave is started when its parent has joined."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from gproc.addresses import is_address
+from gproc.locales import Parent
+from gproc.start.commission import Commission
+from gproc.start.node import NodeFailed, NodeStart, Parcel, Result, Stage, stop_node
+from gproc.start.plan import Standing
+from gproc.start.register import slave_name
+from gproc.start.ssh import Ways
+from gproc.trust.authority import Authority
+from gproc.trust.carried import credentials_for
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """master: the address at which nodes dial it; "" if it is the one from which ssh reached them.
+
+    parallel: logins at a time.
+    """
+
+    master: str
+    cmd_port: int
+    bin_root: str
+    parallel: int
+    debug: int = 0
+
+
+class Watcher(Protocol):
+    """Is told of each node's way."""
+
+    def moved(self, standing: Standing, stage: Stage) -> None: ...
+
+    def done(self, standing: Standing, result: Result) -> None: ...
+
+
+class Fleet:
+    """connected: the nodes that are in the tree, by name: the address and port where their children dial."""
+
+    def __init__(
+        self, authority: Authority, parcel: Parcel, ways: Ways, settings: Settings,
+        connected: Mapping[str, tuple[str, int]], watcher: Watcher,
+    ) -> None:  # fmt: skip
+        self._authority = authority
+        self._parcel = parcel
+        self._ways = ways
+        self._settings = settings
+        self._connected = connected
+        self._watcher = watcher
+        self._results: dict[str, asyncio.Future[Result]] = {}
+
+    async def start(self, standings: Sequence[Standing]) -> dict[str, Result]:
+        """By host, when all are up or have failed."""
+        handshakes = asyncio.Semaphore(self._settings.parallel)
+        loop = asyncio.get_running_loop()
+        self._results = {standing.name: loop.create_future() for standing in standings}
+        async with asyncio.TaskGroup() as group:
+            for standing in standings:
+                group.create_task(self._start(standing, handshakes))
+        return {standing.host: self._results[standing.name].result() for standing in standings}
+
+    async def stop(self, standings: Sequence[Standing]) -> dict[str, Result]:
+        handshakes = asyncio.Semaphore(self._settings.parallel)
+
+        async def stop(standing: Standing) -> Result:
+            async with handshakes:
+                self._watcher.moved(standing, Stage.CONNECTING)
+                result = await stop_node(standing, self._slave(standing), self._parcel, self._ways)
+            self._watcher.done(standing, result)
+            return result
+
+        async with asyncio.TaskGroup() as group:
+            tasks = {standing.host: group.create_task(stop(standing)) for standing in standings}
+        return {host: task.result() for host, task in tasks.items()}
+
+    def _slave(self, standing: Standing) -> str:
+        return slave_name(self._authority.cluster, standing.name)
+
+    async def _start(self, standing: Standing, handshakes: asyncio.Semaphore) -> None:
+        node = NodeStart(standing, self._slave(standing), self._parcel, self._ways, self._watcher.moved)
+        result = await node.run(handshakes, self._commission)
+        self._results[standing.name].set_result(result)
+        self._watcher.done(standing, result)
+
+    async def _commission(self, standing: Standing, peer: str, own: str) -> bytes:
+        """Raises: NodeFailed if the parent is not up."""
+        settings = self._settings
+        parent = await self._parent(standing, settings.master or own)
+        address = standing.address or peer
+        credentials = credentials_for(self._authority, standing.name, [address] if is_address(address) else [])
+        return Commission(
+            credentials=credentials, parent=parent, id=standing.place[-1], address=address, cmd_port=settings.cmd_port,
+            bin_root=settings.bin_root, debug=settings.debug,
+        ).encoded()  # fmt: skip
+
+    async def _parent(self, standing: Standing, master: str) -> Parent:
+        name = standing.parent
+        if not name:
+            if not master:
+                raise NodeFailed("at which address it can reach the master is not known: give it by --address")
+            return Parent(master, self._settings.cmd_port, is_master=True)
+        if name in self._results:
+            result = await asyncio.shield(self._results[name])
+            if result.stage is not Stage.UP:
+                raise NodeFailed(f"its parent {name} is not up")
+            return Parent(result.address or name, result.port, name=name)
+        if name not in self._connected:
+            raise NodeFailed(f"its parent {name} is not connected: start it first")
+        address, port = self._connected[name]
+        return Parent(address, port, name=name)
+
+
+def connected_nodes(rows: Sequence[tuple[str, str]]) -> dict[str, tuple[str, int]]:
+    """rows: each node's name and "host:port".  Of those whose address can be dialled."""
+    found = {}
+    for name, where in rows:
+        host, _, port = where.rpartition(":")
+        if port.isdigit():
+            found[name] = (host.strip("[]"), int(port))
+    return found
+
+

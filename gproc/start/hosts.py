@@ -1,0 +1,84 @@
+"""Lists of host names as clush and pdsh write them: node[01-20],login1.  A rule.
+
+    <hosts> ::= <name> { "," <name> }
+    <name>  ::= text, with any number of [ <range> { "," <range> } ] in it
+    <range> ::= <number> | <number> "-" <number>      with the same number of digits if they begin with 0
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from gproc.errors import UsageError
+
+HOSTS_MAX: Final = 100_000
+
+_RANGE: Final = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
+_NAME: Final = re.compile(r"[A-Za-z0-9_.@:%-]+")
+
+
+class BadHosts(UsageError):
+    """text: the list.  reason: a clause."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(f"hosts {text[:60]!r}: {reason}, as in node[01-20],login1")
+        self.text = text
+        self.reason = reason
+
+
+def expand(text: str) -> list[str]:
+    """Every host once, in the order in which they are written.  Raises: BadHosts."""
+    found: dict[str, None] = {}
+    for word in _words(text):
+        for name in _names(text, word):
+            if not _NAME.fullmatch(name) or name.startswith("-"):
+                raise BadHosts(text, f"{name!r} is no host name")
+            found[name] = None
+            if len(found) > HOSTS_MAX:
+                raise BadHosts(text, f"more than {HOSTS_MAX} hosts")
+    return list(found)
+
+
+def _words(text: str) -> Iterator[str]:
+    """The words between commas that are in no bracket."""
+    depth = start = 0
+    for index, character in enumerate(f"{text},"):
+        depth += (character == "[") - (character == "]")
+        if depth not in (0, 1):
+            raise BadHosts(text, "a bracket is in another one, or has no partner")
+        if character == "," and depth == 0:
+            word = text[start:index].strip()
+            start = index + 1
+            if word:
+                yield word
+    if depth:
+        raise BadHosts(text, "a bracket is not closed")
+
+
+def _names(text: str, word: str) -> Iterator[str]:
+    parts = re.split(r"\[([^\]]*)\]", word)
+    choices = [list(_numbers(text, part)) if index % 2 else [part] for index, part in enumerate(parts)]
+    size = 1
+    for choice in choices:
+        size *= len(choice)
+    if size > HOSTS_MAX:
+        raise BadHosts(text, f"more than {HOSTS_MAX} hosts")
+    return ("".join(each) for each in itertools.product(*choices))
+
+
+def _numbers(text: str, ranges: str) -> Iterator[str]:
+    for each in ranges.split(","):
+        match = _RANGE.fullmatch(each.strip())
+        if match is None:
+            raise BadHosts(text, f"{each!r} is no number and no range of two")
+        first, last = match[1], match[2] or match[1]
+        if int(last) < int(first):
+            raise BadHosts(text, f"the range {each} ends before it begins")
+        if int(last) - int(first) >= HOSTS_MAX:
+            raise BadHosts(text, f"more than {HOSTS_MAX} hosts")
+        width = len(first) if first.startswith("0") or len(first) == len(last) else 0
+        for number in range(int(first), int(last) + 1):
+            yield f"{number:0{width}d}" if width else str(number)

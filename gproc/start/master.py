@@ -1,0 +1,137 @@
+"""The master that nodes shall join: found by its socket, or started in the background."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from gproc import interpreter
+from gproc.client.inquiry import inquire
+from gproc.errors import GprocError, NoMaster
+from gproc.shown import reason_of
+from gproc.start.ssh import last_line
+from gproc.trust.meeting import dial
+from gproc.wire.messages import TreeState
+
+LOG: Final = "master.log"
+
+READY_S: Final = 30.0
+"""A master is ready after half a second; making a cluster's keys takes another."""
+
+ENDING_S: Final = 20.0
+ASK_EVERY_S: Final = 0.02
+REACHED_S: Final = 3.0
+
+
+def tree_of(socket_path: str) -> TreeState | None:
+    """The tree of the master that listens there; None if there is none."""
+    try:
+        return inquire(socket_path)
+    except NoMaster:
+        return None
+
+
+def start_master(home: str, socket_path: str, switches: Sequence[str], *, foreground: bool) -> subprocess.Popen[bytes]:
+    """Start a master and wait until it takes commands.  In the background it writes its log to `home`/master.log.
+
+    Raises: GprocError with its last words.
+    """
+    log = os.path.join(home, LOG)
+    words = [*interpreter.command(), "-m", "gproc", "m", f"--socket={socket_path}", *switches]
+    with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+        master = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=None if foreground else file, stderr=None if foreground else file,
+            cwd="/", start_new_session=not foreground,
+        )  # fmt: skip
+    try:
+        _await_master(master, socket_path, log)
+    except BaseException:
+        master.terminate()
+        raise
+    return master
+
+
+def _await_master(master: subprocess.Popen[bytes], socket_path: str, log: str) -> None:
+    until_s = time.monotonic() + READY_S
+    while time.monotonic() < until_s:
+        if master.poll() is not None:
+            with open(log, "rb") as file:
+                raise GprocError(f"the master ended: {last_line(file.read()) or f'status {master.returncode}'}")
+        with contextlib.suppress(OSError):
+            connection, _ = dial(socket_path)
+            connection.close()
+            return
+        time.sleep(ASK_EVERY_S)
+    raise GprocError(f"the master was not ready within {READY_S:g} s: {log}")
+
+
+def check_reachable(address: str, port: int) -> None:
+    """Raises: GprocError if the master cannot be reached at an address by which its nodes are to dial it."""
+    try:
+        socket.create_connection((address, port), REACHED_S).close()
+    except OSError as error:
+        raise GprocError(
+            f"the master here does not take nodes at {address} port {port}: {reason_of(error)}; if it serves this"
+            " machine alone, end it by `gproc stop`, and gproc start starts another"
+        ) from error
+
+
+def address_towards(host: str) -> str:
+    """This machine's own address on the way to a host; "" if that is not known.  Nothing is sent."""
+    for family, _, _, _, address in _resolved(host):
+        with socket.socket(family, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    return ""
+
+
+def address_of(host: str) -> str:
+    """The first address that the host's name stands for; "" if there is none."""
+    return next((str(found[4][0]) for found in _resolved(host)), "")
+
+
+def _resolved(host: str) -> list[tuple[socket.AddressFamily, int, int, str, tuple[object, ...]]]:
+    try:
+        return socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)  # type: ignore[return-value]
+    except OSError:
+        return []
+
+
+def stop_master(socket_path: str) -> int:
+    """End the master that listens there, and with it the whole tree; its pid.
+
+    Raises: NoMaster; GprocError if it may not be ended, or does not end.
+    """
+    try:
+        connection, path = dial(socket_path)
+    except OSError as error:
+        raise NoMaster(socket_path, f"no master listens at {socket_path}: {error.strerror}") from error
+    with connection:
+        pid = pid_of(connection)
+        handle = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(handle, signal.SIGTERM)
+        if not select.select([handle], [], [], ENDING_S)[0]:
+            raise GprocError(f"the master, process {pid}, does not end: see its log")
+    except PermissionError as error:
+        raise GprocError(f"the master at {path} is another user's: process {pid}") from error
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(handle)
+    return pid
+
+
+def pid_of(connection: socket.socket) -> int:
+    """The process that listens at the other end: unix(7), SO_PEERCRED."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid: int = struct.unpack("3i", credentials)[0]
+    return pid

@@ -1,0 +1,281 @@
+"""Bytes to a command on a host and back, over ssh: by asyncssh, or by a command of the user's own.
+
+Only this module imports asyncssh.  The user's ssh_config, agent, keys and known_hosts count as for ssh(1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import socket
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from gproc.errors import GprocError
+from gproc.shown import reason_of
+
+if TYPE_CHECKING:
+    import asyncssh
+
+PIECE_BYTES: Final = 256 << 10
+LINE_BYTES_MAX: Final = 64 << 10
+STDERR_BYTES_MAX: Final = 16 << 10
+"""The end of what a node said on stderr is kept: its last words say why."""
+
+
+class SshFailed(GprocError):
+    """Why a host cannot be reached, or a channel ended, in ssh's or the kernel's own words."""
+
+
+class Ways(msgspec.Struct, frozen=True):
+    """How hosts are reached.  command: used instead of asyncssh, before the host and its command line; "" for none."""
+
+    command: str = ""
+    accept_new_host_keys: bool = False
+    connect_timeout_s: float = 10.0
+
+
+class Channel(Protocol):
+    """A command that runs on a host.  peer, own: addresses of both ends, "" if they are not known."""
+
+    peer: str
+    own: str
+
+    async def write(self, data: bytes) -> None:
+        """Raises: SshFailed."""
+
+    async def line(self) -> bytes:
+        """The next line of standard output; empty at its end.  Raises: SshFailed."""
+
+    def said(self) -> str:
+        """The last line of its stderr."""
+
+    async def close(self) -> None:
+        """Its standard input ends; nothing of it is waited for after a moment."""
+
+
+CLOSING_S: Final = 3.0
+"""For a bootstrap to end a slave that it gave up; then the connection is closed all the same."""
+
+
+async def open_channel(host: str, command: str, ways: Ways) -> Channel:
+    """Raises: SshFailed, within the connect timeout."""
+    if ways.command:
+        return await _Subprocess.open(host, command, ways)
+    return await _Asyncssh.open(host, command, ways)
+
+
+def last_line(text: bytes) -> str:
+    lines = [line.strip() for line in text.decode("utf-8", "replace").splitlines() if line.strip()]
+    return lines[-1] if lines else ""
+
+
+class _Subprocess:
+    """One run of the user's own ssh.  Whether it has logged in is known only when the command answers."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.peer = self.own = ""
+        self._process = process
+        self._stderr = b""
+        self._collecting = asyncio.create_task(self._collect())
+
+    @classmethod
+    async def open(cls, host: str, command: str, ways: Ways) -> _Subprocess:
+        pipe = asyncio.subprocess.PIPE
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *shlex.split(ways.command), host, command, stdin=pipe, stdout=pipe, stderr=pipe, limit=LINE_BYTES_MAX,
+                start_new_session=True,  # Ctrl-C is ours: the node is told to end what was begun
+            )  # fmt: skip
+        except (OSError, ValueError) as error:
+            raise SshFailed(f"{ways.command}: {reason_of(error)}") from error
+        return cls(process)
+
+    async def write(self, data: bytes) -> None:
+        assert self._process.stdin is not None
+        try:
+            for start in range(0, len(data), PIECE_BYTES):
+                self._process.stdin.write(data[start : start + PIECE_BYTES])
+                await self._process.stdin.drain()
+        except OSError as error:
+            raise SshFailed(self.said() or "the connection was closed") from error
+
+    async def line(self) -> bytes:
+        assert self._process.stdout is not None
+        try:
+            line = await self._process.stdout.readline()
+        except ValueError as error:
+            raise SshFailed("the host answers without an end of line") from error
+        if not line:
+            await asyncio.wait({self._collecting}, timeout=CLOSING_S)
+        return line
+
+    def said(self) -> str:
+        return last_line(self._stderr)
+
+    async def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            async with asyncio.timeout(CLOSING_S):
+                await self._process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+        self._collecting.cancel()
+
+    async def _collect(self) -> None:
+        assert self._process.stderr is not None
+        while data := await self._process.stderr.read(4096):
+            self._stderr = (self._stderr + data)[-STDERR_BYTES_MAX:]
+
+
+class _Asyncssh:
+    def __init__(self, connection: asyncssh.SSHClientConnection, process: asyncssh.SSHClientProcess[bytes]) -> None:
+        self.peer = _address(connection.get_extra_info("peername"))
+        self.own = _address(connection.get_extra_info("sockname"))
+        self._connection = connection
+        self._process = process
+        self._stderr = b""
+        self._collecting = asyncio.create_task(self._collect())
+
+    @classmethod
+    async def open(cls, host: str, command: str, ways: Ways) -> _Asyncssh:
+        import asyncssh
+
+        user, _, name = host.rpartition("@")
+        options: dict[str, Any] = {"username": user} if user else {}
+        keys = HostKeys(ways.accept_new_host_keys)
+        try:
+            async with asyncio.timeout(ways.connect_timeout_s):
+                connection = await asyncssh.connect(
+                    name,
+                    client_factory=lambda: _client(keys),
+                    # Half the time of the usual cipher in Python: the packets are OpenSSL's alone.
+                    encryption_algs="^aes128-gcm@openssh.com",
+                    **options,
+                )
+                process = await connection.create_process(command, encoding=None)
+        except (OSError, asyncssh.Error, TimeoutError) as error:
+            raise SshFailed(_words(error, keys, ways)) from error
+        return cls(connection, process)
+
+    async def write(self, data: bytes) -> None:
+        import asyncssh
+
+        try:
+            for start in range(0, len(data), PIECE_BYTES):
+                self._process.stdin.write(data[start : start + PIECE_BYTES])
+                await self._process.stdin.drain()
+        except (OSError, asyncssh.Error) as error:
+            raise SshFailed(self.said() or "the connection was closed") from error
+
+    async def line(self) -> bytes:
+        import asyncssh
+
+        try:
+            line = await self._process.stdout.readline()
+        except (OSError, asyncssh.Error) as error:
+            raise SshFailed(self.said() or reason_of(error)) from error
+        if not line:
+            await asyncio.wait({self._collecting}, timeout=CLOSING_S)
+        return bytes(line)
+
+    def said(self) -> str:
+        return last_line(self._stderr)
+
+    async def close(self) -> None:
+        self._process.stdin.write_eof()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_S):
+                await self._process.wait_closed()
+        self._connection.close()
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(CLOSING_S):
+                await self._connection.wait_closed()
+        self._collecting.cancel()
+
+    async def _collect(self) -> None:
+        import asyncssh
+
+        with contextlib.suppress(OSError, asyncssh.Error):
+            while data := await self._process.stderr.read(4096):
+                self._stderr = (self._stderr + bytes(data))[-STDERR_BYTES_MAX:]
+
+
+class HostKeys:
+    """Judges a host key that known_hosts does not have.  One that differs from a known one is refused in any case."""
+
+    def __init__(self, accept_new: bool) -> None:
+        self._accept_new = accept_new
+        self.differs = False
+
+    def accepts(self, host: str, addr: str, port: int, key: str) -> bool:
+        self.differs = known_keys(host, addr, port)
+        if self.differs or not self._accept_new:
+            return False
+        remember(host, port, key)
+        return True
+
+
+def _client(keys: HostKeys) -> asyncssh.SSHClient:
+    import asyncssh
+
+    class Client(asyncssh.SSHClient):
+        def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+            return keys.accepts(host, addr, port, key.export_public_key("openssh").decode())
+
+    return Client()
+
+
+def known_hosts_file() -> str:
+    return os.path.expanduser("~/.ssh/known_hosts")
+
+
+def known_keys(host: str, addr: str, port: int) -> bool:
+    """Whether known_hosts has any key for the host: then the one that it shows now is another."""
+    import asyncssh
+
+    try:
+        known = asyncssh.read_known_hosts(known_hosts_file())
+    except (OSError, ValueError):
+        return False
+    return any(asyncssh.match_known_hosts(known, host, addr, port if port != 22 else None)[:3])
+
+
+def remember(host: str, port: int, key: str) -> None:
+    """Add a line to known_hosts, which is made if it is not there."""
+    path = known_hosts_file()
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    where = host if port == 22 else f"[{host}]:{port}"
+    kind, value = key.split()[:2]
+    with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "a") as file:
+        file.write(f"{where} {kind} {value}\n")
+
+
+def _address(name: object) -> str:
+    return str(name[0]) if isinstance(name, tuple) and name else ""
+
+
+def _words(error: BaseException, keys: HostKeys, ways: Ways) -> str:
+    import asyncssh
+
+    match error:
+        case TimeoutError():
+            return f"no answer within {ways.connect_timeout_s:g} s (ssh's connection and login)"
+        case asyncssh.HostKeyNotVerifiable():
+            if keys.differs:
+                return "its host key is another one than known_hosts has: if that is right, ssh-keygen -R it"
+            return "its host key is not in known_hosts: log in by ssh once, or use --accept-new-host-keys"
+        case asyncssh.Error():
+            return error.reason.rstrip(".") or type(error).__name__
+        case socket.gaierror():
+            return f"{error.strerror}"
+        case OSError(errno=int(number)):
+            return os.strerror(number)  # asyncio's own text has the address once more
+        case _:
+            return reason_of(error)

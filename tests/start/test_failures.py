@@ -1,0 +1,146 @@
+"""What keeps a host from being started is named for it, in ssh's or the kernel's own words, and stops no other."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.start.lab import NETWORK, Lab
+from tests.start.test_start import started
+
+NOEXEC = """
+for d in var/cache var/tmp tmp dev/shm run; do
+    mkdir -p "$root/$d"
+    mount -t tmpfs -o noexec,mode=1777 tmpfs "$root/$d"
+done
+mkdir -p "$root/run/sshd"
+"""
+CACHE = 'mkdir -p "$root/var/cache"; mount -t tmpfs -o {} tmpfs "$root/var/cache"'
+TALKING = r"""
+printf '#!/bin/sh\necho welcome; echo to this host\nexec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n' >"$root/root/talk"
+chmod 755 "$root/root/talk"
+echo "ForceCommand /root/talk" >>"$root/etc/sshd_config"
+"""
+
+
+@pytest.fixture(scope="module")
+def odd(hosts: Lab) -> Lab:
+    """With hosts at which something is wrong."""
+    hosts.add("refusing", key="other")
+    hosts.add("stranger", known=False)
+    hosts.add("changed", known=False)
+    hosts.know("changed", "other")
+    hosts.add("noexec", more=NOEXEC)
+    hosts.add("partly", more=CACHE.format("noexec"))
+    hosts.add("full", more=CACHE.format("size=1m"))
+    hosts.add("other", more="before='setarch i686'")
+    hosts.add("talking", more=TALKING)
+    hosts.alias("nowhere", f"{NETWORK}.99")
+    hosts.alias("nameless", "no-such-host.invalid")
+    for name in ("noexec", "partly", "full", "other", "talking"):
+        hosts.ssh(name, "true")
+    return hosts
+
+
+ALL = "refusing,stranger,changed,noexec,partly,full,other,talking,nowhere,nameless,hanging,h1"
+
+
+@pytest.fixture(scope="module")
+def found(odd: Lab, silent: None) -> Iterator[dict[str, dict[str, Any]]]:
+    """How each host fared that was started in one command."""
+    yield started(odd, "-w", ALL, "--connect-timeout=4")
+    odd.run("stop")
+    (odd.gproc_home / "started.json").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("refusing", "Permission denied"),
+        ("stranger", "not in known_hosts: log in by ssh once, or use --accept-new-host-keys"),
+        ("changed", "another one than known_hosts has"),
+        ("noexec", "no directory in which programs may be executed"),
+        ("full", "No space left on device"),
+        ("other", "it is an i686 machine, and this runtime is for"),
+        ("nowhere", "No route to host|no answer within 4 s"),
+        ("nameless", "not known|resolution"),
+        ("hanging", "no answer within 4 s"),
+    ],
+)
+def test_what_is_wrong_is_named_for_its_host(found: dict[str, dict[str, Any]], host: str, words: str) -> None:
+    assert found[host]["state"] == "failed"
+    assert re.search(words, found[host]["reason"]), found[host]["reason"]
+
+
+@pytest.mark.parametrize("host", ["partly", "talking", "h1"])
+def test_what_is_wrong_with_one_host_stops_no_other(found: dict[str, dict[str, Any]], host: str) -> None:
+    """partly: no programs may be executed in the usual directory.  talking: the login shell says something."""
+    assert found[host]["state"] == "up"
+
+
+def test_a_disk_that_is_full_holds_no_half_of_a_runtime(odd: Lab, found: dict[str, dict[str, Any]]) -> None:
+    assert lab_listing(odd, "full").count("runtime-") == 0
+
+
+def lab_listing(lab: Lab, host: str) -> str:
+    return lab.shell(host, "ls -a /var/cache/gproc/runtimes")
+
+
+def test_a_key_that_is_not_known_can_be_accepted_and_one_that_differs_cannot(lab: Lab, odd: Lab) -> None:
+    assert started(lab, "-w", "stranger", "--accept-new-host-keys")["stranger"]["state"] == "up"
+    lab.run("stop")
+    found = started(lab, "-w", "stranger,changed", "--accept-new-host-keys")
+    assert (found["stranger"]["state"], found["changed"]["state"]) == ("up", "failed")
+
+
+def test_a_host_where_the_usual_directory_allows_no_programs_uses_another(lab: Lab, odd: Lab) -> None:
+    for _ in range(2):
+        found = started(lab, "-w", "partly")
+        assert found["partly"]["state"] == "up", found
+        lab.run("stop")
+    assert found["partly"]["sent_bytes"] < 10_000
+    assert "/var/tmp/gproc." in lab.shell("partly", "ls -d /var/tmp/gproc.*")
+
+
+def test_a_master_that_does_not_take_nodes_at_an_address_is_said_once(lab: Lab, odd: Lab) -> None:
+    started(lab, "-w", "h1")
+    done = lab.run("start", "-w", "h2", f"--address={NETWORK}.98")
+    assert done.returncode == 125
+    assert f"the master here does not take nodes at {NETWORK}.98 port 6666" in done.stderr
+
+
+def test_a_child_that_has_no_way_to_its_parent(lab: Lab, odd: Lab) -> None:
+    """As behind a firewall: the front end shows what the child's kernel says, and the child's slave is gone."""
+    started(lab, "-w", "h1,h3", "--fanout=1", "--connect-timeout=3")
+    lab.run("stop", "1/1")
+    lab.shell("h3", f"ip route add prohibit {lab.hosts['h1']}/32")
+    try:
+        found = started(lab, "--failed", "--connect-timeout=1")
+    finally:
+        lab.shell("h3", f"ip route del prohibit {lab.hosts['h1']}/32")
+    assert "cannot join" in found["h3"]["reason"], found
+    assert found["h1"]["state"] == "up"
+    lab.await_no_slave("h3")
+
+
+def test_a_parent_that_is_not_up_is_named(lab: Lab, odd: Lab) -> None:
+    found = started(lab, "-w", "refusing,h1", "--fanout=1")
+    assert found["h1"]["reason"] == "its parent refusing is not up"
+
+
+def test_a_host_that_goes_away_while_it_is_sent_to(lab: Lab, odd: Lab) -> None:
+    lab.shell("h3", "rm -rf /var/cache/gproc/runtimes")
+    process = lab.begin("start", "-w", "h3")
+    reader = threading.Thread(target=process.communicate)
+    reader.start()
+    while "bootstrap" not in lab.shell("h3", "ps"):
+        assert process.poll() is None
+    lab.shell("h3", "kill $(ps | grep 'sshd: root@[n]otty' | awk '{print $1}')")
+    reader.join()
+    assert process.returncode == 1
+    lab.await_no_slave("h3")
+    assert started(lab, "-w", "h3")["h3"]["state"] == "up"

@@ -1,0 +1,113 @@
+"""From ssh keys to a running tree in one command, on hosts with sshd and busybox and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from typing import Any
+
+from gproc.start.master import pid_of
+from tests.start.lab import HEAD, PATIENCE_S, Lab
+
+
+def nodes(lab: Lab) -> dict[str, str]:
+    """Place and host of each node that is connected."""
+    state = json.loads(lab.run("i", "--json").stdout)
+    return {node["path"]: node["host"] for node in state["nodes"]}
+
+
+def started(lab: Lab, *words: str) -> dict[str, Any]:
+    """What gproc start says of each host."""
+    done = lab.run("start", "--json", *words)
+    assert done.stdout, done.stderr
+    return {node["host"]: node for node in json.loads(done.stdout)["nodes"]}
+
+
+def test_one_command_makes_a_tree_and_the_next_runs_a_program_on_it(lab: Lab) -> None:
+    done = lab.run("start", "-w", "h[1-3]")
+    assert (done.returncode, done.stderr.count("up")) == (0, 3), done.stderr
+    assert nodes(lab) == {"1": "h1", "2": "h2", "3": "h3"}
+    ran = lab.run("e", "-l", ".", "/bin/sh", "-c", "echo $GPROC_NODE")
+    assert sorted(ran.stdout.splitlines()) == ["1: 1", "2: 2", "3: 3"], ran.stderr
+
+
+def test_what_a_host_has_is_not_sent_again_and_twice_is_harmless(lab: Lab) -> None:
+    started(lab, "-w", "h1")
+    again = started(lab, "-w", "h1")
+    assert again["h1"]["reason"] == "was up"
+    lab.run("stop")
+    warm = started(lab, "-w", "h1")
+    assert warm["h1"]["state"] == "up"
+    assert warm["h1"]["sent_bytes"] < 10_000
+
+
+def test_hosts_beyond_the_fanout_are_children_of_the_first_and_places_stay(lab: Lab) -> None:
+    assert {host: node["node"] for host, node in started(lab, "-w", "h[1-2]", "--fanout=2").items()} == {
+        "h1": "1", "h2": "2",
+    }  # fmt: skip
+    assert started(lab, "-w", "h3,h1", "--fanout=2")["h3"]["node"] == "1/1"
+    assert nodes(lab) == {"1": "h1", "1/1": "h3", "2": "h2"}
+    ran = lab.run("e", "./.", "/bin/true")
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_gproc_stop_ends_every_slave_and_gproc_start_starts_those_of_before(lab: Lab) -> None:
+    started(lab, "-w", "h[1-2]")
+    assert lab.run("stop").returncode == 0
+    for host in ("h1", "h2"):
+        lab.await_no_slave(host)
+    assert {host: node["state"] for host, node in started(lab).items()} == {"h1": "up", "h2": "up"}
+
+
+def test_some_nodes_are_stopped_and_started_again(lab: Lab) -> None:
+    started(lab, "-w", "h[1-3]")
+    done = lab.run("stop", "2-3")
+    assert (done.returncode, nodes(lab)) == (0, {"1": "h1"}), done.stderr
+    assert lab.run("stop", "2", "--json").stdout.count("no slave of this cluster ran") == 1
+    assert started(lab, "--failed")["h2"]["state"] == "up"
+    assert nodes(lab) == {"1": "h1", "2": "h2", "3": "h3"}
+    before = lab.slave("h2")
+    assert lab.run("restart", "2").returncode == 0
+    assert lab.slave("h2") not in (before, "")
+    assert len(nodes(lab)) == 3
+
+
+def test_a_slave_whose_master_was_killed_is_replaced(lab: Lab) -> None:
+    lab.run("start", "-w", "h1")
+    pid = lab.slave("h1")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(lab.socket))
+        os.kill(pid_of(connection), signal.SIGKILL)
+    assert started(lab, "-w", "h1")["h1"]["state"] == "up"
+    assert lab.slave("h1") not in (pid, "")
+
+
+def test_no_key_is_in_a_file_an_argument_or_the_environment_of_a_host(lab: Lab) -> None:
+    started(lab, "-w", "h1")
+    everywhere = (
+        "for f in $(find / -xdev -type f; ls -d /proc/[0-9]*/cmdline /proc/[0-9]*/environ);"
+        ' do grep -l "PRIVATE[ ]KEY" "$f"; done 2>/dev/null'
+    )
+    found = set(lab.shell("h1", everywhere).split())
+    programs = {path for path in found if path.endswith((".so", ".pyc", "/sshd", "/libcrypto.so.3", "/libssl.so.3"))
+                or "/lib" in path or path == "/usr/sbin/sshd"}  # fmt: skip
+    assert found - programs <= {"/etc/host_key"}
+
+
+def test_ctrl_c_leaves_nothing_half_started(lab: Lab) -> None:
+    """The slave cannot reach its master, and tries."""
+    lab.await_no_slave("h1")  # of the test before
+    process = lab.begin("start", "-w", "h1", "--address=10.84.7.99", "--connect-timeout=60", start_new_session=True)
+    while not lab.slave("h1"):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    lab.await_no_slave("h1")
+
+
+def test_the_front_ends_address_is_the_one_that_nodes_reach(lab: Lab) -> None:
+    started(lab, "-w", "h1")
+    assert f"{HEAD}:6666" in lab.shell("h1", "netstat -tn")
