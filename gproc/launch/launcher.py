@@ -78,7 +78,7 @@ class Launcher(ABC):
 
     @abstractmethod
     def send_signal(self, number: int, signum: int) -> None:
-        """See Process.signal."""
+        """Do what `Process.signal` says."""
 
     def prolong(self, until_s: float) -> None:  # noqa: B027 - a launcher in Python does not know of leases
         """The slave's lease lasts until then, of CLOCK_BOOTTIME.  Jobs end by themselves if nobody prolongs it, so a

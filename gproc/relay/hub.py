@@ -1,4 +1,4 @@
-"""What the master and every slave do: keep children, know the tree below them, relay jobs between it and upstream."""
+"""The work that the master and every slave share: they keep children, know the tree below them, and relay jobs."""
 
 from __future__ import annotations
 

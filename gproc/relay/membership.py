@@ -1,7 +1,7 @@
 """Membership in the tree, as two tables of states: a slave at its parent, and a child as its parent sees it.
 
-Rules only: events go in, effects come out; `gproc.node.uplink` and `gproc.relay.children` hold the connections.
-What happens when a parent dies is decided here, in `Membership.handle`.
+Rules only: events go in, effects come out.  `gproc.node.uplink` and `gproc.relay.children` have the connections.
+`Membership.handle` decides what happens when a parent dies.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import msgspec
 from gproc.nodespec import Place
 
 RETRY_S: Final = 0.1
-"""Before the first try to reach a parent again; doubled each time."""
+"""Seconds until the first try to reach a parent again.  The pause is doubled each time."""
 
 MAX_UNREACHABLE_S: Final = 2.0
-"""Between two tries to reach a parent that does not answer: it may come back at any moment."""
+"""The most seconds between two tries if the parent does not answer: it may come back at any moment."""
 
 MAX_REFUSED_S: Final = 60.0
-"""Between two tries if the parent answers and refuses: a person has to change something first."""
+"""The most seconds between two tries if the parent refuses: a person has to change something first."""
 
 JITTER: Final = 0.2
-"""Part of a pause that is random, so that the children of a parent that comes back do not all dial at once."""
+"""The random part of a pause: without it, all children of a parent that comes back would dial at once."""
 
 STORY_EVENTS: Final = 8
-"""Kept for the message about an illegal move."""
+"""How many moves are kept for the message about an illegal move."""
 
 S = TypeVar("S", bound=Enum)
 
@@ -68,8 +68,8 @@ class _Machine(Generic[S]):
 
 
 class SlaveState(Enum):
-    """dialling: no parent yet.  joined: the parent took us in.  granted: the master gave us a place, so that jobs may
-    run.  orphaned: the parent is lost.  leaving: this process ends."""
+    """dialling: no parent yet.  joined: the parent has let us in.  granted: the master has given us a place, so jobs
+    may run.  orphaned: the parent is lost.  leaving: this process ends."""
 
     DIALLING = "dialling"
     JOINED = "joined"
@@ -91,7 +91,7 @@ class PlaceGranted(msgspec.Struct, frozen=True):
 
 
 class DialFailed(msgspec.Struct, frozen=True):
-    """The parent was not reached, or said no.  refused: it said no.  final: to ask again is of no use."""
+    """The parent was not reached, or refused us.  refused: it refused.  final: it will not change its answer."""
 
     reason: str
     refused: bool = False
@@ -99,7 +99,7 @@ class DialFailed(msgspec.Struct, frozen=True):
 
 
 class ParentLost(msgspec.Struct, frozen=True):
-    """One of the connections to the parent is over."""
+    """One of the connections to the parent has ended."""
 
     reason: str
 
@@ -144,7 +144,7 @@ class AnnounceSubtree(msgspec.Struct, frozen=True):
 
 
 class EndJobs(msgspec.Struct, frozen=True):
-    """No job may run: nobody could see or stop it."""
+    """End all jobs: without a parent, nobody could see or stop them."""
 
     reason: str
 
@@ -156,7 +156,7 @@ class DialAfter(msgspec.Struct, frozen=True):
 
 
 class GiveUp(msgspec.Struct, frozen=True):
-    """End this process: it will never be taken in."""
+    """End this process: the parent will never let it in."""
 
     reason: str
 
@@ -165,9 +165,9 @@ SlaveEffect = Union[Tell, AnnounceSubtree, EndJobs, DialAfter, GiveUp]  # noqa: 
 
 
 class Membership:
-    """A slave's membership.  id: its number below its parent; place: as the master's last grant says, () before it.
+    """A slave's membership.  id: its number below its parent.  place: that of the master's last grant; () before it.
 
-    where: how the parent is called in messages.
+    where: the name of the parent in messages.
     """
 
     def __init__(self, id: int | None, where: str, jitter: random.Random | None = None) -> None:
@@ -222,7 +222,7 @@ class Membership:
 
 
 class ChildState(Enum):
-    """joining: only its control connection is open, and it takes part in nothing.  present: both are open.
+    """joining: only its control connection is open, so it takes part in nothing.  present: both are open.
     gone: it is no child any more."""
 
     JOINING = "joining"
@@ -235,13 +235,13 @@ class BulkOpened(msgspec.Struct, frozen=True):
 
 
 class TimedOutJoining(msgspec.Struct, frozen=True):
-    """It had so many seconds to open its second connection."""
+    """Its time for opening the second connection is over.  waited_s: how long that was, in seconds."""
 
     waited_s: float
 
 
 class ConnectionLost(msgspec.Struct, frozen=True):
-    """One of its connections is over.  bulk: the second one."""
+    """One of its connections has ended.  bulk: it was the second one."""
 
     reason: str
     bulk: bool
@@ -261,11 +261,11 @@ CHILD_MOVES: Final[Mapping[tuple[ChildState, type], ChildState]] = {
 
 
 class Admit(msgspec.Struct, frozen=True):
-    """It is a child from now on: tell those above, and let it take part in jobs."""
+    """It is a child from now on: tell the nodes above, and let it take part in jobs."""
 
 
 class Part(msgspec.Struct, frozen=True):
-    """It is gone: close what is open of it, and tell those above."""
+    """It is gone: close its open connections, and tell the nodes above."""
 
     reason: str
 

@@ -1,4 +1,4 @@
-"""Which refusals of a parent are worth a line in its log.  Pure.
+"""Decides which refusals get a line in a parent's log.  Pure.
 
 A slave that is refused dials again, for hours: an id that is taken, or a certificate of another cluster, stays wrong
 until a person changes it.  The first refusal is logged, and then the tenth, the hundredth, the thousandth.
@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import Final
 
 REMEMBERED_MAX: Final = 1000
-"""Refusals that are counted at a time.  The ones that are not repeated for the longest time are forgotten."""
+"""The most refusals that are counted at a time.  The one that came the longest time ago is forgotten first."""
 
 
 class Refusals:

@@ -1,4 +1,4 @@
-"""One job as one process relays it: from upstream to the downstreams that have a part in it, and back.
+"""Relays one job in one process: from upstream to the downstreams that have a part in it, and back.
 
 Rules only, no I/O: callers report what arrived, and callbacks send.
 """

@@ -1,7 +1,7 @@
-"""The directory that jobs find their bundle in, `-binRoot`: checked, made, shared among slaves, removed.
+"""Checks, makes, shares and removes the directory in which jobs find their bundle, `-binRoot`.
 
-It is only a place to mount on, and on a plain node the parent of each job's copy.  A user who could replace it could
-choose what a job executes.  So it must belong to root or to the slave's own user, and must not be a link.
+Bundles are mounted on it.  On a plain node, each job's copy is made in it.  A user who could replace it could choose
+what a job executes.  So it must belong to root or to the slave's own user, and must not be a link.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from gproc.trust.meeting import RUN_DIRECTORY, make_run_directory
 log = logging.getLogger("gproc")
 
 _MADE: Final = 0o1755
-"""The sticky bit has no effect if only the owner may write.  It marks a directory that gproc made and may remove."""
+"""The mode of a directory that gproc made and may remove.  Its sticky bit marks it, and has no other effect here."""
 
 _ATTEMPTS: Final = 10
-"""Tries to take the directory: another slave may remove it at the same moment."""
+"""How often to try to take the directory: another slave may remove it at the same moment."""
 
 
 class BinRoot:
@@ -38,7 +38,7 @@ class BinRoot:
         self._fd = fd
 
     def release(self) -> None:
-        """Let go.  The last slave removes the directory, if gproc made it and it is empty."""
+        """Stop using the directory.  The last slave removes it, if gproc made it and it is empty."""
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if stat.S_IMODE(os.fstat(self._fd).st_mode) == _MADE:
@@ -51,9 +51,9 @@ class BinRoot:
 
 
 def claim_usual(path: bytes, usual: bytes) -> BinRoot:
-    """As `claim`; if `path` is the usual one and another user has taken it, a directory that nobody else can take.
+    """As `claim`.  If `path` is the usual one and another user has taken it, use a directory that only we can make.
 
-    Raises: LaunchError saying why neither can be binRoot.
+    Raises: LaunchError, which says why neither can be binRoot.
     """
     try:
         return claim(path)
@@ -72,7 +72,7 @@ def claim_usual(path: bytes, usual: bytes) -> BinRoot:
 
 
 def _elsewhere() -> bytes | None:
-    """Below /run, where only root makes entries, or in the user's own part of it: pam_systemd(8)."""
+    """A directory below /run, in which only root makes entries, or in the user's own part of it: pam_systemd(8)."""
     if os.geteuid() == 0:
         return os.fsencode(RUN_DIRECTORY) + b"/xproc"
     own = os.environb.get(b"XDG_RUNTIME_DIR", b"")
@@ -80,9 +80,9 @@ def _elsewhere() -> bytes | None:
 
 
 def claim(path: bytes) -> BinRoot:
-    """Make the directory `path` if it is missing, hold it, and clear it of what dead slaves left there.
+    """Make the directory `path` if it is missing, hold it, and remove what dead slaves left there.
 
-    Raises: LaunchError saying why this cannot be binRoot.
+    Raises: LaunchError, which says why this cannot be binRoot.
     """
     for _ in range(_ATTEMPTS):
         try:
@@ -104,7 +104,7 @@ def claim(path: bytes) -> BinRoot:
             os.close(fd)
             raise
         os.close(fd)
-    raise LaunchError(f"binRoot {os.fsdecode(path)} comes and goes: who else uses it?")
+    raise LaunchError(f"binRoot {os.fsdecode(path)} is removed again and again: does another program use it?")
 
 
 def job_name(slave_pid: int, job: int) -> bytes:

@@ -1,7 +1,8 @@
 """The second form of a laid-out bundle: without the glibc set, for nodes whose own is newer.
 
-Made once per bundle, from hard links, beside the first form: so a job pays nothing for it.  (Binding the node's
-glibc over a union file by file costs some 30 mounts per job, and a link cannot be mounted on.)
+It is made once for each bundle, from hard links, beside the first form: so a job pays nothing for it.  The
+alternative is to bind the node's glibc over a union, file by file.  That costs some 30 mounts per job, and a link
+cannot be mounted on.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from gproc.root.code_layout import CodeLayout
 def without_glibc(layout: CodeLayout, laid_out: bytes, to: bytes) -> None:
     """Make the directory `to`: the bundle's code as in `laid_out`, without glibc.  Nothing is done if it exists.
 
-    `to` is on the same file system as `laid_out` and appears whole or not at all; it belongs to the caller, who
+    `to` must be on the same file system as `laid_out`.  It appears complete or not at all.  The caller owns it, and
     removes it together with `laid_out`.
 
-    Raises: OSError naming the path.
+    Raises: OSError, which names the path.
     """
     if os.path.isdir(to):
         return
@@ -33,7 +34,7 @@ def without_glibc(layout: CodeLayout, laid_out: bytes, to: bytes) -> None:
         os.rename(partial, to)
     except OSError as error:
         shutil.rmtree(partial)
-        # Another process made it meanwhile, and it is complete.
+        # Another process has made it meanwhile, and it is complete.
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             raise
 
