@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import socket
@@ -58,9 +59,13 @@ async def _serve(options: MasterOptions, address: str, identity: Identity, signe
         master.children.listen(listening_address(address), options.cmd_port)
     except OSError as error:
         reason = os.strerror(error.errno or 0)  # the error's own text names the port a second time
-        raise GprocError(
-            f"cannot listen on port {options.cmd_port}: {reason}; choose another with --cmd-port"
-        ) from error
+        remedy = "choose another with --cmd-port"
+        if error.errno == errno.EADDRINUSE:
+            remedy = f"does another master run on this machine? Stop it, or {remedy}"
+        raise GprocError(f"cannot listen on port {options.cmd_port}: {reason}; {remedy}") from error
     sockets = await master.clients.listen(options.socket)
     log.info("master on %s, port %d, commands at %s", identity.name, master.children.port, " and ".join(sockets))
+    if listening_address(address):
+        remedy = "for others say -locale or -myAddress"
+        log.info("it listens at %s, so only slaves of this machine can join; %s", address, remedy)
     await master.run()

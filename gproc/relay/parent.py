@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gproc.errors import GprocError, LinkLost
 from gproc.link.connection import Link, Receiver
 from gproc.link.dialing import open_link
 from gproc.link.transport import HANDSHAKE_S
 from gproc.trust.identity import Identity
-from gproc.trust.tls import ExpectedParent
+from gproc.trust.tls import ExpectedParent, is_loopback
 from gproc.wire import frames
 from gproc.wire.directions import JOIN_ANSWER, JoinAnswer, ParentToChild
 from gproc.wire.messages import Attach, Join, RefuseJoin, Welcome
 
 if TYPE_CHECKING:
     import ssl
+
+
+NOBODY_LISTENS: Final = (
+    "is gproc running there, on that port? Without -locale or -myAddress, gproc m serves its own machine alone"
+)
 
 
 class NotAdmitted(GprocError):
@@ -71,7 +76,12 @@ class Dialer:
         NotAdmitted if it refuses.
         """
         waiting = _Waiting(receiver)
-        control = await self._open(frames.CHANNEL_CONTROL, waiting)
+        try:
+            control = await self._open(frames.CHANNEL_CONTROL, waiting)
+        except LinkLost as error:
+            if isinstance(error.__cause__, ConnectionRefusedError) and not is_loopback(self._parent.host):
+                raise LinkLost(f"{error}: {NOBODY_LISTENS}") from error
+            raise
         try:
             control.send(join)
             async with asyncio.timeout(HANDSHAKE_S):

@@ -128,8 +128,8 @@ def check_parent(peer: PeerName, expected: ExpectedParent, own: Identity) -> Non
         fits = peer.name.lower() == expected.name.lower()
         wanted = f"{expected.name} at {expected.host}"
     else:
-        fits = _is_called(peer, expected.host) or (_is_loopback(expected.host) and _same_host(peer, own))
-        wanted = f"this machine, {own.name}," if _is_loopback(expected.host) else f"a parent named {expected.host}"
+        fits = _is_called(peer, expected.host) or (is_loopback(expected.host) and _same_host(peer, own))
+        wanted = f"this machine, {own.name}," if is_loopback(expected.host) else f"a parent named {expected.host}"
     if not fits:
         raise WrongPeer(wanted, str(peer))
 
@@ -143,7 +143,8 @@ def _same_host(peer: PeerName, own: Identity) -> bool:
     return peer.name.lower() == own.name.lower()
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether this name or address is this machine for every machine."""
     called = _canonical(host)
     if called in ("localhost", "::1"):
         return True
