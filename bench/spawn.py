@@ -29,7 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from gproc.launch.protocol import Ending, Start
+from gproc.launch.protocol import JobEnd, Start
 from gproc.request.spec import Caller, Request
 from gproc.root.view import MakeDirectory, Operation, Overlay, Proc, Tmpfs, View
 
@@ -101,7 +101,7 @@ def main(launchers: dict[str, Launcher]) -> None:
     def jobs(launcher: Launcher, view: View) -> Callable[[int], None]:
         def run(count: int) -> None:
             for number in range(count):
-                ended: asyncio.Future[Ending] = loop.create_future()
+                ended: asyncio.Future[JobEnd] = loop.create_future()
                 start = Start(number, request, caller, (), view)
                 launcher.spawn(start, os.dup(null), os.dup(null), os.dup(null), ended.set_result)
                 loop.run_until_complete(ended)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gproc.nodespec import format_path
 from gproc.relay.hub import Hub
 from gproc.service.clients import Clients
-from gproc.service.jobs import Job
+from gproc.service.jobs import JobRecord
 from gproc.service.live import SignedJob
 from gproc.service.offers import BundleOffers
 from gproc.service.service import JobService
@@ -69,7 +69,7 @@ class Master(Hub):
         order = self._signer.sign(Context.END, TreeEnds(self._session))
         await self.children.close(messages.Shutdown("the master has ended", order))
 
-    def sign_job(self, job: Job) -> SignedJob:
+    def sign_job(self, job: JobRecord) -> SignedJob:
         self._sequence += 1
         ticket = Ticket(
             session=self._session, sequence=self._sequence, job=job.number,

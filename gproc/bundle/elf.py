@@ -14,7 +14,7 @@ import msgspec
 
 from gproc.bundle import excerpt
 from gproc.bundle.excerpt import Abi, BadElf, Excerpt
-from gproc.bundle.memo import Answer, Memo
+from gproc.bundle.memo import ElfFacts, Memo
 
 if TYPE_CHECKING:
     import lief
@@ -100,7 +100,7 @@ def _elf(path: str, found: Excerpt, memo: Memo) -> Elf:
     )
 
 
-def _parsed(path: str, found: Excerpt) -> Answer:
+def _parsed(path: str, found: Excerpt) -> ElfFacts:
     import lief
 
     # LIEF writes warnings to stderr; our own errors report what is wrong with a file.
@@ -124,7 +124,7 @@ def _parsed(path: str, found: Excerpt) -> Answer:
             case lief.ELF.DynamicEntryFlags():
                 flags = int(entry.value)
     interpreter = _raw(binary.interpreter) if binary.has_interpreter else b""
-    return Answer(interpreter, soname, tuple(needed), rpath, runpath, flags)
+    return ElfFacts(interpreter, soname, tuple(needed), rpath, runpath, flags)
 
 
 def _raw(name: str | bytes) -> bytes:

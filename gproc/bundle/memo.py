@@ -23,7 +23,7 @@ ANSWERS_MAX: Final = 4096
 NAME: Final = "elf.memo"
 
 
-class Answer(msgspec.Struct, frozen=True, array_like=True):
+class ElfFacts(msgspec.Struct, frozen=True, array_like=True):
     """The dynamic section of one file, and its interpreter; b"" and None mean absent.
 
     Names are bytes, as in the file: they need not be UTF-8, as MessagePack's strings must.
@@ -39,7 +39,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
 
 class _Kept(msgspec.Struct, frozen=True, array_like=True):
     format: int
-    answers: dict[bytes, Answer]
+    answers: dict[bytes, ElfFacts]
 
 
 class Memo:
@@ -47,13 +47,13 @@ class Memo:
 
     def __init__(self, directory: str | None = None) -> None:
         self._path = None if directory is None else os.path.join(directory, NAME)
-        self._answers: dict[bytes, Answer] | None = None
+        self._answers: dict[bytes, ElfFacts] | None = None
         self._new = False
 
-    def recall(self, image: bytes) -> Answer | None:
+    def recall(self, image: bytes) -> ElfFacts | None:
         return self._known().get(digest_of(image))
 
-    def remember(self, image: bytes, answer: Answer) -> None:
+    def remember(self, image: bytes, answer: ElfFacts) -> None:
         self._known()[digest_of(image)] = answer
         self._new = True
 
@@ -67,12 +67,12 @@ class Memo:
         with contextlib.suppress(OSError):
             keeping.replace(self._path, msgspec.msgpack.encode(_Kept(FORMAT, answers)))
 
-    def _known(self) -> dict[bytes, Answer]:
+    def _known(self) -> dict[bytes, ElfFacts]:
         if self._answers is None:
             self._answers = self._load()
         return self._answers
 
-    def _load(self) -> dict[bytes, Answer]:
+    def _load(self) -> dict[bytes, ElfFacts]:
         if self._path is None:
             return {}
         try:

@@ -27,7 +27,7 @@ class Line(msgspec.Struct, frozen=True):
     why: str
 
 
-class Report(msgspec.Struct, frozen=True):
+class BundleReport(msgspec.Struct, frozen=True):
     """A bundle in JSON.  In paths, bytes that are not UTF-8 are written as \\xNN."""
 
     program: str
@@ -71,11 +71,11 @@ def run(options: BundleOptions) -> int:
     return 0
 
 
-def report_of(bundle: Bundle) -> Report:
+def report_of(bundle: Bundle) -> BundleReport:
     """The facts about a bundle for people and programs: files and links, without the directories."""
     manifest = bundle.manifest
     major, minor = manifest.glibc_version
-    return Report(
+    return BundleReport(
         program=_text(manifest.program),
         digest=bundle.digest.hex(),
         size_bytes=manifest.size_bytes(),
@@ -106,7 +106,7 @@ def _text(path: bytes) -> str:
     return path.decode("utf-8", "backslashreplace")
 
 
-def _print_table(report: Report) -> None:
+def _print_table(report: BundleReport) -> None:
     rows = [
         (
             f"{line.path} -> {line.target}" if line.kind == "link" else line.path,

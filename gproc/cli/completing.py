@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from gproc.cli.completion import Answer, Candidate, complete
+from gproc.cli.completion import Candidate, Completion, complete
 from gproc.cli.defaults import defaults_of
 from gproc.cli.modes import MODES
 from gproc.cli.options import DEFAULT_SOCKET
@@ -46,7 +46,7 @@ def answer(words: Sequence[str]) -> int:
     return 0
 
 
-def _outside(found: Answer, last: str) -> Iterator[Candidate]:
+def _outside(found: Completion, last: str) -> Iterator[Candidate]:
     """Candidates that are not in the tables: locales and nodes."""
     begun = last[len(found.prefix) :]
     match found.offer:
@@ -65,7 +65,7 @@ def _outside(found: Answer, last: str) -> Iterator[Candidate]:
             yield found.prefix + word, shown_text(text)  # a node's name is what its certificate says
 
 
-def _connected(found: Answer) -> tuple[NodeState, ...]:
+def _connected(found: Completion) -> tuple[NodeState, ...]:
     """The nodes of the master at the socket that the line names; none if it does not answer in time."""
     from gproc.client.inquiry import inquire
 

@@ -18,7 +18,7 @@ Candidate = tuple[str, str]
 """A word, and what it means."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Completion(msgspec.Struct, frozen=True):
     """What can stand in the place of the last word.
 
     candidates: whole words.  offer: the kind of further words.  prefix: the finished part of the last word.
@@ -53,7 +53,7 @@ class _Line(msgspec.Struct):
         )
 
 
-def complete(words: Sequence[str]) -> Answer:
+def complete(words: Sequence[str]) -> Completion:
     """words: all after `gproc` up to the cursor; the last one, which may be empty, is to be completed."""
     *before, last = words or ("",)
     line = _read(before)
@@ -92,36 +92,36 @@ def _read_switch(line: _Line, word: str) -> None:
             line.wanting = _of_mode(line, written.lstrip("-"))
 
 
-def _answer(line: _Line, last: str) -> Answer:
+def _answer(line: _Line, last: str) -> Completion:
     if line.in_command:
-        return Answer(offer="file")
+        return Completion(offer="file")
     if line.wanting is not None:
         return _value(line.wanting, last, "")
     if line.helping:
-        return Answer(_modes(last))
+        return Completion(_modes(last))
     if last.startswith("-") and not line.ended:
         written, equals, text = last.partition("=")
         if not equals:
-            return Answer(_switches(line, last))
+            return Completion(_switches(line, last))
         switch = _of_mode(line, written.lstrip("-"))
-        return _value(switch, text, f"{written}=") if switch else Answer()
+        return _value(switch, text, f"{written}=") if switch else Completion()
     if line.mode is None:
         page = (("help", "Show a help page."),) if "help".startswith(last) and not line.switches else ()
-        return Answer((*_modes(last, line.switches), *page))
+        return Completion((*_modes(last, line.switches), *page))
     argument = _argument(line.mode, line.arguments)
     if argument is None:
-        return Answer(() if line.ended or last else _switches(line, last))
+        return Completion(() if line.ended or last else _switches(line, last))
     return _argument_answer(argument, line.arguments, last)
 
 
-def _argument_answer(argument: Argument, index: int, last: str) -> Answer:
+def _argument_answer(argument: Argument, index: int, last: str) -> Completion:
     if argument.offers == "source or node path" and not index:
-        return Answer(offer="file")
+        return Completion(offer="file")
     if argument.offers == "nodes":
-        return Answer(offer="nodes", prefix=_finished(last))
+        return Completion(offer="nodes", prefix=_finished(last))
     if argument.offers in ("node path", "source or node path") and ":" in last:
-        return Answer()  # only the node knows what it has
-    return Answer(offer=argument.offers, prefix=_finished(last) if argument.offers == "node path" else "")
+        return Completion()  # only the node knows what it has
+    return Completion(offer=argument.offers, prefix=_finished(last) if argument.offers == "node path" else "")
 
 
 def _argument(mode: Mode, index: int) -> Argument | None:
@@ -130,12 +130,12 @@ def _argument(mode: Mode, index: int) -> Argument | None:
     return mode.arguments[-1] if mode.arguments and mode.arguments[-1].takes != "one" else None
 
 
-def _value(switch: Switch, text: str, before: str) -> Answer:
+def _value(switch: Switch, text: str, before: str) -> Completion:
     """before: of the same word, up to and with the equals sign."""
     if switch.kind is FLAG:
-        return Answer(tuple((f"{before}{word}", "") for word in ("true", "false") if word.startswith(text)))
+        return Completion(tuple((f"{before}{word}", "") for word in ("true", "false") if word.startswith(text)))
     finished = _finished(text) if switch.kind.repeats or switch.offers == "nodes" else ""
-    return Answer(offer=switch.offers, prefix=before + finished)
+    return Completion(offer=switch.offers, prefix=before + finished)
 
 
 def _finished(text: str) -> str:

@@ -14,7 +14,7 @@ from gproc.runtime.making import Runtime, runtime_of_this_machine
 from gproc.trust.home import PUBLIC_MODE, write_file
 
 
-class Report(msgspec.Struct, frozen=True):
+class RuntimeReport(msgspec.Struct, frozen=True):
     """A runtime in JSON.  digest: SHA-256 of the archive."""
 
     digest: str
@@ -42,8 +42,8 @@ def run(options: RuntimeOptions) -> int:
     return 0
 
 
-def report_of(runtime: Runtime) -> Report:
-    return Report(
+def report_of(runtime: Runtime) -> RuntimeReport:
+    return RuntimeReport(
         digest=runtime.digest,
         machine=runtime.machine,
         python=runtime.python,

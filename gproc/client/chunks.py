@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from gproc.client.session import ChunksWanted, Session
+from gproc.client.session import ChunksWanted, ClientSession
 from gproc.content.manifest import Digest
 from gproc.errors import BundleError
 from gproc.packager import Bundle, read_chunk
@@ -21,7 +21,7 @@ class ChunkServer:
     asked: how many chunks the master has asked for so far.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: ClientSession) -> None:
         self.problems: dict[bytes, str] = {}
         self.asked = 0
         self._session = session

@@ -9,7 +9,7 @@ import errno
 import os
 from collections.abc import Iterator
 
-from gproc.client.session import Session, SessionEvent
+from gproc.client.session import ClientSession, SessionEvent
 from gproc.errors import LinkLost, NoMaster
 from gproc.trust.meeting import dial
 
@@ -19,7 +19,7 @@ class Connection:
 
     def __init__(self, path: str) -> None:
         """Raises: NoMaster if none is there; TrustError if it is another user's."""
-        self.session = Session()
+        self.session = ClientSession()
         self._flushing = False
         try:
             self._socket, self.path = dial(path)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from gproc.client.driver import PollDriver
-from gproc.client.session import Session, SessionEvent
+from gproc.client.session import ClientSession, SessionEvent
 from gproc.errors import GprocError, LinkLost
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ class Engine:
         self._failure: GprocError | None = None
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
-    def call(self, action: Callable[[Session], T]) -> T:
+    def call(self, action: Callable[[ClientSession], T]) -> T:
         """Call `action` with the session, and send the bytes that it makes.  Raises: LinkLost if the master is gone."""
         with self._changed:
             self._check()

@@ -109,7 +109,7 @@ class TreeAnswer(NamedTuple):
 SessionEvent = Union[JobEvent, JobRefused, StdinReady, ChunksWanted, TreeAnswer]  # noqa: UP007
 
 
-class Session:
+class ClientSession:
     """`space` and `received` take the bytes from the master; `outbox` has the bytes for it."""
 
     def __init__(self) -> None:

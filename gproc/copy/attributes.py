@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from gproc.copy.steps import ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, Attributes
+from gproc.copy.steps import ATTRIBUTES_BYTES_MAX, ATTRIBUTES_MAX, Xattrs
 from gproc.shown import shown
 
 ACCESS_LIST: Final = b"system.posix_acl_access"
@@ -34,7 +34,7 @@ def kept(name: bytes, kinds: tuple[bytes, ...]) -> bool:
     return any(name == kind or (kind.endswith(b".") and name.startswith(kind)) for kind in kinds)
 
 
-def read(what: int | bytes, kinds: tuple[bytes, ...]) -> Attributes:
+def read(what: int | bytes, kinds: tuple[bytes, ...]) -> Xattrs:
     """The attributes that a copy keeps, in the order of their names.
 
     what: a descriptor, or a path whose last component is not followed.  Raises: OSError.
@@ -67,7 +67,7 @@ def _names(what: int | bytes) -> list[bytes]:
     return [os.fsencode(name) for name in names]
 
 
-def write(what: int | bytes, attributes: Attributes, refused: Callable[[OSError], None]) -> None:
+def write(what: int | bytes, attributes: Xattrs, refused: Callable[[OSError], None]) -> None:
     """Set them one by one.  refused: called for each attribute that the file system does not take."""
     for name, value in attributes:
         try:

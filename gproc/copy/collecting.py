@@ -8,8 +8,8 @@ import msgspec
 
 from gproc.bundle.unsized import SMALL_BYTES, read_small
 from gproc.copy import attributes
-from gproc.copy.contents import Run, read_at, runs
-from gproc.copy.source import Source
+from gproc.copy.contents import Segment, read_at, segments
+from gproc.copy.source import TreeReader
 from gproc.copy.steps import DATA_BYTES, NUMBERED_FROM_NODE_MAX, End, Hole, Leaf, Torn, Whole, data_header, step_frame
 from gproc.copy.writer import Complain
 from gproc.shown import shown
@@ -22,7 +22,7 @@ def collect(path: bytes, to: int, complain: Complain) -> None:
         complain(f"{shown(at)}: {error.strerror or error}")
 
     out = _Out(to)
-    source = Source(missed, kinds=attributes.HARMLESS, special=False, numbered_max=NUMBERED_FROM_NODE_MAX)
+    source = TreeReader(missed, kinds=attributes.HARMLESS, special=False, numbered_max=NUMBERED_FROM_NODE_MAX)
     for seen in source.walk(path):
         if not isinstance(seen.step, Leaf):
             out.write(step_frame(seen.step))
@@ -84,7 +84,7 @@ class _Out:
 def _send(leaf: Leaf, handle: int, out: _Out) -> None:
     """Send a file: as many bytes as it had when it was opened.  Bytes that are appended meanwhile are not sent."""
     try:
-        parts = runs(handle, leaf.size_bytes) if leaf.sparse else None
+        parts = segments(handle, leaf.size_bytes) if leaf.sparse else None
         data = read_small(handle) if parts is None and leaf.size_bytes <= SMALL_BYTES else None
     except OSError as error:
         raise _Unread(error) from error
@@ -95,15 +95,15 @@ def _send(leaf: Leaf, handle: int, out: _Out) -> None:
     else:
         out.write(step_frame(leaf))
         try:
-            for part in parts or [Run(0, leaf.size_bytes, False)]:
-                _send_run(part, handle, out)
+            for part in parts or [Segment(0, leaf.size_bytes, False)]:
+                _send_segment(part, handle, out)
         except _Unread:
             out.write(step_frame(Torn()))
             raise
     out.write(step_frame(Whole()))
 
 
-def _send_run(part: Run, handle: int, out: _Out) -> None:
+def _send_segment(part: Segment, handle: int, out: _Out) -> None:
     if part.hole:
         out.write(step_frame(Hole(part.length)))
         return

@@ -11,7 +11,7 @@ RUNS_PER_SIZE: Final = 4096
 """After this many holes, only holes of twice the length are kept, and so on: a file may have one after each block."""
 
 
-class Run(NamedTuple):
+class Segment(NamedTuple):
     """A part of a file that is all data or all hole."""
 
     offset: int
@@ -30,21 +30,21 @@ def read_at(handle: int, length: int, offset: int) -> bytes:
     return data
 
 
-def runs(handle: int, length: int, begin: int = 0) -> list[Run] | None:
+def segments(handle: int, length: int, begin: int = 0) -> list[Segment] | None:
     """The data and holes of `length` bytes from `begin` on, in order, or None if there is no hole.  Raises: OSError."""
     end = begin + length
     holes = list(_holes(handle, begin, end))
     if not holes:
         return None
-    found: list[Run] = []
+    found: list[Segment] = []
     at = begin
     for first, last in holes:
         if first > at:
-            found.append(Run(at, first - at, False))
-        found.append(Run(first, last - first, True))
+            found.append(Segment(at, first - at, False))
+        found.append(Segment(first, last - first, True))
         at = last
     if at < end:
-        found.append(Run(at, end - at, False))
+        found.append(Segment(at, end - at, False))
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from gproc.copy import attributes
 from gproc.copy.attributes import ACCESS_LIST, DEFAULT_LIST, by_descriptor
-from gproc.copy.steps import NUMBERED_FROM_NODE_MAX, NUMBERED_MAX, Attributes, Folder, Leaf
+from gproc.copy.steps import NUMBERED_FROM_NODE_MAX, NUMBERED_MAX, Folder, Leaf, Xattrs
 
 STICKY_BITS: Final = 0o1777
 ALL_BITS: Final = 0o7777
@@ -53,10 +53,10 @@ class Metadata:
         owner = (uid, gid) if self.privileged else (os.geteuid(), facts.st_gid)
         return (facts.st_mode, (facts.st_uid, facts.st_gid), facts.st_mtime_ns) == (mode, owner, mtime_ns)
 
-    def has_attributes(self, what: int | bytes, wanted: Attributes) -> bool:
+    def has_attributes(self, what: int | bytes, wanted: Xattrs) -> bool:
         return attributes.read(what, self._keeps.attributes) == self._kept_attributes(wanted)
 
-    def finish_folder(self, here: int, step: Folder, wanted: Attributes) -> None:
+    def finish_folder(self, here: int, step: Folder, wanted: Xattrs) -> None:
         """Set a directory's metadata by its name "." in itself: fchmod(2) and fchown(2) take no O_PATH descriptor.
 
         The mode comes last: after it, even the owner may not be able to go into the directory.
@@ -81,12 +81,12 @@ class Metadata:
         os.fchmod(handle, self.kept_mode(step.mode, owner_kept=kept))
         os.utime(handle, ns=(step.mtime_ns, step.mtime_ns))
 
-    def set_attributes(self, name: bytes, what: int | bytes, wanted: Attributes) -> None:
+    def set_attributes(self, name: bytes, what: int | bytes, wanted: Xattrs) -> None:
         """Set attributes after the owner, because chown(2) removes file capabilities, and before the mode."""
         if wanted:
             attributes.write(what, self._kept_attributes(wanted), lambda error: self._refused(name, error))
 
-    def _kept_attributes(self, wanted: Attributes) -> Attributes:
+    def _kept_attributes(self, wanted: Xattrs) -> Xattrs:
         return tuple(each for each in wanted if attributes.kept(each[0], self._keeps.attributes))
 
     def own(self, what: bytes | int, at: int | None, uid: int, gid: int) -> bool:

@@ -19,9 +19,9 @@ from gproc.bundle.surroundings import working_directory
 from gproc.bundle.unsized import SMALL_BYTES, UNSIZED_BYTES_MAX, read_small
 from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES, PERMISSION_BITS, Digest, File, Manifest, digest_of, encode
 from gproc.copy import attributes
-from gproc.copy.contents import Run, read_at, runs
+from gproc.copy.contents import Segment, read_at, segments
 from gproc.copy.packs import Packs, Spot
-from gproc.copy.source import Missed, Source, name_of
+from gproc.copy.source import Missed, TreeReader, name_of
 from gproc.copy.steps import INDEX, ITSELF, NUMBERED_MAX, End, Extent, Hole, Leaf, Step, Whole, step_frame
 from gproc.errors import BundleError, UsageError
 from gproc.packager import Bundle, SourceStamp
@@ -87,7 +87,7 @@ def _is_as_packed(bundle: Bundle, file: File, path: bytes) -> bool:
 class _Packing:
     def __init__(self, missed: Missed, leave_out: Collection[bytes]) -> None:
         kinds = attributes.ROOTS if os.geteuid() == 0 else attributes.USERS
-        self._source = Source(missed, kinds=kinds, special=True, numbered_max=NUMBERED_MAX)
+        self._source = TreeReader(missed, kinds=kinds, special=True, numbered_max=NUMBERED_MAX)
         self._missed = missed
         self._leave_out = frozenset(leave_out)
         self._owner = os.geteuid(), os.getegid()
@@ -139,7 +139,7 @@ class _Packing:
         """Take the bytes in.  Returns the leaf, with its content's place in the bundle, and the steps after it."""
         if place in self._leave_out:
             raise OSError(errno.EBUSY, CHANGED)
-        if leaf.sparse and (parts := runs(handle, leaf.size_bytes)) is not None:
+        if leaf.sparse and (parts := segments(handle, leaf.size_bytes)) is not None:
             return [leaf, *self._sparse(parts, handle, place), Whole()]
         size_bytes = leaf.size_bytes
         spot = None
@@ -153,7 +153,7 @@ class _Packing:
             spot = Spot(self._large(handle, 0, size_bytes, place, leaf), 0)
         return [_placed(leaf, size_bytes, spot)]
 
-    def _sparse(self, parts: list[Run], handle: int, place: bytes) -> Iterator[Hole | Extent]:
+    def _sparse(self, parts: list[Segment], handle: int, place: bytes) -> Iterator[Hole | Extent]:
         for part in parts:
             if part.hole:
                 yield Hole(part.length)

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from gproc.copy.contents import Run, runs
+from gproc.copy.contents import Segment, segments
 from gproc.copy.descent import WayLost
 from gproc.copy.metadata import ROOTS_COPY, USERS_COPY
 from gproc.copy.steps import (
@@ -210,7 +210,7 @@ class _Placing:
 
 
 def _is_zero(standing: int, begin: int, length: int) -> bool:
-    for run in runs(standing, length, begin) or [Run(begin, length, False)]:
+    for run in segments(standing, length, begin) or [Segment(begin, length, False)]:
         for at in range(run.offset, run.offset + run.length, _COMPARE_BYTES) if not run.hole else ():
             size = min(_COMPARE_BYTES, run.offset + run.length - at)
             if os.pread(standing, size, at) != bytes(size):

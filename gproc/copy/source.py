@@ -17,13 +17,13 @@ from gproc.copy.steps import (
     DEPTH_MAX,
     ITSELF,
     SPECIAL_KINDS,
-    Attributes,
     Folder,
     HardLink,
     Leaf,
     Leave,
     Special,
     SymlinkStep,
+    Xattrs,
 )
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -68,7 +68,7 @@ class _Place(NamedTuple):
         return self.name if self.parent is None else attributes.by_descriptor(self.parent) + b"/" + self.name
 
 
-class Source:
+class TreeReader:
     """Reads trees, and remembers the files with several names.
 
     kinds: the extended attributes that are kept (`gproc.copy.attributes`).  special: whether FIFOs, sockets and
@@ -195,7 +195,7 @@ class Source:
             os.major(device), os.minor(device), kept, self._number(facts, place),
         )  # fmt: skip
 
-    def _attributes(self, handle: int, path: bytes) -> Attributes:
+    def _attributes(self, handle: int, path: bytes) -> Xattrs:
         """The attributes of a file or directory.  If they cannot be read, it is copied without them and reported."""
         try:
             return attributes.read(handle, self._kinds)

@@ -17,7 +17,7 @@ STAGED: Final = b"new"
 """The one name in it."""
 
 
-class Staging:
+class StagingDirectory:
     """A staging directory in one directory at a time.  It is made when the first file is made there.
 
     Nobody else can look or reach into it.  So if we chown a name in it, that is the file that we made there.

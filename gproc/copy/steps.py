@@ -22,6 +22,7 @@ from typing import Annotated, Final, Union
 
 import msgspec
 
+from gproc.content.manifest import Nanoseconds, UserNumber
 from gproc.errors import PeerError
 from gproc.shown import shown
 
@@ -57,16 +58,13 @@ NUMBERED_MAX: Final = 1 << 20
 """The most files of which further names may be expected at a time, in a stream or an index: each takes 350 bytes."""
 
 ATTRIBUTES_MAX: Final = 1000
-"""Attributes of one file: each has a head of up to 8 bytes in msgpack."""
+"""Xattrs of one file: each has a head of up to 8 bytes in msgpack."""
 
 _STEP: Final = 1
 _DATA: Final = 2
 _HEADER: Final = struct.Struct("!IB")
 
 ModeBits = Annotated[int, msgspec.Meta(ge=0, le=0o7777)]
-UserNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFE)]
-"""Without 0xFFFFFFFF, which chown(2) reads as "no change"."""
-Nanoseconds = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 OFFSET_MAX: Final = 2**63 - 1
 """Of loff_t: pread(2)."""
 Size = Annotated[int, msgspec.Meta(ge=0, le=OFFSET_MAX)]
@@ -75,7 +73,7 @@ LinkNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """The number of a file with several names, from 1 on; 0: the file has one name."""
 DeviceNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
 
-Attributes = tuple[tuple[bytes, bytes], ...]
+Xattrs = tuple[tuple[bytes, bytes], ...]
 """Extended attributes, as (name, value): xattr(7).  An access list is one of them."""
 
 
@@ -99,7 +97,7 @@ class Leave(msgspec.Struct, frozen=True, array_like=True, tag=2):
     They come last because a default access list would change the files that are made in the directory: acl(5).
     """
 
-    attributes: Attributes = ()
+    attributes: Xattrs = ()
 
     def __post_init__(self) -> None:
         check_attributes(self.attributes)
@@ -113,7 +111,7 @@ class SymlinkStep(msgspec.Struct, frozen=True, array_like=True, tag=3):
     uid: UserNumber
     gid: UserNumber
     mtime_ns: Nanoseconds
-    attributes: Attributes = ()
+    attributes: Xattrs = ()
     number: LinkNumber = 0
 
     def __post_init__(self) -> None:
@@ -138,7 +136,7 @@ class Leaf(msgspec.Struct, frozen=True, array_like=True, tag=4):
     size_bytes: Size
     content: bytes = b""
     offset: Size = 0
-    attributes: Attributes = ()
+    attributes: Xattrs = ()
     sparse: bool = False
     number: LinkNumber = 0
 
@@ -192,7 +190,7 @@ class Special(msgspec.Struct, frozen=True, array_like=True, tag=10):
     mtime_ns: Nanoseconds
     major: DeviceNumber = 0
     minor: DeviceNumber = 0
-    attributes: Attributes = ()
+    attributes: Xattrs = ()
     number: LinkNumber = 0
 
     def __post_init__(self) -> None:
@@ -237,7 +235,7 @@ def check_name(name: bytes) -> None:
         raise ValueError(f"{shown(name[:NAME_BYTES_MAX])} is not the name of a file")
 
 
-def check_attributes(attributes: Attributes) -> None:
+def check_attributes(attributes: Xattrs) -> None:
     """Raises: ValueError if the kernel would not take them, or they are too many for one step."""
     if not attributes:
         return
@@ -248,7 +246,7 @@ def check_attributes(attributes: Attributes) -> None:
         raise ValueError(f"more than {ATTRIBUTES_MAX} attributes or {ATTRIBUTES_BYTES_MAX} bytes of them")
 
 
-def attributes_bytes(attributes: Attributes) -> int:
+def attributes_bytes(attributes: Xattrs) -> int:
     return sum(len(name) + len(value) for name, value in attributes)
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from gproc.copy.attributes import by_descriptor
 from gproc.copy.descent import Descent
 from gproc.copy.metadata import Keeps, Metadata
-from gproc.copy.staging import STAGED, Staging
+from gproc.copy.staging import STAGED, StagingDirectory
 from gproc.copy.steps import (
     ITSELF,
     Folder,
@@ -56,7 +56,7 @@ class Writer:
         self._complain = complain
         self._keeps = keeps
         self._metadata = Metadata(keeps, self.complain)
-        self._staging = Staging()
+        self._staging = StagingDirectory()
         self._file = -1
         self._leaf: Leaf | None = None
         self._has_holes = False

@@ -36,7 +36,7 @@ _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _HANDLE: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Place(NamedTuple):
+class PublicDirectory(NamedTuple):
     """A public directory.  path: its real path, b"" for the top.  handle: an O_PATH descriptor of it."""
 
     path: bytes
@@ -49,7 +49,7 @@ class Nearest(NamedTuple):
     missing: how many of the last parts lead nowhere.  hidden: the next part is there, but it is not public.
     """
 
-    place: Place
+    place: PublicDirectory
     missing: int
     hidden: bool
 
@@ -70,10 +70,10 @@ class PublicFiles:
         self._trusted = tuple({0, os.geteuid()})
         found = mounts() if mounted is None else mounted
         self._refused = frozenset(mount.device for mount in found if not mount.is_for_all(self._trusted))
-        self._top = Place(b"", os.open(top or b"/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-        self._kept: dict[bytes, Place] = {}
+        self._top = PublicDirectory(b"", os.open(top or b"/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        self._kept: dict[bytes, PublicDirectory] = {}
         """By real path."""
-        self._found: dict[bytes, Place] = {}
+        self._found: dict[bytes, PublicDirectory] = {}
         """By the path that was asked for: a bundle has a thousand files in one directory."""
 
     def __enter__(self) -> PublicFiles:
@@ -109,7 +109,7 @@ class PublicFiles:
         self._make_room()
         return self._open(self._top, path, _Budget(), follow=follow)
 
-    def directory(self, path: bytes) -> Place | None:
+    def directory(self, path: bytes) -> PublicDirectory | None:
         """The public directory at `path`; its handle is good until the next call of any method."""
         self._make_room()
         found = self._found.get(path)
@@ -142,7 +142,7 @@ class PublicFiles:
             parts = [part for part in target.split(b"/") if part not in (b"", b".")] + parts
         return Nearest(place, 0, False)
 
-    def _target(self, place: Place, name: bytes) -> bytes | None:
+    def _target(self, place: PublicDirectory, name: bytes) -> bytes | None:
         """None if this is no link, or one of a user who is not trusted."""
         try:
             if os.stat(name, dir_fd=place.handle, follow_symlinks=False).st_uid not in self._trusted:
@@ -151,7 +151,7 @@ class PublicFiles:
         except OSError:
             return None
 
-    def _is_hidden(self, place: Place, name: bytes) -> bool:
+    def _is_hidden(self, place: PublicDirectory, name: bytes) -> bool:
         """If a file is found in place of a directory, nothing is hidden: there is no directory."""
         try:
             found = os.stat(name, dir_fd=place.handle, follow_symlinks=False)
@@ -161,7 +161,7 @@ class PublicFiles:
             return True
         return not stat.S_ISREG(found.st_mode)
 
-    def _open(self, start: Place, path: bytes, budget: _Budget, *, follow: bool) -> int | None:
+    def _open(self, start: PublicDirectory, path: bytes, budget: _Budget, *, follow: bool) -> int | None:
         parent, _, name = path.rpartition(b"/")
         place = self._walk(start, parent, budget)
         if place is None or name in (b"", b".", b".."):
@@ -187,8 +187,8 @@ class PublicFiles:
         finally:
             os.close(found)
 
-    def _walk(self, start: Place, path: bytes, budget: _Budget) -> Place | None:
-        place: Place | None = start
+    def _walk(self, start: PublicDirectory, path: bytes, budget: _Budget) -> PublicDirectory | None:
+        place: PublicDirectory | None = start
         for name in path.split(b"/"):
             if name in (b"", b"."):
                 continue
@@ -197,12 +197,12 @@ class PublicFiles:
             place = self._above(place) if name == b".." else self._step(place, name, budget)
         return place
 
-    def _above(self, place: Place) -> Place:
+    def _above(self, place: PublicDirectory) -> PublicDirectory:
         """Its real path has no links, so the directory above was kept when this one was entered."""
         above = place.path.rpartition(b"/")[0]
         return self._kept[above] if above else self._top
 
-    def _step(self, place: Place, name: bytes, budget: _Budget) -> Place | None:
+    def _step(self, place: PublicDirectory, name: bytes, budget: _Budget) -> PublicDirectory | None:
         """One part of a path further, through a link too."""
         path = place.path + b"/" + name
         if path in self._kept:
@@ -216,7 +216,7 @@ class PublicFiles:
             return None
         status = os.fstat(handle)
         if self._is_public_directory(status):
-            below = self._kept[path] = Place(path, handle)
+            below = self._kept[path] = PublicDirectory(path, handle)
             return below
         target = b""
         if stat.S_ISLNK(status.st_mode) and status.st_uid in self._trusted and budget.links > 0:

@@ -19,7 +19,7 @@ from gproc import interpreter
 from gproc.errors import LaunchError
 from gproc.launch import protocol
 from gproc.launch.launcher import Launcher, Process
-from gproc.launch.protocol import Ending, Inbox, ProgramEnded, SignalProcess, SpawnFailed, Start
+from gproc.launch.protocol import Inbox, JobEnd, ProgramEnded, SignalProcess, SpawnFailed, Start
 from gproc.request.signals import can_be_sent
 from gproc.root.abilities import Abilities
 
@@ -45,7 +45,7 @@ class ForkedLauncher(Launcher):
         self._child = child
         self._inbox = inbox
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._on_exit: dict[int, Callable[[Ending], None]] = {}
+        self._on_exit: dict[int, Callable[[JobEnd], None]] = {}
         self._outgoing: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._lost = False
         self.abilities = abilities
@@ -120,7 +120,7 @@ class ForkedLauncher(Launcher):
         self._loop = loop
         loop.add_reader(self._sock, self._receive)
 
-    def spawn(self, start: Start, stdin: int, stdout: int, stderr: int, on_exit: Callable[[Ending], None]) -> Process:
+    def spawn(self, start: Start, stdin: int, stdout: int, stderr: int, on_exit: Callable[[JobEnd], None]) -> Process:
         fds = (stdin, stdout, stderr)
         try:
             if self._lost:

@@ -12,7 +12,7 @@ import signal
 
 from gproc.launch import program, protocol
 from gproc.launch.cgroup import Group
-from gproc.launch.protocol import Ending, Start
+from gproc.launch.protocol import JobEnd, Start
 from gproc.root import kernel, mounts
 
 
@@ -69,5 +69,5 @@ def _signal_all(signum: int) -> None:
         return
 
 
-def _tell(report: int, outcome: Ending) -> None:
+def _tell(report: int, outcome: JobEnd) -> None:
     os.write(report, protocol.framed(outcome))

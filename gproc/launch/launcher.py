@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gproc.launch.protocol import Ending, Start
+from gproc.launch.protocol import JobEnd, Start
 from gproc.root.abilities import Abilities
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Launcher(ABC):
         """From now on, call each job's `on_exit` from this loop."""
 
     @abstractmethod
-    def spawn(self, start: Start, stdin: int, stdout: int, stderr: int, on_exit: Callable[[Ending], None]) -> Process:
+    def spawn(self, start: Start, stdin: int, stdout: int, stderr: int, on_exit: Callable[[JobEnd], None]) -> Process:
         """Run a program.  `on_exit` is called once, from the loop, when nothing of its job is left.
 
         The three descriptors are the program's ends.  This call owns them and closes them in any case.

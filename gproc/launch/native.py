@@ -23,7 +23,7 @@ from gproc.launch.cgroup import Cgroups, Group
 from gproc.launch.helper import Ended, Failed, Helper
 from gproc.launch.launcher import Launcher, Process
 from gproc.launch.operations import FORMAT, OOM_SCORE_ADJ, NotPlanned
-from gproc.launch.protocol import Ending, ProgramEnded, SpawnFailed, Start
+from gproc.launch.protocol import JobEnd, ProgramEnded, SpawnFailed, Start
 from gproc.request.signals import can_be_sent
 from gproc.root.abilities import Abilities
 from gproc.root.view import MakeDirectory, Operation, Overlay, Proc, Tmpfs
@@ -48,7 +48,7 @@ _TASKS_LINGER_S: Final = 60.0
 """Seconds for which the process for our own tasks stays after the last task.  A new one takes 0.1 s to start."""
 
 
-class Running(msgspec.Struct, frozen=True):
+class NativeJob(msgspec.Struct, frozen=True):
     """A job as the slave sees it: the job's first process, which is the slave's child."""
 
     process: int
@@ -57,7 +57,7 @@ class Running(msgspec.Struct, frozen=True):
     plain: bool
     root: bytes
     group: Group
-    on_exit: Callable[[Ending], None]
+    on_exit: Callable[[JobEnd], None]
 
 
 class NativeLauncher(Launcher):
@@ -68,7 +68,7 @@ class NativeLauncher(Launcher):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ends = select.epoll()
         """Readable when any job has ended.  One descriptor for each job on the loop would cost ten times as much."""
-        self._running: dict[int, Running] = {}
+        self._running: dict[int, NativeJob] = {}
         """Jobs by the pidfd of their first process: `_ends` reports pidfds."""
         self._pidfds: dict[int, int] = {}
         """Jobs by their number at the slave."""
@@ -94,7 +94,7 @@ class NativeLauncher(Launcher):
         if self._tasks is not None:
             self._tasks.attach(loop)
 
-    def spawn(self, start: Start, stdin: int, stdout: int, stderr: int, on_exit: Callable[[Ending], None]) -> Process:
+    def spawn(self, start: Start, stdin: int, stdout: int, stderr: int, on_exit: Callable[[JobEnd], None]) -> Process:
         if start.task is not None:
             return self._spawn_task(start, (stdin, stdout, stderr), on_exit)
         stdio = (stdin, stdout, stderr)
@@ -143,7 +143,7 @@ class NativeLauncher(Launcher):
 
     # Starting one
 
-    def _start(self, start: Start, stdio: tuple[int, int, int], on_exit: Callable[[Ending], None]) -> Running:
+    def _start(self, start: Start, stdio: tuple[int, int, int], on_exit: Callable[[JobEnd], None]) -> NativeJob:
         """Raises: NotPlanned, OSError."""
         plain = start.view.kind == "plain"
         group = _group(start)
@@ -160,7 +160,7 @@ class NativeLauncher(Launcher):
             group.remove()
             raise
         self._ends.register(pidfd, select.EPOLLIN)
-        return Running(start.process, started, pidfd, plain, start.view.root, group, on_exit)
+        return NativeJob(start.process, started, pidfd, plain, start.view.root, group, on_exit)
 
     # What became of it
 
@@ -170,7 +170,7 @@ class NativeLauncher(Launcher):
             if (running := self._running.get(pidfd)) is not None:
                 running.on_exit(self._bury(pidfd))
 
-    def _bury(self, pidfd: int) -> Ending:
+    def _bury(self, pidfd: int) -> JobEnd:
         """Read the reports of a job whose first process is dead, or about to be; its namespace is dead with it."""
         running = self._running.pop(pidfd)
         del self._pidfds[running.process]
@@ -184,7 +184,7 @@ class NativeLauncher(Launcher):
             running.group.remove()
         return _ending(running.process, report or helper.KILLED)
 
-    def _end_orphans(self, running: Running) -> None:
+    def _end_orphans(self, running: NativeJob) -> None:
         """A shim was killed, so the processes below it are our children now: end them."""
         from gproc.disk.trees import remove_tree
         from gproc.launch import plain
@@ -199,7 +199,7 @@ class NativeLauncher(Launcher):
 
     # Our own tasks
 
-    def _spawn_task(self, start: Start, stdio: tuple[int, int, int], on_exit: Callable[[Ending], None]) -> Process:
+    def _spawn_task(self, start: Start, stdio: tuple[int, int, int], on_exit: Callable[[JobEnd], None]) -> Process:
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
@@ -209,7 +209,7 @@ class NativeLauncher(Launcher):
         tasks = self._tasks
         assert tasks is not None
 
-        def ended(ending: Ending) -> None:
+        def ended(ending: JobEnd) -> None:
             if tasks is self._tasks and tasks.idle and not tasks.lost:
                 self._linger()
             on_exit(ending)
@@ -290,7 +290,7 @@ def _watched(started: Helper) -> int:
         raise
 
 
-def _kill(running: Running) -> None:
+def _kill(running: NativeJob) -> None:
     """Kill the job's first process.  Nobody has waited for it yet, so its pid is still its own."""
     if running.plain:
         # It must end the job and remove its files.  A program of the same user may have stopped it.
@@ -300,7 +300,7 @@ def _kill(running: Running) -> None:
         os.kill(running.helper.pid, signal.SIGKILL)
 
 
-def _ending(process: int, report: Ended | Failed) -> Ending:
+def _ending(process: int, report: Ended | Failed) -> JobEnd:
     if isinstance(report, Failed):
         return SpawnFailed(process, report.stage, report.errno, report.message)
     status = report.status

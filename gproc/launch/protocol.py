@@ -81,7 +81,7 @@ class SpawnFailed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
 
 
 LauncherRequest = Union[Start, SignalProcess]  # noqa: UP007 - msgspec wants it so on 3.11
-Ending = Union[ProgramEnded, SpawnFailed]  # noqa: UP007
+JobEnd = Union[ProgramEnded, SpawnFailed]  # noqa: UP007
 LauncherAnswer = Union[Abilities, ProgramEnded, SpawnFailed]  # noqa: UP007
 
 _encoder = msgspec.msgpack.Encoder()

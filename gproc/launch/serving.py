@@ -19,7 +19,7 @@ import msgspec
 from gproc.disk.trees import remove_tree
 from gproc.launch import init, plain, probe, program, protocol
 from gproc.launch.cgroup import Cgroups, Group
-from gproc.launch.protocol import Ending, Inbox, SignalProcess, SpawnFailed, Start
+from gproc.launch.protocol import Inbox, JobEnd, SignalProcess, SpawnFailed, Start
 from gproc.root import kernel
 from gproc.root.abilities import Abilities
 from gproc.shown import reason_of
@@ -37,7 +37,7 @@ _REMOVAL_S: Final = 60
 """The most seconds of a removal.  The next slave removes what is left."""
 
 
-class Running(msgspec.Struct, frozen=True, gc=False):
+class ForkedJob(msgspec.Struct, frozen=True, gc=False):
     """A job as the launcher sees it: its init or shim, which is our child, and the pipe for its report."""
 
     process: int
@@ -95,9 +95,9 @@ class Serving:
         self._sock = sock
         self._inbox = Inbox(sock)
         self._poller = select.poll()
-        self._by_number: dict[int, Running] = {}
-        self._by_pidfd: dict[int, Running] = {}
-        self._removals: dict[int, tuple[int, Ending]] = {}
+        self._by_number: dict[int, ForkedJob] = {}
+        self._by_pidfd: dict[int, ForkedJob] = {}
+        self._removals: dict[int, tuple[int, JobEnd]] = {}
         """By pidfd of a process that removes a job's directory: how that job ended."""
         self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if able.view else -1
 
@@ -168,7 +168,7 @@ class Serving:
             os.close(report)
             group.remove()
             raise
-        running = Running(start.process, pid, pidfd, report, start.view.kind == "plain", start.view.root, group)
+        running = ForkedJob(start.process, pid, pidfd, report, start.view.kind == "plain", start.view.root, group)
         self._by_number[start.process] = running
         self._by_pidfd[pidfd] = running
         self._poller.register(pidfd, select.POLLIN)
@@ -190,13 +190,13 @@ class Serving:
         finally:
             kernel.setns(self._own_pids, kernel.CLONE_NEWPID)
 
-    def _send(self, running: Running, signum: int) -> None:
+    def _send(self, running: ForkedJob, signum: int) -> None:
         """Send it to the init or shim, which passes it on.  That one is not reaped yet, so its pid is still its own."""
         if signum == signal.SIGKILL and running.plain:
             signum = plain.END
         os.kill(running.pid, signum)
 
-    def _bury(self, running: Running) -> Ending:
+    def _bury(self, running: ForkedJob) -> JobEnd:
         """The init or shim is dead, and its namespace with it: read its report."""
         self._poller.unregister(running.pidfd)
         del self._by_number[running.process], self._by_pidfd[running.pidfd]
@@ -214,7 +214,7 @@ class Serving:
         assert not isinstance(outcome, Abilities)
         return outcome
 
-    def _remove(self, root: bytes, ending: Ending) -> None:
+    def _remove(self, root: bytes, ending: JobEnd) -> None:
         """Remove a job's directory in another process: a program may have left millions of files there."""
         try:
             pid = _forked(lambda: _removing(root))
@@ -231,7 +231,7 @@ class Serving:
         self._removals[pidfd] = pid, ending
         self._poller.register(pidfd, select.POLLIN)
 
-    def _removed(self, pidfd: int) -> Ending:
+    def _removed(self, pidfd: int) -> JobEnd:
         pid, ending = self._removals.pop(pidfd)
         self._poller.unregister(pidfd)
         os.waitpid(pid, 0)
@@ -242,7 +242,7 @@ class Serving:
         removers = (pid for pid, _ending in self._removals.values())
         return frozenset((*(running.pid for running in self._by_number.values()), *removers))
 
-    def _tell(self, outcome: Ending) -> None:
+    def _tell(self, outcome: JobEnd) -> None:
         self._sock.sendall(protocol.framed(outcome))
 
     def _end_all(self) -> None:

@@ -61,7 +61,7 @@ class NodeServices(Protocol):
         """
 
     def spawn(
-        self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: Ended
+        self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: OnEnd
     ) -> Process:
         """Start the program with the request's variables, `added` and GPROC_ROOT.  The handles become the launcher's.
 
@@ -69,7 +69,7 @@ class NodeServices(Protocol):
         """
 
 
-class Ended(Protocol):
+class OnEnd(Protocol):
     def __call__(self, ending: ProgramEnded | SpawnFailed, /) -> None: ...
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from gproc.copy.builtin import task_for
 from gproc.launch.launcher import Launcher, Process
 from gproc.launch.protocol import Start
-from gproc.node.program import Ended
+from gproc.node.program import OnEnd
 from gproc.node.staging import Staging
 from gproc.nodespec import Place
 from gproc.root.planner import Planner
@@ -38,7 +38,7 @@ class LocalServices:
         return root
 
     def spawn(
-        self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: Ended
+        self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: OnEnd
     ) -> Process:
         process = next(self._process_numbers)
         request = ticket.request

@@ -26,7 +26,7 @@ class JobState(Enum):
     ENDED = "ended"
 
 
-class Job:
+class JobRecord:
     """One job.  places[rank]: the node of that rank.  outcomes: by rank, for the ranks that have ended.
 
     started_s: Unix time.  killed: whether its nodes were told to kill it.
@@ -71,14 +71,14 @@ class JobTable:
     """The jobs that have not ended.  Only a new job raises the job number, by one."""
 
     def __init__(self) -> None:
-        self._jobs: dict[int, Job] = {}
+        self._jobs: dict[int, JobRecord] = {}
         self._numbers = itertools.count(1)
 
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def add(self, caller: Caller, request: Request, places: Sequence[Place], now_s: float) -> Job:
-        job = Job(next(self._numbers), caller, request, places, now_s)
+    def add(self, caller: Caller, request: Request, places: Sequence[Place], now_s: float) -> JobRecord:
+        job = JobRecord(next(self._numbers), caller, request, places, now_s)
         self._jobs[job.number] = job
         return job
 

@@ -12,7 +12,7 @@ from gproc.nodespec import format_path
 from gproc.relay.relayed_job import RelayedJob
 from gproc.request.acts import Act, SendSignal, SetTerminalSize
 from gproc.request.spec import TerminalSize
-from gproc.service.jobs import Job, JobState
+from gproc.service.jobs import JobRecord, JobState
 from gproc.trust.orders import JobSigner
 from gproc.wire import frames, messages
 from gproc.wire.credit import input_block_bytes
@@ -43,7 +43,9 @@ class LiveJob:
     attached: the connection of the client that gets the job's events; None: no client does, and output is dropped.
     """
 
-    def __init__(self, job: Job, signed: SignedJob, attached: Link | None, ended: Callable[[LiveJob], None]) -> None:
+    def __init__(
+        self, job: JobRecord, signed: SignedJob, attached: Link | None, ended: Callable[[LiveJob], None]
+    ) -> None:
         """ended: called once, when the last rank has ended."""
         self.job = job
         self.attached = attached

@@ -15,7 +15,7 @@ from gproc.errors import EXIT_GPROC, EXIT_USAGE, SpecError
 from gproc.nodespec import NodeSpec, Place, fold
 from gproc.relay.relayed_job import Downstream, RelayedJob
 from gproc.request.spec import Caller, Request
-from gproc.service.jobs import Job, JobTable
+from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.live import LiveJob, SignedJob
 from gproc.service.offers import BundleOffers
 from gproc.tree import Tree, branches, number, place_of
@@ -39,7 +39,7 @@ class TreeServices(Protocol):
 
     tree: Tree
 
-    def sign_job(self, job: Job) -> SignedJob: ...
+    def sign_job(self, job: JobRecord) -> SignedJob: ...
 
     def pass_on(self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch]) -> None: ...
 

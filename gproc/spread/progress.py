@@ -26,7 +26,7 @@ SILENT_S: Final = 0.6
 """A node that missed three reports is taken to have received nothing since its last one."""
 
 
-class Progress:
+class StripeHistory:
     """The reports of one node: the bytes of each stripe that it lacked at a time."""
 
     def __init__(self) -> None:

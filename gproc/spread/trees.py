@@ -18,7 +18,7 @@ from math import inf
 from typing import Final, Generic, TypeVar
 
 from gproc.spread.blame import Edge, Evidence, slow_children
-from gproc.spread.progress import EVIDENCE_BYTES, WINDOWS_S, Progress, Received
+from gproc.spread.progress import EVIDENCE_BYTES, WINDOWS_S, Received, StripeHistory
 
 MIN_CHILDREN: Final = 2
 """Two children each send the other the half that they received: their parent sends one payload instead of two."""
@@ -171,7 +171,7 @@ class BroadcastTrees(Generic[T]):
     def __init__(self, children: Sequence[T], slow: Collection[T] = ()) -> None:
         self._trees = Trees(children, slow)
         self._slow_before = frozenset(self._trees.slow)
-        self._progress: dict[T | None, Progress] = {}
+        self._progress: dict[T | None, StripeHistory] = {}
         self._now_s = -inf
         self._trusted_since_s = -inf
         self._source_since_s: dict[tuple[T, int], float] = {}
@@ -196,7 +196,7 @@ class BroadcastTrees(Generic[T]):
         None is the parent, which reports only while it is receiving itself.
         """
         self._pass_time(now_s)
-        self._progress.setdefault(child, Progress()).add(now_s, missing)
+        self._progress.setdefault(child, StripeHistory()).add(now_s, missing)
 
     def remove(self, child: T) -> dict[T, tuple[T | None, ...]]:
         """Take a child out that is gone.  Returns the children with a new source, each with its sources.

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gproc.bundle.memo import ANSWERS_MAX, NAME, Answer, Memo
+from gproc.bundle.memo import ANSWERS_MAX, NAME, ElfFacts, Memo
 
-ANSWER = Answer(b"/lib/ld.so", b"libx.so", (b"libc.so.6", b"lib\xe9.so"), None, b"$ORIGIN/\xff", 2**64 - 1)
+ANSWER = ElfFacts(b"/lib/ld.so", b"libx.so", (b"libc.so.6", b"lib\xe9.so"), None, b"$ORIGIN/\xff", 2**64 - 1)
 
 
 def test_an_answer_is_found_by_the_next_command(tmp_path: Path) -> None:

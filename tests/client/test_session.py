@@ -15,9 +15,9 @@ from gproc.client.events import Exited, Output, Staged, Started
 from gproc.client.session import (
     STDIN_BYTES,
     ChunksWanted,
+    ClientSession,
     JobEvent,
     JobRefused,
-    Session,
     SessionEvent,
     SessionJob,
     StdinReady,
@@ -53,7 +53,7 @@ WINDOW: Final = frames.CLIENT_WINDOW_BYTES
 TREE: Final = TreeState(9, "master", 1.0, ())
 
 
-def feed(session: Session, data: bytes, sizes: Iterable[int] = ()) -> list[SessionEvent]:
+def feed(session: ClientSession, data: bytes, sizes: Iterable[int] = ()) -> list[SessionEvent]:
     """Give the session these bytes, in pieces of these sizes and then the rest."""
     told = []
     cuts = iter(sizes)
@@ -74,7 +74,7 @@ def kept(event: SessionEvent) -> SessionEvent:
     return event
 
 
-def sent(session: Session) -> list[Any]:
+def sent(session: ClientSession) -> list[Any]:
     """What the session has sent since the last call: messages, and other frames as (kind, payload)."""
     data = b"".join(bytes(piece) for piece in session.outbox)
     session.outbox.clear()
@@ -92,9 +92,9 @@ def accepted(job: SessionJob, number: int) -> bytes:
     return frame(Accepted(job.serial, number, ((1,), (2, 5)), "", WINDOW))
 
 
-def running(number: int = 4) -> tuple[Session, SessionJob]:
+def running(number: int = 4) -> tuple[ClientSession, SessionJob]:
     """A session with one job on nodes 1 and 2/5."""
-    session = Session()
+    session = ClientSession()
     job = session.submit(REQUEST)
     feed(session, GREETING + accepted(job, number))
     sent(session)
@@ -127,7 +127,7 @@ def a_whole_talk(jobs: list[SessionJob]) -> bytes:
 
 
 def told_of_a_whole_talk(sizes: Iterable[int]) -> list[str]:
-    session = Session()
+    session = ClientSession()
     jobs = [session.submit(REQUEST) for _ in range(3)]
     shown = []
     for event in feed(session, a_whole_talk(jobs), sizes):
@@ -173,7 +173,7 @@ def test_the_events_are_the_same_for_every_cut_of_the_bytes(sizes: list[int]) ->
 
 @given(st.permutations(range(40)), st.permutations(range(40)))
 def test_many_jobs_of_a_session_do_not_mix(accepting: list[int], ending: list[int]) -> None:
-    session = Session()
+    session = ClientSession()
     jobs = [session.submit(REQUEST) for _ in range(40)]
     assert len({message.serial for message in sent(session)}) == 40
     feed(session, GREETING + b"".join(accepted(jobs[index], 100 + index) for index in accepting))
@@ -235,12 +235,12 @@ def test_a_message_that_no_master_sends_is_refused_with_the_reason(said: bytes, 
 )
 def test_a_server_that_is_no_gproc_master_is_refused_at_once(said: bytes, reason: str) -> None:
     with pytest.raises(PeerError, match=reason):
-        feed(Session(), said)
+        feed(ClientSession(), said)
 
 
 @given(st.binary(max_size=300), st.integers(0, 400))
 def test_garbage_is_refused_or_awaited_and_nothing_else(garbage: bytes, position: int) -> None:
-    session = Session()
+    session = ClientSession()
     whole = a_whole_talk([session.submit(REQUEST) for _ in range(3)])
     try:
         feed(session, whole[:position] + garbage)
@@ -249,7 +249,7 @@ def test_garbage_is_refused_or_awaited_and_nothing_else(garbage: bytes, position
 
 
 def test_a_request_is_sent_as_it_was_given() -> None:
-    session = Session()
+    session = ClientSession()
     assert b"".join(map(bytes, session.outbox)) == GREETING
     job = session.submit(REQUEST)
     assert session.inquire() != job.serial
@@ -301,7 +301,7 @@ def test_the_end_of_input_is_a_frame_without_bytes() -> None:
 
 
 def test_a_job_without_input_has_no_room_for_any() -> None:
-    session = Session()
+    session = ClientSession()
     job = session.submit(msgspec.structs.replace(REQUEST, stdin=False))
     told = feed(session, GREETING + accepted(job, 4))
     assert not any(isinstance(event, StdinReady) for event in told)

@@ -16,7 +16,7 @@ import pytest
 
 import gproc
 from gproc.launch.native import why_not_native
-from gproc.launch.protocol import Ending, ProgramEnded, SpawnFailed
+from gproc.launch.protocol import JobEnd, ProgramEnded, SpawnFailed
 from gproc.native.build import NotBuilt, build
 from gproc.root.abilities import Abilities
 from gproc.root.view import MakeDirectory, Proc, Tmpfs, View
@@ -30,7 +30,7 @@ ENV = ("PATH=/usr/bin:/bin",)
 class Done(msgspec.Struct, frozen=True):
     """What became of one job."""
 
-    outcome: Ending
+    outcome: JobEnd
     output: str
 
     @property

@@ -16,7 +16,7 @@ import msgspec
 from gproc import native
 from gproc.launch import serving
 from gproc.launch.launcher import Launcher
-from gproc.launch.protocol import Ending, Start
+from gproc.launch.protocol import JobEnd, Start
 from gproc.request.limits import Limits
 from gproc.request.spec import Caller, Request
 from gproc.root import kernel
@@ -59,7 +59,7 @@ async def collect(reader: int) -> asyncio.StreamReader:
 
 async def run(order: dict[str, Any], job: int) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
-    ended: asyncio.Future[Ending] = loop.create_future()
+    ended: asyncio.Future[JobEnd] = loop.create_future()
     reader, writer = os.pipe()
     stdin = os.open("/dev/null", os.O_RDONLY)
     request = Request(

@@ -11,21 +11,21 @@ from hypothesis import strategies as st
 from gproc.nodespec import Place
 from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Refused, Returned, Signalled, TimedOut
 from gproc.request.spec import Caller, Request
-from gproc.service.jobs import Job, JobState, JobTable
+from gproc.service.jobs import JobRecord, JobState, JobTable
 
 CALLER: Final = Caller(1000, 1000, ())
 REQUEST: Final = Request(nodes="1-3", argv=(b"true",), timeout_s=2.5)
 PLACES: Final = (Place((1,)), Place((2,)), Place((2, 1)))
 
 
-def a_job(table: JobTable | None = None, places: tuple[Place, ...] = PLACES) -> Job:
+def a_job(table: JobTable | None = None, places: tuple[Place, ...] = PLACES) -> JobRecord:
     return (JobTable() if table is None else table).add(CALLER, REQUEST, places, 1.0)
 
 
 @given(st.lists(st.sampled_from(["add", "remove", "finish", "end", "ask"]), max_size=40))
 def test_numbers_rise_by_one_with_each_job_and_with_nothing_else(actions: list[str]) -> None:
     table = JobTable()
-    jobs: list[Job] = []
+    jobs: list[JobRecord] = []
     for action in actions:
         if action == "add":
             jobs.append(a_job(table))
