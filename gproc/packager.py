@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from gproc.bundle import cache
+from gproc.bundle.meaning import Meant, Ran
 from gproc.bundle.surroundings import Surroundings
 from gproc.content.manifest import Digest, Manifest, digest_of, encode, trusted
 from gproc.errors import BundleError
@@ -28,6 +29,9 @@ class PackRequest(msgspec.Struct, frozen=True):
     extra: the items of -f, relative to cwd: `dir` is a tree, `dir/.` the directory alone.
     root: the directory that counts as "/" (-r): program, extra and libraries are all looked for inside it.
     library_path: directories of -L, searched before the system's.
+    command: all words of the command, whose first is `program`; () if only the program is meant.
+    words: whether the other words bring along what they name (`--no-words`).
+    nodes_programs: programs that the command names without a slash, but for its first, are the node's own.
     cache_dir: the directory of the cache; None for `cache.default_directory`.
     """
 
@@ -37,6 +41,9 @@ class PackRequest(msgspec.Struct, frozen=True):
     extra: tuple[str, ...] = ()
     root: str = "/"
     library_path: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    words: bool = True
+    nodes_programs: bool = False
     cache_dir: str | None = None
 
 
@@ -85,6 +92,7 @@ class Bundle(msgspec.Struct, frozen=True, dict=True):
     reasons: path in the bundle -> why it is there; empty if the bundle came from the cache.
     made: chunks that are in no file, but were made for this bundle.
     bases: path in the bundle -> the offset at which a file begins in its source, if not 0.
+    left: words of the command that name directories or large files of the caller, which only -f takes along.
     stamps: path to read from -> its state when it was packed; a file that is not in it is hashed when it is sent.
     """
 
@@ -95,6 +103,7 @@ class Bundle(msgspec.Struct, frozen=True, dict=True):
     made: dict[Digest, bytes] = {}
     bases: dict[bytes, int] = {}
     stamps: dict[bytes, SourceStamp] = {}
+    left: tuple[str, ...] = ()
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -131,14 +140,15 @@ def pack(request: PackRequest, *, explain: bool = False) -> Bundle:
     started_ns = time.time_ns()
     surroundings = Surroundings(request.environ, request.cwd)
     program = find_program(request.program, request.cwd, request.environ, request.root)
-    question = _question(request, program)
+    meant = _meant(request)
+    question = _question(request, program, meant)
     directory = request.cache_dir or cache.default_directory(request.environ)
     if not explain:
         environ = {os.fsencode(name): os.fsencode(value) for name, value in request.environ.items()}
         record = cache.recall(directory, question, environ, os.fsencode(request.cwd))
         if record is not None:
-            return Bundle(record.encoded, Digest(record.digest), dict(record.sources), {})
-    return _pack_afresh(request, program, surroundings, question, directory, started_ns)
+            return Bundle(record.encoded, Digest(record.digest), dict(record.sources), {}, left=meant.left)
+    return _pack_afresh(request, program, meant, surroundings, question, directory, started_ns)
 
 
 def read_chunk(bundle: Bundle, digest: Digest) -> bytes:
@@ -165,7 +175,16 @@ def read_chunk(bundle: Bundle, digest: Digest) -> bytes:
     return data
 
 
-def _question(request: PackRequest, program: str) -> cache.Question:
+def _meant(request: PackRequest) -> Meant:
+    """What the words mean.  Inside another root (-r) they are the caller's, and name nothing there."""
+    if request.words and request.root == "/" and len(request.command) > 1:
+        from gproc.bundle.words import meant
+
+        return meant(request.command, request.cwd, request.environ, nodes_programs=request.nodes_programs)
+    return Meant((Ran(request.program),))
+
+
+def _question(request: PackRequest, program: str, meant: Meant) -> cache.Question:
     def absolute(path: str) -> bytes:
         return os.fsencode(os.path.join(request.cwd, path))
 
@@ -175,12 +194,18 @@ def _question(request: PackRequest, program: str) -> cache.Question:
         root=absolute(request.root),
         library_path=tuple(absolute(each) for each in request.library_path),
         superuser=os.geteuid() == 0,
+        programs=tuple(tuple(map(os.fsencode, (ran.name, ran.script, ran.code))) for ran in meant.programs[1:]),
+        script=os.fsencode(meant.programs[0].script),
+        code=os.fsencode(meant.programs[0].code),
+        files=tuple(map(os.fsencode, meant.files)),
+        yielding=tuple(map(os.fsencode, meant.yielding)),
     )
 
 
 def _pack_afresh(
     request: PackRequest,
     program: str,
+    meant: Meant,
     surroundings: Surroundings,
     question: cache.Question,
     directory: str,
@@ -195,13 +220,13 @@ def _pack_afresh(
     extra = tuple(map(os.fsdecode, question.extra))
     library_path = tuple(map(os.fsdecode, question.library_path))
     try:
-        packed = packing.pack(image, surroundings, program, extra, library_path, question.superuser)
+        packed = packing.pack(image, surroundings, program, meant, extra, library_path, question.superuser)
     except OSError as error:
         raise BundleError(f"{error.filename}: cannot be packed: {error.strerror}") from error
     image.memo.save()
     encoded = encode(packed.manifest)
     sources = {path: source for path, source in packed.sources.items() if path != source}
-    bundle = Bundle(encoded, digest_of(encoded), sources, packed.reasons, packed.made)
+    bundle = Bundle(encoded, digest_of(encoded), sources, packed.reasons, packed.made, left=meant.left)
     if packed.made:
         return bundle  # what is read from /proc or /sys is another file the next time
     record = cache.Record(

@@ -22,7 +22,7 @@ RECORDS_MAX: Final = 200
 RACY_NS: Final = 100_000_000
 """A bundle is not cached if one of its files changed within this time before packing.  Such a file could change again
 within the same tick of the file system's clock (4 to 10 ms: CONFIG_HZ) and keep its stamp."""
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 class PathStamp(msgspec.Struct, frozen=True, array_like=True):
@@ -92,13 +92,21 @@ class Traces(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Question(msgspec.Struct, frozen=True, array_like=True):
-    """What was asked, as it is known before any file is read.  Relative paths are made absolute."""
+    """What was asked, as it is known before any file is read.  Relative paths are made absolute.
+
+    programs, script, code, files, yielding: what the command's words mean, without the program: `meaning.Meant`.
+    """
 
     program: bytes
     extra: tuple[bytes, ...]
     root: bytes
     library_path: tuple[bytes, ...]
     superuser: bool
+    programs: tuple[tuple[bytes, ...], ...] = ()
+    script: bytes = b""
+    code: bytes = b""
+    files: tuple[bytes, ...] = ()
+    yielding: tuple[bytes, ...] = ()
 
     def name(self) -> str:
         return digest_of(msgspec.msgpack.encode((FORMAT, self))).hex()[:32]

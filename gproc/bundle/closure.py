@@ -83,6 +83,8 @@ class Linker:
         self._parsed: dict[str, Elf | None] = {}
         self._lookups = 0
         self.loader = loader
+        self.preloaded: set[str] = set()
+        """The names by which LD_PRELOAD has libraries loaded."""
         self.is_musl = os.path.basename(loader).startswith("ld-musl-")
         if not loader:
             self._system = ldconfig.NO_SYSTEM
@@ -144,10 +146,10 @@ class Linker:
         """The files for a needed name: builds for certain processors first, then the plain one; [] if there is none."""
         if not search.is_library_path_safe(name):
             shown = self._image.shown(holder.path)
-            raise BundleError(f"{shown}: needs {name!r}, which is neither a plain name nor an absolute path")
+            raise BundleError(f"{shown}: needs {name!r}, which is neither a plain name nor a path without '..'")
         for path in self._expanded(name, holder):
             if "/" in path:
-                return self._usable(name, [path], holder)
+                return self._usable(name, [self._surroundings.absolute(path)], holder)
         paths: list[str] = []
         for path, is_plain in self._candidates(name, holder, program):
             paths.append(path)
@@ -191,6 +193,7 @@ class Linker:
             text = os.fsdecode(self._image.content("/etc/ld.so.preload", 1 << 16) or b"")
             wanted += " ".join(line.partition("#")[0] for line in text.splitlines()).replace(":", " ").split()
         for name in (each for written in wanted for each in search.expand(written, program.origin, self._tokens)):
+            self.preloaded.add(name)
             if "/" in name:
                 yield from self._usable(name, [self._surroundings.absolute(name)], program)
             else:

@@ -10,10 +10,10 @@ from gproc.bundle.image import Image
 from gproc.errors import BundleError
 
 
-def add(image: Image, layout: BundleEntries, item: str, absolute: Callable[[str], str]) -> None:
+def add(image: Image, layout: BundleEntries, item: str, absolute: Callable[[str], str]) -> str:
     """Add one item.  A relative path is relative to the working directory, here and on the nodes.
 
-    Raises: BundleError, which names the item.
+    Returns the real path.  Raises: BundleError, which names the item.
     """
     path = absolute(item)
     if image.walk(path) is None:
@@ -22,6 +22,5 @@ def add(image: Image, layout: BundleEntries, item: str, absolute: Callable[[str]
             raise BundleError(f"-f {image.shown(path)}: is a pipe of this process; write it to a file first")
         raise BundleError(f"-f {image.shown(path)}: no such file or directory")
     if item.endswith("/."):
-        layout.add(path, "-f, the directory alone")
-    else:
-        layout.add_tree(path, f"-f {item}")
+        return layout.add(path, "-f, the directory alone")
+    return layout.add_tree(path, f"-f {item}")

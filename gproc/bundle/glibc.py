@@ -47,6 +47,23 @@ _LIBC_MAX_BYTES: Final = 32 << 20
 """The part of libc.so.6 that is searched for the banner; Debian's has 2 MB."""
 
 
+_COMPANION: Final = "libgcc_s.so.1"
+"""What glibc loads by name for pthread_cancel(3) and backtrace(3)."""
+
+
+def is_companion(path: str) -> bool:
+    """Whether a file is not of glibc, but loaded by it."""
+    return os.path.basename(path) == _COMPANION
+
+
+def parts(image: Image, directory: str) -> Iterator[str]:
+    """The paths of all parts of the glibc whose libc is in this directory, and of what it loads by name."""
+    for name in image.names(directory):
+        path = f"{directory}/{name}"
+        if (is_part(path) or name == _COMPANION) and image.walk(path) is not None:
+            yield path
+
+
 def is_part(path: str) -> bool:
     """Whether a file is part of glibc itself."""
     directory, name = os.path.split(path)

@@ -18,10 +18,14 @@ class Installation(msgspec.Struct, frozen=True):
 
 
 class Home(msgspec.Struct, frozen=True):
-    """Trees and single files.  Shared objects among them are extension modules, which the interpreter loads itself."""
+    """Trees and single files.  Shared objects among them are extension modules, which the interpreter loads itself.
 
-    trees: tuple[Installation, ...]
+    beside: files of the caller's that its script names.
+    """
+
+    trees: tuple[Installation, ...] = ()
     files: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
 
 def is_shared_object(path: str) -> bool:

@@ -126,6 +126,14 @@ class Image:
             self.trace_content(walk.real, os.fstat(file.fileno()))
             return file.read(limit_bytes)
 
+    def text(self, real: str, limit_bytes: int) -> bytes:
+        """The first bytes of a file that is packed, so that its content is traced anyway; b"" if it cannot be read."""
+        try:
+            with open(self.host(real), "rb", buffering=0) as file:
+                return file.read(limit_bytes)
+        except OSError:
+            return b""
+
     def trace_content(self, path: str, status: os.stat_result) -> None:
         self._contents[path] = PathStamp.of(os.fsencode(self.host(path)), status)
 

@@ -7,6 +7,7 @@ optional, and could bring in half of what is installed.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -41,15 +42,23 @@ class _Module(msgspec.Struct, frozen=True):
     installed: bool
 
 
-def imported_by(image: Image, script: str, beside: Sequence[str], sites: Sequence[str], standard: str) -> Imported:
+def imported_by(
+    image: Image, script: str, code: str, beside: Sequence[str], sites: Sequence[str], standard: str
+) -> Imported:
     """All modules that a script imports, directly or through others, except standard and built-in ones.
 
+    script: its path, or "".  code: a text that is run instead.
     beside: directories before the standard library on sys.path; sites: those after it.
     """
     found: dict[str, _Module] = {}
     names: set[str] = set()
-    todo = [_Module(script, False, False)]
+    todo = [_Module(script, False, False)] if script else []
     read = 0
+    for name in sorted(_names_in(os.fsencode(code).replace(b";", b"\n"), False)):
+        names.add(name)
+        for each in _find(image, name, beside, sites, standard):
+            found[each.path] = each
+            todo.append(each)
     while todo:
         module = todo.pop()
         for source in _sources(image, module):
@@ -69,8 +78,12 @@ def imported_by(image: Image, script: str, beside: Sequence[str], sites: Sequenc
 
 
 def _names(image: Image, source: str, installed: bool) -> set[str]:
+    return _names_in(image.content(source, _SOURCE_MAX_BYTES) or b"", installed)
+
+
+def _names_in(text: bytes, installed: bool) -> set[str]:
     names = set()
-    for indent, package, modules in _IMPORT.findall(image.content(source, _SOURCE_MAX_BYTES) or b""):
+    for indent, package, modules in _IMPORT.findall(text):
         if installed and indent:
             continue
         for module in [package] if package else modules.split(b","):

@@ -11,14 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from gproc.bundle import elf, extras, glibc, language, search, starting
+from gproc.bundle import elf, extras, glibc, language, search, starting, which
 from gproc.bundle.closure import Linker, Object
 from gproc.bundle.entries import BundleEntries
 from gproc.bundle.home import Home, is_shared_object
 from gproc.bundle.image import Image
+from gproc.bundle.meaning import Meant, Ran
 from gproc.bundle.surroundings import Surroundings
 from gproc.content.manifest import Digest, Manifest
-from gproc.errors import BundleError
+from gproc.errors import BundleError, ProgramNotExecutable, ProgramNotFound
 
 
 class Packed(msgspec.Struct, frozen=True):
@@ -38,20 +39,25 @@ def pack(
     image: Image,
     surroundings: Surroundings,
     program: str,
+    meant: Meant,
     extra: Sequence[str],
     library_path: Sequence[str],
     superuser: bool,
 ) -> Packed:
     """The bundle of a program in an image.
 
-    program: absolute path, executable.  superuser: may pack a set-id program, which the bundle has without that bit.
+    program: absolute path, executable.  meant: what else its command's words mean; its own program comes first there.
+    superuser: may pack a set-id program, which the bundle has without that bit.
     Raises: BundleError and its subclasses, which name the file.
     """
     _refuse_set_id(image, program, superuser)
     layout = BundleEntries(image)
-    for item in extra:
-        extras.add(image, layout, item, surroundings.absolute)
-    return _Packing(image, surroundings, layout, library_path).run(program)
+    shown = [extras.add(image, layout, item, surroundings.absolute) for item in extra]
+    shown += [layout.add(path, "a word of the command") for path in meant.files]
+    packing = _Packing(image, surroundings, layout, library_path)
+    for path in shown:
+        packing.show(path)
+    return packing.run(program, meant)
 
 
 class _Packing:
@@ -69,15 +75,22 @@ class _Packing:
         self._linkers: dict[tuple[str, elf.Abi], Linker] = {}
         self._configured_dirs: dict[str, None] = {}
         self._extras = frozenset(layout.paths())
+        self._fixed: set[str] = set()
 
-    def run(self, program: str) -> Packed:
-        started = starting.started_by(self._image, self._surroundings, program)
-        for path in started.scripts:
-            self._add_code(path, "the program" if path == program else f"run by {started.scripts[0]}")
-        for path, parsed in started.programs:
-            last = started.scripts[-1] if started.scripts else ""
-            self._add_program(path, parsed, "the program" if path == program else f"runs {last}", last)
+    def show(self, real: str) -> None:
+        """A file or directory that was added is to be at its own path on the node too."""
+        status = self._image.lstat(real)
+        is_directory = status is not None and stat.S_ISDIR(status.st_mode)
+        self._code_dirs.add(real if is_directory else real.rpartition("/")[0])
+
+    def run(self, program: str, meant: Meant) -> Packed:
+        own, *others = meant.programs
+        started = self._start(program, own, program)
+        for other in others:
+            if (path := self._found(other.name)) is not None:
+                self._start(path, other, program)
         self._add_objects_among(sorted(self._extras), started.programs[0])
+        yielding = self._add_yielding(meant.yielding)
         entries, sources = self._layout.entries()
         manifest = Manifest(
             program=os.fsencode(self._image.parent(program) or program),
@@ -88,25 +101,60 @@ class _Packing:
             glibc_version=glibc.version(self._image, self._objects.values()),
             entries=entries,
             configured_dirs=tuple(map(os.fsencode, self._configured_dirs)),
+            fixed=tuple(map(os.fsencode, sorted(self._fixed))),
+            yielding=tuple(map(os.fsencode, yielding)),
         )
         reasons = {os.fsencode(path): reason for path, reason in self._layout.reasons.items()}
         return Packed(manifest, sources, reasons, self._layout.made)
 
-    def _add_program(self, path: str, parsed: elf.Elf, reason: str, runs: str) -> None:
+    def _found(self, name: str) -> str | None:
+        """Another program that the command runs; None if there is none here: the node may have one."""
+        path = self._surroundings.variable("PATH") or which.DEFAULT_PATH
+        try:
+            return which.find(self._image, name, path, self._surroundings.absolute)
+        except (ProgramNotFound, ProgramNotExecutable):
+            return None
+
+    def _start(self, program: str, ran: Ran, main: str) -> starting.Started:
+        """Add a program, with the scripts and interpreters that start it."""
+        started = starting.started_by(self._image, self._surroundings, program)
+        why = "the program" if program == main else f"run by {main}"
+        for path in started.scripts:
+            self._add_code(path, why if path == program else f"run by {started.scripts[0]}")
+        for path, parsed in started.programs:
+            last = started.scripts[-1] if started.scripts else ""
+            script = last or ran.script
+            if script and not last:
+                self.show(self._layout.add(script, f"run by {path}"))
+            self._add_program(path, parsed, why if path == program else f"runs {last}", script, ran.code)
+        return started
+
+    def _add_yielding(self, paths: Sequence[str]) -> list[str]:
+        """Add what a node may have itself, as far as it lies in no directory that is shown as it is here."""
+        found = []
+        for path in paths:
+            walk = self._image.walk(path)
+            if walk is None or any(within(walk.real, each) for each in self._code_dirs):
+                continue
+            found.append(self._layout.add(path, "a word of the command, if the node has no such file"))
+        return sorted(set(found))
+
+    def _add_program(self, path: str, parsed: elf.Elf, reason: str, runs: str, code: str) -> None:
         """Add a program, its closure, and what its language and its C library load by name.
 
-        runs: the script that it runs, or "".
+        runs: the script that it runs, or "".  code: what it runs instead.
         """
         linker = self._linker(parsed)
         real = self._add_code(path, reason)
         program = linker.program(path, real, parsed)
         closure = self._add_closure(linker, program, [])
-        home = language.home_of(self._image, self._surroundings, program, closure, runs)
+        home = language.home_of(self._image, self._surroundings, program, closure, runs, code)
         modules = self._add_home(home, f"library of {path}") if home is not None else []
         libc = next((each for each in closure if each.elf.soname == "libc.so.6"), None)
         if libc is not None:
             directory = os.path.dirname(self._image.parent(libc.path) or libc.path)
-            if home is not None:
+            self._add_parts(directory)
+            if home is not None and home.trees:
                 self._add_locale()
             if glibc.uses_names(self._image, closure):
                 modules += glibc.name_modules(self._image, libc.path)
@@ -117,6 +165,12 @@ class _Packing:
                     self._layout.add(table, "gconv: converts character sets")
         if modules:
             self._add_closure(linker, program, modules)
+
+    def _add_parts(self, directory: str) -> None:
+        """Add all parts of a glibc: if it is newer than a node's, the node's programs take theirs from it too, and load
+        some by name."""
+        for path in glibc.parts(self._image, directory):
+            self._add_code(path, "part of glibc, valid only as a set")
 
     def _add_closure(self, linker: Linker, program: Object, modules: Sequence[str]) -> list[Object]:
         """Add the closure of a program and of modules that it loads itself."""
@@ -130,12 +184,13 @@ class _Packing:
 
     def _take(self, linker: Linker, program: Object, closure: list[Object], modules: Sequence[str]) -> list[Object]:
         for each in closure:
-            # A module that -f added appears only below binRoot: its directory stays the node's own, and writable.
-            if each.loaded_by is not None and not (each.path in modules and each.path in self._extras):
+            if each.loaded_by is not None:
                 self._add_code(each.path, _reason(each, linker.loader, modules))
+            if each.name in linker.preloaded:
+                self._fixed.add(each.path)
             directory = (self._image.parent(each.path) or each.path).rpartition("/")[0]
             own = each.path == linker.loader or f"/{search.HWCAPS}/" in each.path or each.loaded_by is None
-            if not own and (linker.is_configured(each, program) or self._is_shared(directory)):
+            if not own and linker.is_configured(each, program):
                 self._configured_dirs[directory] = None
             self._objects.setdefault(each.path, each)
         return closure
@@ -146,14 +201,32 @@ class _Packing:
         roots = []
         for tree in home.trees:
             roots.append(self._layout.add_tree(tree.path, reason, tree.omits) + "/")
-            self._add_code_dir(roots[-1].rstrip("/"))
-        mine = [path for path in self._layout.paths() if path.startswith(tuple(roots))]
+            self._code_dirs.add(roots[-1].rstrip("/"))
+            self._add_links_of(tree.path)
+        for path in home.beside:
+            self.show(self._layout.add(path, f"named by the script ({reason})"))
+        self._fixed.update(real)
+        self._fixed.update(root.rstrip("/") for root in roots)
+        mine = [path for path in self._layout.paths() if path.startswith(tuple(roots) or ("//",))]
+        self._add_programs_among(mine)
         return sorted(path for path in (*mine, *real) if is_shared_object(path))
+
+    def _add_programs_among(self, paths: Sequence[str]) -> None:
+        """Add the closures of programs that lie in an interpreter's library."""
+        for path in paths:
+            status = self._image.lstat(path)
+            if status is None or not status.st_mode & 0o111 or is_shared_object(path):
+                continue
+            parsed = self._parsed(path)
+            if parsed is not None and parsed.interpreter:
+                linker = self._linker(parsed)
+                program = linker.program(path, path, parsed)
+                self._take(linker, program, linker.closure(program, [program]), [])
 
     def _add_locale(self) -> None:
         """Add the one locale that an interpreter can rely on for text that is not ASCII."""
         if self._image.is_directory(glibc.UTF8_LOCALE):
-            self._add_code_dir(self._layout.add_tree(glibc.UTF8_LOCALE, "C.UTF-8, for an interpreter"))
+            self._code_dirs.add(self._layout.add_tree(glibc.UTF8_LOCALE, "C.UTF-8, for an interpreter"))
 
     def _add_objects_among(self, paths: Iterable[str], program: tuple[str, elf.Elf]) -> None:
         """Add the closures of the ELF files that `-f` added: plug-ins, and programs that this one starts.
@@ -195,20 +268,16 @@ class _Packing:
 
     def _add_code(self, path: str, reason: str) -> str:
         real = self._layout.add(path, reason)
-        self._add_code_dir(real.rpartition("/")[0])
-        self._add_code_dir((self._image.parent(path) or path).rpartition("/")[0])
+        self._code_dirs.add(real.rpartition("/")[0])
+        self._code_dirs.add((self._image.parent(path) or path).rpartition("/")[0])
+        self._add_links_of(path)
         return real
 
-    def _add_code_dir(self, directory: str) -> None:
-        if not self._is_shared(directory):
-            self._code_dirs.add(directory)
-
-    def _is_shared(self, directory: str) -> bool:
-        """Whether every user may write there, as in /tmp.  A union would make it read-only, so files there run from
-        below binRoot."""
-        status = self._image.lstat(directory)
-        wide = stat.S_ISVTX | stat.S_IWOTH
-        return status is not None and status.st_mode & wide == wide
+    def _add_links_of(self, path: str) -> None:
+        """The directories of the links by which a path leads to its file: without them nobody finds it."""
+        walk = self._image.walk(path)
+        for link in walk.links if walk is not None else ():
+            self._code_dirs.add(link.path.rpartition("/")[0])
 
     def _library_dirs(self) -> tuple[str, ...]:
         holders: dict[str, set[str]] = {}
@@ -232,7 +301,17 @@ class _Packing:
         parts = [each for each in self._objects.values() if glibc.is_part(each.real) and each.path not in self._extras]
         places = {os.path.dirname(each.real) for each in parts}
         places |= {os.path.dirname(self._image.parent(each.path) or each.path) for each in parts}
-        return sorted(path for path in self._layout.paths() if glibc.is_part(path) and os.path.dirname(path) in places)
+        needed = {each.real for each in self._objects.values()}
+        return sorted(
+            path
+            for path in self._layout.paths()
+            if os.path.dirname(path) in places
+            and (glibc.is_part(path) or (glibc.is_companion(path) and path not in needed))
+        )
+
+
+def within(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(f"{directory}/")
 
 
 def _refuse_set_id(image: Image, program: str, superuser: bool) -> None:

@@ -10,10 +10,10 @@ import os
 import re
 from typing import Final, NamedTuple
 
-from gproc.bundle import imports
+from gproc.bundle import imports, pth
 from gproc.bundle.closure import Object
 from gproc.bundle.home import Home, Installation
-from gproc.bundle.image import Image, Walk
+from gproc.bundle.image import Image
 from gproc.bundle.surroundings import Surroundings
 
 NAME: Final = re.compile(r"python(?:(\d+\.\d+)t?d?|\d*)")
@@ -28,20 +28,25 @@ _CONFIG_MAX_BYTES: Final = 1 << 16
 
 
 class _VirtualEnvironment(NamedTuple):
-    """base: the directory of the interpreter that it was made with; "" if that is not known."""
+    """base: the directory of the interpreter that it was made with; "" if that is not known.
+
+    system: whether it sees that interpreter's packages too.
+    """
 
     root: str
     base: str
+    system: bool
 
-    def libraries(self, image: Image) -> list[Installation]:
+    def libraries(self, image: Image) -> list[str]:
         names = (name for name in image.names(f"{self.root}/lib") if _LIBRARY.fullmatch(name))
-        return [Installation(f"{self.root}/lib/{name}", _VENV_OMITTED) for name in names]
+        return [f"{self.root}/lib/{name}" for name in names]
 
 
-def home_of(image: Image, surroundings: Surroundings, program: Object, script: str) -> Home | None:
+def home_of(image: Image, surroundings: Surroundings, program: Object, script: str, code: str) -> Home | None:
     """The library of this interpreter and, if it runs a script, that script's imports.
 
-    script: "" for the interpreter alone.  None if no standard library is found: the interpreter would not start here.
+    script: "" for the interpreter alone.  code: the text that it runs instead.
+    None if no standard library is found: the interpreter would not start here.
     """
     venv = _virtual_environment(image, program.path)
     base = (venv.base if venv is not None else "") or os.path.dirname(program.real)
@@ -52,25 +57,44 @@ def home_of(image: Image, surroundings: Surroundings, program: Object, script: s
     trees = [Installation(standard, _STANDARD_OMITTED)]
     archive = f"{os.path.dirname(standard)}/{os.path.basename(standard).replace('.', '')}.zip"
     files = [archive] if image.walk(archive) is not None else []
+    own: list[str] = []
     if venv is not None:
-        trees += venv.libraries(image)
+        own = [f"{each}/site-packages" for each in venv.libraries(image)]
+        trees += [Installation(each, _VENV_OMITTED) for each in venv.libraries(image)]
         files.append(f"{venv.root}/pyvenv.cfg")
-    walk = image.walk(script) if script else None
-    if walk is not None:
-        sites = () if venv is not None else _site_directories(os.path.basename(standard), standard)
-        found = _imported(image, surroundings, walk, sites, standard)
-        trees += [Installation(path, imports.OMITTED) for path in found.trees]
-        files += found.files
-    return Home(tuple(trees), tuple(files))
+    version = os.path.basename(standard)
+    user = _user_site(surroundings, version) if venv is None or venv.system else []
+    paths = [path for site in (*own, *user) for path in pth.paths_of(image, site)]
+    if venv is not None:
+        # A virtual environment is taken whole, so what is installed in it as a link to its source is, too.
+        trees += [Installation(path, pth.OMITTED) for path in paths]
+    shared = _site_directories(version, standard) if venv is None or venv.system else ()
+    found = _imported(image, surroundings, script, code, (*own, *user, *paths, *shared), standard)
+    trees += [Installation(path, imports.OMITTED) for path in found.trees if not _is_within(path, own)]
+    return Home(tuple(trees), tuple(dict.fromkeys((*files, *found.files))))
+
+
+def _is_within(path: str, directories: list[str]) -> bool:
+    return any(path.startswith(f"{directory}/") for directory in directories)
+
+
+def _user_site(surroundings: Surroundings, version: str) -> list[str]:
+    """PEP 370."""
+    home = surroundings.variable("PYTHONUSERBASE") or f"{surroundings.variable('HOME') or ''}/.local"
+    return [f"{home}/lib/{version}/site-packages"] if home.startswith("/") else []
 
 
 def _imported(
-    image: Image, surroundings: Surroundings, script: Walk, sites: tuple[str, ...], standard: str
+    image: Image, surroundings: Surroundings, script: str, code: str, sites: tuple[str, ...], standard: str
 ) -> imports.Imported:
+    walk = image.walk(script) if script else None
+    if walk is None and not code:
+        return imports.Imported((), ())
     given = (surroundings.variable("PYTHONPATH") or "").split(":")
-    # sys.path[0] is the directory of the script's real path.
-    beside = [os.path.dirname(script.real), *(surroundings.absolute(each) for each in given if each)]
-    return imports.imported_by(image, script.real, beside, sites, standard)
+    # sys.path[0] is the directory of the script's real path, or the working directory.
+    first = os.path.dirname(walk.real) if walk is not None else surroundings.absolute("")
+    beside = [first, *(surroundings.absolute(each) for each in given if each)]
+    return imports.imported_by(image, walk.real if walk is not None else "", code, beside, sites, standard)
 
 
 def _site_directories(version: str, standard: str) -> tuple[str, ...]:
@@ -94,7 +118,8 @@ def _virtual_environment(image: Image, path: str) -> _VirtualEnvironment | None:
             settings = {key.strip().lower(): value.strip() for key, _, value in pairs}
             home = settings.get("home", "")
             base = image.walk(home) if home.startswith("/") else None
-            return _VirtualEnvironment(root, base.real if base is not None else "")
+            system = settings.get("include-system-site-packages", "").lower() == "true"
+            return _VirtualEnvironment(root, base.real if base is not None else "", system)
     return None
 
 

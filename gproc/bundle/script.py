@@ -6,6 +6,7 @@ Sources: execve(2), "Interpreter scripts"; fs/binfmt_script.c.
 from __future__ import annotations
 
 import os
+import re
 from typing import Final
 
 import msgspec
@@ -40,3 +41,22 @@ def shebang(head: bytes, script: str) -> Shebang | None:
     if not interpreter:
         raise BundleError(f"{script}: its #! line names no interpreter")
     return Shebang(os.fsdecode(interpreter), os.fsdecode(argument.strip(b" \t")))
+
+SHELL: Final = "/bin/sh"
+"""What execvp(3), and every shell, runs a text file by that has no `#!` line."""
+
+_BEHIND_SHELL: Final = re.compile(rb"#![^\n]*/sh\n'''exec' \"?(/[^\"\n ]+)\"? ")
+
+
+def without_line(head: bytes) -> Shebang | None:
+    """The interpreter of a file without `#!`; None if it is no text, which no shell runs either."""
+    return None if head.startswith(b"#!") or b"\0" in head else Shebang(SHELL, "")
+
+
+def behind_shell(head: bytes) -> str:
+    """The interpreter of pip's scripts whose path is too long for a `#!` line, or has a blank in it; "" for others.
+
+    Source: pip's distlib, `_build_shebang`: a shell runs the script, and has the interpreter run it again.
+    """
+    match = _BEHIND_SHELL.match(head)
+    return os.fsdecode(match[1]) if match is not None else ""

@@ -111,15 +111,16 @@ def is_musl_itself(name: str) -> bool:
 
 
 def is_library_path_safe(name: str) -> bool:
-    """Whether to look for a needed name: a plain name, a path from $ORIGIN, or an absolute path without "..".
+    """Whether to look for a needed name: a plain name, a path from $ORIGIN, or another path without "..".
 
-    A linker takes any path, even one relative to the working directory.  No build makes these, but an attacker may.
+    A relative path begins at the working directory, as the linker has it: that is what a library without soname gets
+    that was linked by its path.
     """
     if "/" not in name:
         return name not in ("", ".", "..")
     if name.startswith(("$ORIGIN/", "${ORIGIN}/")):
         return True
-    return name.startswith("/") and all(part not in ("", ".", "..") for part in name[1:].split("/"))
+    return "$" not in name and all(part not in ("", ".", "..") for part in name.removeprefix("/").split("/"))
 
 
 def ordered(constraints: Sequence[tuple[str, frozenset[str]]]) -> tuple[str, ...]:

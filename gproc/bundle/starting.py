@@ -39,13 +39,18 @@ def started_by(image: Image, surroundings: Surroundings, program: str) -> Starte
         if parsed is not None:
             programs.append((path, parsed))
             return Started(tuple(scripts), tuple(programs))
-        line = script.shebang(head, image.shown(path))
+        line = script.shebang(head, image.shown(path)) or script.without_line(head)
         if line is None:
-            raise ProgramNotExecutable(f"{image.shown(path)}: is neither an ELF program nor a script with a #! line")
+            raise ProgramNotExecutable(f"{image.shown(path)}: is neither an ELF program nor a script")
         if len(scripts) == script.DEPTH_MAX:
             raise BundleError(f"{image.shown(program)}: more than {script.DEPTH_MAX} interpreters of interpreters")
         scripts.append(path)
         path = surroundings.absolute(line.interpreter)
+        behind = script.behind_shell(head)
+        if behind and (shell := _parsed_program(image, path)) is not None:
+            programs.append((path, shell))
+            path = behind
+            continue
         if is_env(line.interpreter) and (env := _parsed_program(image, path)) is not None:
             programs.append((path, env))
             command = env_command(line.argument, image.shown(scripts[-1]), surroundings.variable)

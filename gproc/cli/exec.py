@@ -32,14 +32,15 @@ def run(options: ExecOptions) -> int:
         terminal, lending = terminal_size_of(0), raw(0)
     cwd = working_directory()
     command = shell_command(options.command) if options.shell else options.command
-    bundle = None if options.local_bin else packed(options, command[0], cwd, trace)
+    bundle = None if options.local_bin else packed(options, command, cwd, trace)
     stdin = 0 if options.tty else None if options.no_stdin else readable_stdin()
     request = program_request(
         options.nodes,
         [os.fsencode(word) for word in command],
         bundle=bundle,
         env=environment(options),
-        cwd=os.fsencode(cwd),
+        cwd=os.fsencode(os.path.normpath(os.path.join(cwd, options.cwd)) if options.cwd else cwd),
+        own_cwd=bool(options.cwd),
         exclude=options.exclude,
         stdin=stdin is not None,
         bin_root=os.fsencode(options.bin_root),
@@ -66,13 +67,15 @@ def run(options: ExecOptions) -> int:
     return foreground.conclude(*summarise(job.places, job.outcomes, job.missing))
 
 
-def packed(options: ExecOptions, program: str, cwd: str, trace: Trace) -> Bundle:
+def packed(options: ExecOptions, command: Sequence[str], cwd: str, trace: Trace) -> Bundle:
     """Raises: BundleError and its kinds."""
+    program = command[0]
     trace.step(f"packs {program}")
     try:
         bundle = pack_program(
-            program, files=options.files, root=options.root, library_path=options.library_path, cwd=cwd,
-            environ=os.environ, explain=trace.has_details,
+            command, files=options.files, root=options.root, library_path=options.library_path, cwd=cwd,
+            environ=os.environ, words=not options.no_words, nodes_programs=options.shell,
+            explain=trace.has_details,
         )  # fmt: skip
     except ProgramNotFound as error:
         if not looks_like_a_shell_line(program):

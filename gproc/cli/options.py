@@ -50,7 +50,7 @@ class SlaveOptions(msgspec.Struct, frozen=True, kw_only=True):
 class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`gproc e`.  nodes, exclude: specifications, not yet parsed.  env: `NAME=VALUE`; `NAME`: as it is here.
 
-    bin_root: "" if each slave uses its own.
+    bin_root: "" if each slave uses its own.  cwd: a directory of the node; "": a private one at ours.
     The limits max_procs, mem_bytes, cpus and nice are for the job's processes on each node; None: no limit.
     """
 
@@ -59,6 +59,8 @@ class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     local_bin: bool = False
     shell: bool = False
     files: tuple[str, ...] = ()
+    no_words: bool = False
+    cwd: str = ""
     bin_root: str = ""
     socket: str = DEFAULT_SOCKET
     root: str = "/"

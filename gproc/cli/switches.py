@@ -82,6 +82,22 @@ SWITCHES: Final = (
         offers="file",
     ),
     Switch(
+        "no_words",
+        ("e",),
+        FLAG,
+        "The command's words bring no files along, and no programs that it runs.",
+        "no-words",
+    ),
+    Switch(
+        "cwd",
+        ("e",),
+        TEXT,
+        "Start in this directory of the node, for real. [default: a private one at this one's path]",
+        "cwd",
+        metavar="DIR",
+        offers="directory",
+    ),
+    Switch(
         "bin_root",
         ("m", "s", "e", "start", "restart"),
         ABSOLUTE_PATH,

@@ -260,6 +260,6 @@ def pack(
         '5f0a71c3'
     """
     return pack_program(
-        program, files=files, root=root, library_path=library_path, cwd=working_directory() if cwd is None else cwd,
+        [program], files=files, root=root, library_path=library_path, cwd=working_directory() if cwd is None else cwd,
         environ=os.environ,
     )  # fmt: skip

@@ -24,7 +24,9 @@ class JobOptions(TypedDict, total=False):
     """The keywords of a job besides nodes and command.  Each corresponds to a switch of `gproc e` (docs/library.md).
 
     env: the program's whole environment; the caller's own if left out.  cwd: the caller's own if left out.
+    node_cwd: the directory of the node that the program starts in, for real; as of --cwd.
     shell: `args` is one text for /bin/sh.  files: files and directories that go along, as of -f.
+    words: whether the command's words bring along the files that they name; as without --no-words.
     local_bin: run each node's own program, and send nothing.  root, library_path: as of -r and -L.
     bundle: what `gproc.bundle` packed before; without it the program is packed now.
     exclude: nodes to leave out.  umask: the caller's own if left out.  bin_root: as of -binRoot.
@@ -33,8 +35,10 @@ class JobOptions(TypedDict, total=False):
 
     env: Mapping[str, str] | None
     cwd: str | os.PathLike[str] | None
+    node_cwd: str | os.PathLike[str] | None
     shell: bool
     files: Sequence[str]
+    words: bool
     local_bin: bool
     root: str
     library_path: Sequence[str]
@@ -76,15 +80,17 @@ def asked(
     bundle = options.get("bundle")
     if bundle is None and not options.get("local_bin", False):
         bundle = pack_program(
-            os.fsdecode(command[0]), files=options.get("files", ()), root=options.get("root", "/"),
+            [os.fsdecode(word) for word in command], files=options.get("files", ()), root=options.get("root", "/"),
             library_path=options.get("library_path", ()), cwd=cwd, environ=os.environ,
+            words=options.get("words", True), nodes_programs=options.get("shell", False),
         )  # fmt: skip
     request = program_request(
         nodes,
         command,
         bundle=bundle,
         env={os.fsencode(name): os.fsencode(value) for name, value in environ.items()},
-        cwd=os.fsencode(cwd),
+        cwd=os.fsencode(cwd if (node_cwd := options.get("node_cwd")) is None else os.path.abspath(os.fspath(node_cwd))),
+        own_cwd=options.get("node_cwd") is not None,
         exclude=options.get("exclude", ""),
         umask=options.get("umask"),
         stdin=stdin,

@@ -24,6 +24,7 @@ def program_request(
     bundle: Bundle | None,
     env: Mapping[bytes, bytes],
     cwd: bytes,
+    own_cwd: bool = False,
     exclude: str = "",
     umask: int | None = None,
     stdin: bool = False,
@@ -47,6 +48,7 @@ def program_request(
             argv=tuple(argv),
             env=tuple(name + b"=" + value for name, value in env.items()),
             cwd=cwd,
+            own_cwd=own_cwd,
             umask=current_umask() if umask is None else umask,
             stdin=stdin,
             bundle=name_of(bundle),
@@ -71,16 +73,26 @@ def check_nodes(nodes: str, exclude: str) -> None:
 
 
 def pack_program(
-    program: str, *, files: Sequence[str] = (), root: str = "/", library_path: Sequence[str] = (), cwd: str,
-    environ: Mapping[str, str], explain: bool = False,
+    command: Sequence[str], *, files: Sequence[str] = (), root: str = "/", library_path: Sequence[str] = (), cwd: str,
+    environ: Mapping[str, str], words: bool = True, nodes_programs: bool = False, explain: bool = False,
 ) -> Bundle:  # fmt: skip
-    """explain: fill in `Bundle.reasons`; then the cache is not used.  Raises: BundleError and its kinds."""
-    return pack(
-        PackRequest(
-            program=program, extra=tuple(files), root=root, library_path=tuple(library_path), cwd=cwd, environ=environ
-        ),
-        explain=explain,
+    """command: the program's name and its words.  words: whether these bring along what they name.
+
+    nodes_programs: other programs that it names without a slash are the node's own.
+    explain: fill in `Bundle.reasons`; then the cache is not used.  Raises: BundleError and its kinds.
+    """
+    request = PackRequest(
+        program=command[0],
+        extra=tuple(files),
+        root=root,
+        library_path=tuple(library_path),
+        cwd=cwd,
+        environ=environ,
+        command=tuple(command),
+        words=words,
+        nodes_programs=nodes_programs,
     )
+    return pack(request, explain=explain)
 
 
 def soft_limits() -> tuple[tuple[int, int], ...]:

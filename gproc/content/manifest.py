@@ -100,6 +100,9 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True):
     entries: parents before children; every parent directory of every entry is present.
     configured_dirs: those of library_dirs in which a node's loader would not find what is shipped: named by -L or
         ld.so.conf, or no code_dirs (/tmp).  In a view, LD_LIBRARY_PATH must name them, below binRoot.
+    fixed: files and directories among these entries that the program opens by their own paths, for example the library
+        of an interpreter: without a view it does not find them.
+    yielding: files that appear at their own paths only on a node that has none of its own there.
     """
 
     program: PathBytes
@@ -110,6 +113,8 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True):
     glibc_version: tuple[VersionNumber, VersionNumber]
     entries: Annotated[tuple[Entry, ...], msgspec.Meta(max_length=ENTRIES_MAX)]
     configured_dirs: Directories = ()
+    fixed: Directories = ()
+    yielding: Directories = ()
 
     def files(self) -> Iterator[File]:
         for entry in self.entries:
@@ -154,7 +159,8 @@ def check(manifest: Manifest) -> None:
     """
     for name, named in (
         ("code", manifest.code_dirs), ("library", manifest.library_dirs),
-        ("configured library", manifest.configured_dirs), ("glibc", manifest.glibc),
+        ("configured library", manifest.configured_dirs), ("glibc", manifest.glibc), ("fixed", manifest.fixed),
+        ("yielding", manifest.yielding),
     ):  # fmt: skip
         if len(set(named)) != len(named):
             raise BundleError(f"manifest: a {name} path stands twice")

@@ -14,7 +14,7 @@ from typing import Final, assert_never
 
 from gproc.launch.cgroup import Group
 from gproc.launch.protocol import FRAME_BYTES_MAX, Start
-from gproc.root.view import CopyTree, MakeDirectory, Operation, Overlay, Proc, ShowAt, Tmpfs
+from gproc.root.view import CopyTree, InPlace, MakeDirectory, Operation, Overlay, OwnTop, Proc, ShowAt, Tmpfs
 
 STAGES: Final = ("launcher", "view", "limits", "identity", "cwd", "exec")
 """The stages at which a job can fail, by the helper's numbers: `native/failure.h`."""
@@ -31,7 +31,7 @@ SELECT_FILES: Final = 1024
 LEAST_ADDRESS_SPACE_BYTES: Final = 16 << 20
 """A dynamic loader and its libc do not start in less: 4 MiB are mapped for /bin/true, and twice that for others."""
 
-FORMAT: Final = b"gpi1"
+FORMAT: Final = b"gpi2"
 """The version of plans, reports and orders.  The helper's exit status says whether it knows this version."""
 
 _RLIMIT_NPROC: Final = 6
@@ -71,6 +71,8 @@ class Kind(IntEnum):
     PROC = 24
     SHOW = 25
     LIMIT = 26
+    PLACE = 27
+    TOP = 28
 
 
 class NotPlanned(Exception):
@@ -169,6 +171,11 @@ def _mount(operation: Operation) -> bytes:
             return _operation(Kind.COPY, _text(source) + _text(at))
         case ShowAt(source, at):
             return _operation(Kind.SHOW, _text(source) + _text(at))
+        case InPlace(at, root, whole):
+            return _operation(Kind.PLACE, _text(at) + _text(root) + _NUMBER(whole))
+        case OwnTop(at, directories, links):
+            names, targets = _texts([name for name, _ in links]), _texts([target for _, target in links])
+            return _operation(Kind.TOP, _text(at) + _texts(directories) + names + targets)
         case Proc(at):
             return _operation(Kind.PROC, _text(at))
         case _:

@@ -9,7 +9,7 @@ import errno
 import os
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -221,15 +221,24 @@ def spawn(start: Start, own: PreparedTask | None) -> int:
     with stage("exec"):
         for path in candidates(start.view.program, environ):
             try:
-                return os.posix_spawn(
-                    path, arguments, environ, file_actions=_TAKE_TERMINAL if start.request.terminal is not None else (),
-                    setsid=True, setsigmask=(), setsigdef=_RESETTABLE,
-                )  # fmt: skip
+                return _spawned(start, path, arguments, environ)
             except (FileNotFoundError, NotADirectoryError) as error:
                 failure = FileNotFoundError(errno.ENOENT, *error.args[1:], error.filename)
             except PermissionError as error:
                 denied = error
+            except OSError as error:
+                if error.errno != errno.ENOEXEC:
+                    raise
+                # A text file without "#!": as execvp(3) has it, a shell reads it.
+                return _spawned(start, b"/bin/sh", (b"/bin/sh", path, *arguments[1:]), environ)
         raise denied or failure
+
+
+def _spawned(start: Start, path: bytes, arguments: tuple[bytes, ...], environ: Mapping[bytes, bytes]) -> int:
+    return os.posix_spawn(
+        path, arguments, environ, file_actions=_TAKE_TERMINAL if start.request.terminal is not None else (),
+        setsid=True, setsigmask=(), setsigdef=_RESETTABLE,
+    )  # fmt: skip
 
 
 def ended(process: int, status: int) -> ProgramEnded:

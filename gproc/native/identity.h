@@ -10,7 +10,7 @@
 /* What is needed before the view is there, and what from then on until the program runs. */
 #define CAPABILITIES_FOR_MOUNTS                                                                                  \
     (CAPABILITY(CAP_SYS_ADMIN) | CAPABILITY(CAP_CHOWN) | CAPABILITY(CAP_DAC_OVERRIDE) | CAPABILITY(CAP_FOWNER) | \
-     CAPABILITY(CAP_FSETID) | CAPABILITIES_FOR_USER)
+     CAPABILITY(CAP_FSETID) | CAPABILITY(CAP_SYS_CHROOT) | CAPABILITIES_FOR_USER)
 #define CAPABILITIES_FOR_USER (CAPABILITY(CAP_SETGID) | CAPABILITY(CAP_SETUID) | CAPABILITIES_FOR_SIGNALS)
 #define CAPABILITIES_FOR_SIGNALS CAPABILITY(CAP_KILL)
 /* Of the shim of a plain job of root's slave: to end what its user started, and to remove what he left. */

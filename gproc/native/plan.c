@@ -210,6 +210,19 @@ static bool read_view(struct plan *plan, struct cursor *from, uint32_t kind) {
             return bad("an upper directory needs a work directory");
         }
         return operation->lowers.count > 0 || bad("a union of nothing");
+    case PLACE: {
+        uint32_t whole;
+        if (!take_path(from, &operation->at) || !take_path(from, &operation->source) || !take_number(from, &whole)) {
+            return false;
+        }
+        operation->whole = whole == 1;
+        return (whole <= 1 && operation->at[1] != 0) || bad("no such place");
+    }
+    case TOP:
+        return take_path(from, &operation->at) && take_list(from, &operation->made, NAMES, TOPS_MAX) &&
+               take_list(from, &operation->kept, NAMES, TOPS_MAX) &&
+               take_list(from, &operation->lowers, WORDS, TOPS_MAX) &&
+               (operation->kept.count == operation->lowers.count || bad("a link has no target"));
     default:
         return take_path(from, &operation->at);
     }
@@ -284,7 +297,7 @@ static bool read_operation(struct plan *plan, struct cursor *from, uint32_t *see
     struct cursor fields = {from->at, from->at + length};
     from->at += length;
     bool good;
-    if (kind >= TMPFS && kind <= SHOW) {
+    if ((kind >= TMPFS && kind <= SHOW) || kind == PLACE || kind == TOP) {
         begin_stage(STAGE_VIEW);
         good = read_view(plan, &fields, kind);
     } else if (kind == LIMIT) {

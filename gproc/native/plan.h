@@ -2,7 +2,7 @@
  *
  * A plan is a header and a row of operations, all numbers little-endian:
  *
- *     header     "gpi1", u32 length of the whole
+ *     header     "gpi2", u32 length of the whole
  *     operation  u32 kind, u32 length of what follows, then its fields
  *     text       u32 length, that many bytes without a NUL, and one NUL, so that it can be used in place
  *     list       u32 count, that many texts
@@ -16,7 +16,7 @@
 
 #include "sys.h"
 
-#define PLAN_FORMAT "gpi1"
+#define PLAN_FORMAT "gpi2"
 #define PLAN_HEADER_BYTES 8u
 
 /* ARG_MAX of execve(2) is 6 MiB at the most: a quarter of a stack of 24 MiB; beside it is room for a view. */
@@ -27,6 +27,7 @@
 
 #define OPERATIONS_MAX 4096u /* of a view: more than a bundle has directories with code */
 #define LAYERS_MAX 128u      /* of one union; 24 bytes each, and mount(2) takes one page */
+#define TOPS_MAX 256u      /* entries of a root directory that a bundle has and a node has not */
 #define KEPT_MAX 4096u       /* of one union; root/facts.py keeps 200, and what is mounted there */
 #define CANDIDATES_MAX 4096u /* elements of a PATH */
 #define CGROUPS_MAX 8u       /* one for each controller of version 1 that is used */
@@ -57,6 +58,8 @@ enum kind {
     COPY = 23,      /* texts source, at */
     PROC = 24,      /* text at */
     SHOW = 25,      /* texts source, at: a directory that the user named */
+    PLACE = 27,     /* texts at: a directory that the user named, root: what is shown; u32 1: without what lies there */
+    TOP = 28,       /* text at, lists of directories, of links and of their targets */
     LIMIT = 26,     /* u32 resource, u32 0: the soft limit alone, 1: both; u64 value */
 };
 
@@ -69,10 +72,12 @@ struct list {
 
 struct operation {
     enum kind kind;
-    const char *at;     /* TMPFS, OVERLAY, COPY, PROC, SHOW; the base of a DIRECTORY */
-    const char *source; /* COPY, SHOW; the path of a DIRECTORY */
+    const char *at;     /* TMPFS, OVERLAY, COPY, PROC, SHOW, PLACE, TOP; the base of a DIRECTORY */
+    const char *source; /* COPY, SHOW; the path of a DIRECTORY; the root of a PLACE */
     const char *upper, *work;
-    struct list lowers, kept;
+    struct list lowers, kept; /* of a TOP: targets, and the links' names */
+    struct list made;
+    bool whole;
 };
 
 struct limit {

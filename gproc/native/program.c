@@ -5,6 +5,7 @@
 #include "limits.h"
 
 #define STACK_BYTES (64u << 10)
+#define SHELL_WORDS_MAX 65536u
 
 struct start {
     const struct plan *plan;
@@ -27,6 +28,22 @@ static void reset_signals(void) {
     SYS4(rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
 }
 
+/* A text file without "#!": as execvp(3) has it, a shell reads it. */
+static void execute_by_shell(const struct plan *plan, const char *path) {
+    static char *words[SHELL_WORDS_MAX + 3];
+    static char shell[] = "/bin/sh";
+    uint32_t count = plan->arguments.count - 1;
+    if (count > SHELL_WORDS_MAX) {
+        fail(-E2BIG, NULL, path);
+        return;
+    }
+    words[0] = shell;
+    words[1] = (char *)(uintptr_t)path;
+    memcpy(words + 2, plan->arguments.words + 1, count * sizeof words[0]);
+    words[count + 2] = NULL;
+    fail(SYS3(execve, shell, words, plan->environment.words), NULL, shell);
+}
+
 /* As execvp(3) does it: permission denied is only the answer if nothing else is found. */
 static void execute(const struct plan *plan) {
     long denied = 0, missing = -ENOENT;
@@ -40,6 +57,9 @@ static void execute(const struct plan *plan) {
         } else if (result == -EACCES || result == -EPERM) {
             denied = result;
             denied_at = path;
+        } else if (result == -ENOEXEC) {
+            execute_by_shell(plan, path);
+            return;
         } else {
             fail(result, NULL, path);
             return;

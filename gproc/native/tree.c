@@ -7,21 +7,13 @@
 /* Each level of a tree takes three descriptors, of which a process usually may have 1,024, and 3 KB of stack. */
 #define DEPTH_MAX 128u
 
-#define ENTRIES_BYTES 2048u
 #define TARGET_BYTES 4096u /* PATH_MAX */
 #define COPY_BYTES (8L << 20) /* for each sendfile(2), which takes so long at most */
 #define MOUNT_ROOT 0x2000 /* STATX_ATTR_MOUNT_ROOT, since 5.8 */
 #define REMOVAL_S 60 /* a program may have left millions of files, and there is a next slave to clear them away */
 #define READABLE_DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
-struct entries {
-    int directory;
-    long size, used;
-    _Alignas(8) char buffer[ENTRIES_BYTES];
-};
-
-/* The next name but . and ..; NULL at the end, or if the directory cannot be read. */
-static const char *next_name(struct entries *entries) {
+const char *next_name(struct entries *entries) {
     for (;;) {
         if (entries->used >= entries->size) {
             entries->size = SYS3(getdents64, entries->directory, entries->buffer, ENTRIES_BYTES);

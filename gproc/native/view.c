@@ -3,6 +3,7 @@
 #include "failure.h"
 #include "identity.h"
 #include "path.h"
+#include "place.h"
 #include "tree.h"
 
 /* What a job writes to holds neither devices nor set-id programs. */
@@ -12,7 +13,6 @@
  * some 256 MB of the kernel's.  root/mounts.py has the same. */
 #define TMPFS_OPTIONS "mode=0755,size=25%,nr_inodes=256k"
 
-#define STACK_BYTES (64u << 10)
 #define OPTIONS_BYTES 4096u /* mount(2) copies one page, with its NUL */
 
 static bool mounted(long result, const char *at) {
@@ -33,6 +33,10 @@ static bool make_tmpfs(const struct operation *operation) {
     bool made = directory >= 0 && mount_on(directory, operation->at, "tmpfs", OF_THE_JOB, TMPFS_OPTIONS);
     close_quietly(directory);
     return made;
+}
+
+static bool make_top(const struct operation *operation) {
+    return make_tmpfs(operation) && place_make_top(operation);
 }
 
 static bool make_proc(const struct operation *operation) {
@@ -92,16 +96,8 @@ static int open_as_user(void *argument) {
 
 /* The user named the directory, so a process with his rights opens it, and makes it. */
 static int open_as(const struct plan *plan, const char *at) {
-    static _Alignas(16) char stack[STACK_BYTES];
     struct naming naming = {plan, at, -1};
-    long child =
-        sys_clone(CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, open_as_user, stack + sizeof stack, &naming);
-    if (child < 0) {
-        fail(child, NULL, at);
-        return -1;
-    }
-    SYS4(wait4, child, NULL, __WALL, NULL);
-    return naming.opened;
+    return place_as_user(open_as_user, &naming, at) ? naming.opened : -1;
 }
 
 static bool make_shown(const struct operation *operation, const struct plan *plan) {
@@ -225,6 +221,8 @@ bool view_make(const struct plan *plan) {
                     : operation->kind == OVERLAY   ? make_overlay(operation)
                     : operation->kind == COPY      ? make_copy(operation)
                     : operation->kind == SHOW      ? make_shown(operation, plan)
+                    : operation->kind == PLACE     ? place_make(operation, plan)
+                    : operation->kind == TOP       ? make_top(operation)
                                                    : make_proc(operation);
         if (!made) {
             return false;

@@ -20,8 +20,9 @@ WINSIZE_MAX: Final = 0xFFFF
 
 DIGEST_BYTES: Final = 32
 
-MIN_BROADCAST_BYTES: Final = 4 << 20
-"""From this size on, children send to each other (bench/transfer.py).  Below, connections cost more than they save."""
+MIN_BROADCAST_BYTES: Final = 8 << 20
+"""From this size on, children send to each other (bench/transfer.py).  Below, connections cost more than they save: of
+a small program's bundle 4.6 MB are glibc's, which a node has from the first one."""
 
 PATH_BYTES_MAX: Final = 4095
 """PATH_MAX without its final NUL."""
@@ -67,6 +68,7 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
     action: if it is not "run", argv is gproc's name for it and a path on the node.
     argv: at least the program's name.  env: entries NAME=VALUE, as execve(2) takes them.
     cwd: the caller's working directory: absolute and normalised, as getcwd(3) gives it.
+    own_cwd: `cwd` is the node's own directory (`--cwd`).  Else the job gets a private one at its path.
     stdin: whether the program has a standard input; without one it reads /dev/null.
     bundle: the program and its files; None: each node runs its own program.
     bin_root: where on a node the bundle appears; b"": at the slave's own binRoot (`-binRoot` of `gproc s`).
@@ -87,6 +89,7 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
     terminal: TerminalSize | None = None
     timeout_s: Annotated[float, msgspec.Meta(ge=0, le=TIMEOUT_MAX_S)] | None = None
     limits: Limits = Limits()
+    own_cwd: bool = False
 
     def __post_init__(self) -> None:
         """Raises: ValueError naming the field; msgspec turns it into a ValidationError when it decodes."""

@@ -25,7 +25,10 @@ class CodeLayout:
     """A manifest, read once for all the jobs that will need it.
 
     directories: the code directories that the bundle really has as directories: no link among them leads elsewhere.
+    tops: the entries of the root directory, by path.
+    inner: the directories below a code directory.
     code: what lies in those: path of each file and link, and the deepest code directory that holds it.
+    outer_links: the links that are in no code directory.
     places: where unions may be needed: path on the node -> the bundle's directory that belongs there.  Each code
         directory, and its other names: if the bundle has a link /lib -> usr/lib, a node that never merged the two
         looks for /lib/x86_64-linux-gnu in a directory of its own.
@@ -41,14 +44,24 @@ class CodeLayout:
         self._links = {entry.path: entry.target for entry in manifest.entries if isinstance(entry, Symlink)}
         self._files = frozenset(entry.path for entry in manifest.entries if isinstance(entry, File))
         self._resolved: dict[bytes, bytes | None] = {}
+        self._crossed: dict[bytes, tuple[bytes, ...]] = {}
+        """The links among a directory's parts, for each in `_resolved`."""
         self._steps = 0
         real = {entry.path for entry in manifest.entries if isinstance(entry, Directory)}
         self.directories = tuple(path for path in manifest.code_dirs if path in real)
         self._known = frozenset(self.directories)
+        self.tops = {entry.path: entry for entry in manifest.entries if entry.path.count(b"/") == 1}
+        self.inner = tuple(
+            path for path in real if path not in self._known and self.directory_of(path) is not None
+        )
         self.code = tuple(
             (path, directory)
             for path in (*self._files, *self._links)
             if (directory := self.directory_of(path)) is not None
+        )
+        inside = {path for path, _ in self.code}
+        self.outer_links = tuple(
+            entry for entry in manifest.entries if isinstance(entry, Symlink) and entry.path not in inside
         )
         self.places = self._places()
         into = frozenset(manifest.glibc)
@@ -63,7 +76,8 @@ class CodeLayout:
         return next((above for above in (path, *_above(path)) if above in self._known), None)
 
     def chain(self, path: bytes) -> tuple[bytes, ...]:
-        """The bundle's entries by which `path` leads to a file: each link that is not a directory's, the file last.
+        """The bundle's entries by which `path` leads to a file: every link, those among its directories too, and the
+        file last.
 
         Empty if it leads to no file of the bundle.
         """
@@ -72,11 +86,12 @@ class CodeLayout:
             directory = self._real(path.rpartition(b"/")[0])
             if directory is None:
                 return ()
+            met += self._crossed[path.rpartition(b"/")[0]]
             path = directory + b"/" + path.rpartition(b"/")[2]
             met.append(path)
             if path not in self._links:
                 return tuple(met) if path in self._files else ()
-            path = _joined(directory, self._links[path])
+            path = joined(directory, self._links[path])
         return ()
 
     def _real(self, directory: bytes) -> bytes | None:
@@ -84,6 +99,7 @@ class CodeLayout:
         if directory in self._resolved:
             return self._resolved[directory]
         real, links = b"", 0
+        crossed: list[bytes] = []
         parts = deque(directory.split(b"/"))
         while parts:
             self._steps += 1
@@ -101,6 +117,7 @@ class CodeLayout:
             if links > LINKS_MAX:
                 self._resolved[directory] = None
                 return None
+            crossed.append(real + b"/" + part)
             real = b"" if target.startswith(b"/") else real
             further = target.split(b"/")
             self._steps += len(further)
@@ -108,6 +125,7 @@ class CodeLayout:
         if self._steps > STEPS_MAX:
             raise LaunchError("the bundle's links lead through too many others")
         self._resolved[directory] = real
+        self._crossed[directory] = tuple(crossed)
         return real
 
     def _places(self) -> dict[bytes, bytes]:
@@ -120,7 +138,7 @@ class CodeLayout:
         for link, leads in self._links.items():
             if link.count(b"/") != 1:
                 continue
-            target = _joined(b"", leads)
+            target = joined(b"", leads)
             for directory in below.get(target, ()):
                 found[link + directory.removeprefix(target)] = directory
             if len(found) > PLACES_MAX:
@@ -142,7 +160,7 @@ def _above(path: bytes) -> Iterator[bytes]:
         yield path
 
 
-def _joined(directory: bytes, target: bytes) -> bytes:
+def joined(directory: bytes, target: bytes) -> bytes:
     """A link's target, from the link's directory, without `.` and `..`."""
     parts: list[bytes] = []
     for part in (target if target.startswith(b"/") else directory + b"/" + target).split(b"/"):

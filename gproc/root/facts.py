@@ -17,9 +17,10 @@ import msgspec
 from blake3 import blake3
 
 from gproc.content.manifest import CHUNK_BYTES, Directory, Entry, File, Symlink
+from gproc.content.paths import within
 from gproc.disk.mounted import mounts
 from gproc.disk.public import PublicFiles
-from gproc.root.code_layout import CodeLayout
+from gproc.root.code_layout import CodeLayout, joined
 
 _VERSION: Final = re.compile(rb"GNU C Library [^\n]{0,200}? version (\d+)\.(\d+)")
 """In libc's banner, which `/lib/x86_64-linux-gnu/libc.so.6` prints when it is run."""
@@ -60,6 +61,10 @@ class NodeFacts(msgspec.Struct, frozen=True):
     namespaces, overlay: what the launcher can do here.
     directories: for each of the layout's places.
     identical: paths of the files and links in code directories that the node has, byte for byte and as accessible.
+    tops: entries of the root directory that the bundle or the working directory needs and the node does not have.
+    links: those of the bundle's links outside of code directories that lead to the same place on the node.
+    absent: those of the bundle's yielding files that the node does not have.
+    has_cwd: whether every user can enter the caller's working directory.
     has_loader, has_libc: whether something is at the path of the bundle's loader; of its libc, by any name.
     glibc_version: of that libc; (0, 0) if there is none.
     """
@@ -68,6 +73,10 @@ class NodeFacts(msgspec.Struct, frozen=True):
     overlay: bool
     directories: Mapping[bytes, NodeDirectory] = {}
     identical: frozenset[bytes] = frozenset()
+    tops: frozenset[bytes] = frozenset()
+    links: frozenset[bytes] = frozenset()
+    absent: frozenset[bytes] = frozenset()
+    has_cwd: bool = False
     has_loader: bool = False
     has_libc: bool = False
     glibc_version: tuple[int, int] = (0, 0)
@@ -86,18 +95,29 @@ class NodeFiles:
         self._versions: dict[bytes, tuple[CodeStamp, tuple[int, int]]] = {}
         self._compared: WeakKeyDictionary[CodeLayout, tuple[list[Brief], frozenset[bytes]]] = WeakKeyDictionary()
 
-    def facts(self, layout: CodeLayout, *, namespaces: bool, overlay: bool) -> NodeFacts:
+    def bare(self, cwd: bytes, *, namespaces: bool, overlay: bool) -> NodeFacts:
+        """What matters for a job without a bundle."""
+        with PublicFiles(self._top) as public:
+            tops = self._missing_tops(public, (), cwd)
+            return NodeFacts(namespaces, overlay, tops=tops, has_cwd=public.directory(cwd) is not None)
+
+    def facts(self, layout: CodeLayout, *, namespaces: bool, overlay: bool, cwd: bytes = b"/") -> NodeFacts:
         """Look at all that matters for a bundle."""
         manifest = layout.manifest
         mounted = list(mounts())
         points = [mount.point for mount in mounted]
         with PublicFiles(self._top, mounted) as public:
             versions = [version for name in layout.libc_names if (version := self._version(public, name)) is not None]
+            identical = self._identical(public, layout)
             return NodeFacts(
                 namespaces,
                 overlay,
-                {place: self._directory(public, place, points) for place in layout.places},
-                self._identical(public, layout),
+                self._directories(public, layout, points, identical),
+                identical,
+                self._missing_tops(public, layout.tops, cwd),
+                self._same_links(public, layout),
+                frozenset(path for path in manifest.yielding if public.status(path) is None),
+                public.directory(cwd) is not None,
                 bool(manifest.loader) and _exists(public, manifest.loader),
                 bool(versions),
                 versions[0] if versions else (0, 0),
@@ -112,6 +132,26 @@ class NodeFiles:
         """Of the file at `libc`; (0, 0) if that is no glibc."""
         with PublicFiles(self._top) as public:
             return self._version(public, libc) or (0, 0)
+
+    def _directories(
+        self, public: PublicFiles, layout: CodeLayout, points: Iterable[bytes], identical: frozenset[bytes]
+    ) -> dict[bytes, NodeDirectory]:
+        found = {place: self._directory(public, place, points) for place in layout.places}
+        wanting = {directory for path, directory in layout.code if path not in identical}
+        closed = {path for path in layout.inner if layout.directory_of(path) in wanting and _is_closed(public, path)}
+        if closed:
+            # A union would show what is in them with the rights that the bundle gives: overlayfs opens it as root.
+            for place, source in layout.places.items():
+                if any(within(path, source) for path in closed):
+                    found[place] = msgspec.structs.replace(found[place], system=False)
+        return found
+
+    def _missing_tops(self, public: PublicFiles, tops: Iterable[bytes], cwd: bytes) -> frozenset[bytes]:
+        wanted = {*tops, b"/" + cwd.split(b"/", 2)[1]} - {b"/"}
+        return frozenset(path for path in wanted if public.status(path) is None)
+
+    def _same_links(self, public: PublicFiles, layout: CodeLayout) -> frozenset[bytes]:
+        return frozenset(link.path for link in layout.outer_links if self._has(public, link))
 
     def _identical(self, public: PublicFiles, layout: CodeLayout) -> frozenset[bytes]:
         """What of the bundle's code the node has; nothing is read again while no inode of it has changed."""
@@ -128,7 +168,9 @@ class NodeFiles:
     def _has(self, public: PublicFiles, entry: Entry) -> bool:
         match entry:
             case Symlink():
-                return public.link_target(entry.path) == entry.target
+                target = public.link_target(entry.path)
+                parent = entry.path.rpartition(b"/")[0]
+                return target is not None and joined(parent, target) == joined(parent, entry.target)
             case File():
                 found = public.status(entry.path)
                 wanted = entry.mode & 0o555
@@ -193,6 +235,12 @@ class NodeFiles:
             children,
             tuple(point.removeprefix(inside) for point in points if point.startswith(inside)),
         )
+
+
+def _is_closed(public: PublicFiles, path: bytes) -> bool:
+    """Whether the node has a directory there that is not for everybody."""
+    found = public.status(path)
+    return found is not None and stat.S_ISDIR(found.st_mode) and public.directory(path) is None
 
 
 def _exists(public: PublicFiles, path: bytes) -> bool:

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 from collections.abc import Sequence
-from typing import Final, NoReturn, assert_never
+from typing import Final, assert_never
 
 from gproc.disk.trees import copy_tree, make_directory
-from gproc.root import kernel
-from gproc.root.view import CopyTree, MakeDirectory, Operation, Overlay, Proc, ShowAt, Tmpfs
+from gproc.root import kernel, place
+from gproc.root.as_user import Identity, as_user
+from gproc.root.view import CopyTree, InPlace, MakeDirectory, Operation, Overlay, OwnTop, Proc, ShowAt, Tmpfs
 
 _OPTIONS_BYTES_MAX: Final = 4095
 """mount(2) copies one page of options, with its final NUL."""
@@ -32,8 +32,6 @@ _PRIVATE: Final = kernel.MS_NODEV | kernel.MS_NOSUID
 _TMPFS_OPTIONS: Final = b"mode=0755,size=25%,nr_inodes=256k"
 """What a job may write to its own binRoot: a quarter of the memory instead of tmpfs's usual half, and as many files as
 take some 256 MB of the kernel's.  A bundle that is copied there has at most 131,072."""
-
-_ERRNO_BYTES: Final = 16
 
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -55,6 +53,11 @@ def carry_out(operations: Sequence[Operation], uid: int, gid: int, groups: Seque
                 copy_tree(source, at)
             case ShowAt(source, at):
                 _show_at(source, at, uid, gid, groups)
+            case InPlace():
+                place.show(operation, Identity(uid, gid, tuple(groups)))
+            case OwnTop():
+                _tmpfs(operation.at)
+                place.make_top(operation)
             case Proc(at):
                 kernel.mount(b"proc", at, b"proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
             case _:
@@ -105,36 +108,18 @@ def _overlay(overlay: Overlay) -> None:
 
 def _show_at(source: bytes, at: bytes, uid: int, gid: int, groups: Sequence[int]) -> None:
     """Bind `source` over a directory that the caller named.  A process with the caller's rights opens the directory."""
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        pid = os.fork()
-        if pid == 0:
-            _open_as(theirs, at, uid, gid, groups)
-        told, fds, _, _ = socket.recv_fds(ours, _ERRNO_BYTES, 1)
-        os.waitpid(pid, 0)
-    if not fds:
-        code = int(told or b"0") or errno.EIO
-        raise OSError(code, os.strerror(code), os.fsdecode(at))
+    directory = as_user(Identity(uid, gid, tuple(groups)), lambda: [_opened(at)])[0]
     try:
-        kernel.mount(source, _by_descriptor(fds[0]), None, kernel.MS_BIND | kernel.MS_REC)
+        kernel.mount(source, _by_descriptor(directory), None, kernel.MS_BIND | kernel.MS_REC)
     finally:
-        os.close(fds[0])
+        os.close(directory)
 
 
-def _open_as(told: socket.socket, at: bytes, uid: int, gid: int, groups: Sequence[int]) -> NoReturn:
-    """In a child: become the caller, make the directory if it is missing, and hand its descriptor over, or an errno."""
-    try:
-        if os.geteuid() == 0:
-            os.setgroups(list(groups))
-            os.setresgid(gid, gid, gid)
-            os.setresuid(uid, uid, uid)
-        os.umask(0o022)
-        os.makedirs(at, exist_ok=True)
-        socket.send_fds(told, [b"0"], [os.open(at, _DIRECTORY)])
-    except OSError as error:
-        told.send(b"%d" % (error.errno or errno.EIO))
-    finally:
-        os._exit(0)
+def _opened(at: bytes) -> int:
+    """Made if it is missing."""
+    os.umask(0o022)
+    os.makedirs(at, exist_ok=True)
+    return os.open(at, _DIRECTORY)
 
 
 def _escaped(path: bytes) -> bytes:

@@ -20,9 +20,11 @@ import msgspec
 
 from gproc.content.paths import within
 from gproc.errors import LaunchError
-from gproc.root.code_layout import CodeLayout
+from gproc.root import where
+from gproc.root.asked import Asked
+from gproc.root.code_layout import CodeLayout, joined
 from gproc.root.facts import NodeDirectory, NodeFacts
-from gproc.root.view import CopyTree, MakeDirectory, Operation, Overlay, Proc, ShowAt, Through, Tmpfs, View
+from gproc.root.view import CopyTree, InPlace, MakeDirectory, Operation, Overlay, Proc, ShowAt, Through, Tmpfs, View
 
 _ARGV0_SINCE: Final = (2, 33)
 """The glibc whose loader first knew --argv0; musl's has known it since 1.1.23."""
@@ -57,56 +59,87 @@ class Union(msgspec.Struct, frozen=True):
     places: tuple[bytes, ...]
 
 
-def plan(
-    bundle: LaidOut, bin_root: bytes, cwd: bytes, facts: NodeFacts, job_name: bytes, shown_at: bytes = b""
-) -> View:
+def plan(bundle: LaidOut, bin_root: bytes, asked: Asked, facts: NodeFacts, job_name: bytes) -> View:
     """The view of a job that came with a bundle.
 
-    cwd: the caller's; the job starts in the directory of this name below its root.
     job_name: on a plain node, the name of the job's directory below bin_root; one path component.
-    shown_at: where the caller wants the root; b"": at bin_root.
 
-    Raises: LaunchError if bin_root and the store lie in one another.
+    Raises: LaunchError if bin_root and the store lie in one another, or if a plain node cannot run this.
     """
     if within(bundle.at, bin_root) or within(bin_root, bundle.at):
         raise LaunchError(f"binRoot {bin_root!r} and the store's {bundle.at!r} lie in one another: move one of them")
     if not facts.namespaces:
+        _refuse_what_needs_its_place(bundle.layout, facts)
         root = bin_root + b"/" + job_name
         program, through = _from_root(bundle, root)
-        return View("plain", (), program, root + cwd, through, root, bundle.at)
+        start = asked.cwd if asked.own_cwd else root + asked.cwd
+        return View("plain", (), program, start, through, root, bundle.at, moved=True)
+    cwd = where.working_directory(asked, bin_root, facts)
     unions = unions_for(bundle, facts)
+    shown = where.shown(bundle.layout, facts, cwd, _places_to_show(bundle, facts, unions), _made_below(unions))
+    covered = shown.places.union(*(union.places for union in unions))
     mounts = (
+        *where.top(bundle.layout, facts, cwd, bin_root),
         *(_mounted(union, bundle, facts) for union in unions),
         *_private_root(bundle.at, bin_root, facts),
-        MakeDirectory(bin_root, cwd),
-        *_shown(bin_root, shown_at),
+        *(() if cwd.is_nodes else (MakeDirectory(bin_root, asked.cwd),)),
+        *(InPlace(at, bin_root, whole) for at, whole in shown.directories),
+        *_shown(bin_root, asked.shown_at),
         _PROC,
     )
-    root = shown_at or bin_root
-    if _is_whole(bundle, facts, unions):
-        program = bundle.layout.manifest.program
-        if not _in_place(program, bundle.layout, facts, unions):
-            program = root + program
-        searched = tuple(root + directory for directory in _unsought(bundle, facts, unions))
-        return View("namespaces", mounts, program, root + cwd, library_path=searched)
-    program, through = _from_root(bundle, root)
-    return View("namespaces", mounts, program, root + cwd, through)
+    root = asked.shown_at or bin_root
+    start = asked.cwd if cwd.in_place else root + asked.cwd
+    if not _is_whole(bundle, facts, covered):
+        program, through = _from_root(bundle, root)
+        return View("namespaces", mounts, program, start, through, moved=not cwd.in_place or asked.own_cwd)
+    program = bundle.layout.manifest.program
+    if _in_place(program, bundle.layout, facts, covered):
+        program = _as_typed(bundle.layout, facts, covered, asked, cwd.in_place)
+    else:
+        program = root + program
+    searched = tuple(
+        directory if directory in covered or directory not in _wanting(bundle.layout, facts) else root + directory
+        for directory in _unsought(bundle, facts, covered)
+    )
+    moved = not cwd.in_place or asked.own_cwd
+    return View("namespaces", mounts, program, start, library_path=searched, moved=moved)
 
 
-def plan_local(
-    program: bytes, bin_root: bytes, cwd: bytes, facts: NodeFacts, job_name: bytes, shown_at: bytes = b""
-) -> View:
+def plan_local(program: bytes, bin_root: bytes, asked: Asked, facts: NodeFacts, job_name: bytes) -> View:
     """The view of a job that runs the node's own program (`-localbin`): a private, empty binRoot."""
     if not facts.namespaces:
         root = bin_root + b"/" + job_name
-        return View("plain", (), program, root + cwd, root=root)
-    own: tuple[Operation, ...] = (Tmpfs(bin_root), MakeDirectory(bin_root, cwd))
-    mounts = (*own, *_shown(bin_root, shown_at), _PROC)
-    return View("namespaces", mounts, program, (shown_at or bin_root) + cwd)
+        start = asked.cwd if asked.own_cwd else root + asked.cwd
+        return View("plain", (), program, start, root=root, moved=True)
+    cwd = where.working_directory(asked, bin_root, facts)
+    shown = where.shown(None, facts, cwd, (), ())
+    mounts: tuple[Operation, ...] = (
+        *where.top(None, facts, cwd, bin_root),
+        Tmpfs(bin_root),
+        *(() if cwd.is_nodes else (MakeDirectory(bin_root, asked.cwd),)),
+        *(InPlace(at, bin_root, whole) for at, whole in shown.directories),
+        *_shown(bin_root, asked.shown_at),
+        _PROC,
+    )
+    start = asked.cwd if cwd.in_place else (asked.shown_at or bin_root) + asked.cwd
+    return View("namespaces", mounts, program, start, moved=not cwd.in_place or asked.own_cwd)
 
 
 def _shown(bin_root: bytes, shown_at: bytes) -> tuple[ShowAt, ...]:
     return (ShowAt(bin_root, shown_at),) if shown_at and shown_at != bin_root else ()
+
+
+def _refuse_what_needs_its_place(layout: CodeLayout, facts: NodeFacts) -> None:
+    """On a plain node the program and its libraries run from below binRoot; what is opened by its path does not."""
+    fixed = layout.manifest.fixed
+    lacking = [
+        path for path, _ in layout.code if path not in facts.identical and any(within(path, each) for each in fixed)
+    ]
+    if lacking:
+        raise LaunchError(
+            f"{min(lacking).decode(errors='replace')} is opened by its path, and this node has no private "
+            "views, in which it would be there: gproc i shows why; -localbin runs the node's own program"
+        )
 
 
 def needs_without_glibc(layout: CodeLayout, facts: NodeFacts) -> bool:
@@ -146,6 +179,44 @@ def unions_for(bundle: LaidOut, facts: NodeFacts) -> tuple[Union, ...]:
             fuller = max(known.directory, directory, key=lambda found: found.missing)
             chosen[directory.path] = Union(fuller, sources, (*known.places, place))
     return tuple(chosen[path] for path in sorted(chosen))
+
+
+def _places_to_show(bundle: LaidOut, facts: NodeFacts, unions: tuple[Union, ...]) -> tuple[bytes, ...]:
+    """The code directories that no union covers, by their own names."""
+    layout = bundle.layout
+    yielding = dict.fromkeys(path.rpartition(b"/")[0] for path in layout.manifest.yielding if path in facts.absent)
+    united = {place for union in unions for place in union.places}
+    wanting = _wanting(layout, facts)
+    if not _same_layout(layout, facts):
+        # The directories of its glibc stay the node's: the program starts through its own loader.
+        wanting = wanting.difference(layout.glibc_directories)
+    own = (
+        place
+        for place, source in layout.places.items()
+        if place == source
+        and source in wanting
+        and place not in united
+        and (
+            where.top_of(place) in facts.tops
+            or not where.is_distributions(place)
+            or not facts.directories[place].system
+        )
+    )
+    return (*own, *(directory for directory in yielding if directory))
+
+
+def _made_below(unions: tuple[Union, ...]) -> tuple[bytes, ...]:
+    """The directories that the node lacks and a union shows, read-only: the job is to have them to write to.
+
+    Not those of the distribution, in which programs do not write.
+    """
+    found: dict[bytes, None] = {}
+    for union in unions:
+        depth = union.directory.path.count(b"/") + 1
+        for place in union.places:
+            if union.directory.missing and within(place, union.directory.path) and not where.is_distributions(place):
+                found[b"/".join(place.split(b"/")[: depth + 1])] = None
+    return tuple(path for path in found if path not in {union.directory.path for union in unions})
 
 
 def _over(directory: NodeDirectory, source: bytes) -> bytes:
@@ -196,45 +267,69 @@ def _private_root(at: bytes, bin_root: bytes, facts: NodeFacts) -> tuple[Operati
     )
 
 
-def _is_whole(bundle: LaidOut, facts: NodeFacts, unions: tuple[Union, ...]) -> bool:
+def _is_whole(bundle: LaidOut, facts: NodeFacts, covered: frozenset[bytes]) -> bool:
     """Whether loader, libraries and interpreter are all found at their own paths."""
     layout, manifest = bundle.layout, bundle.layout.manifest
     if not manifest.loader and not bundle.interpreter:
         return True
     if not facts.overlay or not _same_layout(layout, facts):
         return False
-    if any(not facts.directories[directory].missing for directory in _uncovered(bundle, facts, unions)):
+    if any(not facts.directories[directory].missing for directory in _uncovered(bundle, facts, covered)):
         return False
     needed = (manifest.loader, *bundle.interpreter[:1])
-    return all(_in_place(path, layout, facts, unions) for path in needed if path)
+    return all(_in_place(path, layout, facts, covered) for path in needed if path)
 
 
-def _uncovered(bundle: LaidOut, facts: NodeFacts, unions: tuple[Union, ...]) -> frozenset[bytes]:
+def _uncovered(bundle: LaidOut, facts: NodeFacts, covered: frozenset[bytes]) -> frozenset[bytes]:
     """Library directories whose content is only found under binRoot."""
-    covered = {place for union in unions for place in union.places}
     return _wanting(bundle.layout, facts).difference(covered).intersection(bundle.layout.manifest.library_dirs)
 
 
-def _unsought(bundle: LaidOut, facts: NodeFacts, unions: tuple[Union, ...]) -> tuple[bytes, ...]:
+def _unsought(bundle: LaidOut, facts: NodeFacts, covered: frozenset[bytes]) -> tuple[bytes, ...]:
     """Library directories that the loader has to be told of, in its own order."""
     manifest = bundle.layout.manifest
-    told = _uncovered(bundle, facts, unions).union(manifest.configured_dirs)
+    told = _uncovered(bundle, facts, covered).union(manifest.configured_dirs)
     return tuple(directory for directory in manifest.library_dirs if directory in told)
 
 
-def _in_place(path: bytes, layout: CodeLayout, facts: NodeFacts, unions: tuple[Union, ...]) -> bool:
+def _in_place(path: bytes, layout: CodeLayout, facts: NodeFacts, covered: frozenset[bytes]) -> bool:
     """Whether the bundle's file of this name, or the node's glibc in its stead, is found at it."""
-    covered = {place for union in unions for place in union.places}
     ours = layout.glibc if _node_glibc_wins(layout, facts) else frozenset()
     met = layout.chain(path)
     parent = path.rpartition(b"/")[0]
     named = facts.directories.get(parent)
-    if named is not None and named.missing and parent not in covered:
-        # A node without the link /lib64, which nothing can put into its /.
+    if named is not None and named.missing and parent not in covered and where.top_of(parent) not in facts.tops:
+        # A node without the link /lib64, into whose / nothing was put.
         return False
     return bool(met) and all(
-        step in facts.identical or step in ours or layout.directory_of(step) in covered for step in met
+        step in facts.identical
+        or step in ours
+        or layout.directory_of(step) in covered
+        or step in facts.links
+        or step.count(b"/") == 1
+        for step in met
     )
+
+
+def _as_typed(
+    layout: CodeLayout, facts: NodeFacts, covered: frozenset[bytes], asked: Asked, cwd_in_place: bool
+) -> bytes:
+    """The program's path as a shell at home would execute it: a script finds that path in `$0`."""
+    program, name = layout.manifest.program, asked.name
+    leads = layout.chain(program)[-1:]
+
+    def is_it(path: bytes) -> bool:
+        return layout.chain(path)[-1:] == leads and _in_place(path, layout, facts, covered)
+
+    if b"/" in name:
+        if name.startswith(b"/") or cwd_in_place:
+            return name if is_it(joined(asked.cwd, name)) else program
+        return program
+    for directory in asked.search_path.split(b":"):
+        path = directory.rstrip(b"/") + b"/" + name
+        if directory.startswith(b"/") and is_it(joined(b"", path)):
+            return path
+    return program
 
 
 def _from_root(bundle: LaidOut, root: bytes) -> tuple[bytes, Through | None]:

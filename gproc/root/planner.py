@@ -10,9 +10,10 @@ from gproc.errors import LaunchError
 from gproc.request.spec import Request
 from gproc.root import layers, plan, script
 from gproc.root.abilities import Abilities
+from gproc.root.asked import Asked
 from gproc.root.binroot import job_name
 from gproc.root.code_layout import CodeLayout
-from gproc.root.facts import NodeFacts, NodeFiles
+from gproc.root.facts import NodeFiles
 from gproc.root.view import View
 from gproc.shown import reason_of
 from gproc.store.partial import is_large
@@ -71,24 +72,33 @@ class Planner:
         name = job_name(os.getpid(), job)
         bin_root, shown_at = self._bin_root, self.bin_root_of(ticket.request)
         namespaces, overlay = self._abilities.view, self._abilities.overlay
+        request = ticket.request
+        environ = dict(item.partition(b"=")[::2] for item in request.env)
+        asked = Asked(
+            cwd=request.cwd,
+            own_cwd=request.own_cwd,
+            shown_at=b"" if shown_at == bin_root else shown_at,
+            home=environ.get(b"HOME", b""),
+            name=request.argv[0],
+            search_path=environ.get(b"PATH", b""),
+        )
         if root is None:
-            facts = NodeFacts(namespaces, overlay)
-            return plan.plan_local(ticket.request.argv[0], bin_root, ticket.request.cwd, facts, name, shown_at)
+            facts = self._node.bare(request.cwd, namespaces=namespaces, overlay=overlay)
+            return plan.plan_local(request.argv[0], bin_root, asked, facts, name)
         if not namespaces and os.statvfs(bin_root).f_flag & os.ST_NOEXEC:
             raise LaunchError(
                 f"binRoot {os.fsdecode(bin_root)} is on a file system mounted noexec, from where this node, "
                 "which has no private views, cannot run anything: choose another with -binRoot"
             )
         layout = self._layout(root)
-        facts = self._node.facts(layout, namespaces=namespaces, overlay=overlay)
+        facts = self._node.facts(layout, namespaces=namespaces, overlay=overlay, cwd=request.cwd)
         without_glibc = b""
         if plan.needs_without_glibc(layout, facts):
             without_glibc = root.place + b"/without_glibc"
             self._make_without_glibc(layout, root, without_glibc)
-        environ = dict(item.partition(b"=")[::2] for item in ticket.request.env)
         interpreter = script.interpreter(layout, root.tree, environ)
         bundle = plan.LaidOut(layout, root.tree, without_glibc, interpreter)
-        return plan.plan(bundle, bin_root, ticket.request.cwd, facts, name, shown_at)
+        return plan.plan(bundle, bin_root, asked, facts, name)
 
     def _layout(self, root: Root) -> CodeLayout:
         layout = self._layouts.get(root)

@@ -52,7 +52,10 @@ def _shebang(path: bytes) -> tuple[bytes, ...] | None:
         line = os.read(fd, _LINE_BYTES).partition(b"\n")[0]
     finally:
         os.close(fd)
-    return tuple(line[2:].strip(b" \t").split(maxsplit=1)) if line.startswith(b"#!") else ()
+    if not line.startswith(b"#!"):
+        # A text file without "#!" is run by a shell: execvp(3).
+        return () if line.startswith(b"\x7fELF") or b"\0" in line else (b"/bin/sh",)
+    return tuple(line[2:].strip(b" \t").split(maxsplit=1))
 
 
 def _past_env(layout: CodeLayout, words: tuple[bytes, ...], environ: Mapping[bytes, bytes]) -> tuple[bytes, ...]:

@@ -56,13 +56,38 @@ class ShowAt(msgspec.Struct, frozen=True, array_like=True, tag="show"):
     at: bytes
 
 
+class InPlace(msgspec.Struct, frozen=True, array_like=True, tag="place"):
+    """What the job has at `at` below `root`, its own root, also at `at` itself, a directory that the caller named.
+
+    A process that has become the caller opens it, or the nearest one above it that exists and that he may look into;
+    what the node has there besides is put back, entry by entry.
+    whole: the job's directory stands for the node's, of which nothing is put back.
+    """
+
+    at: bytes
+    root: bytes
+    whole: bool
+
+
+class OwnTop(msgspec.Struct, frozen=True, array_like=True, tag="top"):
+    """A root directory of the job's own, on a tmpfs at `at`: with all that the node's has, and empty directories and
+    links besides.
+
+    links: names and targets.
+    """
+
+    at: bytes
+    directories: tuple[bytes, ...]
+    links: tuple[tuple[bytes, bytes], ...] = ()
+
+
 class Proc(msgspec.Struct, frozen=True, array_like=True, tag="proc"):
     """/proc of the job's own PID namespace; without it /proc/self would name nothing."""
 
     at: bytes
 
 
-Operation = Union[Tmpfs, MakeDirectory, Overlay, CopyTree, ShowAt, Proc]  # noqa: UP007 - msgspec wants it so on 3.11
+Operation = Union[Tmpfs, MakeDirectory, Overlay, CopyTree, ShowAt, InPlace, OwnTop, Proc]  # noqa: UP007 - for 3.11
 
 
 class Through(msgspec.Struct, frozen=True, array_like=True):
@@ -90,6 +115,7 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     cwd: the directory in which the program starts.
     through: set if `program` is not the program itself.
     library_path: put before the caller's LD_LIBRARY_PATH: what the node's loader would not find by itself.
+    moved: `cwd` is not the caller's working directory, which PWD names.
     root, source: plain only: `root` is made as a copy of `source` (empty if that is b"") and removed when
         the job is over; b"" if the job needs none.
     """
@@ -102,6 +128,7 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     root: bytes = b""
     source: bytes = b""
     library_path: tuple[bytes, ...] = ()
+    moved: bool = False
 
     def arguments(self, argv: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """argv as the kernel is given it."""
@@ -114,6 +141,8 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     def environment(self, env: tuple[bytes, ...]) -> dict[bytes, bytes]:
         """The caller's variables as the program is given them; what is no NAME=value is left out."""
         found = dict(entry.split(b"=", 1) for entry in env if b"=" in entry)
+        if self.moved and b"PWD" in found:
+            found[b"PWD"] = self.cwd
         if self.library_path:
             callers = found.get(_LIBRARY_PATH)
             # An empty list is no list to ld.so(8), whereas an empty element would be the working directory.

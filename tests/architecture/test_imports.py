@@ -34,7 +34,7 @@ PURE = {
     "relay.relayed_job", "relay.refusals", "spread.trees",
     "spread.progress", "spread.blame", "spread.scheduling",
     "trust.names", "root.plan", "cli.completion", "cli.pages", "cli.parse", "cli.modes", "cli.options", "cli.switches",
-    "cli.kinds", "root.code_layout", "root.view", "root.abilities",
+    "cli.kinds", "root.code_layout", "root.view", "root.abilities", "root.asked", "root.where",
     "runtime.archive", "runtime.slim",
 }  # fmt: skip
 """Rules and values, without I/O."""

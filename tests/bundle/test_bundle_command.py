@@ -62,7 +62,7 @@ def test_the_tar_file_is_the_bundle_and_the_same_each_time(tmp_path: Path) -> No
     assert sorted(os.listdir(tmp_path)) == ["a.tar", "b.tar"] + (["cache"] if (tmp_path / "cache").exists() else [])
 
 
-@pytest.mark.parametrize(("program", "status"), [("no-such-program", 127), ("/etc/hostname", 126)])
+@pytest.mark.parametrize(("program", "status"), [("no-such-program", 127), ("/etc/passwd", 126)])
 def test_for_a_program_that_cannot_run_the_exit_status_is_a_shells(tmp_path: Path, program: str, status: int) -> None:
     done = gproc(program, home=tmp_path)
     assert (done.returncode, done.stdout) == (status, "")

@@ -157,6 +157,6 @@ def test_a_debian_system_for_arm64_is_packed_from_its_unpacked_packages(packed: 
     manifest = packed("ls", root=str(debian_arm64)).manifest
     names = {os.path.basename(os.fsdecode(file.path)).partition(".so")[0] for file in manifest.files()}
     modules = {"libnss_compat", "libnss_dns", "libnss_files"}
-    assert names - modules == {"ld-linux-aarch64", "libc", "libpcre2-8", "libselinux", "ls"}
+    assert {"ld-linux-aarch64", "libc", "libpcre2-8", "libselinux", "ls"} <= names - modules
     assert manifest.loader == b"/lib/ld-linux-aarch64.so.1"
     assert manifest.glibc_version >= (2, 31)

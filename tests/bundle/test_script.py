@@ -141,6 +141,8 @@ def test_a_missing_interpreter_is_named(script: Write, packed: Pack) -> None:
         packed(script("other", "#!/usr/bin/env no-such-language\n"))
 
 
-def test_a_text_without_a_first_line_is_not_executable(script: Write, packed: Pack) -> None:
+def test_a_text_without_a_first_line_is_run_by_a_shell(script: Write, packed: Pack) -> None:
+    manifest = packed(script("prog", "echo hello\n")).manifest
+    assert b"sh" in {os.path.basename(each.path) for each in manifest.entries}
     with pytest.raises(ProgramNotExecutable, match="neither an ELF program nor a script"):
-        packed(script("prog", "echo hello\n"))
+        packed(script("data", "\0 no text"))

@@ -42,7 +42,7 @@ def test_musl_answers_for_its_own_parts(name: str) -> None:
     assert not is_musl_itself(name.replace("lib", "libx"))
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "/a/../b", "/a//b", "", ".", "$LIB/x"])
+@pytest.mark.parametrize("name", ["../x", "a/../b", "/a/../b", "/a//b", "", ".", "$LIB/x"])
 def test_a_library_path_that_no_build_makes_is_not_safe(name: str) -> None:
     assert not is_library_path_safe(name)
 

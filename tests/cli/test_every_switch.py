@@ -18,6 +18,8 @@ DEBUG: Final = "reports/test_debug_says_what_happens.py"
 BEHAVIOUR: Final = {
     ("local_bin", "e"): "system/test_program.py::test_with_localbin_the_nodes_own_program_runs",
     ("private", "s"): "system/test_program.py::test_a_node_without_private_views_runs_plain_and_says_so",
+    ("no_words", "e"): "fidelity/test_places.py::test_without_words_nothing_but_the_program_goes_along",
+    ("cwd", "e"): "fidelity/test_places.py::test_a_directory_of_the_node_is_written_for_real",
     ("shell", "e"): "reports/test_a_line_of_shell.py::test_with_shell_the_line_runs_on_the_node",
     ("files", "e"): "system/test_program.py::test_extra_files_and_trees_are_on_the_node",
     ("files", "bundle"): "bundle/test_bundle_command.py::test_files_that_a_switch_names_go_along",

@@ -50,11 +50,14 @@ def test_a_program_that_cannot_run_fails_at_exec(node: Any, program: str, code: 
     assert (failure.stage, failure.errno) == ("exec", code)
 
 
-def test_a_text_without_interpreter_line_is_not_executable(node: Any, tmp_path: Path) -> None:
+def test_a_text_without_interpreter_line_is_run_by_a_shell(node: Any, tmp_path: Path) -> None:
+    """As execvp(3) does it."""
     text = tmp_path / "text"
-    text.write_text("echo hello\n")
+    text.write_text('echo "$0 $1"\n')
     text.chmod(0o755)
-    assert node.run(str(text)).failure.errno == errno.ENOEXEC
+    for directory in (tmp_path, *tmp_path.parents[:-2]):
+        directory.chmod(0o755)
+    assert node.run(str(text), "word").output == f"{text} word\n"
 
 
 def test_a_directory_that_is_not_there_fails_at_cwd(node: Any) -> None:

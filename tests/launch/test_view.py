@@ -14,6 +14,7 @@ import pytest
 
 from gproc.content.manifest import Directory, Entry, File, Manifest, Symlink, check, digest_of
 from gproc.root import kernel, layers, script
+from gproc.root.asked import Asked
 from gproc.root.code_layout import CodeLayout
 from gproc.root.facts import NodeFacts, NodeFiles
 from gproc.root.plan import LaidOut, needs_without_glibc, plan, plan_local
@@ -114,14 +115,19 @@ def view_of(node: Any, bundle: LaidOut, cwd: str = "/home/someone/work") -> View
         # A slave owns what is in its store.
         for name in (b".", *directories, *files):
             os.chown(os.path.join(top, name), node.uid, node.uid, follow_symlinks=False)
-    facts = NodeFiles().facts(bundle.layout, namespaces=able.view, overlay=able.overlay)
+    facts = NodeFiles().facts(bundle.layout, namespaces=able.view, overlay=able.overlay, cwd=cwd.encode())
     older = bundle.layout.manifest.glibc_version < (99, 0)
     assert (able.overlay and older) or not needs_without_glibc(bundle.layout, facts)
-    return plan(bundle, node.bin_root, cwd.encode(), facts, b"0.1")
+    return plan(bundle, node.bin_root, Asked(cwd.encode()), facts, b"0.1")
 
 
 def greeting(built: Path, program: str, library: str) -> dict[str, bytes | str]:
     return {program: (built / "greet").read_bytes(), library: (built / "libgreet9.so").read_bytes()}
+
+
+def seen_cwd(node: Any, cwd: str) -> str:
+    """In a view a job starts in its caller's directory; on a plain node below its root."""
+    return seen_root(node) + cwd if node.kind == "plain" else cwd
 
 
 def seen_root(node: Any) -> str:
@@ -134,7 +140,7 @@ def test_a_program_and_its_library_are_found_at_their_own_paths(node: Any, built
     assert done.code == 0, done
     word, argv0, exe, cwd = done.output.splitlines()
     assert word == "hello"
-    assert cwd == seen_root(node) + "/home/someone/work"
+    assert cwd == seen_cwd(node, "/home/someone/work")
     if node.kind == "private":
         assert (argv0, exe) == ("greet9", "/usr/bin/greet9")
     else:
@@ -169,7 +175,7 @@ def facts_without_usr(bundle: LaidOut) -> NodeFacts:
             kernel.unshare(kernel.CLONE_NEWNS)
             kernel.mount(b"none", b"/", None, kernel.MS_REC | kernel.MS_SLAVE)
             kernel.mount(b"none", b"/usr", b"tmpfs", 0, b"mode=0755")
-            found = NodeFiles().facts(bundle.layout, namespaces=True, overlay=True)
+            found = NodeFiles().facts(bundle.layout, namespaces=True, overlay=True, cwd=b"/work")
             os.write(writer, msgspec.msgpack.encode(found))
         finally:
             os._exit(0)
@@ -184,12 +190,12 @@ def test_a_node_without_any_library_runs_the_program_with_the_bundles(
     empty_node: Any, built: Path, bundled: Bundled
 ) -> None:
     bundle = bundled("/usr/bin/greet9", greeting(built, "/usr/bin/greet9", f"{TRIPLET}/libgreet9.so"))
-    view = plan(bundle, empty_node.bin_root, b"/work", facts_without_usr(bundle), b"")
+    view = plan(bundle, empty_node.bin_root, Asked(b"/work"), facts_without_usr(bundle), b"")
     # Its child is the program again: whatever else a node has, this one has not.
     done = empty_node.run("greet9", "greet9", view=view)
     assert done.code == 0, done
     word, argv0, exe, cwd = done.output.splitlines()[:4]
-    assert (word, argv0, exe, cwd) == ("hello", "greet9", "/usr/bin/greet9", seen_root(empty_node) + "/work")
+    assert (word, argv0, exe, cwd) == ("hello", "greet9", "/usr/bin/greet9", "/work")
     assert done.output.count("hello") == 2
     assert empty_node.run("ls").failure.stage == "exec"
 
@@ -235,16 +241,16 @@ def test_a_directory_that_the_node_lacks_is_there(node: Any, built: Path, bundle
     assert sorted(os.listdir("/opt")) == before
 
 
-def test_a_program_from_where_users_write_runs_from_binroot(
+def test_a_program_from_where_users_write_is_at_its_own_path(
     node: Any, built: Path, bundled: Bundled, tmp_path: Path
 ) -> None:
     own = str(tmp_path / "project")
     bundle = bundled(f"{own}/greet9", greeting(built, f"{own}/greet9", f"{TRIPLET}/libgreet9.so"), (2, 35))
     done = node.run("./greet9", view=view_of(node, bundle, cwd=own))
     word, argv0, exe, cwd = done.output.splitlines()
-    assert (word, argv0, cwd) == ("hello", "./greet9", seen_root(node) + own)
+    assert (word, argv0, cwd) == ("hello", "./greet9", seen_cwd(node, own))
     if node.kind == "private":
-        assert exe == f"{seen_root(node)}{own}/greet9"
+        assert exe == f"{own}/greet9"
 
 
 def test_a_script_runs_by_the_interpreter_of_its_bundle(node: Any, built: Path, bundled: Bundled) -> None:
@@ -282,19 +288,19 @@ def test_without_overlays_the_root_is_a_copy_on_a_tmpfs(node: Any, built: Path, 
         pytest.skip("needs a view")
     bundle = bundled("/usr/bin/greet9", greeting(built, "/usr/bin/greet9", f"{TRIPLET}/libgreet9.so"), (2, 35))
     view_of(node, bundle)
-    facts = NodeFiles().facts(bundle.layout, namespaces=True, overlay=False)
-    done = node.run("greet9", view=plan(bundle, node.bin_root, b"/w", facts, b""))
+    facts = NodeFiles().facts(bundle.layout, namespaces=True, overlay=False, cwd=b"/w")
+    done = node.run("greet9", view=plan(bundle, node.bin_root, Asked(b"/w"), facts, b""))
     word, argv0, exe, cwd = done.output.splitlines()
     assert (word, argv0, exe) == ("hello", "greet9", seen_root(node) + GLIBC[0])
-    assert cwd == seen_root(node) + "/w"
+    assert cwd == "/w"
 
 
 def test_the_nodes_own_program_starts_in_a_private_empty_root(node: Any) -> None:
     able = node.abilities
     facts = NodeFacts(able.view, able.overlay)
-    view = plan_local(b"sh", node.bin_root, b"/home/me", facts, b"0.1")
-    done = node.run("sh", "-c", "pwd; echo x >file; find ../.. -type f", view=view)
-    assert done.output.splitlines() == [seen_root(node) + "/home/me", "../../home/me/file"]
+    view = plan_local(b"sh", node.bin_root, Asked(b"/home/me"), facts, b"0.1")
+    done = node.run("sh", "-c", "pwd; echo x >file; ls", view=view)
+    assert done.output.splitlines() == [seen_cwd(node, "/home/me"), "file"]
     assert list(Path(os.fsdecode(node.bin_root)).iterdir()) == []
 
 
@@ -303,7 +309,7 @@ def test_a_root_that_became_a_link_is_not_mounted_on(node: Any, tmp_path: Path) 
         pytest.skip("needs a view")
     link = tmp_path / "link"
     link.symlink_to("/usr")
-    view = plan_local(b"true", os.fsencode(link), b"/w", NodeFacts(True, True), b"")
+    view = plan_local(b"true", os.fsencode(link), Asked(b"/w"), NodeFacts(True, True, tops=frozenset({b"/w"})), b"")
     failure = node.run("true", view=view).failure
     assert failure.stage == "view"
     assert str(link) in failure.message
@@ -313,7 +319,7 @@ def test_a_root_that_became_anothers_is_not_mounted_on(node: Any, tmp_path: Path
     if node.kind == "plain" or node.uid != 0:
         pytest.skip("needs a view, and root, who can tell others apart")
     os.chown(node.bin_root, 4321, -1)
-    view = plan_local(b"true", node.bin_root, b"/w", NodeFacts(True, True), b"")
+    view = plan_local(b"true", node.bin_root, Asked(b"/w"), NodeFacts(True, True, tops=frozenset({b"/w"})), b"")
     assert "belongs to user 4321" in node.run("true", view=view).failure.message
 
 
@@ -321,5 +327,5 @@ def test_a_user_may_mount_on_roots_directory(node: Any) -> None:
     if node.kind == "plain" or os.getuid() != 0:
         pytest.skip("needs a view, and root to give a directory away")
     os.chown(node.bin_root, 0, 0)
-    view = plan_local(b"true", node.bin_root, b"/w", NodeFacts(True, True), b"")
+    view = plan_local(b"true", node.bin_root, Asked(b"/w"), NodeFacts(True, True, tops=frozenset({b"/w"})), b"")
     assert node.run("true", view=view).code == 0

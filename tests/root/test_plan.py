@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from gproc.content.manifest import Directory, Entry, File, Manifest, Symlink
 from gproc.errors import LaunchError
+from gproc.root.asked import Asked
 from gproc.root.code_layout import CodeLayout
 from gproc.root.facts import NodeDirectory, NodeFacts
 from gproc.root.plan import LaidOut, needs_without_glibc, plan, plan_local
-from gproc.root.view import CopyTree, MakeDirectory, Overlay, Proc, Tmpfs, View
+from gproc.root.view import CopyTree, InPlace, MakeDirectory, Overlay, OwnTop, Proc, Tmpfs, View
 
 BIN, LIB = b"/usr/bin", b"/usr/lib/x86_64-linux-gnu"
 PROGRAM, LIBRARY = BIN + b"/solver", LIB + b"/libsolve.so.1"
@@ -70,7 +71,9 @@ def facts(
         b"/lib/x86_64-linux-gnu": here(LIB),
         **(changes or {}),
     }
-    return NodeFacts(namespaces, overlay, known, frozenset(identical), True, has_libc, glibc)
+    return NodeFacts(
+        namespaces, overlay, known, frozenset(identical), has_loader=True, has_libc=has_libc, glibc_version=glibc
+    )
 
 
 def unions(view: View) -> dict[bytes, Overlay]:
@@ -81,16 +84,17 @@ def view(
     found: NodeFacts, laid_out: LaidOut | None = None, cwd: bytes = b"/home/me", *, has_loader: bool = True
 ) -> View:
     found = msgspec.structs.replace(found, has_loader=has_loader)
-    return plan(laid_out or bundle(), ROOT, cwd, found, b"7.1")
+    return plan(laid_out or bundle(), ROOT, Asked(cwd), found, b"7.1")
 
 
 def test_the_private_root_is_the_bundle_below_a_tmpfs() -> None:
-    assert view(facts()).operations[-6:] == (
+    assert view(facts()).operations[-7:] == (
         Tmpfs(ROOT),
         MakeDirectory(ROOT, b"/upper"),
         MakeDirectory(ROOT, b"/work"),
         Overlay((LAID_OUT,), ROOT + b"/upper", ROOT + b"/work", ROOT),
         MakeDirectory(ROOT, b"/home/me"),
+        InPlace(b"/home/me", ROOT, True),
         Proc(b"/proc"),
     )
 
@@ -150,7 +154,7 @@ def test_an_older_glibc_of_the_node_is_covered_whole() -> None:
 
 def test_the_program_runs_at_its_own_path() -> None:
     found = view(facts())
-    assert (found.program, found.through, found.cwd) == (PROGRAM, None, ROOT + b"/home/me")
+    assert (found.program, found.through, found.cwd) == (PROGRAM, None, b"/home/me")
 
 
 def test_identical_files_of_the_node_are_not_covered() -> None:
@@ -166,34 +170,55 @@ def test_a_directory_that_users_write_to_is_never_covered() -> None:
     assert own not in unions(found)
 
 
-def test_libraries_in_such_a_directory_are_reached_through_the_loader() -> None:
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_directory_of_a_home_is_at_its_own_path_and_needs_no_variable(missing: int) -> None:
     own = b"/home/me/lib"
     laid_out = bundle(more=[*directories(b"/home", b"/home/me", own), file(own + b"/libown.so")], code=(own,))
-    found = view(facts(changes={own: here(own, system=False)}), laid_out)
-    assert found.library_path == ()
+    there = here(b"/home/me", missing=1, system=False) if missing else here(own, system=False)
+    found = view(facts(changes={own: there}), laid_out, cwd=b"/tmp")
+    assert (found.program, found.through, found.library_path) == (PROGRAM, None, ())
+    assert InPlace(own, ROOT, False) in found.operations
+
+
+def test_a_working_directory_hides_the_nodes_but_a_home_does_not() -> None:
+    assert InPlace(b"/home/me", ROOT, True) in view(facts()).operations
+    asked = Asked(b"/home/me", home=b"/home/me")
+    assert InPlace(b"/home/me", ROOT, False) in plan(bundle(), ROOT, asked, facts(), b"").operations
+
+
+def test_a_working_directory_that_all_share_is_the_nodes_own() -> None:
+    found = view(msgspec.structs.replace(facts(), has_cwd=True), cwd=b"/etc/init.d")
+    assert found.cwd == b"/etc/init.d"
+    assert not [each for each in found.operations if isinstance(each, InPlace)]
+    assert view(facts(), cwd=b"/etc/of_home").cwd == ROOT + b"/etc/of_home"
+
+
+def test_through_a_loader_only_what_the_loader_needs_comes_from_below_the_root() -> None:
+    found = view(facts(overlay=False))
     assert found.program == ROOT + LOADER
     assert found.through is not None
-    assert found.through.options == (
-        b"--library-path",
-        ROOT + LIB + b":" + ROOT + own,
-        b"--inhibit-rpath",
-        b"",
-    )
+    assert found.through.options == (b"--library-path", ROOT + LIB, b"--inhibit-rpath", b"")
     # --argv0 is younger than this glibc 2.31.
-    assert found.arguments((b"solver", b"-x")) == (
-        ROOT + LOADER,
-        *found.through.options,
-        ROOT + PROGRAM,
-        b"-x",
-    )
+    assert found.arguments((b"solver", b"-x")) == (ROOT + LOADER, *found.through.options, ROOT + PROGRAM, b"-x")
 
 
-def test_libraries_in_a_directory_that_the_node_lacks_are_found_below_the_root() -> None:
-    own = b"/home/me/lib"
-    laid_out = bundle(more=[*directories(b"/home", b"/home/me", own), file(own + b"/libown.so")], code=(own,))
-    found = view(facts(changes={own: here(b"/home/me", missing=1, system=False)}), laid_out)
-    assert (found.program, found.through) == (PROGRAM, None)
-    assert found.library_path == (ROOT + own,)
+def test_an_entry_of_the_root_directory_that_the_node_lacks_is_made() -> None:
+    found = view(msgspec.structs.replace(facts(), tops=frozenset({b"/work", b"/lib64"})), cwd=b"/work/mine")
+    assert found.operations[0] == OwnTop(ROOT, (b"work",), ((b"lib64", b"usr/lib64"),))
+    assert (found.program, found.cwd) == (PROGRAM, b"/work/mine")
+
+
+def test_a_plain_node_refuses_what_is_opened_by_its_path_unless_it_has_it() -> None:
+    modules = b"/usr/lib/python3"
+    entries = [*directories(modules), file(modules + b"/os.py")]
+    known = {modules: here(modules)}
+    laid_out = bundle(more=entries, code=(modules,))
+    fixed = msgspec.structs.replace(laid_out.layout.manifest, fixed=(modules,))
+    laid_out = LaidOut(CodeLayout(fixed), LAID_OUT, STRIPPED)
+    with pytest.raises(LaunchError, match="no private views"):
+        view(facts(namespaces=False, changes=known), laid_out)
+    has = facts(namespaces=False, changes=known, identical=[modules + b"/os.py"])
+    assert view(has, laid_out).kind == "plain"
 
 
 def test_directories_that_only_the_caller_configured_are_named_to_the_loader_and_no_others() -> None:
@@ -202,7 +227,7 @@ def test_directories_that_only_the_caller_configured_are_named_to_the_loader_and
     assert view(facts(changes={own: here(own)}), laid_out).library_path == ()
     configured = msgspec.structs.replace(laid_out.layout.manifest, configured_dirs=(own,))
     found = view(facts(changes={own: here(own)}), LaidOut(CodeLayout(configured), LAID_OUT, STRIPPED))
-    assert (found.program, found.through, found.library_path) == (PROGRAM, None, (ROOT + own,))
+    assert (found.program, found.through, found.library_path) == (PROGRAM, None, (own,))
 
 
 @pytest.mark.parametrize(
@@ -241,7 +266,7 @@ def test_two_places_that_are_one_directory_of_the_node_become_one_union() -> Non
     entries = [*directories(b"/lib", old, b"/usr", b"/usr/lib", LIB), file(old + b"/liba.so"), file(LIB + b"/libb.so")]
     value = Manifest(LIB + b"/libb.so", b"", (old, LIB), (old, LIB), (), (0, 0), tuple(entries))
     found = NodeFacts(True, True, {old: here(LIB), LIB: here(LIB)})
-    made = unions(plan(LaidOut(CodeLayout(value), LAID_OUT), ROOT, b"/", found, b""))
+    made = unions(plan(LaidOut(CodeLayout(value), LAID_OUT), ROOT, Asked(b"/"), found, b""))
     assert made[LIB].lowers == (LAID_OUT + old, LAID_OUT + LIB, LIB)
 
 
@@ -265,14 +290,15 @@ def test_a_plain_node_runs_a_copy_through_the_loader() -> None:
 
 
 def test_the_nodes_own_program_gets_an_empty_root() -> None:
-    found = plan_local(b"date", ROOT, b"/w", facts(), b"7.1")
-    assert found == View("namespaces", (Tmpfs(ROOT), MakeDirectory(ROOT, b"/w"), Proc(b"/proc")), b"date", ROOT + b"/w")
+    found = plan_local(b"date", ROOT, Asked(b"/w"), facts(), b"7.1")
+    mounts = (Tmpfs(ROOT), MakeDirectory(ROOT, b"/w"), InPlace(b"/w", ROOT, True), Proc(b"/proc"))
+    assert found == View("namespaces", mounts, b"date", b"/w")
 
 
 @pytest.mark.parametrize("at", [b"/tmp/xproc/store", b"/tmp"])
 def test_a_store_that_the_root_would_hide_is_refused(at: bytes) -> None:
     with pytest.raises(LaunchError, match="lie in one another"):
-        plan(LaidOut(bundle().layout, at), ROOT, b"/", facts(), b"")
+        plan(LaidOut(bundle().layout, at), ROOT, Asked(b"/"), facts(), b"")
 
 
 def test_a_code_directory_that_is_a_link_is_no_place() -> None:
@@ -292,5 +318,5 @@ def test_links_are_followed_inside_the_bundle_only() -> None:
         Symlink(BIN + b"/out", b"/etc/passwd"),
     ]
     layout = CodeLayout(Manifest(BIN + b"/c", b"", (), (BIN,), (), (0, 0), tuple(entries)))
-    assert layout.chain(b"/bin/a") == (BIN + b"/a", BIN + b"/b", BIN + b"/c")
+    assert layout.chain(b"/bin/a") == (b"/bin", BIN + b"/a", b"/bin", BIN + b"/b", BIN + b"/c")
     assert layout.chain(BIN + b"/loop") == layout.chain(BIN + b"/out") == ()

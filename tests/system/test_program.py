@@ -35,9 +35,9 @@ def test_a_directory_with_a_dot_is_sent_without_its_contents(flat: Cluster) -> N
     assert (done.returncode, done.stdout) == (0, b""), done.stderr
 
 
-def test_the_working_directory_is_the_callers_under_the_root(flat: Cluster) -> None:
-    done = flat.exec("1", "/bin/pwd", "-P")
-    assert done.stdout.decode() == f"{flat.place}/s1/root{flat.work}\n", done.stderr
+def test_the_working_directory_is_the_callers_and_the_one_under_the_root(flat: Cluster) -> None:
+    done = flat.exec("1", "/bin/sh", "-c", 'pwd -P; echo x > x; ls "$GPROC_ROOT$PWD"')
+    assert done.stdout.decode() == f"{flat.work}\nx\n", done.stderr
 
 
 def test_a_relative_extra_file_is_found_in_the_working_directory(flat: Cluster) -> None:
@@ -158,7 +158,7 @@ def test_a_node_without_private_views_runs_plain_and_says_so(cluster: Cluster) -
     [
         ("absent", None, 0, 127),
         ("closed", "#!/bin/sh\n", 0o644, 126),
-        ("text", "no program\n", 0o755, 126),
+        ("data", "\0no program\n", 0o755, 126),
     ],
 )
 def test_a_program_that_cannot_run_is_refused_before_anything_is_sent(

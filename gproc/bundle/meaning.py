@@ -1,0 +1,30 @@
+"""What the words of a command mean, as values."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Ran(msgspec.Struct, frozen=True, array_like=True):
+    """A program that a command runs.
+
+    name: as a shell would look for it, a relative path made absolute.
+    script: for an interpreter, the script's absolute path, or "".  code: the text that it runs instead (`-c`).
+    """
+
+    name: str
+    script: str = ""
+    code: str = ""
+
+
+class Meant(msgspec.Struct, frozen=True, array_like=True):
+    """All that a command's words mean.
+
+    programs: the command's own first, then what it runs.  files: the caller's.  yielding: the caller's, where a node
+    has none of its own.  left: what only -f takes: directories, and what is too large.
+    """
+
+    programs: tuple[Ran, ...]
+    files: tuple[str, ...] = ()
+    yielding: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()

@@ -1,0 +1,65 @@
+"""node: the packages that a script requires, each with those that it depends on, from node_modules.
+
+Source: the documentation of node, "Loading from node_modules folders".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from gproc.bundle.home import Installation
+from gproc.bundle.image import Image
+
+_REQUIRED: Final = re.compile(
+    rb"""(?:require|import)\s*\(?\s*["']([\w@][^"'\n]{0,200})["']|\bfrom\s+["']([\w@][^"'\n]{0,200})["']"""
+)
+_TEXT_BYTES_MAX: Final = 1 << 20
+_PACKAGES_MAX: Final = 5000
+_OMITTED: Final = re.compile(r"/(\.cache|\.bin|test|tests|docs?)$")
+
+
+class _Package(msgspec.Struct):
+    dependencies: dict[str, str] = {}
+    optionalDependencies: dict[str, str] = {}
+    peerDependencies: dict[str, str] = {}
+
+
+def packages_of(image: Image, texts: list[tuple[str, bytes]]) -> tuple[Installation, ...]:
+    """texts: directories of scripts, and what stands in the scripts."""
+    found: dict[str, None] = {}
+    todo = [(directory, name) for directory, text in texts for name in _required(text)]
+    while todo and len(found) < _PACKAGES_MAX:
+        directory, name = todo.pop()
+        at = _found(image, directory, name)
+        if at is None or at in found:
+            continue
+        found[at] = None
+        text = image.content(f"{at}/package.json", _TEXT_BYTES_MAX) or b"{}"
+        try:
+            package = msgspec.json.decode(text, type=_Package)
+        except msgspec.DecodeError:
+            continue
+        needed = {**package.dependencies, **package.optionalDependencies, **package.peerDependencies}
+        todo += [(at, each) for each in needed]
+    return tuple(Installation(at, _OMITTED) for at in found)
+
+
+def _required(text: bytes) -> Iterator[str]:
+    for groups in _REQUIRED.findall(text[:_TEXT_BYTES_MAX]):
+        parts = os.fsdecode(groups[0] or groups[1]).split("/")
+        yield "/".join(parts[:2] if parts[0].startswith("@") else parts[:1])
+
+
+def _found(image: Image, directory: str, name: str) -> str | None:
+    while True:
+        at = f"{directory.rstrip('/')}/node_modules/{name}"
+        if image.is_directory(at):
+            return at
+        if directory in ("", "/"):
+            return None
+        directory = os.path.dirname(directory)

@@ -1,0 +1,211 @@
+"""Programs that run the program that their words name, and interpreters that run a script.  Pure.
+
+Sources: the manual pages of GNU coreutils, util-linux and findutils; POSIX XCU 2.9 for lines of shell.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+
+class Prefix(msgspec.Struct, frozen=True):
+    """How one of these reads its words: options with a value, and operands that come before the program."""
+
+    with_value: tuple[str, ...] = ()
+    operands: int = 0
+
+
+PREFIXES: Final = {
+    "env": Prefix(("-u", "--unset", "-C", "--chdir", "-a", "--argv0")),
+    "timeout": Prefix(("-k", "--kill-after", "-s", "--signal"), 1),
+    "nice": Prefix(("-n", "--adjustment")),
+    "nohup": Prefix(),
+    "stdbuf": Prefix(("-i", "--input", "-o", "--output", "-e", "--error")),
+    "setsid": Prefix(),
+    "time": Prefix(("-f", "--format", "-o", "--output")),
+    "taskset": Prefix((), 1),
+    "chrt": Prefix(("-T", "-P", "-D"), 1),
+    "ionice": Prefix(("-c", "--class", "-n", "--classdata")),
+    "setarch": Prefix((), 1),
+    "linux64": Prefix(),
+    "linux32": Prefix(),
+    "prlimit": Prefix(),
+    "numactl": Prefix(
+        ("-i", "-N", "-m", "-C", "-p", "--interleave", "--cpunodebind", "--membind", "--physcpubind", "--preferred")
+    ),
+    "setpriv": Prefix(("--reuid", "--regid", "--groups", "--inh-caps", "--bounding-set")),
+    "unshare": Prefix(),
+    "flock": Prefix(("-w", "--timeout", "-E", "--conflict-exit-code"), 1),
+    "xargs": Prefix(
+        ("-n", "--max-args", "-P", "--max-procs", "-I", "-d", "--delimiter", "-L", "-s", "-a", "--arg-file", "-E")
+    ),
+    "strace": Prefix(("-e", "-o", "-p", "-s", "-u", "-E", "-P", "-O", "-S", "-I", "-X", "-a", "-b")),
+    "ltrace": Prefix(("-e", "-o", "-p", "-s", "-u", "-l", "-n", "-x", "-a", "-F")),
+    "valgrind": Prefix(),
+    "catchsegv": Prefix(),
+    "fakeroot": Prefix(("-l", "--lib", "--faked", "-s", "-i", "-b")),
+    "mpiexec": Prefix(("-n", "-np", "-ppn", "-hosts", "-f", "-wdir", "-genv", "-machinefile", "--hostfile", "-host")),
+    "mpirun": Prefix(("-n", "-np", "-ppn", "-hosts", "-f", "-wdir", "-machinefile", "--hostfile", "-host", "-x")),
+    "exec": Prefix(("-a",)),
+    "command": Prefix(),
+    "watch": Prefix(("-n", "--interval")),
+}
+"""Long options that say their value after `=` need no entry."""
+
+SHELLS: Final = frozenset({"sh", "bash", "dash", "ksh", "mksh", "zsh", "ash", "fish"})
+
+_BUILTIN_WORDS: Final = """
+    echo cd test [ [[ printf true false read export set unset exit return . : eval shift trap umask wait type pwd kill
+    times ulimit alias hash getopts local source if then else elif fi for do done while until case esac in { } ! let
+    function declare typeset readonly break continue pushd popd shopt autoload zmodload print jobs fg bg"""
+_BUILTIN: Final = frozenset(_BUILTIN_WORDS.split())
+_ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*\+?=.*", re.DOTALL)
+_NUMBERED: Final = re.compile(r"-\d+")
+_OPERATORS: Final = re.compile(r"[();|&\n]+|[<>]+&?|\d[<>].*")
+_LINE_CHARACTERS_MAX: Final = 1 << 16
+
+_INTERPRETERS: Final = (
+    (re.compile(r"python(\d+(\.\d+)?t?)?|pypy\d*"), "python"),
+    (re.compile(r"perl(5[\d.]*)?"), "perl"),
+    (re.compile(r"ruby([\d.]*)?"), "ruby"),
+    (re.compile(r"node(js)?"), "node"),
+    (re.compile(r"Rscript"), "R"),
+    (re.compile(r"lua([\d.]*|jit)"), "lua"),
+    (re.compile(r"tclsh([\d.]*)|wish([\d.]*)"), "tcl"),
+    (re.compile(r"php([\d.]*)"), "php"),
+    (re.compile(r"java"), "java"),
+    (re.compile(r"guile([\d.-]*)"), "guile"),
+)
+
+_TAKE_VALUE: Final = {
+    "python": ("-W", "-X", "--check-hash-based-pycs"),
+    "perl": (),
+    "ruby": ("-I", "-r", "-C", "-E", "-W"),
+    "node": ("-r", "--require", "--import", "-C"),
+    "lua": ("-l",),
+    "php": ("-d", "-c", "-z"),
+    "guile": ("-L", "-l"),
+}
+
+_TAKE_CODE: Final = {
+    "python": ("-c",), "perl": ("-e", "-E"), "ruby": ("-e",), "node": ("-e", "-p", "--eval", "--print"), "R": ("-e",),
+    "lua": ("-e",), "php": ("-r",), "guile": ("-c",),
+}  # fmt: skip
+
+
+def interpreter(name: str) -> str:
+    """The language of an interpreter with this name; "" if it is none known here."""
+    return next((language for pattern, language in _INTERPRETERS if pattern.fullmatch(name)), "")
+
+
+def script(words: list[str], language: str) -> tuple[str, str]:
+    """The script that an interpreter's words name, or the text that it runs instead, with what it loads first."""
+    loaded: list[str] = []
+    index = 0
+    while index < len(words):
+        word = words[index]
+        if word == "--":
+            return (words[index + 1] if index + 1 < len(words) else ""), "\n".join(loaded)
+        if not word.startswith("-") or word == "-":
+            return ("" if word == "-" else word), "\n".join(loaded)
+        value = words[index + 1] if index + 1 < len(words) else ""
+        if language == "python" and word == "-m":
+            return "", f"import {value}"
+        if language == "perl" and word.startswith("-M"):
+            loaded.append(f"use {word[2:].partition('=')[0]};")
+        if language == "ruby" and word.startswith("-r") and len(word) > 2:
+            loaded.append(f"require '{word[2:]}'")
+        if word in _TAKE_CODE.get(language, ()):
+            return "", "\n".join((*loaded, value))
+        index += 2 if word in _TAKE_VALUE.get(language, ()) else 1
+    return "", "\n".join(loaded)
+
+
+def commands(words: list[str]) -> Iterator[list[str]]:
+    """The commands that this one runs itself, each as its words."""
+    name = words[0].rpartition("/")[2]
+    if name in SHELLS:
+        line = _shell_line(words[1:])
+        if line:
+            yield from in_shell_line(line)
+        return
+    prefix = PREFIXES.get(name)
+    if prefix is not None:
+        inner = _after(words[1:], prefix, name)
+        if inner and inner[0] not in _BUILTIN:
+            yield inner
+
+
+def in_shell_line(line: str) -> Iterator[list[str]]:
+    """The simple commands of a line of shell, as far as their words are plain."""
+    lexer = shlex.shlex(line[:_LINE_CHARACTERS_MAX], posix=True, punctuation_chars="();<>|&\n")
+    lexer.whitespace = " \t\r"
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    words: list[str] = []
+    try:
+        for word in lexer:
+            if _OPERATORS.fullmatch(word):
+                if not word.startswith(("<", ">")):
+                    yield from _simple(words)
+                    words = []
+            else:
+                words.append(word)
+    except ValueError:
+        return  # an open quotation, for example of a here-document
+    yield from _simple(words)
+
+
+def _simple(words: list[str]) -> Iterator[list[str]]:
+    while words and (_ASSIGNMENT.fullmatch(words[0]) or words[0] in _BUILTIN - {"echo", "printf"}):
+        if words[0] in ("cd", "for", "case", "function", "let", "print", "trap"):
+            return
+        words = words[1:]
+    if words and words[0] not in _BUILTIN and not any(character in words[0] for character in "$`*?"):
+        yield words
+
+
+def _shell_line(words: list[str]) -> str:
+    """The text after -c, if there is one."""
+    for index, word in enumerate(words):
+        if word.startswith("-") and not word.startswith("--") and "c" in word[1:]:
+            return words[index + 1] if index + 1 < len(words) else ""
+        if not word.startswith(("-", "+")):
+            return ""
+    return ""
+
+
+def _after(words: list[str], prefix: Prefix, name: str) -> list[str]:
+    index, operands = 0, prefix.operands
+    while index < len(words):
+        word = words[index]
+        if word == "--":
+            index += 1
+            break
+        if name == "env" and _ASSIGNMENT.fullmatch(word):
+            index += 1
+        elif name == "env" and word in ("-S", "--split-string"):
+            return _split(words[index + 1 :])
+        elif name == "taskset" and word in ("-c", "--cpu-list"):
+            index += 1
+        elif word.startswith("-") and word != "-":
+            index += 2 if word in prefix.with_value and not _NUMBERED.fullmatch(word) else 1
+        else:
+            break
+    rest = words[index:]
+    if name == "env":
+        while rest and _ASSIGNMENT.fullmatch(rest[0]):
+            rest = rest[1:]
+    return rest[operands:]
+
+
+def _split(words: list[str]) -> list[str]:
+    try:
+        return [*shlex.split(words[0]), *words[1:]] if words else []
+    except ValueError:
+        return []

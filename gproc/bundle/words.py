@@ -1,0 +1,140 @@
+"""What the words of a command mean: the programs that it runs, and the caller's files that it names.
+
+A relative word, or one below the working directory or the caller's home, means the caller's file.  Any other absolute
+path means the node's file if the node has one, else the caller's.  Looks at names and sizes, opens nothing.
+
+This runs for every command, so it imports nothing large.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Final
+
+from gproc.bundle import prefixes
+from gproc.bundle.meaning import Meant, Ran
+
+FILE_BYTES_MAX: Final = 100 << 20
+"""What all words together may bring along; more is asked for by -f."""
+
+FILES_MAX: Final = 1000
+DEPTH_MAX: Final = 8
+"""Commands that run commands: `env timeout 9 sh -c ...`."""
+
+_NODES: Final = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/var/run")
+"""Absolute paths there are never the caller's: they are about the node, or shared by all its users."""
+
+_AFTER_EQUALS: Final = re.compile(r"(?:--?)?[A-Za-z0-9][\w.-]*=(.+)", re.DOTALL)
+_CLASS_PATHS: Final = ("-cp", "-classpath", "--class-path", "-p", "--module-path")
+_CLASS: Final = re.compile(r"\.(class|jar|properties|xml)$")
+
+
+def meant(command: Sequence[str], cwd: str, environ: Mapping[str, str], *, nodes_programs: bool = False) -> Meant:
+    """nodes_programs: names without a slash that the command runs itself are the node's own programs (`--shell`)."""
+    return _Reader(cwd, environ.get("HOME", ""), nodes_programs).read(command)
+
+
+class _Reader:
+    def __init__(self, cwd: str, home: str, nodes_programs: bool) -> None:
+        self._cwd = cwd
+        self._nodes_programs = nodes_programs
+        self._home = home.rstrip("/")
+        self._programs: dict[Ran, None] = {}
+        self._files: dict[str, None] = {}
+        self._yielding: dict[str, None] = {}
+        self._left: dict[str, None] = {}
+        self._left_bytes = FILE_BYTES_MAX
+
+    def read(self, command: Sequence[str]) -> Meant:
+        self._command(list(command), 0)
+        return Meant(tuple(self._programs), tuple(self._files), tuple(self._yielding), tuple(self._left))
+
+    def _command(self, words: list[str], depth: int) -> None:
+        name = os.path.basename(words[0])
+        interpreter = prefixes.interpreter(name)
+        script, code = self._script(words[1:], interpreter) if interpreter else ("", "")
+        if depth == 0 or "/" in words[0] or not self._nodes_programs:
+            self._programs[Ran(self._absolute(words[0]) if "/" in words[0] else words[0], script, code)] = None
+        if depth < DEPTH_MAX:
+            for inner in prefixes.commands(words):
+                self._command(inner, depth + 1)
+        for word in words[1:]:
+            self._word(word)
+        if interpreter == "java":
+            self._class_path(words[1:])
+
+    def _absolute(self, path: str) -> str:
+        return os.path.normpath(path if path.startswith("/") else f"{self._cwd.rstrip('/')}/{path}")
+
+    def _script(self, words: list[str], interpreter: str) -> tuple[str, str]:
+        word, code = prefixes.script(words, interpreter)
+        if not word:
+            return "", code
+        path = self._absolute(word)
+        return (path, "") if os.path.isfile(path) else ("", "")
+
+    def _word(self, word: str) -> None:
+        for candidate in _candidates(word):
+            path = self._absolute(candidate)
+            try:
+                status = os.stat(path)
+            except (OSError, ValueError):
+                continue
+            callers = not candidate.startswith("/") or self._is_callers(path)
+            if stat.S_ISDIR(status.st_mode):
+                if callers and candidate not in (".", "..", "/"):
+                    self._left[candidate] = None
+            elif stat.S_ISREG(status.st_mode) and path not in self._files and path not in self._yielding:
+                self._take(path, candidate, status.st_size, callers)
+
+    def _take(self, path: str, word: str, size: int, callers: bool) -> None:
+        if not callers and (any(_within(path, each) for each in _NODES) or not os.access(path, os.R_OK)):
+            return
+        if size > self._left_bytes or len(self._files) + len(self._yielding) >= FILES_MAX:
+            self._left[word] = None
+            return
+        self._left_bytes -= size
+        (self._files if callers else self._yielding)[path] = None
+
+    def _is_callers(self, path: str) -> bool:
+        below = [each for each in (self._cwd.rstrip("/"), self._home) if each]
+        return any(_within(path, each) for each in below)
+
+    def _class_path(self, words: list[str]) -> None:
+        for option, value in pairwise(words):
+            if option in _CLASS_PATHS:
+                for element in value.split(":"):
+                    for path in _classes(self._absolute(element.removesuffix("/*") or ".")):
+                        self._take(path, element, os.stat(path).st_size, True)
+
+
+def _candidates(word: str) -> Iterator[str]:
+    if not word or "\0" in word or len(word) > 4095:
+        return
+    yield word
+    if (match := _AFTER_EQUALS.fullmatch(word)) is not None:
+        yield match[1]
+    if word.startswith("@") and len(word) > 1:
+        yield word[1:]
+
+
+def _classes(path: str) -> Iterator[str]:
+    if os.path.isfile(path):
+        yield path
+        return
+    count = 0
+    for top, _directories, names in os.walk(path):
+        for name in names:
+            if _CLASS.search(name):
+                count += 1
+                if count > FILES_MAX:
+                    return
+                yield os.path.join(top, name)
+
+
+def _within(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(f"{directory}/")

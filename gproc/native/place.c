@@ -1,0 +1,263 @@
+#include "place.h"
+
+#include "failure.h"
+#include "identity.h"
+#include "path.h"
+#include "tree.h"
+
+#define STACK_BYTES (64u << 10)
+#define HANDLE (O_PATH | O_CLOEXEC)
+#define READABLE (O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC)
+
+/* Entries of the node's that one job puts back; each takes some 25 us. */
+#define ENTRIES_MAX 4000u
+
+/* Directories in one another that both sides have. */
+#define DEPTH_MAX 16u
+
+#define TARGET_BYTES 4096u /* PATH_MAX */
+
+struct search {
+    const struct plan *plan;
+    const char *path; /* below `from`, or absolute */
+    int from;
+    bool whole;       /* the directory itself will do, unread */
+    size_t length;    /* what of the path was found */
+    int found, list;  /* a handle, and a descriptor to read it by; below 0 a negated errno */
+};
+
+bool place_as_user(int (*body)(void *), void *argument, const char *subject) {
+    static _Alignas(16) char stack[STACK_BYTES];
+    long child = sys_clone(CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, body, stack + sizeof stack, argument);
+    if (child < 0) {
+        return fail(child, NULL, subject);
+    }
+    SYS4(wait4, child, NULL, __WALL, NULL);
+    return true;
+}
+
+/* Whether our rights are enough to list a directory and to open what is in it. */
+static int open_list(int handle) {
+    int list = (int)SYS4(openat, handle, ".", READABLE, 0);
+    int inside = list < 0 ? list : (int)SYS4(openat, list, ".", HANDLE | O_DIRECTORY, 0);
+    if (inside < 0) {
+        close_quietly(list);
+        return inside;
+    }
+    close_quietly(inside);
+    return list;
+}
+
+static bool look(struct search *search, const char *path, bool last) {
+    search->found = (int)SYS4(openat, search->from, path, HANDLE | O_DIRECTORY, 0);
+    search->list = -1;
+    if (search->found < 0) {
+        return false;
+    }
+    if (search->whole && last) {
+        return true;
+    }
+    search->list = open_list(search->found);
+    if (search->list < 0) {
+        close_quietly(search->found);
+        search->found = search->list;
+        return false;
+    }
+    return true;
+}
+
+/* In the child: the directory, or the nearest one above it into which the user may look. */
+static int find(void *argument) {
+    static char part[PATH_BYTES_MAX + 1];
+    struct search *search = argument;
+    if (!identity_become(search->plan)) {
+        return 1;
+    }
+    size_t whole = strlen(search->path);
+    memcpy(part, search->path, whole + 1);
+    for (size_t length = whole; length > 0; length--) {
+        if (length != whole && part[length] != '/') {
+            continue;
+        }
+        part[length] = 0;
+        if (look(search, part, length == whole)) {
+            search->length = length;
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* In the child: one name in a directory, which may be no link. */
+static int find_below(void *argument) {
+    struct search *search = argument;
+    if (!identity_become(search->plan)) {
+        return 1;
+    }
+    search->found = (int)SYS4(openat, search->from, search->path, HANDLE | O_DIRECTORY | O_NOFOLLOW, 0);
+    search->list = search->found < 0 ? search->found : open_list(search->found);
+    close_quietly(search->found);
+    return 0;
+}
+
+static uint32_t type_of(int directory, const char *name) {
+    struct statx found;
+    uint32_t flags = AT_SYMLINK_NOFOLLOW | (name[0] == 0 ? AT_EMPTY_PATH : 0) | AT_NO_AUTOMOUNT;
+    return SYS5(statx, directory, name, flags, STATX_TYPE, &found) == 0 ? found.stx_mode & S_IFMT : 0;
+}
+
+static bool bind(int from, int to, const char *subject) {
+    struct descriptor_path source = by_descriptor(from), at = by_descriptor(to);
+    /* Recursive: in a user namespace a bind that would uncover what is mounted below is refused. */
+    long result = SYS5(mount, source.text, at.text, NULL, MS_BIND | MS_REC, NULL);
+    return result == 0 || fail(result, NULL, subject);
+}
+
+static bool put_link(int was, int own, const char *name) {
+    char target[TARGET_BYTES];
+    long length = SYS4(readlinkat, was, "", target, sizeof target - 1);
+    if (length >= 0) {
+        target[length] = 0;
+        length = SYS3(symlinkat, target, own, name);
+    }
+    return length >= 0 || fail(length, NULL, name);
+}
+
+/* One entry of the node's directory, also in our own, which has nothing of that name. */
+static bool put(int node, int own, const char *name) {
+    int was = (int)SYS4(openat, node, name, HANDLE | O_NOFOLLOW, 0);
+    if (was == -ENOENT) {
+        return true; /* it went meanwhile */
+    }
+    if (was < 0) {
+        return fail(was, NULL, name);
+    }
+    uint32_t type = type_of(was, "");
+    bool good = true;
+    if (type == S_IFLNK) {
+        good = put_link(was, own, name);
+    } else {
+        long made = type == S_IFDIR ? SYS3(mkdirat, own, name, 0755) : SYS4(mknodat, own, name, S_IFREG | 0644, 0);
+        int to = made < 0 ? (int)made : (int)SYS4(openat, own, name, HANDLE | O_NOFOLLOW, 0);
+        good = (to >= 0 || fail(to, NULL, name)) && bind(was, to, name);
+        close_quietly(to);
+    }
+    close_quietly(was);
+    return good;
+}
+
+/* What the node has in a directory, also in ours; of what both have, ours is shown.  `node` is closed. */
+static bool put_all(const struct plan *plan, int node, int own, uint32_t depth, uint32_t *count) {
+    struct entries entries = {.directory = node};
+    const char *name;
+    bool good = true;
+    while (good && (name = next_name(&entries)) != NULL) {
+        uint32_t type = type_of(own, name);
+        if (++*count > ENTRIES_MAX) {
+            good = fail(-E2BIG, "it has too many entries to put back", name);
+        } else if (type == 0) {
+            good = put(node, own, name);
+        } else if (type == S_IFDIR && type_of(node, name) == S_IFDIR && depth < DEPTH_MAX) {
+            struct search below = {.plan = plan, .path = name, .from = node, .found = -1, .list = -1};
+            good = place_as_user(find_below, &below, name);
+            int inside = good && below.list >= 0 ? open_below(own, name) : -1;
+            good = good && (below.list < 0 || inside >= 0);
+            if (good && below.list >= 0) {
+                good = put_all(plan, below.list, inside, depth + 1, count);
+            }
+            close_quietly(inside);
+        }
+    }
+    close_quietly(node);
+    return good;
+}
+
+static bool same_device(int one, int other) {
+    struct statx first, second;
+    return SYS5(statx, one, "", AT_EMPTY_PATH, STATX_TYPE, &first) == 0 &&
+           SYS5(statx, other, "", AT_EMPTY_PATH, STATX_TYPE, &second) == 0 &&
+           first.stx_dev_major == second.stx_dev_major && first.stx_dev_minor == second.stx_dev_minor;
+}
+
+static bool show(const struct operation *operation, const struct plan *plan, struct search *search, int root) {
+    static char path[PATH_BYTES_MAX + 1];
+    memcpy(path, operation->at + 1, search->length);
+    path[search->length - 1] = 0;
+    int own = open_below(root, path);
+    bool good = own >= 0;
+    if (good && search->list >= 0) {
+        uint32_t count = 0;
+        good = put_all(plan, search->list, own, 0, &count);
+        search->list = -1;
+    }
+    good = good && bind(own, search->found, operation->at);
+    close_quietly(own);
+    return good;
+}
+
+bool place_make(const struct operation *operation, const struct plan *plan) {
+    struct search search = {
+        .plan = plan, .path = operation->at, .from = AT_FDCWD, .whole = operation->whole, .found = -1, .list = -1};
+    if (!place_as_user(find, &search, operation->at)) {
+        return false;
+    }
+    if (search.found < 0) {
+        return fail(search.found == -1 ? -ENOENT : search.found, NULL, operation->at);
+    }
+    int root = open_directory(operation->source);
+    /* What is on the device of the job's own root is shown already, by an operation before this one. */
+    bool good = root >= 0 && (same_device(root, search.found) || show(operation, plan, &search, root));
+    close_quietly(root);
+    close_quietly(search.list);
+    close_quietly(search.found);
+    return good;
+}
+
+static bool put_node_top(int node, int own, const char *first) {
+    struct entries entries = {.directory = node};
+    const char *name;
+    /* It has the directory that we stand in: before anything is mounted there, which would come along. */
+    bool good = first[0] == 0 || put(node, own, first);
+    uint32_t count = 0;
+    while (good && (name = next_name(&entries)) != NULL) {
+        if (++count > ENTRIES_MAX) {
+            good = fail(-E2BIG, "it has too many entries", "/");
+        } else if (type_of(own, name) == 0) {
+            good = put(node, own, name);
+        }
+    }
+    return good;
+}
+
+/* The tmpfs that is mounted at `operation->at` becomes the root directory. */
+bool place_make_top(const struct operation *operation) {
+    static char first[TARGET_BYTES];
+    size_t used = 0;
+    for (const char *at = operation->at + 1; *at != 0 && *at != '/' && used + 1 < sizeof first; at++) {
+        first[used++] = *at;
+    }
+    first[used] = 0;
+    int node = (int)SYS4(openat, AT_FDCWD, "/", READABLE, 0);
+    int own = node < 0 ? node : open_directory(operation->at);
+    bool good = own >= 0 && put_node_top(node, own, first);
+    long result = 0;
+    for (uint32_t index = 0; good && result == 0 && index < operation->made.count; index++) {
+        result = SYS3(mkdirat, own, operation->made.words[index], 0755);
+    }
+    for (uint32_t index = 0; good && result == 0 && index < operation->kept.count; index++) {
+        result = SYS3(symlinkat, operation->lowers.words[index], own, operation->kept.words[index]);
+    }
+    if (good && result == 0) {
+        struct descriptor_path path = by_descriptor(own);
+        result = SYS5(mount, path.text, "/", NULL, MS_MOVE, NULL);
+    }
+    if (good && result == 0) {
+        result = SYS1(fchdir, own);
+    }
+    if (good && result == 0) {
+        result = SYS1(chroot, ".");
+    }
+    close_quietly(node);
+    close_quietly(own);
+    return good && (result == 0 || fail(result, NULL, "/"));
+}

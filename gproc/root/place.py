@@ -1,0 +1,178 @@
+"""What the job has, shown at its own path on the node, whatever lies there: `native/place.c`, in Python.
+
+Only what the caller may look into is looked into: a process with the caller's rights opens each directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Final
+
+from gproc.root import kernel
+from gproc.root.as_user import Identity, as_user
+from gproc.root.view import InPlace, OwnTop
+
+ENTRIES_MAX: Final = 4000
+"""Entries of the node's that one job puts back; each takes some 25 us."""
+
+_DEPTH_MAX: Final = 16
+"""Directories in one another that both sides have."""
+
+_HANDLE: Final = os.O_PATH | os.O_CLOEXEC
+_LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def show(operation: InPlace, identity: Identity) -> None:
+    """Raises: OSError naming the path."""
+    found, *lists = as_user(identity, lambda: _nearest(operation.at, operation.whole))
+    try:
+        root = os.open(operation.root, _HANDLE | os.O_DIRECTORY)
+        try:
+            # What is on the device of the job's own root is shown already, by an operation before this one.
+            if os.fstat(root).st_dev != os.fstat(found).st_dev:
+                _show(operation, found, lists, root, identity)
+        finally:
+            os.close(root)
+    finally:
+        for handle in (found, *lists):
+            os.close(handle)
+
+
+def _nearest(at: bytes, whole: bool) -> list[int]:
+    """With the caller's rights: a handle for the directory, or the nearest one above; if it is to be read, a list too.
+
+    A third descriptor is a pipe that says how much of the path was found.
+    """
+    path = at
+    failure: OSError = FileNotFoundError(errno.ENOENT, "", at)
+    while path:
+        try:
+            found = os.open(path, _HANDLE | os.O_DIRECTORY)
+            lists = [] if whole and path == at else [_listed(found)]
+            reader, writer = os.pipe()
+            os.write(writer, b"%d" % len(path))
+            return [found, reader, *lists]
+        except OSError as error:
+            failure = OSError(error.errno, "", at)
+            path = path.rpartition(b"/")[0]
+    raise failure
+
+
+def _listed(found: int) -> int:
+    """A descriptor to list a directory by.  Raises: OSError if the caller may not open what is in it."""
+    handle = os.open(b".", _LIST, dir_fd=found)
+    os.close(os.open(b".", _HANDLE, dir_fd=handle))
+    return handle
+
+
+def _show(operation: InPlace, found: int, rest: list[int], root: int, identity: Identity) -> None:
+    length = int(os.read(rest[0], 8))
+    own = _below(root, operation.at[:length].strip(b"/"))
+    try:
+        if len(rest) > 1:
+            _put_all(rest[1], own, identity, 0, [ENTRIES_MAX])
+        kernel.mount(_by_descriptor(own), _by_descriptor(found), None, kernel.MS_BIND | kernel.MS_REC)
+    finally:
+        os.close(own)
+
+
+def _below(root: int, path: bytes) -> int:
+    """A handle for a directory below `root`; no link is followed."""
+    here = os.open(b".", _HANDLE | os.O_DIRECTORY, dir_fd=root)
+    for part in path.split(b"/"):
+        below = os.open(part, _HANDLE | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+        os.close(here)
+        here = below
+    return here
+
+
+def _put_all(node: int, own: int, identity: Identity, depth: int, left: list[int]) -> None:
+    """What the node has in a directory, also in ours; of what both have, ours is shown."""
+    for name in map(os.fsencode, os.listdir(node)):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.E2BIG, "it has too many entries to put back", os.fsdecode(name))
+        kind = _kind(own, name)
+        if not kind:
+            put(node, own, name)
+        elif kind == stat.S_IFDIR == _kind(node, name) and depth < _DEPTH_MAX:
+            _put_below(node, own, name, identity, depth, left)
+
+
+def _put_below(node: int, own: int, name: bytes, identity: Identity, depth: int, left: list[int]) -> None:
+    try:
+        inside = as_user(identity, lambda: [_listed(_opened(node, name))])[0]
+    except OSError:
+        return
+    try:
+        mine = os.open(name, _HANDLE | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=own)
+        try:
+            _put_all(inside, mine, identity, depth + 1, left)
+        finally:
+            os.close(mine)
+    finally:
+        os.close(inside)
+
+
+def _opened(node: int, name: bytes) -> int:
+    return os.open(name, _HANDLE | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=node)
+
+
+def put(node: int, own: int, name: bytes) -> None:
+    """One entry of the node's directory, also in our own, which has nothing of that name."""
+    try:
+        was = os.open(name, _HANDLE | os.O_NOFOLLOW, dir_fd=node)
+    except FileNotFoundError:
+        return
+    try:
+        kind = stat.S_IFMT(os.fstat(was).st_mode)
+        if kind == stat.S_IFLNK:
+            os.symlink(os.readlink(b"", dir_fd=was), name, dir_fd=own)
+            return
+        if kind == stat.S_IFDIR:
+            os.mkdir(name, 0o755, dir_fd=own)
+        else:
+            os.mknod(name, stat.S_IFREG | 0o644, dir_fd=own)
+        to = os.open(name, _HANDLE | os.O_NOFOLLOW, dir_fd=own)
+        try:
+            # Recursive: in a user namespace a bind that would uncover what is mounted below is refused.
+            kernel.mount(_by_descriptor(was), _by_descriptor(to), None, kernel.MS_BIND | kernel.MS_REC)
+        finally:
+            os.close(to)
+    finally:
+        os.close(was)
+
+
+def make_top(operation: OwnTop) -> None:
+    """The tmpfs that is mounted at `operation.at` becomes the root directory.  Raises: OSError."""
+    first = operation.at.split(b"/")[1]
+    node, own = os.open(b"/", _LIST), os.open(operation.at, _HANDLE | os.O_DIRECTORY)
+    try:
+        # It has the directory that we stand in: before anything is mounted there, which would come along.
+        put(node, own, first)
+        for name in map(os.fsencode, os.listdir(node)):
+            if name != first:
+                put(node, own, name)
+        for name in operation.directories:
+            os.mkdir(name, 0o755, dir_fd=own)
+        for name, target in operation.links:
+            os.symlink(target, name, dir_fd=own)
+        kernel.mount(_by_descriptor(own), b"/", None, kernel.MS_MOVE)
+        os.fchdir(own)
+        os.chroot(b".")
+    finally:
+        os.close(node)
+        os.close(own)
+
+
+def _kind(directory: int, name: bytes) -> int:
+    try:
+        return stat.S_IFMT(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+    except OSError:
+        return 0
+
+
+def _by_descriptor(directory: int) -> bytes:
+    return b"/proc/self/fd/%d" % directory

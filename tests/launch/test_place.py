@@ -1,0 +1,109 @@
+"""Directories of the caller's, shown at their own paths: what the job has there, and the node's own around it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gproc.root.view import InPlace, MakeDirectory, Operation, OwnTop, Proc, Tmpfs, View
+from tests.launch.conftest import USER
+
+
+@pytest.fixture
+def home(node: Any) -> Iterator[Path]:
+    """A directory of the node's user, with something in it."""
+    if node.kind == "plain":
+        pytest.skip("needs a view")
+    with tempfile.TemporaryDirectory(prefix="gproc-home-") as made:
+        home = Path(made)
+        (home / "kept").mkdir()
+        (home / "kept/file").write_text("kept\n")
+        (home / "note").write_text("note\n")
+        (home / "link").symlink_to("note")
+        (home / "both").mkdir()
+        (home / "both/theirs").write_text("the node's\n")
+        for path in (home, *home.rglob("*")):
+            os.chown(path, node.uid, node.uid, follow_symlinks=False)
+        yield home
+
+
+def view(node: Any, at: Path, script_cwd: str, *below: str, whole: bool = False) -> View:
+    """A root with these directories below `at`, which is shown there."""
+    own = (MakeDirectory(node.bin_root, os.fsencode(path)) for path in (str(at), *(f"{at}/{name}" for name in below)))
+    operations: tuple[Operation, ...] = (
+        Tmpfs(node.bin_root), *own, InPlace(os.fsencode(at), node.bin_root, whole), Proc(b"/proc"),
+    )  # fmt: skip
+    return View("namespaces", operations, b"/bin/sh", os.fsencode(script_cwd))
+
+
+def test_around_what_the_job_has_the_nodes_own_stays_as_it_is(node: Any, home: Path) -> None:
+    script = (
+        "ls; cat kept/file note link both/theirs; echo real > kept/new; echo more >> note; echo gone > new;"
+        "ls mine both; echo x > mine/x; pwd"
+    )
+    done = node.run("sh", "-c", script, view=view(node, home, str(home), "mine", "both/ours"))
+    assert done.code == 0, done
+    assert done.output.splitlines() == [
+        "both", "kept", "link", "mine", "note", "kept", "note", "note", "the node's", "both:", "ours", "theirs", "",
+        "mine:", str(home),
+    ]  # fmt: skip
+    assert (home / "kept/new").read_text() == "real\n"
+    assert (home / "note").read_text() == "note\nmore\n"
+    assert sorted(os.listdir(home)) == ["both", "kept", "link", "note"]
+    assert os.listdir(home / "both") == ["theirs"]
+
+
+def test_a_directory_that_stands_for_the_nodes_hides_it(node: Any, home: Path) -> None:
+    done = node.run("sh", "-c", "ls; echo x > x; ls", view=view(node, home, str(home), "mine", whole=True))
+    assert done.output.split() == ["mine", "mine", "x"]
+    assert "x" not in os.listdir(home)
+
+
+def test_a_directory_that_the_node_lacks_is_there_and_gone_afterwards(node: Any, home: Path) -> None:
+    at = home / "none/such"
+    done = node.run("sh", "-c", "pwd; ls ../..; echo x > x; cat x ../../note", view=view(node, at, str(at)))
+    assert done.output.split() == [str(at), "both", "kept", "link", "none", "note", "x", "note"]
+    assert "none" not in os.listdir(home)
+
+
+def test_what_the_caller_may_not_enter_stays_closed(node: Any, home: Path) -> None:
+    """What lies in a closed directory may be readable by itself: only the directory protects it."""
+    if node.uid != 0:
+        pytest.skip("needs a slave of root")
+    (home / "closed").mkdir(mode=0o700)
+    (home / "closed/secret").write_text("secret\n")
+    home.chmod(0o755)
+    os.chown(home, USER, USER)
+    script = "cat closed/secret; ls closed; cat kept/file"
+    shown = view(node, home, str(home), "closed/mine")
+    done = node.run("sh", "-c", script, view=shown, uid=USER)
+    assert "secret\n" not in done.output
+    assert done.output.splitlines()[-1] == "kept"
+
+
+def test_a_root_directory_of_the_jobs_own_has_the_nodes_entries_and_more(node: Any) -> None:
+    if node.kind == "plain":
+        pytest.skip("needs a view")
+    top = OwnTop(node.bin_root, (b"gproc-none-such",), ((b"gproc-no-link", b"usr/bin"),))
+    operations: tuple[Operation, ...] = (
+        top, Tmpfs(node.bin_root), MakeDirectory(node.bin_root, b"/u"), MakeDirectory(node.bin_root, b"/w"),
+        MakeDirectory(node.bin_root, b"/gproc-none-such/at"), InPlace(b"/gproc-none-such/at", node.bin_root, True),
+        Proc(b"/proc"),
+    )  # fmt: skip
+    shown = View("namespaces", operations, b"/bin/sh", b"/gproc-none-such/at")
+    script = "pwd; echo x > x; cat x; test -x /gproc-no-link/env && echo linked; ls -d /usr /dev/null /proc/self/fd"
+    done = node.run("sh", "-c", script, view=shown)
+    assert done.output.split() == ["/gproc-none-such/at", "x", "linked", "/dev/null", "/proc/self/fd", "/usr"]
+    assert not os.path.exists("/gproc-none-such")
+
+
+def test_too_many_entries_are_refused_with_the_number(node: Any, home: Path) -> None:
+    for number in range(4100):
+        (home / f"{number}").symlink_to("x")
+    failure = node.run("sh", "-c", "true", view=view(node, home, str(home), "mine")).failure
+    assert (failure.stage, "too many entries" in failure.message) == ("view", True)
