@@ -33,7 +33,10 @@ PACKAGES: Final = (
     "libgcc-s1",
 )  # fmt: skip
 
-_APPLETS: Final = ["sh", "ls", "cat", "sed", "tr", "echo", "true", "uname", "env", "printf", "sleep", "id", "expr"]
+_APPLET_NAMES: Final = """
+    sh ls cat sed tr echo true uname env printf sleep id expr dirname basename readlink grep head tail wc cut sort touch
+    rm mkdir cp mv ln test pwd date dd cmp find xargs tee seq which"""
+_APPLETS: Final = _APPLET_NAMES.split()
 
 _ENTER: Final = """
 import concurrent.futures.thread, ctypes, encodings.idna, importlib, os, pkgutil, pwd, stringprep, sys, unicodedata
