@@ -158,7 +158,7 @@ def test_a_node_without_private_views_runs_plain_and_says_so(cluster: Cluster) -
     [
         ("absent", None, 0, 127),
         ("closed", "#!/bin/sh\n", 0o644, 126),
-        ("data", "\0no program\n", 0o755, 126),
+        ("binary", "\0no program\n", 0o755, 126),
     ],
 )
 def test_a_program_that_cannot_run_is_refused_before_anything_is_sent(
