@@ -34,6 +34,13 @@ def amounts(received_bytes: float, payload_bytes: int, rate: float | None) -> tu
     return part, f"{rate / size:.{digits if rate >= size / 10 else 3}f} {unit}/s"
 
 
+def time_text(seconds: float) -> str:
+    """A time left, as 0:01:30."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
 class _Counted:
     """Bytes and nodes, by rank."""
 
@@ -91,9 +98,11 @@ class Bar(_Counted):
             self._show()
         assert self._shown is not None and self._task is not None
         received = self.received_bytes / self.nodes
-        self._shown.update(self._task, completed=received)
-        amount, rate = amounts(received, self.bundle_bytes, self._shown.tasks[0].speed)
-        self._shown.update(self._task, amount=amount, rate=rate, nodes=f"{self.complete}/{self.nodes} nodes")
+        speed = received / waited_s
+        amount, rate = amounts(received, self.bundle_bytes, speed or None)
+        left = time_text((self.bundle_bytes - received) / speed) if speed else ""
+        nodes = f"{self.complete}/{self.nodes} nodes"
+        self._shown.update(self._task, completed=received, amount=amount, rate=rate, nodes=nodes, left=left)
         self._shown.refresh()
         return REFRESH_S
 
@@ -107,16 +116,15 @@ class Bar(_Counted):
         from rich.progress import (
             BarColumn,
             TextColumn,
-            TimeRemainingColumn,
         )
         from rich.progress import Progress as Columns
 
         self._shown = Columns(
             TextColumn("sending"), TextColumn("{task.fields[amount]}"), BarColumn(), TextColumn("{task.fields[rate]}"),
-            TextColumn("{task.fields[nodes]}"), TimeRemainingColumn(),
+            TextColumn("{task.fields[nodes]}"), TextColumn("{task.fields[left]}"),
             console=Console(file=sys.stderr), auto_refresh=False, transient=True,
         )  # fmt: skip
-        self._task = self._shown.add_task("", total=self.bundle_bytes, amount="", rate="", nodes="")
+        self._task = self._shown.add_task("", total=self.bundle_bytes, amount="", rate="", nodes="", left="")
         self._shown.start()
 
 
