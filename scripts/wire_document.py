@@ -25,7 +25,7 @@ TALKS: Final[tuple[tuple[Direction[Any], str, str], ...]] = (
     (
         directions.OPENING,
         "Opening",
-        "The first message of whoever dials a command port: Join on a CONTROL channel, Attach on a BULK channel, "
+        "The first message of a node that dials a command port: Join on a CONTROL channel, Attach on a BULK channel, "
         "PeerHello on a PEER channel, each exactly once.",
     ),
     (

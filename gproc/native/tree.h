@@ -1,4 +1,4 @@
-/* Directory trees copied and removed by descriptors: no link is followed, whoever may write to them. */
+/* Directory trees copied and removed by descriptors: no link is followed, even if users may write to them. */
 #ifndef GPROC_TREE_H
 #define GPROC_TREE_H
 

@@ -1,4 +1,4 @@
-"""Which peer sends which part of a payload to whom, among the children of one node.  Pure: time is an argument.
+"""Decides which child of one node sends which part of a payload to which other.  Pure: time is an argument.
 
 A star of n children puts n payloads on their parent's link.  Here the payload has two stripes (chunks of even and
 of odd number).  Each stripe comes down a binary tree of its own through the children, and the inner nodes of one tree

@@ -90,8 +90,8 @@ class Root:
     def relinked(self) -> None:
         """Its owner's copy may have given its files further names: the new ctime alone is no reason to throw it away.
 
-        By such a name its owner may write to a file, and set its time back.  That deceives nobody else: whoever else is
-        given a chunk of it checks the digest.
+        By such a name its owner may write to a file, and set its time back.  That deceives nobody else: every other
+        receiver of a chunk of it checks the digest.
         """
         with contextlib.suppress(OSError):
             linked = _stamps(self)

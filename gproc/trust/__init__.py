@@ -1,4 +1,4 @@
-"""Who may command whom, and how each end proves its identity (docs/architecture.md, "Trust lines").
+"""Which process may command which, and how each end proves its identity (docs/architecture.md, "Trust lines").
 
 The input is the files of `$GPROC_HOME`, a finished TLS handshake, a signed ticket or a connected Unix socket.  The
 output is one of a few values (`Identity`, `PeerName`, `Grant`, `Ticket`, `Caller`), or a TrustError with the reason.
