@@ -1,7 +1,7 @@
 """Every control message, as a type: what two processes of gproc can say to each other.
 
-`gproc.wire.directions` says which process may send which of them to which other.  A message is encoded as a msgpack array with its tag
-first.  docs/wire.md is made from this module's types and docstrings by scripts/wire_document.py.
+`gproc.wire.directions` says which process may send which of them to which other.  A message is encoded as a msgpack
+array with its tag first.  scripts/wire_document.py makes docs/wire.md from this module's types and docstrings.
 """
 
 from __future__ import annotations
