@@ -23,7 +23,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 def as_user(identity: Identity, opening: Callable[[], Sequence[int]]) -> list[int]:
-    """What `opening` opens in a child that has become this user.
+    """Call `opening` in a child that has become this user, and return the descriptors that it opens.
 
     Raises: the OSError that it raised.
     """

@@ -1,4 +1,4 @@
-"""Where a bundle's code lies, and by which other names a node may know those places.  Pure."""
+"""Finds the directories of a bundle's code, and the other names by which a node may know them.  Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from gproc.errors import LaunchError
 _LIBC: Final = b"/libc.so.6"
 
 LINKS_MAX: Final = 40
-"""Links in one path before the kernel gives up with ELOOP: path_resolution(7)."""
+"""The most links in one path: with more, the kernel gives up with ELOOP, path_resolution(7)."""
 
 STEPS_MAX: Final = 4_000_000
-"""Parts of paths that all look-ups in one bundle take together: some 2 s.  A distribution's bundle takes thousands."""
+"""The most parts of paths that all look-ups in one bundle may read: some 2 s.  A usual bundle needs thousands."""
 
 PLACES_MAX: Final = 1024
-"""Directories that a view may have to cover.  Each costs the node some 20 us for every job, and 100 us if covered."""
+"""The most directories that a view may have to cover.  Each costs the node some 20 us a job, and 100 us if covered."""
 
 
 class CodeLayout:

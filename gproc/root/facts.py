@@ -26,13 +26,13 @@ _VERSION: Final = re.compile(rb"GNU C Library [^\n]{0,200}? version (\d+)\.(\d+)
 """In libc's banner, which `/lib/x86_64-linux-gnu/libc.so.6` prints when it is run."""
 
 _LIBC_BYTES_MAX: Final = 16 << 20
-"""Eight times what glibc 2.41's has; a larger file is not searched for the banner."""
+"""A larger file is not searched for the banner.  This is eight times the size of glibc 2.41's libc."""
 
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_READ: Final = stat.S_IROTH | stat.S_IXOTH
 
 _CHILDREN_MAX: Final = 200
-"""Each costs a job one bind mount, of some 10 us; /home of a large site has thousands."""
+"""The most children that are put back.  Each costs a job a bind mount of some 10 us; a large /home has thousands."""
 
 CodeStamp = tuple[int, int, int, int, int]
 Brief = tuple[int, int, int] | None
@@ -96,13 +96,13 @@ class NodeFiles:
         self._compared: WeakKeyDictionary[CodeLayout, tuple[list[Brief], frozenset[bytes]]] = WeakKeyDictionary()
 
     def bare(self, cwd: bytes, *, namespaces: bool, overlay: bool) -> NodeFacts:
-        """What matters for a job without a bundle."""
+        """The facts that matter for a job without a bundle."""
         with PublicFiles(self._top) as public:
             tops = self._missing_tops(public, (), cwd)
             return NodeFacts(namespaces, overlay, tops=tops, has_cwd=public.directory(cwd) is not None)
 
     def facts(self, layout: CodeLayout, *, namespaces: bool, overlay: bool, cwd: bytes = b"/") -> NodeFacts:
-        """Look at all that matters for a bundle."""
+        """The facts that matter for a bundle."""
         manifest = layout.manifest
         mounted = list(mounts())
         points = [mount.point for mount in mounted]
@@ -129,7 +129,7 @@ class NodeFiles:
             return self._has(public, entry)
 
     def glibc_version(self, libc: bytes) -> tuple[int, int]:
-        """Of the file at `libc`; (0, 0) if that is no glibc."""
+        """The version of the file at `libc`; (0, 0) if it is no glibc."""
         with PublicFiles(self._top) as public:
             return self._version(public, libc) or (0, 0)
 
@@ -154,7 +154,7 @@ class NodeFiles:
         return frozenset(link.path for link in layout.outer_links if self._has(public, link))
 
     def _identical(self, public: PublicFiles, layout: CodeLayout) -> frozenset[bytes]:
-        """What of the bundle's code the node has; nothing is read again while no inode of it has changed."""
+        """The part of the bundle's code that the node has.  Nothing is read again until one of its inodes changes."""
         briefs = [_brief(public.status(path)) for path, _directory in layout.code]
         known = self._compared.get(layout)
         if known is not None and known[0] == briefs:

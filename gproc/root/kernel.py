@@ -73,9 +73,9 @@ def close_from(first: int) -> None:
 
 
 def new_session_keyring() -> None:
-    """Take an empty session keyring, keyctl(2), and let go of the one that this process was started with.
+    """Take an empty session keyring, keyctl(2), in place of the one that this process was started with.
 
-    Nothing happens if the kernel has no keys, or lets nobody here use them.  Raises: OSError.
+    Nothing happens if the kernel has no keys, or allows nobody here to use them.  Raises: OSError.
     """
     number = _KEYCTL_NUMBERS.get(os.uname().machine)
     if number is None:

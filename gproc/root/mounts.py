@@ -1,11 +1,11 @@
 """Carries out a view.  Only this module mounts.
 
-Runs in a job's process 1, before it gives up the slave's rights, in a mount namespace that belongs to this job
-and whose mounts are slaves of the node's: what is mounted here is seen by the job alone and goes with it.
+It runs in a job's process 1, before that gives up the slave's rights, in a mount namespace that belongs to this job.
+The job's mounts are slaves of the node's: only the job sees them, and they end with it.
 
-The paths come from a plan that the slave made, but the file system may have changed since, and above binRoot
-others may write.  So directories are opened without following a link in their last part, checked, and mounted
-on by descriptor: what was checked is what is covered.
+The paths come from a plan that the slave made.  But the file system may have changed since, and other users may write
+above binRoot.  So a directory is opened without following a link in its last part, checked, and mounted on by its
+descriptor: then the checked directory is the covered one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OVERFLOW_UID: Final = 65534
 """What stat(2) shows for a user that the user namespace does not map: /proc/sys/kernel/overflowuid."""
 
 _PRIVATE: Final = kernel.MS_NODEV | kernel.MS_NOSUID
-"""What a job writes to holds neither devices nor set-id programs."""
+"""The flags of file systems that a job can write to: they have neither devices nor set-id programs."""
 
 _TMPFS_OPTIONS: Final = b"mode=0755,size=25%,nr_inodes=256k"
 """What a job may write to its own binRoot: a quarter of the memory instead of tmpfs's usual half, and as many files as
@@ -39,7 +39,7 @@ _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 def carry_out(operations: Sequence[Operation], uid: int, gid: int, groups: Sequence[int] = ()) -> None:
     """Do `operations` in order; directories that are made belong to `uid` and `gid`, the caller's, as `groups` are.
 
-    Raises: OSError naming the path, at the first operation that fails; what was done so far stays.
+    Raises: OSError, which names the path, at the first operation that fails.  The operations before it stay done.
     """
     for operation in operations:
         match operation:
@@ -107,7 +107,7 @@ def _overlay(overlay: Overlay) -> None:
 
 
 def _show_at(source: bytes, at: bytes, uid: int, gid: int, groups: Sequence[int]) -> None:
-    """Bind `source` over a directory that the caller named.  A process with the caller's rights opens the directory."""
+    """Bind `source` over a directory that the caller named.  A process with the caller's rights opens it."""
     directory = as_user(Identity(uid, gid, tuple(groups)), lambda: [_opened(at)])[0]
     try:
         kernel.mount(source, _by_descriptor(directory), None, kernel.MS_BIND | kernel.MS_REC)
@@ -116,14 +116,14 @@ def _show_at(source: bytes, at: bytes, uid: int, gid: int, groups: Sequence[int]
 
 
 def _opened(at: bytes) -> int:
-    """Made if it is missing."""
+    """Open the directory.  If it is missing, it is made."""
     os.umask(0o022)
     os.makedirs(at, exist_ok=True)
     return os.open(at, _DIRECTORY)
 
 
 def _escaped(path: bytes) -> bytes:
-    """As overlayfs reads a layer's path: `:` parts layers, `,` parts options."""
+    """Escape a layer's path for overlayfs: there, `:` separates layers, and `,` separates options."""
     return path.replace(b"\\", b"\\\\").replace(b":", b"\\:").replace(b",", b"\\,")
 
 

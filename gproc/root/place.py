@@ -1,6 +1,6 @@
-"""What the job has, shown at its own path on the node, whatever lies there: `native/place.c`, in Python.
+"""Shows the job's files at their own paths on the node, beside the node's own: `native/place.c`, in Python.
 
-Only what the caller may look into is looked into: a process with the caller's rights opens each directory.
+It looks only into directories that the caller may read: a process with the caller's rights opens each of them.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from gproc.root.as_user import Identity, as_user
 from gproc.root.view import InPlace, OwnTop
 
 ENTRIES_MAX: Final = 4000
-"""Entries of the node's that one job puts back; each takes some 25 us."""
+"""The most entries of the node that one job puts back.  Each takes some 25 us."""
 
 _DEPTH_MAX: Final = 16
-"""Directories in one another that both sides have."""
+"""How deep directories may be inside each other that both the job and the node have."""
 
 _HANDLE: Final = os.O_PATH | os.O_CLOEXEC
 _LIST: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC

@@ -1,4 +1,4 @@
-"""From a bundle and a node's facts to a View.  Pure.  Only this module decides what a job sees (docs/fidelity.md).
+"""Makes a View of a bundle and a node's facts.  Pure.  Only this module decides what a job sees (docs/fidelity.md).
 
 With namespaces, binRoot is an overlay: below, the bundle as the store laid it out, nothing copied; on top, a
 tmpfs of the job's own.  The node's system directories that the bundle has code for become unions, bundle
@@ -35,7 +35,7 @@ _PROC: Final = Proc(b"/proc")
 
 
 class LaidOut(msgspec.Struct, frozen=True):
-    """A bundle as it lies in the node's store.
+    """A bundle in the node's store.
 
     at: a directory with all entries at their own paths.
     without_glibc: the same without the glibc set (`layers.without_glibc`); only there if `needs_without_glibc`.
@@ -49,7 +49,7 @@ class LaidOut(msgspec.Struct, frozen=True):
 
 
 class Union(msgspec.Struct, frozen=True):
-    """A directory of the node to be covered.
+    """A directory of the node that is to be covered.
 
     sources: the bundle's directories that go over it.  places: what becomes whole by that, as the bundle's names.
     """
@@ -64,7 +64,7 @@ def plan(bundle: LaidOut, bin_root: bytes, asked: Asked, facts: NodeFacts, job_n
 
     job_name: on a plain node, the name of the job's directory below bin_root; one path component.
 
-    Raises: LaunchError if bin_root and the store lie in one another, or if a plain node cannot run this.
+    Raises: LaunchError if bin_root is inside the store or the store inside it, or if a plain node cannot run this.
     """
     if within(bundle.at, bin_root) or within(bin_root, bundle.at):
         raise LaunchError(f"binRoot {bin_root!r} and the store's {bundle.at!r} lie in one another: move one of them")
@@ -155,7 +155,7 @@ def needs_without_glibc(layout: CodeLayout, facts: NodeFacts) -> bool:
 
 
 def unions_for(bundle: LaidOut, facts: NodeFacts) -> tuple[Union, ...]:
-    """The directories to be covered, ancestors before what lies below them."""
+    """The directories that are to be covered, each after its ancestors."""
     layout = bundle.layout
     if not facts.overlay or not _same_layout(layout, facts):
         return ()
@@ -206,7 +206,7 @@ def _places_to_show(bundle: LaidOut, facts: NodeFacts, unions: tuple[Union, ...]
 
 
 def _made_below(unions: tuple[Union, ...]) -> tuple[bytes, ...]:
-    """The directories that the node lacks and a union shows, read-only: the job is to have them to write to.
+    """The directories that the node lacks and a union shows, read-only: the job must be able to write to them.
 
     Not those of the distribution, in which programs do not write.
     """
@@ -293,7 +293,7 @@ def _unsought(bundle: LaidOut, facts: NodeFacts, covered: frozenset[bytes]) -> t
 
 
 def _in_place(path: bytes, layout: CodeLayout, facts: NodeFacts, covered: frozenset[bytes]) -> bool:
-    """Whether the bundle's file of this name, or the node's glibc in its stead, is found at it."""
+    """Whether the bundle's file of this name is found there, or the node's glibc in its place."""
     ours = layout.glibc if _node_glibc_wins(layout, facts) else frozenset()
     met = layout.chain(path)
     parent = path.rpartition(b"/")[0]

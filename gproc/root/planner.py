@@ -1,4 +1,4 @@
-"""From a root in the store and a ticket to a View, on this node: what is worth remembering between jobs is here."""
+"""Makes a View of a root in the store and a ticket, on this node, and remembers what other jobs can use again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gproc.store.store import Root
 from gproc.trust.ticket import Ticket
 
 PREPARED_MAX: Final = 64
-"""Views that wait for their jobs; a job that was ended meanwhile does not take its own."""
+"""The most views that wait for their jobs.  A job that was ended meanwhile does not take its view."""
 
 
 class Planner:
@@ -36,7 +36,7 @@ class Planner:
         """By the number of the ticket."""
 
     async def prepare(self, root: Root, ticket: Ticket) -> None:
-        """Do in a thread what `view` would take long for: it reads all files of a large bundle that the node has.
+        """Do the long part of `view` in a thread: it reads all files of a large bundle that the node has.
 
         Raises: LaunchError if this node cannot give a view.
         """
@@ -48,7 +48,7 @@ class Planner:
         self._prepared[ticket.sequence] = view
 
     def bin_root_of(self, request: Request) -> bytes:
-        """Where the job finds its bundle: there where its caller wants it, else where this slave has its own.
+        """The directory in which the job finds its bundle: the one that its caller wants, else this slave's own.
 
         Raises: LaunchError if this node cannot put it there.
         """
@@ -103,7 +103,7 @@ class Planner:
     def _layout(self, root: Root) -> CodeLayout:
         layout = self._layouts.get(root)
         if layout is None:
-            # A root that was evicted is not asked for again; those in use are.
+            # A root that was evicted will not be used again, so its plan goes.  Roots in use stay.
             self._layouts = {known: kept for known, kept in self._layouts.items() if known.users}
             layout = self._layouts[root] = CodeLayout(root.manifest)
         return layout

@@ -12,7 +12,7 @@ from typing import Final
 from gproc.root.code_layout import CodeLayout
 
 _LINE_BYTES: Final = 256
-"""BINPRM_BUF_SIZE since Linux 5.1: what follows in the first line is cut off."""
+"""BINPRM_BUF_SIZE since Linux 5.1: the kernel cuts the rest of the first line off."""
 
 _NESTED_MAX: Final = 5
 """Interpreters that are scripts themselves, before the kernel gives up with ELOOP."""

@@ -19,7 +19,7 @@ class Tmpfs(msgspec.Struct, frozen=True, array_like=True, tag="tmpfs"):
 
 
 class MakeDirectory(msgspec.Struct, frozen=True, array_like=True, tag="mkdir"):
-    """`path` below `base`: what is missing of it is made, for the caller; no symlink in it is followed."""
+    """`path` below `base`.  Missing parts are made, for the caller.  No symlink in it is followed."""
 
     base: bytes
     path: bytes
@@ -40,14 +40,14 @@ class Overlay(msgspec.Struct, frozen=True, array_like=True, tag="overlay"):
 
 
 class CopyTree(msgspec.Struct, frozen=True, array_like=True, tag="copy"):
-    """What is below `source`, copied into the directory `at`: for nodes that have no overlay."""
+    """A copy of the content of `source`, in the directory `at`: for nodes that have no overlay."""
 
     source: bytes
     at: bytes
 
 
 class ShowAt(msgspec.Struct, frozen=True, array_like=True, tag="show"):
-    """What is at `source`, also at `at`, a directory that the caller named.
+    """The directory `source`, also shown at `at`, a directory that the caller named.
 
     A process that has become the caller opens it, and makes it if it is missing.
     """
@@ -91,12 +91,12 @@ Operation = Union[Tmpfs, MakeDirectory, Overlay, CopyTree, ShowAt, InPlace, OwnT
 
 
 class Through(msgspec.Struct, frozen=True, array_like=True):
-    """What the kernel is given in the program's stead: a loader, or a script's interpreter.
+    """What the kernel executes instead of the program: a loader, or a script's interpreter.
 
-    options: stand between it and the program's path, without --argv0.
+    options: the arguments between it and the program's path, without --argv0.
     names_argv0: whether it is a loader that knows --argv0.
-    program: what it is to run; argv0: under which name, b"" for the caller's own argv[0].
-    arguments: come before the caller's: a script, for its interpreter.
+    program: the program that it runs.  argv0: the program's name; b"" for the caller's own argv[0].
+    arguments: those before the caller's: for an interpreter, the script.
     """
 
     options: tuple[bytes, ...]
@@ -139,7 +139,7 @@ class View(msgspec.Struct, frozen=True, array_like=True):
         return (self.program, *through.options, *named, through.program, *through.arguments, *argv[1:])
 
     def environment(self, env: tuple[bytes, ...]) -> dict[bytes, bytes]:
-        """The caller's variables as the program is given them; what is no NAME=value is left out."""
+        """The caller's variables as the program gets them.  Texts that are no NAME=value are left out."""
         found = dict(entry.split(b"=", 1) for entry in env if b"=" in entry)
         if self.moved and b"PWD" in found:
             found[b"PWD"] = self.cwd

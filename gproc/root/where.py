@@ -1,7 +1,7 @@
-"""Which directories that a caller named are shown at their own paths, and where a job starts.  Pure.
+"""Decides which directories that a caller named are shown at their own paths, and where a job starts.  Pure.
 
-Private are what was shipped, the directories that had to be made for it, and the working directory.  All else is the
-node's, and what is written there is written for real.
+The shipped files, the directories that had to be made for them, and the working directory are private.  All else is the
+node's, and a job that writes there writes to the node.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SHARED: Final = frozenset(
     b"/ /tmp /var /var/tmp /var/lib /var/log /var/cache /var/spool /var/run /opt /home /srv /mnt /media /usr/local"
     b" /dev/shm".split()
 )
-"""As working directories they are the node's own: nobody means them alone, with nothing in them."""
+"""As working directories, these are the node's own: no caller wants them empty."""
 
 _MEMORY: Final = b"/dev/shm"
 
