@@ -32,6 +32,7 @@ class PackRequest(msgspec.Struct, frozen=True):
     command: all words of the command, whose first is `program`; () if only the program is meant.
     words: whether the other words bring along what they name (`--no-words`).
     nodes_programs: programs that the command names without a slash, but for its first, are the node's own.
+    with_package: add what the packages of the programs install and depend on.
     cache_dir: the directory of the cache; None for `cache.default_directory`.
     """
 
@@ -44,6 +45,7 @@ class PackRequest(msgspec.Struct, frozen=True):
     command: tuple[str, ...] = ()
     words: bool = True
     nodes_programs: bool = False
+    with_package: bool = False
     cache_dir: str | None = None
 
 
@@ -199,6 +201,7 @@ def _question(request: PackRequest, program: str, meant: Meant) -> cache.Questio
         code=os.fsencode(meant.programs[0].code),
         files=tuple(map(os.fsencode, meant.files)),
         yielding=tuple(map(os.fsencode, meant.yielding)),
+        with_package=request.with_package,
     )
 
 
@@ -220,7 +223,9 @@ def _pack_afresh(
     extra = tuple(map(os.fsdecode, question.extra))
     library_path = tuple(map(os.fsdecode, question.library_path))
     try:
-        packed = packing.pack(image, surroundings, program, meant, extra, library_path, question.superuser)
+        packed = packing.pack(
+            image, surroundings, program, meant, extra, library_path, question.superuser, question.with_package
+        )
     except OSError as error:
         raise BundleError(f"{error.filename}: cannot be packed: {error.strerror}") from error
     image.memo.save()

@@ -107,6 +107,7 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
     code: bytes = b""
     files: tuple[bytes, ...] = ()
     yielding: tuple[bytes, ...] = ()
+    with_package: bool = False
 
     def name(self) -> str:
         return digest_of(msgspec.msgpack.encode((FORMAT, self))).hex()[:32]

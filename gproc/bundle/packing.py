@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from gproc.bundle import elf, extras, glibc, language, search, starting, which
+from gproc.bundle import companions, elf, extras, glibc, language, packages, search, starting, which
 from gproc.bundle.closure import Linker, Object
 from gproc.bundle.entries import BundleEntries
 from gproc.bundle.home import Home, is_shared_object
@@ -43,10 +43,12 @@ def pack(
     extra: Sequence[str],
     library_path: Sequence[str],
     superuser: bool,
+    with_package: bool = False,
 ) -> Packed:
     """The bundle of a program in an image.
 
     program: absolute path, executable.  meant: what else its command's words mean; its own program comes first there.
+    with_package: add what the packages of the programs install, and what those depend on.
     superuser: may pack a set-id program, which the bundle has without that bit.
     Raises: BundleError and its subclasses, which name the file.
     """
@@ -57,7 +59,7 @@ def pack(
     packing = _Packing(image, surroundings, layout, library_path)
     for path in shown:
         packing.show(path)
-    return packing.run(program, meant)
+    return packing.run(program, meant, with_package)
 
 
 class _Packing:
@@ -83,12 +85,14 @@ class _Packing:
         is_directory = status is not None and stat.S_ISDIR(status.st_mode)
         self._code_dirs.add(real if is_directory else real.rpartition("/")[0])
 
-    def run(self, program: str, meant: Meant) -> Packed:
+    def run(self, program: str, meant: Meant, with_package: bool) -> Packed:
         own, *others = meant.programs
         started = self._start(program, own, program)
-        for other in others:
-            if (path := self._found(other.name)) is not None:
-                self._start(path, other, program)
+        run = [path for other in others if (path := self._found(other.name)) is not None]
+        for path, other in zip(run, (each for each in others if self._found(each.name) is not None), strict=True):
+            self._start(path, other, program)
+        if with_package:
+            self._add_package(program, started, run)
         self._add_objects_among(sorted(self._extras), started.programs[0])
         yielding = self._add_yielding(meant.yielding)
         entries, sources = self._layout.entries()
@@ -101,7 +105,7 @@ class _Packing:
             glibc_version=glibc.version(self._image, self._objects.values()),
             entries=entries,
             configured_dirs=tuple(map(os.fsencode, self._configured_dirs)),
-            fixed=tuple(map(os.fsencode, sorted(self._fixed))),
+            fixed=tuple(map(os.fsencode, _outermost(self._fixed))),
             yielding=tuple(map(os.fsencode, yielding)),
         )
         reasons = {os.fsencode(path): reason for path, reason in self._layout.reasons.items()}
@@ -129,6 +133,23 @@ class _Packing:
             self._add_program(path, parsed, why if path == program else f"runs {last}", script, ran.code)
         return started
 
+    def _add_package(self, program: str, started: starting.Started, others: Sequence[str]) -> None:
+        """Add what the program's package installs and depends on, and the libraries of the programs in it.
+
+        The package of a program that it runs counts too, if there is one: `sh -c 'gcc ...'`.
+        """
+        known = packages.Packages(self._image)
+        walk = self._image.walk(program)
+        found = list(known.files_with(program, walk.real if walk is not None else program))
+        for other in others:
+            walk = self._image.walk(other)
+            if walk is not None and known.owns(walk.real):
+                found += known.files_with(other, walk.real)
+        before = set(self._layout.paths())
+        for path in dict.fromkeys(found):
+            self._fixed.add(os.path.dirname(self._add_code(path, f"of the package of {program}")))
+        self._add_objects_among(sorted(set(self._layout.paths()) - before), started.programs[0])
+
     def _add_yielding(self, paths: Sequence[str]) -> list[str]:
         """Add what a node may have itself, as far as it lies in no directory that is shown as it is here."""
         found = []
@@ -150,6 +171,9 @@ class _Packing:
         closure = self._add_closure(linker, program, [])
         home = language.home_of(self._image, self._surroundings, program, closure, runs, code)
         modules = self._add_home(home, f"library of {path}") if home is not None else []
+        for companion in companions.companions_of(self._image, self._surroundings, closure):
+            real = self._add_code(companion, f"opened by a library of {path}")
+            modules += [real] if is_shared_object(real) else []
         libc = next((each for each in closure if each.elf.soname == "libc.so.6"), None)
         if libc is not None:
             directory = os.path.dirname(self._image.parent(libc.path) or libc.path)

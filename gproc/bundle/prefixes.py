@@ -135,6 +135,9 @@ def commands(words: list[str]) -> Iterator[list[str]]:
         if line:
             yield from in_shell_line(line)
         return
+    if name == "tar":
+        yield from _compressors(words[1:])
+        return
     prefix = PREFIXES.get(name)
     if prefix is not None:
         inner = _after(words[1:], prefix, name)
@@ -160,6 +163,19 @@ def in_shell_line(line: str) -> Iterator[list[str]]:
     except ValueError:
         return  # an open quotation, for example of a here-document
     yield from _simple(words)
+
+
+_COMPRESSORS: Final = {
+    "gzip": (".gz", ".tgz", "-z"), "xz": (".xz", ".txz", "-J"), "bzip2": (".bz2", ".tbz", "-j"),
+    "zstd": (".zst", ".tzst", "--zstd"), "lzip": (".lz", "--lzip"),
+}  # fmt: skip
+
+
+def _compressors(words: list[str]) -> Iterator[list[str]]:
+    """What tar has the archives read and written by: tar(1)."""
+    for program, signs in _COMPRESSORS.items():
+        if any(word in signs or word.endswith(tuple(each for each in signs if each[0] == ".")) for word in words):
+            yield [program]
 
 
 def _simple(words: list[str]) -> Iterator[list[str]]:

@@ -48,6 +48,7 @@ def run(options: BundleOptions) -> int:
         cwd=working_directory(),
         environ=os.environ,
         extra=options.files,
+        with_package=options.with_package,
         root=options.root,
         library_path=options.library_path,
     )

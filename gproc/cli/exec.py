@@ -75,7 +75,7 @@ def packed(options: ExecOptions, command: Sequence[str], cwd: str, trace: Trace)
         bundle = pack_program(
             command, files=options.files, root=options.root, library_path=options.library_path, cwd=cwd,
             environ=os.environ, words=not options.no_words, nodes_programs=options.shell,
-            explain=trace.has_details,
+            with_package=options.with_package, explain=trace.has_details,
         )  # fmt: skip
     except ProgramNotFound as error:
         if not looks_like_a_shell_line(program):

@@ -60,6 +60,7 @@ class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     shell: bool = False
     files: tuple[str, ...] = ()
     no_words: bool = False
+    with_package: bool = False
     cwd: str = ""
     bin_root: str = ""
     socket: str = DEFAULT_SOCKET
@@ -115,6 +116,7 @@ class BundleOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     program: str
     files: tuple[str, ...] = ()
+    with_package: bool = False
     root: str = "/"
     library_path: tuple[str, ...] = ()
     json: bool = False

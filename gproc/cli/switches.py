@@ -82,6 +82,13 @@ SWITCHES: Final = (
         offers="file",
     ),
     Switch(
+        "with_package",
+        ("e", "bundle"),
+        FLAG,
+        "What the program's Debian package installs, and what that depends on, goes along.",
+        "with-package",
+    ),
+    Switch(
         "no_words",
         ("e",),
         FLAG,

@@ -29,6 +29,7 @@ def names(tmp_path: Path, *command: str) -> list[str]:
         ("setsid -w prog", ["prog"]),
         ("mpiexec -n 2 ./prog", ["prog"]),
         ("env A=1 timeout 9 nice ./prog", ["timeout", "nice", "prog"]),
+        ("tar tf t.tar.xz", ["xz"]),
         ("solver --steps 9", []),
     ],
 )

@@ -18,6 +18,8 @@ DEBUG: Final = "reports/test_debug_says_what_happens.py"
 BEHAVIOUR: Final = {
     ("local_bin", "e"): "system/test_program.py::test_with_localbin_the_nodes_own_program_runs",
     ("private", "s"): "system/test_program.py::test_a_node_without_private_views_runs_plain_and_says_so",
+    ("with_package", "e"): "fidelity/programs/test_programs.py::test_a_program_does_there_what_it_does_here",
+    ("with_package", "bundle"): "bundle/test_packages.py::test_a_programs_package_goes_along_and_its_documentation_not",
     ("no_words", "e"): "fidelity/test_places.py::test_without_words_nothing_but_the_program_goes_along",
     ("cwd", "e"): "fidelity/test_places.py::test_a_directory_of_the_node_is_written_for_real",
     ("shell", "e"): "reports/test_a_line_of_shell.py::test_with_shell_the_line_runs_on_the_node",

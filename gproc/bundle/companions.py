@@ -1,0 +1,35 @@
+"""What libraries load or read by name, whoever uses them: OpenSSL's providers, the description of a terminal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from gproc.bundle.closure import Object
+from gproc.bundle.image import Image
+from gproc.bundle.surroundings import Surroundings
+
+_TERMINFO: Final = ("/etc/terminfo", "/lib/terminfo", "/usr/lib/terminfo", "/usr/share/terminfo")
+"""Where ncurses is built to look, on Debian and Fedora: terminfo(5)."""
+
+
+def companions_of(image: Image, surroundings: Surroundings, closure: Sequence[Object]) -> Iterator[str]:
+    """Paths of files that go along because of a library in the closure."""
+    for each in closure:
+        if each.elf.soname.startswith("libcrypto.so."):
+            # provider(7ossl): in the directory that libcrypto was built for, beside it.
+            directory = f"{os.path.dirname(each.real)}/ossl-modules"
+            yield from (f"{directory}/{name}" for name in image.names(directory) if name.endswith(".so"))
+        if each.elf.soname.startswith(("libtinfo.so.", "libncurses.so.", "libncursesw.so.")):
+            yield from _terminal(image, surroundings.variable("TERM") or "")
+
+
+def _terminal(image: Image, name: str) -> Iterator[str]:
+    if not name or "/" in name or name.startswith("."):
+        return
+    for base in _TERMINFO:
+        for path in (f"{base}/{name[0]}/{name}", f"{base}/{ord(name[0]):x}/{name}"):
+            if image.walk(path) is not None:
+                yield path
+                return

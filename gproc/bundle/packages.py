@@ -1,0 +1,179 @@
+"""What the package that owns a program installs, and what that depends on: dpkg's data, without documentation.
+
+Sources: deb-control(5), dpkg-query(1) for the files below /var/lib/dpkg, update-alternatives(1).  Nothing is executed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from gproc.bundle.image import Image
+from gproc.errors import BundleError
+
+_DPKG: Final = "/var/lib/dpkg"
+_STATUS_BYTES_MAX: Final = 64 << 20
+_LIST_BYTES_MAX: Final = 16 << 20
+_RECOMMENDED_KIB_MAX: Final = 20_000
+"""What the program's own package recommends goes along if it is no larger: gcc recommends libc6-dev, of 18 MB."""
+
+_UNNEEDED: Final = re.compile(
+    r"/usr/share/(doc|doc-base|man|info|locale|lintian|bug|applications|icons|pixmaps|bash-completion|menu|metainfo"
+    r"|appdata|help|gtk-doc|mime|polkit-1|dbus-1)(/|$)"
+    r"|/etc/(init\.d|cron\.|logrotate\.d|apparmor\.d|systemd|default|pam\.d|rc.\.d|dbus-1|bash_completion\.d)"
+    r"|/lib/systemd/|/lib/udev/|/usr/lib/tmpfiles\.d/|/usr/lib/sysusers\.d/|/var/|/usr/share/perl5/Debconf"
+)
+_GENERATED_IN: Final = ("/usr/lib/", "/usr/share/", "/usr/libexec/", "/opt/")
+
+
+class _Package(msgspec.Struct):
+    """One paragraph of dpkg's status."""
+
+    name: str
+    lists: tuple[str, ...]
+    depends: tuple[tuple[str, ...], ...]
+    recommends: tuple[tuple[str, ...], ...]
+    essential: bool
+    size_kib: int
+
+
+class Packages:
+    """The installed packages of an image."""
+
+    def __init__(self, image: Image) -> None:
+        self._image = image
+        self._packages: dict[str, _Package] = {}
+        self._providers: dict[str, list[str]] = {}
+        self._read_status()
+        self._files: dict[str, list[str]] = {}
+
+    def files_with(self, program: str, real: str) -> Iterator[str]:
+        """The paths that go along with a program: files, and links that lead to them.
+
+        Raises: BundleError if no package owns the program.
+        """
+        owner = self._owner(real)
+        if owner is not None and self._packages[owner].essential:
+            return
+        if owner is None:
+            raise BundleError(
+                f"{self._image.shown(program)}: belongs to no package that dpkg knows, so --with-package finds nothing"
+            )
+        taken: dict[str, None] = {}
+        needed = self._needed(owner)
+        for name in needed:
+            for path in self._list(name):
+                if not _UNNEEDED.match(path):
+                    taken[path] = None
+        yield from (path for path in taken if self._is_file(path))
+        yield from self._generated(taken, needed)
+        yield from self._alternatives(taken)
+
+    def owns(self, real: str) -> bool:
+        """Whether a package owns this file, which is no part of every system."""
+        owner = self._owner(real)
+        return owner is not None and not self._packages[owner].essential
+
+    def _read_status(self) -> None:
+        text = os.fsdecode(self._image.content(f"{_DPKG}/status", _STATUS_BYTES_MAX) or b"")
+        lists: dict[str, list[str]] = {}
+        for each in self._image.names(f"{_DPKG}/info"):
+            if each.endswith(".list"):
+                lists.setdefault(each.removesuffix(".list").partition(":")[0], []).append(each)
+        for paragraph in text.split("\n\n"):
+            fields = dict(re.findall(r"^([A-Za-z-]+): (.*)$", paragraph, re.MULTILINE))
+            name = fields.get("Package", "")
+            if not name or not fields.get("Status", "").endswith(" installed"):
+                continue
+            depends = (*_relations(fields.get("Pre-Depends", "")), *_relations(fields.get("Depends", "")))
+            self._packages[name] = _Package(
+                name,
+                tuple(lists.get(name, ())),
+                depends,
+                _relations(fields.get("Recommends", "")),
+                fields.get("Essential") == "yes",
+                int(fields.get("Installed-Size", "0") or 0),
+            )
+            for alternatives in _relations(fields.get("Provides", "")):
+                self._providers.setdefault(alternatives[0], []).append(name)
+
+    def _list(self, name: str) -> list[str]:
+        if name not in self._files:
+            found: list[str] = []
+            for each in self._packages[name].lists:
+                text = self._image.content(f"{_DPKG}/info/{each}", _LIST_BYTES_MAX) or b""
+                found += os.fsdecode(text).splitlines()
+            self._files[name] = found
+        return self._files[name]
+
+    def _owner(self, real: str) -> str | None:
+        """On a system with merged /usr, dpkg may know a file by its older name."""
+        names = {real, real.removeprefix("/usr")} if real.startswith("/usr/") else {real, f"/usr{real}"}
+        for name in self._packages:
+            if not names.isdisjoint(self._list(name)):
+                return name
+        return None
+
+    def _needed(self, owner: str) -> list[str]:
+        """The owner and all that it depends on, as far as it is installed and not part of every system."""
+        found: dict[str, None] = {owner: None}
+        recommended = [each for each in self._packages[owner].recommends if self._is_small(each)]
+        todo = [*self._packages[owner].depends, *recommended]
+        while todo:
+            for each in todo.pop():
+                for name in (each, *self._providers.get(each, ())):
+                    package = self._packages.get(name)
+                    if package is not None and name not in found and not package.essential:
+                        found[name] = None
+                        todo += package.depends
+        return list(found)
+
+    def _is_small(self, alternatives: tuple[str, ...]) -> bool:
+        sizes = [self._packages[each].size_kib for each in alternatives if each in self._packages]
+        return bool(sizes) and max(sizes) <= _RECOMMENDED_KIB_MAX
+
+    def _is_file(self, path: str) -> bool:
+        status = self._image.lstat(path)
+        if status is None or self._image.walk(path) is None:
+            return False
+        # A directory that is empty as it was installed is part of what the package is: git's templates have one.
+        return not stat.S_ISDIR(status.st_mode) or not self._image.names(path)
+
+    def _generated(self, taken: dict[str, None], needed: list[str]) -> Iterator[str]:
+        """What was made at installation, in directories that are these packages' alone: caches, tables of plug-ins."""
+        shared = Counter(path for name in self._packages for path in set(self._list(name)))
+        own = Counter(path for name in needed for path in set(self._list(name)))
+        for path in taken:
+            if not path.startswith(_GENERATED_IN) or shared[path] > own[path] or not self._image.is_directory(path):
+                continue
+            for name in self._image.names(path):
+                inside = f"{path}/{name}"
+                status = self._image.lstat(inside)
+                if inside not in taken and status is not None and stat.S_ISREG(status.st_mode):
+                    yield inside
+
+    def _alternatives(self, taken: dict[str, None]) -> Iterator[str]:
+        for name in self._image.names(f"{_DPKG}/alternatives"):
+            text = os.fsdecode(self._image.content(f"{_DPKG}/alternatives/{name}", _LIST_BYTES_MAX) or b"")
+            lines = text.splitlines()
+            links = [line for line in lines[1:] if line.startswith(("/usr/", "/etc/"))]
+            for link in links[:1]:
+                walk = self._image.walk(link)
+                if walk is not None and (walk.real in taken or walk.real.removeprefix("/usr") in taken):
+                    yield link
+
+
+def _relations(field: str) -> tuple[tuple[str, ...], ...]:
+    """`a (>= 1) | b:any, c` as names: one tuple for each comma."""
+    found = []
+    for part in field.split(","):
+        names = tuple(re.split(r"[ (:\[<]", each.strip(), maxsplit=1)[0] for each in part.split("|") if each.strip())
+        if names:
+            found.append(names)
+    return tuple(found)
