@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gproc.request.spec import MIN_BROADCAST_BYTES
 from tests.system.cluster import Cluster
 from tests.transfer.payload import MIB, Payload
 from tests.transfer.wiretap import Wiretap
@@ -91,7 +92,8 @@ def test_without_terminal_or_switch_nothing_is_shown(cluster: Cluster, tap: Wire
     assert cluster.exec(*payload.words("1")).stderr == b""
 
 
-def test_a_copy_tells_programs_the_same_in_lines_of_json(cluster: Cluster, tap: Wiretap, payload: Payload) -> None:
+def test_a_copy_tells_programs_the_same_in_lines_of_json(cluster: Cluster, tap: Wiretap, tmp_path: Path) -> None:
+    payload = Payload(tmp_path / "root", MIN_BROADCAST_BYTES + MIB)
     tap.rate = SLOW_RATE
     done = cluster.command("cp", "--json-progress", str(payload.file), f"1:{payload.root}/copy")
     assert done.returncode == 0
