@@ -25,7 +25,7 @@ def exiting() -> Iterator[None]:
 def test_a_signal_during_a_removal_stops_the_program_only_after_it(number: signal.Signals) -> None:
     removed = False
     with pytest.raises(SystemExit) as exit, uninterrupted():
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         removed = True
     assert removed
     assert exit.value.code == 128 + number
@@ -36,7 +36,7 @@ def test_removals_within_a_removal_wait_for_the_outermost(number: signal.Signals
     removed = False
     with pytest.raises(SystemExit), uninterrupted():
         with uninterrupted():
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
         removed = True
     assert removed
 
@@ -45,5 +45,5 @@ def test_removals_within_a_removal_wait_for_the_outermost(number: signal.Signals
 def test_a_signal_during_the_use_of_a_temporary_directory_removes_it(number: signal.Signals) -> None:
     with pytest.raises(SystemExit), temporary_directory() as place:
         os.mkdir(f"{place}/below")
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
     assert not os.path.exists(place)
