@@ -162,6 +162,13 @@ class Slave(Hub, Receiver[ParentToChild]):
         if not self._uplink.is_open(link) and not isinstance(message, messages.Shutdown):
             # This parent is lost.  Its Shutdown still counts, but a job that began now would have no parent to end it.
             return
+        try:
+            self._handle(link, message)
+        except TicketRefused as error:
+            self._log_refusal(error)
+
+    def _handle(self, link: Link, message: ParentToChild) -> None:
+        """Raises: TicketRefused for what the master did not sign, or not for this node and now."""
         match message:
             case Run():
                 self._run(link, message)
@@ -207,22 +214,14 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._uplink.lost(link, reason)
 
     def _accept_grant(self, signed: messages.Signed) -> None:
-        try:
-            grant = self._verifier.accept_grant(signed, self._uplink.membership.id)
-        except TicketRefused as error:
-            log.warning("refused from %s: %s", self._uplink.where, error)
-            return
+        grant = self._verifier.accept_grant(signed, self._uplink.membership.id)
         self._uplink.granted(PlaceGranted(grant.place))
         self._launcher.prolong(self._verifier.lease.ends_s)
         self._answer_by_s = boottime_s() + LEASE_S
         self._renew_lease()
 
     def _accept_lease(self, signed: messages.Signed) -> None:
-        try:
-            lease = self._verifier.accept_lease(signed)
-        except TicketRefused as error:
-            log.warning("refused from %s: %s", self._uplink.where, error)
-            return
+        lease = self._verifier.accept_lease(signed)
         if lease is None:
             return
         self._launcher.prolong(self._verifier.lease.ends_s)
@@ -250,22 +249,13 @@ class Slave(Hub, Receiver[ParentToChild]):
         relayed = self.relayed_jobs.get(job)
         if admitted is None or relayed is None:
             return
-        try:
-            act = admitted.orders.open(signed)
-        except TicketRefused as error:
-            log.warning("refused from %s: %s", self._uplink.where, error)
-            return
-        relayed.obey(act, signed)
+        relayed.obey(admitted.orders.open(signed), signed)
 
     def _shut_down(self, link: Link, message: messages.Shutdown) -> None:
         if message.order is None:
             link.abort(message.reason)
             return
-        try:
-            self._verifier.check_end(message.order, from_master=tls.is_master(link.extra("ssl_object")))
-        except TicketRefused as error:
-            log.warning("refused from %s: %s", self._uplink.where, error)
-            return
+        self._verifier.check_end(message.order, from_master=tls.is_master(link.extra("ssl_object")))
         self._tree_end = message.order
         log.info("shut down: %s", message.reason)
         self.end()
@@ -297,8 +287,11 @@ class Slave(Hub, Receiver[ParentToChild]):
         own: dict[Downstream, Branch] = {} if program is None else {program: Branch(run.branch.rank, {})}
         self.pass_on(relayed, run, own)
 
-    def _refuse(self, link: Link, job: int, ranks: list[int], error: GprocError) -> None:
+    def _log_refusal(self, error: GprocError) -> None:
         log.warning("refused from %s: %s", self._uplink.where, error)
+
+    def _refuse(self, link: Link, job: int, ranks: list[int], error: GprocError) -> None:
+        self._log_refusal(error)
         for rank in ranks:
             link.send(Finished(job, rank, Refused(shown_text(str(error)))))
 

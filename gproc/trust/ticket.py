@@ -268,9 +268,8 @@ class TicketVerifier:
         from_master: it comes on a connection to the master itself, which need not have granted anything yet.
         """
         end = opened(Context.END, signed, self._public_key, _end_decoder)
-        if end.session != (None if self._grant is None else self._grant.session) and not (
-            from_master and self._grant is None
-        ):
+        ours = from_master if self._grant is None else end.session == self._grant.session
+        if not ours:
             raise ForeignSession("end", end.session)
 
     def _check_rises(self, what: str, sequence: int) -> None:
