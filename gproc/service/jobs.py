@@ -12,6 +12,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from enum import Enum
+from functools import cached_property
 
 from gproc.nodespec import Place
 from gproc.request.outcome import Killed, Outcome, Returned, Signalled, TimedOut
@@ -62,6 +63,16 @@ class JobRecord:
             self.state = JobState.ENDED
         return outcome
 
+    def runs_at(self, place: Place) -> bool:
+        """Whether it has a rank on that node, which has not ended."""
+        rank = self._rank_at.get(place)
+        return rank is not None and rank not in self.outcomes
+
+    @cached_property
+    def _rank_at(self) -> dict[Place, int]:
+        """Made for the first lease of a node that asks: most jobs are shorter."""
+        return {place: rank for rank, place in enumerate(self.places)}
+
     def unfinished(self) -> Iterator[Place]:
         """The nodes on which the job still runs."""
         return (place for rank, place in enumerate(self.places) if rank not in self.outcomes)
@@ -87,7 +98,7 @@ class JobTable:
 
     def jobs_at(self, place: Place) -> tuple[int, ...]:
         """The numbers of the jobs that run on one node and should."""
-        return tuple(number for number, job in self._jobs.items() if not job.killed and place in set(job.unfinished()))
+        return tuple(number for number, job in self._jobs.items() if not job.killed and job.runs_at(place))
 
     def running_at(self) -> Counter[Place]:
         """How many jobs run on each node."""

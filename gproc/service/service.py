@@ -97,7 +97,8 @@ class JobService:
     def _start(self, live: LiveJob, ranks: Mapping[Place, int]) -> None:
         routes = {self._master.tree.route_to(place): rank for place, rank in ranks.items()}
         branch = Branch(-1, branches(routes))
-        live.fit_input(branch)
+        if live.job.request.stdin:
+            live.fit_input(branch)
         run = Run(live.job.number, len(ranks), live.relayed.ticket, branch, frames.CLIENT_WINDOW_BYTES)
         self._master.pass_on(live.relayed, run, {})
 
