@@ -146,7 +146,16 @@ DEFAULT_PARALLEL: Final = 16
 DEFAULT_CONNECT_TIMEOUT_S: Final = 10.0
 
 
-class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
+class SshOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How the modes that reach hosts by ssh do so.  parallel: logins at a time."""
+
+    parallel: int = DEFAULT_PARALLEL
+    connect_timeout_s: float = DEFAULT_CONNECT_TIMEOUT_S
+    accept_new_host_keys: bool = False
+    ssh_command: str = ""
+
+
+class StartOptions(SshOptions, frozen=True, kw_only=True):
     """`gproc start`.  level: of the tree, in words; () for all.  hosts: a list, not yet expanded.
 
     low, high: numbers of the locale's nodes; 0: its first and its last.  address: of the master, as nodes see it; None:
@@ -160,10 +169,6 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
     high: int = 0
     failed: bool = False
     fanout: int = DEFAULT_FANOUT
-    parallel: int = DEFAULT_PARALLEL
-    connect_timeout_s: float = DEFAULT_CONNECT_TIMEOUT_S
-    accept_new_host_keys: bool = False
-    ssh_command: str = ""
     foreground: bool = False
     address: str | None = None
     cmd_port: int = DEFAULT_CMD_PORT
@@ -173,27 +178,19 @@ class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
     debug: int = 0
 
 
-class StopOptions(msgspec.Struct, frozen=True, kw_only=True):
+class StopOptions(SshOptions, frozen=True, kw_only=True):
     """`gproc stop`.  nodes: a specification, in words; () for the master and the whole tree."""
 
     nodes: tuple[str, ...] = ()
-    parallel: int = DEFAULT_PARALLEL
-    connect_timeout_s: float = DEFAULT_CONNECT_TIMEOUT_S
-    accept_new_host_keys: bool = False
-    ssh_command: str = ""
     socket: str = DEFAULT_SOCKET
     json: bool = False
     debug: int = 0
 
 
-class RestartOptions(msgspec.Struct, frozen=True, kw_only=True):
+class RestartOptions(SshOptions, frozen=True, kw_only=True):
     """`gproc restart`.  nodes: a specification, not yet parsed."""
 
     nodes: str
-    parallel: int = DEFAULT_PARALLEL
-    connect_timeout_s: float = DEFAULT_CONNECT_TIMEOUT_S
-    accept_new_host_keys: bool = False
-    ssh_command: str = ""
     address: str | None = None
     cmd_port: int = DEFAULT_CMD_PORT
     socket: str = DEFAULT_SOCKET

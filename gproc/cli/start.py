@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from gproc.cli.nodes_view import NodesView, report
-from gproc.cli.options import RestartOptions, StartOptions, StopOptions
+from gproc.cli.options import RestartOptions, SshOptions, StartOptions
 from gproc.cli.trace import Trace
 from gproc.errors import UsageError
 from gproc.locales import Options, Role, load
@@ -88,7 +88,7 @@ def start_nodes(
     return report(standings, results, json=options.json, master=master, seconds=time.monotonic() - began_s)
 
 
-def ways_of(options: StartOptions | StopOptions | RestartOptions) -> Ways:
+def ways_of(options: SshOptions) -> Ways:
     return Ways(options.ssh_command, options.accept_new_host_keys, options.connect_timeout_s)
 
 

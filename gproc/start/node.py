@@ -44,11 +44,7 @@ class Stage(Enum):
 
 
 class NodeFailed(Exception):
-    """reason: a clause for a person."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    """Why a node is not up, in a clause for a person."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -100,7 +96,7 @@ class NodeStart:
             port, address = await self._run(handshakes, commissioner)
         except (NodeFailed, SshFailed) as error:
             self._move(Stage.FAILED)
-            reason = shown_text(error.reason if isinstance(error, NodeFailed) else str(error))
+            reason = shown_text(str(error))
             return Result(Stage.FAILED, reason, time.monotonic() - began_s, self._sent)
         self._move(Stage.UP)
         return Result(Stage.UP, "", time.monotonic() - began_s, self._sent, address, port)
@@ -120,23 +116,23 @@ class NodeStart:
             if answer.rest == "need":
                 self._move(Stage.SENDING)
                 await self._send(channel, parcel.helper)
-                answer = await self._answer(channel, SENDING_S, "helper")
+                answer = await next_answer(channel, SENDING_S, "helper")
             return await self._bootstrap(channel, commissioner)
         finally:
             await _closed(channel)
 
     async def _hello(self, channel: Channel) -> Answer:
-        hello = await self._answer(channel, self._ways.connect_timeout_s, "hello")
+        hello = await next_answer(channel, self._ways.connect_timeout_s, "hello")
         machine = hello.rest.partition(" ")[0]
         if machine != self._parcel.machine:
             raise NodeFailed(f"it is an {machine} machine, and this runtime is for {self._parcel.machine}")
-        return await self._answer(channel, self._ways.connect_timeout_s, "helper")
+        return await next_answer(channel, self._ways.connect_timeout_s, "helper")
 
     async def _bootstrap(self, channel: Channel, commissioner: Commissioner) -> tuple[int, str]:
         parcel = self._parcel
         words = (STARTED_WORD,)
         await self._send(channel, header(parcel.digest, len(parcel.archive), self._slave, words, SECRET_BYTES))
-        answer = await self._answer(channel, self._ways.connect_timeout_s, "need", "have")
+        answer = await next_answer(channel, self._ways.connect_timeout_s, "need", "have")
         if answer.word == "need":
             self._move(Stage.SENDING)
             await self._send_runtime(channel)
@@ -150,7 +146,7 @@ class NodeStart:
 
     async def _send_runtime(self, channel: Channel) -> None:
         """A node that cannot take it says why, and reads no more."""
-        answering = asyncio.ensure_future(self._answer(channel, SENDING_S, "have"))
+        answering = asyncio.ensure_future(next_answer(channel, SENDING_S, "have"))
         sending = asyncio.ensure_future(self._send(channel, self._parcel.archive))
         try:
             await asyncio.wait({answering, sending}, return_when=asyncio.FIRST_COMPLETED)
@@ -166,7 +162,7 @@ class NodeStart:
 
     async def _ready(self, channel: Channel) -> Answer:
         """A slave tries to join until it is let in.  One that complains has as long as a login, else a minute."""
-        answering = asyncio.ensure_future(self._answer(channel, STARTING_S, "ready"))
+        answering = asyncio.ensure_future(next_answer(channel, STARTING_S, "ready"))
         try:
             complained_s: float | None = None
             while not answering.done():
@@ -187,9 +183,6 @@ class NodeStart:
         except TimeoutError:
             raise NodeFailed(f"it took nothing for {SENDING_S:g} s") from None
         self._sent += len(data)
-
-    async def _answer(self, channel: Channel, patience_s: float, *expected: str) -> Answer:
-        return await next_answer(channel, patience_s, *expected)
 
     def _move(self, stage: Stage) -> None:
         if stage is not self._stage:
@@ -217,7 +210,7 @@ async def stop_node(standing: Standing, slave: str, parcel: Parcel, ways: Ways) 
         finally:
             await _closed(channel)
     except (NodeFailed, SshFailed) as error:
-        reason = shown_text(error.reason if isinstance(error, NodeFailed) else str(error))
+        reason = shown_text(str(error))
         return Result(Stage.FAILED, reason, time.monotonic() - began_s)
     reason = "" if answer.word == "stopped" else "no slave of this cluster ran"
     return Result(Stage.STOPPED, reason, time.monotonic() - began_s)

@@ -10,6 +10,7 @@ import contextlib
 import os
 import shlex
 import socket
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -73,14 +74,57 @@ def last_line(text: bytes) -> str:
     return lines[-1] if lines else ""
 
 
-class _Subprocess:
-    """One run of the user's own ssh.  Whether it has logged in is known only when the command answers."""
+class _Conversation(ABC):
+    """What both ways have in common: a process with asyncio's streams.
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.peer = self.own = ""
+    broken: the errors that its streams raise when the connection is lost.
+    """
+
+    def __init__(self, process: Any, peer: str, own: str, broken: tuple[type[Exception], ...]) -> None:
+        self.peer = peer
+        self.own = own
         self._process = process
+        self._broken = broken
         self._stderr = b""
         self._collecting = asyncio.create_task(self._collect())
+
+    async def write(self, data: bytes) -> None:
+        try:
+            for start in range(0, len(data), PIECE_BYTES):
+                self._process.stdin.write(data[start : start + PIECE_BYTES])
+                await self._process.stdin.drain()
+        except self._broken as error:
+            raise SshFailed(self.said() or "the connection was closed") from error
+
+    async def line(self) -> bytes:
+        try:
+            line = await self._process.stdout.readline()
+        except ValueError as error:
+            raise SshFailed("the host answers without an end of line") from error
+        except self._broken as error:
+            raise SshFailed(self.said() or reason_of(error)) from error
+        if not line:
+            await asyncio.wait({self._collecting}, timeout=CLOSING_S)
+        return bytes(line)
+
+    def said(self) -> str:
+        return last_line(self._stderr)
+
+    async def close(self) -> None:
+        await self._close()
+        self._collecting.cancel()
+
+    @abstractmethod
+    async def _close(self) -> None: ...
+
+    async def _collect(self) -> None:
+        with contextlib.suppress(*self._broken):
+            while data := await self._process.stderr.read(4096):
+                self._stderr = (self._stderr + bytes(data))[-STDERR_BYTES_MAX:]
+
+
+class _Subprocess(_Conversation):
+    """One run of the user's own ssh.  Whether it has logged in is known only when the command answers."""
 
     @classmethod
     async def open(cls, host: str, command: str, ways: Ways) -> _Subprocess:
@@ -92,32 +136,9 @@ class _Subprocess:
             )  # fmt: skip
         except (OSError, ValueError) as error:
             raise SshFailed(f"{ways.command}: {reason_of(error)}") from error
-        return cls(process)
+        return cls(process, "", "", (OSError,))
 
-    async def write(self, data: bytes) -> None:
-        assert self._process.stdin is not None
-        try:
-            for start in range(0, len(data), PIECE_BYTES):
-                self._process.stdin.write(data[start : start + PIECE_BYTES])
-                await self._process.stdin.drain()
-        except OSError as error:
-            raise SshFailed(self.said() or "the connection was closed") from error
-
-    async def line(self) -> bytes:
-        assert self._process.stdout is not None
-        try:
-            line = await self._process.stdout.readline()
-        except ValueError as error:
-            raise SshFailed("the host answers without an end of line") from error
-        if not line:
-            await asyncio.wait({self._collecting}, timeout=CLOSING_S)
-        return line
-
-    def said(self) -> str:
-        return last_line(self._stderr)
-
-    async def close(self) -> None:
-        assert self._process.stdin is not None
+    async def _close(self) -> None:
         self._process.stdin.close()
         try:
             async with asyncio.timeout(CLOSING_S):
@@ -126,22 +147,15 @@ class _Subprocess:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
-        self._collecting.cancel()
-
-    async def _collect(self) -> None:
-        assert self._process.stderr is not None
-        while data := await self._process.stderr.read(4096):
-            self._stderr = (self._stderr + data)[-STDERR_BYTES_MAX:]
 
 
-class _Asyncssh:
+class _Asyncssh(_Conversation):
     def __init__(self, connection: asyncssh.SSHClientConnection, process: asyncssh.SSHClientProcess[bytes]) -> None:
-        self.peer = _address(connection.get_extra_info("peername"))
-        self.own = _address(connection.get_extra_info("sockname"))
+        import asyncssh
+
+        peer, own = (_address(connection.get_extra_info(name)) for name in ("peername", "sockname"))
+        super().__init__(process, peer, own, (OSError, asyncssh.Error))
         self._connection = connection
-        self._process = process
-        self._stderr = b""
-        self._collecting = asyncio.create_task(self._collect())
 
     @classmethod
     async def open(cls, host: str, command: str, ways: Ways) -> _Asyncssh:
@@ -164,31 +178,7 @@ class _Asyncssh:
             raise SshFailed(_words(error, keys, ways)) from error
         return cls(connection, process)
 
-    async def write(self, data: bytes) -> None:
-        import asyncssh
-
-        try:
-            for start in range(0, len(data), PIECE_BYTES):
-                self._process.stdin.write(data[start : start + PIECE_BYTES])
-                await self._process.stdin.drain()
-        except (OSError, asyncssh.Error) as error:
-            raise SshFailed(self.said() or "the connection was closed") from error
-
-    async def line(self) -> bytes:
-        import asyncssh
-
-        try:
-            line = await self._process.stdout.readline()
-        except (OSError, asyncssh.Error) as error:
-            raise SshFailed(self.said() or reason_of(error)) from error
-        if not line:
-            await asyncio.wait({self._collecting}, timeout=CLOSING_S)
-        return bytes(line)
-
-    def said(self) -> str:
-        return last_line(self._stderr)
-
-    async def close(self) -> None:
+    async def _close(self) -> None:
         self._process.stdin.write_eof()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSING_S):
@@ -197,14 +187,6 @@ class _Asyncssh:
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(CLOSING_S):
                 await self._connection.wait_closed()
-        self._collecting.cancel()
-
-    async def _collect(self) -> None:
-        import asyncssh
-
-        with contextlib.suppress(OSError, asyncssh.Error):
-            while data := await self._process.stderr.read(4096):
-                self._stderr = (self._stderr + bytes(data))[-STDERR_BYTES_MAX:]
 
 
 class HostKeys:
