@@ -267,8 +267,8 @@ def test_a_link_in_the_bundle_does_not_make_the_slave_write_elsewhere(
     outside = tmp_path / "outside"
     outside.mkdir()
     files = greeting(built, "/usr/bin/greet9", f"{TRIPLET}/libgreet9.so")
-    bundle = bundled("/usr/bin/greet9", {**files, "/work": str(outside)})
-    failure = node.run("greet9", view=view_of(node, bundle, cwd="/work/mine")).failure
+    bundle = bundled("/usr/bin/greet9", {**files, "/projects": str(outside)})
+    failure = node.run("greet9", view=view_of(node, bundle, cwd="/projects/mine")).failure
     assert failure.stage == "view"
     assert list(outside.iterdir()) == []
 

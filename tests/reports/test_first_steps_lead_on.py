@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.lab import HEAD, Lab, NoLab
+from bench.lab import HEAD, Lab
 from gproc.cli.parse import parse
 from gproc.locales import Options, Role, load
 from gproc.nodespec import NodeSpec, Place
+from tests.laboratory import laboratory
 from tests.system.cluster import Cluster, Daemon, Slave, gproc_as
 
 README = Path(__file__).parents[2] / "README.md"
@@ -20,11 +21,8 @@ CLUSTERS = README.parent / "docs" / "clusters.md"
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    try:
-        with Lab(["1"], 1000) as lab:
-            yield lab
-    except NoLab as reason:
-        pytest.skip(str(reason))
+    with laboratory(["1"], 1000) as lab:
+        yield lab
 
 
 def test_the_first_error_of_a_second_machine_says_that_the_master_serves_its_own_machine_alone(

@@ -203,9 +203,9 @@ def test_through_a_loader_only_what_the_loader_needs_comes_from_below_the_root()
 
 
 def test_an_entry_of_the_root_directory_that_the_node_lacks_is_made() -> None:
-    found = view(msgspec.structs.replace(facts(), tops=frozenset({b"/work", b"/lib64"})), cwd=b"/work/mine")
-    assert found.operations[0] == OwnTop(ROOT, (b"work",), ((b"lib64", b"usr/lib64"),))
-    assert (found.program, found.cwd) == (PROGRAM, b"/work/mine")
+    found = view(msgspec.structs.replace(facts(), tops=frozenset({b"/projects", b"/lib64"})), cwd=b"/projects/mine")
+    assert found.operations[0] == OwnTop(ROOT, (b"projects",), ((b"lib64", b"usr/lib64"),))
+    assert (found.program, found.cwd) == (PROGRAM, b"/projects/mine")
 
 
 def test_a_plain_node_refuses_what_is_opened_by_its_path_unless_it_has_it() -> None:

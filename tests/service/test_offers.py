@@ -46,9 +46,16 @@ class Client:
 class Service:
     """A fetcher that asks the clients of its offers, as the master's does."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, *offering: Client) -> None:
+        """offering: those that offer the bundle, in this order."""
         self.fetcher = BundleFetcher(Store(str(place)), self)
         self.offers = BundleOffers(self.fetcher, self)
+        for client in offering:
+            self.offered_by(client)
+
+    def fetching(self) -> asyncio.Task[Root]:
+        """The transfer of the bundle, begun."""
+        return asyncio.create_task(self.fetcher.root(BUNDLE, OWN))
 
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
         self.offers.ask(bundle, digests)
@@ -101,9 +108,7 @@ def test_a_bundle_that_nobody_offers_cannot_be_asked_for(tmp_path: Path) -> None
 def test_one_client_alone_is_asked_and_its_chunks_make_the_bundle(tmp_path: Path) -> None:
     async def work() -> None:
         async with clients(2) as (first, second):
-            service = Service(tmp_path)
-            for client in (first, first, second):
-                service.offered_by(client)
+            service = Service(tmp_path, first, first, second)
             assert content(await given(service, first)) == DATA
             assert second.asked == 0
 
@@ -113,10 +118,8 @@ def test_one_client_alone_is_asked_and_its_chunks_make_the_bundle(tmp_path: Path
 def test_if_a_client_goes_the_next_one_is_asked_for_what_is_missing_and_no_more(tmp_path: Path) -> None:
     async def work() -> None:
         async with clients(2) as (first, second):
-            service = Service(tmp_path)
-            service.offered_by(first)
-            service.offered_by(second)
-            fetching = asyncio.create_task(service.fetcher.root(BUNDLE, OWN))
+            service = Service(tmp_path, first, second)
+            fetching = service.fetching()
             service.give(first, (await first.wants(1)).digests)
             assert set((await first.wants(2)).digests) == set(CHUNKS)
             service.give(first, CHUNKS[:1])
@@ -131,9 +134,8 @@ def test_if_a_client_goes_the_next_one_is_asked_for_what_is_missing_and_no_more(
 def test_if_the_last_client_goes_the_transfer_fails_with_the_reason(tmp_path: Path) -> None:
     async def work() -> None:
         async with clients(1) as (only,):
-            service = Service(tmp_path)
-            service.offered_by(only)
-            fetching = asyncio.create_task(service.fetcher.root(BUNDLE, OWN))
+            service = Service(tmp_path, only)
+            fetching = service.fetching()
             await only.wants(1)
             service.offers.withdraw(only.master_end, "the client is gone")
             with pytest.raises(StoreError, match="the client is gone"):
@@ -147,9 +149,7 @@ def test_if_the_last_client_goes_the_transfer_fails_with_the_reason(tmp_path: Pa
 def test_a_client_that_was_not_asked_may_go_and_nobody_is_asked_again(tmp_path: Path) -> None:
     async def work() -> None:
         async with clients(3) as (first, second, third):
-            service = Service(tmp_path)
-            for client in (first, second):
-                service.offered_by(client)
+            service = Service(tmp_path, first, second)
             service.offers.withdraw(second.master_end, "it is gone")
             service.offers.withdraw(third.master_end, "it never offered anything")
             assert content(await given(service, first)) == DATA
@@ -161,10 +161,8 @@ def test_a_client_that_was_not_asked_may_go_and_nobody_is_asked_again(tmp_path: 
 def test_a_client_whose_file_changed_is_passed_over_for_this_bundle(tmp_path: Path) -> None:
     async def work() -> None:
         async with clients(2) as (first, second):
-            service = Service(tmp_path)
-            service.offered_by(first)
-            service.offered_by(second)
-            fetching = asyncio.create_task(service.fetcher.root(BUNDLE, OWN))
+            service = Service(tmp_path, first, second)
+            fetching = service.fetching()
             await first.wants(1)
             service.offers.unavailable(first.master_end, BUNDLE, "data: changed while it was being sent")
             service.give(second, (await second.wants(1)).digests)
@@ -177,11 +175,9 @@ def test_a_client_whose_file_changed_is_passed_over_for_this_bundle(tmp_path: Pa
 def test_chunks_of_a_client_that_was_not_asked_and_chunks_that_come_late_are_ignored(tmp_path: Path) -> None:
     async def work() -> None:
         async with clients(2) as (first, second):
-            service = Service(tmp_path)
-            service.offered_by(first)
-            service.offered_by(second)
+            service = Service(tmp_path, first, second)
             service.give(first, CHUNKS)  # nobody asked
-            fetching = asyncio.create_task(service.fetcher.root(BUNDLE, OWN))
+            fetching = service.fetching()
             await first.wants(1)
             service.give(second, (BUNDLE,))
             assert not service.fetcher.is_available(BUNDLE, BUNDLE)
@@ -196,8 +192,7 @@ def test_chunks_of_a_client_that_was_not_asked_and_chunks_that_come_late_are_ign
 def test_a_client_may_offer_again_after_it_was_passed_over(tmp_path: Path) -> None:
     async def work() -> None:
         async with clients(1) as (only,):
-            service = Service(tmp_path)
-            service.offered_by(only)
+            service = Service(tmp_path, only)
             service.offers.unavailable(only.master_end, BUNDLE, "data: changed")
             service.offered_by(only)
             assert content(await given(service, only)) == DATA

@@ -12,7 +12,8 @@ from typing import Final
 
 import pytest
 
-from bench.lab import HEAD, Lab, NoLab
+from bench.lab import HEAD, Lab
+from tests.laboratory import laboratory
 from tests.system.cluster import Cluster, Daemon, Slave, gproc_as
 from tests.transfer.payload import Payload
 
@@ -179,11 +180,8 @@ LONG: Final = "--link-timeout=1000"
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    try:
-        with Lab(["1"], 1000) as lab:
-            yield lab
-    except NoLab as reason:
-        pytest.skip(str(reason))
+    with laboratory(["1"], 1000) as lab:
+        yield lab
 
 
 @pytest.mark.slow

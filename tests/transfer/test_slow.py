@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.lab import Lab, NoLab
+from bench.lab import Lab
 from bench.payload import cold_root, random_file
 from bench.tree import Tree
+from tests.laboratory import laboratory
 
 MIB = 1 << 20
 SIZE_BYTES = 16 * MIB
@@ -20,13 +21,8 @@ SLOW = NAMES[0]
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
-    lab = Lab(NAMES, 80, {SLOW: 8})
-    try:
-        lab.__enter__()
-    except NoLab as reason:
-        pytest.skip(str(reason))
-    yield lab
-    lab.__exit__()
+    with laboratory(NAMES, 80, {SLOW: 8}) as lab:
+        yield lab
 
 
 @pytest.mark.slow
