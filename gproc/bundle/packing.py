@@ -19,6 +19,7 @@ from gproc.bundle.image import Image
 from gproc.bundle.meaning import Meant, Ran
 from gproc.bundle.surroundings import Surroundings
 from gproc.content.manifest import Digest, Manifest
+from gproc.content.paths import within
 from gproc.errors import BundleError, ProgramNotExecutable, ProgramNotFound
 
 
@@ -88,11 +89,11 @@ class _Packing:
     def run(self, program: str, meant: Meant, with_package: bool) -> Packed:
         own, *others = meant.programs
         started = self._start(program, own, program)
-        run = [path for other in others if (path := self._found(other.name)) is not None]
-        for path, other in zip(run, (each for each in others if self._found(each.name) is not None), strict=True):
+        run = [(path, other) for other in others if (path := self._found(other.name)) is not None]
+        for path, other in run:
             self._start(path, other, program)
         if with_package:
-            self._add_package(program, started, run)
+            self._add_package(program, started, [path for path, _ in run])
         self._add_objects_among(sorted(self._extras), started.programs[0])
         yielding = self._add_yielding(meant.yielding)
         entries, sources = self._layout.entries()
@@ -332,10 +333,6 @@ class _Packing:
             if os.path.dirname(path) in places
             and (glibc.is_part(path) or (glibc.is_companion(path) and path not in needed))
         )
-
-
-def within(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(f"{directory}/")
 
 
 def _refuse_set_id(image: Image, program: str, superuser: bool) -> None:

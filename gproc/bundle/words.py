@@ -17,6 +17,7 @@ from typing import Final
 
 from gproc.bundle import prefixes
 from gproc.bundle.meaning import Meant, Ran
+from gproc.content.paths import within
 
 FILE_BYTES_MAX: Final = 100 << 20
 """What all words together may bring along; more is asked for by -f."""
@@ -92,7 +93,7 @@ class _Reader:
                 self._take(path, candidate, status.st_size, callers)
 
     def _take(self, path: str, word: str, size: int, callers: bool) -> None:
-        if not callers and (any(_within(path, each) for each in _NODES) or not os.access(path, os.R_OK)):
+        if not callers and (any(within(path, each) for each in _NODES) or not os.access(path, os.R_OK)):
             return
         if size > self._left_bytes or len(self._files) + len(self._yielding) >= FILES_MAX:
             self._left[word] = None
@@ -102,7 +103,7 @@ class _Reader:
 
     def _is_callers(self, path: str) -> bool:
         below = [each for each in (self._cwd.rstrip("/"), self._home) if each]
-        return any(_within(path, each) for each in below)
+        return any(within(path, each) for each in below)
 
     def _class_path(self, words: list[str]) -> None:
         for option, value in pairwise(words):
@@ -134,7 +135,3 @@ def _classes(path: str) -> Iterator[str]:
                 if count > FILES_MAX:
                     return
                 yield os.path.join(top, name)
-
-
-def _within(path: str, directory: str) -> bool:
-    return path == directory or path.startswith(f"{directory}/")

@@ -1,8 +1,11 @@
-"""Absolute paths as bytes, compared as text: no link is followed.  Pure."""
+"""Absolute paths as bytes or text, compared by their letters: no link is followed.  Pure."""
 
 from __future__ import annotations
 
+from typing import AnyStr
 
-def within(path: bytes, directory: bytes) -> bool:
+
+def within(path: AnyStr, directory: AnyStr) -> bool:
     """Whether `path` is `directory` or lies below it."""
-    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
+    slash = "/" if isinstance(directory, str) else b"/"
+    return path == directory or path.startswith(directory.rstrip(slash) + slash)
