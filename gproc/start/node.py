@@ -140,7 +140,7 @@ class NodeStart:
         self._move(Stage.STARTING)
         await self._send(channel, secret)
         ready = await self._ready(channel)
-        if not ready.rest.isdigit():
+        if not _is_number(ready.rest):
             raise NodeFailed(f"the slave says {ready.rest!r} when it is ready")
         return int(ready.rest), channel.peer
 
@@ -229,12 +229,17 @@ async def next_answer(channel: Channel, patience_s: float, *expected: str) -> An
     if answer.word == "failed":
         number, _, words = answer.rest.partition(" ")
         words = words.removeprefix("-: ")
-        raise NodeFailed(f"{words}: {os.strerror(int(number))}" if number.isdigit() else answer.rest)
+        raise NodeFailed(f"{words}: {os.strerror(int(number))}" if _is_number(number) else answer.rest)
     if answer.word == "ended":
         raise NodeFailed(_without_time(channel.said()) or f"the slave ended with status {answer.rest}")
     if answer.word not in expected:
         raise NodeFailed(f"it answers {answer.word!r}, not {expected[0]!r}")
     return answer
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is a port or a number of errno(3): a host may say anything."""
+    return text.isascii() and text.isdigit() and len(text) <= 5
 
 
 async def _read_answer(channel: Channel) -> Answer | None:
