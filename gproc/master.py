@@ -44,7 +44,7 @@ class Master(Hub):
         self, *, identity: Identity, context: ssl.SSLContext, signer: Signer, store: Store, link_timeout_s: float
     ) -> None:
         super().__init__(store, context, link_timeout_s)
-        self.fetcher = PassingFetcher(store, self)
+        self.fetcher = PassingFetcher(store, self, lambda bundle: self._offers.replace(bundle))
         self._signer = signer
         self._session = os.urandom(SESSION_BYTES)
         self._began_s = boottime_s()

@@ -82,7 +82,7 @@ class JobService:
         live = LiveJob(job, self._master.sign_job(job), client.link, lambda live: self._ended(client, live))
         client.jobs[job.number] = live
         if request.bundle is not None:
-            self._offers.add(request.bundle.digest, client.link)
+            self._offers.add(request.bundle.digest, client.link, caller.uid)
         log.info("job %d: uid %d on %s: %s", job.number, caller.uid, fold(chosen), command_text(request.argv))
         if (bundle := request.bundle) is not None:
             log.debug("job %d: bundle %s, %d bytes", job.number, bundle.digest.hex()[:16], bundle.size_bytes)

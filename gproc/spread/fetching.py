@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final
 
 from gproc.content import manifest as manifests
@@ -37,11 +37,17 @@ REVIEW_S: Final = 0.25
 
 
 class BundleFetcher:
-    """Provides roots and chunks on demand.  upstream: the source that every bundle can come from."""
+    """Provides roots and chunks on demand."""
 
-    def __init__(self, store: Store, upstream: Source) -> None:
+    def __init__(self, store: Store, upstream: Source, replace: Callable[[bytes], bool] = lambda _: False) -> None:
+        """upstream: the source that every bundle can come from.
+
+        replace: called with the bundle when the upstream sent wrong bytes; returns whether somebody else is behind the
+        upstream from now on, who is asked again.
+        """
         self.store = store
         self._upstream = upstream
+        self._replace = replace
         self._making: dict[tuple[bytes, Owner], asyncio.Task[Root]] = {}
         self._transfers: dict[bytes, Transfer] = {}
         self._arrivals: dict[bytes, dict[Source, IncomingChunk]] = {}
@@ -323,10 +329,12 @@ class BundleFetcher:
             self.on_unavailable(source, transfer.bundle, str(error))
 
     def _take_manifest(self, transfer: Transfer, content: Parts | None) -> None:
-        if content is None:
-            transfer.fail("the parent sent a manifest that does not have the requested digest")
-        else:
+        if content is not None:
             transfer.encoded.set_result(b"".join(content))
+        elif self._replace(transfer.bundle):
+            self._ask(transfer, self._upstream, (transfer.bundle,))
+        else:
+            transfer.fail("the parent sent a manifest that does not have the requested digest")
 
     def _take_corrupt(self, transfer: Transfer, source: Source, digest: bytes) -> None:
         """Handle a chunk with a wrong digest.  A peer is dropped; the parent may send `MAX_CORRUPT` of them."""
@@ -336,6 +344,8 @@ class BundleFetcher:
             self.remove_source(transfer, source)
             return
         transfer.scheduler.corrupt(source, digest)
+        if self._replace(transfer.bundle):
+            return
         transfer.corrupt += 1
         if transfer.corrupt > MAX_CORRUPT:
             transfer.fail(f"{transfer.corrupt} chunks arrived corrupt")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from gproc.content.manifest import Digest, Manifest
@@ -32,8 +32,8 @@ each.  If a chunk is gone when its receiver is ready for it, the master asks the
 class PassingFetcher(BundleFetcher):
     """A fetcher that keeps programs, and passes large copies on."""
 
-    def __init__(self, store: Store, upstream: Source) -> None:
-        super().__init__(store, upstream)
+    def __init__(self, store: Store, upstream: Source, replace: Callable[[bytes], bool]) -> None:
+        super().__init__(store, upstream, replace)
         self._passing: dict[bytes, Transfer] = {}
         self._recent: OrderedDict[bytes, Parts] = OrderedDict()
         self._recent_bytes = 0

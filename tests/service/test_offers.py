@@ -24,11 +24,16 @@ OTHER = b"o" * 32
 """The name of a bundle that nobody offers."""
 
 
+SHORT_S = 0.01
+"""The patience of a master that waits for nobody."""
+
+
 class Client:
     """A client's end of a connection.  master_end: the link by which `BundleOffers` knows the client."""
 
     def __init__(self, master_end: Link, heard: Recorder) -> None:
         self.master_end = master_end
+        self.uid = 1000
         self._heard = heard
 
     async def wants(self, number: int) -> Want:
@@ -46,10 +51,10 @@ class Client:
 class Service:
     """A fetcher that asks the clients of its offers, as the master's does."""
 
-    def __init__(self, place: Path, *offering: Client) -> None:
+    def __init__(self, place: Path, *offering: Client, patience_s: float = 3600) -> None:
         """offering: those that offer the bundle, in this order."""
-        self.fetcher = BundleFetcher(Store(str(place)), self)
-        self.offers = BundleOffers(self.fetcher, self)
+        self.fetcher = BundleFetcher(Store(str(place)), self, lambda bundle: self.offers.replace(bundle))
+        self.offers = BundleOffers(self.fetcher, self, patience_s)
         for client in offering:
             self.offered_by(client)
 
@@ -61,12 +66,15 @@ class Service:
         self.offers.ask(bundle, digests)
 
     def offered_by(self, client: Client) -> None:
-        self.offers.add(BUNDLE, client.master_end)
+        self.offers.add(BUNDLE, client.master_end, client.uid)
 
     def give(self, client: Client, digests: Iterable[bytes]) -> None:
         for digest in digests:
-            for piece in frames.pieces(digest, frames.CODEC_RAW, BLOBS[digest]):
-                self.offers.on_piece(client.master_end, piece)
+            self.give_instead(client, digest, BLOBS[digest])
+
+    def give_instead(self, client: Client, digest: bytes, data: bytes) -> None:
+        for piece in frames.pieces(digest, frames.CODEC_RAW, data):
+            self.offers.on_piece(client.master_end, piece)
 
 
 @asynccontextmanager
@@ -196,5 +204,99 @@ def test_a_client_may_offer_again_after_it_was_passed_over(tmp_path: Path) -> No
             service.offers.unavailable(only.master_end, BUNDLE, "data: changed")
             service.offered_by(only)
             assert content(await given(service, only)) == DATA
+
+    run(work())
+
+
+@asynccontextmanager
+async def serving(service: Service, client: Client) -> AsyncIterator[None]:
+    """The client offers the bundle, and gives all that it is asked for."""
+
+    async def serve() -> None:
+        number = 1
+        while True:
+            service.give(client, (await client.wants(number)).digests)
+            number += 1
+
+    service.offered_by(client)
+    task = asyncio.create_task(serve())
+    yield
+    task.cancel()
+
+
+def test_a_client_that_stays_silent_is_replaced_and_so_are_all_others_of_its_user(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with clients(3) as (silent, silent_too, honest):
+            honest.uid = 1001
+            service = Service(tmp_path, silent)
+            fetching = service.fetching()
+            await silent.wants(1)
+            service.offered_by(silent_too)
+            async with serving(service, honest):
+                assert service.offers.replace(BUNDLE)
+                service.give(silent, (BUNDLE,))  # too late
+                assert content(await fetching) == DATA
+            assert silent_too.asked == 0
+
+    run(work())
+
+
+def test_a_client_that_is_silent_in_the_middle_of_a_chunk_is_replaced(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with clients(2) as (silent, honest):
+            service = Service(tmp_path, silent, patience_s=SHORT_S)
+            fetching = service.fetching()
+            service.give(silent, (await silent.wants(1)).digests)
+            await silent.wants(2)
+            first, *_ = frames.pieces(CHUNKS[0], frames.CODEC_RAW, BLOBS[CHUNKS[0]])
+            service.offers.on_piece(silent.master_end, first)
+            async with serving(service, honest):
+                assert content(await fetching) == DATA
+
+    run(work())
+
+
+def test_a_client_that_is_alone_has_all_the_time_that_it_wants(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with clients(1) as (slow,):
+            service = Service(tmp_path, slow, patience_s=0)
+            fetching = service.fetching()
+            for number in (1, 2):
+                digests = (await slow.wants(number)).digests
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                service.give(slow, digests)
+            assert content(await fetching) == DATA
+            assert slow.asked == 2
+
+    run(work())
+
+
+@pytest.mark.parametrize("about", ["the manifest", "a chunk"])
+def test_a_client_that_lies_is_replaced(tmp_path: Path, about: str) -> None:
+    async def work() -> None:
+        async with clients(2) as (liar, honest):
+            service = Service(tmp_path, liar)
+            fetching = service.fetching()
+            asked = (await liar.wants(1)).digests
+            if about == "a chunk":
+                service.give(liar, asked)
+                asked = (await liar.wants(2)).digests
+            async with serving(service, honest):
+                service.give_instead(liar, asked[0], b"something else")
+                assert content(await fetching) == DATA
+
+    run(work())
+
+
+def test_a_lie_is_an_error_for_the_liar_if_nobody_else_offers_the_bundle(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with clients(1) as (liar,):
+            service = Service(tmp_path, liar)
+            fetching = service.fetching()
+            await liar.wants(1)
+            service.give_instead(liar, BUNDLE, b"another manifest")
+            with pytest.raises(StoreError, match="manifest"):
+                await fetching
 
     run(work())
