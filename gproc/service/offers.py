@@ -22,7 +22,7 @@ PATIENCE_S: Final = 2.0
 1 MiB: a client that takes longer was stopped, reads a very slow disk, or stays silent on purpose."""
 
 
-class Offer(NamedTuple):
+class Offering(NamedTuple):
     """A client that offers a bundle, and its user."""
 
     client: Link
@@ -36,7 +36,7 @@ class _Offered:
     """
 
     def __init__(self, patience_s: float) -> None:
-        self.offers: list[Offer] = []
+        self.offers: list[Offering] = []
         self.wanted: dict[bytes, float] = {}
         self.patience_s = patience_s
         self.timer: asyncio.TimerHandle | None = None
@@ -60,9 +60,9 @@ class BundleOffers:
 
     def add(self, bundle: bytes, client: Link, uid: int) -> None:
         known = self._bundles.setdefault(bundle, _Offered(self._patience_s))
-        offer = Offer(client, uid)
-        if offer not in known.offers:
-            known.offers.append(offer)
+        offering = Offering(client, uid)
+        if offering not in known.offers:
+            known.offers.append(offering)
             self._watch(bundle, known)
 
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
