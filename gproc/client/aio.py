@@ -98,11 +98,16 @@ class AsyncCluster:
         self, nodes: str, args: Args, *, stdin: int | None = None, timeout: float | None = None,
         **options: Unpack[JobOptions],
     ) -> AsyncJob:  # fmt: skip
-        """As `gproc.Cluster.popen`."""
+        """As `gproc.Cluster.popen`.  If the task is cancelled meanwhile, the job is killed."""
         if stdin not in (None, PIPE, DEVNULL):
             raise ValueError("stdin is gproc.PIPE, gproc.DEVNULL or None")
         job = self._begin(nodes, args, stdin=stdin == PIPE, timeout=timeout, options=options)
-        await job._begun()
+        try:
+            await job._begun()
+        except BaseException:
+            if self._failure is None:
+                job.kill()
+            raise
         return job
 
     async def cp(
@@ -148,6 +153,11 @@ class AsyncCluster:
         self._trees[serial] = answer
         self._flush()
         return await answer
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended, by `close` or because the master is gone."""
+        return self._failure is not None
 
     def close(self) -> None:
         """Close the connection: jobs that still run are ended."""

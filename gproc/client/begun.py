@@ -45,6 +45,13 @@ class BegunJob:
             return None
         return summarise(self._job.places, self._job.outcomes, self._job.missing)[0]
 
+    @property
+    def summary(self) -> tuple[str, ...]:
+        """A line for each kind of failure, as of `gproc.CompletedJob`; () while it runs."""
+        if self.returncode is None:
+            return ()
+        return tuple(summarise(self._job.places, self._job.outcomes, self._job.missing)[1])
+
     def _keep(self, event: Event) -> None:
         """Keep an event of the session for the caller.  An output's view is valid only until more is received."""
         if isinstance(event, Output):

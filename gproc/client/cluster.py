@@ -170,6 +170,11 @@ class Cluster:
         """
         return pack(program, files=files, root=root, library_path=library_path)
 
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended, by `close` or because the master is gone, as far as a call has noticed."""
+        return self._engine.closed
+
     def close(self) -> None:
         """Close the connection: jobs that still run are ended, as if `gproc e` is killed."""
         self._engine.close()

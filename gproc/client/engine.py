@@ -31,6 +31,11 @@ class Engine:
         self._failure: GprocError | None = None
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended, as far as a thread that moves bytes has noticed."""
+        return self._closed or self._failure is not None
+
     def call(self, action: Callable[[ClientSession], T]) -> T:
         """Call `action` with the session, and send the bytes that it makes.  Raises: LinkLost if the master is gone."""
         with self._changed:

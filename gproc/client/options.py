@@ -32,6 +32,7 @@ class JobOptions(TypedDict, total=False):
     bundle: what `gproc.bundle` packed before; without it the program is packed now.
     exclude: nodes to leave out.  umask: the caller's own if left out.  bin_root: as of -binRoot.
     max_procs, mem_bytes, cpus, nice: bounds for the job on each node.
+    rlimits: soft limits of the program, by `resource.RLIMIT_...`; those that are left out are the caller's own.
     """
 
     env: Mapping[str, str] | None
@@ -52,6 +53,7 @@ class JobOptions(TypedDict, total=False):
     mem_bytes: int | None
     cpus: int | None
     nice: int | None
+    rlimits: Mapping[int, int]
 
 
 def command_of(args: Args, *, shell: bool = False) -> tuple[bytes, ...]:
@@ -103,6 +105,7 @@ def asked(
         mem_bytes=options.get("mem_bytes"),
         cpus=options.get("cpus"),
         nice=options.get("nice"),
+        rlimits=options.get("rlimits", {}),
     )
     return request, bundle, tuple(os.fsdecode(word) for word in command)
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 import resource
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from gproc.errors import UsageError
 from gproc.nodespec import NodeSpec
@@ -35,8 +36,11 @@ def program_request(
     mem_bytes: int | None = None,
     cpus: int | None = None,
     nice: int | None = None,
+    rlimits: Mapping[int, int] = MappingProxyType({}),
 ) -> Request:
     """A request to run a program.  bundle: what is sent; None: each node's own program runs.
+
+    rlimits: soft limits, by `resource.RLIMIT_...`, instead of the caller's own.
 
     Raises: SpecError for a malformed node specification; UsageError for another impossible value.
     """
@@ -55,7 +59,7 @@ def program_request(
             bin_root=bin_root,
             terminal=terminal,
             timeout_s=timeout_s,
-            limits=Limits(max_procs, mem_bytes, cpus, nice, soft_limits()),
+            limits=Limits(max_procs, mem_bytes, cpus, nice, soft_limits(rlimits)),
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -98,13 +102,16 @@ def pack_program(
     return pack(request, explain=explain)
 
 
-def soft_limits() -> tuple[tuple[int, int], ...]:
-    """The limits that a program would inherit here, except RLIMIT_NPROC, which counts this machine's processes."""
+def soft_limits(chosen: Mapping[int, int] = MappingProxyType({})) -> tuple[tuple[int, int], ...]:
+    """The limits that a program would inherit here, except RLIMIT_NPROC, which counts this machine's processes.
+
+    chosen: by resource, instead of these.
+    """
     kinds = (
         resource.RLIMIT_AS, resource.RLIMIT_CORE, resource.RLIMIT_CPU, resource.RLIMIT_DATA, resource.RLIMIT_FSIZE,
         resource.RLIMIT_MEMLOCK, resource.RLIMIT_NOFILE, resource.RLIMIT_STACK,
     )  # fmt: skip
-    return tuple((kind, resource.getrlimit(kind)[0]) for kind in kinds)
+    return tuple(({kind: resource.getrlimit(kind)[0] for kind in kinds} | dict(chosen)).items())
 
 
 def current_umask() -> int:

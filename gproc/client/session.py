@@ -50,6 +50,7 @@ class SessionJob:
     number: None until the master has taken it.  places, nodes: by rank.  missing: nodes that are not connected, folded.
     outcomes: by rank, as they come.  rejected: why the master did not take it.
     stdin_credit: how many bytes of standard input may be written now.
+    early_signals: signals that wait until the master has taken it.
     """
 
     def __init__(self, serial: int, request: Request) -> None:
@@ -62,6 +63,7 @@ class SessionJob:
         self.outcomes: dict[int, Outcome] = {}
         self.rejected: JobRejected | None = None
         self.stdin_credit = 0
+        self.early_signals: dict[int, None] = {}
         self.owed = {"stdout": 0, "stderr": 0}
 
     @property
@@ -185,6 +187,8 @@ class ClientSession:
         job.missing = message.missing
         job.stdin_credit = message.window_bytes if job.request.stdin else 0
         self._jobs[message.job] = job
+        for signum in job.early_signals:
+            self._send(SignalJob(message.job, signum))
         yield JobEvent(job, Started(job.nodes, job.missing))
         if job.request.stdin:
             yield StdinReady(job)
@@ -219,12 +223,14 @@ class ClientSession:
         return serial
 
     def signal(self, job: SessionJob, signum: int) -> None:
-        """Send a signal to every process of a running job.
+        """Send a signal to every process of a job, as soon as the master has taken it.
 
         Raises: ValueError for a signal that a job cannot be sent (`gproc.request.signals`).
         """
         message = SignalJob(job.number or 0, signum)
-        if job.number is not None and not job.ended:
+        if job.number is None:
+            job.early_signals[signum] = None
+        elif not job.ended:
             self._send(message)
 
     def resize(self, job: SessionJob, size: TerminalSize) -> None:

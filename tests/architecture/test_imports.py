@@ -22,7 +22,7 @@ ORDER = (
     "errors", "shown", "addresses", "descriptors", "interpreter",
     "request", "boxes", "nodespec", "content", "disk", "wire", "tree", "bundle", "packager", "store",
     "locales", "trust", "link", "root", "spread", "copy", "native", "launch", "relay", "node", "service", "client",
-    "runtime", "start", "master", "slave", "cli", "__main__",
+    "runtime", "start", "master", "slave", "cli", "__main__", "adapters",
 )  # fmt: skip
 """Every package, after all that it imports.  docs/architecture.md describes them in the same order."""
 
@@ -36,6 +36,7 @@ PURE = {
     "trust.names", "root.plan", "cli.completion", "cli.pages", "cli.parse", "cli.modes", "cli.options", "cli.switches",
     "cli.kinds", "root.code_layout", "root.view", "root.abilities", "root.asked", "root.where",
     "runtime.archive", "runtime.slim",
+    "adapters.invoke.protocol", "adapters.invoke.attributes", "adapters.invoke.states",
 }  # fmt: skip
 """Rules and values, without I/O."""
 

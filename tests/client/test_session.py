@@ -265,10 +265,19 @@ def test_signals_and_sizes_go_to_a_job_that_the_master_has_taken() -> None:
         session.signal(job, signal.SIGSEGV)
     waiting = session.submit(REQUEST)
     sent(session)
-    session.signal(waiting, signal.SIGINT)
     session.resize(waiting, TerminalSize(24, 80))
     assert session.write_stdin(waiting, b"x") == 0
     assert sent(session) == []
+
+
+def test_a_signal_that_comes_before_the_master_has_taken_the_job_is_not_lost() -> None:
+    session, _ = running()
+    waiting = session.submit(REQUEST)
+    session.signal(waiting, signal.SIGKILL)
+    session.signal(waiting, signal.SIGKILL)
+    sent(session)
+    feed(session, frame(Accepted(waiting.serial, 5, ((1,),), "", WINDOW)))
+    assert sent(session) == [SignalJob(5, signal.SIGKILL)]
 
 
 @given(st.lists(st.one_of(st.integers(1, 3 * STDIN_BYTES), st.none()), max_size=30))

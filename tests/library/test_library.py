@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -188,6 +189,7 @@ def test_a_connection_that_is_closed_tells_those_who_wait(machines: Machines, cl
     cluster.close()
     waiting.join(PATIENCE_S)
     assert [type(error) for error in failed] == [gproc.LinkLost]
+    assert cluster.closed
     with pytest.raises(gproc.LinkLost):
         cluster.run("3", ["true"])
 
@@ -333,6 +335,40 @@ def test_a_task_that_is_cancelled_kills_its_job(machines: Machines, monkeypatch:
             await job.wait()
 
     asyncio.run(asyncio.wait_for(work(), PATIENCE_S))
+
+
+def test_a_task_that_is_cancelled_before_the_master_answers_leaves_no_job(
+    machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(machines.place / "cache"))
+
+    async def work() -> None:
+        async with gproc.connect_async(str(machines.socket)) as cluster:
+            bundle = gproc.pack("sleep")
+            begin = (cluster.run, cluster.popen)
+            tasks = [asyncio.create_task(call("3", ["sleep", "1000"], bundle=bundle)) for call in begin]
+            await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+            assert [type(end) for end in ends] == [asyncio.CancelledError] * 2
+            while any(node.jobs for node in (await cluster.info()).nodes):
+                pass
+
+    asyncio.run(asyncio.wait_for(work(), PATIENCE_S))
+    machines.nothing_runs()
+
+
+def test_a_program_has_the_soft_limits_that_its_caller_chose(cluster: gproc.Cluster) -> None:
+    limits = {resource.RLIMIT_CPU: 77, resource.RLIMIT_NOFILE: 99}
+    done = cluster.run("3", "ulimit -t; ulimit -n", shell=True, text=True, rlimits=limits)
+    assert done.stdout["3"] == "77\n99\n"
+
+
+def test_a_job_that_has_ended_says_how_it_failed(cluster: gproc.Cluster) -> None:
+    with cluster.popen("1,3", '[ "$GPROC_NODE" = 1 ] || exit 4', shell=True) as job:
+        job.wait()
+    assert job.summary == ("3: exit status 4",)
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o000, 0o027])

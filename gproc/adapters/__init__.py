@@ -1,0 +1,1 @@
+"""Programs on the library that speak the protocol of another system."""
