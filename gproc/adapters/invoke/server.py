@@ -124,6 +124,8 @@ class InvokeServer:
             job.fail("a bug in gproc")  # otherwise the client would wait for ever
         del self._tasks[job.id]
         self._busy.subtract(job.placed)
+        if job.status == "FAILED":
+            self._tree.forget()  # perhaps because a node is gone
         if job.destroyed:
             self._jobs.pop(job.id, None)
 

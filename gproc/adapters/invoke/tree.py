@@ -49,6 +49,10 @@ class KnownTree:
         except TimeoutError:
             raise MasterGone(f"the master did not answer within {PATIENCE_S:g} s") from None
 
+    def forget(self) -> None:
+        """Ask the master again before the next job."""
+        self._info = None
+
     def close(self) -> None:
         if self._cluster is not None:
             self._cluster.close()

@@ -27,6 +27,7 @@ class Client:
     """One server and its three pipes."""
 
     def __init__(self, cluster: Cluster, *words: str, log: Path | None = None) -> None:
+        cluster.home.mkdir(mode=0o700, exist_ok=True)
         (cluster.home / "config.toml").write_text(f'[e]\nsocket = "{cluster.socket}"\n')
         log_words = [] if log is None else ["-l", str(log)]
         self.process = subprocess.Popen(

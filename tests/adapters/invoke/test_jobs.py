@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.invoke.client import Client
+from tests.adapters.invoke.client import PATIENCE_S, Client
 from tests.system.cluster import Cluster
 
 
@@ -141,7 +141,7 @@ def test_a_job_that_is_destroyed_ends_everywhere_and_is_done(tree: Cluster, clie
     assert client.ask(f"JOB_STATUS {job}") == "S ACTIVE"
     assert client.ask(f"JOB_DESTROY {job}") == "S"
     assert client.notify() == f"STATUS_NOTIFY {job} DONE"
-    tree.nothing_runs()
+    tree.nothing_runs(PATIENCE_S)
     assert client.ask(f"JOB_DESTROY {job}") == f"F no such job: {job}"
 
 
@@ -150,4 +150,4 @@ def test_a_job_that_is_destroyed_at_once_ends_too(tree: Cluster, client: Client)
         job = client.begun(hostname="3", executable_path="/bin/sleep", argument="1000")
         assert client.ask(f"JOB_DESTROY {job}") == "S"
         assert client.statuses(job)[-1] == "DONE"
-    tree.nothing_runs()
+    tree.nothing_runs(PATIENCE_S)
