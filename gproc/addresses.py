@@ -1,4 +1,4 @@
-"""This machine's addresses: the one to listen on, and those by which others dial it."""
+"""Addresses: the one to listen on, those by which others dial this machine, and the host at the other end."""
 
 from __future__ import annotations
 
@@ -28,3 +28,21 @@ def is_address(text: str) -> bool:
             continue
         return True
     return False
+
+
+def host_of(connection: socket.socket) -> str:
+    """The address at the other end of a TCP connection.  Raises: OSError if it has gone already."""
+    host: str = connection.getpeername()[0]
+    return host.removeprefix("::ffff:")
+
+
+def neighbourhood_of(connection: socket.socket) -> str:
+    """The address of the other end, for counting: of IPv6 the network, because one host has all addresses of a /64.
+
+    Raises: OSError if it has gone already.
+    """
+    host = host_of(connection)
+    if ":" not in host:
+        return host
+    packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    return socket.inet_ntop(socket.AF_INET6, packed[:8] + bytes(8)) + "/64"

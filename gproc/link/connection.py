@@ -81,6 +81,8 @@ class Link(asyncio.BufferedProtocol):
         self._lost = False
         self._why: str | None = None
         self._opened: asyncio.Future[int] = self._loop.create_future()
+        self.gone: asyncio.Future[None] = self._loop.create_future()
+        """Done when the connection has ended."""
 
     # Called by the event loop
 
@@ -129,6 +131,8 @@ class Link(asyncio.BufferedProtocol):
         if not self._opened.done():
             self._opened.set_exception(LinkLost(reason))
             self._opened.exception()
+        if not self.gone.done():
+            self.gone.set_result(None)
         self.receiver.on_lost(self, reason)
 
     def pause_writing(self) -> None:
@@ -193,6 +197,11 @@ class Link(asyncio.BufferedProtocol):
         sock = self.extra("socket")
         if sock is not None:
             cast(socket.socket, sock).setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 0)
+
+    @property
+    def connected(self) -> bool:
+        """Whether it ever was."""
+        return self._transport is not None
 
     @property
     def lost(self) -> bool:

@@ -15,9 +15,14 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
+from gproc.addresses import host_of, neighbourhood_of
 from gproc.errors import GprocError, LinkLost, PeerError, TrustError
+from gproc.link import shares
 from gproc.link.connection import Link, Receiver, watch_link
+from gproc.link.door import Door
+from gproc.link.refusals import Refusals
 from gproc.link.transport import HANDSHAKE_S, secure
+from gproc.link.turns import Turns, Verdict
 from gproc.relay.membership import (
     Admit,
     BulkOpened,
@@ -28,7 +33,6 @@ from gproc.relay.membership import (
     Part,
     TimedOutJoining,
 )
-from gproc.relay.refusals import Refusals
 from gproc.request.acts import Act
 from gproc.spread.sending import ChunkProvider, ChunkSender
 from gproc.trust import tls
@@ -52,8 +56,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gproc")
 
-OUT_OF_DESCRIPTORS_S: Final = 0.5
-"""Seconds until the next accept(2), if the last one failed for lack of descriptors."""
+HURRY_S: Final = 3.0
+"""Seconds that a connection may take to say who it is, if others wait for their turn.  An honest one takes some
+milliseconds of this process's time."""
 
 
 class ChildOwner(ChunkProvider, Protocol):
@@ -228,22 +233,22 @@ class Children:
         self._context = context
         self._link_timeout_s = link_timeout_s
         self._by_token: dict[bytes, Child] = {}
-        self._listener: socket.socket | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._door: Door[str] = Door(shares.newcomers(), neighbourhood_of, self._greet, self._log_repeated, HURRY_S)
+        self._nodes: Turns[str, Link] = Turns(shares.nodes())
+        """The connections that have said who they are."""
         self._refusals = Refusals()
 
     def listen(self, host: str, port: int) -> None:
         """Open the command port; 0: any free one.  Raises: OSError."""
         if host:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._listener = socket.create_server((host, port), family=family, backlog=1024)
+            listener = socket.create_server((host, port), family=family, backlog=1024)
         else:
             dual = socket.has_dualstack_ipv6()
             family = socket.AF_INET6 if dual else socket.AF_INET
-            self._listener = socket.create_server(("", port), family=family, backlog=1024, dualstack_ipv6=dual)
-        self._listener.setblocking(False)
-        self.port = self._listener.getsockname()[1]
-        self._keep(self._accept(self._listener))
+            listener = socket.create_server(("", port), family=family, backlog=1024, dualstack_ipv6=dual)
+        self.port = listener.getsockname()[1]
+        self._door.open(listener)
 
     def __iter__(self) -> Iterator[Child]:
         return iter(list(self.by_id.values()))
@@ -257,10 +262,7 @@ class Children:
 
     async def close(self, message: messages.Message) -> None:
         """Send this to every child, and close the port."""
-        if self._listener is not None:
-            self._listener.close()
-        for task in list(self._tasks):
-            task.cancel()
+        self._door.close()
         for child in self:
             child.link.send(message)
         for child in self:
@@ -269,62 +271,61 @@ class Children:
                     await child.link.drain()
             child.link.close()
 
-    def _keep(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, address = await loop.sock_accept(listener)
-            except OSError as error:
-                # Probably no descriptor is free.  The connections that exist go on, and a later one may succeed.
-                if (told := self._refusals.note("", error.strerror or "")) is not None:
-                    log.warning("cannot take a connection: %s", told)
-                await asyncio.sleep(OUT_OF_DESCRIPTORS_S)
-                continue
-            self._keep(self._greet(connection, f"{address[0].removeprefix('::ffff:')}:{address[1]}"))
-
-    async def _greet(self, connection: socket.socket, address: str) -> None:
-        """Make a child of a connection, or refuse it with a log line."""
+    async def _greet(self, connection: socket.socket, near: str) -> None:
+        """Make a child of a connection, or refuse it with a log line.  near: its `neighbourhood_of`."""
         newcomer = _Newcomer()
         link = Link(None, newcomer)
-        link.peer = address
+        repeated = False
         try:
-            watch_link(connection, self._link_timeout_s)
-            await secure(connection, self._context, link, server_side=True)
-            peer = tls.peer_name(link.extra("ssl_object"))  # type: ignore[arg-type]
-            link.peer = f"{peer} at {address}"
-            await link.opened()
+            link.peer = f"{host_of(connection)}:{connection.getpeername()[1]}"
             async with asyncio.timeout(HANDSHAKE_S):
-                first = await newcomer.first
-            await self._let_in(link, first, peer, address.rpartition(":")[0])
+                await self._introduce(connection, near, newcomer, link)
+            return
         except JoinRefused as error:
-            self._log_refusal(link, address, str(error))
+            self._log_repeated(near, str(error), link.peer)
             link.send(messages.RefuseJoin(str(error), error.final))
             link.close()
+            return
         except TimeoutError:
-            half = "half a frame and then nothing" if link.waiting else "nothing"
-            log.warning("refused %s: it sent %s for %.0f s", link.peer, half, HANDSHAKE_S)
-            link.abort("silent")
-        except TrustError as error:
-            self._log_refusal(link, address, str(error))
-            link.abort(str(error))
+            reason = f"it sent {_sent(link)} for {HANDSHAKE_S:.0f} s"
         except (PeerError, LinkLost) as error:
-            log.warning("refused %s: %s", link.peer, error)
-            link.abort(str(error))
-        except OSError as error:
-            self._log_refusal(link, address, tls.explain(error))
+            reason = str(error)
+        except (TrustError, OSError) as error:
+            reason, repeated = str(error) if isinstance(error, TrustError) else tls.explain(error), True
+        except asyncio.CancelledError:
+            reason = "it has not said who it is, and others wait for their turn"
+        if repeated and link.channel != frames.CHANNEL_PEER:
+            self._log_repeated(near, reason, link.peer)
+        elif self._door.is_open and self._refusals.may_log(near, time.monotonic()):
+            log.warning("refused %s: %s", link.peer, reason)
+        link.abort(reason)
+        if not link.connected:
             connection.close()
 
-    def _log_refusal(self, link: Link, address: str, reason: str) -> None:
-        """Slaves dial again after a refusal; peers, which want a job's bundle, do not."""
-        if link.channel == frames.CHANNEL_PEER:
-            log.warning("refused %s: %s", link.peer, reason)
-        elif (told := self._refusals.note(address.rpartition(":")[0], reason)) is not None:
-            log.warning("refused %s: %s", link.peer, told)
+    async def _introduce(self, connection: socket.socket, near: str, newcomer: _Newcomer, link: Link) -> None:
+        """Let a connection in when it has said who it is.
+
+        Raises: GprocError, OSError if it may not come in.
+        """
+        host, address = host_of(connection), link.peer
+        watch_link(connection, self._link_timeout_s)
+        await secure(connection, self._context, link, server_side=True)
+        peer = tls.peer_name(link.extra("ssl_object"))  # type: ignore[arg-type]
+        link.peer = f"{peer} at {address}"
+        await link.opened()
+        first = await newcomer.first
+        if self._nodes.arrive(near, link) is not Verdict.IN:
+            full = "too many connections of nodes are open, or of those at its address"
+            raise JoinRefused(full, final=False) if isinstance(first, Join) else PeerError(full)
+        link.gone.add_done_callback(lambda _: self._nodes.leave(near))
+        await self._let_in(link, first, peer, host)
+        if isinstance(first, Join):
+            self._refusals.forget(near)
+
+    def _log_repeated(self, near: str, reason: str, peer: str | None = None) -> None:
+        """Log a refusal that will come again: a slave dials again after one, a peer that wants a bundle does not."""
+        if (told := self._refusals.note(near, reason, time.monotonic())) is not None:
+            log.warning("refused %s: %s", peer or near, told)
 
     async def _let_in(self, link: Link, first: Opening, peer: tls.PeerName, host: str) -> None:
         match first:
@@ -356,7 +357,6 @@ class Children:
         link.peer = f"node {id} ({peer.name})"
         self.by_id[id] = child
         self._by_token[child.token] = child
-        self._refusals.forget(host)
         link.send(Welcome(id, host))
         asyncio.get_running_loop().call_later(HANDSHAKE_S, child.give_up_waiting)
 
@@ -365,3 +365,10 @@ class Children:
         self._by_token.pop(child.token, None)
         if self.by_id.get(child.id) is child:
             del self.by_id[child.id]
+
+
+def _sent(link: Link) -> str:
+    """What a newcomer has sent so far."""
+    if link.channel is None:
+        return "no preface"
+    return "half a frame and then nothing" if link.waiting else "nothing"

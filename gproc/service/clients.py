@@ -5,20 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from typing import assert_never, cast
+import time
+from collections.abc import Callable
+from typing import Final, assert_never, cast
 
 from gproc.errors import LinkLost, PeerError, TrustError
+from gproc.link import shares
 from gproc.link.connection import Link, Receiver
+from gproc.link.door import Door
+from gproc.link.refusals import Refusals
 from gproc.link.transport import HANDSHAKE_S
 from gproc.service.listening import Listener, listeners
 from gproc.service.live import LiveJob
 from gproc.service.service import JobService
-from gproc.trust.caller import caller_of
+from gproc.trust.caller import caller_of, uid_of
 from gproc.wire import frames, messages
 from gproc.wire.directions import CLIENT_TO_MASTER, ClientToMaster
 from gproc.wire.messages import Submit
 
 log = logging.getLogger("gproc")
+
+BACKLOG: Final = 1024
+"""Connections that the kernel holds until we accept them."""
 
 
 class Client(Receiver[ClientToMaster]):
@@ -26,11 +34,13 @@ class Client(Receiver[ClientToMaster]):
 
     direction = CLIENT_TO_MASTER
 
-    def __init__(self, service: JobService) -> None:
+    def __init__(self, service: JobService, refused: Callable[[str], None]) -> None:
+        """refused: called with the reason if it is dropped before its first request."""
         self.jobs: dict[int, LiveJob] = {}
         self.spoken = asyncio.Event()
         self.link = Link(None, self)
         self._service = service
+        self._refused = refused
         self._answering: set[asyncio.Task[None]] = set()
 
     async def greet(self) -> None:
@@ -45,7 +55,7 @@ class Client(Receiver[ClientToMaster]):
             half = "half a frame and then nothing" if self.link.waiting else "nothing"
             self.link.abort(f"it sent {half} for {HANDSHAKE_S:.0f} s")
         except (LinkLost, PeerError) as error:
-            log.warning("refused a client: %s", error)
+            self._refused(str(error))
             self.link.abort(str(error))
 
     def on_message(self, link: Link, message: ClientToMaster) -> None:
@@ -86,7 +96,7 @@ class Client(Receiver[ClientToMaster]):
 
     def on_lost(self, link: Link, reason: str) -> None:
         if not self.spoken.is_set():
-            log.warning("refused a client: %s", reason)
+            self._refused(reason)
             self.spoken.set()
         self._service.withdraw(self)
 
@@ -100,27 +110,36 @@ class Clients:
     def __init__(self, service: JobService) -> None:
         self._service = service
         self._listeners: list[Listener] = []
-        self._servers: list[asyncio.Server] = []
-        self._links: set[asyncio.Task[None]] = set()
+        self._door: Door[int] = Door(shares.clients(), uid_of, self._visit, self._log_repeated)
+        self._refusals = Refusals()
 
     async def listen(self, path: str) -> list[str]:
         """Begin to listen.  Returns the paths.  Raises: GprocError with the obstacle."""
-        loop = asyncio.get_running_loop()
         self._listeners = listeners(path)
         for listener in self._listeners:
-            server = await loop.create_unix_server(self._client, sock=listener.socket, backlog=256)
-            self._servers.append(server)
+            listener.socket.listen(BACKLOG)
+            self._door.open(listener.socket)
         return [listener.path for listener in self._listeners]
 
     def close(self) -> None:
-        for server in self._servers:
-            server.close()
+        self._door.close()
         for listener in self._listeners:
             listener.remove()
 
-    def _client(self) -> Link:
-        client = Client(self._service)
-        task = asyncio.ensure_future(client.greet())
-        self._links.add(task)
-        task.add_done_callback(self._links.discard)
-        return client.link
+    async def _visit(self, connection: socket.socket, uid: int) -> None:
+        """Serve a client until its connection ends."""
+        client = Client(self._service, lambda reason: self._log_refusal(uid, reason))
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: client.link, connection)
+        try:
+            await client.greet()
+            await asyncio.shield(client.link.gone)
+        finally:
+            client.link.abort("the master has ended")
+
+    def _log_repeated(self, uid: int, reason: str) -> None:
+        if (told := self._refusals.note(str(uid), reason, time.monotonic())) is not None:
+            log.warning("refused a client of uid %d: %s", uid, told)
+
+    def _log_refusal(self, uid: int, reason: str) -> None:
+        if self._refusals.may_log(str(uid), time.monotonic()):
+            log.warning("refused a client of uid %d: %s", uid, reason)

@@ -43,6 +43,11 @@ def caller_of(connection: socket.socket) -> Caller:
     return Caller(uid, gid, _groups(connection))
 
 
+def uid_of(connection: socket.socket) -> int:
+    """The uid of the user that connected to this end of a Unix socket."""
+    return _credentials(connection)[0]
+
+
 def check_listener(connection: socket.socket, path: str | bytes) -> None:
     """Check that root or this user listens at `path`.  The client does this before it sends a byte.
 

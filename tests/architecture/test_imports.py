@@ -31,7 +31,7 @@ PURE = {
     "request.outcome", "request.acts", "content.manifest", "content.paths",
     "wire.frames", "wire.credit", "wire.messages", "wire.directions",
     "relay.membership", "service.jobs", "client.session", "client.events", "client.summary", "relay.flow",
-    "relay.relayed_job", "relay.refusals", "spread.trees",
+    "relay.relayed_job", "link.refusals", "link.turns", "spread.trees",
     "spread.progress", "spread.blame", "spread.scheduling",
     "trust.names", "root.plan", "cli.completion", "cli.pages", "cli.parse", "cli.modes", "cli.options", "cli.switches",
     "cli.kinds", "root.code_layout", "root.view", "root.abilities", "root.asked", "root.where",

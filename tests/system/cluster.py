@@ -125,6 +125,8 @@ class Cluster:
             # Python starts all jobs: GPROC_INIT=python make test
             **{name: value for name, value in os.environ.items() if name == "GPROC_INIT"},
         }
+        self.under: tuple[str, ...] = ()
+        """A command that starts masters and slaves, as env(1) does."""
         self._master: Daemon | None = None
         self._ended: list[Daemon] = []
         self._serial = 0
@@ -144,7 +146,7 @@ class Cluster:
 
     def start_master(self, *switches: str, port: int = 0, uid: int | None = None) -> Daemon:
         own = (f"-cmdport={port}", f"--socket={self.socket}", f"--store={self.place}/store-m")
-        self._master = daemon = Daemon([*gproc_as(uid), "m", *own, *switches], self.env, self.work)
+        self._master = daemon = Daemon([*self.under, *gproc_as(uid), "m", *own, *switches], self.env, self.work)
         self.port = int(daemon.says(r"master on \S+, port (\d+), commands at").group(1))
         return daemon
 
@@ -162,6 +164,7 @@ class Cluster:
             env["HOME"] = str(place)
             os.chown(place, uid, uid)
         argv = [
+            *self.under,
             *gproc_as(uid),
             "s",
             f"--parent=127.0.0.1:{dialled}",

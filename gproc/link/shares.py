@@ -1,0 +1,48 @@
+"""How the descriptors of a master or slave are divided among those who connect to it.
+
+    1/16 + 1/8   connections at the command port that have not said yet who they are, and those that wait for that
+    9/16         connections of nodes
+    1/16 + 1/16  clients at the master's Unix socket, and those that wait
+    1/8          jobs, the store, and what the process itself needs
+
+Within each part, one user or host can take only some.
+"""
+
+from __future__ import annotations
+
+import resource
+from typing import Final
+
+from gproc.link.turns import Places
+
+NEWCOMERS_MAX: Final = 256
+"""Handshakes at a time.  Each holds some 200 KB; a process completes some 300 a second, and then they are over."""
+
+NEWCOMERS_OF_HOST_MAX: Final = 64
+
+CLIENTS_OF_USER_MAX: Final = 256
+"""Commands of one user that are served at a time: as many more wait."""
+
+
+def _open_files() -> int:
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def newcomers() -> Places:
+    """Connections at the command port that have not said yet who they are, by host."""
+    files = _open_files()
+    together = min(NEWCOMERS_MAX, files // 16)
+    return Places(min(NEWCOMERS_OF_HOST_MAX, together // 2), together, files // 16, files // 8)
+
+
+def nodes() -> Places:
+    """Connections of nodes, by host: a child has two, a sibling in a broadcast one."""
+    files = _open_files()
+    return Places(files * 9 // 32, files * 9 // 16)
+
+
+def clients() -> Places:
+    """Clients, by user."""
+    files = _open_files()
+    each = min(CLIENTS_OF_USER_MAX, files // 64)
+    return Places(each, files // 16, each, files // 16)
