@@ -290,8 +290,10 @@ class Children:
             reason = f"it sent {_sent(link)} for {HANDSHAKE_S:.0f} s"
         except (PeerError, LinkLost) as error:
             reason = str(error)
-        except (TrustError, OSError) as error:
-            reason, repeated = str(error) if isinstance(error, TrustError) else tls.explain(error), True
+        except TrustError as error:
+            reason, repeated = str(error), True
+        except OSError as error:
+            reason, repeated = tls.explain(error), True
         except asyncio.CancelledError:
             reason = "it has not said who it is, and others wait for their turn"
         if repeated and link.channel != frames.CHANNEL_PEER:
