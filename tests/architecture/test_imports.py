@@ -37,6 +37,9 @@ PURE = {
     "cli.kinds", "root.code_layout", "root.view", "root.abilities", "root.asked", "root.where",
     "runtime.archive", "runtime.slim",
     "adapters.invoke.protocol", "adapters.invoke.attributes", "adapters.invoke.states",
+    "adapters.gfork.access", "adapters.gfork.frames", "adapters.gfork.grammar", "adapters.gfork.keys",
+    "adapters.gfork.outbox", "adapters.gfork.routing", "adapters.gfork.settings", "adapters.gfork.switches",
+    "adapters.gfork.values",
 }  # fmt: skip
 """Rules and values, without I/O."""
 

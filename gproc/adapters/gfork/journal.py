@@ -1,0 +1,56 @@
+"""The log of gfork: a line for each event, with the time, to a file, to stdout or to stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from enum import IntEnum
+from typing import Final, TextIO
+
+from gproc.shown import shown_text
+
+
+class Level(IntEnum):
+    """How much is logged: what log_level says, and everything below it."""
+
+    ERROR = 0
+    MASTER = 1
+    CONNECTION = 2
+
+
+class Journal:
+    """path: a file, "-" for stdout, None for stderr.  quiet: nothing at all."""
+
+    def __init__(self, path: str | None, level: int, quiet: bool) -> None:
+        """Raises: OSError if the file cannot be written."""
+        self._level = level
+        self._quiet = quiet
+        self._file: TextIO | None = None
+        self._out = sys.stdout if path == "-" else sys.stderr
+        if path not in (None, "-") and not quiet:
+            self._file = self._out = open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+
+    def error(self, text: str) -> None:
+        self._write(Level.ERROR, text)
+
+    def master(self, text: str) -> None:
+        self._write(Level.MASTER, text)
+
+    def connection(self, text: str) -> None:
+        self._write(Level.CONNECTION, text)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _write(self, level: Level, text: str) -> None:
+        if self._quiet or level > self._level:
+            return
+        try:
+            self._out.write(f"{time.strftime(_TIME)} gfork: {shown_text(text)}\n")
+            self._out.flush()
+        except OSError:  # the disk is full, or the reader is gone: the service goes on
+            pass
+
+
+_TIME: Final = "%Y-%m-%d %H:%M:%S"
