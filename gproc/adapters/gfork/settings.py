@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from gproc.adapters.gfork.access import Access, network_of
-from gproc.adapters.gfork.grammar import Block, ConfigLine, ConfigurationError, Parsed, Warned
+from gproc.adapters.gfork.grammar import ConfigLine, ConfigurationError, Parsed, Warned
 from gproc.adapters.gfork.keys import ALIASES, REFUSED, Kind, key_called, suggestion_for
 from gproc.adapters.gfork.values import DEFAULT_INSTANCES, VALUES, WORDS
 from gproc.errors import UsageError
@@ -86,12 +86,6 @@ def settings_of(file: Parsed, switches: Sequence[ConfigLine] = ()) -> Configured
 
 
 _ONE_SERVICE: Final = "gfork runs one service; this one needs a gfork and a file of its own"
-
-
-def backend_of(file: Parsed) -> Block | None:
-    """The second service of the file: what `gfork --backends` runs on the nodes."""
-    services = [block for block in file.blocks if block.kind == "service"]
-    return services[1] if len(services) > 1 else None
 
 
 def _lists(switches: Sequence[ConfigLine]) -> list[ConfigLine]:
