@@ -22,7 +22,7 @@ ORDER = (
     "errors", "shown", "addresses", "descriptors", "interpreter",
     "request", "boxes", "nodespec", "content", "disk", "wire", "tree", "bundle", "packager", "store",
     "locales", "trust", "link", "root", "spread", "copy", "native", "launch", "relay", "node", "service", "client",
-    "runtime", "start", "master", "slave", "cli", "__main__", "adapters",
+    "runtime", "start", "master", "slave", "cli", "__main__", "adapters", "gfork",
 )  # fmt: skip
 """Every package, after all that it imports.  docs/architecture.md describes them in the same order."""
 

@@ -12,6 +12,8 @@ SHARED = {
     "Number": "the bounds of a number in the manifest and in messages",
     "Kind": "of a switch's value, and of an operation of the static helper",
     "Identity": "of a process: its user and groups, or the cluster's certificate and key",
+    "Child": "of a node in the tree, and of gfork: the name that its users import",
+    "Master": "gproc's own, and of gfork: the name that its users import",
     "Started": "what a program's start executes, and an event of the library",
 }
 """Names that two modules may have, and why."""

@@ -77,6 +77,8 @@ class MasterPlace:
 
     def _link_ended(self, reason: str | None) -> None:
         """A master without a link is of no use: it is ended, and started again."""
+        if self._is_stopping:
+            return
         self.journal.error(f"master {self.pid} {reason or 'closed its link'}; it is ended")
         signal_group(self.pid, signal.SIGTERM)
         self._loop.call_later(FIRST_PAUSE_S, self._kill, self.pid)
