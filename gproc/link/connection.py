@@ -63,8 +63,11 @@ class Link(asyncio.BufferedProtocol):
     rack master writes once.
     """
 
-    def __init__(self, channel: int | None, receiver: Receiver[Any]) -> None:
-        """channel: the one that we open; None if the peer opens one, which `channel` then holds."""
+    def __init__(self, channel: int | None, receiver: Receiver[Any], room: frames.Room | None = None) -> None:
+        """channel: the one that we open; None if the peer opens one, which `channel` then holds.
+
+        room: for frames that come; None if they may take as much as they need.
+        """
         self.receiver = receiver
         self.channel = channel
         self.peer = "?"
@@ -72,7 +75,7 @@ class Link(asyncio.BufferedProtocol):
         self.written_s = 0.0
         self._accepting = channel is None
         self._transport: asyncio.Transport | None = None
-        self._reader = frames.FrameReader()
+        self._reader = frames.FrameReader(room)
         self._greeted = False
         self._outbox: list[bytes] = []
         self._loop = asyncio.get_running_loop()
@@ -131,6 +134,7 @@ class Link(asyncio.BufferedProtocol):
         if not self._opened.done():
             self._opened.set_exception(LinkLost(reason))
             self._opened.exception()
+        self._reader.close()
         if not self.gone.done():
             self.gone.set_result(None)
         self.receiver.on_lost(self, reason)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from gproc.errors import PeerError, TrustError
 from gproc.link.heartbeats import Heartbeats
 from gproc.relay.children import Child, Children, JoinRefused
+from gproc.relay.memory import Memory
 from gproc.relay.relayed_job import Downstream, RelayedJob
 from gproc.spread.fetching import BundleFetcher
 from gproc.spread.monitor import BroadcastMonitor
@@ -48,6 +49,7 @@ class Hub(ABC):
         self.fetcher: BundleFetcher = BundleFetcher(store, self)
         self.compressed = Compressed()
         self.children = Children(self, context, link_timeout_s)
+        self._memory = Memory()
         self.own = Owner(os.geteuid(), os.getegid())
         self.heartbeats = Heartbeats(self.links, lambda: bool(self.relayed_jobs), link_timeout_s)
         self.stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -203,6 +205,7 @@ class Hub(ABC):
         relayed = self.relayed_jobs.pop(job, None)
         if relayed is not None:
             relayed.release()
+            self._memory.ended(len(relayed.ticket.payload))
         monitor = self._monitors.pop(job, None)
         if monitor is not None:
             monitor.stop()

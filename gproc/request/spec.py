@@ -27,6 +27,10 @@ a small program's bundle 4.6 MB are glibc's, which a node has from the first one
 PATH_BYTES_MAX: Final = 4095
 """PATH_MAX without its final NUL."""
 
+WORDS_MAX: Final = 1 << 18
+"""Of arguments, and of variables.  Linux takes 6 MiB of both and of the pointers to them (execve(2)), so more would be
+words of 16 bytes on the average.  Here each costs some 60 bytes more than its text."""
+
 Action = Literal["run", "place", "collect"]
 """What a job does on a node: run its program, copy its bundle to a path, or send the files at a path to the client."""
 
@@ -79,8 +83,8 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
     nodes: str
     exclude: str = ""
     action: Action = "run"
-    argv: Annotated[tuple[bytes, ...], msgspec.Meta(min_length=1)]
-    env: tuple[bytes, ...] = ()
+    argv: Annotated[tuple[bytes, ...], msgspec.Meta(min_length=1, max_length=WORDS_MAX)]
+    env: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=WORDS_MAX)] = ()
     cwd: bytes = b"/"
     umask: Annotated[int, msgspec.Meta(ge=0, le=0o777)] = 0o022
     stdin: bool = False

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final, assert_never, cast
 
@@ -15,6 +16,7 @@ from gproc.link.connection import Link, Receiver
 from gproc.link.door import Door
 from gproc.link.refusals import Refusals
 from gproc.link.transport import HANDSHAKE_S
+from gproc.service.accounts import Account, Accounts
 from gproc.service.listening import Listener, listeners
 from gproc.service.live import LiveJob
 from gproc.service.service import JobService
@@ -25,6 +27,12 @@ from gproc.wire.messages import Submit
 
 log = logging.getLogger("gproc")
 
+INQUIRIES_MAX: Final = 64
+"""Questions about the tree that one client may have open."""
+
+UNREAD_S: Final = 10.0
+"""Seconds in which a client reads an answer about the tree: its user's other commands may wait for that."""
+
 BACKLOG: Final = 1024
 """Connections that the kernel holds until we accept them."""
 
@@ -34,14 +42,16 @@ class Client(Receiver[ClientToMaster]):
 
     direction = CLIENT_TO_MASTER
 
-    def __init__(self, service: JobService, refused: Callable[[str], None]) -> None:
+    def __init__(self, service: JobService, account: Account, refused: Callable[[str], None]) -> None:
         """refused: called with the reason if it is dropped before its first request."""
+        self.account = account
         self.jobs: dict[int, LiveJob] = {}
         self.spoken = asyncio.Event()
-        self.link = Link(None, self)
+        self.link = Link(None, self, account)
         self._service = service
         self._refused = refused
-        self._answering: set[asyncio.Task[None]] = set()
+        self._inquiries: deque[int] = deque()
+        self._answering: asyncio.Task[None] | None = None
 
     async def greet(self) -> None:
         """Drop the connection if the client sends no request within HANDSHAKE_S."""
@@ -78,9 +88,7 @@ class Client(Receiver[ClientToMaster]):
             case messages.Unavailable(bundle, _, reason):
                 self._service.unavailable(self, bundle, reason)
             case messages.Inquire(serial):
-                task = asyncio.create_task(self._answer(serial))
-                self._answering.add(task)
-                task.add_done_callback(self._answering.discard)
+                self._inquired(serial)
             case _:
                 assert_never(message)
         self.spoken.set()
@@ -100,8 +108,23 @@ class Client(Receiver[ClientToMaster]):
             self.spoken.set()
         self._service.withdraw(self)
 
-    async def _answer(self, serial: int) -> None:
-        self.link.send(await self._service.inquire(serial))
+    def _inquired(self, serial: int) -> None:
+        if len(self._inquiries) >= INQUIRIES_MAX:
+            raise PeerError(f"more than {INQUIRIES_MAX} questions about the tree before it read the answers")
+        self._inquiries.append(serial)
+        if self._answering is None or self._answering.done():
+            self._answering = asyncio.create_task(self._answer())
+
+    async def _answer(self) -> None:
+        """Answer one question after the other, each when the client has read the former answer."""
+        while self._inquiries and not self.link.lost:
+            async with self.account.inquiries:
+                self.link.send(await self._service.inquire(self._inquiries.popleft()))
+                try:
+                    async with asyncio.timeout(UNREAD_S):
+                        await self.link.drain()
+                except TimeoutError:
+                    self.link.abort(f"it did not read an answer for {UNREAD_S:.0f} s")
 
 
 class Clients:
@@ -112,6 +135,7 @@ class Clients:
         self._listeners: list[Listener] = []
         self._door: Door[int] = Door(shares.clients(), uid_of, self._visit, self._log_repeated)
         self._refusals = Refusals()
+        self._accounts = Accounts()
 
     async def listen(self, path: str) -> list[str]:
         """Begin to listen.  Returns the paths.  Raises: GprocError with the obstacle."""
@@ -128,13 +152,15 @@ class Clients:
 
     async def _visit(self, connection: socket.socket, uid: int) -> None:
         """Serve a client until its connection ends."""
-        client = Client(self._service, lambda reason: self._log_refusal(uid, reason))
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: client.link, connection)
+        account = self._accounts.open(uid)
+        client = Client(self._service, account, lambda reason: self._log_refusal(uid, reason))
         try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: client.link, connection)
             await client.greet()
             await asyncio.shield(client.link.gone)
         finally:
             client.link.abort("the master has ended")
+            self._accounts.close(account)
 
     def _log_repeated(self, uid: int, reason: str) -> None:
         if (told := self._refusals.note(str(uid), reason, time.monotonic())) is not None:

@@ -15,6 +15,7 @@ from gproc.errors import EXIT_GPROC, EXIT_USAGE, SpecError
 from gproc.nodespec import NodeSpec, Place, fold
 from gproc.relay.relayed_job import Downstream, RelayedJob
 from gproc.request.spec import Caller, Request
+from gproc.service.accounts import OverBound, cost_bytes
 from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.live import LiveJob, SignedJob
 from gproc.service.offers import BundleOffers
@@ -61,6 +62,7 @@ class JobService:
         self._table = JobTable()
         self._polls: dict[int, _Poll] = {}
         self._poll_numbers = itertools.count(1)
+        self._polling: asyncio.Task[dict[Place, float]] | None = None
 
     def submit(self, client: Client, caller: Caller, submit: Submit) -> None:
         """Start a job, or tell the client why it was refused."""
@@ -77,9 +79,15 @@ class JobService:
             reason = f"--tty is for one node, and {request.nodes} are {len(chosen)}: {fold(chosen)}"
             self._reject(client, submit, EXIT_USAGE, reason)
             return
+        cost = cost_bytes(request, len(chosen))
+        try:
+            client.account.hold(cost)
+        except OverBound as error:
+            self._reject(client, submit, EXIT_GPROC, str(error))
+            return
         ranks = number(chosen)
         job = self._table.add(caller, request, tuple(ranks), time.time())
-        live = LiveJob(job, self._master.sign_job(job), client.link, lambda live: self._ended(client, live))
+        live = LiveJob(job, self._master.sign_job(job), client.link, lambda live: self._ended(client, live, cost))
         client.jobs[job.number] = live
         if request.bundle is not None:
             self._offers.add(request.bundle.digest, client.link, caller.uid)
@@ -122,7 +130,8 @@ class JobService:
         without = f" without {request.exclude}" if request.exclude else ""
         return f"no connected node fits {request.nodes}{without}; connected: {fold(tree.places())}"
 
-    def _ended(self, client: Client, live: LiveJob) -> None:
+    def _ended(self, client: Client, live: LiveJob, cost: int) -> None:
+        client.account.free(cost)
         client.jobs.pop(live.job.number, None)
         self._table.remove(live.job.number)
         log.info("job %d: done", live.job.number)
@@ -144,21 +153,28 @@ class JobService:
 
     async def inquire(self, serial: int) -> TreeState:
         """The tree, with the load of each node that answers within POLL_S."""
+        if self._polling is None or self._polling.done():
+            self._polling = asyncio.create_task(self._poll())
+        loads = await asyncio.shield(self._polling)
         tree = self._master.tree
-        poll_number = next(self._poll_numbers)
-        log.debug("a client asks for the tree: %d nodes are asked for their load", len(tree))
-        poll = self._polls[poll_number] = _Poll(len(tree))
-        self._master.poll(poll_number)
+        busy = self._table.running_at()
+        nodes = ((place_of(route), node) for route, node in tree.items())
+        rows = (NodeState(place, node, busy[place], loads.get(place)) for place, node in nodes)
+        return TreeState(serial, self._name, self._since_s, tuple(rows))
+
+    async def _poll(self) -> dict[Place, float]:
+        """Ask all nodes for their loads, once for all clients that ask at the same time."""
+        number = next(self._poll_numbers)
+        poll = self._polls[number] = _Poll(len(self._master.tree))
+        log.debug("a client asks for the tree: %d nodes are asked for their load", poll.expected)
+        self._master.poll(number)
         try:
             async with asyncio.timeout(POLL_S):
                 await poll.complete.wait()
         except TimeoutError:
             log.info("%d nodes did not say their load", poll.expected - len(poll.loads))
-        del self._polls[poll_number]
-        busy = self._table.running_at()
-        nodes = ((place_of(route), node) for route, node in tree.items())
-        rows = (NodeState(place, node, busy[place], poll.loads.get(place)) for place, node in nodes)
-        return TreeState(serial, self._name, self._since_s, tuple(rows))
+        del self._polls[number]
+        return poll.loads
 
     def jobs_at(self, place: Place) -> tuple[int, ...]:
         """The numbers of the jobs that run on a node and should."""

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES
-from gproc.errors import PeerError
+from gproc.errors import GprocError, PeerError
 
 VERSION: Final = 2
 """The version of our messages and frames.  A version can talk to the one before it and the one after it: the newer peer
@@ -210,6 +210,15 @@ def pieces(digest: bytes, codec: int, wire: bytes | memoryview) -> Iterator[Piec
         yield Piece(digest, len(view), offset, codec, view[offset : offset + PIECE_BYTES])
 
 
+class Room(Protocol):
+    """Memory for frames that are longer than BUFFER_BYTES."""
+
+    def hold(self, size: int) -> None:
+        """Raises: GprocError if there is no more."""
+
+    def free(self, size: int) -> None: ...
+
+
 class FrameReader:
     """Cuts a stream of bytes into frames.
 
@@ -217,7 +226,9 @@ class FrameReader:
     reader's buffer and is valid until the next frame is read.  The payload of a CHUNK stays valid.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room | None = None) -> None:
+        """room: None if there is as much as is needed."""
+        self._room = room
         self._small = bytearray(BUFFER_BYTES)
         self._buffer = self._small
         self._start = 0
@@ -261,7 +272,11 @@ class FrameReader:
             self._start = begin + length
         if self._start == self._end:
             self._start = self._end = 0
-            self._buffer = self._small
+            self._take(self._small)
+
+    def close(self) -> None:
+        """Nothing more will come: give the room back."""
+        self._take(self._small)
 
     def raw(self, count: int) -> memoryview:
         """All bytes that are here, with `count` more received ones: for the preface, which is not a frame."""
@@ -284,4 +299,17 @@ class FrameReader:
         # own size, so that no other frame follows in it.
         buffer = self._small if frame_bytes <= BUFFER_BYTES else bytearray(frame_bytes)
         buffer[:waiting] = self._buffer[self._start : self._end]
-        self._buffer, self._start, self._end = buffer, 0, waiting
+        self._take(buffer)
+        self._start, self._end = 0, waiting
+
+    def _take(self, buffer: bytearray) -> None:
+        """Use another buffer.  A large one is accounted for."""
+        if self._room is not None and buffer is not self._buffer:
+            if buffer is not self._small:
+                try:
+                    self._room.hold(len(buffer))
+                except GprocError as error:
+                    raise PeerError(str(error)) from error
+            if self._buffer is not self._small:
+                self._room.free(len(self._buffer))
+        self._buffer = buffer

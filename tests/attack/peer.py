@@ -14,7 +14,8 @@ from gproc.trust.identity import Identity
 from gproc.wire import frames, messages
 from gproc.wire.directions import DIRECTIONS, Direction
 
-TIMEOUT_S: Final = 20.0
+TIMEOUT_S: Final = 60.0
+"""A bundle of 131,000 links takes 20 s from its submission to its job's end, on two processors that others use too."""
 
 M = TypeVar("M", bound=messages.Message)
 
@@ -62,8 +63,8 @@ class Peer:
     def say(self, *said: messages.Message) -> Peer:
         return self.raw(b"".join(messages.frame(message) for message in said))
 
-    def hear(self, kind: type[M]) -> M:
-        """The next message of this type; what else comes is passed over."""
+    def hear(self, kind: type[M] | tuple[type[M], ...]) -> M:
+        """The next message of this type, or of one of these; what else comes is passed over."""
         while True:
             while self._received:
                 number, payload = self._received.popleft()

@@ -1,4 +1,4 @@
-"""A user cannot hold up another user's jobs: not by silence, and not by lies."""
+"""A user cannot hold up another user's jobs: not by silence or lies, not by connections, and not by memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gproc.wire import frames, messages
 from tests.attack.peer import Peer, dial_unix
 from tests.attack.test_bad_input import submission
 from tests.attack.test_public_files import serve
-from tests.system.cluster import NOBODY, PATIENCE_S, Cluster
+from tests.system.cluster import NOBODY, PATIENCE_S, Cluster, Daemon
 
 SCRIPT: Final = b"#!/bin/sh\nexit 7\n"
 PROGRAM: Final = File(b"/opt/attack/program", 0o755, 0, 0, len(SCRIPT), 0, digest_of(SCRIPT))
@@ -137,3 +137,80 @@ def is_served(cluster: Cluster) -> bool:
         with suppress(OSError, AssertionError), client(cluster) as peer:
             return bool(peer.say(messages.Inquire(1)).hear(messages.TreeState).nodes)
     return False
+
+
+def resident_bytes(daemon: Daemon) -> int:
+    pages = int(Path(f"/proc/{daemon.pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def is_well(cluster: Cluster) -> bool:
+    """Whether root's command runs."""
+    done = cluster.exec("1", "/bin/echo", "well")
+    return (done.returncode, done.stdout) == (0, b"well\n")
+
+
+ENVIRONMENT: Final = tuple(b"V%d=%s" % (number, b"x" * 100) for number in range(15_000))
+"""1.6 MB."""
+
+
+def test_jobs_of_a_user_with_large_environments_fill_no_memory_but_that_users_part(
+    cluster: Cluster, root_only: None
+) -> None:
+    """60 jobs with 4 MB took 1.2 GB of a slave and were never given back."""
+    slave = cluster.slave(1)
+    with another_user():
+        attack = client(cluster)
+    with attack:
+        count = 0
+        for serial in range(60):
+            job = submission(argv=(b"/bin/sleep", b"1000"), env=ENVIRONMENT).request
+            answer = attack.say(messages.Submit(serial, job)).hear((messages.Accepted, messages.Rejected))
+            if isinstance(answer, messages.Rejected):
+                break
+            count += 1
+        assert isinstance(answer, messages.Rejected)
+        assert answer.reason.startswith("your jobs and requests take ")
+        assert 20 < count < 50
+        assert is_well(cluster)
+        for daemon in (cluster.master, slave):
+            assert resident_bytes(daemon) < 300 << 20
+    cluster.master.says(r"job \d+: done", times=count + 1)
+    with another_user(), client(cluster) as peer:
+        peer.say(submission(argv=(b"/bin/true",), env=ENVIRONMENT)).hear(messages.Accepted)
+
+
+def test_requests_that_are_never_complete_fill_no_memory_but_that_users_part(
+    cluster: Cluster, root_only: None
+) -> None:
+    cluster.slave(1)
+    with ExitStack() as attack:
+        with another_user():
+            hostile = [attack.enter_context(client(cluster)) for _ in range(20)]
+        for peer in hostile:
+            with suppress(OSError):
+                peer.raw(frames.header(frames.KIND_CONTROL, frames.MAX_CONTROL_BYTES) + bytes(100_000))
+        cluster.master.says(f"refused a client of uid {NOBODY}: your jobs and requests take 1[12]", times=20 - 8)
+        assert is_well(cluster)
+    with another_user():
+        assert is_served(cluster)
+
+
+def test_questions_whose_answers_nobody_reads_fill_no_memory(cluster: Cluster, root_only: None) -> None:
+    """35 KB of them on a large tree took 1.4 GB of the master."""
+    cluster.slave(1)
+    with another_user():
+        attack = client(cluster)
+    with attack:
+        with suppress(OSError):
+            attack.say(*(messages.Inquire(serial) for serial in range(5000)))
+        attack.hear_the_end()
+        assert is_well(cluster)
+
+
+def test_an_answer_that_is_not_read_does_not_stop_the_same_users_other_commands(cluster: Cluster) -> None:
+    cluster.slave(1)
+    with ExitStack() as attack:
+        for _ in range(20):
+            attack.enter_context(client(cluster)).say(*(messages.Inquire(serial) for serial in range(60)))
+        assert cluster.states() == {"1": "up"}

@@ -1,0 +1,90 @@
+"""What each user has at the master, in bytes of its memory: the one place that counts it and bounds it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from gproc.errors import GprocError
+from gproc.request.spec import Request
+
+INQUIRIES_OF_USER_MAX: Final = 4
+"""Answers about the tree that one user gets at a time; the others wait.  With 5,000 nodes an answer is some 5 MB."""
+
+JOB_BYTES: Final = 10_000
+RANK_BYTES: Final = 400
+WORD_BYTES: Final = 60
+"""What a job, each of its ranks, and each word of its arguments and environment cost the master beside their text."""
+
+
+class OverBound(GprocError):
+    """A user would have more than may be.  The message is for that user."""
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """Bytes of the master's memory that one user and all users may take: requests that run, and frames on their way."""
+
+    each_bytes: int = 128 << 20
+    all_bytes: int = 512 << 20
+
+
+class Account:
+    """One user's part."""
+
+    def __init__(self, accounts: Accounts, uid: int) -> None:
+        self.uid = uid
+        self.held_bytes = 0
+        self.connections = 0
+        self.inquiries = asyncio.Semaphore(INQUIRIES_OF_USER_MAX)
+        self._accounts = accounts
+
+    def hold(self, size: int) -> None:
+        """Raises: OverBound, and then nothing is held."""
+        bounds = self._accounts.bounds
+        if self.held_bytes + size > bounds.each_bytes:
+            raise OverBound(
+                f"your jobs and requests take {self.held_bytes >> 20} MiB of the master's memory, and a user may have "
+                f"{bounds.each_bytes >> 20} MiB: wait until some of them have ended"
+            )
+        if self._accounts.held_bytes + size > bounds.all_bytes:
+            raise OverBound("all users' jobs and requests fill the memory that the master has for them: try later")
+        self.held_bytes += size
+        self._accounts.held_bytes += size
+
+    def free(self, size: int) -> None:
+        self.held_bytes -= size
+        self._accounts.held_bytes -= size
+        self._accounts.settle(self)
+
+
+class Accounts:
+    """The accounts of the users who are connected, or whose jobs have not ended yet."""
+
+    def __init__(self, bounds: Bounds | None = None) -> None:
+        self.bounds = bounds or Bounds()
+        self.held_bytes = 0
+        self._accounts: dict[int, Account] = {}
+
+    def open(self, uid: int) -> Account:
+        """The account of a user who has one more connection from now on, until `close`."""
+        account = self._accounts.setdefault(uid, Account(self, uid))
+        account.connections += 1
+        return account
+
+    def close(self, account: Account) -> None:
+        account.connections -= 1
+        self.settle(account)
+
+    def settle(self, account: Account) -> None:
+        """Forget an account that has nothing in it."""
+        if not account.connections and not account.held_bytes:
+            self._accounts.pop(account.uid, None)
+
+
+def cost_bytes(request: Request, ranks: int) -> int:
+    """What a running job takes of the master's memory: its request as a value and in its ticket, and its ranks."""
+    words = (*request.argv, *request.env)
+    text = sum(map(len, words)) + len(request.nodes) + len(request.exclude)
+    return JOB_BYTES + 2 * text + WORD_BYTES * len(words) + RANK_BYTES * ranks
