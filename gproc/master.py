@@ -13,6 +13,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from gproc.nodespec import format_path
+from gproc.relay.belonging import Belonging
 from gproc.relay.hub import Hub
 from gproc.service.clients import Clients
 from gproc.service.jobs import JobRecord
@@ -26,7 +27,7 @@ from gproc.trust.orders import JobSigner, TreeEnds
 from gproc.trust.signing import SESSION_BYTES, Context, Signer
 from gproc.trust.ticket import Grant, Ticket, start_by_ms
 from gproc.wire import messages
-from gproc.wire.messages import Arrived, Left
+from gproc.wire.messages import Arrived, Left, Route
 
 if TYPE_CHECKING:
     import ssl
@@ -41,9 +42,11 @@ class Master(Hub):
     """The one master of a cluster.  `run()` returns after `end()`."""
 
     def __init__(
-        self, *, identity: Identity, context: ssl.SSLContext, signer: Signer, store: Store, link_timeout_s: float
-    ) -> None:
-        super().__init__(store, context, link_timeout_s)
+        self, *, identity: Identity, context: ssl.SSLContext, signer: Signer, store: Store, belonging: Belonging,
+        link_timeout_s: float,
+    ) -> None:  # fmt: skip
+        super().__init__(store, context, belonging, link_timeout_s)
+        self._own_name = identity.name
         self.fetcher = PassingFetcher(store, self, lambda bundle: self._offers.replace(bundle))
         self._signer = signer
         self._session = os.urandom(SESSION_BYTES)
@@ -82,6 +85,21 @@ class Master(Hub):
         return int((boottime_s() - self._began_s) * 1000)
 
     # `relay.hub.Hub`
+
+    def objection(self, change: Arrived) -> str:
+        """A node below a rack master: is it where the locale places it, and nowhere else?"""
+        name, route = change.node.name, change.route
+        above = Route(route[:-1])
+        if above not in self.tree:
+            return "the node above it is not there"
+        if name in (self._own_name, self.tree[above].name):
+            return ""
+        if why := self.belonging.misplaced(name, route[-1], self.tree[above].name, parent_is_master=False):
+            return why
+        other = self.tree.route_named(name)
+        if other in (None, route):
+            return ""
+        return f"{name} is here already, as {format_path(place_of(other))}: a certificate has one place"
 
     def tell(self, change: Arrived | Left) -> None:
         """Log a change of the tree, and send a new node its grant: a node without one accepts no ticket."""

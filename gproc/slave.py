@@ -23,6 +23,7 @@ from gproc.node.program import Program, State
 from gproc.node.services import LocalServices
 from gproc.node.staging import Staging
 from gproc.node.uplink import Uplink
+from gproc.relay.belonging import Belonging
 from gproc.relay.hub import Hub
 from gproc.relay.membership import PlaceGranted, SlaveState
 from gproc.relay.parent import Dialer, new_token
@@ -71,7 +72,7 @@ class Slave(Hub, Receiver[ParentToChild]):
 
     def __init__(
         self, *, identity: Identity, contexts: tuple[ssl.SSLContext, ssl.SSLContext], dialer: Dialer, store: Store,
-        launcher: Launcher, planner: Planner, id: int | None, address: str, link_timeout_s: float,
+        launcher: Launcher, planner: Planner, belonging: Belonging, id: int | None, address: str, link_timeout_s: float,
         joined: Callable[[Slave], None] = lambda _: None,
     ) -> None:  # fmt: skip
         """contexts: TLS for connections to us, and from us.  id: None if the parent chooses one.
@@ -79,7 +80,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         address: where others dial this node; "" if it is the one that its parent sees.
         joined: called each time that a parent has taken us in.
         """
-        super().__init__(store, contexts[0], link_timeout_s)
+        super().__init__(store, contexts[0], belonging, link_timeout_s)
         self._identity = identity
         self._joined = joined
         self._launcher = launcher

@@ -29,6 +29,8 @@ class Tree:
 
     def __init__(self) -> None:
         self._nodes: dict[Route, NodeInfo] = {}
+        self._by_name: dict[str, Route] = {}
+        """The last node that arrived of each name: slaves of one machine share a name."""
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -41,12 +43,21 @@ class Tree:
 
     def arrive(self, route: Route, node: NodeInfo) -> None:
         self._nodes[route] = node
+        self._by_name[node.name] = route
+
+    def route_named(self, name: str) -> Route | None:
+        """Where the node of this name was last seen; None if it is not here."""
+        route = self._by_name.get(name)
+        known = None if route is None else self._nodes.get(route)
+        return route if known is not None and known.name == name else None
 
     def leave(self, route: Route) -> list[Route]:
         """Remove a node and all below it; what was removed, parents first."""
         gone = sorted(known for known in self._nodes if known[: len(route)] == route)
         for known in gone:
-            del self._nodes[known]
+            node = self._nodes.pop(known)
+            if self._by_name.get(node.name) == known:
+                del self._by_name[node.name]
         return gone
 
     def routes(self) -> list[Route]:

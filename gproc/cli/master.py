@@ -15,6 +15,7 @@ from gproc.descriptors import allow_all
 from gproc.errors import GprocError
 from gproc.locales import Options, Role, load
 from gproc.master import Master
+from gproc.relay.belonging import Belonging, placed_by
 from gproc.store.opening import default_base, open_store
 from gproc.store.store import Store
 from gproc.trust import tls
@@ -30,7 +31,8 @@ def run(options: MasterOptions) -> int:
     start_log(options.debug)
     allow_all()
     name = socket.gethostname()
-    placement = load(options.locale).place(Role.MASTER, name, Options(cmd_port=options.cmd_port or DEFAULT_CMD_PORT))
+    locale = load(options.locale)
+    placement = locale.place(Role.MASTER, name, Options(cmd_port=options.cmd_port or DEFAULT_CMD_PORT))
     address = options.address or placement.address
     log.debug("locale %s: this master's address is %s", options.locale, address)
     home = gproc_home(os.environ)
@@ -42,16 +44,20 @@ def run(options: MasterOptions) -> int:
     store, _lock = open_store(options.store or os.path.join(default_base(os.environ), "master"), options.store_bytes)
     log.debug("store %s, of at most %d bytes", os.fsdecode(store.place), store.cap_bytes)
     log.debug("a link is lost after %g s", options.link_timeout_s)
-    asyncio.run(_serve(options, address, identity, Signer(authority.ticket_seed()), store))
+    belonging = Belonging(identity.name, True, placed_by(locale, options.cmd_port or DEFAULT_CMD_PORT))
+    asyncio.run(_serve(options, address, identity, Signer(authority.ticket_seed()), store, belonging))
     return 0
 
 
-async def _serve(options: MasterOptions, address: str, identity: Identity, signer: Signer, store: Store) -> None:
+async def _serve(
+    options: MasterOptions, address: str, identity: Identity, signer: Signer, store: Store, belonging: Belonging
+) -> None:
     master = Master(
         identity=identity,
         context=tls.server_context(identity),
         signer=signer,
         store=store,
+        belonging=belonging,
         link_timeout_s=options.link_timeout_s,
     )
     master.end_on_signals()

@@ -77,6 +77,8 @@ def serve(
     import asyncio
 
     from gproc.addresses import listening_address
+    from gproc.locales import load
+    from gproc.relay.belonging import Belonging, placed_by
     from gproc.relay.parent import Dialer
     from gproc.root.binroot import claim_usual
     from gproc.root.planner import Planner
@@ -86,6 +88,7 @@ def serve(
 
     dialled = placement.parent
     assert dialled is not None, "a locale gives every slave a parent"
+    placed = placed_by(load(options.locale), options.cmd_port or DEFAULT_CMD_PORT)
     store, _lock = open_store(options.store or default_base(os.environ), options.store_bytes)
     log.debug("store %s, of at most %d bytes", os.fsdecode(store.place), store.cap_bytes)
     log.debug("a link is lost after %g s", options.link_timeout_s)
@@ -102,6 +105,7 @@ def serve(
             store=store,
             launcher=launcher,
             planner=Planner(launcher.abilities, bin_root.path),
+            belonging=Belonging(identity.name, False, placed),
             id=placement.id,
             address=placement.address,
             link_timeout_s=options.link_timeout_s,

@@ -98,6 +98,8 @@ class Child(Receiver[ChildToParent]):
         self.node: NodeInfo = join.node
         self.token = join.token
         self.membership = ChildMembership()
+        self.nodes_below = 0
+        """How many nodes it has announced below itself, those that are gone included."""
         self.slow = False
         """Whether it was slow in the last large broadcast that it took part in."""
         self._owner = owner

@@ -13,6 +13,8 @@ from msgspec.structs import replace
 
 from gproc.errors import PeerError, TrustError
 from gproc.link.heartbeats import Heartbeats
+from gproc.nodespec import LEVELS_MAX, format_path
+from gproc.relay.belonging import NODES_BELOW_MAX, Belonging
 from gproc.relay.children import Child, Children, JoinRefused
 from gproc.relay.memory import Memory
 from gproc.relay.relayed_job import Downstream, RelayedJob
@@ -41,7 +43,8 @@ SAME_JOB_S: Final = 3.0
 class Hub(ABC):
     """A node that can have children.  `tree` holds the nodes below this one, by their route from here."""
 
-    def __init__(self, store: Store, context: ssl.SSLContext, link_timeout_s: float) -> None:
+    def __init__(self, store: Store, context: ssl.SSLContext, belonging: Belonging, link_timeout_s: float) -> None:
+        self.belonging = belonging
         self.tree = Tree()
         self.relayed_jobs: dict[int, RelayedJob] = {}
         self._monitors: dict[int, BroadcastMonitor] = {}
@@ -82,8 +85,17 @@ class Hub(ABC):
     # What children do and send: `relay.children.ChildOwner`
 
     def admit(self, join: Join) -> int:
+        id = self._number_for(join)
+        present = [(child.id, child.node.name) for child in self.children]
+        if why := self.belonging.objection(join.node.name, id, present):
+            # Not final: a certificate that was elsewhere may be free in a moment, and a locale can be corrected.
+            raise JoinRefused(why, final=False)
+        return id
+
+    def _number_for(self, join: Join) -> int:
+        """Raises: JoinRefused if another child has the number that the slave insists on."""
         if join.id is None:
-            return self.children.free_id()
+            return self.belonging.number_of(join.node.name) or self.children.free_id()
         holder = self.children.by_id.get(join.id)
         if holder is None:
             return join.id
@@ -125,11 +137,10 @@ class Hub(ABC):
                 if (relayed := self.relayed_jobs.get(job)) is not None:
                     relayed.credit_from_downstream(child, size)
             case messages.Arrived(route, node):
-                self.tree.arrive(below(child.id, route), node)
-                self.tell(Arrived(below(child.id, route), node))
+                self._arrived(child, Arrived(below(child.id, route), node))
             case messages.Left(route, reason):
-                self.tree.leave(below(child.id, route))
-                self.tell(Left(below(child.id, route), reason))
+                if self.tree.leave(below(child.id, route)):
+                    self.tell(Left(below(child.id, route), reason))
             case messages.Load(serial, loads):
                 self.child_load(messages.Load(serial, tuple((below(child.id, route), load) for route, load in loads)))
             case messages.AskLease(route, nonce):
@@ -140,6 +151,22 @@ class Hub(ABC):
                 pass
             case _:
                 assert_never(message)
+
+    def _arrived(self, child: Child, change: Arrived) -> None:
+        """A node is there, far below.  Raises: PeerError if that is beyond belief."""
+        if change.route not in self.tree:
+            child.nodes_below += 1
+        if child.nodes_below > NODES_BELOW_MAX or len(change.route) > LEVELS_MAX:
+            raise PeerError(f"it announced more than {NODES_BELOW_MAX} nodes, or deeper than {LEVELS_MAX} levels")
+        if why := self.objection(change):
+            log.warning("not taken in: %s (%s): %s", format_path(change.route), change.node.name, why)
+            return
+        self.tree.arrive(change.route, change.node)
+        self.tell(change)
+
+    def objection(self, change: Arrived) -> str:
+        """Why a node that is announced far below cannot be there; "" if it can.  Only the master judges this."""
+        return ""
 
     def child_output(self, child: Child, job: int, rank: int, stream: int, data: memoryview) -> None:
         relayed = self.relayed_jobs.get(job)

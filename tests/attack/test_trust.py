@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gproc.relay.belonging import NODES_BELOW_MAX
 from gproc.request.outcome import Refused, Returned
 from gproc.trust.authority import open_authority, provision
 from gproc.trust.identity import Identity, load_identity
@@ -247,3 +249,54 @@ def test_a_foreign_users_signals_and_input_do_not_reach_a_job(cluster: Cluster) 
     assert job.stdin is not None
     job.stdin.write(b"own\n")
     assert cluster.finish(job) == (0, "own\n", "")
+
+
+def test_one_certificate_does_not_take_several_places(cluster: Cluster, other_node: Identity) -> None:
+    first = join_as(cluster.port, other_node, 1)
+    cluster.master.says(r"arrived: 1 \(kn9\)$")
+    with dial(cluster.port, other_node).greet(frames.CHANNEL_CONTROL) as again:
+        again.say(messages.Join(b"t" * 16, 2, True, node_named("kn9")))
+        refusal = again.hear(messages.RefuseJoin)
+    assert refusal.reason == "kn9 is here already, as node 1: a certificate has one place"
+    for peer in first:
+        peer.socket.close()
+
+
+def test_a_host_does_not_take_the_place_of_another_host_of_the_locale(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path / "c")
+    cluster.start_master("-locale=kane", "--address=127.0.0.1")
+    provision(open_authority(str(cluster.home), create=False), "kn9", [], str(tmp_path / "kn9"))
+    kn9 = load_identity(str(tmp_path / "kn9"), "node", "kn9")
+    for number in (1, 9):
+        with dial(cluster.port, kn9).greet(frames.CHANNEL_CONTROL) as peer:
+            peer.say(messages.Join(b"t" * 16, number, True, node_named("kn9")))
+            assert peer.hear(messages.RefuseJoin).reason == "the locale places kn9 as number 9 below kn20"
+    cluster.stop()
+
+
+def test_a_relay_cannot_announce_a_host_that_is_elsewhere(
+    cluster: Cluster, this_node: Identity, other_node: Identity
+) -> None:
+    honest = join_as(cluster.port, other_node, 9)
+    hostile = join_as(cluster.port, this_node, 1)
+    hostile[0].hear(Granted)
+    hostile[0].say(
+        messages.Arrived(Route((3,)), node_named("kn9")), messages.Arrived(Route((4, 1)), node_named("kn10"))
+    )
+    cluster.master.says(r"not taken in: 1/3 \(kn9\): kn9 is here already, as 9: a certificate has one place$")
+    cluster.master.says(r"not taken in: 1/4/1 \(kn10\): the node above it is not there$")
+    assert set(cluster.states()) == {"1", "9"}
+    for peer in (*honest, *hostile):
+        peer.socket.close()
+
+
+def test_a_relay_that_announces_a_multitude_is_dropped(cluster: Cluster, this_node: Identity) -> None:
+    hostile = join_as(cluster.port, this_node, 1)
+    hostile[0].hear(Granted)
+    crowd = [messages.Arrived(Route((number,)), node_named(f"n{number}")) for number in range(1, NODES_BELOW_MAX + 2)]
+    with contextlib.suppress(OSError):
+        hostile[0].say(*crowd)
+    cluster.master.says(rf"node 1 left: .*: it announced more than {NODES_BELOW_MAX} nodes, or deeper than 16 levels$")
+    assert cluster.states() == {}
+    for peer in hostile:
+        peer.socket.close()

@@ -1,0 +1,71 @@
+"""Which place a node may have, by the name in its certificate.  Pure: a locale is asked by a function.
+
+A certificate names a host.  If the locale places hosts by their names (kane, a TOML file, ...), the host has that place
+and no other.  If it does not, a host has one place at a time, the one that it asks for first.  Several slaves may share
+the certificate of their parent's machine: who has that key has the parent's too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from gproc.errors import LocaleError
+from gproc.locales import Locale, Options, Parent, Placement, Role
+
+NODES_BELOW_MAX: Final = 16_384
+"""Nodes below one child: a rack master that announces more is not to be believed."""
+
+
+class Belonging:
+    """The rules of one parent.  own_name: in its certificate.  is_master: whether it is the tree's root."""
+
+    def __init__(self, own_name: str, is_master: bool, locale: Callable[[str], Placement | None]) -> None:
+        """locale: where it places the host of that name; None if it does not say."""
+        self._own_name = own_name
+        self._is_master = is_master
+        self._locale = locale
+
+    def number_of(self, name: str) -> int | None:
+        """The number that the locale gives this host below its parent; None if it does not say."""
+        placement = self._locale(name)
+        return None if placement is None else placement.id
+
+    def objection(self, name: str, number: int, children: Iterable[tuple[int, str]]) -> str:
+        """Why the host `name` may not be child `number`; "" if it may.
+
+        children: number and name of those that are here.
+        """
+        if name == self._own_name:
+            return ""
+        if why := self.misplaced(name, number, self._own_name, self._is_master):
+            return why
+        other = next((id for id, named in children if named == name and id != number), None)
+        return "" if other is None else f"{name} is here already, as node {other}: a certificate has one place"
+
+    def misplaced(self, name: str, number: int, parent: str, parent_is_master: bool) -> str:
+        """Why the locale does not place the host `name` there; "" if it does, or does not say."""
+        placement = self._locale(name)
+        if placement is None or placement.id is None or placement.parent is None:
+            return ""
+        wanted = placement.parent
+        below = parent_is_master if wanted.is_master else parent == (wanted.name or wanted.host)
+        if placement.id == number and below:
+            return ""
+        return f"the locale places {name} as number {placement.id} below {_named(wanted)}"
+
+
+def placed_by(locale: Locale, cmd_port: int) -> Callable[[str], Placement | None]:
+    """Asks a locale about hosts, without anybody's switches."""
+
+    def placed(name: str) -> Placement | None:
+        try:
+            return locale.place(Role.SLAVE, name, Options(cmd_port=cmd_port))
+        except LocaleError:
+            return None
+
+    return placed
+
+
+def _named(parent: Parent) -> str:
+    return "the master" if parent.is_master else parent.name or parent.host

@@ -1,0 +1,48 @@
+"""A certificate names a host, and a host has one place."""
+
+from __future__ import annotations
+
+import pytest
+
+from gproc.locales import load
+from gproc.locales.local import Local
+from gproc.relay.belonging import Belonging, placed_by
+
+KANE = placed_by(load("kane"), 6666)
+LOCAL = placed_by(Local(), 6666)
+
+
+@pytest.mark.parametrize(
+    ("parent", "is_master", "name", "number", "fits"),
+    [
+        ("front", True, "kn20", 1, True),
+        ("front", True, "kn20", 2, False),
+        ("front", True, "kn9", 1, False),
+        ("front", True, "kn9", 9, False),
+        ("kn20", False, "kn9", 9, True),
+        ("kn20", False, "kn9", 8, False),
+        ("kn40", False, "kn9", 9, False),
+        ("kn20", False, "kn20", 3, True),  # a second slave of the rack master's own machine
+        ("front", True, "strange", 7, True),  # the locale does not say where it belongs
+    ],
+)
+def test_a_host_has_the_place_that_the_locale_gives_it(
+    parent: str, is_master: bool, name: str, number: int, fits: bool
+) -> None:
+    why = Belonging(parent, is_master, KANE).objection(name, number, [])
+    assert (why == "") == fits
+    if why:
+        assert why.startswith(f"the locale places {name} as number ")
+
+
+def test_a_slave_without_a_number_gets_the_locales() -> None:
+    assert Belonging("kn20", False, KANE).number_of("kn9") == 9
+    assert Belonging("kn20", False, LOCAL).number_of("kn9") is None
+
+
+def test_a_certificate_has_one_place_where_the_locale_does_not_say_which() -> None:
+    master = Belonging("front", True, LOCAL)
+    assert master.objection("kn9", 1, []) == ""
+    assert master.objection("kn9", 1, [(1, "kn9")]) == ""  # it comes back before its old connection has ended
+    assert master.objection("kn9", 2, [(1, "kn9")]) == "kn9 is here already, as node 1: a certificate has one place"
+    assert master.objection("front", 2, [(1, "front")]) == ""
