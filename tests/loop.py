@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Final, TypeVar
+from typing import TypeVar
 
-TIMEOUT_S: Final = 20.0
+from tests.patience import PATIENCE_S
+
 T = TypeVar("T")
 
 
 def run(work: Coroutine[object, object, T]) -> T:
     async def bounded() -> T:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(PATIENCE_S):
             return await work
 
     return asyncio.run(bounded())

@@ -13,9 +13,7 @@ from gproc.trust import tls
 from gproc.trust.identity import Identity
 from gproc.wire import frames, messages
 from gproc.wire.directions import DIRECTIONS, Direction
-
-TIMEOUT_S: Final = 60.0
-"""A bundle of 131,000 links takes 20 s from its submission to its job's end, on two processors that others use too."""
+from tests.patience import PATIENCE_S
 
 M = TypeVar("M", bound=messages.Message)
 
@@ -23,6 +21,7 @@ ANY: Final[Direction[messages.Message]] = Direction(
     "of anybody",
     Union[tuple({kind for direction in DIRECTIONS for kind in direction.messages})],  # type: ignore[arg-type]  # noqa: UP007
 )
+
 """A test hears whatever is said."""
 
 
@@ -30,7 +29,7 @@ class Peer:
     """Frames over a connected socket, blocking."""
 
     def __init__(self, connection: socket.socket) -> None:
-        connection.settimeout(TIMEOUT_S)
+        connection.settimeout(PATIENCE_S)
         self.socket = connection
         self._reader = frames.FrameReader()
         self._received: deque[tuple[int, bytes]] = deque()
@@ -109,12 +108,12 @@ def dial(port: int, identity: Identity | None) -> Peer:
         context.verify_mode = ssl.CERT_NONE
     else:
         context = tls.client_context(identity)
-    return Peer(context.wrap_socket(socket.create_connection(("127.0.0.1", port), TIMEOUT_S)))
+    return Peer(context.wrap_socket(socket.create_connection(("127.0.0.1", port), PATIENCE_S)))
 
 
 def dial_unix(path: object) -> Peer:
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(TIMEOUT_S)
+    connection.settimeout(PATIENCE_S)
     connection.connect(str(path))
     return Peer(connection)
 
@@ -129,7 +128,7 @@ class Parent:
     def __init__(self, identity: Identity) -> None:
         self._context = tls.server_context(identity)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(TIMEOUT_S)
+        self._listener.settimeout(PATIENCE_S)
         self.port: int = self._listener.getsockname()[1]
 
     def __enter__(self) -> Parent:
@@ -140,7 +139,7 @@ class Parent:
 
     def accept(self) -> Peer:
         connection, _ = self._listener.accept()
-        connection.settimeout(TIMEOUT_S)
+        connection.settimeout(PATIENCE_S)
         return Peer(self._context.wrap_socket(connection, server_side=True))
 
     def adopt(self, id: int) -> tuple[Peer, Peer, messages.Join]:

@@ -16,7 +16,8 @@ import pytest
 
 from gproc.wire import frames, messages
 from tests.attack.test_bad_input import submission
-from tests.system.cluster import PATIENCE_S, Cluster, Daemon
+from tests.patience import PATIENCE_S
+from tests.system.cluster import Cluster, Daemon
 
 CLOSED: Final = [
     closed for count in (1, 2, 3) for closed in itertools.combinations(("<&-", ">&-", "2>&-"), count)

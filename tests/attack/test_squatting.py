@@ -20,7 +20,8 @@ from gproc.errors import GprocError, TrustError
 from gproc.root.binroot import claim_usual
 from gproc.service.listening import Squatted, clear_the_way
 from gproc.trust import meeting
-from tests.system.cluster import NOBODY, PATIENCE_S, Cluster, Daemon
+from tests.patience import PATIENCE_S
+from tests.system.cluster import NOBODY, Cluster, Daemon
 
 OWN: Final = f"nobody (uid {NOBODY})"
 

@@ -27,9 +27,9 @@ from gproc.cli.shells import shell_named
 from gproc.cli.switches import SWITCHES, Switch, switches_of
 from gproc.errors import UsageError
 from gproc.wire.messages import NodeInfo, NodeState
+from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
 
-PATIENCE_S = 20.0
 BIN = str(Path(sys.executable).parent)
 
 

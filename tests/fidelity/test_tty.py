@@ -23,7 +23,8 @@ from gproc.trust.orders import JobInput, JobSigner
 from gproc.trust.signing import Signer
 from gproc.trust.ticket import Ticket
 from gproc.wire.messages import Branch, Run, Signed
-from tests.system.cluster import NOBODY, PATIENCE_S, Cluster
+from tests.patience import PATIENCE_S
+from tests.system.cluster import NOBODY, Cluster
 
 
 class Screen:

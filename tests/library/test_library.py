@@ -18,9 +18,8 @@ import pytest
 
 import gproc
 from gproc.client.requests import current_umask
+from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster as Machines
-
-PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")

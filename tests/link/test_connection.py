@@ -24,7 +24,8 @@ from gproc.wire import frames, messages
 from gproc.wire.frames import Piece
 from gproc.wire.messages import Inquire, Ping, Release, Shutdown
 from tests.attack.peer import ANY
-from tests.loop import TIMEOUT_S, run
+from tests.loop import run
+from tests.patience import PATIENCE_S
 
 DIGEST = b"d" * 32
 
@@ -130,7 +131,7 @@ async def linked(
 async def linked_to_raw_socket(channel: int | None = None) -> AsyncIterator[tuple[Link, Recorder, socket.socket]]:
     """A link whose other end is a raw socket."""
     ours, theirs = socket.socketpair()
-    theirs.settimeout(TIMEOUT_S)
+    theirs.settimeout(PATIENCE_S)
     records = Recorder()
     link = Link(channel, records)
     await asyncio.get_running_loop().connect_accepted_socket(lambda: link, ours)

@@ -19,7 +19,8 @@ from gproc.trust.authority import open_authority, provision
 from gproc.trust.home import gproc_home
 from gproc.trust.identity import load_identity
 from gproc.trust.tls import client_context, server_context
-from tests.loop import TIMEOUT_S, run
+from tests.loop import run
+from tests.patience import PATIENCE_S
 
 Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
 
@@ -184,7 +185,7 @@ def test_a_closed_connection_does_not_wait_for_ever_until_the_peer_closes(contex
         async with secured(contexts) as (here, there):
             asyncio.get_running_loop().remove_reader(here.transport.get_extra_info("socket"))
             there.transport.close()
-            async with asyncio.timeout(LINGER_S + TIMEOUT_S / 2):
+            async with asyncio.timeout(LINGER_S + PATIENCE_S / 2):
                 assert await there.ended is None
 
     run(work())

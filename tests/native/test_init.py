@@ -21,9 +21,9 @@ from gproc.launch.operations import Kind
 from gproc.launch.protocol import Start
 from gproc.request.spec import Caller, Request
 from gproc.root.view import Proc, View
+from tests.patience import PATIENCE_S
 
 OWN = os.geteuid()
-PATIENCE_S = 20.0
 
 pytestmark = pytest.mark.skipif(bool(why_not_native()), reason="needs the static helper")
 

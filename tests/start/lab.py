@@ -24,10 +24,10 @@ import pytest
 import gproc
 from gproc.bundle import archive
 from gproc.packager import PackRequest, pack, read_chunk
+from tests.patience import PATIENCE_S
 
 NETWORK: Final = "10.84.7"
 HEAD: Final = f"{NETWORK}.254"
-PATIENCE_S: Final = 60.0
 
 SSHD: Final = "/usr/sbin/sshd"
 TOOLS: Final = ("ip", "unshare", "nsenter", "mount", "busybox", "ssh-keygen", "ssh")

@@ -9,7 +9,8 @@ import socket
 from typing import Any
 
 from gproc.start.master import pid_of
-from tests.start.lab import HEAD, PATIENCE_S, Lab
+from tests.patience import PATIENCE_S
+from tests.start.lab import HEAD, Lab
 
 
 def nodes(lab: Lab) -> dict[str, str]:

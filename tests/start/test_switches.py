@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.start.lab import HEAD, PATIENCE_S, Lab
+from tests.patience import PATIENCE_S
+from tests.start.lab import HEAD, Lab
 from tests.start.test_start import nodes, started
 
 

@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import gproc
-
-PATIENCE_S: Final = 30.0
-"""The timeout for events that take a fraction of a second on an idle machine; only a failing test waits so long."""
+from tests.patience import PATIENCE_S
 
 NOBODY: Final = 65534
 

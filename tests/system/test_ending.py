@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from tests.system.cluster import PATIENCE_S, Cluster, Slave
+from tests.patience import PATIENCE_S
+from tests.system.cluster import Cluster, Slave
 
 SLEEPER = ("/bin/sh", "-c", "echo here; sleep 1000 & setsid sleep 1000 & wait")
 

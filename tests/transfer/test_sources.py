@@ -18,7 +18,8 @@ from gproc.spread.transfer import Source, Transfer
 from gproc.store.partial import INLINE_BYTES, Owner
 from gproc.store.store import Root, Store
 from gproc.wire import frames
-from tests.loop import TIMEOUT_S, run
+from tests.loop import run
+from tests.patience import PATIENCE_S
 
 OWN = Owner(os.geteuid(), os.getegid())
 
@@ -235,7 +236,7 @@ def test_a_large_root_of_a_former_run_is_hashed_outside_the_event_loop(tmp_path:
         check, checked, may_go_on = fetcher.store.check, threading.Semaphore(0), threading.Event()
 
         def slow_check(bundle: bytes, owner: Owner) -> None:
-            assert may_go_on.wait(TIMEOUT_S)
+            assert may_go_on.wait(PATIENCE_S)
             check(bundle, owner)
             checked.release()
 

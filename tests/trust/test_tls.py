@@ -22,8 +22,8 @@ from gproc.trust.tls import (
     peer_name,
     server_context,
 )
+from tests.patience import PATIENCE_S
 
-TIMEOUT_S = 10.0
 Outcome = PeerName | OSError
 
 
@@ -52,7 +52,7 @@ def meet(parent: ssl.SSLContext, child: ssl.SSLContext) -> tuple[Outcome, Outcom
     outcomes: dict[str, Outcome] = {}
 
     def attempt(side: str, connection: socket.socket, context: ssl.SSLContext) -> None:
-        connection.settimeout(TIMEOUT_S)
+        connection.settimeout(PATIENCE_S)
         try:
             with context.wrap_socket(connection, server_side=side == "parent") as secured:
                 if side == "parent":
@@ -186,7 +186,7 @@ def test_tls_1_2_is_refused(master: Identity, node: Identity) -> None:
 def test_a_peer_that_does_not_speak_tls_is_recognised(master: Identity, greeting: bytes) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        ours.settimeout(TIMEOUT_S)
+        ours.settimeout(PATIENCE_S)
         theirs.sendall(greeting)
         theirs.shutdown(socket.SHUT_WR)
         with pytest.raises(OSError) as failed:

@@ -20,7 +20,8 @@ import pytest
 from tests.fidelity.conftest import USER, keys_for
 from tests.fidelity.programs.cases import Case, filled
 from tests.fidelity.releases import unpacked
-from tests.system.cluster import PATIENCE_S, Cluster, Slave, gproc_as
+from tests.patience import PATIENCE_S
+from tests.system.cluster import Cluster, Slave, gproc_as
 
 NODES: Final = ("ramdisk", "bookworm", "bullseye", "trixie", "user", "plain")
 """What the case's programs are not on: busybox alone; three releases; an unprivileged slave, and one without views."""
