@@ -13,11 +13,12 @@ PACKAGES := binutils busybox-static clang cppcheck fish gcc groff iproute2 libc6
 # Tests of different files run side by side: on two processors in half the time.
 PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
 
-.PHONY: help demo test test-fast fidelity lint types docs fuzz bench man wheels clean debian-packages
+.PHONY: help demo test test-fast stress fidelity lint types docs fuzz bench man wheels clean debian-packages
 
 help:
 	@echo "make demo       start a two-level tree on this machine, run a program on it, stop it"
 	@echo "make test       all tests"
+	@echo "make stress     tests of many jobs in a row, slow nodes and the benchmarks' own: 5 minutes"
 	@echo "make test-fast  the tests that take no more than a few seconds each"
 	@echo "make fidelity   all programs of tests/fidelity/programs, at home and on six kinds of nodes: 10 minutes"
 	@echo "make lint       ruff"
@@ -33,10 +34,13 @@ demo: $(READY) $(HELPER)
 	$(RUN) scripts/demo.py
 
 test: $(READY) $(HELPER) debian-packages
-	$(PYTEST)
+	$(PYTEST) -m "not stress"
+
+stress: $(READY) $(HELPER) debian-packages
+	$(PYTEST) -m stress
 
 test-fast: $(READY) $(HELPER) debian-packages
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not stress"
 
 # Figures of docs/fidelity.md: nodes are made of packages of three Debian releases, which are fetched.
 fidelity: $(READY) $(HELPER) debian-packages

@@ -39,6 +39,7 @@ from gproc.wire import frames, messages
 from tests.attack.peer import dial_unix
 from tests.attack.test_bad_input import submission
 from tests.attack.test_public_files import serve
+from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
 
 USR: Final = Directory(b"/usr", 0o755, 0, 0)
@@ -269,6 +270,7 @@ def test_a_bundle_of_as_many_links_as_there_may_be_stops_nobody(cluster: Cluster
     manifest = manifest_of(USR, program, *links(ENTRIES_MAX - 2), program=program.path)
     encoded = encode(manifest)
     with dial_unix(cluster.socket).greet(frames.CHANNEL_CLIENT) as peer:
+        peer.socket.settimeout(4 * PATIENCE_S)  # a busy machine lays out 150,000 links twice
         peer.say(submission(argv=(program.path,), bundle=BundleName(digest_of(encoded), 3)))
         peer.hear(messages.Accepted)
         for digest in peer.hear(messages.Want).digests:

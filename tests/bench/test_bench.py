@@ -78,7 +78,7 @@ def test_the_time_that_the_links_alone_need_is_measured(bench: Bench) -> None:
     assert time.measured.median > 1
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 @pytest.mark.usefixtures("lab_possible")
 def test_the_siblings_of_a_slow_host_are_timed_with_and_without_it(bench: Bench) -> None:
     for figure in bench("slowlink").figures:

@@ -39,7 +39,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
     return os.environ | {"TMPDIR": str(tmp_path), "HOME": str(tmp_path), "PYTHONPATH": str(CHECKOUT)}
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 @pytest.mark.usefixtures("in_git")
 def test_a_commit_is_compared_with_itself_in_every_measurement(tmp_path: Path) -> None:
     file = tmp_path / "comparison.json"

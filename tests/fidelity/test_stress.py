@@ -50,7 +50,7 @@ def held(cluster: Cluster) -> list[int]:
     return [*descriptors, *mounts]
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 def test_two_thousand_programs_on_nodes_do_not_mix_and_leave_nothing(six: Cluster) -> None:
     assert six.exec("-n", ".", "/bin/echo", "first").returncode == 0
     before = held(six)

@@ -112,7 +112,7 @@ def test_cppcheck_finds_nothing() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 def test_clangs_analyzer_finds_nothing() -> None:
     words = ["--analyze", "--analyzer-output", "text", "-std=c11", "-ffreestanding", "-Xclang", "-analyzer-werror"]
     done = subprocess.run([needs("clang"), *words, *SOURCES], capture_output=True, text=True)

@@ -22,7 +22,7 @@ def eight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster.stop()
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 def test_jobs_in_sequence_leave_no_descriptor_process_or_file(eight: Cluster) -> None:
     assert eight.exec(".", "/bin/echo", "first").returncode == 0
     before = [daemon.descriptors() for daemon in (eight.master, *eight.slaves)]

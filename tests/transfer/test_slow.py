@@ -25,7 +25,7 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 def test_a_slow_child_sends_to_nobody_and_the_others_do_not_wait(lab: Lab) -> None:
     with Tree(len(NAMES), 1, lab) as tree:
         root = cold_root(f"{tree.place}/root", "/bin/echo")
