@@ -23,6 +23,7 @@ from gproc.link.door import Door
 from gproc.link.refusals import Refusals
 from gproc.link.transport import HANDSHAKE_S, secure
 from gproc.link.turns import Turns, Verdict
+from gproc.relay.belonging import NODES_BELOW_MAX
 from gproc.relay.membership import (
     Admit,
     BulkOpened,
@@ -104,6 +105,8 @@ class Child(Receiver[ChildToParent]):
         """Whether it was slow in the last large broadcast that it took part in."""
         self._owner = owner
         self._bulk: Link | None = None
+        self._early: list[ChildToParent] = []
+        """What it has said before it has both connections."""
         self._sender: ChunkSender | None = None
 
     def start(self, run: Run) -> None:
@@ -131,7 +134,12 @@ class Child(Receiver[ChildToParent]):
     # Its two connections: control and bulk
 
     def on_message(self, link: Link, message: ChildToParent) -> None:
-        if link is not self._bulk:
+        if self.membership.state is ChildState.JOINING:
+            # What it announces below itself is told to the nodes above after it itself, and they judge it by that.
+            self._early.append(message)
+            if len(self._early) > NODES_BELOW_MAX:
+                raise PeerError(f"it announced more than {NODES_BELOW_MAX} nodes")
+        elif link is not self._bulk:
             self._owner.child_said(self, message)
         elif isinstance(message, Want) and self._sender is not None:
             self._sender.want(message)
@@ -167,6 +175,9 @@ class Child(Receiver[ChildToParent]):
         match self.membership.handle(event):
             case Admit():
                 self._owner.child_arrived(self)
+                early, self._early = self._early, []
+                for message in early:
+                    self._owner.child_said(self, message)
             case Part(reason):
                 self._part(reason)
             case None:
