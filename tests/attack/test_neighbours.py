@@ -22,7 +22,8 @@ from gproc.wire import frames, messages
 from tests.attack.peer import Peer, dial_unix
 from tests.attack.test_bad_input import submission
 from tests.attack.test_public_files import serve
-from tests.system.cluster import NOBODY, PATIENCE_S, Cluster, Daemon
+from tests.patience import PATIENCE_S
+from tests.system.cluster import NOBODY, Cluster, Daemon
 
 SCRIPT: Final = b"#!/bin/sh\nexit 7\n"
 PROGRAM: Final = File(b"/opt/attack/program", 0o755, 0, 0, len(SCRIPT), 0, digest_of(SCRIPT))
