@@ -13,7 +13,7 @@ PACKAGES := binutils busybox-static clang cppcheck fish gcc groff iproute2 libc6
 # Tests of different files run side by side: on two processors in half the time.
 PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
 
-.PHONY: help demo test test-fast stress fidelity lint types docs fuzz bench man wheels clean debian-packages
+.PHONY: help demo test test-fast stress fidelity lint types docs fuzz bench man wheels lock audit clean debian-packages
 
 help:
 	@echo "make demo       start a two-level tree on this machine, run a program on it, stop it"
@@ -28,6 +28,8 @@ help:
 	@echo "make bench      the benchmarks of docs/benchmarks.md"
 	@echo "make man        man pages in dist/man1"
 	@echo "make wheels     wheels for x86-64 and aarch64 in dist, by the compiler of the package ziglang"
+	@echo "make lock       write requirements.lock: versions and digests of all that gproc and its tests need"
+	@echo "make audit      the same, and look for known holes in them"
 	@echo "make clean      remove all that these made"
 
 demo: $(READY) $(HELPER)
@@ -47,6 +49,17 @@ fidelity: $(READY) $(HELPER) debian-packages
 	@rm -f .fidelity.log
 	GPROC_FIDELITY=all GPROC_FIDELITY_LOG=.fidelity.log $(RUN) -m pytest -n 2 -q tests/fidelity/programs; \
 	    status=$$?; $(RUN) -m tests.fidelity.programs.table .fidelity.log; exit $$status
+
+# Exactly these versions, each file by its digest: for CI, and for the environment whose modules `gproc runtime` packs.
+# With LOCKED=1 every target makes its environment of them.
+lock:
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check 'pip-tools>=7.4' 'pip-audit>=2.7'
+	$(VENV)-lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --extra dev --all-build-deps \
+	    --no-header --no-emit-index-url --no-emit-find-links --output-file requirements.lock pyproject.toml
+
+audit: lock
+	$(VENV)-lock/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
 
 lint: $(READY)
 	$(RUN) -m ruff check .
@@ -77,7 +90,7 @@ wheels: $(READY)
 	@ls -l dist/*.whl
 
 clean:
-	rm -rf $(VENV) $(VENV)-wheels dist .mypy_cache .ruff_cache .pytest_cache .hypothesis $(HELPER)
+	rm -rf $(VENV) $(VENV)-wheels $(VENV)-lock dist .mypy_cache .ruff_cache .pytest_cache .hypothesis $(HELPER)
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 debian-packages:
@@ -93,5 +106,10 @@ $(READY): pyproject.toml hatch_build.py
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || sh scripts/debian-packages.sh python3-venv
 	@$(PYTHON) -m venv $(VENV) || \
 	    { echo "$(PYTHON) cannot make virtual environments: on Debian, apt install python3-venv" >&2; exit 1; }
+ifdef LOCKED
+	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+else
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+endif
 	@touch $@
