@@ -5,6 +5,7 @@ An attribute that may come once may be repeated with the same value: Ninf-G's Ja
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeVar
 
@@ -28,7 +29,7 @@ MANDATORY: Final = (
 )  # fmt: skip
 """The manual has `argument` among them.  An executable without arguments has no such line."""
 
-REPEATABLE: Final = frozenset({"argument", "environment", "rsl_extensions", "gproc_file"})
+REPEATABLE: Final = frozenset({"argument", "environment", "rsl_extensions", "gproc_file", "gproc_mpi_option"})
 
 LENIENT: Final = frozenset({"min_memory"})
 """May have two values: Ninf-G's Java client sends max_memory under this name."""
@@ -50,8 +51,11 @@ WITHOUT_EFFECT: Final[Mapping[str, str]] = {
 
 
 OPTIONS: Final = frozenset(
-    {"gproc_nodes", "gproc_file", "gproc_max_procs", "gproc_cpus", "gproc_nice", "gproc_reasons"}
-)
+    {
+        "gproc_nodes", "gproc_file", "gproc_max_procs", "gproc_cpus", "gproc_nice", "gproc_mpirun", "gproc_mpi_option",
+        "gproc_reasons",
+    }
+)  # fmt: skip
 """Our own, for `option` and `invoke_server_option` in a client's configuration: docs/invoke-server.md."""
 
 Backend = Literal["NORMAL", "MPI", "BLACS"]
@@ -79,7 +83,8 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     ranks.  host_count: the most nodes to use; None: any number.  work_directory: on the node; None: the executable's
     own, or with `staging` the job's private one.  time_limit_s, cpu_limit_s: by the clock and by the processor.
     nodes: a node specification that is used instead of hostname and port; None: there is none.
-    files: go along with a staged executable.  reasons: whether STATUS_NOTIFY says why.
+    files: go along with a staged executable.  mpirun, mpi_options: starts programs of MPI, with these words besides.
+    reasons: whether STATUS_NOTIFY says why.
     ignored: attributes that were given and change nothing, each with the reason.
     """
 
@@ -102,16 +107,21 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     max_procs: int | None
     cpus: int | None
     nice: int | None
+    mpirun: str
+    mpi_options: tuple[str, ...]
     reasons: bool
     ignored: tuple[str, ...]
+
+    @property
+    def directory(self) -> str | None:
+        """The directory of the node in which it starts; None: the job's private one."""
+        return self.work_directory or (None if self.staging else posixpath.dirname(self.executable))
 
 
 def invocation_of(attributes: Sequence[Attribute]) -> Invocation:
     """Raises: BadAttribute."""
     given = _Given(attributes)
     backend: Backend = given.one_of("backend", BACKENDS)
-    if backend != "NORMAL":
-        raise BadAttribute(f"backend {backend} is not served: gproc does not start programs of MPI")
     staging = given.flag("staging")
     files = tuple(given.all("gproc_file"))
     if files and not staging:
@@ -138,6 +148,8 @@ def invocation_of(attributes: Sequence[Attribute]) -> Invocation:
         max_procs=given.number("gproc_max_procs", at_least=1, at_most=PROCS_MAX),
         cpus=given.number("gproc_cpus", at_least=1, at_most=CPUS_MAX),
         nice=given.number("gproc_nice", at_least=-20, at_most=19),
+        mpirun=given.get("gproc_mpirun") or "mpirun",
+        mpi_options=tuple(given.all("gproc_mpi_option")),
         reasons=given.get("gproc_reasons") is not None and given.flag("gproc_reasons"),
         ignored=given.ignored(),
     )

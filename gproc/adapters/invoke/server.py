@@ -13,9 +13,11 @@ from typing import Final, assert_never
 import gproc
 from gproc.adapters.invoke import protocol
 from gproc.adapters.invoke.attributes import BadAttribute, invocation_of
-from gproc.adapters.invoke.job import InvokedJob
+from gproc.adapters.invoke.job import InvokedJob, Work
+from gproc.adapters.invoke.mpi import MpiProgram, NoLauncher, check_launcher
 from gproc.adapters.invoke.pipes import ClientPipes, PipeReader, PipeWriter
 from gproc.adapters.invoke.placement import NoSuchNode, spread
+from gproc.adapters.invoke.processes import NodeProcesses
 from gproc.adapters.invoke.protocol import (
     AskFeatures,
     AskStatus,
@@ -97,25 +99,33 @@ class InvokeServer:
         try:
             asked = invocation_of(request.attributes)
             nodes = await self._tree.nodes_for(asked)
+            if asked.backend != "NORMAL":
+                await check_launcher(asked.mpirun)
             cluster = await self._tree.cluster()
-            files = OutputFiles(asked.redirect)
-        except (BadAttribute, NoSuchNode, gproc.GprocError, OSError) as error:
+            output = OutputFiles(asked.redirect)
+        except (BadAttribute, NoSuchNode, NoLauncher, gproc.GprocError, OSError) as error:
             log.info("request %s: refused: %s", request.request, reason_of(error))
             self._replies.write(protocol.failed(reason_of(error)))
             return
         self._replies.write(protocol.done())
         placed = spread(asked.count, nodes, self._busy, asked.host_count)
-        job = InvokedJob(f"gproc-{os.getpid()}-{next(self._serials)}", asked, placed, files, self._changed)
+        work: Work = (
+            NodeProcesses(asked, placed, cluster, self._rlimits)
+            if asked.backend == "NORMAL"
+            else MpiProgram(asked, placed, self._rlimits)
+        )
+        notify = self._changed if asked.reasons else self._changed_without_reason
+        job = InvokedJob(f"gproc-{os.getpid()}-{next(self._serials)}", work, placed, output, notify)
         for line in asked.ignored:
             log.info("%s: ignored: %s", job.id, line)
         log.info("%s: request %s: %s on %s", job.id, request.request, asked.executable, dict(placed))
         self._notifies.write(protocol.created(request.request, job.id))
-        self._begin(job, cluster)
+        self._begin(job)
 
-    def _begin(self, job: InvokedJob, cluster: gproc.AsyncCluster) -> None:
+    def _begin(self, job: InvokedJob) -> None:
         self._jobs[job.id] = job
         self._busy.update(job.placed)
-        task = self._tasks[job.id] = asyncio.create_task(job.run(cluster, self._rlimits))
+        task = self._tasks[job.id] = asyncio.create_task(job.run())
         task.add_done_callback(lambda _: self._ended(job, task))
 
     def _ended(self, job: InvokedJob, task: asyncio.Task[None]) -> None:
@@ -141,7 +151,10 @@ class InvokeServer:
             job.destroy()
 
     def _changed(self, job: InvokedJob, status: Status, reason: str) -> None:
-        self._notifies.write(protocol.status_changed(job.id, status, reason if job.reasons else ""))
+        self._notifies.write(protocol.status_changed(job.id, status, reason))
+
+    def _changed_without_reason(self, job: InvokedJob, status: Status, _: str) -> None:
+        self._changed(job, status, "")
 
 
 def _no_such_job(id: str) -> bytes:

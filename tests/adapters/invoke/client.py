@@ -6,12 +6,13 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.system.cluster import Cluster
+from tests.system.cluster import Cluster, await_ends
 
 PATIENCE_S: Final = 60.0
 
@@ -136,3 +137,11 @@ class Client:
         line = lines.popleft()
         assert "\n" not in line
         return line
+
+
+def await_the_end_of_jobs(cluster: Cluster) -> None:
+    """Wait until no process of any job is left.  One that was just being started may appear after the others."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while running := cluster.job_processes():
+        await_ends(running, PATIENCE_S)
+        assert time.monotonic() < deadline_s, "processes of jobs go on"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.invoke.client import PATIENCE_S, Client
+from tests.adapters.invoke.client import Client, await_the_end_of_jobs
 from tests.system.cluster import Cluster
 
 
@@ -112,7 +112,8 @@ def test_limits_hold(tree: Cluster, client: Client, tmp_path: Path) -> None:
         ({"port": "9"}, "no slave on 3 has the port 9"),
         ({"gproc_nodes": "3-"}, "node specification"),
         ({"count": None, "port": None}, "missing: port, count"),
-        ({"backend": "MPI"}, "backend MPI"),
+        ({"backend": "MPI", "gproc_mpirun": "no-such-mpirun"}, "no-such-mpirun is not on this machine"),
+        ({"backend": "BLACS", "gproc_mpirun": "echo"}, "not of MPICH's family"),
         ({"redirect_enable": "true", "stdout_file": "/none/o", "stderr_file": "/none/e"}, "/none/o: No such file"),
     ],
 )
@@ -141,7 +142,7 @@ def test_a_job_that_is_destroyed_ends_everywhere_and_is_done(tree: Cluster, clie
     assert client.ask(f"JOB_STATUS {job}") == "S ACTIVE"
     assert client.ask(f"JOB_DESTROY {job}") == "S"
     assert client.notify() == f"STATUS_NOTIFY {job} DONE"
-    tree.nothing_runs(PATIENCE_S)
+    await_the_end_of_jobs(tree)
     assert client.ask(f"JOB_DESTROY {job}") == f"F no such job: {job}"
 
 
@@ -150,4 +151,4 @@ def test_a_job_that_is_destroyed_at_once_ends_too(tree: Cluster, client: Client)
         job = client.begun(hostname="3", executable_path="/bin/sleep", argument="1000")
         assert client.ask(f"JOB_DESTROY {job}") == "S"
         assert client.statuses(job)[-1] == "DONE"
-    tree.nothing_runs(PATIENCE_S)
+    await_the_end_of_jobs(tree)

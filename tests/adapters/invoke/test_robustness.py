@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.invoke.client import PATIENCE_S, Client
+from tests.adapters.invoke.client import PATIENCE_S, Client, await_the_end_of_jobs
 from tests.system.cluster import Cluster
 
 SLEEPER = {"executable_path": "/bin/sleep", "argument": "1000"}
@@ -71,7 +71,7 @@ def test_two_hundred_jobs_at_once(tree: Cluster) -> None:
                 active.add(words[1])
         assert client.ask("EXIT") == "S"
         assert client.process.wait(PATIENCE_S) == 0
-    tree.nothing_runs(PATIENCE_S)
+    await_the_end_of_jobs(tree)
 
 
 @pytest.mark.parametrize("ending", ["exit", "pipes", "inside a request", "SIGTERM", "SIGKILL", "nobody reads"])
@@ -93,7 +93,7 @@ def test_all_jobs_end_with_their_client_or_server(tree: Cluster, ending: str) ->
         case _:
             client.process.send_signal(signal.Signals[ending])
     status = client.process.wait(PATIENCE_S)
-    tree.nothing_runs(PATIENCE_S)
+    await_the_end_of_jobs(tree)
     assert status == (-signal.SIGKILL if ending == "SIGKILL" else 0)
     if ending not in ("pipes", "inside a request"):
         client.process.stdin.close()  # type: ignore[union-attr]

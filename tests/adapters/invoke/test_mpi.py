@@ -1,0 +1,194 @@
+"""Programs of MPI through the Invoke Server, and `gproc-rsh` alone."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gproc
+from gproc.adapters.invoke.rsh import command_line, split
+from tests.adapters.invoke.client import PATIENCE_S, Client, await_the_end_of_jobs
+from tests.system.cluster import Cluster
+
+LAUNCHER = """
+case "$1" in --version) echo "HYDRA build details:"; exit;; esac
+while [ $# -gt 0 ]; do
+    case "$1" in
+        -launcher-exec) agent=$2; shift 2;;
+        -hosts) hosts=$2; shift 2;;
+        -wdir) directory=$2; shift 2;;
+        -n | -launcher) shift 2;;
+        *) break;;
+    esac
+done
+for host in $(echo "$hosts" | tr , ' '); do
+    "$agent" -x "${host%:*}" "cd ${directory:-.}; $1 ${host#*:} $2" &
+    children="$children $!"
+done
+status=0
+for child in $children; do wait "$child" || status=$?; done
+exit $status
+"""
+"""As mpiexec of MPICH: it starts one command on each host by its agent.  The command gets the number of ranks."""
+
+PROGRAM = """
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+int main(int argc, char **argv) {
+    int rank, size, sum;
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+    printf("%d of %d on %s: %d\\n", rank, size, getenv("GPROC_NODE"), sum);
+    MPI_Finalize();
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A master with node 1, its child 1/2, and node 3."""
+    cluster = Cluster(tmp_path_factory.mktemp("mpi") / "c")
+    cluster.start_master()
+    first = cluster.slave(1)
+    cluster.slave(2, parent=first)
+    cluster.slave(3)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def client(tree: Cluster, tmp_path: Path) -> Iterator[Client]:
+    with Client(tree, log=tmp_path / "log") as client:
+        yield client
+        assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def redirected(tmp_path: Path) -> dict[str, str]:
+    return {"redirect_enable": "true", "stdout_file": str(tmp_path / "out"), "stderr_file": str(tmp_path / "err")}
+
+
+@pytest.mark.parametrize("staging", ["true", "false"])
+def test_the_ranks_of_a_program_are_started_by_its_own_launcher(
+    tree: Cluster, client: Client, tmp_path: Path, staging: str
+) -> None:
+    launcher = tree.write_program("mpirun", LAUNCHER)
+    program = tree.write_program("ranks", 'echo "$GPROC_NODE" "$@" "$A"')
+    lines = [("gproc_nodes", "1,=1/2"), ("gproc_mpirun", launcher)]
+    given = {"hostname": "any", "executable_path": program, "count": 3, "backend": "MPI", "environment": "A=b"}
+    said = client.run(*lines, staging=staging, argument="x", **given, **redirected(tmp_path))
+    assert (said, (tmp_path / "err").read_text()) == (["ACTIVE", "DONE"], "")
+    assert sorted((tmp_path / "out").read_text().splitlines()) == ["1 2 x b", "1/2 1 x b"]
+
+
+def test_a_launcher_that_fails_makes_its_job_fail(tree: Cluster, client: Client) -> None:
+    launcher = tree.write_program("mpirun", LAUNCHER)
+    program = tree.write_program("fails", '[ "$GPROC_NODE" != 3 ] || exit 4')
+    lines = [("gproc_nodes", "./."), ("gproc_mpirun", launcher), ("gproc_reasons", "true")]
+    said = client.run(*lines, hostname="any", executable_path=program, count=3, backend="BLACS", staging="true")
+    assert said[-1] == f"FAILED {launcher}: exit status 4"
+
+
+@pytest.mark.parametrize("ending", ["destroyed", "client", "server"])
+def test_a_program_of_mpi_ends_everywhere(tree: Cluster, tmp_path: Path, ending: str) -> None:
+    launcher = tree.write_program("mpirun", LAUNCHER)
+    program = tree.write_program("stays", 'trap "" TERM; echo up; sleep 1000')
+    client = Client(tree)
+    job = client.begun(
+        ("gproc_nodes", "./."), ("gproc_mpirun", launcher),
+        hostname="any", executable_path=program, count=3, backend="MPI", **redirected(tmp_path),
+    )  # fmt: skip
+    assert client.notify() == f"STATUS_NOTIFY {job} ACTIVE"
+    await_lines(tmp_path / "out", 3)
+    match ending:
+        case "destroyed":
+            assert client.ask(f"JOB_DESTROY {job}") == "S"
+            assert client.notify() == f"STATUS_NOTIFY {job} DONE"
+        case "server":
+            client.process.kill()
+    client.close_pipes()
+    client.process.wait(PATIENCE_S)
+    await_the_end_of_jobs(tree)
+
+
+def await_lines(path: Path, count: int) -> None:
+    """Wait until a file has so many lines."""
+    words = ["timeout", str(PATIENCE_S), "tail", "-n", "+1", "-f", str(path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as following:
+        assert following.stdout is not None
+        for _ in range(count):
+            assert following.stdout.readline()
+        following.kill()
+
+
+@pytest.mark.skipif(shutil.which("mpicc") is None, reason="needs mpicc and mpirun of MPICH")
+def test_ranks_on_different_nodes_reach_each_other(tree: Cluster, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "p.c").write_text(PROGRAM)
+    subprocess.run(["mpicc", "-o", tmp_path / "p", tmp_path / "p.c"], check=True)
+    lines = [("gproc_nodes", "./.")]
+    given = {"hostname": "any", "executable_path": tmp_path / "p", "count": 4, "backend": "MPI", "staging": "true"}
+    reply = client.create(*lines, **given, **redirected(tmp_path))
+    if "MPICH's family" in reply:
+        pytest.skip(reply)
+    job = client.notify().split()[3]
+    said = client.statuses(job)
+    assert (said, (tmp_path / "err").read_text()) == (["ACTIVE", "DONE"], "")
+    told = sorted(line.partition(" on ")[0] for line in (tmp_path / "out").read_text().splitlines())
+    assert told == [f"{rank} of 4" for rank in range(4)]
+    assert (tmp_path / "out").read_text().count(": 6") == 4
+
+
+def rsh(tree: Cluster, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    (tree.home / "config.toml").write_text(f'[e]\nsocket = "{tree.socket}"\n')
+    return subprocess.run(
+        [sys.executable, "-m", "gproc.adapters.invoke.rsh", *words], env=tree.env | env, cwd=tree.work,
+        capture_output=True, text=True, timeout=PATIENCE_S, input="in",
+    )  # fmt: skip
+
+
+def test_gproc_rsh_runs_a_line_of_shell_on_one_node(tree: Cluster) -> None:
+    done = rsh(tree, "-x", "-l", "me", "1/2", 'cat; echo "" "$GPROC_NODE";', "exit 3")
+    assert (done.returncode, done.stdout) == (3, "in 1/2\n")
+    assert rsh(tree, "localhost", "echo", "$GPROC_SIZE").stdout == "1\n"
+
+
+def test_gproc_rsh_takes_switches_from_its_environment(tree: Cluster) -> None:
+    data = tree.work / "with blank"
+    data.write_text("sent")
+    assert rsh(tree, "3", f"cat '{data}'", GPROC_RSH=f"-f '{data}'").stdout == "sent"
+    wrong = rsh(tree, "3", "true", GPROC_RSH="'")
+    assert (wrong.returncode, "GPROC_RSH is not quoted" in wrong.stderr) == (2, True)
+
+
+def test_gproc_rsh_says_what_is_wrong(tree: Cluster) -> None:
+    assert rsh(tree, "3").returncode == 2
+    unknown = rsh(tree, "kn9", "true")
+    assert (unknown.returncode, "no node of the tree is called kn9" in unknown.stderr) == (125, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "host"),
+    [
+        ("host a -b", "host"),
+        ("-x -p 22 -oA=b me@host a -b", "host"),
+        ("-xl me -- host a -b", "host"),
+        ("-o A=b -q host a -b", "host"),
+    ],
+)
+def test_options_of_ssh_are_dropped(words: str, host: str) -> None:
+    assert split(words.split()) == (host, ["a", "-b"])
+
+
+def test_a_command_line_of_gproc_is_made() -> None:
+    made = command_line(["-x", "1/7", '"prog"', "-a"], {"GPROC_RSH": "-localbin --cpus=2"})
+    assert made == ["e", "--shell", "-localbin", "--cpus=2", "=1/7", '"prog"', "-a"]
+    with pytest.raises(gproc.UsageError):
+        command_line([], {})
