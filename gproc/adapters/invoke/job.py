@@ -20,7 +20,7 @@ Began = Callable[[str], None]
 Notify = Callable[["InvokedJob", Status, str], None]
 
 
-class Work(Protocol):
+class Workload(Protocol):
     """What a job runs."""
 
     async def run(self, began: Began, output: OutputFiles) -> list[str]:
@@ -40,7 +40,7 @@ class InvokedJob:
     """
 
     def __init__(
-        self, id: str, work: Work, placed: Mapping[str, int], output: OutputFiles, notify: Notify
+        self, id: str, work: Workload, placed: Mapping[str, int], output: OutputFiles, notify: Notify
     ) -> None:  # fmt: skip
         """notify: is called with each new status and its reason."""
         self.id = id

@@ -13,7 +13,7 @@ from typing import Final, assert_never
 import gproc
 from gproc.adapters.invoke import protocol
 from gproc.adapters.invoke.attributes import BadAttribute, invocation_of
-from gproc.adapters.invoke.job import InvokedJob, Work
+from gproc.adapters.invoke.job import InvokedJob, Workload
 from gproc.adapters.invoke.mpi import MpiProgram, NoLauncher, check_launcher
 from gproc.adapters.invoke.pipes import ClientPipes, PipeReader, PipeWriter
 from gproc.adapters.invoke.placement import NoSuchNode, spread
@@ -109,7 +109,7 @@ class InvokeServer:
             return
         self._replies.write(protocol.done())
         placed = spread(asked.count, nodes, self._busy, asked.host_count)
-        work: Work = (
+        work: Workload = (
             NodeProcesses(asked, placed, cluster, self._rlimits)
             if asked.backend == "NORMAL"
             else MpiProgram(asked, placed, self._rlimits)
