@@ -32,6 +32,7 @@ from gproc.wire.messages import Arrived, Left, Route
 if TYPE_CHECKING:
     import ssl
 
+    from gproc.policy.warden import Warden
     from gproc.store.store import Store
     from gproc.trust.identity import Identity
 
@@ -43,7 +44,7 @@ class Master(Hub):
 
     def __init__(
         self, *, identity: Identity, context: ssl.SSLContext, signer: Signer, store: Store, belonging: Belonging,
-        link_timeout_s: float,
+        link_timeout_s: float, warden: Warden,
     ) -> None:  # fmt: skip
         super().__init__(store, context, belonging, link_timeout_s)
         self._own_name = identity.name
@@ -54,8 +55,8 @@ class Master(Hub):
         self._sequence = 0
         """The number of the last ticket or grant that was signed: each is higher than all before it."""
         self._offers = BundleOffers(self.fetcher, self)
-        self._service = JobService(self, self._offers, identity.name)
-        self.clients = Clients(self._service)
+        self._service = JobService(self, self._offers, identity.name, warden)
+        self.clients = Clients(self._service, warden.limits())
 
     def end_on_signals(self) -> None:
         """Let SIGINT and SIGTERM end `run`.  From then on the sockets are removed in any case."""

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
+from msgspec.structs import replace
+
 from gproc.errors import GprocError, StoreError, TrustError
 from gproc.launch.launcher import Launcher
 from gproc.link.connection import Link, Receiver
@@ -23,19 +25,20 @@ from gproc.node.program import Program, State
 from gproc.node.services import LocalServices
 from gproc.node.staging import Staging
 from gproc.node.uplink import Uplink
+from gproc.nodespec import format_path
 from gproc.relay.belonging import Belonging
 from gproc.relay.hub import Hub
 from gproc.relay.membership import PlaceGranted, SlaveState
 from gproc.relay.parent import Dialer, new_token
 from gproc.relay.relayed_job import Downstream, RelayedJob
-from gproc.request.outcome import Refused
+from gproc.request.outcome import Outcome, Refused
 from gproc.root.planner import Planner
 from gproc.shown import shown_text
 from gproc.trust import tls
 from gproc.trust.lease import ASK_S, LEASE_S, boottime_s
 from gproc.trust.orders import JobOrders
 from gproc.trust.signing import NONCE_BYTES, TicketRefused
-from gproc.trust.ticket import TicketVerifier
+from gproc.trust.ticket import Ticket, TicketVerifier
 from gproc.wire import frames, messages
 from gproc.wire.directions import PARENT_TO_CHILD, ParentToChild
 from gproc.wire.messages import Arrived, Branch, Finished, Left, Route, Run
@@ -43,6 +46,7 @@ from gproc.wire.messages import Arrived, Branch, Finished, Left, Route, Run
 if TYPE_CHECKING:
     import ssl
 
+    from gproc.policy.warden import Warden
     from gproc.store.store import Store
     from gproc.trust.identity import Identity
 
@@ -73,7 +77,7 @@ class Slave(Hub, Receiver[ParentToChild]):
     def __init__(
         self, *, identity: Identity, contexts: tuple[ssl.SSLContext, ssl.SSLContext], dialer: Dialer, store: Store,
         launcher: Launcher, planner: Planner, belonging: Belonging, id: int | None, address: str, link_timeout_s: float,
-        joined: Callable[[Slave], None] = lambda _: None,
+        warden: Warden, joined: Callable[[Slave], None] = lambda _: None,
     ) -> None:  # fmt: skip
         """contexts: TLS for connections to us, and from us.  id: None if the parent chooses one.
 
@@ -83,6 +87,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         super().__init__(store, contexts[0], belonging, link_timeout_s)
         self._identity = identity
         self._joined = joined
+        self._warden = warden
         self._launcher = launcher
         self._address = address
         self._explicit_id = id is not None
@@ -279,7 +284,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         if run.branch.rank >= 0:
             try:
                 self._verifier.check_target(ticket)
-                program = Program(self._services, relayed, ticket, self._verifier.input_of(ticket))
+                program = self._program(relayed, ticket)
             except TrustError as error:
                 self._refuse(link, run.job, [run.branch.rank], error)
         self._admitted[run.job] = Admitted(ticket.sequence, self._verifier.orders_of(ticket), program)
@@ -287,6 +292,22 @@ class Slave(Hub, Receiver[ParentToChild]):
             self._staging.fetch_from_peers(link, ticket, run)
         own: dict[Downstream, Branch] = {} if program is None else {program: Branch(run.branch.rank, {})}
         self.pass_on(relayed, run, own)
+
+    def _program(self, relayed: RelayedJob, ticket: Ticket) -> Program:
+        """The program of a ticket, if this machine's policy allows it.  Raises: TrustError."""
+        place = self._uplink.membership.place
+        job, caller, request, here = ticket.job, ticket.caller, ticket.request, format_path(place)
+        try:
+            allowed = replace(ticket, request=self._warden.allow(caller, request, [place]))
+        except TrustError as error:
+            self._warden.refused(job, caller, request, here, str(error))
+            raise
+        self._warden.began(job, caller, request, here)
+
+        def ended(outcome: Outcome) -> None:
+            self._warden.ended(job, caller, here, {outcome.kind: 1}, outcome.status)
+
+        return Program(self._services, relayed, allowed, self._verifier.input_of(ticket), ended)
 
     def _log_refusal(self, error: GprocError) -> None:
         log.warning("refused from %s: %s", self._uplink.where, error)

@@ -15,6 +15,7 @@ from gproc.descriptors import allow_all
 from gproc.errors import GprocError
 from gproc.locales import Options, Role, load
 from gproc.master import Master
+from gproc.policy.warden import Warden
 from gproc.relay.belonging import Belonging, placed_by
 from gproc.store.opening import default_base, open_store
 from gproc.store.store import Store
@@ -59,6 +60,7 @@ async def _serve(
         store=store,
         belonging=belonging,
         link_timeout_s=options.link_timeout_s,
+        warden=Warden("master"),
     )
     master.end_on_signals()
     try:

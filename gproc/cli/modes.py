@@ -17,6 +17,7 @@ from gproc.cli.options import (
     InfoOptions,
     MasterOptions,
     ModeOptions,
+    PolicyOptions,
     RestartOptions,
     RuntimeOptions,
     SlaveOptions,
@@ -203,6 +204,18 @@ MODES: Final = (
         "A site's file is /etc/gproc/config.toml, a user's is config.toml in $GPROC_HOME or ~/.config/gproc. Both"
         " have a section [common] and one for each mode, with switches in their GNU spelling: [e] timeout = 90. The"
         " user's file prevails over the site's, a mode's section over [common], and the command line over all.",
+    ),
+    Mode(
+        "policy",
+        "policy",
+        PolicyOptions,
+        "Check a policy: who may run what on which nodes.",
+        "The word is 'check'. Without FILE it is /etc/gproc/policy.toml, which master and slaves of root obey. They"
+        " read it again when it changes; while it cannot be used, they run no job.",
+        (
+            Argument("what", "check", "What to do: check the file."),
+            Argument("file", "FILE", "The policy.", "optional", offers="file"),
+        ),
     ),
 )
 

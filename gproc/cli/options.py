@@ -215,6 +215,14 @@ class ConfigOptions(msgspec.Struct, frozen=True, kw_only=True):
     debug: int = 0
 
 
+class PolicyOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc policy`.  what: "check".  file: one path, or none for this machine's policy."""
+
+    what: str
+    file: tuple[str, ...] = ()
+    debug: int = 0
+
+
 class HelpRequest(msgspec.Struct, frozen=True):
     """The help page of a mode, by its name; of gproc itself if that is empty."""
 
@@ -250,6 +258,7 @@ ModeOptions = (
     | InfoOptions
     | BundleOptions
     | CertOptions
+    | PolicyOptions
     | RuntimeOptions
     | StartOptions
     | StopOptions

@@ -78,6 +78,7 @@ def serve(
 
     from gproc.addresses import listening_address
     from gproc.locales import load
+    from gproc.policy.warden import Warden
     from gproc.relay.belonging import Belonging, placed_by
     from gproc.relay.parent import Dialer
     from gproc.root.binroot import claim_usual
@@ -109,6 +110,7 @@ def serve(
             id=placement.id,
             address=placement.address,
             link_timeout_s=options.link_timeout_s,
+            warden=Warden("slave"),
             joined=joined,
         )
         local = listening_address(placement.address or dialled.host)

@@ -58,6 +58,7 @@ class Switch(msgspec.Struct, frozen=True):
 
 _ALL_MODES: Final = (
     "m", "s", "e", "cp", "get", "i", "bundle", "cert", "start", "stop", "restart", "runtime", "store", "config",
+    "policy",
 )  # fmt: skip
 
 SWITCHES: Final = (

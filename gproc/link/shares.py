@@ -41,8 +41,8 @@ def nodes() -> Places:
     return Places(files * 9 // 32, files * 9 // 16)
 
 
-def clients() -> Places:
-    """Clients, by user."""
+def clients(of_user: int | None = None) -> Places:
+    """Clients, by user.  of_user: how many an administrator lets each have; None: as usual."""
     files = _open_files()
-    each = min(CLIENTS_OF_USER_MAX, files // 64)
+    each = min(CLIENTS_OF_USER_MAX, files // 64) if of_user is None else min(of_user, files // 16)
     return Places(each, files // 16, each, files // 16)

@@ -76,8 +76,13 @@ class OnEnd(Protocol):
 class Program:
     """Runs once.  After its last output it reports its outcome to the `RelayedJob`."""
 
-    def __init__(self, services: NodeServices, relayed: RelayedJob, ticket: Ticket, input_check: JobInput) -> None:
+    def __init__(
+        self, services: NodeServices, relayed: RelayedJob, ticket: Ticket, input_check: JobInput,
+        on_end: Callable[[Outcome], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        """on_end: called once, with the outcome."""
         self.ticket = ticket
+        self._on_end = on_end
         self._input_check = input_check
         self._forged: Refused | None = None
         """Why its input cannot be trusted any more."""
@@ -254,6 +259,7 @@ class Program:
             self._relayed.credit_from_downstream(self, waiting)
         outcome = self._forged or outcome
         log.debug("job %d: ended: %s, status %d", self.ticket.job, outcome.kind, outcome.status)
+        self._on_end(outcome)
         self._relayed.finished(self, self._rank, outcome)
 
     def _stop_preparing(self) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from gproc.errors import GprocError
+from gproc.policy.rules import MasterLimits
 from gproc.request.spec import Request
 
 INQUIRIES_OF_USER_MAX: Final = 4
@@ -81,6 +82,14 @@ class Accounts:
         """Forget an account that has nothing in it."""
         if not account.connections and not account.held_bytes:
             self._accounts.pop(account.uid, None)
+
+
+def bounds_of(limits: MasterLimits) -> Bounds:
+    usual = Bounds()
+    each, together = limits.user_memory_mib, limits.all_memory_mib
+    return Bounds(
+        usual.each_bytes if each is None else each << 20, usual.all_bytes if together is None else together << 20
+    )
 
 
 def cost_bytes(request: Request, ranks: int) -> int:

@@ -16,7 +16,8 @@ from gproc.link.connection import Link, Receiver
 from gproc.link.door import Door
 from gproc.link.refusals import Refusals
 from gproc.link.transport import HANDSHAKE_S
-from gproc.service.accounts import Account, Accounts
+from gproc.policy.rules import MasterLimits
+from gproc.service.accounts import Account, Accounts, bounds_of
 from gproc.service.listening import Listener, listeners
 from gproc.service.live import LiveJob
 from gproc.service.service import JobService
@@ -130,12 +131,12 @@ class Client(Receiver[ClientToMaster]):
 class Clients:
     """The master's Unix sockets and their connections."""
 
-    def __init__(self, service: JobService) -> None:
+    def __init__(self, service: JobService, limits: MasterLimits) -> None:
         self._service = service
         self._listeners: list[Listener] = []
-        self._door: Door[int] = Door(shares.clients(), uid_of, self._visit, self._log_repeated)
+        self._door: Door[int] = Door(shares.clients(limits.user_connections), uid_of, self._visit, self._log_repeated)
         self._refusals = Refusals()
-        self._accounts = Accounts()
+        self._accounts = Accounts(bounds_of(limits))
 
     async def listen(self, path: str) -> list[str]:
         """Begin to listen.  Returns the paths.  Raises: GprocError with the obstacle."""

@@ -93,6 +93,10 @@ class JobTable:
         self._jobs[job.number] = job
         return job
 
+    def count_of(self, uid: int) -> int:
+        """How many jobs a user has."""
+        return sum(job.caller.uid == uid for job in self._jobs.values())
+
     def remove(self, number: int) -> None:
         self._jobs.pop(number, None)
 

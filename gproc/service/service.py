@@ -8,14 +8,15 @@ import logging
 import os
 import shlex
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gproc.errors import EXIT_GPROC, EXIT_USAGE, SpecError
+from gproc.errors import EXIT_GPROC, EXIT_USAGE, GprocError, SpecError
 from gproc.nodespec import NodeSpec, Place, fold
 from gproc.relay.relayed_job import Downstream, RelayedJob
 from gproc.request.spec import Caller, Request
-from gproc.service.accounts import OverBound, cost_bytes
+from gproc.service.accounts import cost_bytes
 from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.live import LiveJob, SignedJob
 from gproc.service.offers import BundleOffers
@@ -24,6 +25,7 @@ from gproc.wire import frames, messages
 from gproc.wire.messages import Accepted, Branch, NodeState, Rejected, Run, Submit, TreeState
 
 if TYPE_CHECKING:
+    from gproc.policy.warden import Warden
     from gproc.service.clients import Client
 
 log = logging.getLogger("gproc")
@@ -53,8 +55,9 @@ class TreeServices(Protocol):
 class JobService:
     """The jobs of one master and the clients that are attached to them."""
 
-    def __init__(self, master: TreeServices, offers: BundleOffers, name: str) -> None:
+    def __init__(self, master: TreeServices, offers: BundleOffers, name: str, warden: Warden) -> None:
         """name: the master's host."""
+        self._warden = warden
         self._master = master
         self._offers = offers
         self._name = name
@@ -81,8 +84,11 @@ class JobService:
             return
         cost = cost_bytes(request, len(chosen))
         try:
+            request = self._warden.allow(caller, request, chosen, self._table.count_of(caller.uid))
             client.account.hold(cost)
-        except OverBound as error:
+        except GprocError as error:
+            log.info("a job of uid %d on %s is refused: %s", caller.uid, fold(chosen), error)
+            self._warden.refused(0, caller, request, fold(chosen), str(error))
             self._reject(client, submit, EXIT_GPROC, str(error))
             return
         ranks = number(chosen)
@@ -91,6 +97,7 @@ class JobService:
         client.jobs[job.number] = live
         if request.bundle is not None:
             self._offers.add(request.bundle.digest, client.link, caller.uid)
+        self._warden.began(job.number, caller, request, fold(chosen))
         log.info("job %d: uid %d on %s: %s", job.number, caller.uid, fold(chosen), command_text(request.argv))
         if (bundle := request.bundle) is not None:
             log.debug("job %d: bundle %s, %d bytes", job.number, bundle.digest.hex()[:16], bundle.size_bytes)
@@ -135,6 +142,10 @@ class JobService:
         client.jobs.pop(live.job.number, None)
         self._table.remove(live.job.number)
         log.info("job %d: done", live.job.number)
+        job = live.job
+        kinds = Counter(outcome.kind for outcome in job.outcomes.values())
+        status = max(outcome.status for outcome in job.outcomes.values())
+        self._warden.ended(job.number, job.caller, fold(job.places), dict(kinds), status)
         # Not at once: the relayed job that called us has not returned yet.
         asyncio.get_running_loop().call_soon(self._master.release, live.job.number)
 

@@ -58,14 +58,14 @@ def config_text(path: str, owners: frozenset[int]) -> str | None:
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise TrustError(f"{path} is not a regular file, so its defaults cannot be trusted")
+            raise TrustError(f"{path} is not a regular file, so it cannot be trusted")
         if status.st_uid not in owners:
             raise TrustError(
-                f"{path} belongs to uid {status.st_uid}, so its defaults cannot be trusted by uid {os.geteuid()}:"
+                f"{path} belongs to uid {status.st_uid}, so it cannot be trusted by uid {os.geteuid()}:"
                 " change its owner, or set GPROC_HOME to a directory of your own"
             )
         if status.st_mode & _OTHERS_WRITE:
-            raise TrustError(f"{path} can be written by others, so its defaults cannot be trusted: chmod go-w {path}")
+            raise TrustError(f"{path} can be written by others, so it cannot be trusted: chmod go-w {path}")
         data = file.read(_BYTES_MAX + 1)
     if len(data) > _BYTES_MAX:
         raise UsageError(f"{path} is larger than {_BYTES_MAX} bytes")

@@ -21,14 +21,14 @@ IO_MODULES = {
 ORDER = (
     "errors", "shown", "addresses", "descriptors", "interpreter",
     "request", "boxes", "nodespec", "content", "disk", "wire", "tree", "bundle", "packager", "store",
-    "locales", "trust", "link", "root", "spread", "copy", "native", "launch", "relay", "node", "service", "client",
-    "runtime", "start", "master", "slave", "cli", "__main__", "adapters", "gfork",
+    "locales", "trust", "policy", "link", "root", "spread", "copy", "native", "launch", "relay", "node", "service",
+    "client", "runtime", "start", "master", "slave", "cli", "__main__", "adapters", "gfork",
 )  # fmt: skip
 """Every package, after all that it imports.  docs/architecture.md describes them in the same order."""
 
 PURE = {
     "errors", "shown", "boxes", "nodespec", "tree", "request.limits", "request.signals", "request.spec",
-    "request.outcome", "request.acts", "content.manifest", "content.paths",
+    "request.outcome", "request.acts", "policy.rules", "content.manifest", "content.paths",
     "wire.frames", "wire.credit", "wire.messages", "wire.directions",
     "relay.membership", "service.jobs", "client.session", "client.events", "client.summary", "relay.flow",
     "relay.relayed_job", "link.refusals", "link.turns", "spread.trees",

@@ -136,6 +136,7 @@ BEHAVIOUR: Final = {
         for mode in ("start", "stop", "restart")
     },
     ("debug", "store"): f"{DEBUG}::test_store_says_where_it_looks_and_what_it_removes",
+    ("debug", "policy"): "policy/test_file.py::test_the_command_says_what_is_wrong_or_what_a_policy_holds",
     ("debug", "config"): f"{DEBUG}::test_config_says_which_files_it_reads_and_what_they_set",
 }
 """The test of each switch in each mode."""

@@ -1,0 +1,27 @@
+"""`gproc policy check [FILE]`: says whether master and slaves can use a policy, and what it holds."""
+
+from __future__ import annotations
+
+import os
+
+from gproc.cli.options import PolicyOptions
+from gproc.cli.trace import Trace
+from gproc.errors import UsageError
+from gproc.policy.file import SITE_POLICY, policy_path, read_policy
+from gproc.shown import shown_text
+
+
+def run(options: PolicyOptions) -> int:
+    """Raises: GprocError with what is wrong."""
+    if options.what != "check":
+        raise UsageError(f"there is no gproc policy {options.what!r}: 'gproc policy check' is wanted")
+    path = options.file[0] if options.file else policy_path(os.environ) or SITE_POLICY
+    trace = Trace(options.debug)
+    trace.step(f"reads {path}")
+    policy, unknown = read_policy(path)
+    for rule in policy.text.allow:
+        trace.detail(shown_text(f"a rule: {rule}"))
+    print(shown_text(f"{path}: {len(policy.rules)} rules, root {'too' if policy.text.root else 'may run nothing'}"))
+    for problem in unknown:
+        print(f"{problem}: that name is nobody here")
+    return 0

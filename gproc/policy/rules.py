@@ -1,0 +1,181 @@
+"""The rules of a policy: who may run what on which nodes, and how much of it.  Pure.
+
+Without a policy everything is allowed.  With one, only what a rule allows is: the first rule that names the user (or a
+group of the user's), the action and the node decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from gproc.errors import SpecError, TrustError
+from gproc.nodespec import NodeSpec, Place, fold
+from gproc.request.limits import PROCS_MAX, Limits
+from gproc.request.spec import Caller, Request, UserNumber
+
+PolicyAction = Literal["run", "localbin", "cp", "get"]
+ACTIONS: Final[tuple[PolicyAction, ...]] = ("run", "localbin", "cp", "get")
+
+EVERYBODY: Final = "*"
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**40)]
+
+
+class PolicyRefused(TrustError):
+    """The policy does not allow a job."""
+
+
+class AllowText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One [[allow]] of the file.
+
+    users, groups: names or numbers; "*" is everybody.  nodes: a node specification; "" is all.  jobs: how many a user
+    may have at once, at the master.  processes, memory_mib: of one job on one node.
+    """
+
+    users: tuple[str | UserNumber, ...] = ()
+    groups: tuple[str | UserNumber, ...] = ()
+    nodes: str = ""
+    actions: tuple[PolicyAction, ...] = ACTIONS
+    jobs: Count | None = None
+    processes: Annotated[int, msgspec.Meta(ge=1, le=PROCS_MAX)] | None = None
+    memory_mib: Count | None = None
+
+
+class MasterLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[limits] of the file: what users have of the master together.  None: as gproc has it."""
+
+    user_connections: Count | None = None
+    user_memory_mib: Count | None = None
+    all_memory_mib: Count | None = None
+
+
+class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file.
+
+    root: whether jobs of uid 0 are judged by the rules; else they are refused.  nologin: whether jobs of other users
+    are refused while the machine has /etc/nologin or /run/nologin.  audit: where records go: "syslog", "stderr", a
+    path, or "" for nowhere.
+    """
+
+    root: bool = False
+    nologin: bool = False
+    audit: str = ""
+    allow: tuple[AllowText, ...] = ()
+    limits: MasterLimits = MasterLimits()
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """An `AllowText` whose names are numbers.  uids, gids: None is everybody.  nodes: None is all."""
+
+    uids: frozenset[int] | None
+    gids: frozenset[int]
+    nodes: NodeSpec | None
+    actions: frozenset[PolicyAction]
+    jobs: int | None
+    processes: int | None
+    memory_bytes: int | None
+
+    def names(self, caller: Caller) -> bool:
+        if self.uids is None or caller.uid in self.uids:
+            return True
+        return not self.gids.isdisjoint((caller.gid, *caller.groups))
+
+    def fits(self, place: Place) -> bool:
+        return self.nodes is None or self.nodes.selects(place)
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """A policy whose text was read.  closed: the reason why no user but root may log in now; "" if there is none."""
+
+    text: PolicyText
+    rules: tuple[Rule, ...]
+    closed: str = ""
+
+    def apply(self, caller: Caller, request: Request, places: Collection[Place], running: int = 0) -> Request:
+        """The request as it may run at these places.
+
+        running: how many jobs the caller has already.  Raises: PolicyRefused with the reason.
+        """
+        if caller.uid == 0 and not self.text.root:
+            raise PolicyRefused("the policy does not let root run jobs")
+        if caller.uid != 0 and self.closed:
+            raise PolicyRefused(self.closed)
+        action = action_of(request)
+        rules = [rule for rule in self.rules if action in rule.actions and rule.names(caller)]
+        if not rules:
+            raise PolicyRefused(f"the policy does not let uid {caller.uid} {_DOES[action]}")
+        used: dict[Rule, None] = {}
+        refused = []
+        for place in places:
+            rule = next((rule for rule in rules if rule.fits(place)), None)
+            if rule is None:
+                refused.append(place)
+            else:
+                used[rule] = None
+        if refused:
+            raise PolicyRefused(f"the policy does not let uid {caller.uid} {_DOES[action]} on {fold(refused)}")
+        most = _least(rule.jobs for rule in used)
+        if most is not None and running >= most:
+            raise PolicyRefused(f"the policy lets uid {caller.uid} have {most} jobs at once, and so many run already")
+        return msgspec.structs.replace(request, limits=_tightened(request.limits, used))
+
+
+_DOES: Final[dict[PolicyAction, str]] = {
+    "run": "run programs", "localbin": "run the nodes' own programs", "cp": "copy files to nodes",
+    "get": "fetch files from nodes",
+}  # fmt: skip
+
+
+def action_of(request: Request) -> PolicyAction:
+    """What a request does, in the policy's words."""
+    match request.action:
+        case "place":
+            return "cp"
+        case "collect":
+            return "get"
+        case "run":
+            return "localbin" if request.bundle is None else "run"
+
+
+def policy_text(content: dict[str, Any]) -> PolicyText:
+    """The file's content as a value.  Raises: ValueError with one sentence."""
+    text = msgspec.convert(content, PolicyText)
+    for number, rule in enumerate(text.allow, 1):
+        if not rule.users and not rule.groups:
+            raise ValueError(f'[[allow]] number {number} names neither users nor groups; users = ["*"] is everybody')
+        try:
+            NodeSpec.parse(rule.nodes or ".")
+        except SpecError as error:
+            raise ValueError(f"[[allow]] number {number}: {error}") from error
+    if text.audit not in ("", "syslog", "stderr") and not text.audit.startswith("/"):
+        raise ValueError(f'audit is {text.audit!r}: "syslog", "stderr" or an absolute path is wanted')
+    return text
+
+
+def rule_of(allow: AllowText, uids: frozenset[int], gids: frozenset[int]) -> Rule:
+    """uids, gids: the numbers of the users and groups that it names."""
+    return Rule(
+        None if EVERYBODY in allow.users else uids,
+        gids,
+        NodeSpec.parse(allow.nodes) if allow.nodes else None,
+        frozenset(allow.actions),
+        allow.jobs,
+        allow.processes,
+        None if allow.memory_mib is None else allow.memory_mib << 20,
+    )
+
+
+def _tightened(limits: Limits, rules: Iterable[Rule]) -> Limits:
+    rules = list(rules)
+    return msgspec.structs.replace(
+        limits,
+        max_procs=_least((limits.max_procs, *(rule.processes for rule in rules))),
+        mem_bytes=_least((limits.mem_bytes, *(rule.memory_bytes for rule in rules))),
+    )
+
+
+def _least(values: Iterable[int | None]) -> int | None:
+    return min((value for value in values if value is not None), default=None)

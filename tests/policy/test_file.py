@@ -1,0 +1,71 @@
+"""The policy's file on a machine: names become numbers, changes are seen, and the command says what is wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gproc.errors import GprocError
+from gproc.policy.file import PolicyFile, read_policy
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(0o644)
+    return path
+
+
+def test_names_of_this_machine_become_numbers_and_unknown_ones_are_nobody(tmp_path: Path) -> None:
+    text = '[[allow]]\nusers = ["root", "no-such-user", 7]\ngroups = ["root", "no-such-group"]\n'
+    policy, unknown = read_policy(str(written(tmp_path / "p", text)))
+    assert policy.rules[0].uids == frozenset({0, 7})
+    assert policy.rules[0].gids == frozenset({0})
+    assert unknown == ["this machine has no user no-such-user", "this machine has no group no-such-group"]
+
+
+def test_a_file_that_comes_changes_and_goes_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "p"
+    file = PolicyFile(str(path))
+    assert file.current() is None
+    written(path, "[[allow]]\nusers = [1]\n")
+    policy = file.current()
+    assert policy is not None
+    assert file.current() is policy
+    written(path, "[[allow]]\nusers = [1]\n[[allow]]\nusers = [2]\n")
+    changed = file.current()
+    assert changed is not None
+    assert len(changed.rules) == 2
+    written(path, "allow = 1\n")
+    for _ in range(2):
+        with pytest.raises(GprocError, match="cannot be used, so no job may run"):
+            file.current()
+    path.unlink()
+    assert file.current() is None
+
+
+def test_without_a_path_there_is_no_policy() -> None:
+    assert PolicyFile(None).current() is None
+
+
+def check(path: Path, *switches: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "gproc", "policy", "check", str(path), *switches]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, env={**os.environ, "HOME": "/nonexistent"})
+
+
+def test_the_command_says_what_is_wrong_or_what_a_policy_holds(tmp_path: Path) -> None:
+    path = written(tmp_path / "p", 'root = true\n[[allow]]\nusers = ["*"]\n[[allow]]\nusers = ["no-such-user"]\n')
+    done = check(path)
+    assert done.returncode == 0
+    nobody = "this machine has no user no-such-user: that name is nobody here"
+    assert done.stdout == f"{path}: 2 rules, root too\n{nobody}\n"
+    assert "a rule: " in check(path, "-debug=3").stderr
+    written(path, "[[allow]]\nusers = [1]\nnodes = '3-1'\n")
+    done = check(path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"gproc: {path}: [[allow]] number 1: ")
+    absent = check(tmp_path / "none")
+    assert (absent.returncode, absent.stderr) == (2, f"gproc: cannot read {tmp_path}/none\n")
