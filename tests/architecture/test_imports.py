@@ -39,7 +39,8 @@ PURE = {
     "adapters.invoke.protocol", "adapters.invoke.attributes", "adapters.invoke.states",
     "adapters.gfork.access", "adapters.gfork.frames", "adapters.gfork.grammar", "adapters.gfork.keys",
     "adapters.gfork.outbox", "adapters.gfork.routing", "adapters.gfork.settings", "adapters.gfork.switches",
-    "adapters.gfork.values",
+    "adapters.gfork.values", "adapters.gridftp.backends", "adapters.gridftp.memory", "adapters.gridftp.names",
+    "adapters.gridftp.options", "adapters.gridftp.packets",
 }  # fmt: skip
 """Rules and values, without I/O."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Mapping, MutableMapping
@@ -44,13 +45,7 @@ def listen(settings: ServiceSettings) -> list[socket.socket]:
     """One socket for all addresses, IPv4 and IPv6, or for each that `bind` means.  Raises: CannotListen, UsageError."""
     port = port_of(settings)
     if settings.bind is None:
-        if socket.has_dualstack_ipv6():
-            try:
-                return [_listener(socket.AF_INET6, ("::", port))]
-            except OSError as error:
-                if not _has_no_ipv6(error):
-                    raise CannotListen(f"port {port}: {reason_of(error)}") from error
-        return [_opened(socket.AF_INET, ("0.0.0.0", port))]
+        return [listen_everywhere(port)]
     try:
         found = socket.getaddrinfo(settings.bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
@@ -60,6 +55,17 @@ def listen(settings: ServiceSettings) -> list[socket.socket]:
         where = (address[0], port_number(sockets[0]) if sockets and not port else port, *address[2:])
         sockets.append(_opened(family, where))
     return sockets
+
+
+def listen_everywhere(port: int) -> socket.socket:
+    """One socket for IPv4 and IPv6, if this machine has both.  Raises: CannotListen."""
+    if socket.has_dualstack_ipv6():
+        try:
+            return _listener(socket.AF_INET6, ("::", port))
+        except OSError as error:
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):  # IPv6 is switched off
+                raise CannotListen(f"port {port}: {reason_of(error)}") from error
+    return _opened(socket.AF_INET, ("0.0.0.0", port))
 
 
 def port_of(settings: ServiceSettings) -> int:
@@ -87,12 +93,6 @@ def contact_of(listener: socket.socket, environ: Mapping[str, str]) -> str:
     if host in ("::", "0.0.0.0"):
         host = environ.get("GLOBUS_HOSTNAME") or socket.gethostname()
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _has_no_ipv6(error: OSError) -> bool:
-    import errno
-
-    return error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 def _opened(family: int, address: tuple[object, ...]) -> socket.socket:

@@ -1,0 +1,186 @@
+"""The master of a front end: data nodes register here, and each server is told of those whose turn it is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import Final
+
+from gproc.adapters.gfork.listening import listen_everywhere
+from gproc.adapters.gfork.peers import ChildClosed, ChildOpened, ChildSent, Master
+from gproc.adapters.gridftp.backends import Backends, entries
+from gproc.adapters.gridftp.journal import log
+from gproc.adapters.gridftp.memory import Grant, Kill, MemoryPool
+from gproc.adapters.gridftp.names import may_register
+from gproc.adapters.gridftp.options import MasterOptions
+from gproc.adapters.gridftp.packets import (
+    PACKET_BYTES,
+    READY,
+    BadPacket,
+    MessageKind,
+    Registration,
+    answer,
+    memory_limit,
+    read_packet,
+    released_limit,
+)
+from gproc.adapters.gridftp.security import node_name
+from gproc.errors import LinkLost, TrustError
+from gproc.shown import reason_of, shown_text
+from gproc.trust.identity import Identity
+from gproc.trust.tls import explain, server_context
+
+PATIENCE_S: Final = 15.0
+"""For one registration, from its connection to its answer: the time-out of Globus' data nodes."""
+
+MAX_CONNECTIONS: Final = 256
+"""Registrations that are on their way at once.  More are closed."""
+
+
+class Servers:
+    """The GridFTP servers below this gfork: what each was told.
+
+    backends: None for a data node, whose servers have none.  pool: None for no limit of memory.
+    """
+
+    def __init__(self, master: Master, backends: Backends | None, stripes: int, pool: MemoryPool | None) -> None:
+        self._master = master
+        self._backends = backends
+        self._stripes = stripes
+        self._pool = pool
+        self._given: dict[int, int] = {}  # how many data nodes each server knows; none for one that waits
+
+    async def run(self) -> None:
+        """Until gfork ends."""
+        with suppress(LinkLost):
+            async for event in self._master:
+                match event:
+                    case ChildOpened(pid):
+                        log.info("server %d began", pid)
+                        await self._decide(self._pool.opened(pid) if self._pool else [Grant(pid, 0)])
+                    case ChildClosed(pid):
+                        log.info("server %d ended", pid)
+                        self._given.pop(pid, None)
+                        await self._decide(self._pool.closed(pid) if self._pool else [])
+                    case ChildSent(pid, data):
+                        limit = released_limit(data)
+                        if self._pool and limit is not None:
+                            self._pool.released(pid, limit)
+        log.info("gfork ended")
+
+    async def _decide(self, decisions: list[Grant | Kill]) -> None:
+        for decision in decisions:
+            if isinstance(decision, Grant):
+                await self._begin(decision)
+            else:
+                log.info("server %d is ended: there is no memory for it", decision.pid)
+                try:
+                    os.kill(decision.pid, signal.SIGKILL)
+                except OSError as error:
+                    log.error("server %d cannot be ended: %s", decision.pid, reason_of(error))
+
+    async def _begin(self, grant: Grant) -> None:
+        """Its data nodes, then its memory, then READY: it waits for that."""
+        taken = self._backends.take(self._stripes, time.monotonic()) if self._backends is not None else []
+        self._given[grant.pid] = len(taken)
+        if taken:
+            await self._master.send(grant.pid, entries(taken))
+        if self._pool:
+            await self._master.send(grant.pid, memory_limit(grant.limit_bytes))
+        await self._master.send(grant.pid, READY)
+        log.info("server %d has %d data nodes and %s", grant.pid, len(taken), _amount(grant.limit_bytes))
+
+    async def tell_of(self, registration: Registration) -> None:
+        """A data node is new: servers that have fewer than they may have get it too."""
+        for pid, given in list(self._given.items()):
+            if not self._stripes or given < self._stripes:
+                self._given[pid] = given + 1
+                with suppress(LinkLost):
+                    await self._master.send(pid, entries([registration]))
+
+
+def _amount(limit_bytes: int) -> str:
+    return f"{limit_bytes:,} bytes for buffers" if limit_bytes else "no limit"
+
+
+class Registrar:
+    """Takes registrations.  own: None for -G n."""
+
+    def __init__(self, options: MasterOptions, backends: Backends, servers: Servers, own: Identity | None) -> None:
+        self._options = options
+        self._backends = backends
+        self._servers = servers
+        self._own = own
+        self._connections = 0
+
+    async def listen(self) -> asyncio.Server:
+        """Raises: CannotListen."""
+        context = server_context(self._own) if self._own else None
+        patience_s = PATIENCE_S if context else None
+        server = await asyncio.start_server(
+            self._serve, sock=listen_everywhere(self._options.port), ssl=context, ssl_handshake_timeout=patience_s
+        )
+        log.info("data nodes register at port %d", server.sockets[0].getsockname()[1])
+        return server
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = str((writer.get_extra_info("peername") or ["?"])[0])
+        self._connections += 1
+        try:
+            if self._connections > MAX_CONNECTIONS:
+                log.error("%s: there are too many connections", peer)
+                return
+            async with asyncio.timeout(PATIENCE_S):
+                await self._answer(peer, reader, writer)
+        except (TimeoutError, asyncio.IncompleteReadError):
+            log.error("%s: no whole registration came", peer)
+        except OSError as error:
+            log.error("%s: %s", peer, explain(error))
+        finally:
+            self._connections -= 1
+            writer.close()
+
+    async def _answer(self, peer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        new = None
+        try:
+            self._check_name(writer)
+            new = self._take(peer, await reader.readexactly(PACKET_BYTES))
+            writer.write(answer(MessageKind.ACK))
+        except (BadPacket, TrustError) as error:
+            log.error("%s is refused: %s", peer, shown_text(str(error)))
+            writer.write(answer(MessageKind.NACK))
+        await writer.drain()
+        if new is not None:
+            await self._servers.tell_of(new)
+
+    def _check_name(self, writer: asyncio.StreamWriter) -> None:
+        """Raises: TrustError if this node may not register."""
+        if self._own is None:
+            return
+        node = node_name(writer.get_extra_info("ssl_object"), self._own)
+        if self._options.names_file is not None and not may_register(
+            self._options.names_file, (node.name, node.uri())
+        ):
+            raise TrustError(f"{node} is not in {self._options.names_file}")
+
+    def _take(self, peer: str, packet: bytes) -> Registration | None:
+        """Returns: the data node, if servers may want to know of it.  Raises: BadPacket."""
+        kind, registration = read_packet(packet)
+        now_s = time.monotonic()
+        for contact in self._backends.expire(now_s):
+            log.info("%s has not registered again; it is taken out", contact)
+        if kind is MessageKind.REMOVE:
+            if not self._backends.remove(registration.contact):
+                raise BadPacket(f"{registration.contact} is not registered")
+            log.info("%s is taken out by %s", registration.contact, peer)
+            return None
+        before = len(self._backends)
+        if not self._backends.register(registration, now_s):
+            raise BadPacket(f"there are {before} data nodes; the limit is reached")
+        is_new = len(self._backends) > before
+        if is_new:
+            log.info("%s is registered by %s", registration.contact, peer)
+        return registration if is_new else None
