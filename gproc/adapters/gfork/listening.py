@@ -85,6 +85,11 @@ def port_number(listener: socket.socket) -> int:
     return int(listener.getsockname()[1]) if listener.family != socket.AF_UNIX else 0
 
 
+def shown_address(address: str) -> str:
+    """A client's address: of IPv4 as usual, and not as an IPv6 socket says it."""
+    return address.removeprefix("::ffff:") if "." in address else address
+
+
 def contact_of(listener: socket.socket, environ: Mapping[str, str]) -> str:
     """HOST:PORT by which others reach this socket; for all addresses this machine's name, or GLOBUS_HOSTNAME."""
     if listener.family == socket.AF_UNIX:

@@ -16,6 +16,7 @@ import msgspec
 from gproc.adapters.gfork.frames import READ_VARIABLE, WRITE_VARIABLE
 from gproc.adapters.gfork.journal import Journal
 from gproc.adapters.gfork.links import ProcessEnds
+from gproc.adapters.gfork.listening import shown_address
 from gproc.adapters.gfork.refusals import CrowdRefusals
 from gproc.adapters.gfork.settings import ServiceSettings
 from gproc.adapters.gfork.spawning import RunAs, Spawner, SpawnPlan, ending_of, signal_group
@@ -86,7 +87,7 @@ class Servers:
                     return
                 continue  # the client gave up: accept(2) says to treat such errors as nothing
             with client:
-                self._serve(client, str(address[0]) if address else "")
+                self._serve(client, shown_address(address[0]) if address else "")
 
     def _wait_before_accept(self, listener: socket.socket, reason: str) -> None:
         """Without this a connection that cannot be accepted would keep the loop busy."""

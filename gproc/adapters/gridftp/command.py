@@ -14,10 +14,10 @@ from gproc.adapters.gfork.peers import Master
 from gproc.adapters.gfork.switches import help_of
 from gproc.adapters.gridftp.backends import Backends
 from gproc.adapters.gridftp.datanode import Registrant
-from gproc.adapters.gridftp.frontend import Registrar, Servers
+from gproc.adapters.gridftp.frontend import GridftpServers, Registrar
 from gproc.adapters.gridftp.journal import log, start_log
 from gproc.adapters.gridftp.memory import MemoryPool
-from gproc.adapters.gridftp.options import SWITCHES, MasterOptions, master_options
+from gproc.adapters.gridftp.options import SWITCHES, RegistryOptions, master_options
 from gproc.adapters.gridftp.security import own_identity
 from gproc.descriptors import open_standard_descriptors
 from gproc.errors import GprocError
@@ -54,7 +54,7 @@ def _failed(text: str, status: int) -> int:
     return status
 
 
-async def _run(options: MasterOptions) -> None:
+async def _run(options: RegistryOptions) -> None:
     async with Master() as master:
         own = own_identity() if options.is_secure else None
         if options.names_file is not None and own is None:
@@ -63,23 +63,24 @@ async def _run(options: MasterOptions) -> None:
         if options.memory_bytes is not None:
             pool = MemoryPool(options.memory_bytes or _physical_memory_bytes(), options.sharers)
         backends = Backends() if options.frontend is None else None
-        servers = Servers(master, backends, options.stripes, pool)
-        serving = asyncio.ensure_future(servers.run())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+        servers = GridftpServers(master, backends, options.stripes, pool)
         if backends is not None:
             async with await Registrar(options, backends, servers, own).listen():
-                await _until_end(serving)
+                await _until_end(servers)
         else:
             assert options.frontend is not None
             registrant = Registrant(options.frontend, master.contact, own)
             registering = asyncio.ensure_future(registrant.run(options.interval_s))
-            await _until_end(serving)
+            await _until_end(servers)
             registering.cancel()
             await registrant.leave()
 
 
-async def _until_end(serving: asyncio.Future[None]) -> None:
+async def _until_end(servers: GridftpServers) -> None:
+    """Serve until gfork ends, or ends this master by a signal."""
+    serving = asyncio.ensure_future(servers.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
     with suppress(asyncio.CancelledError):
         await serving
 

@@ -9,13 +9,13 @@ import time
 from contextlib import suppress
 from typing import Final
 
-from gproc.adapters.gfork.listening import listen_everywhere
+from gproc.adapters.gfork.listening import listen_everywhere, shown_address
 from gproc.adapters.gfork.peers import ChildClosed, ChildOpened, ChildSent, Master
 from gproc.adapters.gridftp.backends import Backends, entries
 from gproc.adapters.gridftp.journal import log
-from gproc.adapters.gridftp.memory import Grant, Kill, MemoryPool
+from gproc.adapters.gridftp.memory import Kill, MemoryPool, Share
 from gproc.adapters.gridftp.names import may_register
-from gproc.adapters.gridftp.options import MasterOptions
+from gproc.adapters.gridftp.options import RegistryOptions
 from gproc.adapters.gridftp.packets import (
     PACKET_BYTES,
     READY,
@@ -40,7 +40,7 @@ MAX_CONNECTIONS: Final = 256
 """Registrations that are on their way at once.  More are closed."""
 
 
-class Servers:
+class GridftpServers:
     """The GridFTP servers below this gfork: what each was told.
 
     backends: None for a data node, whose servers have none.  pool: None for no limit of memory.
@@ -60,7 +60,7 @@ class Servers:
                 match event:
                     case ChildOpened(pid):
                         log.info("server %d began", pid)
-                        await self._decide(self._pool.opened(pid) if self._pool else [Grant(pid, 0)])
+                        await self._decide(self._pool.opened(pid) if self._pool else [Share(pid, 0)])
                     case ChildClosed(pid):
                         log.info("server %d ended", pid)
                         self._given.pop(pid, None)
@@ -71,9 +71,9 @@ class Servers:
                             self._pool.released(pid, limit)
         log.info("gfork ended")
 
-    async def _decide(self, decisions: list[Grant | Kill]) -> None:
+    async def _decide(self, decisions: list[Share | Kill]) -> None:
         for decision in decisions:
-            if isinstance(decision, Grant):
+            if isinstance(decision, Share):
                 await self._begin(decision)
             else:
                 log.info("server %d is ended: there is no memory for it", decision.pid)
@@ -82,7 +82,7 @@ class Servers:
                 except OSError as error:
                     log.error("server %d cannot be ended: %s", decision.pid, reason_of(error))
 
-    async def _begin(self, grant: Grant) -> None:
+    async def _begin(self, grant: Share) -> None:
         """Its data nodes, then its memory, then READY: it waits for that."""
         taken = self._backends.take(self._stripes, time.monotonic()) if self._backends is not None else []
         self._given[grant.pid] = len(taken)
@@ -109,7 +109,9 @@ def _amount(limit_bytes: int) -> str:
 class Registrar:
     """Takes registrations.  own: None for -G n."""
 
-    def __init__(self, options: MasterOptions, backends: Backends, servers: Servers, own: Identity | None) -> None:
+    def __init__(
+        self, options: RegistryOptions, backends: Backends, servers: GridftpServers, own: Identity | None
+    ) -> None:
         self._options = options
         self._backends = backends
         self._servers = servers
@@ -127,7 +129,7 @@ class Registrar:
         return server
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = str((writer.get_extra_info("peername") or ["?"])[0])
+        peer = shown_address((writer.get_extra_info("peername") or ["?"])[0])
         self._connections += 1
         try:
             if self._connections > MAX_CONNECTIONS:

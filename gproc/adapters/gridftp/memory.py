@@ -29,7 +29,7 @@ MAX_LIMIT: Final = 2**31 - 1
 """What a server can be told: it keeps the limit in a C int."""
 
 
-class Grant(msgspec.Struct, frozen=True):
+class Share(msgspec.Struct, frozen=True):
     """Tell the server this limit, in bytes, and that it may begin."""
 
     pid: int
@@ -66,7 +66,7 @@ class MemoryPool:
         """Bytes that servers have.  With `available` always the same."""
         return sum(holder.bytes for holder in self._holders.values()) + IDLE * len(self._waiting)
 
-    def opened(self, pid: int) -> list[Grant | Kill]:
+    def opened(self, pid: int) -> list[Share | Kill]:
         """A server began.  An empty result: it waits."""
         self._open.add(pid)
         if len(self._open) >= self._most or self.available - LEAST - IDLE <= 0:
@@ -75,7 +75,7 @@ class MemoryPool:
         self._waiting[pid] = TRIES
         return self._try(pid)
 
-    def closed(self, pid: int) -> list[Grant | Kill]:
+    def closed(self, pid: int) -> list[Share | Kill]:
         """A server ended; those that wait are tried again."""
         self._open.discard(pid)
         if holder := self._holders.pop(pid, None):
@@ -94,7 +94,7 @@ class MemoryPool:
         holder.bytes -= back
         self.available += back
 
-    def _try(self, pid: int) -> list[Grant | Kill]:
+    def _try(self, pid: int) -> list[Share | Kill]:
         self._waiting[pid] -= 1
         given = self._share()
         if given < LEAST or (given < IDLE - 1 and self._waiting[pid] <= 0):
@@ -108,7 +108,7 @@ class MemoryPool:
         given = min(given, MAX_LIMIT * BUFFERS)
         self.available -= given
         self._holders[pid] = _Holder(IDLE + given, limit)
-        return [Grant(pid, limit)]
+        return [Share(pid, limit)]
 
     def _share(self) -> int:
         """What one server would get now."""

@@ -31,7 +31,7 @@ SMALLEST_MEMORY: Final = 3 * IDLE + 2 * LEAST
 """Below this not even one server could be served."""
 
 
-class MasterOptions(msgspec.Struct, frozen=True, kw_only=True):
+class RegistryOptions(msgspec.Struct, frozen=True, kw_only=True):
     """memory_bytes: 0 for that of the machine, None for no limit.  frontend: host and port, for a data node."""
 
     port: int = 0
@@ -46,7 +46,7 @@ class MasterOptions(msgspec.Struct, frozen=True, kw_only=True):
     wants_help: bool = False
 
 
-def master_options(words: Sequence[str]) -> MasterOptions:
+def master_options(words: Sequence[str]) -> RegistryOptions:
     """Raises: BadSwitch, with what is wrong."""
     found: dict[str, object] = {}
     for name, value in read_switches(words, SWITCHES):
@@ -76,7 +76,7 @@ def master_options(words: Sequence[str]) -> MasterOptions:
                     found["wants_help"] = True
         except ValueError as error:
             raise BadSwitch(f"-{name}: {error}") from error
-    return msgspec.convert(found, MasterOptions)
+    return msgspec.convert(found, RegistryOptions)
 
 
 def number(text: str, least: int, most: int) -> int:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from gproc.adapters.gfork.switches import BadSwitch
 from gproc.adapters.gridftp.backends import LEASE_S, MAX_BACKENDS, Backends, entries
-from gproc.adapters.gridftp.memory import IDLE, LEAST, Grant, Kill, MemoryPool
+from gproc.adapters.gridftp.memory import IDLE, LEAST, Kill, MemoryPool, Share
 from gproc.adapters.gridftp.names import may_register, names_in
-from gproc.adapters.gridftp.options import MasterOptions, master_options
+from gproc.adapters.gridftp.options import RegistryOptions, master_options
 from gproc.adapters.gridftp.packets import (
     PACKET_BYTES,
     BadPacket,
@@ -137,7 +137,7 @@ def grants(pool: MemoryPool, pids: range) -> list[int | None]:
     for pid in pids:
         decisions = pool.opened(pid)
         match decisions:
-            case [Grant(_, limit)]:
+            case [Share(_, limit)]:
                 found.append(limit)
             case [Kill()]:
                 found.append(None)
@@ -225,12 +225,12 @@ def test_a_file_that_cannot_be_read_lets_nobody_in(path: str) -> None:
 
 def test_the_switches_of_the_guides_examples_are_understood() -> None:
     words = ["-port", "6065", "-l", "/var/master.log", "-G", "n", "-dn", "/etc/master_gridmap"]
-    assert master_options(words) == MasterOptions(
+    assert master_options(words) == RegistryOptions(
         port=6065, log_file="/var/master.log", is_secure=False, names_file="/etc/master_gridmap"
     )
     assert master_options(["-b", "localhost:8588"]).frontend == ("localhost", 8588)
     assert master_options(["--reg-cs=[::1]:8588", "-u", "60"]).frontend == ("::1", 8588)
-    assert master_options(["-M", "512M", "-ns", "3", "-s", "2"]) == MasterOptions(
+    assert master_options(["-M", "512M", "-ns", "3", "-s", "2"]) == RegistryOptions(
         memory_bytes=512 * MIB, sharers=3, stripes=2
     )
     assert master_options(["-m"]).memory_bytes == 0
