@@ -79,6 +79,7 @@ class Redirect(msgspec.Struct, frozen=True):
 class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     """What a client wants to run.
 
+    environment: beside the client's own, or alone if `clean`.  stdin_file: what every process reads; None: nothing.
     executable: a path on the node, or with `staging` on this machine.  count: how many processes; with MPI how many
     ranks.  host_count: the most nodes to use; None: any number.  work_directory: on the node; None: the executable's
     own, or with `staging` the job's private one.  time_limit_s, cpu_limit_s: by the clock and by the processor.
@@ -96,6 +97,8 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     staging: bool
     arguments: tuple[str, ...]
     environment: dict[str, str]
+    clean: bool = False
+    stdin_file: str | None = None
     redirect: Redirect | None
     work_directory: str | None
     host_count: int | None

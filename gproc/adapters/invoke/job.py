@@ -6,10 +6,13 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
+import msgspec
+
 import gproc
 from gproc.adapters.invoke.protocol import Status
 from gproc.adapters.invoke.redirect import OutputFiles
 from gproc.adapters.invoke.states import JobStates, end_status
+from gproc.errors import EXIT_GPROC
 from gproc.shown import reason_of
 
 log: Final = logging.getLogger("gproc.invoke")
@@ -20,13 +23,26 @@ Began = Callable[[str], None]
 Notify = Callable[["InvokedJob", Status, str], None]
 
 
+class WorkEnd(msgspec.Struct, frozen=True):
+    """How the processes of a job ended.
+
+    status: 0 if all went well, otherwise the highest exit status, as of `gproc e`.  reasons: a line for each failure.
+    """
+
+    status: int
+    reasons: tuple[str, ...] = ()
+
+
+NOT_STARTED: Final = WorkEnd(EXIT_GPROC, ("it was not started",))
+
+
 class Workload(Protocol):
     """What a job runs."""
 
-    async def run(self, began: Began, output: OutputFiles) -> list[str]:
+    async def run(self, began: Began, output: OutputFiles) -> WorkEnd:
         """Start all processes, take their output, and wait until all are gone.
 
-        Returns the reasons for which they failed; none if all went well.  Raises: GprocError, OSError, ValueError.
+        Raises: GprocError, OSError, ValueError if they could not be started.
         """
 
     def stop(self) -> None:
@@ -62,12 +78,12 @@ class InvokedJob:
     async def run(self) -> None:
         """Run it to its end."""
         try:
-            reasons = await self._work.run(lambda clause: self._move("ACTIVE", clause), self._output)
+            end = await self._work.run(lambda clause: self._move("ACTIVE", clause), self._output)
         except (gproc.GprocError, OSError, ValueError) as error:
-            reasons = [reason_of(error)]
+            end = WorkEnd(EXIT_GPROC, (reason_of(error),))
         self._output.close()
-        reason = "; ".join(reasons)
-        status = end_status(failed=bool(reasons), destroyed=self.destroyed)
+        reason = "; ".join(end.reasons)
+        status = end_status(failed=end.status != 0, destroyed=self.destroyed)
         log.info("%s: %s%s", self.id, status, f": {reason}" if reason else "")
         self._move(status, reason)
 

@@ -20,10 +20,12 @@ from typing import Final
 
 from gproc.adapters.invoke import tied
 from gproc.adapters.invoke.attributes import Invocation
-from gproc.adapters.invoke.job import Began
+from gproc.adapters.invoke.job import NOT_STARTED, Began, WorkEnd
+from gproc.adapters.invoke.processes import environment_of
 from gproc.adapters.invoke.redirect import OutputFiles
 from gproc.adapters.invoke.rsh import SWITCHES
 from gproc.client.events import Stream
+from gproc.errors import EXIT_SIGNAL_BASE, EXIT_TIMED_OUT
 
 READ_BYTES: Final = 64 << 10
 
@@ -67,14 +69,14 @@ class MpiProgram:
         self._stopping = False
         self._is_silent = False
 
-    async def run(self, began: Began, output: OutputFiles) -> list[str]:
+    async def run(self, began: Began, output: OutputFiles) -> WorkEnd:
         if self._stopping:
-            return ["it was not started"]
+            return NOT_STARTED
         asked = self._asked
         process = self._process = await asyncio.create_subprocess_exec(
             *tied.words(launcher_words(asked, self._placed), self._files_max, asked.cpu_limit_s),
             stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True,
-            env=os.environ | asked.environment | {SWITCHES: shlex.join(gproc_switches(asked))},
+            env=environment_of(asked) | {SWITCHES: shlex.join(gproc_switches(asked))},
         )  # fmt: skip
         if self._stopping:
             self.stop()
@@ -84,10 +86,10 @@ class MpiProgram:
                 await self._take_output(process, output)
         except TimeoutError:
             self.stop()
-            return [f"timed out after {asked.time_limit_s:g} s"]
+            return WorkEnd(EXIT_TIMED_OUT, (f"timed out after {asked.time_limit_s:g} s",))
         finally:
             await process.wait()
-        return [f"{asked.mpirun}: {_ending(process.returncode or 0)}"] if process.returncode else []
+        return _end_of(asked.mpirun, process.returncode or 0)
 
     def stop(self) -> None:
         """Kill mpirun and each gproc-rsh.  So the master ends their jobs."""
@@ -132,5 +134,7 @@ def gproc_switches(asked: Invocation) -> list[str]:
     return [*sent, *there, *(f"{name}={value}" for name, value in limits if value is not None)]
 
 
-def _ending(status: int) -> str:
-    return f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+def _end_of(mpirun: str, status: int) -> WorkEnd:
+    if status < 0:
+        return WorkEnd(EXIT_SIGNAL_BASE - status, (f"{mpirun}: killed by signal {-status}",))
+    return WorkEnd(status, (f"{mpirun}: exit status {status}",)) if status else WorkEnd(0)

@@ -50,6 +50,11 @@ def nodes_selected(text: str, tree: gproc.TreeInfo) -> list[gproc.NodeStatus]:
     return found
 
 
+def least_busy(nodes: Sequence[gproc.NodeStatus], busy: Mapping[str, int]) -> list[gproc.NodeStatus]:
+    """The nodes, those with the fewest processes first.  busy: how many processes each node has from us."""
+    return sorted(nodes, key=lambda node: (busy.get(node.node, 0), node.jobs))
+
+
 def spread(
     count: int, nodes: Sequence[gproc.NodeStatus], busy: Mapping[str, int], host_count: int | None = None
 ) -> Counter[str]:
@@ -57,11 +62,7 @@ def spread(
 
     busy: how many processes of other jobs each node has from us.  host_count: the most nodes to use.
     """
-
-    def burden(node: gproc.NodeStatus) -> tuple[int, int]:
-        return busy.get(node.node, 0), node.jobs
-
-    chosen = sorted(nodes, key=burden)[:host_count]
+    chosen = least_busy(nodes, busy)[:host_count]
     load = {node.node: busy.get(node.node, 0) for node in chosen}
     placed: Counter[str] = Counter()
     for _ in range(count):

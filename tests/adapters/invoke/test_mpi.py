@@ -36,17 +36,18 @@ exit $status
 """
 """As mpiexec of MPICH: it starts one command on each host by its agent.  The command gets the number of ranks."""
 
+# The ranks send nothing to each other: with MPICH 4.0.2 over TCP a program that did may hang in MPI_Finalize, without
+# gproc too (8 of 40 runs with UCX_TLS=tcp,self on one machine).
 PROGRAM = """
 #include <mpi.h>
 #include <stdio.h>
 #include <stdlib.h>
 int main(int argc, char **argv) {
-    int rank, size, sum;
+    int rank, size;
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-    printf("%d of %d on %s: %d\\n", rank, size, getenv("GPROC_NODE"), sum);
+    printf("%d of %d on %s\\n", rank, size, getenv("GPROC_NODE"));
     MPI_Finalize();
     return 0;
 }
@@ -130,7 +131,7 @@ def await_lines(path: Path, count: int) -> None:
 
 
 @pytest.mark.skipif(shutil.which("mpicc") is None, reason="needs mpicc and mpirun of MPICH")
-def test_ranks_on_different_nodes_reach_each_other(tree: Cluster, client: Client, tmp_path: Path) -> None:
+def test_ranks_of_mpich_run_on_different_nodes(tree: Cluster, client: Client, tmp_path: Path) -> None:
     (tmp_path / "p.c").write_text(PROGRAM)
     subprocess.run(["mpicc", "-o", tmp_path / "p", tmp_path / "p.c"], check=True)
     lines = [("gproc_nodes", "./.")]
@@ -141,9 +142,9 @@ def test_ranks_on_different_nodes_reach_each_other(tree: Cluster, client: Client
     job = client.notify().split()[3]
     said = client.statuses(job)
     assert (said, (tmp_path / "err").read_text()) == (["ACTIVE", "DONE"], "")
-    told = sorted(line.partition(" on ")[0] for line in (tmp_path / "out").read_text().splitlines())
-    assert told == [f"{rank} of 4" for rank in range(4)]
-    assert (tmp_path / "out").read_text().count(": 6") == 4
+    told = [line.split(" on ") for line in sorted((tmp_path / "out").read_text().splitlines())]
+    assert [rank for rank, _ in told] == [f"{rank} of 4" for rank in range(4)]
+    assert {node for _, node in told} == {"1", "1/2", "3"}
 
 
 def rsh(tree: Cluster, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
