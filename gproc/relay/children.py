@@ -76,6 +76,9 @@ class ChildOwner(ChunkProvider, Protocol):
 
     def child_output(self, child: Child, job: int, rank: int, stream: int, data: memoryview) -> None: ...
 
+    def may_want(self, child: Child, bundle: bytes) -> bool:
+        """Whether a job that the child has a part in has this bundle."""
+
     async def may_serve(self, ticket: messages.Signed) -> bytes:
         """The digest of the bundle of the job with this ticket.  Raises: TrustError if this node has no such job."""
 
@@ -142,7 +145,11 @@ class Child(Receiver[ChildToParent]):
         elif link is not self._bulk:
             self._owner.child_said(self, message)
         elif isinstance(message, Want) and self._sender is not None:
-            self._sender.want(message)
+            if self._owner.may_want(self, message.bundle):
+                self._sender.want(message)
+            else:
+                reason = "no job of this node or of those below it has that bundle"
+                link.send(messages.Unavailable(message.bundle, message.digests, reason))
         else:
             raise PeerError(f"{type(message).__name__} on a bulk connection")
 

@@ -173,6 +173,9 @@ class Hub(ABC):
         if relayed is not None:
             relayed.output(child, rank, stream, data)
 
+    def may_want(self, child: Child, bundle: bytes) -> bool:
+        return any(relayed.gives(bundle, child) for relayed in self.relayed_jobs.values())
+
     async def may_serve(self, ticket: messages.Signed) -> bytes:
         # A peer's connection can arrive before the parent's message that starts the same job here.
         with contextlib.suppress(TimeoutError):

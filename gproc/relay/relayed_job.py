@@ -104,6 +104,11 @@ class RelayedJob:
             for rank in branch.ranks():
                 self.upstream.send(Finished(self.job, rank, Lost("not connected any more")))
 
+    def gives(self, bundle: bytes, downstream: Downstream) -> bool:
+        """Whether the job has this bundle, and the downstream a part in the job."""
+        own = self.request.bundle
+        return own is not None and own.digest == bundle and downstream in self._downstreams
+
     def obey(self, act: Act, order: Signed) -> None:
         for downstream in self._downstreams:
             downstream.obey(self.job, act, order)

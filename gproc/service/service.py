@@ -10,7 +10,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gproc.errors import EXIT_GPROC, EXIT_USAGE, GprocError, SpecError
 from gproc.nodespec import NodeSpec, Place, fold
@@ -20,6 +20,7 @@ from gproc.service.accounts import cost_bytes
 from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.live import LiveJob, SignedJob
 from gproc.service.offers import BundleOffers
+from gproc.service.possession import Possession
 from gproc.tree import Tree, branches, number, place_of
 from gproc.wire import frames, messages
 from gproc.wire.messages import Accepted, Branch, NodeState, Rejected, Run, Submit, TreeState
@@ -35,6 +36,17 @@ SHOWN_CHARACTERS: Final = 200
 
 POLL_S: Final = 1.0
 """Seconds for which `gproc i` waits for the slowest node's load."""
+
+
+class _Asked(NamedTuple):
+    """A request for a job, with the nodes that it is for.  cost: bytes of the master's memory."""
+
+    client: Client
+    caller: Caller
+    submit: Submit
+    chosen: tuple[Place, ...]
+    missing: str
+    cost: int
 
 
 class TreeServices(Protocol):
@@ -60,6 +72,9 @@ class JobService:
         self._warden = warden
         self._master = master
         self._offers = offers
+        self._possession = Possession(frozenset({0, os.geteuid()}))
+        self._waiting: set[asyncio.Task[None]] = set()
+        """Jobs whose users are showing their bundles."""
         self._name = name
         self._since_s = time.time()
         self._table = JobTable()
@@ -82,26 +97,54 @@ class JobService:
             reason = f"--tty is for one node, and {request.nodes} are {len(chosen)}: {fold(chosen)}"
             self._reject(client, submit, EXIT_USAGE, reason)
             return
-        cost = cost_bytes(request, len(chosen))
+        asked = _Asked(client, caller, submit, tuple(chosen), missing, cost_bytes(request, len(chosen)))
         try:
-            request = self._warden.allow(caller, request, chosen, self._table.count_of(caller.uid))
-            client.account.hold(cost)
+            self._allowed(asked)
+            client.account.hold(asked.cost)
         except GprocError as error:
-            log.info("a job of uid %d on %s is refused: %s", caller.uid, fold(chosen), error)
-            self._warden.refused(0, caller, request, fold(chosen), str(error))
-            self._reject(client, submit, EXIT_GPROC, str(error))
+            self._refuse(asked, error)
             return
-        ranks = number(chosen)
+        if request.bundle is None or self._possession.is_shown(caller.uid, request.bundle.digest):
+            self._begin(asked)
+        else:
+            task = asyncio.create_task(self._begin_when_shown(asked, request.bundle.digest))
+            self._waiting.add(task)
+            task.add_done_callback(self._waiting.discard)
+
+    async def _begin_when_shown(self, asked: _Asked, bundle: bytes) -> None:
+        """Start a job when its user has shown that the bundle's content is no secret to that user."""
+        try:
+            await self._possession.show(asked.client.link, asked.caller.uid, bundle)
+            self._begin(asked)
+        except GprocError as error:
+            asked.client.account.free(asked.cost)
+            self._refuse(asked, error)
+
+    def _allowed(self, asked: _Asked) -> Request:
+        """The request as it may run.  Raises: GprocError."""
+        running = self._table.count_of(asked.caller.uid)
+        return self._warden.allow(asked.caller, asked.submit.request, asked.chosen, running)
+
+    def _refuse(self, asked: _Asked, error: GprocError) -> None:
+        nodes = fold(asked.chosen)
+        log.info("a job of uid %d on %s is refused: %s", asked.caller.uid, nodes, error)
+        self._warden.refused(0, asked.caller, asked.submit.request, nodes, str(error))
+        self._reject(asked.client, asked.submit, EXIT_GPROC, str(error))
+
+    def _begin(self, asked: _Asked) -> None:
+        """Raises: GprocError if the policy does not allow it any more."""
+        client, caller, request, nodes = asked.client, asked.caller, self._allowed(asked), fold(asked.chosen)
+        ranks = number(asked.chosen)
         job = self._table.add(caller, request, tuple(ranks), time.time())
-        live = LiveJob(job, self._master.sign_job(job), client.link, lambda live: self._ended(client, live, cost))
+        live = LiveJob(job, self._master.sign_job(job), client.link, lambda live: self._ended(asked, live))
         client.jobs[job.number] = live
-        if request.bundle is not None:
-            self._offers.add(request.bundle.digest, client.link, caller.uid)
-        self._warden.began(job.number, caller, request, fold(chosen))
-        log.info("job %d: uid %d on %s: %s", job.number, caller.uid, fold(chosen), command_text(request.argv))
+        self._warden.began(job.number, caller, request, nodes)
+        log.info("job %d: uid %d on %s: %s", job.number, caller.uid, nodes, command_text(request.argv))
         if (bundle := request.bundle) is not None:
+            self._offers.add(bundle.digest, client.link, caller.uid)
             log.debug("job %d: bundle %s, %d bytes", job.number, bundle.digest.hex()[:16], bundle.size_bytes)
-        client.link.send(Accepted(submit.serial, job.number, job.places, missing, frames.CLIENT_WINDOW_BYTES))
+        accepted = Accepted(asked.submit.serial, job.number, job.places, asked.missing, frames.CLIENT_WINDOW_BYTES)
+        client.link.send(accepted)
         live.start_timer()
         self._start(live, ranks)
 
@@ -137,9 +180,9 @@ class JobService:
         without = f" without {request.exclude}" if request.exclude else ""
         return f"no connected node fits {request.nodes}{without}; connected: {fold(tree.places())}"
 
-    def _ended(self, client: Client, live: LiveJob, cost: int) -> None:
-        client.account.free(cost)
-        client.jobs.pop(live.job.number, None)
+    def _ended(self, asked: _Asked, live: LiveJob) -> None:
+        asked.client.account.free(asked.cost)
+        asked.client.jobs.pop(live.job.number, None)
         self._table.remove(live.job.number)
         log.info("job %d: done", live.job.number)
         job = live.job
@@ -154,13 +197,17 @@ class JobService:
         for live in list(client.jobs.values()):
             log.info("job %d: its client is gone", live.job.number)
             live.detach()
-        self._offers.withdraw(client.link, "the client that brought the program is gone")
+        gone = "the client that brought the program is gone"
+        self._possession.withdraw(client.link, gone)
+        self._offers.withdraw(client.link, gone)
 
     def unavailable(self, client: Client, bundle: bytes, reason: str) -> None:
+        self._possession.unavailable(client.link, bundle, reason)
         self._offers.unavailable(client.link, bundle, reason)
 
     def on_piece(self, client: Client, piece: frames.Piece) -> None:
-        self._offers.on_piece(client.link, piece)
+        if not self._possession.on_piece(client.link, piece):
+            self._offers.on_piece(client.link, piece)
 
     async def inquire(self, serial: int) -> TreeState:
         """The tree, with the load of each node that answers within POLL_S."""

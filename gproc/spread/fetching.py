@@ -12,12 +12,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final
 
-from gproc.content import manifest as manifests
 from gproc.content.manifest import CHUNK_BYTES, Digest, Manifest
 from gproc.errors import BundleError, GprocError, StoreError
 from gproc.shown import reason_of
+from gproc.spread.contents import Contents, decoded, stripes_of
 from gproc.spread.incoming import IncomingChunk, Parts
-from gproc.spread.scheduling import STRIPES, ChunkScheduler
+from gproc.spread.scheduling import ChunkScheduler
 from gproc.spread.transfer import Helpers, Source, Transfer
 from gproc.store.partial import Owner, PartialBundle
 from gproc.store.store import Root, Store
@@ -28,9 +28,6 @@ log = logging.getLogger("gproc")
 
 MAX_CORRUPT: Final = 3
 """A transfer fails after more than this many corrupt chunks from upstream."""
-
-INLINE_MANIFEST_BYTES: Final = 64 << 10
-"""A manifest up to this size is decoded in the event loop, in some 5 ms; a larger one in a thread."""
 
 REVIEW_S: Final = 0.25
 """How often a transfer checks whether a source lags."""
@@ -53,6 +50,7 @@ class BundleFetcher:
         self._arrivals: dict[bytes, dict[Source, IncomingChunk]] = {}
         """By digest and by source, so that a slow or lying source does not spoil the chunk of another."""
         self._checking: dict[tuple[bytes, Owner], asyncio.Future[None]] = {}
+        self._contents = Contents()
         self._changed: asyncio.Future[None] | None = None
 
     async def root(self, bundle: bytes, owner: Owner, helpers: Helpers | None = None) -> Root:
@@ -74,7 +72,20 @@ class BundleFetcher:
         if digest == bundle:
             transfer = self._transfers.get(bundle)
             return self.store.manifest(bundle) is not None or (transfer is not None and transfer.encoded.done())
+        if not self.belongs(bundle, digest):
+            return False
         return self.store.holds(Digest(digest)) or digest in self._arrivals
+
+    def belongs(self, bundle: bytes, digest: bytes) -> bool:
+        """Whether a bundle that is here or being received has this chunk: who may have a bundle gets no other chunk."""
+        if not self._contents.knows(bundle):
+            transfer = self._transfers.get(bundle)
+            partial = None if transfer is None else transfer.partial
+            manifest = self.store.content(bundle) if partial is None else partial.manifest
+            if manifest is None:
+                return False
+            self._contents.learn(bundle, manifest)
+        return self._contents.has(bundle, digest)
 
     def received_bytes(self, bundle: bytes) -> int:
         """How much is here of a bundle that is being fetched; 0 for any other bundle."""
@@ -118,7 +129,7 @@ class BundleFetcher:
                     yield piece
                 return
             arrival = next(iter(self._arrivals.get(digest, {}).values()), None)
-            if arrival is not None:
+            if arrival is not None and (digest == bundle or self.belongs(bundle, digest)):
                 async for piece in arrival.pieces():
                     yield piece
                 return
@@ -184,9 +195,9 @@ class BundleFetcher:
         self.wake()
 
     def complete(self, bundle: bytes, digest: bytes) -> bytes | None:
-        """A chunk that is here in full, or a manifest; None if it is not."""
+        """A chunk of the bundle that is here in full, or its manifest; None if it is not."""
         if digest != bundle:
-            return self.store.read(Digest(digest))
+            return self.store.read(Digest(digest)) if self.belongs(bundle, digest) else None
         transfer = self._transfers.get(bundle)
         if transfer is not None and transfer.encoded.done() and transfer.failure is None:
             return transfer.encoded.result()
@@ -270,7 +281,7 @@ class BundleFetcher:
         else:
             transfer.encoded.set_result(encoded)
         try:
-            manifest = await _decoded(encoded)
+            manifest = await decoded(encoded)
         except BundleError as error:
             raise StoreError(str(error)) from error
         return await self._fetch(transfer, manifest, encoded, owner, helpers)
@@ -364,18 +375,3 @@ class BundleFetcher:
         """Make callers of `change` look again."""
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
-
-
-async def _decoded(encoded: bytes) -> Manifest:
-    """Raises: BundleError."""
-    if len(encoded) <= INLINE_MANIFEST_BYTES:
-        return manifests.decode(encoded)
-    return await asyncio.get_running_loop().run_in_executor(None, manifests.decode, encoded)
-
-
-def stripes_of(manifest: Manifest) -> dict[bytes, int]:
-    """The stripe of each chunk.  It is the same on every node, no matter which chunks the node has already."""
-    chunks: dict[bytes, None] = {}
-    for file in manifest.files():
-        chunks |= dict.fromkeys(digest for digest, _, _ in file.chunks())
-    return {digest: number % STRIPES for number, digest in enumerate(chunks)}

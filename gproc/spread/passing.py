@@ -39,7 +39,7 @@ class PassingFetcher(BundleFetcher):
         self._recent_bytes = 0
 
     def is_available(self, bundle: bytes, digest: bytes) -> bool:
-        return digest in self._recent or super().is_available(bundle, digest)
+        return (digest in self._recent and self.belongs(bundle, digest)) or super().is_available(bundle, digest)
 
     def missing_bytes(self, bundle: bytes) -> list[int]:
         return [] if bundle in self._passing else super().missing_bytes(bundle)
@@ -54,7 +54,7 @@ class PassingFetcher(BundleFetcher):
                 transfer.progress.set()
 
     def complete(self, bundle: bytes, digest: bytes) -> bytes | None:
-        parts = self._recent.get(digest)
+        parts = self._recent.get(digest) if self.belongs(bundle, digest) else None
         return super().complete(bundle, digest) if parts is None else b"".join(parts)
 
     async def _fetch(

@@ -167,6 +167,10 @@ class Store:
         """The encoded manifest of a bundle that some owner has here."""
         return next((root.encoded for (digest, _), root in self._roots.items() if digest == bundle), None)
 
+    def content(self, bundle: bytes) -> Manifest | None:
+        """The same as a value."""
+        return next((root.manifest for (digest, _), root in self._roots.items() if digest == bundle), None)
+
     def read(self, digest: Digest) -> bytes | None:
         """A chunk that some root holds, verified; None if none does."""
         location = self._chunks.get(digest)

@@ -47,9 +47,10 @@ def client(cluster: Cluster) -> Peer:
     return dial_unix(cluster.socket).greet(frames.CHANNEL_CLIENT)
 
 
-def lie(peer: Peer) -> None:
+def give(peer: Peer, data: bytes) -> None:
+    """Answer the master's next question for chunks by these bytes."""
     for digest in peer.hear(messages.Want).digests:
-        peer.raw(b"".join(map(frames.piece_frame, frames.pieces(digest, frames.CODEC_RAW, b"a lie"))))
+        peer.raw(b"".join(map(frames.piece_frame, frames.pieces(digest, frames.CODEC_RAW, data))))
 
 
 @pytest.mark.parametrize("conduct", ["silent", "lying"])
@@ -61,13 +62,17 @@ def test_who_offers_a_bundle_first_cannot_stop_another_users_job_with_it(
     with ExitStack() as attack:
         with another_user():
             hostile = [attack.enter_context(client(cluster)) for _ in range(5)]
-        for peer in hostile:
-            peer.say(SUBMISSION).hear(messages.Accepted)
+        for number, peer in enumerate(hostile):
+            peer.say(SUBMISSION)
+            if number == 0:  # a user who does not show the bundle offers nothing
+                give(peer, ENCODED)
+                give(peer, SCRIPT)
+            peer.hear(messages.Accepted)
         with client(cluster) as honest:
             honest.say(SUBMISSION)
             if conduct == "lying":
                 honest.hear(messages.Accepted)
-                lie(hostile[0])
+                give(hostile[0], b"a lie")
             assert serve(honest, ENCODED, {digest_of(SCRIPT): SCRIPT}).outcome == Returned(7)
 
 
