@@ -208,6 +208,11 @@ class Link(asyncio.BufferedProtocol):
         return self._transport is not None
 
     @property
+    def congested(self) -> bool:
+        """Whether what was written waits for a peer that does not read."""
+        return not self._writable.is_set()
+
+    @property
     def lost(self) -> bool:
         return self._lost
 

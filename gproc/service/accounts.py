@@ -14,10 +14,17 @@ from gproc.request.spec import Request
 INQUIRIES_OF_USER_MAX: Final = 4
 """Answers about the tree that one user gets at a time; the others wait.  With 5,000 nodes an answer is some 5 MB."""
 
+SHOWINGS_OF_USER_MAX: Final = 4
+"""Bundles that one user shows the master at a time (`service.possession`): each takes 20 MiB at most.  Others wait."""
+
 JOB_BYTES: Final = 10_000
 RANK_BYTES: Final = 400
 WORD_BYTES: Final = 60
 """What a job, each of its ranks, and each word of its arguments and environment cost the master beside their text."""
+
+
+MANIFEST_FACTOR: Final = 4
+"""A manifest is kept as text and as a value while its bundle is fetched: 131,000 entries are 7 MB and 31 MB."""
 
 
 class OverBound(GprocError):
@@ -39,6 +46,7 @@ class Account:
         self.held_bytes = 0
         self.connections = 0
         self.inquiries = asyncio.Semaphore(INQUIRIES_OF_USER_MAX)
+        self.showings = asyncio.Semaphore(SHOWINGS_OF_USER_MAX)
         self._accounts = accounts
 
     def hold(self, size: int) -> None:
@@ -92,8 +100,8 @@ def bounds_of(limits: MasterLimits) -> Bounds:
     )
 
 
-def cost_bytes(request: Request, ranks: int) -> int:
-    """What a running job takes of the master's memory: its request as a value and in its ticket, and its ranks."""
+def cost_bytes(request: Request, ranks: int, manifest_bytes: int = 0) -> int:
+    """What a job takes of the master's memory: its request as a value and in its ticket, its ranks, its manifest."""
     words = (*request.argv, *request.env)
     text = sum(map(len, words)) + len(request.nodes) + len(request.exclude)
-    return JOB_BYTES + 2 * text + WORD_BYTES * len(words) + RANK_BYTES * ranks
+    return JOB_BYTES + MANIFEST_FACTOR * manifest_bytes + 2 * text + WORD_BYTES * len(words) + RANK_BYTES * ranks

@@ -120,8 +120,11 @@ class LiveJob:
         self.relayed.obey(act, self._signer.order(act))
 
     def _say(self, message: messages.Message) -> None:
-        if self.attached is not None:
-            self.attached.send(message)
+        if self.attached is None:
+            return
+        if isinstance(message, messages.StageProgress) and not message.complete and self.attached.congested:
+            return  # it would wait in our memory, and the next one says more
+        self.attached.send(message)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

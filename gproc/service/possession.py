@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 4
 """Chunks that a client is asked for at a time: 4 MiB of memory."""
 
+SILENT_S: Final = 30.0
+"""Seconds in which a client sends the chunks that it is asked for: its user's other jobs may wait for that."""
+
 REMEMBERED_MAX: Final = 100_000
 """Bundles of all users; whoever used a bundle the longest time ago shows it again."""
 
@@ -50,7 +53,8 @@ class Possession:
     def __init__(self, trusted: Collection[int]) -> None:
         """trusted: users who could read all that is in the store anyway: root, and the user who runs the master."""
         self._trusted = trusted
-        self._shown: OrderedDict[tuple[int, bytes], None] = OrderedDict()
+        self._shown: OrderedDict[tuple[int, bytes], int] = OrderedDict()
+        """The size of each one's manifest."""
         self._showing: list[_Showing] = []
 
     def is_shown(self, uid: int, bundle: bytes) -> bool:
@@ -61,20 +65,25 @@ class Possession:
         self._shown.move_to_end((uid, bundle))
         return True
 
+    def manifest_bytes(self, uid: int, bundle: bytes) -> int:
+        """The size of a manifest that was shown; 0 for one that need not be."""
+        return self._shown.get((uid, bundle), 0)
+
     async def show(self, client: Link, uid: int, bundle: bytes) -> None:
         """Have a client show a bundle.  Raises: StoreError if it cannot."""
         showing = _Showing(client, bundle)
         self._showing.append(showing)
         try:
-            [encoded] = await self._ask(showing, (bundle,), frames.MAX_BLOB_BYTES)
-            chunks = list(stripes_of(await decoded(b"".join(encoded))))
+            [parts] = await self._ask(showing, (bundle,), frames.MAX_BLOB_BYTES)
+            encoded = b"".join(parts)
+            chunks = list(stripes_of(await decoded(encoded)))
             for first in range(0, len(chunks), AT_ONCE):
                 await self._ask(showing, chunks[first : first + AT_ONCE], CHUNK_BYTES)
         except BundleError as error:
             raise StoreError(str(error)) from error
         finally:
             self._showing.remove(showing)
-        self._shown[uid, bundle] = None
+        self._shown[uid, bundle] = len(encoded)
         if len(self._shown) > REMEMBERED_MAX:
             self._shown.popitem(last=False)
 
@@ -118,4 +127,8 @@ class Possession:
             showing.arriving[digest] = (IncomingChunk(digest, max_bytes), whole)
             wanted.append(whole)
         showing.client.send(Want(showing.bundle, tuple(digests)))
-        return await asyncio.gather(*wanted)
+        try:
+            async with asyncio.timeout(SILENT_S):
+                return await asyncio.gather(*wanted)
+        except TimeoutError:
+            raise StoreError(f"the client did not send what its bundle holds within {SILENT_S:.0f} s") from None

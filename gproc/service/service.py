@@ -9,10 +9,11 @@ import os
 import shlex
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gproc.errors import EXIT_GPROC, EXIT_USAGE, GprocError, SpecError
+from gproc.link.refusals import Refusals
 from gproc.nodespec import NodeSpec, Place, fold
 from gproc.relay.relayed_job import Downstream, RelayedJob
 from gproc.request.spec import Caller, Request
@@ -73,6 +74,7 @@ class JobService:
         self._master = master
         self._offers = offers
         self._possession = Possession(frozenset({0, os.geteuid()}))
+        self._refusals = Refusals()
         self._waiting: set[asyncio.Task[None]] = set()
         """Jobs whose users are showing their bundles."""
         self._name = name
@@ -97,7 +99,7 @@ class JobService:
             reason = f"--tty is for one node, and {request.nodes} are {len(chosen)}: {fold(chosen)}"
             self._reject(client, submit, EXIT_USAGE, reason)
             return
-        asked = _Asked(client, caller, submit, tuple(chosen), missing, cost_bytes(request, len(chosen)))
+        asked = _Asked(client, caller, submit, tuple(chosen), missing, self._cost(caller, request, chosen))
         try:
             self._allowed(asked)
             client.account.hold(asked.cost)
@@ -113,12 +115,23 @@ class JobService:
 
     async def _begin_when_shown(self, asked: _Asked, bundle: bytes) -> None:
         """Start a job when its user has shown that the bundle's content is no secret to that user."""
+        uid, account = asked.caller.uid, asked.client.account
         try:
-            await self._possession.show(asked.client.link, asked.caller.uid, bundle)
+            async with account.showings:
+                if not self._possession.is_shown(uid, bundle):
+                    await self._possession.show(asked.client.link, uid, bundle)
+            cost = self._cost(asked.caller, asked.submit.request, asked.chosen)
+            account.hold(cost - asked.cost)
+            asked = asked._replace(cost=cost)
             self._begin(asked)
         except GprocError as error:
-            asked.client.account.free(asked.cost)
+            account.free(asked.cost)
             self._refuse(asked, error)
+
+    def _cost(self, caller: Caller, request: Request, chosen: Sequence[Place]) -> int:
+        bundle = request.bundle
+        manifest_bytes = 0 if bundle is None else self._possession.manifest_bytes(caller.uid, bundle.digest)
+        return cost_bytes(request, len(chosen), manifest_bytes)
 
     def _allowed(self, asked: _Asked) -> Request:
         """The request as it may run.  Raises: GprocError."""
@@ -126,9 +139,10 @@ class JobService:
         return self._warden.allow(asked.caller, asked.submit.request, asked.chosen, running)
 
     def _refuse(self, asked: _Asked, error: GprocError) -> None:
-        nodes = fold(asked.chosen)
-        log.info("a job of uid %d on %s is refused: %s", asked.caller.uid, nodes, error)
-        self._warden.refused(0, asked.caller, asked.submit.request, nodes, str(error))
+        uid, nodes = asked.caller.uid, fold(asked.chosen)
+        if self._refusals.may_log(str(uid), time.monotonic()):
+            log.info("a job of uid %d on %s is refused: %s", uid, nodes, error)
+            self._warden.refused(0, asked.caller, asked.submit.request, nodes, str(error))
         self._reject(asked.client, asked.submit, EXIT_GPROC, str(error))
 
     def _begin(self, asked: _Asked) -> None:

@@ -33,6 +33,8 @@ class Peer:
         self.socket = connection
         self._reader = frames.FrameReader()
         self._received: deque[tuple[int, bytes]] = deque()
+        self.passed_over: deque[messages.Message] = deque(maxlen=1000)
+        """Messages that came while `hear` waited for another kind, the latest."""
         self.output = b""
         """What came as output of programs while `hear` waited for a message."""
 
@@ -71,9 +73,14 @@ class Peer:
                     message = ANY.decode(memoryview(payload))
                     if isinstance(message, kind):
                         return message
+                    self.passed_over.append(message)
                 elif number == frames.KIND_STDIO:
                     self.output += frames.read_stdio(memoryview(payload))[3]
             self._receive()
+
+    def has(self, kind: type[messages.Message]) -> bool:
+        """Whether a message of this type was passed over or is here."""
+        return any(isinstance(message, kind) for message in self.passed_over)
 
     def hear_input(self, job: int) -> frames.InputBlock:
         """The next block of standard input of this job; what else comes is passed over."""

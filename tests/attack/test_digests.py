@@ -126,3 +126,19 @@ def test_a_node_with_a_part_in_a_job_gets_no_chunk_of_another_bundle(used: Clust
         give(owner, b"own")
         bulk.say(messages.Want(bundle, (DIGEST,)))
         assert bulk.hear(messages.Unavailable).reason == "the requested chunk is not in its bundle"
+
+
+def test_bundles_that_are_never_shown_do_not_stop_others_and_are_asked_for_four_at_a_time(used: Cluster) -> None:
+    with mallory(used) as peer:
+        for number in range(40):
+            bundle = BundleName(number.to_bytes(32, "big"), 1)
+            peer.say(messages.Submit(number, submission(argv=(b"/bin/true",), bundle=bundle).request))
+        asked = [wanted(peer) for _ in range(4)]
+        peer.say(messages.Inquire(1))
+        peer.hear(messages.TreeState)
+        assert not peer.has(messages.Want)
+        done = used.exec("1", "/bin/echo", "well")
+        assert (done.returncode, done.stdout) == (0, b"well\n")
+        for (digest,) in asked:
+            peer.say(messages.Unavailable(digest, (digest,), "gone"))
+        assert {wanted(peer)[0][-1] for _ in range(4)} == {4, 5, 6, 7}
