@@ -69,7 +69,7 @@ def _run(argv: Sequence[str]) -> int:
         return 0
     from gproc.adapters.gfork.daemon import run
 
-    return run(configured.settings, reader)
+    return run(configured, reader)
 
 
 class ConfigurationReader:
@@ -112,6 +112,7 @@ def summary_of(settings: ServiceSettings) -> str:
         ("connections", "any number" if settings.instances is None else f"at most {settings.instances} at once"),
         ("user", settings.user or "the one that starts gfork"),
         ("environment", " ".join(settings.environment) or "none"),
+        *([("data nodes", settings.backends)] if settings.backends else []),
         *(("master", " ".join([master.program, *master.arguments])) for master in settings.masters),
     ]
     return "".join(f"{name:<12} {shown_text(value)}\n" for name, value in facts)

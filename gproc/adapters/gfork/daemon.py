@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from typing import Final, Protocol
 
 from gproc import descriptors
+from gproc.adapters.gfork.companion import DataNodes, node_switches, own_command
 from gproc.adapters.gfork.frames import CONTACT_VARIABLE, INSTANCES_VARIABLE
 from gproc.adapters.gfork.journal import Journal
 from gproc.adapters.gfork.listening import contact_of, listen, passed_sockets
@@ -42,22 +43,24 @@ class Rereader(Protocol):
     def read(self) -> Configured: ...
 
 
-def run(settings: ServiceSettings, reader: Rereader) -> int:
+def run(configured: Configured, reader: Rereader) -> int:
     """Serve until a signal ends it.  Returns the exit status.
 
     Raises: GprocError, before anything is started, if the configuration cannot be carried out.
     """
-    return asyncio.run(_Daemon(settings, reader).run())
+    return asyncio.run(_Daemon(configured, reader).run())
 
 
 class _Daemon:
-    def __init__(self, settings: ServiceSettings, reader: Rereader) -> None:
-        self._settings = settings
+    def __init__(self, configured: Configured, reader: Rereader) -> None:
+        self._settings = configured.settings
+        self._backend = configured.backend
         self._reader = reader
         self._masters: list[MasterPlace] = []
         self._leaving: list[MasterPlace] = []  # those that a new configuration does not have
         self._next_place = 0
         self._signals = 0
+        self._data_nodes: DataNodes | None = None
         self._files: tuple[int, int] | None = None  # the limits that programs get, if gfork has raised its own
 
     async def run(self) -> int:
@@ -81,6 +84,7 @@ class _Daemon:
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._set_masters(settings)
         self._children.listen_to(listeners)
+        self._data_nodes = self._start_data_nodes()
         self._say_where()
         await self._stop.wait()
         await self._shut_down()
@@ -99,6 +103,17 @@ class _Daemon:
             sys.stdout.write(f"Listening on: {self._contact}\n")
             sys.stdout.flush()
         self._notice.ready(f"Listening on {self._contact}")
+
+    def _start_data_nodes(self) -> DataNodes | None:
+        """Raises: UsageError if nothing says where they register."""
+        if self._backend is None or self._settings.backends is None:
+            return None
+        host = os.environ.get("GLOBUS_HOSTNAME") or socket.gethostname()
+        switches = node_switches(self._backend, self._settings, host)
+        how = "local" if self._settings.local_bin else "sent"
+        data_nodes = DataNodes([how, self._settings.backends, *own_command(), *switches], self._journal)
+        data_nodes.start()
+        return data_nodes
 
     # Processes
 
@@ -137,6 +152,8 @@ class _Daemon:
                 return
             if pid in self._children:
                 self._children.ended(pid, status)
+            elif self._data_nodes is not None and pid == self._data_nodes.pid:
+                self._data_nodes.ended(status)
             else:
                 for place in (*self._masters, *self._leaving):
                     if place.pid == pid:
@@ -189,6 +206,8 @@ class _Daemon:
         self._journal = self._children.journal = journal
         for place in (*self._masters, *self._leaving):
             place.journal = journal
+        if self._data_nodes is not None:
+            self._data_nodes.journal = journal
         self._settings = new
         if listeners is not None:
             self._move(listeners)
@@ -212,6 +231,9 @@ class _Daemon:
         self._notice.stopping()
         self._children.stop_listening()
         self._children.signal(signal.SIGTERM)
+        if (nodes := self._data_nodes) is not None:
+            nodes.stop()
+            await self._until(lambda: not nodes.pid, lambda: nodes.signal(signal.SIGKILL))
         await self._until(lambda: not self._children, lambda: self._children.signal(signal.SIGKILL))
         await self._until(lambda: self._board.has_delivered_all, lambda: None)
         for place in self._masters:

@@ -59,6 +59,8 @@ KEYS: Final = (
     Key("log_level", "L", Kind.TEXT, "0-9", "0: only errors; 1: masters too; 2: connections too (default: 1)"),
     Key("log_file", "f", Kind.TEXT, "PATH", "where the log goes; - is stdout (default: stderr)"),
     Key("quiet", "q", Kind.TEXT, "yes|no", "print and log nothing"),
+    Key("backends", None, Kind.TEXT, "NODES", "run the file's second service on these nodes of the gproc tree"),
+    Key("local_bin", None, Kind.TEXT, "yes|no", "for backends: the nodes have these programs; send none (default: no)"),
     Key("check", None, Kind.FLAG, "", "read the configuration, say what it means, and end"),
     Key("version", "v", Kind.FLAG, "", "print the version, and end"),
     Key("help", "h", Kind.FLAG, "", "print this, and end"),

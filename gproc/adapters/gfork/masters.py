@@ -76,12 +76,21 @@ class MasterPlace:
         self.journal.master(f"master {self.program.program} is process {self.pid}")
 
     def _link_ended(self, reason: str | None) -> None:
-        """A master without a link is of no use: it is ended, and started again."""
-        if self._is_stopping:
+        """A master without a link is of no use: it is ended, and started again.
+
+        One that closed its link may be about to end, and to say why: it has a moment to do so.
+        """
+        if reason is None:
+            self._loop.call_later(FIRST_PAUSE_S, self._end, self.pid, "closed its link")
+        else:
+            self._end(self.pid, reason)
+
+    def _end(self, pid: int, reason: str) -> None:
+        if pid != self.pid or self._is_stopping:
             return
-        self.journal.error(f"master {self.pid} {reason or 'closed its link'}; it is ended")
-        signal_group(self.pid, signal.SIGTERM)
-        self._loop.call_later(FIRST_PAUSE_S, self._kill, self.pid)
+        self.journal.error(f"master {pid}: {reason}; it is ended")
+        signal_group(pid, signal.SIGTERM)
+        self._loop.call_later(FIRST_PAUSE_S, self._kill, pid)
 
     def _kill(self, pid: int) -> None:
         if pid == self.pid:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from gproc.adapters.gfork.access import Access, network_of
-from gproc.adapters.gfork.grammar import ConfigLine, ConfigurationError, Parsed, Warned
+from gproc.adapters.gfork.grammar import Block, ConfigLine, ConfigurationError, Parsed, Warned
 from gproc.adapters.gfork.keys import ALIASES, REFUSED, Kind, key_called, suggestion_for
 from gproc.adapters.gfork.values import DEFAULT_INSTANCES, VALUES, WORDS
 from gproc.errors import UsageError
@@ -57,11 +57,16 @@ class ServiceSettings(msgspec.Struct, frozen=True):
     log_level: int = 1
     log_file: str | None = None
     quiet: bool = False
+    backends: str | None = None
+    local_bin: bool = False
 
 
 class Configured(msgspec.Struct, frozen=True):
+    """backend: the file's second service, if `backends` says where it runs."""
+
     settings: ServiceSettings
     warnings: tuple[Warned, ...]
+    backend: Block | None = None
 
 
 class NoServer(UsageError):
@@ -75,14 +80,27 @@ def settings_of(file: Parsed, switches: Sequence[ConfigLine] = ()) -> Configured
     Raises: ConfigurationError for a value that cannot be; NoServer.
     """
     services = [block for block in file.blocks if block.kind == "service"]
-    warnings = [*file.warnings]
-    warnings += [Warned(block.origin, _ONE_SERVICE) for block in services[1:]]
     entries = [entry for block in file.blocks if block.kind == "defaults" for entry in block.entries]
     entries += services[0].entries if services else ()
     reading = _Reading(services[0].name if services else "")
     for entry in (*_lists(switches), *entries, *_scalars(switches)):
         reading.take(entry)
-    return Configured(reading.settings(), (*warnings, *reading.warnings))
+    settings = reading.settings()
+    used = 1 if settings.backends is None else 2
+    warnings = (*file.warnings, *reading.warnings, *(Warned(each.origin, _ONE_SERVICE) for each in services[used:]))
+    if settings.backends is None:
+        return Configured(settings, warnings)
+    if len(services) < 2:
+        raise NoServer("backends: the file needs a second service, which says what the nodes run")
+    return _with_backend(Configured(settings, warnings, services[1]), services[1])
+
+
+def _with_backend(configured: Configured, backend: Block) -> Configured:
+    reading = _Reading(backend.name)
+    for entry in backend.entries:
+        reading.take(entry)
+    reading.settings()
+    return msgspec.structs.replace(configured, warnings=(*configured.warnings, *reading.warnings))
 
 
 _ONE_SERVICE: Final = "gfork runs one service; this one needs a gfork and a file of its own"

@@ -121,7 +121,7 @@ VALUES: Final[dict[str, Callable[[str], Any]]] = {
     "crowded": crowded, "user": name, "group": name, "groups": yes_or_no, "umask": umask, "nice": _in(NICE_RANGE),
     "master": path, "master-uid": _in(range(10**9)), "protocol": only("tcp", "tcp6"), "socket_type": only("stream"),
     "wait": only("no"), "disable": disable, "id": name, "log_level": _in(range(10)), "log_file": log_file,
-    "quiet": yes_or_no,
+    "quiet": yes_or_no, "backends": name, "local_bin": yes_or_no,
 }  # fmt: skip
 """By key, for keys of one value."""
 

@@ -189,7 +189,7 @@ def eventually(condition: Any) -> None:
     """Wait until the condition is true: for facts of the kernel, which tell nobody when they change."""
     end_s = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < end_s
+        assert time.monotonic() < end_s, condition
         time.sleep(0.01)
 
 

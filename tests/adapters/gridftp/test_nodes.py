@@ -1,0 +1,114 @@
+"""`gfork --backends NODES`: data nodes of a gproc tree serve, and register themselves at the front end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gproc.adapters.gfork.companion import node_switches
+from gproc.adapters.gfork.grammar import parse
+from gproc.adapters.gfork.settings import settings_of
+from gproc.errors import UsageError
+from tests.adapters.gfork.running import Gfork, eventually
+from tests.adapters.gridftp.test_master import master_lines, registry, told
+from tests.system.cluster import Cluster
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Cluster]:
+    """A master with node 1, its child 1/2, and node 3."""
+    cluster = Cluster(tmp_path / "c")
+    cluster.start_master()
+    first = cluster.slave(1)
+    cluster.slave(2, parent=first)
+    cluster.slave(3)
+    (cluster.home / "config.toml").write_text(f"[e]\nsocket = '{cluster.socket}'\n")
+    (cluster.home / "config.toml").chmod(0o600)
+    yield cluster
+    cluster.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def second_service(port: int) -> str:
+    """Lines that end the first service and begin the nodes'."""
+    return (
+        f"}}\nservice data\n{{\n bind = 127.0.0.1\n port = 0\n server = /bin/cat\n"
+        f" master = {sys.executable}\n master_args = -m gproc.adapters.gridftp -G n -l - -b 127.0.0.1:{port}\n"
+    )
+
+
+def test_a_server_on_each_node_registers_is_started_again_and_leaves_with_gfork(tree: Cluster, tmp_path: Path) -> None:
+    port = free_port()
+    lines = f" backends = ./.\n local_bin = yes\n{master_lines(f'-G n -p {port}')}{second_service(port)}"
+    with Gfork(tmp_path, lines, environment=tree.env) as gfork:
+        assert registry(gfork) == port
+        eventually(lambda: len(re.findall(r"127\.0\.0\.1:\d+ is registered by", gfork.log())) == 3)
+        contacts = told(gfork.child())
+        assert len(contacts) == 3
+        for contact in contacts:
+            with socket.create_connection(("127.0.0.1", int(contact.rpartition(":")[2])), timeout=60) as client:
+                client.sendall(b"through a data node\n")
+                assert client.recv(100) == b"through a data node\n"
+        victim = next(pid for pid in tree.job_processes() if b"-bind" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(victim, signal.SIGKILL)
+        gfork.logged("it is started again in 1 s")
+        eventually(lambda: len(re.findall(r"data nodes: \S+ Listening on", gfork.log())) == 4)
+        gfork.signal(signal.SIGTERM)
+        assert gfork.wait() == 0
+        assert len(re.findall(r"is taken out by", gfork.log())) >= 2
+    tree.nothing_runs(within_s=60)
+
+
+def test_a_gfork_without_a_second_service_says_that_it_needs_one(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="the file needs a second service"), Gfork(tmp_path, " backends = ./."):
+        pass
+
+
+FILE = """
+service front
+{
+    server = /bin/cat
+    master = /opt/master
+    master_args = -p 8588 -G n
+    backends = 1-80
+}
+
+service data
+{
+    server = /bin/cat
+    server_args = -u 'a b'
+    env += A=1
+    master = /opt/master
+    master_args = -G n
+}
+"""
+
+
+def test_the_nodes_get_the_second_service_as_switches_and_are_told_where_to_register() -> None:
+    configured = settings_of(parse(FILE, "f"))
+    assert configured.warnings == ()
+    assert configured.backend is not None
+    words = node_switches(configured.backend, configured.settings, "front.site")
+    assert words == [
+        "-server", "/bin/cat", "-server_args", "-u 'a b'", "-env", "A=1", "-master", "/opt/master",
+        "-master_args", "-G n", "-master_args", "-b front.site:8588",
+    ]  # fmt: skip
+
+
+def test_a_front_end_without_a_port_is_asked_for_one() -> None:
+    configured = settings_of(parse(FILE.replace("-p 8588 ", ""), "f"))
+    assert configured.backend is not None
+    with pytest.raises(UsageError, match="nothing says where the data nodes register"):
+        node_switches(configured.backend, configured.settings, "front.site")
