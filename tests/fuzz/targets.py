@@ -1,0 +1,305 @@
+"""Decoders of what others send or write: bytes go in; a value comes out, or the error that the decoder promises.
+
+A target takes any bytes.  It raises only for a fault of gproc: any error but the promised one, or a value that breaks a
+promise.  `seeds` are genuine inputs, from which a fuzzer makes others.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, Final, NamedTuple, cast
+
+from gproc.bundle.env_string import split_string
+from gproc.bundle.excerpt import abi_of, cut
+from gproc.bundle.ldconfig import cache
+from gproc.bundle.script import behind_shell, shebang, without_line
+from gproc.content import manifest as manifests
+from gproc.content.manifest import CHUNK_BYTES, Directory, File, Manifest, Symlink, digest_of, encode
+from gproc.copy import steps
+from gproc.errors import BundleError, GprocError, LocaleError, PeerError, SpecError
+from gproc.link.transport import Records
+from gproc.locales.postfix import evaluate
+from gproc.nodespec import NodeSpec, fold
+from gproc.nodespec import Path as NodePath
+from gproc.policy.rules import policy_text
+from gproc.request.outcome import Returned
+from gproc.request.spec import BundleName, Caller, Request
+from gproc.shown import shown
+from gproc.spread.incoming import IncomingChunk, deflate
+from gproc.trust.keyfile import PUBLIC_HEADER, decode_key, encode_key
+from gproc.trust.signing import SESSION_BYTES, Context, Signer, TicketRefused
+from gproc.trust.ticket import Grant, Ticket, TicketVerifier
+from gproc.wire import frames, messages
+from gproc.wire.directions import DIRECTIONS
+
+
+class Target(NamedTuple):
+    """A decoder.  promised: the errors that it may raise."""
+
+    decode: Callable[[bytes], object]
+    promised: tuple[type[Exception], ...]
+    seeds: tuple[bytes, ...]
+
+
+REQUEST: Final = Request(
+    nodes="1-2/.", argv=(b"/bin/x", b"y"), env=(b"A=1",), bundle=BundleName(b"d" * 32, 3), stdin=True
+)
+NODE: Final = messages.NodeInfo("kn1", ":7", b"n" * 16, "", 1.0)
+SAID: Final[tuple[messages.Message, ...]] = (
+    messages.Submit(1, REQUEST),
+    messages.Join(b"t" * 16, 1, True, NODE),
+    messages.Arrived(messages.Route((1, 2)), NODE),
+    messages.Finished(1, 0, Returned(3)),
+    messages.Want(b"b" * 32, (b"c" * 32,)),
+    messages.Run(1, 2, messages.Signed(b"p", b"s" * 64), messages.Branch(0, {1: messages.Branch(1, {})}), 65536),
+    messages.Load(1, ((messages.Route((1,)), 0.5),)),
+    messages.TreeState(1, "fe", 1.0, ()),
+)
+
+
+def _stream(data: bytes) -> None:
+    """A whole connection: the preface, then frames in pieces; the first byte chooses their size."""
+    size, data = data[0] + 1 if data else 1, data[1:]
+    if len(data) >= frames.PREFACE_BYTES:
+        frames.read_preface(data[: frames.PREFACE_BYTES])
+    reader = frames.FrameReader()
+    data = data[frames.PREFACE_BYTES :]
+    while data:
+        space = reader.space()
+        count = min(size, len(space), len(data))
+        space[:count] = data[:count]
+        data = data[count:]
+        for kind, payload in reader.frames(count):
+            if kind == frames.KIND_STDIO:
+                frames.read_stdio(payload)
+            elif kind == frames.KIND_INPUT:
+                frames.read_input(payload)
+            elif kind == frames.KIND_CHUNK:
+                piece = frames.read_piece(payload)
+                assert piece.offset + len(piece.data) <= piece.total <= frames.MAX_BLOB_BYTES
+
+
+def _message(data: bytes) -> None:
+    """The first byte chooses the direction."""
+    DIRECTIONS[data[0] % len(DIRECTIONS) if data else 0].decode(memoryview(data[1:]))
+
+
+def _manifest(data: bytes) -> None:
+    """What is decoded can be encoded, and means the same."""
+    found = manifests.decode(data)
+    assert manifests.decode(encode(found)) == found
+    assert all(b".." not in entry.path.split(b"/") for entry in found.entries)
+
+
+TREE: Final[list[NodePath]] = [(1,), (2,), (1, 1), (1, 2), (2, 7)]
+
+
+def _spec(data: bytes) -> None:
+    """What is folded selects the same."""
+    text = data.decode(errors="replace")
+    for parse in (NodeSpec.parse, NodeSpec.parse_exclusion):
+        with suppress(SpecError):
+            chosen = parse(text).select(TREE)
+            assert not chosen or NodeSpec.parse(fold(chosen)).select(TREE) == chosen
+
+
+SIGNER: Final = Signer(b"s" * 32)
+NONCE: Final = b"n" * 16
+SESSION: Final = b"e" * SESSION_BYTES
+
+
+def _signed(data: bytes) -> None:
+    """Of a relay: whatever it changes is refused.  The first byte says what it is taken for."""
+    verifier = TicketVerifier(SIGNER.public_key, NONCE, 0)
+    signed = messages.Signed(data[1:-64], data[-64:])
+    kind = data[0] % 3 if data else 0
+    if kind == 0:
+        verifier.admit(signed)
+    elif kind == 1:
+        verifier.accept_grant(signed, 1)
+    else:
+        verifier.accept_lease(signed)
+
+
+def _ours(data: bytes) -> None:
+    """Of a master of another version: a genuine signature over anything."""
+    kind = data[0] % 2 if data else 0
+    payload = data[1:]
+    context = (Context.TICKET, Context.GRANT)[kind]
+    verifier = TicketVerifier(SIGNER.public_key, NONCE, 0)
+    signed = messages.Signed(payload, SIGNER.sign_bytes(context, payload))
+    if kind == 0:
+        verifier.admit(signed)
+    else:
+        verifier.accept_grant(signed, 1)
+
+
+def _steps(data: bytes) -> None:
+    """Fed whole, and byte by byte, it is the same."""
+    whole: list[object] = []
+    apart: list[object] = []
+    for found, parts in ((whole, [data]), (apart, [data[at : at + 1] for at in range(len(data))])):
+        reader = steps.StepReader()
+        with suppress(PeerError):
+            for part in parts:
+                found += [item for item in reader.feed(part) if not isinstance(item, memoryview)]
+    assert whole[: len(apart)] == apart[: len(whole)]
+
+
+def _chunk(data: bytes) -> None:
+    """A chunk in a codec: what is taken has the digest that was asked for."""
+    codec = data[0] % 2 if data else 0
+    wanted = digest_of(b"genuine")
+    chunk = IncomingChunk(wanted, CHUNK_BYTES)
+    for piece in frames.pieces(wanted, codec, data[1:]):
+        chunk.add(piece)
+    content = chunk.finish()
+    assert content is None or digest_of(b"".join(content)) == wanted
+
+
+def _policy(data: bytes) -> None:
+    policy_text(tomllib.loads(data.decode(errors="replace")))
+
+
+def _shown(data: bytes) -> None:
+    assert shown(data).isprintable()
+
+
+def _records(data: bytes) -> None:
+    """In pieces as TLS comes: what is held is never negative."""
+    records = Records()
+    for begin in range(0, len(data), 7):
+        records.follow(memoryview(data)[begin : begin + 7])
+        assert 0 <= records.held <= 5 + 0xFFFF
+
+
+def _elf(data: bytes) -> None:
+    abi_of(data[:64])
+    handle = os.memfd_create("fuzz")
+    try:
+        os.write(handle, data)
+        cut("fuzzed", handle)
+    finally:
+        os.close(handle)
+
+
+class _Image:
+    """A system with one file."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def content(self, _path: str, _max_bytes: int) -> bytes:
+        return self._data
+
+
+def _libraries(data: bytes) -> None:
+    abi = abi_of(ELF[:64])
+    assert abi is not None
+    cache(_Image(data), abi)  # type: ignore[arg-type]
+
+
+def _script(data: bytes) -> None:
+    with suppress(BundleError):
+        shebang(data, "fuzzed")
+    without_line(data)
+    behind_shell(data)
+    split_string(os.fsdecode(data), "fuzzed", lambda name: {"A": "1"}.get(name))
+
+
+def _postfix(data: bytes) -> None:
+    evaluate(data.decode(errors="replace"), "kn7")
+
+
+def _key(data: bytes) -> None:
+    assert len(decode_key(PUBLIC_HEADER, data, "fuzzed")) == 32
+
+
+def _head_of(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(4096)
+
+
+ELF: Final = _head_of("/proc/self/exe")
+LIBRARIES: Final = _head_of("/etc/ld.so.cache") if os.path.exists("/etc/ld.so.cache") else b""
+MANIFEST: Final = encode(
+    Manifest(
+        b"/usr/f", b"/lib/ld.so", (b"/usr",), (b"/usr",), (b"/usr/f",), (2, 36),
+        (
+            Directory(b"/usr", 0o755, 0, 0), File(b"/usr/f", 0o644, 0, 0, 3, 0, digest_of(b"abc")),
+            Symlink(b"/usr/l", b"f"),
+        ),
+    )
+)  # fmt: skip
+
+
+def _stream_seeds() -> Iterator[bytes]:
+    body = [
+        *map(messages.frame, SAID),
+        frames.stdio_frame(1, 0, frames.STDOUT, b"output"),
+        frames.input_frame(1, frames.InputBlock(b"s" * 64, b"input")),
+        *map(frames.piece_frame, frames.pieces(b"d" * 32, frames.CODEC_RAW, b"chunk")),
+    ]
+    yield b"\xff" + frames.preface(frames.CHANNEL_CLIENT) + b"".join(body)
+    for frame in body:
+        yield b"\x03" + frames.preface(frames.CHANNEL_BULK) + frame
+
+
+def _message_seeds() -> Iterator[bytes]:
+    for number, direction in enumerate(DIRECTIONS):
+        for message in SAID:
+            if isinstance(message, tuple(cast(Any, direction).messages)):
+                yield bytes([number]) + messages.frame(message)[frames.HEADER_BYTES :]
+
+
+def _signed_seeds() -> Iterator[bytes]:
+    ticket = Ticket(session=SESSION, sequence=2, job=1, start_by_ms=9, caller=Caller(0, 0, ()), request=REQUEST)
+    grant = Grant(SESSION, NONCE, (1,), 1, 0)  # type: ignore[arg-type]
+    for kind, context, value in ((0, Context.TICKET, ticket), (1, Context.GRANT, grant)):
+        signed = SIGNER.sign(context, value)
+        yield bytes([kind]) + signed.payload + signed.signature
+
+
+def _step_seeds() -> Iterator[bytes]:
+    said: tuple[steps.Step, ...] = (
+        steps.Folder(b"d", 0o755, 0, 0, 1),
+        steps.Leaf(b"f", 0o644, 0, 0, 1, 3),
+        steps.SymlinkStep(b"l", b"f", 0, 0, 1),
+        steps.Hole(3),
+        steps.HardLink(b"h", 1, True),
+        steps.Leave(),
+        steps.End(),
+    )
+    yield b"".join(map(steps.step_frame, said)) + steps.data_header(3) + b"abc"
+
+
+TARGETS: Final = {
+    "stream": Target(_stream, (PeerError,), tuple(_stream_seeds())),
+    "message": Target(_message, (PeerError,), tuple(_message_seeds())),
+    "manifest": Target(_manifest, (BundleError,), (MANIFEST,)),
+    "specification": Target(_spec, (), (b"1-2,3/1-3", b"=1/4-7,=2/.", b"./.")),
+    "relayed": Target(_signed, (TicketRefused,), tuple(_signed_seeds())),
+    "signed": Target(_ours, (TicketRefused,), tuple(seed[:-64] for seed in _signed_seeds())),
+    "copy": Target(_steps, (), tuple(_step_seeds())),
+    "chunk": Target(_chunk, (), (b"\0genuine", b"\1" + deflate(b"genuine"))),
+    "policy": Target(
+        _policy, (ValueError, RecursionError),
+        (b'root = true\n[[allow]]\nusers = ["*", 7]\nnodes = "1/."\njobs = 3\n[limits]\nuser_connections = 9\n',),
+    ),
+    "shown": Target(_shown, (), (b"a name\x1b[2J\n", "\u202eevil\x9b".encode())),
+    "tls": Target(_records, (), (b"\x17\x03\x03\x00\x05hello\x17\x03\x03\x00\x01x",)),
+    "elf": Target(_elf, (GprocError,), (ELF,)),
+    "ld.so.cache": Target(_libraries, (), (LIBRARIES,)),
+    "script": Target(_script, (BundleError,), (b"#!/usr/bin/env -S a 'b c' \\t ${A}\n", b"#! /bin/sh -e\nx")),
+    "postfix": Target(_postfix, (LocaleError,), (b"hostname hostbase 20 / 1 + 5 roundup", b"1 2 3 ifelse")),
+    "key": Target(_key, (GprocError,), (encode_key(PUBLIC_HEADER, b"k" * 32),)),
+}  # fmt: skip
+
+
+def run(target: Target, data: bytes) -> None:
+    """Raises: anything but what was promised, which is a fault."""
+    with suppress(*target.promised):
+        target.decode(data)
