@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from typing import Final, Generic, TypeVar
 
 from gproc.link.refusals import Refusals
@@ -27,15 +27,16 @@ class Door(Generic[K]):
     """Accepts connections, and calls `visit` for each that may come in.  It stays in until `visit` returns.
 
     known_as: the key of a connection: its user or host.  refused: called with the key and the reason.
-    hurry_s: while others wait, a visit that lasts longer than this is cancelled; None: it never is.
+    hurry_s: a visit that lasts longer is cancelled if another connection waits for its place; None: it never is.
+    trusted: keys that may take all places.
     """
 
     def __init__(
         self, places: Places, known_as: Callable[[socket.socket], K],
         visit: Callable[[socket.socket, K], Awaitable[None]], refused: Callable[[K, str], None],
-        hurry_s: float | None = None,
+        hurry_s: float | None = None, trusted: Container[K] = (),
     ) -> None:  # fmt: skip
-        self._turns: Turns[K, socket.socket] = Turns(places)
+        self._turns: Turns[K, socket.socket] = Turns(places, trusted)
         self._known_as = known_as
         self._visit = visit
         self._refused = refused
@@ -43,8 +44,8 @@ class Door(Generic[K]):
         self._hurry_s = hurry_s
         self._loop = asyncio.get_running_loop()
         self._listeners: list[socket.socket] = []
-        self._visits: dict[asyncio.Task[None], float] = {}
-        """Since when each lasts, the longest first."""
+        self._visits: dict[asyncio.Task[None], tuple[float, K]] = {}
+        """Since when each lasts, and of whom it is; the longest first."""
         self._hurrying: asyncio.TimerHandle | None = None
 
     @property
@@ -104,7 +105,7 @@ class Door(Generic[K]):
 
     def _let_in(self, connection: socket.socket, key: K) -> None:
         task = asyncio.ensure_future(self._visited(connection, key))
-        self._visits[task] = self._loop.time()
+        self._visits[task] = (self._loop.time(), key)
         task.add_done_callback(lambda task: self._left(task, connection, key))
 
     async def _visited(self, connection: socket.socket, key: K) -> None:
@@ -120,19 +121,19 @@ class Door(Generic[K]):
             self._let_in(following[1], following[0])
 
     def _hurry(self) -> None:
-        """See to it that the visit that lasts longest ends in time."""
-        if self._hurry_s is None or self._hurrying is not None or not self._turns.any_wait or not self._visits:
+        """See to it that the visit that lasts longest ends in time, of those for whose place somebody waits."""
+        if self._hurry_s is None or self._hurrying is not None:
             return
-        longest_s = next(iter(self._visits.values()))
-        self._hurrying = self._loop.call_at(longest_s + self._hurry_s, self._end_the_longest)
+        pressed = [since_s for since_s, key in self._visits.values() if self._turns.is_pressed(key)]
+        if pressed:
+            self._hurrying = self._loop.call_at(pressed[0] + self._hurry_s, self._end_the_longest)
 
     def _end_the_longest(self) -> None:
         self._hurrying = None
-        if not self._turns.any_wait:
-            return
         assert self._hurry_s is not None
-        for task, since_s in list(self._visits.items()):
-            if since_s + self._hurry_s > self._loop.time():
-                break
-            task.cancel()
-        self._hurry()
+        late_s = self._loop.time() - self._hurry_s
+        for task, (since_s, key) in list(self._visits.items()):
+            if since_s <= late_s and self._turns.is_pressed(key):
+                task.cancel()
+        # Those that were cancelled leave in the next turn of the event loop.
+        self._loop.call_soon(self._hurry)

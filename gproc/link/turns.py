@@ -7,6 +7,7 @@ places, and who fills the own share keeps nobody else waiting: the turns go roun
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
+from collections.abc import Container
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -36,8 +37,10 @@ class Verdict(Enum):
 class Turns(Generic[K, V]):
     """The connections that are in, counted by key, and those that wait, in the order of their turns."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, trusted: Container[K] = ()) -> None:
+        """trusted: keys for which `each` does not hold, only `all`."""
         self.places = places
+        self._trusted = trusted
         self._in: Counter[K] = Counter()
         self._all = 0
         self._waiting: OrderedDict[K, deque[V]] = OrderedDict()
@@ -47,13 +50,18 @@ class Turns(Generic[K, V]):
     def any_wait(self) -> bool:
         return bool(self._waiting)
 
+    def is_pressed(self, key: K) -> bool:
+        """Whether somebody waits for just such a place as one of this key has."""
+        return key in self._waiting or (self.any_wait and self._all >= self.places.all)
+
     def arrive(self, key: K, visitor: V) -> Verdict:
         """A connection has come.  If it waits, `leave` will name it."""
         if self._has_place(key):
             self._enter(key)
             return Verdict.IN
         queue = self._waiting.get(key, ())
-        if self._waiting_all >= self.places.waiting_all or len(queue) >= self.places.waiting_each:
+        has_share = key in self._trusted or len(queue) < self.places.waiting_each
+        if self._waiting_all >= self.places.waiting_all or not has_share:
             return Verdict.SENT_AWAY
         self._waiting.setdefault(key, deque()).append(visitor)
         self._waiting_all += 1
@@ -78,7 +86,7 @@ class Turns(Generic[K, V]):
         return waiting
 
     def _has_place(self, key: K) -> bool:
-        return self._all < self.places.all and self._in[key] < self.places.each
+        return self._all < self.places.all and (key in self._trusted or self._in[key] < self.places.each)
 
     def _enter(self, key: K) -> None:
         self._in[key] += 1

@@ -57,9 +57,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gproc")
 
-HURRY_S: Final = 3.0
-"""Seconds that a connection may take to say who it is, if others wait for their turn.  An honest one takes some
-milliseconds of this process's time."""
+HURRY_S: Final = 10.0
+"""Seconds that a connection may take to say who it is, if another waits for its place.  An honest one takes some
+milliseconds of this process's time, but of 640 slaves that start on two processors each waits for its own."""
 
 
 class ChildOwner(ChunkProvider, Protocol):
@@ -298,8 +298,7 @@ class Children:
         repeated = False
         try:
             link.peer = f"{host_of(connection)}:{connection.getpeername()[1]}"
-            async with asyncio.timeout(HANDSHAKE_S):
-                await self._introduce(connection, near, newcomer, link)
+            await self._introduce(connection, near, newcomer, link)
             return
         except JoinRefused as error:
             self._log_repeated(near, str(error), link.peer)
@@ -335,7 +334,8 @@ class Children:
         peer = tls.peer_name(link.extra("ssl_object"))  # type: ignore[arg-type]
         link.peer = f"{peer} at {address}"
         await link.opened()
-        first = await newcomer.first
+        async with asyncio.timeout(HANDSHAKE_S):
+            first = await newcomer.first
         if self._nodes.arrive(near, link) is not Verdict.IN:
             full = "too many connections of nodes are open, or of those at its address"
             raise JoinRefused(full, final=False) if isinstance(first, Join) else PeerError(full)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import time
 from collections import deque
@@ -134,9 +135,11 @@ class Clients:
     def __init__(self, service: JobService, limits: MasterLimits) -> None:
         self._service = service
         self._listeners: list[Listener] = []
-        self._door: Door[int] = Door(shares.clients(limits.user_connections), uid_of, self._visit, self._log_repeated)
+        trusted = frozenset({0, os.geteuid()})
+        places = shares.clients(limits.user_connections)
+        self._door: Door[int] = Door(places, uid_of, self._visit, self._log_repeated, trusted=trusted)
         self._refusals = Refusals()
-        self._accounts = Accounts(bounds_of(limits))
+        self._accounts = Accounts(bounds_of(limits), trusted)
 
     async def listen(self, path: str) -> list[str]:
         """Begin to listen.  Returns the paths.  Raises: GprocError with the obstacle."""

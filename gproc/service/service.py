@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from gproc.errors import EXIT_GPROC, EXIT_USAGE, GprocError, SpecError
+from gproc.errors import EXIT_GPROC, EXIT_USAGE, GprocError, LinkLost, SpecError
 from gproc.link.refusals import Refusals
 from gproc.nodespec import NodeSpec, Place, fold
 from gproc.relay.relayed_job import Downstream, RelayedJob
@@ -120,6 +120,8 @@ class JobService:
             async with account.showings:
                 if not self._possession.is_shown(uid, bundle):
                     await self._possession.show(asked.client.link, uid, bundle)
+            if asked.client.link.lost:
+                raise LinkLost("its client is gone")
             cost = self._cost(asked.caller, asked.submit.request, asked.chosen)
             account.hold(cost - asked.cost)
             asked = asked._replace(cost=cost)

@@ -33,6 +33,21 @@ def test_turns_go_round_the_keys() -> None:
     assert order == [1, 4, 2, 3]
 
 
+def test_a_trusted_key_may_take_all_places_and_no_more() -> None:
+    turns: Turns[str, int] = Turns(Places(each=1, all=3, waiting_each=0, waiting_all=1), {"root"})
+    verdicts = [turns.arrive("root", number) for number in range(5)]
+    assert verdicts == [Verdict.IN] * 3 + [Verdict.WAITS, Verdict.SENT_AWAY]
+
+
+def test_only_who_has_a_place_that_others_wait_for_is_pressed() -> None:
+    turns: Turns[str, int] = Turns(Places(each=1, all=3, waiting_each=9, waiting_all=9))
+    for key in "aab":
+        turns.arrive(key, 0)
+    assert (turns.is_pressed("a"), turns.is_pressed("b")) == (True, False)
+    turns.arrive("c", 0)
+    assert turns.is_pressed("b")
+
+
 def test_nobody_waits_after_the_end() -> None:
     turns: Turns[str, int] = Turns(Places(each=1, all=1, waiting_each=9, waiting_all=9))
     for number in (1, 2, 3):
