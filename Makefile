@@ -13,7 +13,7 @@ PACKAGES := binutils busybox-static clang cppcheck fish gcc groff iproute2 libc6
 # Tests of different files run side by side: on two processors in half the time.
 PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
 
-.PHONY: help demo test test-fast stress fidelity lint types docs fuzz bench man wheels lock audit clean debian-packages
+.PHONY: help demo test test-fast stress fidelity globus lint types docs fuzz bench man wheels lock audit clean debian-packages
 
 help:
 	@echo "make demo       start a two-level tree on this machine, run a program on it, stop it"
@@ -21,6 +21,7 @@ help:
 	@echo "make stress     tests of many jobs in a row, slow nodes and the benchmarks' own: 5 minutes"
 	@echo "make test-fast  the tests that take no more than a few seconds each"
 	@echo "make fidelity   all programs of tests/fidelity/programs, at home and on six kinds of nodes: 10 minutes"
+	@echo "make globus     gfork beside Globus' gfork and GridFTP, whose Debian packages are fetched"
 	@echo "make lint       ruff"
 	@echo "make types      mypy --strict"
 	@echo "make docs       write docs/wire.md from the types of the wire"
@@ -60,6 +61,9 @@ lock:
 
 audit: lock
 	$(VENV)-lock/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
+
+globus: $(READY)
+	GPROC_GLOBUS=fetch $(RUN) -m pytest tests/adapters/globus
 
 lint: $(READY)
 	$(RUN) -m ruff check .
