@@ -17,14 +17,13 @@ INPUT_BYTES_MAX: Final = 8192
 SEED: Final = 1
 
 
-def fuzz_one(name: str, runs: int) -> None:
-    """Does not return: libFuzzer ends the process."""
+def fuzz_one(name: str, runs: int, corpus: Path) -> None:
+    """corpus: an empty directory.  Does not return: libFuzzer ends the process."""
     import atheris  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
     with atheris.instrument_imports(include=["gproc"]):
         from tests.fuzz.targets import TARGETS, run
     target = TARGETS[name]
-    corpus = Path(tempfile.mkdtemp(prefix="gproc-fuzz-"))
     for number, seed in enumerate(target.seeds):
         (corpus / str(number)).write_bytes(seed)
     options = [f"-runs={runs}", f"-seed={SEED}", f"-max_len={INPUT_BYTES_MAX}", "-print_final_stats=1", "-verbosity=0"]
@@ -35,20 +34,21 @@ def fuzz_one(name: str, runs: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=1_000_000)
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--corpus", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("targets", nargs="*")
     options = parser.parse_args()
-    if options.one:
-        fuzz_one(options.targets[0], options.runs)
+    if options.corpus is not None:
+        fuzz_one(options.targets[0], options.runs, options.corpus)
     from tests.fuzz.targets import TARGETS
 
     failed = []
     for name in options.targets or TARGETS:
         sys.stdout.write(f"--- {name}\n")
         sys.stdout.flush()
-        command = [sys.executable, "-m", "tests.fuzz", "--one", f"--runs={options.runs}", name]
-        if subprocess.run(command, stdin=subprocess.DEVNULL).returncode:
-            failed.append(name)
+        with tempfile.TemporaryDirectory(prefix="gproc-fuzz-") as corpus:
+            command = [sys.executable, "-m", "tests.fuzz", f"--corpus={corpus}", f"--runs={options.runs}", name]
+            if subprocess.run(command, stdin=subprocess.DEVNULL).returncode:
+                failed.append(name)
     sys.stdout.write(f"{len(failed)} failed: {', '.join(failed)}\n" if failed else "nothing found\n")
     return bool(failed)
 
