@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Final, Protocol
 
 from gproc import descriptors
@@ -73,9 +73,7 @@ class _Daemon:
         listeners = self._passed or listen(settings)
         self._contact = contact_of(listeners[0], os.environ)
         self._board = Switchboard(lambda text: self._journal.error(text))
-        if settings.instances is None or settings.instances > _FEW:
-            self._files = resource.getrlimit(resource.RLIMIT_NOFILE)
-            descriptors.allow_all()
+        self._allow_files(settings)
         spawner = Spawner(settings.nice, self._files)
         self._children = Servers(self._plan(settings), spawner, self._board, self._journal)
         self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
@@ -90,6 +88,11 @@ class _Daemon:
         await self._shut_down()
         return 0
 
+    def _allow_files(self, settings: ServiceSettings) -> None:
+        if self._files is None and (settings.instances is None or settings.instances > _FEW):
+            self._files = resource.getrlimit(resource.RLIMIT_NOFILE)
+            descriptors.allow_all()
+
     def _plan(self, settings: ServiceSettings) -> ServicePlan:
         environment = environment_of(settings.environment, settings.passed, self._variables(settings), os.environ)
         return ServicePlan(settings, server_identity(settings), environment)
@@ -100,8 +103,9 @@ class _Daemon:
 
     def _say_where(self) -> None:
         if not self._settings.quiet:
-            sys.stdout.write(f"Listening on: {self._contact}\n")
-            sys.stdout.flush()
+            with suppress(OSError):  # nobody may read it any more
+                sys.stdout.write(f"Listening on: {self._contact}\n")
+                sys.stdout.flush()
         self._notice.ready(f"Listening on {self._contact}")
 
     def _start_data_nodes(self) -> DataNodes | None:
@@ -191,6 +195,7 @@ class _Daemon:
         server_identity(new)
         for program in new.masters:
             master_identity(program)
+        self._allow_files(new)
         with ExitStack() as undone:
             journal = Journal(new.log_file, new.log_level, new.quiet)
             undone.callback(journal.close)

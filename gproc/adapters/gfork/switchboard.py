@@ -17,6 +17,9 @@ from gproc.adapters.gfork.routing import Destinations, Routing
 STALL_S: Final = 10.0
 """How long the senders of a child wait for it."""
 
+LAST_READS: Final = 17
+"""Reads of 64 KiB after the end of a child: what the largest pipe holds, 1 MiB (pipe(7)), and the end."""
+
 MAX_LINGERING: Final = 256
 """Links of ended children whose last messages a master has not taken.  Of more, the oldest is closed."""
 
@@ -32,6 +35,8 @@ class Switchboard:
         self._children: dict[int, ProcessLink] = {}
         self._ended: dict[int, ProcessLink] = {}
         """Of processes that are no more, but whose last messages are still on their way."""
+        self._reads_left: dict[int, int] = {}
+        """Of these: what they left behind may hold their link, and write for ever."""
         self._stalls: dict[ProcessLink, asyncio.TimerHandle] = {}
         self._loop = asyncio.get_running_loop()
 
@@ -108,6 +113,7 @@ class Switchboard:
             self._tell_closed(pid)
             return
         self._ended[pid] = link
+        self._reads_left[pid] = LAST_READS
         link.outbox.clear()
         self._has_room(link)
         self._drain(link)
@@ -118,13 +124,14 @@ class Switchboard:
 
     def _drain(self, link: ProcessLink) -> None:
         """Read all that an ended child left.  If a receiver is full, the rest follows when it has room."""
-        while link.is_open and not link.inbox and link.read():
-            pass
+        pid = link.pid
+        while link.is_open and not link.inbox and self._reads_left[pid] and link.read():
+            self._reads_left[pid] -= 1
         if not link.inbox and link.pid in self._ended:
             self._finish(link)
 
     def _finish(self, link: ProcessLink) -> None:
-        del self._ended[link.pid]
+        del self._ended[link.pid], self._reads_left[link.pid]
         self._tell_closed(link.pid)
         self._release(link)
 
@@ -146,6 +153,7 @@ class Switchboard:
 
     def _cut(self, pid: int) -> None:
         """Take a child's link; its process goes on."""
+        self._reads_left.pop(pid, None)
         if link := self._children.pop(pid, None) or self._ended.pop(pid, None):
             self._release(link)
 

@@ -83,6 +83,12 @@ def obey(order: dict[str, Any]) -> Any:
                 while True:
                     signal.pause()
             return child
+        case "haunt":  # leave a process behind that writes to the link for as long as it can
+            if os.fork() == 0:
+                signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+                while True:
+                    send(999_999, "x", repeat=30_000)
+            return None
         case "exit":
             os._exit(order["status"])
     raise ValueError(what)

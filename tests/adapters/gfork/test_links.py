@@ -238,6 +238,18 @@ def test_a_master_that_closes_its_link_or_breaks_the_protocol_is_replaced(tmp_pa
         assert second.is_over()
 
 
+def test_what_a_child_leaves_behind_on_its_link_does_not_keep_it_open(tmp_path: Path) -> None:
+    with Gfork(tmp_path, masters=1) as gfork:
+        master = gfork.master()
+        haunted = gfork.child()
+        pid = haunted.pid
+        assert opened(master) == pid
+        haunted.ask("haunt")
+        haunted.order("exit", status=0)
+        assert master.receive() == ["C", pid, 0, ""]
+        assert gfork.child().pid
+
+
 def resident_kb(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0])

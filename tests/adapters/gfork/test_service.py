@@ -184,15 +184,23 @@ def _is_served(gfork: Gfork) -> bool:
         return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_ends_children_and_masters_first_kindly_then_by_force(number: signal.Signals, tmp_path: Path) -> None:
+def test_sigterm_ends_children_and_masters_first_kindly_then_by_force(tmp_path: Path) -> None:
     with Gfork(tmp_path, masters=1) as gfork:
         master, kind, stubborn = gfork.master(), gfork.child(), gfork.child()
         stubborn.ask("ignore", signal="SIGTERM")
         left = stubborn.ask("fork")
         pids = [master.pid, kind.pid, stubborn.pid, left]
-        gfork.signal(number)
+        gfork.signal(signal.SIGTERM)
         assert kind.is_over()
+        assert gfork.wait() == 0
+        eventually(lambda: not any(map(is_running, pids)))
+
+
+def test_sigint_ends_children_and_masters_too(tmp_path: Path) -> None:
+    with Gfork(tmp_path, masters=1) as gfork:
+        master, child = gfork.master(), gfork.child()
+        pids = [master.pid, child.pid]
+        gfork.signal(signal.SIGINT)
         assert gfork.wait() == 0
         eventually(lambda: not any(map(is_running, pids)))
 
