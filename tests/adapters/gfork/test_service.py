@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -119,9 +120,8 @@ def test_unlimited_is_no_limit(tmp_path: Path) -> None:
 
 def test_only_clients_that_may_are_served(tmp_path: Path) -> None:
     with Gfork(tmp_path, " only_from = 10.0.0.0/8", server=SHELL) as gfork:
-        with pytest.raises(ConnectionError):
-            assert conversation(gfork.port) != b""
-            raise ConnectionResetError  # closed before or after our words: both are right
+        with suppress(ConnectionError):  # it may be closed before our words are there
+            assert conversation(gfork.port) == b""
         gfork.logged("127.0.0.1 may not connect")
 
 
