@@ -62,7 +62,7 @@ SAID: Final[tuple[messages.Message, ...]] = (
 
 def _stream(data: bytes) -> None:
     """A whole connection: the preface, then frames in pieces; the first byte chooses their size."""
-    size, data = data[0] + 1 if data else 1, data[1:]
+    size, data = 1 + 3 * data[0] if data else 1, data[1:]
     if len(data) >= frames.PREFACE_BYTES:
         frames.read_preface(data[: frames.PREFACE_BYTES])
     reader = frames.FrameReader()
