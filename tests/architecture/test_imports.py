@@ -60,6 +60,7 @@ ONLY = {
     "asyncssh": {"start.ssh"},
     "rich": {"cli.progress"},
     "zstandard": {"spread.incoming"},
+    "psij": {"adapters.psij.specification", "adapters.psij.executor"},
 }
 """The only modules that may import a library, at their top or inside a function."""
 

@@ -15,7 +15,7 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Final
 
 from gproc.adapters.invoke import tied
@@ -60,11 +60,14 @@ async def check_launcher(mpirun: str) -> None:
 class MpiProgram:
     """One program of MPI, with all of its ranks."""
 
-    def __init__(self, asked: Invocation, placed: Mapping[str, int], rlimits: Mapping[int, int]) -> None:
-        """placed: how many ranks run on each node.  rlimits: soft limits of the ranks."""
+    def __init__(
+        self, asked: Invocation, placed: Mapping[str, int], rlimits: Mapping[int, int], socket: str | None = None
+    ) -> None:
+        """placed: how many ranks run on each node.  rlimits: soft limits of the ranks.  socket: of the master."""
         self._asked = asked
         self._placed = placed
         self._files_max = rlimits[resource.RLIMIT_NOFILE]
+        self._socket = socket
         self._process: Process | None = None
         self._stopping = False
         self._is_silent = False
@@ -73,11 +76,12 @@ class MpiProgram:
         if self._stopping:
             return NOT_STARTED
         asked = self._asked
-        process = self._process = await asyncio.create_subprocess_exec(
-            *tied.words(launcher_words(asked, self._placed), self._files_max, asked.cpu_limit_s),
-            stdin=DEVNULL, stdout=PIPE, stderr=PIPE, start_new_session=True,
-            env=environment_of(asked) | {SWITCHES: shlex.join(gproc_switches(asked))},
-        )  # fmt: skip
+        with nullcontext(DEVNULL) if asked.stdin_file is None else open(asked.stdin_file, "rb") as stdin:  # noqa: ASYNC230
+            process = self._process = await asyncio.create_subprocess_exec(
+                *tied.words(launcher_words(asked, self._placed), self._files_max, asked.cpu_limit_s),
+                stdin=stdin, stdout=PIPE, stderr=PIPE, start_new_session=True,
+                env=environment_of(asked) | {SWITCHES: shlex.join(gproc_switches(asked, self._socket))},
+            )  # fmt: skip
         if self._stopping:
             self.stop()
         began(f"{asked.mpirun} is process {process.pid}")
@@ -124,14 +128,15 @@ def launcher_words(asked: Invocation, placed: Mapping[str, int]) -> list[str]:
     return [*launcher, *ranks, asked.executable, *asked.arguments]
 
 
-def gproc_switches(asked: Invocation) -> list[str]:
+def gproc_switches(asked: Invocation, socket: str | None) -> list[str]:
     """The switches of `gproc e` for the proxies."""
     sent = [f"--files={file}" for file in (asked.executable, *asked.files)] if asked.staging else ["--local-bin"]
     there = [] if asked.directory is None else [f"--cwd={asked.directory}"]
     limits = (
         ("--max-procs", asked.max_procs), ("--mem", asked.mem_bytes), ("--cpus", asked.cpus), ("--nice", asked.nice),
     )  # fmt: skip
-    return [*sent, *there, *(f"{name}={value}" for name, value in limits if value is not None)]
+    master = [] if socket is None else [f"--socket={socket}"]
+    return [*master, *sent, *there, *(f"{name}={value}" for name, value in limits if value is not None)]
 
 
 def _end_of(mpirun: str, status: int) -> WorkEnd:

@@ -12,11 +12,13 @@ import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 import gproc
 from gproc.__main__ import main as gproc_main
 from gproc.adapters.invoke.placement import NoSuchNode, nodes_meant
+from gproc.errors import EXIT_GPROC, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND
 from gproc.root import kernel
 
 SWITCHES: Final = "GPROC_RSH"
@@ -24,6 +26,9 @@ SWITCHES: Final = "GPROC_RSH"
 TIED: Final = "GPROC_RSH_TIED"
 """If this variable is set, it is the number of a launcher: we are killed if the process that started us dies, and do
 nothing if the launcher is gone already."""
+
+NEVER_RAN: Final = frozenset({EXIT_GPROC, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND})
+"""Statuses after which a launcher is ended: Hydra waits for ever for a proxy that was not started."""
 
 WITH_VALUE: Final = frozenset("BbcDEeFIiJLlmOoPpQRSWw")
 """Options of ssh(1) that take a value, in the same word or in the next."""
@@ -35,16 +40,18 @@ def main() -> int:
     if launcher is not None:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
         if not os.path.exists(f"/proc/{launcher}"):
-            return 125
+            return EXIT_GPROC
     try:
         sys.argv[1:] = command_line(sys.argv[1:], os.environ)
-    except gproc.GprocError as error:
+    except (gproc.GprocError, NoSuchNode) as error:
         sys.stderr.write(f"gproc-rsh: {error}\n")
-        return error.exit_status
-    except NoSuchNode as error:
-        sys.stderr.write(f"gproc-rsh: {error}\n")
-        return 125
-    return gproc_main()
+        status = getattr(error, "exit_status", EXIT_GPROC)
+    else:
+        status = gproc_main()
+    if launcher is not None and status in NEVER_RAN:
+        with suppress(ProcessLookupError):
+            os.kill(int(launcher), signal.SIGTERM)
+    return status
 
 
 def command_line(words: Sequence[str], environ: Mapping[str, str]) -> list[str]:

@@ -29,7 +29,9 @@ class MasterGone(gproc.GprocError):
 class KnownTree:
     """Use it from one task at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, socket: str | None = None) -> None:
+        """socket: of the master, as of `gproc.connect`."""
+        self._socket = socket
         self._cluster: gproc.AsyncCluster | None = None
         self._info: gproc.TreeInfo | None = None
         self._described_s = 0.0
@@ -38,7 +40,7 @@ class KnownTree:
         """A connection that was not lost so far.  Raises: NoMaster, TrustError, UsageError."""
         if self._cluster is None or self._cluster.closed:
             self._info = None
-            self._cluster = await gproc.connect_async()
+            self._cluster = await gproc.connect_async(self._socket)
         return self._cluster
 
     async def nodes_for(self, asked: Invocation) -> list[gproc.NodeStatus]:

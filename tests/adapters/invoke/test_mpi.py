@@ -147,6 +147,14 @@ def test_ranks_of_mpich_run_on_different_nodes(tree: Cluster, client: Client, tm
     assert {node for _, node in told} == {"1", "1/2", "3"}
 
 
+def test_a_launcher_ends_if_a_proxy_cannot_be_started(tree: Cluster, client: Client) -> None:
+    waiting = 'case "$1" in --version) echo HYDRA; exit;; esac; "$4" -x 3 true; sleep 1000'
+    launcher = tree.write_program("mpirun", waiting)
+    lines = [("gproc_mpirun", launcher), ("gproc_nice", "-20"), ("gproc_file", "/none/such")]
+    said = client.run(*lines, hostname="3", executable_path="/bin/true", backend="MPI", staging="true")
+    assert said == ["ACTIVE", "FAILED"]
+
+
 def rsh(tree: Cluster, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
     (tree.home / "config.toml").write_text(f'[e]\nsocket = "{tree.socket}"\n')
     return subprocess.run(
