@@ -31,7 +31,7 @@ from gproc.adapters.invoke.processes import NodeProcesses
 from gproc.adapters.invoke.redirect import OutputFiles
 from gproc.adapters.invoke.tree import KnownTree
 from gproc.adapters.psij.loop import background
-from gproc.adapters.psij.specification import Order, order_of
+from gproc.adapters.psij.specification import JobPlan, plan_of
 from gproc.errors import EXIT_GPROC
 from gproc.shown import reason_of
 
@@ -47,11 +47,11 @@ class SubmittedJob:
     """
 
     def __init__(
-        self, native_id: str, job: Job, order: Order, placed: Mapping[str, int], work: Workload, output: OutputFiles
+        self, native_id: str, job: Job, plan: JobPlan, placed: Mapping[str, int], work: Workload, output: OutputFiles
     ) -> None:
         self.native_id = native_id
         self.jobs = [job]
-        self.order = order
+        self.plan = plan
         self.placed = placed
         self.work = work
         self.output = output
@@ -112,11 +112,11 @@ class GprocJobExecutor(JobExecutor):
 
         Raises: InvalidJobException; SubmitException if there is no master, or not enough nodes.
         """
-        order = order_of(self._check_job(job))
+        plan = plan_of(self._check_job(job))
         try:
-            submitted = self._background.result(self._prepared(job, order))
+            submitted = self._background.result(self._prepared(job, plan))
         except (gproc.GprocError, NoSuchNode, NoLauncher, OSError, ValueError) as error:
-            _remove(order.node_file)
+            _remove(plan.node_file)
             kind = InvalidJobException if isinstance(error, gproc.UsageError) else SubmitException
             raise kind(reason_of(error)) from error
         job._native_id = submitted.native_id
@@ -148,24 +148,24 @@ class GprocJobExecutor(JobExecutor):
 
         self._background.tell(told)
 
-    async def _prepared(self, job: Job, order: Order) -> SubmittedJob:
+    async def _prepared(self, job: Job, plan: JobPlan) -> SubmittedJob:
         """Choose the nodes and open the files."""
-        asked = order.asked
+        asked = plan.asked
         async with self._placing:
             nodes = await self._tree.nodes_for(asked)
             cluster = await self._tree.cluster()
             if asked.backend != "NORMAL":
                 await check_launcher(asked.mpirun)
-        if len(nodes) < order.node_count:
-            raise NoSuchNode(f"the job wants {order.node_count} nodes, and {asked.nodes} selects {len(nodes)}")
-        placed = {node.node: order.per_node for node in least_busy(nodes, self._busy)[: order.node_count]}
+        if len(nodes) < plan.node_count:
+            raise NoSuchNode(f"the job wants {plan.node_count} nodes, and {asked.nodes} selects {len(nodes)}")
+        placed = {node.node: plan.per_node for node in least_busy(nodes, self._busy)[: plan.node_count]}
         rlimits = {resource.RLIMIT_NOFILE: resource.getrlimit(resource.RLIMIT_NOFILE)[0]}
         work: Workload = (
             NodeProcesses(asked, placed, cluster, rlimits)
             if asked.backend == "NORMAL"
             else MpiProgram(asked, placed, rlimits, self.url)
         )
-        submitted = SubmittedJob(REGISTER.new_id(), job, order, placed, work, OutputFiles(asked.redirect))
+        submitted = SubmittedJob(REGISTER.new_id(), job, plan, placed, work, OutputFiles(asked.redirect))
         self._busy.update(placed)
         return submitted
 
@@ -182,7 +182,7 @@ class GprocJobExecutor(JobExecutor):
             end = WorkEnd(getattr(error, "exit_status", EXIT_GPROC), (reason_of(error),))
             self._tree.forget()
         submitted.output.close()
-        _remove(submitted.order.node_file)
+        _remove(submitted.plan.node_file)
         self._busy.subtract(submitted.placed)
         state = JobState.FAILED if end.status else JobState.COMPLETED
         if end.status and submitted.cancelled:

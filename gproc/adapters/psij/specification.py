@@ -27,8 +27,8 @@ MPIRUN: Final = "gproc.mpirun"
 """Custom attributes: a node specification; a list of files that go along; the mpirun of the program's MPI."""
 
 
-class Order(msgspec.Struct, frozen=True):
-    """A job.  per_node: processes on each of `node_count` nodes.  node_file: a temporary file, removed at its end."""
+class JobPlan(msgspec.Struct, frozen=True):
+    """What runs, and on how many nodes.  per_node: processes on each of `node_count` nodes.  node_file: a temporary file, removed at its end."""
 
     asked: Invocation
     node_count: int
@@ -36,7 +36,7 @@ class Order(msgspec.Struct, frozen=True):
     node_file: str | None
 
 
-def order_of(spec: JobSpec) -> Order:
+def plan_of(spec: JobSpec) -> JobPlan:
     """Raises: InvalidJobException."""
     if not spec.executable:
         raise InvalidJobException("the job has no executable")
@@ -49,9 +49,9 @@ def order_of(spec: JobSpec) -> Order:
     count = resources.computed_process_count
     node_file = _node_file(count) if count > 1 else None
     if launcher == "single":
-        return Order(_invocation(spec, launcher, resources, node_file), 1, 1, node_file)
+        return JobPlan(_invocation(spec, launcher, resources, node_file), 1, 1, node_file)
     invocation = _invocation(spec, launcher, resources, node_file)
-    return Order(invocation, resources.computed_node_count, resources.computed_processes_per_node, node_file)
+    return JobPlan(invocation, resources.computed_node_count, resources.computed_processes_per_node, node_file)
 
 
 def _invocation(spec: JobSpec, launcher: str, resources: ResourceSpecV1, node_file: str | None) -> Invocation:
