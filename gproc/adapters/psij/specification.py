@@ -28,7 +28,10 @@ MPIRUN: Final = "gproc.mpirun"
 
 
 class JobPlan(msgspec.Struct, frozen=True):
-    """What runs, and on how many nodes.  per_node: processes on each of `node_count` nodes.  node_file: a temporary file, removed at its end."""
+    """What runs, and on how many nodes.
+
+    per_node: processes on each node.  node_file: a temporary file, to be removed at the end; None: there is none.
+    """
 
     asked: Invocation
     node_count: int
