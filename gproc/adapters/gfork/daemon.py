@@ -28,6 +28,7 @@ from gproc.adapters.gfork.settings import Configured, ServiceSettings
 from gproc.adapters.gfork.spawning import Spawner, environment_of, master_identity, server_identity, signal_group
 from gproc.adapters.gfork.switchboard import Switchboard
 from gproc.errors import GprocError
+from gproc.link.refusals import Refusals
 from gproc.shown import reason_of
 
 GRACE_S: Final = 2.0
@@ -60,6 +61,7 @@ class _Daemon:
         self._leaving: list[MasterPlace] = []  # those that a new configuration does not have
         self._next_place = 0
         self._signals = 0
+        self._noted = Refusals()
         self._data_nodes: DataNodes | None = None
         self._files: tuple[int, int] | None = None  # the limits that programs get, if gfork has raised its own
 
@@ -72,7 +74,7 @@ class _Daemon:
         self._passed = passed_sockets(os.environ)
         listeners = self._passed or listen(settings)
         self._contact = contact_of(listeners[0], os.environ)
-        self._board = Switchboard(lambda text: self._journal.error(text))
+        self._board = Switchboard(self._log_of_links)
         self._allow_files(settings)
         spawner = Spawner(settings.nice, self._files)
         self._children = Servers(self._plan(settings), spawner, self._board, self._journal)
@@ -80,13 +82,20 @@ class _Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._end, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
+        self._data_nodes = self._its_data_nodes()
+        _check_identities(settings)
         self._set_masters(settings)
+        if self._data_nodes is not None:
+            self._data_nodes.start()
         self._children.listen_to(listeners)
-        self._data_nodes = self._start_data_nodes()
         self._say_where()
         await self._stop.wait()
         await self._shut_down()
         return 0
+
+    def _log_of_links(self, text: str) -> None:
+        if self._noted.may_log("", self._loop.time()):
+            self._journal.error(text)
 
     def _allow_files(self, settings: ServiceSettings) -> None:
         if self._files is None and (settings.instances is None or settings.instances > _FEW):
@@ -108,16 +117,14 @@ class _Daemon:
                 sys.stdout.flush()
         self._notice.ready(f"Listening on {self._contact}")
 
-    def _start_data_nodes(self) -> DataNodes | None:
+    def _its_data_nodes(self) -> DataNodes | None:
         """Raises: UsageError if nothing says where they register."""
         if self._backend is None or self._settings.backends is None:
             return None
         host = os.environ.get("GLOBUS_HOSTNAME") or socket.gethostname()
         switches = node_switches(self._backend, self._settings, host)
         how = "local" if self._settings.local_bin else "sent"
-        data_nodes = DataNodes([how, self._settings.backends, *own_command(), *switches], self._journal)
-        data_nodes.start()
-        return data_nodes
+        return DataNodes([how, self._settings.backends, *own_command(), *switches], self._journal)
 
     # Processes
 
@@ -192,9 +199,7 @@ class _Daemon:
 
     def _apply(self, configured: Configured) -> None:
         new, old = configured.settings, self._settings
-        server_identity(new)
-        for program in new.masters:
-            master_identity(program)
+        _check_identities(new)
         self._allow_files(new)
         with ExitStack() as undone:
             journal = Journal(new.log_file, new.log_level, new.quiet)
@@ -256,6 +261,13 @@ class _Daemon:
             if is_done():
                 return
             afterwards()
+
+
+def _check_identities(settings: ServiceSettings) -> None:
+    """Raises: UsageError if gfork may not become a user that the configuration names."""
+    server_identity(settings)
+    for program in settings.masters:
+        master_identity(program)
 
 
 _FEW: Final = 400

@@ -21,6 +21,7 @@ from gproc.adapters.gfork.refusals import CrowdRefusals
 from gproc.adapters.gfork.settings import ServiceSettings
 from gproc.adapters.gfork.spawning import RunAs, Spawner, SpawnPlan, ending_of, signal_group
 from gproc.adapters.gfork.switchboard import Switchboard
+from gproc.link.refusals import Refusals
 from gproc.shown import reason_of
 
 ACCEPTS: Final = 16
@@ -49,6 +50,7 @@ class Servers:
         self._board = board
         self._loop = asyncio.get_running_loop()
         self._refusals = CrowdRefusals()
+        self._noted = Refusals()
         self._addresses: dict[int, str] = {}  # of the clients, by pid
         self._by_address: Counter[str] = Counter()
         self._listeners: list[socket.socket] = []
@@ -91,7 +93,7 @@ class Servers:
 
     def _wait_before_accept(self, listener: socket.socket, reason: str) -> None:
         """Without this a connection that cannot be accepted would keep the loop busy."""
-        self.journal.error(f"no connection can be accepted: {reason}; trying again in {RETRY_S:g} s")
+        self._complain("", f"no connection can be accepted: {reason}; trying again in {RETRY_S:g} s")
         self._loop.remove_reader(listener.fileno())
         if self._retry is None:
             self._retry = self._loop.call_later(RETRY_S, self._accept_again)
@@ -112,13 +114,18 @@ class Servers:
         try:
             pid = self._start(client)
         except OSError as error:
-            self.journal.error(f"{settings.server} cannot be started: {reason_of(error)}")
+            self._complain(address, f"{settings.server} cannot be started: {reason_of(error)}")
             if error.errno in _OUT_OF:
                 self._refuse(client)
             return
         self._addresses[pid] = address
         self._by_address[address] += 1
         self.journal.connection(f"{address} is served by {pid}")
+
+    def _complain(self, address: str, reason: str) -> None:
+        """An error that clients can bring about as often as they like: the log has few lines about each of them."""
+        if text := self._noted.note(address, reason, self._loop.time()):
+            self.journal.error(text)
 
     def _crowded(self, address: str) -> str | None:
         settings = self.plan.settings

@@ -29,6 +29,7 @@ from gproc.adapters.gridftp.packets import (
 )
 from gproc.adapters.gridftp.security import node_name
 from gproc.errors import LinkLost, TrustError
+from gproc.link.refusals import Refusals
 from gproc.shown import reason_of, shown_text
 from gproc.trust.identity import Identity
 from gproc.trust.tls import explain, server_context
@@ -117,6 +118,7 @@ class Registrar:
         self._servers = servers
         self._own = own
         self._connections = 0
+        self._noted = Refusals()
 
     async def listen(self) -> asyncio.Server:
         """Raises: CannotListen."""
@@ -133,14 +135,14 @@ class Registrar:
         self._connections += 1
         try:
             if self._connections > MAX_CONNECTIONS:
-                log.error("%s: there are too many connections", peer)
+                self._complain(peer, "there are too many connections")
                 return
             async with asyncio.timeout(PATIENCE_S):
                 await self._answer(peer, reader, writer)
         except (TimeoutError, asyncio.IncompleteReadError):
-            log.error("%s: no whole registration came", peer)
+            self._complain(peer, "no whole registration came")
         except OSError as error:
-            log.error("%s: %s", peer, explain(error))
+            self._complain(peer, explain(error))
         finally:
             self._connections -= 1
             writer.close()
@@ -152,11 +154,16 @@ class Registrar:
             new = self._take(peer, await reader.readexactly(PACKET_BYTES))
             writer.write(answer(MessageKind.ACK))
         except (BadPacket, TrustError) as error:
-            log.error("%s is refused: %s", peer, shown_text(str(error)))
+            self._complain(peer, f"is refused: {error}")
             writer.write(answer(MessageKind.NACK))
         await writer.drain()
         if new is not None:
             await self._servers.tell_of(new)
+
+    def _complain(self, peer: str, reason: str) -> None:
+        """The log has few lines about each peer."""
+        if text := self._noted.note(peer, reason, time.monotonic()):
+            log.error("%s: %s", peer, shown_text(text))
 
     def _check_name(self, writer: asyncio.StreamWriter) -> None:
         """Raises: TrustError if this node may not register."""
