@@ -7,7 +7,8 @@ import itertools
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from typing import Final, assert_never
 
 import gproc
@@ -54,26 +55,35 @@ class InvokeServer:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._busy: Counter[str] = Counter()
         self._serials = itertools.count(1)
-        self._ending = False
+        self._ending = asyncio.Event()
 
     def end(self) -> None:
-        """Begin to end: no more requests are answered."""
-        self._ending = True
+        """Begin to end: no more requests are answered, not even the one that is being worked on."""
+        self._ending.set()
         self._requests.close()
 
     async def serve(self) -> None:
         """Answer requests until EXIT, `end`, or the end of a pipe.  Then end all jobs."""
         async for data in self._requests.pieces():
             for request in self._reader.feed(data):
-                if not self._ending:
-                    await self._answer(request)
-                    await self._replies.drained()
+                if not self._ending.is_set():
+                    await self._unless_ending(self._answer(request))
         log.info("ends; jobs that still run: %d", len(self._tasks))
         for job in self._jobs.values():
             job.destroy()
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=END_PATIENCE_S)
         self._tree.close()
+
+    async def _unless_ending(self, answering: Coroutine[None, None, None]) -> None:
+        """Answer a request, but give up if the client dies: a master that stands still must not keep the jobs alive."""
+        task = asyncio.ensure_future(answering)
+        ending = asyncio.ensure_future(self._ending.wait())
+        await asyncio.wait({task, ending}, return_when=asyncio.FIRST_COMPLETED)
+        for each in (task, ending):
+            each.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
     async def _answer(self, request: InvokeRequest) -> None:
         match request:
@@ -88,12 +98,14 @@ class InvokeServer:
                 self._replies.write(protocol.features())
             case EndServer():
                 self._replies.write(protocol.done())
+                await self._replies.drained()
                 self.end()
             case BadRequest(reason):
                 log.info("refused: %s", reason)
                 self._replies.write(protocol.failed(reason))
             case _:
                 assert_never(request)
+        await self._replies.drained()
 
     async def _create(self, request: CreateJob) -> None:
         try:

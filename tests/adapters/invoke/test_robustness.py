@@ -149,6 +149,19 @@ def test_a_master_that_is_gone_is_said_and_a_new_one_is_found(tmp_path: Path) ->
     cluster.stop()
 
 
+def test_a_client_that_dies_while_the_master_stands_still_takes_its_server_along(tree: Cluster) -> None:
+    client = Client(tree)
+    client.begun(hostname="1", executable_path="/bin/true")
+    os.kill(tree.master.pid, signal.SIGSTOP)
+    try:
+        client.send(client.request([("gproc_nodes", "=2")], hostname="any", **SLEEPER))
+        client.close_pipes()
+        assert client.process.wait(PATIENCE_S) == 0
+    finally:
+        os.kill(tree.master.pid, signal.SIGCONT)
+    await_the_end_of_jobs(tree)
+
+
 def test_a_node_that_is_lost_fails_its_jobs_with_the_reason(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path / "c")
     cluster.start_master()
