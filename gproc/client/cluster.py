@@ -251,6 +251,7 @@ def connect(socket: str | None = None) -> Cluster:
 def pack(
     program: str,
     *,
+    args: Sequence[str] = (),
     files: Sequence[str] = (),
     root: str = "/",
     library_path: Sequence[str] = (),
@@ -258,6 +259,7 @@ def pack(
 ) -> Bundle:
     """Pack a program with all that it needs, for `bundle=` of any number of jobs; no cluster is needed.
 
+    args: the words that will follow the program's name: they bring along the files that they name, as for `gproc e`.
     files, root, library_path: as of -f, -r and -L of `gproc e`.  cwd: where relative paths begin; None: the caller's.
     Raises: BundleError and its kinds; GprocError if the working directory is gone.
 
@@ -265,6 +267,6 @@ def pack(
         '5f0a71c3'
     """
     return pack_program(
-        [program], files=files, root=root, library_path=library_path, cwd=working_directory() if cwd is None else cwd,
-        environ=os.environ,
+        [program, *args], files=files, root=root, library_path=library_path,
+        cwd=working_directory() if cwd is None else cwd, environ=os.environ,
     )  # fmt: skip

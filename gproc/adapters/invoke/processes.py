@@ -109,7 +109,9 @@ class NodeProcesses:
             "node_cwd": asked.directory,
         }
         if asked.staging:
-            options["bundle"] = await asyncio.to_thread(gproc.pack, asked.executable, files=asked.files)
+            options["bundle"] = await asyncio.to_thread(
+                gproc.pack, asked.executable, args=asked.arguments, files=asked.files
+            )
         else:
             options["local_bin"] = True
         return options

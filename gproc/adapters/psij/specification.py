@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from psij import InvalidJobException, JobAttributes, JobSpec, ResourceSpecV1
+from psij import InvalidJobException, JobSpec, ResourceSpecV1
 
 from gproc.adapters.invoke.attributes import Backend, Invocation, Redirect
 
@@ -50,22 +51,25 @@ def plan_of(spec: JobSpec) -> JobPlan:
     if not isinstance(resources, ResourceSpecV1):
         raise InvalidJobException(f"gproc reads resources of version 1, not {resources.version}")
     count = resources.computed_process_count
+    files = _list_of(spec.attributes.custom_attributes or {}, FILES)
     node_file = _node_file(count) if count > 1 else None
+    invocation = _invocation(spec, launcher, resources, files, node_file)
     if launcher == "single":
-        return JobPlan(_invocation(spec, launcher, resources, node_file), 1, 1, node_file)
-    invocation = _invocation(spec, launcher, resources, node_file)
+        return JobPlan(invocation, 1, 1, node_file)
     return JobPlan(invocation, resources.computed_node_count, resources.computed_processes_per_node, node_file)
 
 
-def _invocation(spec: JobSpec, launcher: str, resources: ResourceSpecV1, node_file: str | None) -> Invocation:
-    attributes = spec.attributes or JobAttributes()
+def _invocation(
+    spec: JobSpec, launcher: str, resources: ResourceSpecV1, files: Sequence[str], node_file: str | None
+) -> Invocation:
+    attributes = spec.attributes
     custom = attributes.custom_attributes or {}
     assert spec.executable is not None
     command = [spec.executable, *(spec.arguments or ())]
     scripts = [_absolute(script) or "" for script in (spec.pre_launch, spec.post_launch)]
-    files = [str(file) for file in _list_of(custom, FILES)] + [file for file in (*scripts, node_file) if file]
+    files = [*files, *(file for file in (*scripts, node_file) if file)]
     if any(scripts):
-        files += [command[0]] if os.sep in command[0] else []
+        files += [found] if (found := shutil.which(command[0])) is not None else []
         command = ["/bin/bash", "-c", WITH_SCRIPTS, "gproc", *scripts, *command]
     environment = {name: str(value) for name, value in (spec.environment or {}).items()}
     count = resources.computed_process_count
@@ -88,11 +92,11 @@ def _redirect(spec: JobSpec) -> Redirect | None:
     return Redirect(_absolute(spec.stdout_path) or os.devnull, _absolute(spec.stderr_path) or os.devnull)
 
 
-def _list_of(custom: Mapping[str, object], name: str) -> list[object]:
+def _list_of(custom: Mapping[str, object], name: str) -> list[str]:
     value = custom.get(name, [])
     if not isinstance(value, list | tuple):
         raise InvalidJobException(f"{name} is not a list")
-    return list(value)
+    return [str(each) for each in value]
 
 
 def _absolute(path: Path | None) -> str | None:

@@ -114,6 +114,14 @@ assert Path("out").read_text() == "pre\\npost 5\\n"
 """)
 
 
+def test_files_that_the_arguments_name_go_along(tree: Cluster) -> None:
+    (tree.work / "data.csv").write_text("1,2\n")
+    program(tree, """
+status = run("cat", "data.csv", stdout_path="out")
+assert (status.state, Path("out").read_text()) == (JobState.COMPLETED, "1,2\\n"), status
+""")
+
+
 def test_a_cancelled_job_ends_and_is_told_to_all_who_are_attached(tree: Cluster) -> None:
     program(tree, """
 job, attached = Job(JobSpec("sleep", ["1000"])), Job()
