@@ -138,6 +138,8 @@ class _Reading:
         if key is None:
             reason = f"there is no key {entry.key}; the line has no effect{suggestion_for(entry.key)}"
             self.warnings.append(Warned(entry.origin.at(entry.key_column), reason))
+        elif key.name == "flags" and "NAMEINARGS" in entry.value.split():
+            raise ConfigurationError(entry.origin, "NAMEINARGS is not kept: server_args begin without the program")
         elif key.kind is Kind.WORDS:
             self._take_words(key.name, entry)
         elif key.kind is Kind.TEXT:

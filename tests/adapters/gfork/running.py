@@ -15,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-PATIENCE_S: Final = 60.0
+from tests.patience import PATIENCE_S
+
 PUPPET: Final = Path(__file__).with_name("puppet.py")
 OURS: Final = (sys.executable, "-m", "gproc.adapters.gfork")
 

@@ -171,6 +171,7 @@ def test_a_list_that_is_set_again_grows_and_is_warned_of() -> None:
         ("master = gfs", "f:4:10", "master: expected a path that begins with /, not 'gfs': no PATH is searched"),
         ("only_from = here", "f:4:13", "only_from: 'here' is neither an address nor a network"),
         ("access_times = 2:00-3:00", "f:4:1", "gfork serves at all times: access_times cannot be kept"),
+        ("flags = REUSE NAMEINARGS", "f:4:9", "NAMEINARGS is not kept: server_args begin without the program"),
         ("quiet = maybe", "f:4:9", "quiet: expected yes or no, not 'maybe'"),
         ("id = \0", "f:4:6", "a zero byte: this is not a text file"),
         ("env = A=" + "x" * 70_000, "f:4:1", "the line has 70,008 characters; the limit is 65,536"),

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from gproc.gfork import Child, NotLinked, PeerSent
-from tests.adapters.gfork.running import PATIENCE_S, Gfork
+from tests.adapters.gfork.running import Gfork
 from tests.loop import run
+from tests.patience import PATIENCE_S
 
 PAGE = Path(__file__).parents[3] / "docs" / "gfork.md"
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.gfork.running import OURS, PATIENCE_S, Gfork, Puppet, eventually, is_running
+from tests.adapters.gfork.running import OURS, Gfork, Puppet, eventually, is_running
+from tests.patience import PATIENCE_S
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 SHELL = "server = /bin/sh\n server_args = -c 'read word; echo got $word'"

@@ -13,7 +13,8 @@ import pytest
 
 from gproc.adapters.gridftp.packets import PACKET_BYTES, MessageKind, Registration, answer
 from gproc.trust.authority import open_authority
-from tests.adapters.gfork.running import PATIENCE_S, Gfork, Puppet, eventually
+from tests.adapters.gfork.running import Gfork, Puppet, eventually
+from tests.patience import PATIENCE_S
 
 READY = "a" + "\0" * 5 + "\x04"
 NAME = socket.gethostname()
