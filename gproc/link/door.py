@@ -45,7 +45,7 @@ class Door(Generic[K]):
         self._loop = asyncio.get_running_loop()
         self._listeners: list[socket.socket] = []
         self._visits: dict[asyncio.Task[None], tuple[float, K]] = {}
-        """Since when each lasts, and of whom it is; the longest first."""
+        """Since when each lasts, and its key; the longest first."""
         self._hurrying: asyncio.TimerHandle | None = None
 
     @property

@@ -20,6 +20,9 @@ SYSLOG: Final = "/dev/log"
 PRIORITY: Final = 86
 """authpriv.info: RFC 5424, 6.2.1."""
 
+_APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""A FIFO that nobody reads is an error, and does not stop the daemon."""
+
 WORDS_MAX: Final = 100
 CHARACTERS_MAX: Final = 4000
 """Of a command in one record; more is left out, and `argv_complete` says so.  syslog takes 8 KiB at least."""
@@ -74,7 +77,7 @@ def _write(to: str, line: str) -> None:
             sender.setblocking(False)
             sender.sendto(b"<%d>gproc[%d]: %s" % (PRIORITY, os.getpid(), data), SYSLOG)
     else:
-        handle = os.open(to, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        handle = os.open(to, _APPEND, 0o600)
         try:
             os.write(handle, data)
         finally:

@@ -1,6 +1,6 @@
 """Whether a user has what a bundle holds: a digest alone is no right to its bytes.
 
-A node that has a bundle, or a chunk of it, is not sent it again, whoever runs the job.  So a user who only knew
+A node that has a bundle, or a chunk of it, is not sent it again, even for a job of another user.  So a user who only knew
 digests could run another user's program, or read another's file, from the stores of the nodes.  Therefore the master
 asks a user once for all of a bundle, and checks each chunk, before that user's first job with it begins.  What it asks
 for does not depend on what it has, so nobody learns that either.
@@ -30,7 +30,7 @@ SILENT_S: Final = 30.0
 """Seconds in which a client sends the chunks that it is asked for: its user's other jobs may wait for that."""
 
 REMEMBERED_MAX: Final = 100_000
-"""Bundles of all users; whoever used a bundle the longest time ago shows it again."""
+"""Bundles of all users.  The one that was not used for the longest time is forgotten, and has to be shown again."""
 
 
 class _Showing:

@@ -57,7 +57,7 @@ def give(peer: Peer, data: bytes) -> None:
 def test_who_offers_a_bundle_first_cannot_stop_another_users_job_with_it(
     cluster: Cluster, root_only: None, conduct: str
 ) -> None:
-    """The silent one stopped it until he left, the lying one made it fail."""
+    """A silent client stopped it for as long as it was connected, a lying one made it fail."""
     cluster.slave(1)
     with ExitStack() as attack:
         with another_user():

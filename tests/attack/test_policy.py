@@ -1,4 +1,4 @@
-"""What an administrator does not allow does not run, whoever asks; and nobody can forge the record."""
+"""What an administrator does not allow does not run, at the master or on a node, and nobody can forge the record."""
 
 from __future__ import annotations
 
