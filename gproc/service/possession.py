@@ -1,9 +1,9 @@
 """Whether a user has what a bundle holds: a digest alone is no right to its bytes.
 
-A node that has a bundle, or a chunk of it, is not sent it again, even for a job of another user.  So a user who only knew
-digests could run another user's program, or read another's file, from the stores of the nodes.  Therefore the master
-asks a user once for all of a bundle, and checks each chunk, before that user's first job with it begins.  What it asks
-for does not depend on what it has, so nobody learns that either.
+A node that has a bundle, or a chunk of it, is not sent it again, even for a job of another user.  So a user who only
+knew digests could run another user's program, or read another's file, from the stores of the nodes.  Therefore the
+master asks a user once for all of a bundle, and checks each chunk, before that user's first job with it begins.  What
+it asks for does not depend on what it has, so nobody learns that either.
 """
 
 from __future__ import annotations
