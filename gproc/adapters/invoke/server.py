@@ -130,7 +130,7 @@ class InvokeServer:
         job = InvokedJob(f"gproc-{os.getpid()}-{next(self._serials)}", work, placed, output, notify)
         for line in asked.ignored:
             log.info("%s: ignored: %s", job.id, line)
-        log.info("%s: request %s: %s on %s", job.id, request.request, asked.executable, dict(placed))
+        log.info("%s: request %s: %s on %s", job.id, request.request, asked.executable, _told(placed))
         self._notifies.write(protocol.created(request.request, job.id))
         self._begin(job)
 
@@ -167,6 +167,10 @@ class InvokeServer:
 
     def _changed_without_reason(self, job: InvokedJob, status: Status, _: str) -> None:
         self._changed(job, status, "")
+
+
+def _told(placed: Mapping[str, int]) -> str:
+    return ", ".join(node if count == 1 else f"{node} ({count} times)" for node, count in placed.items())
 
 
 def _no_such_job(id: str) -> bytes:
