@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from heapq import heapreplace
 from typing import Final
 
 import gproc
@@ -63,11 +64,11 @@ def spread(
     busy: how many processes of other jobs each node has from us.  host_count: the most nodes to use.
     """
     chosen = least_busy(nodes, busy)[:host_count]
-    load = {node.node: busy.get(node.node, 0) for node in chosen}
+    load = [(busy.get(node.node, 0), index, node.node) for index, node in enumerate(chosen)]
     placed: Counter[str] = Counter()
     for _ in range(count):
-        least = min(load, key=load.__getitem__)
-        load[least] += 1
+        processes, index, least = load[0]
+        heapreplace(load, (processes + 1, index, least))
         placed[least] += 1
     return placed
 
