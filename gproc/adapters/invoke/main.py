@@ -21,9 +21,18 @@ from gproc.shown import shown_text
 log: Final = logging.getLogger("gproc.invoke")
 
 
+HINT: Final = (
+    "Clients of Ninf-G start this program and talk to it by pipes (docs/invoke-server.md).  "
+    "It answers requests of this terminal too: QUERY_FEATURES, EXIT.\n"
+)
+
+
 def main() -> int:
     """Serve the client at descriptors 0 to 2.  Returns the exit status."""
     open_standard_descriptors()
+    if os.isatty(0):
+        sys.stdout.write(HINT)
+        sys.stdout.flush()
     log_to = _opened_log(log_file(sys.argv[1:]))
     pipes = take_over(log_to)
     _start_log()

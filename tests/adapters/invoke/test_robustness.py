@@ -127,6 +127,19 @@ def test_requests_may_come_from_a_file(tree: Cluster, tmp_path: Path) -> None:
     assert (tmp_path / "e").read_bytes().startswith(b"CREATE_NOTIFY 1 S ")
 
 
+def test_a_person_at_a_terminal_is_told_what_this_program_is(tree: Cluster) -> None:
+    ours, its = os.openpty()
+    words = [sys.executable, "-m", "gproc.adapters.invoke.main", "--help"]
+    with subprocess.Popen(words, stdin=its, stdout=subprocess.PIPE, env=tree.env, text=True) as server:
+        os.write(ours, b"EXIT\n")
+        said, _ = server.communicate(timeout=PATIENCE_S)
+    os.close(ours)
+    os.close(its)
+    assert said.startswith("Clients of Ninf-G start this program")
+    assert said.endswith("EXIT.\nS\n")  # communicate(text=True) reads CR LF as a line's end
+    assert server.returncode == 0
+
+
 def test_a_master_that_is_gone_is_said_and_a_new_one_is_found(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path / "c")
     with Client(cluster, log=tmp_path / "log") as client:
