@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gproc.client.aio import AsyncCluster, connect_async
     from gproc.client.aio_job import AsyncJob
     from gproc.client.cluster import Cluster, connect, pack
-    from gproc.client.events import Event, Exited, Output, Staged, Started
+    from gproc.client.events import Event, Exited, Output, Staged, Started, Unreached
     from gproc.client.job import Job
     from gproc.client.options import DEVNULL, PIPE
     from gproc.client.results import CompletedJob, JobFailed, TimeoutExpired
@@ -45,7 +45,7 @@ _MODULES = {
     "gproc.client.aio_job": ("AsyncJob",),
     "gproc.client.cluster": ("Cluster", "connect", "pack"),
     "gproc.client.job": ("Job",),
-    "gproc.client.events": ("Event", "Exited", "Output", "Staged", "Started"),
+    "gproc.client.events": ("Event", "Exited", "Output", "Staged", "Started", "Unreached"),
     "gproc.client.options": ("DEVNULL", "PIPE"),
     "gproc.client.results": ("CompletedJob", "JobFailed", "TimeoutExpired"),
     "gproc.client.tree": ("CopyFailed", "CopyResult", "NodeStatus", "TreeInfo"),
@@ -64,6 +64,7 @@ __all__ = [
     "CopyResult", "Event", "Exited", "GprocError", "Job", "JobFailed", "JobRejected", "Killed", "LinkLost", "Lost",
     "NoMaster", "NodeStatus", "NotStarted", "Outcome", "Output", "ProgramNotExecutable", "ProgramNotFound", "Refused",
     "Returned", "Signalled", "SpecError", "Staged", "Started", "TimedOut", "TimeoutExpired", "TreeInfo", "TrustError",
+    "Unreached",
     "UsageError", "connect", "connect_async", "pack",
 ]  # fmt: skip
 

@@ -12,17 +12,17 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from gproc.nodespec import format_path
+from gproc.nodespec import Place
 from gproc.relay.belonging import Belonging
 from gproc.relay.hub import Hub
 from gproc.service.clients import Clients
 from gproc.service.jobs import JobRecord
 from gproc.service.live import SignedJob
 from gproc.service.offers import BundleOffers
+from gproc.service.registry import Node, Registry
 from gproc.service.service import JobService
 from gproc.spread.passing import PassingFetcher
-from gproc.tree import place_of
-from gproc.trust.lease import Lease, boottime_s
+from gproc.trust.lease import LEASE_S, Lease, boottime_s
 from gproc.trust.orders import JobSigner, TreeEnds
 from gproc.trust.signing import SESSION_BYTES, Context, Signer
 from gproc.trust.ticket import Grant, Ticket, start_by_ms
@@ -44,9 +44,12 @@ class Master(Hub):
 
     def __init__(
         self, *, identity: Identity, context: ssl.SSLContext, signer: Signer, store: Store, belonging: Belonging,
-        link_timeout_s: float, warden: Warden,
+        link_timeout_s: float, warden: Warden, lease_s: float = LEASE_S,
     ) -> None:  # fmt: skip
-        super().__init__(store, context, belonging, link_timeout_s)
+        """lease_s: how long a node may run programs after it has heard of this master for the last time."""
+        super().__init__(store, context, belonging, identity.ticket_public, link_timeout_s)
+        self.registry = Registry()
+        self._lease_s = lease_s
         self._own_name = identity.name
         self.fetcher = PassingFetcher(store, self, lambda bundle: self._offers.replace(bundle))
         self._signer = signer
@@ -87,37 +90,90 @@ class Master(Hub):
 
     # `relay.hub.Hub`
 
+    @property
+    def place(self) -> Place:
+        return Place(())
+
+    @property
+    def session(self) -> bytes:
+        return self._session
+
     def objection(self, change: Arrived) -> str:
-        """A node below a rack master: is it where the locale places it, and nowhere else?"""
+        """Is the node where the locale places it, or below a node that was above it before?"""
         name, route = change.node.name, change.route
-        above = Route(route[:-1])
-        if above not in self.tree:
-            return "the node above it is not there"
-        if name in (self._own_name, self.tree[above].name):
+        if why := self.registry.objection(route, change.node):
+            return why
+        if self.registry.by_nonce(change.node.nonce) is not None or len(route) == 1:
             return ""
-        if why := self.belonging.misplaced(name, route[-1], self.tree[above].name, parent_is_master=False):
+        above = self.tree[Route(route[:-1])].name
+        if name in (self._own_name, above):
+            return ""
+        if why := self.belonging.misplaced(name, route[-1], above, parent_is_master=False):
             return why
         other = self.tree.route_named(name)
-        if other in (None, route):
-            return ""
-        return f"{name} is here already, as {format_path(place_of(other))}: a certificate has one place"
+        node = None if other is None or other == route else self.registry.reached_by(other)
+        return "" if node is None else f"{node} is here already: a certificate has one place"
 
     def tell(self, change: Arrived | Left) -> None:
-        """Log a change of the tree, and send a new node its grant: a node without one accepts no ticket."""
-        place = place_of(change.route)
         if isinstance(change, Left):
-            log.info("left: %s: %s", format_path(place), change.reason)
+            self._lost_way(change)
             return
-        log.info("arrived: %s (%s)", format_path(place), change.node.name)
+        known = self.registry.by_nonce(change.node.nonce)
+        former_route = None if known is None else known.route
+        node, displaced = self.registry.arrive(change.route, change.node)
+        if former_route not in (None, change.route):
+            self.tree.forget(former_route)
+        if displaced is not None:
+            log.warning("%s has the place of %s, which is another run of a slave", node, displaced)
+            self._service.unreached(displaced, "another slave has its place")
+        self._grant(node)
+        if known is None:
+            log.info("arrived: %s", node)
+        else:
+            log.info("%s is reached %s", node, self._by_way_of(node))
+            self._service.reached(node)
+
+    def _by_way_of(self, node: Node) -> str:
+        above = None if node.route is None else self.registry.reached_by(Route(node.route[:-1]))
+        return "from here" if above is None else f"by way of {above}"
+
+    def _grant(self, node: Node) -> None:
+        """Tell a node its place: without a grant it accepts no ticket."""
+        assert node.route is not None
         self._sequence += 1
-        grant = Grant(self._session, change.node.nonce, place, self._sequence, self._clock_ms())
-        self.pass_down(messages.Granted(change.route, self._signer.sign(Context.GRANT, grant)))
+        self._lend(node)
+        grant = Grant(
+            self._session, node.nonce, node.place, self._sequence, self._clock_ms(), self._lease_s,
+            self.registry.ancestors(node), self._service.live_jobs(),
+        )  # fmt: skip
+        self.pass_down(messages.Granted(node.route, self._signer.sign(Context.GRANT, grant)))
+
+    def _lend(self, node: Node) -> None:
+        """What runs on the node may run until then, if it hears nothing more."""
+        node.lease_ends_s = boottime_s() + self._lease_s
+
+    def _lost_way(self, change: Left) -> None:
+        """Nodes cannot be reached any more by the way that they were."""
+        for node in [*self.registry.connected()]:
+            if node.route is None or node.route[: len(change.route)] != change.route:
+                continue
+            if change.ended and node.route == change.route:
+                log.info("left: %s: %s", node, change.reason)
+                self.registry.forget(node)
+                self._service.lost(node, change.reason)
+            else:
+                log.warning("cannot reach %s: %s", node, change.reason)
+                self.registry.lose(node)
+                self._service.unreached(node, change.reason)
 
     def ask_lease(self, question: messages.AskLease) -> None:
-        if question.route not in self.tree:
+        node = self.registry.reached_by(question.route)
+        if node is None:
             return
-        jobs = self._service.jobs_at(place_of(question.route))
-        lease = Lease(self._session, question.nonce, self._sequence, self._clock_ms(), jobs)
+        jobs = self._service.jobs_at(node.place)
+        self._lend(node)
+        home_is_there = self.registry.home_is_there(node)
+        lease = Lease(self._session, question.nonce, self._sequence, self._clock_ms(), jobs, home_is_there)
         self.pass_down(messages.Leased(question.route, self._signer.sign(Context.LEASE, lease)))
 
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:

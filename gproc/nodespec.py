@@ -89,6 +89,10 @@ class NodeSpec(msgspec.Struct, frozen=True):
     def selects(self, path: Path) -> bool:
         return any(candidate.selects(path) for candidate in self.paths)
 
+    def names(self, path: Path) -> bool:
+        """Whether this asks for the node by its number, and not only for all that are there."""
+        return any(each.selects(path) and each.levels[len(path) - 1] != EVERY for each in self.paths)
+
     def select(self, connected: Iterable[Path], exclusion: NodeSpec | None = None) -> list[Path]:
         """Those of connected that are selected and not excluded, in their order.
 

@@ -14,18 +14,20 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from msgspec.structs import replace
 
-from gproc.errors import GprocError, StoreError, TrustError
+from gproc.errors import GprocError, TrustError
 from gproc.launch.launcher import Launcher
 from gproc.link.connection import Link, Receiver
-from gproc.node.program import Program, State
+from gproc.node.admitted import Admitted
+from gproc.node.homeward import Homeward
+from gproc.node.program import Program
 from gproc.node.services import LocalServices
 from gproc.node.staging import Staging
 from gproc.node.uplink import Uplink
-from gproc.nodespec import format_path
+from gproc.nodespec import Place, format_path
 from gproc.relay.belonging import Belonging
 from gproc.relay.hub import Hub
 from gproc.relay.membership import PlaceGranted, SlaveState
@@ -35,13 +37,14 @@ from gproc.request.outcome import Outcome, Refused
 from gproc.root.planner import Planner
 from gproc.shown import shown_text
 from gproc.trust import tls
-from gproc.trust.lease import ASK_S, LEASE_S, boottime_s
-from gproc.trust.orders import JobOrders
+from gproc.trust.lease import boottime_s
+from gproc.trust.orders import StaleOrder
 from gproc.trust.signing import NONCE_BYTES, TicketRefused
 from gproc.trust.ticket import Ticket, TicketVerifier
 from gproc.wire import frames, messages
+from gproc.wire.branch import Branch
 from gproc.wire.directions import PARENT_TO_CHILD, ParentToChild
-from gproc.wire.messages import Arrived, Branch, Finished, Left, Route, Run
+from gproc.wire.messages import Arrived, Finished, Left, Route, Run
 
 if TYPE_CHECKING:
     import ssl
@@ -51,22 +54,6 @@ if TYPE_CHECKING:
     from gproc.trust.identity import Identity
 
 log = logging.getLogger("gproc")
-
-
-class Admitted(NamedTuple):
-    """A job that runs below this node, and on it if it has a `program`.  sequence: of its ticket."""
-
-    sequence: int
-    orders: JobOrders
-    program: Program | None
-
-    @property
-    def runs_here(self) -> bool:
-        return self.program is not None and self.program.state is not State.DONE
-
-    def end_here(self) -> None:
-        if self.program is not None:
-            self.program.end()
 
 
 class Slave(Hub, Receiver[ParentToChild]):
@@ -84,7 +71,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         address: where others dial this node; "" if it is the one that its parent sees.
         joined: called each time that a parent has taken us in.
         """
-        super().__init__(store, contexts[0], belonging, link_timeout_s)
+        super().__init__(store, contexts[0], belonging, identity.ticket_public, link_timeout_s)
         self._identity = identity
         self._joined = joined
         self._warden = warden
@@ -95,8 +82,10 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._verifier = TicketVerifier(identity.ticket_public, self._nonce, os.geteuid())
         self._admitted: dict[int, Admitted] = {}
         self._renewing: asyncio.TimerHandle | None = None
+        self._ending_jobs: asyncio.TimerHandle | None = None
         self._answer_by_s = 0.0
         """When the first lease of a grant is to be here at the latest."""
+        self._homeward = Homeward()
         self._tree_end: messages.Signed | None = None
         self._uplink = Uplink(dialer, id, owner=self, receiver=self)
         self._staging = Staging(self.fetcher, self.own, identity, contexts[1], link_timeout_s)
@@ -114,11 +103,13 @@ class Slave(Hub, Receiver[ParentToChild]):
         joining.cancel()
         self.heartbeats.stop()
         self._kill_jobs()
-        self._uplink.close()
-        if self._renewing is not None:
-            self._renewing.cancel()
-        await self.children.close(messages.Shutdown("the node above has ended", self._tree_end))
         self._launcher.close()
+        self._uplink.send(messages.Goodbye("it was ended"))
+        self._uplink.close()
+        for timer in (self._renewing, self._ending_jobs):
+            if timer is not None:
+                timer.cancel()
+        await self.children.close(messages.Shutdown("the node above has ended", self._tree_end))
         if joining.done() and not joining.cancelled():
             joining.result()
 
@@ -133,8 +124,11 @@ class Slave(Hub, Receiver[ParentToChild]):
             self._launcher.abilities.reason,
             time.time(),
             self._launcher.python_because,
+            self._uplink.where,
         )
-        return messages.Join(new_token(), self._uplink.membership.id, self._explicit_id, node)
+        place = self.place
+        id = place[-1] if place else self._uplink.membership.id
+        return messages.Join(new_token(), id, self._explicit_id, node, self._verifier.signed_grant)
 
     def announce_subtree(self) -> None:
         log.info(
@@ -145,9 +139,10 @@ class Slave(Hub, Receiver[ParentToChild]):
             self._uplink.send(Arrived(route, node))
         self._joined(self)
 
-    def end_jobs(self, reason: str) -> None:
-        self.fetcher.on_source_lost(self, f"the parent was lost: {reason}")
-        self._kill_jobs()
+    def suspend(self) -> None:
+        self.fetcher.on_source_lost(self, "the parent was lost")
+        for relayed in self.relayed_jobs.values():
+            relayed.stop()
 
     def end(self) -> None:
         """Ask `run()` to finish."""
@@ -155,12 +150,15 @@ class Slave(Hub, Receiver[ParentToChild]):
         super().end()
 
     def _kill_jobs(self) -> None:
-        for job in list(self.relayed_jobs):
-            self.release(job)
+        """End the programs of this node, and let go of all jobs.  Those below go on, on another way."""
+        for job, relayed in list(self.relayed_jobs.items()):
+            relayed.stop()
+            self._admitted[job].end_here()
+            self.let_go(job)
 
-    def release(self, job: int) -> None:
-        super().release(job)
+    def let_go(self, job: int) -> RelayedJob | None:
         self._admitted.pop(job, None)
+        return super().let_go(job)
 
     # What the parent sends
 
@@ -185,6 +183,9 @@ class Slave(Hub, Receiver[ParentToChild]):
             case messages.Credit(job, stream, size):
                 if (relayed := self.relayed_jobs.get(job)) is not None:
                     relayed.credit_from_upstream(stream, size)
+            case messages.Acknowledged(job, rank, stream, offset):
+                if (relayed := self.relayed_jobs.get(job)) is not None:
+                    relayed.acknowledge(rank, stream, offset)
             case messages.Release(job):
                 self.release(job)
             case messages.Granted(route, grant):
@@ -220,21 +221,45 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._uplink.lost(link, reason)
 
     def _accept_grant(self, signed: messages.Signed) -> None:
-        grant = self._verifier.accept_grant(signed, self._uplink.membership.id)
-        self._uplink.granted(PlaceGranted(grant.place))
-        self._launcher.prolong(self._verifier.lease.ends_s)
-        self._answer_by_s = boottime_s() + LEASE_S
+        at_home = self._uplink.membership.at_home
+        grant = self._verifier.accept_grant(signed, self._uplink.membership.id if at_home else None)
+        self._uplink.granted(PlaceGranted(grant.place), grant.ancestors)
+        self._prolong()
+        for job, admitted in list(self._admitted.items()):
+            if job not in grant.jobs and admitted.ticket.sequence <= grant.sequence:
+                self.release(job)
+        self._answer_by_s = boottime_s() + grant.lease_s
+        self._homeward.arrived(at_home, boottime_s())
         self._renew_lease()
+
+    def _prolong(self) -> None:
+        """Programs may run until the lease ends."""
+        ends_s = self._verifier.lease.ends_s
+        self._launcher.prolong(ends_s)
+        if self._ending_jobs is not None:
+            self._ending_jobs.cancel()
+        self._ending_jobs = asyncio.get_running_loop().call_later(max(0.0, ends_s - boottime_s()), self._lease_is_over)
+
+    def _lease_is_over(self) -> None:
+        if boottime_s() < self._verifier.lease.ends_s:
+            self._prolong()  # the loop's clock stands still while the machine is suspended
+            return
+        if self._admitted:
+            log.warning("the master has not answered for %.0f s: jobs end here", self._verifier.lease.lease_s)
+        self._kill_jobs()
 
     def _accept_lease(self, signed: messages.Signed) -> None:
         lease = self._verifier.accept_lease(signed)
         if lease is None:
             return
-        self._launcher.prolong(self._verifier.lease.ends_s)
+        self._prolong()
         for job, admitted in list(self._admitted.items()):
-            if job not in lease.jobs and admitted.sequence <= lease.sequence and admitted.runs_here:
+            if job not in lease.jobs and admitted.ticket.sequence <= lease.sequence and admitted.runs_here:
                 log.info("job %d: it has ended for the master, so it ends here", job)
                 admitted.end_here()
+        idle = not self.relayed_jobs and not self._uplink.membership.at_home
+        if idle and lease.home_is_there and self._homeward.may_try(boottime_s()):
+            self._uplink.go_home()
 
     def _renew_lease(self) -> None:
         """Ask for a lease, again and again while there is a parent.  Without a lease, leave the parent: jobs end."""
@@ -244,10 +269,10 @@ class Slave(Hub, Receiver[ParentToChild]):
         if self._uplink.membership.state is not SlaveState.GRANTED:
             return
         if boottime_s() >= max(self._answer_by_s, self._verifier.lease.ends_s):
-            self._uplink.abandon(f"the master has not answered for {LEASE_S:.0f} s")
+            self._uplink.abandon(f"the master has not answered for {self._verifier.lease.lease_s:.0f} s")
             return
         self._uplink.send(messages.AskLease(Route(()), self._verifier.ask_lease()))
-        self._renewing = asyncio.get_running_loop().call_later(ASK_S, self._renew_lease)
+        self._renewing = asyncio.get_running_loop().call_later(self._verifier.lease.ask_s, self._renew_lease)
 
     def _obey(self, job: int, signed: messages.Signed) -> None:
         """Do what the master orders for a job, here and below."""
@@ -255,7 +280,11 @@ class Slave(Hub, Receiver[ParentToChild]):
         relayed = self.relayed_jobs.get(job)
         if admitted is None or relayed is None:
             return
-        relayed.obey(admitted.orders.open(signed), signed)
+        try:
+            act = admitted.orders.open(signed)
+        except StaleOrder:
+            act = None  # it comes again for those below that were not reached
+        relayed.obey(act, signed)
 
     def _shut_down(self, link: Link, message: messages.Shutdown) -> None:
         if message.order is None:
@@ -267,7 +296,15 @@ class Slave(Hub, Receiver[ParentToChild]):
         self.end()
 
     def _run(self, link: Link, run: Run) -> None:
-        """Run a job here and below, if its ticket is valid."""
+        """Run a job here and below, if its ticket is valid; or go on with it, if it is here already."""
+        known = self.relayed_jobs.get(run.job)
+        if known is not None and known.ticket == run.ticket:
+            admitted = self._admitted[run.job]
+            log.debug("job %d: it goes on by way of %s", run.job, self._uplink.where)
+            self.pass_again(known, run, self._own_part(link, run, known, admitted), link)
+            if (bundle := known.request.bundle) is not None:
+                self.fetcher.on_source_back(bundle.digest)
+            return
         try:
             ticket = self._verifier.admit(run.ticket)
             if ticket.job != run.job:
@@ -280,18 +317,25 @@ class Slave(Hub, Receiver[ParentToChild]):
             run.job, ticket.caller.uid, "here" if run.branch.rank >= 0 else "not here", len(run.branch.children),
         )  # fmt: skip
         relayed = RelayedJob(run.job, run.ticket, ticket.request, link)
-        program = None
-        if run.branch.rank >= 0:
-            try:
-                self._verifier.check_target(ticket)
-                program = self._program(relayed, ticket)
-            except TrustError as error:
-                self._refuse(link, run.job, [run.branch.rank], error)
-        self._admitted[run.job] = Admitted(ticket.sequence, self._verifier.orders_of(ticket), program)
+        admitted = self._admitted[run.job] = Admitted(ticket, self._verifier.orders_of(ticket))
+        own = self._own_part(link, run, relayed, admitted)
         if run.sources:
             self._staging.fetch_from_peers(link, ticket, run)
-        own: dict[Downstream, Branch] = {} if program is None else {program: Branch(run.branch.rank, {})}
         self.pass_on(relayed, run, own)
+
+    def _own_part(self, link: Link, run: Run, relayed: RelayedJob, admitted: Admitted) -> dict[Downstream, Branch]:
+        """What this node itself does of a job; empty if it only relays it."""
+        if run.branch.rank < 0:
+            return {}
+        ticket = admitted.ticket
+        if admitted.program is None:
+            try:
+                self._verifier.check_target(ticket)
+                admitted.program = self._program(relayed, ticket)
+            except TrustError as error:
+                self._refuse(link, run.job, [run.branch.rank], error)
+                return {}
+        return {admitted.program: Branch(run.branch.rank, {}, run.branch.said)}
 
     def _program(self, relayed: RelayedJob, ticket: Ticket) -> Program:
         """The program of a ticket, if this machine's policy allows it.  Raises: TrustError."""
@@ -319,6 +363,14 @@ class Slave(Hub, Receiver[ParentToChild]):
 
     # `relay.hub.Hub`
 
+    @property
+    def place(self) -> Place:
+        return self._uplink.membership.place
+
+    @property
+    def session(self) -> bytes | None:
+        return self._verifier.session
+
     def links(self) -> list[Link]:
         control = self._uplink.control
         return super().links() + ([] if control is None else [control])
@@ -328,7 +380,7 @@ class Slave(Hub, Receiver[ParentToChild]):
 
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
         if self._uplink.bulk is None:
-            raise StoreError("there is no parent to ask for the bundle")
+            return  # the next parent is asked when it sends the job
         log.debug("bundle %s: the parent is asked for %d chunks", bundle.hex()[:16], len(digests))
         self._uplink.bulk.send(messages.Want(bundle, digests))
 

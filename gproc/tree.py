@@ -1,7 +1,6 @@
 """The nodes below one node, as it knows them.  Pure.
 
-People name a node by its place; a message reaches it by its route.  `place_of` and `Tree.route_to` are the only two
-functions that turn one into the other.
+People name a node by its place; a message reaches it by its route.  The master's `service.registry` knows both.
 """
 
 from __future__ import annotations
@@ -9,14 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from gproc.nodespec import Place
-from gproc.wire.messages import Branch, NodeInfo, Route
+from gproc.wire.branch import Branch
+from gproc.wire.messages import NodeInfo, Route
 
 RELAY_ONLY = -1
-
-
-def place_of(route: Route) -> Place:
-    """The place of a node that the master reaches by `route`: today each node hangs where its locale puts it."""
-    return Place(tuple(route))
 
 
 def below(child: int, route: Route) -> Route:
@@ -51,33 +46,35 @@ class Tree:
         known = None if route is None else self._nodes.get(route)
         return route if known is not None and known.name == name else None
 
-    def leave(self, route: Route) -> list[Route]:
+    def leave(self, route: Route) -> list[tuple[Route, NodeInfo]]:
         """Remove a node and all below it; what was removed, parents first."""
         gone = sorted(known for known in self._nodes if known[: len(route)] == route)
-        for known in gone:
-            node = self._nodes.pop(known)
-            if self._by_name.get(node.name) == known:
-                del self._by_name[node.name]
-        return gone
+        return [(known, self._remove(known)) for known in gone]
+
+    def forget(self, route: Route) -> None:
+        """Remove a node that is reached on another way now, and not those below it."""
+        if route in self._nodes:
+            self._remove(route)
+
+    def _remove(self, route: Route) -> NodeInfo:
+        node = self._nodes.pop(route)
+        if self._by_name.get(node.name) == route:
+            del self._by_name[node.name]
+        return node
 
     def routes(self) -> list[Route]:
         """Parents before children, siblings by number."""
         return sorted(self._nodes)
 
-    def places(self) -> list[Place]:
-        """The same nodes, by place: only the master's routes lead to places."""
-        return [place_of(route) for route in self.routes()]
-
-    def route_to(self, place: Place) -> Route:
-        """By which links the node at `place` is reached."""
-        return Route(tuple(place))
-
     def items(self) -> list[tuple[Route, NodeInfo]]:
         return sorted(self._nodes.items())
 
 
-def branches(ranks: Mapping[Route, int]) -> dict[int, Branch]:
-    """What each node of the first level is sent of a job: every hop gets the part of its own subtree and no more."""
+def branches(ranks: Mapping[Route, int], said: Mapping[int, tuple[int, int]] | None = None) -> dict[int, Branch]:
+    """What each node of the first level is sent of a job: every hop gets the part of its own subtree and no more.
+
+    said: by rank, how much output the master has; None: the job is new.
+    """
     roots: dict[int, Branch] = {}
     made: dict[tuple[int, ...], Branch] = {}
     for route in sorted(ranks):
@@ -85,7 +82,8 @@ def branches(ranks: Mapping[Route, int]) -> dict[int, Branch]:
             here = route[:depth]
             if here in made:
                 continue
-            branch = Branch(ranks.get(Route(here), RELAY_ONLY), {})
+            rank = ranks.get(Route(here), RELAY_ONLY)
+            branch = Branch(rank, {}, (said or {}).get(rank, (0, 0)))
             made[here] = branch
             above = roots if depth == 1 else made[here[:-1]].children
             above[here[-1]] = branch

@@ -15,6 +15,7 @@ from gproc.link.transport import HANDSHAKE_S
 from gproc.request import outcome, spec
 from gproc.request.limits import Limits
 from gproc.wire import credit, directions, frames, messages
+from gproc.wire.branch import NUMBER_MAX, Branch
 from gproc.wire.directions import DIRECTIONS, Direction
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "wire.md"
@@ -53,13 +54,13 @@ TALKS: Final[tuple[tuple[Direction[Any], str, str], ...]] = (
 """Every direction, its title, and when its messages may be sent."""
 
 VALUES: Final = (
-    messages.NodeInfo, messages.Branch, messages.Signed, messages.Peer, messages.NodeState, spec.Request,
+    messages.NodeInfo, Branch, messages.Signed, messages.Peer, messages.NodeState, spec.Request,
     spec.BundleName, spec.TerminalSize, Limits, outcome.Returned, outcome.Signalled, outcome.TimedOut, outcome.Killed,
     outcome.Lost, outcome.Refused, outcome.NotStarted,
 )  # fmt: skip
 """The types of fields that are arrays themselves."""
 
-_NO_INPUT: Final = frames.InputBlock(bytes(frames.SIGNATURE_BYTES), b"")
+_NO_INPUT: Final = frames.InputBlock(0, bytes(frames.SIGNATURE_BYTES), b"")
 _EMPTY: Final = frames.Piece(bytes(spec.DIGEST_BYTES), 0, 0, frames.CODEC_RAW, b"")
 
 HEAD: Final = f"""# What gproc's processes say to each other
@@ -210,7 +211,7 @@ def _limits(meta: msgspec.Meta) -> str:
 
 
 def _number(limit: float) -> str:
-    return "2^63-1" if limit == messages.NUMBER_MAX else f"{limit:,}"
+    return "2^63-1" if limit == NUMBER_MAX else f"{limit:,}"
 
 
 if __name__ == "__main__":

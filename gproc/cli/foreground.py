@@ -6,13 +6,14 @@ import contextlib
 import os
 import select
 import signal
+import time
 from collections.abc import Sequence
 from typing import Final
 
 from gproc.cli.stderr import complain
 from gproc.cli.trace import Trace
 from gproc.client.driver import PollDriver
-from gproc.client.events import Exited, Output, Staged, Started, Stream
+from gproc.client.events import Exited, Output, Staged, Started, Stream, Unreached
 from gproc.client.lines import Lines
 from gproc.client.session import STDIN_BYTES, JobEvent, JobRefused
 from gproc.client.sinks import Progress, Sink
@@ -122,7 +123,7 @@ class Foreground:
             self._progress.clear()
             self._trace.detail(text)
 
-    def _happened(self, event: Started | Staged | Output | Exited) -> None:
+    def _happened(self, event: Started | Staged | Output | Exited | Unreached) -> None:
         match event:
             case Output(_, stream, data, rank):
                 self._sink.output(rank, stream, memoryview(data))
@@ -137,6 +138,9 @@ class Foreground:
                 self._begin()
             case Exited(node, outcome):
                 self._tell(f"{node} has ended: {describe(outcome) or 'exit status 0'}")
+            case Unreached():
+                self._progress.clear()
+                complain([unreached_text(event)])
 
     def _begin(self) -> None:
         if self.job.request.terminal is not None:
@@ -185,6 +189,14 @@ class Foreground:
         self._tell(f"sends {name_of(signum)} to the job")
         self._driver.session.signal(self.job, signum)
         self._driver.connection.flush()
+
+
+def unreached_text(event: Unreached) -> str:
+    """What a person is told of nodes that no way leads to, or leads to again."""
+    if not event.until_s:
+        return f"{event.nodes}: reached again"
+    until = time.strftime("%H:%M:%S", time.localtime(event.until_s))
+    return f"{event.nodes}: cannot be reached: {event.reason}; may run until {until}"
 
 
 class Printer:

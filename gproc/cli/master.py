@@ -60,6 +60,7 @@ async def _serve(
         store=store,
         belonging=belonging,
         link_timeout_s=options.link_timeout_s,
+        lease_s=options.orphan_timeout_s,
         warden=Warden("master"),
     )
     master.end_on_signals()

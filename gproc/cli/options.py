@@ -17,6 +17,10 @@ DEFAULT_LINK_TIMEOUT_S: Final = 2.0
 """The jobs of a lost link must end within two seconds."""
 
 
+DEFAULT_ORPHAN_TIMEOUT_S: Final = 60.0
+"""As `gproc.trust.lease.LEASE_S`, which costs too much to import here."""
+
+
 class MasterOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`gproc m`.  address: where children reach this master (None: by the locale).  store..: None: chosen."""
 
@@ -28,6 +32,7 @@ class MasterOptions(msgspec.Struct, frozen=True, kw_only=True):
     store: str | None = None
     store_bytes: int | None = None
     link_timeout_s: float = DEFAULT_LINK_TIMEOUT_S
+    orphan_timeout_s: float = DEFAULT_ORPHAN_TIMEOUT_S
     debug: int = 0
 
 

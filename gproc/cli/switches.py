@@ -225,6 +225,14 @@ SWITCHES: Final = (
         metavar="SECONDS",
     ),
     Switch(
+        "orphan_timeout_s",
+        ("m",),
+        SECONDS,
+        "A node that cannot be reached for this long ends its programs, and they are lost.",
+        "orphan-timeout",
+        metavar="SECONDS",
+    ),
+    Switch(
         "exclude",
         ("e", "cp", "get"),
         TEXT,

@@ -48,4 +48,16 @@ class Exited(msgspec.Struct, frozen=True):
     rank: int
 
 
-Event = Union[Started, Staged, Output, Exited]  # noqa: UP007 - msgspec wants it so on 3.11
+class Unreached(msgspec.Struct, frozen=True):
+    """No way leads to these nodes now, folded into a node specification.
+
+    until_s: their programs may run until then, in Unix time, and are lost if no other way is found; 0: they are
+    reached again.
+    """
+
+    nodes: str
+    reason: str
+    until_s: float
+
+
+Event = Union[Started, Staged, Output, Exited, Unreached]  # noqa: UP007 - msgspec wants it so on 3.11

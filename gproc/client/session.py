@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Union, assert_never
 
-from gproc.client.events import Event, Exited, Output, Staged, Started, Stream
+from gproc.client.events import Event, Exited, Output, Staged, Started, Stream, Unreached
 from gproc.errors import JobRejected, PeerError
 from gproc.nodespec import Place, format_path
 from gproc.request.outcome import Outcome
 from gproc.request.spec import Request, TerminalSize
-from gproc.wire import frames
+from gproc.wire import frames, messages
 from gproc.wire.credit import quantum
 from gproc.wire.directions import MASTER_TO_CLIENT, MasterToClient
 from gproc.wire.messages import (
@@ -49,7 +49,7 @@ class SessionJob:
 
     number: None until the master has taken it.  places, nodes: by rank.  missing: nodes that are not connected, folded.
     outcomes: by rank, as they come.  rejected: why the master did not take it.
-    stdin_credit: how many bytes of standard input may be written now.
+    stdin_credit: how many bytes of standard input may be written now.  stdin_bytes: how many were written.
     early_signals: signals that wait until the master has taken it.
     """
 
@@ -64,6 +64,7 @@ class SessionJob:
         self.rejected: JobRejected | None = None
         self.stdin_credit = 0
         self.early_signals: dict[int, None] = {}
+        self.stdin_bytes = 0
         self.owed = {"stdout": 0, "stderr": 0}
 
     @property
@@ -172,6 +173,9 @@ class ClientSession:
                     yield StdinReady(job)
             case Want(bundle, digests):
                 yield ChunksWanted(bundle, digests)
+            case messages.OutOfReach(number, nodes, reason, until_s):
+                if (job := self._jobs.get(number)) is not None:
+                    yield JobEvent(job, Unreached(nodes, reason, until_s))
             case TreeState():
                 yield TreeAnswer(message)
             case _:
@@ -194,7 +198,7 @@ class ClientSession:
             yield StdinReady(job)
 
     def _output(self, payload: memoryview) -> SessionEvent | None:
-        number, rank, stream, data = frames.read_stdio(payload)
+        number, rank, stream, _, data = frames.read_stdio(payload)
         job = self._jobs.get(number)
         if job is None:
             return None
@@ -244,13 +248,14 @@ class ClientSession:
         data = data[: min(job.stdin_credit, STDIN_BYTES)]
         if len(data):
             job.stdin_credit -= len(data)
-            self._write(frames.stdio_frame(job.number, frames.EVERY_RANK, frames.STDIN, data))
+            self._write(frames.stdio_frame(job.number, frames.EVERY_RANK, frames.STDIN, job.stdin_bytes, data))
+            job.stdin_bytes += len(data)
         return len(data)
 
     def end_stdin(self, job: SessionJob) -> None:
         """End the standard input.  Call it once, after the master has taken the job."""
         if job.number is not None and not job.ended:
-            self._write(frames.stdio_frame(job.number, frames.EVERY_RANK, frames.STDIN, b""))
+            self._write(frames.stdio_frame(job.number, frames.EVERY_RANK, frames.STDIN, job.stdin_bytes, b""))
 
     def consumed(self, job: SessionJob, stream: Stream, size: int) -> None:
         """The caller has taken this many bytes of output: the programs may write as many more."""

@@ -43,7 +43,7 @@ class Receiver(Generic[M]):
     def on_message(self, link: Link, message: M) -> None:
         raise PeerError(f"an unexpected {type(message).__name__}")
 
-    def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
+    def on_stdio(self, link: Link, job: int, rank: int, stream: int, offset: int, data: memoryview) -> None:
         raise PeerError(f"unexpected data of stream {stream}")
 
     def on_input(self, link: Link, job: int, block: frames.InputBlock) -> None:

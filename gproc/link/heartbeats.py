@@ -8,6 +8,7 @@ jobs run, beats come often enough that a cut link is noticed within the link tim
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -15,12 +16,15 @@ from typing import Final
 from gproc.link.connection import Link
 from gproc.wire.messages import Ping
 
-IDLE_S: Final = 5.0
+IDLE_S: Final = 1.0
 """Time between two beats while no jobs run."""
 
-SILENCE_S: Final = 20.0
-"""A peer that sends nothing for this long, although its kernel acknowledges, is frozen: it counts as lost, so that it
-cannot hang a job."""
+SILENCE_S: Final = 4.0
+"""A peer that sends nothing for this long, although its kernel acknowledges, is frozen.  Its neighbours take
+another way at once, because that costs nothing; what runs on it is lost much later, when its lease ends."""
+
+LATE_S: Final = 1.0
+"""A process that was itself so late for a beat does not judge others by their silence: it may have slept."""
 
 BEATS: Final = 8
 """Beats per link timeout while jobs run.  The kernel notices a cut by the first beat after it."""
@@ -39,6 +43,8 @@ class Heartbeats:
         self._busy_s = link_timeout_s / BEATS
         self._timer: asyncio.TimerHandle | None = None
         self._fast = False
+        self._due_s = math.inf
+        self._judge_from_s = 0.0
 
     def start(self) -> None:
         self._beat()
@@ -56,11 +62,15 @@ class Heartbeats:
 
     def _beat(self) -> None:
         now_s = time.monotonic()
+        if now_s - self._due_s > LATE_S:
+            # What came meanwhile has not been read yet.
+            self._judge_from_s = now_s + SILENCE_S / 2
         self._fast = self._busy()
         for link in self._links():
             if now_s - link.written_s >= self._busy_s / RECENT:
                 link.send(Ping())
-            if now_s - link.heard_s > SILENCE_S:
+            if now_s - link.heard_s > SILENCE_S and now_s >= self._judge_from_s:
                 link.abort(f"sent nothing for {SILENCE_S:.0f} s")
         pause_s = self._busy_s if self._fast else IDLE_S
+        self._due_s = now_s + pause_s
         self._timer = asyncio.get_running_loop().call_later(pause_s, self._beat)

@@ -1,6 +1,9 @@
 """One program on this node, from its ticket to its outcome: `relay.relayed_job.Downstream` for the node itself.
 
 FETCHING --root is here--> STARTING --launcher answers, output ends--> DONE
+
+After its end it still keeps what the master has not acknowledged, until the job is released: the way to the master may
+change, and then the master asks for it again.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from gproc.launch.protocol import ProgramEnded, SpawnFailed
 from gproc.node.pipes import InputPipe, OutputPipe
 from gproc.node.stdio import Stdio, open_pipes, open_terminal, resize
 from gproc.nodespec import Place, format_path
+from gproc.relay.delivery import KEPT_BYTES, KeptOutput
 from gproc.relay.relayed_job import RelayedJob
 from gproc.request.acts import Act, SendSignal, SetTerminalSize
 from gproc.request.outcome import Killed, NotStarted, Outcome, Refused, Returned, Signalled
@@ -30,7 +34,7 @@ from gproc.trust.signing import TicketRefused
 from gproc.trust.ticket import Ticket
 from gproc.wire import frames
 from gproc.wire.frames import InputBlock
-from gproc.wire.messages import Run, Signed
+from gproc.wire.messages import Finished, Run, Signed
 
 log = logging.getLogger("gproc")
 
@@ -74,7 +78,7 @@ class OnEnd(Protocol):
 
 
 class Program:
-    """Runs once.  After its last output it reports its outcome to the `RelayedJob`."""
+    """Runs once.  After its last output it reports its outcome to the `RelayedJob`, each time that it is asked."""
 
     def __init__(
         self, services: NodeServices, relayed: RelayedJob, ticket: Ticket, input_check: JobInput,
@@ -95,7 +99,11 @@ class Program:
         self._input: InputPipe | None = None
         self._early: list[bytes] = []
         self._outputs: dict[int, OutputPipe] = {}
+        self._kept: dict[int, KeptOutput] = {}
         self._outcome: Outcome | None = None
+        self._finished: Finished | None = None
+        self._to_report: Finished | None = None
+        """`_finished`, until it has been reported."""
         self._terminal_size = ticket.request.terminal
         self._killed_by = 0
         """The last signal with which the caller ended the job."""
@@ -105,15 +113,25 @@ class Program:
     # What the `RelayedJob` calls
 
     def start(self, run: Run) -> None:
-        self._rank = run.branch.rank
-        self._preparing = asyncio.create_task(self._prepare(run))
+        if self._preparing is None:
+            self._rank = run.branch.rank
+            self._kept = {stream: KeptOutput(run.window_bytes) for stream in (frames.STDOUT, frames.STDERR)}
+            self._preparing = asyncio.create_task(self._prepare(run))
+            return
+        for stream, offset in zip((frames.STDOUT, frames.STDERR), run.branch.said, strict=True):
+            self._free(stream, self._kept[stream].rewind(offset))
+            self._send(stream)
+        self._to_report = self._finished
+        self._report()
 
-    def obey(self, job: int, act: Act, order: Signed) -> None:
+    def obey(self, job: int, act: Act | None, order: Signed) -> None:
         match act:
             case SendSignal(signum):
                 self._signal(signum)
             case SetTerminalSize(size):
                 self._resize(size)
+            case None:
+                pass
             case _:
                 assert_never(act)
 
@@ -142,6 +160,9 @@ class Program:
         except TicketRefused as error:
             self._end_for_forged_input(str(error), len(block.data))
             return
+        if data is None:
+            self._relayed.credit_from_downstream(self, len(block.data))
+            return
         if self._terminal_size is not None and self.state is State.FETCHING and INTERRUPT in data:
             # The terminal does not exist yet, so it cannot turn the key into a signal.
             self._signal(signal.SIGINT)
@@ -156,8 +177,18 @@ class Program:
             self._input.write(data)
 
     def credit(self, job: int, stream: int, size: int) -> None:
-        pipe = self._outputs.get(stream)
-        if pipe is not None:
+        if (kept := self._kept.get(stream)) is not None:
+            kept.grant(size)
+            self._send(stream)
+            self._report()
+
+    def acknowledge(self, job: int, rank: int, stream: int, offset: int) -> None:
+        if (kept := self._kept.get(stream)) is not None:
+            self._free(stream, kept.acknowledge(offset))
+
+    def _free(self, stream: int, size: int) -> None:
+        """So many bytes need not be kept any more: the program may write as many."""
+        if size and (pipe := self._outputs.get(stream)) is not None:
             pipe.credit(size)
 
     def release(self, job: int) -> None:
@@ -203,7 +234,7 @@ class Program:
         for stream, handle in stdio.outputs.items():
             self._outputs[stream] = OutputPipe(
                 handle,
-                run.window_bytes,
+                KEPT_BYTES,
                 lambda data, stream=stream: self._said(stream, data),  # type: ignore[misc]
             )
         if stdio.input >= 0:
@@ -227,12 +258,17 @@ class Program:
         self._relayed.stage_progress(self, self._rank, received_bytes, complete)
 
     def _said(self, stream: int, data: bytes) -> None:
+        self._kept[stream].add(data)
         if data:
-            self._relayed.output(self, self._rank, stream, data)
+            self._send(stream)
         else:
             del self._outputs[stream]
             self._terminal = -1
             self._settle()
+
+    def _send(self, stream: int) -> None:
+        for offset, data in self._kept[stream].take():
+            self._relayed.output(self, self._rank, stream, offset, data)
 
     def _ended(self, ending: ProgramEnded | SpawnFailed) -> None:
         self._outcome = outcome_of(ending, killed_by=self._killed_by)
@@ -241,9 +277,15 @@ class Program:
         self._settle()
 
     def _settle(self) -> None:
-        """Report the outcome if the program has ended and all of its output has been sent."""
+        """The program is done if it has ended and all of its output is here."""
         if self._outcome is not None and not self._outputs and self.state is not State.DONE:
             self._end(self._outcome)
+
+    def _report(self) -> None:
+        """Report the outcome, as soon as all of the output has been sent."""
+        if self._to_report is not None and all(kept.all_sent for kept in self._kept.values()):
+            finished, self._to_report = self._to_report, None
+            self._relayed.finished(self, finished)
 
     def _end(self, outcome: Outcome) -> None:
         self.state = State.DONE
@@ -260,7 +302,9 @@ class Program:
         outcome = self._forged or outcome
         log.debug("job %d: ended: %s, status %d", self.ticket.job, outcome.kind, outcome.status)
         self._on_end(outcome)
-        self._relayed.finished(self, self._rank, outcome)
+        said = (self._kept[frames.STDOUT].end, self._kept[frames.STDERR].end)
+        self._finished = self._to_report = Finished(self.ticket.job, self._rank, outcome, said)
+        self._report()
 
     def _stop_preparing(self) -> None:
         if self._preparing is not None:

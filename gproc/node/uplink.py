@@ -13,7 +13,6 @@ from gproc.relay.membership import (
     AnnounceSubtree,
     DialAfter,
     DialFailed,
-    EndJobs,
     GiveUp,
     Membership,
     ParentLost,
@@ -22,10 +21,12 @@ from gproc.relay.membership import (
     SlaveEffect,
     SlaveState,
     Stopped,
+    Suspend,
     Tell,
     Welcomed,
 )
 from gproc.relay.parent import Dialer, NotAdmitted
+from gproc.trust.ticket import Ancestor
 from gproc.wire.directions import ParentToChild
 from gproc.wire.messages import Join, Message, Welcome
 
@@ -43,16 +44,19 @@ class UplinkOwner(Protocol):
     def announce_subtree(self) -> None:
         """Tell the new parent of every node below."""
 
-    def end_jobs(self, reason: str) -> None:
-        """End all jobs: the parent is lost, so no node could see a job here or stop it."""
+    def suspend(self) -> None:
+        """The parent is lost: what jobs say waits until there is another one."""
 
 
 class Uplink:
-    """One slave's connections to its parent.  `control` and `bulk` are None while it has no parent."""
+    """One slave's connections to its parent, or to another node above it.
+
+    `control` and `bulk` are None while it has none.
+    """
 
     def __init__(self, dialer: Dialer, id: int | None, owner: UplinkOwner, receiver: Receiver[ParentToChild]) -> None:
         """receiver: gets what the parent sends; its `on_lost` must call `lost`."""
-        self.membership = Membership(id, dialer.where)
+        self.membership = Membership(id, dialer.ways)
         self.control: Link | None = None
         self.bulk: Link | None = None
         self._dialer = dialer
@@ -63,7 +67,8 @@ class Uplink:
 
     @property
     def where(self) -> str:
-        return self._dialer.where
+        """The node that is the parent, or is dialled next."""
+        return self.membership.ways[self.membership.way]
 
     def is_open(self, link: Link) -> bool:
         """Whether this is a link to the present parent."""
@@ -74,7 +79,7 @@ class Uplink:
         while True:
             self._cut_off = asyncio.get_running_loop().create_future()
             try:
-                await self._dialer.join(self._owner.join_request(), self._receiver, self._joined)
+                await self._dialer.join(self.where, self._owner.join_request(), self._receiver, self._joined)
                 await self._cut_off
             except NotAdmitted as error:
                 self._do(self.membership.handle(DialFailed(str(error), refused=True, final=error.final)))
@@ -86,8 +91,15 @@ class Uplink:
             await asyncio.sleep(self._pause_s)
             self._do(self.membership.handle(Redial()))
 
-    def granted(self, grant: PlaceGranted) -> None:
+    def granted(self, grant: PlaceGranted, ancestors: Iterable[Ancestor]) -> None:
+        self._dialer.know(ancestors)
+        self.membership.know(self._dialer.ways)
         self._do(self.membership.handle(grant))
+
+    def go_home(self) -> None:
+        """Leave this parent for the slave's own one."""
+        self.membership.go_home()
+        self.abandon("going back to the parent of this place")
 
     def lost(self, link: Link, reason: str) -> None:
         """A connection to the parent has ended."""
@@ -134,8 +146,8 @@ class Uplink:
                     log.log(logging.WARNING if warning else logging.INFO, "%s", text)
                 case AnnounceSubtree():
                     self._owner.announce_subtree()
-                case EndJobs(reason):
-                    self._owner.end_jobs(reason)
+                case Suspend():
+                    self._owner.suspend()
                 case DialAfter(pause_s):
                     self._pause_s = pause_s
                 case GiveUp(reason):

@@ -34,12 +34,14 @@ from gproc.relay.membership import (
     Part,
     TimedOutJoining,
 )
+from gproc.relay.served import ServedPeer
 from gproc.request.acts import Act
 from gproc.spread.sending import ChunkProvider, ChunkSender
 from gproc.trust import tls
 from gproc.wire import frames, messages
-from gproc.wire.directions import CHILD_TO_PARENT, OPENING, PEER_TO_PEER, ChildToParent, Opening, PeerToPeer
+from gproc.wire.directions import CHILD_TO_PARENT, OPENING, ChildToParent, Opening
 from gproc.wire.messages import (
+    Acknowledged,
     Attach,
     Credit,
     JobOrder,
@@ -74,7 +76,9 @@ class ChildOwner(ChunkProvider, Protocol):
 
     def child_said(self, child: Child, message: ChildToParent) -> None: ...
 
-    def child_output(self, child: Child, job: int, rank: int, stream: int, data: memoryview) -> None: ...
+    def child_output(
+        self, child: Child, job: int, rank: int, stream: int, offset: int, data: memoryview
+    ) -> None: ...
 
     def may_want(self, child: Child, bundle: bytes) -> bool:
         """Whether a job that the child has a part in has this bundle."""
@@ -104,6 +108,8 @@ class Child(Receiver[ChildToParent]):
         self.membership = ChildMembership()
         self.nodes_below = 0
         """How many nodes it has announced below itself, those that are gone included."""
+        self.ended = False
+        """Whether it has said that it ends, and that nothing runs on it any more."""
         self.slow = False
         """Whether it was slow in the last large broadcast that it took part in."""
         self._owner = owner
@@ -115,7 +121,7 @@ class Child(Receiver[ChildToParent]):
     def start(self, run: Run) -> None:
         self.link.send(run)
 
-    def obey(self, job: int, act: Act, order: messages.Signed) -> None:
+    def obey(self, job: int, act: Act | None, order: messages.Signed) -> None:
         self.link.send(JobOrder(job, order))
 
     def stdin(self, job: int, block: frames.InputBlock) -> None:
@@ -123,6 +129,9 @@ class Child(Receiver[ChildToParent]):
 
     def credit(self, job: int, stream: int, size: int) -> None:
         self.link.send(Credit(job, stream, size))
+
+    def acknowledge(self, job: int, rank: int, stream: int, offset: int) -> None:
+        self.link.send(Acknowledged(job, rank, stream, offset))
 
     def release(self, job: int) -> None:
         self.link.send(Release(job))
@@ -153,8 +162,8 @@ class Child(Receiver[ChildToParent]):
         else:
             raise PeerError(f"{type(message).__name__} on a bulk connection")
 
-    def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
-        self._owner.child_output(self, job, rank, stream, data)
+    def on_stdio(self, link: Link, job: int, rank: int, stream: int, offset: int, data: memoryview) -> None:
+        self._owner.child_output(self, job, rank, stream, offset, data)
 
     def on_lost(self, link: Link, reason: str) -> None:
         self._move(ConnectionLost(reason, link is self._bulk))
@@ -173,6 +182,16 @@ class Child(Receiver[ChildToParent]):
         bulk.allow_slow_reader()
         self._sender = ChunkSender(self._owner, bulk)
         self._move(BulkOpened())
+
+    def say_goodbye(self, reason: str) -> None:
+        """It ends, by its own word."""
+        self.ended = True
+        self._move(ConnectionLost(reason, bulk=False))
+
+    def replace(self) -> None:
+        """The same process has connected again, so these connections are of no use."""
+        if self.membership.state is not ChildState.GONE:
+            self._move(ConnectionLost("it has connected again", bulk=False))
 
     def give_up_waiting(self) -> None:
         """Called when the time for opening the bulk connection is over."""
@@ -198,30 +217,6 @@ class Child(Receiver[ChildToParent]):
             if link is not None and not link.lost:
                 link.abort(reason)
         self._owner.child_left(self, reason)
-
-
-class ServedPeer(Receiver[PeerToPeer]):
-    """A node that has the same job as this one, and gets the job's bundle from here."""
-
-    direction = PEER_TO_PEER
-
-    def __init__(self, owner: ChildOwner, link: Link, bundle: bytes) -> None:
-        self._bundle = bundle
-        self._sender = ChunkSender(owner, link)
-
-    def on_message(self, link: Link, message: PeerToPeer) -> None:
-        try:
-            if not isinstance(message, Want):
-                raise PeerError(f"{type(message).__name__} from a node that asks for chunks")
-            if message.bundle != self._bundle:
-                raise PeerError("it wants a bundle that is not its job's")
-            self._sender.want(message)
-        except PeerError as error:
-            log.warning("refused %s: %s", link.peer, error)
-            raise
-
-    def on_lost(self, link: Link, reason: str) -> None:
-        self._sender.stop()
 
 
 class _Newcomer(Receiver[Opening]):

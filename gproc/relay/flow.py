@@ -30,6 +30,8 @@ class Outlet(Generic[S]):
         grant: Callable[[S, int], None],
     ) -> None:  # fmt: skip
         self._credit = window_bytes
+        self.frame_bytes = quantum(window_bytes)
+        """The most data in one frame, so that it fits the reader's window."""
         self._source_window_bytes = source_window_bytes
         self._quantum = quantum(source_window_bytes)
         self._emit = emit
@@ -40,20 +42,36 @@ class Outlet(Generic[S]):
         self._owed: dict[S, int] = {}
         """The part of it that can be given back, because its data has gone up."""
 
-    def push(self, rank: int, frame: bytes, size: int, source: S) -> bool:
-        """Take a frame with `size` bytes of data.  Returns whether it was passed on at once.
-
-        Raises: PeerError if the source has no credit for it.
-        """
+    def accept(self, size: int, source: S) -> None:
+        """So many bytes of data came, to be pushed or skipped.  Raises: PeerError if their source has no credit."""
         used = self._used.get(source, 0) + size
         if used > self._source_window_bytes:
             raise PeerError(f"output of {used} bytes with credit for {self._source_window_bytes}")
         self._used[source] = used
+
+    def push(self, rank: int, frame: bytes, size: int, source: S) -> bool:
+        """Pass on a frame with `size` bytes of data.  Returns whether that was possible at once."""
         if self._queue or self._credit < size:
             self._queue.append((rank, frame, size, source))
             return False
         self._pass(frame, size, source)
         return True
+
+    def skip(self, size: int, source: S) -> None:
+        """This data goes nowhere."""
+        self._pay(source, size)
+
+    def stop(self) -> None:
+        """The reader is gone: what comes waits for `resume`."""
+        self._credit = 0
+
+    def resume(self, window_bytes: int) -> None:
+        """There is another reader.  What waits is dropped: its sources send it again."""
+        self._credit = window_bytes
+        self.frame_bytes = quantum(window_bytes)
+        queue, self._queue = self._queue, deque()
+        for _, _, size, source in queue:
+            self._pay(source, size)
 
     def credit(self, size: int) -> list[int]:
         """The reader granted more.  Returns the ranks whose frames were passed on, once for each frame."""
@@ -73,6 +91,10 @@ class Outlet(Generic[S]):
     def _pass(self, frame: bytes, size: int, source: S) -> None:
         self._credit -= size
         self._emit(frame)
+        self._pay(source, size)
+
+    def _pay(self, source: S, size: int) -> None:
+        """Give a source its credit back, in larger parts."""
         if source not in self._used:
             return
         owed = self._owed.get(source, 0) + size
@@ -89,24 +111,42 @@ class Inlet(Generic[S]):
     The master signed each block, so a relay passes it on as it came.  No reader's window is smaller than a block: the
     master makes the blocks for the smallest window of the job's tree (`wire.credit.input_block_bytes`).
 
+    After a change of the tree, a node below may lack blocks that a dead relay had.  The master keeps the last
+    `kept_bytes`, which is as much as all relays on the longest way may hold, and sends them again (`repeat`).  A node
+    that has a block drops it.
+
     window_bytes: the credit that each reader granted.  writer_window_bytes: the credit that the upstream writer has.
     emit: sends a block to one reader.  grant: gives credit back to the writer.
     """
 
     def __init__(
         self, window_bytes: int, writer_window_bytes: int, readers: list[S], emit: Callable[[S, InputBlock], None],
-        grant: Callable[[int], None],
+        grant: Callable[[int], None], kept_bytes: int = 0,
     ) -> None:  # fmt: skip
+        self._window_bytes = window_bytes
         self._credit = dict.fromkeys(readers, window_bytes)
         self._writer_window_bytes = writer_window_bytes
         self._grant_bytes = quantum(writer_window_bytes)
         self._emit = emit
         self._grant = grant
         self._queue: deque[InputBlock] = deque()
+        self._kept: deque[InputBlock] = deque()
+        self._kept_bytes = 0
+        self._keep_bytes = kept_bytes
+        self._repeated: dict[S, deque[InputBlock]] = {}
+        """By reader: the blocks that it gets once more, before any others."""
         self._ended = False
         self._used = 0
         self._owed = 0
+        self._not_owed = 0
+        """Bytes in the queue that the writer before the present one sent."""
         self._pumping = False
+        self._held = False
+
+    def hold(self, held: bool) -> None:
+        """held: a node below cannot be reached now, so nobody gets more: what is kept must hold what it lacks."""
+        self._held = held
+        self._pump()
 
     def push(self, block: InputBlock) -> None:
         """Take a block from upstream; one without data is the end of the stream.
@@ -127,8 +167,27 @@ class Inlet(Generic[S]):
             self._credit[reader] += size
             self._pump()
 
+    def add(self, reader: S) -> None:
+        """Another reader takes part from now on."""
+        self._credit.setdefault(reader, self._window_bytes)
+
+    def repeat(self, reader: S) -> None:
+        """Send this reader once more what is kept."""
+        if self._kept:
+            self._repeated[reader] = deque(self._kept)
+            self._pump()
+
+    def resume(self, window_bytes: int) -> None:
+        """There is another writer, with a window of its own.  It may repeat blocks, and the end."""
+        self._writer_window_bytes = window_bytes
+        self._grant_bytes = quantum(window_bytes)
+        self._ended = False
+        self._used = self._owed = 0
+        self._not_owed = sum(len(block.data) for block in self._queue)
+
     def forget(self, reader: S) -> None:
         """The reader is gone: the others no longer wait for it."""
+        self._repeated.pop(reader, None)
         if self._credit.pop(reader, None) is not None:
             self._pump()
 
@@ -138,18 +197,41 @@ class Inlet(Generic[S]):
             return
         self._pumping = True
         try:
-            while self._queue and all(credit >= len(self._queue[0].data) for credit in self._credit.values()):
+            for reader in list(self._repeated):
+                self._pump_repeated(reader)
+            while self._queue and not self._repeated and not self._held:
+                if any(credit < len(self._queue[0].data) for credit in self._credit.values()):
+                    return
                 self._pass(self._queue.popleft())
         finally:
             self._pumping = False
+
+    def _pump_repeated(self, reader: S) -> None:
+        blocks = self._repeated[reader]
+        while blocks and self._credit[reader] >= len(blocks[0].data):
+            block = blocks.popleft()
+            self._credit[reader] -= len(block.data)
+            self._emit(reader, block)
+        if not blocks:
+            del self._repeated[reader]
 
     def _pass(self, block: InputBlock) -> None:
         size = len(block.data)
         for reader in list(self._credit):
             self._credit[reader] -= size
             self._emit(reader, block)
-        self._owed += size
+        if self._keep_bytes:
+            self._keep(block)
+        stale = min(size, self._not_owed)
+        self._not_owed -= stale
+        self._owed += size - stale
         if self._owed >= self._grant_bytes:
             owed, self._owed = self._owed, 0
             self._used -= owed
             self._grant(owed)
+
+    def _keep(self, block: InputBlock) -> None:
+        self._kept.append(block)
+        self._kept_bytes += len(block.data)
+        while self._kept_bytes - len(self._kept[0].data) >= self._keep_bytes:
+            self._kept_bytes -= len(self._kept.popleft().data)

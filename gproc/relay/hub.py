@@ -13,11 +13,12 @@ from msgspec.structs import replace
 
 from gproc.errors import PeerError, TrustError
 from gproc.link.heartbeats import Heartbeats
-from gproc.nodespec import LEVELS_MAX, format_path
+from gproc.nodespec import LEVELS_MAX, Place, format_path
+from gproc.relay.adoption import NotBelow, free_number, is_at_home, shown_grant
 from gproc.relay.belonging import NODES_BELOW_MAX, Belonging
 from gproc.relay.children import Child, Children, JoinRefused
 from gproc.relay.memory import Memory
-from gproc.relay.relayed_job import Downstream, RelayedJob
+from gproc.relay.relayed_job import Downstream, RelayedJob, Upstream
 from gproc.spread.fetching import BundleFetcher
 from gproc.spread.monitor import BroadcastMonitor
 from gproc.spread.sending import Compressed
@@ -25,14 +26,16 @@ from gproc.spread.trees import MIN_CHILDREN
 from gproc.store.partial import Owner
 from gproc.tree import Tree, below
 from gproc.wire import messages
+from gproc.wire.branch import Branch
 from gproc.wire.directions import ChildToParent
-from gproc.wire.messages import Arrived, Branch, Join, Left, Peer, Route, Run
+from gproc.wire.messages import Arrived, Join, Left, Peer, Route, Run
 
 if TYPE_CHECKING:
     import ssl
 
     from gproc.link.connection import Link
     from gproc.store.store import Store
+    from gproc.trust.ticket import Grant
 
 log = logging.getLogger("gproc")
 
@@ -43,8 +46,11 @@ SAME_JOB_S: Final = 3.0
 class Hub(ABC):
     """A node that can have children.  `tree` holds the nodes below this one, by their route from here."""
 
-    def __init__(self, store: Store, context: ssl.SSLContext, belonging: Belonging, link_timeout_s: float) -> None:
+    def __init__(
+        self, store: Store, context: ssl.SSLContext, belonging: Belonging, ticket_public: bytes, link_timeout_s: float
+    ) -> None:
         self.belonging = belonging
+        self._ticket_public = ticket_public
         self.tree = Tree()
         self.relayed_jobs: dict[int, RelayedJob] = {}
         self._monitors: dict[int, BroadcastMonitor] = {}
@@ -62,6 +68,16 @@ class Hub(ABC):
         return [child.link for child in self.children]
 
     # What the master and a slave do differently
+
+    @property
+    @abstractmethod
+    def place(self) -> Place:
+        """Of this node; () is the master."""
+
+    @property
+    @abstractmethod
+    def session(self) -> bytes | None:
+        """The master's session; None if this node has no place in one yet."""
 
     @abstractmethod
     def tell(self, change: Arrived | Left) -> None:
@@ -85,12 +101,28 @@ class Hub(ABC):
     # What children do and send: `relay.children.ChildOwner`
 
     def admit(self, join: Join) -> int:
+        grant = shown_grant(join, self._ticket_public)
+        for child in self.children:
+            if (child.node.nonce, child.node.name) == (join.node.nonce, join.node.name):
+                child.replace()
+        if grant is not None and self.session is not None and not self._is_at_home(grant):
+            return free_number(self.children.by_id)
         id = self._number_for(join)
         present = [(child.id, child.node.name) for child in self.children]
         if why := self.belonging.objection(join.node.name, id, present):
             # Not final: a certificate that was elsewhere may be free in a moment, and a locale can be corrected.
             raise JoinRefused(why, final=False)
         return id
+
+    def _is_at_home(self, grant: Grant) -> bool:
+        """Raises: JoinRefused if it is neither at home here nor to be adopted."""
+        try:
+            at_home = is_at_home(grant.place, self.place)
+        except NotBelow as error:
+            raise JoinRefused(str(error), final=False) from error
+        if not at_home and grant.session != self.session:
+            raise JoinRefused("its grant is of another session", final=False)
+        return at_home
 
     def _number_for(self, join: Join) -> int:
         """Raises: JoinRefused if another child has the number that the slave insists on."""
@@ -107,26 +139,24 @@ class Hub(ABC):
 
     def child_arrived(self, child: Child) -> None:
         log.info("node %d joined: %s at %s", child.id, child.node.name, child.node.address)
-        route = Route((child.id,))
-        self.tree.arrive(route, child.node)
-        self.tell(Arrived(route, child.node))
+        self._take_in(Arrived(Route((child.id,)), child.node))
 
     def child_left(self, child: Child, reason: str) -> None:
         self.children.remove(child)
         log.info("node %d left: %s at %s: %s", child.id, child.node.name, child.node.address, reason)
+        route = Route((child.id,))
+        # First the nodes above: the master holds back standard input, and only then may others get more of it.
+        self._leave(Left(route, reason, child.ended))
         for relayed in list(self.relayed_jobs.values()):
-            relayed.left(child, reason)
+            relayed.left(child)
         for monitor in self._monitors.values():
             monitor.left(child)
-        route = Route((child.id,))
-        if self.tree.leave(route):
-            self.tell(Left(route, reason))
 
     def child_said(self, child: Child, message: ChildToParent) -> None:
         match message:
-            case messages.Finished(job, rank, outcome):
+            case messages.Finished(job):
                 if (relayed := self.relayed_jobs.get(job)) is not None:
-                    relayed.finished(child, rank, outcome)
+                    relayed.finished(child, message)
             case messages.StageProgress(job, rank, received_bytes, complete):
                 if (relayed := self.relayed_jobs.get(job)) is not None:
                     relayed.stage_progress(child, rank, received_bytes, complete)
@@ -138,9 +168,10 @@ class Hub(ABC):
                     relayed.credit_from_downstream(child, size)
             case messages.Arrived(route, node):
                 self._arrived(child, Arrived(below(child.id, route), node))
-            case messages.Left(route, reason):
-                if self.tree.leave(below(child.id, route)):
-                    self.tell(Left(below(child.id, route), reason))
+            case messages.Left(route, reason, ended):
+                self._leave(Left(below(child.id, route), reason, ended))
+            case messages.Goodbye(reason):
+                child.say_goodbye(reason)
             case messages.Load(serial, loads):
                 self.child_load(messages.Load(serial, tuple((below(child.id, route), load) for route, load in loads)))
             case messages.AskLease(route, nonce):
@@ -158,20 +189,27 @@ class Hub(ABC):
             child.nodes_below += 1
         if child.nodes_below > NODES_BELOW_MAX or len(change.route) > LEVELS_MAX:
             raise PeerError(f"it announced more than {NODES_BELOW_MAX} nodes, or deeper than {LEVELS_MAX} levels")
+        self._take_in(change)
+
+    def _take_in(self, change: Arrived) -> None:
         if why := self.objection(change):
             log.warning("not taken in: %s (%s): %s", format_path(change.route), change.node.name, why)
             return
         self.tree.arrive(change.route, change.node)
         self.tell(change)
 
+    def _leave(self, change: Left) -> None:
+        if self.tree.leave(change.route):
+            self.tell(change)
+
     def objection(self, change: Arrived) -> str:
-        """Why a node that is announced far below cannot be there; "" if it can.  Only the master judges this."""
+        """Why a node that is announced cannot be there; "" if it can.  Only the master judges this."""
         return ""
 
-    def child_output(self, child: Child, job: int, rank: int, stream: int, data: memoryview) -> None:
+    def child_output(self, child: Child, job: int, rank: int, stream: int, offset: int, data: memoryview) -> None:
         relayed = self.relayed_jobs.get(job)
         if relayed is not None:
-            relayed.output(child, rank, stream, data)
+            relayed.output(child, rank, stream, offset, data)
 
     def may_want(self, child: Child, bundle: bytes) -> bool:
         return any(relayed.gives(bundle, child) for relayed in self.relayed_jobs.values())
@@ -191,8 +229,12 @@ class Hub(ABC):
     # What goes down
 
     def pass_on(self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch]) -> None:
-        """Start a job: its `own` parts on this node, and the parts of the children that the branch of `run` names."""
-        here, absent = self._parts(run.branch.children)
+        """Start a job: its `own` parts on this node, and the parts of the children that the branch of `run` names.
+
+        A child that is not here any more gets nothing: the master hears that it has left, and sends its part on
+        another way.
+        """
+        here = self._parts(run.branch.children)
         sources_by_child: dict[Downstream, tuple[Peer | None, ...]] = {}
         bundle = relayed.request.bundle
         if bundle is not None and bundle.is_broadcast and len(here) >= MIN_CHILDREN:
@@ -205,21 +247,27 @@ class Hub(ABC):
         for child, branch in here.items():
             parts[child] = branch
         self.heartbeats.quicken()
-        relayed.start(run, parts, absent, sources_by_child)
+        relayed.start(run, parts, sources_by_child)
         self._next_job.set_result(None)
         self._next_job = asyncio.get_running_loop().create_future()
 
-    def _parts(self, subtree: dict[int, Branch]) -> tuple[dict[Child, Branch], list[Branch]]:
-        """A job's branches by child, and the branches for children that are not connected."""
-        here: dict[Child, Branch] = {}
-        absent = []
-        for id, branch in subtree.items():
-            child = self.children.by_id.get(id)
-            if child is not None and child.present:
-                here[child] = branch
-            else:
-                absent.append(branch)
-        return here, absent
+    def pass_again(
+        self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch], upstream: Upstream
+    ) -> list[Downstream]:
+        """A job that is here already, on a new way: for this node itself, or for some below it.
+
+        Returns to whom it was sent.
+        """
+        parts = dict(own)
+        for child, branch in self._parts(run.branch.children).items():
+            parts[child] = branch
+        relayed.resume(run, parts, upstream)
+        return list(parts)
+
+    def _parts(self, subtree: dict[int, Branch]) -> dict[Child, Branch]:
+        """A job's branches by child, for those that are connected."""
+        children = ((self.children.by_id.get(id), branch) for id, branch in subtree.items())
+        return {child: branch for child, branch in children if child is not None and child.present}
 
     def pass_down(self, message: messages.Granted | messages.Leased) -> None:
         """Send this to the node at the end of its route, which is not empty."""
@@ -232,13 +280,19 @@ class Hub(ABC):
             child.link.send(messages.Poll(serial))
 
     def release(self, job: int) -> None:
+        """A job is over everywhere."""
+        if (relayed := self.let_go(job)) is not None:
+            relayed.release()
+
+    def let_go(self, job: int) -> RelayedJob | None:
+        """A job is over for this node.  Returns it, if it was here."""
         relayed = self.relayed_jobs.pop(job, None)
         if relayed is not None:
-            relayed.release()
             self._memory.ended(len(relayed.ticket.payload))
         monitor = self._monitors.pop(job, None)
         if monitor is not None:
             monitor.stop()
+        return relayed
 
     def end(self) -> None:
         """Ask `run()` to finish."""

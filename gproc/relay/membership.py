@@ -28,6 +28,9 @@ MAX_REFUSED_S: Final = 60.0
 JITTER: Final = 0.2
 """The random part of a pause: without it, all children of a parent that comes back would dial at once."""
 
+SPREAD_S: Final = 0.2
+"""The children of a node that has died dial the next one within this time, and not all at once."""
+
 STORY_EVENTS: Final = 8
 """How many moves are kept for the message about an illegal move."""
 
@@ -143,10 +146,8 @@ class AnnounceSubtree(msgspec.Struct, frozen=True):
     """Tell the parent of every node below this one."""
 
 
-class EndJobs(msgspec.Struct, frozen=True):
-    """End all jobs: without a parent, nobody could see or stop them."""
-
-    reason: str
+class Suspend(msgspec.Struct, frozen=True):
+    """There is no parent: jobs go on, and what they say waits for another one."""
 
 
 class DialAfter(msgspec.Struct, frozen=True):
@@ -161,19 +162,22 @@ class GiveUp(msgspec.Struct, frozen=True):
     reason: str
 
 
-SlaveEffect = Union[Tell, AnnounceSubtree, EndJobs, DialAfter, GiveUp]  # noqa: UP007
+SlaveEffect = Union[Tell, AnnounceSubtree, Suspend, DialAfter, GiveUp]  # noqa: UP007
 
 
 class Membership:
     """A slave's membership.  id: its number below its parent.  place: that of the master's last grant; () before it.
 
-    where: the name of the parent in messages.
+    ways: the nodes that may be its parent, as messages name them: its own parent first, then those above it.
+    way: the number of the one that is its parent now, or is dialled next.
     """
 
-    def __init__(self, id: int | None, where: str, jitter: random.Random | None = None) -> None:
+    def __init__(self, id: int | None, ways: tuple[str, ...], jitter: random.Random | None = None) -> None:
         self.id = id
         self.place = Place(())
-        self._where = where
+        self.ways = ways
+        self.way = 0
+        self._failed_ways = 0
         self._machine = _Machine(SlaveState.DIALLING, SLAVE_MOVES)
         self._jitter = jitter or random.Random()
         self._pause_s = RETRY_S
@@ -189,7 +193,7 @@ class Membership:
         match event:
             case Welcomed(id):
                 self.id = id
-                self._pause_s, self._complaint = RETRY_S, ""
+                self._pause_s, self._complaint, self._failed_ways = RETRY_S, "", 0
                 return [AnnounceSubtree()]
             case PlaceGranted(place):
                 changed, self.place = self.place != place, place
@@ -197,18 +201,44 @@ class Membership:
             case DialFailed():
                 return self._failed(event)
             case ParentLost(reason) if self.state is SlaveState.ORPHANED:
-                said = f"lost the parent at {self._where}: {reason}; trying to join again"
-                return [EndJobs(reason), Tell(said, warning=True), DialAfter(self._next_pause_s(MAX_UNREACHABLE_S))]
+                lost = self.ways[self.way]
+                if len(self.ways) == 1:
+                    said = f"lost the parent at {lost}: {reason}; trying to join again"
+                    return [Suspend(), Tell(said, warning=True), DialAfter(self._next_pause_s(MAX_UNREACHABLE_S))]
+                self._turn()
+                said = f"lost the parent at {lost}: {reason}; the next one is {self.ways[self.way]}"
+                return [Suspend(), Tell(said, warning=True), DialAfter(SPREAD_S * self._jitter.random())]
             case _:
                 return []
 
+    def know(self, ways: tuple[str, ...]) -> None:
+        """The master has said who else may be the parent.  ways: as the attribute."""
+        now = self.ways[self.way]
+        self.ways = ways
+        self.way = ways.index(now) if now in ways else 0
+
+    def go_home(self) -> None:
+        """The next one that is dialled is the slave's own parent."""
+        self.way = len(self.ways) - 1
+
+    @property
+    def at_home(self) -> bool:
+        return self.way == 0
+
+    def _turn(self) -> None:
+        self.way = (self.way + 1) % len(self.ways)
+
     def _failed(self, event: DialFailed) -> list[SlaveEffect]:
-        if event.final:
+        if event.final and self.at_home:
             return [GiveUp(event.reason)]
         effects: list[SlaveEffect] = []
         if event.reason != self._complaint:
             self._complaint = event.reason
             effects.append(Tell(f"cannot join: {event.reason}; trying again", warning=True))
+        self._failed_ways += 1
+        self._turn()
+        if self._failed_ways % len(self.ways):
+            return [*effects, DialAfter(0.0)]
         effects.append(DialAfter(self._next_pause_s(MAX_REFUSED_S if event.refused else MAX_UNREACHABLE_S)))
         return effects
 

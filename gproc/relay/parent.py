@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from gproc.errors import GprocError, LinkLost
@@ -12,6 +12,7 @@ from gproc.link.connection import Link, Receiver
 from gproc.link.dialing import open_link
 from gproc.link.transport import HANDSHAKE_S
 from gproc.trust.identity import Identity
+from gproc.trust.ticket import Ancestor
 from gproc.trust.tls import ExpectedParent, is_loopback
 from gproc.wire import frames
 from gproc.wire.directions import JOIN_ANSWER, JoinAnswer, ParentToChild
@@ -20,6 +21,9 @@ from gproc.wire.messages import Attach, Join, RefuseJoin, Welcome
 if TYPE_CHECKING:
     import ssl
 
+
+ONE_OF_MANY_S: Final = 2.0
+"""How long one node may take to let us in, if there are others to try."""
 
 NOBODY_LISTENS: Final = (
     "is gproc running there, on that port? Without -locale or -myAddress, gproc m serves its own machine alone"
@@ -54,32 +58,60 @@ class _Waiting(Receiver[JoinAnswer]):
 
 
 class Dialer:
-    """Connects this slave to its parent.  The parent is always the same, and its name is checked every time."""
+    """Connects this slave to its parent, or to one above it if that is gone.  The name is checked every time.
+
+    ways: the nodes that may be its parent, as "host:port": its own parent first.
+    """
 
     def __init__(
         self, identity: Identity, context: ssl.SSLContext, parent: ExpectedParent, port: int, link_timeout_s: float
     ) -> None:
-        self.where = f"{parent.host}:{port}"
+        self._home = f"{parent.host}:{port}"
+        self._nodes = {self._home: (parent, port)}
         self._identity = identity
         self._context = context
-        self._parent = parent
-        self._port = port
         self._link_timeout_s = link_timeout_s
 
+    @property
+    def ways(self) -> tuple[str, ...]:
+        return tuple(self._nodes)
+
+    def know(self, ancestors: Iterable[Ancestor]) -> None:
+        """Who else may be the parent, by the master's word: the best first."""
+        nodes = {self._home: self._nodes[self._home]}
+        for ancestor in ancestors:
+            host, _, port = ancestor.address.rpartition(":")
+            if host and port.isdecimal():
+                expected = ExpectedParent(host, ancestor.name or None, is_master=not ancestor.name)
+                nodes.setdefault(ancestor.address, (expected, int(port)))
+        self._nodes = nodes
+
     async def join(
-        self, join: Join, receiver: Receiver[ParentToChild], joined: Callable[[Link, Link, Welcome], None]
+        self, where: str, join: Join, receiver: Receiver[ParentToChild], joined: Callable[[Link, Link, Welcome], None]
     ) -> None:
-        """Make both connections; `receiver` gets everything that the parent sends on them.
+        """Make both connections to one of `ways`; `receiver` gets everything that the parent sends on them.
 
         joined: called with the control link, the bulk link and the parent's welcome, before the parent sends more.
         Raises: LinkLost or OSError if the parent cannot be reached, TrustError if it is the wrong node,
         NotAdmitted if it refuses.
         """
+        if len(self._nodes) == 1:
+            await self._join(where, join, receiver, joined)
+            return
+        try:
+            async with asyncio.timeout(ONE_OF_MANY_S):
+                await self._join(where, join, receiver, joined)
+        except TimeoutError:
+            raise LinkLost(f"{where} did not answer for {ONE_OF_MANY_S:.0f} s") from None
+
+    async def _join(
+        self, where: str, join: Join, receiver: Receiver[ParentToChild], joined: Callable[[Link, Link, Welcome], None]
+    ) -> None:
         waiting = _Waiting(receiver)
         try:
-            control = await self._open(frames.CHANNEL_CONTROL, waiting)
+            control = await self._open(where, frames.CHANNEL_CONTROL, waiting)
         except LinkLost as error:
-            if isinstance(error.__cause__, ConnectionRefusedError) and not is_loopback(self._parent.host):
+            if isinstance(error.__cause__, ConnectionRefusedError) and not is_loopback(self._nodes[where][0].host):
                 raise LinkLost(f"{error}: {NOBODY_LISTENS}") from error
             raise
         try:
@@ -87,21 +119,20 @@ class Dialer:
             async with asyncio.timeout(HANDSHAKE_S):
                 answer = await waiting.answer
             if isinstance(answer, RefuseJoin):
-                raise NotAdmitted(f"{self.where} refused us: {answer.reason}", final=answer.final)
-            bulk = await self._open(frames.CHANNEL_BULK, receiver)
+                raise NotAdmitted(f"{where} refused us: {answer.reason}", final=answer.final)
+            bulk = await self._open(where, frames.CHANNEL_BULK, receiver)
             bulk.allow_slow_reader()
-            joined(control, bulk, answer)
             bulk.send(Attach(join.token))
+            joined(control, bulk, answer)
         except BaseException as error:
             control.abort("joining failed")
             if isinstance(error, TimeoutError):
-                raise LinkLost(f"{self.where} did not answer for {HANDSHAKE_S:.0f} s") from None
+                raise LinkLost(f"{where} did not answer for {HANDSHAKE_S:.0f} s") from None
             raise
 
-    async def _open(self, channel: int, receiver: Receiver[Any]) -> Link:
-        return await open_link(
-            self._parent, self._port, channel, receiver, self._identity, self._context, self._link_timeout_s
-        )
+    async def _open(self, where: str, channel: int, receiver: Receiver[Any]) -> Link:
+        parent, port = self._nodes[where]
+        return await open_link(parent, port, channel, receiver, self._identity, self._context, self._link_timeout_s)
 
 
 def new_token() -> bytes:

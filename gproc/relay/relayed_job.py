@@ -1,30 +1,23 @@
 """Relays one job in one process: from upstream to the downstreams that have a part in it, and back.
 
-Rules only, no I/O: callers report what arrived, and callbacks send.
+Rules only, no I/O: callers report what arrived, and callbacks send.  The way to a node may change while its job runs:
+then the same Run comes again on the new way (`resume`), and `gproc.relay.delivery` says what is sent once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
+from gproc.relay.delivery import ReceivedOutput
 from gproc.relay.flow import Inlet, Outlet
 from gproc.request.acts import Act
-from gproc.request.outcome import Lost, Outcome
 from gproc.request.spec import Request
 from gproc.wire import frames
+from gproc.wire.branch import Branch
 from gproc.wire.credit import window_for
 from gproc.wire.frames import InputBlock
-from gproc.wire.messages import (
-    Branch,
-    Credit,
-    Finished,
-    Message,
-    Peer,
-    Run,
-    Signed,
-    StageProgress,
-)
+from gproc.wire.messages import Credit, Finished, Message, Peer, Run, Signed, StageProgress
 
 
 class Upstream(Protocol):
@@ -35,33 +28,53 @@ class Upstream(Protocol):
     def write(self, frame: bytes) -> None: ...
 
 
+class Nowhere:
+    """The upstream of a job while this node has no parent.  What is lost here is sent again later."""
+
+    def send(self, message: Message) -> None:
+        pass
+
+    def write(self, frame: bytes) -> None:
+        pass
+
+
 class Downstream(Protocol):
     """A child with a part in the job, or this node's own program."""
 
-    def start(self, run: Run) -> None: ...
+    def start(self, run: Run) -> None:
+        """Begin, or go on with, this part of a job."""
 
-    def obey(self, job: int, act: Act, order: Signed) -> None:
-        """order: the signed form of `act`, for those below."""
+    def obey(self, job: int, act: Act | None, order: Signed) -> None:
+        """order: the signed form of `act`, for those below; None: this node has obeyed it before."""
 
     def stdin(self, job: int, block: InputBlock) -> None: ...
 
     def credit(self, job: int, stream: int, size: int) -> None: ...
 
+    def acknowledge(self, job: int, rank: int, stream: int, offset: int) -> None: ...
+
     def release(self, job: int) -> None: ...
 
 
 class RelayedJob:
-    """A job in this process.  `unfinished` maps each rank that has not ended to the downstream that runs or relays it.
+    """A job in this process.
 
-    request: what `ticket` holds.
+    request: what `ticket` holds.  received: at the master, what has come of its output; None: this node passes it on.
+    kept_input_bytes: at the master, how much standard input is kept for nodes that may need it again.
     """
 
-    def __init__(self, job: int, ticket: Signed, request: Request, upstream: Upstream) -> None:
+    def __init__(
+        self, job: int, ticket: Signed, request: Request, upstream: Upstream, received: ReceivedOutput | None = None,
+        kept_input_bytes: int = 0,
+    ) -> None:  # fmt: skip
         self.job = job
         self.ticket = ticket
         self.request = request
         self.upstream = upstream
-        self.unfinished: dict[int, Downstream] = {}
+        self.kept_input_bytes = kept_input_bytes
+        self._received = received
+        self._window_bytes = 0
+        self._downstream_of: dict[int, Downstream] = {}
         self._downstreams: list[Downstream] = []
         self._outlets: dict[int, Outlet[Downstream]] = {}
         self._inlet: Inlet[Downstream] | None = None
@@ -69,15 +82,14 @@ class RelayedJob:
         self._held: dict[int, Finished] = {}
 
     def start(
-        self, run: Run, parts: Mapping[Downstream, Branch], absent: Iterable[Branch],
+        self, run: Run, parts: Mapping[Downstream, Branch],
         sources_by_child: Mapping[Downstream, tuple[Peer | None, ...]],
     ) -> None:  # fmt: skip
         """Send each downstream its part of `run`.
 
-        absent: parts whose node is no longer connected; their ranks are lost.  sources_by_child: the peers that send
-        the bundle to each child, if it is broadcast.
+        sources_by_child: the peers that send the bundle to each child, if it is broadcast.
         """
-        window_bytes = window_for(len(parts), run.window_bytes)
+        self._window_bytes = window_bytes = window_for(len(parts), run.window_bytes)
         for stream in (frames.STDOUT, frames.STDERR):
             self._outlets[stream] = Outlet(
                 run.window_bytes,
@@ -85,31 +97,59 @@ class RelayedJob:
                 lambda frame: self.upstream.write(frame),
                 lambda source, size, stream=stream: source.credit(self.job, stream, size),  # type: ignore[misc]
             )
-        self._downstreams = list(parts)
         if self.request.stdin:
             self._inlet = Inlet(
                 window_bytes,
                 run.window_bytes,
-                self._downstreams,
+                list(parts),
                 lambda reader, block: reader.stdin(self.job, block),
                 lambda size: self.upstream.send(Credit(self.job, frames.STDIN, size)),
+                self.kept_input_bytes,
             )
-        for downstream, branch in parts.items():
-            for rank in branch.ranks():
-                self.unfinished[rank] = downstream
-        for downstream, branch in parts.items():
-            part = Run(run.job, run.size, run.ticket, branch, window_bytes, sources_by_child.get(downstream, ()))
-            downstream.start(part)
-        for branch in absent:
-            for rank in branch.ranks():
-                self.upstream.send(Finished(self.job, rank, Lost("not connected any more")))
+        self._assign(run, parts, sources_by_child)
 
     def gives(self, bundle: bytes, downstream: Downstream) -> bool:
         """Whether the job has this bundle, and the downstream a part in the job."""
         own = self.request.bundle
         return own is not None and own.digest == bundle and downstream in self._downstreams
 
-    def obey(self, act: Act, order: Signed) -> None:
+    def stop(self) -> None:
+        """The upstream is gone: wait for `resume`."""
+        self.upstream = Nowhere()
+        for outlet in self._outlets.values():
+            outlet.stop()
+
+    def resume(self, run: Run, parts: Mapping[Downstream, Branch], upstream: Upstream) -> None:
+        """The same job comes again, on a new way, for some of its ranks or all of them."""
+        if upstream is not self.upstream:
+            self.upstream = upstream
+            for outlet in self._outlets.values():
+                outlet.resume(run.window_bytes)
+            self._queued.clear()
+            self._held.clear()
+            if self._inlet is not None:
+                self._inlet.resume(run.window_bytes)
+        if self._inlet is not None:
+            for downstream in parts:
+                self._inlet.add(downstream)
+        self._assign(run, parts, {})
+        if self._inlet is not None:
+            for downstream in parts:
+                self._inlet.repeat(downstream)
+
+    def _assign(
+        self, run: Run, parts: Mapping[Downstream, Branch],
+        sources_by_child: Mapping[Downstream, tuple[Peer | None, ...]],
+    ) -> None:  # fmt: skip
+        for downstream, branch in parts.items():
+            if downstream not in self._downstreams:
+                self._downstreams.append(downstream)
+            self._downstream_of |= dict.fromkeys(branch.ranks(), downstream)
+        for downstream, branch in parts.items():
+            sources = sources_by_child.get(downstream, ())
+            downstream.start(Run(run.job, run.size, run.ticket, branch, self._window_bytes, sources))
+
+    def obey(self, act: Act | None, order: Signed) -> None:
         for downstream in self._downstreams:
             downstream.obey(self.job, act, order)
 
@@ -117,6 +157,11 @@ class RelayedJob:
         """Raises: PeerError if the upstream has no credit for the data."""
         if self._inlet is not None:
             self._inlet.push(block)
+
+    def hold_input(self, held: bool) -> None:
+        """held: a node below cannot be reached now."""
+        if self._inlet is not None:
+            self._inlet.hold(held)
 
     def credit_from_upstream(self, stream: int, size: int) -> None:
         outlet = self._outlets.get(stream)
@@ -130,32 +175,52 @@ class RelayedJob:
         if self._inlet is not None:
             self._inlet.credit(downstream, size)
 
-    def output(self, downstream: Downstream, rank: int, stream: int, data: bytes | memoryview) -> None:
+    def output(
+        self, downstream: Downstream, rank: int, stream: int, offset: int, data: bytes | memoryview
+    ) -> None:
         """Take output of one rank.  It is dropped if the rank is not one of `downstream`.
 
         Raises: PeerError if `downstream` has no credit for it.
         """
         outlet = self._outlets.get(stream)
-        if outlet is None or not data or self.unfinished.get(rank) is not downstream:
+        if outlet is None or not data or self._downstream_of.get(rank) is not downstream:
             return
-        if not outlet.push(rank, frames.stdio_frame(self.job, rank, stream, data), len(data), downstream):
-            self._queued[rank] = self._queued.get(rank, 0) + 1
+        outlet.accept(len(data), downstream)
+        if self._received is not None:
+            if dropped := self._received.take(rank, stream, offset, len(data)):
+                outlet.skip(dropped, downstream)
+                data, offset = data[dropped:], offset + dropped
+            if upto := self._received.to_acknowledge(rank, stream):
+                downstream.acknowledge(self.job, rank, stream, upto)
+        for begin in range(0, len(data), outlet.frame_bytes):
+            part = data[begin : begin + outlet.frame_bytes]
+            frame = frames.stdio_frame(self.job, rank, stream, offset + begin, part)
+            if not outlet.push(rank, frame, len(part), downstream):
+                self._queued[rank] = self._queued.get(rank, 0) + 1
 
-    def finished(self, downstream: Downstream, rank: int, outcome: Outcome) -> None:
-        """A rank ended.  This is sent upstream after all of the rank's output."""
-        if self.unfinished.get(rank) is not downstream:
+    def acknowledge(self, rank: int, stream: int, offset: int) -> None:
+        if (downstream := self._downstream_of.get(rank)) is not None:
+            downstream.acknowledge(self.job, rank, stream, offset)
+
+    def finished(self, downstream: Downstream, finished: Finished) -> None:
+        """A rank ended.  This is sent upstream after all of the rank's output.
+
+        The master takes it only if it has all of that output: if not, a way has changed, and both come once more.
+        """
+        rank = finished.rank
+        if self._downstream_of.get(rank) is not downstream:
             return
-        del self.unfinished[rank]
-        self._held[rank] = Finished(self.job, rank, outcome)
-        self._send_finished(rank)
+        if self._received is None or self._received.finish(rank, finished.said):
+            self._held[rank] = finished
+            self._send_finished(rank)
 
     def stage_progress(self, downstream: Downstream, rank: int, received_bytes: int, complete: bool) -> None:
         """Pass on how much of the bundle a rank's node has."""
-        if self.unfinished.get(rank) is downstream:
+        if self._downstream_of.get(rank) is downstream:
             self.upstream.send(StageProgress(self.job, rank, received_bytes, complete))
 
-    def left(self, downstream: Downstream, reason: str) -> None:
-        """A downstream is gone: its unfinished ranks are lost, and the others no longer wait for it."""
+    def left(self, downstream: Downstream) -> None:
+        """A downstream is gone.  The others no longer wait for it; its ranks may come back on another way."""
         if downstream not in self._downstreams:
             return
         self._downstreams.remove(downstream)
@@ -163,8 +228,6 @@ class RelayedJob:
             outlet.forget(downstream)
         if self._inlet is not None:
             self._inlet.forget(downstream)
-        for rank in [rank for rank, runs_at in self.unfinished.items() if runs_at is downstream]:
-            self.finished(downstream, rank, Lost(reason))
 
     def release(self) -> None:
         for downstream in self._downstreams:

@@ -95,7 +95,7 @@ class Client(Receiver[ClientToMaster]):
                 assert_never(message)
         self.spoken.set()
 
-    def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
+    def on_stdio(self, link: Link, job: int, rank: int, stream: int, offset: int, data: memoryview) -> None:
         if stream != frames.STDIN:
             raise PeerError("output from a client")
         if (live := self.jobs.get(job)) is not None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gproc.nodespec import format_path
+from gproc.nodespec import fold, format_path
+from gproc.relay.delivery import ReceivedOutput
 from gproc.relay.relayed_job import RelayedJob
 from gproc.request.acts import Act, SendSignal, SetTerminalSize
+from gproc.request.outcome import Lost
 from gproc.request.spec import TerminalSize
 from gproc.service.jobs import JobRecord, JobState
+from gproc.service.registry import Node
+from gproc.shown import shown_text
 from gproc.trust.orders import JobSigner
 from gproc.wire import frames, messages
+from gproc.wire.branch import Branch
 from gproc.wire.credit import input_block_bytes
-from gproc.wire.messages import Branch
 
 if TYPE_CHECKING:
     from gproc.link.connection import Link
@@ -25,6 +29,15 @@ log = logging.getLogger("gproc")
 
 GRACE_S: Final = 1.0
 """Seconds between SIGTERM and SIGKILL when a job's time is up, so that all its programs end within 2 s."""
+
+TELL_S: Final = 3.0
+"""Until a client is told that nodes cannot be reached."""
+
+ORDERS_MAX: Final = 63
+"""The last orders of a job are kept: a node that was not reached gets them later."""
+
+SPARE_HOPS: Final = 2
+"""Standard input is kept for the longest way of a job and so many hops more: each hop holds a window at most."""
 
 UNBOUNDED_BYTES: Final = 1 << 62
 """Credit for output that no client reads."""
@@ -37,6 +50,13 @@ class SignedJob(NamedTuple):
     signer: JobSigner
 
 
+class Absence(NamedTuple):
+    """Why a node cannot be reached, and until when its program may run, in Unix time."""
+
+    reason: str
+    until_s: float
+
+
 class LiveJob:
     """The `Upstream` of a job at the master.
 
@@ -44,12 +64,24 @@ class LiveJob:
     """
 
     def __init__(
-        self, job: JobRecord, signed: SignedJob, attached: Link | None, ended: Callable[[LiveJob], None]
-    ) -> None:
-        """ended: called once, when the last rank has ended."""
+        self, job: JobRecord, nodes: Sequence[Node | None], signed: SignedJob, attached: Link | None,
+        ended: Callable[[LiveJob], None],
+    ) -> None:  # fmt: skip
+        """nodes: by rank; None: it is not connected any more.  ended: called once, when the last rank has ended."""
         self.job = job
         self.attached = attached
-        self.relayed = RelayedJob(job.number, signed.ticket, job.request, self)
+        self.received = ReceivedOutput()
+        self.rank_on = {node.nonce: rank for rank, node in enumerate(nodes) if node is not None}
+        self.unreached: dict[int, Absence] = {}
+        """The ranks whose nodes cannot be reached now."""
+        self._told: set[int] = set()
+        """Those of them of which the client knows."""
+        self.orders: list[tuple[Act, messages.Signed]] = []
+        longest = max(map(len, job.places))
+        self.relayed = RelayedJob(
+            job.number, signed.ticket, job.request, self, self.received,
+            (longest + SPARE_HOPS) * frames.CLIENT_WINDOW_BYTES,
+        )  # fmt: skip
         self._signer = signed.signer
         self._block_bytes = frames.MAX_STDIO_BYTES
         self._ended = ended
@@ -76,6 +108,43 @@ class LiveJob:
         """Make blocks of standard input that fit the windows of every node in the job's tree."""
         self._block_bytes = input_block_bytes(branch.most_below(), frames.CLIENT_WINDOW_BYTES)
 
+    def lose_way(self, rank: int, reason: str, until_s: float) -> None:
+        """No way leads to the node of a rank.  until_s: in Unix time, when its program has ended at the latest."""
+        if rank in self.job.outcomes:
+            return
+        if not self.unreached:
+            asyncio.get_running_loop().call_later(TELL_S, self._tell_of_absences)
+        self.unreached[rank] = Absence(reason, until_s)
+        self.relayed.hold_input(True)
+
+    def _tell_of_absences(self) -> None:
+        """Most nodes are reached again before anybody need know."""
+        by_absence: dict[Absence, list[int]] = {}
+        for rank, absence in self.unreached.items():
+            by_absence.setdefault(absence, []).append(rank)
+        for absence, ranks in by_absence.items():
+            self._told.update(ranks)
+            self._say(messages.OutOfReach(self.job.number, self._folded(ranks), absence.reason, absence.until_s))
+
+    def _folded(self, ranks: Iterable[int]) -> str:
+        return fold(self.job.places[rank] for rank in ranks)
+
+    def find_way(self, rank: int) -> None:
+        """A way leads to it again."""
+        if self.unreached.pop(rank, None) is not None:
+            self.relayed.hold_input(bool(self.unreached))
+            if rank in self._told:
+                self._told.remove(rank)
+                self._say(messages.OutOfReach(self.job.number, self._folded([rank]), "", 0.0))
+
+    def lose(self, rank: int, reason: str) -> None:
+        """Its program has ended, nobody knows how."""
+        self.send(messages.Finished(self.job.number, rank, Lost(shown_text(reason))))
+
+    def said(self, rank: int) -> tuple[int, int]:
+        """How much of the output of a rank is here."""
+        return self.received.have(rank, frames.STDOUT), self.received.have(rank, frames.STDERR)
+
     def start_timer(self) -> None:
         """Start the clock of its time limit, if it has one."""
         if self.job.request.timeout_s is not None:
@@ -88,6 +157,8 @@ class LiveJob:
         outcome = self.job.finish(message.rank, message.outcome)
         if outcome is None:
             return
+        if self.unreached.pop(message.rank, None) is not None:
+            self.relayed.hold_input(bool(self.unreached))
         place = format_path(self.job.places[message.rank])
         log.debug("job %d: %s has ended: %s, status %d", self.job.number, place, outcome.kind, outcome.status)
         self._say(messages.Finished(self.job.number, message.rank, outcome))
@@ -100,7 +171,7 @@ class LiveJob:
         if self.attached is not None:
             self.attached.write(frame)
             return
-        _, _, stream, data = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
+        _, _, stream, _, data = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
         self.relayed.credit_from_upstream(stream, len(data))
 
     def detach(self) -> None:
@@ -117,7 +188,9 @@ class LiveJob:
         self._timer = asyncio.get_running_loop().call_later(GRACE_S, self.signal, signal.SIGKILL)
 
     def _order(self, act: Act) -> None:
-        self.relayed.obey(act, self._signer.order(act))
+        order = self._signer.order(act)
+        self.orders = [*self.orders[-ORDERS_MAX:], (act, order)]
+        self.relayed.obey(act, order)
 
     def _say(self, message: messages.Message) -> None:
         if self.attached is None:

@@ -9,22 +9,25 @@ import os
 import shlex
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gproc.errors import EXIT_GPROC, EXIT_USAGE, GprocError, LinkLost, SpecError
 from gproc.link.refusals import Refusals
 from gproc.nodespec import NodeSpec, Place, fold
-from gproc.relay.relayed_job import Downstream, RelayedJob
+from gproc.relay.relayed_job import Downstream, RelayedJob, Upstream
 from gproc.request.spec import Caller, Request
 from gproc.service.accounts import cost_bytes
 from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.live import LiveJob, SignedJob
 from gproc.service.offers import BundleOffers
 from gproc.service.possession import Possession
-from gproc.tree import Tree, branches, number, place_of
+from gproc.service.registry import Node, Registry, with_parents
+from gproc.tree import branches, number
+from gproc.trust.lease import boottime_s
 from gproc.wire import frames, messages
-from gproc.wire.messages import Accepted, Branch, NodeState, Rejected, Run, Submit, TreeState
+from gproc.wire.branch import Branch
+from gproc.wire.messages import Accepted, NodeState, Rejected, Run, Submit, TreeState
 
 if TYPE_CHECKING:
     from gproc.policy.warden import Warden
@@ -34,6 +37,12 @@ log = logging.getLogger("gproc")
 
 SHOWN_CHARACTERS: Final = 200
 """Characters of a command in the log: about two lines of a terminal."""
+
+LEASE_OVER_S: Final = 1.0
+"""Until programs that are killed as their lease ends are gone."""
+
+TOGETHER_S: Final = 0.02
+"""Between the first node that another way leads to and the jobs that are sent on it: those below it follow at once."""
 
 POLL_S: Final = 1.0
 """Seconds for which `gproc i` waits for the slowest node's load."""
@@ -53,11 +62,15 @@ class _Asked(NamedTuple):
 class TreeServices(Protocol):
     """What the service needs of the master."""
 
-    tree: Tree
+    registry: Registry
 
     def sign_job(self, job: JobRecord) -> SignedJob: ...
 
     def pass_on(self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch]) -> None: ...
+
+    def pass_again(
+        self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch], upstream: Upstream
+    ) -> list[Downstream]: ...
 
     def release(self, job: int) -> None: ...
 
@@ -80,6 +93,9 @@ class JobService:
         self._name = name
         self._since_s = time.time()
         self._table = JobTable()
+        self._live: dict[int, LiveJob] = {}
+        self._returned: dict[bytes, Node] = {}
+        """Nodes that another way leads to, until their jobs are sent on it."""
         self._polls: dict[int, _Poll] = {}
         self._poll_numbers = itertools.count(1)
         self._polling: asyncio.Task[dict[Place, float]] | None = None
@@ -152,7 +168,9 @@ class JobService:
         client, caller, request, nodes = asked.client, asked.caller, self._allowed(asked), fold(asked.chosen)
         ranks = number(asked.chosen)
         job = self._table.add(caller, request, tuple(ranks), time.time())
-        live = LiveJob(job, self._master.sign_job(job), client.link, lambda live: self._ended(asked, live))
+        on = [self._master.registry.at(place) for place in ranks]
+        live = LiveJob(job, on, self._master.sign_job(job), client.link, lambda live: self._ended(asked, live))
+        self._live[job.number] = live
         client.jobs[job.number] = live
         self._warden.began(job.number, caller, request, nodes)
         log.info("job %d: uid %d on %s: %s", job.number, caller.uid, nodes, command_text(request.argv))
@@ -162,19 +180,75 @@ class JobService:
         accepted = Accepted(asked.submit.serial, job.number, job.places, asked.missing, frames.CLIENT_WINDOW_BYTES)
         client.link.send(accepted)
         live.start_timer()
-        self._start(live, ranks)
+        self._start(live, on)
 
     def _reject(self, client: Client, submit: Submit, status: int, reason: str) -> None:
         log.debug("a request for nodes %s is not taken: %s", submit.request.nodes, reason)
         client.link.send(Rejected(submit.serial, status, reason))
 
-    def _start(self, live: LiveJob, ranks: Mapping[Place, int]) -> None:
-        routes = {self._master.tree.route_to(place): rank for place, rank in ranks.items()}
-        branch = Branch(-1, branches(routes))
+    def _start(self, live: LiveJob, nodes: Sequence[Node | None]) -> None:
+        """nodes: by rank; None: it is not connected any more."""
+        run = self._run_of(live, (node for node in nodes if node is not None))
         if live.job.request.stdin:
-            live.fit_input(branch)
-        run = Run(live.job.number, len(ranks), live.relayed.ticket, branch, frames.CLIENT_WINDOW_BYTES)
+            live.fit_input(run.branch)
         self._master.pass_on(live.relayed, run, {})
+        for rank, node in enumerate(nodes):
+            if node is None:
+                live.lose(rank, "it left before the job began")
+
+    def _run_of(self, live: LiveJob, nodes: Iterable[Node], *, again: bool = False) -> Run:
+        """The job, for some of its nodes, by the routes that lead to them now."""
+        routes = {node.route: live.rank_on[node.nonce] for node in nodes if node.route is not None}
+        said = {rank: live.said(rank) for rank in routes.values()} if again else None
+        branch = Branch(-1, branches(routes, said))
+        return Run(live.job.number, len(live.job.places), live.relayed.ticket, branch, frames.CLIENT_WINDOW_BYTES)
+
+    # Nodes that cannot be reached for a while
+
+    def unreached(self, node: Node, reason: str) -> None:
+        """No way leads to a node.  Its programs may run until its lease ends; then they are lost."""
+        left_s = max(0.0, node.lease_ends_s - boottime_s()) + LEASE_OVER_S
+        for live in list(self._live.values()):
+            if (rank := live.rank_on.get(node.nonce)) is not None:
+                live.lose_way(rank, reason, time.time() + left_s)
+        asyncio.get_running_loop().call_later(left_s, self._lease_is_over, node, reason)
+
+    def _lease_is_over(self, node: Node, reason: str) -> None:
+        if boottime_s() >= node.lease_ends_s:
+            for live in list(self._live.values()):
+                if (rank := live.rank_on.get(node.nonce)) in live.unreached:
+                    assert rank is not None
+                    live.lose(rank, reason)
+
+    def lost(self, node: Node, reason: str) -> None:
+        """A node has ended, and nothing runs on it."""
+        for live in list(self._live.values()):
+            if (rank := live.rank_on.get(node.nonce)) is not None:
+                live.lose(rank, reason)
+
+    def reached(self, node: Node) -> None:
+        """Another way leads to a node: its jobs go on.  Those below it follow in a moment: all are sent together."""
+        if not self._returned:
+            asyncio.get_running_loop().call_later(TOGETHER_S, self._go_on)
+        self._returned[node.nonce] = node
+
+    def _go_on(self) -> None:
+        returned, self._returned = self._returned, {}
+        for live in list(self._live.values()):
+            nodes = [node for nonce, node in returned.items() if nonce in live.rank_on]
+            if not nodes:
+                continue
+            log.info("job %d: goes on at %s", live.job.number, fold(node.place for node in nodes))
+            reached = self._master.pass_again(live.relayed, self._run_of(live, nodes, again=True), {}, live)
+            for downstream in reached:
+                for act, order in live.orders:
+                    downstream.obey(live.job.number, act, order)
+            for node in nodes:
+                live.find_way(live.rank_on[node.nonce])
+
+    def live_jobs(self) -> tuple[int, ...]:
+        """The numbers of the jobs that have not ended."""
+        return tuple(self._live)
 
     def _choose(self, request: Request) -> tuple[list[Place], str]:
         """The connected nodes of a request, and the nodes that it names but that are not connected, folded.
@@ -183,23 +257,28 @@ class JobService:
         """
         spec = NodeSpec.parse(request.nodes)
         exclusion = NodeSpec.parse_exclusion(request.exclude) if request.exclude else None
-        connected = self._master.tree.places()
-        chosen = [Place(path) for path in spec.select(connected, exclusion)]
-        return chosen, spec.missing(connected, exclusion)
+        connected = self._master.registry.places()
+        known = with_parents(connected)
+        present = set(connected)
+        selected = [Place(path) for path in spec.select(known, exclusion)]
+        absent = [place for place in selected if place not in present and spec.names(place)]
+        missing = [text for text in (fold(absent), spec.missing(known, exclusion)) if text]
+        return [place for place in selected if place in present], ",".join(missing)
 
     def _nobody(self, request: Request, missing: str) -> str:
-        tree = self._master.tree
-        if not len(tree):
+        registry = self._master.registry
+        if not len(registry):
             return "no node is connected: start slaves with 'gproc s'"
         if missing:
             return f"not connected: {missing}"
         without = f" without {request.exclude}" if request.exclude else ""
-        return f"no connected node fits {request.nodes}{without}; connected: {fold(tree.places())}"
+        return f"no connected node fits {request.nodes}{without}; connected: {fold(registry.places())}"
 
     def _ended(self, asked: _Asked, live: LiveJob) -> None:
         asked.client.account.free(asked.cost)
         asked.client.jobs.pop(live.job.number, None)
         self._table.remove(live.job.number)
+        self._live.pop(live.job.number, None)
         log.info("job %d: done", live.job.number)
         job = live.job
         kinds = Counter(outcome.kind for outcome in job.outcomes.values())
@@ -230,16 +309,17 @@ class JobService:
         if self._polling is None or self._polling.done():
             self._polling = asyncio.create_task(self._poll())
         loads = await asyncio.shield(self._polling)
-        tree = self._master.tree
         busy = self._table.running_at()
-        nodes = ((place_of(route), node) for route, node in tree.items())
-        rows = (NodeState(place, node, busy[place], loads.get(place)) for place, node in nodes)
+        rows = (
+            NodeState(node.place, node.info, busy[node.place], loads.get(node.place))
+            for node in self._master.registry.connected()
+        )
         return TreeState(serial, self._name, self._since_s, tuple(rows))
 
     async def _poll(self) -> dict[Place, float]:
         """Ask all nodes for their loads, once for all clients that ask at the same time."""
         number = next(self._poll_numbers)
-        poll = self._polls[number] = _Poll(len(self._master.tree))
+        poll = self._polls[number] = _Poll(len(self._master.registry))
         log.debug("a client asks for the tree: %d nodes are asked for their load", poll.expected)
         self._master.poll(number)
         try:
@@ -258,7 +338,8 @@ class JobService:
         """Take nodes' answers to a poll."""
         poll = self._polls.get(message.serial)
         if poll is not None:
-            poll.add(message)
+            reached_by = self._master.registry.reached_by
+            poll.add((node.place, load) for route, load in message.loads if (node := reached_by(route)) is not None)
 
 
 class _Poll:
@@ -271,8 +352,8 @@ class _Poll:
         if not expected:
             self.complete.set()
 
-    def add(self, message: messages.Load) -> None:
-        self.loads.update((place_of(route), load) for route, load in message.loads)
+    def add(self, loads: Iterable[tuple[Place, float]]) -> None:
+        self.loads.update(loads)
         if len(self.loads) >= self.expected:
             self.complete.set()
 

@@ -189,10 +189,25 @@ class BundleFetcher:
         self.wake()
 
     def on_source_lost(self, source: Source, reason: str) -> None:
-        """Chunks that were received are kept, for the next attempt if the source was the parent."""
+        """A source is gone.  Transfers wait for another parent (`on_source_back`); a peer is dropped."""
         for transfer in list(self._transfers.values()):
-            self.on_unavailable(source, transfer.bundle, reason)
+            if source is not self._upstream:
+                self.on_unavailable(source, transfer.bundle, reason)
+            elif transfer.scheduler is not None:
+                self.remove_source(transfer, source)
         self.wake()
+
+    def on_source_back(self, bundle: bytes) -> None:
+        """There is a parent again that gives this bundle: ask it for what the former one did not send."""
+        transfer = self._transfers.get(bundle)
+        if transfer is None:
+            return
+        if not transfer.encoded.done():
+            self._forget_arrivals(bundle, None)
+            self._upstream.ask(bundle, (bundle,))
+        elif transfer.scheduler is not None:
+            self.remove_source(transfer, self._upstream)
+            transfer.add(self._upstream, ())
 
     def complete(self, bundle: bytes, digest: bytes) -> bytes | None:
         """A chunk of the bundle that is here in full, or its manifest; None if it is not."""

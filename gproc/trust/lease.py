@@ -19,14 +19,12 @@ import msgspec
 
 from gproc.trust.signing import NONCE_BYTES, Nonce, Sequence, Session
 
-ASK_S: Final = 15.0
-"""Between two questions."""
-
 LEASE_S: Final = 60.0
-"""From a question that was answered to the end of its lease: three more questions may go wrong."""
+"""The usual time from a question that was answered to the end of its lease (`--orphan-timeout` of the master)."""
 
-ROUND_TRIP_S: Final = 15.0
-"""An answer that comes later is worth nothing.  A busy tree of 80 nodes answers within a second."""
+QUESTIONS: Final = 4
+"""Per lease: three of them may go wrong.  An answer that takes longer than the time between two is worth nothing; a
+busy tree of 80 nodes answers within a second."""
 
 ClockMs = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 """Milliseconds since the master's session began, on the master's CLOCK_BOOTTIME."""
@@ -37,6 +35,7 @@ class Lease(msgspec.Struct, frozen=True, array_like=True):
 
     sequence: the last number that the session had used.  jobs: what may run on the node, of the jobs whose tickets
     have no higher number.
+    home_is_there: whether the parent of the node's place is connected: a node that hangs elsewhere goes back there.
     """
 
     session: Session
@@ -44,20 +43,27 @@ class Lease(msgspec.Struct, frozen=True, array_like=True):
     sequence: Sequence
     clock_ms: ClockMs
     jobs: tuple[Sequence, ...]
+    home_is_there: bool = True
 
 
 class LeaseKeeper:
-    """One node's lease.  ends_s: when it ends; 0: there is none."""
+    """One node's lease.  ends_s: when it ends; 0: there is none.  lease_s: how long one lasts, by the master's word."""
 
     def __init__(self) -> None:
         self.ends_s = 0.0
+        self.lease_s = LEASE_S
         self._asked: dict[bytes, float] = {}
         self._lag_s: float | None = None
         """How far the master's clock is behind ours at most: no answer has come faster."""
 
+    @property
+    def ask_s(self) -> float:
+        """Seconds between two questions."""
+        return self.lease_s / QUESTIONS
+
     def ask(self, nonce: bytes, now_s: float) -> None:
         """This nonce is sent to the master now.  Questions whose answer would come too late are forgotten."""
-        self._asked = {asked: at_s for asked, at_s in self._asked.items() if now_s - at_s <= ROUND_TRIP_S}
+        self._asked = {asked: at_s for asked, at_s in self._asked.items() if now_s - at_s <= self.ask_s}
         self._asked[nonce] = now_s
 
     def ask_anew(self, now_s: float) -> bytes:
@@ -68,9 +74,9 @@ class LeaseKeeper:
     def answered(self, nonce: bytes, clock_ms: int, now_s: float) -> bool:
         """The master has signed this nonce and its clock.  Returns whether the lease is longer now."""
         asked_s = self._asked.pop(nonce, None)
-        if asked_s is None or now_s - asked_s > ROUND_TRIP_S:
+        if asked_s is None or now_s - asked_s > self.ask_s:
             return False
-        self.ends_s = max(self.ends_s, asked_s + LEASE_S)
+        self.ends_s = max(self.ends_s, asked_s + self.lease_s)
         lag_s = now_s - clock_ms / 1000
         self._lag_s = lag_s if self._lag_s is None else min(self._lag_s, lag_s)
         return True

@@ -79,9 +79,10 @@ class JobSigner:
 
     def block(self, data: bytes) -> InputBlock:
         """The next block of its standard input; b"" is the end."""
-        signed = _block(self._session, self._job, self._offset_bytes, data)
+        offset = self._offset_bytes
         self._offset_bytes += len(data)
-        return InputBlock(self._signer.sign_bytes(Context.INPUT, signed), data)
+        signed = _block(self._session, self._job, offset, data)
+        return InputBlock(offset, self._signer.sign_bytes(Context.INPUT, signed), data)
 
 
 class JobOrders:
@@ -112,12 +113,21 @@ class JobInput:
         self._session = session
         self._job = job
         self._offset_bytes = 0
+        self._ended = False
 
-    def open(self, block: InputBlock) -> bytes:
-        """The data.  Raises: Forged for a block that is not the master's next one."""
+    def open(self, block: InputBlock) -> bytes | None:
+        """The data; None for a block that is here already, or comes too early.
+
+        After a change of parent the master sends some of them again, in order.
+
+        Raises: Forged for a block that the master did not sign.
+        """
+        if self._ended or block.offset != self._offset_bytes:
+            return None
         signed = _block(self._session, self._job, self._offset_bytes, block.data)
         check_signature(Context.INPUT, signed, block.signature, self._public_key)
         self._offset_bytes += len(block.data)
+        self._ended = not block.data
         return block.data
 
 

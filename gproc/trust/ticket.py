@@ -2,7 +2,8 @@
 
 A *grant* gives one run of one slave its session and its place.  It is bound to a nonce of that slave, so it has no
 value for another slave or after a restart.  A *ticket* is one job of that session.  Each takes the next number of the
-session's one sequence, and the verifier accepts only rising numbers, so it admits nothing twice.
+session's one sequence, and the verifier remembers the numbers that it has seen, so it admits nothing twice.  It need
+not remember those of tickets that are too old to begin.
 
 A ticket also says until when it may begin, by the master's clock.  A node knows enough of that clock to tell a ticket
 that a relay held back: `gproc.trust.lease`.
@@ -11,30 +12,43 @@ that a relay held back: `gproc.trust.lease`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
 from gproc.errors import SpecError
-from gproc.nodespec import NodeSpec, Path, Place, format_path
+from gproc.nodespec import LEVELS_MAX, NodeSpec, Path, Place, format_path
 from gproc.request.spec import Caller, Request
-from gproc.trust.lease import ClockMs, Lease, LeaseKeeper, boottime_s
+from gproc.trust.lease import LEASE_S, ClockMs, Lease, LeaseKeeper, boottime_s
 from gproc.trust.orders import JobInput, JobOrders, TreeEnds
 from gproc.trust.signing import Context, Nonce, Sequence, Session, TicketRefused, Unreadable, opened
-from gproc.wire.messages import Signed
+from gproc.wire.messages import Name, Signed
 
 START_WITHIN_S: Final = 30.0
 """A ticket reaches its nodes within this time of its signature, or not at all.  A busy tree takes seconds."""
 
+FORGET_AT: Final = 1024
+"""Tickets that a node remembers before it looks which of them are too old to begin."""
+
 LEAST_START_S: Final = 5.0
 """A job with a shorter time limit still reaches its nodes: then they say that its time is up."""
+
+
+class Ancestor(msgspec.Struct, frozen=True, array_like=True):
+    """A node that a slave may dial if its parent is gone.  name: in its certificate; "": it is the master.
+    address: "host:port"."""
+
+    name: Name
+    address: Name
 
 
 class Grant(msgspec.Struct, frozen=True, array_like=True):
     """A slave's place in a session.
 
     nonce: the slave's own, made at its start.  place: its path in the tree.
-    sequence: the slave accepts only tickets with higher numbers.  clock_ms: the master's clock.
+    sequence: the slave accepts only tickets with higher numbers than its first grant's.  clock_ms: the master's clock.
+    lease_s: how long a lease lasts.  ancestors: those above its parent, the nearest first.
+    jobs: the numbers of the jobs that have not ended; a slave lets go of all others.
     """
 
     session: Session
@@ -42,6 +56,9 @@ class Grant(msgspec.Struct, frozen=True, array_like=True):
     place: Place
     sequence: Sequence
     clock_ms: ClockMs
+    lease_s: Annotated[float, msgspec.Meta(gt=0)] = LEASE_S
+    ancestors: Annotated[tuple[Ancestor, ...], msgspec.Meta(max_length=LEVELS_MAX)] = ()
+    jobs: tuple[Sequence, ...] = ()
 
 
 class Ticket(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,6 +81,11 @@ def start_by_ms(clock_ms: int, request: Request) -> int:
     """Until when a job that the master takes now may begin on its nodes."""
     limit_s = START_WITHIN_S if request.timeout_s is None else min(START_WITHIN_S, request.timeout_s)
     return clock_ms + int(max(LEAST_START_S, limit_s) * 1000)
+
+
+def read_grant(signed: Signed, public_key: bytes) -> Grant:
+    """What the master granted to some node.  Raises: TicketRefused if it did not."""
+    return opened(Context.GRANT, signed, public_key, _grant_decoder)
 
 
 class ForAnotherSlave(TicketRefused):
@@ -90,16 +112,17 @@ class ForeignSession(TicketRefused):
 
 
 class Replayed(TicketRefused):
-    """A number that is not above the last one of its session."""
+    """A number that was here already, or that is not above the one that it must be above."""
 
-    def __init__(self, what: str, sequence: int, last: int) -> None:
+    def __init__(self, what: str, sequence: int, last: int | None = None) -> None:
         super().__init__(what, sequence, last)
         self.what = what
         self.sequence = sequence
         self.last = last
 
     def __str__(self) -> str:
-        return f"a replayed {self.what}: number {self.sequence} comes after number {self.last}"
+        how = "was here already" if self.last is None else f"comes after number {self.last}"
+        return f"a replayed {self.what}: number {self.sequence} {how}"
 
 
 class NotForMe(TicketRefused):
@@ -157,15 +180,16 @@ class NoLease(TicketRefused):
 
 
 class WrongPlace(TicketRefused):
-    """A grant for a place that this slave did not take."""
+    """A grant for a place that this slave did not take.  taken: its place, or its number below its parent."""
 
-    def __init__(self, place: Path, number: int) -> None:
-        super().__init__(place, number)
+    def __init__(self, place: Path, taken: Path | int) -> None:
+        super().__init__(place, taken)
         self.place = place
-        self.number = number
+        self.taken = taken
 
     def __str__(self) -> str:
-        return f"a grant for {format_path(self.place)}, but this is number {self.number} below its parent"
+        ours = f"number {self.taken} below its parent" if isinstance(self.taken, int) else format_path(self.taken)
+        return f"a grant for {format_path(self.place)}, but this is {ours}"
 
 
 class TicketVerifier:
@@ -185,21 +209,32 @@ class TicketVerifier:
         self._own_uid = own_uid
         self._clock_s = clock_s
         self._grant: Grant | None = None
-        self._last = -1
+        self.signed_grant: Signed | None = None
+        """The last grant, to show it to another parent."""
+        self._first = -1
+        """The number of the session's first grant."""
+        self._seen: dict[int, int] = {}
+        """The tickets that were admitted, by number, with the time until which they could begin."""
+        self._look_again_at = FORGET_AT
         self._left: set[bytes] = set()
+
+    @property
+    def session(self) -> bytes | None:
+        """The master's session; None before the first grant."""
+        return None if self._grant is None else self._grant.session
 
     def joining(self) -> None:
         """A request to join goes out: its answer is a grant, which is the first lease too."""
         self.lease.ask(self._nonce, self._clock_s())
 
     def accept_grant(self, signed: Signed, number: int | None = None) -> Grant:
-        """Take a place, or another place, in a session.  From then on, tickets must have numbers above the grant's.
+        """Take a place in a session.  Its tickets must have numbers above that of its first grant.
 
-        number: this slave's number below its parent; None: it does not matter.
+        number: this slave's number below its parent; None: it is another node's child, or has a place already.
         A session that was left for another one (after a change of master) cannot be entered again: it is not known
         which numbers it has used, so a late grant could not be distinguished from a replayed one.
         """
-        grant = opened(Context.GRANT, signed, self._public_key, _grant_decoder)
+        grant = read_grant(signed, self._public_key)
         if grant.nonce != self._nonce:
             raise ForAnotherSlave(grant.place)
         if number is not None and grant.place[-1:] != (number,):
@@ -208,12 +243,18 @@ class TicketVerifier:
             raise ForeignSession("grant", grant.session)
         if self._grant is not None:
             if grant.session == self._grant.session:
-                self._check_rises("grant", grant.sequence)
+                if grant.sequence <= self._grant.sequence:
+                    raise Replayed("grant", grant.sequence, self._grant.sequence)
+                if grant.place != self._grant.place:
+                    raise WrongPlace(grant.place, self._grant.place)
             else:
                 self._left.add(self._grant.session)
                 self.lease.end()
-        self._grant = grant
-        self._last = grant.sequence
+        if self._grant is None or grant.session != self._grant.session:
+            self._first = grant.sequence
+            self._seen.clear()
+        self._grant, self.signed_grant = grant, signed
+        self.lease.lease_s = grant.lease_s
         self.lease.answered(grant.nonce, grant.clock_ms, self._clock_s())
         return grant
 
@@ -233,15 +274,26 @@ class TicketVerifier:
         ticket = opened(Context.TICKET, signed, self._public_key, _ticket_decoder)
         if self._grant is None or ticket.session != self._grant.session:
             raise ForeignSession("ticket", ticket.session)
-        self._check_rises("ticket", ticket.sequence)
+        if ticket.sequence <= self._first:
+            raise Replayed("ticket", ticket.sequence, self._first)
+        if ticket.sequence in self._seen:
+            raise Replayed("ticket", ticket.sequence)
         now_s = self._clock_s()
         if not self.lease.holds(now_s):
             raise NoLease(ticket.job)
-        late_ms = self.lease.clock_ms(now_s) - ticket.start_by_ms
+        clock_ms = self.lease.clock_ms(now_s)
+        late_ms = clock_ms - ticket.start_by_ms
         if late_ms > 0:
             raise HeldBack(ticket.job, late_ms)
-        self._last = ticket.sequence
+        self._remember(ticket, clock_ms)
         return ticket
+
+    def _remember(self, ticket: Ticket, clock_ms: int) -> None:
+        """From now on this ticket is a replayed one.  Those that would be refused as late are forgotten."""
+        if len(self._seen) >= self._look_again_at:
+            self._seen = {number: by_ms for number, by_ms in self._seen.items() if by_ms >= clock_ms}
+            self._look_again_at = max(FORGET_AT, 2 * len(self._seen))
+        self._seen[ticket.sequence] = ticket.start_by_ms
 
     def check_target(self, ticket: Ticket) -> None:
         """Check that an admitted ticket may run on this node.
@@ -271,10 +323,6 @@ class TicketVerifier:
         ours = from_master if self._grant is None else end.session == self._grant.session
         if not ours:
             raise ForeignSession("end", end.session)
-
-    def _check_rises(self, what: str, sequence: int) -> None:
-        if sequence <= self._last:
-            raise Replayed(what, sequence, self._last)
 
 
 _grant_decoder = msgspec.msgpack.Decoder(Grant)

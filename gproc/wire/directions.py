@@ -14,11 +14,13 @@ import msgspec
 from gproc.errors import PeerError
 from gproc.wire.messages import (
     Accepted,
+    Acknowledged,
     Arrived,
     AskLease,
     Attach,
     Credit,
     Finished,
+    Goodbye,
     Granted,
     Inquire,
     JobOrder,
@@ -27,6 +29,7 @@ from gproc.wire.messages import (
     Left,
     Load,
     Message,
+    OutOfReach,
     PeerHello,
     PeerReady,
     Ping,
@@ -51,7 +54,7 @@ from gproc.wire.messages import (
 # Unions are spelled with Union[...]: on Python 3.11 msgspec takes no other form that a type checker takes too.
 
 ClientToMaster = Union[Submit, SignalJob, Resize, Credit, Unavailable, Inquire]  # noqa: UP007
-MasterToClient = Union[Accepted, Rejected, Finished, StageProgress, Credit, Want, TreeState]  # noqa: UP007
+MasterToClient = Union[Accepted, Rejected, Finished, StageProgress, Credit, Want, TreeState, OutOfReach]  # noqa: UP007
 
 Opening = Union[Join, Attach, PeerHello]  # noqa: UP007
 """The first message of a connection on the command port."""
@@ -59,10 +62,10 @@ Opening = Union[Join, Attach, PeerHello]  # noqa: UP007
 JoinAnswer = Union[Welcome, RefuseJoin]  # noqa: UP007
 
 ParentToChild = Union[  # noqa: UP007
-    Run, JobOrder, Credit, Release, SetSources, Granted, Leased, Poll, Shutdown, Unavailable, Ping
+    Run, JobOrder, Credit, Acknowledged, Release, SetSources, Granted, Leased, Poll, Shutdown, Unavailable, Ping
 ]
 ChildToParent = Union[  # noqa: UP007
-    Arrived, Left, AskLease, Finished, StageProgress, StripeProgress, Credit, Load, Want, Ping
+    Arrived, Left, Goodbye, AskLease, Finished, StageProgress, StripeProgress, Credit, Load, Want, Ping
 ]
 
 PeerToPeer = Union[PeerReady, Want, Unavailable]  # noqa: UP007

@@ -3,8 +3,9 @@
     preface:  "GPROC" | version u16 | channel u8
     frame:    payload length u32 | kind u8 | payload
     CONTROL:  one message of `gproc.wire.messages`, msgpack
-    STDIO:    job u64 | rank u32 | stream u8 | bytes; no bytes: end of the stream
-    INPUT:    job u64 | signature 64 bytes | bytes; a block of standard input that the master signed; no bytes: its end
+    STDIO:    job u64 | rank u32 | stream u8 | offset u64 | bytes; no bytes: end of the stream
+    INPUT:    job u64 | offset u64 | signature 64 bytes | bytes; a block of standard input that the master signed;
+              no bytes: its end
     CHUNK:    digest 32 bytes | length u32 | offset u32 | codec u8 | bytes; a piece of a chunk in its wire form
 
 All numbers are big-endian.  The form of the preface never changes, so that any two versions can recognise each other.
@@ -19,12 +20,12 @@ from typing import Final, NamedTuple, Protocol
 from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES
 from gproc.errors import GprocError, PeerError
 
-VERSION: Final = 2
+VERSION: Final = 3
 """The version of our messages and frames.  A version can talk to the one before it and the one after it: the newer peer
 sends only what the older one knows (docs/wire.md)."""
 
-OLDEST_VERSION: Final = 2
-"""Version 1 was never released."""
+OLDEST_VERSION: Final = 3
+"""Versions 1 and 2 were never released."""
 
 MAGIC: Final = b"GPROC"
 
@@ -69,8 +70,8 @@ CLIENT_WINDOW_BYTES: Final = 1 << 20
 
 _PREFACE = struct.Struct("!5sHB")
 _HEADER = struct.Struct("!IB")
-_STDIO = struct.Struct("!QIB")
-_INPUT = struct.Struct(f"!Q{SIGNATURE_BYTES}s")
+_STDIO = struct.Struct("!QIBQ")
+_INPUT = struct.Struct(f"!QQ{SIGNATURE_BYTES}s")
 _PIECE = struct.Struct(f"!{DIGEST_BYTES}sIIB")
 
 PREFACE_BYTES: Final = _PREFACE.size
@@ -116,43 +117,45 @@ def header(kind: int, length: int) -> bytes:
     return _HEADER.pack(length, kind)
 
 
-def stdio_frame(job: int, rank: int, stream: int, data: bytes | memoryview) -> bytes:
+def stdio_frame(job: int, rank: int, stream: int, offset: int, data: bytes | memoryview) -> bytes:
+    """offset: bytes of this stream of this rank that come before `data`."""
     head = _HEADER.pack(STDIO_HEADER_BYTES + len(data), KIND_STDIO)
-    return b"".join((head, _STDIO.pack(job, rank, stream), data))
+    return b"".join((head, _STDIO.pack(job, rank, stream, offset), data))
 
 
-def read_stdio(payload: memoryview) -> tuple[int, int, int, memoryview]:
-    """Job, rank, stream and data of a STDIO frame.
+def read_stdio(payload: memoryview) -> tuple[int, int, int, int, memoryview]:
+    """Job, rank, stream, offset and data of a STDIO frame.
 
     Raises: PeerError if it is too short or names a stream that does not exist.
     """
     if len(payload) < STDIO_HEADER_BYTES:
         raise PeerError(f"a STDIO frame of {len(payload)} bytes is shorter than its header")
-    job, rank, stream = _STDIO.unpack_from(payload)
+    job, rank, stream, offset = _STDIO.unpack_from(payload)
     if stream > STDERR:
         raise PeerError(f"a STDIO frame for stream {stream}, which does not exist")
-    return job, rank, stream, payload[STDIO_HEADER_BYTES:]
+    return job, rank, stream, offset, payload[STDIO_HEADER_BYTES:]
 
 
 class InputBlock(NamedTuple):
     """A part of a job's standard input, and the master's signature over it and its place in the stream
-    (`gproc.trust.orders`).  No data: the end of the stream."""
+    (`gproc.trust.orders`).  offset: bytes before it.  No data: the end of the stream."""
 
+    offset: int
     signature: bytes
     data: bytes
 
 
 def input_frame(job: int, block: InputBlock) -> bytes:
     head = _HEADER.pack(_INPUT.size + len(block.data), KIND_INPUT)
-    return b"".join((head, _INPUT.pack(job, block.signature), block.data))
+    return b"".join((head, _INPUT.pack(job, block.offset, block.signature), block.data))
 
 
 def read_input(payload: memoryview) -> tuple[int, InputBlock]:
     """Job and block of an INPUT frame.  Raises: PeerError if it is too short."""
     if len(payload) < _INPUT.size:
         raise PeerError(f"an INPUT frame of {len(payload)} bytes is shorter than its header")
-    job, signature = _INPUT.unpack_from(payload)
-    return job, InputBlock(signature, bytes(payload[_INPUT.size :]))
+    job, offset, signature = _INPUT.unpack_from(payload)
+    return job, InputBlock(offset, signature, bytes(payload[_INPUT.size :]))
 
 
 class Piece(NamedTuple):

@@ -14,19 +14,18 @@ from gproc.request.outcome import Outcome
 from gproc.request.signals import can_be_sent
 from gproc.request.spec import Request, TerminalSize
 from gproc.wire import frames
+from gproc.wire.branch import Branch, ByteCount, NodeNumber, Number
 
 TAGS: Final = {
     "Join": 1, "Attach": 2, "Welcome": 3, "RefuseJoin": 4, "Arrived": 5, "Left": 6, "Granted": 7, "Ping": 8,
-    "Shutdown": 9, "AskLease": 10, "Leased": 11,
+    "Shutdown": 9, "AskLease": 10, "Leased": 11, "Goodbye": 12,
     "Run": 20, "SignalJob": 21, "Finished": 22, "Credit": 23, "Release": 24, "StageProgress": 25, "Resize": 26,
     "StripeProgress": 27, "SetSources": 28, "JobOrder": 29,
     "Want": 30, "Unavailable": 31, "PeerHello": 32, "PeerReady": 33,
     "Submit": 40, "Accepted": 41, "Rejected": 42, "Inquire": 43, "TreeState": 44, "Poll": 45, "Load": 46,
+    "Acknowledged": 50, "OutOfReach": 51,
 }  # fmt: skip
 """The first element of each message.  A number is never used for another message again."""
-
-NUMBER_MAX: Final = 2**63 - 1
-"""What every msgpack reader can hold."""
 
 NAME_CHARACTERS_MAX: Final = 300
 """Of a host's name or an address that a node says: a DNS name has 253 (RFC 1035), a port six more."""
@@ -34,14 +33,11 @@ NAME_CHARACTERS_MAX: Final = 300
 REASON_CHARACTERS_MAX: Final = 4096
 """Of a sentence for people: a path of PATH_MAX fits."""
 
-Number = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
-NodeNumber = Number
 Route = NewType("Route", tuple[NodeNumber, ...])
 """The links by which a node is reached now, from the node that speaks down to it: the number of the child at each.
-At the master it is the same as the node's `gproc.nodespec.Place` until something dies."""
+At the master it is the same as the node's `gproc.nodespec.Place` until something dies: `gproc.relay.adoption`."""
 
 Rank = Annotated[int, msgspec.Meta(ge=0, lt=frames.EVERY_RANK)]
-ByteCount = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
 Name = Annotated[str, msgspec.Meta(max_length=NAME_CHARACTERS_MAX)]
 Reason = Annotated[str, msgspec.Meta(max_length=REASON_CHARACTERS_MAX)]
 
@@ -68,6 +64,7 @@ class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
     bind to it.  plain_because: why jobs run there without a view; "" if they have one.
     since_s: when it joined, in Unix time by its parent's clock.
     python_because: why its jobs are started by Python and not by the static helper; "" if they are not.
+    dials: "host:port" at which it has reached its parent.
     """
 
     name: Name
@@ -76,27 +73,7 @@ class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
     plain_because: Reason
     since_s: float
     python_because: Reason = ""
-
-
-class Branch(msgspec.Struct, frozen=True, array_like=True):
-    """The part of a job that is meant for one node and those below it.
-
-    rank: of the node itself; -1 if it only relays.
-    """
-
-    rank: Annotated[int, msgspec.Meta(ge=-1, lt=frames.EVERY_RANK)]
-    children: dict[NodeNumber, Branch]
-
-    def most_below(self) -> int:
-        """The most that one node of it passes the job on to: its children, and its own program."""
-        here = len(self.children) + (self.rank >= 0)
-        return max([here, *(child.most_below() for child in self.children.values())])
-
-    def ranks(self) -> list[int]:
-        found = [self.rank] if self.rank >= 0 else []
-        for child in self.children.values():
-            found += child.ranks()
-        return found
+    dials: Name = ""
 
 
 class Signed(msgspec.Struct, frozen=True, array_like=True):
@@ -120,12 +97,14 @@ class Join(Message, frozen=True, tag=_tag):
     """A slave asks to be taken in; `token` pairs its bulk connection with this one.
 
     id: the number that it wants below its parent; None: the parent chooses.  explicit_id: it takes no other.
+    grant: the master's last one, if it has one: it shows whose child the slave is, if its own parent is gone.
     """
 
     token: Annotated[bytes, msgspec.Meta(max_length=64)]
     id: NodeNumber | None
     explicit_id: bool
     node: NodeInfo
+    grant: Signed | None = None
 
 
 class Attach(Message, frozen=True, tag=_tag):
@@ -156,9 +135,19 @@ class Arrived(Message, frozen=True, tag=_tag):
 
 
 class Left(Message, frozen=True, tag=_tag):
-    """The node at `route`, with all below it, is gone."""
+    """The node at `route`, with all below it, cannot be reached by it any more.
+
+    ended: the node itself has said that it ends, and that nothing runs on it.
+    """
 
     route: Route
+    reason: Reason
+    ended: bool = False
+
+
+class Goodbye(Message, frozen=True, tag=_tag):
+    """The sender ends, and none of its programs runs any more."""
+
     reason: Reason
 
 
@@ -239,11 +228,15 @@ class Resize(Message, frozen=True, tag=_tag):
 
 
 class Finished(Message, frozen=True, tag=_tag):
-    """The program of one rank has ended, and all of its output was sent before this."""
+    """The program of one rank has ended, and all of its output was sent before this.
+
+    said: bytes of its standard output and of its standard error.
+    """
 
     job: Number
     rank: Rank
     outcome: Outcome
+    said: tuple[ByteCount, ByteCount] = (0, 0)
 
 
 class StageProgress(Message, frozen=True, tag=_tag):
@@ -274,6 +267,15 @@ class Credit(Message, frozen=True, tag=_tag):
 
     job: Number
     stream: Annotated[int, msgspec.Meta(ge=0, le=frames.STDERR)]
+    bytes: ByteCount
+
+
+class Acknowledged(Message, frozen=True, tag=_tag):
+    """The master has all of this stream of this rank up to so many bytes: the node need not keep them."""
+
+    job: Number
+    rank: Rank
+    stream: Annotated[int, msgspec.Meta(ge=frames.STDOUT, le=frames.STDERR)]
     bytes: ByteCount
 
 
@@ -337,6 +339,18 @@ class Rejected(Message, frozen=True, tag=_tag):
     serial: Number
     status: Number
     reason: str
+
+
+class OutOfReach(Message, frozen=True, tag=_tag):
+    """No way leads to these nodes of a job, folded.
+
+    until_s: their programs may run until then, in Unix time; 0: they are reached again.
+    """
+
+    job: Number
+    nodes: str
+    reason: Reason
+    until_s: float
 
 
 class Inquire(Message, frozen=True, tag=_tag):

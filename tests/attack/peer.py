@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import ssl
@@ -14,6 +15,9 @@ from gproc.trust.identity import Identity
 from gproc.wire import frames, messages
 from gproc.wire.directions import DIRECTIONS, Direction
 from tests.patience import PATIENCE_S
+
+PING_S: Final = 1.0
+"""A node that says nothing for 4 s is taken for a frozen one."""
 
 M = TypeVar("M", bound=messages.Message)
 
@@ -35,6 +39,9 @@ class Peer:
         self._received: deque[tuple[int, bytes]] = deque()
         self.passed_over: deque[messages.Message] = deque(maxlen=1000)
         """Messages that came while `hear` waited for another kind, the latest."""
+        self.alive: tuple[Peer, ...] = ()
+        """Connections of a tree, on which this test says that it lives while it waits here."""
+        self._pinged_s = 0.0
         self.output = b""
         """What came as output of programs while `hear` waited for a message."""
 
@@ -75,7 +82,7 @@ class Peer:
                         return message
                     self.passed_over.append(message)
                 elif number == frames.KIND_STDIO:
-                    self.output += frames.read_stdio(memoryview(payload))[3]
+                    self.output += frames.read_stdio(memoryview(payload))[4]
             self._receive()
 
     def has(self, kind: type[messages.Message]) -> bool:
@@ -94,9 +101,25 @@ class Peer:
             self._receive()
 
     def _receive(self) -> None:
-        count = self.socket.recv_into(self._reader.space())
+        count = self._wait() if self.alive else self.socket.recv_into(self._reader.space())
         assert count, "closed"
         self._received.extend((number, bytes(payload)) for number, payload in self._reader.frames(count))
+
+    def _wait(self) -> int:
+        until_s = time.monotonic() + PATIENCE_S
+        self.socket.settimeout(PING_S)
+        try:
+            while True:
+                if time.monotonic() > self._pinged_s + PING_S:
+                    ping(*self.alive)
+                    self._pinged_s = time.monotonic()
+                try:
+                    return self.socket.recv_into(self._reader.space())
+                except TimeoutError:
+                    if time.monotonic() > until_s:
+                        raise
+        finally:
+            self.socket.settimeout(PATIENCE_S)
 
     def hear_the_end(self) -> None:
         """The other end closes, whatever it says before."""
@@ -105,6 +128,12 @@ class Peer:
                 pass
         except (ConnectionResetError, ssl.SSLError, BrokenPipeError):
             return
+
+
+def ping(*peers: Peer) -> None:
+    for peer in peers:
+        with contextlib.suppress(OSError):
+            peer.say(messages.Ping())
 
 
 def dial(port: int, identity: Identity | None) -> Peer:
@@ -165,5 +194,6 @@ def join_as(port: int, identity: Identity, id: int, *, own_port: int = 1) -> tup
     control = dial(port, identity).greet(frames.CHANNEL_CONTROL)
     control.say(messages.Join(token, id, True, node_named(identity.name, own_port)))
     control.hear(messages.Welcome)
+    control.alive = (control,)
     bulk = dial(port, identity).greet(frames.CHANNEL_BULK).say(messages.Attach(token))
     return control, bulk

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import signal
+import time
 from subprocess import Popen
 from typing import Any
 
 from gproc.request.outcome import Outcome, Refused
 from gproc.trust.identity import Identity
 from gproc.wire import messages
-from gproc.wire.messages import Branch, Finished, Granted, Route, Run, Signed
-from tests.attack.peer import Parent, join_as
+from gproc.wire.branch import Branch
+from gproc.wire.messages import Finished, Granted, Route, Run, Signed
+from tests.attack.peer import PING_S, Parent, join_as, ping
 from tests.system.cluster import Cluster, Slave
 
 
@@ -28,6 +30,7 @@ class Relay:
         """Take a slave in, and give it the grant that the master makes for it."""
         self.slave: Slave = self.cluster.launch_slave("--id=2", parent=self.listener.port)
         self.down, self.down_bulk, self.join = self.listener.adopt(2)
+        self.up.alive = self.down.alive = (self.up, self.down)
         self.up.say(messages.Arrived(Route((2,)), self.join.node))
         self.grant = self.up.hear(Granted).grant
 
@@ -67,6 +70,13 @@ class Relay:
         question = self.down.hear(messages.AskLease)
         self.up.say(messages.AskLease(Route((2, *question.route)), question.nonce))
         return self.up.hear(messages.Leased).lease
+
+    def idle(self, seconds: float) -> None:
+        """Let time pass, as a rack master that lives."""
+        until_s = time.monotonic() + seconds
+        while (left_s := until_s - time.monotonic()) > 0:
+            ping(self.up, self.down)
+            time.sleep(min(PING_S, left_s))
 
     def close(self) -> None:
         for peer in (self.up, self.bulk, self.down, self.down_bulk):

@@ -18,7 +18,8 @@ from gproc.trust.authority import open_authority, provision
 from gproc.trust.identity import Identity, load_identity
 from gproc.trust.signing import Context, Signer
 from gproc.wire import frames, messages
-from gproc.wire.messages import Branch, Finished, Granted, Route, Run, Signed
+from gproc.wire.branch import Branch
+from gproc.wire.messages import Finished, Granted, Route, Run, Signed
 from tests.attack.peer import Parent, Peer, dial, dial_unix, join_as, node_named
 from tests.attack.relay import Relay
 from tests.system.cluster import NOBODY, Cluster
@@ -138,11 +139,14 @@ def test_a_grant_is_no_ticket(relay: Relay) -> None:
     relay.answer(job, run, Returned(0))
 
 
-def test_a_ticket_works_once(relay: Relay) -> None:
+def test_a_ticket_works_once(relay: Relay, tmp_path: Path) -> None:
     relay.pass_grant()
-    job, run = relay.begin(*ECHO)
-    assert relay.order(run) == Returned(0)
+    runs = tmp_path / "runs"
+    job, run = relay.begin("-localbin", "=1/2", "/bin/sh", "-c", f"echo once >> {runs}")
+    assert relay.order(run) == relay.order(run) == Returned(0)
+    relay.tell(messages.Release(run.job))
     assert relay.refusal(run).startswith("a replayed ticket: ")
+    assert runs.read_text() == "once\n"
     relay.answer(job, run, Returned(0))
 
 
@@ -195,7 +199,7 @@ def test_a_relay_cannot_speak_for_a_node_that_is_not_below_it(cluster: Cluster, 
         hostile.hear(Granted)
         job = cluster.begin("e", "-localbin", "1-2", "/bin/sh", "-c", "read line; echo $line; exit 3", stdin=-1)
         run = hostile.hear(Run)
-        hostile.raw(frames.stdio_frame(run.job, 1, frames.STDOUT, b"forged\n"))
+        hostile.raw(frames.stdio_frame(run.job, 1, frames.STDOUT, 0, b"forged\n"))
         hostile.say(Finished(run.job, 1, Returned(0)), Finished(run.job, 0, Returned(0)))
         assert job.stdin is not None
         job.stdin.write(b"genuine\n")
@@ -243,7 +247,7 @@ def test_a_foreign_users_signals_and_input_do_not_reach_a_job(cluster: Cluster) 
     job = cluster.begin("e", "1", "/bin/cat", stdin=-1)
     number = int(cluster.master.says(r"job (\d+): uid").group(1))
     with dial_unix(cluster.socket).greet(frames.CHANNEL_CLIENT) as stranger:
-        stranger.raw(frames.stdio_frame(number, frames.EVERY_RANK, frames.STDIN, b"foreign\n"))
+        stranger.raw(frames.stdio_frame(number, frames.EVERY_RANK, frames.STDIN, 0, b"foreign\n"))
         stranger.say(messages.SignalJob(number, signal.SIGKILL), messages.Credit(number, frames.STDOUT, 1 << 40))
         stranger.say(messages.Inquire(1))
         assert stranger.hear(messages.TreeState).nodes[0].jobs == 1
@@ -284,11 +288,32 @@ def test_a_relay_cannot_announce_a_host_that_is_elsewhere(
     hostile[0].say(
         messages.Arrived(Route((3,)), node_named("kn9")), messages.Arrived(Route((4, 1)), node_named("kn10"))
     )
-    cluster.master.says(r"not taken in: 1/3 \(kn9\): kn9 is here already, as 9: a certificate has one place$")
+    cluster.master.says(r"not taken in: 1/3 \(kn9\): 9 \(kn9\) is here already: a certificate has one place$")
     cluster.master.says(r"not taken in: 1/4/1 \(kn10\): the node above it is not there$")
     assert set(cluster.states()) == {"1", "9"}
     for peer in (*honest, *hostile):
         peer.socket.close()
+
+
+def test_a_relay_cannot_draw_a_node_to_itself_that_is_not_below_it(
+    cluster: Cluster, this_node: Identity, other_node: Identity
+) -> None:
+    """It knows that node's nonce, since it relayed for it once, say."""
+    cluster.slave(9)
+    honest = node_at(cluster, 9)
+    hostile = join_as(cluster.port, this_node, 1)
+    hostile[0].hear(Granted)
+    hostile[0].say(messages.Arrived(Route((3,)), honest))
+    cluster.master.says(r"not taken in: 1/3 \(\S+\): it is 9 \(\S+\), which is not below 1$")
+    assert cluster.exec("9", "/bin/echo", "well").stdout == b"well\n"
+    for peer in hostile:
+        peer.socket.close()
+
+
+def node_at(cluster: Cluster, number: int) -> messages.NodeInfo:
+    with dial_unix(cluster.socket).greet(frames.CHANNEL_CLIENT) as peer:
+        nodes = peer.say(messages.Inquire(1)).hear(messages.TreeState).nodes
+    return next(row.node for row in nodes if row.place == (number,))
 
 
 def test_a_relay_that_announces_a_multitude_is_dropped(cluster: Cluster, this_node: Identity) -> None:

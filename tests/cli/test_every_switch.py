@@ -82,6 +82,8 @@ BEHAVIOUR: Final = {
         "test_a_link_timeout_says_when_the_end_that_has_it_gives_a_cut_link_up"
         for mode in ("m", "s")
     },
+    ("orphan_timeout_s", "m"): "system/test_parents_die.py::"
+    "test_what_ran_on_the_dead_node_itself_is_lost_with_its_lease_and_its_user_is_told_until_when",
     ("cmd_port", "m"): f"{SWITCHES_OF_M_AND_S}::test_children_join_at_the_port_that_the_master_was_told",
     ("store_bytes", "m"): f"{SWITCHES_OF_M_AND_S}::test_a_bundle_beyond_the_size_of_the_masters_store_is_refused",
     ("parent", "s"): f"{SWITCHES_OF_M_AND_S}::test_a_slave_is_below_the_parent_that_it_names",

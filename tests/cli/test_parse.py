@@ -33,6 +33,7 @@ A_VALUE = {
     "root": "/foreign",
     "cmd_port": "7000",
     "link_timeout_s": "0.5",
+    "orphan_timeout_s": "5",
     "timeout_s": "90",
     "env": "A=1,2",
     "max_procs": "64",

@@ -102,7 +102,7 @@ def running(number: int = 4) -> tuple[ClientSession, SessionJob]:
 
 
 def output(job: int, rank: int, data: bytes, stream: int = frames.STDOUT) -> bytes:
-    return frames.stdio_frame(job, rank, stream, data)
+    return frames.stdio_frame(job, rank, stream, 0, data)
 
 
 def a_whole_talk(jobs: list[SessionJob]) -> bytes:
@@ -295,8 +295,8 @@ def test_no_more_input_is_sent_than_the_master_has_room_for(actions: list[int | 
         room -= taken
         written += data[:taken]
     arrived = [frames.read_stdio(memoryview(payload)) for _, payload in sent(session)]
-    assert all(part[:3] == (4, frames.EVERY_RANK, frames.STDIN) and len(part[3]) for part in arrived)
-    assert b"".join(part[3] for part in arrived) == written
+    assert all(part[:3] == (4, frames.EVERY_RANK, frames.STDIN) and len(part[4]) for part in arrived)
+    assert b"".join(part[4] for part in arrived) == written
 
 
 def test_the_end_of_input_is_a_frame_without_bytes() -> None:
@@ -305,7 +305,7 @@ def test_the_end_of_input_is_a_frame_without_bytes() -> None:
     ((kind, payload),) = sent(session)
     assert kind == frames.KIND_STDIO
     *where, data = frames.read_stdio(memoryview(payload))
-    assert where == [4, frames.EVERY_RANK, frames.STDIN]
+    assert where == [4, frames.EVERY_RANK, frames.STDIN, 0]
     assert len(data) == 0
 
 

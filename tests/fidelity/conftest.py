@@ -30,10 +30,11 @@ def place() -> Iterator[Path]:
 
 
 @pytest.fixture
-def cluster(place: Path) -> Iterator[Cluster]:
-    """A master without slaves."""
+def cluster(place: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A master without slaves.  The test's mark `master` has its switches."""
+    mark = request.node.get_closest_marker("master")
     cluster = Cluster(Path(tempfile.mkdtemp(dir=place)) / "c")
-    cluster.start_master()
+    cluster.start_master(*(() if mark is None else mark.args))
     yield cluster
     cluster.stop()
 

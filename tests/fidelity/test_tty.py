@@ -22,7 +22,8 @@ from gproc.request.spec import Caller, Request, TerminalSize
 from gproc.trust.orders import JobInput, JobSigner
 from gproc.trust.signing import Signer
 from gproc.trust.ticket import Ticket
-from gproc.wire.messages import Branch, Run, Signed
+from gproc.wire.branch import Branch
+from gproc.wire.messages import Finished, Run, Signed
 from tests.patience import PATIENCE_S
 from tests.system.cluster import NOBODY, Cluster
 
@@ -188,6 +189,7 @@ def test_the_terminal_is_the_callers(pair: Cluster, screens: list[Screen], root_
     assert screen.ends() == 0
 
 
+@pytest.mark.master("--orphan-timeout=5")
 def test_a_node_that_is_lost_gives_the_terminal_back(cluster: Cluster, screens: list[Screen]) -> None:
     slave = cluster.slave(1)
     screen = Screen(cluster, "-t", "1", "/bin/sh", "-c", "echo ready; exec sleep 1000")
@@ -232,8 +234,8 @@ class Fetching:
     async def root(self, ticket: Ticket, tell: Any) -> None:
         await asyncio.Event().wait()
 
-    def finished(self, below: Program, rank: int, outcome: Outcome) -> None:
-        self.told.append((rank, outcome))
+    def finished(self, below: Program, finished: Finished) -> None:
+        self.told.append((finished.rank, finished.outcome))
 
     def credit_from_downstream(self, below: Program, size: int) -> None:
         self.credited += size

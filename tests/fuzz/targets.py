@@ -33,6 +33,7 @@ from gproc.trust.keyfile import PUBLIC_HEADER, decode_key, encode_key
 from gproc.trust.signing import SESSION_BYTES, Context, Signer, TicketRefused
 from gproc.trust.ticket import Grant, Ticket, TicketVerifier
 from gproc.wire import frames, messages
+from gproc.wire.branch import Branch
 from gproc.wire.directions import DIRECTIONS
 
 
@@ -54,7 +55,7 @@ SAID: Final[tuple[messages.Message, ...]] = (
     messages.Arrived(messages.Route((1, 2)), NODE),
     messages.Finished(1, 0, Returned(3)),
     messages.Want(b"b" * 32, (b"c" * 32,)),
-    messages.Run(1, 2, messages.Signed(b"p", b"s" * 64), messages.Branch(0, {1: messages.Branch(1, {})}), 65536),
+    messages.Run(1, 2, messages.Signed(b"p", b"s" * 64), Branch(0, {1: Branch(1, {})}), 65536),
     messages.Load(1, ((messages.Route((1,)), 0.5),)),
     messages.TreeState(1, "fe", 1.0, ()),
 )
@@ -239,8 +240,8 @@ MANIFEST: Final = encode(
 def _stream_seeds() -> Iterator[bytes]:
     body = [
         *map(messages.frame, SAID),
-        frames.stdio_frame(1, 0, frames.STDOUT, b"output"),
-        frames.input_frame(1, frames.InputBlock(b"s" * 64, b"input")),
+        frames.stdio_frame(1, 0, frames.STDOUT, 0, b"output"),
+        frames.input_frame(1, frames.InputBlock(0, b"s" * 64, b"input")),
         *map(frames.piece_frame, frames.pieces(b"d" * 32, frames.CODEC_RAW, b"chunk")),
     ]
     yield b"\xff" + frames.preface(frames.CHANNEL_CLIENT) + b"".join(body)

@@ -43,7 +43,7 @@ class Recorder(Receiver[messages.Message]):
     def on_message(self, link: Link, message: messages.Message) -> None:
         self._record(message)
 
-    def on_stdio(self, link: Link, job: int, rank: int, stream: int, data: memoryview) -> None:
+    def on_stdio(self, link: Link, job: int, rank: int, stream: int, offset: int, data: memoryview) -> None:
         self._record((job, rank, stream, bytes(data)))
 
     def on_piece(self, link: Link, piece: Piece) -> None:
@@ -160,7 +160,7 @@ def test_everything_arrives_in_the_order_in_which_it_was_written(security: Secur
             expected: list[object] = []
             for number in range(50):
                 child.send(Release(number))
-                child.write(frames.stdio_frame(number, 1, frames.STDOUT, b"x" * 1000 * number))
+                child.write(frames.stdio_frame(number, 1, frames.STDOUT, 0, b"x" * 1000 * number))
                 noise = os.urandom(2500 * number + 1)
                 piece = Piece(DIGEST, len(noise), 0, frames.CODEC_RAW, noise)
                 child.write_piece(piece)
@@ -196,7 +196,7 @@ def test_everything_sent_before_a_close_arrives(security: Security) -> None:
             await asyncio.gather(parent.opened(), child.opened())
             data = b"x" * frames.MAX_STDIO_BYTES
             for _ in range(30):
-                child.write(frames.stdio_frame(1, 1, 1, data))
+                child.write(frames.stdio_frame(1, 1, 1, 0, data))
             child.close()
             assert await parent_records.until_lost() == "closed the connection"
             assert len(parent_records.received) == 30
@@ -329,7 +329,7 @@ def test_a_frame_that_the_receiver_does_not_expect_is_the_peers_fault() -> None:
     async def work() -> None:
         unexpected = [
             (messages.frame(Inquire(1)), "an unexpected Inquire"),
-            (frames.stdio_frame(1, 1, 1, b"x"), "unexpected data of stream 1"),
+            (frames.stdio_frame(1, 1, 1, 0, b"x"), "unexpected data of stream 1"),
             (frames.piece_frame(Piece(DIGEST, 1, 0, 0, b"x")), "an unexpected piece of the chunk"),
         ]
         for frame, words in unexpected:

@@ -67,6 +67,7 @@ class OutletMachine(RuleBasedStateMachine):
         self.size_of[frame] = size
         self.sent[source].append(frame)
         self.may_send[source] -= size
+        self.outlet.accept(size, source)
         if not self.outlet.push(source, frame, size, source):
             self.waiting[source] += 1
 
@@ -114,7 +115,7 @@ class OutletMachine(RuleBasedStateMachine):
 
 def block(data: bytes) -> InputBlock:
     """A relay does not look at the signature."""
-    return InputBlock(b"signed %d" % len(data), data)
+    return InputBlock(0, b"signed %d" % len(data), data)
 
 
 class InletMachine(RuleBasedStateMachine):
@@ -248,6 +249,7 @@ def test_frames_of_a_source_that_left_are_still_passed_on_but_it_is_granted_noth
     emitted: list[bytes] = []
     granted: list[tuple[str, int]] = []
     outlet: Outlet[str] = Outlet(0, FRAME_BYTES, emitted.append, lambda source, size: granted.append((source, size)))
+    outlet.accept(FRAME_BYTES, "gone")
     outlet.push(0, b"last frame", FRAME_BYTES, "gone")
     outlet.forget("gone")
     assert outlet.credit(FRAME_BYTES) == [0]
@@ -257,10 +259,54 @@ def test_frames_of_a_source_that_left_are_still_passed_on_but_it_is_granted_noth
 
 def test_a_source_that_sends_beyond_its_credit_breaks_the_protocol_and_costs_no_memory() -> None:
     outlet: Outlet[str] = Outlet(0, 10, lambda frame: None, lambda source, size: None)
-    outlet.push(0, b"ten bytes", 10, "greedy")
-    outlet.push(1, b"ten bytes", 10, "other")
+    outlet.accept(10, "greedy")
+    outlet.accept(10, "other")
     with pytest.raises(PeerError, match="11 bytes with credit for 10"):
-        outlet.push(0, b"one more", 1, "greedy")
+        outlet.accept(1, "greedy")
+
+
+def test_an_outlet_with_another_reader_drops_what_waited_and_its_sources_may_send_as_much_again() -> None:
+    emitted: list[bytes] = []
+    granted: list[tuple[str, int]] = []
+    outlet: Outlet[str] = Outlet(0, FRAME_BYTES, emitted.append, lambda source, size: granted.append((source, size)))
+    outlet.accept(FRAME_BYTES, "source")
+    outlet.push(0, b"lost", FRAME_BYTES, "source")
+    outlet.stop()
+    outlet.resume(FRAME_BYTES)
+    assert (emitted, granted) == ([], [("source", FRAME_BYTES)])
+    outlet.accept(FRAME_BYTES, "source")
+    assert outlet.push(0, b"again", FRAME_BYTES, "source")
+    assert emitted == [b"again"]
+
+
+def test_input_that_is_kept_is_sent_again_to_one_reader_before_all_else() -> None:
+    received: list[tuple[str, bytes]] = []
+    inlet: Inlet[str] = Inlet(
+        100, 100, ["here"], lambda reader, sent: received.append((reader, sent.data)), lambda size: None, kept_bytes=8
+    )
+    for data in (b"aaaa", b"bbbb", b"cccc"):
+        inlet.push(block(data))
+    inlet.hold(True)
+    inlet.push(block(b"dddd"))
+    assert received_by("here", received) == b"aaaabbbbcccc"
+    inlet.add("there")
+    inlet.repeat("there")
+    assert received_by("there", received) == b"bbbbcccc"
+    inlet.hold(False)
+    assert received_by("here", received) == b"aaaabbbbccccdddd"
+    assert received_by("there", received) == b"bbbbccccdddd"
+
+
+def test_another_writer_has_its_own_credit_and_may_repeat_the_end() -> None:
+    granted: list[int] = []
+    inlet: Inlet[str] = Inlet(4, 4, ["slow"], lambda reader, sent: None, granted.append)
+    inlet.push(block(b"aaaa"))
+    inlet.push(block(b""))
+    inlet.resume(4)
+    inlet.push(block(b"aaaa"))
+    inlet.push(block(b""))
+    inlet.credit("slow", 4)
+    assert sum(granted) == 8, "each writer got its credit back"
 
 
 def test_a_writer_that_sends_beyond_its_credit_or_after_its_end_breaks_the_protocol() -> None:

@@ -13,9 +13,10 @@ from gproc.slave import Slave
 from gproc.trust.orders import TreeEnds
 from gproc.trust.signing import Context, Signer
 from gproc.trust.ticket import Grant, TicketVerifier
+from gproc.wire.branch import Branch
 from gproc.wire.directions import ParentToChild
 from gproc.wire.frames import CHANNEL_CONTROL
-from gproc.wire.messages import Branch, Run, Shutdown, Signed
+from gproc.wire.messages import Run, Shutdown, Signed
 
 SESSION, NONCE = b"s" * 16, b"n" * 16
 
@@ -26,8 +27,8 @@ def test_a_lost_parent_can_end_the_slave_but_begin_no_job() -> None:
     async def work() -> None:
         uplink = object.__new__(Uplink)
         uplink.control = uplink.bulk = None
-        uplink.membership = Membership(1, "kn20:6666")
-        uplink._dialer = SimpleNamespace(where="kn20:6666")  # type: ignore[assignment]
+        uplink.membership = Membership(1, ("kn20:6666",))
+        uplink._dialer = SimpleNamespace(ways=("kn20:6666",))  # type: ignore[assignment]
         slave = object.__new__(Slave)
         slave._uplink = uplink
         slave.relayed_jobs = {}

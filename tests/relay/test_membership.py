@@ -17,6 +17,7 @@ from gproc.relay.membership import (
     MAX_UNREACHABLE_S,
     RETRY_S,
     SLAVE_MOVES,
+    SPREAD_S,
     STORY_EVENTS,
     Admit,
     AnnounceSubtree,
@@ -27,7 +28,6 @@ from gproc.relay.membership import (
     ConnectionLost,
     DialAfter,
     DialFailed,
-    EndJobs,
     GiveUp,
     IllegalMove,
     Membership,
@@ -39,6 +39,7 @@ from gproc.relay.membership import (
     SlaveEvent,
     SlaveState,
     Stopped,
+    Suspend,
     Tell,
     TimedOutJoining,
     Welcomed,
@@ -70,7 +71,7 @@ CHILD_WAYS: Final[dict[ChildState, tuple[ChildEvent, ...]]] = {
 
 
 def slave_in(state: SlaveState) -> Membership:
-    slave = Membership(None, PARENT)
+    slave = Membership(None, (PARENT,))
     for event in SLAVE_WAYS[state]:
         slave.handle(event)
     assert slave.state is state
@@ -115,13 +116,13 @@ def test_a_slave_moves_as_the_table_says_or_tells_the_story_of_a_bug(state: Slav
 
 
 def test_the_way_of_a_slave_from_its_first_call_to_a_second_parent() -> None:
-    slave = Membership(None, PARENT, random.Random(1))
+    slave = Membership(None, (PARENT,), random.Random(1))
     assert slave.handle(WELCOMED) == [AnnounceSubtree()]
     assert slave.id == 7
     assert slave.handle(GRANTED) == [Tell("this is node 3/7")]
     assert slave.place == Place((3, 7))
     ending, said, dial = slave.handle(LOST)
-    assert ending == EndJobs("no route to host")
+    assert ending == Suspend()
     assert said == Tell(f"lost the parent at {PARENT}: no route to host; trying to join again", warning=True)
     assert isinstance(dial, DialAfter)
     assert slave.handle(REDIAL) == []
@@ -130,8 +131,47 @@ def test_the_way_of_a_slave_from_its_first_call_to_a_second_parent() -> None:
 
 
 @pytest.mark.parametrize("state", [SlaveState.JOINED, SlaveState.GRANTED])
-def test_a_parent_that_is_lost_ends_the_jobs_before_anything_else(state: SlaveState) -> None:
-    assert slave_in(state).handle(LOST)[0] == EndJobs("no route to host")
+def test_what_jobs_say_waits_from_the_moment_that_a_parent_is_lost(state: SlaveState) -> None:
+    assert slave_in(state).handle(LOST)[0] == Suspend()
+
+
+def test_a_slave_whose_parent_is_gone_dials_those_above_it_in_turn_and_pauses_after_each_round() -> None:
+    slave = slave_in(SlaveState.GRANTED)
+    slave.know((PARENT, "grandparent", "master"))
+    _, said, dial = slave.handle(LOST)
+    assert said == Tell(f"lost the parent at {PARENT}: no route to host; the next one is grandparent", warning=True)
+    assert isinstance(dial, DialAfter)
+    assert dial.pause_s <= SPREAD_S
+    tried = []
+    waited = []
+    for _ in range(6):
+        slave.handle(REDIAL)
+        tried.append(slave.ways[slave.way])
+        waited += pauses(slave.handle(FAILED))
+    assert tried == ["grandparent", "master", PARENT] * 2
+    assert [pause_s > 0 for pause_s in waited] == [False, False, True] * 2
+
+
+def test_a_slave_that_goes_home_dials_its_own_parent_first() -> None:
+    slave = slave_in(SlaveState.GRANTED)
+    slave.know((PARENT, "grandparent", "master"))
+    for event in (LOST, REDIAL, WELCOMED):
+        slave.handle(event)
+    assert not slave.at_home
+    slave.go_home()
+    slave.handle(LOST)
+    assert slave.ways[slave.way] == PARENT
+
+
+def test_a_refusal_for_good_by_a_node_that_is_not_the_parent_ends_nothing() -> None:
+    slave = slave_in(SlaveState.GRANTED)
+    slave.know((PARENT, "master"))
+    slave.handle(LOST)
+    slave.handle(REDIAL)
+    final = DialFailed("no", refused=True, final=True)
+    assert not any(isinstance(effect, GiveUp) for effect in slave.handle(final))
+    slave.handle(REDIAL)
+    assert slave.handle(final) == [GiveUp("no")]
 
 
 def test_a_parent_that_is_lost_after_the_end_has_begun_is_no_news() -> None:
@@ -148,7 +188,7 @@ def test_a_slave_that_is_never_taken_in_gives_up() -> None:
 def test_pauses_double_to_a_bound_and_children_do_not_dial_at_once(
     failed: DialFailed, most_s: float, seed: int
 ) -> None:
-    slave = Membership(None, PARENT, random.Random(seed))
+    slave = Membership(None, (PARENT,), random.Random(seed))
     for attempt in range(20):
         (pause_s,) = pauses(slave.handle(failed))
         whole_s = min(RETRY_S * 2**attempt, most_s)
@@ -157,7 +197,7 @@ def test_pauses_double_to_a_bound_and_children_do_not_dial_at_once(
 
 
 def test_the_pauses_of_two_children_differ() -> None:
-    first, second = (pauses(Membership(None, PARENT).handle(FAILED)) for _ in range(2))
+    first, second = (pauses(Membership(None, (PARENT,)).handle(FAILED)) for _ in range(2))
     assert first != second
 
 
@@ -183,8 +223,8 @@ def test_a_complaint_is_said_once_until_there_is_another_one_or_a_parent() -> No
 
 
 @given(st.lists(st.sampled_from([*SLAVE_EVENTS, REFUSED]), max_size=40))
-def test_whatever_happens_a_slave_ends_its_jobs_if_and_only_if_it_loses_a_parent(events: list[SlaveEvent]) -> None:
-    slave = Membership(None, PARENT)
+def test_whatever_happens_a_slave_suspends_its_jobs_if_and_only_if_it_loses_a_parent(events: list[SlaveEvent]) -> None:
+    slave = Membership(None, (PARENT,))
     for event in events:
         before = slave.state
         try:
@@ -195,7 +235,7 @@ def test_whatever_happens_a_slave_ends_its_jobs_if_and_only_if_it_loses_a_parent
             assert slave.state is before
             continue
         lost = before in (SlaveState.JOINED, SlaveState.GRANTED) and event is LOST
-        assert any(isinstance(effect, EndJobs) for effect in effects) is lost
+        assert any(isinstance(effect, Suspend) for effect in effects) is lost
         assert len(pauses(effects)) == (lost or isinstance(event, DialFailed))
         assert before is not SlaveState.LEAVING or slave.state is SlaveState.LEAVING
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from gproc.relay.delivery import ReceivedOutput
 from gproc.relay.relayed_job import Downstream, RelayedJob
 from gproc.request.acts import Act, SendSignal, SetTerminalSize
 from gproc.request.outcome import Lost, Outcome, Returned
 from gproc.request.spec import Request, TerminalSize
 from gproc.wire import frames
-from gproc.wire.credit import quantum, window_for
-from gproc.wire.messages import Branch, Credit, Finished, Message, Run, Signed
+from gproc.wire.branch import Branch
+from gproc.wire.credit import MIN_WINDOW_BYTES, quantum, window_for
+from gproc.wire.messages import Credit, Finished, Message, Run, Signed
 
 JOB = 7
 WINDOW_BYTES = 1 << 18
@@ -30,7 +32,7 @@ class Upstream:
         self.sent.append(message)
 
     def write(self, frame: bytes) -> None:
-        job, rank, stream, data = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
+        job, rank, stream, _, data = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
         assert job == JOB
         self.sent.append((rank, stream, bytes(data)))
 
@@ -53,15 +55,16 @@ class Member:
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
-        self.acts: list[tuple[Act, Signed]] = []
+        self.acts: list[tuple[Act | None, Signed]] = []
         self.input: list[bytes] = []
         self.granted = {frames.STDOUT: 0, frames.STDERR: 0}
+        self.acknowledged: dict[tuple[int, int], int] = {}
         self.released = 0
 
     def start(self, run: Run) -> None:
         self.runs.append(run)
 
-    def obey(self, job: int, act: Act, order: Signed) -> None:
+    def obey(self, job: int, act: Act | None, order: Signed) -> None:
         self.acts.append((act, order))
 
     def stdin(self, job: int, block: frames.InputBlock) -> None:
@@ -69,6 +72,9 @@ class Member:
 
     def credit(self, job: int, stream: int, size: int) -> None:
         self.granted[stream] += size
+
+    def acknowledge(self, job: int, rank: int, stream: int, offset: int) -> None:
+        self.acknowledged[rank, stream] = offset
 
     def release(self, job: int) -> None:
         self.released += 1
@@ -83,14 +89,19 @@ def asked(*, stdin: bool) -> Request:
 
 
 def begin(
-    parts: dict[Member, Branch], *absent: Branch, stdin: bool = False, window_bytes: int = WINDOW_BYTES
+    parts: dict[Member, Branch], *, stdin: bool = False, window_bytes: int = WINDOW_BYTES, master: bool = False
 ) -> tuple[RelayedJob, Upstream]:
     upstream = Upstream()
-    relayed = RelayedJob(JOB, SIGNED, asked(stdin=stdin), upstream)
-    branch = Branch(-1, dict(enumerate([*parts.values(), *absent], start=1)))
+    relayed = RelayedJob(JOB, SIGNED, asked(stdin=stdin), upstream, ReceivedOutput() if master else None)
+    branch = Branch(-1, dict(enumerate(parts.values(), start=1)))
     downstream: dict[Downstream, Branch] = {member: part for member, part in parts.items()}  # noqa: C416 - for mypy
-    relayed.start(job_of(branch, window_bytes=window_bytes), downstream, absent, {})
+    relayed.start(job_of(branch, window_bytes=window_bytes), downstream, {})
     return relayed, upstream
+
+
+def ended(rank: int, outcome: Outcome, said: int = 0) -> Finished:
+    """said: bytes of its standard output."""
+    return Finished(JOB, rank, outcome, (said, 0))
 
 
 def test_each_downstream_gets_only_its_own_part() -> None:
@@ -102,56 +113,95 @@ def test_each_downstream_gets_only_its_own_part() -> None:
     assert second.runs[0].window_bytes == window_for(2, WINDOW_BYTES)
 
 
-def test_ranks_whose_node_is_not_connected_are_lost_at_once() -> None:
-    _, upstream = begin({Member(): Branch(0, {})}, Branch(-1, {1: Branch(1, {}), 2: Branch(2, {})}))
-    assert sorted(upstream.outcomes) == [1, 2]
-    assert all(isinstance(outcome, Lost) for outcome in upstream.outcomes.values())
-
-
 def test_a_downstream_that_claims_anothers_rank_is_ignored() -> None:
     honest, liar = Member(), Member()
     relayed, upstream = begin({honest: Branch(0, {}), liar: Branch(1, {})})
-    relayed.output(liar, 0, frames.STDOUT, b"forged")
-    relayed.finished(liar, 0, Returned(0))
-    relayed.output(liar, 99, frames.STDOUT, b"of nobody")
-    relayed.finished(liar, 99, Returned(0))
-    relayed.output(Member(), 0, frames.STDOUT, b"of a downstream without a part")
+    relayed.output(liar, 0, frames.STDOUT, 0, b"forged")
+    relayed.finished(liar, ended(0, Returned(0)))
+    relayed.output(liar, 99, frames.STDOUT, 0, b"of nobody")
+    relayed.finished(liar, ended(99, Returned(0)))
+    relayed.output(Member(), 0, frames.STDOUT, 0, b"of a downstream without a part")
     assert upstream.sent == []
-    relayed.finished(honest, 0, Returned(3))
+    relayed.finished(honest, ended(0, Returned(3)))
     assert upstream.outcomes == {0: Returned(3)}
 
 
-def test_output_of_a_rank_that_has_ended_is_dropped() -> None:
+def test_output_that_comes_after_the_end_of_its_rank_is_dropped_at_the_master() -> None:
     member = Member()
-    relayed, upstream = begin({member: Branch(0, {})})
-    relayed.finished(member, 0, Returned(0))
-    relayed.output(member, 0, frames.STDOUT, b"too late")
-    relayed.finished(member, 0, Returned(1))
-    assert upstream.sent == [Finished(JOB, 0, Returned(0))]
+    relayed, upstream = begin({member: Branch(0, {})}, master=True)
+    relayed.finished(member, ended(0, Returned(0)))
+    relayed.output(member, 0, frames.STDOUT, 0, b"too late")
+    assert upstream.sent == [ended(0, Returned(0))]
+
+
+def test_the_master_takes_output_once_and_an_end_only_after_all_of_it() -> None:
+    member = Member()
+    relayed, upstream = begin({member: Branch(0, {})}, master=True)
+    relayed.output(member, 0, frames.STDOUT, 0, b"abc")
+    relayed.output(member, 0, frames.STDOUT, 5, b"after a gap")
+    relayed.finished(member, ended(0, Returned(0), 6))
+    relayed.output(member, 0, frames.STDOUT, 1, b"bcdef")
+    relayed.output(member, 0, frames.STDOUT, 0, b"abcdef")
+    assert [data for _, _, data in upstream.outputs] == [b"abc", b"def"]
+    assert upstream.outcomes == {}
+    relayed.finished(member, ended(0, Returned(0), 6))
+    assert upstream.outcomes == {0: Returned(0)}
+
+
+def test_a_rank_on_another_way_gets_the_job_once_more_and_the_former_way_does_not_count() -> None:
+    former, other = Member(), Member()
+    relayed, upstream = begin({former: Branch(-1, {1: Branch(0, {})})}, master=True)
+    relayed.output(former, 0, frames.STDOUT, 0, b"abc")
+    relayed.left(former)
+    branch = Branch(0, {}, (3, 0))
+    relayed.resume(job_of(Branch(-1, {9: branch})), {other: branch}, upstream)
+    assert [run.branch for run in other.runs] == [branch]
+    relayed.output(former, 0, frames.STDOUT, 3, b"late")
+    relayed.output(other, 0, frames.STDOUT, 3, b"def")
+    assert [data for _, _, data in upstream.outputs] == [b"abc", b"def"]
+    relayed.release()
+    assert (former.released, other.released) == (0, 1)
+
+
+def test_what_a_relay_holds_is_dropped_when_its_parent_changes_and_its_children_can_send_again() -> None:
+    member = Member()
+    relayed, former = begin({member: Branch(0, {})}, window_bytes=MIN_WINDOW_BYTES)
+    window = window_for(1, MIN_WINDOW_BYTES)
+    relayed.output(member, 0, frames.STDOUT, 0, b"x" * window)
+    relayed.stop()
+    relayed.finished(member, ended(0, Returned(0), window))
+    upstream = Upstream()
+    relayed.resume(job_of(Branch(0, {}), window_bytes=MIN_WINDOW_BYTES), {member: Branch(0, {})}, upstream)
+    assert member.granted[frames.STDOUT] == window
+    relayed.output(member, 0, frames.STDOUT, 0, b"x" * window)
+    relayed.finished(member, ended(0, Returned(0), window))
+    assert sum(len(data) for _, _, data in upstream.outputs) == window
+    assert upstream.sent[-1] == ended(0, Returned(0), window)
+    assert former.outcomes == {}
 
 
 def test_the_outcome_of_a_rank_waits_for_its_output_that_waits_for_credit() -> None:
     member = Member()
     relayed, upstream = begin({member: Branch(0, {})}, window_bytes=4)
-    relayed.output(member, 0, frames.STDOUT, b"1234")
-    relayed.output(member, 0, frames.STDOUT, b"5")
-    relayed.finished(member, 0, Returned(0))
-    assert upstream.sent == [(0, frames.STDOUT, b"1234")]
+    for letter in (b"1", b"2", b"3", b"4", b"5"):
+        relayed.output(member, 0, frames.STDOUT, 0, letter)
+    relayed.finished(member, ended(0, Returned(0)))
+    assert upstream.sent == [(0, frames.STDOUT, letter) for letter in (b"1", b"2", b"3", b"4")]
     relayed.credit_from_upstream(frames.STDOUT, 4)
-    assert upstream.sent[1:] == [(0, frames.STDOUT, b"5"), Finished(JOB, 0, Returned(0))]
+    assert upstream.sent[4:] == [(0, frames.STDOUT, b"5"), ended(0, Returned(0))]
 
 
-def test_if_a_downstream_leaves_its_unfinished_ranks_are_lost_after_their_output() -> None:
+def test_a_downstream_that_leaves_gets_no_orders_and_what_it_said_is_passed_on() -> None:
     member, other = Member(), Member()
     relayed, upstream = begin({member: Branch(0, {1: Branch(1, {})}), other: Branch(2, {})}, window_bytes=4)
-    relayed.finished(member, 1, Returned(0))
-    relayed.output(member, 0, frames.STDOUT, b"12345678"[:4])
-    relayed.output(member, 0, frames.STDOUT, b"last")
-    relayed.left(member, "unplugged")
-    relayed.left(member, "unplugged twice")
-    assert upstream.outcomes == {1: Returned(0)}
+    relayed.finished(member, ended(1, Returned(0)))
+    relayed.output(member, 0, frames.STDOUT, 0, b"1234")
+    relayed.output(member, 0, frames.STDOUT, 4, b"last")
+    relayed.left(member)
+    relayed.left(member)
     relayed.credit_from_upstream(frames.STDOUT, 4)
-    assert upstream.outcomes == {1: Returned(0), 0: Lost("unplugged")}
+    assert b"".join(data for _, _, data in upstream.outputs) == b"1234last"
+    assert upstream.outcomes == {1: Returned(0)}
     relayed.obey(SendSignal(15), ORDER)
     relayed.release()
     assert (member.acts, member.released) == ([], 0)
@@ -164,10 +214,10 @@ def test_standard_input_reaches_all_and_a_downstream_that_leaves_holds_back_none
     window = window_for(2, WINDOW_BYTES)
     piece = b"x" * quantum(window)
     for _ in range(window // len(piece) + 1):
-        relayed.stdin(frames.InputBlock(b"", piece))
+        relayed.stdin(frames.InputBlock(0, b"", piece))
     relayed.credit_from_downstream(quick, window)
     assert b"".join(quick.input) == b"".join(slow.input) == b"x" * window
-    relayed.left(slow, "left")
+    relayed.left(slow)
     assert len(b"".join(quick.input)) == window + len(piece)
     credits_given = [sent for sent in upstream.sent if isinstance(sent, Credit)]
     assert {sent.stream for sent in credits_given} == {frames.STDIN}
@@ -177,7 +227,7 @@ def test_standard_input_reaches_all_and_a_downstream_that_leaves_holds_back_none
 def test_standard_input_of_a_job_without_any_is_dropped() -> None:
     member = Member()
     relayed, _ = begin({member: Branch(0, {})})
-    relayed.stdin(frames.InputBlock(b"", b"uninvited"))
+    relayed.stdin(frames.InputBlock(0, b"", b"uninvited"))
     assert member.input == []
 
 
@@ -217,21 +267,22 @@ class RelayedJobMachine(RuleBasedStateMachine):
         data = bytes([byte]) * size
         self.sent_by[number, stream] += size
         self.sent[rank, stream] = self.sent.get((rank, stream), b"") + data
-        self.relayed.output(member, rank, stream, data)
+        self.relayed.output(member, rank, stream, 0, data)
 
     @rule(rank=st.integers(0, 5), status=st.integers(0, 255))
     def finish(self, rank: int, status: int) -> None:
         if rank not in self.ended:
             self.ended[rank] = Returned(status)
-            self.relayed.finished(self.members[rank // 2], rank, self.ended[rank])
+            if rank // 2 not in self.left:
+                self.relayed.finished(self.members[rank // 2], ended(rank, self.ended[rank]))
 
     @rule(number=st.integers(0, 2))
     def leave(self, number: int) -> None:
         if number not in self.left:
             self.left.add(number)
-            self.relayed.left(self.members[number], "unplugged")
+            self.relayed.left(self.members[number])
             for rank in (2 * number, 2 * number + 1):
-                self.ended.setdefault(rank, Lost("unplugged"))
+                self.ended.setdefault(rank, Lost("by the master's word"))
 
     @rule(stream=st.sampled_from([frames.STDOUT, frames.STDERR]), data=st.data())
     def credit(self, stream: int, data: st.DataObject) -> None:
@@ -272,8 +323,9 @@ class RelayedJobMachine(RuleBasedStateMachine):
         for rank, stream, data in self.upstream.outputs:
             received[rank, stream] = received.get((rank, stream), b"") + data
         assert received == self.sent
-        assert self.upstream.outcomes == self.ended
-        assert sorted(self.relayed.unfinished) == sorted(set(range(6)) - set(self.ended))
+        assert self.upstream.outcomes == {
+            rank: outcome for rank, outcome in self.ended.items() if not isinstance(outcome, Lost)
+        }
 
 
 def test_a_relayed_job_keeps_all_output_and_outcomes_under_any_order_of_events() -> None:

@@ -12,10 +12,11 @@ from tests.system.cluster import Cluster
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """A master without slaves, for tests that end or break parts of it."""
+def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A master without slaves, for tests that end or break parts of it.  The test's mark `master` has its switches."""
+    mark = request.node.get_closest_marker("master")
     cluster = Cluster(tmp_path / "c")
-    cluster.start_master()
+    cluster.start_master(*(() if mark is None else mark.args))
     yield cluster
     cluster.stop()
 

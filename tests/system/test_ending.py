@@ -68,9 +68,9 @@ def test_a_program_that_nodes_may_not_execute_is_126(flat: Cluster) -> None:
 
 def test_time_out_ends_the_job_everywhere_with_124(deep: Cluster) -> None:
     start_s = time.monotonic()
-    done = deep.exec("--timeout", "0.2", "././.", *SLEEPER)
+    done = deep.exec("--timeout", "3", "././.", *SLEEPER)
     assert done.returncode == 124
-    assert done.stderr == b"gproc: 1-2,=1/1-2,=2/1,=1/1/5: timed out after 0.2 s\n"
+    assert done.stderr == b"gproc: 1-2,=1/1-2,=2/1,=1/1/5: timed out after 3 s\n"
     assert done.stdout == b"here\n" * 6
     assert time.monotonic() - start_s < PATIENCE_S
     deep.nothing_runs()
@@ -148,41 +148,18 @@ def test_a_killed_client_ends_its_job_everywhere(deep: Cluster) -> None:
     assert {node["jobs"] for node in deep.info()["nodes"]} == {0}
 
 
+@pytest.mark.master("--orphan-timeout=8")
 def test_a_killed_slave_is_lost_and_the_others_go_on(tree: tuple[Cluster, Slave, Slave, Slave]) -> None:
     cluster, _, other, _ = tree
     job = start(cluster, "./.", 3, "/bin/sh", "-c", "echo here; read line; echo $line", stdin=subprocess.PIPE)
     cluster.end(other, signal.SIGKILL)
-    cluster.master.says(r"left: 2: ")
+    cluster.master.says(r"cannot reach 2 ")
     assert job.stdin is not None
     job.stdin.write(b"go on\n")
     status, stdout, summary = cluster.finish(job)
     assert (status, stdout) == (125, "go on\n" * 2)
     assert summary.count("gproc: 2: lost: ") == 1
     cluster.nothing_runs()
-
-
-def test_if_a_rack_master_is_killed_the_nodes_below_it_are_lost(tree: tuple[Cluster, Slave, Slave, Slave]) -> None:
-    cluster, rack, _, leaf = tree
-    job = start(cluster, "1/.", 2)
-    cluster.end(rack, signal.SIGKILL)
-    status, _, summary = cluster.finish(job)
-    assert status == 125
-    assert "=1/3" in summary
-    assert "lost" in summary
-    cluster.nothing_runs()
-    assert "lost the parent" in leaf.log
-    cluster.end(leaf, signal.SIGTERM)
-
-
-def test_a_rack_master_that_comes_back_brings_its_nodes_back(tree: tuple[Cluster, Slave, Slave, Slave]) -> None:
-    cluster, rack, _, leaf = tree
-    cluster.end(rack, signal.SIGKILL)
-    since = leaf.mark()
-    again = cluster.slave(1, port=rack.port)
-    again.says(r"node 3 joined")
-    leaf.says(r"joined \S+ as node 3", since=since)
-    cluster.master.says(r"arrived: 1/3 ", times=2)
-    assert cluster.exec("./.", "/bin/echo", "x").stdout == b"x\n" * 3
 
 
 def test_a_terminated_slave_leaves_nothing_behind(tree: tuple[Cluster, Slave, Slave, Slave]) -> None:
@@ -205,25 +182,25 @@ def test_a_job_whose_client_is_gone_never_starts_on_a_node_that_was_slow(cluster
         cluster.master.says("its client is gone")
     finally:
         cluster.slaves[0].kill(signal.SIGCONT)
+    if "cannot reach 1 " in cluster.master.log:  # on a busy machine
+        cluster.master.says(r" 1 \(\S+\) is reached")
     cluster.nothing_runs()
 
 
 @pytest.mark.slow
+@pytest.mark.master("--orphan-timeout=8")
 def test_a_stopped_slave_is_lost_after_its_silence_and_can_come_back(tree: tuple[Cluster, Slave, Slave, Slave]) -> None:
-    cluster, rack, other, leaf = tree
+    cluster, _, other, leaf = tree
     job = start(cluster, "./.", 3, "/bin/sh", "-c", "echo here; [ $GPROC_NODE != 1 ] && exec sleep 1000; exit 0")
-    marks = cluster.master.mark(), rack.mark()
-    since = other.mark()
+    since = cluster.master.mark()
     for frozen in (other, leaf):
         frozen.kill(signal.SIGSTOP)
     status, _, summary = cluster.finish(job)
     assert status == 125
-    assert "sent nothing for 20 s" in summary
+    assert "2,=1/3: lost: sent nothing for 4 s" in summary
     for frozen in (other, leaf):
         frozen.kill(signal.SIGCONT)
-    cluster.master.says(r"arrived: 2 ", since=marks[0])
-    rack.says(r"node 3 joined", since=marks[1])
-    other.says(r"joined \S+ as node 2", since=since)
+    cluster.master.says(r" 2 \(\S+\) is reached from here", since=since)
+    cluster.master.says(r" 1/3 \(\S+\) is reached by way of 1 ", since=since)
     cluster.nothing_runs()
-    cluster.master.says(r"arrived: 1/3 ", since=marks[0])
     assert cluster.exec("./.", "/bin/echo", "x").stdout == b"x\n" * 3

@@ -31,7 +31,7 @@ def tap() -> Iterator[Wiretap]:
 def cluster(tmp_path: Path, tap: Wiretap) -> Iterator[Cluster]:
     """A master without slaves."""
     cluster = Cluster(tmp_path / "c")
-    cluster.start_master("--link-timeout=3")
+    cluster.start_master("--link-timeout=3", "--orphan-timeout=10")
     tap.target = cluster.port
     yield cluster
     tap.rate = 0

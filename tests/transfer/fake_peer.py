@@ -47,6 +47,7 @@ class FakePeer:
 
     def __init__(self, port: int, identity: Identity, id: int, answer: Answer) -> None:
         self.has_sent = threading.Event()
+        self._left = threading.Event()
         self._answer = answer
         self._context = tls.server_context(identity)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -54,11 +55,18 @@ class FakePeer:
         threading.Thread(target=self._accept, daemon=True).start()
         self.control, self.bulk = join_as(port, identity, id, own_port=own_port)
         self.control.hear(messages.Granted)
+        threading.Thread(target=self._ping, daemon=True).start()
 
     def leave(self) -> None:
+        self._left.set()
         self._listener.close()
         for peer in (self.control, self.bulk):
             peer.socket.close()
+
+    def _ping(self) -> None:
+        with contextlib.suppress(OSError, ssl.SSLError, ValueError):
+            while not self._left.wait(1.0):
+                self.control.say(messages.Ping())
 
     def _accept(self) -> None:
         while True:

@@ -56,7 +56,7 @@ def test_a_node_that_is_killed_in_mid_transfer_is_named_and_the_others_finish(
     status, stdout, stderr = cluster.finish(job)
     cluster.forget(slaves[victim])
     assert status == 125
-    assert stderr.startswith(f"gproc: {victim + 1}: lost")
+    assert f"gproc: {victim + 1}: lost" in stderr
     arrived(stdout, payload, [slave for slave in slaves if slave is not slaves[victim]])
 
 
@@ -72,12 +72,12 @@ def test_a_node_that_freezes_in_mid_transfer_is_named_and_the_others_finish(
     status, stdout, stderr = cluster.finish(job)
     slaves[0].kill(signal.SIGCONT)
     assert status == 125
-    assert stderr.startswith("gproc: 1: lost")
+    assert "gproc: 1: lost" in stderr
     arrived(stdout, payload, slaves[1:])
-    cluster.master.says("arrived: 1 ", times=2)
+    cluster.master.says(r" 1 \(\S+\) is reached from here")
 
 
-def test_nodes_below_a_rack_master_that_is_killed_are_lost_and_the_others_finish(
+def test_nodes_below_a_rack_master_that_is_killed_get_the_payload_from_above_it(
     cluster: Cluster, tap: Wiretap, tapped: Start, make_payload: MakePayload
 ) -> None:
     rack, other = tapped(2)
@@ -90,10 +90,8 @@ def test_nodes_below_a_rack_master_that_is_killed_are_lost_and_the_others_finish
     status, stdout, stderr = cluster.finish(job)
     cluster.forget(rack)
     assert status == 125
-    assert stderr.startswith("gproc: 1,=1/1-2: lost")
-    arrived(stdout, payload, [other])
-    for slave in below:  # these dial their parent for ever
-        cluster.end(slave, signal.SIGTERM)
+    assert "gproc: 1: lost" in stderr
+    arrived(stdout, payload, [other, *below])
 
 
 def test_a_node_that_comes_back_is_sent_only_what_it_lacks(
@@ -120,15 +118,13 @@ def test_after_a_cut_link_the_slave_dials_again_and_the_transfer_resumes(
     (slave,) = tapped(1)
     payload = make_payload(12)
     job = halfway(cluster, tap, payload)
-    tap.cut()
-    status, _, stderr = cluster.finish(job)
-    assert (status, stderr.partition("lost")[1]) == (125, "lost")
-    tap.rate = 0
-    cluster.master.says("arrived: 1 ", times=2)
     before = tap.down
-    done = cluster.exec(*payload.words("1"))
-    assert done.returncode == 0, done.stderr
-    arrived(done.stdout.decode(), payload, [slave])
+    tap.cut()
+    tap.rate = 0
+    status, stdout, stderr = cluster.finish(job)
+    assert (status, stderr) == (0, "")
+    cluster.master.says(r" 1 \(\S+\) is reached from here")
+    arrived(stdout, payload, [slave])
     assert tap.down - before < payload.size_bytes * 5 // 6
 
 
@@ -170,7 +166,7 @@ def test_what_a_hostile_peer_sends_is_fetched_again_elsewhere_and_never_run(
     peer.leave()
     status, stdout, stderr = cluster.finish(job)
     assert (status, stdout) == (125, "")
-    assert stderr.startswith("gproc: 1: lost")
+    assert "gproc: 1: lost" in stderr
     arrived(lines, payload, slaves)
     assert any("sent a corrupt chunk: its chunks come from other sources now" in slave.log for slave in slaves)
 

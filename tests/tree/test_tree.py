@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from gproc.nodespec import Path, Place
 from gproc.tree import Tree, branches, number
-from gproc.wire.messages import Branch, NodeInfo, Route
+from gproc.wire.branch import Branch
+from gproc.wire.messages import NodeInfo, Route
 
 paths = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
 routes = paths.map(Route)
@@ -15,8 +16,7 @@ places = paths.map(Place)
 
 
 def ranked(some: set[Place]) -> dict[Route, int]:
-    tree = Tree()
-    return {tree.route_to(place): rank for place, rank in number(some).items()}
+    return {Route(place): rank for place, rank in number(some).items()}
 
 
 def node(name: str) -> NodeInfo:
@@ -56,7 +56,7 @@ def test_a_node_leaves_with_all_below_it(some: set[Route], leaving: Route) -> No
     tree = Tree()
     for path in some:
         tree.arrive(path, node(str(path)))
-    gone = tree.leave(leaving)
+    gone = [route for route, _ in tree.leave(leaving)]
     assert gone == sorted(path for path in some if path[: len(leaving)] == leaving)
     assert tree.routes() == sorted(some - set(gone))
     assert len(tree) == len(some) - len(gone)

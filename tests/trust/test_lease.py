@@ -5,7 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gproc.trust.lease import LEASE_S, ROUND_TRIP_S, LeaseKeeper
+from gproc.trust.lease import LEASE_S, QUESTIONS, LeaseKeeper
+
+ROUND_TRIP_S = LEASE_S / QUESTIONS
+"""An answer that takes longer is worth nothing."""
 
 BEGAN_S = 1000.0
 """When the master's session began, on the node's clock."""

@@ -46,8 +46,8 @@ def read_all(reader: FrameReader, data: bytes) -> list[Frame]:
     return read
 
 
-def stdio(job: int, rank: int, stream: int, data: bytes) -> Frame:
-    wire = frames.stdio_frame(job, rank, stream, data)
+def stdio(job: int, rank: int, stream: int, data: bytes, offset: int = 0) -> Frame:
+    wire = frames.stdio_frame(job, rank, stream, offset, data)
     return frames.KIND_STDIO, wire[frames.HEADER_BYTES :]
 
 
@@ -155,11 +155,14 @@ def test_a_bad_preface_is_refused_with_the_reason(data: bytes, words: str) -> No
         frames.read_preface(data)
 
 
-@given(st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2), st.binary(max_size=100))
-def test_stdio_arrives_as_it_was_sent(job: int, rank: int, stream: int, data: bytes) -> None:
-    _, payload = stdio(job, rank, stream, data)
+NUMBERS = st.integers(0, 2**64 - 1)
+
+
+@given(NUMBERS, st.integers(0, 2**32 - 1), st.integers(0, 2), NUMBERS, st.binary(max_size=100))
+def test_stdio_arrives_as_it_was_sent(job: int, rank: int, stream: int, offset: int, data: bytes) -> None:
+    _, payload = stdio(job, rank, stream, data, offset)
     *head, read = frames.read_stdio(memoryview(payload))
-    assert head == [job, rank, stream]
+    assert head == [job, rank, stream, offset]
     assert bytes(read) == data
 
 

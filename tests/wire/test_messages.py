@@ -14,15 +14,17 @@ from gproc.request.limits import Limits
 from gproc.request.outcome import Killed, Lost, NotStarted, Refused, Returned, Signalled, TimedOut
 from gproc.request.spec import BundleName, Request, TerminalSize
 from gproc.wire import frames, messages
+from gproc.wire.branch import Branch
 from gproc.wire.directions import DIRECTIONS, PARENT_TO_CHILD, Direction
 from gproc.wire.messages import (
     Accepted,
+    Acknowledged,
     Arrived,
     AskLease,
     Attach,
-    Branch,
     Credit,
     Finished,
+    Goodbye,
     Granted,
     Inquire,
     JobOrder,
@@ -33,6 +35,7 @@ from gproc.wire.messages import (
     Message,
     NodeInfo,
     NodeState,
+    OutOfReach,
     Peer,
     PeerHello,
     PeerReady,
@@ -70,6 +73,7 @@ EVERY_MESSAGE: list[Message] = [
     Left(Route((1, 2)), "gone"),
     Granted(Route((1,)), SIGNED),
     Ping(),
+    Goodbye("it was ended"),
     Shutdown("the end"),
     Shutdown("the end", Signed(b"end", b"s" * 64)),
     AskLease(Route((1, 7)), b"n" * 16),
@@ -90,7 +94,9 @@ EVERY_MESSAGE: list[Message] = [
     SetSources(1, (Peer("kn7", "10.0.0.7:6667"), None)),
     Credit(1, frames.STDOUT, 16384),
     Resize(1, TerminalSize(24, 80)),
+    Acknowledged(1, 2, frames.STDERR, 1 << 20),
     Release(1),
+    OutOfReach(1, "1/1-7", "unplugged", 1.5e9),
     Want(b"b" * 32, (b"d" * 32, b"e" * 32)),
     PeerHello(SIGNED),
     PeerReady(),

@@ -1,0 +1,62 @@
+"""A node whose parent is gone becomes the child of one above it: who may, and by which number.  Pure.
+
+The child shows its grant, which the master signed for this run of it.  Its place stays what the grant says, so people
+call it by the same name; only its route changes.  Because a node takes in only those whose places are below its own,
+no route can lead in a circle, and no node can draw others to itself that were not below it before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from gproc.errors import TrustError
+from gproc.nodespec import Place, format_path
+from gproc.trust.ticket import Grant, read_grant
+from gproc.wire.messages import Join
+
+ADOPTED_FROM: Final = 1 << 32
+"""Numbers of adopted children begin here: no child that is at home has one."""
+
+
+class NotBelow(TrustError):
+    """A node that wants to join asks at one that is not above it."""
+
+    def __init__(self, place: Place, own: Place) -> None:
+        super().__init__(place, own)
+        self.place = place
+        self.own = own
+
+    def __str__(self) -> str:
+        here = f"node {format_path(self.own)}" if self.own else "the master"
+        return f"its place is {format_path(self.place)}, which is not below {here}"
+
+
+def shown_grant(join: Join, public_key: bytes) -> Grant | None:
+    """The grant that a node shows; None if it shows none.  Raises: TrustError if it is not its own."""
+    if join.grant is None:
+        return None
+    grant = read_grant(join.grant, public_key)
+    if grant.nonce != join.node.nonce:
+        raise TrustError("it shows a grant of another node")
+    return grant
+
+
+def is_at_home(place: Place, own: Place) -> bool:
+    """Whether a node of this place is at home below the node `own`; () is the master.  Raises: NotBelow."""
+    if len(place) <= len(own) or place[: len(own)] != own:
+        raise NotBelow(place, own)
+    return len(place) == len(own) + 1
+
+
+def free_number(taken: Collection[int]) -> int:
+    """The lowest number for an adopted child."""
+    number = ADOPTED_FROM
+    while number in taken:
+        number += 1
+    return number
+
+
+def may_move(place: Place, above: Place) -> bool:
+    """Whether a node of this place may be reached through the node `above`."""
+    return len(above) < len(place) and place[: len(above)] == above

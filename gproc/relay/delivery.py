@@ -1,0 +1,132 @@
+"""Output arrives whole, in order and once, although each relay between a program and the master may die.  No I/O.
+
+Each output stream of a rank counts its bytes from 0.  The node of the rank keeps what the master has not acknowledged
+(`KeptOutput`).  When another way leads to the node, the master says how much it has, and the node sends the rest again.
+The master drops what it has already, and what comes too early (`ReceivedOutput`).  A relay never holds the only copy.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final
+
+from gproc.wire.credit import MAX_WINDOW_BYTES, quantum
+from gproc.wire.frames import STDERR, STDOUT
+
+KEPT_BYTES: Final = MAX_WINDOW_BYTES
+"""The most that a node keeps of one stream.  A program that is ahead of the master by so much waits."""
+
+ACKNOWLEDGED_BYTES: Final = quantum(KEPT_BYTES)
+"""The master acknowledges a stream in such steps: a short output needs no acknowledgement before its job's end."""
+
+
+class KeptOutput:
+    """One output stream of one program, at its node.
+
+    window_bytes: the credit of its first hop.
+    """
+
+    def __init__(self, window_bytes: int) -> None:
+        self._credit = window_bytes
+        self._frame_bytes = quantum(window_bytes)
+        self._kept: deque[bytes] = deque()
+        self._begin = 0
+        """The offset of the first byte that is kept."""
+        self._end = 0
+        self._sent = 0
+
+    @property
+    def end(self) -> int:
+        """How many bytes there are so far."""
+        return self._end
+
+    @property
+    def all_sent(self) -> bool:
+        """Whether all that there is has been sent."""
+        return self._sent == self._end
+
+    def add(self, data: bytes) -> None:
+        """The program has written this."""
+        if data:
+            self._kept.append(data)
+            self._end += len(data)
+
+    def grant(self, size: int) -> None:
+        """The first hop has room for more."""
+        self._credit += size
+
+    def take(self) -> Iterator[tuple[int, bytes]]:
+        """What can be sent now: offset and data of each frame."""
+        while self._credit and self._sent < self._end:
+            begin = self._sent
+            data = self._at(begin)[: min(self._credit, self._frame_bytes)]
+            self._sent += len(data)
+            self._credit -= len(data)
+            yield begin, data
+
+    def acknowledge(self, offset: int) -> int:
+        """The master has everything before this offset.  Returns how many bytes need not be kept any more."""
+        freed = 0
+        while self._kept and self._begin + len(self._kept[0]) <= offset:
+            size = len(self._kept.popleft())
+            self._begin += size
+            freed += size
+        self._sent = max(self._sent, self._begin)
+        return freed
+
+    def rewind(self, offset: int) -> int:
+        """Send again what comes after this offset.  Returns how many bytes need not be kept any more."""
+        freed = self.acknowledge(offset)
+        self._sent = min(self._end, max(self._begin, offset))
+        return freed
+
+    def _at(self, offset: int) -> bytes:
+        """What was read at once and holds this offset, from there on."""
+        if offset == self._end - len(self._kept[-1]):
+            return self._kept[-1]
+        begin = self._begin
+        for data in self._kept:
+            if offset < begin + len(data):
+                return data[offset - begin :]
+            begin += len(data)
+        raise AssertionError(f"offset {offset} is not kept")
+
+
+class ReceivedOutput:
+    """All output streams of one job, at the master."""
+
+    def __init__(self) -> None:
+        self._have: dict[tuple[int, int], int] = {}
+        self._finished: set[int] = set()
+        self._acknowledged: dict[tuple[int, int], int] = {}
+
+    def have(self, rank: int, stream: int) -> int:
+        """How many bytes of this stream are here."""
+        return self._have.get((rank, stream), 0)
+
+    def finish(self, rank: int, said: tuple[int, int]) -> bool:
+        """A rank has ended after so many bytes on each stream.  Returns whether all of them are here.
+
+        If so, what comes of it later is dropped.
+        """
+        if said != (self.have(rank, STDOUT), self.have(rank, STDERR)):
+            return False
+        self._finished.add(rank)
+        return True
+
+    def take(self, rank: int, stream: int, offset: int, size: int) -> int:
+        """So many bytes have come.  Returns how many of them, from the first, are to be dropped."""
+        have = self.have(rank, stream)
+        if offset > have or offset + size <= have or rank in self._finished:
+            return size
+        self._have[rank, stream] = offset + size
+        return have - offset
+
+    def to_acknowledge(self, rank: int, stream: int) -> int:
+        """The offset to acknowledge now; 0: it is not worth a message yet."""
+        have = self.have(rank, stream)
+        if have - self._acknowledged.get((rank, stream), 0) < ACKNOWLEDGED_BYTES:
+            return 0
+        self._acknowledged[rank, stream] = have
+        return have

@@ -1,0 +1,147 @@
+"""The nodes that the master knows: each one's place, and the route by which it is reached now.  Pure.
+
+A node is one run of a slave, and its nonce tells it from every other run.  It has one place as long as it runs.  Its
+route is None while no way leads to it.  `gproc.relay.adoption` says by which other ways it may be reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from gproc.nodespec import Place, format_path
+from gproc.relay.adoption import ADOPTED_FROM, may_move
+from gproc.trust.ticket import Ancestor
+from gproc.trust.tls import is_loopback
+from gproc.wire.messages import NodeInfo, Route
+
+
+class Node:
+    """lease_ends_s: when what runs on it has ended if it gets no other lease, by the master's CLOCK_BOOTTIME."""
+
+    def __init__(self, info: NodeInfo, place: Place, route: Route) -> None:
+        self.info = info
+        self.place = place
+        self.route: Route | None = route
+        self.lease_ends_s = 0.0
+
+    @property
+    def nonce(self) -> bytes:
+        return self.info.nonce
+
+    def __str__(self) -> str:
+        return f"{format_path(self.place)} ({self.info.name})"
+
+
+class Registry:
+    """All nodes that have a place in this session, by nonce, by place and by route."""
+
+    def __init__(self) -> None:
+        self._by_nonce: dict[bytes, Node] = {}
+        self._by_place: dict[Place, Node] = {}
+        self._by_route: dict[Route, Node] = {}
+        self._dialled = ""
+        """Where the last child of the master from another machine has dialled it."""
+
+    def __len__(self) -> int:
+        """How many are connected."""
+        return len(self._by_route)
+
+    def connected(self) -> Iterator[Node]:
+        """Parents before children, siblings by number."""
+        return iter(sorted(self._by_route.values(), key=lambda node: node.place))
+
+    def places(self) -> list[Place]:
+        """Of the connected nodes, in the same order."""
+        return sorted(node.place for node in self._by_route.values())
+
+    def at(self, place: Place) -> Node | None:
+        """The node of this place, if it is connected."""
+        node = self._by_place.get(place)
+        return None if node is None or node.route is None else node
+
+    def reached_by(self, route: Route) -> Node | None:
+        return self._by_route.get(route)
+
+    def by_nonce(self, nonce: bytes) -> Node | None:
+        return self._by_nonce.get(nonce)
+
+    def objection(self, route: Route, info: NodeInfo) -> str:
+        """Why a node cannot be reached by this route; "" if it can."""
+        above = self._by_route.get(Route(route[:-1]))
+        if above is None and len(route) > 1:
+            return "the node above it is not there"
+        known = self._by_nonce.get(info.nonce)
+        if known is None:
+            return "nobody knows whose child it is" if route[-1] >= ADOPTED_FROM else ""
+        place = Place(()) if above is None else above.place
+        if known.info.name != info.name or not may_move(known.place, place):
+            return f"it is {known}, which is not below {format_path(place)}"
+        return ""
+
+    def arrive(self, route: Route, info: NodeInfo) -> tuple[Node, Node | None]:
+        """A node is reached by this route, which has no `objection`.
+
+        Returns it, and the one that had its place until now, if that was another one.
+        """
+        node = self._by_nonce.get(info.nonce)
+        if node is None:
+            above = self._by_route.get(Route(route[:-1]))
+            place = Place((*(() if above is None else above.place), route[-1]))
+            node = self._by_nonce[info.nonce] = Node(info, place, route)
+        else:
+            self.lose(node)
+            node.info, node.route = info, route
+        self._by_route[route] = node
+        if len(route) == 1 and not _is_loopback(info.dials):
+            self._dialled = info.dials
+        former = self._by_place.get(node.place)
+        self._by_place[node.place] = node
+        if former is None or former is node:
+            return node, None
+        self.lose(former)
+        self._by_nonce.pop(former.nonce, None)
+        return node, former
+
+    def lose(self, node: Node) -> None:
+        """No way leads to it now."""
+        if node.route is not None and self._by_route.get(node.route) is node:
+            del self._by_route[node.route]
+        node.route = None
+
+    def forget(self, node: Node) -> None:
+        """It has ended."""
+        self.lose(node)
+        self._by_nonce.pop(node.nonce, None)
+        if self._by_place.get(node.place) is node:
+            del self._by_place[node.place]
+
+    def home_is_there(self, node: Node) -> bool:
+        """Whether the node that is its parent by its place is connected; the master is."""
+        return len(node.place) == 1 or self.at(Place(node.place[:-1])) is not None
+
+    def ancestors(self, node: Node) -> tuple[Ancestor, ...]:
+        """Whom it may dial if its parent is gone: those above its parent, the nearest first, the master at last."""
+        if len(node.place) == 1:
+            return ()
+        above = (self.at(Place(node.place[:depth])) for depth in range(len(node.place) - 2, 0, -1))
+        found = [Ancestor(each.info.name, each.info.address) for each in above if each is not None]
+        master = self._master_address(node)
+        return (*found, Ancestor("", master)) if master else tuple(found)
+
+    def _master_address(self, node: Node) -> str:
+        """Where the master's own child above this node dials it; or another child, if that means only its machine."""
+        top = self._by_place.get(Place(node.place[:1]))
+        dials = "" if top is None else top.info.dials
+        return self._dialled or dials if _is_loopback(dials) else dials
+
+
+def with_parents(places: Iterable[Place]) -> list[Place]:
+    """These places and all above them, in order: those above may be missing while other nodes stand in for them."""
+    found = set(places)
+    for place in list(found):
+        found.update(Place(place[:depth]) for depth in range(1, len(place)))
+    return sorted(found)
+
+
+def _is_loopback(address: str) -> bool:
+    return not address or is_loopback(address.rpartition(":")[0])
