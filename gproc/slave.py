@@ -28,6 +28,7 @@ from gproc.node.services import LocalServices
 from gproc.node.staging import Staging
 from gproc.node.uplink import Uplink
 from gproc.nodespec import Place, format_path
+from gproc.relay.adoption import shown_number
 from gproc.relay.belonging import Belonging
 from gproc.relay.hub import Hub
 from gproc.relay.membership import PlaceGranted, SlaveState
@@ -132,8 +133,8 @@ class Slave(Hub, Receiver[ParentToChild]):
 
     def announce_subtree(self) -> None:
         log.info(
-            "joined %s as node %d, takes children on port %d",
-            self._uplink.where, self._uplink.membership.id, self.children.port,
+            "joined %s as node %s, takes children on port %d",
+            self._uplink.where, shown_number(self._uplink.membership.id or 0), self.children.port,
         )  # fmt: skip
         for route, node in self.tree.items():
             self._uplink.send(Arrived(route, node))

@@ -57,6 +57,11 @@ def free_number(taken: Collection[int]) -> int:
     return number
 
 
+def shown_number(number: int) -> str:
+    """A child's number for people: +1 is the first adopted one."""
+    return str(number) if number < ADOPTED_FROM else f"+{number - ADOPTED_FROM + 1}"
+
+
 def may_move(place: Place, above: Place) -> bool:
     """Whether a node of this place may be reached through the node `above`."""
     return len(above) < len(place) and place[: len(above)] == above

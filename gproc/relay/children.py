@@ -23,6 +23,7 @@ from gproc.link.door import Door
 from gproc.link.refusals import Refusals
 from gproc.link.transport import HANDSHAKE_S, secure
 from gproc.link.turns import Turns, Verdict
+from gproc.relay.adoption import shown_number
 from gproc.relay.belonging import NODES_BELOW_MAX
 from gproc.relay.membership import (
     Admit,
@@ -371,7 +372,7 @@ class Children:
         node = msgspec.structs.replace(join.node, address=f"{stated or host}:{port}", since_s=time.time())
         child = Child(self._owner, id, link, messages.Join(join.token, id, join.explicit_id, node))
         link.receiver = child
-        link.peer = f"node {id} ({peer.name})"
+        link.peer = f"node {shown_number(id)} ({peer.name})"
         self.by_id[id] = child
         self._by_token[child.token] = child
         link.send(Welcome(id, host))

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from gproc.errors import PeerError, TrustError
 from gproc.link.heartbeats import Heartbeats
 from gproc.nodespec import LEVELS_MAX, Place, format_path
-from gproc.relay.adoption import NotBelow, free_number, is_at_home, shown_grant
+from gproc.relay.adoption import NotBelow, free_number, is_at_home, shown_grant, shown_number
 from gproc.relay.belonging import NODES_BELOW_MAX, Belonging
 from gproc.relay.children import Child, Children, JoinRefused
 from gproc.relay.memory import Memory
@@ -138,12 +138,12 @@ class Hub(ABC):
         raise JoinRefused(f"id {join.id} is taken by {holder.node.name} at {holder.node.address}", final=False)
 
     def child_arrived(self, child: Child) -> None:
-        log.info("node %d joined: %s at %s", child.id, child.node.name, child.node.address)
+        log.info("node %s joined: %s at %s", shown_number(child.id), child.node.name, child.node.address)
         self._take_in(Arrived(Route((child.id,)), child.node))
 
     def child_left(self, child: Child, reason: str) -> None:
         self.children.remove(child)
-        log.info("node %d left: %s at %s: %s", child.id, child.node.name, child.node.address, reason)
+        log.info("node %s left: %s at %s: %s", shown_number(child.id), child.node.name, child.node.address, reason)
         route = Route((child.id,))
         # First the nodes above: the master holds back standard input, and only then may others get more of it.
         self._leave(Left(route, reason, child.ended))

@@ -21,7 +21,6 @@ import pytest
 
 from bench.lab import HEAD, Lab, NoLab
 from bench.tree import Tree, gproc
-from gproc.relay.adoption import ADOPTED_FROM
 from tests.patience import PATIENCE_S
 
 LATE_S: Final = 3.0
@@ -78,10 +77,10 @@ def log_bytes(site: Site, node: str) -> int:
     return Path(site.tree.nodes[node].log).stat().st_size
 
 
-def parent_of(site: Site, node: str) -> tuple[str, int]:
+def parent_of(site: Site, node: str) -> tuple[str, str]:
     """The parent of a node now, and its number there: after the test before, the master may have adopted it."""
-    number = int(re.findall(r" joined \S+ as node (\d+)", Path(site.tree.nodes[node].log).read_text())[-1])
-    return (HEAD if number >= ADOPTED_FROM else node.rpartition("/")[0] or HEAD), number
+    number = re.findall(r" joined \S+ as node (\S+),", Path(site.tree.nodes[node].log).read_text())[-1]
+    return (HEAD if number.startswith("+") else node.rpartition("/")[0] or HEAD), number
 
 
 def await_in_log(site: Site, node: str, text: str, mark: int) -> None:
