@@ -188,7 +188,9 @@ class Slave(Hub, Receiver[ParentToChild]):
                 if (relayed := self.relayed_jobs.get(job)) is not None:
                     relayed.acknowledge(rank, stream, offset)
             case messages.Release(job):
-                self.release(job)
+                # The master releases what has ended: a program that runs is ended by an order or by its lease.
+                if (admitted := self._admitted.get(job)) is None or not admitted.runs_here:
+                    self.release(job)
             case messages.Granted(route, grant):
                 if route:
                     self.pass_down(message)

@@ -7,12 +7,13 @@ import errno
 import logging
 import os
 import socket
+from typing import Final
 
 from gproc.addresses import listening_address, own_addresses
 from gproc.cli.log import start_log
 from gproc.cli.options import DEFAULT_CMD_PORT, MasterOptions
 from gproc.descriptors import allow_all
-from gproc.errors import GprocError
+from gproc.errors import GprocError, UsageError
 from gproc.locales import Options, Role, load
 from gproc.master import Master
 from gproc.policy.warden import Warden
@@ -27,9 +28,14 @@ from gproc.trust.signing import Signer
 
 log = logging.getLogger("gproc")
 
+LEAST_LEASE_S: Final = 4.0
+"""A node asks for a lease four times as often, and a tree may take a second for each."""
+
 
 def run(options: MasterOptions) -> int:
     start_log(options.debug)
+    if options.orphan_timeout_s < LEAST_LEASE_S:
+        raise UsageError(f"--orphan-timeout is at least {LEAST_LEASE_S:.0f} s: a busy node needs as long to answer")
     allow_all()
     name = socket.gethostname()
     locale = load(options.locale)

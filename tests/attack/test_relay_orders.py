@@ -83,6 +83,20 @@ def test_a_relay_cannot_send_signals(relay: Relay) -> None:
     relay.answer(job, run, outcome)
 
 
+def test_a_relay_cannot_end_a_program_by_saying_that_its_job_is_over(relay: Relay) -> None:
+    relay.pass_grant()
+    job, run = relay.begin("-localbin", "=1/2", "/bin/sh", "-c", "read line; exit 7", stdin=-1)
+    start_below(relay, run)
+    relay.tell(messages.Release(run.job))
+    assert job.stdin is not None
+    job.stdin.write(b"go\n")
+    job.stdin.flush()
+    relay.down.raw(frames.input_frame(run.job, relay.up.hear_input(run.job)))
+    outcome = relay.down.hear(Finished).outcome
+    assert outcome == Returned(7)
+    relay.answer(job, run, outcome)
+
+
 def test_a_genuine_order_is_obeyed_once(relay: Relay) -> None:
     """A relay repeats a user's Ctrl-C: the program has it once."""
     relay.pass_grant()
