@@ -92,7 +92,7 @@ class Uplink:
             self._do(self.membership.handle(Redial()))
 
     def granted(self, grant: PlaceGranted, ancestors: Iterable[Ancestor]) -> None:
-        self._dialer.know(ancestors)
+        self._dialer.know(ancestors, self.where)
         self.membership.know(self._dialer.ways)
         self._do(self.membership.handle(grant))
 

@@ -76,14 +76,15 @@ class Dialer:
     def ways(self) -> tuple[str, ...]:
         return tuple(self._nodes)
 
-    def know(self, ancestors: Iterable[Ancestor]) -> None:
-        """Who else may be the parent, by the master's word: the best first."""
+    def know(self, ancestors: Iterable[Ancestor], now: str) -> None:
+        """Who else may be the parent, by the master's word: the best first.  now: who is, by whatever address."""
         nodes = {self._home: self._nodes[self._home]}
         for ancestor in ancestors:
             host, _, port = ancestor.address.rpartition(":")
             if host and port.isdecimal():
                 expected = ExpectedParent(host, ancestor.name or None, is_master=not ancestor.name)
                 nodes.setdefault(ancestor.address, (expected, int(port)))
+        nodes.setdefault(now, self._nodes[now])
         self._nodes = nodes
 
     async def join(
