@@ -10,8 +10,8 @@ HELPER := gproc/native/gproc-helper
 PACKAGES := binutils busybox-static clang cppcheck fish gcc groff iproute2 libc6-dev libclang-rt-dev mandoc \
     musl-tools openssh-client openssh-server util-linux xz-utils zsh zstd
 
-# Tests of different files run side by side: on two processors in half the time.
-PYTEST := $(RUN) -m pytest -n 2 --dist loadfile
+# Tests of different files run side by side, and wait for much: on two processors three at a time take least.
+PYTEST := $(RUN) -m pytest -n 3 --dist loadfile
 
 .PHONY: help demo test test-fast stress fidelity globus lint types docs fuzz bench man wheels lock audit clean debian-packages
 

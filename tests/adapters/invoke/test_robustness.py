@@ -177,7 +177,7 @@ def test_a_client_that_dies_while_the_master_stands_still_takes_its_server_along
 
 def test_a_node_that_is_lost_fails_its_jobs_with_the_reason(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path / "c")
-    cluster.start_master()
+    cluster.start_master("--orphan-timeout=6")
     cluster.slave(1)
     second = cluster.slave(2)
     with Client(cluster) as client:
