@@ -154,9 +154,7 @@ class Master(Hub):
 
     def _lost_way(self, change: Left) -> None:
         """Nodes cannot be reached any more by the way that they were."""
-        for node in [*self.registry.connected()]:
-            if node.route is None or node.route[: len(change.route)] != change.route:
-                continue
+        for node in self.registry.reached_through(change.route):
             if change.ended and node.route == change.route:
                 log.info("left: %s: %s", node, change.reason)
                 self.registry.forget(node)

@@ -46,21 +46,18 @@ class Tree:
         known = None if route is None else self._nodes.get(route)
         return route if known is not None and known.name == name else None
 
-    def leave(self, route: Route) -> list[tuple[Route, NodeInfo]]:
+    def leave(self, route: Route) -> list[Route]:
         """Remove a node and all below it; what was removed, parents first."""
         gone = sorted(known for known in self._nodes if known[: len(route)] == route)
-        return [(known, self._remove(known)) for known in gone]
+        for known in gone:
+            self.forget(known)
+        return gone
 
     def forget(self, route: Route) -> None:
-        """Remove a node that is reached on another way now, and not those below it."""
-        if route in self._nodes:
-            self._remove(route)
-
-    def _remove(self, route: Route) -> NodeInfo:
-        node = self._nodes.pop(route)
-        if self._by_name.get(node.name) == route:
+        """Remove a node, and not those below it: it may be reached on another way now."""
+        node = self._nodes.pop(route, None)
+        if node is not None and self._by_name.get(node.name) == route:
             del self._by_name[node.name]
-        return node
 
     def routes(self) -> list[Route]:
         """Parents before children, siblings by number."""

@@ -43,7 +43,7 @@ class Outlet(Generic[S]):
         """The part of it that can be given back, because its data has gone up."""
 
     def accept(self, size: int, source: S) -> None:
-        """So many bytes of data came, to be pushed or skipped.  Raises: PeerError if their source has no credit."""
+        """So many bytes of data came, to be pushed or dropped.  Raises: PeerError if their source has no credit."""
         used = self._used.get(source, 0) + size
         if used > self._source_window_bytes:
             raise PeerError(f"output of {used} bytes with credit for {self._source_window_bytes}")
@@ -57,10 +57,6 @@ class Outlet(Generic[S]):
         self._pass(frame, size, source)
         return True
 
-    def skip(self, size: int, source: S) -> None:
-        """This data goes nowhere."""
-        self._pay(source, size)
-
     def stop(self) -> None:
         """The reader is gone: what comes waits for `resume`."""
         self._credit = 0
@@ -71,7 +67,7 @@ class Outlet(Generic[S]):
         self.frame_bytes = quantum(window_bytes)
         queue, self._queue = self._queue, deque()
         for _, _, size, source in queue:
-            self._pay(source, size)
+            self.pay(source, size)
 
     def credit(self, size: int) -> list[int]:
         """The reader granted more.  Returns the ranks whose frames were passed on, once for each frame."""
@@ -91,10 +87,10 @@ class Outlet(Generic[S]):
     def _pass(self, frame: bytes, size: int, source: S) -> None:
         self._credit -= size
         self._emit(frame)
-        self._pay(source, size)
+        self.pay(source, size)
 
-    def _pay(self, source: S, size: int) -> None:
-        """Give a source its credit back, in larger parts."""
+    def pay(self, source: S, size: int) -> None:
+        """This data of a source has been passed on or dropped: give its credit back, in larger parts."""
         if source not in self._used:
             return
         owed = self._owed.get(source, 0) + size

@@ -188,7 +188,7 @@ class RelayedJob:
         outlet.accept(len(data), downstream)
         if self._received is not None:
             if dropped := self._received.take(rank, stream, offset, len(data)):
-                outlet.skip(dropped, downstream)
+                outlet.pay(downstream, dropped)
                 data, offset = data[dropped:], offset + dropped
             if upto := self._received.to_acknowledge(rank, stream):
                 downstream.acknowledge(self.job, rank, stream, upto)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -33,7 +34,7 @@ GRACE_S: Final = 1.0
 TELL_S: Final = 3.0
 """Until a client is told that nodes cannot be reached."""
 
-ORDERS_MAX: Final = 63
+ORDERS_MAX: Final = 64
 """The last orders of a job are kept: a node that was not reached gets them later."""
 
 SPARE_HOPS: Final = 2
@@ -76,7 +77,7 @@ class LiveJob:
         """The ranks whose nodes cannot be reached now."""
         self._told: set[int] = set()
         """Those of them of which the client knows."""
-        self.orders: list[tuple[Act, messages.Signed]] = []
+        self.orders: deque[tuple[Act, messages.Signed]] = deque(maxlen=ORDERS_MAX)
         longest = max(map(len, job.places))
         self.relayed = RelayedJob(
             job.number, signed.ticket, job.request, self, self.received,
@@ -189,7 +190,7 @@ class LiveJob:
 
     def _order(self, act: Act) -> None:
         order = self._signer.order(act)
-        self.orders = [*self.orders[-ORDERS_MAX:], (act, order)]
+        self.orders.append((act, order))
         self.relayed.obey(act, order)
 
     def _say(self, message: messages.Message) -> None:

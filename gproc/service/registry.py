@@ -62,6 +62,11 @@ class Registry:
     def reached_by(self, route: Route) -> Node | None:
         return self._by_route.get(route)
 
+    def reached_through(self, route: Route) -> list[Node]:
+        """The node of this route and all below it, parents first."""
+        below = [node for known, node in self._by_route.items() if known[: len(route)] == route]
+        return sorted(below, key=lambda node: node.place)
+
     def by_nonce(self, nonce: bytes) -> Node | None:
         return self._by_nonce.get(nonce)
 

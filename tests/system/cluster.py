@@ -335,8 +335,7 @@ _BECOME: Final = """
 import concurrent.futures.thread, encodings.idna, importlib, os, pkgutil, pwd, stringprep, sys, unicodedata
 import gproc
 for module in pkgutil.walk_packages(gproc.__path__, "gproc."):
-    if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
+    importlib.import_module(module.name)
 from gproc.root import kernel
 uid, groups = int(sys.argv[1]), sys.argv[2]
 os.setgroups([int(group) for group in groups.split(",") if group])

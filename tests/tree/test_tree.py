@@ -56,7 +56,7 @@ def test_a_node_leaves_with_all_below_it(some: set[Route], leaving: Route) -> No
     tree = Tree()
     for path in some:
         tree.arrive(path, node(str(path)))
-    gone = [route for route, _ in tree.leave(leaving)]
+    gone = tree.leave(leaving)
     assert gone == sorted(path for path in some if path[: len(leaving)] == leaving)
     assert tree.routes() == sorted(some - set(gone))
     assert len(tree) == len(some) - len(gone)

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster, await_ends
-
-PATIENCE_S: Final = 60.0
 
 Lines = list[tuple[str, str]]
 
@@ -145,3 +144,8 @@ def await_the_end_of_jobs(cluster: Cluster) -> None:
     while running := cluster.job_processes():
         await_ends(running, PATIENCE_S)
         assert time.monotonic() < deadline_s, "processes of jobs go on"
+
+
+def redirected(tmp_path: Path) -> dict[str, str]:
+    """Attributes that send a job's output to two files of this directory."""
+    return {"redirect_enable": "true", "stdout_file": str(tmp_path / "out"), "stderr_file": str(tmp_path / "err")}

@@ -4,36 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.adapters.invoke.client import Client, await_the_end_of_jobs
+from tests.adapters.invoke.client import Client, await_the_end_of_jobs, redirected
 from tests.system.cluster import Cluster
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A master with node 1, its child 1/2, and node 3."""
-    cluster = Cluster(tmp_path_factory.mktemp("invoke") / "c")
-    cluster.start_master()
-    first = cluster.slave(1)
-    cluster.slave(2, parent=first)
-    cluster.slave(3)
-    yield cluster
-    cluster.stop()
-
-
-@pytest.fixture
-def client(tree: Cluster, tmp_path: Path) -> Iterator[Client]:
-    with Client(tree, log=tmp_path / "log") as client:
-        yield client
-        assert "Traceback" not in (tmp_path / "log").read_text()
-
-
-def redirected(tmp_path: Path) -> dict[str, str]:
-    return {"redirect_enable": "true", "stdout_file": str(tmp_path / "out"), "stderr_file": str(tmp_path / "err")}
 
 
 def test_a_conversation_as_ninf_g_5_has_it(client: Client) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.invoke.client import PATIENCE_S, Client, await_the_end_of_jobs
+from tests.adapters.invoke.client import Client, await_the_end_of_jobs
+from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
 
 SLEEPER = {"executable_path": "/bin/sleep", "argument": "1000"}

@@ -8,12 +8,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.adapters.invoke.client import PATIENCE_S, await_the_end_of_jobs
+from tests.adapters.invoke.client import await_the_end_of_jobs
+from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
 
 BEGIN = """
@@ -33,18 +31,6 @@ def run(executable, *arguments, **rest):
     executor.submit(job)
     return job.wait(PATIENCE)
 """
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A master with node 1, its child 1/2, and node 3."""
-    cluster = Cluster(tmp_path_factory.mktemp("psij") / "c")
-    cluster.start_master()
-    first = cluster.slave(1)
-    cluster.slave(2, parent=first)
-    cluster.slave(3)
-    yield cluster
-    cluster.stop()
 
 
 def program(tree: Cluster, source: str) -> subprocess.CompletedProcess[str]:

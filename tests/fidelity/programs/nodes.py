@@ -46,8 +46,7 @@ with open(gproc.native.HELPER, "rb") as file:
     helper = file.read()
 gproc.native.HELPER = b"/run/gproc-helper"
 for module in pkgutil.walk_packages(gproc.__path__, "gproc."):
-    if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
+    importlib.import_module(module.name)
 from gproc.root import kernel
 top, place, uid = os.fsencode(sys.argv[1]), os.fsencode(sys.argv[2]), int(sys.argv[3])
 del sys.argv[1:4]
