@@ -73,6 +73,7 @@ class Peer:
 
     def hear(self, kind: type[M] | tuple[type[M], ...]) -> M:
         """The next message of this type, or of one of these; what else comes is passed over."""
+        until_s = time.monotonic() + PATIENCE_S
         while True:
             while self._received:
                 number, payload = self._received.popleft()
@@ -83,7 +84,7 @@ class Peer:
                     self.passed_over.append(message)
                 elif number == frames.KIND_STDIO:
                     self.output += frames.read_stdio(memoryview(payload))[4]
-            self._receive()
+            self._receive(until_s)
 
     def has(self, kind: type[messages.Message]) -> bool:
         """Whether a message of this type was passed over or is here."""
@@ -91,6 +92,7 @@ class Peer:
 
     def hear_input(self, job: int) -> frames.InputBlock:
         """The next block of standard input of this job; what else comes is passed over."""
+        until_s = time.monotonic() + PATIENCE_S
         while True:
             while self._received:
                 number, payload = self._received.popleft()
@@ -98,26 +100,25 @@ class Peer:
                     of, block = frames.read_input(memoryview(payload))
                     if of == job:
                         return block
-            self._receive()
+            self._receive(until_s)
 
-    def _receive(self) -> None:
-        count = self._wait() if self.alive else self.socket.recv_into(self._reader.space())
+    def _receive(self, until_s: float) -> None:
+        """until_s: the end of patience with a peer of a tree, whose heartbeats come for ever."""
+        count = self._wait(until_s) if self.alive else self.socket.recv_into(self._reader.space())
         assert count, "closed"
         self._received.extend((number, bytes(payload)) for number, payload in self._reader.frames(count))
 
-    def _wait(self) -> int:
-        until_s = time.monotonic() + PATIENCE_S
+    def _wait(self, until_s: float) -> int:
         self.socket.settimeout(PING_S)
         try:
             while True:
+                if time.monotonic() > until_s:
+                    raise TimeoutError("what was to come has not come")
                 if time.monotonic() > self._pinged_s + PING_S:
                     ping(*self.alive)
                     self._pinged_s = time.monotonic()
-                try:
+                with contextlib.suppress(TimeoutError):
                     return self.socket.recv_into(self._reader.space())
-                except TimeoutError:
-                    if time.monotonic() > until_s:
-                        raise
         finally:
             self.socket.settimeout(PATIENCE_S)
 

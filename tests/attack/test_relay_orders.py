@@ -103,7 +103,10 @@ def test_a_genuine_order_is_obeyed_once(relay: Relay) -> None:
     script = "trap 'echo got' INT; while :; do read line && echo $line; done"
     job, run = relay.begin("-localbin", "=1/2", "/bin/sh", "-c", script, stdin=-1)
     assert job.stdin is not None
+    assert job.stdout is not None
     start_below(relay, run)
+    relay.up.raw(frames.stdio_frame(run.job, 0, frames.STDOUT, 0, b"up\n"))
+    assert job.stdout.readline() == b"up\n"  # now the client knows that it has a job, and passes signals on
     job.send_signal(signal.SIGINT)
     order = relay.up.hear(JobOrder)
     for line in (b"a\n", b"b\n", b"c\n"):  # what is echoed after it shows that the program had its time
