@@ -10,11 +10,13 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from typing import TYPE_CHECKING
 
 from gproc.nodespec import Place
 from gproc.relay.belonging import Belonging
 from gproc.relay.hub import Hub
+from gproc.service.certificates import CertificateDesk
 from gproc.service.clients import Clients
 from gproc.service.jobs import JobRecord
 from gproc.service.live import SignedJob
@@ -27,13 +29,16 @@ from gproc.trust.orders import JobSigner, TreeEnds
 from gproc.trust.signing import SESSION_BYTES, Context, Signer
 from gproc.trust.ticket import Grant, Ticket, start_by_ms
 from gproc.wire import messages
-from gproc.wire.messages import Arrived, Left, Route
+from gproc.wire.credentials import AskCertificate
+from gproc.wire.messages import Arrived, Left, NodeInfo, Route, Signed
 
 if TYPE_CHECKING:
-    import ssl
+    from collections.abc import Callable
 
     from gproc.policy.warden import Warden
     from gproc.store.store import Store
+    from gproc.trust.authority import Authority
+    from gproc.trust.endpoint import Endpoint
     from gproc.trust.identity import Identity
 
 log = logging.getLogger("gproc")
@@ -43,14 +48,16 @@ class Master(Hub):
     """The one master of a cluster.  `run()` returns after `end()`."""
 
     def __init__(
-        self, *, identity: Identity, context: ssl.SSLContext, signer: Signer, store: Store, belonging: Belonging,
-        link_timeout_s: float, warden: Warden, lease_s: float = LEASE_S,
+        self, *, authority: Authority, endpoint: Endpoint, reissue: Callable[[], Identity], signer: Signer,
+        store: Store, belonging: Belonging, link_timeout_s: float, warden: Warden, lease_s: float = LEASE_S,
     ) -> None:  # fmt: skip
-        """lease_s: how long a node may run programs after it has heard of this master for the last time."""
-        super().__init__(store, context, belonging, identity.ticket_public, link_timeout_s)
+        """reissue: the master's own identity, made anew if it will end soon.
+
+        lease_s: how long a node may run programs after it has heard of this master for the last time."""
+        super().__init__(store, endpoint, belonging, link_timeout_s)
         self.registry = Registry()
         self._lease_s = lease_s
-        self._own_name = identity.name
+        self._own_name = endpoint.identity.name
         self.fetcher = PassingFetcher(store, self, lambda bundle: self._offers.replace(bundle))
         self._signer = signer
         self._session = os.urandom(SESSION_BYTES)
@@ -58,8 +65,10 @@ class Master(Hub):
         self._sequence = 0
         """The number of the last ticket or grant that was signed: each is higher than all before it."""
         self._offers = BundleOffers(self.fetcher, self)
-        self._service = JobService(self, self._offers, identity.name, warden)
+        self._service = JobService(self, self._offers, endpoint.identity.name, warden)
         self.clients = Clients(self._service, warden.limits())
+        self._desk = CertificateDesk(authority, endpoint, signer, self._session, reissue, self._revoke)
+        self._desk.look()
 
     def end_on_signals(self) -> None:
         """Let SIGINT and SIGTERM end `run`.  From then on the sockets are removed in any case."""
@@ -69,8 +78,12 @@ class Master(Hub):
 
     async def run(self) -> None:
         self.heartbeats.start()
-        await self.stopped
+        desk = asyncio.create_task(self._desk.run())
+        await asyncio.wait({desk, self.stopped}, return_when=asyncio.FIRST_COMPLETED)
         self.heartbeats.stop()
+        if desk.done():
+            desk.result()  # a bug, which ends the master
+        desk.cancel()
         log.info("shutting down %d nodes", len(self.tree))
         self.clients.close()
         order = self._signer.sign(Context.END, TreeEnds(self._session))
@@ -101,6 +114,8 @@ class Master(Hub):
     def objection(self, change: Arrived) -> str:
         """Is the node where the locale places it, or below a node that was above it before?"""
         name, route = change.node.name, change.route
+        if why := self._revoked(change.node):
+            return why
         if why := self.registry.objection(route, change.node):
             return why
         if self.registry.by_nonce(change.node.nonce) is not None or len(route) == 1:
@@ -144,7 +159,7 @@ class Master(Hub):
         self._lend(node)
         grant = Grant(
             self._session, node.nonce, node.place, self._sequence, self._clock_ms(), self._lease_s,
-            self.registry.ancestors(node), self._service.live_jobs(),
+            self.registry.ancestors(node), self._service.live_jobs(), time.time(),
         )  # fmt: skip
         self.pass_down(messages.Granted(node.route, self._signer.sign(Context.GRANT, grant)))
 
@@ -164,14 +179,37 @@ class Master(Hub):
                 self.registry.lose(node)
                 self._service.unreached(node, change.reason)
 
-    def ask_lease(self, question: messages.AskLease) -> None:
+    def _revoke(self, signed: Signed) -> None:
+        """A new list of revoked certificates: who is named in it is none of ours any more, wherever it hangs."""
+        if not self.revoke(signed):
+            return
+        for node in self.registry.known():
+            if why := self._revoked(node.info):
+                log.warning("revoked: %s", node)
+                self.registry.forget(node)
+                self._service.lost(node, why)
+
+    def _revoked(self, info: NodeInfo) -> str:
+        """Why the certificate of a node is revoked; "" if it is not.  The node above it has said which one it has."""
+        vetting = self.endpoint.vetting
+        if vetting.number == 0 or not vetting.revoked(info.name, info.serial, 0):
+            return ""
+        return vetting.revoked(info.name, info.serial, self._desk.issued_s(info.serial))
+
+    def ask_master(self, question: messages.AskLease | AskCertificate) -> None:
         node = self.registry.reached_by(question.route)
         if node is None:
+            return
+        if isinstance(question, AskCertificate):
+            self._desk.ask(question, node.info.name, self.pass_down)
             return
         jobs = self._service.jobs_at(node.place)
         self._lend(node)
         home_is_there = self.registry.home_is_there(node)
-        lease = Lease(self._session, question.nonce, self._sequence, self._clock_ms(), jobs, home_is_there)
+        lease = Lease(
+            self._session, question.nonce, self._sequence, self._clock_ms(), jobs, home_is_there, time.time(),
+            self.endpoint.vetting.number,
+        )  # fmt: skip
         self.pass_down(messages.Leased(question.route, self._signer.sign(Context.LEASE, lease)))
 
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:

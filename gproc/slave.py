@@ -16,43 +16,41 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
-from msgspec.structs import replace
-
 from gproc.errors import GprocError, TrustError
 from gproc.launch.launcher import Launcher
 from gproc.link.connection import Link, Receiver
 from gproc.node.admitted import Admitted
 from gproc.node.homeward import Homeward
-from gproc.node.program import Program
+from gproc.node.renewing import Renewing
 from gproc.node.services import LocalServices
 from gproc.node.staging import Staging
 from gproc.node.uplink import Uplink
-from gproc.nodespec import Place, format_path
+from gproc.node.warded import warded_program
+from gproc.nodespec import Place
 from gproc.relay.adoption import shown_number
 from gproc.relay.belonging import Belonging
 from gproc.relay.hub import Hub
 from gproc.relay.membership import PlaceGranted, SlaveState
 from gproc.relay.parent import Dialer, new_token
 from gproc.relay.relayed_job import Downstream, RelayedJob
-from gproc.request.outcome import Outcome, Refused
+from gproc.request.outcome import Refused
 from gproc.root.planner import Planner
 from gproc.shown import shown_text
 from gproc.trust import tls
 from gproc.trust.lease import boottime_s
 from gproc.trust.orders import StaleOrder
-from gproc.trust.signing import NONCE_BYTES, TicketRefused
-from gproc.trust.ticket import Ticket, TicketVerifier
+from gproc.trust.signing import NONCE_BYTES
+from gproc.trust.ticket import TicketVerifier
 from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
+from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.directions import PARENT_TO_CHILD, ParentToChild
 from gproc.wire.messages import Arrived, Finished, Left, Route, Run
 
 if TYPE_CHECKING:
-    import ssl
-
     from gproc.policy.warden import Warden
     from gproc.store.store import Store
-    from gproc.trust.identity import Identity
+    from gproc.trust.endpoint import Endpoint
 
 log = logging.getLogger("gproc")
 
@@ -63,24 +61,23 @@ class Slave(Hub, Receiver[ParentToChild]):
     direction = PARENT_TO_CHILD
 
     def __init__(
-        self, *, identity: Identity, contexts: tuple[ssl.SSLContext, ssl.SSLContext], dialer: Dialer, store: Store,
-        launcher: Launcher, planner: Planner, belonging: Belonging, id: int | None, address: str, link_timeout_s: float,
-        warden: Warden, joined: Callable[[Slave], None] = lambda _: None,
+        self, *, endpoint: Endpoint, dialer: Dialer, store: Store, launcher: Launcher, planner: Planner,
+        belonging: Belonging, id: int | None, address: str, link_timeout_s: float, warden: Warden,
+        joined: Callable[[Slave], None] = lambda _: None,
     ) -> None:  # fmt: skip
-        """contexts: TLS for connections to us, and from us.  id: None if the parent chooses one.
+        """id: None if the parent chooses one.
 
         address: where others dial this node; "" if it is the one that its parent sees.
         joined: called each time that a parent has taken us in.
         """
-        super().__init__(store, contexts[0], belonging, identity.ticket_public, link_timeout_s)
-        self._identity = identity
+        super().__init__(store, endpoint, belonging, link_timeout_s)
         self._joined = joined
         self._warden = warden
         self._launcher = launcher
         self._address = address
         self._explicit_id = id is not None
         self._nonce = os.urandom(NONCE_BYTES)
-        self._verifier = TicketVerifier(identity.ticket_public, self._nonce, os.geteuid())
+        self._verifier = TicketVerifier(endpoint.identity.ticket_public, self._nonce, os.geteuid())
         self._admitted: dict[int, Admitted] = {}
         self._renewing: asyncio.TimerHandle | None = None
         self._ending_jobs: asyncio.TimerHandle | None = None
@@ -89,7 +86,8 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._homeward = Homeward()
         self._tree_end: messages.Signed | None = None
         self._uplink = Uplink(dialer, id, owner=self, receiver=self)
-        self._staging = Staging(self.fetcher, self.own, identity, contexts[1], link_timeout_s)
+        self._certificate = Renewing(endpoint, self._uplink.send)
+        self._staging = Staging(self.fetcher, self.own, endpoint, link_timeout_s)
         self._services = LocalServices(self._staging, launcher, planner, lambda: self._uplink.membership.place)
 
     async def run(self) -> None:
@@ -107,6 +105,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._launcher.close()
         self._uplink.send(messages.Goodbye("it was ended"))
         self._uplink.close()
+        self._certificate.close()
         for timer in (self._renewing, self._ending_jobs):
             if timer is not None:
                 timer.cancel()
@@ -119,7 +118,7 @@ class Slave(Hub, Receiver[ParentToChild]):
     def join_request(self) -> messages.Join:
         self._verifier.joining()
         node = messages.NodeInfo(
-            self._identity.name,
+            self.endpoint.identity.name,
             f"{self._address}:{self.children.port}",
             self._nonce,
             self._launcher.abilities.reason,
@@ -169,11 +168,11 @@ class Slave(Hub, Receiver[ParentToChild]):
             return
         try:
             self._handle(link, message)
-        except TicketRefused as error:
+        except TrustError as error:
             self._log_refusal(error)
 
     def _handle(self, link: Link, message: ParentToChild) -> None:
-        """Raises: TicketRefused for what the master did not sign, or not for this node and now."""
+        """Raises: TrustError for what the master did not sign, or not for this node and now."""
         match message:
             case Run():
                 self._run(link, message)
@@ -201,6 +200,13 @@ class Slave(Hub, Receiver[ParentToChild]):
                     self.pass_down(message)
                 else:
                     self._accept_lease(lease)
+            case Revocations(signed):
+                self._revoke(link, signed)
+            case Certified(route, answer):
+                if route:
+                    self.pass_down(message)
+                else:
+                    self._certificate.accept(answer, self.session)
             case messages.Poll(serial):
                 link.send(messages.Load(serial, ((Route(()), os.getloadavg()[0]),)))
                 self.poll(serial)
@@ -227,6 +233,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         at_home = self._uplink.membership.at_home
         grant = self._verifier.accept_grant(signed, self._uplink.membership.id if at_home else None)
         self._uplink.granted(PlaceGranted(grant.place), grant.ancestors)
+        self.endpoint.vetting.heard(grant.date_s)
         self._prolong()
         for job, admitted in list(self._admitted.items()):
             if job not in grant.jobs and admitted.ticket.sequence <= grant.sequence:
@@ -234,6 +241,18 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._answer_by_s = boottime_s() + grant.lease_s
         self._homeward.arrived(at_home, boottime_s())
         self._renew_lease()
+
+    def _revoke(self, link: Link, signed: messages.Signed) -> None:
+        """Obey a list of revoked certificates: those of others, of the parent, and of this node itself."""
+        if not self.revoke(signed):
+            return
+        if why := self.endpoint.revoked():
+            log.warning("%s; jobs end here", why)
+            self._kill_jobs()
+            for child in self.children:
+                child.dismiss("the certificate of the node above was revoked")
+        elif why := self.endpoint.vetting.objection(tls.peer_name(link.extra("ssl_object"))):  # type: ignore[arg-type]
+            self._uplink.abandon(why)
 
     def _prolong(self) -> None:
         """Programs may run until the lease ends."""
@@ -256,6 +275,8 @@ class Slave(Hub, Receiver[ParentToChild]):
         if lease is None:
             return
         self._prolong()
+        if why := self._certificate.heard(lease):
+            self._uplink.abandon(why)
         for job, admitted in list(self._admitted.items()):
             if job not in lease.jobs and admitted.ticket.sequence <= lease.sequence and admitted.runs_here:
                 log.info("job %d: it has ended for the master, so it ends here", job)
@@ -334,27 +355,12 @@ class Slave(Hub, Receiver[ParentToChild]):
         if admitted.program is None:
             try:
                 self._verifier.check_target(ticket)
-                admitted.program = self._program(relayed, ticket)
+                input = self._verifier.input_of(ticket)
+                admitted.program = warded_program(self._warden, self._services, relayed, ticket, input, self.place)
             except TrustError as error:
                 self._refuse(link, run.job, [run.branch.rank], error)
                 return {}
         return {admitted.program: Branch(run.branch.rank, {}, run.branch.said)}
-
-    def _program(self, relayed: RelayedJob, ticket: Ticket) -> Program:
-        """The program of a ticket, if this machine's policy allows it.  Raises: TrustError."""
-        place = self._uplink.membership.place
-        job, caller, request, here = ticket.job, ticket.caller, ticket.request, format_path(place)
-        try:
-            allowed = replace(ticket, request=self._warden.allow(caller, request, [place]))
-        except TrustError as error:
-            self._warden.refused(job, caller, request, here, str(error))
-            raise
-        self._warden.began(job, caller, request, here)
-
-        def ended(outcome: Outcome) -> None:
-            self._warden.ended(job, caller, here, {outcome.kind: 1}, outcome.status)
-
-        return Program(self._services, relayed, allowed, self._verifier.input_of(ticket), ended)
 
     def _log_refusal(self, error: GprocError) -> None:
         log.warning("refused from %s: %s", self._uplink.where, error)
@@ -390,5 +396,5 @@ class Slave(Hub, Receiver[ParentToChild]):
     def child_load(self, message: messages.Load) -> None:
         self._uplink.send(message)
 
-    def ask_lease(self, question: messages.AskLease) -> None:
+    def ask_master(self, question: messages.AskLease | AskCertificate) -> None:
         self._uplink.send(question)

@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import socket
+from collections.abc import Callable
 from typing import Final
 
 from gproc.addresses import listening_address, own_addresses
@@ -20,8 +21,8 @@ from gproc.policy.warden import Warden
 from gproc.relay.belonging import Belonging, placed_by
 from gproc.store.opening import default_base, open_store
 from gproc.store.store import Store
-from gproc.trust import tls
-from gproc.trust.authority import open_authority
+from gproc.trust.authority import Authority, open_authority
+from gproc.trust.endpoint import Endpoint
 from gproc.trust.home import gproc_home
 from gproc.trust.identity import Identity, load_identity
 from gproc.trust.signing import Signer
@@ -52,17 +53,25 @@ def run(options: MasterOptions) -> int:
     log.debug("store %s, of at most %d bytes", os.fsdecode(store.place), store.cap_bytes)
     log.debug("a link is lost after %g s", options.link_timeout_s)
     belonging = Belonging(identity.name, True, placed_by(locale, options.cmd_port or DEFAULT_CMD_PORT))
-    asyncio.run(_serve(options, address, identity, Signer(authority.ticket_seed()), store, belonging))
+
+    def reissue() -> Identity:
+        load_identity(home, "node", name, own_addresses(name, address))
+        return load_identity(home, "master", name, own_addresses(name, address))
+
+    asyncio.run(_serve(options, address, authority, reissue, store, belonging))
     return 0
 
 
 async def _serve(
-    options: MasterOptions, address: str, identity: Identity, signer: Signer, store: Store, belonging: Belonging
-) -> None:
+    options: MasterOptions, address: str, authority: Authority, reissue: Callable[[], Identity], store: Store,
+    belonging: Belonging,
+) -> None:  # fmt: skip
+    endpoint = Endpoint(reissue())
     master = Master(
-        identity=identity,
-        context=tls.server_context(identity),
-        signer=signer,
+        authority=authority,
+        endpoint=endpoint,
+        reissue=reissue,
+        signer=Signer(authority.ticket_seed()),
         store=store,
         belonging=belonging,
         link_timeout_s=options.link_timeout_s,
@@ -79,7 +88,9 @@ async def _serve(
             remedy = f"does another master run on this machine? Stop it, or {remedy}"
         raise GprocError(f"cannot listen on port {options.cmd_port}: {reason}; {remedy}") from error
     sockets = await master.clients.listen(options.socket)
-    log.info("master on %s, port %d, commands at %s", identity.name, master.children.port, " and ".join(sockets))
+    log.info(
+        "master on %s, port %d, commands at %s", endpoint.identity.name, master.children.port, " and ".join(sockets)
+    )
     if listening_address(address):
         remedy = "for others say -locale or -myAddress"
         log.info("it listens at %s, so only slaves of this machine can join; %s", address, remedy)

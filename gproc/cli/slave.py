@@ -86,6 +86,7 @@ def serve(
     from gproc.slave import Slave
     from gproc.store.opening import default_base, open_store
     from gproc.trust import tls
+    from gproc.trust.endpoint import Endpoint
 
     dialled = placement.parent
     assert dialled is not None, "a locale gives every slave a parent"
@@ -98,11 +99,10 @@ def serve(
 
     async def run_slave() -> None:
         expected = tls.ExpectedParent(dialled.host, dialled.name, dialled.is_master)
-        client_context = tls.client_context(identity)
+        endpoint = Endpoint(identity)
         slave = Slave(
-            identity=identity,
-            contexts=(tls.server_context(identity), client_context),
-            dialer=Dialer(identity, client_context, expected, dialled.port, options.link_timeout_s),
+            endpoint=endpoint,
+            dialer=Dialer(endpoint, expected, dialled.port, options.link_timeout_s),
             store=store,
             launcher=launcher,
             planner=Planner(launcher.abilities, bin_root.path),

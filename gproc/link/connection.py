@@ -31,6 +31,10 @@ WAKE_BYTES: Final = 16 << 10
 link of 10 kB/s, half a frame of output takes ten seconds."""
 
 
+LAST_WORDS_S: Final = 1.0
+"""Seconds that a neighbour has to read the last words of a connection that is ended."""
+
+
 class Receiver(Generic[M]):
     """Takes the messages and data of a connection.  A PeerError that it raises ends the connection.
 
@@ -82,6 +86,8 @@ class Link(asyncio.BufferedProtocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._lost = False
+        self.ending = False
+        """Whether it ends as soon as all that was written is sent."""
         self._why: str | None = None
         self._opened: asyncio.Future[int] = self._loop.create_future()
         self.gone: asyncio.Future[None] = self._loop.create_future()
@@ -188,6 +194,14 @@ class Link(asyncio.BufferedProtocol):
         self._flush()
         if self._transport is not None:
             self._transport.close()
+
+    def end(self, reason: str) -> None:
+        """Hear nothing more, and end the connection when all that was written is sent, or soon if it cannot be."""
+        if self._why is None:
+            self._why = reason
+        self.ending = True
+        self.close()
+        self._loop.call_later(LAST_WORDS_S, self.abort, reason)
 
     def abort(self, reason: str) -> None:
         """End the connection at once.  `on_lost` gets the reason."""

@@ -5,34 +5,31 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gproc.errors import LinkLost, TrustError
 from gproc.link.connection import Link, Receiver, watch_link
 from gproc.link.transport import HANDSHAKE_S, secure
 from gproc.trust import tls
-from gproc.trust.identity import Identity
+from gproc.trust.endpoint import Endpoint
 from gproc.trust.tls import ExpectedParent
-
-if TYPE_CHECKING:
-    import ssl
 
 
 async def open_link(
-    expected: ExpectedParent, port: int, channel: int, receiver: Receiver[Any], identity: Identity,
-    context: ssl.SSLContext, link_timeout_s: float,
+    expected: ExpectedParent, port: int, channel: int, receiver: Receiver[Any], endpoint: Endpoint,
+    link_timeout_s: float,
 ) -> Link:  # fmt: skip
     """A TLS connection to the expected node, after the exchange of prefaces.
 
     Raises: LinkLost if the node cannot be reached; TrustError if another node answered, or one end does not trust the
-    other's certificate.
+    other's certificate, or it has expired or is revoked.
     """
     address = f"{expected.host}:{port}"
     connection = await _connect(expected.host, port)
     link = Link(channel, receiver)
     try:
         watch_link(connection, link_timeout_s)
-        await secure(connection, context, link, server_side=False)
+        await secure(connection, endpoint.client, link, server_side=False)
     except OSError as error:
         connection.close()
         kind = TrustError if tls.is_refusal(error) else LinkLost
@@ -40,7 +37,9 @@ async def open_link(
     link.peer = address
     try:
         peer = tls.peer_name(link.extra("ssl_object"))  # type: ignore[arg-type]
-        tls.check_parent(peer, expected, identity)
+        tls.check_parent(peer, expected, endpoint.identity)
+        if why := endpoint.vetting.objection(peer):
+            raise TrustError(f"{address}: {why}")
         await link.opened()
     except BaseException:
         link.abort("not the expected node")

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
+from gproc.link.allowance import Allowance
+
 REMEMBERED_MAX: Final = 1000
 """The most refusals that are counted at a time.  The one that came the longest time ago is forgotten first."""
 
@@ -22,31 +24,13 @@ LINE_S: Final = 1.0
 """Seconds until one more line: of all together at most some 15 MB a day."""
 
 
-class _Allowance:
-    """Lines that may be written: a bucket that fills up again."""
-
-    def __init__(self, most: int, refill_s: float, now_s: float) -> None:
-        self._most = most
-        self._refill_s = refill_s
-        self._left = float(most)
-        self._at_s = now_s
-
-    def holds_one(self, now_s: float) -> bool:
-        self._left = min(self._most, self._left + (now_s - self._at_s) / self._refill_s)
-        self._at_s = now_s
-        return self._left >= 1
-
-    def take(self) -> None:
-        self._left -= 1
-
-
 class Refusals:
     """Counts refusals by the host or user that they are about, and by the reason."""
 
     def __init__(self) -> None:
         self._counts: OrderedDict[tuple[str, str], int] = OrderedDict()
-        self._allowed: OrderedDict[str, _Allowance] = OrderedDict()
-        self._allowed_all: _Allowance | None = None
+        self._allowed: OrderedDict[str, Allowance] = OrderedDict()
+        self._allowed_all: Allowance | None = None
 
     def note(self, host: str, reason: str, now_s: float) -> str | None:
         """Count a refusal.  Returns the reason for the log, with the count if it is not the first; None: do not log.
@@ -70,8 +54,8 @@ class Refusals:
     def may_log(self, host: str, now_s: float) -> bool:
         """Take one of the lines that this host has.  For refusals that are not expected to come again."""
         if self._allowed_all is None:
-            self._allowed_all = _Allowance(LINES, LINE_S, now_s)
-        own = self._allowed.setdefault(host, _Allowance(LINES_OF_HOST, LINE_OF_HOST_S, now_s))
+            self._allowed_all = Allowance(LINES, LINE_S, now_s)
+        own = self._allowed.setdefault(host, Allowance(LINES_OF_HOST, LINE_OF_HOST_S, now_s))
         self._allowed.move_to_end(host)
         if len(self._allowed) > REMEMBERED_MAX:
             self._allowed.popitem(last=False)

@@ -21,9 +21,7 @@ from gproc.trust.ticket import Ticket
 from gproc.wire.messages import Run, SetSources, StripeProgress
 
 if TYPE_CHECKING:
-    import ssl
-
-    from gproc.trust.identity import Identity
+    from gproc.trust.endpoint import Endpoint
 
 log = logging.getLogger("gproc")
 
@@ -34,14 +32,11 @@ REPORT_S: Final = 0.5
 class Staging:
     """What one slave fetches for its jobs."""
 
-    def __init__(
-        self, fetcher: BundleFetcher, own: Owner, identity: Identity, context: ssl.SSLContext, link_timeout_s: float
-    ) -> None:
-        """own: this process's user.  context: TLS for connections to peers."""
+    def __init__(self, fetcher: BundleFetcher, own: Owner, endpoint: Endpoint, link_timeout_s: float) -> None:
+        """own: this process's user.  endpoint: for connections to peers."""
         self._fetcher = fetcher
         self._own = own
-        self._identity = identity
-        self._context = context
+        self._endpoint = endpoint
         self._link_timeout_s = link_timeout_s
         self._fetching: dict[int, tuple[PeerSources, asyncio.Task[None]]] = {}
 
@@ -53,9 +48,7 @@ class Staging:
         bundle = ticket.request.bundle
         if bundle is None:
             return
-        sources = PeerSources(
-            self._fetcher, self._identity, self._context, run.ticket, run.sources, self._link_timeout_s
-        )
+        sources = PeerSources(self._fetcher, self._endpoint, run.ticket, run.sources, self._link_timeout_s)
         task = asyncio.create_task(self._fetch(link, ticket, bundle, sources))
         self._fetching[run.job] = (sources, task)
         task.add_done_callback(lambda _: self._fetching.pop(run.job))

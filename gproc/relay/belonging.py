@@ -10,11 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from gproc.errors import LocaleError
+from gproc.errors import GprocError, LocaleError
 from gproc.locales import Locale, Options, Parent, Placement, Role
 
 NODES_BELOW_MAX: Final = 16_384
 """Nodes below one child: a rack master that announces more is not to be believed."""
+
+
+class JoinRefused(GprocError):
+    """The node may not join.  final: it need not ask again, because the answer will not change."""
+
+    def __init__(self, reason: str, *, final: bool) -> None:
+        super().__init__(reason)
+        self.final = final
 
 
 class Belonging:

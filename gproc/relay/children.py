@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from gproc.addresses import host_of, neighbourhood_of
-from gproc.errors import GprocError, LinkLost, PeerError, TrustError
+from gproc.errors import LinkLost, PeerError, TrustError
 from gproc.link import shares
+from gproc.link.allowance import Allowance
 from gproc.link.connection import Link, Receiver, watch_link
 from gproc.link.door import Door
 from gproc.link.refusals import Refusals
 from gproc.link.transport import HANDSHAKE_S, secure
 from gproc.link.turns import Turns, Verdict
 from gproc.relay.adoption import shown_number
-from gproc.relay.belonging import NODES_BELOW_MAX
+from gproc.relay.belonging import NODES_BELOW_MAX, JoinRefused
 from gproc.relay.membership import (
     Admit,
     BulkOpened,
@@ -39,24 +40,13 @@ from gproc.relay.served import ServedPeer
 from gproc.request.acts import Act
 from gproc.spread.sending import ChunkProvider, ChunkSender
 from gproc.trust import tls
+from gproc.trust.renewal import RENEWAL_S, RENEWALS_AT_ONCE
 from gproc.wire import frames, messages
 from gproc.wire.directions import CHILD_TO_PARENT, OPENING, ChildToParent, Opening
-from gproc.wire.messages import (
-    Acknowledged,
-    Attach,
-    Credit,
-    JobOrder,
-    Join,
-    NodeInfo,
-    PeerHello,
-    Release,
-    Run,
-    Want,
-    Welcome,
-)
+from gproc.wire.messages import Join, NodeInfo, PeerHello, Run, Want
 
 if TYPE_CHECKING:
-    import ssl
+    from gproc.trust.endpoint import Endpoint
 
 log = logging.getLogger("gproc")
 
@@ -77,9 +67,7 @@ class ChildOwner(ChunkProvider, Protocol):
 
     def child_said(self, child: Child, message: ChildToParent) -> None: ...
 
-    def child_output(
-        self, child: Child, job: int, rank: int, stream: int, offset: int, data: memoryview
-    ) -> None: ...
+    def child_output(self, child: Child, job: int, rank: int, stream: int, offset: int, data: memoryview) -> None: ...
 
     def may_want(self, child: Child, bundle: bytes) -> bool:
         """Whether a job that the child has a part in has this bundle."""
@@ -88,21 +76,14 @@ class ChildOwner(ChunkProvider, Protocol):
         """The digest of the bundle of the job with this ticket.  Raises: TrustError if this node has no such job."""
 
 
-class JoinRefused(GprocError):
-    """The node may not join.  final: it need not ask again, because the answer will not change."""
-
-    def __init__(self, reason: str, *, final: bool) -> None:
-        super().__init__(reason)
-        self.final = final
-
-
 class Child(Receiver[ChildToParent]):
     """A child.  It takes part in jobs as a `relay.relayed_job.Downstream`, if its `membership` allows it."""
 
     direction = CHILD_TO_PARENT
 
-    def __init__(self, owner: ChildOwner, id: int, link: Link, join: Join) -> None:
+    def __init__(self, owner: ChildOwner, id: int, link: Link, join: Join, peer: tls.PeerName) -> None:
         self.id = id
+        self.peer = peer
         self.link = link
         self.node: NodeInfo = join.node
         self.token = join.token
@@ -111,6 +92,8 @@ class Child(Receiver[ChildToParent]):
         """How many nodes it has announced below itself, those that are gone included."""
         self.ended = False
         """Whether it has said that it ends, and that nothing runs on it any more."""
+        self.renewals = Allowance(RENEWALS_AT_ONCE, RENEWAL_S, time.monotonic())
+        """Questions for certificates that are passed on for it and those below it."""
         self.slow = False
         """Whether it was slow in the last large broadcast that it took part in."""
         self._owner = owner
@@ -123,19 +106,19 @@ class Child(Receiver[ChildToParent]):
         self.link.send(run)
 
     def obey(self, job: int, act: Act | None, order: messages.Signed) -> None:
-        self.link.send(JobOrder(job, order))
+        self.link.send(messages.JobOrder(job, order))
 
     def stdin(self, job: int, block: frames.InputBlock) -> None:
         self.link.write(frames.input_frame(job, block))
 
     def credit(self, job: int, stream: int, size: int) -> None:
-        self.link.send(Credit(job, stream, size))
+        self.link.send(messages.Credit(job, stream, size))
 
     def acknowledge(self, job: int, rank: int, stream: int, offset: int) -> None:
-        self.link.send(Acknowledged(job, rank, stream, offset))
+        self.link.send(messages.Acknowledged(job, rank, stream, offset))
 
     def release(self, job: int) -> None:
-        self.link.send(Release(job))
+        self.link.send(messages.Release(job))
 
     def set_sources(self, message: messages.SetSources) -> None:
         self.link.send(message)
@@ -189,6 +172,13 @@ class Child(Receiver[ChildToParent]):
         self.ended = True
         self._move(ConnectionLost(reason, bulk=False))
 
+    def dismiss(self, reason: str) -> None:
+        """It may be no child any more, and hears why."""
+        if self.membership.state is not ChildState.GONE:
+            self.link.send(messages.Shutdown(reason))
+            self.link.end(reason)
+            self._move(ConnectionLost(reason, bulk=False))
+
     def replace(self) -> None:
         """The same process has connected again, so these connections are of no use."""
         if self.membership.state is not ChildState.GONE:
@@ -215,7 +205,7 @@ class Child(Receiver[ChildToParent]):
             self._sender.stop()
             self._sender = None
         for link in (self._bulk, self.link):
-            if link is not None and not link.lost:
+            if link is not None and not link.lost and not link.ending:
                 link.abort(reason)
         self._owner.child_left(self, reason)
 
@@ -242,11 +232,11 @@ class _Newcomer(Receiver[Opening]):
 class Children:
     """The command port and the nodes that connected to it.  `by_id` holds the children that are connected now."""
 
-    def __init__(self, owner: ChildOwner, context: ssl.SSLContext, link_timeout_s: float) -> None:
+    def __init__(self, owner: ChildOwner, endpoint: Endpoint, link_timeout_s: float) -> None:
         self.by_id: dict[int, Child] = {}
         self.port = 0
         self._owner = owner
-        self._context = context
+        self._endpoint = endpoint
         self._link_timeout_s = link_timeout_s
         self._by_token: dict[bytes, Child] = {}
         self._door: Door[str] = Door(shares.newcomers(), neighbourhood_of, self._greet, self._log_repeated, HURRY_S)
@@ -326,7 +316,7 @@ class Children:
         """
         host, address = host_of(connection), link.peer
         watch_link(connection, self._link_timeout_s)
-        await secure(connection, self._context, link, server_side=True)
+        await secure(connection, self._endpoint.server, link, server_side=True)
         peer = tls.peer_name(link.extra("ssl_object"))  # type: ignore[arg-type]
         link.peer = f"{peer} at {address}"
         await link.opened()
@@ -336,6 +326,9 @@ class Children:
             full = "too many connections of nodes are open, or of those at its address"
             raise JoinRefused(full, final=False) if isinstance(first, Join) else PeerError(full)
         link.gone.add_done_callback(lambda _: self._nodes.leave(near))
+        if why := self._endpoint.vetting.objection(peer):
+            # Not final: the host may be given another certificate.
+            raise JoinRefused(why, final=False) if isinstance(first, Join) else TrustError(why)
         await self._let_in(link, first, peer, host)
         if isinstance(first, Join):
             self._refusals.forget(near)
@@ -351,7 +344,7 @@ class Children:
                 link.receiver = ServedPeer(self._owner, link, await self._owner.may_serve(ticket))
                 link.allow_slow_reader()
                 link.send(messages.PeerReady())
-            case Attach(token) if link.channel == frames.CHANNEL_BULK:
+            case messages.Attach(token) if link.channel == frames.CHANNEL_BULK:
                 child = self._by_token.get(token)
                 if child is None or child.node.name != peer.name:
                     raise PeerError("a bulk connection of a node that has not joined")
@@ -369,13 +362,15 @@ class Children:
         id = self._owner.admit(join)
         # A node that dials this address checks the certificate there, so a false one only makes this node unreachable.
         stated, _, port = join.node.address.rpartition(":")
-        node = msgspec.structs.replace(join.node, address=f"{stated or host}:{port}", since_s=time.time())
-        child = Child(self._owner, id, link, messages.Join(join.token, id, join.explicit_id, node))
+        node = msgspec.structs.replace(
+            join.node, address=f"{stated or host}:{port}", since_s=time.time(), serial=peer.serial
+        )
+        child = Child(self._owner, id, link, messages.Join(join.token, id, join.explicit_id, node), peer)
         link.receiver = child
         link.peer = f"node {shown_number(id)} ({peer.name})"
         self.by_id[id] = child
         self._by_token[child.token] = child
-        link.send(Welcome(id, host))
+        link.send(messages.Welcome(id, host))
         asyncio.get_running_loop().call_later(HANDSHAKE_S, child.give_up_waiting)
 
     def remove(self, child: Child) -> None:

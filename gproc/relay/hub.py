@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final, assert_never
 
@@ -15,8 +16,8 @@ from gproc.errors import PeerError, TrustError
 from gproc.link.heartbeats import Heartbeats
 from gproc.nodespec import LEVELS_MAX, Place, format_path
 from gproc.relay.adoption import NotBelow, free_number, is_at_home, shown_grant, shown_number
-from gproc.relay.belonging import NODES_BELOW_MAX, Belonging
-from gproc.relay.children import Child, Children, JoinRefused
+from gproc.relay.belonging import NODES_BELOW_MAX, Belonging, JoinRefused
+from gproc.relay.children import Child, Children
 from gproc.relay.memory import Memory
 from gproc.relay.relayed_job import Downstream, RelayedJob, Upstream
 from gproc.spread.fetching import BundleFetcher
@@ -27,14 +28,14 @@ from gproc.store.partial import Owner
 from gproc.tree import Tree, below
 from gproc.wire import messages
 from gproc.wire.branch import Branch
+from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.directions import ChildToParent
 from gproc.wire.messages import Arrived, Join, Left, Peer, Route, Run
 
 if TYPE_CHECKING:
-    import ssl
-
     from gproc.link.connection import Link
     from gproc.store.store import Store
+    from gproc.trust.endpoint import Endpoint
     from gproc.trust.ticket import Grant
 
 log = logging.getLogger("gproc")
@@ -46,18 +47,16 @@ SAME_JOB_S: Final = 3.0
 class Hub(ABC):
     """A node that can have children.  `tree` holds the nodes below this one, by their route from here."""
 
-    def __init__(
-        self, store: Store, context: ssl.SSLContext, belonging: Belonging, ticket_public: bytes, link_timeout_s: float
-    ) -> None:
+    def __init__(self, store: Store, endpoint: Endpoint, belonging: Belonging, link_timeout_s: float) -> None:
         self.belonging = belonging
-        self._ticket_public = ticket_public
+        self.endpoint = endpoint
         self.tree = Tree()
         self.relayed_jobs: dict[int, RelayedJob] = {}
         self._monitors: dict[int, BroadcastMonitor] = {}
         self._next_job: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.fetcher: BundleFetcher = BundleFetcher(store, self)
         self.compressed = Compressed()
-        self.children = Children(self, context, link_timeout_s)
+        self.children = Children(self, endpoint, link_timeout_s)
         self._memory = Memory()
         self.own = Owner(os.geteuid(), os.getegid())
         self.heartbeats = Heartbeats(self.links, lambda: bool(self.relayed_jobs), link_timeout_s)
@@ -95,13 +94,13 @@ class Hub(ABC):
         """Handle a child's answer to a poll.  The routes in it begin here."""
 
     @abstractmethod
-    def ask_lease(self, question: messages.AskLease) -> None:
-        """Handle a question for a lease.  The route in it begins here."""
+    def ask_master(self, question: messages.AskLease | AskCertificate) -> None:
+        """Handle a node's question for a lease or a certificate.  The route in it begins here."""
 
     # What children do and send: `relay.children.ChildOwner`
 
     def admit(self, join: Join) -> int:
-        grant = shown_grant(join, self._ticket_public)
+        grant = shown_grant(join, self.endpoint.identity.ticket_public)
         for child in self.children:
             if (child.node.nonce, child.node.name) == (join.node.nonce, join.node.name):
                 child.replace()
@@ -139,6 +138,8 @@ class Hub(ABC):
 
     def child_arrived(self, child: Child) -> None:
         log.info("node %s joined: %s at %s", shown_number(child.id), child.node.name, child.node.address)
+        if (known := self.endpoint.vetting.signed) is not None:
+            child.link.send(Revocations(known))
         self._take_in(Arrived(Route((child.id,)), child.node))
 
     def child_left(self, child: Child, reason: str) -> None:
@@ -175,7 +176,10 @@ class Hub(ABC):
             case messages.Load(serial, loads):
                 self.child_load(messages.Load(serial, tuple((below(child.id, route), load) for route, load in loads)))
             case messages.AskLease(route, nonce):
-                self.ask_lease(messages.AskLease(below(child.id, route), nonce))
+                self.ask_master(messages.AskLease(below(child.id, route), nonce))
+            case AskCertificate(route):
+                if child.renewals.take_one(time.monotonic()):
+                    self.ask_master(replace(message, route=below(child.id, route)))
             case messages.Want():
                 raise PeerError("Want on a control connection")
             case messages.Ping():
@@ -269,7 +273,21 @@ class Hub(ABC):
         children = ((self.children.by_id.get(id), branch) for id, branch in subtree.items())
         return {child: branch for child, branch in children if child is not None and child.present}
 
-    def pass_down(self, message: messages.Granted | messages.Leased) -> None:
+    def revoke(self, signed: messages.Signed) -> bool:
+        """Pass a list of revoked certificates on to all, and let those go that it names.
+
+        Returns whether it is a new one.  Raises: TicketRefused if the master did not sign it.
+        """
+        if not self.endpoint.vetting.learn(signed):
+            return False
+        for child in self.children:
+            child.link.send(Revocations(signed))
+        for child in self.children:
+            if why := self.endpoint.vetting.objection(child.peer):
+                child.dismiss(why)
+        return True
+
+    def pass_down(self, message: messages.Granted | messages.Leased | Certified) -> None:
         """Send this to the node at the end of its route, which is not empty."""
         child = self.children.by_id.get(message.route[0])
         if child is not None:

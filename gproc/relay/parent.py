@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from gproc.errors import GprocError, LinkLost
 from gproc.link.connection import Link, Receiver
 from gproc.link.dialing import open_link
 from gproc.link.transport import HANDSHAKE_S
-from gproc.trust.identity import Identity
+from gproc.trust.endpoint import Endpoint
 from gproc.trust.ticket import Ancestor
 from gproc.trust.tls import ExpectedParent, is_loopback
 from gproc.wire import frames
 from gproc.wire.directions import JOIN_ANSWER, JoinAnswer, ParentToChild
 from gproc.wire.messages import Attach, Join, RefuseJoin, Welcome
-
-if TYPE_CHECKING:
-    import ssl
-
 
 ONE_OF_MANY_S: Final = 2.0
 """How long one node may take to let us in, if there are others to try."""
@@ -63,13 +59,10 @@ class Dialer:
     ways: the nodes that may be its parent, as "host:port": its own parent first.
     """
 
-    def __init__(
-        self, identity: Identity, context: ssl.SSLContext, parent: ExpectedParent, port: int, link_timeout_s: float
-    ) -> None:
+    def __init__(self, endpoint: Endpoint, parent: ExpectedParent, port: int, link_timeout_s: float) -> None:
         self._home = f"{parent.host}:{port}"
         self._nodes = {self._home: (parent, port)}
-        self._identity = identity
-        self._context = context
+        self._endpoint = endpoint
         self._link_timeout_s = link_timeout_s
 
     @property
@@ -133,7 +126,7 @@ class Dialer:
 
     async def _open(self, where: str, channel: int, receiver: Receiver[Any]) -> Link:
         parent, port = self._nodes[where]
-        return await open_link(parent, port, channel, receiver, self._identity, self._context, self._link_timeout_s)
+        return await open_link(parent, port, channel, receiver, self._endpoint, self._link_timeout_s)
 
 
 def new_token() -> bytes:

@@ -46,6 +46,10 @@ class Registry:
         """How many are connected."""
         return len(self._by_route)
 
+    def known(self) -> list[Node]:
+        """All nodes, those too to which no way leads now."""
+        return list(self._by_nonce.values())
+
     def connected(self) -> Iterator[Node]:
         """Parents before children, siblings by number."""
         return iter(sorted(self._by_route.values(), key=lambda node: node.place))

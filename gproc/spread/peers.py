@@ -11,14 +11,12 @@ from gproc.link.connection import Link, Receiver
 from gproc.link.dialing import open_link
 from gproc.link.transport import HANDSHAKE_S
 from gproc.trust import tls
-from gproc.trust.identity import Identity
+from gproc.trust.endpoint import Endpoint
 from gproc.wire import frames
 from gproc.wire.directions import PEER_TO_PEER, PeerToPeer
 from gproc.wire.messages import Peer, PeerHello, PeerReady, Signed, Unavailable, Want
 
 if TYPE_CHECKING:
-    import ssl
-
     from gproc.spread.fetching import BundleFetcher
     from gproc.spread.transfer import Transfer
 
@@ -82,12 +80,11 @@ class PeerSources:
     """
 
     def __init__(
-        self, fetcher: BundleFetcher, identity: Identity, context: ssl.SSLContext, ticket: Signed,
-        sources: tuple[Peer | None, ...], link_timeout_s: float,
+        self, fetcher: BundleFetcher, endpoint: Endpoint, ticket: Signed, sources: tuple[Peer | None, ...],
+        link_timeout_s: float,
     ) -> None:  # fmt: skip
         self._fetcher = fetcher
-        self._identity = identity
-        self._context = context
+        self._endpoint = endpoint
         self._ticket = ticket
         self._link_timeout_s = link_timeout_s
         self._sources = sources
@@ -142,9 +139,8 @@ class PeerSources:
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 source.link = await open_link(
-                    expected, int(port), frames.CHANNEL_PEER, source, self._identity, self._context,
-                    self._link_timeout_s,
-                )  # fmt: skip
+                    expected, int(port), frames.CHANNEL_PEER, source, self._endpoint, self._link_timeout_s
+                )
                 source.link.allow_slow_reader()
                 source.link.send(PeerHello(self._ticket))
                 await source.ready

@@ -1,18 +1,18 @@
 """The cluster's authority on the front end: its CA, and the seed that signs tickets.
 
 Files in `$GPROC_HOME`: ca.key and ca.crt (X.509), ticket.key and ticket.pub (Ed25519), all made together.  ca.key is
-written last: if it exists, so do the others.  `cryptography` takes tens of megabytes, so only functions that make a
-certificate import it.
+written last: if it exists, so do the others.  Beside them are `issued` (`gproc.trust.ledger`) and `revoked`
+(`gproc.trust.revocations`).
 
-Nothing depends on clocks: certificates are valid from 1970 to the end of 9999, which means "no expiration" by RFC 5280
-4.1.2.5.  To take a node out, make a new cluster: remove ca.key and run `gproc m`.
+The CA's certificate has no end; those that it signs last 90 days.  Who judges that, and by which clock:
+`gproc.trust.vetting`.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,25 +24,29 @@ from gproc.trust.certfile import (
     NODE_KEY,
     TICKET_KEY,
     TICKET_PUBLIC,
+    certificate_file,
     cluster_in,
     cluster_line,
     name_in,
     with_first_line,
 )
+from gproc.trust.certificates import certify, new_ca
 from gproc.trust.home import HOME_MODE, PUBLIC_MODE, SECRET_MODE, check_private, locked, read_file, write_file
-from gproc.trust.keyfile import KEY_BYTES, PUBLIC_HEADER, SEED_HEADER, decode_key, encode_key
+from gproc.trust.keyfile import KEY_BYTES, PUBLIC_HEADER, SEED_HEADER, decode_key, encode_key, key_pem
+from gproc.trust.ledger import ISSUING, Kind, note
 from gproc.trust.names import CLUSTER_ID_BYTES, CertName, CertRole, ClusterId, check_host_name, parse_cluster_id
-
-if TYPE_CHECKING:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
+from gproc.trust.stamp import LIFETIME_S, CertStamp
 
 
 class Authority(msgspec.Struct, frozen=True):
-    """A cluster whose keys are on this machine.  It holds their directory, never the keys."""
+    """A cluster whose keys are on this machine.  It holds their directory, never the keys.
+
+    lifetime_s: of the certificates that it issues.
+    """
 
     home: str
     cluster: ClusterId
+    lifetime_s: float = LIFETIME_S
 
     def ticket_seed(self) -> bytes:
         """The secret for `ticket.Signer`."""
@@ -50,12 +54,16 @@ class Authority(msgspec.Struct, frozen=True):
         check_private(path)
         return decode_key(SEED_HEADER, read_file(path), path)
 
+    def ca_certificate(self) -> bytes:
+        return read_file(os.path.join(self.home, CA_CERTIFICATE))
+
 
 class Issued(msgspec.Struct, frozen=True):
-    """A certificate (its first line is its name, see certfile) and its key, both PEM."""
+    """A certificate (before it are lines for people and slaves, see certfile) and its key, both PEM."""
 
     certificate: bytes
     key: bytes
+    stamp: CertStamp
 
     def __repr__(self) -> str:
         return "Issued(...)"  # so that no f-string writes a key into a log
@@ -77,42 +85,38 @@ def open_authority(home: str, create: bool) -> Authority:
             if not has_authority(home):
                 _create(home)
     check_private(os.path.join(home, CA_KEY))
-    return Authority(home, cluster_in(os.path.join(home, CA_CERTIFICATE)))
+    return Authority(home, cluster_in(os.path.join(home, CA_CERTIFICATE)), _lifetime_s())
 
 
-def issue(authority: Authority, role: CertRole, name: str, addresses: Sequence[str]) -> Issued:
+def issue(authority: Authority, role: CertRole, name: str, addresses: Sequence[str], kind: Kind = "file") -> Issued:
     """A new key and a certificate for host `name`, which others dial by that name or at `addresses`.
 
     Raises: TrustError if the name or an address is malformed.
     """
-    from cryptography import x509
-    from cryptography.x509.oid import ExtendedKeyUsageOID
+    from nacl.bindings import crypto_sign_seed_keypair
 
+    seed = os.urandom(KEY_BYTES)
+    public, _ = crypto_sign_seed_keypair(seed)
+    certificate, stamp = issue_for(authority, role, name, addresses, public, kind)
+    return Issued(certificate, key_pem(seed), stamp)
+
+
+def issue_for(
+    authority: Authority, role: CertRole, name: str, addresses: Sequence[str], public_key: bytes, kind: Kind
+) -> tuple[bytes, CertStamp]:
+    """A certificate for a key whose owner has shown that it has it.  Raises: as `issue`."""
     check_host_name(name)
-    ca_key = _load_ca_key(authority)
-    ca = x509.load_pem_x509_certificate(read_file(os.path.join(authority.home, CA_CERTIFICATE)))
-    key = _new_key()
+    path = os.path.join(authority.home, CA_KEY)
+    check_private(path)
     identity = CertName(authority.cluster, role, name)
-    # A master never dials: without clientAuth, its certificate is refused if it comes from the dialling side.
-    usages = [ExtendedKeyUsageOID.SERVER_AUTH]
-    if role == "node":
-        usages.append(ExtendedKeyUsageOID.CLIENT_AUTH)
-    names = [
-        x509.UniformResourceIdentifier(identity.uri()),
-        x509.DNSName(name),
-        *_ip_names(addresses),
-    ]
-    # The subject is empty: all names are in the SAN, which RFC 5280 4.2.1.6 then requires to be critical.
-    builder = (
-        _builder(x509.Name([]), ca.subject, key)
-        .add_extension(x509.SubjectAlternativeName(names), critical=True)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-    )
-    certificate = with_first_line(identity.uri(), _signed(builder, ca_key))
-    return Issued(certificate, _private_pem(key))
+    with locked(authority.home, ISSUING):
+        issued_s = int(time.time())
+        certificate, stamp = certify(
+            authority.ca_certificate(), read_file(path), identity, public_key, addresses,
+            issued_s, issued_s + int(authority.lifetime_s),
+        )  # fmt: skip
+        note(authority.home, name, role, stamp, kind)
+    return certificate_file(identity, stamp, certificate), stamp
 
 
 def provision(authority: Authority, name: str, addresses: Sequence[str], directory: str) -> None:
@@ -120,7 +124,7 @@ def provision(authority: Authority, name: str, addresses: Sequence[str], directo
 
     The certificate is written last: if it exists, so does the rest.
     """
-    issued = issue(authority, "node", name, addresses)
+    issued = issue(authority, "node", name, addresses, "cert")
     try:
         os.makedirs(directory, HOME_MODE, exist_ok=True)
     except OSError as error:
@@ -132,9 +136,6 @@ def provision(authority: Authority, name: str, addresses: Sequence[str], directo
 
 
 def _create(home: str) -> None:
-    from cryptography import x509
-    from cryptography.x509.oid import NameOID
-
     node = os.path.join(home, NODE_CERTIFICATE)
     if os.path.exists(node):
         raise TrustError(
@@ -144,99 +145,21 @@ def _create(home: str) -> None:
     from nacl.bindings import crypto_sign_seed_keypair
 
     cluster = parse_cluster_id(os.urandom(CLUSTER_ID_BYTES).hex())
-    key = _new_key()
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"gproc {cluster}")])
-    builder = (
-        _builder(subject, subject, key)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
-    )
+    certificate, key = new_ca(cluster)
     seed = os.urandom(KEY_BYTES)
     public, _ = crypto_sign_seed_keypair(seed)
     for name, data, mode in (
         (TICKET_KEY, encode_key(SEED_HEADER, seed), SECRET_MODE),
         (TICKET_PUBLIC, encode_key(PUBLIC_HEADER, public), PUBLIC_MODE),
-        (CA_CERTIFICATE, with_first_line(cluster_line(cluster), _signed(builder, key)), PUBLIC_MODE),
-        (CA_KEY, _private_pem(key), SECRET_MODE),
+        (CA_CERTIFICATE, with_first_line(cluster_line(cluster), certificate), PUBLIC_MODE),
+        (CA_KEY, key, SECRET_MODE),
     ):
         write_file(os.path.join(home, name), data, mode)
 
 
-def _new_key() -> ec.EllipticCurvePrivateKey:
-    # A mutual TLS 1.3 handshake takes 1.50-1.62 ms with P-256 and 1.58-2.21 ms with Ed25519: CPU of both ends, median
-    # of 400, three rounds (OpenSSL 3.0, x86-64).  Every OpenSSL has P-256, FIPS builds too.
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    return ec.generate_private_key(ec.SECP256R1())
-
-
-def _load_ca_key(authority: Authority) -> ec.EllipticCurvePrivateKey:
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    path = os.path.join(authority.home, CA_KEY)
-    check_private(path)
+def _lifetime_s() -> float:
+    """GPROC_LIFETIME_S is for tests of renewal, which cannot wait for 60 days."""
     try:
-        key = load_pem_private_key(read_file(path), password=None)
-    except (ValueError, TypeError) as error:
-        raise TrustError(f"{path} is damaged: {error}") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise TrustError(f"{path} was not made by gproc: it is a key for another algorithm")
-    return key
-
-
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    from datetime import datetime
-
-    from cryptography import x509
-
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime(1970, 1, 1))
-        .not_valid_after(datetime(9999, 12, 31, 23, 59, 59))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-
-
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    from cryptography import x509
-
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=False,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _ip_names(addresses: Sequence[str]) -> list[x509.IPAddress]:
-    from ipaddress import ip_address
-
-    from cryptography import x509
-
-    try:
-        return [x509.IPAddress(ip_address(address)) for address in addresses]
-    except ValueError as error:
-        raise TrustError(f"a certificate cannot contain this address: {error}") from error
-
-
-def _signed(builder: x509.CertificateBuilder, ca_key: ec.EllipticCurvePrivateKey) -> bytes:
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return builder.sign(ca_key, SHA256()).public_bytes(Encoding.PEM)
-
-
-def _private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return max(1.0, float(os.environ.get("GPROC_LIFETIME_S", LIFETIME_S)))
+    except ValueError:
+        return LIFETIME_S

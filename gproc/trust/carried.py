@@ -1,7 +1,7 @@
-"""A node's keys as bytes: made on the front end, carried over ssh, kept in the node's memory and in no file there.
+"""A node's keys as bytes: made on the front end, and carried over ssh, or in one file.
 
-OpenSSL reads keys from files.  On the node they lie in memory files, memfd_create(2), which no other user can open and
-which end with the process.
+Those that came over ssh are kept in the node's memory and in no file there.  OpenSSL reads keys from files.  On the
+node they lie in memory files, memfd_create(2), which no other user can open and which end with the process.
 """
 
 from __future__ import annotations
@@ -11,11 +11,23 @@ from collections.abc import Sequence
 
 import msgspec
 
+from gproc.errors import TrustError
 from gproc.trust.authority import Authority, issue
-from gproc.trust.certfile import CA_CERTIFICATE, TICKET_PUBLIC, cluster_in, name_in
-from gproc.trust.home import SECRET_MODE, read_file
+from gproc.trust.certfile import (
+    CA_CERTIFICATE,
+    TICKET_PUBLIC,
+    cluster_in,
+    cluster_line,
+    name_in,
+    stamp_in,
+    with_first_line,
+)
+from gproc.trust.certificates import pem_in
+from gproc.trust.home import SECRET_MODE, check_private, read_file
 from gproc.trust.identity import Identity
-from gproc.trust.keyfile import PUBLIC_HEADER, decode_key
+from gproc.trust.keyfile import PUBLIC_HEADER, decode_key, key_in
+from gproc.trust.ledger import Kind
+from gproc.trust.names import parse_cert_name
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -30,11 +42,37 @@ class Credentials(msgspec.Struct, frozen=True):
         return "Credentials(...)"  # so that no f-string writes a key into a log
 
 
-def credentials_for(authority: Authority, name: str, addresses: Sequence[str]) -> Credentials:
+def credentials_for(authority: Authority, name: str, addresses: Sequence[str], kind: Kind = "ssh") -> Credentials:
     """Raises: TrustError if the name or an address is malformed."""
-    issued = issue(authority, "node", name, addresses)
+    issued = issue(authority, "node", name, addresses, kind)
     public = [read_file(os.path.join(authority.home, name)) for name in (CA_CERTIFICATE, TICKET_PUBLIC)]
     return Credentials(public[0], public[1], issued.certificate, issued.key)
+
+
+def one_file(credentials: Credentials) -> bytes:
+    """All of them as the content of one file: `identity_of_file`."""
+    return credentials.certificate + credentials.key + credentials.ca + credentials.ticket_public
+
+
+def credentials_in(content: bytes, path: str) -> Credentials:
+    """What `one_file` wrote.  Raises: TrustError, which names the path."""
+    first_line, _, _ = content.partition(b"\n")
+    key, ticket = key_in(content), content.find(PUBLIC_HEADER.encode())
+    end = content.find(b"-----BEGIN PRIVATE KEY-----")
+    if key is None or ticket < 0 or end < 0:
+        raise TrustError(f"{path} is damaged: it is no file of `gproc key issue`")
+    try:
+        cluster = parse_cert_name(first_line.decode("ascii", "replace")).cluster
+        ca = with_first_line(cluster_line(cluster), pem_in(content[end:]))
+    except TrustError as error:
+        raise TrustError(f"{path} is damaged: {error}") from error
+    return Credentials(ca, content[ticket:], content[:end], key)
+
+
+def identity_of_file(path: str) -> Identity:
+    """The identity of a node whose keys are in one file.  Raises: TrustError; InsecureFile."""
+    check_private(path)
+    return msgspec.structs.replace(identity_in_memory(credentials_in(read_file(path), path)), source=path)
 
 
 def identity_in_memory(credentials: Credentials) -> Identity:
@@ -50,7 +88,16 @@ def identity_in_memory(credentials: Credentials) -> Identity:
         key=_in_memory("key", credentials.key),
         ca=ca,
         ticket_public=decode_key(PUBLIC_HEADER, credentials.ticket_public, TICKET_PUBLIC),
+        stamp=stamp_in(credentials.certificate),
     )
+
+
+def forget(identity: Identity) -> None:
+    """Close the memory files of an identity that is not used any more."""
+    for path in (identity.certificate, identity.key, identity.ca):
+        directory, _, descriptor = path.rpartition("/")
+        if directory == "/proc/self/fd":
+            os.close(int(descriptor))
 
 
 def _in_memory(name: str, content: bytes) -> str:

@@ -1,8 +1,10 @@
-"""The files of a cluster's keys and certificates, and the first line of each certificate file.
+"""The files of a cluster's keys and certificates, and the first lines of each certificate file.
 
 A certificate is PEM, and RFC 7468 section 2 allows text before its first BEGIN.  gproc writes the certificate's name
-there, so that a slave knows its own name without the cost of an X.509 parser.  Peers never see this line: they use the
-signed name.
+and its dates there, so that a slave knows them without the cost of an X.509 parser.  Peers never see these lines: they
+use what was signed.
+
+A certificate that is renewed has its key behind it in the same file, so that both change together.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Final
 from gproc.errors import TrustError
 from gproc.trust.home import read_file
 from gproc.trust.names import SCHEME, CertName, ClusterId, parse_cert_name, parse_cluster_id
+from gproc.trust.stamp import CertStamp, parse_stamp
 
 CA_KEY: Final = "ca.key"
 CA_CERTIFICATE: Final = "ca.crt"
@@ -19,10 +22,16 @@ TICKET_KEY: Final = "ticket.key"
 TICKET_PUBLIC: Final = "ticket.pub"
 NODE_KEY: Final = "node.key"
 NODE_CERTIFICATE: Final = "node.crt"
+NODE_FILE: Final = "node.keys"
+"""All that a node needs, in one file: `gproc key issue`."""
 
 
 def with_first_line(first_line: str, pem: bytes) -> bytes:
     return f"{first_line}\n".encode() + pem
+
+
+def certificate_file(name: CertName, stamp: CertStamp, pem: bytes) -> bytes:
+    return f"{name.uri()}\n{stamp.line()}\n".encode() + pem
 
 
 def cluster_line(cluster: ClusterId) -> str:
@@ -43,6 +52,17 @@ def name_in(path: str) -> CertName:
         return parse_cert_name(_first_line(path))
     except TrustError as error:
         raise TrustError(f"{path} was not made by gproc: its first line names no node") from error
+
+
+def parsed_name(content: bytes) -> CertName:
+    """The name in a certificate file's content.  Raises: TrustError."""
+    return parse_cert_name(content.partition(b"\n")[0].decode("ascii", "replace"))
+
+
+def stamp_in(content: bytes) -> CertStamp | None:
+    """Serial and dates of the certificate in a file's content; None if gproc 0.1 made it, which wrote none."""
+    lines = content.split(b"\n", 2)
+    return parse_stamp(lines[1].decode("ascii", "replace")) if len(lines) > 1 else None
 
 
 def _first_line(path: str) -> str:

@@ -101,14 +101,14 @@ def write_file(path: str, data: bytes, mode: int) -> None:
 
 
 @contextmanager
-def locked(home: str) -> Iterator[None]:
-    """Hold the lock for making keys in `home`, which excludes other processes and threads.
+def locked(home: str, name: str = "lock") -> Iterator[None]:
+    """Hold the lock for making keys in `home`, or another one of it, which excludes other processes and threads.
 
     The kernel releases it when its holder ends.
     """
     import fcntl
 
-    with open(os.path.join(home, "lock"), "ab", opener=_closed_to_others) as lock:
+    with open(os.path.join(home, name), "ab", opener=_closed_to_others) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -36,6 +36,7 @@ class Lease(msgspec.Struct, frozen=True, array_like=True):
     sequence: the last number that the session had used.  jobs: what may run on the node, of the jobs whose tickets
     have no higher number.
     home_is_there: whether the parent of the node's place is connected: a node that hangs elsewhere goes back there.
+    date_s: the master's date, Unix time.  revocations: the number of its list of revoked certificates.
     """
 
     session: Session
@@ -44,6 +45,8 @@ class Lease(msgspec.Struct, frozen=True, array_like=True):
     clock_ms: ClockMs
     jobs: tuple[Sequence, ...]
     home_is_there: bool = True
+    date_s: float = 0.0
+    revocations: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class LeaseKeeper:

@@ -43,6 +43,8 @@ class Context(Enum):
     INPUT = b"gproc input\0"
     LEASE = b"gproc lease\0"
     END = b"gproc end\0"
+    REVOCATIONS = b"gproc revocations\0"
+    CERTIFICATE = b"gproc certificate\0"
 
     @property
     def noun(self) -> str:

@@ -48,7 +48,7 @@ class Grant(msgspec.Struct, frozen=True, array_like=True):
     nonce: the slave's own, made at its start.  place: its path in the tree.
     sequence: the slave accepts only tickets with higher numbers than its first grant's.  clock_ms: the master's clock.
     lease_s: how long a lease lasts.  ancestors: those above its parent, the nearest first.
-    jobs: the numbers of the jobs that have not ended; a slave lets go of all others.
+    jobs: the numbers of the jobs that have not ended; a slave lets go of all others.  date_s: Unix time.
     """
 
     session: Session
@@ -59,6 +59,7 @@ class Grant(msgspec.Struct, frozen=True, array_like=True):
     lease_s: Annotated[float, msgspec.Meta(gt=0)] = LEASE_S
     ancestors: Annotated[tuple[Ancestor, ...], msgspec.Meta(max_length=LEVELS_MAX)] = ()
     jobs: tuple[Sequence, ...] = ()
+    date_s: float = 0.0
 
 
 class Ticket(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,7 +1,8 @@
 """TLS between a parent and its child.  Only this module and `gproc.link.transport` import ssl.
 
 Both ends show a certificate of the cluster's CA, and TLS checks only that.  Which *name* is right depends on the host
-that was dialled, so `check_parent` checks it after the handshake, before a byte is used.
+that was dialled, so `check_parent` checks it after the handshake, before a byte is used.  Whether it has expired or is
+revoked depends on what the master says: `gproc.trust.vetting`.
 """
 
 from __future__ import annotations
@@ -22,11 +23,21 @@ LOOPBACK_NET: Final = 127
 """127.0.0.0/8 is this machine: RFC 1122 3.2.1.3."""
 
 
+NO_CHECK_TIME: Final = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME, which ssl has no name for: include/openssl/x509_vfy.h."""
+
+
 class PeerName(CertName, frozen=True):
-    """The names in the other end's certificate; dns in lower case, addresses as inet_ntop(3) writes them."""
+    """The names in the other end's certificate; dns in lower case, addresses as inet_ntop(3) writes them.
+
+    serial: in hexadecimal.  issued_s, expires_s: Unix time.
+    """
 
     dns: tuple[str, ...]
     addresses: tuple[str, ...]
+    serial: str = ""
+    issued_s: int = 0
+    expires_s: int = 0
 
 
 class ExpectedParent(msgspec.Struct, frozen=True):
@@ -73,14 +84,15 @@ def _context(protocol: int, identity: Identity) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False  # check_parent also knows roles, and that loopback is this machine
     context.verify_mode = ssl.CERT_REQUIRED
-    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    # Nodes boot with any date, and OpenSSL would go by it: `vetting` goes by the master's.
+    context.verify_flags = ssl.VerifyFlags(context.verify_flags | ssl.VERIFY_X509_STRICT | NO_CHECK_TIME)
     try:
         context.load_verify_locations(identity.ca)
         context.load_cert_chain(identity.certificate, identity.key)
     except OSError as error:
         raise TrustError(
             f"{identity.certificate}, its key or {identity.ca} is damaged ({explain(error)}): "
-            "remove the certificate on the front end, or provision the node again"
+            "remove the certificate on the front end, or give the node new keys by `gproc key issue`"
         ) from error
     return context
 
@@ -106,6 +118,9 @@ def peer_name(ssl_object: ssl.SSLObject | ssl.SSLSocket) -> PeerName:
         name=named.name,
         dns=tuple(name.lower() for name in names["DNS"]),
         addresses=tuple(_canonical(address) for address in names["IP Address"]),
+        serial=cast("str", certificate["serialNumber"]),
+        issued_s=ssl.cert_time_to_seconds(cast("str", certificate["notBefore"])),
+        expires_s=ssl.cert_time_to_seconds(cast("str", certificate["notAfter"])),
     )
 
 

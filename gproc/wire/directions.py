@@ -12,6 +12,7 @@ from typing import Final, Generic, TypeVar, Union
 import msgspec
 
 from gproc.errors import PeerError
+from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.messages import (
     Accepted,
     Acknowledged,
@@ -62,10 +63,34 @@ Opening = Union[Join, Attach, PeerHello]  # noqa: UP007
 JoinAnswer = Union[Welcome, RefuseJoin]  # noqa: UP007
 
 ParentToChild = Union[  # noqa: UP007
-    Run, JobOrder, Credit, Acknowledged, Release, SetSources, Granted, Leased, Poll, Shutdown, Unavailable, Ping
+    Run,
+    JobOrder,
+    Credit,
+    Acknowledged,
+    Release,
+    SetSources,
+    Granted,
+    Leased,
+    Poll,
+    Shutdown,
+    Unavailable,
+    Ping,
+    Revocations,
+    Certified,
 ]
 ChildToParent = Union[  # noqa: UP007
-    Arrived, Left, Goodbye, AskLease, Finished, StageProgress, StripeProgress, Credit, Load, Want, Ping
+    Arrived,
+    Left,
+    Goodbye,
+    AskLease,
+    Finished,
+    StageProgress,
+    StripeProgress,
+    Credit,
+    Load,
+    Want,
+    Ping,
+    AskCertificate,
 ]
 
 PeerToPeer = Union[PeerReady, Want, Unavailable]  # noqa: UP007

@@ -18,9 +18,9 @@ from gproc.wire.branch import Branch, ByteCount, NodeNumber, Number
 
 TAGS: Final = {
     "Join": 1, "Attach": 2, "Welcome": 3, "RefuseJoin": 4, "Arrived": 5, "Left": 6, "Granted": 7, "Ping": 8,
-    "Shutdown": 9, "AskLease": 10, "Leased": 11, "Goodbye": 12,
-    "Run": 20, "SignalJob": 21, "Finished": 22, "Credit": 23, "Release": 24, "StageProgress": 25, "Resize": 26,
-    "StripeProgress": 27, "SetSources": 28, "JobOrder": 29,
+    "Shutdown": 9, "AskLease": 10, "Leased": 11, "Goodbye": 12, "Revocations": 13, "AskCertificate": 14,
+    "Certified": 15, "Run": 20, "SignalJob": 21, "Finished": 22, "Credit": 23, "Release": 24, "StageProgress": 25,
+    "Resize": 26, "StripeProgress": 27, "SetSources": 28, "JobOrder": 29,
     "Want": 30, "Unavailable": 31, "PeerHello": 32, "PeerReady": 33,
     "Submit": 40, "Accepted": 41, "Rejected": 42, "Inquire": 43, "TreeState": 44, "Poll": 45, "Load": 46,
     "Acknowledged": 50, "OutOfReach": 51,
@@ -64,7 +64,7 @@ class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
     bind to it.  plain_because: why jobs run there without a view; "" if they have one.
     since_s: when it joined, in Unix time by its parent's clock.
     python_because: why its jobs are started by Python and not by the static helper; "" if they are not.
-    dials: "host:port" at which it has reached its parent.
+    dials: "host:port" at which it has reached its parent.  serial: of its certificate, as its parent has seen it.
     """
 
     name: Name
@@ -74,6 +74,7 @@ class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
     since_s: float
     python_because: Reason = ""
     dials: Name = ""
+    serial: Annotated[str, msgspec.Meta(max_length=40)] = ""
 
 
 class Signed(msgspec.Struct, frozen=True, array_like=True):

@@ -15,6 +15,8 @@ from gproc.cli import cert
 from gproc.cli.options import CertOptions
 from gproc.errors import TrustError, UsageError
 from gproc.trust.authority import Authority, issue, open_authority, provision
+from gproc.trust.certfile import stamp_in
+from gproc.trust.certificates import stamp_of
 from gproc.trust.home import InsecureFile
 from gproc.trust.identity import load_identity
 from gproc.trust.keyfile import PUBLIC_HEADER, SEED_HEADER, decode_key, encode_key
@@ -98,15 +100,15 @@ def test_a_nodes_key_that_others_can_read_is_refused(authority: Authority, tmp_p
         load_identity(str(tmp_path / "kn7"), "node", "kn7")
 
 
-def test_a_certificate_names_cluster_role_host_and_addresses_and_never_expires(authority: Authority) -> None:
+def test_a_certificate_names_cluster_role_host_and_addresses_and_lasts_90_days(authority: Authority) -> None:
     issued = issue(authority, "node", "kn7", ["10.1.30.7", "fd00::7"])
     parsed = x509.load_pem_x509_certificate(issued.certificate)
     names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == [f"gproc://{authority.cluster}/node/kn7"]
     assert names.get_values_for_type(x509.DNSName) == ["kn7"]
     assert [str(each) for each in names.get_values_for_type(x509.IPAddress)] == ["10.1.30.7", "fd00::7"]
-    assert parsed.not_valid_before_utc.isoformat() == "1970-01-01T00:00:00+00:00"
-    assert parsed.not_valid_after_utc.isoformat() == "9999-12-31T23:59:59+00:00"
+    assert (parsed.not_valid_after_utc - parsed.not_valid_before_utc).days == 90
+    assert stamp_of(issued.certificate) == issued.stamp == stamp_in(issued.certificate)
 
 
 def test_the_text_form_of_an_issued_certificate_hides_the_key(authority: Authority) -> None:

@@ -80,6 +80,12 @@ def plain_context(protocol: int) -> ssl.SSLContext:
     return context
 
 
+def dates(identity: Identity) -> tuple[str, int, int]:
+    """Serial number, date of issue and end, as the first lines of the certificate's file say."""
+    assert identity.stamp is not None
+    return identity.stamp.serial, identity.stamp.issued_s, identity.stamp.expires_s
+
+
 def reason(outcome: Outcome) -> str:
     assert isinstance(outcome, OSError), outcome
     return explain(outcome)
@@ -87,8 +93,8 @@ def reason(outcome: Outcome) -> str:
 
 def test_a_parent_and_its_child_learn_each_others_name(master: Identity, node: Identity) -> None:
     child, parent = meet(server_context(master), client_context(node))
-    assert child == PeerName(master.cluster, "node", "kn7", ("kn7",), ("10.1.30.7",))
-    assert parent == PeerName(master.cluster, "master", "fe", ("fe",), ())
+    assert child == PeerName(master.cluster, "node", "kn7", ("kn7",), ("10.1.30.7",), *dates(node))
+    assert parent == PeerName(master.cluster, "master", "fe", ("fe",), (), *dates(master))
 
 
 def test_a_rack_master_is_parent_to_a_node(authority: Authority, node: Identity, tmp_path: Path) -> None:
@@ -134,8 +140,7 @@ def test_a_ca_that_borrows_the_clusters_name_is_refused(
 def test_a_nodes_certificate_cannot_sign_another(node: Identity, master: Identity, tmp_path: Path) -> None:
     """A node that plays CA puts its own certificate at the end of a chain."""
     from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
     from cryptography.hazmat.primitives.serialization import (
         Encoding,
         NoEncryption,
@@ -145,7 +150,7 @@ def test_a_nodes_certificate_cannot_sign_another(node: Identity, master: Identit
 
     own = x509.load_pem_x509_certificate(Path(node.certificate).read_bytes())
     own_key = load_pem_private_key(Path(node.key).read_bytes(), None)
-    assert isinstance(own_key, ec.EllipticCurvePrivateKey)
+    assert isinstance(own_key, ed25519.Ed25519PrivateKey)
     key = ec.generate_private_key(ec.SECP256R1())
     uri = x509.UniformResourceIdentifier(f"gproc://{node.cluster}/master/fe")
     forged = (
@@ -158,7 +163,7 @@ def test_a_nodes_certificate_cannot_sign_another(node: Identity, master: Identit
         .not_valid_after(own.not_valid_after_utc)
         .add_extension(x509.SubjectAlternativeName([uri]), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(own_key.public_key()), critical=False)
-        .sign(own_key, SHA256())
+        .sign(own_key, None)
     )
     (tmp_path / "chain").write_bytes(forged.public_bytes(Encoding.PEM) + own.public_bytes(Encoding.PEM))
     (tmp_path / "key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

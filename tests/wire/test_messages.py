@@ -15,6 +15,7 @@ from gproc.request.outcome import Killed, Lost, NotStarted, Refused, Returned, S
 from gproc.request.spec import BundleName, Request, TerminalSize
 from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
+from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.directions import DIRECTIONS, PARENT_TO_CHILD, Direction
 from gproc.wire.messages import (
     Accepted,
@@ -78,6 +79,9 @@ EVERY_MESSAGE: list[Message] = [
     Shutdown("the end", Signed(b"end", b"s" * 64)),
     AskLease(Route((1, 7)), b"n" * 16),
     Leased(Route((7,)), Signed(b"lease", b"s" * 64)),
+    Revocations(SIGNED),
+    AskCertificate(Route((1, 7)), b"-----BEGIN CERTIFICATE-----", b"k" * 32, b"s" * 72, b"p" * 64),
+    Certified(Route((7,)), SIGNED),
     JobOrder(1, Signed(b"order", b"s" * 64)),
     Run(1, 3, SIGNED, BRANCH, 1 << 18, (None, Peer("kn8", "10.1.30.8:6666"))),
     SignalJob(1, 15),

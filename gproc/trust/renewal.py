@@ -1,0 +1,100 @@
+"""How a node gets its next certificate: it makes a key, asks the master through the tree, and the master answers.
+
+The question is signed twice: by the key of the certificate that the node has, so that nobody can ask for another, and
+by the new key, so that nobody gets a certificate for a key that another one has.  Both signatures are over the master's
+session.  The answer is signed by the master.  Relays see nothing that is secret, and can only withhold.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Final
+
+import msgspec
+from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.exceptions import BadSignatureError
+
+from gproc.errors import TrustError
+from gproc.trust.carried import Credentials, identity_in_memory
+from gproc.trust.certfile import parsed_name
+from gproc.trust.home import read_file
+from gproc.trust.identity import Identity
+from gproc.trust.keyfile import KEY_BYTES, PUBLIC_HEADER, encode_key, key_pem, seed_in
+from gproc.trust.signing import Context, Session, opened
+from gproc.trust.ticket import ForeignSession
+from gproc.wire.messages import Reason, Signed
+
+RENEWALS_AT_ONCE: Final = 64
+RENEWAL_S: Final = 0.125
+"""Questions for certificates that a node passes on for one child and all below it: so many at once, and then one each
+time that has passed.  A certificate takes the master 2 ms.  Nodes ask at times of their own, and ask again."""
+
+_WHAT: Final = b"gproc renewal\0"
+
+ANSWER_BYTES_MAX: Final = 8192
+"""Of a certificate with its two lines."""
+
+
+class RenewalAnswer(msgspec.Struct, frozen=True, array_like=True):
+    """What the master signs.  certificate: with its first lines, PEM; b"": there is none, and why."""
+
+    session: Session
+    key: Annotated[bytes, msgspec.Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
+    certificate: Annotated[bytes, msgspec.Meta(max_length=ANSWER_BYTES_MAX)]
+    reason: Reason = ""
+
+
+def subject(session: bytes, key: bytes) -> bytes:
+    """What both keys sign."""
+    return _WHAT + session + key
+
+
+def signature_of(seed: bytes, data: bytes) -> bytes:
+    _, secret = crypto_sign_seed_keypair(seed)
+    return crypto_sign(data, secret)[:crypto_sign_BYTES]
+
+
+def check_proof(key: bytes, data: bytes, proof: bytes) -> None:
+    """Raises: TrustError if the owner of this key has not signed the data."""
+    try:
+        crypto_sign_open(proof + data, key)
+    except (BadSignatureError, ValueError) as error:
+        raise TrustError("it does not have the key that it asks a certificate for") from error
+
+
+class NewKey:
+    """A key that has no certificate yet."""
+
+    def __init__(self) -> None:
+        self._seed = os.urandom(KEY_BYTES)
+        self.public, _ = crypto_sign_seed_keypair(self._seed)
+
+    def proof(self, session: bytes) -> bytes:
+        return signature_of(self._seed, subject(session, self.public))
+
+    def identity(self, signed: Signed, own: Identity, session: bytes) -> tuple[Credentials, Identity]:
+        """The identity with the certificate that the master gave, in memory.
+
+        Raises: TrustError if the master gave none (with the reason), or did not sign this answer for this key and name.
+        """
+        answer = opened(Context.CERTIFICATE, signed, own.ticket_public, _decoder)
+        if answer.session != session:
+            raise ForeignSession("certificate", answer.session)
+        if answer.key != self.public:
+            raise TrustError("a certificate for another key than the one that was asked for")
+        if not answer.certificate:
+            raise TrustError(f"the master gives no new certificate: {answer.reason}")
+        named = parsed_name(answer.certificate)
+        if (named.cluster, named.role, named.name) != (own.cluster, own.role, own.name):
+            raise TrustError(f"a certificate for {named}, and this is {own.role} {own.name}")
+        public = encode_key(PUBLIC_HEADER, own.ticket_public)
+        credentials = Credentials(read_file(own.ca), public, answer.certificate, key_pem(self._seed))
+        return credentials, identity_in_memory(credentials)
+
+
+def own_seed(identity: Identity) -> bytes | None:
+    """The key of the present certificate; None if gproc 0.1 made it, for another algorithm.  Raises: TrustError."""
+    return seed_in(read_file(identity.key))
+
+
+_decoder = msgspec.msgpack.Decoder(RenewalAnswer)

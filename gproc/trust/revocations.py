@@ -1,0 +1,93 @@
+"""The list of revoked certificates: kept on the front end, signed by its master, and known to every node.
+
+`gproc key revoke NAME` revokes all certificates of a host that were issued until now, those of gproc 0.1 too; what is
+issued later is good.  `gproc key revoke SERIAL` revokes one.  The list has a number that only rises: a node never takes
+an older list for a newer one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from typing import Annotated, Final
+
+import msgspec
+
+from gproc.errors import TrustError
+from gproc.trust.home import SECRET_MODE, locked, read_file, write_file
+from gproc.trust.ledger import ISSUING, issued
+from gproc.trust.names import HOST_NAME_MAX, check_host_name
+from gproc.trust.stamp import SERIAL_DIGITS_MAX
+
+REVOKED: Final = "revoked"
+
+REVOKED_MAX: Final = 4096
+"""Names, and as many serials: 1.3 MB at most, which each node has.  More than that asks for a new cluster."""
+
+Date = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+"""Unix time, in seconds."""
+
+Revoked = Annotated[str, msgspec.Meta(max_length=HOST_NAME_MAX)]
+Serial = Annotated[str, msgspec.Meta(max_length=SERIAL_DIGITS_MAX)]
+
+
+class RevocationList(msgspec.Struct, frozen=True, array_like=True):
+    """names: of these hosts all certificates that were issued at that date or before it.
+
+    serials: these, and when they would have expired.  number: higher than that of each list before it.
+    """
+
+    number: Date = 0
+    names: Annotated[tuple[tuple[Revoked, Date], ...], msgspec.Meta(max_length=REVOKED_MAX)] = ()
+    serials: Annotated[tuple[tuple[Serial, Date], ...], msgspec.Meta(max_length=REVOKED_MAX)] = ()
+
+
+_decoder = msgspec.json.Decoder(RevocationList)
+
+
+def read_revocations(home: str) -> RevocationList:
+    """Raises: TrustError if the list is damaged: then nobody may be let in by it."""
+    path = os.path.join(home, REVOKED)
+    if not os.path.exists(path):
+        return RevocationList()
+    try:
+        return _decoder.decode(read_file(path))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise TrustError(
+            f"{path} is damaged ({error}): restore it from a backup, or remove it and revoke again"
+        ) from error
+
+
+def revoke(home: str, words: Iterable[str]) -> list[str]:
+    """Add host names and serials to the list.  What was revoked, in words.
+
+    Raises: TrustError for a word that is neither the name nor the serial of an issued certificate.
+    """
+    with locked(home, ISSUING):
+        known = issued(home)
+        before = read_revocations(home)
+        now_s = int(time.time())
+        names, serials = dict(before.names), {serial: ends for serial, ends in before.serials if ends > now_s}
+        told = []
+        for word in words:
+            one = next((entry for entry in known if entry.serial == word.upper()), None)
+            if one is not None and one.role == "master":
+                raise TrustError(f"{word} is the master's own certificate, which cannot be revoked: make a new cluster")
+            if one is not None:
+                serials[one.serial] = one.expires_s
+                told.append(f"{one.role} {one.name}, serial {one.serial}")
+                continue
+            check_host_name(word)
+            count = sum(entry.name == word for entry in known)
+            # Of a host whose keys gproc 0.1 made nothing is written down, so a name need not be known.
+            newest = max((entry.issued_s for entry in known if entry.name == word), default=0)
+            names[word] = max(now_s, newest, names.get(word, 0))
+            told.append(f"{word}, {count} certificates that are known and all others until now")
+        if max(len(names), len(serials)) > REVOKED_MAX:
+            raise TrustError(f"more than {REVOKED_MAX} certificates would be revoked: make a new cluster")
+        # By the clock, so that a list that is made after an old backup was restored has a higher number all the same.
+        number = max(before.number + 1, now_s)
+        after = RevocationList(number, tuple(names.items()), tuple(serials.items()))
+        write_file(os.path.join(home, REVOKED), msgspec.json.encode(after) + b"\n", SECRET_MODE)
+    return told

@@ -1,0 +1,46 @@
+"""Control messages about certificates: those that were revoked, and new ones for nodes whose own will end.
+
+They are like those of `gproc.wire.messages`, whose tags they share.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+from gproc.wire.messages import TAGS, Message, Route, Signed
+
+CERTIFICATE_BYTES_MAX: Final = 4096
+"""Of a certificate in PEM: one with a name of 253 characters and two addresses has 1,500."""
+
+
+def _tag(name: str) -> int:
+    return TAGS[name]
+
+
+class Revocations(Message, frozen=True, tag=_tag):
+    """The list of revoked certificates, signed by the master, on its way to all nodes: `gproc.trust.vetting`."""
+
+    list: Signed
+
+
+class AskCertificate(Message, frozen=True, tag=_tag):
+    """The node at `route` asks the master for its next certificate: `gproc.trust.renewal`.
+
+    certificate: the one that it has, PEM.  key: its new public key, Ed25519.
+    signature: of the old key over session and new key.  proof: the same by the new key.
+    """
+
+    route: Route
+    certificate: Annotated[bytes, msgspec.Meta(max_length=CERTIFICATE_BYTES_MAX)]
+    key: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+    signature: Annotated[bytes, msgspec.Meta(max_length=128)]
+    proof: Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
+
+
+class Certified(Message, frozen=True, tag=_tag):
+    """The master's signed answer to AskCertificate, on its way to the node at the end of `route`."""
+
+    route: Route
+    answer: Signed
