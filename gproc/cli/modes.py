@@ -15,6 +15,7 @@ from gproc.cli.options import (
     ExecOptions,
     GetOptions,
     InfoOptions,
+    KeyOptions,
     MasterOptions,
     ModeOptions,
     PolicyOptions,
@@ -153,6 +154,17 @@ MODES: Final = (
         "Make the keys and certificates that nodes need.",
         "With them a node can join this cluster; scripts/copytonodes.sh copies them.",
         (Argument("names", "NAME", "A node's host name", "many"),),
+    ),
+    Mode(
+        "key",
+        "key",
+        KeyOptions,
+        "Issue, list and revoke certificates, and keep the cluster's keys safe.",
+        "issue HOST... writes for each host a file with all that its slave needs; it belongs at"
+        " ~/.config/gproc/node.keys there. list shows what was issued. revoke NAME|SERIAL... takes hosts out of the"
+        " running tree, and out of all later ones. backup FILE writes the cluster's keys, sealed by a passphrase;"
+        " restore FILE brings them back.",
+        (Argument("words", "WORDS", "issue HOST..., list, revoke NAME..., backup FILE or restore FILE", "list"),),
     ),
     Mode(
         "start",

@@ -138,6 +138,17 @@ class CertOptions(msgspec.Struct, frozen=True, kw_only=True):
     debug: int = 0
 
 
+class KeyOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc key`.  words: what to do, and with what.  out: a file, "-" for stdout, None for NAME.keys."""
+
+    words: tuple[str, ...]
+    out: str | None = None
+    addresses: tuple[str, ...] = ()
+    passphrase_file: str | None = None
+    json: bool = False
+    debug: int = 0
+
+
 class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`gproc runtime`.  tar: the file that the archive is written to; None: it is only shown."""
 
@@ -263,6 +274,7 @@ ModeOptions = (
     | InfoOptions
     | BundleOptions
     | CertOptions
+    | KeyOptions
     | PolicyOptions
     | RuntimeOptions
     | StartOptions

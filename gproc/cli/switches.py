@@ -57,7 +57,7 @@ class Switch(msgspec.Struct, frozen=True):
 
 
 _ALL_MODES: Final = (
-    "m", "s", "e", "cp", "get", "i", "bundle", "cert", "start", "stop", "restart", "runtime", "store", "config",
+    "m", "s", "e", "cp", "get", "i", "bundle", "cert", "key", "start", "stop", "restart", "runtime", "store", "config",
     "policy",
 )  # fmt: skip
 
@@ -272,14 +272,7 @@ SWITCHES: Final = (
         "max-procs",
         metavar="NUMBER",
     ),
-    Switch(
-        "mem_bytes",
-        ("e",),
-        SIZE,
-        "Memory that the job may have on each node: 512M, 2G.",
-        "mem",
-        metavar="BYTES",
-    ),
+    Switch("mem_bytes", ("e",), SIZE, "Memory that the job may have on each node: 512M, 2G.", "mem", metavar="BYTES"),
     Switch(
         "cpus",
         ("e",),
@@ -288,14 +281,7 @@ SWITCHES: Final = (
         "cpus",
         metavar="NUMBER",
     ),
-    Switch(
-        "nice",
-        ("e",),
-        whole(-20, 19),
-        "The job's niceness; below 0 only for root.",
-        "nice",
-        metavar="NUMBER",
-    ),
+    Switch("nice", ("e",), whole(-20, 19), "The job's niceness; below 0 only for root.", "nice", metavar="NUMBER"),
     Switch(
         "hosts",
         ("start",),
@@ -350,7 +336,7 @@ SWITCHES: Final = (
     Switch("foreground", ("start",), FLAG, "The master stays in the foreground; Ctrl-C ends the tree.", "foreground"),
     Switch(
         "json",
-        ("i", "bundle", "start", "stop", "restart", "runtime", "store", "config"),
+        ("i", "bundle", "key", "start", "stop", "restart", "runtime", "store", "config"),
         FLAG,
         "Print JSON for programs instead of a table.",
         "json",
@@ -360,8 +346,27 @@ SWITCHES: Final = (
         "out", ("cert",), TEXT, "Where to make a directory for each node.", "out", metavar="DIR", offers="directory"
     ),
     Switch(
+        "out",
+        ("key",),
+        TEXT,
+        "Write the keys of one host to this file; - is stdout.",
+        "out",
+        short="o",
+        metavar="FILE",
+        offers="file",
+    ),
+    Switch(
+        "passphrase_file",
+        ("key",),
+        TEXT,
+        "The file that has the passphrase of a backup. [default: the terminal is asked]",
+        "passphrase-file",
+        metavar="FILE",
+        offers="file",
+    ),
+    Switch(
         "addresses",
-        ("cert",),
+        ("cert", "key"),
         ELEMENTS,
         "IP addresses that the certificate is also valid for. Only with one NAME. Comma-separated, repeatable.",
         "address",

@@ -35,6 +35,7 @@ from gproc.trust.home import HOME_MODE, PUBLIC_MODE, SECRET_MODE, check_private,
 from gproc.trust.keyfile import KEY_BYTES, PUBLIC_HEADER, SEED_HEADER, decode_key, encode_key, key_pem
 from gproc.trust.ledger import ISSUING, Kind, note
 from gproc.trust.names import CLUSTER_ID_BYTES, CertName, CertRole, ClusterId, check_host_name, parse_cluster_id
+from gproc.trust.revocations import read_revocations
 from gproc.trust.stamp import LIFETIME_S, CertStamp
 
 
@@ -110,7 +111,9 @@ def issue_for(
     check_private(path)
     identity = CertName(authority.cluster, role, name)
     with locked(authority.home, ISSUING):
-        issued_s = int(time.time())
+        # A date later than that of a revocation of this host, even within the same second.
+        revoked = dict(read_revocations(authority.home).names)
+        issued_s = max(int(time.time()), revoked.get(name, -1) + 1)
         certificate, stamp = certify(
             authority.ca_certificate(), read_file(path), identity, public_key, addresses,
             issued_s, issued_s + int(authority.lifetime_s),

@@ -59,6 +59,12 @@ def read_revocations(home: str) -> RevocationList:
         ) from error
 
 
+def is_revoked(found: RevocationList, name: str, serial: str, issued_s: int) -> bool:
+    """Whether a list names this certificate of a node."""
+    of_name = any(each.lower() == name.lower() and issued_s <= until_s for each, until_s in found.names)
+    return of_name or any(each == serial for each, _ in found.serials)
+
+
 def revoke(home: str, words: Iterable[str]) -> list[str]:
     """Add host names and serials to the list.  What was revoked, in words.
 

@@ -109,6 +109,11 @@ BEHAVIOUR: Final = {
     ("debug", "i"): f"{DEBUG}::test_i_says_who_answered",
     ("debug", "bundle"): f"{DEBUG}::test_bundle_says_what_it_packs_and_writes",
     ("debug", "cert"): f"{DEBUG}::test_cert_says_whose_keys_it_makes",
+    ("out", "key"): "cli/test_key.py::test_the_keys_of_one_host_go_where_o_says",
+    ("addresses", "key"): "cli/test_key.py::test_the_keys_of_one_host_go_where_o_says",
+    ("json", "key"): "cli/test_key.py::test_what_was_issued_and_revoked_is_listed",
+    ("passphrase_file", "key"): "cli/test_key.py::test_a_backup_brings_a_lost_front_end_back",
+    ("debug", "key"): "cli/test_key.py::test_debug_says_what_is_written",
     ("debug", "runtime"): f"{DEBUG}::test_runtime_says_what_it_holds_and_where_it_is_written",
     **{
         (field, mode): f"{START}::test_what_a_slave_and_its_master_are_told_holds"

@@ -52,7 +52,7 @@ A_VALUE = {
 """A value for each switch that does not take any text."""
 
 ARGUMENTS = {"e": [".", "date"], "bundle": ["date"], "cert": ["kn1"], "cp": ["a", "1:/x"], "get": ["1:/x", "d"],
-             "restart": ["1"], "policy": ["check"]}  # fmt: skip
+             "restart": ["1"], "policy": ["check"], "key": ["list"]}  # fmt: skip
 
 PAIRS = [(mode, switch) for mode in MODES for switch in switches_of(mode)]
 

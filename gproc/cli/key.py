@@ -1,0 +1,177 @@
+"""`gproc key`: issues, lists and revokes certificates, and keeps the cluster's keys safe."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from gproc.cli.options import KeyOptions
+from gproc.cli.table import table
+from gproc.cli.trace import Trace
+from gproc.errors import TrustError, UsageError
+from gproc.shown import shown_text
+from gproc.trust.authority import Authority, open_authority
+from gproc.trust.backup import BACKUP_BYTES_MAX, PASSPHRASE_MIN, restore, sealed
+from gproc.trust.carried import credentials_for, one_file
+from gproc.trust.home import SECRET_MODE, check_private, gproc_home, read_file, write_file
+from gproc.trust.ledger import IssuedLine, issued
+from gproc.trust.names import CertRole, check_host_name
+from gproc.trust.revocations import is_revoked, read_revocations, revoke
+from gproc.trust.stamp import date_text
+
+STANDARD_OUTPUT: Final = "-"
+
+
+class KeyRow(msgspec.Struct, frozen=True):
+    """A certificate in JSON.  Dates in UTC."""
+
+    name: str
+    role: CertRole
+    serial: str
+    issued: str
+    expires: str
+    kind: str
+    revoked: bool
+    expired: bool
+
+
+def run(options: KeyOptions) -> int:
+    verb, *words = options.words
+    verbs: dict[str, Callable[[KeyOptions, list[str]], None]] = {
+        "issue": _issue, "list": _list, "revoke": _revoke, "backup": _backup, "restore": _restore,
+    }  # fmt: skip
+    if verb not in verbs:
+        raise UsageError(f"there is no gproc key {verb!r}: one of {', '.join(verbs)} is wanted")
+    if options.out is not None and verb != "issue":
+        raise UsageError(f"--out goes with `gproc key issue`, not with {verb}")
+    verbs[verb](options, words)
+    return 0
+
+
+def _issue(options: KeyOptions, hosts: list[str]) -> None:
+    """Write NAME.keys for each host: all that its slave needs, at ~/.config/gproc/node.keys there."""
+    if not hosts:
+        raise UsageError("a host is missing: `gproc key issue HOST...`")
+    if len(hosts) > 1 and (options.out is not None or options.addresses):
+        raise UsageError("--out and --address belong to one host: run `gproc key issue` for each of them")
+    for host in hosts:
+        check_host_name(host)
+    trace = Trace(options.debug)
+    authority = open_authority(gproc_home(os.environ), create=True)
+    trace.step(f"cluster {authority.cluster}, keys in {authority.home}")
+    for host in hosts:
+        content = one_file(credentials_for(authority, host, options.addresses, "file"))
+        if options.out == STANDARD_OUTPUT:
+            sys.stdout.write(content.decode())
+            continue
+        path = options.out or f"{host}.keys"
+        trace.step(f"writes a key and a certificate for {', '.join((host, *options.addresses))} to {path}")
+        write_file(path, content, SECRET_MODE)
+        print(path)
+
+
+def _list(options: KeyOptions, words: list[str]) -> None:
+    if words:
+        raise UsageError(f"{words[0]!r} is one word too many: `gproc key list`")
+    authority = _authority()
+    Trace(options.debug).step(f"reads what was issued, in {authority.home}")
+    revoked = read_revocations(authority.home)
+    now_s = time.time()
+
+    def row(entry: IssuedLine) -> KeyRow:
+        return KeyRow(
+            entry.name, entry.role, entry.serial, date_text(entry.issued_s), date_text(entry.expires_s), entry.kind,
+            entry.role == "node" and is_revoked(revoked, entry.name, entry.serial, entry.issued_s),
+            entry.expires_s < now_s,
+        )  # fmt: skip
+
+    rows = [row(entry) for entry in issued(authority.home)]
+    if options.json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(rows)).decode() + "\n")
+        return
+    cells = [
+        (
+            each.name, each.role, each.serial, each.issued, each.expires, each.kind,
+            "revoked" if each.revoked else "expired" if each.expired else "good",
+        )
+        for each in rows
+    ]  # fmt: skip
+    sys.stdout.write(table(("NAME", "ROLE", "SERIAL", "ISSUED", "EXPIRES", "KIND", "STATE"), cells))
+
+
+def _revoke(options: KeyOptions, words: list[str]) -> None:
+    if not words:
+        raise UsageError("what is to be revoked is missing: `gproc key revoke NAME|SERIAL...`")
+    authority = _authority()
+    Trace(options.debug).step(f"adds to the list of revoked certificates in {authority.home}")
+    for text in revoke(authority.home, words):
+        print(shown_text(f"revoked: {text}"))
+
+
+def _backup(options: KeyOptions, words: list[str]) -> None:
+    path = _one_file(words, "backup")
+    authority = _authority()
+    passphrase = _passphrase(options, twice=True)
+    Trace(options.debug).step(f"seals the keys of {authority.home}")
+    write_file(path, sealed(authority.home, passphrase), SECRET_MODE)
+    print(
+        shown_text(f"{path}: the keys of cluster {authority.cluster}; keep it, and its passphrase, on another machine")
+    )
+
+
+def _restore(options: KeyOptions, words: list[str]) -> None:
+    path = _one_file(words, "restore")
+    try:
+        if os.path.getsize(path) > BACKUP_BYTES_MAX:
+            raise TrustError(f"{path} is no backup of gproc's keys: it is too large")
+    except OSError as error:
+        raise TrustError(f"cannot read {path}: {error.strerror}") from error
+    content = read_file(path)
+    home = gproc_home(os.environ)
+    passphrase = _passphrase(options, twice=False)
+    Trace(options.debug).step(f"opens {path}")
+    names = restore(content, passphrase, home)
+    print(shown_text(f"{home}: {', '.join(names)}"))
+
+
+def _authority() -> Authority:
+    return open_authority(gproc_home(os.environ), create=False)
+
+
+def _one_file(words: list[str], verb: str) -> str:
+    if len(words) != 1:
+        raise UsageError(f"one file is wanted: `gproc key {verb} FILE`")
+    return words[0]
+
+
+def _passphrase(options: KeyOptions, *, twice: bool) -> bytes:
+    """Raises: TrustError, UsageError if there is none."""
+    if options.passphrase_file is not None:
+        try:
+            check_private(options.passphrase_file)
+        except FileNotFoundError as error:
+            raise TrustError(f"cannot read {options.passphrase_file}: it does not exist") from error
+        found = read_file(options.passphrase_file).rstrip(b"\r\n")
+    else:
+        found = _typed("Passphrase: ").encode()
+        if twice and _typed("Once more: ").encode() != found:
+            raise UsageError("the two passphrases differ")
+    if len(found) < PASSPHRASE_MIN:
+        raise UsageError(f"a passphrase has at least {PASSPHRASE_MIN} characters")
+    return found
+
+
+def _typed(prompt: str) -> str:
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError("there is no terminal to ask for a passphrase: give it by --passphrase-file FILE")
+    from getpass import getpass
+
+    try:
+        return getpass(prompt)
+    except EOFError as error:
+        raise UsageError("no passphrase was given") from error
