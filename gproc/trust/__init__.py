@@ -8,6 +8,6 @@ cluster's master.  A certificate of the cluster's CA proves a name and nothing m
 it meant to dial (`tls.check_parent`), and runs only jobs that the master signed for it, once (`ticket.TicketVerifier`).
 So a compromised rack master can withhold work, but cannot invent, change, redirect or repeat it.
 
-It never reads a clock, so that a node without a battery is as safe as any other.  It never prints, and never opens a
-path that a peer named.
+It judges others by no clock but the master's, so that a node without a battery is as safe as any other.  It never
+prints, and never opens a path that a peer named.
 """

@@ -19,6 +19,7 @@ from gproc.trust.ledger import issued
 from gproc.trust.stamp import CertStamp
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster, Slave
+from tests.trust.old_keys import write_old_keys
 
 
 def key(cluster: Cluster, *words: str) -> str:
@@ -149,3 +150,17 @@ def test_certificates_are_renewed_through_the_tree_and_programs_run_on(brief: Cl
     kinds = {(entry.name, entry.kind) for entry in issued(str(brief.home))}
     assert {("kn20", "cert"), ("kn20", "renewed"), ("kn1", "file"), ("kn1", "renewed")} <= kinds
     brief.stop_behind_a_relay()
+
+
+def test_a_node_with_keys_of_the_first_release_joins_and_gets_new_ones(tmp_path: Path) -> None:
+    """They have another algorithm and no end; nothing has to be done by hand."""
+    cluster = Cluster(tmp_path / "c")
+    cluster.start_master("--orphan-timeout=4")
+    home = home_of(cluster, "kn1")
+    write_old_keys(open_authority(str(cluster.home), create=False), "kn1", home / "node")
+    node = cluster.slave(1, home=home)
+    node.says(r"the certificate was renewed: it lasts until \S+Z$")
+    assert stamp_at(home / "node.crt").life_s == 90 * 86400
+    cluster.end(node, 15)
+    cluster.slave(1, home=home)
+    cluster.stop()
