@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import ssl
 
     from gproc.policy.warden import Warden
+    from gproc.service.book import JobBook
     from gproc.store.store import Store
     from gproc.trust.identity import Identity
 
@@ -44,7 +45,7 @@ class Master(Hub):
 
     def __init__(
         self, *, identity: Identity, context: ssl.SSLContext, signer: Signer, store: Store, belonging: Belonging,
-        link_timeout_s: float, warden: Warden, lease_s: float = LEASE_S,
+        link_timeout_s: float, warden: Warden, book: JobBook, lease_s: float = LEASE_S,
     ) -> None:  # fmt: skip
         """lease_s: how long a node may run programs after it has heard of this master for the last time."""
         super().__init__(store, context, belonging, identity.ticket_public, link_timeout_s)
@@ -58,7 +59,8 @@ class Master(Hub):
         self._sequence = 0
         """The number of the last ticket or grant that was signed: each is higher than all before it."""
         self._offers = BundleOffers(self.fetcher, self)
-        self._service = JobService(self, self._offers, identity.name, warden)
+        self._book = book
+        self._service = JobService(self, self._offers, identity.name, warden, book)
         self.clients = Clients(self._service, warden.limits())
 
     def end_on_signals(self) -> None:
@@ -75,6 +77,7 @@ class Master(Hub):
         self.clients.close()
         order = self._signer.sign(Context.END, TreeEnds(self._session))
         await self.children.close(messages.Shutdown("the master has ended", order))
+        self._book.close()
 
     def sign_job(self, job: JobRecord) -> SignedJob:
         self._sequence += 1

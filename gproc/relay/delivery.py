@@ -105,6 +105,10 @@ class ReceivedOutput:
         """How many bytes of this stream are here."""
         return self._have.get((rank, stream), 0)
 
+    def total(self, stream: int) -> int:
+        """How many bytes of this stream of all ranks are here."""
+        return sum(size for (_, each), size in self._have.items() if each == stream)
+
     def finish(self, rank: int, said: tuple[int, int]) -> bool:
         """A rank has ended after so many bytes on each stream.  Returns whether all of them are here.
 
