@@ -31,6 +31,12 @@ JITTER: Final = 0.2
 SPREAD_S: Final = 0.2
 """The children of a node that has died dial the next one within this time, and not all at once."""
 
+ONE_OF_MANY_S: Final = 2.0
+"""How long one node may take to let a slave in, in seconds, before the next is dialled; in each round so much more."""
+
+ONE_OF_MANY_MAX_S: Final = 8.0
+"""The most that it may take."""
+
 STORY_EVENTS: Final = 8
 """How many moves are kept for the message about an illegal move."""
 
@@ -224,6 +230,15 @@ class Membership:
     @property
     def at_home(self) -> bool:
         return self.way == 0
+
+    @property
+    def patience_s(self) -> float:
+        """How long the node that is dialled next may take to let us in, in seconds, if there are others to try.
+
+        It grows with each round: on a busy network all of them may be slow.
+        """
+        rounds = self._failed_ways // len(self.ways)
+        return min(ONE_OF_MANY_S * (1 + rounds), ONE_OF_MANY_MAX_S)
 
     def _turn(self) -> None:
         self.way = (self.way + 1) % len(self.ways)

@@ -43,7 +43,8 @@ class Rack(NamedTuple):
     beside: Slave
 
 
-pytestmark = pytest.mark.master("--orphan-timeout=12")
+pytestmark = pytest.mark.master("--orphan-timeout=25")
+LEASE_ENDS = pytest.mark.master("--orphan-timeout=8")
 
 
 @pytest.fixture
@@ -127,6 +128,7 @@ def test_a_parent_and_a_grandparent_that_die_together_cost_nothing_below_them(ra
         fell(rack, slave, signal.SIGKILL)
 
 
+@LEASE_ENDS
 def test_what_ran_on_the_dead_node_itself_is_lost_with_its_lease_and_its_user_is_told_until_when(rack: Rack) -> None:
     process = begun(rack.cluster, "1/1-2", "exec sleep 1")
     rack.above.kill(signal.SIGKILL)
@@ -138,6 +140,18 @@ def test_what_ran_on_the_dead_node_itself_is_lost_with_its_lease_and_its_user_is
     fell(rack, rack.above, signal.SIGKILL)
 
 
+@pytest.mark.master("--orphan-timeout=4")
+def test_a_job_ends_if_its_node_is_reached_again_only_after_its_lease(rack: Rack) -> None:
+    """A rack master was frozen for longer than a lease: its child had ended the program; the client waited for ever."""
+    process = begun(rack.cluster, "=1/1", "exec sleep 1000")
+    rack.above.kill(signal.SIGSTOP)
+    status, _, errors = rack.cluster.finish(process)
+    assert status != 0
+    assert "gproc: =1/1: " in errors
+    rack.cluster.nothing_runs()
+    fell(rack, rack.above, signal.SIGSTOP)
+
+
 def test_a_node_that_ends_on_purpose_is_lost_at_once(rack: Rack) -> None:
     process = begun(rack.cluster, "=1/1", "exec sleep 1000")
     rack.below[0].kill(signal.SIGTERM)
@@ -145,6 +159,7 @@ def test_a_node_that_ends_on_purpose_is_lost_at_once(rack: Rack) -> None:
     fell(rack, rack.below[0], signal.SIGTERM)
 
 
+@LEASE_ENDS
 def test_a_frozen_node_runs_nothing_when_its_lease_is_over(rack: Rack) -> None:
     process = begun(rack.cluster, "2", "exec sleep 1000")
     rack.beside.kill(signal.SIGSTOP)
