@@ -7,12 +7,13 @@ else.  It never opens a path that a client or a node named.  It receives bundles
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from gproc.nodespec import Place
+from gproc.nodespec import Place, fold
 from gproc.relay.belonging import Belonging
 from gproc.relay.hub import Hub
 from gproc.service.clients import Clients
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gproc")
 
+RETURN_S: Final = 3.0
+"""How long a master that ends waits for nodes whose parents have just died: so long they need to find another one."""
+
 
 class Master(Hub):
     """The one master of a cluster.  `run()` returns after `end()`."""
@@ -55,6 +59,8 @@ class Master(Hub):
         self.fetcher = PassingFetcher(store, self, lambda bundle: self._offers.replace(bundle))
         self._signer = signer
         self._session = os.urandom(SESSION_BYTES)
+        self._returned = asyncio.Event()
+        """A node has another parent."""
         self._began_s = boottime_s()
         self._sequence = 0
         """The number of the last ticket or grant that was signed: each is higher than all before it."""
@@ -72,12 +78,24 @@ class Master(Hub):
     async def run(self) -> None:
         self.heartbeats.start()
         await self.stopped
+        self.clients.close()
+        await self._await_return()
         self.heartbeats.stop()
         log.info("shutting down %d nodes", len(self.tree))
-        self.clients.close()
         order = self._signer.sign(Context.END, TreeEnds(self._session))
         await self.children.close(messages.Shutdown("the master has ended", order))
         self._book.close()
+
+    async def _await_return(self) -> None:
+        """Wait for nodes that change their parents just now: they would look for this master for ever."""
+        if away := self.registry.on_the_move(boottime_s()):
+            log.info("waiting %.0f s at most for %s", RETURN_S, fold(node.place for node in away))
+        until_s = boottime_s() + RETURN_S
+        while self.registry.on_the_move(boottime_s()) and (left_s := until_s - boottime_s()) > 0:
+            self._returned.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._returned.wait()
 
     def sign_job(self, job: JobRecord) -> SignedJob:
         self._sequence += 1
@@ -135,6 +153,7 @@ class Master(Hub):
         else:
             log.info("%s is reached %s", node, self._by_way_of(node))
             self._service.reached(node)
+            self._returned.set()
 
     def _by_way_of(self, node: Node) -> str:
         above = None if node.route is None else self.registry.reached_by(Route(node.route[:-1]))
@@ -164,7 +183,7 @@ class Master(Hub):
                 self._service.lost(node, change.reason)
             else:
                 log.warning("cannot reach %s: %s", node, change.reason)
-                self.registry.lose(node)
+                self.registry.lose(node, boottime_s())
                 self._service.unreached(node, change.reason)
 
     def ask_lease(self, question: messages.AskLease) -> None:

@@ -187,7 +187,8 @@ class Membership:
         self._machine = _Machine(SlaveState.DIALLING, SLAVE_MOVES)
         self._jitter = jitter or random.Random()
         self._pause_s = RETRY_S
-        self._complaint = ""
+        self._complaints: dict[int, str] = {}
+        """Of each way, the last one since there was a parent."""
 
     @property
     def state(self) -> SlaveState:
@@ -199,7 +200,8 @@ class Membership:
         match event:
             case Welcomed(id):
                 self.id = id
-                self._pause_s, self._complaint, self._failed_ways = RETRY_S, "", 0
+                self._pause_s, self._failed_ways = RETRY_S, 0
+                self._complaints.clear()
                 return [AnnounceSubtree()]
             case PlaceGranted(place):
                 changed, self.place = self.place != place, place
@@ -222,6 +224,7 @@ class Membership:
         now = self.ways[self.way]
         self.ways = ways
         self.way = ways.index(now) if now in ways else 0
+        self._complaints.clear()
 
     def go_home(self) -> None:
         """The next one that is dialled is the slave's own parent."""
@@ -247,8 +250,8 @@ class Membership:
         if event.final and self.at_home:
             return [GiveUp(event.reason)]
         effects: list[SlaveEffect] = []
-        if event.reason != self._complaint:
-            self._complaint = event.reason
+        if event.reason != self._complaints.get(self.way):
+            self._complaints[self.way] = event.reason
             effects.append(Tell(f"cannot join: {event.reason}; trying again", warning=True))
         self._failed_ways += 1
         self._turn()

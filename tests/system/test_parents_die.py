@@ -203,3 +203,17 @@ def test_a_copy_that_is_on_its_way_arrives_although_a_rack_master_dies(rack: Rac
     assert (status, errors) == (0, "")
     assert (tmp_path / "there").read_bytes() == source.read_bytes()
     fell(rack, rack.above, signal.SIGKILL)
+
+
+def test_a_master_that_ends_tells_the_nodes_that_look_for_another_parent_just_then(rack: Rack) -> None:
+    """They dialled the ended master for ever."""
+    since = rack.cluster.master.mark()
+    rack.above.kill(signal.SIGKILL)
+    rack.cluster.master.says(r"cannot reach 1/[12] ", since=since)
+    rack.cluster.master.kill(signal.SIGINT)
+    for slave in (*rack.below, rack.beside):
+        assert slave.wait() == 0
+        rack.cluster.forget(slave)
+    fell(rack, rack.above, signal.SIGKILL)
+    rack.cluster.master.wait()
+    rack.cluster.forget(rack.cluster.master)
