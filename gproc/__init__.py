@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gproc.client.cluster import Cluster, connect, pack
     from gproc.client.events import Event, Exited, Output, Staged, Started, Unreached
     from gproc.client.job import Job
+    from gproc.client.known import JobInfo
     from gproc.client.options import DEVNULL, PIPE
     from gproc.client.results import CompletedJob, JobFailed, TimeoutExpired
     from gproc.client.tree import CopyFailed, CopyResult, NodeStatus, TreeInfo
@@ -45,6 +46,7 @@ _MODULES = {
     "gproc.client.aio_job": ("AsyncJob",),
     "gproc.client.cluster": ("Cluster", "connect", "pack"),
     "gproc.client.job": ("Job",),
+    "gproc.client.known": ("JobInfo",),
     "gproc.client.events": ("Event", "Exited", "Output", "Staged", "Started", "Unreached"),
     "gproc.client.options": ("DEVNULL", "PIPE"),
     "gproc.client.results": ("CompletedJob", "JobFailed", "TimeoutExpired"),
@@ -61,7 +63,8 @@ _MODULES = {
 
 __all__ = [
     "DEVNULL", "PIPE", "AsyncCluster", "AsyncJob", "Bundle", "BundleError", "Cluster", "CompletedJob", "CopyFailed",
-    "CopyResult", "Event", "Exited", "GprocError", "Job", "JobFailed", "JobRejected", "Killed", "LinkLost", "Lost",
+    "CopyResult", "Event", "Exited", "GprocError", "Job", "JobFailed", "JobInfo", "JobRejected", "Killed", "LinkLost",
+    "Lost",
     "NoMaster", "NodeStatus", "NotStarted", "Outcome", "Output", "ProgramNotExecutable", "ProgramNotFound", "Refused",
     "Returned", "Signalled", "SpecError", "Staged", "Started", "TimedOut", "TimeoutExpired", "TreeInfo", "TrustError",
     "Unreached",

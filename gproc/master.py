@@ -7,13 +7,14 @@ else.  It never opens a path that a client or a node named.  It receives bundles
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from gproc.nodespec import Place
+from gproc.nodespec import Place, fold
 from gproc.relay.belonging import Belonging
 from gproc.relay.hub import Hub
 from gproc.service.certificates import CertificateDesk
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gproc.policy.warden import Warden
+    from gproc.service.book import JobBook
     from gproc.store.store import Store
     from gproc.trust.authority import Authority
     from gproc.trust.endpoint import Endpoint
@@ -43,13 +45,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gproc")
 
+RETURN_S: Final = 3.0
+"""How long a master that ends waits for nodes whose parents have just died: so long they need to find another one."""
+
 
 class Master(Hub):
     """The one master of a cluster.  `run()` returns after `end()`."""
 
     def __init__(
         self, *, authority: Authority, endpoint: Endpoint, reissue: Callable[[], Identity], signer: Signer,
-        store: Store, belonging: Belonging, link_timeout_s: float, warden: Warden, lease_s: float = LEASE_S,
+        store: Store, belonging: Belonging, link_timeout_s: float, warden: Warden, book: JobBook,
+        lease_s: float = LEASE_S,
     ) -> None:  # fmt: skip
         """reissue: the master's own identity, made anew if it will end soon.
 
@@ -61,11 +67,14 @@ class Master(Hub):
         self.fetcher = PassingFetcher(store, self, lambda bundle: self._offers.replace(bundle))
         self._signer = signer
         self._session = os.urandom(SESSION_BYTES)
+        self._returned = asyncio.Event()
+        """A node has another parent."""
         self._began_s = boottime_s()
         self._sequence = 0
         """The number of the last ticket or grant that was signed: each is higher than all before it."""
         self._offers = BundleOffers(self.fetcher, self)
-        self._service = JobService(self, self._offers, endpoint.identity.name, warden)
+        self._book = book
+        self._service = JobService(self, self._offers, endpoint.identity.name, warden, book)
         self.clients = Clients(self._service, warden.limits())
         self._desk = CertificateDesk(authority, endpoint, signer, self._session, reissue, self._revoke)
         self._desk.look()
@@ -80,14 +89,27 @@ class Master(Hub):
         self.heartbeats.start()
         desk = asyncio.create_task(self._desk.run())
         await asyncio.wait({desk, self.stopped}, return_when=asyncio.FIRST_COMPLETED)
+        self.clients.close()
+        await self._await_return()
         self.heartbeats.stop()
         if desk.done():
             desk.result()  # a bug, which ends the master
         desk.cancel()
         log.info("shutting down %d nodes", len(self.tree))
-        self.clients.close()
         order = self._signer.sign(Context.END, TreeEnds(self._session))
         await self.children.close(messages.Shutdown("the master has ended", order))
+        self._book.close()
+
+    async def _await_return(self) -> None:
+        """Wait for nodes that change their parents just now: they would look for this master for ever."""
+        if away := self.registry.on_the_move(boottime_s()):
+            log.info("waiting %.0f s at most for %s", RETURN_S, fold(node.place for node in away))
+        until_s = boottime_s() + RETURN_S
+        while self.registry.on_the_move(boottime_s()) and (left_s := until_s - boottime_s()) > 0:
+            self._returned.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._returned.wait()
 
     def sign_job(self, job: JobRecord) -> SignedJob:
         self._sequence += 1
@@ -147,6 +169,7 @@ class Master(Hub):
         else:
             log.info("%s is reached %s", node, self._by_way_of(node))
             self._service.reached(node)
+            self._returned.set()
 
     def _by_way_of(self, node: Node) -> str:
         above = None if node.route is None else self.registry.reached_by(Route(node.route[:-1]))
@@ -176,7 +199,7 @@ class Master(Hub):
                 self._service.lost(node, change.reason)
             else:
                 log.warning("cannot reach %s: %s", node, change.reason)
-                self.registry.lose(node)
+                self.registry.lose(node, boottime_s())
                 self._service.unreached(node, change.reason)
 
     def _revoke(self, signed: Signed) -> None:

@@ -21,6 +21,7 @@ from gproc.launch.launcher import Launcher
 from gproc.link.connection import Link, Receiver
 from gproc.node.admitted import Admitted
 from gproc.node.homeward import Homeward
+from gproc.node.leasing import Leasing
 from gproc.node.renewing import Renewing
 from gproc.node.services import LocalServices
 from gproc.node.staging import Staging
@@ -30,7 +31,7 @@ from gproc.nodespec import Place
 from gproc.relay.adoption import shown_number
 from gproc.relay.belonging import Belonging
 from gproc.relay.hub import Hub
-from gproc.relay.membership import PlaceGranted, SlaveState
+from gproc.relay.membership import PlaceGranted
 from gproc.relay.parent import Dialer, new_token
 from gproc.relay.relayed_job import Downstream, RelayedJob
 from gproc.request.outcome import Refused
@@ -39,8 +40,8 @@ from gproc.shown import shown_text
 from gproc.trust import tls
 from gproc.trust.lease import boottime_s
 from gproc.trust.orders import StaleOrder
-from gproc.trust.signing import NONCE_BYTES
-from gproc.trust.ticket import TicketVerifier
+from gproc.trust.signing import NONCE_BYTES, TicketRefused
+from gproc.trust.ticket import Ticket, TicketVerifier
 from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
 from gproc.wire.credentials import AskCertificate, Certified, Revocations
@@ -79,13 +80,10 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._nonce = os.urandom(NONCE_BYTES)
         self._verifier = TicketVerifier(endpoint.identity.ticket_public, self._nonce, os.geteuid())
         self._admitted: dict[int, Admitted] = {}
-        self._renewing: asyncio.TimerHandle | None = None
-        self._ending_jobs: asyncio.TimerHandle | None = None
-        self._answer_by_s = 0.0
-        """When the first lease of a grant is to be here at the latest."""
         self._homeward = Homeward()
         self._tree_end: messages.Signed | None = None
         self._uplink = Uplink(dialer, id, owner=self, receiver=self)
+        self._leasing = Leasing(self._verifier, launcher, self._uplink, self._lease_is_over)
         self._certificate = Renewing(endpoint, self._uplink.send)
         self._staging = Staging(self.fetcher, self.own, endpoint, link_timeout_s)
         self._services = LocalServices(self._staging, launcher, planner, lambda: self._uplink.membership.place)
@@ -106,9 +104,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._uplink.send(messages.Goodbye("it was ended"))
         self._uplink.close()
         self._certificate.close()
-        for timer in (self._renewing, self._ending_jobs):
-            if timer is not None:
-                timer.cancel()
+        self._leasing.stop()
         await self.children.close(messages.Shutdown("the node above has ended", self._tree_end))
         if joining.done() and not joining.cancelled():
             joining.result()
@@ -234,13 +230,11 @@ class Slave(Hub, Receiver[ParentToChild]):
         grant = self._verifier.accept_grant(signed, self._uplink.membership.id if at_home else None)
         self._uplink.granted(PlaceGranted(grant.place), grant.ancestors)
         self.endpoint.vetting.heard(grant.date_s)
-        self._prolong()
         for job, admitted in list(self._admitted.items()):
             if job not in grant.jobs and admitted.ticket.sequence <= grant.sequence:
                 self.release(job)
-        self._answer_by_s = boottime_s() + grant.lease_s
         self._homeward.arrived(at_home, boottime_s())
-        self._renew_lease()
+        self._leasing.granted(grant)
 
     def _revoke(self, link: Link, signed: messages.Signed) -> None:
         """Obey a list of revoked certificates: those of others, of the parent, and of this node itself."""
@@ -254,27 +248,15 @@ class Slave(Hub, Receiver[ParentToChild]):
         elif why := self.endpoint.vetting.objection(tls.peer_name(link.extra("ssl_object"))):  # type: ignore[arg-type]
             self._uplink.abandon(why)
 
-    def _prolong(self) -> None:
-        """Programs may run until the lease ends."""
-        ends_s = self._verifier.lease.ends_s
-        self._launcher.prolong(ends_s)
-        if self._ending_jobs is not None:
-            self._ending_jobs.cancel()
-        self._ending_jobs = asyncio.get_running_loop().call_later(max(0.0, ends_s - boottime_s()), self._lease_is_over)
-
-    def _lease_is_over(self) -> None:
-        if boottime_s() < self._verifier.lease.ends_s:
-            self._prolong()  # the loop's clock stands still while the machine is suspended
-            return
+    def _lease_is_over(self, lease_s: float) -> None:
         if self._admitted:
-            log.warning("the master has not answered for %.0f s: jobs end here", self._verifier.lease.lease_s)
+            log.warning("the master has not answered for %.0f s: jobs end here", lease_s)
         self._kill_jobs()
 
     def _accept_lease(self, signed: messages.Signed) -> None:
-        lease = self._verifier.accept_lease(signed)
+        lease = self._leasing.take(signed)
         if lease is None:
             return
-        self._prolong()
         if why := self._certificate.heard(lease):
             self._uplink.abandon(why)
         for job, admitted in list(self._admitted.items()):
@@ -284,19 +266,6 @@ class Slave(Hub, Receiver[ParentToChild]):
         idle = not self.relayed_jobs and not self._uplink.membership.at_home
         if idle and lease.home_is_there and self._homeward.may_try(boottime_s()):
             self._uplink.go_home()
-
-    def _renew_lease(self) -> None:
-        """Ask for a lease, again and again while there is a parent.  Without a lease, leave the parent: jobs end."""
-        if self._renewing is not None:
-            self._renewing.cancel()
-            self._renewing = None
-        if self._uplink.membership.state is not SlaveState.GRANTED:
-            return
-        if boottime_s() >= max(self._answer_by_s, self._verifier.lease.ends_s):
-            self._uplink.abandon(f"the master has not answered for {self._verifier.lease.lease_s:.0f} s")
-            return
-        self._uplink.send(messages.AskLease(Route(()), self._verifier.ask_lease()))
-        self._renewing = asyncio.get_running_loop().call_later(self._verifier.lease.ask_s, self._renew_lease)
 
     def _obey(self, job: int, signed: messages.Signed) -> None:
         """Do what the master orders for a job, here and below."""
@@ -330,9 +299,7 @@ class Slave(Hub, Receiver[ParentToChild]):
                 self.fetcher.on_source_back(bundle.digest)
             return
         try:
-            ticket = self._verifier.admit(run.ticket)
-            if ticket.job != run.job:
-                raise TrustError(f"a ticket for job {ticket.job} that came as job {run.job}")
+            ticket, too_late = self._admit(run)
         except TrustError as error:
             self._refuse(link, run.job, run.branch.ranks(), error)
             return
@@ -341,11 +308,24 @@ class Slave(Hub, Receiver[ParentToChild]):
             run.job, ticket.caller.uid, "here" if run.branch.rank >= 0 else "not here", len(run.branch.children),
         )  # fmt: skip
         relayed = RelayedJob(run.job, run.ticket, ticket.request, link)
-        admitted = self._admitted[run.job] = Admitted(ticket, self._verifier.orders_of(ticket))
+        admitted = self._admitted[run.job] = Admitted(ticket, self._verifier.orders_of(ticket), too_late)
         own = self._own_part(link, run, relayed, admitted)
         if run.sources:
             self._staging.fetch_from_peers(link, ticket, run)
         self.pass_on(relayed, run, own)
+
+    def _admit(self, run: Run) -> tuple[Ticket, TrustError | None]:
+        """The ticket, and why it may only be passed on, if so.  Raises: TrustError if it may not."""
+        too_late = None
+        try:
+            ticket = self._verifier.admit(run.ticket)
+        except TicketRefused as error:
+            if not run.branch.children:
+                raise
+            ticket, too_late = self._verifier.read(run.ticket), error
+        if ticket.job != run.job:
+            raise TrustError(f"a ticket for job {ticket.job} that came as job {run.job}")
+        return ticket, too_late
 
     def _own_part(self, link: Link, run: Run, relayed: RelayedJob, admitted: Admitted) -> dict[Downstream, Branch]:
         """What this node itself does of a job; empty if it only relays it."""
@@ -354,6 +334,8 @@ class Slave(Hub, Receiver[ParentToChild]):
         ticket = admitted.ticket
         if admitted.program is None:
             try:
+                if admitted.too_late is not None:
+                    raise admitted.too_late
                 self._verifier.check_target(ticket)
                 input = self._verifier.input_of(ticket)
                 admitted.program = warded_program(self._warden, self._services, relayed, ticket, input, self.place)

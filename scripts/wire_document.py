@@ -14,7 +14,7 @@ from gproc.link import connection
 from gproc.link.transport import HANDSHAKE_S
 from gproc.request import outcome, spec
 from gproc.request.limits import Limits
-from gproc.wire import credit, directions, frames, messages
+from gproc.wire import credit, directions, frames, job_messages, messages, tags
 from gproc.wire.branch import NUMBER_MAX, Branch
 from gproc.wire.directions import DIRECTIONS, Direction
 
@@ -54,7 +54,7 @@ TALKS: Final[tuple[tuple[Direction[Any], str, str], ...]] = (
 """Every direction, its title, and when its messages may be sent."""
 
 VALUES: Final = (
-    messages.NodeInfo, Branch, messages.Signed, messages.Peer, messages.NodeState, spec.Request,
+    messages.NodeInfo, Branch, messages.Signed, messages.Peer, messages.NodeState, job_messages.JobRow, spec.Request,
     spec.BundleName, spec.TerminalSize, Limits, outcome.Returned, outcome.Signalled, outcome.TimedOut, outcome.Killed,
     outcome.Lost, outcome.Refused, outcome.NotStarted,
 )  # fmt: skip
@@ -145,13 +145,13 @@ def document() -> str:
 
 
 def _tag(message: type) -> int:
-    return messages.TAGS[message.__name__]
+    return tags.TAGS[message.__name__]
 
 
 def _tags() -> str:
     rows = ["A message is an array: its tag, then its fields in this order.\n", "| Tag | Message | Directions |",
             "| --- | --- | --- |"]  # fmt: skip
-    for name, tag in sorted(messages.TAGS.items(), key=lambda item: item[1]):
+    for name, tag in sorted(tags.TAGS.items(), key=lambda item: item[1]):
         said = [title for direction, title, _ in TALKS if name in [kind.__name__ for kind in direction.messages]]
         rows.append(f"| {tag} | {name} | {', '.join(said)} |")
     return "\n".join([*rows, ""])

@@ -18,7 +18,10 @@ from gproc.errors import GprocError, UsageError
 from gproc.locales import Options, Role, load
 from gproc.master import Master
 from gproc.policy.warden import Warden
+from gproc.records.keeper import RecordKeeper
+from gproc.records.place import open_state, state_base
 from gproc.relay.belonging import Belonging, placed_by
+from gproc.service.book import JobBook, keeping_of
 from gproc.store.opening import default_base, open_store
 from gproc.store.store import Store
 from gproc.trust.authority import Authority, open_authority
@@ -51,6 +54,10 @@ def run(options: MasterOptions) -> int:
     log.debug("cluster %s, keys in %s", authority.cluster, home)
     store, _lock = open_store(options.store or os.path.join(default_base(os.environ), "master"), options.store_bytes)
     log.debug("store %s, of at most %d bytes", os.fsdecode(store.place), store.cap_bytes)
+    place, _state_lock = open_state(options.state or state_base(os.environ))
+    log.debug("job records in %s", place)
+    warden = Warden("master")
+    book = JobBook(RecordKeeper(place, keeping_of(warden.limits())), frozenset({0, os.geteuid()}))
     log.debug("a link is lost after %g s", options.link_timeout_s)
     belonging = Belonging(identity.name, True, placed_by(locale, options.cmd_port or DEFAULT_CMD_PORT))
 
@@ -58,13 +65,13 @@ def run(options: MasterOptions) -> int:
         load_identity(home, "node", name, own_addresses(name, address))
         return load_identity(home, "master", name, own_addresses(name, address))
 
-    asyncio.run(_serve(options, address, authority, reissue, store, belonging))
+    asyncio.run(_serve(options, address, authority, reissue, store, belonging, warden, book))
     return 0
 
 
 async def _serve(
     options: MasterOptions, address: str, authority: Authority, reissue: Callable[[], Identity], store: Store,
-    belonging: Belonging,
+    belonging: Belonging, warden: Warden, book: JobBook,
 ) -> None:  # fmt: skip
     endpoint = Endpoint(reissue())
     master = Master(
@@ -76,7 +83,8 @@ async def _serve(
         belonging=belonging,
         link_timeout_s=options.link_timeout_s,
         lease_s=options.orphan_timeout_s,
-        warden=Warden("master"),
+        warden=warden,
+        book=book,
     )
     master.end_on_signals()
     try:

@@ -19,6 +19,7 @@ from gproc.cli.options import (
     MasterOptions,
     ModeOptions,
     PolicyOptions,
+    PsOptions,
     RestartOptions,
     RuntimeOptions,
     SlaveOptions,
@@ -138,6 +139,14 @@ MODES: Final = (
         InfoOptions,
         "Show the tree, all levels.",
         "Each node with its path, host, address, state, jobs and load.",
+    ),
+    Mode(
+        "ps",
+        "ps",
+        PsOptions,
+        "Show jobs: those that run, or with -a all of which there are records.",
+        "Each with its number, name, user, nodes, state, when it began, and its command. Root and the user who runs"
+        " the master see the jobs of all users.",
     ),
     Mode(
         "bundle",

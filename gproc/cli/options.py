@@ -22,7 +22,7 @@ DEFAULT_ORPHAN_TIMEOUT_S: Final = 60.0
 
 
 class MasterOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`gproc m`.  address: where children reach this master (None: by the locale).  store..: None: chosen."""
+    """`gproc m`.  address: where children reach this master (None: by the locale).  store.., state: None: chosen."""
 
     bin_root: str = DEFAULT_BIN_ROOT
     socket: str = DEFAULT_SOCKET
@@ -31,6 +31,7 @@ class MasterOptions(msgspec.Struct, frozen=True, kw_only=True):
     address: str | None = None
     store: str | None = None
     store_bytes: int | None = None
+    state: str | None = None
     link_timeout_s: float = DEFAULT_LINK_TIMEOUT_S
     orphan_timeout_s: float = DEFAULT_ORPHAN_TIMEOUT_S
     debug: int = 0
@@ -112,6 +113,15 @@ class InfoOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`gproc i`."""
 
     socket: str = DEFAULT_SOCKET
+    json: bool = False
+    debug: int = 0
+
+
+class PsOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc ps`.  all: ended jobs too."""
+
+    socket: str = DEFAULT_SOCKET
+    all: bool = False
     json: bool = False
     debug: int = 0
 
@@ -272,6 +282,7 @@ ModeOptions = (
     | CpOptions
     | GetOptions
     | InfoOptions
+    | PsOptions
     | BundleOptions
     | CertOptions
     | KeyOptions

@@ -57,8 +57,8 @@ class Switch(msgspec.Struct, frozen=True):
 
 
 _ALL_MODES: Final = (
-    "m", "s", "e", "cp", "get", "i", "bundle", "cert", "key", "start", "stop", "restart", "runtime", "store", "config",
-    "policy",
+    "m", "s", "e", "cp", "get", "i", "ps", "bundle", "cert", "key", "start", "stop", "restart", "runtime", "store",
+    "config", "policy",
 )  # fmt: skip
 
 SWITCHES: Final = (
@@ -89,13 +89,7 @@ SWITCHES: Final = (
         "What the program's Debian package installs, and what that depends on, goes along.",
         "with-package",
     ),
-    Switch(
-        "no_words",
-        ("e",),
-        FLAG,
-        "The command's words bring no files along, and no programs that it runs.",
-        "no-words",
-    ),
+    Switch("no_words", ("e",), FLAG, "The command's words bring no files along, and no programs that it runs.", "no-words"),
     Switch(
         "cwd",
         ("e",),
@@ -117,7 +111,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "socket",
-        ("m", "e", "cp", "get", "i", "start", "stop", "restart"),
+        ("m", "e", "cp", "get", "i", "ps", "start", "stop", "restart"),
         TEXT,
         "The master's Unix socket.",
         "socket",
@@ -217,6 +211,15 @@ SWITCHES: Final = (
         metavar="BYTES",
     ),
     Switch(
+        "state",
+        ("m",),
+        ABSOLUTE_PATH,
+        "The directory that keeps the records of jobs. [default: chosen]",
+        "state",
+        metavar="DIR",
+        offers="directory",
+    ),
+    Switch(
         "link_timeout_s",
         ("m", "s"),
         SECONDS,
@@ -262,6 +265,7 @@ SWITCHES: Final = (
         "env",
         metavar="NAME[=VALUE]",
     ),
+    Switch("all", ("ps",), FLAG, "Show the jobs that have ended too.", "all", short="a"),
     Switch("json_progress", ("e", "cp"), FLAG, "Report a long transfer in lines of JSON on stderr.", "json-progress"),
     Switch("clean_env", ("e",), FLAG, "Pass on only the variables of --env.", "clean-env"),
     Switch(
@@ -336,7 +340,7 @@ SWITCHES: Final = (
     Switch("foreground", ("start",), FLAG, "The master stays in the foreground; Ctrl-C ends the tree.", "foreground"),
     Switch(
         "json",
-        ("i", "bundle", "key", "start", "stop", "restart", "runtime", "store", "config"),
+        ("i", "ps", "bundle", "key", "start", "stop", "restart", "runtime", "store", "config"),
         FLAG,
         "Print JSON for programs instead of a table.",
         "json",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
-from typing import Literal, TypeVar, Unpack, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 from gproc.client.aio_job import AsyncJob
 from gproc.client.chunks import ChunkServer
@@ -19,15 +19,27 @@ from gproc.client.connection import Connection
 from gproc.client.copying import CopyTries, Remote, copy_request, note_torn
 from gproc.client.events import Output
 from gproc.client.finding import default_socket
+from gproc.client.known import JobInfo, jobs_of
 from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, input_bytes
 from gproc.client.receiving import Collected
 from gproc.client.results import CompletedJob, checked, decoded
-from gproc.client.session import ChunksWanted, JobEvent, JobRefused, SessionEvent, SessionJob, TreeAnswer
+from gproc.client.session import (
+    Answered,
+    ChunksWanted,
+    ClientSession,
+    JobEvent,
+    JobRefused,
+    Refusal,
+    SessionEvent,
+    SessionJob,
+    TreeAnswer,
+)
 from gproc.client.sinks import Sink
 from gproc.client.tree import CopyResult, TreeInfo, tree_info
 from gproc.errors import GprocError, LinkLost
 from gproc.packager import Bundle
 from gproc.request.spec import Request
+from gproc.wire.job_messages import JobList
 
 E = TypeVar("E", bound=BaseException)
 
@@ -44,6 +56,7 @@ class AsyncCluster:
         self._path = socket
         self._jobs: dict[SessionJob, AsyncJob] = {}
         self._trees: dict[int, asyncio.Future[TreeInfo]] = {}
+        self._answers: dict[int, asyncio.Future[JobList]] = {}
         self._failure: GprocError | None = None
         self._writing = False
 
@@ -154,6 +167,19 @@ class AsyncCluster:
         self._flush()
         return await answer
 
+    async def jobs(self, *, ended: bool = False) -> tuple[JobInfo, ...]:
+        """The jobs of this user, as of `gproc.Cluster.jobs`.  Raises: LinkLost."""
+        return jobs_of(await self._ask(lambda session: session.list_jobs(ended=ended)))
+
+    async def _ask(self, question: Callable[[ClientSession], int]) -> JobList:
+        """Ask a question about jobs.  Raises: JobRejected, LinkLost."""
+        self._check()
+        serial = question(self._connection.session)
+        answer: asyncio.Future[JobList] = self._loop.create_future()
+        self._answers[serial] = answer
+        self._flush()
+        return await answer
+
     @property
     def closed(self) -> bool:
         """Whether the connection has ended, by `close` or because the master is gone."""
@@ -245,6 +271,14 @@ class AsyncCluster:
                 answer = self._trees.pop(state.serial, None)
                 if answer is not None and not answer.done():
                     answer.set_result(tree_info(state))
+            case Answered(serial, listed):
+                future = self._answers.pop(serial, None)
+                if future is not None and not future.done():
+                    future.set_result(listed)
+            case Refusal(serial, error):
+                future = self._answers.pop(serial, None)
+                if future is not None and not future.done():
+                    future.set_exception(error)
             case _:
                 for job in self._jobs.values():
                     job._changed.set()
@@ -259,7 +293,8 @@ class AsyncCluster:
         self._connection.close()
         for job in self._jobs.values():
             job._changed.set()
-        for answer in self._trees.values():
+        waiting: list[asyncio.Future[Any]] = [*self._trees.values(), *self._answers.values()]
+        for answer in waiting:
             if not answer.done():
                 answer.set_exception(error)
 

@@ -8,7 +8,7 @@ jobs share one connection.  A job makes progress while some thread is inside a c
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Literal, TypeVar, Unpack, overload
 
@@ -19,16 +19,27 @@ from gproc.client.engine import Engine
 from gproc.client.events import Output
 from gproc.client.finding import default_socket
 from gproc.client.job import Job
+from gproc.client.known import JobInfo, jobs_of
 from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, input_bytes
 from gproc.client.receiving import Collected
 from gproc.client.requests import pack_program
 from gproc.client.results import CompletedJob, checked, decoded
-from gproc.client.session import JobEvent, JobRefused, SessionEvent, SessionJob, TreeAnswer
+from gproc.client.session import (
+    Answered,
+    ClientSession,
+    JobEvent,
+    JobRefused,
+    Refusal,
+    SessionEvent,
+    SessionJob,
+    TreeAnswer,
+)
 from gproc.client.sinks import Sink
 from gproc.client.tree import CopyResult, TreeInfo, tree_info
 from gproc.errors import GprocError
 from gproc.packager import Bundle
 from gproc.request.spec import Request
+from gproc.wire.job_messages import JobList
 
 E = TypeVar("E", bound=BaseException)
 
@@ -47,6 +58,7 @@ class Cluster:
         """
         self._jobs: dict[SessionJob, Job] = {}
         self._trees: dict[int, TreeInfo] = {}
+        self._answers: dict[int, Answered | Refusal] = {}
         self._engine = Engine(default_socket() if socket is None else socket, self._handle)
 
     @overload
@@ -157,6 +169,16 @@ class Cluster:
         self._engine.wait_until(lambda: serial in self._trees)
         return self._trees.pop(serial)
 
+    def jobs(self, *, ended: bool = False) -> tuple[JobInfo, ...]:
+        """The jobs of this user that run, the oldest first; of all users if this is root or the master's own user.
+
+        ended: also those that have ended and of which there are records.  Raises: LinkLost.
+
+            >>> [job.number for job in cluster.jobs() if job.name == "night"]
+            [12]
+        """
+        return jobs_of(self._ask(lambda session: session.list_jobs(ended=ended)))
+
     def bundle(
         self, program: str, *, files: Sequence[str] = (), root: str = "/", library_path: Sequence[str] = ()
     ) -> Bundle:
@@ -221,6 +243,15 @@ class Cluster:
         except GprocError:
             return
 
+    def _ask(self, question: Callable[[ClientSession], int]) -> JobList:
+        """Ask a question about jobs, and wait for the answer.  Raises: JobRejected, LinkLost."""
+        serial = self._engine.call(question)
+        self._engine.wait_until(lambda: serial in self._answers)
+        found = self._answers.pop(serial)
+        if isinstance(found, Refusal):
+            raise found.error
+        return found.answer
+
     def _handle(self, event: SessionEvent) -> None:
         match event:
             case JobEvent(known, happened):
@@ -232,6 +263,8 @@ class Cluster:
                 self._jobs.pop(known, None)
             case TreeAnswer(state):
                 self._trees[state.serial] = tree_info(state)
+            case Answered(serial) | Refusal(serial):
+                self._answers[serial] = event
             case _:
                 pass
 

@@ -20,6 +20,7 @@ from gproc.request.spec import Request, TerminalSize
 from gproc.wire import frames, messages
 from gproc.wire.credit import quantum
 from gproc.wire.directions import MASTER_TO_CLIENT, MasterToClient
+from gproc.wire.job_messages import JobList, ListJobs
 from gproc.wire.messages import (
     Accepted,
     Credit,
@@ -109,7 +110,21 @@ class TreeAnswer(NamedTuple):
     state: TreeState
 
 
-SessionEvent = Union[JobEvent, JobRefused, StdinReady, ChunksWanted, TreeAnswer]  # noqa: UP007
+class Answered(NamedTuple):
+    """The answer to a question about jobs."""
+
+    serial: int
+    answer: JobList
+
+
+class Refusal(NamedTuple):
+    """The master does not answer a question."""
+
+    serial: int
+    error: JobRejected
+
+
+SessionEvent = Union[JobEvent, JobRefused, StdinReady, ChunksWanted, TreeAnswer, Answered, Refusal]  # noqa: UP007
 
 
 class ClientSession:
@@ -157,6 +172,8 @@ class ClientSession:
                 if (job := self._submitted.pop(serial, None)) is not None:
                     job.rejected = JobRejected(reason, status)
                     yield JobRefused(job)
+                else:
+                    yield Refusal(serial, JobRejected(reason, status))
             case Finished(number, rank, outcome):
                 if (job := self._jobs.get(number)) is not None:
                     job.outcomes[self._known(job, rank)] = outcome
@@ -178,6 +195,8 @@ class ClientSession:
                     yield JobEvent(job, Unreached(nodes, reason, until_s))
             case TreeState():
                 yield TreeAnswer(message)
+            case JobList(serial):
+                yield Answered(serial, message)
             case _:
                 assert_never(message)
 
@@ -224,6 +243,12 @@ class ClientSession:
         """Ask for the tree.  Returns the serial number of the `TreeAnswer`."""
         serial = next(self._serials)
         self._send(Inquire(serial))
+        return serial
+
+    def list_jobs(self, *, ended: bool) -> int:
+        """Ask for the user's jobs, also those that have ended.  Returns the serial number of the `Answered`."""
+        serial = next(self._serials)
+        self._send(ListJobs(serial, ended))
         return serial
 
     def signal(self, job: SessionJob, signum: int) -> None:

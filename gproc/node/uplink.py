@@ -79,7 +79,9 @@ class Uplink:
         while True:
             self._cut_off = asyncio.get_running_loop().create_future()
             try:
-                await self._dialer.join(self.where, self._owner.join_request(), self._receiver, self._joined)
+                await self._dialer.join(
+                    self.where, self._owner.join_request(), self._receiver, self._joined, self.membership.patience_s
+                )
                 await self._cut_off
             except NotAdmitted as error:
                 self._do(self.membership.handle(DialFailed(str(error), refused=True, final=error.final)))

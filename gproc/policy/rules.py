@@ -45,11 +45,17 @@ class AllowText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MasterLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[limits] of the file: what users have of the master together.  None: as gproc has it."""
+    """[limits] of the file: what users have of the master together.  None: as gproc has it.
+
+    user_records, all_records, record_days: as of `gproc.records.record.Keeping`.
+    """
 
     user_connections: Count | None = None
     user_memory_mib: Count | None = None
     all_memory_mib: Count | None = None
+    user_records: Count | None = None
+    all_records: Count | None = None
+    record_days: Count | None = None
 
 
 class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -105,12 +105,16 @@ class ReceivedOutput:
         """How many bytes of this stream are here."""
         return self._have.get((rank, stream), 0)
 
-    def finish(self, rank: int, said: tuple[int, int]) -> bool:
-        """A rank has ended after so many bytes on each stream.  Returns whether all of them are here.
+    def total(self, stream: int) -> int:
+        """How many bytes of this stream of all ranks are here."""
+        return sum(size for (_, each), size in self._have.items() if each == stream)
 
-        If so, what comes of it later is dropped.
+    def finish(self, rank: int, said: tuple[int, int] | None) -> bool:
+        """A rank has ended after so many bytes on each stream; None: nobody has them.  Returns whether this is its end.
+
+        It is not if bytes are missing that will come.  If it is, what comes of the rank later is dropped.
         """
-        if said != (self.have(rank, STDOUT), self.have(rank, STDERR)):
+        if said is not None and said != (self.have(rank, STDOUT), self.have(rank, STDERR)):
             return False
         self._finished.add(rank)
         return True

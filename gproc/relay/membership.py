@@ -31,6 +31,12 @@ JITTER: Final = 0.2
 SPREAD_S: Final = 0.2
 """The children of a node that has died dial the next one within this time, and not all at once."""
 
+ONE_OF_MANY_S: Final = 2.0
+"""How long one node may take to let a slave in, in seconds, before the next is dialled; in each round so much more."""
+
+ONE_OF_MANY_MAX_S: Final = 8.0
+"""The most that it may take."""
+
 STORY_EVENTS: Final = 8
 """How many moves are kept for the message about an illegal move."""
 
@@ -181,7 +187,8 @@ class Membership:
         self._machine = _Machine(SlaveState.DIALLING, SLAVE_MOVES)
         self._jitter = jitter or random.Random()
         self._pause_s = RETRY_S
-        self._complaint = ""
+        self._complaints: dict[int, str] = {}
+        """Of each way, the last one since there was a parent."""
 
     @property
     def state(self) -> SlaveState:
@@ -193,7 +200,8 @@ class Membership:
         match event:
             case Welcomed(id):
                 self.id = id
-                self._pause_s, self._complaint, self._failed_ways = RETRY_S, "", 0
+                self._pause_s, self._failed_ways = RETRY_S, 0
+                self._complaints.clear()
                 return [AnnounceSubtree()]
             case PlaceGranted(place):
                 changed, self.place = self.place != place, place
@@ -216,6 +224,7 @@ class Membership:
         now = self.ways[self.way]
         self.ways = ways
         self.way = ways.index(now) if now in ways else 0
+        self._complaints.clear()
 
     def go_home(self) -> None:
         """The next one that is dialled is the slave's own parent."""
@@ -225,6 +234,15 @@ class Membership:
     def at_home(self) -> bool:
         return self.way == 0
 
+    @property
+    def patience_s(self) -> float:
+        """How long the node that is dialled next may take to let us in, in seconds, if there are others to try.
+
+        It grows with each round: on a busy network all of them may be slow.
+        """
+        rounds = self._failed_ways // len(self.ways)
+        return min(ONE_OF_MANY_S * (1 + rounds), ONE_OF_MANY_MAX_S)
+
     def _turn(self) -> None:
         self.way = (self.way + 1) % len(self.ways)
 
@@ -232,8 +250,8 @@ class Membership:
         if event.final and self.at_home:
             return [GiveUp(event.reason)]
         effects: list[SlaveEffect] = []
-        if event.reason != self._complaint:
-            self._complaint = event.reason
+        if event.reason != self._complaints.get(self.way):
+            self._complaints[self.way] = event.reason
             effects.append(Tell(f"cannot join: {event.reason}; trying again", warning=True))
         self._failed_ways += 1
         self._turn()

@@ -18,9 +18,6 @@ from gproc.wire import frames
 from gproc.wire.directions import JOIN_ANSWER, JoinAnswer, ParentToChild
 from gproc.wire.messages import Attach, Join, RefuseJoin, Welcome
 
-ONE_OF_MANY_S: Final = 2.0
-"""How long one node may take to let us in, if there are others to try."""
-
 NOBODY_LISTENS: Final = (
     "is gproc running there, on that port? Without -locale or -myAddress, gproc m serves its own machine alone"
 )
@@ -81,10 +78,12 @@ class Dialer:
         self._nodes = nodes
 
     async def join(
-        self, where: str, join: Join, receiver: Receiver[ParentToChild], joined: Callable[[Link, Link, Welcome], None]
-    ) -> None:
+        self, where: str, join: Join, receiver: Receiver[ParentToChild], joined: Callable[[Link, Link, Welcome], None],
+        patience_s: float,
+    ) -> None:  # fmt: skip
         """Make both connections to one of `ways`; `receiver` gets everything that the parent sends on them.
 
+        patience_s: how long that may take if there are others to try.
         joined: called with the control link, the bulk link and the parent's welcome, before the parent sends more.
         Raises: LinkLost or OSError if the parent cannot be reached, TrustError if it is the wrong node,
         NotAdmitted if it refuses.
@@ -93,10 +92,10 @@ class Dialer:
             await self._join(where, join, receiver, joined)
             return
         try:
-            async with asyncio.timeout(ONE_OF_MANY_S):
+            async with asyncio.timeout(patience_s):
                 await self._join(where, join, receiver, joined)
         except TimeoutError:
-            raise LinkLost(f"{where} did not answer for {ONE_OF_MANY_S:.0f} s") from None
+            raise LinkLost(f"{where} did not answer for {patience_s:.0f} s") from None
 
     async def _join(
         self, where: str, join: Join, receiver: Receiver[ParentToChild], joined: Callable[[Link, Link, Welcome], None]

@@ -12,6 +12,7 @@ from typing import Protocol
 from gproc.relay.delivery import ReceivedOutput
 from gproc.relay.flow import Inlet, Outlet
 from gproc.request.acts import Act
+from gproc.request.outcome import Refused
 from gproc.request.spec import Request
 from gproc.wire import frames
 from gproc.wire.branch import Branch
@@ -54,6 +55,11 @@ class Downstream(Protocol):
     def acknowledge(self, job: int, rank: int, stream: int, offset: int) -> None: ...
 
     def release(self, job: int) -> None: ...
+
+
+def has_nothing(finished: Finished) -> bool:
+    """Whether it comes from a node that does not have the job."""
+    return isinstance(finished.outcome, Refused) and finished.said == (0, 0)
 
 
 class RelayedJob:
@@ -206,11 +212,13 @@ class RelayedJob:
         """A rank ended.  This is sent upstream after all of the rank's output.
 
         The master takes it only if it has all of that output: if not, a way has changed, and both come once more.
+        A node that refuses the job has nothing of it, or nothing any more, so nothing comes once more.
         """
         rank = finished.rank
         if self._downstream_of.get(rank) is not downstream:
             return
-        if self._received is None or self._received.finish(rank, finished.said):
+        said = None if has_nothing(finished) else finished.said
+        if self._received is None or self._received.finish(rank, said):
             self._held[rank] = finished
             self._send_finished(rank)
 

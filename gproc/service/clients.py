@@ -8,10 +8,10 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Final, assert_never, cast
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple, assert_never, cast
 
-from gproc.errors import LinkLost, PeerError, TrustError
+from gproc.errors import GprocError, LinkLost, PeerError, TrustError
 from gproc.link import shares
 from gproc.link.connection import Link, Receiver
 from gproc.link.door import Door
@@ -25,18 +25,26 @@ from gproc.service.service import JobService
 from gproc.trust.caller import caller_of, uid_of
 from gproc.wire import frames, messages
 from gproc.wire.directions import CLIENT_TO_MASTER, ClientToMaster
+from gproc.wire.job_messages import ListJobs
 from gproc.wire.messages import Submit
 
 log = logging.getLogger("gproc")
 
 INQUIRIES_MAX: Final = 64
-"""Questions about the tree that one client may have open."""
+"""Questions about the tree and about jobs that one client may have open."""
 
 UNREAD_S: Final = 10.0
-"""Seconds in which a client reads an answer about the tree: its user's other commands may wait for that."""
+"""Seconds in which a client reads such an answer: its user's other commands may wait for that."""
 
 BACKLOG: Final = 1024
 """Connections that the kernel holds until we accept them."""
+
+
+class _Question(NamedTuple):
+    """answer: makes the answer."""
+
+    serial: int
+    answer: Callable[[], Awaitable[messages.Message]]
 
 
 class Client(Receiver[ClientToMaster]):
@@ -52,7 +60,7 @@ class Client(Receiver[ClientToMaster]):
         self.link = Link(None, self, account)
         self._service = service
         self._refused = refused
-        self._inquiries: deque[int] = deque()
+        self._inquiries: deque[_Question] = deque()
         self._answering: asyncio.Task[None] | None = None
 
     async def greet(self) -> None:
@@ -90,7 +98,9 @@ class Client(Receiver[ClientToMaster]):
             case messages.Unavailable(bundle, _, reason):
                 self._service.unavailable(self, bundle, reason)
             case messages.Inquire(serial):
-                self._inquired(serial)
+                self._asked(serial, lambda: self._service.inquire(serial))
+            case ListJobs(serial):
+                self._asked(serial, lambda: self._service.list_jobs(message, self.account.uid))
             case _:
                 assert_never(message)
         self.spoken.set()
@@ -110,10 +120,10 @@ class Client(Receiver[ClientToMaster]):
             self.spoken.set()
         self._service.withdraw(self)
 
-    def _inquired(self, serial: int) -> None:
+    def _asked(self, serial: int, answer: Callable[[], Awaitable[messages.Message]]) -> None:
         if len(self._inquiries) >= INQUIRIES_MAX:
-            raise PeerError(f"more than {INQUIRIES_MAX} questions about the tree before it read the answers")
-        self._inquiries.append(serial)
+            raise PeerError(f"more than {INQUIRIES_MAX} questions before it read the answers")
+        self._inquiries.append(_Question(serial, answer))
         if self._answering is None or self._answering.done():
             self._answering = asyncio.create_task(self._answer())
 
@@ -121,7 +131,11 @@ class Client(Receiver[ClientToMaster]):
         """Answer one question after the other, each when the client has read the former answer."""
         while self._inquiries and not self.link.lost:
             async with self.account.inquiries:
-                self.link.send(await self._service.inquire(self._inquiries.popleft()))
+                question = self._inquiries.popleft()
+                try:
+                    self.link.send(await question.answer())
+                except GprocError as error:
+                    self.link.send(messages.Rejected(question.serial, error.exit_status, str(error)))
                 try:
                     async with asyncio.timeout(UNREAD_S):
                         await self.link.drain()

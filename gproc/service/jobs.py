@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import cached_property
 
@@ -30,7 +30,9 @@ class JobState(Enum):
 class JobRecord:
     """One job.  places[rank]: the node of that rank.  outcomes: by rank, for the ranks that have ended.
 
-    started_s: Unix time.  killed: whether its nodes were told to kill it.
+    started_s, ended_s: Unix time; 0: it has not ended.  killed: whether its nodes were told to kill it.
+    nodes: the places, folded.  missing: nodes that were named and not connected, folded.  name: "" if it has none.
+    detached: no client need be attached.  spooled: its output is kept.
     """
 
     def __init__(
@@ -41,6 +43,12 @@ class JobRecord:
         self.request = request
         self.places = tuple(places)
         self.started_s = started_s
+        self.ended_s = 0.0
+        self.nodes = ""
+        self.missing = ""
+        self.name = ""
+        self.detached = False
+        self.spooled = False
         self.state = JobState.RUNNING
         self.outcomes: dict[int, Outcome] = {}
         self.killed = False
@@ -79,17 +87,22 @@ class JobRecord:
 
 
 class JobTable:
-    """The jobs that have not ended.  Only a new job raises the job number, by one."""
+    """The jobs that have not ended.  numbers: gives the number of each new job."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: Callable[[], int] | None = None) -> None:
         self._jobs: dict[int, JobRecord] = {}
-        self._numbers = itertools.count(1)
+        self._number = itertools.count(1).__next__ if numbers is None else numbers
 
     def __len__(self) -> int:
         return len(self._jobs)
 
+    def __iter__(self) -> Iterator[JobRecord]:
+        """The oldest first."""
+        return iter(self._jobs.values())
+
     def add(self, caller: Caller, request: Request, places: Sequence[Place], now_s: float) -> JobRecord:
-        job = JobRecord(next(self._numbers), caller, request, places, now_s)
+        """Raises: what `numbers` raises."""
+        job = JobRecord(self._number(), caller, request, places, now_s)
         self._jobs[job.number] = job
         return job
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gproc.nodespec import fold, format_path
 from gproc.relay.delivery import ReceivedOutput
-from gproc.relay.relayed_job import RelayedJob
+from gproc.relay.relayed_job import RelayedJob, has_nothing
 from gproc.request.acts import Act, SendSignal, SetTerminalSize
-from gproc.request.outcome import Lost
+from gproc.request.outcome import Lost, Outcome, Refused
 from gproc.request.spec import TerminalSize
 from gproc.service.jobs import JobRecord, JobState
 from gproc.service.registry import Node
@@ -75,6 +75,8 @@ class LiveJob:
         self.rank_on = {node.nonce: rank for rank, node in enumerate(nodes) if node is not None}
         self.unreached: dict[int, Absence] = {}
         """The ranks whose nodes cannot be reached now."""
+        self._regained: set[int] = set()
+        """The ranks whose nodes could not be reached for a while."""
         self._told: set[int] = set()
         """Those of them of which the client knows."""
         self.orders: deque[tuple[Act, messages.Signed]] = deque(maxlen=ORDERS_MAX)
@@ -133,6 +135,7 @@ class LiveJob:
     def find_way(self, rank: int) -> None:
         """A way leads to it again."""
         if self.unreached.pop(rank, None) is not None:
+            self._regained.add(rank)
             self.relayed.hold_input(bool(self.unreached))
             if rank in self._told:
                 self._told.remove(rank)
@@ -155,7 +158,7 @@ class LiveJob:
         if not isinstance(message, messages.Finished):
             self._say(message)
             return
-        outcome = self.job.finish(message.rank, message.outcome)
+        outcome = self.job.finish(message.rank, self._ending(message))
         if outcome is None:
             return
         if self.unreached.pop(message.rank, None) is not None:
@@ -166,6 +169,12 @@ class LiveJob:
         if self.job.state is JobState.ENDED:
             self._cancel_timer()
             self._ended(self)
+
+    def _ending(self, finished: messages.Finished) -> Outcome:
+        outcome = finished.outcome
+        if finished.rank in self._regained and isinstance(outcome, Refused) and has_nothing(finished):
+            return Lost(f"its job had ended there when it was reached again: {outcome.reason}")
+        return outcome
 
     def write(self, frame: bytes) -> None:
         """Output of a node."""

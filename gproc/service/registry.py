@@ -7,6 +7,7 @@ route is None while no way leads to it.  `gproc.relay.adoption` says by which ot
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from gproc.nodespec import Place, format_path
 from gproc.relay.adoption import ADOPTED_FROM, may_move
@@ -14,15 +15,21 @@ from gproc.trust.ticket import Ancestor
 from gproc.trust.tls import is_loopback
 from gproc.wire.messages import NodeInfo, Route
 
+ON_THE_MOVE_S: Final = 15.0
+"""A node that has not come back within this time after its way was lost is hardly looking for another one."""
+
 
 class Node:
-    """lease_ends_s: when what runs on it has ended if it gets no other lease, by the master's CLOCK_BOOTTIME."""
+    """lease_ends_s: when what runs on it has ended if it gets no other lease, by the master's CLOCK_BOOTTIME.
+    lost_s: when the last way to it was lost, by the same clock.
+    """
 
     def __init__(self, info: NodeInfo, place: Place, route: Route) -> None:
         self.info = info
         self.place = place
         self.route: Route | None = route
         self.lease_ends_s = 0.0
+        self.lost_s = 0.0
 
     @property
     def nonce(self) -> bytes:
@@ -98,7 +105,7 @@ class Registry:
             place = Place((*(() if above is None else above.place), route[-1]))
             node = self._by_nonce[info.nonce] = Node(info, place, route)
         else:
-            self.lose(node)
+            self._drop_route(node)
             node.info, node.route = info, route
         self._by_route[route] = node
         if len(route) == 1 and not _is_loopback(info.dials):
@@ -107,22 +114,31 @@ class Registry:
         self._by_place[node.place] = node
         if former is None or former is node:
             return node, None
-        self.lose(former)
+        self._drop_route(former)
         self._by_nonce.pop(former.nonce, None)
         return node, former
 
-    def lose(self, node: Node) -> None:
-        """No way leads to it now."""
+    def lose(self, node: Node, now_s: float) -> None:
+        """No way leads to it now.  now_s: CLOCK_BOOTTIME."""
+        node.lost_s = now_s
+        self._drop_route(node)
+
+    def _drop_route(self, node: Node) -> None:
         if node.route is not None and self._by_route.get(node.route) is node:
             del self._by_route[node.route]
         node.route = None
 
     def forget(self, node: Node) -> None:
         """It has ended."""
-        self.lose(node)
+        self._drop_route(node)
         self._by_nonce.pop(node.nonce, None)
         if self._by_place.get(node.place) is node:
             del self._by_place[node.place]
+
+    def on_the_move(self, now_s: float) -> list[Node]:
+        """The nodes that could be reached until just now, and may come back.  now_s: as of `lose`."""
+        nodes = self._by_nonce.values()
+        return [node for node in nodes if node.route is None and now_s - node.lost_s < ON_THE_MOVE_S]
 
     def home_is_there(self, node: Node) -> bool:
         """Whether the node that is its parent by its place is connected; the master is."""

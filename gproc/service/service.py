@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from gproc.errors import EXIT_GPROC, EXIT_USAGE, GprocError, LinkLost, SpecError
 from gproc.link.refusals import Refusals
 from gproc.nodespec import NodeSpec, Place, fold
+from gproc.records.record import shortened_nodes
 from gproc.relay.relayed_job import Downstream, RelayedJob, Upstream
 from gproc.request.spec import Caller, Request
 from gproc.service.accounts import cost_bytes
+from gproc.service.book import JobBook
 from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.live import LiveJob, SignedJob
 from gproc.service.offers import BundleOffers
@@ -27,6 +29,7 @@ from gproc.tree import branches, number
 from gproc.trust.lease import boottime_s
 from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
+from gproc.wire.job_messages import JobList, ListJobs
 from gproc.wire.messages import Accepted, NodeState, Rejected, Run, Submit, TreeState
 
 if TYPE_CHECKING:
@@ -81,8 +84,11 @@ class TreeServices(Protocol):
 class JobService:
     """The jobs of one master and the clients that are attached to them."""
 
-    def __init__(self, master: TreeServices, offers: BundleOffers, name: str, warden: Warden) -> None:
+    def __init__(
+        self, master: TreeServices, offers: BundleOffers, name: str, warden: Warden, book: JobBook
+    ) -> None:
         """name: the master's host."""
+        self._book = book
         self._warden = warden
         self._master = master
         self._offers = offers
@@ -92,7 +98,7 @@ class JobService:
         """Jobs whose users are showing their bundles."""
         self._name = name
         self._since_s = time.time()
-        self._table = JobTable()
+        self._table = JobTable(book.keeper.number)
         self._live: dict[int, LiveJob] = {}
         self._returned: dict[bytes, Node] = {}
         """Nodes that another way leads to, until their jobs are sent on it."""
@@ -168,10 +174,12 @@ class JobService:
         client, caller, request, nodes = asked.client, asked.caller, self._allowed(asked), fold(asked.chosen)
         ranks = number(asked.chosen)
         job = self._table.add(caller, request, tuple(ranks), time.time())
+        job.nodes, job.missing = shortened_nodes(nodes), asked.missing
         on = [self._master.registry.at(place) for place in ranks]
         live = LiveJob(job, on, self._master.sign_job(job), client.link, lambda live: self._ended(asked, live))
         self._live[job.number] = live
         client.jobs[job.number] = live
+        self._book.note(live)
         self._warden.began(job.number, caller, request, nodes)
         log.info("job %d: uid %d on %s: %s", job.number, caller.uid, nodes, command_text(request.argv))
         if (bundle := request.bundle) is not None:
@@ -281,6 +289,8 @@ class JobService:
         self._live.pop(live.job.number, None)
         log.info("job %d: done", live.job.number)
         job = live.job
+        job.ended_s = time.time()
+        self._book.note(live)
         kinds = Counter(outcome.kind for outcome in job.outcomes.values())
         status = max(outcome.status for outcome in job.outcomes.values())
         self._warden.ended(job.number, job.caller, fold(job.places), dict(kinds), status)
@@ -315,6 +325,10 @@ class JobService:
             for node in self._master.registry.connected()
         )
         return TreeState(serial, self._name, self._since_s, tuple(rows))
+
+    async def list_jobs(self, question: ListJobs, uid: int) -> JobList:
+        """Raises: GprocError."""
+        return await self._book.listed(question.serial, uid, list(self._table), ended=question.ended)
 
     async def _poll(self) -> dict[Place, float]:
         """Ask all nodes for their loads, once for all clients that ask at the same time."""

@@ -25,6 +25,8 @@ SERIAL_DIGITS_MAX: Final = 40
 
 _DATE: Final = "%Y-%m-%dT%H:%M:%SZ"
 _LINE: Final = re.compile(r"serial ([0-9A-F]{1,40}), issued (\S{20}), expires (\S{20})")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_X509: Final = re.compile(r"([A-Z][a-z]{2}) +(\d{1,2}) (\d\d):(\d\d):(\d\d) (\d{4}) GMT", re.ASCII)
 _PARTS: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)Z", re.ASCII)
 
 
@@ -53,12 +55,21 @@ def parse_stamp(line: str) -> CertStamp | None:
 
 
 def _parsed(text: str) -> int | None:
-    """time.strptime would import a module, which a process that has become another user cannot always read."""
+    """time.strptime, and ssl.cert_time_to_seconds, would import a module that nothing else needs."""
     parts = _PARTS.fullmatch(text)
     try:
         return None if parts is None else timegm(tuple(map(int, parts.groups())))
     except ValueError:
         return None
+
+
+def parse_x509_date(text: str) -> int:
+    """A date as ssl.SSLSocket.getpeercert() has it: "Jan  5 09:34:43 2018 GMT".  Raises: ValueError."""
+    found = _X509.fullmatch(text)
+    if found is None or found[1] not in _MONTHS:
+        raise ValueError(f"{text!r} is no date")
+    day, hour, minute, second, year = (int(found[n]) for n in range(2, 7))
+    return timegm((year, _MONTHS.index(found[1]) + 1, day, hour, minute, second))
 
 
 def date_text(unix_s: float) -> str:

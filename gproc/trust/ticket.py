@@ -270,11 +270,16 @@ class TicketVerifier:
             raise ForeignSession("lease", lease.session)
         return lease if self.lease.answered(lease.nonce, lease.clock_ms, self._clock_s()) else None
 
-    def admit(self, signed: Signed) -> Ticket:
-        """The ticket, if it is genuine, new and in time.  After `check_target` it may run here too."""
+    def read(self, signed: Signed) -> Ticket:
+        """The ticket, if it is genuine.  It may be passed on to nodes below; each of them admits it or not."""
         ticket = opened(Context.TICKET, signed, self._public_key, _ticket_decoder)
         if self._grant is None or ticket.session != self._grant.session:
             raise ForeignSession("ticket", ticket.session)
+        return ticket
+
+    def admit(self, signed: Signed) -> Ticket:
+        """The ticket, if it is genuine, new and in time.  After `check_target` it may run here too."""
+        ticket = self.read(signed)
         if ticket.sequence <= self._first:
             raise Replayed("ticket", ticket.sequence, self._first)
         if ticket.sequence in self._seen:

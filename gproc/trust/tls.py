@@ -18,6 +18,7 @@ import msgspec
 from gproc.errors import TrustError
 from gproc.trust.identity import Identity
 from gproc.trust.names import SCHEME, CertName, parse_cert_name
+from gproc.trust.stamp import parse_x509_date
 
 LOOPBACK_NET: Final = 127
 """127.0.0.0/8 is this machine: RFC 1122 3.2.1.3."""
@@ -119,8 +120,8 @@ def peer_name(ssl_object: ssl.SSLObject | ssl.SSLSocket) -> PeerName:
         dns=tuple(name.lower() for name in names["DNS"]),
         addresses=tuple(_canonical(address) for address in names["IP Address"]),
         serial=cast("str", certificate["serialNumber"]),
-        issued_s=ssl.cert_time_to_seconds(cast("str", certificate["notBefore"])),
-        expires_s=ssl.cert_time_to_seconds(cast("str", certificate["notAfter"])),
+        issued_s=parse_x509_date(cast("str", certificate["notBefore"])),
+        expires_s=parse_x509_date(cast("str", certificate["notAfter"])),
     )
 
 

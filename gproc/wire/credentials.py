@@ -9,23 +9,20 @@ from typing import Annotated, Final
 
 import msgspec
 
-from gproc.wire.messages import TAGS, Message, Route, Signed
+from gproc.wire.messages import Message, Route, Signed
+from gproc.wire.tags import tag_of
 
 CERTIFICATE_BYTES_MAX: Final = 4096
 """Of a certificate in PEM: one with a name of 253 characters and two addresses has 1,500."""
 
 
-def _tag(name: str) -> int:
-    return TAGS[name]
-
-
-class Revocations(Message, frozen=True, tag=_tag):
+class Revocations(Message, frozen=True, tag=tag_of):
     """The list of revoked certificates, signed by the master, on its way to all nodes: `gproc.trust.vetting`."""
 
     list: Signed
 
 
-class AskCertificate(Message, frozen=True, tag=_tag):
+class AskCertificate(Message, frozen=True, tag=tag_of):
     """The node at `route` asks the master for its next certificate: `gproc.trust.renewal`.
 
     certificate: the one that it has, PEM.  key: its new public key, Ed25519.
@@ -39,7 +36,7 @@ class AskCertificate(Message, frozen=True, tag=_tag):
     proof: Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 
 
-class Certified(Message, frozen=True, tag=_tag):
+class Certified(Message, frozen=True, tag=tag_of):
     """The master's signed answer to AskCertificate, on its way to the node at the end of `route`."""
 
     route: Route

@@ -13,6 +13,7 @@ import msgspec
 
 from gproc.errors import PeerError
 from gproc.wire.credentials import AskCertificate, Certified, Revocations
+from gproc.wire.job_messages import JobList, ListJobs
 from gproc.wire.messages import (
     Accepted,
     Acknowledged,
@@ -54,8 +55,10 @@ from gproc.wire.messages import (
 
 # Unions are spelled with Union[...]: on Python 3.11 msgspec takes no other form that a type checker takes too.
 
-ClientToMaster = Union[Submit, SignalJob, Resize, Credit, Unavailable, Inquire]  # noqa: UP007
-MasterToClient = Union[Accepted, Rejected, Finished, StageProgress, Credit, Want, TreeState, OutOfReach]  # noqa: UP007
+ClientToMaster = Union[Submit, SignalJob, Resize, Credit, Unavailable, Inquire, ListJobs]  # noqa: UP007
+MasterToClient = Union[  # noqa: UP007
+    Accepted, Rejected, Finished, StageProgress, Credit, Want, TreeState, OutOfReach, JobList
+]
 
 Opening = Union[Join, Attach, PeerHello]  # noqa: UP007
 """The first message of a connection on the command port."""

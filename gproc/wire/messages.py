@@ -15,17 +15,7 @@ from gproc.request.signals import can_be_sent
 from gproc.request.spec import Request, TerminalSize
 from gproc.wire import frames
 from gproc.wire.branch import Branch, ByteCount, NodeNumber, Number
-
-TAGS: Final = {
-    "Join": 1, "Attach": 2, "Welcome": 3, "RefuseJoin": 4, "Arrived": 5, "Left": 6, "Granted": 7, "Ping": 8,
-    "Shutdown": 9, "AskLease": 10, "Leased": 11, "Goodbye": 12, "Revocations": 13, "AskCertificate": 14,
-    "Certified": 15, "Run": 20, "SignalJob": 21, "Finished": 22, "Credit": 23, "Release": 24, "StageProgress": 25,
-    "Resize": 26, "StripeProgress": 27, "SetSources": 28, "JobOrder": 29,
-    "Want": 30, "Unavailable": 31, "PeerHello": 32, "PeerReady": 33,
-    "Submit": 40, "Accepted": 41, "Rejected": 42, "Inquire": 43, "TreeState": 44, "Poll": 45, "Load": 46,
-    "Acknowledged": 50, "OutOfReach": 51,
-}  # fmt: skip
-"""The first element of each message.  A number is never used for another message again."""
+from gproc.wire.tags import tag_of
 
 NAME_CHARACTERS_MAX: Final = 300
 """Of a host's name or an address that a node says: a DNS name has 253 (RFC 1035), a port six more."""
@@ -40,10 +30,6 @@ At the master it is the same as the node's `gproc.nodespec.Place` until somethin
 Rank = Annotated[int, msgspec.Meta(ge=0, lt=frames.EVERY_RANK)]
 Name = Annotated[str, msgspec.Meta(max_length=NAME_CHARACTERS_MAX)]
 Reason = Annotated[str, msgspec.Meta(max_length=REASON_CHARACTERS_MAX)]
-
-
-def _tag(name: str) -> int:
-    return TAGS[name]
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
@@ -94,7 +80,7 @@ class Peer(msgspec.Struct, frozen=True, array_like=True):
 # Joining
 
 
-class Join(Message, frozen=True, tag=_tag):
+class Join(Message, frozen=True, tag=tag_of):
     """A slave asks to be taken in; `token` pairs its bulk connection with this one.
 
     id: the number that it wants below its parent; None: the parent chooses.  explicit_id: it takes no other.
@@ -108,34 +94,34 @@ class Join(Message, frozen=True, tag=_tag):
     grant: Signed | None = None
 
 
-class Attach(Message, frozen=True, tag=_tag):
+class Attach(Message, frozen=True, tag=tag_of):
     """First message of a bulk connection: it belongs to the control connection that sent this token."""
 
     token: bytes
 
 
-class Welcome(Message, frozen=True, tag=_tag):
+class Welcome(Message, frozen=True, tag=tag_of):
     """The slave is taken in, with this number; `address` is the one that the parent sees it at."""
 
     id: NodeNumber
     address: Name
 
 
-class RefuseJoin(Message, frozen=True, tag=_tag):
+class RefuseJoin(Message, frozen=True, tag=tag_of):
     """Why the slave is not taken in; `final`: to ask again is of no use."""
 
     reason: Reason
     final: bool
 
 
-class Arrived(Message, frozen=True, tag=_tag):
+class Arrived(Message, frozen=True, tag=tag_of):
     """A node is there: `route` leads from the child that says so ("()": the child itself) down to it."""
 
     route: Route
     node: NodeInfo
 
 
-class Left(Message, frozen=True, tag=_tag):
+class Left(Message, frozen=True, tag=tag_of):
     """The node at `route`, with all below it, cannot be reached by it any more.
 
     ended: the node itself has said that it ends, and that nothing runs on it.
@@ -146,38 +132,38 @@ class Left(Message, frozen=True, tag=_tag):
     ended: bool = False
 
 
-class Goodbye(Message, frozen=True, tag=_tag):
+class Goodbye(Message, frozen=True, tag=tag_of):
     """The sender ends, and none of its programs runs any more."""
 
     reason: Reason
 
 
-class Granted(Message, frozen=True, tag=_tag):
+class Granted(Message, frozen=True, tag=tag_of):
     """A signed grant on its way to the node at the end of `route`."""
 
     route: Route
     grant: Signed
 
 
-class AskLease(Message, frozen=True, tag=_tag):
+class AskLease(Message, frozen=True, tag=tag_of):
     """The node at `route` asks the master for a lease (`gproc.trust.lease`): its answer holds this nonce."""
 
     route: Route
     nonce: Annotated[bytes, msgspec.Meta(max_length=64)]
 
 
-class Leased(Message, frozen=True, tag=_tag):
+class Leased(Message, frozen=True, tag=tag_of):
     """A signed lease on its way to the node at the end of `route`."""
 
     route: Route
     lease: Signed
 
 
-class Ping(Message, frozen=True, tag=_tag):
+class Ping(Message, frozen=True, tag=tag_of):
     """Says nothing but that its sender lives."""
 
 
-class Shutdown(Message, frozen=True, tag=_tag):
+class Shutdown(Message, frozen=True, tag=tag_of):
     """The node above ends.  order: the master's signed word that the whole tree ends, so that this node ends too; None:
     only the node above ends, and this one looks for it until it is back."""
 
@@ -188,7 +174,7 @@ class Shutdown(Message, frozen=True, tag=_tag):
 # Jobs
 
 
-class Run(Message, frozen=True, tag=_tag):
+class Run(Message, frozen=True, tag=tag_of):
     """A job, on its way down.
 
     size: ranks in all.  window_bytes: credit for each of its streams on this connection.
@@ -203,14 +189,14 @@ class Run(Message, frozen=True, tag=_tag):
     sources: tuple[Peer | None, ...] = ()
 
 
-class JobOrder(Message, frozen=True, tag=_tag):
+class JobOrder(Message, frozen=True, tag=tag_of):
     """An order for a job, signed by the master, on its way to every node of the job: `gproc.trust.orders`."""
 
     job: Number
     order: Signed
 
 
-class SignalJob(Message, frozen=True, tag=_tag):
+class SignalJob(Message, frozen=True, tag=tag_of):
     """A client's signal for every process of its job."""
 
     job: Number
@@ -221,14 +207,14 @@ class SignalJob(Message, frozen=True, tag=_tag):
             raise ValueError(f"signal {self.signum} is none that a job can be sent")
 
 
-class Resize(Message, frozen=True, tag=_tag):
+class Resize(Message, frozen=True, tag=tag_of):
     """The caller's terminal has another size now; the program's terminal gets the same."""
 
     job: Number
     size: TerminalSize
 
 
-class Finished(Message, frozen=True, tag=_tag):
+class Finished(Message, frozen=True, tag=tag_of):
     """The program of one rank has ended, and all of its output was sent before this.
 
     said: bytes of its standard output and of its standard error.
@@ -240,7 +226,7 @@ class Finished(Message, frozen=True, tag=_tag):
     said: tuple[ByteCount, ByteCount] = (0, 0)
 
 
-class StageProgress(Message, frozen=True, tag=_tag):
+class StageProgress(Message, frozen=True, tag=tag_of):
     """How much of a large bundle a rank's node has; `complete`: all of it, checked."""
 
     job: Number
@@ -249,21 +235,21 @@ class StageProgress(Message, frozen=True, tag=_tag):
     complete: bool
 
 
-class StripeProgress(Message, frozen=True, tag=_tag):
+class StripeProgress(Message, frozen=True, tag=tag_of):
     """How many bytes of each stripe of a bundle a node lacks, if peers send it: for their common parent."""
 
     job: Number
     stripes: tuple[ByteCount, ...]
 
 
-class SetSources(Message, frozen=True, tag=_tag):
+class SetSources(Message, frozen=True, tag=tag_of):
     """From now on these send us the bundle, as in `Run.sources`: one of the former is slow, or is gone."""
 
     job: Number
     sources: tuple[Peer | None, ...]
 
 
-class Credit(Message, frozen=True, tag=_tag):
+class Credit(Message, frozen=True, tag=tag_of):
     """The reader of a stream of this job has room for so many bytes more."""
 
     job: Number
@@ -271,7 +257,7 @@ class Credit(Message, frozen=True, tag=_tag):
     bytes: ByteCount
 
 
-class Acknowledged(Message, frozen=True, tag=_tag):
+class Acknowledged(Message, frozen=True, tag=tag_of):
     """The master has all of this stream of this rank up to so many bytes: the node need not keep them."""
 
     job: Number
@@ -280,7 +266,7 @@ class Acknowledged(Message, frozen=True, tag=_tag):
     bytes: ByteCount
 
 
-class Release(Message, frozen=True, tag=_tag):
+class Release(Message, frozen=True, tag=tag_of):
     """The job is over everywhere: a node that kept anything for it lets go."""
 
     job: Number
@@ -289,14 +275,14 @@ class Release(Message, frozen=True, tag=_tag):
 # Bundles
 
 
-class Want(Message, frozen=True, tag=_tag):
+class Want(Message, frozen=True, tag=tag_of):
     """Send these chunks of that bundle; the digest of the bundle itself stands for its manifest."""
 
     bundle: bytes
     digests: tuple[bytes, ...]
 
 
-class Unavailable(Message, frozen=True, tag=_tag):
+class Unavailable(Message, frozen=True, tag=tag_of):
     """These chunks cannot be had from the sender of this message."""
 
     bundle: bytes
@@ -304,27 +290,27 @@ class Unavailable(Message, frozen=True, tag=_tag):
     reason: Reason
 
 
-class PeerHello(Message, frozen=True, tag=_tag):
+class PeerHello(Message, frozen=True, tag=tag_of):
     """First message of a peer's connection: both were given the job with this ticket, so one may serve the other."""
 
     ticket: Signed
 
 
-class PeerReady(Message, frozen=True, tag=_tag):
+class PeerReady(Message, frozen=True, tag=tag_of):
     """Answers PeerHello: ask for what you want."""
 
 
 # Client and master
 
 
-class Submit(Message, frozen=True, tag=_tag):
+class Submit(Message, frozen=True, tag=tag_of):
     """Run a job; the master adds who asks, by the word of the kernel.  serial: chosen by the client, comes back."""
 
     serial: Number
     request: Request
 
 
-class Accepted(Message, frozen=True, tag=_tag):
+class Accepted(Message, frozen=True, tag=tag_of):
     """The job runs; places[rank] is the node of that rank.  missing: nodes named but not connected, folded."""
 
     serial: Number
@@ -334,7 +320,7 @@ class Accepted(Message, frozen=True, tag=_tag):
     window_bytes: ByteCount
 
 
-class Rejected(Message, frozen=True, tag=_tag):
+class Rejected(Message, frozen=True, tag=tag_of):
     """The job does not run.  status: what the command ends with (docs/reference.md)."""
 
     serial: Number
@@ -342,7 +328,7 @@ class Rejected(Message, frozen=True, tag=_tag):
     reason: str
 
 
-class OutOfReach(Message, frozen=True, tag=_tag):
+class OutOfReach(Message, frozen=True, tag=tag_of):
     """No way leads to these nodes of a job, folded.
 
     until_s: their programs may run until then, in Unix time; 0: they are reached again.
@@ -354,7 +340,7 @@ class OutOfReach(Message, frozen=True, tag=_tag):
     until_s: float
 
 
-class Inquire(Message, frozen=True, tag=_tag):
+class Inquire(Message, frozen=True, tag=tag_of):
     """Asks for the tree."""
 
     serial: Number
@@ -369,7 +355,7 @@ class NodeState(msgspec.Struct, frozen=True, array_like=True):
     load: float | None
 
 
-class TreeState(Message, frozen=True, tag=_tag):
+class TreeState(Message, frozen=True, tag=tag_of):
     """Answers Inquire.  since_s: when the master began, in Unix time."""
 
     serial: Number
@@ -378,13 +364,13 @@ class TreeState(Message, frozen=True, tag=_tag):
     nodes: tuple[NodeState, ...]
 
 
-class Poll(Message, frozen=True, tag=_tag):
+class Poll(Message, frozen=True, tag=tag_of):
     """Asks every node below for its load."""
 
     serial: Number
 
 
-class Load(Message, frozen=True, tag=_tag):
+class Load(Message, frozen=True, tag=tag_of):
     """Answers a poll: loads by route."""
 
     serial: Number

@@ -21,7 +21,8 @@ IO_MODULES = {
 ORDER = (
     "errors", "shown", "addresses", "descriptors", "interpreter",
     "request", "boxes", "nodespec", "content", "disk", "wire", "tree", "bundle", "packager", "store",
-    "locales", "trust", "policy", "link", "root", "spread", "copy", "native", "launch", "relay", "node", "service",
+    "locales", "trust", "policy", "link", "root", "spread", "copy", "native", "launch", "relay", "node", "records",
+    "service",
     "client", "runtime", "start", "master", "slave", "cli", "__main__", "adapters", "gfork",
 )  # fmt: skip
 """Every package, after all that it imports.  docs/architecture.md describes them in the same order."""
@@ -30,8 +31,9 @@ PURE = {
     "errors", "shown", "boxes", "nodespec", "tree", "request.limits", "request.signals", "request.spec",
     "request.outcome", "request.acts", "policy.rules", "content.manifest", "content.paths",
     "wire.frames", "wire.credit", "wire.messages", "wire.directions",
-    "wire.branch", "wire.credentials", "link.allowance", "relay.membership", "relay.delivery", "service.jobs",
-    "client.session", "client.events", "client.summary",
+    "wire.branch", "wire.tags", "wire.job_messages", "wire.credentials", "link.allowance", "records.record",
+    "records.rows", "relay.membership", "relay.delivery", "service.jobs", "client.session", "client.events",
+    "client.summary",
     "relay.flow", "relay.relayed_job", "link.refusals", "link.turns", "spread.trees",
     "spread.progress", "spread.blame", "spread.scheduling",
     "trust.names", "root.plan", "cli.completion", "cli.pages", "cli.parse", "cli.modes", "cli.options", "cli.switches",

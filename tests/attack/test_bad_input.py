@@ -17,7 +17,7 @@ from gproc.request.limits import Limits
 from gproc.request.outcome import Returned
 from gproc.request.spec import BundleName, Request
 from gproc.trust.identity import Identity, load_identity
-from gproc.wire import frames, messages
+from gproc.wire import frames, messages, tags
 from gproc.wire.messages import Route
 from tests.attack.peer import Peer, dial, dial_unix, node_named
 from tests.system.cluster import Cluster, Daemon
@@ -206,7 +206,7 @@ def unchecked(**changes: object) -> bytes:
     """The same as a frame, without the checks that our own end makes when it builds a request."""
     genuine = asked()
     fields = {name: getattr(genuine, name) for name in Request.__struct_fields__}
-    tag = messages.TAGS["Submit"]
+    tag = tags.TAGS["Submit"]
     return control(msgspec.msgpack.encode([tag, 1, list({**fields, **changes}.values())]))
 
 

@@ -28,6 +28,7 @@ from gproc.trust.vetting import sign_list
 from gproc.wire import frames, messages
 from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.messages import Granted, Route
+from gproc.wire.tags import TAGS
 from tests.attack.peer import Peer, dial, join_as, node_named
 from tests.attack.relay import Relay
 from tests.patience import PATIENCE_S
@@ -190,7 +191,7 @@ def count(peer: Peer, kind: type[messages.Message]) -> int:
             return found
         for number, payload in peer._reader.frames(got):
             if number == frames.KIND_CONTROL:
-                found += payload[1] == messages.TAGS[kind.__name__]
+                found += payload[1] == TAGS[kind.__name__]
 
 
 def revoke(cluster: Cluster, *words: str) -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gproc.trust.identity import Identity, load_identity
-from gproc.wire import frames, messages
+from gproc.wire import frames, messages, tags
 from tests.attack.peer import Peer, dial, dial_unix, node_named
 from tests.system.cluster import Cluster
 
@@ -29,7 +29,7 @@ values = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(integers, inner, max_size=2)),
     max_leaves=12,
 )  # fmt: skip
-TAGS = sorted(messages.TAGS.values())
+TAGS = sorted(tags.TAGS.values())
 loose_messages = st.builds(
     lambda tag, rest: msgspec.msgpack.encode([tag, *rest]), st.sampled_from(TAGS), st.lists(values, max_size=10)
 )

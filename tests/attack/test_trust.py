@@ -192,6 +192,23 @@ def test_nothing_can_be_replayed_after_a_slaves_restart(relay: Relay) -> None:
     relay.slave.says(r"refused from \S+ a replayed ticket: number \d+ comes after number \d+")
 
 
+def test_a_ticket_that_is_too_old_for_a_rack_master_is_passed_on_to_the_nodes_that_may_have_its_job(
+    relay: Relay, this_node: Identity
+) -> None:
+    relay.pass_grant()
+    job, run = relay.begin(*ECHO)
+    assert relay.order(run) == Returned(0)
+    relay.tell(messages.Release(run.job))
+    port = int(relay.slave.says(r"takes children on port (\d+)").group(1))
+    below, bulk = join_as(port, this_node, 3)
+    with below, bulk:
+        relay.down.hear(messages.Arrived)
+        relay.down.say(Run(run.job, run.size, run.ticket, Branch(0, {3: Branch(1, {})}), run.window_bytes))
+        assert "a replayed ticket" in refused(relay.down)
+        assert below.hear(Run).ticket == run.ticket
+    relay.answer(job, run, Returned(0))
+
+
 def test_a_relay_cannot_speak_for_a_node_that_is_not_below_it(cluster: Cluster, this_node: Identity) -> None:
     cluster.slave(2)
     hostile, bulk = join_as(cluster.port, this_node, 1)

@@ -50,6 +50,9 @@ BEHAVIOUR: Final = {
     ("cpus", "e"): "fidelity/test_surroundings.py::test_cpus_and_niceness_are_as_the_switches_say",
     ("nice", "e"): "fidelity/test_surroundings.py::test_cpus_and_niceness_are_as_the_switches_say",
     ("json", "i"): "system/test_tree.py::test_the_tree_is_shown_as_json_for_programs",
+    ("json", "ps"): "system/test_job_records.py::test_ps_shows_what_runs_and_with_a_what_has_ended",
+    ("all", "ps"): "system/test_job_records.py::test_ps_shows_what_runs_and_with_a_what_has_ended",
+    ("state", "m"): "system/test_job_records.py::test_records_are_in_the_directory_that_the_master_was_told",
     ("json", "bundle"): "bundle/test_bundle_command.py::test_json_has_the_same_content_for_programs",
     ("json", "store"): "cli/test_store.py::test_programs_get_json",
     ("store", "store"): "cli/test_store.py::test_the_table_shows_each_bundle_and_the_total",
@@ -61,7 +64,7 @@ BEHAVIOUR: Final = {
     ("socket", "m"): f"{SWITCHES_OF_M_AND_S}::test_the_master_listens_at_the_socket_that_it_names",
     **{
         ("socket", mode): f"{SWITCHES_OF_M_AND_S}::test_each_command_talks_to_the_master_whose_socket_it_names"
-        for mode in ("e", "cp", "get", "i")
+        for mode in ("e", "cp", "get", "i", "ps")
     },
     **{
         ("locale", mode): f"{SWITCHES_OF_M_AND_S}::"
@@ -106,6 +109,7 @@ BEHAVIOUR: Final = {
         ("debug", mode): f"{DEBUG}::test_cp_and_get_say_what_they_read_and_how_each_node_ended"
         for mode in ("cp", "get")
     },
+    ("debug", "ps"): f"{DEBUG}::test_ps_says_who_answered",
     ("debug", "i"): f"{DEBUG}::test_i_says_who_answered",
     ("debug", "bundle"): f"{DEBUG}::test_bundle_says_what_it_packs_and_writes",
     ("debug", "cert"): f"{DEBUG}::test_cert_says_whose_keys_it_makes",

@@ -30,6 +30,7 @@ from gproc.errors import UsageError
 
 A_VALUE = {
     "bin_root": "/x",
+    "state": "/x",
     "root": "/foreign",
     "cmd_port": "7000",
     "link_timeout_s": "0.5",

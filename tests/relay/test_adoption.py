@@ -62,7 +62,7 @@ def test_a_registry_keeps_places_when_routes_change() -> None:
     registry.arrive(Route((1,)), rack)
     child, _ = registry.arrive(Route((1, 7)), below)
     assert registry.ancestors(child) == (Ancestor("", "10.0.0.254:6666"),)
-    registry.lose(child)
+    registry.lose(child, 1.0)
     assert registry.places() == [(1,)]
     orphan = Route((ADOPTED_FROM,))
     assert registry.objection(orphan, below) == ""

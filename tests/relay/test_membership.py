@@ -222,6 +222,30 @@ def test_a_complaint_is_said_once_until_there_is_another_one_or_a_parent() -> No
     assert complaints(slave.handle(FAILED)) == ["cannot join: it is down; trying again"]
 
 
+def test_parents_that_are_dialled_in_turn_are_complained_of_once_each() -> None:
+    """The log of a slave whose whole tree was gone had a line for each try."""
+    slave = Membership(None, ("the rack master", "the master"))
+    said: list[str] = []
+    for _ in range(20):
+        said += complaints(slave.handle(DialFailed(f"{slave.ways[slave.way]} is down")))
+        slave.handle(REDIAL)
+    expected = ("the rack master", "the master")
+    assert said == [f"cannot join: {name} is down; trying again" for name in expected]
+
+
+def test_a_node_has_more_time_to_let_a_slave_in_each_time_that_its_turn_comes() -> None:
+    """On a busy network each of them was given up just before it answered, again and again."""
+    slave = Membership(None, ("the rack master", "the master"))
+    given_s = []
+    for _ in range(12):
+        given_s.append(slave.patience_s)
+        slave.handle(FAILED)
+        slave.handle(REDIAL)
+    assert given_s == [2, 2, 4, 4, 6, 6, 8, 8, 8, 8, 8, 8]
+    slave.handle(WELCOMED)
+    assert slave.patience_s == 2
+
+
 @given(st.lists(st.sampled_from([*SLAVE_EVENTS, REFUSED]), max_size=40))
 def test_whatever_happens_a_slave_suspends_its_jobs_if_and_only_if_it_loses_a_parent(events: list[SlaveEvent]) -> None:
     slave = Membership(None, (PARENT,))

@@ -89,6 +89,11 @@ def test_i_says_who_answered(tree: Cluster) -> None:
     named(steps(done.stderr), f"asks the master at {tree.socket}", "answered: 2 nodes")
 
 
+def test_ps_says_who_answered(tree: Cluster) -> None:
+    done = tree.command("ps", "-debug=3")
+    named(steps(done.stderr), f"asks the master at {tree.socket}", "answered: [0-9]+ jobs")
+
+
 def test_bundle_says_what_it_packs_and_writes(tmp_path: Path) -> None:
     said = steps(alone(tmp_path, "bundle", "-debug=3", f"--tar={tmp_path}/b.tar", "date").stderr)
     named(said, "packs date", "packed .*/date: bundle", "dynamic linker", f"wrote {tmp_path}/b.tar")

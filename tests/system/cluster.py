@@ -76,7 +76,10 @@ class Daemon:
 
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Wait for its end and for the rest of its log.  Returns its exit status."""
-        status = self.process.wait(timeout_s)
+        try:
+            status = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it has not ended within {timeout_s:.0f} s:\n{self.log}") from None
         self._reading.join(timeout_s)
         return status
 

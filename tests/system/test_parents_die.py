@@ -43,7 +43,8 @@ class Rack(NamedTuple):
     beside: Slave
 
 
-pytestmark = pytest.mark.master("--orphan-timeout=12")
+pytestmark = pytest.mark.master("--orphan-timeout=25")
+LEASE_ENDS = pytest.mark.master("--orphan-timeout=8")
 
 
 @pytest.fixture
@@ -127,6 +128,7 @@ def test_a_parent_and_a_grandparent_that_die_together_cost_nothing_below_them(ra
         fell(rack, slave, signal.SIGKILL)
 
 
+@LEASE_ENDS
 def test_what_ran_on_the_dead_node_itself_is_lost_with_its_lease_and_its_user_is_told_until_when(rack: Rack) -> None:
     process = begun(rack.cluster, "1/1-2", "exec sleep 1")
     rack.above.kill(signal.SIGKILL)
@@ -138,6 +140,18 @@ def test_what_ran_on_the_dead_node_itself_is_lost_with_its_lease_and_its_user_is
     fell(rack, rack.above, signal.SIGKILL)
 
 
+@pytest.mark.master("--orphan-timeout=4")
+def test_a_job_ends_if_its_node_is_reached_again_only_after_its_lease(rack: Rack) -> None:
+    """A rack master was frozen for longer than a lease: its child had ended the program; the client waited for ever."""
+    process = begun(rack.cluster, "=1/1", "exec sleep 1000")
+    rack.above.kill(signal.SIGSTOP)
+    status, _, errors = rack.cluster.finish(process)
+    assert status != 0
+    assert "gproc: =1/1: " in errors
+    rack.cluster.nothing_runs()
+    fell(rack, rack.above, signal.SIGSTOP)
+
+
 def test_a_node_that_ends_on_purpose_is_lost_at_once(rack: Rack) -> None:
     process = begun(rack.cluster, "=1/1", "exec sleep 1000")
     rack.below[0].kill(signal.SIGTERM)
@@ -145,6 +159,7 @@ def test_a_node_that_ends_on_purpose_is_lost_at_once(rack: Rack) -> None:
     fell(rack, rack.below[0], signal.SIGTERM)
 
 
+@LEASE_ENDS
 def test_a_frozen_node_runs_nothing_when_its_lease_is_over(rack: Rack) -> None:
     process = begun(rack.cluster, "2", "exec sleep 1000")
     rack.beside.kill(signal.SIGSTOP)
@@ -188,3 +203,17 @@ def test_a_copy_that_is_on_its_way_arrives_although_a_rack_master_dies(rack: Rac
     assert (status, errors) == (0, "")
     assert (tmp_path / "there").read_bytes() == source.read_bytes()
     fell(rack, rack.above, signal.SIGKILL)
+
+
+def test_a_master_that_ends_tells_the_nodes_that_look_for_another_parent_just_then(rack: Rack) -> None:
+    """They dialled the ended master for ever."""
+    since = rack.cluster.master.mark()
+    rack.above.kill(signal.SIGKILL)
+    rack.cluster.master.says(r"cannot reach 1/[12] ", since=since)
+    rack.cluster.master.kill(signal.SIGINT)
+    for slave in (*rack.below, rack.beside):
+        assert slave.wait() == 0
+        rack.cluster.forget(slave)
+    fell(rack, rack.above, signal.SIGKILL)
+    rack.cluster.master.wait()
+    rack.cluster.forget(rack.cluster.master)

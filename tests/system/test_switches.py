@@ -164,6 +164,9 @@ def test_each_command_talks_to_the_master_whose_socket_it_names(
 
         assert run("e", ".", "/bin/sh", "-c", "echo $GPROC_NODE").stdout == f"{number}\n"
         assert run("i").stdout.splitlines()[1].split()[0] == str(number)
+        assert f"echo {number} {spelling}" not in run("ps", "-a").stdout
+        assert run("e", ".", "/bin/sh", "-c", f"echo {number} {spelling}").returncode == 0
+        assert f"echo {number} {spelling}" in run("ps", "-a").stdout
         assert run("cp", str(tmp_path / "there" / "file"), f".:{tmp_path}/copy-{number}").returncode == 0
         assert (tmp_path / f"copy-{number}").read_text() == "content"
         assert run("get", f".:{tmp_path}/there/file", str(tmp_path / f"home-{number}")).returncode == 0

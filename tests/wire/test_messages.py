@@ -13,10 +13,11 @@ from gproc.errors import PeerError
 from gproc.request.limits import Limits
 from gproc.request.outcome import Killed, Lost, NotStarted, Refused, Returned, Signalled, TimedOut
 from gproc.request.spec import BundleName, Request, TerminalSize
-from gproc.wire import frames, messages
+from gproc.wire import frames, messages, tags
 from gproc.wire.branch import Branch
 from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.directions import DIRECTIONS, PARENT_TO_CHILD, Direction
+from gproc.wire.job_messages import JobList, JobRow, ListJobs
 from gproc.wire.messages import (
     Accepted,
     Acknowledged,
@@ -127,6 +128,8 @@ EVERY_MESSAGE: list[Message] = [
     Rejected(1, 125, "no such node"),
     Inquire(1),
     TreeState(1, "fe", 0.0, (NodeState((1,), NODE, 2, None), NodeState((1, 1), NODE, 0, 0.5))),
+    ListJobs(1, True),
+    JobList(1, (JobRow(7, "night", 1000, "1-3", "ended", 3, 1.0, 2.0, (b"date", b"\xff")),), 5),
     Poll(4),
     Load(4, ((Route(()), 0.25), (Route((1, 2)), 3.0))),
 ]
@@ -160,8 +163,8 @@ def test_a_message_arrives_as_it_was_sent_where_it_may_be_said_and_nowhere_else(
 def test_no_message_is_left_out_here_and_none_has_anothers_tag() -> None:
     said = {kind for direction in DIRECTIONS for kind in direction.messages}
     assert {type(message) for message in EVERY_MESSAGE} == said == set(Message.__subclasses__())
-    assert {kind.__name__ for kind in said} == set(messages.TAGS)
-    assert len(set(messages.TAGS.values())) == len(messages.TAGS)
+    assert {kind.__name__ for kind in said} == set(tags.TAGS)
+    assert len(set(tags.TAGS.values())) == len(tags.TAGS)
 
 
 @pytest.mark.parametrize("message", EVERY_MESSAGE, ids=lambda message: type(message).__name__)

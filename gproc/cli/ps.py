@@ -1,0 +1,92 @@
+"""`gproc ps`: the jobs that the master knows, as a table or as JSON."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from functools import cache
+
+from gproc.cli.info import since
+from gproc.cli.options import PsOptions
+from gproc.cli.stderr import complain
+from gproc.cli.table import table
+from gproc.cli.trace import Trace
+from gproc.client.questions import job_list
+from gproc.wire.job_messages import JobList, JobRow
+
+COLUMNS = ("JOB", "NAME", "USER", "NODES", "STATE", "SINCE", "COMMAND")
+
+COMMAND_CHARACTERS = 200
+"""Of a command in the table, for people; JSON has more of it."""
+
+
+def run(options: PsOptions) -> int:
+    trace = Trace(options.debug)
+    trace.step(f"asks the master at {options.socket} for jobs")
+    listed = job_list(options.socket, ended=options.all)
+    trace.step(f"the master answered: {len(listed.jobs)} jobs")
+    sys.stdout.write(as_json(listed) if options.json else as_table(listed))
+    if listed.left_out:
+        complain([f"{listed.left_out} older jobs are not shown"])
+    return 0
+
+
+def as_json(listed: JobList) -> str:
+    """A list of objects, the oldest job first.  Times are in seconds of Unix time; null if a job has not ended."""
+    import json
+
+    jobs = [
+        {
+            "job": row.number,
+            "name": row.name,
+            "uid": row.uid,
+            "user": user_of(row.uid),
+            "nodes": row.nodes,
+            "state": row.state,
+            "status": row.status,
+            "started": row.started_s,
+            "ended": row.ended_s or None,
+            "command": [os.fsdecode(word) for word in row.argv],
+        }
+        for row in listed.jobs
+    ]
+    return json.dumps(jobs, indent=2) + "\n"
+
+
+def as_table(listed: JobList) -> str:
+    rows = [
+        (
+            str(row.number),
+            row.name or "-",
+            user_of(row.uid),
+            row.nodes,
+            state_of(row),
+            since(row.started_s),
+            command_of(row.argv),
+        )
+        for row in listed.jobs
+    ]
+    return table(COLUMNS, rows, right=("JOB",))
+
+
+def state_of(row: JobRow) -> str:
+    if row.state != "ended":
+        return row.state
+    return f"status {row.status}" if row.status else "done"
+
+
+def command_of(argv: tuple[bytes, ...]) -> str:
+    text = " ".join(shlex.quote(os.fsdecode(word)) for word in argv)
+    return text if len(text) <= COMMAND_CHARACTERS else text[:COMMAND_CHARACTERS] + "..."
+
+
+@cache
+def user_of(uid: int) -> str:
+    """The name of a user, asked for here: the master must not wait for a name service."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

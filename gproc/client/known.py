@@ -1,0 +1,43 @@
+"""Jobs that the master knows, for callers that did not start them."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal, cast
+
+import msgspec
+
+from gproc.wire.job_messages import JobList, JobRow
+
+JobStateName = Literal["running", "ending", "ended", "lost"]
+
+
+class JobInfo(msgspec.Struct, frozen=True):
+    """A job, as `gproc ps` shows it.
+
+    name: "" if it has none.  uid: of its user.  nodes: where it runs, folded into a node specification.
+    state: "ending": the master is ending it; "lost": it ran when its master ended.  returncode: what `gproc e` would
+    end with; None while it runs.  started_s, ended_s: in Unix time; ended_s is None while it runs.
+    args: the command; a long one is cut.
+    """
+
+    number: int
+    name: str
+    uid: int
+    nodes: str
+    state: JobStateName
+    returncode: int | None
+    started_s: float
+    ended_s: float | None
+    args: tuple[str, ...]
+
+
+def jobs_of(answer: JobList) -> tuple[JobInfo, ...]:
+    return tuple(map(_job_info, answer.jobs))
+
+
+def _job_info(row: JobRow) -> JobInfo:
+    state = cast(JobStateName, row.state)
+    args = tuple(map(os.fsdecode, row.argv))
+    ended_s = row.ended_s or None
+    return JobInfo(row.number, row.name, row.uid, row.nodes, state, row.status, row.started_s, ended_s, args)

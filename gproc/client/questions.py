@@ -1,0 +1,39 @@
+"""Asks the master one question over a connection of its own, and waits for the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from gproc.client.driver import PollDriver
+from gproc.client.session import Answered, ClientSession, Refusal
+from gproc.errors import LinkLost
+from gproc.wire.job_messages import JobList
+
+OLDER: Final = "if it is of an older release than this command, it knows no such question"
+
+
+def answer_to(socket_path: str, question: Callable[[ClientSession], int]) -> JobList:
+    """Ask, and wait for the answer.  question: returns the serial number of the `Answered`.
+
+    Raises: GprocError; JobRejected if the master refuses.
+    """
+    driver = PollDriver(socket_path)
+    try:
+        serial = question(driver.session)
+        while True:
+            driver.wait()
+            for event in driver.events():
+                if isinstance(event, Refusal) and event.serial == serial:
+                    raise event.error
+                if isinstance(event, Answered) and event.serial == serial:
+                    return event.answer
+    except LinkLost as error:
+        raise LinkLost(f"{error}; {OLDER}") from error
+    finally:
+        driver.close()
+
+
+def job_list(socket_path: str, *, ended: bool) -> JobList:
+    """The jobs of this user, as the master knows them.  Raises: GprocError."""
+    return answer_to(socket_path, lambda session: session.list_jobs(ended=ended))

@@ -1,0 +1,77 @@
+"""Keeps a slave's lease: asks the master for it in time, and tells its owner when it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from gproc.launch.launcher import Launcher
+from gproc.node.uplink import Uplink
+from gproc.relay.membership import SlaveState
+from gproc.trust.lease import Lease, boottime_s
+from gproc.trust.ticket import Grant, TicketVerifier
+from gproc.wire.messages import AskLease, Route, Signed
+
+
+class Leasing:
+    """The timers of a lease.  What the master says comes in by `granted` and `take`.
+
+    over: called when the lease has ended, so that no program may run here any more.
+    """
+
+    def __init__(
+        self, verifier: TicketVerifier, launcher: Launcher, uplink: Uplink, over: Callable[[float], None]
+    ) -> None:
+        self._verifier = verifier
+        self._launcher = launcher
+        self._uplink = uplink
+        self._over = over
+        self._renewing: asyncio.TimerHandle | None = None
+        self._ending: asyncio.TimerHandle | None = None
+        self._answer_by_s = 0.0
+        """When the first lease of a grant is to be here at the latest."""
+
+    def granted(self, grant: Grant) -> None:
+        """A grant is a lease too, and from now on the master can be asked for the next one."""
+        self._prolong()
+        self._answer_by_s = boottime_s() + grant.lease_s
+        self._renew()
+
+    def take(self, signed: Signed) -> Lease | None:
+        """The master's answer.  None: it answers no question of this node, or came too late.  Raises: TicketRefused."""
+        lease = self._verifier.accept_lease(signed)
+        if lease is not None:
+            self._prolong()
+        return lease
+
+    def stop(self) -> None:
+        for timer in (self._renewing, self._ending):
+            if timer is not None:
+                timer.cancel()
+
+    def _prolong(self) -> None:
+        """Programs may run until the lease ends."""
+        ends_s = self._verifier.lease.ends_s
+        self._launcher.prolong(ends_s)
+        if self._ending is not None:
+            self._ending.cancel()
+        self._ending = asyncio.get_running_loop().call_later(max(0.0, ends_s - boottime_s()), self._ends)
+
+    def _ends(self) -> None:
+        if boottime_s() < self._verifier.lease.ends_s:
+            self._prolong()  # the loop's clock stands still while the machine is suspended
+        else:
+            self._over(self._verifier.lease.lease_s)
+
+    def _renew(self) -> None:
+        """Ask for a lease, again and again while there is a parent.  Without a lease, leave the parent: jobs end."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing = None
+        if self._uplink.membership.state is not SlaveState.GRANTED:
+            return
+        if boottime_s() >= max(self._answer_by_s, self._verifier.lease.ends_s):
+            self._uplink.abandon(f"the master has not answered for {self._verifier.lease.lease_s:.0f} s")
+            return
+        self._uplink.send(AskLease(Route(()), self._verifier.ask_lease()))
+        self._renewing = asyncio.get_running_loop().call_later(self._verifier.lease.ask_s, self._renew)

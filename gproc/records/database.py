@@ -1,0 +1,196 @@
+"""The records of all jobs in one SQLite file.  Every call may wait for the disk: `gproc.records.keeper` has the thread.
+
+The file is in WAL mode, and is not synced at each commit: after a crash of the master it has all that was written,
+after a loss of power it is whole and may lack the last seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from gproc.errors import GprocError
+from gproc.records.record import JobName, Keeping, KeptJob
+from gproc.records.rows import BRIEF_COLUMNS, COLUMNS, BriefRow, JobCells, record_of, row_of
+
+APPLICATION: Final = 0x6770726F
+"""PRAGMA application_id: "gpro"."""
+
+VERSION: Final = 1
+"""PRAGMA user_version."""
+
+SECONDS_OF_DAY: Final = 86_400
+
+_SCHEMA: Final = """
+create table jobs (
+    number integer primary key, name text not null, uid integer not null, argv blob not null, nodes text not null,
+    places blob not null, missing text not null, state text not null, status integer, detached integer not null,
+    spooled integer not null, started_s real not null, ended_s real not null, endings blob not null,
+    stdout_bytes integer not null, stderr_bytes integer not null
+);
+create index jobs_of_user on jobs (uid, number);
+create index running_jobs on jobs (number) where state = 'running';
+create table numbers (next integer not null);
+insert into numbers values (1);
+"""
+
+_ALL: Final = ", ".join(COLUMNS)
+_BRIEF: Final = ", ".join(BRIEF_COLUMNS)
+
+
+class DamagedRecords(GprocError):
+    """The file cannot be used."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"the job records in {self.path} cannot be used: {self.reason}; to begin with none, move the file away: "
+            f"mv {self.path} {self.path}.bad"
+        )
+
+
+class JobDatabase:
+    """One process has it.  Raises (all methods): GprocError if the disk fails, DamagedRecords for a broken file."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        with self._explained():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+            self._open()
+
+    def _open(self) -> None:
+        [application], [version] = (self._one(f"pragma {name}") for name in ("application_id", "user_version"))
+        empty = self._one("select count(*) from sqlite_schema") == (0,)
+        if not empty and application != APPLICATION:
+            raise DamagedRecords(self._path, "it is a database of another program")
+        if not empty and version != VERSION:
+            raise DamagedRecords(self._path, f"its version is {version}, and this gproc knows version {VERSION}")
+        # One process alone has the file, so WAL needs no shared memory, which not every file system offers.
+        self._connection.execute("pragma locking_mode = exclusive")
+        self._connection.execute("pragma journal_mode = wal")
+        self._connection.execute("pragma synchronous = normal")
+        if empty:
+            self._connection.executescript(
+                f"begin; pragma application_id = {APPLICATION}; pragma user_version = {VERSION}; {_SCHEMA} commit;"
+            )
+        elif self._one("pragma quick_check") != ("ok",):
+            raise DamagedRecords(self._path, "it is damaged")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def reserve(self, count: int) -> int:
+        """Reserve `count` numbers of jobs, on the disk.  Returns the first of them."""
+        with self._explained():
+            [first] = self._one("select max(next, (select ifnull(max(number), 0) + 1 from jobs)) from numbers")
+            self._connection.execute("pragma synchronous = full")
+            self._connection.execute("update numbers set next = ?", (first + count,))
+            self._connection.execute("pragma synchronous = normal")
+        return int(first)
+
+    def give_back(self, number: int) -> None:
+        """No number from this one on was used."""
+        with self._explained():
+            self._connection.execute("update numbers set next = ?", (number,))
+
+    def write(self, records: Collection[KeptJob]) -> None:
+        """Write all of them or none."""
+        marks = ", ".join("?" * len(COLUMNS))
+        with self._explained(), self._transaction():
+            self._connection.executemany(f"insert or replace into jobs values ({marks})", map(row_of, records))
+
+    def running(self) -> list[KeptJob]:
+        with self._explained():
+            found = self._connection.execute(f"select {_ALL} from jobs where state = 'running'").fetchall()
+            return [record_of(row) for row in found]
+
+    def find(self, name: JobName, uid: int, *, all_users: bool) -> KeptJob | None:
+        """The job that a user calls so: the newest of that name.
+
+        all_users: jobs of others are found too, if the user has none of that name.
+        """
+        where: list[str] = []
+        values: list[object] = []
+        if name.number is not None:
+            where, values = ["number = ?"], [name.number]
+        elif name.name:
+            where, values = ["name = ?"], [name.name]
+        if not all_users or not where:
+            where, values = [*where, "uid = ?"], [*values, uid]
+        order = "order by uid = ? desc, number desc limit 1"
+        with self._explained():
+            statement = f"select {_ALL} from jobs where {' and '.join(where)} {order}"
+            row: JobCells | None = self._connection.execute(statement, (*values, uid)).fetchone()
+            return None if row is None else record_of(row)
+
+    def newest(self, uid: int | None, limit: int) -> tuple[list[BriefRow], int]:
+        """The newest jobs of a user, or of all, the oldest of them first; and how many more there are."""
+        where, values = ("", []) if uid is None else ("where uid = ?", [uid])
+        with self._explained():
+            [count] = self._one(f"select count(*) from jobs {where}", values)
+            statement = f"select {_BRIEF} from jobs {where} order by number desc limit ?"
+            found: list[BriefRow] = self._connection.execute(statement, (*values, limit)).fetchall()
+        return found[::-1], count - len(found)
+
+    def remove(self, numbers: Collection[int]) -> None:
+        with self._explained(), self._transaction():
+            self._connection.executemany("delete from jobs where number = ?", ((number,) for number in numbers))
+
+    def prune(self, keeping: Keeping, now_s: float) -> list[int]:
+        """Remove what is not kept by the rule.  Returns the numbers."""
+        doomed = f"""
+            select number from jobs where state != 'running' and ended_s < {now_s - keeping.days * SECONDS_OF_DAY}
+            union select number from (
+                select number, row_number() over (partition by uid order by number desc) as age_of_user,
+                    row_number() over (order by number desc) as age from jobs where state != 'running'
+            ) where age_of_user > {keeping.each_user} or age > {keeping.together}
+        """
+        with self._explained():
+            numbers = [number for [number] in self._connection.execute(doomed)]
+        if numbers:
+            self.remove(numbers)
+        return numbers
+
+    def numbers(self) -> set[int]:
+        """Of all jobs."""
+        with self._explained():
+            return {number for [number] in self._connection.execute("select number from jobs")}
+
+    def spooled(self) -> dict[int, int]:
+        """The users of the jobs whose output is kept, by number."""
+        with self._explained():
+            return dict(self._connection.execute("select number, uid from jobs where spooled").fetchall())
+
+    def _one(self, statement: str, values: Sequence[object] = ()) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = self._connection.execute(statement, values).fetchone()
+        return found
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("begin")
+        try:
+            yield
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("rollback")
+            raise
+        self._connection.execute("commit")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise GprocError(f"cannot keep job records in {self._path}: {error}") from error
+        except (sqlite3.DatabaseError, ValueError) as error:
+            raise DamagedRecords(self._path, str(error)) from error
+        except OSError as error:
+            raise GprocError(f"cannot keep job records in {self._path}: {error.strerror}") from error

@@ -1,0 +1,187 @@
+"""Records for an event loop: a thread writes them, in batches, so that no job waits for the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from gproc.errors import GprocError
+from gproc.records.database import JobDatabase
+from gproc.records.record import JobName, Keeping, KeptJob
+from gproc.records.rows import BriefRow
+
+log = logging.getLogger("gproc")
+
+T = TypeVar("T")
+
+FILE: Final = "jobs.db"
+
+TOGETHER_S: Final = 0.1
+"""Between a change and its way to the disk: most jobs are shorter, and are written once instead of twice."""
+
+NUMBERS: Final = 1000
+"""So many numbers are reserved at a time, on the disk, before the first of them is used.  A crash skips the rest."""
+
+PRUNED_S: Final = 60.0
+"""Between two looks for records that are not kept any longer."""
+
+WAITING_MAX: Final = 100_000
+"""Records that wait for a disk that takes none; the oldest are dropped then."""
+
+LOST: Final = "the master ended while it ran"
+
+
+class RecordKeeper:
+    """All calls are from one event loop, but for those before it runs.  pruned: called with numbers that are gone."""
+
+    def __init__(self, place: str, keeping: Keeping, clock: Callable[[], float] = time.time) -> None:
+        """Open the records in a directory.  Jobs that were running are lost: their master has ended.
+
+        Raises: GprocError.
+        """
+        self._clock = clock
+        self._keeping = keeping
+        self._database = JobDatabase(os.path.join(place, FILE))
+        self._thread = ThreadPoolExecutor(1, "gproc-records")
+        self._waiting: dict[int, Callable[[], KeptJob]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing: asyncio.Future[None] | None = None
+        self._pruning: asyncio.TimerHandle | None = None
+        self.problem: GprocError | None = None
+        """Why records cannot be written now."""
+        self.pruned: Callable[[Collection[int]], None] = lambda _: None
+        self._lose(self._database.running())
+        self._database.prune(keeping, clock())
+        self._next = self._database.reserve(NUMBERS)
+        self._end = self._next + NUMBERS
+        self._reserving: Future[int] | None = None
+
+    def _lose(self, running: Collection[KeptJob]) -> None:
+        if running:
+            log.warning("%d jobs were lost with the last master", len(running))
+            self._database.write([record.lost_with_its_master(LOST, self._clock()) for record in running])
+
+    def number(self) -> int:
+        """The number of a new job: higher than all before it, those of former masters too.  Raises: GprocError."""
+        if self._end - self._next < NUMBERS // 2 and self._reserving is None:
+            self._reserving = self._thread.submit(self._database.reserve, NUMBERS)
+        if self._next == self._end and self._reserving is not None:
+            reserving, self._reserving = self._reserving, None
+            self._next = reserving.result()
+            self._end = self._next + NUMBERS
+        number = self._next
+        self._next += 1
+        return number
+
+    def note(self, number: int, record: Callable[[], KeptJob]) -> None:
+        """A job has changed.  record: makes its record, in a moment."""
+        self._waiting[number] = record
+        while len(self._waiting) > WAITING_MAX:
+            del self._waiting[next(iter(self._waiting))]
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TOGETHER_S, self._write)
+            if self._pruning is None:
+                self._pruning = asyncio.get_running_loop().call_later(PRUNED_S, self._prune)
+
+    async def written(self) -> None:
+        """Wait until all that was noted is on the disk.  Raises: GprocError if it cannot be written."""
+        while self._waiting or self._writing is not None:
+            if self._writing is None:
+                self._write()
+            if self._writing is not None:
+                await asyncio.shield(self._writing)
+            if self.problem is not None:
+                raise self.problem
+
+    async def find(self, name: JobName, uid: int, *, all_users: bool) -> KeptJob | None:
+        """As `JobDatabase.find`.  Raises: GprocError."""
+        await self._settled()
+        return await self._in_thread(lambda: self._database.find(name, uid, all_users=all_users))
+
+    async def newest(self, uid: int | None, limit: int) -> tuple[list[BriefRow], int]:
+        """As `JobDatabase.newest`.  Raises: GprocError."""
+        await self._settled()
+        return await self._in_thread(lambda: self._database.newest(uid, limit))
+
+    async def remove(self, numbers: Collection[int]) -> None:
+        """Raises: GprocError."""
+        await self._settled()
+        await self._in_thread(lambda: self._database.remove(numbers))
+        self.pruned(numbers)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do other work for the disk after all that is noted, in the same thread."""
+        return await self._in_thread(work)
+
+    def close(self) -> None:
+        """The master ends: write what waits, and give back the numbers that no job has."""
+        for timer in (self._timer, self._pruning):
+            if timer is not None:
+                timer.cancel()
+        try:
+            self._thread.submit(self._close, [make() for make in self._waiting.values()]).result()
+        except GprocError as error:
+            log.error("%s", error)
+        self._thread.shutdown()
+
+    def _close(self, records: Collection[KeptJob]) -> None:
+        self._database.write(records)
+        self._lose_with_us()
+        self._database.give_back(self._next)
+        self._database.close()
+
+    def _lose_with_us(self) -> None:
+        now_s = self._clock()
+        self._database.write([record.lost_with_its_master(LOST, now_s) for record in self._database.running()])
+
+    async def _settled(self) -> None:
+        try:
+            await self.written()
+        except GprocError:
+            return  # what can be read is read all the same
+
+    def _write(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._writing is None and self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            records = [make() for make in waiting.values()]
+            loop = asyncio.get_running_loop()
+            self._writing = loop.run_in_executor(self._thread, self._database.write, records)
+            self._writing.add_done_callback(lambda done: self._wrote(done, waiting))
+
+    def _wrote(self, done: asyncio.Future[None], written: dict[int, Callable[[], KeptJob]]) -> None:
+        self._writing = None
+        error = done.exception()
+        if error is None:
+            if self.problem is not None:
+                log.info("job records are kept again")
+            self.problem = None
+        else:
+            if self.problem is None:
+                log.error("%s", error)
+            self.problem = error if isinstance(error, GprocError) else GprocError(f"job records: {error}")
+            self._waiting = {**written, **self._waiting}
+        if self._waiting and self._timer is None:
+            wait_s = TOGETHER_S if self.problem is None else 1.0
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._write)
+
+    def _prune(self) -> None:
+        loop = asyncio.get_running_loop()
+        now_s = self._clock()
+        pruning = loop.run_in_executor(self._thread, self._database.prune, self._keeping, now_s)
+        pruning.add_done_callback(self._did_prune)
+        self._pruning = loop.call_later(PRUNED_S, self._prune)
+
+    def _did_prune(self, done: asyncio.Future[list[int]]) -> None:
+        if done.exception() is None:
+            self.pruned(done.result())
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

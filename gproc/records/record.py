@@ -1,0 +1,149 @@
+"""The record of one job, and the rules of records: how they are named, and which are kept.  Pure."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from gproc.errors import UsageError
+from gproc.nodespec import Place
+from gproc.request.outcome import Lost, Outcome
+
+KeptState = Literal["running", "ended", "lost"]
+"""lost: it ran when its master ended, so nobody knows how some of its programs ended."""
+
+LAST: Final = "last"
+"""The name of a user's newest job."""
+
+NAME_CHARACTERS_MAX: Final = 64
+
+_NAME_CHARACTERS: Final = frozenset(string.ascii_letters + string.digits + "._-")
+
+ARGV_BYTES_MAX: Final = 4000
+"""Of a command in a record; as much as the audit trail has."""
+
+NODES_CHARACTERS_MAX: Final = 4000
+"""Of the folded nodes in a table.  The places are kept whole."""
+
+
+class CommonEnd(msgspec.Struct, frozen=True, array_like=True):
+    """How some ranks ended.  ranks: the first and the last of each run of ranks."""
+
+    outcome: Outcome
+    ranks: tuple[tuple[int, int], ...]
+
+
+class KeptJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One job.
+
+    name: "" if it was given none.  argv: the command, cut to a bound.  nodes: where it ran, folded, cut to a bound.
+    places: the same by rank, whole.  missing: nodes that were named and not connected, folded.
+    detached: no client need be attached.  spooled: whether output is kept.
+    ended_s: 0 while it runs.  Times are in Unix time.  endings: of the ranks that have ended.
+    stdout_bytes, stderr_bytes: what its programs wrote, on all nodes.
+    """
+
+    number: int
+    name: str
+    uid: int
+    argv: tuple[bytes, ...]
+    nodes: str
+    places: tuple[Place, ...]
+    missing: str
+    state: KeptState
+    detached: bool
+    spooled: bool
+    started_s: float
+    ended_s: float = 0.0
+    endings: tuple[CommonEnd, ...] = ()
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+
+    def outcomes(self) -> dict[int, Outcome]:
+        """By rank."""
+        runs = ((each.outcome, first, last) for each in self.endings for first, last in each.ranks)
+        return {rank: outcome for outcome, first, last in runs for rank in range(first, last + 1)}
+
+    def status(self) -> int | None:
+        """The highest exit status; None while it runs."""
+        if self.state == "running":
+            return None
+        return max([125 if self.missing else 0, *(ending.outcome.status for ending in self.endings)])
+
+    def lost_with_its_master(self, reason: str, now_s: float) -> KeptJob:
+        """The same after its master has ended: the ranks that had not ended are lost."""
+        known = self.outcomes()
+        lost = Lost(reason)
+        outcomes = {rank: known.get(rank, lost) for rank in range(len(self.places))}
+        return msgspec.structs.replace(self, state="lost", ended_s=now_s, endings=endings_of(outcomes))
+
+
+def endings_of(outcomes: Mapping[int, Outcome]) -> tuple[CommonEnd, ...]:
+    """Equal outcomes together: most nodes of a job end alike."""
+    ranks: dict[Outcome, list[tuple[int, int]]] = {}
+    for rank, outcome in sorted(outcomes.items()):
+        runs = ranks.setdefault(outcome, [])
+        if runs and runs[-1][1] == rank - 1:
+            runs[-1] = (runs[-1][0], rank)
+        else:
+            runs.append((rank, rank))
+    return tuple(CommonEnd(outcome, tuple(runs)) for outcome, runs in ranks.items())
+
+
+def shortened_nodes(folded: str) -> str:
+    return folded if len(folded) <= NODES_CHARACTERS_MAX else folded[:NODES_CHARACTERS_MAX] + "..."
+
+
+def shortened(argv: Sequence[bytes]) -> tuple[bytes, ...]:
+    """A command as its record has it."""
+    kept: list[bytes] = []
+    left = ARGV_BYTES_MAX
+    for word in argv:
+        if left <= 0:
+            return (*kept, b"...")
+        kept.append(word if len(word) <= left else word[:left] + b"...")
+        left -= len(word) + 1
+    return tuple(kept)
+
+
+class JobName(msgspec.Struct, frozen=True):
+    """What a user calls a job: its number, its name, or "last".  One of the fields is set, or none for the last."""
+
+    number: int | None = None
+    name: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> JobName:
+        """Raises: UsageError."""
+        if text.isascii() and text.isdigit() and len(text) <= 18:
+            return cls(number=int(text))
+        return cls() if text == LAST else cls(name=checked_name(text))
+
+    def __str__(self) -> str:
+        return self.name if self.name else LAST if self.number is None else str(self.number)
+
+
+def checked_name(text: str) -> str:
+    """A name for a job.  Raises: UsageError if it can be none."""
+    fine = 0 < len(text) <= NAME_CHARACTERS_MAX and set(text) <= _NAME_CHARACTERS and text[0] in string.ascii_letters
+    if not fine or text == LAST:
+        raise UsageError(
+            f"{text[:NAME_CHARACTERS_MAX]!r} is no name of a job: a letter and up to {NAME_CHARACTERS_MAX - 1} letters,"
+            f" digits, '.', '_' or '-' are wanted, and not '{LAST}', which is your newest job"
+        )
+    return text
+
+
+Bound = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Keeping(msgspec.Struct, frozen=True):
+    """How much is kept of jobs that have ended: the newest `each_user` of each user, at most `together` of all users,
+    and none that ended more than `days` ago.  Jobs that run are always kept."""
+
+    each_user: Bound = 10_000
+    together: Bound = 100_000
+    days: Bound = 30

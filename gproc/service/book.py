@@ -1,0 +1,83 @@
+"""The master's book of jobs: those that run, and the records of those that have ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from gproc.policy.rules import MasterLimits
+from gproc.records.keeper import RecordKeeper
+from gproc.records.record import Keeping, KeptJob, endings_of, shortened
+from gproc.records.rows import BriefRow, argv_of
+from gproc.service.jobs import JobRecord, JobState
+from gproc.wire import frames
+from gproc.wire.job_messages import LISTED_MAX, JobList, JobRow
+
+if TYPE_CHECKING:
+    from gproc.service.live import LiveJob
+
+
+class JobBook:
+    """trusted: users who see the jobs of all others: root, and the user who runs the master."""
+
+    def __init__(self, keeper: RecordKeeper, trusted: Collection[int]) -> None:
+        self.keeper = keeper
+        self._trusted = trusted
+
+    def note(self, live: LiveJob) -> None:
+        """A job has begun, has changed or has ended."""
+        self.keeper.note(live.job.number, lambda: record_of(live))
+
+    async def listed(self, serial: int, uid: int, jobs: Collection[JobRecord], *, ended: bool) -> JobList:
+        """The jobs that a user may see.  jobs: those that have not ended.  Raises: GprocError."""
+        every = uid in self._trusted
+        live = {job.number: _live_row(job) for job in jobs if every or job.caller.uid == uid}
+        if not ended:
+            rows = list(live.values())
+            return JobList(serial, tuple(rows[-LISTED_MAX:]), max(0, len(rows) - LISTED_MAX))
+        found, left_out = await self.keeper.newest(None if every else uid, LISTED_MAX)
+        return JobList(serial, tuple(live.get(brief[0]) or _row(brief) for brief in found), left_out)
+
+    def close(self) -> None:
+        self.keeper.close()
+
+
+def keeping_of(limits: MasterLimits) -> Keeping:
+    usual = Keeping()
+    return Keeping(
+        limits.user_records or usual.each_user, limits.all_records or usual.together, limits.record_days or usual.days
+    )
+
+
+def record_of(live: LiveJob) -> KeptJob:
+    job = live.job
+    ended = job.state is JobState.ENDED
+    return KeptJob(
+        number=job.number,
+        name=job.name,
+        uid=job.caller.uid,
+        argv=shortened(job.request.argv),
+        nodes=job.nodes,
+        places=job.places,
+        missing=job.missing,
+        state="ended" if ended else "running",
+        detached=job.detached,
+        spooled=job.spooled,
+        started_s=job.started_s,
+        ended_s=job.ended_s or (time.time() if ended else 0.0),
+        endings=endings_of(job.outcomes),
+        stdout_bytes=live.received.total(frames.STDOUT),
+        stderr_bytes=live.received.total(frames.STDERR),
+    )
+
+
+def _live_row(job: JobRecord) -> JobRow:
+    argv = shortened(job.request.argv)
+    state = job.state.value
+    return JobRow(job.number, job.name, job.caller.uid, job.nodes, state, None, job.started_s, 0.0, argv)
+
+
+def _row(brief: BriefRow) -> JobRow:
+    number, name, uid, argv, nodes, state, status, started_s, ended_s = brief
+    return JobRow(number, name, uid, nodes, state, status, started_s, ended_s, argv_of(argv))

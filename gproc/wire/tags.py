@@ -1,0 +1,23 @@
+"""The numbers of all messages.  Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+TAGS: Final = {
+    "Join": 1, "Attach": 2, "Welcome": 3, "RefuseJoin": 4, "Arrived": 5, "Left": 6, "Granted": 7, "Ping": 8,
+    "Shutdown": 9, "AskLease": 10, "Leased": 11, "Goodbye": 12, "Revocations": 13, "AskCertificate": 14,
+    "Certified": 15,
+    "Run": 20, "SignalJob": 21, "Finished": 22, "Credit": 23, "Release": 24, "StageProgress": 25, "Resize": 26,
+    "StripeProgress": 27, "SetSources": 28, "JobOrder": 29,
+    "Want": 30, "Unavailable": 31, "PeerHello": 32, "PeerReady": 33,
+    "Submit": 40, "Accepted": 41, "Rejected": 42, "Inquire": 43, "TreeState": 44, "Poll": 45, "Load": 46,
+    "Acknowledged": 50, "OutOfReach": 51,
+    "ListJobs": 60, "JobList": 61,
+}  # fmt: skip
+"""The first element of each message.  A number is never used for another message again."""
+
+
+def tag_of(name: str) -> int:
+    """The tag of the message with this class name."""
+    return TAGS[name]
