@@ -165,9 +165,8 @@ def program_of(manifest: Manifest) -> str:
 
 
 def _program(kept: Kept) -> str:
-    with contextlib.suppress(OSError, BundleError):
-        with open(kept.place + b"/manifest", "rb") as file:
-            return program_of(manifests.decode(file.read()))
+    with contextlib.suppress(OSError, BundleError), open(kept.place + b"/manifest", "rb") as file:
+        return program_of(manifests.decode(file.read()))
     return "?"
 
 
