@@ -26,3 +26,12 @@ def reason_of(error: BaseException) -> str:
         name = error.filename if isinstance(error.filename, bytes) else error.filename.encode(errors="surrogateescape")
         return f"{shown(name)}: {error.strerror}"
     return error.strerror
+
+
+def bytes_text(count: float) -> str:
+    """A size as `ls -h` shows it."""
+    for unit in ("B", "K", "M", "G"):
+        if count < 1000 or unit == "G":
+            return f"{count:.0f}{unit}" if unit == "B" or count >= 100 else f"{count:.1f}{unit}"
+        count /= 1024
+    raise AssertionError

@@ -52,8 +52,8 @@ def run(options: MasterOptions) -> int:
     # Made here, so that slaves of this machine need not make it: the libraries for that would stay in their memory.
     load_identity(home, "node", name, own_addresses(name, address))
     log.debug("cluster %s, keys in %s", authority.cluster, home)
-    store, _lock = open_store(options.store or os.path.join(default_base(os.environ), "master"), options.store_bytes)
-    log.debug("store %s, of at most %d bytes", os.fsdecode(store.place), store.cap_bytes)
+    store = open_store(options.store or default_base(os.environ), options.store_bytes)
+    log.debug("store %s", os.fsdecode(store.place))
     place, _state_lock = open_state(options.state or state_base(os.environ))
     log.debug("job records in %s", place)
     warden = Warden("master")

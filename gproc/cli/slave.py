@@ -91,8 +91,8 @@ def serve(
     dialled = placement.parent
     assert dialled is not None, "a locale gives every slave a parent"
     placed = placed_by(load(options.locale), options.cmd_port or DEFAULT_CMD_PORT)
-    store, _lock = open_store(options.store or default_base(os.environ), options.store_bytes)
-    log.debug("store %s, of at most %d bytes", os.fsdecode(store.place), store.cap_bytes)
+    store = open_store(options.store or default_base(os.environ), options.store_bytes)
+    log.debug("store %s", os.fsdecode(store.place))
     log.debug("a link is lost after %g s", options.link_timeout_s)
     bin_root = claim_usual(os.fsencode(options.bin_root), os.fsencode(DEFAULT_BIN_ROOT))
     log.debug("jobs find their bundles at %s", os.fsdecode(bin_root.path))

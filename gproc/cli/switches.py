@@ -198,7 +198,7 @@ SWITCHES: Final = (
         "store_bytes",
         ("m", "s"),
         SIZE,
-        "How much the store may keep: 500M, 8G. [default: 4G, or a tenth of the disk if that is less]",
+        "How much the store keeps when no job uses it: 500M, 8G. [default: 4G, or less on a small or full disk]",
         "store-size",
         metavar="BYTES",
     ),

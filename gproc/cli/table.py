@@ -78,12 +78,3 @@ def fold(cell: str, width: int) -> Iterator[str]:
         yield cell[:cut].rstrip(" ")
         cell = cell[cut:]
     yield cell
-
-
-def bytes_text(count: float) -> str:
-    """A size as `ls -h` shows it."""
-    for unit in ("B", "K", "M", "G"):
-        if count < 1000 or unit == "G":
-            return f"{count:.0f}{unit}" if unit == "B" or count >= 100 else f"{count:.1f}{unit}"
-        count /= 1024
-    raise AssertionError

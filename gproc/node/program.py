@@ -28,7 +28,7 @@ from gproc.request.acts import Act, SendSignal, SetTerminalSize
 from gproc.request.outcome import Killed, NotStarted, Outcome, Refused, Returned, Signalled
 from gproc.request.spec import TerminalSize
 from gproc.shown import reason_of, shown_text
-from gproc.store.store import Root
+from gproc.store.root import Root
 from gproc.trust.orders import JobInput
 from gproc.trust.signing import TicketRefused
 from gproc.trust.ticket import Ticket
@@ -215,7 +215,6 @@ class Program:
             root = await self._services.root(self.ticket, self._stage_progress)
             if root is not None:
                 log.debug("job %d: its bundle is here, %d bytes", run.job, root.size_bytes)
-                root.hold()
                 self._root = root
             if self._terminal_size is None:
                 stdio = open_pipes(stdin=self.ticket.request.stdin)

@@ -13,7 +13,7 @@ from gproc.node.staging import Staging
 from gproc.nodespec import Place
 from gproc.root.planner import Planner
 from gproc.root.view import View
-from gproc.store.store import Root
+from gproc.store.root import Root
 from gproc.trust.ticket import Ticket
 
 
@@ -34,7 +34,11 @@ class LocalServices:
     async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
         root = await self._staging.root(ticket, tell)
         if root is not None:
-            await self._planner.prepare(root, ticket)
+            try:
+                await self._planner.prepare(root, ticket)
+            except BaseException:  # the job may have been cancelled
+                root.release()
+                raise
         return root
 
     def spawn(

@@ -16,7 +16,7 @@ from gproc.spread.monitor import REPORT_S as STRIPES_REPORT_S
 from gproc.spread.peers import PeerSources
 from gproc.spread.scheduling import STRIPES
 from gproc.store.partial import Owner
-from gproc.store.store import Root
+from gproc.store.root import Root
 from gproc.trust.ticket import Ticket
 from gproc.wire.messages import Run, SetSources, StripeProgress
 
@@ -58,9 +58,9 @@ class Staging:
             self._fetching[message.job][0].change(message.sources)
 
     async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
-        """The job's bundle, complete and verified; None if the job has none.  tell: called with a large one's progress.
+        """The job's bundle, complete and verified, and held for the caller; None if the job has none.
 
-        Raises: StoreError.
+        tell: called with a large one's progress.  Raises: StoreError.
         """
         bundle = ticket.request.bundle
         if bundle is None:
@@ -79,7 +79,7 @@ class Staging:
     async def _fetch(self, link: Link, ticket: Ticket, bundle: BundleName, sources: PeerSources) -> None:
         reporting = asyncio.create_task(self._report_stripes(link, ticket.job, bundle, sources.needed))
         try:
-            await self._fetcher.root(bundle.digest, self._owner(ticket), sources)
+            (await self._fetcher.root(bundle.digest, self._owner(ticket), sources)).release()
             link.send(StripeProgress(ticket.job, (0,) * STRIPES))
         except GprocError as error:
             log.info("job %d: %s", ticket.job, error)

@@ -17,7 +17,7 @@ from gproc.root.facts import NodeFiles
 from gproc.root.view import View
 from gproc.shown import reason_of
 from gproc.store.partial import is_large
-from gproc.store.store import Root
+from gproc.store.root import Root
 from gproc.trust.ticket import Ticket
 
 PREPARED_MAX: Final = 64

@@ -7,6 +7,7 @@ for the master the client that submitted it.  Receivers of this node get each pi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -15,12 +16,15 @@ from typing import Final
 from gproc.content.manifest import CHUNK_BYTES, Digest, Manifest
 from gproc.errors import BundleError, GprocError, StoreError
 from gproc.shown import reason_of
+from gproc.spread.arrivals import Arrivals
 from gproc.spread.contents import Contents, decoded, stripes_of
-from gproc.spread.incoming import IncomingChunk, Parts
+from gproc.spread.holding import Making, Served
+from gproc.spread.incoming import Parts
 from gproc.spread.scheduling import ChunkScheduler
 from gproc.spread.transfer import Helpers, Source, Transfer
 from gproc.store.partial import Owner, PartialBundle
-from gproc.store.store import Root, Store
+from gproc.store.root import Root
+from gproc.store.store import Store
 from gproc.wire import frames
 from gproc.wire.frames import MAX_BLOB_BYTES, Piece
 
@@ -45,27 +49,30 @@ class BundleFetcher:
         self.store = store
         self._upstream = upstream
         self._replace = replace
-        self._making: dict[tuple[bytes, Owner], asyncio.Task[Root]] = {}
+        self._making: dict[tuple[bytes, Owner], Making] = {}
         self._transfers: dict[bytes, Transfer] = {}
-        self._arrivals: dict[bytes, dict[Source, IncomingChunk]] = {}
-        """By digest and by source, so that a slow or lying source does not spoil the chunk of another."""
+        self._arrivals = Arrivals()
         self._checking: dict[tuple[bytes, Owner], asyncio.Future[None]] = {}
+        self._served = Served()
         self._contents = Contents()
         self._changed: asyncio.Future[None] | None = None
 
     async def root(self, bundle: bytes, owner: Owner, helpers: Helpers | None = None) -> Root:
-        """The bundle, complete and verified; fetched if it is not here.
+        """The bundle, complete and verified; fetched if it is not here.  It is held: the caller releases it.
 
         Concurrent callers share one transfer.  Raises: StoreError.
         """
         await self._check(bundle, owner)
         making = self._making.get((bundle, owner))
         if making is None:
-            root = self.store.find(bundle, owner)
+            root = self.store.held(bundle, owner)
             if root is not None:
                 return root
             making = self._start(bundle, owner, helpers)
-        return await asyncio.shield(making)
+        try:
+            return await making.taken()
+        except OSError as error:
+            raise StoreError(f"cannot keep the bundle: {reason_of(error)}") from error
 
     def is_available(self, bundle: bytes, digest: bytes) -> bool:
         """Whether `stream` would begin at once."""
@@ -97,11 +104,7 @@ class BundleFetcher:
         transfer = self._transfers.get(bundle)
         if transfer is None or transfer.scheduler is None:
             return []
-        missing = transfer.missing_bytes()
-        for digest, arrivals in self._arrivals.items():
-            if arrivals and transfer.partial is not None and Digest(digest) in transfer.partial.missing:
-                missing[transfer.scheduler.stripe_of(digest)] -= max(arrival.filled for arrival in arrivals.values())
-        return missing
+        return transfer.missing_bytes(self._arrivals.filled())
 
     def is_fetching(self, bundle: bytes) -> bool:
         """Whether a transfer of the bundle is running: `change` returns when it makes progress."""
@@ -128,7 +131,7 @@ class BundleFetcher:
                 for piece in frames.pieces(digest, frames.CODEC_RAW, data):
                     yield piece
                 return
-            arrival = next(iter(self._arrivals.get(digest, {}).values()), None)
+            arrival = self._arrivals.any(digest)
             if arrival is not None and (digest == bundle or self.belongs(bundle, digest)):
                 async for piece in arrival.pieces():
                     yield piece
@@ -136,6 +139,8 @@ class BundleFetcher:
             await self._check(bundle, owner)
             if bundle not in self._transfers:
                 if self.store.find(bundle, owner) is not None:
+                    if self.complete(bundle, digest) is not None:
+                        continue  # another process has put the bundle here
                     raise StoreError("the requested chunk is not in its bundle")
                 self._start(bundle, owner, None)
             transfer = self._transfers[bundle]
@@ -152,16 +157,14 @@ class BundleFetcher:
             return
         if transfer.scheduler is not None:
             transfer.scheduler.heard(source, time.monotonic())
-        arrivals = self._arrivals.setdefault(piece.digest, {})
-        arrival = arrivals.get(source)
-        if arrival is None:
-            max_bytes = MAX_BLOB_BYTES if piece.digest == transfer.bundle else CHUNK_BYTES
-            arrival = arrivals[source] = IncomingChunk(piece.digest, max_bytes)
+        max_bytes = MAX_BLOB_BYTES if piece.digest == transfer.bundle else CHUNK_BYTES
+        arrival, is_new = self._arrivals.of(piece.digest, source, max_bytes)
+        if is_new:
             self.wake()
         if not arrival.add(piece):
             return
         content = arrival.finish()
-        self._forget_arrivals(piece.digest, source if content is None else None)
+        self._arrivals.forget(piece.digest, source if content is None else None)
         if piece.digest == transfer.bundle:
             self._take_manifest(transfer, content)
         elif content is None:
@@ -184,8 +187,7 @@ class BundleFetcher:
     def remove_source(self, transfer: Transfer, source: Source) -> None:
         """Drop a peer.  Receivers that got half of a chunk from it need not wait for the rest."""
         transfer.remove(source)
-        for digest in [digest for digest, arrivals in self._arrivals.items() if source in arrivals]:
-            self._forget_arrivals(digest, source)
+        self._arrivals.forget_source(source)
         self.wake()
 
     def on_source_lost(self, source: Source, reason: str) -> None:
@@ -203,7 +205,7 @@ class BundleFetcher:
         if transfer is None:
             return
         if not transfer.encoded.done():
-            self._forget_arrivals(bundle, None)
+            self._arrivals.forget(bundle, None)
             self._upstream.ask(bundle, (bundle,))
         elif transfer.scheduler is not None:
             self.remove_source(transfer, self._upstream)
@@ -212,7 +214,10 @@ class BundleFetcher:
     def complete(self, bundle: bytes, digest: bytes) -> bytes | None:
         """A chunk of the bundle that is here in full, or its manifest; None if it is not."""
         if digest != bundle:
-            return self.store.read(Digest(digest)) if self.belongs(bundle, digest) else None
+            data = self.store.read(Digest(digest)) if self.belongs(bundle, digest) else None
+            if data is not None:
+                self._served.keep(bundle, lambda: self.store.any_root(bundle))
+            return data
         transfer = self._transfers.get(bundle)
         if transfer is not None and transfer.encoded.done() and transfer.failure is None:
             return transfer.encoded.result()
@@ -227,16 +232,6 @@ class BundleFetcher:
                 return transfer
         return None
 
-    def _forget_arrivals(self, digest: bytes, source: Source | None) -> None:
-        """End the arrival of a chunk from one source; None: from all, as the chunk is here or the transfer ended."""
-        arrivals = self._arrivals.pop(digest, {})
-        ended = list(arrivals) if source is None else [source]
-        for each in ended:
-            if (arrival := arrivals.pop(each, None)) is not None:
-                arrival.finish()
-        if arrivals:
-            self._arrivals[digest] = arrivals
-
     async def _check(self, bundle: bytes, owner: Owner) -> None:
         """Verify a root in a thread, if it takes too long for the event loop."""
         checking = self._checking.get((bundle, owner))
@@ -249,24 +244,26 @@ class BundleFetcher:
             checking.add_done_callback(lambda _: self._checking.pop((bundle, owner)))
         await asyncio.shield(checking)
 
-    def _start(self, bundle: bytes, owner: Owner, helpers: Helpers | None) -> asyncio.Task[Root]:
+    def _start(self, bundle: bytes, owner: Owner, helpers: Helpers | None) -> Making:
         """Make a root.  Two owners' roots of one bundle are made in turn: the second finds the chunks in the store."""
-        before = [making for (digest, _), making in self._making.items() if digest == bundle]
+        before = [making.task for (digest, _), making in self._making.items() if digest == bundle]
         if not before:
             self._transfers[bundle] = Transfer(bundle)
-        making = asyncio.create_task(self._make(bundle, owner, helpers, before))
-        self._making[bundle, owner] = making
-        making.add_done_callback(lambda done: self._made(bundle, owner, done))
+        making = self._making[bundle, owner] = Making(asyncio.create_task(self._make(bundle, owner, helpers, before)))
+        making.task.add_done_callback(lambda done: self._made(bundle, owner, done))
         return making
 
     def _made(self, bundle: bytes, owner: Owner, done: asyncio.Task[Root]) -> None:
-        del self._making[bundle, owner]
+        making = self._making.pop((bundle, owner))
         transfer = self._transfers.pop(bundle, None)
         error = StoreError("stopped") if done.cancelled() else done.exception()
         if transfer is not None and error is not None:
             transfer.fail(str(error))
             for digest in [bundle] if transfer.partial is None else list(transfer.partial.missing):
-                self._forget_arrivals(digest, None)
+                self._arrivals.forget(digest, None)
+        if error is None and not making.is_awaited:
+            self._served.keep(bundle, done.result)
+        making.settle()
         self.wake()
 
     async def _make(
@@ -289,6 +286,8 @@ class BundleFetcher:
             await asyncio.wait(before)
             self._transfers[bundle] = Transfer(bundle)
         transfer = self._transfers[bundle]
+        await asyncio.get_running_loop().run_in_executor(None, self.store.look)
+        self.store.take_in()
         encoded = self.store.manifest(bundle)
         if encoded is None:
             self._upstream.ask(bundle, (bundle,))
@@ -312,14 +311,25 @@ class BundleFetcher:
                 await self._fill(transfer, partial, helpers)
             if partial.is_large:
                 await asyncio.get_running_loop().run_in_executor(None, partial.finish)
-            return self.store.commit(partial)
+            return await self._keep(partial, transfer.bundle)
         finally:
             self.store.abandon(partial)
 
+    async def _keep(self, partial: PartialBundle, bundle: bytes) -> Root:
+        """Make it a root, unless another process that shares the store was faster."""
+        await self._check(bundle, partial.owner)
+        root = self.store.held(bundle, partial.owner)
+        if root is not None:
+            self.store.drop(partial)
+        return root or self.store.commit(partial)
+
     async def _begin(self, transfer: Transfer, partial: PartialBundle) -> None:
         """Lay the bundle out.  Chunks that are here already can be sent to receivers from now on."""
+        loop = asyncio.get_running_loop()
+        if self.store.is_removing:
+            await loop.run_in_executor(None, self.store.finish_removals)
         if partial.is_large:
-            await asyncio.get_running_loop().run_in_executor(None, partial.lay_out, self.store.read)
+            await loop.run_in_executor(None, partial.lay_out, self.store.read)
         else:
             partial.lay_out(self.store.read)
         for digest, location in partial.present.items():
@@ -338,11 +348,9 @@ class BundleFetcher:
                 raise StoreError(transfer.failure)
             transfer.progress.clear()
             self._ask_sources(transfer, scheduler)
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REVIEW_S):
                     await transfer.progress.wait()
-            except TimeoutError:
-                continue
 
     def _ask_sources(self, transfer: Transfer, scheduler: ChunkScheduler[Source]) -> None:
         for source, digests in scheduler.ask(time.monotonic()).items():

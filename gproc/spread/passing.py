@@ -19,7 +19,8 @@ from gproc.spread.incoming import Parts
 from gproc.spread.scheduling import ChunkScheduler
 from gproc.spread.transfer import Helpers, Source, Transfer
 from gproc.store.partial import Owner, PartialBundle
-from gproc.store.store import Root, Store
+from gproc.store.root import Root
+from gproc.store.store import Store
 
 PASSED_BYTES_MIN: Final = 8 << 20
 """A smaller copy is kept: writing it takes some 10 ms."""
@@ -47,7 +48,7 @@ class PassingFetcher(BundleFetcher):
     def demand(self, wanted: Iterable[tuple[bytes, bytes]]) -> None:
         for bundle, digest in wanted:
             transfer = self._passing.get(bundle)
-            if transfer is None or digest in self._recent or self._arrivals.get(digest):
+            if transfer is None or digest in self._recent or digest in self._arrivals:
                 continue
             assert transfer.partial is not None and transfer.scheduler is not None
             if digest in transfer.partial.missing and transfer.scheduler.want(digest):

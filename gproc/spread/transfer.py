@@ -66,9 +66,14 @@ class Transfer:
         self.scheduler.remove(source)
         self.progress.set()
 
-    def missing_bytes(self) -> list[int]:
-        """Bytes of each stripe, counted in whole chunks; empty if that is not known yet."""
-        return list(self._missing_bytes)
+    def missing_bytes(self, arriving: Iterable[tuple[bytes, int]]) -> list[int]:
+        """Bytes of each stripe; empty if that is not known yet.  arriving: how much is here of which chunks."""
+        missing = list(self._missing_bytes)
+        if self.scheduler is not None and self.partial is not None:
+            for digest, filled in arriving:
+                if digest in self.partial.missing:
+                    missing[self.scheduler.stripe_of(digest)] -= filled
+        return missing
 
     def fail(self, reason: str) -> None:
         self.failure = reason

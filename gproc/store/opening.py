@@ -1,38 +1,22 @@
-"""Chooses the store of a process, and locks it against other processes."""
+"""Chooses the store of a process: one for each user of a machine, shared by all that the user runs there."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
-from typing import Final
 
-from gproc.errors import StoreError
+from gproc.store import inventory
 from gproc.store.store import Store
 
-MAX_STORES_PER_HOST: Final = 10_000
 
-
-def open_store(base: str, cap_bytes: int | None = None) -> tuple[Store, int]:
-    """The first store below `base` that no other process has, and the locked handle that keeps others out.
-
-    Several slaves of one host get one each, and the same ones again after a restart.  Raises: StoreError.
-    """
-    for number in range(MAX_STORES_PER_HOST):
-        place = os.path.join(base, str(number))
-        try:
-            os.makedirs(place, 0o700, exist_ok=True)
-            if os.stat(place).st_uid != os.geteuid():
-                raise StoreError(f"store {place} belongs to another user; name another place with --store")
-            handle = os.open(os.path.join(place, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(handle)
-                continue
-        except OSError as error:
-            raise StoreError(f"store {place}: {error.strerror}; name another place with --store") from error
-        return Store(place, cap_bytes), handle
-    raise StoreError(f"store {base}: {MAX_STORES_PER_HOST} are in use already")
+def open_store(base: str, cap_bytes: int | None = None) -> Store:
+    """The store at `base`, with what earlier versions kept below it.  Raises: StoreError."""
+    with contextlib.suppress(OSError):  # `Store` complains of it
+        inventory.make_folders(os.fsencode(base))
+        for place in former_stores(base):
+            adopt(os.fsencode(place), os.fsencode(base))
+    return Store(base, cap_bytes)
 
 
 def default_base(environ: dict[str, str] | os._Environ[str]) -> str:
@@ -41,3 +25,34 @@ def default_base(environ: dict[str, str] | os._Environ[str]) -> str:
         return "/var/cache/gproc"
     cache = environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return os.path.join(cache, "gproc", "store")
+
+
+def former_stores(base: str) -> list[str]:
+    """Stores of versions that gave each process one of its own: 0, 1, ... and master/0, master/1, ..."""
+    found = []
+    for folder in (base, os.path.join(base, "master")):
+        with contextlib.suppress(OSError):
+            found += [
+                os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.isascii() and name.isdigit()
+            ]
+    return [place for place in found if os.path.isdir(os.path.join(place, "roots"))]
+
+
+def adopt(former: bytes, base: bytes) -> None:
+    """Take over the bundles of a store that no process of an earlier version has, and remove the rest of it.
+
+    What is more than the cap is removed when the store is opened.
+    """
+    with contextlib.suppress(OSError):
+        lock = os.open(former + b"/lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if os.stat(former).st_uid != os.geteuid():
+                return
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for name in os.listdir(former + b"/roots"):
+                with contextlib.suppress(OSError):  # the same bundle is there already
+                    os.rename(former + b"/roots/" + name, base + b"/roots/" + name)
+            inventory.bury(base, former)
+        finally:
+            os.close(lock)
+        os.rmdir(os.path.dirname(former))  # `master`, if that was the last one in it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ INLINE_ENTRIES: Final = 500
 PLACES_AT_ONCE: Final = 4
 """Places that a chunk is written to as it comes.  A manifest of 1 MB can name one chunk 30,000 times: the rest are
 written when all chunks are here, by the thread that finishes the bundle."""
+
+DISK_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 InodeStamp = tuple[int, int, int, int, int, int]
 """What a file's or link's inode says of it: number, size, mtime, mode, uid, and at last its ctime, which changes with
@@ -38,12 +41,15 @@ class PartialBundle:
     If an earlier try was interrupted, its files are hashed, and only the chunks that do not fit are missing.
     """
 
-    def __init__(self, tree: bytes, manifest: Manifest, encoded: bytes, owner: Owner) -> None:
-        """encoded: the manifest in the form that names the bundle."""
+    def __init__(self, tree: bytes, manifest: Manifest, encoded: bytes, owner: Owner, lock: int = -1) -> None:
+        """encoded: the manifest in the form that names the bundle.  lock: the handle that keeps other processes out."""
         self.tree = tree
         self.manifest = manifest
         self.encoded = encoded
         self.owner = owner
+        self.lock = lock
+        self.is_useless = False
+        """What was received is not to be kept for the next try: the disk is full, or another process was faster."""
         self.missing: dict[Digest, list[tuple[File, int]]] = {}
         self.present: dict[Digest, tuple[bytes, int, int]] = {}
         self.is_large = is_large(manifest)
@@ -70,7 +76,7 @@ class PartialBundle:
                         case File():
                             self._begin_file(place, entry, find, public)
         except OSError as error:
-            raise StoreError(f"cannot lay out a bundle: {reason_of(error)}") from error
+            raise self._failed("cannot lay out a bundle", error) from error
 
     def admit(self, digest: Digest, content: Sequence[bytes | memoryview]) -> bool:
         """Write one chunk, already verified and in consecutive parts, to its places.  Returns whether it was missing.
@@ -95,7 +101,7 @@ class PartialBundle:
                     os.close(handle)
                 self.present[digest] = (place, offset, length)
         except OSError as error:
-            raise StoreError(f"cannot keep a chunk: {error.strerror}") from error
+            raise self._failed("cannot keep a chunk", error) from error
         del self.missing[digest]
         return True
 
@@ -132,7 +138,7 @@ class PartialBundle:
                     finally:
                         os.close(handle)
         except OSError as error:
-            raise StoreError(f"cannot keep a chunk: {error.strerror}") from error
+            raise self._failed("cannot keep a chunk", error) from error
         self._owed.clear()
 
     def _settle(self) -> None:
@@ -150,7 +156,12 @@ class PartialBundle:
                 if isinstance(entry, File):
                     os.utime(place, ns=(entry.mtime_ns, entry.mtime_ns))
         except (OSError, OverflowError) as error:  # a hostile manifest may have times that no clock shows
-            raise StoreError(f"cannot finish a bundle: {reason_of(error)}") from error
+            raise self._failed("cannot finish a bundle", error) from error
+
+    def _failed(self, what: str, error: OSError | OverflowError) -> StoreError:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            self.is_useless = True
+        return disk_error(what, error, os.path.dirname(os.path.dirname(os.path.dirname(self.tree))))
 
     def _begin_file(
         self, place: bytes, file: File, find: Callable[[Digest], bytes | None], public: PublicFiles
@@ -179,6 +190,16 @@ class PartialBundle:
                     os.close(own)
         finally:
             os.close(handle)
+
+
+def disk_error(what: str, error: OSError | OverflowError, store: bytes) -> StoreError:
+    """Words for an error of the disk that has the store."""
+    if not isinstance(error, OSError) or error.errno not in DISK_FULL:
+        return StoreError(f"{what}: {reason_of(error)}")
+    return StoreError(
+        f"{what}: {error.strerror}: the disk of the store {os.fsdecode(store)} is full; "
+        "make room there, or give the node another --store"
+    )
 
 
 def is_large(manifest: Manifest) -> bool:

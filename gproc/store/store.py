@@ -1,6 +1,7 @@
-"""The store on disk: `roots/<bundle>-<uid>-<gid>/{manifest,tree/}`, and `partials/` of the same form.
+"""The store on disk: complete bundles, which jobs see, and those that are being received (`gproc.store.inventory`).
 
-The tree of a root is the only copy of its chunks: jobs see it, and children are sent chunks from it.
+The tree of a root is the only copy of its chunks: jobs see it, and children are sent chunks from it.  All slaves and
+the master of one user on one machine share a store: each learns of the others' bundles when it looks for them.
 """
 
 from __future__ import annotations
@@ -10,22 +11,18 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
 from typing import Final
 
 from gproc.content import manifest as manifests
-from gproc.content.manifest import Digest, Directory, Manifest, digest_of
+from gproc.content.manifest import Digest, Manifest, digest_of
 from gproc.disk.trees import remove_tree
 from gproc.errors import BundleError, StoreError
-from gproc.store.partial import INLINE_BYTES, InodeStamp, Owner, PartialBundle, read_verified, stamp_of
-
-MAX_STORE_BYTES: Final = 4 << 30
-DISK_SHARE: Final = 10
-"""A store takes at most 4 GiB or a tenth of its disk, the smaller."""
-
-MAX_STORE_INODES: Final = 1 << 20
-"""Files, links and directories in a store, or a tenth of what its disk can have, the smaller."""
-
+from gproc.store import inventory
+from gproc.store.inventory import Kept
+from gproc.store.partial import INLINE_BYTES, Owner, PartialBundle, disk_error, read_verified
+from gproc.store.room import Use
+from gproc.store.root import Root
+from gproc.store.shelves import TRIES, Shelves
 
 LONG_PATHS: Final = 2000
 """A root of more files takes more than some 5 ms to compare by stat: not in the event loop."""
@@ -36,140 +33,115 @@ VOUCHED_S: Final = 1.0
 AT_ONCE: Final = 1000
 """Entries that are removed in the event loop, in some 5 ms; a larger tree takes a thread."""
 
-
-class Root:
-    """A complete bundle in the store.
-
-    `stamps` are the stats of its files and links at the time when all were checked; None before that.  A job that is
-    shown it must `hold` it.  The lock is shared, and another process (`gproc store --prune`) sees it as well.
-    """
-
-    def __init__(self, place: bytes, manifest: Manifest, encoded: bytes, owner: Owner) -> None:
-        self.tree = place + b"/tree"
-        self.place = place
-        self.manifest = manifest
-        self.encoded = encoded
-        self.bundle = digest_of(encoded)
-        self.owner = owner
-        self.size_bytes = manifest.size_bytes()
-        self.paths = [self.tree + entry.path for entry in manifest.entries if not isinstance(entry, Directory)]
-        self.stamps: list[InodeStamp] | None = None
-        self.inodes = len(manifest.entries)
-        self.vouched_until = 0.0
-        """Time by time.monotonic() until which the root counts as intact."""
-        self.users = 0
-        self._lock = -1
-
-    def hold(self) -> None:
-        """Keep the root from being removed.  Raises: OSError if it is gone."""
-        if self._lock < 0:
-            lock = os.open(self.place + b"/manifest", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH)
-                # Another process may have held the lock until now, and have removed the root.
-                os.stat(self.place + b"/manifest")
-            except OSError:
-                os.close(lock)
-                raise
-            self._lock = lock
-        self.users += 1
-
-    @contextlib.contextmanager
-    def linked(self) -> Iterator[None]:
-        """A time in which its files are given further names.  That changes their ctime, and needs no new hashing.
-
-        Raises: OSError if it is gone.
-        """
-        stamps, self.stamps = self.stamps, None
-        intact = stamps is not None and _stamps(self) == stamps
-        yield
-        linked = _stamps(self)
-        if intact and stamps is not None and [stamp[:-1] for stamp in stamps] == [stamp[:-1] for stamp in linked]:
-            self.stamps = linked
-
-    def relinked(self) -> None:
-        """Its owner's copy may have given its files further names: the new ctime alone is no reason to throw it away.
-
-        By such a name its owner may write to a file, and set its time back.  That deceives nobody else: every other
-        receiver of a chunk of it checks the digest.
-        """
-        with contextlib.suppress(OSError):
-            linked = _stamps(self)
-            if self.stamps is not None and [s[:-1] for s in self.stamps] == [s[:-1] for s in linked]:
-                self.stamps = linked
-
-    def release(self) -> None:
-        self.users -= 1
-        if self.users == 0:
-            os.close(self._lock)
-            self._lock = -1
+LONG_MANIFEST_BYTES: Final = 200_000
+"""A manifest of more takes more than some 5 ms to read."""
 
 
 class Store:
-    """A node's roots.  One process has it: `open_store` locks it.
+    """The bundles of this machine and user, as one process sees them; other processes share them.
 
     Raises (all methods): StoreError if the disk fails.
     """
 
     def __init__(self, place: str, cap_bytes: int | None = None, cap_inodes: int | None = None) -> None:
+        """cap_bytes, cap_inodes: the most that may be kept; None: by the disk (`gproc.store.room.cap`)."""
         self.place = os.fsencode(place)
+        self._shelves = Shelves(self.place, (cap_bytes, cap_inodes))
         self._roots: dict[tuple[bytes, Owner], Root] = {}
         self._chunks: dict[Digest, tuple[bytes, int, int]] = {}
-        self._partials: dict[bytes, tuple[int, int]] = {}
-        """Bytes and inodes of each partial bundle that is being received, by its place."""
-        self._abandoned: dict[bytes, tuple[int, int]] = {}
-        """The same for interrupted ones, which the next try goes on with."""
-        self._graves: dict[bytes, Root] = {}
-        """The roots that were thrown away while a job may still be shown them, by their places in the trash."""
+        self._found: dict[bytes, Root] = {}
+        """Roots of other processes that another thread has read, and that nobody has asked for yet, by their places."""
+        self._removals: list[threading.Thread] = []
         try:
-            for folder in (b"/roots", b"/drafts", b"/trash"):
-                os.makedirs(self.place + folder, 0o700, exist_ok=True)
-            disk = os.statvfs(self.place)
-            self._empty_trash()
-            for name in os.listdir(self.place + b"/drafts"):
-                self._abandoned[self.place + b"/drafts/" + name] = _disk_use(self.place + b"/drafts/" + name)
-            names = sorted(os.listdir(self.place + b"/roots"), key=self._last_used)
+            inventory.make_folders(self.place)
+            for half in self._shelves.inventory.broken():
+                with contextlib.suppress(OSError):
+                    inventory.bury(self.place, half)
         except OSError as error:
-            raise StoreError(f"store {place}: {error.strerror}") from error
-        self.cap_bytes = cap_bytes or default_cap_bytes(disk)
-        self.cap_inodes = cap_inodes or default_cap_inodes(disk)
-        for name in names:
-            self._load(name)
+            raise StoreError(f"store {place}: {error.strerror}; name another place with --store") from error
+        self._on_idle()
 
     def find(self, bundle: bytes, owner: Owner) -> Root | None:
         """The root, if it is here and intact.  A root that was tampered with is thrown away."""
-        root = self._roots.get((bundle, owner))
-        if root is None:
-            return None
-        if time.monotonic() > root.vouched_until and not self._intact(root):
-            self.discard(root)
-            return None
-        # Eviction takes the least recently used: the first in this dictionary and, after a restart, the oldest mtime.
-        self._roots[bundle, owner] = self._roots.pop((bundle, owner))
-        with contextlib.suppress(OSError):
-            os.utime(root.place)
-        return root
+        for _ in range(TRIES):
+            root = self._known(bundle, owner)
+            if root is None:
+                return None
+            if time.monotonic() > root.vouched_until and not _intact(root):
+                self.discard(root)
+                continue
+            try:
+                os.utime(root.place)  # what was not used for the longest time is removed first
+            except OSError:
+                self._forget(root)
+                continue
+            return root
+        return None
+
+    def held(self, bundle: bytes, owner: Owner) -> Root | None:
+        """The same, and kept from being removed until the caller releases it."""
+        for _ in range(TRIES):
+            root = self.find(bundle, owner)
+            if root is None:
+                return None
+            try:
+                root.hold()
+            except OSError:  # another process has just removed it
+                self._forget(root)
+                continue
+            return root
+        return None
 
     def is_long(self, bundle: bytes, owner: Owner) -> bool:
-        """Whether `find` would hash or compare for longer than an event loop may take."""
-        root = self._roots.get((bundle, owner))
-        if root is None or time.monotonic() <= root.vouched_until:
+        """Whether `find` would read, hash or compare for longer than an event loop may take."""
+        root = self._known(bundle, owner, large=False)
+        if root is None:
+            return self._is_here(bundle, owner)
+        if time.monotonic() <= root.vouched_until:
             return False
-        return len(root.paths) > LONG_PATHS or (root.stamps is None and root.size_bytes > INLINE_BYTES)
+        if len(root.paths) > LONG_PATHS:
+            return True
+        if root.size_bytes <= INLINE_BYTES:
+            return False
+        try:
+            same = root.compare()
+        except OSError:
+            return False
+        if same:
+            root.vouched_until = time.monotonic() + VOUCHED_S
+        return same is None
 
     def check(self, bundle: bytes, owner: Owner) -> None:
         """Do now what `find` would have to; may run in another thread."""
         root = self._roots.get((bundle, owner))
-        if root is not None and self._intact(root):
+        if root is None:
+            place = self._place(bundle, owner)
+            with contextlib.suppress(OSError, ValueError, BundleError, StoreError):
+                root = self._found[place] = self._read(place)
+        if root is not None and _intact(root):
             root.vouched_until = time.monotonic() + VOUCHED_S
+
+    def look(self) -> None:
+        """Read what other processes have put here; may run in another thread."""
+        known = {root.place for root in list(self._roots.values())}
+        for kept in self._shelves.inventory.roots():
+            if kept.place not in known and kept.place not in self._found:
+                with contextlib.suppress(OSError, ValueError, BundleError, StoreError):
+                    self._found[kept.place] = self._read(kept.place)
+
+    def any_root(self, bundle: bytes) -> Root | None:
+        """A root of the bundle for some owner, if this process knows one; not compared."""
+        return next((root for (digest, _), root in self._roots.items() if digest == bundle), None)
 
     def manifest(self, bundle: bytes) -> bytes | None:
         """The encoded manifest of a bundle that some owner has here."""
-        return next((root.encoded for (digest, _), root in self._roots.items() if digest == bundle), None)
+        root = self.any_root(bundle)
+        return None if root is None else root.encoded
 
     def content(self, bundle: bytes) -> Manifest | None:
         """The same as a value."""
-        return next((root.manifest for (digest, _), root in self._roots.items() if digest == bundle), None)
+        root = self.any_root(bundle)
+        return None if root is None else root.manifest
 
     def read(self, digest: Digest) -> bytes | None:
         """A chunk that some root holds, verified; None if none does."""
@@ -191,6 +163,7 @@ class Store:
             for root in self.roots():
                 if place.startswith(root.tree + b"/"):
                     root.stamps = None  # its next use hashes it again
+                    root.vouched_until = 0.0
         return data
 
     def holds(self, digest: Digest) -> bool:
@@ -198,64 +171,140 @@ class Store:
         return digest in self._chunks
 
     def partial(self, manifest: Manifest, encoded: bytes, owner: Owner) -> PartialBundle:
-        """Begin to receive a bundle, or go on with an earlier try.  The caller has to call `lay_out`."""
-        place = self.place + b"/drafts/" + _key(digest_of(encoded), owner)
-        self._make_room(manifest.size_bytes(), len(manifest.entries), place)
+        """Begin to receive a bundle, or go on with an earlier try.  The caller has to call `lay_out`.
+
+        Other processes may receive the same at the same time: each has a draft of its own.
+        """
+        self.take_in()
+        need = Use(manifest.size_bytes(), len(manifest.entries))
+        name = inventory.key(digest_of(encoded), owner)
         try:
-            os.makedirs(place + b"/tree", 0o700, exist_ok=True)
-            os.chmod(place + b"/tree", 0o755)
-            with open(place + b"/manifest", "wb") as file:
-                file.write(encoded)
+            draft, lock = self._shelves.draft(name, encoded, need, self._remove)
         except OSError as error:
-            raise StoreError(f"cannot begin a bundle: {error.strerror}") from error
-        self._abandoned.pop(place, None)
-        self._partials[place] = manifest.size_bytes(), len(manifest.entries)
-        return PartialBundle(place + b"/tree", manifest, encoded, owner)
+            raise disk_error("cannot begin a bundle", error, self.place) from error
+        self._empty_trash()
+        return PartialBundle(draft + b"/tree", manifest, encoded, owner, lock)
 
     def abandon(self, partial: PartialBundle) -> None:
-        """Stop receiving.  What came stays for the next try, or until its room is needed."""
-        place = os.path.dirname(partial.tree)
-        use = self._partials.pop(place, None)
-        if use is not None:
-            self._abandoned[place] = use
+        """Stop receiving.  What came stays for the next try, or until its room is needed: now, if the disk is full."""
+        if partial.lock < 0:
+            return
+        lock, partial.lock = partial.lock, -1
+        if partial.is_useless:
+            with contextlib.suppress(OSError):
+                inventory.bury(self.place, os.path.dirname(partial.tree))
+        os.close(lock)
+        self._on_idle()
+
+    def drop(self, partial: PartialBundle) -> None:
+        """Stop receiving, and keep nothing: another process was faster."""
+        partial.is_useless = True
+        self.abandon(partial)
 
     def offer(self, digest: Digest, location: tuple[bytes, int, int]) -> None:
         """Let `read` find a chunk of a bundle that is still being received."""
         self._chunks.setdefault(digest, location)
 
     def commit(self, partial: PartialBundle) -> Root:
-        """Make a complete partial bundle a root, all at once.
+        """Make a complete partial bundle a root, all at once.  It is held: the caller releases it.
 
         If `partial.is_large`, its `finish` is to be called before, in another thread.
         """
         stamps = partial.finish()
-        place = os.path.dirname(partial.tree)
-        self._partials.pop(place, None)
+        place = self._place(digest_of(partial.encoded), partial.owner)
+        root = Root(place, partial.manifest, partial.encoded, partial.owner, self._on_idle)
         try:
-            root = Root(
-                self.place + b"/roots/" + os.path.basename(place), partial.manifest, partial.encoded, partial.owner
-            )
-            old = self._roots.get((root.bundle, root.owner))
-            if old is not None:
-                self.discard(old)
-            os.rename(place, root.place)
+            fcntl.flock(partial.lock, fcntl.LOCK_SH)
+            root.inode = os.fstat(partial.lock).st_ino
+            self._shelves.move_in(os.path.dirname(partial.tree), place)
         except OSError as error:
-            raise StoreError(f"cannot keep a bundle: {error.strerror}") from error
+            raise disk_error("cannot keep a bundle", error, self.place) from error
+        lock, partial.lock = partial.lock, -1
+        if (old := self._roots.get((root.bundle, root.owner))) is not None:
+            self._forget(old)
+        root.hold_by(lock)
         root.stamps = stamps
         self._enter(root)
+        self._on_idle()
         return root
 
     def discard(self, root: Root) -> None:
         """Forget a root and remove it.  Running jobs keep their mounts of it."""
-        self._roots.pop((root.bundle, root.owner), None)
-        inside = root.place + b"/"
-        for digest in [digest for digest, (place, _, _) in self._chunks.items() if place.startswith(inside)]:
-            del self._chunks[digest]
-        self._throw_away(root.place, root)
+        self._forget(root)
+        with contextlib.suppress(OSError):
+            if os.stat(root.place + b"/manifest").st_ino != root.inode:
+                return  # another process has put another there
+        with contextlib.suppress(OSError):
+            inventory.bury(self.place, root.place)
+        self._empty_trash()
 
     def roots(self) -> list[Root]:
-        """Least recently used first."""
+        """Those that this process knows."""
         return list(self._roots.values())
+
+    def tidy(self) -> None:
+        """Remove what is kept beyond the cap.  What jobs use, and what is being received, stays."""
+        if self._shelves.tidy(self._remove):
+            self._empty_trash()
+
+    def finish_removals(self) -> None:
+        """Wait until other threads have removed what was thrown away.  To be called in a thread."""
+        for thread in self._removals:
+            thread.join()
+
+    @property
+    def is_removing(self) -> bool:
+        self._removals = [thread for thread in self._removals if thread.is_alive()]
+        return bool(self._removals)
+
+    # What this process knows
+
+    def _known(self, bundle: bytes, owner: Owner, *, large: bool = True) -> Root | None:
+        """The root in this process's memory, else from the disk.  large: read it whatever its length."""
+        root = self._roots.get((bundle, owner))
+        if root is not None:
+            return root
+        place = self._place(bundle, owner)
+        root = self._found.pop(place, None)
+        if root is None:
+            try:
+                if not large and os.stat(place + b"/manifest").st_size > LONG_MANIFEST_BYTES:
+                    return None
+                root = self._read(place)
+            except FileNotFoundError:
+                return None
+            except (OSError, ValueError, BundleError, StoreError):
+                # The machine died while it was written, or the file is not ours.  The store is only a cache.
+                with contextlib.suppress(OSError):
+                    inventory.bury(self.place, place)
+                self._empty_trash()
+                return None
+        self._enter(root)
+        return root
+
+    def _is_here(self, bundle: bytes, owner: Owner) -> bool:
+        return os.path.exists(self._place(bundle, owner) + b"/manifest")
+
+    def take_in(self) -> None:
+        """Know what `look` has found."""
+        for place in list(self._found):
+            root = self._found.pop(place, None)
+            if root is not None and (root.bundle, root.owner) not in self._roots:
+                self._enter(root)
+
+    def _read(self, place: bytes) -> Root:
+        """Raises: OSError, ValueError, BundleError, StoreError."""
+        name = os.path.basename(place)
+        bundle, uid, gid = name.split(b"-")
+        with open(place + b"/manifest", "rb") as file:
+            inode = os.fstat(file.fileno()).st_ino
+            encoded = file.read()
+        os.stat(place + b"/tree")
+        root = Root(place, manifests.decode(encoded), encoded, Owner(int(uid), int(gid)), self._on_idle)
+        if root.bundle.hex().encode() != bundle:
+            raise StoreError("its manifest is of another bundle")
+        root.inode = inode
+        return root
 
     def _enter(self, root: Root) -> None:
         self._roots[root.bundle, root.owner] = root
@@ -264,120 +313,43 @@ class Store:
             for digest, offset, length in file.chunks():
                 self._chunks[digest] = (place, offset, length)
 
-    def _load(self, name: bytes) -> None:
-        place = self.place + b"/roots/" + name
-        try:
-            bundle, uid, gid = name.split(b"-")
-            with open(place + b"/manifest", "rb") as file:
-                encoded = file.read()
-            root = Root(place, manifests.decode(encoded), encoded, Owner(int(uid), int(gid)))
-            if root.bundle.hex().encode() != bundle:
-                raise StoreError("its manifest is of another bundle")
-        except (OSError, ValueError, BundleError, StoreError):
-            # The machine died while it was written, or the file is not ours.  The store is only a cache.
-            remove_tree(place)
-            return
-        self._enter(root)
+    def _forget(self, root: Root) -> None:
+        if self._roots.get((root.bundle, root.owner)) is root:
+            del self._roots[root.bundle, root.owner]
+        inside = root.place + b"/"
+        for digest in [digest for digest, (place, _, _) in self._chunks.items() if place.startswith(inside)]:
+            del self._chunks[digest]
 
-    def _intact(self, root: Root) -> bool:
-        """Whether the root still is what was received.  It is hashed once, and compared by stat after that."""
+    # What is on the disk
+
+    def _place(self, bundle: bytes, owner: Owner) -> bytes:
+        return self._shelves.place_of(inventory.key(bundle, owner))
+
+    def _remove(self, kept: Kept) -> bool:
         try:
-            if root.stamps is not None:
-                return _stamps(root) == root.stamps
-            for file in root.manifest.files():
-                handle = os.open(root.tree + file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                try:
-                    if os.fstat(handle).st_size != file.size_bytes:
-                        return False
-                    if any(read_verified(handle, offset, n, digest) is None for digest, offset, n in file.chunks()):
-                        return False
-                finally:
-                    os.close(handle)
-            for link in root.manifest.links():
-                if os.readlink(root.tree + link.path) != link.target:
-                    return False
-            root.stamps = _stamps(root)
+            removed = inventory.throw_away(self.place, kept.place)
         except OSError:
             return False
-        return True
-
-    def _make_room(self, size_bytes: int, inodes: int, place: bytes) -> None:
-        """Make room: remove first the partial bundles that are not being received, then the least recently used roots.
-
-        What a job uses, and what is being received, stays.
-        """
-        if size_bytes > self.cap_bytes:
-            raise StoreError(
-                f"a bundle of {size_bytes} bytes, and the store may take {self.cap_bytes}: give it more by --store-size"
-            )
-        if inodes > self.cap_inodes:
-            raise StoreError(f"a bundle of {inodes} files, and the store may take {self.cap_inodes}")
-        held = [*self._partials.values(), *((root.size_bytes, root.inodes) for root in self._roots.values())]
-        total, count = size_bytes + sum(use[0] for use in held), inodes + sum(use[1] for use in held)
-        for other, use in list(self._abandoned.items()):
-            if other != place and (total + use[0] > self.cap_bytes or count + use[1] > self.cap_inodes):
-                del self._abandoned[other]
-                self._throw_away(other)
         for root in self.roots():
-            if total <= self.cap_bytes and count <= self.cap_inodes:
-                return
-            if root.users == 0:
-                self.discard(root)
-                total, count = total - root.size_bytes, count - root.inodes
-        if total > self.cap_bytes or count > self.cap_inodes:
-            raise StoreError(
-                f"no room for a bundle of {size_bytes} bytes and {inodes} files: running jobs use the store, which may "
-                f"take {self.cap_bytes} bytes and {self.cap_inodes} files; give it more by --store-size"
-            )
+            if removed and root.place == kept.place:
+                self._forget(root)
+        return removed
 
-    def _throw_away(self, place: bytes, root: Root | None = None) -> None:
-        grave = self.place + b"/trash/" + os.path.basename(place) + os.urandom(4).hex().encode()
-        with contextlib.suppress(OSError):
-            os.rename(place, grave)
-            if root is not None:
-                self._graves[grave] = root
+    def _on_idle(self) -> None:
         self._empty_trash()
-
-    def _last_used(self, name: bytes) -> float:
-        try:
-            return os.stat(self.place + b"/roots/" + name).st_mtime
-        except OSError:
-            return 0.0
+        self.tidy()
 
     def _empty_trash(self) -> None:
-        with contextlib.suppress(OSError):
-            for name in os.listdir(self.place + b"/trash"):
-                grave = self.place + b"/trash/" + name
-                if (root := self._graves.get(grave)) is None or root.users == 0:
-                    self._graves.pop(grave, None)
-                    if not remove_tree(grave, AT_ONCE):
-                        threading.Thread(target=remove_tree, args=(grave,)).start()
+        for grave in inventory.empty_trash(self.place, AT_ONCE):
+            thread = threading.Thread(target=remove_tree, args=(grave,))
+            self._removals.append(thread)
+            thread.start()
 
 
-def default_cap_bytes(disk: os.statvfs_result) -> int:
-    return min(MAX_STORE_BYTES, disk.f_blocks * disk.f_frsize // DISK_SHARE)
-
-
-def default_cap_inodes(disk: os.statvfs_result) -> int:
-    """Some file systems, as btrfs, make inodes as they are wanted and say 0."""
-    return min(MAX_STORE_INODES, disk.f_files // DISK_SHARE or MAX_STORE_INODES)
-
-
-def _disk_use(place: bytes) -> tuple[int, int]:
-    """Bytes and inodes that a tree takes on its disk."""
-    total = count = 0
-    for folder, _, files in os.walk(place):
-        count += 1
-        for name in files:
-            count += 1
-            with contextlib.suppress(OSError):
-                total += os.lstat(folder + b"/" + name).st_blocks * 512
-    return total, count
-
-
-def _key(bundle: bytes, owner: Owner) -> bytes:
-    return f"{bundle.hex()}-{owner.uid}-{owner.gid}".encode()
-
-
-def _stamps(root: Root) -> list[InodeStamp]:
-    return [stamp_of(path) for path in root.paths]
+def _intact(root: Root) -> bool:
+    """Whether the root still is what was received.  It is hashed once, and compared by stat after that."""
+    try:
+        same = root.compare()
+        return root.hash() if same is None else same
+    except OSError:
+        return False

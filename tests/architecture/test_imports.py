@@ -35,7 +35,7 @@ PURE = {
     "records.rows", "relay.membership", "relay.delivery", "service.jobs", "client.session", "client.events",
     "client.summary",
     "relay.flow", "relay.relayed_job", "link.refusals", "link.turns", "spread.trees",
-    "spread.progress", "spread.blame", "spread.scheduling",
+    "store.room", "spread.progress", "spread.blame", "spread.scheduling",
     "trust.names", "root.plan", "cli.completion", "cli.pages", "cli.parse", "cli.modes", "cli.options", "cli.switches",
     "cli.kinds", "root.code_layout", "root.view", "root.abilities", "root.asked", "root.where",
     "runtime.archive", "runtime.slim",

@@ -33,6 +33,7 @@ from gproc.nodespec import Path as NodePath
 from gproc.request.outcome import Lost
 from gproc.request.spec import BundleName
 from gproc.root.code_layout import PLACES_MAX, CodeLayout
+from gproc.store.inventory import disk_of
 from gproc.store.partial import PLACES_AT_ONCE, Owner
 from gproc.store.store import Store
 from gproc.wire import frames, messages
@@ -139,11 +140,13 @@ def test_a_store_has_a_bound_on_files_as_well_as_bytes(tmp_path: Path) -> None:
     for manifest in (first, second):
         partial = store.partial(manifest, encode(manifest), OWN)
         partial.lay_out(lambda _: None)
-        store.commit(partial)
-    assert [root.inodes for root in store.roots()] == [701]
+        store.commit(partial).release()
+    assert [len(root.manifest.entries) for root in store.roots()] == [701]
     too_many = manifest_of(USR, *links(1000))
-    with pytest.raises(StoreError, match="a bundle of 1001 files"):
-        store.partial(too_many, encode(too_many), OWN)
+    partial = store.partial(too_many, encode(too_many), OWN)
+    partial.lay_out(lambda _: None)
+    store.commit(partial).release()
+    assert store.roots() == []
 
 
 def test_drafts_that_nobody_fills_count_as_files_too(tmp_path: Path) -> None:
@@ -174,12 +177,15 @@ def test_a_chunk_that_a_manifest_names_very_often_is_written_at_the_end(tmp_path
     assert Store(str(tmp_path / "store")).find(root.bundle, OWN) is not None
 
 
-def test_a_bundle_larger_than_the_store_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    file = File(b"/usr/f", 0o644, 0, 0, 6144 * CHUNK_BYTES, 0, digest_of(ZEROS) * 6144)
+def test_a_bundle_that_would_fill_the_disk_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    """1 MB of a manifest names 32 GiB."""
+    size_bytes, digests = 32768 * CHUNK_BYTES, digest_of(ZEROS) * 32768
     store = Store(str(tmp_path / "store"), cap_bytes=4 << 30)
-    manifest = manifest_of(USR, file)
-    with pytest.raises(StoreError, match="the store may take"):
+    count = disk_of(os.fsencode(tmp_path)).free.size_bytes // size_bytes + 1
+    manifest = manifest_of(USR, *(File(b"/usr/%d" % n, 0o644, 0, 0, size_bytes, 0, digests) for n in range(count)))
+    with pytest.raises(StoreError, match="no room for a bundle"):
         store.partial(manifest, encode(manifest), OWN)
+    assert os.listdir(tmp_path / "store" / "drafts") == []
 
 
 @pytest.mark.parametrize("level", ["1", ".", "1-9", "7/."])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.store.neighbour import neighbours
 from tests.system.cluster import NOBODY, Cluster, gproc_as
 
 
@@ -48,9 +49,11 @@ def test_the_table_shows_each_bundle_and_the_total(cluster: Cluster) -> None:
     send(cluster, "second")
     done = store(cluster)
     assert (done.returncode, done.stderr) == (0, "")
-    head, *rows, _, total = done.stdout.splitlines()
+    head, *rows, _, limits, total = done.stdout.splitlines()
     assert head.split() == ["STORE", "BUNDLE", "PROGRAM", "UID", "FILES", "SIZE", "LAST", "USED", "NOW"]
     assert [row.split()[2] for row in rows] == [str(cluster.work / "second"), str(path)]
+    assert limits.startswith(f"{cluster.place}/s1/store: ")
+    assert " files are kept, without --store-size at most " in limits
     assert total.startswith("2 bundles, ")
 
 
@@ -96,7 +99,7 @@ def test_pruning_beside_a_running_job_leaves_what_it_uses_and_the_slave_goes_on(
 
 def test_an_incomplete_root_is_skipped(cluster: Cluster) -> None:
     send(cluster, "first")
-    (root,) = (cluster.place / "s1" / "store" / "0" / "roots").iterdir()
+    (root,) = (cluster.place / "s1" / "store" / "roots").iterdir()
     (root.parent / "nonsense").mkdir()
     (root.parent / f"{'ab' * 32}-0-0").mkdir()
     (root.parent / f"{'cd' * 32}-0-0").mkdir()
@@ -116,13 +119,27 @@ def test_another_users_store_is_not_shown_as_empty(cluster: Cluster) -> None:
     assert len(kept(cluster)) == 1
 
 
-def test_a_bundle_beyond_the_size_of_the_store_is_refused_with_the_nodes_name(cluster: Cluster) -> None:
+def test_a_bundle_beyond_the_size_of_the_store_runs_and_is_not_kept(cluster: Cluster) -> None:
     since = cluster.master.mark()
     cluster.joined(cluster.launch_slave("--id=2", "--store-size=1M"), cluster.master, since)
     path = cluster.work / "large"
     path.write_bytes(b"#!/bin/sh\necho sent\nexit\n" + os.urandom(2 << 20))
     path.chmod(0o755)
     done = cluster.exec("-n", "1-2", str(path))
-    assert (done.returncode, done.stdout) == (125, b"sent\n")
-    assert done.stderr.startswith(b"gproc: 2: ")
-    assert b"give it more by --store-size" in done.stderr
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"sent\nsent\n", b"")
+    assert kept(cluster).keys() == {str(path)}
+    assert os.listdir(cluster.place / "s2" / "store" / "roots") == []
+
+
+def test_what_arrives_and_what_was_interrupted_is_shown(cluster: Cluster) -> None:
+    place = str(cluster.place / "s1" / "store")
+    with neighbours(place, 1) as (receiver,):
+        receiver.ask("begin", 1, 5000)
+        (row,) = kept(cluster).values()
+        assert (row["state"], row["in_use"], row["size_bytes"]) == ("arriving", True, 5000)
+        assert store(cluster, "--prune=0").stdout.startswith("removed 0 of 1 bundles")
+    (row,) = kept(cluster).values()
+    assert (row["state"], row["in_use"]) == ("interrupted", False)
+    assert "interrupted" in store(cluster).stdout
+    assert store(cluster, "--prune=0").stdout.startswith("removed 1 of 1 bundles")
+    assert kept(cluster) == {}

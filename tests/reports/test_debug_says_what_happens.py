@@ -137,7 +137,7 @@ def test_master_and_slave_log_what_they_were_told_and_each_step_of_a_job(tmp_pat
     assert cluster.exec("1", program).returncode == 3
     assert cluster.exec("7", program).returncode == 125
     for pattern in (
-        "locale local: this master's address is 127.0.0.1", r"cluster [0-9a-f]+, keys in ", "store .*/store-m/0",
+        "locale local: this master's address is 127.0.0.1", r"cluster [0-9a-f]+, keys in ", "store .*/store-m",
         "job 1: bundle [0-9a-f]{16}, ", "a client is asked for [0-9]+ chunks", "job 1: 1 has ended: exited, status 3",
         "a request for nodes 7 is not taken: not connected: 7",
     ):  # fmt: skip

@@ -13,7 +13,8 @@ from gproc.errors import StoreError
 from gproc.link.connection import Link
 from gproc.service.offers import BundleOffers
 from gproc.spread.fetching import BundleFetcher
-from gproc.store.store import Root, Store
+from gproc.store.root import Root
+from gproc.store.store import Store
 from gproc.wire import frames
 from gproc.wire.messages import Want
 from tests.link.test_connection import PLAIN, Recorder, linked

@@ -13,7 +13,8 @@ from gproc.content.manifest import CHUNK_BYTES, Directory, Entry, File, Manifest
 from gproc.errors import StoreError
 from gproc.spread.fetching import MAX_CORRUPT, BundleFetcher
 from gproc.store.partial import Owner
-from gproc.store.store import Root, Store
+from gproc.store.root import Root
+from gproc.store.store import Store
 from gproc.wire import frames
 from tests.loop import run
 

@@ -16,7 +16,8 @@ from gproc.errors import StoreError
 from gproc.spread.fetching import BundleFetcher
 from gproc.spread.transfer import Source, Transfer
 from gproc.store.partial import INLINE_BYTES, Owner
-from gproc.store.store import Root, Store
+from gproc.store.root import Root
+from gproc.store.store import Store
 from gproc.wire import frames
 from tests.loop import run
 from tests.patience import PATIENCE_S
