@@ -64,7 +64,7 @@ def roff(title: str, page: Page, modes: Sequence[Mode]) -> str:
         lines += [f".SH {escaped(section.title.upper())}", *_rows(section.rows)]
     lines += [".SH EXIT STATUS", *_rows(EXIT_STATUSES)]
     others = [title_of(mode) for mode in modes] or ["gproc"]
-    lines += [".SH SEE ALSO", ",\n".join(rf"\fB{escaped(other)}\fR(1)" for other in others)]
+    lines += [".SH SEE ALSO", ",\n".join(rf"\fB\%{escaped(other)}\fR(1)" for other in others)]
     return "\n".join(lines) + "\n"
 
 

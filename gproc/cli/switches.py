@@ -89,7 +89,9 @@ SWITCHES: Final = (
         "What the program's Debian package installs, and what that depends on, goes along.",
         "with-package",
     ),
-    Switch("no_words", ("e",), FLAG, "The command's words bring no files along, and no programs that it runs.", "no-words"),
+    Switch(
+        "no_words", ("e",), FLAG, "The command's words bring no files along, and no programs that it runs.", "no-words"
+    ),
     Switch(
         "cwd",
         ("e",),
