@@ -12,7 +12,8 @@ import msgspec
 
 from gproc.cli.kinds import FLAG, Offer
 from gproc.cli.modes import MODES, Argument, Mode, mode_named
-from gproc.cli.switches import SWITCHES, Switch, switches_named, switches_of
+from gproc.cli.switch import Switch
+from gproc.cli.switches import SWITCHES, switches_named, switches_of
 
 Candidate = tuple[str, str]
 """A word, and what it means."""

@@ -12,7 +12,8 @@ from gproc.cli.modes import MODES, Mode
 from gproc.cli.options import ConfigOptions
 from gproc.cli.pages import default_text
 from gproc.cli.settings import Setting, settings_in
-from gproc.cli.switches import Switch, switches_of
+from gproc.cli.switch import Switch
+from gproc.cli.switches import switches_of
 from gproc.cli.table import table
 from gproc.cli.trace import Trace
 from gproc.shown import shown_text

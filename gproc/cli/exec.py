@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from gproc.bundle.surroundings import working_directory
-from gproc.cli.foreground import Foreground, Printer
+from gproc.cli.foreground import Foreground
+from gproc.cli.hints import EqualOutput
+from gproc.cli.json_events import JsonEvents
 from gproc.cli.options import ExecOptions
 from gproc.cli.progress import progress_for
+from gproc.cli.showing import AsItComes, Gathered, IntoFiles, Showing, Sorted
+from gproc.cli.stderr import complain
+from gproc.cli.style import has_colour, is_terminal
 from gproc.cli.trace import Trace, bundle_text
+from gproc.cli.writing import Writing
 from gproc.client.driver import PollDriver
 from gproc.client.requests import check_nodes, pack_program, program_request
 from gproc.client.summary import summarise
-from gproc.errors import EXIT_SIGNAL_BASE, ProgramNotFound, UsageError
+from gproc.errors import EXIT_SIGNAL_BASE, GprocError, ProgramNotFound, UsageError
 from gproc.packager import Bundle
 from gproc.request.spec import TerminalSize
 
 
 def run(options: ExecOptions) -> int:
     check_nodes(options.nodes, options.exclude)
+    check_showing(options)
     trace = Trace(options.debug)
     terminal: TerminalSize | None = None
     lending: AbstractContextManager[None] = nullcontext()
@@ -51,12 +59,13 @@ def run(options: ExecOptions) -> int:
         cpus=options.cpus,
         nice=options.nice,
     )
-    progress = progress_for(json_lines=options.json_progress)
-    printer = Printer(progress, label=options.label)
+    progress = progress_for(json_lines=options.json_progress, quiet=options.tty)
+    writing = Writing(progress)
+    sink = sink_for(options, writing)
     driver = PollDriver(options.socket)
     try:
-        foreground = Foreground(driver, request, bundle, printer, progress, trace, stdin)
-        printer.watch(foreground)
+        foreground = Foreground(driver, request, bundle, sink, progress, trace, stdin, sink.ended)
+        writing.watch(foreground)
         with lending:
             foreground.run()
     finally:
@@ -65,6 +74,45 @@ def run(options: ExecOptions) -> int:
         return EXIT_SIGNAL_BASE + signal.SIGPIPE  # and silence, as of `yes | head`
     job = foreground.job
     return foreground.conclude(*summarise(job.places, job.outcomes, job.missing))
+
+
+def check_showing(options: ExecOptions) -> None:
+    """Raises: UsageError if the switches about output contradict each other."""
+    ways = {
+        "-b": options.gather or options.gather_all, "--sort": options.sort, "--outdir": bool(options.outdir),
+        "--json": options.json,
+    }  # fmt: skip
+    asked = [name for name, is_asked in ways.items() if is_asked]
+    if options.label and not options.sort:
+        asked.append("--label")
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)} do not go together: each shows the output in its own way")
+    for name, is_asked in (("--live", options.live), ("--diff", options.diff)):
+        if is_asked and not ways["-b"]:
+            raise UsageError(f"{name} says how groups of nodes are shown: add -b")
+    if options.live and options.diff:
+        raise UsageError("--live and --diff do not go together: the largest group is known only at the end")
+
+
+def sink_for(options: ExecOptions, writing: Writing) -> Showing:
+    """Raises: GprocError if there is no directory for --outdir."""
+    coloured = has_colour(sys.stdout)
+    if options.gather or options.gather_all:
+        return Gathered(
+            writing, coloured=coloured, errors_too=options.gather_all, live=options.live, diff=options.diff
+        )
+    if options.sort:
+        return Sorted(writing, coloured=coloured, label=options.label)
+    if options.json:
+        return JsonEvents(writing)
+    if options.outdir:
+        try:
+            return IntoFiles(writing, options.outdir)
+        except OSError as error:
+            raise GprocError(f"--outdir {options.outdir}: {error.strerror}") from error
+    hint = is_terminal(sys.stdout) and not options.label
+    equal = EqualOutput(lambda text: complain([text])) if hint else None
+    return AsItComes(writing, label=options.label, coloured=coloured, equal=equal)
 
 
 def packed(options: ExecOptions, command: Sequence[str], cwd: str, trace: Trace) -> Bundle:
@@ -107,8 +155,10 @@ def looks_like_a_shell_line(program: str) -> bool:
 
 def check_terminal(options: ExecOptions) -> None:
     """Raises: UsageError if the program cannot use our terminal."""
-    if options.no_stdin or options.label:
-        raise UsageError("--tty shows one node's terminal as it is: it does not go with --no-stdin or --label")
+    shown_otherwise = options.label or options.gather or options.gather_all or options.sort or options.json
+    if options.no_stdin or shown_otherwise or options.outdir:
+        others = "--no-stdin, --label, -b, --sort, --json or --outdir"
+        raise UsageError(f"--tty shows one node's terminal as it is: it does not go with {others}")
     if not os.isatty(0):
         raise UsageError("--tty lends your terminal to the program, but standard input is no terminal: leave --tty out")
 

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Final
 
 from gproc.cli.stderr import complain
 from gproc.cli.trace import Trace
 from gproc.client.driver import PollDriver
-from gproc.client.events import Exited, Output, Staged, Started, Stream, Unreached
-from gproc.client.lines import Lines
+from gproc.client.events import Exited, Output, Staged, Started, Unreached
 from gproc.client.session import STDIN_BYTES, JobEvent, JobRefused
 from gproc.client.sinks import Progress, Sink
 from gproc.client.summary import describe, name_of
 from gproc.errors import EXIT_GPROC, GprocError
-from gproc.nodespec import Place, fold, format_path
+from gproc.nodespec import fold
 from gproc.packager import Bundle
+from gproc.request.outcome import Outcome
 from gproc.request.spec import Request
 
 PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that we pass on to the program.  A second one of the first four kills it."""
-
-DESCRIPTORS: Final[dict[Stream, int]] = {"stdout": 1, "stderr": 2}
-
 
 class Foreground:
     """One job, from its submission to its last outcome.
@@ -38,9 +34,12 @@ class Foreground:
 
     def __init__(
         self, driver: PollDriver, request: Request, bundle: Bundle | None, sink: Sink, progress: Progress, trace: Trace,
-        stdin: int | None = None,
+        stdin: int | None = None, ended: Callable[[int, Outcome], None] = lambda rank, outcome: None,
     ) -> None:  # fmt: skip
-        """stdin: the descriptor whose bytes every node's program gets; None: it gets none."""
+        """stdin: the descriptor whose bytes every node's program gets; None: it gets none.
+
+        ended: called for each node when all of its output has come.
+        """
         self.job = driver.submit(request, bundle)
         self.lost: GprocError | None = None
         self.problem: str | None = None
@@ -50,6 +49,7 @@ class Foreground:
         self._progress = progress
         self._trace = trace
         self._stdin = stdin
+        self._ended = ended
         self._interrupted = False
         self._chunks_told = 0
         trace.step(f"asks the master at {driver.connection.path} for nodes {request.nodes}")
@@ -136,7 +136,9 @@ class Foreground:
                 gone = f"; not connected: {missing}" if missing else ""
                 self._tell(f"the master took it as job {self.job.number} on {fold(self.job.places)}{gone}")
                 self._begin()
-            case Exited(node, outcome):
+            case Exited(node, outcome, rank):
+                self._ended(rank, outcome)
+                self._progress.ended(rank, outcome.status == 0)
                 self._tell(f"{node} has ended: {describe(outcome) or 'exit status 0'}")
             case Unreached():
                 self._progress.clear()
@@ -149,6 +151,7 @@ class Foreground:
         if bundle is not None and bundle.is_broadcast:
             self._progress.begin(len(self.job.places), bundle.size_bytes)
         self._sink.begin(self.job.places)
+        self._progress.run(self.job.places)
 
     def _read_stdin(self) -> None:
         assert self._stdin is not None
@@ -197,53 +200,3 @@ def unreached_text(event: Unreached) -> str:
         return f"{event.nodes}: reached again"
     until = time.strftime("%H:%M:%S", time.localtime(event.until_s))
     return f"{event.nodes}: cannot be reached: {event.reason}; may run until {until}"
-
-
-class Printer:
-    """The sink of `gproc e`: whole lines on standard output and standard error."""
-
-    def __init__(self, progress: Progress, *, label: bool) -> None:
-        self._progress = progress
-        self._label = label
-        self._lines: dict[Stream, Lines] = {}
-        self._closed: set[Stream] = set()
-        self._foreground: Foreground | None = None
-
-    def watch(self, foreground: Foreground) -> None:
-        self._foreground = foreground
-
-    def begin(self, places: Sequence[Place]) -> None:
-        labels = [format_path(place).encode() + b": " for place in places] if self._label else None
-        for stream in DESCRIPTORS:
-            self._lines[stream] = Lines(len(places), labels)
-
-    def output(self, rank: int, stream: Stream, data: memoryview) -> None:
-        for piece in self._lines[stream].feed(rank, data):
-            self._print(stream, piece)
-
-    def finish(self) -> None:
-        for stream, lines in self._lines.items():
-            for piece in lines.finish():
-                self._print(stream, piece)
-
-    def _print(self, stream: Stream, data: bytes | memoryview) -> None:
-        """Write all of it.  If the reader is gone, the job ends."""
-        assert self._foreground is not None
-        self._progress.clear()
-        view = memoryview(data)
-        descriptor = DESCRIPTORS[stream]
-        while view and stream not in self._closed:
-            try:
-                view = view[os.write(descriptor, view) :]
-            except BlockingIOError:
-                waiting = select.poll()
-                waiting.register(descriptor, select.POLLOUT)
-                waiting.poll()
-            except BrokenPipeError:
-                self._closed.add(stream)
-                self._foreground.reader_is_gone = True
-                self._foreground.stop()
-            except OSError as error:
-                self._closed.add(stream)
-                self._foreground.problem = f"cannot write {stream}: {error.strerror}"
-                self._foreground.stop()

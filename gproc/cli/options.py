@@ -74,6 +74,13 @@ class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     library_path: tuple[str, ...] = ()
     exclude: str = ""
     label: bool = False
+    gather: bool = False
+    gather_all: bool = False
+    live: bool = False
+    diff: bool = False
+    sort: bool = False
+    outdir: str = ""
+    json: bool = False
     no_stdin: bool = False
     tty: bool = False
     timeout_s: float | None = None

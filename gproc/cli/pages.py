@@ -7,7 +7,8 @@ from typing import Final
 import msgspec
 
 from gproc.cli.modes import MODES, Mode
-from gproc.cli.switches import Switch, switches_of
+from gproc.cli.switch import Switch
+from gproc.cli.switches import switches_of
 
 ABOUT: Final = "Run a program on every node of a cluster, with nothing installed there but gproc."
 

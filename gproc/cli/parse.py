@@ -22,7 +22,8 @@ from gproc.cli.options import (
     StartedRequest,
     VersionRequest,
 )
-from gproc.cli.switches import SWITCHES, Switch, switches_named
+from gproc.cli.switch import Switch
+from gproc.cli.switches import SWITCHES, switches_named
 from gproc.errors import UsageError
 
 HELP_NAMES: Final = ("h", "help")

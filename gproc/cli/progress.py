@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from gproc.cli.style import DEFAULT_COLUMNS, columns
 from gproc.client.sinks import Progress
+from gproc.nodespec import Place, fold
 
 if TYPE_CHECKING:
     import rich.progress
@@ -17,6 +20,14 @@ BAR_AFTER_S: Final = 1.0
 REFRESH_S: Final = 0.25
 LINE_S: Final = 1.0
 """Seconds between two redraws of the bar, and between two lines of JSON."""
+
+RUN_LINE_AFTER_S: Final = 2.0
+"""A shorter job needs no line that says how far it is."""
+
+RUN_LINE_S: Final = 0.5
+
+NAMED_MAX: Final = 10
+"""So few nodes are named while they still run: stragglers are what people look for."""
 
 UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -62,6 +73,12 @@ class _Counted:
         self._received[rank] = self.bundle_bytes if complete else min(received_bytes, self.bundle_bytes)
         if complete:
             self._complete.add(rank)
+
+    def run(self, places: Sequence[Place]) -> None:
+        """See `RunLine`."""
+
+    def ended(self, rank: int, well: bool) -> None:
+        """See `RunLine`."""
 
     @property
     def received_bytes(self) -> int:
@@ -180,7 +197,63 @@ class Silent(_Counted):
         """Nothing is shown."""
 
 
-def progress_for(*, json_lines: bool) -> Progress:
+class RunLine(Bar):
+    """For people whose job runs on many nodes: how many are done, and which are not if they are few.
+
+    It is the bar while a large bundle is on its way.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._running: dict[int, Place] = {}
+        self._all = 0
+        self._failed = 0
+        self._run_s = 0.0
+        self._line_is_there = False
+
+    def run(self, places: Sequence[Place]) -> None:
+        if len(places) > 1:
+            self._running = dict(enumerate(places))
+            self._all = len(places)
+            self._run_s = time.monotonic()
+
+    def ended(self, rank: int, well: bool) -> None:
+        if self._running.pop(rank, None) is not None:
+            self._failed += not well
+
+    def tick(self) -> float | None:
+        bar_s = super().tick()
+        if bar_s is not None or not self._running:
+            if not self._running:
+                self.clear()
+            return bar_s
+        waited_s = time.monotonic() - self._run_s
+        if waited_s < RUN_LINE_AFTER_S:
+            return RUN_LINE_AFTER_S - waited_s
+        text = run_text(self._all, self._failed, list(self._running.values()))
+        sys.stderr.write(f"\r\x1b[K{text[: (columns(sys.stderr) or DEFAULT_COLUMNS) - 1]}")
+        sys.stderr.flush()
+        self._line_is_there = True
+        return RUN_LINE_S
+
+    def clear(self) -> None:
+        super().clear()
+        if self._line_is_there:
+            self._line_is_there = False
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def run_text(nodes: int, failed: int, running: Sequence[Place]) -> str:
+    """How far a job is, in a line."""
+    done = f"{nodes - len(running)} of {nodes} done" + (f", {failed} failed" if failed else "")
+    if len(running) > NAMED_MAX:
+        return done
+    return f"{done}; still running: {fold(running)}"
+
+
+def progress_for(*, json_lines: bool, quiet: bool = False) -> Progress:
+    """quiet: the terminal belongs to the program."""
     if json_lines:
         return JsonLines()
-    return Bar() if sys.stderr.isatty() else Silent()
+    return RunLine() if sys.stderr.isatty() and not quiet else Silent()

@@ -14,7 +14,8 @@ import msgspec
 from gproc.cli.kinds import FLAG
 from gproc.cli.modes import MODES, Mode, mode_named
 from gproc.cli.parse import nearest
-from gproc.cli.switches import SWITCHES, Switch, switches_named, switches_of
+from gproc.cli.switch import Switch
+from gproc.cli.switches import SWITCHES, switches_named, switches_of
 from gproc.errors import UsageError
 from gproc.trust.config import config_text, toml_of
 

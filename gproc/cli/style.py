@@ -9,8 +9,11 @@ DEFAULT_COLUMNS: Final = 80
 LEAST_COLUMNS: Final = 20
 """Narrower terminals are treated as if they were this wide: fewer columns do not hold a word."""
 
-_BOLD: Final = "\x1b[1m"
-_PLAIN: Final = "\x1b[0m"
+BOLD: Final = "\x1b[1m"
+PLAIN: Final = "\x1b[0m"
+
+LABEL_COLOURS: Final = tuple(f"\x1b[{code}m" for code in (36, 33, 32, 35, 34, 31))
+"""Neighbouring nodes' labels have different ones: cyan, yellow, green, magenta, blue, red."""
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -43,4 +46,4 @@ def columns(stream: TextIO) -> int | None:
 
 
 def bold(text: str, *, coloured: bool) -> str:
-    return f"{_BOLD}{text}{_PLAIN}" if coloured and text else text
+    return f"{BOLD}{text}{PLAIN}" if coloured and text else text

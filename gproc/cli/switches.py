@@ -8,53 +8,19 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
 from gproc.cli.kinds import (
     ABSOLUTE_PATH,
-    ASSIGNMENT,
     ELEMENTS,
     FLAG,
     SECONDS,
     SIZE,
     SIZE_OR_NONE,
     TEXT,
-    Kind,
-    Offer,
     whole,
 )
 from gproc.cli.modes import Mode
-from gproc.request.limits import CPUS_MAX, PROCS_MAX
-
-
-class Switch(msgspec.Struct, frozen=True):
-    """A switch.  One or two dashes make no difference, as in the original.
-
-    field: its field in the modes' options.  modes: letters of the modes that take it.  go: the original's spelling.
-    gnu: the long spelling.  short: one letter, if the original has none.  negative: the spelling that turns a FLAG off.
-    offers: what shell completion offers as its value.
-    """
-
-    field: str
-    modes: tuple[str, ...]
-    kind: Kind
-    help: str
-    gnu: str
-    go: str = ""
-    short: str = ""
-    negative: str = ""
-    metavar: str = ""
-    offers: Offer = ""
-
-    def spellings(self) -> tuple[str, ...]:
-        """Every name, without dashes."""
-        return tuple(dict.fromkeys(name for name in (self.short, self.go, self.gnu, self.negative) if name))
-
-    def shown(self) -> tuple[str, ...]:
-        """Every name as help pages and messages write it, the original's spelling first."""
-        single = tuple(f"-{name}" for name in (self.short, self.go) if name)
-        return (*single, *(f"--{name}" for name in (self.gnu, self.negative) if name))
-
+from gproc.cli.run_switches import RUN_SWITCHES
+from gproc.cli.switch import Switch
 
 _ALL_MODES: Final = (
     "m", "s", "e", "cp", "get", "i", "ps", "bundle", "cert", "key", "start", "stop", "restart", "runtime", "store",
@@ -247,10 +213,7 @@ SWITCHES: Final = (
         metavar="NODES",
         offers="nodes",
     ),
-    Switch("shell", ("e",), FLAG, "COMMAND is a line for a shell: run it with /bin/sh -c.", "shell"),
-    Switch("label", ("e",), FLAG, "Begin each line of output with its node's path.", "label", short="l"),
-    Switch("no_stdin", ("e",), FLAG, "Give the program an empty standard input.", "no-stdin", short="n"),
-    Switch("tty", ("e",), FLAG, "Give the program a terminal, shown on yours. Only with one node.", "tty", short="t"),
+    *RUN_SWITCHES,
     Switch(
         "timeout_s",
         ("e", "cp", "get"),
@@ -259,35 +222,8 @@ SWITCHES: Final = (
         "timeout",
         metavar="SECONDS",
     ),
-    Switch(
-        "env",
-        ("e",),
-        ASSIGNMENT,
-        "Set a variable for the program, or with --clean-env pass one on. Repeatable.",
-        "env",
-        metavar="NAME[=VALUE]",
-    ),
     Switch("all", ("ps",), FLAG, "Show the jobs that have ended too.", "all", short="a"),
     Switch("json_progress", ("e", "cp"), FLAG, "Report a long transfer in lines of JSON on stderr.", "json-progress"),
-    Switch("clean_env", ("e",), FLAG, "Pass on only the variables of --env.", "clean-env"),
-    Switch(
-        "max_procs",
-        ("e",),
-        whole(1, PROCS_MAX),
-        "Processes that the job may have on each node.",
-        "max-procs",
-        metavar="NUMBER",
-    ),
-    Switch("mem_bytes", ("e",), SIZE, "Memory that the job may have on each node: 512M, 2G.", "mem", metavar="BYTES"),
-    Switch(
-        "cpus",
-        ("e",),
-        whole(1, CPUS_MAX),
-        "Processors that the job may use on each node.",
-        "cpus",
-        metavar="NUMBER",
-    ),
-    Switch("nice", ("e",), whole(-20, 19), "The job's niceness; below 0 only for root.", "nice", metavar="NUMBER"),
     Switch(
         "hosts",
         ("start",),

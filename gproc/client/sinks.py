@@ -23,11 +23,16 @@ class Sink(Protocol):
 
 
 class Progress(Protocol):
-    """Shows the progress of a large bundle."""
+    """Shows how far a large bundle is on its way, and later on how many nodes are done."""
 
     def begin(self, nodes: int, bundle_bytes: int) -> None: ...
 
     def staged(self, rank: int, received_bytes: int, complete: bool) -> None: ...
+
+    def run(self, places: Sequence[Place]) -> None:
+        """The job runs on these nodes, by rank."""
+
+    def ended(self, rank: int, well: bool) -> None: ...
 
     def tick(self) -> float | None:
         """Show what is new.  Returns the seconds until the next call is due; None if none is."""

@@ -37,6 +37,7 @@ PURE = {
     "relay.flow", "relay.relayed_job", "link.refusals", "link.turns", "spread.trees",
     "store.room", "spread.progress", "spread.blame", "spread.scheduling",
     "trust.names", "root.plan", "cli.completion", "cli.pages", "cli.parse", "cli.modes", "cli.options", "cli.switches",
+    "cli.switch", "cli.run_switches",
     "cli.kinds", "root.code_layout", "root.view", "root.abilities", "root.asked", "root.where",
     "runtime.archive", "runtime.slim",
     "adapters.invoke.protocol", "adapters.invoke.attributes", "adapters.invoke.states",

@@ -24,7 +24,8 @@ from gproc.cli.completion import complete
 from gproc.cli.modes import MODES, Mode
 from gproc.cli.parse import parse
 from gproc.cli.shells import shell_named
-from gproc.cli.switches import SWITCHES, Switch, switches_of
+from gproc.cli.switch import Switch
+from gproc.cli.switches import SWITCHES, switches_of
 from gproc.errors import UsageError
 from gproc.wire.messages import NodeInfo, NodeState
 from tests.patience import PATIENCE_S

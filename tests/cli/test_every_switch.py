@@ -38,6 +38,15 @@ BEHAVIOUR: Final = {
     ("exclude", "cp"): "copy/test_copies.py::test_excluded_nodes_get_no_copy",
     ("exclude", "get"): "copy/test_copies.py::test_excluded_nodes_are_left_out",
     ("label", "e"): "system/test_output.py::test_a_label_is_before_each_line",
+    ("gather", "e"): "system/test_many_outputs.py::test_nodes_with_the_same_output_are_shown_once_with_their_number",
+    ("gather_all", "e"): "system/test_many_outputs.py::test_standard_error_is_gathered_too_with_a_capital_b",
+    ("live", "e"): "system/test_many_outputs.py::"
+    "test_a_group_is_shown_while_others_run_if_none_of_them_can_join_it",
+    ("diff", "e"): "system/test_many_outputs.py::test_the_others_are_shown_as_differences_from_the_largest_group",
+    ("sort", "e"): "system/test_many_outputs.py::test_sorted_output_is_whole_and_in_the_order_of_the_nodes",
+    ("outdir", "e"): "system/test_many_outputs.py::"
+    "test_each_node_has_files_of_its_own_and_old_content_is_gone",
+    ("json", "e"): "system/test_many_outputs.py::test_programs_get_a_line_of_json_for_each_event",
     ("no_stdin", "e"): "system/test_output.py::test_with_n_the_client_does_not_read_stdin",
     ("tty", "e"): "fidelity/test_tty.py::test_a_shell_on_a_node_is_a_shell",
     ("timeout_s", "e"): "system/test_ending.py::test_time_out_ends_the_job_everywhere_with_124",

@@ -25,7 +25,8 @@ from gproc.cli.options import (
     VersionRequest,
 )
 from gproc.cli.parse import parse
-from gproc.cli.switches import SWITCHES, Switch, switches_of
+from gproc.cli.switch import Switch
+from gproc.cli.switches import SWITCHES, switches_of
 from gproc.errors import UsageError
 
 A_VALUE = {

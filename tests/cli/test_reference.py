@@ -9,7 +9,8 @@ import pytest
 
 from gproc import errors
 from gproc.cli.modes import MODES, Mode
-from gproc.cli.switches import SWITCHES, Switch
+from gproc.cli.switch import Switch
+from gproc.cli.switches import SWITCHES
 from gproc.locales import SHIPPED
 
 REFERENCE = (Path(__file__).parents[2] / "docs" / "reference.md").read_text()

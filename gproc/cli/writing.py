@@ -1,0 +1,75 @@
+"""How a job's output is written to our standard output and standard error."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from gproc.client.events import Stream
+from gproc.client.session import SessionJob
+from gproc.client.sinks import Progress
+
+DESCRIPTORS: Final[dict[Stream, int]] = {"stdout": 1, "stderr": 2}
+
+
+class Reading(Protocol):
+    """The job whose output is written, in our foreground."""
+
+    job: SessionJob
+    reader_is_gone: bool
+    problem: str | None
+
+    def stop(self) -> None:
+        """Nobody reads its output."""
+
+
+class Writing:
+    """Writes all of it, or ends the job if that is not possible."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._closed: set[Stream] = set()
+        self._reading: Reading | None = None
+
+    def watch(self, reading: Reading) -> None:
+        """Say which job ends if nobody reads."""
+        self._reading = reading
+
+    @property
+    def job(self) -> SessionJob:
+        assert self._reading is not None
+        return self._reading.job
+
+    def write(self, stream: Stream, data: bytes | memoryview) -> None:
+        """Write all of it.  If the reader is gone, the job ends."""
+        assert self._reading is not None
+        self._progress.clear()
+        view = memoryview(data)
+        descriptor = DESCRIPTORS[stream]
+        while view and stream not in self._closed:
+            try:
+                view = view[os.write(descriptor, view) :]
+            except BlockingIOError:
+                waiting = select.poll()
+                waiting.register(descriptor, select.POLLOUT)
+                waiting.poll()
+            except BrokenPipeError:
+                self._closed.add(stream)
+                self._reading.reader_is_gone = True
+                self._reading.stop()
+            except OSError as error:
+                self._closed.add(stream)
+                self.fail(f"cannot write {stream}: {error.strerror}")
+
+    def write_all(self, stream: Stream, pieces: Iterable[bytes | memoryview]) -> None:
+        for piece in pieces:
+            self.write(stream, piece)
+
+    def fail(self, problem: str) -> None:
+        """End the job, because its output cannot be taken."""
+        assert self._reading is not None
+        if self._reading.problem is None:
+            self._reading.problem = problem
+            self._reading.stop()
