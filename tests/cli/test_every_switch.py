@@ -32,20 +32,17 @@ BEHAVIOUR: Final = {
     ("cmd_port", "s"): "system/test_tree.py::test_a_taken_port_that_was_named_by_a_switch_is_an_error",
     ("id", "s"): "system/test_tree.py::test_a_taken_id_is_refused_with_the_name_of_its_node",
     ("prune_bytes", "store"): "cli/test_store.py::test_pruning_removes_the_least_recently_used_first",
-    ("store_bytes", "s"): "cli/test_store.py::"
-    "test_a_bundle_beyond_the_size_of_the_store_is_refused_with_the_nodes_name",
+    ("store_bytes", "s"): "cli/test_store.py::test_a_bundle_beyond_the_size_of_the_store_runs_and_is_not_kept",
     ("exclude", "e"): "system/test_tree.py::test_excluded_nodes_run_nothing_and_the_others_do",
     ("exclude", "cp"): "copy/test_copies.py::test_excluded_nodes_get_no_copy",
     ("exclude", "get"): "copy/test_copies.py::test_excluded_nodes_are_left_out",
     ("label", "e"): "system/test_output.py::test_a_label_is_before_each_line",
     ("gather", "e"): "system/test_many_outputs.py::test_nodes_with_the_same_output_are_shown_once_with_their_number",
     ("gather_all", "e"): "system/test_many_outputs.py::test_standard_error_is_gathered_too_with_a_capital_b",
-    ("live", "e"): "system/test_many_outputs.py::"
-    "test_a_group_is_shown_while_others_run_if_none_of_them_can_join_it",
+    ("live", "e"): "system/test_many_outputs.py::test_a_group_is_shown_while_others_run_if_none_of_them_can_join_it",
     ("diff", "e"): "system/test_many_outputs.py::test_the_others_are_shown_as_differences_from_the_largest_group",
     ("sort", "e"): "system/test_many_outputs.py::test_sorted_output_is_whole_and_in_the_order_of_the_nodes",
-    ("outdir", "e"): "system/test_many_outputs.py::"
-    "test_each_node_has_files_of_its_own_and_old_content_is_gone",
+    ("outdir", "e"): "system/test_many_outputs.py::test_each_node_has_files_of_its_own_and_old_content_is_gone",
     ("json", "e"): "system/test_many_outputs.py::test_programs_get_a_line_of_json_for_each_event",
     ("no_stdin", "e"): "system/test_output.py::test_with_n_the_client_does_not_read_stdin",
     ("tty", "e"): "fidelity/test_tty.py::test_a_shell_on_a_node_is_a_shell",
@@ -76,8 +73,7 @@ BEHAVIOUR: Final = {
         for mode in ("e", "cp", "get", "i", "ps")
     },
     **{
-        ("locale", mode): f"{SWITCHES_OF_M_AND_S}::"
-        "test_a_locale_says_where_the_master_listens_and_where_a_slave_stands"
+        ("locale", mode): f"{SWITCHES_OF_M_AND_S}::test_a_locale_says_where_the_master_listens_and_where_a_slave_stands"
         for mode in ("m", "s")
     },
     **{
@@ -97,7 +93,10 @@ BEHAVIOUR: Final = {
     ("orphan_timeout_s", "m"): "system/test_parents_die.py::"
     "test_what_ran_on_the_dead_node_itself_is_lost_with_its_lease_and_its_user_is_told_until_when",
     ("cmd_port", "m"): f"{SWITCHES_OF_M_AND_S}::test_children_join_at_the_port_that_the_master_was_told",
-    ("store_bytes", "m"): f"{SWITCHES_OF_M_AND_S}::test_a_bundle_beyond_the_size_of_the_masters_store_is_refused",
+    (
+        "store_bytes",
+        "m",
+    ): f"{SWITCHES_OF_M_AND_S}::test_a_bundle_beyond_the_size_of_the_masters_store_is_sent_and_not_kept",
     ("parent", "s"): f"{SWITCHES_OF_M_AND_S}::test_a_slave_is_below_the_parent_that_it_names",
     ("root", "bundle"): "bundle/test_bundle_command.py::test_a_program_below_another_root_is_packed_from_there",
     ("library_path", "bundle"): "bundle/test_bundle_command.py::"
@@ -140,8 +139,7 @@ BEHAVIOUR: Final = {
     },
     ("hosts", "start"): "start/test_start.py::test_one_command_makes_a_tree_and_the_next_runs_a_program_on_it",
     ("failed", "start"): "start/test_start.py::test_some_nodes_are_stopped_and_started_again",
-    ("fanout", "start"): "start/test_start.py::"
-    "test_hosts_beyond_the_fanout_are_children_of_the_first_and_places_stay",
+    ("fanout", "start"): "start/test_start.py::test_hosts_beyond_the_fanout_are_children_of_the_first_and_places_stay",
     ("foreground", "start"): f"{START}::test_a_master_in_the_foreground_ends_the_tree_at_ctrl_c",
     **{
         (field, mode): f"{START}::test_{what}"
@@ -160,6 +158,7 @@ BEHAVIOUR: Final = {
     ("debug", "config"): f"{DEBUG}::test_config_says_which_files_it_reads_and_what_they_set",
 }
 """The test of each switch in each mode."""
+
 
 def test_every_switch_of_every_mode_has_a_test_of_what_it_does() -> None:
     rows = {(switch.field, mode) for switch in SWITCHES for mode in switch.modes}
