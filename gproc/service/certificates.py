@@ -32,7 +32,7 @@ LOOK_S: Final = 1.0
 """Seconds between two looks whether the list of revoked certificates has changed: all nodes obey within five."""
 
 WAITING_MAX: Final = 256
-"""Questions for certificates that wait: half a second's work.  A node whose question is dropped asks again."""
+"""Questions for certificates that wait: a tenth of a second's work.  A node whose question is dropped asks again."""
 
 EARLY_PART: Final = 1 / 2
 """A certificate is renewed when at most this part of its life is left; nodes ask at a third."""
@@ -138,7 +138,7 @@ class CertificateDesk:
             answer(Certified(question.route, self._signer.sign(Context.CERTIFICATE, given)))
 
     def _decide(self, question: AskCertificate, name: str) -> RenewalAnswer:
-        """In a thread: `cryptography` takes 0.1 s to import, and each certificate 2 ms."""
+        """In a thread: `cryptography` takes 0.1 s to import, and each certificate 0.4 ms."""
         try:
             return RenewalAnswer(self._session, question.key, self._renewed(question, name))
         except TrustError as error:

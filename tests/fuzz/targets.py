@@ -19,7 +19,7 @@ from gproc.bundle.script import behind_shell, shebang, without_line
 from gproc.content import manifest as manifests
 from gproc.content.manifest import CHUNK_BYTES, Directory, File, Manifest, Symlink, digest_of, encode
 from gproc.copy import steps
-from gproc.errors import BundleError, GprocError, LocaleError, PeerError, SpecError
+from gproc.errors import BundleError, GprocError, LocaleError, PeerError, SpecError, TrustError
 from gproc.link.transport import Records
 from gproc.locales.postfix import evaluate
 from gproc.nodespec import NodeSpec, fold
@@ -29,11 +29,21 @@ from gproc.request.outcome import Returned
 from gproc.request.spec import BundleName, Caller, Request
 from gproc.shown import shown
 from gproc.spread.incoming import IncomingChunk, deflate
-from gproc.trust.keyfile import PUBLIC_HEADER, decode_key, encode_key
+from gproc.trust.backup import opened_backup
+from gproc.trust.carried import Credentials, credentials_in, one_file
+from gproc.trust.certfile import certificate_file, stamp_in
+from gproc.trust.certificates import certify, check_shown, new_ca
+from gproc.trust.identity import Identity
+from gproc.trust.keyfile import PUBLIC_HEADER, decode_key, encode_key, key_pem
+from gproc.trust.names import CertName, ClusterId
+from gproc.trust.renewal import NewKey, RenewalAnswer
+from gproc.trust.revocations import RevocationList
 from gproc.trust.signing import SESSION_BYTES, Context, Signer, TicketRefused
 from gproc.trust.ticket import Grant, Ticket, TicketVerifier
+from gproc.trust.vetting import Vetting
 from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
+from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.directions import DIRECTIONS
 
 
@@ -57,6 +67,9 @@ SAID: Final[tuple[messages.Message, ...]] = (
     messages.Want(b"b" * 32, (b"c" * 32,)),
     messages.Run(1, 2, messages.Signed(b"p", b"s" * 64), Branch(0, {1: Branch(1, {})}), 65536),
     messages.Load(1, ((messages.Route((1,)), 0.5),)),
+    Revocations(messages.Signed(b"p", b"s" * 64)),
+    AskCertificate(messages.Route((1,)), b"-----BEGIN", b"k" * 32, b"s" * 64, b"p" * 64),
+    Certified(messages.Route((1,)), messages.Signed(b"p", b"s" * 64)),
     messages.TreeState(1, "fe", 1.0, ()),
 )
 
@@ -219,6 +232,39 @@ def _key(data: bytes) -> None:
     assert len(decode_key(PUBLIC_HEADER, data, "fuzzed")) == 32
 
 
+def _revocations(data: bytes) -> None:
+    """Of a master of another version, or of a relay: the first byte says whether the signature is genuine."""
+    vetting = Vetting(SIGNER.public_key, lambda: 0.0)
+    genuine = bool(data) and data[0] % 4 > 0
+    payload = data[1:] if genuine else data[1:-64]
+    signature = SIGNER.sign_bytes(Context.REVOCATIONS, payload) if genuine else data[-64:]
+    assert vetting.learn(messages.Signed(payload, signature)) == (vetting.number > 0)
+    assert genuine
+
+
+def _renewed(data: bytes) -> None:
+    """A master's answer to a question for a certificate, signed, whatever it says."""
+    signed = messages.Signed(data, SIGNER.sign_bytes(Context.CERTIFICATE, data))
+    own = Identity(CLUSTER, "node", "kn1", "", "", "", SIGNER.public_key)
+    NEW_KEY.identity(signed, own, SESSION)
+
+
+def _certificate(data: bytes) -> None:
+    """What a node shows with its question, and what it says to have signed."""
+    check_shown(CA, data[64:], b"data", data[:64])
+
+
+def _keys(data: bytes) -> None:
+    """A file of `gproc key issue`, or a certificate's file."""
+    stamp = stamp_in(data)
+    assert stamp is None or stamp_in(b"\n" + stamp.line().encode()) == stamp
+    credentials_in(data, "fuzzed")
+
+
+def _backup(data: bytes) -> None:
+    opened_backup(data[:30], b"passphrase")  # all of it would be the work of a key derivation each
+
+
 def _head_of(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read(4096)
@@ -235,6 +281,16 @@ MANIFEST: Final = encode(
         ),
     )
 )  # fmt: skip
+
+
+CLUSTER: Final = ClusterId("0123456789abcdef" * 2)
+CA, CA_KEY = new_ca(CLUSTER)
+CERTIFICATE, STAMP = certify(CA, CA_KEY, CertName(CLUSTER, "node", "kn1"), SIGNER.public_key, ("::1",), 1, 9)
+CREDENTIALS: Final = Credentials(
+    f"gproc://{CLUSTER}\n".encode() + CA, encode_key(PUBLIC_HEADER, SIGNER.public_key),
+    certificate_file(CertName(CLUSTER, "node", "kn1"), STAMP, CERTIFICATE), key_pem(b"s" * 32),
+)  # fmt: skip
+NEW_KEY: Final = NewKey()
 
 
 def _stream_seeds() -> Iterator[bytes]:
@@ -296,6 +352,17 @@ TARGETS: Final = {
     "ld.so.cache": Target(_libraries, (), (LIBRARIES,)),
     "script": Target(_script, (BundleError,), (b"#!/usr/bin/env -S a 'b c' \\t ${A}\n", b"#! /bin/sh -e\nx")),
     "postfix": Target(_postfix, (LocaleError,), (b"hostname hostbase 20 / 1 + 5 roundup", b"1 2 3 ifelse")),
+    "revocations": Target(
+        _revocations, (TicketRefused,),
+        (b"\x01" + SIGNER.sign(Context.REVOCATIONS, RevocationList(7, (("kn1", 5),), (("AB", 9),))).payload,),
+    ),
+    "renewed": Target(
+        _renewed, (TrustError,),
+        (SIGNER.sign(Context.CERTIFICATE, RenewalAnswer(SESSION, b"k" * 32, b"gproc://", "no")).payload,),
+    ),
+    "certificate": Target(_certificate, (TrustError,), (b"s" * 64 + CERTIFICATE,)),
+    "keys": Target(_keys, (TrustError,), (one_file(CREDENTIALS),)),
+    "backup": Target(_backup, (TrustError,), (b"gproc backup 1\n" + b"s" * 16,)),
     "key": Target(_key, (GprocError,), (encode_key(PUBLIC_HEADER, b"k" * 32),)),
 }  # fmt: skip
 
