@@ -101,6 +101,7 @@ class Dialer:
         self, where: str, join: Join, receiver: Receiver[ParentToChild], joined: Callable[[Link, Link, Welcome], None]
     ) -> None:
         waiting = _Waiting(receiver)
+        self._endpoint.refresh()  # a person may have put another certificate there
         try:
             control = await self._open(where, frames.CHANNEL_CONTROL, waiting)
         except LinkLost as error:

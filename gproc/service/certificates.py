@@ -12,7 +12,7 @@ from typing import Final
 
 from gproc.errors import TrustError
 from gproc.link.allowance import Allowance
-from gproc.shown import shown_text
+from gproc.shown import reason_of, shown_text
 from gproc.trust.authority import Authority, issue_for
 from gproc.trust.certificates import check_shown
 from gproc.trust.endpoint import Endpoint
@@ -122,8 +122,9 @@ class CertificateDesk:
     async def _renew_own(self) -> None:
         try:
             self._endpoint.renew(await asyncio.to_thread(self._reissue))
-        except TrustError as error:
-            self._say(f"the master's own certificate cannot be renewed: {error}")
+        except (TrustError, OSError) as error:
+            why = str(error) if isinstance(error, TrustError) else reason_of(error)
+            self._say(f"the master's own certificate cannot be renewed: {why}")
             return
         stamp = self._endpoint.identity.stamp
         if stamp is not None:
@@ -141,8 +142,9 @@ class CertificateDesk:
         """In a thread: `cryptography` takes 0.1 s to import, and each certificate 0.4 ms."""
         try:
             return RenewalAnswer(self._session, question.key, self._renewed(question, name))
-        except TrustError as error:
-            return RenewalAnswer(self._session, question.key, b"", shown_text(str(error))[:500])
+        except (TrustError, OSError) as error:
+            why = str(error) if isinstance(error, TrustError) else reason_of(error)
+            return RenewalAnswer(self._session, question.key, b"", shown_text(why)[:500])
 
     def _renewed(self, question: AskCertificate, name: str) -> bytes:
         """Raises: TrustError if the node gets none."""

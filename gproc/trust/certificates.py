@@ -133,7 +133,10 @@ def check_shown(ca_certificate: bytes, pem: bytes, data: bytes, signature: bytes
         return _shown(certificate)
     except InvalidSignature as error:
         raise TrustError("it is signed by another key") from error
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound) as error:
+    except (
+        ValueError, TypeError, OverflowError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
+        x509.ExtensionNotFound, x509.UnsupportedGeneralNameType,
+    ) as error:  # fmt: skip
         raise TrustError(f"its certificate cannot be read: {type(error).__name__}") from error
 
 

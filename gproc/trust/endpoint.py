@@ -53,8 +53,11 @@ class Endpoint:
         if state is None or state == self._seen:
             return
         self._seen = state
+        own = self.identity
         try:
-            self.renew(reload_identity(self.identity.source, self.identity.role))
+            found = reload_identity(own.source, own.role)
+            if (found.cluster, found.name, found.ticket_public) == (own.cluster, own.name, own.ticket_public):
+                self.renew(found)
         except TrustError:
             return  # it is being written, or is wrong: what we have is as good as before
 

@@ -58,7 +58,9 @@ def _parsed(text: str) -> int | None:
     """time.strptime, and ssl.cert_time_to_seconds, would import a module that nothing else needs."""
     parts = _PARTS.fullmatch(text)
     try:
-        return None if parts is None else timegm(tuple(map(int, parts.groups())))
+        if parts is None or int(parts[1]) < 1970:
+            return None
+        return timegm(tuple(map(int, parts.groups())))
     except ValueError:
         return None
 

@@ -92,8 +92,18 @@ def test_a_revoked_node_comes_back_neither_by_another_id_nor_below_another_node(
         slave.says(r"cannot join: \S+ refused us: the certificate of kn9 was revoked")
         cluster.end(slave, 15)
     assert cluster.states().keys() == {"1"}
+
+
+def test_a_refused_slave_takes_the_new_keys_that_it_is_given(cluster: Cluster) -> None:
+    home = cluster.place / "kn9"
+    home.mkdir(mode=0o700)
     key(cluster, "issue", "kn9", "-o", str(home / "node.keys"), "--address=127.0.0.1")
-    cluster.slave(2, home=home)  # the host is trusted again
+    slave = cluster.slave(2, home=home)
+    key(cluster, "revoke", "kn9")
+    slave.says(r"cannot join: \S+ refused us: the certificate of kn9 was revoked")
+    since = slave.mark()
+    key(cluster, "issue", "kn9", "-o", str(home / "node.keys"), "--address=127.0.0.1")
+    slave.says(r"joined \S+ as node 2", since=since)
 
 
 def test_a_list_of_before_the_masters_start_counts(cluster: Cluster) -> None:
@@ -109,7 +119,7 @@ def test_a_list_of_before_the_masters_start_counts(cluster: Cluster) -> None:
 @pytest.fixture
 def brief(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     """A cluster without a master.  What this test issues lasts for some seconds, what the master issues for 90 days."""
-    monkeypatch.setenv("GPROC_LIFETIME_S", "12")
+    monkeypatch.setenv("GPROC_LIFETIME_S", "16")
     return Cluster(tmp_path / "brief")
 
 

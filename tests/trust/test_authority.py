@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import stat
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from gproc.cli.options import CertOptions
 from gproc.errors import TrustError, UsageError
 from gproc.trust.authority import Authority, issue, open_authority, provision
 from gproc.trust.certfile import stamp_in
-from gproc.trust.certificates import stamp_of
+from gproc.trust.certificates import check_shown, pem_in, stamp_of
 from gproc.trust.home import InsecureFile
 from gproc.trust.identity import load_identity
 from gproc.trust.keyfile import PUBLIC_HEADER, SEED_HEADER, decode_key, encode_key
@@ -123,6 +124,16 @@ def test_a_name_that_could_leave_the_directory_is_refused(authority: Authority, 
         issue(authority, "node", name, [])
     with pytest.raises(TrustError):
         load_identity(authority.home, "node", name)
+
+
+def test_a_certificate_that_cannot_be_read_is_refused_and_no_more(authority: Authority) -> None:
+    """A node shows it to the master: here the version of X.509 is 26."""
+    pem = pem_in(issue(authority, "node", "kn7", []).certificate)
+    der = ssl.PEM_cert_to_DER_cert(pem.decode())
+    for old, new in ((b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x1a"), (b"\x30\x82", b"\x30\x83")):
+        changed = ssl.DER_cert_to_PEM_cert(der.replace(old, new, 1)).encode() + b"\n"
+        with pytest.raises(TrustError, match="its certificate cannot be read"):
+            check_shown(authority.ca_certificate(), changed, b"data", bytes(64))
 
 
 def test_a_word_is_not_an_address(authority: Authority) -> None:

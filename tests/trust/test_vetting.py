@@ -123,7 +123,8 @@ def test_numbers_of_lists_rise_even_if_an_old_list_was_restored(authority: Autho
 
 
 @pytest.mark.parametrize("line", ["", "serial AB, issued 2026-11-27T11:00:00Z", "serial AB, issued x, expires y",
-                                  "serial AB, issued 2026-13-77T11:00:00Z, expires 2026-11-27T11:00:00Z"])  # fmt: skip
+                                  "serial AB, issued 2026-13-77T11:00:00Z, expires 2026-11-27T11:00:00Z",
+                                  "serial AB, issued 0985-01-01T11:00:00Z, expires 2026-11-27T11:00:00Z"])  # fmt: skip
 def test_a_line_that_is_no_stamp_is_none(line: str) -> None:
     assert parse_stamp(line) is None
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 
 from gproc.addresses import own_addresses
 from gproc.errors import TrustError
 from gproc.trust.home import gproc_home
 from gproc.trust.identity import Identity, load_identity
+from gproc.trust.revocations import is_revoked, read_revocations
+from gproc.trust.stamp import date_text
 from gproc.trust.tls import ExpectedParent, PeerName, check_parent, peer_name
 
 
@@ -35,4 +38,11 @@ def check_frontend(tls: object, host: str, own: Identity) -> None:
 
 
 def _peer(tls: object) -> PeerName:
-    return peer_name(tls)  # type: ignore[arg-type]  # asyncio has no type for what it calls "ssl_object"
+    """No master signs the date here: this machine's clock says what has expired, its `$GPROC_HOME` what is revoked."""
+    peer = peer_name(tls)  # type: ignore[arg-type]  # asyncio has no type for what it calls "ssl_object"
+    if peer.expires_s < time.time():
+        raise TrustError(f"the certificate of {peer.name} has expired on {date_text(peer.expires_s)}")
+    revoked = read_revocations(gproc_home(os.environ))
+    if peer.role == "node" and is_revoked(revoked, peer.name, peer.serial, peer.issued_s):
+        raise TrustError(f"the certificate of {peer.name} was revoked")
+    return peer
