@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from typing import Final
 
 from gproc.shown import shown_text
@@ -20,10 +21,30 @@ class _OneLine(logging.Formatter):
         return super().formatMessage(record)
 
 
-def start_log(debug: int) -> None:
-    """Begin to log: always refusals, losses, joins, leaves and jobs; from -debug=1 on also details."""
+class _Json(logging.Formatter):
+    """A line of JSON for each record, in the manner of `gproc.policy.audit`; all but printable ASCII is escaped."""
+
+    def __init__(self, daemon: str) -> None:
+        super().__init__()
+        self._daemon = daemon
+
+    def format(self, record: logging.LogRecord) -> str:
+        import json  # here, because most daemons write text
+
+        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z"
+        facts = {"time": when, "daemon": self._daemon, "level": record.levelname.lower(), "log": record.getMessage()}
+        if record.exc_info:
+            facts["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(facts)
+
+
+def start_log(debug: int, json_of: str = "") -> None:
+    """Begin to log: always refusals, losses, joins, leaves and jobs; from -debug=1 on also details.
+
+    json_of: the daemon whose log is lines of JSON, "master" or "slave"; "": it is text.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(_Json(json_of) if json_of else _OneLine("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     log = logging.getLogger("gproc")
     log.addHandler(handler)
     log.setLevel(logging.DEBUG if debug > 0 else logging.INFO)

@@ -37,7 +37,7 @@ LEAST_LEASE_S: Final = 4.0
 
 
 def run(options: MasterOptions) -> int:
-    start_log(options.debug)
+    start_log(options.debug, "master" if options.log_json else "")
     if options.orphan_timeout_s < LEAST_LEASE_S:
         raise UsageError(f"--orphan-timeout is at least {LEAST_LEASE_S:.0f} s: a busy node needs as long to answer")
     allow_all()

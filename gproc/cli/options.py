@@ -34,6 +34,7 @@ class MasterOptions(msgspec.Struct, frozen=True, kw_only=True):
     state: str | None = None
     link_timeout_s: float = DEFAULT_LINK_TIMEOUT_S
     orphan_timeout_s: float = DEFAULT_ORPHAN_TIMEOUT_S
+    log_json: bool = False
     debug: int = 0
 
 
@@ -50,6 +51,7 @@ class SlaveOptions(msgspec.Struct, frozen=True, kw_only=True):
     store: str | None = None
     store_bytes: int | None = None
     link_timeout_s: float = DEFAULT_LINK_TIMEOUT_S
+    log_json: bool = False
     debug: int = 0
 
 

@@ -43,7 +43,7 @@ def _run(options: SlaveOptions, launcher: Launcher) -> int:
     from gproc.trust.home import gproc_home
     from gproc.trust.identity import load_identity
 
-    start_log(options.debug)
+    start_log(options.debug, "slave" if options.log_json else "")
     if launcher.python_because:
         log.info("jobs are started by Python, not by gproc's static helper: %s", launcher.python_because)
     name = socket.gethostname()

@@ -283,6 +283,7 @@ SWITCHES: Final = (
         "Print JSON for programs instead of a table.",
         "json",
     ),
+    Switch("log_json", ("m", "s"), FLAG, "Log in lines of JSON.", "log-json"),
     Switch("tar", ("bundle", "runtime"), TEXT, "Write the archive to this file.", "tar", metavar="FILE", offers="file"),
     Switch(
         "out", ("cert",), TEXT, "Where to make a directory for each node.", "out", metavar="DIR", offers="directory"

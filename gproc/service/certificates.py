@@ -122,9 +122,11 @@ class CertificateDesk:
     async def _renew_own(self) -> None:
         try:
             self._endpoint.renew(await asyncio.to_thread(self._reissue))
-        except (TrustError, OSError) as error:
-            why = str(error) if isinstance(error, TrustError) else reason_of(error)
-            self._say(f"the master's own certificate cannot be renewed: {why}")
+        except OSError as error:
+            self._say(f"the master's own certificate cannot be renewed: {reason_of(error)}")
+            return
+        except TrustError as error:
+            self._say(f"the master's own certificate cannot be renewed: {error}")
             return
         stamp = self._endpoint.identity.stamp
         if stamp is not None:
@@ -142,9 +144,11 @@ class CertificateDesk:
         """In a thread: `cryptography` takes 0.1 s to import, and each certificate 0.4 ms."""
         try:
             return RenewalAnswer(self._session, question.key, self._renewed(question, name))
-        except (TrustError, OSError) as error:
-            why = str(error) if isinstance(error, TrustError) else reason_of(error)
-            return RenewalAnswer(self._session, question.key, b"", shown_text(why)[:500])
+        except TrustError as error:
+            why = str(error)
+        except OSError as error:
+            why = reason_of(error)
+        return RenewalAnswer(self._session, question.key, b"", shown_text(why)[:500])
 
     def _renewed(self, question: AskCertificate, name: str) -> bytes:
         """Raises: TrustError if the node gets none."""

@@ -121,6 +121,10 @@ BEHAVIOUR: Final = {
     ("debug", "i"): f"{DEBUG}::test_i_says_who_answered",
     ("debug", "bundle"): f"{DEBUG}::test_bundle_says_what_it_packs_and_writes",
     ("debug", "cert"): f"{DEBUG}::test_cert_says_whose_keys_it_makes",
+    **{
+        ("log_json", mode): f"{SWITCHES_OF_M_AND_S}::test_a_log_in_json_is_one_value_a_line_whatever_others_say"
+        for mode in ("m", "s")
+    },
     ("out", "key"): "cli/test_key.py::test_the_keys_of_one_host_go_where_o_says",
     ("addresses", "key"): "cli/test_key.py::test_the_keys_of_one_host_go_where_o_says",
     ("json", "key"): "cli/test_key.py::test_what_was_issued_and_revoked_is_listed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -240,3 +241,22 @@ def test_certificates_go_where_out_says_and_an_address_of_cert_is_one_to_dial_by
     stranger = cluster.launch_slave(f"--parent=127.0.0.9:{without.port}", home=out / "kn9")
     stranger.says("kn8")
     cluster.end(stranger, signal.SIGTERM)
+
+
+def test_a_log_in_json_is_one_value_a_line_whatever_others_say(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path / "c")
+    cluster.start_master("--log-json")
+    slave = cluster.launch_slave("--log-json", "--id=1")
+    slave.says("this is node 1")
+    cluster.master.says("arrived: 1 ")
+    done = cluster.exec("-localbin", "1", "/no\nsuch\x1b[2J")
+    assert done.returncode == 127
+    cluster.end(slave, signal.SIGTERM)
+    cluster.master.says("left: 1 ")
+    for daemon, log in (("master", cluster.master.log), ("slave", slave.log)):
+        rows = [json.loads(line) for line in log.splitlines()]
+        assert {row["daemon"] for row in rows} == {daemon}
+        assert {row["level"] for row in rows} <= {"info", "warning"}
+        assert all(row["log"] and row["time"].endswith("Z") for row in rows)
+        assert log.isascii()
+    cluster.stop()
