@@ -33,7 +33,7 @@ from gproc.trust.certfile import (
 from gproc.trust.certificates import certify, new_ca
 from gproc.trust.home import HOME_MODE, PUBLIC_MODE, SECRET_MODE, check_private, locked, read_file, write_file
 from gproc.trust.keyfile import KEY_BYTES, PUBLIC_HEADER, SEED_HEADER, decode_key, encode_key, key_pem
-from gproc.trust.ledger import ISSUING, Kind, note
+from gproc.trust.ledger import ISSUING, Kind, check_clock, note
 from gproc.trust.names import CLUSTER_ID_BYTES, CertName, CertRole, ClusterId, check_host_name, parse_cluster_id
 from gproc.trust.revocations import read_revocations
 from gproc.trust.stamp import LIFETIME_S, CertStamp
@@ -111,6 +111,7 @@ def issue_for(
     check_private(path)
     identity = CertName(authority.cluster, role, name)
     with locked(authority.home, ISSUING):
+        check_clock(authority.home, time.time())
         # A date later than that of a revocation of this host, even within the same second.
         revoked = dict(read_revocations(authority.home).names)
         issued_s = max(int(time.time()), revoked.get(name, -1) + 1)

@@ -15,7 +15,7 @@ import msgspec
 from gproc.errors import TrustError
 from gproc.trust.home import SECRET_MODE, write_file
 from gproc.trust.names import CertRole
-from gproc.trust.stamp import CertStamp
+from gproc.trust.stamp import CertStamp, date_text
 
 LEDGER: Final = "issued"
 
@@ -24,6 +24,12 @@ ISSUING: Final = "issued.lock"
 
 KEPT_S: Final = 30 * 86400
 """An expired certificate stays in the list for so long."""
+
+CLOCK_MAY_DIFFER_S: Final = 3600.0
+"""Clocks are set back by seconds, not by hours."""
+
+LAST_LINE_BYTES: Final = 2048
+"""A line has 500 at most: a name has 253."""
 
 LOOK_AGAIN_BYTES: Final = 1 << 20
 """A file of this size is looked through for expired certificates: 5,000 nodes have as much."""
@@ -53,10 +59,29 @@ def note(home: str, name: str, role: CertRole, stamp: CertStamp, kind: Kind) -> 
     try:
         if os.path.exists(path) and os.path.getsize(path) > LOOK_AGAIN_BYTES:
             _forget_expired(home)
-        with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, SECRET_MODE), "ab") as file:
+        with open(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, SECRET_MODE), "rb+") as file:
+            if file.seek(0, os.SEEK_END) and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+                file.write(b"\n")  # the last line was cut off
             file.write(msgspec.json.encode(entry) + b"\n")
     except OSError as error:
         raise TrustError(f"cannot write {path}: {error.strerror}") from error
+
+
+def check_clock(home: str, now_s: float) -> None:
+    """Raises: TrustError if a certificate has a later date than this machine's clock shows: what is issued now would be
+    taken for expired when the clock is right again."""
+    path = os.path.join(home, LEDGER)
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - LAST_LINE_BYTES))
+            last = _decoder.decode(file.read().splitlines()[-1])
+    except (OSError, IndexError, msgspec.DecodeError, UnicodeDecodeError):
+        return  # there is none, or it was cut off
+    if last.issued_s > now_s + CLOCK_MAY_DIFFER_S:
+        raise TrustError(
+            f"this machine's clock shows {date_text(now_s)}, and a certificate was issued on "
+            f"{date_text(last.issued_s)}: set the clock, or if that date is the wrong one, remove {path}"
+        )
 
 
 def issued(home: str) -> list[IssuedLine]:

@@ -58,9 +58,8 @@ def _parsed(text: str) -> int | None:
     """time.strptime, and ssl.cert_time_to_seconds, would import a module that nothing else needs."""
     parts = _PARTS.fullmatch(text)
     try:
-        if parts is None or int(parts[1]) < 1970:
-            return None
-        return timegm(tuple(map(int, parts.groups())))
+        found = -1 if parts is None else timegm(tuple(map(int, parts.groups())))
+        return found if found >= 0 and date_text(found) == text else None  # timegm takes the day 0 for the one before
     except ValueError:
         return None
 

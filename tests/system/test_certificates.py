@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+import gproc
+from gproc.cli.options import KeyOptions
+from gproc.cli.parse import parse
 from gproc.trust.authority import open_authority, provision
 from gproc.trust.carried import credentials_for, one_file
 from gproc.trust.certfile import stamp_in
@@ -174,3 +178,33 @@ def test_a_node_with_keys_of_the_first_release_joins_and_gets_new_ones(tmp_path:
     cluster.end(node, 15)
     cluster.slave(1, home=home)
     cluster.stop()
+
+
+def test_a_new_front_end_with_the_keys_of_a_backup_has_its_nodes_again(cluster: Cluster) -> None:
+    home, passphrase = home_of(cluster, "kn1"), cluster.place / "passphrase"
+    passphrase.write_text("correct horse battery\n")
+    passphrase.chmod(0o600)
+    node = cluster.slave(1, home=home)
+    key(cluster, "revoke", "kn9")
+    key(cluster, "backup", "b", f"--passphrase-file={passphrase}")
+    port = cluster.port
+    cluster.end(cluster.master, 9)
+    cluster.socket.unlink()
+    shutil.rmtree(cluster.home)
+    key(cluster, "restore", "b", f"--passphrase-file={passphrase}")
+    since = node.mark()
+    cluster.start_master(port=port)
+    cluster.master.says("1 hosts and 0 certificates are revoked")
+    node.says("this is node 1|joined", since=since)
+    cluster.master.says(r"arrived: 1 \(kn1\)")
+    assert cluster.exec("-localbin", "1", "/bin/true").returncode == 0
+
+
+RECIPES = Path(gproc.__file__).parents[1] / "docs" / "security.md"
+
+
+def test_the_commands_of_the_recipes_can_be_typed_as_they_stand() -> None:
+    lines = [line.split() for line in RECIPES.read_text().splitlines() if line.startswith("    gproc key ")]
+    assert {line[2] for line in lines} == {"issue", "list", "revoke", "backup", "restore"}
+    for line in lines:
+        assert isinstance(parse(line[1:]), KeyOptions)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from gproc.errors import TrustError
 from gproc.trust.authority import Authority, issue, open_authority
 from gproc.trust.carried import credentials_for, one_file
 from gproc.trust.endpoint import Endpoint
 from gproc.trust.identity import is_due, load_identity
+from gproc.trust.ledger import check_clock, issued
 from gproc.trust.names import CertRole, ClusterId
 from gproc.trust.revocations import REVOKED_MAX, RevocationList, is_revoked, revoke
 from gproc.trust.signing import Context, Forged, Signer, Unreadable
@@ -124,7 +127,8 @@ def test_numbers_of_lists_rise_even_if_an_old_list_was_restored(authority: Autho
 
 @pytest.mark.parametrize("line", ["", "serial AB, issued 2026-11-27T11:00:00Z", "serial AB, issued x, expires y",
                                   "serial AB, issued 2026-13-77T11:00:00Z, expires 2026-11-27T11:00:00Z",
-                                  "serial AB, issued 0985-01-01T11:00:00Z, expires 2026-11-27T11:00:00Z"])  # fmt: skip
+                                  "serial AB, issued 0985-01-01T11:00:00Z, expires 2026-11-27T11:00:00Z",
+                                  "serial AB, issued 2026-11-00T11:00:00Z, expires 2026-11-27T11:00:00Z"])  # fmt: skip
 def test_a_line_that_is_no_stamp_is_none(line: str) -> None:
     assert parse_stamp(line) is None
 
@@ -210,3 +214,16 @@ def test_of_two_files_the_later_certificate_counts(authority: Authority, tmp_pat
     assert load_identity(str(home), "node", "kn1").name == "kn1"
     (home / "node.crt").write_bytes(after + later.key)
     assert load_identity(str(home), "node", "kn1").name == "kn2"
+
+
+def test_a_front_end_whose_clock_was_set_back_to_1970_issues_nothing(authority: Authority) -> None:
+    """What it issued would be taken for expired as soon as the clock is right."""
+    issue(authority, "node", "kn1", [])
+    check_clock(authority.home, time.time() - 60)
+    with pytest.raises(TrustError, match=r"clock shows 1970-01-01T00:00:05Z, and a certificate was issued on 20"):
+        check_clock(authority.home, 5.0)
+    with open(os.path.join(authority.home, "issued"), "ab") as ledger:
+        ledger.write(b'{"name": "cut o')
+    check_clock(authority.home, 5.0)
+    issue(authority, "node", "kn1", [])
+    assert len(issued(authority.home)) == 2
