@@ -1,7 +1,7 @@
 """What a gfork has to do, as a numbered list, and which tests show each.
 
-The list was made from the source of Globus' gfork 5.0, from its Debian package as it runs, and from its guides.  Tests in
-tests/adapters/globus, which `make globus` runs, show the same beside the original where it passes.
+The list was made from the source of Globus gfork 5.0, from its Debian package as it runs, and from guides.  Tests in
+tests/adapters/globus, which `make globus` runs, show the same beside the original if it passes.
 """
 
 from __future__ import annotations
