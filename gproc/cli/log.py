@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from typing import Final
 
+from gproc.logstream import LogStream
 from gproc.shown import shown_text
 
 VERBOSE: Final = 3
@@ -43,7 +43,7 @@ def start_log(debug: int, json_of: str = "") -> None:
 
     json_of: the daemon whose log is lines of JSON, "master" or "slave"; "": it is text.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(LogStream(2))
     handler.setFormatter(_Json(json_of) if json_of else _OneLine("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     log = logging.getLogger("gproc")
     log.addHandler(handler)

@@ -67,7 +67,7 @@ class DataNodes:
     def __init__(self, words: list[str], journal: Journal) -> None:
         self.pid = 0
         self.journal = journal
-        self._words = words
+        self.words = words
         self._loop = asyncio.get_running_loop()
         self._failures = 0
         self._started_at_s = 0.0
@@ -80,7 +80,7 @@ class DataNodes:
         self._retry = None
         self._started_at_s = self._loop.time()
         its, self._ours = os.pipe2(os.O_CLOEXEC)
-        words = (sys.executable, "-m", _MODULE, *self._words)
+        words = (sys.executable, "-m", _MODULE, *self.words)
         try:
             self.pid = Spawner().start(SpawnPlan(words, dict(os.environ), RunAs(), client=its))
         except OSError as error:

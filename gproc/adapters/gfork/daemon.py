@@ -55,7 +55,7 @@ def run(configured: Configured, reader: Rereader) -> int:
 class _Daemon:
     def __init__(self, configured: Configured, reader: Rereader) -> None:
         self._settings = configured.settings
-        self._backend = configured.backend
+        self._configured = configured
         self._reader = reader
         self._masters: list[MasterPlace] = []
         self._leaving: list[MasterPlace] = []  # those that a new configuration does not have
@@ -63,6 +63,7 @@ class _Daemon:
         self._signals = 0
         self._noted = Refusals()
         self._data_nodes: DataNodes | None = None
+        self._former_nodes: list[DataNodes] = []  # those that a new configuration does not have
         self._files: tuple[int, int] | None = None  # the limits that programs get, if gfork has raised its own
 
     async def run(self) -> int:
@@ -82,11 +83,10 @@ class _Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._end, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload)
-        self._data_nodes = self._its_data_nodes()
+        nodes = self._nodes_of(self._configured)
         _check_identities(settings)
         self._set_masters(settings)
-        if self._data_nodes is not None:
-            self._data_nodes.start()
+        self._set_data_nodes(nodes)
         self._children.listen_to(listeners)
         self._say_where()
         await self._stop.wait()
@@ -117,14 +117,15 @@ class _Daemon:
                 sys.stdout.flush()
         self._notice.ready(f"Listening on {self._contact}")
 
-    def _its_data_nodes(self) -> DataNodes | None:
+    def _nodes_of(self, configured: Configured) -> DataNodes | None:
         """Raises: UsageError if nothing says where they register."""
-        if self._backend is None or self._settings.backends is None:
+        settings = configured.settings
+        if configured.backend is None or settings.backends is None:
             return None
         host = os.environ.get("GLOBUS_HOSTNAME") or socket.gethostname()
-        switches = node_switches(self._backend, self._settings, host)
-        how = "local" if self._settings.local_bin else "sent"
-        return DataNodes([how, self._settings.backends, *own_command(), *switches], self._journal)
+        switches = node_switches(configured.backend, settings, host)
+        how = "local" if settings.local_bin else "sent"
+        return DataNodes([how, settings.backends, *own_command(), *switches], self._journal)
 
     # Processes
 
@@ -143,6 +144,22 @@ class _Daemon:
         for place in before:
             if place not in kept:
                 self._leave(place)
+
+    def _set_data_nodes(self, nodes: DataNodes | None) -> None:
+        """Start the nodes' servers, and end those of the configuration before, unless they are the same."""
+        before = self._data_nodes
+        if before is not None and nodes is not None and before.words == nodes.words:
+            return
+        self._data_nodes = nodes
+        if before is not None:
+            self._former_nodes.append(before)
+            before.stop()
+            self._loop.call_later(GRACE_S, before.signal, signal.SIGKILL)
+        if nodes is not None:
+            nodes.start()
+
+    def _all_data_nodes(self) -> list[DataNodes]:
+        return [*self._former_nodes, *([] if self._data_nodes is None else [self._data_nodes])]
 
     def _leave(self, place: MasterPlace) -> None:
         self._leaving.append(place)
@@ -163,8 +180,10 @@ class _Daemon:
                 return
             if pid in self._children:
                 self._children.ended(pid, status)
-            elif self._data_nodes is not None and pid == self._data_nodes.pid:
-                self._data_nodes.ended(status)
+            elif nodes := next((each for each in self._all_data_nodes() if each.pid == pid), None):
+                nodes.ended(status)
+                if nodes in self._former_nodes:
+                    self._former_nodes.remove(nodes)
             else:
                 for place in (*self._masters, *self._leaving):
                     if place.pid == pid:
@@ -179,6 +198,10 @@ class _Daemon:
             self._children.signal(signal.SIGKILL)
             self._kill_masters()
         self._stop.set()
+
+    def _kill_data_nodes(self) -> None:
+        for nodes in self._all_data_nodes():
+            nodes.signal(signal.SIGKILL)
 
     def _kill_masters(self) -> None:
         for place in (*self._masters, *self._leaving):
@@ -200,6 +223,7 @@ class _Daemon:
     def _apply(self, configured: Configured) -> None:
         new, old = configured.settings, self._settings
         _check_identities(new)
+        nodes = self._nodes_of(configured)
         self._allow_files(new)
         with ExitStack() as undone:
             journal = Journal(new.log_file, new.log_level, new.quiet)
@@ -216,8 +240,8 @@ class _Daemon:
         self._journal = self._children.journal = journal
         for place in (*self._masters, *self._leaving):
             place.journal = journal
-        if self._data_nodes is not None:
-            self._data_nodes.journal = journal
+        for each in (*self._all_data_nodes(), *([] if nodes is None else [nodes])):
+            each.journal = journal
         self._settings = new
         if listeners is not None:
             self._move(listeners)
@@ -225,6 +249,7 @@ class _Daemon:
         self._children.spawner.close()
         self._children.spawner = spawner
         self._set_masters(new)
+        self._set_data_nodes(nodes)
         journal.master("the configuration is read again")
 
     def _move(self, listeners: list[socket.socket]) -> None:
@@ -241,9 +266,9 @@ class _Daemon:
         self._notice.stopping()
         self._children.stop_listening()
         self._children.signal(signal.SIGTERM)
-        if (nodes := self._data_nodes) is not None:
-            nodes.stop()
-            await self._until(lambda: not nodes.pid, lambda: nodes.signal(signal.SIGKILL))
+        if self._data_nodes is not None:
+            self._data_nodes.stop()
+        await self._until(lambda: not any(nodes.pid for nodes in self._all_data_nodes()), self._kill_data_nodes)
         await self._until(lambda: not self._children, lambda: self._children.signal(signal.SIGKILL))
         await self._until(lambda: self._board.has_delivered_all, lambda: None)
         for place in self._masters:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from enum import IntEnum
 from typing import Final, TextIO
 
+from gproc.logstream import LogStream
 from gproc.shown import shown_text
 
 
@@ -26,7 +26,7 @@ class Journal:
         self._level = level
         self._quiet = quiet
         self._file: TextIO | None = None
-        self._out = sys.stdout if path == "-" else sys.stderr
+        self._out: TextIO | LogStream = LogStream(1 if path == "-" else 2)
         if path not in (None, "-") and not quiet:
             self._file = self._out = open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
 

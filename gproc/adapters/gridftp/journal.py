@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from gproc.logstream import LogStream
+
 log: Final = logging.getLogger("gproc.gridftp")
 
 
@@ -15,6 +17,8 @@ def start_log(path: str | None) -> None:
     if path is None:
         log.addHandler(logging.NullHandler())
         return
-    handler = logging.StreamHandler() if path == "-" else logging.FileHandler(path, encoding="utf-8")
+    handler: logging.StreamHandler[LogStream] | logging.FileHandler = (
+        logging.StreamHandler(LogStream(2)) if path == "-" else logging.FileHandler(path, encoding="utf-8")
+    )
     handler.setFormatter(logging.Formatter("%(asctime)s gproc-gridftp-master: %(message)s", "%Y-%m-%d %H:%M:%S"))
     log.addHandler(handler)

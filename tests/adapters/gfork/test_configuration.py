@@ -270,9 +270,7 @@ def test_a_wrong_switch_is_named(words: list[str], said: str) -> None:
 def test_the_network_that_fits_best_decides(
     only_from: tuple[str, ...] | None, no_access: tuple[str, ...], client: str, allowed: bool
 ) -> None:
-    access = Access(
-        None if only_from is None else tuple(map(network_of, only_from)), tuple(map(network_of, no_access))
-    )
+    access = Access(None if only_from is None else tuple(map(network_of, only_from)), tuple(map(network_of, no_access)))
     assert access.allows(client) is allowed
 
 

@@ -172,7 +172,7 @@ def test_two_masters_both_know_and_both_hear(tmp_path: Path) -> None:
 def test_what_a_child_wrote_before_it_ended_arrives_between_its_beginning_and_its_end(tmp_path: Path) -> None:
     with Gfork(tmp_path, masters=1) as gfork:
         master = gfork.master()
-        for _ in range(8):
+        for _ in range(25):
             child = gfork.child()
             child.order("send", to=-1, body="last words ", repeat=5_000)
             child.order("exit", status=0)

@@ -144,6 +144,12 @@ def test_a_program_that_cannot_be_executed_is_logged_and_its_client_is_let_go(tm
         with gfork.dial() as client:
             assert client.recv(1) == b""
         assert "/nowhere/program cannot be started: /nowhere/program: No such file" in gfork.logged("cannot be started")
+        gfork.signal(signal.SIGTERM)
+        assert gfork.wait() == 0
+        log = gfork.log()
+    lines = log.splitlines()
+    assert len(lines) == len(set(lines)), "what was not written yet when a process was forked came twice"
+    assert log.count("cannot be started") == 1
 
 
 def test_a_hundred_connections_leave_no_process_and_no_descriptor(tmp_path: Path) -> None:
@@ -158,6 +164,35 @@ def test_a_hundred_connections_leave_no_process_and_no_descriptor(tmp_path: Path
         eventually(lambda: len(list((mine / "fd").iterdir())) == before)
         assert len((mine / f"task/{gfork.process.pid}/children").read_text().split()) == 1
         master.close()
+
+
+@pytest.mark.stress
+def test_a_thousand_connections_at_once_leave_no_process_and_no_descriptor(tmp_path: Path) -> None:
+    with Gfork(tmp_path, " instances = UNLIMITED", server=SHELL) as gfork:
+        mine = Path(f"/proc/{gfork.process.pid}")
+        before = len(list((mine / "fd").iterdir()))
+        clients = [gfork.dial() for _ in range(1000)]
+        for client in clients:
+            client.sendall(b"it\n")
+        for client in clients:
+            with client:
+                assert client.makefile("rb").read() == b"got it\n"
+        eventually(lambda: len(list((mine / "fd").iterdir())) == before)
+        eventually(lambda: not (mine / f"task/{gfork.process.pid}/children").read_text().split())
+
+
+def test_a_master_that_was_replaced_leaves_no_descriptor(tmp_path: Path) -> None:
+    with Gfork(tmp_path, masters=1) as gfork:
+        mine = Path(f"/proc/{gfork.process.pid}/fd")
+        master = gfork.master()
+        assert master.pid
+        before = len(list(mine.iterdir()))
+        for _ in range(2):
+            master.order("exit", status=0)
+            assert master.is_over()
+            master = gfork.master()
+            assert master.pid
+        eventually(lambda: len(list(mine.iterdir())) == before)
 
 
 def test_a_lack_of_descriptors_is_survived(tmp_path: Path) -> None:

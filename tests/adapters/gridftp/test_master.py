@@ -85,6 +85,14 @@ def test_what_is_no_registration_gets_a_nack_or_no_answer_and_the_next_is_served
         assert told(gfork.child()) == ["node:1"]
 
 
+@pytest.mark.stress
+def test_a_node_that_connects_and_says_nothing_is_let_go_in_time(tmp_path: Path) -> None:
+    with Gfork(tmp_path, master_lines("-G n")) as gfork:
+        with socket.create_connection(("127.0.0.1", registry(gfork)), timeout=PATIENCE_S) as silent:
+            assert silent.recv(1) == b""
+        gfork.logged("no whole registration came")
+
+
 def test_a_data_node_registers_itself_and_takes_itself_out_when_it_ends(tmp_path: Path) -> None:
     (tmp_path / "front").mkdir()
     (tmp_path / "node").mkdir()

@@ -71,6 +71,27 @@ def test_a_server_on_each_node_registers_is_started_again_and_leaves_with_gfork(
     tree.nothing_runs(within_s=60)
 
 
+def test_sighup_moves_the_data_nodes_to_those_of_the_new_file(tree: Cluster, tmp_path: Path) -> None:
+    port = free_port()
+
+    def lines(nodes: str) -> str:
+        return f" backends = {nodes}\n local_bin = yes\n{master_lines(f'-G n -p {port}')}{second_service(port)}"
+
+    with Gfork(tmp_path, lines("=1"), environment=tree.env) as gfork:
+        gfork.logged("is registered by")
+        (former,) = told(gfork.child())
+        gfork.write(lines("3"))
+        gfork.signal(signal.SIGHUP)
+        gfork.logged("the configuration is read again")
+        eventually(lambda: f"{former} is taken out by" in gfork.log())
+        eventually(lambda: len(re.findall(r"127\.0\.0\.1:\d+ is registered by", gfork.log())) == 2)
+        assert tree.states() == {"1": "up", "1/2": "up", "3": "up"}
+        gfork.signal(signal.SIGHUP)
+        eventually(lambda: gfork.log().count("the configuration is read again") == 2)
+        assert len(re.findall(r"is taken out by", gfork.log())) == 1, "an unchanged file changes nothing"
+    tree.nothing_runs(within_s=60)
+
+
 def test_a_gfork_without_a_second_service_says_that_it_needs_one(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="the file needs a second service"), Gfork(tmp_path, " backends = ./."):
         pass

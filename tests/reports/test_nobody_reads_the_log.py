@@ -1,0 +1,101 @@
+"""`gproc m 2>&1 | less`: the pipe was full as soon as a page was read in peace, and the whole tree stood still."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from gproc.logstream import LogStream
+from tests.patience import PATIENCE_S
+from tests.system.cluster import Cluster, gproc_as
+
+
+@pytest.fixture
+def pipe() -> tuple[int, int]:
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 16384)
+    return reader, writer
+
+
+def everything(reader: int) -> str:
+    with open(reader, "rb") as file:
+        return file.read().decode()
+
+
+def test_lines_that_nobody_reads_are_lost_and_counted(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    stream = LogStream(writer)
+    for number in range(1000):
+        stream.write(f"line {number} {'x' * 100}\n")
+    taken = os.read(reader, 1 << 16).decode()
+    stream.write("and on\n")
+    os.close(writer)
+    whole = taken.splitlines()
+    assert whole == [f"line {number} {'x' * 100}" for number in range(len(whole))]
+    assert everything(reader) == f"{1000 - len(whole)} lines of the log are lost here: nobody read them\nand on\n"
+
+
+def test_a_slow_reader_gets_all_and_a_stopped_one_costs_little_time(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    stream = LogStream(writer)
+    text = "".join(f"line {number}\n" for number in range(2000))
+    reading = threading.Thread(target=lambda: taken.append(everything(reader)))
+    taken: list[str] = []
+    reading.start()
+    for line in text.splitlines(keepends=True):
+        stream.write(line)
+    os.close(writer)
+    reading.join(PATIENCE_S)
+    assert taken == [text]
+
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    stream = LogStream(writer)
+    for _ in range(20_000):
+        stream.write("nobody reads this line\n")
+    assert stream._lost > 10_000
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_long_line_does_not_block_either(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    stream = LogStream(writer)
+    stream.write("y" * 20_000 + "\n")
+    taken = os.read(reader, 1 << 16)
+    assert taken == b"y" * len(taken)
+    assert 4096 <= len(taken) <= 16384
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_master_whose_log_nobody_reads_serves_on(tmp_path: Path, pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    cluster = Cluster(tmp_path / "c")
+    words = ["m", "-debug=3", "-cmdport=0", f"--socket={cluster.socket}", f"--store={tmp_path}/store"]
+    master = subprocess.Popen([*gproc_as(None), *words], env=cluster.env, cwd=cluster.work, stderr=writer)
+    os.close(writer)
+    begun = b""
+    while (found := re.search(rb"master on \S+, port (\d+), commands at", begun)) is None:
+        begun += os.read(reader, 1)
+    cluster.port = int(found.group(1))
+    slave = cluster.launch_slave()
+    slave.says("this is node 1")
+    for _ in range(20):
+        assert cluster.exec("-localbin", "1", "/bin/echo", "well").stdout == b"well\n"
+    taken: list[str] = []
+    reading = threading.Thread(target=lambda: taken.append(everything(reader)))
+    reading.start()
+    assert cluster.exec("-localbin", "1", "/bin/echo", "well").stdout == b"well\n"
+    master.send_signal(signal.SIGINT)
+    assert master.wait(PATIENCE_S) == 0
+    assert slave.wait() == 0
+    reading.join(PATIENCE_S)
+    assert re.search(r"^\d+ lines of the log are lost here: nobody read them$", taken[0], re.MULTILINE)
