@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -85,6 +86,10 @@ class Asking:
         return answer.reason
 
     def close(self) -> None:
+        """It ends, by its own word: a master waits for nodes that may be looking for another parent."""
+        with contextlib.suppress(OSError):
+            self.up.say(messages.Goodbye("the test is over"))
+            self.up.hear_the_end()
         for peer in (self.up, self.bulk):
             peer.socket.close()
 

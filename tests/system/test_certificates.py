@@ -123,7 +123,7 @@ def test_a_list_of_before_the_masters_start_counts(cluster: Cluster) -> None:
 @pytest.fixture
 def brief(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     """A cluster without a master.  What this test issues lasts for some seconds, what the master issues for 90 days."""
-    monkeypatch.setenv("GPROC_LIFETIME_S", "16")
+    monkeypatch.setenv("GPROC_LIFETIME_S", "12")
     return Cluster(tmp_path / "brief")
 
 
