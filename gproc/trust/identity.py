@@ -27,6 +27,7 @@ from gproc.trust.certfile import (
 from gproc.trust.home import SECRET_MODE, check_private, locked, read_file, write_file
 from gproc.trust.keyfile import PUBLIC_HEADER, decode_key, key_in
 from gproc.trust.names import CertRole, ClusterId, check_host_name
+from gproc.trust.revocations import is_revoked, read_revocations
 from gproc.trust.stamp import RENEWED_PART, CertStamp
 
 
@@ -99,10 +100,14 @@ def _is_newer(one: str, other: str) -> bool:
 
 
 def _is_good(authority: Authority, certificate: str) -> bool:
-    """Whether the certificate exists, is of this cluster (the front end's keys may have been made anew), and lasts."""
-    if not os.path.exists(certificate) or name_in(certificate).cluster != authority.cluster:
+    """Whether the certificate exists, is of this cluster (the front end's keys may have been made anew), and counts."""
+    if not os.path.exists(certificate):
         return False
-    return not is_due(stamp_in(read_file(certificate)), time.time())
+    named, stamp = name_in(certificate), stamp_in(read_file(certificate))
+    if named.cluster != authority.cluster or stamp is None or is_due(stamp, time.time()):
+        return False
+    revoked = read_revocations(authority.home)
+    return named.role != "node" or not is_revoked(revoked, named.name, stamp.serial, stamp.issued_s)
 
 
 def _issue_here(

@@ -227,3 +227,14 @@ def test_a_front_end_whose_clock_was_set_back_to_1970_issues_nothing(authority: 
     check_clock(authority.home, 5.0)
     issue(authority, "node", "kn1", [])
     assert len(issued(authority.home)) == 2
+
+
+def test_the_front_end_makes_itself_another_certificate_if_its_own_was_revoked(authority: Authority) -> None:
+    """It has the CA's key, so a revocation of its own host cannot mean that it is not to be trusted."""
+    master, node = (load_identity(authority.home, role, "fe") for role in ("master", "node"))
+    revoke(authority.home, ["fe"])
+    assert load_identity(authority.home, "master", "fe") == master
+    again = load_identity(authority.home, "node", "fe")
+    assert again.stamp is not None
+    assert node.stamp is not None
+    assert again.stamp.issued_s > node.stamp.issued_s
