@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from gproc.addresses import is_address
+from gproc.errors import TrustError
 from gproc.locales import Parent
 from gproc.start.commission import Commission
 from gproc.start.node import NodeFailed, NodeStart, Parcel, Result, Stage, stop_node
@@ -89,11 +90,14 @@ class Fleet:
         self._watcher.done(standing, result)
 
     async def _commission(self, standing: Standing, peer: str, own: str) -> bytes:
-        """Raises: NodeFailed if the parent is not up."""
+        """Raises: NodeFailed if the parent is not up, or the host was revoked."""
         settings = self._settings
         parent = await self._parent(standing, settings.master or own)
         address = standing.address or peer
-        credentials = credentials_for(self._authority, standing.name, [address] if is_address(address) else [])
+        try:
+            credentials = credentials_for(self._authority, standing.name, [address] if is_address(address) else [])
+        except TrustError as error:
+            raise NodeFailed(str(error)) from error
         return Commission(
             credentials=credentials, parent=parent, id=standing.place[-1], address=address, cmd_port=settings.cmd_port,
             bin_root=settings.bin_root, debug=settings.debug,

@@ -33,10 +33,10 @@ from gproc.trust.certfile import (
 from gproc.trust.certificates import certify, new_ca
 from gproc.trust.home import HOME_MODE, PUBLIC_MODE, SECRET_MODE, check_private, locked, read_file, write_file
 from gproc.trust.keyfile import KEY_BYTES, PUBLIC_HEADER, SEED_HEADER, decode_key, encode_key, key_pem
-from gproc.trust.ledger import ISSUING, Kind, check_clock, note
+from gproc.trust.ledger import ISSUING, Kind, check_clock, issued, note
 from gproc.trust.names import CLUSTER_ID_BYTES, CertName, CertRole, ClusterId, check_host_name, parse_cluster_id
 from gproc.trust.revocations import read_revocations
-from gproc.trust.stamp import LIFETIME_S, CertStamp
+from gproc.trust.stamp import LIFETIME_S, CertStamp, date_text
 
 
 class Authority(msgspec.Struct, frozen=True):
@@ -112,6 +112,8 @@ def issue_for(
     identity = CertName(authority.cluster, role, name)
     with locked(authority.home, ISSUING):
         check_clock(authority.home, time.time())
+        if kind == "ssh":
+            _check_trusted(authority.home, name)
         # A date later than that of a revocation of this host, even within the same second.
         revoked = dict(read_revocations(authority.home).names)
         issued_s = max(int(time.time()), revoked.get(name, -1) + 1)
@@ -121,6 +123,19 @@ def issue_for(
         )  # fmt: skip
         note(authority.home, name, role, stamp, kind)
     return certificate_file(identity, stamp, certificate), stamp
+
+
+def _check_trusted(home: str, name: str) -> None:
+    """Raises: TrustError if a host was revoked, and no person has given it another certificate since.
+
+    `gproc start --failed` may run by itself at night, and a host that was revoked is one that has failed.
+    """
+    until_s = dict(read_revocations(home).names).get(name)
+    if until_s is not None and not any(entry.name == name and entry.issued_s > until_s for entry in issued(home)):
+        raise TrustError(
+            f"{name} was revoked on {date_text(until_s)}: if it is to be trusted again, say `gproc key issue {name}` "
+            "first"
+        )
 
 
 def provision(authority: Authority, name: str, addresses: Sequence[str], directory: str) -> None:

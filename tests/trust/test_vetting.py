@@ -238,3 +238,16 @@ def test_the_front_end_makes_itself_another_certificate_if_its_own_was_revoked(a
     assert again.stamp is not None
     assert node.stamp is not None
     assert again.stamp.issued_s > node.stamp.issued_s
+
+
+def test_a_revoked_host_is_not_started_again_before_a_person_has_issued_another_certificate(
+    authority: Authority,
+) -> None:
+    credentials_for(authority, "kn1", [])
+    revoke(authority.home, ["kn1"])
+    for _ in range(2):
+        with pytest.raises(TrustError, match=r"kn1 was revoked on 20\S+: .* say `gproc key issue kn1` first"):
+            credentials_for(authority, "kn1", [])
+    credentials_for(authority, "kn2", [])
+    credentials_for(authority, "kn1", [], "file")
+    credentials_for(authority, "kn1", [])
