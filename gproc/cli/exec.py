@@ -62,6 +62,7 @@ def run(options: ExecOptions) -> int:
         mem_bytes=options.mem_bytes,
         cpus=options.cpus,
         nice=options.nice,
+        require_all=options.require == "all",
     )
     progress = progress_for(json_lines=options.json_progress, quiet=options.tty)
     writing = Writing(progress)
