@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from gproc.nodespec import Place, fold
 from gproc.relay.belonging import Belonging
 from gproc.relay.hub import Hub
+from gproc.service.absences import Absences
 from gproc.service.certificates import CertificateDesk
 from gproc.service.clients import Clients
 from gproc.service.jobs import JobRecord
@@ -62,6 +63,7 @@ class Master(Hub):
         lease_s: how long a node may run programs after it has heard of this master for the last time."""
         super().__init__(store, endpoint, belonging, link_timeout_s)
         self.registry = Registry()
+        self.absences = Absences()
         self._lease_s = lease_s
         self._own_name = endpoint.identity.name
         self.fetcher = PassingFetcher(store, self, lambda bundle: self._offers.replace(bundle))
@@ -163,6 +165,7 @@ class Master(Hub):
         if displaced is not None:
             log.warning("%s has the place of %s, which is another run of a slave", node, displaced)
             self._service.unreached(displaced, "another slave has its place")
+        self.absences.end(node.place)
         self._grant(node)
         if known is None:
             log.info("arrived: %s", node)
@@ -196,10 +199,12 @@ class Master(Hub):
             if change.ended and node.route == change.route:
                 log.info("left: %s: %s", node, change.reason)
                 self.registry.forget(node)
+                self.absences.end(node.place)
                 self._service.lost(node, change.reason)
             else:
                 log.warning("cannot reach %s: %s", node, change.reason)
                 self.registry.lose(node, boottime_s())
+                self.absences.note(node, time.time(), change.reason)
                 self._service.unreached(node, change.reason)
 
     def _revoke(self, signed: Signed) -> None:
@@ -210,6 +215,7 @@ class Master(Hub):
             if why := self._revoked(node.info):
                 log.warning("revoked: %s", node)
                 self.registry.forget(node)
+                self.absences.end(node.place)
                 self._service.lost(node, why)
 
     def _revoked(self, info: NodeInfo) -> str:

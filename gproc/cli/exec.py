@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from gproc.bundle.surroundings import working_directory
 from gproc.cli.foreground import Foreground
@@ -26,18 +27,21 @@ from gproc.errors import EXIT_SIGNAL_BASE, GprocError, ProgramNotFound, UsageErr
 from gproc.packager import Bundle
 from gproc.request.spec import TerminalSize
 
+if TYPE_CHECKING:
+    from gproc.client.terminal import LentTerminal
+
 
 def run(options: ExecOptions) -> int:
     check_nodes(options.nodes, options.exclude)
     check_showing(options)
     trace = Trace(options.debug)
     terminal: TerminalSize | None = None
-    lending: AbstractContextManager[None] = nullcontext()
+    lent: LentTerminal | None = None
     if options.tty:
-        from gproc.client.terminal import raw, terminal_size_of
+        from gproc.client.terminal import LentTerminal, terminal_size_of
 
         check_terminal(options)
-        terminal, lending = terminal_size_of(0), raw(0)
+        terminal, lent = terminal_size_of(0), LentTerminal(0)
     cwd = working_directory()
     command = shell_command(options.command) if options.shell else options.command
     bundle = None if options.local_bin else packed(options, command, cwd, trace)
@@ -58,15 +62,16 @@ def run(options: ExecOptions) -> int:
         mem_bytes=options.mem_bytes,
         cpus=options.cpus,
         nice=options.nice,
+        require_all=options.require == "all",
     )
     progress = progress_for(json_lines=options.json_progress, quiet=options.tty)
     writing = Writing(progress)
     sink = sink_for(options, writing)
     driver = PollDriver(options.socket)
     try:
-        foreground = Foreground(driver, request, bundle, sink, progress, trace, stdin, sink.ended)
+        foreground = Foreground(driver, request, bundle, sink, progress, trace, stdin, sink.ended, lent)
         writing.watch(foreground)
-        with lending:
+        with lent or nullcontext():
             foreground.run()
     finally:
         driver.close()

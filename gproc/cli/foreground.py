@@ -7,10 +7,13 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from gproc.cli.absent import absent_lines
 from gproc.cli.stderr import complain
+from gproc.cli.suspending import Suspending
 from gproc.cli.trace import Trace
+from gproc.cli.waking import SignalPipe
 from gproc.client.driver import PollDriver
 from gproc.client.events import Exited, Output, Staged, Started, Unreached
 from gproc.client.session import STDIN_BYTES, JobEvent, JobRefused
@@ -21,6 +24,9 @@ from gproc.nodespec import fold
 from gproc.packager import Bundle
 from gproc.request.outcome import Outcome
 from gproc.request.spec import Request
+
+if TYPE_CHECKING:
+    from gproc.client.terminal import LentTerminal
 
 PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that we pass on to the program.  A second one of the first four kills it."""
@@ -35,10 +41,11 @@ class Foreground:
     def __init__(
         self, driver: PollDriver, request: Request, bundle: Bundle | None, sink: Sink, progress: Progress, trace: Trace,
         stdin: int | None = None, ended: Callable[[int, Outcome], None] = lambda rank, outcome: None,
+        lent: LentTerminal | None = None,
     ) -> None:  # fmt: skip
         """stdin: the descriptor whose bytes every node's program gets; None: it gets none.
 
-        ended: called for each node when all of its output has come.
+        ended: called for each node when all of its output has come.  lent: the terminal that the program uses.
         """
         self.job = driver.submit(request, bundle)
         self.lost: GprocError | None = None
@@ -51,6 +58,8 @@ class Foreground:
         self._stdin = stdin
         self._ended = ended
         self._interrupted = False
+        self._suspending = Suspending(self, lent)
+        self._signals = SignalPipe()
         self._chunks_told = 0
         trace.step(f"asks the master at {driver.connection.path} for nodes {request.nodes}")
 
@@ -60,8 +69,9 @@ class Foreground:
         if self.job.request.terminal is not None:
             former[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, self._on_resize)
         try:
-            while not self.job.ended:
-                self._step()
+            with self._signals, self._suspending:
+                while not self.job.ended:
+                    self._step()
             self._progress.tick()
         except GprocError as error:
             if not self.job.places:
@@ -83,6 +93,7 @@ class Foreground:
             status = max(status, EXIT_GPROC)
         if self.lost is not None:
             lines.insert(0, str(self.lost))
+        lines += absent_lines(self.job.absent)
         complain(lines)
         self._trace.step(f"ends with status {status}")
         return status
@@ -92,8 +103,11 @@ class Foreground:
         self._signal(signal.SIGTERM)
 
     def _step(self) -> None:
-        watched = () if self._stdin is None or self.job.stdin_credit <= 0 else (self._stdin,)
-        if self._driver.wait(watched, self._progress.tick()):
+        watched = [self._signals.handle]
+        if self._stdin is not None and self.job.stdin_credit > 0:
+            watched.append(self._stdin)
+        found = self._driver.wait(watched, self._progress.tick())
+        if self._stdin in found:
             self._read_stdin()
         for event in self._driver.events():
             match event:
@@ -106,6 +120,8 @@ class Foreground:
                 case _:
                     pass
         self._tell_of_chunks()
+        self._signals.empty()
+        self._suspending.act()
 
     def _tell_of_chunks(self) -> None:
         asked = self._driver.chunks.asked
@@ -178,6 +194,25 @@ class Foreground:
             raise SystemExit(128 + signum)
         self._signal(signal.SIGKILL if self._interrupted else signum)
         self._interrupted = True
+
+    # What Ctrl-Z needs: `gproc.cli.suspending`
+
+    @property
+    def can_be_told(self) -> bool:
+        return self.job.number is not None and not self._driver.connection.is_flushing
+
+    def tell(self, signum: int, until_s: float) -> None:
+        with contextlib.suppress(GprocError):  # the master is gone: our next step will say so
+            self._signal(signum)
+            self._driver.connection.drain(until_s)
+
+    def tidy(self) -> None:
+        with contextlib.suppress(RuntimeError):  # we have interrupted a write to stderr
+            self._progress.clear()
+
+    def resumed(self) -> None:
+        if self.job.request.terminal is not None:
+            self._on_resize()
 
     def _on_resize(self, *_: object) -> None:
         from gproc.client.terminal import terminal_size_of  # a caller without a terminal needs no termios

@@ -1,35 +1,60 @@
-"""`gproc i`: the tree, all levels, as a table or as JSON."""
+"""`gproc i [NODES]`: the tree, all levels, as a table or as JSON."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
+from typing import Final
 
+from gproc.cli.absent import clock_text
 from gproc.cli.options import InfoOptions
+from gproc.cli.style import is_terminal
 from gproc.cli.table import table
 from gproc.cli.trace import Trace
 from gproc.client.inquiry import inquire
-from gproc.client.tree import state_of
-from gproc.nodespec import fold, format_path
+from gproc.client.tree import NodeStateName, rows_of, state_of
+from gproc.errors import GprocError
+from gproc.nodespec import NodeSpec, fold, format_path
 from gproc.shown import shown_text
-from gproc.wire.messages import TreeState
+from gproc.wire.messages import AbsentNode, NodeState, TreeState
 
-COLUMNS = ("NODE", "HOST", "ADDRESS", "STATE", "JOBS", "LOAD", "SINCE")
+InfoRow = NodeState | AbsentNode
+
+COLUMNS: Final = ("NODE", "HOST", "ADDRESS", "STATE", "JOBS", "LOAD", "SINCE")
+
+STATES: Final[tuple[NodeStateName, ...]] = ("up", "plain", "silent", "unreachable", "down")
+
+MANY: Final = 40
+"""More nodes than these are summed up first."""
+
+WATCH_S: Final = 2.0
+
+HOME_AND_CLEAR: Final = "\x1b[H\x1b[2J"
 
 
 def run(options: InfoOptions) -> int:
+    chosen = NodeSpec.parse(options.nodes[0]) if options.nodes else None
     trace = Trace(options.debug)
-    trace.step(f"asks the master at {options.socket} for the tree")
-    tree = inquire(options.socket)
-    trace.step(f"the master on {tree.master} answered: {len(tree.nodes)} nodes")
-    silent = fold([row.place for row in tree.nodes if row.load is None])
-    if silent:
-        trace.step(f"these did not answer the master in time: {silent}")
-    sys.stdout.write(as_json(tree) if options.json else as_table(tree))
-    return 0
+    while True:
+        trace.step(f"asks the master at {options.socket} for the tree")
+        tree = inquire(options.socket)
+        trace.step(f"the master on {tree.master} answered: {len(tree.nodes)} nodes")
+        silent = fold([row.place for row in tree.nodes if row.load is None])
+        if silent:
+            trace.step(f"these did not answer the master in time: {silent}")
+        rows = [row for row in rows_of(tree) if chosen is None or chosen.selects(row.place)]
+        if chosen is not None and not rows:
+            raise GprocError(f"no node of {options.nodes[0]} is there, or was there before")
+        text = as_json(tree, rows) if options.json else as_table(tree, rows, all_rows=chosen is not None)
+        sys.stdout.write(HOME_AND_CLEAR + text if options.watch and is_terminal(sys.stdout) else text)
+        sys.stdout.flush()
+        if not options.watch:
+            return 0
+        time.sleep(WATCH_S)
 
 
-def as_json(tree: TreeState) -> str:
+def as_json(tree: TreeState, rows: Sequence[InfoRow]) -> str:
     """One object.  Times are in seconds of Unix time, loads as in /proc/loadavg; null if a node did not answer."""
     import json
 
@@ -41,50 +66,63 @@ def as_json(tree: TreeState) -> str:
             "state": state_of(row),
             "plain_because": row.node.plain_because,
             "python_because": row.node.python_because,
-            "jobs": row.jobs,
-            "load": row.load,
-            "since": row.node.since_s,
+            "jobs": 0 if isinstance(row, AbsentNode) else row.jobs,
+            "load": None if isinstance(row, AbsentNode) else row.load,
+            "since": row.since_s if isinstance(row, AbsentNode) else row.node.since_s,
+            "why": row.reason if isinstance(row, AbsentNode) else "",
         }
-        for row in tree.nodes
+        for row in rows
     ]
     return json.dumps({"master": tree.master, "since": tree.since_s, "nodes": nodes}, indent=2) + "\n"
 
 
-def as_table(tree: TreeState) -> str:
-    rows = [
-        (
-            format_path(row.place),
-            row.node.name,
-            row.node.address,
-            state_of(row),
-            str(row.jobs),
-            "-" if row.load is None else f"{row.load:.2f}",
-            since(row.node.since_s),
-        )
-        for row in tree.nodes
-    ]
-    lines = [table(COLUMNS, rows, right=("JOBS", "LOAD"))]
-    began = since(tree.since_s)
+def as_table(tree: TreeState, rows: Sequence[InfoRow], *, all_rows: bool) -> str:
+    """all_rows: those too that are up, however many they are."""
+    lines: list[str] = []
+    shown = rows
+    if len(rows) > MANY:
+        lines.append(summary(rows))
+        if is_terminal(sys.stdout) and not all_rows:
+            shown = [row for row in rows if state_of(row) != "up"]
+    if shown or not rows:
+        lines.append(table(COLUMNS, [cells(row) for row in shown], right=("JOBS", "LOAD")))
+    began = clock_text(tree.since_s)
     lines.append(f"{len(tree.nodes)} nodes below the master on {tree.master}, which has been running since {began}")
-    lines += sorted(
-        {
-            shown_text(f"plain: {row.node.name} has no private view: {row.node.plain_because}")
-            for row in tree.nodes
-            if row.node.plain_because
-        }
-    )
-    lines += sorted(
-        {
-            shown_text(f"slower: {row.node.name} starts jobs by Python, without the helper: {row.node.python_because}")
-            for row in tree.nodes
-            if row.node.python_because
-        }
-    )
-    return "\n".join(lines) + "\n"
+    if len(shown) < len(rows):
+        lines.append("gproc i ./. shows those too that are up")
+    return "\n".join([*lines, *notes(rows)]) + "\n"
 
 
-def since(moment_s: float) -> str:
-    moment = time.localtime(moment_s)
-    today = time.localtime()
-    same_day = (moment.tm_year, moment.tm_yday) == (today.tm_year, today.tm_yday)
-    return time.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M", moment)
+def summary(rows: Sequence[InfoRow]) -> str:
+    """How many nodes are in each state, and which."""
+    by_state = {state: [row.place for row in rows if state_of(row) == state] for state in STATES}
+    cells = [(state, str(len(places)), fold(places)) for state, places in by_state.items() if places]
+    return table(("STATE", "COUNT", "NODES"), cells, right=("COUNT",))
+
+
+def cells(row: InfoRow) -> tuple[str, ...]:
+    place, node = format_path(row.place), row.node
+    if isinstance(row, AbsentNode):
+        return place, node.name, node.address, state_of(row), "-", "-", clock_text(row.since_s)
+    load = "-" if row.load is None else f"{row.load:.2f}"
+    return place, node.name, node.address, state_of(row), str(row.jobs), load, clock_text(node.since_s)
+
+
+def notes(rows: Sequence[InfoRow]) -> list[str]:
+    """What the table has no room for: why nodes are not as others are."""
+    lost: dict[tuple[str, str], list[AbsentNode]] = {}
+    for row in rows:
+        if isinstance(row, AbsentNode):
+            lost.setdefault((state_of(row), shown_text(row.reason)), []).append(row)
+    plain = {
+        shown_text(f"plain: {row.node.name} has no private view: {row.node.plain_because}")
+        for row in rows
+        if row.node.plain_because
+    }
+    slower = {
+        shown_text(f"slower: {row.node.name} starts jobs by Python, without the helper: {row.node.python_because}")
+        for row in rows
+        if row.node.python_because
+    }
+    absent = [f"{state}: {fold(row.place for row in members)}: {why}" for (state, why), members in lost.items()]
+    return [*absent, *sorted(plain), *sorted(slower)]

@@ -33,7 +33,8 @@ class JsonEvents:
         self._begun_s = time.monotonic()
         self._names = [format_path(place) for place in places]
         job = self._writing.job
-        self._say("started", version=VERSION, job=job.number, nodes=self._names, missing=job.missing)
+        absent = [{"nodes": nodes, "since": since_s, "why": why} for nodes, since_s, why in job.absent]
+        self._say("started", version=VERSION, job=job.number, nodes=self._names, missing=job.missing, absent=absent)
 
     def output(self, rank: int, stream: Stream, data: memoryview) -> None:
         """Data that is UTF-8 is text; a piece that is not, or is cut within a character, is base64."""

@@ -107,6 +107,17 @@ def whole(low: int, high: int) -> Kind:
     return Kind(f"a whole number from {low} to {high}", read)
 
 
+def choice(*words: str) -> Kind:
+    """One of these words."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(text)
+        return text
+
+    return Kind(" or ".join(words), read)
+
+
 FLAG: Final = Kind("true or false", _boolean, takes_value=False)
 TEXT: Final = Kind("a text of at least one character", _filled)
 ABSOLUTE_PATH: Final = Kind("an absolute path", _absolute)

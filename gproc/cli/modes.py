@@ -138,7 +138,9 @@ MODES: Final = (
         "i",
         InfoOptions,
         "Show the tree, all levels.",
-        "Each node with its path, host, address, state, jobs and load.",
+        "Each node with its path, host, address, state, jobs and load, those too that were there and are not, and why."
+        " More than 40 nodes are summed up first; without NODES a terminal shows only those of them that are not up.",
+        (Argument("nodes", "NODES", "Which; all if left out", "optional", "nodes"),),
     ),
     Mode(
         "ps",

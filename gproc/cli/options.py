@@ -75,6 +75,7 @@ class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     root: str = "/"
     library_path: tuple[str, ...] = ()
     exclude: str = ""
+    require: str = ""
     label: bool = False
     gather: bool = False
     gather_all: bool = False
@@ -119,8 +120,10 @@ class GetOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InfoOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`gproc i`."""
+    """`gproc i`.  nodes: a specification, in words; () for all.  watch: show it again and again."""
 
+    nodes: tuple[str, ...] = ()
+    watch: bool = False
     socket: str = DEFAULT_SOCKET
     json: bool = False
     debug: int = 0

@@ -7,7 +7,7 @@ import shlex
 import sys
 from functools import cache
 
-from gproc.cli.info import since
+from gproc.cli.absent import clock_text
 from gproc.cli.options import PsOptions
 from gproc.cli.stderr import complain
 from gproc.cli.table import table
@@ -62,7 +62,7 @@ def as_table(listed: JobList) -> str:
             user_of(row.uid),
             row.nodes,
             state_of(row),
-            since(row.started_s),
+            clock_text(row.started_s),
             command_of(row.argv),
         )
         for row in listed.jobs

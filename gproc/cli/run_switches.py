@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from gproc.cli.kinds import ASSIGNMENT, FLAG, SIZE, TEXT, whole
+from gproc.cli.kinds import ASSIGNMENT, FLAG, SIZE, TEXT, choice, whole
 from gproc.cli.switch import Switch
 from gproc.request.limits import CPUS_MAX, PROCS_MAX
 
 RUN_SWITCHES: Final = (
     Switch("shell", ("e",), FLAG, "COMMAND is a line for a shell: run it with /bin/sh -c.", "shell"),
+    Switch(
+        "require",
+        ("e",),
+        choice("all"),
+        "all: run nothing if a node that NODES means is not there.",
+        "require",
+        metavar="all",
+    ),
     Switch("label", ("e",), FLAG, "Begin each line of output with its node's path.", "label", short="l"),
     Switch("gather", ("e",), FLAG, "Show nodes with the same output once, together.", "gather", short="b"),
     Switch("gather_all", ("e",), FLAG, "The same for standard output and standard error.", "gather-all", short="B"),

@@ -276,6 +276,7 @@ SWITCHES: Final = (
         metavar="COMMAND",
     ),
     Switch("foreground", ("start",), FLAG, "The master stays in the foreground; Ctrl-C ends the tree.", "foreground"),
+    Switch("watch", ("i",), FLAG, "Show it every two seconds, until Ctrl-C.", "watch"),
     Switch(
         "json",
         ("i", "ps", "bundle", "key", "start", "stop", "restart", "runtime", "store", "config"),

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import os
+import select
+import time
 from collections.abc import Iterator
 
 from gproc.client.session import ClientSession, SessionEvent
@@ -33,6 +35,20 @@ class Connection:
     @property
     def closed(self) -> bool:
         return self._socket.fileno() < 0
+
+    @property
+    def is_flushing(self) -> bool:
+        """A signal's handler has interrupted `flush`."""
+        return self._flushing
+
+    def drain(self, until_s: float) -> None:
+        """Send all, if that is done before this moment of time.monotonic().  Raises: LinkLost."""
+        self.flush()
+        while self.session.outbox and not self._flushing and (left_s := until_s - time.monotonic()) > 0:
+            room = select.poll()
+            room.register(self, select.POLLOUT)
+            room.poll(left_s * 1000)
+            self.flush()
 
     def flush(self) -> None:
         """Send as much as the socket takes now.  Raises: LinkLost."""

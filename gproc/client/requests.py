@@ -36,6 +36,7 @@ def program_request(
     mem_bytes: int | None = None,
     cpus: int | None = None,
     nice: int | None = None,
+    require_all: bool = False,
     rlimits: Mapping[int, int] = MappingProxyType({}),
 ) -> Request:
     """A request to run a program.  bundle: what is sent; None: each node's own program runs.
@@ -59,6 +60,7 @@ def program_request(
             bin_root=bin_root,
             terminal=terminal,
             timeout_s=timeout_s,
+            require_all=require_all,
             limits=Limits(max_procs, mem_bytes, cpus, nice, soft_limits(rlimits)),
         )
     except ValueError as error:

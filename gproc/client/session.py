@@ -49,6 +49,7 @@ class SessionJob:
     """One job of a session.
 
     number: None until the master has taken it.  places, nodes: by rank.  missing: nodes that are not connected, folded.
+    absent: as of `Accepted`.
     outcomes: by rank, as they come.  rejected: why the master did not take it.
     stdin_credit: how many bytes of standard input may be written now.  stdin_bytes: how many were written.
     early_signals: signals that wait until the master has taken it.
@@ -61,6 +62,7 @@ class SessionJob:
         self.places: tuple[Place, ...] = ()
         self.nodes: tuple[str, ...] = ()
         self.missing = ""
+        self.absent: tuple[tuple[str, float, str], ...] = ()
         self.outcomes: dict[int, Outcome] = {}
         self.rejected: JobRejected | None = None
         self.stdin_credit = 0
@@ -208,6 +210,7 @@ class ClientSession:
         job.places = tuple(Place(place) for place in message.places)
         job.nodes = tuple(format_path(place) for place in job.places)
         job.missing = message.missing
+        job.absent = message.absent
         job.stdin_credit = message.window_bytes if job.request.stdin else 0
         self._jobs[message.job] = job
         for signum in job.early_signals:

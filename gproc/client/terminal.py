@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import termios
 import tty
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from gproc.request.spec import TerminalSize
 
@@ -16,17 +15,34 @@ def terminal_size_of(terminal: int) -> TerminalSize:
     return TerminalSize(size.lines, size.columns)
 
 
-@contextmanager
-def raw(terminal: int) -> Iterator[None]:
-    """In the block, no key has an effect here, not even Ctrl-C: the terminal on the node makes signals of keys.
+class LentTerminal:
+    """A terminal that the program on the node uses.  In the `with` block, no key has an effect here, not even Ctrl-C.
 
-    Keys that were typed before go there too.  After the block, the terminal is as it was, unless SIGKILL ends us.
+    The terminal on the node makes signals of keys.  Keys that were typed before go there too.  After the block, the
+    terminal is as it was, unless SIGKILL ends us.
     """
-    before = termios.tcgetattr(terminal)
-    try:
-        tty.setraw(terminal, termios.TCSADRAIN)
-        yield
-    finally:
-        # Output that was written is shown first.  Keys that were typed are for the shell that comes next.
+
+    def __init__(self, terminal: int) -> None:
+        self.handle = terminal
+        self._before = termios.tcgetattr(terminal)
+
+    def __enter__(self) -> None:
+        self.lend()
+
+    def __exit__(self, *_: object) -> None:
+        self.give_back()
+
+    def lend(self) -> None:
+        tty.setraw(self.handle, termios.TCSADRAIN)
+
+    def give_back(self) -> None:
+        """Output that was written is shown first.  Keys that were typed are for the shell that comes next."""
         with suppress(termios.error):  # it hung up
-            termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+            termios.tcsetattr(self.handle, termios.TCSADRAIN, self._before)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process is in the terminal's foreground, so that it may use it."""
+        with suppress(OSError):
+            return os.tcgetpgrp(self.handle) == os.getpgrp()
+        return True  # it hung up, or is not our controlling terminal: our next read will say so

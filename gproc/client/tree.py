@@ -11,25 +11,30 @@ from gproc.client.session import SessionJob
 from gproc.errors import GprocError
 from gproc.nodespec import format_path
 from gproc.request.outcome import Outcome
-from gproc.wire.messages import NodeState, TreeState
+from gproc.wire.messages import AbsentNode, NodeState, TreeState
+
+NodeStateName = Literal["up", "plain", "silent", "unreachable", "down"]
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
-    """A connected node.
+    """A node of the tree, or one that was in it and was not stopped.
 
     node: its place ("1/7").  host, address: its name, and "host:port" where its children dial.
-    state: "plain" if jobs run there without a private view, because of `plain_because`; "silent" if it did not answer.
-    jobs: how many run there.  load: one-minute average; None if it did not answer.  since_s: Unix time.
+    state: "plain" if jobs run there without a private view, because of `plain_because`; "silent" if it did not answer;
+    "unreachable" if no way leads to it, but its programs may run; "down" if they have ended too.
+    jobs: how many run there.  load: one-minute average; None if it did not answer.  since_s: when it joined, or was
+    lost, in Unix time.  why: why it was lost.
     """
 
     node: str
     host: str
     address: str
-    state: Literal["up", "plain", "silent"]
+    state: NodeStateName
     plain_because: str
     jobs: int
     load: float | None
     since_s: float
+    why: str = ""
 
 
 class TreeInfo(msgspec.Struct, frozen=True):
@@ -40,21 +45,30 @@ class TreeInfo(msgspec.Struct, frozen=True):
     nodes: tuple[NodeStatus, ...]
 
 
-def state_of(row: NodeState) -> Literal["up", "plain", "silent"]:
+def state_of(row: NodeState | AbsentNode) -> NodeStateName:
+    if isinstance(row, AbsentNode):
+        return "unreachable" if row.may_run else "down"
     if row.load is None:
         return "silent"
     return "plain" if row.node.plain_because else "up"
 
 
 def tree_info(state: TreeState) -> TreeInfo:
-    nodes = tuple(
-        NodeStatus(
-            format_path(row.place), row.node.name, row.node.address, state_of(row), row.node.plain_because, row.jobs,
-            row.load, row.node.since_s,
-        )
-        for row in state.nodes
-    )  # fmt: skip
-    return TreeInfo(state.master, state.since_s, nodes)
+    return TreeInfo(state.master, state.since_s, tuple(map(status_of, rows_of(state))))
+
+
+def rows_of(state: TreeState) -> list[NodeState | AbsentNode]:
+    """All nodes, those that are absent too, in the order of their places."""
+    return sorted((*state.nodes, *state.absent), key=lambda row: row.place)
+
+
+def status_of(row: NodeState | AbsentNode) -> NodeStatus:
+    node, place = row.node, format_path(row.place)
+    if isinstance(row, AbsentNode):
+        return NodeStatus(place, node.name, node.address, state_of(row), "", 0, None, row.since_s, row.reason)
+    return NodeStatus(
+        place, node.name, node.address, state_of(row), node.plain_because, row.jobs, row.load, node.since_s
+    )
 
 
 class CopyResult(msgspec.Struct, frozen=True):

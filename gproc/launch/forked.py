@@ -20,7 +20,7 @@ from gproc.errors import LaunchError
 from gproc.launch import protocol
 from gproc.launch.launcher import Launcher, Process
 from gproc.launch.protocol import Inbox, JobEnd, ProgramEnded, SignalProcess, SpawnFailed, Start
-from gproc.request.signals import can_be_sent
+from gproc.request.signals import can_be_passed
 from gproc.root.abilities import Abilities
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class ForkedLauncher(Launcher):
         return Process(self, start.process)
 
     def send_signal(self, number: int, signum: int) -> None:
-        if not can_be_sent(signum):
+        if not can_be_passed(signum):
             raise ValueError(f"signal {signum} cannot be passed on to a job")
         if number in self._on_exit and not self._lost:
             self._send(protocol.framed(SignalProcess(number, signum)), ())

@@ -58,7 +58,7 @@ def _reap(child: int) -> int:
                     break
         elif arrived.si_pid == 0:
             # It comes from outside the namespace: the sender has no pid here.  The program's own signals are ignored.
-            _signal_all(arrived.si_signo)
+            _signal_all(signal.SIGSTOP if arrived.si_signo == program.STOP else arrived.si_signo)
 
 
 def _signal_all(signum: int) -> None:

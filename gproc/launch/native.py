@@ -24,7 +24,7 @@ from gproc.launch.helper import Ended, Failed, Helper
 from gproc.launch.launcher import Launcher, Process
 from gproc.launch.operations import FORMAT, OOM_SCORE_ADJ, NotPlanned
 from gproc.launch.protocol import JobEnd, ProgramEnded, SpawnFailed, Start
-from gproc.request.signals import can_be_sent
+from gproc.request.signals import can_be_passed
 from gproc.root.abilities import Abilities
 from gproc.root.view import MakeDirectory, Operation, Overlay, Proc, Tmpfs
 from gproc.shown import reason_of
@@ -113,7 +113,7 @@ class NativeLauncher(Launcher):
         return Process(self, start.process)
 
     def send_signal(self, number: int, signum: int) -> None:
-        if not can_be_sent(signum):
+        if not can_be_passed(signum):
             raise ValueError(f"signal {signum} cannot be passed on to a job")
         pidfd = self._pidfds.get(number)
         if pidfd is None:

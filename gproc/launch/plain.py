@@ -95,9 +95,21 @@ def _reap(child: int, launcher: int) -> int:
                     return status
                 if pid == 0:
                     break
+        elif arrived.si_pid == launcher and arrived.si_signo == program.STOP:
+            _stopped(os.getpid())
         elif arrived.si_pid == launcher:
             for pid in _below(os.getpid(), frozenset()):
                 _send(pid, arrived.si_signo)
+
+
+def _stopped(this: int, but: frozenset[int] = frozenset()) -> set[int]:
+    """Stop every process below this one, those too that they start meanwhile.  Returns all of them."""
+    stopped: set[int] = set()
+    while fresh := _below(this, but) - stopped:
+        for pid in fresh:
+            _send(pid, signal.SIGSTOP)
+        stopped |= fresh
+    return stopped
 
 
 def end_below(but: frozenset[int] = frozenset()) -> dict[int, int]:
@@ -109,11 +121,7 @@ def end_below(but: frozenset[int] = frozenset()) -> dict[int, int]:
     this = os.getpid()
     statuses: dict[int, int] = {}
     while True:
-        doomed: set[int] = set()
-        while fresh := _below(this, but) - doomed:
-            for pid in fresh:
-                _send(pid, signal.SIGSTOP)
-            doomed |= fresh
+        doomed = _stopped(this, but)
         if not doomed:
             return statuses
         for pid in doomed:

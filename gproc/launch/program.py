@@ -26,7 +26,10 @@ from gproc.shown import reason_of
 _RESETTABLE: Final = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 """All signals that get their default disposition back: Python itself ignores SIGPIPE and SIGXFSZ."""
 
-HOLD: Final = frozenset({*FORWARDED, signal.SIGCHLD})
+STOP: Final = signal.SIGRTMIN + 2
+"""This signal tells an init or shim to send SIGSTOP to the job: SIGSTOP itself would stop that one."""
+
+HOLD: Final = frozenset({*FORWARDED, signal.SIGCHLD, STOP})
 """The launcher, every init and every shim block these.  A blocked signal waits for sigwaitinfo(2).  Process 1 of a
 namespace loses a signal that it neither blocks nor handles: pid_namespaces(7)."""
 

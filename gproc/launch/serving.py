@@ -194,6 +194,8 @@ class Serving:
         """Send it to the init or shim, which passes it on.  That one is not reaped yet, so its pid is still its own."""
         if signum == signal.SIGKILL and running.plain:
             signum = plain.END
+        elif signum == signal.SIGSTOP:
+            signum = program.STOP
         os.kill(running.pid, signum)
 
     def _bury(self, running: ForkedJob) -> JobEnd:

@@ -135,6 +135,17 @@ static bool stop_more(void) {
     return more;
 }
 
+void descendants_stop(void) {
+    stopped_count = 0;
+    while (stop_more()) {
+        continue;
+    }
+    for (uint32_t index = 0; index < stopped_count; index++) {
+        int32_t pid = stopped[index];
+        is_stopped[pid / 8] = (unsigned char)(is_stopped[pid / 8] & ~(1u << (pid % 8)));
+    }
+}
+
 void descendants_end(long child, int *status) {
     for (;;) {
         stopped_count = 0;

@@ -7,6 +7,9 @@
 /* Send a signal to every process below this one. */
 void descendants_signal(int signum);
 
+/* Stop every process below this one, those too that they start meanwhile. */
+void descendants_stop(void);
+
 /* End and bury every process below this one.  If `child` is among those that were its own, its wait status is noted. */
 void descendants_end(long child, int *status);
 

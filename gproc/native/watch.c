@@ -65,6 +65,8 @@ static void pass_on(const struct plan *plan, int signum) {
     if (plan->namespaces) {
         /* To every process of the namespace but this one: kill(2). */
         SYS2(kill, -1, signum);
+    } else if (signum == SIGSTOP) {
+        descendants_stop();
     } else {
         descendants_signal(signum);
     }

@@ -21,6 +21,7 @@ from gproc.launch.launcher import Process
 from gproc.launch.protocol import ProgramEnded, SpawnFailed
 from gproc.node.pipes import InputPipe, OutputPipe
 from gproc.node.stdio import Stdio, open_pipes, open_terminal, resize
+from gproc.node.suspension import Suspension
 from gproc.nodespec import Place, format_path
 from gproc.relay.delivery import KEPT_BYTES, KeptOutput
 from gproc.relay.relayed_job import RelayedJob
@@ -109,6 +110,7 @@ class Program:
         """The last signal with which the caller ended the job."""
         self._terminal = -1
         self._preparing: asyncio.Task[None] | None = None
+        self._suspension = Suspension(self._send_signal)
 
     # What the `RelayedJob` calls
 
@@ -139,10 +141,16 @@ class Program:
         if signum == signal.SIGKILL:
             self._killed_by = signum
         if self._process is not None:
-            self._process.signal(signum)
-        elif self.state is State.FETCHING and signum in TERMINATING:
+            self._suspension.pass_on(signum)
+            return
+        self._suspension.note(signum)
+        if self.state is State.FETCHING and signum in TERMINATING:
             self._stop_preparing()
             self._end(Killed(signum, started=False))
+
+    def _send_signal(self, signum: int) -> None:
+        if self._process is not None:
+            self._process.signal(signum)
 
     def _resize(self, size: TerminalSize) -> None:
         """Set the terminal's size; a program with pipes has no terminal."""
@@ -230,6 +238,7 @@ class Program:
             return
         self.state = State.STARTING
         log.debug("job %d: started", run.job)
+        self._suspension.begin()
         for stream, handle in stdio.outputs.items():
             self._outputs[stream] = OutputPipe(
                 handle,
@@ -289,6 +298,7 @@ class Program:
     def _end(self, outcome: Outcome) -> None:
         self.state = State.DONE
         self._process = None
+        self._suspension.end()
         if self._root is not None:
             if self.ticket.request.action == "place":
                 self._root.relinked()

@@ -26,3 +26,8 @@ FORWARDED: Final = frozenset(
 
 def can_be_sent(signum: int) -> bool:
     return signum in FORWARDED or signum == signal.SIGKILL
+
+
+def can_be_passed(signum: int) -> bool:
+    """Whether a node's launcher takes it.  SIGSTOP comes from the node itself: `gproc.node.suspension`."""
+    return can_be_sent(signum) or signum == signal.SIGSTOP

@@ -78,6 +78,7 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
     bin_root: where on a node the bundle appears; b"": at the slave's own binRoot (`-binRoot` of `gproc s`).
     terminal: the size of the terminal that the program gets; None: it has pipes.
     timeout_s: gproc ends the job after so many seconds; None: never.
+    require_all: the job runs only if all nodes that `nodes` means are there, those too that were there and are gone.
     """
 
     nodes: str
@@ -94,6 +95,7 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
     timeout_s: Annotated[float, msgspec.Meta(ge=0, le=TIMEOUT_MAX_S)] | None = None
     limits: Limits = Limits()
     own_cwd: bool = False
+    require_all: bool = False
 
     def __post_init__(self) -> None:
         """Raises: ValueError naming the field; msgspec turns it into a ValidationError when it decodes."""

@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gproc.errors import EXIT_GPROC, EXIT_USAGE, GprocError, LinkLost, SpecError
 from gproc.link.refusals import Refusals
-from gproc.nodespec import NodeSpec, Place, fold
+from gproc.nodespec import Place, fold
 from gproc.records.record import shortened_nodes
 from gproc.relay.relayed_job import Downstream, RelayedJob, Upstream
 from gproc.request.spec import Caller, Request
+from gproc.service.absences import Absences
 from gproc.service.accounts import cost_bytes
 from gproc.service.book import JobBook
+from gproc.service.choosing import Chosen, choose, nobody
 from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.live import LiveJob, SignedJob
 from gproc.service.offers import BundleOffers
 from gproc.service.possession import Possession
-from gproc.service.registry import Node, Registry, with_parents
+from gproc.service.registry import Node, Registry
 from gproc.tree import branches, number
 from gproc.trust.lease import boottime_s
 from gproc.wire import frames, messages
@@ -57,8 +59,7 @@ class _Asked(NamedTuple):
     client: Client
     caller: Caller
     submit: Submit
-    chosen: tuple[Place, ...]
-    missing: str
+    chosen: Chosen
     cost: int
 
 
@@ -66,6 +67,7 @@ class TreeServices(Protocol):
     """What the service needs of the master."""
 
     registry: Registry
+    absences: Absences
 
     def sign_job(self, job: JobRecord) -> SignedJob: ...
 
@@ -110,18 +112,22 @@ class JobService:
         """Start a job, or tell the client why it was refused."""
         request = submit.request
         try:
-            chosen, missing = self._choose(request)
+            chosen = choose(self._master.registry, self._master.absences, request)
         except SpecError as error:
             self._reject(client, submit, EXIT_USAGE, str(error))
             return
-        if not chosen:
-            self._reject(client, submit, EXIT_GPROC, self._nobody(request, missing))
+        nodes = chosen.present
+        if not nodes:
+            self._reject(client, submit, EXIT_GPROC, nobody(self._master.registry, request, chosen))
             return
-        if request.terminal is not None and len(chosen) > 1:
-            reason = f"--tty is for one node, and {request.nodes} are {len(chosen)}: {fold(chosen)}"
+        if request.require_all and chosen.lacking:
+            self._reject(client, submit, EXIT_GPROC, f"nothing runs, because not all nodes are there: {chosen.lacking}")
+            return
+        if request.terminal is not None and len(nodes) > 1:
+            reason = f"--tty is for one node, and {request.nodes} are {len(nodes)}: {fold(nodes)}"
             self._reject(client, submit, EXIT_USAGE, reason)
             return
-        asked = _Asked(client, caller, submit, tuple(chosen), missing, self._cost(caller, request, chosen))
+        asked = _Asked(client, caller, submit, chosen, self._cost(caller, request, nodes))
         try:
             self._allowed(asked)
             client.account.hold(asked.cost)
@@ -144,7 +150,7 @@ class JobService:
                     await self._possession.show(asked.client.link, uid, bundle)
             if asked.client.link.lost:
                 raise LinkLost("its client is gone")
-            cost = self._cost(asked.caller, asked.submit.request, asked.chosen)
+            cost = self._cost(asked.caller, asked.submit.request, asked.chosen.present)
             account.hold(cost - asked.cost)
             asked = asked._replace(cost=cost)
             self._begin(asked)
@@ -160,10 +166,10 @@ class JobService:
     def _allowed(self, asked: _Asked) -> Request:
         """The request as it may run.  Raises: GprocError."""
         running = self._table.count_of(asked.caller.uid)
-        return self._warden.allow(asked.caller, asked.submit.request, asked.chosen, running)
+        return self._warden.allow(asked.caller, asked.submit.request, asked.chosen.present, running)
 
     def _refuse(self, asked: _Asked, error: GprocError) -> None:
-        uid, nodes = asked.caller.uid, fold(asked.chosen)
+        uid, nodes = asked.caller.uid, fold(asked.chosen.present)
         if self._refusals.may_log(str(uid), time.monotonic()):
             log.info("a job of uid %d on %s is refused: %s", uid, nodes, error)
             self._warden.refused(0, asked.caller, asked.submit.request, nodes, str(error))
@@ -171,10 +177,10 @@ class JobService:
 
     def _begin(self, asked: _Asked) -> None:
         """Raises: GprocError if the policy does not allow it any more."""
-        client, caller, request, nodes = asked.client, asked.caller, self._allowed(asked), fold(asked.chosen)
-        ranks = number(asked.chosen)
+        client, caller, request, nodes = asked.client, asked.caller, self._allowed(asked), fold(asked.chosen.present)
+        ranks = number(asked.chosen.present)
         job = self._table.add(caller, request, tuple(ranks), time.time())
-        job.nodes, job.missing = shortened_nodes(nodes), asked.missing
+        job.nodes, job.missing = shortened_nodes(nodes), asked.chosen.missing
         on = [self._master.registry.at(place) for place in ranks]
         live = LiveJob(job, on, self._master.sign_job(job), client.link, lambda live: self._ended(asked, live))
         self._live[job.number] = live
@@ -185,7 +191,10 @@ class JobService:
         if (bundle := request.bundle) is not None:
             self._offers.add(bundle.digest, client.link, caller.uid)
             log.debug("job %d: bundle %s, %d bytes", job.number, bundle.digest.hex()[:16], bundle.size_bytes)
-        accepted = Accepted(asked.submit.serial, job.number, job.places, asked.missing, frames.CLIENT_WINDOW_BYTES)
+        chosen, window_bytes = asked.chosen, frames.CLIENT_WINDOW_BYTES
+        accepted = Accepted(
+            asked.submit.serial, job.number, job.places, chosen.missing, window_bytes, chosen.absent
+        )
         client.link.send(accepted)
         live.start_timer()
         self._start(live, on)
@@ -258,30 +267,6 @@ class JobService:
         """The numbers of the jobs that have not ended."""
         return tuple(self._live)
 
-    def _choose(self, request: Request) -> tuple[list[Place], str]:
-        """The connected nodes of a request, and the nodes that it names but that are not connected, folded.
-
-        Raises: SpecError.
-        """
-        spec = NodeSpec.parse(request.nodes)
-        exclusion = NodeSpec.parse_exclusion(request.exclude) if request.exclude else None
-        connected = self._master.registry.places()
-        known = with_parents(connected)
-        present = set(connected)
-        selected = [Place(path) for path in spec.select(known, exclusion)]
-        absent = [place for place in selected if place not in present and spec.names(place)]
-        missing = [text for text in (fold(absent), spec.missing(known, exclusion)) if text]
-        return [place for place in selected if place in present], ",".join(missing)
-
-    def _nobody(self, request: Request, missing: str) -> str:
-        registry = self._master.registry
-        if not len(registry):
-            return "no node is connected: start slaves with 'gproc s'"
-        if missing:
-            return f"not connected: {missing}"
-        without = f" without {request.exclude}" if request.exclude else ""
-        return f"no connected node fits {request.nodes}{without}; connected: {fold(registry.places())}"
-
     def _ended(self, asked: _Asked, live: LiveJob) -> None:
         asked.client.account.free(asked.cost)
         asked.client.jobs.pop(live.job.number, None)
@@ -324,7 +309,8 @@ class JobService:
             NodeState(node.place, node.info, busy[node.place], loads.get(node.place))
             for node in self._master.registry.connected()
         )
-        return TreeState(serial, self._name, self._since_s, tuple(rows))
+        absent = self._master.absences.rows(boottime_s())
+        return TreeState(serial, self._name, self._since_s, tuple(rows), absent)
 
     async def list_jobs(self, question: ListJobs, uid: int) -> JobList:
         """Raises: GprocError."""

@@ -311,13 +311,15 @@ class Submit(Message, frozen=True, tag=tag_of):
 
 
 class Accepted(Message, frozen=True, tag=tag_of):
-    """The job runs; places[rank] is the node of that rank.  missing: nodes named but not connected, folded."""
+    """The job runs; places[rank] is the node of that rank.  missing: nodes named but not connected, folded.
+    absent: nodes that "." would have meant if they were connected: folded, since when, in Unix time, and why not."""
 
     serial: Number
     job: Number
     places: tuple[tuple[NodeNumber, ...], ...]
     missing: str
     window_bytes: ByteCount
+    absent: tuple[tuple[str, float, str], ...] = ()
 
 
 class Rejected(Message, frozen=True, tag=tag_of):
@@ -355,6 +357,16 @@ class NodeState(msgspec.Struct, frozen=True, array_like=True):
     load: float | None
 
 
+class AbsentNode(msgspec.Struct, frozen=True, array_like=True):
+    """A row of `gproc i` of a node that was there.  may_run: its programs may still run, as its lease has not ended."""
+
+    place: tuple[NodeNumber, ...]
+    node: NodeInfo
+    since_s: float
+    reason: str
+    may_run: bool
+
+
 class TreeState(Message, frozen=True, tag=tag_of):
     """Answers Inquire.  since_s: when the master began, in Unix time."""
 
@@ -362,6 +374,7 @@ class TreeState(Message, frozen=True, tag=tag_of):
     master: str
     since_s: float
     nodes: tuple[NodeState, ...]
+    absent: tuple[AbsentNode, ...] = ()
 
 
 class Poll(Message, frozen=True, tag=tag_of):

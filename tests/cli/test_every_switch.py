@@ -37,6 +37,8 @@ BEHAVIOUR: Final = {
     ("exclude", "cp"): "copy/test_copies.py::test_excluded_nodes_get_no_copy",
     ("exclude", "get"): "copy/test_copies.py::test_excluded_nodes_are_left_out",
     ("label", "e"): "system/test_output.py::test_a_label_is_before_each_line",
+    ("require", "e"): "system/test_absent_nodes.py::test_a_job_that_requires_all_nodes_does_not_begin_without_one",
+    ("watch", "i"): "system/test_absent_nodes.py::test_the_tree_can_be_watched",
     ("gather", "e"): "system/test_many_outputs.py::test_nodes_with_the_same_output_are_shown_once_with_their_number",
     ("gather_all", "e"): "system/test_many_outputs.py::test_standard_error_is_gathered_too_with_a_capital_b",
     ("live", "e"): "system/test_many_outputs.py::test_a_group_is_shown_while_others_run_if_none_of_them_can_join_it",

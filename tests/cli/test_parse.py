@@ -41,6 +41,7 @@ A_VALUE = {
     "max_procs": "64",
     "mem_bytes": "512M",
     "store_bytes": "8G",
+    "require": "all",
     "prune_bytes": "1G",
     "cpus": "2",
     "nice": "-5",

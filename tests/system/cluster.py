@@ -231,7 +231,8 @@ class Cluster:
 
     def states(self) -> dict[str, str]:
         """The state of each connected node by its path."""
-        return {node["path"]: node["state"] for node in self.info()["nodes"]}
+        absent = ("unreachable", "down")
+        return {node["path"]: node["state"] for node in self.info()["nodes"] if node["state"] not in absent}
 
     def command(self, mode: str, *words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
         """Run a command of any mode that has --socket to its end; `mode` and `words` are as on a command line.
