@@ -6,15 +6,18 @@ import os
 import sys
 from collections.abc import Iterator
 from functools import partial
+from typing import Final
 
 import msgspec
 
 from gproc.bundle.surroundings import working_directory
+from gproc.bundle.unsent import unsent
 from gproc.cli.options import BundleOptions
 from gproc.cli.table import table
 from gproc.cli.trace import Trace, bundle_text
 from gproc.content.manifest import Directory, Entry, File, Symlink
 from gproc.packager import Bundle, PackRequest, pack, read_chunk
+from gproc.shown import shown_text
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -39,6 +42,11 @@ class BundleReport(msgspec.Struct, frozen=True):
     code_dirs: tuple[str, ...]
     configured_dirs: tuple[str, ...]
     files: tuple[Line, ...]
+    named_not_sent: tuple[str, ...]
+    opens_libraries: bool
+
+
+NAMED_SHOWN: Final = 8
 
 
 def run(options: BundleOptions) -> int:
@@ -66,15 +74,17 @@ def run(options: BundleOptions) -> int:
         write_file(manifest, partial(read_chunk, bundle), options.tar)
         trace.step(f"wrote {options.tar}")
     if options.json:
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report_of(bundle)), indent=2) + b"\n")
+        report = report_of(bundle, options.root)
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     elif options.tar is None:
-        _print_table(report_of(bundle))
+        _print_table(report_of(bundle, options.root))
     return 0
 
 
-def report_of(bundle: Bundle) -> BundleReport:
+def report_of(bundle: Bundle, root: str) -> BundleReport:
     """The facts about a bundle for people and programs: files and links, without the directories."""
     manifest = bundle.manifest
+    lacks = unsent(manifest, root)
     major, minor = manifest.glibc_version
     return BundleReport(
         program=_text(manifest.program),
@@ -86,6 +96,8 @@ def report_of(bundle: Bundle) -> BundleReport:
         code_dirs=tuple(map(_text, manifest.code_dirs)),
         configured_dirs=tuple(map(_text, manifest.configured_dirs)),
         files=tuple(_lines(bundle, manifest.entries)),
+        named_not_sent=lacks.named,
+        opens_libraries=lacks.opens_libraries,
     )
 
 
@@ -119,3 +131,17 @@ def _print_table(report: BundleReport) -> None:
     count = sum(line.kind == "file" for line in report.files)
     sys.stdout.write(table(("FILE", "BYTES", "WHY"), rows, right=("BYTES",)))
     print(f"{count} files, {report.size_bytes} bytes, bundle {report.digest[:16]}")
+    if text := lacking_text(report):
+        print(text)
+
+
+def lacking_text(report: BundleReport) -> str:
+    """What will not be there, as far as the program's own file tells; "" if it tells nothing."""
+    parts = []
+    if named := report.named_not_sent:
+        more = f" and {len(named) - NAMED_SHOWN} more" if len(named) > NAMED_SHOWN else ""
+        shown = ", ".join(shown_text(name) for name in named[:NAMED_SHOWN])
+        parts.append(f"the program names {shown}{more}: a node must have them, or add them by -f or --with-package")
+    if report.opens_libraries:
+        parts.append("it may load libraries by names that it makes at run time (dlopen)")
+    return "not in it: " + "; ".join(parts) if parts else ""

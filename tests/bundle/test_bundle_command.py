@@ -41,6 +41,30 @@ def test_json_has_the_same_content_for_programs(tmp_path: Path) -> None:
     assert report["size_bytes"] == sum(line["size_bytes"] for line in report["files"])
 
 
+NAMED = b"\0/usr/share/dpkg/\0/usr/share/dpkg/cputable\0/usr/share/no/such\0/bin/sh\0/etc/passwd\0"
+
+
+def naming(directory: Path, names: bytes) -> str:
+    """A program that names these paths: true(1), and bytes after it that nobody executes."""
+    program = directory / "program"
+    program.write_bytes(Path(os.path.realpath("/bin/true")).read_bytes() + names)
+    program.chmod(0o755)
+    return str(program)
+
+
+def test_what_the_program_names_and_the_bundle_lacks_is_said_in_the_last_line(tmp_path: Path) -> None:
+    if not os.path.exists("/usr/share/dpkg/cputable"):
+        pytest.skip("this machine has no dpkg, whose files are named here")
+    program = naming(tmp_path, NAMED + b"dlopen\0")
+    said = "not in it: the program names /usr/share/dpkg/: a node must have them, or add them by -f or --with-package"
+    dlopen = "; it may load libraries by names that it makes at run time (dlopen)"
+    assert gproc(program, home=tmp_path).stdout.splitlines()[-1] == said + dlopen
+    assert json.loads(gproc("--json", program, home=tmp_path).stdout)["named_not_sent"] == ["/usr/share/dpkg/"]
+    sent = gproc("-f", "/usr/share/dpkg/cputable", program, home=tmp_path)
+    assert "cputable" not in sent.stdout.splitlines()[-1]
+    assert " files, " in gproc(naming(tmp_path, b""), home=tmp_path).stdout.splitlines()[-1]
+
+
 def test_a_path_that_is_not_utf_8_and_looks_like_markup_is_shown(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/[red]\xff"
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
