@@ -17,11 +17,13 @@ def run(options: GetOptions) -> int:
         command = f"gproc cp {options.source} {options.directory}"
         raise UsageError(f"get copies files from nodes; to copy {options.source} to nodes: {command}")
     remote = Remote.parse(options.source)
-    request = copy_request(remote, "collect", exclude=options.exclude, timeout_s=options.timeout_s)
     driver = PollDriver(options.socket)
     try:
-        collected = Collected(options.directory)
-        foreground = Foreground(driver, request, None, collected, progress_for(json_lines=False), Trace(options.debug))
+        collected = Collected(options.directory, remote.path)
+        told = collected.have is not None
+        request = copy_request(remote, "collect", exclude=options.exclude, timeout_s=options.timeout_s, stdin=told)
+        progress, trace = progress_for(json_lines=False), Trace(options.debug)
+        foreground = Foreground(driver, request, None, collected, progress, trace, collected.have)
         foreground.run()
     finally:
         driver.close()

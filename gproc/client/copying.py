@@ -65,8 +65,9 @@ def is_remote(text: str) -> bool:
 
 
 def copy_request(
-    remote: Remote, action: Action, *, exclude: str = "", timeout_s: float | None = None, bundle: Bundle | None = None
-) -> Request:
+    remote: Remote, action: Action, *, exclude: str = "", timeout_s: float | None = None, bundle: Bundle | None = None,
+    stdin: bool = False,
+) -> Request:  # fmt: skip
     """action: "place" for `cp`, "collect" for `get`.  Raises: SpecError for a malformed exclusion."""
     check_nodes(remote.nodes, exclude)
     return Request(
@@ -77,6 +78,7 @@ def copy_request(
         umask=0,
         bundle=name_of(bundle),
         timeout_s=timeout_s,
+        stdin=stdin,
     )
 
 

@@ -17,7 +17,9 @@ from typing import assert_never
 from gproc.client.complaints import Complaints
 from gproc.client.events import Stream
 from gproc.copy.descent import WayLost
+from gproc.copy.known import told_of
 from gproc.copy.metadata import FROM_NODES
+from gproc.copy.source import name_of
 from gproc.copy.staging import DIRECTORY
 from gproc.copy.steps import (
     DEPTH_MAX,
@@ -29,6 +31,7 @@ from gproc.copy.steps import (
     Hole,
     Leaf,
     Leave,
+    Same,
     Special,
     Step,
     StepReader,
@@ -53,12 +56,20 @@ def directory_of(path: Path) -> str:
 class Collected:
     """The `Sink` of `gproc get`: makes a directory in `home` for each node that sends something."""
 
-    def __init__(self, home: str) -> None:
-        """Raises: GprocError if `home` is no directory and cannot be made one."""
+    def __init__(self, home: str, source: bytes = b"") -> None:
+        """source: the path on the nodes.  With it, `have` tells them what is in `home` already.
+
+        Raises: GprocError if `home` is no directory and cannot be made one.
+        """
         self.complaints = Complaints()
         self._home_path = os.fsencode(home)
         self._home = _opened_home(home)
         self._arrivals: list[IncomingTree] = []
+        self._top = name_of(source) if source else b""
+        self.have: int | None = None
+        """A file for the job's standard input, filled when the job begins; None if nothing is here."""
+        if source and os.listdir(self._home_path):
+            self.have = os.memfd_create("gproc-get", os.MFD_CLOEXEC)
 
     def begin(self, paths: Sequence[Path]) -> None:
         self.complaints.begin(paths)
@@ -67,6 +78,11 @@ class Collected:
             name = directory_of(path).encode()
             complain = partial(self.complaints.add, rank)
             self._arrivals.append(IncomingTree(self._home, self._home_path, name, complain))
+        if self.have is not None:
+            below = self._home_path.rstrip(b"/") + b"/"
+            places = [(format_path(path).encode(), below + directory_of(path).encode()) for path in paths]
+            os.write(self.have, told_of(places, self._top))
+            os.lseek(self.have, 0, os.SEEK_SET)
 
     def output(self, rank: int, stream: Stream, data: memoryview) -> None:
         if stream == "stdout":
@@ -80,6 +96,8 @@ class Collected:
             arrival.close()
         self.complaints.finish()
         os.close(self._home)
+        if self.have is not None:
+            os.close(self.have)
 
     def is_whole(self, rank: int) -> bool:
         """Whether the node's stream has come to its end."""
@@ -144,7 +162,7 @@ class IncomingTree:
         writer = self._opened()
         if writer is None:
             return
-        if (self._leaf is not None) != isinstance(step, Hole | Whole | Torn):
+        if (self._leaf is not None) != isinstance(step, Hole | Whole | Torn | Same):
             raise PeerError(f"{type(step).__name__} at a place where it cannot be")
         match step:
             case Folder(name):
@@ -170,6 +188,11 @@ class IncomingTree:
                     raise PeerError(f"a file that is {self._left_bytes} bytes shorter than announced")
                 self._leaf = self._handle = None
                 writer.keep()
+            case Same():
+                if self._leaf is None or self._left_bytes != self._leaf.size_bytes:
+                    raise PeerError("a file that is said to be here already, after some of its bytes")
+                self._leaf = self._handle = None
+                writer.same()
             case Torn():
                 self._leaf = self._handle = None
                 writer.tear()

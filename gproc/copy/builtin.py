@@ -34,9 +34,14 @@ class PlaceFiles(msgspec.Struct, frozen=True, array_like=True, tag="place"):
 
 
 class CollectFiles(msgspec.Struct, frozen=True, array_like=True, tag="collect"):
-    """Write the files at `path` on this node to standard output, as a stream of steps."""
+    """Write the files at `path` on this node to standard output, as a stream of steps.
+
+    node: this node's path.  told: standard input says which files the caller has: `gproc.copy.known`.
+    """
 
     path: bytes
+    node: bytes = b""
+    told: bool = False
 
 
 BuiltinTask = Union[PlaceFiles, CollectFiles]  # noqa: UP007 - msgspec wants it so on 3.11
@@ -129,10 +134,13 @@ def prepared(task: BuiltinTask) -> PreparedTask:
 
             handle = os.open(tree, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             return PreparedTask(lambda complain: place(handle, to, complain), (handle,))
-        case CollectFiles(path):
+        case CollectFiles(path, node, told):
             from gproc.copy.collecting import collect
+            from gproc.copy.known import Known, read_known
 
-            return PreparedTask(lambda complain: collect(path, 1, complain))
+            return PreparedTask(
+                lambda complain: collect(path, 1, complain, read_known(0, node) if told else Known(b"", node))
+            )
 
 
 class _Ended(BaseException):

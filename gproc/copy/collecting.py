@@ -9,23 +9,51 @@ import msgspec
 from gproc.bundle.unsized import SMALL_BYTES, read_small
 from gproc.copy import attributes
 from gproc.copy.contents import Segment, read_at, segments
+from gproc.copy.known import Known
 from gproc.copy.source import TreeReader
-from gproc.copy.steps import DATA_BYTES, NUMBERED_FROM_NODE_MAX, End, Hole, Leaf, Torn, Whole, data_header, step_frame
+from gproc.copy.steps import (
+    DATA_BYTES,
+    ITSELF,
+    NUMBERED_FROM_NODE_MAX,
+    End,
+    Folder,
+    Hole,
+    Leaf,
+    Leave,
+    Same,
+    Torn,
+    Whole,
+    data_header,
+    step_frame,
+)  # fmt: skip
 from gproc.copy.writer import Complain
 from gproc.shown import shown
 
 
-def collect(path: bytes, to: int, complain: Complain) -> None:
-    """Write the stream to the descriptor `to`.  Raises: BrokenPipeError if nobody reads it."""
+def collect(path: bytes, to: int, complain: Complain, known: Known) -> None:
+    """Write the stream to the descriptor `to`, without the bytes that the caller has.
+
+    Raises: BrokenPipeError if nobody reads it.
+    """
 
     def missed(at: bytes, error: OSError) -> None:
         complain(f"{shown(at)}: {error.strerror or error}")
 
     out = _Out(to)
     source = TreeReader(missed, kinds=attributes.HARMLESS, special=False, numbered_max=NUMBERED_FROM_NODE_MAX)
+    folders: list[bytes] = []
     for seen in source.walk(path):
+        if isinstance(seen.step, Folder):
+            folders.append(seen.step.name)
+        elif isinstance(seen.step, Leave):
+            folders.pop()
         if not isinstance(seen.step, Leaf):
             out.write(step_frame(seen.step))
+            continue
+        at = b"/".join(name for name in (*folders, seen.step.name) if name != ITSELF)
+        if known.has(at, seen.step.size_bytes, seen.step.mtime_ns):
+            out.write(step_frame(seen.step))
+            out.write(step_frame(Same()))
             continue
         try:
             _send(seen.step, seen.handle, out)

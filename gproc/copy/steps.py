@@ -176,6 +176,10 @@ class Extent(msgspec.Struct, frozen=True, array_like=True, tag=9):
         _check_content(self.content, self.offset, self.size_bytes)
 
 
+class Same(msgspec.Struct, frozen=True, array_like=True, tag=12):
+    """In a stream: the caller has said that it has the last Leaf's bytes (`gproc.copy.known`).  None follow."""
+
+
 class Special(msgspec.Struct, frozen=True, array_like=True, tag=10):
     """A FIFO, a socket or a device.
 
@@ -214,7 +218,7 @@ class HardLink(msgspec.Struct, frozen=True, array_like=True, tag=11):
 
 
 Step = Union[  # noqa: UP007 - msgspec wants it so on 3.11
-    Folder, Leave, SymlinkStep, Leaf, Whole, Torn, End, Hole, Extent, Special, HardLink
+    Folder, Leave, SymlinkStep, Leaf, Whole, Torn, End, Hole, Extent, Special, HardLink, Same
 ]
 
 SPECIAL_KINDS: Final = {

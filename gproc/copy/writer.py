@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from gproc.copy.attributes import by_descriptor
+from gproc.copy.contents import Segment, segments
 from gproc.copy.descent import Descent
 from gproc.copy.metadata import Keeps, Metadata
 from gproc.copy.staging import STAGED, StagingDirectory
@@ -197,6 +198,38 @@ class Writer:
             self._appear(step.name)
             self._leaf = None
         self.tear()
+
+    def same(self) -> None:
+        """The begun file has the bytes of the file in its place, which keeps them if its metadata can be kept too."""
+        if (step := self._leaf) is None:
+            return
+        with self._complaining(step.name):
+            handle = self.standing(step)
+            if handle is None:
+                raise OSError(errno.ESTALE, "was changed here while it was being fetched: get it again")
+            try:
+                if os.fstat(handle).st_mtime_ns != step.mtime_ns:
+                    raise OSError(errno.ESTALE, "was changed here while it was being fetched: get it again")
+                if not self.adopt(handle, step):
+                    self._copy(handle, step.size_bytes)
+                    self.keep()
+            finally:
+                os.close(handle)
+        self.tear()
+
+    def _copy(self, source: int, size_bytes: int) -> None:
+        """Fill the begun file from another one, holes and all."""
+        for part in segments(source, size_bytes) or [Segment(0, size_bytes, False)]:
+            if part.hole:
+                self.hole(part.length)
+                continue
+            os.lseek(source, part.offset, os.SEEK_SET)
+            left = part.length
+            while left > 0:
+                done = os.sendfile(self._file, source, None, left)
+                if done == 0:
+                    raise OSError(errno.EIO, "became shorter here while it was being copied")
+                left -= done
 
     def tear(self) -> None:
         """Drop the begun file, if there is one.  A file that was in its place before stays there."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from gproc.copy.builtin import task_for
+from gproc.copy.builtin import CollectFiles, task_for
 from gproc.launch.launcher import Launcher, Process
 from gproc.launch.protocol import Start
 from gproc.node.program import OnEnd
 from gproc.node.staging import Staging
-from gproc.nodespec import Place
+from gproc.nodespec import Place, format_path
 from gproc.root.planner import Planner
 from gproc.root.view import View
 from gproc.store.root import Root
@@ -48,6 +48,8 @@ class LocalServices:
         request = ticket.request
         bin_root = self._planner.bin_root_of(request)
         task = task_for(request.action, request.argv, None if root is None else root.tree, bin_root)
+        if isinstance(task, CollectFiles):
+            task = CollectFiles(task.path, format_path(self.place).encode(), request.stdin)
         if task is None:
             view = self._planner.view(root, ticket, process)
         else:

@@ -25,6 +25,7 @@ from gproc.copy.steps import (
     Hole,
     Leaf,
     Leave,
+    Same,
     Special,
     Step,
     SymlinkStep,
@@ -119,6 +120,9 @@ def test_a_tree_goes_into_its_nodes_own_directory(home: Path) -> None:
         (End(), leaf(b"f", 0), Whole()),
         (Special(b"d", stat.S_IFCHR, 0o666, 0, 0, 0, 1, 3),),
         (Special(b"p", stat.S_IFIFO, 0o666, 0, 0, 0),),
+        (Same(),),
+        (leaf(b"f"), b"x", Same()),
+        (leaf(b"f"), Hole(3), Same()),
         (Hole(3),),
         (leaf(b"f"), Hole(4)),
         (leaf(b"f"), b"xy", Hole(2)),
@@ -137,6 +141,34 @@ def test_a_malformed_stream_is_dropped_with_its_unfinished_file(
     assert "the rest is dropped" in told[0]
     assert not any(path.is_file() for path in home.rglob("*"))
     assert not list(home.rglob(".gproc-*"))
+
+
+@pytest.mark.parametrize("there", ["nothing", "shorter", "newer", "a link", "a directory"])
+def test_a_node_that_says_that_a_file_is_here_is_not_believed(home: Path, there: str) -> None:
+    (home / "1.7").mkdir()
+    path = home / "1.7" / "f"
+    if there == "a link":
+        path.symlink_to("../../outside/file")
+    elif there == "a directory":
+        path.mkdir()
+    elif there != "nothing":
+        path.write_bytes(b"own" if there == "newer" else b"o")
+        os.utime(path, ns=(10**18, 10**18 + (there == "newer")))
+    _, told = received(home, encoded(leaf(b"f"), Same(), leaf(b"g"), b"abc", Whole(), End()))
+    assert "1.7/f: " in told[0]
+    assert (home / "1.7" / "g").read_bytes() == b"abc"
+    assert {path.name for path in (home / "1.7").iterdir()} <= {"f", "g"}
+    if there in ("shorter", "newer"):
+        assert path.read_bytes().startswith(b"o")
+
+
+def test_a_file_that_is_here_gets_the_nodes_mode_but_no_set_id_bits(home: Path) -> None:
+    (home / "1.7").mkdir()
+    path = home / "1.7" / "f"
+    path.write_bytes(b"own")
+    os.utime(path, ns=(10**18, 10**18))
+    assert received(home, encoded(leaf(b"f", 3, 0o6711), Same(), End())) == (True, [])
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"own", 0o711)
 
 
 @pytest.mark.parametrize("target", [b"../../outside", b"../../outside/file", b"/", b"."])
@@ -255,7 +287,7 @@ hostile = st.lists(
         st.builds(leaf, few, st.integers(0, 3)).map(lambda step: msgspec.structs.replace(step, number=1)),
         st.builds(HardLink, few, st.integers(1, 2), st.booleans()),
         st.builds(Hole, st.sampled_from([1, 3, 2**62])),
-        st.sampled_from([Leave(), Leave(HOSTILE), Whole(), Torn(), End(), b"x", b"xy", b"xyz"]),
+        st.sampled_from([Leave(), Leave(HOSTILE), Whole(), Torn(), Same(), End(), b"x", b"xy", b"xyz"]),
     ),
     max_size=25,
 )

@@ -131,7 +131,7 @@ def test_a_text_that_cannot_be_a_name_is_refused(name: bytes) -> None:
         [4, b"f", 0o644, 0, 0, 0, 0, b"../x"],
         [4, b"f", 0o644, 0, 0, 0, 1, b"x", -1],
         [4, b"f", 0o644, 0, 0, 0, 1, b"x", 2**63 - 1],
-        [12],
+        [13],
         [2, [[b"user.x", b"v"]] * 1001],
         [2, [[b"user.x", bytes(65537)]]],
         [2, [[b"user.x", bytes(65536)]] * 2 + [[b"user.y", b"v"]]],

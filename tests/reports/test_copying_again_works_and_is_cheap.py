@@ -124,3 +124,52 @@ def test_what_is_there_already_keeps_its_inode(tree: Cluster, place: Path, uid: 
     before = inodes()
     run(tree, "cp", f"{source}/.", f"1:{his}/there", uid=uid)
     assert inodes() == before
+
+
+@WHO
+def test_a_file_that_has_not_changed_is_not_fetched_again(tree: Cluster, place: Path, uid: int | None) -> None:
+    """The copy keeps its inode: one that travels is a new file."""
+    source = place / "source"
+    (source / "sub").mkdir(parents=True)
+    (source / "sub" / "large").write_bytes(os.urandom(3 * CHUNK_BYTES + 5))
+    (source / "sub" / "holes").write_bytes(b"begin")
+    os.truncate(source / "sub" / "holes", 50 * CHUNK_BYTES)
+    (source / "one").write_bytes(os.urandom(10_000))
+    os.link(source / "one", source / "two")
+    for path in source.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    his = owned(place, uid)
+
+    def fetched() -> dict[str, tuple[int, bytes]]:
+        run(tree, "get", f"1-2:{source}", f"{his}/home", uid=uid)
+        files = [path for path in (his / "home").rglob("*") if path.is_file()]
+        return {str(path.relative_to(his / "home")): (path.stat().st_ino, path.read_bytes()) for path in files}
+
+    before = fetched()
+    assert len(before) == 8
+    assert fetched() == before
+    assert modes(his / "home" / "1" / "source") == modes(his / "home" / "2" / "source") == modes(source)
+    (source / "sub" / "large").chmod(0o640 if uid is None else 0o644)
+    after = fetched()
+    assert {name: data for name, (_, data) in after.items()} == {name: data for name, (_, data) in before.items()}
+    assert modes(his / "home" / "1" / "source") == modes(source)
+    assert (his / "home" / "1" / "source" / "sub" / "holes").stat().st_blocks < 100
+
+
+@pytest.mark.parametrize("which", ["there", "here", "gone here", "another node's"])
+def test_a_file_that_has_changed_is_fetched_again(tree: Cluster, place: Path, which: str) -> None:
+    source = place / "source"
+    source.write_bytes(b"old" * 10_000)
+    run(tree, "get", f"1-2:{source}", f"{place}/home", uid=None)
+    copy = place / "home" / "1" / "source"
+    if which == "there":
+        source.write_bytes(b"new" * 10_000)
+    elif which == "here":
+        copy.write_bytes(b"mad" * 10_000)
+    else:
+        copy.unlink()
+        if which == "gone here":
+            copy.mkdir()
+            copy.rmdir()
+    run(tree, "get", f"1-2:{source}", f"{place}/home", uid=None)
+    assert copy.read_bytes() == (place / "home" / "2" / "source").read_bytes() == source.read_bytes()
