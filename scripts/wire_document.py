@@ -54,9 +54,9 @@ TALKS: Final[tuple[tuple[Direction[Any], str, str], ...]] = (
 """Every direction, its title, and when its messages may be sent."""
 
 VALUES: Final = (
-    messages.NodeInfo, Branch, messages.Signed, messages.Peer, messages.NodeState, job_messages.JobRow, spec.Request,
-    spec.BundleName, spec.TerminalSize, Limits, outcome.Returned, outcome.Signalled, outcome.TimedOut, outcome.Killed,
-    outcome.Lost, outcome.Refused, outcome.NotStarted,
+    messages.NodeInfo, Branch, messages.Signed, messages.Peer, messages.NodeState, messages.AbsentNode,
+    job_messages.JobRow, spec.Request, spec.BundleName, spec.TerminalSize, Limits, outcome.Returned, outcome.Signalled,
+    outcome.TimedOut, outcome.Killed, outcome.Lost, outcome.Refused, outcome.NotStarted,
 )  # fmt: skip
 """The types of fields that are arrays themselves."""
 
