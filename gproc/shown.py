@@ -15,7 +15,14 @@ def shown_text(text: str, *, keep: str = "") -> str:
     """Text in one line: what is not printable is escaped, but for the characters in `keep`."""
     if text.isprintable():
         return text
-    return "".join(each if each.isprintable() or each in keep else ascii(each)[1:-1] for each in text)
+    return "".join(each if each.isprintable() or each in keep else _escaped(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    """A byte that is no text (PEP 383) is written as that byte, as `shown` writes it."""
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return ascii(character)[1:-1]
 
 
 def reason_of(error: BaseException) -> str:

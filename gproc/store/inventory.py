@@ -151,7 +151,8 @@ def take(place: bytes) -> int:
 
     Raises: BlockingIOError if it is in use; FileNotFoundError if it is not there, or has no manifest.
     """
-    handle = os.open(place + b"/manifest", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    # On NFS an exclusive lock needs a descriptor that may write: flock(2).
+    handle = os.open(place + b"/manifest", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         must_be_at(handle, place)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gproc.shown import reason_of
+from gproc.shown import reason_of, shown, shown_text
 from tests.system.cluster import Cluster, gproc_as
 
 RAW = re.compile(r"\[Errno|Traceback|b'|\bError\b\(|Object (contains|missing)|Expected `|- at `\$|codec can't")
@@ -103,3 +103,9 @@ def test_a_locale_file_is_corrected_in_words(text: str | bytes, said: str, tmp_p
 )
 def test_an_error_of_the_system_is_its_file_and_its_reason(error: BaseException, words: str) -> None:
     assert reason_of(error) == words
+
+
+@pytest.mark.parametrize("name", [b"/a\xff\xfe", b"\x80\n", "/ä\u202e".encode()])
+def test_bytes_that_are_no_text_are_shown_alike_as_a_path_and_as_a_word(name: bytes) -> None:
+    """The master's log had half of a Python surrogate: \\udcff."""
+    assert shown_text(os.fsdecode(name)) == shown(name)
