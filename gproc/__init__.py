@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gproc.client.aio import AsyncCluster, connect_async
     from gproc.client.aio_job import AsyncJob
     from gproc.client.cluster import Cluster, connect, pack
-    from gproc.client.events import Event, Exited, Output, Staged, Started, Unreached
+    from gproc.client.events import Departed, Event, Exited, Output, Skipped, Staged, Started, Unreached
     from gproc.client.job import Job
     from gproc.client.known import JobInfo
     from gproc.client.options import DEVNULL, PIPE
@@ -47,7 +47,7 @@ _MODULES = {
     "gproc.client.cluster": ("Cluster", "connect", "pack"),
     "gproc.client.job": ("Job",),
     "gproc.client.known": ("JobInfo",),
-    "gproc.client.events": ("Event", "Exited", "Output", "Staged", "Started", "Unreached"),
+    "gproc.client.events": ("Departed", "Event", "Exited", "Output", "Skipped", "Staged", "Started", "Unreached"),
     "gproc.client.options": ("DEVNULL", "PIPE"),
     "gproc.client.results": ("CompletedJob", "JobFailed", "TimeoutExpired"),
     "gproc.client.tree": ("CopyFailed", "CopyResult", "NodeStatus", "TreeInfo"),
@@ -63,12 +63,10 @@ _MODULES = {
 
 __all__ = [
     "DEVNULL", "PIPE", "AsyncCluster", "AsyncJob", "Bundle", "BundleError", "Cluster", "CompletedJob", "CopyFailed",
-    "CopyResult", "Event", "Exited", "GprocError", "Job", "JobFailed", "JobInfo", "JobRejected", "Killed", "LinkLost",
-    "Lost",
-    "NoMaster", "NodeStatus", "NotStarted", "Outcome", "Output", "ProgramNotExecutable", "ProgramNotFound", "Refused",
-    "Returned", "Signalled", "SpecError", "Staged", "Started", "TimedOut", "TimeoutExpired", "TreeInfo", "TrustError",
-    "Unreached",
-    "UsageError", "connect", "connect_async", "pack",
+    "CopyResult", "Departed", "Event", "Exited", "GprocError", "Job", "JobFailed", "JobInfo", "JobRejected", "Killed",
+    "LinkLost", "Lost", "NoMaster", "NodeStatus", "NotStarted", "Outcome", "Output", "ProgramNotExecutable",
+    "ProgramNotFound", "Refused", "Returned", "Signalled", "Skipped", "SpecError", "Staged", "Started", "TimedOut",
+    "TimeoutExpired", "TreeInfo", "TrustError", "Unreached", "UsageError", "connect", "connect_async", "pack",
 ]  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from gproc.service.clients import Clients
 from gproc.service.jobs import JobRecord
 from gproc.service.live import SignedJob
 from gproc.service.offers import BundleOffers
+from gproc.service.polling import TreeInquiries
 from gproc.service.registry import Node, Registry
 from gproc.service.service import JobService
 from gproc.spread.passing import PassingFetcher
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gproc.policy.warden import Warden
+    from gproc.records.spooling import Spools
     from gproc.service.book import JobBook
+    from gproc.store.root import Root
     from gproc.store.store import Store
     from gproc.trust.authority import Authority
     from gproc.trust.endpoint import Endpoint
@@ -56,7 +59,7 @@ class Master(Hub):
     def __init__(
         self, *, authority: Authority, endpoint: Endpoint, reissue: Callable[[], Identity], signer: Signer,
         store: Store, belonging: Belonging, link_timeout_s: float, warden: Warden, book: JobBook,
-        lease_s: float = LEASE_S,
+        spools: Spools, lease_s: float = LEASE_S,
     ) -> None:  # fmt: skip
         """reissue: the master's own identity, made anew if it will end soon.
 
@@ -76,8 +79,10 @@ class Master(Hub):
         """The number of the last ticket or grant that was signed: each is higher than all before it."""
         self._offers = BundleOffers(self.fetcher, self)
         self._book = book
-        self._service = JobService(self, self._offers, endpoint.identity.name, warden, book)
-        self.clients = Clients(self._service, warden.limits())
+        self._spools = spools
+        self._service = JobService(self, self._offers, warden, book, spools)
+        self._inquiries = TreeInquiries(self, endpoint.identity.name, self._service.busy)
+        self.clients = Clients(self._service, self._inquiries, warden.limits())
         self._desk = CertificateDesk(authority, endpoint, signer, self._session, reissue, self._revoke)
         self._desk.look()
 
@@ -100,6 +105,7 @@ class Master(Hub):
         log.info("shutting down %d nodes", len(self.tree))
         order = self._signer.sign(Context.END, TreeEnds(self._session))
         await self.children.close(messages.Shutdown("the master has ended", order))
+        self._spools.finish()
         self._book.close()
 
     async def _await_return(self) -> None:
@@ -241,8 +247,11 @@ class Master(Hub):
         )  # fmt: skip
         self.pass_down(messages.Leased(question.route, self._signer.sign(Context.LEASE, lease)))
 
+    async def keep_bundle(self, bundle: bytes) -> Root:
+        return await self.fetcher.root(bundle, self.own)
+
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
         self._offers.ask(bundle, digests)
 
     def child_load(self, message: messages.Load) -> None:
-        self._service.add_loads(message)
+        self._inquiries.add_loads(message)

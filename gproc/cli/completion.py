@@ -65,6 +65,7 @@ def complete(words: Sequence[str]) -> Completion:
 def _read(words: Sequence[str]) -> _Line:
     """Read the words by the grammar of `gproc.cli.parse`, and skip what is wrong."""
     line = _Line()
+    to_come = next((mode for word in words if (mode := mode_named(word)) is not None), None)
     for word in words:
         if line.in_command:
             break
@@ -74,7 +75,7 @@ def _read(words: Sequence[str]) -> _Line:
         elif word == "--" and not line.ended:
             line.ended = True
         elif word.startswith("-") and word != "-" and not line.ended:
-            _read_switch(line, word)
+            _read_switch(line, word, line.mode or to_come)
         elif line.mode is None:
             line.mode = mode_named(word)
             line.helping = line.helping or word == "help"
@@ -83,9 +84,12 @@ def _read(words: Sequence[str]) -> _Line:
     return line
 
 
-def _read_switch(line: _Line, word: str) -> None:
+def _read_switch(line: _Line, word: str, mode: Mode | None) -> None:
+    """mode: the one that the line has or will have: -f is --files of e, and --follow of logs."""
     written, equals, text = word.partition("=")
-    for switch in switches_named(written.lstrip("-"))[:1]:
+    found = switches_named(written.lstrip("-"))
+    fitting = [switch for switch in found if mode is not None and mode.letters in switch.modes]
+    for switch in (fitting or found)[:1]:
         line.switches = (*line.switches, switch)
         if equals:
             line.given = (*line.given, (switch.field, text))

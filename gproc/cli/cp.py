@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gproc.cli.foreground import Foreground
+from gproc.cli.foreground import Foreground, submitted
 from gproc.cli.options import CpOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.stderr import complain
@@ -32,7 +32,7 @@ def run(options: CpOptions) -> int:
         driver = PollDriver(options.socket)
         try:
             progress = progress_for(json_lines=options.json_progress)
-            foreground = Foreground(driver, request, bundle, complaints, progress, trace)
+            foreground = Foreground(driver, submitted(driver, request, bundle, trace), complaints, progress, trace)
             foreground.run()
         finally:
             driver.close()

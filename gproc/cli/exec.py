@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from gproc.bundle.surroundings import working_directory
-from gproc.cli.foreground import Foreground
+from gproc.cli.foreground import Foreground, submitted
 from gproc.cli.hints import EqualOutput
 from gproc.cli.json_events import JsonEvents
 from gproc.cli.options import ExecOptions
@@ -23,9 +23,10 @@ from gproc.cli.writing import Writing
 from gproc.client.driver import PollDriver
 from gproc.client.requests import check_nodes, pack_program, program_request
 from gproc.client.summary import summarise
-from gproc.errors import EXIT_SIGNAL_BASE, GprocError, ProgramNotFound, UsageError
+from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError, ProgramNotFound, UsageError
 from gproc.packager import Bundle
 from gproc.request.spec import TerminalSize
+from gproc.wire.job_messages import Keep
 
 if TYPE_CHECKING:
     from gproc.client.terminal import LentTerminal
@@ -37,7 +38,9 @@ def run(options: ExecOptions) -> int:
     trace = Trace(options.debug)
     terminal: TerminalSize | None = None
     lent: LentTerminal | None = None
-    if options.tty:
+    if options.tty and options.detach:
+        terminal = TerminalSize(24, 80)  # until somebody attaches
+    elif options.tty:
         from gproc.client.terminal import LentTerminal, terminal_size_of
 
         check_terminal(options)
@@ -45,7 +48,7 @@ def run(options: ExecOptions) -> int:
     cwd = working_directory()
     command = shell_command(options.command) if options.shell else options.command
     bundle = None if options.local_bin else packed(options, command, cwd, trace)
-    stdin = 0 if options.tty else None if options.no_stdin else readable_stdin()
+    stdin = stdin_of(options)
     request = program_request(
         options.nodes,
         [os.fsencode(word) for word in command],
@@ -54,7 +57,7 @@ def run(options: ExecOptions) -> int:
         cwd=os.fsencode(os.path.normpath(os.path.join(cwd, options.cwd)) if options.cwd else cwd),
         own_cwd=bool(options.cwd),
         exclude=options.exclude,
-        stdin=stdin is not None,
+        stdin=stdin is not None or terminal is not None,
         bin_root=os.fsencode(options.bin_root),
         terminal=terminal,
         timeout_s=options.timeout_s,
@@ -69,15 +72,20 @@ def run(options: ExecOptions) -> int:
     sink = sink_for(options, writing)
     driver = PollDriver(options.socket)
     try:
-        foreground = Foreground(driver, request, bundle, sink, progress, trace, stdin, sink.ended, lent)
+        survives = options.on_disconnect == "detach"
+        job = submitted(driver, request, bundle, trace, keep_of(options))
+        foreground = Foreground(driver, job, sink, progress, trace, stdin, sink.ended, lent, survives=survives)
         writing.watch(foreground)
+        if lent is not None:
+            foreground.watch_keys(0, discards=False)
         with lent or nullcontext():
             foreground.run()
     finally:
         driver.close()
     if foreground.reader_is_gone:
         return EXIT_SIGNAL_BASE + signal.SIGPIPE  # and silence, as of `yes | head`
-    job = foreground.job
+    if foreground.departed:
+        return left(foreground, detached=options.detach)
     return foreground.conclude(*summarise(job.places, job.outcomes, job.missing))
 
 
@@ -92,6 +100,9 @@ def check_showing(options: ExecOptions) -> None:
         asked.append("--label")
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(asked)} do not go together: each shows the output in its own way")
+    if options.detach and (asked or options.label):
+        shown = asked[0] if asked else "--label"
+        raise UsageError(f"--detach shows no output, so {shown} does not go with it: gproc logs shows it later")
     for name, is_asked in (("--live", options.live), ("--diff", options.diff)):
         if is_asked and not ways["-b"]:
             raise UsageError(f"{name} says how groups of nodes are shown: add -b")
@@ -118,6 +129,30 @@ def sink_for(options: ExecOptions, writing: Writing) -> Showing:
     hint = is_terminal(sys.stdout) and not options.label
     equal = EqualOutput(lambda text: complain([text])) if hint else None
     return AsItComes(writing, label=options.label, coloured=coloured, equal=equal)
+
+
+def keep_of(options: ExecOptions) -> Keep | None:
+    """How the job stands to this command; None: as every job does, so that an older master can be asked too."""
+    keep = Keep(options.name, options.detach, options.on_disconnect == "detach", options.spool)
+    return None if keep == Keep() else keep
+
+
+def left(foreground: Foreground, *, detached: bool) -> int:
+    """The job goes on without us."""
+    job = foreground.job
+    if detached and foreground.problem is None:
+        print(job.number)
+    lines = [f"{job.missing}: not connected"] if job.missing else []
+    if not detached and foreground.problem is None:
+        lines.append(f"left job {job.number}, which goes on: gproc attach {job.number}")
+    return foreground.conclude(EXIT_GPROC if job.missing else 0, lines)
+
+
+def stdin_of(options: ExecOptions) -> int | None:
+    """The descriptor whose bytes the programs get; None: they get none."""
+    if options.detach or (options.no_stdin and not options.tty):
+        return None
+    return 0 if options.tty else readable_stdin()
 
 
 def packed(options: ExecOptions, command: Sequence[str], cwd: str, trace: Trace) -> Bundle:

@@ -15,15 +15,17 @@ from gproc.cli.suspending import Suspending
 from gproc.cli.trace import Trace
 from gproc.cli.waking import SignalPipe
 from gproc.client.driver import PollDriver
-from gproc.client.events import Exited, Output, Staged, Started, Unreached
-from gproc.client.session import STDIN_BYTES, JobEvent, JobRefused
+from gproc.client.events import Departed, Event, Exited, Output, Skipped, Staged, Started, Unreached
+from gproc.client.keys import DetachKeys
+from gproc.client.session import STDIN_BYTES, JobEvent, JobRefused, SessionJob
 from gproc.client.sinks import Progress, Sink
 from gproc.client.summary import describe, name_of
-from gproc.errors import EXIT_GPROC, GprocError
+from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError
 from gproc.nodespec import fold
 from gproc.packager import Bundle
 from gproc.request.outcome import Outcome
 from gproc.request.spec import Request
+from gproc.wire.job_messages import Keep
 
 if TYPE_CHECKING:
     from gproc.client.terminal import LentTerminal
@@ -32,22 +34,25 @@ PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT
 """Signals that we pass on to the program.  A second one of the first four kills it."""
 
 class Foreground:
-    """One job, from its submission to its last outcome.
+    """One job, from its submission to its last outcome, or until we leave it.
 
     lost: why the master was lost during the job.  problem: what went wrong on our side, as one sentence.
     reader_is_gone: nobody reads our standard output or standard error any more.
+    departed: whether we have left the job, which goes on.
     """
 
     def __init__(
-        self, driver: PollDriver, request: Request, bundle: Bundle | None, sink: Sink, progress: Progress, trace: Trace,
+        self, driver: PollDriver, job: SessionJob, sink: Sink, progress: Progress, trace: Trace,
         stdin: int | None = None, ended: Callable[[int, Outcome], None] = lambda rank, outcome: None,
-        lent: LentTerminal | None = None,
+        lent: LentTerminal | None = None, *, survives: bool = False,
     ) -> None:  # fmt: skip
         """stdin: the descriptor whose bytes every node's program gets; None: it gets none.
 
         ended: called for each node when all of its output has come.  lent: the terminal that the program uses.
+        survives: whether the job goes on if we end.
         """
-        self.job = driver.submit(request, bundle)
+        self.job = job
+        self.departed = False
         self.lost: GprocError | None = None
         self.problem: str | None = None
         self.reader_is_gone = False
@@ -61,7 +66,44 @@ class Foreground:
         self._suspending = Suspending(self, lent)
         self._signals = SignalPipe()
         self._chunks_told = 0
-        trace.step(f"asks the master at {driver.connection.path} for nodes {request.nodes}")
+        self._survives = survives
+        self._keys: DetachKeys | None = None
+        self._discards = False
+        self._stamp: Callable[[int, float], None] = lambda _rank, _time_s: None
+
+    def open(self) -> None:
+        """Wait until the master has taken the job, or shows it.  Raises: JobRejected, LinkLost."""
+        while self.job.number is None:
+            self._step()
+
+    def watch_keys(self, terminal: int, *, discards: bool) -> None:
+        """Leave the job when the keys for that are typed.  discards: whether what else is typed is for nobody."""
+        self._stdin, self._keys, self._discards = terminal, DetachKeys(), discards
+        if self.job.number is not None and self.job.request.terminal is not None:
+            self._on_resize()
+
+    def lend(self, lent: LentTerminal) -> None:
+        """The program uses this terminal."""
+        self._suspending = Suspending(self, lent)
+
+    def read_input(self, stdin: int) -> None:
+        """Every node's program gets the bytes of this descriptor."""
+        self._stdin = stdin
+
+    def stamp_by(self, stamp: Callable[[int, float], None]) -> None:
+        """stamp: called with the rank and the time of output that comes next, if times were asked for."""
+        self._stamp = stamp
+
+    def show(self) -> None:
+        """Show what comes, until it is over.  Signals are our own: Ctrl-C ends the looking and not the job.
+
+        Raises: JobRejected, LinkLost.
+        """
+        try:
+            while not self.job.ended:
+                self._step()
+        finally:
+            self._sink.finish()
 
     def run(self) -> None:
         """Raises: JobRejected; LinkLost, PeerError if the master is lost before the job runs."""
@@ -99,12 +141,18 @@ class Foreground:
         return status
 
     def stop(self) -> None:
-        """End the program, because nobody reads its output: SIGPIPE ends a local program in this case."""
+        """End the program, because nobody reads its output: SIGPIPE ends a local program in this case.
+
+        A job that we only look at goes on.
+        """
+        if self.job.viewed is not None:
+            self._driver.session.leave(self.job)
+            return
         self._signal(signal.SIGTERM)
 
     def _step(self) -> None:
         watched = [self._signals.handle]
-        if self._stdin is not None and self.job.stdin_credit > 0:
+        if self._stdin is not None and (self._discards or self.job.stdin_credit > 0):
             watched.append(self._stdin)
         found = self._driver.wait(watched, self._progress.tick())
         if self._stdin in found:
@@ -139,9 +187,11 @@ class Foreground:
             self._progress.clear()
             self._trace.detail(text)
 
-    def _happened(self, event: Started | Staged | Output | Exited | Unreached) -> None:
+    def _happened(self, event: Event) -> None:
         match event:
-            case Output(_, stream, data, rank):
+            case Output(_, stream, data, rank, time_s):
+                if time_s is not None:
+                    self._stamp(rank, time_s)
                 self._sink.output(rank, stream, memoryview(data))
                 self._driver.session.consumed(self.job, stream, len(data))
                 self._tell_detail(f"{self.job.nodes[rank]} wrote {len(data)} bytes to {stream}")
@@ -159,6 +209,14 @@ class Foreground:
             case Unreached():
                 self._progress.clear()
                 complain([unreached_text(event)])
+            case Skipped():
+                self._progress.clear()
+                complain([skipped_text(event)])
+            case Departed(reason):
+                self._tell(f"has left job {self.job.number}")
+                self.departed = True
+                if reason:
+                    self.problem = f"job {self.job.number} is ended: {reason}"
 
     def _begin(self) -> None:
         if self.job.request.terminal is not None:
@@ -172,26 +230,47 @@ class Foreground:
     def _read_stdin(self) -> None:
         assert self._stdin is not None
         try:
-            data = os.read(self._stdin, min(self.job.stdin_credit, STDIN_BYTES))
+            data = os.read(self._stdin, self._readable_bytes())
         except BlockingIOError:
             return
         except OSError as error:
             self.problem = f"cannot read stdin: {error.strerror}"
             data = b""
-        if data:
+        if not data:
+            self._end_of_input()
+            return
+        leave = False
+        if self._keys is not None:
+            data, leave = self._keys.feed(data)
+        if data and not self._discards:
             self._driver.session.write_stdin(self.job, data)
-        else:
-            self._driver.session.end_stdin(self.job)
+        if leave:
+            self._driver.session.leave(self.job)
             self._stdin = None
+
+    def _end_of_input(self) -> None:
+        self._stdin = None
+        if self._survives and self._keys is not None:
+            # The terminal is lost, and the job goes on; its input has not ended.
+            self._driver.session.leave(self.job)
+        elif not self._discards:
+            self._driver.session.end_stdin(self.job)
             self._tell("standard input has ended")
+
+    def _readable_bytes(self) -> int:
+        """How much may be read of our input.  A key that was held back is one byte more."""
+        if self._discards:
+            return STDIN_BYTES
+        credit = min(self.job.stdin_credit, STDIN_BYTES)
+        return credit if self._keys is None else max(1, credit - 1)
 
     def _on_signal(self, signum: int, _frame: object) -> None:
         if signum in (signal.SIGUSR1, signal.SIGUSR2):
             self._signal(signum)
             return
-        if self.job.number is None:
-            # No job runs yet.
-            raise SystemExit(128 + signum)
+        if self.job.number is None or (signum == signal.SIGHUP and self._survives):
+            # No job runs yet, or it goes on without us.
+            raise SystemExit(EXIT_SIGNAL_BASE + signum)
         self._signal(signal.SIGKILL if self._interrupted else signum)
         self._interrupted = True
 
@@ -229,9 +308,24 @@ class Foreground:
         self._driver.connection.flush()
 
 
+def submitted(
+    driver: PollDriver, request: Request, bundle: Bundle | None, trace: Trace, keep: Keep | None = None
+) -> SessionJob:
+    """The job, on its way to the master."""
+    trace.step(f"asks the master at {driver.connection.path} for nodes {request.nodes}")
+    return driver.submit(request, bundle, keep)
+
+
 def unreached_text(event: Unreached) -> str:
     """What a person is told of nodes that no way leads to, or leads to again."""
     if not event.until_s:
         return f"{event.nodes}: reached again"
     until = time.strftime("%H:%M:%S", time.localtime(event.until_s))
     return f"{event.nodes}: cannot be reached: {event.reason}; may run until {until}"
+
+
+def skipped_text(event: Skipped) -> str:
+    """What a person is told of output that was not kept."""
+    if not event.stream:
+        return f"all of its output, {event.size} bytes, was dropped: there was no room to keep it"
+    return f"{event.node}: {event.size} bytes of {event.stream} are missing here: there was no room to keep them"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gproc.cli.foreground import Foreground
+from gproc.cli.foreground import Foreground, submitted
 from gproc.cli.options import GetOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.trace import Trace
@@ -23,7 +23,8 @@ def run(options: GetOptions) -> int:
         told = collected.have is not None
         request = copy_request(remote, "collect", exclude=options.exclude, timeout_s=options.timeout_s, stdin=told)
         progress, trace = progress_for(json_lines=False), Trace(options.debug)
-        foreground = Foreground(driver, request, None, collected, progress, trace, collected.have)
+        job = submitted(driver, request, None, trace)
+        foreground = Foreground(driver, job, collected, progress, trace, collected.have)
         foreground.run()
     finally:
         driver.close()

@@ -7,7 +7,11 @@ from typing import Final, Literal
 
 import msgspec
 
-Offer = Literal["", "file", "directory", "command", "locale", "nodes", "node path", "source or node path", "mode"]
+from gproc.request.signals import can_be_sent
+
+Offer = Literal[
+    "", "file", "directory", "command", "locale", "nodes", "node path", "source or node path", "mode", "job"
+]
 """The words that shell completion offers for a value or an argument.  "node path": NODES:PATH; "": no words."""
 
 
@@ -78,6 +82,29 @@ def _filled(text: str) -> str:
     return text
 
 
+def _signal_number(text: str) -> int:
+    """By number or by name, as kill(1) takes it."""
+    import signal  # names and numbers only
+
+    if text.isascii() and text.isdigit() and len(text) <= 2:
+        number = int(text)
+    else:
+        name = text.upper()
+        found = signal.Signals.__members__.get(name if name.startswith("SIG") else f"SIG{name}")
+        if found is None:
+            raise ValueError(text)
+        number = int(found)
+    if not can_be_sent(number):
+        raise ValueError(text)
+    return number
+
+
+def _ending(text: str) -> str:
+    if text not in ("end", "detach"):
+        raise ValueError(text)
+    return text
+
+
 def _absolute(text: str) -> str:
     if not text.startswith("/"):
         raise ValueError(text)
@@ -124,5 +151,7 @@ ABSOLUTE_PATH: Final = Kind("an absolute path", _absolute)
 SECONDS: Final = Kind("a number of seconds above 0, such as 90 or 1.5", _seconds)
 SIZE: Final = Kind("a number of bytes above 0, such as 512M or 2G", _size_bytes)
 SIZE_OR_NONE: Final = Kind("a number of bytes, such as 512M or 2G, or 0", _size_or_none)
+SIGNAL: Final = Kind("a signal that a job can be sent, such as TERM, KILL, INT, HUP, USR1, CONT or 9", _signal_number)
+END_OR_DETACH: Final = Kind("'end' or 'detach'", _ending)
 ELEMENTS: Final = Kind("a comma-separated list", _elements, repeats=True)
 ASSIGNMENT: Final = Kind("NAME=VALUE or NAME", _assignment, repeats=True)

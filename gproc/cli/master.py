@@ -18,10 +18,10 @@ from gproc.errors import GprocError, UsageError
 from gproc.locales import Options, Role, load
 from gproc.master import Master
 from gproc.policy.warden import Warden
-from gproc.records.keeper import RecordKeeper
 from gproc.records.place import open_state, state_base
+from gproc.records.spooling import Spools
 from gproc.relay.belonging import Belonging, placed_by
-from gproc.service.book import JobBook, keeping_of
+from gproc.service.book import JobBook, open_records
 from gproc.store.opening import default_base, open_store
 from gproc.store.store import Store
 from gproc.trust.authority import Authority, open_authority
@@ -57,7 +57,7 @@ def run(options: MasterOptions) -> int:
     place, _state_lock = open_state(options.state or state_base(os.environ))
     log.debug("job records in %s", place)
     warden = Warden("master")
-    book = JobBook(RecordKeeper(place, keeping_of(warden.limits())), frozenset({0, os.geteuid()}))
+    book, spools = open_records(place, warden.limits())
     log.debug("a link is lost after %g s", options.link_timeout_s)
     belonging = Belonging(identity.name, True, placed_by(locale, options.cmd_port or DEFAULT_CMD_PORT))
 
@@ -65,13 +65,13 @@ def run(options: MasterOptions) -> int:
         load_identity(home, "node", name, own_addresses(name, address))
         return load_identity(home, "master", name, own_addresses(name, address))
 
-    asyncio.run(_serve(options, address, authority, reissue, store, belonging, warden, book))
+    asyncio.run(_serve(options, address, authority, reissue, store, belonging, warden, book, spools))
     return 0
 
 
 async def _serve(
     options: MasterOptions, address: str, authority: Authority, reissue: Callable[[], Identity], store: Store,
-    belonging: Belonging, warden: Warden, book: JobBook,
+    belonging: Belonging, warden: Warden, book: JobBook, spools: Spools,
 ) -> None:  # fmt: skip
     endpoint = Endpoint(reissue())
     master = Master(
@@ -85,6 +85,7 @@ async def _serve(
         lease_s=options.orphan_timeout_s,
         warden=warden,
         book=book,
+        spools=spools,
     )
     master.end_on_signals()
     try:

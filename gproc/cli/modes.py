@@ -8,6 +8,7 @@ import msgspec
 
 from gproc.cli.kinds import Offer
 from gproc.cli.options import (
+    AttachOptions,
     BundleOptions,
     CertOptions,
     ConfigOptions,
@@ -16,16 +17,20 @@ from gproc.cli.options import (
     GetOptions,
     InfoOptions,
     KeyOptions,
+    KillOptions,
+    LogsOptions,
     MasterOptions,
     ModeOptions,
     PolicyOptions,
     PsOptions,
     RestartOptions,
+    RmOptions,
     RuntimeOptions,
     SlaveOptions,
     StartOptions,
     StopOptions,
     StoreOptions,
+    WaitOptions,
 )
 
 
@@ -149,6 +154,54 @@ MODES: Final = (
         "Show jobs: those that run, or with -a all of which there are records.",
         "Each with its number, name, user, nodes, state, when it began, and its command. Root and the user who runs"
         " the master see the jobs of all users.",
+    ),
+    Mode(
+        "logs",
+        "logs",
+        LogsOptions,
+        "Show what a job has written, as far as it is kept.",
+        "It is kept of jobs that were begun with --detach, --spool or --on-disconnect=detach, and of others once their"
+        " client has left them. JOB is a number, a name, or 'last'.",
+        (
+            Argument("job", "JOB", "Which job: 12, night, last", offers="job"),
+            Argument("nodes", "NODES", "Only what these nodes wrote", "optional", "nodes"),
+        ),
+    ),
+    Mode(
+        "attach",
+        "attach",
+        AttachOptions,
+        "Go back to a job that runs: its output from now on, its input, Ctrl-C.",
+        "Ctrl-P Ctrl-Q leaves it again, and it goes on; so it does if the terminal is lost. Only one client at a time"
+        " gives a job its input. The status is the job's, 0 if it was left.",
+        (Argument("job", "JOB", "Which job: 12, night, last", offers="job"),),
+    ),
+    Mode(
+        "wait",
+        "wait",
+        WaitOptions,
+        "Wait for the end of a job.",
+        "It ends with the job's status, and says what failed, as gproc e does. A job that has ended is not waited for.",
+        (Argument("job", "JOB", "Which job: 12, night, last", offers="job"),),
+    ),
+    Mode(
+        "kill",
+        "kill",
+        KillOptions,
+        "Send a signal to all processes of a job.",
+        "Without -s it is SIGTERM.",
+        (
+            Argument("job", "JOB", "Which job: 12, night, last", offers="job"),
+            Argument("nodes", "NODES", "Only on these nodes", "optional", "nodes"),
+        ),
+    ),
+    Mode(
+        "rm",
+        "rm",
+        RmOptions,
+        "Remove the records of jobs that have ended, and their output.",
+        "",
+        (Argument("jobs", "JOB", "Which jobs: 12, night, last", "many", "job"),),
     ),
     Mode(
         "bundle",

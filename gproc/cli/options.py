@@ -17,6 +17,9 @@ DEFAULT_LINK_TIMEOUT_S: Final = 2.0
 """The jobs of a lost link must end within two seconds."""
 
 
+SIGTERM: Final = 15
+
+
 DEFAULT_ORPHAN_TIMEOUT_S: Final = 60.0
 """As `gproc.trust.lease.LEASE_S`, which costs too much to import here."""
 
@@ -90,6 +93,10 @@ class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     env: tuple[str, ...] = ()
     clean_env: bool = False
     json_progress: bool = False
+    detach: bool = False
+    name: str = ""
+    spool: bool = False
+    on_disconnect: str = "end"
     max_procs: int | None = None
     mem_bytes: int | None = None
     cpus: int | None = None
@@ -135,6 +142,54 @@ class PsOptions(msgspec.Struct, frozen=True, kw_only=True):
     socket: str = DEFAULT_SOCKET
     all: bool = False
     json: bool = False
+    debug: int = 0
+
+
+class LogsOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc logs`.  job: a number, a name or "last".  nodes: a specification, not yet parsed; () for all."""
+
+    job: str
+    nodes: tuple[str, ...] = ()
+    socket: str = DEFAULT_SOCKET
+    follow: bool = False
+    times: bool = False
+    label: bool = False
+    debug: int = 0
+
+
+class AttachOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc attach`.  job: as of `LogsOptions`."""
+
+    job: str
+    socket: str = DEFAULT_SOCKET
+    label: bool = False
+    no_stdin: bool = False
+    debug: int = 0
+
+
+class WaitOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc wait`.  job: as of `LogsOptions`."""
+
+    job: str
+    socket: str = DEFAULT_SOCKET
+    debug: int = 0
+
+
+class KillOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc kill`.  job, nodes: as of `LogsOptions`."""
+
+    job: str
+    nodes: tuple[str, ...] = ()
+    socket: str = DEFAULT_SOCKET
+    signal: int = SIGTERM
+    debug: int = 0
+
+
+class RmOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc rm`.  jobs: each as of `LogsOptions`."""
+
+    jobs: tuple[str, ...]
+    socket: str = DEFAULT_SOCKET
     debug: int = 0
 
 
@@ -295,6 +350,11 @@ ModeOptions = (
     | GetOptions
     | InfoOptions
     | PsOptions
+    | LogsOptions
+    | AttachOptions
+    | WaitOptions
+    | KillOptions
+    | RmOptions
     | BundleOptions
     | CertOptions
     | KeyOptions

@@ -1,4 +1,4 @@
-"""The switches that `gproc e` alone has: how a program runs, and how its output is shown."""
+"""The switches of `gproc e`: how a program runs, and how its output is shown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ RUN_SWITCHES: Final = (
         "require",
         metavar="all",
     ),
-    Switch("label", ("e",), FLAG, "Begin each line of output with its node's path.", "label", short="l"),
+    Switch(
+        "label", ("e", "logs", "attach"), FLAG, "Begin each line of output with its node's path.", "label", short="l"
+    ),
     Switch("gather", ("e",), FLAG, "Show nodes with the same output once, together.", "gather", short="b"),
     Switch("gather_all", ("e",), FLAG, "The same for standard output and standard error.", "gather-all", short="B"),
     Switch("live", ("e",), FLAG, "With -b: show nodes as soon as no other can have the same output.", "live"),
@@ -34,7 +36,7 @@ RUN_SWITCHES: Final = (
         offers="directory",
     ),
     Switch("json", ("e",), FLAG, "Print a line of JSON for each event.", "json"),
-    Switch("no_stdin", ("e",), FLAG, "Give the program an empty standard input.", "no-stdin", short="n"),
+    Switch("no_stdin", ("e", "attach"), FLAG, "Give the program an empty standard input.", "no-stdin", short="n"),
     Switch("tty", ("e",), FLAG, "Give the program a terminal, shown on yours. Only with one node.", "tty", short="t"),
     Switch(
         "env",

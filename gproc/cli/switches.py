@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gproc.cli.job_switches import JOB_SWITCHES
 from gproc.cli.kinds import (
     ABSOLUTE_PATH,
     ELEMENTS,
@@ -23,8 +24,8 @@ from gproc.cli.run_switches import RUN_SWITCHES
 from gproc.cli.switch import Switch
 
 _ALL_MODES: Final = (
-    "m", "s", "e", "cp", "get", "i", "ps", "bundle", "cert", "key", "start", "stop", "restart", "runtime", "store",
-    "config", "policy",
+    "m", "s", "e", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "bundle", "cert", "key", "start",
+    "stop", "restart", "runtime", "store", "config", "policy",
 )  # fmt: skip
 
 SWITCHES: Final = (
@@ -79,7 +80,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "socket",
-        ("m", "e", "cp", "get", "i", "ps", "start", "stop", "restart"),
+        ("m", "e", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "start", "stop", "restart"),
         TEXT,
         "The master's Unix socket.",
         "socket",
@@ -214,6 +215,7 @@ SWITCHES: Final = (
         offers="nodes",
     ),
     *RUN_SWITCHES,
+    *JOB_SWITCHES,
     Switch(
         "timeout_s",
         ("e", "cp", "get"),

@@ -8,7 +8,8 @@ loop's default executor, one at a time for each copy.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
+import signal
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from types import TracebackType
 from typing import Any, Literal, TypeVar, Unpack, overload
 
@@ -17,10 +18,10 @@ from gproc.client.chunks import ChunkServer
 from gproc.client.complaints import Complaints
 from gproc.client.connection import Connection
 from gproc.client.copying import CopyTries, Remote, copy_request, note_torn
-from gproc.client.events import Output
+from gproc.client.events import Event, Output
 from gproc.client.finding import default_socket
-from gproc.client.known import JobInfo, jobs_of
-from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, input_bytes
+from gproc.client.known import JobInfo, jobs_of, problems_of
+from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, input_bytes, keep_of
 from gproc.client.receiving import Collected
 from gproc.client.results import CompletedJob, checked, decoded
 from gproc.client.session import (
@@ -39,7 +40,7 @@ from gproc.client.tree import CopyResult, TreeInfo, tree_info
 from gproc.errors import GprocError, LinkLost
 from gproc.packager import Bundle
 from gproc.request.spec import Request
-from gproc.wire.job_messages import JobList
+from gproc.wire.job_messages import ActedOn, JobList, Keep
 
 E = TypeVar("E", bound=BaseException)
 
@@ -56,7 +57,7 @@ class AsyncCluster:
         self._path = socket
         self._jobs: dict[SessionJob, AsyncJob] = {}
         self._trees: dict[int, asyncio.Future[TreeInfo]] = {}
-        self._answers: dict[int, asyncio.Future[JobList]] = {}
+        self._answers: dict[int, asyncio.Future[JobList | ActedOn]] = {}
         self._failure: GprocError | None = None
         self._writing = False
 
@@ -98,7 +99,7 @@ class AsyncCluster:
     ) -> CompletedJob[bytes] | CompletedJob[str]:  # fmt: skip
         """As `gproc.Cluster.run`.  If the task is cancelled, the job is killed."""
         data = input_bytes(input, text=text, encoding=encoding, errors=errors)
-        job = self._begin(nodes, args, stdin=data is not None, timeout=timeout, options=options)
+        job = self._begin(nodes, args, stdin=data is not None, timeout=timeout, options=options, keep=keep_of(options))
         try:
             result = await job.communicate(data)
         except BaseException:
@@ -108,15 +109,19 @@ class AsyncCluster:
         return checked(decoded(result, encoding, errors) if text else result, timeout, check)
 
     async def popen(
-        self, nodes: str, args: Args, *, stdin: int | None = None, timeout: float | None = None,
+        self, nodes: str, args: Args, *, stdin: int | None = None, timeout: float | None = None, detach: bool = False,
         **options: Unpack[JobOptions],
     ) -> AsyncJob:  # fmt: skip
         """As `gproc.Cluster.popen`.  If the task is cancelled meanwhile, the job is killed."""
         if stdin not in (None, PIPE, DEVNULL):
             raise ValueError("stdin is gproc.PIPE, gproc.DEVNULL or None")
-        job = self._begin(nodes, args, stdin=stdin == PIPE, timeout=timeout, options=options)
+        keep = keep_of(options, detach=detach)
+        job = self._begin(nodes, args, stdin=stdin == PIPE, timeout=timeout, options=options, keep=keep)
         try:
             await job._begun()
+            if detach:
+                await self._wait_until(job, lambda: job._job.left)
+                job._check_departure()
         except BaseException:
             if self._failure is None:
                 job.kill()
@@ -171,11 +176,45 @@ class AsyncCluster:
         """The jobs of this user, as of `gproc.Cluster.jobs`.  Raises: LinkLost."""
         return jobs_of(await self._ask(lambda session: session.list_jobs(ended=ended)))
 
-    async def _ask(self, question: Callable[[ClientSession], int]) -> JobList:
+    async def attach(self, job: int | str, *, nodes: str = "") -> AsyncJob:
+        """Go back to a job that runs, as of `gproc.Cluster.attach`.  Raises: JobRejected, LinkLost."""
+        session = self._connection.session
+        return await self._view(session.view(str(job), nodes=nodes, start=False, follow=True, control=True))
+
+    async def logs(
+        self, job: int | str, *, nodes: str = "", follow: bool = False, times: bool = False
+    ) -> AsyncIterator[Event]:
+        """What a job has written, as of `gproc.Cluster.logs`: `async for event in cluster.logs(job)`."""
+        session = self._connection.session
+        viewed = await self._view(session.view(str(job), nodes=nodes, follow=follow, moments=times))
+        async for event in viewed:
+            yield event
+
+    async def wait(self, job: int | str) -> int:
+        """Wait for the end of a job.  Returns what `gproc e` would end with.  Raises: JobRejected, LinkLost."""
+        return await (await self._view(self._connection.session.view(str(job), output=False, follow=True))).wait()
+
+    async def kill(self, job: int | str, signum: int = signal.SIGTERM, *, nodes: str = "") -> None:
+        """Send a signal to every process of a job, or to those on some nodes.  Raises: JobRejected, LinkLost."""
+        await self._ask(lambda session: session.kill(str(job), signum, nodes))
+
+    async def remove(self, *jobs: int | str) -> tuple[str, ...]:
+        """Remove records and output, as of `gproc.Cluster.remove`.  Raises: JobRejected, LinkLost."""
+        return problems_of(await self._ask(lambda session: session.remove([str(job) for job in jobs])))
+
+    async def _view(self, known: SessionJob) -> AsyncJob:
+        self._check()
+        viewed = self._jobs[known] = AsyncJob(self, known, (), stdin=False)
+        self._flush()
+        await viewed._begun()
+        viewed._be_viewed()
+        return viewed
+
+    async def _ask(self, question: Callable[[ClientSession], int]) -> JobList | ActedOn:
         """Ask a question about jobs.  Raises: JobRejected, LinkLost."""
         self._check()
         serial = question(self._connection.session)
-        answer: asyncio.Future[JobList] = self._loop.create_future()
+        answer: asyncio.Future[JobList | ActedOn] = self._loop.create_future()
         self._answers[serial] = answer
         self._flush()
         return await answer
@@ -189,15 +228,19 @@ class AsyncCluster:
         """Close the connection: jobs that still run are ended."""
         self._fail(LinkLost("the connection was closed"))
 
-    def _begin(self, nodes: str, args: Args, *, stdin: bool, timeout: float | None, options: JobOptions) -> AsyncJob:
+    def _begin(
+        self, nodes: str, args: Args, *, stdin: bool, timeout: float | None, options: JobOptions, keep: Keep | None
+    ) -> AsyncJob:
         self._check()
-        return self._submit(*asked(nodes, args, stdin=stdin, timeout=timeout, options=options))
+        return self._submit(*asked(nodes, args, stdin=stdin, timeout=timeout, options=options), keep)
 
-    def _submit(self, request: Request, bundle: Bundle | None, words: tuple[str, ...]) -> AsyncJob:
+    def _submit(
+        self, request: Request, bundle: Bundle | None, words: tuple[str, ...], keep: Keep | None = None
+    ) -> AsyncJob:
         self._check()
         if bundle is not None:
             self._chunks.offer(bundle)
-        known = self._connection.session.submit(request)
+        known = self._connection.session.submit(request, keep)
         job = self._jobs[known] = AsyncJob(self, known, words, stdin=request.stdin)
         self._flush()
         return job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal as signals
 from collections.abc import AsyncIterator
 from types import TracebackType
@@ -76,8 +77,7 @@ class AsyncJob(BegunJob):
         """
         while await self._next() is not None:
             pass
-        assert self.returncode is not None
-        return self.returncode
+        return self._ended_status()
 
     async def communicate(self, input: bytes | None = None) -> CompletedJob[bytes]:
         """Write the input and end it, gather all output, and wait for the end.  Raises: JobRejected, LinkLost."""
@@ -97,6 +97,14 @@ class AsyncJob(BegunJob):
         self._cluster._connection.session.signal(self._job, signum)
         self._cluster._flush()
 
+    async def leave(self) -> None:
+        """Leave the job, which goes on.  Raises: GprocError if it had to be ended."""
+        await self._begun()
+        self._cluster._connection.session.leave(self._job)
+        self._cluster._flush()
+        await self._cluster._wait_until(self, lambda: self._job.ended)
+        self._check_departure()
+
     def terminate(self) -> None:
         self.send_signal(signals.SIGTERM)
 
@@ -107,11 +115,23 @@ class AsyncJob(BegunJob):
         return self
 
     async def __aexit__(self, kind: type[E] | None, error: E | None, trace: TracebackType | None) -> None:
+        if self._job.left:
+            return
+        if kind is not None and self._job.viewed is not None:
+            await self.leave()
+            return
         if kind is not None:
             self.kill()
         elif self.stdin is not None:
             await self.stdin.close()
         await self.wait()
+
+    def _be_viewed(self) -> None:
+        """It was begun by another program, or before."""
+        viewed = self._job.viewed
+        assert viewed is not None
+        self.args = tuple(map(os.fsdecode, viewed.argv))
+        self.stdin = AsyncStdin(self._cluster, self) if self._job.request.stdin else None
 
     async def _begun(self) -> None:
         await self._cluster._wait_until(self, lambda: self._job.number is not None or self._job.rejected is not None)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 
-from gproc.client.events import Event, Output
+from gproc.client.events import Departed, Event, Output
 from gproc.client.session import SessionJob
 from gproc.client.summary import summarise
+from gproc.errors import GprocError
 from gproc.request.outcome import Outcome
 
 
@@ -20,7 +21,7 @@ class BegunJob:
 
     @property
     def number(self) -> int | None:
-        """The job's number, as `gproc` shows it; None before the master has taken it."""
+        """The job's number, as `gproc ps` shows it; None before the master has taken it."""
         return self._job.number
 
     @property
@@ -40,8 +41,8 @@ class BegunJob:
 
     @property
     def returncode(self) -> int | None:
-        """What `gproc e` would end with; None while it runs."""
-        if not self._job.ended or self._job.rejected is not None:
+        """What `gproc e` would end with; None while it runs, and if this program has left it."""
+        if not self._job.ended or self._job.left or self._job.rejected is not None:
             return None
         return summarise(self._job.places, self._job.outcomes, self._job.missing)[0]
 
@@ -52,8 +53,20 @@ class BegunJob:
             return ()
         return tuple(summarise(self._job.places, self._job.outcomes, self._job.missing)[1])
 
+    def _check_departure(self) -> None:
+        """Raises: GprocError if the master ends the job that was to be left."""
+        for event in self._events:
+            if isinstance(event, Departed) and event.reason:
+                raise GprocError(f"job {self.number} is ended: {event.reason}")
+
+    def _ended_status(self) -> int:
+        """`returncode` of a job of which no event will come.  Raises: GprocError if this program has left it."""
+        if self.returncode is None:
+            raise GprocError(f"this program has left job {self.number}, which goes on: attach to it to wait for it")
+        return self.returncode
+
     def _keep(self, event: Event) -> None:
         """Keep an event of the session for the caller.  An output's view is valid only until more is received."""
         if isinstance(event, Output):
-            event = Output(event.node, event.stream, bytes(event.data), event.rank)
+            event = Output(event.node, event.stream, bytes(event.data), event.rank, event.time_s)
         self._events.append(event)

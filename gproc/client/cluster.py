@@ -8,7 +8,8 @@ jobs share one connection.  A job makes progress while some thread is inside a c
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Literal, TypeVar, Unpack, overload
 
@@ -16,14 +17,14 @@ from gproc.bundle.surroundings import working_directory
 from gproc.client.complaints import Complaints
 from gproc.client.copying import CopyTries, Remote, copy_request, note_torn
 from gproc.client.engine import Engine
-from gproc.client.events import Output
+from gproc.client.events import Event, Output
 from gproc.client.finding import default_socket
 from gproc.client.job import Job
-from gproc.client.known import JobInfo, jobs_of
-from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, input_bytes
+from gproc.client.known import JobInfo, jobs_of, problems_of
+from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, input_bytes, keep_of
 from gproc.client.receiving import Collected
 from gproc.client.requests import pack_program
-from gproc.client.results import CompletedJob, checked, decoded
+from gproc.client.results import CompletedJob, TimeoutExpired, checked, decoded
 from gproc.client.session import (
     Answered,
     ClientSession,
@@ -39,7 +40,7 @@ from gproc.client.tree import CopyResult, TreeInfo, tree_info
 from gproc.errors import GprocError
 from gproc.packager import Bundle
 from gproc.request.spec import Request
-from gproc.wire.job_messages import JobList
+from gproc.wire.job_messages import ActedOn, JobList, Keep
 
 E = TypeVar("E", bound=BaseException)
 
@@ -92,7 +93,7 @@ class Cluster:
             b'a\\nb\\n'
         """
         data = input_bytes(input, text=text, encoding=encoding, errors=errors)
-        job = self._begin(nodes, args, stdin=data is not None, timeout=timeout, options=options)
+        job = self._begin(nodes, args, stdin=data is not None, timeout=timeout, options=options, keep=keep_of(options))
         try:
             result = job.communicate(data)
         except BaseException:
@@ -101,14 +102,17 @@ class Cluster:
         return checked(decoded(result, encoding, errors) if text else result, timeout, check)
 
     def popen(
-        self, nodes: str, args: Args, *, stdin: int | None = None, timeout: float | None = None,
+        self, nodes: str, args: Args, *, stdin: int | None = None, timeout: float | None = None, detach: bool = False,
         **options: Unpack[JobOptions],
     ) -> Job:  # fmt: skip
         """Begin a job, as `subprocess.Popen` begins a process.  Its output comes as events.
 
         stdin: gproc.PIPE if you will write to `job.stdin`; None or gproc.DEVNULL for an empty standard input.
         timeout: seconds after which the job is ended everywhere.
-        Raises: JobRejected if the master does not take it, BundleError, SpecError, LinkLost.
+        detach: return when the job can go on without this program.  The result has the job's number, and no more
+        events; `logs` and `attach` have its output.
+        Raises: JobRejected if the master does not take it, BundleError, SpecError, LinkLost; GprocError if a job that
+        was to be detached had to be ended instead.
 
             >>> with cluster.popen("./.", ["./solver"]) as job:
             ...     for event in job:
@@ -117,8 +121,12 @@ class Cluster:
         """
         if stdin not in (None, PIPE, DEVNULL):
             raise ValueError("stdin is gproc.PIPE, gproc.DEVNULL or None")
-        job = self._begin(nodes, args, stdin=stdin == PIPE, timeout=timeout, options=options)
+        keep = keep_of(options, detach=detach)
+        job = self._begin(nodes, args, stdin=stdin == PIPE, timeout=timeout, options=options, keep=keep)
         job._begun()
+        if detach:
+            self._engine.wait_until(lambda: job._job.left)
+            job._check_departure()
         return job
 
     def cp(
@@ -179,6 +187,64 @@ class Cluster:
         """
         return jobs_of(self._ask(lambda session: session.list_jobs(ended=ended)))
 
+    def attach(self, job: int | str, *, nodes: str = "") -> Job:
+        """Go back to a job that runs: its events from now on.  job: its number, its name, or "last".
+
+        `stdin` of the result is None if the job has none, or another client gives it its input.  If this program ends,
+        or calls `leave`, the job goes on.  nodes: only these.
+
+        Raises: JobRejected if there is no such job of this user; LinkLost.
+
+            >>> cluster.attach("night").wait()
+            0
+        """
+        return self._view(
+            job, lambda session, name: session.view(name, nodes=nodes, start=False, follow=True, control=True)
+        )
+
+    def logs(self, job: int | str, *, nodes: str = "", follow: bool = False, times: bool = False) -> Iterator[Event]:
+        """What a job has written, as far as it is kept: `Output`, `Skipped`, and `Exited` for each node that has ended.
+
+        follow: go on until it ends.  times: each `Output` has its `time_s`.  nodes: only these.
+        Raises: JobRejected if there is no such job of this user, or none of its output was kept; LinkLost.
+        """
+        viewed = self._view(job, lambda session, name: session.view(name, nodes=nodes, follow=follow, moments=times))
+        yield from viewed
+
+    def wait(self, job: int | str, *, timeout: float | None = None) -> int:
+        """Wait for the end of a job.  Returns what `gproc e` would end with.
+
+        timeout: in seconds.  Raises: TimeoutExpired, and the job goes on; JobRejected, LinkLost.
+        """
+        viewed = self._view(job, lambda session, name: session.view(name, output=False, follow=True))
+        try:
+            return viewed.wait(timeout)
+        except TimeoutExpired:
+            viewed.leave()
+            raise
+
+    def kill(self, job: int | str, signum: int = signal.SIGTERM, *, nodes: str = "") -> None:
+        """Send a signal to every process of a job, or to those on some nodes.  Raises: JobRejected, LinkLost."""
+        self._ask(lambda session: session.kill(str(job), signum, nodes))
+
+    def remove(self, *jobs: int | str) -> tuple[str, ...]:
+        """Remove the records and the output of jobs that have ended.
+
+        Returns a sentence for each that could not be removed.  Raises: JobRejected, LinkLost.
+        """
+        return problems_of(self._ask(lambda session: session.remove([str(job) for job in jobs])))
+
+    def _view(self, job: int | str, look: Callable[[ClientSession, str], SessionJob]) -> Job:
+        def view(session: ClientSession) -> Job:
+            known = look(session, str(job))
+            found = self._jobs[known] = Job(self._engine, known, (), stdin=False)
+            return found
+
+        viewed = self._engine.call(view)
+        viewed._begun()
+        viewed._be_viewed()
+        return viewed
+
     def bundle(
         self, program: str, *, files: Sequence[str] = (), root: str = "/", library_path: Sequence[str] = ()
     ) -> Bundle:
@@ -207,13 +273,17 @@ class Cluster:
     def __exit__(self, kind: type[E] | None, error: E | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _begin(self, nodes: str, args: Args, *, stdin: bool, timeout: float | None, options: JobOptions) -> Job:
+    def _begin(
+        self, nodes: str, args: Args, *, stdin: bool, timeout: float | None, options: JobOptions, keep: Keep | None
+    ) -> Job:
         request, bundle, words = asked(nodes, args, stdin=stdin, timeout=timeout, options=options)
-        return self._submit(request, bundle, words)
+        return self._submit(request, bundle, words, keep)
 
-    def _submit(self, request: Request, bundle: Bundle | None, words: tuple[str, ...]) -> Job:
+    def _submit(
+        self, request: Request, bundle: Bundle | None, words: tuple[str, ...], keep: Keep | None = None
+    ) -> Job:
         def submit(_session: object) -> Job:
-            known = self._engine.driver.submit(request, bundle)
+            known = self._engine.driver.submit(request, bundle, keep)
             job = self._jobs[known] = Job(self._engine, known, words, stdin=request.stdin)
             return job
 
@@ -243,7 +313,7 @@ class Cluster:
         except GprocError:
             return
 
-    def _ask(self, question: Callable[[ClientSession], int]) -> JobList:
+    def _ask(self, question: Callable[[ClientSession], int]) -> JobList | ActedOn:
         """Ask a question about jobs, and wait for the answer.  Raises: JobRejected, LinkLost."""
         serial = self._engine.call(question)
         self._engine.wait_until(lambda: serial in self._answers)

@@ -10,6 +10,7 @@ from gproc.client.connection import Connection
 from gproc.client.session import ChunksWanted, SessionEvent, SessionJob
 from gproc.packager import Bundle
 from gproc.request.spec import Request
+from gproc.wire.job_messages import Keep
 
 
 class PollDriver:
@@ -22,10 +23,10 @@ class PollDriver:
         self.chunks = ChunkServer(self.session)
         self._readable = False
 
-    def submit(self, request: Request, bundle: Bundle | None) -> SessionJob:
+    def submit(self, request: Request, bundle: Bundle | None, keep: Keep | None = None) -> SessionJob:
         if bundle is not None:
             self.chunks.offer(bundle)
-        return self.session.submit(request)
+        return self.session.submit(request, keep)
 
     def wait(self, watch: Sequence[int] = (), timeout_s: float | None = None) -> set[int]:
         """Wait until the master has sent something, or a descriptor of `watch` can be read, or the time is up.

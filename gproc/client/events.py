@@ -32,12 +32,16 @@ class Staged(msgspec.Struct, frozen=True):
 
 
 class Output(msgspec.Struct, frozen=True):
-    """Output of a node's program.  Pieces of one stream come in order.  A piece may end in the middle of a line."""
+    """Output of a node's program.  Pieces of one stream come in order.  A piece may end in the middle of a line.
+
+    time_s: when it came to the master, in Unix time, if that was asked for.
+    """
 
     node: str
     stream: Stream
     data: bytes
     rank: int
+    time_s: float | None = None
 
 
 class Exited(msgspec.Struct, frozen=True):
@@ -60,4 +64,25 @@ class Unreached(msgspec.Struct, frozen=True):
     until_s: float
 
 
-Event = Union[Started, Staged, Output, Exited, Unreached]  # noqa: UP007 - msgspec wants it so on 3.11
+class Skipped(msgspec.Struct, frozen=True):
+    """So many bytes of output were not kept, at this place of the stream: a bound of what is kept, or a full disk.
+
+    stream: "" if none of the job's output is here any more.
+    """
+
+    node: str
+    stream: Literal["stdout", "stderr", ""]
+    size: int
+    rank: int
+
+
+class Departed(msgspec.Struct, frozen=True):
+    """This program and the job have parted: the job goes on without it, and no event comes any more.
+
+    reason: why the master ends the job instead; "" if it does not.
+    """
+
+    reason: str
+
+
+Event = Union[Started, Staged, Output, Exited, Unreached, Skipped, Departed]  # noqa: UP007 - msgspec wants it so on 3.11

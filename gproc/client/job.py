@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -92,8 +93,7 @@ class Job(BegunJob):
         timeout: in seconds.  Raises: TimeoutExpired, and the job goes on; JobRejected, LinkLost.
         """
         self._drain(timeout, None)
-        assert self.returncode is not None
-        return self.returncode
+        return self._ended_status()
 
     def communicate(self, input: bytes | None = None, timeout: float | None = None) -> CompletedJob[bytes]:
         """Write the input and end it, gather all output, and wait for the end.
@@ -111,6 +111,13 @@ class Job(BegunJob):
         self._begun()
         self._engine.call(lambda session: session.signal(self._job, signum))
 
+    def leave(self) -> None:
+        """Leave the job, which goes on, and wait until that is possible.  Raises: GprocError if it had to be ended."""
+        self._begun()
+        self._engine.call(lambda session: session.leave(self._job))
+        self._engine.wait_until(lambda: self._job.ended)
+        self._check_departure()
+
     def terminate(self) -> None:
         """SIGTERM to every process of the job."""
         self.send_signal(signal.SIGTERM)
@@ -124,6 +131,11 @@ class Job(BegunJob):
 
     def __exit__(self, kind: type[E] | None, error: E | None, trace: TracebackType | None) -> None:
         """Close its input and wait for it; if the block failed, kill it."""
+        if self._job.left:
+            return
+        if kind is not None and self._job.viewed is not None:
+            self.leave()
+            return
         if kind is not None:
             self.kill()
         elif self.stdin is not None:
@@ -135,6 +147,13 @@ class Job(BegunJob):
         self._engine.wait_until(lambda: self._job.number is not None or self._job.rejected is not None)
         if self._job.rejected is not None:
             raise self._job.rejected
+
+    def _be_viewed(self) -> None:
+        """It was begun by another program, or before."""
+        viewed = self._job.viewed
+        assert viewed is not None
+        self.args = tuple(map(os.fsdecode, viewed.argv))
+        self.stdin = Stdin(self._engine, self._job) if self._job.request.stdin else None
 
     def _next(self, timeout: float | None) -> Event | None:
         """The next event; None at the end.  Raises: TimeoutExpired, JobRejected, LinkLost."""

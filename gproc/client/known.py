@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 import msgspec
 
-from gproc.wire.job_messages import JobList, JobRow
+from gproc.wire.job_messages import ActedOn, JobList, JobRow
 
 JobStateName = Literal["running", "ending", "ended", "lost"]
 
@@ -32,8 +32,14 @@ class JobInfo(msgspec.Struct, frozen=True):
     args: tuple[str, ...]
 
 
-def jobs_of(answer: JobList) -> tuple[JobInfo, ...]:
+def jobs_of(answer: JobList | ActedOn) -> tuple[JobInfo, ...]:
+    assert isinstance(answer, JobList)
     return tuple(map(_job_info, answer.jobs))
+
+
+def problems_of(answer: JobList | ActedOn) -> tuple[str, ...]:
+    assert isinstance(answer, ActedOn)
+    return answer.problems
 
 
 def _job_info(row: JobRow) -> JobInfo:

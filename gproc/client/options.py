@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Final, TypedDict
+from typing import Final, Literal, TypedDict
 
 from gproc.bundle.surroundings import working_directory
 from gproc.client.requests import pack_program, program_request
 from gproc.errors import UsageError
 from gproc.packager import Bundle
 from gproc.request.spec import Request
+from gproc.wire.job_messages import Keep
 
 PIPE: Final = -1
 DEVNULL: Final = -3
@@ -33,6 +34,8 @@ class JobOptions(TypedDict, total=False):
     exclude: nodes to leave out.  umask: the caller's own if left out.  bin_root: as of -binRoot.
     max_procs, mem_bytes, cpus, nice: bounds for the job on each node.
     rlimits: soft limits of the program, by `resource.RLIMIT_...`; those that are left out are the caller's own.
+    name: of the job.  spool: its output is kept.  on_disconnect: "detach": the job goes on if this program ends or
+    closes its connection; then its output is kept too.
     """
 
     env: Mapping[str, str] | None
@@ -54,6 +57,9 @@ class JobOptions(TypedDict, total=False):
     cpus: int | None
     nice: int | None
     rlimits: Mapping[int, int]
+    name: str
+    spool: bool
+    on_disconnect: Literal["end", "detach"]
 
 
 def command_of(args: Args, *, shell: bool = False) -> tuple[bytes, ...]:
@@ -108,6 +114,15 @@ def asked(
         rlimits=options.get("rlimits", {}),
     )
     return request, bundle, tuple(os.fsdecode(word) for word in command)
+
+
+def keep_of(options: JobOptions, *, detach: bool = False) -> Keep | None:
+    """How the job stands to this program; None: as most do.  Raises: UsageError."""
+    on_disconnect = options.get("on_disconnect", "end")
+    if on_disconnect not in ("end", "detach"):
+        raise UsageError(f"on_disconnect is {on_disconnect!r}: 'end' or 'detach' is wanted")
+    keep = Keep(options.get("name", ""), detach, on_disconnect == "detach", options.get("spool", False))
+    return None if keep == Keep() else keep
 
 
 def input_bytes(data: str | bytes | None, *, text: bool, encoding: str, errors: str) -> bytes | None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from gproc.client.driver import PollDriver
-from gproc.client.session import Answered, ClientSession, Refusal
+from gproc.client.session import Answered, ClientSession, Refusal, SessionJob
 from gproc.errors import LinkLost
-from gproc.wire.job_messages import JobList
+from gproc.wire.job_messages import ActedOn, JobList
 
 OLDER: Final = "if it is of an older release than this command, it knows no such question"
 
 
-def answer_to(socket_path: str, question: Callable[[ClientSession], int]) -> JobList:
+def answer_to(socket_path: str, question: Callable[[ClientSession], int]) -> JobList | ActedOn:
     """Ask, and wait for the answer.  question: returns the serial number of the `Answered`.
 
     Raises: GprocError; JobRejected if the master refuses.
@@ -36,4 +37,17 @@ def answer_to(socket_path: str, question: Callable[[ClientSession], int]) -> Job
 
 def job_list(socket_path: str, *, ended: bool) -> JobList:
     """The jobs of this user, as the master knows them.  Raises: GprocError."""
-    return answer_to(socket_path, lambda session: session.list_jobs(ended=ended))
+    answer = answer_to(socket_path, lambda session: session.list_jobs(ended=ended))
+    assert isinstance(answer, JobList)
+    return answer
+
+
+@contextmanager
+def explained(job: SessionJob) -> Iterator[None]:
+    """In the block, say what an end of the connection before any answer may mean."""
+    try:
+        yield
+    except LinkLost as error:
+        if job.number is not None:
+            raise
+        raise LinkLost(f"{error}; {OLDER}") from error

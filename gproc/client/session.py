@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, Union, assert_never
 
-from gproc.client.events import Event, Exited, Output, Staged, Started, Stream, Unreached
+import msgspec
+
+from gproc.client.events import Departed, Event, Exited, Output, Skipped, Staged, Started, Stream, Unreached
 from gproc.errors import JobRejected, PeerError
 from gproc.nodespec import Place, format_path
 from gproc.request.outcome import Outcome
@@ -20,7 +22,21 @@ from gproc.request.spec import Request, TerminalSize
 from gproc.wire import frames, messages
 from gproc.wire.credit import quantum
 from gproc.wire.directions import MASTER_TO_CLIENT, MasterToClient
-from gproc.wire.job_messages import JobList, ListJobs
+from gproc.wire.job_messages import (
+    ActedOn,
+    Detach,
+    Detached,
+    Dropped,
+    JobList,
+    Keep,
+    KillJob,
+    ListJobs,
+    Moment,
+    RemoveJobs,
+    SubmitKept,
+    Viewing,
+    ViewJob,
+)
 from gproc.wire.messages import (
     Accepted,
     Credit,
@@ -51,6 +67,9 @@ class SessionJob:
     number: None until the master has taken it.  places, nodes: by rank.  missing: nodes that are not connected, folded.
     absent: as of `Accepted`.
     outcomes: by rank, as they come.  rejected: why the master did not take it.
+    wire_number: stands for it in messages: its number, or that of a view of a job that is not this session's.
+    left: whether the session has left it, or has seen what it wanted to see.
+    viewed: what the master said of a job that is looked at; None for one of this session.
     stdin_credit: how many bytes of standard input may be written now.  stdin_bytes: how many were written.
     early_signals: signals that wait until the master has taken it.
     """
@@ -59,6 +78,10 @@ class SessionJob:
         self.serial = serial
         self.request = request
         self.number: int | None = None
+        self.wire_number = 0
+        self.left = False
+        self.viewed: Viewing | None = None
+        self.moment_s: float | None = None
         self.places: tuple[Place, ...] = ()
         self.nodes: tuple[str, ...] = ()
         self.missing = ""
@@ -73,7 +96,8 @@ class SessionJob:
     @property
     def ended(self) -> bool:
         """Whether no event of it will come any more."""
-        return self.rejected is not None or (self.number is not None and len(self.outcomes) == len(self.places))
+        over = self.number is not None and len(self.outcomes) == len(self.places)
+        return over or self.left or self.rejected is not None
 
     def outcomes_by_node(self) -> dict[str, Outcome]:
         """The outcomes so far, in the order of ranks."""
@@ -116,7 +140,7 @@ class Answered(NamedTuple):
     """The answer to a question about jobs."""
 
     serial: int
-    answer: JobList
+    answer: JobList | ActedOn
 
 
 class Refusal(NamedTuple):
@@ -139,6 +163,7 @@ class ClientSession:
         self._greeted = False
         self._serials = itertools.count(1)
         self._submitted: dict[int, SessionJob] = {}
+        """Those that the master has not answered, views too, by serial number."""
         self._jobs: dict[int, SessionJob] = {}
 
     # From the master
@@ -180,7 +205,7 @@ class ClientSession:
                 if (job := self._jobs.get(number)) is not None:
                     job.outcomes[self._known(job, rank)] = outcome
                     if job.ended:
-                        del self._jobs[number]
+                        self._jobs.pop(number, None)
                     yield JobEvent(job, Exited(job.nodes[rank], outcome, rank))
             case StageProgress(number, rank, received_bytes, complete):
                 if (job := self._jobs.get(number)) is not None:
@@ -197,8 +222,20 @@ class ClientSession:
                     yield JobEvent(job, Unreached(nodes, reason, until_s))
             case TreeState():
                 yield TreeAnswer(message)
-            case JobList(serial):
+            case JobList(serial) | ActedOn(serial):
                 yield Answered(serial, message)
+            case Viewing():
+                yield from self._viewing(message)
+            case Moment(number, time_s):
+                if (job := self._jobs.get(number)) is not None:
+                    job.moment_s = time_s
+            case Dropped(number, rank, stream, size):
+                if (job := self._jobs.get(number)) is not None and rank < len(job.nodes):
+                    yield JobEvent(job, Skipped(job.nodes[rank], STREAMS.get(stream, ""), size, rank))
+            case Detached(number, reason):
+                if (job := self._jobs.pop(number, None)) is not None:
+                    job.left = True
+                    yield JobEvent(job, Departed(reason))
             case _:
                 assert_never(message)
 
@@ -206,7 +243,7 @@ class ClientSession:
         job = self._submitted.pop(message.serial, None)
         if job is None:
             raise PeerError("the master accepted a job that nobody submitted")
-        job.number = message.job
+        job.number = job.wire_number = message.job
         job.places = tuple(Place(place) for place in message.places)
         job.nodes = tuple(format_path(place) for place in job.places)
         job.missing = message.missing
@@ -219,6 +256,24 @@ class ClientSession:
         if job.request.stdin:
             yield StdinReady(job)
 
+    def _viewing(self, message: Viewing) -> Iterator[SessionEvent]:
+        job = self._submitted.pop(message.serial, None)
+        if job is None:
+            raise PeerError("the master shows a job that nobody asked for")
+        job.number, job.wire_number, job.viewed = message.job, message.view, message
+        job.places = tuple(Place(place) for place in message.places)
+        job.nodes = tuple(format_path(place) for place in job.places)
+        job.missing = message.missing
+        job.stdin_credit = message.stdin_bytes
+        job.request = msgspec.structs.replace(
+            job.request, argv=message.argv, stdin=message.stdin and message.controls,
+            terminal=TerminalSize(0, 0) if message.terminal and message.controls else None,
+        )  # fmt: skip
+        self._jobs[message.view] = job
+        yield JobEvent(job, Started(job.nodes, job.missing))
+        if job.stdin_credit:
+            yield StdinReady(job)
+
     def _output(self, payload: memoryview) -> SessionEvent | None:
         number, rank, stream, _, data = frames.read_stdio(payload)
         job = self._jobs.get(number)
@@ -227,7 +282,7 @@ class ClientSession:
         if stream not in STREAMS:
             raise PeerError("the master sent standard input")
         rank = self._known(job, rank)
-        return JobEvent(job, Output(job.nodes[rank], STREAMS[stream], data, rank))  # type: ignore[arg-type]
+        return JobEvent(job, Output(job.nodes[rank], STREAMS[stream], data, rank, job.moment_s))  # type: ignore[arg-type]
 
     def _known(self, job: SessionJob, rank: int) -> int:
         if rank >= len(job.places) or rank in job.outcomes:
@@ -236,11 +291,38 @@ class ClientSession:
 
     # To the master
 
-    def submit(self, request: Request) -> SessionJob:
+    def submit(self, request: Request, keep: Keep | None = None) -> SessionJob:
         job = SessionJob(next(self._serials), request)
         self._submitted[job.serial] = job
-        self._send(Submit(job.serial, request))
+        self._send(Submit(job.serial, request) if keep is None else SubmitKept(job.serial, request, keep))
         return job
+
+    def view(
+        self, name: str, *, nodes: str = "", output: bool = True, start: bool = True, follow: bool = False,
+        moments: bool = False, control: bool = False,
+    ) -> SessionJob:  # fmt: skip
+        """Look at a job that the master knows: `wire.job_messages.ViewJob` says how.  JobRefused if it cannot be."""
+        job = SessionJob(next(self._serials), Request(nodes=nodes, argv=(b"",)))
+        self._submitted[job.serial] = job
+        self._send(ViewJob(job.serial, name, nodes, output, start, follow, moments, control))
+        return job
+
+    def leave(self, job: SessionJob) -> None:
+        """Leave a job that goes on, or look at it no more.  `Departed` says when that is done."""
+        if job.number is not None and not job.ended:
+            self._send(Detach(job.wire_number))
+
+    def kill(self, name: str, signum: int, nodes: str = "") -> int:
+        """Send a signal to a job that the master knows.  Returns the serial number of the `Answered`."""
+        serial = next(self._serials)
+        self._send(KillJob(serial, name, signum, nodes))
+        return serial
+
+    def remove(self, names: Sequence[str]) -> int:
+        """Remove the records of ended jobs.  Returns the serial number of the `Answered`."""
+        serial = next(self._serials)
+        self._send(RemoveJobs(serial, tuple(names)))
+        return serial
 
     def inquire(self) -> int:
         """Ask for the tree.  Returns the serial number of the `TreeAnswer`."""
@@ -259,7 +341,7 @@ class ClientSession:
 
         Raises: ValueError for a signal that a job cannot be sent (`gproc.request.signals`).
         """
-        message = SignalJob(job.number or 0, signum)
+        message = SignalJob(job.wire_number, signum)
         if job.number is None:
             job.early_signals[signum] = None
         elif not job.ended:
@@ -267,7 +349,7 @@ class ClientSession:
 
     def resize(self, job: SessionJob, size: TerminalSize) -> None:
         if job.number is not None and not job.ended:
-            self._send(Resize(job.number, size))
+            self._send(Resize(job.wire_number, size))
 
     def write_stdin(self, job: SessionJob, data: bytes | memoryview) -> int:
         """Send as much as the credit allows, at most STDIN_BYTES.  Returns the number of bytes."""
@@ -276,20 +358,20 @@ class ClientSession:
         data = data[: min(job.stdin_credit, STDIN_BYTES)]
         if len(data):
             job.stdin_credit -= len(data)
-            self._write(frames.stdio_frame(job.number, frames.EVERY_RANK, frames.STDIN, job.stdin_bytes, data))
+            self._write(frames.stdio_frame(job.wire_number, frames.EVERY_RANK, frames.STDIN, job.stdin_bytes, data))
             job.stdin_bytes += len(data)
         return len(data)
 
     def end_stdin(self, job: SessionJob) -> None:
         """End the standard input.  Call it once, after the master has taken the job."""
         if job.number is not None and not job.ended:
-            self._write(frames.stdio_frame(job.number, frames.EVERY_RANK, frames.STDIN, job.stdin_bytes, b""))
+            self._write(frames.stdio_frame(job.wire_number, frames.EVERY_RANK, frames.STDIN, job.stdin_bytes, b""))
 
     def consumed(self, job: SessionJob, stream: Stream, size: int) -> None:
         """The caller has taken this many bytes of output: the programs may write as many more."""
         job.owed[stream] += size
         if job.owed[stream] >= quantum(frames.CLIENT_WINDOW_BYTES) and job.number is not None and not job.ended:
-            self._send(Credit(job.number, NUMBERS[stream], job.owed[stream]))
+            self._send(Credit(job.wire_number, NUMBERS[stream], job.owed[stream]))
             job.owed[stream] = 0
 
     def send_chunk(self, digest: bytes, data: bytes) -> None:

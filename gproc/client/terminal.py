@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import termios
 import tty
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from gproc.request.spec import TerminalSize
 
@@ -13,6 +14,33 @@ from gproc.request.spec import TerminalSize
 def terminal_size_of(terminal: int) -> TerminalSize:
     size = os.get_terminal_size(terminal)
     return TerminalSize(size.lines, size.columns)
+
+
+@contextmanager
+def keys_only(terminal: int) -> Iterator[None]:
+    """In the block, keys come as they are typed and are not shown; Ctrl-C still makes a signal."""
+    yield from _changed(terminal, termios.ICANON | termios.ECHO)
+
+
+@contextmanager
+def lines(terminal: int) -> Iterator[None]:
+    """In the block, lines are typed as usual, and Ctrl-Q can be part of one."""
+    yield from _changed(terminal, 0)
+
+
+def _changed(terminal: int, off: int) -> Iterator[None]:
+    before = termios.tcgetattr(terminal)
+    changed = termios.tcgetattr(terminal)
+    changed[0] &= ~termios.IXON
+    changed[3] &= ~off
+    if not off:
+        changed[3] &= ~termios.IEXTEN  # Ctrl-P and Ctrl-Q are no editing keys, but Ctrl-V and Ctrl-O would be
+    try:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, changed)
+        yield
+    finally:
+        with suppress(termios.error):  # it hung up
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 class LentTerminal:

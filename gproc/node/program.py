@@ -22,10 +22,10 @@ from gproc.launch.protocol import ProgramEnded, SpawnFailed
 from gproc.node.pipes import InputPipe, OutputPipe
 from gproc.node.stdio import Stdio, open_pipes, open_terminal, resize
 from gproc.node.suspension import Suspension
-from gproc.nodespec import Place, format_path
+from gproc.nodespec import NodeSpec, Place, format_path
 from gproc.relay.delivery import KEPT_BYTES, KeptOutput
 from gproc.relay.relayed_job import RelayedJob
-from gproc.request.acts import Act, SendSignal, SetTerminalSize
+from gproc.request.acts import Act, SendSignal, SetTerminalSize, SignalNodes
 from gproc.request.outcome import Killed, NotStarted, Outcome, Refused, Returned, Signalled
 from gproc.request.spec import TerminalSize
 from gproc.shown import reason_of, shown_text
@@ -130,6 +130,9 @@ class Program:
         match act:
             case SendSignal(signum):
                 self._signal(signum)
+            case SignalNodes(signum, nodes):
+                if NodeSpec.parse(nodes).selects(self._services.place):
+                    self._signal(signum)
             case SetTerminalSize(size):
                 self._resize(size)
             case None:

@@ -47,7 +47,8 @@ class AllowText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class MasterLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """[limits] of the file: what users have of the master together.  None: as gproc has it.
 
-    user_records, all_records, record_days: as of `gproc.records.record.Keeping`.
+    user_records, all_records, record_days: as of `gproc.records.record.Keeping`.  .._spool_mib: of jobs' output that
+    is kept.
     """
 
     user_connections: Count | None = None
@@ -56,6 +57,8 @@ class MasterLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_records: Count | None = None
     all_records: Count | None = None
     record_days: Count | None = None
+    user_spool_mib: Count | None = None
+    all_spool_mib: Count | None = None
 
 
 class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

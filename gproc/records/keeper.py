@@ -95,6 +95,7 @@ class RecordKeeper:
                 self._write()
             if self._writing is not None:
                 await asyncio.shield(self._writing)
+                await asyncio.sleep(0)  # a future that is done is no pause, and `_wrote` has to run
             if self.problem is not None:
                 raise self.problem
 
@@ -115,8 +116,16 @@ class RecordKeeper:
         self.pruned(numbers)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Do other work for the disk after all that is noted, in the same thread."""
+        """Do other work for the disk in the same thread."""
         return await self._in_thread(work)
+
+    def run_now(self, work: Callable[[], T]) -> T:
+        """The same, and nothing else meanwhile: the master ends."""
+        return self._thread.submit(work).result()
+
+    def spooled(self) -> dict[int, int]:
+        """As `JobDatabase.spooled`, before the event loop runs."""
+        return self._database.spooled()
 
     def close(self) -> None:
         """The master ends: write what waits, and give back the numbers that no job has."""

@@ -26,4 +26,15 @@ class SetTerminalSize(msgspec.Struct, frozen=True, array_like=True, tag=2):
     size: TerminalSize
 
 
-Act = Union[SendSignal, SetTerminalSize]  # noqa: UP007 - on Python 3.11 msgspec takes no other form
+class SignalNodes(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """A signal for every process of the job on some nodes: a node specification."""
+
+    signum: Annotated[int, msgspec.Meta(ge=1)]
+    nodes: str
+
+    def __post_init__(self) -> None:
+        if not can_be_sent(self.signum):
+            raise ValueError(f"signal {self.signum} is none that a job can be sent")
+
+
+Act = Union[SendSignal, SetTerminalSize, SignalNodes]  # noqa: UP007 - on Python 3.11 msgspec takes no other form

@@ -46,6 +46,8 @@ class Account:
         self._bounded = bounded
         self.held_bytes = 0
         self.connections = 0
+        self.views = 0
+        """Jobs that the user looks at."""
         self.inquiries = asyncio.Semaphore(INQUIRIES_OF_USER_MAX)
         self.showings = asyncio.Semaphore(SHOWINGS_OF_USER_MAX)
         self._accounts = accounts

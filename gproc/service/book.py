@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from gproc.errors import GprocError
 from gproc.policy.rules import MasterLimits
 from gproc.records.keeper import RecordKeeper
+from gproc.records.place import REMEDY
 from gproc.records.record import Keeping, KeptJob, endings_of, shortened
 from gproc.records.rows import BriefRow, argv_of
+from gproc.records.spool import SpoolBounds, SpoolFiles
+from gproc.records.spooling import Spools
 from gproc.service.jobs import JobRecord, JobState
+from gproc.shown import reason_of
 from gproc.wire import frames
 from gproc.wire.job_messages import LISTED_MAX, JobList, JobRow
 
@@ -41,6 +47,29 @@ class JobBook:
 
     def close(self) -> None:
         self.keeper.close()
+
+
+def open_records(place: str, limits: MasterLimits) -> tuple[JobBook, Spools]:
+    """The records and spools below a directory.  Raises: GprocError."""
+    keeper = RecordKeeper(place, keeping_of(limits))
+    try:
+        below = os.path.join(place, "spool")
+        os.makedirs(below, 0o700, exist_ok=True)
+        files = SpoolFiles(below, bounds_of_spools(limits, os.statvfs(below)))
+        files.open(keeper.spooled())
+    except OSError as error:
+        raise GprocError(f"cannot keep output of jobs: {reason_of(error)}; {REMEDY}") from error
+    spools = Spools(keeper, files)
+    keeper.pruned = spools.forget
+    return JobBook(keeper, frozenset({0, os.geteuid()})), spools
+
+
+def bounds_of_spools(limits: MasterLimits, disk: os.statvfs_result) -> SpoolBounds:
+    """Without a word of the policy: 1 GiB of each user, and 8 GiB or a tenth of the disk for all."""
+    usual = SpoolBounds()
+    each, together = limits.user_spool_mib, limits.all_spool_mib
+    most = min(usual.all_bytes, disk.f_blocks * disk.f_frsize // 10) if together is None else together << 20
+    return SpoolBounds(min(most, usual.each_bytes if each is None else each << 20), most)
 
 
 def keeping_of(limits: MasterLimits) -> Keeping:

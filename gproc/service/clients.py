@@ -21,11 +21,13 @@ from gproc.policy.rules import MasterLimits
 from gproc.service.accounts import Account, Accounts, bounds_of
 from gproc.service.listening import Listener, listeners
 from gproc.service.live import LiveJob
+from gproc.service.polling import TreeInquiries
 from gproc.service.service import JobService
+from gproc.service.views import JobView
 from gproc.trust.caller import caller_of, uid_of
 from gproc.wire import frames, messages
 from gproc.wire.directions import CLIENT_TO_MASTER, ClientToMaster
-from gproc.wire.job_messages import ListJobs
+from gproc.wire.job_messages import Detach, KillJob, ListJobs, RemoveJobs, SubmitKept, ViewJob
 from gproc.wire.messages import Submit
 
 log = logging.getLogger("gproc")
@@ -48,17 +50,25 @@ class _Question(NamedTuple):
 
 
 class Client(Receiver[ClientToMaster]):
-    """One connection of a client.  `jobs` are those that it started."""
+    """One connection of a client.
+
+    jobs: those that it started and did not leave.  views: by number, what it sees of others.
+    """
 
     direction = CLIENT_TO_MASTER
 
-    def __init__(self, service: JobService, account: Account, refused: Callable[[str], None]) -> None:
+    def __init__(
+        self, service: JobService, inquiries: TreeInquiries, account: Account, refused: Callable[[str], None]
+    ) -> None:
         """refused: called with the reason if it is dropped before its first request."""
         self.account = account
         self.jobs: dict[int, LiveJob] = {}
         self.spoken = asyncio.Event()
         self.link = Link(None, self, account)
+        self.views: dict[int, JobView] = {}
+        self.looking: set[asyncio.Task[None]] = set()
         self._service = service
+        self._tree = inquiries
         self._refused = refused
         self._inquiries: deque[_Question] = deque()
         self._answering: asyncio.Task[None] | None = None
@@ -80,27 +90,40 @@ class Client(Receiver[ClientToMaster]):
 
     def on_message(self, link: Link, message: ClientToMaster) -> None:
         match message:
-            case Submit():
+            case Submit() | SubmitKept():
                 try:
                     caller = caller_of(cast(socket.socket, link.extra("socket")))
                 except TrustError as error:
                     raise PeerError(str(error)) from error
                 self._service.submit(self, caller, message)
             case messages.SignalJob(number, signum):
-                if (live := self.jobs.get(number)) is not None:
-                    live.signal(signum)
+                if (job := self._seen(number)) is not None:
+                    job.signal(signum)
             case messages.Resize(number, size):
-                if (live := self.jobs.get(number)) is not None:
-                    live.resize(size)
+                if (job := self._seen(number)) is not None:
+                    job.resize(size)
             case messages.Credit(number, stream, size):
                 if (live := self.jobs.get(number)) is not None:
-                    live.relayed.credit_from_upstream(stream, size)
+                    live.credited(self.link, stream, size)
+                elif (view := self.views.get(number)) is not None:
+                    view.credited(stream, size)
             case messages.Unavailable(bundle, _, reason):
                 self._service.unavailable(self, bundle, reason)
             case messages.Inquire(serial):
-                self._asked(serial, lambda: self._service.inquire(serial))
+                self._asked(serial, lambda: self._tree.answer(serial))
             case ListJobs(serial):
                 self._asked(serial, lambda: self._service.list_jobs(message, self.account.uid))
+            case Detach(number):
+                if number in self.views:
+                    self.views[number].leave()
+                else:
+                    self._service.leave(self, number)
+            case ViewJob():
+                self._service.others.view(self, message)
+            case KillJob(serial):
+                self._asked(serial, lambda: self._service.others.kill(message, self.account.uid))
+            case RemoveJobs(serial):
+                self._asked(serial, lambda: self._service.others.remove(message, self.account.uid))
             case _:
                 assert_never(message)
         self.spoken.set()
@@ -108,8 +131,12 @@ class Client(Receiver[ClientToMaster]):
     def on_stdio(self, link: Link, job: int, rank: int, stream: int, offset: int, data: memoryview) -> None:
         if stream != frames.STDIN:
             raise PeerError("output from a client")
-        if (live := self.jobs.get(job)) is not None:
-            live.stdin(bytes(data))
+        if (seen := self._seen(job)) is not None:
+            seen.stdin(bytes(data))
+
+    def _seen(self, number: int) -> LiveJob | JobView | None:
+        """The job or the view of this number."""
+        return self.jobs.get(number) or self.views.get(number)
 
     def on_piece(self, link: Link, piece: frames.Piece) -> None:
         self._service.on_piece(self, piece)
@@ -118,6 +145,8 @@ class Client(Receiver[ClientToMaster]):
         if not self.spoken.is_set():
             self._refused(reason)
             self.spoken.set()
+        for task in self.looking:
+            task.cancel()
         self._service.withdraw(self)
 
     def _asked(self, serial: int, answer: Callable[[], Awaitable[messages.Message]]) -> None:
@@ -146,8 +175,9 @@ class Client(Receiver[ClientToMaster]):
 class Clients:
     """The master's Unix sockets and their connections."""
 
-    def __init__(self, service: JobService, limits: MasterLimits) -> None:
+    def __init__(self, service: JobService, inquiries: TreeInquiries, limits: MasterLimits) -> None:
         self._service = service
+        self._inquiries = inquiries
         self._listeners: list[Listener] = []
         trusted = frozenset({0, os.geteuid()})
         places = shares.clients(limits.user_connections)
@@ -171,7 +201,7 @@ class Clients:
     async def _visit(self, connection: socket.socket, uid: int) -> None:
         """Serve a client until its connection ends."""
         account = self._accounts.open(uid)
-        client = Client(self._service, account, lambda reason: self._log_refusal(uid, reason))
+        client = Client(self._service, self._inquiries, account, lambda reason: self._log_refusal(uid, reason))
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: client.link, connection)
             await client.greet()

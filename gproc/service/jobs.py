@@ -71,6 +71,11 @@ class JobRecord:
             self.state = JobState.ENDED
         return outcome
 
+    @property
+    def over(self) -> bool:
+        """Whether none of its programs is left."""
+        return self.state is JobState.ENDED
+
     def runs_at(self, place: Place) -> bool:
         """Whether it has a rank on that node, which has not ended."""
         rank = self._rank_at.get(place)

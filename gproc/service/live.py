@@ -1,4 +1,4 @@
-"""A running job: passes messages between the attached client and the tree."""
+"""A running job: passes messages between the tree and its takers: the attached client, the spool, or both."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import logging
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gproc.nodespec import fold, format_path
 from gproc.relay.delivery import ReceivedOutput
 from gproc.relay.relayed_job import RelayedJob, has_nothing
-from gproc.request.acts import Act, SendSignal, SetTerminalSize
+from gproc.request.acts import Act, SendSignal, SetTerminalSize, SignalNodes
 from gproc.request.outcome import Lost, Outcome, Refused
 from gproc.request.spec import TerminalSize
 from gproc.service.jobs import JobRecord, JobState
 from gproc.service.registry import Node
+from gproc.service.takers import SharedCredit
 from gproc.shown import shown_text
 from gproc.trust.orders import JobSigner
 from gproc.wire import frames, messages
@@ -25,6 +26,7 @@ from gproc.wire.credit import input_block_bytes
 
 if TYPE_CHECKING:
     from gproc.link.connection import Link
+    from gproc.records.spooling import JobSpool
 
 log = logging.getLogger("gproc")
 
@@ -58,10 +60,20 @@ class Absence(NamedTuple):
     until_s: float
 
 
+class Viewer(Protocol):
+    """A client that looks at a job without being attached to it."""
+
+    def finished(self, rank: int, outcome: Outcome) -> None: ...
+
+    def tell(self, message: messages.Credit | messages.OutOfReach) -> None: ...
+
+
 class LiveJob:
     """The `Upstream` of a job at the master.
 
-    attached: the connection of the client that gets the job's events; None: no client does, and output is dropped.
+    attached: the connection of the client that gets the job's events; None: no client does.
+    spool: gets its output too; None: it is not kept.  survives: whether it goes on if its client dies.
+    Output that neither takes is dropped.
     """
 
     def __init__(
@@ -71,6 +83,19 @@ class LiveJob:
         """nodes: by rank; None: it is not connected any more.  ended: called once, when the last rank has ended."""
         self.job = job
         self.attached = attached
+        self.spool: JobSpool | None = None
+        self.survives = False
+        self.has_all = job.request.bundle is None
+        """Whether no client need send any of its bundle any more."""
+        self.viewers: set[Viewer] = set()
+        self.window_bytes = frames.CLIENT_WINDOW_BYTES
+        self.stdin_credit = frames.CLIENT_WINDOW_BYTES if job.request.stdin else 0
+        """What the client that gives its input may send."""
+        self.input_from: object = attached
+        """Whose input and terminal it has; None: nobody's now."""
+        self._credit = SharedCredit()
+        if attached is not None:
+            self._credit.join(attached)
         self.received = ReceivedOutput()
         self.rank_on = {node.nonce: rank for rank, node in enumerate(nodes) if node is not None}
         self.unreached: dict[int, Absence] = {}
@@ -96,6 +121,10 @@ class LiveJob:
             self.job.killed = True
         self._order(SendSignal(signum))
 
+    def signal_nodes(self, signum: int, ranks: Iterable[int]) -> None:
+        """Send a signal to its processes on some nodes."""
+        self._order(SignalNodes(signum, self._folded(ranks)))
+
     def resize(self, size: TerminalSize) -> None:
         self._order(SetTerminalSize(size))
 
@@ -104,6 +133,7 @@ class LiveJob:
 
         Raises: PeerError if the client has no credit for it.
         """
+        self.stdin_credit -= len(data)
         for begin in range(0, max(1, len(data)), self._block_bytes):
             self.relayed.stdin(self._signer.block(data[begin : begin + self._block_bytes]))
 
@@ -154,7 +184,22 @@ class LiveJob:
         if self.job.request.timeout_s is not None:
             self._timer = asyncio.get_running_loop().call_later(self.job.request.timeout_s, self._time_is_up)
 
+    def keep_output(self, spool: JobSpool) -> None:
+        """From now on its output is kept."""
+        self.spool = spool
+        self.job.spooled = True
+        self._credit.join(spool)
+
+    def credited(self, taker: object, stream: int, size: int) -> None:
+        """A taker has taken so much output."""
+        if more := self._credit.take(taker, stream, size):
+            self.relayed.credit_from_upstream(stream, more)
+
     def send(self, message: messages.Message) -> None:
+        if isinstance(message, messages.Credit):
+            self.stdin_credit += message.bytes
+            self._pass_input_credit(message)
+            return
         if not isinstance(message, messages.Finished):
             self._say(message)
             return
@@ -165,10 +210,16 @@ class LiveJob:
             self.relayed.hold_input(bool(self.unreached))
         place = format_path(self.job.places[message.rank])
         log.debug("job %d: %s has ended: %s, status %d", self.job.number, place, outcome.kind, outcome.status)
+        if self.spool is not None:
+            self.spool.finish(message.rank, outcome, self.said(message.rank))
         self._say(messages.Finished(self.job.number, message.rank, outcome))
         if self.job.state is JobState.ENDED:
             self._cancel_timer()
+            if self.spool is not None:
+                self.spool.close()
             self._ended(self)
+        for viewer in list(self.viewers):
+            viewer.finished(message.rank, outcome)
 
     def _ending(self, finished: messages.Finished) -> Outcome:
         outcome = finished.outcome
@@ -178,15 +229,31 @@ class LiveJob:
 
     def write(self, frame: bytes) -> None:
         """Output of a node."""
+        _, rank, stream, offset, data = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
+        size = len(data)
+        if self.attached is None and self.spool is None:
+            self.relayed.credit_from_upstream(stream, size)
+            return
+        self._credit.sent(stream, size)
         if self.attached is not None:
             self.attached.write(frame)
-            return
-        _, _, stream, _, data = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
-        self.relayed.credit_from_upstream(stream, len(data))
+        if (spool := self.spool) is not None:
+            spool.add(rank, stream, offset, bytes(data), lambda: self.credited(spool, stream, size))
 
     def detach(self) -> None:
-        """The client is gone.  The master ends a job without a client."""
-        self.attached = None
+        """The client is gone, and the spool goes on taking the output."""
+        if self.attached is None:
+            return
+        if self.input_from is self.attached:
+            self.input_from = None
+        client, self.attached = self.attached, None
+        self.job.detached = True
+        for stream, size in self._credit.leave(client):
+            self.relayed.credit_from_upstream(stream, size)
+
+    def abandon(self) -> None:
+        """The client is gone, and the master ends the job."""
+        self.attached = self.input_from = None
         self.job.end()
         self.signal(signal.SIGKILL)
         for stream in (frames.STDOUT, frames.STDERR):
@@ -202,7 +269,18 @@ class LiveJob:
         self.orders.append((act, order))
         self.relayed.obey(act, order)
 
+    def _pass_input_credit(self, message: messages.Credit) -> None:
+        """To the client that gives its input."""
+        if self.attached is not None and self.input_from is self.attached:
+            self._say(message)
+        for viewer in self.viewers:
+            if viewer is self.input_from:
+                viewer.tell(message)
+
     def _say(self, message: messages.Message) -> None:
+        if isinstance(message, messages.OutOfReach):
+            for viewer in self.viewers:
+                viewer.tell(message)
         if self.attached is None:
             return
         if isinstance(message, messages.StageProgress) and not message.complete and self.attached.congested:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import os
 import shlex
@@ -22,21 +21,25 @@ from gproc.service.absences import Absences
 from gproc.service.accounts import cost_bytes
 from gproc.service.book import JobBook
 from gproc.service.choosing import Chosen, choose, nobody
+from gproc.service.departures import Departures, check_keep
 from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.live import LiveJob, SignedJob
 from gproc.service.offers import BundleOffers
+from gproc.service.others import OtherJobs
 from gproc.service.possession import Possession
 from gproc.service.registry import Node, Registry
 from gproc.tree import branches, number
 from gproc.trust.lease import boottime_s
-from gproc.wire import frames, messages
+from gproc.wire import frames
 from gproc.wire.branch import Branch
-from gproc.wire.job_messages import JobList, ListJobs
-from gproc.wire.messages import Accepted, NodeState, Rejected, Run, Submit, TreeState
+from gproc.wire.job_messages import JobList, Keep, ListJobs, SubmitKept
+from gproc.wire.messages import Accepted, Rejected, Run, Submit
 
 if TYPE_CHECKING:
     from gproc.policy.warden import Warden
+    from gproc.records.spooling import Spools
     from gproc.service.clients import Client
+    from gproc.store.root import Root
 
 log = logging.getLogger("gproc")
 
@@ -49,18 +52,16 @@ LEASE_OVER_S: Final = 1.0
 TOGETHER_S: Final = 0.02
 """Between the first node that another way leads to and the jobs that are sent on it: those below it follow at once."""
 
-POLL_S: Final = 1.0
-"""Seconds for which `gproc i` waits for the slowest node's load."""
-
 
 class _Asked(NamedTuple):
     """A request for a job, with the nodes that it is for.  cost: bytes of the master's memory."""
 
     client: Client
     caller: Caller
-    submit: Submit
+    submit: Submit | SubmitKept
     chosen: Chosen
     cost: int
+    keep: Keep
 
 
 class TreeServices(Protocol):
@@ -79,17 +80,16 @@ class TreeServices(Protocol):
 
     def release(self, job: int) -> None: ...
 
-    def poll(self, serial: int) -> None:
-        """Ask every node for its load; `JobService.add_loads` gets the answers."""
+    async def keep_bundle(self, bundle: bytes) -> Root:
+        """Fetch all of a bundle, so that no client need be there for it.  Raises: StoreError."""
 
 
 class JobService:
     """The jobs of one master and the clients that are attached to them."""
 
     def __init__(
-        self, master: TreeServices, offers: BundleOffers, name: str, warden: Warden, book: JobBook
+        self, master: TreeServices, offers: BundleOffers, warden: Warden, book: JobBook, spools: Spools
     ) -> None:
-        """name: the master's host."""
         self._book = book
         self._warden = warden
         self._master = master
@@ -98,17 +98,15 @@ class JobService:
         self._refusals = Refusals()
         self._waiting: set[asyncio.Task[None]] = set()
         """Jobs whose users are showing their bundles."""
-        self._name = name
-        self._since_s = time.time()
         self._table = JobTable(book.keeper.number)
         self._live: dict[int, LiveJob] = {}
         self._returned: dict[bytes, Node] = {}
         """Nodes that another way leads to, until their jobs are sent on it."""
-        self._polls: dict[int, _Poll] = {}
-        self._poll_numbers = itertools.count(1)
-        self._polling: asyncio.Task[dict[Place, float]] | None = None
+        trusted = frozenset({0, os.geteuid()})
+        self._departures = Departures(master, book, spools)
+        self.others = OtherJobs(book, spools, self._departures, self._live, trusted)
 
-    def submit(self, client: Client, caller: Caller, submit: Submit) -> None:
+    def submit(self, client: Client, caller: Caller, submit: Submit | SubmitKept) -> None:
         """Start a job, or tell the client why it was refused."""
         request = submit.request
         try:
@@ -127,7 +125,8 @@ class JobService:
             reason = f"--tty is for one node, and {request.nodes} are {len(nodes)}: {fold(nodes)}"
             self._reject(client, submit, EXIT_USAGE, reason)
             return
-        asked = _Asked(client, caller, submit, chosen, self._cost(caller, request, nodes))
+        keep = submit.keep if isinstance(submit, SubmitKept) else Keep()
+        asked = _Asked(client, caller, submit, chosen, self._cost(caller, request, nodes), keep)
         try:
             self._allowed(asked)
             client.account.hold(asked.cost)
@@ -165,6 +164,7 @@ class JobService:
 
     def _allowed(self, asked: _Asked) -> Request:
         """The request as it may run.  Raises: GprocError."""
+        check_keep(asked.keep, asked.caller, self._table, self._book)
         running = self._table.count_of(asked.caller.uid)
         return self._warden.allow(asked.caller, asked.submit.request, asked.chosen.present, running)
 
@@ -180,7 +180,7 @@ class JobService:
         client, caller, request, nodes = asked.client, asked.caller, self._allowed(asked), fold(asked.chosen.present)
         ranks = number(asked.chosen.present)
         job = self._table.add(caller, request, tuple(ranks), time.time())
-        job.nodes, job.missing = shortened_nodes(nodes), asked.chosen.missing
+        job.nodes, job.missing, job.name = shortened_nodes(nodes), asked.chosen.missing, asked.keep.name
         on = [self._master.registry.at(place) for place in ranks]
         live = LiveJob(job, on, self._master.sign_job(job), client.link, lambda live: self._ended(asked, live))
         self._live[job.number] = live
@@ -196,10 +196,11 @@ class JobService:
             asked.submit.serial, job.number, job.places, chosen.missing, window_bytes, chosen.absent
         )
         client.link.send(accepted)
+        self._departures.began(client, live, asked.keep)
         live.start_timer()
         self._start(live, on)
 
-    def _reject(self, client: Client, submit: Submit, status: int, reason: str) -> None:
+    def _reject(self, client: Client, submit: Submit | SubmitKept, status: int, reason: str) -> None:
         log.debug("a request for nodes %s is not taken: %s", submit.request.nodes, reason)
         client.link.send(Rejected(submit.serial, status, reason))
 
@@ -218,7 +219,7 @@ class JobService:
         routes = {node.route: live.rank_on[node.nonce] for node in nodes if node.route is not None}
         said = {rank: live.said(rank) for rank in routes.values()} if again else None
         branch = Branch(-1, branches(routes, said))
-        return Run(live.job.number, len(live.job.places), live.relayed.ticket, branch, frames.CLIENT_WINDOW_BYTES)
+        return Run(live.job.number, len(live.job.places), live.relayed.ticket, branch, live.window_bytes)
 
     # Nodes that cannot be reached for a while
 
@@ -273,6 +274,7 @@ class JobService:
         self._table.remove(live.job.number)
         self._live.pop(live.job.number, None)
         log.info("job %d: done", live.job.number)
+        self._departures.ended(live)
         job = live.job
         job.ended_s = time.time()
         self._book.note(live)
@@ -283,10 +285,9 @@ class JobService:
         asyncio.get_running_loop().call_soon(self._master.release, live.job.number)
 
     def withdraw(self, client: Client) -> None:
-        """A client is gone: end its jobs, and withdraw the bundles that it offered."""
+        """A client is gone: end its jobs, but for those that survive it, and withdraw the bundles that it offered."""
         for live in list(client.jobs.values()):
-            log.info("job %d: its client is gone", live.job.number)
-            live.detach()
+            self._departures.lost(live)
         gone = "the client that brought the program is gone"
         self._possession.withdraw(client.link, gone)
         self._offers.withdraw(client.link, gone)
@@ -299,63 +300,22 @@ class JobService:
         if not self._possession.on_piece(client.link, piece):
             self._offers.on_piece(client.link, piece)
 
-    async def inquire(self, serial: int) -> TreeState:
-        """The tree, with the load of each node that answers within POLL_S."""
-        if self._polling is None or self._polling.done():
-            self._polling = asyncio.create_task(self._poll())
-        loads = await asyncio.shield(self._polling)
-        busy = self._table.running_at()
-        rows = (
-            NodeState(node.place, node.info, busy[node.place], loads.get(node.place))
-            for node in self._master.registry.connected()
-        )
-        absent = self._master.absences.rows(boottime_s())
-        return TreeState(serial, self._name, self._since_s, tuple(rows), absent)
+    def leave(self, client: Client, number: int) -> None:
+        """A client wants to leave its job."""
+        if (live := client.jobs.get(number)) is not None:
+            self._departures.leave(client, live)
 
     async def list_jobs(self, question: ListJobs, uid: int) -> JobList:
         """Raises: GprocError."""
         return await self._book.listed(question.serial, uid, list(self._table), ended=question.ended)
 
-    async def _poll(self) -> dict[Place, float]:
-        """Ask all nodes for their loads, once for all clients that ask at the same time."""
-        number = next(self._poll_numbers)
-        poll = self._polls[number] = _Poll(len(self._master.registry))
-        log.debug("a client asks for the tree: %d nodes are asked for their load", poll.expected)
-        self._master.poll(number)
-        try:
-            async with asyncio.timeout(POLL_S):
-                await poll.complete.wait()
-        except TimeoutError:
-            log.info("%d nodes did not say their load", poll.expected - len(poll.loads))
-        del self._polls[number]
-        return poll.loads
+    def busy(self) -> Counter[Place]:
+        """How many jobs run on each node."""
+        return self._table.running_at()
 
     def jobs_at(self, place: Place) -> tuple[int, ...]:
         """The numbers of the jobs that run on a node and should."""
         return self._table.jobs_at(place)
-
-    def add_loads(self, message: messages.Load) -> None:
-        """Take nodes' answers to a poll."""
-        poll = self._polls.get(message.serial)
-        if poll is not None:
-            reached_by = self._master.registry.reached_by
-            poll.add((node.place, load) for route, load in message.loads if (node := reached_by(route)) is not None)
-
-
-class _Poll:
-    """The answers to one poll, collected."""
-
-    def __init__(self, expected: int) -> None:
-        self.expected = expected
-        self.loads: dict[Place, float] = {}
-        self.complete = asyncio.Event()
-        if not expected:
-            self.complete.set()
-
-    def add(self, loads: Iterable[tuple[Place, float]]) -> None:
-        self.loads.update(loads)
-        if len(self.loads) >= self.expected:
-            self.complete.set()
 
 
 def command_text(argv: tuple[bytes, ...]) -> str:

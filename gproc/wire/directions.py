@@ -13,7 +13,20 @@ import msgspec
 
 from gproc.errors import PeerError
 from gproc.wire.credentials import AskCertificate, Certified, Revocations
-from gproc.wire.job_messages import JobList, ListJobs
+from gproc.wire.job_messages import (
+    ActedOn,
+    Detach,
+    Detached,
+    Dropped,
+    JobList,
+    KillJob,
+    ListJobs,
+    Moment,
+    RemoveJobs,
+    SubmitKept,
+    Viewing,
+    ViewJob,
+)
 from gproc.wire.messages import (
     Accepted,
     Acknowledged,
@@ -55,9 +68,12 @@ from gproc.wire.messages import (
 
 # Unions are spelled with Union[...]: on Python 3.11 msgspec takes no other form that a type checker takes too.
 
-ClientToMaster = Union[Submit, SignalJob, Resize, Credit, Unavailable, Inquire, ListJobs]  # noqa: UP007
+ClientToMaster = Union[  # noqa: UP007
+    Submit, SignalJob, Resize, Credit, Unavailable, Inquire, ListJobs, SubmitKept, Detach, ViewJob, KillJob, RemoveJobs
+]
 MasterToClient = Union[  # noqa: UP007
-    Accepted, Rejected, Finished, StageProgress, Credit, Want, TreeState, OutOfReach, JobList
+    Accepted, Rejected, Finished, StageProgress, Credit, Want, TreeState, OutOfReach, JobList, Detached,
+    Viewing, Moment, Dropped, ActedOn
 ]
 
 Opening = Union[Join, Attach, PeerHello]  # noqa: UP007

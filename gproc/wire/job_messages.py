@@ -9,8 +9,11 @@ from typing import Annotated, Final
 
 import msgspec
 
-from gproc.wire.branch import Number
-from gproc.wire.messages import Message
+from gproc.request.signals import can_be_sent
+from gproc.request.spec import Request
+from gproc.wire import frames
+from gproc.wire.branch import ByteCount, NodeNumber, Number
+from gproc.wire.messages import Message, Rank
 from gproc.wire.tags import tag_of
 
 LISTED_MAX: Final = 10_000
@@ -51,3 +54,123 @@ class JobList(Message, frozen=True, tag=tag_of):
     serial: Number
     jobs: tuple[JobRow, ...]
     left_out: Number = 0
+
+
+class Keep(msgspec.Struct, frozen=True, array_like=True):
+    """How a job stands to its client.
+
+    name: "" for none.  detach: it begins without one: its client leaves when it may (`Detached`).
+    survive: it goes on if its client dies.  spool: its output is kept; of the two above it is in any case.
+    """
+
+    name: JobText = ""
+    detach: bool = False
+    survive: bool = False
+    spool: bool = False
+
+
+class SubmitKept(Message, frozen=True, tag=tag_of):
+    """As Submit, for a job that may outlive its client or has a name."""
+
+    serial: Number
+    request: Request
+    keep: Keep
+
+
+class Detach(Message, frozen=True, tag=tag_of):
+    """The client wants to leave this job, or stops to look at it: the number is that of a job or of a view."""
+
+    job: Number
+
+
+class Detached(Message, frozen=True, tag=tag_of):
+    """The client may go: the job has all that it needs, and nothing more of it comes.  reason: why it is ended
+    instead; "" if it is not.  For a view: what it was to show was shown."""
+
+    job: Number
+    reason: str = ""
+
+
+class ViewJob(Message, frozen=True, tag=tag_of):
+    """Asks to see a job.
+
+    nodes: a node specification; "" for all.  output: what its programs write too, and not only how they end.
+    start: from its first byte; else from now on.  follow: until it ends; else what there is now.
+    moments: whether each piece of output comes with its time.
+    control: whether input and the size of a terminal may come from here.
+    """
+
+    serial: Number
+    job: JobText
+    nodes: str = ""
+    output: bool = True
+    start: bool = True
+    follow: bool = False
+    moments: bool = False
+    control: bool = False
+
+
+class Viewing(Message, frozen=True, tag=tag_of):
+    """Answers ViewJob.
+
+    view: stands for the job in what follows, in Finished, STDIO frames, Credit and so on.  Ranks are positions in
+    `places`.  state: as of JobRow.  window_bytes: credit of each output stream.  stdin_bytes: credit for input.
+    controls: whether input and the terminal's size are taken from here; another client may have them.
+    """
+
+    serial: Number
+    view: Number
+    job: Number
+    name: str
+    places: tuple[tuple[NodeNumber, ...], ...]
+    missing: str
+    state: str
+    argv: tuple[bytes, ...]
+    window_bytes: ByteCount
+    stdin: bool = False
+    terminal: bool = False
+    stdin_bytes: ByteCount = 0
+    controls: bool = False
+
+
+class Moment(Message, frozen=True, tag=tag_of):
+    """When the output was written that comes next, in Unix time."""
+
+    view: Number
+    time_s: float
+
+
+class Dropped(Message, frozen=True, tag=tag_of):
+    """So many bytes of output were not kept, at this place of the stream.  stream 0: of all that is not here."""
+
+    view: Number
+    rank: Rank
+    stream: Annotated[int, msgspec.Meta(ge=0, le=frames.STDERR)]
+    bytes: ByteCount
+
+
+class KillJob(Message, frozen=True, tag=tag_of):
+    """Sends a signal to every process of a job.  nodes: a node specification; "" for all."""
+
+    serial: Number
+    job: JobText
+    signum: int
+    nodes: str = ""
+
+    def __post_init__(self) -> None:
+        if not can_be_sent(self.signum):
+            raise ValueError(f"signal {self.signum} is none that a job can be sent")
+
+
+class RemoveJobs(Message, frozen=True, tag=tag_of):
+    """Removes the records of ended jobs, and their output."""
+
+    serial: Number
+    jobs: Annotated[tuple[JobText, ...], msgspec.Meta(max_length=LISTED_MAX)]
+
+
+class ActedOn(Message, frozen=True, tag=tag_of):
+    """Answers KillJob and RemoveJobs.  problems: a sentence for each job that could not be acted on."""
+
+    serial: Number
+    problems: tuple[str, ...] = ()

@@ -13,7 +13,8 @@ TAGS: Final = {
     "Want": 30, "Unavailable": 31, "PeerHello": 32, "PeerReady": 33,
     "Submit": 40, "Accepted": 41, "Rejected": 42, "Inquire": 43, "TreeState": 44, "Poll": 45, "Load": 46,
     "Acknowledged": 50, "OutOfReach": 51,
-    "ListJobs": 60, "JobList": 61,
+    "ListJobs": 60, "JobList": 61, "SubmitKept": 62, "Detach": 63, "Detached": 64, "ViewJob": 65, "Viewing": 66,
+    "Moment": 67, "Dropped": 68, "KillJob": 69, "RemoveJobs": 70, "ActedOn": 71,
 }  # fmt: skip
 """The first element of each message.  A number is never used for another message again."""
 

@@ -32,7 +32,8 @@ PURE = {
     "request.outcome", "request.acts", "policy.rules", "content.manifest", "content.paths",
     "wire.frames", "wire.credit", "wire.messages", "wire.directions",
     "wire.branch", "wire.tags", "wire.job_messages", "wire.credentials", "link.allowance", "records.record",
-    "records.rows", "relay.membership", "relay.delivery", "service.jobs", "client.session", "client.events",
+    "records.rows", "records.entries", "service.takers", "client.keys", "cli.job_switches",
+    "relay.membership", "relay.delivery", "service.jobs", "client.session", "client.events",
     "client.summary",
     "relay.flow", "relay.relayed_job", "link.refusals", "link.turns", "spread.trees",
     "store.room", "spread.progress", "spread.blame", "spread.scheduling",
@@ -48,7 +49,7 @@ PURE = {
 }  # fmt: skip
 """Rules and values, without I/O."""
 
-NAMES_ONLY = {"request.signals": {"signal"}, "client.summary": {"signal"}}
+NAMES_ONLY = {"request.signals": {"signal"}, "client.summary": {"signal"}, "cli.kinds": {"signal"}}
 """Rules that need a library only for names and numbers, here those of signals."""
 
 VALUES = {"", "root.facts", "root.layers", "trust.ticket"}

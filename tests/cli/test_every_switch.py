@@ -13,6 +13,7 @@ TESTS: Final = Path(__file__).parents[1]
 
 SWITCHES_OF_M_AND_S: Final = "system/test_switches.py"
 START: Final = "start/test_switches.py"
+DETACHED: Final = "system/test_detached_jobs.py"
 DEBUG: Final = "reports/test_debug_says_what_happens.py"
 
 BEHAVIOUR: Final = {
@@ -72,7 +73,7 @@ BEHAVIOUR: Final = {
     ("socket", "m"): f"{SWITCHES_OF_M_AND_S}::test_the_master_listens_at_the_socket_that_it_names",
     **{
         ("socket", mode): f"{SWITCHES_OF_M_AND_S}::test_each_command_talks_to_the_master_whose_socket_it_names"
-        for mode in ("e", "cp", "get", "i", "ps")
+        for mode in ("e", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm")
     },
     **{
         ("locale", mode): f"{SWITCHES_OF_M_AND_S}::test_a_locale_says_where_the_master_listens_and_where_a_slave_stands"
@@ -118,6 +119,21 @@ BEHAVIOUR: Final = {
     **{
         ("debug", mode): f"{DEBUG}::test_cp_and_get_say_what_they_read_and_how_each_node_ended"
         for mode in ("cp", "get")
+    },
+    ("detach", "e"): f"{DETACHED}::test_a_detached_job_goes_on_and_every_line_and_status_can_be_had_later",
+    ("name", "e"): f"{DETACHED}::test_a_detached_job_goes_on_and_every_line_and_status_can_be_had_later",
+    ("label", "logs"): f"{DETACHED}::test_a_detached_job_goes_on_and_every_line_and_status_can_be_had_later",
+    ("times", "logs"): f"{DETACHED}::test_a_detached_job_goes_on_and_every_line_and_status_can_be_had_later",
+    ("spool", "e"): f"{DETACHED}::test_a_job_whose_output_was_not_kept_says_how_it_would_be",
+    ("follow", "logs"): f"{DETACHED}::test_logs_can_follow_a_job_until_it_ends",
+    ("on_disconnect", "e"): f"{DETACHED}::"
+    "test_a_job_that_survives_its_client_loses_no_line_when_the_client_is_killed",
+    ("no_stdin", "attach"): f"{DETACHED}::test_a_second_terminal_sees_the_job_of_the_first_and_can_end_it",
+    ("label", "attach"): f"{DETACHED}::test_a_second_terminal_sees_the_job_of_the_first_and_can_end_it",
+    ("signal", "kill"): f"{DETACHED}::test_a_job_gets_a_signal_on_some_of_its_nodes_or_on_all",
+    **{
+        ("debug", mode): f"{DEBUG}::test_the_commands_about_jobs_say_what_they_ask"
+        for mode in ("logs", "attach", "wait", "kill", "rm")
     },
     ("debug", "ps"): f"{DEBUG}::test_ps_says_who_answered",
     ("debug", "i"): f"{DEBUG}::test_i_says_who_answered",

@@ -32,6 +32,8 @@ from gproc.errors import UsageError
 A_VALUE = {
     "bin_root": "/x",
     "state": "/x",
+    "on_disconnect": "detach",
+    "signal": "INT",
     "root": "/foreign",
     "cmd_port": "7000",
     "link_timeout_s": "0.5",
@@ -55,7 +57,8 @@ A_VALUE = {
 """A value for each switch that does not take any text."""
 
 ARGUMENTS = {"e": [".", "date"], "bundle": ["date"], "cert": ["kn1"], "cp": ["a", "1:/x"], "get": ["1:/x", "d"],
-             "restart": ["1"], "policy": ["check"], "key": ["list"]}  # fmt: skip
+             "restart": ["1"], "logs": ["last"], "attach": ["last"], "wait": ["last"], "kill": ["last"], "rm": ["last"],
+             "policy": ["check"], "key": ["list"]}  # fmt: skip
 
 PAIRS = [(mode, switch) for mode in MODES for switch in switches_of(mode)]
 
@@ -107,12 +110,12 @@ def test_no_mode_takes_two_switches_of_one_spelling(mode: Mode) -> None:
     assert len(spellings) == len(set(spellings))
 
 
-def test_switches_of_one_spelling_agree_on_whether_a_value_follows_but_for_startkanes() -> None:
+def test_switches_of_one_spelling_agree_on_whether_a_value_follows_but_for_startkanes_and_f() -> None:
     takes_value: dict[str, bool] = {}
     for switch in SWITCHES:
         for name in switch.spellings():
             if takes_value.setdefault(name, switch.kind.takes_value) != switch.kind.takes_value:
-                assert name == "l"
+                assert name in ("l", "f")
 
 
 def test_the_switches_of_startkane_have_its_letters() -> None:

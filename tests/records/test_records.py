@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -133,6 +134,22 @@ def test_a_job_that_ran_when_its_master_crashed_is_lost_with_it(tmp_path: Path) 
     assert found is not None
     assert (found.state, found.ended_s, found.status()) == ("lost", 9.0, 125)
     assert found.outcomes() == {0: Lost("the master ended while it ran"), 1: Returned(3)}
+
+
+def test_any_number_of_jobs_can_wait_for_their_records(tmp_path: Path) -> None:
+    async def work() -> None:
+        keeper = RecordKeeper(str(tmp_path), Keeping())
+
+        async def noted(number: int) -> None:
+            for _ in range(5):
+                keeper.note(number, lambda: job(number))
+                await keeper.written()
+
+        await asyncio.gather(*(noted(number) for number in range(1, 60)))
+        assert len((await keeper.newest(None, 100))[0]) == 59
+        keeper.close()
+
+    run(work())
 
 
 def test_a_disk_that_takes_no_record_is_told_once_and_nothing_is_forgotten(tmp_path: Path) -> None:

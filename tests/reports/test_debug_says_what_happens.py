@@ -94,6 +94,25 @@ def test_ps_says_who_answered(tree: Cluster) -> None:
     named(steps(done.stderr), f"asks the master at {tree.socket}", "answered: [0-9]+ jobs")
 
 
+def test_the_commands_about_jobs_say_what_they_ask(tree: Cluster) -> None:
+    begun = tree.exec("-d", "1", "/bin/sh", "-c", "sleep 1000")
+    assert begun.returncode == 0, begun.stderr
+    number = begun.stdout.decode().strip()
+    attached = tree.begin("attach", "-debug=3", number)
+    assert attached.stderr is not None
+    assert b"asks the master" in attached.stderr.readline()
+    assert b"took it as job" in attached.stderr.readline()
+    named(steps(tree.command("kill", "-debug=3", number).stderr), "asks the master .* to send SIGTERM", "it is sent")
+    _, _, rest = tree.finish(attached)
+    waited = tree.command("wait", "-debug=3", number).stderr.decode()
+    ending = "gproc: 1: killed by SIGTERM\n"
+    assert ending in rest and ending in waited
+    named(steps(rest.replace(ending, "")), "has ended", "ends with status 143")
+    named(steps(waited.replace(ending, "")), "asks the master .* for the end of job")
+    named(steps(tree.command("logs", "-debug=3", number).stderr), "asks the master .* for the output of job")
+    named(steps(tree.command("rm", "-debug=3", number).stderr), "asks the master .* to remove 1", "1 jobs are removed")
+
+
 def test_bundle_says_what_it_packs_and_writes(tmp_path: Path) -> None:
     said = steps(alone(tmp_path, "bundle", "-debug=3", f"--tar={tmp_path}/b.tar", "date").stderr)
     named(said, "packs date", "packed .*/date: bundle", "dynamic linker", f"wrote {tmp_path}/b.tar")

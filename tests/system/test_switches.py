@@ -173,6 +173,11 @@ def test_each_command_talks_to_the_master_whose_socket_it_names(
         assert f"echo {number} {spelling}" not in run("ps", "-a").stdout
         assert run("e", ".", "/bin/sh", "-c", f"echo {number} {spelling}").returncode == 0
         assert f"echo {number} {spelling}" in run("ps", "-a").stdout
+        begun = run("e", "-d", ".", "/bin/sh", "-c", f"echo from {number}; exec sleep 1000").stdout.strip()
+        assert f"from {number}" in run("logs", "-f", begun).stdout if run("kill", begun).returncode == 0 else False
+        assert run("wait", begun).returncode == 143
+        assert "has ended" in run("attach", begun).stderr
+        assert run("rm", begun).returncode == 0
         assert run("cp", str(tmp_path / "there" / "file"), f".:{tmp_path}/copy-{number}").returncode == 0
         assert (tmp_path / f"copy-{number}").read_text() == "content"
         assert run("get", f".:{tmp_path}/there/file", str(tmp_path / f"home-{number}")).returncode == 0

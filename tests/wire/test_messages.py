@@ -17,7 +17,22 @@ from gproc.wire import frames, messages, tags
 from gproc.wire.branch import Branch
 from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.directions import DIRECTIONS, PARENT_TO_CHILD, Direction
-from gproc.wire.job_messages import JobList, JobRow, ListJobs
+from gproc.wire.job_messages import (
+    ActedOn,
+    Detach,
+    Detached,
+    Dropped,
+    JobList,
+    JobRow,
+    Keep,
+    KillJob,
+    ListJobs,
+    Moment,
+    RemoveJobs,
+    SubmitKept,
+    Viewing,
+    ViewJob,
+)
 from gproc.wire.messages import (
     Accepted,
     Acknowledged,
@@ -129,6 +144,16 @@ EVERY_MESSAGE: list[Message] = [
     Inquire(1),
     TreeState(1, "fe", 0.0, (NodeState((1,), NODE, 2, None), NodeState((1, 1), NODE, 0, 0.5))),
     ListJobs(1, True),
+    SubmitKept(3, Request(nodes=".", argv=(b"date",)), Keep("night", True, True, True)),
+    Detach(7),
+    Detached(7, "the disk is full"),
+    ViewJob(4, "last", "1-2", True, False, True, True, True),
+    Viewing(4, 1 << 62, 7, "night", ((1,), (1, 2)), "", "running", (b"date",), 1 << 20, True, True, 5, True),
+    Moment(1 << 62, 1.5),
+    Dropped(1 << 62, 0, 1, 1 << 30),
+    KillJob(5, "7", 9, "=1/2"),
+    RemoveJobs(6, ("7", "night")),
+    ActedOn(6, ("you have no job night",)),
     JobList(1, (JobRow(7, "night", 1000, "1-3", "ended", 3, 1.0, 2.0, (b"date", b"\xff")),), 5),
     Poll(4),
     Load(4, ((Route(()), 0.25), (Route((1, 2)), 3.0))),

@@ -1,0 +1,20 @@
+"""`gproc kill [-s SIGNAL] JOB [NODES]`: sends a signal to all processes of a job."""
+
+from __future__ import annotations
+
+from gproc.cli.options import KillOptions
+from gproc.cli.trace import Trace
+from gproc.client.questions import answer_to
+from gproc.client.requests import check_nodes
+from gproc.client.summary import name_of
+
+
+def run(options: KillOptions) -> int:
+    nodes = options.nodes[0] if options.nodes else ""
+    if nodes:
+        check_nodes(nodes, "")
+    trace = Trace(options.debug)
+    trace.step(f"asks the master at {options.socket} to send {name_of(options.signal)} to job {options.job}")
+    answer_to(options.socket, lambda session: session.kill(options.job, options.signal, nodes))
+    trace.step("it is sent")
+    return 0

@@ -1,0 +1,255 @@
+"""The files of all spools, below one directory: a directory for each job, with files numbered from 0.
+
+Every call may wait for the disk, and all but `SpoolReader` are from one thread (`gproc.records.keeper`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final, NamedTuple
+
+from gproc.records.entries import DATA_BYTES_MAX, HEAD_BYTES, Broken, SpoolEntry, SpoolFile, entries_in, to_drop
+
+log = logging.getLogger("gproc")
+
+FILE_BYTES: Final = 4 << 20
+"""A file is not continued from this size on: a bound drops whole files."""
+
+FILES_MIN: Final = 32
+"""Into so many files at least the space of a user is cut."""
+
+READ_BYTES: Final = 512 << 10
+"""A read holds one entry at least."""
+
+assert READ_BYTES >= HEAD_BYTES + DATA_BYTES_MAX
+
+
+class SpoolBounds(NamedTuple):
+    """Bytes of output that are kept of each user, and of all."""
+
+    each_bytes: int = 1 << 30
+    all_bytes: int = 8 << 30
+
+
+class SpoolEnd(NamedTuple):
+    """Where the next entry of a job will be: in which file, and behind how many bytes."""
+
+    part: int = 0
+    position: int = 0
+
+
+class Batch(NamedTuple):
+    """Entries of one job that are written together.  ended: they are its last."""
+
+    job: int
+    uid: int
+    entries: list[bytes]
+    ended: bool
+
+
+class _Job:
+    def __init__(self, uid: int) -> None:
+        self.uid = uid
+        self.sizes: dict[int, int] = {}
+        """By the file's number."""
+        self.ended = False
+
+
+class SpoolFiles:
+    """What is on the disk, and what that takes."""
+
+    def __init__(self, place: str, bounds: SpoolBounds) -> None:
+        self.place = place
+        self._bounds = bounds
+        self._file_bytes = min(FILE_BYTES, bounds.each_bytes // FILES_MIN)
+        self._jobs: dict[int, _Job] = {}
+        self._used: dict[int, int] = {}
+        self._failing = False
+        os.makedirs(place, 0o700, exist_ok=True)
+
+    def open(self, owners: Mapping[int, int]) -> None:
+        """Find what former masters have left.  owners: the users of the jobs that have a spool; others' are removed."""
+        for name in os.listdir(self.place):
+            number = int(name) if name.isascii() and name.isdigit() else None
+            if number is None or number not in owners:
+                shutil.rmtree(os.path.join(self.place, name), ignore_errors=True)
+                continue
+            job = self._jobs[number] = _Job(owners[number])
+            job.ended = True
+            for entry in os.scandir(os.path.join(self.place, name)):
+                self._resize(job, int(entry.name), entry.stat().st_size)
+
+    def write(self, batches: Iterable[Batch]) -> dict[int, SpoolEnd]:
+        """Append.  What does not fit is dropped: the offsets of what follows show it.  Returns the ends by job."""
+        return {batch.job: self._write(batch) for batch in batches}
+
+    def remove(self, numbers: Collection[int]) -> None:
+        for number in numbers:
+            job = self._jobs.pop(number, None)
+            if job is not None:
+                self._used[job.uid] -= sum(job.sizes.values())
+                shutil.rmtree(self._path(number), ignore_errors=True)
+
+    def _write(self, batch: Batch) -> SpoolEnd:
+        job = self._jobs.get(batch.job)
+        if job is None:
+            job = self._jobs[batch.job] = _Job(batch.uid)
+        data = b"".join(batch.entries)
+        index = max(job.sizes, default=0)
+        if job.sizes.get(index, 0) >= self._file_bytes:
+            index += 1
+        self._make_room(batch.job, job, index, len(data))
+        if self._fits(job.uid, len(data)):
+            try:
+                self._append(batch.job, job, index, data)
+                self._failing = False
+            except OSError as error:
+                if not self._failing:
+                    log.error("cannot keep output of jobs in %s: %s; it is dropped", self.place, error.strerror)
+                self._failing = True
+        job.ended = job.ended or batch.ended
+        return SpoolEnd(index, job.sizes.get(index, 0))
+
+    def _append(self, number: int, job: _Job, index: int, data: bytes) -> None:
+        """Raises: OSError, and then nothing was appended."""
+        path = self._path(number, index)
+        try:
+            handle = os.open(path, _APPEND, 0o600)
+        except FileNotFoundError:
+            os.makedirs(self._path(number), 0o700, exist_ok=True)
+            handle = os.open(path, _APPEND, 0o600)
+        before = job.sizes.get(index, 0)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(handle, view) :]
+        except OSError:
+            os.ftruncate(handle, before)
+            raise
+        finally:
+            os.close(handle)
+        self._resize(job, index, before + len(data))
+
+    def _fits(self, uid: int, size: int) -> bool:
+        used, together = self._used.get(uid, 0), sum(self._used.values())
+        return used + size <= self._bounds.each_bytes and together + size <= self._bounds.all_bytes
+
+    def _make_room(self, number: int, job: _Job, index: int, size: int) -> None:
+        """Remove old output so that so much more fits: first of this user, then of all."""
+        job.sizes.setdefault(index, 0)  # so that this file counts as the one that is written
+        used, together = self._used.get(job.uid, 0), sum(self._used.values())
+        if (over := used + size - self._bounds.each_bytes) > 0:
+            self._drop({job.uid}, max(over, self._bounds.each_bytes // FILES_MIN))
+        if (over := together + size - self._bounds.all_bytes) > 0:
+            self._drop(set(self._used), max(over, self._bounds.all_bytes // FILES_MIN))
+
+    def _drop(self, uids: Collection[int], free_bytes: int) -> None:
+        files = [
+            SpoolFile(number, index, size, job.ended, not job.ended and index == max(job.sizes))
+            for number, job in self._jobs.items() if job.uid in uids for index, size in job.sizes.items()
+        ]  # fmt: skip
+        dropped = to_drop(files, free_bytes)
+        for file in dropped:
+            job = self._jobs[file.job]
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path(file.job, file.part))
+            self._resize(job, file.part, 0)
+            del job.sizes[file.part]
+        if dropped:
+            total = sum(file.size for file in dropped)
+            log.info(
+                "dropped %d bytes of output of %d jobs: their users' spool is full",
+                total,
+                len({f.job for f in dropped}),
+            )
+
+    def _resize(self, job: _Job, index: int, size: int) -> None:
+        self._used[job.uid] = self._used.get(job.uid, 0) + size - job.sizes.get(index, 0)
+        job.sizes[index] = size
+
+    def _path(self, number: int, index: int | None = None) -> str:
+        return spool_path(self.place, number, index)
+
+
+class SpoolReader:
+    """Reads one job's entries in order, while they are written.  Its calls may be from any thread, one at a time."""
+
+    def __init__(self, place: str, job: int, begin: SpoolEnd | None = None) -> None:
+        """begin: where to begin; None: at the first that is kept."""
+        self._place = spool_path(place, job)
+        self._index = -1 if begin is None else begin.part
+        self._position = 0 if begin is None else begin.position
+        self._handle = -1
+        self.broken = ""
+        """Why the rest of a file could not be read: most likely its master crashed."""
+
+    def read(self) -> list[SpoolEntry]:
+        """The next entries; none if there are none now."""
+        while True:
+            if self._handle < 0 and not self._open():
+                return []
+            data = os.pread(self._handle, READ_BYTES, self._position)
+            found: list[SpoolEntry] = []
+            try:
+                for entry, size in entries_in(data):
+                    self._position += size
+                    found.append(entry)
+            except Broken as error:
+                self.broken = str(error)
+                self._position = 1 << 62
+            if found:
+                return found
+            if not self._next(len(data)):
+                return []
+
+    def close(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def _open(self) -> bool:
+        """Open the present file, or the next one that is there."""
+        following = [index for index in self._files() if index >= self._index]
+        if not following:
+            return False
+        if following[0] != self._index:
+            self._index, self._position = following[0], 0
+        try:
+            self._handle = os.open(
+                os.path.join(self._place, str(self._index)), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+            )
+        except FileNotFoundError:
+            return False  # it was dropped just now
+        return True
+
+    def _next(self, rest_bytes: int) -> bool:
+        """Go on to the next file, if there is one: the present one was complete before.
+
+        rest_bytes: how much of the present one was there when it was read: no whole entry.
+        """
+        if not [index for index in self._files() if index > self._index]:
+            return False
+        if len(os.pread(self._handle, READ_BYTES, self._position)) != rest_bytes:
+            return True  # it grew between the two looks
+        self.close()
+        self._index, self._position = self._index + 1, 0
+        return True
+
+    def _files(self) -> list[int]:
+        try:
+            return sorted(map(int, os.listdir(self._place)))
+        except FileNotFoundError:
+            return []
+
+
+def spool_path(place: str, number: int, index: int | None = None) -> str:
+    own = os.path.join(place, str(number))
+    return own if index is None else os.path.join(own, str(index))
+
+
+_APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW

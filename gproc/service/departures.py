@@ -1,0 +1,141 @@
+"""Clients that leave jobs which go on: the master sees to it that such a job has all that it needs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Coroutine, Iterable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from gproc.errors import GprocError, UsageError
+from gproc.records.record import checked_name
+from gproc.records.spooling import Spools
+from gproc.request.spec import Caller
+from gproc.service.book import JobBook
+from gproc.service.jobs import JobRecord
+from gproc.service.live import LiveJob
+from gproc.shown import reason_of
+from gproc.store.root import Root
+from gproc.wire.job_messages import Detached, Keep
+
+if TYPE_CHECKING:
+    from gproc.service.clients import Client
+
+log = logging.getLogger("gproc")
+
+SPOOL_WINDOW_BYTES: Final = 256 << 10
+"""Credit of each stream of a job that begins detached: it bounds what waits for the disk if that is slow.  A thousand
+such jobs that all write as fast as they can have half a GiB then."""
+
+
+def check_keep(keep: Keep, caller: Caller, jobs: Iterable[JobRecord], book: JobBook) -> None:
+    """Raises: UsageError for a name that is none or in use; GprocError if a job cannot be kept now."""
+    if keep.name:
+        name = checked_name(keep.name)
+        for job in jobs:
+            if job.name == name and job.caller.uid == caller.uid and not job.over:
+                raise UsageError(f"your job {job.number} has the name {name} and runs: choose another name")
+    if (keep.detach or keep.survive) and book.keeper.problem is not None:
+        raise book.keeper.problem
+
+
+class BundleKeeper(Protocol):
+    """What this needs of the master."""
+
+    async def keep_bundle(self, bundle: bytes) -> Root:
+        """Fetch all of a bundle, so that no client need be there for it.  Raises: StoreError."""
+
+
+class Departures:
+    def __init__(self, master: BundleKeeper, book: JobBook, spools: Spools) -> None:
+        self._master = master
+        self._book = book
+        self._spools = spools
+        self._roots: dict[LiveJob, Root] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def began(self, client: Client, live: LiveJob, keep: Keep) -> None:
+        """A job has begun, and nothing of it was sent yet."""
+        live.survives = keep.survive
+        if keep.detach or keep.survive or keep.spool:
+            self.keep_output(live)
+        if keep.detach:
+            live.window_bytes = SPOOL_WINDOW_BYTES
+            live.detach()
+            self.leave(client, live)
+        elif keep.survive:
+            self._spawn(self._secure(live))
+
+    def keep_output(self, live: LiveJob) -> None:
+        """From now on its output is kept."""
+        if live.spool is None:
+            live.keep_output(self._spools.open_job(live.job.number, live.job.caller.uid))
+
+    def leave(self, client: Client, live: LiveJob) -> None:
+        """Its client wants to leave it."""
+        self._spawn(self._let_go(client, live))
+
+    def lost(self, live: LiveJob) -> None:
+        """Its client is gone, unasked: the job goes on, or is ended."""
+        number = live.job.number
+        if live.survives and live.has_all:
+            log.info("job %d: its client is gone, and it goes on", number)
+            live.detach()
+            self._book.note(live)
+            return
+        because = ", before all of the program was here" if live.survives or live.job.detached else ""
+        log.info("job %d: its client is gone%s", number, because)
+        self._end(live)
+
+    def ended(self, live: LiveJob) -> None:
+        if (root := self._roots.pop(live, None)) is not None:
+            root.release()
+
+    async def _let_go(self, client: Client, live: LiveJob) -> None:
+        number = live.job.number
+        try:
+            await self._secure(live)
+            if client.link.lost:
+                return
+            self.keep_output(live)
+            live.detach()
+            self._book.note(live)
+            await self._book.keeper.written()
+        except GprocError as error:
+            log.info("job %d: is ended, because its client cannot leave it: %s", number, error)
+            client.link.send(Detached(number, str(error) or type(error).__name__))
+            self._end(live)
+            return
+        client.jobs.pop(number, None)
+        client.link.send(Detached(number))
+
+    async def _secure(self, live: LiveJob) -> None:
+        """Have all that the job needs.  Raises: StoreError."""
+        if live.has_all:
+            return
+        assert live.job.request.bundle is not None
+        root = await self._master.keep_bundle(live.job.request.bundle.digest)
+        if live.has_all or live.job.over:
+            return
+        try:
+            root.hold()
+        except OSError as error:
+            raise GprocError(f"the program is gone from the master's store: {reason_of(error)}") from error
+        self._roots[live] = root
+        live.has_all = True
+
+    def _end(self, live: LiveJob) -> None:
+        if not live.job.over:
+            live.abandon()
+            live.signal(signal.SIGKILL)
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and isinstance(error := task.exception(), GprocError):
+            log.debug("a program could not be kept: %s", error)

@@ -1,0 +1,143 @@
+"""What clients ask of jobs that they name: to look at them, to send them signals, to remove their records."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Final
+
+from gproc.errors import GprocError, UsageError
+from gproc.nodespec import NodeSpec, Place, fold
+from gproc.records.record import JobName, KeptJob
+from gproc.records.spooling import Spools
+from gproc.service.book import JobBook
+from gproc.service.departures import Departures
+from gproc.service.live import LiveJob
+from gproc.service.registry import with_parents
+from gproc.service.views import FIRST_VIEW, JobView, ranks_of
+from gproc.wire.job_messages import ActedOn, KillJob, RemoveJobs, ViewJob
+from gproc.wire.messages import Rejected
+
+if TYPE_CHECKING:
+    from gproc.service.clients import Client
+
+VIEWS_OF_USER_MAX: Final = 256
+"""Jobs that one user looks at at a time.  Each has an open file."""
+
+
+class NoSuchJob(UsageError):
+    """No job of that name, or none that the user may know of."""
+
+
+class OtherJobs:
+    """trusted: users who may look at and act on the jobs of all: root, and the user who runs the master."""
+
+    def __init__(
+        self,
+        book: JobBook,
+        spools: Spools,
+        departures: Departures,
+        live: Mapping[int, LiveJob],
+        trusted: Collection[int],
+    ) -> None:
+        self._book = book
+        self._spools = spools
+        self._departures = departures
+        self._live = live
+        self._trusted = trusted
+        self._numbers = itertools.count(FIRST_VIEW)
+        self._looking: set[asyncio.Task[None]] = set()
+
+    def view(self, client: Client, question: ViewJob) -> None:
+        """Show a job to a client, or say why not."""
+        if client.account.views >= VIEWS_OF_USER_MAX:
+            reason = f"you look at {VIEWS_OF_USER_MAX} jobs already, and more are not possible at a time"
+            client.link.send(Rejected(question.serial, GprocError.exit_status, reason))
+            return
+        client.account.views += 1
+        task = asyncio.get_running_loop().create_task(self._look(client, question))
+        self._looking.add(task)
+        client.looking.add(task)
+        task.add_done_callback(self._looking.discard)
+        task.add_done_callback(client.looking.discard)
+
+    async def _look(self, client: Client, question: ViewJob) -> None:
+        view: JobView | None = None
+        try:
+            record = await self._find(question.job, client.account.uid)
+            live = self._live.get(record.number)
+            ranks = _ranks(record, question.nodes)
+            if question.output:
+                self._have_output(record, live, question)
+            view = JobView(next(self._numbers), client.link, question, record, live, ranks, self._spools)
+            client.views[view.number] = view
+            view.open()
+            await view.show()
+        except GprocError as error:
+            client.link.send(Rejected(question.serial, error.exit_status, str(error)))
+        finally:
+            if view is not None:
+                view.close()
+                client.views.pop(view.number, None)
+            client.account.views -= 1
+
+    def _have_output(self, record: KeptJob, live: LiveJob | None, question: ViewJob) -> None:
+        """Raises: GprocError if there is none to show."""
+        if question.start:
+            if not (record.spooled if live is None else live.job.spooled):
+                raise GprocError(
+                    f"job {record.number} kept no output: its client has it; what a job writes is kept with --spool, "
+                    "--detach or --on-disconnect=detach, or once its client has left it"
+                )
+        elif live is not None:
+            self._departures.keep_output(live)
+
+    async def kill(self, question: KillJob, uid: int) -> ActedOn:
+        """Raises: GprocError."""
+        record = await self._find(question.job, uid)
+        live = self._live.get(record.number)
+        if live is None or live.job.over:
+            raise GprocError(f"job {record.number} has ended")
+        if question.nodes:
+            live.signal_nodes(question.signum, _ranks(record, question.nodes))
+        else:
+            live.signal(question.signum)
+        return ActedOn(question.serial)
+
+    async def remove(self, question: RemoveJobs, uid: int) -> ActedOn:
+        """Raises: GprocError if the disk fails."""
+        numbers, problems = set(), []
+        for name in question.jobs:
+            try:
+                record = await self._find(name, uid)
+            except UsageError as error:
+                problems.append(str(error))
+                continue
+            if record.number in self._live:
+                problems.append(f"job {record.number} has not ended: gproc kill {record.number} ends it")
+            else:
+                numbers.add(record.number)
+        if numbers:
+            await self._book.keeper.remove(numbers)
+        return ActedOn(question.serial, tuple(problems))
+
+    async def _find(self, text: str, uid: int) -> KeptJob:
+        """Raises: NoSuchJob; UsageError if it is no name; GprocError."""
+        name = JobName.parse(text)
+        record = await self._book.keeper.find(name, uid, all_users=uid in self._trusted)
+        if record is None:
+            raise NoSuchJob("you have no job yet" if name == JobName() else f"you have no job {name}")
+        return record
+
+
+def _ranks(record: KeptJob, nodes: str) -> list[int]:
+    """Raises: UsageError if the job did not run there; SpecError."""
+    if not nodes:
+        return list(range(len(record.places)))
+    spec = NodeSpec.parse(nodes)
+    chosen = [Place(path) for path in spec.select(with_parents(record.places))]
+    ranks = ranks_of(record.places, chosen)
+    if not ranks:
+        raise UsageError(f"job {record.number} has no part on {nodes}: it runs on {fold(record.places)[:200]}")
+    return ranks

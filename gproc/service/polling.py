@@ -1,0 +1,96 @@
+"""The state of the tree for clients: every node that is connected, with its load."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from gproc.nodespec import Place
+from gproc.service.absences import Absences
+from gproc.service.registry import Registry
+from gproc.trust.lease import boottime_s
+from gproc.wire import messages
+from gproc.wire.messages import NodeState, TreeState
+
+log = logging.getLogger("gproc")
+
+POLL_S: Final = 1.0
+"""Seconds for which `gproc i` waits for the slowest node's load."""
+
+
+class PolledTree(Protocol):
+    """What this needs of the master."""
+
+    registry: Registry
+    absences: Absences
+
+    def poll(self, serial: int) -> None:
+        """Ask every node for its load; `TreeInquiries.add_loads` gets the answers."""
+
+
+class TreeInquiries:
+    """name: the master's host.  busy: how many jobs run on each node."""
+
+    def __init__(self, master: PolledTree, name: str, busy: Callable[[], Counter[Place]]) -> None:
+        self._master = master
+        self._name = name
+        self._busy = busy
+        self._since_s = time.time()
+        self._polls: dict[int, _Poll] = {}
+        self._poll_numbers = itertools.count(1)
+        self._polling: asyncio.Task[dict[Place, float]] | None = None
+
+    async def answer(self, serial: int) -> TreeState:
+        """The tree, with the load of each node that answers within POLL_S."""
+        if self._polling is None or self._polling.done():
+            self._polling = asyncio.create_task(self._poll())
+        loads = await asyncio.shield(self._polling)
+        busy = self._busy()
+        rows = (
+            NodeState(node.place, node.info, busy[node.place], loads.get(node.place))
+            for node in self._master.registry.connected()
+        )
+        absent = self._master.absences.rows(boottime_s())
+        return TreeState(serial, self._name, self._since_s, tuple(rows), absent)
+
+    async def _poll(self) -> dict[Place, float]:
+        """Ask all nodes for their loads, once for all clients that ask at the same time."""
+        number = next(self._poll_numbers)
+        poll = self._polls[number] = _Poll(len(self._master.registry))
+        log.debug("a client asks for the tree: %d nodes are asked for their load", poll.expected)
+        self._master.poll(number)
+        try:
+            async with asyncio.timeout(POLL_S):
+                await poll.complete.wait()
+        except TimeoutError:
+            log.info("%d nodes did not say their load", poll.expected - len(poll.loads))
+        del self._polls[number]
+        return poll.loads
+
+    def add_loads(self, message: messages.Load) -> None:
+        """Take nodes' answers to a poll."""
+        poll = self._polls.get(message.serial)
+        if poll is not None:
+            reached_by = self._master.registry.reached_by
+            poll.add((node.place, load) for route, load in message.loads if (node := reached_by(route)) is not None)
+
+
+class _Poll:
+    """The answers to one poll, collected."""
+
+    def __init__(self, expected: int) -> None:
+        self.expected = expected
+        self.loads: dict[Place, float] = {}
+        self.complete = asyncio.Event()
+        if not expected:
+            self.complete.set()
+
+    def add(self, loads: Iterable[tuple[Place, float]]) -> None:
+        self.loads.update(loads)
+        if len(self.loads) >= self.expected:
+            self.complete.set()

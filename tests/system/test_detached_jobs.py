@@ -1,0 +1,349 @@
+"""Jobs that outlive their client: detached, left, attached to again, and what is kept of their output."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import gproc
+from gproc.client.keys import DetachKeys
+from tests.loop import run
+from tests.system.cluster import NOBODY, Cluster
+from tests.system.screen import Screen
+
+LINES: Final = 20_000
+
+MANY_LINES: Final = f"i=0; while [ $i -lt {LINES} ]; do echo $GPROC_NODE-$i; i=$((i+1)); done"
+
+LEAVE: Final = "\x10\x11"
+
+
+def detached(cluster: Cluster, *words: str) -> str:
+    """Begin a job with --detach.  Returns its number."""
+    done = cluster.exec("--detach", *words)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return str(int(done.stdout))
+
+
+def logs(cluster: Cluster, *words: str) -> str:
+    done = cluster.command("logs", *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode()
+
+
+def test_a_detached_job_goes_on_and_every_line_and_status_can_be_had_later(flat: Cluster) -> None:
+    number = detached(flat, "--name=lines", "1-3", "/bin/sh", "-c", f"{MANY_LINES}; exit $GPROC_RANK")
+    done = flat.command("wait", "lines")
+    assert (done.returncode, done.stderr.decode()) == (2, "gproc: 2: exit status 1\ngproc: 3: exit status 2\n")
+    expected = {f"{node}: {node}-{line}" for node in (1, 2, 3) for line in range(LINES)}
+    said = logs(flat, "-l", number).splitlines()
+    assert len(said) == len(expected) and set(said) == expected
+    of_one = logs(flat, number, "2").splitlines()
+    assert of_one == [f"2-{line}" for line in range(LINES)]
+    timed = logs(flat, "-t", "last", "3").splitlines()
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3} 3-\d+", line) for line in timed)
+
+
+def test_logs_can_follow_a_job_until_it_ends(flat: Cluster) -> None:
+    go = flat.place / "go"
+    number = detached(flat, "1", "/bin/sh", "-c", f"echo begun; while [ ! -e {go} ]; do sleep 0.1; done; echo over")
+    following = flat.begin("logs", "-f", number)
+    assert following.stdout is not None
+    assert following.stdout.readline() == b"begun\n"
+    assert logs(flat, number) == "begun\n"
+    go.touch()
+    assert flat.finish(following) == (0, "over\n", "")
+
+
+def test_a_job_that_survives_its_client_loses_no_line_when_the_client_is_killed(flat: Cluster) -> None:
+    go = flat.place / "on"
+    body = f"{MANY_LINES}; while [ ! -e {go} ]; do sleep 0.1; done; {MANY_LINES}; exit 3"
+    client = flat.begin("e", "--on-disconnect=detach", "--name=tough", "1-2", "/bin/sh", "-c", body)
+    assert client.stdout is not None
+    client.stdout.readline()
+    client.kill()
+    client.wait()
+    client.stdout.close()
+    flat.master.says(r"job \d+: its client is gone, and it goes on")
+    go.touch()
+    assert flat.command("wait", "tough").returncode == 3
+    said = logs(flat, "tough").splitlines()
+    assert sorted(said) == sorted(2 * [f"{node}-{line}" for node in (1, 2) for line in range(LINES)])
+
+
+def test_a_job_whose_output_was_not_kept_says_how_it_would_be(flat: Cluster) -> None:
+    assert flat.exec("1", "/bin/echo", "here").returncode == 0
+    done = flat.command("logs", "last")
+    assert done.returncode == 125
+    assert re.match(rb"gproc: job \d+ kept no output: .*--spool", done.stderr)
+    assert flat.exec("--spool", "1", "/bin/echo", "kept").stdout == b"kept\n"
+    assert logs(flat, "last") == "kept\n"
+    assert logs(flat, "-f", "last") == "kept\n"
+
+
+def test_a_second_terminal_sees_the_job_of_the_first_and_can_end_it(flat: Cluster) -> None:
+    first = flat.begin("e", "1", "/bin/sh", "-c", "echo begun; while sleep 0.1; do echo tick; done")
+    assert first.stdout is not None
+    assert first.stdout.readline() == b"begun\n"
+    second, third = (flat.begin("attach", "last", "-n") for _ in range(2))
+    for each in (second, third):
+        assert each.stdout is not None
+        assert each.stdout.readline() == b"tick\n"
+    third.send_signal(signal.SIGKILL)
+    third.communicate()
+    assert second.stdout is not None
+    assert second.stdout.readline() == b"tick\n"
+    second.send_signal(signal.SIGINT)
+    for process in (first, second):
+        status, _, stderr = flat.finish(process)
+        assert (status, stderr.splitlines()[-1]) == (130, "gproc: 1: killed by SIGINT")
+
+
+def test_a_terminal_is_left_by_keys_and_another_goes_on_with_the_shell_on_the_node(flat: Cluster) -> None:
+    first = Screen(flat, "-t", "--name=shell", "2", "/bin/sh")
+    try:
+        first.shows(r"\$ ")
+        first.type("x=4$((1+1)); echo is $x\n")
+        first.shows(r"is 42\s+\$ ")
+        first.type(LEAVE)
+        first.shows(r"left job \d+, which goes on: gproc attach")
+        assert first.ends() == 0
+    finally:
+        first.close()
+    second = Screen(flat, "shell", mode="attach", rows=20, columns=77)
+    try:
+        second.type("\n")
+        second.shows(r"\$ ")
+        second.type("echo has $x; stty size\n")
+        second.shows(r"has 42\s+20 77")
+        second.hang_up()
+        second.process.wait()
+    finally:
+        second.close()
+    last = Screen(flat, "shell", mode="attach")
+    try:
+        last.type("exit 7\n")
+        assert last.ends() == 7
+    finally:
+        last.close()
+
+
+def test_a_detached_terminal_waits_for_somebody_and_the_second_one_sees_only(flat: Cluster) -> None:
+    detached(flat, "-t", "--name=shell2", "--env=PS1=$ ", "3", "/bin/sh")
+    first = Screen(flat, "shell2", mode="attach")
+    first.type("\n")
+    first.shows(r"\$ ")
+    second = Screen(flat, "shell2", mode="attach")
+    try:
+        second.shows("another client gives job \\d+ its input")
+        second.type("echo from the second\n")
+        first.type("echo from the fir''st\n")
+        for screen in (first, second):
+            screen.shows("from the first")
+            assert "second\n" not in screen.seen
+        second.type(LEAVE)
+        assert second.ends() == 0
+        first.type("exit\n")
+        assert first.ends() == 0
+    finally:
+        first.close()
+        second.close()
+
+
+def test_a_job_gets_a_signal_on_some_of_its_nodes_or_on_all(flat: Cluster) -> None:
+    number = detached(flat, "1-3", "/bin/sleep", "1000")
+    assert flat.command("kill", "-s", "INT", number, "2-3").returncode == 0
+    waiting = flat.begin("wait", number)
+    assert flat.command("kill", "--signal=9", number).returncode == 0
+    assert flat.finish(waiting) == (137, "", "gproc: 1: killed by SIGKILL\ngproc: 2-3: killed by SIGINT\n")
+    again = flat.command("kill", number)
+    assert (again.returncode, again.stderr) == (125, f"gproc: job {number} has ended\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("logs", "999999"), "you have no job 999999"),
+        (("attach", "nobody"), "you have no job nobody"),
+        (("wait", "../../etc"), "is no name of a job"),
+        (("kill", "-s", "SEGV", "1"), "is not a signal that a job can be sent"),
+        (("e", "-d", "--name=last", "1", "true"), "is no name of a job"),
+        (("e", "--on-disconnect=stay", "1", "true"), "is not 'end' or 'detach'"),
+    ],
+)
+def test_what_is_no_job_or_no_signal_is_told_in_one_line(flat: Cluster, words: tuple[str, ...], told: str) -> None:
+    done = flat.command(*words)
+    assert done.returncode in (2, 125)
+    assert told in done.stderr.decode()
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_records_and_output_are_removed_and_those_of_a_running_job_are_not(flat: Cluster) -> None:
+    ended = detached(flat, "1", "/bin/echo", "gone soon")
+    assert flat.command("wait", ended).returncode == 0
+    running = detached(flat, "--name=busy", "1", "/bin/sleep", "1000")
+    done = flat.command("rm", ended, running, "nobody")
+    assert done.returncode == 125
+    assert done.stderr.decode().splitlines() == [
+        f"gproc: job {running} has not ended: gproc kill {running} ends it", "gproc: you have no job nobody",
+    ]  # fmt: skip
+    assert flat.command("logs", ended).returncode == 2
+    second = flat.exec("--name=busy", "1", "true")
+    assert f"your job {running} has the name busy and runs" in second.stderr.decode()
+    assert flat.command("kill", "busy").returncode == 0
+    assert flat.command("wait", "busy").returncode == 143
+
+
+@pytest.mark.usefixtures("root_only")
+def test_nobody_touches_a_job_of_another_user(cluster: Cluster) -> None:
+    cluster.slave(1)
+    number = detached(cluster, "--name=mine", "1", "/bin/sleep", "1000")
+    for words in (("logs", number), ("attach", "mine"), ("wait", number), ("kill", number)):
+        done = cluster.command(*words, uid=NOBODY)
+        assert (done.returncode, done.stderr.decode()) == (2, f"gproc: you have no job {words[1]}\n")
+    assert f"you have no job {number}" in cluster.command("rm", number, uid=NOBODY).stderr.decode()
+    assert cluster.command("kill", number).returncode == 0
+    assert cluster.command("wait", number).returncode == 143
+    theirs = cluster.exec("-d", "1", "/bin/sleep", "1000", uid=NOBODY)
+    assert cluster.command("kill", theirs.stdout.decode().strip()).returncode == 0
+
+
+def test_a_client_that_reads_nothing_holds_up_no_detached_job(flat: Cluster) -> None:
+    size = 8 << 20
+    number = detached(flat, "1", "/bin/sh", "-c", f"head -c {size} /dev/zero")
+    idle = [flat.begin("logs", "-f", number), flat.begin("attach", number)]
+    assert flat.command("wait", number).returncode == 0
+    assert len(flat.command("logs", number).stdout) == size
+    for process in idle:
+        process.kill()
+        process.communicate()
+    last = flat.begin("logs", number)
+    assert last.stdout is not None
+    last.stdout.close()  # as `gproc logs ... | head` does
+    assert last.wait() == 128 + signal.SIGPIPE
+    assert last.stderr is not None
+    last.stderr.close()
+
+
+def test_a_full_spool_drops_the_oldest_and_says_how_much(cluster: Cluster, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('root = true\n[[allow]]\nusers = ["*"]\n[limits]\nuser_spool_mib = 1\n')
+    other = Cluster(tmp_path / "other")
+    other.env["GPROC_POLICY"] = str(policy)
+    other.start_master()
+    other.slave(1)
+    size = 5 << 20
+    number = detached(other, "1", "/bin/sh", "-c", f"echo first; head -c {size} /dev/zero; echo; echo the last")
+    assert other.command("wait", number).returncode == 0
+    done = other.command("logs", number)
+    [told] = done.stderr.decode().splitlines()
+    found = re.fullmatch(r"gproc: 1: (\d+) bytes of stdout are missing here: there was no room to keep them", told)
+    assert found is not None, told
+    assert int(found.group(1)) + len(done.stdout) == size + len("first\n\nthe last\n")
+    assert done.stdout.endswith(b"\0\nthe last\n")
+    assert len(done.stdout) <= 1 << 20
+    second = detached(other, "1", "/bin/sh", "-c", f"head -c {size} /dev/zero")
+    assert other.command("wait", second).returncode == 0
+    assert "all of its output" in other.command("logs", number).stderr.decode()
+    other.stop()
+
+
+def test_what_was_written_before_the_master_crashed_can_be_read_after_it(cluster: Cluster) -> None:
+    cluster.slave(1)
+    number = detached(cluster, "1", "/bin/sh", "-c", "seq 5000; sleep 1000")
+    following = cluster.begin("logs", "-f", number)
+    assert following.stdout is not None
+    for line in range(1, 5001):
+        assert int(following.stdout.readline()) == line
+    cluster.master.kill(signal.SIGKILL)
+    cluster.master.wait()
+    cluster.finish(following)
+    for slave in list(cluster.slaves):
+        cluster.end(slave, signal.SIGTERM)
+    cluster.forget(cluster.master)
+    cluster.socket.unlink(missing_ok=True)
+    cluster.start_master()
+    assert logs(cluster, number).split() == [str(line) for line in range(1, 5001)]
+    done = cluster.command("wait", number)
+    assert (done.returncode, done.stderr.decode()) == (125, "gproc: 1: lost: the master ended while it ran\n")
+
+
+def test_a_client_that_dies_before_its_program_is_delivered_takes_its_job_along(flat: Cluster) -> None:
+    large = flat.work / "large"
+    with large.open("wb") as file:
+        file.write(os.urandom(48 << 20))
+    since = flat.master.mark()
+    client = flat.begin("e", "-d", "-f", str(large), "1", "/bin/sleep", "1000")
+    flat.master.says(r"job \d+: uid \d+ on 1: /bin/sleep 1000$", since=since)
+    client.kill()
+    printed, _ = client.communicate()
+    if printed:  # it was delivered already
+        assert flat.command("kill", "last").returncode == 0
+    flat.command("wait", "last")
+    assert flat.job_processes() == []
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.stress)])
+def test_many_detached_jobs_at_once(flat: Cluster, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(flat.place / "cache"))
+
+    async def begun() -> list[int]:
+        async with gproc.connect_async(str(flat.socket)) as cluster:
+            bundle = gproc.pack("/bin/echo")
+            jobs = await asyncio.gather(
+                *(cluster.popen("1-3", ["/bin/echo", str(n)], bundle=bundle, detach=True) for n in range(count))
+            )
+            assert all(job.returncode is None for job in jobs)
+            return [number for job in jobs if (number := job.number) is not None]
+
+    numbers = run(begun())
+    assert len(set(numbers)) == count
+    with gproc.connect(str(flat.socket)) as cluster:
+        for value, number in enumerate(numbers):
+            assert cluster.wait(number) == 0
+            said = [event.data for event in cluster.logs(number) if isinstance(event, gproc.Output)]
+            assert said == 3 * [b"%d\n" % value]
+        assert cluster.remove(*numbers) == ()
+
+
+@pytest.mark.parametrize("cut", range(5))
+def test_the_keys_that_leave_a_job_are_found_however_they_come(cut: int) -> None:
+    typed = b"ab\x10\x11cd"
+    keys = DetachKeys()
+    parts = [keys.feed(typed[:cut]), keys.feed(typed[cut:])] if cut < 4 else [keys.feed(typed)]
+    assert b"".join(data for data, _ in parts) == b"ab"
+    assert parts[-1][1]
+    single = DetachKeys()
+    assert [single.feed(b"a\x10"), single.feed(b"\x10b"), single.feed(b"\x11")] == [
+        (b"a", False), (b"\x10\x10b", False), (b"\x11", False),
+    ]  # fmt: skip
+
+
+def test_a_library_begins_leaves_and_finds_jobs(flat: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(flat.place / "cache"))
+    with gproc.connect(str(flat.socket)) as cluster:
+        job = cluster.popen("1-2", ["/bin/sh", "-c", "read x; echo $x; exit 4"], stdin=gproc.PIPE, name="asks")
+        job.leave()
+        with pytest.raises(gproc.GprocError, match="has left job"):
+            job.wait()
+    with gproc.connect(str(flat.socket)) as cluster:
+        [known] = [each for each in cluster.jobs() if each.name == "asks"]
+        assert known.number == job.number
+        again = cluster.attach("asks")
+        assert again.stdin is not None
+        assert again.args[0] == "/bin/sh"
+        result = again.communicate(b"input\n")
+        assert (set(result.stdout.values()), result.returncode) == ({b"input\n"}, 4)
+        events = list(cluster.logs("asks", nodes="2", times=True))
+        [output] = [event for event in events if isinstance(event, gproc.Output)]
+        assert (output.node, output.data) == ("2", b"input\n")
+        assert output.time_s is not None
+        with pytest.raises(gproc.JobRejected, match="has ended"):
+            cluster.kill("asks")
+        assert cluster.wait("asks") == 4
