@@ -6,6 +6,8 @@ loop, and other nodes would take the process for frozen.
 
 from __future__ import annotations
 
+import errno
+import os
 import select
 import time
 from os import write
@@ -19,6 +21,20 @@ EARNED: Final = 0.1
 
 PIECE_BYTES: Final = 4096
 """PIPE_BUF: a pipe that is ready takes so much without blocking, pipe(7)."""
+
+
+def open_log(path: str) -> int:
+    """A descriptor for `LogStream` that appends to a file.  A FIFO is not waited for: its reader finds the lines later.
+
+    Raises: OSError.
+    """
+    flags = os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        return os.open(path, flags | os.O_WRONLY, 0o666)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+    return os.open(path, flags | os.O_RDWR, 0o666)  # a FIFO that nobody reads yet: we hold its other end too, fifo(7)
 
 
 class LogStream:

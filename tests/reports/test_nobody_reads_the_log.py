@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gproc.logstream import LogStream
+from gproc.logstream import LogStream, open_log
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster, gproc_as
 
@@ -99,3 +99,27 @@ def test_a_master_whose_log_nobody_reads_serves_on(tmp_path: Path, pipe: tuple[i
     assert slave.wait() == 0
     reading.join(PATIENCE_S)
     assert re.search(r"^\d+ lines of the log are lost here: nobody read them$", taken[0], re.MULTILINE)
+
+
+def test_a_fifo_as_a_log_is_not_waited_for_and_keeps_the_first_lines(tmp_path: Path) -> None:
+    fifo = tmp_path / "log"
+    os.mkfifo(fifo)
+    descriptor = open_log(str(fifo))
+    stream = LogStream(descriptor)
+    stream.write("first\n")
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    assert os.read(reader, 100) == b"first\n"
+    os.close(reader)
+    for number in range(2000):
+        stream.write(f"line {number} {'x' * 100}\n")
+    os.close(descriptor)
+
+
+def test_a_log_is_appended_to_and_one_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
+    for line in ("one\n", "two\n"):
+        descriptor = open_log(str(tmp_path / "log"))
+        LogStream(descriptor).write(line)
+        os.close(descriptor)
+    assert (tmp_path / "log").read_text() == "one\ntwo\n"
+    with pytest.raises(FileNotFoundError):
+        open_log(str(tmp_path / "no" / "log"))

@@ -18,7 +18,7 @@ from gproc.adapters.gfork.masters import pause_s
 from gproc.client.aio import AsyncCluster, connect_async
 from gproc.client.events import Exited, Output, Started
 from gproc.client.summary import describe
-from gproc.errors import GprocError
+from gproc.errors import GprocError, JobRejected
 from gproc.shown import reason_of, shown, shown_text
 
 
@@ -77,7 +77,12 @@ async def _serve(
     """
     loop = asyncio.get_running_loop()
     began_s = loop.time()
-    job = await cluster.popen(nodes, service.command, local_bin=service.is_local, cwd="/")
+    try:
+        job = await cluster.popen(nodes, service.command, local_bin=service.is_local, cwd="/")
+    except JobRejected as error:  # none of these nodes is there now; those of other jobs serve on
+        _say(f"{error}; tried again in {pause_s(failures + 1):g} s")
+        again(nodes, failures + 1)
+        return
     try:
         async for event in job:
             match event:

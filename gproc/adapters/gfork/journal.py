@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import suppress
 from enum import IntEnum
-from typing import Final, TextIO
+from typing import Final
 
-from gproc.logstream import LogStream
+from gproc.logstream import LogStream, open_log
 from gproc.shown import shown_text
 
 
@@ -25,10 +27,8 @@ class Journal:
         """Raises: OSError if the file cannot be written."""
         self._level = level
         self._quiet = quiet
-        self._file: TextIO | None = None
-        self._out: TextIO | LogStream = LogStream(1 if path == "-" else 2)
-        if path not in (None, "-") and not quiet:
-            self._file = self._out = open(path, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+        self._file = None if path is None or path == "-" or quiet else open_log(path)
+        self._out = LogStream(self._file if self._file is not None else 1 if path == "-" else 2)
 
     def error(self, text: str) -> None:
         self._write(Level.ERROR, text)
@@ -41,16 +41,14 @@ class Journal:
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            os.close(self._file)
+            self._file, self._quiet = None, True  # its number may be another file's by now
 
     def _write(self, level: Level, text: str) -> None:
         if self._quiet or level > self._level:
             return
-        try:
+        with suppress(OSError):  # the disk is full, or the reader is gone: the service goes on
             self._out.write(f"{time.strftime(_TIME)} gfork: {shown_text(text)}\n")
-            self._out.flush()
-        except OSError:  # the disk is full, or the reader is gone: the service goes on
-            pass
 
 
 _TIME: Final = "%Y-%m-%d %H:%M:%S"

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from gproc.adapters.gfork.access import network_of
+from gproc.errors import SpecError
+from gproc.nodespec import NodeSpec
 
 DEFAULT_INSTANCES: Final = 100
 UNLIMITED: Final = "UNLIMITED"
@@ -79,12 +81,22 @@ def path(text: str) -> str:
 
 
 def log_file(text: str) -> str:
-    return text if text == "-" else path(text)
+    if text != "-" and not text.startswith("/"):
+        raise ValueError(f"expected a path that begins with /, or -, not {text!r}")
+    return text
 
 
 def name(text: str) -> str:
     if not text or re.search(r"\s", text):
         raise ValueError(f"expected one word, not {text!r}")
+    return text
+
+
+def nodes(text: str) -> str:
+    try:
+        NodeSpec.parse(text)
+    except SpecError as error:
+        raise ValueError(f"{text!r} is not a node specification: {error.reason}") from error
     return text
 
 
@@ -121,7 +133,7 @@ VALUES: Final[dict[str, Callable[[str], Any]]] = {
     "crowded": crowded, "user": name, "group": name, "groups": yes_or_no, "umask": umask, "nice": _in(NICE_RANGE),
     "master": path, "master-uid": _in(range(10**9)), "protocol": only("tcp", "tcp6"), "socket_type": only("stream"),
     "wait": only("no"), "disable": disable, "id": name, "log_level": _in(range(10)), "log_file": log_file,
-    "quiet": yes_or_no, "backends": name, "local_bin": yes_or_no,
+    "quiet": yes_or_no, "backends": nodes, "local_bin": yes_or_no,
 }  # fmt: skip
 """By key, for keys of one value."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from gproc.logstream import LogStream
+from gproc.logstream import LogStream, open_log
 
 log: Final = logging.getLogger("gproc.gridftp")
 
@@ -17,8 +17,6 @@ def start_log(path: str | None) -> None:
     if path is None:
         log.addHandler(logging.NullHandler())
         return
-    handler: logging.StreamHandler[LogStream] | logging.FileHandler = (
-        logging.StreamHandler(LogStream(2)) if path == "-" else logging.FileHandler(path, encoding="utf-8")
-    )
+    handler = logging.StreamHandler(LogStream(2 if path == "-" else open_log(path)))
     handler.setFormatter(logging.Formatter("%(asctime)s gproc-gridftp-master: %(message)s", "%Y-%m-%d %H:%M:%S"))
     log.addHandler(handler)

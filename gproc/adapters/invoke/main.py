@@ -16,6 +16,7 @@ from typing import Final
 from gproc.adapters.invoke.pipes import ClientPipes, take_over
 from gproc.adapters.invoke.server import InvokeServer
 from gproc.descriptors import allow_all, open_standard_descriptors
+from gproc.logstream import LogStream, open_log
 from gproc.shown import shown_text
 
 log: Final = logging.getLogger("gproc.invoke")
@@ -61,11 +62,13 @@ async def _serve(pipes: ClientPipes, rlimits: Mapping[int, int]) -> None:
 
 def _opened_log(file: str | None) -> int:
     """The descriptor of the log.  Without a log we serve all the same: our client could not be told what is wrong."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
     if file is not None:
         with suppress(OSError):
-            return os.open(file, flags, 0o666)
-    return os.open(os.devnull, flags)
+            opened = open_log(file)
+            if not any(os.path.samestat(os.fstat(opened), os.fstat(pipe)) for pipe in (1, 2)):
+                return opened
+            os.close(opened)  # /dev/stderr is the notifies'
+    return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 
 class _OneLine(logging.Formatter):
@@ -78,7 +81,7 @@ class _OneLine(logging.Formatter):
 
 def _start_log() -> None:
     """Log to descriptor 2, which `take_over` has made the log's."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(LogStream(2))
     handler.setFormatter(_OneLine("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logging.basicConfig(handlers=[handler], level=logging.INFO)
 

@@ -18,6 +18,11 @@ class NoSuchNode(ValueError):
     """No node of the tree is meant.  The text is one clause for the client."""
 
 
+def connected_nodes(tree: gproc.TreeInfo) -> list[gproc.NodeStatus]:
+    """The master describes nodes too that it has lost: nothing can be started there."""
+    return [node for node in tree.nodes if node.state not in ("unreachable", "down")]
+
+
 def nodes_meant(
     hostname: str, port: int, tree: gproc.TreeInfo, addresses: Collection[str] = ()
 ) -> list[gproc.NodeStatus]:
@@ -27,12 +32,13 @@ def nodes_meant(
     dial; 0: any.  addresses: of the host, as the resolver knows them.
     Raises: NoSuchNode.
     """
-    at_place = [node for node in tree.nodes if node.node == hostname]
+    connected = connected_nodes(tree)
+    at_place = [node for node in connected if node.node == hostname]
     names, hosts = {hostname}, set(addresses)
     if hostname.lower() in LOCAL:
         names.add(tree.master)
         hosts |= LOCAL
-    found = at_place or [node for node in tree.nodes if any(_is_called(node, name, hosts) for name in names)]
+    found = at_place or [node for node in connected if any(_is_called(node, name, hosts) for name in names)]
     if not found:
         raise NoSuchNode(f"no node of the tree is called {hostname}: it has {_some_of(tree)}")
     if port:
@@ -44,7 +50,7 @@ def nodes_meant(
 
 def nodes_selected(text: str, tree: gproc.TreeInfo) -> list[gproc.NodeStatus]:
     """The nodes that a node specification selects.  Raises: NoSuchNode if there are none; SpecError."""
-    by_path = {path_of(node.node): node for node in tree.nodes}
+    by_path = {path_of(node.node): node for node in connected_nodes(tree)}
     found = [by_path[path] for path in NodeSpec.parse(text).select(by_path)]
     if not found:
         raise NoSuchNode(f"no node is connected of those that gproc_nodes names: {text}")
@@ -96,7 +102,8 @@ def _is_called(node: gproc.NodeStatus, name: str, addresses: Collection[str]) ->
 
 
 def _some_of(tree: gproc.TreeInfo) -> str:
-    named = [f"{node.node} ({node.host})" for node in tree.nodes[:4]]
-    if len(tree.nodes) > 4:
+    connected = connected_nodes(tree)
+    named = [f"{node.node} ({node.host})" for node in connected[:4]]
+    if len(connected) > 4:
         named.append("...")
     return ", ".join(named) or "no nodes at all"

@@ -124,6 +124,11 @@ def test_each_master_has_the_environment_and_the_arguments_before_the_next() -> 
     assert read(lines).settings.environment == ("B=2",)
 
 
+def test_nodes_that_cannot_be_and_a_log_that_has_no_path_are_refused_where_they_stand() -> None:
+    assert refusal("backends = 1-!").startswith("f:4:12: backends: '1-!' is not a node specification: ")
+    assert refusal("log_file = log").startswith("f:4:12: log_file: expected a path that begins with /, or -, not 'log'")
+
+
 def test_what_stands_before_the_brace_is_as_it_is_for_globus() -> None:
     for beginning in ("service s\n{", "service s {", "  service s\n  {", "{", "# x\n\nservice\n{"):
         assert settings_of(parse(f"{beginning}\n server = /bin/cat\n}}\n", "f")).settings.server == "/bin/cat"

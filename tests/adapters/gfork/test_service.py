@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import grp
 import os
 import pwd
@@ -294,3 +295,17 @@ def test_a_socket_of_systemd_is_used_and_systemd_is_told(tmp_path: Path) -> None
             assert notices.recv(1000).startswith(b"READY=1\n")
             gfork.signal(signal.SIGTERM)
             assert notices.recv(1000) == b"STOPPING=1"
+
+
+def test_a_log_that_nobody_reads_holds_up_no_client(tmp_path: Path) -> None:
+    fifo = tmp_path / "log"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    with Gfork(tmp_path, f" log_file = {fifo}", server=SHELL) as gfork:
+        for _ in range(60):
+            assert conversation(gfork.port) == b"got it\n"
+        assert b" is served by " in os.read(reader, 1 << 16)
+        gfork.signal(signal.SIGTERM)
+        assert gfork.wait() == 0
+    os.close(reader)

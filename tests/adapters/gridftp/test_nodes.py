@@ -71,6 +71,20 @@ def test_a_server_on_each_node_registers_is_started_again_and_leaves_with_gfork(
     tree.nothing_runs(within_s=60)
 
 
+def test_a_node_that_is_lost_does_not_take_the_others_servers_along(tree: Cluster, tmp_path: Path) -> None:
+    port = free_port()
+    lines = f" backends = ./.\n local_bin = yes\n{master_lines(f'-G n -p {port}')}{second_service(port)}"
+    third = tree.slave(9)
+    with Gfork(tmp_path, lines, environment=tree.env) as gfork:
+        eventually(lambda: len(re.findall(r"127\.0\.0\.1:\d+ is registered by", gfork.log())) == 4)
+        tree.end(third, signal.SIGTERM)
+        gfork.logged("not connected: 9; tried again in")
+        tree.slave(9)
+        eventually(lambda: len(re.findall(r"127\.0\.0\.1:\d+ is registered by", gfork.log())) == 5)
+        assert len(re.findall(r"data nodes: (?:1|1/2|3): Listening on", gfork.log())) == 3
+        assert "no longer kept" not in gfork.log()
+
+
 def test_sighup_moves_the_data_nodes_to_those_of_the_new_file(tree: Cluster, tmp_path: Path) -> None:
     port = free_port()
 

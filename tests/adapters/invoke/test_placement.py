@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Literal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +50,16 @@ def test_a_node_is_found_by_place_name_address_and_port(hostname: str, port: int
 
 def test_a_name_that_only_the_resolver_knows_is_found_by_its_address() -> None:
     assert [each.node for each in nodes_meant("alias", 0, TREE, {"10.0.0.1"})] == ["1"]
+
+
+@pytest.mark.parametrize("state", ["unreachable", "down"])
+def test_a_node_that_was_lost_is_not_chosen(state: Literal["unreachable", "down"]) -> None:
+    lost = msgspec.structs.replace(TREE.nodes[3], state=state)
+    tree = msgspec.structs.replace(TREE, nodes=(*TREE.nodes[:3], lost))
+    assert [each.node for each in nodes_meant("localhost", 0, tree)] == ["2"]
+    assert [each.node for each in nodes_selected("./.", tree)] == ["1", "1/2", "2"]
+    with pytest.raises(NoSuchNode, match="no node of the tree is called 3: it has 1"):
+        nodes_meant("3", 0, tree)
 
 
 def test_what_names_no_node_is_refused_with_the_names_that_there_are() -> None:

@@ -190,3 +190,21 @@ def test_a_node_that_is_lost_fails_its_jobs_with_the_reason(tmp_path: Path) -> N
         cluster.end(second, signal.SIGKILL)
         assert "no node of the tree is called 2" in client.create(hostname="2", executable_path="/bin/true")
     cluster.stop()
+
+
+def test_a_log_that_nobody_reads_holds_up_no_reply(tree: Cluster, tmp_path: Path) -> None:
+    fifo = tmp_path / "log"
+    os.mkfifo(fifo)
+    with Client(tree, log=fifo) as client:
+        for _ in range(1500):
+            assert client.ask("garbage" + "x" * 50).startswith("F Unknown Request")
+        assert client.ask("EXIT") == "S"
+        assert client.process.wait(PATIENCE_S) == 0
+
+
+def test_a_log_at_standard_error_does_not_become_notifies(tree: Cluster) -> None:
+    with Client(tree, log=Path("/dev/stderr")) as client:
+        assert client.ask("garbage").startswith("F Unknown Request")
+        client.send(client.request([], hostname="1", executable_path="/bin/true"))
+        assert client.reply() == "S"
+        assert client.notify().startswith("CREATE_NOTIFY")
