@@ -49,7 +49,7 @@ def test_a_long_path_is_folded_behind_a_slash() -> None:
 
 
 def test_a_name_cannot_send_escape_sequences_or_begin_a_line() -> None:
-    assert render(("A",), [("\x1b[31m\n\t\udcff",)], width=None) == "A\n\\x1b[31m\\n\\t\\udcff\n"
+    assert render(("A",), [("\x1b[31m\n\t\udcff",)], width=None) == "A\n\\x1b[31m\\n\\t\\xff\n"
 
 
 def bundle(tmp_path: Path, **environ: str) -> dict[str, str]:
