@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from gproc.bundle.surroundings import working_directory
 from gproc.cli.foreground import Foreground, submitted
-from gproc.cli.hints import EqualOutput
-from gproc.cli.json_events import JsonEvents
 from gproc.cli.options import ExecOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.showing import AsItComes, Gathered, IntoFiles, Showing, Sorted
@@ -120,14 +118,19 @@ def sink_for(options: ExecOptions, writing: Writing) -> Showing:
     if options.sort:
         return Sorted(writing, coloured=coloured, label=options.label)
     if options.json:
+        from gproc.cli.json_events import JsonEvents  # json costs 3 ms, which most commands can do without
+
         return JsonEvents(writing)
     if options.outdir:
         try:
             return IntoFiles(writing, options.outdir)
         except OSError as error:
             raise GprocError(f"--outdir {options.outdir}: {error.strerror}") from error
-    hint = is_terminal(sys.stdout) and not options.label
-    equal = EqualOutput(lambda text: complain([text])) if hint else None
+    equal = None
+    if is_terminal(sys.stdout) and not options.label:
+        from gproc.cli.hints import EqualOutput
+
+        equal = EqualOutput(lambda text: complain([text]))
     return AsItComes(writing, label=options.label, coloured=coloured, equal=equal)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from gproc.cli.hints import EqualOutput
 from gproc.cli.style import BOLD, LABEL_COLOURS, PLAIN
 from gproc.cli.writing import DESCRIPTORS, Writing
 from gproc.client.events import Stream
@@ -15,6 +14,9 @@ from gproc.client.merging import Merged, Reached
 from gproc.client.sinks import Sink
 from gproc.nodespec import Place, fold, format_path
 from gproc.request.outcome import Outcome
+
+if TYPE_CHECKING:
+    from gproc.cli.hints import EqualOutput
 
 DIFF_BYTES: Final = 1 << 20
 """Longer outputs are shown whole instead of as a difference: comparing costs the square of the number of lines."""

@@ -149,6 +149,7 @@ def test_a_job_ends_if_its_node_is_reached_again_only_after_its_lease(rack: Rack
     assert status != 0
     assert "gproc: =1/1: " in errors
     rack.cluster.nothing_runs()
+    rack.cluster.master.says(r"cannot reach 1 ")
     fell(rack, rack.above, signal.SIGSTOP)
 
 
