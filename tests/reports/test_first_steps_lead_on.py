@@ -68,9 +68,7 @@ def test_a_port_that_is_taken_asks_whether_another_master_runs(tmp_path: Path) -
 def test_a_copy_from_nodes_by_cp_is_told_to_use_get(tree: Cluster, source: str) -> None:
     done = tree.command("cp", source, "out")
     assert done.returncode == 2
-    assert done.stderr.decode() == (
-        f"gproc: cp copies files to nodes; to copy {source} here: gproc get {source} out\n"
-    )
+    assert done.stderr.decode() == (f"gproc: cp copies files to nodes; to copy {source} here: gproc get {source} out\n")
 
 
 def locale_of_the_page(tmp_path: Path) -> Path:
