@@ -219,9 +219,7 @@ class SpoolReader:
         if following[0] != self._index:
             self._index, self._position = following[0], 0
         try:
-            self._handle = os.open(
-                os.path.join(self._place, str(self._index)), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-            )
+            self._handle = os.open(os.path.join(self._place, str(self._index)), _READ)
         except FileNotFoundError:
             return False  # it was dropped just now
         return True
