@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 FOR_EVER_S: Final = 253402300799
 """The end of 9999, which means "no expiration" by RFC 5280 4.1.2.5: the CA's own end."""
 
-PEM_BYTES_MAX: Final = 4096
-"""Of one certificate: a node's with a name of 253 characters and two addresses has 1,500."""
-
 _PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----\n[^-]*-----END CERTIFICATE-----\n")
 
 
