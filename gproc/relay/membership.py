@@ -136,6 +136,10 @@ SLAVE_MOVES: Final[Mapping[tuple[SlaveState, type], SlaveState]] = {
     (SlaveState.GRANTED, Stopped): SlaveState.LEAVING,
     (SlaveState.ORPHANED, Redial): SlaveState.DIALLING,
     (SlaveState.ORPHANED, Stopped): SlaveState.LEAVING,
+    (SlaveState.LEAVING, Welcomed): SlaveState.LEAVING,
+    (SlaveState.LEAVING, PlaceGranted): SlaveState.LEAVING,
+    (SlaveState.LEAVING, DialFailed): SlaveState.LEAVING,
+    (SlaveState.LEAVING, Redial): SlaveState.LEAVING,
     (SlaveState.LEAVING, ParentLost): SlaveState.LEAVING,
     (SlaveState.LEAVING, Stopped): SlaveState.LEAVING,
 }
@@ -197,6 +201,8 @@ class Membership:
     def handle(self, event: SlaveEvent) -> list[SlaveEffect]:
         """Raises: IllegalMove."""
         self._machine.move(event)
+        if self.state is SlaveState.LEAVING:
+            return []  # what was on its way when it was told to end
         match event:
             case Welcomed(id):
                 self.id = id

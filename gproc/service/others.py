@@ -65,8 +65,7 @@ class OtherJobs:
     async def _look(self, client: Client, question: ViewJob) -> None:
         view: JobView | None = None
         try:
-            record = await self._find(question.job, client.account.uid)
-            live = self._live.get(record.number)
+            record, live = await self._find_with_life(question.job, client.account.uid)
             ranks = _ranks(record, question.nodes)
             if question.output:
                 self._have_output(record, live, question)
@@ -95,8 +94,7 @@ class OtherJobs:
 
     async def kill(self, question: KillJob, uid: int) -> ActedOn:
         """Raises: GprocError."""
-        record = await self._find(question.job, uid)
-        live = self._live.get(record.number)
+        record, live = await self._find_with_life(question.job, uid)
         if live is None or live.job.over:
             raise GprocError(f"job {record.number} has ended")
         if question.nodes:
@@ -121,6 +119,14 @@ class OtherJobs:
         if numbers:
             await self._book.keeper.remove(numbers)
         return ActedOn(question.serial, tuple(problems))
+
+    async def _find_with_life(self, text: str, uid: int) -> tuple[KeptJob, LiveJob | None]:
+        """A job's record, and the job itself if it runs.  Raises: as `_find`."""
+        record = await self._find(text, uid)
+        live = self._live.get(record.number)
+        if live is None and record.state == "running":  # it ended while its record was read
+            record = await self._find(str(record.number), uid)
+        return record, live
 
     async def _find(self, text: str, uid: int) -> KeptJob:
         """Raises: NoSuchJob; UsageError if it is no name; GprocError."""
