@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import signal
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -36,9 +38,11 @@ def tree(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has at any address, and that the kernel gives to no connection."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", random.randrange(20_000, 32_000)))
+            return int(probe.getsockname()[1])
 
 
 def second_service(port: int) -> str:
