@@ -204,14 +204,18 @@ class Master(Hub):
         for node in self.registry.reached_through(change.route):
             if change.ended and node.route == change.route:
                 log.info("left: %s: %s", node, change.reason)
-                self.registry.forget(node)
-                self.absences.end(node.place)
-                self._service.lost(node, change.reason)
+                self._forget(node, change.reason)
             else:
                 log.warning("cannot reach %s: %s", node, change.reason)
                 self.registry.lose(node, boottime_s())
                 self.absences.note(node, time.time(), change.reason)
                 self._service.unreached(node, change.reason)
+
+    def _forget(self, node: Node, reason: str) -> None:
+        """A node has ended, or is none of ours any more: nothing runs there, and nobody misses it."""
+        self.registry.forget(node)
+        self.absences.end(node.place)
+        self._service.lost(node, reason)
 
     def _revoke(self, signed: Signed) -> None:
         """A new list of revoked certificates: who is named in it is none of ours any more, wherever it hangs."""
@@ -220,9 +224,7 @@ class Master(Hub):
         for node in self.registry.known():
             if why := self._revoked(node.info):
                 log.warning("revoked: %s", node)
-                self.registry.forget(node)
-                self.absences.end(node.place)
-                self._service.lost(node, why)
+                self._forget(node, why)
 
     def _revoked(self, info: NodeInfo) -> str:
         """Why the certificate of a node is revoked; "" if it is not.  The node above it has said which one it has."""

@@ -143,6 +143,14 @@ def format_path(path: Path) -> str:
     return "/".join(map(str, path))
 
 
+def file_name_of(path: Path) -> str:
+    """The name of a node's file or directory beside those of others: `1.7` of node 1/7.
+
+    It is not nested as the tree is: a file `7` of node 1 would be at the place of node 1/7's files.
+    """
+    return format_path(path).replace("/", ".")
+
+
 def fold(paths: Iterable[Path]) -> str:
     """The shortest text we know that selects exactly these nodes: `1-3,7,=1-2/1-19`; "" for none."""
     return _format(SpecPath(tuple((node, node) for node in path), exact=True) for path in paths)

@@ -5,6 +5,20 @@ Whatever is printed or logged goes through here: nothing in it moves a cursor, f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
+COMMAND_CHARACTERS: Final = 200
+"""Of a command in a log or a table: about two lines of a terminal."""
+
+
+def command_text(argv: Sequence[bytes]) -> str:
+    """A command, quoted as for a shell and cut to a bound."""
+    from shlex import quote  # most commands name none
+
+    text = " ".join(quote(word.decode(errors="surrogateescape")) for word in argv[:COMMAND_CHARACTERS])
+    return text if len(text) <= COMMAND_CHARACTERS else text[:COMMAND_CHARACTERS] + "..."
+
 
 def shown(path: bytes) -> str:
     """Bytes in one line: UTF-8 as it is, all that a terminal might obey or that would break the line escaped."""

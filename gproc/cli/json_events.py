@@ -27,7 +27,6 @@ class JsonEvents:
         self._writing = writing
         self._names: list[str] = []
         self._begun_s = 0.0
-        self._outcomes: dict[str, Outcome] = {}
 
     def begin(self, places: Sequence[Place]) -> None:
         self._begun_s = time.monotonic()
@@ -45,7 +44,6 @@ class JsonEvents:
         self._say("output", node=self._names[rank], stream=stream, **content)
 
     def ended(self, rank: int, outcome: Outcome) -> None:
-        self._outcomes[self._names[rank]] = outcome
         facts = {name: getattr(outcome, name) for name in outcome.__struct_fields__}
         self._say(
             "ended", node=self._names[rank], how=outcome.kind, status=outcome.status, seconds=self._seconds(),
@@ -55,7 +53,7 @@ class JsonEvents:
     def finish(self) -> None:
         if not self._names:
             return  # the job was never taken
-        outcomes = self._outcomes.values()
+        outcomes = self._writing.job.outcomes.values()
         kinds = Counter(outcome.kind for outcome in outcomes)
         status = max((outcome.status for outcome in outcomes), default=0)
         self._say("finished", status=status, outcomes=dict(kinds), seconds=self._seconds())

@@ -99,12 +99,6 @@ def _signal_number(text: str) -> int:
     return number
 
 
-def _ending(text: str) -> str:
-    if text not in ("end", "detach"):
-        raise ValueError(text)
-    return text
-
-
 def _absolute(text: str) -> str:
     if not text.startswith("/"):
         raise ValueError(text)
@@ -152,6 +146,6 @@ SECONDS: Final = Kind("a number of seconds above 0, such as 90 or 1.5", _seconds
 SIZE: Final = Kind("a number of bytes above 0, such as 512M or 2G", _size_bytes)
 SIZE_OR_NONE: Final = Kind("a number of bytes, such as 512M or 2G, or 0", _size_or_none)
 SIGNAL: Final = Kind("a signal that a job can be sent, such as TERM, KILL, INT, HUP, USR1, CONT or 9", _signal_number)
-END_OR_DETACH: Final = Kind("'end' or 'detach'", _ending)
+END_OR_DETACH: Final = Kind("'end' or 'detach'", choice("end", "detach").read)
 ELEMENTS: Final = Kind("a comma-separated list", _elements, repeats=True)
 ASSIGNMENT: Final = Kind("NAME=VALUE or NAME", _assignment, repeats=True)

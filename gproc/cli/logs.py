@@ -29,11 +29,14 @@ def run(options: LogsOptions) -> int:
     progress = progress_for(json_lines=False)
     writing = Writing(progress)
     coloured = has_colour(sys.stdout)
-    stamped = Stamped(writing, label=options.label, coloured=coloured)
-    plain = AsItComes(writing, label=options.label, coloured=coloured, equal=None)
     job = driver.session.view(options.job, nodes=nodes, follow=options.follow, moments=options.times)
-    foreground = Foreground(driver, job, stamped if options.times else plain, progress, trace)
-    foreground.stamp_by(stamped.stamp)
+    if options.times:
+        stamped = Stamped(writing, label=options.label, coloured=coloured)
+        foreground = Foreground(driver, job, stamped, progress, trace)
+        foreground.stamp_by(stamped.stamp)
+    else:
+        plain = AsItComes(writing, label=options.label, coloured=coloured, equal=None)
+        foreground = Foreground(driver, job, plain, progress, trace)
     writing.watch(foreground)
     try:
         with explained(job):

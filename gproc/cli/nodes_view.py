@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from gproc.cli.style import columns, is_terminal
+from gproc.cli.style import clear_line, draw_line, is_terminal
 from gproc.cli.table import table
 from gproc.nodespec import format_path
 from gproc.shown import shown_text
@@ -49,7 +49,7 @@ class NodesView:
     def done(self, standing: Standing, result: Result) -> None:
         self._stages[standing.host] = result.stage
         if self._live and result.stage is Stage.FAILED:
-            self._clear()
+            clear_line()
             print(_line(standing, result), file=sys.stderr, flush=True)
         if self._lines:
             print(_line(standing, result), file=sys.stderr, flush=True)
@@ -57,7 +57,7 @@ class NodesView:
 
     def close(self) -> None:
         if self._live:
-            self._clear()
+            clear_line()
 
     def _draw(self) -> None:
         now_s = time.monotonic()
@@ -68,12 +68,7 @@ class NodesView:
         text = f"{len(self._stages)} hosts: " + ", ".join(
             f"{counts[stage]} {stage.value}" for stage in Stage if counts[stage]
         )
-        sys.stderr.write(f"\r{text[: (columns(sys.stderr) or 80) - 1]}\x1b[K")
-        sys.stderr.flush()
-
-    def _clear(self) -> None:
-        sys.stderr.write("\r\x1b[K")
-        sys.stderr.flush()
+        draw_line(text)
 
 
 def report(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from gproc.cli.style import DEFAULT_COLUMNS, columns
+from gproc.cli.style import clear_line, draw_line
 from gproc.client.sinks import Progress
 from gproc.nodespec import Place, fold
 
@@ -230,9 +230,7 @@ class RunLine(Bar):
         waited_s = time.monotonic() - self._run_s
         if waited_s < RUN_LINE_AFTER_S:
             return RUN_LINE_AFTER_S - waited_s
-        text = run_text(self._all, self._failed, list(self._running.values()))
-        sys.stderr.write(f"\r\x1b[K{text[: (columns(sys.stderr) or DEFAULT_COLUMNS) - 1]}")
-        sys.stderr.flush()
+        draw_line(run_text(self._all, self._failed, list(self._running.values())))
         self._line_is_there = True
         return RUN_LINE_S
 
@@ -240,8 +238,7 @@ class RunLine(Bar):
         super().clear()
         if self._line_is_there:
             self._line_is_there = False
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            clear_line()
 
 
 def run_text(nodes: int, failed: int, running: Sequence[Place]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from functools import cache
 
@@ -13,12 +12,10 @@ from gproc.cli.stderr import complain
 from gproc.cli.table import table
 from gproc.cli.trace import Trace
 from gproc.client.questions import job_list
+from gproc.shown import command_text
 from gproc.wire.job_messages import JobList, JobRow
 
 COLUMNS = ("JOB", "NAME", "USER", "NODES", "STATE", "SINCE", "COMMAND")
-
-COMMAND_CHARACTERS = 200
-"""Of a command in the table, for people; JSON has more of it."""
 
 
 def run(options: PsOptions) -> int:
@@ -63,7 +60,7 @@ def as_table(listed: JobList) -> str:
             row.nodes,
             state_of(row),
             clock_text(row.started_s),
-            command_of(row.argv),
+            command_text(row.argv),
         )
         for row in listed.jobs
     ]
@@ -74,11 +71,6 @@ def state_of(row: JobRow) -> str:
     if row.state != "ended":
         return row.state
     return f"status {row.status}" if row.status else "done"
-
-
-def command_of(argv: tuple[bytes, ...]) -> str:
-    text = " ".join(shlex.quote(os.fsdecode(word)) for word in argv)
-    return text if len(text) <= COMMAND_CHARACTERS else text[:COMMAND_CHARACTERS] + "..."
 
 
 @cache

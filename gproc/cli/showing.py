@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gproc.cli.style import BOLD, LABEL_COLOURS, PLAIN
+from gproc.cli.style import LABEL_COLOURS, PLAIN, bold
 from gproc.cli.writing import DESCRIPTORS, Writing
 from gproc.client.events import Stream
 from gproc.client.lines import Lines
 from gproc.client.merging import Merged, Reached
 from gproc.client.sinks import Sink
-from gproc.nodespec import Place, fold, format_path
+from gproc.nodespec import Place, file_name_of, fold, format_path
 from gproc.request.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ class AsItComes:
             self._equal.finish()
 
 
-class Delayed:
-    """Output that is shown when it is complete.  A base class.
+class Delayed(ABC):
+    """Output that is shown when it is complete.
 
     errors_too: standard error is kept as well; if not, its lines are shown at once, with their nodes.
     """
@@ -105,9 +106,6 @@ class Delayed:
         except OSError as error:
             self.writing.fail(f"cannot keep the nodes' output in a temporary file: {error.strerror}")
 
-    def ended(self, rank: int, outcome: Outcome) -> None:
-        """See `Showing`."""
-
     def finish(self) -> None:
         try:
             self.show()
@@ -118,9 +116,9 @@ class Delayed:
         for merged in self.merged.values():
             merged.close()
 
+    @abstractmethod
     def show(self) -> None:
         """Write what is kept.  Raises: OSError if it cannot be read."""
-        raise NotImplementedError
 
 
 class Gathered(Delayed):
@@ -190,8 +188,8 @@ class Gathered(Delayed):
     def _head(self, stream: Stream, ranks: Sequence[int], note: str = "") -> None:
         names = fold(self.places[rank] for rank in ranks)
         count = f" ({len(ranks)})" if len(ranks) > 1 else ""
-        line = f"{names}{count}{note}:"
-        self.writing.write(stream, f"{BOLD}{line}{PLAIN}\n".encode() if self.coloured else f"{line}\n".encode())
+        line = bold(f"{names}{count}{note}:", coloured=self.coloured)
+        self.writing.write(stream, f"{line}\n".encode())
 
     def _whole(self, stream: Stream, pieces: Iterator[bytes]) -> None:
         last = b"\n"
@@ -239,6 +237,9 @@ class Sorted(Delayed):
         super().__init__(writing, coloured=coloured, errors_too=True)
         self._label = label
 
+    def ended(self, rank: int, outcome: Outcome) -> None:
+        pass
+
     def show(self) -> None:
         labels = labels_of(self.places, coloured=self.coloured)
         for stream, merged in self.merged.items():
@@ -260,7 +261,7 @@ class IntoFiles:
         self._stems: list[str] = []
 
     def begin(self, places: Sequence[Place]) -> None:
-        self._stems = [format_path(place).replace("/", ".") for place in places]
+        self._stems = [file_name_of(place) for place in places]
         for rank in range(len(places)):
             for stream in DESCRIPTORS:
                 self._add(rank, stream, b"", os.O_TRUNC)

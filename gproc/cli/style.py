@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Final, TextIO
 
 DEFAULT_COLUMNS: Final = 80
 LEAST_COLUMNS: Final = 20
 """Narrower terminals are treated as if they were this wide: fewer columns do not hold a word."""
 
-BOLD: Final = "\x1b[1m"
+_BOLD: Final = "\x1b[1m"
 PLAIN: Final = "\x1b[0m"
 
 LABEL_COLOURS: Final = tuple(f"\x1b[{code}m" for code in (36, 33, 32, 35, 34, 31))
@@ -45,5 +46,17 @@ def columns(stream: TextIO) -> int | None:
         return DEFAULT_COLUMNS
 
 
+def draw_line(text: str) -> None:
+    """Show this in the terminal's last line, on standard error, instead of what is there; cut to the width."""
+    sys.stderr.write(f"\r{text[: (columns(sys.stderr) or DEFAULT_COLUMNS) - 1]}\x1b[K")
+    sys.stderr.flush()
+
+
+def clear_line() -> None:
+    """Clear what `draw_line` shows."""
+    sys.stderr.write("\r\x1b[K")
+    sys.stderr.flush()
+
+
 def bold(text: str, *, coloured: bool) -> str:
-    return f"{BOLD}{text}{PLAIN}" if coloured and text else text
+    return f"{_BOLD}{text}{PLAIN}" if coloured and text else text

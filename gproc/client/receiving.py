@@ -41,16 +41,8 @@ from gproc.copy.steps import (
 )
 from gproc.copy.writer import Complain, Writer
 from gproc.errors import GprocError, PeerError
-from gproc.nodespec import Path, format_path
+from gproc.nodespec import Path, file_name_of, format_path
 from gproc.shown import shown
-
-
-def directory_of(path: Path) -> str:
-    """The name of a node's own directory: `1.7` for node 1/7.
-
-    It is not nested as the tree is: a file `7` of node 1 would be at the place of node 1/7's files.
-    """
-    return format_path(path).replace("/", ".")
 
 
 class Collected:
@@ -75,12 +67,12 @@ class Collected:
         self.complaints.begin(paths)
         _allow_descriptors()
         for rank, path in enumerate(paths):
-            name = directory_of(path).encode()
+            name = file_name_of(path).encode()
             complain = partial(self.complaints.add, rank)
             self._arrivals.append(IncomingTree(self._home, self._home_path, name, complain))
         if self.have is not None:
             below = self._home_path.rstrip(b"/") + b"/"
-            places = [(format_path(path).encode(), below + directory_of(path).encode()) for path in paths]
+            places = [(format_path(path).encode(), below + file_name_of(path).encode()) for path in paths]
             os.write(self.have, told_of(places, self._top))
             os.lseek(self.have, 0, os.SEEK_SET)
 

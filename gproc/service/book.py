@@ -29,7 +29,7 @@ class JobBook:
 
     def __init__(self, keeper: RecordKeeper, trusted: Collection[int]) -> None:
         self.keeper = keeper
-        self._trusted = trusted
+        self.trusted = trusted
 
     def note(self, live: LiveJob) -> None:
         """A job has begun, has changed or has ended."""
@@ -37,7 +37,7 @@ class JobBook:
 
     async def listed(self, serial: int, uid: int, jobs: Collection[JobRecord], *, ended: bool) -> JobList:
         """The jobs that a user may see.  jobs: those that have not ended.  Raises: GprocError."""
-        every = uid in self._trusted
+        every = uid in self.trusted
         live = {job.number: _live_row(job) for job in jobs if every or job.caller.uid == uid}
         if not ended:
             rows = list(live.values())

@@ -122,11 +122,8 @@ class CertificateDesk:
     async def _renew_own(self) -> None:
         try:
             self._endpoint.renew(await asyncio.to_thread(self._reissue))
-        except OSError as error:
+        except (OSError, TrustError) as error:
             self._say(f"the master's own certificate cannot be renewed: {reason_of(error)}")
-            return
-        except TrustError as error:
-            self._say(f"the master's own certificate cannot be renewed: {error}")
             return
         stamp = self._endpoint.identity.stamp
         if stamp is not None:
@@ -144,11 +141,8 @@ class CertificateDesk:
         """In a thread: `cryptography` takes 0.1 s to import, and each certificate 0.4 ms."""
         try:
             return RenewalAnswer(self._session, question.key, self._renewed(question, name))
-        except TrustError as error:
-            why = str(error)
-        except OSError as error:
-            why = reason_of(error)
-        return RenewalAnswer(self._session, question.key, b"", shown_text(why)[:500])
+        except (OSError, TrustError) as error:
+            return RenewalAnswer(self._session, question.key, b"", shown_text(reason_of(error))[:500])
 
     def _renewed(self, question: AskCertificate, name: str) -> bytes:
         """Raises: TrustError if the node gets none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from gproc.errors import GprocError, UsageError
@@ -31,7 +31,7 @@ class NoSuchJob(UsageError):
 
 
 class OtherJobs:
-    """trusted: users who may look at and act on the jobs of all: root, and the user who runs the master."""
+    """What one user sees and does; those whom the book trusts may look at and act on the jobs of all."""
 
     def __init__(
         self,
@@ -39,13 +39,11 @@ class OtherJobs:
         spools: Spools,
         departures: Departures,
         live: Mapping[int, LiveJob],
-        trusted: Collection[int],
     ) -> None:
         self._book = book
         self._spools = spools
         self._departures = departures
         self._live = live
-        self._trusted = trusted
         self._numbers = itertools.count(FIRST_VIEW)
         self._looking: set[asyncio.Task[None]] = set()
 
@@ -131,7 +129,7 @@ class OtherJobs:
     async def _find(self, text: str, uid: int) -> KeptJob:
         """Raises: NoSuchJob; UsageError if it is no name; GprocError."""
         name = JobName.parse(text)
-        record = await self._book.keeper.find(name, uid, all_users=uid in self._trusted)
+        record = await self._book.keeper.find(name, uid, all_users=uid in self._book.trusted)
         if record is None:
             raise NoSuchJob("you have no job yet" if name == JobName() else f"you have no job {name}")
         return record

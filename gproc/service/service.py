@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shlex
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -28,6 +27,7 @@ from gproc.service.offers import BundleOffers
 from gproc.service.others import OtherJobs
 from gproc.service.possession import Possession
 from gproc.service.registry import Node, Registry
+from gproc.shown import command_text
 from gproc.tree import branches, number
 from gproc.trust.lease import boottime_s
 from gproc.wire import frames
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from gproc.store.root import Root
 
 log = logging.getLogger("gproc")
-
-SHOWN_CHARACTERS: Final = 200
-"""Characters of a command in the log: about two lines of a terminal."""
 
 LEASE_OVER_S: Final = 1.0
 """Until programs that are killed as their lease ends are gone."""
@@ -102,9 +99,8 @@ class JobService:
         self._live: dict[int, LiveJob] = {}
         self._returned: dict[bytes, Node] = {}
         """Nodes that another way leads to, until their jobs are sent on it."""
-        trusted = frozenset({0, os.geteuid()})
         self._departures = Departures(master, book, spools)
-        self.others = OtherJobs(book, spools, self._departures, self._live, trusted)
+        self.others = OtherJobs(book, spools, self._departures, self._live)
 
     def submit(self, client: Client, caller: Caller, submit: Submit | SubmitKept) -> None:
         """Start a job, or tell the client why it was refused."""
@@ -316,9 +312,3 @@ class JobService:
     def jobs_at(self, place: Place) -> tuple[int, ...]:
         """The numbers of the jobs that run on a node and should."""
         return self._table.jobs_at(place)
-
-
-def command_text(argv: tuple[bytes, ...]) -> str:
-    """A command, quoted as for a shell and cut to a bound."""
-    text = " ".join(shlex.quote(os.fsdecode(word)) for word in argv[:SHOWN_CHARACTERS])
-    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
