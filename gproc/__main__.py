@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
+from typing import NoReturn
 
 from gproc.descriptors import open_standard_descriptors
 
@@ -22,8 +25,14 @@ def _import_msgspec() -> None:
         del sys.modules["typing_extensions"]
 
 
-def main() -> int:
+def main() -> NoReturn:
+    """Do what sys.argv asks, and end this process with the exit status."""
+    _end(run())
+
+
+def run() -> int:
     """Do what sys.argv asks.  Returns the exit status."""
+    gc.disable()  # until all is imported: gproc.cli.main
     open_standard_descriptors()
     try:
         _import_msgspec()
@@ -34,5 +43,16 @@ def main() -> int:
         return 130  # 128 + SIGINT
 
 
+def _end(status: int) -> NoReturn:
+    """End at once.  Python would free every module and object first: 7 ms of every `gproc e`."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:  # None: the process that started us had closed it
+                stream.flush()
+        except OSError:  # said already, or nobody is left to say it to
+            pass
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -51,7 +51,7 @@ sys.path[0] = join(dirname(realpath(__file__)), "lib")
 
 from gproc.__main__ import main
 
-sys.exit(main())
+main()
 PYTHON
 chmod 755 "$tree/gproc"
 

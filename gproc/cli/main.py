@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -97,6 +98,10 @@ def _verb(options: ModeOptions) -> _Verb:
 
     name = next(mode.name for mode in MODES if mode.options is type(options))
     verb: _Verb = import_module(f"gproc.cli.{name}")
+    # The collector was off while modules were imported (gproc.__main__), and need not look at what they made:
+    # that saves 3 ms of every `gproc e`.
+    gc.freeze()
+    gc.enable()
     return verb
 
 

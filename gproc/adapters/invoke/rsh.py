@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 import gproc
-from gproc.__main__ import main as gproc_main
+from gproc.__main__ import run as run_gproc
 from gproc.adapters.invoke.placement import NoSuchNode, nodes_meant
 from gproc.errors import EXIT_GPROC, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND
 from gproc.root import kernel
@@ -47,7 +47,7 @@ def main() -> int:
         sys.stderr.write(f"gproc-rsh: {error}\n")
         status = getattr(error, "exit_status", EXIT_GPROC)
     else:
-        status = gproc_main()
+        status = run_gproc()
     if launcher is not None and status in NEVER_RAN:
         with suppress(ProcessLookupError):
             os.kill(int(launcher), signal.SIGTERM)
