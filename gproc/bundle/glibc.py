@@ -42,7 +42,7 @@ _CONVERTERS: Final = frozenset({b"iconv_open"})
 _CONVERTS_RARELY: Final = ("bash",)
 """Programs that import iconv_open for a rare case, for which gconv's 8 MB are too much (bash: \\u outside UTF-8)."""
 
-_VERSION: Final = re.compile(rb"GNU C Library [^\n]{0,200}? release version (\d+)\.(\d+)")
+_VERSION: Final = re.compile(rb"GNU C Library [^\n]{0,200}? release version ([0-9]{1,9})\.([0-9]{1,9})")
 _LIBC_MAX_BYTES: Final = 32 << 20
 """The part of libc.so.6 that is searched for the banner; Debian's has 2 MB."""
 

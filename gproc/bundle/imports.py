@@ -54,7 +54,7 @@ def imported_by(
     names: set[str] = set()
     todo = [_Module(script, False, False)] if script else []
     read = 0
-    for name in sorted(_names_in(os.fsencode(code).replace(b";", b"\n"), False)):
+    for name in sorted(modules_in(os.fsencode(code).replace(b";", b"\n"), installed=False)):
         names.add(name)
         for each in _find(image, name, beside, sites, standard):
             found[each.path] = each
@@ -78,10 +78,11 @@ def imported_by(
 
 
 def _names(image: Image, source: str, installed: bool) -> set[str]:
-    return _names_in(image.content(source, _SOURCE_MAX_BYTES) or b"", installed)
+    return modules_in(image.content(source, _SOURCE_MAX_BYTES) or b"", installed=installed)
 
 
-def _names_in(text: bytes, installed: bool) -> set[str]:
+def modules_in(text: bytes, *, installed: bool) -> set[str]:
+    """The first parts of the names of modules that a source imports."""
     names = set()
     for indent, package, modules in _IMPORT.findall(text):
         if installed and indent:

@@ -42,7 +42,7 @@ def packages_of(image: Image, texts: list[tuple[str, bytes]]) -> tuple[Installat
         text = image.content(f"{at}/package.json", _TEXT_BYTES_MAX) or b"{}"
         try:
             package = msgspec.json.decode(text, type=_Package)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
         needed = {**package.dependencies, **package.optionalDependencies, **package.peerDependencies}
         todo += [(at, each) for each in needed]

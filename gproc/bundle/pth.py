@@ -26,20 +26,21 @@ def paths_of(image: Image, site: str) -> Iterator[str]:
             continue
         for line in os.fsdecode(image.content(f"{site}/{name}", _TEXT_BYTES_MAX) or b"").splitlines():
             if match := _FINDER.match(line):
-                yield from _mapped(image, f"{site}/{match[1]}.py")
+                yield from mapped(image, f"{site}/{match[1]}.py")
             elif line.strip() and not line.startswith(("#", "import ", "import\t")):
                 path = os.path.normpath(os.path.join(site, line.strip()))
                 if image.is_directory(path) and path.count("/") > 1:
                     yield path
 
 
-def _mapped(image: Image, finder: str) -> Iterator[str]:
+def mapped(image: Image, finder: str) -> Iterator[str]:
+    """The directories in the finder of an editable install."""
     match = _MAPPING.search(image.content(finder, _TEXT_BYTES_MAX) or b"")
     if match is None:
         return
     try:
         mapping = ast.literal_eval(os.fsdecode(match[1]))
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # as ast.literal_eval documents them
         return
     for path in mapping.values() if isinstance(mapping, dict) else ():
         if isinstance(path, str) and path.startswith("/") and image.is_directory(path):

@@ -265,10 +265,13 @@ class ClientSession:
         job.nodes = tuple(format_path(place) for place in job.places)
         job.missing = message.missing
         job.stdin_credit = message.stdin_bytes
-        job.request = msgspec.structs.replace(
-            job.request, argv=message.argv, stdin=message.stdin and message.controls,
-            terminal=TerminalSize(0, 0) if message.terminal and message.controls else None,
-        )  # fmt: skip
+        try:
+            job.request = msgspec.structs.replace(
+                job.request, argv=message.argv, stdin=message.stdin and message.controls,
+                terminal=TerminalSize(0, 0) if message.terminal and message.controls else None,
+            )  # fmt: skip
+        except ValueError as error:
+            raise PeerError(f"the master shows a job that cannot be: {error}") from error
         self._jobs[message.view] = job
         yield JobEvent(job, Started(job.nodes, job.missing))
         if job.stdin_credit:

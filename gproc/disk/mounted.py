@@ -36,11 +36,16 @@ class Mount(msgspec.Struct, frozen=True):
 def mounts() -> Iterator[Mount]:
     with open("/proc/self/mountinfo", "rb") as mountinfo:
         for line in mountinfo:
-            before, _, after = line.rstrip(b"\n").partition(b" - ")
-            fields = before.split(b" ", 5)
-            kind, _source, options = after.split(b" ", 2)
-            major, _, minor = fields[2].partition(b":")
-            yield Mount(_plain(fields[4]), os.makedev(int(major), int(minor)), kind, options)
+            yield mount_in(line)
+
+
+def mount_in(line: bytes) -> Mount:
+    """The kernel escapes blanks and newlines in what users named, so they cannot make a line look like another."""
+    before, _, after = line.rstrip(b"\n").partition(b" - ")
+    fields = before.split(b" ", 5)
+    kind, _source, options = after.split(b" ", 2)
+    major, _, minor = fields[2].partition(b":")
+    return Mount(_plain(fields[4]), os.makedev(int(major), int(minor)), kind, options)
 
 
 def _plain(point: bytes) -> bytes:

@@ -170,15 +170,21 @@ class FileLocale:
     @classmethod
     def read(cls, path: str) -> FileLocale:
         """Raises: LocaleError, which names the file, the key and the expected value."""
+        try:
+            with open(path, "rb") as file:
+                return cls.of(path, file.read())
+        except OSError as error:
+            raise LocaleError(f"locale file {path}: cannot be read: {error.strerror}") from error
+
+    @classmethod
+    def of(cls, path: str, content: bytes) -> FileLocale:
+        """The locale that a file's content describes.  Raises: as `read`."""
         import tomllib
 
         try:
-            with open(path, "rb") as file:
-                keys = tomllib.load(file)
+            keys = tomllib.loads(content.decode())
             kind: type[RackFile | PatternFile] = PatternFile if "pattern" in keys else RackFile
             return cls(path, msgspec.convert(keys, kind))
-        except OSError as error:
-            raise LocaleError(f"locale file {path}: cannot be read: {error.strerror}") from error
         except msgspec.ValidationError as error:
             from gproc.locales.fault import fault_in
 
@@ -186,7 +192,7 @@ class FileLocale:
             raise LocaleError(f"locale file {path}: {fault_in(str(error), tables)}") from error
         except UnicodeDecodeError as error:
             raise LocaleError(f"locale file {path}: this is not TOML: it is not UTF-8") from error
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise LocaleError(f"locale file {path}: this is not TOML: {error}") from error
 
     def first_and_last(self) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from gproc.disk.mounted import mounts
 from gproc.disk.public import PublicFiles
 from gproc.root.code_layout import CodeLayout, joined
 
-_VERSION: Final = re.compile(rb"GNU C Library [^\n]{0,200}? version (\d+)\.(\d+)")
+_VERSION: Final = re.compile(rb"GNU C Library [^\n]{0,200}? version ([0-9]{1,9})\.([0-9]{1,9})")
 """In libc's banner, which `/lib/x86_64-linux-gnu/libc.so.6` prints when it is run."""
 
 _LIBC_BYTES_MAX: Final = 16 << 20
@@ -192,12 +192,11 @@ class NodeFiles:
                 return known[1]
             if found.st_size > _LIBC_BYTES_MAX:
                 return (0, 0)
-            banner = _VERSION.search(_content(handle, found.st_size))
+            version = glibc_banner(_content(handle, found.st_size)) or (0, 0)
         except OSError:
             return (0, 0)
         finally:
             os.close(handle)
-        version = (int(banner[1]), int(banner[2])) if banner else (0, 0)
         self._versions[libc] = (_stamp(found), version)
         return version
 
@@ -235,6 +234,12 @@ class NodeFiles:
             children,
             tuple(point.removeprefix(inside) for point in points if point.startswith(inside)),
         )
+
+
+def glibc_banner(content: bytes) -> tuple[int, int] | None:
+    """The version that a libc says of itself; None if it is no glibc."""
+    banner = _VERSION.search(content)
+    return (int(banner[1]), int(banner[2])) if banner else None
 
 
 def _is_closed(public: PublicFiles, path: bytes) -> bool:

@@ -1,16 +1,15 @@
 """Decoders of what others send or write: bytes go in; a value comes out, or the error that the decoder promises.
 
 A target takes any bytes.  It raises only for a fault of gproc: any error but the promised one, or a value that breaks a
-promise.  `seeds` are genuine inputs, from which a fuzzer makes others.
+promise.  Here are those of the wire, of trust and of programs; `files` and `sisters` have the others.
 """
 
 from __future__ import annotations
 
 import os
-import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 from gproc.bundle.env_string import split_string
 from gproc.bundle.excerpt import abi_of, cut
@@ -19,12 +18,11 @@ from gproc.bundle.script import behind_shell, shebang, without_line
 from gproc.content import manifest as manifests
 from gproc.content.manifest import CHUNK_BYTES, Directory, File, Manifest, Symlink, digest_of, encode
 from gproc.copy import steps
-from gproc.errors import BundleError, GprocError, LocaleError, PeerError, SpecError, TrustError
+from gproc.errors import BundleError, GprocError, PeerError, SpecError, TrustError
 from gproc.link.transport import Records
-from gproc.locales.postfix import evaluate
-from gproc.nodespec import NodeSpec, fold
+from gproc.nodespec import NodeSpec, Place, fold
 from gproc.nodespec import Path as NodePath
-from gproc.policy.rules import policy_text
+from gproc.request.acts import SendSignal, SignalNodes
 from gproc.request.outcome import Returned
 from gproc.request.spec import BundleName, Caller, Request
 from gproc.shown import shown
@@ -35,7 +33,9 @@ from gproc.trust.certfile import certificate_file, stamp_in
 from gproc.trust.certificates import certify, check_shown, new_ca
 from gproc.trust.identity import Identity
 from gproc.trust.keyfile import PUBLIC_HEADER, decode_key, encode_key, key_pem
+from gproc.trust.lease import Lease
 from gproc.trust.names import CertName, ClusterId
+from gproc.trust.orders import JobInput, JobOrders, JobSigner, TreeEnds
 from gproc.trust.renewal import NewKey, RenewalAnswer
 from gproc.trust.revocations import RevocationList
 from gproc.trust.signing import SESSION_BYTES, Context, Signer, TicketRefused
@@ -45,15 +45,9 @@ from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
 from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.directions import DIRECTIONS
-
-
-class Target(NamedTuple):
-    """A decoder.  promised: the errors that it may raise."""
-
-    decode: Callable[[bytes], object]
-    promised: tuple[type[Exception], ...]
-    seeds: tuple[bytes, ...]
-
+from tests.fuzz.files import FILES
+from tests.fuzz.sisters import SISTERS
+from tests.fuzz.target import OneFile, Target
 
 REQUEST: Final = Request(
     nodes="1-2/.", argv=(b"/bin/x", b"y"), env=(b"A=1",), bundle=BundleName(b"d" * 32, 3), stdin=True
@@ -138,15 +132,63 @@ def _signed(data: bytes) -> None:
         verifier.accept_lease(signed)
 
 
+JOB_SIGNER: Final = JobSigner(SIGNER, SESSION, 1)
+
+
+def _orders(data: bytes) -> None:
+    """Orders, ends, leases and input of one job.  The first byte says what it is taken for, the second whether the
+    signature is genuine: then it is of a master of another version.  What a relay changed is always refused."""
+    kind, genuine, data = (data[0] % 4, data[1] % 4 > 0, data[2:]) if len(data) > 1 else (0, False, data)
+    payload, signature = data[:-64], data[-64:]
+    context = (Context.ORDER, Context.END, Context.LEASE, Context.INPUT)[kind]
+    if genuine and kind < 3:
+        payload, signature = data, SIGNER.sign_bytes(context, data)
+    signed = messages.Signed(payload, signature)
+    verifier = _verifier()
+    known = signed.signature in GENUINE
+    if kind == 0:
+        JobOrders(SIGNER.public_key, SESSION, 1).open(signed)
+    elif kind == 1:
+        verifier.check_end(signed, from_master=True)
+    elif kind == 2:
+        verifier.accept_lease(signed)
+    else:
+        assert JobInput(SIGNER.public_key, SESSION, 1).open(frames.InputBlock(0, signature, payload)) == payload
+    assert genuine or known
+
+
+def _order_seeds() -> Iterator[bytes]:
+    order = JOB_SIGNER.order(SendSignal(15))
+    later = JOB_SIGNER.order(SignalNodes(9, "1-2"))
+    for signed in (order, later):
+        yield b"\0\0" + signed.payload + signed.signature
+        yield b"\0\1" + signed.payload
+    yield b"\1\1" + SIGNER.sign(Context.END, TreeEnds(SESSION)).payload
+    yield b"\2\1" + SIGNER.sign(Context.LEASE, Lease(SESSION, NONCE, 1, 1, (1,), False, 1.0, 0)).payload
+    block = JOB_SIGNER.block(b"input")
+    yield b"\3\0" + block.data + block.signature
+
+
+GRANTED: Final = SIGNER.sign(Context.GRANT, Grant(SESSION, NONCE, Place((1,)), 1, 0))
+
+
+def _verifier() -> TicketVerifier:
+    """Of a node that has its place."""
+    verifier = TicketVerifier(SIGNER.public_key, NONCE, 0, lambda: 0.0)
+    verifier.joining()
+    verifier.accept_grant(GRANTED, 1)
+    return verifier
+
+
 def _ours(data: bytes) -> None:
     """Of a master of another version: a genuine signature over anything."""
     kind = data[0] % 2 if data else 0
     payload = data[1:]
     context = (Context.TICKET, Context.GRANT)[kind]
-    verifier = TicketVerifier(SIGNER.public_key, NONCE, 0)
+    verifier = _verifier()
     signed = messages.Signed(payload, SIGNER.sign_bytes(context, payload))
     if kind == 0:
-        verifier.admit(signed)
+        verifier.check_target(verifier.admit(signed))
     else:
         verifier.accept_grant(signed, 1)
 
@@ -174,10 +216,6 @@ def _chunk(data: bytes) -> None:
     assert content is None or digest_of(b"".join(content)) == wanted
 
 
-def _policy(data: bytes) -> None:
-    policy_text(tomllib.loads(data.decode(errors="replace")))
-
-
 def _shown(data: bytes) -> None:
     assert shown(data).isprintable()
 
@@ -200,20 +238,10 @@ def _elf(data: bytes) -> None:
         os.close(handle)
 
 
-class _Image:
-    """A system with one file."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def content(self, _path: str, _max_bytes: int) -> bytes:
-        return self._data
-
-
 def _libraries(data: bytes) -> None:
     abi = abi_of(ELF[:64])
     assert abi is not None
-    cache(_Image(data), abi)  # type: ignore[arg-type]
+    cache(OneFile(data), abi)  # type: ignore[arg-type]
 
 
 def _script(data: bytes) -> None:
@@ -222,10 +250,6 @@ def _script(data: bytes) -> None:
     without_line(data)
     behind_shell(data)
     split_string(os.fsdecode(data), "fuzzed", lambda name: {"A": "1"}.get(name))
-
-
-def _postfix(data: bytes) -> None:
-    evaluate(data.decode(errors="replace"), "kn7")
 
 
 def _key(data: bytes) -> None:
@@ -314,10 +338,14 @@ def _message_seeds() -> Iterator[bytes]:
 
 def _signed_seeds() -> Iterator[bytes]:
     ticket = Ticket(session=SESSION, sequence=2, job=1, start_by_ms=9, caller=Caller(0, 0, ()), request=REQUEST)
-    grant = Grant(SESSION, NONCE, (1,), 1, 0)  # type: ignore[arg-type]
+    grant = Grant(SESSION, NONCE, Place((1,)), 2, 0)
     for kind, context, value in ((0, Context.TICKET, ticket), (1, Context.GRANT, grant)):
         signed = SIGNER.sign(context, value)
         yield bytes([kind]) + signed.payload + signed.signature
+
+
+ORDERS: Final = tuple(_order_seeds())
+GENUINE: Final = {seed[-64:] for seed in ORDERS if seed[1] == 0}
 
 
 def _step_seeds() -> Iterator[bytes]:
@@ -342,16 +370,11 @@ TARGETS: Final = {
     "signed": Target(_ours, (TicketRefused,), tuple(seed[:-64] for seed in _signed_seeds())),
     "copy": Target(_steps, (), tuple(_step_seeds())),
     "chunk": Target(_chunk, (), (b"\0genuine", b"\1" + deflate(b"genuine"))),
-    "policy": Target(
-        _policy, (ValueError, RecursionError),
-        (b'root = true\n[[allow]]\nusers = ["*", 7]\nnodes = "1/."\njobs = 3\n[limits]\nuser_connections = 9\n',),
-    ),
     "shown": Target(_shown, (), (b"a name\x1b[2J\n", "\u202eevil\x9b".encode())),
     "tls": Target(_records, (), (b"\x17\x03\x03\x00\x05hello\x17\x03\x03\x00\x01x",)),
     "elf": Target(_elf, (GprocError,), (ELF,)),
     "ld.so.cache": Target(_libraries, (), (LIBRARIES,)),
     "script": Target(_script, (BundleError,), (b"#!/usr/bin/env -S a 'b c' \\t ${A}\n", b"#! /bin/sh -e\nx")),
-    "postfix": Target(_postfix, (LocaleError,), (b"hostname hostbase 20 / 1 + 5 roundup", b"1 2 3 ifelse")),
     "revocations": Target(
         _revocations, (TicketRefused,),
         (b"\x01" + SIGNER.sign(Context.REVOCATIONS, RevocationList(7, (("kn1", 5),), (("AB", 9),))).payload,),
@@ -364,6 +387,9 @@ TARGETS: Final = {
     "keys": Target(_keys, (TrustError,), (one_file(CREDENTIALS),)),
     "backup": Target(_backup, (TrustError,), (b"gproc backup 1\n" + b"s" * 16,)),
     "key": Target(_key, (GprocError,), (encode_key(PUBLIC_HEADER, b"k" * 32),)),
+    "orders": Target(_orders, (TrustError,), ORDERS),
+    **FILES,
+    **SISTERS,
 }  # fmt: skip
 
 
