@@ -31,12 +31,13 @@ from gproc.trust.lease import LEASE_S, Lease, boottime_s
 from gproc.trust.orders import JobSigner, TreeEnds
 from gproc.trust.signing import SESSION_BYTES, Context, Signer
 from gproc.trust.ticket import Grant, Ticket, start_by_ms
+from gproc.trust.turn import Turn
 from gproc.wire import messages
 from gproc.wire.credentials import AskCertificate
 from gproc.wire.messages import Arrived, Left, NodeInfo, Route, Signed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from gproc.policy.warden import Warden
     from gproc.records.spooling import Spools
@@ -127,6 +128,11 @@ class Master(Hub):
         )  # fmt: skip
         signer = JobSigner(self._signer, self._session, job.number)
         return SignedJob(self._signer.sign(Context.TICKET, ticket), signer)
+
+    def sign_turn(self, job: JobRecord, ranks: Iterable[int]) -> Signed:
+        by_ms = start_by_ms(self._clock_ms(), job.request)
+        turn = Turn(self._session, job.number, fold(job.places[rank] for rank in ranks), by_ms)
+        return self._signer.sign(Context.TURN, turn)
 
     def _clock_ms(self) -> int:
         return int((boottime_s() - self._began_s) * 1000)

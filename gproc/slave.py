@@ -294,8 +294,9 @@ class Slave(Hub, Receiver[ParentToChild]):
         if known is not None and known.ticket == run.ticket:
             admitted = self._admitted[run.job]
             log.debug("job %d: it goes on by way of %s", run.job, self._uplink.where)
+            has_moved = known.upstream is not link
             self.pass_again(known, run, self._own_part(link, run, known, admitted), link)
-            if (bundle := known.request.bundle) is not None:
+            if has_moved and (bundle := known.request.bundle) is not None:
                 self.fetcher.on_source_back(bundle.digest)
             return
         try:
@@ -337,6 +338,7 @@ class Slave(Hub, Receiver[ParentToChild]):
                 if admitted.too_late is not None:
                     raise admitted.too_late
                 self._verifier.check_target(ticket)
+                self._verifier.check_turn(ticket, run.turn)
                 input = self._verifier.input_of(ticket)
                 admitted.program = warded_program(self._warden, self._services, relayed, ticket, input, self.place)
             except TrustError as error:

@@ -64,6 +64,8 @@ def run(options: ExecOptions) -> int:
         cpus=options.cpus,
         nice=options.nice,
         require_all=options.require == "all",
+        fanout=options.fanout,
+        max_fail=options.max_fail,
     )
     progress = progress_for(json_lines=options.json_progress, quiet=options.tty)
     writing = Writing(progress)

@@ -225,7 +225,7 @@ class Foreground:
         if bundle is not None and bundle.is_broadcast:
             self._progress.begin(len(self.job.places), bundle.size_bytes)
         self._sink.begin(self.job.places)
-        self._progress.run(self.job.places)
+        self._progress.run(self.job.places, self.job.request.fanout)
 
     def _read_stdin(self) -> None:
         assert self._stdin is not None

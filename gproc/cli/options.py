@@ -101,6 +101,8 @@ class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     mem_bytes: int | None = None
     cpus: int | None = None
     nice: int | None = None
+    fanout: int | None = None
+    max_fail: int | None = None
     debug: int = 0
 
 

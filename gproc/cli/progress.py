@@ -74,7 +74,7 @@ class _Counted:
         if complete:
             self._complete.add(rank)
 
-    def run(self, places: Sequence[Place]) -> None:
+    def run(self, places: Sequence[Place], at_once: int | None) -> None:
         """See `RunLine`."""
 
     def ended(self, rank: int, well: bool) -> None:
@@ -207,11 +207,15 @@ class RunLine(Bar):
         super().__init__()
         self._running: dict[int, Place] = {}
         self._all = 0
+        self._at_once = NAMED_MAX
         self._failed = 0
         self._run_s = 0.0
         self._line_is_there = False
 
-    def run(self, places: Sequence[Place]) -> None:
+    def run(self, places: Sequence[Place], at_once: int | None) -> None:
+        if at_once is not None and at_once < len(places):
+            self.total_bytes = 0  # no bar: the last node gets the bundle when its turn has come
+            self._at_once = at_once
         if len(places) > 1:
             self._running = dict(enumerate(places))
             self._all = len(places)
@@ -230,7 +234,7 @@ class RunLine(Bar):
         waited_s = time.monotonic() - self._run_s
         if waited_s < RUN_LINE_AFTER_S:
             return RUN_LINE_AFTER_S - waited_s
-        draw_line(run_text(self._all, self._failed, list(self._running.values())))
+        draw_line(run_text(self._all, self._failed, list(self._running.values()), self._at_once))
         self._line_is_there = True
         return RUN_LINE_S
 
@@ -241,10 +245,10 @@ class RunLine(Bar):
             clear_line()
 
 
-def run_text(nodes: int, failed: int, running: Sequence[Place]) -> str:
-    """How far a job is, in a line."""
+def run_text(nodes: int, failed: int, running: Sequence[Place], at_once: int = NAMED_MAX) -> str:
+    """How far a job is, in a line.  at_once: if more have not ended, some of them have not begun."""
     done = f"{nodes - len(running)} of {nodes} done" + (f", {failed} failed" if failed else "")
-    if len(running) > NAMED_MAX:
+    if len(running) > min(NAMED_MAX, at_once):
         return done
     return f"{done}; still running: {fold(running)}"
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from gproc.cli.kinds import ASSIGNMENT, FLAG, SIZE, TEXT, choice, whole
 from gproc.cli.switch import Switch
-from gproc.request.limits import CPUS_MAX, PROCS_MAX
+from gproc.request.limits import COUNT_MAX, CPUS_MAX, PROCS_MAX
 
 RUN_SWITCHES: Final = (
     Switch("shell", ("e",), FLAG, "COMMAND is a line for a shell: run it with /bin/sh -c.", "shell"),
@@ -17,6 +17,22 @@ RUN_SWITCHES: Final = (
         "all: run nothing if a node that NODES means is not there.",
         "require",
         metavar="all",
+    ),
+    Switch(
+        "fanout",
+        ("e",),
+        whole(1, COUNT_MAX),
+        "Run on so many nodes at a time; the next one begins as one ends.",
+        "fanout",
+        metavar="NUMBER",
+    ),
+    Switch(
+        "max_fail",
+        ("e",),
+        whole(1, COUNT_MAX),
+        "With --fanout: after so many nodes have failed no more begin.",
+        "max-fail",
+        metavar="NUMBER",
     ),
     Switch(
         "label", ("e", "logs", "attach"), FLAG, "Begin each line of output with its node's path.", "label", short="l"

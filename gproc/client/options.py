@@ -33,6 +33,7 @@ class JobOptions(TypedDict, total=False):
     bundle: what `gproc.bundle` packed before; without it the program is packed now.
     exclude: nodes to leave out.  umask: the caller's own if left out.  bin_root: as of -binRoot.
     max_procs, mem_bytes, cpus, nice: bounds for the job on each node.
+    fanout, max_fail: so many nodes at a time; after so many failures no more begin.
     rlimits: soft limits of the program, by `resource.RLIMIT_...`; those that are left out are the caller's own.
     name: of the job.  spool: its output is kept.  on_disconnect: "detach": the job goes on if this program ends or
     closes its connection; then its output is kept too.
@@ -56,6 +57,8 @@ class JobOptions(TypedDict, total=False):
     mem_bytes: int | None
     cpus: int | None
     nice: int | None
+    fanout: int | None
+    max_fail: int | None
     rlimits: Mapping[int, int]
     name: str
     spool: bool
@@ -111,6 +114,8 @@ def asked(
         mem_bytes=options.get("mem_bytes"),
         cpus=options.get("cpus"),
         nice=options.get("nice"),
+        fanout=options.get("fanout"),
+        max_fail=options.get("max_fail"),
         rlimits=options.get("rlimits", {}),
     )
     return request, bundle, tuple(os.fsdecode(word) for word in command)

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from gproc.errors import UsageError
 from gproc.nodespec import NodeSpec
 from gproc.packager import Bundle, PackRequest, pack
-from gproc.request.limits import Limits
+from gproc.request.limits import COUNT_MAX, Limits
 from gproc.request.spec import BundleName, Request, TerminalSize
 
 
@@ -37,6 +37,8 @@ def program_request(
     cpus: int | None = None,
     nice: int | None = None,
     require_all: bool = False,
+    fanout: int | None = None,
+    max_fail: int | None = None,
     rlimits: Mapping[int, int] = MappingProxyType({}),
 ) -> Request:
     """A request to run a program.  bundle: what is sent; None: each node's own program runs.
@@ -46,6 +48,8 @@ def program_request(
     Raises: SpecError for a malformed node specification; UsageError for another impossible value.
     """
     check_nodes(nodes, exclude)
+    if max_fail is not None and fanout is None:
+        raise UsageError("max-fail says when no more nodes begin, and without fanout all begin at once: add --fanout")
     try:
         return Request(
             nodes=nodes,
@@ -61,10 +65,19 @@ def program_request(
             terminal=terminal,
             timeout_s=timeout_s,
             require_all=require_all,
+            fanout=checked_count("fanout", fanout),
+            max_fail=checked_count("max_fail", max_fail),
             limits=Limits(max_procs, mem_bytes, cpus, nice, soft_limits(rlimits)),
         )
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def checked_count(name: str, count: int | None) -> int | None:
+    """Raises: ValueError for one that no number of nodes can be."""
+    if count is not None and not 1 <= count <= COUNT_MAX:
+        raise ValueError(f"{name} is {count}: a number from 1 to {COUNT_MAX} is wanted")
+    return count
 
 
 def name_of(bundle: Bundle | None) -> BundleName | None:

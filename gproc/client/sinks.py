@@ -29,8 +29,8 @@ class Progress(Protocol):
 
     def staged(self, rank: int, received_bytes: int, complete: bool) -> None: ...
 
-    def run(self, places: Sequence[Place]) -> None:
-        """The job runs on these nodes, by rank."""
+    def run(self, places: Sequence[Place], at_once: int | None) -> None:
+        """The job runs on these nodes, by rank; at_once: on so many at a time, None: on all."""
 
     def ended(self, rank: int, well: bool) -> None: ...
 

@@ -181,6 +181,10 @@ class Inlet(Generic[S]):
         self._used = self._owed = 0
         self._not_owed = sum(len(block.data) for block in self._queue)
 
+    def expect_repeats(self) -> None:
+        """The writer may repeat blocks, and the end: a node below lacks them."""
+        self._ended = False
+
     def forget(self, reader: S) -> None:
         """The reader is gone: the others no longer wait for it."""
         self._repeated.pop(reader, None)

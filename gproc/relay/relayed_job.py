@@ -135,6 +135,8 @@ class RelayedJob:
             self._held.clear()
             if self._inlet is not None:
                 self._inlet.resume(run.window_bytes)
+        elif self._inlet is not None and self._received is None:
+            self._inlet.expect_repeats()
         if self._inlet is not None:
             for downstream in parts:
                 self._inlet.add(downstream)
@@ -153,7 +155,7 @@ class RelayedJob:
             self._downstream_of |= dict.fromkeys(branch.ranks(), downstream)
         for downstream, branch in parts.items():
             sources = sources_by_child.get(downstream, ())
-            downstream.start(Run(run.job, run.size, run.ticket, branch, self._window_bytes, sources))
+            downstream.start(Run(run.job, run.size, run.ticket, branch, self._window_bytes, sources, run.turn))
 
     def obey(self, act: Act | None, order: Signed) -> None:
         for downstream in self._downstreams:

@@ -13,6 +13,10 @@ PROCS_MAX: Final = 1 << 22
 """PID_MAX_LIMIT of 64-bit Linux, include/linux/threads.h."""
 
 
+COUNT_MAX: Final = 10**9
+"""More nodes than any tree has."""
+
+
 class Limits(msgspec.Struct, frozen=True, array_like=True):
     """What a job may use on each node; None: as much as the node allows.
 

@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from gproc.request.limits import Limits
+from gproc.request.limits import COUNT_MAX, Limits
 
 TIMEOUT_MAX_S: Final = 10**9
 """Thirty years.  The bound keeps infinity and NaN away from the event loop's timers."""
@@ -36,6 +36,9 @@ Action = Literal["run", "place", "collect"]
 
 UserNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFE)]
 """A uid or gid.  0xFFFFFFFF is left out, because setresuid(2) and chown(2) read it as "no change"."""
+
+
+NodeCount = Annotated[int, msgspec.Meta(ge=1, le=COUNT_MAX)]
 
 
 class Caller(msgspec.Struct, frozen=True, array_like=True):
@@ -79,6 +82,8 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
     terminal: the size of the terminal that the program gets; None: it has pipes.
     timeout_s: gproc ends the job after so many seconds; None: never.
     require_all: the job runs only if all nodes that `nodes` means are there, those too that were there and are gone.
+    fanout: the program runs on so many nodes at a time; None: on all at once.
+    max_fail: after so many nodes have failed no more begin; None: all do.
     """
 
     nodes: str
@@ -96,6 +101,8 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
     limits: Limits = Limits()
     own_cwd: bool = False
     require_all: bool = False
+    fanout: NodeCount | None = None
+    max_fail: NodeCount | None = None
 
     def __post_init__(self) -> None:
         """Raises: ValueError naming the field; msgspec turns it into a ValidationError when it decodes."""

@@ -11,6 +11,7 @@ import msgspec
 from gproc.errors import GprocError
 from gproc.policy.rules import MasterLimits
 from gproc.request.spec import Request
+from gproc.service.window import INPUT_FOR_TURNS_BYTES
 
 INQUIRIES_OF_USER_MAX: Final = 4
 """Answers about the tree that one user gets at a time; the others wait.  With 5,000 nodes an answer is some 5 MB."""
@@ -113,4 +114,5 @@ def cost_bytes(request: Request, ranks: int, manifest_bytes: int = 0) -> int:
     """What a job takes of the master's memory: its request as a value and in its ticket, its ranks, its manifest."""
     words = (*request.argv, *request.env)
     text = sum(map(len, words)) + len(request.nodes) + len(request.exclude)
-    return JOB_BYTES + MANIFEST_FACTOR * manifest_bytes + 2 * text + WORD_BYTES * len(words) + RANK_BYTES * ranks
+    kept = INPUT_FOR_TURNS_BYTES if request.stdin and request.fanout is not None and request.fanout < ranks else 0
+    return kept + JOB_BYTES + MANIFEST_FACTOR * manifest_bytes + 2 * text + WORD_BYTES * len(words) + RANK_BYTES * ranks

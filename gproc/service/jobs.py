@@ -17,6 +17,7 @@ from functools import cached_property
 from gproc.nodespec import Place
 from gproc.request.outcome import Killed, Outcome, Returned, Signalled, TimedOut
 from gproc.request.spec import Caller, Request
+from gproc.service.window import Window
 
 
 class JobState(Enum):
@@ -33,6 +34,7 @@ class JobRecord:
     started_s, ended_s: Unix time; 0: it has not ended.  killed: whether its nodes were told to kill it.
     nodes: the places, folded.  missing: nodes that were named and not connected, folded.  name: "" if it has none.
     detached: no client need be attached.  spooled: its output is kept.
+    window: which ranks wait for their turn, if it runs on so many nodes at a time.
     """
 
     def __init__(
@@ -53,6 +55,12 @@ class JobRecord:
         self.outcomes: dict[int, Outcome] = {}
         self.killed = False
         self._timed_out = False
+        ranks = range(len(self.places))
+        self.window = None if request.fanout is None else Window(ranks, request.fanout, request.max_fail)
+
+    def waits(self, rank: int) -> bool:
+        """Whether a rank has not had its turn yet: nothing of it runs."""
+        return self.window is not None and rank in self.window
 
     def end(self, *, timed_out: bool = False) -> None:
         """Its programs are being ended.  timed_out: because its time is up."""
@@ -77,9 +85,9 @@ class JobRecord:
         return self.state is JobState.ENDED
 
     def runs_at(self, place: Place) -> bool:
-        """Whether it has a rank on that node, which has not ended."""
+        """Whether it has a rank on that node, which has had its turn and has not ended."""
         rank = self._rank_at.get(place)
-        return rank is not None and rank not in self.outcomes
+        return rank is not None and rank not in self.outcomes and not self.waits(rank)
 
     @cached_property
     def _rank_at(self) -> dict[Place, int]:
@@ -88,7 +96,8 @@ class JobRecord:
 
     def unfinished(self) -> Iterator[Place]:
         """The nodes on which the job still runs."""
-        return (place for rank, place in enumerate(self.places) if rank not in self.outcomes)
+        ranks = enumerate(self.places)
+        return (place for rank, place in ranks if rank not in self.outcomes and not self.waits(rank))
 
 
 class JobTable:

@@ -13,11 +13,12 @@ from gproc.nodespec import fold, format_path
 from gproc.relay.delivery import ReceivedOutput
 from gproc.relay.relayed_job import RelayedJob, has_nothing
 from gproc.request.acts import Act, SendSignal, SetTerminalSize, SignalNodes
-from gproc.request.outcome import Lost, Outcome, Refused
+from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Refused
 from gproc.request.spec import TerminalSize
 from gproc.service.jobs import JobRecord, JobState
 from gproc.service.registry import Node
 from gproc.service.takers import SharedCredit
+from gproc.service.window import INPUT_FOR_TURNS_BYTES, Window
 from gproc.shown import shown_text
 from gproc.trust.orders import JobSigner
 from gproc.wire import frames, messages
@@ -41,6 +42,11 @@ ORDERS_MAX: Final = 64
 
 SPARE_HOPS: Final = 2
 """Standard input is kept for the longest way of a job and so many hops more: each hop holds a window at most."""
+
+ENDING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL})
+"""Signals after which no node begins that waits for its turn."""
+
+STOPPING: Final = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
 UNBOUNDED_BYTES: Final = 1 << 62
 """Credit for output that no client reads."""
@@ -78,9 +84,12 @@ class LiveJob:
 
     def __init__(
         self, job: JobRecord, nodes: Sequence[Node | None], signed: SignedJob, attached: Link | None,
-        ended: Callable[[LiveJob], None],
+        ended: Callable[[LiveJob], None], has_room: Callable[[LiveJob], None] = lambda _: None,
     ) -> None:  # fmt: skip
-        """nodes: by rank; None: it is not connected any more.  ended: called once, when the last rank has ended."""
+        """nodes: by rank; None: it is not connected any more.  ended: called once, when the last rank has ended.
+
+        has_room: called when more nodes may begin, if it runs on so many at a time.
+        """
         self.job = job
         self.attached = attached
         self.spool: JobSpool | None = None
@@ -98,6 +107,7 @@ class LiveJob:
             self._credit.join(attached)
         self.received = ReceivedOutput()
         self.rank_on = {node.nonce: rank for rank, node in enumerate(nodes) if node is not None}
+        self.nonce_of = {rank: nonce for nonce, rank in self.rank_on.items()}
         self.unreached: dict[int, Absence] = {}
         """The ranks whose nodes cannot be reached now."""
         self._regained: set[int] = set()
@@ -105,11 +115,12 @@ class LiveJob:
         self._told: set[int] = set()
         """Those of them of which the client knows."""
         self.orders: deque[tuple[Act, messages.Signed]] = deque(maxlen=ORDERS_MAX)
-        longest = max(map(len, job.places))
-        self.relayed = RelayedJob(
-            job.number, signed.ticket, job.request, self, self.received,
-            (longest + SPARE_HOPS) * frames.CLIENT_WINDOW_BYTES,
-        )  # fmt: skip
+        kept_bytes = (max(map(len, job.places)) + SPARE_HOPS) * frames.CLIENT_WINDOW_BYTES
+        if job.window is not None:
+            kept_bytes = max(kept_bytes, INPUT_FOR_TURNS_BYTES)
+        self.relayed = RelayedJob(job.number, signed.ticket, job.request, self, self.received, kept_bytes)
+        self._input_bytes = 0
+        self._has_room = has_room
         self._signer = signed.signer
         self._block_bytes = frames.MAX_STDIO_BYTES
         self._ended = ended
@@ -120,10 +131,31 @@ class LiveJob:
         if signum == signal.SIGKILL:
             self.job.killed = True
         self._order(SendSignal(signum))
+        self._signal_waiting(signum, None)
 
-    def signal_nodes(self, signum: int, ranks: Iterable[int]) -> None:
+    def signal_nodes(self, signum: int, ranks: Sequence[int]) -> None:
         """Send a signal to its processes on some nodes."""
         self._order(SignalNodes(signum, self._folded(ranks)))
+        if signum in ENDING:
+            self._signal_waiting(signum, ranks)
+
+    def _signal_waiting(self, signum: int, ranks: Iterable[int] | None) -> None:
+        """What a signal means to nodes that wait for their turn.  ranks: only these; None: all."""
+        window = self.job.window
+        if window is None:
+            return
+        if signum in ENDING:
+            self._drop(window.drop(ranks), Killed(signum, started=False))
+        elif signum in STOPPING:
+            window.held = True
+        elif signum == signal.SIGCONT:
+            window.held = False
+            self._has_room(self)
+
+    def _drop(self, ranks: Iterable[int], outcome: Outcome) -> None:
+        """These will not have their turn."""
+        for rank in ranks:
+            self.send(messages.Finished(self.job.number, rank, outcome))
 
     def resize(self, size: TerminalSize) -> None:
         self._order(SetTerminalSize(size))
@@ -134,6 +166,10 @@ class LiveJob:
         Raises: PeerError if the client has no credit for it.
         """
         self.stdin_credit -= len(data)
+        self._input_bytes += len(data)
+        if self.job.window is not None and self._input_bytes > INPUT_FOR_TURNS_BYTES:
+            reason = f"standard input has over {INPUT_FOR_TURNS_BYTES >> 20} MiB, more than is kept for nodes that wait"
+            self._drop(self.job.window.drop(), NotStarted(reason))
         for begin in range(0, max(1, len(data)), self._block_bytes):
             self.relayed.stdin(self._signer.block(data[begin : begin + self._block_bytes]))
 
@@ -143,7 +179,7 @@ class LiveJob:
 
     def lose_way(self, rank: int, reason: str, until_s: float) -> None:
         """No way leads to the node of a rank.  until_s: in Unix time, when its program has ended at the latest."""
-        if rank in self.job.outcomes:
+        if rank in self.job.outcomes or self.job.waits(rank):
             return
         if not self.unreached:
             asyncio.get_running_loop().call_later(TELL_S, self._tell_of_absences)
@@ -172,8 +208,11 @@ class LiveJob:
                 self._say(messages.OutOfReach(self.job.number, self._folded([rank]), "", 0.0))
 
     def lose(self, rank: int, reason: str) -> None:
-        """Its program has ended, nobody knows how."""
-        self.send(messages.Finished(self.job.number, rank, Lost(shown_text(reason))))
+        """Its program has ended, nobody knows how; or its node is gone, and it will not begin."""
+        outcome: Outcome = Lost(shown_text(reason))
+        if self.job.waits(rank):
+            outcome = NotStarted(f"its node was lost while it waited for its turn: {shown_text(reason)}")
+        self.send(messages.Finished(self.job.number, rank, outcome))
 
     def said(self, rank: int) -> tuple[int, int]:
         """How much of the output of a rank is here."""
@@ -220,6 +259,18 @@ class LiveJob:
             self._ended(self)
         for viewer in list(self.viewers):
             viewer.finished(message.rank, outcome)
+        if self.job.window is not None:
+            self._give_room(self.job.window, message.rank, outcome)
+
+    def _give_room(self, window: Window, rank: int, outcome: Outcome) -> None:
+        """A rank has ended: the next ones may begin, or none any more."""
+        window.ended(rank, failed=outcome.status != 0)
+        if window.is_shut and window:
+            count = window.failed
+            reason = f"not started, because {count} node{'s have' if count > 1 else ' has'} failed"
+            self._drop(window.drop(), NotStarted(reason))
+        elif window:
+            self._has_room(self)
 
     def _ending(self, finished: messages.Finished) -> Outcome:
         outcome = finished.outcome

@@ -27,13 +27,14 @@ from gproc.service.offers import BundleOffers
 from gproc.service.others import OtherJobs
 from gproc.service.possession import Possession
 from gproc.service.registry import Node, Registry
+from gproc.service.window import Window
 from gproc.shown import command_text
 from gproc.tree import branches, number
 from gproc.trust.lease import boottime_s
 from gproc.wire import frames
 from gproc.wire.branch import Branch
 from gproc.wire.job_messages import JobList, Keep, ListJobs, SubmitKept
-from gproc.wire.messages import Accepted, Rejected, Run, Submit
+from gproc.wire.messages import Accepted, Rejected, Run, Signed, Submit
 
 if TYPE_CHECKING:
     from gproc.policy.warden import Warden
@@ -69,6 +70,8 @@ class TreeServices(Protocol):
 
     def sign_job(self, job: JobRecord) -> SignedJob: ...
 
+    def sign_turn(self, job: JobRecord, ranks: Iterable[int]) -> Signed: ...
+
     def pass_on(self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch]) -> None: ...
 
     def pass_again(
@@ -99,6 +102,8 @@ class JobService:
         self._live: dict[int, LiveJob] = {}
         self._returned: dict[bytes, Node] = {}
         """Nodes that another way leads to, until their jobs are sent on it."""
+        self._with_room: set[LiveJob] = set()
+        """Jobs of which more nodes may begin."""
         self._departures = Departures(master, book, spools)
         self.others = OtherJobs(book, spools, self._departures, self._live)
 
@@ -178,7 +183,9 @@ class JobService:
         job = self._table.add(caller, request, tuple(ranks), time.time())
         job.nodes, job.missing, job.name = shortened_nodes(nodes), asked.chosen.missing, asked.keep.name
         on = [self._master.registry.at(place) for place in ranks]
-        live = LiveJob(job, on, self._master.sign_job(job), client.link, lambda live: self._ended(asked, live))
+        live = LiveJob(
+            job, on, self._master.sign_job(job), client.link, lambda live: self._ended(asked, live), self._have_room
+        )
         self._live[job.number] = live
         client.jobs[job.number] = live
         self._book.note(live)
@@ -202,20 +209,47 @@ class JobService:
 
     def _start(self, live: LiveJob, nodes: Sequence[Node | None]) -> None:
         """nodes: by rank; None: it is not connected any more."""
-        run = self._run_of(live, (node for node in nodes if node is not None))
+        there = [node for node in nodes if node is not None]
         if live.job.request.stdin:
-            live.fit_input(run.branch)
-        self._master.pass_on(live.relayed, run, {})
+            live.fit_input(_branch_of(live, there))
+        first = there if live.job.window is None else self._whose_turn(live, live.job.window)
+        self._master.pass_on(live.relayed, self._run_of(live, first), {})
         for rank, node in enumerate(nodes):
             if node is None:
                 live.lose(rank, "it left before the job began")
 
-    def _run_of(self, live: LiveJob, nodes: Iterable[Node], *, again: bool = False) -> Run:
+    def _whose_turn(self, live: LiveJob, window: Window) -> list[Node]:
+        """The nodes that begin now, of a job that runs on so many at a time."""
+        there: dict[int, Node] = {}
+
+        def is_reachable(rank: int) -> bool:
+            node = self._master.registry.by_nonce(live.nonce_of.get(rank, b""))
+            if node is not None and node.route is not None:
+                there[rank] = node
+            return rank in there
+
+        return [there[rank] for rank in window.take(is_reachable)]
+
+    def _have_room(self, live: LiveJob) -> None:
+        """More of its nodes may begin: together, if several have ended just now."""
+        if live not in self._with_room:
+            if not self._with_room:
+                asyncio.get_running_loop().call_soon(self._take_turns)
+            self._with_room.add(live)
+
+    def _take_turns(self) -> None:
+        lives, self._with_room = self._with_room, set()
+        for live in lives:
+            window = live.job.window
+            if window is not None and not live.job.over and (nodes := self._whose_turn(live, window)):
+                log.debug("job %d: it is the turn of %s", live.job.number, fold(node.place for node in nodes))
+                self._master.pass_again(live.relayed, self._run_of(live, nodes), {}, live)
+
+    def _run_of(self, live: LiveJob, nodes: Sequence[Node], *, again: bool = False) -> Run:
         """The job, for some of its nodes, by the routes that lead to them now."""
-        routes = {node.route: live.rank_on[node.nonce] for node in nodes if node.route is not None}
-        said = {rank: live.said(rank) for rank in routes.values()} if again else None
-        branch = Branch(-1, branches(routes, said))
-        return Run(live.job.number, len(live.job.places), live.relayed.ticket, branch, live.window_bytes)
+        branch = _branch_of(live, nodes, again=again)
+        turn = None if live.job.window is None else self._master.sign_turn(live.job, branch.ranks())
+        return Run(live.job.number, len(live.job.places), live.relayed.ticket, branch, live.window_bytes, turn=turn)
 
     # Nodes that cannot be reached for a while
 
@@ -230,8 +264,8 @@ class JobService:
     def _lease_is_over(self, node: Node, reason: str) -> None:
         if boottime_s() >= node.lease_ends_s:
             for live in list(self._live.values()):
-                if (rank := live.rank_on.get(node.nonce)) in live.unreached:
-                    assert rank is not None
+                rank = live.rank_on.get(node.nonce)
+                if rank is not None and (rank in live.unreached or live.job.waits(rank)):
                     live.lose(rank, reason)
 
     def lost(self, node: Node, reason: str) -> None:
@@ -250,7 +284,10 @@ class JobService:
         returned, self._returned = self._returned, {}
         for live in list(self._live.values()):
             nodes = [node for nonce, node in returned.items() if nonce in live.rank_on]
-            if not nodes:
+            begun = [node for node in nodes if not live.job.waits(live.rank_on[node.nonce])]
+            if len(begun) < len(nodes):
+                self._have_room(live)
+            if not (nodes := begun):
                 continue
             log.info("job %d: goes on at %s", live.job.number, fold(node.place for node in nodes))
             reached = self._master.pass_again(live.relayed, self._run_of(live, nodes, again=True), {}, live)
@@ -312,3 +349,10 @@ class JobService:
     def jobs_at(self, place: Place) -> tuple[int, ...]:
         """The numbers of the jobs that run on a node and should."""
         return self._table.jobs_at(place)
+
+
+def _branch_of(live: LiveJob, nodes: Iterable[Node], *, again: bool = False) -> Branch:
+    """again: they may have begun, so it says how much of their output is here."""
+    routes = {node.route: live.rank_on[node.nonce] for node in nodes if node.route is not None}
+    said = {rank: live.said(rank) for rank in routes.values()} if again else None
+    return Branch(-1, branches(routes, said))

@@ -45,6 +45,7 @@ class Context(Enum):
     END = b"gproc end\0"
     REVOCATIONS = b"gproc revocations\0"
     CERTIFICATE = b"gproc certificate\0"
+    TURN = b"gproc turn\0"
 
     @property
     def noun(self) -> str:

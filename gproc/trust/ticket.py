@@ -22,6 +22,7 @@ from gproc.request.spec import Caller, Request
 from gproc.trust.lease import LEASE_S, ClockMs, Lease, LeaseKeeper, boottime_s
 from gproc.trust.orders import JobInput, JobOrders, TreeEnds
 from gproc.trust.signing import Context, Nonce, Sequence, Session, TicketRefused, Unreadable, opened
+from gproc.trust.turn import read_turn
 from gproc.wire.messages import Name, Signed
 
 START_WITHIN_S: Final = 30.0
@@ -284,15 +285,23 @@ class TicketVerifier:
             raise Replayed("ticket", ticket.sequence, self._first)
         if ticket.sequence in self._seen:
             raise Replayed("ticket", ticket.sequence)
+        # If a job runs on so many nodes at a time, each node's turn says until when it may begin: `check_turn`.
+        by_ms = None if ticket.request.fanout is not None else ticket.start_by_ms
+        self._remember(ticket, self._in_time(ticket.job, by_ms))
+        return ticket
+
+    def _in_time(self, job: int, start_by_ms: int | None) -> int:
+        """The master's clock.  start_by_ms: until when the job may begin; None: this is not asked here.
+
+        Raises: NoLease, HeldBack.
+        """
         now_s = self._clock_s()
         if not self.lease.holds(now_s):
-            raise NoLease(ticket.job)
+            raise NoLease(job)
         clock_ms = self.lease.clock_ms(now_s)
-        late_ms = clock_ms - ticket.start_by_ms
-        if late_ms > 0:
-            raise HeldBack(ticket.job, late_ms)
-        self._remember(ticket, clock_ms)
-        return ticket
+        if start_by_ms is not None and clock_ms > start_by_ms:
+            raise HeldBack(job, clock_ms - start_by_ms)
+        return clock_ms
 
     def _remember(self, ticket: Ticket, clock_ms: int) -> None:
         """From now on this ticket is a replayed one.  Those that would be refused as late are forgotten."""
@@ -311,6 +320,18 @@ class TicketVerifier:
             raise NotForMe(ticket.job, place, ticket.request.nodes, ticket.request.exclude)
         if self._own_uid not in (0, ticket.caller.uid):
             raise ForeignUser(ticket.job, ticket.caller.uid, self._own_uid)
+
+    def check_turn(self, ticket: Ticket, signed: Signed | None) -> None:
+        """Check that a job that runs on so many nodes at a time may begin on this one now.
+
+        signed: what came with the ticket.  Raises: TicketRefused.
+        """
+        if ticket.request.fanout is None:
+            return
+        place = () if self._grant is None else self._grant.place
+        turn = read_turn(signed, self._public_key, ticket.session, ticket.job, place)
+        self._in_time(ticket.job, turn.start_by_ms)
+        self._seen[ticket.sequence] = max(self._seen.get(ticket.sequence, 0), turn.start_by_ms)
 
     def orders_of(self, ticket: Ticket) -> JobOrders:
         """Opens the orders for an admitted job."""

@@ -177,7 +177,7 @@ class Shutdown(Message, frozen=True, tag=tag_of):
 class Run(Message, frozen=True, tag=tag_of):
     """A job, on its way down.
 
-    size: ranks in all.  window_bytes: credit for each of its streams on this connection.
+    size: ranks in all.  window_bytes: credit for each of its streams on this connection.  turn: see `trust.turn`.
     sources: who sends us each stripe of the bundle (`gproc.spread.trees`), None: the parent; () for a small bundle.
     """
 
@@ -187,6 +187,7 @@ class Run(Message, frozen=True, tag=tag_of):
     branch: Branch
     window_bytes: ByteCount
     sources: tuple[Peer | None, ...] = ()
+    turn: Signed | None = None
 
 
 class JobOrder(Message, frozen=True, tag=tag_of):

@@ -33,7 +33,7 @@ PURE = {
     "wire.frames", "wire.credit", "wire.messages", "wire.directions",
     "wire.branch", "wire.tags", "wire.job_messages", "wire.credentials", "link.allowance", "records.record",
     "records.rows", "records.entries", "service.takers", "client.keys", "cli.job_switches",
-    "relay.membership", "relay.delivery", "service.jobs", "client.session", "client.events",
+    "relay.membership", "relay.delivery", "service.jobs", "service.window", "client.session", "client.events",
     "client.summary",
     "relay.flow", "relay.relayed_job", "link.refusals", "link.turns", "spread.trees",
     "store.room", "spread.progress", "spread.blame", "spread.scheduling",

@@ -164,3 +164,22 @@ def test_a_job_whose_client_died_ends_although_a_relay_swallows_the_order(relay:
     relay.tell(messages.Leased(Route(()), relay.renew_lease()))
     assert relay.down.hear(Finished).outcome == Killed(signal.SIGKILL, started=True)
     relay.slave.says(rf"job {run.job}: it has ended for the master, so it ends here$")
+
+
+def test_a_relay_cannot_begin_a_job_on_a_node_before_its_turn(relay: Relay) -> None:
+    """Node 1 has begun, so the relay has ticket and turn; 1/2 waits until it has ended."""
+    relay.pass_grant()
+    job, run = relay.begin("-localbin", "--fanout=1", "1/2", "/bin/sh", "-c", "echo here")
+    assert run.branch == Branch(0, {})
+    for turn in (None, run.turn):
+        relay.tell(Run(run.job, run.size, run.ticket, Branch(1, {}), run.window_bytes, turn=turn))
+        refused = relay.down.hear(Finished).outcome
+        assert refused == Refused(f"job {run.job} runs on some nodes at a time, and it is not the turn of 1/2")
+    relay.up.say(Finished(run.job, 0, Returned(0)))
+    again = relay.up.hear(Run)
+    assert again.branch.children[2].rank == 1
+    relay.tell(Run(run.job, run.size, again.ticket, Branch(1, {}), run.window_bytes, turn=again.turn))
+    outcome = relay.down.hear(Finished)
+    assert (outcome.outcome, relay.down.output) == (Returned(0), b"here\n")
+    job.kill()
+    job.communicate()

@@ -41,6 +41,7 @@ A_VALUE = {
     "timeout_s": "90",
     "env": "A=1,2",
     "max_procs": "64",
+    "max_fail": "3",
     "mem_bytes": "512M",
     "store_bytes": "8G",
     "require": "all",

@@ -319,6 +319,20 @@ def test_a_writer_that_sends_beyond_its_credit_or_after_its_end_breaks_the_proto
         inlet.push(block(b""))
 
 
+def test_a_writer_whose_input_has_ended_may_repeat_it_if_a_node_below_lacks_it() -> None:
+    """A node changed its way to below a relay whose input had ended, and the relay gave up its parent."""
+    received: list[bytes] = []
+    inlet = Inlet(10, 10, ["reader"], lambda reader, sent: received.append(sent.data), lambda size: None)
+    inlet.push(block(b"word"))
+    inlet.push(block(b""))
+    inlet.expect_repeats()
+    inlet.push(block(b"word"))
+    inlet.push(block(b""))
+    assert received == [b"word", b"", b"word", b""]
+    with pytest.raises(PeerError, match="after its end"):
+        inlet.push(block(b"more"))
+
+
 def test_a_reader_that_grants_credit_at_once_does_not_keep_input_from_the_others() -> None:
     received: list[tuple[str, bytes]] = []
 
