@@ -49,13 +49,14 @@ def run(options: AttachOptions) -> int:
 
 
 def check_running(job: SessionJob) -> None:
-    """Raises: GprocError if it has ended; complains if another client gives it its input."""
+    """Raises: GprocError if it has ended; complains if it takes no input from here."""
     viewed = job.viewed
     assert viewed is not None
     if viewed.state not in ("running", "ending"):
         raise GprocError(f"job {job.number} has ended: gproc logs {job.number} shows its output, if it is kept")
     if viewed.stdin and not viewed.controls:
-        complain([f"another client gives job {job.number} its input; here you see its output"])
+        number = job.number
+        complain([f"another client gives job {number} its input, or it is another user's; here you see its output"])
 
 
 def lend_terminal(options: AttachOptions, job: SessionJob, foreground: Foreground) -> AbstractContextManager[None]:

@@ -216,7 +216,7 @@ class Foreground:
                 self._tell(f"has left job {self.job.number}")
                 self.departed = True
                 if reason:
-                    self.problem = f"job {self.job.number} is ended: {reason}"
+                    self.problem = reason if self.job.viewed else f"job {self.job.number} is ended: {reason}"
 
     def _begin(self) -> None:
         if self.job.request.terminal is not None:

@@ -21,7 +21,12 @@ def run(options: PolicyOptions) -> int:
     policy, unknown = read_policy(path)
     for rule in policy.text.allow:
         trace.detail(shown_text(f"a rule: {rule}"))
+    for operate in policy.text.operate:
+        trace.detail(shown_text(f"operators: {operate}"))
     print(shown_text(f"{path}: {len(policy.rules)} rules, root {'too' if policy.text.root else 'may run nothing'}"))
+    for operate in policy.text.operate:
+        who = ", ".join(map(str, (*operate.users, *operate.groups)))
+        print(shown_text(f"of all users' jobs, {who} may: {', '.join(dict.fromkeys(('see', *operate.may)))}"))
     for problem in unknown:
         print(f"{problem}: that name is nobody here")
     return 0

@@ -12,7 +12,17 @@ from typing import Final
 import msgspec
 
 from gproc.errors import GprocError, TrustError, UsageError
-from gproc.policy.rules import EVERYBODY, Policy, policy_text, rule_of
+from gproc.policy.rules import (
+    EVERYBODY,
+    AllowText,
+    OperateText,
+    Operators,
+    People,
+    Policy,
+    people_of,
+    policy_text,
+    rule_of,
+)
 from gproc.shown import shown_text
 from gproc.trust.config import config_text, toml_of
 
@@ -96,12 +106,15 @@ def read_policy(path: str) -> tuple[Policy, list[str]]:
     except ValueError as error:  # msgspec.ValidationError is one
         raise UsageError(f"{path}: {shown_text(str(error))}") from error
     unknown: list[str] = []
-    rules = []
-    for allow in text.allow:
-        uids = _numbers(allow.users, lambda name: pwd.getpwnam(name).pw_uid, "user", unknown)
-        gids = _numbers(allow.groups, lambda name: grp.getgrnam(name).gr_gid, "group", unknown)
-        rules.append(rule_of(allow, uids, gids))
-    return Policy(text, tuple(rules)), unknown
+    rules = tuple(rule_of(allow, _people(allow, unknown)) for allow in text.allow)
+    operators = tuple(Operators(_people(operate, unknown), frozenset(operate.may)) for operate in text.operate)
+    return Policy(text, rules, operators), unknown
+
+
+def _people(text: AllowText | OperateText, unknown: list[str]) -> People:
+    uids = _numbers(text.users, lambda name: pwd.getpwnam(name).pw_uid, "user", unknown)
+    gids = _numbers(text.groups, lambda name: grp.getgrnam(name).gr_gid, "group", unknown)
+    return people_of(text, uids, gids)
 
 
 def _numbers(

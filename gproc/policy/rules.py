@@ -19,6 +19,9 @@ from gproc.request.spec import Caller, Request, UserNumber
 PolicyAction = Literal["run", "localbin", "cp", "get"]
 ACTIONS: Final[tuple[PolicyAction, ...]] = ("run", "localbin", "cp", "get")
 
+PolicyOversight = Literal["see", "output", "kill"]
+"""What may be done with jobs of others: to know of them and how they end; to see what they write; to signal them."""
+
 EVERYBODY: Final = "*"
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**40)]
@@ -42,6 +45,14 @@ class AllowText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     jobs: Count | None = None
     processes: Annotated[int, msgspec.Meta(ge=1, le=PROCS_MAX)] | None = None
     memory_mib: Count | None = None
+
+
+class OperateText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One [[operate]] of the file: who may do what with the jobs of all users, at the master."""
+
+    users: tuple[str | UserNumber, ...] = ()
+    groups: tuple[str | UserNumber, ...] = ()
+    may: Annotated[tuple[PolicyOversight, ...], msgspec.Meta(min_length=1)] = ("see", "kill")
 
 
 class MasterLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,27 +84,41 @@ class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nologin: bool = False
     audit: str = ""
     allow: tuple[AllowText, ...] = ()
+    operate: tuple[OperateText, ...] = ()
     limits: MasterLimits = MasterLimits()
 
 
-class Rule(msgspec.Struct, frozen=True):
-    """An `AllowText` whose names are numbers.  uids, gids: None is everybody.  nodes: None is all."""
+class People(msgspec.Struct, frozen=True):
+    """Users and groups by number.  uids: None is everybody."""
 
     uids: frozenset[int] | None
     gids: frozenset[int]
+
+    def include(self, caller: Caller) -> bool:
+        if self.uids is None or caller.uid in self.uids:
+            return True
+        return not self.gids.isdisjoint((caller.gid, *caller.groups))
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """An `AllowText` whose names are numbers.  nodes: None is all."""
+
+    people: People
     nodes: NodeSpec | None
     actions: frozenset[PolicyAction]
     jobs: int | None
     processes: int | None
     memory_bytes: int | None
 
-    def names(self, caller: Caller) -> bool:
-        if self.uids is None or caller.uid in self.uids:
-            return True
-        return not self.gids.isdisjoint((caller.gid, *caller.groups))
-
     def fits(self, place: Place) -> bool:
         return self.nodes is None or self.nodes.selects(place)
+
+
+class Operators(msgspec.Struct, frozen=True):
+    """An `OperateText` whose names are numbers."""
+
+    people: People
+    may: frozenset[PolicyOversight]
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -101,7 +126,13 @@ class Policy(msgspec.Struct, frozen=True):
 
     text: PolicyText
     rules: tuple[Rule, ...]
+    operators: tuple[Operators, ...] = ()
     closed: str = ""
+
+    def lets(self, caller: Caller, oversight: PolicyOversight) -> bool:
+        """Whether a caller may do this with the jobs of others.  To see a job is part of all else."""
+        granted = [each.may for each in self.operators if each.people.include(caller)]
+        return any(oversight in may or oversight == "see" for may in granted)
 
     def apply(self, caller: Caller, request: Request, places: Collection[Place], running: int = 0) -> Request:
         """The request as it may run at these places.
@@ -113,7 +144,7 @@ class Policy(msgspec.Struct, frozen=True):
         if caller.uid != 0 and self.closed:
             raise PolicyRefused(self.closed)
         action = action_of(request)
-        rules = [rule for rule in self.rules if action in rule.actions and rule.names(caller)]
+        rules = [rule for rule in self.rules if action in rule.actions and rule.people.include(caller)]
         if not rules:
             raise PolicyRefused(f"the policy does not let uid {caller.uid} {_DOES[action]}")
         used: dict[Rule, None] = {}
@@ -159,16 +190,22 @@ def policy_text(content: dict[str, Any]) -> PolicyText:
             NodeSpec.parse(rule.nodes or ".")
         except SpecError as error:
             raise ValueError(f"[[allow]] number {number}: {error}") from error
+    for number, operate in enumerate(text.operate, 1):
+        if not operate.users and not operate.groups:
+            raise ValueError(f"[[operate]] number {number} names neither users nor groups")
     if text.audit not in ("", "syslog", "stderr") and not text.audit.startswith("/"):
         raise ValueError(f'audit is {text.audit!r}: "syslog", "stderr" or an absolute path is wanted')
     return text
 
 
-def rule_of(allow: AllowText, uids: frozenset[int], gids: frozenset[int]) -> Rule:
+def people_of(text: AllowText | OperateText, uids: frozenset[int], gids: frozenset[int]) -> People:
     """uids, gids: the numbers of the users and groups that it names."""
+    return People(None if EVERYBODY in text.users else uids, gids)
+
+
+def rule_of(allow: AllowText, people: People) -> Rule:
     return Rule(
-        None if EVERYBODY in allow.users else uids,
-        gids,
+        people,
         NodeSpec.parse(allow.nodes) if allow.nodes else None,
         frozenset(allow.actions),
         allow.jobs,

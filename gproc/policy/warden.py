@@ -9,7 +9,7 @@ from gproc.errors import GprocError
 from gproc.nodespec import Place
 from gproc.policy.audit import AuditTrail, command_of
 from gproc.policy.file import PolicyFile, policy_path
-from gproc.policy.rules import MasterLimits
+from gproc.policy.rules import MasterLimits, PolicyOversight
 from gproc.request.spec import Caller, Request
 
 
@@ -29,6 +29,14 @@ class Warden:
         policy = self._file.current()
         return request if policy is None else policy.apply(caller, request, places, running)
 
+    def oversees(self, caller: Caller, oversight: PolicyOversight) -> bool:
+        """Whether the policy lets a caller do this with the jobs of others."""
+        try:
+            policy = self._file.current()
+        except GprocError:
+            return False
+        return policy is not None and policy.lets(caller, oversight)
+
     def limits(self) -> MasterLimits:
         try:
             policy = self._file.current()
@@ -46,6 +54,10 @@ class Warden:
     def ended(self, job: int, caller: Caller, nodes: str, outcomes: dict[str, int], status: int) -> None:
         """outcomes: how many nodes ended in each way.  status: the highest of them."""
         self._record("end", job, caller, nodes, outcomes=outcomes, status=status)
+
+    def oversaw(self, act: PolicyOversight, job: int, caller: Caller, nodes: str, owner: int, **facts: object) -> None:
+        """Somebody else than its owner has seen a job's output, or has sent it a signal."""
+        self._record(act, job, caller, nodes, owner=owner, **facts)
 
     def _record(self, act: str, job: int, caller: Caller, nodes: str, **facts: object) -> None:
         try:

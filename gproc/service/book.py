@@ -25,19 +25,17 @@ if TYPE_CHECKING:
 
 
 class JobBook:
-    """trusted: users who see the jobs of all others: root, and the user who runs the master."""
-
-    def __init__(self, keeper: RecordKeeper, trusted: Collection[int]) -> None:
+    def __init__(self, keeper: RecordKeeper) -> None:
         self.keeper = keeper
-        self.trusted = trusted
 
     def note(self, live: LiveJob) -> None:
         """A job has begun, has changed or has ended."""
         self.keeper.note(live.job.number, lambda: record_of(live))
 
-    async def listed(self, serial: int, uid: int, jobs: Collection[JobRecord], *, ended: bool) -> JobList:
-        """The jobs that a user may see.  jobs: those that have not ended.  Raises: GprocError."""
-        every = uid in self.trusted
+    async def listed(
+        self, serial: int, uid: int, jobs: Collection[JobRecord], *, every: bool, ended: bool
+    ) -> JobList:
+        """A user's jobs, or those of all.  jobs: those that have not ended.  Raises: GprocError."""
         live = {job.number: _live_row(job) for job in jobs if every or job.caller.uid == uid}
         if not ended:
             rows = list(live.values())
@@ -61,7 +59,7 @@ def open_records(place: str, limits: MasterLimits) -> tuple[JobBook, Spools]:
         raise GprocError(f"cannot keep output of jobs: {reason_of(error)}; {REMEDY}") from error
     spools = Spools(keeper, files)
     keeper.pruned = spools.forget
-    return JobBook(keeper, frozenset({0, os.geteuid()})), spools
+    return JobBook(keeper), spools
 
 
 def bounds_of_spools(limits: MasterLimits, disk: os.statvfs_result) -> SpoolBounds:

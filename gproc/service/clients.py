@@ -18,6 +18,7 @@ from gproc.link.door import Door
 from gproc.link.refusals import Refusals
 from gproc.link.transport import HANDSHAKE_S
 from gproc.policy.rules import MasterLimits
+from gproc.request.spec import Caller
 from gproc.service.accounts import Account, Accounts, bounds_of
 from gproc.service.listening import Listener, listeners
 from gproc.service.live import LiveJob
@@ -67,6 +68,7 @@ class Client(Receiver[ClientToMaster]):
         self.link = Link(None, self, account)
         self.views: dict[int, JobView] = {}
         self.looking: set[asyncio.Task[None]] = set()
+        self._caller: Caller | None = None
         self._service = service
         self._tree = inquiries
         self._refused = refused
@@ -88,14 +90,19 @@ class Client(Receiver[ClientToMaster]):
             self._refused(str(error))
             self.link.abort(str(error))
 
+    def caller(self) -> Caller:
+        """The user, as the kernel knew that process when it connected.  Raises: PeerError."""
+        if self._caller is None:
+            try:
+                self._caller = caller_of(cast(socket.socket, self.link.extra("socket")))
+            except TrustError as error:
+                raise PeerError(str(error)) from error
+        return self._caller
+
     def on_message(self, link: Link, message: ClientToMaster) -> None:
         match message:
             case Submit() | SubmitKept():
-                try:
-                    caller = caller_of(cast(socket.socket, link.extra("socket")))
-                except TrustError as error:
-                    raise PeerError(str(error)) from error
-                self._service.submit(self, caller, message)
+                self._service.submit(self, self.caller(), message)
             case messages.SignalJob(number, signum):
                 if (job := self._seen(number)) is not None:
                     job.signal(signum)
@@ -112,18 +119,21 @@ class Client(Receiver[ClientToMaster]):
             case messages.Inquire(serial):
                 self._asked(serial, lambda: self._tree.answer(serial))
             case ListJobs(serial):
-                self._asked(serial, lambda: self._service.list_jobs(message, self.account.uid))
+                caller = self.caller()
+                self._asked(serial, lambda: self._service.list_jobs(message, caller))
             case Detach(number):
                 if number in self.views:
                     self.views[number].leave()
                 else:
                     self._service.leave(self, number)
             case ViewJob():
-                self._service.others.view(self, message)
+                self._service.others.view(self, self.caller(), message)
             case KillJob(serial):
-                self._asked(serial, lambda: self._service.others.kill(message, self.account.uid))
+                caller = self.caller()
+                self._asked(serial, lambda: self._service.others.kill(message, caller))
             case RemoveJobs(serial):
-                self._asked(serial, lambda: self._service.others.remove(message, self.account.uid))
+                caller = self.caller()
+                self._asked(serial, lambda: self._service.others.remove(message, caller))
             case _:
                 assert_never(message)
         self.spoken.set()

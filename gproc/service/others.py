@@ -7,20 +7,25 @@ import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from gproc.errors import GprocError, UsageError
+from gproc.errors import GprocError, TrustError, UsageError
 from gproc.nodespec import NodeSpec, Place, fold
+from gproc.policy.rules import PolicyOversight
 from gproc.records.record import JobName, KeptJob
 from gproc.records.spooling import Spools
+from gproc.request.spec import Caller
 from gproc.service.book import JobBook
 from gproc.service.departures import Departures
 from gproc.service.live import LiveJob
+from gproc.service.oversight import Oversight
 from gproc.service.registry import with_parents
-from gproc.service.views import FIRST_VIEW, JobView, ranks_of
+from gproc.service.views import FIRST_VIEW, JobView, ViewRights, ranks_of
 from gproc.wire.job_messages import ActedOn, KillJob, RemoveJobs, ViewJob
 from gproc.wire.messages import Rejected
 
 if TYPE_CHECKING:
     from gproc.service.clients import Client
+
+_DOES: Final[dict[PolicyOversight, str]] = {"see": "see", "output": "see the output of", "kill": "end"}
 
 VIEWS_OF_USER_MAX: Final = 256
 """Jobs that one user looks at at a time.  Each has an open file."""
@@ -31,7 +36,7 @@ class NoSuchJob(UsageError):
 
 
 class OtherJobs:
-    """What one user sees and does; those whom the book trusts may look at and act on the jobs of all."""
+    """What one user sees and does; some may look at and act on the jobs of all (`service.oversight`)."""
 
     def __init__(
         self,
@@ -39,7 +44,9 @@ class OtherJobs:
         spools: Spools,
         departures: Departures,
         live: Mapping[int, LiveJob],
+        oversight: Oversight,
     ) -> None:
+        self._oversight = oversight
         self._book = book
         self._spools = spools
         self._departures = departures
@@ -47,27 +54,33 @@ class OtherJobs:
         self._numbers = itertools.count(FIRST_VIEW)
         self._looking: set[asyncio.Task[None]] = set()
 
-    def view(self, client: Client, question: ViewJob) -> None:
+    def view(self, client: Client, caller: Caller, question: ViewJob) -> None:
         """Show a job to a client, or say why not."""
         if client.account.views >= VIEWS_OF_USER_MAX:
             reason = f"you look at {VIEWS_OF_USER_MAX} jobs already, and more are not possible at a time"
             client.link.send(Rejected(question.serial, GprocError.exit_status, reason))
             return
         client.account.views += 1
-        task = asyncio.get_running_loop().create_task(self._look(client, question))
+        task = asyncio.get_running_loop().create_task(self._look(client, caller, question))
         self._looking.add(task)
         client.looking.add(task)
         task.add_done_callback(self._looking.discard)
         task.add_done_callback(client.looking.discard)
 
-    async def _look(self, client: Client, question: ViewJob) -> None:
+    async def _look(self, client: Client, caller: Caller, question: ViewJob) -> None:
         view: JobView | None = None
         try:
-            record, live = await self._find_with_life(question.job, client.account.uid)
+            record, live = await self._find_with_life(question.job, caller)
             ranks = _ranks(record, question.nodes)
             if question.output:
+                self._check(caller, "output", record)
                 self._have_output(record, live, question)
-            view = JobView(next(self._numbers), client.link, question, record, live, ranks, self._spools)
+                self._oversight.note("output", caller, record)
+            rights = ViewRights(
+                types=self._oversight.is_master_of(caller, record.uid),
+                signals=lambda signum: self._may_signal(caller, record, signum),
+            )
+            view = JobView(next(self._numbers), client.link, question, record, live, ranks, self._spools, rights)
             client.views[view.number] = view
             view.open()
             await view.show()
@@ -90,27 +103,45 @@ class OtherJobs:
         elif live is not None:
             self._departures.keep_output(live)
 
-    async def kill(self, question: KillJob, uid: int) -> ActedOn:
+    def _check(self, caller: Caller, what: PolicyOversight, record: KeptJob) -> None:
+        """Raises: TrustError if a caller who may see a job may do no more with it."""
+        if not self._oversight.may_with(caller, what, record.uid):
+            raise TrustError(f"the policy does not let you {_DOES[what]} job {record.number}, which is another user's")
+
+    def _may_signal(self, caller: Caller, record: KeptJob, signum: int) -> str:
+        """Why a caller may not send a signal to a job; "" if nothing is against it, and then that is noted."""
+        try:
+            self._check(caller, "kill", record)
+        except TrustError as error:
+            return str(error)
+        self._oversight.note("kill", caller, record, signal=signum)
+        return ""
+
+    async def kill(self, question: KillJob, caller: Caller) -> ActedOn:
         """Raises: GprocError."""
-        record, live = await self._find_with_life(question.job, uid)
+        record, live = await self._find_with_life(question.job, caller)
         if live is None or live.job.over:
             raise GprocError(f"job {record.number} has ended")
+        if why := self._may_signal(caller, record, question.signum):
+            raise TrustError(why)
         if question.nodes:
             live.signal_nodes(question.signum, _ranks(record, question.nodes))
         else:
             live.signal(question.signum)
         return ActedOn(question.serial)
 
-    async def remove(self, question: RemoveJobs, uid: int) -> ActedOn:
+    async def remove(self, question: RemoveJobs, caller: Caller) -> ActedOn:
         """Raises: GprocError if the disk fails."""
         numbers, problems = set(), []
         for name in question.jobs:
             try:
-                record = await self._find(name, uid)
+                record = await self._find(name, caller)
             except UsageError as error:
                 problems.append(str(error))
                 continue
-            if record.number in self._live:
+            if not self._oversight.is_master_of(caller, record.uid):
+                problems.append(f"job {record.number} is another user's: only that user and root remove its record")
+            elif record.number in self._live:
                 problems.append(f"job {record.number} has not ended: gproc kill {record.number} ends it")
             else:
                 numbers.add(record.number)
@@ -118,18 +149,18 @@ class OtherJobs:
             await self._book.keeper.remove(numbers)
         return ActedOn(question.serial, tuple(problems))
 
-    async def _find_with_life(self, text: str, uid: int) -> tuple[KeptJob, LiveJob | None]:
+    async def _find_with_life(self, text: str, caller: Caller) -> tuple[KeptJob, LiveJob | None]:
         """A job's record, and the job itself if it runs.  Raises: as `_find`."""
-        record = await self._find(text, uid)
+        record = await self._find(text, caller)
         live = self._live.get(record.number)
         if live is None and record.state == "running":  # it ended while its record was read
-            record = await self._find(str(record.number), uid)
+            record = await self._find(str(record.number), caller)
         return record, live
 
-    async def _find(self, text: str, uid: int) -> KeptJob:
+    async def _find(self, text: str, caller: Caller) -> KeptJob:
         """Raises: NoSuchJob; UsageError if it is no name; GprocError."""
         name = JobName.parse(text)
-        record = await self._book.keeper.find(name, uid, all_users=uid in self._book.trusted)
+        record = await self._book.keeper.find(name, caller.uid, all_users=self._oversight.may(caller, "see"))
         if record is None:
             raise NoSuchJob("you have no job yet" if name == JobName() else f"you have no job {name}")
         return record

@@ -25,6 +25,7 @@ from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.live import LiveJob, SignedJob
 from gproc.service.offers import BundleOffers
 from gproc.service.others import OtherJobs
+from gproc.service.oversight import Oversight
 from gproc.service.possession import Possession
 from gproc.service.registry import Node, Registry
 from gproc.service.window import Window
@@ -105,7 +106,8 @@ class JobService:
         self._with_room: set[LiveJob] = set()
         """Jobs of which more nodes may begin."""
         self._departures = Departures(master, book, spools)
-        self.others = OtherJobs(book, spools, self._departures, self._live)
+        self._oversight = Oversight(warden)
+        self.others = OtherJobs(book, spools, self._departures, self._live, self._oversight)
 
     def submit(self, client: Client, caller: Caller, submit: Submit | SubmitKept) -> None:
         """Start a job, or tell the client why it was refused."""
@@ -338,9 +340,12 @@ class JobService:
         if (live := client.jobs.get(number)) is not None:
             self._departures.leave(client, live)
 
-    async def list_jobs(self, question: ListJobs, uid: int) -> JobList:
+    async def list_jobs(self, question: ListJobs, caller: Caller) -> JobList:
         """Raises: GprocError."""
-        return await self._book.listed(question.serial, uid, list(self._table), ended=question.ended)
+        every = self._oversight.may(caller, "see")
+        return await self._book.listed(
+            question.serial, caller.uid, list(self._table), every=every, ended=question.ended
+        )
 
     def busy(self) -> Counter[Place]:
         """How many jobs run on each node."""

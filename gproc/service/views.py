@@ -7,8 +7,8 @@ for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gproc.errors import PeerError
 from gproc.nodespec import Place
@@ -29,13 +29,24 @@ FIRST_VIEW: Final = 1 << 62
 """Views have numbers from here on, so that none is a job's."""
 
 
+class ViewRights(NamedTuple):
+    """What a viewer may do besides looking.
+
+    types: give the job its input, and its terminal a size.  signals: told a signal, says why it may not be sent, or "".
+    """
+
+    types: bool
+    signals: Callable[[int], str]
+
+
 class JobView:
     """live: None if the job has ended.  ranks: those that are seen, by their position in the view."""
 
     def __init__(
         self, number: int, link: Link, question: ViewJob, record: KeptJob, live: LiveJob | None, ranks: Sequence[int],
-        spools: Spools,
+        spools: Spools, rights: ViewRights,
     ) -> None:  # fmt: skip
+        self._rights = rights
         self.number = number
         self.live = live
         self._link = link
@@ -57,7 +68,12 @@ class JobView:
         self._changed.set()
 
     def signal(self, signum: int) -> None:
-        if self.live is not None and not self.live.job.over:
+        if self.live is None or self.live.job.over:
+            return
+        if why := self._rights.signals(signum):
+            self._link.send(Detached(self.number, why))
+            self.leave()
+        else:
             self.live.signal(signum)
 
     def leave(self) -> None:
@@ -100,7 +116,7 @@ class JobView:
         controls = False
         if live is not None:
             live.viewers.add(self)
-            if self._question.control and live.input_from is None:
+            if self._question.control and self._rights.types and live.input_from is None:
                 live.input_from = self
             controls = live.input_from is self
         request = None if live is None else live.job.request

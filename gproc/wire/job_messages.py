@@ -85,7 +85,7 @@ class Detach(Message, frozen=True, tag=tag_of):
 
 class Detached(Message, frozen=True, tag=tag_of):
     """The client may go: the job has all that it needs, and nothing more of it comes.  reason: why it is ended
-    instead; "" if it is not.  For a view: what it was to show was shown."""
+    instead; "" if it is not.  For a view: what it was to show was shown, or why it shows no more."""
 
     job: Number
     reason: str = ""

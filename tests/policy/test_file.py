@@ -22,8 +22,8 @@ def written(path: Path, text: str) -> Path:
 def test_names_of_this_machine_become_numbers_and_unknown_ones_are_nobody(tmp_path: Path) -> None:
     text = '[[allow]]\nusers = ["root", "no-such-user", 7]\ngroups = ["root", "no-such-group"]\n'
     policy, unknown = read_policy(str(written(tmp_path / "p", text)))
-    assert policy.rules[0].uids == frozenset({0, 7})
-    assert policy.rules[0].gids == frozenset({0})
+    assert policy.rules[0].people.uids == frozenset({0, 7})
+    assert policy.rules[0].people.gids == frozenset({0})
     assert unknown == ["this machine has no user no-such-user", "this machine has no group no-such-group"]
 
 
@@ -63,6 +63,8 @@ def test_the_command_says_what_is_wrong_or_what_a_policy_holds(tmp_path: Path) -
     nobody = "this machine has no user no-such-user: that name is nobody here"
     assert done.stdout == f"{path}: 2 rules, root too\n{nobody}\n"
     assert "a rule: " in check(path, "-debug=3").stderr
+    written(path, '[[operate]]\nusers = ["root", 7]\nmay = ["output"]\n')
+    assert check(path).stdout.splitlines()[1] == "of all users' jobs, root, 7 may: see, output"
     written(path, "[[allow]]\nusers = [1]\nnodes = '3-1'\n")
     done = check(path)
     assert done.returncode == 2

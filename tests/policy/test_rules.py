@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gproc.nodespec import Place
-from gproc.policy.rules import Policy, PolicyRefused, policy_text, rule_of
+from gproc.policy.rules import (
+    AllowText,
+    OperateText,
+    Operators,
+    People,
+    Policy,
+    PolicyOversight,
+    PolicyRefused,
+    people_of,
+    policy_text,
+    rule_of,
+)
 from gproc.request.limits import Limits
 from gproc.request.spec import BundleName, Caller, Request
 
@@ -21,15 +32,15 @@ HERE = [Place((1,)), Place((1, 2))]
 
 def policy(text: str) -> Policy:
     read = policy_text(tomllib.loads(text))
-    rules = [
-        rule_of(
-            allow,
-            frozenset(number for number in allow.users if isinstance(number, int)),
-            frozenset(number for number in allow.groups if isinstance(number, int)),
-        )
-        for allow in read.allow
-    ]
-    return Policy(read, tuple(rules))
+    rules = tuple(rule_of(allow, people(allow)) for allow in read.allow)
+    return Policy(read, rules, tuple(Operators(people(each), frozenset(each.may)) for each in read.operate))
+
+
+def people(text: AllowText | OperateText) -> People:
+    uids, gids = (
+        frozenset(each for each in named if isinstance(each, int)) for named in (text.users, text.groups)
+    )
+    return people_of(text, uids, gids)
 
 
 def asked(**changes: object) -> Request:
@@ -124,4 +135,25 @@ def test_a_policy_never_gives_more_than_was_asked_for(wanted: int | None, most: 
 )
 def test_a_mistake_in_a_policy_is_an_error_and_never_a_rule(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
+        policy(text)
+
+
+@pytest.mark.parametrize(
+    ("may", "granted"),
+    [("", {"see", "kill"}), ('may = ["see"]', {"see"}), ('may = ["output"]', {"see", "output"}),
+     ('may = ["kill", "output"]', {"see", "kill", "output"})],
+)  # fmt: skip
+def test_an_operator_may_do_what_is_named_and_who_is_none_may_do_nothing(may: str, granted: set[str]) -> None:
+    of = policy(f"[[operate]]\ngroups = [50]\n{may}\n")
+    every: tuple[PolicyOversight, ...] = ("see", "output", "kill")
+    assert {each for each in every if of.lets(ALICE, each)} == granted
+    assert not any(of.lets(BOB, each) for each in every)
+
+
+@pytest.mark.parametrize(
+    "text", ["[[operate]]\nusers = [1]\nmay = []\n", "[[operate]]\nmay = ['see']\n",
+             "[[operate]]\nusers = [1]\nmay = ['type']\n"],
+)  # fmt: skip
+def test_operators_without_names_or_with_other_rights_are_no_policy(text: str) -> None:
+    with pytest.raises(ValueError, match="operate"):
         policy(text)
