@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gproc.bundle import cache
+from gproc.bundle import cache, observed
 from gproc.bundle.meaning import Meant, Ran
 from gproc.bundle.surroundings import Surroundings
 from gproc.content.manifest import Digest, Manifest, digest_of, encode, trusted
 from gproc.errors import BundleError
+
+if TYPE_CHECKING:
+    from gproc.bundle.observing import Observation
 
 
 class PackRequest(msgspec.Struct, frozen=True):
@@ -33,6 +36,7 @@ class PackRequest(msgspec.Struct, frozen=True):
     words: whether the other words bring along what they name (`--no-words`).
     nodes_programs: programs that the command names without a slash, but for its first, are the node's own.
     with_package: add what the packages of the programs install and depend on.
+    traced: add what runs of this program touched that were observed (`observe`).
     cache_dir: the directory of the cache; None for `cache.default_directory`.
     """
 
@@ -46,6 +50,7 @@ class PackRequest(msgspec.Struct, frozen=True):
     words: bool = True
     nodes_programs: bool = False
     with_package: bool = False
+    traced: bool = True
     cache_dir: str | None = None
 
 
@@ -143,14 +148,34 @@ def pack(request: PackRequest, *, explain: bool = False) -> Bundle:
     surroundings = Surroundings(request.environ, request.cwd)
     program = find_program(request.program, request.cwd, request.environ, request.root)
     meant = _meant(request)
-    question = _question(request, program, meant)
-    directory = request.cache_dir or cache.default_directory(request.environ)
+    directory = _cache_directory(request)
+    kept = observed.recall(os.path.dirname(directory), _runs_name(program, meant)) if _uses_runs(request) else None
+    question = _question(request, program, meant, kept)
     if not explain:
         environ = {os.fsencode(name): os.fsencode(value) for name, value in request.environ.items()}
         record = cache.recall(directory, question, environ, os.fsencode(request.cwd))
         if record is not None:
             return Bundle(record.encoded, Digest(record.digest), dict(record.sources), {}, left=meant.left)
-    return _pack_afresh(request, program, meant, surroundings, question, directory, started_ns)
+    seen = observed.Observed() if kept is None else kept.observed()
+    return _pack_afresh(request, program, meant, seen, surroundings, question, directory, started_ns)
+
+
+def observe(request: PackRequest, environ: Mapping[str, str], descriptors: Sequence[int]) -> Observation:
+    """Run the command here, once, and keep what it touched: bundles of the same program have that from now on.
+
+    environ: the program's.  descriptors: its 0, 1 and 2.
+    Raises: ProgramNotFound, ProgramNotExecutable; BundleError if a program cannot be observed.
+    """
+    from gproc.bundle.observing import observe as observe_run
+
+    program = find_program(request.program, request.cwd, request.environ)
+    found = observe_run(program, request.command, environ, descriptors)
+    directory = os.path.dirname(_cache_directory(request))
+    try:
+        observed.keep(directory, _runs_name(program, _meant(request)), found.observed)
+    except OSError as error:
+        raise BundleError(f"{directory}: what the traced run touched cannot be kept there: {error.strerror}") from error
+    return found
 
 
 def read_chunk(bundle: Bundle, digest: Digest) -> bytes:
@@ -186,7 +211,26 @@ def _meant(request: PackRequest) -> Meant:
     return Meant((Ran(request.program),))
 
 
-def _question(request: PackRequest, program: str, meant: Meant) -> cache.Question:
+def _cache_directory(request: PackRequest) -> str:
+    return request.cache_dir or cache.default_directory(request.environ)
+
+
+def _uses_runs(request: PackRequest) -> bool:
+    return request.traced and request.root == "/"
+
+
+def _runs_name(program: str, meant: Meant) -> str:
+    """Runs are of one program if they are of one script, or of one text, and run the same other programs."""
+    own, *others = meant.programs
+    words = [program, own.script, own.code]
+    for other in others:
+        words += [other.name, other.script, other.code]
+    return observed.name_of(map(os.fsencode, words))
+
+
+def _question(
+    request: PackRequest, program: str, meant: Meant, kept: observed.Recalled | None
+) -> cache.Question:
     def absolute(path: str) -> bytes:
         return os.fsencode(os.path.join(request.cwd, path))
 
@@ -202,6 +246,7 @@ def _question(request: PackRequest, program: str, meant: Meant) -> cache.Questio
         files=tuple(map(os.fsencode, meant.files)),
         yielding=tuple(map(os.fsencode, meant.yielding)),
         with_package=request.with_package,
+        observed=b"" if kept is None else kept.digest,
     )
 
 
@@ -209,6 +254,7 @@ def _pack_afresh(
     request: PackRequest,
     program: str,
     meant: Meant,
+    seen: observed.Observed,
     surroundings: Surroundings,
     question: cache.Question,
     directory: str,
@@ -224,7 +270,7 @@ def _pack_afresh(
     library_path = tuple(map(os.fsdecode, question.library_path))
     try:
         packed = packing.pack(
-            image, surroundings, program, meant, extra, library_path, question.superuser, question.with_package
+            image, surroundings, program, meant, extra, library_path, question.superuser, question.with_package, seen
         )
     except OSError as error:
         raise BundleError(f"{error.filename}: cannot be packed: {error.strerror}") from error

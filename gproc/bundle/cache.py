@@ -95,6 +95,7 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
     """What was asked, as it is known before any file is read.  Relative paths are made absolute.
 
     programs, script, code, files, yielding: what the command's words mean, without the program: `meaning.Meant`.
+    observed: the digest of what was kept of its traced runs, or b"".
     """
 
     program: bytes
@@ -108,6 +109,7 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
     files: tuple[bytes, ...] = ()
     yielding: tuple[bytes, ...] = ()
     with_package: bool = False
+    observed: bytes = b""
 
     def name(self) -> str:
         return digest_of(msgspec.msgpack.encode((FORMAT, self))).hex()[:32]
@@ -169,12 +171,4 @@ def remember(directory: str, record: Record, started_ns: int) -> None:
         return
     with contextlib.suppress(OSError):
         keeping.replace(os.path.join(directory, record.question.name()), msgspec.msgpack.encode(record))
-        _prune(directory)
-
-
-def _prune(directory: str) -> None:
-    with os.scandir(directory) as entries:
-        ages = sorted((entry.stat(follow_symlinks=False).st_mtime_ns, entry.path) for entry in entries)
-    for _, path in ages[: max(0, len(ages) - RECORDS_MAX)]:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        keeping.prune(directory, RECORDS_MAX)

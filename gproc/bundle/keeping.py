@@ -27,3 +27,12 @@ def replace(path: str, content: bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(beside)
         raise
+
+
+def prune(directory: str, count: int) -> None:
+    """Remove all but that many of a directory's files, the oldest first.  Raises: OSError."""
+    with os.scandir(directory) as entries:
+        ages = sorted((entry.stat(follow_symlinks=False).st_mtime_ns, entry.path) for entry in entries)
+    for _, path in ages[: max(0, len(ages) - count)]:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)

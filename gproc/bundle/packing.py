@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 import msgspec
 
@@ -17,10 +18,13 @@ from gproc.bundle.entries import BundleEntries
 from gproc.bundle.home import Home, is_shared_object
 from gproc.bundle.image import Image
 from gproc.bundle.meaning import Meant, Ran
+from gproc.bundle.observed import Observed
 from gproc.bundle.surroundings import Surroundings
 from gproc.content.manifest import Digest, Manifest
 from gproc.content.paths import within
-from gproc.errors import BundleError, ProgramNotExecutable, ProgramNotFound
+from gproc.errors import BundleError, GprocError, ProgramNotExecutable, ProgramNotFound
+
+_NOTHING: Final = Observed()
 
 
 class Packed(msgspec.Struct, frozen=True):
@@ -45,11 +49,13 @@ def pack(
     library_path: Sequence[str],
     superuser: bool,
     with_package: bool = False,
+    seen: Observed = _NOTHING,
 ) -> Packed:
     """The bundle of a program in an image.
 
     program: absolute path, executable.  meant: what else its command's words mean; its own program comes first there.
     with_package: add what the packages of the programs install, and what those depend on.
+    seen: what observed runs of the program touched; what is not there any more is left out.
     superuser: may pack a set-id program, which the bundle has without that bit.
     Raises: BundleError and its subclasses, which name the file.
     """
@@ -60,7 +66,7 @@ def pack(
     packing = _Packing(image, surroundings, layout, library_path)
     for path in shown:
         packing.show(path)
-    return packing.run(program, meant, with_package)
+    return packing.run(program, meant, with_package, seen)
 
 
 class _Packing:
@@ -86,7 +92,7 @@ class _Packing:
         is_directory = status is not None and stat.S_ISDIR(status.st_mode)
         self._code_dirs.add(real if is_directory else real.rpartition("/")[0])
 
-    def run(self, program: str, meant: Meant, with_package: bool) -> Packed:
+    def run(self, program: str, meant: Meant, with_package: bool, seen: Observed) -> Packed:
         own, *others = meant.programs
         started = self._start(program, own, program)
         run = [(path, other) for other in others if (path := self._found(other.name)) is not None]
@@ -94,6 +100,7 @@ class _Packing:
             self._start(path, other, program)
         if with_package:
             self._add_package(program, started, [path for path, _ in run])
+        self._add_seen(program, started, seen)
         self._add_objects_among(sorted(self._extras), started.programs[0])
         yielding = self._add_yielding(meant.yielding)
         entries, sources = self._layout.entries()
@@ -150,6 +157,30 @@ class _Packing:
         for path in dict.fromkeys(found):
             self._fixed.add(os.path.dirname(self._add_code(path, f"of the package of {program}")))
         self._add_objects_among(sorted(set(self._layout.paths()) - before), started.programs[0])
+
+    def _add_seen(self, program: str, started: starting.Started, seen: Observed) -> None:
+        """Add what observed runs touched: programs with all that they need, the rest at its own path."""
+        before = set(self._layout.paths())
+        for path in map(os.fsdecode, seen.executed):
+            if self._image.walk(path) is None or path == program:
+                continue
+            try:
+                self._start(path, Ran(path), program)
+            except GprocError:  # it is not what it was when it was observed; the run that needs it will say so
+                continue
+        for path in map(os.fsdecode, (*seen.files, *seen.directories)):
+            if not self._is_readable(path):
+                continue
+            real = self._add_code(path, f"touched by {program} when it was traced")
+            if not is_shared_object(real) and not within(real, self._surroundings.absolute("")):
+                self._fixed.add(real)
+        self._add_objects_among(sorted(set(self._layout.paths()) - before), started.programs[0])
+
+    def _is_readable(self, path: str) -> bool:
+        walk = self._image.walk(path)
+        if walk is None or not (stat.S_ISREG(walk.status.st_mode) or stat.S_ISDIR(walk.status.st_mode)):
+            return False
+        return os.access(self._image.host(walk.real), os.R_OK, effective_ids=True)
 
     def _add_yielding(self, paths: Sequence[str]) -> list[str]:
         """Add what a node may have itself, as far as it lies in no directory that is shown as it is here."""

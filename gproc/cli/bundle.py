@@ -1,4 +1,4 @@
-"""`gproc bundle PROGRAM`: what would be sent and why, as a table, as JSON or as a tar file.  Needs no cluster."""
+"""`gproc bundle COMMAND`: what would be sent and why, as a table, as JSON or as a tar file.  Needs no cluster."""
 
 from __future__ import annotations
 
@@ -52,16 +52,22 @@ NAMED_SHOWN: Final = 8
 def run(options: BundleOptions) -> int:
     """Pack the program, and show a table or JSON.  With `tar`, the bundle is written there, and no table is shown."""
     request = PackRequest(
-        program=options.program,
+        program=options.command[0],
+        command=options.command,
         cwd=working_directory(),
         environ=os.environ,
         extra=options.files,
         with_package=options.with_package,
         root=options.root,
         library_path=options.library_path,
+        traced=options.trace is not False,
     )
     trace = Trace(options.debug)
-    trace.step(f"packs {options.program} from the system at {options.root}, without the cache")
+    if options.trace:
+        from gproc.cli.tracing import run_here
+
+        run_here(request, os.environb, (0, 2, 2), trace)  # our standard output is for the table
+    trace.step(f"packs {request.program} from the system at {options.root}, without the cache")
     bundle = pack(request, explain=True)
     manifest = bundle.manifest
     trace.step(f"packed {_text(manifest.program)}: {bundle_text(bundle.digest, manifest.size_bytes())}")

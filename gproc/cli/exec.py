@@ -19,10 +19,10 @@ from gproc.cli.style import has_colour, is_terminal
 from gproc.cli.trace import Trace, bundle_text
 from gproc.cli.writing import Writing
 from gproc.client.driver import PollDriver
-from gproc.client.requests import check_nodes, pack_program, program_request
+from gproc.client.requests import check_nodes, program_request
 from gproc.client.summary import summarise
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError, ProgramNotFound, UsageError
-from gproc.packager import Bundle
+from gproc.packager import Bundle, PackRequest, pack
 from gproc.request.spec import TerminalSize
 from gproc.wire.job_messages import Keep
 
@@ -45,6 +45,8 @@ def run(options: ExecOptions) -> int:
         terminal, lent = terminal_size_of(0), LentTerminal(0)
     cwd = working_directory()
     command = shell_command(options.command) if options.shell else options.command
+    if options.local_bin and options.trace:
+        raise UsageError("--trace finds what to send, and -localbin sends nothing: leave one of them out")
     bundle = None if options.local_bin else packed(options, command, cwd, trace)
     stdin = stdin_of(options)
     request = program_request(
@@ -86,7 +88,12 @@ def run(options: ExecOptions) -> int:
         return EXIT_SIGNAL_BASE + signal.SIGPIPE  # and silence, as of `yes | head`
     if foreground.departed:
         return left(foreground, detached=options.detach)
-    return foreground.conclude(*summarise(job.places, job.outcomes, job.missing))
+    status, lines = summarise(job.places, job.outcomes, job.missing)
+    if status and bundle is not None and foreground.lost is None:
+        from gproc.cli.lacking import hints
+
+        lines += hints(foreground.errors, bundle, cwd)
+    return foreground.conclude(status, lines)
 
 
 def check_showing(options: ExecOptions) -> None:
@@ -163,13 +170,27 @@ def stdin_of(options: ExecOptions) -> int | None:
 def packed(options: ExecOptions, command: Sequence[str], cwd: str, trace: Trace) -> Bundle:
     """Raises: BundleError and its kinds."""
     program = command[0]
-    trace.step(f"packs {program}")
+    request = PackRequest(
+        program=program,
+        command=tuple(command),
+        cwd=cwd,
+        environ=os.environ,
+        extra=options.files,
+        root=options.root,
+        library_path=options.library_path,
+        words=not options.no_words,
+        nodes_programs=options.shell,
+        with_package=options.with_package,
+        traced=options.trace is not False,
+    )
     try:
-        bundle = pack_program(
-            command, files=options.files, root=options.root, library_path=options.library_path, cwd=cwd,
-            environ=os.environ, words=not options.no_words, nodes_programs=options.shell,
-            with_package=options.with_package, explain=trace.has_details,
-        )  # fmt: skip
+        if options.trace:
+            from gproc.cli.tracing import run_here
+
+            with open(os.devnull, "r+b", buffering=0) as nothing:
+                run_here(request, environment(options), [nothing.fileno()] * 3, trace)
+        trace.step(f"packs {program}")
+        bundle = pack(request, explain=trace.has_details)
     except ProgramNotFound as error:
         if not looks_like_a_shell_line(program):
             raise

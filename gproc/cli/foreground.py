@@ -33,12 +33,17 @@ if TYPE_CHECKING:
 PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that we pass on to the program.  A second one of the first four kills it."""
 
+_ERRORS_BYTES: Final = 8192
+"""What is kept of standard error: a program says last why it ends."""
+
+
 class Foreground:
     """One job, from its submission to its last outcome, or until we leave it.
 
     lost: why the master was lost during the job.  problem: what went wrong on our side, as one sentence.
     reader_is_gone: nobody reads our standard output or standard error any more.
     departed: whether we have left the job, which goes on.
+    errors: the end of what the nodes wrote to standard error.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Foreground:
         self.lost: GprocError | None = None
         self.problem: str | None = None
         self.reader_is_gone = False
+        self.errors = b""
         self._driver = driver
         self._sink = sink
         self._progress = progress
@@ -192,6 +198,8 @@ class Foreground:
             case Output(_, stream, data, rank, time_s):
                 if time_s is not None:
                     self._stamp(rank, time_s)
+                if stream == "stderr":
+                    self.errors = (self.errors + data[-_ERRORS_BYTES:])[-_ERRORS_BYTES:]
                 self._sink.output(rank, stream, memoryview(data))
                 self._driver.session.consumed(self.job, stream, len(data))
                 self._tell_detail(f"{self.job.nodes[rank]} wrote {len(data)} bytes to {stream}")

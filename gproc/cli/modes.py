@@ -208,8 +208,9 @@ MODES: Final = (
         "bundle",
         BundleOptions,
         "Show what would be sent for a program, and why.",
-        "Nothing is sent; with --tar it is written to a file.",
-        (Argument("program", "PROGRAM", "By path if it has a slash, else sought on PATH", offers="command"),),
+        "Nothing is sent; with --tar it is written to a file. With --trace the command runs here once, and what it"
+        " opens is in its bundles from then on.",
+        (Argument("command", "COMMAND", "The program, with its own arguments and switches", "rest", "command"),),
     ),
     Mode(
         "cert",

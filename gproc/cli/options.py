@@ -61,6 +61,7 @@ class SlaveOptions(msgspec.Struct, frozen=True, kw_only=True):
 class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`gproc e`.  nodes, exclude: specifications, not yet parsed.  env: `NAME=VALUE`; `NAME`: as it is here.
 
+    trace: run it here first; None: only what earlier traced runs touched goes along; False: not that either.
     bin_root: "" if each slave uses its own.  cwd: a directory of the node; "": a private one at ours.
     The limits max_procs, mem_bytes, cpus and nice are for the job's processes on each node; None: no limit.
     """
@@ -72,6 +73,7 @@ class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[str, ...] = ()
     no_words: bool = False
     with_package: bool = False
+    trace: bool | None = None
     cwd: str = ""
     bin_root: str = ""
     socket: str = DEFAULT_SOCKET
@@ -196,11 +198,15 @@ class RmOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BundleOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`gproc bundle`.  tar: the file that the bundle is written to; None: it is only shown."""
+    """`gproc bundle`.  tar: the file that the bundle is written to; None: it is only shown.
 
-    program: str
+    trace: as of ExecOptions.
+    """
+
+    command: tuple[str, ...]
     files: tuple[str, ...] = ()
     with_package: bool = False
+    trace: bool | None = None
     root: str = "/"
     library_path: tuple[str, ...] = ()
     json: bool = False

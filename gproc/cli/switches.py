@@ -57,6 +57,14 @@ SWITCHES: Final = (
         "with-package",
     ),
     Switch(
+        "trace",
+        ("e", "bundle"),
+        FLAG,
+        "Run the command here once first: what it opens goes along, now and later; --no-trace: nothing of that.",
+        "trace",
+        negative="no-trace",
+    ),
+    Switch(
         "no_words", ("e",), FLAG, "The command's words bring no files along, and no programs that it runs.", "no-words"
     ),
     Switch(

@@ -29,6 +29,7 @@ class JobOptions(TypedDict, total=False):
     shell: `args` is one text for /bin/sh.  files: files and directories that go along, as of -f.
     words: whether the command's words bring along the files that they name; as without --no-words.
     with_package: what the program's package installs and depends on goes along.
+    traced: what earlier runs by `gproc e --trace` touched goes along; as without --no-trace.
     local_bin: run each node's own program, and send nothing.  root, library_path: as of -r and -L.
     bundle: what `gproc.bundle` packed before; without it the program is packed now.
     exclude: nodes to leave out.  umask: the caller's own if left out.  bin_root: as of -binRoot.
@@ -46,6 +47,7 @@ class JobOptions(TypedDict, total=False):
     files: Sequence[str]
     words: bool
     with_package: bool
+    traced: bool
     local_bin: bool
     root: str
     library_path: Sequence[str]
@@ -96,7 +98,7 @@ def asked(
             [os.fsdecode(word) for word in command], files=options.get("files", ()), root=options.get("root", "/"),
             library_path=options.get("library_path", ()), cwd=cwd, environ=os.environ,
             words=options.get("words", True), with_package=options.get("with_package", False),
-            nodes_programs=options.get("shell", False),
+            nodes_programs=options.get("shell", False), traced=options.get("traced", True),
         )  # fmt: skip
     request = program_request(
         nodes,

@@ -94,12 +94,12 @@ def check_nodes(nodes: str, exclude: str) -> None:
 def pack_program(
     command: Sequence[str], *, files: Sequence[str] = (), root: str = "/", library_path: Sequence[str] = (), cwd: str,
     environ: Mapping[str, str], words: bool = True, nodes_programs: bool = False, with_package: bool = False,
-    explain: bool = False,
+    traced: bool = True, explain: bool = False,
 ) -> Bundle:  # fmt: skip
     """command: the program's name and its words.  words: whether these bring along what they name.
 
     nodes_programs: other programs that it names without a slash are the node's own.
-    with_package: as of --with-package.
+    with_package: as of --with-package.  traced: what earlier traced runs of the program touched goes along.
     explain: fill in `Bundle.reasons`; then the cache is not used.  Raises: BundleError and its kinds.
     """
     request = PackRequest(
@@ -113,6 +113,7 @@ def pack_program(
         words=words,
         nodes_programs=nodes_programs,
         with_package=with_package,
+        traced=traced,
     )
     return pack(request, explain=explain)
 

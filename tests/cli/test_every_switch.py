@@ -19,6 +19,8 @@ DEBUG: Final = "reports/test_debug_says_what_happens.py"
 BEHAVIOUR: Final = {
     ("local_bin", "e"): "system/test_program.py::test_with_localbin_the_nodes_own_program_runs",
     ("private", "s"): "system/test_program.py::test_a_node_without_private_views_runs_plain_and_says_so",
+    ("trace", "e"): "fidelity/programs/test_programs.py::test_a_program_does_there_what_it_does_here",
+    ("trace", "bundle"): "bundle/test_traced_runs.py::test_files_whose_names_a_program_makes_up_go_along",
     ("with_package", "e"): "fidelity/programs/test_programs.py::test_a_program_does_there_what_it_does_here",
     ("with_package", "bundle"): "bundle/test_packages.py::test_a_programs_package_goes_along_and_its_documentation_not",
     ("no_words", "e"): "fidelity/test_places.py::test_without_words_nothing_but_the_program_goes_along",

@@ -189,7 +189,7 @@ def test_two_dashes_end_the_switches() -> None:
 @pytest.mark.parametrize(
     ("argv", "meant"),
     [
-        (["bundle", "--", "-x"], BundleOptions(program="-x")),
+        (["bundle", "--", "-x"], BundleOptions(command=("-x",))),
         (["cp", "--", "-a", "1:/x"], CpOptions(words=("-a", "1:/x"))),
         (["get", "--", "1:/x", "-d"], GetOptions(source="1:/x", directory="-d")),
         (["cert", "--", "-n"], CertOptions(names=("-n",))),
@@ -220,8 +220,8 @@ def test_seconds_may_have_a_fraction(text: str, timeout_s: float) -> None:
 
 
 def test_the_further_modes_take_their_arguments() -> None:
-    assert parse(["bundle", "-f", "a", "date", "--tar=x.tar"]) == BundleOptions(
-        program="date", files=("a",), tar="x.tar"
+    assert parse(["bundle", "-f", "a", "--tar=x.tar", "date"]) == BundleOptions(
+        command=("date",), files=("a",), tar="x.tar"
     )
     assert parse(["cert", "kn1", "--out", "d", "kn2", "--address=10.0.0.1,10.0.0.2"]) == CertOptions(
         names=("kn1", "kn2"), out="d", addresses=("10.0.0.1", "10.0.0.2")
@@ -261,7 +261,7 @@ def test_version_and_completion_need_no_mode() -> None:
         (["s", "--socket=/x"], ("--socket", "mode s", "m, e, cp, get, i")),
         (["e"], ("NODES", "usage: gproc [switches] e NODES COMMAND...")),
         (["e", "."], ("COMMAND", "usage: gproc [switches] e NODES COMMAND...")),
-        (["bundle"], ("PROGRAM", "usage:")),
+        (["bundle"], ("COMMAND", "usage:")),
         (["cert"], ("NAME", "usage:")),
         (["m", "extra"], ("'extra'", "usage: gproc [switches] m")),
         (["-cmdport=65536", "m"], ("-cmdport", "'65536'", "0 to 65535")),

@@ -184,3 +184,19 @@ def test_with_binroot_a_program_finds_its_bundle_where_the_command_says(flat: Cl
     done = flat.exec(f"-binRoot={where}", "-f", "f", "1", "/bin/sh", "-c", script, "sh", str(flat.work / "f"))
     assert (done.returncode, done.stdout) == (0, f"{where}\nf\n".encode()), done.stderr
     assert not list(where.iterdir())
+
+
+def test_a_program_that_fails_for_want_of_a_file_that_is_here_gets_a_hint(flat: Cluster) -> None:
+    (flat.work / "wanted.txt").write_text("here")
+    done = flat.exec("1", "/bin/sh", "-c", 'n=wanted; exec cat "./$n.txt" /no/such')
+    assert done.returncode == 1
+    hint = b"gproc: ./wanted.txt is here and was not sent: -f sends it, and --trace whatever the program opens\n"
+    assert done.stderr.endswith(hint), done.stderr
+    done = flat.exec("--trace", "1", "/bin/sh", "-c", 'n=wanted; exec cat "./$n.txt"')
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"here", b"")
+
+
+def test_directories_that_a_failed_command_names_and_nobody_sent_are_said(flat: Cluster) -> None:
+    (flat.work / "inputs").mkdir(exist_ok=True)
+    done = flat.exec("1", "/bin/sh", "-c", "exit 3", "x", "inputs")
+    assert done.stderr == b"gproc: 1: exit status 3\ngproc: the command names inputs, which only -f sends\n"

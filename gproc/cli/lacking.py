@@ -1,0 +1,49 @@
+"""What a failed program looked for on its nodes, and would have found here: a hint, from its own words on stderr."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from gproc.content.paths import within
+from gproc.packager import Bundle
+from gproc.shown import shown_text
+
+_NAMES_SHOWN: Final = 3
+_MISSING: Final = re.compile(
+    rb"no such file|not found|(?:cannot|can't|could not) (?:open|find|access|read|load)", re.IGNORECASE
+)
+_BETWEEN: Final = re.compile(rb"[\s\"'`<>(){}\[\],;|]+|\xe2\x80[\x98-\x9d]")
+_NODES_OWN: Final = ("/proc", "/sys", "/dev", "/run")
+
+
+def hints(errors: bytes, bundle: Bundle, cwd: str) -> list[str]:
+    """Sentences for people.  errors: the end of what the nodes wrote to standard error."""
+    found = []
+    if names := list(dict.fromkeys(_lacking(errors, bundle, cwd)))[:_NAMES_SHOWN]:
+        shown = ", ".join(map(shown_text, names))
+        is_one = len(names) == 1
+        found.append(
+            f"{shown} {'is' if is_one else 'are'} here and {'was' if is_one else 'were'} not sent:"
+            f" -f {'sends it' if is_one else 'sends them'}, and --trace whatever the program opens"
+        )
+    if left := [name for name in bundle.left if name not in names][:_NAMES_SHOWN]:
+        found.append(f"the command names {', '.join(map(shown_text, left))}, which only -f sends")
+    return found
+
+
+def _lacking(errors: bytes, bundle: Bundle, cwd: str) -> Iterator[str]:
+    sent = {entry.path for entry in bundle.manifest.entries}
+    for line in errors.splitlines():
+        if not _MISSING.search(line):
+            continue
+        for word in _BETWEEN.split(line):
+            word = word.rstrip(b":.")
+            path = os.path.normpath(os.path.join(cwd, os.fsdecode(word))) if word else ""
+            looks_like_a_path = b"/" in word or b"." in word
+            if not looks_like_a_path or not os.path.lexists(path) or any(within(path, tree) for tree in _NODES_OWN):
+                continue
+            if sent.isdisjoint((os.fsencode(path), os.fsencode(os.path.realpath(path)))):
+                yield os.fsdecode(word)
