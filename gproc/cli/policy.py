@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from gproc.cli.options import PolicyOptions
 from gproc.cli.trace import Trace
 from gproc.errors import UsageError
 from gproc.policy.file import SITE_POLICY, policy_path, read_policy
 from gproc.shown import shown_text
+
+PAM_FOLDERS: Final = ("/etc/pam.d", "/usr/lib/pam.d")
+"""pam.d(5)."""
 
 
 def run(options: PolicyOptions) -> int:
@@ -27,6 +31,8 @@ def run(options: PolicyOptions) -> int:
     for operate in policy.text.operate:
         who = ", ".join(map(str, (*operate.users, *operate.groups)))
         print(shown_text(f"of all users' jobs, {who} may: {', '.join(dict.fromkeys(('see', *operate.may)))}"))
+    if policy.text.pam and not any(os.path.exists(f"{folder}/{policy.text.pam}") for folder in PAM_FOLDERS):
+        print(f"this machine has no /etc/pam.d/{policy.text.pam}: PAM takes /etc/pam.d/other for it")
     for problem in unknown:
         print(f"{problem}: that name is nobody here")
     return 0

@@ -12,11 +12,11 @@ import asyncio
 import errno
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Final, Protocol, assert_never
 
-from gproc.errors import GprocError
+from gproc.errors import GprocError, TrustError
 from gproc.launch.launcher import Process
 from gproc.launch.protocol import ProgramEnded, SpawnFailed
 from gproc.node.pipes import InputPipe, OutputPipe
@@ -83,10 +83,13 @@ class Program:
 
     def __init__(
         self, services: NodeServices, relayed: RelayedJob, ticket: Ticket, input_check: JobInput,
-        on_end: Callable[[Outcome], None] = lambda _: None,
+        admit: Callable[[], Awaitable[None]], on_end: Callable[[Outcome], None],
     ) -> None:  # fmt: skip
-        """on_end: called once, with the outcome."""
+        """admit: awaited before anything else is done; raises TrustError if the program may not run.
+
+        on_end: called once, with the outcome."""
         self.ticket = ticket
+        self._admit = admit
         self._on_end = on_end
         self._input_check = input_check
         self._forged: Refused | None = None
@@ -222,6 +225,12 @@ class Program:
 
     async def _prepare(self, run: Run) -> None:
         stdio: Stdio | None = None
+        try:
+            await self._admit()
+        except TrustError as error:
+            log.warning("job %d: refused: %s", run.job, error)
+            self._end(Refused(shown_text(str(error))))
+            return
         try:
             root = await self._services.root(self.ticket, self._stage_progress)
             if root is not None:

@@ -29,9 +29,20 @@ def warded_program(
     except TrustError as error:
         warden.refused(job, caller, request, here, str(error))
         raise
-    warden.began(job, caller, request, here)
+    begun = False
+
+    async def admit() -> None:
+        nonlocal begun
+        try:
+            await warden.check_account(caller)
+        except TrustError as error:
+            warden.refused(job, caller, request, here, str(error))
+            raise
+        warden.began(job, caller, request, here)
+        begun = True
 
     def ended(outcome: Outcome) -> None:
-        warden.ended(job, caller, here, {outcome.kind: 1}, outcome.status)
+        if begun:
+            warden.ended(job, caller, here, {outcome.kind: 1}, outcome.status)
 
-    return Program(services, relayed, allowed, input, ended)
+    return Program(services, relayed, allowed, input, admit, ended)

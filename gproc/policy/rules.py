@@ -76,12 +76,14 @@ class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file.
 
     root: whether jobs of uid 0 are judged by the rules; else they are refused.  nologin: whether jobs of other users
-    are refused while the machine has /etc/nologin or /run/nologin.  audit: where records go: "syslog", "stderr", a
+    are refused while the machine has /etc/nologin or /run/nologin.  pam: the service as which PAM is asked about each
+    user's account (pam_acct_mgmt(3)); "": PAM is not asked.  audit: where records go: "syslog", "stderr", a
     path, or "" for nowhere.
     """
 
     root: bool = False
     nologin: bool = False
+    pam: Annotated[str, msgspec.Meta(pattern=r"\A([A-Za-z0-9_][A-Za-z0-9_.-]{0,63})?\Z")] = ""
     audit: str = ""
     allow: tuple[AllowText, ...] = ()
     operate: tuple[OperateText, ...] = ()

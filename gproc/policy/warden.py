@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from gproc.errors import GprocError
 from gproc.nodespec import Place
+from gproc.policy.asking import AccountDesk
 from gproc.policy.audit import AuditTrail, command_of
 from gproc.policy.file import PolicyFile, policy_path
 from gproc.policy.rules import MasterLimits, PolicyOversight
@@ -20,6 +21,7 @@ class Warden:
         """daemon: "master" or "slave"."""
         self._file = PolicyFile(policy_path(os.environ))
         self._trail = AuditTrail(daemon)
+        self._accounts = AccountDesk()
 
     def allow(self, caller: Caller, request: Request, places: Collection[Place], running: int = 0) -> Request:
         """The request as it may run.  running: the caller's jobs.
@@ -28,6 +30,21 @@ class Warden:
         """
         policy = self._file.current()
         return request if policy is None else policy.apply(caller, request, places, running)
+
+    @property
+    def asks_accounts(self) -> bool:
+        """Whether `check_account` may take a while."""
+        try:
+            policy = self._file.current()
+        except GprocError:
+            return False
+        return policy is not None and bool(policy.text.pam)
+
+    async def check_account(self, caller: Caller) -> None:
+        """Ask PAM, if the policy says so, whether the caller's account may be used.  Raises: GprocError if not."""
+        policy = self._file.current()
+        if policy is not None and policy.text.pam:
+            await self._accounts.check(policy.text.pam, caller.uid)
 
     def oversees(self, caller: Caller, oversight: PolicyOversight) -> bool:
         """Whether the policy lets a caller do this with the jobs of others."""

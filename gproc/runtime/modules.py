@@ -21,6 +21,7 @@ ROOTS: Final = (
     "gproc.cli.slave",
     "gproc.cli.started",
     "gproc.launch.serving",
+    "gproc.policy.account",
     # What C code and the import of modules by a computed name ask for.
     "encodings.ascii",
     "encodings.idna",

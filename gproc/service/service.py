@@ -136,20 +136,26 @@ class JobService:
         except GprocError as error:
             self._refuse(asked, error)
             return
-        if request.bundle is None or self._possession.is_shown(caller.uid, request.bundle.digest):
+        if not self._warden.asks_accounts and self._has_shown(asked):
             self._begin(asked)
         else:
-            task = asyncio.create_task(self._begin_when_shown(asked, request.bundle.digest))
+            task = asyncio.create_task(self._begin_when_ready(asked))
             self._waiting.add(task)
             task.add_done_callback(self._waiting.discard)
 
-    async def _begin_when_shown(self, asked: _Asked, bundle: bytes) -> None:
-        """Start a job when its user has shown that the bundle's content is no secret to that user."""
-        uid, account = asked.caller.uid, asked.client.account
+    def _has_shown(self, asked: _Asked) -> bool:
+        """Whether the content of a job's bundle is no secret to its user."""
+        bundle = asked.submit.request.bundle
+        return bundle is None or self._possession.is_shown(asked.caller.uid, bundle.digest)
+
+    async def _begin_when_ready(self, asked: _Asked) -> None:
+        """Start a job when its user's account was checked, and the user has shown its bundle."""
+        uid, account, bundle = asked.caller.uid, asked.client.account, asked.submit.request.bundle
         try:
+            await self._warden.check_account(asked.caller)
             async with account.showings:
-                if not self._possession.is_shown(uid, bundle):
-                    await self._possession.show(asked.client.link, uid, bundle)
+                if bundle is not None and not self._has_shown(asked):
+                    await self._possession.show(asked.client.link, uid, bundle.digest)
             if asked.client.link.lost:
                 raise LinkLost("its client is gone")
             cost = self._cost(asked.caller, asked.submit.request, asked.chosen.present)

@@ -59,7 +59,7 @@ ONLY = {
     "ssl": {"trust.tls", "link.transport"},
     "lief": {"bundle.elf"},
     "cryptography": {"trust.certificates"},
-    "ctypes": {"root.kernel", "trust.caller", "bundle.ptrace"},
+    "ctypes": {"policy.account", "root.kernel", "trust.caller", "bundle.ptrace"},
     "typer": {"cli.installing"},
     "shellingham": {"cli.installing"},
     "asyncssh": {"start.ssh"},

@@ -190,6 +190,12 @@ class Fetching:
 def test_ctrl_c_ends_a_job_whose_terminal_does_not_exist_yet(
     terminal_size: TerminalSize | None, typed: bytes, status: int | None
 ) -> None:
+    async def admitted() -> None:
+        """Everything may run."""
+
+    def ended(_: Outcome) -> None:
+        """Nobody writes it down."""
+
     async def typed_while_fetching() -> Fetching:
         services = Fetching()
         request = Request(nodes="1", argv=(b"x",), stdin=True, terminal=terminal_size)
@@ -197,7 +203,7 @@ def test_ctrl_c_ends_a_job_whose_terminal_does_not_exist_yet(
         ticket = Ticket(session=session, sequence=1, job=1, start_by_ms=0, caller=Caller(0, 0, ()), request=request)
         signer = Signer(bytes(32))
         check = JobInput(signer.public_key, session, 1)
-        program = Program(cast(Any, services), cast(Any, services), ticket, check)
+        program = Program(cast(Any, services), cast(Any, services), ticket, check, admitted, ended)
         program.start(Run(1, 1, Signed(b"", b""), Branch(0, {}), 1 << 16))
         await asyncio.sleep(0)
         program.stdin(1, JobSigner(signer, session, 1).block(typed))
