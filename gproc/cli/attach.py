@@ -18,7 +18,7 @@ from gproc.cli.trace import Trace
 from gproc.cli.writing import Writing
 from gproc.client.driver import PollDriver
 from gproc.client.questions import explained
-from gproc.client.session import SessionJob
+from gproc.client.session_job import SessionJob
 from gproc.client.summary import summarise
 from gproc.errors import EXIT_SIGNAL_BASE, GprocError
 

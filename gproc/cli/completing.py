@@ -15,6 +15,7 @@ from gproc.cli.defaults import defaults_of
 from gproc.cli.modes import MODES
 from gproc.cli.options import DEFAULT_SOCKET
 from gproc.errors import GprocError
+from gproc.naming.words import FAILED
 from gproc.shown import shown_text
 
 if TYPE_CHECKING:
@@ -55,14 +56,20 @@ def _outside(found: Completion, last: str) -> Iterator[Candidate]:
 
             words: Iterable[Candidate] = ((name, "A shipped locale.") for name in SHIPPED)
         case "nodes":
-            words = node_candidates(_connected(found), begun)
+            words = node_words(found, begun)
         case "node path" | "source or node path":
-            words = ((f"{word}:", text) for word, text in node_candidates(_connected(found), begun))
+            words = ((f"{word}:", text) for word, text in node_words(found, begun))
         case _:
             return
     for word, text in words:
         if word.startswith(begun):
             yield found.prefix + word, shown_text(text)  # a node's name is what its certificate says
+
+
+def node_words(found: Completion, begun: str) -> list[Candidate]:
+    if begun.startswith("@"):
+        return [(FAILED, "The nodes on which your last job failed.")]
+    return node_candidates(_connected(found), begun)
 
 
 def _connected(found: Completion) -> tuple[NodeState, ...]:

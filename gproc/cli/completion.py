@@ -46,12 +46,14 @@ class _Line(msgspec.Struct):
     @property
     def in_command(self) -> bool:
         """Whether all further words belong to the command of `e`."""
-        return bool(
-            self.mode
-            and self.mode.arguments
-            and self.mode.arguments[-1].takes == "rest"
-            and self.arguments >= len(self.mode.arguments)
-        )
+        wanted = self.wanted
+        return bool(wanted and wanted[-1].takes == "rest" and self.arguments >= len(wanted))
+
+    @property
+    def wanted(self) -> tuple[Argument, ...]:
+        """The arguments of its mode, without those that switches stand for."""
+        replaced = {switch.instead_of for switch in self.switches}
+        return () if self.mode is None else self.mode.arguments_without(replaced)
 
 
 def complete(words: Sequence[str]) -> Completion:
@@ -113,7 +115,7 @@ def _answer(line: _Line, last: str) -> Completion:
     if line.mode is None:
         page = (("help", "Show a help page."),) if "help".startswith(last) and not line.switches else ()
         return Completion((*_modes(last, line.switches), *page))
-    argument = _argument(line.mode, line.arguments)
+    argument = _argument(line.wanted, line.arguments)
     if argument is None:
         return Completion(() if line.ended or last else _switches(line, last))
     return _argument_answer(argument, line.arguments, last)
@@ -129,10 +131,10 @@ def _argument_answer(argument: Argument, index: int, last: str) -> Completion:
     return Completion(offer=argument.offers, prefix=_finished(last) if argument.offers == "node path" else "")
 
 
-def _argument(mode: Mode, index: int) -> Argument | None:
-    if index < len(mode.arguments):
-        return mode.arguments[index]
-    return mode.arguments[-1] if mode.arguments and mode.arguments[-1].takes != "one" else None
+def _argument(wanted: Sequence[Argument], index: int) -> Argument | None:
+    if index < len(wanted):
+        return wanted[index]
+    return wanted[-1] if wanted and wanted[-1].takes != "one" else None
 
 
 def _value(switch: Switch, text: str, before: str) -> Completion:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gproc.cli.foreground import Foreground, submitted
+from gproc.cli.naming import meant_by
 from gproc.cli.options import CpOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.stderr import complain
@@ -21,13 +22,15 @@ def run(options: CpOptions) -> int:
     if is_remote(sources[0]) and ":" not in destination:
         raise UsageError(f"cp copies files to nodes; to copy {sources[0]} here: gproc get {sources[0]} {destination}")
     remote = Remote.parse(destination)
+    meant = meant_by(options.socket, remote.nodes, options.exclude)
+    remote = remote._replace(nodes=meant.nodes)
     trace = Trace(options.debug)
     tries = CopyTries(sources, lambda line: complain([line]))
     trace.step(f"reads {', '.join(sources)}")
     while (bundle := tries.pack()) is not None:
         if trace.is_on:
             trace.step(f"packed {bundle_text(bundle.digest, bundle.manifest.size_bytes())}")
-        request = copy_request(remote, "place", exclude=options.exclude, timeout_s=options.timeout_s, bundle=bundle)
+        request = copy_request(remote, "place", exclude=meant.exclude, timeout_s=options.timeout_s, bundle=bundle)
         complaints = Complaints()
         driver = PollDriver(options.socket)
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gproc.bundle.surroundings import working_directory
 from gproc.cli.foreground import Foreground, submitted
+from gproc.cli.naming import meant_by
 from gproc.cli.options import ExecOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.showing import AsItComes, Gathered, IntoFiles, Showing, Sorted
@@ -19,7 +20,7 @@ from gproc.cli.style import has_colour, is_terminal
 from gproc.cli.trace import Trace, bundle_text
 from gproc.cli.writing import Writing
 from gproc.client.driver import PollDriver
-from gproc.client.requests import check_nodes, program_request
+from gproc.client.requests import program_request
 from gproc.client.summary import summarise
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError, ProgramNotFound, UsageError
 from gproc.packager import Bundle, PackRequest, pack
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
 
 
 def run(options: ExecOptions) -> int:
-    check_nodes(options.nodes, options.exclude)
+    if options.retry_failed:
+        from gproc.cli.retrying import retried
+
+        options = retried(options)
+    meant = meant_by(options.socket, options.nodes, options.exclude)
     check_showing(options)
     trace = Trace(options.debug)
     terminal: TerminalSize | None = None
@@ -50,13 +55,13 @@ def run(options: ExecOptions) -> int:
     bundle = None if options.local_bin else packed(options, command, cwd, trace)
     stdin = stdin_of(options)
     request = program_request(
-        options.nodes,
+        meant.nodes,
         [os.fsencode(word) for word in command],
         bundle=bundle,
         env=environment(options),
         cwd=os.fsencode(os.path.normpath(os.path.join(cwd, options.cwd)) if options.cwd else cwd),
         own_cwd=bool(options.cwd),
-        exclude=options.exclude,
+        exclude=meant.exclude,
         stdin=stdin is not None or terminal is not None,
         bin_root=os.fsencode(options.bin_root),
         terminal=terminal,

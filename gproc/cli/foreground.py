@@ -17,7 +17,8 @@ from gproc.cli.waking import SignalPipe
 from gproc.client.driver import PollDriver
 from gproc.client.events import Departed, Event, Exited, Output, Skipped, Staged, Started, Unreached
 from gproc.client.keys import DetachKeys
-from gproc.client.session import STDIN_BYTES, JobEvent, JobRefused, SessionJob
+from gproc.client.session import STDIN_BYTES, JobEvent, JobRefused
+from gproc.client.session_job import SessionJob
 from gproc.client.sinks import Progress, Sink
 from gproc.client.summary import describe, name_of
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gproc.cli.foreground import Foreground, submitted
+from gproc.cli.naming import meant_by
 from gproc.cli.options import GetOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.trace import Trace
@@ -17,11 +18,13 @@ def run(options: GetOptions) -> int:
         command = f"gproc cp {options.source} {options.directory}"
         raise UsageError(f"get copies files from nodes; to copy {options.source} to nodes: {command}")
     remote = Remote.parse(options.source)
+    meant = meant_by(options.socket, remote.nodes, options.exclude)
+    remote = remote._replace(nodes=meant.nodes)
     driver = PollDriver(options.socket)
     try:
         collected = Collected(options.directory, remote.path)
         told = collected.have is not None
-        request = copy_request(remote, "collect", exclude=options.exclude, timeout_s=options.timeout_s, stdin=told)
+        request = copy_request(remote, "collect", exclude=meant.exclude, timeout_s=options.timeout_s, stdin=told)
         progress, trace = progress_for(json_lines=False), Trace(options.debug)
         job = submitted(driver, request, None, trace)
         foreground = Foreground(driver, job, collected, progress, trace, collected.have)

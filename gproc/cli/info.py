@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gproc.cli.absent import clock_text
+from gproc.cli.naming import meant_by
 from gproc.cli.options import InfoOptions
 from gproc.cli.style import is_terminal
 from gproc.cli.table import table
@@ -34,7 +35,7 @@ HOME_AND_CLEAR: Final = "\x1b[H\x1b[2J"
 
 
 def run(options: InfoOptions) -> int:
-    chosen = NodeSpec.parse(options.nodes[0]) if options.nodes else None
+    chosen = NodeSpec.parse(meant_by(options.socket, options.nodes[0]).nodes) if options.nodes else None
     trace = Trace(options.debug)
     while True:
         trace.step(f"asks the master at {options.socket} for the tree")

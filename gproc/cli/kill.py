@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from gproc.cli.naming import meant_by
 from gproc.cli.options import KillOptions
 from gproc.cli.trace import Trace
 from gproc.client.questions import answer_to
-from gproc.client.requests import check_nodes
 from gproc.client.summary import name_of
 
 
 def run(options: KillOptions) -> int:
     nodes = options.nodes[0] if options.nodes else ""
-    if nodes:
-        check_nodes(nodes, "")
+    nodes = meant_by(options.socket, nodes, job=options.job).nodes
     trace = Trace(options.debug)
     trace.step(f"asks the master at {options.socket} to send {name_of(options.signal)} to job {options.job}")
     answer_to(options.socket, lambda session: session.kill(options.job, options.signal, nodes))

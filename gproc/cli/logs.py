@@ -6,6 +6,7 @@ import signal
 import sys
 
 from gproc.cli.foreground import Foreground
+from gproc.cli.naming import meant_by
 from gproc.cli.options import LogsOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.showing import AsItComes
@@ -15,14 +16,12 @@ from gproc.cli.trace import Trace
 from gproc.cli.writing import Writing
 from gproc.client.driver import PollDriver
 from gproc.client.questions import explained
-from gproc.client.requests import check_nodes
 from gproc.errors import EXIT_SIGNAL_BASE
 
 
 def run(options: LogsOptions) -> int:
     nodes = options.nodes[0] if options.nodes else ""
-    if nodes:
-        check_nodes(nodes, "")
+    nodes = meant_by(options.socket, nodes, job=options.job).nodes
     trace = Trace(options.debug)
     trace.step(f"asks the master at {options.socket} for the output of job {options.job}")
     driver = PollDriver(options.socket)

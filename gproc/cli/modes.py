@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final, Literal
 
 import msgspec
@@ -69,6 +70,10 @@ class Mode(msgspec.Struct, frozen=True):
     def metavars(self) -> tuple[str, ...]:
         shown = {"many": "{}...", "rest": "{}...", "optional": "[{}]"}
         return tuple(shown.get(a.takes, "{}").format(a.metavar) for a in self.arguments)
+
+    def arguments_without(self, fields: Collection[str]) -> tuple[Argument, ...]:
+        """Its arguments if switches stand for these."""
+        return tuple(each for each in self.arguments if each.field not in fields)
 
     def usage(self) -> str:
         return " ".join(("gproc [switches]", self.letters, *self.metavars()))

@@ -62,12 +62,14 @@ class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`gproc e`.  nodes, exclude: specifications, not yet parsed.  env: `NAME=VALUE`; `NAME`: as it is here.
 
     trace: run it here first; None: only what earlier traced runs touched goes along; False: not that either.
+    retry_failed: nodes are those on which the last job has failed; without a command, it is that job's.
     bin_root: "" if each slave uses its own.  cwd: a directory of the node; "": a private one at ours.
     The limits max_procs, mem_bytes, cpus and nice are for the job's processes on each node; None: no limit.
     """
 
-    nodes: str
-    command: tuple[str, ...]
+    nodes: str = ""
+    command: tuple[str, ...] = ()
+    retry_failed: bool = False
     local_bin: bool = False
     shell: bool = False
     files: tuple[str, ...] = ()

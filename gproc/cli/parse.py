@@ -59,6 +59,7 @@ def parse(argv: Sequence[str], defaults: Callable[[Mode], Mapping[str, object]] 
     words: list[str] = []
     mode: Mode | None = None
     switches_end = False
+    held: Mapping[str, object] | None = None
     rest = iter(argv)
     for word in rest:
         if word == "--" and not switches_end:
@@ -78,11 +79,13 @@ def parse(argv: Sequence[str], defaults: Callable[[Mode], Mapping[str, object]] 
             mode = _mode(word)
         else:
             words.append(word)
-            if mode.arguments and mode.arguments[-1].takes == "rest" and len(words) == len(mode.arguments):
+            held = defaults(mode) if held is None else held
+            arguments = mode.arguments_without(_replaced(mode, given, held))
+            if arguments and arguments[-1].takes == "rest" and len(words) == len(arguments):
                 words.extend(rest)
     if mode is None:
         raise UsageError(f"a mode is wanted: {_modes()}\nusage: {USAGE}")
-    return _options(mode, given, words, defaults(mode))
+    return _options(mode, given, words, defaults(mode) if held is None else held)
 
 
 def _name(word: str) -> str:
@@ -149,7 +152,7 @@ def _options(mode: Mode, given: Iterable[_Given], words: list[str], defaults: Ma
         if switch.kind.repeats:
             value = (*_tuple(values.get(switch.field)), *_tuple(value))
         values[switch.field] = value
-    values.update(_arguments(mode, words))
+    values.update(_arguments(mode, words, _replaced(mode, given, defaults)))
     return msgspec.convert({**defaults, **values}, mode.options)
 
 
@@ -176,20 +179,30 @@ def _value(switch: Switch, found: _Given) -> object:
     return not value if found.name == switch.negative else value
 
 
-def _arguments(mode: Mode, words: list[str]) -> dict[str, object]:
+def _replaced(mode: Mode, given: Iterable[_Given], defaults: Mapping[str, object]) -> set[str]:
+    """The arguments that switches stand for."""
+    known = [switch for switch in SWITCHES if switch.instead_of and mode.letters in switch.modes]
+    values = {switch.instead_of: defaults.get(switch.field, False) for switch in known}
+    for each in given:
+        values.update({switch.instead_of: _value(switch, each) for switch in known if each.name in switch.spellings()})
+    return {field for field, is_on in values.items() if is_on}
+
+
+def _arguments(mode: Mode, words: list[str], replaced: set[str]) -> dict[str, object]:
     values: dict[str, object] = {}
-    for index, argument in enumerate(mode.arguments):
+    arguments = mode.arguments_without(replaced)
+    for index, argument in enumerate(arguments):
         if index >= len(words):
-            if argument.takes == "optional":
+            if argument.takes == "optional" or replaced:
                 continue
             raise UsageError(f"{argument.metavar} is missing\nusage: {mode.usage()}")
         if argument.takes == "one":
             values[argument.field] = words[index]
         else:
             values[argument.field] = tuple(words[index : index + 1] if argument.takes == "optional" else words[index:])
-    takes_all = bool(mode.arguments) and mode.arguments[-1].takes not in ("one", "optional")
-    if len(words) > len(mode.arguments) and not takes_all:
-        raise UsageError(f"{words[len(mode.arguments)]!r} is one word too many\nusage: {mode.usage()}")
+    takes_all = bool(arguments) and arguments[-1].takes not in ("one", "optional")
+    if len(words) > len(arguments) and not takes_all:
+        raise UsageError(f"{words[len(arguments)]!r} is one word too many\nusage: {mode.usage()}")
     return values
 
 

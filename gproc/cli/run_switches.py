@@ -35,6 +35,14 @@ RUN_SWITCHES: Final = (
         metavar="NUMBER",
     ),
     Switch(
+        "retry_failed",
+        ("e",),
+        FLAG,
+        "Without NODES: run your last job again where it has failed, or COMMAND.",
+        "retry-failed",
+        instead_of="nodes",
+    ),
+    Switch(
         "label", ("e", "logs", "attach"), FLAG, "Begin each line of output with its node's path.", "label", short="l"
     ),
     Switch("gather", ("e",), FLAG, "Show nodes with the same output once, together.", "gather", short="b"),

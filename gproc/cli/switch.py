@@ -12,7 +12,8 @@ class Switch(msgspec.Struct, frozen=True):
 
     field: its field in the modes' options.  modes: letters of the modes that take it.  go: the original's spelling.
     gnu: the long spelling.  short: one letter, if the original has none.  negative: the spelling that turns a FLAG off.
-    offers: what shell completion offers as its value.
+    offers: what shell completion offers as its value.  instead_of: the argument that a FLAG stands for, so that it is
+    not given, and those after it need not be.
     """
 
     field: str
@@ -25,6 +26,7 @@ class Switch(msgspec.Struct, frozen=True):
     negative: str = ""
     metavar: str = ""
     offers: Offer = ""
+    instead_of: str = ""
 
     def spellings(self) -> tuple[str, ...]:
         """Every name, without dashes."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from gproc.client.events import Stream
-from gproc.client.session import SessionJob
+from gproc.client.session_job import SessionJob
 from gproc.client.sinks import Progress
 
 DESCRIPTORS: Final[dict[Stream, int]] = {"stdout": 1, "stderr": 2}

@@ -23,6 +23,7 @@ from gproc.client.finding import default_socket
 from gproc.client.known import JobInfo, jobs_of, problems_of
 from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, input_bytes, keep_of
 from gproc.client.receiving import Collected
+from gproc.client.resolving import resolve
 from gproc.client.results import CompletedJob, checked, decoded
 from gproc.client.session import (
     Answered,
@@ -32,15 +33,16 @@ from gproc.client.session import (
     JobRefused,
     Refusal,
     SessionEvent,
-    SessionJob,
     TreeAnswer,
 )
+from gproc.client.session_job import SessionJob
 from gproc.client.sinks import Sink
 from gproc.client.tree import CopyResult, TreeInfo, tree_info
 from gproc.errors import GprocError, LinkLost
+from gproc.naming.words import MeantNodes
 from gproc.packager import Bundle
 from gproc.request.spec import Request
-from gproc.wire.job_messages import ActedOn, JobList, Keep
+from gproc.wire.job_messages import JobAnswer, Keep
 
 E = TypeVar("E", bound=BaseException)
 
@@ -57,7 +59,7 @@ class AsyncCluster:
         self._path = socket
         self._jobs: dict[SessionJob, AsyncJob] = {}
         self._trees: dict[int, asyncio.Future[TreeInfo]] = {}
-        self._answers: dict[int, asyncio.Future[JobList | ActedOn]] = {}
+        self._answers: dict[int, asyncio.Future[JobAnswer]] = {}
         self._failure: GprocError | None = None
         self._writing = False
 
@@ -99,7 +101,8 @@ class AsyncCluster:
     ) -> CompletedJob[bytes] | CompletedJob[str]:  # fmt: skip
         """As `gproc.Cluster.run`.  If the task is cancelled, the job is killed."""
         data = input_bytes(input, text=text, encoding=encoding, errors=errors)
-        job = self._begin(nodes, args, stdin=data is not None, timeout=timeout, options=options, keep=keep_of(options))
+        keep = keep_of(options)
+        job = await self._begin(nodes, args, stdin=data is not None, timeout=timeout, options=options, keep=keep)
         try:
             result = await job.communicate(data)
         except BaseException:
@@ -116,7 +119,7 @@ class AsyncCluster:
         if stdin not in (None, PIPE, DEVNULL):
             raise ValueError("stdin is gproc.PIPE, gproc.DEVNULL or None")
         keep = keep_of(options, detach=detach)
-        job = self._begin(nodes, args, stdin=stdin == PIPE, timeout=timeout, options=options, keep=keep)
+        job = await self._begin(nodes, args, stdin=stdin == PIPE, timeout=timeout, options=options, keep=keep)
         try:
             await job._begun()
             if detach:
@@ -138,7 +141,7 @@ class AsyncCluster:
         """
         self._check()
         names = [sources] if isinstance(sources, str) else list(sources)
-        remote = Remote.parse(destination)
+        remote, exclude = await self._remote(destination, exclude)
         tries = CopyTries(names)
         while (bundle := await asyncio.to_thread(tries.pack)) is not None:
             complaints = Complaints()
@@ -156,7 +159,7 @@ class AsyncCluster:
         >>> await cluster.get("1-80:/var/log/solver", "logs")
         """
         self._check()
-        remote = Remote.parse(source)
+        remote, exclude = await self._remote(source, exclude)
         request = copy_request(remote, "collect", exclude=exclude, timeout_s=timeout)
         collected = Collected(directory)
         job = await self._carry_out(request, None, collected)
@@ -179,6 +182,7 @@ class AsyncCluster:
     async def attach(self, job: int | str, *, nodes: str = "") -> AsyncJob:
         """Go back to a job that runs, as of `gproc.Cluster.attach`.  Raises: JobRejected, LinkLost."""
         session = self._connection.session
+        nodes = (await self._meant(nodes, job=job)).nodes
         return await self._view(session.view(str(job), nodes=nodes, start=False, follow=True, control=True))
 
     async def logs(
@@ -186,6 +190,7 @@ class AsyncCluster:
     ) -> AsyncIterator[Event]:
         """What a job has written, as of `gproc.Cluster.logs`: `async for event in cluster.logs(job)`."""
         session = self._connection.session
+        nodes = (await self._meant(nodes, job=job)).nodes
         viewed = await self._view(session.view(str(job), nodes=nodes, follow=follow, moments=times))
         async for event in viewed:
             yield event
@@ -196,6 +201,7 @@ class AsyncCluster:
 
     async def kill(self, job: int | str, signum: int = signal.SIGTERM, *, nodes: str = "") -> None:
         """Send a signal to every process of a job, or to those on some nodes.  Raises: JobRejected, LinkLost."""
+        nodes = (await self._meant(nodes, job=job)).nodes
         await self._ask(lambda session: session.kill(str(job), signum, nodes))
 
     async def remove(self, *jobs: int | str) -> tuple[str, ...]:
@@ -210,11 +216,11 @@ class AsyncCluster:
         viewed._be_viewed()
         return viewed
 
-    async def _ask(self, question: Callable[[ClientSession], int]) -> JobList | ActedOn:
+    async def _ask(self, question: Callable[[ClientSession], int]) -> JobAnswer:
         """Ask a question about jobs.  Raises: JobRejected, LinkLost."""
         self._check()
         serial = question(self._connection.session)
-        answer: asyncio.Future[JobList | ActedOn] = self._loop.create_future()
+        answer: asyncio.Future[JobAnswer] = self._loop.create_future()
         self._answers[serial] = answer
         self._flush()
         return await answer
@@ -228,11 +234,28 @@ class AsyncCluster:
         """Close the connection: jobs that still run are ended."""
         self._fail(LinkLost("the connection was closed"))
 
-    def _begin(
+    async def _begin(
         self, nodes: str, args: Args, *, stdin: bool, timeout: float | None, options: JobOptions, keep: Keep | None
     ) -> AsyncJob:
+        meant = await self._meant(nodes, options.get("exclude", ""))
+        nodes, options["exclude"] = meant.nodes, meant.exclude
         self._check()
         return self._submit(*asked(nodes, args, stdin=stdin, timeout=timeout, options=options), keep)
+
+    async def _meant(self, nodes: str, exclude: str = "", *, job: int | str = "last") -> MeantNodes:
+        steps = resolve(nodes, exclude, job=str(job))
+        try:
+            question = next(steps)
+            while True:
+                question = steps.send(await self._ask(question))
+        except StopIteration as done:
+            found: MeantNodes = done.value
+            return found
+
+    async def _remote(self, text: str, exclude: str) -> tuple[Remote, str]:
+        remote = Remote.parse(text)
+        meant = await self._meant(remote.nodes, exclude)
+        return remote._replace(nodes=meant.nodes), meant.exclude
 
     def _submit(
         self, request: Request, bundle: Bundle | None, words: tuple[str, ...], keep: Keep | None = None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gproc.client.begun import BegunJob
 from gproc.client.events import Event, Output
 from gproc.client.results import Collector, CompletedJob
-from gproc.client.session import SessionJob
+from gproc.client.session_job import SessionJob
 
 if TYPE_CHECKING:
     from gproc.client.aio import AsyncCluster

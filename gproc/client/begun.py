@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from gproc.client.events import Departed, Event, Output
-from gproc.client.session import SessionJob
+from gproc.client.session_job import SessionJob
 from gproc.client.summary import summarise
 from gproc.errors import GprocError
 from gproc.request.outcome import Outcome

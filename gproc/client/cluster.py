@@ -24,23 +24,17 @@ from gproc.client.known import JobInfo, jobs_of, problems_of
 from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, input_bytes, keep_of
 from gproc.client.receiving import Collected
 from gproc.client.requests import pack_program
+from gproc.client.resolving import resolve, run_questions
 from gproc.client.results import CompletedJob, TimeoutExpired, checked, decoded
-from gproc.client.session import (
-    Answered,
-    ClientSession,
-    JobEvent,
-    JobRefused,
-    Refusal,
-    SessionEvent,
-    SessionJob,
-    TreeAnswer,
-)
+from gproc.client.session import Answered, ClientSession, JobEvent, JobRefused, Refusal, SessionEvent, TreeAnswer
+from gproc.client.session_job import SessionJob
 from gproc.client.sinks import Sink
 from gproc.client.tree import CopyResult, TreeInfo, tree_info
 from gproc.errors import GprocError
+from gproc.naming.words import MeantNodes
 from gproc.packager import Bundle
 from gproc.request.spec import Request
-from gproc.wire.job_messages import ActedOn, JobList, Keep
+from gproc.wire.job_messages import JobAnswer, Keep
 
 E = TypeVar("E", bound=BaseException)
 
@@ -140,7 +134,7 @@ class Cluster:
             >>> cluster.cp(["solver.conf", "data/"], "./.:/opt/solver/")
         """
         names = [sources] if isinstance(sources, str) else list(sources)
-        remote = Remote.parse(destination)
+        remote, exclude = self._remote(destination, exclude)
         tries = CopyTries(names)
         while (bundle := tries.pack()) is not None:
             complaints = Complaints()
@@ -159,7 +153,7 @@ class Cluster:
 
             >>> cluster.get("1-80:/var/log/solver", "logs")  # logs/1/solver, logs/2/solver, ...
         """
-        remote = Remote.parse(source)
+        remote, exclude = self._remote(source, exclude)
         collected = Collected(directory)
         job = self._carry_out(copy_request(remote, "collect", exclude=exclude, timeout_s=timeout), None, collected)
         note_torn(collected, job.outcomes)
@@ -198,6 +192,7 @@ class Cluster:
             >>> cluster.attach("night").wait()
             0
         """
+        nodes = self._meant(nodes, job=job).nodes
         return self._view(
             job, lambda session, name: session.view(name, nodes=nodes, start=False, follow=True, control=True)
         )
@@ -208,6 +203,7 @@ class Cluster:
         follow: go on until it ends.  times: each `Output` has its `time_s`.  nodes: only these.
         Raises: JobRejected if there is no such job of this user, or none of its output was kept; LinkLost.
         """
+        nodes = self._meant(nodes, job=job).nodes
         viewed = self._view(job, lambda session, name: session.view(name, nodes=nodes, follow=follow, moments=times))
         yield from viewed
 
@@ -225,6 +221,7 @@ class Cluster:
 
     def kill(self, job: int | str, signum: int = signal.SIGTERM, *, nodes: str = "") -> None:
         """Send a signal to every process of a job, or to those on some nodes.  Raises: JobRejected, LinkLost."""
+        nodes = self._meant(nodes, job=job).nodes
         self._ask(lambda session: session.kill(str(job), signum, nodes))
 
     def remove(self, *jobs: int | str) -> tuple[str, ...]:
@@ -276,8 +273,19 @@ class Cluster:
     def _begin(
         self, nodes: str, args: Args, *, stdin: bool, timeout: float | None, options: JobOptions, keep: Keep | None
     ) -> Job:
+        meant = self._meant(nodes, options.get("exclude", ""))
+        nodes, options["exclude"] = meant.nodes, meant.exclude
         request, bundle, words = asked(nodes, args, stdin=stdin, timeout=timeout, options=options)
         return self._submit(request, bundle, words, keep)
+
+    def _meant(self, nodes: str, exclude: str = "", *, job: int | str = "last") -> MeantNodes:
+        """What NODES means.  Raises: SpecError, JobRejected, LinkLost; GprocError if there are no such nodes."""
+        return run_questions(resolve(nodes, exclude, job=str(job)), self._ask)
+
+    def _remote(self, text: str, exclude: str) -> tuple[Remote, str]:
+        remote = Remote.parse(text)
+        meant = self._meant(remote.nodes, exclude)
+        return remote._replace(nodes=meant.nodes), meant.exclude
 
     def _submit(
         self, request: Request, bundle: Bundle | None, words: tuple[str, ...], keep: Keep | None = None
@@ -313,7 +321,7 @@ class Cluster:
         except GprocError:
             return
 
-    def _ask(self, question: Callable[[ClientSession], int]) -> JobList | ActedOn:
+    def _ask(self, question: Callable[[ClientSession], int]) -> JobAnswer:
         """Ask a question about jobs, and wait for the answer.  Raises: JobRejected, LinkLost."""
         serial = self._engine.call(question)
         self._engine.wait_until(lambda: serial in self._answers)

@@ -12,13 +12,13 @@ import msgspec
 from gproc.client.complaints import Complaints
 from gproc.client.receiving import Collected
 from gproc.client.requests import check_nodes, name_of
-from gproc.client.session import SessionJob
+from gproc.client.session_job import SessionJob
 from gproc.client.tree import CopyResult
 from gproc.copy.builtin import FAILED
 from gproc.copy.packing import changed, check_names, pack
 from gproc.copy.steps import PATH_BYTES_MAX
-from gproc.errors import SpecError, UsageError
-from gproc.nodespec import NodeSpec
+from gproc.errors import UsageError
+from gproc.naming.words import Words, is_specification
 from gproc.packager import Bundle
 from gproc.request.outcome import Outcome
 from gproc.request.spec import Action, Request
@@ -43,7 +43,7 @@ class Remote(NamedTuple):
         nodes, colon, path = text.partition(":")
         if not colon:
             raise UsageError(f"{text!r} names no nodes: NODES:PATH is wanted, as in 1-80:/etc/motd")
-        NodeSpec.parse(nodes)
+        Words.parse(nodes)
         encoded = os.fsencode(path)
         if not path.startswith("/"):
             raise UsageError(f"{text!r}: an absolute path is wanted after the colon")
@@ -57,11 +57,7 @@ def is_remote(text: str) -> bool:
     nodes, colon, path = text.partition(":")
     if not colon or not path.startswith("/"):
         return False
-    try:
-        NodeSpec.parse(nodes)
-    except SpecError:
-        return False
-    return True
+    return is_specification(nodes)
 
 
 def copy_request(

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from gproc.client.chunks import ChunkServer
 from gproc.client.connection import Connection
-from gproc.client.session import ChunksWanted, SessionEvent, SessionJob
+from gproc.client.session import ChunksWanted, SessionEvent
+from gproc.client.session_job import SessionJob
 from gproc.packager import Bundle
 from gproc.request.spec import Request
 from gproc.wire.job_messages import Keep

@@ -13,7 +13,7 @@ from gproc.client.begun import BegunJob
 from gproc.client.engine import Engine
 from gproc.client.events import Event, Output
 from gproc.client.results import Collector, CompletedJob, TimeoutExpired
-from gproc.client.session import SessionJob
+from gproc.client.session_job import SessionJob
 
 E = TypeVar("E", bound=BaseException)
 

@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 import msgspec
 
-from gproc.wire.job_messages import ActedOn, JobList, JobRow
+from gproc.wire.job_messages import ActedOn, JobAnswer, JobList, JobRow
 
 JobStateName = Literal["running", "ending", "ended", "lost"]
 
@@ -32,12 +32,12 @@ class JobInfo(msgspec.Struct, frozen=True):
     args: tuple[str, ...]
 
 
-def jobs_of(answer: JobList | ActedOn) -> tuple[JobInfo, ...]:
+def jobs_of(answer: JobAnswer) -> tuple[JobInfo, ...]:
     assert isinstance(answer, JobList)
     return tuple(map(_job_info, answer.jobs))
 
 
-def problems_of(answer: JobList | ActedOn) -> tuple[str, ...]:
+def problems_of(answer: JobAnswer) -> tuple[str, ...]:
     assert isinstance(answer, ActedOn)
     return answer.problems
 

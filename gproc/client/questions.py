@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from typing import Final
 
 from gproc.client.driver import PollDriver
-from gproc.client.session import Answered, ClientSession, Refusal, SessionJob
+from gproc.client.session import Answered, ClientSession, Refusal
+from gproc.client.session_job import SessionJob
 from gproc.errors import LinkLost
-from gproc.wire.job_messages import ActedOn, JobList
+from gproc.wire.job_messages import JobAnswer, JobList
 
 OLDER: Final = "if it is of an older release than this command, it knows no such question"
 
 
-def answer_to(socket_path: str, question: Callable[[ClientSession], int]) -> JobList | ActedOn:
+def answer_to(socket_path: str, question: Callable[[ClientSession], int]) -> JobAnswer:
     """Ask, and wait for the answer.  question: returns the serial number of the `Answered`.
 
     Raises: GprocError; JobRejected if the master refuses.

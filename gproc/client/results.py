@@ -8,7 +8,7 @@ from typing import AnyStr, Generic
 import msgspec
 
 from gproc.client.events import Event, Exited, Output, Started
-from gproc.client.session import SessionJob
+from gproc.client.session_job import SessionJob
 from gproc.client.summary import summarise
 from gproc.errors import GprocError
 from gproc.request.outcome import Outcome

@@ -15,18 +15,21 @@ from typing import Final, NamedTuple, Union, assert_never
 import msgspec
 
 from gproc.client.events import Departed, Event, Exited, Output, Skipped, Staged, Started, Stream, Unreached
+from gproc.client.session_job import SessionJob
 from gproc.errors import JobRejected, PeerError
 from gproc.nodespec import Place, format_path
-from gproc.request.outcome import Outcome
 from gproc.request.spec import Request, TerminalSize
 from gproc.wire import frames, messages
 from gproc.wire.credit import quantum
 from gproc.wire.directions import MASTER_TO_CLIENT, MasterToClient
 from gproc.wire.job_messages import (
     ActedOn,
+    AskFailed,
     Detach,
     Detached,
     Dropped,
+    FailedNodes,
+    JobAnswer,
     JobList,
     Keep,
     KillJob,
@@ -59,49 +62,6 @@ NUMBERS: Final[dict[Stream, int]] = {name: number for number, name in STREAMS.it
 
 STDIN_BYTES: Final = quantum(frames.CLIENT_WINDOW_BYTES)
 """The most that one call of `write_stdin` takes."""
-
-
-class SessionJob:
-    """One job of a session.
-
-    number: None until the master has taken it.  places, nodes: by rank.  missing: nodes that are not connected, folded.
-    absent: as of `Accepted`.
-    outcomes: by rank, as they come.  rejected: why the master did not take it.
-    wire_number: stands for it in messages: its number, or that of a view of a job that is not this session's.
-    left: whether the session has left it, or has seen what it wanted to see.
-    viewed: what the master said of a job that is looked at; None for one of this session.
-    stdin_credit: how many bytes of standard input may be written now.  stdin_bytes: how many were written.
-    early_signals: signals that wait until the master has taken it.
-    """
-
-    def __init__(self, serial: int, request: Request) -> None:
-        self.serial = serial
-        self.request = request
-        self.number: int | None = None
-        self.wire_number = 0
-        self.left = False
-        self.viewed: Viewing | None = None
-        self.moment_s: float | None = None
-        self.places: tuple[Place, ...] = ()
-        self.nodes: tuple[str, ...] = ()
-        self.missing = ""
-        self.absent: tuple[tuple[str, float, str], ...] = ()
-        self.outcomes: dict[int, Outcome] = {}
-        self.rejected: JobRejected | None = None
-        self.stdin_credit = 0
-        self.early_signals: dict[int, None] = {}
-        self.stdin_bytes = 0
-        self.owed = {"stdout": 0, "stderr": 0}
-
-    @property
-    def ended(self) -> bool:
-        """Whether no event of it will come any more."""
-        over = self.number is not None and len(self.outcomes) == len(self.places)
-        return over or self.left or self.rejected is not None
-
-    def outcomes_by_node(self) -> dict[str, Outcome]:
-        """The outcomes so far, in the order of ranks."""
-        return {self.nodes[rank]: outcome for rank, outcome in sorted(self.outcomes.items())}
 
 
 class JobEvent(NamedTuple):
@@ -140,7 +100,7 @@ class Answered(NamedTuple):
     """The answer to a question about jobs."""
 
     serial: int
-    answer: JobList | ActedOn
+    answer: JobAnswer
 
 
 class Refusal(NamedTuple):
@@ -222,7 +182,7 @@ class ClientSession:
                     yield JobEvent(job, Unreached(nodes, reason, until_s))
             case TreeState():
                 yield TreeAnswer(message)
-            case JobList(serial) | ActedOn(serial):
+            case JobList(serial) | ActedOn(serial) | FailedNodes(serial):
                 yield Answered(serial, message)
             case Viewing():
                 yield from self._viewing(message)
@@ -325,6 +285,12 @@ class ClientSession:
         """Remove the records of ended jobs.  Returns the serial number of the `Answered`."""
         serial = next(self._serials)
         self._send(RemoveJobs(serial, tuple(names)))
+        return serial
+
+    def ask_failed(self, name: str) -> int:
+        """Ask where a job has failed.  Returns the serial number of the `Answered`."""
+        serial = next(self._serials)
+        self._send(AskFailed(serial, name))
         return serial
 
     def inquire(self) -> int:

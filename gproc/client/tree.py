@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from gproc.client.complaints import Complaints
-from gproc.client.session import SessionJob
+from gproc.client.session_job import SessionJob
 from gproc.errors import GprocError
 from gproc.nodespec import format_path
 from gproc.request.outcome import Outcome

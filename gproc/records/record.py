@@ -109,6 +109,11 @@ def shortened(argv: Sequence[bytes]) -> tuple[bytes, ...]:
     return tuple(kept)
 
 
+def is_whole(argv: Sequence[bytes]) -> bool:
+    """Whether this command of a record was not cut by `shortened`: that adds dots beyond the bound."""
+    return sum(map(len, argv)) + len(argv) - 1 <= ARGV_BYTES_MAX
+
+
 class JobName(msgspec.Struct, frozen=True):
     """What a user calls a job: its number, its name, or "last".  One of the fields is set, or none for the last."""
 

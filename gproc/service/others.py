@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from gproc.errors import GprocError, TrustError, UsageError
 from gproc.nodespec import NodeSpec, Place, fold
 from gproc.policy.rules import PolicyOversight
-from gproc.records.record import JobName, KeptJob
+from gproc.records.record import JobName, KeptJob, is_whole
 from gproc.records.spooling import Spools
 from gproc.request.spec import Caller
 from gproc.service.book import JobBook
@@ -19,7 +19,7 @@ from gproc.service.live import LiveJob
 from gproc.service.oversight import Oversight
 from gproc.service.registry import with_parents
 from gproc.service.views import FIRST_VIEW, JobView, ViewRights, ranks_of
-from gproc.wire.job_messages import ActedOn, KillJob, RemoveJobs, ViewJob
+from gproc.wire.job_messages import ActedOn, AskFailed, FailedNodes, KillJob, RemoveJobs, ViewJob
 from gproc.wire.messages import Rejected
 
 if TYPE_CHECKING:
@@ -129,6 +129,16 @@ class OtherJobs:
         else:
             live.signal(question.signum)
         return ActedOn(question.serial)
+
+    async def failed(self, question: AskFailed, caller: Caller) -> FailedNodes:
+        """Where a job has failed.  Raises: GprocError."""
+        record, live = await self._find_with_life(question.job, caller)
+        outcomes = record.outcomes() if live is None else live.job.outcomes
+        nodes = fold(record.places[rank] for rank, outcome in outcomes.items() if outcome.status)
+        runs = live is not None and not live.job.over
+        return FailedNodes(
+            question.serial, record.number, nodes, record.missing, record.argv, is_whole(record.argv), runs
+        )
 
     async def remove(self, question: RemoveJobs, caller: Caller) -> ActedOn:
         """Raises: GprocError if the disk fails."""

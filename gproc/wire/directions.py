@@ -15,9 +15,11 @@ from gproc.errors import PeerError
 from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.job_messages import (
     ActedOn,
+    AskFailed,
     Detach,
     Detached,
     Dropped,
+    FailedNodes,
     JobList,
     KillJob,
     ListJobs,
@@ -69,11 +71,12 @@ from gproc.wire.messages import (
 # Unions are spelled with Union[...]: on Python 3.11 msgspec takes no other form that a type checker takes too.
 
 ClientToMaster = Union[  # noqa: UP007
-    Submit, SignalJob, Resize, Credit, Unavailable, Inquire, ListJobs, SubmitKept, Detach, ViewJob, KillJob, RemoveJobs
+    Submit, SignalJob, Resize, Credit, Unavailable, Inquire, ListJobs, SubmitKept, Detach, ViewJob, KillJob, RemoveJobs,
+    AskFailed
 ]
 MasterToClient = Union[  # noqa: UP007
     Accepted, Rejected, Finished, StageProgress, Credit, Want, TreeState, OutOfReach, JobList, Detached,
-    Viewing, Moment, Dropped, ActedOn
+    Viewing, Moment, Dropped, ActedOn, FailedNodes
 ]
 
 Opening = Union[Join, Attach, PeerHello]  # noqa: UP007

@@ -5,7 +5,7 @@ A master of an older release knows none of these, and ends the connection of a c
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Union
 
 import msgspec
 
@@ -174,3 +174,30 @@ class ActedOn(Message, frozen=True, tag=tag_of):
 
     serial: Number
     problems: tuple[str, ...] = ()
+
+
+class AskFailed(Message, frozen=True, tag=tag_of):
+    """Asks where a job has failed."""
+
+    serial: Number
+    job: JobText
+
+
+class FailedNodes(Message, frozen=True, tag=tag_of):
+    """Answers AskFailed.
+
+    nodes: those whose outcome is not exit status 0, folded.  missing: as of Accepted.  argv: cut to a bound if it is
+    not `whole`.  runs: whether the job has not ended.
+    """
+
+    serial: Number
+    job: Number
+    nodes: str
+    missing: str
+    argv: tuple[bytes, ...]
+    whole: bool
+    runs: bool
+
+
+JobAnswer = Union[JobList, ActedOn, FailedNodes]  # noqa: UP007
+"""The master's answers to questions about jobs."""

@@ -20,7 +20,7 @@ IO_MODULES = {
 
 ORDER = (
     "errors", "shown", "addresses", "descriptors", "interpreter", "logstream",
-    "request", "boxes", "nodespec", "content", "disk", "wire", "tree", "bundle", "packager", "store",
+    "request", "boxes", "nodespec", "naming", "content", "disk", "wire", "tree", "bundle", "packager", "store",
     "locales", "trust", "policy", "link", "root", "spread", "copy", "native", "launch", "relay", "node", "records",
     "service",
     "client", "runtime", "start", "master", "slave", "cli", "__main__", "adapters", "gfork",
@@ -28,13 +28,13 @@ ORDER = (
 """Every package, after all that it imports.  docs/architecture.md describes them in the same order."""
 
 PURE = {
-    "errors", "shown", "boxes", "nodespec", "tree", "request.limits", "request.signals", "request.spec",
+    "errors", "shown", "boxes", "nodespec", "naming.words", "tree", "request.limits", "request.signals", "request.spec",
     "request.outcome", "request.acts", "policy.rules", "content.manifest", "content.paths",
     "wire.frames", "wire.credit", "wire.messages", "wire.directions",
     "wire.branch", "wire.tags", "wire.job_messages", "wire.credentials", "link.allowance", "records.record",
     "records.rows", "records.entries", "service.takers", "client.keys", "cli.job_switches",
-    "relay.membership", "relay.delivery", "service.jobs", "service.window", "client.session", "client.events",
-    "client.summary",
+    "relay.membership", "relay.delivery", "service.jobs", "service.window", "client.session", "client.session_job",
+    "client.events", "client.summary",
     "relay.flow", "relay.relayed_job", "link.refusals", "link.turns", "spread.trees",
     "store.room", "spread.progress", "spread.blame", "spread.scheduling",
     "trust.names", "root.plan", "cli.completion", "cli.pages", "cli.parse", "cli.modes", "cli.options", "cli.switches",

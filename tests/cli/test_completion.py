@@ -173,6 +173,7 @@ def test_connected_nodes_are_offered_and_nothing_without_a_master(tmp_path: Path
         assert asked("e", "--socket", socket, "") == [".", "1-2", "1", "2"]
         assert asked("e", "--socket", socket, "1,2") == ["1,2"]
         assert asked("cp", "a", "--socket", socket, "1") == ["1-2:", "1:"]
+        assert asked("get", "--socket", socket, "1,@") == ["1,@failed:"]
     finally:
         cluster.stop()
 

@@ -43,6 +43,8 @@ BEHAVIOUR: Final = {
     "test_the_next_node_begins_as_one_ends_and_all_of_it_is_one_job",
     ("max_fail", "e"): "system/test_some_nodes_at_a_time.py::"
     "test_after_so_many_failures_no_more_begin_and_those_that_run_go_on",
+    ("retry_failed", "e"): "system/test_where_the_last_job_failed.py::"
+    "test_the_last_job_runs_again_where_it_failed",
     ("label", "e"): "system/test_output.py::test_a_label_is_before_each_line",
     ("require", "e"): "system/test_absent_nodes.py::test_a_job_that_requires_all_nodes_does_not_begin_without_one",
     ("watch", "i"): "system/test_absent_nodes.py::test_the_tree_can_be_watched",

@@ -322,3 +322,15 @@ def test_the_place_of_a_switch_makes_no_difference(switches: list[Switch], befor
     first = [word for words_of_one in given_words[:before] for word in words_of_one]
     second = [word for words_of_one in given_words[before:] for word in words_of_one]
     assert parse([*first, "e", *second, ".", "ls"]) == parse([*first, *second, "exec", ".", "ls"])
+
+
+def test_a_switch_can_stand_for_an_argument_so_that_the_next_word_is_the_command() -> None:
+    """`gproc e --retry-failed`: its nodes are known, and its command need not be said."""
+    for words, command in (([], ()), (["date", "-x", "1"], ("date", "-x", "1"))):
+        options = parse(["e", "--retry-failed", *words])
+        assert isinstance(options, ExecOptions)
+        assert (options.nodes, options.command, options.exclude) == ("", command, "")
+    options = parse(["e", "--retry-failed=false", "1", "date"])
+    assert isinstance(options, ExecOptions) and (options.nodes, options.command) == ("1", ("date",))
+    with pytest.raises(UsageError, match="COMMAND is missing"):
+        parse(["e", "1"])

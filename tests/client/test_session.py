@@ -19,10 +19,10 @@ from gproc.client.session import (
     JobEvent,
     JobRefused,
     SessionEvent,
-    SessionJob,
     StdinReady,
     TreeAnswer,
 )
+from gproc.client.session_job import SessionJob
 from gproc.errors import PeerError
 from gproc.request.outcome import Lost, Returned
 from gproc.request.spec import Request, TerminalSize

@@ -19,9 +19,11 @@ from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.directions import DIRECTIONS, PARENT_TO_CHILD, Direction
 from gproc.wire.job_messages import (
     ActedOn,
+    AskFailed,
     Detach,
     Detached,
     Dropped,
+    FailedNodes,
     JobList,
     JobRow,
     Keep,
@@ -154,6 +156,8 @@ EVERY_MESSAGE: list[Message] = [
     KillJob(5, "7", 9, "=1/2"),
     RemoveJobs(6, ("7", "night")),
     ActedOn(6, ("you have no job night",)),
+    AskFailed(7, "last"),
+    FailedNodes(7, 12, "=1/2", "9", (b"date", b"\xff"), True, False),
     JobList(1, (JobRow(7, "night", 1000, "1-3", "ended", 3, 1.0, 2.0, (b"date", b"\xff")),), 5),
     Poll(4),
     Load(4, ((Route(()), 0.25), (Route((1, 2)), 3.0))),

@@ -1,0 +1,52 @@
+"""One job of a session, as the client knows it.  Pure."""
+
+from __future__ import annotations
+
+from gproc.errors import JobRejected
+from gproc.nodespec import Place
+from gproc.request.outcome import Outcome
+from gproc.request.spec import Request
+from gproc.wire.job_messages import Viewing
+
+
+class SessionJob:
+    """One job of a session.
+
+    number: None until the master has taken it.  places, nodes: by rank.  missing: nodes that are not connected, folded.
+    absent: as of `Accepted`.
+    outcomes: by rank, as they come.  rejected: why the master did not take it.
+    wire_number: stands for it in messages: its number, or that of a view of a job that is not this session's.
+    left: whether the session has left it, or has seen what it wanted to see.
+    viewed: what the master said of a job that is looked at; None for one of this session.
+    stdin_credit: how many bytes of standard input may be written now.  stdin_bytes: how many were written.
+    early_signals: signals that wait until the master has taken it.
+    """
+
+    def __init__(self, serial: int, request: Request) -> None:
+        self.serial = serial
+        self.request = request
+        self.number: int | None = None
+        self.wire_number = 0
+        self.left = False
+        self.viewed: Viewing | None = None
+        self.moment_s: float | None = None
+        self.places: tuple[Place, ...] = ()
+        self.nodes: tuple[str, ...] = ()
+        self.missing = ""
+        self.absent: tuple[tuple[str, float, str], ...] = ()
+        self.outcomes: dict[int, Outcome] = {}
+        self.rejected: JobRejected | None = None
+        self.stdin_credit = 0
+        self.early_signals: dict[int, None] = {}
+        self.stdin_bytes = 0
+        self.owed = {"stdout": 0, "stderr": 0}
+
+    @property
+    def ended(self) -> bool:
+        """Whether no event of it will come any more."""
+        over = self.number is not None and len(self.outcomes) == len(self.places)
+        return over or self.left or self.rejected is not None
+
+    def outcomes_by_node(self) -> dict[str, Outcome]:
+        """The outcomes so far, in the order of ranks."""
+        return {self.nodes[rank]: outcome for rank, outcome in sorted(self.outcomes.items())}

@@ -1,0 +1,1 @@
+"""What people write for NODES beside places: the word @failed."""
