@@ -82,6 +82,7 @@ class Master(Hub):
         self._book = book
         self._spools = spools
         self._service = JobService(self, self._offers, warden, book, spools)
+        store.payer_of = self._service.payer_of
         self._inquiries = TreeInquiries(self, endpoint.identity.name, self._service.busy)
         self.clients = Clients(self._service, self._inquiries, warden.limits())
         self._desk = CertificateDesk(authority, endpoint, signer, self._session, reissue, self._revoke)

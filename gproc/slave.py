@@ -72,6 +72,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         joined: called each time that a parent has taken us in.
         """
         super().__init__(store, endpoint, belonging, link_timeout_s)
+        store.payer_of = self._payer_of
         self._joined = joined
         self._warden = warden
         self._launcher = launcher
@@ -345,6 +346,10 @@ class Slave(Hub, Receiver[ParentToChild]):
                 self._refuse(link, run.job, [run.branch.rank], error)
                 return {}
         return {admitted.program: Branch(run.branch.rank, {}, run.branch.said)}
+
+    def _payer_of(self, bundle: bytes) -> int | None:
+        tickets = (admitted.ticket for admitted in self._admitted.values())
+        return next((each.caller.uid for each in tickets if each.request.is_of(bundle)), None)
 
     def _log_refusal(self, error: GprocError) -> None:
         log.warning("refused from %s: %s", self._uplink.where, error)

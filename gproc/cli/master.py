@@ -23,6 +23,7 @@ from gproc.records.spooling import Spools
 from gproc.relay.belonging import Belonging, placed_by
 from gproc.service.book import JobBook, open_records
 from gproc.store.opening import default_base, open_store
+from gproc.store.room import quota
 from gproc.store.store import Store
 from gproc.trust.authority import Authority, open_authority
 from gproc.trust.endpoint import Endpoint
@@ -52,12 +53,14 @@ def run(options: MasterOptions) -> int:
     # Made here, so that slaves of this machine need not make it: the libraries for that would stay in their memory.
     load_identity(home, "node", name, own_addresses(name, address))
     log.debug("cluster %s, keys in %s", authority.cluster, home)
-    store = open_store(options.store or default_base(os.environ), options.store_bytes)
+    warden = Warden("master")
+    limits = warden.limits()
+    of_user = quota(limits.user_store_mib, limits.user_store_files)
+    store = open_store(options.store or default_base(os.environ), options.store_bytes, of_user)
     log.debug("store %s", os.fsdecode(store.place))
     place, _state_lock = open_state(options.state or state_base(os.environ))
     log.debug("job records in %s", place)
-    warden = Warden("master")
-    book, spools = open_records(place, warden.limits())
+    book, spools = open_records(place, limits)
     log.debug("a link is lost after %g s", options.link_timeout_s)
     belonging = Belonging(identity.name, True, placed_by(locale, options.cmd_port or DEFAULT_CMD_PORT))
 

@@ -85,13 +85,17 @@ def serve(
     from gproc.root.planner import Planner
     from gproc.slave import Slave
     from gproc.store.opening import default_base, open_store
+    from gproc.store.room import quota
     from gproc.trust import tls
     from gproc.trust.endpoint import Endpoint
 
     dialled = placement.parent
     assert dialled is not None, "a locale gives every slave a parent"
     placed = placed_by(load(options.locale), options.cmd_port or DEFAULT_CMD_PORT)
-    store = open_store(options.store or default_base(os.environ), options.store_bytes)
+    warden = Warden("slave")
+    limits = warden.limits()
+    of_user = quota(limits.user_store_mib, limits.user_store_files)
+    store = open_store(options.store or default_base(os.environ), options.store_bytes, of_user)
     log.debug("store %s", os.fsdecode(store.place))
     log.debug("a link is lost after %g s", options.link_timeout_s)
     bin_root = claim_usual(os.fsencode(options.bin_root), os.fsencode(DEFAULT_BIN_ROOT))
@@ -110,7 +114,7 @@ def serve(
             id=placement.id,
             address=placement.address,
             link_timeout_s=options.link_timeout_s,
-            warden=Warden("slave"),
+            warden=warden,
             joined=joined,
         )
         local = listening_address(placement.address or dialled.host)

@@ -55,11 +55,11 @@ class OperateText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     may: Annotated[tuple[PolicyOversight, ...], msgspec.Meta(min_length=1)] = ("see", "kill")
 
 
-class MasterLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """[limits] of the file: what users have of the master together.  None: as gproc has it.
+class PolicyLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[limits] of the file: what users have of the master, and of each machine's store.  None: as gproc has it.
 
     user_records, all_records, record_days: as of `gproc.records.record.Keeping`.  .._spool_mib: of jobs' output that
-    is kept.
+    is kept.  user_store_mib, user_store_files: of programs and files that a store has for one user; None: no bound.
     """
 
     user_connections: Count | None = None
@@ -70,6 +70,8 @@ class MasterLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     record_days: Count | None = None
     user_spool_mib: Count | None = None
     all_spool_mib: Count | None = None
+    user_store_mib: Count | None = None
+    user_store_files: Count | None = None
 
 
 class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,7 +89,7 @@ class PolicyText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     audit: str = ""
     allow: tuple[AllowText, ...] = ()
     operate: tuple[OperateText, ...] = ()
-    limits: MasterLimits = MasterLimits()
+    limits: PolicyLimits = PolicyLimits()
 
 
 class People(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from gproc.nodespec import Place
 from gproc.policy.asking import AccountDesk
 from gproc.policy.audit import AuditTrail, command_of
 from gproc.policy.file import PolicyFile, policy_path
-from gproc.policy.rules import MasterLimits, PolicyOversight
+from gproc.policy.rules import PolicyLimits, PolicyOversight
 from gproc.request.spec import Caller, Request
 
 
@@ -54,12 +54,12 @@ class Warden:
             return False
         return policy is not None and policy.lets(caller, oversight)
 
-    def limits(self) -> MasterLimits:
+    def limits(self) -> PolicyLimits:
         try:
             policy = self._file.current()
         except GprocError:  # no job runs
             policy = None
-        return MasterLimits() if policy is None else policy.text.limits
+        return PolicyLimits() if policy is None else policy.text.limits
 
     def began(self, job: int, caller: Caller, request: Request, nodes: str) -> None:
         self._record("start", job, caller, nodes, **command_of(request))

@@ -104,6 +104,10 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
     fanout: NodeCount | None = None
     max_fail: NodeCount | None = None
 
+    def is_of(self, bundle: bytes) -> bool:
+        """Whether it runs a program or places files of this bundle."""
+        return self.bundle is not None and self.bundle.digest == bundle
+
     def __post_init__(self) -> None:
         """Raises: ValueError naming the field; msgspec turns it into a ValidationError when it decodes."""
         _check_path("the working directory", self.cwd)

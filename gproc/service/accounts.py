@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from gproc.errors import GprocError
-from gproc.policy.rules import MasterLimits
+from gproc.policy.rules import PolicyLimits
 from gproc.request.spec import Request
 from gproc.service.window import INPUT_FOR_TURNS_BYTES
 
@@ -102,7 +102,7 @@ class Accounts:
             self._accounts.pop(account.uid, None)
 
 
-def bounds_of(limits: MasterLimits) -> Bounds:
+def bounds_of(limits: PolicyLimits) -> Bounds:
     usual = Bounds()
     each, together = limits.user_memory_mib, limits.all_memory_mib
     return Bounds(

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from gproc.errors import GprocError
-from gproc.policy.rules import MasterLimits
+from gproc.policy.rules import PolicyLimits
 from gproc.records.keeper import RecordKeeper
 from gproc.records.place import REMEDY
 from gproc.records.record import Keeping, KeptJob, endings_of, shortened
@@ -47,7 +47,7 @@ class JobBook:
         self.keeper.close()
 
 
-def open_records(place: str, limits: MasterLimits) -> tuple[JobBook, Spools]:
+def open_records(place: str, limits: PolicyLimits) -> tuple[JobBook, Spools]:
     """The records and spools below a directory.  Raises: GprocError."""
     keeper = RecordKeeper(place, keeping_of(limits))
     try:
@@ -62,7 +62,7 @@ def open_records(place: str, limits: MasterLimits) -> tuple[JobBook, Spools]:
     return JobBook(keeper), spools
 
 
-def bounds_of_spools(limits: MasterLimits, disk: os.statvfs_result) -> SpoolBounds:
+def bounds_of_spools(limits: PolicyLimits, disk: os.statvfs_result) -> SpoolBounds:
     """Without a word of the policy: 1 GiB of each user, and 8 GiB or a tenth of the disk for all."""
     usual = SpoolBounds()
     each, together = limits.user_spool_mib, limits.all_spool_mib
@@ -70,7 +70,7 @@ def bounds_of_spools(limits: MasterLimits, disk: os.statvfs_result) -> SpoolBoun
     return SpoolBounds(min(most, usual.each_bytes if each is None else each << 20), most)
 
 
-def keeping_of(limits: MasterLimits) -> Keeping:
+def keeping_of(limits: PolicyLimits) -> Keeping:
     usual = Keeping()
     return Keeping(
         limits.user_records or usual.each_user, limits.all_records or usual.together, limits.record_days or usual.days

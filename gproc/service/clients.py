@@ -17,7 +17,7 @@ from gproc.link.connection import Link, Receiver
 from gproc.link.door import Door
 from gproc.link.refusals import Refusals
 from gproc.link.transport import HANDSHAKE_S
-from gproc.policy.rules import MasterLimits
+from gproc.policy.rules import PolicyLimits
 from gproc.request.spec import Caller
 from gproc.service.accounts import Account, Accounts, bounds_of
 from gproc.service.listening import Listener, listeners
@@ -188,7 +188,7 @@ class Client(Receiver[ClientToMaster]):
 class Clients:
     """The master's Unix sockets and their connections."""
 
-    def __init__(self, service: JobService, inquiries: TreeInquiries, limits: MasterLimits) -> None:
+    def __init__(self, service: JobService, inquiries: TreeInquiries, limits: PolicyLimits) -> None:
         self._service = service
         self._inquiries = inquiries
         self._listeners: list[Listener] = []

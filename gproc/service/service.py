@@ -357,6 +357,10 @@ class JobService:
         """How many jobs run on each node."""
         return self._table.running_at()
 
+    def payer_of(self, bundle: bytes) -> int | None:
+        """The user of a job with this bundle."""
+        return next((job.caller.uid for job in self._table if job.request.is_of(bundle)), None)
+
     def jobs_at(self, place: Place) -> tuple[int, ...]:
         """The numbers of the jobs that run on a node and should."""
         return self._table.jobs_at(place)

@@ -1,6 +1,7 @@
 """What is in a store's directories, and how it is taken out of them, by any process of the store's user.
 
-    roots/BUNDLE-UID-GID/           a complete bundle: `manifest`, `use` (its bytes and inodes), `tree/`
+    roots/BUNDLE-UID-GID/           a complete bundle: `manifest`, `use` (its bytes and inodes), `tree/`; `payer` if it
+                                    counts for another user than UID
     drafts/BUNDLE-UID-GID.RANDOM/   the same while one process receives it, and what is left of it if that was ended
     trash/                          what is being removed
 
@@ -31,11 +32,12 @@ HALF_MADE_S = 600
 
 
 class Kept(NamedTuple):
-    """A bundle or draft on the disk.  used_ns: when it was last used, Unix time."""
+    """A bundle or draft on the disk.  used_ns: when it was last used, Unix time.  payer: the uid that it counts for."""
 
     place: bytes
     use: Use
     used_ns: int
+    payer: int
 
     @property
     def name(self) -> bytes:
@@ -44,11 +46,11 @@ class Kept(NamedTuple):
 
 
 class Inventory:
-    """Looks into one store.  Remembers sizes, which never change: a name has the digest of all."""
+    """Looks into one store.  Remembers sizes and payers, which never change."""
 
     def __init__(self, place: bytes) -> None:
         self.place = place
-        self._uses: dict[bytes, Use] = {}
+        self._known: dict[bytes, tuple[Use, int]] = {}
 
     def roots(self) -> list[Kept]:
         """Least recently used first.  What is no bundle is left out."""
@@ -77,13 +79,14 @@ class Inventory:
     def _kept(self, place: bytes) -> Kept | None:
         try:
             used_ns = os.stat(place).st_mtime_ns
-            use = self._uses.get(place)
-            if use is None:
-                use = self._uses[place] = use_of(place)
+            known = self._known.get(place)
+            if known is None:
+                known = self._known[place] = (use_of(place), payer_of(place))
         except (OSError, ValueError, BundleError):
-            self._uses.pop(place, None)
+            self._known.pop(place, None)
             return None
-        return Kept(place, use, used_ns)
+        use, payer = known
+        return Kept(place, use, used_ns, payer)
 
 
 def make_folders(store: bytes) -> None:
@@ -122,6 +125,15 @@ def use_of(place: bytes) -> Use:
         with open(place + b"/manifest", "rb") as file:
             manifest = manifests.decode(file.read())
         return Use(manifest.size_bytes(), len(manifest.entries))
+
+
+def payer_of(place: bytes) -> int:
+    """Raises: OSError, ValueError."""
+    try:
+        with open(place + b"/payer", "rb") as file:
+            return int(file.read(20))
+    except FileNotFoundError:
+        return int(os.path.basename(place).split(b"-")[1])
 
 
 def disk_use(place: bytes) -> Use:

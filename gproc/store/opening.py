@@ -7,16 +7,17 @@ import fcntl
 import os
 
 from gproc.store import inventory
+from gproc.store.room import Use
 from gproc.store.store import Store
 
 
-def open_store(base: str, cap_bytes: int | None = None) -> Store:
+def open_store(base: str, cap_bytes: int | None = None, quota: Use | None = None) -> Store:
     """The store at `base`, with what earlier versions kept below it.  Raises: StoreError."""
     with contextlib.suppress(OSError):  # `Store` complains of it
         inventory.make_folders(os.fsencode(base))
         for place in former_stores(base):
             adopt(os.fsencode(place), os.fsencode(base))
-    return Store(base, cap_bytes)
+    return Store(base, cap_bytes, quota=quota)
 
 
 def default_base(environ: dict[str, str] | os._Environ[str]) -> str:

@@ -41,6 +41,16 @@ class Use(NamedTuple):
 NOTHING: Final = Use(0, 0)
 
 
+ENDLESS: Final = 1 << 62
+
+
+def quota(mib: int | None, inodes: int | None) -> Use | None:
+    """What one user may have in a store; None if nothing is said of it."""
+    if mib is None and inodes is None:
+        return None
+    return Use(ENDLESS if mib is None else mib << 20, ENDLESS if inodes is None else inodes)
+
+
 class Disk(NamedTuple):
     """A file system: all that it can have, and what is free of it for this user."""
 
@@ -68,6 +78,11 @@ def total(uses: Iterable[Use]) -> Use:
 def least(one: Use, other: Use) -> Use:
     """In each respect the lesser."""
     return Use(min(one.size_bytes, other.size_bytes), min(one.inodes, other.inodes))
+
+
+def over(use: Use, most: Use) -> Use:
+    """What is too much of it."""
+    return Use(max(0, use.size_bytes - most.size_bytes), max(0, use.inodes - most.inodes))
 
 
 def cap(disk: Disk, kept: Use, asked: tuple[int | None, int | None]) -> Use:

@@ -25,9 +25,11 @@ Remove = Callable[[Kept], bool]
 class Shelves:
     """The directories of one store, with its cap."""
 
-    def __init__(self, place: bytes, asked: tuple[int | None, int | None]) -> None:
-        """asked: the bytes and inodes that may be kept; None: by the disk."""
+    def __init__(self, place: bytes, asked: tuple[int | None, int | None], quota: Use | None = None) -> None:
+        """asked: the bytes and inodes that may be kept; None: by the disk.  quota: of each user; None: no bound."""
         self.place = place
+        self._quota = quota
+        self._unbounded = (0, os.geteuid())
         self.inventory = Inventory(place)
         self._asked = asked
         self._tidied: list[int] = []
@@ -36,16 +38,17 @@ class Shelves:
     def place_of(self, name: bytes) -> bytes:
         return self.place + b"/roots/" + name
 
-    def draft(self, name: bytes, encoded: bytes, need: Use, remove: Remove) -> tuple[bytes, int]:
+    def draft(self, name: bytes, encoded: bytes, need: Use, payer: int, remove: Remove) -> tuple[bytes, int]:
         """A directory in which a bundle is received, new or of an interrupted try, and the handle that locks it.
 
-        Raises: StoreError if there is no room; OSError.
+        payer: the uid that it counts for.  Raises: StoreError if there is no room; OSError.
         """
         inventory.make_folders(self.place)
         draft, lock = self._resumed(name, encoded) or (b"", -1)
         if not draft:
+            self._make_room_of(payer, need, remove)
             self._make_room(need, draft, remove)
-            draft, lock = self._new_draft(name, encoded, need)
+            draft, lock = self._new_draft(name, encoded, need, payer)
         else:
             try:
                 self._make_room(need.less(room.least(need, disk_use(draft))), draft, remove)
@@ -86,7 +89,7 @@ class Shelves:
                     inventory.throw_away(self.place, kept.place)
         return None
 
-    def _new_draft(self, name: bytes, encoded: bytes, use: Use) -> tuple[bytes, int]:
+    def _new_draft(self, name: bytes, encoded: bytes, use: Use, payer: int) -> tuple[bytes, int]:
         """Raises: OSError."""
         for _ in range(TRIES):
             draft = self.place + b"/drafts/" + name + b"." + os.urandom(4).hex().encode()
@@ -103,6 +106,9 @@ class Shelves:
                     file.write(encoded)
                 with open(draft + b"/use", "wb") as file:
                     file.write(b"%d %d\n" % use)
+                if inventory.payer_of(draft) != payer:
+                    with open(draft + b"/payer", "wb") as file:
+                        file.write(b"%d\n" % payer)
             except OSError:
                 inventory.bury(self.place, draft)
                 os.close(lock)
@@ -123,6 +129,27 @@ class Shelves:
             with contextlib.suppress(FileNotFoundError):
                 inventory.bury(self.place, place)
         raise FileExistsError(errno.EEXIST, "other processes put it there", os.fsdecode(place))
+
+    def _make_room_of(self, payer: int, need: Use, remove: Remove) -> None:
+        """Keep a user within the quota: what else of the user's was not used for the longest time goes.
+
+        Two processes that begin at the same time may go beyond it by one bundle.
+        Raises: StoreError, and nothing is removed, if that is not enough.
+        """
+        if self._quota is None or payer in self._unbounded:
+            return
+        own = [each for each in (*self.inventory.drafts(), *self.inventory.roots()) if each.payer == payer]
+        use = room.total(each.use for each in own)
+        idle = [each for each in own if not inventory.is_in_use(each.place)]
+        free = room.total(each.use for each in idle)
+        over = room.over(use.plus(need), self._quota)
+        if not over.fits(free):
+            busy = use.less(free)
+            raise StoreError(
+                f"{bytes_text(need.size_bytes)} in {need.inodes} files are more than uid {payer} may have in a store: "
+                f"the policy allows {_amount(self._quota)}, and jobs use {_amount(busy)} or did so a moment ago"
+            )
+        room.remove_until(over.fits, idle, remove)
 
     def _make_room(self, need: Use, own: bytes, remove: Remove) -> None:
         """Make room for a bundle, and remove no more than that takes.  own: its draft, if there is one already.
@@ -151,3 +178,9 @@ class Shelves:
                 "another --store"
             )
         room.remove_until(lacking.fits, idle, remove)
+
+
+def _amount(use: Use) -> str:
+    """A quota, or what is used, in words."""
+    parts = [] if use.size_bytes == room.ENDLESS else [bytes_text(use.size_bytes)]
+    return " in ".join(parts + ([] if use.inodes == room.ENDLESS else [f"{use.inodes} files"]))

@@ -11,6 +11,7 @@ import fcntl
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 from gproc.content import manifest as manifests
@@ -43,10 +44,17 @@ class Store:
     Raises (all methods): StoreError if the disk fails.
     """
 
-    def __init__(self, place: str, cap_bytes: int | None = None, cap_inodes: int | None = None) -> None:
-        """cap_bytes, cap_inodes: the most that may be kept; None: by the disk (`gproc.store.room.cap`)."""
+    def __init__(
+        self, place: str, cap_bytes: int | None = None, cap_inodes: int | None = None, quota: Use | None = None
+    ) -> None:
+        """cap_bytes, cap_inodes: the most that may be kept; None: by the disk (`gproc.store.room.cap`).
+
+        quota: the most that it may have for one user.
+        """
         self.place = os.fsencode(place)
-        self._shelves = Shelves(self.place, (cap_bytes, cap_inodes))
+        self.payer_of: Callable[[bytes], int | None] = lambda _: None
+        """The uid of a job with this bundle; what is received counts for that user, else for its owner."""
+        self._shelves = Shelves(self.place, (cap_bytes, cap_inodes), quota)
         self._roots: dict[tuple[bytes, Owner], Root] = {}
         self._chunks: dict[Digest, tuple[bytes, int, int]] = {}
         self._found: dict[bytes, Root] = {}
@@ -177,9 +185,11 @@ class Store:
         """
         self.take_in()
         need = Use(manifest.size_bytes(), len(manifest.entries))
-        name = inventory.key(digest_of(encoded), owner)
+        bundle = digest_of(encoded)
+        payer = self.payer_of(bundle)
+        payer = owner.uid if payer is None else payer
         try:
-            draft, lock = self._shelves.draft(name, encoded, need, self._remove)
+            draft, lock = self._shelves.draft(inventory.key(bundle, owner), encoded, need, payer, self._remove)
         except OSError as error:
             raise disk_error("cannot begin a bundle", error, self.place) from error
         self._empty_trash()

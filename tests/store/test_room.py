@@ -162,3 +162,30 @@ def test_a_disk_that_others_fill_meanwhile_is_a_clear_error_and_nothing_stays_in
     store.abandon(partial)
     assert os.listdir(small_disk / "drafts") == os.listdir(small_disk / "trash") == []
     assert store.find(kept.bundle, OWN) is kept
+
+
+def test_what_a_user_has_in_a_store_stays_within_the_quota_and_others_keep_theirs(tmp_path: Path) -> None:
+    """`payer_of` says for whom a bundle is received: on a relay and the master all bundles have the same owner."""
+    store = Store(str(tmp_path), quota=Use(2500, MANY))
+    payers = iter((4711, 4712, 4711, 4711, 4711))
+    store.payer_of = lambda _: next(payers)
+    first, others, second, third = (receive_other(store, number) for number in range(4))
+    assert {root.bundle for root in store.roots()} == {others.bundle, second.bundle, third.bundle}
+    assert first not in store.roots()
+    again = Store(str(tmp_path), quota=Use(2500, MANY))
+    again.payer_of = lambda _: 4711
+    held = [again.held(root.bundle, OWN) for root in (second, third)]
+    assert all(held)
+    with pytest.raises(StoreError, match=r"more than uid 4711 may have in a store: .* and jobs use"):
+        receive_other(again, 5)
+    again.payer_of = lambda _: 4712
+    receive_other(again, 6)
+
+
+def test_files_count_as_bytes_do_and_root_has_no_quota(tmp_path: Path) -> None:
+    store = Store(str(tmp_path), quota=room.quota(None, 2))
+    store.payer_of = lambda _: 4711
+    with pytest.raises(StoreError, match=r"the policy allows 2 files"):
+        begin(store)
+    store.payer_of = lambda _: 0
+    receive_other(store, 1)
