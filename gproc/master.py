@@ -22,6 +22,7 @@ from gproc.service.certificates import CertificateDesk
 from gproc.service.clients import Clients
 from gproc.service.jobs import JobRecord
 from gproc.service.live import SignedJob
+from gproc.service.node_keys import NodeKeys
 from gproc.service.offers import BundleOffers
 from gproc.service.polling import TreeInquiries
 from gproc.service.registry import Node, Registry
@@ -67,6 +68,7 @@ class Master(Hub):
         lease_s: how long a node may run programs after it has heard of this master for the last time."""
         super().__init__(store, endpoint, belonging, link_timeout_s)
         self.registry = Registry()
+        self._node_keys = NodeKeys(authority)
         self.absences = Absences()
         self._lease_s = lease_s
         self._own_name = endpoint.identity.name
@@ -151,7 +153,7 @@ class Master(Hub):
     def objection(self, change: Arrived) -> str:
         """Is the node where the locale places it, or below a node that was above it before?"""
         name, route = change.node.name, change.route
-        if why := self._revoked(change.node):
+        if why := self._node_keys.objection(change.node) or self._revoked(self._node_keys.proved(change.node)):
             return why
         if why := self.registry.objection(route, change.node):
             return why
@@ -172,7 +174,9 @@ class Master(Hub):
             return
         known = self.registry.by_nonce(change.node.nonce)
         former_route = None if known is None else known.route
-        node, displaced = self.registry.arrive(change.route, change.node)
+        node, displaced = self.registry.arrive(change.route, self._node_keys.proved(change.node))
+        if change.node.proof is not None:
+            node.run_key = change.node.proof.key
         if former_route not in (None, change.route):
             self.tree.forget(former_route)
         if displaced is not None:

@@ -26,6 +26,7 @@ from gproc.node.renewing import Renewing
 from gproc.node.services import LocalServices
 from gproc.node.staging import Staging
 from gproc.node.uplink import Uplink
+from gproc.node.voice import Voice
 from gproc.node.warded import warded_program
 from gproc.nodespec import Place
 from gproc.relay.adoption import shown_number
@@ -34,19 +35,19 @@ from gproc.relay.hub import Hub
 from gproc.relay.membership import PlaceGranted
 from gproc.relay.parent import Dialer, new_token
 from gproc.relay.relayed_job import Downstream, RelayedJob
-from gproc.request.outcome import Refused
 from gproc.root.planner import Planner
 from gproc.shown import shown_text
 from gproc.trust import tls
 from gproc.trust.lease import boottime_s
 from gproc.trust.orders import StaleOrder
-from gproc.trust.signing import NONCE_BYTES, TicketRefused
-from gproc.trust.ticket import Ticket, TicketVerifier
+from gproc.trust.signing import TicketRefused
+from gproc.trust.ticket import NoLease, Ticket, TicketVerifier
 from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
 from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.directions import PARENT_TO_CHILD, ParentToChild
-from gproc.wire.messages import Arrived, Finished, Left, Route, Run
+from gproc.wire.endings import Acknowledged, RankEnded, Release
+from gproc.wire.messages import Arrived, Left, Route, Run
 
 if TYPE_CHECKING:
     from gproc.policy.warden import Warden
@@ -78,8 +79,8 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._launcher = launcher
         self._address = address
         self._explicit_id = id is not None
-        self._nonce = os.urandom(NONCE_BYTES)
-        self._verifier = TicketVerifier(endpoint.identity.ticket_public, self._nonce, os.geteuid())
+        self._voice = Voice()
+        self._verifier = TicketVerifier(endpoint.identity.ticket_public, self._voice.nonce, os.geteuid())
         self._admitted: dict[int, Admitted] = {}
         self._homeward = Homeward()
         self._tree_end: messages.Signed | None = None
@@ -87,7 +88,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._leasing = Leasing(self._verifier, launcher, self._uplink, self._lease_is_over)
         self._certificate = Renewing(endpoint, self._uplink.send)
         self._staging = Staging(self.fetcher, self.own, endpoint, link_timeout_s)
-        self._services = LocalServices(self._staging, launcher, planner, lambda: self._uplink.membership.place)
+        self._services = LocalServices(self._staging, launcher, planner, lambda: self.place, self._voice)
 
     async def run(self) -> None:
         """Raises: GprocError if the parent refuses us for good."""
@@ -117,11 +118,12 @@ class Slave(Hub, Receiver[ParentToChild]):
         node = messages.NodeInfo(
             self.endpoint.identity.name,
             f"{self._address}:{self.children.port}",
-            self._nonce,
+            self._voice.nonce,
             self._launcher.abilities.reason,
             time.time(),
             self._launcher.python_because,
             self._uplink.where,
+            proof=self._voice.proof(self.endpoint.identity),
         )
         place = self.place
         id = place[-1] if place else self._uplink.membership.id
@@ -180,13 +182,11 @@ class Slave(Hub, Receiver[ParentToChild]):
             case messages.Credit(job, stream, size):
                 if (relayed := self.relayed_jobs.get(job)) is not None:
                     relayed.credit_from_upstream(stream, size)
-            case messages.Acknowledged(job, rank, stream, offset):
+            case Acknowledged(job):
                 if (relayed := self.relayed_jobs.get(job)) is not None:
-                    relayed.acknowledge(rank, stream, offset)
-            case messages.Release(job):
-                # The master releases what has ended: a program that runs is ended by an order or by its lease.
-                if (admitted := self._admitted.get(job)) is None or not admitted.runs_here:
-                    self.release(job)
+                    relayed.acknowledge(message)
+            case Release():
+                self._release(message)
             case messages.Granted(route, grant):
                 if route:
                     self.pass_down(message)
@@ -233,9 +233,17 @@ class Slave(Hub, Receiver[ParentToChild]):
         self.endpoint.vetting.heard(grant.date_s)
         for job, admitted in list(self._admitted.items()):
             if job not in grant.jobs and admitted.ticket.sequence <= grant.sequence:
-                self.release(job)
+                admitted.end_here()  # those below hear it by grants of their own
+                self.let_go(job)
         self._homeward.arrived(at_home, boottime_s())
         self._leasing.granted(grant)
+
+    def _release(self, word: Release) -> None:
+        """Let go of a job.  What runs is not ended by this, but by an order or by its lease.  Raises: TicketRefused."""
+        if (admitted := self._admitted.get(word.job)) is not None:
+            admitted.words.orders.check_release(word)
+            if not admitted.runs_here:
+                self.release(word)
 
     def _revoke(self, link: Link, signed: messages.Signed) -> None:
         """Obey a list of revoked certificates: those of others, of the parent, and of this node itself."""
@@ -275,7 +283,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         if admitted is None or relayed is None:
             return
         try:
-            act = admitted.orders.open(signed)
+            act = admitted.words.orders.open(signed)
         except StaleOrder:
             act = None  # it comes again for those below that were not reached
         relayed.obey(act, signed)
@@ -301,16 +309,19 @@ class Slave(Hub, Receiver[ParentToChild]):
                 self.fetcher.on_source_back(bundle.digest)
             return
         try:
-            ticket, too_late = self._admit(run)
+            ticket, refused = self._admit(run)
         except TrustError as error:
-            self._refuse(link, run.job, run.branch.ranks(), error)
+            self._not_taken(link, run, run.branch.ranks(), error)
+            return
+        if refused is not None and not run.branch.children:
+            self._refuse(link, run, refused)
             return
         log.debug(
             "job %d: uid %d, runs %s and at %d children",
             run.job, ticket.caller.uid, "here" if run.branch.rank >= 0 else "not here", len(run.branch.children),
         )  # fmt: skip
         relayed = RelayedJob(run.job, run.ticket, ticket.request, link)
-        admitted = self._admitted[run.job] = Admitted(ticket, self._verifier.orders_of(ticket), too_late)
+        admitted = self._admitted[run.job] = Admitted(ticket, self._verifier.words_of(ticket), refused)
         own = self._own_part(link, run, relayed, admitted)
         if run.sources:
             self._staging.fetch_from_peers(link, ticket, run)
@@ -318,34 +329,34 @@ class Slave(Hub, Receiver[ParentToChild]):
 
     def _admit(self, run: Run) -> tuple[Ticket, TrustError | None]:
         """The ticket, and why it may only be passed on, if so.  Raises: TrustError if it may not."""
-        too_late = None
+        refused = None
         try:
             ticket = self._verifier.admit(run.ticket)
         except TicketRefused as error:
-            if not run.branch.children:
+            if isinstance(error, NoLease) and not run.branch.children:
                 raise
-            ticket, too_late = self._verifier.read(run.ticket), error
+            ticket, refused = self._verifier.read(run.ticket), error
         if ticket.job != run.job:
             raise TrustError(f"a ticket for job {ticket.job} that came as job {run.job}")
-        return ticket, too_late
+        return ticket, refused
 
     def _own_part(self, link: Link, run: Run, relayed: RelayedJob, admitted: Admitted) -> dict[Downstream, Branch]:
         """What this node itself does of a job; empty if it only relays it."""
         if run.branch.rank < 0:
             return {}
-        ticket = admitted.ticket
-        if admitted.program is None:
-            try:
-                if admitted.too_late is not None:
-                    raise admitted.too_late
-                self._verifier.check_target(ticket)
-                self._verifier.check_turn(ticket, run.turn)
-                input = self._verifier.input_of(ticket)
-                admitted.program = warded_program(self._warden, self._services, relayed, ticket, input, self.place)
-            except TrustError as error:
-                self._refuse(link, run.job, [run.branch.rank], error)
-                return {}
-        return {admitted.program: Branch(run.branch.rank, {}, run.branch.said)}
+        ticket, words = admitted.ticket, admitted.words
+        try:
+            program = admitted.begin(
+                self._verifier, run.turn,
+                lambda: warded_program(self._warden, self._services, relayed, ticket, words, self.place),
+            )  # fmt: skip
+        except TrustError as error:
+            if admitted.refused is None:
+                self._not_taken(link, run, [run.branch.rank], error)
+            else:
+                self._refuse(link, run, error)
+            return {}
+        return {program: Branch(run.branch.rank, {}, run.branch.said)}
 
     def _payer_of(self, bundle: bytes) -> int | None:
         tickets = (admitted.ticket for admitted in self._admitted.values())
@@ -354,10 +365,16 @@ class Slave(Hub, Receiver[ParentToChild]):
     def _log_refusal(self, error: GprocError) -> None:
         log.warning("refused from %s: %s", self._uplink.where, error)
 
-    def _refuse(self, link: Link, job: int, ranks: list[int], error: GprocError) -> None:
+    def _refuse(self, link: Link, run: Run, error: GprocError) -> None:
+        """No program of this job begins here, now or later: that is signed."""
+        self._log_refusal(error)
+        link.send(self._voice.refused(self.session, run, shown_text(str(error))))
+
+    def _not_taken(self, link: Link, run: Run, ranks: list[int], error: GprocError) -> None:
+        """What came is not the master's word, or not for now.  It may yet come as it should, so nothing is signed."""
         self._log_refusal(error)
         for rank in ranks:
-            link.send(Finished(job, rank, Refused(shown_text(str(error)))))
+            link.send(RankEnded(run.job, rank, None, shown_text(str(error))))
 
     # `relay.hub.Hub`
 

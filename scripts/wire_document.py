@@ -14,7 +14,7 @@ from gproc.link import connection
 from gproc.link.transport import HANDSHAKE_S
 from gproc.request import outcome, spec
 from gproc.request.limits import Limits
-from gproc.wire import credit, directions, frames, job_messages, messages, tags
+from gproc.wire import credit, directions, frames, job_messages, messages, proofs, tags
 from gproc.wire.branch import NUMBER_MAX, Branch
 from gproc.wire.directions import DIRECTIONS, Direction
 
@@ -54,7 +54,7 @@ TALKS: Final[tuple[tuple[Direction[Any], str, str], ...]] = (
 """Every direction, its title, and when its messages may be sent."""
 
 VALUES: Final = (
-    messages.NodeInfo, Branch, messages.Signed, messages.Peer, messages.NodeState, messages.AbsentNode,
+    messages.NodeInfo, proofs.KeyProof, Branch, messages.Signed, messages.Peer, messages.NodeState, messages.AbsentNode,
     job_messages.JobRow, job_messages.Keep, spec.Request, spec.BundleName, spec.TerminalSize, Limits, outcome.Returned,
     outcome.Signalled, outcome.TimedOut, outcome.Killed, outcome.Lost, outcome.Refused, outcome.NotStarted,
 )  # fmt: skip

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from gproc.errors import TrustError
 from gproc.node.program import Program, State
-from gproc.trust.orders import JobOrders
-from gproc.trust.ticket import Ticket
+from gproc.trust.orders import JobWords
+from gproc.trust.ticket import Ticket, TicketVerifier
+from gproc.wire.messages import Signed
+
+T = TypeVar("T")
 
 
 class Admitted:
     """A job that runs below this node, and on it if it has a `program`.
 
-    too_late: why no program of it may begin here: its ticket was here before, or is too old.  Nodes below may run one.
+    refused: why no program of it will ever begin here: its ticket was here before, is too old, or is for other nodes.
+    What was refused once stays refused, because the node signs that.  Nodes below may run one.
     """
 
-    def __init__(self, ticket: Ticket, orders: JobOrders, too_late: TrustError | None) -> None:
+    def __init__(self, ticket: Ticket, words: JobWords, refused: TrustError | None) -> None:
         self.ticket = ticket
-        self.orders = orders
-        self.too_late = too_late
+        self.words = words
+        self.refused = refused
         self.program: Program | None = None
+
+    def begin(self, verifier: TicketVerifier, turn: Signed | None, make: Callable[[], Program]) -> Program:
+        """Its program here, which may run already.  Raises: TrustError if none begins, or not yet."""
+        if self.program is None:
+            self._or_never(lambda: verifier.check_target(self.ticket))
+            verifier.check_turn(self.ticket, turn)
+            self.program = self._or_never(make)
+        return self.program
+
+    def _or_never(self, step: Callable[[], T]) -> T:
+        if self.refused is not None:
+            raise self.refused
+        try:
+            return step()
+        except TrustError as error:
+            self.refused = error
+            raise
 
     @property
     def runs_here(self) -> bool:

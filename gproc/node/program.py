@@ -30,12 +30,14 @@ from gproc.request.outcome import Killed, NotStarted, Outcome, Refused, Returned
 from gproc.request.spec import TerminalSize
 from gproc.shown import reason_of, shown_text
 from gproc.store.root import Root
-from gproc.trust.orders import JobInput
+from gproc.trust.orders import JobWords
+from gproc.trust.outcomes import SignedEnd
 from gproc.trust.signing import TicketRefused
 from gproc.trust.ticket import Ticket
 from gproc.wire import frames
+from gproc.wire.endings import Acknowledged, RankEnded, Release
 from gproc.wire.frames import InputBlock
-from gproc.wire.messages import Finished, Run, Signed
+from gproc.wire.messages import Run, Signed
 
 log = logging.getLogger("gproc")
 
@@ -58,6 +60,9 @@ class NodeServices(Protocol):
 
     @property
     def place(self) -> Place: ...
+
+    def sign(self, end: SignedEnd) -> Signed:
+        """How a program ended, as this run of the slave signs it."""
 
     async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
         """The bundle of a job; None if the job has none.  `tell` is called with the progress of a large one.
@@ -82,7 +87,7 @@ class Program:
     """Runs once.  After its last output it reports its outcome to the `RelayedJob`, each time that it is asked."""
 
     def __init__(
-        self, services: NodeServices, relayed: RelayedJob, ticket: Ticket, input_check: JobInput,
+        self, services: NodeServices, relayed: RelayedJob, ticket: Ticket, words: JobWords,
         admit: Callable[[], Awaitable[None]], on_end: Callable[[Outcome], None],
     ) -> None:  # fmt: skip
         """admit: awaited before anything else is done; raises TrustError if the program may not run.
@@ -91,13 +96,14 @@ class Program:
         self.ticket = ticket
         self._admit = admit
         self._on_end = on_end
-        self._input_check = input_check
+        self._words = words
         self._forged: Refused | None = None
         """Why its input cannot be trusted any more."""
         self.state = State.FETCHING
         self._services = services
         self._relayed = relayed
         self._rank = -1
+        self._size = 0
         self._root: Root | None = None
         self._process: Process | None = None
         self._input: InputPipe | None = None
@@ -105,9 +111,9 @@ class Program:
         self._outputs: dict[int, OutputPipe] = {}
         self._kept: dict[int, KeptOutput] = {}
         self._outcome: Outcome | None = None
-        self._finished: Finished | None = None
-        self._to_report: Finished | None = None
-        """`_finished`, until it has been reported."""
+        self._ended_as: RankEnded | None = None
+        self._to_report: RankEnded | None = None
+        """`_ended_as`, until it has been reported."""
         self._terminal_size = ticket.request.terminal
         self._killed_by = 0
         """The last signal with which the caller ended the job."""
@@ -119,14 +125,14 @@ class Program:
 
     def start(self, run: Run) -> None:
         if self._preparing is None:
-            self._rank = run.branch.rank
+            self._rank, self._size = run.branch.rank, run.size
             self._kept = {stream: KeptOutput(run.window_bytes) for stream in (frames.STDOUT, frames.STDERR)}
             self._preparing = asyncio.create_task(self._prepare(run))
             return
         for stream, offset in zip((frames.STDOUT, frames.STDERR), run.branch.said, strict=True):
-            self._free(stream, self._kept[stream].rewind(offset))
+            self._kept[stream].rewind(offset)
             self._send(stream)
-        self._to_report = self._finished
+        self._to_report = self._ended_as
         self._report()
 
     def obey(self, job: int, act: Act | None, order: Signed) -> None:
@@ -170,7 +176,7 @@ class Program:
             self._relayed.credit_from_downstream(self, len(block.data))
             return
         try:
-            data = self._input_check.open(block)
+            data = self._words.input.open(block)
         except TicketRefused as error:
             self._end_for_forged_input(str(error), len(block.data))
             return
@@ -196,16 +202,19 @@ class Program:
             self._send(stream)
             self._report()
 
-    def acknowledge(self, job: int, rank: int, stream: int, offset: int) -> None:
-        if (kept := self._kept.get(stream)) is not None:
-            self._free(stream, kept.acknowledge(offset))
+    def acknowledge(self, taken: Acknowledged) -> None:
+        """The master has so much of a stream: that need not be kept any more, and the program may write as much.
 
-    def _free(self, stream: int, size: int) -> None:
-        """So many bytes need not be kept any more: the program may write as many."""
-        if size and (pipe := self._outputs.get(stream)) is not None:
+        Raises: TicketRefused if the master did not sign it.
+        """
+        if (kept := self._kept.get(taken.stream)) is None:
+            return
+        self._words.orders.check_taken(taken)
+        size = kept.acknowledge(taken.bytes)
+        if size and (pipe := self._outputs.get(taken.stream)) is not None:
             pipe.credit(size)
 
-    def release(self, job: int) -> None:
+    def release(self, word: Release) -> None:
         """The job is released, so no node wants its output."""
         self.end()
 
@@ -304,8 +313,8 @@ class Program:
     def _report(self) -> None:
         """Report the outcome, as soon as all of the output has been sent."""
         if self._to_report is not None and all(kept.all_sent for kept in self._kept.values()):
-            finished, self._to_report = self._to_report, None
-            self._relayed.finished(self, finished)
+            ended, self._to_report = self._to_report, None
+            self._relayed.finished(self, ended)
 
     def _end(self, outcome: Outcome) -> None:
         self.state = State.DONE
@@ -323,9 +332,14 @@ class Program:
         outcome = self._forged or outcome
         log.debug("job %d: ended: %s, status %d", self.ticket.job, outcome.kind, outcome.status)
         self._on_end(outcome)
-        said = (self._kept[frames.STDOUT].end, self._kept[frames.STDERR].end)
-        self._finished = self._to_report = Finished(self.ticket.job, self._rank, outcome, said)
+        self._ended_as = self._to_report = self._signed(outcome)
         self._report()
+
+    def _signed(self, outcome: Outcome) -> RankEnded:
+        out, err = self._kept[frames.STDOUT], self._kept[frames.STDERR]
+        job, said, digests = self.ticket.job, (out.end, err.end), (out.digest, err.digest)
+        end = SignedEnd(self.ticket.session, job, self._rank, self._size, outcome, said, digests)
+        return RankEnded(job, self._rank, self._services.sign(end))
 
     def _stop_preparing(self) -> None:
         if self._preparing is not None:

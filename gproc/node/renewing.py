@@ -6,12 +6,11 @@ import asyncio
 import logging
 import os
 import random
-import subprocess
 from collections.abc import Callable
 from typing import Final
 
-from gproc import interpreter
 from gproc.errors import GprocError, TrustError
+from gproc.node.voice import sign_apart
 from gproc.shown import shown_text
 from gproc.trust.carried import Credentials, forget, one_file
 from gproc.trust.certfile import NODE_FILE
@@ -35,15 +34,6 @@ AGAIN_S: Final = 60.0
 
 AGAIN_PART: Final = 12
 """Or so many times in the life of a certificate, if that is less: in tests it is."""
-
-SIGN_S: Final = 30.0
-
-_SIGN: Final = """
-import sys
-from gproc.trust.certificates import sign_with
-from gproc.trust.home import read_file
-sys.stdout.buffer.write(sign_with(read_file(sys.argv[1]), bytes.fromhex(sys.argv[2])))
-"""
 
 
 class Renewing:
@@ -94,7 +84,7 @@ class Renewing:
         data = subject(session, self._key.public)
         try:
             seed = own_seed(identity)
-            signature = signature_of(seed, data) if seed else await asyncio.to_thread(_sign_apart, identity.key, data)
+            signature = signature_of(seed, data) if seed else await asyncio.to_thread(sign_apart, identity.key, data)
             pem = pem_in(read_file(identity.certificate))
         except GprocError as error:
             log.warning("the certificate cannot be renewed: %s", shown_text(str(error)))
@@ -134,18 +124,3 @@ class Renewing:
             log.warning("the new certificate is in memory alone: %s", shown_text(str(error)))
             return
         forget(in_memory)
-
-
-def _sign_apart(key_path: str, data: bytes) -> bytes:
-    """A signature by a key of gproc 0.1: `cryptography` would take more memory than the whole slave.
-
-    Raises: TrustError.
-    """
-    words = [*interpreter.command(), "-c", _SIGN, key_path, data.hex()]
-    try:
-        done = subprocess.run(words, capture_output=True, stdin=subprocess.DEVNULL, timeout=SIGN_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise TrustError("the old key cannot sign the question: its process failed") from error
-    if done.returncode != 0:
-        raise TrustError("the old key cannot sign the question: `gproc key issue` on the front end makes another")
-    return done.stdout

@@ -10,26 +10,35 @@ from gproc.launch.launcher import Launcher, Process
 from gproc.launch.protocol import Start
 from gproc.node.program import OnEnd
 from gproc.node.staging import Staging
+from gproc.node.voice import Voice
 from gproc.nodespec import Place, format_path
 from gproc.root.planner import Planner
 from gproc.root.view import View
 from gproc.store.root import Root
+from gproc.trust.outcomes import SignedEnd
 from gproc.trust.ticket import Ticket
+from gproc.wire.messages import Signed
 
 
 class LocalServices:
     """The services of one slave.  place: called for each job, because a grant may change the place."""
 
-    def __init__(self, staging: Staging, launcher: Launcher, planner: Planner, place: Callable[[], Place]) -> None:
+    def __init__(
+        self, staging: Staging, launcher: Launcher, planner: Planner, place: Callable[[], Place], voice: Voice
+    ) -> None:
         self._staging = staging
         self._launcher = launcher
         self._planner = planner
         self._place = place
+        self._voice = voice
         self._process_numbers = itertools.count(1)
 
     @property
     def place(self) -> Place:
         return self._place()
+
+    def sign(self, end: SignedEnd) -> Signed:
+        return self._voice.sign(end)
 
     async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
         root = await self._staging.root(ticket, tell)

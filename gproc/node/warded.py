@@ -12,7 +12,7 @@ from gproc.node.services import LocalServices
 from gproc.nodespec import Place, format_path
 from gproc.relay.relayed_job import RelayedJob
 from gproc.request.outcome import Outcome
-from gproc.trust.orders import JobInput
+from gproc.trust.orders import JobWords
 from gproc.trust.ticket import Ticket
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def warded_program(
-    warden: Warden, services: LocalServices, relayed: RelayedJob, ticket: Ticket, input: JobInput, place: Place
+    warden: Warden, services: LocalServices, relayed: RelayedJob, ticket: Ticket, words: JobWords, place: Place
 ) -> Program:
     """The program of a ticket that may run at this place.  Raises: TrustError if the policy forbids it."""
     job, caller, request, here = ticket.job, ticket.caller, ticket.request, format_path(place)
@@ -45,4 +45,4 @@ def warded_program(
         if begun:
             warden.ended(job, caller, here, {outcome.kind: 1}, outcome.status)
 
-    return Program(services, relayed, allowed, input, admit, ended)
+    return Program(services, relayed, allowed, words, admit, ended)

@@ -43,6 +43,7 @@ from gproc.trust import tls
 from gproc.trust.renewal import RENEWAL_S, RENEWALS_AT_ONCE
 from gproc.wire import frames, messages
 from gproc.wire.directions import CHILD_TO_PARENT, OPENING, ChildToParent, Opening
+from gproc.wire.endings import Acknowledged, Release
 from gproc.wire.messages import Join, NodeInfo, PeerHello, Run, Want
 
 if TYPE_CHECKING:
@@ -114,11 +115,11 @@ class Child(Receiver[ChildToParent]):
     def credit(self, job: int, stream: int, size: int) -> None:
         self.link.send(messages.Credit(job, stream, size))
 
-    def acknowledge(self, job: int, rank: int, stream: int, offset: int) -> None:
-        self.link.send(messages.Acknowledged(job, rank, stream, offset))
+    def acknowledge(self, taken: Acknowledged) -> None:
+        self.link.send(taken)
 
-    def release(self, job: int) -> None:
-        self.link.send(messages.Release(job))
+    def release(self, word: Release) -> None:
+        self.link.send(word)
 
     def set_sources(self, message: messages.SetSources) -> None:
         self.link.send(message)

@@ -11,14 +11,34 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
+from blake3 import blake3
+
 from gproc.wire.credit import MAX_WINDOW_BYTES, quantum
-from gproc.wire.frames import STDERR, STDOUT
 
 KEPT_BYTES: Final = MAX_WINDOW_BYTES
 """The most that a node keeps of one stream.  A program that is ahead of the master by so much waits."""
 
 ACKNOWLEDGED_BYTES: Final = quantum(KEPT_BYTES)
 """The master acknowledges a stream in such steps: a short output needs no acknowledgement before its job's end."""
+
+
+EMPTY: Final = blake3(b"").digest()
+"""The digest of a stream without a byte."""
+
+
+class StreamDigest:
+    """The BLAKE3 digest of a stream as it grows: 2,000 bytes of memory.  Most streams stay empty, and cost nothing."""
+
+    def __init__(self) -> None:
+        self._hash: blake3 | None = None
+
+    def add(self, data: bytes | memoryview) -> None:
+        if self._hash is None:
+            self._hash = blake3()
+        self._hash.update(data)
+
+    def value(self) -> bytes:
+        return EMPTY if self._hash is None else self._hash.digest()
 
 
 class KeptOutput:
@@ -35,6 +55,7 @@ class KeptOutput:
         """The offset of the first byte that is kept."""
         self._end = 0
         self._sent = 0
+        self._digest = StreamDigest()
 
     @property
     def end(self) -> int:
@@ -46,9 +67,15 @@ class KeptOutput:
         """Whether all that there is has been sent."""
         return self._sent == self._end
 
+    @property
+    def digest(self) -> bytes:
+        """Of all that there is so far."""
+        return self._digest.value()
+
     def add(self, data: bytes) -> None:
         """The program has written this."""
         if data:
+            self._digest.add(data)
             self._kept.append(data)
             self._end += len(data)
 
@@ -75,11 +102,9 @@ class KeptOutput:
         self._sent = max(self._sent, self._begin)
         return freed
 
-    def rewind(self, offset: int) -> int:
-        """Send again what comes after this offset.  Returns how many bytes need not be kept any more."""
-        freed = self.acknowledge(offset)
+    def rewind(self, offset: int) -> None:
+        """Send again what comes after this offset.  Nothing is let go: only the master's signed word does that."""
         self._sent = min(self._end, max(self._begin, offset))
-        return freed
 
     def _at(self, offset: int) -> bytes:
         """What was read at once and holds this offset, from there on."""
@@ -109,17 +134,14 @@ class ReceivedOutput:
         """How many bytes of this stream of all ranks are here."""
         return sum(size for (_, each), size in self._have.items() if each == stream)
 
-    def finish(self, rank: int, said: tuple[int, int] | None) -> bool:
-        """A rank has ended after so many bytes on each stream; None: nobody has them.  Returns whether this is its end.
-
-        It is not if bytes are missing that will come.  If it is, what comes of the rank later is dropped.
-        """
-        if said is not None and said != (self.have(rank, STDOUT), self.have(rank, STDERR)):
-            return False
+    def finish(self, rank: int) -> None:
+        """A rank has ended.  What comes of it later is dropped."""
         self._finished.add(rank)
-        return True
 
-    def take(self, rank: int, stream: int, offset: int, size: int) -> int:
+    def is_finished(self, rank: int) -> bool:
+        return rank in self._finished
+
+    def take_bytes(self, rank: int, stream: int, offset: int, size: int) -> int:
         """So many bytes have come.  Returns how many of them, from the first, are to be dropped."""
         have = self.have(rank, stream)
         if offset > have or offset + size <= have or rank in self._finished:
@@ -133,4 +155,9 @@ class ReceivedOutput:
         if have - self._acknowledged.get((rank, stream), 0) < ACKNOWLEDGED_BYTES:
             return 0
         self._acknowledged[rank, stream] = have
+        return have
+
+    def acknowledge(self, rank: int, stream: int) -> int:
+        """The offset to acknowledge to a node that may have missed it; 0: there is nothing yet."""
+        have = self._acknowledged[rank, stream] = self.have(rank, stream)
         return have

@@ -30,6 +30,7 @@ from gproc.wire import messages
 from gproc.wire.branch import Branch
 from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.directions import ChildToParent
+from gproc.wire.endings import RankEnded, Release
 from gproc.wire.messages import Arrived, Join, Left, Peer, Route, Run
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class Hub(ABC):
 
     def child_said(self, child: Child, message: ChildToParent) -> None:
         match message:
-            case messages.Finished(job):
+            case RankEnded(job):
                 if (relayed := self.relayed_jobs.get(job)) is not None:
                     relayed.finished(child, message)
             case messages.StageProgress(job, rank, received_bytes, complete):
@@ -297,10 +298,10 @@ class Hub(ABC):
         for child in self.children:
             child.link.send(messages.Poll(serial))
 
-    def release(self, job: int) -> None:
-        """A job is over everywhere."""
-        if (relayed := self.let_go(job)) is not None:
-            relayed.release()
+    def release(self, word: Release) -> None:
+        """A job is over everywhere, by the master's word."""
+        if (relayed := self.let_go(word.job)) is not None:
+            relayed.release(word)
 
     def let_go(self, job: int) -> RelayedJob | None:
         """A job is over for this node.  Returns it, if it was here."""

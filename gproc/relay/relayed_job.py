@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from gproc.relay.delivery import ReceivedOutput
 from gproc.relay.flow import Inlet, Outlet
 from gproc.request.acts import Act
-from gproc.request.outcome import Refused
 from gproc.request.spec import Request
 from gproc.wire import frames
 from gproc.wire.branch import Branch
 from gproc.wire.credit import window_for
+from gproc.wire.endings import Acknowledged, RankEnded, Release
 from gproc.wire.frames import InputBlock
 from gproc.wire.messages import Credit, Finished, Message, Peer, Run, Signed, StageProgress
 
@@ -52,25 +51,33 @@ class Downstream(Protocol):
 
     def credit(self, job: int, stream: int, size: int) -> None: ...
 
-    def acknowledge(self, job: int, rank: int, stream: int, offset: int) -> None: ...
+    def acknowledge(self, taken: Acknowledged) -> None: ...
 
-    def release(self, job: int) -> None: ...
+    def release(self, word: Release) -> None: ...
 
 
-def has_nothing(finished: Finished) -> bool:
-    """Whether it comes from a node that does not have the job."""
-    return isinstance(finished.outcome, Refused) and finished.said == (0, 0)
+class Receipt(Protocol):
+    """What the master has of a job: `gproc.relay.receipt.JobReceipt`."""
+
+    def take(self, rank: int, stream: int, offset: int, data: bytes | memoryview) -> int:
+        """This has come.  Returns how many bytes of it, from the first, are to be dropped."""
+
+    def acknowledgement(self, rank: int, stream: int, *, again: bool = False) -> Acknowledged | None:
+        """What to tell the node now.  again: it may have missed the last one."""
+
+    def end(self, ended: RankEnded) -> Finished | None:
+        """How a rank has ended; None: this is not its end, because something is still to come, or came already."""
 
 
 class RelayedJob:
     """A job in this process.
 
-    request: what `ticket` holds.  received: at the master, what has come of its output; None: this node passes it on.
+    request: what `ticket` holds.  receipt: at the master, what has come; None: this node passes it on.
     kept_input_bytes: at the master, how much standard input is kept for nodes that may need it again.
     """
 
     def __init__(
-        self, job: int, ticket: Signed, request: Request, upstream: Upstream, received: ReceivedOutput | None = None,
+        self, job: int, ticket: Signed, request: Request, upstream: Upstream, receipt: Receipt | None = None,
         kept_input_bytes: int = 0,
     ) -> None:  # fmt: skip
         self.job = job
@@ -78,14 +85,14 @@ class RelayedJob:
         self.request = request
         self.upstream = upstream
         self.kept_input_bytes = kept_input_bytes
-        self._received = received
+        self._receipt = receipt
         self._window_bytes = 0
         self._downstream_of: dict[int, Downstream] = {}
         self._downstreams: list[Downstream] = []
         self._outlets: dict[int, Outlet[Downstream]] = {}
         self._inlet: Inlet[Downstream] | None = None
         self._queued: dict[int, int] = {}
-        self._held: dict[int, Finished] = {}
+        self._held: dict[int, RankEnded | Finished] = {}
 
     def start(
         self, run: Run, parts: Mapping[Downstream, Branch],
@@ -135,7 +142,7 @@ class RelayedJob:
             self._held.clear()
             if self._inlet is not None:
                 self._inlet.resume(run.window_bytes)
-        elif self._inlet is not None and self._received is None:
+        elif self._inlet is not None and self._receipt is None:
             self._inlet.expect_repeats()
         if self._inlet is not None:
             for downstream in parts:
@@ -144,6 +151,16 @@ class RelayedJob:
         if self._inlet is not None:
             for downstream in parts:
                 self._inlet.repeat(downstream)
+        for downstream, branch in parts.items():
+            for rank in branch.ranks():
+                self._acknowledge(downstream, rank)
+
+    def _acknowledge(self, downstream: Downstream, rank: int) -> None:
+        """Tell a node on a new way what the master has: the last word of it may have been lost."""
+        if self._receipt is not None:
+            for stream in (frames.STDOUT, frames.STDERR):
+                if (taken := self._receipt.acknowledgement(rank, stream, again=True)) is not None:
+                    downstream.acknowledge(taken)
 
     def _assign(
         self, run: Run, parts: Mapping[Downstream, Branch],
@@ -183,9 +200,7 @@ class RelayedJob:
         if self._inlet is not None:
             self._inlet.credit(downstream, size)
 
-    def output(
-        self, downstream: Downstream, rank: int, stream: int, offset: int, data: bytes | memoryview
-    ) -> None:
+    def output(self, downstream: Downstream, rank: int, stream: int, offset: int, data: bytes | memoryview) -> None:
         """Take output of one rank.  It is dropped if the rank is not one of `downstream`.
 
         Raises: PeerError if `downstream` has no credit for it.
@@ -194,34 +209,33 @@ class RelayedJob:
         if outlet is None or not data or self._downstream_of.get(rank) is not downstream:
             return
         outlet.accept(len(data), downstream)
-        if self._received is not None:
-            if dropped := self._received.take(rank, stream, offset, len(data)):
+        if self._receipt is not None:
+            if dropped := self._receipt.take(rank, stream, offset, data):
                 outlet.pay(downstream, dropped)
                 data, offset = data[dropped:], offset + dropped
-            if upto := self._received.to_acknowledge(rank, stream):
-                downstream.acknowledge(self.job, rank, stream, upto)
+            if (taken := self._receipt.acknowledgement(rank, stream)) is not None:
+                downstream.acknowledge(taken)
         for begin in range(0, len(data), outlet.frame_bytes):
             part = data[begin : begin + outlet.frame_bytes]
             frame = frames.stdio_frame(self.job, rank, stream, offset + begin, part)
             if not outlet.push(rank, frame, len(part), downstream):
                 self._queued[rank] = self._queued.get(rank, 0) + 1
 
-    def acknowledge(self, rank: int, stream: int, offset: int) -> None:
-        if (downstream := self._downstream_of.get(rank)) is not None:
-            downstream.acknowledge(self.job, rank, stream, offset)
+    def acknowledge(self, taken: Acknowledged) -> None:
+        if (downstream := self._downstream_of.get(taken.rank)) is not None:
+            downstream.acknowledge(taken)
 
-    def finished(self, downstream: Downstream, finished: Finished) -> None:
+    def finished(self, downstream: Downstream, ended: RankEnded) -> None:
         """A rank ended.  This is sent upstream after all of the rank's output.
 
         The master takes it only if it has all of that output: if not, a way has changed, and both come once more.
-        A node that refuses the job has nothing of it, or nothing any more, so nothing comes once more.
         """
-        rank = finished.rank
+        rank = ended.rank
         if self._downstream_of.get(rank) is not downstream:
             return
-        said = None if has_nothing(finished) else finished.said
-        if self._received is None or self._received.finish(rank, said):
-            self._held[rank] = finished
+        said = ended if self._receipt is None else self._receipt.end(ended)
+        if said is not None:
+            self._held[rank] = said
             self._send_finished(rank)
 
     def stage_progress(self, downstream: Downstream, rank: int, received_bytes: int, complete: bool) -> None:
@@ -239,9 +253,9 @@ class RelayedJob:
         if self._inlet is not None:
             self._inlet.forget(downstream)
 
-    def release(self) -> None:
+    def release(self, word: Release) -> None:
         for downstream in self._downstreams:
-            downstream.release(self.job)
+            downstream.release(word)
 
     def _send_finished(self, rank: int) -> None:
         """Send a held `Finished` if none of the rank's output is queued."""

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gproc.nodespec import fold, format_path
-from gproc.relay.delivery import ReceivedOutput
-from gproc.relay.relayed_job import RelayedJob, has_nothing
+from gproc.relay.receipt import JobReceipt, RunOfNode, has_nothing
+from gproc.relay.relayed_job import RelayedJob
 from gproc.request.acts import Act, SendSignal, SetTerminalSize, SignalNodes
 from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Refused
 from gproc.request.spec import TerminalSize
@@ -24,6 +24,7 @@ from gproc.trust.orders import JobSigner
 from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
 from gproc.wire.credit import input_block_bytes
+from gproc.wire.endings import Release
 
 if TYPE_CHECKING:
     from gproc.link.connection import Link
@@ -105,7 +106,8 @@ class LiveJob:
         self._credit = SharedCredit()
         if attached is not None:
             self._credit.join(attached)
-        self.received = ReceivedOutput()
+        runs = [None if node is None else RunOfNode(node.nonce, node.run_key) for node in nodes]
+        self.received = JobReceipt(job.number, signed.signer, runs)
         self.rank_on = {node.nonce: rank for rank, node in enumerate(nodes) if node is not None}
         self.nonce_of = {rank: nonce for nonce, rank in self.rank_on.items()}
         self.unreached: dict[int, Absence] = {}
@@ -214,6 +216,10 @@ class LiveJob:
             outcome = NotStarted(f"its node was lost while it waited for its turn: {shown_text(reason)}")
         self.send(messages.Finished(self.job.number, rank, outcome))
 
+    def release(self) -> Release:
+        """What tells its nodes that it is over."""
+        return self._signer.release()
+
     def said(self, rank: int) -> tuple[int, int]:
         """How much of the output of a rank is here."""
         return self.received.have(rank, frames.STDOUT), self.received.have(rank, frames.STDERR)
@@ -249,6 +255,8 @@ class LiveJob:
             self.relayed.hold_input(bool(self.unreached))
         place = format_path(self.job.places[message.rank])
         log.debug("job %d: %s has ended: %s, status %d", self.job.number, place, outcome.kind, outcome.status)
+        if (why := self.received.forged.get(message.rank)) is not None:
+            log.warning("job %d: %s is lost: %s", self.job.number, place, why)
         if self.spool is not None:
             self.spool.finish(message.rank, outcome, self.said(message.rank))
         self._say(messages.Finished(self.job.number, message.rank, outcome))
@@ -274,7 +282,8 @@ class LiveJob:
 
     def _ending(self, finished: messages.Finished) -> Outcome:
         outcome = finished.outcome
-        if finished.rank in self._regained and isinstance(outcome, Refused) and has_nothing(finished):
+        if finished.rank in self._regained and has_nothing(outcome, finished.said):
+            assert isinstance(outcome, Refused)
             return Lost(f"its job had ended there when it was reached again: {outcome.reason}")
         return outcome
 

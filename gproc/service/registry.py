@@ -21,11 +21,12 @@ ON_THE_MOVE_S: Final = 15.0
 
 class Node:
     """lease_ends_s: when what runs on it has ended if it gets no other lease, by the master's CLOCK_BOOTTIME.
-    lost_s: when the last way to it was lost, by the same clock.
+    lost_s: when the last way to it was lost, by the same clock.  run_key: with which it signs how programs end.
     """
 
     def __init__(self, info: NodeInfo, place: Place, route: Route) -> None:
         self.info = info
+        self.run_key = b""
         self.place = place
         self.route: Route | None = route
         self.lease_ends_s = 0.0

@@ -34,6 +34,7 @@ from gproc.tree import branches, number
 from gproc.trust.lease import boottime_s
 from gproc.wire import frames
 from gproc.wire.branch import Branch
+from gproc.wire.endings import Release
 from gproc.wire.job_messages import JobList, Keep, ListJobs, SubmitKept
 from gproc.wire.messages import Accepted, Rejected, Run, Signed, Submit
 
@@ -79,7 +80,7 @@ class TreeServices(Protocol):
         self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch], upstream: Upstream
     ) -> list[Downstream]: ...
 
-    def release(self, job: int) -> None: ...
+    def release(self, word: Release) -> None: ...
 
     async def keep_bundle(self, bundle: bytes) -> Root:
         """Fetch all of a bundle, so that no client need be there for it.  Raises: StoreError."""
@@ -203,9 +204,7 @@ class JobService:
             self._offers.add(bundle.digest, client.link, caller.uid)
             log.debug("job %d: bundle %s, %d bytes", job.number, bundle.digest.hex()[:16], bundle.size_bytes)
         chosen, window_bytes = asked.chosen, frames.CLIENT_WINDOW_BYTES
-        accepted = Accepted(
-            asked.submit.serial, job.number, job.places, chosen.missing, window_bytes, chosen.absent
-        )
+        accepted = Accepted(asked.submit.serial, job.number, job.places, chosen.missing, window_bytes, chosen.absent)
         client.link.send(accepted)
         self._departures.began(client, live, asked.keep)
         live.start_timer()
@@ -323,7 +322,7 @@ class JobService:
         status = max(outcome.status for outcome in job.outcomes.values())
         self._warden.ended(job.number, job.caller, fold(job.places), dict(kinds), status)
         # Not at once: the relayed job that called us has not returned yet.
-        asyncio.get_running_loop().call_soon(self._master.release, live.job.number)
+        asyncio.get_running_loop().call_soon(self._master.release, live.release())
 
     def withdraw(self, client: Client) -> None:
         """A client is gone: end its jobs, but for those that survive it, and withdraw the bundles that it offered."""

@@ -1,7 +1,8 @@
-"""What the master signs once a job runs: its input, and orders for it; and the end of the tree.
+"""What the master signs once a job runs: its input, orders for it, what it has of its output; and the end of the tree.
 
 A node obeys nobody else in this.  A relay that passes them on can drop them or hold them back, and nothing more: each
-block of input is bound to its place in the stream, each order to its number, and both to the job and the session.
+block of input is bound to its place in the stream, each order to its number, and both to the job and the session.  What
+lets a node throw something away is signed too: that the master has output up to a byte, and that a job is over.
 
 Input is signed in blocks: a BLAKE3 digest of the data, and one signature of the digest.  A MiB costs each end some
 0.2 ms for the digest, and each block 0.02 ms to sign and 0.06 ms to check.
@@ -10,17 +11,20 @@ Input is signed in blocks: a BLAKE3 digest of the data, and one signature of the
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from blake3 import blake3
 
 from gproc.request.acts import Act
 from gproc.trust.signing import Context, Sequence, Session, Signer, TicketRefused, check_signature, opened
+from gproc.wire.endings import Acknowledged, Release
 from gproc.wire.frames import InputBlock
 from gproc.wire.messages import Signed
 
 _PLACE_IN_STREAM: Final = struct.Struct("!QQ")
+_TAKEN: Final = struct.Struct("!QBQ")
+_JOB: Final = struct.Struct("!Q")
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -67,31 +71,42 @@ class JobSigner:
     """Signs for one running job, in the master."""
 
     def __init__(self, signer: Signer, session: bytes, job: int) -> None:
+        self.session = session
         self._signer = signer
-        self._session = session
         self._job = job
         self._number = 0
         self._offset_bytes = 0
 
     def order(self, act: Act) -> Signed:
         self._number += 1
-        return self._signer.sign(Context.ORDER, Order(self._session, self._job, self._number, act))
+        return self._signer.sign(Context.ORDER, Order(self.session, self._job, self._number, act))
 
     def block(self, data: bytes) -> InputBlock:
         """The next block of its standard input; b"" is the end."""
         offset = self._offset_bytes
         self._offset_bytes += len(data)
-        signed = _block(self._session, self._job, offset, data)
+        signed = _block(self.session, self._job, offset, data)
         return InputBlock(offset, self._signer.sign_bytes(Context.INPUT, signed), data)
+
+    def acknowledgement(self, rank: int, nonce: bytes, stream: int, offset_bytes: int) -> Acknowledged:
+        """The master has so much of this stream.  nonce: of the node of this rank."""
+        taken = _taken(self.session, nonce, self._job, stream, offset_bytes)
+        signature = self._signer.sign_bytes(Context.ACKNOWLEDGEMENT, taken)
+        return Acknowledged(self._job, rank, stream, offset_bytes, signature)
+
+    def release(self) -> Release:
+        """The job is over everywhere."""
+        return Release(self._job, self._signer.sign_bytes(Context.RELEASE, self.session + _JOB.pack(self._job)))
 
 
 class JobOrders:
-    """Opens the orders for one job, on a node."""
+    """Opens the orders for one job, on a node.  nonce: of this run of its slave."""
 
-    def __init__(self, public_key: bytes, session: bytes, job: int) -> None:
+    def __init__(self, public_key: bytes, session: bytes, job: int, nonce: bytes) -> None:
         self._public_key = public_key
         self._session = session
         self._job = job
+        self._nonce = nonce
         self._last = 0
 
     def open(self, signed: Signed) -> Act:
@@ -103,6 +118,15 @@ class JobOrders:
             raise StaleOrder(order.job, order.number, self._last)
         self._last = order.number
         return order.act
+
+    def check_taken(self, taken: Acknowledged) -> None:
+        """Check that the master has this much of this node's output.  Raises: Forged."""
+        signed = _taken(self._session, self._nonce, self._job, taken.stream, taken.bytes)
+        check_signature(Context.ACKNOWLEDGEMENT, signed, taken.signature, self._public_key)
+
+    def check_release(self, release: Release) -> None:
+        """Check that the master says that the job is over.  Raises: Forged."""
+        check_signature(Context.RELEASE, self._session + _JOB.pack(self._job), release.signature, self._public_key)
 
 
 class JobInput:
@@ -131,8 +155,19 @@ class JobInput:
         return block.data
 
 
+class JobWords(NamedTuple):
+    """What checks the master's words for one job, on a node."""
+
+    input: JobInput
+    orders: JobOrders
+
+
 def _block(session: bytes, job: int, offset_bytes: int, data: bytes) -> bytes:
     return session + _PLACE_IN_STREAM.pack(job, offset_bytes) + blake3(data).digest()
+
+
+def _taken(session: bytes, nonce: bytes, job: int, stream: int, offset_bytes: int) -> bytes:
+    return session + nonce + _TAKEN.pack(job, stream, offset_bytes)
 
 
 _order_decoder = msgspec.msgpack.Decoder(Order)

@@ -35,7 +35,10 @@ V = TypeVar("V")
 
 
 class Context(Enum):
-    """The kinds of things that the master signs.  value: what stands before the signed bytes; the rest: for people."""
+    """The kinds of things that are signed.  value: what stands before the signed bytes; the rest: for people.
+
+    The master signs all of them but OUTCOME, which the node signs that ran the program.
+    """
 
     GRANT = b"gproc grant\0"
     TICKET = b"gproc ticket\0"
@@ -46,6 +49,9 @@ class Context(Enum):
     REVOCATIONS = b"gproc revocations\0"
     CERTIFICATE = b"gproc certificate\0"
     TURN = b"gproc turn\0"
+    ACKNOWLEDGEMENT = b"gproc acknowledgement\0"
+    RELEASE = b"gproc release\0"
+    OUTCOME = b"gproc outcome\0"
 
     @property
     def noun(self) -> str:
@@ -80,7 +86,7 @@ class Unreadable(TicketRefused):
 
 
 class Signer:
-    """Signs for the master; `seed` is `Authority.ticket_seed()`."""
+    """Signs for the master; `seed` is `Authority.ticket_seed()`.  Or for one run of a slave: `gproc.trust.outcomes`."""
 
     def __init__(self, seed: bytes) -> None:
         self.public_key, self._secret_key = crypto_sign_seed_keypair(seed)

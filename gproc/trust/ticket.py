@@ -20,7 +20,7 @@ from gproc.errors import SpecError
 from gproc.nodespec import LEVELS_MAX, NodeSpec, Path, Place, format_path
 from gproc.request.spec import Caller, Request
 from gproc.trust.lease import LEASE_S, ClockMs, Lease, LeaseKeeper, boottime_s
-from gproc.trust.orders import JobInput, JobOrders, TreeEnds
+from gproc.trust.orders import JobInput, JobOrders, JobWords, TreeEnds
 from gproc.trust.signing import Context, Nonce, Sequence, Session, TicketRefused, Unreadable, opened
 from gproc.trust.turn import read_turn
 from gproc.wire.messages import Name, Signed
@@ -333,13 +333,10 @@ class TicketVerifier:
         self._in_time(ticket.job, turn.start_by_ms)
         self._seen[ticket.sequence] = max(self._seen.get(ticket.sequence, 0), turn.start_by_ms)
 
-    def orders_of(self, ticket: Ticket) -> JobOrders:
-        """Opens the orders for an admitted job."""
-        return JobOrders(self._public_key, ticket.session, ticket.job)
-
-    def input_of(self, ticket: Ticket) -> JobInput:
-        """Opens the standard input of an admitted job."""
-        return JobInput(self._public_key, ticket.session, ticket.job)
+    def words_of(self, ticket: Ticket) -> JobWords:
+        """Checks what the master says for an admitted job."""
+        key, session, job = self._public_key, ticket.session, ticket.job
+        return JobWords(JobInput(key, session, job), JobOrders(key, session, job, self._nonce))
 
     def check_end(self, signed: Signed, *, from_master: bool) -> None:
         """Check that the master ends this tree.

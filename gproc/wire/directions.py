@@ -13,6 +13,7 @@ import msgspec
 
 from gproc.errors import PeerError
 from gproc.wire.credentials import AskCertificate, Certified, Revocations
+from gproc.wire.endings import Acknowledged, RankEnded, Release
 from gproc.wire.job_messages import (
     ActedOn,
     AskFailed,
@@ -31,7 +32,6 @@ from gproc.wire.job_messages import (
 )
 from gproc.wire.messages import (
     Accepted,
-    Acknowledged,
     Arrived,
     AskLease,
     Attach,
@@ -53,7 +53,6 @@ from gproc.wire.messages import (
     Poll,
     RefuseJoin,
     Rejected,
-    Release,
     Resize,
     Run,
     SetSources,
@@ -105,7 +104,7 @@ ChildToParent = Union[  # noqa: UP007
     Left,
     Goodbye,
     AskLease,
-    Finished,
+    RankEnded,
     StageProgress,
     StripeProgress,
     Credit,

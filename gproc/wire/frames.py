@@ -20,12 +20,12 @@ from typing import Final, NamedTuple, Protocol
 from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES
 from gproc.errors import GprocError, PeerError
 
-VERSION: Final = 3
+VERSION: Final = 4
 """The version of our messages and frames.  A version can talk to the one before it and the one after it: the newer peer
 sends only what the older one knows (docs/wire.md)."""
 
-OLDEST_VERSION: Final = 3
-"""Versions 1 and 2 were never released."""
+OLDEST_VERSION: Final = 4
+"""Versions 1 to 3 were never released."""
 
 MAGIC: Final = b"GPROC"
 

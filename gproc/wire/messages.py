@@ -15,6 +15,7 @@ from gproc.request.signals import can_be_sent
 from gproc.request.spec import Request, TerminalSize
 from gproc.wire import frames
 from gproc.wire.branch import Branch, ByteCount, NodeNumber, Number
+from gproc.wire.proofs import KeyProof
 from gproc.wire.tags import tag_of
 
 NAME_CHARACTERS_MAX: Final = 300
@@ -51,6 +52,7 @@ class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
     since_s: when it joined, in Unix time by its parent's clock.
     python_because: why its jobs are started by Python and not by the static helper; "" if they are not.
     dials: "host:port" at which it has reached its parent.  serial: of its certificate, as its parent has seen it.
+    proof: of its name, for the master alone: without it, the master does not take the node in.
     """
 
     name: Name
@@ -61,10 +63,11 @@ class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
     python_because: Reason = ""
     dials: Name = ""
     serial: Annotated[str, msgspec.Meta(max_length=40)] = ""
+    proof: KeyProof | None = None
 
 
 class Signed(msgspec.Struct, frozen=True, array_like=True):
-    """A payload and the master's Ed25519 signature (64 bytes) over its context and itself: `gproc.trust.ticket`."""
+    """A payload and an Ed25519 signature (64 bytes) over its context and itself: `gproc.trust.signing`."""
 
     payload: bytes
     signature: bytes
@@ -216,9 +219,9 @@ class Resize(Message, frozen=True, tag=tag_of):
 
 
 class Finished(Message, frozen=True, tag=tag_of):
-    """The program of one rank has ended, and all of its output was sent before this.
+    """The program of one rank has ended, and all of its output was sent before this: what the master tells a client.
 
-    said: bytes of its standard output and of its standard error.
+    said: for the master alone, bytes of its standard output and of its standard error.
     """
 
     job: Number
@@ -256,21 +259,6 @@ class Credit(Message, frozen=True, tag=tag_of):
     job: Number
     stream: Annotated[int, msgspec.Meta(ge=0, le=frames.STDERR)]
     bytes: ByteCount
-
-
-class Acknowledged(Message, frozen=True, tag=tag_of):
-    """The master has all of this stream of this rank up to so many bytes: the node need not keep them."""
-
-    job: Number
-    rank: Rank
-    stream: Annotated[int, msgspec.Meta(ge=frames.STDOUT, le=frames.STDERR)]
-    bytes: ByteCount
-
-
-class Release(Message, frozen=True, tag=tag_of):
-    """The job is over everywhere: a node that kept anything for it lets go."""
-
-    job: Number
 
 
 # Bundles

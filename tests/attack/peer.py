@@ -10,10 +10,18 @@ import time
 from collections import deque
 from typing import Final, TypeVar, Union
 
+import msgspec
+
+from gproc.node.voice import Voice
+from gproc.relay.delivery import EMPTY
+from gproc.request.outcome import Outcome
 from gproc.trust import tls
 from gproc.trust.identity import Identity
+from gproc.trust.outcomes import SignedEnd
+from gproc.trust.ticket import Ticket
 from gproc.wire import frames, messages
 from gproc.wire.directions import DIRECTIONS, Direction
+from gproc.wire.endings import RankEnded
 from tests.patience import PATIENCE_S
 
 PING_S: Final = 1.0
@@ -42,6 +50,10 @@ class Peer:
         self.alive: tuple[Peer, ...] = ()
         """Connections of a tree, on which this test says that it lives while it waits here."""
         self._pinged_s = 0.0
+        self.voice = Voice()
+        """What this test signs with, as a node."""
+        self.stdio: list[bytes] = []
+        """The same as whole frames."""
         self.output = b""
         """What came as output of programs while `hear` waited for a message."""
 
@@ -84,6 +96,7 @@ class Peer:
                     self.passed_over.append(message)
                 elif number == frames.KIND_STDIO:
                     self.output += frames.read_stdio(memoryview(payload))[4]
+                    self.stdio.append(frames.stdio_frame(*frames.read_stdio(memoryview(payload))))
             self._receive(until_s)
 
     def has(self, kind: type[messages.Message]) -> bool:
@@ -155,6 +168,27 @@ def dial_unix(path: object) -> Peer:
     return Peer(connection)
 
 
+def node_of(identity: Identity, voice: Voice, port: int = 1) -> messages.NodeInfo:
+    """A genuine node: it proves who it is."""
+    return messages.NodeInfo(identity.name, f":{port}", voice.nonce, "", time.time(), proof=voice.proof(identity))
+
+
+def signed_end(voice: Voice, run: messages.Run, rank: int, outcome: Outcome, job: int | None = None) -> RankEnded:
+    """A silent program's end, as a node signs it."""
+    session = _tickets.decode(memoryview(run.ticket.payload)[1:]).session
+    end = SignedEnd(session, run.job if job is None else job, rank, run.size, outcome, (0, 0), (EMPTY, EMPTY))
+    return RankEnded(run.job, rank, voice.sign(end))
+
+
+def end_in(ended: RankEnded) -> SignedEnd:
+    assert ended.signed is not None, ended.reason
+    return _ends.decode(memoryview(ended.signed.payload)[1:])
+
+
+_tickets = msgspec.msgpack.Decoder(Ticket)
+_ends = msgspec.msgpack.Decoder(SignedEnd)
+
+
 def node_named(name: str, port: int = 1) -> messages.NodeInfo:
     return messages.NodeInfo(name, f":{port}", os.urandom(16), "", time.time())
 
@@ -193,7 +227,7 @@ def join_as(port: int, identity: Identity, id: int, *, own_port: int = 1) -> tup
     """Be a node below the parent at `port`: control and bulk."""
     token = os.urandom(16)
     control = dial(port, identity).greet(frames.CHANNEL_CONTROL)
-    control.say(messages.Join(token, id, True, node_named(identity.name, own_port)))
+    control.say(messages.Join(token, id, True, node_of(identity, control.voice, own_port)))
     control.hear(messages.Welcome)
     control.alive = (control,)
     bulk = dial(port, identity).greet(frames.CHANNEL_BULK).say(messages.Attach(token))

@@ -7,12 +7,13 @@ import time
 from subprocess import Popen
 from typing import Any
 
-from gproc.request.outcome import Outcome, Refused
+from gproc.request.outcome import NotStarted, Outcome, Refused
 from gproc.trust.identity import Identity
 from gproc.wire import messages
 from gproc.wire.branch import Branch
-from gproc.wire.messages import Finished, Granted, Route, Run, Signed
-from tests.attack.peer import PING_S, Parent, join_as, ping
+from gproc.wire.endings import RankEnded, Release
+from gproc.wire.messages import Granted, Route, Run, Signed
+from tests.attack.peer import PING_S, Parent, end_in, join_as, ping
 from tests.system.cluster import Cluster, Slave
 
 
@@ -21,6 +22,7 @@ class Relay:
 
     def __init__(self, cluster: Cluster, identity: Identity) -> None:
         self.cluster = cluster
+        self.identity = identity
         self.listener = Parent(identity)
         self.up, self.bulk = join_as(cluster.port, identity, 1, own_port=self.listener.port)
         self.up.hear(Granted)
@@ -46,19 +48,32 @@ class Relay:
     def order(self, run: Run, ticket: Signed | None = None) -> Outcome:
         """Have the slave run it; what it answers."""
         self.down.say(Run(run.job, run.size, ticket or run.ticket, Branch(0, {}), run.window_bytes))
-        return self.down.hear(Finished).outcome
+        return self.hear_end()
+
+    def hear_end(self) -> Outcome:
+        """How the slave says that a program has ended.  NotStarted: it does not sign that it has not taken a job."""
+        self.ended = self.down.hear(RankEnded)
+        return end_in(self.ended).outcome if self.ended.signed is not None else NotStarted(self.ended.reason)
 
     def refusal(self, run: Run, ticket: Signed | None = None) -> str:
         """The same, where the slave shall refuse; its log line."""
         outcome = self.order(run, ticket)
-        assert isinstance(outcome, Refused)
+        assert isinstance(outcome, Refused | NotStarted)
         line = self.slave.says(rf"refused from 127\.0\.0\.1:{self.listener.port}: (.*)").group(1)
         assert outcome.reason == line
         return line
 
-    def answer(self, job: Popen[bytes], run: Run, outcome: Outcome) -> tuple[int, str, str]:
-        """Tell the master; what the user sees."""
-        self.up.say(Finished(run.job, 0, outcome))
+    def let_go(self, run: Run) -> None:
+        """The slave hears that the job is over, by the master's word."""
+        self.tell(self.up.hear(Release))
+
+    def answer(self, job: Popen[bytes], run: Run, ended: RankEnded | None = None) -> tuple[int, str, str]:
+        """Tell the master what the slave has said, or something else; what the user sees."""
+        said = ended or self.ended
+        if said.job != run.job:
+            said = RankEnded(run.job, 0, None, "the test has kept it")
+        self.up.raw(b"".join(self.down.stdio)).say(said)
+        self.down.stdio.clear()
         return self.cluster.finish(job)
 
     def tell(self, *said: messages.Message) -> None:

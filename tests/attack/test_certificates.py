@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gproc.node.voice import Voice
 from gproc.trust.authority import open_authority, provision
 from gproc.trust.certfile import certificate_file
 from gproc.trust.certificates import certify, pem_in
@@ -30,7 +31,7 @@ from gproc.wire import frames, messages
 from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.messages import Granted, Route
 from gproc.wire.tags import TAGS
-from tests.attack.peer import Peer, dial, join_as, node_named, ping
+from tests.attack.peer import Peer, dial, join_as, node_named, node_of, ping
 from tests.attack.relay import Relay
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
@@ -76,9 +77,7 @@ class Asking:
     def answer(self, question: AskCertificate) -> RenewalAnswer:
         self.up.say(question)
         signed = self.up.hear(Certified).answer
-        return opened(
-            Context.CERTIFICATE, signed, self.identity.ticket_public, msgspec.msgpack.Decoder(RenewalAnswer)
-        )
+        return opened(Context.CERTIFICATE, signed, self.identity.ticket_public, msgspec.msgpack.Decoder(RenewalAnswer))
 
     def refusal(self, question: AskCertificate) -> str:
         answer = self.answer(question)
@@ -117,7 +116,7 @@ def test_a_node_gets_a_certificate_for_its_own_name_alone(cluster: Cluster) -> N
 def test_a_relay_that_asks_for_a_node_below_it_gets_nothing(cluster: Cluster, this_node: Identity) -> None:
     asking = Asking(cluster, this_node)
     victim = aged(cluster, "kn2", 20)
-    asking.up.say(messages.Arrived(Route((2,)), node_named("kn2")))
+    asking.up.say(messages.Arrived(Route((2,)), node_of(victim, Voice())))
     asking.up.hear(Granted)
     seed = os.urandom(32)
     question = msgspec.structs.replace(asking.question(shown=victim, signer=seed), route=Route((2,)))
@@ -153,7 +152,7 @@ def test_a_revoked_certificate_gets_no_successor(cluster: Cluster, this_node: Id
     revoked = aged(cluster, "kn1", 20)
     revoke(cluster, "kn1")
     cluster.master.says("1 hosts and 0 certificates are revoked")
-    asking.up.say(messages.Arrived(Route((2,)), node_named("kn1")))
+    asking.up.say(messages.Arrived(Route((2,)), node_of(revoked, Voice())))
     cluster.master.says(r"not taken in: 1/2 \(kn1\): the certificate of kn1 was revoked")
     question = msgspec.structs.replace(asking.question(shown=revoked, signer=own_seed(revoked)), route=Route((2,)))
     asking.up.say(question)  # of a node that is not there: there is no answer

@@ -7,15 +7,17 @@ import signal
 
 import pytest
 
+from gproc.node.voice import Voice
 from gproc.request.acts import SendSignal
-from gproc.request.outcome import Killed, Outcome, Refused, Returned
+from gproc.request.outcome import Killed, NotStarted, Outcome, Refused, Returned
 from gproc.trust.orders import JobSigner, TreeEnds
 from gproc.trust.signing import Context, Signer
 from gproc.trust.ticket import LEAST_START_S
 from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
-from gproc.wire.messages import Finished, JobOrder, Route, Run, Shutdown
-from tests.attack.peer import node_named
+from gproc.wire.endings import Release
+from gproc.wire.messages import JobOrder, Route, Run, Shutdown
+from tests.attack.peer import node_of, signed_end
 from tests.attack.relay import Relay
 
 STRANGER = Signer(os.urandom(32))
@@ -29,7 +31,7 @@ def start_below(relay: Relay, run: Run) -> None:
 def forge_input(relay: Relay, run: Run, block: frames.InputBlock) -> Outcome:
     start_below(relay, run)
     relay.down.raw(frames.input_frame(run.job, block))
-    return relay.down.hear(Finished).outcome
+    return relay.hear_end()
 
 
 def test_a_relay_cannot_type_into_a_shell(relay: Relay) -> None:
@@ -41,7 +43,7 @@ def test_a_relay_cannot_type_into_a_shell(relay: Relay) -> None:
     assert outcome.reason.startswith("a forged input: this cluster's master did not sign it")
     assert relay.down.output == b""
     relay.slave.says(rf"job {run.job}: a forged input: ")
-    assert relay.answer(job, run, outcome)[0] == 125
+    assert relay.answer(job, run)[0] == 125
 
 
 def test_a_relay_cannot_repeat_or_shorten_what_a_user_types(relay: Relay) -> None:
@@ -54,10 +56,10 @@ def test_a_relay_cannot_repeat_or_shorten_what_a_user_types(relay: Relay) -> Non
     start_below(relay, run)
     for again in (block, block, block._replace(offset=5), block._replace(offset=5, data=b"")):
         relay.down.raw(frames.input_frame(run.job, again))
-    outcome = relay.down.hear(Finished).outcome
+    outcome = relay.hear_end()
     assert isinstance(outcome, Refused)
     assert relay.down.output in (b"", b"once\n")
-    relay.answer(job, run, outcome)
+    relay.answer(job, run)
 
 
 def test_input_without_a_signature_is_no_message_of_a_parent(relay: Relay) -> None:
@@ -78,23 +80,23 @@ def test_a_relay_cannot_send_signals(relay: Relay) -> None:
     job.stdin.write(b"go\n")
     job.stdin.flush()
     relay.down.raw(frames.input_frame(run.job, relay.up.hear_input(run.job)))
-    outcome = relay.down.hear(Finished).outcome
+    outcome = relay.hear_end()
     assert outcome == Returned(7)
-    relay.answer(job, run, outcome)
+    relay.answer(job, run)
 
 
 def test_a_relay_cannot_end_a_program_by_saying_that_its_job_is_over(relay: Relay) -> None:
     relay.pass_grant()
     job, run = relay.begin("-localbin", "=1/2", "/bin/sh", "-c", "read line; exit 7", stdin=-1)
     start_below(relay, run)
-    relay.tell(messages.Release(run.job))
+    relay.tell(Release(run.job))
     assert job.stdin is not None
     job.stdin.write(b"go\n")
     job.stdin.flush()
     relay.down.raw(frames.input_frame(run.job, relay.up.hear_input(run.job)))
-    outcome = relay.down.hear(Finished).outcome
+    outcome = relay.hear_end()
     assert outcome == Returned(7)
-    relay.answer(job, run, outcome)
+    relay.answer(job, run)
 
 
 def test_a_genuine_order_is_obeyed_once(relay: Relay) -> None:
@@ -117,7 +119,7 @@ def test_a_genuine_order_is_obeyed_once(relay: Relay) -> None:
     job.kill()
     job.communicate()
     relay.tell(relay.up.hear(JobOrder))
-    relay.down.hear(Finished)
+    relay.hear_end()
     assert relay.down.output.count(b"got\n") <= 1
 
 
@@ -136,7 +138,7 @@ def test_a_relay_cannot_give_a_slave_another_place(relay: Relay) -> None:
     relay.pass_grant()
     relay.up.say(messages.Arrived(Route((3,)), relay.join.node))
     relay.tell(messages.Granted(Route(()), relay.up.hear(messages.Granted).grant))
-    relay.up.say(messages.Arrived(Route((4,)), node_named("kn4")))
+    relay.up.say(messages.Arrived(Route((4,)), node_of(relay.identity, Voice())))
     relay.cluster.master.says(r"arrived: 1/4 ")
     assert relay.cluster.states().keys() == {"1", "1/2", "1/4"}
 
@@ -149,7 +151,7 @@ def test_a_ticket_that_a_relay_holds_back_past_its_timeout_does_not_run(relay: R
     outcome = relay.order(run)
     assert isinstance(outcome, Refused)
     assert "something held it back" in outcome.reason
-    relay.answer(job, run, outcome)
+    relay.answer(job, run)
 
 
 @pytest.mark.slow
@@ -162,7 +164,7 @@ def test_a_job_whose_client_died_ends_although_a_relay_swallows_the_order(relay:
     job.communicate()
     relay.up.hear(JobOrder)
     relay.tell(messages.Leased(Route(()), relay.renew_lease()))
-    assert relay.down.hear(Finished).outcome == Killed(signal.SIGKILL, started=True)
+    assert relay.hear_end() == Killed(signal.SIGKILL, started=True)
     relay.slave.says(rf"job {run.job}: it has ended for the master, so it ends here$")
 
 
@@ -173,13 +175,13 @@ def test_a_relay_cannot_begin_a_job_on_a_node_before_its_turn(relay: Relay) -> N
     assert run.branch == Branch(0, {})
     for turn in (None, run.turn):
         relay.tell(Run(run.job, run.size, run.ticket, Branch(1, {}), run.window_bytes, turn=turn))
-        refused = relay.down.hear(Finished).outcome
-        assert refused == Refused(f"job {run.job} runs on some nodes at a time, and it is not the turn of 1/2")
-    relay.up.say(Finished(run.job, 0, Returned(0)))
+        refused = relay.hear_end()
+        assert refused == NotStarted(f"job {run.job} runs on some nodes at a time, and it is not the turn of 1/2")
+    relay.up.say(signed_end(relay.up.voice, run, 0, Returned(0)))
     again = relay.up.hear(Run)
     assert again.branch.children[2].rank == 1
     relay.tell(Run(run.job, run.size, again.ticket, Branch(1, {}), run.window_bytes, turn=again.turn))
-    outcome = relay.down.hear(Finished)
-    assert (outcome.outcome, relay.down.output) == (Returned(0), b"here\n")
+    outcome = relay.hear_end()
+    assert (outcome, relay.down.output) == (Returned(0), b"here\n")
     job.kill()
     job.communicate()

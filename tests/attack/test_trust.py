@@ -11,7 +11,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from gproc.node.voice import Voice
 from gproc.relay.belonging import NODES_BELOW_MAX
 from gproc.request.outcome import Refused, Returned
 from gproc.trust.authority import open_authority, provision
@@ -19,8 +21,9 @@ from gproc.trust.identity import Identity, load_identity
 from gproc.trust.signing import Context, Signer
 from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
-from gproc.wire.messages import Finished, Granted, Route, Run, Signed
-from tests.attack.peer import Parent, Peer, dial, dial_unix, join_as, node_named
+from gproc.wire.endings import RankEnded
+from gproc.wire.messages import Granted, Route, Run, Signed
+from tests.attack.peer import Parent, Peer, dial, dial_unix, end_in, join_as, node_named, node_of, signed_end
 from tests.attack.relay import Relay
 from tests.system.cluster import NOBODY, Cluster
 
@@ -98,7 +101,10 @@ def test_a_bulk_connection_needs_its_nodes_token(cluster: Cluster, other_node: I
 
 def refused(slave: Peer) -> str:
     """Why a slave did not take a job."""
-    outcome = slave.hear(Finished).outcome
+    ended = slave.hear(RankEnded)
+    if ended.signed is None:
+        return ended.reason
+    outcome = end_in(ended).outcome
     assert isinstance(outcome, Refused)
     return outcome.reason
 
@@ -108,7 +114,7 @@ def test_a_ticket_that_a_relay_passes_on_unchanged_is_taken(relay: Relay) -> Non
     job, run = relay.begin(*ECHO)
     outcome = relay.order(run)
     assert outcome == Returned(0)
-    assert relay.answer(job, run, outcome)[0] == 0
+    assert relay.answer(job, run)[0] == 0
 
 
 @pytest.mark.parametrize("changed", [b"/bin/echo", b"done by"])
@@ -119,9 +125,9 @@ def test_a_ticket_that_a_relay_has_changed_is_refused(relay: Relay, changed: byt
     payload = run.ticket.payload.replace(changed, b"/bin/rm -r"[: len(changed)])
     line = relay.refusal(run, Signed(payload, run.ticket.signature))
     assert line.startswith("a forged ticket: ")
-    status, stdout, summary = relay.answer(job, run, Refused(line))
+    status, stdout, summary = relay.answer(job, run)
     assert (status, stdout) == (125, "")
-    assert summary == f"gproc: =1/2: refused: {line}\n"
+    assert summary == f"gproc: =1/2: lost: the job did not get there: {line}\n"
 
 
 def test_a_ticket_that_a_relay_has_signed_itself_is_refused(relay: Relay) -> None:
@@ -129,14 +135,14 @@ def test_a_ticket_that_a_relay_has_signed_itself_is_refused(relay: Relay) -> Non
     job, run = relay.begin(*ECHO)
     own = Signer(os.urandom(32)).sign_bytes(Context.TICKET, run.ticket.payload)
     assert relay.refusal(run, Signed(run.ticket.payload, own)).startswith("a forged ticket: ")
-    relay.answer(job, run, Returned(0))
+    relay.answer(job, run)
 
 
 def test_a_grant_is_no_ticket(relay: Relay) -> None:
     relay.pass_grant()
     job, run = relay.begin(*ECHO)
     assert relay.refusal(run, relay.grant).startswith("a forged ticket: ")
-    relay.answer(job, run, Returned(0))
+    relay.answer(job, run)
 
 
 def test_a_ticket_works_once(relay: Relay, tmp_path: Path) -> None:
@@ -144,17 +150,17 @@ def test_a_ticket_works_once(relay: Relay, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     job, run = relay.begin("-localbin", "=1/2", "/bin/sh", "-c", f"echo once >> {runs}")
     assert relay.order(run) == relay.order(run) == Returned(0)
-    relay.tell(messages.Release(run.job))
+    assert relay.answer(job, run)[0] == 0
+    relay.let_go(run)
     assert relay.refusal(run).startswith("a replayed ticket: ")
     assert runs.read_text() == "once\n"
-    relay.answer(job, run, Returned(0))
 
 
 def test_a_ticket_for_other_nodes_is_refused(relay: Relay) -> None:
     relay.pass_grant()
     job, run = relay.begin("-localbin", "=1", "/bin/echo", "for the relay alone")
     assert relay.refusal(run) == f"job {run.job} is for =1, not for this node, 1/2"
-    relay.answer(job, run, Returned(0))
+    relay.answer(job, run)
 
 
 def test_a_genuine_ticket_does_not_come_as_another_job(relay: Relay) -> None:
@@ -162,20 +168,20 @@ def test_a_genuine_ticket_does_not_come_as_another_job(relay: Relay) -> None:
     job, run = relay.begin(*ECHO)
     renamed = Run(run.job + 1, run.size, run.ticket, run.branch, run.window_bytes)
     assert relay.refusal(renamed) == f"a ticket for job {run.job} that came as job {run.job + 1}"
-    relay.answer(job, run, Returned(0))
+    relay.answer(job, run)
 
 
 def test_without_a_grant_no_ticket_is_taken(relay: Relay) -> None:
     job, run = relay.begin(*ECHO)
     assert "to which this slave does not belong" in relay.refusal(run)
-    relay.answer(job, run, Returned(0))
+    relay.answer(job, run)
 
 
 def test_nothing_can_be_replayed_after_a_slaves_restart(relay: Relay) -> None:
     relay.pass_grant()
     job, run = relay.begin(*ECHO)
     assert relay.order(run) == Returned(0)
-    relay.answer(job, run, Returned(0))
+    relay.answer(job, run)
     old_grant = relay.grant
     relay.cluster.end(relay.slave, signal.SIGKILL)
     relay.adopt()
@@ -198,7 +204,8 @@ def test_a_ticket_that_is_too_old_for_a_rack_master_is_passed_on_to_the_nodes_th
     relay.pass_grant()
     job, run = relay.begin(*ECHO)
     assert relay.order(run) == Returned(0)
-    relay.tell(messages.Release(run.job))
+    assert relay.answer(job, run)[0] == 0
+    relay.let_go(run)
     port = int(relay.slave.says(r"takes children on port (\d+)").group(1))
     below, bulk = join_as(port, this_node, 3)
     with below, bulk:
@@ -206,7 +213,6 @@ def test_a_ticket_that_is_too_old_for_a_rack_master_is_passed_on_to_the_nodes_th
         relay.down.say(Run(run.job, run.size, run.ticket, Branch(0, {3: Branch(1, {})}), run.window_bytes))
         assert "a replayed ticket" in refused(relay.down)
         assert below.hear(Run).ticket == run.ticket
-    relay.answer(job, run, Returned(0))
 
 
 def test_a_relay_cannot_speak_for_a_node_that_is_not_below_it(cluster: Cluster, this_node: Identity) -> None:
@@ -217,7 +223,8 @@ def test_a_relay_cannot_speak_for_a_node_that_is_not_below_it(cluster: Cluster, 
         job = cluster.begin("e", "-localbin", "1-2", "/bin/sh", "-c", "read line; echo $line; exit 3", stdin=-1)
         run = hostile.hear(Run)
         hostile.raw(frames.stdio_frame(run.job, 1, frames.STDOUT, 0, b"forged\n"))
-        hostile.say(Finished(run.job, 1, Returned(0)), Finished(run.job, 0, Returned(0)))
+        ends = [signed_end(hostile.voice, run, rank, Returned(0)) for rank in (1, 0)]
+        hostile.say(*ends)
         assert job.stdin is not None
         job.stdin.write(b"genuine\n")
         assert cluster.finish(job) == (3, "genuine\n", "gproc: 2: exit status 3\n")
@@ -297,18 +304,43 @@ def test_a_host_does_not_take_the_place_of_another_host_of_the_locale(tmp_path: 
 
 
 def test_a_relay_cannot_announce_a_host_that_is_elsewhere(
-    cluster: Cluster, this_node: Identity, other_node: Identity
+    cluster: Cluster, this_node: Identity, other_node: Identity, tmp_path: Path
 ) -> None:
+    provision(open_authority(str(cluster.home), create=False), "kn10", [], str(tmp_path / "kn10"))
+    third = load_identity(str(tmp_path / "kn10"), "node", "kn10")
     honest = join_as(cluster.port, other_node, 9)
     hostile = join_as(cluster.port, this_node, 1)
     hostile[0].hear(Granted)
     hostile[0].say(
-        messages.Arrived(Route((3,)), node_named("kn9")), messages.Arrived(Route((4, 1)), node_named("kn10"))
+        messages.Arrived(Route((3,)), node_of(other_node, Voice())),
+        messages.Arrived(Route((4, 1)), node_of(third, Voice())),
     )
     cluster.master.says(r"not taken in: 1/3 \(kn9\): 9 \(kn9\) is here already: a certificate has one place$")
     cluster.master.says(r"not taken in: 1/4/1 \(kn10\): the node above it is not there$")
     assert set(cluster.states()) == {"1", "9"}
     for peer in (*honest, *hostile):
+        peer.socket.close()
+
+
+def test_a_relay_cannot_make_up_nodes(cluster: Cluster, this_node: Identity, other_node: Identity) -> None:
+    """They would get jobs, and it would say how those ended."""
+    hostile = join_as(cluster.port, this_node, 1)
+    hostile[0].hear(Granted)
+    own, genuine = node_of(this_node, Voice()), node_of(other_node, Voice())
+    proof = genuine.proof
+    assert proof is not None
+    made_up = {
+        2: (node_named("kn9"), "it does not prove that it is kn9: it shows no certificate"),
+        3: (replace(own, name="kn9"), rf"its certificate is of {this_node.name}, and it is announced as kn9"),
+        4: (replace(genuine, nonce=own.nonce), "it does not prove that it is kn9: it is signed by another key"),
+        5: (replace(genuine, proof=replace(proof, key=os.urandom(32))), "it .*: it is signed by another key"),
+        6: (replace(genuine, proof=replace(proof, certificate=b"x")), "it .*: its certificate cannot be read"),
+    }
+    hostile[0].say(*(messages.Arrived(Route((number,)), node) for number, (node, _) in made_up.items()))
+    for number, (_, reason) in made_up.items():
+        cluster.master.says(rf"not taken in: 1/{number} \(kn9\): {reason}")
+    assert set(cluster.states()) == {"1"}
+    for peer in hostile:
         peer.socket.close()
 
 

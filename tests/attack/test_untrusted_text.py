@@ -9,13 +9,15 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gproc.client.summary import describe
+from gproc.node.voice import Voice
 from gproc.request.outcome import Lost, NotStarted, Refused
 from gproc.shown import shown, shown_text
 from gproc.trust.identity import Identity
-from gproc.wire.messages import Arrived, Finished, Granted, Left, NodeInfo, Route, Run
-from tests.attack.peer import join_as
+from gproc.wire.messages import Arrived, Granted, Left, NodeInfo, Route, Run
+from tests.attack.peer import join_as, node_of, signed_end
 from tests.system.cluster import Cluster
 
 ORDERS = "\x1b[2J\x1b]0;owned\x07\r\nforged: all is well\x9b31m"
@@ -39,12 +41,15 @@ def test_what_a_hostile_node_says_moves_no_cursor_and_forges_no_line(cluster: Cl
     control, bulk = join_as(cluster.port, this_node, 1)
     with control, bulk:
         control.hear(Granted)
-        control.say(Arrived(Route((2,)), NodeInfo(ORDERS, ORDERS, b"n" * 16, ORDERS, 0.0)))
-        cluster.master.says(r"arrived: 1/2 \(.*forged")
+        control.say(Arrived(Route((3,)), NodeInfo(ORDERS, ORDERS, b"n" * 16, ORDERS, 0.0)))
+        cluster.master.says(r"not taken in: 1/3 \(.*forged")
+        below = replace(node_of(this_node, Voice()), address=ORDERS, plain_because=ORDERS, python_because=ORDERS)
+        control.say(Arrived(Route((2,)), below))
+        cluster.master.says(r"arrived: 1/2 ")
         table = cluster.command("i")
         job = cluster.begin("e", "-localbin", "=1", "/bin/true")
         run = control.hear(Run)
-        control.say(Finished(run.job, 0, NotStarted(ORDERS)), Left(Route((2,)), ORDERS))
+        control.say(signed_end(control.voice, run, 0, NotStarted(ORDERS)), Left(Route((2,)), ORDERS))
         status, stdout, stderr = cluster.finish(job)
         cluster.master.says(r"cannot reach 1/2 .*: .*forged")
     assert (status, stdout) == (125, "")

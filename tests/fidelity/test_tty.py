@@ -12,11 +12,13 @@ import pytest
 from gproc.node.program import Program
 from gproc.request.outcome import Outcome
 from gproc.request.spec import Caller, Request, TerminalSize
-from gproc.trust.orders import JobInput, JobSigner
+from gproc.trust.orders import JobInput, JobOrders, JobSigner, JobWords
+from gproc.trust.outcomes import SignedEnd
 from gproc.trust.signing import Signer
 from gproc.trust.ticket import Ticket
 from gproc.wire.branch import Branch
-from gproc.wire.messages import Finished, Run, Signed
+from gproc.wire.endings import RankEnded, Release
+from gproc.wire.messages import Run, Signed
 from tests.patience import PATIENCE_S
 from tests.system.cluster import NOBODY, Cluster
 from tests.system.screen import Screen
@@ -176,8 +178,12 @@ class Fetching:
     async def root(self, ticket: Ticket, tell: Any) -> None:
         await asyncio.Event().wait()
 
-    def finished(self, below: Program, finished: Finished) -> None:
-        self.told.append((finished.rank, finished.outcome))
+    def sign(self, end: SignedEnd) -> Signed:
+        self.told.append((end.rank, end.outcome))
+        return Signed(b"", b"")
+
+    def finished(self, below: Program, ended: RankEnded) -> None:
+        assert ended.signed is not None
 
     def credit_from_downstream(self, below: Program, size: int) -> None:
         self.credited += size
@@ -202,12 +208,13 @@ def test_ctrl_c_ends_a_job_whose_terminal_does_not_exist_yet(
         session = b"s" * 16
         ticket = Ticket(session=session, sequence=1, job=1, start_by_ms=0, caller=Caller(0, 0, ()), request=request)
         signer = Signer(bytes(32))
-        check = JobInput(signer.public_key, session, 1)
+        key = signer.public_key
+        check = JobWords(JobInput(key, session, 1), JobOrders(key, session, 1, b"n" * 16))
         program = Program(cast(Any, services), cast(Any, services), ticket, check, admitted, ended)
         program.start(Run(1, 1, Signed(b"", b""), Branch(0, {}), 1 << 16))
         await asyncio.sleep(0)
         program.stdin(1, JobSigner(signer, session, 1).block(typed))
-        program.release(1)
+        program.release(Release(1))
         await asyncio.sleep(0)
         return services
 

@@ -45,6 +45,8 @@ from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
 from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.directions import DIRECTIONS
+from gproc.wire.endings import Acknowledged, RankEnded
+from gproc.wire.proofs import KeyProof
 from tests.fuzz.files import FILES
 from tests.fuzz.sisters import SISTERS
 from tests.fuzz.target import OneFile, Target
@@ -52,12 +54,15 @@ from tests.fuzz.target import OneFile, Target
 REQUEST: Final = Request(
     nodes="1-2/.", argv=(b"/bin/x", b"y"), env=(b"A=1",), bundle=BundleName(b"d" * 32, 3), stdin=True
 )
-NODE: Final = messages.NodeInfo("kn1", ":7", b"n" * 16, "", 1.0)
+PROOF: Final = KeyProof(b"-----BEGIN", b"k" * 32, b"s" * 64)
+NODE: Final = messages.NodeInfo("kn1", ":7", b"n" * 16, "", 1.0, proof=PROOF)
 SAID: Final[tuple[messages.Message, ...]] = (
     messages.Submit(1, REQUEST),
     messages.Join(b"t" * 16, 1, True, NODE),
     messages.Arrived(messages.Route((1, 2)), NODE),
     messages.Finished(1, 0, Returned(3)),
+    RankEnded(1, 0, messages.Signed(b"p", b"s" * 64)),
+    Acknowledged(1, 0, 1, 65536, b"s" * 64),
     messages.Want(b"b" * 32, (b"c" * 32,)),
     messages.Run(1, 2, messages.Signed(b"p", b"s" * 64), Branch(0, {1: Branch(1, {})}), 65536),
     messages.Load(1, ((messages.Route((1,)), 0.5),)),
@@ -147,7 +152,7 @@ def _orders(data: bytes) -> None:
     verifier = _verifier()
     known = signed.signature in GENUINE
     if kind == 0:
-        JobOrders(SIGNER.public_key, SESSION, 1).open(signed)
+        JobOrders(SIGNER.public_key, SESSION, 1, b"n" * 16).open(signed)
     elif kind == 1:
         verifier.check_end(signed, from_master=True)
     elif kind == 2:

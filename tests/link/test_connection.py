@@ -21,8 +21,9 @@ from gproc.trust.home import gproc_home
 from gproc.trust.identity import load_identity
 from gproc.trust.tls import client_context, server_context
 from gproc.wire import frames, messages
+from gproc.wire.endings import Release
 from gproc.wire.frames import Piece
-from gproc.wire.messages import Inquire, Ping, Release, Shutdown
+from gproc.wire.messages import Inquire, Ping, Shutdown
 from tests.attack.peer import ANY
 from tests.loop import run
 from tests.patience import PATIENCE_S

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from blake3 import blake3
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from gproc.relay.delivery import ReceivedOutput
+from gproc.relay.delivery import ACKNOWLEDGED_BYTES, EMPTY
+from gproc.relay.receipt import FOR_ANOTHER, NOT_SIGNED, OUTPUT_CHANGED, JobReceipt, RunOfNode
 from gproc.relay.relayed_job import Downstream, RelayedJob
 from gproc.request.acts import Act, SendSignal, SetTerminalSize
-from gproc.request.outcome import Lost, Outcome, Returned
+from gproc.request.outcome import Lost, Outcome, Refused, Returned
 from gproc.request.spec import Request, TerminalSize
+from gproc.trust.orders import JobOrders, JobSigner
+from gproc.trust.outcomes import RunKey, SignedEnd, read_end
+from gproc.trust.signing import Signer
 from gproc.wire import frames
 from gproc.wire.branch import Branch
 from gproc.wire.credit import MIN_WINDOW_BYTES, quantum, window_for
+from gproc.wire.endings import Acknowledged, RankEnded, Release
 from gproc.wire.messages import Credit, Finished, Message, Run, Signed
 
 JOB = 7
 WINDOW_BYTES = 1 << 18
 SIGNED = Signed(b"ticket", b"signature")
 ORDER = Signed(b"order", b"signature")
+RELEASE = Release(JOB, b"signature")
+SESSION = b"s" * 16
+MASTER = Signer(b"m" * 32)
+JOB_SIGNER = JobSigner(MASTER, SESSION, JOB)
+RUN_KEYS = [RunKey() for _ in range(6)]
+NONCES = [bytes([rank]) * 16 for rank in range(6)]
 Output = tuple[int, int, bytes]
 
 
@@ -44,9 +56,9 @@ class Upstream:
     def outcomes(self) -> dict[int, Outcome]:
         found: dict[int, Outcome] = {}
         for sent in self.sent:
-            if isinstance(sent, Finished):
+            if isinstance(sent, Finished | RankEnded):
                 assert sent.rank not in found, "a rank ended twice"
-                found[sent.rank] = sent.outcome
+                found[sent.rank] = outcome_in(sent)
         return found
 
 
@@ -73,10 +85,12 @@ class Member:
     def credit(self, job: int, stream: int, size: int) -> None:
         self.granted[stream] += size
 
-    def acknowledge(self, job: int, rank: int, stream: int, offset: int) -> None:
-        self.acknowledged[rank, stream] = offset
+    def acknowledge(self, taken: Acknowledged) -> None:
+        JobOrders(MASTER.public_key, SESSION, JOB, NONCES[taken.rank]).check_taken(taken)
+        self.acknowledged[taken.rank, taken.stream] = taken.bytes
 
-    def release(self, job: int) -> None:
+    def release(self, word: Release) -> None:
+        assert word == RELEASE
         self.released += 1
 
 
@@ -92,16 +106,29 @@ def begin(
     parts: dict[Member, Branch], *, stdin: bool = False, window_bytes: int = WINDOW_BYTES, master: bool = False
 ) -> tuple[RelayedJob, Upstream]:
     upstream = Upstream()
-    relayed = RelayedJob(JOB, SIGNED, asked(stdin=stdin), upstream, ReceivedOutput() if master else None)
+    relayed = RelayedJob(JOB, SIGNED, asked(stdin=stdin), upstream, receipt() if master else None)
     branch = Branch(-1, dict(enumerate(parts.values(), start=1)))
     downstream: dict[Downstream, Branch] = {member: part for member, part in parts.items()}  # noqa: C416 - for mypy
     relayed.start(job_of(branch, window_bytes=window_bytes), downstream, {})
     return relayed, upstream
 
 
-def ended(rank: int, outcome: Outcome, said: int = 0) -> Finished:
-    """said: bytes of its standard output."""
-    return Finished(JOB, rank, outcome, (said, 0))
+def receipt() -> JobReceipt:
+    return JobReceipt(JOB, JOB_SIGNER, [RunOfNode(NONCES[rank], RUN_KEYS[rank].public) for rank in range(6)])
+
+
+def ended(rank: int, outcome: Outcome, stdout: bytes = b"", *, by: int | None = None, job: int = JOB) -> RankEnded:
+    """by: the rank whose node signs it; None: its own."""
+    digests = (blake3(stdout).digest(), EMPTY)
+    end = SignedEnd(SESSION, job, rank, 6, outcome, (len(stdout), 0), digests)
+    return RankEnded(JOB, rank, RUN_KEYS[rank % 6 if by is None else by].sign(end))
+
+
+def outcome_in(sent: Finished | RankEnded) -> Outcome:
+    if isinstance(sent, Finished):
+        return sent.outcome
+    assert sent.signed is not None
+    return read_end(sent.signed, RUN_KEYS[sent.rank].public).outcome
 
 
 def test_each_downstream_gets_only_its_own_part() -> None:
@@ -131,7 +158,7 @@ def test_output_that_comes_after_the_end_of_its_rank_is_dropped_at_the_master() 
     relayed, upstream = begin({member: Branch(0, {})}, master=True)
     relayed.finished(member, ended(0, Returned(0)))
     relayed.output(member, 0, frames.STDOUT, 0, b"too late")
-    assert upstream.sent == [ended(0, Returned(0))]
+    assert upstream.sent == [Finished(JOB, 0, Returned(0))]
 
 
 def test_the_master_takes_output_once_and_an_end_only_after_all_of_it() -> None:
@@ -139,12 +166,12 @@ def test_the_master_takes_output_once_and_an_end_only_after_all_of_it() -> None:
     relayed, upstream = begin({member: Branch(0, {})}, master=True)
     relayed.output(member, 0, frames.STDOUT, 0, b"abc")
     relayed.output(member, 0, frames.STDOUT, 5, b"after a gap")
-    relayed.finished(member, ended(0, Returned(0), 6))
+    relayed.finished(member, ended(0, Returned(0), b"abcdef"))
     relayed.output(member, 0, frames.STDOUT, 1, b"bcdef")
     relayed.output(member, 0, frames.STDOUT, 0, b"abcdef")
     assert [data for _, _, data in upstream.outputs] == [b"abc", b"def"]
     assert upstream.outcomes == {}
-    relayed.finished(member, ended(0, Returned(0), 6))
+    relayed.finished(member, ended(0, Returned(0), b"abcdef"))
     assert upstream.outcomes == {0: Returned(0)}
 
 
@@ -159,7 +186,7 @@ def test_a_rank_on_another_way_gets_the_job_once_more_and_the_former_way_does_no
     relayed.output(former, 0, frames.STDOUT, 3, b"late")
     relayed.output(other, 0, frames.STDOUT, 3, b"def")
     assert [data for _, _, data in upstream.outputs] == [b"abc", b"def"]
-    relayed.release()
+    relayed.release(RELEASE)
     assert (former.released, other.released) == (0, 1)
 
 
@@ -169,14 +196,14 @@ def test_what_a_relay_holds_is_dropped_when_its_parent_changes_and_its_children_
     window = window_for(1, MIN_WINDOW_BYTES)
     relayed.output(member, 0, frames.STDOUT, 0, b"x" * window)
     relayed.stop()
-    relayed.finished(member, ended(0, Returned(0), window))
+    relayed.finished(member, ended(0, Returned(0), b"x" * window))
     upstream = Upstream()
     relayed.resume(job_of(Branch(0, {}), window_bytes=MIN_WINDOW_BYTES), {member: Branch(0, {})}, upstream)
     assert member.granted[frames.STDOUT] == window
     relayed.output(member, 0, frames.STDOUT, 0, b"x" * window)
-    relayed.finished(member, ended(0, Returned(0), window))
+    relayed.finished(member, ended(0, Returned(0), b"x" * window))
     assert sum(len(data) for _, _, data in upstream.outputs) == window
-    assert upstream.sent[-1] == ended(0, Returned(0), window)
+    assert upstream.sent[-1] == ended(0, Returned(0), b"x" * window)
     assert former.outcomes == {}
 
 
@@ -203,7 +230,7 @@ def test_a_downstream_that_leaves_gets_no_orders_and_what_it_said_is_passed_on()
     assert b"".join(data for _, _, data in upstream.outputs) == b"1234last"
     assert upstream.outcomes == {1: Returned(0)}
     relayed.obey(SendSignal(15), ORDER)
-    relayed.release()
+    relayed.release(RELEASE)
     assert (member.acts, member.released) == ([], 0)
     assert (other.acts, other.released) == ([(SendSignal(15), ORDER)], 1)
 
@@ -235,6 +262,65 @@ def test_credit_for_a_stream_that_does_not_exist_changes_nothing() -> None:
     relayed, upstream = begin({Member(): Branch(0, {})})
     relayed.credit_from_upstream(9, 100)
     assert upstream.sent == []
+
+
+def lost_by(member: Member, said: RankEnded, *output: bytes) -> str:
+    """Why the master takes what a relay says for a lost program."""
+    relayed, upstream = begin({member: Branch(-1, {1: Branch(0, {}), 2: Branch(1, {})})}, master=True)
+    offset = 0
+    for data in output:
+        relayed.output(member, said.rank, frames.STDOUT, offset, data)
+        offset += len(data)
+    relayed.finished(member, said)
+    outcome = upstream.outcomes[said.rank]
+    assert isinstance(outcome, Lost)
+    return outcome.reason
+
+
+def test_an_outcome_that_its_node_has_not_signed_is_a_lost_one() -> None:
+    genuine = ended(0, Returned(1)).signed
+    assert genuine is not None
+    changed = Signed(
+        genuine.payload[:-70] + bytes([genuine.payload[-70] ^ 1]) + genuine.payload[-69:], genuine.signature
+    )
+    for said in (
+        RankEnded(JOB, 0, changed), RankEnded(JOB, 0, Signed(b"", b"")), ended(0, Returned(0), by=1),
+        RankEnded(JOB, 1, genuine),
+    ):  # fmt: skip
+        assert lost_by(Member(), said) == NOT_SIGNED
+
+
+def test_an_outcome_of_another_job_or_rank_is_a_lost_one() -> None:
+    assert lost_by(Member(), ended(0, Returned(0), job=JOB - 1)) == FOR_ANOTHER
+    assert lost_by(Member(), RankEnded(JOB, 0, ended(1, Returned(0), by=0).signed)) == FOR_ANOTHER
+
+
+def test_output_that_was_changed_or_added_to_makes_an_outcome_a_lost_one() -> None:
+    assert lost_by(Member(), ended(0, Returned(0), b"true"), b"lie!") == OUTPUT_CHANGED
+    assert lost_by(Member(), ended(0, Returned(0), b"true"), b"tr", b"ue and more") == OUTPUT_CHANGED
+
+
+def test_a_node_that_did_not_get_its_job_is_a_lost_one_by_the_word_of_the_node_above() -> None:
+    assert lost_by(Member(), RankEnded(JOB, 0, None, "no room\x1b[2J")) == "the job did not get there: no room\\x1b[2J"
+
+
+def test_a_refusal_counts_although_output_came_on_another_way() -> None:
+    member = Member()
+    relayed, upstream = begin({member: Branch(0, {})}, master=True)
+    relayed.output(member, 0, frames.STDOUT, 0, b"abc")
+    relayed.finished(member, ended(0, Refused("it had ended")))
+    assert upstream.outcomes == {0: Refused("it had ended")}
+
+
+def test_a_node_on_a_new_way_hears_again_what_the_master_has() -> None:
+    former, other = Member(), Member()
+    relayed, upstream = begin({former: Branch(0, {})}, master=True, window_bytes=1 << 30)
+    relayed.output(former, 0, frames.STDOUT, 0, b"x" * ACKNOWLEDGED_BYTES)
+    assert former.acknowledged == {(0, frames.STDOUT): ACKNOWLEDGED_BYTES}
+    relayed.left(former)
+    branch = Branch(0, {}, (ACKNOWLEDGED_BYTES, 0))
+    relayed.resume(job_of(Branch(-1, {9: branch})), {other: branch}, upstream)
+    assert other.acknowledged == {(0, frames.STDOUT): ACKNOWLEDGED_BYTES}
 
 
 class RelayedJobMachine(RuleBasedStateMachine):
@@ -307,7 +393,7 @@ class RelayedJobMachine(RuleBasedStateMachine):
                 rank, stream, data = sent
                 assert rank not in stopped, "output after its rank's end"
                 received[rank, stream] = received.get((rank, stream), b"") + data
-            elif isinstance(sent, Finished):
+            elif isinstance(sent, RankEnded):
                 stopped.add(sent.rank)
                 assert all(received.get((sent.rank, of), b"") == self.sent.get((sent.rank, of), b"") for of in (1, 2))
         assert all(self.sent[key].startswith(data) for key, data in received.items())

@@ -12,7 +12,7 @@ from gproc.request.outcome import Returned
 from gproc.spread.sending import MAX_WANTED
 from gproc.trust.identity import load_identity
 from gproc.wire import frames, messages
-from tests.attack.peer import Peer, dial, join_as
+from tests.attack.peer import Peer, dial, join_as, signed_end
 from tests.system.cluster import Cluster, Slave
 from tests.transfer.fake_peer import hear_piece, manifest_of
 from tests.transfer.payload import Payload
@@ -81,7 +81,7 @@ def test_a_peer_without_a_ticket_is_refused(pair: Pair) -> None:
 
 def test_only_a_genuine_ticket_of_a_running_job_is_accepted(pair: Pair) -> None:
     run = pair.job("exit 0")
-    pair.control.say(messages.Finished(run.job, run.branch.rank, Returned(0)))
+    pair.control.say(signed_end(pair.control.voice, run, run.branch.rank, Returned(0)))
     pair.cluster.master.says(r"job \d+: done")
     ticket = pair.job().ticket
     changed = messages.Signed(ticket.payload[:-1] + bytes([ticket.payload[-1] ^ 1]), ticket.signature)

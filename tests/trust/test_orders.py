@@ -7,23 +7,26 @@ import signal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gproc.request.acts import Act, SendSignal, SetTerminalSize
 from gproc.request.spec import TerminalSize
 from gproc.trust.orders import ForAnotherJob, JobInput, JobOrders, JobSigner, Order, StaleOrder
 from gproc.trust.signing import Context, Forged, Signer, TicketRefused, Unreadable
-from gproc.wire.frames import InputBlock
+from gproc.wire.endings import Release
+from gproc.wire.frames import STDERR, STDOUT, InputBlock
 from gproc.wire.messages import Signed
 
 MASTER = Signer(bytes(range(32)))
 STRANGER = Signer(bytes(32))
 SESSION = b"s" * 16
+NONCE = b"n" * 16
 TERM = SendSignal(signal.SIGTERM)
 
 
 def both(job: int = 7, session: bytes = SESSION, signer: Signer = MASTER) -> tuple[JobSigner, JobOrders, JobInput]:
     key = MASTER.public_key
-    return JobSigner(signer, session, job), JobOrders(key, SESSION, 7), JobInput(key, SESSION, 7)
+    return JobSigner(signer, session, job), JobOrders(key, SESSION, 7, NONCE), JobInput(key, SESSION, 7)
 
 
 @pytest.mark.parametrize("act", [TERM, SetTerminalSize(TerminalSize(24, 80))], ids=repr)
@@ -103,3 +106,21 @@ def test_input_of_another_job_is_forged() -> None:
     master, _, theirs = both(job=8)
     with pytest.raises(Forged):
         theirs.open(master.block(b"rm -rf ~\n"))
+
+
+def test_what_deletes_data_is_believed_of_the_master_alone_and_of_this_node_and_job() -> None:
+    master, orders, _ = both()
+    taken, over = master.acknowledgement(3, NONCE, STDOUT, 65536), master.release()
+    orders.check_taken(taken)
+    orders.check_release(over)
+    stranger, other, earlier = both(signer=STRANGER)[0], both(8)[0], both(session=b"t" * 16)[0]
+    for forged in (
+        replace(taken, bytes=65537), replace(taken, stream=STDERR), replace(taken, signature=b""),
+        stranger.acknowledgement(3, NONCE, STDOUT, 65536), master.acknowledgement(3, b"m" * 16, STDOUT, 65536),
+        other.acknowledgement(3, NONCE, STDOUT, 65536), earlier.acknowledgement(3, NONCE, STDOUT, 65536),
+    ):  # fmt: skip
+        with pytest.raises(Forged):
+            orders.check_taken(forged)
+    for word in (Release(7), stranger.release(), other.release(), earlier.release()):
+        with pytest.raises(Forged):
+            orders.check_release(word)

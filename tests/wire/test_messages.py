@@ -17,6 +17,7 @@ from gproc.wire import frames, messages, tags
 from gproc.wire.branch import Branch
 from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.directions import DIRECTIONS, PARENT_TO_CHILD, Direction
+from gproc.wire.endings import Acknowledged, RankEnded, Release
 from gproc.wire.job_messages import (
     ActedOn,
     AskFailed,
@@ -37,7 +38,6 @@ from gproc.wire.job_messages import (
 )
 from gproc.wire.messages import (
     Accepted,
-    Acknowledged,
     Arrived,
     AskLease,
     Attach,
@@ -62,7 +62,6 @@ from gproc.wire.messages import (
     Poll,
     RefuseJoin,
     Rejected,
-    Release,
     Resize,
     Route,
     Run,
@@ -78,17 +77,20 @@ from gproc.wire.messages import (
     Want,
     Welcome,
 )
+from gproc.wire.proofs import KeyProof
 
 NODE = NodeInfo("kn7", "10.1.30.7:6666", b"n" * 16, "", 1.5)
+PROOF = KeyProof(b"-----BEGIN CERTIFICATE-----", b"k" * 32, b"s" * 64)
+PROVED = NodeInfo("kn7", ":1", b"n" * 16, "", 1.5, proof=PROOF)
 SIGNED = Signed(b"payload", b"s" * 64)
 BRANCH = Branch(-1, {1: Branch(0, {}), 2: Branch(1, {3: Branch(2, {})})})
 EVERY_MESSAGE: list[Message] = [
     Join(b"t" * 16, None, False, NODE),
-    Join(b"t" * 16, 7, True, NODE),
+    Join(b"t" * 16, 7, True, PROVED),
     Attach(b"t" * 16),
     Welcome(3, "10.1.30.7"),
     RefuseJoin("id 3 is taken", True),
-    Arrived(Route(()), NODE),
+    Arrived(Route(()), PROVED),
     Left(Route((1, 2)), "gone"),
     Granted(Route((1,)), SIGNED),
     Ping(),
@@ -111,13 +113,15 @@ EVERY_MESSAGE: list[Message] = [
     Finished(1, 2, Lost("unplugged")),
     Finished(1, 2, Refused("a replayed ticket")),
     Finished(1, 2, NotStarted("no such program", "not found")),
+    RankEnded(1, 2, SIGNED),
+    RankEnded(1, 2, None, "it cannot be read"),
     StageProgress(1, 2, 1 << 20, False),
     StripeProgress(1, (5 << 20, 0)),
     SetSources(1, (Peer("kn7", "10.0.0.7:6667"), None)),
     Credit(1, frames.STDOUT, 16384),
     Resize(1, TerminalSize(24, 80)),
-    Acknowledged(1, 2, frames.STDERR, 1 << 20),
-    Release(1),
+    Acknowledged(1, 2, frames.STDERR, 1 << 20, b"s" * 64),
+    Release(1, b"s" * 64),
     OutOfReach(1, "1/1-7", "unplugged", 1.5e9),
     Want(b"b" * 32, (b"d" * 32, b"e" * 32)),
     PeerHello(SIGNED),

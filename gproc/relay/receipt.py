@@ -1,0 +1,110 @@
+"""What the master has of one job: its output, and how each rank ended, by the signed word of the node that ran it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from gproc.relay.delivery import ReceivedOutput, StreamDigest
+from gproc.request.outcome import Lost, Outcome, Refused
+from gproc.shown import shown_text
+from gproc.trust.orders import JobSigner
+from gproc.trust.outcomes import SignedEnd, read_end
+from gproc.trust.signing import Forged, TicketRefused
+from gproc.wire.endings import Acknowledged, RankEnded
+from gproc.wire.frames import STDERR, STDOUT
+from gproc.wire.messages import Finished
+
+STREAMS: Final = (STDOUT, STDERR)
+
+NOT_SIGNED: Final = "how its program ended is not signed by this node: a node between it and the master has changed it"
+FOR_ANOTHER: Final = (
+    "what this node has signed of a program's end is of another job or another rank: a node between it and the master "
+    "has exchanged it"
+)
+OUTPUT_CHANGED: Final = "its output is not what this node has signed: a node between it and the master has changed it"
+
+
+class RunOfNode(NamedTuple):
+    """The run of a slave that has a rank.  key: with which it signs: `gproc.trust.outcomes`."""
+
+    nonce: bytes
+    key: bytes
+
+
+class JobReceipt(ReceivedOutput):
+    """runs: by rank; None: its node is gone.  forged: for each rank whose end or output somebody has changed, how."""
+
+    def __init__(self, job: int, signer: JobSigner, runs: Sequence[RunOfNode | None]) -> None:
+        super().__init__()
+        self.forged: dict[int, str] = {}
+        self._job = job
+        self._signer = signer
+        self._runs = runs
+        self._digests: dict[tuple[int, int], StreamDigest] = {}
+
+    # `relay.relayed_job.Receipt`
+
+    def take(self, rank: int, stream: int, offset: int, data: bytes | memoryview) -> int:
+        dropped = self.take_bytes(rank, stream, offset, len(data))
+        if dropped < len(data):
+            self._digests.setdefault((rank, stream), StreamDigest()).add(data[dropped:])
+        return dropped
+
+    def acknowledgement(self, rank: int, stream: int, *, again: bool = False) -> Acknowledged | None:
+        offset = self.acknowledge(rank, stream) if again else self.to_acknowledge(rank, stream)
+        run = self._runs[rank] if offset else None
+        return None if run is None else self._signer.acknowledgement(rank, run.nonce, stream, offset)
+
+    def end(self, ended: RankEnded) -> Finished | None:
+        rank = ended.rank
+        if self.is_finished(rank) or not 0 <= rank < len(self._runs):
+            return None
+        if ended.signed is None:
+            return self._ended(rank, Lost(f"the job did not get there: {shown_text(ended.reason)}"))
+        if (run := self._runs[rank]) is None:
+            return None
+        try:
+            end = read_end(ended.signed, run.key)
+        except Forged:
+            return self._lost(rank, NOT_SIGNED)
+        except TicketRefused as error:
+            return self._lost(rank, str(error))
+        if (end.session, end.job, end.rank, end.size) != (self._signer.session, self._job, rank, len(self._runs)):
+            return self._lost(rank, FOR_ANOTHER)
+        return self._compared(end)
+
+    def _compared(self, end: SignedEnd) -> Finished | None:
+        """The end that a node has signed, if the master has the output that belongs to it."""
+        rank = end.rank
+        have = (self.have(rank, STDOUT), self.have(rank, STDERR))
+        if has_nothing(end.outcome, end.said):
+            return self._ended(rank, end.outcome)
+        if have[0] > end.said[0] or have[1] > end.said[1]:
+            return self._lost(rank, OUTPUT_CHANGED)
+        if have != end.said:
+            return None  # the rest is to come
+        if any(self._digest(rank, stream) != signed for stream, signed in zip(STREAMS, end.digests, strict=True)):
+            return self._lost(rank, OUTPUT_CHANGED)
+        return self._ended(rank, end.outcome, end.said)
+
+    def _digest(self, rank: int, stream: int) -> bytes:
+        return self._digests.get((rank, stream), _NOTHING).value()
+
+    def _lost(self, rank: int, reason: str) -> Finished:
+        self.forged[rank] = reason
+        return self._ended(rank, Lost(reason))
+
+    def _ended(self, rank: int, outcome: Outcome, said: tuple[int, int] = (0, 0)) -> Finished:
+        self.finish(rank)
+        for stream in STREAMS:
+            self._digests.pop((rank, stream), None)
+        return Finished(self._job, rank, outcome, said)
+
+
+def has_nothing(outcome: Outcome, said: tuple[int, int]) -> bool:
+    """Whether this comes from a node that does not have the job, or does not have it any more."""
+    return isinstance(outcome, Refused) and said == (0, 0)
+
+
+_NOTHING = StreamDigest()

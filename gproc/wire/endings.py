@@ -1,0 +1,54 @@
+"""What is said of a job's end between nodes: each of these is signed, because a relay could gain by changing it.
+
+They are like the messages of `gproc.wire.messages`, whose tags they share.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from gproc.wire import frames
+from gproc.wire.branch import ByteCount, Number
+from gproc.wire.messages import Message, Rank, Reason, Signed
+from gproc.wire.tags import tag_of
+
+Signature = Annotated[bytes, msgspec.Meta(max_length=frames.SIGNATURE_BYTES)]
+
+
+class RankEnded(Message, frozen=True, tag=tag_of):
+    """The program of one rank has ended, and all of its output was sent before this.
+
+    signed: how it ended, by the node that ran it: `gproc.trust.outcomes`.
+    None: the job did not get to that node, and `reason` is why, by the word of a node above it.
+    """
+
+    job: Number
+    rank: Rank
+    signed: Signed | None
+    reason: Reason = ""
+
+
+class Acknowledged(Message, frozen=True, tag=tag_of):
+    """The master has all of this stream of this rank up to so many bytes: the node need not keep them.
+
+    signature: the master's, over `"gproc acknowledgement\\0"`, the session, the nonce of the node, the job (u64), the
+    stream (u8) and the bytes (u64).
+    """
+
+    job: Number
+    rank: Rank
+    stream: Annotated[int, msgspec.Meta(ge=frames.STDOUT, le=frames.STDERR)]
+    bytes: ByteCount
+    signature: Signature = b""
+
+
+class Release(Message, frozen=True, tag=tag_of):
+    """The job is over everywhere: a node that kept anything for it lets go.
+
+    signature: the master's, over `"gproc release\\0"`, the session and the job (u64).
+    """
+
+    job: Number
+    signature: Signature = b""
