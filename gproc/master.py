@@ -256,7 +256,7 @@ class Master(Hub):
         home_is_there = self.registry.home_is_there(node)
         lease = Lease(
             self._session, question.nonce, self._sequence, self._clock_ms(), jobs, home_is_there, time.time(),
-            self.endpoint.vetting.number,
+            self.endpoint.vetting.number, self._service.awaited_at(node.place),
         )  # fmt: skip
         self.pass_down(messages.Leased(question.route, self._signer.sign(Context.LEASE, lease)))
 

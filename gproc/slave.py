@@ -25,6 +25,7 @@ from gproc.node.leasing import Leasing
 from gproc.node.renewing import Renewing
 from gproc.node.services import LocalServices
 from gproc.node.staging import Staging
+from gproc.node.unheard import Unheard
 from gproc.node.uplink import Uplink
 from gproc.node.voice import Voice
 from gproc.node.warded import warded_program
@@ -83,6 +84,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._verifier = TicketVerifier(endpoint.identity.ticket_public, self._voice.nonce, os.geteuid())
         self._admitted: dict[int, Admitted] = {}
         self._homeward = Homeward()
+        self._unheard = Unheard()
         self._tree_end: messages.Signed | None = None
         self._uplink = Uplink(dialer, id, owner=self, receiver=self)
         self._leasing = Leasing(self._verifier, launcher, self._uplink, self._lease_is_over)
@@ -168,7 +170,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         try:
             self._handle(link, message)
         except TrustError as error:
-            self._log_refusal(error)
+            log.warning("refused from %s: %s", self._uplink.where, error)
 
     def _handle(self, link: Link, message: ParentToChild) -> None:
         """Raises: TrustError for what the master did not sign, or not for this node and now."""
@@ -266,7 +268,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         lease = self._leasing.take(signed)
         if lease is None:
             return
-        if why := self._certificate.heard(lease):
+        if why := self._certificate.heard(lease) or self._unheard.heard(lease, self._admitted.values()):
             self._uplink.abandon(why)
         for job, admitted in list(self._admitted.items()):
             if job not in lease.jobs and admitted.ticket.sequence <= lease.sequence and admitted.runs_here:
@@ -344,11 +346,11 @@ class Slave(Hub, Receiver[ParentToChild]):
         """What this node itself does of a job; empty if it only relays it."""
         if run.branch.rank < 0:
             return {}
-        ticket, words = admitted.ticket, admitted.words
+        warden, services, place = self._warden, self._services, self.place
         try:
             program = admitted.begin(
                 self._verifier, run.turn,
-                lambda: warded_program(self._warden, self._services, relayed, ticket, words, self.place),
+                lambda: warded_program(warden, services, relayed, admitted.ticket, admitted.words, place),
             )  # fmt: skip
         except TrustError as error:
             if admitted.refused is None:
@@ -362,17 +364,14 @@ class Slave(Hub, Receiver[ParentToChild]):
         tickets = (admitted.ticket for admitted in self._admitted.values())
         return next((each.caller.uid for each in tickets if each.request.is_of(bundle)), None)
 
-    def _log_refusal(self, error: GprocError) -> None:
-        log.warning("refused from %s: %s", self._uplink.where, error)
-
     def _refuse(self, link: Link, run: Run, error: GprocError) -> None:
         """No program of this job begins here, now or later: that is signed."""
-        self._log_refusal(error)
+        log.warning("refused from %s: %s", self._uplink.where, error)
         link.send(self._voice.refused(self.session, run, shown_text(str(error))))
 
     def _not_taken(self, link: Link, run: Run, ranks: list[int], error: GprocError) -> None:
         """What came is not the master's word, or not for now.  It may yet come as it should, so nothing is signed."""
-        self._log_refusal(error)
+        log.warning("refused from %s: %s", self._uplink.where, error)
         for rank in ranks:
             link.send(RankEnded(run.job, rank, None, shown_text(str(error))))
 

@@ -316,6 +316,11 @@ class Program:
             ended, self._to_report = self._to_report, None
             self._relayed.finished(self, ended)
 
+    @property
+    def reported(self) -> bool:
+        """Whether it has ended, and that was sent, after all of its output."""
+        return self._ended_as is not None and self._to_report is None
+
     def _end(self, outcome: Outcome) -> None:
         self.state = State.DONE
         self._process = None

@@ -29,7 +29,7 @@ class Outlet(Generic[S]):
         self, window_bytes: int, source_window_bytes: int, emit: Callable[[bytes], None],
         grant: Callable[[S, int], None],
     ) -> None:  # fmt: skip
-        self._credit = window_bytes
+        self._credit = self._window_bytes = window_bytes
         self.frame_bytes = quantum(window_bytes)
         """The most data in one frame, so that it fits the reader's window."""
         self._source_window_bytes = source_window_bytes
@@ -41,6 +41,11 @@ class Outlet(Generic[S]):
         """The credit that each source used and did not get back."""
         self._owed: dict[S, int] = {}
         """The part of it that can be given back, because its data has gone up."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether its reader takes what comes: nothing waits, and half of the window is free."""
+        return not self._queue and 2 * self._credit >= self._window_bytes
 
     def accept(self, size: int, source: S) -> None:
         """So many bytes of data came, to be pushed or dropped.  Raises: PeerError if their source has no credit."""
@@ -63,7 +68,7 @@ class Outlet(Generic[S]):
 
     def resume(self, window_bytes: int) -> None:
         """There is another reader.  What waits is dropped: its sources send it again."""
-        self._credit = window_bytes
+        self._credit = self._window_bytes = window_bytes
         self.frame_bytes = quantum(window_bytes)
         queue, self._queue = self._queue, deque()
         for _, _, size, source in queue:

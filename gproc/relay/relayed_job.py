@@ -121,6 +121,11 @@ class RelayedJob:
             )
         self._assign(run, parts, sources_by_child)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether output, and the ends behind it, would be passed on at once."""
+        return all(outlet.has_room for outlet in self._outlets.values())
+
     def gives(self, bundle: bytes, downstream: Downstream) -> bool:
         """Whether the job has this bundle, and the downstream a part in the job."""
         own = self.request.bundle

@@ -364,6 +364,10 @@ class JobService:
         """The numbers of the jobs that run on a node and should."""
         return self._table.jobs_at(place)
 
+    def awaited_at(self, place: Place) -> tuple[int, ...]:
+        """The numbers of the jobs that run on a node, and whose end there would be taken at once."""
+        return tuple(n for n, live in self._live.items() if live.job.runs_at(place) and live.relayed.has_room)
+
 
 def _branch_of(live: LiveJob, nodes: Iterable[Node], *, again: bool = False) -> Branch:
     """again: they may have begun, so it says how much of their output is here."""

@@ -37,6 +37,7 @@ class Lease(msgspec.Struct, frozen=True, array_like=True):
     have no higher number.
     home_is_there: whether the parent of the node's place is connected: a node that hangs elsewhere goes back there.
     date_s: the master's date, Unix time.  revocations: the number of its list of revoked certificates.
+    awaited: the jobs of whose program on the node the master has not heard the end, and would take it at once.
     """
 
     session: Session
@@ -47,6 +48,7 @@ class Lease(msgspec.Struct, frozen=True, array_like=True):
     home_is_there: bool = True
     date_s: float = 0.0
     revocations: Annotated[int, msgspec.Meta(ge=0)] = 0
+    awaited: tuple[Sequence, ...] = ()
 
 
 class LeaseKeeper:

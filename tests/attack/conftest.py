@@ -16,10 +16,11 @@ from tests.system.cluster import Cluster
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """A master without slaves."""
+def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A master without slaves, with the switches of the test's mark `master`."""
     cluster = Cluster(tmp_path / "c")
-    cluster.start_master()
+    mark = request.node.get_closest_marker("master")
+    cluster.start_master(*(mark.args if mark else ()))
     yield cluster
     cluster.stop()
 

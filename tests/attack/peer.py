@@ -168,9 +168,10 @@ def dial_unix(path: object) -> Peer:
     return Peer(connection)
 
 
-def node_of(identity: Identity, voice: Voice, port: int = 1) -> messages.NodeInfo:
+def node_of(identity: Identity, voice: Voice, port: int = 1, dials: str = "") -> messages.NodeInfo:
     """A genuine node: it proves who it is."""
-    return messages.NodeInfo(identity.name, f":{port}", voice.nonce, "", time.time(), proof=voice.proof(identity))
+    proof = voice.proof(identity)
+    return messages.NodeInfo(identity.name, f":{port}", voice.nonce, "", time.time(), dials=dials, proof=proof)
 
 
 def signed_end(voice: Voice, run: messages.Run, rank: int, outcome: Outcome, job: int | None = None) -> RankEnded:
@@ -227,7 +228,7 @@ def join_as(port: int, identity: Identity, id: int, *, own_port: int = 1) -> tup
     """Be a node below the parent at `port`: control and bulk."""
     token = os.urandom(16)
     control = dial(port, identity).greet(frames.CHANNEL_CONTROL)
-    control.say(messages.Join(token, id, True, node_of(identity, control.voice, own_port)))
+    control.say(messages.Join(token, id, True, node_of(identity, control.voice, own_port, f"127.0.0.1:{port}")))
     control.hear(messages.Welcome)
     control.alive = (control,)
     bulk = dial(port, identity).greet(frames.CHANNEL_BULK).say(messages.Attach(token))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
+import pytest
 from msgspec.structs import replace
 
 from gproc.node.voice import Voice
@@ -14,7 +15,7 @@ from gproc.trust.signing import Context, Signer
 from gproc.wire import frames
 from gproc.wire.branch import Branch
 from gproc.wire.endings import Acknowledged, RankEnded, Release
-from gproc.wire.messages import Run, Signed
+from gproc.wire.messages import Leased, Route, Run, Signed
 from tests.attack.peer import signed_end
 from tests.attack.relay import Relay
 
@@ -106,3 +107,33 @@ def test_a_relay_cannot_have_a_node_throw_away_what_the_master_lacks(relay: Rela
     relay.slave.says(r"refused from \S+ a forged release: ", times=2)
     assert relay.order(run) == Returned(3)  # the same once more, from its first byte, as on another way
     assert relay.answer(job, run) == (3, "kept", "gproc: =1/2: exit status 3\n")
+
+
+def test_a_relay_cannot_have_a_node_refuse_a_job_that_it_runs_afterwards(relay: Relay) -> None:
+    """The node signs that it does not take a job only if it never will."""
+    relay.pass_grant()
+    job, first = relay.begin("-localbin", "=1/2", "/bin/true")
+    assert relay.order(first) == Returned(0)
+    assert relay.answer(job, first)[0] == 0
+    relay.let_go(first)
+    job, run = relay.begin(*FAILS)
+    for ticket in (first.ticket, Signed(run.ticket.payload, bytes(64)), relay.grant):
+        relay.order(run, ticket)
+        assert relay.ended.signed is None
+    assert relay.order(run) == Returned(3)
+    assert relay.answer(job, run)[0] == 3
+
+
+@pytest.mark.master("--orphan-timeout=8")
+@pytest.mark.parametrize("dropped", ["the outcome", "the output before it"])
+def test_a_node_whose_parent_keeps_what_it_says_finds_another_way(relay: Relay, dropped: str) -> None:
+    """All else is relayed, so the node's lease does not end.  The master gets both from the node itself."""
+    relay.pass_grant()
+    job, run = relay.begin("-localbin", "=1/2", "/bin/sh", "-c", "printf whole; exit 3")
+    assert relay.order(run) == Returned(3)
+    if dropped == "the output before it":
+        relay.up.say(relay.ended)
+    for _ in range(2):
+        relay.tell(Leased(Route(()), relay.renew_lease()))
+    relay.slave.says(rf"lost the parent at \S+: it does not pass on how job {run.job} has ended here; ")
+    assert relay.cluster.finish(job) == (3, "whole", "gproc: =1/2: exit status 3\n")
