@@ -59,3 +59,11 @@ def relay(cluster: Cluster, this_node: Identity) -> Iterator[Relay]:
     relay = Relay(cluster, this_node)
     yield relay
     relay.close()
+
+
+@pytest.fixture
+def relay_beside_a_way(cluster: Cluster, this_node: Identity) -> Iterator[Relay]:
+    """The slave below it may dial the master itself."""
+    relay = Relay(cluster, this_node, another_way=True)
+    yield relay
+    relay.close()

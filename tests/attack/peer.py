@@ -224,11 +224,11 @@ class Parent:
         return control, bulk, join
 
 
-def join_as(port: int, identity: Identity, id: int, *, own_port: int = 1) -> tuple[Peer, Peer]:
-    """Be a node below the parent at `port`: control and bulk."""
+def join_as(port: int, identity: Identity, id: int, *, own_port: int = 1, dials: str = "") -> tuple[Peer, Peer]:
+    """Be a node below the parent at `port`: control and bulk.  dials: as it says that it has reached that parent."""
     token = os.urandom(16)
     control = dial(port, identity).greet(frames.CHANNEL_CONTROL)
-    control.say(messages.Join(token, id, True, node_of(identity, control.voice, own_port, f"127.0.0.1:{port}")))
+    control.say(messages.Join(token, id, True, node_of(identity, control.voice, own_port, dials)))
     control.hear(messages.Welcome)
     control.alive = (control,)
     bulk = dial(port, identity).greet(frames.CHANNEL_BULK).say(messages.Attach(token))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from subprocess import Popen
@@ -20,11 +21,15 @@ from tests.system.cluster import Cluster, Slave
 class Relay:
     """Node 1 with a genuine certificate, a real slave 1/2 below it, and no intention to relay what it is told."""
 
-    def __init__(self, cluster: Cluster, identity: Identity) -> None:
+    def __init__(self, cluster: Cluster, identity: Identity, *, another_way: bool = False) -> None:
+        """another_way: the slave can reach the master itself."""
         self.cluster = cluster
         self.identity = identity
         self.listener = Parent(identity)
-        self.up, self.bulk = join_as(cluster.port, identity, 1, own_port=self.listener.port)
+        self.up, self.bulk = join_as(
+            cluster.port, identity, 1, own_port=self.listener.port,
+            dials=f"127.0.0.1:{cluster.port}" if another_way else "",
+        )  # fmt: skip
         self.up.hear(Granted)
         self.adopt()
 
@@ -94,6 +99,10 @@ class Relay:
             time.sleep(min(PING_S, left_s))
 
     def close(self) -> None:
+        """Both end, by their own word: a master waits for nodes that may be looking for another parent."""
+        with contextlib.suppress(OSError):
+            self.up.say(messages.Left(Route((2,)), "it has ended", ended=True), messages.Goodbye("the test is over"))
+            self.up.hear_the_end()
         for peer in (self.up, self.bulk, self.down, self.down_bulk):
             peer.socket.close()
         self.listener.__exit__()

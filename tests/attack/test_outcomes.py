@@ -126,8 +126,9 @@ def test_a_relay_cannot_have_a_node_refuse_a_job_that_it_runs_afterwards(relay: 
 
 @pytest.mark.master("--orphan-timeout=8")
 @pytest.mark.parametrize("dropped", ["the outcome", "the output before it"])
-def test_a_node_whose_parent_keeps_what_it_says_finds_another_way(relay: Relay, dropped: str) -> None:
+def test_a_node_whose_parent_keeps_what_it_says_finds_another_way(relay_beside_a_way: Relay, dropped: str) -> None:
     """All else is relayed, so the node's lease does not end.  The master gets both from the node itself."""
+    relay = relay_beside_a_way
     relay.pass_grant()
     job, run = relay.begin("-localbin", "=1/2", "/bin/sh", "-c", "printf whole; exit 3")
     assert relay.order(run) == Returned(3)
