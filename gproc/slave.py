@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
-from gproc.errors import GprocError, TrustError
+from gproc.errors import TrustError
 from gproc.launch.launcher import Launcher
 from gproc.link.connection import Link, Receiver
 from gproc.node.admitted import Admitted
@@ -25,29 +25,26 @@ from gproc.node.leasing import Leasing
 from gproc.node.renewing import Renewing
 from gproc.node.services import LocalServices
 from gproc.node.staging import Staging
+from gproc.node.taking import JobTaker
 from gproc.node.unheard import Unheard
 from gproc.node.uplink import Uplink
 from gproc.node.voice import Voice
-from gproc.node.warded import warded_program
 from gproc.nodespec import Place
 from gproc.relay.adoption import shown_number
 from gproc.relay.belonging import Belonging
 from gproc.relay.hub import Hub
 from gproc.relay.membership import PlaceGranted
 from gproc.relay.parent import Dialer, new_token
-from gproc.relay.relayed_job import Downstream, RelayedJob
+from gproc.relay.relayed_job import RelayedJob
 from gproc.root.planner import Planner
-from gproc.shown import shown_text
 from gproc.trust import tls
 from gproc.trust.lease import boottime_s
 from gproc.trust.orders import StaleOrder
-from gproc.trust.signing import TicketRefused
-from gproc.trust.ticket import NoLease, Ticket, TicketVerifier
+from gproc.trust.ticket import TicketVerifier
 from gproc.wire import frames, messages
-from gproc.wire.branch import Branch
 from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.directions import PARENT_TO_CHILD, ParentToChild
-from gproc.wire.endings import Acknowledged, RankEnded, Release
+from gproc.wire.endings import Acknowledged, Release
 from gproc.wire.messages import Arrived, Left, Route, Run
 
 if TYPE_CHECKING:
@@ -76,7 +73,6 @@ class Slave(Hub, Receiver[ParentToChild]):
         super().__init__(store, endpoint, belonging, link_timeout_s)
         store.payer_of = self._payer_of
         self._joined = joined
-        self._warden = warden
         self._launcher = launcher
         self._address = address
         self._explicit_id = id is not None
@@ -90,7 +86,8 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._leasing = Leasing(self._verifier, launcher, self._uplink, self._lease_is_over)
         self._certificate = Renewing(endpoint, self._uplink.send)
         self._staging = Staging(self.fetcher, self.own, endpoint, link_timeout_s)
-        self._services = LocalServices(self._staging, launcher, planner, lambda: self.place, self._voice)
+        services = LocalServices(self._staging, launcher, planner, lambda: self.place, self._voice)
+        self._taker = JobTaker(self._verifier, self._voice, warden, services, self._uplink)
 
     async def run(self) -> None:
         """Raises: GprocError if the parent refuses us for good."""
@@ -306,74 +303,24 @@ class Slave(Hub, Receiver[ParentToChild]):
             admitted = self._admitted[run.job]
             log.debug("job %d: it goes on by way of %s", run.job, self._uplink.where)
             has_moved = known.upstream is not link
-            self.pass_again(known, run, self._own_part(link, run, known, admitted), link)
+            self.pass_again(known, run, self._taker.own_part(link, run, known, admitted), link)
             if has_moved and (bundle := known.request.bundle) is not None:
                 self.fetcher.on_source_back(bundle.digest)
             return
-        try:
-            ticket, refused = self._admit(run)
-        except TrustError as error:
-            self._not_taken(link, run, run.branch.ranks(), error)
+        if (taken := self._taker.take(link, run)) is None:
             return
-        if refused is not None and not run.branch.children:
-            self._refuse(link, run, refused)
-            return
-        log.debug(
-            "job %d: uid %d, runs %s and at %d children",
-            run.job, ticket.caller.uid, "here" if run.branch.rank >= 0 else "not here", len(run.branch.children),
-        )  # fmt: skip
-        relayed = RelayedJob(run.job, run.ticket, ticket.request, link)
-        admitted = self._admitted[run.job] = Admitted(ticket, self._verifier.words_of(ticket), refused)
-        own = self._own_part(link, run, relayed, admitted)
+        here, below = "here" if run.branch.rank >= 0 else "not here", len(run.branch.children)
+        log.debug("job %d: uid %d, runs %s and at %d children", run.job, taken.ticket.caller.uid, here, below)
+        relayed = RelayedJob(run.job, run.ticket, taken.ticket.request, link)
+        self._admitted[run.job] = taken
+        own = self._taker.own_part(link, run, relayed, taken)
         if run.sources:
-            self._staging.fetch_from_peers(link, ticket, run)
+            self._staging.fetch_from_peers(link, taken.ticket, run)
         self.pass_on(relayed, run, own)
-
-    def _admit(self, run: Run) -> tuple[Ticket, TrustError | None]:
-        """The ticket, and why it may only be passed on, if so.  Raises: TrustError if it may not."""
-        refused = None
-        try:
-            ticket = self._verifier.admit(run.ticket)
-        except TicketRefused as error:
-            if isinstance(error, NoLease) and not run.branch.children:
-                raise
-            ticket, refused = self._verifier.read(run.ticket), error
-        if ticket.job != run.job:
-            raise TrustError(f"a ticket for job {ticket.job} that came as job {run.job}")
-        return ticket, refused
-
-    def _own_part(self, link: Link, run: Run, relayed: RelayedJob, admitted: Admitted) -> dict[Downstream, Branch]:
-        """What this node itself does of a job; empty if it only relays it."""
-        if run.branch.rank < 0:
-            return {}
-        warden, services, place = self._warden, self._services, self.place
-        try:
-            program = admitted.begin(
-                self._verifier, run.turn,
-                lambda: warded_program(warden, services, relayed, admitted.ticket, admitted.words, place),
-            )  # fmt: skip
-        except TrustError as error:
-            if admitted.refused is None:
-                self._not_taken(link, run, [run.branch.rank], error)
-            else:
-                self._refuse(link, run, error)
-            return {}
-        return {program: Branch(run.branch.rank, {}, run.branch.said)}
 
     def _payer_of(self, bundle: bytes) -> int | None:
         tickets = (admitted.ticket for admitted in self._admitted.values())
         return next((each.caller.uid for each in tickets if each.request.is_of(bundle)), None)
-
-    def _refuse(self, link: Link, run: Run, error: GprocError) -> None:
-        """No program of this job begins here, now or later: that is signed."""
-        log.warning("refused from %s: %s", self._uplink.where, error)
-        link.send(self._voice.refused(self.session, run, shown_text(str(error))))
-
-    def _not_taken(self, link: Link, run: Run, ranks: list[int], error: GprocError) -> None:
-        """What came is not the master's word, or not for now.  It may yet come as it should, so nothing is signed."""
-        log.warning("refused from %s: %s", self._uplink.where, error)
-        for rank in ranks:
-            link.send(RankEnded(run.job, rank, None, shown_text(str(error))))
 
     # `relay.hub.Hub`
 

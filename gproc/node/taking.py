@@ -1,0 +1,96 @@
+"""Takes the jobs that the parent sends, if the master has signed them for this node; says which it does not take."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from gproc.errors import GprocError, TrustError
+from gproc.link.connection import Link
+from gproc.node.admitted import Admitted
+from gproc.node.services import LocalServices
+from gproc.node.uplink import Uplink
+from gproc.node.voice import Voice
+from gproc.node.warded import warded_program
+from gproc.relay.relayed_job import Downstream, RelayedJob
+from gproc.shown import shown_text
+from gproc.trust.signing import TicketRefused
+from gproc.trust.ticket import NoLease, Ticket, TicketVerifier
+from gproc.wire.branch import Branch
+from gproc.wire.endings import RankEnded
+from gproc.wire.messages import Run
+
+if TYPE_CHECKING:
+    from gproc.policy.warden import Warden
+
+log = logging.getLogger("gproc")
+
+
+class JobTaker:
+    """One slave's."""
+
+    def __init__(
+        self, verifier: TicketVerifier, voice: Voice, warden: Warden, services: LocalServices, uplink: Uplink
+    ) -> None:
+        self._verifier = verifier
+        self._voice = voice
+        self._warden = warden
+        self._services = services
+        self._uplink = uplink
+
+    def take(self, link: Link, run: Run) -> Admitted | None:
+        """A job that may run here or below; None: it may not, which `link` has been told."""
+        try:
+            ticket, refused = self._admit(run)
+        except TrustError as error:
+            self._not_taken(link, run, run.branch.ranks(), error)
+            return None
+        if refused is not None and not run.branch.children:
+            self._refuse(link, run, refused)
+            return None
+        return Admitted(ticket, self._verifier.words_of(ticket), refused)
+
+    def _admit(self, run: Run) -> tuple[Ticket, TrustError | None]:
+        """The ticket, and why it may only be passed on, if so.  Raises: TrustError if it may not."""
+        refused = None
+        try:
+            ticket = self._verifier.admit(run.ticket)
+        except TicketRefused as error:
+            if isinstance(error, NoLease) and not run.branch.children:
+                raise
+            ticket, refused = self._verifier.read(run.ticket), error
+        if ticket.job != run.job:
+            raise TrustError(f"a ticket for job {ticket.job} that came as job {run.job}")
+        return ticket, refused
+
+    def own_part(self, link: Link, run: Run, relayed: RelayedJob, admitted: Admitted) -> dict[Downstream, Branch]:
+        """What this node itself does of a job; empty if it only relays it."""
+        if run.branch.rank < 0:
+            return {}
+        warden, services, place = self._warden, self._services, self._services.place
+        try:
+            program = admitted.begin(
+                self._verifier, run.turn,
+                lambda: warded_program(warden, services, relayed, admitted.ticket, admitted.words, place),
+            )  # fmt: skip
+        except TrustError as error:
+            if admitted.refused is None:
+                self._not_taken(link, run, [run.branch.rank], error)
+            else:
+                self._refuse(link, run, error)
+            return {}
+        return {program: Branch(run.branch.rank, {}, run.branch.said)}
+
+    def _refuse(self, link: Link, run: Run, error: GprocError) -> None:
+        """No program of this job begins here, now or later: that is signed."""
+        self._log_refusal(error)
+        link.send(self._voice.refused(self._verifier.session, run, shown_text(str(error))))
+
+    def _not_taken(self, link: Link, run: Run, ranks: list[int], error: GprocError) -> None:
+        """What came is not the master's word, or not for now.  It may yet come as it should, so nothing is signed."""
+        self._log_refusal(error)
+        for rank in ranks:
+            link.send(RankEnded(run.job, rank, None, shown_text(str(error))))
+
+    def _log_refusal(self, error: GprocError) -> None:
+        log.warning("refused from %s: %s", self._uplink.where, error)
