@@ -13,7 +13,7 @@ PACKAGES := binutils busybox-static clang cppcheck fish gcc groff iproute2 libc6
 # Tests of different files run side by side, and wait for much: on two processors three at a time take least.
 PYTEST := $(RUN) -m pytest -n 3 --dist loadfile
 
-.PHONY: help demo test test-fast stress fidelity globus lint types docs fuzz bench man wheels lock audit clean debian-packages
+.PHONY: help demo test test-fast stress fidelity globus browser lint types docs fuzz bench man wheels lock audit clean debian-packages
 
 help:
 	@echo "make demo       start a two-level tree on this machine, run a program on it, stop it"
@@ -22,6 +22,7 @@ help:
 	@echo "make test-fast  the tests that take no more than a few seconds each"
 	@echo "make fidelity   all programs of tests/fidelity/programs, at home and on six kinds of nodes: 10 minutes"
 	@echo "make globus     gfork beside Globus' gfork and GridFTP, whose Debian packages are fetched"
+	@echo "make browser    the page of gproc web in headless Chromium, which is fetched"
 	@echo "make lint       ruff"
 	@echo "make types      mypy --strict"
 	@echo "make docs       write docs/wire.md from the types of the wire"
@@ -64,6 +65,11 @@ audit: lock
 
 globus: $(READY)
 	GPROC_GLOBUS=fetch $(RUN) -m pytest tests/adapters/globus
+
+browser: $(READY) $(HELPER)
+	@sh scripts/debian-packages.sh chromium fonts-dejavu-core
+	$(RUN) -m pip install --quiet --disable-pip-version-check 'playwright>=1.49'
+	$(RUN) -m pytest -q tests/web/test_browser.py
 
 lint: $(READY)
 	$(RUN) -m ruff check .

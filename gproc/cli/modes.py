@@ -32,6 +32,7 @@ from gproc.cli.options import (
     StopOptions,
     StoreOptions,
     WaitOptions,
+    WebOptions,
 )
 
 
@@ -151,6 +152,14 @@ MODES: Final = (
         "Each node with its path, host, address, state, jobs and load, those too that were there and are not, and why."
         " More than 40 nodes are summed up first; without NODES a terminal shows only those of them that are not up.",
         (Argument("nodes", "NODES", "Which; all if left out", "optional", "nodes"),),
+    ),
+    Mode(
+        "web",
+        "web",
+        WebOptions,
+        "Show the tree and its jobs as a web page.",
+        "It prints an address, whose token lets in whoever has it. /metrics has figures for Prometheus. It needs the"
+        " extra web: pip install 'gproc[web]'.",
     ),
     Mode(
         "ps",

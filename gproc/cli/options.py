@@ -142,6 +142,16 @@ class InfoOptions(msgspec.Struct, frozen=True, kw_only=True):
     debug: int = 0
 
 
+class WebOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc web`.  listen: HOST:PORT, or the path of a Unix socket.  token_file: "" for a token of this run alone."""
+
+    listen: str = "127.0.0.1:8642"
+    token_file: str = ""
+    control: bool = False
+    socket: str = DEFAULT_SOCKET
+    debug: int = 0
+
+
 class PsOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`gproc ps`.  all: ended jobs too."""
 
@@ -375,5 +385,6 @@ ModeOptions = (
     | RestartOptions
     | StoreOptions
     | ConfigOptions
+    | WebOptions
 )
 Command = ModeOptions | HelpRequest | VersionRequest | CompletionRequest | CompletionQuestion | StartedRequest

@@ -25,7 +25,7 @@ from gproc.cli.switch import Switch
 
 _ALL_MODES: Final = (
     "m", "s", "e", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "bundle", "cert", "key", "start",
-    "stop", "restart", "runtime", "store", "config", "policy",
+    "stop", "restart", "runtime", "store", "config", "policy", "web",
 )  # fmt: skip
 
 SWITCHES: Final = (
@@ -88,7 +88,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "socket",
-        ("m", "e", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "start", "stop", "restart"),
+        ("m", "e", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "start", "stop", "restart", "web"),
         TEXT,
         "The master's Unix socket.",
         "socket",
@@ -286,6 +286,24 @@ SWITCHES: Final = (
         metavar="COMMAND",
     ),
     Switch("foreground", ("start",), FLAG, "The master stays in the foreground; Ctrl-C ends the tree.", "foreground"),
+    Switch(
+        "listen",
+        ("web",),
+        TEXT,
+        "Serve there: HOST:PORT, or the path of a Unix socket. Not on loopback, it is by TLS.",
+        "listen",
+        metavar="ADDRESS",
+    ),
+    Switch(
+        "token_file",
+        ("web",),
+        TEXT,
+        "Keep the token in this file, so that it stays the same. [default: a new one each time]",
+        "token-file",
+        metavar="FILE",
+        offers="file",
+    ),
+    Switch("control", ("web",), FLAG, "Jobs can be ended from the page.", "control"),
     Switch("watch", ("i",), FLAG, "Show it every two seconds, until Ctrl-C.", "watch"),
     Switch(
         "json",

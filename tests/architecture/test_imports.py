@@ -23,7 +23,7 @@ ORDER = (
     "request", "boxes", "nodespec", "naming", "content", "disk", "wire", "tree", "bundle", "packager", "store",
     "locales", "trust", "policy", "link", "root", "spread", "copy", "native", "launch", "relay", "node", "records",
     "service",
-    "client", "runtime", "start", "master", "slave", "cli", "__main__", "adapters", "gfork",
+    "client", "runtime", "start", "web", "master", "slave", "cli", "__main__", "adapters", "gfork",
 )  # fmt: skip
 """Every package, after all that it imports.  docs/architecture.md describes them in the same order."""
 
@@ -36,7 +36,7 @@ PURE = {
     "records.rows", "records.entries", "service.takers", "client.keys", "cli.job_switches",
     "relay.membership", "relay.delivery", "service.jobs", "service.window", "client.session", "client.session_job",
     "client.events", "client.summary",
-    "relay.flow", "relay.relayed_job", "link.refusals", "link.turns", "spread.trees",
+    "web.access", "relay.flow", "relay.relayed_job", "link.refusals", "link.turns", "spread.trees",
     "store.room", "spread.progress", "spread.blame", "spread.scheduling",
     "trust.names", "root.plan", "cli.completion", "cli.pages", "cli.parse", "cli.modes", "cli.options", "cli.switches",
     "cli.switch", "cli.run_switches",
@@ -66,6 +66,9 @@ ONLY = {
     "asyncssh": {"start.ssh"},
     "rich": {"cli.progress"},
     "zstandard": {"spread.incoming"},
+    "starlette": {"web.app", "web.serving"},
+    "uvicorn": {"web.serving"},
+    "prometheus_client": {"web.figures"},
     "psij": {"adapters.psij.specification", "adapters.psij.executor"},
 }
 """The only modules that may import a library, at their top or inside a function."""

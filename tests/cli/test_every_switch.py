@@ -19,6 +19,11 @@ DEBUG: Final = "reports/test_debug_says_what_happens.py"
 BEHAVIOUR: Final = {
     ("local_bin", "e"): "system/test_program.py::test_with_localbin_the_nodes_own_program_runs",
     ("private", "s"): "system/test_program.py::test_a_node_without_private_views_runs_plain_and_says_so",
+    ("socket", "web"): "web/test_site.py::test_a_master_that_is_gone_is_said_and_found_again",
+    ("debug", "web"): "web/test_site.py::test_debug_says_where_it_listens_and_whom_it_asks",
+    ("listen", "web"): "web/test_site.py::test_a_unix_socket_is_its_owners_alone_and_needs_no_token",
+    ("token_file", "web"): "web/test_site.py::test_a_token_in_a_file_stays_and_is_the_users_secret",
+    ("control", "web"): "web/test_site.py::test_jobs_are_ended_only_if_asked_for_and_only_from_the_page",
     ("trace", "e"): "fidelity/programs/test_programs.py::test_a_program_does_there_what_it_does_here",
     ("trace", "bundle"): "bundle/test_traced_runs.py::test_files_whose_names_a_program_makes_up_go_along",
     ("with_package", "e"): "fidelity/programs/test_programs.py::test_a_program_does_there_what_it_does_here",

@@ -1,0 +1,66 @@
+"""`gproc web`: serves a page that shows the tree and its jobs, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Final
+
+from gproc.cli.options import WebOptions
+from gproc.cli.ps import user_of
+from gproc.cli.trace import Trace
+from gproc.errors import GprocError, UsageError
+from gproc.trust.home import SECRET_MODE, check_private, gproc_home, read_file, write_file
+
+_TOKEN_CHARACTERS_MIN: Final = 16
+
+
+def run(options: WebOptions) -> int:
+    try:
+        from gproc.web.access import TokenCheck, new_token
+        from gproc.web.app import application
+        from gproc.web.serving import Listen, open_listener, serve
+        from gproc.web.watching import Watching
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("gproc"):
+            raise
+        raise GprocError(f"gproc web needs {error.name}: pip install 'gproc[web]'") from error
+    listen = Listen.parse(options.listen)
+    trace = Trace(options.debug)
+    token = _kept(options.token_file, new_token) if options.token_file else new_token()
+    access = TokenCheck("" if listen.path else token)
+    watching = Watching(options.socket)
+    listener = open_listener(listen)
+    trace.step(f"listens at {listener.getsockname()}, and asks the master at {options.socket} when somebody looks")
+    app = application(watching, access, cache(user_of), control=options.control, secure=listen.secure)
+
+    def ready() -> None:
+        if listen.path:
+            print(f"serving at {listen.path}")
+        else:
+            host = f"[{listen.host}]" if ":" in listen.host else listen.host
+            scheme = "https" if listen.secure else "http"
+            print(f"open {scheme}://{host}:{listener.getsockname()[1]}/?token={access.token}")
+        sys.stdout.flush()
+
+    try:
+        serve(app, listener, listen, gproc_home(os.environ), ready)
+    finally:
+        watching.close()
+        listener.close()
+        if listen.path:
+            os.unlink(listen.path)
+    return 0
+
+
+def _kept(path: str, new: Callable[[], str]) -> str:
+    """The token in a file that only this user can read; a new one is written if there is no such file."""
+    if not os.path.lexists(path):
+        write_file(path, new().encode() + b"\n", SECRET_MODE)
+    check_private(path)
+    token = read_file(path).decode("ascii", "replace").strip()
+    if len(token) < _TOKEN_CHARACTERS_MIN:
+        raise UsageError(f"--token-file {path}: a token has at least {_TOKEN_CHARACTERS_MIN} characters")
+    return token

@@ -1,0 +1,54 @@
+"""Who may look: whoever shows the token, in a header or in the cookie that the first visit sets.  Pure."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Mapping
+from typing import Final
+
+COOKIE: Final = "gproc-web"
+TOKEN_BYTES: Final = 24
+
+HEADERS: Final = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none';"
+        " form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+"""Of every answer: nothing from elsewhere, nothing inline, nobody's frame."""
+
+
+def new_token() -> str:
+    return secrets.token_urlsafe(TOKEN_BYTES)
+
+
+class TokenCheck:
+    """token: "" if everyone may look who can connect: a Unix socket, which its owner alone may open."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+    def allows(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> bool:
+        if not self.token:
+            return True
+        kind, _, shown = headers.get("authorization", "").partition(" ")
+        return self.is_token(shown if kind.lower() == "bearer" else cookies.get(COOKIE, ""))
+
+    def is_token(self, shown: str) -> bool:
+        return hmac.compare_digest(shown.encode("utf-8", "replace"), self.token.encode())
+
+    @staticmethod
+    def is_from_our_page(headers: Mapping[str, str]) -> bool:
+        """Whether a request that changes something comes from our own page, or from no browser.
+
+        A page from elsewhere cannot send JSON without asking first (CORS), and every browser says where it comes from.
+        """
+        if not headers.get("content-type", "").startswith("application/json"):
+            return False
+        origin = headers.get("origin")
+        return origin is None or origin.partition("://")[2] == headers.get("host")

@@ -1,0 +1,55 @@
+"""The tree and its jobs as figures, in the text format of Prometheus."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from gproc.web.rows import Look
+
+NODE_STATES = ("up", "plain", "silent", "unreachable", "down")
+JOB_STATES = ("running", "ending", "ended", "lost")
+
+
+class _OneLook(Collector):
+    def __init__(self, look: Look) -> None:
+        self._look = look
+
+    def collect(self) -> Iterator[Metric]:
+        tree = self._look.tree
+        yield GaugeMetricFamily("gproc_master_up", "1 if the master answers.", value=float(tree is not None))
+        if tree is None:
+            return
+        yield GaugeMetricFamily(
+            "gproc_master_start_time_seconds", "When the master began, in Unix time.", value=tree.since_s
+        )
+        nodes: Counter[str] = Counter(node.state for node in tree.nodes)
+        by_state = GaugeMetricFamily("gproc_nodes", "Nodes by state.", labels=["state"])
+        for state in NODE_STATES:
+            by_state.add_metric([state], nodes[state])
+        yield by_state
+        jobs: Counter[str] = Counter(job.state for job in self._look.jobs)
+        jobs_by_state = GaugeMetricFamily("gproc_jobs", "Jobs on record, by state.", labels=["state"])
+        for job_state in JOB_STATES:
+            jobs_by_state.add_metric([job_state], jobs[job_state])
+        yield jobs_by_state
+        failed = sum(1 for job in self._look.jobs if job.returncode)
+        yield GaugeMetricFamily("gproc_jobs_failed", "Jobs on record that did not end with status 0.", value=failed)
+        load = GaugeMetricFamily("gproc_node_load1", "Load average of a node over a minute.", labels=["node", "host"])
+        running = GaugeMetricFamily("gproc_node_jobs", "Jobs that run on a node.", labels=["node", "host"])
+        for node in tree.nodes:
+            running.add_metric([node.node, node.host], node.jobs)
+            if node.load is not None:
+                load.add_metric([node.node, node.host], node.load)
+        yield load
+        yield running
+
+
+def text_of(look: Look) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(_OneLook(look))
+    return generate_latest(registry)

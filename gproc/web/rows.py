@@ -1,0 +1,96 @@
+"""The tree and the jobs as JSON objects, and what has changed between two looks.  Pure: docs/web.md has the schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from gproc.client.known import JobInfo
+from gproc.client.tree import NodeStatus, TreeInfo
+from gproc.shown import command_text, shown_text
+
+VERSION: Final = 1
+"""Of the schemas.  Fields may be added without another number."""
+
+JsonRow = dict[str, Any]
+T = TypeVar("T")
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What the master said.  tree: None if it could not be asked, because of `trouble`."""
+
+    tree: TreeInfo | None
+    jobs: tuple[JobInfo, ...] = ()
+    trouble: str = ""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What one browser has been told: rows by their names."""
+
+    head: JsonRow = {}
+    nodes: Mapping[str, JsonRow] = {}
+    jobs: Mapping[str, JsonRow] = {}
+
+
+def told_of(look: Look, name_of_user: Callable[[int], str]) -> Told:
+    """Everything, as rows."""
+    tree = look.tree
+    head: JsonRow = {
+        "master": shown_text(tree.master) if tree else "", "since": tree.since_s if tree else 0, "trouble": look.trouble
+    }  # fmt: skip
+    return Told(
+        head,
+        {row["node"]: row for row in map(node_row, tree.nodes if tree else ())},
+        {str(row["job"]): row for row in (job_row(job, name_of_user(job.uid)) for job in look.jobs)},
+    )
+
+
+def node_row(node: NodeStatus) -> JsonRow:
+    return {
+        "node": node.node,
+        "host": shown_text(node.host),
+        "address": shown_text(node.address),
+        "state": node.state,
+        "plain_because": shown_text(node.plain_because),
+        "jobs": node.jobs,
+        "load": None if node.load is None else round(node.load, 1),
+        "since": node.since_s,
+        "why": shown_text(node.why),
+    }
+
+
+def job_row(job: JobInfo, user: str) -> JsonRow:
+    return {
+        "job": job.number,
+        "name": shown_text(job.name),
+        "uid": job.uid,
+        "user": user,
+        "nodes": job.nodes,
+        "state": job.state,
+        "status": job.returncode,
+        "started": job.started_s,
+        "ended": job.ended_s,
+        "command": command_text([word.encode("utf-8", "surrogateescape") for word in job.args]),
+    }
+
+
+def change(before: Told | None, after: Told) -> JsonRow | None:
+    """What a browser has to be told; None if nothing.  before: None if it has been told nothing."""
+    known = before or Told()
+    nodes, jobs = _changed(known.nodes, after.nodes), _changed(known.jobs, after.jobs)
+    gone_nodes, gone_jobs = _gone(known.nodes, after.nodes), _gone(known.jobs, after.jobs)
+    if before is not None and known.head == after.head and not (nodes or jobs or gone_nodes or gone_jobs):
+        return None
+    return {
+        "version": VERSION, **after.head, "nodes": nodes, "jobs": jobs, "gone_nodes": gone_nodes, "gone_jobs": gone_jobs
+    }  # fmt: skip
+
+
+def _changed(before: Mapping[str, JsonRow], after: Mapping[str, JsonRow]) -> Sequence[JsonRow]:
+    return [row for name, row in after.items() if before.get(name) != row]
+
+
+def _gone(before: Mapping[str, JsonRow], after: Mapping[str, JsonRow]) -> Sequence[str]:
+    return [name for name in before if name not in after]

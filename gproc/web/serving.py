@@ -1,0 +1,130 @@
+"""Serves the application: on a Unix socket, on loopback, or by TLS with the cluster's certificate elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import re
+import signal
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import msgspec
+import uvicorn
+from starlette.types import ASGIApp
+
+from gproc.addresses import own_addresses
+from gproc.errors import GprocError, UsageError
+from gproc.trust.identity import load_identity
+
+CONNECTIONS_MAX: Final = 256
+"""Browsers keep up to six each; one more is told that it is too many."""
+
+_HOST_AND_PORT: Final = re.compile(r"(?:(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^][:/\s]+))?:)?(?P<port>[0-9]{1,5})")
+
+
+class Listen(msgspec.Struct, frozen=True):
+    """Where to serve.  path: of a Unix socket, or "".  host: an address or name; port: 0 is any free one."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Listen:
+        """`HOST:PORT`, `[IPv6]:PORT`, `PORT`, or an absolute path.  Raises: UsageError."""
+        if text.startswith("/"):
+            return cls(path=text)
+        found = _HOST_AND_PORT.fullmatch(text)
+        if found is None or int(found["port"]) > 65535:
+            raise UsageError(f"--listen {text}: HOST:PORT, PORT or the path of a Unix socket is wanted")
+        return cls(found["six"] or found["host"] or "127.0.0.1", int(found["port"]))
+
+    def is_loopback(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def secure(self) -> bool:
+        """Whether it needs TLS: whoever is on the way could read the token."""
+        return not self.path and not self.is_loopback()
+
+
+def open_listener(listen: Listen) -> socket.socket:
+    """Raises: GprocError if nobody can listen there."""
+    try:
+        if listen.path:
+            return _unix(listen.path)
+        family, kind, protocol, _, address = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        return listener
+    except OSError as error:
+        place = listen.path or f"{listen.host}:{listen.port}"
+        raise GprocError(f"cannot listen at {place}: {error.strerror}") from error
+
+
+def _unix(path: str) -> socket.socket:
+    """A socket that only this user may connect to.  One that nobody listens at any more is replaced."""
+    with contextlib.suppress(FileNotFoundError):
+        status = os.lstat(path)
+        if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid() and not _answers(path):
+            os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX)
+    former = os.umask(0o177)
+    try:
+        listener.bind(path)
+    finally:
+        os.umask(former)
+    return listener
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
+def serve(app: ASGIApp, listener: socket.socket, listen: Listen, home: str, ready: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM.  home: of the cluster's keys, for TLS.  ready: called when it answers.
+
+    Raises: TrustError if it needs the cluster's certificate, and this machine has none.
+    """
+    settings = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, lifespan="off", limit_concurrency=CONNECTIONS_MAX,
+        timeout_graceful_shutdown=1, h11_max_incomplete_event_size=16384, ws="none",
+    )  # fmt: skip
+    if listen.secure:
+        name = socket.gethostname()
+        identity = load_identity(home, "node", name, own_addresses(name, listen.host))
+        settings.ssl_certfile, settings.ssl_keyfile = identity.certificate, identity.key
+    listener.listen(CONNECTIONS_MAX)
+    asyncio.run(_Server(settings, ready).serve(sockets=[listener]))
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, settings: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(settings)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn does it, but a signal that asks us to end is no reason to be killed by it afterwards."""
+        former = {signum: signal.signal(signum, self.handle_exit) for signum in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for signum, handler in former.items():
+                signal.signal(signum, handler)

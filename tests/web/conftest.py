@@ -1,0 +1,67 @@
+"""A cluster of two levels, and `gproc web` over it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.patience import PATIENCE_S
+from tests.system.cluster import Cluster
+
+
+class Site(NamedTuple):
+    """origin: without a slash at its end.  opening: the address with its token."""
+
+    origin: str
+    opening: str
+    token: str
+    process: subprocess.Popen[str]
+
+
+Serve = Callable[..., Site]
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("web") / "c")
+    cluster.start_master()
+    cluster.slave(1)
+    cluster.slave(2)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def serve(tree: Cluster) -> Iterator[Serve]:
+    """serve("--control", ...): a site at any free port of loopback, or as the words say."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: str) -> Site:
+        listen = () if "--listen" in words else ("--listen", "127.0.0.1:0")
+        command = [sys.executable, "-m", "gproc", "web", "--socket", str(tree.socket), *listen, *words]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **tree.env})
+        started.append(process)
+        assert process.stdout is not None
+        line = process.stdout.readline().strip()
+        opening = line.removeprefix("open ")
+        origin, _, token = opening.partition("/?token=")
+        return Site(origin, opening, token, process)
+
+    yield start
+    for process in started:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path

@@ -1,0 +1,236 @@
+"""`gproc web`: what a program or a browser gets, and who gets nothing."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.patience import PATIENCE_S
+from tests.system.cluster import Cluster
+from tests.web.conftest import Serve, Site
+
+
+def asked(
+    site: Site, path: str, *, token: str | None = None, data: object = None, **headers: str
+) -> tuple[int, bytes, dict[str, str]]:
+    """token: instead of the site's; "" for none."""
+    shown = site.token if token is None else token
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    if shown:
+        fields["authorization"] = f"Bearer {shown}"
+    body = None if data is None else json.dumps(data).encode()
+    if data is not None:
+        fields.setdefault("content-type", "application/json")
+    request = urllib.request.Request(site.origin + path, data=body, headers=fields)
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            return answer.status, answer.read(), dict(answer.headers)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read(), dict(error.headers)
+
+
+def events(site: Site, path: str, until: str) -> list[tuple[str, Any]]:
+    """The events of a stream, up to the first of that name."""
+    request = urllib.request.Request(site.origin + path, headers={"authorization": f"Bearer {site.token}"})
+    found: list[tuple[str, Any]] = []
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as stream:
+        name = ""
+        for line in stream:
+            if line.startswith(b"event: "):
+                name = line[7:].decode().strip()
+            elif line.startswith(b"data: "):
+                found.append((name, json.loads(line[6:])))
+                if name == until:
+                    return found
+    raise AssertionError(f"no {until} in {found}")
+
+
+def test_tree_and_jobs_are_json_with_a_version(tree: Cluster, serve: Serve) -> None:
+    site = serve()
+    assert tree.exec("1", "/bin/sh", "-c", "exit 3").returncode == 3
+    status, body, _ = asked(site, "/api/v1/tree")
+    found = json.loads(body)
+    assert (status, found["version"], found["trouble"]) == (200, 1, "")
+    assert {node["node"]: node["state"] for node in found["nodes"]} == tree.states()
+    job = json.loads(asked(site, "/api/v1/jobs")[1])["jobs"][-1]
+    assert (job["nodes"], job["state"], job["status"], job["command"]) == ("1", "ended", 3, "/bin/sh -c 'exit 3'")
+
+
+def test_figures_are_what_prometheus_reads(tree: Cluster, serve: Serve) -> None:
+    site = serve()
+    status, body, headers = asked(site, "/metrics")
+    assert (status, headers["content-type"].partition(";")[0]) == (200, "text/plain")
+    lines = body.decode().splitlines()
+    assert "gproc_master_up 1.0" in lines
+    assert f'gproc_nodes{{state="up"}} {float(len(tree.states()))}' in lines
+    assert any(line.startswith('gproc_node_load1{host="') for line in lines)
+
+
+def test_a_stream_says_everything_first_and_then_what_changes(tree: Cluster, serve: Serve) -> None:
+    site = serve()
+    request = urllib.request.Request(f"{site.origin}/api/v1/events", headers={"authorization": f"Bearer {site.token}"})
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as stream:
+        names = iter(line for line in stream if line.startswith(b"data: "))
+        assert json.loads(next(names)[6:]) == {"version": 1, "control": False}
+        first = json.loads(next(names)[6:])
+        assert {node["node"] for node in first["nodes"]} == set(tree.states())
+        assert tree.exec("1", "/bin/echo", "a-new-one").returncode == 0
+        for line in names:
+            row = json.loads(line[6:])
+            if any("a-new-one" in job["command"] for job in row["jobs"]):
+                break
+        assert len(row["jobs"]) == 1, "only what has changed"
+
+
+def test_the_output_of_a_job_is_followed_to_its_end(tree: Cluster, serve: Serve) -> None:
+    site = serve()
+    done = tree.exec("-d", "--spool", ".", "/bin/sh", "-c", "echo out; echo err >&2; exit 4")
+    job = done.stdout.split()[-1].decode()
+    found = [row for name, row in events(site, f"/api/v1/jobs/{job}/log", "end") if name == "output"]
+    said = {(row["node"], row["stream"]): row["text"] for row in found if "text" in row}
+    assert said == {(node, stream): f"{stream[3:]}\n" for node in "12" for stream in ("stdout", "stderr")}
+    ended = {row["node"]: row["ended"] for row in found if "ended" in row}
+    assert ended == dict.fromkeys("12", "exit status 4")
+    assert events(site, "/api/v1/jobs/99999/log", "end")[0][0] == "trouble"
+
+
+def test_nobody_gets_anything_without_the_token(serve: Serve) -> None:
+    site = serve("--control")
+    for path in ("/", "/page.js", "/api/v1/tree", "/api/v1/jobs", "/api/v1/events", "/api/v1/jobs/1/log", "/metrics"):
+        for wrong in ("", "x", site.token[:-1]):
+            status, body, _ = asked(site, path, token=wrong)
+            assert (status, b"token" in body) == (401, True), path
+    assert asked(site, "/api/v1/jobs/1/kill", token="", data={})[0] == 401
+
+
+def test_the_address_it_prints_gives_a_cookie_that_no_script_and_no_other_site_can_use(serve: Serve) -> None:
+    site = serve()
+    host = site.origin.removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=PATIENCE_S)
+    connection.request("GET", site.opening.removeprefix(site.origin))
+    answer = connection.getresponse()
+    answer.read()
+    cookie = answer.headers["set-cookie"]
+    assert (answer.status, answer.headers["location"]) == (303, "/"), "the token leaves the address bar"
+    assert {"HttpOnly", "SameSite=strict"} <= {part.strip() for part in cookie.split(";")}
+    connection.request("GET", "/", headers={"cookie": cookie.partition(";")[0]})
+    page = connection.getresponse()
+    assert (page.status, b"<title>gproc</title>" in page.read()) == (200, True)
+    assert "unsafe-inline" not in page.headers["content-security-policy"]
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    connection.close()
+
+
+def test_jobs_are_ended_only_if_asked_for_and_only_from_the_page(tree: Cluster, serve: Serve) -> None:
+    job = tree.exec("-d", "1", "/bin/sleep", "1000").stdout.split()[-1].decode()
+    path = f"/api/v1/jobs/{job}/kill"
+    assert asked(serve(), path, data={})[0] == 403
+    site = serve("--control")
+    assert asked(site, path, data={}, origin="http://elsewhere.example")[0] == 403
+    assert asked(site, path, data={}, content_type="text/plain")[0] == 403
+    assert asked(site, path, data={"signal": 99})[0] == 400
+    assert asked(site, path, data={"other": 1})[0] == 400
+    assert asked(site, path, data={"signal": "x" * 5000})[0] == 413
+    assert asked(site, "/api/v1/jobs/99999/kill", data={})[0] == 409
+    assert asked(site, path, data={"signal": 9})[0] == 200
+    assert tree.command("wait", job).returncode == 128 + signal.SIGKILL
+
+
+def test_a_master_that_is_gone_is_said_and_found_again(place: Path, serve: Serve) -> None:
+    late = Cluster(place / "late")
+    site = serve("--socket", str(late.socket))
+    found = json.loads(asked(site, "/api/v1/tree")[1])
+    assert found["nodes"] == []
+    assert str(late.socket) in found["trouble"]
+    assert b"gproc_master_up 0.0" in asked(site, "/metrics")[1]
+    late.start_master()
+    try:
+        deadline_s = time.monotonic() + PATIENCE_S
+        while json.loads(asked(site, "/api/v1/tree")[1])["trouble"]:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+    finally:
+        late.stop()
+
+
+def test_a_unix_socket_is_its_owners_alone_and_needs_no_token(place: Path, serve: Serve) -> None:
+    path = place / "web"
+    site = serve("--listen", str(path))
+    assert site.origin == f"serving at {path}"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        client.sendall(b"GET /api/v1/tree HTTP/1.0\r\n\r\n")
+        assert client.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
+    site.process.send_signal(signal.SIGINT)
+    assert site.process.wait(PATIENCE_S) == 0
+    assert not path.exists()
+
+
+def test_elsewhere_than_on_loopback_it_is_by_tls_with_the_clusters_certificate(tree: Cluster, serve: Serve) -> None:
+    site = serve("--listen", "0.0.0.0:0")
+    assert site.origin.startswith("https://0.0.0.0:")
+    context = ssl.create_default_context(cafile=str(Path(tree.env["GPROC_HOME"]) / "ca.crt"))
+    context.check_hostname = False
+    request = urllib.request.Request(
+        site.origin.replace("0.0.0.0", "127.0.0.1") + "/api/v1/tree", headers={"authorization": f"Bearer {site.token}"}
+    )
+    with urllib.request.urlopen(request, timeout=PATIENCE_S, context=context) as answer:
+        assert answer.status == 200
+
+
+def test_a_token_in_a_file_stays_and_is_the_users_secret(place: Path, serve: Serve, tree: Cluster) -> None:
+    path = place / "token"
+    first = serve("--token-file", str(path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert serve("--token-file", str(path)).token == first.token
+    path.chmod(0o644)
+    done = tree_command(tree, "--token-file", str(path))
+    assert done.returncode == 125
+    assert str(path) in done.stderr
+
+
+@pytest.mark.parametrize("listen", ["nonsense", "1.2.3.4:99999", "[::1", "[::1]:x"])
+def test_an_address_that_is_none_is_refused(tree: Cluster, listen: str) -> None:
+    done = tree_command(tree, "--listen", listen)
+    assert (done.returncode, listen in done.stderr) == (2, True)
+
+
+def test_a_port_that_is_taken_is_named(tree: Cluster, serve: Serve) -> None:
+    taken = serve().origin.removeprefix("http://")
+    done = tree_command(tree, "--listen", taken)
+    assert (done.returncode, done.stderr) == (125, f"gproc: cannot listen at {taken}: Address already in use\n")
+
+
+def test_debug_says_where_it_listens_and_whom_it_asks(place: Path, tree: Cluster) -> None:
+    words = ["-debug=3", "--listen", f"{place}/web", "--socket", str(tree.socket)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gproc", "web", *words], text=True, env={**os.environ, **tree.env},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"serving at {place}/web\n"
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=PATIENCE_S)[1]
+    assert process.returncode == 0
+    assert f"listens at {place}/web, and asks the master at {tree.socket}" in said
+
+
+def tree_command(tree: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gproc", "web", "--socket", str(tree.socket), *words]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **tree.env}, timeout=PATIENCE_S)
