@@ -31,6 +31,7 @@ from gproc.cli.options import (
     StartOptions,
     StopOptions,
     StoreOptions,
+    TopOptions,
     WaitOptions,
     WebOptions,
 )
@@ -152,6 +153,14 @@ MODES: Final = (
         "Each node with its path, host, address, state, jobs and load, those too that were there and are not, and why."
         " More than 40 nodes are summed up first; without NODES a terminal shows only those of them that are not up.",
         (Argument("nodes", "NODES", "Which; all if left out", "optional", "nodes"),),
+    ),
+    Mode(
+        "top",
+        "top",
+        TopOptions,
+        "Show the tree and its jobs on a whole terminal.",
+        "Enter shows a node, or a job and its output, which can be ended there. It needs the extra top:"
+        " pip install 'gproc[top]'.",
     ),
     Mode(
         "web",

@@ -142,6 +142,13 @@ class InfoOptions(msgspec.Struct, frozen=True, kw_only=True):
     debug: int = 0
 
 
+class TopOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc top`."""
+
+    socket: str = DEFAULT_SOCKET
+    debug: int = 0
+
+
 class WebOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`gproc web`.  listen: HOST:PORT, or the path of a Unix socket.  token_file: "" for a token of this run alone."""
 
@@ -385,6 +392,7 @@ ModeOptions = (
     | RestartOptions
     | StoreOptions
     | ConfigOptions
+    | TopOptions
     | WebOptions
 )
 Command = ModeOptions | HelpRequest | VersionRequest | CompletionRequest | CompletionQuestion | StartedRequest

@@ -25,7 +25,11 @@ from gproc.cli.switch import Switch
 
 _ALL_MODES: Final = (
     "m", "s", "e", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "bundle", "cert", "key", "start",
-    "stop", "restart", "runtime", "store", "config", "policy", "web",
+    "stop", "restart", "runtime", "store", "config", "policy", "top", "web",
+)  # fmt: skip
+
+_OF_A_MASTER: Final = (
+    "m", "e", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "start", "stop", "restart", "top", "web",
 )  # fmt: skip
 
 SWITCHES: Final = (
@@ -88,7 +92,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "socket",
-        ("m", "e", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "start", "stop", "restart", "web"),
+        _OF_A_MASTER,
         TEXT,
         "The master's Unix socket.",
         "socket",

@@ -11,6 +11,7 @@ from typing import Final
 from gproc.cli.options import WebOptions
 from gproc.cli.ps import user_of
 from gproc.cli.trace import Trace
+from gproc.client.watching import Watching
 from gproc.errors import GprocError, UsageError
 from gproc.trust.home import SECRET_MODE, check_private, gproc_home, read_file, write_file
 
@@ -22,7 +23,6 @@ def run(options: WebOptions) -> int:
         from gproc.web.access import TokenCheck, new_token
         from gproc.web.app import application
         from gproc.web.serving import Listen, open_listener, serve
-        from gproc.web.watching import Watching
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("gproc"):
             raise

@@ -16,12 +16,12 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response, S
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gproc.client.watching import FRESH_S, Watching
 from gproc.errors import GprocError
 from gproc.request.signals import can_be_sent
 from gproc.web.access import COOKIE, HEADERS, TokenCheck
 from gproc.web.figures import text_of
-from gproc.web.rows import VERSION, JsonRow, Told, change, told_of
-from gproc.web.watching import FRESH_S, Watching
+from gproc.web.rows import VERSION, JsonRow, OutputRows, Told, change, told_of
 
 _FILES: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -160,9 +160,11 @@ class _Pages:
             await asyncio.sleep(2 * FRESH_S)
 
     async def _output(self, job: str, nodes: str) -> AsyncIterator[bytes]:
+        rows = OutputRows()
         try:
-            async for row in self._watching.follow(job, nodes):
-                yield _event("output", row)
+            async for event in self._watching.follow(job, nodes):
+                if (row := rows.row(event)) is not None:
+                    yield _event("output", row)
         except GprocError as error:
             yield _event("trouble", {"trouble": str(error)})
         yield _event("end", {})

@@ -1,14 +1,18 @@
-"""The tree and the jobs as JSON objects, and what has changed between two looks.  Pure: docs/web.md has the schemas."""
+"""The tree and the jobs as JSON objects, and what has changed between two looks.  docs/web.md has the schemas."""
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
 
+from gproc.client.events import Event, Exited, Output, Skipped, Started, Unreached
 from gproc.client.known import JobInfo
-from gproc.client.tree import NodeStatus, TreeInfo
+from gproc.client.summary import describe
+from gproc.client.tree import NodeStatus
+from gproc.client.watching import Look
 from gproc.shown import command_text, shown_text
 
 VERSION: Final = 1
@@ -16,14 +20,6 @@ VERSION: Final = 1
 
 JsonRow = dict[str, Any]
 T = TypeVar("T")
-
-
-class Look(msgspec.Struct, frozen=True):
-    """What the master said.  tree: None if it could not be asked, because of `trouble`."""
-
-    tree: TreeInfo | None
-    jobs: tuple[JobInfo, ...] = ()
-    trouble: str = ""
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -94,3 +90,27 @@ def _changed(before: Mapping[str, JsonRow], after: Mapping[str, JsonRow]) -> Seq
 
 def _gone(before: Mapping[str, JsonRow], after: Mapping[str, JsonRow]) -> Sequence[str]:
     return [name for name in before if name not in after]
+
+
+class OutputRows:
+    """What a job writes, as rows.  A character that comes in two pieces is put together."""
+
+    def __init__(self) -> None:
+        self._texts: dict[tuple[int, str], codecs.IncrementalDecoder] = {}
+
+    def row(self, event: Event) -> JsonRow | None:
+        match event:
+            case Output(node, stream, data, rank):
+                if (rank, stream) not in self._texts:
+                    self._texts[rank, stream] = codecs.getincrementaldecoder("utf-8")("replace")
+                return {"node": node, "stream": stream, "text": self._texts[rank, stream].decode(data)}
+            case Exited(node, outcome):
+                return {"node": node, "ended": describe(outcome) or "exit status 0"}
+            case Skipped(node, stream, size):
+                return {"node": node, "stream": stream or "stdout", "skipped": size}
+            case Started(nodes=names):
+                return {"started": list(names)}
+            case Unreached(unreached, reason):
+                return {"node": unreached, "unreached": shown_text(reason)}
+            case _:
+                return None

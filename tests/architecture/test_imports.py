@@ -23,7 +23,7 @@ ORDER = (
     "request", "boxes", "nodespec", "naming", "content", "disk", "wire", "tree", "bundle", "packager", "store",
     "locales", "trust", "policy", "link", "root", "spread", "copy", "native", "launch", "relay", "node", "records",
     "service",
-    "client", "runtime", "start", "web", "master", "slave", "cli", "__main__", "adapters", "gfork",
+    "client", "runtime", "start", "web", "top", "master", "slave", "cli", "__main__", "adapters", "gfork",
 )  # fmt: skip
 """Every package, after all that it imports.  docs/architecture.md describes them in the same order."""
 
@@ -64,7 +64,8 @@ ONLY = {
     "typer": {"cli.installing"},
     "shellingham": {"cli.installing"},
     "asyncssh": {"start.ssh"},
-    "rich": {"cli.progress"},
+    "rich": {"cli.progress", "top.app", "top.text"},
+    "textual": {"top.app"},
     "zstandard": {"spread.incoming"},
     "starlette": {"web.app", "web.serving"},
     "uvicorn": {"web.serving"},

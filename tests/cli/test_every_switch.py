@@ -19,6 +19,8 @@ DEBUG: Final = "reports/test_debug_says_what_happens.py"
 BEHAVIOUR: Final = {
     ("local_bin", "e"): "system/test_program.py::test_with_localbin_the_nodes_own_program_runs",
     ("private", "s"): "system/test_program.py::test_a_node_without_private_views_runs_plain_and_says_so",
+    ("socket", "top"): "top/test_top.py::test_it_needs_a_terminal_and_its_master",
+    ("debug", "top"): "top/test_top.py::test_it_needs_a_terminal_and_its_master",
     ("socket", "web"): "web/test_site.py::test_a_master_that_is_gone_is_said_and_found_again",
     ("debug", "web"): "web/test_site.py::test_debug_says_where_it_listens_and_whom_it_asks",
     ("listen", "web"): "web/test_site.py::test_a_unix_socket_is_its_owners_alone_and_needs_no_token",

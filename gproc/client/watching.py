@@ -1,20 +1,19 @@
-"""Asks the master for everyone who looks, over one connection, and follows jobs' output over one each."""
+"""What `gproc web` and `gproc top` ask: the master, over one connection for all, and jobs, over one for each output."""
 
 from __future__ import annotations
 
 import asyncio
-import codecs
 import time
 from collections.abc import AsyncIterator
 from typing import Final
 
+import msgspec
+
 from gproc.client.aio import AsyncCluster, connect_async
-from gproc.client.events import Exited, Output, Skipped, Started, Unreached
+from gproc.client.events import Event
 from gproc.client.known import JobInfo
-from gproc.client.summary import describe
+from gproc.client.tree import TreeInfo
 from gproc.errors import GprocError
-from gproc.shown import shown_text
-from gproc.web.rows import JsonRow, Look
 
 FRESH_S: Final = 1.0
 """An answer of the master is good for this long, whoever asks."""
@@ -25,6 +24,14 @@ last answer is this old."""
 
 FOLLOWED_MAX: Final = 64
 """Jobs whose output is followed at once, by all who look."""
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What the master said.  tree: None if it could not be asked, because of `trouble`."""
+
+    tree: TreeInfo | None
+    jobs: tuple[JobInfo, ...] = ()
+    trouble: str = ""
 
 
 class Watching:
@@ -53,33 +60,18 @@ class Watching:
         """Raises: GprocError."""
         await (await self._connected()).kill(job, signum)
 
-    async def follow(self, job: str, nodes: str) -> AsyncIterator[JsonRow]:
-        """Rows of what a job writes, from the first byte that is kept, until it ends.
+    async def follow(self, job: str, nodes: str = "") -> AsyncIterator[Event]:
+        """What a job writes, from the first byte that is kept, until it ends.
 
         The job goes on if nobody follows it any more.  Raises: GprocError.
         """
         if self._followed >= FOLLOWED_MAX:
-            raise GprocError(f"{FOLLOWED_MAX} jobs are followed already: close other pages")
+            raise GprocError(f"the output of {FOLLOWED_MAX} jobs is followed already: look at fewer at once")
         self._followed += 1
-        texts: dict[tuple[int, str], codecs.IncrementalDecoder] = {}
         try:
             async with connect_async(self._socket) as cluster:
                 async for event in cluster.logs(job, nodes=nodes, follow=True):
-                    match event:
-                        case Output(node, stream, data, rank):
-                            if (rank, stream) not in texts:
-                                texts[rank, stream] = codecs.getincrementaldecoder("utf-8")("replace")
-                            yield {"node": node, "stream": stream, "text": texts[rank, stream].decode(data)}
-                        case Exited(node, outcome):
-                            yield {"node": node, "ended": describe(outcome) or "exit status 0"}
-                        case Skipped(node, stream, size):
-                            yield {"node": node, "stream": stream or "stdout", "skipped": size}
-                        case Started(nodes=names):
-                            yield {"started": list(names)}
-                        case Unreached(unreached, reason):
-                            yield {"node": unreached, "unreached": shown_text(reason)}
-                        case _:
-                            pass
+                    yield event
         finally:
             self._followed -= 1
 

@@ -1,0 +1,266 @@
+"""The application: nodes and jobs side by side in tabs, and a screen for a node or a job."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import ClassVar, Final
+
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen, Screen
+from textual.widgets import DataTable, Footer, Label, RichLog, Static, TabbedContent, TabPane, Tree
+from textual.widgets.tree import TreeNode
+
+from gproc.client.events import Exited, Output, Skipped
+from gproc.client.known import JobInfo
+from gproc.client.summary import describe
+from gproc.client.tree import NodeStatus
+from gproc.client.watching import FRESH_S, Look, Watching
+from gproc.errors import GprocError, SpecError
+from gproc.nodespec import NodeSpec, Path
+from gproc.shown import shown_text
+from gproc.top.text import JOB_COLUMNS, job_cells, job_facts, node_facts, node_line, summary
+
+JOBS_SHOWN: Final = 500
+LOG_LINES: Final = 5000
+OPEN_AT_ONCE: Final = 100
+"""With more nodes than these, racks begin closed."""
+
+
+class TopApp(App[None]):
+    """watching: what it asks.  name_of_user: by uid."""
+
+    TITLE = "gproc"
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    Screen { overflow: hidden; }
+    TabbedContent, TabPane { height: 1fr; padding: 0; }
+    #summary { height: 1; padding: 0 1; background: $panel; }
+    Tree, DataTable { height: 1fr; }
+    #facts { height: auto; max-height: 50%; padding: 0 1; }
+    RichLog { height: 1fr; border-top: solid $panel; }
+    Confirmation { align: center middle; }
+    Confirmation > Label { padding: 1 3; border: thick $error; background: $surface; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "quit", "Quit"),
+        Binding("n", "show('nodes')", "Nodes"),
+        Binding("j", "show('jobs')", "Jobs"),
+    ]
+
+    def __init__(self, watching: Watching, name_of_user: Callable[[int], str]) -> None:
+        super().__init__()
+        self.animation_level = "none"  # nothing moves by itself: it is to play over ssh
+        self.watching = watching
+        self.look = Look(None, trouble="asking the master ...")
+        self.name_of_user = name_of_user
+        self._places: dict[str, TreeNode[str]] = {}
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="summary")
+        with TabbedContent(initial="nodes"):
+            with TabPane("Nodes", id="nodes"):
+                tree: Tree[str] = Tree("master", id="tree")
+                tree.show_root = False
+                yield tree
+            with TabPane("Jobs", id="jobs"):
+                yield DataTable(id="table", cursor_type="row", zebra_stripes=True)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        self.query_one("#table", DataTable).add_columns(*JOB_COLUMNS)
+        self.query_one("#tree").focus()
+        self.run_worker(self.ask(), exclusive=True)
+        self.set_interval(2 * FRESH_S, lambda: self.run_worker(self.ask(), exclusive=True))
+
+    async def ask(self) -> None:
+        self.look = await self.watching.look()
+        if not self.is_running:
+            return
+        self.screen_stack[0].query_one("#summary", Static).update(summary(self.look))
+        self._show_nodes()
+        self._show_jobs()
+        if isinstance(self.screen, _Facts):
+            self.screen.refresh_facts()
+
+    def action_show(self, name: str) -> None:
+        self.query_one(TabbedContent).active = name
+        self.query_one("#tree" if name == "nodes" else "#table").focus()
+
+    def on_tree_node_selected(self, event: Tree.NodeSelected[str]) -> None:
+        if event.node.data:
+            self.push_screen(NodeScreen(event.node.data))
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        self.push_screen(JobScreen(int(str(event.row_key.value))))
+
+    def _show_nodes(self) -> None:
+        tree = self.screen_stack[0].query_one("#tree", Tree)
+        nodes = self.look.tree.nodes if self.look.tree else ()
+        here = {node.node: node for node in nodes}
+        for name in [name for name in self._places if name not in here]:
+            place = self._places.pop(name)
+            if place.parent is not None and (place.parent.data in here or place.parent.is_root):
+                place.remove()
+        opened = len(nodes) <= OPEN_AT_ONCE
+        masters = {name.rpartition("/")[0] for name in here}
+        for name, node in here.items():
+            if name in self._places:
+                self._places[name].set_label(node_line(node))
+                continue
+            above = self._places.get(name.rpartition("/")[0], tree.root)
+            above.allow_expand = True
+            self._places[name] = above.add(
+                node_line(node), data=name, expand=opened and name in masters, allow_expand=name in masters
+            )
+
+    def _show_jobs(self) -> None:
+        table = self.screen_stack[0].query_one("#table", DataTable)
+        jobs = sorted(self.look.jobs, key=lambda job: job.number, reverse=True)[:JOBS_SHOWN]
+        names = [str(job.number) for job in jobs]
+        present = [str(key.value) for key in table.rows]
+        if names != present:
+            at = table.cursor_row
+            chosen = present[at] if at < len(present) else ""
+            table.clear()
+            for job in jobs:
+                table.add_row(*job_cells(job, self.name_of_user(job.uid)), key=str(job.number))
+            if chosen in names:
+                table.move_cursor(row=names.index(chosen), animate=False)
+            return
+        for row, job in enumerate(jobs):
+            for column, cell in enumerate(job_cells(job, self.name_of_user(job.uid))):
+                if table.get_cell_at((row, column)) != cell:  # type: ignore[arg-type]
+                    table.update_cell_at((row, column), cell)  # type: ignore[arg-type]
+
+
+class _Facts(Screen[None]):
+    """A screen about one thing."""
+
+    app: TopApp
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,backspace", "app.pop_screen", "Back")]
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll():
+            yield Static(id="facts")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        self.refresh_facts()
+
+    def refresh_facts(self) -> None:
+        self.query_one("#facts", Static).update(self.facts())
+
+    def facts(self) -> Text:
+        raise NotImplementedError
+
+
+class NodeScreen(_Facts):
+    def __init__(self, node: str) -> None:
+        super().__init__()
+        self._node = node
+
+    def facts(self) -> Text:
+        found = self._found()
+        if found is None:
+            return Text(f"{self._node} is no longer in the tree")
+        return node_facts(found, [job for job in self.app.look.jobs if self._runs(job)])
+
+    def _found(self) -> NodeStatus | None:
+        nodes = self.app.look.tree.nodes if self.app.look.tree else ()
+        return next((node for node in nodes if node.node == self._node), None)
+
+    def _runs(self, job: JobInfo) -> bool:
+        place = Path(tuple(map(int, self._node.split("/"))))
+        try:
+            return job.state == "running" and NodeSpec.parse(job.nodes).selects(place)
+        except SpecError:  # it names hosts
+            return False
+
+
+class JobScreen(_Facts):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("t", "end('Terminate', 15)", "Terminate"),
+        Binding("k", "end('Kill', 9)", "Kill"),
+    ]
+
+    def __init__(self, job: int) -> None:
+        super().__init__()
+        self._job = job
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="facts")
+        yield RichLog(id="log", max_lines=LOG_LINES, wrap=True)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one("#log").focus()
+        self.run_worker(self.follow())
+
+    def facts(self) -> Text:
+        job = next((job for job in self.app.look.jobs if job.number == self._job), None)
+        return Text("no longer on record") if job is None else job_facts(job, self.app.name_of_user(job.uid))
+
+    async def follow(self) -> None:
+        log = self.query_one("#log", RichLog)
+        unfinished: dict[tuple[int, str], bytes] = {}
+        try:
+            async for event in self.app.watching.follow(str(self._job)):
+                match event:
+                    case Output(node, stream, data, rank):
+                        *lines, rest = (unfinished.pop((rank, stream), b"") + data).split(b"\n")
+                        for line in lines:
+                            log.write(_line(node, line, stream))
+                        unfinished[rank, stream] = rest
+                    case Exited(node, outcome, rank):
+                        for stream in ("stdout", "stderr"):
+                            if rest := unfinished.pop((rank, stream), b""):
+                                log.write(_line(node, rest, stream))
+                        if outcome.status:
+                            log.write(Text(f"{node}: {describe(outcome)}", "red"))
+                    case Skipped(node, _, size):
+                        log.write(Text(f"{node}: {size} bytes were not kept", "yellow"))
+                    case _:
+                        pass
+        except GprocError as error:
+            log.write(Text(str(error), "red"))
+
+    def action_end(self, what: str, signum: int) -> None:
+        def answered(agreed: bool | None) -> None:
+            if agreed:
+                self.run_worker(self.end(signum))
+
+        self.app.push_screen(Confirmation(f"{what} job {self._job} on all its nodes? (y/n)"), answered)
+
+    async def end(self, signum: int) -> None:
+        try:
+            await self.app.watching.kill(str(self._job), signum)
+        except GprocError as error:
+            self.notify(str(error), severity="error")
+        else:
+            self.notify(f"{signal.Signals(signum).name} was sent")
+
+
+class Confirmation(ModalScreen[bool]):
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "dismiss(True)", "Yes"),
+        Binding("n,escape", "dismiss(False)", "No"),
+    ]
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def compose(self) -> ComposeResult:
+        yield Label(self._text)
+
+
+def _line(node: str, line: bytes, stream: str) -> Text:
+    text = Text(f"{node}: ", "dim")
+    return text.append(shown_text(line.decode("utf-8", "replace"), keep="\t"), "red" if stream == "stderr" else "")
+
+
