@@ -33,6 +33,9 @@ _ORDER: Final = struct.Struct("<IIQ")
 _SEND_SIGNAL: Final = 1
 _PROLONG_LEASE: Final = 2
 
+_PIPE_BYTES_MAX: Final = 1 << 20
+"""/proc/sys/fs/pipe-max-size, which does not bind root."""
+
 _AT_ONCE_BYTES: Final = 4096
 """The capacity of the smallest pipe, pipe(7): a user who has many pipes gets no larger ones."""
 
@@ -143,6 +146,7 @@ def start(plan: bytes, stdio: tuple[int, int, int]) -> Helper:
         raise
     _close(opened[2:])
     if len(plan) > _AT_ONCE_BYTES:
+        _widen(ours, len(plan))
         _write_rest(ours, plan)
     return Helper(pid, ours, reports)
 
@@ -162,6 +166,14 @@ def start_private(plan: bytes, stdio: tuple[int, int, int]) -> Helper | Failed:
     if report is not None:
         return report
     return Failed("launcher", errno.EPIPE, f"{os.fsdecode(native.HELPER)} ended at once (wait status {status:#x})")
+
+
+def _widen(pipe: int, size: int) -> None:
+    """Let a pipe hold a whole plan, if it can: else the slave waits here until the helper has read the most of it."""
+    for wanted in (size, _PIPE_BYTES_MAX):
+        with contextlib.suppress(OSError):
+            if fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, wanted) >= wanted:
+                return
 
 
 def _write_rest(ours: int, plan: bytes) -> None:

@@ -70,6 +70,9 @@ class NodeServices(Protocol):
         Raises: StoreError.
         """
 
+    async def turn(self, uid: int) -> None:
+        """Wait until it is this user's turn to have a program started."""
+
     def spawn(
         self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: OnEnd
     ) -> Process:
@@ -245,6 +248,7 @@ class Program:
             if root is not None:
                 log.debug("job %d: its bundle is here, %d bytes", run.job, root.size_bytes)
                 self._root = root
+            await self._services.turn(self.ticket.caller.uid)
             if self._terminal_size is None:
                 stdio = open_pipes(stdin=self.ticket.request.stdin)
             else:

@@ -12,6 +12,7 @@ from gproc.node.program import OnEnd
 from gproc.node.staging import Staging
 from gproc.node.voice import Voice
 from gproc.nodespec import Place, format_path
+from gproc.relay.rounds import Rounds
 from gproc.root.planner import Planner
 from gproc.root.view import View
 from gproc.store.root import Root
@@ -32,6 +33,7 @@ class LocalServices:
         self._place = place
         self._voice = voice
         self._process_numbers = itertools.count(1)
+        self._rounds = Rounds()
 
     @property
     def place(self) -> Place:
@@ -49,6 +51,9 @@ class LocalServices:
                 root.release()
                 raise
         return root
+
+    async def turn(self, uid: int) -> None:
+        await self._rounds.turn(uid)
 
     def spawn(
         self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: OnEnd

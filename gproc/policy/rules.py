@@ -164,7 +164,8 @@ class Policy(msgspec.Struct, frozen=True):
         most = _least(rule.jobs for rule in used)
         if most is not None and running >= most:
             raise PolicyRefused(f"the policy lets uid {caller.uid} have {most} jobs at once, and so many run already")
-        return msgspec.structs.replace(request, limits=_tightened(request.limits, used))
+        limits = _tightened(request.limits, used)
+        return request if limits == request.limits else msgspec.structs.replace(request, limits=limits)
 
 
 _DOES: Final[dict[PolicyAction, str]] = {

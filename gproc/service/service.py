@@ -15,6 +15,7 @@ from gproc.link.refusals import Refusals
 from gproc.nodespec import Place, fold
 from gproc.records.record import shortened_nodes
 from gproc.relay.relayed_job import Downstream, RelayedJob, Upstream
+from gproc.relay.rounds import Rounds
 from gproc.request.spec import Caller, Request
 from gproc.service.absences import Absences
 from gproc.service.accounts import cost_bytes
@@ -29,7 +30,7 @@ from gproc.service.oversight import Oversight
 from gproc.service.possession import Possession
 from gproc.service.registry import Node, Registry
 from gproc.service.window import Window
-from gproc.shown import command_text
+from gproc.shown import command_text, shown_text
 from gproc.tree import branches, number
 from gproc.trust.lease import boottime_s
 from gproc.wire import frames
@@ -98,8 +99,9 @@ class JobService:
         self._offers = offers
         self._possession = Possession(frozenset({0, os.geteuid()}))
         self._refusals = Refusals()
-        self._waiting: set[asyncio.Task[None]] = set()
-        """Jobs whose users are showing their bundles."""
+        self._taking: set[asyncio.Task[None]] = set()
+        """Jobs that wait for a turn, or whose users are showing their bundles."""
+        self._rounds = Rounds()
         self._table = JobTable(book.keeper.number)
         self._live: dict[int, LiveJob] = {}
         self._returned: dict[bytes, Node] = {}
@@ -111,61 +113,78 @@ class JobService:
         self.others = OtherJobs(book, spools, self._departures, self._live, self._oversight)
 
     def submit(self, client: Client, caller: Caller, submit: Submit | SubmitKept) -> None:
-        """Start a job, or tell the client why it was refused."""
+        """Start a job when its user has a turn, or tell the client why it was refused."""
+        cost = cost_bytes(submit.request, 0)
+        try:
+            client.account.hold(cost)
+        except GprocError as error:
+            self._refuse(client, caller, submit, shown_text(shortened_nodes(submit.request.nodes)), error)
+            return
+        task = asyncio.create_task(self._take(client, caller, submit, cost))
+        self._taking.add(task)
+        task.add_done_callback(self._taking.discard)
+
+    async def _take(self, client: Client, caller: Caller, submit: Submit | SubmitKept, cost: int) -> None:
+        """cost: what is held of the user's account already."""
+        account, uid, asked = client.account, caller.uid, None
+        try:
+            await self._rounds.turn(uid)
+            asked = self._choose(client, caller, submit)
+            if asked is None:
+                return
+            account.hold(asked.cost - cost)
+            cost = asked.cost
+            self._allowed(asked)
+            if self._warden.asks_accounts or not self._has_shown(asked):
+                await self._show(asked)
+                asked = asked._replace(cost=self._cost(caller, submit.request, asked.chosen.present))
+                account.hold(asked.cost - cost)
+                cost = asked.cost
+                await self._rounds.turn(uid)
+            if client.link.lost:
+                raise LinkLost("its client is gone")
+            self._begin(asked)
+            cost = 0  # the rest is freed when it ends
+        except GprocError as error:
+            assert asked is not None
+            self._refuse(client, caller, submit, fold(asked.chosen.present), error)
+        finally:
+            account.free(cost)
+
+    def _choose(self, client: Client, caller: Caller, submit: Submit | SubmitKept) -> _Asked | None:
+        """The nodes of a request; None if there are none, and then the client is told."""
         request = submit.request
         try:
             chosen = choose(self._master.registry, self._master.absences, request)
         except SpecError as error:
             self._reject(client, submit, EXIT_USAGE, str(error))
-            return
+            return None
         nodes = chosen.present
         if not nodes:
             self._reject(client, submit, EXIT_GPROC, nobody(self._master.registry, request, chosen))
-            return
+            return None
         if request.require_all and chosen.lacking:
             self._reject(client, submit, EXIT_GPROC, f"nothing runs, because not all nodes are there: {chosen.lacking}")
-            return
+            return None
         if request.terminal is not None and len(nodes) > 1:
             reason = f"--tty is for one node, and {request.nodes} are {len(nodes)}: {fold(nodes)}"
             self._reject(client, submit, EXIT_USAGE, reason)
-            return
+            return None
         keep = submit.keep if isinstance(submit, SubmitKept) else Keep()
-        asked = _Asked(client, caller, submit, chosen, self._cost(caller, request, nodes), keep)
-        try:
-            self._allowed(asked)
-            client.account.hold(asked.cost)
-        except GprocError as error:
-            self._refuse(asked, error)
-            return
-        if not self._warden.asks_accounts and self._has_shown(asked):
-            self._begin(asked)
-        else:
-            task = asyncio.create_task(self._begin_when_ready(asked))
-            self._waiting.add(task)
-            task.add_done_callback(self._waiting.discard)
+        return _Asked(client, caller, submit, chosen, self._cost(caller, request, nodes), keep)
 
     def _has_shown(self, asked: _Asked) -> bool:
         """Whether the content of a job's bundle is no secret to its user."""
         bundle = asked.submit.request.bundle
         return bundle is None or self._possession.is_shown(asked.caller.uid, bundle.digest)
 
-    async def _begin_when_ready(self, asked: _Asked) -> None:
-        """Start a job when its user's account was checked, and the user has shown its bundle."""
-        uid, account, bundle = asked.caller.uid, asked.client.account, asked.submit.request.bundle
-        try:
-            await self._warden.check_account(asked.caller)
-            async with account.showings:
-                if bundle is not None and not self._has_shown(asked):
-                    await self._possession.show(asked.client.link, uid, bundle.digest)
-            if asked.client.link.lost:
-                raise LinkLost("its client is gone")
-            cost = self._cost(asked.caller, asked.submit.request, asked.chosen.present)
-            account.hold(cost - asked.cost)
-            asked = asked._replace(cost=cost)
-            self._begin(asked)
-        except GprocError as error:
-            account.free(asked.cost)
-            self._refuse(asked, error)
+    async def _show(self, asked: _Asked) -> None:
+        """Have the user's account checked, and the user show the bundle.  Raises: GprocError."""
+        bundle = asked.submit.request.bundle
+        await self._warden.check_account(asked.caller)
+        async with asked.client.account.showings:
+            if bundle is not None and not self._has_shown(asked):
+                await self._possession.show(asked.client.link, asked.caller.uid, bundle.digest)
 
     def _cost(self, caller: Caller, request: Request, chosen: Sequence[Place]) -> int:
         bundle = request.bundle
@@ -178,12 +197,14 @@ class JobService:
         running = self._table.count_of(asked.caller.uid)
         return self._warden.allow(asked.caller, asked.submit.request, asked.chosen.present, running)
 
-    def _refuse(self, asked: _Asked, error: GprocError) -> None:
-        uid, nodes = asked.caller.uid, fold(asked.chosen.present)
+    def _refuse(
+        self, client: Client, caller: Caller, submit: Submit | SubmitKept, nodes: str, error: GprocError
+    ) -> None:
+        uid = caller.uid
         if self._refusals.may_log(str(uid), time.monotonic()):
             log.info("a job of uid %d on %s is refused: %s", uid, nodes, error)
-            self._warden.refused(0, asked.caller, asked.submit.request, nodes, str(error))
-        self._reject(asked.client, asked.submit, EXIT_GPROC, str(error))
+            self._warden.refused(0, caller, submit.request, nodes, str(error))
+        self._reject(client, submit, EXIT_GPROC, str(error))
 
     def _begin(self, asked: _Asked) -> None:
         """Raises: GprocError if the policy does not allow it any more."""

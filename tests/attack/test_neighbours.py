@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -159,6 +161,10 @@ def is_well(cluster: Cluster) -> bool:
 ENVIRONMENT: Final = tuple(b"V%d=%s" % (number, b"x" * 100) for number in range(15_000))
 """1.6 MB."""
 
+FLOOD: Final = 60
+MANY: Final = 20
+"""Before there were turns, one waited for 26 to 32 of these jobs, with them for 2 to 4."""
+
 
 def test_jobs_of_a_user_with_large_environments_fill_no_memory_but_that_users_part(
     cluster: Cluster, root_only: None
@@ -184,6 +190,36 @@ def test_jobs_of_a_user_with_large_environments_fill_no_memory_but_that_users_pa
     cluster.master.says(r"job \d+: done", times=count + 1)
     with another_user(), client(cluster) as peer:
         peer.say(submission(argv=(b"/bin/true",), env=ENVIRONMENT)).hear(messages.Accepted)
+
+
+def test_jobs_with_large_environments_go_in_turn_with_those_of_others(cluster: Cluster, root_only: None) -> None:
+    """Another user's job waited on the node until all of them had begun: 31 at 50 ms each."""
+    cluster.slave(1)
+    large = submission(argv=(b"/bin/true",), env=ENVIRONMENT).request
+    with another_user():
+        attack = client(cluster)
+    with attack:
+        ended = Counter[str]()
+        begun = threading.Event()
+
+        def flood() -> None:
+            """Has as many jobs under way as one user may have."""
+            for serial in range(FLOOD):
+                attack.say(messages.Submit(serial, large))
+            while sum(ended.values()) < FLOOD:
+                answer = attack.hear((messages.Finished, messages.Rejected))
+                ended[type(answer).__name__] += 1
+                begun.set()
+
+        flooding = threading.Thread(target=flood)
+        flooding.start()
+        assert begun.wait(PATIENCE_S)
+        before = ended["Finished"]
+        with client(cluster) as peer:
+            assert peer.say(submission(argv=(b"/bin/true",))).hear(messages.Finished).outcome == Returned(0)
+        waited_for = ended["Finished"] - before
+        flooding.join(PATIENCE_S)
+    assert waited_for < MANY, f"{waited_for} of {ended}"
 
 
 def test_requests_that_are_never_complete_fill_no_memory_but_that_users_part(

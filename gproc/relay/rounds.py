@@ -1,0 +1,73 @@
+"""The work of several users, in turn by user: who has much of it waits for it, and nobody else does.
+
+A job with megabytes of environment costs master and node tens of milliseconds each.  One user can have dozens of them
+begin at a time (`gproc.service.accounts`), and in the order in which they come everybody else's job would wait for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from typing import Final
+
+SHORT_S: Final = 0.002
+PAUSE_S_MAX: Final = 0.1
+
+
+class Rounds:
+    """Gives turns, one at a time.
+
+    After the work of one turn the same user's next one waits as long as that work took.  Meanwhile the event loop reads
+    from its connections: the requests of others may be behind megabytes of this user's.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[int, deque[asyncio.Future[None]]] = OrderedDict()
+        """By uid, whose turn is next first."""
+        self._granting = False
+        self._pausing: asyncio.TimerHandle | None = None
+        self._last = -1
+        """The uid that had the last turn."""
+        self._granted_s = 0.0
+
+    async def turn(self, uid: int) -> None:
+        """Wait until it is this user's turn.  The caller does its work before it waits for anything else."""
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        if uid not in self._waiting:
+            self._waiting[uid] = deque()
+            if self._last in self._waiting:
+                self._waiting.move_to_end(self._last)
+        self._waiting[uid].append(turn)
+        if self._pausing is not None and uid != self._last:
+            self._pausing.cancel()
+            self._pausing = None
+            self._granting = False
+        if not self._granting:
+            self._granting = True
+            loop.call_soon(self._grant)
+        await turn
+
+    def _grant(self) -> None:
+        """Give the next turn, and see when it has been taken."""
+        self._granting, self._pausing = False, None
+        loop = asyncio.get_running_loop()
+        while self._waiting and not self._granting:
+            uid, turns = self._waiting.popitem(last=False)
+            turn = turns.popleft()
+            if turns:
+                self._waiting[uid] = turns
+            if not turn.done():  # else its task was cancelled
+                turn.set_result(None)
+                self._granting = True
+                self._last, self._granted_s = uid, loop.time()
+                # This comes after the work of that turn, because its task was woken first.
+                loop.call_soon(self._taken)
+
+    def _taken(self) -> None:
+        loop = asyncio.get_running_loop()
+        took_s = loop.time() - self._granted_s
+        if took_s > SHORT_S and list(self._waiting) in ([], [self._last]):
+            self._pausing = loop.call_later(min(took_s, PAUSE_S_MAX), self._grant)
+        else:
+            self._grant()
