@@ -20,6 +20,7 @@ from gproc.relay.hub import Hub
 from gproc.service.absences import Absences
 from gproc.service.certificates import CertificateDesk
 from gproc.service.clients import Clients
+from gproc.service.finding import NodeFinder
 from gproc.service.jobs import JobRecord
 from gproc.service.live import SignedJob
 from gproc.service.node_keys import NodeKeys
@@ -85,7 +86,8 @@ class Master(Hub):
         self._spools = spools
         self._service = JobService(self, self._offers, warden, book, spools)
         store.payer_of = self._service.payer_of
-        self._inquiries = TreeInquiries(self, endpoint.identity.name, self._service.busy)
+        finder = NodeFinder(self, belonging.place_of, belonging.groups)
+        self._inquiries = TreeInquiries(self, endpoint.identity.name, self._service.busy, finder)
         self.clients = Clients(self._service, self._inquiries, warden.limits())
         self._desk = CertificateDesk(authority, endpoint, signer, self._session, reissue, self._revoke)
         self._desk.look()

@@ -45,7 +45,7 @@ def run(options: AttachOptions) -> int:
         return EXIT_SIGNAL_BASE + signal.SIGPIPE
     if foreground.departed:
         return left(foreground, detached=False)
-    return foreground.conclude(*summarise(job.places, job.outcomes, job.missing))
+    return foreground.conclude(*summarise(job.places, job.outcomes, job.missing, naming=job.naming))
 
 
 def check_running(job: SessionJob) -> None:

@@ -68,8 +68,29 @@ def _outside(found: Completion, last: str) -> Iterator[Candidate]:
 
 def node_words(found: Completion, begun: str) -> list[Candidate]:
     if begun.startswith("@"):
-        return [(FAILED, "The nodes on which your last job failed.")]
+        return group_candidates(_connected(found))
+    if begun[:1].isalpha():
+        return host_candidates([node.node.name for node in _connected(found)], begun)
     return node_candidates(_connected(found), begun)
+
+
+def group_candidates(nodes: Sequence[NodeState]) -> list[Candidate]:
+    """`@failed`, the groups of ClusterShell, and the racks of the tree."""
+    from gproc.naming.expanding import known_groups
+
+    groups = {FAILED: "The nodes on which your last job failed."}
+    groups |= {f"@{name}": "A group of ClusterShell." for name in sorted(known_groups())}
+    racks = sorted({node.place[0] for node in nodes if len(node.place) > 1})
+    return [*groups.items(), *((f"@rack{number}", "A node and all below it.") for number in racks)]
+
+
+def host_candidates(names: Sequence[str], begun: str) -> list[Candidate]:
+    """Connected hosts whose names begin so, one by one if they are not too many, and all of them."""
+    from gproc.naming.hosts import fold_hosts, is_host
+
+    fitting = sorted({name for name in names if name.startswith(begun) and is_host(name)})
+    together = [(fold_hosts(fitting), f"All {len(fitting)} hosts that begin so.")] if len(fitting) > 1 else []
+    return [*together, *((name, "") for name in fitting[:NODES_MAX] if len(fitting) <= NODES_MAX)]
 
 
 def _connected(found: Completion) -> tuple[NodeState, ...]:

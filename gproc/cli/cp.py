@@ -31,11 +31,12 @@ def run(options: CpOptions) -> int:
         if trace.is_on:
             trace.step(f"packed {bundle_text(bundle.digest, bundle.manifest.size_bytes())}")
         request = copy_request(remote, "place", exclude=meant.exclude, timeout_s=options.timeout_s, bundle=bundle)
-        complaints = Complaints()
+        complaints = Complaints(meant.naming)
         driver = PollDriver(options.socket)
         try:
             progress = progress_for(json_lines=options.json_progress)
-            foreground = Foreground(driver, submitted(driver, request, bundle, trace), complaints, progress, trace)
+            job = submitted(driver, request, bundle, trace, None, meant.naming)
+            foreground = Foreground(driver, job, complaints, progress, trace)
             foreground.run()
         finally:
             driver.close()

@@ -23,9 +23,10 @@ from gproc.client.driver import PollDriver
 from gproc.client.requests import program_request
 from gproc.client.summary import summarise
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError, ProgramNotFound, UsageError
+from gproc.naming.naming import Naming
 from gproc.packager import Bundle, PackRequest, pack
 from gproc.request.spec import TerminalSize
-from gproc.wire.job_messages import Keep
+from gproc.wire.job_messages import SHOWN_HOSTS_MAX, Keep
 
 if TYPE_CHECKING:
     from gproc.client.terminal import LentTerminal
@@ -37,6 +38,9 @@ def run(options: ExecOptions) -> int:
 
         options = retried(options)
     meant = meant_by(options.socket, options.nodes, options.exclude)
+    if options.require and meant.naming.unknown:
+        lacking = meant.naming.missing("")
+        raise GprocError(f"nothing runs, because not all nodes are there: not connected: {lacking}")
     check_showing(options)
     trace = Trace(options.debug)
     terminal: TerminalSize | None = None
@@ -80,7 +84,7 @@ def run(options: ExecOptions) -> int:
     driver = PollDriver(options.socket)
     try:
         survives = options.on_disconnect == "detach"
-        job = submitted(driver, request, bundle, trace, keep_of(options))
+        job = submitted(driver, request, bundle, trace, keep_of(options, meant.naming), meant.naming)
         foreground = Foreground(driver, job, sink, progress, trace, stdin, sink.ended, lent, survives=survives)
         writing.watch(foreground)
         if lent is not None:
@@ -93,7 +97,7 @@ def run(options: ExecOptions) -> int:
         return EXIT_SIGNAL_BASE + signal.SIGPIPE  # and silence, as of `yes | head`
     if foreground.departed:
         return left(foreground, detached=options.detach)
-    status, lines = summarise(job.places, job.outcomes, job.missing)
+    status, lines = summarise(job.places, job.outcomes, job.missing, naming=job.naming)
     if status and bundle is not None and foreground.lost is None:
         from gproc.cli.lacking import hints
 
@@ -148,9 +152,11 @@ def sink_for(options: ExecOptions, writing: Writing) -> Showing:
     return AsItComes(writing, label=options.label, coloured=coloured, equal=equal)
 
 
-def keep_of(options: ExecOptions) -> Keep | None:
+def keep_of(options: ExecOptions, naming: Naming) -> Keep | None:
     """How the job stands to this command; None: as every job does, so that an older master can be asked too."""
-    keep = Keep(options.name, options.detach, options.on_disconnect == "detach", options.spool)
+    survives = options.on_disconnect == "detach"
+    hosts = naming.for_records[:SHOWN_HOSTS_MAX]
+    keep = Keep(options.name, options.detach, survives, options.spool, hosts)
     return None if keep == Keep() else keep
 
 

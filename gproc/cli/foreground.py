@@ -22,7 +22,7 @@ from gproc.client.session_job import SessionJob
 from gproc.client.sinks import Progress, Sink
 from gproc.client.summary import describe, name_of
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError
-from gproc.nodespec import fold
+from gproc.naming.naming import PLACES, Naming
 from gproc.packager import Bundle
 from gproc.request.outcome import Outcome
 from gproc.request.spec import Request
@@ -209,7 +209,8 @@ class Foreground:
                 self._tell_detail(f"{self.job.nodes[rank]} has {received_bytes} bytes" + ", all" * complete)
             case Started(missing=missing):
                 gone = f"; not connected: {missing}" if missing else ""
-                self._tell(f"the master took it as job {self.job.number} on {fold(self.job.places)}{gone}")
+                nodes = self.job.naming.fold(self.job.places)
+                self._tell(f"the master took it as job {self.job.number} on {nodes}{gone}")
                 self._begin()
             case Exited(node, outcome, rank):
                 self._ended(rank, outcome)
@@ -234,7 +235,7 @@ class Foreground:
         if bundle is not None and bundle.is_broadcast:
             self._progress.begin(len(self.job.places), bundle.size_bytes)
         self._sink.begin(self.job.places)
-        self._progress.run(self.job.places, self.job.request.fanout)
+        self._progress.run(self.job.places, self.job.request.fanout, self.job.naming)
 
     def _read_stdin(self) -> None:
         assert self._stdin is not None
@@ -318,11 +319,12 @@ class Foreground:
 
 
 def submitted(
-    driver: PollDriver, request: Request, bundle: Bundle | None, trace: Trace, keep: Keep | None = None
+    driver: PollDriver, request: Request, bundle: Bundle | None, trace: Trace, keep: Keep | None = None,
+    naming: Naming = PLACES,
 ) -> SessionJob:
     """The job, on its way to the master."""
     trace.step(f"asks the master at {driver.connection.path} for nodes {request.nodes}")
-    return driver.submit(request, bundle, keep)
+    return driver.submit(request, bundle, keep, naming)
 
 
 def unreached_text(event: Unreached) -> str:

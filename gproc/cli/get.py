@@ -22,11 +22,11 @@ def run(options: GetOptions) -> int:
     remote = remote._replace(nodes=meant.nodes)
     driver = PollDriver(options.socket)
     try:
-        collected = Collected(options.directory, remote.path)
+        collected = Collected(options.directory, remote.path, meant.naming)
         told = collected.have is not None
         request = copy_request(remote, "collect", exclude=meant.exclude, timeout_s=options.timeout_s, stdin=told)
         progress, trace = progress_for(json_lines=False), Trace(options.debug)
-        job = submitted(driver, request, None, trace)
+        job = submitted(driver, request, None, trace, None, meant.naming)
         foreground = Foreground(driver, job, collected, progress, trace, collected.have)
         foreground.run()
     finally:

@@ -16,6 +16,7 @@ from gproc.cli.trace import Trace
 from gproc.client.inquiry import inquire
 from gproc.client.tree import NodeStateName, rows_of, state_of
 from gproc.errors import GprocError
+from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import NodeSpec, fold, format_path
 from gproc.shown import shown_text
 from gproc.wire.messages import AbsentNode, NodeState, TreeState
@@ -35,7 +36,11 @@ HOME_AND_CLEAR: Final = "\x1b[H\x1b[2J"
 
 
 def run(options: InfoOptions) -> int:
-    chosen = NodeSpec.parse(meant_by(options.socket, options.nodes[0]).nodes) if options.nodes else None
+    chosen, naming = None, PLACES
+    if options.nodes:
+        meant = meant_by(options.socket, options.nodes[0])
+        meant.check()
+        chosen, naming = NodeSpec.parse(meant.nodes), meant.naming
     trace = Trace(options.debug)
     while True:
         trace.step(f"asks the master at {options.socket} for the tree")
@@ -47,7 +52,7 @@ def run(options: InfoOptions) -> int:
         rows = [row for row in rows_of(tree) if chosen is None or chosen.selects(row.place)]
         if chosen is not None and not rows:
             raise GprocError(f"no node of {options.nodes[0]} is there, or was there before")
-        text = as_json(tree, rows) if options.json else as_table(tree, rows, all_rows=chosen is not None)
+        text = as_json(tree, rows) if options.json else as_table(tree, rows, naming, all_rows=chosen is not None)
         sys.stdout.write(HOME_AND_CLEAR + text if options.watch and is_terminal(sys.stdout) else text)
         sys.stdout.flush()
         if not options.watch:
@@ -77,12 +82,12 @@ def as_json(tree: TreeState, rows: Sequence[InfoRow]) -> str:
     return json.dumps({"master": tree.master, "since": tree.since_s, "nodes": nodes}, indent=2) + "\n"
 
 
-def as_table(tree: TreeState, rows: Sequence[InfoRow], *, all_rows: bool) -> str:
+def as_table(tree: TreeState, rows: Sequence[InfoRow], naming: Naming = PLACES, *, all_rows: bool) -> str:
     """all_rows: those too that are up, however many they are."""
     lines: list[str] = []
     shown = rows
     if len(rows) > MANY:
-        lines.append(summary(rows))
+        lines.append(summary(rows, naming))
         if is_terminal(sys.stdout) and not all_rows:
             shown = [row for row in rows if state_of(row) != "up"]
     if shown or not rows:
@@ -91,13 +96,13 @@ def as_table(tree: TreeState, rows: Sequence[InfoRow], *, all_rows: bool) -> str
     lines.append(f"{len(tree.nodes)} nodes below the master on {tree.master}, which has been running since {began}")
     if len(shown) < len(rows):
         lines.append("gproc i ./. shows those too that are up")
-    return "\n".join([*lines, *notes(rows)]) + "\n"
+    return "\n".join([*lines, *notes(rows, naming)]) + "\n"
 
 
-def summary(rows: Sequence[InfoRow]) -> str:
+def summary(rows: Sequence[InfoRow], naming: Naming) -> str:
     """How many nodes are in each state, and which."""
     by_state = {state: [row.place for row in rows if state_of(row) == state] for state in STATES}
-    cells = [(state, str(len(places)), fold(places)) for state, places in by_state.items() if places]
+    cells = [(state, str(len(places)), naming.fold(places)) for state, places in by_state.items() if places]
     return table(("STATE", "COUNT", "NODES"), cells, right=("COUNT",))
 
 
@@ -109,7 +114,7 @@ def cells(row: InfoRow) -> tuple[str, ...]:
     return place, node.name, node.address, state_of(row), str(row.jobs), load, clock_text(node.since_s)
 
 
-def notes(rows: Sequence[InfoRow]) -> list[str]:
+def notes(rows: Sequence[InfoRow], naming: Naming) -> list[str]:
     """What the table has no room for: why nodes are not as others are."""
     lost: dict[tuple[str, str], list[AbsentNode]] = {}
     for row in rows:
@@ -125,5 +130,5 @@ def notes(rows: Sequence[InfoRow]) -> list[str]:
         for row in rows
         if row.node.python_because
     }
-    absent = [f"{state}: {fold(row.place for row in members)}: {why}" for (state, why), members in lost.items()]
+    absent = [f"{state}: {naming.fold(row.place for row in members)}: {why}" for (state, why), members in lost.items()]
     return [*absent, *sorted(plain), *sorted(slower)]

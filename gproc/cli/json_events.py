@@ -13,7 +13,7 @@ import msgspec
 
 from gproc.cli.writing import Writing
 from gproc.client.events import Stream
-from gproc.nodespec import Place, format_path
+from gproc.nodespec import Place
 from gproc.request.outcome import Outcome
 
 VERSION: Final = 1
@@ -30,8 +30,8 @@ class JsonEvents:
 
     def begin(self, places: Sequence[Place]) -> None:
         self._begun_s = time.monotonic()
-        self._names = [format_path(place) for place in places]
         job = self._writing.job
+        self._names = list(map(job.naming.name, places))
         absent = [{"nodes": nodes, "since": since_s, "why": why} for nodes, since_s, why in job.absent]
         self._say("started", version=VERSION, job=job.number, nodes=self._names, missing=job.missing, absent=absent)
 

@@ -11,9 +11,10 @@ from gproc.client.summary import name_of
 
 def run(options: KillOptions) -> int:
     nodes = options.nodes[0] if options.nodes else ""
-    nodes = meant_by(options.socket, nodes, job=options.job).nodes
+    meant = meant_by(options.socket, nodes, job=options.job)
+    meant.check()
     trace = Trace(options.debug)
     trace.step(f"asks the master at {options.socket} to send {name_of(options.signal)} to job {options.job}")
-    answer_to(options.socket, lambda session: session.kill(options.job, options.signal, nodes))
+    answer_to(options.socket, lambda session: session.kill(options.job, options.signal, meant.nodes))
     trace.step("it is sent")
     return 0

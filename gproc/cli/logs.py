@@ -21,14 +21,15 @@ from gproc.errors import EXIT_SIGNAL_BASE
 
 def run(options: LogsOptions) -> int:
     nodes = options.nodes[0] if options.nodes else ""
-    nodes = meant_by(options.socket, nodes, job=options.job).nodes
+    meant = meant_by(options.socket, nodes, job=options.job)
+    meant.check()
     trace = Trace(options.debug)
     trace.step(f"asks the master at {options.socket} for the output of job {options.job}")
     driver = PollDriver(options.socket)
     progress = progress_for(json_lines=False)
     writing = Writing(progress)
     coloured = has_colour(sys.stdout)
-    job = driver.session.view(options.job, nodes=nodes, follow=options.follow, moments=options.times)
+    job = driver.session.view(options.job, meant, follow=options.follow, moments=options.times)
     if options.times:
         stamped = Stamped(writing, label=options.label, coloured=coloured)
         foreground = Foreground(driver, job, stamped, progress, trace)

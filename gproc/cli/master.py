@@ -62,7 +62,8 @@ def run(options: MasterOptions) -> int:
     log.debug("job records in %s", place)
     book, spools = open_records(place, limits)
     log.debug("a link is lost after %g s", options.link_timeout_s)
-    belonging = Belonging(identity.name, True, placed_by(locale, options.cmd_port or DEFAULT_CMD_PORT))
+    placed = placed_by(locale, options.cmd_port or DEFAULT_CMD_PORT)
+    belonging = Belonging(identity.name, True, placed, getattr(locale, "groups", {}))
 
     def reissue() -> Identity:
         load_identity(home, "node", name, own_addresses(name, address))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gproc.client.requests import check_nodes
-from gproc.naming.words import MeantNodes, is_plain
+from gproc.naming.naming import MeantNodes, is_plain
 
 
 def meant_by(socket: str, nodes: str, exclude: str = "", *, job: str = "last") -> MeantNodes:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from gproc.cli.style import clear_line, draw_line
 from gproc.client.sinks import Progress
-from gproc.nodespec import Place, fold
+from gproc.naming.naming import PLACES, Naming
+from gproc.nodespec import Place
 
 if TYPE_CHECKING:
     import rich.progress
@@ -74,7 +75,7 @@ class _Counted:
         if complete:
             self._complete.add(rank)
 
-    def run(self, places: Sequence[Place], at_once: int | None) -> None:
+    def run(self, places: Sequence[Place], at_once: int | None, naming: Naming = PLACES) -> None:
         """See `RunLine`."""
 
     def ended(self, rank: int, well: bool) -> None:
@@ -208,11 +209,13 @@ class RunLine(Bar):
         self._running: dict[int, Place] = {}
         self._all = 0
         self._at_once = NAMED_MAX
+        self._naming = PLACES
         self._failed = 0
         self._run_s = 0.0
         self._line_is_there = False
 
-    def run(self, places: Sequence[Place], at_once: int | None) -> None:
+    def run(self, places: Sequence[Place], at_once: int | None, naming: Naming = PLACES) -> None:
+        self._naming = naming
         if at_once is not None and at_once < len(places):
             self.total_bytes = 0  # no bar: the last node gets the bundle when its turn has come
             self._at_once = at_once
@@ -234,7 +237,7 @@ class RunLine(Bar):
         waited_s = time.monotonic() - self._run_s
         if waited_s < RUN_LINE_AFTER_S:
             return RUN_LINE_AFTER_S - waited_s
-        draw_line(run_text(self._all, self._failed, list(self._running.values()), self._at_once))
+        draw_line(run_text(self._all, self._failed, list(self._running.values()), self._at_once, self._naming))
         self._line_is_there = True
         return RUN_LINE_S
 
@@ -245,12 +248,14 @@ class RunLine(Bar):
             clear_line()
 
 
-def run_text(nodes: int, failed: int, running: Sequence[Place], at_once: int = NAMED_MAX) -> str:
+def run_text(
+    nodes: int, failed: int, running: Sequence[Place], at_once: int = NAMED_MAX, naming: Naming = PLACES
+) -> str:
     """How far a job is, in a line.  at_once: if more have not ended, some of them have not begun."""
     done = f"{nodes - len(running)} of {nodes} done" + (f", {failed} failed" if failed else "")
     if len(running) > min(NAMED_MAX, at_once):
         return done
-    return f"{done}; still running: {fold(running)}"
+    return f"{done}; still running: {naming.fold(running)}"
 
 
 def progress_for(*, json_lines: bool, quiet: bool = False) -> Progress:

@@ -19,7 +19,7 @@ def run(options: RestartOptions) -> int:
     """The bootstrap on each node ends the slave that is there, and starts another."""
     began_s = time.monotonic()
     home = gproc_home(os.environ)
-    standings = at_places(home, options.nodes)
+    standings = at_places(home, options.nodes, options.socket)
     Trace(options.debug).step(f"restarts the slaves on {', '.join(standing.host for standing in standings)}")
     tree = tree_of(options.socket)
     if tree is None:

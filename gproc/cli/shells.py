@@ -31,6 +31,8 @@ _gproc() {
     # What readline has already as a word of its own is not repeated.
     local breaks=${COMP_WORDBREAKS//[^=:]/}
     [[ $breaks && $current == *["$breaks"]* ]] && cut=${current%"${current##*["$breaks"]}"}
+    # Of a word that begins with @, readline replaces the @ too.
+    [[ $COMP_WORDBREAKS == *@* && ${current#"$cut"} == *@* ]] && cut=${current%@*}
     COMPREPLY=()
     for candidate in "${answers[@]:1}"; do
         candidate=${candidate%%$'\t'*}

@@ -13,7 +13,8 @@ from gproc.client.events import Stream
 from gproc.client.lines import Lines
 from gproc.client.merging import Merged, Reached
 from gproc.client.sinks import Sink
-from gproc.nodespec import Place, file_name_of, fold, format_path
+from gproc.naming.naming import Naming
+from gproc.nodespec import Place
 from gproc.request.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ class Showing(Sink, Protocol):
         """All output of this node has come."""
 
 
-def labels_of(places: Sequence[Place], *, coloured: bool) -> list[bytes]:
+def labels_of(places: Sequence[Place], naming: Naming, *, coloured: bool) -> list[bytes]:
     """What begins each line of a node, by rank."""
-    names = [format_path(place) for place in places]
+    names = [naming.name(place) for place in places]
     if not coloured:
         return [f"{name}: ".encode() for name in names]
     return [f"{LABEL_COLOURS[rank % len(LABEL_COLOURS)]}{name}:{PLAIN} ".encode() for rank, name in enumerate(names)]
@@ -54,7 +55,7 @@ class AsItComes:
         self._lines: dict[Stream, Lines] = {}
 
     def begin(self, places: Sequence[Place]) -> None:
-        labels = labels_of(places, coloured=self._coloured) if self._label else None
+        labels = labels_of(places, self._writing.naming, coloured=self._coloured) if self._label else None
         for stream in DESCRIPTORS:
             self._lines[stream] = Lines(len(places), labels)
         if self._equal is not None:
@@ -93,7 +94,7 @@ class Delayed(ABC):
     def begin(self, places: Sequence[Place]) -> None:
         self.places = places
         if "stderr" not in self.merged:
-            labels = labels_of(places, coloured=self.coloured) if len(places) > 1 else None
+            labels = labels_of(places, self.writing.naming, coloured=self.coloured) if len(places) > 1 else None
             self._errors = Lines(len(places), labels)
 
     def output(self, rank: int, stream: Stream, data: memoryview) -> None:
@@ -186,10 +187,13 @@ class Gathered(Delayed):
         self._whole(stream, self.merged[stream].content(position))
 
     def _head(self, stream: Stream, ranks: Sequence[int], note: str = "") -> None:
-        names = fold(self.places[rank] for rank in ranks)
+        names = self._names(ranks)
         count = f" ({len(ranks)})" if len(ranks) > 1 else ""
         line = bold(f"{names}{count}{note}:", coloured=self.coloured)
         self.writing.write(stream, f"{line}\n".encode())
+
+    def _names(self, ranks: Sequence[int]) -> str:
+        return self.writing.naming.fold(self.places[rank] for rank in ranks)
 
     def _whole(self, stream: Stream, pieces: Iterator[bytes]) -> None:
         last = b"\n"
@@ -210,7 +214,7 @@ class Gathered(Delayed):
             if lines is None:
                 self._show(stream, position, ranks)
             else:
-                self._head(stream, ranks, f" differs from {fold(self.places[rank] for rank in largest[1])}")
+                self._head(stream, ranks, f" differs from {self._names(largest[1])}")
                 self._whole(stream, iter(lines))
 
     def _difference(self, merged: Merged, one: Reached, other: Reached) -> list[bytes] | None:
@@ -241,7 +245,7 @@ class Sorted(Delayed):
         pass
 
     def show(self) -> None:
-        labels = labels_of(self.places, coloured=self.coloured)
+        labels = labels_of(self.places, self.writing.naming, coloured=self.coloured)
         for stream, merged in self.merged.items():
             for rank in sorted(range(len(self.places)), key=lambda rank: self.places[rank]):
                 lines = Lines(1, [labels[rank]] if self._label else None)
@@ -261,7 +265,7 @@ class IntoFiles:
         self._stems: list[str] = []
 
     def begin(self, places: Sequence[Place]) -> None:
-        self._stems = [file_name_of(place) for place in places]
+        self._stems = [self._writing.naming.file_name(place) for place in places]
         for rank in range(len(places)):
             for stream in DESCRIPTORS:
                 self._add(rank, stream, b"", os.O_TRUNC)

@@ -20,7 +20,9 @@ class Stamped(AsItComes):
         self._stamps: list[bytes] = []
 
     def begin(self, places: Sequence[Place]) -> None:
-        self._labels = labels_of(places, coloured=self._coloured) if self._label else [b""] * len(places)
+        self._labels = [b""] * len(places)
+        if self._label:
+            self._labels = labels_of(places, self._writing.naming, coloured=self._coloured)
         self._stamps = list(self._labels)
         for stream in DESCRIPTORS:
             self._lines[stream] = Lines(len(places), self._stamps)

@@ -10,11 +10,14 @@ import subprocess
 import time
 from collections.abc import Sequence
 
+from gproc.cli.naming import meant_by
 from gproc.cli.nodes_view import NodesView, report
 from gproc.cli.options import RestartOptions, SshOptions, StartOptions
 from gproc.cli.trace import Trace
 from gproc.errors import UsageError
 from gproc.locales import Options, Role, load
+from gproc.naming.hosts import fold_hosts
+from gproc.naming.words import FAILED, Words, joined
 from gproc.nodespec import NodeSpec, format_path
 from gproc.runtime.making import runtime_of_this_machine
 from gproc.start import plan
@@ -98,14 +101,29 @@ def parcel_of_this_machine() -> Parcel:
     return Parcel(runtime.machine, runtime.helper, digest, runtime.digest, runtime.archive)
 
 
-def at_places(home: str, nodes: str) -> list[Standing]:
-    """The hosts that were started at these places.  Raises: UsageError if there is none."""
-    spec = NodeSpec.parse(nodes)
+def at_places(home: str, nodes: str, socket_path: str) -> list[Standing]:
+    """The hosts that were started at these places, or that are named.  Raises: UsageError if there is none."""
     known = registered(home)
-    chosen = [standing for standing in known if spec.selects(standing.place)]
+    chosen = started_at(known, nodes, socket_path)
     if not chosen:
         started = f": those started are {', '.join(format_path(each.place) for each in known[:20])}" if known else ""
         raise UsageError(f"gproc start has started no node at {nodes}{started}")
+    return chosen
+
+
+def started_at(known: Sequence[Standing], nodes: str, socket_path: str) -> list[Standing]:
+    """A host is found by its name here, whether or not a master knows it.  Raises: UsageError."""
+    words = Words.parse(nodes)
+    names: set[str] = set()
+    if words.hosts and not any(operand.is_group for operand in words.hosts):
+        from gproc.naming.expanding import names_of
+
+        names = set(names_of(words.hosts, lambda _: ()))
+        nodes = joined(words.paths, FAILED if words.failed else "")
+    spec = NodeSpec.parse(meant_by(socket_path, nodes).nodes) if nodes else NodeSpec(())
+    chosen = [each for each in known if spec.selects(each.place) or {each.host, each.name} & names]
+    if unknown := names - {name for each in chosen for name in (each.host, each.name)}:
+        raise UsageError(f"gproc start has started nothing on {fold_hosts(sorted(unknown))}")
     return chosen
 
 

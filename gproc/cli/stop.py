@@ -24,7 +24,7 @@ def run(options: StopOptions) -> int:
         trace.step(f"the master, process {pid}, has ended, and its slaves with it")
         return 0
     home = gproc_home(os.environ)
-    standings = at_places(home, options.nodes[0])
+    standings = at_places(home, options.nodes[0], options.socket)
     trace.step(f"stops the slaves on {', '.join(standing.host for standing in standings)}")
     view = NodesView(standings, json=options.json)
     settings = Settings(master="", cmd_port=0, bin_root="", parallel=options.parallel)

@@ -28,4 +28,4 @@ def run(options: WaitOptions) -> int:
             foreground.show()
     finally:
         driver.close()
-    return foreground.conclude(*summarise(job.places, job.outcomes, job.missing))
+    return foreground.conclude(*summarise(job.places, job.outcomes, job.missing, naming=job.naming))

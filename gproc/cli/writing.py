@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from gproc.client.events import Stream
 from gproc.client.session_job import SessionJob
 from gproc.client.sinks import Progress
+from gproc.naming.naming import Naming
 
 DESCRIPTORS: Final[dict[Stream, int]] = {"stdout": 1, "stderr": 2}
 
@@ -41,6 +42,11 @@ class Writing:
     def job(self) -> SessionJob:
         assert self._reading is not None
         return self._reading.job
+
+    @property
+    def naming(self) -> Naming:
+        """How the job's nodes are called."""
+        return self.job.naming
 
     def write(self, stream: Stream, data: bytes | memoryview) -> None:
         """Write all of it.  If the reader is gone, the job ends."""

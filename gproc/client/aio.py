@@ -39,7 +39,7 @@ from gproc.client.session_job import SessionJob
 from gproc.client.sinks import Sink
 from gproc.client.tree import CopyResult, TreeInfo, tree_info
 from gproc.errors import GprocError, LinkLost
-from gproc.naming.words import MeantNodes
+from gproc.naming.naming import PLACES, MeantNodes, Naming
 from gproc.packager import Bundle
 from gproc.request.spec import Request
 from gproc.wire.job_messages import JobAnswer, Keep
@@ -141,12 +141,12 @@ class AsyncCluster:
         """
         self._check()
         names = [sources] if isinstance(sources, str) else list(sources)
-        remote, exclude = await self._remote(destination, exclude)
+        remote, meant = await self._remote(destination, exclude)
         tries = CopyTries(names)
         while (bundle := await asyncio.to_thread(tries.pack)) is not None:
-            complaints = Complaints()
-            request = copy_request(remote, "place", exclude=exclude, timeout_s=timeout, bundle=bundle)
-            job = await self._carry_out(request, bundle, complaints)
+            complaints = Complaints(meant.naming)
+            request = copy_request(remote, "place", exclude=meant.exclude, timeout_s=timeout, bundle=bundle)
+            job = await self._carry_out(request, bundle, complaints, meant.naming)
             if not await asyncio.to_thread(tries.again, bundle, self._chunks.problems.get(bundle.digest)):
                 return tries.result(job, complaints).checked(check)
         return tries.nothing().checked(check)
@@ -159,10 +159,10 @@ class AsyncCluster:
         >>> await cluster.get("1-80:/var/log/solver", "logs")
         """
         self._check()
-        remote, exclude = await self._remote(source, exclude)
-        request = copy_request(remote, "collect", exclude=exclude, timeout_s=timeout)
-        collected = Collected(directory)
-        job = await self._carry_out(request, None, collected)
+        remote, meant = await self._remote(source, exclude)
+        request = copy_request(remote, "collect", exclude=meant.exclude, timeout_s=timeout)
+        collected = Collected(directory, naming=meant.naming)
+        job = await self._carry_out(request, None, collected, meant.naming)
         note_torn(collected, job.outcomes)
         return CopyResult.of(job, collected.complaints).checked(check)
 
@@ -182,16 +182,16 @@ class AsyncCluster:
     async def attach(self, job: int | str, *, nodes: str = "") -> AsyncJob:
         """Go back to a job that runs, as of `gproc.Cluster.attach`.  Raises: JobRejected, LinkLost."""
         session = self._connection.session
-        nodes = (await self._meant(nodes, job=job)).nodes
-        return await self._view(session.view(str(job), nodes=nodes, start=False, follow=True, control=True))
+        meant = await self._known(nodes, job)
+        return await self._view(session.view(str(job), meant, start=False, follow=True, control=True))
 
     async def logs(
         self, job: int | str, *, nodes: str = "", follow: bool = False, times: bool = False
     ) -> AsyncIterator[Event]:
         """What a job has written, as of `gproc.Cluster.logs`: `async for event in cluster.logs(job)`."""
         session = self._connection.session
-        nodes = (await self._meant(nodes, job=job)).nodes
-        viewed = await self._view(session.view(str(job), nodes=nodes, follow=follow, moments=times))
+        meant = await self._known(nodes, job)
+        viewed = await self._view(session.view(str(job), meant, follow=follow, moments=times))
         async for event in viewed:
             yield event
 
@@ -201,8 +201,8 @@ class AsyncCluster:
 
     async def kill(self, job: int | str, signum: int = signal.SIGTERM, *, nodes: str = "") -> None:
         """Send a signal to every process of a job, or to those on some nodes.  Raises: JobRejected, LinkLost."""
-        nodes = (await self._meant(nodes, job=job)).nodes
-        await self._ask(lambda session: session.kill(str(job), signum, nodes))
+        meant = await self._known(nodes, job)
+        await self._ask(lambda session: session.kill(str(job), signum, meant.nodes))
 
     async def remove(self, *jobs: int | str) -> tuple[str, ...]:
         """Remove records and output, as of `gproc.Cluster.remove`.  Raises: JobRejected, LinkLost."""
@@ -240,7 +240,8 @@ class AsyncCluster:
         meant = await self._meant(nodes, options.get("exclude", ""))
         nodes, options["exclude"] = meant.nodes, meant.exclude
         self._check()
-        return self._submit(*asked(nodes, args, stdin=stdin, timeout=timeout, options=options), keep)
+        request, bundle, words = asked(nodes, args, stdin=stdin, timeout=timeout, options=options)
+        return self._submit(request, bundle, words, keep, meant.naming)
 
     async def _meant(self, nodes: str, exclude: str = "", *, job: int | str = "last") -> MeantNodes:
         steps = resolve(nodes, exclude, job=str(job))
@@ -252,26 +253,34 @@ class AsyncCluster:
             found: MeantNodes = done.value
             return found
 
-    async def _remote(self, text: str, exclude: str) -> tuple[Remote, str]:
+    async def _known(self, nodes: str, job: int | str) -> MeantNodes:
+        meant = await self._meant(nodes, job=job)
+        meant.check()
+        return meant
+
+    async def _remote(self, text: str, exclude: str) -> tuple[Remote, MeantNodes]:
         remote = Remote.parse(text)
         meant = await self._meant(remote.nodes, exclude)
-        return remote._replace(nodes=meant.nodes), meant.exclude
+        return remote._replace(nodes=meant.nodes), meant
 
     def _submit(
-        self, request: Request, bundle: Bundle | None, words: tuple[str, ...], keep: Keep | None = None
+        self, request: Request, bundle: Bundle | None, words: tuple[str, ...], keep: Keep | None = None,
+        naming: Naming = PLACES,
     ) -> AsyncJob:
         self._check()
         if bundle is not None:
             self._chunks.offer(bundle)
-        known = self._connection.session.submit(request, keep)
+        known = self._connection.session.submit(request, keep, naming)
         job = self._jobs[known] = AsyncJob(self, known, words, stdin=request.stdin)
         self._flush()
         return job
 
-    async def _carry_out(self, request: Request, bundle: Bundle | None, sink: Sink) -> SessionJob:
+    async def _carry_out(
+        self, request: Request, bundle: Bundle | None, sink: Sink, naming: Naming
+    ) -> SessionJob:
         """Run a copy, and give its output to `sink` in a thread."""
         try:
-            job = self._submit(request, bundle, ())
+            job = self._submit(request, bundle, (), None, naming)
             try:
                 await job._begun()
                 sink.begin(job._job.places)

@@ -31,7 +31,7 @@ from gproc.client.session_job import SessionJob
 from gproc.client.sinks import Sink
 from gproc.client.tree import CopyResult, TreeInfo, tree_info
 from gproc.errors import GprocError
-from gproc.naming.words import MeantNodes
+from gproc.naming.naming import PLACES, MeantNodes, Naming
 from gproc.packager import Bundle
 from gproc.request.spec import Request
 from gproc.wire.job_messages import JobAnswer, Keep
@@ -134,12 +134,12 @@ class Cluster:
             >>> cluster.cp(["solver.conf", "data/"], "./.:/opt/solver/")
         """
         names = [sources] if isinstance(sources, str) else list(sources)
-        remote, exclude = self._remote(destination, exclude)
+        remote, meant = self._remote(destination, exclude)
         tries = CopyTries(names)
         while (bundle := tries.pack()) is not None:
-            complaints = Complaints()
-            request = copy_request(remote, "place", exclude=exclude, timeout_s=timeout, bundle=bundle)
-            job = self._carry_out(request, bundle, complaints)
+            complaints = Complaints(meant.naming)
+            request = copy_request(remote, "place", exclude=meant.exclude, timeout_s=timeout, bundle=bundle)
+            job = self._carry_out(request, bundle, complaints, meant.naming)
             if not tries.again(bundle, self._engine.driver.chunks.problems.get(bundle.digest)):
                 return tries.result(job, complaints).checked(check)
         return tries.nothing().checked(check)
@@ -153,9 +153,11 @@ class Cluster:
 
             >>> cluster.get("1-80:/var/log/solver", "logs")  # logs/1/solver, logs/2/solver, ...
         """
-        remote, exclude = self._remote(source, exclude)
-        collected = Collected(directory)
-        job = self._carry_out(copy_request(remote, "collect", exclude=exclude, timeout_s=timeout), None, collected)
+        remote, meant = self._remote(source, exclude)
+        collected = Collected(directory, naming=meant.naming)
+        job = self._carry_out(
+            copy_request(remote, "collect", exclude=meant.exclude, timeout_s=timeout), None, collected, meant.naming
+        )
         note_torn(collected, job.outcomes)
         return CopyResult.of(job, collected.complaints).checked(check)
 
@@ -192,9 +194,9 @@ class Cluster:
             >>> cluster.attach("night").wait()
             0
         """
-        nodes = self._meant(nodes, job=job).nodes
+        meant = self._known(nodes, job)
         return self._view(
-            job, lambda session, name: session.view(name, nodes=nodes, start=False, follow=True, control=True)
+            job, lambda session, name: session.view(name, meant, start=False, follow=True, control=True)
         )
 
     def logs(self, job: int | str, *, nodes: str = "", follow: bool = False, times: bool = False) -> Iterator[Event]:
@@ -203,8 +205,8 @@ class Cluster:
         follow: go on until it ends.  times: each `Output` has its `time_s`.  nodes: only these.
         Raises: JobRejected if there is no such job of this user, or none of its output was kept; LinkLost.
         """
-        nodes = self._meant(nodes, job=job).nodes
-        viewed = self._view(job, lambda session, name: session.view(name, nodes=nodes, follow=follow, moments=times))
+        meant = self._known(nodes, job)
+        viewed = self._view(job, lambda session, name: session.view(name, meant, follow=follow, moments=times))
         yield from viewed
 
     def wait(self, job: int | str, *, timeout: float | None = None) -> int:
@@ -221,8 +223,8 @@ class Cluster:
 
     def kill(self, job: int | str, signum: int = signal.SIGTERM, *, nodes: str = "") -> None:
         """Send a signal to every process of a job, or to those on some nodes.  Raises: JobRejected, LinkLost."""
-        nodes = self._meant(nodes, job=job).nodes
-        self._ask(lambda session: session.kill(str(job), signum, nodes))
+        meant = self._known(nodes, job)
+        self._ask(lambda session: session.kill(str(job), signum, meant.nodes))
 
     def remove(self, *jobs: int | str) -> tuple[str, ...]:
         """Remove the records and the output of jobs that have ended.
@@ -276,31 +278,40 @@ class Cluster:
         meant = self._meant(nodes, options.get("exclude", ""))
         nodes, options["exclude"] = meant.nodes, meant.exclude
         request, bundle, words = asked(nodes, args, stdin=stdin, timeout=timeout, options=options)
-        return self._submit(request, bundle, words, keep)
+        return self._submit(request, bundle, words, keep, meant.naming)
 
     def _meant(self, nodes: str, exclude: str = "", *, job: int | str = "last") -> MeantNodes:
         """What NODES means.  Raises: SpecError, JobRejected, LinkLost; GprocError if there are no such nodes."""
         return run_questions(resolve(nodes, exclude, job=str(job)), self._ask)
 
-    def _remote(self, text: str, exclude: str) -> tuple[Remote, str]:
+    def _known(self, nodes: str, job: int | str) -> MeantNodes:
+        """The same of nodes of a job.  Raises: also UsageError if nobody knows one of the hosts."""
+        meant = self._meant(nodes, job=job)
+        meant.check()
+        return meant
+
+    def _remote(self, text: str, exclude: str) -> tuple[Remote, MeantNodes]:
         remote = Remote.parse(text)
         meant = self._meant(remote.nodes, exclude)
-        return remote._replace(nodes=meant.nodes), meant.exclude
+        return remote._replace(nodes=meant.nodes), meant
 
     def _submit(
-        self, request: Request, bundle: Bundle | None, words: tuple[str, ...], keep: Keep | None = None
+        self, request: Request, bundle: Bundle | None, words: tuple[str, ...], keep: Keep | None = None,
+        naming: Naming = PLACES,
     ) -> Job:
         def submit(_session: object) -> Job:
-            known = self._engine.driver.submit(request, bundle, keep)
+            known = self._engine.driver.submit(request, bundle, keep, naming)
             job = self._jobs[known] = Job(self._engine, known, words, stdin=request.stdin)
             return job
 
         return self._engine.call(submit)
 
-    def _carry_out(self, request: Request, bundle: Bundle | None, sink: Sink) -> SessionJob:
+    def _carry_out(
+        self, request: Request, bundle: Bundle | None, sink: Sink, naming: Naming
+    ) -> SessionJob:
         """Run a copy, and give its output to `sink`."""
         try:
-            job = self._submit(request, bundle, ())
+            job = self._submit(request, bundle, (), None, naming)
             try:
                 job._begun()
                 sink.begin(job._job.places)

@@ -9,7 +9,8 @@ from typing import Final
 from gproc.client.events import Stream
 from gproc.client.summary import summarise
 from gproc.copy.builtin import FAILED
-from gproc.nodespec import Path, fold
+from gproc.naming.naming import PLACES, Naming
+from gproc.nodespec import Path
 from gproc.request.outcome import Outcome, Returned
 from gproc.shown import shown
 
@@ -32,7 +33,8 @@ NOT_COPIED: Final = "not everything was copied"
 class Complaints:
     """A sink for standard error.  In a `cp`, nodes write nothing to standard output."""
 
-    def __init__(self) -> None:
+    def __init__(self, naming: Naming = PLACES) -> None:
+        self._naming = naming
         self._paths: Sequence[Path] = ()
         self._begun: dict[int, bytes] = {}
         self._ranks: dict[str, array[int]] = {}
@@ -78,13 +80,13 @@ class Complaints:
         """The exit status, and the lines for stderr: those of `gproc.client.summary` come last."""
         lines = []
         for line, ranks in self._ranks.items():
-            lines.append(f"{fold([self._paths[rank] for rank in sorted(set(ranks))])}: {line}")
+            lines.append(f"{self._naming.fold(self._paths[rank] for rank in sorted(set(ranks)))}: {line}")
         dropped: dict[int, list[Path]] = {}
         for rank, count in sorted(self._dropped.items()):
             dropped.setdefault(count, []).append(self._paths[rank])
-        lines += [f"{fold(paths)}: and {count} more" for count, paths in dropped.items()]
+        lines += [f"{self._naming.fold(paths)}: and {count} more" for count, paths in dropped.items()]
         named = {rank: NOT_COPIED for rank, outcome in outcomes.items() if self._explains(rank, outcome)}
-        status, summary = summarise(self._paths, outcomes, missing, named)
+        status, summary = summarise(self._paths, outcomes, missing, named, naming=self._naming)
         return max(status, FAILED if named else 0), lines + summary
 
     def _explains(self, rank: int, outcome: Outcome) -> bool:

@@ -36,11 +36,11 @@ class Remote(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Remote:
-        """The first colon separates the two; a path may have more of them.
+        """The first colon before a slash separates the two, else the first one: a group and a path may have others.
 
         Raises: UsageError, SpecError.
         """
-        nodes, colon, path = text.partition(":")
+        nodes, colon, path = _parted(text)
         if not colon:
             raise UsageError(f"{text!r} names no nodes: NODES:PATH is wanted, as in 1-80:/etc/motd")
         Words.parse(nodes)
@@ -54,10 +54,15 @@ class Remote(NamedTuple):
 
 def is_remote(text: str) -> bool:
     """Whether a word that should be a path of this machine looks like NODES:PATH."""
-    nodes, colon, path = text.partition(":")
+    nodes, colon, path = _parted(text)
     if not colon or not path.startswith("/"):
         return False
     return is_specification(nodes)
+
+
+def _parted(text: str) -> tuple[str, str, str]:
+    nodes, colon, path = text.partition(":/")
+    return (nodes, ":", f"/{path}") if colon else text.partition(":")
 
 
 def copy_request(

@@ -9,6 +9,7 @@ from gproc.client.chunks import ChunkServer
 from gproc.client.connection import Connection
 from gproc.client.session import ChunksWanted, SessionEvent
 from gproc.client.session_job import SessionJob
+from gproc.naming.naming import PLACES, Naming
 from gproc.packager import Bundle
 from gproc.request.spec import Request
 from gproc.wire.job_messages import Keep
@@ -24,10 +25,12 @@ class PollDriver:
         self.chunks = ChunkServer(self.session)
         self._readable = False
 
-    def submit(self, request: Request, bundle: Bundle | None, keep: Keep | None = None) -> SessionJob:
+    def submit(
+        self, request: Request, bundle: Bundle | None, keep: Keep | None = None, naming: Naming = PLACES
+    ) -> SessionJob:
         if bundle is not None:
             self.chunks.offer(bundle)
-        return self.session.submit(request, keep)
+        return self.session.submit(request, keep, naming)
 
     def wait(self, watch: Sequence[int] = (), timeout_s: float | None = None) -> set[int]:
         """Wait until the master has sent something, or a descriptor of `watch` can be read, or the time is up.

@@ -41,19 +41,21 @@ from gproc.copy.steps import (
 )
 from gproc.copy.writer import Complain, Writer
 from gproc.errors import GprocError, PeerError
-from gproc.nodespec import Path, file_name_of, format_path
+from gproc.naming.naming import PLACES, Naming
+from gproc.nodespec import Path, format_path
 from gproc.shown import shown
 
 
 class Collected:
     """The `Sink` of `gproc get`: makes a directory in `home` for each node that sends something."""
 
-    def __init__(self, home: str, source: bytes = b"") -> None:
+    def __init__(self, home: str, source: bytes = b"", naming: Naming = PLACES) -> None:
         """source: the path on the nodes.  With it, `have` tells them what is in `home` already.
 
         Raises: GprocError if `home` is no directory and cannot be made one.
         """
-        self.complaints = Complaints()
+        self.complaints = Complaints(naming)
+        self._naming = naming
         self._home_path = os.fsencode(home)
         self._home = _opened_home(home)
         self._arrivals: list[IncomingTree] = []
@@ -67,12 +69,12 @@ class Collected:
         self.complaints.begin(paths)
         _allow_descriptors()
         for rank, path in enumerate(paths):
-            name = file_name_of(path).encode()
+            name = self._naming.file_name(path).encode()
             complain = partial(self.complaints.add, rank)
             self._arrivals.append(IncomingTree(self._home, self._home_path, name, complain))
         if self.have is not None:
             below = self._home_path.rstrip(b"/") + b"/"
-            places = [(format_path(path).encode(), below + file_name_of(path).encode()) for path in paths]
+            places = [(format_path(path).encode(), below + self._naming.file_name(path).encode()) for path in paths]
             os.write(self.have, told_of(places, self._top))
             os.lseek(self.have, 0, os.SEEK_SET)
 

@@ -86,7 +86,7 @@ class Collector:
                 pass
 
     def result(self, job: SessionJob) -> CompletedJob[bytes]:
-        status, lines = summarise(job.places, job.outcomes, job.missing)
+        status, lines = summarise(job.places, job.outcomes, job.missing, naming=job.naming)
         return CompletedJob(
             args=self._args,
             nodes=job.nodes,

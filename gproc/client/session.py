@@ -17,7 +17,8 @@ import msgspec
 from gproc.client.events import Departed, Event, Exited, Output, Skipped, Staged, Started, Stream, Unreached
 from gproc.client.session_job import SessionJob
 from gproc.errors import JobRejected, PeerError
-from gproc.nodespec import Place, format_path
+from gproc.naming.naming import ALL_NODES, PLACES, MeantNodes, Naming
+from gproc.nodespec import Place
 from gproc.request.spec import Request, TerminalSize
 from gproc.wire import frames, messages
 from gproc.wire.credit import quantum
@@ -29,6 +30,8 @@ from gproc.wire.job_messages import (
     Detached,
     Dropped,
     FailedNodes,
+    FindNodes,
+    FoundNodes,
     JobAnswer,
     JobList,
     Keep,
@@ -179,10 +182,10 @@ class ClientSession:
                 yield ChunksWanted(bundle, digests)
             case messages.OutOfReach(number, nodes, reason, until_s):
                 if (job := self._jobs.get(number)) is not None:
-                    yield JobEvent(job, Unreached(nodes, reason, until_s))
+                    yield JobEvent(job, Unreached(job.naming.refold(nodes), reason, until_s))
             case TreeState():
                 yield TreeAnswer(message)
-            case JobList(serial) | ActedOn(serial) | FailedNodes(serial):
+            case JobList(serial) | ActedOn(serial) | FailedNodes(serial) | FoundNodes(serial):
                 yield Answered(serial, message)
             case Viewing():
                 yield from self._viewing(message)
@@ -205,9 +208,9 @@ class ClientSession:
             raise PeerError("the master accepted a job that nobody submitted")
         job.number = job.wire_number = message.job
         job.places = tuple(Place(place) for place in message.places)
-        job.nodes = tuple(format_path(place) for place in job.places)
-        job.missing = message.missing
-        job.absent = message.absent
+        job.nodes = tuple(map(job.naming.name, job.places))
+        job.missing = job.naming.missing(message.missing)
+        job.absent = tuple((job.naming.refold(nodes), since_s, why) for nodes, since_s, why in message.absent)
         job.stdin_credit = message.window_bytes if job.request.stdin else 0
         self._jobs[message.job] = job
         for signum in job.early_signals:
@@ -222,8 +225,8 @@ class ClientSession:
             raise PeerError("the master shows a job that nobody asked for")
         job.number, job.wire_number, job.viewed = message.job, message.view, message
         job.places = tuple(Place(place) for place in message.places)
-        job.nodes = tuple(format_path(place) for place in job.places)
-        job.missing = message.missing
+        job.nodes = tuple(map(job.naming.name, job.places))
+        job.missing = job.naming.refold(message.missing)
         job.stdin_credit = message.stdin_bytes
         try:
             job.request = msgspec.structs.replace(
@@ -254,20 +257,21 @@ class ClientSession:
 
     # To the master
 
-    def submit(self, request: Request, keep: Keep | None = None) -> SessionJob:
-        job = SessionJob(next(self._serials), request)
+    def submit(self, request: Request, keep: Keep | None = None, naming: Naming = PLACES) -> SessionJob:
+        """naming: how its nodes are called."""
+        job = SessionJob(next(self._serials), request, naming)
         self._submitted[job.serial] = job
         self._send(Submit(job.serial, request) if keep is None else SubmitKept(job.serial, request, keep))
         return job
 
     def view(
-        self, name: str, *, nodes: str = "", output: bool = True, start: bool = True, follow: bool = False,
-        moments: bool = False, control: bool = False,
+        self, name: str, meant: MeantNodes = ALL_NODES, *, output: bool = True, start: bool = True,
+        follow: bool = False, moments: bool = False, control: bool = False,
     ) -> SessionJob:  # fmt: skip
         """Look at a job that the master knows: `wire.job_messages.ViewJob` says how.  JobRefused if it cannot be."""
-        job = SessionJob(next(self._serials), Request(nodes=nodes, argv=(b"",)))
+        job = SessionJob(next(self._serials), Request(nodes=meant.nodes, argv=(b"",)), meant.naming)
         self._submitted[job.serial] = job
-        self._send(ViewJob(job.serial, name, nodes, output, start, follow, moments, control))
+        self._send(ViewJob(job.serial, name, meant.nodes, output, start, follow, moments, control))
         return job
 
     def leave(self, job: SessionJob) -> None:
@@ -291,6 +295,12 @@ class ClientSession:
         """Ask where a job has failed.  Returns the serial number of the `Answered`."""
         serial = next(self._serials)
         self._send(AskFailed(serial, name))
+        return serial
+
+    def find_nodes(self, hosts: Sequence[str], groups: Sequence[str] = ()) -> int:
+        """Ask where hosts are, and what groups mean.  Returns the serial number of the `Answered`."""
+        serial = next(self._serials)
+        self._send(FindNodes(serial, tuple(hosts), tuple(groups)))
         return serial
 
     def inquire(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gproc.errors import JobRejected
+from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import Place
 from gproc.request.outcome import Outcome
 from gproc.request.spec import Request
@@ -12,6 +13,7 @@ from gproc.wire.job_messages import Viewing
 class SessionJob:
     """One job of a session.
 
+    naming: how its nodes are called.
     number: None until the master has taken it.  places, nodes: by rank.  missing: nodes that are not connected, folded.
     absent: as of `Accepted`.
     outcomes: by rank, as they come.  rejected: why the master did not take it.
@@ -22,7 +24,8 @@ class SessionJob:
     early_signals: signals that wait until the master has taken it.
     """
 
-    def __init__(self, serial: int, request: Request) -> None:
+    def __init__(self, serial: int, request: Request, naming: Naming = PLACES) -> None:
+        self.naming = naming
         self.serial = serial
         self.request = request
         self.number: int | None = None

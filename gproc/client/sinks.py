@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gproc.client.events import Stream
+from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import Place
 
 
@@ -29,7 +30,7 @@ class Progress(Protocol):
 
     def staged(self, rank: int, received_bytes: int, complete: bool) -> None: ...
 
-    def run(self, places: Sequence[Place], at_once: int | None) -> None:
+    def run(self, places: Sequence[Place], at_once: int | None, naming: Naming = PLACES) -> None:
         """The job runs on these nodes, by rank; at_once: on so many at a time, None: on all."""
 
     def ended(self, rank: int, well: bool) -> None: ...

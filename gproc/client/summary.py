@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from gproc.errors import EXIT_GPROC
-from gproc.nodespec import Path, fold
+from gproc.naming.naming import PLACES, Naming
+from gproc.nodespec import Path
 from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Refused, Returned, Signalled, TimedOut
 from gproc.shown import shown_text
 
@@ -41,11 +42,12 @@ def name_of(signum: int) -> str:
 
 
 def summarise(
-    paths: Sequence[Path], outcomes: Mapping[int, Outcome], missing: str, words: Mapping[int, str] | None = None
+    paths: Sequence[Path], outcomes: Mapping[int, Outcome], missing: str, words: Mapping[int, str] | None = None,
+    *, naming: Naming = PLACES,
 ) -> tuple[int, list[str]]:
     """The exit status of the command, which is the highest of all, and the lines for stderr: docs/reference.md.
 
-    words: texts for some ranks, instead of those of `describe`.
+    words: texts for some ranks, instead of those of `describe`.  naming: how nodes are called.
     """
     status = EXIT_GPROC if missing else 0
     by_ending: dict[str, list[Path]] = {}
@@ -54,7 +56,7 @@ def summarise(
         status = max(status, outcome.status)
         if ending := (words or {}).get(rank) or describe(outcome):
             by_ending.setdefault(ending, []).append(path)
-    lines = [f"{fold(failed)}: {ending}" for ending, failed in by_ending.items()]
+    lines = [f"{naming.fold(failed)}: {ending}" for ending, failed in by_ending.items()]
     if missing:
         lines.append(f"{missing}: not connected")
     return status, lines

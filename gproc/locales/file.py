@@ -70,6 +70,7 @@ class RackFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nodes: tuple[_Name, ...] = ()
     rack: tuple[Rack, ...] = ()
     addresses: dict[str, _Name] = {}
+    groups: dict[str, _Name] = {}
 
     def __post_init__(self) -> None:
         names: set[str] = set()
@@ -110,6 +111,7 @@ class PatternFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fan_out: _Number
     first: _Number = 1
     first_address: str | None = None
+    groups: dict[str, _Name] = {}
 
     def __post_init__(self) -> None:
         if not _is_pattern(self.pattern):
@@ -194,6 +196,11 @@ class FileLocale:
             raise LocaleError(f"locale file {path}: this is not TOML: it is not UTF-8") from error
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise LocaleError(f"locale file {path}: this is not TOML: {error}") from error
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """What each group stands for, as NODES has it."""
+        return self._cluster.groups
 
     def first_and_last(self) -> tuple[int, int]:
         """The numbers of its nodes."""

@@ -7,11 +7,13 @@ the certificate of their parent's machine: who has that key has the parent's too
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from gproc.errors import GprocError, LocaleError
 from gproc.locales import Locale, Options, Parent, Placement, Role
+from gproc.nodespec import LEVELS_MAX, Place
 
 NODES_BELOW_MAX: Final = 16_384
 """Nodes below one child: a rack master that announces more is not to be believed."""
@@ -28,8 +30,12 @@ class JoinRefused(GprocError):
 class Belonging:
     """The rules of one parent.  own_name: in its certificate.  is_master: whether it is the tree's root."""
 
-    def __init__(self, own_name: str, is_master: bool, locale: Callable[[str], Placement | None]) -> None:
-        """locale: where it places the host of that name; None if it does not say."""
+    def __init__(
+        self, own_name: str, is_master: bool, locale: Callable[[str], Placement | None],
+        groups: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        """locale: where it places the host of that name; None if it does not say.  groups: its groups, as NODES."""
+        self.groups = groups
         self._own_name = own_name
         self._is_master = is_master
         self._locale = locale
@@ -38,6 +44,19 @@ class Belonging:
         """The number that the locale gives this host below its parent; None if it does not say."""
         placement = self._locale(name)
         return None if placement is None else placement.id
+
+    def place_of(self, name: str) -> Place | None:
+        """The place that the locale gives this host; None if it does not say."""
+        path: list[int] = []
+        while len(path) < LEVELS_MAX:
+            placement = self._locale(name)
+            if placement is None or placement.id is None or placement.parent is None:
+                return None
+            path.append(placement.id)
+            if placement.parent.is_master:
+                return Place(tuple(reversed(path)))
+            name = placement.parent.name or placement.parent.host
+        return None
 
     def objection(self, name: str, number: int, children: Iterable[tuple[int, str]]) -> str:
         """Why the host `name` may not be child `number`; "" if it may.

@@ -44,9 +44,10 @@ LEFT_OUT: Final = (
     "pdb", "plistlib", "py_compile", "pydoc", "pydoc_data", "readline", "sqlite3", "statistics", "tarfile", "test",
     "tkinter", "unittest", "urllib.request", "webbrowser", "xml", "xmlrpc", "zipfile",
     # Of the front end.
-    "asyncssh", "cryptography", "gproc.cli.completing", "gproc.cli.help", "gproc.cli.installing", "gproc.client",
-    "gproc.runtime", "lief", "pkg_resources", "pycparser", "rich", "setuptools", "shellingham", "typer",
-    "typing_extensions", "zstandard._cffi", "zstandard.backend_cffi", "zstandard.backend_rust",
+    "ClusterShell", "asyncssh", "cryptography", "gproc.cli.completing", "gproc.cli.help", "gproc.cli.installing",
+    "gproc.client", "gproc.naming.expanding", "gproc.runtime", "lief", "pkg_resources", "pycparser", "rich",
+    "setuptools", "shellingham", "typer", "typing_extensions", "yaml",
+    "zstandard._cffi", "zstandard.backend_cffi", "zstandard.backend_rust",
 )  # fmt: skip
 
 

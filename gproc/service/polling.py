@@ -12,9 +12,11 @@ from typing import Final, Protocol
 
 from gproc.nodespec import Place
 from gproc.service.absences import Absences
+from gproc.service.finding import NodeFinder
 from gproc.service.registry import Registry
 from gproc.trust.lease import boottime_s
 from gproc.wire import messages
+from gproc.wire.job_messages import FindNodes, FoundNodes
 from gproc.wire.messages import NodeState, TreeState
 
 log = logging.getLogger("gproc")
@@ -36,7 +38,10 @@ class PolledTree(Protocol):
 class TreeInquiries:
     """name: the master's host.  busy: how many jobs run on each node."""
 
-    def __init__(self, master: PolledTree, name: str, busy: Callable[[], Counter[Place]]) -> None:
+    def __init__(
+        self, master: PolledTree, name: str, busy: Callable[[], Counter[Place]], finder: NodeFinder
+    ) -> None:
+        self._finder = finder
         self._master = master
         self._name = name
         self._busy = busy
@@ -44,6 +49,10 @@ class TreeInquiries:
         self._polls: dict[int, _Poll] = {}
         self._poll_numbers = itertools.count(1)
         self._polling: asyncio.Task[dict[Place, float]] | None = None
+
+    async def find(self, question: FindNodes) -> FoundNodes:
+        """Nodes by their hosts' names."""
+        return self._finder.find(question)
 
     async def answer(self, serial: int) -> TreeState:
         """The tree, with the load of each node that answers within POLL_S."""

@@ -212,6 +212,8 @@ class JobService:
         ranks = number(asked.chosen.present)
         job = self._table.add(caller, request, tuple(ranks), time.time())
         job.nodes, job.missing, job.name = shortened_nodes(nodes), asked.chosen.missing, asked.keep.name
+        if asked.keep.hosts:
+            job.nodes = shown_text(asked.keep.hosts)
         on = [self._master.registry.at(place) for place in ranks]
         live = LiveJob(
             job, on, self._master.sign_job(job), client.link, lambda live: self._ended(asked, live), self._have_room

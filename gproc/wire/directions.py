@@ -21,6 +21,8 @@ from gproc.wire.job_messages import (
     Detached,
     Dropped,
     FailedNodes,
+    FindNodes,
+    FoundNodes,
     JobList,
     KillJob,
     ListJobs,
@@ -71,11 +73,11 @@ from gproc.wire.messages import (
 
 ClientToMaster = Union[  # noqa: UP007
     Submit, SignalJob, Resize, Credit, Unavailable, Inquire, ListJobs, SubmitKept, Detach, ViewJob, KillJob, RemoveJobs,
-    AskFailed
+    AskFailed, FindNodes
 ]
 MasterToClient = Union[  # noqa: UP007
     Accepted, Rejected, Finished, StageProgress, Credit, Want, TreeState, OutOfReach, JobList, Detached,
-    Viewing, Moment, Dropped, ActedOn, FailedNodes
+    Viewing, Moment, Dropped, ActedOn, FailedNodes, FoundNodes
 ]
 
 Opening = Union[Join, Attach, PeerHello]  # noqa: UP007

@@ -13,14 +13,23 @@ from gproc.request.signals import can_be_sent
 from gproc.request.spec import Request
 from gproc.wire import frames
 from gproc.wire.branch import ByteCount, NodeNumber, Number
-from gproc.wire.messages import Message, Rank
+from gproc.wire.messages import NAME_CHARACTERS_MAX, Message, Rank
 from gproc.wire.tags import tag_of
 
 LISTED_MAX: Final = 10_000
 """Jobs in one answer: some 2 MB."""
 
+SHOWN_HOSTS_MAX: Final = 4000
+"""Characters of the hosts that `gproc ps` shows."""
+
 JobText = Annotated[str, msgspec.Meta(max_length=64)]
 """A job's number, its name, or "last"."""
+
+
+NAMES_MAX: Final = 20_000
+"""Hosts in one question."""
+
+HostName = Annotated[str, msgspec.Meta(max_length=NAME_CHARACTERS_MAX)]
 
 
 class ListJobs(Message, frozen=True, tag=tag_of):
@@ -61,12 +70,14 @@ class Keep(msgspec.Struct, frozen=True, array_like=True):
 
     name: "" for none.  detach: it begins without one: its client leaves when it may (`Detached`).
     survive: it goes on if its client dies.  spool: its output is kept; of the two above it is in any case.
+    hosts: the nodes as its user named them, folded, for people; "" if by their places.
     """
 
     name: JobText = ""
     detach: bool = False
     survive: bool = False
     spool: bool = False
+    hosts: Annotated[str, msgspec.Meta(max_length=SHOWN_HOSTS_MAX)] = ""
 
 
 class SubmitKept(Message, frozen=True, tag=tag_of):
@@ -199,5 +210,27 @@ class FailedNodes(Message, frozen=True, tag=tag_of):
     runs: bool
 
 
-JobAnswer = Union[JobList, ActedOn, FailedNodes]  # noqa: UP007
-"""The master's answers to questions about jobs."""
+class FindNodes(Message, frozen=True, tag=tag_of):
+    """Asks where hosts are in the tree, and what groups mean of which the client knows nothing."""
+
+    serial: Number
+    hosts: Annotated[tuple[HostName, ...], msgspec.Meta(max_length=NAMES_MAX)] = ()
+    groups: Annotated[tuple[HostName, ...], msgspec.Meta(max_length=NAMES_MAX)] = ()
+
+
+class FoundNodes(Message, frozen=True, tag=tag_of):
+    """Answers FindNodes.
+
+    places: of each host, in order: several if slaves of one machine share its name, none if nobody knows it.
+    gone: which of the hosts are not connected, by their position.  groups: of each group NODES without groups in them;
+    "" if nobody knows it.
+    """
+
+    serial: Number
+    places: tuple[tuple[tuple[NodeNumber, ...], ...], ...]
+    gone: tuple[Number, ...]
+    groups: tuple[str, ...]
+
+
+JobAnswer = Union[JobList, ActedOn, FailedNodes, FoundNodes]  # noqa: UP007
+"""The master's answers to questions about jobs and about nodes by name."""

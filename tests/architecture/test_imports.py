@@ -28,7 +28,8 @@ ORDER = (
 """Every package, after all that it imports.  docs/architecture.md describes them in the same order."""
 
 PURE = {
-    "errors", "shown", "boxes", "nodespec", "naming.words", "tree", "request.limits", "request.signals", "request.spec",
+    "errors", "shown", "boxes", "nodespec", "naming.naming", "naming.hosts", "naming.words",
+    "tree", "request.limits", "request.signals", "request.spec",
     "request.outcome", "request.acts", "policy.rules", "content.manifest", "content.paths",
     "wire.frames", "wire.credit", "wire.messages", "wire.directions",
     "wire.branch", "wire.tags", "wire.job_messages", "wire.credentials", "wire.endings",
@@ -64,6 +65,7 @@ ONLY = {
     "typer": {"cli.installing"},
     "shellingham": {"cli.installing"},
     "asyncssh": {"start.ssh"},
+    "ClusterShell": {"naming.expanding"},
     "rich": {"cli.progress", "top.app", "top.text"},
     "textual": {"top.app"},
     "zstandard": {"spread.incoming"},
@@ -164,7 +166,7 @@ def test_no_module_is_longer_than_one_noun_needs() -> None:
     assert long == set()
 
 
-HEAVY = {"lief", "typer", "click", "rich", "cryptography", "asyncssh", "zstandard"}
+HEAVY = {"lief", "typer", "click", "rich", "cryptography", "asyncssh", "zstandard", "ClusterShell"}
 
 PATHS = {
     "gproc e": ("gproc.cli.main gproc.cli.exec", HEAVY | {"asyncio", "ssl"}),

@@ -173,7 +173,7 @@ def test_connected_nodes_are_offered_and_nothing_without_a_master(tmp_path: Path
         assert asked("e", "--socket", socket, "") == [".", "1-2", "1", "2"]
         assert asked("e", "--socket", socket, "1,2") == ["1,2"]
         assert asked("cp", "a", "--socket", socket, "1") == ["1-2:", "1:"]
-        assert asked("get", "--socket", socket, "1,@") == ["1,@failed:"]
+        assert asked("get", "--socket", socket, "1,@f") == ["1,@failed:"]
     finally:
         cluster.stop()
 
@@ -257,6 +257,8 @@ def test_a_shell_completes_what_a_person_types(name: str, tmp_path: Path) -> Non
         terminal.shows("-locale=kane ")
         terminal.type("\x15gproc bundle -f a,clus\t")
         terminal.shows("a,cluster.toml")
+        terminal.type("\x15gproc e 1,@fai\t")
+        terminal.shows("1,@failed")
         terminal.type("\x15gproc e . ls --bin-r\t--locale=ka\tX")
         terminal.shows("--bin-r--locale=kaX")
 
