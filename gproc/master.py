@@ -27,6 +27,7 @@ from gproc.service.node_keys import NodeKeys
 from gproc.service.offers import BundleOffers
 from gproc.service.polling import TreeInquiries
 from gproc.service.registry import Node, Registry
+from gproc.service.rotating import Rotation
 from gproc.service.service import JobService
 from gproc.spread.passing import PassingFetcher
 from gproc.trust.lease import LEASE_S, Lease, boottime_s
@@ -89,7 +90,8 @@ class Master(Hub):
         finder = NodeFinder(self, belonging.place_of, belonging.groups)
         self._inquiries = TreeInquiries(self, endpoint.identity.name, self._service.busy, finder)
         self.clients = Clients(self._service, self._inquiries, warden.limits())
-        self._desk = CertificateDesk(authority, endpoint, signer, self._session, reissue, self._revoke)
+        rotation = Rotation(authority, endpoint, signer, reissue, self)
+        self._desk = CertificateDesk(authority, endpoint, signer, self._session, reissue, self._revoke, rotation)
         self._desk.look()
 
     def end_on_signals(self) -> None:
@@ -138,6 +140,12 @@ class Master(Hub):
         by_ms = start_by_ms(self._clock_ms(), job.request)
         turn = Turn(self._session, job.number, fold(job.places[rank] for rank in ranks), by_ms)
         return self._signer.sign(Context.TURN, turn)
+
+    def look_at_keys(self) -> None:
+        self._node_keys.look()
+
+    def sign_again(self) -> None:
+        self._service.sign_again(self._signer)
 
     def _clock_ms(self) -> int:
         return int((boottime_s() - self._began_s) * 1000)

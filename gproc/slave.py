@@ -42,7 +42,7 @@ from gproc.trust.lease import boottime_s
 from gproc.trust.orders import StaleOrder
 from gproc.trust.ticket import TicketVerifier
 from gproc.wire import frames, messages
-from gproc.wire.credentials import AskCertificate, Certified, Revocations
+from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEnd, Revocations
 from gproc.wire.directions import PARENT_TO_CHILD, ParentToChild
 from gproc.wire.endings import Acknowledged, Release
 from gproc.wire.messages import Arrived, Left, Route, Run
@@ -77,14 +77,14 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._address = address
         self._explicit_id = id is not None
         self._voice = Voice()
-        self._verifier = TicketVerifier(endpoint.identity.ticket_public, self._voice.nonce, os.geteuid())
+        self._verifier = TicketVerifier(endpoint.keys, self._voice.nonce, os.geteuid())
         self._admitted: dict[int, Admitted] = {}
         self._homeward = Homeward()
         self._unheard = Unheard()
         self._tree_end: messages.Signed | None = None
         self._uplink = Uplink(dialer, id, owner=self, receiver=self)
         self._leasing = Leasing(self._verifier, launcher, self._uplink, self._lease_is_over)
-        self._certificate = Renewing(endpoint, self._uplink.send)
+        self._certificate = Renewing(endpoint, self._uplink.send, self._uplink.go_home)
         self._staging = Staging(self.fetcher, self.own, endpoint, link_timeout_s)
         services = LocalServices(self._staging, launcher, planner, lambda: self.place, self._voice)
         self._taker = JobTaker(self._verifier, self._voice, warden, services, self._uplink)
@@ -122,7 +122,7 @@ class Slave(Hub, Receiver[ParentToChild]):
             time.time(),
             self._launcher.python_because,
             self._uplink.where,
-            proof=self._voice.proof(self.endpoint.identity),
+            proof=self._voice.proof(self.endpoint.shown),
         )
         place = self.place
         id = place[-1] if place else self._uplink.membership.id
@@ -198,6 +198,10 @@ class Slave(Hub, Receiver[ParentToChild]):
                     self._accept_lease(lease)
             case Revocations(signed):
                 self._revoke(link, signed)
+            case NewKeys(signed):
+                self.learn_keys(signed)
+            case OldKeysEnd(signed):
+                self._end_keys(signed)
             case Certified(route, answer):
                 if route:
                     self.pass_down(message)
@@ -256,6 +260,14 @@ class Slave(Hub, Receiver[ParentToChild]):
         elif why := self.endpoint.vetting.objection(tls.peer_name(link.extra("ssl_object"))):  # type: ignore[arg-type]
             self._uplink.abandon(why)
 
+    def _end_keys(self, signed: messages.Signed) -> None:
+        """The cluster's old keys end.  We are the first to show a new certificate, and then those below."""
+        known = self.endpoint.retirement
+        if self.endpoint.retires(signed):
+            self._certificate.succeed(signed)
+        if self.endpoint.retirement is not known:
+            self.pass_keys_end(signed)
+
     def _lease_is_over(self, lease_s: float) -> None:
         if self._admitted:
             log.warning("the master has not answered for %.0f s: jobs end here", lease_s)
@@ -299,7 +311,7 @@ class Slave(Hub, Receiver[ParentToChild]):
     def _run(self, link: Link, run: Run) -> None:
         """Run a job here and below, if its ticket is valid; or go on with it, if it is here already."""
         known = self.relayed_jobs.get(run.job)
-        if known is not None and known.ticket == run.ticket:
+        if known is not None and known.ticket.payload == run.ticket.payload:
             admitted = self._admitted[run.job]
             log.debug("job %d: it goes on by way of %s", run.job, self._uplink.where)
             has_moved = known.upstream is not link

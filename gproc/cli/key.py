@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from gproc.cli.key_rotation import rotate
 from gproc.cli.options import KeyOptions
 from gproc.cli.table import table
 from gproc.cli.trace import Trace
@@ -38,12 +39,14 @@ class KeyRow(msgspec.Struct, frozen=True):
     kind: str
     revoked: bool
     expired: bool
+    generation: int
 
 
 def run(options: KeyOptions) -> int:
     verb, *words = options.words
     verbs: dict[str, Callable[[KeyOptions, list[str]], None]] = {
         "issue": _issue, "list": _list, "revoke": _revoke, "backup": _backup, "restore": _restore,
+        "rotate": rotate,
     }  # fmt: skip
     if verb not in verbs:
         raise UsageError(f"there is no gproc key {verb!r}: one of {', '.join(verbs)} is wanted")
@@ -87,7 +90,7 @@ def _list(options: KeyOptions, words: list[str]) -> None:
         return KeyRow(
             entry.name, entry.role, entry.serial, date_text(entry.issued_s), date_text(entry.expires_s), entry.kind,
             entry.role == "node" and is_revoked(revoked, entry.name, entry.serial, entry.issued_s),
-            entry.expires_s < now_s,
+            entry.expires_s < now_s, entry.generation,
         )  # fmt: skip
 
     rows = [row(entry) for entry in issued(authority.home)]

@@ -251,8 +251,8 @@ MODES: Final = (
         "issue HOST... writes for each host a file with all that its slave needs; it belongs at"
         " ~/.config/gproc/node.keys there. list shows what was issued. revoke NAME|SERIAL... takes hosts out of the"
         " running tree, and out of all later ones. backup FILE writes the cluster's keys, sealed by a passphrase;"
-        " restore FILE brings them back.",
-        (Argument("words", "WORDS", "issue HOST..., list, revoke NAME..., backup FILE or restore FILE", "list"),),
+        " restore FILE brings them back. rotate makes new keys, which the tree learns; rotate finish ends the old.",
+        (Argument("words", "WORDS", "issue HOST..., list, revoke NAME..., backup FILE, restore FILE, rotate", "list"),),
     ),
     Mode(
         "start",

@@ -78,6 +78,7 @@ def serve(
 
     from gproc.addresses import listening_address
     from gproc.locales import load
+    from gproc.node.succeeding import following_of
     from gproc.policy.warden import Warden
     from gproc.relay.belonging import Belonging, placed_by
     from gproc.relay.parent import Dialer
@@ -103,7 +104,7 @@ def serve(
 
     async def run_slave() -> None:
         expected = tls.ExpectedParent(dialled.host, dialled.name, dialled.is_master)
-        endpoint = Endpoint(identity)
+        endpoint = Endpoint(identity, following_of(identity))
         slave = Slave(
             endpoint=endpoint,
             dialer=Dialer(endpoint, expected, dialled.port, options.link_timeout_s),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gproc.errors import GprocError, TrustError
+from gproc.node.succeeding import Succeeding
 from gproc.node.voice import sign_apart
 from gproc.shown import shown_text
 from gproc.trust.carried import Credentials, forget, one_file
@@ -19,7 +20,7 @@ from gproc.trust.endpoint import Endpoint
 from gproc.trust.home import SECRET_MODE, read_file, write_file
 from gproc.trust.identity import is_due, reload_identity
 from gproc.trust.lease import Lease, boottime_s
-from gproc.trust.renewal import NewKey, own_seed, signature_of, subject
+from gproc.trust.renewal import NewKey, own_seed, read_answer, signature_of, subject
 from gproc.trust.stamp import RENEWED_PART, date_text
 from gproc.wire.credentials import AskCertificate
 from gproc.wire.messages import Route, Signed
@@ -37,10 +38,14 @@ AGAIN_PART: Final = 12
 
 
 class Renewing:
-    """One slave's.  send: to the parent."""
+    """One slave's.  send: to the parent.  rejoin: leaves the parent for a moment, and has a reason for the log."""
 
-    def __init__(self, endpoint: Endpoint, send: Callable[[AskCertificate], None]) -> None:
+    def __init__(
+        self, endpoint: Endpoint, send: Callable[[AskCertificate], None],
+        rejoin: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
         self._endpoint = endpoint
+        self._succeeding = Succeeding(endpoint, send, rejoin)
         self._send = send
         self._part = RENEWED_PART * (1 - SPREAD * random.random())
         self._key: NewKey | None = None
@@ -65,6 +70,7 @@ class Renewing:
 
     def _tick(self, session: bytes) -> None:
         self._endpoint.refresh()
+        self._succeeding.ask_if_due(session)
         stamp, date_s = self._endpoint.identity.stamp, self._endpoint.vetting.date_s()
         if date_s is None or not is_due(stamp, date_s, self._part) or boottime_s() < self._again_s:
             return
@@ -74,8 +80,13 @@ class Renewing:
             self._asking = asyncio.create_task(self._ask(session))
 
     def close(self) -> None:
+        self._succeeding.close()
         if self._asking is not None:
             self._asking.cancel()
+
+    def succeed(self, retirement: Signed) -> None:
+        """The cluster's old keys have ended."""
+        self._succeeding.succeed(retirement)
 
     async def _ask(self, session: bytes) -> None:
         identity = self._endpoint.identity
@@ -94,10 +105,13 @@ class Renewing:
 
     def accept(self, answer: Signed, session: bytes | None) -> None:
         """Take the master's answer.  Raises: TrustError if it is none, or cannot be used."""
-        if self._key is None or session is None:
-            return  # it was asked twice
+        if session is None:
+            return
+        found = read_answer(answer, self._endpoint.keys, session)
+        if self._succeeding.accept(found) or self._key is None:
+            return  # if it is for nothing that is asked, it was asked twice
         former = self._endpoint.identity
-        credentials, identity = self._key.identity(answer, former, session)
+        credentials, identity = self._key.identity(found, former, read_file(former.ca), former.ticket_public)
         try:
             self._endpoint.renew(identity)
         except TrustError:

@@ -84,10 +84,13 @@ class Uplink:
                 )
                 await self._cut_off
             except NotAdmitted as error:
+                self._dialer.show_other()
                 self._do(self.membership.handle(DialFailed(str(error), refused=True, final=error.final)))
             except TrustError as error:
+                self._dialer.show_other()
                 self._do(self.membership.handle(DialFailed(str(error), refused=True)))
             except (LinkLost, PeerError) as error:
+                self._dialer.show_other()
                 self._do(self.membership.handle(DialFailed(str(error))))
             log.debug("dials again in %.2f s", self._pause_s)
             await asyncio.sleep(self._pause_s)
@@ -98,10 +101,10 @@ class Uplink:
         self.membership.know(self._dialer.ways)
         self._do(self.membership.handle(grant))
 
-    def go_home(self) -> None:
+    def go_home(self, reason: str = "going back to the parent of this place") -> None:
         """Leave this parent for the slave's own one."""
         self.membership.go_home()
-        self.abandon("going back to the parent of this place")
+        self.abandon(reason)
 
     def lost(self, link: Link, reason: str) -> None:
         """A connection to the parent has ended."""

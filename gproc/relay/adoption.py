@@ -12,6 +12,7 @@ from typing import Final
 
 from gproc.errors import TrustError
 from gproc.nodespec import Place, format_path
+from gproc.trust.signing import Keys
 from gproc.trust.ticket import Grant, read_grant
 from gproc.wire.messages import Join
 
@@ -32,11 +33,11 @@ class NotBelow(TrustError):
         return f"its place is {format_path(self.place)}, which is not below {here}"
 
 
-def shown_grant(join: Join, public_key: bytes) -> Grant | None:
+def shown_grant(join: Join, keys: Keys) -> Grant | None:
     """The grant that a node shows; None if it shows none.  Raises: TrustError if it is not its own."""
     if join.grant is None:
         return None
-    grant = read_grant(join.grant, public_key)
+    grant = read_grant(join.grant, keys)
     if grant.nonce != join.node.nonce:
         raise TrustError("it shows a grant of another node")
     return grant

@@ -190,6 +190,12 @@ class Inlet(Generic[S]):
         """The writer may repeat blocks, and the end: a node below lacks them."""
         self._ended = False
 
+    def replace_blocks(self, sign: Callable[[InputBlock], InputBlock]) -> None:
+        """Those that are kept or wait get another signature."""
+        self._queue = deque(map(sign, self._queue))
+        self._kept = deque(map(sign, self._kept))
+        self._repeated = {reader: deque(map(sign, blocks)) for reader, blocks in self._repeated.items()}
+
     def forget(self, reader: S) -> None:
         """The reader is gone: the others no longer wait for it."""
         self._repeated.pop(reader, None)

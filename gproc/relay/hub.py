@@ -28,7 +28,7 @@ from gproc.store.partial import Owner
 from gproc.tree import Tree, below
 from gproc.wire import messages
 from gproc.wire.branch import Branch
-from gproc.wire.credentials import AskCertificate, Certified, Revocations
+from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEnd, Revocations
 from gproc.wire.directions import ChildToParent
 from gproc.wire.endings import RankEnded, Release
 from gproc.wire.messages import Arrived, Join, Left, Peer, Route, Run
@@ -101,7 +101,7 @@ class Hub(ABC):
     # What children do and send: `relay.children.ChildOwner`
 
     def admit(self, join: Join) -> int:
-        grant = shown_grant(join, self.endpoint.identity.ticket_public)
+        grant = shown_grant(join, (*self.endpoint.keys.valid, *self.endpoint.keys.retired))
         for child in self.children:
             if (child.node.nonce, child.node.name) == (join.node.nonce, join.node.name):
                 child.replace()
@@ -141,6 +141,10 @@ class Hub(ABC):
         log.info("node %s joined: %s at %s", shown_number(child.id), child.node.name, child.node.address)
         if (known := self.endpoint.vetting.signed) is not None:
             child.link.send(Revocations(known))
+        if (succession := self.endpoint.succession) is not None:
+            child.link.send(NewKeys(succession))
+        if (retirement := self.endpoint.retirement) is not None:
+            child.link.send(OldKeysEnd(retirement))
         self._take_in(Arrived(Route((child.id,)), child.node))
 
     def child_left(self, child: Child, reason: str) -> None:
@@ -287,6 +291,16 @@ class Hub(ABC):
             if why := self.endpoint.vetting.objection(child.peer):
                 child.dismiss(why)
         return True
+
+    def learn_keys(self, signed: messages.Signed) -> None:
+        """Take the cluster's next keys, and pass them on to all.  Raises: TrustError if they are none."""
+        if self.endpoint.learn(signed):
+            for child in self.children:
+                child.link.send(NewKeys(signed))
+
+    def pass_keys_end(self, signed: messages.Signed) -> None:
+        for child in self.children:
+            child.link.send(OldKeysEnd(signed))
 
     def pass_down(self, message: messages.Granted | messages.Leased | Certified) -> None:
         """Send this to the node at the end of its route, which is not empty."""

@@ -77,6 +77,10 @@ class Dialer:
         nodes.setdefault(now, self._nodes[now])
         self._nodes = nodes
 
+    def show_other(self) -> None:
+        """We were not let in: if the cluster's keys are being exchanged, show the other certificate next time."""
+        self._endpoint.show_other()
+
     async def join(
         self, where: str, join: Join, receiver: Receiver[ParentToChild], joined: Callable[[Link, Link, Welcome], None],
         patience_s: float,

@@ -6,7 +6,7 @@ then the same Run comes again on the new way (`resume`), and `gproc.relay.delive
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from gproc.relay.flow import Inlet, Outlet
@@ -187,6 +187,11 @@ class RelayedJob:
         """Raises: PeerError if the upstream has no credit for the data."""
         if self._inlet is not None:
             self._inlet.push(block)
+
+    def sign_input_again(self, sign: Callable[[InputBlock], InputBlock]) -> None:
+        """At the master: the cluster's keys are others."""
+        if self._inlet is not None:
+            self._inlet.replace_blocks(sign)
 
     def hold_input(self, held: bool) -> None:
         """held: a node below cannot be reached now."""

@@ -12,8 +12,9 @@ from typing import Final
 
 from gproc.errors import TrustError
 from gproc.link.allowance import Allowance
+from gproc.service.rotating import Rotation
 from gproc.shown import reason_of, shown_text
-from gproc.trust.authority import Authority, issue_for
+from gproc.trust.authority import Authority, issue_for, next_authority
 from gproc.trust.certificates import check_shown
 from gproc.trust.endpoint import Endpoint
 from gproc.trust.identity import Identity, is_due
@@ -53,9 +54,10 @@ class CertificateDesk:
 
     def __init__(
         self, authority: Authority, endpoint: Endpoint, signer: Signer, session: bytes,
-        reissue: Callable[[], Identity], revoked: Callable[[Signed], None],
+        reissue: Callable[[], Identity], revoked: Callable[[Signed], None], rotation: Rotation,
     ) -> None:  # fmt: skip
         """reissue: the master's own identity, made anew if it will end soon."""
+        self.rotation = rotation
         self._authority = authority
         self._endpoint = endpoint
         self._signer = signer
@@ -114,6 +116,7 @@ class CertificateDesk:
     async def _keep_watch(self) -> None:
         while True:
             self._endpoint.vetting.heard(time.time())
+            await self.rotation.look()
             self.look()
             if is_due(self._endpoint.identity.stamp, time.time()):
                 await self._renew_own()
@@ -148,7 +151,10 @@ class CertificateDesk:
         """Raises: TrustError if the node gets none."""
         data = subject(self._session, question.key)
         check_proof(question.key, data, question.proof)
-        shown = check_shown(self._authority.ca_certificate(), question.certificate, data, question.signature)
+        following = next_authority(self._authority)
+        each = (self._authority,) if following is None else (self._authority, following)
+        cas = [one.ca_certificate() for one in each]
+        shown = check_shown(cas, question.certificate, data, question.signature)
         if (shown.name.cluster, shown.name.role) != (self._authority.cluster, "node"):
             raise TrustError(f"its certificate is of {shown.name}, and only nodes renew theirs")
         if shown.name.name != name:
@@ -159,16 +165,20 @@ class CertificateDesk:
             raise TrustError(why)
         now_s = time.time()
         endless = stamp.issued_s == 0
-        if not endless and not is_due(stamp, now_s, EARLY_PART):
+        if question.following and following is None:
+            raise TrustError("the cluster's keys are not being exchanged")
+        if not question.following and not endless and not is_due(stamp, now_s, EARLY_PART):
             raise TrustError(f"its certificate lasts until {date_text(stamp.expires_s)}, so it is too early")
         if now_s > stamp.expires_s + RENEWED_PART * stamp.life_s:
             raise TrustError(f"its certificate has expired on {date_text(stamp.expires_s)}, which is too long ago")
-        given = self._successors.setdefault(stamp.serial, {})
-        self._successors.move_to_end(stamp.serial)
+        signing = following if question.following and following is not None else self._authority
+        which = f"{stamp.serial} {signing.keys}"
+        given = self._successors.setdefault(which, {})
+        self._successors.move_to_end(which)
         if question.key not in given:
             if len(given) >= SUCCESSORS_MAX:
                 raise TrustError(f"its certificate was renewed {SUCCESSORS_MAX} times already")
-            given[question.key], _ = issue_for(self._authority, "node", name, shown.addresses, question.key, "renewed")
+            given[question.key], _ = issue_for(signing, "node", name, shown.addresses, question.key, "renewed")
         while len(self._successors) > REMEMBERED_MAX:
             self._successors.popitem(last=False)
         return given[question.key]

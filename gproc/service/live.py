@@ -21,6 +21,7 @@ from gproc.service.takers import SharedCredit
 from gproc.service.window import INPUT_FOR_TURNS_BYTES, Window
 from gproc.shown import shown_text
 from gproc.trust.orders import JobSigner
+from gproc.trust.signing import Context, Signer
 from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
 from gproc.wire.credit import input_block_bytes
@@ -215,6 +216,14 @@ class LiveJob:
         if self.job.waits(rank):
             outcome = NotStarted(f"its node was lost while it waited for its turn: {shown_text(reason)}")
         self.send(messages.Finished(self.job.number, rank, outcome))
+
+    def sign_again(self, signer: Signer) -> None:
+        """By the cluster's new keys: its ticket, its orders and what is kept of its input."""
+        self.relayed.ticket = signer.sign_anew(Context.TICKET, self.relayed.ticket)
+        orders = [(act, signer.sign_anew(Context.ORDER, order)) for act, order in self.orders]
+        self.orders.clear()
+        self.orders.extend(orders)
+        self.relayed.sign_input_again(self._signer.sign_again)
 
     def release(self) -> Release:
         """What tells its nodes that it is over."""

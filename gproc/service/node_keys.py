@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from gproc.errors import TrustError
 from gproc.shown import shown_text
-from gproc.trust.authority import Authority
+from gproc.trust.authority import Authority, next_authority
 from gproc.trust.certificates import Presented, check_shown
 from gproc.trust.outcomes import run_key_subject
 from gproc.wire.messages import NodeInfo
@@ -24,8 +24,15 @@ class NodeKeys:
 
     def __init__(self, authority: Authority) -> None:
         self._authority = authority
-        self._ca = authority.ca_certificate()
+        self._cas: tuple[bytes, ...] = ()
+        self.look()
         self._proved: OrderedDict[tuple[bytes, KeyProof], Presented] = OrderedDict()
+
+    def look(self) -> None:
+        """The cluster's keys have changed: of the present and the next ones both count."""
+        following = next_authority(self._authority)
+        each = (self._authority,) if following is None else (self._authority, following)
+        self._cas = tuple(one.ca_certificate() for one in each)
 
     def objection(self, node: NodeInfo) -> str:
         """Why it cannot be believed who a node is; "" if it can."""
@@ -52,7 +59,7 @@ class NodeKeys:
         known = self._proved.get((node.nonce, proof))
         if known is None:
             subject = run_key_subject(node.nonce, proof.key)
-            known = check_shown(self._ca, proof.certificate, subject, proof.signature)
+            known = check_shown(self._cas, proof.certificate, subject, proof.signature)
             self._proved[node.nonce, proof] = known
         self._proved.move_to_end((node.nonce, proof))
         while len(self._proved) > REMEMBERED_MAX:

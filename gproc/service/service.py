@@ -33,6 +33,7 @@ from gproc.service.window import Window
 from gproc.shown import command_text, shown_text
 from gproc.tree import branches, number
 from gproc.trust.lease import boottime_s
+from gproc.trust.signing import Signer
 from gproc.wire import frames
 from gproc.wire.branch import Branch
 from gproc.wire.endings import Release
@@ -386,6 +387,11 @@ class JobService:
     def jobs_at(self, place: Place) -> tuple[int, ...]:
         """The numbers of the jobs that run on a node and should."""
         return self._table.jobs_at(place)
+
+    def sign_again(self, signer: Signer) -> None:
+        """The cluster's keys are others: what may be sent again of running jobs is signed by the new ones."""
+        for live in self._live.values():
+            live.sign_again(signer)
 
     def awaited_at(self, place: Place) -> tuple[int, ...]:
         """The numbers of the jobs that run on a node, and whose end there would be taken at once."""

@@ -15,20 +15,22 @@ import time
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from gproc.errors import TrustError
 from gproc.trust.certfile import (
     CA_CERTIFICATE,
     CA_KEY,
+    NEXT_KEYS,
     NODE_CERTIFICATE,
     NODE_KEY,
     TICKET_KEY,
     TICKET_PUBLIC,
+    ca_file,
     certificate_file,
     cluster_in,
-    cluster_line,
+    generation_in,
     name_in,
-    with_first_line,
 )
 from gproc.trust.certificates import certify, new_ca
 from gproc.trust.home import HOME_MODE, PUBLIC_MODE, SECRET_MODE, check_private, locked, read_file, write_file
@@ -42,21 +44,36 @@ from gproc.trust.stamp import LIFETIME_S, CertStamp, date_text
 class Authority(msgspec.Struct, frozen=True):
     """A cluster whose keys are on this machine.  It holds their directory, never the keys.
 
-    lifetime_s: of the certificates that it issues.
+    lifetime_s: of the certificates that it issues.  keys: the directory of the keys; "" is `home`, which has the lists
+    of what was issued and revoked too.
     """
 
     home: str
     cluster: ClusterId
     lifetime_s: float = LIFETIME_S
+    keys: str = ""
+
+    def path(self, name: str) -> str:
+        """Of one of its keys."""
+        return os.path.join(self.keys or self.home, name)
 
     def ticket_seed(self) -> bytes:
         """The secret for `ticket.Signer`."""
-        path = os.path.join(self.home, TICKET_KEY)
+        path = self.path(TICKET_KEY)
         check_private(path)
         return decode_key(SEED_HEADER, read_file(path), path)
 
+    def ticket_public(self) -> bytes:
+        path = self.path(TICKET_PUBLIC)
+        return decode_key(PUBLIC_HEADER, read_file(path), path)
+
     def ca_certificate(self) -> bytes:
-        return read_file(os.path.join(self.home, CA_CERTIFICATE))
+        return read_file(self.path(CA_CERTIFICATE))
+
+    @property
+    def generation(self) -> int:
+        """How often the cluster's keys were exchanged, and one."""
+        return generation_in(self.ca_certificate())
 
 
 class Issued(msgspec.Struct, frozen=True):
@@ -85,8 +102,18 @@ def open_authority(home: str, create: bool) -> Authority:
         with locked(home):
             if not has_authority(home):
                 _create(home)
+    if os.path.exists(os.path.join(home, NEXT_KEYS)):
+        from gproc.trust.rotation import complete_rotation  # it imports this module
+
+        complete_rotation(home)
     check_private(os.path.join(home, CA_KEY))
     return Authority(home, cluster_in(os.path.join(home, CA_CERTIFICATE)), _lifetime_s())
+
+
+def next_authority(authority: Authority) -> Authority | None:
+    """The keys that are to replace the present ones; None if there are none."""
+    keys = os.path.join(authority.home, NEXT_KEYS)
+    return replace(authority, keys=keys) if has_authority(keys) else None
 
 
 def issue(authority: Authority, role: CertRole, name: str, addresses: Sequence[str], kind: Kind = "file") -> Issued:
@@ -107,7 +134,7 @@ def issue_for(
 ) -> tuple[bytes, CertStamp]:
     """A certificate for a key whose owner has shown that it has it.  Raises: as `issue`."""
     check_host_name(name)
-    path = os.path.join(authority.home, CA_KEY)
+    path = authority.path(CA_KEY)
     check_private(path)
     identity = CertName(authority.cluster, role, name)
     with locked(authority.home, ISSUING):
@@ -121,8 +148,9 @@ def issue_for(
             authority.ca_certificate(), read_file(path), identity, public_key, addresses,
             issued_s, issued_s + int(authority.lifetime_s),
         )  # fmt: skip
-        note(authority.home, name, role, stamp, kind)
-    return certificate_file(identity, stamp, certificate), stamp
+        generation = authority.generation
+        note(authority.home, name, role, stamp, kind, generation)
+    return certificate_file(identity, stamp, certificate, generation), stamp
 
 
 def _check_trusted(home: str, name: str) -> None:
@@ -149,7 +177,7 @@ def provision(authority: Authority, name: str, addresses: Sequence[str], directo
     except OSError as error:
         raise TrustError(f"cannot make {directory}: {error.strerror}") from error
     for public in (CA_CERTIFICATE, TICKET_PUBLIC):
-        write_file(os.path.join(directory, public), read_file(os.path.join(authority.home, public)), PUBLIC_MODE)
+        write_file(os.path.join(directory, public), read_file(authority.path(public)), PUBLIC_MODE)
     write_file(os.path.join(directory, NODE_KEY), issued.key, SECRET_MODE)
     write_file(os.path.join(directory, NODE_CERTIFICATE), issued.certificate, PUBLIC_MODE)
 
@@ -161,19 +189,23 @@ def _create(home: str) -> None:
             f"this machine is {name_in(node)} of a cluster ({node}): run `gproc m` on that cluster's front end, "
             "or set GPROC_HOME to another directory to make a new cluster"
         )
+    make_keys(home, parse_cluster_id(os.urandom(CLUSTER_ID_BYTES).hex()), 1)
+
+
+def make_keys(directory: str, cluster: ClusterId, generation: int) -> None:
+    """Write a cluster's keys, the CA's own last."""
     from nacl.bindings import crypto_sign_seed_keypair
 
-    cluster = parse_cluster_id(os.urandom(CLUSTER_ID_BYTES).hex())
-    certificate, key = new_ca(cluster)
+    certificate, key = new_ca(cluster, generation)
     seed = os.urandom(KEY_BYTES)
     public, _ = crypto_sign_seed_keypair(seed)
     for name, data, mode in (
         (TICKET_KEY, encode_key(SEED_HEADER, seed), SECRET_MODE),
         (TICKET_PUBLIC, encode_key(PUBLIC_HEADER, public), PUBLIC_MODE),
-        (CA_CERTIFICATE, with_first_line(cluster_line(cluster), certificate), PUBLIC_MODE),
+        (CA_CERTIFICATE, ca_file(cluster, certificate, generation), PUBLIC_MODE),
         (CA_KEY, key, SECRET_MODE),
     ):
-        write_file(os.path.join(home, name), data, mode)
+        write_file(os.path.join(directory, name), data, mode)
 
 
 def _lifetime_s() -> float:

@@ -15,8 +15,8 @@ from nacl.pwhash import argon2id
 from nacl.secret import SecretBox
 
 from gproc.errors import TrustError
-from gproc.trust.certfile import CA_CERTIFICATE, CA_KEY, TICKET_KEY, TICKET_PUBLIC
-from gproc.trust.home import PUBLIC_MODE, SECRET_MODE, locked, read_file, write_file
+from gproc.trust.certfile import CA_CERTIFICATE, CA_KEY, NEXT_KEYS, TICKET_KEY, TICKET_PUBLIC
+from gproc.trust.home import HOME_MODE, PUBLIC_MODE, SECRET_MODE, locked, read_file, write_file
 from gproc.trust.ledger import LEDGER
 from gproc.trust.revocations import REVOKED
 
@@ -28,7 +28,10 @@ PASSPHRASE_MIN: Final = 8
 
 _MAGIC: Final = b"gproc backup 1\n"
 
-_FILES: Final = (TICKET_KEY, TICKET_PUBLIC, LEDGER, REVOKED, CA_CERTIFICATE, CA_KEY)
+_NEXT: Final = tuple(f"{NEXT_KEYS}/{name}" for name in (TICKET_KEY, TICKET_PUBLIC, CA_CERTIFICATE, CA_KEY))
+"""While the cluster's keys are being exchanged."""
+
+_FILES: Final = (TICKET_KEY, TICKET_PUBLIC, LEDGER, REVOKED, *_NEXT, CA_CERTIFICATE, CA_KEY)
 """The last one is what makes a directory an authority's."""
 
 _PUBLIC: Final = (TICKET_PUBLIC, CA_CERTIFICATE)
@@ -54,8 +57,11 @@ def restore(content: bytes, passphrase: bytes, home: str) -> list[str]:
         taken = [name for name in files if os.path.exists(os.path.join(home, name))]
         if taken:
             raise TrustError(f"{home} has keys already ({', '.join(taken)}): set GPROC_HOME to an empty directory")
+        if not files.keys().isdisjoint(_NEXT):
+            os.mkdir(os.path.join(home, NEXT_KEYS), HOME_MODE)
         for name, data in files.items():
-            write_file(os.path.join(home, name), data, PUBLIC_MODE if name in _PUBLIC else SECRET_MODE)
+            public = os.path.basename(name) in _PUBLIC
+            write_file(os.path.join(home, name), data, PUBLIC_MODE if public else SECRET_MODE)
     return list(files)
 
 

@@ -16,11 +16,11 @@ from gproc.trust.authority import Authority, issue
 from gproc.trust.certfile import (
     CA_CERTIFICATE,
     TICKET_PUBLIC,
+    ca_file,
     cluster_in,
-    cluster_line,
+    generation_in,
     name_in,
     stamp_in,
-    with_first_line,
 )
 from gproc.trust.certificates import pem_in
 from gproc.trust.home import SECRET_MODE, check_private, read_file
@@ -45,7 +45,7 @@ class Credentials(msgspec.Struct, frozen=True):
 def credentials_for(authority: Authority, name: str, addresses: Sequence[str], kind: Kind = "ssh") -> Credentials:
     """Raises: TrustError if the name or an address is malformed."""
     issued = issue(authority, "node", name, addresses, kind)
-    public = [read_file(os.path.join(authority.home, name)) for name in (CA_CERTIFICATE, TICKET_PUBLIC)]
+    public = [read_file(authority.path(name)) for name in (CA_CERTIFICATE, TICKET_PUBLIC)]
     return Credentials(public[0], public[1], issued.certificate, issued.key)
 
 
@@ -63,7 +63,7 @@ def credentials_in(content: bytes, path: str) -> Credentials:
         raise TrustError(f"{path} is damaged: it is no file of `gproc key issue`")
     try:
         cluster = parse_cert_name(first_line.decode("ascii", "replace")).cluster
-        ca = with_first_line(cluster_line(cluster), pem_in(content[end:]))
+        ca = ca_file(cluster, pem_in(content[end:]), generation_in(content[:end]))
     except TrustError as error:
         raise TrustError(f"{path} is damaged: {error}") from error
     return Credentials(ca, content[ticket:], content[:end], key)
@@ -89,6 +89,7 @@ def identity_in_memory(credentials: Credentials) -> Identity:
         ca=ca,
         ticket_public=decode_key(PUBLIC_HEADER, credentials.ticket_public, TICKET_PUBLIC),
         stamp=stamp_in(credentials.certificate),
+        generation=generation_in(credentials.certificate),
     )
 
 

@@ -9,6 +9,7 @@ A certificate that is renewed has its key behind it in the same file, so that bo
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from gproc.errors import TrustError
@@ -24,14 +25,32 @@ NODE_KEY: Final = "node.key"
 NODE_CERTIFICATE: Final = "node.crt"
 NODE_FILE: Final = "node.keys"
 """All that a node needs, in one file: `gproc key issue`."""
+NEXT_KEYS: Final = "next"
+"""The authority's directory with the keys that are to replace the present ones: `gproc.trust.rotation`."""
 
 
 def with_first_line(first_line: str, pem: bytes) -> bytes:
     return f"{first_line}\n".encode() + pem
 
 
-def certificate_file(name: CertName, stamp: CertStamp, pem: bytes) -> bytes:
-    return f"{name.uri()}\n{stamp.line()}\n".encode() + pem
+def certificate_file(name: CertName, stamp: CertStamp, pem: bytes, generation: int = 1) -> bytes:
+    return f"{name.uri()}\n{stamp.line()}\n{_generation_line(generation)}".encode() + pem
+
+
+def ca_file(cluster: ClusterId, pem: bytes, generation: int = 1) -> bytes:
+    return f"{cluster_line(cluster)}\n{_generation_line(generation)}".encode() + pem
+
+
+def _generation_line(generation: int) -> str:
+    """The first keys of a cluster have none."""
+    return f"generation {generation}\n" if generation > 1 else ""
+
+
+def generation_in(content: bytes) -> int:
+    """Of the cluster's keys to which a certificate belongs: how often they were exchanged, and one."""
+    head = content.partition(b"-----BEGIN")[0]
+    found = re.search(rb"^generation (\d{1,9})$", head, re.MULTILINE)
+    return int(found[1]) if found else 1
 
 
 def cluster_line(cluster: ClusterId) -> str:

@@ -43,7 +43,7 @@ def pem_in(content: bytes) -> bytes:
     return found[0]
 
 
-def new_ca(cluster: ClusterId) -> tuple[bytes, bytes]:
+def new_ca(cluster: ClusterId, generation: int = 1) -> tuple[bytes, bytes]:
     """A cluster's CA: its certificate and its key, PEM."""
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -52,7 +52,8 @@ def new_ca(cluster: ClusterId) -> tuple[bytes, bytes]:
 
     # Every OpenSSL has P-256, FIPS builds too.
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"gproc {cluster}")])
+    called = f"gproc {cluster}" if generation == 1 else f"gproc {cluster} {generation}"
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, called)])
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -106,10 +107,10 @@ def certify(
     return _signed(builder, signing), CertStamp(_serial_text(serial), issued_s, expires_s)
 
 
-def check_shown(ca_certificate: bytes, pem: bytes, data: bytes, signature: bytes) -> Presented:
-    """What a certificate of the CA says, whose owner has signed `data`.
+def check_shown(ca_certificates: Sequence[bytes], pem: bytes, data: bytes, signature: bytes) -> Presented:
+    """What a certificate of one of the CAs says, whose owner has signed `data`.
 
-    Raises: TrustError if the CA did not sign it, or its owner not the data.
+    Raises: TrustError if no CA signed it, or its owner not the data.
     """
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -117,8 +118,10 @@ def check_shown(ca_certificate: bytes, pem: bytes, data: bytes, signature: bytes
     from cryptography.hazmat.primitives.hashes import SHA256
 
     try:
-        ca = x509.load_pem_x509_certificate(pem_in(ca_certificate))
         certificate = x509.load_pem_x509_certificate(pem)
+        known = [x509.load_pem_x509_certificate(pem_in(each)) for each in ca_certificates]
+        # CAs of one cluster have different names.  Of another cluster's, the first one says what is wrong.
+        ca = next((each for each in known if each.subject == certificate.issuer), known[0])
         certificate.verify_directly_issued_by(ca)
         key = certificate.public_key()
         if isinstance(key, ed25519.Ed25519PublicKey):

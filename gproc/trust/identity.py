@@ -21,6 +21,7 @@ from gproc.trust.certfile import (
     NODE_KEY,
     TICKET_PUBLIC,
     cluster_in,
+    generation_in,
     name_in,
     stamp_in,
 )
@@ -36,6 +37,7 @@ class Identity(msgspec.Struct, frozen=True):
 
     stamp: serial and dates of the certificate; None if gproc 0.1 made it: then it has no end.
     source: the file that has certificate and key, where the next ones are written to; "": they are in memory alone.
+    generation: of the cluster's keys: how often they were exchanged, and one.
     """
 
     cluster: ClusterId
@@ -47,6 +49,7 @@ class Identity(msgspec.Struct, frozen=True):
     ticket_public: bytes
     stamp: CertStamp | None = None
     source: str = ""
+    generation: int = 1
 
 
 def load_identity(home: str, role: CertRole, name: str, addresses: Sequence[str] = ()) -> Identity:
@@ -103,9 +106,12 @@ def _is_good(authority: Authority, certificate: str) -> bool:
     """Whether the certificate exists, is of this cluster (the front end's keys may have been made anew), and counts."""
     if not os.path.exists(certificate):
         return False
-    named, stamp = name_in(certificate), stamp_in(read_file(certificate))
+    content = read_file(certificate)
+    named, stamp = name_in(certificate), stamp_in(content)
     if named.cluster != authority.cluster or stamp is None or is_due(stamp, time.time()):
         return False
+    if generation_in(content) != authority.generation:
+        return False  # the cluster's keys were exchanged while this machine's slave was away
     revoked = read_revocations(authority.home)
     return named.role != "node" or not is_revoked(revoked, named.name, stamp.serial, stamp.issued_s)
 
@@ -152,6 +158,7 @@ def _identity(home: str, role: CertRole, certificate: str, key: str) -> Identity
         ticket_public=decode_key(PUBLIC_HEADER, read_file(ticket_public), ticket_public),
         stamp=stamp_in(content),
         source=certificate,
+        generation=generation_in(content),
     )
 
 

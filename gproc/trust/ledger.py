@@ -47,15 +47,17 @@ class IssuedLine(msgspec.Struct, frozen=True):
     issued_s: int
     expires_s: int
     kind: Kind
+    generation: int = 1
+    """Of the keys that have signed it: `gproc.trust.rotation`."""
 
 
 _decoder = msgspec.json.Decoder(IssuedLine)
 
 
-def note(home: str, name: str, role: CertRole, stamp: CertStamp, kind: Kind) -> None:
+def note(home: str, name: str, role: CertRole, stamp: CertStamp, kind: Kind, generation: int) -> None:
     """Write it down; the caller holds the lock ISSUING.  Raises: TrustError."""
     path = os.path.join(home, LEDGER)
-    entry = IssuedLine(name, role, stamp.serial, stamp.issued_s, stamp.expires_s, kind)
+    entry = IssuedLine(name, role, stamp.serial, stamp.issued_s, stamp.expires_s, kind, generation)
     try:
         if os.path.exists(path) and os.path.getsize(path) > LOOK_AGAIN_BYTES:
             _forget_expired(home)

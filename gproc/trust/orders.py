@@ -17,7 +17,7 @@ import msgspec
 from blake3 import blake3
 
 from gproc.request.acts import Act
-from gproc.trust.signing import Context, Sequence, Session, Signer, TicketRefused, check_signature, opened
+from gproc.trust.signing import Context, Keys, Sequence, Session, Signer, TicketRefused, check_signature, opened
 from gproc.wire.endings import Acknowledged, Release
 from gproc.wire.frames import InputBlock
 from gproc.wire.messages import Signed
@@ -88,6 +88,11 @@ class JobSigner:
         signed = _block(self.session, self._job, offset, data)
         return InputBlock(offset, self._signer.sign_bytes(Context.INPUT, signed), data)
 
+    def sign_again(self, block: InputBlock) -> InputBlock:
+        """A block that was signed by another key."""
+        signed = _block(self.session, self._job, block.offset, block.data)
+        return block._replace(signature=self._signer.sign_bytes(Context.INPUT, signed))
+
     def acknowledgement(self, rank: int, nonce: bytes, stream: int, offset_bytes: int) -> Acknowledged:
         """The master has so much of this stream.  nonce: of the node of this rank."""
         taken = _taken(self.session, nonce, self._job, stream, offset_bytes)
@@ -102,7 +107,7 @@ class JobSigner:
 class JobOrders:
     """Opens the orders for one job, on a node.  nonce: of this run of its slave."""
 
-    def __init__(self, public_key: bytes, session: bytes, job: int, nonce: bytes) -> None:
+    def __init__(self, public_key: Keys, session: bytes, job: int, nonce: bytes) -> None:
         self._public_key = public_key
         self._session = session
         self._job = job
@@ -132,7 +137,7 @@ class JobOrders:
 class JobInput:
     """Opens the standard input of one job, block by block, on a node."""
 
-    def __init__(self, public_key: bytes, session: bytes, job: int) -> None:
+    def __init__(self, public_key: Keys, session: bytes, job: int) -> None:
         self._public_key = public_key
         self._session = session
         self._job = job

@@ -20,7 +20,7 @@ from gproc.trust.certfile import parsed_name
 from gproc.trust.home import read_file
 from gproc.trust.identity import Identity
 from gproc.trust.keyfile import KEY_BYTES, PUBLIC_HEADER, encode_key, key_pem, seed_in
-from gproc.trust.signing import Context, Session, opened
+from gproc.trust.signing import Context, Keys, Session, opened
 from gproc.trust.ticket import ForeignSession
 from gproc.wire.messages import Reason, Signed
 
@@ -72,14 +72,14 @@ class NewKey:
     def proof(self, session: bytes) -> bytes:
         return signature_of(self._seed, subject(session, self.public))
 
-    def identity(self, signed: Signed, own: Identity, session: bytes) -> tuple[Credentials, Identity]:
+    def identity(
+        self, answer: RenewalAnswer, own: Identity, ca: bytes, ticket_public: bytes
+    ) -> tuple[Credentials, Identity]:
         """The identity with the certificate that the master gave, in memory.
 
-        Raises: TrustError if the master gave none (with the reason), or did not sign this answer for this key and name.
+        ca, ticket_public: of the cluster's keys to which the certificate belongs.
+        Raises: TrustError if the master gave none (with the reason), or it is not for this key and name.
         """
-        answer = opened(Context.CERTIFICATE, signed, own.ticket_public, _decoder)
-        if answer.session != session:
-            raise ForeignSession("certificate", answer.session)
         if answer.key != self.public:
             raise TrustError("a certificate for another key than the one that was asked for")
         if not answer.certificate:
@@ -87,9 +87,17 @@ class NewKey:
         named = parsed_name(answer.certificate)
         if (named.cluster, named.role, named.name) != (own.cluster, own.role, own.name):
             raise TrustError(f"a certificate for {named}, and this is {own.role} {own.name}")
-        public = encode_key(PUBLIC_HEADER, own.ticket_public)
-        credentials = Credentials(read_file(own.ca), public, answer.certificate, key_pem(self._seed))
+        public = encode_key(PUBLIC_HEADER, ticket_public)
+        credentials = Credentials(ca, public, answer.certificate, key_pem(self._seed))
         return credentials, identity_in_memory(credentials)
+
+
+def read_answer(signed: Signed, keys: Keys, session: bytes) -> RenewalAnswer:
+    """Raises: TrustError if the master did not sign this in this session."""
+    answer = opened(Context.CERTIFICATE, signed, keys, _decoder)
+    if answer.session != session:
+        raise ForeignSession("certificate", answer.session)
+    return answer
 
 
 def own_seed(identity: Identity) -> bytes | None:

@@ -49,6 +49,8 @@ class Context(Enum):
     REVOCATIONS = b"gproc revocations\0"
     CERTIFICATE = b"gproc certificate\0"
     TURN = b"gproc turn\0"
+    NEW_KEYS = b"gproc succession\0"
+    OLD_KEYS_END = b"gproc retirement\0"
     ACKNOWLEDGEMENT = b"gproc acknowledgement\0"
     RELEASE = b"gproc release\0"
     OUTCOME = b"gproc outcome\0"
@@ -85,34 +87,91 @@ class Unreadable(TicketRefused):
         return f"an unreadable {self.what} ({self.reason}): run the same gproc here and on the master"
 
 
+class TrustedKeys:
+    """The public keys by which the master may sign now: one, or two while the cluster's keys are exchanged.
+
+    retired: those that were valid before in this process.
+    """
+
+    def __init__(self, *valid: bytes) -> None:
+        self._valid = valid
+        self.retired: tuple[bytes, ...] = ()
+
+    @property
+    def valid(self) -> tuple[bytes, ...]:
+        return self._valid
+
+    def add(self, key: bytes) -> None:
+        if key not in self._valid:
+            self._valid = (*self._valid, key)
+
+    def end_all_but(self, key: bytes) -> None:
+        self.retired = (*self.retired, *(known for known in self._valid if known != key))
+        self._valid = (key,)
+
+
+class KeysOfJob(TrustedKeys):
+    """Those of now, and those that were valid when a job began: its ticket and its first orders keep their worth."""
+
+    def __init__(self, now: TrustedKeys) -> None:
+        super().__init__(*now.valid)
+        self._now = now
+
+    @property
+    def valid(self) -> tuple[bytes, ...]:
+        return tuple(dict.fromkeys((*self._now.valid, *self._valid)))
+
+
+Keys = bytes | tuple[bytes, ...] | TrustedKeys
+"""One public key, or several of which each may have signed."""
+
+
 class Signer:
     """Signs for the master; `seed` is `Authority.ticket_seed()`.  Or for one run of a slave: `gproc.trust.outcomes`."""
 
     def __init__(self, seed: bytes) -> None:
         self.public_key, self._secret_key = crypto_sign_seed_keypair(seed)
 
+    def become(self, other: Signer) -> None:
+        """Sign as the other one from now on."""
+        self.public_key, self._secret_key = other.public_key, other._secret_key
+
     def sign(self, context: Context, value: msgspec.Struct) -> Signed:
         payload = bytes((VERSION,)) + msgspec.msgpack.encode(value)
         return Signed(payload, self.sign_bytes(context, payload))
+
+    def sign_anew(self, context: Context, signed: Signed) -> Signed:
+        """The same payload, signed by this key."""
+        return Signed(signed.payload, self.sign_bytes(context, signed.payload))
 
     def sign_bytes(self, context: Context, data: bytes) -> bytes:
         """The signature alone."""
         return crypto_sign(context.value + data, self._secret_key)[:SIGNATURE_BYTES]
 
 
-def check_signature(context: Context, data: bytes, signature: bytes, public_key: bytes) -> None:
+def check_signature(context: Context, data: bytes, signature: bytes, keys: Keys) -> None:
     """Raises: Forged."""
     if len(signature) != SIGNATURE_BYTES:
         raise Forged(context.noun)
-    try:
-        crypto_sign_open(signature + context.value + data, public_key)
-    except BadSignatureError as error:
-        raise Forged(context.noun) from error
+    signed = signature + context.value + data
+    for key in _each(keys):
+        try:
+            crypto_sign_open(signed, key)
+            return
+        except BadSignatureError:
+            continue
+    raise Forged(context.noun)
 
 
-def opened(context: Context, signed: Signed, public_key: bytes, decoder: msgspec.msgpack.Decoder[V]) -> V:
+def _each(keys: Keys) -> tuple[bytes, ...]:
+    if isinstance(keys, TrustedKeys):
+        return keys.valid
+    return (keys,) if isinstance(keys, bytes) else keys
+
+
+def opened(context: Context, signed: Signed, keys: Keys, decoder: msgspec.msgpack.Decoder[V]) -> V:
     """The value that the master signed.  Raises: Forged, Unreadable."""
-    check_signature(context, signed.payload, signed.signature, public_key)
+    check_signature(context, signed.payload, signed.signature, keys)
     version = signed.payload[:1]
     if version != bytes((VERSION,)):
         raise Unreadable(context.noun, f"version {version.hex()}, known is {VERSION:02x}")

@@ -21,7 +21,18 @@ from gproc.nodespec import LEVELS_MAX, NodeSpec, Path, Place, format_path
 from gproc.request.spec import Caller, Request
 from gproc.trust.lease import LEASE_S, ClockMs, Lease, LeaseKeeper, boottime_s
 from gproc.trust.orders import JobInput, JobOrders, JobWords, TreeEnds
-from gproc.trust.signing import Context, Nonce, Sequence, Session, TicketRefused, Unreadable, opened
+from gproc.trust.signing import (
+    Context,
+    Keys,
+    KeysOfJob,
+    Nonce,
+    Sequence,
+    Session,
+    TicketRefused,
+    TrustedKeys,
+    Unreadable,
+    opened,
+)
 from gproc.trust.turn import read_turn
 from gproc.wire.messages import Name, Signed
 
@@ -85,9 +96,9 @@ def start_by_ms(clock_ms: int, request: Request) -> int:
     return clock_ms + int(max(LEAST_START_S, limit_s) * 1000)
 
 
-def read_grant(signed: Signed, public_key: bytes) -> Grant:
+def read_grant(signed: Signed, keys: Keys) -> Grant:
     """What the master granted to some node.  Raises: TicketRefused if it did not."""
-    return opened(Context.GRANT, signed, public_key, _grant_decoder)
+    return opened(Context.GRANT, signed, keys, _grant_decoder)
 
 
 class ForAnotherSlave(TicketRefused):
@@ -203,10 +214,10 @@ class TicketVerifier:
     """
 
     def __init__(
-        self, public_key: bytes, nonce: bytes, own_uid: int, clock_s: Callable[[], float] = boottime_s
+        self, public_key: bytes | TrustedKeys, nonce: bytes, own_uid: int, clock_s: Callable[[], float] = boottime_s
     ) -> None:
         self.lease = LeaseKeeper()
-        self._public_key = public_key
+        self._keys = public_key if isinstance(public_key, TrustedKeys) else TrustedKeys(public_key)
         self._nonce = nonce
         self._own_uid = own_uid
         self._clock_s = clock_s
@@ -236,7 +247,7 @@ class TicketVerifier:
         A session that was left for another one (after a change of master) cannot be entered again: it is not known
         which numbers it has used, so a late grant could not be distinguished from a replayed one.
         """
-        grant = read_grant(signed, self._public_key)
+        grant = read_grant(signed, self._keys)
         if grant.nonce != self._nonce:
             raise ForAnotherSlave(grant.place)
         if number is not None and grant.place[-1:] != (number,):
@@ -266,14 +277,14 @@ class TicketVerifier:
 
     def accept_lease(self, signed: Signed) -> Lease | None:
         """Take a lease.  None: it answers no question of this node, or came too late; a later one may do."""
-        lease = opened(Context.LEASE, signed, self._public_key, _lease_decoder)
+        lease = opened(Context.LEASE, signed, self._keys, _lease_decoder)
         if self._grant is None or lease.session != self._grant.session:
             raise ForeignSession("lease", lease.session)
         return lease if self.lease.answered(lease.nonce, lease.clock_ms, self._clock_s()) else None
 
     def read(self, signed: Signed) -> Ticket:
         """The ticket, if it is genuine.  It may be passed on to nodes below; each of them admits it or not."""
-        ticket = opened(Context.TICKET, signed, self._public_key, _ticket_decoder)
+        ticket = opened(Context.TICKET, signed, self._keys, _ticket_decoder)
         if self._grant is None or ticket.session != self._grant.session:
             raise ForeignSession("ticket", ticket.session)
         return ticket
@@ -329,13 +340,13 @@ class TicketVerifier:
         if ticket.request.fanout is None:
             return
         place = () if self._grant is None else self._grant.place
-        turn = read_turn(signed, self._public_key, ticket.session, ticket.job, place)
+        turn = read_turn(signed, self._keys, ticket.session, ticket.job, place)
         self._in_time(ticket.job, turn.start_by_ms)
         self._seen[ticket.sequence] = max(self._seen.get(ticket.sequence, 0), turn.start_by_ms)
 
     def words_of(self, ticket: Ticket) -> JobWords:
         """Checks what the master says for an admitted job."""
-        key, session, job = self._public_key, ticket.session, ticket.job
+        key, session, job = KeysOfJob(self._keys), ticket.session, ticket.job
         return JobWords(JobInput(key, session, job), JobOrders(key, session, job, self._nonce))
 
     def check_end(self, signed: Signed, *, from_master: bool) -> None:
@@ -343,7 +354,7 @@ class TicketVerifier:
 
         from_master: it comes on a connection to the master itself, which need not have granted anything yet.
         """
-        end = opened(Context.END, signed, self._public_key, _end_decoder)
+        end = opened(Context.END, signed, self._keys, _end_decoder)
         ours = from_master if self._grant is None else end.session == self._grant.session
         if not ours:
             raise ForeignSession("end", end.session)

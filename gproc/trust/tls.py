@@ -69,18 +69,20 @@ class WrongPeer(TrustError):
         )
 
 
-def server_context(identity: Identity) -> ssl.SSLContext:
-    context = _context(ssl.PROTOCOL_TLS_SERVER, identity)
+def server_context(identity: Identity, *more: bytes) -> ssl.SSLContext:
+    """more: other CAs that the cluster has now, PEM."""
+    context = _context(ssl.PROTOCOL_TLS_SERVER, identity, more)
     # If the client closes before it has read a session ticket, the connection is reset.  gproc never resumes a session.
     context.num_tickets = 0
     return context
 
 
-def client_context(identity: Identity) -> ssl.SSLContext:
-    return _context(ssl.PROTOCOL_TLS_CLIENT, identity)
+def client_context(identity: Identity, *more: bytes) -> ssl.SSLContext:
+    """more: other CAs that the cluster has now, PEM."""
+    return _context(ssl.PROTOCOL_TLS_CLIENT, identity, more)
 
 
-def _context(protocol: int, identity: Identity) -> ssl.SSLContext:
+def _context(protocol: int, identity: Identity, more: tuple[bytes, ...]) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False  # check_parent also knows roles, and that loopback is this machine
@@ -89,6 +91,8 @@ def _context(protocol: int, identity: Identity) -> ssl.SSLContext:
     context.verify_flags = ssl.VerifyFlags(context.verify_flags | ssl.VERIFY_X509_STRICT | NO_CHECK_TIME)
     try:
         context.load_verify_locations(identity.ca)
+        for ca in more:
+            context.load_verify_locations(cadata=ca.decode("ascii", "replace"))
         context.load_cert_chain(identity.certificate, identity.key)
     except OSError as error:
         raise TrustError(

@@ -13,7 +13,7 @@ import msgspec
 from gproc.errors import SpecError
 from gproc.nodespec import NodeSpec, Path, format_path
 from gproc.trust.lease import ClockMs
-from gproc.trust.signing import Context, Sequence, Session, TicketRefused, Unreadable, opened
+from gproc.trust.signing import Context, Keys, Sequence, Session, TicketRefused, Unreadable, opened
 from gproc.wire.messages import Signed
 
 
@@ -38,11 +38,11 @@ class NotItsTurn(TicketRefused):
         return f"job {self.job} runs on some nodes at a time, and it is not the turn of {format_path(self.path)}"
 
 
-def read_turn(signed: Signed | None, public_key: bytes, session: bytes, job: int, place: Path) -> Turn:
+def read_turn(signed: Signed | None, keys: Keys, session: bytes, job: int, place: Path) -> Turn:
     """The turn of one node.  Raises: TicketRefused if this is none."""
     if signed is None:
         raise NotItsTurn(job, place)
-    turn = opened(Context.TURN, signed, public_key, _decoder)
+    turn = opened(Context.TURN, signed, keys, _decoder)
     try:
         meant = (turn.session, turn.job) == (session, job) and NodeSpec.parse(turn.nodes).selects(place)
     except SpecError as error:

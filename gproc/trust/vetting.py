@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from gproc.trust.revocations import RevocationList
-from gproc.trust.signing import Context, Signer, opened
+from gproc.trust.signing import Context, Keys, Signer, opened
 from gproc.trust.stamp import date_text
 from gproc.trust.tls import PeerName
 from gproc.wire.messages import Signed
@@ -21,9 +21,9 @@ from gproc.wire.messages import Signed
 class Vetting:
     """What one process knows.  signed: the list of revoked certificates, to be passed on; None: there is none."""
 
-    def __init__(self, ticket_public: bytes, clock_s: Callable[[], float]) -> None:
+    def __init__(self, keys: Keys, clock_s: Callable[[], float]) -> None:
         """clock_s: seconds that only rise; its zero does not matter."""
-        self._ticket_public = ticket_public
+        self._keys = keys
         self._clock_s = clock_s
         self._ahead_s: float | None = None
         """The master's date, less our clock."""
@@ -46,7 +46,7 @@ class Vetting:
 
     def learn(self, signed: Signed) -> bool:
         """Take a list, if it is newer than the one that is known.  Returns whether it is.  Raises: TicketRefused."""
-        found = opened(Context.REVOCATIONS, signed, self._ticket_public, _decoder)
+        found = opened(Context.REVOCATIONS, signed, self._keys, _decoder)
         if found.number <= self._number:
             return False
         self.signed = signed

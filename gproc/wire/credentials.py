@@ -27,6 +27,7 @@ class AskCertificate(Message, frozen=True, tag=tag_of):
 
     certificate: the one that it has, PEM.  key: its new public key, Ed25519.
     signature: of the old key over session and new key.  proof: the same by the new key.
+    following: it wants one of the cluster's next keys, beside the one that it has: `gproc.trust.succession`.
     """
 
     route: Route
@@ -34,6 +35,7 @@ class AskCertificate(Message, frozen=True, tag=tag_of):
     key: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
     signature: Annotated[bytes, msgspec.Meta(max_length=128)]
     proof: Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
+    following: bool = False
 
 
 class Certified(Message, frozen=True, tag=tag_of):
@@ -41,3 +43,15 @@ class Certified(Message, frozen=True, tag=tag_of):
 
     route: Route
     answer: Signed
+
+
+class NewKeys(Message, frozen=True, tag=tag_of):
+    """The keys that will replace those of the cluster, signed by the present ones, on their way to all nodes."""
+
+    succession: Signed
+
+
+class OldKeysEnd(Message, frozen=True, tag=tag_of):
+    """The cluster's new keys are the only ones from now on, signed by them, on its way to all nodes."""
+
+    retirement: Signed

@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar, Union
 import msgspec
 
 from gproc.errors import PeerError
-from gproc.wire.credentials import AskCertificate, Certified, Revocations
+from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEnd, Revocations
 from gproc.wire.endings import Acknowledged, RankEnded, Release
 from gproc.wire.job_messages import (
     ActedOn,
@@ -100,6 +100,8 @@ ParentToChild = Union[  # noqa: UP007
     Ping,
     Revocations,
     Certified,
+    NewKeys,
+    OldKeysEnd,
 ]
 ChildToParent = Union[  # noqa: UP007
     Arrived,

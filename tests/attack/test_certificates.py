@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from gproc.node.voice import Voice
+from gproc.request.outcome import Returned
 from gproc.trust.authority import open_authority, provision
 from gproc.trust.certfile import certificate_file
 from gproc.trust.certificates import certify, pem_in
@@ -25,10 +26,11 @@ from gproc.trust.names import CertName
 from gproc.trust.renewal import RENEWALS_AT_ONCE, NewKey, RenewalAnswer, own_seed, signature_of, subject
 from gproc.trust.revocations import RevocationList
 from gproc.trust.signing import Context, Signer, opened
+from gproc.trust.succession import Succession, sign_retirement, sign_succession
 from gproc.trust.ticket import read_grant
 from gproc.trust.vetting import sign_list
 from gproc.wire import frames, messages
-from gproc.wire.credentials import AskCertificate, Certified, Revocations
+from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEnd, Revocations
 from gproc.wire.messages import Granted, Route
 from gproc.wire.tags import TAGS
 from tests.attack.peer import Peer, dial, join_as, node_named, node_of, ping
@@ -264,3 +266,16 @@ def test_an_expired_certificate_is_refused_with_the_date_and_what_to_do(cluster:
     assert reason.startswith("the certificate of kn9 has expired on 20")
     assert "(by the master's clock it is 20" in reason
     assert "`gproc key issue kn9` on the front end makes another" in reason
+
+
+def test_a_relay_cannot_tell_a_node_of_other_keys(relay: Relay) -> None:
+    """Nor that those end which it has: then it could be its master."""
+    relay.pass_grant()
+    stranger = Signer(os.urandom(32))
+    other = Succession(2, Path(relay.identity.ca).read_bytes(), stranger.public_key)
+    relay.tell(NewKeys(sign_succession(stranger, other)), OldKeysEnd(sign_retirement(stranger, 2)))
+    relay.slave.says(r"refused from \S+ a forged succession: this cluster's master did not sign it")
+    relay.slave.says(r"refused from \S+ a forged retirement: this cluster's master did not sign it")
+    job, run = relay.begin("-localbin", "=1/2", "/bin/echo", "well")
+    assert relay.order(run) == Returned(0)
+    assert relay.answer(job, run)[:2] == (0, "well\n")

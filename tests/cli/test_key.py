@@ -104,8 +104,28 @@ def test_a_host_that_was_revoked_may_be_given_another_certificate(key: Typed) ->
     assert [row["revoked"] for row in key.rows()] == [True, False]
 
 
+def test_the_clusters_keys_are_exchanged_in_two_steps(key: Typed) -> None:
+    """Without a running tree no node learns of it, so all are left behind, and have to be named."""
+    key.good("issue", "kn1", "kn2")
+    assert "no keys are being exchanged" in key.refused("rotate", "finish")
+    first = "new keys, generation 2, count beside the present ones until `gproc key rotate finish`\n"
+    assert key.good("rotate").startswith(first)
+    assert key.good("rotate") == (
+        f"{first}hosts that have a certificate of them: none\nhosts that have none yet: kn1, kn2\n"
+    )
+    assert json.loads(key.good("rotate", "--json")) == {"generation": 2, "ready": [], "missing": ["kn1", "kn2"]}
+    assert "say `gproc key rotate finish kn1 kn2`" in key.refused("rotate", "finish")
+    assert "could not join any more: kn2; " in key.refused("rotate", "finish", "kn1")
+    assert "no such host lacks a certificate of the new keys: kn9" in key.refused("rotate", "finish", "kn1", "kn9")
+    assert "'now' is unknown here" in key.refused("rotate", "now")
+    key.good("issue", "kn3")  # of the present keys, which everybody knows
+    assert "generation 2 is the only one" in key.good("rotate", "finish", "kn1", "kn2", "kn3")
+    key.good("issue", "kn1")
+    assert [row["generation"] for row in key.rows()] == [1, 1, 1, 2]
+
+
 def test_words_that_mean_nothing_are_refused_with_what_is_wanted(key: Typed) -> None:
-    assert "one of issue, list, revoke, backup, restore is wanted" in key.refused("make")
+    assert "one of issue, list, revoke, backup, restore, rotate is wanted" in key.refused("make")
     assert "a host is missing" in key.refused("issue")
     assert "is not a host name" in key.refused("issue", "../kn1")
     assert "run `gproc m` once" in key.refused("list")

@@ -36,9 +36,16 @@ from gproc.trust.keyfile import PUBLIC_HEADER, decode_key, encode_key, key_pem
 from gproc.trust.lease import Lease
 from gproc.trust.names import CertName, ClusterId
 from gproc.trust.orders import JobInput, JobOrders, JobSigner, TreeEnds
-from gproc.trust.renewal import NewKey, RenewalAnswer
+from gproc.trust.renewal import NewKey, RenewalAnswer, read_answer
 from gproc.trust.revocations import RevocationList
 from gproc.trust.signing import SESSION_BYTES, Context, Signer, TicketRefused
+from gproc.trust.succession import (
+    Succession,
+    read_retirement,
+    read_succession,
+    sign_retirement,
+    sign_succession,
+)
 from gproc.trust.ticket import Grant, Ticket, TicketVerifier
 from gproc.trust.vetting import Vetting
 from gproc.wire import frames, messages
@@ -275,12 +282,18 @@ def _renewed(data: bytes) -> None:
     """A master's answer to a question for a certificate, signed, whatever it says."""
     signed = messages.Signed(data, SIGNER.sign_bytes(Context.CERTIFICATE, data))
     own = Identity(CLUSTER, "node", "kn1", "", "", "", SIGNER.public_key)
-    NEW_KEY.identity(signed, own, SESSION)
+    NEW_KEY.identity(read_answer(signed, SIGNER.public_key, SESSION), own, CA, SIGNER.public_key)
+
+
+def _succession(data: bytes) -> None:
+    """New keys of a cluster, or the end of its old ones, signed, whatever they say.  The first byte chooses."""
+    context, read = ((Context.NEW_KEYS, read_succession), (Context.OLD_KEYS_END, read_retirement))[data[:1] > b"\x7f"]
+    read(messages.Signed(data[1:], SIGNER.sign_bytes(context, data[1:])), SIGNER.public_key)
 
 
 def _certificate(data: bytes) -> None:
     """What a node shows with its question, and what it says to have signed."""
-    check_shown(CA, data[64:], b"data", data[:64])
+    check_shown([CA], data[64:], b"data", data[:64])
 
 
 def _keys(data: bytes) -> None:
@@ -387,6 +400,13 @@ TARGETS: Final = {
     "renewed": Target(
         _renewed, (TrustError,),
         (SIGNER.sign(Context.CERTIFICATE, RenewalAnswer(SESSION, b"k" * 32, b"gproc://", "no")).payload,),
+    ),
+    "succession": Target(
+        _succession, (TicketRefused,),
+        (
+            b"\0" + sign_succession(SIGNER, Succession(2, CA, b"k" * 32)).payload,
+            b"\xff" + sign_retirement(SIGNER, 2).payload,
+        ),
     ),
     "certificate": Target(_certificate, (TrustError,), (b"s" * 64 + CERTIFICATE,)),
     "keys": Target(_keys, (TrustError,), (one_file(CREDENTIALS),)),

@@ -205,6 +205,6 @@ RECIPES = Path(gproc.__file__).parents[1] / "docs" / "security.md"
 
 def test_the_commands_of_the_recipes_can_be_typed_as_they_stand() -> None:
     lines = [line.split() for line in RECIPES.read_text().splitlines() if line.startswith("    gproc key ")]
-    assert {line[2] for line in lines} == {"issue", "list", "revoke", "backup", "restore"}
+    assert {line[2] for line in lines} == {"issue", "list", "revoke", "backup", "restore", "rotate"}
     for line in lines:
         assert isinstance(parse(line[1:]), KeyOptions)

@@ -133,7 +133,7 @@ def test_a_certificate_that_cannot_be_read_is_refused_and_no_more(authority: Aut
     for old, new in ((b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x1a"), (b"\x30\x82", b"\x30\x83")):
         changed = ssl.DER_cert_to_PEM_cert(der.replace(old, new, 1)).encode() + b"\n"
         with pytest.raises(TrustError, match="its certificate cannot be read"):
-            check_shown(authority.ca_certificate(), changed, b"data", bytes(64))
+            check_shown([authority.ca_certificate()], changed, b"data", bytes(64))
 
 
 def test_a_word_is_not_an_address(authority: Authority) -> None:
