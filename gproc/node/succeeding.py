@@ -14,14 +14,16 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+from msgspec.structs import replace
+
 from gproc.errors import GprocError, TrustError
 from gproc.node.voice import sign_apart
-from gproc.shown import shown_text
-from gproc.trust.carried import Credentials, credentials_in, forget, identity_of_file, one_file
+from gproc.shown import reason_of, shown_text
+from gproc.trust.carried import Credentials, forget, identity_of_file, one_file
 from gproc.trust.certfile import CA_KEY, NODE_FILE
 from gproc.trust.certificates import pem_in
 from gproc.trust.endpoint import Endpoint
-from gproc.trust.home import SECRET_MODE, read_file, write_file
+from gproc.trust.home import SECRET_MODE, locked, read_file, write_file
 from gproc.trust.identity import Identity, reload_identity
 from gproc.trust.keyfile import PUBLIC_HEADER, encode_key
 from gproc.trust.lease import boottime_s
@@ -38,6 +40,7 @@ AGAIN_S: Final = 60.0
 REJOIN_S: Final = 5.0
 """Over so many seconds do nodes join anew when the old keys have ended: not all at once."""
 
+HERE: Final = "a certificate of the cluster's new keys is here; the present one is shown until the old keys end"
 ANEW: Final = "joining anew with a certificate of the cluster's new keys"
 
 
@@ -61,6 +64,7 @@ class Succeeding:
             return
         if (found := following_of(endpoint.identity)) is not None and self._fits(found):
             endpoint.hold(found)  # another slave of this machine was first
+            log.info(HERE)
             return
         self._again_s = boottime_s() + AGAIN_S * random.uniform(0.5, 1)
         if self._asking is None or self._asking.done():
@@ -97,7 +101,7 @@ class Succeeding:
         self._key = None
         if own.source:
             self._keep(credentials, found, successor)
-        log.info("a certificate of the cluster's new keys is here; the present one is shown until the old keys end")
+        log.info(HERE)
         return True
 
     def _keep(self, credentials: Credentials, found: Identity, successor: Succession) -> None:
@@ -133,27 +137,35 @@ class Succeeding:
         loop.call_later(random.uniform(0, REJOIN_S), self._rejoin, ANEW)
 
     def _put_in_place(self, former: Identity, found: Identity) -> Identity:
-        path = following_path(former.source)
+        """Into the file that slaves of this machine read.  Another one of them may have been first."""
         home = os.path.dirname(former.source)
+        here = os.path.exists(os.path.join(home, CA_KEY))  # the front end: the cluster's new keys are in place already
+        target = former.source if here else os.path.join(home, NODE_FILE)
         try:
-            content = read_file(path)
-            whole = credentials_in(content, path)
-            if os.path.exists(os.path.join(home, CA_KEY)):  # the front end: its keys are there already
-                write_file(former.source, whole.certificate + whole.key, SECRET_MODE)
-                placed = reload_identity(former.source, former.role)
-            else:
-                placed = identity_of_file(_written(os.path.join(home, NODE_FILE), content))
-            if os.path.exists(path):
-                os.unlink(path)
-            return placed
+            with locked(home):
+                if not _is_in_place(target, found):
+                    whole = _credentials(found)
+                    content = whole.certificate + whole.key if here else one_file(whole)
+                    write_file(target, content, SECRET_MODE)
+                placed = reload_identity(target, former.role)
+                if os.path.exists(path := following_path(former.source)):
+                    os.unlink(path)
         except (OSError, TrustError) as error:
-            log.warning("the new certificate stays where it is: %s", shown_text(str(error)))
-            return found
+            log.warning("the new certificate is in memory alone: %s", shown_text(reason_of(error)))
+            return replace(found, source="")
+        return placed
 
 
-def _written(path: str, content: bytes) -> str:
-    write_file(path, content, SECRET_MODE)
-    return path
+def _is_in_place(target: str, found: Identity) -> bool:
+    try:
+        return reload_identity(target, found.role).ticket_public == found.ticket_public
+    except (OSError, TrustError):
+        return False
+
+
+def _credentials(found: Identity) -> Credentials:
+    public = encode_key(PUBLIC_HEADER, found.ticket_public)
+    return Credentials(read_file(found.ca), public, read_file(found.certificate), read_file(found.key))
 
 
 def following_path(source: str) -> str:
