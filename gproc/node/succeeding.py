@@ -24,7 +24,7 @@ from gproc.trust.certfile import CA_KEY, NODE_FILE
 from gproc.trust.certificates import pem_in
 from gproc.trust.endpoint import Endpoint
 from gproc.trust.home import SECRET_MODE, locked, read_file, write_file
-from gproc.trust.identity import Identity, reload_identity
+from gproc.trust.identity import Identity, is_due, reload_identity
 from gproc.trust.keyfile import PUBLIC_HEADER, encode_key
 from gproc.trust.lease import boottime_s
 from gproc.trust.renewal import NewKey, RenewalAnswer, own_seed, signature_of, subject
@@ -58,11 +58,15 @@ class Succeeding:
         self._asking: asyncio.Task[None] | None = None
 
     def ask_if_due(self, session: bytes) -> None:
-        """Ask for a certificate of the next keys, if there are some and it has none."""
+        """Ask for a certificate of the next keys, if there are some and it has none that lasts."""
         endpoint = self._endpoint
-        if endpoint.succession is None or endpoint.following is not None or boottime_s() < self._again_s:
+        if endpoint.succession is None or boottime_s() < self._again_s:
             return
-        if (found := following_of(endpoint.identity)) is not None and self._fits(found):
+        following, date_s = endpoint.following, endpoint.vetting.date_s()
+        if following is not None and (date_s is None or not is_due(following.stamp, date_s)):
+            return
+        found = following_of(endpoint.identity)
+        if found is not None and self._fits(found) and (date_s is None or not is_due(found.stamp, date_s)):
             endpoint.hold(found)  # another slave of this machine was first
             log.info(HERE)
             return
