@@ -188,7 +188,7 @@ def following_of(identity: Identity) -> Identity | None:
     try:
         found = identity_of_file(path)
     except (OSError, TrustError) as error:
-        log.warning("%s is not used: %s", path, shown_text(str(error)))
+        log.warning("%s is not used: %s", path, shown_text(reason_of(error)))
         return None
     fits = (found.cluster, found.role, found.name) == (identity.cluster, identity.role, identity.name)
     return found if fits and found.generation == identity.generation + 1 else None

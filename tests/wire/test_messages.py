@@ -15,7 +15,7 @@ from gproc.request.outcome import Killed, Lost, NotStarted, Refused, Returned, S
 from gproc.request.spec import BundleName, Request, TerminalSize
 from gproc.wire import frames, messages, tags
 from gproc.wire.branch import Branch
-from gproc.wire.credentials import AskCertificate, Certified, Revocations
+from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEnd, Revocations
 from gproc.wire.directions import DIRECTIONS, PARENT_TO_CHILD, Direction
 from gproc.wire.endings import Acknowledged, RankEnded, Release
 from gproc.wire.job_messages import (
@@ -103,7 +103,10 @@ EVERY_MESSAGE: list[Message] = [
     Leased(Route((7,)), Signed(b"lease", b"s" * 64)),
     Revocations(SIGNED),
     AskCertificate(Route((1, 7)), b"-----BEGIN CERTIFICATE-----", b"k" * 32, b"s" * 72, b"p" * 64),
+    AskCertificate(Route(()), b"-----BEGIN CERTIFICATE-----", b"k" * 32, b"s" * 64, b"p" * 64, following=True),
     Certified(Route((7,)), SIGNED),
+    NewKeys(SIGNED),
+    OldKeysEnd(SIGNED),
     JobOrder(1, Signed(b"order", b"s" * 64)),
     Run(1, 3, SIGNED, BRANCH, 1 << 18, (None, Peer("kn8", "10.1.30.8:6666"))),
     SignalJob(1, 15),
