@@ -145,7 +145,8 @@ class Master(Hub):
         self._node_keys.look()
 
     def sign_again(self) -> None:
-        self._service.sign_again(self._signer)
+        for live in self._service.running():
+            live.sign_again(self._signer)
 
     def _clock_ms(self) -> int:
         return int((boottime_s() - self._began_s) * 1000)
@@ -212,7 +213,7 @@ class Master(Hub):
         self._lend(node)
         grant = Grant(
             self._session, node.nonce, node.place, self._sequence, self._clock_ms(), self._lease_s,
-            self.registry.ancestors(node), self._service.live_jobs(), time.time(),
+            self.registry.ancestors(node), tuple(live.job.number for live in self._service.running()), time.time(),
         )  # fmt: skip
         self.pass_down(messages.Granted(node.route, self._signer.sign(Context.GRANT, grant)))
 
@@ -262,11 +263,12 @@ class Master(Hub):
             self._desk.ask(question, node.info.name, self.pass_down)
             return
         jobs = self._service.jobs_at(node.place)
+        awaited = tuple(live.job.number for live in self._service.running() if live.awaits(node.place))
         self._lend(node)
         home_is_there = self.registry.home_is_there(node)
         lease = Lease(
             self._session, question.nonce, self._sequence, self._clock_ms(), jobs, home_is_there, time.time(),
-            self.endpoint.vetting.number, self._service.awaited_at(node.place),
+            self.endpoint.vetting.number, awaited,
         )  # fmt: skip
         self.pass_down(messages.Leased(question.route, self._signer.sign(Context.LEASE, lease)))
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from gproc.nodespec import fold, format_path
+from gproc.nodespec import Place, fold, format_path
 from gproc.relay.receipt import JobReceipt, RunOfNode, has_nothing
 from gproc.relay.relayed_job import RelayedJob
 from gproc.request.acts import Act, SendSignal, SetTerminalSize, SignalNodes
@@ -216,6 +216,10 @@ class LiveJob:
         if self.job.waits(rank):
             outcome = NotStarted(f"its node was lost while it waited for its turn: {shown_text(reason)}")
         self.send(messages.Finished(self.job.number, rank, outcome))
+
+    def awaits(self, place: Place) -> bool:
+        """Whether it runs on this node, and its end there would be taken at once."""
+        return self.job.runs_at(place) and self.relayed.has_room
 
     def sign_again(self, signer: Signer) -> None:
         """By the cluster's new keys: its ticket, its orders and what is kept of its input."""

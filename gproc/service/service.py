@@ -33,7 +33,6 @@ from gproc.service.window import Window
 from gproc.shown import command_text, shown_text
 from gproc.tree import branches, number
 from gproc.trust.lease import boottime_s
-from gproc.trust.signing import Signer
 from gproc.wire import frames
 from gproc.wire.branch import Branch
 from gproc.wire.endings import Release
@@ -328,9 +327,9 @@ class JobService:
             for node in nodes:
                 live.find_way(live.rank_on[node.nonce])
 
-    def live_jobs(self) -> tuple[int, ...]:
-        """The numbers of the jobs that have not ended."""
-        return tuple(self._live)
+    def running(self) -> list[LiveJob]:
+        """The jobs that have not ended."""
+        return list(self._live.values())
 
     def _ended(self, asked: _Asked, live: LiveJob) -> None:
         asked.client.account.free(asked.cost)
@@ -387,15 +386,6 @@ class JobService:
     def jobs_at(self, place: Place) -> tuple[int, ...]:
         """The numbers of the jobs that run on a node and should."""
         return self._table.jobs_at(place)
-
-    def sign_again(self, signer: Signer) -> None:
-        """The cluster's keys are others: what may be sent again of running jobs is signed by the new ones."""
-        for live in self._live.values():
-            live.sign_again(signer)
-
-    def awaited_at(self, place: Place) -> tuple[int, ...]:
-        """The numbers of the jobs that run on a node, and whose end there would be taken at once."""
-        return tuple(n for n, live in self._live.items() if live.job.runs_at(place) and live.relayed.has_room)
 
 
 def _branch_of(live: LiveJob, nodes: Iterable[Node], *, again: bool = False) -> Branch:
