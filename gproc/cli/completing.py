@@ -27,6 +27,9 @@ ANSWER_S: Final = 0.5
 NODES_MAX: Final = 200
 """More nodes than this are not listed one by one: a shell would ask whether to show them all."""
 
+JOBS_MAX: Final = 50
+"""So many jobs are offered, the newest ones."""
+
 _EXEC: Final = next(mode for mode in MODES if mode.letters == "e")
 """If the line names no socket, the default of this mode counts."""
 
@@ -59,6 +62,8 @@ def _outside(found: Completion, last: str) -> Iterator[Candidate]:
             words = node_words(found, begun)
         case "node path" | "source or node path":
             words = ((f"{word}:", text) for word, text in node_words(found, begun))
+        case "job" | "running job":
+            words = job_candidates(_socket(found), ended=found.offer == "job")
         case _:
             return
     for word, text in words:
@@ -98,10 +103,28 @@ def _connected(found: Completion) -> tuple[NodeState, ...]:
     from gproc.client.inquiry import inquire
 
     try:
-        socket = dict(found.given).get("socket") or str(defaults_of(_EXEC).get("socket", DEFAULT_SOCKET))
-        return inquire(socket, ANSWER_S).nodes
+        return inquire(_socket(found), ANSWER_S).nodes
     except (GprocError, OSError):
         return ()
+
+
+def _socket(found: Completion) -> str:
+    """That of the master at which the line looks.  Raises: GprocError if a file that sets defaults is wrong."""
+    return dict(found.given).get("socket") or str(defaults_of(_EXEC).get("socket", DEFAULT_SOCKET))
+
+
+def job_candidates(socket: str, *, ended: bool) -> list[Candidate]:
+    """The newest jobs by name and number, the newest first, and `last`; none if the master does not answer in time."""
+    from gproc.client.questions import job_list
+    from gproc.shown import command_text
+
+    try:
+        rows = job_list(socket, ended=ended, timeout_s=ANSWER_S).jobs[-JOBS_MAX:][::-1]
+    except (GprocError, OSError):
+        return []
+    names = {row.name: f"Job {row.number}: {command_text(row.argv)}" for row in rows[::-1] if row.name}
+    numbers = [(str(row.number), command_text(row.argv)) for row in rows]
+    return [*((("last", "Your newest job."),) if rows else ()), *reversed(names.items()), *numbers]
 
 
 def node_candidates(nodes: Sequence[NodeState], begun: str) -> list[Candidate]:

@@ -10,7 +10,8 @@ import msgspec
 from gproc.request.signals import can_be_sent
 
 Offer = Literal[
-    "", "file", "directory", "command", "locale", "nodes", "node path", "source or node path", "mode", "job"
+    "", "file", "directory", "command", "locale", "nodes", "node path", "source or node path", "mode", "job",
+    "running job",
 ]
 """The words that shell completion offers for a value or an argument.  "node path": NODES:PATH; "": no words."""
 

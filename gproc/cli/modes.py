@@ -197,7 +197,7 @@ MODES: Final = (
         "Go back to a job that runs: its output from now on, its input, Ctrl-C.",
         "Ctrl-P Ctrl-Q leaves it again, and it goes on; so it does if the terminal is lost. Only one client at a time"
         " gives a job its input. The status is the job's, 0 if it was left.",
-        (Argument("job", "JOB", "Which job: 12, night, last", offers="job"),),
+        (Argument("job", "JOB", "Which job: 12, night, last", offers="running job"),),
     ),
     Mode(
         "wait",
@@ -205,7 +205,7 @@ MODES: Final = (
         WaitOptions,
         "Wait for the end of a job.",
         "It ends with the job's status, and says what failed, as gproc e does. A job that has ended is not waited for.",
-        (Argument("job", "JOB", "Which job: 12, night, last", offers="job"),),
+        (Argument("job", "JOB", "Which job: 12, night, last", offers="running job"),),
     ),
     Mode(
         "kill",
@@ -214,7 +214,7 @@ MODES: Final = (
         "Send a signal to all processes of a job.",
         "Without -s it is SIGTERM.",
         (
-            Argument("job", "JOB", "Which job: 12, night, last", offers="job"),
+            Argument("job", "JOB", "Which job: 12, night, last", offers="running job"),
             Argument("nodes", "NODES", "Only on these nodes", "optional", "nodes"),
         ),
     ),

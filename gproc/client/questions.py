@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -15,16 +16,21 @@ from gproc.wire.job_messages import JobAnswer, JobList
 OLDER: Final = "if it is of an older release than this command, it knows no such question"
 
 
-def answer_to(socket_path: str, question: Callable[[ClientSession], int]) -> JobAnswer:
+def answer_to(
+    socket_path: str, question: Callable[[ClientSession], int], timeout_s: float | None = None
+) -> JobAnswer:
     """Ask, and wait for the answer.  question: returns the serial number of the `Answered`.
 
-    Raises: GprocError; JobRejected if the master refuses.
+    Raises: GprocError; JobRejected if the master refuses; LinkLost also if it says nothing for timeout_s.
     """
     driver = PollDriver(socket_path)
     try:
         serial = question(driver.session)
         while True:
-            driver.wait()
+            before_s = time.monotonic()
+            driver.wait(timeout_s=timeout_s)
+            if timeout_s is not None and time.monotonic() - before_s >= timeout_s:
+                raise LinkLost(f"the master at {socket_path} does not answer")
             for event in driver.events():
                 if isinstance(event, Refusal) and event.serial == serial:
                     raise event.error
@@ -36,9 +42,9 @@ def answer_to(socket_path: str, question: Callable[[ClientSession], int]) -> Job
         driver.close()
 
 
-def job_list(socket_path: str, *, ended: bool) -> JobList:
-    """The jobs of this user, as the master knows them.  Raises: GprocError."""
-    answer = answer_to(socket_path, lambda session: session.list_jobs(ended=ended))
+def job_list(socket_path: str, *, ended: bool, timeout_s: float | None = None) -> JobList:
+    """The jobs of this user, as the master knows them.  Raises: GprocError; LinkLost as `answer_to`."""
+    answer = answer_to(socket_path, lambda session: session.list_jobs(ended=ended), timeout_s)
     assert isinstance(answer, JobList)
     return answer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -174,6 +175,30 @@ def test_connected_nodes_are_offered_and_nothing_without_a_master(tmp_path: Path
         assert asked("e", "--socket", socket, "1,2") == ["1,2"]
         assert asked("cp", "a", "--socket", socket, "1") == ["1-2:", "1:"]
         assert asked("get", "--socket", socket, "1,@f") == ["1,@failed:"]
+    finally:
+        cluster.stop()
+
+
+def test_jobs_are_offered_by_name_and_number_and_those_that_have_ended_if_they_are_of_use(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path / "c")
+    here = f"--socket={cluster.socket}"
+    assert asked("logs", here, "") == []
+    cluster.start_master()
+    try:
+        cluster.slave(1)
+        assert asked("logs", here, "") == []
+        assert cluster.exec("--name=first", "1", "/bin/true").returncode == 0
+        assert cluster.exec("-d", "--name=second", "1", "/bin/sleep", "1000").returncode == 0
+        [second, first] = sorted(job["job"] for job in json.loads(cluster.command("ps", "-a", "--json").stdout))[::-1]
+        for verb in ("logs", "rm"):
+            assert asked(verb, here, "") == ["last", "second", "first", str(second), str(first)]
+        for verb in ("attach", "wait", "kill"):
+            assert asked(verb, here, "") == ["last", "second", str(second)]
+        assert asked("kill", here, "se") == ["second"]
+        assert asked("rm", here, "first", "s") == ["second"]
+        assert asked("kill", here, "second", "") == [".", "1"]
+        assert cluster.command("kill", "-s", "KILL", "second").returncode == 0
+        assert cluster.command("wait", "second").returncode == 137
     finally:
         cluster.stop()
 

@@ -174,3 +174,12 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin1.toml").write_bytes(b'master = "\xe9"')
     with pytest.raises(LocaleError, match=r"latin1\.toml"):
         FileLocale.read(str(tmp_path / "latin1.toml"))
+
+
+@pytest.mark.parametrize("text", [RACKS, PATTERN])
+def test_a_file_can_have_groups_which_are_told_as_they_are(tmp_path: Path, text: str) -> None:
+    assert getattr(written(tmp_path, text), "groups", None) == {}
+    grouped = written(tmp_path, f"{text}\n[groups]\ngpu = 'n[2-3],n6'\n")
+    assert getattr(grouped, "groups", None) == {"gpu": "n[2-3],n6"}
+    with pytest.raises(LocaleError, match="groups"):
+        written(tmp_path, f"{text}\n[groups]\ngpu = ['n2']\n")

@@ -46,3 +46,9 @@ def test_a_certificate_has_one_place_where_the_locale_does_not_say_which() -> No
     assert master.objection("kn9", 1, [(1, "kn9")]) == ""  # it comes back before its old connection has ended
     assert master.objection("kn9", 2, [(1, "kn9")]) == "kn9 is here already, as node 1: a certificate has one place"
     assert master.objection("front", 2, [(1, "front")]) == ""
+
+
+def test_a_locale_says_a_hosts_place_down_from_the_master() -> None:
+    master = Belonging("front", True, KANE)
+    assert [master.place_of(name) for name in ("kn20", "kn7", "kn47", "strange")] == [(1,), (1, 7), (3, 7), None]
+    assert Belonging("front", True, LOCAL).place_of("kn7") is None

@@ -64,14 +64,17 @@ def test_gproc_stop_ends_every_slave_and_gproc_start_starts_those_of_before(lab:
 
 def test_some_nodes_are_stopped_and_started_again(lab: Lab) -> None:
     started(lab, "-w", "h[1-3]")
-    done = lab.run("stop", "2-3")
+    done = lab.run("stop", "h[2-3]")
     assert (done.returncode, nodes(lab)) == (0, {"1": "h1"}), done.stderr
     assert lab.run("stop", "2", "--json").stdout.count("no slave of this cluster ran") == 1
     assert started(lab, "--failed")["h2"]["state"] == "up"
     assert nodes(lab) == {"1": "h1", "2": "h2", "3": "h3"}
     before = lab.slave("h2")
-    assert lab.run("restart", "2").returncode == 0
+    assert lab.run("restart", "h2").returncode == 0
     assert lab.slave("h2") not in (before, "")
+    assert len(nodes(lab)) == 3
+    unknown = lab.run("stop", "h[2-3],h7")
+    assert (unknown.returncode, unknown.stderr) == (2, "gproc: gproc start has started nothing on h7\n")
     assert len(nodes(lab)) == 3
 
 
