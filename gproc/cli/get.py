@@ -22,7 +22,7 @@ def run(options: GetOptions) -> int:
     remote = remote._replace(nodes=meant.nodes)
     driver = PollDriver(options.socket)
     try:
-        collected = Collected(options.directory, remote.path, meant.naming)
+        collected = Collected(options.directory, remote.path, meant.naming, tells=True)
         told = collected.have is not None
         request = copy_request(remote, "collect", exclude=meant.exclude, timeout_s=options.timeout_s, stdin=told)
         progress, trace = progress_for(json_lines=False), Trace(options.debug)

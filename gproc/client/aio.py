@@ -161,7 +161,7 @@ class AsyncCluster:
         self._check()
         remote, meant = await self._remote(source, exclude)
         request = copy_request(remote, "collect", exclude=meant.exclude, timeout_s=timeout)
-        collected = Collected(directory, naming=meant.naming)
+        collected = Collected(directory, remote.path, meant.naming)
         job = await self._carry_out(request, None, collected, meant.naming)
         note_torn(collected, job.outcomes)
         return CopyResult.of(job, collected.complaints).checked(check)

@@ -154,7 +154,7 @@ class Cluster:
             >>> cluster.get("1-80:/var/log/solver", "logs")  # logs/1/solver, logs/2/solver, ...
         """
         remote, meant = self._remote(source, exclude)
-        collected = Collected(directory, naming=meant.naming)
+        collected = Collected(directory, remote.path, meant.naming)
         job = self._carry_out(
             copy_request(remote, "collect", exclude=meant.exclude, timeout_s=timeout), None, collected, meant.naming
         )

@@ -49,8 +49,10 @@ from gproc.shown import shown
 class Collected:
     """The `Sink` of `gproc get`: makes a directory in `home` for each node that sends something."""
 
-    def __init__(self, home: str, source: bytes = b"", naming: Naming = PLACES) -> None:
-        """source: the path on the nodes.  With it, `have` tells them what is in `home` already.
+    def __init__(self, home: str, source: bytes = b"", naming: Naming = PLACES, *, tells: bool = False) -> None:
+        """source: the path on the nodes: nothing else is taken from them.  b"": whatever they send.
+
+        tells: whether `have` tells the nodes what is in `home` already.
 
         Raises: GprocError if `home` is no directory and cannot be made one.
         """
@@ -62,7 +64,7 @@ class Collected:
         self._top = name_of(source) if source else b""
         self.have: int | None = None
         """A file for the job's standard input, filled when the job begins; None if nothing is here."""
-        if source and os.listdir(self._home_path):
+        if tells and os.listdir(self._home_path):
             self.have = os.memfd_create("gproc-get", os.MFD_CLOEXEC)
 
     def begin(self, paths: Sequence[Path]) -> None:
@@ -71,7 +73,7 @@ class Collected:
         for rank, path in enumerate(paths):
             name = self._naming.file_name(path).encode()
             complain = partial(self.complaints.add, rank)
-            self._arrivals.append(IncomingTree(self._home, self._home_path, name, complain))
+            self._arrivals.append(IncomingTree(self._home, self._home_path, name, complain, self._top))
         if self.have is not None:
             below = self._home_path.rstrip(b"/") + b"/"
             places = [(format_path(path).encode(), below + self._naming.file_name(path).encode()) for path in paths]
@@ -103,9 +105,11 @@ class Collected:
 
 
 class IncomingTree:
-    """Carries out one node's stream, below `home`/`name`."""
+    """Carries out one node's stream, below `home`/`name`.  asked: the one name that it may have there; b"": any."""
 
-    def __init__(self, home: int, home_path: bytes, name: bytes, complain: Complain) -> None:
+    def __init__(self, home: int, home_path: bytes, name: bytes, complain: Complain, asked: bytes = b"") -> None:
+        self._asked = asked
+        self._began = False
         self.is_whole = False
         self.was_dropped = False
         self._home = home
@@ -158,6 +162,8 @@ class IncomingTree:
             return
         if (self._leaf is not None) != isinstance(step, Hole | Whole | Torn | Same):
             raise PeerError(f"{type(step).__name__} at a place where it cannot be")
+        if isinstance(step, Folder | SymlinkStep | HardLink | Leaf) and not writer.depth:
+            self._check_asked(step.name)
         match step:
             case Folder(name):
                 if writer.depth > DEPTH_MAX or (name == ITSELF and writer.depth):
@@ -194,6 +200,12 @@ class IncomingTree:
                 raise PeerError(f"{type(step).__name__}, which no node is asked for")
             case _:
                 assert_never(step)
+
+    def _check_asked(self, name: bytes) -> None:
+        """Raises: PeerError for what would replace something else that is in the node's directory."""
+        if self._asked and (name != self._asked or self._began):
+            raise PeerError(f"{shown(name)}, which it was not asked for")
+        self._began = True
 
     def _data(self, data: memoryview) -> None:
         leaf = self._took(len(data))

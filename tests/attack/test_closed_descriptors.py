@@ -37,6 +37,7 @@ def flat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster.start_master()
     cluster.slave(1)
     (cluster.work / "file").write_text("content\n")
+    assert cluster.exec("--spool", "--name=spooled", "1", "/bin/echo", "said").returncode == 0
     yield cluster
     cluster.stop()
 
@@ -50,7 +51,7 @@ def run(cluster: Cluster, closed: Sequence[str], *words: str) -> subprocess.Comp
 
 
 @closed_descriptors
-@pytest.mark.parametrize("mode", ["e", "i", "cp", "get", "bundle"])
+@pytest.mark.parametrize("mode", ["e", "i", "cp", "get", "bundle", "ps", "logs"])
 def test_a_command_works_without(flat: Cluster, tmp_path: Path, mode: str, closed: tuple[str, ...]) -> None:
     words: dict[str, tuple[str, ...]] = {
         "e": ("e", "1", "/bin/echo", "said"),
@@ -58,12 +59,14 @@ def test_a_command_works_without(flat: Cluster, tmp_path: Path, mode: str, close
         "cp": ("cp", "file", f"1:{tmp_path}/"),
         "get": ("get", f"1:{flat.work}/file", str(tmp_path)),
         "bundle": ("bundle", "/bin/true"),
+        "ps": ("ps", "-a"),
+        "logs": ("logs", "spooled"),
     }
     done = run(flat, closed, *words[mode])
     assert (done.returncode, done.stderr) == (0, b"")
     if mode == "e":
         assert done.stdout == (b"" if ">&-" in closed else b"said\n")
-    if mode in ("i", "bundle"):
+    if mode in ("i", "bundle", "ps", "logs"):
         assert bool(done.stdout) == (">&-" not in closed)
     if mode in ("cp", "get"):
         assert [path.read_text() for path in tmp_path.rglob("file")] == ["content\n"]
@@ -75,6 +78,15 @@ def test_a_wrong_command_is_still_one_message_and_its_status(flat: Cluster, clos
     assert done.returncode == 2
     assert done.stderr.startswith(b"" if "2>&-" in closed else b"gproc: node specification")
     assert b"Traceback" not in done.stderr
+
+
+@closed_descriptors
+def test_gproc_rsh_without_them_says_what_is_wrong_too(flat: Cluster, closed: tuple[str, ...]) -> None:
+    """It asks the master for a host's name before it becomes `gproc e`."""
+    argv = without(closed, [sys.executable, "-m", "gproc.adapters.invoke.rsh", "no-command"])
+    done = subprocess.run(argv, env=flat.env, cwd=flat.work, input=b"", capture_output=True, timeout=PATIENCE_S)
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"" if "2>&-" in closed else b"gproc-rsh: usage:")
 
 
 @closed_descriptors
@@ -91,6 +103,7 @@ def test_a_programs_output_is_never_a_request_of_its_caller(
     run(flat, closed, "e", "1", program)
     flat.master.says(r"job \d+: uid", since=mark)
     assert flat.exec("1", "/bin/true").returncode == 0
+    flat.master.says(r"job \d+: uid \d+ on 1: /bin/true", since=mark)
     with flat.master._changed:
         jobs = [line for line in flat.master._lines[mark:] if ": uid " in line]
     assert len(jobs) == 2, jobs

@@ -193,6 +193,46 @@ def test_set_id_bits_are_not_taken_from_a_node(home: Path) -> None:
     assert stat.S_IMODE((home / "1.7" / "d").stat().st_mode) == 0o1777
 
 
+@pytest.mark.parametrize(
+    ("source", "stream"),
+    [
+        (b"/etc/asked", (leaf(b"other"), b"bad", Whole())),
+        (b"/etc/asked", (leaf(b"asked"), b"abc", Whole(), leaf(b"other"), b"bad", Whole())),
+        (b"/etc/asked", (leaf(b"asked"), b"abc", Whole(), leaf(b"asked"), b"bad", Whole())),
+        (b"/etc/asked", (link(b"other", b"/x"),)),
+        (b"/etc/asked", (folder(b"."), leaf(b"other"), b"bad", Whole(), Leave())),
+        (b"/etc/asked/", (folder(b"other"), Leave())),
+        (b"/etc/.", (leaf(b"other"), b"bad", Whole())),
+    ],
+)
+def test_what_a_node_was_not_asked_for_is_not_taken(
+    home: Path, source: bytes, stream: tuple[Step | bytes, ...]
+) -> None:
+    """It could replace what an earlier command has brought from there."""
+    (home / "1.7").mkdir()
+    (home / "1.7" / "other").write_text("mine")
+    collected = Collected(str(home), source)
+    collected.begin((NODE,))
+    collected.output(0, "stdout", memoryview(encoded(*stream, End())))
+    collected.finish()
+    assert collected.was_dropped(0)
+    assert (home / "1.7" / "other").read_text() == "mine"
+    assert {path.name: path.read_text() for path in (home / "1.7").iterdir()} in (
+        {"other": "mine"}, {"other": "mine", "asked": "abc"}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("source", [b"/etc/asked", b"/etc/asked//", b"asked"])
+def test_what_a_node_was_asked_for_is_taken(home: Path, source: bytes) -> None:
+    collected = Collected(str(home), source)
+    collected.begin((NODE,))
+    wire = encoded(folder(b"asked"), leaf(b"below"), b"abc", Whole(), Leave(), End())
+    collected.output(0, "stdout", memoryview(wire))
+    collected.finish()
+    assert collected.is_whole(0)
+    assert (home / "1.7" / "asked" / "below").read_text() == "abc"
+
+
 def test_a_torn_file_is_dropped_and_the_rest_is_kept(home: Path) -> None:
     whole, _ = received(home, encoded(leaf(b"torn", 9), b"abc", Torn(), leaf(b"good"), b"abc", Whole(), End()))
     assert whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import tomllib
 from collections.abc import Iterator
@@ -62,8 +63,9 @@ def _hosts(data: bytes) -> None:
 
 def _host_list(data: bytes) -> None:
     text = data.decode(errors="replace")
-    found = expand(text[:200])
-    assert len(set(found)) == len(found)
+    if re.search(r"\d{3}", text) is None:  # a hundred thousand hosts take a while
+        found = expand(text[:100])
+        assert len(set(found)) == len(found)
 
 
 JOB: Final = KeptJob(

@@ -18,6 +18,7 @@ from typing import Final
 import gproc
 from gproc.__main__ import run as run_gproc
 from gproc.adapters.invoke.placement import NoSuchNode, nodes_meant
+from gproc.descriptors import open_standard_descriptors
 from gproc.errors import EXIT_GPROC, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND
 from gproc.root import kernel
 
@@ -36,6 +37,7 @@ WITH_VALUE: Final = frozenset("BbcDEeFIiJLlmOoPpQRSWw")
 
 def main() -> int:
     """Returns the exit status, which is that of `gproc e`."""
+    open_standard_descriptors()
     launcher = os.environ.get(TIED)
     if launcher is not None:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
