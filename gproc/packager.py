@@ -14,12 +14,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from gproc.bundle import cache, observed
 from gproc.bundle.meaning import Meant, Ran
 from gproc.bundle.surroundings import Surroundings
 from gproc.content.manifest import Digest, Manifest, digest_of, encode, trusted
-from gproc.errors import BundleError
+from gproc.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
     from gproc.bundle.observing import Observation
@@ -36,6 +37,8 @@ class PackRequest(msgspec.Struct, frozen=True):
     words: whether the other words bring along what they name (`--no-words`).
     nodes_programs: programs that the command names without a slash, but for its first, are the node's own.
     with_package: add what the packages of the programs install and depend on.
+    venv: the directory of a Python environment that goes along as a whole, and is active; "": none.
+    also: other programs that go along.
     traced: add what runs of this program touched that were observed (`observe`).
     cache_dir: the directory of the cache; None for `cache.default_directory`.
     """
@@ -50,6 +53,8 @@ class PackRequest(msgspec.Struct, frozen=True):
     words: bool = True
     nodes_programs: bool = False
     with_package: bool = False
+    venv: str = ""
+    also: tuple[str, ...] = ()
     traced: bool = True
     cache_dir: str | None = None
 
@@ -145,6 +150,7 @@ def pack(request: PackRequest, *, explain: bool = False) -> Bundle:
     Raises: ProgramNotFound, ProgramNotExecutable; BundleError if a file cannot be resolved or read.
     """
     started_ns = time.time_ns()
+    request = _with_environment(request)
     surroundings = Surroundings(request.environ, request.cwd)
     program = find_program(request.program, request.cwd, request.environ, request.root)
     meant = _meant(request)
@@ -168,6 +174,7 @@ def observe(request: PackRequest, environ: Mapping[str, str], descriptors: Seque
     """
     from gproc.bundle.observing import observe as observe_run
 
+    request = _with_environment(request)
     program = find_program(request.program, request.cwd, request.environ)
     found = observe_run(program, request.command, environ, descriptors)
     directory = os.path.dirname(_cache_directory(request))
@@ -204,11 +211,31 @@ def read_chunk(bundle: Bundle, digest: Digest) -> bytes:
 
 def _meant(request: PackRequest) -> Meant:
     """What the words mean.  Inside another root (-r) they are the caller's, and name nothing there."""
+    also = tuple(map(Ran, request.also))
     if request.words and request.root == "/" and len(request.command) > 1:
         from gproc.bundle.words import meant
 
-        return meant(request.command, request.cwd, request.environ, nodes_programs=request.nodes_programs)
-    return Meant((Ran(request.program),))
+        found = meant(request.command, request.cwd, request.environ, nodes_programs=request.nodes_programs)
+        return replace(found, programs=(*found.programs, *also))
+    return Meant((Ran(request.program), *also))
+
+
+def _with_environment(request: PackRequest) -> PackRequest:
+    """Raises: UsageError if `venv` is no Python environment."""
+    if not request.venv:
+        return request
+    if request.root != "/":
+        raise UsageError("--venv is of this system, and -r takes the program from another one: leave one of them out")
+    from gproc.bundle.venv import environment_at
+
+    found = environment_at(request.venv, request.cwd)
+    return replace(
+        request,
+        venv="",
+        environ=found.of(request.environ),
+        extra=(*request.extra, found.root),
+        also=(found.python,) if found.python else (),
+    )
 
 
 def _cache_directory(request: PackRequest) -> str:

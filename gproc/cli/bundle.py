@@ -61,6 +61,7 @@ def run(options: BundleOptions) -> int:
         root=options.root,
         library_path=options.library_path,
         traced=options.trace is not False,
+        venv=options.venv,
     )
     trace = Trace(options.debug)
     if options.trace:

@@ -56,6 +56,8 @@ def run(options: ExecOptions) -> int:
     command = shell_command(options.command) if options.shell else options.command
     if options.local_bin and options.trace:
         raise UsageError("--trace finds what to send, and -localbin sends nothing: leave one of them out")
+    if options.local_bin and options.venv:
+        raise UsageError("--venv goes along with the program, and -localbin sends nothing: leave one of them out")
     bundle = None if options.local_bin else packed(options, command, cwd, trace)
     stdin = stdin_of(options)
     request = program_request(
@@ -193,6 +195,7 @@ def packed(options: ExecOptions, command: Sequence[str], cwd: str, trace: Trace)
         nodes_programs=options.shell,
         with_package=options.with_package,
         traced=options.trace is not False,
+        venv=options.venv,
     )
     try:
         if options.trace:
@@ -241,8 +244,16 @@ def check_terminal(options: ExecOptions) -> None:
 
 
 def environment(options: ExecOptions) -> dict[bytes, bytes]:
-    """The program's environment: the caller's, or with --clean-env an empty one, and the variables of --env."""
+    """The program's environment: the caller's, or with --clean-env an empty one, then that of --venv and of --env."""
     env: dict[bytes, bytes] = {} if options.clean_env else dict(os.environb)
+    if options.venv:
+        from gproc.bundle.venv import environment_at
+
+        active = environment_at(options.venv, working_directory())
+        env = {
+            os.fsencode(name): os.fsencode(value)
+            for name, value in active.of({os.fsdecode(name): os.fsdecode(env[name]) for name in env}).items()
+        }
     for item in options.env:
         name, equals, value = os.fsencode(item).partition(b"=")
         if equals:

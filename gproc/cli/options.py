@@ -76,6 +76,7 @@ class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     no_words: bool = False
     with_package: bool = False
     trace: bool | None = None
+    venv: str = ""
     cwd: str = ""
     bin_root: str = ""
     socket: str = DEFAULT_SOCKET
@@ -226,6 +227,7 @@ class BundleOptions(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[str, ...] = ()
     with_package: bool = False
     trace: bool | None = None
+    venv: str = ""
     root: str = "/"
     library_path: tuple[str, ...] = ()
     json: bool = False

@@ -69,6 +69,15 @@ SWITCHES: Final = (
         negative="no-trace",
     ),
     Switch(
+        "venv",
+        ("e", "bundle"),
+        TEXT,
+        "A Python environment, venv's or conda's, goes along as a whole and is active.",
+        "venv",
+        metavar="DIR",
+        offers="directory",
+    ),
+    Switch(
         "no_words", ("e",), FLAG, "The command's words bring no files along, and no programs that it runs.", "no-words"
     ),
     Switch(

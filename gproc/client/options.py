@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypedDict
 
 from gproc.bundle.surroundings import working_directory
+from gproc.bundle.venv import environment_at
 from gproc.client.requests import pack_program, program_request
 from gproc.errors import UsageError
 from gproc.packager import Bundle
@@ -29,6 +30,7 @@ class JobOptions(TypedDict, total=False):
     shell: `args` is one text for /bin/sh.  files: files and directories that go along, as of -f.
     words: whether the command's words bring along the files that they name; as without --no-words.
     with_package: what the program's package installs and depends on goes along.
+    venv: the directory of a Python environment that goes along as a whole and is active; as of --venv.
     traced: what earlier runs by `gproc e --trace` touched goes along; as without --no-trace.
     local_bin: run each node's own program, and send nothing.  root, library_path: as of -r and -L.
     bundle: what `gproc.bundle` packed before; without it the program is packed now.
@@ -48,6 +50,7 @@ class JobOptions(TypedDict, total=False):
     words: bool
     with_package: bool
     traced: bool
+    venv: str | os.PathLike[str]
     local_bin: bool
     root: str
     library_path: Sequence[str]
@@ -92,13 +95,15 @@ def asked(
         cwd = os.path.join(working_directory(), cwd)
     cwd = os.path.normpath(cwd)
     environ = os.environ if (env := options.get("env")) is None else env
+    if venv := os.fspath(options.get("venv", "")):
+        environ = environment_at(venv, cwd).of(environ)
     bundle = options.get("bundle")
     if bundle is None and not options.get("local_bin", False):
         bundle = pack_program(
             [os.fsdecode(word) for word in command], files=options.get("files", ()), root=options.get("root", "/"),
             library_path=options.get("library_path", ()), cwd=cwd, environ=os.environ,
             words=options.get("words", True), with_package=options.get("with_package", False),
-            nodes_programs=options.get("shell", False), traced=options.get("traced", True),
+            nodes_programs=options.get("shell", False), traced=options.get("traced", True), venv=venv,
         )  # fmt: skip
     request = program_request(
         nodes,

@@ -94,12 +94,13 @@ def check_nodes(nodes: str, exclude: str) -> None:
 def pack_program(
     command: Sequence[str], *, files: Sequence[str] = (), root: str = "/", library_path: Sequence[str] = (), cwd: str,
     environ: Mapping[str, str], words: bool = True, nodes_programs: bool = False, with_package: bool = False,
-    traced: bool = True, explain: bool = False,
+    traced: bool = True, venv: str = "", explain: bool = False,
 ) -> Bundle:  # fmt: skip
     """command: the program's name and its words.  words: whether these bring along what they name.
 
     nodes_programs: other programs that it names without a slash are the node's own.
     with_package: as of --with-package.  traced: what earlier traced runs of the program touched goes along.
+    venv: a Python environment that goes along as a whole.
     explain: fill in `Bundle.reasons`; then the cache is not used.  Raises: BundleError and its kinds.
     """
     request = PackRequest(
@@ -114,6 +115,7 @@ def pack_program(
         nodes_programs=nodes_programs,
         with_package=with_package,
         traced=traced,
+        venv=venv,
     )
     return pack(request, explain=explain)
 

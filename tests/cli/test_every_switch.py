@@ -26,6 +26,8 @@ BEHAVIOUR: Final = {
     ("listen", "web"): "web/test_site.py::test_a_unix_socket_is_its_owners_alone_and_needs_no_token",
     ("token_file", "web"): "web/test_site.py::test_a_token_in_a_file_stays_and_is_the_users_secret",
     ("control", "web"): "web/test_site.py::test_jobs_are_ended_only_if_asked_for_and_only_from_the_page",
+    ("venv", "e"): "bundle/test_venv.py::test_a_virtual_environment_is_active_on_a_node",
+    ("venv", "bundle"): "bundle/test_venv.py::test_an_environment_goes_along_as_a_whole_with_its_python",
     ("trace", "e"): "fidelity/programs/test_programs.py::test_a_program_does_there_what_it_does_here",
     ("trace", "bundle"): "bundle/test_traced_runs.py::test_files_whose_names_a_program_makes_up_go_along",
     ("with_package", "e"): "fidelity/programs/test_programs.py::test_a_program_does_there_what_it_does_here",
