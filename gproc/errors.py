@@ -1,6 +1,6 @@
 """The families of errors a person can meet, and the exit status each one ends `gproc` with.
 
-An error carries its facts as attributes; `str(error)` is one sentence that names what was wrong and, where
+An error carries its facts as attributes; `str(error)` is one sentence that names what was wrong and, if
 something can be done, what to do.  Only `gproc.cli` prints.  Exit statuses (docs/reference.md) are as of sh(1p)
 and docker-run(1): 2 usage, 124 timed out, 125 gproc's own failure, 126 not executable, 127 not found.
 """

@@ -54,7 +54,7 @@ bool identity_keep(uint64_t capabilities) {
 bool identity_join_keyring(void) {
     long result = SYS2(keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
     /* Kernels without keys say ENOSYS; what forbids the call to us (seccomp, in containers) forbids it to the job too.
-     * As root we may have a million of keyrings; a user has 200, and his slave's keys are his own. */
+     * As root we may have a million keyrings; a user has 200, and his slave's keys are his own. */
     bool harmless = result == -ENOSYS || result == -EPERM || (result == -EDQUOT && SYS0(geteuid) != 0);
     return result >= 0 || harmless || fail(result, NULL, "keyctl(JOIN_SESSION_KEYRING)");
 }

@@ -12,10 +12,10 @@ struct descriptor_path {
 /* A handle (O_PATH) for the directory `path`; a link in any part of it is refused.  Below 0, and a failure, if not. */
 int open_without_links(const char *path);
 
-/* The same, where links lead on: for what the administrator configured.  If not, the negated errno. */
+/* The same, but links are followed: for what the administrator configured.  Below 0: the negated errno. */
 int open_directory(const char *path);
 
-/* The same, where the last part may be no link, and the directory must belong to root or to us: nobody else can put
+/* The same, but the last part may be no link, and the directory must belong to root or to us: nobody else can put
  * something into it or exchange it. */
 int open_trusted(const char *path);
 

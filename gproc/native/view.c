@@ -146,7 +146,7 @@ static bool same(const char *one, const char *other) {
     return length == strlen(other) && memcmp(one, other, length) == 0;
 }
 
-/* `at` is what will be covered; where it is a layer as well, it is the same descriptor. */
+/* `at` is what will be covered; if it is a layer as well, it is the same descriptor. */
 static bool mount_union(const struct operation *operation, int at) {
     static struct options options;
     int opened[LAYERS_MAX + 2];
