@@ -16,10 +16,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
+from gproc import __version__
 from gproc.errors import TrustError
 from gproc.launch.launcher import Launcher
 from gproc.link.connection import Link, Receiver
 from gproc.node.admitted import Admitted
+from gproc.node.burden import load_of_this_machine
 from gproc.node.homeward import Homeward
 from gproc.node.leasing import Leasing
 from gproc.node.renewing import Renewing
@@ -45,7 +47,7 @@ from gproc.wire import frames, messages
 from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEnd, Revocations
 from gproc.wire.directions import PARENT_TO_CHILD, ParentToChild
 from gproc.wire.endings import Acknowledged, Release
-from gproc.wire.messages import Arrived, Left, Route, Run
+from gproc.wire.messages import Arrived, Left, Run
 
 if TYPE_CHECKING:
     from gproc.policy.warden import Warden
@@ -123,6 +125,7 @@ class Slave(Hub, Receiver[ParentToChild]):
             self._launcher.python_because,
             self._uplink.where,
             proof=self._voice.proof(self.endpoint.shown),
+            version=__version__,
         )
         place = self.place
         id = place[-1] if place else self._uplink.membership.id
@@ -208,7 +211,7 @@ class Slave(Hub, Receiver[ParentToChild]):
                 else:
                     self._certificate.accept(answer, self.session)
             case messages.Poll(serial):
-                link.send(messages.Load(serial, ((Route(()), os.getloadavg()[0]),)))
+                link.send(load_of_this_machine(serial))
                 self.poll(serial)
             case messages.Unavailable(bundle, _, reason):
                 self.fetcher.on_unavailable(self, bundle, reason)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from gproc.nodespec import Place
 from gproc.wire.branch import Branch
-from gproc.wire.messages import NodeInfo, Route
+from gproc.wire.messages import Load, NodeInfo, Route
 
 RELAY_ONLY = -1
 
@@ -17,6 +17,14 @@ RELAY_ONLY = -1
 def below(child: int, route: Route) -> Route:
     """The route from here to a node that `child` reaches by `route`."""
     return Route((child, *route))
+
+
+def from_here(loads: Load, child: int) -> Load:
+    """What `child` says of the nodes below it, with routes that begin here."""
+    return Load(
+        loads.serial, tuple((below(child, route), load) for route, load in loads.loads),
+        tuple((below(child, route), memory) for route, memory in loads.memory),
+    )  # fmt: skip
 
 
 class Tree:

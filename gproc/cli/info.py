@@ -23,7 +23,7 @@ from gproc.wire.messages import AbsentNode, NodeState, TreeState
 
 InfoRow = NodeState | AbsentNode
 
-COLUMNS: Final = ("NODE", "HOST", "ADDRESS", "STATE", "JOBS", "LOAD", "SINCE")
+COLUMNS: Final = ("NODE", "HOST", "ADDRESS", "STATE", "JOBS", "LOAD", "MEMORY", "VERSION", "SINCE")
 
 STATES: Final[tuple[NodeStateName, ...]] = ("up", "plain", "silent", "unreachable", "down")
 
@@ -61,7 +61,7 @@ def run(options: InfoOptions) -> int:
 
 
 def as_json(tree: TreeState, rows: Sequence[InfoRow]) -> str:
-    """One object.  Times are in seconds of Unix time, loads as in /proc/loadavg; null if a node did not answer."""
+    """One object.  Times are in seconds of Unix time, loads as in /proc/loadavg, memory in bytes; null: not known."""
     import json
 
     nodes = [
@@ -74,6 +74,9 @@ def as_json(tree: TreeState, rows: Sequence[InfoRow]) -> str:
             "python_because": row.node.python_because,
             "jobs": 0 if isinstance(row, AbsentNode) else row.jobs,
             "load": None if isinstance(row, AbsentNode) else row.load,
+            "version": row.node.version,
+            "memory": None if isinstance(row, AbsentNode) or row.memory is None else row.memory[0],
+            "available": None if isinstance(row, AbsentNode) or row.memory is None else row.memory[1],
             "since": row.since_s if isinstance(row, AbsentNode) else row.node.since_s,
             "why": row.reason if isinstance(row, AbsentNode) else "",
         }
@@ -91,7 +94,7 @@ def as_table(tree: TreeState, rows: Sequence[InfoRow], naming: Naming = PLACES, 
         if is_terminal(sys.stdout) and not all_rows:
             shown = [row for row in rows if state_of(row) != "up"]
     if shown or not rows:
-        lines.append(table(COLUMNS, [cells(row) for row in shown], right=("JOBS", "LOAD")))
+        lines.append(table(COLUMNS, [cells(row) for row in shown], right=("JOBS", "LOAD", "MEMORY")))
     began = clock_text(tree.since_s)
     lines.append(f"{len(tree.nodes)} nodes below the master on {tree.master}, which has been running since {began}")
     if len(shown) < len(rows):
@@ -108,10 +111,18 @@ def summary(rows: Sequence[InfoRow], naming: Naming) -> str:
 
 def cells(row: InfoRow) -> tuple[str, ...]:
     place, node = format_path(row.place), row.node
+    version = node.version or "-"
     if isinstance(row, AbsentNode):
-        return place, node.name, node.address, state_of(row), "-", "-", clock_text(row.since_s)
+        return place, node.name, node.address, state_of(row), "-", "-", "-", version, clock_text(row.since_s)
     load = "-" if row.load is None else f"{row.load:.2f}"
-    return place, node.name, node.address, state_of(row), str(row.jobs), load, clock_text(node.since_s)
+    memory = "-" if row.memory is None else f"{gib(row.memory[0] - row.memory[1])}/{gib(row.memory[0])}G"
+    since = clock_text(node.since_s)
+    return place, node.name, node.address, state_of(row), str(row.jobs), load, memory, version, since
+
+
+def gib(size: int) -> str:
+    """GiB, with a digit after the point below ten."""
+    return f"{size / (1 << 30):.{1 if size < 10 << 30 else 0}f}"
 
 
 def notes(rows: Sequence[InfoRow], naming: Naming) -> list[str]:

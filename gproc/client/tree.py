@@ -23,7 +23,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     state: "plain" if jobs run there without a private view, because of `plain_because`; "silent" if it did not answer;
     "unreachable" if no way leads to it, but its programs may run; "down" if they have ended too.
     jobs: how many run there.  load: one-minute average; None if it did not answer.  since_s: when it joined, or was
-    lost, in Unix time.  why: why it was lost.
+    lost, in Unix time.  why: why it was lost.  version: of its gproc.
+    memory_bytes, available_bytes: of its machine, in all and for programs; None if it did not say.
     """
 
     node: str
@@ -35,6 +36,9 @@ class NodeStatus(msgspec.Struct, frozen=True):
     load: float | None
     since_s: float
     why: str = ""
+    version: str = ""
+    memory_bytes: int | None = None
+    available_bytes: int | None = None
 
 
 class TreeInfo(msgspec.Struct, frozen=True):
@@ -65,10 +69,14 @@ def rows_of(state: TreeState) -> list[NodeState | AbsentNode]:
 def status_of(row: NodeState | AbsentNode) -> NodeStatus:
     node, place = row.node, format_path(row.place)
     if isinstance(row, AbsentNode):
-        return NodeStatus(place, node.name, node.address, state_of(row), "", 0, None, row.since_s, row.reason)
+        return NodeStatus(
+            place, node.name, node.address, state_of(row), "", 0, None, row.since_s, row.reason, node.version
+        )
+    memory, available = row.memory or (None, None)
     return NodeStatus(
-        place, node.name, node.address, state_of(row), node.plain_because, row.jobs, row.load, node.since_s
-    )
+        place, node.name, node.address, state_of(row), node.plain_because, row.jobs, row.load, node.since_s, "",
+        node.version, memory, available,
+    )  # fmt: skip
 
 
 class CopyResult(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ from gproc.spread.monitor import BroadcastMonitor
 from gproc.spread.sending import Compressed
 from gproc.spread.trees import MIN_CHILDREN
 from gproc.store.partial import Owner
-from gproc.tree import Tree, below
+from gproc.tree import Tree, below, from_here
 from gproc.wire import messages
 from gproc.wire.branch import Branch
 from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEnd, Revocations
@@ -178,8 +178,8 @@ class Hub(ABC):
                 self._leave(Left(below(child.id, route), reason, ended))
             case messages.Goodbye(reason):
                 child.say_goodbye(reason)
-            case messages.Load(serial, loads):
-                self.child_load(messages.Load(serial, tuple((below(child.id, route), load) for route, load in loads)))
+            case messages.Load():
+                self.child_load(from_here(message, child.id))
             case messages.AskLease(route, nonce):
                 self.ask_master(messages.AskLease(below(child.id, route), nonce))
             case AskCertificate(route):

@@ -48,7 +48,7 @@ class TreeInquiries:
         self._since_s = time.time()
         self._polls: dict[int, _Poll] = {}
         self._poll_numbers = itertools.count(1)
-        self._polling: asyncio.Task[dict[Place, float]] | None = None
+        self._polling: asyncio.Task[_Poll] | None = None
 
     async def find(self, question: FindNodes) -> FoundNodes:
         """Nodes by their hosts' names."""
@@ -58,17 +58,19 @@ class TreeInquiries:
         """The tree, with the load of each node that answers within POLL_S."""
         if self._polling is None or self._polling.done():
             self._polling = asyncio.create_task(self._poll())
-        loads = await asyncio.shield(self._polling)
+        poll = await asyncio.shield(self._polling)
         busy = self._busy()
         rows = (
-            NodeState(node.place, node.info, busy[node.place], loads.get(node.place))
+            NodeState(
+                node.place, node.info, busy[node.place], poll.loads.get(node.place), poll.memory.get(node.place)
+            )
             for node in self._master.registry.connected()
         )
         absent = self._master.absences.rows(boottime_s())
         return TreeState(serial, self._name, self._since_s, tuple(rows), absent)
 
-    async def _poll(self) -> dict[Place, float]:
-        """Ask all nodes for their loads, once for all clients that ask at the same time."""
+    async def _poll(self) -> _Poll:
+        """Ask all nodes for their loads and memory, once for all clients that ask at the same time."""
         number = next(self._poll_numbers)
         poll = self._polls[number] = _Poll(len(self._master.registry))
         log.debug("a client asks for the tree: %d nodes are asked for their load", poll.expected)
@@ -79,13 +81,16 @@ class TreeInquiries:
         except TimeoutError:
             log.info("%d nodes did not say their load", poll.expected - len(poll.loads))
         del self._polls[number]
-        return poll.loads
+        return poll
 
     def add_loads(self, message: messages.Load) -> None:
         """Take nodes' answers to a poll."""
         poll = self._polls.get(message.serial)
         if poll is not None:
             reached_by = self._master.registry.reached_by
+            poll.memory.update(
+                (node.place, size) for route, size in message.memory if (node := reached_by(route)) is not None
+            )
             poll.add((node.place, load) for route, load in message.loads if (node := reached_by(route)) is not None)
 
 
@@ -95,6 +100,7 @@ class _Poll:
     def __init__(self, expected: int) -> None:
         self.expected = expected
         self.loads: dict[Place, float] = {}
+        self.memory: dict[Place, tuple[int, int]] = {}
         self.complete = asyncio.Event()
         if not expected:
             self.complete.set()

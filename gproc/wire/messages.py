@@ -53,6 +53,7 @@ class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
     python_because: why its jobs are started by Python and not by the static helper; "" if they are not.
     dials: "host:port" at which it has reached its parent.  serial: of its certificate, as its parent has seen it.
     proof: of its name, for the master alone: without it, the master does not take the node in.
+    version: of the gproc that it runs.
     """
 
     name: Name
@@ -64,6 +65,7 @@ class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
     dials: Name = ""
     serial: Annotated[str, msgspec.Meta(max_length=40)] = ""
     proof: KeyProof | None = None
+    version: Name = ""
 
 
 class Signed(msgspec.Struct, frozen=True, array_like=True):
@@ -337,13 +339,20 @@ class Inquire(Message, frozen=True, tag=tag_of):
     serial: Number
 
 
+MemorySize = tuple[ByteCount, ByteCount]
+
+
 class NodeState(msgspec.Struct, frozen=True, array_like=True):
-    """A row of `gproc i`.  load: one-minute average; None: the node did not answer in time."""
+    """A row of `gproc i`.  load: one-minute average; None: the node did not answer in time.
+
+    memory: in all, and available for programs, in bytes, as /proc/meminfo has them; None: it did not say.
+    """
 
     place: tuple[NodeNumber, ...]
     node: NodeInfo
     jobs: int
     load: float | None
+    memory: MemorySize | None = None
 
 
 class AbsentNode(msgspec.Struct, frozen=True, array_like=True):
@@ -373,10 +382,11 @@ class Poll(Message, frozen=True, tag=tag_of):
 
 
 class Load(Message, frozen=True, tag=tag_of):
-    """Answers a poll: loads by route."""
+    """Answers a poll: loads and memory by route."""
 
     serial: Number
     loads: tuple[tuple[Route, float], ...]
+    memory: tuple[tuple[Route, MemorySize], ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -43,7 +43,9 @@ def test_what_a_hostile_node_says_moves_no_cursor_and_forges_no_line(cluster: Cl
         control.hear(Granted)
         control.say(Arrived(Route((3,)), NodeInfo(ORDERS, ORDERS, b"n" * 16, ORDERS, 0.0)))
         cluster.master.says(r"not taken in: 1/3 \(.*forged")
-        below = replace(node_of(this_node, Voice()), address=ORDERS, plain_because=ORDERS, python_because=ORDERS)
+        below = replace(
+            node_of(this_node, Voice()), address=ORDERS, plain_because=ORDERS, python_because=ORDERS, version=ORDERS
+        )
         control.say(Arrived(Route((2,)), below))
         cluster.master.says(r"arrived: 1/2 ")
         table = cluster.command("i")

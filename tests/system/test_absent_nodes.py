@@ -55,7 +55,7 @@ def test_a_node_that_was_killed_is_shown_as_down_with_the_reason(killed: tuple[C
     assert node["state"] == "unreachable"
     assert "closed the connection" in node["why"]
     shown = cluster.command("i").stdout.decode()
-    assert re.search(r"^3\t\S+\t\S+\tunreachable\t-\t-\t\d\d:\d\d:\d\d$", shown, re.MULTILINE)
+    assert re.search(r"^3\t\S+\t\S+\tunreachable\t-\t-\t-\t\S+\t\d\d:\d\d:\d\d$", shown, re.MULTILINE)
     assert re.search(r"^unreachable: 3: .*closed the connection$", shown, re.MULTILINE)
     assert cluster.command("i", "1-2").stdout.count(b"\tup\t") == 2
     assert b"\n3\t" not in cluster.command("i", "1-2").stdout

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+import gproc
 from tests.system.cluster import Cluster
 
 DEEP = ["1", "1/1", "1/1/5", "1/2", "2", "2/1"]
@@ -67,7 +68,7 @@ def test_ranks_are_counted_from_0_without_gaps(deep: Cluster) -> None:
 
 def test_the_tree_is_shown_as_a_table_for_people(deep: Cluster) -> None:
     table = deep.command("i").stdout.decode().splitlines()
-    assert table[0].split() == ["NODE", "HOST", "ADDRESS", "STATE", "JOBS", "LOAD", "SINCE"]
+    assert table[0].split() == ["NODE", "HOST", "ADDRESS", "STATE", "JOBS", "LOAD", "MEMORY", "VERSION", "SINCE"]
     assert [row.split()[0] for row in table[1 : len(DEEP) + 1]] == DEEP
     assert table[len(DEEP) + 2].startswith(f"{len(DEEP)} nodes below the master on {socket.gethostname()}")
 
@@ -83,6 +84,8 @@ def test_the_tree_is_shown_as_json_for_programs(deep: Cluster) -> None:
         assert node["host"] == socket.gethostname()
         assert node["state"] in ("up", "plain")
         assert node["load"] >= 0
+        assert node["memory"] > node["available"] > 0
+        assert node["version"] == gproc.__version__
         assert node["since"] > tree["since"] - 1
 
 

@@ -153,7 +153,7 @@ EVERY_MESSAGE: list[Message] = [
     Accepted(1, 1, ((1,), (1, 7)), "=2", 1 << 20),
     Rejected(1, 125, "no such node"),
     Inquire(1),
-    TreeState(1, "fe", 0.0, (NodeState((1,), NODE, 2, None), NodeState((1, 1), NODE, 0, 0.5))),
+    TreeState(1, "fe", 0.0, (NodeState((1,), NODE, 2, None), NodeState((1, 1), NODE, 0, 0.5, (8 << 30, 5 << 30)))),
     ListJobs(1, True),
     SubmitKept(3, Request(nodes=".", argv=(b"date",)), Keep("night", True, True, True)),
     Detach(7),
@@ -171,7 +171,7 @@ EVERY_MESSAGE: list[Message] = [
     FoundNodes(8, (((1, 7),), ()), (1,), ("kn[41-60]",)),
     JobList(1, (JobRow(7, "night", 1000, "1-3", "ended", 3, 1.0, 2.0, (b"date", b"\xff")),), 5),
     Poll(4),
-    Load(4, ((Route(()), 0.25), (Route((1, 2)), 3.0))),
+    Load(4, ((Route(()), 0.25), (Route((1, 2)), 3.0)), ((Route((1, 2)), (8 << 30, 5 << 30)),)),
 ]
 
 
