@@ -90,10 +90,6 @@ class RackFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def first_and_last(self) -> tuple[int, int]:
         return 1, sum(1 for _ in self.positions())
 
-    def position(self, name: str) -> Position | None:
-        """None if no node has that name."""
-        return next((position for position in self.positions() if position.name == name), None)
-
     def name(self, number: int) -> str:
         return [position.name for position in self.positions()][number - 1]
 
@@ -168,6 +164,10 @@ class FileLocale:
     def __init__(self, path: str, cluster: RackFile | PatternFile) -> None:
         self._path = path
         self._cluster = cluster
+        # The master asks for thousands of hosts at a time, in its event loop.
+        self._positions = {each.name: each for each in cluster.positions()} if isinstance(cluster, RackFile) else None
+        first, last = cluster.first_and_last()
+        self._ends = f"{cluster.name(first)} ... {cluster.name(last)}"
 
     @classmethod
     def read(cls, path: str) -> FileLocale:
@@ -210,18 +210,22 @@ class FileLocale:
         cluster = self._cluster
         if role is Role.MASTER:
             return options.override(Placement(address=cluster.address(cluster.master)))
-        found = cluster.position(hostname) or cluster.position(hostname.partition(".")[0])
+        found = self._position(hostname) or self._position(hostname.partition(".")[0])
         if found is None:
-            first, last = cluster.first_and_last()
             raise LocaleError(
-                f"host name {hostname!r} does not fit locale file {self._path}: "
-                f"expected one of {cluster.name(first)} ... {cluster.name(last)}"
+                f"host name {hostname!r} does not fit locale file {self._path}: expected one of {self._ends}"
             )
         host = found.parent or cluster.master
         parent = Parent(
             cluster.address(host) or host, options.cmd_port, name=found.parent, is_master=found.parent is None
         )
         return options.override(Placement(id=found.id, address=cluster.address(found.name), parent=parent))
+
+    def _position(self, name: str) -> Position | None:
+        if self._positions is not None:
+            return self._positions.get(name)
+        assert isinstance(self._cluster, PatternFile)
+        return self._cluster.position(name)
 
     def node(self, number: int) -> NodeAddress:
         first, last = self._cluster.first_and_last()

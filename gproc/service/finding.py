@@ -50,19 +50,27 @@ class NodeFinder:
                 place = away.get(host) or away.get(whole[1].get(host, "")) or self._placed(host)
                 found = () if place is None else (place,)
             places.append(found)
-        groups = tuple(self._group(name) for name in question.groups)
+        racks = self._racks() if question.groups else {}
+        known = {name: self._group(name, racks) for name in set(question.groups)}
+        groups = tuple(known[name] for name in question.groups)
         return FoundNodes(question.serial, tuple(places), tuple(gone), groups)
 
-    def _group(self, name: str) -> str:
+    def _racks(self) -> dict[int, list[tuple[str, Place]]]:
+        """All hosts with their places, by the first number of these."""
+        found: dict[int, list[tuple[str, Place]]] = {}
+        for node in self._tree.registry.connected():
+            found.setdefault(node.place[0], []).append((node.info.name, node.place))
+        for row in self._tree.absences.rows(0.0):
+            found.setdefault(row.place[0], []).append((row.node.name, Place(row.place)))
+        return found
+
+    def _group(self, name: str, racks: Mapping[int, list[tuple[str, Place]]]) -> str:
         """What a group stands for: "" if nobody knows it."""
         if (own := self._groups.get(name)) is not None:
             return own
         if (rack := _RACK.fullmatch(name)) is None:
             return ""
-        number = int(rack[1])
-        members = [(node.info.name, node.place) for node in self._tree.registry.connected()]
-        members += [(row.node.name, Place(row.place)) for row in self._tree.absences.rows(0.0)]
-        members = [(host, place) for host, place in members if place[0] == number]
+        members = racks.get(int(rack[1]), [])
         hosts = {host for host, _ in members}
         if len(hosts) == len(members) and all(map(is_host, hosts)):
             return fold_hosts(sorted(hosts))

@@ -26,6 +26,9 @@ JobText = Annotated[str, msgspec.Meta(max_length=64)]
 """A job's number, its name, or "last"."""
 
 
+GROUPS_MAX: Final = 256
+"""Groups that one question names: each answer may be as long as the names of a rack."""
+
 NAMES_MAX: Final = 20_000
 """Hosts in one question."""
 
@@ -215,7 +218,7 @@ class FindNodes(Message, frozen=True, tag=tag_of):
 
     serial: Number
     hosts: Annotated[tuple[HostName, ...], msgspec.Meta(max_length=NAMES_MAX)] = ()
-    groups: Annotated[tuple[HostName, ...], msgspec.Meta(max_length=NAMES_MAX)] = ()
+    groups: Annotated[tuple[HostName, ...], msgspec.Meta(max_length=GROUPS_MAX)] = ()
 
 
 class FoundNodes(Message, frozen=True, tag=tag_of):

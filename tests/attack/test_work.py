@@ -10,6 +10,7 @@ import random
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,15 +29,21 @@ from gproc.content.manifest import (
     encode,
 )
 from gproc.errors import BundleError, LaunchError, SpecError, StoreError
+from gproc.locales.file import FileLocale
 from gproc.nodespec import LEVELS_MAX, TEXT_BYTES_MAX, NodeSpec, fold
 from gproc.nodespec import Path as NodePath
+from gproc.relay.belonging import Belonging, placed_by
 from gproc.request.outcome import Lost
 from gproc.request.spec import BundleName
 from gproc.root.code_layout import PLACES_MAX, CodeLayout
+from gproc.service.absences import Absences
+from gproc.service.finding import NodeFinder
+from gproc.service.registry import Registry
 from gproc.store.inventory import disk_of
 from gproc.store.partial import PLACES_AT_ONCE, Owner
 from gproc.store.store import Store
 from gproc.wire import frames, messages
+from gproc.wire.job_messages import GROUPS_MAX, NAMES_MAX, FindNodes
 from tests.attack.peer import dial_unix
 from tests.attack.test_bad_input import submission
 from tests.attack.test_public_files import serve
@@ -286,3 +293,35 @@ def test_a_bundle_of_as_many_links_as_there_may_be_stops_nobody(cluster: Cluster
         assert (done.returncode, done.stdout) == (0, b"well\n")
         assert cluster.states() == {"1": "up"}
         assert not isinstance(serve(peer, encoded, {digest_of(b"abc"): b"abc"}).outcome, Lost)
+
+
+def test_a_question_for_very_many_hosts_and_groups_is_answered_in_one_pass_of_the_tree() -> None:
+    """20,000 hosts took minutes with a locale file of racks, 20,000 groups a minute with 5,000 nodes."""
+    racks = "".join(
+        f'[[rack]]\nhead = "n{rack}"\nnodes = {[f"n{rack}-{node}" for node in range(99)]}\n' for rack in range(50)
+    )
+    locale = FileLocale.of("file", f'master = "fe"\n{racks}'.encode())
+    belonging = Belonging("fe", True, placed_by(locale, 1))
+    tree = NamedNodes()
+    for rack in range(1, 51):
+        head = messages.NodeInfo(f"head{rack}.example.org", ":1", os.urandom(16), "", 1.0)
+        tree.registry.arrive(messages.Route((rack,)), head)
+        for number in range(1, 101):
+            info = messages.NodeInfo(f"m{rack}-{number}.example.org", ":1", os.urandom(16), "", 1.0)
+            tree.registry.arrive(messages.Route((rack, number)), info)
+    finder = NodeFinder(tree, belonging.place_of, {})
+    found = finder.find(FindNodes(1, tuple(f"n49-{number}" for number in range(NAMES_MAX))))
+    assert sum(map(len, found.places)) == 99
+    groups = finder.find(FindNodes(1, (), tuple(f"rack{number}" for number in range(1, GROUPS_MAX + 1)))).groups
+    assert sum(map(bool, groups)) == 50
+    with pytest.raises(msgspec.ValidationError):
+        encoded = msgspec.msgpack.encode(FindNodes(1, (), ("rack1",) * (GROUPS_MAX + 1)))
+        msgspec.msgpack.decode(encoded, type=FindNodes)
+
+
+class NamedNodes:
+    """`service.finding.NamedTree`."""
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+        self.absences = Absences()
