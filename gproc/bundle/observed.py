@@ -24,7 +24,8 @@ FOLDER: Final = "observed"
 
 _NODES_TREES: Final = (
     "/proc", "/sys", "/dev", "/run", "/var/run", "/var/lib/dpkg", "/var/lib/rpm",
-    "/etc/alternatives", "/etc/pam.d", "/etc/security", "/etc/ld.so.conf.d",
+    "/etc/alternatives", "/etc/pam.d", "/etc/security", "/etc/ld.so.conf.d", "/etc/ssh",
+    "/etc/ssl/private", "/etc/gproc",
 )  # fmt: skip
 _NODES_FILES: Final = frozenset(
     f"/etc/{name}"
@@ -34,8 +35,12 @@ _NODES_FILES: Final = frozenset(
         "ld.so.preload", "ld.so.conf", "login.defs", "environment", "os-release", "networks",
     )
 ) | {"/usr/lib/os-release", "/usr/lib/locale/locale-archive"}  # fmt: skip
-_SECRET: Final = frozenset({".ssh", ".gnupg", ".netrc", ".pgpass", ".aws", ".kube"})
+_SECRET: Final = frozenset({
+    ".ssh", ".gnupg", ".netrc", ".pgpass", ".my.cnf", ".aws", ".azure", ".kube", ".docker", ".git-credentials",
+    ".vault-token", ".password-store",
+})  # fmt: skip
 """Names in a home whose content is not to lie on nodes because a program read it."""
+_SECRET_BELOW: Final = ("/.config/gproc/", "/.config/gcloud/", "/.local/share/keyrings/")
 
 
 class Observed(msgspec.Struct, frozen=True, array_like=True):
@@ -110,7 +115,7 @@ def is_nodes_own(path: str) -> bool:
 
 
 def is_secret(path: str) -> bool:
-    return not _SECRET.isdisjoint(path.split("/"))
+    return not _SECRET.isdisjoint(path.split("/")) or any(part in f"{path}/" for part in _SECRET_BELOW)
 
 
 def _united(some: tuple[bytes, ...], others: tuple[bytes, ...]) -> tuple[bytes, ...]:

@@ -17,6 +17,7 @@ import msgspec
 
 from gproc.bundle import ptrace
 from gproc.bundle.observed import PATHS_MAX, Observed, is_nodes_own, is_secret
+from gproc.content.paths import within
 
 FILE_BYTES_MAX: Final = 100 << 20
 """A larger file is asked for by -f, as of the words of a command (`gproc.bundle.words`)."""
@@ -42,7 +43,7 @@ def observe(program: str, argv: Sequence[str], environ: Mapping[str, str], descr
     No other child of this process may end meanwhile: its status would be lost.
     Raises: BundleError if the kernel forbids it.
     """
-    notes = _Notes(time.time_ns())
+    notes = _Notes(time.time_ns(), environ.get("GPROC_HOME", ""))
     notes.executes(os.path.abspath(program))
     status = _follow(ptrace.start(argv, program, environ, descriptors), notes)
     return Observation(notes.observed(), status)
@@ -83,10 +84,11 @@ def _kill(pid: int) -> None:
 
 
 class _Notes:
-    """What was touched, by path.  began_ns: when the run began, in Unix time."""
+    """What was touched, by path.  began_ns: when the run began, in Unix time.  keys: where gproc's are, or ""."""
 
-    def __init__(self, began_ns: int) -> None:
+    def __init__(self, began_ns: int, keys: str) -> None:
         self._began_ns = began_ns
+        self._keys = os.path.realpath(keys) if keys else ""
         self._seen: dict[str, int | None] = {}
         """The mode of each path when it was first touched; None if it does not count."""
         self._executed: dict[str, None] = {}
@@ -140,6 +142,8 @@ class _Notes:
             return None
         real = os.path.realpath(path)
         if is_nodes_own(path) or is_nodes_own(real) or is_secret(path) or is_secret(real):
+            return None
+        if self._keys and within(real, self._keys):
             return None
         if not stat.S_ISREG(status.st_mode):
             return status.st_mode if stat.S_ISDIR(status.st_mode) else None

@@ -103,6 +103,10 @@ def test_the_nodes_own_files_and_secrets_stay_here(home: Path, monkeypatch: pyte
     (home / ".ssh").mkdir()
     (home / ".ssh/id").write_text("secret")
     (home / "link").symlink_to(".ssh/id")
+    (home / "keys").mkdir()
+    (home / "keys/ca.key").write_text("secret")
+    monkeypatch.setenv("GPROC_HOME", str(home / "keys"))
+    assert not [path for path in run("cat", "keys/ca.key", "made/up")[0].files if b"keys" in path]
     touched, _ = run("sh", "-c", "cat /etc/passwd /etc/hosts /proc/self/stat /dev/null .ssh/id link made/up >/dev/null")
     assert [path for path in touched.files if b"etc/passwd" in path or b"hosts" in path or b"/proc/" in path] == []
     assert [path for path in touched.files if b".ssh" in path or b"link" in path] == []
