@@ -13,12 +13,15 @@ from typing import Final
 import msgspec
 
 from gproc.bundle import cache, imports, nodejs, pth
+from gproc.bundle.observed import Recalled
 from gproc.cli.settings import settings_of
+from gproc.content.manifest import digest_of
 from gproc.disk.mounted import mount_in
-from gproc.errors import LocaleError, UsageError
+from gproc.errors import LocaleError, SpecError, UsageError
 from gproc.locales.etchosts import parse_hosts, trailing_number
 from gproc.locales.file import FileLocale
 from gproc.locales.postfix import evaluate
+from gproc.naming.words import Words
 from gproc.nodespec import Place
 from gproc.policy.rules import policy_text
 from gproc.records.entries import Broken, Gaps, SpoolEntry, end_of, entries_in, packed
@@ -149,6 +152,20 @@ def _cached(data: bytes) -> None:
     record.holds({}, b"/")
 
 
+def _observed(data: bytes) -> None:
+    """What earlier runs of a program have opened: it is kept again with what another run opens."""
+    found = Recalled(data, digest_of(data)).observed()
+    found.joined(found)
+
+
+def _words(data: bytes) -> None:
+    """NODES, as people write it.  What is taken apart means the same when it is put together."""
+    found = Words.parse(data.decode(errors="replace"))
+    if found.paths:
+        assert Words.parse(found.paths) == Words(found.paths)
+    assert all(operand.size > 0 or operand.is_group for operand in found.hosts)
+
+
 def _python(data: bytes) -> None:
     """Scripts, .pth files and the finders of editable installs."""
     for installed in (False, True):
@@ -210,6 +227,8 @@ def _seeds() -> Iterator[tuple[str, Target]]:
     yield "cached", Target(
         _cached, (msgspec.DecodeError, UnicodeDecodeError, RecursionError), (msgspec.msgpack.encode(RECORD),)
     )
+    yield "observed", Target(_observed, (), (msgspec.msgpack.encode((1, ((b"/bin/x",), (b"/etc/y",), (), ()))),))
+    yield "words", Target(_words, (SpecError,), (b"kn[01-20/2]!kn3,@rack3,@s:g", b"1/2,@failed", b"a&b[1,3]^c"))
     yield "python", Target(
         _python, (),
         (b"import os, a.b as c\n  from x.y import z\n", b"MAPPING: dict[str, str] = {'a': '/usr/b'}\n"),

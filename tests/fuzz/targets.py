@@ -36,6 +36,7 @@ from gproc.trust.keyfile import PUBLIC_HEADER, decode_key, encode_key, key_pem
 from gproc.trust.lease import Lease
 from gproc.trust.names import CertName, ClusterId
 from gproc.trust.orders import JobInput, JobOrders, JobSigner, TreeEnds
+from gproc.trust.outcomes import SignedEnd, read_end
 from gproc.trust.renewal import NewKey, RenewalAnswer, read_answer
 from gproc.trust.revocations import RevocationList
 from gproc.trust.signing import SESSION_BYTES, Context, Signer, TicketRefused
@@ -47,6 +48,7 @@ from gproc.trust.succession import (
     sign_succession,
 )
 from gproc.trust.ticket import Grant, Ticket, TicketVerifier
+from gproc.trust.turn import Turn, read_turn
 from gproc.trust.vetting import Vetting
 from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
@@ -285,6 +287,21 @@ def _renewed(data: bytes) -> None:
     NEW_KEY.identity(read_answer(signed, SIGNER.public_key, SESSION), own, CA, SIGNER.public_key)
 
 
+ENDED: Final = SIGNER.sign(
+    Context.OUTCOME, SignedEnd(SESSION, 1, 0, 1, Returned(3), (1, 2), (digest_of(b"a"), digest_of(b"bc")))
+)
+
+
+def _turn_or_end(data: bytes) -> None:
+    """The turn of a node, or how a rank has ended, signed, whatever they say.  The first byte chooses."""
+    kind, payload = data[:1], data[1:]
+    if kind > b"\x7f":
+        read_end(messages.Signed(payload, SIGNER.sign_bytes(Context.OUTCOME, payload)), SIGNER.public_key)
+    else:
+        signed = messages.Signed(payload, SIGNER.sign_bytes(Context.TURN, payload))
+        assert read_turn(signed, SIGNER.public_key, SESSION, 1, Place((1,))).session == SESSION
+
+
 def _succession(data: bytes) -> None:
     """New keys of a cluster, or the end of its old ones, signed, whatever they say.  The first byte chooses."""
     context, read = ((Context.NEW_KEYS, read_succession), (Context.OLD_KEYS_END, read_retirement))[data[:1] > b"\x7f"]
@@ -400,6 +417,10 @@ TARGETS: Final = {
     "renewed": Target(
         _renewed, (TrustError,),
         (SIGNER.sign(Context.CERTIFICATE, RenewalAnswer(SESSION, b"k" * 32, b"gproc://", "no")).payload,),
+    ),
+    "turn or end": Target(
+        _turn_or_end, (TicketRefused,),
+        (b"\0" + SIGNER.sign(Context.TURN, Turn(SESSION, 1, "1-2", 9)).payload, b"\xff" + ENDED.payload),
     ),
     "succession": Target(
         _succession, (TicketRefused,),
