@@ -10,7 +10,9 @@ import asyncio
 from collections import OrderedDict, deque
 from typing import Final
 
-SHORT_S: Final = 0.002
+SHORT_S: Final = 0.01
+"""Work that is as short as that of most jobs, on a busy machine too, is followed by the next at once."""
+
 PAUSE_S_MAX: Final = 0.1
 
 
