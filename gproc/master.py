@@ -20,6 +20,7 @@ from gproc.relay.hub import Hub
 from gproc.service.absences import Absences
 from gproc.service.certificates import CertificateDesk
 from gproc.service.clients import Clients
+from gproc.service.faults import Faults
 from gproc.service.finding import NodeFinder
 from gproc.service.jobs import JobRecord
 from gproc.service.live import SignedJob
@@ -72,6 +73,7 @@ class Master(Hub):
         self.registry = Registry()
         self._node_keys = NodeKeys(authority)
         self.absences = Absences()
+        self.faults = Faults()
         self._lease_s = lease_s
         self._own_name = endpoint.identity.name
         self.fetcher = PassingFetcher(store, self, lambda bundle: self._offers.replace(bundle))
@@ -162,6 +164,11 @@ class Master(Hub):
         return self._session
 
     def objection(self, change: Arrived) -> str:
+        if why := self._objection(change):
+            self.faults.add(Place(change.route), change.node.name, why, "it was not taken in", time.time())
+        return why
+
+    def _objection(self, change: Arrived) -> str:
         """Is the node where the locale places it, or below a node that was above it before?"""
         name, route = change.node.name, change.route
         if why := self._node_keys.objection(change.node) or self._revoked(self._node_keys.proved(change.node)):
@@ -193,6 +200,7 @@ class Master(Hub):
         if displaced is not None:
             log.warning("%s has the place of %s, which is another run of a slave", node, displaced)
             self._service.unreached(displaced, "another slave has its place")
+            self.faults.end(displaced, "another run of its slave has its place", time.time())
         self.absences.end(node.place)
         self._grant(node)
         if known is None:
@@ -200,6 +208,7 @@ class Master(Hub):
         else:
             log.info("%s is reached %s", node, self._by_way_of(node))
             self._service.reached(node)
+            self.faults.end(node, f"reached again {self._by_way_of(node)}", time.time())
             self._returned.set()
 
     def _by_way_of(self, node: Node) -> str:
@@ -231,6 +240,7 @@ class Master(Hub):
                 log.warning("cannot reach %s: %s", node, change.reason)
                 self.registry.lose(node, boottime_s())
                 self.absences.note(node, time.time(), change.reason)
+                self.faults.lose(node, change.reason, time.time())
                 self._service.unreached(node, change.reason)
 
     def _forget(self, node: Node, reason: str) -> None:
@@ -246,6 +256,7 @@ class Master(Hub):
         for node in self.registry.known():
             if why := self._revoked(node.info):
                 log.warning("revoked: %s", node)
+                self.faults.add(node.place, node.info.name, why, "it was taken out of the tree", time.time())
                 self._forget(node, why)
 
     def _revoked(self, info: NodeInfo) -> str:

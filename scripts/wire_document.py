@@ -55,7 +55,8 @@ TALKS: Final[tuple[tuple[Direction[Any], str, str], ...]] = (
 
 VALUES: Final = (
     messages.NodeInfo, proofs.KeyProof, Branch, messages.Signed, messages.Peer, messages.NodeState, messages.AbsentNode,
-    job_messages.JobRow, job_messages.Keep, spec.Request, spec.BundleName, spec.TerminalSize, Limits, outcome.Returned,
+    job_messages.JobRow, job_messages.Keep, job_messages.FaultRow, spec.Request, spec.BundleName, spec.TerminalSize,
+    Limits, outcome.Returned,
     outcome.Signalled, outcome.TimedOut, outcome.Killed, outcome.Lost, outcome.Refused, outcome.NotStarted,
 )  # fmt: skip
 """The types of fields that are arrays themselves."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gproc.cli.absent import clock_text
+from gproc.cli.events import faults_text
 from gproc.cli.naming import meant_by
 from gproc.cli.options import InfoOptions
 from gproc.cli.style import is_terminal
@@ -42,6 +43,10 @@ def run(options: InfoOptions) -> int:
         meant.check()
         chosen, naming = NodeSpec.parse(meant.nodes), meant.naming
     trace = Trace(options.debug)
+    if options.events:
+        trace.step(f"asks the master at {options.socket} for faults")
+        sys.stdout.write(faults_text(options.socket, chosen, json=options.json))
+        return 0
     while True:
         trace.step(f"asks the master at {options.socket} for the tree")
         tree = inquire(options.socket)

@@ -16,9 +16,7 @@ DEFAULT_CMD_PORT: Final = 6666
 DEFAULT_LINK_TIMEOUT_S: Final = 2.0
 """The jobs of a lost link must end within two seconds."""
 
-
 SIGTERM: Final = 15
-
 
 DEFAULT_ORPHAN_TIMEOUT_S: Final = 60.0
 """As `gproc.trust.lease.LEASE_S`, which costs too much to import here."""
@@ -134,10 +132,11 @@ class GetOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InfoOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`gproc i`.  nodes: a specification, in words; () for all.  watch: show it again and again."""
+    """`gproc i`.  nodes: a specification, in words; () for all.  watch: show it again and again.  events: faults."""
 
     nodes: tuple[str, ...] = ()
     watch: bool = False
+    events: bool = False
     socket: str = DEFAULT_SOCKET
     json: bool = False
     debug: int = 0

@@ -317,6 +317,7 @@ SWITCHES: Final = (
         offers="file",
     ),
     Switch("control", ("web",), FLAG, "Jobs can be ended from the page.", "control"),
+    Switch("events", ("i",), FLAG, "Show the last hundred faults, a line each.", "events"),
     Switch("watch", ("i",), FLAG, "Show it every two seconds, until Ctrl-C.", "watch"),
     Switch(
         "json",

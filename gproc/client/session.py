@@ -26,10 +26,12 @@ from gproc.wire.directions import MASTER_TO_CLIENT, MasterToClient
 from gproc.wire.job_messages import (
     ActedOn,
     AskFailed,
+    AskFaults,
     Detach,
     Detached,
     Dropped,
     FailedNodes,
+    FaultList,
     FindNodes,
     FoundNodes,
     JobAnswer,
@@ -185,7 +187,7 @@ class ClientSession:
                     yield JobEvent(job, Unreached(job.naming.refold(nodes), reason, until_s))
             case TreeState():
                 yield TreeAnswer(message)
-            case JobList(serial) | ActedOn(serial) | FailedNodes(serial) | FoundNodes(serial):
+            case JobList(serial) | ActedOn(serial) | FailedNodes(serial) | FoundNodes(serial) | FaultList(serial):
                 yield Answered(serial, message)
             case Viewing():
                 yield from self._viewing(message)
@@ -301,6 +303,12 @@ class ClientSession:
         """Ask where hosts are, and what groups mean.  Returns the serial number of the `Answered`."""
         serial = next(self._serials)
         self._send(FindNodes(serial, tuple(hosts), tuple(groups)))
+        return serial
+
+    def ask_faults(self) -> int:
+        """Ask for the last faults of the tree.  Returns the serial number of the `Answered`."""
+        serial = next(self._serials)
+        self._send(AskFaults(serial))
         return serial
 
     def inquire(self) -> int:

@@ -28,7 +28,17 @@ from gproc.service.views import JobView
 from gproc.trust.caller import caller_of, uid_of
 from gproc.wire import frames, messages
 from gproc.wire.directions import CLIENT_TO_MASTER, ClientToMaster
-from gproc.wire.job_messages import AskFailed, Detach, FindNodes, KillJob, ListJobs, RemoveJobs, SubmitKept, ViewJob
+from gproc.wire.job_messages import (
+    AskFailed,
+    AskFaults,
+    Detach,
+    FindNodes,
+    KillJob,
+    ListJobs,
+    RemoveJobs,
+    SubmitKept,
+    ViewJob,
+)
 from gproc.wire.messages import Submit
 
 log = logging.getLogger("gproc")
@@ -134,6 +144,8 @@ class Client(Receiver[ClientToMaster]):
             case AskFailed(serial):
                 caller = self.caller()
                 self._asked(serial, lambda: self._service.others.failed(message, caller))
+            case AskFaults(serial):
+                self._asked(serial, lambda: self._tree.list_faults(serial))
             case FindNodes(serial):
                 self._asked(serial, lambda: self._tree.find(message))
             case RemoveJobs(serial):

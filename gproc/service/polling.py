@@ -12,11 +12,12 @@ from typing import Final, Protocol
 
 from gproc.nodespec import Place
 from gproc.service.absences import Absences
+from gproc.service.faults import Faults
 from gproc.service.finding import NodeFinder
 from gproc.service.registry import Registry
 from gproc.trust.lease import boottime_s
 from gproc.wire import messages
-from gproc.wire.job_messages import FindNodes, FoundNodes
+from gproc.wire.job_messages import FaultList, FindNodes, FoundNodes
 from gproc.wire.messages import NodeState, TreeState
 
 log = logging.getLogger("gproc")
@@ -30,6 +31,7 @@ class PolledTree(Protocol):
 
     registry: Registry
     absences: Absences
+    faults: Faults
 
     def poll(self, serial: int) -> None:
         """Ask every node for its load; `TreeInquiries.add_loads` gets the answers."""
@@ -49,6 +51,10 @@ class TreeInquiries:
         self._polls: dict[int, _Poll] = {}
         self._poll_numbers = itertools.count(1)
         self._polling: asyncio.Task[_Poll] | None = None
+
+    async def list_faults(self, serial: int) -> FaultList:
+        """The last faults of the tree."""
+        return FaultList(serial, self._master.faults.rows(boottime_s()))
 
     async def find(self, question: FindNodes) -> FoundNodes:
         """Nodes by their hosts' names."""

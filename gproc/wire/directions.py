@@ -17,10 +17,12 @@ from gproc.wire.endings import Acknowledged, RankEnded, Release
 from gproc.wire.job_messages import (
     ActedOn,
     AskFailed,
+    AskFaults,
     Detach,
     Detached,
     Dropped,
     FailedNodes,
+    FaultList,
     FindNodes,
     FoundNodes,
     JobList,
@@ -73,11 +75,11 @@ from gproc.wire.messages import (
 
 ClientToMaster = Union[  # noqa: UP007
     Submit, SignalJob, Resize, Credit, Unavailable, Inquire, ListJobs, SubmitKept, Detach, ViewJob, KillJob, RemoveJobs,
-    AskFailed, FindNodes
+    AskFailed, FindNodes, AskFaults
 ]
 MasterToClient = Union[  # noqa: UP007
     Accepted, Rejected, Finished, StageProgress, Credit, Want, TreeState, OutOfReach, JobList, Detached,
-    Viewing, Moment, Dropped, ActedOn, FailedNodes, FoundNodes
+    Viewing, Moment, Dropped, ActedOn, FailedNodes, FoundNodes, FaultList
 ]
 
 Opening = Union[Join, Attach, PeerHello]  # noqa: UP007

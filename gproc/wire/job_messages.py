@@ -235,5 +235,29 @@ class FoundNodes(Message, frozen=True, tag=tag_of):
     groups: tuple[str, ...]
 
 
-JobAnswer = Union[JobList, ActedOn, FailedNodes, FoundNodes]  # noqa: UP007
+class AskFaults(Message, frozen=True, tag=tag_of):
+    """Asks for the last faults of the tree."""
+
+    serial: Number
+
+
+class FaultRow(msgspec.Struct, frozen=True, array_like=True):
+    """A row of `gproc i --events`.  done: what was done about it, at done_s; 0: it goes on.  Times are Unix times."""
+
+    place: tuple[NodeNumber, ...]
+    host: str
+    what: str
+    since_s: float
+    done: str
+    done_s: float
+
+
+class FaultList(Message, frozen=True, tag=tag_of):
+    """Answers AskFaults: the oldest first."""
+
+    serial: Number
+    faults: tuple[FaultRow, ...]
+
+
+JobAnswer = Union[JobList, ActedOn, FailedNodes, FoundNodes, FaultList]  # noqa: UP007
 """The master's answers to questions about jobs and about nodes by name."""

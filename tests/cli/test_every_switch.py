@@ -56,6 +56,7 @@ BEHAVIOUR: Final = {
     "test_the_last_job_runs_again_where_it_failed",
     ("label", "e"): "system/test_output.py::test_a_label_is_before_each_line",
     ("require", "e"): "system/test_absent_nodes.py::test_a_job_that_requires_all_nodes_does_not_begin_without_one",
+    ("events", "i"): "system/test_absent_nodes.py::test_the_last_faults_are_a_line_each",
     ("watch", "i"): "system/test_absent_nodes.py::test_the_tree_can_be_watched",
     ("gather", "e"): "system/test_many_outputs.py::test_nodes_with_the_same_output_are_shown_once_with_their_number",
     ("gather_all", "e"): "system/test_many_outputs.py::test_standard_error_is_gathered_too_with_a_capital_b",

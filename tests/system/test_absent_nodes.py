@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 
@@ -91,3 +92,23 @@ def test_the_tree_can_be_watched(cluster: Cluster) -> None:
             pass
     watching.send_signal(signal.SIGINT)
     assert cluster.finish(watching)[0] == 130
+
+
+def test_the_last_faults_are_a_line_each(cluster: Cluster) -> None:
+    """A rack master that dies, what was below it and is reached again, and the rack master's next run."""
+    rack = cluster.slave(1)
+    cluster.slave(2, parent=rack)
+    assert cluster.command("i", "--events").stdout == b""
+    assert cluster.command("i", "--events", "--json").stdout == b"[]\n"
+    cluster.end(rack, signal.SIGKILL)
+    cluster.master.says(r"1/2 .* is reached from here")
+    cluster.master.says("cannot reach 1 ")
+    clock = r"\d\d:\d\d:\d\d"
+    lines = cluster.command("i", "--events").stdout.decode().splitlines()
+    [first] = [line for line in lines if re.match(rf"{clock} 1 ", line)]
+    [second] = [line for line in lines if re.match(rf"{clock} 1/2 ", line)]
+    assert re.search(r"cannot be reached: .*; its programs run on until its lease ends, and another way", first)
+    assert re.search(rf"cannot be reached: .*; reached again from here( at {clock})?$", second)
+    of_one = json.loads(cluster.command("i", "--events", "--json", "=1/2").stdout)
+    assert [(fault["path"], fault["done"]) for fault in of_one] == [("1/2", "reached again from here")]
+    assert of_one[0]["done_at"] >= of_one[0]["since"]

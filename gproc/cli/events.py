@@ -1,0 +1,38 @@
+"""`gproc i --events`: the last faults of the tree, a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gproc.cli.absent import clock_text
+from gproc.client.questions import answer_to
+from gproc.nodespec import NodeSpec, format_path
+from gproc.shown import shown_text
+from gproc.wire.job_messages import FaultList, FaultRow
+
+
+def faults_text(socket: str, chosen: NodeSpec | None, *, json: bool) -> str:
+    """Those of the chosen nodes, the oldest first; None: of all.  Raises: GprocError."""
+    answer = answer_to(socket, lambda session: session.ask_faults())
+    assert isinstance(answer, FaultList)
+    rows = [row for row in answer.faults if chosen is None or chosen.selects(row.place)]
+    return as_json(rows) if json else "".join(line(row) + "\n" for row in rows)
+
+
+def line(row: FaultRow) -> str:
+    done = f"{row.done} at {clock_text(row.done_s)}" if row.done_s and row.done_s != row.since_s else row.done
+    return shown_text(f"{clock_text(row.since_s)} {format_path(row.place)} ({row.host}): {row.what}; {done}")
+
+
+def as_json(rows: Sequence[FaultRow]) -> str:
+    """A list of objects.  Times are in seconds of Unix time; null: it goes on."""
+    import json
+
+    faults = [
+        {
+            "path": format_path(row.place), "host": row.host, "what": row.what, "since": row.since_s,
+            "done": row.done, "done_at": row.done_s or None,
+        }
+        for row in rows
+    ]  # fmt: skip
+    return json.dumps(faults, indent=2) + "\n"
