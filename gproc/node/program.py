@@ -70,7 +70,7 @@ class NodeServices(Protocol):
         Raises: StoreError.
         """
 
-    async def turn(self, uid: int) -> None:
+    async def turn(self, uid: int, *, heavy: bool) -> None:
         """Wait until it is this user's turn to have a program started."""
 
     def spawn(
@@ -248,7 +248,7 @@ class Program:
             if root is not None:
                 log.debug("job %d: its bundle is here, %d bytes", run.job, root.size_bytes)
                 self._root = root
-            await self._services.turn(self.ticket.caller.uid)
+            await self._services.turn(self.ticket.caller.uid, heavy=self.ticket.request.is_heavy)
             if self._terminal_size is None:
                 stdio = open_pipes(stdin=self.ticket.request.stdin)
             else:

@@ -52,8 +52,8 @@ class LocalServices:
                 raise
         return root
 
-    async def turn(self, uid: int) -> None:
-        await self._rounds.turn(uid)
+    async def turn(self, uid: int, *, heavy: bool) -> None:
+        await self._rounds.turn(uid, heavy=heavy)
 
     def spawn(
         self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: OnEnd

@@ -10,37 +10,38 @@ import asyncio
 from collections import OrderedDict, deque
 from typing import Final
 
-SHORT_S: Final = 0.01
-"""Work that is as short as that of most jobs, on a busy machine too, is followed by the next at once."""
-
 PAUSE_S_MAX: Final = 0.1
 
 
 class Rounds:
     """Gives turns, one at a time.
 
-    After the work of one turn the same user's next one waits as long as that work took.  Meanwhile the event loop reads
-    from its connections: the requests of others may be behind megabytes of this user's.
+    After heavy work the same user's next turn waits as long as that work took.  Meanwhile the event loop reads from its
+    connections: the requests of others may be behind megabytes of this user's.
     """
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[int, deque[asyncio.Future[None]]] = OrderedDict()
+        self._waiting: OrderedDict[int, deque[tuple[asyncio.Future[None], bool]]] = OrderedDict()
         """By uid, whose turn is next first."""
         self._granting = False
         self._pausing: asyncio.TimerHandle | None = None
         self._last = -1
         """The uid that had the last turn."""
         self._granted_s = 0.0
+        self._is_heavy = False
 
-    async def turn(self, uid: int) -> None:
-        """Wait until it is this user's turn.  The caller does its work before it waits for anything else."""
+    async def turn(self, uid: int, *, heavy: bool) -> None:
+        """Wait until it is this user's turn.  The caller does its work before it waits for anything else.
+
+        heavy: the work takes longer than that of most jobs.
+        """
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[None] = loop.create_future()
         if uid not in self._waiting:
             self._waiting[uid] = deque()
             if self._last in self._waiting:
                 self._waiting.move_to_end(self._last)
-        self._waiting[uid].append(turn)
+        self._waiting[uid].append((turn, heavy))
         if self._pausing is not None and uid != self._last:
             self._pausing.cancel()
             self._pausing = None
@@ -56,20 +57,20 @@ class Rounds:
         loop = asyncio.get_running_loop()
         while self._waiting and not self._granting:
             uid, turns = self._waiting.popitem(last=False)
-            turn = turns.popleft()
+            turn, heavy = turns.popleft()
             if turns:
                 self._waiting[uid] = turns
             if not turn.done():  # else its task was cancelled
                 turn.set_result(None)
                 self._granting = True
-                self._last, self._granted_s = uid, loop.time()
+                self._last, self._granted_s, self._is_heavy = uid, loop.time(), heavy
                 # This comes after the work of that turn, because its task was woken first.
                 loop.call_soon(self._taken)
 
     def _taken(self) -> None:
         loop = asyncio.get_running_loop()
         took_s = loop.time() - self._granted_s
-        if took_s > SHORT_S and list(self._waiting) in ([], [self._last]):
+        if self._is_heavy and list(self._waiting) in ([], [self._last]):
             self._pausing = loop.call_later(min(took_s, PAUSE_S_MAX), self._grant)
         else:
             self._grant()

@@ -128,7 +128,7 @@ class JobService:
         """cost: what is held of the user's account already."""
         account, uid, asked = client.account, caller.uid, None
         try:
-            await self._rounds.turn(uid)
+            await self._rounds.turn(uid, heavy=submit.request.is_heavy)
             asked = self._choose(client, caller, submit)
             if asked is None:
                 return
@@ -140,7 +140,7 @@ class JobService:
                 asked = asked._replace(cost=self._cost(caller, submit.request, asked.chosen.present))
                 account.hold(asked.cost - cost)
                 cost = asked.cost
-                await self._rounds.turn(uid)
+                await self._rounds.turn(uid, heavy=submit.request.is_heavy)
             if client.link.lost:
                 raise LinkLost("its client is gone")
             self._begin(asked)

@@ -162,7 +162,7 @@ ENVIRONMENT: Final = tuple(b"V%d=%s" % (number, b"x" * 100) for number in range(
 """1.6 MB."""
 
 FLOOD: Final = 60
-MANY: Final = 20
+MANY: Final = 23
 """Before there were turns, one waited for 26 to 32 of these jobs, with them for 2 to 4."""
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 
-from gproc.relay.rounds import SHORT_S, Rounds
+from gproc.relay.rounds import Rounds
 from tests.loop import run
 
+WORK_S = 0.02
 
-def work(seconds: float = 10 * SHORT_S) -> None:
+
+def work(seconds: float = WORK_S) -> None:
     """Keeps the event loop busy."""
     time.sleep(seconds)
 
@@ -19,7 +21,7 @@ def done_in_order(*asked: int) -> list[int]:
     done: list[int] = []
 
     async def one(rounds: Rounds, uid: int) -> None:
-        await rounds.turn(uid)
+        await rounds.turn(uid, heavy=True)
         done.append(uid)
 
     async def all_of_them() -> None:
@@ -38,13 +40,13 @@ def test_a_user_who_comes_while_another_pauses_need_not_wait_for_that() -> None:
     done: list[int] = []
 
     async def works(rounds: Rounds, uid: int, work_s: float) -> None:
-        await rounds.turn(uid)
+        await rounds.turn(uid, heavy=True)
         work(work_s)
         done.append(uid)
 
     async def all_of_them() -> None:
         rounds = Rounds()
-        first = [asyncio.create_task(works(rounds, 1, 10 * SHORT_S)) for _ in range(3)]
+        first = [asyncio.create_task(works(rounds, 1, WORK_S)) for _ in range(3)]
         await first[0]
         await asyncio.sleep(0)
         await works(rounds, 2, 0.0)
@@ -59,7 +61,7 @@ def test_between_two_pieces_of_long_work_the_loop_reads_from_its_connections() -
     happened: list[str] = []
 
     async def works(rounds: Rounds) -> None:
-        await rounds.turn(1)
+        await rounds.turn(1, heavy=True)
         work()
         happened.append("worked")
 
@@ -85,13 +87,13 @@ def test_one_who_does_not_wait_any_more_holds_up_nobody() -> None:
 
     async def all_of_them() -> None:
         rounds = Rounds()
-        gone = [asyncio.create_task(rounds.turn(1)) for _ in range(3)]
+        gone = [asyncio.create_task(rounds.turn(1, heavy=True)) for _ in range(3)]
         await asyncio.sleep(0)
         for task in gone:
             task.cancel()
-        await rounds.turn(1)
+        await rounds.turn(1, heavy=True)
         done.append(1)
-        await rounds.turn(2)
+        await rounds.turn(2, heavy=True)
         done.append(2)
 
     run(all_of_them())
