@@ -230,7 +230,7 @@ def port_of(relay: Relay) -> int:
 
 def test_a_relay_that_withholds_the_list_loses_its_child(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path / "c")
-    cluster.start_master("--orphan-timeout=4")
+    cluster.start_master("--orphan-timeout=16")
     relay = Relay(cluster, load_identity(str(cluster.home), "node", socket.gethostname()))
     relay.pass_grant()
     revoke(cluster, "kn7")
