@@ -91,6 +91,12 @@ class Relay:
         self.up.say(messages.AskLease(Route((2, *question.route)), question.nonce))
         return self.up.hear(messages.Leased).lease
 
+    def pass_leases(self) -> None:
+        """Renew the slave's lease until it leaves.  On a busy machine, some answers come too late to count."""
+        with contextlib.suppress(AssertionError, OSError):
+            while True:
+                self.tell(messages.Leased(Route(()), self.renew_lease()))
+
     def idle(self, seconds: float) -> None:
         """Let time pass, as a rack master that lives."""
         until_s = time.monotonic() + seconds

@@ -235,8 +235,7 @@ def test_a_relay_that_withholds_the_list_loses_its_child(tmp_path: Path) -> None
     relay.pass_grant()
     revoke(cluster, "kn7")
     relay.up.hear(Revocations)
-    for _ in range(2):
-        relay.tell(messages.Leased(Route(()), relay.renew_lease()))
+    relay.pass_leases()
     relay.slave.says(r"lost the parent at \S+: it does not pass on the master's list of revoked certificates")
     relay.close()
     cluster.stop()

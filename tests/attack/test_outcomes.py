@@ -15,7 +15,7 @@ from gproc.trust.signing import Context, Signer
 from gproc.wire import frames
 from gproc.wire.branch import Branch
 from gproc.wire.endings import Acknowledged, RankEnded, Release
-from gproc.wire.messages import Leased, Route, Run, Signed
+from gproc.wire.messages import Run, Signed
 from tests.attack.peer import signed_end
 from tests.attack.relay import Relay
 
@@ -124,7 +124,7 @@ def test_a_relay_cannot_have_a_node_refuse_a_job_that_it_runs_afterwards(relay: 
     assert relay.answer(job, run)[0] == 3
 
 
-@pytest.mark.master("--orphan-timeout=8")
+@pytest.mark.master("--orphan-timeout=12")
 @pytest.mark.parametrize("dropped", ["the outcome", "the output before it"])
 def test_a_node_whose_parent_keeps_what_it_says_finds_another_way(relay_beside_a_way: Relay, dropped: str) -> None:
     """All else is relayed, so the node's lease does not end.  The master gets both from the node itself."""
@@ -134,7 +134,6 @@ def test_a_node_whose_parent_keeps_what_it_says_finds_another_way(relay_beside_a
     assert relay.order(run) == Returned(3)
     if dropped == "the output before it":
         relay.up.say(relay.ended)
-    for _ in range(2):
-        relay.tell(Leased(Route(()), relay.renew_lease()))
+    relay.pass_leases()
     relay.slave.says(rf"lost the parent at \S+: it does not pass on how job {run.job} has ended here; ")
     assert relay.cluster.finish(job) == (3, "whole", "gproc: =1/2: exit status 3\n")

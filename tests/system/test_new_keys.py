@@ -35,7 +35,7 @@ def read_a_line(job: subprocess.Popen[bytes], said: bytes) -> None:
     assert job.stdout.readline() == said
 
 
-@pytest.mark.master("--orphan-timeout=8")
+@pytest.mark.master("--orphan-timeout=16")
 def test_the_clusters_keys_are_exchanged_and_nothing_restarts(cluster: Cluster) -> None:
     """A rack master and a node below it with a job that gets input all the time; the front end's own slaves; and a node
     that is away when the old keys end, but has learned of the new ones."""
@@ -89,19 +89,19 @@ def test_the_clusters_keys_are_exchanged_and_nothing_restarts(cluster: Cluster) 
     assert done.stdout == b"well\n" * 7, done.stderr
 
 
-@pytest.mark.master("--orphan-timeout=8")
+@pytest.mark.master("--orphan-timeout=16")
 def test_keys_that_are_exchanged_while_the_master_is_away_are_told_by_the_next_one(cluster: Cluster) -> None:
     node = host(cluster, "kn1", 1)
     cluster.end(cluster.master, signal.SIGKILL)
     key(cluster, "rotate")
-    cluster.start_master("--orphan-timeout=8", port=cluster.port)
+    cluster.start_master("--orphan-timeout=16", port=cluster.port)
     node.says(LEARNED)
     cluster.end(cluster.master, signal.SIGKILL)
     cluster.end(node, signal.SIGKILL)
     node = cluster.launch_slave("--id=1", home=cluster.place / "kn1")  # it has both certificates in files
     node.says(r"cannot join: ")
     key(cluster, "rotate", "finish")
-    cluster.start_master("--orphan-timeout=8", port=cluster.port)
+    cluster.start_master("--orphan-timeout=16", port=cluster.port)
     node.says(ENDED)
     node.says(AGAIN, times=2)
     assert cluster.exec("-localbin", "1", "/bin/echo", "well").stdout == b"well\n"
