@@ -308,7 +308,7 @@ class Cluster:
 
     def check(self) -> None:
         """Check after the end that no process, mount or file is left, and that no log has a traceback."""
-        await_ends([pid for pid, _ in self._processes()], PATIENCE_S)
+        await_ends([pid for pid, _ in self._processes()], 2.0)
         assert not [Path(f"/proc/{pid}/cmdline").read_bytes() for pid, _ in self._processes()]
         assert str(self.place) not in Path("/proc/self/mountinfo").read_text()
         for bin_root in self.place.glob("s*/root"):
