@@ -81,7 +81,7 @@ def rank_end(entry: SpoolEntry) -> RankEnd:
     """Raises: Broken."""
     try:
         return _decoder.decode(entry.data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Broken(str(error)) from error
 
 

@@ -55,6 +55,13 @@ def test_no_flipped_bit_passes_for_output(entry: SpoolEntry, data: st.DataObject
     assert found == []  # a length that is longer now: the rest never comes
 
 
+def test_an_end_of_text_that_is_none_is_broken_and_no_fault() -> None:
+    """Found by fuzzing: its checksum may be right, because another version wrote it."""
+    entry = SpoolEntry(0, END, 0, 1.0, b"\x92\x92\x05\xb7" + b"\xb7" * 24 + b"\x92\x00\x02")
+    with pytest.raises(Broken):
+        rank_end(entry)
+
+
 def test_what_is_missing_between_entries_is_told_where_it_is_missing() -> None:
     gaps = Gaps(from_start=True)
     end = end_of(0, Returned(0), (20, 4), 1.0)
