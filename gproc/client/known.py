@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 import msgspec
 
+from gproc.shown import command_text
 from gproc.wire.job_messages import ActedOn, JobAnswer, JobList, JobRow
 
 JobStateName = Literal["running", "ending", "ended", "lost"]
@@ -30,6 +31,11 @@ class JobInfo(msgspec.Struct, frozen=True):
     started_s: float
     ended_s: float | None
     args: tuple[str, ...]
+
+
+def command_of(job: JobInfo) -> str:
+    """The command as text, as a shell would read it."""
+    return command_text(list(map(os.fsencode, job.args)))
 
 
 def jobs_of(answer: JobAnswer) -> tuple[JobInfo, ...]:

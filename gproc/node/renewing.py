@@ -11,19 +11,18 @@ from typing import Final
 
 from gproc.errors import GprocError, TrustError
 from gproc.node.succeeding import Succeeding
-from gproc.node.voice import sign_apart
+from gproc.node.voice import question
 from gproc.shown import shown_text
 from gproc.trust.carried import Credentials, forget, one_file
 from gproc.trust.certfile import NODE_FILE
-from gproc.trust.certificates import pem_in
 from gproc.trust.endpoint import Endpoint
 from gproc.trust.home import SECRET_MODE, read_file, write_file
 from gproc.trust.identity import is_due, reload_identity
 from gproc.trust.lease import Lease, boottime_s
-from gproc.trust.renewal import NewKey, own_seed, read_answer, signature_of, subject
+from gproc.trust.renewal import NewKey, read_answer
 from gproc.trust.stamp import RENEWED_PART, date_text
 from gproc.wire.credentials import AskCertificate
-from gproc.wire.messages import Route, Signed
+from gproc.wire.messages import Signed
 
 log = logging.getLogger("gproc")
 
@@ -89,19 +88,15 @@ class Renewing:
         self._succeeding.succeed(retirement)
 
     async def _ask(self, session: bytes) -> None:
-        identity = self._endpoint.identity
         if self._key is None:
             self._key = NewKey()
-        data = subject(session, self._key.public)
         try:
-            seed = own_seed(identity)
-            signature = signature_of(seed, data) if seed else await asyncio.to_thread(sign_apart, identity.key, data)
-            pem = pem_in(read_file(identity.certificate))
+            asked = await question(self._endpoint.identity, self._key, session)
         except GprocError as error:
             log.warning("the certificate cannot be renewed: %s", shown_text(str(error)))
             return
         log.debug("the certificate is to be renewed: the master is asked")
-        self._send(AskCertificate(Route(()), pem, self._key.public, signature, self._key.proof(session)))
+        self._send(asked)
 
     def accept(self, answer: Signed, session: bytes | None) -> None:
         """Take the master's answer.  Raises: TrustError if it is none, or cannot be used."""

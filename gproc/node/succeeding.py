@@ -17,20 +17,19 @@ from typing import Final
 from msgspec.structs import replace
 
 from gproc.errors import GprocError, TrustError
-from gproc.node.voice import sign_apart
+from gproc.node.voice import question
 from gproc.shown import reason_of, shown_text
 from gproc.trust.carried import Credentials, forget, identity_of_file, one_file
 from gproc.trust.certfile import CA_KEY, NODE_FILE
-from gproc.trust.certificates import pem_in
 from gproc.trust.endpoint import Endpoint
 from gproc.trust.home import SECRET_MODE, locked, read_file, write_file
 from gproc.trust.identity import Identity, is_due, reload_identity
 from gproc.trust.keyfile import PUBLIC_HEADER, encode_key
 from gproc.trust.lease import boottime_s
-from gproc.trust.renewal import NewKey, RenewalAnswer, own_seed, signature_of, subject
+from gproc.trust.renewal import NewKey, RenewalAnswer
 from gproc.trust.succession import Succession
 from gproc.wire.credentials import AskCertificate
-from gproc.wire.messages import Route, Signed
+from gproc.wire.messages import Signed
 
 log = logging.getLogger("gproc")
 
@@ -79,19 +78,14 @@ class Succeeding:
             self._asking.cancel()
 
     async def _ask(self, session: bytes) -> None:
-        identity = self._endpoint.identity
         if self._key is None:
             self._key = NewKey()
-        data = subject(session, self._key.public)
         try:
-            seed = own_seed(identity)
-            signature = signature_of(seed, data) if seed else await asyncio.to_thread(sign_apart, identity.key, data)
-            pem = pem_in(read_file(identity.certificate))
+            asked = await question(self._endpoint.identity, self._key, session, following=True)
         except GprocError as error:
             log.warning("no certificate of the new keys: %s", shown_text(str(error)))
             return
-        proof = self._key.proof(session)
-        self._send(AskCertificate(Route(()), pem, self._key.public, signature, proof, following=True))
+        self._send(asked)
 
     def accept(self, answer: RenewalAnswer) -> bool:
         """Take the master's answer, if it is for us.  Raises: TrustError if it cannot be used."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from typing import Final
@@ -15,18 +16,17 @@ from gproc.trust.home import read_file
 from gproc.trust.identity import Identity
 from gproc.trust.keyfile import seed_in
 from gproc.trust.outcomes import RunKey, SignedEnd, run_key_subject
-from gproc.trust.renewal import signature_of
+from gproc.trust.renewal import NewKey, own_seed, signature_of, subject
 from gproc.trust.signing import NONCE_BYTES, SESSION_BYTES
+from gproc.wire.credentials import AskCertificate
 from gproc.wire.endings import RankEnded
-from gproc.wire.messages import Run, Signed
+from gproc.wire.messages import Route, Run, Signed
 from gproc.wire.proofs import KeyProof
 
 SIGN_S: Final = 30.0
 
 _SIGN: Final = """
 import sys
-from gproc.relay.delivery import EMPTY
-from gproc.request.outcome import Refused
 from gproc.trust.certificates import sign_with
 from gproc.trust.home import read_file
 sys.stdout.buffer.write(sign_with(read_file(sys.argv[1]), bytes.fromhex(sys.argv[2])))
@@ -45,11 +45,11 @@ class Voice:
     def proof(self, identity: Identity) -> KeyProof:
         """By the key of the certificate that is shown now.  Raises: TrustError if that key cannot sign."""
         if self._proved is None or self._proved[0] is not identity:
-            subject = run_key_subject(self.nonce, self._key.public)
+            words = run_key_subject(self.nonce, self._key.public)
             content = read_file(identity.certificate)  # once: another slave of this machine may renew it
             seed = seed_in(content if identity.key == identity.certificate else read_file(identity.key))
             # A key of gproc 0.1 takes 0.3 s, once: it is replaced as soon as the node has joined.
-            signature = signature_of(seed, subject) if seed else sign_apart(identity.key, subject)
+            signature = signature_of(seed, words) if seed else sign_apart(identity.key, words)
             self._proved = (identity, KeyProof(pem_in(content), self._key.public, signature))
         return self._proved[1]
 
@@ -62,6 +62,18 @@ class Voice:
             session or bytes(SESSION_BYTES), run.job, run.branch.rank, run.size, Refused(reason), (0, 0), (EMPTY, EMPTY)
         )
         return RankEnded(run.job, run.branch.rank, self.sign(nothing))
+
+
+async def question(identity: Identity, key: NewKey, session: bytes, *, following: bool = False) -> AskCertificate:
+    """Asks for a certificate of a new key, by the present one's.  following: of the cluster's next keys.
+
+    Raises: TrustError if the present key cannot sign.
+    """
+    data = subject(session, key.public)
+    seed = own_seed(identity)
+    signature = signature_of(seed, data) if seed else await asyncio.to_thread(sign_apart, identity.key, data)
+    pem = pem_in(read_file(identity.certificate))
+    return AskCertificate(Route(()), pem, key.public, signature, key.proof(session), following=following)
 
 
 def sign_apart(key_path: str, data: bytes) -> bytes:

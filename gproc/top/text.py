@@ -9,10 +9,10 @@ from typing import Final
 
 from rich.text import Text
 
-from gproc.client.known import JobInfo
+from gproc.client.known import JobInfo, command_of
 from gproc.client.tree import NodeStatus
 from gproc.client.watching import Look
-from gproc.shown import command_text, shown_text
+from gproc.shown import shown_text
 
 STATE_STYLES: Final = {
     "up": "green", "plain": "yellow", "silent": "yellow", "unreachable": "dark_orange", "down": "red",
@@ -79,10 +79,6 @@ def state_of(job: JobInfo) -> tuple[str, str]:
     if job.state != "ended":
         return job.state, job.state
     return ("failed", f"failed, {job.returncode}") if job.returncode else ("done", "done")
-
-
-def command_of(job: JobInfo) -> str:
-    return command_text([word.encode("utf-8", "surrogateescape") for word in job.args])
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> Text:

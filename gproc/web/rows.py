@@ -9,11 +9,11 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from gproc.client.events import Event, Exited, Output, Skipped, Started, Unreached
-from gproc.client.known import JobInfo
+from gproc.client.known import JobInfo, command_of
 from gproc.client.summary import describe
 from gproc.client.tree import NodeStatus
 from gproc.client.watching import Look
-from gproc.shown import command_text, shown_text
+from gproc.shown import shown_text
 
 VERSION: Final = 1
 """Of the schemas.  Fields may be added without another number."""
@@ -68,7 +68,7 @@ def job_row(job: JobInfo, user: str) -> JsonRow:
         "status": job.returncode,
         "started": job.started_s,
         "ended": job.ended_s,
-        "command": command_text([word.encode("utf-8", "surrogateescape") for word in job.args]),
+        "command": command_of(job),
     }
 
 
