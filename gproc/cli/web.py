@@ -34,7 +34,7 @@ def run(options: WebOptions) -> int:
     watching = Watching(options.socket)
     listener = open_listener(listen)
     trace.step(f"listens at {listener.getsockname()}, and asks the master at {options.socket} when somebody looks")
-    app = application(watching, access, cache(user_of), control=options.control, secure=listen.secure)
+    app = application(watching, access, cache(user_of), control=options.control)
 
     def ready() -> None:
         if listen.path:
@@ -42,7 +42,7 @@ def run(options: WebOptions) -> int:
         else:
             host = f"[{listen.host}]" if ":" in listen.host else listen.host
             scheme = "https" if listen.secure else "http"
-            print(f"open {scheme}://{host}:{listener.getsockname()[1]}/?token={access.token}")
+            print(f"open {scheme}://{host}:{listener.getsockname()[1]}/#token={access.token}")
         sys.stdout.flush()
 
     try:

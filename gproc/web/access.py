@@ -1,13 +1,17 @@
-"""Who may look: whoever shows the token, in a header or in the cookie that the first visit sets.  Pure."""
+"""Who may look: whoever shows the token in a header.  Pure.
+
+A browser keeps no cookie.  It would send one to every port of the same host name, so also to another user's page.
+"""
 
 from __future__ import annotations
 
 import hmac
+import ipaddress
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Final
 
-COOKIE: Final = "gproc-web"
 TOKEN_BYTES: Final = 24
 
 HEADERS: Final = {
@@ -33,13 +37,13 @@ class TokenCheck:
     def __init__(self, token: str) -> None:
         self.token = token
 
-    def allows(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> bool:
+    def allows(self, headers: Mapping[str, str]) -> bool:
         if not self.token:
-            return True
+            return _is_address(headers.get("host", ""))
         kind, _, shown = headers.get("authorization", "").partition(" ")
-        return self.is_token(shown if kind.lower() == "bearer" else cookies.get(COOKIE, ""))
+        return kind.lower() == "bearer" and self._is_token(shown)
 
-    def is_token(self, shown: str) -> bool:
+    def _is_token(self, shown: str) -> bool:
         return hmac.compare_digest(shown.encode("utf-8", "replace"), self.token.encode())
 
     @staticmethod
@@ -52,3 +56,19 @@ class TokenCheck:
             return False
         origin = headers.get("origin")
         return origin is None or origin.partition("://")[2] == headers.get("host")
+
+
+def _is_address(host: str) -> bool:
+    """Whether a request names this machine by an address, as localhost, or not at all.
+
+    Somebody can let a name of theirs lead to 127.0.0.1.  A browser then takes their page for ours and lets it read ours,
+    if our Unix socket is reached by `ssh -L`.
+    """
+    name = host.rpartition(":")[0] if re.search(r":[0-9]*$", host) else host
+    if name in ("", "localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True

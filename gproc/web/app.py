@@ -12,14 +12,14 @@ from typing import Final
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gproc.client.watching import FRESH_S, Watching
 from gproc.errors import GprocError
 from gproc.request.signals import can_be_sent
-from gproc.web.access import COOKIE, HEADERS, TokenCheck
+from gproc.web.access import HEADERS, TokenCheck
 from gproc.web.figures import text_of
 from gproc.web.rows import VERSION, JsonRow, OutputRows, Told, change, told_of
 
@@ -34,14 +34,20 @@ _QUIET_S: Final = 15.0
 
 _BODY_BYTES_MAX: Final = 4096
 
-_UNSEEN: Final = "gproc web: open the address that it printed at its start; it has a token that this request lacks\n"
+_UNSEEN: Final = (
+    "gproc web: open the address that it printed at its start; it has a token that this request lacks.  Programs send "
+    "it as `Authorization: Bearer TOKEN`.  A Unix socket needs none, but is asked for by an address or as localhost.\n"
+)
 
 
 class _Guard:
-    """Lets in whom `TokenCheck` allows, and adds `HEADERS` to every answer."""
+    """Lets in whom `TokenCheck` allows, and adds `HEADERS` to every answer.
 
-    def __init__(self, app: ASGIApp, access: TokenCheck, secure: bool) -> None:
-        self._app, self._access, self._secure = app, access, secure
+    Everybody may have the page itself: it is the same on every machine, and says nothing without the token.
+    """
+
+    def __init__(self, app: ASGIApp, access: TokenCheck) -> None:
+        self._app, self._access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,21 +60,16 @@ class _Guard:
                 message = {**message, "headers": [*message["headers"], *fields]}  # type: ignore[misc]
             await send(message)
 
-        request = Request(scope)
-        token = self._access.token
         answer: ASGIApp = self._app
-        if token and request.url.path == "/" and self._access.is_token(request.query_params.get("token", "")):
-            answer = RedirectResponse("/", 303)
-            answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=self._secure)
-        elif not self._access.allows(request.headers, request.cookies):
+        if scope["path"] not in _FILES and not self._access.allows(Request(scope).headers):
             answer = PlainTextResponse(_UNSEEN, 401)
         await answer(scope, receive, send_on)  # type: ignore[arg-type]
 
 
 def application(
-    watching: Watching, access: TokenCheck, name_of_user: Callable[[int], str], *, control: bool, secure: bool
+    watching: Watching, access: TokenCheck, name_of_user: Callable[[int], str], *, control: bool
 ) -> ASGIApp:
-    """control: jobs may be ended from the page.  secure: it is served by TLS."""
+    """control: jobs may be ended from the page."""
     pages = _Pages(watching, access, name_of_user, control)
     routes = [Route(path, _File(name, kind)) for path, (name, kind) in _FILES.items()]
     routes += [
@@ -79,7 +80,7 @@ def application(
         Route("/api/v1/jobs/{job}/kill", pages.kill, methods=["POST"]),
         Route("/metrics", pages.metrics),
     ]
-    return _Guard(Starlette(routes=routes), access, secure)
+    return _Guard(Starlette(routes=routes), access)
 
 
 class _File:

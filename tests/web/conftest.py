@@ -51,7 +51,7 @@ def serve(tree: Cluster) -> Iterator[Serve]:
         assert process.stdout is not None
         line = process.stdout.readline().strip()
         opening = line.removeprefix("open ")
-        origin, _, token = opening.partition("/?token=")
+        origin, _, token = opening.partition("/#token=")
         return Site(origin, opening, token, process)
 
     yield start

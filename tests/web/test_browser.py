@@ -126,3 +126,20 @@ def test_names_from_nodes_are_text_and_never_html(tree: Cluster, serve: Serve, v
     page.get_by_role("button", name=f"Job {job}").click()
     sync_api.expect(page.locator("#log")).to_contain_text("<img src=x", timeout=PATIENCE_S * 1000)
     assert page.locator("#log img, #jobs img").count() == 0
+
+
+def test_the_token_leaves_the_address_bar_and_outlives_a_reload(tree: Cluster, serve: Serve, visit: Visit) -> None:
+    site = serve()
+    page = visit(site.opening)
+    page.wait_for_selector("[data-node='1']")
+    assert page.url == f"{site.origin}/"
+    page.reload()
+    page.wait_for_selector("[data-node='1']")
+    assert page.context.cookies() == []
+
+
+def test_a_page_without_the_token_says_what_to_open(browser: Any, serve: Serve) -> None:
+    page = browser.new_page()
+    page.goto(serve().origin)
+    sync_api.expect(page.locator("#link")).to_contain_text("Open the address", timeout=PATIENCE_S * 1000)
+    page.close()

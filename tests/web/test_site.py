@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -111,29 +112,26 @@ def test_the_output_of_a_job_is_followed_to_its_end(tree: Cluster, serve: Serve)
 
 def test_nobody_gets_anything_without_the_token(serve: Serve) -> None:
     site = serve("--control")
-    for path in ("/", "/page.js", "/api/v1/tree", "/api/v1/jobs", "/api/v1/events", "/api/v1/jobs/1/log", "/metrics"):
+    for path in ("/api/v1/tree", "/api/v1/jobs", "/api/v1/events", "/api/v1/jobs/1/log", "/metrics"):
         for wrong in ("", "x", site.token[:-1]):
             status, body, _ = asked(site, path, token=wrong)
             assert (status, b"token" in body) == (401, True), path
     assert asked(site, "/api/v1/jobs/1/kill", token="", data={})[0] == 401
 
 
-def test_the_address_it_prints_gives_a_cookie_that_no_script_and_no_other_site_can_use(serve: Serve) -> None:
+def test_no_browser_tells_another_port_the_token(serve: Serve) -> None:
+    """A cookie would go to every port of 127.0.0.1, also to another user's; what follows "#" goes nowhere."""
     site = serve()
-    host = site.origin.removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=PATIENCE_S)
-    connection.request("GET", site.opening.removeprefix(site.origin))
-    answer = connection.getresponse()
-    answer.read()
-    cookie = answer.headers["set-cookie"]
-    assert (answer.status, answer.headers["location"]) == (303, "/"), "the token leaves the address bar"
-    assert {"HttpOnly", "SameSite=strict"} <= {part.strip() for part in cookie.split(";")}
-    connection.request("GET", "/", headers={"cookie": cookie.partition(";")[0]})
-    page = connection.getresponse()
-    assert (page.status, b"<title>gproc</title>" in page.read()) == (200, True)
-    assert "unsafe-inline" not in page.headers["content-security-policy"]
-    assert "default-src 'none'" in page.headers["content-security-policy"]
-    connection.close()
+    assert site.opening == f"{site.origin}/#token={site.token}"
+    for path in ("/", "/page.js", "/page.css", "/icon.svg"):
+        status, body, headers = asked(site, path, token="")
+        assert (status, site.token.encode() in body) == (200, False), path
+        assert "set-cookie" not in {name.lower() for name in headers}
+    headers = {name.lower(): value for name, value in asked(site, "/", token="")[2].items()}
+    assert "unsafe-inline" not in headers["content-security-policy"]
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert asked(site, "/api/v1/tree", token="", cookie=f"gproc-web={site.token}")[0] == 401
+    assert asked(site, f"/api/v1/tree?token={site.token}", token="")[0] == 401
 
 
 def test_jobs_are_ended_only_if_asked_for_and_only_from_the_page(tree: Cluster, serve: Serve) -> None:
@@ -177,9 +175,21 @@ def test_a_unix_socket_is_its_owners_alone_and_needs_no_token(place: Path, serve
         client.connect(str(path))
         client.sendall(b"GET /api/v1/tree HTTP/1.0\r\n\r\n")
         assert client.makefile("rb").readline() == b"HTTP/1.1 200 OK\r\n"
+    for host, status in [("localhost:8642", 200), ("[::1]:8642", 200), ("127.0.0.1", 200), ("evil.example:8642", 401)]:
+        assert asked_at(path, host) == status, "a name that leads to 127.0.0.1 makes another's page ours"
     site.process.send_signal(signal.SIGINT)
     assert site.process.wait(PATIENCE_S) == 0
     assert not path.exists()
+
+
+def asked_at(path: Path, host: str) -> int:
+    """The status of a question on a Unix socket that names this host."""
+    connection = http.client.HTTPConnection("localhost")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(path))
+    connection.request("GET", "/api/v1/tree", headers={"host": host})
+    with contextlib.closing(connection):
+        return connection.getresponse().status
 
 
 def test_elsewhere_than_on_loopback_it_is_by_tls_with_the_clusters_certificate(tree: Cluster, serve: Serve) -> None:

@@ -6,6 +6,7 @@ const OPEN_AT_ONCE = 200; // nodes: with more, racks begin closed
 const IN_A_GROUP = 100; // nodes that have no other ones below them
 const LOG_LINES = 5000; // older lines are dropped
 const JOBS = 500; // the newest
+const AGAIN_MS = 3000; // before it connects again
 const STATES = ["up", "plain", "silent", "unreachable", "down"];
 
 const nodes = new Map();
@@ -202,7 +203,7 @@ function showJob(name) {
 
 async function end(name, signal) {
   const answer = await fetch(`/api/v1/jobs/${name}/kill`, {
-    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ signal }),
+    method: "POST", headers: { ...shown(), "content-type": "application/json" }, body: JSON.stringify({ signal }),
   });
   setText($("told"), answer.ok ? `Signal ${signal} was sent.` : (await answer.text()).trim());
 }
@@ -210,9 +211,8 @@ async function end(name, signal) {
 function follow(name) {
   const place = $("log");
   const unfinished = new Map(); // the line that a node's stream has not ended yet
-  log = new EventSource(`/api/v1/jobs/${name}/log`);
-  log.addEventListener("output", (event) => {
-    const row = JSON.parse(event.data);
+  log = new AbortController();
+  const output = (row) => {
     const atEnd = place.scrollTop + place.clientHeight >= place.scrollHeight - 4;
     if (row.text !== undefined) addText(place, unfinished, row);
     else if (row.skipped) addLine(place, row.node, `${row.skipped} bytes were not kept`, "stderr");
@@ -220,9 +220,13 @@ function follow(name) {
     else if (row.ended && row.ended !== "exit status 0") addLine(place, row.node, row.ended, "stderr");
     while (place.childElementCount > LOG_LINES) place.firstElementChild.remove();
     if (atEnd) place.scrollTop = place.scrollHeight;
+  };
+  const trouble = (row) => setText($("told"), row.trouble);
+  let ended = false;
+  const { signal } = log;
+  listen(`/api/v1/jobs/${name}/log`, { output, trouble, end: () => { ended = true; } }, signal).catch(() => {}).then(() => {
+    if (!ended && !signal.aborted) trouble({ trouble: "gproc web does not answer; open the job again for its output" });
   });
-  log.addEventListener("trouble", (event) => setText($("told"), JSON.parse(event.data).trouble));
-  log.addEventListener("end", closeLog);
 }
 
 function addText(place, unfinished, row) {
@@ -244,7 +248,7 @@ function addLine(place, node, text, kind) {
 }
 
 function closeLog() {
-  if (log) log.close();
+  if (log) log.abort();
   log = null;
 }
 
@@ -261,18 +265,59 @@ function change(row) {
   drawPanel();
 }
 
-function connect() {
-  const events = new EventSource("/api/v1/events");
-  events.addEventListener("about", (event) => {
-    control = JSON.parse(event.data).control;
-    nodes.clear(); // it begins anew: everything comes again
-    jobs.clear();
-  });
-  events.addEventListener("change", (event) => change(JSON.parse(event.data)));
-  events.addEventListener("error", () => {
-    setText($("link"), "gproc web does not answer; trying again");
-    $("link").className = "bad";
-  });
+// The token is in the address after "#", which no browser sends.  It is kept for this tab and this port alone.
+function takeToken() {
+  const found = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (found === null) return;
+  sessionStorage.setItem("token", found);
+  history.replaceState(null, "", location.pathname);
+}
+
+function shown() {
+  const token = sessionStorage.getItem("token");
+  return token === null ? {} : { authorization: `Bearer ${token}` };
+}
+
+// Read a stream of events to its end; false if the token is wrong.  EventSource could not send the token.
+async function listen(path, on, signal) {
+  const answer = await fetch(path, { headers: shown(), signal });
+  if (answer.status === 401) return false;
+  if (!answer.ok) throw new Error(await answer.text());
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return true;
+    const events = (rest + value).split("\n\n");
+    rest = events.pop();
+    for (const event of events) {
+      const [, name, data] = /^event: (.*)\ndata: (.*)$/.exec(event) || [];
+      if (name in on) on[name](JSON.parse(data));
+    }
+  }
+}
+
+function warn(text) {
+  setText($("link"), text);
+  $("link").className = "bad";
+}
+
+const about = (row) => {
+  control = row.control;
+  nodes.clear(); // it begins anew: everything comes again
+  jobs.clear();
+};
+
+async function connect() {
+  for (;;) {
+    try {
+      if (!await listen("/api/v1/events", { about, change })) {
+        return warn("Open the address that gproc web printed at its start: it ends with a token, and this one's is wrong or missing.");
+      }
+    } catch { /* said below */ }
+    warn("gproc web does not answer; trying again");
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+  }
 }
 
 $("which").addEventListener("change", (event) => {
@@ -284,4 +329,6 @@ $("panel").addEventListener("close", () => {
   closeLog();
   panel = null;
 });
+takeToken();
+window.addEventListener("hashchange", () => location.reload());
 connect();
