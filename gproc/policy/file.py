@@ -124,7 +124,7 @@ def _numbers(
     for name in names:
         if isinstance(name, int):
             found.add(name)
-        elif name != EVERYBODY:
+        elif name != EVERYBODY or kind == "group":
             try:
                 found.add(number_of(name))
             except (KeyError, ValueError):

@@ -61,8 +61,8 @@ class TokenCheck:
 def _is_address(host: str) -> bool:
     """Whether a request names this machine by an address, as localhost, or not at all.
 
-    Somebody can let a name of theirs lead to 127.0.0.1.  A browser then takes their page for ours and lets it read ours,
-    if our Unix socket is reached by `ssh -L`.
+    A name of somebody else may lead to 127.0.0.1.  A browser then takes their page for ours and lets it read ours,
+    if a port of this machine leads to our Unix socket (`ssh -L`).
     """
     name = host.rpartition(":")[0] if re.search(r":[0-9]*$", host) else host
     if name in ("", "localhost"):

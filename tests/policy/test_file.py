@@ -60,9 +60,12 @@ def test_the_command_says_what_is_wrong_or_what_a_policy_holds(tmp_path: Path) -
     path = written(tmp_path / "p", 'root = true\n[[allow]]\nusers = ["*"]\n[[allow]]\nusers = ["no-such-user"]\n')
     done = check(path)
     assert done.returncode == 0
+    everything = "run, localbin, cp, get on all nodes"
     nobody = "this machine has no user no-such-user: that name is nobody here"
-    assert done.stdout == f"{path}: 2 rules, root too\n{nobody}\n"
-    assert "a rule: " in check(path, "-debug=3").stderr
+    assert done.stdout.splitlines() == [
+        f"{path}: 2 rules, root too", f"1. everybody: {everything}", f"2. no-such-user: {everything}", nobody,
+    ]  # fmt: skip
+    assert f"reads {path}" in check(path, "-debug=3").stderr
     written(path, '[[operate]]\nusers = ["root", 7]\nmay = ["output"]\n')
     assert check(path).stdout.splitlines()[1] == "of all users' jobs, root, 7 may: see, output"
     written(path, "[[allow]]\nusers = [1]\nnodes = '3-1'\n")
@@ -71,3 +74,18 @@ def test_the_command_says_what_is_wrong_or_what_a_policy_holds(tmp_path: Path) -
     assert done.stderr.startswith(f"gproc: {path}: [[allow]] number 1: ")
     absent = check(tmp_path / "none")
     assert (absent.returncode, absent.stderr) == (2, f"gproc: cannot read {tmp_path}/none\n")
+
+
+def test_the_command_shows_the_bounds_of_rules_and_users(tmp_path: Path) -> None:
+    allow = '[[allow]]\nusers = [7]\ngroups = ["root"]\nnodes = "1-4/."\nactions = ["run"]\njobs = 2\nmemory_mib = 64\n'
+    path = written(tmp_path / "p", f"{allow}[limits]\nuser_store_mib = 4096\nuser_store_files = 200000\n")
+    assert check(path).stdout.splitlines()[1:] == [
+        "1. 7, group root: run on nodes 1-4/.; at most 2 jobs at once, 64 MiB of a job on a node",
+        "limit user_store_mib: 4096",
+        "limit user_store_files: 200000",
+    ]
+
+
+def test_everybody_is_a_word_for_users_and_no_group(tmp_path: Path) -> None:
+    path = written(tmp_path / "p", '[[allow]]\ngroups = ["*"]\n')
+    assert check(path).stdout.splitlines()[-1] == "this machine has no group *: that name is nobody here"
