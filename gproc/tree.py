@@ -75,7 +75,7 @@ class Tree:
         return sorted(self._nodes.items())
 
 
-def branches(ranks: Mapping[Route, int], said: Mapping[int, tuple[int, int]] | None = None) -> dict[int, Branch]:
+def branches(ranks: Mapping[Route, int], said: Mapping[int, tuple[int, ...]] | None = None) -> dict[int, Branch]:
     """What each node of the first level is sent of a job: every hop gets the part of its own subtree and no more.
 
     said: by rank, how much output the master has; None: the job is new.

@@ -25,10 +25,11 @@ from gproc.client.summary import summarise
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError, ProgramNotFound, UsageError
 from gproc.naming.naming import Naming
 from gproc.packager import Bundle, PackRequest, pack
-from gproc.request.spec import TerminalSize
+from gproc.request.spec import Request, TerminalSize
 from gproc.wire.job_messages import SHOWN_HOSTS_MAX, Keep
 
 if TYPE_CHECKING:
+    from gproc.client.brought import BroughtBack
     from gproc.client.terminal import LentTerminal
 
 
@@ -42,6 +43,7 @@ def run(options: ExecOptions) -> int:
         lacking = meant.naming.missing("")
         raise GprocError(f"nothing runs, because not all nodes are there: not connected: {lacking}")
     check_showing(options)
+    check_collecting(options)
     trace = Trace(options.debug)
     terminal: TerminalSize | None = None
     lent: LentTerminal | None = None
@@ -79,15 +81,19 @@ def run(options: ExecOptions) -> int:
         require_all=options.require == "all",
         fanout=options.fanout,
         max_fail=options.max_fail,
+        collect=[os.fsencode(glob) for glob in options.collect],
     )
     progress = progress_for(json_lines=options.json_progress, quiet=options.tty)
     writing = Writing(progress)
+    brought = brought_back(request, meant.naming)
     sink = sink_for(options, writing)
     driver = PollDriver(options.socket)
     try:
         survives = options.on_disconnect == "detach"
         job = submitted(driver, request, bundle, trace, keep_of(options, meant.naming), meant.naming)
-        foreground = Foreground(driver, job, sink, progress, trace, stdin, sink.ended, lent, survives=survives)
+        foreground = Foreground(
+            driver, job, sink, progress, trace, stdin, sink.ended, lent, survives=survives, brought=brought
+        )
         writing.watch(foreground)
         if lent is not None:
             foreground.watch_keys(0, discards=False)
@@ -100,11 +106,35 @@ def run(options: ExecOptions) -> int:
     if foreground.departed:
         return left(foreground, detached=options.detach)
     status, lines = summarise(job.places, job.outcomes, job.missing, naming=job.naming)
+    if brought is not None:
+        failed, told = brought.conclude(job.outcomes)
+        status, lines = max(status, failed), told + lines
     if status and bundle is not None and foreground.lost is None:
         from gproc.cli.lacking import hints
 
         lines += hints(foreground.errors, bundle, cwd)
     return foreground.conclude(status, lines)
+
+
+def check_collecting(options: ExecOptions) -> None:
+    """Raises: UsageError if nobody would be there to take the files."""
+    if not options.collect:
+        return
+    for switch, is_asked in (("--detach", options.detach), ("--on-disconnect=detach", options.on_disconnect != "end")):
+        if is_asked:
+            raise UsageError(
+                f"--collect brings files to this command, and with {switch} the job may outlive it: leave one of them "
+                "out; gproc get brings files of a directory that stays (--cwd)"
+            )
+
+
+def brought_back(request: Request, naming: Naming) -> BroughtBack | None:
+    """Takes the files that the job brings back, each node's below this directory."""
+    if not request.collect:
+        return None
+    from gproc.client.brought import BroughtBack
+
+    return BroughtBack(".", request.collect, naming)
 
 
 def check_showing(options: ExecOptions) -> None:

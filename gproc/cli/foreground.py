@@ -29,6 +29,7 @@ from gproc.request.spec import Request
 from gproc.wire.job_messages import Keep
 
 if TYPE_CHECKING:
+    from gproc.client.brought import BroughtBack
     from gproc.client.terminal import LentTerminal
 
 PASSED_ON: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -50,12 +51,12 @@ class Foreground:
     def __init__(
         self, driver: PollDriver, job: SessionJob, sink: Sink, progress: Progress, trace: Trace,
         stdin: int | None = None, ended: Callable[[int, Outcome], None] = lambda rank, outcome: None,
-        lent: LentTerminal | None = None, *, survives: bool = False,
+        lent: LentTerminal | None = None, *, survives: bool = False, brought: BroughtBack | None = None,
     ) -> None:  # fmt: skip
         """stdin: the descriptor whose bytes every node's program gets; None: it gets none.
 
         ended: called for each node when all of its output has come.  lent: the terminal that the program uses.
-        survives: whether the job goes on if we end.
+        survives: whether the job goes on if we end.  brought: takes the files that it brings back.
         """
         self.job = job
         self.departed = False
@@ -74,6 +75,7 @@ class Foreground:
         self._signals = SignalPipe()
         self._chunks_told = 0
         self._survives = survives
+        self._brought = brought
         self._keys: DetachKeys | None = None
         self._discards = False
         self._stamp: Callable[[int, float], None] = lambda _rank, _time_s: None
@@ -129,6 +131,8 @@ class Foreground:
         finally:
             self._progress.clear()
             self._sink.finish()
+            if self._brought is not None:
+                self._brought.finish()
             for signum, handler in former.items():
                 signal.signal(signum, handler)
         bundle = self.job.request.bundle
@@ -201,7 +205,10 @@ class Foreground:
                     self._stamp(rank, time_s)
                 if stream == "stderr":
                     self.errors = (self.errors + data[-_ERRORS_BYTES:])[-_ERRORS_BYTES:]
-                self._sink.output(rank, stream, memoryview(data))
+                if stream != "files":
+                    self._sink.output(rank, stream, memoryview(data))
+                elif self._brought is not None:
+                    self._brought.output(rank, memoryview(data))
                 self._driver.session.consumed(self.job, stream, len(data))
                 self._tell_detail(f"{self.job.nodes[rank]} wrote {len(data)} bytes to {stream}")
             case Staged(_, received_bytes, complete, rank):
@@ -235,6 +242,8 @@ class Foreground:
         if bundle is not None and bundle.is_broadcast:
             self._progress.begin(len(self.job.places), bundle.size_bytes)
         self._sink.begin(self.job.places)
+        if self._brought is not None:
+            self._brought.begin(self.job.places)
         self._progress.run(self.job.places, self.job.request.fanout, self.job.naming)
 
     def _read_stdin(self) -> None:

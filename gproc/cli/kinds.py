@@ -117,6 +117,10 @@ def _assignment(text: str) -> tuple[str]:
     return (text,)
 
 
+def _one(text: str) -> tuple[str]:
+    return (_filled(text),)
+
+
 def whole(low: int, high: int) -> Kind:
     """A whole number from low to high, both included."""
 
@@ -149,4 +153,5 @@ SIZE_OR_NONE: Final = Kind("a number of bytes, such as 512M or 2G, or 0", _size_
 SIGNAL: Final = Kind("a signal that a job can be sent, such as TERM, KILL, INT, HUP, USR1, CONT or 9", _signal_number)
 END_OR_DETACH: Final = Kind("'end' or 'detach'", choice("end", "detach").read)
 ELEMENTS: Final = Kind("a comma-separated list", _elements, repeats=True)
+ONE_OF_MANY: Final = Kind("a text of at least one character", _one, repeats=True)
 ASSIGNMENT: Final = Kind("NAME=VALUE or NAME", _assignment, repeats=True)

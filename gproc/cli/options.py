@@ -76,6 +76,7 @@ class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     trace: bool | None = None
     venv: str = ""
     cwd: str = ""
+    collect: tuple[str, ...] = ()
     bin_root: str = ""
     socket: str = DEFAULT_SOCKET
     root: str = "/"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gproc.cli.kinds import ASSIGNMENT, FLAG, SIZE, TEXT, choice, whole
+from gproc.cli.kinds import ASSIGNMENT, FLAG, ONE_OF_MANY, SIZE, TEXT, choice, whole
 from gproc.cli.switch import Switch
 from gproc.request.limits import COUNT_MAX, CPUS_MAX, PROCS_MAX
 
@@ -69,6 +69,14 @@ RUN_SWITCHES: Final = (
         "Set a variable for the program, or with --clean-env pass one on. Repeatable.",
         "env",
         metavar="NAME[=VALUE]",
+    ),
+    Switch(
+        "collect",
+        ("e",),
+        ONE_OF_MANY,
+        "Bring back the files that the job wrote in its working directory and that match, to ./NODE/. Repeatable.",
+        "collect",
+        metavar="GLOB",
     ),
     Switch("clean_env", ("e",), FLAG, "Pass on only the variables of --env.", "clean-env"),
     Switch(

@@ -78,6 +78,13 @@ class Complaints:
 
     def told(self, outcomes: Mapping[int, Outcome], missing: str) -> tuple[int, list[str]]:
         """The exit status, and the lines for stderr: those of `gproc.client.summary` come last."""
+        lines = self.lines()
+        named = {rank: NOT_COPIED for rank, outcome in outcomes.items() if self._explains(rank, outcome)}
+        status, summary = summarise(self._paths, outcomes, missing, named, naming=self._naming)
+        return max(status, FAILED if named else 0), lines + summary
+
+    def lines(self) -> list[str]:
+        """Each line once, with its nodes."""
         lines = []
         for line, ranks in self._ranks.items():
             lines.append(f"{self._naming.fold(self._paths[rank] for rank in sorted(set(ranks)))}: {line}")
@@ -85,9 +92,7 @@ class Complaints:
         for rank, count in sorted(self._dropped.items()):
             dropped.setdefault(count, []).append(self._paths[rank])
         lines += [f"{self._naming.fold(paths)}: and {count} more" for count, paths in dropped.items()]
-        named = {rank: NOT_COPIED for rank, outcome in outcomes.items() if self._explains(rank, outcome)}
-        status, summary = summarise(self._paths, outcomes, missing, named, naming=self._naming)
-        return max(status, FAILED if named else 0), lines + summary
+        return lines
 
     def _explains(self, rank: int, outcome: Outcome) -> bool:
         """Whether this rank's lines explain its outcome.  All other outcomes have a text of their own."""

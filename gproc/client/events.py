@@ -8,7 +8,8 @@ import msgspec
 
 from gproc.request.outcome import Outcome
 
-Stream = Literal["stdout", "stderr"]
+Stream = Literal["stdout", "stderr", "files"]
+"""files: what a job brings back that was asked to, as `gproc get` has it."""
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -71,7 +72,7 @@ class Skipped(msgspec.Struct, frozen=True):
     """
 
     node: str
-    stream: Literal["stdout", "stderr", ""]
+    stream: Stream | Literal[""]
     size: int
     rank: int
 

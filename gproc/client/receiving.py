@@ -31,6 +31,7 @@ from gproc.copy.steps import (
     Hole,
     Leaf,
     Leave,
+    NotSent,
     Same,
     Special,
     Step,
@@ -43,6 +44,7 @@ from gproc.copy.writer import Complain, Writer
 from gproc.errors import GprocError, PeerError
 from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import Path, format_path
+from gproc.request.globs import Globs
 from gproc.shown import shown
 
 
@@ -59,7 +61,7 @@ class Collected:
         self.complaints = Complaints(naming)
         self._naming = naming
         self._home_path = os.fsencode(home)
-        self._home = _opened_home(home)
+        self._home = opened_home(home)
         self._arrivals: list[IncomingTree] = []
         self._top = name_of(source) if source else b""
         self.have: int | None = None
@@ -69,7 +71,7 @@ class Collected:
 
     def begin(self, paths: Sequence[Path]) -> None:
         self.complaints.begin(paths)
-        _allow_descriptors()
+        allow_descriptors()
         for rank, path in enumerate(paths):
             name = self._naming.file_name(path).encode()
             complain = partial(self.complaints.add, rank)
@@ -105,9 +107,19 @@ class Collected:
 
 
 class IncomingTree:
-    """Carries out one node's stream, below `home`/`name`.  asked: the one name that it may have there; b"": any."""
+    """Carries out one node's stream, below `home`/`name`.  asked: the one name that it may have there; b"": any.
 
-    def __init__(self, home: int, home_path: bytes, name: bytes, complain: Complain, asked: bytes = b"") -> None:
+    globs: what paths below there it may have; None: any.  matched: those for which something came, by their numbers.
+    """
+
+    def __init__(
+        self, home: int, home_path: bytes, name: bytes, complain: Complain, asked: bytes = b"",
+        globs: Globs | None = None,
+    ) -> None:  # fmt: skip
+        self.matched: set[int] = set()
+        self._globs = globs
+        self._reached = [] if globs is None else [globs.begin()]
+        """How far the globs have got in each directory that we are in."""
         self._asked = asked
         self._began = False
         self.is_whole = False
@@ -160,10 +172,11 @@ class IncomingTree:
         writer = self._opened()
         if writer is None:
             return
-        if (self._leaf is not None) != isinstance(step, Hole | Whole | Torn | Same):
+        if (self._leaf is not None) != isinstance(step, Hole | Whole | Torn | Same) and not isinstance(step, NotSent):
             raise PeerError(f"{type(step).__name__} at a place where it cannot be")
         if isinstance(step, Folder | SymlinkStep | HardLink | Leaf) and not writer.depth:
             self._check_asked(step.name)
+        self._check_globs(step)
         match step:
             case Folder(name):
                 if writer.depth > DEPTH_MAX or (name == ITSELF and writer.depth):
@@ -196,6 +209,8 @@ class IncomingTree:
             case Torn():
                 self._leaf = self._handle = None
                 writer.tear()
+            case NotSent(line):
+                self._complain(shown(line))
             case Special() | Extent():
                 raise PeerError(f"{type(step).__name__}, which no node is asked for")
             case _:
@@ -206,6 +221,23 @@ class IncomingTree:
         if self._asked and (name != self._asked or self._began):
             raise PeerError(f"{shown(name)}, which it was not asked for")
         self._began = True
+
+    def _check_globs(self, step: Step) -> None:
+        """Raises: PeerError for what no glob asks for."""
+        if self._globs is None:
+            return
+        if isinstance(step, Leave) and len(self._reached) > 1:
+            self._reached.pop()
+        elif isinstance(step, Folder | SymlinkStep | HardLink | Leaf):
+            states = self._globs.enter(self._reached[-1], step.name)
+            matching = self._globs.matching(states)
+            is_folder = isinstance(step, Folder)
+            if step.name == ITSELF or not (self._globs.below(states) if is_folder else matching):
+                raise PeerError(f"{shown(step.name)}, which it was not asked for")
+            if is_folder:
+                self._reached.append(states)
+            else:
+                self.matched.update(matching)
 
     def _data(self, data: memoryview) -> None:
         leaf = self._took(len(data))
@@ -257,7 +289,7 @@ class IncomingTree:
         return self._writer
 
 
-def _opened_home(home: str) -> int:
+def opened_home(home: str) -> int:
     try:
         with suppress(FileExistsError):
             os.mkdir(home)
@@ -267,7 +299,7 @@ def _opened_home(home: str) -> int:
         raise GprocError(f"{where}: cannot put the nodes' files here: {error.strerror}") from error
 
 
-def _allow_descriptors() -> None:
+def allow_descriptors() -> None:
     """Raise our soft limit of descriptors: four are open for each node.  The usual 1,024 are for users of select(2)."""
     import resource
 

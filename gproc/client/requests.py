@@ -40,6 +40,7 @@ def program_request(
     fanout: int | None = None,
     max_fail: int | None = None,
     rlimits: Mapping[int, int] = MappingProxyType({}),
+    collect: Sequence[bytes] = (),
 ) -> Request:
     """A request to run a program.  bundle: what is sent; None: each node's own program runs.
 
@@ -67,6 +68,7 @@ def program_request(
             require_all=require_all,
             fanout=checked_count("fanout", fanout),
             max_fail=checked_count("max_fail", max_fail),
+            collect=tuple(collect),
             limits=Limits(max_procs, mem_bytes, cpus, nice, soft_limits(rlimits)),
         )
     except ValueError as error:

@@ -62,7 +62,7 @@ from gproc.wire.messages import (
     frame,
 )
 
-STREAMS: Final[dict[int, Stream]] = {frames.STDOUT: "stdout", frames.STDERR: "stderr"}
+STREAMS: Final[dict[int, Stream]] = {frames.STDOUT: "stdout", frames.STDERR: "stderr", frames.FILES: "files"}
 NUMBERS: Final[dict[Stream, int]] = {name: number for number, name in STREAMS.items()}
 
 STDIN_BYTES: Final = quantum(frames.CLIENT_WINDOW_BYTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gproc.client.events import Stream
 from gproc.errors import JobRejected
 from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import Place
@@ -42,7 +43,7 @@ class SessionJob:
         self.stdin_credit = 0
         self.early_signals: dict[int, None] = {}
         self.stdin_bytes = 0
-        self.owed = {"stdout": 0, "stderr": 0}
+        self.owed: dict[Stream, int] = {"stdout": 0, "stderr": 0, "files": 0}
 
     @property
     def ended(self) -> bool:

@@ -44,7 +44,17 @@ class CollectFiles(msgspec.Struct, frozen=True, array_like=True, tag="collect"):
     told: bool = False
 
 
-BuiltinTask = Union[PlaceFiles, CollectFiles]  # noqa: UP007 - msgspec wants it so on 3.11
+class CollectWritten(msgspec.Struct, frozen=True, array_like=True, tag="written"):
+    """Write the files of a job's working directory that match to standard output, as a stream of steps.
+
+    Standard input is a handle for that directory.  came: what the job was given there: `gproc.copy.known`.
+    """
+
+    globs: tuple[bytes, ...]
+    came: bytes = b""
+
+
+BuiltinTask = Union[PlaceFiles, CollectFiles, CollectWritten]  # noqa: UP007 - msgspec wants it so on 3.11
 
 
 def task_for(action: str, argv: tuple[bytes, ...], tree: bytes | None, bin_root: bytes) -> BuiltinTask | None:
@@ -141,6 +151,14 @@ def prepared(task: BuiltinTask) -> PreparedTask:
             return PreparedTask(
                 lambda complain: collect(path, 1, complain, read_known(0, node) if told else Known(b"", node))
             )
+
+
+        case CollectWritten(globs, came):
+            from gproc.copy.known import Known
+            from gproc.copy.written import collect_written
+
+            given = Known(came, b"", least_bytes=0)
+            return PreparedTask(lambda _complain: collect_written(0, globs, given, 1))
 
 
 class _Ended(BaseException):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import msgspec
 
@@ -10,7 +11,7 @@ from gproc.bundle.unsized import SMALL_BYTES, read_small
 from gproc.copy import attributes
 from gproc.copy.contents import Segment, read_at, segments
 from gproc.copy.known import Known
-from gproc.copy.source import TreeReader
+from gproc.copy.source import Missed, Seen, TreeReader
 from gproc.copy.steps import (
     DATA_BYTES,
     ITSELF,
@@ -21,6 +22,7 @@ from gproc.copy.steps import (
     Leaf,
     Leave,
     Same,
+    Step,
     Torn,
     Whole,
     data_header,
@@ -39,10 +41,14 @@ def collect(path: bytes, to: int, complain: Complain, known: Known) -> None:
     def missed(at: bytes, error: OSError) -> None:
         complain(f"{shown(at)}: {error.strerror or error}")
 
-    out = _Out(to)
     source = TreeReader(missed, kinds=attributes.HARMLESS, special=False, numbered_max=NUMBERED_FROM_NODE_MAX)
+    send(source.walk(path), source, Out(to), missed, known)
+
+
+def send(steps: Iterator[Seen], source: TreeReader, out: Out, missed: Missed, known: Known) -> None:
+    """Write the steps of `source`, with the bytes of files, and End.  Raises: BrokenPipeError."""
     folders: list[bytes] = []
-    for seen in source.walk(path):
+    for seen in steps:
         if isinstance(seen.step, Folder):
             folders.append(seen.step.name)
         elif isinstance(seen.step, Leave):
@@ -56,12 +62,11 @@ def collect(path: bytes, to: int, complain: Complain, known: Known) -> None:
             out.write(step_frame(Same()))
             continue
         try:
-            _send(seen.step, seen.handle, out)
+            _send_file(seen.step, seen.handle, out)
         except _Unread as unread:
             source.forget()
             missed(seen.path, unread.error)
-    out.write(step_frame(End()))
-    out.flush()
+    out.end()
 
 
 class _Unread(Exception):
@@ -72,7 +77,7 @@ class _Unread(Exception):
         self.error = error
 
 
-class _Out:
+class Out:
     """A blocking descriptor, written to in pieces of about a pipe's capacity."""
 
     def __init__(self, to: int) -> None:
@@ -83,6 +88,13 @@ class _Out:
         self._waiting += data
         if len(self._waiting) >= DATA_BYTES:
             self.flush()
+
+    def step(self, step: Step) -> None:
+        self.write(step_frame(step))
+
+    def end(self) -> None:
+        self.step(End())
+        self.flush()
 
     def data(self, data: memoryview) -> None:
         self._waiting += data_header(len(data))
@@ -109,7 +121,7 @@ class _Out:
             view = view[os.write(self._to, view) :]
 
 
-def _send(leaf: Leaf, handle: int, out: _Out) -> None:
+def _send_file(leaf: Leaf, handle: int, out: Out) -> None:
     """Send a file: as many bytes as it had when it was opened.  Bytes that are appended meanwhile are not sent."""
     try:
         parts = segments(handle, leaf.size_bytes) if leaf.sparse else None
@@ -131,7 +143,7 @@ def _send(leaf: Leaf, handle: int, out: _Out) -> None:
     out.write(step_frame(Whole()))
 
 
-def _send_segment(part: Segment, handle: int, out: _Out) -> None:
+def _send_segment(part: Segment, handle: int, out: Out) -> None:
     if part.hole:
         out.write(step_frame(Hole(part.length)))
         return

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -30,8 +30,12 @@ _SALT_BYTES: Final = 16
 class Known:
     """The files of one node that its caller has."""
 
-    def __init__(self, told: bytes, node: bytes) -> None:
-        """told: what came on standard input; what is malformed matches nothing.  node: this node's path, as `1/7`."""
+    def __init__(self, told: bytes, node: bytes, *, least_bytes: int = KNOWN_BYTES_MIN) -> None:
+        """told: what came on standard input; what is malformed matches nothing.  node: this node's path, as `1/7`.
+
+        least_bytes: smaller files count as not known.
+        """
+        self._least_bytes = least_bytes
         self._salt, rest = told[:_SALT_BYTES], told[_SALT_BYTES:]
         self._node = node
         at = range(0, len(rest), _DIGEST_BYTES)
@@ -39,7 +43,7 @@ class Known:
 
     def has(self, path: bytes, size_bytes: int, mtime_ns: int) -> bool:
         """path: from the copy's own top."""
-        if not self._digests or size_bytes < KNOWN_BYTES_MIN:
+        if not self._digests or size_bytes < self._least_bytes:
             return False
         return _digest(self._salt, self._node, path, size_bytes, mtime_ns) in self._digests
 
@@ -66,6 +70,12 @@ def told_of(places: Sequence[tuple[bytes, bytes]], top: bytes) -> bytes:
                 return bytes(told)
             told += _digest(salt, node, path, size_bytes, mtime_ns)
     return bytes(told)
+
+
+def told_of_files(files: Iterable[tuple[bytes, int, int]]) -> bytes:
+    """The same of files by path, size and time, for a node without a path."""
+    salt = os.urandom(_SALT_BYTES)
+    return salt + b"".join(_digest(salt, b"", *file) for file in files)
 
 
 def _files(directory: bytes, top: bytes) -> Iterator[tuple[bytes, int, int]]:

@@ -57,6 +57,9 @@ NUMBERED_FROM_NODE_MAX: Final = 1 << 16
 NUMBERED_MAX: Final = 1 << 20
 """The most files of which further names may be expected at a time, in a stream or an index: each takes 350 bytes."""
 
+LINE_BYTES_MAX: Final = 8 << 10
+"""A line of text.  A path of PATH_MAX bytes, all of them escaped, would have 16 KiB: it is cut."""
+
 ATTRIBUTES_MAX: Final = 1000
 """Xattrs of one file: each has a head of up to 8 bytes in msgpack."""
 
@@ -217,8 +220,14 @@ class HardLink(msgspec.Struct, frozen=True, array_like=True, tag=11):
             raise ValueError(f"{shown(self.name)} is another name of a file without a number")
 
 
+class NotSent(msgspec.Struct, frozen=True, array_like=True, tag=13):
+    """In a stream: a line about a file that could not be read."""
+
+    line: Annotated[bytes, msgspec.Meta(max_length=LINE_BYTES_MAX)]
+
+
 Step = Union[  # noqa: UP007 - msgspec wants it so on 3.11
-    Folder, Leave, SymlinkStep, Leaf, Whole, Torn, End, Hole, Extent, Special, HardLink, Same
+    Folder, Leave, SymlinkStep, Leaf, Whole, Torn, End, Hole, Extent, Special, HardLink, Same, NotSent
 ]
 
 SPECIAL_KINDS: Final = {
@@ -264,6 +273,10 @@ def _check_content(content: bytes, offset: int, size_bytes: int) -> None:
 def step_frame(step: Step) -> bytes:
     payload = _encoder.encode(step)
     return _HEADER.pack(len(payload), _STEP) + payload
+
+
+def not_sent(line: str) -> NotSent:
+    return NotSent(line.encode(errors="backslashreplace")[:LINE_BYTES_MAX])
 
 
 def data_header(length: int) -> bytes:

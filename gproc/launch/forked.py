@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from gproc import interpreter
 from gproc.errors import LaunchError
 from gproc.launch import protocol
@@ -197,6 +199,9 @@ class ForkedLauncher(Launcher):
             alive = False
         for frame in self._inbox.frames():
             outcome = protocol.answer(frame)
+            if isinstance(outcome, ProgramEnded) and outcome.directory >= 0:
+                # The number is the launcher's own; the handle came with the frame.
+                outcome = msgspec.structs.replace(outcome, directory=self._inbox.fds.popleft())
             if isinstance(outcome, ProgramEnded | SpawnFailed):
                 self._on_exit.pop(outcome.process)(outcome)
             elif outcome.view and self._child:

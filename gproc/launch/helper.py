@@ -2,7 +2,8 @@
 
 posix_spawn(3) starts the helper, because that shares the slave's memory until the helper executes: forking the slave
 costs three times as much.  The helper has the job's three descriptors and two pipes.  Down one of them come the plan
-and the orders; if the slave's end of it is closed, even by the slave's death, the job ends.  Up the other go reports.
+and the orders; if the slave's end of it is closed, even by the slave's death, the job ends.  Up the other go reports;
+it is a socket if a handle for the job's working directory is wanted.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from gproc.launch.operations import STAGES
 
 _BEGUN: Final = 1
 _ENDED: Final = 2
+_HELD: Final = 4
 """Kinds of report.  A failure is the third kind: `native/report.c`."""
 
 _REPORT: Final = struct.Struct("<BBBxiI")
@@ -70,8 +72,12 @@ Report = Union[Begun, Ended, Failed]  # noqa: UP007 - msgspec's convention here
 class Helper:
     """One started helper.  pid: of the job's first process, which is our child, so we wait for it."""
 
-    def __init__(self, pid: int, orders: int, reports: int) -> None:
+    def __init__(self, pid: int, orders: int, reports: int, *, holds: bool = False) -> None:
+        """holds: whether the reports come by a socket, because a handle comes too."""
         self.pid = pid
+        self.directory = -1
+        """A handle for the directory in which the program began; -1 if there is none, or somebody has taken it."""
+        self._holds = holds
         self._orders = orders
         self._reports = reports
         self._unheard: list[Report] = []
@@ -92,7 +98,28 @@ class Helper:
 
     def _read(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            self._unheard += _reports(os.read(self._reports, _REPORTS_BYTES_MAX))
+            if not self._holds:
+                self._unheard += _reports(os.read(self._reports, _REPORTS_BYTES_MAX))
+                return
+            # What comes with a descriptor is not read together with what follows it: unix(7).
+            while told := self._received():
+                self._unheard += _reports(told)
+
+    def _received(self) -> bytes:
+        import socket
+
+        with socket.socket(fileno=os.dup(self._reports)) as reports:
+            told, handles, _, _ = socket.recv_fds(reports, _REPORTS_BYTES_MAX, 1, socket.MSG_CMSG_CLOEXEC)
+        for handle in handles:
+            if self.directory >= 0:
+                os.close(self.directory)
+            self.directory = handle
+        return told
+
+    def take_directory(self) -> int:
+        """`directory`, which the caller closes."""
+        directory, self.directory = self.directory, -1
+        return directory
 
     def signal(self, signum: int) -> bool:
         """Order the helper to send it to every process of the job.  Returns whether the helper could take the order."""
@@ -111,6 +138,8 @@ class Helper:
     def close(self) -> None:
         self.abandon()
         os.close(self._reports)
+        if self.directory >= 0:
+            os.close(self.take_directory())
 
     def order(self, kind: int, signum: int, until_ns: int) -> bool:
         """Send an order.  Returns whether the helper's pipe took it."""
@@ -123,15 +152,17 @@ class Helper:
         return True
 
 
-def start(plan: bytes, stdio: tuple[int, int, int]) -> Helper:
+def start(plan: bytes, stdio: tuple[int, int, int], *, holds: bool = False) -> Helper:
     """Start a helper with a plan.  The three descriptors stay ours.  The helper of a plain job is the job's shim.
+
+    holds: whether the plan has a HOLD.
 
     Raises: OSError if no process or no descriptor can be made.
     """
     orders, ours = os.pipe2(os.O_CLOEXEC)
     opened = [ours, orders]
     try:
-        reports, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        reports, theirs = _socket_pair() if holds else os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         opened = [ours, reports, orders, theirs]
         sources = [*stdio, orders, theirs]
         for index, handle in enumerate(sources):
@@ -148,15 +179,15 @@ def start(plan: bytes, stdio: tuple[int, int, int]) -> Helper:
     if len(plan) > _AT_ONCE_BYTES:
         _widen(ours, len(plan))
         _write_rest(ours, plan)
-    return Helper(pid, ours, reports)
+    return Helper(pid, ours, reports, holds=holds)
 
 
-def start_private(plan: bytes, stdio: tuple[int, int, int]) -> Helper | Failed:
+def start_private(plan: bytes, stdio: tuple[int, int, int], *, holds: bool = False) -> Helper | Failed:
     """The same for a job with namespaces: the helper makes the job's first process and ends at once.
 
     This function waits some 0.2 ms for the helper's end.  Raises: OSError.
     """
-    helper = start(plan, stdio)
+    helper = start(plan, stdio, holds=holds)
     _, status = os.waitpid(helper.pid, 0)
     report = helper.begun()
     if isinstance(report, Begun):
@@ -166,6 +197,14 @@ def start_private(plan: bytes, stdio: tuple[int, int, int]) -> Helper | Failed:
     if report is not None:
         return report
     return Failed("launcher", errno.EPIPE, f"{os.fsdecode(native.HELPER)} ended at once (wait status {status:#x})")
+
+
+def _socket_pair() -> tuple[int, int]:
+    import socket
+
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    return ours.detach(), theirs.detach()
 
 
 def _widen(pipe: int, size: int) -> None:
@@ -193,7 +232,7 @@ def _reports(told: bytes) -> Iterator[Report]:
             yield Begun(value)
         elif kind == _ENDED:
             yield Ended(value, cause)
-        else:
+        elif kind != _HELD:
             yield _failed(stage, value, texts)
 
 

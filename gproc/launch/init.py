@@ -23,14 +23,14 @@ def main(start: Start, group: Group, stdio: tuple[int, int, int], report: int) -
     """
     report = program.take_stdio(stdio, report)
     try:
-        child = _start(start, group)
+        child = _start(start, group, report)
     except program.StageFailed as failure:
         _tell(report, failure.told(start.process))
         return
     _tell(report, program.ended(start.process, _reap(child)))
 
 
-def _start(start: Start, group: Group) -> int:
+def _start(start: Start, group: Group, report: int) -> int:
     with program.stage("view"):
         kernel.unshare(kernel.CLONE_NEWNS)
         program.own_ipc()
@@ -40,6 +40,7 @@ def _start(start: Start, group: Group) -> int:
     program.become(start)
     program.bound(start.request.limits, group)
     program.enter(start.view.cwd)
+    program.hold(start, report)
     child = program.spawn(start, own)
     program.release_stdio()
     return child

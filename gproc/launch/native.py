@@ -152,7 +152,8 @@ class NativeLauncher(Launcher):
                 start, group, slave_uid=self._uid, oom_score=self._oom_score, deadline_ns=_deadline_ns(start),
                 lease_ns=self._lease_ns,
             )  # fmt: skip
-            started = helper.start(plan, stdio) if plain else helper.start_private(plan, stdio)
+            holds = bool(start.request.collect)
+            started = (helper.start if plain else helper.start_private)(plan, stdio, holds=holds)
             if isinstance(started, Failed):
                 raise NotPlanned(started.stage, started.errno, started.message)
             pidfd = _watched(started)
@@ -177,12 +178,13 @@ class NativeLauncher(Launcher):
         os.waitpid(running.helper.pid, 0)
         os.close(pidfd)
         report = running.helper.ending()
+        directory = running.helper.take_directory() if isinstance(report, Ended) else -1
         running.helper.close()
         if running.plain and report is None:
             self._end_orphans(running)
         if running.group is not _NO_GROUP:
             running.group.remove()
-        return _ending(running.process, report or helper.KILLED)
+        return _ending(running.process, report or helper.KILLED, directory)
 
     def _end_orphans(self, running: NativeJob) -> None:
         """A shim was killed, so the processes below it are our children now: end them."""
@@ -300,13 +302,13 @@ def _kill(running: NativeJob) -> None:
         os.kill(running.helper.pid, signal.SIGKILL)
 
 
-def _ending(process: int, report: Ended | Failed) -> JobEnd:
+def _ending(process: int, report: Ended | Failed, directory: int) -> JobEnd:
     if isinstance(report, Failed):
         return SpawnFailed(process, report.stage, report.errno, report.message)
     status = report.status
     if os.WIFSIGNALED(status):
-        return ProgramEnded(process, 0, os.WTERMSIG(status), os.WCOREDUMP(status))
-    return ProgramEnded(process, os.WEXITSTATUS(status), 0, False)
+        return ProgramEnded(process, 0, os.WTERMSIG(status), os.WCOREDUMP(status), directory)
+    return ProgramEnded(process, os.WEXITSTATUS(status), 0, False, directory)
 
 
 def _oom_score() -> int | None:

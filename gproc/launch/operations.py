@@ -31,7 +31,7 @@ SELECT_FILES: Final = 1024
 LEAST_ADDRESS_SPACE_BYTES: Final = 16 << 20
 """A dynamic loader and its libc do not start in less: 4 MiB are mapped for /bin/true, and twice that for others."""
 
-FORMAT: Final = b"gpi2"
+FORMAT: Final = b"gpi3"
 """The version of plans, reports and orders.  The helper's exit status says whether it knows this version."""
 
 _RLIMIT_NPROC: Final = 6
@@ -64,6 +64,7 @@ class Kind(IntEnum):
     DEADLINE = 11
     LEASE = 12
     EXEC = 13
+    HOLD = 14
     TMPFS = 20
     DIRECTORY = 21
     OVERLAY = 22
@@ -105,6 +106,7 @@ def plan(
         _operation(Kind.CWD, _text(view.cwd)),
         *((_operation(Kind.TERMINAL, b""),) if start.request.terminal is not None else ()),
         *((_operation(Kind.DEADLINE, struct.pack("<Q", deadline_ns)),) if deadline_ns else ()),
+        *((_operation(Kind.HOLD, b""),) if start.request.collect else ()),
         *((_operation(Kind.LEASE, struct.pack("<Q", lease_ns)),) if lease_ns else ()),
         _exec(start),
     ]  # fmt: skip

@@ -31,14 +31,14 @@ def main(start: Start, group: Group, stdio: tuple[int, int, int], report: int, l
     """
     report = program.take_stdio(stdio, report)
     try:
-        child = _start(start, group, launcher)
+        child = _start(start, group, launcher, report)
     except program.StageFailed as failure:
         os.write(report, protocol.framed(failure.told(start.process)))
         return
     os.write(report, protocol.framed(program.ended(start.process, _reap(child, launcher))))
 
 
-def _start(start: Start, group: Group, launcher: int) -> int:
+def _start(start: Start, group: Group, launcher: int, report: int) -> int:
     view = start.view
     with program.stage("view"):
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
@@ -54,6 +54,7 @@ def _start(start: Start, group: Group, launcher: int) -> int:
             raise BrokenPipeError("the launcher is gone")
     program.bound(start.request.limits, group)
     program.enter(view.cwd)
+    program.hold(start, report)
     child = program.spawn(start, own)
     program.release_stdio()
     return child

@@ -9,6 +9,7 @@ import errno
 import os
 import resource
 import signal
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -41,6 +42,9 @@ _TAKE_TERMINAL: Final = (
 )
 """If a session leader without a controlling terminal opens a terminal, that becomes its own: open(2), O_NOCTTY.  It is
 opened by this path: the node's /dev/pts may be mounted elsewhere here, and fd/0 is closed first."""
+
+HELD: Final = b"d"
+"""What comes with the handle of a job's directory."""
 
 _MESSAGE_CHARACTERS: Final = 500
 """The most bytes of a path in a message.  A path may be longer, but a report must fit into one write to a pipe."""
@@ -206,6 +210,21 @@ def enter(directory: bytes) -> None:
     """Change to the job's working directory, with the caller's rights."""
     with stage("cwd"):
         os.chdir(directory)
+
+
+def holds(start: Start) -> bool:
+    """Whether the slave gets a handle for the directory in which the program begins."""
+    return bool(start.request.collect) and start.task is None
+
+
+def hold(start: Start, report: int) -> None:
+    """Send that handle, if it is wanted: then `report` is a socket."""
+    if not holds(start):
+        return
+    with stage("cwd"), socket.socket(fileno=os.dup(report)) as slave:
+        directory = os.open(b".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        socket.send_fds(slave, [HELD], [directory])
+        os.close(directory)
 
 
 def spawn(start: Start, own: PreparedTask | None) -> int:

@@ -59,12 +59,17 @@ class SignalProcess(msgspec.Struct, frozen=True, array_like=True, tag="signal"):
 
 
 class ProgramEnded(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
-    """The program has ended and nothing of it is left.  signal: 0 if it returned `code`."""
+    """The program has ended and nothing of it is left.  signal: 0 if it returned `code`.
+
+    directory: a handle for its working directory, which the receiver closes, if its request asks for files of it; -1 if
+    there is none.  A plain job's directory is then still there: the receiver removes it.
+    """
 
     process: int
     code: int
     signal: int
     core_dumped: bool
+    directory: int = -1
 
 
 class SpawnFailed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):

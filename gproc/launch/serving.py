@@ -47,6 +47,8 @@ class ForkedJob(msgspec.Struct, frozen=True, gc=False):
     plain: bool
     root: bytes
     group: Group
+    holds: bool = False
+    """Whether a handle of its directory comes before its report, and its root stays when it has ended."""
 
 
 def main(sock: socket.socket, *, private: bool) -> None:
@@ -117,7 +119,7 @@ class Serving:
                     else:
                         running = self._by_pidfd[fd]
                         ending = self._bury(running)
-                        if not running.root or remove_tree(running.root, _AT_ONCE):
+                        if running.holds or not running.root or remove_tree(running.root, _AT_ONCE):
                             self._tell(ending)
                         else:
                             self._remove(running.root, ending)
@@ -150,7 +152,8 @@ class Serving:
         except OSError as error:
             self._tell(SpawnFailed(start.process, "limits", error.errno or 0, reason_of(error)))
             return
-        report, writer = os.pipe()
+        holds = program.holds(start)
+        report, writer = _socket_pair() if holds else os.pipe()
         try:
             pid = self._fork(start, group, stdio, writer)
         except OSError:
@@ -168,7 +171,8 @@ class Serving:
             os.close(report)
             group.remove()
             raise
-        running = ForkedJob(start.process, pid, pidfd, report, start.view.kind == "plain", start.view.root, group)
+        plain_root = start.view.root
+        running = ForkedJob(start.process, pid, pidfd, report, start.view.kind == "plain", plain_root, group, holds)
         self._by_number[start.process] = running
         self._by_pidfd[pidfd] = running
         self._poller.register(pidfd, select.POLLIN)
@@ -204,16 +208,21 @@ class Serving:
         del self._by_number[running.process], self._by_pidfd[running.pidfd]
         os.waitpid(running.pid, 0)
         os.close(running.pidfd)
-        told = os.read(running.report, _REPORT_BYTES)
+        directory, told = _held(running.report) if running.holds else (-1, os.read(running.report, _REPORT_BYTES))
         os.close(running.report)
         if running.plain and not told:
             # The shim was killed, so the processes below it are our children now.
             plain.end_below(but=self._own_children())
         running.group.remove()
         if not told:
-            return protocol.ProgramEnded(running.process, 0, signal.SIGKILL, False)
-        outcome = protocol.answer(told[4:])
+            outcome: protocol.LauncherAnswer = protocol.ProgramEnded(running.process, 0, signal.SIGKILL, False)
+        else:
+            outcome = protocol.answer(told[4:])
         assert not isinstance(outcome, Abilities)
+        if isinstance(outcome, protocol.ProgramEnded) and told:
+            return msgspec.structs.replace(outcome, directory=directory)
+        if directory >= 0:
+            os.close(directory)
         return outcome
 
     def _remove(self, root: bytes, ending: JobEnd) -> None:
@@ -245,7 +254,13 @@ class Serving:
         return frozenset((*(running.pid for running in self._by_number.values()), *removers))
 
     def _tell(self, outcome: JobEnd) -> None:
-        self._sock.sendall(protocol.framed(outcome))
+        frame = protocol.framed(outcome)
+        if isinstance(outcome, protocol.ProgramEnded) and outcome.directory >= 0:
+            # It is short: the socket takes all of it at once, or waits.
+            socket.send_fds(self._sock, [frame], [outcome.directory])
+            os.close(outcome.directory)
+        else:
+            self._sock.sendall(frame)
 
     def _end_all(self) -> None:
         for running in self._by_number.values():
@@ -256,6 +271,25 @@ class Serving:
                 remove_tree(running.root)
         for pidfd in list(self._removals):
             self._removed(pidfd)
+
+
+def _socket_pair() -> tuple[int, int]:
+    ours, theirs = socket.socketpair()
+    return ours.detach(), theirs.detach()
+
+
+def _held(report: int) -> tuple[int, bytes]:
+    """The handle of a job's directory, -1 if it did not come, and the report; b"" if its first process was killed."""
+    directory, told = -1, b""
+    with socket.socket(fileno=os.dup(report)) as reports:
+        while True:
+            data, handles, _, _ = socket.recv_fds(reports, _REPORT_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+            if not data:
+                return directory, told
+            if handles:
+                directory = handles[0]
+                data = data.removeprefix(program.HELD)
+            told += data
 
 
 def _removing(root: bytes) -> None:

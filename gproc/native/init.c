@@ -13,6 +13,7 @@
 #include "identity.h"
 #include "limits.h"
 #include "path.h"
+#include "place.h"
 #include "program.h"
 #include "tree.h"
 #include "view.h"
@@ -172,6 +173,26 @@ static bool make_plain(void) {
     return identity_gain_nothing(&plan);
 }
 
+/* With the rights of the job's user.  If he may not look there, the program is not going to start either. */
+static int open_start(void *opened) {
+    *(int *)opened = plan.namespaces || identity_become(&plan) ? open_directory(plan.cwd) : -1;
+    return 0;
+}
+
+/* The directory outlives the program, all of its namespaces, and us, as long as the slave has the handle. */
+static void hold_directory(void) {
+    int directory = -1;
+    if (plan.namespaces) {
+        open_start(&directory); /* we are that user already */
+    } else {
+        place_as_user(open_start, &directory, plan.cwd);
+    }
+    if (directory >= 0) {
+        report_held(directory);
+    }
+    close_quietly(directory);
+}
+
 static void leave_nothing(long child, int *status) {
     if (!plan.namespaces) {
         descendants_end(child, status);
@@ -195,6 +216,10 @@ static int look_after(long child) {
     }
     SYS1(chdir, "/");
     enum cause cause = watch(&plan, child, &status);
+    if (plan.hold && cause != SLAVE_GONE) {
+        close_quietly(root_parent); /* the slave removes it, once it has what it wants of it */
+        root_parent = -1;
+    }
     leave_nothing(child, &status);
     report_ended(status, cause);
     return 0;
@@ -208,6 +233,9 @@ static int run_job(uint32_t own_uid, uint32_t own_gid) {
             return 0;
         }
         begin_stage(STAGE_LAUNCHER);
+        if (plan.hold) {
+            hold_directory();
+        }
         long child = watch_prepare(&plan) ? program_start(&plan, !plan.namespaces) : -1;
         if (child > 0) {
             return look_after(child);

@@ -123,7 +123,8 @@ static bool put_link(int was, int own, const char *name) {
     return length >= 0 || fail(length, NULL, name);
 }
 
-/* One entry of the node's directory, also in our own, which has nothing of that name. */
+/* One entry of the node's directory, also in our own, which has nothing of that name.  The place of a file has no mode
+ * bits: so it can be told from what the job writes, once nothing is mounted there (copy/written.py). */
 static bool put(int node, int own, const char *name) {
     int was = (int)SYS4(openat, node, name, HANDLE | O_NOFOLLOW, 0);
     if (was == -ENOENT) {
@@ -137,7 +138,7 @@ static bool put(int node, int own, const char *name) {
     if (type == S_IFLNK) {
         good = put_link(was, own, name);
     } else {
-        long made = type == S_IFDIR ? SYS3(mkdirat, own, name, 0755) : SYS4(mknodat, own, name, S_IFREG | 0644, 0);
+        long made = type == S_IFDIR ? SYS3(mkdirat, own, name, 0755) : SYS4(mknodat, own, name, S_IFREG, 0);
         int to = made < 0 ? (int)made : (int)SYS4(openat, own, name, HANDLE | O_NOFOLLOW, 0);
         good = (to >= 0 || fail(to, NULL, name)) && bind(was, to, name);
         close_quietly(to);

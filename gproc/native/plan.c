@@ -274,6 +274,9 @@ static bool read_single(struct plan *plan, struct cursor *from, uint32_t kind) {
     case TERMINAL:
         plan->terminal = true;
         return true;
+    case HOLD:
+        plan->hold = true;
+        return true;
     case DEADLINE:
         return take(from, &plan->deadline_ns, 8);
     case LEASE:

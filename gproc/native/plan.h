@@ -2,7 +2,7 @@
  *
  * A plan is a header and a row of operations, all numbers little-endian:
  *
- *     header     "gpi2", u32 length of the whole
+ *     header     "gpi3", u32 length of the whole
  *     operation  u32 kind, u32 length of what follows, then its fields
  *     text       u32 length, that many bytes without a NUL, and one NUL, so that it can be used in place
  *     list       u32 count, that many texts
@@ -16,7 +16,7 @@
 
 #include "sys.h"
 
-#define PLAN_FORMAT "gpi2"
+#define PLAN_FORMAT "gpi3"
 #define PLAN_HEADER_BYTES 8u
 
 /* ARG_MAX of execve(2) is 6 MiB at the most: a quarter of a stack of 24 MiB; beside it is room for a view. */
@@ -51,6 +51,7 @@ enum kind {
     DEADLINE = 11,  /* u64: nanoseconds of CLOCK_BOOTTIME, when the job ends whatever it does */
     LEASE = 12,     /* u64: the same, until the slave prolongs it */
     EXEC = 13,      /* lists of candidates, arguments, environment */
+    HOLD = 14,      /* the slave gets a handle for the directory to start in; a plain job's root stays for it */
     /* Any number of times, in order. */
     TMPFS = 20,     /* text at */
     DIRECTORY = 21, /* texts base, path */
@@ -99,7 +100,7 @@ struct plan {
     uint32_t cpus; /* 0: as many as we */
     uint32_t umask;
     const char *cwd;
-    bool terminal;
+    bool terminal, hold;
     uint64_t deadline_ns, lease_ns; /* 0: none */
     struct list candidates, arguments, environment; /* no candidates: the view is tried, and nothing runs */
     uint32_t operation_count, limit_count;

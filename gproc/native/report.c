@@ -4,7 +4,7 @@
 
 #define WORDS_BYTES_MAX 120u
 
-enum report_kind { BEGUN = 1, ENDED = 2, FAILED = 3 };
+enum report_kind { BEGUN = 1, ENDED = 2, FAILED = 3, HELD = 4 };
 
 struct report {
     uint8_t kind, stage, cause, unused;
@@ -27,6 +27,15 @@ void report_begun(long pid) {
 void report_ended(int status, enum cause cause) {
     struct report report = {.kind = ENDED, .cause = (uint8_t)cause, .value = status};
     tell(&report, 0);
+}
+
+void report_held(int directory) {
+    struct report report = {.kind = HELD};
+    struct piece piece = {&report, offsetof(struct report, texts)};
+    struct with_descriptor held = {
+        offsetof(struct with_descriptor, descriptor) + sizeof held.descriptor, SOCKET_LEVEL, DESCRIPTORS, directory};
+    struct message message = {.pieces = &piece, .piece_count = 1, .control = &held, .control_size = sizeof held};
+    SYS3(sendmsg, REPORT_DESCRIPTOR, &message, 0);
 }
 
 void report_failed(void) {

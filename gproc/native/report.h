@@ -1,4 +1,5 @@
-/* What the slave is told, and what it says: two pipes that only it and a job's first process have.
+/* What the slave is told, and what it says: two pipes that only it and a job's first process have.  If the plan has a
+ * HOLD, reports go into a socket, because only a socket carries descriptors.
  *
  * A report: u8 kind, u8 stage, u8 cause, u8 0, i32 value, u32 length of what follows: of a failure two texts, each with
  * its NUL, words and subject.  Each is written at once, and shorter than PIPE_BUF: none comes between another's bytes.
@@ -28,6 +29,9 @@ void report_begun(long pid);
 
 /* The program's end, as wait(2) tells it, and what ended it. */
 void report_ended(int status, enum cause cause);
+
+/* A handle for the directory in which the program starts.  Only if REPORT_DESCRIPTOR is a socket, as of a plan's HOLD. */
+void report_held(int directory);
 
 /* What `failure` holds. */
 void report_failed(void);

@@ -68,6 +68,29 @@ struct moment {
     int64_t seconds, nanoseconds;
 };
 
+/* sendmsg(2), with one descriptor: cmsg(3). */
+struct piece {
+    const void *at;
+    size_t size;
+};
+
+struct with_descriptor {
+    size_t size;
+    int level, kind, descriptor;
+};
+
+struct message {
+    void *name;
+    uint32_t name_size;
+    struct piece *pieces;
+    size_t piece_count;
+    void *control;
+    size_t control_size;
+    uint32_t flags;
+};
+#define SOCKET_LEVEL 1
+#define DESCRIPTORS 1
+
 /* As <linux/signal.h> has it for the kernel's own signal sets, of 64 signals. */
 #define SIGNALS 64
 #define SIGNAL_BIT(signum) (1UL << ((signum) - 1))

@@ -9,8 +9,8 @@ change, and then the master asks for it again.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from enum import Enum
@@ -19,14 +19,15 @@ from typing import Final, Protocol, assert_never
 from gproc.errors import GprocError, TrustError
 from gproc.launch.launcher import Process
 from gproc.launch.protocol import ProgramEnded, SpawnFailed
-from gproc.node.pipes import InputPipe, OutputPipe
+from gproc.node.ended import outcome_of
+from gproc.node.pipes import InputPipe, OutputPipe, close_all, make_pipe
 from gproc.node.stdio import Stdio, open_pipes, open_terminal, resize
 from gproc.node.suspension import Suspension
 from gproc.nodespec import NodeSpec, Place, format_path
-from gproc.relay.delivery import KEPT_BYTES, KeptOutput
+from gproc.relay.delivery import KEPT_BYTES, KeptOutput, streams_of
 from gproc.relay.relayed_job import RelayedJob
 from gproc.request.acts import Act, SendSignal, SetTerminalSize, SignalNodes
-from gproc.request.outcome import Killed, NotStarted, Outcome, Refused, Returned, Signalled
+from gproc.request.outcome import Killed, NotStarted, Outcome, Refused
 from gproc.request.spec import TerminalSize
 from gproc.shown import reason_of, shown_text
 from gproc.store.root import Root
@@ -81,6 +82,15 @@ class NodeServices(Protocol):
         Raises: LaunchError.
         """
 
+    def collect(self, ticket: Ticket, root: Root | None, directory: int, to: int, ended: OnEnd) -> Process:
+        """Have the files that the job brings back written to `to`.  Both descriptors become the launcher's.
+
+        Raises: LaunchError, OSError.
+        """
+
+    def tidy(self, ticket: Ticket) -> None:
+        """Remove what a job has left for `collect`."""
+
 
 class OnEnd(Protocol):
     def __call__(self, ending: ProgramEnded | SpawnFailed, /) -> None: ...
@@ -129,10 +139,10 @@ class Program:
     def start(self, run: Run) -> None:
         if self._preparing is None:
             self._rank, self._size = run.branch.rank, run.size
-            self._kept = {stream: KeptOutput(run.window_bytes) for stream in (frames.STDOUT, frames.STDERR)}
+            self._kept = {stream: KeptOutput(run.window_bytes) for stream in streams_of(self.ticket.request)}
             self._preparing = asyncio.create_task(self._prepare(run))
             return
-        for stream, offset in zip((frames.STDOUT, frames.STDERR), run.branch.said, strict=True):
+        for stream, offset in zip(self._kept, run.branch.said, strict=False):
             self._kept[stream].rewind(offset)
             self._send(stream)
         self._to_report = self._ended_as
@@ -307,7 +317,30 @@ class Program:
         self._outcome = outcome_of(ending, killed_by=self._killed_by)
         if self._input is not None:
             self._input.close()
+        if self.ticket.request.collect and isinstance(ending, ProgramEnded):
+            self._collect(ending.directory)
         self._settle()
+
+    def _collect(self, directory: int) -> None:
+        """Bring files back, as one more stream of output, unless the job was to end at once."""
+        if self._killed_by == signal.SIGKILL:
+            close_all([directory])
+            return
+        from gproc.node.bringing import nothing_but  # few jobs bring files back
+
+        reader, writer = make_pipe(reader_is_ours=True)
+        try:
+            self._process = self._services.collect(self.ticket, self._root, directory, writer, self._collected)
+        except (GprocError, OSError) as error:
+            os.close(reader)
+            self._said(frames.FILES, nothing_but(reason_of(error)))
+            return
+        self._outputs[frames.FILES] = OutputPipe(reader, KEPT_BYTES, lambda data: self._said(frames.FILES, data))
+
+    def _collected(self, ending: ProgramEnded | SpawnFailed) -> None:
+        """The pipe's end says when all files are here."""
+        if isinstance(ending, SpawnFailed):
+            log.warning("job %d: its files cannot be brought back: %s", self.ticket.job, shown_text(ending.message))
 
     def _settle(self) -> None:
         """The program is done if it has ended and all of its output is here."""
@@ -329,6 +362,8 @@ class Program:
         self.state = State.DONE
         self._process = None
         self._suspension.end()
+        if self.ticket.request.collect:
+            self._services.tidy(self.ticket)
         if self._root is not None:
             if self.ticket.request.action == "place":
                 self._root.relinked()
@@ -345,27 +380,11 @@ class Program:
         self._report()
 
     def _signed(self, outcome: Outcome) -> RankEnded:
-        out, err = self._kept[frames.STDOUT], self._kept[frames.STDERR]
-        job, said, digests = self.ticket.job, (out.end, err.end), (out.digest, err.digest)
+        kept = self._kept.values()
+        job, said, digests = self.ticket.job, tuple(one.end for one in kept), tuple(one.digest for one in kept)
         end = SignedEnd(self.ticket.session, job, self._rank, self._size, outcome, said, digests)
         return RankEnded(job, self._rank, self._services.sign(end))
 
     def _stop_preparing(self) -> None:
         if self._preparing is not None:
             self._preparing.cancel()
-
-
-def outcome_of(ending: ProgramEnded | SpawnFailed, *, killed_by: int = 0) -> Outcome:
-    """killed_by: the signal with which the job's caller ended it; 0: none."""
-    if isinstance(ending, ProgramEnded):
-        if not ending.signal:
-            return Returned(ending.code)
-        if ending.signal == killed_by:
-            return Killed(killed_by, started=True)
-        return Signalled(ending.signal, ending.core_dumped)
-    if ending.stage == "exec":
-        if ending.errno in (errno.ENOENT, errno.ENOTDIR):
-            return NotStarted(shown_text(ending.message), "not found")
-        if ending.errno in (errno.EACCES, errno.ENOEXEC, errno.EPERM):
-            return NotStarted(shown_text(ending.message), "not executable")
-    return NotStarted(shown_text(ending.message))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable
+from typing import Final
+
+import msgspec
 
 from gproc.copy.builtin import CollectFiles, task_for
+from gproc.disk.trees import remove_tree
+from gproc.errors import LaunchError
 from gproc.launch.launcher import Launcher, Process
 from gproc.launch.protocol import Start
+from gproc.node.pipes import close_all, open_null
 from gproc.node.program import OnEnd
 from gproc.node.staging import Staging
 from gproc.node.voice import Voice
@@ -19,6 +26,9 @@ from gproc.store.root import Root
 from gproc.trust.outcomes import SignedEnd
 from gproc.trust.ticket import Ticket
 from gproc.wire.messages import Signed
+
+_AT_ONCE: Final = 1000
+"""Files of a plain job's directory that are removed at once, in some 5 ms."""
 
 
 class LocalServices:
@@ -34,6 +44,8 @@ class LocalServices:
         self._voice = voice
         self._process_numbers = itertools.count(1)
         self._rounds = Rounds()
+        self._left: dict[int, bytes] = {}
+        """By job: the directory of a plain job, which stays until its files are collected."""
 
     @property
     def place(self) -> Place:
@@ -70,5 +82,29 @@ class LocalServices:
             # The job changes the node's own file system for good: no mount, no binRoot.
             view = View("namespaces" if self._launcher.abilities.view else "plain", (), b"", b"/")
         added = (*added, b"GPROC_ROOT=" + (view.root or bin_root))
+        if request.collect and view.root:
+            self._left[ticket.job] = view.root
         start = Start(process=process, request=request, caller=ticket.caller, added=added, view=view, task=task)
         return self._launcher.spawn(start, *handles, on_exit=ended)
+
+    def collect(self, ticket: Ticket, root: Root | None, directory: int, to: int, ended: OnEnd) -> Process:
+        from gproc.node.bringing import task_of  # few jobs bring files back
+
+        handles = [directory, to]
+        try:
+            if directory < 0:
+                raise LaunchError("the job's working directory could not be opened")
+            task = task_of(ticket.request, None if root is None else root.manifest)
+            handles.append(open_null())
+        except (LaunchError, OSError):
+            close_all(handles)
+            raise
+        view = View("namespaces" if self._launcher.abilities.view else "plain", (), b"", b"/")
+        request = msgspec.structs.replace(ticket.request, argv=(b"collect",), env=())
+        start = Start(next(self._process_numbers), request, ticket.caller, (), view, task)
+        return self._launcher.spawn(start, directory, to, handles[-1], on_exit=ended)
+
+    def tidy(self, ticket: Ticket) -> None:
+        if (root := self._left.pop(ticket.job, b"")) and not remove_tree(root, _AT_ONCE):
+            # The next slave removes it, if this one ends before.
+            asyncio.get_running_loop().run_in_executor(None, remove_tree, root)

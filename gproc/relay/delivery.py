@@ -13,13 +13,20 @@ from typing import Final
 
 from blake3 import blake3
 
+from gproc.request.spec import Request
 from gproc.wire.credit import MAX_WINDOW_BYTES, quantum
+from gproc.wire.frames import FILES, STDERR, STDOUT
 
 KEPT_BYTES: Final = MAX_WINDOW_BYTES
 """The most that a node keeps of one stream.  A program that is ahead of the master by so much waits."""
 
 ACKNOWLEDGED_BYTES: Final = quantum(KEPT_BYTES)
 """The master acknowledges a stream in such steps: a short output needs no acknowledgement before its job's end."""
+
+
+def streams_of(request: Request) -> tuple[int, ...]:
+    """The output streams of a job's ranks."""
+    return (STDOUT, STDERR, FILES) if request.collect else (STDOUT, STDERR)
 
 
 EMPTY: Final = blake3(b"").digest()

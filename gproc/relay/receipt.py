@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from gproc.relay.delivery import ReceivedOutput, StreamDigest
+from gproc.relay.delivery import ReceivedOutput, StreamDigest, streams_of
 from gproc.request.outcome import Lost, Outcome, Refused
+from gproc.request.spec import Request
 from gproc.shown import shown_text
 from gproc.trust.orders import JobSigner
 from gproc.trust.outcomes import SignedEnd, read_end
 from gproc.trust.signing import Forged, TicketRefused
 from gproc.wire.endings import Acknowledged, RankEnded
-from gproc.wire.frames import STDERR, STDOUT
 from gproc.wire.messages import Finished
-
-STREAMS: Final = (STDOUT, STDERR)
 
 NOT_SIGNED: Final = "how its program ended is not signed by this node: a node between it and the master has changed it"
 FOR_ANOTHER: Final = (
@@ -35,8 +33,9 @@ class RunOfNode(NamedTuple):
 class JobReceipt(ReceivedOutput):
     """runs: by rank; None: its node is gone.  forged: for each rank whose end or output somebody has changed, how."""
 
-    def __init__(self, job: int, signer: JobSigner, runs: Sequence[RunOfNode | None]) -> None:
+    def __init__(self, job: int, request: Request, signer: JobSigner, runs: Sequence[RunOfNode | None]) -> None:
         super().__init__()
+        self._streams = streams_of(request)
         self.forged: dict[int, str] = {}
         self._job = job
         self._signer = signer
@@ -77,16 +76,21 @@ class JobReceipt(ReceivedOutput):
     def _compared(self, end: SignedEnd) -> Finished | None:
         """The end that a node has signed, if the master has the output that belongs to it."""
         rank = end.rank
-        have = (self.have(rank, STDOUT), self.have(rank, STDERR))
+        have = self.said(rank)
         if has_nothing(end.outcome, end.said):
             return self._ended(rank, end.outcome)
-        if have[0] > end.said[0] or have[1] > end.said[1]:
+        if len(have) != len(end.said) or any(here > there for here, there in zip(have, end.said, strict=True)):
             return self._lost(rank, OUTPUT_CHANGED)
         if have != end.said:
             return None  # the rest is to come
-        if any(self._digest(rank, stream) != signed for stream, signed in zip(STREAMS, end.digests, strict=True)):
+        digests = tuple(self._digest(rank, stream) for stream in self._streams)
+        if digests != end.digests:
             return self._lost(rank, OUTPUT_CHANGED)
         return self._ended(rank, end.outcome, end.said)
+
+    def said(self, rank: int) -> tuple[int, ...]:
+        """How much of each output stream of a rank is here."""
+        return tuple(self.have(rank, stream) for stream in self._streams)
 
     def _digest(self, rank: int, stream: int) -> bytes:
         return self._digests.get((rank, stream), _NOTHING).value()
@@ -95,16 +99,16 @@ class JobReceipt(ReceivedOutput):
         self.forged[rank] = reason
         return self._ended(rank, Lost(reason))
 
-    def _ended(self, rank: int, outcome: Outcome, said: tuple[int, int] = (0, 0)) -> Finished:
+    def _ended(self, rank: int, outcome: Outcome, said: tuple[int, ...] = (0, 0)) -> Finished:
         self.finish(rank)
-        for stream in STREAMS:
+        for stream in self._streams:
             self._digests.pop((rank, stream), None)
         return Finished(self._job, rank, outcome, said)
 
 
-def has_nothing(outcome: Outcome, said: tuple[int, int]) -> bool:
+def has_nothing(outcome: Outcome, said: tuple[int, ...]) -> bool:
     """Whether this comes from a node that does not have the job, or does not have it any more."""
-    return isinstance(outcome, Refused) and said == (0, 0)
+    return isinstance(outcome, Refused) and not any(said)
 
 
 _NOTHING = StreamDigest()

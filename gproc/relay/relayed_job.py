@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from gproc.relay.delivery import streams_of
 from gproc.relay.flow import Inlet, Outlet
 from gproc.request.acts import Act
 from gproc.request.spec import Request
@@ -103,7 +104,7 @@ class RelayedJob:
         sources_by_child: the peers that send the bundle to each child, if it is broadcast.
         """
         self._window_bytes = window_bytes = window_for(len(parts), run.window_bytes)
-        for stream in (frames.STDOUT, frames.STDERR):
+        for stream in streams_of(self.request):
             self._outlets[stream] = Outlet(
                 run.window_bytes,
                 window_bytes,
@@ -163,7 +164,7 @@ class RelayedJob:
     def _acknowledge(self, downstream: Downstream, rank: int) -> None:
         """Tell a node on a new way what the master has: the last word of it may have been lost."""
         if self._receipt is not None:
-            for stream in (frames.STDOUT, frames.STDERR):
+            for stream in streams_of(self.request):
                 if (taken := self._receipt.acknowledgement(rank, stream, again=True)) is not None:
                     downstream.acknowledge(taken)
 

@@ -38,6 +38,11 @@ UserNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFE)]
 """A uid or gid.  0xFFFFFFFF is left out, because setresuid(2) and chown(2) read it as "no change"."""
 
 
+GLOBS_MAX: Final = 64
+"""Of one job: each costs every file of its working directory a comparison."""
+
+Glob = Annotated[bytes, msgspec.Meta(min_length=1, max_length=PATH_BYTES_MAX)]
+
 NodeCount = Annotated[int, msgspec.Meta(ge=1, le=COUNT_MAX)]
 
 
@@ -88,6 +93,8 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
     require_all: the job runs only if all nodes that `nodes` means are there, those too that were there and are gone.
     fanout: the program runs on so many nodes at a time; None: on all at once.
     max_fail: after so many nodes have failed no more begin; None: all do.
+    collect: names with wildcards (`gproc.request.globs`): files in the job's working directory that match are sent to
+    the client when the program has ended.
     """
 
     nodes: str
@@ -107,6 +114,7 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
     require_all: bool = False
     fanout: NodeCount | None = None
     max_fail: NodeCount | None = None
+    collect: Annotated[tuple[Glob, ...], msgspec.Meta(max_length=GLOBS_MAX)] = ()
 
     @property
     def is_heavy(self) -> bool:
@@ -122,6 +130,13 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
         _check_path("the working directory", self.cwd)
         if self.bin_root:
             _check_path("binRoot", self.bin_root)
+        if self.collect:
+            from gproc.request.globs import check_glob  # most jobs collect nothing
+
+            for glob in self.collect:
+                check_glob(glob)
+        if self.collect and self.action != "run":
+            raise ValueError("a job that copies files collects none")
         if any(b"\0" in word for word in (*self.argv, *self.env)):
             raise ValueError("a zero byte in an argument or a variable: execve(2) takes none")
 

@@ -134,7 +134,8 @@ def put(node: int, own: int, name: bytes) -> None:
         if kind == stat.S_IFDIR:
             os.mkdir(name, 0o755, dir_fd=own)
         else:
-            os.mknod(name, stat.S_IFREG | 0o644, dir_fd=own)
+            # Without mode bits: `gproc.copy.written` tells it by that from what the job writes.
+            os.mknod(name, stat.S_IFREG, dir_fd=own)
         to = os.open(name, _HANDLE | os.O_NOFOLLOW, dir_fd=own)
         try:
             # Recursive: in a user namespace a bind that would uncover what is mounted below is refused.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gproc.nodespec import Place, fold, format_path
+from gproc.relay.delivery import streams_of
 from gproc.relay.receipt import JobReceipt, RunOfNode, has_nothing
 from gproc.relay.relayed_job import RelayedJob
 from gproc.request.acts import Act, SendSignal, SetTerminalSize, SignalNodes
@@ -108,7 +109,7 @@ class LiveJob:
         if attached is not None:
             self._credit.join(attached)
         runs = [None if node is None else RunOfNode(node.nonce, node.run_key) for node in nodes]
-        self.received = JobReceipt(job.number, signed.signer, runs)
+        self.received = JobReceipt(job.number, job.request, signed.signer, runs)
         self.rank_on = {node.nonce: rank for rank, node in enumerate(nodes) if node is not None}
         self.nonce_of = {rank: nonce for nonce, rank in self.rank_on.items()}
         self.unreached: dict[int, Absence] = {}
@@ -233,9 +234,9 @@ class LiveJob:
         """What tells its nodes that it is over."""
         return self._signer.release()
 
-    def said(self, rank: int) -> tuple[int, int]:
-        """How much of the output of a rank is here."""
-        return self.received.have(rank, frames.STDOUT), self.received.have(rank, frames.STDERR)
+    def said(self, rank: int) -> tuple[int, ...]:
+        """How much of each output stream of a rank is here."""
+        return self.received.said(rank)
 
     def start_timer(self) -> None:
         """Start the clock of its time limit, if it has one."""
@@ -249,7 +250,11 @@ class LiveJob:
         self._credit.join(spool)
 
     def credited(self, taker: object, stream: int, size: int) -> None:
-        """A taker has taken so much output."""
+        """A taker has taken so much output.  The attached client alone takes files."""
+        if stream == frames.FILES:
+            if taker is self.attached:
+                self.relayed.credit_from_upstream(stream, size)
+            return
         if more := self._credit.take(taker, stream, size):
             self.relayed.credit_from_upstream(stream, more)
 
@@ -271,7 +276,8 @@ class LiveJob:
         if (why := self.received.forged.get(message.rank)) is not None:
             log.warning("job %d: %s is lost: %s", self.job.number, place, why)
         if self.spool is not None:
-            self.spool.finish(message.rank, outcome, self.said(message.rank))
+            stdout_bytes, stderr_bytes, *_ = self.said(message.rank)
+            self.spool.finish(message.rank, outcome, (stdout_bytes, stderr_bytes))
         self._say(messages.Finished(self.job.number, message.rank, outcome))
         if self.job.state is JobState.ENDED:
             self._cancel_timer()
@@ -304,7 +310,10 @@ class LiveJob:
         """Output of a node."""
         _, rank, stream, offset, data = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
         size = len(data)
-        if self.attached is None and self.spool is None:
+        if stream == frames.FILES and self.attached is not None:
+            self.attached.write(frame)
+            return
+        if (self.attached is None and self.spool is None) or stream == frames.FILES:
             self.relayed.credit_from_upstream(stream, size)
             return
         self._credit.sent(stream, size)
@@ -321,6 +330,7 @@ class LiveJob:
             self.input_from = None
         client, self.attached = self.attached, None
         self.job.detached = True
+        self.relayed.credit_from_upstream(frames.FILES, UNBOUNDED_BYTES)
         for stream, size in self._credit.leave(client):
             self.relayed.credit_from_upstream(stream, size)
 
@@ -329,7 +339,7 @@ class LiveJob:
         self.attached = self.input_from = None
         self.job.end()
         self.signal(signal.SIGKILL)
-        for stream in (frames.STDOUT, frames.STDERR):
+        for stream in streams_of(self.job.request):
             self.relayed.credit_from_upstream(stream, UNBOUNDED_BYTES)
 
     def _time_is_up(self) -> None:

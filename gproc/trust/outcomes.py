@@ -33,8 +33,8 @@ OutputDigest = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length
 class SignedEnd(msgspec.Struct, frozen=True, array_like=True):
     """What a node signs of one rank.
 
-    size: ranks of the job in all.  said: bytes of its standard output and of its standard error.
-    digests: BLAKE3 of each of the two.
+    size: ranks of the job in all.  said: bytes of its standard output, of its standard error, and of the files that it
+    brings back, if the job brings any.  digests: BLAKE3 of each of these.
     """
 
     session: Session
@@ -42,8 +42,8 @@ class SignedEnd(msgspec.Struct, frozen=True, array_like=True):
     rank: Sequence
     size: Sequence
     outcome: Outcome
-    said: tuple[Sequence, Sequence]
-    digests: tuple[OutputDigest, OutputDigest]
+    said: Annotated[tuple[Sequence, ...], msgspec.Meta(min_length=2, max_length=3)]
+    digests: Annotated[tuple[OutputDigest, ...], msgspec.Meta(min_length=2, max_length=3)]
 
 
 class RunKey:

@@ -14,19 +14,21 @@ NUMBER_MAX: Final = 2**63 - 1
 Number = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
 NodeNumber = Number
 ByteCount = Number
+StreamBytes = Annotated[tuple[ByteCount, ...], msgspec.Meta(min_length=2, max_length=3)]
 
 
 class Branch(msgspec.Struct, frozen=True, array_like=True):
     """The part of a job that is meant for one node and those below it.
 
     rank: of the node itself; -1 if it only relays.
-    said: bytes of its standard output and of its standard error that the master has.  A node that has the job already
+    said: bytes of each of its output streams that the master has: standard output, standard error, and the files that
+    come back, if the job brings any.  A node that has the job already
     sends what comes after them once more.
     """
 
     rank: Annotated[int, msgspec.Meta(ge=-1, lt=frames.EVERY_RANK)]
     children: dict[NodeNumber, Branch]
-    said: tuple[ByteCount, ByteCount] = (0, 0)
+    said: StreamBytes = (0, 0)
 
     def most_below(self) -> int:
         """The most that one node of it passes the job on to: its children, and its own program."""

@@ -39,7 +39,7 @@ class Acknowledged(Message, frozen=True, tag=tag_of):
 
     job: Number
     rank: Rank
-    stream: Annotated[int, msgspec.Meta(ge=frames.STDOUT, le=frames.STDERR)]
+    stream: Annotated[int, msgspec.Meta(ge=frames.STDOUT, le=frames.FILES)]
     bytes: ByteCount
     signature: Signature = b""
 

@@ -42,6 +42,8 @@ KIND_INPUT: Final = 4
 STDIN: Final = 0
 STDOUT: Final = 1
 STDERR: Final = 2
+FILES: Final = 3
+"""The files that a job brings back, as `gproc get` has them, if its request names any."""
 
 EVERY_RANK: Final = 0xFFFFFFFF
 """The rank in a client's frames of standard input, which goes to every node of the job."""
@@ -131,7 +133,7 @@ def read_stdio(payload: memoryview) -> tuple[int, int, int, int, memoryview]:
     if len(payload) < STDIO_HEADER_BYTES:
         raise PeerError(f"a STDIO frame of {len(payload)} bytes is shorter than its header")
     job, rank, stream, offset = _STDIO.unpack_from(payload)
-    if stream > STDERR:
+    if stream > FILES:
         raise PeerError(f"a STDIO frame for stream {stream}, which does not exist")
     return job, rank, stream, offset, payload[STDIO_HEADER_BYTES:]
 

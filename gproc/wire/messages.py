@@ -14,7 +14,7 @@ from gproc.request.outcome import Outcome
 from gproc.request.signals import can_be_sent
 from gproc.request.spec import Request, TerminalSize
 from gproc.wire import frames
-from gproc.wire.branch import Branch, ByteCount, NodeNumber, Number
+from gproc.wire.branch import Branch, ByteCount, NodeNumber, Number, StreamBytes
 from gproc.wire.proofs import KeyProof
 from gproc.wire.tags import tag_of
 
@@ -223,13 +223,13 @@ class Resize(Message, frozen=True, tag=tag_of):
 class Finished(Message, frozen=True, tag=tag_of):
     """The program of one rank has ended, and all of its output was sent before this: what the master tells a client.
 
-    said: for the master alone, bytes of its standard output and of its standard error.
+    said: for the master alone, bytes of each of its output streams.
     """
 
     job: Number
     rank: Rank
     outcome: Outcome
-    said: tuple[ByteCount, ByteCount] = (0, 0)
+    said: StreamBytes = (0, 0)
 
 
 class StageProgress(Message, frozen=True, tag=tag_of):
@@ -259,7 +259,7 @@ class Credit(Message, frozen=True, tag=tag_of):
     """The reader of a stream of this job has room for so many bytes more."""
 
     job: Number
-    stream: Annotated[int, msgspec.Meta(ge=0, le=frames.STDERR)]
+    stream: Annotated[int, msgspec.Meta(ge=0, le=frames.FILES)]
     bytes: ByteCount
 
 

@@ -30,7 +30,7 @@ ORDER = (
 PURE = {
     "errors", "shown", "boxes", "nodespec", "naming.naming", "naming.hosts", "naming.words",
     "tree", "request.limits", "request.signals", "request.spec",
-    "request.outcome", "request.acts", "policy.rules", "content.manifest", "content.paths",
+    "request.outcome", "request.acts", "request.globs", "policy.rules", "content.manifest", "content.paths",
     "wire.frames", "wire.credit", "wire.messages", "wire.directions",
     "wire.branch", "wire.tags", "wire.job_messages", "wire.credentials", "wire.endings",
     "wire.proofs", "link.allowance", "records.record",

@@ -70,3 +70,56 @@ def test_a_program_that_another_runs_goes_along(site: Any, project: Path) -> Non
     script.chmod(0o755)
     assert site.run("1", "env", "A=5", "timeout", "9", "./prog", cwd=project).stdout == b"5\n"
     assert site.run("1", "sh", "-c", "./prog", cwd=project, env={"A": "6"}).stdout == b"6\n"
+
+
+def collected(where: Path, node: str = "1") -> dict[str, str]:
+    """The files that came back, by their paths below the node's directory."""
+    top = where / node
+    return {str(path.relative_to(top)): path.read_text() for path in top.rglob("*") if path.is_file()}
+
+
+def test_files_that_a_job_wrote_come_back_before_they_are_gone(site: Any, project: Path) -> None:
+    names = "out/a.csv out/deep/b.csv c.csv c.txt"
+    script = f"mkdir -p out/deep empty; for name in {names}; do echo $name > $name; done; exit 3"
+    done = site.run("--collect", "**/*.csv", "1", "sh", "-c", script, cwd=project)
+    assert (done.returncode, done.stderr) == (3, b"gproc: 1: exit status 3\n")
+    assert collected(project) == {name: f"{name}\n" for name in ("out/a.csv", "out/deep/b.csv", "c.csv")}
+    assert not (project / "1/empty").exists()
+    assert not (project / "out").exists()
+    assert os.listdir(site.root) == []
+
+
+def test_files_that_went_along_come_back_only_if_the_job_changed_them(site: Any, project: Path) -> None:
+    (project / "same").write_text("same\n")
+    where = "1", "sh", "-c", "echo more >> data; ln -s data link; cat data same >/dev/null"
+    done = site.run("-f", "data,same", "--collect", "*", *where, cwd=project)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert collected(project) == {"data": "data\nmore\n", "link": "data\nmore\n"}
+    assert os.readlink(project / "1/link") == "data"
+
+
+def test_a_glob_that_nothing_matches_is_told_once_and_is_no_failure(site: Any, project: Path) -> None:
+    script = "mkdir -p left/d; echo x > left/d/.y; echo x > z"
+    done = site.run("--collect", "*.csv", "--collect", "left", "1", "sh", "-c", script, cwd=project)
+    assert done.stderr == b"gproc: 1: nothing to collect: the job wrote no file that matches *.csv\n"
+    assert done.returncode == 0
+    assert collected(project) == {"left/d/.y": "x\n"}  # a directory that is named comes back whole
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_others_come(site: Any, project: Path) -> None:
+    if site.uid == 0 or not site.plain:
+        pytest.skip("root reads everything, and a user everything of his own in a user namespace")
+    script = "echo 1 > good; echo 2 > bad; chmod 0 bad; mkdir no; chmod 0 no"
+    done = site.run("--collect", "*", "1", "sh", "-c", script, cwd=project)
+    assert done.stderr == b"gproc: 1: bad: Permission denied\n"
+    assert done.returncode == 125
+    assert collected(project) == {"good": "1\n"}
+
+
+def test_files_of_a_directory_of_the_node_are_collected_too(site: Any, project: Path) -> None:
+    (project / "on-the-node").mkdir()
+    (project / "on-the-node").chmod(0o777)
+    words = "--cwd", str(project / "on-the-node"), "--collect", "*.log", "1", "sh", "-c", "echo 1 > x.log"
+    done = site.run(*words, cwd=project)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert collected(project) == {"x.log": "1\n"}

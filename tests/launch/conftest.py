@@ -91,6 +91,7 @@ class Node:
         umask: int = 0o022,
         limits: dict[str, int] | None = None,
         signals: Sequence[int] = (),
+        collect: Sequence[str] = (),
     ) -> dict[str, Any]:
         uid = self.uid if uid is None else uid
         return {
@@ -103,6 +104,7 @@ class Node:
             "umask": umask,
             "limits": limits or {},
             "signals": list(signals),
+            "collect": list(collect),
         }
 
     def run(self, *argv: str, **options: Any) -> Done:

@@ -16,7 +16,8 @@ import msgspec
 from gproc import native
 from gproc.launch import serving
 from gproc.launch.launcher import Launcher
-from gproc.launch.protocol import JobEnd, Start
+from gproc.launch.protocol import JobEnd, ProgramEnded, Start
+from gproc.request import globs
 from gproc.request.limits import Limits
 from gproc.request.spec import Caller, Request
 from gproc.root import kernel
@@ -25,7 +26,7 @@ from gproc.root.view import View
 
 def become(uid: int) -> None:
     """Another user, who may not be able to read where this interpreter lies: so `serving` is imported already."""
-    assert serving
+    assert serving and globs
     if uid != os.getuid():
         os.setgroups([])
         os.setresgid(uid, uid, uid)
@@ -57,6 +58,11 @@ async def collect(reader: int) -> asyncio.StreamReader:
     return stream
 
 
+def held(directory: int) -> int:
+    """The directory of a handle, to be listed."""
+    return os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=directory)
+
+
 async def run(order: dict[str, Any], job: int) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[JobEnd] = loop.create_future()
@@ -68,6 +74,7 @@ async def run(order: dict[str, Any], job: int) -> dict[str, Any]:
         env=tuple(os.fsencode(entry) for entry in order["env"]),
         umask=order["umask"],
         limits=Limits(**order["limits"]),
+        collect=tuple(os.fsencode(glob) for glob in order["collect"]),
     )
     caller = Caller(order["uid"], order["gid"], tuple(order["groups"]))
     start = Start(job, request, caller, (), msgspec.json.decode(order["view"], type=View))
@@ -79,6 +86,8 @@ async def run(order: dict[str, Any], job: int) -> dict[str, Any]:
         process.signal(signum)
     output += await stream.read()
     outcome = await ended
+    if isinstance(outcome, ProgramEnded) and outcome.directory >= 0:
+        output += b"left: " + b" ".join(sorted(map(os.fsencode, os.listdir(held(outcome.directory)))))
     return {"outcome": msgspec.json.encode(outcome).decode(), "output": output.decode("latin-1")}
 
 

@@ -9,7 +9,11 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+
+from gproc.disk.trees import remove_tree
+from gproc.root.view import View
 
 
 def processes_with(marker: str) -> list[int]:
@@ -239,3 +243,21 @@ def test_a_program_cannot_look_into_the_process_that_watches_it(node: Any) -> No
     script = "cat /proc/$PPID/environ >/dev/null 2>&1; echo $?; cat /proc/$$/environ >/dev/null; echo $?"
     done = node.run("sh", "-c", script, uid=node.uid or 1234)
     assert done.output.split() == ["1", "0"]
+
+
+def test_its_working_directory_outlives_a_job_if_that_is_asked_for(node: Any) -> None:
+    root = node.bin_root
+    if node.kind == "plain":
+        view = View("plain", (), b"/bin/sh", root + b"/job/there", root=root + b"/job")
+    else:
+        view = msgspec.structs.replace(node.view("/bin/sh"), cwd=root + b"/there")
+    done = node.run("sh", "-c", "echo x > new; (sleep 99 &); exit 3", view=view, collect=["*"])
+    assert (done.code, done.output) == (3, "left: new")
+    left = [b"job"] if node.kind == "plain" else []
+    assert os.listdir(root) == left
+    if left:
+        remove_tree(root + b"/job")
+    done = node.run("sh", "-c", "kill -9 $$", view=view, collect=["*"])
+    assert (done.signal, done.output) == (signal.SIGKILL, "left: ")
+    failure = node.run("/no/such", view=msgspec.structs.replace(view, program=b"/no/such"), collect=["*"]).failure
+    assert failure.stage == ("view" if left else "exec")

@@ -114,7 +114,8 @@ def begin(
 
 
 def receipt() -> JobReceipt:
-    return JobReceipt(JOB, JOB_SIGNER, [RunOfNode(NONCES[rank], RUN_KEYS[rank].public) for rank in range(6)])
+    runs = [RunOfNode(NONCES[rank], RUN_KEYS[rank].public) for rank in range(6)]
+    return JobReceipt(JOB, asked(stdin=False), JOB_SIGNER, runs)
 
 
 def ended(rank: int, outcome: Outcome, stdout: bytes = b"", *, by: int | None = None, job: int = JOB) -> RankEnded:

@@ -74,6 +74,22 @@ def test_a_label_is_before_each_line(deep: Cluster) -> None:
     assert sorted(done.stderr.splitlines()) == [b"1/1: c", b"1/2: c", b"1: c"]
 
 
+def test_files_of_a_whole_tree_come_back_each_nodes_to_its_own_place(deep: Cluster, tmp_path: Path) -> None:
+    script = "[ $GPROC_NODE = 2/1 ] || { mkdir o; head -c 3000000 /dev/zero > o/zeros; echo $GPROC_NODE > o/name; }"
+    done = deep.exec("--collect", "o/*", "-b", "././.", "/bin/sh", "-c", script, cwd=tmp_path)
+    told = b"gproc: =2/1: nothing to collect: the job wrote no file that matches o/*\n"
+    assert (done.returncode, done.stderr) == (0, told)
+    assert {path.read_text().strip() for path in tmp_path.glob("*/o/name")} == {"1", "2", "1/1", "1/2", "1/1/5"}
+    assert {path.stat().st_size for path in tmp_path.glob("*/o/zeros")} == {3_000_000}
+    assert (tmp_path / "1.1.5/o/name").read_text() == "1/1/5\n"
+
+
+def test_files_are_not_collected_for_a_command_that_is_gone(flat: Cluster) -> None:
+    done = flat.exec("--collect", "o", "-d", "1", "/bin/true")
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"gproc: --collect brings files to this command, and with --detach the job may")
+
+
 def test_stdin_goes_to_every_node(deep: Cluster) -> None:
     data = os.urandom(3_000_000)
     done = deep.exec("././.", "/usr/bin/md5sum", input=data)

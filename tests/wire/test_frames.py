@@ -167,8 +167,8 @@ def test_stdio_arrives_as_it_was_sent(job: int, rank: int, stream: int, offset: 
 
 
 def test_stdio_for_a_stream_that_does_not_exist_is_refused() -> None:
-    _, payload = stdio(1, 1, 3, b"")
-    with pytest.raises(PeerError, match="stream 3"):
+    _, payload = stdio(1, 1, 4, b"")
+    with pytest.raises(PeerError, match="stream 4"):
         frames.read_stdio(memoryview(payload))
 
 

@@ -300,7 +300,7 @@ def test_text_that_is_no_utf_8_is_the_peers_fault() -> None:
         Finished(1, 0, Returned(-1)),
         Finished(1, 0, Signalled(0)),
         Credit(1, 1, -1),
-        Credit(1, 3, 1),
+        Credit(1, 4, 1),
         Left(Route((-1,)), ""),
         Submit(1, Request(nodes="1", argv=())),
         Submit(1, Request(nodes="1", argv=(b"x",), umask=0o1000)),

@@ -1,0 +1,25 @@
+"""How a job ended on this node, from what its launcher says."""
+
+from __future__ import annotations
+
+import errno
+
+from gproc.launch.protocol import ProgramEnded, SpawnFailed
+from gproc.request.outcome import Killed, NotStarted, Outcome, Returned, Signalled
+from gproc.shown import shown_text
+
+
+def outcome_of(ending: ProgramEnded | SpawnFailed, *, killed_by: int = 0) -> Outcome:
+    """killed_by: the signal with which the job's caller ended it; 0: none."""
+    if isinstance(ending, ProgramEnded):
+        if not ending.signal:
+            return Returned(ending.code)
+        if ending.signal == killed_by:
+            return Killed(killed_by, started=True)
+        return Signalled(ending.signal, ending.core_dumped)
+    if ending.stage == "exec":
+        if ending.errno in (errno.ENOENT, errno.ENOTDIR):
+            return NotStarted(shown_text(ending.message), "not found")
+        if ending.errno in (errno.EACCES, errno.ENOEXEC, errno.EPERM):
+            return NotStarted(shown_text(ending.message), "not executable")
+    return NotStarted(shown_text(ending.message))
