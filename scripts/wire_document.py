@@ -14,7 +14,7 @@ from gproc.link import connection
 from gproc.link.transport import HANDSHAKE_S
 from gproc.request import outcome, spec
 from gproc.request.limits import Limits
-from gproc.wire import credit, directions, frames, job_messages, messages, proofs, tags
+from gproc.wire import credit, directions, frames, job_messages, messages, proofs, tags, tasks
 from gproc.wire.branch import NUMBER_MAX, Branch
 from gproc.wire.directions import DIRECTIONS, Direction
 
@@ -60,6 +60,12 @@ VALUES: Final = (
     outcome.Signalled, outcome.TimedOut, outcome.Killed, outcome.Lost, outcome.Refused, outcome.NotStarted,
 )  # fmt: skip
 """The types of fields that are arrays themselves."""
+
+TASKS: Final = (
+    tasks.Setup, tasks.Assign, tasks.Recall, tasks.TaskOrder, tasks.TasksReady, tasks.TaskSaid, tasks.TaskEnded,
+    tasks.TasksReturned,
+)  # fmt: skip
+"""What the streams of a job of tasks have."""
 
 _NO_INPUT: Final = frames.InputBlock(0, bytes(frames.SIGNATURE_BYTES), b"")
 _EMPTY: Final = frames.Piece(bytes(spec.DIGEST_BYTES), 0, 0, frames.CODEC_RAW, b"")
@@ -142,6 +148,9 @@ def document() -> str:
     parts += ["", *(_section(message) for message in sorted(everything, key=_tag))]
     parts.append("## Values\n\nThese are arrays within messages; an outcome begins with its tag.\n")
     parts += [_section(value) for value in VALUES]
+    bound = f"A record has at most {tasks.RECORD_BYTES_MAX:,} bytes."
+    parts.append(f"## Tasks\n\n{inspect.cleandoc(tasks.__doc__ or '')}\n\n{bound}\n")
+    parts += [_section(each) for each in TASKS]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).rstrip("\n") + "\n"
 
 

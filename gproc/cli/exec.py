@@ -13,6 +13,7 @@ from gproc.bundle.surroundings import working_directory
 from gproc.cli.foreground import Foreground, submitted
 from gproc.cli.naming import meant_by
 from gproc.cli.options import ExecOptions
+from gproc.cli.program_options import ProgramOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.showing import AsItComes, Gathered, IntoFiles, Showing, Sorted
 from gproc.cli.stderr import complain
@@ -56,10 +57,7 @@ def run(options: ExecOptions) -> int:
         terminal, lent = terminal_size_of(0), LentTerminal(0)
     cwd = working_directory()
     command = shell_command(options.command) if options.shell else options.command
-    if options.local_bin and options.trace:
-        raise UsageError("--trace finds what to send, and -localbin sends nothing: leave one of them out")
-    if options.local_bin and options.venv:
-        raise UsageError("--venv goes along with the program, and -localbin sends nothing: leave one of them out")
+    check_sending(options)
     bundle = None if options.local_bin else packed(options, command, cwd, trace)
     stdin = stdin_of(options)
     request = program_request(
@@ -137,6 +135,14 @@ def brought_back(request: Request, naming: Naming) -> BroughtBack | None:
     return BroughtBack(".", request.collect, naming)
 
 
+def check_sending(options: ProgramOptions) -> None:
+    """Raises: UsageError if the switches about what is sent contradict each other."""
+    if options.local_bin and options.trace:
+        raise UsageError("--trace finds what to send, and -localbin sends nothing: leave one of them out")
+    if options.local_bin and options.venv:
+        raise UsageError("--venv goes along with the program, and -localbin sends nothing: leave one of them out")
+
+
 def check_showing(options: ExecOptions) -> None:
     """Raises: UsageError if the switches about output contradict each other."""
     ways = {
@@ -210,7 +216,7 @@ def stdin_of(options: ExecOptions) -> int | None:
     return 0 if options.tty else readable_stdin()
 
 
-def packed(options: ExecOptions, command: Sequence[str], cwd: str, trace: Trace) -> Bundle:
+def packed(options: ProgramOptions, command: Sequence[str], cwd: str, trace: Trace) -> Bundle:
     """Raises: BundleError and its kinds."""
     program = command[0]
     request = PackRequest(
@@ -273,7 +279,7 @@ def check_terminal(options: ExecOptions) -> None:
         raise UsageError("--tty lends your terminal to the program, but standard input is no terminal: leave --tty out")
 
 
-def environment(options: ExecOptions) -> dict[bytes, bytes]:
+def environment(options: ProgramOptions) -> dict[bytes, bytes]:
     """The program's environment: the caller's, or with --clean-env an empty one, then that of --venv and of --env."""
     env: dict[bytes, bytes] = {} if options.clean_env else dict(os.environb)
     if options.venv:

@@ -35,6 +35,7 @@ from gproc.cli.options import (
     WaitOptions,
     WebOptions,
 )
+from gproc.cli.program_options import MapOptions
 
 
 class Argument(msgspec.Struct, frozen=True):
@@ -105,6 +106,20 @@ MODES: Final = (
         "It is sent with all that it needs; its output and exit status come back. The status is 0 if"
         " every node's was, else the highest; 124 is a timeout, 125 a failure of gproc itself, 126 and 127"
         " a program that cannot be run or found.",
+        (
+            Argument("nodes", "NODES", 'Where: 1-80, "." (first level), ./. (every node), =1/4-7', offers="nodes"),
+            Argument("command", "COMMAND", "The program, with its own arguments and switches", "rest", "command"),
+        ),
+    ),
+    Mode(
+        "map",
+        "map",
+        MapOptions,
+        "Run a program once for each line of a list, on whichever node is free.",
+        "The list is standard input, a file (-a) or words (COMMAND ::: WORD...). In COMMAND, {} stands for the line,"
+        " {.} {/} {//} {/.} for parts of it as a path, {#} for the task's number, {%} for the node's slot; without them"
+        " the line follows COMMAND. Each task's output is printed together when it ends. The status is the number of"
+        " failed tasks, 101 if they are more than 100, 125 if some were lost.",
         (
             Argument("nodes", "NODES", 'Where: 1-80, "." (first level), ./. (every node), =1/4-7', offers="nodes"),
             Argument("command", "COMMAND", "The program, with its own arguments and switches", "rest", "command"),

@@ -10,8 +10,10 @@ from typing import Final
 
 import msgspec
 
+from gproc.cli.program_options import DEFAULT_SOCKET as DEFAULT_SOCKET
+from gproc.cli.program_options import MapOptions, ProgramOptions
+
 DEFAULT_BIN_ROOT: Final = "/tmp/xproc"
-DEFAULT_SOCKET: Final = "/tmp/g"
 DEFAULT_CMD_PORT: Final = 6666
 DEFAULT_LINK_TIMEOUT_S: Final = 2.0
 """The jobs of a lost link must end within two seconds."""
@@ -56,33 +58,14 @@ class SlaveOptions(msgspec.Struct, frozen=True, kw_only=True):
     debug: int = 0
 
 
-class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`gproc e`.  nodes, exclude: specifications, not yet parsed.  env: `NAME=VALUE`; `NAME`: as it is here.
+class ExecOptions(ProgramOptions, frozen=True, kw_only=True):
+    """`gproc e`.
 
-    trace: run it here first; None: only what earlier traced runs touched goes along; False: not that either.
     retry_failed: nodes are those on which the last job has failed; without a command, it is that job's.
-    bin_root: "" if each slave uses its own.  cwd: a directory of the node; "": a private one at ours.
-    The limits max_procs, mem_bytes, cpus and nice are for the job's processes on each node; None: no limit.
     """
 
-    nodes: str = ""
-    command: tuple[str, ...] = ()
     retry_failed: bool = False
-    local_bin: bool = False
-    shell: bool = False
-    files: tuple[str, ...] = ()
-    no_words: bool = False
-    with_package: bool = False
-    trace: bool | None = None
-    venv: str = ""
-    cwd: str = ""
     collect: tuple[str, ...] = ()
-    bin_root: str = ""
-    socket: str = DEFAULT_SOCKET
-    root: str = "/"
-    library_path: tuple[str, ...] = ()
-    exclude: str = ""
-    require: str = ""
     label: bool = False
     gather: bool = False
     gather_all: bool = False
@@ -94,20 +77,13 @@ class ExecOptions(msgspec.Struct, frozen=True, kw_only=True):
     no_stdin: bool = False
     tty: bool = False
     timeout_s: float | None = None
-    env: tuple[str, ...] = ()
-    clean_env: bool = False
     json_progress: bool = False
     detach: bool = False
     name: str = ""
     spool: bool = False
     on_disconnect: str = "end"
-    max_procs: int | None = None
-    mem_bytes: int | None = None
-    cpus: int | None = None
-    nice: int | None = None
     fanout: int | None = None
     max_fail: int | None = None
-    debug: int = 0
 
 
 class CpOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -375,6 +351,7 @@ ModeOptions = (
     MasterOptions
     | SlaveOptions
     | ExecOptions
+    | MapOptions
     | CpOptions
     | GetOptions
     | InfoOptions

@@ -1,4 +1,4 @@
-"""The switches of `gproc e`: how a program runs, and how its output is shown."""
+"""The switches of `gproc e`: how a program runs, and how its output is shown.  `gproc map` shares some of them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from gproc.cli.switch import Switch
 from gproc.request.limits import COUNT_MAX, CPUS_MAX, PROCS_MAX
 
 RUN_SWITCHES: Final = (
-    Switch("shell", ("e",), FLAG, "COMMAND is a line for a shell: run it with /bin/sh -c.", "shell"),
+    Switch("shell", ("e", "map"), FLAG, "COMMAND is a line for a shell: run it with /bin/sh -c.", "shell"),
     Switch(
         "require",
-        ("e",),
+        ("e", "map"),
         choice("all"),
         "all: run nothing if a node that NODES means is not there.",
         "require",
@@ -64,7 +64,7 @@ RUN_SWITCHES: Final = (
     Switch("tty", ("e",), FLAG, "Give the program a terminal, shown on yours. Only with one node.", "tty", short="t"),
     Switch(
         "env",
-        ("e",),
+        ("e", "map"),
         ASSIGNMENT,
         "Set a variable for the program, or with --clean-env pass one on. Repeatable.",
         "env",
@@ -78,10 +78,10 @@ RUN_SWITCHES: Final = (
         "collect",
         metavar="GLOB",
     ),
-    Switch("clean_env", ("e",), FLAG, "Pass on only the variables of --env.", "clean-env"),
+    Switch("clean_env", ("e", "map"), FLAG, "Pass on only the variables of --env.", "clean-env"),
     Switch(
         "max_procs",
-        ("e",),
+        ("e", "map"),
         whole(1, PROCS_MAX),
         "Processes that the job may have on each node.",
         "max-procs",
@@ -89,7 +89,7 @@ RUN_SWITCHES: Final = (
     ),
     Switch(
         "mem_bytes",
-        ("e",),
+        ("e", "map"),
         SIZE,
         "Memory that the job may have on each node: 512M, 2G.",
         "mem",
@@ -97,7 +97,7 @@ RUN_SWITCHES: Final = (
     ),
     Switch(
         "cpus",
-        ("e",),
+        ("e", "map"),
         whole(1, CPUS_MAX),
         "Processors that the job may use on each node.",
         "cpus",
@@ -105,7 +105,7 @@ RUN_SWITCHES: Final = (
     ),
     Switch(
         "nice",
-        ("e",),
+        ("e", "map"),
         whole(-20, 19),
         "The job's niceness; below 0 only for root.",
         "nice",

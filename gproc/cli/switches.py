@@ -19,21 +19,23 @@ from gproc.cli.kinds import (
     TEXT,
     whole,
 )
+from gproc.cli.map_switches import MAP_SWITCHES
 from gproc.cli.modes import Mode
 from gproc.cli.run_switches import RUN_SWITCHES
 from gproc.cli.switch import Switch
 
 _ALL_MODES: Final = (
-    "m", "s", "e", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "bundle", "cert", "key", "start",
-    "stop", "restart", "runtime", "store", "config", "policy", "top", "web",
+    "m", "s", "e", "map", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "bundle", "cert", "key",
+    "start", "stop", "restart", "runtime", "store", "config", "policy", "top", "web",
 )  # fmt: skip
 
 _OF_A_MASTER: Final = (
-    "m", "e", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "start", "stop", "restart", "top", "web",
+    "m", "e", "map", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "start", "stop", "restart", "top",
+    "web",
 )  # fmt: skip
 
 SWITCHES: Final = (
-    Switch("local_bin", ("e",), FLAG, "Run each node's own program.", "local-bin", go="localbin"),
+    Switch("local_bin", ("e", "map"), FLAG, "Run each node's own program.", "local-bin", go="localbin"),
     Switch(
         "private",
         ("s",),
@@ -45,7 +47,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "files",
-        ("e", "bundle"),
+        ("e", "map", "bundle"),
         ELEMENTS,
         "Files and directories to send along (dir/. is the directory alone). Comma-separated, repeatable.",
         "files",
@@ -55,14 +57,14 @@ SWITCHES: Final = (
     ),
     Switch(
         "with_package",
-        ("e", "bundle"),
+        ("e", "map", "bundle"),
         FLAG,
         "What the program's Debian package installs, and what that depends on, goes along.",
         "with-package",
     ),
     Switch(
         "trace",
-        ("e", "bundle"),
+        ("e", "map", "bundle"),
         FLAG,
         "Run the command here once first: what it opens goes along, now and later; --no-trace: nothing of that.",
         "trace",
@@ -70,7 +72,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "venv",
-        ("e", "bundle"),
+        ("e", "map", "bundle"),
         TEXT,
         "A Python environment, venv's or conda's, goes along as a whole and is active.",
         "venv",
@@ -78,11 +80,15 @@ SWITCHES: Final = (
         offers="directory",
     ),
     Switch(
-        "no_words", ("e",), FLAG, "The command's words bring no files along, and no programs that it runs.", "no-words"
+        "no_words",
+        ("e", "map"),
+        FLAG,
+        "The command's words bring no files along, and no programs that it runs.",
+        "no-words",
     ),
     Switch(
         "cwd",
-        ("e",),
+        ("e", "map"),
         TEXT,
         "Start in this directory of the node, for real. [default: a private one at this one's path]",
         "cwd",
@@ -91,7 +97,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "bin_root",
-        ("m", "s", "e", "start", "restart"),
+        ("m", "s", "e", "map", "start", "restart"),
         ABSOLUTE_PATH,
         "Where on a node programs and files are laid out.",
         "bin-root",
@@ -130,7 +136,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "root",
-        ("e", "bundle"),
+        ("e", "map", "bundle"),
         ABSOLUTE_PATH,
         "Take the program and its libraries from the system under this directory.",
         "root",
@@ -140,7 +146,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "library_path",
-        ("e", "bundle"),
+        ("e", "map", "bundle"),
         ELEMENTS,
         "Search these directories before the default ones. Comma-separated, repeatable.",
         "library-path",
@@ -227,7 +233,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "exclude",
-        ("e", "cp", "get"),
+        ("e", "map", "cp", "get"),
         TEXT,
         "Leave these nodes out.",
         "exclude",
@@ -237,6 +243,7 @@ SWITCHES: Final = (
     ),
     *RUN_SWITCHES,
     *JOB_SWITCHES,
+    *MAP_SWITCHES,
     Switch(
         "timeout_s",
         ("e", "cp", "get"),

@@ -15,7 +15,7 @@ from gproc.errors import UsageError
 from gproc.nodespec import NodeSpec
 from gproc.packager import Bundle, PackRequest, pack
 from gproc.request.limits import COUNT_MAX, Limits
-from gproc.request.spec import BundleName, Request, TerminalSize
+from gproc.request.spec import Action, BundleName, Request, TerminalSize
 
 
 def program_request(
@@ -41,6 +41,7 @@ def program_request(
     max_fail: int | None = None,
     rlimits: Mapping[int, int] = MappingProxyType({}),
     collect: Sequence[bytes] = (),
+    action: Action = "run",
 ) -> Request:
     """A request to run a program.  bundle: what is sent; None: each node's own program runs.
 
@@ -55,6 +56,7 @@ def program_request(
         return Request(
             nodes=nodes,
             exclude=exclude,
+            action=action,
             argv=tuple(argv),
             env=tuple(name + b"=" + value for name, value in env.items()),
             cwd=cwd,

@@ -63,7 +63,7 @@ def task_for(action: str, argv: tuple[bytes, ...], tree: bytes | None, bin_root:
     argv: "cp" or "get", and a path of the node's.  tree: where the job's bundle is laid out, None if it has none.
     Raises: LaunchError if these do not fit the action.
     """
-    if action == "run":
+    if action in ("run", "map"):
         return None
     # The launcher, which is copied for each job, has this module but not that one, nor the manifests behind it.
     from gproc.content.paths import within

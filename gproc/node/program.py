@@ -23,6 +23,7 @@ from gproc.node.ended import outcome_of
 from gproc.node.pipes import InputPipe, OutputPipe, close_all, make_pipe
 from gproc.node.stdio import Stdio, open_pipes, open_terminal, resize
 from gproc.node.suspension import Suspension
+from gproc.node.tasks import ENDING, TaskHost
 from gproc.nodespec import NodeSpec, Place, format_path
 from gproc.relay.delivery import KEPT_BYTES, KeptOutput, streams_of
 from gproc.relay.relayed_job import RelayedJob
@@ -41,10 +42,6 @@ from gproc.wire.frames import InputBlock
 from gproc.wire.messages import Run, Signed
 
 log = logging.getLogger("gproc")
-
-TERMINATING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL})
-"""Signals that end a job whose program does not run yet."""
-
 
 INTERRUPT: Final = b"\x03"
 """What Ctrl-C types: VINTR of termios(3)."""
@@ -118,10 +115,10 @@ class Program:
         self._rank = -1
         self._size = 0
         self._root: Root | None = None
-        self._process: Process | None = None
-        self._input: InputPipe | None = None
+        self._process: Process | TaskHost | None = None
+        self._input: InputPipe | TaskHost | None = None
         self._early: list[bytes] = []
-        self._outputs: dict[int, OutputPipe] = {}
+        self._outputs: dict[int, OutputPipe | TaskHost] = {}
         self._kept: dict[int, KeptOutput] = {}
         self._outcome: Outcome | None = None
         self._ended_as: RankEnded | None = None
@@ -169,7 +166,7 @@ class Program:
             self._suspension.pass_on(signum)
             return
         self._suspension.note(signum)
-        if self.state is State.FETCHING and signum in TERMINATING:
+        if self.state is State.FETCHING and signum in ENDING:
             self._stop_preparing()
             self._end(Killed(signum, started=False))
 
@@ -259,6 +256,9 @@ class Program:
                 log.debug("job %d: its bundle is here, %d bytes", run.job, root.size_bytes)
                 self._root = root
             await self._services.turn(self.ticket.caller.uid, heavy=self.ticket.request.is_heavy)
+            if self.ticket.request.action == "map":
+                self._host_tasks(root, run)
+                return
             if self._terminal_size is None:
                 stdio = open_pipes(stdin=self.ticket.request.stdin)
             else:
@@ -287,15 +287,23 @@ class Program:
         if self._terminal_size is not None:
             self._terminal = stdio.outputs[frames.STDOUT]
 
+    def _host_tasks(self, root: Root | None, run: Run) -> None:
+        """Instead of one program many run, for tasks that come by standard input."""
+        host = TaskHost(
+            self._services, self.ticket, root, self._added(run), self._rank,
+            say=lambda data: self._said(frames.STDOUT, data),
+            consumed=lambda size: self._relayed.credit_from_downstream(self, size), ended=self._ended,
+        )  # fmt: skip
+        self.state = State.STARTING
+        self._process = self._input = self._outputs[frames.STDOUT] = host
+        self._suspension.begin()
+        early, self._early = self._early, []
+        host.write(*early)
+
     def _added(self, run: Run) -> tuple[bytes, ...]:
         """The variables that tell a program its place in the job."""
-        own = {
-            "GPROC_JOB": str(run.job),
-            "GPROC_NODE": format_path(self._services.place),
-            "GPROC_RANK": str(self._rank),
-            "GPROC_SIZE": str(run.size),
-        }
-        return tuple(f"{name}={value}".encode() for name, value in own.items())
+        numbers = (b"GPROC_JOB=%d" % run.job, b"GPROC_RANK=%d" % self._rank, b"GPROC_SIZE=%d" % run.size)
+        return (*numbers, b"GPROC_NODE=" + format_path(self._services.place).encode())
 
     def _stage_progress(self, received_bytes: int, complete: bool) -> None:
         self._relayed.stage_progress(self, self._rank, received_bytes, complete)

@@ -181,7 +181,7 @@ def action_of(request: Request) -> PolicyAction:
             return "cp"
         case "collect":
             return "get"
-        case "run":
+        case "run" | "map":
             return "localbin" if request.bundle is None else "run"
 
 

@@ -16,6 +16,9 @@ PROCS_MAX: Final = 1 << 22
 COUNT_MAX: Final = 10**9
 """More nodes than any tree has."""
 
+SLOTS_MAX: Final = 256
+"""Tasks that run on one node at a time (`gproc map`).  Each has some six descriptors of its slave."""
+
 
 class Limits(msgspec.Struct, frozen=True, array_like=True):
     """What a job may use on each node; None: as much as the node allows.

@@ -31,8 +31,9 @@ WORDS_MAX: Final = 1 << 18
 """Of arguments, and of variables.  Linux takes 6 MiB of both and of the pointers to them (execve(2)), so more would be
 words of 16 bytes on the average.  Here each costs some 60 bytes more than its text."""
 
-Action = Literal["run", "place", "collect"]
-"""What a job does on a node: run its program, copy its bundle to a path, or send the files at a path to the client."""
+Action = Literal["run", "place", "collect", "map"]
+"""What a job does on a node: run its program, copy its bundle to a path, send the files at a path to the client, or
+run its program for each task that its standard input names (`gproc.wire.tasks`)."""
 
 UserNumber = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFE)]
 """A uid or gid.  0xFFFFFFFF is left out, because setresuid(2) and chown(2) read it as "no change"."""
@@ -81,7 +82,8 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
     """One job.  A field that its reader does not know may restrict the job, so such a request is refused.
 
     nodes, exclude: node specifications; exclude is "" for none.
-    action: if it is not "run", argv is gproc's name for it and a path on the node.
+    action: of "place" and "collect", argv is gproc's name for it and a path on the node; of "map", argv has replacement
+    strings (`gproc.request.template`).
     argv: at least the program's name.  env: entries NAME=VALUE, as execve(2) takes them.
     cwd: the caller's working directory: absolute and normalised, as getcwd(3) gives it.
     own_cwd: `cwd` is the node's own directory (`--cwd`).  Else the job gets a private one at its path.
@@ -139,6 +141,9 @@ class Request(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid
             raise ValueError("a job that copies files collects none")
         if any(b"\0" in word for word in (*self.argv, *self.env)):
             raise ValueError("a zero byte in an argument or a variable: execve(2) takes none")
+        whole = self.terminal is None and self.timeout_s is None and self.fanout is None
+        if self.action == "map" and not (self.stdin and whole):
+            raise ValueError("tasks come by standard input, without a terminal, and have time limits of their own")
 
 
 def _check_path(what: str, path: bytes) -> None:

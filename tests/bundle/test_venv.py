@@ -71,6 +71,11 @@ def test_a_virtual_environment_is_active_on_a_node(made: Path, node: Cluster) ->
     assert done.stdout == b"x\n", "what is asked for by name holds"
 
 
+def test_it_is_active_for_each_task_of_a_list(made: Path, node: Cluster) -> None:
+    done = node.command("map", "-k", "--venv", "v", "1", "run-tool", cwd=made, input=b"a\nb c\n")
+    assert done.stdout.decode().splitlines() == ["my tool True ['a']", "my tool True ['b c']"]
+
+
 def test_the_library_takes_one_too(made: Path, node: Cluster) -> None:
     with gproc.connect(str(node.socket)) as cluster:
         done = cluster.run("1", ["run-tool"], venv=made / "v", cwd=made, text=True, check=True)

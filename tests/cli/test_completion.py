@@ -42,7 +42,7 @@ def offered(*words: str) -> list[str]:
 def test_without_a_mode_all_modes_are_offered() -> None:
     assert offered("") == [*(mode.letters for mode in MODES), "help"]
     assert offered("e") == ["e", "exec"]
-    assert offered("help", "ma") == ["master"]
+    assert offered("help", "mas") == ["master"]
 
 
 def test_after_a_switch_only_modes_that_take_it_are_offered() -> None:

@@ -14,6 +14,7 @@ TESTS: Final = Path(__file__).parents[1]
 SWITCHES_OF_M_AND_S: Final = "system/test_switches.py"
 START: Final = "start/test_switches.py"
 DETACHED: Final = "system/test_detached_jobs.py"
+MAP: Final = "system/test_map.py"
 DEBUG: Final = "reports/test_debug_says_what_happens.py"
 
 BEHAVIOUR: Final = {
@@ -139,6 +140,29 @@ BEHAVIOUR: Final = {
         ("debug", mode): f"{DEBUG}::test_cp_and_get_say_what_they_read_and_how_each_node_ended"
         for mode in ("cp", "get")
     },
+    **{
+        (field, "map"): f"{MAP}::test_switches_about_the_program_mean_what_they_mean_for_one_job"
+        for field in (
+            "exclude", "require", "files", "env", "clean_env", "nice", "cpus", "max_procs", "mem_bytes", "cwd",
+            "bin_root",
+        )
+    },
+    **{
+        (field, "map"): f"{MAP}::test_switches_about_what_is_sent_pack_what_they_do_for_one_job"
+        for field in ("root", "library_path", "no_words", "trace", "with_package", "debug", "socket")
+    },
+    ("venv", "map"): "bundle/test_venv.py::test_it_is_active_for_each_task_of_a_list",
+    ("local_bin", "map"): f"{MAP}::test_a_program_that_no_node_has_is_said_once_and_ends_it",
+    ("shell", "map"): f"{MAP}::test_with_shell_each_value_is_one_word_of_the_line",
+    ("per_node", "map"): f"{MAP}::test_so_many_tasks_run_on_a_node_at_a_time_and_a_free_node_takes_the_next",
+    ("arg_file", "map"): f"{MAP}::test_the_list_can_be_a_file_or_words",
+    ("null", "map"): f"{MAP}::test_the_list_can_be_a_file_or_words",
+    ("keep_order", "map"): f"{MAP}::test_each_line_runs_once_and_output_is_in_the_order_of_the_list",
+    ("ungroup", "map"): f"{MAP}::test_ungrouped_output_comes_while_its_task_runs",
+    ("tag", "map"): f"{MAP}::test_each_tasks_output_is_one_block_and_tags_and_mixing_are_as_asked",
+    ("task_timeout_s", "map"): f"{MAP}::test_a_task_that_takes_too_long_is_ended_and_the_others_go_on",
+    ("max_fail", "map"): f"{MAP}::test_after_so_many_failures_no_more_tasks_begin",
+    ("joblog", "map"): f"{MAP}::test_the_joblog_has_a_line_for_each_task_as_gnu_parallel_writes_it",
     ("detach", "e"): f"{DETACHED}::test_a_detached_job_goes_on_and_every_line_and_status_can_be_had_later",
     ("name", "e"): f"{DETACHED}::test_a_detached_job_goes_on_and_every_line_and_status_can_be_had_later",
     ("label", "logs"): f"{DETACHED}::test_a_detached_job_goes_on_and_every_line_and_status_can_be_had_later",

@@ -52,12 +52,15 @@ A_VALUE = {
     "high": "80",
     "fanout": "8",
     "parallel": "4",
+    "per_node": "4",
+    "task_timeout_s": "90",
     "connect_timeout_s": "2.5",
     "debug": "3",
 }
 """A value for each switch that does not take any text."""
 
-ARGUMENTS = {"e": [".", "date"], "bundle": ["date"], "cert": ["kn1"], "cp": ["a", "1:/x"], "get": ["1:/x", "d"],
+ARGUMENTS = {"e": [".", "date"], "map": [".", "date"], "bundle": ["date"], "cert": ["kn1"],
+             "cp": ["a", "1:/x"], "get": ["1:/x", "d"],
              "restart": ["1"], "logs": ["last"], "attach": ["last"], "wait": ["last"], "kill": ["last"], "rm": ["last"],
              "policy": ["check"], "key": ["list"]}  # fmt: skip
 
@@ -111,12 +114,12 @@ def test_no_mode_takes_two_switches_of_one_spelling(mode: Mode) -> None:
     assert len(spellings) == len(set(spellings))
 
 
-def test_switches_of_one_spelling_agree_on_whether_a_value_follows_but_for_startkanes_and_f() -> None:
+def test_switches_of_one_spelling_agree_on_whether_a_value_follows_but_for_three() -> None:
     takes_value: dict[str, bool] = {}
     for switch in SWITCHES:
         for name in switch.spellings():
             if takes_value.setdefault(name, switch.kind.takes_value) != switch.kind.takes_value:
-                assert name in ("l", "f")
+                assert name in ("l", "f", "a")
 
 
 def test_the_switches_of_startkane_have_its_letters() -> None:
@@ -258,7 +261,7 @@ def test_version_and_completion_need_no_mode() -> None:
         (["e", "--bin-rot=/x", ".", "ls"], ("--bin-rot", "did you mean --bin-root?")),
         (["-zzzz", "e"], ("-zzzz", "gproc help")),
         (["-localbin", "m"], ("-localbin", "mode m", "switch of e")),
-        (["s", "--socket=/x"], ("--socket", "mode s", "m, e, cp, get, i")),
+        (["s", "--socket=/x"], ("--socket", "mode s", "m, e, map, cp, get, i")),
         (["e"], ("NODES", "usage: gproc [switches] e NODES COMMAND...")),
         (["e", "."], ("COMMAND", "usage: gproc [switches] e NODES COMMAND...")),
         (["bundle"], ("COMMAND", "usage:")),

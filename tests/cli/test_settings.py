@@ -121,7 +121,7 @@ def test_gproc_config_shows_each_default_and_where_it_comes_from(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert f"--label\te\ttrue\t{path} [e]" in lines
-    assert "--timeout\te,cp,get\t-\tdefault" in lines
+    assert "--timeout\te,map,cp,get\t-\tdefault" in lines
     assert f"{path}: read" in lines
     rows = json.loads(gproc(tmp_path, "config", "--json").stdout)
     assert {"switch": "label", "modes": ["e"], "value": True, "from": f"{path} [e]"} in rows

@@ -1,0 +1,393 @@
+"""Hands out the tasks of a list to the nodes of one job: the rules of `gproc map` and `Cluster.map`, without I/O.
+
+A node says how many tasks it runs at a time (its slots).  A task goes to a node with a free slot.  If tasks there are
+short, the node gets some in advance, so that it does not wait for the next one: as many as it runs in AHEAD_S.  Those
+are called back if another node has nothing to do.
+
+A task is given to another node only if its node says that it was not begun.  If a node is lost, so is every task that
+it had and of which it had not said this: nobody knows whether it ran.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple, Union
+
+from gproc.client.events import Stream
+from gproc.client.summary import describe
+from gproc.errors import PeerError, UsageError
+from gproc.request.outcome import Lost, NotStarted, Outcome, Returned
+from gproc.request.template import COMMAND_BYTES_MAX, CommandTooLong, Template
+from gproc.wire.frames import STDOUT
+from gproc.wire.tasks import (
+    WAITING_BYTES_MAX,
+    Assign,
+    Recall,
+    Setup,
+    TaskEnded,
+    TaskOrder,
+    TaskReport,
+    TaskReportReader,
+    TaskSaid,
+    TasksReady,
+    TasksReturned,
+    order_record,
+)
+
+AHEAD_S: Final = 0.05
+"""Work that waits on a node.  An answer comes back in a few ms, on a busy machine in some tens."""
+
+AHEAD_MAX: Final = 128
+
+OUT_BYTES_MAX: Final = 16 << 20
+"""Bytes of all tasks that were taken from the list and have not ended."""
+
+RECORD_BYTES: Final = 256 << 10
+"""Values in one order, but for a single task with more."""
+
+LEAST_S: Final = 1e-4
+LONG_S: Final = 1e9
+"""A duration that a node reports is taken if it is between these."""
+
+SMOOTH: Final = 0.2
+"""Weight of the newest task in the mean duration on a node."""
+
+
+class Task(NamedTuple):
+    """number: from 1, in the order of the list.  line: where in the list it stands.  values: for the command."""
+
+    number: int
+    line: int
+    values: tuple[bytes, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(map(len, self.values))
+
+
+class TaskOutput(NamedTuple):
+    """A task has written this."""
+
+    task: Task
+    stream: Stream
+    data: bytes
+
+
+class TaskDone(NamedTuple):
+    """A task has ended, and all of its output came before.  rank, slot: where it ran; slot 0: nobody knows."""
+
+    task: Task
+    rank: int
+    slot: int
+    outcome: Outcome
+    seconds: float
+
+
+TaskEvent = Union[TaskOutput, TaskDone]  # noqa: UP007
+
+
+class _Site:
+    """One node, as the client sees it."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+        self.slots = 0
+        self.held: dict[int, Task] = {}
+        self.held_bytes = 0
+        self.mean_s = 0.0
+        self.recalled = False
+        self.closed: Outcome | None = None
+        """Why it gets no more tasks."""
+        self.is_broken = False
+        self.reports = TaskReportReader()
+
+    @property
+    def depth(self) -> int:
+        """How many tasks it may have."""
+        if self.closed is not None or not self.slots:
+            return 0
+        ahead = int(self.slots * AHEAD_S / self.mean_s) if self.mean_s else 0
+        return self.slots + min(AHEAD_MAX, ahead)
+
+    @property
+    def is_free(self) -> bool:
+        return self.closed is None and len(self.held) < self.slots
+
+    @property
+    def excess(self) -> int:
+        """Tasks that wait there for a slot, at least."""
+        return len(self.held) - self.slots
+
+    @property
+    def is_hungry(self) -> bool:
+        """Whether it gets more: not for each task that ends, so that one message brings several."""
+        return self.is_free or 2 * len(self.held) <= self.depth
+
+    def takes(self, task: Task) -> bool:
+        return not self.held or self.held_bytes + task.size_bytes <= WAITING_BYTES_MAX
+
+    def give(self, task: Task) -> None:
+        self.held[task.number] = task
+        self.held_bytes += task.size_bytes
+
+    def lose(self, number: int) -> Task:
+        """Raises: PeerError if it does not have this task."""
+        task = self.held.pop(number, None)
+        if task is None:
+            raise PeerError(f"a report about task {number}, which it does not have")
+        self.held_bytes -= task.size_bytes
+        return task
+
+
+class TaskFeed:
+    """failed: tasks that have failed.  lost: tasks of which nobody knows whether they ran.
+    done: tasks that have ended.  stopped: why no more tasks begin, as one clause; "" if they do.
+    horizon: no task with a higher number is wanted yet.
+    """
+
+    def __init__(self, setup: Setup, template: Template, *, max_fail: int | None = None) -> None:
+        self.failed = 0
+        self.done = 0
+        self.lost: list[Task] = []
+        self.stopped = ""
+        self.horizon: int | None = None
+        self.first_not_run: Task | None = None
+        self._setup = setup
+        self._template = template
+        self._max_fail = max_fail
+        self._sites: list[_Site] = []
+        self._hungry: dict[int, None] = {}
+        self._pending: deque[Task] = deque()
+        self._out_bytes = 0
+        self._held = 0
+        self._last = 0
+        self._list_ended = False
+        self._recalling = 0
+        self._outgoing = bytearray()
+
+    def begin(self, nodes: int) -> None:
+        """The job has begun on so many nodes."""
+        self._sites = [_Site(rank) for rank in range(nodes)]
+        self._outgoing += order_record(self._setup)
+
+    # The list
+
+    @property
+    def wanted(self) -> int:
+        """How many more tasks can be handed out now."""
+        if self.stopped or self._list_ended or self._out_bytes > OUT_BYTES_MAX:
+            return 0
+        room = sum(max(0, self._sites[rank].depth - len(self._sites[rank].held)) for rank in self._hungry)
+        room -= len(self._pending)
+        if self.horizon is not None:
+            room = min(room, self.horizon - self._last)
+        return max(0, room)
+
+    def add(self, line: int, values: tuple[bytes, ...]) -> Task:
+        """The next task of the list.  Raises: UsageError if its command would be too long."""
+        try:
+            self._template.check(values)
+        except CommandTooLong as error:
+            most = f"{COMMAND_BYTES_MAX >> 20} MiB, the most that a program can have"
+            raise UsageError(f"entry {line} of the list: its command would be longer than {most}") from error
+        self._last += 1
+        task = Task(self._last, line, values)
+        self._pending.append(task)
+        self._out_bytes += task.size_bytes
+        return task
+
+    def end_list(self) -> None:
+        self._list_ended = True
+
+    def stop(self, why: str) -> None:
+        """No more tasks begin; those that wait on nodes are called back."""
+        if self.stopped:
+            return
+        self.stopped = why
+        while self._pending:
+            self._drop(self._pending.popleft())
+        for site in self._sites:
+            if site.excess > 0:
+                self._recall(site)
+
+    @property
+    def slots(self) -> int:
+        """Of all nodes."""
+        return sum(site.slots for site in self._sites)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no node will get a task any more."""
+        return bool(self._list_ended or self.stopped) and not self._held and not self._pending
+
+    @property
+    def closed(self) -> dict[int, Outcome]:
+        """Why nodes got no more tasks before the end, by rank."""
+        return {site.rank: site.closed for site in self._sites if site.closed is not None}
+
+    def outgoing(self) -> bytes:
+        """The next bytes for the job's standard input.  The caller has added what tasks there are."""
+        self._hand_out()
+        if not self._pending and not self.stopped:
+            self._call_back()
+        out, self._outgoing = bytes(self._outgoing), bytearray()
+        return out
+
+    # What nodes say
+
+    def output(self, rank: int, data: bytes | memoryview) -> Iterator[TaskEvent]:
+        """Standard output of a node.  If it is none of its slave's reports, the node gets no more tasks."""
+        site = self._sites[rank]
+        if site.is_broken:
+            return
+        try:
+            for report in site.reports.feed(data):
+                yield from self._reported(site, report)
+        except PeerError as error:
+            site.is_broken = True
+            yield from self.exited(rank, Lost(f"it sent something else than reports: {error}"))
+
+    def exited(self, rank: int, outcome: Outcome) -> Iterator[TaskEvent]:
+        """The node's part of the job has ended."""
+        site = self._sites[rank]
+        self._close(site, outcome)
+        if site.recalled:
+            self._recalling -= 1
+            site.recalled = False
+        reason = describe(outcome) or "its node has ended"
+        for number in list(site.held):
+            task = self._take_back(site, number)
+            self._out_bytes -= task.size_bytes
+            self.lost.append(task)
+            yield TaskDone(task, rank, 0, Lost(reason.removeprefix("lost: ")), 0.0)
+        if not self.is_over and all(each.closed is not None for each in self._sites):
+            self.stop("no node is left")
+
+    def _reported(self, site: _Site, report: TaskReport) -> Iterator[TaskEvent]:
+        match report:
+            case TasksReady(slots):
+                site.slots = slots
+                self._note(site)
+            case TaskSaid(number, stream, data):
+                if (task := site.held.get(number)) is None:
+                    raise PeerError(f"output of task {number}, which it does not have")
+                yield TaskOutput(task, "stdout" if stream == STDOUT else "stderr", data)
+            case TaskEnded():
+                yield from self._settled(site, report)
+            case TasksReturned(numbers, recalled):
+                for task in [self._take_back(site, number) for number in sorted(numbers, reverse=True)]:
+                    self._again(task)
+                if recalled and site.recalled:
+                    site.recalled = False
+                    self._recalling -= 1
+                self._note(site)
+
+    def _settled(self, site: _Site, report: TaskEnded) -> Iterator[TaskEvent]:
+        task = self._take_back(site, report.number)
+        outcome = report.outcome
+        if report.elsewhere and isinstance(outcome, NotStarted):
+            self._close(site, outcome)
+            self._again(task)
+            if site.excess > 0:
+                self._recall(site)
+            if all(each.closed is not None for each in self._sites):
+                self.stop("no node can run it")
+            return
+        self._out_bytes -= task.size_bytes
+        seconds = report.seconds if LEAST_S <= report.seconds < LONG_S else LEAST_S  # it may be no number
+        site.mean_s += (SMOOTH if site.mean_s else 1.0) * (seconds - site.mean_s)
+        if isinstance(outcome, Lost):
+            self.lost.append(task)
+        else:
+            self.done += 1
+            self.failed += outcome.status != 0
+        self._note(site)
+        yield TaskDone(task, site.rank, report.slot, outcome, seconds)
+        if self._max_fail is not None and self.failed >= self._max_fail:
+            self.stop(f"{self.failed} task{'s have' if self.failed > 1 else ' has'} failed")
+
+    def _again(self, task: Task) -> None:
+        """It was not begun."""
+        if self.stopped:
+            self._drop(task)
+        else:
+            self._pending.appendleft(task)
+
+    def _drop(self, task: Task) -> None:
+        self._out_bytes -= task.size_bytes
+        if self.first_not_run is None or task.number < self.first_not_run.number:
+            self.first_not_run = task
+
+    def _take_back(self, site: _Site, number: int) -> Task:
+        task = site.lose(number)
+        self._held -= 1
+        return task
+
+    def _close(self, site: _Site, outcome: Outcome) -> None:
+        if site.closed is None or isinstance(site.closed, Returned):
+            site.closed = outcome
+        self._note(site)
+
+    # To nodes
+
+    def _note(self, site: _Site) -> None:
+        if site.closed is None and site.is_hungry:
+            self._hungry[site.rank] = None
+        else:
+            self._hungry.pop(site.rank, None)
+
+    def _hand_out(self) -> None:
+        """Free slots get a task each, in turns, and then nodes with short tasks some in advance."""
+        given: dict[int, list[Task]] = {}
+        free = deque(self._sites[rank] for rank in self._hungry if self._sites[rank].is_free)
+        while self._pending and free:
+            site = free.popleft()
+            if self._give(site, given) and site.is_free:
+                free.append(site)
+        for rank in list(self._hungry):
+            site = self._sites[rank]
+            while self._pending and len(site.held) < site.depth and self._give(site, given):
+                pass
+        for rank, tasks in given.items():
+            for part in _parts(tasks):
+                order = Assign(tuple(TaskOrder(task.number, task.values) for task in part))
+                self._outgoing += order_record(order, rank)
+            self._note(self._sites[rank])
+
+    def _give(self, site: _Site, given: dict[int, list[Task]]) -> bool:
+        if not site.takes(self._pending[0]):
+            return False
+        task = self._pending.popleft()
+        site.give(task)
+        self._held += 1
+        given.setdefault(site.rank, []).append(task)
+        return True
+
+    def _call_back(self) -> None:
+        """A node is free and there is no task: another one may have too many."""
+        if self._recalling or not any(self._sites[rank].is_free for rank in self._hungry):
+            return
+        fullest = max(self._sites, key=lambda site: site.excess)
+        if fullest.excess > 0 and fullest.slots:
+            self._recall(fullest)
+
+    def _recall(self, site: _Site) -> None:
+        if not site.recalled:
+            site.recalled = True
+            self._recalling += 1
+            self._outgoing += order_record(Recall(), site.rank)
+
+
+def _parts(tasks: Sequence[Task]) -> Iterator[list[Task]]:
+    """Cut so that each part fits into one order."""
+    part: list[Task] = []
+    size = 0
+    for task in tasks:
+        if part and size + task.size_bytes > RECORD_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(task)
+        size += task.size_bytes
+    if part:
+        yield part

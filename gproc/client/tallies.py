@@ -1,0 +1,97 @@
+"""What became of the tasks of one list, for people: which failed and how, which were lost, and the exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from gproc.client.feed import Task, TaskDone, TaskFeed
+from gproc.client.summary import describe
+from gproc.errors import EXIT_GPROC
+from gproc.naming.naming import PLACES, Naming
+from gproc.nodespec import Path
+from gproc.request.outcome import Lost
+
+FAILED_MAX: Final = 101
+"""The exit status for more than 100 failed tasks, as of GNU parallel."""
+
+LINES_MAX: Final = 1000
+"""LineNumbers of one kind that are remembered."""
+
+RANGES_MAX: Final = 20
+"""Ranges of lines that are shown."""
+
+
+class LineNumbers:
+    """Some lines of the list: the first LINES_MAX are known, of the others only how many there are."""
+
+    def __init__(self) -> None:
+        self._known: list[int] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, line: int) -> None:
+        self._count += 1
+        if len(self._known) < LINES_MAX:
+            self._known.append(line)
+
+    def text(self, noun: str) -> str:
+        """Such as "lines 3, 7-9 and 12 more"."""
+        ranges = _ranges(self._known)[:RANGES_MAX]
+        shown = ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in ranges)
+        rest = self._count - sum(last - first + 1 for first, last in ranges)
+        return f"{noun}{'s' if self._count > 1 else ''} {shown}" + (f" and {rest} more" if rest else "")
+
+
+class Tally:
+    """noun: what a task comes from: "line" or "argument"."""
+
+    def __init__(self, noun: str = "line") -> None:
+        self._noun = noun
+        self._by_ending: dict[str, LineNumbers] = {}
+        self.lost = LineNumbers()
+
+    def add(self, done: TaskDone) -> None:
+        if isinstance(done.outcome, Lost):
+            self.lost.add(done.task.line)
+        elif ending := describe(done.outcome):
+            self._by_ending.setdefault(ending, LineNumbers()).add(done.task.line)
+
+    def conclude(
+        self, feed: TaskFeed, places: Sequence[Path], missing: str = "", naming: Naming = PLACES
+    ) -> tuple[int, list[str]]:
+        """The exit status, and what stderr says."""
+        status = min(feed.failed, FAILED_MAX)
+        lines = [f"{failed.text(self._noun)}: {ending}" for ending, failed in self._by_ending.items()]
+        if self.lost:
+            lines.append(f"{self.lost.text(self._noun)}: lost: nobody knows whether it ran, or how it ended")
+            status = EXIT_GPROC
+        by_reason: dict[str, list[Path]] = {}
+        for rank, outcome in feed.closed.items():
+            if outcome.status:
+                by_reason.setdefault(describe(outcome), []).append(places[rank])
+                status = max(status, outcome.status)
+        lines += [f"{naming.fold(nodes)}: {reason}" for reason, nodes in by_reason.items()]
+        if missing:
+            lines.append(f"{missing}: not connected")
+            status = max(status, EXIT_GPROC)
+        if feed.stopped:
+            lines.append(stopped_text(feed.stopped, feed.first_not_run, self._noun))
+        return status, lines
+
+
+def stopped_text(why: str, first: Task | None, noun: str) -> str:
+    rest = "the rest of the list was not run" if first is None else f"the list was not run from {noun} {first.line} on"
+    return f"{rest}: {why}"
+
+
+def _ranges(lines: Iterable[int]) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    for line in sorted(lines):
+        if found and line == found[-1][1] + 1:
+            found[-1] = (found[-1][0], line)
+        else:
+            found.append((line, line))
+    return found

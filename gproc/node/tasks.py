@@ -1,0 +1,393 @@
+"""The tasks of one job on this node (`gproc map`): each is started as a job's program is, in a view of its own.
+
+The bundle is here once, and one ticket stands for all.  Orders come by the job's standard input (`gproc.wire.tasks`),
+in which the master has signed each block; reports go by its standard output.  So a change of parent loses none.
+
+What waits here is bounded: orders by WAITING_TASKS_MAX, output by the window of one stream, for all tasks together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import heapq
+import logging
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gproc.errors import GprocError, PeerError
+from gproc.launch.launcher import Process
+from gproc.launch.protocol import ProgramEnded, SpawnFailed
+from gproc.node.ended import outcome_of
+from gproc.node.pipes import close_all
+from gproc.node.stdio import open_pipes
+from gproc.relay.delivery import KEPT_BYTES
+from gproc.request.limits import SLOTS_MAX
+from gproc.request.outcome import Lost, NotStarted, Outcome, Returned, Signalled, TimedOut
+from gproc.request.template import CommandTooLong, Template
+from gproc.shown import reason_of, shown_text
+from gproc.wire.tasks import (
+    SAID_BYTES,
+    WAITING_BYTES_MAX,
+    WAITING_TASKS_MAX,
+    Assign,
+    Recall,
+    Setup,
+    TaskEnded,
+    TaskOrder,
+    TaskOrderReader,
+    TaskOrders,
+    TaskReport,
+    TaskSaid,
+    TasksReady,
+    TasksReturned,
+    report_record,
+)
+
+if TYPE_CHECKING:
+    from gproc.node.program import NodeServices, OnEnd
+    from gproc.store.root import Root
+    from gproc.trust.ticket import Ticket
+
+log = logging.getLogger("gproc")
+
+GRACE_S: Final = 1.0
+"""Seconds between SIGTERM and SIGKILL when a task's time is up, as for a job."""
+
+TOGETHER_S: Final = 0.002
+"""Reports wait so long for others while there is more to do here: each message costs every hop some 0.1 ms."""
+
+ENDING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL})
+"""Signals that end a job whose program does not run yet, and after which no task begins."""
+
+SHORT_OF: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
+"""Errors for which a start may succeed once another task has ended."""
+
+OF_TASK: Final = frozenset({errno.E2BIG, errno.ENAMETOOLONG})
+"""Errors of execve(2) that the task would meet on every node."""
+
+class _Running:
+    """A task that runs, or whose output is still to come."""
+
+    def __init__(self, order: TaskOrder, slot: int) -> None:
+        self.order = order
+        self.slot = slot
+        self.process: Process | None = None
+        self.began_s = time.monotonic()
+        self.ending: ProgramEnded | SpawnFailed | None = None
+        self.pipes: dict[int, int] = {}
+        """Our ends of its output, by descriptor, and the stream of each."""
+        self.timer: asyncio.TimerHandle | None = None
+        self.timed_out = False
+
+
+class TaskHost:
+    """Stands in a `Program` for the process, for the reader of its input, and for the pipe of its output."""
+
+    def __init__(
+        self, services: NodeServices, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], rank: int, *,
+        say: Callable[[bytes], None], consumed: Callable[[int], None], ended: OnEnd,
+    ) -> None:  # fmt: skip
+        """say: gets reports, and b"" at their end.  consumed: gets the size of input that was read.
+
+        ended: called once, when nothing of any task is left, after the last report.
+        """
+        self._services = services
+        self._ticket = ticket
+        self._root = root
+        self._added = added
+        self._say = say
+        self._consumed = consumed
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._reader = TaskOrderReader(rank)
+        self._template = Template(ticket.request.argv)
+        self._setup: Setup | None = None
+        self._queue: deque[TaskOrder] = deque()
+        self._queued_bytes = 0
+        self._running: dict[int, _Running] = {}
+        """By slot."""
+        self._slots: list[int] = []
+        """Those that are free: a heap, as the lowest is taken first."""
+        self._starting: asyncio.Task[None] | None = None
+        self._input_ended = False
+        self._stopped_by = 0
+        self._failure = ""
+        self._held = False
+        self._is_short = False
+        """Whether a start must wait until a task has ended."""
+        self._credit = KEPT_BYTES
+        self._out = bytearray()
+        self._flushing: asyncio.Handle | None = None
+        self._is_over = False
+
+    # What the `Program` calls
+
+    def write(self, *pieces: bytes) -> None:
+        """More of the job's input; b"" is the end."""
+        for data in pieces:
+            self._consumed(len(data))
+            if not data:
+                self._input_ended = True
+                continue
+            try:
+                for order in self._reader.feed(data):
+                    self._obey(order)
+            except PeerError as error:
+                self._fail(str(error))
+        self._advance()
+
+    def close(self) -> None:
+        """No input is read any more."""
+        self._input_ended = True
+
+    def credit(self, size: int) -> None:
+        """So much of what was reported need not be kept any more."""
+        had_none = self._credit <= 0
+        self._credit += size
+        if had_none and self._credit > 0:
+            for running in self._running.values():
+                for handle in running.pipes:
+                    self._loop.add_reader(handle, self._readable, running, handle)
+            self._advance()
+
+    def signal(self, signum: int) -> None:
+        """For every process of every task."""
+        if signum in ENDING:
+            self._stopped_by = signum
+            self._give_back()
+        elif signum in (signal.SIGSTOP, signal.SIGCONT):
+            self._held = signum == signal.SIGSTOP
+        for running in list(self._running.values()):
+            if running.process is not None and running.ending is None:
+                running.process.signal(signum)
+        self._advance()
+
+    # Orders
+
+    def _obey(self, order: TaskOrders) -> None:
+        match order:
+            case Setup(slots, _, quoted):
+                if self._setup is not None:
+                    raise PeerError("how tasks run was said twice")
+                self._setup = order
+                self._template = Template(self._ticket.request.argv, quoted=quoted)
+                count = slots or self._processors()
+                self._slots = list(range(1, count + 1))
+                self._report(TasksReady(count))
+            case Assign(tasks):
+                if self._setup is None:
+                    raise PeerError("a task came before it was said how tasks run")
+                self._queue.extend(tasks)
+                self._queued_bytes += sum(task.size_bytes for task in tasks)
+                if len(self._queue) > WAITING_TASKS_MAX or self._queued_bytes > WAITING_BYTES_MAX:
+                    raise PeerError("more tasks than may wait on a node")
+                if self._stopped_by or self._failure:
+                    self._give_back()
+            case Recall():
+                self._give_back(recalled=True)
+
+    def _processors(self) -> int:
+        there = len(os.sched_getaffinity(0))
+        asked = self._ticket.request.limits.cpus
+        return max(1, min(there, SLOTS_MAX, asked or there))
+
+    def _give_back(self, *, recalled: bool = False) -> None:
+        """The tasks that wait here are not begun."""
+        numbers = tuple(task.number for task in self._queue)
+        self._queue.clear()
+        self._queued_bytes = 0
+        if numbers or recalled:
+            self._report(TasksReturned(numbers, recalled))
+
+    def _fail(self, reason: str) -> None:
+        """The client broke the protocol: nothing more is done for it."""
+        if not self._failure:
+            log.warning("job %d: its tasks end: %s", self._ticket.job, reason)
+            self._failure = shown_text(reason)
+            self._input_ended = True
+            self.signal(signal.SIGKILL)
+
+    # Starting tasks
+
+    def _advance(self) -> None:
+        """Begin what can begin; end if nothing is left to do."""
+        if self._may_begin():
+            if self._starting is None:
+                self._starting = asyncio.create_task(self._begin_tasks())
+        else:
+            self._settle()
+
+    def _may_begin(self) -> bool:
+        free = self._queue and self._slots and not self._is_short
+        return bool(free) and self._credit > 0 and not (self._held or self._stopped_by)
+
+    async def _begin_tasks(self) -> None:
+        try:
+            while self._may_begin():
+                await self._services.turn(self._ticket.caller.uid, heavy=self._ticket.request.is_heavy)
+                if self._may_begin():
+                    self._begin(self._queue.popleft())
+        finally:
+            self._starting = None
+        self._settle()
+
+    def _begin(self, order: TaskOrder) -> None:
+        self._queued_bytes -= order.size_bytes
+        running = _Running(order, heapq.heappop(self._slots))
+        self._running[running.slot] = running
+        try:
+            self._spawn(running)
+        except CommandTooLong:
+            running.ending = SpawnFailed(0, "exec", errno.E2BIG, os.strerror(errno.E2BIG))
+        except Exception as error:
+            if not isinstance(error, GprocError | OSError):
+                log.exception("job %d: this is a bug in gproc", self._ticket.job)
+            running.ending = SpawnFailed(0, "view", getattr(error, "errno", 0) or 0, reason_of(error))
+        if running.ending is not None:
+            self._task_ended(running)
+
+    def _spawn(self, running: _Running) -> None:
+        """Raises: OSError, GprocError, CommandTooLong."""
+        order, request, setup = running.order, self._ticket.request, self._setup
+        assert setup is not None
+        argv = self._template.command(order.values, order.number, running.slot)
+        request = msgspec.structs.replace(
+            request, argv=argv, action="run", stdin=False, timeout_s=setup.timeout_s
+        )
+        ticket = msgspec.structs.replace(self._ticket, request=request)
+        added = (*self._added, b"GPROC_TASK=%d" % order.number, b"GPROC_SLOT=%d" % running.slot)
+        stdio = open_pipes(stdin=False)
+
+        def ended(ending: ProgramEnded | SpawnFailed) -> None:
+            running.ending = ending
+            self._task_ended(running)
+
+        try:
+            running.process = self._services.spawn(ticket, self._root, added, stdio.program, ended)
+        except BaseException:
+            close_all(list(stdio.outputs.values()))
+            raise
+        for stream, handle in stdio.outputs.items():
+            os.set_blocking(handle, False)
+            running.pipes[handle] = stream
+            if self._credit > 0:
+                self._loop.add_reader(handle, self._readable, running, handle)
+        if setup.timeout_s is not None:
+            running.timer = self._loop.call_later(setup.timeout_s, self._time_is_up, running)
+
+    def _time_is_up(self, running: _Running) -> None:
+        assert running.process is not None
+        signum = signal.SIGKILL if running.timed_out else signal.SIGTERM
+        running.timed_out = True
+        running.process.signal(signal.SIGCONT)  # a stopped program would not see it
+        running.process.signal(signum)
+        if signum == signal.SIGTERM:
+            running.timer = self._loop.call_later(GRACE_S, self._time_is_up, running)
+
+    # What tasks say, and how they end
+
+    def _readable(self, running: _Running, handle: int) -> None:
+        self._read(running, handle)
+        if not running.pipes:
+            self._task_ended(running)
+
+    def _read(self, running: _Running, handle: int) -> bool:
+        """Read once.  Returns whether there was something."""
+        try:
+            data = os.read(handle, min(SAID_BYTES, max(1, self._credit)))
+        except BlockingIOError:
+            return False
+        if data:
+            self._report(TaskSaid(running.order.number, running.pipes[handle], data))
+            return True
+        self._loop.remove_reader(handle)
+        os.close(handle)
+        del running.pipes[handle]
+        return False
+
+    def _task_ended(self, running: _Running) -> None:
+        """Report the end of a task if all of it is here."""
+        ending = running.ending
+        if ending is None:
+            return
+        for handle in list(running.pipes):
+            while self._credit > 0 and self._read(running, handle):
+                pass
+        if running.pipes or self._running.get(running.slot) is not running:
+            return
+        if running.timer is not None:
+            running.timer.cancel()
+        del self._running[running.slot]
+        heapq.heappush(self._slots, running.slot)
+        self._is_short = False
+        if isinstance(ending, SpawnFailed) and ending.stage != "exec" and ending.errno in SHORT_OF and self._running:
+            self._is_short = True
+            self._queue.appendleft(running.order)
+            self._queued_bytes += running.order.size_bytes
+        else:
+            self._report(self._end_of(running, ending))
+        self._advance()
+
+    def _end_of(self, running: _Running, ending: ProgramEnded | SpawnFailed) -> TaskEnded:
+        seconds = time.monotonic() - running.began_s
+        killed_by = signal.SIGKILL if self._stopped_by == signal.SIGKILL else 0
+        outcome: Outcome = outcome_of(ending, killed_by=killed_by)
+        elsewhere = isinstance(outcome, NotStarted)
+        if isinstance(ending, SpawnFailed):
+            if ending.stage == "exec" and ending.errno in OF_TASK:
+                outcome, elsewhere = NotStarted(shown_text(ending.message), "not executable"), False
+            elif ending.stage == "launcher" and ending.errno == errno.EPIPE:
+                # What starts programs here has died, so the task may have run.
+                outcome, elsewhere = Lost(shown_text(ending.message)), False
+        elif running.timed_out and isinstance(outcome, Returned | Signalled):
+            assert self._setup is not None and self._setup.timeout_s is not None
+            outcome = TimedOut(self._setup.timeout_s, outcome)
+        return TaskEnded(running.order.number, running.slot, outcome, seconds, elsewhere)
+
+    # Reports
+
+    def _report(self, report: TaskReport) -> None:
+        record = report_record(report)
+        if self._credit > 0 >= self._credit - len(record):
+            for running in self._running.values():
+                for handle in running.pipes:
+                    self._loop.remove_reader(handle)
+        self._credit -= len(record)
+        self._out += record
+        if self._flushing is None:
+            later = self._loop.call_later(TOGETHER_S, self._flush) if self._queue else None
+            self._flushing = later or self._loop.call_soon(self._flush)
+        elif len(self._out) > SAID_BYTES:
+            self._flushing.cancel()
+            self._flush()
+
+    def _flush(self) -> None:
+        self._flushing = None
+        if self._out and not self._is_over:
+            out, self._out = bytes(self._out), bytearray()
+            self._say(out)
+
+    def _settle(self) -> None:
+        """End if there is nothing left to do."""
+        over = self._input_ended or self._stopped_by
+        if self._is_over or not over or self._running or self._starting is not None:
+            return
+        if self._queue and not self._stopped_by:
+            return
+        if self._flushing is not None:
+            self._flushing.cancel()
+        self._flush()
+        self._is_over = True
+        self._say(b"")
+        if self._failure:
+            self._ended(SpawnFailed(0, "launcher", 0, self._failure))
+        else:
+            self._ended(ProgramEnded(0, 0, self._stopped_by, False))
+

@@ -1,0 +1,296 @@
+"""How tasks are handed out: whatever nodes do and in whatever order, each task runs once, or is told as lost."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gproc.client.feed import AHEAD_MAX, TaskDone, TaskEvent, TaskFeed, TaskOutput
+from gproc.client.tallies import LineNumbers, Tally
+from gproc.errors import UsageError
+from gproc.nodespec import Place
+from gproc.request.outcome import Lost, NotStarted, Outcome, Refused, Returned, Signalled
+from gproc.request.template import Template
+from gproc.wire.tasks import (
+    WAITING_BYTES_MAX,
+    WAITING_TASKS_MAX,
+    Assign,
+    Recall,
+    Setup,
+    TaskEnded,
+    TaskOrder,
+    TaskOrderReader,
+    TaskSaid,
+    TasksReady,
+    TasksReturned,
+    report_record,
+)
+
+ECHO = Template((b"echo", b"{}"))
+WELL = Returned(0)
+
+
+class Node:
+    """A node as it behaves: begins what it was given, in order, as slots are free."""
+
+    def __init__(self, rank: int, slots: int, seconds: float, program: bool) -> None:
+        self.reader = TaskOrderReader(rank)
+        self.slots = slots
+        self.seconds = seconds
+        self.has_program = program
+        self.queue: deque[TaskOrder] = deque()
+        self.running: list[TaskOrder] = []
+        self.said = bytearray()
+        self.is_set_up = False
+
+    def take(self, data: bytes) -> None:
+        for order in self.reader.feed(data):
+            match order:
+                case Setup():
+                    assert not self.is_set_up
+                    self.is_set_up = True
+                    self.said += report_record(TasksReady(self.slots))
+                case Assign(tasks):
+                    self.queue.extend(tasks)
+                    assert len(self.queue) <= WAITING_TASKS_MAX
+                    assert sum(task.size_bytes for task in self.queue) <= WAITING_BYTES_MAX
+                case Recall():
+                    self.said += report_record(TasksReturned(tuple(task.number for task in self.queue), True))
+                    self.queue.clear()
+        self.begin()
+
+    def begin(self) -> None:
+        while self.queue and len(self.running) < self.slots:
+            order = self.queue.popleft()
+            if self.has_program:
+                self.running.append(order)
+            else:
+                missing = NotStarted("no such file", "not found")
+                self.said += report_record(TaskEnded(order.number, 1, missing, 0.0, True))
+
+    def end(self, index: int, outcome: Outcome) -> None:
+        order = self.running.pop(index % len(self.running))
+        self.said += report_record(TaskSaid(order.number, 1, b"%d\n" % order.number))
+        self.said += report_record(TaskEnded(order.number, 1, outcome, self.seconds))
+        self.begin()
+
+
+class World:
+    """A list, nodes, and what has come of them.  chance: decides what happens next."""
+
+    def __init__(self, chance: random.Random, nodes: list[Node], tasks: int, **options: int | None) -> None:
+        self.chance = chance
+        self.nodes = nodes
+        self.gone: set[int] = set()
+        self.left = tasks
+        self.lines = 0
+        self.feed = TaskFeed(Setup(), ECHO, **options)
+        self.feed.begin(len(nodes))
+        self.done: dict[int, TaskDone] = {}
+        self.wrote: set[int] = set()
+        self.began: dict[int, int] = {}
+
+    def step(self, *, may_lose: bool) -> None:
+        self.hand_out()
+        rank = self.chance.randrange(len(self.nodes))
+        node = self.nodes[rank]
+        if rank in self.gone:
+            return
+        if node.running and self.chance.random() < 0.7:
+            node.end(self.chance.randrange(99), Returned(self.chance.choice((0, 0, 1))))
+        if node.said and self.chance.random() < 0.7:
+            size = self.chance.randint(1, len(node.said))
+            said, node.said = bytes(node.said[:size]), node.said[size:]
+            self.take(self.feed.output(rank, said))
+        if may_lose and self.chance.random() < 0.02:
+            self.gone.add(rank)
+            self.take(self.feed.exited(rank, Lost("closed the connection")))
+
+    def hand_out(self) -> None:
+        while self.feed.wanted > 0 and self.left:
+            self.left -= 1
+            self.lines += 1
+            self.feed.add(self.lines, (b"value",))
+        if not self.left:
+            self.feed.end_list()
+        data = self.feed.outgoing()
+        for rank, node in enumerate(self.nodes):
+            if rank not in self.gone:
+                node.take(data)
+                for order in node.running:
+                    assert self.began.setdefault(order.number, rank) == rank, "a task ran on two nodes"
+
+    def take(self, events: object) -> None:
+        for event in events:  # type: ignore[attr-defined]
+            self.note(event)
+
+    def note(self, event: TaskEvent) -> None:
+        number = event.task.number
+        assert number not in self.done, "something of a task came after its end"
+        if isinstance(event, TaskOutput):
+            assert event.data == b"%d\n" % number
+            self.wrote.add(number)
+        else:
+            self.done[number] = event
+
+
+DURATIONS = st.sampled_from((1e-3, 0.01, 60.0))
+
+
+@given(st.integers(0, 1 << 32), st.integers(1, 4), st.integers(0, 120), st.booleans(), DURATIONS)
+def test_each_task_ends_once_and_is_lost_only_if_a_node_is(
+    seed: int, count: int, tasks: int, may_lose: bool, seconds: float
+) -> None:
+    chance = random.Random(seed)
+    nodes = [Node(rank, chance.randint(1, 3), seconds, chance.random() < 0.8) for rank in range(count)]
+    world = World(chance, nodes, tasks)
+    for _ in range(40_000):
+        world.step(may_lose=may_lose)
+        if world.feed.is_over:
+            break
+    assert world.feed.is_over
+    ended = {number for number, done in world.done.items() if not isinstance(done.outcome, Lost)}
+    lost = world.done.keys() - ended
+    assert {task.number for task in world.feed.lost} == lost
+    assert not lost or may_lose
+    assert ended <= world.wrote
+    if not world.feed.stopped:
+        assert len(world.done) == tasks
+    elif any(node.has_program and rank not in world.gone for rank, node in enumerate(nodes)):
+        raise AssertionError(f"it stopped although a node could go on: {world.feed.stopped}")
+    else:
+        not_run = world.feed.first_not_run
+        assert not_run is None or not_run.number not in world.done
+
+
+def ready(feed: TaskFeed, *slots: int) -> None:
+    feed.begin(len(slots))
+    feed.outgoing()
+    for rank, count in enumerate(slots):
+        assert not list(feed.output(rank, report_record(TasksReady(count))))
+
+
+def orders(feed: TaskFeed, rank: int, data: bytes | None = None) -> list[object]:
+    return list(TaskOrderReader(rank).feed(feed.outgoing() if data is None else data))
+
+
+def ends(feed: TaskFeed, rank: int, number: int, seconds: float, outcome: Outcome = WELL) -> None:
+    list(feed.output(rank, report_record(TaskEnded(number, 1, outcome, seconds))))
+
+
+def test_a_node_with_short_tasks_gets_some_in_advance_and_one_with_long_tasks_none() -> None:
+    feed = TaskFeed(Setup(), ECHO)
+    ready(feed, 1)
+    assert feed.wanted == 1
+    feed.add(1, (b"a",))
+    assert len(orders(feed, 0)) == 1
+    assert feed.wanted == 0
+    ends(feed, 0, 1, 0.001)
+    assert 10 < feed.wanted <= 1 + AHEAD_MAX
+    feed.add(2, (b"b",))
+    feed.outgoing()
+    ends(feed, 0, 2, 1000.0)
+    assert feed.wanted == 1
+
+
+def test_tasks_that_wait_behind_a_long_one_are_called_back_for_a_free_node() -> None:
+    feed = TaskFeed(Setup(), ECHO)
+    ready(feed, 1, 1)
+    feed.add(1, (b"a",))
+    feed.add(2, (b"b",))
+    feed.outgoing()
+    ends(feed, 0, 1, 0.001)
+    for line in range(3, 3 + feed.wanted):
+        feed.add(line, (b"c",))
+    feed.end_list()
+    (assigned,) = orders(feed, 0)
+    assert isinstance(assigned, Assign)
+    ends(feed, 1, 2, 60.0)
+    assert orders(feed, 0) == [Recall()]
+    numbers = tuple(task.number for task in assigned.tasks[1:])
+    list(feed.output(0, report_record(TasksReturned(numbers, True))))
+    (moved,) = orders(feed, 1)
+    assert isinstance(moved, Assign)
+    assert [task.number for task in moved.tasks] == [numbers[0]]
+
+
+def test_after_so_many_failures_no_task_begins_and_what_waits_is_called_back() -> None:
+    feed = TaskFeed(Setup(), ECHO, max_fail=2)
+    ready(feed, 2)
+    for line in (1, 2, 3):
+        feed.add(line, (b"a",))
+    feed.outgoing()
+    ends(feed, 0, 1, 0.1, Returned(1))
+    feed.outgoing()
+    ends(feed, 0, 2, 0.1, Signalled(9))
+    assert (feed.stopped, feed.wanted) == ("2 tasks have failed", 0)
+    assert not feed.is_over
+    ends(feed, 0, 3, 0.1)
+    assert feed.is_over
+    assert Tally().conclude(feed, [Place((1,))]) == (2, ["the rest of the list was not run: 2 tasks have failed"])
+
+
+def test_a_node_that_sends_something_else_gets_no_more_and_its_tasks_are_lost() -> None:
+    feed = TaskFeed(Setup(), ECHO)
+    ready(feed, 1, 1)
+    feed.add(1, (b"a",))
+    feed.outgoing()
+    (done,) = list(feed.output(0, b"\0\0\0\1\xc1"))
+    assert isinstance(done, TaskDone) and isinstance(done.outcome, Lost)
+    assert list(feed.output(0, report_record(TasksReady(9)))) == []
+    assert list(feed.output(1, report_record(TaskSaid(7, 1, b"x")))) == []
+    assert feed.stopped == "no node is left"
+    status, lines = Tally().conclude(feed, [Place((1,)), Place((2,))])
+    assert status == 125
+    assert any("sent something else" in line for line in lines)
+
+
+def test_a_command_that_would_be_too_long_is_said_before_it_is_sent() -> None:
+    feed = TaskFeed(Setup(), Template((b"f", *[b"{}"] * 100)))
+    with pytest.raises(UsageError, match="entry 7 of the list"):
+        feed.add(7, (b"a" * 100_000,))
+
+
+def test_no_task_beyond_the_horizon_is_wanted() -> None:
+    feed = TaskFeed(Setup(), ECHO)
+    ready(feed, 5)
+    feed.horizon = 2
+    assert feed.wanted == 2
+    feed.add(1, (b"a",))
+    feed.add(2, (b"a",))
+    feed.outgoing()
+    assert feed.wanted == 0
+    feed.horizon = 3
+    assert feed.wanted == 1
+
+
+def test_a_duration_that_is_no_number_does_no_harm() -> None:
+    feed = TaskFeed(Setup(), ECHO)
+    ready(feed, 1)
+    for number, seconds in enumerate((float("nan"), float("inf"), -1.0, 1e300), 1):
+        feed.add(number, (b"a",))
+        feed.outgoing()
+        ends(feed, 0, number, seconds)
+    assert 0 < feed.wanted <= 1 + AHEAD_MAX
+
+
+def test_a_node_that_refuses_gets_none_and_its_reason_is_told() -> None:
+    feed = TaskFeed(Setup(), ECHO)
+    ready(feed, 1, 1)
+    list(feed.exited(0, Refused("not for you")))
+    assert feed.wanted == 1
+    assert Tally().conclude(feed, [Place((1,)), Place((2,))]) == (125, ["1: refused: not for you"])
+
+
+def test_lines_are_shown_as_ranges_and_of_many_only_the_first() -> None:
+    few, many = LineNumbers(), LineNumbers()
+    for line in (9, 7, 8, 3):
+        few.add(line)
+    for line in range(1, 5000, 2):
+        many.add(line)
+    assert few.text("line") == "lines 3, 7-9"
+    assert many.text("line").endswith("37, 39 and 2480 more")
