@@ -20,6 +20,7 @@ from gproc.relay.hub import Hub
 from gproc.service.absences import Absences
 from gproc.service.certificates import CertificateDesk
 from gproc.service.clients import Clients
+from gproc.service.draining import Draining
 from gproc.service.faults import Faults
 from gproc.service.finding import NodeFinder
 from gproc.service.jobs import JobRecord
@@ -38,6 +39,7 @@ from gproc.trust.ticket import Grant, Ticket, start_by_ms
 from gproc.trust.turn import Turn
 from gproc.wire import messages
 from gproc.wire.credentials import AskCertificate
+from gproc.wire.loads import Load
 from gproc.wire.messages import Arrived, Left, NodeInfo, Route, Signed
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class Master(Hub):
     def __init__(
         self, *, authority: Authority, endpoint: Endpoint, reissue: Callable[[], Identity], signer: Signer,
         store: Store, belonging: Belonging, link_timeout_s: float, warden: Warden, book: JobBook,
-        spools: Spools, lease_s: float = LEASE_S,
+        spools: Spools, draining: Draining, lease_s: float = LEASE_S,
     ) -> None:  # fmt: skip
         """reissue: the master's own identity, made anew if it will end soon.
 
@@ -73,6 +75,7 @@ class Master(Hub):
         self.registry = Registry()
         self._node_keys = NodeKeys(authority)
         self.absences = Absences()
+        self.draining = draining
         self.faults = Faults()
         self._lease_s = lease_s
         self._own_name = endpoint.identity.name
@@ -90,7 +93,9 @@ class Master(Hub):
         self._service = JobService(self, self._offers, warden, book, spools)
         store.payer_of = self._service.payer_of
         finder = NodeFinder(self, belonging.place_of, belonging.groups)
-        self._inquiries = TreeInquiries(self, endpoint.identity.name, self._service.busy, finder)
+        self._inquiries = TreeInquiries(
+            self, endpoint.identity.name, self._service.busy, finder, self._service.oversight
+        )
         self.clients = Clients(self._service, self._inquiries, warden.limits())
         rotation = Rotation(authority, endpoint, signer, reissue, self)
         self._desk = CertificateDesk(authority, endpoint, signer, self._session, reissue, self._revoke, rotation)
@@ -289,5 +294,5 @@ class Master(Hub):
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
         self._offers.ask(bundle, digests)
 
-    def child_load(self, message: messages.Load) -> None:
+    def child_load(self, message: Load) -> None:
         self._inquiries.add_loads(message)

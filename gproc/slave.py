@@ -47,6 +47,7 @@ from gproc.wire import frames, messages
 from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEnd, Revocations
 from gproc.wire.directions import PARENT_TO_CHILD, ParentToChild
 from gproc.wire.endings import Acknowledged, Release
+from gproc.wire.loads import Load, Poll
 from gproc.wire.messages import Arrived, Left, Run
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ class Slave(Hub, Receiver[ParentToChild]):
                     self.pass_down(message)
                 else:
                     self._certificate.accept(answer, self.session)
-            case messages.Poll(serial):
+            case Poll(serial):
                 link.send(load_of_this_machine(serial))
                 self.poll(serial)
             case messages.Unavailable(bundle, _, reason):
@@ -360,7 +361,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         log.debug("bundle %s: the parent is asked for %d chunks", bundle.hex()[:16], len(digests))
         self._uplink.bulk.send(messages.Want(bundle, digests))
 
-    def child_load(self, message: messages.Load) -> None:
+    def child_load(self, message: Load) -> None:
         self._uplink.send(message)
 
     def ask_master(self, question: messages.AskLease | AskCertificate) -> None:

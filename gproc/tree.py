@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 
 from gproc.nodespec import Place
 from gproc.wire.branch import Branch
-from gproc.wire.messages import Load, NodeInfo, Route
+from gproc.wire.loads import Load
+from gproc.wire.messages import NodeInfo, Route
 
 RELAY_ONLY = -1
 

@@ -17,6 +17,7 @@ from gproc.request.limits import Limits
 from gproc.wire import credit, directions, frames, job_messages, messages, proofs, tags, tasks
 from gproc.wire.branch import NUMBER_MAX, Branch
 from gproc.wire.directions import DIRECTIONS, Direction
+from gproc.wire.drained import NodeDrained
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "wire.md"
 
@@ -54,7 +55,8 @@ TALKS: Final[tuple[tuple[Direction[Any], str, str], ...]] = (
 """Every direction, its title, and when its messages may be sent."""
 
 VALUES: Final = (
-    messages.NodeInfo, proofs.KeyProof, Branch, messages.Signed, messages.Peer, messages.NodeState, messages.AbsentNode,
+    messages.NodeInfo, proofs.KeyProof, Branch, messages.Signed, messages.Peer, messages.NodeState, NodeDrained,
+    messages.AbsentNode,
     job_messages.JobRow, job_messages.Keep, job_messages.FaultRow, spec.Request, spec.BundleName, spec.TerminalSize,
     Limits, outcome.Returned,
     outcome.Signalled, outcome.TimedOut, outcome.Killed, outcome.Lost, outcome.Refused, outcome.NotStarted,

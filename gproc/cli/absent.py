@@ -1,16 +1,40 @@
-"""What a person is told of nodes that are not there."""
+"""What a person is told of nodes that are not there, or that take no jobs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cache
 
 from gproc.shown import shown_text
+from gproc.wire.drained import NodeDrained
 
 
 def absent_lines(absent: Sequence[tuple[str, float, str]]) -> list[str]:
     """What a person is told of nodes that "." would have meant.  absent: as of `Accepted`."""
     return [f"{nodes}: not there since {clock_text(since_s)}: {shown_text(why)}" for nodes, since_s, why in absent]
+
+
+def drained_lines(drained: Sequence[tuple[str, NodeDrained]]) -> list[str]:
+    """What a person is told of nodes that take no new jobs.  drained: as of `Accepted`."""
+    return [f"{nodes}: drained {drained_text(why)}" for nodes, why in drained]
+
+
+def drained_text(why: NodeDrained) -> str:
+    """Since when, by whom, and why a node is drained."""
+    reason = f": {shown_text(why.reason)}" if why.reason else ""
+    return f"since {clock_text(why.since_s)} by {user_of(why.uid)}{reason}"
+
+
+@cache
+def user_of(uid: int) -> str:
+    """The name of a user, asked for here: the master must not wait for a name service."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def clock_text(moment_s: float) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from gproc.cli.completion import Candidate, Completion, complete
 from gproc.cli.defaults import defaults_of
 from gproc.cli.modes import MODES
-from gproc.cli.options import DEFAULT_SOCKET
+from gproc.cli.program_options import DEFAULT_SOCKET
 from gproc.errors import GprocError
 from gproc.naming.words import FAILED
 from gproc.shown import shown_text

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from gproc.cli.absent import absent_lines
+from gproc.cli.absent import absent_lines, drained_lines
 from gproc.cli.stderr import complain
 from gproc.cli.suspending import Suspending
 from gproc.cli.trace import Trace
@@ -146,7 +146,7 @@ class Foreground:
             status = max(status, EXIT_GPROC)
         if self.lost is not None:
             lines.insert(0, str(self.lost))
-        lines += absent_lines(self.job.absent)
+        lines += absent_lines(self.job.absent) + drained_lines(self.job.drained)
         complain(lines)
         self._trace.step(f"ends with status {status}")
         return status

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from gproc.cli.absent import clock_text
+from gproc.cli.absent import clock_text, drained_lines
 from gproc.cli.events import faults_text
 from gproc.cli.naming import meant_by
 from gproc.cli.options import InfoOptions
@@ -15,18 +15,17 @@ from gproc.cli.style import is_terminal
 from gproc.cli.table import table
 from gproc.cli.trace import Trace
 from gproc.client.inquiry import inquire
-from gproc.client.tree import NodeStateName, rows_of, state_of
+from gproc.client.tree import NODE_STATES, rows_of, state_of
 from gproc.errors import GprocError
 from gproc.naming.naming import PLACES, Naming
-from gproc.nodespec import NodeSpec, fold, format_path
+from gproc.nodespec import NodeSpec, Place, fold, format_path
 from gproc.shown import shown_text
+from gproc.wire.drained import NodeDrained
 from gproc.wire.messages import AbsentNode, NodeState, TreeState
 
 InfoRow = NodeState | AbsentNode
 
 COLUMNS: Final = ("NODE", "HOST", "ADDRESS", "STATE", "JOBS", "LOAD", "MEMORY", "VERSION", "SINCE")
-
-STATES: Final[tuple[NodeStateName, ...]] = ("up", "plain", "silent", "unreachable", "down")
 
 MANY: Final = 40
 """More nodes than these are summed up first."""
@@ -83,7 +82,7 @@ def as_json(tree: TreeState, rows: Sequence[InfoRow]) -> str:
             "memory": None if isinstance(row, AbsentNode) or row.memory is None else row.memory[0],
             "available": None if isinstance(row, AbsentNode) or row.memory is None else row.memory[1],
             "since": row.since_s if isinstance(row, AbsentNode) else row.node.since_s,
-            "why": row.reason if isinstance(row, AbsentNode) else "",
+            "why": _why(row),
         }
         for row in rows
     ]
@@ -109,7 +108,7 @@ def as_table(tree: TreeState, rows: Sequence[InfoRow], naming: Naming = PLACES, 
 
 def summary(rows: Sequence[InfoRow], naming: Naming) -> str:
     """How many nodes are in each state, and which."""
-    by_state = {state: [row.place for row in rows if state_of(row) == state] for state in STATES}
+    by_state = {state: [row.place for row in rows if state_of(row) == state] for state in NODE_STATES}
     cells = [(state, str(len(places)), naming.fold(places)) for state, places in by_state.items() if places]
     return table(("STATE", "COUNT", "NODES"), cells, right=("COUNT",))
 
@@ -147,4 +146,24 @@ def notes(rows: Sequence[InfoRow], naming: Naming) -> list[str]:
         if row.node.python_because
     }
     absent = [f"{state}: {naming.fold(row.place for row in members)}: {why}" for (state, why), members in lost.items()]
-    return [*absent, *sorted(plain), *sorted(slower)]
+    return [*absent, *drained_notes(rows, naming), *sorted(plain), *sorted(slower)]
+
+
+def drained_notes(rows: Sequence[InfoRow], naming: Naming) -> list[str]:
+    """A line for those that are drained by the same user for the same reason."""
+    groups: dict[tuple[int, str], list[tuple[Place, NodeDrained]]] = {}
+    for row in rows:
+        if isinstance(row, NodeState) and (why := row.drained) is not None:
+            groups.setdefault((why.uid, why.reason), []).append((Place(row.place), why))
+    return drained_lines(
+        [
+            (naming.fold(place for place, _ in members), min((why for _, why in members), key=lambda why: why.since_s))
+            for members in groups.values()
+        ]
+    )
+
+
+def _why(row: InfoRow) -> str:
+    if isinstance(row, AbsentNode):
+        return row.reason
+    return "" if row.drained is None else row.drained.reason

@@ -33,7 +33,11 @@ class JsonEvents:
         job = self._writing.job
         self._names = list(map(job.naming.name, places))
         absent = [{"nodes": nodes, "since": since_s, "why": why} for nodes, since_s, why in job.absent]
-        self._say("started", version=VERSION, job=job.number, nodes=self._names, missing=job.missing, absent=absent)
+        drained = [{"nodes": nodes, "since": why.since_s, "why": why.reason} for nodes, why in job.drained]
+        self._say(
+            "started", version=VERSION, job=job.number, nodes=self._names, missing=job.missing, absent=absent,
+            drained=drained,
+        )  # fmt: skip
 
     def output(self, rank: int, stream: Stream, data: memoryview) -> None:
         """Data that is UTF-8 is text; a piece that is not, or is cut within a character, is base64."""

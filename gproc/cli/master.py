@@ -12,7 +12,8 @@ from typing import Final
 
 from gproc.addresses import listening_address, own_addresses
 from gproc.cli.log import start_log
-from gproc.cli.options import DEFAULT_CMD_PORT, MasterOptions
+from gproc.cli.node_options import DEFAULT_CMD_PORT
+from gproc.cli.options import MasterOptions
 from gproc.descriptors import allow_all
 from gproc.errors import GprocError, UsageError
 from gproc.locales import Options, Role, load
@@ -22,6 +23,7 @@ from gproc.records.place import open_state, state_base
 from gproc.records.spooling import Spools
 from gproc.relay.belonging import Belonging, placed_by
 from gproc.service.book import JobBook, open_records
+from gproc.service.draining import Draining
 from gproc.store.opening import default_base, open_store
 from gproc.store.room import quota
 from gproc.store.store import Store
@@ -61,6 +63,7 @@ def run(options: MasterOptions) -> int:
     place, _state_lock = open_state(options.state or state_base(os.environ))
     log.debug("job records in %s", place)
     book, spools = open_records(place, limits)
+    draining = Draining(os.path.join(place, "drained.json"))
     log.debug("a link is lost after %g s", options.link_timeout_s)
     placed = placed_by(locale, options.cmd_port or DEFAULT_CMD_PORT)
     belonging = Belonging(identity.name, True, placed, getattr(locale, "groups", {}))
@@ -69,13 +72,13 @@ def run(options: MasterOptions) -> int:
         load_identity(home, "node", name, own_addresses(name, address))
         return load_identity(home, "master", name, own_addresses(name, address))
 
-    asyncio.run(_serve(options, address, authority, reissue, store, belonging, warden, book, spools))
+    asyncio.run(_serve(options, address, authority, reissue, store, belonging, warden, book, spools, draining))
     return 0
 
 
 async def _serve(
     options: MasterOptions, address: str, authority: Authority, reissue: Callable[[], Identity], store: Store,
-    belonging: Belonging, warden: Warden, book: JobBook, spools: Spools,
+    belonging: Belonging, warden: Warden, book: JobBook, spools: Spools, draining: Draining,
 ) -> None:  # fmt: skip
     endpoint = Endpoint(reissue())
     master = Master(
@@ -90,6 +93,7 @@ async def _serve(
         warden=warden,
         book=book,
         spools=spools,
+        draining=draining,
     )
     master.end_on_signals()
     try:

@@ -8,6 +8,7 @@ from typing import Final, Literal
 import msgspec
 
 from gproc.cli.kinds import Offer
+from gproc.cli.node_options import DrainOptions, RestartOptions, StartOptions, StopOptions
 from gproc.cli.options import (
     AttachOptions,
     BundleOptions,
@@ -24,12 +25,9 @@ from gproc.cli.options import (
     ModeOptions,
     PolicyOptions,
     PsOptions,
-    RestartOptions,
     RmOptions,
     RuntimeOptions,
     SlaveOptions,
-    StartOptions,
-    StopOptions,
     StoreOptions,
     TopOptions,
     WaitOptions,
@@ -295,6 +293,16 @@ MODES: Final = (
         "Start slaves again, over ssh.",
         "Those that gproc start started at these places end, with their jobs, and are started again.",
         (Argument("nodes", "NODES", "Which slaves: 1-80, ./., =1/4-7", offers="nodes"),),
+    ),
+    Mode(
+        "drain",
+        "drain",
+        DrainOptions,
+        "Keep new jobs from nodes; jobs that run there go on.",
+        '"." and groups mean all nodes but these from now on, and a job that names one of them is refused. It holds'
+        " until --resume, over restarts of the master and of the slave. Without NODES it shows which nodes are drained."
+        " For root, the user who runs the master, and those whom the policy lets.",
+        (Argument("nodes", "NODES", "Which nodes: 1-80, ./., =1/4-7", "optional", "nodes"),),
     ),
     Mode(
         "runtime",

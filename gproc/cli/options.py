@@ -10,11 +10,17 @@ from typing import Final
 
 import msgspec
 
+from gproc.cli.node_options import (
+    DEFAULT_BIN_ROOT,
+    DEFAULT_CMD_PORT,
+    DrainOptions,
+    RestartOptions,
+    StartOptions,
+    StopOptions,
+)
 from gproc.cli.program_options import DEFAULT_SOCKET as DEFAULT_SOCKET
 from gproc.cli.program_options import MapOptions, ProgramOptions
 
-DEFAULT_BIN_ROOT: Final = "/tmp/xproc"
-DEFAULT_CMD_PORT: Final = 6666
 DEFAULT_LINK_TIMEOUT_S: Final = 2.0
 """The jobs of a lost link must end within two seconds."""
 
@@ -239,64 +245,6 @@ class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
     debug: int = 0
 
 
-DEFAULT_FANOUT: Final = 32
-DEFAULT_PARALLEL: Final = 16
-DEFAULT_CONNECT_TIMEOUT_S: Final = 10.0
-
-
-class SshOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How the modes that reach hosts by ssh do so.  parallel: logins at a time."""
-
-    parallel: int = DEFAULT_PARALLEL
-    connect_timeout_s: float = DEFAULT_CONNECT_TIMEOUT_S
-    accept_new_host_keys: bool = False
-    ssh_command: str = ""
-
-
-class StartOptions(SshOptions, frozen=True, kw_only=True):
-    """`gproc start`.  level: of the tree, in words; () for all.  hosts: a list, not yet expanded.
-
-    low, high: numbers of the locale's nodes; 0: its first and its last.  address: of the master, as nodes see it; None:
-    by the locale, or the one from which ssh reaches them.
-    """
-
-    level: tuple[str, ...] = ()
-    hosts: str = ""
-    locale: str = "local"
-    low: int = 0
-    high: int = 0
-    failed: bool = False
-    fanout: int = DEFAULT_FANOUT
-    foreground: bool = False
-    address: str | None = None
-    cmd_port: int = DEFAULT_CMD_PORT
-    socket: str = DEFAULT_SOCKET
-    bin_root: str = DEFAULT_BIN_ROOT
-    json: bool = False
-    debug: int = 0
-
-
-class StopOptions(SshOptions, frozen=True, kw_only=True):
-    """`gproc stop`.  nodes: a specification, in words; () for the master and the whole tree."""
-
-    nodes: tuple[str, ...] = ()
-    socket: str = DEFAULT_SOCKET
-    json: bool = False
-    debug: int = 0
-
-
-class RestartOptions(SshOptions, frozen=True, kw_only=True):
-    """`gproc restart`.  nodes: a specification, not yet parsed."""
-
-    nodes: str
-    address: str | None = None
-    cmd_port: int = DEFAULT_CMD_PORT
-    socket: str = DEFAULT_SOCKET
-    bin_root: str = DEFAULT_BIN_ROOT
-    json: bool = False
-    debug: int = 0
-
-
 class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`gproc store`.  prune_bytes: what each store may keep; None: nothing is removed."""
 
@@ -369,6 +317,7 @@ ModeOptions = (
     | StartOptions
     | StopOptions
     | RestartOptions
+    | DrainOptions
     | StoreOptions
     | ConfigOptions
     | TopOptions

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import cache
 
-from gproc.cli.absent import clock_text
+from gproc.cli.absent import clock_text, user_of
 from gproc.cli.options import PsOptions
 from gproc.cli.stderr import complain
 from gproc.cli.table import table
@@ -71,14 +70,3 @@ def state_of(row: JobRow) -> str:
     if row.state != "ended":
         return row.state
     return f"status {row.status}" if row.status else "done"
-
-
-@cache
-def user_of(uid: int) -> str:
-    """The name of a user, asked for here: the master must not wait for a name service."""
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from gproc.cli.options import RestartOptions
+from gproc.cli.node_options import RestartOptions
 from gproc.cli.start import at_places, parcel_of_this_machine, start_nodes
 from gproc.cli.trace import Trace
 from gproc.errors import NoMaster

@@ -7,7 +7,8 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from gproc.cli.options import DEFAULT_BIN_ROOT, DEFAULT_CMD_PORT, SlaveOptions
+from gproc.cli.node_options import DEFAULT_BIN_ROOT, DEFAULT_CMD_PORT
+from gproc.cli.options import SlaveOptions
 from gproc.descriptors import allow_all
 from gproc.errors import GprocError
 from gproc.launch.launcher import Launcher

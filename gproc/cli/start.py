@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 
 from gproc.cli.naming import meant_by
+from gproc.cli.node_options import RestartOptions, SshOptions, StartOptions
 from gproc.cli.nodes_view import NodesView, report
-from gproc.cli.options import RestartOptions, SshOptions, StartOptions
 from gproc.cli.trace import Trace
 from gproc.errors import UsageError
 from gproc.locales import Options, Role, load

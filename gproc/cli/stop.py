@@ -6,8 +6,8 @@ import asyncio
 import os
 import time
 
+from gproc.cli.node_options import StopOptions
 from gproc.cli.nodes_view import NodesView, report
-from gproc.cli.options import StopOptions
 from gproc.cli.start import at_places, parcel_of_this_machine, ways_of
 from gproc.cli.trace import Trace
 from gproc.start.fleet import Fleet, Settings

@@ -26,12 +26,12 @@ from gproc.cli.switch import Switch
 
 _ALL_MODES: Final = (
     "m", "s", "e", "map", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "bundle", "cert", "key",
-    "start", "stop", "restart", "runtime", "store", "config", "policy", "top", "web",
+    "start", "stop", "restart", "drain", "runtime", "store", "config", "policy", "top", "web",
 )  # fmt: skip
 
 _OF_A_MASTER: Final = (
-    "m", "e", "map", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "start", "stop", "restart", "top",
-    "web",
+    "m", "e", "map", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "start", "stop", "restart",
+    "drain", "top", "web",
 )  # fmt: skip
 
 SWITCHES: Final = (
@@ -274,6 +274,8 @@ SWITCHES: Final = (
         "fanout",
         metavar="NUMBER",
     ),
+    Switch("reason", ("drain",), TEXT, "Why, for those who miss the nodes.", "reason", metavar="TEXT"),
+    Switch("resume", ("drain",), FLAG, "The nodes take jobs again.", "resume"),
     Switch(
         "parallel",
         ("start", "stop", "restart"),

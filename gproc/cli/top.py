@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from functools import cache
 
+from gproc.cli.absent import user_of
 from gproc.cli.options import TopOptions
-from gproc.cli.ps import user_of
 from gproc.cli.trace import Trace
 from gproc.client.watching import Watching
 from gproc.errors import GprocError, UsageError
@@ -24,7 +23,7 @@ def run(options: TopOptions) -> int:
         raise UsageError("gproc top draws on a terminal, and this is none: use gproc i and gproc ps")
     watching = Watching(options.socket)
     try:
-        TopApp(watching, cache(user_of)).run()
+        TopApp(watching, user_of).run()
     finally:
         watching.close()
     return 0

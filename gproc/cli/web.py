@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from functools import cache
 from typing import Final
 
+from gproc.cli.absent import user_of
 from gproc.cli.options import WebOptions
-from gproc.cli.ps import user_of
 from gproc.cli.trace import Trace
 from gproc.client.watching import Watching
 from gproc.errors import GprocError, UsageError
@@ -34,7 +33,7 @@ def run(options: WebOptions) -> int:
     watching = Watching(options.socket)
     listener = open_listener(listen)
     trace.step(f"listens at {listener.getsockname()}, and asks the master at {options.socket} when somebody looks")
-    app = application(watching, access, cache(user_of), control=options.control)
+    app = application(watching, access, user_of, control=options.control)
 
     def ready() -> None:
         if listen.path:

@@ -29,6 +29,7 @@ from gproc.wire.job_messages import (
     AskFaults,
     Detach,
     Detached,
+    DrainNodes,
     Dropped,
     FailedNodes,
     FaultList,
@@ -40,6 +41,7 @@ from gproc.wire.job_messages import (
     KillJob,
     ListJobs,
     Moment,
+    NodesDrained,
     RemoveJobs,
     SubmitKept,
     Viewing,
@@ -189,6 +191,8 @@ class ClientSession:
                 yield TreeAnswer(message)
             case JobList(serial) | ActedOn(serial) | FailedNodes(serial) | FoundNodes(serial) | FaultList(serial):
                 yield Answered(serial, message)
+            case NodesDrained(serial):
+                yield Answered(serial, message)
             case Viewing():
                 yield from self._viewing(message)
             case Moment(number, time_s):
@@ -213,6 +217,7 @@ class ClientSession:
         job.nodes = tuple(map(job.naming.name, job.places))
         job.missing = job.naming.missing(message.missing)
         job.absent = tuple((job.naming.refold(nodes), since_s, why) for nodes, since_s, why in message.absent)
+        job.drained = tuple((job.naming.refold(nodes), why) for nodes, why in message.drained)
         job.stdin_credit = message.window_bytes if job.request.stdin else 0
         self._jobs[message.job] = job
         for signum in job.early_signals:
@@ -309,6 +314,12 @@ class ClientSession:
         """Ask for the last faults of the tree.  Returns the serial number of the `Answered`."""
         serial = next(self._serials)
         self._send(AskFaults(serial))
+        return serial
+
+    def drain(self, nodes: str, reason: str, *, resume: bool) -> int:
+        """Keep new jobs from nodes, or let these take jobs again.  Returns the serial number of the `Answered`."""
+        serial = next(self._serials)
+        self._send(DrainNodes(serial, nodes, resume, reason))
         return serial
 
     def inquire(self) -> int:

@@ -8,6 +8,7 @@ from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import Place
 from gproc.request.outcome import Outcome
 from gproc.request.spec import Request
+from gproc.wire.drained import NodeDrained
 from gproc.wire.job_messages import Viewing
 
 
@@ -16,7 +17,7 @@ class SessionJob:
 
     naming: how its nodes are called.
     number: None until the master has taken it.  places, nodes: by rank.  missing: nodes that are not connected, folded.
-    absent: as of `Accepted`.
+    absent, drained: as of `Accepted`.
     outcomes: by rank, as they come.  rejected: why the master did not take it.
     wire_number: stands for it in messages: its number, or that of a view of a job that is not this session's.
     left: whether the session has left it, or has seen what it wanted to see.
@@ -38,6 +39,7 @@ class SessionJob:
         self.nodes: tuple[str, ...] = ()
         self.missing = ""
         self.absent: tuple[tuple[str, float, str], ...] = ()
+        self.drained: tuple[tuple[str, NodeDrained], ...] = ()
         self.outcomes: dict[int, Outcome] = {}
         self.rejected: JobRejected | None = None
         self.stdin_credit = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -13,17 +13,19 @@ from gproc.nodespec import format_path
 from gproc.request.outcome import Outcome
 from gproc.wire.messages import AbsentNode, NodeState, TreeState
 
-NodeStateName = Literal["up", "plain", "silent", "unreachable", "down"]
+NodeStateName = Literal["up", "plain", "drained", "silent", "unreachable", "down"]
+NODE_STATES: Final[tuple[NodeStateName, ...]] = get_args(NodeStateName)
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
     """A node of the tree, or one that was in it and was not stopped.
 
     node: its place ("1/7").  host, address: its name, and "host:port" where its children dial.
-    state: "plain" if jobs run there without a private view, because of `plain_because`; "silent" if it did not answer;
+    state: "plain" if jobs run there without a private view, because of `plain_because`; "drained" if it takes no new
+    jobs; "silent" if it did not answer;
     "unreachable" if no way leads to it, but its programs may run; "down" if they have ended too.
     jobs: how many run there.  load: one-minute average; None if it did not answer.  since_s: when it joined, or was
-    lost, in Unix time.  why: why it was lost.  version: of its gproc.
+    lost, in Unix time.  why: why it was lost, or drained.  version: of its gproc.
     memory_bytes, available_bytes: of its machine, in all and for programs; None if it did not say.
     """
 
@@ -54,6 +56,8 @@ def state_of(row: NodeState | AbsentNode) -> NodeStateName:
         return "unreachable" if row.may_run else "down"
     if row.load is None:
         return "silent"
+    if row.drained is not None:
+        return "drained"
     return "plain" if row.node.plain_because else "up"
 
 
@@ -73,8 +77,9 @@ def status_of(row: NodeState | AbsentNode) -> NodeStatus:
             place, node.name, node.address, state_of(row), "", 0, None, row.since_s, row.reason, node.version
         )
     memory, available = row.memory or (None, None)
+    why = "" if row.drained is None else row.drained.reason
     return NodeStatus(
-        place, node.name, node.address, state_of(row), node.plain_because, row.jobs, row.load, node.since_s, "",
+        place, node.name, node.address, state_of(row), node.plain_because, row.jobs, row.load, node.since_s, why,
         node.version, memory, available,
     )  # fmt: skip
 

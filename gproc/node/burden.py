@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from gproc.wire.messages import Load, MemorySize, Route
+from gproc.wire.loads import Load
+from gproc.wire.messages import MemorySize, Route
 
 KIB = 1024
 

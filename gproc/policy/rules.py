@@ -19,8 +19,9 @@ from gproc.request.spec import Caller, Request, UserNumber
 PolicyAction = Literal["run", "localbin", "cp", "get"]
 ACTIONS: Final[tuple[PolicyAction, ...]] = ("run", "localbin", "cp", "get")
 
-PolicyOversight = Literal["see", "output", "kill"]
-"""What may be done with jobs of others: to know of them and how they end; to see what they write; to signal them."""
+PolicyOversight = Literal["see", "output", "kill", "drain"]
+"""What may be done with jobs of others: to know of them and how they end; to see what they write; to signal them; and
+to keep new ones from nodes."""
 
 EVERYBODY: Final = "*"
 

@@ -31,6 +31,7 @@ from gproc.wire.branch import Branch
 from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEnd, Revocations
 from gproc.wire.directions import ChildToParent
 from gproc.wire.endings import RankEnded, Release
+from gproc.wire.loads import Load, Poll
 from gproc.wire.messages import Arrived, Join, Left, Peer, Route, Run
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Hub(ABC):
         """
 
     @abstractmethod
-    def child_load(self, message: messages.Load) -> None:
+    def child_load(self, message: Load) -> None:
         """Handle a child's answer to a poll.  The routes in it begin here."""
 
     @abstractmethod
@@ -178,7 +179,7 @@ class Hub(ABC):
                 self._leave(Left(below(child.id, route), reason, ended))
             case messages.Goodbye(reason):
                 child.say_goodbye(reason)
-            case messages.Load():
+            case Load():
                 self.child_load(from_here(message, child.id))
             case messages.AskLease(route, nonce):
                 self.ask_master(messages.AskLease(below(child.id, route), nonce))
@@ -310,7 +311,7 @@ class Hub(ABC):
 
     def poll(self, serial: int) -> None:
         for child in self.children:
-            child.link.send(messages.Poll(serial))
+            child.link.send(Poll(serial))
 
     def release(self, word: Release) -> None:
         """A job is over everywhere, by the master's word."""

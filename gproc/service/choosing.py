@@ -4,32 +4,42 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from gproc.errors import GprocError
 from gproc.nodespec import NodeSpec, Place, fold
 from gproc.request.spec import Request
 from gproc.service.absences import Absences
+from gproc.service.draining import Draining
 from gproc.service.registry import Registry, with_parents
+from gproc.wire.drained import NodeDrained
 
 
 class Chosen(NamedTuple):
     """present: the connected nodes.  missing: those asked for by number and not connected, folded.
 
     absent: as of `Accepted`: those that "." means too, were there before, and were not stopped.
+    drained: those that "." means too and that take no new jobs.
     """
 
     present: list[Place]
     missing: str
     absent: tuple[tuple[str, float, str], ...]
+    drained: tuple[tuple[str, NodeDrained], ...]
 
     @property
     def lacking(self) -> str:
         """Why not all nodes are there; "" if they are."""
         parts = [f"not connected: {self.missing}"] if self.missing else []
         parts += [f"{nodes}: {why}" for nodes, _, why in self.absent]
+        parts += _told(self.drained)
         return "; ".join(parts)
 
 
-def choose(registry: Registry, absences: Absences, request: Request) -> Chosen:
-    """Raises: SpecError."""
+class NodesAreDrained(GprocError):
+    """Somebody asks by number for nodes that take no new jobs."""
+
+
+def choose(registry: Registry, absences: Absences, draining: Draining, request: Request) -> Chosen:
+    """Raises: SpecError; NodesAreDrained."""
     spec = NodeSpec.parse(request.nodes)
     exclusion = NodeSpec.parse_exclusion(request.exclude) if request.exclude else None
     connected = registry.places()
@@ -39,7 +49,12 @@ def choose(registry: Registry, absences: Absences, request: Request) -> Chosen:
     named = [place for place in selected if place not in present and spec.names(place)]
     missing = ",".join(text for text in (fold(named), spec.missing(known, exclusion)) if text)
     there = [place for place in selected if place in present]
-    return Chosen(there, missing, _absent(spec, exclusion, absences, present))
+    drained = [node for place in there if (node := registry.at(place)) is not None and draining.of(node) is not None]
+    if wanted := draining.groups([node for node in drained if spec.names(node.place)]):
+        raise NodesAreDrained(f"{'; '.join(_told(wanted))}: leave them out, or give them back by gproc drain --resume")
+    spared = {node.place for node in drained}
+    there = [place for place in there if place not in spared]
+    return Chosen(there, missing, _absent(spec, exclusion, absences, present), draining.groups(drained))
 
 
 def _absent(
@@ -49,6 +64,10 @@ def _absent(
         return ()
     selected = spec.select(with_parents(gone), exclusion)
     return absences.groups(Place(path) for path in selected if not spec.names(path))
+
+
+def _told(drained: tuple[tuple[str, NodeDrained], ...]) -> list[str]:
+    return [f"drained: {nodes}" + (f" ({why.reason})" if why.reason else "") for nodes, why in drained]
 
 
 def nobody(registry: Registry, request: Request, chosen: Chosen) -> str:

@@ -32,6 +32,7 @@ from gproc.wire.job_messages import (
     AskFailed,
     AskFaults,
     Detach,
+    DrainNodes,
     FindNodes,
     KillJob,
     ListJobs,
@@ -146,6 +147,9 @@ class Client(Receiver[ClientToMaster]):
                 self._asked(serial, lambda: self._service.others.failed(message, caller))
             case AskFaults(serial):
                 self._asked(serial, lambda: self._tree.list_faults(serial))
+            case DrainNodes(serial):
+                caller = self.caller()
+                self._asked(serial, lambda: self._tree.drain(message, caller))
             case FindNodes(serial):
                 self._asked(serial, lambda: self._tree.find(message))
             case RemoveJobs(serial):

@@ -10,14 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from gproc.nodespec import Place
+from gproc.errors import GprocError, TrustError
+from gproc.nodespec import NodeSpec, Place, fold
+from gproc.request.spec import Caller
 from gproc.service.absences import Absences
+from gproc.service.draining import Draining
 from gproc.service.faults import Faults
 from gproc.service.finding import NodeFinder
-from gproc.service.registry import Registry
+from gproc.service.oversight import Oversight
+from gproc.service.registry import Registry, with_parents
 from gproc.trust.lease import boottime_s
-from gproc.wire import messages
-from gproc.wire.job_messages import FaultList, FindNodes, FoundNodes
+from gproc.wire.job_messages import DrainNodes, FaultList, FindNodes, FoundNodes, NodesDrained
+from gproc.wire.loads import Load
 from gproc.wire.messages import NodeState, TreeState
 
 log = logging.getLogger("gproc")
@@ -31,6 +35,7 @@ class PolledTree(Protocol):
 
     registry: Registry
     absences: Absences
+    draining: Draining
     faults: Faults
 
     def poll(self, serial: int) -> None:
@@ -41,8 +46,10 @@ class TreeInquiries:
     """name: the master's host.  busy: how many jobs run on each node."""
 
     def __init__(
-        self, master: PolledTree, name: str, busy: Callable[[], Counter[Place]], finder: NodeFinder
-    ) -> None:
+        self, master: PolledTree, name: str, busy: Callable[[], Counter[Place]], finder: NodeFinder,
+        oversight: Oversight,
+    ) -> None:  # fmt: skip
+        self._oversight = oversight
         self._finder = finder
         self._master = master
         self._name = name
@@ -60,6 +67,28 @@ class TreeInquiries:
         """Nodes by their hosts' names."""
         return self._finder.find(question)
 
+    async def drain(self, question: DrainNodes, caller: Caller) -> NodesDrained:
+        """Keep new jobs from connected nodes, or let these take jobs again.
+
+        Raises: GprocError; SpecError; TrustError if the caller may not.
+        """
+        if not self._oversight.may(caller, "drain"):
+            raise TrustError("root, the user who runs the master, and those whom its policy lets, drain nodes")
+        registry = self._master.registry
+        spec = NodeSpec.parse(question.nodes)
+        selected = [registry.at(Place(path)) for path in spec.select(with_parents(registry.places()))]
+        nodes = [node for node in selected if node is not None]
+        if not nodes:
+            raise GprocError(f"no connected node fits {question.nodes}; connected: {fold(registry.places())}")
+        if question.resume:
+            self._master.draining.resume(nodes)
+        else:
+            self._master.draining.drain(nodes, caller.uid, question.reason, time.time())
+        places = [node.place for node in nodes]
+        log.info("uid %d: %s %s", caller.uid, fold(places), "take jobs again" if question.resume else "are drained")
+        busy = self._busy()
+        return NodesDrained(question.serial, fold(places), fold(place for place in places if busy[place]))
+
     async def answer(self, serial: int) -> TreeState:
         """The tree, with the load of each node that answers within POLL_S."""
         if self._polling is None or self._polling.done():
@@ -68,7 +97,12 @@ class TreeInquiries:
         busy = self._busy()
         rows = (
             NodeState(
-                node.place, node.info, busy[node.place], poll.loads.get(node.place), poll.memory.get(node.place)
+                node.place,
+                node.info,
+                busy[node.place],
+                poll.loads.get(node.place),
+                poll.memory.get(node.place),
+                self._master.draining.of(node),
             )
             for node in self._master.registry.connected()
         )
@@ -89,7 +123,7 @@ class TreeInquiries:
         del self._polls[number]
         return poll
 
-    def add_loads(self, message: messages.Load) -> None:
+    def add_loads(self, message: Load) -> None:
         """Take nodes' answers to a poll."""
         poll = self._polls.get(message.serial)
         if poll is not None:

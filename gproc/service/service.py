@@ -20,8 +20,9 @@ from gproc.request.spec import Caller, Request
 from gproc.service.absences import Absences
 from gproc.service.accounts import cost_bytes
 from gproc.service.book import JobBook
-from gproc.service.choosing import Chosen, choose, nobody
+from gproc.service.choosing import Chosen, NodesAreDrained, choose, nobody
 from gproc.service.departures import Departures, check_keep
+from gproc.service.draining import Draining
 from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.live import LiveJob, SignedJob
 from gproc.service.offers import BundleOffers
@@ -70,6 +71,7 @@ class TreeServices(Protocol):
 
     registry: Registry
     absences: Absences
+    draining: Draining
 
     def sign_job(self, job: JobRecord) -> SignedJob: ...
 
@@ -109,8 +111,8 @@ class JobService:
         self._with_room: set[LiveJob] = set()
         """Jobs of which more nodes may begin."""
         self._departures = Departures(master, book, spools)
-        self._oversight = Oversight(warden)
-        self.others = OtherJobs(book, spools, self._departures, self._live, self._oversight)
+        self.oversight = Oversight(warden)
+        self.others = OtherJobs(book, spools, self._departures, self._live, self.oversight)
 
     def submit(self, client: Client, caller: Caller, submit: Submit | SubmitKept) -> None:
         """Start a job when its user has a turn, or tell the client why it was refused."""
@@ -155,9 +157,9 @@ class JobService:
         """The nodes of a request; None if there are none, and then the client is told."""
         request = submit.request
         try:
-            chosen = choose(self._master.registry, self._master.absences, request)
-        except SpecError as error:
-            self._reject(client, submit, EXIT_USAGE, str(error))
+            chosen = choose(self._master.registry, self._master.absences, self._master.draining, request)
+        except (SpecError, NodesAreDrained) as error:
+            self._reject(client, submit, error.exit_status, str(error))
             return None
         nodes = chosen.present
         if not nodes:
@@ -227,7 +229,9 @@ class JobService:
             self._offers.add(bundle.digest, client.link, caller.uid)
             log.debug("job %d: bundle %s, %d bytes", job.number, bundle.digest.hex()[:16], bundle.size_bytes)
         chosen, window_bytes = asked.chosen, frames.CLIENT_WINDOW_BYTES
-        accepted = Accepted(asked.submit.serial, job.number, job.places, chosen.missing, window_bytes, chosen.absent)
+        accepted = Accepted(
+            asked.submit.serial, job.number, job.places, chosen.missing, window_bytes, chosen.absent, chosen.drained
+        )
         client.link.send(accepted)
         self._departures.began(client, live, asked.keep)
         live.start_timer()
@@ -370,7 +374,7 @@ class JobService:
 
     async def list_jobs(self, question: ListJobs, caller: Caller) -> JobList:
         """Raises: GprocError."""
-        every = self._oversight.may(caller, "see")
+        every = self.oversight.may(caller, "see")
         return await self._book.listed(
             question.serial, caller.uid, list(self._table), every=every, ended=question.ended
         )

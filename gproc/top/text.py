@@ -15,8 +15,8 @@ from gproc.client.watching import Look
 from gproc.shown import shown_text
 
 STATE_STYLES: Final = {
-    "up": "green", "plain": "yellow", "silent": "yellow", "unreachable": "dark_orange", "down": "red",
-    "running": "green", "ending": "yellow", "failed": "red", "lost": "red", "done": "",
+    "up": "green", "plain": "yellow", "drained": "blue", "silent": "yellow", "unreachable": "dark_orange",
+    "down": "red", "running": "green", "ending": "yellow", "failed": "red", "lost": "red", "done": "",
 }  # fmt: skip
 
 JOB_COLUMNS: Final = ("Job", "User", "Nodes", "State", "Since", "Command")

@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gproc.client.tree import NODE_STATES
 from gproc.client.watching import Look
 
-NODE_STATES = ("up", "plain", "silent", "unreachable", "down")
 JOB_STATES = ("running", "ending", "ended", "lost")
 
 

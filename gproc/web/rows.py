@@ -54,6 +54,9 @@ def node_row(node: NodeStatus) -> JsonRow:
         "load": None if node.load is None else round(node.load, 1),
         "since": node.since_s,
         "why": shown_text(node.why),
+        "version": shown_text(node.version),
+        "memory": node.memory_bytes,
+        "available": node.available_bytes,
     }
 
 

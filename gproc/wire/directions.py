@@ -20,6 +20,7 @@ from gproc.wire.job_messages import (
     AskFaults,
     Detach,
     Detached,
+    DrainNodes,
     Dropped,
     FailedNodes,
     FaultList,
@@ -29,11 +30,13 @@ from gproc.wire.job_messages import (
     KillJob,
     ListJobs,
     Moment,
+    NodesDrained,
     RemoveJobs,
     SubmitKept,
     Viewing,
     ViewJob,
 )
+from gproc.wire.loads import Load, Poll
 from gproc.wire.messages import (
     Accepted,
     Arrived,
@@ -48,13 +51,11 @@ from gproc.wire.messages import (
     Join,
     Leased,
     Left,
-    Load,
     Message,
     OutOfReach,
     PeerHello,
     PeerReady,
     Ping,
-    Poll,
     RefuseJoin,
     Rejected,
     Resize,
@@ -75,11 +76,11 @@ from gproc.wire.messages import (
 
 ClientToMaster = Union[  # noqa: UP007
     Submit, SignalJob, Resize, Credit, Unavailable, Inquire, ListJobs, SubmitKept, Detach, ViewJob, KillJob, RemoveJobs,
-    AskFailed, FindNodes, AskFaults
+    AskFailed, FindNodes, AskFaults, DrainNodes
 ]
 MasterToClient = Union[  # noqa: UP007
     Accepted, Rejected, Finished, StageProgress, Credit, Want, TreeState, OutOfReach, JobList, Detached,
-    Viewing, Moment, Dropped, ActedOn, FailedNodes, FoundNodes, FaultList
+    Viewing, Moment, Dropped, ActedOn, FailedNodes, FoundNodes, FaultList, NodesDrained
 ]
 
 Opening = Union[Join, Attach, PeerHello]  # noqa: UP007

@@ -32,6 +32,8 @@ GROUPS_MAX: Final = 256
 NAMES_MAX: Final = 20_000
 """Hosts in one question."""
 
+DRAIN_REASON_MAX: Final = 200
+
 HostName = Annotated[str, msgspec.Meta(max_length=NAME_CHARACTERS_MAX)]
 
 
@@ -259,5 +261,22 @@ class FaultList(Message, frozen=True, tag=tag_of):
     faults: tuple[FaultRow, ...]
 
 
-JobAnswer = Union[JobList, ActedOn, FailedNodes, FoundNodes, FaultList]  # noqa: UP007
+class DrainNodes(Message, frozen=True, tag=tag_of):
+    """Wants connected nodes to take no new jobs, or to take them again.  nodes: a node specification."""
+
+    serial: Number
+    nodes: str
+    resume: bool
+    reason: Annotated[str, msgspec.Meta(max_length=DRAIN_REASON_MAX)] = ""
+
+
+class NodesDrained(Message, frozen=True, tag=tag_of):
+    """Answers DrainNodes: those nodes, and those of them on which jobs run, folded."""
+
+    serial: Number
+    nodes: str
+    busy: str
+
+
+JobAnswer = Union[JobList, ActedOn, FailedNodes, FoundNodes, FaultList, NodesDrained]  # noqa: UP007
 """The master's answers to questions about jobs and about nodes by name."""

@@ -15,6 +15,7 @@ from gproc.request.signals import can_be_sent
 from gproc.request.spec import Request, TerminalSize
 from gproc.wire import frames
 from gproc.wire.branch import Branch, ByteCount, NodeNumber, Number, StreamBytes
+from gproc.wire.drained import NodeDrained
 from gproc.wire.proofs import KeyProof
 from gproc.wire.tags import tag_of
 
@@ -303,7 +304,8 @@ class Submit(Message, frozen=True, tag=tag_of):
 
 class Accepted(Message, frozen=True, tag=tag_of):
     """The job runs; places[rank] is the node of that rank.  missing: nodes named but not connected, folded.
-    absent: nodes that "." would have meant if they were connected: folded, since when, in Unix time, and why not."""
+    absent: nodes that "." would have meant if they were connected: folded, since when, in Unix time, and why not.
+    drained: of those that take no new jobs: folded, and as of `NodeDrained`."""
 
     serial: Number
     job: Number
@@ -311,6 +313,7 @@ class Accepted(Message, frozen=True, tag=tag_of):
     missing: str
     window_bytes: ByteCount
     absent: tuple[tuple[str, float, str], ...] = ()
+    drained: tuple[tuple[str, NodeDrained], ...] = ()
 
 
 class Rejected(Message, frozen=True, tag=tag_of):
@@ -353,6 +356,7 @@ class NodeState(msgspec.Struct, frozen=True, array_like=True):
     jobs: int
     load: float | None
     memory: MemorySize | None = None
+    drained: NodeDrained | None = None
 
 
 class AbsentNode(msgspec.Struct, frozen=True, array_like=True):
@@ -373,20 +377,6 @@ class TreeState(Message, frozen=True, tag=tag_of):
     since_s: float
     nodes: tuple[NodeState, ...]
     absent: tuple[AbsentNode, ...] = ()
-
-
-class Poll(Message, frozen=True, tag=tag_of):
-    """Asks every node below for its load."""
-
-    serial: Number
-
-
-class Load(Message, frozen=True, tag=tag_of):
-    """Answers a poll: loads and memory by route."""
-
-    serial: Number
-    loads: tuple[tuple[Route, float], ...]
-    memory: tuple[tuple[Route, MemorySize], ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -218,6 +218,10 @@ BEHAVIOUR: Final = {
         }.items()
         for mode in ("start", "stop", "restart")
     },
+    ("socket", "drain"): "system/test_draining.py::test_a_drained_node_is_left_out_named_and_shown",
+    ("reason", "drain"): "system/test_draining.py::test_a_drained_node_is_left_out_named_and_shown",
+    ("resume", "drain"): "system/test_draining.py::test_a_drained_node_is_left_out_named_and_shown",
+    ("debug", "drain"): "system/test_draining.py::test_debug_says_whom_it_asks_for_what",
     ("debug", "store"): f"{DEBUG}::test_store_says_where_it_looks_and_what_it_removes",
     ("debug", "policy"): "policy/test_file.py::test_the_command_says_what_is_wrong_or_what_a_policy_holds",
     ("debug", "config"): f"{DEBUG}::test_config_says_which_files_it_reads_and_what_they_set",

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gproc.cli.modes import MODES, Mode
+from gproc.cli.node_options import StartOptions
 from gproc.cli.options import (
     BundleOptions,
     CertOptions,
@@ -21,7 +22,6 @@ from gproc.cli.options import (
     InfoOptions,
     MasterOptions,
     SlaveOptions,
-    StartOptions,
     VersionRequest,
 )
 from gproc.cli.parse import parse

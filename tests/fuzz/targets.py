@@ -55,6 +55,7 @@ from gproc.wire.branch import Branch
 from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.directions import DIRECTIONS
 from gproc.wire.endings import Acknowledged, RankEnded
+from gproc.wire.loads import Load
 from gproc.wire.proofs import KeyProof
 from tests.fuzz.files import FILES
 from tests.fuzz.sisters import SISTERS
@@ -74,7 +75,7 @@ SAID: Final[tuple[messages.Message, ...]] = (
     Acknowledged(1, 0, 1, 65536, b"s" * 64),
     messages.Want(b"b" * 32, (b"c" * 32,)),
     messages.Run(1, 2, messages.Signed(b"p", b"s" * 64), Branch(0, {1: Branch(1, {})}), 65536),
-    messages.Load(1, ((messages.Route((1,)), 0.5),)),
+    Load(1, ((messages.Route((1,)), 0.5),)),
     Revocations(messages.Signed(b"p", b"s" * 64)),
     AskCertificate(messages.Route((1,)), b"-----BEGIN", b"k" * 32, b"s" * 64, b"p" * 64),
     Certified(messages.Route((1,)), messages.Signed(b"p", b"s" * 64)),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import gproc
 from gproc.cli.defaults import defaults_of
 from gproc.cli.modes import MODES
-from gproc.cli.options import DEFAULT_SOCKET
+from gproc.cli.program_options import DEFAULT_SOCKET
 from gproc.client.finding import default_socket
 from gproc.errors import UsageError
 from gproc.trust import meeting

@@ -17,6 +17,7 @@ from gproc.wire import frames, messages, tags
 from gproc.wire.branch import Branch
 from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEnd, Revocations
 from gproc.wire.directions import DIRECTIONS, PARENT_TO_CHILD, Direction
+from gproc.wire.drained import NodeDrained
 from gproc.wire.endings import Acknowledged, RankEnded, Release
 from gproc.wire.job_messages import (
     ActedOn,
@@ -24,6 +25,7 @@ from gproc.wire.job_messages import (
     AskFaults,
     Detach,
     Detached,
+    DrainNodes,
     Dropped,
     FailedNodes,
     FaultList,
@@ -36,11 +38,13 @@ from gproc.wire.job_messages import (
     KillJob,
     ListJobs,
     Moment,
+    NodesDrained,
     RemoveJobs,
     SubmitKept,
     Viewing,
     ViewJob,
 )
+from gproc.wire.loads import Load, Poll
 from gproc.wire.messages import (
     Accepted,
     Arrived,
@@ -55,7 +59,6 @@ from gproc.wire.messages import (
     Join,
     Leased,
     Left,
-    Load,
     Message,
     NodeInfo,
     NodeState,
@@ -64,7 +67,6 @@ from gproc.wire.messages import (
     PeerHello,
     PeerReady,
     Ping,
-    Poll,
     RefuseJoin,
     Rejected,
     Resize,
@@ -157,6 +159,9 @@ EVERY_MESSAGE: list[Message] = [
     Rejected(1, 125, "no such node"),
     Inquire(1),
     TreeState(1, "fe", 0.0, (NodeState((1,), NODE, 2, None), NodeState((1, 1), NODE, 0, 0.5, (8 << 30, 5 << 30)))),
+    TreeState(1, "fe", 0.0, (NodeState((1,), NODE, 0, 0.5, None, NodeDrained(1.0, 0, "its disk")),)),
+    DrainNodes(10, "1-3", False, "its disk"),
+    NodesDrained(10, "1-3", "2"),
     ListJobs(1, True),
     SubmitKept(3, Request(nodes=".", argv=(b"date",)), Keep("night", True, True, True)),
     Detach(7),

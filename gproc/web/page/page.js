@@ -7,7 +7,7 @@ const IN_A_GROUP = 100; // nodes that have no other ones below them
 const LOG_LINES = 5000; // older lines are dropped
 const JOBS = 500; // the newest
 const AGAIN_MS = 3000; // before it connects again
-const STATES = ["up", "plain", "silent", "unreachable", "down"];
+const STATES = ["up", "plain", "drained", "silent", "unreachable", "down"];
 
 const nodes = new Map();
 const jobs = new Map();
@@ -35,6 +35,10 @@ function since(seconds) {
   const date = new Date(seconds * 1000);
   const isToday = date.toDateString() === new Date().toDateString();
   return isToday ? date.toLocaleTimeString() : date.toLocaleString();
+}
+
+function gib(bytes) {
+  return (bytes / 2 ** 30).toFixed(1);
 }
 
 function byPlace(one, other) {
@@ -172,7 +176,8 @@ function drawPanel() {
     const node = nodes.get(panel.name);
     if (!node) return facts([["State", "no longer in the tree"]]);
     return facts([["Host", node.host], ["Address", node.address], ["State", node.state], ["Since", since(node.since)],
-      ["Why", node.why], ["No private view", node.plain_because], ["Jobs", node.jobs], ["Load", node.load]]);
+      ["Why", node.why], ["No private view", node.plain_because], ["Jobs", node.jobs], ["Load", node.load],
+      ["Memory", node.memory === null ? null : `${gib(node.memory - node.available)} of ${gib(node.memory)} GiB in use`], ["Version", node.version]]);
   }
   const job = jobs.get(panel.name);
   if (!job) return facts([["State", "no longer on record"]]);
