@@ -72,11 +72,12 @@ class NodeServices(Protocol):
         """Wait until it is this user's turn to have a program started."""
 
     def spawn(
-        self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: OnEnd
-    ) -> Process:
+        self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: OnEnd,
+        *, alike: bool = False,
+    ) -> Process:  # fmt: skip
         """Start the program with the request's variables, `added` and GPROC_ROOT.  The handles become the launcher's.
 
-        Raises: LaunchError.
+        alike: the view of another task of this ticket serves it too.  Raises: LaunchError.
         """
 
     def collect(self, ticket: Ticket, root: Root | None, directory: int, to: int, ended: OnEnd) -> Process:

@@ -68,8 +68,9 @@ class LocalServices:
         await self._rounds.turn(uid, heavy=heavy)
 
     def spawn(
-        self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: OnEnd
-    ) -> Process:
+        self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: OnEnd,
+        *, alike: bool = False,
+    ) -> Process:  # fmt: skip
         process = next(self._process_numbers)
         request = ticket.request
         bin_root = self._planner.bin_root_of(request)
@@ -77,7 +78,8 @@ class LocalServices:
         if isinstance(task, CollectFiles):
             task = CollectFiles(task.path, format_path(self.place).encode(), request.stdin)
         if task is None:
-            view = self._planner.view(root, ticket, process)
+            plan = self._planner.view_alike if alike else self._planner.view
+            view = plan(root, ticket, process)
         else:
             # The job changes the node's own file system for good: no mount, no binRoot.
             view = View("namespaces" if self._launcher.abilities.view else "plain", (), b"", b"/")

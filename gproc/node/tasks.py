@@ -14,7 +14,6 @@ import heapq
 import logging
 import os
 import signal
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -22,14 +21,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from gproc.errors import GprocError, PeerError
-from gproc.launch.launcher import Process
 from gproc.launch.protocol import ProgramEnded, SpawnFailed
-from gproc.node.ended import outcome_of
 from gproc.node.pipes import close_all
+from gproc.node.running_task import RunningTask
 from gproc.node.stdio import open_pipes
 from gproc.relay.delivery import KEPT_BYTES
 from gproc.request.limits import SLOTS_MAX
-from gproc.request.outcome import Lost, NotStarted, Outcome, Returned, Signalled, TimedOut
 from gproc.request.template import CommandTooLong, Template
 from gproc.shown import reason_of, shown_text
 from gproc.wire.tasks import (
@@ -39,7 +36,6 @@ from gproc.wire.tasks import (
     Assign,
     Recall,
     Setup,
-    TaskEnded,
     TaskOrder,
     TaskOrderReader,
     TaskOrders,
@@ -72,21 +68,6 @@ SHORT_OF: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENF
 OF_TASK: Final = frozenset({errno.E2BIG, errno.ENAMETOOLONG})
 """Errors of execve(2) that the task would meet on every node."""
 
-class _Running:
-    """A task that runs, or whose output is still to come."""
-
-    def __init__(self, order: TaskOrder, slot: int) -> None:
-        self.order = order
-        self.slot = slot
-        self.process: Process | None = None
-        self.began_s = time.monotonic()
-        self.ending: ProgramEnded | SpawnFailed | None = None
-        self.pipes: dict[int, int] = {}
-        """Our ends of its output, by descriptor, and the stream of each."""
-        self.timer: asyncio.TimerHandle | None = None
-        self.timed_out = False
-
-
 class TaskHost:
     """Stands in a `Program` for the process, for the reader of its input, and for the pipe of its output."""
 
@@ -111,7 +92,7 @@ class TaskHost:
         self._setup: Setup | None = None
         self._queue: deque[TaskOrder] = deque()
         self._queued_bytes = 0
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, RunningTask] = {}
         """By slot."""
         self._slots: list[int] = []
         """Those that are free: a heap, as the lowest is taken first."""
@@ -122,6 +103,8 @@ class TaskHost:
         self._held = False
         self._is_short = False
         """Whether a start must wait until a task has ended."""
+        self._plans_anew = False
+        """Whether the next task has a view planned for it alone."""
         self._credit = KEPT_BYTES
         self._out = bytearray()
         self._flushing: asyncio.Handle | None = None
@@ -240,7 +223,7 @@ class TaskHost:
 
     def _begin(self, order: TaskOrder) -> None:
         self._queued_bytes -= order.size_bytes
-        running = _Running(order, heapq.heappop(self._slots))
+        running = RunningTask(order, heapq.heappop(self._slots))
         self._running[running.slot] = running
         try:
             self._spawn(running)
@@ -253,7 +236,7 @@ class TaskHost:
         if running.ending is not None:
             self._task_ended(running)
 
-    def _spawn(self, running: _Running) -> None:
+    def _spawn(self, running: RunningTask) -> None:
         """Raises: OSError, GprocError, CommandTooLong."""
         order, request, setup = running.order, self._ticket.request, self._setup
         assert setup is not None
@@ -269,8 +252,11 @@ class TaskHost:
             running.ending = ending
             self._task_ended(running)
 
+        running.alike, self._plans_anew = not self._plans_anew, False
         try:
-            running.process = self._services.spawn(ticket, self._root, added, stdio.program, ended)
+            running.process = self._services.spawn(
+                ticket, self._root, added, stdio.program, ended, alike=running.alike
+            )
         except BaseException:
             close_all(list(stdio.outputs.values()))
             raise
@@ -282,7 +268,7 @@ class TaskHost:
         if setup.timeout_s is not None:
             running.timer = self._loop.call_later(setup.timeout_s, self._time_is_up, running)
 
-    def _time_is_up(self, running: _Running) -> None:
+    def _time_is_up(self, running: RunningTask) -> None:
         assert running.process is not None
         signum = signal.SIGKILL if running.timed_out else signal.SIGTERM
         running.timed_out = True
@@ -293,12 +279,12 @@ class TaskHost:
 
     # What tasks say, and how they end
 
-    def _readable(self, running: _Running, handle: int) -> None:
+    def _readable(self, running: RunningTask, handle: int) -> None:
         self._read(running, handle)
         if not running.pipes:
             self._task_ended(running)
 
-    def _read(self, running: _Running, handle: int) -> bool:
+    def _read(self, running: RunningTask, handle: int) -> bool:
         """Read once.  Returns whether there was something."""
         try:
             data = os.read(handle, min(SAID_BYTES, max(1, self._credit)))
@@ -312,7 +298,7 @@ class TaskHost:
         del running.pipes[handle]
         return False
 
-    def _task_ended(self, running: _Running) -> None:
+    def _task_ended(self, running: RunningTask) -> None:
         """Report the end of a task if all of it is here."""
         ending = running.ending
         if ending is None:
@@ -327,29 +313,20 @@ class TaskHost:
         del self._running[running.slot]
         heapq.heappush(self._slots, running.slot)
         self._is_short = False
-        if isinstance(ending, SpawnFailed) and ending.stage != "exec" and ending.errno in SHORT_OF and self._running:
-            self._is_short = True
+        if self._comes_again(running, ending):
             self._queue.appendleft(running.order)
             self._queued_bytes += running.order.size_bytes
         else:
-            self._report(self._end_of(running, ending))
+            self._report(running.end(ending, self._setup, self._stopped_by))
         self._advance()
 
-    def _end_of(self, running: _Running, ending: ProgramEnded | SpawnFailed) -> TaskEnded:
-        seconds = time.monotonic() - running.began_s
-        killed_by = signal.SIGKILL if self._stopped_by == signal.SIGKILL else 0
-        outcome: Outcome = outcome_of(ending, killed_by=killed_by)
-        elsewhere = isinstance(outcome, NotStarted)
-        if isinstance(ending, SpawnFailed):
-            if ending.stage == "exec" and ending.errno in OF_TASK:
-                outcome, elsewhere = NotStarted(shown_text(ending.message), "not executable"), False
-            elif ending.stage == "launcher" and ending.errno == errno.EPIPE:
-                # What starts programs here has died, so the task may have run.
-                outcome, elsewhere = Lost(shown_text(ending.message)), False
-        elif running.timed_out and isinstance(outcome, Returned | Signalled):
-            assert self._setup is not None and self._setup.timeout_s is not None
-            outcome = TimedOut(self._setup.timeout_s, outcome)
-        return TaskEnded(running.order.number, running.slot, outcome, seconds, elsewhere)
+    def _comes_again(self, running: RunningTask, ending: ProgramEnded | SpawnFailed) -> bool:
+        """Whether it was not begun, and may be yet: when another task has ended, or in a view that is planned anew."""
+        if not isinstance(ending, SpawnFailed) or self._stopped_by:
+            return False
+        self._is_short = ending.stage != "exec" and ending.errno in SHORT_OF and bool(self._running)
+        self._plans_anew = not self._is_short and ending.stage == "view" and running.alike
+        return self._is_short or self._plans_anew
 
     # Reports
 
