@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from gproc.client.aio_job import AsyncJob
     from gproc.client.cluster import Cluster, connect, pack
     from gproc.client.events import Departed, Event, Exited, Output, Skipped, Staged, Started, Unreached
+    from gproc.client.executor import CommandExecutor
     from gproc.client.job import Job
     from gproc.client.known import JobInfo
+    from gproc.client.mapped import MappedTasks
     from gproc.client.options import DEVNULL, PIPE
     from gproc.client.results import CompletedJob, JobFailed, TimeoutExpired
+    from gproc.client.tasks import TaskResult, TasksNotRun
     from gproc.client.tree import CopyFailed, CopyResult, NodeStatus, TreeInfo
     from gproc.errors import (
         BundleError,
@@ -45,11 +48,14 @@ _MODULES = {
     "gproc.client.aio": ("AsyncCluster", "connect_async"),
     "gproc.client.aio_job": ("AsyncJob",),
     "gproc.client.cluster": ("Cluster", "connect", "pack"),
+    "gproc.client.executor": ("CommandExecutor",),
     "gproc.client.job": ("Job",),
     "gproc.client.known": ("JobInfo",),
     "gproc.client.events": ("Departed", "Event", "Exited", "Output", "Skipped", "Staged", "Started", "Unreached"),
     "gproc.client.options": ("DEVNULL", "PIPE"),
     "gproc.client.results": ("CompletedJob", "JobFailed", "TimeoutExpired"),
+    "gproc.client.mapped": ("MappedTasks",),
+    "gproc.client.tasks": ("TaskResult", "TasksNotRun"),
     "gproc.client.tree": ("CopyFailed", "CopyResult", "NodeStatus", "TreeInfo"),
     "gproc.errors": (
         "BundleError", "GprocError", "JobRejected", "LinkLost", "NoMaster", "ProgramNotExecutable", "ProgramNotFound",
@@ -62,11 +68,12 @@ _MODULES = {
 }  # fmt: skip
 
 __all__ = [
-    "DEVNULL", "PIPE", "AsyncCluster", "AsyncJob", "Bundle", "BundleError", "Cluster", "CompletedJob", "CopyFailed",
-    "CopyResult", "Departed", "Event", "Exited", "GprocError", "Job", "JobFailed", "JobInfo", "JobRejected", "Killed",
-    "LinkLost", "Lost", "NoMaster", "NodeStatus", "NotStarted", "Outcome", "Output", "ProgramNotExecutable",
-    "ProgramNotFound", "Refused", "Returned", "Signalled", "Skipped", "SpecError", "Staged", "Started", "TimedOut",
-    "TimeoutExpired", "TreeInfo", "TrustError", "Unreached", "UsageError", "connect", "connect_async", "pack",
+    "DEVNULL", "PIPE", "AsyncCluster", "AsyncJob", "Bundle", "BundleError", "Cluster", "CommandExecutor",
+    "CompletedJob", "CopyFailed", "CopyResult", "Departed", "Event", "Exited", "GprocError", "Job", "JobFailed",
+    "JobInfo", "JobRejected", "Killed", "LinkLost", "Lost", "MappedTasks", "NoMaster", "NodeStatus", "NotStarted",
+    "Outcome", "Output", "ProgramNotExecutable", "ProgramNotFound", "Refused", "Returned", "Signalled", "Skipped",
+    "SpecError", "Staged", "Started", "TaskResult", "TasksNotRun", "TimedOut", "TimeoutExpired", "TreeInfo",
+    "TrustError", "Unreached", "UsageError", "connect", "connect_async", "pack",
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from gproc.client.aio_job import AsyncJob
+from gproc.client.aio_mapped import AsyncTaskCluster
 from gproc.client.chunks import ChunkServer
 from gproc.client.complaints import Complaints
 from gproc.client.connection import Connection
@@ -47,7 +48,7 @@ from gproc.wire.job_messages import JobAnswer, Keep
 E = TypeVar("E", bound=BaseException)
 
 
-class AsyncCluster:
+class AsyncCluster(AsyncTaskCluster):
     """A connection to a master on the running event loop: `gproc.connect_async()` makes one.
 
     >>> async with gproc.connect_async() as cluster:

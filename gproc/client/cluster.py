@@ -21,6 +21,7 @@ from gproc.client.events import Event, Output
 from gproc.client.finding import default_socket
 from gproc.client.job import Job
 from gproc.client.known import JobInfo, jobs_of, problems_of
+from gproc.client.mapped import TaskCluster
 from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, input_bytes, keep_of
 from gproc.client.receiving import Collected
 from gproc.client.requests import pack_program
@@ -39,7 +40,7 @@ from gproc.wire.job_messages import JobAnswer, Keep
 E = TypeVar("E", bound=BaseException)
 
 
-class Cluster:
+class Cluster(TaskCluster):
     """A connection to a master: `gproc.connect()` makes one.
 
     >>> with gproc.connect() as cluster:

@@ -141,15 +141,14 @@ class _Site:
 
 
 class TaskFeed:
-    """failed: tasks that have failed.  lost: tasks of which nobody knows whether they ran.
-    done: tasks that have ended.  stopped: why no more tasks begin, as one clause; "" if they do.
+    """last: the number of the last task.  failed: how many have failed.  lost: of how many nobody knows whether they
+    ran.  stopped: why no more tasks begin, as one clause; "" if they do.
     horizon: no task with a higher number is wanted yet.
     """
 
     def __init__(self, setup: Setup, template: Template, *, max_fail: int | None = None) -> None:
         self.failed = 0
-        self.done = 0
-        self.lost: list[Task] = []
+        self.lost = 0
         self.stopped = ""
         self.horizon: int | None = None
         self.first_not_run: Task | None = None
@@ -161,7 +160,7 @@ class TaskFeed:
         self._pending: deque[Task] = deque()
         self._out_bytes = 0
         self._held = 0
-        self._last = 0
+        self.last = 0
         self._list_ended = False
         self._recalling = 0
         self._outgoing = bytearray()
@@ -181,18 +180,22 @@ class TaskFeed:
         room = sum(max(0, self._sites[rank].depth - len(self._sites[rank].held)) for rank in self._hungry)
         room -= len(self._pending)
         if self.horizon is not None:
-            room = min(room, self.horizon - self._last)
+            room = min(room, self.horizon - self.last)
         return max(0, room)
 
-    def add(self, line: int, values: tuple[bytes, ...]) -> Task:
-        """The next task of the list.  Raises: UsageError if its command would be too long."""
+    def check(self, values: tuple[bytes, ...], whose: str = "the") -> None:
+        """Raises: UsageError if the command of a task with these values would be too long."""
         try:
             self._template.check(values)
         except CommandTooLong as error:
             most = f"{COMMAND_BYTES_MAX >> 20} MiB, the most that a program can have"
-            raise UsageError(f"entry {line} of the list: its command would be longer than {most}") from error
-        self._last += 1
-        task = Task(self._last, line, values)
+            raise UsageError(f"{whose} command would be longer than {most}") from error
+
+    def add(self, line: int, values: tuple[bytes, ...]) -> Task:
+        """The next task of the list.  Raises: UsageError if its command would be too long."""
+        self.check(values, f"entry {line} of the list: its")
+        self.last += 1
+        task = Task(self.last, line, values)
         self._pending.append(task)
         self._out_bytes += task.size_bytes
         return task
@@ -220,6 +223,11 @@ class TaskFeed:
     def is_over(self) -> bool:
         """Whether no node will get a task any more."""
         return bool(self._list_ended or self.stopped) and not self._held and not self._pending
+
+    @property
+    def has_failed_enough(self) -> bool:
+        """Whether so many tasks have failed that no more are to begin."""
+        return self._max_fail is not None and self.failed >= self._max_fail
 
     @property
     def closed(self) -> dict[int, Outcome]:
@@ -259,7 +267,7 @@ class TaskFeed:
         for number in list(site.held):
             task = self._take_back(site, number)
             self._out_bytes -= task.size_bytes
-            self.lost.append(task)
+            self.lost += 1
             yield TaskDone(task, rank, 0, Lost(reason.removeprefix("lost: ")), 0.0)
         if not self.is_over and all(each.closed is not None for each in self._sites):
             self.stop("no node is left")
@@ -298,13 +306,12 @@ class TaskFeed:
         seconds = report.seconds if LEAST_S <= report.seconds < LONG_S else LEAST_S  # it may be no number
         site.mean_s += (SMOOTH if site.mean_s else 1.0) * (seconds - site.mean_s)
         if isinstance(outcome, Lost):
-            self.lost.append(task)
+            self.lost += 1
         else:
-            self.done += 1
             self.failed += outcome.status != 0
         self._note(site)
         yield TaskDone(task, site.rank, report.slot, outcome, seconds)
-        if self._max_fail is not None and self.failed >= self._max_fail:
+        if self.has_failed_enough:
             self.stop(f"{self.failed} task{'s have' if self.failed > 1 else ' has'} failed")
 
     def _again(self, task: Task) -> None:

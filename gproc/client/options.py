@@ -11,7 +11,7 @@ from gproc.bundle.venv import environment_at
 from gproc.client.requests import pack_program, program_request
 from gproc.errors import UsageError
 from gproc.packager import Bundle
-from gproc.request.spec import Request
+from gproc.request.spec import Action, Request
 from gproc.wire.job_messages import Keep
 
 PIPE: Final = -1
@@ -82,7 +82,7 @@ def command_of(args: Args, *, shell: bool = False) -> tuple[bytes, ...]:
 
 
 def asked(
-    nodes: str, args: Args, *, stdin: bool, timeout: float | None, options: JobOptions
+    nodes: str, args: Args, *, stdin: bool, timeout: float | None, options: JobOptions, action: Action = "run"
 ) -> tuple[Request, Bundle | None, tuple[str, ...]]:
     """The request, the bundle that goes with it, and the command as text.
 
@@ -124,6 +124,7 @@ def asked(
         fanout=options.get("fanout"),
         max_fail=options.get("max_fail"),
         rlimits=options.get("rlimits", {}),
+        action=action,
     )
     return request, bundle, tuple(os.fsdecode(word) for word in command)
 

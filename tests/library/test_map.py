@@ -1,0 +1,168 @@
+"""Tasks in the library: iterators of results, an executor, and the same on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor, wait
+
+import pytest
+
+import gproc
+from gproc.client.feed import AHEAD_MAX
+from tests.patience import PATIENCE_S
+from tests.system.cluster import Cluster
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("map") / "c")
+    cluster.start_master()
+    cluster.slaves_at_once(2)
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def cluster(nodes: Cluster) -> Iterator[gproc.Cluster]:
+    with gproc.connect(str(nodes.socket)) as connected:
+        yield connected
+
+
+def test_results_are_in_the_order_of_the_values_and_have_all_of_a_task(cluster: gproc.Cluster) -> None:
+    program = ["/bin/sh", "-c", "echo $0 $GPROC_NODE; echo e$0 >&2; exit $0", "{}"]
+    results = list(cluster.map("1-2", program, [3, "0", b"7"], per_node=1))
+    assert [(result.index, result.values, result.returncode) for result in results] == [
+        (0, ("3",), 3), (1, ("0",), 0), (2, ("7",), 7),
+    ]  # fmt: skip
+    for result in results:
+        word = result.values[0].encode()
+        assert (result.stdout, result.stderr) == (word + b" " + result.node.encode() + b"\n", b"e" + word + b"\n")
+        assert result.seconds > 0
+    assert results[0].outcome == gproc.Returned(3)
+
+
+def test_values_are_read_as_tasks_are_handed_out_and_leaving_ends_what_runs(
+    nodes: Cluster, cluster: gproc.Cluster
+) -> None:
+    taken: list[int] = []
+
+    def endless() -> Iterator[int]:
+        yield 0
+        while True:
+            taken.append(1000)
+            yield 1000
+
+    with cluster.map("1-2", ["/bin/sleep"], endless(), per_node=2) as results:
+        assert next(results).values == ("0",)
+        assert len(taken) < 2 * (2 + AHEAD_MAX)
+    nodes.nothing_runs(PATIENCE_S)
+    assert cluster.run("1", ["echo", "on"]).stdout == {"1": b"on\n"}
+
+
+def test_an_error_of_the_values_ends_the_tasks_and_is_the_callers(nodes: Cluster, cluster: gproc.Cluster) -> None:
+    def broken() -> Iterator[str]:
+        yield "1000"
+        raise KeyError("no more")
+
+    with pytest.raises(KeyError, match="no more"):
+        list(cluster.map("1", ["/bin/sleep"], broken(), per_node=2))
+    nodes.nothing_runs(PATIENCE_S)
+
+
+def test_tasks_that_were_not_run_are_an_error_with_status_and_summary(cluster: gproc.Cluster) -> None:
+    with pytest.raises(gproc.TasksNotRun) as told:
+        list(cluster.map("1-2", ["nonesuch"], range(100), local_bin=True))
+    assert told.value.returncode == 127
+    assert "nonesuch" in told.value.summary[0]
+    results = cluster.map("1-2", ["/bin/false"], range(100), max_fail=3, per_node=1)
+    assert 3 <= len(list(results)) < 100
+    assert results.returncode >= 3
+    assert "tasks have failed" in results.summary[-1]
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "told"),
+    [
+        (["a\0b"], {}, "zero byte"),
+        ([], {"per_node": 1000}, "per_node is 1000"),
+        ([], {"timeout": 0.0}, "timeout is 0.0"),
+        ([], {"fanout": 2}, "fanout is for a job"),
+        ([], {"on_disconnect": "detach"}, "on_disconnect is for a job"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_said(
+    cluster: gproc.Cluster, values: list[str], options: dict[str, int], told: str
+) -> None:
+    with pytest.raises(gproc.UsageError, match=told):
+        list(cluster.map("1", ["echo"], values, **options))  # type: ignore[arg-type]
+
+
+def test_no_values_are_no_tasks(cluster: gproc.Cluster) -> None:
+    assert list(cluster.map("1-2", ["echo"], [])) == []
+
+
+def test_a_time_limit_is_that_of_each_task(cluster: gproc.Cluster) -> None:
+    first, second = cluster.map("1", ["/bin/sleep"], [1000, 0], timeout=1.0)
+    assert (first.outcome.kind, first.returncode, second.returncode) == ("timed out", 124, 0)
+
+
+def test_an_executor_for_commands_makes_progress_by_itself_with_one_thread(cluster: gproc.Cluster) -> None:
+    before = threading.active_count()
+    pool = cluster.executor("1-2", ["/bin/sh", "-c", "echo $0-$1", "{}"])
+    assert isinstance(pool, Executor)
+    with pool:
+        assert threading.active_count() == before + 1
+        futures = [pool.submit(number, "x") for number in range(30)]
+        done, left = wait(futures, PATIENCE_S)
+        assert (len(done), left) == (30, set())
+        assert [future.result().stdout for future in futures] == [b"%d-x\n" % number for number in range(30)]
+    assert threading.active_count() == before
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit("x")
+    with pytest.raises(gproc.UsageError), cluster.executor("1", ["echo", *["{}"] * 100]) as other:
+        other.submit("a" * 100_000)
+
+
+def test_futures_can_be_cancelled_before_they_are_handed_out(nodes: Cluster, cluster: gproc.Cluster) -> None:
+    pool = cluster.executor("1", ["/bin/sh", "-c", "sleep 1; echo $0", "{}"], per_node=1)
+    futures = [pool.submit(number) for number in range(4)]
+    pool.shutdown(cancel_futures=True)
+    assert futures[-1].cancelled()
+    assert all(future.cancelled() or future.result().returncode == 0 for future in futures)
+    nodes.nothing_runs(PATIENCE_S)
+
+
+def test_futures_of_tasks_that_cannot_be_run_have_the_reason(cluster: gproc.Cluster) -> None:
+    with cluster.executor("1-2", ["nonesuch"], local_bin=True) as pool:
+        error = pool.submit("x").exception(PATIENCE_S)
+        assert isinstance(error, gproc.TasksNotRun)
+        assert error.returncode == 127
+
+
+def test_futures_end_if_the_connection_is_closed(nodes: Cluster) -> None:
+    with gproc.connect(str(nodes.socket)) as cluster:
+        pool = cluster.executor("1", ["/bin/sleep"])
+        future = pool.submit("1000")
+    assert isinstance(future.exception(PATIENCE_S), gproc.LinkLost)
+    pool.shutdown()
+    nodes.nothing_runs(PATIENCE_S)
+
+
+def test_an_event_loop_has_the_same_and_leaving_ends_what_runs(nodes: Cluster) -> None:
+    async def main() -> None:
+        async with gproc.connect_async(str(nodes.socket)) as cluster:
+            said = [result.stdout async for result in cluster.map("1-2", ["echo"], range(30))]
+            assert said == [b"%d\n" % number for number in range(30)]
+            with pytest.raises(gproc.TasksNotRun):
+                async for _ in cluster.map("1-2", ["nonesuch"], [1], local_bin=True):
+                    pass
+            results = cluster.map("1-2", ["/bin/sleep"], ["0", "1000", "1000"], ordered=False)
+            async for result in results:
+                assert result.index == 0
+                break
+            await results.aclose()  # type: ignore[attr-defined]
+            await asyncio.to_thread(nodes.nothing_runs, PATIENCE_S)
+
+    asyncio.run(main())
