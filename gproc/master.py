@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import time
 from typing import TYPE_CHECKING, Final
 
 from gproc.nodespec import Place, fold
+from gproc.records.present import KeptNode, packed_node
 from gproc.relay.belonging import Belonging
 from gproc.relay.hub import Hub
 from gproc.service.absences import Absences
 from gproc.service.certificates import CertificateDesk
 from gproc.service.clients import Clients
+from gproc.service.continuing import CRASHED, restore_nodes
 from gproc.service.draining import Draining
 from gproc.service.faults import Faults
 from gproc.service.finding import NodeFinder
@@ -34,7 +35,7 @@ from gproc.service.service import JobService
 from gproc.spread.passing import PassingFetcher
 from gproc.trust.lease import LEASE_S, Lease, boottime_s
 from gproc.trust.orders import JobSigner, TreeEnds
-from gproc.trust.signing import SESSION_BYTES, Context, Signer
+from gproc.trust.signing import Context, Signer
 from gproc.trust.ticket import Grant, Ticket, start_by_ms
 from gproc.trust.turn import Turn
 from gproc.wire import messages
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from gproc.policy.warden import Warden
+    from gproc.records.session import MasterSession
     from gproc.records.spooling import Spools
     from gproc.service.book import JobBook
     from gproc.store.root import Root
@@ -66,7 +68,7 @@ class Master(Hub):
     def __init__(
         self, *, authority: Authority, endpoint: Endpoint, reissue: Callable[[], Identity], signer: Signer,
         store: Store, belonging: Belonging, link_timeout_s: float, warden: Warden, book: JobBook,
-        spools: Spools, draining: Draining, lease_s: float = LEASE_S,
+        spools: Spools, session: MasterSession, draining: Draining, lease_s: float = LEASE_S,
     ) -> None:  # fmt: skip
         """reissue: the master's own identity, made anew if it will end soon.
 
@@ -81,12 +83,9 @@ class Master(Hub):
         self._own_name = endpoint.identity.name
         self.fetcher = PassingFetcher(store, self, lambda bundle: self._offers.replace(bundle))
         self._signer = signer
-        self._session = os.urandom(SESSION_BYTES)
+        self._session = session
         self._returned = asyncio.Event()
         """A node has another parent."""
-        self._began_s = boottime_s()
-        self._sequence = 0
-        """The number of the last ticket or grant that was signed: each is higher than all before it."""
         self._offers = BundleOffers(self.fetcher, self)
         self._book = book
         self._spools = spools
@@ -98,7 +97,7 @@ class Master(Hub):
         )
         self.clients = Clients(self._service, self._inquiries, warden.limits())
         rotation = Rotation(authority, endpoint, signer, reissue, self)
-        self._desk = CertificateDesk(authority, endpoint, signer, self._session, reissue, self._revoke, rotation)
+        self._desk = CertificateDesk(authority, endpoint, signer, session.id, reissue, self._revoke, rotation)
         self._desk.look()
 
     def end_on_signals(self) -> None:
@@ -106,6 +105,16 @@ class Master(Hub):
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, self.end)
+
+    def go_on(self) -> None:
+        """Go on with the session of a master that has crashed: call this before any node can come."""
+        if self._session.found:
+            nodes = restore_nodes(self.registry, self._book.keeper.nodes, self._session.former_leases_end_s)
+            lives = [self._service.go_on(interrupted) for interrupted in self._book.interrupted]
+            log.info("going on after a crash of the master: %d nodes and %d jobs are expected", len(nodes), len(lives))
+            for node in nodes:
+                self._miss(node, CRASHED)
+            self._service.ways.expect(lives, self.registry, self._session.former_leases_end_s)
 
     async def run(self) -> None:
         self.heartbeats.start()
@@ -118,9 +127,11 @@ class Master(Hub):
             desk.result()  # a bug, which ends the master
         desk.cancel()
         log.info("shutting down %d nodes", len(self.tree))
-        order = self._signer.sign(Context.END, TreeEnds(self._session))
+        self._session.end()
+        order = self._signer.sign(Context.END, TreeEnds(self._session.id))
         await self.children.close(messages.Shutdown("the master has ended", order))
         self._spools.finish()
+        self._service.close()
         self._book.close()
 
     async def _await_return(self) -> None:
@@ -135,17 +146,23 @@ class Master(Hub):
                     await self._returned.wait()
 
     def sign_job(self, job: JobRecord) -> SignedJob:
-        self._sequence += 1
         ticket = Ticket(
-            session=self._session, sequence=self._sequence, job=job.number,
-            start_by_ms=start_by_ms(self._clock_ms(), job.request), caller=job.caller, request=job.request,
+            session=self._session.id, sequence=self._session.number(), job=job.number,
+            start_by_ms=start_by_ms(self._session.clock_ms(), job.request), caller=job.caller, request=job.request,
         )  # fmt: skip
-        signer = JobSigner(self._signer, self._session, job.number)
+        signer = JobSigner(self._signer, self._session.id, job.number)
         return SignedJob(self._signer.sign(Context.TICKET, ticket), signer)
 
+    def sign_again_for(self, job: JobRecord, ticket: Signed) -> SignedJob:
+        signer = JobSigner(self._signer, self._session.id, job.number, self._session.run - 1)
+        return SignedJob(self._signer.sign_anew(Context.TICKET, ticket), signer)
+
+    def kept_numbers(self) -> set[int]:
+        return self.registry.awaited(self.place, boottime_s())
+
     def sign_turn(self, job: JobRecord, ranks: Iterable[int]) -> Signed:
-        by_ms = start_by_ms(self._clock_ms(), job.request)
-        turn = Turn(self._session, job.number, fold(job.places[rank] for rank in ranks), by_ms)
+        by_ms = start_by_ms(self._session.clock_ms(), job.request)
+        turn = Turn(self._session.id, job.number, fold(job.places[rank] for rank in ranks), by_ms)
         return self._signer.sign(Context.TURN, turn)
 
     def look_at_keys(self) -> None:
@@ -155,9 +172,6 @@ class Master(Hub):
         for live in self._service.running():
             live.sign_again(self._signer)
 
-    def _clock_ms(self) -> int:
-        return int((boottime_s() - self._began_s) * 1000)
-
     # `relay.hub.Hub`
 
     @property
@@ -166,7 +180,7 @@ class Master(Hub):
 
     @property
     def session(self) -> bytes:
-        return self._session
+        return self._session.id
 
     def objection(self, change: Arrived) -> str:
         if why := self._objection(change):
@@ -204,15 +218,17 @@ class Master(Hub):
             self.tree.forget(former_route)
         if displaced is not None:
             log.warning("%s has the place of %s, which is another run of a slave", node, displaced)
-            self._service.unreached(displaced, "another slave has its place")
+            self._book.keeper.note_node(displaced.nonce, None)
+            self._service.ways.unreached(displaced, "another slave has its place")
             self.faults.end(displaced, "another run of its slave has its place", time.time())
         self.absences.end(node.place)
+        self._book.keeper.note_node(node.nonce, packed_node(KeptNode(node.place, node.info, node.run_key)))
         self._grant(node)
         if known is None:
             log.info("arrived: %s", node)
         else:
             log.info("%s is reached %s", node, self._by_way_of(node))
-            self._service.reached(node)
+            self._service.ways.reached(node)
             self.faults.end(node, f"reached again {self._by_way_of(node)}", time.time())
             self._returned.set()
 
@@ -223,17 +239,19 @@ class Master(Hub):
     def _grant(self, node: Node) -> None:
         """Tell a node its place: without a grant it accepts no ticket."""
         assert node.route is not None
-        self._sequence += 1
         self._lend(node)
+        session = self._session
         grant = Grant(
-            self._session, node.nonce, node.place, self._sequence, self._clock_ms(), self._lease_s,
+            session.id, node.nonce, node.place, session.number(), session.clock_ms(), self._lease_s,
             self.registry.ancestors(node), tuple(live.job.number for live in self._service.running()), time.time(),
+            session.ended,
         )  # fmt: skip
         self.pass_down(messages.Granted(node.route, self._signer.sign(Context.GRANT, grant)))
 
     def _lend(self, node: Node) -> None:
         """What runs on the node may run until then, if it hears nothing more."""
         node.lease_ends_s = boottime_s() + self._lease_s
+        self._session.lends(node.lease_ends_s)
 
     def _lost_way(self, change: Left) -> None:
         """Nodes cannot be reached any more by the way that they were."""
@@ -244,15 +262,20 @@ class Master(Hub):
             else:
                 log.warning("cannot reach %s: %s", node, change.reason)
                 self.registry.lose(node, boottime_s())
-                self.absences.note(node, time.time(), change.reason)
-                self.faults.lose(node, change.reason, time.time())
-                self._service.unreached(node, change.reason)
+                self._miss(node, change.reason)
+
+    def _miss(self, node: Node, reason: str) -> None:
+        """No way leads to a node."""
+        self.absences.note(node, time.time(), reason)
+        self.faults.lose(node, reason, time.time())
+        self._service.ways.unreached(node, reason)
 
     def _forget(self, node: Node, reason: str) -> None:
         """A node has ended, or is none of ours any more: nothing runs there, and nobody misses it."""
         self.registry.forget(node)
+        self._book.keeper.note_node(node.nonce, None)
         self.absences.end(node.place)
-        self._service.lost(node, reason)
+        self._service.ways.lost(node, reason)
 
     def _revoke(self, signed: Signed) -> None:
         """A new list of revoked certificates: who is named in it is none of ours any more, wherever it hangs."""
@@ -283,8 +306,8 @@ class Master(Hub):
         self._lend(node)
         home_is_there = self.registry.home_is_there(node)
         lease = Lease(
-            self._session, question.nonce, self._sequence, self._clock_ms(), jobs, home_is_there, time.time(),
-            self.endpoint.vetting.number, awaited,
+            self._session.id, question.nonce, self._session.last_number, self._session.clock_ms(), jobs,
+            home_is_there, time.time(), self.endpoint.vetting.number, awaited,
         )  # fmt: skip
         self.pass_down(messages.Leased(question.route, self._signer.sign(Context.LEASE, lease)))
 

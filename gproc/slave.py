@@ -17,11 +17,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
 from gproc import __version__
-from gproc.errors import TrustError
+from gproc.errors import GprocError, TrustError
 from gproc.launch.launcher import Launcher
 from gproc.link.connection import Link, Receiver
 from gproc.node.admitted import Admitted
 from gproc.node.burden import load_of_this_machine
+from gproc.node.forsaken import Forsaken
 from gproc.node.homeward import Homeward
 from gproc.node.leasing import Leasing
 from gproc.node.renewing import Renewing
@@ -43,6 +44,7 @@ from gproc.trust import tls
 from gproc.trust.lease import boottime_s
 from gproc.trust.orders import StaleOrder
 from gproc.trust.ticket import TicketVerifier
+from gproc.trust.untaken import SessionEnded
 from gproc.wire import frames, messages
 from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEnd, Revocations
 from gproc.wire.directions import PARENT_TO_CHILD, ParentToChild
@@ -66,11 +68,12 @@ class Slave(Hub, Receiver[ParentToChild]):
     def __init__(
         self, *, endpoint: Endpoint, dialer: Dialer, store: Store, launcher: Launcher, planner: Planner,
         belonging: Belonging, id: int | None, address: str, link_timeout_s: float, warden: Warden,
-        joined: Callable[[Slave], None] = lambda _: None,
+        exit_after_s: float | None = None, joined: Callable[[Slave], None] = lambda _: None,
     ) -> None:  # fmt: skip
         """id: None if the parent chooses one.
 
         address: where others dial this node; "" if it is the one that its parent sees.
+        exit_after_s: how long it looks for the master; None: for ever.
         joined: called each time that a parent has taken us in.
         """
         super().__init__(store, endpoint, belonging, link_timeout_s)
@@ -84,6 +87,8 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._admitted: dict[int, Admitted] = {}
         self._homeward = Homeward()
         self._unheard = Unheard()
+        self._forsaken = Forsaken(exit_after_s, self._give_up)
+        self._given_up: GprocError | None = None
         self._tree_end: messages.Signed | None = None
         self._uplink = Uplink(dialer, id, owner=self, receiver=self)
         self._leasing = Leasing(self._verifier, launcher, self._uplink, self._lease_is_over)
@@ -93,12 +98,13 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._taker = JobTaker(self._verifier, self._voice, warden, services, self._uplink)
 
     async def run(self) -> None:
-        """Raises: GprocError if the parent refuses us for good."""
+        """Raises: GprocError if the parent refuses us for good, or the master was not heard for too long."""
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, self.end)
         self._launcher.attach(loop)
         self.heartbeats.start()
+        self._forsaken.start()
         joining = asyncio.create_task(self._uplink.stay_joined())
         await asyncio.wait({joining, self.stopped}, return_when=asyncio.FIRST_COMPLETED)
         joining.cancel()
@@ -109,9 +115,12 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._uplink.close()
         self._certificate.close()
         self._leasing.stop()
+        self._forsaken.stop()
         await self.children.close(messages.Shutdown("the node above has ended", self._tree_end))
         if joining.done() and not joining.cancelled():
             joining.result()
+        if self._given_up is not None:
+            raise self._given_up
 
     # `node.uplink.UplinkOwner`
 
@@ -150,6 +159,10 @@ class Slave(Hub, Receiver[ParentToChild]):
         """Ask `run()` to finish."""
         self._uplink.leave()
         super().end()
+
+    def _give_up(self, reason: str) -> None:
+        self._given_up = GprocError(reason)
+        self.end()
 
     def _kill_jobs(self) -> None:
         """End the programs of this node, and let go of all jobs.  Those below go on, on another way."""
@@ -235,7 +248,13 @@ class Slave(Hub, Receiver[ParentToChild]):
 
     def _accept_grant(self, signed: messages.Signed) -> None:
         at_home = self._uplink.membership.at_home
-        grant = self._verifier.accept_grant(signed, self._uplink.membership.id if at_home else None)
+        try:
+            grant = self._verifier.accept_grant(signed, self._uplink.membership.id if at_home else None)
+        except SessionEnded as ended:
+            log.info("shut down: %s", ended)
+            self._tree_end = ended.grant
+            self.end()
+            return
         self._uplink.granted(PlaceGranted(grant.place), grant.ancestors)
         self.endpoint.vetting.heard(grant.date_s)
         for job, admitted in list(self._admitted.items()):
@@ -243,6 +262,7 @@ class Slave(Hub, Receiver[ParentToChild]):
                 admitted.end_here()  # those below hear it by grants of their own
                 self.let_go(job)
         self._homeward.arrived(at_home, boottime_s())
+        self._forsaken.heard()
         self._leasing.granted(grant)
 
     def _release(self, word: Release) -> None:
@@ -281,6 +301,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         lease = self._leasing.take(signed)
         if lease is None:
             return
+        self._forsaken.heard()
         if why := self._certificate.heard(lease) or self._unheard.heard(lease, self._admitted.values()):
             self._uplink.abandon(why)
         for job, admitted in list(self._admitted.items()):

@@ -20,6 +20,7 @@ from gproc.locales import Options, Role, load
 from gproc.master import Master
 from gproc.policy.warden import Warden
 from gproc.records.place import open_state, state_base
+from gproc.records.session import MasterSession
 from gproc.records.spooling import Spools
 from gproc.relay.belonging import Belonging, placed_by
 from gproc.service.book import JobBook, open_records
@@ -62,7 +63,8 @@ def run(options: MasterOptions) -> int:
     log.debug("store %s", os.fsdecode(store.place))
     place, _state_lock = open_state(options.state or state_base(os.environ))
     log.debug("job records in %s", place)
-    book, spools = open_records(place, limits)
+    session = MasterSession(place, authority.cluster)
+    book, spools = open_records(place, limits, goes_on=session.found)
     draining = Draining(os.path.join(place, "drained.json"))
     log.debug("a link is lost after %g s", options.link_timeout_s)
     placed = placed_by(locale, options.cmd_port or DEFAULT_CMD_PORT)
@@ -72,13 +74,14 @@ def run(options: MasterOptions) -> int:
         load_identity(home, "node", name, own_addresses(name, address))
         return load_identity(home, "master", name, own_addresses(name, address))
 
-    asyncio.run(_serve(options, address, authority, reissue, store, belonging, warden, book, spools, draining))
+    asyncio.run(_serve(options, address, authority, reissue, store, belonging, warden, book, spools, session, draining))
     return 0
 
 
 async def _serve(
     options: MasterOptions, address: str, authority: Authority, reissue: Callable[[], Identity], store: Store,
-    belonging: Belonging, warden: Warden, book: JobBook, spools: Spools, draining: Draining,
+    belonging: Belonging, warden: Warden, book: JobBook, spools: Spools, session: MasterSession,
+    draining: Draining,
 ) -> None:  # fmt: skip
     endpoint = Endpoint(reissue())
     master = Master(
@@ -94,8 +97,10 @@ async def _serve(
         book=book,
         spools=spools,
         draining=draining,
+        session=session,
     )
     master.end_on_signals()
+    master.go_on()
     try:
         master.children.listen(listening_address(address), options.cmd_port)
     except OSError as error:

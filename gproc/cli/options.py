@@ -60,6 +60,7 @@ class SlaveOptions(msgspec.Struct, frozen=True, kw_only=True):
     store: str | None = None
     store_bytes: int | None = None
     link_timeout_s: float = DEFAULT_LINK_TIMEOUT_S
+    exit_after_s: float | None = None
     log_json: bool = False
     debug: int = 0
 

@@ -117,6 +117,7 @@ def serve(
             address=placement.address,
             link_timeout_s=options.link_timeout_s,
             warden=warden,
+            exit_after_s=options.exit_after_s,
             joined=joined,
         )
         local = listening_address(placement.address or dialled.host)

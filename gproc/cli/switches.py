@@ -232,6 +232,14 @@ SWITCHES: Final = (
         metavar="SECONDS",
     ),
     Switch(
+        "exit_after_s",
+        ("s",),
+        SECONDS,
+        "End if the master has not been heard for this long. [default: never]",
+        "exit-after",
+        metavar="SECONDS",
+    ),
+    Switch(
         "exclude",
         ("e", "map", "cp", "get"),
         TEXT,

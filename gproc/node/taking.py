@@ -15,7 +15,8 @@ from gproc.node.warded import warded_program
 from gproc.relay.relayed_job import Downstream, RelayedJob
 from gproc.shown import shown_text
 from gproc.trust.signing import TicketRefused
-from gproc.trust.ticket import NoLease, Ticket, TicketVerifier
+from gproc.trust.ticket import Ticket, TicketVerifier
+from gproc.trust.untaken import NoLease
 from gproc.wire.branch import Branch
 from gproc.wire.endings import RankEnded
 from gproc.wire.messages import Run

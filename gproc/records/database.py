@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from gproc.errors import GprocError
 from gproc.records.record import JobName, Keeping, KeptJob
@@ -37,8 +38,22 @@ create table numbers (next integer not null);
 insert into numbers values (1);
 """
 
+_RUNNING: Final = """
+create table if not exists lives (number integer primary key, life blob not null);
+create table if not exists nodes (nonce blob primary key, node blob not null);
+"""
+"""What a master needs of the present only if it crashes.  An older gproc leaves these tables alone."""
+
 _ALL: Final = ", ".join(COLUMNS)
 _BRIEF: Final = ", ".join(BRIEF_COLUMNS)
+
+
+class Changes(NamedTuple):
+    """lives: by the job's number, nodes: by the nonce; None: it is gone."""
+
+    records: Collection[KeptJob] = ()
+    lives: Mapping[int, bytes | None] = MappingProxyType({})
+    nodes: Mapping[bytes, bytes | None] = MappingProxyType({})
 
 
 class DamagedRecords(GprocError):
@@ -83,6 +98,7 @@ class JobDatabase:
             )
         elif self._one("pragma quick_check") != ("ok",):
             raise DamagedRecords(self._path, "it is damaged")
+        self._connection.executescript(f"begin; {_RUNNING} commit;")
 
     def close(self) -> None:
         self._connection.close()
@@ -101,11 +117,32 @@ class JobDatabase:
         with self._explained():
             self._connection.execute("update numbers set next = ?", (number,))
 
-    def write(self, records: Collection[KeptJob]) -> None:
+    def write(self, changes: Changes) -> None:
         """Write all of them or none."""
         marks = ", ".join("?" * len(COLUMNS))
         with self._explained(), self._transaction():
-            self._connection.executemany(f"insert or replace into jobs values ({marks})", map(row_of, records))
+            self._connection.executemany(f"insert or replace into jobs values ({marks})", map(row_of, changes.records))
+            for table, key, found in (("lives", "number", changes.lives), ("nodes", "nonce", changes.nodes)):
+                gone = [(each,) for each, value in found.items() if value is None]
+                kept = [(each, value) for each, value in found.items() if value is not None]
+                self._connection.executemany(f"delete from {table} where {key} = ?", gone)
+                self._connection.executemany(f"insert or replace into {table} values (?, ?)", kept)
+
+    def lives(self) -> dict[int, bytes]:
+        """What is kept of running jobs, by number."""
+        with self._explained():
+            return dict(self._connection.execute("select number, life from lives").fetchall())
+
+    def nodes(self) -> list[bytes]:
+        """What is kept of the nodes of the tree."""
+        with self._explained():
+            return [node for [node] in self._connection.execute("select node from nodes")]
+
+    def forget_present(self) -> None:
+        """No job of this session runs any more, and no node is in it."""
+        with self._explained(), self._transaction():
+            self._connection.execute("delete from lives")
+            self._connection.execute("delete from nodes")
 
     def running(self) -> list[KeptJob]:
         with self._explained():

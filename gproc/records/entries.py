@@ -3,9 +3,9 @@
     entry:  CRC-32 u32 of all that follows | length u32 of the data | rank u32 | kind u8 | offset u64 | time f64 | data
 
 Numbers are big-endian.  Kind 1 and 2 are output; the offset says how many bytes of that stream of that rank come
-before.  Kind 0 is the end of a rank: its data is its outcome and the sizes of both streams, as msgpack.  The files of
-a job, one after the other, are its entries in the order in which they came.  Files may be missing, and output may
-never have been written: offsets show how much.
+before, and an entry without data says that alone.  Kind 0 is the end of a rank: its data is its outcome and the sizes
+of both streams, as msgpack.  The files of a job, one after the other, are its entries in the order in which they came.
+Files may be missing, and output may never have been written: offsets show how much.
 """
 
 from __future__ import annotations
@@ -40,6 +40,15 @@ class SpoolEntry(NamedTuple):
     data: bytes
 
 
+class EntryHead(NamedTuple):
+    """size: bytes of the data."""
+
+    rank: int
+    kind: int
+    offset: int
+    size: int
+
+
 class RankEnd(msgspec.Struct, frozen=True, array_like=True):
     """The data of an END.  sizes: of standard output and of standard error, written or dropped."""
 
@@ -55,6 +64,12 @@ def packed(entry: SpoolEntry) -> bytes:
     head = _HEAD.pack(0, len(entry.data), entry.rank, entry.kind, entry.offset, entry.time_s)[_CRC_BYTES:]
     crc = zlib.crc32(entry.data, zlib.crc32(head))
     return b"".join((crc.to_bytes(_CRC_BYTES, "big"), head, entry.data))
+
+
+def head_of(entry: bytes) -> EntryHead:
+    """Of an entry that `packed` has made."""
+    _, size, rank, kind, offset, _ = _HEAD.unpack_from(entry)
+    return EntryHead(rank, kind, offset, size)
 
 
 def entries_in(data: bytes) -> Iterator[tuple[SpoolEntry, int]]:

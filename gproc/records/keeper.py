@@ -8,10 +8,10 @@ import os
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from gproc.errors import GprocError
-from gproc.records.database import JobDatabase
+from gproc.records.database import Changes, JobDatabase
 from gproc.records.record import JobName, Keeping, KeptJob
 from gproc.records.rows import BriefRow
 
@@ -36,35 +36,58 @@ WAITING_MAX: Final = 100_000
 LOST: Final = "the master ended while it ran"
 
 
+class Noted(NamedTuple):
+    """What makes a job's record, and what another master needs of it."""
+
+    record: Callable[[], KeptJob]
+    life: Callable[[], bytes | None]
+
+
 class RecordKeeper:
-    """All calls are from one event loop, but for those before it runs.  pruned: called with numbers that are gone."""
+    """All calls are from one event loop, but for those before it runs.  pruned: called with numbers that are gone.
 
-    def __init__(self, place: str, keeping: Keeping, clock: Callable[[], float] = time.time) -> None:
-        """Open the records in a directory.  Jobs that were running are lost: their master has ended.
+    interrupted: the jobs that ran when the last master crashed, and what this one needs to go on with each.
+    nodes: what is kept of the nodes of its tree.
+    """
 
-        Raises: GprocError.
+    def __init__(
+        self, place: str, keeping: Keeping, clock: Callable[[], float] = time.time, *, goes_on: bool = False
+    ) -> None:
+        """Open the records in a directory.
+
+        goes_on: the last master has crashed, and this one goes on with its session.  Jobs that were running and that
+        cannot be found again are lost.  Raises: GprocError.
         """
         self._clock = clock
         self._keeping = keeping
         self._database = JobDatabase(os.path.join(place, FILE))
         self._thread = ThreadPoolExecutor(1, "gproc-records")
-        self._waiting: dict[int, Callable[[], KeptJob]] = {}
+        self._waiting: dict[int, Noted] = {}
+        self._nodes: dict[bytes, bytes | None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Future[None] | None = None
         self._pruning: asyncio.TimerHandle | None = None
         self.problem: GprocError | None = None
         """Why records cannot be written now."""
         self.pruned: Callable[[Collection[int]], None] = lambda _: None
-        self._lose(self._database.running())
+        lives = self._database.lives() if goes_on else {}
+        running = self._database.running()
+        self.interrupted = [(record, lives[record.number]) for record in running if record.number in lives]
+        self.nodes = self._database.nodes() if goes_on else []
+        if not goes_on:
+            self._database.forget_present()
+        self.lose([record for record in running if record.number not in lives])
         self._database.prune(keeping, clock())
         self._next = self._database.reserve(NUMBERS)
         self._end = self._next + NUMBERS
         self._reserving: Future[int] | None = None
 
-    def _lose(self, running: Collection[KeptJob]) -> None:
+    def lose(self, running: Collection[KeptJob]) -> None:
+        """These jobs were running, and are lost with their master: before the event loop runs."""
         if running:
             log.warning("%d jobs were lost with the last master", len(running))
-            self._database.write([record.lost_with_its_master(LOST, self._clock()) for record in running])
+            lost = [record.lost_with_its_master(LOST, self._clock()) for record in running]
+            self._database.write(Changes(lost))
 
     def number(self) -> int:
         """The number of a new job: higher than all before it, those of former masters too.  Raises: GprocError."""
@@ -78,11 +101,24 @@ class RecordKeeper:
         self._next += 1
         return number
 
-    def note(self, number: int, record: Callable[[], KeptJob]) -> None:
-        """A job has changed.  record: makes its record, in a moment."""
-        self._waiting[number] = record
+    def note(
+        self, number: int, record: Callable[[], KeptJob], life: Callable[[], bytes | None] = lambda: None
+    ) -> None:
+        """A job has changed.  record: makes its record, in a moment; life: what another master needs to go on with it
+        if this one crashes; None: it cannot."""
+        self._waiting[number] = Noted(record, life)
         while len(self._waiting) > WAITING_MAX:
             del self._waiting[next(iter(self._waiting))]
+        self._soon()
+
+    def note_node(self, nonce: bytes, node: bytes | None) -> None:
+        """A node has come, or something of it has changed; None: it has ended."""
+        self._nodes[nonce] = node
+        while len(self._nodes) > WAITING_MAX:
+            del self._nodes[next(iter(self._nodes))]
+        self._soon()
+
+    def _soon(self) -> None:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TOGETHER_S, self._write)
             if self._pruning is None:
@@ -90,7 +126,7 @@ class RecordKeeper:
 
     async def written(self) -> None:
         """Wait until all that was noted is on the disk.  Raises: GprocError if it cannot be written."""
-        while self._waiting or self._writing is not None:
+        while self._waiting or self._nodes or self._writing is not None:
             if self._writing is None:
                 self._write()
             if self._writing is not None:
@@ -133,20 +169,22 @@ class RecordKeeper:
             if timer is not None:
                 timer.cancel()
         try:
-            self._thread.submit(self._close, [make() for make in self._waiting.values()]).result()
+            self._thread.submit(self._close, [noted.record() for noted in self._waiting.values()]).result()
         except GprocError as error:
             log.error("%s", error)
         self._thread.shutdown()
 
     def _close(self, records: Collection[KeptJob]) -> None:
-        self._database.write(records)
+        self._database.write(Changes(records))
         self._lose_with_us()
+        self._database.forget_present()
         self._database.give_back(self._next)
         self._database.close()
 
     def _lose_with_us(self) -> None:
         now_s = self._clock()
-        self._database.write([record.lost_with_its_master(LOST, now_s) for record in self._database.running()])
+        lost = [record.lost_with_its_master(LOST, now_s) for record in self._database.running()]
+        self._database.write(Changes(lost))
 
     async def _settled(self) -> None:
         try:
@@ -158,14 +196,18 @@ class RecordKeeper:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._writing is None and self._waiting:
+        if self._writing is None and (self._waiting or self._nodes):
             waiting, self._waiting = self._waiting, {}
-            records = [make() for make in waiting.values()]
+            nodes, self._nodes = self._nodes, {}
+            lives = {number: noted.life() for number, noted in waiting.items()}
+            changes = Changes([noted.record() for noted in waiting.values()], lives, nodes)
             loop = asyncio.get_running_loop()
-            self._writing = loop.run_in_executor(self._thread, self._database.write, records)
-            self._writing.add_done_callback(lambda done: self._wrote(done, waiting))
+            self._writing = loop.run_in_executor(self._thread, self._database.write, changes)
+            self._writing.add_done_callback(lambda done: self._wrote(done, waiting, nodes))
 
-    def _wrote(self, done: asyncio.Future[None], written: dict[int, Callable[[], KeptJob]]) -> None:
+    def _wrote(
+        self, done: asyncio.Future[None], written: dict[int, Noted], nodes: dict[bytes, bytes | None]
+    ) -> None:
         self._writing = None
         error = done.exception()
         if error is None:
@@ -177,7 +219,8 @@ class RecordKeeper:
                 log.error("%s", error)
             self.problem = error if isinstance(error, GprocError) else GprocError(f"job records: {error}")
             self._waiting = {**written, **self._waiting}
-        if self._waiting and self._timer is None:
+            self._nodes = {**nodes, **self._nodes}
+        if (self._waiting or self._nodes) and self._timer is None:
             wait_s = TOGETHER_S if self.problem is None else 1.0
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._write)
 

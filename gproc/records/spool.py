@@ -9,10 +9,12 @@ import contextlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from gproc.records.entries import DATA_BYTES_MAX, HEAD_BYTES, Broken, SpoolEntry, SpoolFile, entries_in, to_drop
+from gproc.records.positions import FoundSpool, Positions
 
 log = logging.getLogger("gproc")
 
@@ -57,6 +59,9 @@ class _Job:
         self.sizes: dict[int, int] = {}
         """By the file's number."""
         self.ended = False
+        self.positions = Positions()
+        self.lacks_positions = False
+        """Whether they have changed by what was dropped and is on no disk."""
 
 
 class SpoolFiles:
@@ -83,6 +88,23 @@ class SpoolFiles:
             for entry in os.scandir(os.path.join(self.place, name)):
                 self._resize(job, int(entry.name), entry.stat().st_size)
 
+    def go_on(self, number: int, uid: int) -> tuple[FoundSpool, SpoolEnd]:
+        """A job goes on whose master has crashed.  What that one had not written to its end is cut off.
+
+        Returns what is there, and where the next entry will be.  Raises: OSError.
+        """
+        job = self._jobs.setdefault(number, _Job(uid))
+        job.ended = False
+        found = FoundSpool()
+        for index in sorted(job.sizes):
+            size = _read_whole(self._path(number, index), found)
+            if index == max(job.sizes) and size < job.sizes[index]:
+                os.truncate(self._path(number, index), size)
+                self._resize(job, index, size)
+        job.positions = found.positions
+        index = max(job.sizes, default=0)
+        return found, SpoolEnd(index, job.sizes.get(index, 0))
+
     def write(self, batches: Iterable[Batch]) -> dict[int, SpoolEnd]:
         """Append.  What does not fit is dropped: the offsets of what follows show it.  Returns the ends by job."""
         return {batch.job: self._write(batch) for batch in batches}
@@ -100,18 +122,24 @@ class SpoolFiles:
             job = self._jobs[batch.job] = _Job(batch.uid)
         data = b"".join(batch.entries)
         index = max(job.sizes, default=0)
-        if job.sizes.get(index, 0) >= self._file_bytes:
-            index += 1
+        is_full = job.sizes.get(index, 0) >= self._file_bytes
+        index += is_full
+        if is_full or job.lacks_positions:
+            data = b"".join((*job.positions.entries(time.time()), data))
+        for entry in batch.entries:
+            job.positions.add(entry)
+        job.lacks_positions = True
         self._make_room(batch.job, job, index, len(data))
         if self._fits(job.uid, len(data)):
             try:
                 self._append(batch.job, job, index, data)
-                self._failing = False
+                job.lacks_positions = self._failing = False
             except OSError as error:
                 if not self._failing:
                     log.error("cannot keep output of jobs in %s: %s; it is dropped", self.place, error.strerror)
                 self._failing = True
-        job.ended = job.ended or batch.ended
+        if batch.ended:
+            job.ended, job.positions = True, Positions()
         return SpoolEnd(index, job.sizes.get(index, 0))
 
     def _append(self, number: int, job: _Job, index: int, data: bytes) -> None:
@@ -242,6 +270,25 @@ class SpoolReader:
             return sorted(map(int, os.listdir(self._place)))
         except FileNotFoundError:
             return []
+
+
+def _read_whole(path: str, found: FoundSpool) -> int:
+    """Add the entries of one file.  Returns the size of those that are whole, from the first on.  Raises: OSError."""
+    handle = os.open(path, _READ)
+    position = 0
+    try:
+        while data := os.pread(handle, READ_BYTES, position):
+            before = position
+            for entry, size in entries_in(data):
+                position += size
+                found.add(entry)
+            if position == before:
+                break
+    except Broken:
+        pass
+    finally:
+        os.close(handle)
+    return position
 
 
 def spool_path(place: str, number: int, index: int | None = None) -> str:

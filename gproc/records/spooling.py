@@ -20,10 +20,10 @@ BATCH_BYTES: Final = 8 << 20
 class JobSpool:
     """The spool of one running job.  end: up to where it is on the disk."""
 
-    def __init__(self, spools: Spools, job: int, uid: int) -> None:
+    def __init__(self, spools: Spools, job: int, uid: int, end: SpoolEnd) -> None:
         self.job = job
         self.uid = uid
-        self.end = SpoolEnd()
+        self.end = end
         self.complete = False
         """Whether the job has ended and all of its output is on the disk."""
         self._spools = spools
@@ -40,6 +40,17 @@ class JobSpool:
     def close(self) -> None:
         """The job has ended."""
         self._spools.close_job(self)
+
+    async def written(self) -> None:
+        """Wait until it is complete."""
+        changed = asyncio.Event()
+        self.tell(changed.set)
+        try:
+            while not self.complete:
+                await changed.wait()
+                changed.clear()
+        finally:
+            self.forget(changed.set)
 
     def tell(self, reader: Callable[[], None]) -> None:
         """Call this each time when there is more, or when it is complete, until `forget`."""
@@ -66,8 +77,9 @@ class Spools:
         self._writing: asyncio.Task[None] | None = None
         self._others: set[asyncio.Task[None]] = set()
 
-    def open_job(self, job: int, uid: int) -> JobSpool:
-        return JobSpool(self, job, uid)
+    def open_job(self, job: int, uid: int, end: SpoolEnd | None = None) -> JobSpool:
+        """end: where that of a job ends whose master has crashed."""
+        return JobSpool(self, job, uid, end or SpoolEnd())
 
     def reader(self, job: int, begin: SpoolEnd | None = None) -> SpoolReader:
         return SpoolReader(self._files.place, job, begin)
@@ -87,8 +99,10 @@ class Spools:
     def finish(self) -> None:
         """The master ends: write what waits, and wait for it."""
         while self._queue or self._closing:
-            batches, _, _ = self._take()
+            batches, _, closed = self._take()
             self._keeper.run_now(partial(self._files.write, batches.values()))
+            for spool in closed:
+                spool.complete = True
 
     def _start(self, work: Callable[[], None]) -> None:
         task = asyncio.get_running_loop().create_task(self._keeper.run(work))

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
@@ -260,10 +260,10 @@ class Children:
     def __iter__(self) -> Iterator[Child]:
         return iter(list(self.by_id.values()))
 
-    def free_id(self) -> int:
-        """The lowest id that no child has."""
+    def free_id(self, kept: Collection[int] = ()) -> int:
+        """The lowest id that no child has.  kept: those that are free and kept for others."""
         number = 1
-        while number in self.by_id:
+        while number in self.by_id or number in kept:
             number += 1
         return number
 

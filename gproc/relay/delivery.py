@@ -8,7 +8,7 @@ The master drops what it has already, and what comes too early (`ReceivedOutput`
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from blake3 import blake3
@@ -126,16 +126,38 @@ class KeptOutput:
 
 
 class ReceivedOutput:
-    """All output streams of one job, at the master."""
+    """All output streams of one job, at the master.
+
+    What is acknowledged is what has come; or if output is kept on the disk (`keep_all`), what is there, so that a crash
+    of the master loses none.  Files that a job brings back are for its client alone, and never kept.
+    """
 
     def __init__(self) -> None:
         self._have: dict[tuple[int, int], int] = {}
+        self._kept: dict[tuple[int, int], int] | None = None
         self._finished: set[int] = set()
         self._acknowledged: dict[tuple[int, int], int] = {}
 
     def have(self, rank: int, stream: int) -> int:
         """How many bytes of this stream are here."""
         return self._have.get((rank, stream), 0)
+
+    def keep_all(self, kept: Mapping[tuple[int, int], int]) -> None:
+        """From now on a stream is acknowledged only as far as `keep` says.  kept: how far that is now."""
+        self._kept = dict(kept)
+
+    def keep(self, rank: int, stream: int, offset: int) -> None:
+        """This stream is on the disk up to this offset."""
+        if self._kept is not None:
+            self._kept[rank, stream] = offset
+
+    def began_at(self, rank: int, stream: int, offset: int) -> None:
+        """A former master has had so much of this stream, on its disk."""
+        self._have[rank, stream] = offset
+
+    def _safe(self, rank: int, stream: int) -> int:
+        safe = self._have if self._kept is None or stream == FILES else self._kept
+        return safe.get((rank, stream), 0)
 
     def total(self, stream: int) -> int:
         """How many bytes of this stream of all ranks are here."""
@@ -158,13 +180,13 @@ class ReceivedOutput:
 
     def to_acknowledge(self, rank: int, stream: int) -> int:
         """The offset to acknowledge now; 0: it is not worth a message yet."""
-        have = self.have(rank, stream)
-        if have - self._acknowledged.get((rank, stream), 0) < ACKNOWLEDGED_BYTES:
+        safe = self._safe(rank, stream)
+        if safe - self._acknowledged.get((rank, stream), 0) < ACKNOWLEDGED_BYTES:
             return 0
-        self._acknowledged[rank, stream] = have
-        return have
+        self._acknowledged[rank, stream] = safe
+        return safe
 
     def acknowledge(self, rank: int, stream: int) -> int:
         """The offset to acknowledge to a node that may have missed it; 0: there is nothing yet."""
-        have = self._acknowledged[rank, stream] = self.have(rank, stream)
-        return have
+        safe = self._acknowledged[rank, stream] = self._safe(rank, stream)
+        return safe

@@ -66,13 +66,15 @@ class Outlet(Generic[S]):
         """The reader is gone: what comes waits for `resume`."""
         self._credit = 0
 
-    def resume(self, window_bytes: int) -> None:
-        """There is another reader.  What waits is dropped: its sources send it again."""
+    def resume(self, window_bytes: int) -> list[tuple[S, int]]:
+        """There is another reader.  What waits is dropped: its sources send it again.
+
+        Returns what is to be paid for it, when the sources know from where on they send.
+        """
         self._credit = self._window_bytes = window_bytes
         self.frame_bytes = quantum(window_bytes)
         queue, self._queue = self._queue, deque()
-        for _, _, size, source in queue:
-            self.pay(source, size)
+        return [(source, size) for _, _, size, source in queue]
 
     def credit(self, size: int) -> list[int]:
         """The reader granted more.  Returns the ranks whose frames were passed on, once for each frame."""

@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, assert_never
 
 from msgspec.structs import replace
@@ -99,6 +100,10 @@ class Hub(ABC):
     def ask_master(self, question: messages.AskLease | AskCertificate) -> None:
         """Handle a node's question for a lease or a certificate.  The route in it begins here."""
 
+    def kept_numbers(self) -> Collection[int]:
+        """The numbers of children that are away and may come back."""
+        return ()
+
     # What children do and send: `relay.children.ChildOwner`
 
     def admit(self, join: Join) -> int:
@@ -128,12 +133,12 @@ class Hub(ABC):
     def _number_for(self, join: Join) -> int:
         """Raises: JoinRefused if another child has the number that the slave insists on."""
         if join.id is None:
-            return self.belonging.number_of(join.node.name) or self.children.free_id()
+            return self.belonging.number_of(join.node.name) or self.children.free_id(self.kept_numbers())
         holder = self.children.by_id.get(join.id)
         if holder is None:
             return join.id
         if not join.explicit_id:
-            return self.children.free_id()
+            return self.children.free_id(self.kept_numbers())
         # The slave may have been restarted before this node noticed the end of its former connection.  So the refusal
         # is not final: the slave asks again.
         raise JoinRefused(f"id {join.id} is taken by {holder.node.name} at {holder.node.address}", final=False)

@@ -41,10 +41,32 @@ class JobReceipt(ReceivedOutput):
         self._signer = signer
         self._runs = runs
         self._digests: dict[tuple[int, int], StreamDigest] = {}
+        self._unchecked: set[tuple[int, int]] = set()
+        """Streams of which part is not here any more."""
+        self._begun_at: dict[tuple[int, int], int] = {}
+        self._gaps: set[tuple[int, int]] = set()
+        self.continued = False
+        """Whether a former master had this job."""
+
+    def go_on(self, rank: int, stream: int, offset: int, digest: StreamDigest | None) -> None:
+        """A former master has had so much of this stream.  digest: of that; None: it is not all there any more."""
+        self.began_at(rank, stream, offset)
+        self._begun_at[rank, stream] = offset
+        if digest is None:
+            self._unchecked.add((rank, stream))
+        else:
+            self._digests[rank, stream] = digest
+
+    def stuck(self) -> set[int]:
+        """The ranks whose nodes have thrown away what a former master had, and this one has not: the disk was full."""
+        return {rank for rank, stream in self._gaps if self.have(rank, stream) == self._begun_at[rank, stream]}
 
     # `relay.relayed_job.Receipt`
 
     def take(self, rank: int, stream: int, offset: int, data: bytes | memoryview) -> int:
+        if self.continued and offset > self.have(rank, stream) and not self.is_finished(rank):
+            self._gaps.add((rank, stream))
+            self._begun_at.setdefault((rank, stream), 0)
         dropped = self.take_bytes(rank, stream, offset, len(data))
         if dropped < len(data):
             self._digests.setdefault((rank, stream), StreamDigest()).add(data[dropped:])
@@ -83,8 +105,10 @@ class JobReceipt(ReceivedOutput):
             return self._lost(rank, OUTPUT_CHANGED)
         if have != end.said:
             return None  # the rest is to come
-        digests = tuple(self._digest(rank, stream) for stream in self._streams)
-        if digests != end.digests:
+        if len(end.digests) != len(self._streams):
+            return self._lost(rank, OUTPUT_CHANGED)
+        signed = {(rank, stream): digest for stream, digest in zip(self._streams, end.digests, strict=True)}
+        if any(self._digest(*each) != digest for each, digest in signed.items() if each not in self._unchecked):
             return self._lost(rank, OUTPUT_CHANGED)
         return self._ended(rank, end.outcome, end.said)
 

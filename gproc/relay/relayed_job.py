@@ -140,10 +140,11 @@ class RelayedJob:
 
     def resume(self, run: Run, parts: Mapping[Downstream, Branch], upstream: Upstream) -> None:
         """The same job comes again, on a new way, for some of its ranks or all of them."""
+        dropped: list[tuple[Outlet[Downstream], Downstream, int]] = []
         if upstream is not self.upstream:
             self.upstream = upstream
             for outlet in self._outlets.values():
-                outlet.resume(run.window_bytes)
+                dropped += [(outlet, source, size) for source, size in outlet.resume(run.window_bytes)]
             self._queued.clear()
             self._held.clear()
             if self._inlet is not None:
@@ -154,6 +155,8 @@ class RelayedJob:
             for downstream in parts:
                 self._inlet.add(downstream)
         self._assign(run, parts, {})
+        for outlet, source, size in dropped:
+            outlet.pay(source, size)  # not before: this node's own program would send what comes after a gap
         if self._inlet is not None:
             for downstream in parts:
                 self._inlet.repeat(downstream)

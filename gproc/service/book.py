@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from gproc.errors import GprocError
@@ -15,7 +15,8 @@ from gproc.records.record import Keeping, KeptJob, endings_of, shortened
 from gproc.records.rows import BriefRow, argv_of
 from gproc.records.spool import SpoolBounds, SpoolFiles
 from gproc.records.spooling import Spools
-from gproc.service.jobs import JobRecord, JobState
+from gproc.service.continuing import Interrupted, interrupted_jobs, life_of
+from gproc.service.jobs import JobRecord
 from gproc.shown import reason_of
 from gproc.wire import frames
 from gproc.wire.job_messages import LISTED_MAX, JobList, JobRow
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
 
 
 class JobBook:
-    def __init__(self, keeper: RecordKeeper) -> None:
+    """interrupted: the jobs that this master goes on with, because the last one has crashed."""
+
+    def __init__(self, keeper: RecordKeeper, interrupted: Sequence[Interrupted] = ()) -> None:
         self.keeper = keeper
+        self.interrupted = interrupted
 
     def note(self, live: LiveJob) -> None:
         """A job has begun, has changed or has ended."""
-        self.keeper.note(live.job.number, lambda: record_of(live))
+        self.keeper.note(live.job.number, lambda: record_of(live), lambda: life_of(live))
 
     async def listed(
         self, serial: int, uid: int, jobs: Collection[JobRecord], *, every: bool, ended: bool
@@ -47,19 +51,22 @@ class JobBook:
         self.keeper.close()
 
 
-def open_records(place: str, limits: PolicyLimits) -> tuple[JobBook, Spools]:
-    """The records and spools below a directory.  Raises: GprocError."""
-    keeper = RecordKeeper(place, keeping_of(limits))
+def open_records(place: str, limits: PolicyLimits, *, goes_on: bool = False) -> tuple[JobBook, Spools]:
+    """The records and spools below a directory.  goes_on: with what a master has left that crashed.
+
+    Raises: GprocError."""
+    keeper = RecordKeeper(place, keeping_of(limits), goes_on=goes_on)
     try:
         below = os.path.join(place, "spool")
         os.makedirs(below, 0o700, exist_ok=True)
         files = SpoolFiles(below, bounds_of_spools(limits, os.statvfs(below)))
         files.open(keeper.spooled())
+        interrupted = interrupted_jobs(keeper, files)
     except OSError as error:
         raise GprocError(f"cannot keep output of jobs: {reason_of(error)}; {REMEDY}") from error
     spools = Spools(keeper, files)
     keeper.pruned = spools.forget
-    return JobBook(keeper), spools
+    return JobBook(keeper, interrupted), spools
 
 
 def bounds_of_spools(limits: PolicyLimits, disk: os.statvfs_result) -> SpoolBounds:
@@ -79,7 +86,8 @@ def keeping_of(limits: PolicyLimits) -> Keeping:
 
 def record_of(live: LiveJob) -> KeptJob:
     job = live.job
-    ended = job.state is JobState.ENDED
+    # Not before all of its output is on the disk: if the master crashes, the next one must ask the nodes for the rest.
+    ended = job.over and (live.spool is None or live.spool.complete)
     return KeptJob(
         number=job.number,
         name=job.name,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from gproc.errors import GprocError, UsageError
 from gproc.records.record import checked_name
 from gproc.records.spooling import Spools
-from gproc.request.spec import Caller
+from gproc.request.spec import BundleName, Caller
 from gproc.service.book import JobBook
 from gproc.service.jobs import JobRecord
 from gproc.service.live import LiveJob
@@ -65,12 +65,17 @@ class Departures:
             live.detach()
             self.leave(client, live)
         elif keep.survive:
-            self._spawn(self._secure(live))
+            self._spawn(self._survive(live))
 
     def keep_output(self, live: LiveJob) -> None:
         """From now on its output is kept."""
         if live.spool is None:
             live.keep_output(self._spools.open_job(live.job.number, live.job.caller.uid))
+
+    def go_on(self, live: LiveJob) -> None:
+        """A job of a master that has crashed: hold its bundle again, if it is still here."""
+        if live.job.request.bundle is not None:
+            self._spawn(self._hold(live, live.job.request.bundle))
 
     def leave(self, client: Client, live: LiveJob) -> None:
         """Its client wants to leave it."""
@@ -110,20 +115,31 @@ class Departures:
         client.jobs.pop(number, None)
         client.link.send(Detached(number))
 
+    async def _survive(self, live: LiveJob) -> None:
+        """Have all that it needs to go on without its client, and without this master.  Raises: GprocError."""
+        await self._secure(live)
+        self._book.note(live)
+        await self._book.keeper.written()
+
     async def _secure(self, live: LiveJob) -> None:
         """Have all that the job needs.  Raises: StoreError."""
         if live.has_all:
             return
         assert live.job.request.bundle is not None
-        root = await self._master.keep_bundle(live.job.request.bundle.digest)
-        if live.has_all or live.job.over:
+        await self._hold(live, live.job.request.bundle)
+        live.has_all = True
+        self._book.note(live)  # from now on it can outlive the master too
+
+    async def _hold(self, live: LiveJob, bundle: BundleName) -> None:
+        """Have all of its bundle, and keep it while the job runs.  Raises: GprocError."""
+        root = await self._master.keep_bundle(bundle.digest)
+        if live in self._roots or live.job.over:
             return
         try:
             root.hold()
         except OSError as error:
             raise GprocError(f"the program is gone from the master's store: {reason_of(error)}") from error
         self._roots[live] = root
-        live.has_all = True
 
     def _end(self, live: LiveJob) -> None:
         if not live.job.over:

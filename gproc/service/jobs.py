@@ -101,7 +101,9 @@ class JobRecord:
 
 
 class JobTable:
-    """The jobs that have not ended.  numbers: gives the number of each new job."""
+    """The jobs that have not ended, and those whose end is not on the disk yet.
+
+    numbers: gives the number of each new job."""
 
     def __init__(self, numbers: Callable[[], int] | None = None) -> None:
         self._jobs: dict[int, JobRecord] = {}
@@ -117,12 +119,16 @@ class JobTable:
     def add(self, caller: Caller, request: Request, places: Sequence[Place], now_s: float) -> JobRecord:
         """Raises: what `numbers` raises."""
         job = JobRecord(self._number(), caller, request, places, now_s)
-        self._jobs[job.number] = job
+        self.put(job)
         return job
 
+    def put(self, job: JobRecord) -> None:
+        """A job that has its number already."""
+        self._jobs[job.number] = job
+
     def count_of(self, uid: int) -> int:
-        """How many jobs a user has."""
-        return sum(job.caller.uid == uid for job in self._jobs.values())
+        """How many jobs of a user run."""
+        return sum(job.caller.uid == uid and not job.over for job in self._jobs.values())
 
     def remove(self, number: int) -> None:
         self._jobs.pop(number, None)

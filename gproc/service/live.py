@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gproc.nodespec import Place, fold, format_path
@@ -16,8 +16,8 @@ from gproc.relay.relayed_job import RelayedJob
 from gproc.request.acts import Act, SendSignal, SetTerminalSize, SignalNodes
 from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Refused
 from gproc.request.spec import TerminalSize
-from gproc.service.jobs import JobRecord, JobState
-from gproc.service.registry import Node
+from gproc.service.jobs import JobRecord
+from gproc.service.outofreach import UnreachedRanks
 from gproc.service.takers import SharedCredit
 from gproc.service.window import INPUT_FOR_TURNS_BYTES, Window
 from gproc.shown import shown_text
@@ -36,9 +36,6 @@ log = logging.getLogger("gproc")
 
 GRACE_S: Final = 1.0
 """Seconds between SIGTERM and SIGKILL when a job's time is up, so that all its programs end within 2 s."""
-
-TELL_S: Final = 3.0
-"""Until a client is told that nodes cannot be reached."""
 
 ORDERS_MAX: Final = 64
 """The last orders of a job are kept: a node that was not reached gets them later."""
@@ -62,13 +59,6 @@ class SignedJob(NamedTuple):
     signer: JobSigner
 
 
-class Absence(NamedTuple):
-    """Why a node cannot be reached, and until when its program may run, in Unix time."""
-
-    reason: str
-    until_s: float
-
-
 class Viewer(Protocol):
     """A client that looks at a job without being attached to it."""
 
@@ -86,12 +76,13 @@ class LiveJob:
     """
 
     def __init__(
-        self, job: JobRecord, nodes: Sequence[Node | None], signed: SignedJob, attached: Link | None,
+        self, job: JobRecord, runs: Sequence[RunOfNode | None], signed: SignedJob, attached: Link | None,
         ended: Callable[[LiveJob], None], has_room: Callable[[LiveJob], None] = lambda _: None,
+        changed: Callable[[LiveJob], None] = lambda _: None,
     ) -> None:  # fmt: skip
-        """nodes: by rank; None: it is not connected any more.  ended: called once, when the last rank has ended.
+        """runs: by rank; None: its node is not connected any more.  ended: called once, when the last rank has ended.
 
-        has_room: called when more nodes may begin, if it runs on so many at a time.
+        has_room: called when more nodes may begin, if it runs on so many at a time.  changed: it was given an order.
         """
         self.job = job
         self.attached = attached
@@ -106,28 +97,26 @@ class LiveJob:
         self.input_from: object = attached
         """Whose input and terminal it has; None: nobody's now."""
         self._credit = SharedCredit()
+        self._passed: dict[tuple[int, int], int] = {}
+        """How much of each stream its takers have been given."""
         if attached is not None:
             self._credit.join(attached)
-        runs = [None if node is None else RunOfNode(node.nonce, node.run_key) for node in nodes]
+        self.runs = runs
         self.received = JobReceipt(job.number, job.request, signed.signer, runs)
-        self.rank_on = {node.nonce: rank for rank, node in enumerate(nodes) if node is not None}
+        self.rank_on = {run.nonce: rank for rank, run in enumerate(runs) if run is not None}
         self.nonce_of = {rank: nonce for nonce, rank in self.rank_on.items()}
-        self.unreached: dict[int, Absence] = {}
-        """The ranks whose nodes cannot be reached now."""
-        self._regained: set[int] = set()
-        """The ranks whose nodes could not be reached for a while."""
-        self._told: set[int] = set()
-        """Those of them of which the client knows."""
         self.orders: deque[tuple[Act, messages.Signed]] = deque(maxlen=ORDERS_MAX)
         kept_bytes = (max(map(len, job.places)) + SPARE_HOPS) * frames.CLIENT_WINDOW_BYTES
         if job.window is not None:
             kept_bytes = max(kept_bytes, INPUT_FOR_TURNS_BYTES)
         self.relayed = RelayedJob(job.number, signed.ticket, job.request, self, self.received, kept_bytes)
+        self.unreached = UnreachedRanks(job, self._say, self.relayed.hold_input)
         self._input_bytes = 0
         self._has_room = has_room
         self._signer = signed.signer
-        self._block_bytes = frames.MAX_STDIO_BYTES
+        self.block_bytes = frames.MAX_STDIO_BYTES
         self._ended = ended
+        self._changed = changed
         self._timer: asyncio.TimerHandle | None = None
 
     def signal(self, signum: int) -> None:
@@ -139,7 +128,7 @@ class LiveJob:
 
     def signal_nodes(self, signum: int, ranks: Sequence[int]) -> None:
         """Send a signal to its processes on some nodes."""
-        self._order(SignalNodes(signum, self._folded(ranks)))
+        self._order(SignalNodes(signum, fold(self.job.places[rank] for rank in ranks)))
         if signum in ENDING:
             self._signal_waiting(signum, ranks)
 
@@ -174,42 +163,12 @@ class LiveJob:
         if self.job.window is not None and self._input_bytes > INPUT_FOR_TURNS_BYTES:
             reason = f"standard input has over {INPUT_FOR_TURNS_BYTES >> 20} MiB, more than is kept for nodes that wait"
             self._drop(self.job.window.drop(), NotStarted(reason))
-        for begin in range(0, max(1, len(data)), self._block_bytes):
-            self.relayed.stdin(self._signer.block(data[begin : begin + self._block_bytes]))
+        for begin in range(0, max(1, len(data)), self.block_bytes):
+            self.relayed.stdin(self._signer.block(data[begin : begin + self.block_bytes]))
 
     def fit_input(self, branch: Branch) -> None:
         """Make blocks of standard input that fit the windows of every node in the job's tree."""
-        self._block_bytes = input_block_bytes(branch.most_below(), frames.CLIENT_WINDOW_BYTES)
-
-    def lose_way(self, rank: int, reason: str, until_s: float) -> None:
-        """No way leads to the node of a rank.  until_s: in Unix time, when its program has ended at the latest."""
-        if rank in self.job.outcomes or self.job.waits(rank):
-            return
-        if not self.unreached:
-            asyncio.get_running_loop().call_later(TELL_S, self._tell_of_absences)
-        self.unreached[rank] = Absence(reason, until_s)
-        self.relayed.hold_input(True)
-
-    def _tell_of_absences(self) -> None:
-        """Most nodes are reached again before anybody need know."""
-        by_absence: dict[Absence, list[int]] = {}
-        for rank, absence in self.unreached.items():
-            by_absence.setdefault(absence, []).append(rank)
-        for absence, ranks in by_absence.items():
-            self._told.update(ranks)
-            self._say(messages.OutOfReach(self.job.number, self._folded(ranks), absence.reason, absence.until_s))
-
-    def _folded(self, ranks: Iterable[int]) -> str:
-        return fold(self.job.places[rank] for rank in ranks)
-
-    def find_way(self, rank: int) -> None:
-        """A way leads to it again."""
-        if self.unreached.pop(rank, None) is not None:
-            self._regained.add(rank)
-            self.relayed.hold_input(bool(self.unreached))
-            if rank in self._told:
-                self._told.remove(rank)
-                self._say(messages.OutOfReach(self.job.number, self._folded([rank]), "", 0.0))
+        self.block_bytes = input_block_bytes(branch.most_below(), frames.CLIENT_WINDOW_BYTES)
 
     def lose(self, rank: int, reason: str) -> None:
         """Its program has ended, nobody knows how; or its node is gone, and it will not begin."""
@@ -238,16 +197,35 @@ class LiveJob:
         """How much of each output stream of a rank is here."""
         return self.received.said(rank)
 
-    def start_timer(self) -> None:
-        """Start the clock of its time limit, if it has one."""
+    def start_timer(self, ran_s: float = 0.0) -> None:
+        """Start the clock of its time limit, if it has one.  ran_s: for how long it runs already."""
         if self.job.request.timeout_s is not None:
-            self._timer = asyncio.get_running_loop().call_later(self.job.request.timeout_s, self._time_is_up)
+            left_s = max(0.0, self.job.request.timeout_s - ran_s)
+            self._timer = asyncio.get_running_loop().call_later(left_s, self._time_is_up)
 
     def keep_output(self, spool: JobSpool) -> None:
-        """From now on its output is kept."""
+        """From now on its output is kept, and acknowledged when it is on the disk."""
         self.spool = spool
         self.job.spooled = True
         self._credit.join(spool)
+        for (rank, stream), size in self._passed.items():
+            spool.add(rank, stream, size, b"", lambda: None)  # so much came before
+        self.received.keep_all(self._passed)
+
+    def go_on(self, spool: JobSpool, sizes: Mapping[tuple[int, int], int]) -> None:
+        """The job of a master that has crashed: so much of each stream is in its spool."""
+        self._passed.update(sizes)
+        self.spool = spool
+        self._credit.join(spool)
+        self.received.continued = True
+        self.received.keep_all(sizes)
+
+    def _on_disk(self, spool: JobSpool, rank: int, stream: int, offset: int, size: int) -> None:
+        """Output is there, or was dropped: the node need not keep it, and may send as much."""
+        self.received.keep(rank, stream, offset + size)
+        if (taken := self.received.acknowledgement(rank, stream)) is not None:
+            self.relayed.acknowledge(taken)
+        self.credited(spool, stream, size)
 
     def credited(self, taker: object, stream: int, size: int) -> None:
         """A taker has taken so much output.  The attached client alone takes files."""
@@ -269,8 +247,7 @@ class LiveJob:
         outcome = self.job.finish(message.rank, self._ending(message))
         if outcome is None:
             return
-        if self.unreached.pop(message.rank, None) is not None:
-            self.relayed.hold_input(bool(self.unreached))
+        self.unreached.end(message.rank)
         place = format_path(self.job.places[message.rank])
         log.debug("job %d: %s has ended: %s, status %d", self.job.number, place, outcome.kind, outcome.status)
         if (why := self.received.forged.get(message.rank)) is not None:
@@ -279,15 +256,19 @@ class LiveJob:
             stdout_bytes, stderr_bytes, *_ = self.said(message.rank)
             self.spool.finish(message.rank, outcome, (stdout_bytes, stderr_bytes))
         self._say(messages.Finished(self.job.number, message.rank, outcome))
-        if self.job.state is JobState.ENDED:
-            self._cancel_timer()
-            if self.spool is not None:
-                self.spool.close()
-            self._ended(self)
+        if self.job.over:
+            self.close()
         for viewer in list(self.viewers):
             viewer.finished(message.rank, outcome)
         if self.job.window is not None:
             self._give_room(self.job.window, message.rank, outcome)
+
+    def close(self) -> None:
+        """Its last rank has ended."""
+        self._cancel_timer()
+        if self.spool is not None:
+            self.spool.close()
+        self._ended(self)
 
     def _give_room(self, window: Window, rank: int, outcome: Outcome) -> None:
         """A rank has ended: the next ones may begin, or none any more."""
@@ -301,7 +282,7 @@ class LiveJob:
 
     def _ending(self, finished: messages.Finished) -> Outcome:
         outcome = finished.outcome
-        if finished.rank in self._regained and has_nothing(outcome, finished.said):
+        if finished.rank in self.unreached.regained and has_nothing(outcome, finished.said):
             assert isinstance(outcome, Refused)
             return Lost(f"its job had ended there when it was reached again: {outcome.reason}")
         return outcome
@@ -316,11 +297,12 @@ class LiveJob:
         if (self.attached is None and self.spool is None) or stream == frames.FILES:
             self.relayed.credit_from_upstream(stream, size)
             return
+        self._passed[rank, stream] = offset + size
         self._credit.sent(stream, size)
         if self.attached is not None:
             self.attached.write(frame)
         if (spool := self.spool) is not None:
-            spool.add(rank, stream, offset, bytes(data), lambda: self.credited(spool, stream, size))
+            spool.add(rank, stream, offset, bytes(data), lambda: self._on_disk(spool, rank, stream, offset, size))
 
     def detach(self) -> None:
         """The client is gone, and the spool goes on taking the output."""
@@ -350,6 +332,7 @@ class LiveJob:
     def _order(self, act: Act) -> None:
         order = self._signer.order(act)
         self.orders.append((act, order))
+        self._changed(self)
         self.relayed.obey(act, order)
 
     def _pass_input_credit(self, message: messages.Credit) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from gproc.errors import GprocError, TrustError, UsageError
@@ -14,6 +14,7 @@ from gproc.records.record import JobName, KeptJob, is_whole
 from gproc.records.spooling import Spools
 from gproc.request.spec import Caller
 from gproc.service.book import JobBook
+from gproc.service.continuing import can_go_on
 from gproc.service.departures import Departures
 from gproc.service.live import LiveJob
 from gproc.service.oversight import Oversight
@@ -45,7 +46,10 @@ class OtherJobs:
         departures: Departures,
         live: Mapping[int, LiveJob],
         oversight: Oversight,
+        settled: Callable[[], Awaitable[None]],
     ) -> None:
+        """settled: waits until what has ended is on the disk."""
+        self._settled = settled
         self._oversight = oversight
         self._book = book
         self._spools = spools
@@ -130,6 +134,8 @@ class OtherJobs:
             live.signal_nodes(question.signum, _ranks(record, question.nodes))
         else:
             live.signal(question.signum)
+        if can_go_on(live):
+            await self._book.keeper.written()  # so that the order outlives the master as the job does
         return ActedOn(question.serial)
 
     async def failed(self, question: AskFailed, caller: Caller) -> FailedNodes:
@@ -172,6 +178,7 @@ class OtherJobs:
     async def _find(self, text: str, caller: Caller) -> KeptJob:
         """Raises: NoSuchJob; UsageError if it is no name; GprocError."""
         name = JobName.parse(text)
+        await self._settled()
         record = await self._book.keeper.find(name, caller.uid, all_users=self._oversight.may(caller, "see"))
         if record is None:
             raise NoSuchJob("you have no job yet" if name == JobName() else f"you have no job {name}")

@@ -24,11 +24,11 @@ class Node:
     lost_s: when the last way to it was lost, by the same clock.  run_key: with which it signs how programs end.
     """
 
-    def __init__(self, info: NodeInfo, place: Place, route: Route) -> None:
+    def __init__(self, info: NodeInfo, place: Place, route: Route | None) -> None:
         self.info = info
         self.run_key = b""
         self.place = place
-        self.route: Route | None = route
+        self.route = route
         self.lease_ends_s = 0.0
         self.lost_s = 0.0
 
@@ -47,6 +47,8 @@ class Registry:
         self._by_nonce: dict[bytes, Node] = {}
         self._by_place: dict[Place, Node] = {}
         self._by_route: dict[Route, Node] = {}
+        self._restored: set[bytes] = set()
+        """The nodes of a former master that have not come to this one."""
         self._dialled = ""
         """Where the last child of the master from another machine has dialled it."""
 
@@ -109,6 +111,7 @@ class Registry:
             self._drop_route(node)
             node.info, node.route = info, route
         self._by_route[route] = node
+        self._restored.discard(node.nonce)
         if len(route) == 1 and not _is_loopback(info.dials):
             self._dialled = info.dials
         former = self._by_place.get(node.place)
@@ -118,6 +121,22 @@ class Registry:
         self._drop_route(former)
         self._by_nonce.pop(former.nonce, None)
         return node, former
+
+    def restore(self, info: NodeInfo, place: Place, key: bytes, lease_ends_s: float, now_s: float) -> Node:
+        """A node that a master knew which has crashed.  No way leads to it yet.  now_s: CLOCK_BOOTTIME."""
+        node = self._by_nonce[info.nonce] = self._by_place[place] = Node(info, place, None)
+        node.run_key, node.lease_ends_s, node.lost_s = key, lease_ends_s, now_s
+        self._restored.add(node.nonce)
+        return node
+
+    def awaited(self, above: Place, now_s: float) -> set[int]:
+        """The numbers below a place of nodes that a former master knew, and that may still come to this one."""
+        awaited = (self._by_nonce.get(nonce) for nonce in self._restored)
+        return {
+            node.place[-1]
+            for node in awaited
+            if node is not None and node.place[:-1] == above and node.lease_ends_s > now_s
+        }
 
     def lose(self, node: Node, now_s: float) -> None:
         """No way leads to it now.  now_s: CLOCK_BOOTTIME."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gproc.errors import EXIT_GPROC, EXIT_USAGE, GprocError, LinkLost, SpecError
 from gproc.link.refusals import Refusals
 from gproc.nodespec import Place, fold
 from gproc.records.record import shortened_nodes
+from gproc.relay.receipt import RunOfNode
 from gproc.relay.relayed_job import Downstream, RelayedJob, Upstream
 from gproc.relay.rounds import Rounds
 from gproc.request.spec import Caller, Request
@@ -21,7 +23,8 @@ from gproc.service.absences import Absences
 from gproc.service.accounts import cost_bytes
 from gproc.service.book import JobBook
 from gproc.service.choosing import Chosen, NodesAreDrained, choose, nobody
-from gproc.service.departures import Departures, check_keep
+from gproc.service.continuing import Interrupted, fill, job_of, runs_of
+from gproc.service.departures import SPOOL_WINDOW_BYTES, Departures, check_keep
 from gproc.service.draining import Draining
 from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.live import LiveJob, SignedJob
@@ -30,10 +33,10 @@ from gproc.service.others import OtherJobs
 from gproc.service.oversight import Oversight
 from gproc.service.possession import Possession
 from gproc.service.registry import Node, Registry
+from gproc.service.ways import JobWays, branch_of
 from gproc.service.window import Window
 from gproc.shown import command_text, shown_text
-from gproc.tree import branches, number
-from gproc.trust.lease import boottime_s
+from gproc.tree import number
 from gproc.wire import frames
 from gproc.wire.branch import Branch
 from gproc.wire.endings import Release
@@ -42,18 +45,11 @@ from gproc.wire.messages import Accepted, Rejected, Run, Signed, Submit
 
 if TYPE_CHECKING:
     from gproc.policy.warden import Warden
-    from gproc.records.spooling import Spools
+    from gproc.records.spooling import JobSpool, Spools
     from gproc.service.clients import Client
     from gproc.store.root import Root
 
 log = logging.getLogger("gproc")
-
-LEASE_OVER_S: Final = 1.0
-"""Until programs that are killed as their lease ends are gone."""
-
-TOGETHER_S: Final = 0.02
-"""Between the first node that another way leads to and the jobs that are sent on it: those below it follow at once."""
-
 
 class _Asked(NamedTuple):
     """A request for a job, with the nodes that it is for.  cost: bytes of the master's memory."""
@@ -74,6 +70,9 @@ class TreeServices(Protocol):
     draining: Draining
 
     def sign_job(self, job: JobRecord) -> SignedJob: ...
+
+    def sign_again_for(self, job: JobRecord, ticket: Signed) -> SignedJob:
+        """For a job of a master that has crashed.  ticket: that one's."""
 
     def sign_turn(self, job: JobRecord, ranks: Iterable[int]) -> Signed: ...
 
@@ -106,13 +105,15 @@ class JobService:
         self._rounds = Rounds()
         self._table = JobTable(book.keeper.number)
         self._live: dict[int, LiveJob] = {}
-        self._returned: dict[bytes, Node] = {}
-        """Nodes that another way leads to, until their jobs are sent on it."""
+        self.ways = JobWays(master, self._live, self._have_room)
+        self._settling: dict[int, asyncio.Task[None]] = {}
+        """Jobs that have ended, until that is on the disk."""
+        self._spools = spools
         self._with_room: set[LiveJob] = set()
         """Jobs of which more nodes may begin."""
         self._departures = Departures(master, book, spools)
         self.oversight = Oversight(warden)
-        self.others = OtherJobs(book, spools, self._departures, self._live, self.oversight)
+        self.others = OtherJobs(book, spools, self._departures, self._live, self.oversight, self.settled)
 
     def submit(self, client: Client, caller: Caller, submit: Submit | SubmitKept) -> None:
         """Start a job when its user has a turn, or tell the client why it was refused."""
@@ -217,9 +218,11 @@ class JobService:
         if asked.keep.hosts:
             job.nodes = shown_text(asked.keep.hosts)
         on = [self._master.registry.at(place) for place in ranks]
+        runs = [None if node is None else RunOfNode(node.nonce, node.run_key) for node in on]
         live = LiveJob(
-            job, on, self._master.sign_job(job), client.link, lambda live: self._ended(asked, live), self._have_room
-        )
+            job, runs, self._master.sign_job(job), client.link, lambda live: self._ended(asked, live),
+            self._have_room, self._book.note,
+        )  # fmt: skip
         self._live[job.number] = live
         client.jobs[job.number] = live
         self._book.note(live)
@@ -245,9 +248,9 @@ class JobService:
         """nodes: by rank; None: it is not connected any more."""
         there = [node for node in nodes if node is not None]
         if live.job.request.stdin:
-            live.fit_input(_branch_of(live, there))
+            live.fit_input(branch_of(live, there))
         first = there if live.job.window is None else self._whose_turn(live, live.job.window)
-        self._master.pass_on(live.relayed, self._run_of(live, first), {})
+        self._master.pass_on(live.relayed, self.ways.run_of(live, first), {})
         for rank, node in enumerate(nodes):
             if node is None:
                 live.lose(rank, "it left before the job began")
@@ -277,79 +280,73 @@ class JobService:
             window = live.job.window
             if window is not None and not live.job.over and (nodes := self._whose_turn(live, window)):
                 log.debug("job %d: it is the turn of %s", live.job.number, fold(node.place for node in nodes))
-                self._master.pass_again(live.relayed, self._run_of(live, nodes), {}, live)
-
-    def _run_of(self, live: LiveJob, nodes: Sequence[Node], *, again: bool = False) -> Run:
-        """The job, for some of its nodes, by the routes that lead to them now."""
-        branch = _branch_of(live, nodes, again=again)
-        turn = None if live.job.window is None else self._master.sign_turn(live.job, branch.ranks())
-        return Run(live.job.number, len(live.job.places), live.relayed.ticket, branch, live.window_bytes, turn=turn)
-
-    # Nodes that cannot be reached for a while
-
-    def unreached(self, node: Node, reason: str) -> None:
-        """No way leads to a node.  Its programs may run until its lease ends; then they are lost."""
-        left_s = max(0.0, node.lease_ends_s - boottime_s()) + LEASE_OVER_S
-        for live in list(self._live.values()):
-            if (rank := live.rank_on.get(node.nonce)) is not None:
-                live.lose_way(rank, reason, time.time() + left_s)
-        asyncio.get_running_loop().call_later(left_s, self._lease_is_over, node, reason)
-
-    def _lease_is_over(self, node: Node, reason: str) -> None:
-        if boottime_s() >= node.lease_ends_s:
-            for live in list(self._live.values()):
-                rank = live.rank_on.get(node.nonce)
-                if rank is not None and (rank in live.unreached or live.job.waits(rank)):
-                    live.lose(rank, reason)
-
-    def lost(self, node: Node, reason: str) -> None:
-        """A node has ended, and nothing runs on it."""
-        for live in list(self._live.values()):
-            if (rank := live.rank_on.get(node.nonce)) is not None:
-                live.lose(rank, reason)
-
-    def reached(self, node: Node) -> None:
-        """Another way leads to a node: its jobs go on.  Those below it follow in a moment: all are sent together."""
-        if not self._returned:
-            asyncio.get_running_loop().call_later(TOGETHER_S, self._go_on)
-        self._returned[node.nonce] = node
-
-    def _go_on(self) -> None:
-        returned, self._returned = self._returned, {}
-        for live in list(self._live.values()):
-            nodes = [node for nonce, node in returned.items() if nonce in live.rank_on]
-            begun = [node for node in nodes if not live.job.waits(live.rank_on[node.nonce])]
-            if len(begun) < len(nodes):
-                self._have_room(live)
-            if not (nodes := begun):
-                continue
-            log.info("job %d: goes on at %s", live.job.number, fold(node.place for node in nodes))
-            reached = self._master.pass_again(live.relayed, self._run_of(live, nodes, again=True), {}, live)
-            for downstream in reached:
-                for act, order in live.orders:
-                    downstream.obey(live.job.number, act, order)
-            for node in nodes:
-                live.find_way(live.rank_on[node.nonce])
+                self._master.pass_again(live.relayed, self.ways.run_of(live, nodes), {}, live)
 
     def running(self) -> list[LiveJob]:
         """The jobs that have not ended."""
         return list(self._live.values())
 
+    def go_on(self, interrupted: Interrupted) -> LiveJob:
+        """A job of a master that has crashed: none of its nodes can be reached yet."""
+        job = job_of(interrupted)
+        self._table.put(job)
+        signed = self._master.sign_again_for(job, interrupted.life.ticket)
+        live = LiveJob(job, runs_of(interrupted.life), signed, None, self._finish, self._have_room, self._book.note)
+        live.window_bytes = SPOOL_WINDOW_BYTES
+        fill(live, interrupted)
+        live.go_on(self._spools.open_job(job.number, job.caller.uid, interrupted.end), interrupted.found.sizes)
+        self._live[job.number] = live
+        self._departures.go_on(live)
+        self._master.pass_on(live.relayed, self.ways.run_of(live, ()), {})
+        live.start_timer(time.time() - job.started_s)
+        if job.over:
+            live.close()
+        return live
+
     def _ended(self, asked: _Asked, live: LiveJob) -> None:
         asked.client.account.free(asked.cost)
         asked.client.jobs.pop(live.job.number, None)
-        self._table.remove(live.job.number)
-        self._live.pop(live.job.number, None)
-        log.info("job %d: done", live.job.number)
-        self._departures.ended(live)
+        self._finish(live)
+
+    def _finish(self, live: LiveJob) -> None:
         job = live.job
+        log.info("job %d: done", job.number)
+        self._departures.ended(live)
         job.ended_s = time.time()
-        self._book.note(live)
         kinds = Counter(outcome.kind for outcome in job.outcomes.values())
         status = max(outcome.status for outcome in job.outcomes.values())
         self._warden.ended(job.number, job.caller, fold(job.places), dict(kinds), status)
-        # Not at once: the relayed job that called us has not returned yet.
-        asyncio.get_running_loop().call_soon(self._master.release, live.release())
+        if live.spool is None:
+            self._forget(live)
+            # Not at once: the relayed job that called us has not returned yet.
+            asyncio.get_running_loop().call_soon(self._master.release, live.release())
+        else:
+            task = self._settling[job.number] = asyncio.create_task(self._settle(live, live.spool))
+            task.add_done_callback(lambda _: self._settling.pop(job.number))
+
+    async def _settle(self, live: LiveJob, spool: JobSpool) -> None:
+        """Let nodes forget a job when all that they have said of it is on the disk."""
+        await spool.written()
+        self._forget(live)
+        with contextlib.suppress(GprocError):
+            await self._book.keeper.written()
+        self._master.release(live.release())
+
+    def _forget(self, live: LiveJob) -> None:
+        self._table.remove(live.job.number)
+        self._live.pop(live.job.number, None)
+        self._book.note(live)
+
+    async def settled(self) -> None:
+        """Wait until all is on the disk of the jobs that have ended."""
+        if self._settling:
+            await asyncio.wait(list(self._settling.values()))
+
+    def close(self) -> None:
+        """The master ends, and all output that has come is on the disk."""
+        for live in list(self._live.values()):
+            if live.job.over:
+                self._book.note(live)
 
     def withdraw(self, client: Client) -> None:
         """A client is gone: end its jobs, but for those that survive it, and withdraw the bundles that it offered."""
@@ -374,6 +371,7 @@ class JobService:
 
     async def list_jobs(self, question: ListJobs, caller: Caller) -> JobList:
         """Raises: GprocError."""
+        await self.settled()
         every = self.oversight.may(caller, "see")
         return await self._book.listed(
             question.serial, caller.uid, list(self._table), every=every, ended=question.ended
@@ -390,10 +388,3 @@ class JobService:
     def jobs_at(self, place: Place) -> tuple[int, ...]:
         """The numbers of the jobs that run on a node and should."""
         return self._table.jobs_at(place)
-
-
-def _branch_of(live: LiveJob, nodes: Iterable[Node], *, again: bool = False) -> Branch:
-    """again: they may have begun, so it says how much of their output is here."""
-    routes = {node.route: live.rank_on[node.nonce] for node in nodes if node.route is not None}
-    said = {rank: live.said(rank) for rank in routes.values()} if again else None
-    return Branch(-1, branches(routes, said))

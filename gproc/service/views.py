@@ -199,7 +199,7 @@ class JobView:
         while self._credit[entry.kind] < len(entry.data) and not self._link.lost and not self._left:
             self._changed.clear()
             await self._changed.wait()
-        if self._left:
+        if self._left or not entry.data:
             return
         if self._question.moments:
             self._link.send(Moment(self.number, entry.time_s))

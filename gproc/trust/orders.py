@@ -27,6 +27,10 @@ _TAKEN: Final = struct.Struct("!QBQ")
 _JOB: Final = struct.Struct("!Q")
 
 
+ORDERS_OF_MASTER: Final = 1 << 32
+"""More than one master gives for a job.  2**31 masters of a session have numbers for their orders."""
+
+
 class Order(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One order for one job.  number: rises with each order of the job."""
 
@@ -70,11 +74,12 @@ class ForAnotherJob(TicketRefused):
 class JobSigner:
     """Signs for one running job, in the master."""
 
-    def __init__(self, signer: Signer, session: bytes, job: int) -> None:
+    def __init__(self, signer: Signer, session: bytes, job: int, masters_before: int = 0) -> None:
+        """masters_before: how many masters of this session have crashed: orders of each have higher numbers."""
         self.session = session
         self._signer = signer
         self._job = job
-        self._number = 0
+        self._number = masters_before * ORDERS_OF_MASTER
         self._offset_bytes = 0
 
     def order(self, act: Act) -> Signed:

@@ -21,7 +21,7 @@ from gproc.trust.home import read_file
 from gproc.trust.identity import Identity
 from gproc.trust.keyfile import KEY_BYTES, PUBLIC_HEADER, encode_key, key_pem, seed_in
 from gproc.trust.signing import Context, Keys, Session, opened
-from gproc.trust.ticket import ForeignSession
+from gproc.trust.untaken import ForeignSession
 from gproc.wire.messages import Reason, Signed
 
 RENEWALS_AT_ONCE: Final = 64

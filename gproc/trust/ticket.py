@@ -17,12 +17,13 @@ from typing import Annotated, Final
 import msgspec
 
 from gproc.errors import SpecError
-from gproc.nodespec import LEVELS_MAX, NodeSpec, Path, Place, format_path
+from gproc.nodespec import LEVELS_MAX, NodeSpec, Path, Place
 from gproc.request.spec import Caller, Request
 from gproc.trust.lease import LEASE_S, ClockMs, Lease, LeaseKeeper, boottime_s
 from gproc.trust.orders import JobInput, JobOrders, JobWords, TreeEnds
 from gproc.trust.signing import (
     Context,
+    Forged,
     Keys,
     KeysOfJob,
     Nonce,
@@ -34,6 +35,17 @@ from gproc.trust.signing import (
     opened,
 )
 from gproc.trust.turn import read_turn
+from gproc.trust.untaken import (
+    ForAnotherSlave,
+    ForeignSession,
+    ForeignUser,
+    HeldBack,
+    NoLease,
+    NotForMe,
+    Replayed,
+    SessionEnded,
+    WrongPlace,
+)
 from gproc.wire.messages import Name, Signed
 
 START_WITHIN_S: Final = 30.0
@@ -41,6 +53,10 @@ START_WITHIN_S: Final = 30.0
 
 FORGET_AT: Final = 1024
 """Tickets that a node remembers before it looks which of them are too old to begin."""
+
+ENDED_MAX: Final = 16
+"""Sessions that have ended of which a grant tells: a node that was cut off when its own ended hears it, unless so many
+more have ended since."""
 
 LEAST_START_S: Final = 5.0
 """A job with a shorter time limit still reaches its nodes: then they say that its time is up."""
@@ -61,6 +77,7 @@ class Grant(msgspec.Struct, frozen=True, array_like=True):
     sequence: the slave accepts only tickets with higher numbers than its first grant's.  clock_ms: the master's clock.
     lease_s: how long a lease lasts.  ancestors: those above its parent, the nearest first.
     jobs: the numbers of the jobs that have not ended; a slave lets go of all others.  date_s: Unix time.
+    ended: the last sessions of former masters that ended cleanly: a slave that is in one of them ends.
     """
 
     session: Session
@@ -72,6 +89,7 @@ class Grant(msgspec.Struct, frozen=True, array_like=True):
     ancestors: Annotated[tuple[Ancestor, ...], msgspec.Meta(max_length=LEVELS_MAX)] = ()
     jobs: tuple[Sequence, ...] = ()
     date_s: float = 0.0
+    ended: Annotated[tuple[Session, ...], msgspec.Meta(max_length=ENDED_MAX)] = ()
 
 
 class Ticket(msgspec.Struct, frozen=True, array_like=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,110 +117,6 @@ def start_by_ms(clock_ms: int, request: Request) -> int:
 def read_grant(signed: Signed, keys: Keys) -> Grant:
     """What the master granted to some node.  Raises: TicketRefused if it did not."""
     return opened(Context.GRANT, signed, keys, _grant_decoder)
-
-
-class ForAnotherSlave(TicketRefused):
-    """A grant bound to another nonce: another slave's, or this slave's before it was restarted."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.path = path
-
-    def __str__(self) -> str:
-        return f"a grant for {format_path(self.path)} that was made for another slave, or before this one's start"
-
-
-class ForeignSession(TicketRefused):
-    """A ticket of a session that this slave is not in, or a grant into one that it has left."""
-
-    def __init__(self, what: str, session: bytes) -> None:
-        super().__init__(what, session)
-        self.what = what
-        self.session = session
-
-    def __str__(self) -> str:
-        return f"a {self.what} of session {self.session.hex()}, to which this slave does not belong (any more)"
-
-
-class Replayed(TicketRefused):
-    """A number that was here already, or that is not above the one that it must be above."""
-
-    def __init__(self, what: str, sequence: int, last: int | None = None) -> None:
-        super().__init__(what, sequence, last)
-        self.what = what
-        self.sequence = sequence
-        self.last = last
-
-    def __str__(self) -> str:
-        how = "was here already" if self.last is None else f"comes after number {self.last}"
-        return f"a replayed {self.what}: number {self.sequence} {how}"
-
-
-class NotForMe(TicketRefused):
-    """A genuine ticket whose targets leave this node out."""
-
-    def __init__(self, job: int, path: Path, targets: str, exclude: str) -> None:
-        super().__init__(job, path, targets, exclude)
-        self.job = job
-        self.path = path
-        self.targets = targets
-        self.exclude = exclude
-
-    def __str__(self) -> str:
-        excluded = f" without {self.exclude}" if self.exclude else ""
-        return f"job {self.job} is for {self.targets}{excluded}, not for this node, {format_path(self.path)}"
-
-
-class ForeignUser(TicketRefused):
-    """A job of a user that this slave cannot become."""
-
-    def __init__(self, job: int, uid: int, own_uid: int) -> None:
-        super().__init__(job, uid, own_uid)
-        self.job = job
-        self.uid = uid
-        self.own_uid = own_uid
-
-    def __str__(self) -> str:
-        return (
-            f"job {self.job} is of uid {self.uid}, and this slave runs as uid {self.own_uid}, so it runs only "
-            "that user's jobs: start it as root to serve every user"
-        )
-
-
-class HeldBack(TicketRefused):
-    """A ticket that came later than it may begin."""
-
-    def __init__(self, job: int, late_ms: int) -> None:
-        super().__init__(job, late_ms)
-        self.job = job
-        self.late_ms = late_ms
-
-    def __str__(self) -> str:
-        return f"job {self.job} was to begin {self.late_ms / 1000:.1f} s ago at the latest: something held it back"
-
-
-class NoLease(TicketRefused):
-    """A ticket that came while the node has no lease."""
-
-    def __init__(self, job: int) -> None:
-        super().__init__(job)
-        self.job = job
-
-    def __str__(self) -> str:
-        return f"job {self.job} came while this node has no lease: the master has not answered it for too long"
-
-
-class WrongPlace(TicketRefused):
-    """A grant for a place that this slave did not take.  taken: its place, or its number below its parent."""
-
-    def __init__(self, place: Path, taken: Path | int) -> None:
-        super().__init__(place, taken)
-        self.place = place
-        self.taken = taken
-
-    def __str__(self) -> str:
-        ours = f"number {self.taken} below its parent" if isinstance(self.taken, int) else format_path(self.taken)
-        return f"a grant for {format_path(self.place)}, but this is {ours}"
 
 
 class TicketVerifier:
@@ -261,6 +175,8 @@ class TicketVerifier:
                 if grant.place != self._grant.place:
                     raise WrongPlace(grant.place, self._grant.place)
             else:
+                if self._grant.session in grant.ended:
+                    raise SessionEnded(signed)
                 self._left.add(self._grant.session)
                 self.lease.end()
         if self._grant is None or grant.session != self._grant.session:
@@ -353,11 +269,24 @@ class TicketVerifier:
         """Check that the master ends this tree.
 
         from_master: it comes on a connection to the master itself, which need not have granted anything yet.
+        A grant to another node says it too, if it names the session of this node among those that have ended.
         """
-        end = opened(Context.END, signed, self._keys, _end_decoder)
+        try:
+            end = opened(Context.END, signed, self._keys, _end_decoder)
+        except Forged:
+            if self._is_ended_by(signed):
+                return
+            raise
         ours = from_master if self._grant is None else end.session == self._grant.session
         if not ours:
             raise ForeignSession("end", end.session)
+
+    def _is_ended_by(self, signed: Signed) -> bool:
+        """Whether this is a grant by which the session of this node has ended."""
+        try:
+            return self._grant is not None and self._grant.session in read_grant(signed, self._keys).ended
+        except TicketRefused:
+            return False
 
 
 _grant_decoder = msgspec.msgpack.Decoder(Grant)

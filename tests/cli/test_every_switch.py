@@ -115,6 +115,8 @@ BEHAVIOUR: Final = {
     },
     ("orphan_timeout_s", "m"): "system/test_parents_die.py::"
     "test_what_ran_on_the_dead_node_itself_is_lost_with_its_lease_and_its_user_is_told_until_when",
+    ("exit_after_s", "s"): "system/test_master_returns.py::"
+    "test_a_slave_that_is_told_so_looks_for_the_master_for_a_while_and_not_for_ever",
     ("cmd_port", "m"): f"{SWITCHES_OF_M_AND_S}::test_children_join_at_the_port_that_the_master_was_told",
     (
         "store_bytes",

@@ -38,6 +38,7 @@ A_VALUE = {
     "cmd_port": "7000",
     "link_timeout_s": "0.5",
     "orphan_timeout_s": "5",
+    "exit_after_s": "900",
     "timeout_s": "90",
     "env": "A=1,2",
     "max_procs": "64",

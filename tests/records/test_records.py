@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gproc.errors import GprocError, UsageError
 from gproc.nodespec import Place
-from gproc.records.database import DamagedRecords, JobDatabase
+from gproc.records.database import Changes, DamagedRecords, JobDatabase
 from gproc.records.keeper import NUMBERS, RecordKeeper
 from gproc.records.place import open_state
 from gproc.records.record import ARGV_BYTES_MAX, JobName, Keeping, KeptJob, endings_of, shortened
@@ -72,7 +72,7 @@ def test_what_is_no_name_of_a_job_is_refused(text: str) -> None:
 
 def test_jobs_are_found_by_number_by_name_and_as_the_last_and_only_their_users(tmp_path: Path) -> None:
     database = JobDatabase(str(tmp_path / "jobs.db"))
-    database.write([job(1, name="a"), job(2, name="a"), job(3, uid=5), job(4, uid=5, name="a")])
+    database.write(Changes([job(1, name="a"), job(2, name="a"), job(3, uid=5), job(4, uid=5, name="a")]))
     found = {
         (text, uid, every): database.find(JobName.parse(text), uid, all_users=every)
         for text in ("1", "3", "9", "a", "last") for uid in (0, 1000) for every in (False, True)
@@ -91,8 +91,8 @@ def test_what_the_rule_does_not_keep_is_removed_and_what_runs_stays(tmp_path: Pa
     database = JobDatabase(str(tmp_path / "jobs.db"))
     day = 86_400.0
     old, young = 1 * day, 40 * day
-    database.write([job(1), job(2, ended_s=old), *(job(number, ended_s=young) for number in (3, 4, 5))])
-    database.write([job(6, uid=7, ended_s=young)])
+    database.write(Changes([job(1), job(2, ended_s=old), *(job(number, ended_s=young) for number in (3, 4, 5))]))
+    database.write(Changes([job(6, uid=7, ended_s=young)]))
     assert database.prune(Keeping(each_user=2, together=100, days=30), 50 * day) == [2, 3]
     assert database.prune(Keeping(each_user=2, together=2, days=30), 50 * day) == [4]
     assert database.numbers() == {1, 5, 6}
@@ -177,7 +177,7 @@ def test_a_file_that_is_no_database_of_this_gproc_is_named_with_what_to_do(tmp_p
         connection.execute("create table t (x)")
     for path in (newer, torn):
         database = JobDatabase(str(path))
-        database.write([job(number, name=f"job{number}") for number in range(1, 500)])
+        database.write(Changes([job(number, name=f"job{number}") for number in range(1, 500)]))
         database.close()
     with sqlite3.connect(newer) as connection:
         connection.execute("pragma user_version = 9")

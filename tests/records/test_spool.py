@@ -108,9 +108,10 @@ def entry(offset: int, size: int, rank: int = 0) -> bytes:
 
 
 def read_all(reader: SpoolReader) -> list[SpoolEntry]:
+    """The entries with data: those without say only where streams are."""
     found = []
     while entries := reader.read():
-        found += entries
+        found += [entry for entry in entries if entry.data]
     return found
 
 

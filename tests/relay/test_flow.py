@@ -272,8 +272,10 @@ def test_an_outlet_with_another_reader_drops_what_waited_and_its_sources_may_sen
     outlet.accept(FRAME_BYTES, "source")
     outlet.push(0, b"lost", FRAME_BYTES, "source")
     outlet.stop()
-    outlet.resume(FRAME_BYTES)
-    assert (emitted, granted) == ([], [("source", FRAME_BYTES)])
+    dropped = outlet.resume(FRAME_BYTES)
+    assert (emitted, granted, dropped) == ([], [], [("source", FRAME_BYTES)])
+    outlet.pay(*dropped[0])
+    assert granted == [("source", FRAME_BYTES)]
     outlet.accept(FRAME_BYTES, "source")
     assert outlet.push(0, b"again", FRAME_BYTES, "source")
     assert emitted == [b"again"]

@@ -208,6 +208,31 @@ def test_what_a_relay_holds_is_dropped_when_its_parent_changes_and_its_children_
     assert former.outcomes == {}
 
 
+class Hasty(Member):
+    """A program of this node: it sends at once what it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told_before: list[int] = []
+
+    def credit(self, job: int, stream: int, size: int) -> None:
+        super().credit(job, stream, size)
+        self.told_before.append(len(self.runs))
+
+
+def test_a_program_hears_from_where_it_sends_again_before_it_may_send_more() -> None:
+    """Else its output had a gap, the end of its rank waited for ever, and the node left its parent after 30 s."""
+    member = Hasty()
+    relayed, _ = begin({member: Branch(0, {})}, window_bytes=MIN_WINDOW_BYTES)
+    window = window_for(1, MIN_WINDOW_BYTES)
+    relayed.stop()
+    relayed.output(member, 0, frames.STDOUT, 0, b"x" * window)
+    run = job_of(Branch(0, {}), window_bytes=MIN_WINDOW_BYTES)
+    relayed.resume(run, {member: Branch(0, {})}, Upstream())
+    assert member.told_before
+    assert set(member.told_before) == {2}
+
+
 def test_the_outcome_of_a_rank_waits_for_its_output_that_waits_for_credit() -> None:
     member = Member()
     relayed, upstream = begin({member: Branch(0, {})}, window_bytes=4)

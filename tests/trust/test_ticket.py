@@ -14,17 +14,8 @@ from gproc.nodespec import Place
 from gproc.request.limits import Limits
 from gproc.request.spec import BundleName, Caller, Request
 from gproc.trust.signing import Context, Forged, Signer, TicketRefused, Unreadable
-from gproc.trust.ticket import (
-    ForAnotherSlave,
-    ForeignSession,
-    ForeignUser,
-    Grant,
-    NotForMe,
-    Replayed,
-    Ticket,
-    TicketVerifier,
-    WrongPlace,
-)
+from gproc.trust.ticket import Grant, Ticket, TicketVerifier
+from gproc.trust.untaken import ForAnotherSlave, ForeignSession, ForeignUser, NotForMe, Replayed, WrongPlace
 from gproc.wire.messages import Signed
 
 MASTER = Signer(bytes(range(32)))

@@ -6,8 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from gproc.trust.signing import Context, Forged, Unreadable
-from gproc.trust.ticket import Grant, HeldBack, NoLease, Replayed, TicketVerifier
+from gproc.trust.ticket import Grant, TicketVerifier
 from gproc.trust.turn import NotItsTurn, Turn
+from gproc.trust.untaken import HeldBack, NoLease, Replayed
 from gproc.wire.messages import Signed
 from tests.trust.test_ticket import MASTER, NONCE, NOW_MS, OWN_UID, SESSION, STRANGER, a_ticket, sign
 

@@ -1,0 +1,121 @@
+"""Jobs that go on although their master has crashed: what is kept of them, and how the next master has them again.
+
+A job can go on if it needs no client and its output is kept: it was detached, or has `--on-disconnect=detach`.  Then
+the master acknowledges only what is on its disk, and tells nodes that a job is over only when its end is there too.
+The next master takes the job as it would take one none of whose nodes can be reached now: as each of them comes back,
+it gets the same Run once more, with the bytes that are in the spool.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gproc.records.present import KeptLife, KeptRun, life_in, node_in, packed_life
+from gproc.records.record import KeptJob
+from gproc.relay.receipt import RunOfNode
+from gproc.service.jobs import JobRecord
+from gproc.service.registry import Node, Registry
+from gproc.trust.lease import boottime_s
+
+if TYPE_CHECKING:
+    from gproc.records.keeper import RecordKeeper
+    from gproc.records.positions import FoundSpool
+    from gproc.records.spool import SpoolEnd, SpoolFiles
+    from gproc.service.live import LiveJob
+    from gproc.trust.ticket import Ticket
+
+log = logging.getLogger("gproc")
+
+
+CRASHED: Final = "it has not come back since the master crashed"
+
+
+class Interrupted(NamedTuple):
+    """A job whose master has crashed.  found: what is in its spool; end: where that ends."""
+
+    record: KeptJob
+    life: KeptLife
+    ticket: Ticket
+    found: FoundSpool
+    end: SpoolEnd
+
+
+def interrupted_jobs(keeper: RecordKeeper, files: SpoolFiles) -> list[Interrupted]:
+    """Those that the last master has left, and that go on.  What cannot be read is lost."""
+    jobs = []
+    for record, data in keeper.interrupted:
+        try:
+            life, ticket = life_in(data)
+            found, end = files.go_on(record.number, record.uid)
+        except (OSError, ValueError) as error:
+            log.error("job %d cannot go on: %s", record.number, error)
+            keeper.lose([record])
+            continue
+        jobs.append(Interrupted(record, life, ticket, found, end))
+    return jobs
+
+
+def restore_nodes(registry: Registry, kept: Iterable[bytes], leases_end_s: float) -> list[Node]:
+    """The nodes that the last master knew.  leases_end_s: when all of their leases have ended, by CLOCK_BOOTTIME."""
+    nodes, now_s = [], boottime_s()
+    for data in kept:
+        try:
+            node = node_in(data)
+        except ValueError as error:
+            log.error("what is kept of a node cannot be read: %s", error)
+            continue
+        nodes.append(registry.restore(node.info, node.place, node.key, leases_end_s, now_s))
+    return nodes
+
+
+def can_go_on(live: LiveJob) -> bool:
+    """Whether it goes on if its master crashes and returns."""
+    request = live.job.request
+    needs_nobody = (live.attached is None or live.survives) and live.has_all and not request.collect
+    return needs_nobody and live.spool is not None and not request.stdin and live.job.window is None
+
+
+def life_of(live: LiveJob) -> bytes | None:
+    """What another master needs to go on with it; None: it ends with this one."""
+    if live.job.over or not can_go_on(live):
+        return None
+    runs = tuple(None if run is None else KeptRun(run.nonce, run.key) for run in live.runs)
+    return packed_life(KeptLife(live.relayed.ticket, runs, tuple(live.orders), live.job.killed, live.block_bytes))
+
+
+def job_of(interrupted: Interrupted) -> JobRecord:
+    """The job, with the ranks that have ended."""
+    record, ticket = interrupted.record, interrupted.ticket
+    job = JobRecord(record.number, ticket.caller, ticket.request, record.places, record.started_s)
+    job.nodes, job.missing, job.name = record.nodes, record.missing, record.name
+    job.detached = job.spooled = True
+    job.killed = interrupted.life.killed
+    ends = {rank: end.outcome for rank, end in interrupted.found.ends.items()}
+    for rank, outcome in {**record.outcomes(), **ends}.items():
+        job.finish(rank, outcome)
+    return job
+
+
+def runs_of(life: KeptLife) -> Sequence[RunOfNode | None]:
+    return [None if run is None else RunOfNode(run.nonce, run.key) for run in life.runs]
+
+
+def fill(live: LiveJob, interrupted: Interrupted) -> None:
+    """Give a job what the former master had of it."""
+    found, life = interrupted.found, interrupted.life
+    live.survives = live.has_all = True
+    live.block_bytes = life.block_bytes
+    live.orders.extend(life.orders)
+    for rank, stream in found.sizes:
+        digest = found.digests.get((rank, stream)) if found.is_whole(rank, stream) else None
+        live.received.go_on(rank, stream, found.sizes[rank, stream], digest)
+    for rank in live.job.outcomes:
+        live.received.finish(rank)
+    incomplete = sorted({rank for rank, stream in found.sizes if not found.is_whole(rank, stream)})
+    if incomplete:
+        log.warning(
+            "job %d: of %d nodes part of the output is not kept any more, so it is not compared with what they sign",
+            live.job.number, len(incomplete),
+        )  # fmt: skip

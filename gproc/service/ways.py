@@ -1,0 +1,124 @@
+"""The ways to the nodes of running jobs: what it means for a job that a node cannot be reached, or can be again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Protocol
+
+from gproc.nodespec import fold
+from gproc.relay.relayed_job import Downstream, RelayedJob, Upstream
+from gproc.service.jobs import JobRecord
+from gproc.service.live import LiveJob
+from gproc.service.registry import Node, Registry
+from gproc.tree import branches
+from gproc.trust.lease import boottime_s
+from gproc.wire.branch import Branch
+from gproc.wire.messages import Run, Signed
+
+log = logging.getLogger("gproc")
+
+LEASE_OVER_S: Final = 1.0
+"""Until programs that are killed as their lease ends are gone."""
+
+FORGOTTEN: Final = "it had left, or another slave has its place, when the master crashed"
+INCOMPLETE: Final = "output that it does not have any more was on no disk when the master crashed"
+
+TOGETHER_S: Final = 0.02
+"""Between the first node that another way leads to and the jobs that are sent on it: those below it follow at once."""
+
+
+class WaySender(Protocol):
+    """What this needs of the master."""
+
+    def sign_turn(self, job: JobRecord, ranks: Iterable[int]) -> Signed: ...
+
+    def pass_again(
+        self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch], upstream: Upstream
+    ) -> list[Downstream]: ...
+
+
+class JobWays:
+    """live: the running jobs, by number.  have_room: called with a job of which more nodes may begin."""
+
+    def __init__(self, master: WaySender, live: Mapping[int, LiveJob], have_room: Callable[[LiveJob], None]) -> None:
+        self._master = master
+        self._live = live
+        self._have_room = have_room
+        self._returned: dict[bytes, Node] = {}
+        """Nodes that another way leads to, until their jobs are sent on it."""
+
+    def run_of(self, live: LiveJob, nodes: Sequence[Node], *, again: bool = False) -> Run:
+        """The job, for some of its nodes, by the routes that lead to them now."""
+        branch = branch_of(live, nodes, again=again)
+        turn = None if live.job.window is None else self._master.sign_turn(live.job, branch.ranks())
+        return Run(live.job.number, len(live.job.places), live.relayed.ticket, branch, live.window_bytes, turn=turn)
+
+    def unreached(self, node: Node, reason: str) -> None:
+        """No way leads to a node.  Its programs may run until its lease ends; then they are lost."""
+        left_s = max(0.0, node.lease_ends_s - boottime_s()) + LEASE_OVER_S
+        for live in list(self._live.values()):
+            if (rank := live.rank_on.get(node.nonce)) is not None:
+                live.unreached.add(rank, reason, time.time() + left_s)
+        asyncio.get_running_loop().call_later(left_s, self._lease_is_over, node, reason)
+
+    def _lease_is_over(self, node: Node, reason: str) -> None:
+        if boottime_s() >= node.lease_ends_s:
+            for live in list(self._live.values()):
+                rank = live.rank_on.get(node.nonce)
+                if rank is not None and (rank in live.unreached or live.job.waits(rank)):
+                    live.lose(rank, reason)
+
+    def expect(self, lives: Sequence[LiveJob], registry: Registry, leases_end_s: float) -> None:
+        """Jobs of a master that has crashed.  leases_end_s: when all leases that it gave have ended."""
+        left_s = max(0.0, leases_end_s - boottime_s()) + LEASE_OVER_S
+        for live in lives:
+            gone = [rank for nonce, rank in live.rank_on.items() if registry.by_nonce(nonce) is None]
+            for rank in gone:
+                live.unreached.add(rank, FORGOTTEN, time.time() + left_s)
+            asyncio.get_running_loop().call_later(left_s, self._give_up, live, gone)
+
+    def _give_up(self, live: LiveJob, gone: Sequence[int]) -> None:
+        """What of a job of a crashed master cannot go on."""
+        for rank in gone:
+            live.lose(rank, FORGOTTEN)
+        for rank in live.received.stuck():
+            live.lose(rank, INCOMPLETE)
+
+    def lost(self, node: Node, reason: str) -> None:
+        """A node has ended, and nothing runs on it."""
+        for live in list(self._live.values()):
+            if (rank := live.rank_on.get(node.nonce)) is not None:
+                live.lose(rank, reason)
+
+    def reached(self, node: Node) -> None:
+        """Another way leads to a node: its jobs go on.  Those below it follow in a moment: all are sent together."""
+        if not self._returned:
+            asyncio.get_running_loop().call_later(TOGETHER_S, self._go_on)
+        self._returned[node.nonce] = node
+
+    def _go_on(self) -> None:
+        returned, self._returned = self._returned, {}
+        for live in list(self._live.values()):
+            nodes = [node for nonce, node in returned.items() if nonce in live.rank_on]
+            begun = [node for node in nodes if not live.job.waits(live.rank_on[node.nonce])]
+            if len(begun) < len(nodes):
+                self._have_room(live)
+            if not (nodes := begun) or live.job.over:
+                continue
+            log.info("job %d: goes on at %s", live.job.number, fold(node.place for node in nodes))
+            reached = self._master.pass_again(live.relayed, self.run_of(live, nodes, again=True), {}, live)
+            for downstream in reached:
+                for act, order in live.orders:
+                    downstream.obey(live.job.number, act, order)
+            for node in nodes:
+                live.unreached.find(live.rank_on[node.nonce])
+
+
+def branch_of(live: LiveJob, nodes: Iterable[Node], *, again: bool = False) -> Branch:
+    """again: they may have begun, so it says how much of their output is here."""
+    routes = {node.route: live.rank_on[node.nonce] for node in nodes if node.route is not None}
+    said = {rank: live.said(rank) for rank in routes.values()} if again else None
+    return Branch(-1, branches(routes, said))
