@@ -155,6 +155,10 @@ class RecordKeeper:
         """Do other work for the disk in the same thread."""
         return await self._in_thread(work)
 
+    def submit(self, work: Callable[[], object]) -> None:
+        """Do other work for the disk in the same thread.  Nobody waits for it, or hears that it failed."""
+        self._thread.submit(work)
+
     def run_now(self, work: Callable[[], T]) -> T:
         """The same, and nothing else meanwhile: the master ends."""
         return self._thread.submit(work).result()

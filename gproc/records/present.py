@@ -28,7 +28,7 @@ class KeptLife(msgspec.Struct, frozen=True, array_like=True):
 
     ticket: as the master has signed it.  runs: by rank; None: its node was not connected when the job began.
     orders: the last ones, for nodes that were not reached by them.  killed: whether one of them is SIGKILL for all.
-    block_bytes: the size of the blocks of its standard input.
+    block_bytes: the size of the blocks of its standard input.  window_bytes: credit of each of its streams.
     """
 
     ticket: Signed
@@ -36,6 +36,7 @@ class KeptLife(msgspec.Struct, frozen=True, array_like=True):
     orders: tuple[tuple[Act, Signed], ...]
     killed: bool
     block_bytes: int
+    window_bytes: int
 
 
 class KeptNode(msgspec.Struct, frozen=True, array_like=True):

@@ -8,7 +8,7 @@ never queues more than the windows that it granted: a writer that sends more bre
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from gproc.errors import PeerError
@@ -164,6 +164,17 @@ class Inlet(Generic[S]):
         self._used += len(block.data)
         self._queue.append(block)
         self._pump()
+
+    def blocks(self) -> list[InputBlock]:
+        """Those that are kept, and those that wait."""
+        return [*self._kept, *self._queue]
+
+    def restore(self, blocks: Iterable[InputBlock]) -> None:
+        """At a master that comes back: these may have been sent to some of those below."""
+        for block in blocks:
+            self._ended = not block.data
+            self._kept.append(block)
+            self._kept_bytes += len(block.data)
 
     def credit(self, reader: S, size: int) -> None:
         if reader in self._credit:

@@ -6,7 +6,7 @@ then the same Run comes again on the new way (`resume`), and `gproc.relay.delive
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from gproc.relay.delivery import streams_of
@@ -191,6 +191,15 @@ class RelayedJob:
         """Raises: PeerError if the upstream has no credit for the data."""
         if self._inlet is not None:
             self._inlet.push(block)
+
+    def input_blocks(self) -> list[InputBlock]:
+        """At the master: what is kept of the standard input, and what waits."""
+        return [] if self._inlet is None else self._inlet.blocks()
+
+    def restore_input(self, blocks: Iterable[InputBlock]) -> None:
+        """At a master that comes back: its nodes may lack these."""
+        if self._inlet is not None:
+            self._inlet.restore(blocks)
 
     def sign_input_again(self, sign: Callable[[InputBlock], InputBlock]) -> None:
         """At the master: the cluster's keys are others."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gproc.errors import GprocError
 from gproc.policy.rules import PolicyLimits
+from gproc.records.inputs import InputFiles, JobInputLog
 from gproc.records.keeper import RecordKeeper
 from gproc.records.place import REMEDY
 from gproc.records.record import Keeping, KeptJob, endings_of, shortened
@@ -28,9 +29,15 @@ if TYPE_CHECKING:
 class JobBook:
     """interrupted: the jobs that this master goes on with, because the last one has crashed."""
 
-    def __init__(self, keeper: RecordKeeper, interrupted: Sequence[Interrupted] = ()) -> None:
+    def __init__(self, keeper: RecordKeeper, inputs: InputFiles, interrupted: Sequence[Interrupted]) -> None:
         self.keeper = keeper
+        self._inputs = inputs
         self.interrupted = interrupted
+
+    def input_log(self, live: LiveJob) -> JobInputLog:
+        """What keeps the standard input of a job for the next master."""
+        keep_bytes = live.relayed.kept_input_bytes + frames.CLIENT_WINDOW_BYTES
+        return JobInputLog(self.keeper, self._inputs, live.job.number, keep_bytes, lambda: self.note(live))
 
     def note(self, live: LiveJob) -> None:
         """A job has begun, has changed or has ended."""
@@ -61,12 +68,13 @@ def open_records(place: str, limits: PolicyLimits, *, goes_on: bool = False) -> 
         os.makedirs(below, 0o700, exist_ok=True)
         files = SpoolFiles(below, bounds_of_spools(limits, os.statvfs(below)))
         files.open(keeper.spooled())
-        interrupted = interrupted_jobs(keeper, files)
+        inputs = InputFiles(os.path.join(place, "input"))
+        interrupted = interrupted_jobs(keeper, files, inputs)
     except OSError as error:
         raise GprocError(f"cannot keep output of jobs: {reason_of(error)}; {REMEDY}") from error
     spools = Spools(keeper, files)
     keeper.pruned = spools.forget
-    return JobBook(keeper, interrupted), spools
+    return JobBook(keeper, inputs, interrupted), spools
 
 
 def bounds_of_spools(limits: PolicyLimits, disk: os.statvfs_result) -> SpoolBounds:

@@ -20,9 +20,11 @@ from gproc.service.registry import Node, Registry
 from gproc.trust.lease import boottime_s
 
 if TYPE_CHECKING:
+    from gproc.records.inputs import InputFiles, InputPart
     from gproc.records.keeper import RecordKeeper
     from gproc.records.positions import FoundSpool
     from gproc.records.spool import SpoolEnd, SpoolFiles
+    from gproc.request.spec import Request
     from gproc.service.live import LiveJob
     from gproc.trust.ticket import Ticket
 
@@ -33,18 +35,21 @@ CRASHED: Final = "it has not come back since the master crashed"
 
 
 class Interrupted(NamedTuple):
-    """A job whose master has crashed.  found: what is in its spool; end: where that ends."""
+    """A job whose master has crashed.  found: what is in its spool; end: where that ends.  input: what its nodes may
+    lack of its standard input."""
 
     record: KeptJob
     life: KeptLife
     ticket: Ticket
     found: FoundSpool
     end: SpoolEnd
+    input: Sequence[InputPart] = ()
 
 
-def interrupted_jobs(keeper: RecordKeeper, files: SpoolFiles) -> list[Interrupted]:
-    """Those that the last master has left, and that go on.  What cannot be read is lost."""
+def interrupted_jobs(keeper: RecordKeeper, files: SpoolFiles, inputs: InputFiles) -> list[Interrupted]:
+    """Those that the last master has left, and that go on.  What cannot be read is lost.  Raises: OSError."""
     jobs = []
+    parts = inputs.go_on([record.number for record, _ in keeper.interrupted])
     for record, data in keeper.interrupted:
         try:
             life, ticket = life_in(data)
@@ -53,7 +58,7 @@ def interrupted_jobs(keeper: RecordKeeper, files: SpoolFiles) -> list[Interrupte
             log.error("job %d cannot go on: %s", record.number, error)
             keeper.lose([record])
             continue
-        jobs.append(Interrupted(record, life, ticket, found, end))
+        jobs.append(Interrupted(record, life, ticket, found, end, parts[record.number]))
     return jobs
 
 
@@ -72,9 +77,15 @@ def restore_nodes(registry: Registry, kept: Iterable[bytes], leases_end_s: float
 
 def can_go_on(live: LiveJob) -> bool:
     """Whether it goes on if its master crashes and returns."""
-    request = live.job.request
-    needs_nobody = (live.attached is None or live.survives) and live.has_all and not request.collect
-    return needs_nobody and live.spool is not None and not request.stdin and live.job.window is None
+    needs_nobody = (live.attached is None or live.survives) and live.has_all
+    has_output = live.spool is not None and live.job.window is None
+    has_input = not live.job.request.stdin or (live.input_log is not None and live.input_log.works)
+    return needs_nobody and has_output and has_input and may_outlive(live.job.request)
+
+
+def may_outlive(request: Request) -> bool:
+    """Whether such a job can go on after a crash: those that bring back files, or run tasks, need their client."""
+    return not request.collect and request.action == "run"
 
 
 def life_of(live: LiveJob) -> bytes | None:
@@ -82,7 +93,8 @@ def life_of(live: LiveJob) -> bytes | None:
     if live.job.over or not can_go_on(live):
         return None
     runs = tuple(None if run is None else KeptRun(run.nonce, run.key) for run in live.runs)
-    return packed_life(KeptLife(live.relayed.ticket, runs, tuple(live.orders), live.job.killed, live.block_bytes))
+    ticket, orders = live.relayed.ticket, tuple(live.orders)
+    return packed_life(KeptLife(ticket, runs, orders, live.job.killed, live.block_bytes, live.window_bytes))
 
 
 def job_of(interrupted: Interrupted) -> JobRecord:
@@ -106,7 +118,8 @@ def fill(live: LiveJob, interrupted: Interrupted) -> None:
     """Give a job what the former master had of it."""
     found, life = interrupted.found, interrupted.life
     live.survives = live.has_all = True
-    live.block_bytes = life.block_bytes
+    live.block_bytes, live.window_bytes = life.block_bytes, life.window_bytes
+    live.stdin_credit = min(live.stdin_credit, life.window_bytes)
     live.orders.extend(life.orders)
     for rank, stream in found.sizes:
         digest = found.digests.get((rank, stream)) if found.is_whole(rank, stream) else None

@@ -13,6 +13,7 @@ from gproc.records.record import checked_name
 from gproc.records.spooling import Spools
 from gproc.request.spec import BundleName, Caller
 from gproc.service.book import JobBook
+from gproc.service.continuing import may_outlive
 from gproc.service.jobs import JobRecord
 from gproc.service.live import LiveJob
 from gproc.shown import reason_of
@@ -60,8 +61,11 @@ class Departures:
         live.survives = keep.survive
         if keep.detach or keep.survive or keep.spool:
             self.keep_output(live)
+        if keep.detach or keep.survive:
+            self.keep_input(live)
         if keep.detach:
             live.window_bytes = SPOOL_WINDOW_BYTES
+            live.stdin_credit = min(live.stdin_credit, SPOOL_WINDOW_BYTES)
             live.detach()
             self.leave(client, live)
         elif keep.survive:
@@ -71,6 +75,11 @@ class Departures:
         """From now on its output is kept."""
         if live.spool is None:
             live.keep_output(self._spools.open_job(live.job.number, live.job.caller.uid))
+
+    def keep_input(self, live: LiveJob) -> None:
+        """From now on its standard input is on the disk before it is sent."""
+        if live.job.request.stdin and live.input_log is None and may_outlive(live.job.request):
+            live.log_input(self._book.input_log(live))
 
     def go_on(self, live: LiveJob) -> None:
         """A job of a master that has crashed: hold its bundle again, if it is still here."""
@@ -104,6 +113,7 @@ class Departures:
             if client.link.lost:
                 return
             self.keep_output(live)
+            self.keep_input(live)
             live.detach()
             self._book.note(live)
             await self._book.keeper.written()

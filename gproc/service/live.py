@@ -7,9 +7,12 @@ import logging
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from gproc.errors import PeerError
 from gproc.nodespec import Place, fold, format_path
+from gproc.records.inputs import InputPart
 from gproc.relay.delivery import streams_of
 from gproc.relay.receipt import JobReceipt, RunOfNode, has_nothing
 from gproc.relay.relayed_job import RelayedJob
@@ -30,6 +33,7 @@ from gproc.wire.endings import Release
 
 if TYPE_CHECKING:
     from gproc.link.connection import Link
+    from gproc.records.inputs import JobInputLog
     from gproc.records.spooling import JobSpool
 
 log = logging.getLogger("gproc")
@@ -94,6 +98,9 @@ class LiveJob:
         self.window_bytes = frames.CLIENT_WINDOW_BYTES
         self.stdin_credit = frames.CLIENT_WINDOW_BYTES if job.request.stdin else 0
         """What the client that gives its input may send."""
+        self.input_log: JobInputLog | None = None
+        """What keeps its input for another master; None: it is not kept."""
+        self._input_ended = False
         self.input_from: object = attached
         """Whose input and terminal it has; None: nobody's now."""
         self._credit = SharedCredit()
@@ -158,13 +165,36 @@ class LiveJob:
 
         Raises: PeerError if the client has no credit for it.
         """
+        if len(data) > self.stdin_credit or self._input_ended:
+            raise PeerError("standard input without credit for it, or after its end")
+        self._input_ended = not data
         self.stdin_credit -= len(data)
         self._input_bytes += len(data)
         if self.job.window is not None and self._input_bytes > INPUT_FOR_TURNS_BYTES:
             reason = f"standard input has over {INPUT_FOR_TURNS_BYTES >> 20} MiB, more than is kept for nodes that wait"
             self._drop(self.job.window.drop(), NotStarted(reason))
         for begin in range(0, max(1, len(data)), self.block_bytes):
-            self.relayed.stdin(self._signer.block(data[begin : begin + self.block_bytes]))
+            block = self._signer.block(data[begin : begin + self.block_bytes])
+            if self.input_log is None:
+                self.relayed.stdin(block)
+            else:
+                self.input_log.add(InputPart(block.offset, block.data), partial(self._pass_input, block))
+
+    def _pass_input(self, block: frames.InputBlock) -> None:
+        if not self.job.over:
+            self.relayed.stdin(block)
+
+    def log_input(self, log: JobInputLog) -> None:
+        """From now on its input is on the disk before it is sent."""
+        self.input_log = log
+        for block in self.relayed.input_blocks():
+            log.add(InputPart(block.offset, block.data), lambda: None)
+
+    def restore_input(self, log: JobInputLog | None, parts: Sequence[InputPart]) -> None:
+        """Its nodes may lack this of its input.  log: goes on."""
+        self.input_log = log
+        self._input_ended = bool(parts) and not parts[-1].data
+        self.relayed.restore_input([self._signer.repeat(part.offset, part.data) for part in parts])
 
     def fit_input(self, branch: Branch) -> None:
         """Make blocks of standard input that fit the windows of every node in the job's tree."""

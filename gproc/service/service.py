@@ -24,7 +24,7 @@ from gproc.service.accounts import cost_bytes
 from gproc.service.book import JobBook
 from gproc.service.choosing import Chosen, NodesAreDrained, choose, nobody
 from gproc.service.continuing import Interrupted, fill, job_of, runs_of
-from gproc.service.departures import SPOOL_WINDOW_BYTES, Departures, check_keep
+from gproc.service.departures import Departures, check_keep
 from gproc.service.draining import Draining
 from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.live import LiveJob, SignedJob
@@ -292,12 +292,13 @@ class JobService:
         self._table.put(job)
         signed = self._master.sign_again_for(job, interrupted.life.ticket)
         live = LiveJob(job, runs_of(interrupted.life), signed, None, self._finish, self._have_room, self._book.note)
-        live.window_bytes = SPOOL_WINDOW_BYTES
         fill(live, interrupted)
         live.go_on(self._spools.open_job(job.number, job.caller.uid, interrupted.end), interrupted.found.sizes)
         self._live[job.number] = live
         self._departures.go_on(live)
         self._master.pass_on(live.relayed, self.ways.run_of(live, ()), {})
+        if job.request.stdin:
+            live.restore_input(self._book.input_log(live), interrupted.input)
         live.start_timer(time.time() - job.started_s)
         if job.over:
             live.close()
@@ -335,6 +336,8 @@ class JobService:
     def _forget(self, live: LiveJob) -> None:
         self._table.remove(live.job.number)
         self._live.pop(live.job.number, None)
+        if live.input_log is not None:
+            live.input_log.close()
         self._book.note(live)
 
     async def settled(self) -> None:

@@ -93,6 +93,11 @@ class JobSigner:
         signed = _block(self.session, self._job, offset, data)
         return InputBlock(offset, self._signer.sign_bytes(Context.INPUT, signed), data)
 
+    def repeat(self, offset: int, data: bytes) -> InputBlock:
+        """A block that a former master has signed; the next one comes after it."""
+        self._offset_bytes = offset + len(data)
+        return self.sign_again(InputBlock(offset, b"", data))
+
     def sign_again(self, block: InputBlock) -> InputBlock:
         """A block that was signed by another key."""
         signed = _block(self.session, self._job, block.offset, block.data)

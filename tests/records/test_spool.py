@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -220,3 +221,59 @@ def test_programs_write_as_fast_as_the_slowest_taker_takes(acts: list[tuple[str,
     credit.join("c")
     passed += credit.take("a", STDOUT, sent - taken["a"])
     assert passed == sent
+
+
+def test_after_a_crash_a_spool_goes_on_where_its_last_whole_entry_ends(tmp_path: Path) -> None:
+    first = SpoolFiles(str(tmp_path / "spool"), SpoolBounds())
+    end = packed(end_of(1, Returned(3), (0, 0), 1.0))
+    first.write([Batch(7, 1000, [entry(0, 100), end, entry(100, 50)], False)])
+    file = tmp_path / "spool" / "7" / "0"
+    whole = file.stat().st_size
+    with file.open("ab") as torn:
+        torn.write(entry(150, 80)[:-1])
+    second = SpoolFiles(str(tmp_path / "spool"), SpoolBounds())
+    second.open({7: 1000})
+    found, at = second.go_on(7, 1000)
+    assert (found.sizes, at) == ({(0, STDOUT): 150}, SpoolEnd(0, whole))
+    assert found.ends[1].outcome == Returned(3)
+    assert found.is_whole(0, STDOUT)
+    assert found.digests[0, STDOUT].value() == blake3(b"x" * 150).digest()
+    second.write([Batch(7, 1000, [entry(150, 80)], True)])
+    reader = SpoolReader(second.place, 7)
+    assert [(each.offset, len(each.data)) for each in read_all(reader) if each.kind == STDOUT] == [
+        (0, 100), (100, 50), (150, 80),
+    ]  # fmt: skip
+    reader.close()
+
+
+def test_positions_and_ends_are_known_although_a_bound_has_dropped_what_said_them(tmp_path: Path) -> None:
+    bound = 1 << 20
+    first = SpoolFiles(str(tmp_path / "spool"), SpoolBounds(bound, bound))
+    quiet = packed(SpoolEntry(5, STDERR, 0, 1.0, b"said once"))
+    first.write([Batch(7, 1000, [quiet, packed(end_of(6, Returned(9), (0, 0), 1.0))], False)])
+    size, count = 10_000, 300
+    for number in range(count):
+        first.write([Batch(7, 1000, [entry(number * size, size)], False)])
+    assert not (tmp_path / "spool" / "7" / "0").exists()
+    second = SpoolFiles(str(tmp_path / "spool"), SpoolBounds(bound, bound))
+    second.open({7: 1000})
+    found, _ = second.go_on(7, 1000)
+    assert found.sizes == {(5, STDERR): len(b"said once"), (0, STDOUT): size * count}
+    assert found.ends[6].outcome == Returned(9)
+    assert not found.is_whole(5, STDERR)
+    assert not found.is_whole(0, STDOUT)
+
+
+def test_a_full_disk_hides_no_position_once_it_takes_output_again(tmp_path: Path) -> None:
+    files = SpoolFiles(str(tmp_path / "spool"), SpoolBounds())
+    files.write([Batch(7, 1000, [entry(0, 100)], False)])
+    (tmp_path / "spool" / "7").rename(tmp_path / "spool" / "away")
+    (tmp_path / "spool" / "7").write_text("in the way")
+    files.write([Batch(7, 1000, [entry(100, 100), packed(SpoolEntry(1, STDOUT, 0, 1.0, b"dropped"))], False)])
+    (tmp_path / "spool" / "7").unlink()
+    (tmp_path / "spool" / "away").rename(tmp_path / "spool" / "7")
+    files.write([Batch(7, 1000, [entry(200, 100)], False)])
+    again = SpoolFiles(str(tmp_path / "spool"), SpoolBounds())
+    again.open({7: 1000})
+    found, _ = again.go_on(7, 1000)
+    assert found.sizes == {(0, STDOUT): 300, (1, STDOUT): len(b"dropped")}

@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import json
 import signal
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,7 +204,7 @@ def test_a_detached_job_is_seen_followed_and_killed_after_its_master_has_come_ba
 def test_a_job_ends_whose_client_died_with_its_master_unless_it_survives_its_client(racks: Racks) -> None:
     cluster = racks.cluster
     clients = []
-    for words in (("e", "./.", "sleep", "1000"), ("e", "-n", "--on-disconnect=detach", "./.", "sleep", "1001")):
+    for words in (("e", "./.", "sleep", "1000"), ("e", "--on-disconnect=detach", "./.", "sleep", "1001")):
         client = cluster.begin(*words[:-2], "/bin/sh", "-c", f"echo here; exec {' '.join(words[-2:])}")
         clients.append(client)
         assert client.stdout is not None
@@ -219,6 +221,29 @@ def test_a_job_ends_whose_client_died_with_its_master_unless_it_survives_its_cli
     assert cluster.command("kill", "2").returncode == 0
     assert cluster.command("wait", "2").returncode == 128 + 15
     assert cluster.command("logs", "2").stdout == b"here\n" * 5
+
+
+def test_input_goes_on_where_it_was_cut_off_and_each_node_has_all_of_it_once(racks: Racks) -> None:
+    cluster, numbers = racks.cluster, b"".join(b"%08d\n" % number for number in range(400_000))
+    client = cluster.begin(
+        "e", "--on-disconnect=detach", "--name=fed", "=1/1-2,2/1", "cat", stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    feeding = threading.Thread(target=client.communicate, args=(numbers,))
+    feeding.start()
+    while spooled_bytes(cluster, "1") < 4 << 20:
+        time.sleep(0.01)
+    restarted(cluster, signal.SIGKILL)
+    feeding.join()
+    attached = cluster.command("attach", "fed", input=b"the end\n")
+    assert (attached.returncode, attached.stderr) == (0, b"")
+    assert cluster.command("wait", "fed").returncode == 0
+    said = {node: cluster.command("logs", "fed", f"={node}").stdout for node in ("1/1", "1/2", "2", "2/1")}
+    [whole] = set(said.values())
+    first, rest = whole[: -len(b"the end\n")], whole[-len(b"the end\n") :]
+    assert len(first) > 1 << 20
+    assert digest(first) == digest(numbers[: len(first)])
+    assert rest == b"the end\n"
 
 
 @pytest.mark.stress

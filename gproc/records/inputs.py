@@ -1,0 +1,141 @@
+"""The last standard input of jobs that go on after a crash of the master: in two files each, below one directory.
+
+The master writes a block here before it sends it, and keeps as many as any node may lack.  Nodes may be at different
+places of the stream when it crashes: the next master sends all of these once more, and each node takes what it lacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
+from typing import Final, NamedTuple
+
+from gproc.records.entries import Broken, SpoolEntry, entries_in, packed
+from gproc.records.keeper import RecordKeeper
+from gproc.wire.frames import STDOUT
+
+log = logging.getLogger("gproc")
+
+
+class InputPart(NamedTuple):
+    """A block of standard input, without its signature; b"" is the end."""
+
+    offset: int
+    data: bytes
+
+
+class InputFiles:
+    """The files.  Every call may wait for the disk, and is from one thread but for those before it runs.
+
+    Raises (all methods): OSError.
+    """
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._at: dict[int, tuple[int, int]] = {}
+        """By job: the file that is written, and its size."""
+        os.makedirs(place, 0o700, exist_ok=True)
+
+    def go_on(self, numbers: Collection[int]) -> dict[int, list[InputPart]]:
+        """What a former master has left of these jobs; all else is removed."""
+        found = {number: self._parts(number) for number in numbers}
+        for name in os.listdir(self._place):
+            os.unlink(os.path.join(self._place, name))
+        for number, parts in found.items():
+            self.append(number, sum(len(part.data) for part in parts), parts)
+        return found
+
+    def append(self, job: int, keep_bytes: int, parts: Iterable[InputPart]) -> None:
+        """Write these behind what is there, of which the last `keep_bytes` stay."""
+        data = b"".join(packed(SpoolEntry(0, STDOUT, part.offset, time.time(), part.data)) for part in parts)
+        index, size = self._at.get(job, (0, 0))
+        if size > keep_bytes:
+            index, size = 1 - index, 0
+        path = self._path(job, index)
+        handle = os.open(path, _WRITE | (os.O_APPEND if size else os.O_TRUNC), 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(handle, view) :]
+        finally:
+            os.close(handle)
+        self._at[job] = index, size + len(data)
+
+    def remove(self, job: int) -> None:
+        self._at.pop(job, None)
+        for index in (0, 1):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path(job, index))
+
+    def _parts(self, job: int) -> list[InputPart]:
+        """The blocks of both files, in order."""
+        found: dict[int, InputPart] = {}
+        for index in (0, 1):
+            with (
+                contextlib.suppress(FileNotFoundError, Broken), open(self._path(job, index), "rb") as file,
+            ):  # fmt: skip
+                for entry, _ in entries_in(file.read()):
+                    found.setdefault(entry.offset + bool(not entry.data), InputPart(entry.offset, entry.data))
+        whole: list[InputPart] = []
+        for part in sorted(found.values(), key=lambda part: (part.offset, not part.data)):
+            if whole and part.offset != whole[-1].offset + len(whole[-1].data):
+                whole.clear()  # what is before a gap is of no use
+            whole.append(part)
+        return whole
+
+    def _path(self, job: int, index: int) -> str:
+        return os.path.join(self._place, f"{job}.{index}")
+
+
+class JobInputLog:
+    """The log of one job.  keep_bytes: as of `InputFiles.append`.  failed: called once if it cannot be written."""
+
+    def __init__(
+        self, keeper: RecordKeeper, files: InputFiles, job: int, keep_bytes: int, failed: Callable[[], None]
+    ) -> None:
+        self._keeper = keeper
+        self._files = files
+        self._job = job
+        self._keep_bytes = keep_bytes
+        self._failed = failed
+        self._queue: list[tuple[InputPart, Callable[[], None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+        self.works = True
+
+    def add(self, part: InputPart, written: Callable[[], None]) -> None:
+        """written: called when it is on the disk, or cannot be."""
+        self._queue.append((part, written))
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    def close(self) -> None:
+        """The job has ended."""
+        self._keeper.submit(partial(self._files.remove, self._job))
+
+    async def _write(self) -> None:
+        try:
+            while self._queue:
+                queue, self._queue = self._queue, []
+                parts = [part for part, _ in queue]
+                try:
+                    await self._keeper.run(partial(self._files.append, self._job, self._keep_bytes, parts))
+                except OSError as error:
+                    self._fail(error)
+                for _, written in queue:
+                    written()
+        finally:
+            self._writing = None
+
+    def _fail(self, error: OSError) -> None:
+        if self.works:
+            log.error("job %d: its input cannot be kept: %s; it ends if the master crashes", self._job, error.strerror)
+            self.works = False
+            self._failed()
+
+
+_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

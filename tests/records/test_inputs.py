@@ -1,0 +1,83 @@
+"""The last standard input of a job, for a master that comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from gproc.records.inputs import InputFiles, InputPart, JobInputLog
+from gproc.records.keeper import RecordKeeper
+from gproc.records.record import Keeping
+from tests.loop import run
+
+KEPT = 10_000
+
+
+def blocks(count: int, size: int = 1000) -> list[InputPart]:
+    return [InputPart(number * size, bytes([number % 256]) * size) for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 9, 25, 100])
+def test_the_last_input_is_found_again_without_a_gap(tmp_path: Path, count: int) -> None:
+    files = InputFiles(str(tmp_path / "input"))
+    written = blocks(count)
+    for block in written:
+        files.append(7, KEPT, [block])
+    end = InputPart(count * 1000, b"")
+    files.append(7, KEPT, [end])
+    found = InputFiles(str(tmp_path / "input")).go_on([7])[7]
+    assert found == [*written, end][-len(found) :]
+    assert sum(len(part.data) for part in found) >= min(KEPT, count * 1000)
+    size = sum(file.stat().st_size for file in (tmp_path / "input").iterdir())
+    assert size < 3 * KEPT + 2000
+
+
+def test_what_was_written_half_is_cut_off_and_other_jobs_are_removed(tmp_path: Path) -> None:
+    place = tmp_path / "input"
+    files = InputFiles(str(place))
+    for job in (7, 8):
+        files.append(job, KEPT, blocks(3))
+    torn = (place / "7.0").read_bytes()
+    (place / "7.0").write_bytes(torn[:-100])
+    again = InputFiles(str(place))
+    assert again.go_on([7, 9]) == {7: blocks(2), 9: []}
+    again.append(7, KEPT, [InputPart(2000, b"other")])
+    assert InputFiles(str(place)).go_on([7]) == {7: [*blocks(2), InputPart(2000, b"other")]}
+    assert {file.name for file in place.iterdir()} == {"7.0"}
+    again.remove(7)
+    assert not list(place.iterdir())
+
+
+def test_input_is_passed_on_in_order_when_it_is_on_the_disk_and_if_the_disk_fails(tmp_path: Path) -> None:
+    async def work() -> None:
+        keeper = RecordKeeper(str(tmp_path), Keeping())
+        files = InputFiles(str(tmp_path / "input"))
+        passed: list[int] = []
+        failures: list[bool] = []
+        log = JobInputLog(keeper, files, 7, KEPT, lambda: failures.append(True))
+        all_passed = asyncio.Event()
+
+        def add(part: InputPart, number: int) -> None:
+            def written() -> None:
+                passed.append(number)
+                if number % 10 == 9:
+                    all_passed.set()
+
+            log.add(part, written)
+
+        for number, block in enumerate(blocks(10)):
+            add(block, number)
+        await all_passed.wait()
+        assert (passed, log.works) == (list(range(10)), True)
+        log.close()
+        await keeper.run(lambda: (tmp_path / "input").rmdir())
+        all_passed.clear()
+        for number, block in enumerate(blocks(10), 10):
+            add(block, number)
+        await all_passed.wait()
+        assert (passed, log.works, failures) == (list(range(20)), False, [True])
+        keeper.close()
+
+    run(work())

@@ -1,0 +1,101 @@
+"""What the master takes of a job, and what the next master takes after a crash: only what the nodes themselves say."""
+
+from __future__ import annotations
+
+import pytest
+from blake3 import blake3
+
+from gproc.relay.delivery import ACKNOWLEDGED_BYTES, StreamDigest
+from gproc.relay.receipt import OUTPUT_CHANGED, JobReceipt, RunOfNode
+from gproc.request.outcome import Lost, Outcome, Returned
+from gproc.request.spec import Request
+from gproc.trust.orders import JobOrders, JobSigner
+from gproc.trust.outcomes import RunKey, SignedEnd
+from gproc.trust.signing import Signer
+from gproc.wire.endings import RankEnded
+from gproc.wire.frames import STDERR, STDOUT
+
+MASTER = Signer(b"m" * 32)
+SESSION, NONCE, JOB = b"s" * 16, b"n" * 16, 7
+NODE, STRANGER = RunKey(), RunKey()
+BEFORE, AFTER = b"before the crash " * 1000, b"after it " * 1000
+NOTHING = blake3(b"").digest()
+
+
+def receipt() -> JobReceipt:
+    signer = JobSigner(MASTER, SESSION, JOB, 1)
+    return JobReceipt(JOB, Request(nodes=".", argv=(b"x",)), signer, [RunOfNode(NONCE, NODE.public)])
+
+
+def after_a_crash(*, whole: bool = True) -> JobReceipt:
+    """The former master had `BEFORE`."""
+    digest = StreamDigest()
+    digest.add(BEFORE)
+    found = receipt()
+    found.continued = True
+    found.go_on(0, STDOUT, len(BEFORE), digest if whole else None)
+    found.keep_all({(0, STDOUT): len(BEFORE)})
+    return found
+
+
+def end(key: RunKey = NODE, output: bytes = BEFORE + AFTER, outcome: Outcome | None = None) -> RankEnded:
+    digests = (blake3(output).digest(), NOTHING)
+    signed = key.sign(SignedEnd(SESSION, JOB, 0, 1, outcome or Returned(3), (len(output), 0), digests))
+    return RankEnded(JOB, 0, signed)
+
+
+def outcome_of(found: JobReceipt, ended: RankEnded) -> Outcome | None:
+    said = found.end(ended)
+    return None if said is None else said.outcome
+
+
+def test_after_a_crash_the_rest_of_the_output_and_the_end_are_taken() -> None:
+    found = after_a_crash()
+    assert found.take(0, STDOUT, 0, BEFORE) == len(BEFORE)
+    assert outcome_of(found, end()) is None
+    assert found.take(0, STDOUT, len(BEFORE) - 10, BEFORE[-10:] + AFTER) == 10
+    assert outcome_of(found, end()) == Returned(3)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_relay_cannot_say_after_a_crash_how_a_program_ended(whole: bool) -> None:
+    found = after_a_crash(whole=whole)
+    found.take(0, STDOUT, len(BEFORE), AFTER)
+    assert isinstance(outcome_of(found, end(STRANGER)), Lost)
+
+
+def test_output_that_a_relay_changes_after_a_crash_is_noticed() -> None:
+    found = after_a_crash()
+    found.take(0, STDOUT, len(BEFORE), AFTER[::-1])
+    assert outcome_of(found, end()) == Lost(OUTPUT_CHANGED)
+
+
+def test_output_of_which_part_is_not_kept_is_not_compared_and_its_end_counts() -> None:
+    found = after_a_crash(whole=False)
+    found.take(0, STDOUT, len(BEFORE), AFTER)
+    assert outcome_of(found, end()) == Returned(3)
+
+
+def test_what_is_kept_is_acknowledged_when_it_is_on_the_disk_and_not_before() -> None:
+    found = after_a_crash()
+    data = b"x" * ACKNOWLEDGED_BYTES
+    found.take(0, STDOUT, len(BEFORE), data)
+    assert found.acknowledgement(0, STDOUT) is None
+    again = found.acknowledgement(0, STDOUT, again=True)
+    assert again is not None
+    assert again.bytes == len(BEFORE)
+    found.keep(0, STDOUT, len(BEFORE) + len(data))
+    taken = found.acknowledgement(0, STDOUT)
+    assert taken is not None
+    assert taken.bytes == len(BEFORE) + len(data)
+    JobOrders(MASTER.public_key, SESSION, JOB, NONCE).check_taken(taken)
+
+
+def test_a_rank_is_stuck_if_its_node_does_not_have_what_no_disk_has() -> None:
+    found = after_a_crash()
+    found.take(0, STDOUT, len(BEFORE) + 5, AFTER)
+    found.take(0, STDERR, 9, AFTER)
+    assert found.stuck() == {0}
+    found.take(0, STDOUT, len(BEFORE), AFTER)
+    found.take(0, STDERR, 0, AFTER)
+    assert found.stuck() == set()
