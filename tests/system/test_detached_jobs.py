@@ -254,6 +254,7 @@ def test_a_full_spool_drops_the_oldest_and_says_how_much(cluster: Cluster, tmp_p
     other.stop()
 
 
+@pytest.mark.stress
 @pytest.mark.master("--orphan-timeout=4")
 def test_what_was_written_before_the_master_crashed_can_be_read_after_it(cluster: Cluster) -> None:
     cluster.slave(1)
