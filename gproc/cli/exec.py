@@ -22,6 +22,7 @@ from gproc.cli.trace import Trace, bundle_text
 from gproc.cli.writing import Writing
 from gproc.client.driver import PollDriver
 from gproc.client.requests import program_request
+from gproc.client.session_job import SessionJob
 from gproc.client.summary import summarise
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError, ProgramNotFound, UsageError
 from gproc.naming.naming import Naming
@@ -107,6 +108,7 @@ def run(options: ExecOptions) -> int:
     if brought is not None:
         failed, told = brought.conclude(job.outcomes)
         status, lines = max(status, failed), told + lines
+    lines += left_behind(job)
     if status and bundle is not None and foreground.lost is None:
         from gproc.cli.lacking import hints
 
@@ -141,6 +143,17 @@ def check_sending(options: ProgramOptions) -> None:
         raise UsageError("--trace finds what to send, and -localbin sends nothing: leave one of them out")
     if options.local_bin and options.venv:
         raise UsageError("--venv goes along with the program, and -localbin sends nothing: leave one of them out")
+
+
+def left_behind(job: SessionJob) -> list[str]:
+    """What a person is told of files that a job wrote and that are gone with it."""
+    if not job.leaves_files:
+        return []
+    nodes = job.naming.fold(job.places[rank] for rank in sorted(job.leaves_files))
+    return [
+        f"{nodes}: files that the job wrote in its working directory are gone, because that is private: "
+        "--collect GLOB brings them back, --cwd DIR starts in a directory of the node"
+    ]
 
 
 def check_showing(options: ExecOptions) -> None:

@@ -168,9 +168,11 @@ class ClientSession:
                     yield JobRefused(job)
                 else:
                     yield Refusal(serial, JobRejected(reason, status))
-            case Finished(number, rank, outcome):
+            case Finished(number, rank, outcome, leaves_files=leaves_files):
                 if (job := self._jobs.get(number)) is not None:
                     job.outcomes[self._known(job, rank)] = outcome
+                    if leaves_files:
+                        job.leaves_files.add(rank)
                     if job.ended:
                         self._jobs.pop(number, None)
                     yield JobEvent(job, Exited(job.nodes[rank], outcome, rank))

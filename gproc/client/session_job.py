@@ -18,6 +18,7 @@ class SessionJob:
     naming: how its nodes are called.
     number: None until the master has taken it.  places, nodes: by rank.  missing: nodes that are not connected, folded.
     absent, drained: as of `Accepted`.
+    leaves_files: the ranks that have written files in their working directory that are gone with it.
     outcomes: by rank, as they come.  rejected: why the master did not take it.
     wire_number: stands for it in messages: its number, or that of a view of a job that is not this session's.
     left: whether the session has left it, or has seen what it wanted to see.
@@ -41,6 +42,7 @@ class SessionJob:
         self.absent: tuple[tuple[str, float, str], ...] = ()
         self.drained: tuple[tuple[str, NodeDrained], ...] = ()
         self.outcomes: dict[int, Outcome] = {}
+        self.leaves_files: set[int] = set()
         self.rejected: JobRejected | None = None
         self.stdin_credit = 0
         self.early_signals: dict[int, None] = {}

@@ -27,7 +27,7 @@ _ENDED: Final = 2
 _HELD: Final = 4
 """Kinds of report.  A failure is the third kind: `native/report.c`."""
 
-_REPORT: Final = struct.Struct("<BBBxiI")
+_REPORT: Final = struct.Struct("<BBBBiI")
 _REPORTS_BYTES_MAX: Final = 4096
 """The most bytes of all reports of a job: there are two, and the longer one has less than 1 KB."""
 
@@ -52,10 +52,14 @@ class Begun(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """The program has ended.  status: as of wait(2).  cause: 0 if it ended by itself, else as in `native/report.h`."""
+    """The program has ended.  status: as of wait(2).  cause: 0 if it ended by itself, else as in `native/report.h`.
+
+    left: whether it has left files of its own in its working directory.
+    """
 
     status: int
     cause: int
+    left: bool = False
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -226,12 +230,12 @@ def _write_rest(ours: int, plan: bytes) -> None:
 def _reports(told: bytes) -> Iterator[Report]:
     """The reports in these bytes.  Each is complete, because one write made it."""
     while told:
-        kind, stage, cause, value, texts_bytes = _REPORT.unpack_from(told)
+        kind, stage, cause, left, value, texts_bytes = _REPORT.unpack_from(told)
         texts, told = told[_REPORT.size : _REPORT.size + texts_bytes], told[_REPORT.size + texts_bytes :]
         if kind == _BEGUN:
             yield Begun(value)
         elif kind == _ENDED:
-            yield Ended(value, cause)
+            yield Ended(value, cause, bool(left))
         elif kind != _HELD:
             yield _failed(stage, value, texts)
 

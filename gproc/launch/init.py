@@ -12,6 +12,7 @@ import signal
 
 from gproc.launch import program, protocol
 from gproc.launch.cgroup import Group
+from gproc.launch.left import StartDirectory
 from gproc.launch.protocol import JobEnd, Start
 from gproc.root import kernel, mounts
 
@@ -23,14 +24,14 @@ def main(start: Start, group: Group, stdio: tuple[int, int, int], report: int) -
     """
     report = program.take_stdio(stdio, report)
     try:
-        child = _start(start, group, report)
+        child, begun = _start(start, group, report)
     except program.StageFailed as failure:
         _tell(report, failure.told(start.process))
         return
-    _tell(report, program.ended(start.process, _reap(child)))
+    _tell(report, program.ended(start.process, _reap(child), begun))
 
 
-def _start(start: Start, group: Group, report: int) -> int:
+def _start(start: Start, group: Group, report: int) -> tuple[int, StartDirectory | None]:
     with program.stage("view"):
         kernel.unshare(kernel.CLONE_NEWNS)
         program.own_ipc()
@@ -41,9 +42,10 @@ def _start(start: Start, group: Group, report: int) -> int:
     program.bound(start.request.limits, group)
     program.enter(start.view.cwd)
     program.hold(start, report)
+    begun = program.mark(start)
     child = program.spawn(start, own)
     program.release_stdio()
-    return child
+    return child, begun
 
 
 def _reap(child: int) -> int:

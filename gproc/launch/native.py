@@ -307,8 +307,8 @@ def _ending(process: int, report: Ended | Failed, directory: int) -> JobEnd:
         return SpawnFailed(process, report.stage, report.errno, report.message)
     status = report.status
     if os.WIFSIGNALED(status):
-        return ProgramEnded(process, 0, os.WTERMSIG(status), os.WCOREDUMP(status), directory)
-    return ProgramEnded(process, os.WEXITSTATUS(status), 0, False, directory)
+        return ProgramEnded(process, 0, os.WTERMSIG(status), os.WCOREDUMP(status), directory, report.left)
+    return ProgramEnded(process, os.WEXITSTATUS(status), 0, False, directory, report.left)
 
 
 def _oom_score() -> int | None:

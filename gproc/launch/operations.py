@@ -65,6 +65,7 @@ class Kind(IntEnum):
     LEASE = 12
     EXEC = 13
     HOLD = 14
+    TELL = 15
     TMPFS = 20
     DIRECTORY = 21
     OVERLAY = 22
@@ -107,6 +108,7 @@ def plan(
         *((_operation(Kind.TERMINAL, b""),) if start.request.terminal is not None else ()),
         *((_operation(Kind.DEADLINE, struct.pack("<Q", deadline_ns)),) if deadline_ns else ()),
         *((_operation(Kind.HOLD, b""),) if start.request.collect else ()),
+        *((_operation(Kind.TELL, b""),) if start.tells else ()),
         *((_operation(Kind.LEASE, struct.pack("<Q", lease_ns)),) if lease_ns else ()),
         _exec(start),
     ]  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Final
 from gproc.disk import trees
 from gproc.launch import program, protocol
 from gproc.launch.cgroup import Group
+from gproc.launch.left import StartDirectory
 from gproc.launch.protocol import Start
 from gproc.root import kernel
 
@@ -31,14 +32,14 @@ def main(start: Start, group: Group, stdio: tuple[int, int, int], report: int, l
     """
     report = program.take_stdio(stdio, report)
     try:
-        child = _start(start, group, launcher, report)
+        child, begun = _start(start, group, launcher, report)
     except program.StageFailed as failure:
         os.write(report, protocol.framed(failure.told(start.process)))
         return
-    os.write(report, protocol.framed(program.ended(start.process, _reap(child, launcher))))
+    os.write(report, protocol.framed(program.ended(start.process, _reap(child, launcher), begun)))
 
 
-def _start(start: Start, group: Group, launcher: int, report: int) -> int:
+def _start(start: Start, group: Group, launcher: int, report: int) -> tuple[int, StartDirectory | None]:
     view = start.view
     with program.stage("view"):
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
@@ -55,9 +56,10 @@ def _start(start: Start, group: Group, launcher: int, report: int) -> int:
     program.bound(start.request.limits, group)
     program.enter(view.cwd)
     program.hold(start, report)
+    begun = program.mark(start)
     child = program.spawn(start, own)
     program.release_stdio()
-    return child
+    return child, begun
 
 
 def _make_root(start: Start) -> None:

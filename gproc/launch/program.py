@@ -17,6 +17,7 @@ from typing import Final
 from gproc.copy import builtin
 from gproc.copy.builtin import PreparedTask
 from gproc.launch.cgroup import Group
+from gproc.launch.left import StartDirectory
 from gproc.launch.operations import OOM_SCORE_ADJ, SELECT_FILES, candidates, mem_too_small
 from gproc.launch.protocol import ProgramEnded, SpawnFailed, Start
 from gproc.request.limits import Limits
@@ -227,6 +228,14 @@ def hold(start: Start, report: int) -> None:
         os.close(directory)
 
 
+def mark(start: Start) -> StartDirectory | None:
+    """The working directory as it is now, if the slave asks what is left in it."""
+    if not start.tells:
+        return None
+    with stage("cwd"):
+        return StartDirectory(counts=start.view.kind == "namespaces")
+
+
 def spawn(start: Start, own: PreparedTask | None) -> int:
     """Run the program, or our own task, as a child with its own session, default signals, and descriptors 0 to 2.
 
@@ -263,8 +272,9 @@ def _spawned(start: Start, path: bytes, arguments: tuple[bytes, ...], environ: M
     )  # fmt: skip
 
 
-def ended(process: int, status: int) -> ProgramEnded:
+def ended(process: int, status: int, begun: StartDirectory | None = None) -> ProgramEnded:
     """A wait status as wait(2) has it."""
+    left = begun is not None and begun.any_left()
     if os.WIFSIGNALED(status):
-        return ProgramEnded(process, 0, os.WTERMSIG(status), os.WCOREDUMP(status))
-    return ProgramEnded(process, os.WEXITSTATUS(status), 0, False)
+        return ProgramEnded(process, 0, os.WTERMSIG(status), os.WCOREDUMP(status), left=left)
+    return ProgramEnded(process, os.WEXITSTATUS(status), 0, False, left=left)

@@ -19,7 +19,7 @@ from gproc.copy.builtin import BuiltinTask
 from gproc.errors import PeerError
 from gproc.request.spec import Caller, Request
 from gproc.root.abilities import Abilities
-from gproc.root.view import View
+from gproc.root.view import MakeDirectory, View
 
 FRAME_BYTES_MAX: Final = 8 << 20
 """The limit is above that of execve(2) for argv and environment: 2 MiB with a stack of 8 MiB, at most 6 MiB."""
@@ -46,6 +46,15 @@ class Start(msgspec.Struct, frozen=True, array_like=True, tag="start"):
     task: BuiltinTask | None = None
 
     @property
+    def tells(self) -> bool:
+        """Whether to find out if the program leaves files in its working directory, because that is gone with it."""
+        if self.request.collect or self.task is not None:
+            return False
+        if self.view.kind == "plain":
+            return bool(self.view.root) and self.view.cwd.startswith(self.view.root + b"/")
+        return any(isinstance(each, MakeDirectory) and each.path == self.request.cwd for each in self.view.operations)
+
+    @property
     def env(self) -> tuple[bytes, ...]:
         """All variables.  If a name comes twice, the last one counts."""
         return (*self.request.env, *self.added)
@@ -63,6 +72,7 @@ class ProgramEnded(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
 
     directory: a handle for its working directory, which the receiver closes, if its request asks for files of it; -1 if
     there is none.  A plain job's directory is then still there: the receiver removes it.
+    left: whether it has written files in its working directory that are gone with it, and are no caches.
     """
 
     process: int
@@ -70,6 +80,7 @@ class ProgramEnded(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
     signal: int
     core_dumped: bool
     directory: int = -1
+    left: bool = False
 
 
 class SpawnFailed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):

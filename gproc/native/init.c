@@ -11,6 +11,7 @@
 #include "descendants.h"
 #include "failure.h"
 #include "identity.h"
+#include "left.h"
 #include "limits.h"
 #include "path.h"
 #include "place.h"
@@ -179,18 +180,22 @@ static int open_start(void *opened) {
     return 0;
 }
 
-/* The directory outlives the program, all of its namespaces, and us, as long as the slave has the handle. */
-static void hold_directory(void) {
+/* The directory outlives the program, all of its namespaces, and us, as long as the slave has a handle. */
+static void keep_start(void) {
     int directory = -1;
     if (plan.namespaces) {
         open_start(&directory); /* we are that user already */
     } else {
         place_as_user(open_start, &directory, plan.cwd);
     }
-    if (directory >= 0) {
+    if (directory >= 0 && plan.hold) {
         report_held(directory);
     }
-    close_quietly(directory);
+    if (directory >= 0 && plan.tell) {
+        left_prepare(directory, plan.namespaces);
+    } else {
+        close_quietly(directory);
+    }
 }
 
 static void leave_nothing(long child, int *status) {
@@ -216,12 +221,13 @@ static int look_after(long child) {
     }
     SYS1(chdir, "/");
     enum cause cause = watch(&plan, child, &status);
+    bool left = plan.tell && left_any();
     if (plan.hold && cause != SLAVE_GONE) {
         close_quietly(root_parent); /* the slave removes it, once it has what it wants of it */
         root_parent = -1;
     }
     leave_nothing(child, &status);
-    report_ended(status, cause);
+    report_ended(status, cause, left);
     return 0;
 }
 
@@ -229,12 +235,12 @@ static int run_job(uint32_t own_uid, uint32_t own_gid) {
     bool made = plan.namespaces ? make_private(own_uid, own_gid) : make_plain();
     if (made && parent_lives()) {
         if (plan.candidates.count == 0) {
-            report_ended(0, ITSELF);
+            report_ended(0, ITSELF, false);
             return 0;
         }
         begin_stage(STAGE_LAUNCHER);
-        if (plan.hold) {
-            hold_directory();
+        if (plan.hold || plan.tell) {
+            keep_start();
         }
         long child = watch_prepare(&plan) ? program_start(&plan, !plan.namespaces) : -1;
         if (child > 0) {

@@ -277,6 +277,9 @@ static bool read_single(struct plan *plan, struct cursor *from, uint32_t kind) {
     case HOLD:
         plan->hold = true;
         return true;
+    case TELL:
+        plan->tell = true;
+        return true;
     case DEADLINE:
         return take(from, &plan->deadline_ns, 8);
     case LEASE:

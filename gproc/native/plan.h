@@ -52,6 +52,7 @@ enum kind {
     LEASE = 12,     /* u64: the same, until the slave prolongs it */
     EXEC = 13,      /* lists of candidates, arguments, environment */
     HOLD = 14,      /* the slave gets a handle for the directory to start in; a plain job's root stays for it */
+    TELL = 15,      /* the slave is told whether files are left in the directory to start in */
     /* Any number of times, in order. */
     TMPFS = 20,     /* text at */
     DIRECTORY = 21, /* texts base, path */
@@ -100,7 +101,7 @@ struct plan {
     uint32_t cpus; /* 0: as many as we */
     uint32_t umask;
     const char *cwd;
-    bool terminal, hold;
+    bool terminal, hold, tell;
     uint64_t deadline_ns, lease_ns; /* 0: none */
     struct list candidates, arguments, environment; /* no candidates: the view is tried, and nothing runs */
     uint32_t operation_count, limit_count;

@@ -7,7 +7,7 @@
 enum report_kind { BEGUN = 1, ENDED = 2, FAILED = 3, HELD = 4 };
 
 struct report {
-    uint8_t kind, stage, cause, unused;
+    uint8_t kind, stage, cause, left;
     int32_t value;
     uint32_t texts_bytes;
     char texts[WORDS_BYTES_MAX + SUBJECT_BYTES_MAX];
@@ -24,8 +24,8 @@ void report_begun(long pid) {
     tell(&report, 0);
 }
 
-void report_ended(int status, enum cause cause) {
-    struct report report = {.kind = ENDED, .cause = (uint8_t)cause, .value = status};
+void report_ended(int status, enum cause cause, bool left) {
+    struct report report = {.kind = ENDED, .cause = (uint8_t)cause, .left = left, .value = status};
     tell(&report, 0);
 }
 

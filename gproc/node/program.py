@@ -122,6 +122,7 @@ class Program:
         self._outputs: dict[int, OutputPipe | TaskHost] = {}
         self._kept: dict[int, KeptOutput] = {}
         self._outcome: Outcome | None = None
+        self._leaves_files = False
         self._ended_as: RankEnded | None = None
         self._to_report: RankEnded | None = None
         """`_ended_as`, until it has been reported."""
@@ -326,6 +327,7 @@ class Program:
         self._outcome = outcome_of(ending, killed_by=self._killed_by)
         if self._input is not None:
             self._input.close()
+        self._leaves_files = isinstance(ending, ProgramEnded) and ending.left
         if self.ticket.request.collect and isinstance(ending, ProgramEnded):
             self._collect(ending.directory)
         self._settle()
@@ -391,7 +393,8 @@ class Program:
     def _signed(self, outcome: Outcome) -> RankEnded:
         kept = self._kept.values()
         job, said, digests = self.ticket.job, tuple(one.end for one in kept), tuple(one.digest for one in kept)
-        end = SignedEnd(self.ticket.session, job, self._rank, self._size, outcome, said, digests)
+        ends = (self.ticket.session, job, self._rank, self._size, outcome, said, digests)
+        end = SignedEnd(*ends, self._leaves_files)
         return RankEnded(job, self._rank, self._services.sign(end))
 
     def _stop_preparing(self) -> None:

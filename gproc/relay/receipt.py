@@ -110,7 +110,7 @@ class JobReceipt(ReceivedOutput):
         signed = {(rank, stream): digest for stream, digest in zip(self._streams, end.digests, strict=True)}
         if any(self._digest(*each) != digest for each, digest in signed.items() if each not in self._unchecked):
             return self._lost(rank, OUTPUT_CHANGED)
-        return self._ended(rank, end.outcome, end.said)
+        return self._ended(rank, end.outcome, end.said, leaves_files=end.leaves_files)
 
     def said(self, rank: int) -> tuple[int, ...]:
         """How much of each output stream of a rank is here."""
@@ -123,11 +123,13 @@ class JobReceipt(ReceivedOutput):
         self.forged[rank] = reason
         return self._ended(rank, Lost(reason))
 
-    def _ended(self, rank: int, outcome: Outcome, said: tuple[int, ...] = (0, 0)) -> Finished:
+    def _ended(
+        self, rank: int, outcome: Outcome, said: tuple[int, ...] = (0, 0), *, leaves_files: bool = False
+    ) -> Finished:
         self.finish(rank)
         for stream in self._streams:
             self._digests.pop((rank, stream), None)
-        return Finished(self._job, rank, outcome, said)
+        return Finished(self._job, rank, outcome, said, leaves_files)
 
 
 def has_nothing(outcome: Outcome, said: tuple[int, ...]) -> bool:

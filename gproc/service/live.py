@@ -285,7 +285,7 @@ class LiveJob:
         if self.spool is not None:
             stdout_bytes, stderr_bytes, *_ = self.said(message.rank)
             self.spool.finish(message.rank, outcome, (stdout_bytes, stderr_bytes))
-        self._say(messages.Finished(self.job.number, message.rank, outcome))
+        self._say(messages.Finished(self.job.number, message.rank, outcome, leaves_files=message.leaves_files))
         if self.job.over:
             self.close()
         for viewer in list(self.viewers):

@@ -35,6 +35,7 @@ class SignedEnd(msgspec.Struct, frozen=True, array_like=True):
 
     size: ranks of the job in all.  said: bytes of its standard output, of its standard error, and of the files that it
     brings back, if the job brings any.  digests: BLAKE3 of each of these.
+    leaves_files: whether it has written files in its working directory that are gone with it.
     """
 
     session: Session
@@ -44,6 +45,7 @@ class SignedEnd(msgspec.Struct, frozen=True, array_like=True):
     outcome: Outcome
     said: Annotated[tuple[Sequence, ...], msgspec.Meta(min_length=2, max_length=3)]
     digests: Annotated[tuple[OutputDigest, ...], msgspec.Meta(min_length=2, max_length=3)]
+    leaves_files: bool = False
 
 
 class RunKey:

@@ -224,13 +224,14 @@ class Resize(Message, frozen=True, tag=tag_of):
 class Finished(Message, frozen=True, tag=tag_of):
     """The program of one rank has ended, and all of its output was sent before this: what the master tells a client.
 
-    said: for the master alone, bytes of each of its output streams.
+    said: for the master alone, bytes of each of its output streams.  leaves_files: as of `gproc.trust.outcomes`.
     """
 
     job: Number
     rank: Rank
     outcome: Outcome
     said: StreamBytes = (0, 0)
+    leaves_files: bool = False
 
 
 class StageProgress(Message, frozen=True, tag=tag_of):

@@ -123,3 +123,22 @@ def test_files_of_a_directory_of_the_node_are_collected_too(site: Any, project: 
     done = site.run(*words, cwd=project)
     assert (done.returncode, done.stderr) == (0, b"")
     assert collected(project) == {"x.log": "1\n"}
+
+
+GONE = (
+    b"gproc: 1: files that the job wrote in its working directory are gone, because that is private: "
+    b"--collect GLOB brings them back, --cwd DIR starts in a directory of the node\n"
+)
+
+
+def test_a_job_that_leaves_files_behind_says_so(site: Any, project: Path) -> None:
+    done = site.run("1", "sh", "-c", "mkdir -p a/b; echo x > a/b/c; exit 1", cwd=project)
+    assert done.stderr == b"gproc: 1: exit status 1\n" + GONE
+    assert site.run("1", "sh", "-c", "cat data; echo x >> data", cwd=project).stderr == GONE
+
+
+def test_caches_and_files_in_a_directory_of_the_node_are_not_left_behind(site: Any, project: Path) -> None:
+    script = "cat data; mkdir -p __pycache__ .cache empty; echo x | tee __pycache__/x.pyc .cache/x gone; rm gone"
+    assert site.run("1", "sh", "-c", script, cwd=project).stderr == b""
+    assert site.run("--cwd", str(project), "1", "sh", "-c", "echo x > y", cwd=project).stderr == b""
+    assert site.run("--collect", "z", "1", "sh", "-c", "echo x > y; echo x > z", cwd=project).stderr == b""
