@@ -14,17 +14,18 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Final, Protocol, assert_never
+from typing import Final, assert_never
 
 from gproc.errors import GprocError, TrustError
 from gproc.launch.launcher import Process
 from gproc.launch.protocol import ProgramEnded, SpawnFailed
 from gproc.node.ended import outcome_of
+from gproc.node.needs import NodeServices
 from gproc.node.pipes import InputPipe, OutputPipe, close_all, make_pipe
 from gproc.node.stdio import Stdio, open_pipes, open_terminal, resize
 from gproc.node.suspension import Suspension
 from gproc.node.tasks import ENDING, TaskHost
-from gproc.nodespec import NodeSpec, Place, format_path
+from gproc.nodespec import NodeSpec, format_path
 from gproc.relay.delivery import KEPT_BYTES, KeptOutput, streams_of
 from gproc.relay.relayed_job import RelayedJob
 from gproc.request.acts import Act, SendSignal, SetTerminalSize, SignalNodes
@@ -51,47 +52,6 @@ class State(Enum):
     FETCHING = "fetching"
     STARTING = "starting"
     DONE = "done"
-
-
-class NodeServices(Protocol):
-    """What a program needs of the node that it runs on."""
-
-    @property
-    def place(self) -> Place: ...
-
-    def sign(self, end: SignedEnd) -> Signed:
-        """How a program ended, as this run of the slave signs it."""
-
-    async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
-        """The bundle of a job; None if the job has none.  `tell` is called with the progress of a large one.
-
-        Raises: StoreError.
-        """
-
-    async def turn(self, uid: int, *, heavy: bool) -> None:
-        """Wait until it is this user's turn to have a program started."""
-
-    def spawn(
-        self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: OnEnd,
-        *, alike: bool = False,
-    ) -> Process:  # fmt: skip
-        """Start the program with the request's variables, `added` and GPROC_ROOT.  The handles become the launcher's.
-
-        alike: the view of another task of this ticket serves it too.  Raises: LaunchError.
-        """
-
-    def collect(self, ticket: Ticket, root: Root | None, directory: int, to: int, ended: OnEnd) -> Process:
-        """Have the files that the job brings back written to `to`.  Both descriptors become the launcher's.
-
-        Raises: LaunchError, OSError.
-        """
-
-    def tidy(self, ticket: Ticket) -> None:
-        """Remove what a job has left for `collect`."""
-
-
-class OnEnd(Protocol):
-    def __call__(self, ending: ProgramEnded | SpawnFailed, /) -> None: ...
 
 
 class Program:

@@ -1,4 +1,4 @@
-"""What a program needs of its node: its bundle, a view, and the launcher.  Implements `node.program.NodeServices`."""
+"""What a program needs of its node: its bundle, a view, and the launcher.  Implements `node.needs.NodeServices`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from gproc.disk.trees import remove_tree
 from gproc.errors import LaunchError
 from gproc.launch.launcher import Launcher, Process
 from gproc.launch.protocol import Start
+from gproc.node.needs import OnEnd
 from gproc.node.pipes import close_all, open_null
-from gproc.node.program import OnEnd
 from gproc.node.staging import Staging
 from gproc.node.voice import Voice
 from gproc.nodespec import Place, format_path

@@ -47,7 +47,7 @@ from gproc.wire.tasks import (
 )
 
 if TYPE_CHECKING:
-    from gproc.node.program import NodeServices, OnEnd
+    from gproc.node.needs import NodeServices, OnEnd
     from gproc.store.root import Root
     from gproc.trust.ticket import Ticket
 

@@ -1,0 +1,55 @@
+"""What a program needs of the node that it runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from gproc.launch.launcher import Process
+from gproc.launch.protocol import ProgramEnded, SpawnFailed
+from gproc.nodespec import Place
+from gproc.store.root import Root
+from gproc.trust.outcomes import SignedEnd
+from gproc.trust.ticket import Ticket
+from gproc.wire.messages import Signed
+
+
+class NodeServices(Protocol):
+    """What a program needs of the node that it runs on."""
+
+    @property
+    def place(self) -> Place: ...
+
+    def sign(self, end: SignedEnd) -> Signed:
+        """How a program ended, as this run of the slave signs it."""
+
+    async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
+        """The bundle of a job; None if the job has none.  `tell` is called with the progress of a large one.
+
+        Raises: StoreError.
+        """
+
+    async def turn(self, uid: int, *, heavy: bool) -> None:
+        """Wait until it is this user's turn to have a program started."""
+
+    def spawn(
+        self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: OnEnd,
+        *, alike: bool = False,
+    ) -> Process:  # fmt: skip
+        """Start the program with the request's variables, `added` and GPROC_ROOT.  The handles become the launcher's.
+
+        alike: the view of another task of this ticket serves it too.  Raises: LaunchError.
+        """
+
+    def collect(self, ticket: Ticket, root: Root | None, directory: int, to: int, ended: OnEnd) -> Process:
+        """Have the files that the job brings back written to `to`.  Both descriptors become the launcher's.
+
+        Raises: LaunchError, OSError.
+        """
+
+    def tidy(self, ticket: Ticket) -> None:
+        """Remove what a job has left for `collect`."""
+
+
+class OnEnd(Protocol):
+    def __call__(self, ending: ProgramEnded | SpawnFailed, /) -> None: ...
