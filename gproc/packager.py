@@ -38,6 +38,7 @@ class PackRequest(msgspec.Struct, frozen=True):
     nodes_programs: programs that the command names without a slash, but for its first, are the node's own.
     with_package: add what the packages of the programs install and depend on.
     venv: the directory of a Python environment that goes along as a whole, and is active; "": none.
+    image: an image (`gproc.bundle.images`) whose root file system counts as `root`; "": none.
     also: other programs that go along.
     traced: add what runs of this program touched that were observed (`observe`).
     cache_dir: the directory of the cache; None for `cache.default_directory`.
@@ -54,6 +55,7 @@ class PackRequest(msgspec.Struct, frozen=True):
     nodes_programs: bool = False
     with_package: bool = False
     venv: str = ""
+    image: str = ""
     also: tuple[str, ...] = ()
     traced: bool = True
     cache_dir: str | None = None
@@ -150,7 +152,7 @@ def pack(request: PackRequest, *, explain: bool = False) -> Bundle:
     Raises: ProgramNotFound, ProgramNotExecutable; BundleError if a file cannot be resolved or read.
     """
     started_ns = time.time_ns()
-    request = _with_environment(request)
+    request = _with_environment(_with_image(request))
     surroundings = Surroundings(request.environ, request.cwd)
     program = find_program(request.program, request.cwd, request.environ, request.root)
     meant = _meant(request)
@@ -225,7 +227,7 @@ def _with_environment(request: PackRequest) -> PackRequest:
     if not request.venv:
         return request
     if request.root != "/":
-        raise UsageError("--venv is of this system, and -r takes the program from another one: leave one of them out")
+        raise UsageError("--venv is of this system, and -r or --image from another one: leave one of them out")
     from gproc.bundle.venv import environment_at
 
     found = environment_at(request.venv, request.cwd)
@@ -236,6 +238,17 @@ def _with_environment(request: PackRequest) -> PackRequest:
         extra=(*request.extra, found.root),
         also=(found.python,) if found.python else (),
     )
+
+
+def _with_image(request: PackRequest) -> PackRequest:
+    """Raises: BundleError if the image cannot be read; UsageError if there is another root."""
+    if not request.image:
+        return request
+    if request.root != "/":
+        raise UsageError("--image and -r both say where the program is taken from: leave one of them out")
+    from gproc.bundle.images import root_of
+
+    return replace(request, image="", root=root_of(request.image, request.cwd, request.environ))
 
 
 def _cache_directory(request: PackRequest) -> str:

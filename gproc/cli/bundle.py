@@ -59,6 +59,7 @@ def run(options: BundleOptions) -> int:
         extra=options.files,
         with_package=options.with_package,
         root=options.root,
+        image=options.image,
         library_path=options.library_path,
         traced=options.trace is not False,
         venv=options.venv,
@@ -68,7 +69,7 @@ def run(options: BundleOptions) -> int:
         from gproc.cli.tracing import run_here
 
         run_here(request, os.environb, (0, 2, 2), trace)  # our standard output is for the table
-    trace.step(f"packs {request.program} from the system at {options.root}, without the cache")
+    trace.step(f"packs {request.program} from the system at {options.image or options.root}, without the cache")
     bundle = pack(request, explain=True)
     manifest = bundle.manifest
     trace.step(f"packed {_text(manifest.program)}: {bundle_text(bundle.digest, manifest.size_bytes())}")

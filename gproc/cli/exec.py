@@ -143,6 +143,8 @@ def check_sending(options: ProgramOptions) -> None:
         raise UsageError("--trace finds what to send, and -localbin sends nothing: leave one of them out")
     if options.local_bin and options.venv:
         raise UsageError("--venv goes along with the program, and -localbin sends nothing: leave one of them out")
+    if options.local_bin and options.image:
+        raise UsageError("--image takes the program from an image, and -localbin sends nothing: leave one of them out")
 
 
 def left_behind(job: SessionJob) -> list[str]:
@@ -239,6 +241,7 @@ def packed(options: ProgramOptions, command: Sequence[str], cwd: str, trace: Tra
         environ=os.environ,
         extra=options.files,
         root=options.root,
+        image=options.image,
         library_path=options.library_path,
         words=not options.no_words,
         nodes_programs=options.shell,

@@ -212,6 +212,7 @@ class BundleOptions(msgspec.Struct, frozen=True, kw_only=True):
     trace: bool | None = None
     venv: str = ""
     root: str = "/"
+    image: str = ""
     library_path: tuple[str, ...] = ()
     json: bool = False
     tar: str | None = None

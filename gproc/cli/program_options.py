@@ -31,6 +31,7 @@ class ProgramOptions(msgspec.Struct, frozen=True, kw_only=True):
     bin_root: str = ""
     socket: str = DEFAULT_SOCKET
     root: str = "/"
+    image: str = ""
     library_path: tuple[str, ...] = ()
     exclude: str = ""
     require: str = ""

@@ -71,6 +71,15 @@ RUN_SWITCHES: Final = (
         metavar="NAME[=VALUE]",
     ),
     Switch(
+        "image",
+        ("e", "map", "bundle"),
+        TEXT,
+        "Take the program and its libraries from an image: an OCI layout, an archive by podman or docker save, or SIF.",
+        "image",
+        metavar="PATH",
+        offers="file",
+    ),
+    Switch(
         "collect",
         ("e",),
         ONE_OF_MANY,

@@ -17,7 +17,7 @@ def run_here(request: PackRequest, environ: Mapping[bytes, bytes], descriptors: 
 
     Raises: UsageError if the command is not of this system; BundleError and its kinds.
     """
-    if request.root != "/":
+    if request.root != "/" or request.image:
         raise UsageError("--trace runs the command here, and -r takes it from another system: leave one of them out")
     trace.step(f"runs {request.program} here, to see what it opens")
     found = observe(request, {os.fsdecode(name): os.fsdecode(value) for name, value in environ.items()}, descriptors)

@@ -70,7 +70,7 @@ ONLY = {
     "ClusterShell": {"naming.expanding"},
     "rich": {"cli.progress", "top.app", "top.text"},
     "textual": {"top.app"},
-    "zstandard": {"spread.incoming"},
+    "zstandard": {"spread.incoming", "bundle.images"},
     "starlette": {"web.app", "web.serving"},
     "uvicorn": {"web.serving"},
     "prometheus_client": {"web.figures"},

@@ -34,6 +34,12 @@ BEHAVIOUR: Final = {
     ("with_package", "e"): "fidelity/programs/test_programs.py::test_a_program_does_there_what_it_does_here",
     ("with_package", "bundle"): "bundle/test_packages.py::test_a_programs_package_goes_along_and_its_documentation_not",
     ("no_words", "e"): "fidelity/test_places.py::test_without_words_nothing_but_the_program_goes_along",
+    **{
+        ("image", mode): "bundle/test_images.py::"
+        "test_a_program_of_an_image_runs_with_the_images_libraries_and_files"
+        for mode in ("e", "map")
+    },
+    ("image", "bundle"): "bundle/test_images.py::test_of_a_changed_image_only_changed_chunks_are_new",
     ("collect", "e"): "fidelity/test_places.py::test_files_that_a_job_wrote_come_back_before_they_are_gone",
     ("cwd", "e"): "fidelity/test_places.py::test_a_directory_of_the_node_is_written_for_real",
     ("shell", "e"): "reports/test_a_line_of_shell.py::test_with_shell_the_line_runs_on_the_node",
