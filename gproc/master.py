@@ -162,7 +162,8 @@ class Master(Hub):
 
     def sign_turn(self, job: JobRecord, ranks: Iterable[int]) -> Signed:
         by_ms = start_by_ms(self._session.clock_ms(), job.request)
-        turn = Turn(self._session.id, job.number, fold(job.places[rank] for rank in ranks), by_ms)
+        nodes = fold(job.places[rank] for rank in ranks)
+        turn = Turn(self._session.id, self._session.number(), job.number, nodes, by_ms)
         return self._signer.sign(Context.TURN, turn)
 
     def look_at_keys(self) -> None:
@@ -226,6 +227,7 @@ class Master(Hub):
         self._grant(node)
         if known is None:
             log.info("arrived: %s", node)
+            self._service.ways.arrived(node)
         else:
             log.info("%s is reached %s", node, self._by_way_of(node))
             self._service.ways.reached(node)

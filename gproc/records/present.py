@@ -29,6 +29,7 @@ class KeptLife(msgspec.Struct, frozen=True, array_like=True):
     ticket: as the master has signed it.  runs: by rank; None: its node was not connected when the job began.
     orders: the last ones, for nodes that were not reached by them.  killed: whether one of them is SIGKILL for all.
     block_bytes: the size of the blocks of its standard input.  window_bytes: credit of each of its streams.
+    waiting: the ranks that have not had their turn, if it runs on so many nodes at a time.  held: whether none begins.
     """
 
     ticket: Signed
@@ -37,6 +38,8 @@ class KeptLife(msgspec.Struct, frozen=True, array_like=True):
     killed: bool
     block_bytes: int
     window_bytes: int
+    waiting: tuple[int, ...] = ()
+    held: bool = False
 
 
 class KeptNode(msgspec.Struct, frozen=True, array_like=True):

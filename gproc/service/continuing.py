@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gproc.records.present import KeptLife, KeptRun, life_in, node_in, packed_life
 from gproc.records.record import KeptJob
 from gproc.relay.receipt import RunOfNode
+from gproc.request.outcome import Killed
 from gproc.service.jobs import JobRecord
 from gproc.service.registry import Node, Registry
 from gproc.trust.lease import boottime_s
@@ -78,9 +79,8 @@ def restore_nodes(registry: Registry, kept: Iterable[bytes], leases_end_s: float
 def can_go_on(live: LiveJob) -> bool:
     """Whether it goes on if its master crashes and returns."""
     needs_nobody = (live.attached is None or live.survives) and live.has_all
-    has_output = live.spool is not None and live.job.window is None
     has_input = not live.job.request.stdin or (live.input_log is not None and live.input_log.works)
-    return needs_nobody and has_output and has_input and may_outlive(live.job.request)
+    return needs_nobody and live.spool is not None and has_input and may_outlive(live.job.request)
 
 
 def may_outlive(request: Request) -> bool:
@@ -94,7 +94,10 @@ def life_of(live: LiveJob) -> bytes | None:
         return None
     runs = tuple(None if run is None else KeptRun(run.nonce, run.key) for run in live.runs)
     ticket, orders = live.relayed.ticket, tuple(live.orders)
-    return packed_life(KeptLife(ticket, runs, orders, live.job.killed, live.block_bytes, live.window_bytes))
+    window = live.job.window
+    waiting, held = ((), False) if window is None else (tuple(window), window.held)
+    sizes = live.block_bytes, live.window_bytes
+    return packed_life(KeptLife(ticket, runs, orders, live.job.killed, *sizes, waiting, held))
 
 
 def job_of(interrupted: Interrupted) -> JobRecord:
@@ -104,9 +107,14 @@ def job_of(interrupted: Interrupted) -> JobRecord:
     job.nodes, job.missing, job.name = record.nodes, record.missing, record.name
     job.detached = job.spooled = True
     job.killed = interrupted.life.killed
+    if job.window is not None:
+        job.window.go_on(interrupted.life.waiting, held=interrupted.life.held)
     ends = {rank: end.outcome for rank, end in interrupted.found.ends.items()}
     for rank, outcome in {**record.outcomes(), **ends}.items():
         job.finish(rank, outcome)
+        if job.window is not None:
+            never_begun = isinstance(outcome, Killed) and not outcome.started
+            job.window.ended(rank, failed=outcome.status != 0 and not never_begun)
     return job
 
 

@@ -86,11 +86,15 @@ class JobRecord:
 
     def runs_at(self, place: Place) -> bool:
         """Whether it has a rank on that node, which has had its turn and has not ended."""
-        rank = self._rank_at.get(place)
+        rank = self.rank_at(place)
         return rank is not None and rank not in self.outcomes and not self.waits(rank)
 
+    def rank_at(self, place: Place) -> int | None:
+        """The rank of a node; None: it has none."""
+        return self._ranks.get(place)
+
     @cached_property
-    def _rank_at(self) -> dict[Place, int]:
+    def _ranks(self) -> dict[Place, int]:
         """Made for the first lease of a node that asks: most jobs are shorter."""
         return {place: rank for rank, place in enumerate(self.places)}
 

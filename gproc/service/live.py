@@ -8,7 +8,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gproc.errors import PeerError
 from gproc.nodespec import Place, fold, format_path
@@ -22,6 +22,7 @@ from gproc.request.spec import TerminalSize
 from gproc.service.jobs import JobRecord
 from gproc.service.outofreach import UnreachedRanks
 from gproc.service.takers import SharedCredit
+from gproc.service.viewer import Viewer
 from gproc.service.window import INPUT_FOR_TURNS_BYTES, Window
 from gproc.shown import shown_text
 from gproc.trust.orders import JobSigner
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from gproc.link.connection import Link
     from gproc.records.inputs import JobInputLog
     from gproc.records.spooling import JobSpool
+    from gproc.service.registry import Node
 
 log = logging.getLogger("gproc")
 
@@ -61,14 +63,6 @@ class SignedJob(NamedTuple):
 
     ticket: messages.Signed
     signer: JobSigner
-
-
-class Viewer(Protocol):
-    """A client that looks at a job without being attached to it."""
-
-    def finished(self, rank: int, outcome: Outcome) -> None: ...
-
-    def tell(self, message: messages.Credit | messages.OutOfReach) -> None: ...
 
 
 class LiveJob:
@@ -100,7 +94,7 @@ class LiveJob:
         """What the client that gives its input may send."""
         self.input_log: JobInputLog | None = None
         """What keeps its input for another master; None: it is not kept."""
-        self._input_ended = False
+        self.input_ended = False
         self.input_from: object = attached
         """Whose input and terminal it has; None: nobody's now."""
         self._credit = SharedCredit()
@@ -108,8 +102,8 @@ class LiveJob:
         """How much of each stream its takers have been given."""
         if attached is not None:
             self._credit.join(attached)
-        self.runs = runs
-        self.received = JobReceipt(job.number, job.request, signed.signer, runs)
+        self.runs = list(runs)
+        self.received = JobReceipt(job.number, job.request, signed.signer, self.runs)
         self.rank_on = {run.nonce: rank for rank, run in enumerate(runs) if run is not None}
         self.nonce_of = {rank: nonce for nonce, rank in self.rank_on.items()}
         self.orders: deque[tuple[Act, messages.Signed]] = deque(maxlen=ORDERS_MAX)
@@ -165,9 +159,9 @@ class LiveJob:
 
         Raises: PeerError if the client has no credit for it.
         """
-        if len(data) > self.stdin_credit or self._input_ended:
+        if len(data) > self.stdin_credit or self.input_ended:
             raise PeerError("standard input without credit for it, or after its end")
-        self._input_ended = not data
+        self.input_ended = not data
         self.stdin_credit -= len(data)
         self._input_bytes += len(data)
         if self.job.window is not None and self._input_bytes > INPUT_FOR_TURNS_BYTES:
@@ -193,7 +187,8 @@ class LiveJob:
     def restore_input(self, log: JobInputLog | None, parts: Sequence[InputPart]) -> None:
         """Its nodes may lack this of its input.  log: goes on."""
         self.input_log = log
-        self._input_ended = bool(parts) and not parts[-1].data
+        self.input_ended = bool(parts) and not parts[-1].data
+        self._input_bytes = parts[-1].offset + len(parts[-1].data) if parts else 0
         self.relayed.restore_input([self._signer.repeat(part.offset, part.data) for part in parts])
 
     def fit_input(self, branch: Branch) -> None:
@@ -206,6 +201,16 @@ class LiveJob:
         if self.job.waits(rank):
             outcome = NotStarted(f"its node was lost while it waited for its turn: {shown_text(reason)}")
         self.send(messages.Finished(self.job.number, rank, outcome))
+
+    def give_rank_to(self, node: Node) -> bool:
+        """Another run of a slave has a place on which the job waits for its turn.  Returns whether it does."""
+        rank = self.job.rank_at(node.place)
+        if rank is None or not self.job.waits(rank):
+            return False
+        self.rank_on.pop(self.nonce_of.get(rank, b""), None)
+        self.runs[rank] = RunOfNode(node.nonce, node.run_key)
+        self.rank_on[node.nonce], self.nonce_of[rank] = rank, node.nonce
+        return True
 
     def awaits(self, place: Place) -> bool:
         """Whether it runs on this node, and its end there would be taken at once."""
@@ -303,12 +308,17 @@ class LiveJob:
     def _give_room(self, window: Window, rank: int, outcome: Outcome) -> None:
         """A rank has ended: the next ones may begin, or none any more."""
         window.ended(rank, failed=outcome.status != 0)
-        if window.is_shut and window:
+        self.shut_if_too_many_failed()
+        if window and not window.is_shut:
+            self._has_room(self)
+
+    def shut_if_too_many_failed(self) -> None:
+        """If it runs on so many nodes at a time, and too many have failed, no more begin."""
+        window = self.job.window
+        if window is not None and window.is_shut:
             count = window.failed
             reason = f"not started, because {count} node{'s have' if count > 1 else ' has'} failed"
             self._drop(window.drop(), NotStarted(reason))
-        elif window:
-            self._has_room(self)
 
     def _ending(self, finished: messages.Finished) -> Outcome:
         outcome = finished.outcome

@@ -33,8 +33,8 @@ from gproc.service.others import OtherJobs
 from gproc.service.oversight import Oversight
 from gproc.service.possession import Possession
 from gproc.service.registry import Node, Registry
+from gproc.service.turns import JobTurns
 from gproc.service.ways import JobWays, branch_of
-from gproc.service.window import Window
 from gproc.shown import command_text, shown_text
 from gproc.tree import number
 from gproc.wire import frames
@@ -105,12 +105,11 @@ class JobService:
         self._rounds = Rounds()
         self._table = JobTable(book.keeper.number)
         self._live: dict[int, LiveJob] = {}
-        self.ways = JobWays(master, self._live, self._have_room)
+        self._turns = JobTurns(master, book)
+        self.ways = self._turns.ways = JobWays(master, self._live, self._turns.have_room)
         self._settling: dict[int, asyncio.Task[None]] = {}
         """Jobs that have ended, until that is on the disk."""
         self._spools = spools
-        self._with_room: set[LiveJob] = set()
-        """Jobs of which more nodes may begin."""
         self._departures = Departures(master, book, spools)
         self.oversight = Oversight(warden)
         self.others = OtherJobs(book, spools, self._departures, self._live, self.oversight, self.settled)
@@ -221,7 +220,7 @@ class JobService:
         runs = [None if node is None else RunOfNode(node.nonce, node.run_key) for node in on]
         live = LiveJob(
             job, runs, self._master.sign_job(job), client.link, lambda live: self._ended(asked, live),
-            self._have_room, self._book.note,
+            self._turns.have_room, self._book.note,
         )  # fmt: skip
         self._live[job.number] = live
         client.jobs[job.number] = live
@@ -249,38 +248,11 @@ class JobService:
         there = [node for node in nodes if node is not None]
         if live.job.request.stdin:
             live.fit_input(branch_of(live, there))
-        first = there if live.job.window is None else self._whose_turn(live, live.job.window)
+        first = there if live.job.window is None else self._turns.next_of(live, live.job.window)
         self._master.pass_on(live.relayed, self.ways.run_of(live, first), {})
         for rank, node in enumerate(nodes):
             if node is None:
                 live.lose(rank, "it left before the job began")
-
-    def _whose_turn(self, live: LiveJob, window: Window) -> list[Node]:
-        """The nodes that begin now, of a job that runs on so many at a time."""
-        there: dict[int, Node] = {}
-
-        def is_reachable(rank: int) -> bool:
-            node = self._master.registry.by_nonce(live.nonce_of.get(rank, b""))
-            if node is not None and node.route is not None:
-                there[rank] = node
-            return rank in there
-
-        return [there[rank] for rank in window.take(is_reachable)]
-
-    def _have_room(self, live: LiveJob) -> None:
-        """More of its nodes may begin: together, if several have ended just now."""
-        if live not in self._with_room:
-            if not self._with_room:
-                asyncio.get_running_loop().call_soon(self._take_turns)
-            self._with_room.add(live)
-
-    def _take_turns(self) -> None:
-        lives, self._with_room = self._with_room, set()
-        for live in lives:
-            window = live.job.window
-            if window is not None and not live.job.over and (nodes := self._whose_turn(live, window)):
-                log.debug("job %d: it is the turn of %s", live.job.number, fold(node.place for node in nodes))
-                self._master.pass_again(live.relayed, self.ways.run_of(live, nodes), {}, live)
 
     def running(self) -> list[LiveJob]:
         """The jobs that have not ended."""
@@ -291,7 +263,8 @@ class JobService:
         job = job_of(interrupted)
         self._table.put(job)
         signed = self._master.sign_again_for(job, interrupted.life.ticket)
-        live = LiveJob(job, runs_of(interrupted.life), signed, None, self._finish, self._have_room, self._book.note)
+        runs, has_room = runs_of(interrupted.life), self._turns.have_room
+        live = LiveJob(job, runs, signed, None, self._finish, has_room, self._book.note)
         fill(live, interrupted)
         live.go_on(self._spools.open_job(job.number, job.caller.uid, interrupted.end), interrupted.found.sizes)
         self._live[job.number] = live
@@ -300,6 +273,7 @@ class JobService:
         if job.request.stdin:
             live.restore_input(self._book.input_log(live), interrupted.input)
         live.start_timer(time.time() - job.started_s)
+        live.shut_if_too_many_failed()
         if job.over:
             live.close()
         return live

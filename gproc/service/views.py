@@ -88,7 +88,7 @@ class JobView:
     def stdin(self, data: bytes) -> None:
         """Raises: PeerError if the client has no credit for it."""
         live = self.live
-        if live is None or live.input_from is not self or live.job.over:
+        if live is None or live.input_from is not self or live.job.over or live.input_ended:
             return
         if len(data) > live.stdin_credit:
             raise PeerError("standard input without credit for it")

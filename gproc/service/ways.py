@@ -23,6 +23,9 @@ log = logging.getLogger("gproc")
 LEASE_OVER_S: Final = 1.0
 """Until programs that are killed as their lease ends are gone."""
 
+RESTART_S: Final = 10.0
+"""Within which a slave that was ended is started again.  `gproc restart` takes some seconds over ssh."""
+
 FORGOTTEN: Final = "it had left, or another slave has its place, when the master crashed"
 INCOMPLETE: Final = "output that it does not have any more was on no disk when the master crashed"
 
@@ -88,10 +91,24 @@ class JobWays:
             live.lose(rank, INCOMPLETE)
 
     def lost(self, node: Node, reason: str) -> None:
-        """A node has ended, and nothing runs on it."""
+        """A node has ended, and nothing runs on it.  If it waits for its turn, its slave may be started again."""
         for live in list(self._live.values()):
-            if (rank := live.rank_on.get(node.nonce)) is not None:
+            if (rank := live.rank_on.get(node.nonce)) is None:
+                continue
+            if live.job.waits(rank):
+                asyncio.get_running_loop().call_later(RESTART_S, self._not_restarted, live, node.nonce, reason)
+            else:
                 live.lose(rank, reason)
+
+    def _not_restarted(self, live: LiveJob, nonce: bytes, reason: str) -> None:
+        if (rank := live.rank_on.get(nonce)) is not None and live.job.waits(rank):
+            live.lose(rank, reason)
+
+    def arrived(self, node: Node) -> None:
+        """A new run of a slave.  If a job waits for its turn on that node, it is this run that will begin."""
+        for live in list(self._live.values()):
+            if live.job.window is not None and live.give_rank_to(node):
+                self._have_room(live)
 
     def reached(self, node: Node) -> None:
         """Another way leads to a node: its jobs go on.  Those below it follow in a moment: all are sent together."""

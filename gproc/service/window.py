@@ -48,6 +48,13 @@ class Window:
         """Whether so many have failed that no more begin."""
         return self._max_fail is not None and self._failed >= self._max_fail
 
+    def go_on(self, waiting: Iterable[int], *, held: bool) -> None:
+        """At a master that comes back: these have not had their turn, and all others have."""
+        left = set(waiting)
+        self._running.update(rank for rank in self if rank not in left)
+        self._waiting = dict.fromkeys(rank for rank in self if rank in left)
+        self.held = held
+
     def take(self, reachable: Callable[[int], bool]) -> list[int]:
         """The ranks whose turn it is now."""
         free = 0 if self.held or self.is_shut else self._size - len(self._running)

@@ -208,12 +208,13 @@ class TicketVerifier:
     def admit(self, signed: Signed) -> Ticket:
         """The ticket, if it is genuine, new and in time.  After `check_target` it may run here too."""
         ticket = self.read(signed)
-        if ticket.sequence <= self._first:
+        # If a job runs on so many nodes at a time, its turn says whether and until when a node may begin: `check_turn`.
+        has_turns = ticket.request.fanout is not None
+        if ticket.sequence <= self._first and not has_turns:
             raise Replayed("ticket", ticket.sequence, self._first)
         if ticket.sequence in self._seen:
             raise Replayed("ticket", ticket.sequence)
-        # If a job runs on so many nodes at a time, each node's turn says until when it may begin: `check_turn`.
-        by_ms = None if ticket.request.fanout is not None else ticket.start_by_ms
+        by_ms = None if has_turns else ticket.start_by_ms
         self._remember(ticket, self._in_time(ticket.job, by_ms))
         return ticket
 
@@ -257,6 +258,8 @@ class TicketVerifier:
             return
         place = () if self._grant is None else self._grant.place
         turn = read_turn(signed, self._keys, ticket.session, ticket.job, place)
+        if turn.number <= self._first:
+            raise Replayed("turn", turn.number, self._first)
         self._in_time(ticket.job, turn.start_by_ms)
         self._seen[ticket.sequence] = max(self._seen.get(ticket.sequence, 0), turn.start_by_ms)
 

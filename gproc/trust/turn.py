@@ -1,7 +1,9 @@
 """The turn of some nodes of a job that runs on so many nodes at a time: the master's word that they may begin now.
 
 All nodes of a job have one ticket, and a relay has it as soon as one node below it has begun.  So a ticket of such a
-job lets no node begin: each needs a turn too, which names it and says until when it may begin.
+job lets no node begin: each needs a turn too, which names it and says until when it may begin.  The slave of a node may
+have been started again while the node waits.  So the number of the turn, and not that of the ticket, has to be above
+that of the slave's first grant.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from gproc.wire.messages import Signed
 
 
 class Turn(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """nodes: whose turn it is, folded.  start_by_ms: as of a ticket."""
+    """number: of this turn in the session: a slave that was started after it does not obey it.
+    nodes: whose turn it is, folded.  start_by_ms: as of a ticket."""
 
     session: Session
+    number: Sequence
     job: Sequence
     nodes: str
     start_by_ms: ClockMs

@@ -421,7 +421,7 @@ TARGETS: Final = {
     ),
     "turn or end": Target(
         _turn_or_end, (TicketRefused,),
-        (b"\0" + SIGNER.sign(Context.TURN, Turn(SESSION, 1, "1-2", 9)).payload, b"\xff" + ENDED.payload),
+        (b"\0" + SIGNER.sign(Context.TURN, Turn(SESSION, 3, 1, "1-2", 9)).payload, b"\xff" + ENDED.payload),
     ),
     "succession": Target(
         _succession, (TicketRefused,),

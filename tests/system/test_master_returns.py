@@ -227,13 +227,24 @@ def test_input_goes_on_where_it_was_cut_off_and_each_node_has_all_of_it_once(rac
     cluster, numbers = racks.cluster, b"".join(b"%08d\n" % number for number in range(400_000))
     client = cluster.begin(
         "e", "--on-disconnect=detach", "--name=fed", "=1/1-2,2/1", "cat", stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    feeding = threading.Thread(target=client.communicate, args=(numbers,))
+    assert client.stdin is not None
+    stdin = client.stdin
+
+    def feed() -> None:
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(numbers)
+            client.wait()  # its input does not end before itself
+        with contextlib.suppress(BrokenPipeError):
+            stdin.close()
+
+    feeding = threading.Thread(target=feed)
     feeding.start()
     while spooled_bytes(cluster, "1") < 4 << 20:
         time.sleep(0.01)
     restarted(cluster, signal.SIGKILL)
+    client.wait()
     feeding.join()
     attached = cluster.command("attach", "fed", input=b"the end\n")
     assert (attached.returncode, attached.stderr) == (0, b"")

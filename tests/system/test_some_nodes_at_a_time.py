@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -154,6 +155,7 @@ def test_more_input_than_is_kept_is_for_the_nodes_that_have_begun(flat: Cluster)
     )  # fmt: skip
 
 
+@pytest.mark.stress
 def test_a_node_that_leaves_while_it_waits_is_named_and_the_others_have_their_turn(cluster: Cluster) -> None:
     _, leaves, _ = cluster.slaves_at_once(3)
     assert waiting_node_ends(cluster, leaves, signal.SIGTERM) == "it was ended"
@@ -164,6 +166,42 @@ def test_a_node_that_leaves_while_it_waits_is_named_and_the_others_have_their_tu
 def test_a_node_that_dies_while_it_waits_does_not_begin_and_is_given_up_with_its_lease(cluster: Cluster) -> None:
     _, dies, _ = cluster.slaves_at_once(3)
     assert waiting_node_ends(cluster, dies, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL], ids=["ended", "killed"])
+def test_a_node_whose_slave_is_restarted_while_it_waits_has_its_turn(cluster: Cluster, signum: signal.Signals) -> None:
+    _, restarts, _ = cluster.slaves_at_once(3)
+    held = Held(cluster.place, "restarting")
+    job = cluster.begin("e", "--fanout=1", "1-3", "/bin/sh", "-c", f"{held.program[2]}; cat", stdin=subprocess.PIPE)
+    held.runs(0)
+    cluster.end(restarts, signum)
+    cluster.slave(2)
+    assert job.stdin is not None
+    job.stdin.write(b"for all\n")
+    held.let_go(0, 1, 2)
+    stdout, stderr = job.communicate(timeout=PATIENCE_S)
+    assert (job.returncode, stdout, stderr) == (0, b"for all\n" * 3, b"")
+
+
+def test_a_detached_job_goes_on_with_the_nodes_that_wait_after_its_master_was_killed(cluster: Cluster) -> None:
+    """Those that run are not begun again, and count as running."""
+    slaves = cluster.slaves_at_once(4)
+    held = Held(cluster.place, "crash")
+    number = cluster.exec("-d", "--fanout=2", "1-4", "/bin/sh", "-c", f"echo $GPROC_NODE; {held.program[2]}").stdout
+    held.runs(0, 1)
+    held.let_go(0)
+    held.runs(1, 2)
+    cluster.end(cluster.master, signal.SIGKILL)
+    cluster.start_master(port=cluster.port)
+    cluster.master.says("job 1: goes on at", times=1)
+    for slave in slaves:
+        cluster.master.says(rf"^\S+ \S+ {slave.path} .* is reached from here")
+    held.runs(1, 2)
+    held.let_go(2)
+    held.runs(1, 3)
+    held.let_go(1, 3)
+    assert cluster.command("wait", str(int(number))).returncode == 0
+    assert sorted(cluster.command("logs", str(int(number))).stdout.split()) == [b"1", b"2", b"3", b"4"]
 
 
 def waiting_node_ends(cluster: Cluster, slave: Slave, signum: int) -> str:

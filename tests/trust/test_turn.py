@@ -25,8 +25,10 @@ class Clock:
         return self.now_s
 
 
-def turn(nodes: str = "=1/7", *, job: int = 1, session: bytes = SESSION, by_ms: int = NOW_MS + 60_000) -> Signed:
-    return MASTER.sign(Context.TURN, Turn(session, job, nodes, by_ms))
+def turn(
+    nodes: str = "=1/7", *, job: int = 1, session: bytes = SESSION, by_ms: int = NOW_MS + 60_000, number: int = 9
+) -> Signed:
+    return MASTER.sign(Context.TURN, Turn(session, number, job, nodes, by_ms))
 
 
 @pytest.fixture
@@ -51,6 +53,21 @@ def test_a_turn_counts_from_its_own_signature_and_not_from_the_tickets(verifier:
         verifier.admit(sign(TICKET))
 
 
+def test_a_slave_that_was_started_while_its_node_waited_begins_by_a_turn_and_by_none_from_before_its_start(
+    clock: Clock,
+) -> None:
+    """Its first grant has a higher number than the ticket.  A relay repeats the turn of the slave before it."""
+    verifier = TicketVerifier(MASTER.public_key, NONCE, OWN_UID, clock)
+    verifier.joining()
+    verifier.accept_grant(MASTER.sign(Context.GRANT, Grant(SESSION, NONCE, (1, 7), 20, NOW_MS)))  # type: ignore[arg-type]
+    with pytest.raises(Replayed, match="ticket"):
+        verifier.admit(sign(a_ticket()))
+    ticket = verifier.admit(sign(TICKET))
+    with pytest.raises(Replayed, match="turn"):
+        verifier.check_turn(ticket, turn(number=20))
+    verifier.check_turn(ticket, turn(number=21))
+
+
 def test_a_job_on_all_nodes_at_once_needs_no_turn(verifier: TicketVerifier) -> None:
     verifier.check_turn(verifier.admit(sign(a_ticket())), None)
 
@@ -64,8 +81,8 @@ def test_a_job_on_all_nodes_at_once_needs_no_turn(verifier: TicketVerifier) -> N
         (turn(session=b"t" * 16), NotItsTurn),
         (turn(by_ms=NOW_MS - 1), HeldBack),
         (turn("1-"), Unreadable),
-        (STRANGER.sign(Context.TURN, Turn(SESSION, 1, "=1/7", NOW_MS + 60_000)), Forged),
-        (MASTER.sign(Context.ORDER, Turn(SESSION, 1, "=1/7", NOW_MS + 60_000)), Forged),
+        (STRANGER.sign(Context.TURN, Turn(SESSION, 9, 1, "=1/7", NOW_MS + 60_000)), Forged),
+        (MASTER.sign(Context.ORDER, Turn(SESSION, 9, 1, "=1/7", NOW_MS + 60_000)), Forged),
     ],
     ids=["none", "of others", "of another job", "of another session", "late", "unreadable", "forged", "an order"],
 )
