@@ -8,7 +8,7 @@ from typing import Final, Literal
 import msgspec
 
 from gproc.cli.kinds import Offer
-from gproc.cli.node_options import DrainOptions, RestartOptions, StartOptions, StopOptions
+from gproc.cli.node_options import DrainOptions, RemoveOptions, RestartOptions, StartOptions, StopOptions
 from gproc.cli.options import (
     AttachOptions,
     BundleOptions,
@@ -293,6 +293,16 @@ MODES: Final = (
         "Start slaves again, over ssh.",
         "Those that gproc start started at these places end, with their jobs, and are started again.",
         (Argument("nodes", "NODES", "Which slaves: 1-80, ./., =1/4-7", offers="nodes"),),
+    ),
+    Mode(
+        "remove",
+        "remove",
+        RemoveOptions,
+        "Stop slaves, over ssh, leave nothing of gproc on their hosts, and forget these.",
+        "The slaves that gproc start started there end, with their jobs. The runtime, the store and the helper go,"
+        " unless this user has another slave or a master there. A host that cannot be reached stays known, unless"
+        " --forget is given. The status is 1 if a host failed.",
+        (Argument("nodes", "NODES", "Which hosts: 1-80, kn[1-20], ./.", offers="nodes"),),
     ),
     Mode(
         "drain",

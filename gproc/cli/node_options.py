@@ -68,6 +68,17 @@ class RestartOptions(SshOptions, frozen=True, kw_only=True):
     debug: int = 0
 
 
+class RemoveOptions(SshOptions, frozen=True, kw_only=True):
+    """`gproc remove`.  nodes: a specification, not yet parsed.  forget: those too that cannot be reached."""
+
+    nodes: str
+    forget: bool = False
+    socket: str = DEFAULT_SOCKET
+    bin_root: str = DEFAULT_BIN_ROOT
+    json: bool = False
+    debug: int = 0
+
+
 class DrainOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`gproc drain`.  nodes: a specification, in words; () to see which nodes are drained."""
 

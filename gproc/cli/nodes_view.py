@@ -19,11 +19,11 @@ from gproc.start.plan import Standing
 
 _REDRAW_S: Final = 0.1
 
-_GOOD: Final = (Stage.UP, Stage.STOPPED)
+_GOOD: Final = (Stage.UP, Stage.STOPPED, Stage.REMOVED)
 
 
 class NodeReport(msgspec.Struct, frozen=True):
-    """One node in JSON.  state: up, stopped or failed.  reason: a clause; "" if there is nothing to say."""
+    """One node in JSON.  state: up, stopped, removed or failed.  reason: a clause; "" if there is nothing to say."""
 
     host: str
     node: str

@@ -14,6 +14,7 @@ from gproc.cli.node_options import (
     DEFAULT_BIN_ROOT,
     DEFAULT_CMD_PORT,
     DrainOptions,
+    RemoveOptions,
     RestartOptions,
     StartOptions,
     StopOptions,
@@ -319,6 +320,7 @@ ModeOptions = (
     | StartOptions
     | StopOptions
     | RestartOptions
+    | RemoveOptions
     | DrainOptions
     | StoreOptions
     | ConfigOptions

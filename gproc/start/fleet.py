@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -12,7 +12,7 @@ from gproc.addresses import is_address
 from gproc.errors import TrustError
 from gproc.locales import Parent
 from gproc.start.commission import Commission
-from gproc.start.node import NodeFailed, NodeStart, Parcel, Result, Stage, stop_node
+from gproc.start.node import NodeFailed, NodeStart, Parcel, Result, Stage, remove_node, stop_node
 from gproc.start.plan import Standing
 from gproc.start.register import slave_name
 from gproc.start.ssh import Ways
@@ -67,17 +67,29 @@ class Fleet:
         return {standing.host: self._results[standing.name].result() for standing in standings}
 
     async def stop(self, standings: Sequence[Standing]) -> dict[str, Result]:
+        return await self._each(standings, lambda each: stop_node(each, self._slave(each), self._parcel, self._ways))
+
+    async def remove(self, standings: Sequence[Standing]) -> dict[str, Result]:
+        bin_root = self._settings.bin_root
+        return await self._each(
+            standings, lambda each: remove_node(each, self._slave(each), self._parcel, self._ways, bin_root)
+        )
+
+    async def _each(
+        self, standings: Sequence[Standing], act: Callable[[Standing], Awaitable[Result]]
+    ) -> dict[str, Result]:
+        """Do it on all hosts side by side.  By host."""
         handshakes = asyncio.Semaphore(self._settings.parallel)
 
-        async def stop(standing: Standing) -> Result:
+        async def one(standing: Standing) -> Result:
             async with handshakes:
                 self._watcher.moved(standing, Stage.CONNECTING)
-                result = await stop_node(standing, self._slave(standing), self._parcel, self._ways)
+                result = await act(standing)
             self._watcher.done(standing, result)
             return result
 
         async with asyncio.TaskGroup() as group:
-            tasks = {standing.host: group.create_task(stop(standing)) for standing in standings}
+            tasks = {standing.host: group.create_task(one(standing)) for standing in standings}
         return {host: task.result() for host, task in tasks.items()}
 
     def _slave(self, standing: Standing) -> str:

@@ -15,7 +15,7 @@ import msgspec
 from gproc.shown import shown_text
 from gproc.start.commission import SECRET_BYTES, STARTED_WORD
 from gproc.start.plan import Standing
-from gproc.start.script import Answer, header, start_command, stop_command
+from gproc.start.script import Answer, header, remove_command, start_command, stop_command
 from gproc.start.ssh import Channel, SshFailed, Ways, open_channel
 
 NOISE_LINES_MAX: Final = 200
@@ -41,6 +41,7 @@ class Stage(Enum):
     UP = "up"
     FAILED = "failed"
     STOPPED = "stopped"
+    REMOVED = "removed"
 
 
 class NodeFailed(Exception):
@@ -214,6 +215,25 @@ async def stop_node(standing: Standing, slave: str, parcel: Parcel, ways: Ways) 
         return Result(Stage.FAILED, reason, time.monotonic() - began_s)
     reason = "" if answer.word == "stopped" else "no slave of this cluster ran"
     return Result(Stage.STOPPED, reason, time.monotonic() - began_s)
+
+
+async def remove_node(standing: Standing, slave: str, parcel: Parcel, ways: Ways, bin_root: str) -> Result:
+    """End the slave of that name on the host, and leave nothing of ours there.  Its failures are results."""
+    began_s = time.monotonic()
+    command = remove_command(len(parcel.helper), parcel.helper_digest, slave, bin_root)
+    try:
+        channel = await open_channel(standing.host, command, ways)
+        try:
+            await next_answer(channel, ways.connect_timeout_s, "hello")
+            answer = Answer("stopped", "")
+            while answer.word in ("stopped", "none"):
+                answer = await next_answer(channel, 6 * ways.connect_timeout_s, "stopped", "none", "kept", "removed")
+        finally:
+            await _closed(channel)
+    except (NodeFailed, SshFailed) as error:
+        return Result(Stage.FAILED, shown_text(str(error)), time.monotonic() - began_s)
+    reason = f"stopped, but files were left: {shown_text(answer.rest)}" if answer.word == "kept" else ""
+    return Result(Stage.REMOVED, reason, time.monotonic() - began_s)
 
 
 async def next_answer(channel: Channel, patience_s: float, *expected: str) -> Answer:

@@ -36,8 +36,19 @@ def remember(home: str, standings: Iterable[Standing]) -> None:
     with locked(home):
         by_host = {standing.host: standing for standing in registered(home)}
         by_host |= {standing.host: standing for standing in standings}
-        content = msgspec.json.format(msgspec.json.encode(list(by_host.values())), indent=1)
-        write_file(os.path.join(home, FILE), content + b"\n", SECRET_MODE)
+        _write(home, list(by_host.values()))
+
+
+def forget(home: str, standings: Iterable[Standing]) -> None:
+    """Their places are free."""
+    gone = {standing.host for standing in standings}
+    with locked(home):
+        _write(home, [standing for standing in registered(home) if standing.host not in gone])
+
+
+def _write(home: str, standings: list[Standing]) -> None:
+    content = msgspec.json.format(msgspec.json.encode(standings), indent=1)
+    write_file(os.path.join(home, FILE), content + b"\n", SECRET_MODE)
 
 
 def slave_name(cluster: ClusterId, name: str) -> str:

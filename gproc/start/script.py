@@ -1,13 +1,19 @@
 """What the shell of a node is told, and the answers that come back.  A rule.
 
-The script needs a shell and cat, chmod, head (or dd), id, mkdir, mv, rm, uname and wc, which every busybox has.  It
+The script needs a shell and cat, chmod, head (or dd), id, ls, mkdir, mv, rm, uname and wc, which every busybox has.  It
 finds or makes a directory that is ours alone and in which programs may be executed, puts the static helper there unless
-it is there, and becomes it.  Where other users can write too it makes a directory with a new name, and uses none that
-was there before unless the helper of our own is in it.
+it is there, and becomes it.  Where other users can write too it makes a directory with a new name.
+
+Of the directories that are there it takes one only if it is this user's and nobody else can even look into it: what is
+in it was put there by us.  /tmp is everybody's, and a name below it may be a link, to /tmp itself for example, that its
+owner changes while we look.  So the script first goes to the directory, and then asks and uses what is at ".".
+
+To remove what is there it also needs grep, rmdir and tr.
 """
 
 from __future__ import annotations
 
+import shlex
 from typing import Final
 
 import msgspec
@@ -16,21 +22,40 @@ ANSWER: Final = "gproc-start "
 """Every answer begins so: a login shell may say something of its own."""
 
 _LINES: Final = """
-umask 077; say() { echo "gproc-start $*"; };
-u=$(id -u); say hello "$(uname -m)" "$u";
-if [ "$u" = 0 ]; then own=/var/cache/gproc/runtimes; else own=${XDG_CACHE_HOME:-$HOME/.cache}/gproc/runtimes; fi;
-h=helper-$2; d=; got=;
-for c in "$own" /var/tmp/gproc.* /tmp/gproc.* /dev/shm/gproc.* /run/gproc.*; do
-if [ -O "$c" ] && [ -x "$c/$h" ] && "$c/$h" gpb1 2>/dev/null; then d=$c; break; fi; done;
-if [ "$3" = stop ]; then if [ -z "$d" ]; then say none; exit 0; fi; exec "$d/$h" stop "$d" "$4"; fi;
+umask 077; size=$1; h=helper-$2; verb=$3; slave=$4; root=$5; d=; got=;
+say() { echo "gproc-start $*"; };
+u=$(id -u); say hello "$(uname -m)" "$u"; cache=${XDG_CACHE_HOME:-$HOME/.cache}/gproc;
+if [ "$u" = 0 ]; then own=/var/cache/gproc/runtimes; else own=$cache/runtimes; fi;
+ours() { cd -P "$1" 2>/dev/null && [ -O . ] && case $(ls -ld .) in drwx------*) :;; *) false;; esac; };
+each() { for c in "$own" /var/tmp/gproc.* /tmp/gproc.* /dev/shm/gproc.* /run/gproc.*; do
+if ours "$c"; then c=$(pwd -P); $1; fi; done; cd /; };
+works() { [ -x "$1" ] && "$1" gpb1 2>/dev/null; };
+
+look() { if [ -z "$d" ] && works "./$h"; then d=$c; fi; };
+halt() { for e in ./helper-*; do if works "$e"; then "$e" stop "$c" "$slave" || exit 1; break; fi; done;
+rm -f "./$slave.lock" "./$slave.log"; for l in ./s-*.lock; do
+if [ -e "$l" ]; then say kept "another slave of this user was started there: $c/${l#./}"; exit 0; fi; done; };
+wipe() { for e in ./helper-*; do if [ -e "$e" ]; then cd /; rm -rf "$c"; break; fi; done; };
+
+if [ "$verb" = remove ]; then each halt; for p in /proc/[0-9]*; do
+if [ -O "$p" ] && tr "\\0" " " <"$p/cmdline" | grep -q -e "-[m] gproc " -e "/gproc[ ][a-z]" -e " [_]started"; then
+say kept "this user runs gproc there: process ${p#/proc/}"; exit 0; fi; done 2>/dev/null;
+each wipe; rmdir "$root" 2>/dev/null; all=1;
+if [ "$u" = 0 ]; then cache=/var/cache/gproc; else
+for c in "$cache"/*; do case $c in */store|*/runtimes|*/\\*) :;; *) all=;; esac; done; fi;
+if [ -n "$all" ]; then rm -rf "$cache"; fi; say removed; exit 0; fi;
+
+each look; if [ "$verb" = stop ]; then
+if [ -z "$d" ]; then say none; exit 0; fi; exec "$d/$h" stop "$d" "$slave"; fi;
+
 if [ -z "$d" ]; then for c in "$own" /var/tmp /tmp /dev/shm /run; do
-if [ "$c" = "$own" ]; then mkdir -p "$c" && [ -O "$c" ] || continue;
+if [ "$c" = "$own" ]; then mkdir -p "$c" && [ -O "$c" ] && chmod 700 "$c" || continue;
 else c=$c/gproc.$$; mkdir "$c" || continue; fi;
 t=$c/.$h.$$;
-if [ -z "$got" ]; then say helper need; got=$t; head -c "$1" >"$t" || dd bs=1 count="$1" >"$t";
+if [ -z "$got" ]; then say helper need; got=$t; head -c "$size" >"$t" || dd bs=1 count="$size" >"$t";
 else cat "$got" >"$t"; fi;
-if [ "$(wc -c <"$t")" -ne "$1" ]; then say failed 28 "cannot write: $c"; rm -f "$t"; exit 1; fi;
-chmod 700 "$t"; if "$t" gpb1; then mv -f "$t" "$c/$h"; d=$c; [ "$got" = "$t" ] || rm -f "$got"; break; fi;
+if [ "$(wc -c <"$t")" -ne "$size" ]; then say failed 28 "cannot write: $c"; rm -f "$t"; exit 1; fi;
+chmod 700 "$t"; if works "$t"; then mv -f "$t" "$c/$h"; d=$c; [ "$got" = "$t" ] || rm -f "$got"; break; fi;
 done; fi;
 if [ -z "$d" ]; then rm -f "$got"; say failed 13 "no directory in which programs may be executed: $own"; exit 1; fi;
 say helper ready; exec "$d/$h" bootstrap "$d"
@@ -50,8 +75,20 @@ def stop_command(helper_bytes: int, helper_digest: str, slave: str) -> str:
     return f"exec /bin/sh -c '{_SCRIPT}' gproc-start {helper_bytes} {helper_digest} stop {slave}"
 
 
+def remove_command(helper_bytes: int, helper_digest: str, slave: str, bin_root: str) -> str:
+    """Ends the slave of that name, and removes all that is ours there.
+
+    Nothing is removed if this user has another slave there.  That may be one of another host with the same home.  The
+    store is left if commands of ours keep something beside it: then it may be the front end's, by the same home.
+    bin_root: an absolute path; it is removed if it is an empty directory.
+    """
+    words = f"{helper_bytes} {helper_digest} remove {slave} {shlex.quote(bin_root)}"
+    return f"exec /bin/sh -c '{_SCRIPT}' gproc-start {words}"
+
+
 class Answer(msgspec.Struct, frozen=True):
-    """word: hello, helper, need, have, found, ready, ended, abandoned, stopped, none or failed."""
+    """word: hello, helper, need, have, found, ready, ended, abandoned, stopped, none, kept, removed or
+    failed."""
 
     word: str
     rest: str

@@ -221,11 +221,16 @@ BEHAVIOUR: Final = {
             "connect_timeout_s": "so_many_logins_at_a_time_and_each_as_long_as_it_may_take",
             "accept_new_host_keys": "every_command_that_logs_in_can_accept_new_host_keys",
             "ssh_command": "every_command_that_logs_in_can_do_it_by_another_ssh",
-            "json": "programs_get_json_of_all_three",
+            "json": "programs_get_json_of_all_of_them",
             "debug": "each_says_its_steps",
         }.items()
-        for mode in ("start", "stop", "restart")
+        for mode in ("start", "stop", "restart", "remove")
     },
+    ("bin_root", "remove"): f"{START}::test_what_a_slave_and_its_master_are_told_holds",
+    ("forget", "remove"):
+        "start/test_start.py::test_a_parent_is_not_removed_before_its_children_and_who_is_gone_is_forgotten_if_asked",
+    ("socket", "remove"):
+        "start/test_start.py::test_nothing_is_left_on_a_host_that_is_removed_and_it_is_forgotten",
     ("socket", "drain"): "system/test_draining.py::test_a_drained_node_is_left_out_named_and_shown",
     ("reason", "drain"): "system/test_draining.py::test_a_drained_node_is_left_out_named_and_shown",
     ("resume", "drain"): "system/test_draining.py::test_a_drained_node_is_left_out_named_and_shown",

@@ -10,7 +10,7 @@ from typing import Any
 
 from gproc.start.master import pid_of
 from tests.patience import PATIENCE_S
-from tests.start.lab import HEAD, Lab
+from tests.start.lab import HEAD, NETWORK, Lab
 
 
 def nodes(lab: Lab) -> dict[str, str]:
@@ -115,3 +115,48 @@ def test_ctrl_c_leaves_nothing_half_started(lab: Lab) -> None:
 def test_the_front_ends_address_is_the_one_that_nodes_reach(lab: Lab) -> None:
     started(lab, "-w", "h1")
     assert f"{HEAD}:6666" in lab.shell("h1", "netstat -tn")
+
+
+EVERY_FILE = "find / -xdev -path /proc -prune -o -path '*/.ssh*' -prune -o -print | sort; ls -a /dev/shm /run /tmp"
+
+
+def test_nothing_is_left_on_a_host_that_is_removed_and_it_is_forgotten(lab: Lab) -> None:
+    lab.shell("h1", "rm -rf /var/cache/gproc /tmp/xproc")
+    before = lab.shell("h1", EVERY_FILE)
+    started(lab, "-w", "h[1-2]")
+    assert lab.run("e", "1", "/bin/echo", "x").returncode == 0
+    assert lab.shell("h1", EVERY_FILE) != before
+    assert lab.run("drain", "h1").returncode == 0
+    removed = json.loads(lab.run("remove", "--json", "h1").stdout)["nodes"][0]
+    assert (removed["state"], removed["reason"]) == ("removed", "")
+    assert lab.shell("h1", EVERY_FILE) == before
+    assert nodes(lab) == {"2": "h2"}
+    again = lab.run("remove", "h1")
+    assert (again.returncode, "has started nothing on h1" in again.stderr) == (2, True)
+
+
+def test_a_host_with_another_slave_keeps_what_that_needs(lab: Lab) -> None:
+    started(lab, "-w", "h1")
+    lab.shell("h1", "touch /var/cache/gproc/runtimes/s-another.lock")
+    removed = json.loads(lab.run("remove", "--json", "h1").stdout)["nodes"][0]
+    assert removed["state"] == "removed"
+    assert "files were left: another slave of this user was started there" in removed["reason"]
+    assert lab.slave("h1") == ""
+    assert "helper" in lab.shell("h1", "ls /var/cache/gproc/runtimes; rm /var/cache/gproc/runtimes/s-another.lock")
+
+
+def test_a_parent_is_not_removed_before_its_children_and_who_is_gone_is_forgotten_if_asked(lab: Lab) -> None:
+    started(lab, "-w", "h[1-3]", "--fanout=2")
+    done = lab.run("remove", "h1")
+    assert (done.returncode, done.stderr) == (2, "gproc: h1 is the parent of h3 (1/1): remove these too\n")
+    config = lab.home / ".ssh" / "config"
+    reachable = config.read_text()
+    config.write_text(reachable.replace(f"HostName {lab.hosts['h2']}", f"HostName {NETWORK}.99"))
+    try:
+        done = lab.run("remove", "--connect-timeout=1", "h2")
+        assert (done.returncode, "h2" in (lab.gproc_home / "started.json").read_text()) == (1, True)
+        done = lab.run("remove", "--connect-timeout=1", "--forget", "h2")
+        assert (done.returncode, "h2" in (lab.gproc_home / "started.json").read_text()) == (1, False)
+    finally:
+        config.write_text(reachable)
+    assert lab.run("stop").returncode == 0

@@ -1,0 +1,49 @@
+"""`gproc remove NODES`: nothing of gproc is left on their hosts, and the hosts are forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+
+from gproc.cli.node_options import RemoveOptions
+from gproc.cli.nodes_view import NodesView, report
+from gproc.cli.start import at_places, parcel_of_this_machine, ways_of
+from gproc.cli.trace import Trace
+from gproc.errors import UsageError
+from gproc.nodespec import format_path
+from gproc.start.fleet import Fleet, Settings
+from gproc.start.node import Stage
+from gproc.start.plan import Standing
+from gproc.start.register import forget, registered
+from gproc.trust.authority import open_authority
+from gproc.trust.home import gproc_home
+
+
+def run(options: RemoveOptions) -> int:
+    began_s = time.monotonic()
+    home = gproc_home(os.environ)
+    standings = at_places(home, options.nodes, options.socket)
+    _check_children(home, standings)
+    Trace(options.debug).step(f"removes gproc from {', '.join(standing.host for standing in standings)}")
+    view = NodesView(standings, json=options.json)
+    settings = Settings(master="", cmd_port=0, bin_root=options.bin_root, parallel=options.parallel)
+    fleet = Fleet(
+        open_authority(home, create=False), parcel_of_this_machine(), ways_of(options), settings, {}, view
+    )
+    try:
+        results = asyncio.run(fleet.remove(standings))
+    finally:
+        view.close()
+    forget(home, (each for each in standings if options.forget or results[each.host].stage is Stage.REMOVED))
+    return report(standings, results, json=options.json, seconds=time.monotonic() - began_s)
+
+
+def _check_children(home: str, standings: Sequence[Standing]) -> None:
+    """Raises: UsageError if a node that stays has its parent among these."""
+    gone = {standing.name for standing in standings}
+    left = [each for each in registered(home) if each.parent in gone and each.name not in gone]
+    if left:
+        children = ", ".join(f"{each.host} ({format_path(each.place)})" for each in left[:20])
+        raise UsageError(f"{left[0].parent} is the parent of {children}: remove these too")
