@@ -218,3 +218,19 @@ def test_a_master_that_ends_tells_the_nodes_that_look_for_another_parent_just_th
     fell(rack, rack.above, signal.SIGKILL)
     rack.cluster.master.wait()
     rack.cluster.forget(rack.cluster.master)
+
+
+@pytest.mark.stress
+def test_files_on_their_way_home_arrive_although_a_rack_master_dies(rack: Rack, tmp_path: Path) -> None:
+    words = "--collect", "big", "=1/1", "/bin/sh", "-c", "head -c 64M /dev/urandom | tee big | sha256sum"
+    process = rack.cluster.begin("e", *words, cwd=tmp_path, bufsize=0)
+    wanted = read(process, 64).decode()
+    while not (tmp_path / "1.1").exists():
+        assert process.poll() is None
+    rack.above.kill(signal.SIGKILL)
+    _, stderr = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, stderr) == (0, b"")
+    assert digest((tmp_path / "1.1/big").read_bytes()) == wanted
+    for path in ("1/1", "1/2"):
+        rack.cluster.master.says(rf"{path} \(\S+\) is reached from here")
+    fell(rack, rack.above, signal.SIGKILL)
