@@ -20,6 +20,7 @@ from typing import Final, Union
 import msgspec
 
 from gproc import native
+from gproc.descriptors import close_aside
 from gproc.launch.operations import STAGES
 
 _BEGUN: Final = 1
@@ -143,7 +144,7 @@ class Helper:
         self.abandon()
         os.close(self._reports)
         if self.directory >= 0:
-            os.close(self.take_directory())
+            close_aside(self.take_directory())
 
     def order(self, kind: int, signum: int, until_ns: int) -> bool:
         """Send an order.  Returns whether the helper's pipe took it."""

@@ -219,7 +219,7 @@ class Serving:
         else:
             outcome = protocol.answer(told[4:])
         assert not isinstance(outcome, Abilities)
-        if isinstance(outcome, protocol.ProgramEnded) and told:
+        if isinstance(outcome, protocol.ProgramEnded):
             return msgspec.structs.replace(outcome, directory=directory)
         if directory >= 0:
             os.close(directory)

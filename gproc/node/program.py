@@ -16,12 +16,13 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from typing import Final, assert_never
 
+from gproc.descriptors import close_aside
 from gproc.errors import GprocError, TrustError
 from gproc.launch.launcher import Process
 from gproc.launch.protocol import ProgramEnded, SpawnFailed
 from gproc.node.ended import outcome_of
 from gproc.node.needs import NodeServices
-from gproc.node.pipes import InputPipe, OutputPipe, close_all, make_pipe
+from gproc.node.pipes import InputPipe, OutputPipe, make_pipe
 from gproc.node.stdio import Stdio, open_pipes, open_terminal, resize
 from gproc.node.suspension import Suspension
 from gproc.node.tasks import ENDING, TaskHost
@@ -295,7 +296,8 @@ class Program:
     def _collect(self, directory: int) -> None:
         """Bring files back, as one more stream of output, unless the job was to end at once."""
         if self._killed_by == signal.SIGKILL:
-            close_all([directory])
+            if directory >= 0:
+                close_aside(directory)
             return
         from gproc.node.bringing import nothing_but  # few jobs bring files back
 

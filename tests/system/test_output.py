@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import signal
 import subprocess
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
 
 LONG_LINE_BYTES = 10_000_000
@@ -180,3 +182,14 @@ def test_a_full_disk_is_reported_and_makes_125(flat: Cluster) -> None:
         done = flat.exec(".", "/bin/echo", "lost", stdout=full)
     assert done.returncode >= 125
     assert b"gproc: cannot write stdout: No space left on device\n" in done.stderr
+
+
+def test_a_job_that_is_killed_brings_nothing(flat: Cluster, tmp_path: Path) -> None:
+    script = "echo x > o; echo begun; exec sleep 99"
+    job = flat.begin("e", "--name=kept", "--collect", "o", "1", "/bin/sh", "-c", script, cwd=tmp_path, bufsize=0)
+    assert job.stdout is not None
+    assert job.stdout.read(6) == b"begun\n"
+    assert flat.command("kill", "-s", "KILL", "kept").returncode == 0
+    _, stderr = job.communicate(timeout=PATIENCE_S)
+    assert (job.returncode, stderr) == (128 + signal.SIGKILL, b"gproc: 1: killed by SIGKILL\n")
+    assert os.listdir(tmp_path) == []
