@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from bench import dispatch, library, links, neighbours, output, slave, slowlink, transfer
+from bench import dispatch, library, links, neighbours, output, slave, slowlink, tasks, transfer
 from bench.checkout import CheckoutFailed
 from bench.cleanup import STOPPING
 from bench.compare import TRIALS, Comparison, compare
@@ -21,6 +21,7 @@ from bench.tree import TreeFailed
 MEASUREMENTS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
     "dispatch": dispatch.measure,
     "library": library.measure,
+    "tasks": tasks.measure,
     "slave": slave.measure,
     "output": output.measure,
     "transfer": transfer.measure,
@@ -51,6 +52,7 @@ def main(arguments: list[str]) -> int:
         ("lab_mib", "size of the file of `links`"),
         ("lab_mbit", "rate of each link of `links`, in Mbit/s"),
         ("spawn_jobs", "jobs of each kind in each round of `spawn`"),
+        ("tasks", "tasks of each list of `tasks`"),
     ):
         parser.add_argument(f"--{field.replace('_', '-')}", type=_at_least_one, metavar="N", help=help)
     parser.add_argument("--lab-hosts", type=_numbers, metavar="N[,N...]", help="numbers of hosts of `links`")

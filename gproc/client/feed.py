@@ -162,7 +162,6 @@ class TaskFeed:
         self._held = 0
         self.last = 0
         self._list_ended = False
-        self._recalling = 0
         self._outgoing = bytearray()
 
     def begin(self, nodes: int) -> None:
@@ -260,9 +259,7 @@ class TaskFeed:
         """The node's part of the job has ended."""
         site = self._sites[rank]
         self._close(site, outcome)
-        if site.recalled:
-            self._recalling -= 1
-            site.recalled = False
+        site.recalled = False
         reason = describe(outcome) or "its node has ended"
         for number in list(site.held):
             task = self._take_back(site, number)
@@ -286,9 +283,7 @@ class TaskFeed:
             case TasksReturned(numbers, recalled):
                 for task in [self._take_back(site, number) for number in sorted(numbers, reverse=True)]:
                     self._again(task)
-                if recalled and site.recalled:
-                    site.recalled = False
-                    self._recalling -= 1
+                site.recalled = site.recalled and not recalled
                 self._note(site)
 
     def _settled(self, site: _Site, report: TaskEnded) -> Iterator[TaskEvent]:
@@ -373,16 +368,15 @@ class TaskFeed:
 
     def _call_back(self) -> None:
         """A node is free and there is no task: another one may have too many."""
-        if self._recalling or not any(self._sites[rank].is_free for rank in self._hungry):
+        if not any(self._sites[rank].is_free for rank in self._hungry):
             return
-        fullest = max(self._sites, key=lambda site: site.excess)
+        fullest = max(self._sites, key=lambda site: -1 if site.recalled or not site.slots else site.excess)
         if fullest.excess > 0 and fullest.slots:
             self._recall(fullest)
 
     def _recall(self, site: _Site) -> None:
         if not site.recalled:
             site.recalled = True
-            self._recalling += 1
             self._outgoing += order_record(Recall(), site.rank)
 
 

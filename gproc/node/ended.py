@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+import signal
+from typing import Final
 
 from gproc.launch.protocol import ProgramEnded, SpawnFailed
 from gproc.request.outcome import Killed, NotStarted, Outcome, Returned, Signalled
 from gproc.shown import shown_text
+
+ENDING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL})
+"""Signals that end a job whose program does not run yet, and after which no task begins."""
 
 
 def outcome_of(ending: ProgramEnded | SpawnFailed, *, killed_by: int = 0) -> Outcome:

@@ -14,18 +14,17 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Final, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from gproc.descriptors import close_aside
 from gproc.errors import GprocError, TrustError
 from gproc.launch.launcher import Process
 from gproc.launch.protocol import ProgramEnded, SpawnFailed
-from gproc.node.ended import outcome_of
+from gproc.node.ended import ENDING, outcome_of
 from gproc.node.needs import NodeServices
 from gproc.node.pipes import InputPipe, OutputPipe, make_pipe
 from gproc.node.stdio import Stdio, open_pipes, open_terminal, resize
 from gproc.node.suspension import Suspension
-from gproc.node.tasks import ENDING, TaskHost
 from gproc.nodespec import NodeSpec, format_path
 from gproc.relay.delivery import KEPT_BYTES, KeptOutput, streams_of
 from gproc.relay.relayed_job import RelayedJob
@@ -42,6 +41,9 @@ from gproc.wire import frames
 from gproc.wire.endings import Acknowledged, RankEnded, Release
 from gproc.wire.frames import InputBlock
 from gproc.wire.messages import Run, Signed
+
+if TYPE_CHECKING:
+    from gproc.node.tasks import TaskHost
 
 log = logging.getLogger("gproc")
 
@@ -252,6 +254,8 @@ class Program:
 
     def _host_tasks(self, root: Root | None, run: Run) -> None:
         """Instead of one program many run, for tasks that come by standard input."""
+        from gproc.node.tasks import TaskHost  # most nodes never have any
+
         host = TaskHost(
             self._services, self.ticket, root, self._added(run), self._rank,
             say=lambda data: self._said(frames.STDOUT, data),

@@ -22,6 +22,7 @@ import msgspec
 
 from gproc.errors import GprocError, PeerError
 from gproc.launch.protocol import ProgramEnded, SpawnFailed
+from gproc.node.ended import ENDING
 from gproc.node.pipes import close_all
 from gproc.node.running_task import RunningTask
 from gproc.node.stdio import open_pipes
@@ -58,9 +59,6 @@ GRACE_S: Final = 1.0
 
 TOGETHER_S: Final = 0.002
 """Reports wait so long for others while there is more to do here: each message costs every hop some 0.1 ms."""
-
-ENDING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL})
-"""Signals that end a job whose program does not run yet, and after which no task begins."""
 
 SHORT_OF: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
 """Errors for which a start may succeed once another task has ended."""

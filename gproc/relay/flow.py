@@ -116,7 +116,7 @@ class Inlet(Generic[S]):
 
     After a change of the tree, a node below may lack blocks that a dead relay had.  The master keeps the last
     `kept_bytes`, which is as much as all relays on the longest way may hold, and sends them again (`repeat`).  A node
-    that has a block drops it.
+    that has a block drops it.  It keeps `spare_bytes` more, so that the others may get as much while one is away.
 
     window_bytes: the credit that each reader granted.  writer_window_bytes: the credit that the upstream writer has.
     emit: sends a block to one reader.  grant: gives credit back to the writer.
@@ -124,7 +124,7 @@ class Inlet(Generic[S]):
 
     def __init__(
         self, window_bytes: int, writer_window_bytes: int, readers: list[S], emit: Callable[[S, InputBlock], None],
-        grant: Callable[[int], None], kept_bytes: int = 0,
+        grant: Callable[[int], None], kept_bytes: int = 0, spare_bytes: int = 0,
     ) -> None:  # fmt: skip
         self._window_bytes = window_bytes
         self._credit = dict.fromkeys(readers, window_bytes)
@@ -135,7 +135,10 @@ class Inlet(Generic[S]):
         self._queue: deque[InputBlock] = deque()
         self._kept: deque[InputBlock] = deque()
         self._kept_bytes = 0
-        self._keep_bytes = kept_bytes
+        self._keep_bytes = kept_bytes + spare_bytes
+        self._spare_bytes = spare_bytes
+        self._passed_held_bytes = 0
+        """What was passed on although a node below cannot be reached."""
         self._repeated: dict[S, deque[InputBlock]] = {}
         """By reader: the blocks that it gets once more, before any others."""
         self._ended = False
@@ -147,7 +150,10 @@ class Inlet(Generic[S]):
         self._held = False
 
     def hold(self, held: bool) -> None:
-        """held: a node below cannot be reached now, so nobody gets more: what is kept must hold what it lacks."""
+        """held: a node below cannot be reached now, so nobody gets more than `spare_bytes`: what is kept must hold what
+        it lacks."""
+        if not held:
+            self._passed_held_bytes = 0
         self._held = held
         self._pump()
 
@@ -223,12 +229,15 @@ class Inlet(Generic[S]):
         try:
             for reader in list(self._repeated):
                 self._pump_repeated(reader)
-            while self._queue and not self._repeated and not self._held:
+            while self._queue and not self._repeated and self._may_pass(len(self._queue[0].data)):
                 if any(credit < len(self._queue[0].data) for credit in self._credit.values()):
                     return
                 self._pass(self._queue.popleft())
         finally:
             self._pumping = False
+
+    def _may_pass(self, size: int) -> bool:
+        return not self._held or 0 < self._passed_held_bytes + size <= self._spare_bytes
 
     def _pump_repeated(self, reader: S) -> None:
         blocks = self._repeated[reader]
@@ -241,6 +250,7 @@ class Inlet(Generic[S]):
 
     def _pass(self, block: InputBlock) -> None:
         size = len(block.data)
+        self._passed_held_bytes += size if self._held else 0
         for reader in list(self._credit):
             self._credit[reader] -= size
             self._emit(reader, block)

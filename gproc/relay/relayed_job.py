@@ -75,17 +75,19 @@ class RelayedJob:
 
     request: what `ticket` holds.  receipt: at the master, what has come; None: this node passes it on.
     kept_input_bytes: at the master, how much standard input is kept for nodes that may need it again.
+    spare_input_bytes: how much more, so that the others get as much while a node cannot be reached.
     """
 
     def __init__(
         self, job: int, ticket: Signed, request: Request, upstream: Upstream, receipt: Receipt | None = None,
-        kept_input_bytes: int = 0,
+        kept_input_bytes: int = 0, spare_input_bytes: int = 0,
     ) -> None:  # fmt: skip
         self.job = job
         self.ticket = ticket
         self.request = request
         self.upstream = upstream
         self.kept_input_bytes = kept_input_bytes
+        self.spare_input_bytes = spare_input_bytes
         self._receipt = receipt
         self._window_bytes = 0
         self._downstream_of: dict[int, Downstream] = {}
@@ -119,6 +121,7 @@ class RelayedJob:
                 lambda reader, block: reader.stdin(self.job, block),
                 lambda size: self.upstream.send(Credit(self.job, frames.STDIN, size)),
                 self.kept_input_bytes,
+                self.spare_input_bytes,
             )
         self._assign(run, parts, sources_by_child)
 

@@ -11,7 +11,7 @@ import msgspec
 from gproc.errors import GprocError
 from gproc.policy.rules import PolicyLimits
 from gproc.request.spec import Request
-from gproc.service.window import INPUT_FOR_TURNS_BYTES
+from gproc.service.window import INPUT_FOR_TURNS_BYTES, TASKS_SPARE_BYTES
 
 INQUIRIES_OF_USER_MAX: Final = 4
 """Answers about the tree that one user gets at a time; the others wait.  With 5,000 nodes an answer is some 5 MB."""
@@ -115,4 +115,5 @@ def cost_bytes(request: Request, ranks: int, manifest_bytes: int = 0) -> int:
     words = (*request.argv, *request.env)
     text = sum(map(len, words)) + len(request.nodes) + len(request.exclude)
     kept = INPUT_FOR_TURNS_BYTES if request.stdin and request.fanout is not None and request.fanout < ranks else 0
+    kept += TASKS_SPARE_BYTES if request.action == "map" else 0
     return kept + JOB_BYTES + MANIFEST_FACTOR * manifest_bytes + 2 * text + WORD_BYTES * len(words) + RANK_BYTES * ranks

@@ -23,7 +23,7 @@ from gproc.service.jobs import JobRecord
 from gproc.service.outofreach import UnreachedRanks
 from gproc.service.takers import SharedCredit
 from gproc.service.viewer import Viewer
-from gproc.service.window import INPUT_FOR_TURNS_BYTES, Window
+from gproc.service.window import INPUT_FOR_TURNS_BYTES, TASKS_SPARE_BYTES, Window
 from gproc.shown import shown_text
 from gproc.trust.orders import JobSigner
 from gproc.trust.signing import Context, Signer
@@ -110,7 +110,8 @@ class LiveJob:
         kept_bytes = (max(map(len, job.places)) + SPARE_HOPS) * frames.CLIENT_WINDOW_BYTES
         if job.window is not None:
             kept_bytes = max(kept_bytes, INPUT_FOR_TURNS_BYTES)
-        self.relayed = RelayedJob(job.number, signed.ticket, job.request, self, self.received, kept_bytes)
+        spare_bytes = TASKS_SPARE_BYTES if job.request.action == "map" else 0
+        self.relayed = RelayedJob(job.number, signed.ticket, job.request, self, self.received, kept_bytes, spare_bytes)
         self.unreached = UnreachedRanks(job, self._say, self.relayed.hold_input)
         self._input_bytes = 0
         self._has_room = has_room

@@ -12,6 +12,9 @@ from typing import Final
 INPUT_FOR_TURNS_BYTES: Final = 16 << 20
 """Standard input of one job that the master keeps for nodes that wait for their turn."""
 
+TASKS_SPARE_BYTES: Final = 4 << 20
+"""Orders of one job of tasks that go to others while a node cannot be reached: some 100,000 short tasks."""
+
 
 class Window:
     """size: how many may run at a time.  max_fail: after so many that failed no more begin; None: all begin.

@@ -299,6 +299,24 @@ def test_input_that_is_kept_is_sent_again_to_one_reader_before_all_else() -> Non
     assert received_by("there", received) == b"bbbbccccdddd"
 
 
+def test_while_a_reader_is_away_the_others_get_as_much_as_is_kept_for_it_beside_the_rest() -> None:
+    received: list[tuple[str, bytes]] = []
+    inlet: Inlet[str] = Inlet(
+        100, 100, ["here"], lambda reader, sent: received.append((reader, sent.data)), lambda size: None,
+        kept_bytes=4, spare_bytes=8,
+    )  # fmt: skip
+    inlet.push(block(b"aaaa"))
+    inlet.hold(True)
+    for data in (b"bbbb", b"cccc", b"dddd"):
+        inlet.push(block(data))
+    assert received_by("here", received) == b"aaaabbbbcccc"
+    inlet.add("back")
+    inlet.repeat("back")
+    assert received_by("back", received) == b"aaaabbbbcccc"
+    inlet.hold(False)
+    assert received_by("back", received) == b"aaaabbbbccccdddd"
+
+
 def test_another_writer_has_its_own_credit_and_may_repeat_the_end() -> None:
     granted: list[int] = []
     inlet: Inlet[str] = Inlet(4, 4, ["slow"], lambda reader, sent: None, granted.append)

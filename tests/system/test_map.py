@@ -9,6 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from gproc.client.driver import PollDriver
+from gproc.client.events import Started
+from gproc.client.requests import program_request
+from gproc.client.session import JobEvent
+from gproc.request.outcome import NotStarted
+from gproc.wire.tasks import Assign, Setup, TaskOrder, order_record
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
 
@@ -47,13 +53,22 @@ class Gate:
             (self.place / f"go.{task}").touch()
 
 
-def test_each_line_runs_once_and_output_is_in_the_order_of_the_list(deep: Cluster) -> None:
+@pytest.mark.stress
+def test_tasks_run_on_all_levels_of_a_tree(deep: Cluster) -> None:
     done = deep.command("map", "-k", "-j=2", "./././.", "/bin/sh", "-c", "echo $0 $GPROC_NODE", "{}", input=numbers(60))
     assert (done.returncode, done.stderr) == (0, b"")
     lines = [line.split() for line in done.stdout.splitlines()]
     assert [int(line[0]) for line in lines] == list(range(1, 61))
     assert {line[1] for line in lines} <= {b"1", b"2", b"1/1", b"1/2", b"2/1", b"1/1/5"}
     deep.nothing_runs()
+
+
+def test_each_line_runs_once_and_output_is_in_the_order_of_the_list(flat: Cluster) -> None:
+    done = flat.command("map", "-k", "-j=2", "1-3", "/bin/sh", "-c", "echo $0 $GPROC_NODE", "{}", input=numbers(40))
+    assert (done.returncode, done.stderr) == (0, b"")
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [int(line[0]) for line in lines] == list(range(1, 41))
+    assert {line[1] for line in lines} <= {b"1", b"2", b"3"}
 
 
 def test_a_line_is_behind_the_command_or_where_the_strings_of_gnu_parallel_are(flat: Cluster) -> None:
@@ -94,7 +109,7 @@ def test_the_status_is_the_number_of_failed_tasks_and_stderr_names_their_lines(f
     told = done.stderr.decode().splitlines()
     assert sorted(told) == ["gproc: line 9: killed by SIGKILL", "gproc: lines 2-4: exit status 7"]
     assert done.returncode == 4
-    done = flat.command("map", "1-3", "/bin/false", input=numbers(150))
+    done = flat.command("map", "1-3", "/bin/false", input=numbers(102))
     assert done.returncode == 101
 
 
@@ -108,6 +123,7 @@ def test_a_program_that_no_node_has_is_said_once_and_ends_it(flat: Cluster) -> N
     assert flat.command("map", "-localbin", "1-3", "/etc/passwd", input=numbers(5)).returncode == 126
 
 
+@pytest.mark.stress
 def test_a_task_goes_to_another_node_if_its_own_cannot_begin_it(cluster: Cluster) -> None:
     cluster.slave(1, "--no-private")
     cluster.slave(2)
@@ -266,6 +282,54 @@ def test_ctrl_c_ends_every_task_and_says_what_was_not_run(flat: Cluster) -> None
     flat.nothing_runs(PATIENCE_S)
 
 
+def test_a_stopped_list_begins_no_task_until_it_goes_on(flat: Cluster) -> None:
+    gate = Gate(flat.place, "stopped")
+    process = flat.begin("map", "-j=1", "1", *gate.program, stdin=-1)
+    assert process.stdin is not None
+    process.stdin.write(numbers(2))
+    process.stdin.close()
+    process.stdin = None
+    gate.runs(1)
+    process.send_signal(signal.SIGTSTP)
+    await_state(process.pid, "T")
+    gate.let_go("1", "2")
+    process.send_signal(signal.SIGCONT)
+    status, stdout, stderr = flat.finish(process)
+    assert (status, stdout, stderr) == (0, "1 on 1\n2 on 1\n", "")
+
+
+def await_state(pid: int, state: str) -> None:
+    """Wait until a process is in this state of proc(5)."""
+    until_s = time.monotonic() + PATIENCE_S
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != state:
+        assert time.monotonic() < until_s
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("sent", [b"\0\0\0\1\xff\xff\xff\xff\xc1", b"\x7f" * 8, b"too many"], ids=repr)
+def test_a_client_that_breaks_the_protocol_ends_its_own_job(flat: Cluster, sent: bytes) -> None:
+    if sent == b"too many":
+        many = Assign(tuple(TaskOrder(number, (b"1000",)) for number in range(400)))
+        sent = order_record(Setup(1)) + order_record(many) * 2
+    request = program_request(
+        "1", [b"sleep", b"{}"], bundle=None, env={b"PATH": b"/bin:/usr/bin"}, cwd=b"/", stdin=True, action="map"
+    )
+    driver = PollDriver(str(flat.socket))
+    try:
+        job = driver.submit(request, None)
+        while not job.ended:
+            driver.wait(timeout_s=PATIENCE_S)
+            for event in driver.events():
+                if isinstance(event, JobEvent) and isinstance(event.event, Started):
+                    driver.session.write_stdin(job, sent)
+    finally:
+        driver.close()
+    (outcome,) = job.outcomes.values()
+    assert isinstance(outcome, NotStarted)
+    assert any(word in outcome.reason for word in ("not an order", "a record of", "more tasks than may wait"))
+    flat.nothing_runs(PATIENCE_S)
+
+
 def test_all_tasks_end_if_the_command_is_killed(flat: Cluster) -> None:
     gate = Gate(flat.place, "killed")
     process = flat.begin("map", "-j=2", "1-3", *gate.program, stdin=-1)
@@ -311,6 +375,23 @@ def test_what_a_dead_node_had_is_lost_by_line_and_the_others_do_the_rest(cluster
     assert {line.split()[2] for line in stdout.splitlines()} == {"2"}
     assert f"gproc: line {lost}: lost: nobody knows whether it ran, or how it ended" in stderr
     assert "gproc: 1: lost: " in stderr
+
+
+@pytest.mark.stress
+def test_while_a_node_cannot_be_reached_the_others_go_on_with_the_list(cluster: Cluster) -> None:
+    first, _ = cluster.slaves_at_once(2)
+    gate = Gate(cluster.place, "away")
+    process = cluster.begin("map", "-j=1", "1-2", *gate.program, stdin=-1)
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(numbers(30))
+    process.stdin.close()
+    process.stdin = None
+    gate.runs(2)
+    cluster.end(first, signal.SIGKILL)  # its lease goes on for longer than this test waits
+    gate.let_go(*map(str, range(1, 31)))
+    assert len([process.stdout.readline() for _ in range(29)]) == 29
+    process.kill()
+    process.communicate()
 
 
 def test_tasks_are_one_job_whose_output_only_its_own_command_shows(flat: Cluster) -> None:
