@@ -80,6 +80,11 @@ def run(options: MapOptions) -> int:
     status, lines = tally.conclude(feed, job.places, job.missing, job.naming)
     if entries.empty:
         lines.append(f"{entries.empty} empty line{'s were' if entries.empty > 1 else ' was'} left out")
+    if job.leaves_files:
+        lines.append(
+            "files that tasks wrote in their working directories are gone, because these are private: --cwd DIR starts "
+            "them in a directory of the node"
+        )
     return foreground.conclude(foreground.signal_status or status, lines)
 
 

@@ -106,6 +106,7 @@ class TaskHost:
         self._credit = KEPT_BYTES
         self._out = bytearray()
         self._flushing: asyncio.Handle | None = None
+        self._leaves_files = False
         self._is_over = False
 
     # What the `Program` calls
@@ -301,6 +302,7 @@ class TaskHost:
         ending = running.ending
         if ending is None:
             return
+        self._leaves_files = self._leaves_files or (isinstance(ending, ProgramEnded) and ending.left)
         for handle in list(running.pipes):
             while self._credit > 0 and self._read(running, handle):
                 pass
@@ -364,5 +366,5 @@ class TaskHost:
         if self._failure:
             self._ended(SpawnFailed(0, "launcher", 0, self._failure))
         else:
-            self._ended(ProgramEnded(0, 0, self._stopped_by, False))
+            self._ended(ProgramEnded(0, 0, self._stopped_by, False, left=self._leaves_files))
 

@@ -96,10 +96,11 @@ def test_the_list_can_be_a_file_or_words(flat: Cluster) -> None:
 
 
 def test_a_task_has_a_root_of_its_own_and_nothing_of_it_stays(flat: Cluster) -> None:
-    body = "ls; touch mine.$1; (sleep 1000 &) ; ls /tmp/xproc | wc -l"
+    body = "ls; touch mine.$1; (sleep 1000 &) ; ls $GPROC_ROOT | wc -l"
     done = flat.command("map", "-j=1", "1", "/bin/sh", "-c", body, "x", "{}", input=numbers(5))
     assert b"mine" not in done.stdout
     assert done.returncode == 0
+    assert done.stderr.startswith(b"gproc: files that tasks wrote in their working directories are gone")
     flat.nothing_runs(PATIENCE_S)
 
 
