@@ -33,6 +33,8 @@ CRASHED: Final = 3
 ROUNDS: Final = 200
 """Of killing what is left, 10 ms each.  What the kernel does not end in that time stays."""
 
+SHADOW: Final = "/etc/shadow"
+
 _PDEATHSIG: Final = 1
 _CHILD_SUBREAPER: Final = 36
 """prctl(2)."""
@@ -64,6 +66,8 @@ def refusal(service: str, uid: int) -> str:
         user = pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"this machine has no user with uid {uid}"
+    if _is_hidden(SHADOW):
+        return f"{SHADOW} cannot be read, so it is not known whether an account has expired: grant CAP_DAC_READ_SEARCH"
     try:
         pam = ctypes.CDLL(LIBRARY)
     except OSError:
@@ -82,6 +86,22 @@ def refusal(service: str, uid: int) -> str:
         said.append(_text(pam.pam_strerror(handle, status)))
     pam.pam_end(handle, status)
     return "; ".join(dict.fromkeys(said)) if status != _SUCCESS else ""
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether this is root without the right to read the file: pam_unix(8) then takes every account for good.
+
+    For another user pam_unix asks a set-user-ID program.
+    """
+    if os.geteuid() != 0:
+        return False
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 def _listener(said: list[str]):  # type: ignore[no-untyped-def]  # a C function's arguments

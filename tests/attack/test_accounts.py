@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
+import subprocess
+import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gproc.policy import account
 from gproc.policy.account import LIBRARY
 from gproc.policy.asking import AccountDesk
 from gproc.policy.rules import PolicyRefused
@@ -155,3 +160,33 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+EXPIRED = """
+mount --make-rprivate /
+sed 's/^nobody:.*/nobody:*:19000:0:99999:7::19001:/' /etc/shadow >"$1/shadow"
+chmod "$2" "$1/shadow"
+mount --bind "$1/shadow" /etc/shadow
+exec setpriv --bounding-set "$3" --inh-caps -all --no-new-privs "$4" -I -S "$5" "$6" 65534 10
+"""
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv, of util-linux")
+@pytest.mark.parametrize(
+    ("mode", "capabilities", "said"),
+    [
+        ("0600", "-all", "expired"),
+        ("0000", "-all,+dac_read_search", "expired"),
+        ("0000", "-all", "/etc/shadow cannot be read"),
+    ],
+)
+def test_an_expired_account_is_refused_by_a_daemon_without_capabilities_too(
+    tmp_path: Path, stack: Stack, mode: str, capabilities: str, said: str
+) -> None:
+    """pam_unix takes an account for good if it cannot read /etc/shadow, which has mode 0000 on some distributions."""
+    service = tomllib.loads(stack("account required pam_unix.so\n"))["pam"]
+    words = [str(tmp_path), mode, capabilities, sys.executable, account.__file__, service]
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", EXPIRED, "sh", *words], capture_output=True, text=True)
+    if "unshare" in done.stderr:
+        pytest.skip(f"needs namespaces: {done.stderr.strip()}")
+    assert (done.returncode, said in done.stdout) == (account.REFUSED, True), (done.stdout, done.stderr)
