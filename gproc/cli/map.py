@@ -12,10 +12,10 @@ from gproc.cli.foreground import submitted
 from gproc.cli.mapping import MappingForeground, TaskSink
 from gproc.cli.naming import meant_by
 from gproc.cli.program_options import MapOptions
-from gproc.cli.progress import progress_for
 from gproc.cli.stderr import complain
 from gproc.cli.task_list import ListedLines, ListedWords, TaskList
 from gproc.cli.task_output import JobLog, Printing
+from gproc.cli.task_progress import task_progress
 from gproc.cli.trace import Trace
 from gproc.cli.writing import Writing
 from gproc.client.driver import PollDriver
@@ -58,7 +58,7 @@ def run(options: MapOptions) -> int:
     setup = Setup(options.per_node, options.task_timeout_s, options.shell)
     feed, tally = TaskFeed(setup, template, max_fail=options.max_fail), Tally(entries.noun)
     log = JobLog(options.joblog, template) if options.joblog else None
-    progress = progress_for(json_lines=False, quiet=True)
+    progress = task_progress(lambda: sink.counts)
     writing = Writing(progress)
     printing = Printing(
         writing, grouped=not options.ungroup, in_order=options.keep_order, tagged=options.tag

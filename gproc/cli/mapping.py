@@ -9,6 +9,7 @@ from typing import Final
 from gproc.cli.foreground import Foreground
 from gproc.cli.task_list import TaskList
 from gproc.cli.task_output import JobLog, Printing
+from gproc.cli.task_progress import TaskCounts
 from gproc.cli.trace import Trace
 from gproc.client.driver import PollDriver
 from gproc.client.events import Stream
@@ -38,6 +39,11 @@ class TaskSink:
         self._in_order = in_order
         self.name: Callable[[int], str] = str
         """Of the node of a rank."""
+        self._done = 0
+
+    @property
+    def counts(self) -> TaskCounts:
+        return TaskCounts(self._done, self._feed.failed, self._feed.given)
 
     def begin(self, places: Sequence[Place]) -> None:
         self._feed.begin(len(places))
@@ -67,6 +73,7 @@ class TaskSink:
                 self._log.output(event)
             self._printing.output(event)
             return
+        self._done += 1
         self._tally.add(event)
         if self._log is not None:
             self._log.done(event, self.name(event.rank))

@@ -224,6 +224,11 @@ class TaskFeed:
         return bool(self._list_ended or self.stopped) and not self._held and not self._pending
 
     @property
+    def given(self) -> int:
+        """How many tasks nodes have now."""
+        return self._held
+
+    @property
     def has_failed_enough(self) -> bool:
         """Whether so many tasks have failed that no more are to begin."""
         return self._max_fail is not None and self.failed >= self._max_fail

@@ -331,6 +331,27 @@ def test_a_client_that_breaks_the_protocol_ends_its_own_job(flat: Cluster, sent:
     flat.nothing_runs(PATIENCE_S)
 
 
+@pytest.mark.stress
+def test_a_terminal_sees_how_many_tasks_are_done(flat: Cluster) -> None:
+    gate = Gate(flat.place, "watched")
+    ours, theirs = os.openpty()
+    process = flat.begin("map", "-j=1", "1", *gate.program, stdin=-1, stderr=theirs)
+    os.close(theirs)
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(numbers(2))
+    process.stdin.close()
+    process.stdin = None
+    gate.let_go("1")
+    assert process.stdout.readline() == b"1 on 1\n"
+    seen = b""
+    while b"1 task done, 1 on nodes" not in seen:
+        seen += os.read(ours, 4096)
+    gate.let_go("2")
+    assert process.wait(PATIENCE_S) == 0
+    process.stdout.close()
+    os.close(ours)
+
+
 def test_all_tasks_end_if_the_command_is_killed(flat: Cluster) -> None:
     gate = Gate(flat.place, "killed")
     process = flat.begin("map", "-j=2", "1-3", *gate.program, stdin=-1)
