@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -240,9 +241,9 @@ def test_so_many_tasks_run_on_a_node_at_a_time_and_a_free_node_takes_the_next(fl
 
 def test_a_task_that_takes_too_long_is_ended_and_the_others_go_on(flat: Cluster) -> None:
     body = "[ $1 = 2 ] && exec sleep 1000; echo $1"
-    done = flat.command("map", "-k", "--timeout=1", "1", "/bin/sh", "-c", body, "x", "{}", input=numbers(3))
+    done = flat.command("map", "-k", "--timeout=3", "1", "/bin/sh", "-c", body, "x", "{}", input=numbers(3))
     assert (done.returncode, done.stdout) == (1, b"1\n3\n")
-    assert done.stderr == b"gproc: line 2: timed out after 1 s\n"
+    assert done.stderr == b"gproc: line 2: timed out after 3 s\n"
 
 
 def test_after_so_many_failures_no_more_tasks_begin(flat: Cluster) -> None:
@@ -371,8 +372,9 @@ def test_a_reader_that_goes_away_ends_it_in_silence(flat: Cluster) -> None:
     process.stdin.flush()
     assert process.stdout.readline()
     process.stdout.close()
-    process.stdin.write(numbers(3000))
-    process.stdin.close()
+    with contextlib.suppress(BrokenPipeError):  # it may have ended already
+        process.stdin.write(numbers(3000))
+        process.stdin.close()
     assert process.wait(PATIENCE_S) == 141
     assert process.stderr.read() == b""
     process.stderr.close()
