@@ -116,8 +116,8 @@ A frame is the length of its payload (u32), its kind (u8), and the payload.
 {frames.PIECE_BYTES + len(frames.piece_head(_EMPTY)) - frames.HEADER_BYTES:,} bytes |
 
 - Streams: {frames.STDIN} is standard input, from a client to the master, to rank {frames.EVERY_RANK:#x}, which is every
-  rank; {frames.STDOUT} and {frames.STDERR} are the outputs and come up, as do, in {frames.FILES}, the files of a request's
-  `collect`, as `gproc/copy/steps.py` has them. STDIO frames go by CONTROL and CLIENT channels.
+  rank; {frames.STDOUT} and {frames.STDERR} are the outputs and come up; so do the files of a request's `collect`,
+  in {frames.FILES}, as `gproc/copy/steps.py` has them. STDIO frames go by CONTROL and CLIENT channels.
 - INPUT frames are standard input from the master down, by CONTROL channels. The master signs each, over
   `"gproc input\\0"`, the session, the job (u64), the offset in the stream (u64) and a BLAKE3 digest of the data. A
   relay passes it on as it is.
