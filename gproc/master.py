@@ -111,6 +111,7 @@ class Master(Hub):
         if self._session.found:
             nodes = restore_nodes(self.registry, self._book.keeper.nodes, self._session.former_leases_end_s)
             lives = [self._service.go_on(interrupted) for interrupted in self._book.interrupted]
+            self._book.interrupted = ()
             log.info("going on after a crash of the master: %d nodes and %d jobs are expected", len(nodes), len(lives))
             for node in nodes:
                 self._miss(node, CRASHED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
@@ -135,7 +136,8 @@ class OtherJobs:
         else:
             live.signal(question.signum)
         if can_go_on(live):
-            await self._book.keeper.written()  # so that the order outlives the master as the job does
+            with contextlib.suppress(GprocError):
+                await self._book.keeper.written()  # so that the order outlives the master as the job does
         return ActedOn(question.serial)
 
     async def failed(self, question: AskFailed, caller: Caller) -> FailedNodes:

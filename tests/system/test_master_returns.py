@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import random
 import signal
 import subprocess
 import threading
@@ -18,6 +19,7 @@ import pytest
 from tests.patience import PATIENCE_S
 from tests.system.cable import Cable
 from tests.system.cluster import Cluster, Slave, await_ends
+from tests.system.screen import Screen
 
 
 def digest(data: bytes) -> str:
@@ -255,6 +257,69 @@ def test_input_goes_on_where_it_was_cut_off_and_each_node_has_all_of_it_once(rac
     assert len(first) > 1 << 20
     assert digest(first) == digest(numbers[: len(first)])
     assert rest == b"the end\n"
+
+
+def test_a_shell_on_a_node_that_its_client_has_left_can_be_typed_into_after_the_crash(cluster: Cluster) -> None:
+    """Its first input was given before anything was kept."""
+    cluster.slave(1)
+    first = Screen(cluster, "-t", "--name=shell", "1", "/bin/sh")
+    try:
+        first.shows(r"\$ ")
+        first.type("x=4$((1+1)); echo is $x\n")
+        first.shows(r"is 42\s+\$ ")
+        first.type("\x10\x11")
+        assert first.ends() == 0
+    finally:
+        first.close()
+    restarted(cluster, signal.SIGKILL)
+    second = Screen(cluster, "shell", mode="attach", rows=20, columns=77)
+    try:
+        second.type("\n")
+        second.shows(r"\$ ")
+        second.type("echo has $x; stty size\n")
+        second.shows(r"has 42\s+20 77")
+        second.type("exit 7\n")
+        assert second.ends() == 7
+    finally:
+        second.close()
+
+
+@pytest.mark.stress
+@pytest.mark.master("--orphan-timeout=8")
+def test_nodes_whose_rack_master_dies_with_the_master_come_back_without_it(racks: Racks) -> None:
+    cluster, rack = racks.cluster, racks.racks[0]
+    number = detached(cluster, "-localbin", "1/1-2", "/bin/sh", "-c", f"{WRITES} exit $GPROC_RANK")
+    while spooled_bytes(cluster, number) < 8 << 20:
+        time.sleep(0.01)
+    cluster.end(cluster.master, signal.SIGKILL)
+    cluster.end(rack, signal.SIGKILL)
+    cluster.start_master("--orphan-timeout=8", port=cluster.port)
+    done = cluster.command("wait", number)
+    assert done.returncode == 125
+    assert done.stderr.decode().splitlines()[-3:] == [
+        "gproc: 1: lost: it has not come back since the master crashed",
+        "gproc: =1/1: exit status 1",
+        "gproc: =1/2: exit status 2",
+    ]
+    for rank, node in enumerate(("1/1", "1/2"), 1):
+        said = cluster.command("logs", number, f"={node}").stdout
+        assert (rank, len(said), digest(said)) == (rank, MEBIBYTES << 20, digest(written(rank)))
+
+
+@pytest.mark.stress
+def test_a_master_that_is_killed_again_and_again_loses_nothing(racks: Racks) -> None:
+    """At times from a seed: while nodes join, while jobs are sent to them again, and while they write."""
+    cluster, chance = racks.cluster, random.Random(14)
+    slow = WRITES.replace("i=$((i + 1))", "i=$((i + 1)); sleep 0.7")
+    number = detached(cluster, "-localbin", "./.", "/bin/sh", "-c", f"{slow} exit $GPROC_RANK")
+    for _ in range(12):
+        time.sleep(chance.uniform(0, 1.5))
+        restarted(cluster, signal.SIGKILL)
+    done = cluster.command("wait", number)
+    assert done.returncode == 4, done.stderr
+    for rank, node in enumerate(("1", "1/1", "1/2", "2", "2/1")):
+        said = cluster.command("logs", number, f"={node}").stdout
+        assert (rank, len(said), digest(said)) == (rank, MEBIBYTES << 20, digest(written(rank)))
 
 
 @pytest.mark.stress

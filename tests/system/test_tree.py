@@ -160,8 +160,8 @@ def test_a_master_that_comes_back_finds_its_whole_tree(cluster: Cluster) -> None
     rack.says("lost the parent")
     cluster.start_master(port=port)
     rack.says(r"joined \S+ as node 1", since=marks[0])
-    cluster.master.says(r"arrived: 1/2 ")
-    cluster.master.says(r"arrived: 1 ")
+    cluster.master.says(r"(arrived: 1/2 |1/2 \(\S+\) is reached)")
+    cluster.master.says(r"(arrived: 1 | 1 \(\S+\) is reached)")
     done = cluster.exec("./.", "/bin/echo", "here")
     assert (done.returncode, done.stdout) == (0, b"here\nhere\n"), done.stderr
 
