@@ -43,6 +43,7 @@ def restarted(cluster: Cluster, signum: signal.Signals, *switches: str) -> None:
 # A clean end
 
 
+@pytest.mark.stress
 def test_a_node_that_was_cut_off_when_the_tree_ended_ends_too_when_it_finds_a_master_again(
     cluster: Cluster, cable: Cable
 ) -> None:
