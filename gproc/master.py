@@ -42,6 +42,7 @@ from gproc.wire import messages
 from gproc.wire.credentials import AskCertificate
 from gproc.wire.loads import Load
 from gproc.wire.messages import Arrived, Left, NodeInfo, Route, Signed
+from gproc.wire.tree_rows import MasterCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -81,7 +82,7 @@ class Master(Hub):
         self.faults = Faults()
         self._lease_s = lease_s
         self._own_name = endpoint.identity.name
-        self.fetcher = PassingFetcher(store, self, lambda bundle: self._offers.replace(bundle))
+        self.fetcher = self._passing = PassingFetcher(store, self, lambda bundle: self._offers.replace(bundle))
         self._signer = signer
         self._session = session
         self._returned = asyncio.Event()
@@ -319,6 +320,13 @@ class Master(Hub):
 
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
         self._offers.ask(bundle, digests)
+
+    def counted(self) -> MasterCounts:
+        service, clients, nodes = self._service, self.clients.traffic, self.children.traffic
+        return MasterCounts(
+            service.begun, service.refused, service.with_bundle, self._passing.transfers, self._passing.transfer_s,
+            self.faults.count, clients.received, clients.sent, nodes.received, nodes.sent,
+        )  # fmt: skip
 
     def child_load(self, message: Load) -> None:
         self._inquiries.add_loads(message)

@@ -17,7 +17,7 @@ from gproc.request.limits import Limits
 from gproc.wire import credit, directions, frames, job_messages, messages, proofs, tags, tasks
 from gproc.wire.branch import NUMBER_MAX, Branch
 from gproc.wire.directions import DIRECTIONS, Direction
-from gproc.wire.drained import NodeDrained
+from gproc.wire.tree_rows import MasterCounts, NodeDrained
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "wire.md"
 
@@ -56,7 +56,7 @@ TALKS: Final[tuple[tuple[Direction[Any], str, str], ...]] = (
 
 VALUES: Final = (
     messages.NodeInfo, proofs.KeyProof, Branch, messages.Signed, messages.Peer, messages.NodeState, NodeDrained,
-    messages.AbsentNode,
+    messages.AbsentNode, MasterCounts,
     job_messages.JobRow, job_messages.Keep, job_messages.FaultRow, spec.Request, spec.BundleName, spec.TerminalSize,
     Limits, outcome.Returned,
     outcome.Signalled, outcome.TimedOut, outcome.Killed, outcome.Lost, outcome.Refused, outcome.NotStarted,

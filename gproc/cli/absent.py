@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 
 from gproc.shown import shown_text
-from gproc.wire.drained import NodeDrained
+from gproc.wire.tree_rows import NodeDrained
 
 
 def absent_lines(absent: Sequence[tuple[str, float, str]]) -> list[str]:

@@ -20,8 +20,8 @@ from gproc.errors import GprocError
 from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import NodeSpec, Place, fold, format_path
 from gproc.shown import shown_text
-from gproc.wire.drained import NodeDrained
 from gproc.wire.messages import AbsentNode, NodeState, TreeState
+from gproc.wire.tree_rows import NodeDrained
 
 InfoRow = NodeState | AbsentNode
 

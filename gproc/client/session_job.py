@@ -8,8 +8,8 @@ from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import Place
 from gproc.request.outcome import Outcome
 from gproc.request.spec import Request
-from gproc.wire.drained import NodeDrained
 from gproc.wire.job_messages import Viewing
+from gproc.wire.tree_rows import NodeDrained
 
 
 class SessionJob:

@@ -12,6 +12,7 @@ from gproc.errors import GprocError
 from gproc.nodespec import format_path
 from gproc.request.outcome import Outcome
 from gproc.wire.messages import AbsentNode, NodeState, TreeState
+from gproc.wire.tree_rows import MasterCounts
 
 NodeStateName = Literal["up", "plain", "drained", "silent", "unreachable", "down"]
 NODE_STATES: Final[tuple[NodeStateName, ...]] = get_args(NodeStateName)
@@ -44,11 +45,16 @@ class NodeStatus(msgspec.Struct, frozen=True):
 
 
 class TreeInfo(msgspec.Struct, frozen=True):
-    """The tree.  master: the master's host.  since_s: when it began, in Unix time.  nodes: parents before children."""
+    """The tree.
+
+    master: the master's host.  since_s: when it began, in Unix time.  nodes: parents before children.  counts: what it
+    has done since then; None if it does not count.
+    """
 
     master: str
     since_s: float
     nodes: tuple[NodeStatus, ...]
+    counts: MasterCounts | None = None
 
 
 def state_of(row: NodeState | AbsentNode) -> NodeStateName:
@@ -62,7 +68,7 @@ def state_of(row: NodeState | AbsentNode) -> NodeStateName:
 
 
 def tree_info(state: TreeState) -> TreeInfo:
-    return TreeInfo(state.master, state.since_s, tuple(map(status_of, rows_of(state))))
+    return TreeInfo(state.master, state.since_s, tuple(map(status_of, rows_of(state))), state.counts)
 
 
 def rows_of(state: TreeState) -> list[NodeState | AbsentNode]:

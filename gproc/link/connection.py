@@ -60,6 +60,14 @@ class Receiver(Generic[M]):
         """The connection has ended.  Called exactly once."""
 
 
+class Traffic:
+    """Bytes of connections: what came and what was sent, without TLS."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.sent = 0
+
+
 class Link(asyncio.BufferedProtocol):
     """A connection that exchanges prefaces, then frames.  The owner may replace `receiver` when it knows the peer.
 
@@ -67,12 +75,16 @@ class Link(asyncio.BufferedProtocol):
     rack master writes once.
     """
 
-    def __init__(self, channel: int | None, receiver: Receiver[Any], room: frames.Room | None = None) -> None:
+    def __init__(
+        self, channel: int | None, receiver: Receiver[Any], room: frames.Room | None = None,
+        traffic: Traffic | None = None,
+    ) -> None:  # fmt: skip
         """channel: the one that we open; None if the peer opens one, which `channel` then holds.
 
-        room: for frames that come; None if they may take as much as they need.
+        room: for frames that come; None if they may take as much as they need.  traffic: where its bytes are counted.
         """
         self.receiver = receiver
+        self._traffic = Traffic() if traffic is None else traffic
         self.channel = channel
         self.peer = "?"
         self.heard_s = time.monotonic()
@@ -107,6 +119,7 @@ class Link(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self.heard_s = time.monotonic()
+        self._traffic.received += nbytes
         try:
             if not self._greeted:
                 self._read_preface(nbytes)
@@ -182,7 +195,9 @@ class Link(asyncio.BufferedProtocol):
         if self._lost or self._transport is None:
             return
         self.written_s = time.monotonic()
-        self._transport.writelines((frames.piece_head(piece), piece.data))
+        head = frames.piece_head(piece)
+        self._traffic.sent += len(head) + len(piece.data)
+        self._transport.writelines((head, piece.data))
 
     async def drain(self) -> None:
         """Wait until most of the written bytes are sent.  Returns at once if the connection has ended."""
@@ -245,7 +260,9 @@ class Link(asyncio.BufferedProtocol):
         if self._transport is None or self._lost:
             return
         self.written_s = time.monotonic()
-        self._transport.write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
+        written = outbox[0] if len(outbox) == 1 else b"".join(outbox)
+        self._traffic.sent += len(written)
+        self._transport.write(written)
 
     def _read_preface(self, count: int) -> None:
         have = self._reader.raw(count)

@@ -19,7 +19,7 @@ from gproc.addresses import host_of, neighbourhood_of
 from gproc.errors import LinkLost, PeerError, TrustError
 from gproc.link import shares
 from gproc.link.allowance import Allowance
-from gproc.link.connection import Link, Receiver, watch_link
+from gproc.link.connection import Link, Receiver, Traffic, watch_link
 from gproc.link.door import Door
 from gproc.link.refusals import Refusals
 from gproc.link.transport import HANDSHAKE_S, secure
@@ -235,6 +235,7 @@ class Children:
 
     def __init__(self, owner: ChildOwner, endpoint: Endpoint, link_timeout_s: float) -> None:
         self.by_id: dict[int, Child] = {}
+        self.traffic = Traffic()
         self.port = 0
         self._owner = owner
         self._endpoint = endpoint
@@ -281,7 +282,7 @@ class Children:
     async def _greet(self, connection: socket.socket, near: str) -> None:
         """Make a child of a connection, or refuse it with a log line.  near: its `neighbourhood_of`."""
         newcomer = _Newcomer()
-        link = Link(None, newcomer)
+        link = Link(None, newcomer, traffic=self.traffic)
         repeated = False
         try:
             link.peer = f"{host_of(connection)}:{connection.getpeername()[1]}"

@@ -10,7 +10,7 @@ from gproc.request.spec import Request
 from gproc.service.absences import Absences
 from gproc.service.draining import Draining
 from gproc.service.registry import Registry, with_parents
-from gproc.wire.drained import NodeDrained
+from gproc.wire.tree_rows import NodeDrained
 
 
 class Chosen(NamedTuple):

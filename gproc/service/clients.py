@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, assert_never, cast
 
 from gproc.errors import GprocError, LinkLost, PeerError, TrustError
 from gproc.link import shares
-from gproc.link.connection import Link, Receiver
+from gproc.link.connection import Link, Receiver, Traffic
 from gproc.link.door import Door
 from gproc.link.refusals import Refusals
 from gproc.link.transport import HANDSHAKE_S
@@ -70,13 +70,14 @@ class Client(Receiver[ClientToMaster]):
     direction = CLIENT_TO_MASTER
 
     def __init__(
-        self, service: JobService, inquiries: TreeInquiries, account: Account, refused: Callable[[str], None]
-    ) -> None:
+        self, service: JobService, inquiries: TreeInquiries, account: Account, traffic: Traffic,
+        refused: Callable[[str], None],
+    ) -> None:  # fmt: skip
         """refused: called with the reason if it is dropped before its first request."""
         self.account = account
         self.jobs: dict[int, LiveJob] = {}
         self.spoken = asyncio.Event()
-        self.link = Link(None, self, account)
+        self.link = Link(None, self, account, traffic)
         self.views: dict[int, JobView] = {}
         self.looking: set[asyncio.Task[None]] = set()
         self._caller: Caller | None = None
@@ -207,6 +208,7 @@ class Clients:
     """The master's Unix sockets and their connections."""
 
     def __init__(self, service: JobService, inquiries: TreeInquiries, limits: PolicyLimits) -> None:
+        self.traffic = Traffic()
         self._service = service
         self._inquiries = inquiries
         self._listeners: list[Listener] = []
@@ -232,7 +234,9 @@ class Clients:
     async def _visit(self, connection: socket.socket, uid: int) -> None:
         """Serve a client until its connection ends."""
         account = self._accounts.open(uid)
-        client = Client(self._service, self._inquiries, account, lambda reason: self._log_refusal(uid, reason))
+        client = Client(
+            self._service, self._inquiries, account, self.traffic, lambda reason: self._log_refusal(uid, reason)
+        )
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: client.link, connection)
             await client.greet()

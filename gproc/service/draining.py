@@ -16,8 +16,8 @@ from gproc.nodespec import Place, fold
 from gproc.service.registry import Node
 from gproc.shown import reason_of, shown_text
 from gproc.trust.home import write_file
-from gproc.wire.drained import NodeDrained
 from gproc.wire.job_messages import DRAIN_REASON_MAX
+from gproc.wire.tree_rows import NodeDrained
 
 DRAINED_MAX: Final = 20_000
 

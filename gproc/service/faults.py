@@ -32,6 +32,8 @@ class _Fault:
 class Faults:
     def __init__(self) -> None:
         self._faults: deque[_Fault] = deque(maxlen=FAULTS_MAX)
+        self.count = 0
+        """All, those too that are forgotten."""
 
     def add(self, place: Place, host: str, what: str, done: str, now_s: float) -> None:
         """A fault about which something was done at once.  now_s: Unix time.  The same one again is one line."""
@@ -40,12 +42,16 @@ class Faults:
             if (fault.place, fault.host, fault.what, fault.done) == (place, host, what, done):
                 fault.done_s = now_s
                 return
-        self._faults.append(_Fault(place, host, what, now_s, None, done))
+        self._append(_Fault(place, host, what, now_s, None, done))
 
     def lose(self, node: Node, reason: str, now_s: float) -> None:
         """No way leads to a node."""
         fault = _Fault(node.place, node.info.name, f"cannot be reached: {shown_text(reason)}", now_s, node, RUNS_ON)
+        self._append(fault)
+
+    def _append(self, fault: _Fault) -> None:
         self._faults.append(fault)
+        self.count += 1
 
     def end(self, node: Node, done: str, now_s: float) -> None:
         """What became of a node that had been lost."""

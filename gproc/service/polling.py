@@ -23,6 +23,7 @@ from gproc.trust.lease import boottime_s
 from gproc.wire.job_messages import DrainNodes, FaultList, FindNodes, FoundNodes, NodesDrained
 from gproc.wire.loads import Load
 from gproc.wire.messages import NodeState, TreeState
+from gproc.wire.tree_rows import MasterCounts
 
 log = logging.getLogger("gproc")
 
@@ -37,6 +38,9 @@ class PolledTree(Protocol):
     absences: Absences
     draining: Draining
     faults: Faults
+
+    def counted(self) -> MasterCounts:
+        """What it has done since it began."""
 
     def poll(self, serial: int) -> None:
         """Ask every node for its load; `TreeInquiries.add_loads` gets the answers."""
@@ -107,7 +111,7 @@ class TreeInquiries:
             for node in self._master.registry.connected()
         )
         absent = self._master.absences.rows(boottime_s())
-        return TreeState(serial, self._name, self._since_s, tuple(rows), absent)
+        return TreeState(serial, self._name, self._since_s, tuple(rows), absent, self._master.counted())
 
     async def _poll(self) -> _Poll:
         """Ask all nodes for their loads and memory, once for all clients that ask at the same time."""

@@ -102,6 +102,8 @@ class JobService:
         self._refusals = Refusals()
         self._taking: set[asyncio.Task[None]] = set()
         """Jobs that wait for a turn, or whose users are showing their bundles."""
+        self.begun = self.with_bundle = self.refused = 0
+        """Jobs that began, those of them with something to send, and requests for others."""
         self._rounds = Rounds()
         self._table = JobTable(book.keeper.number)
         self._live: dict[int, LiveJob] = {}
@@ -222,6 +224,8 @@ class JobService:
             job, runs, self._master.sign_job(job), client.link, lambda live: self._ended(asked, live),
             self._turns.have_room, self._book.note,
         )  # fmt: skip
+        self.begun += 1
+        self.with_bundle += request.bundle is not None
         self._live[job.number] = live
         client.jobs[job.number] = live
         self._book.note(live)
@@ -240,6 +244,7 @@ class JobService:
         self._start(live, on)
 
     def _reject(self, client: Client, submit: Submit | SubmitKept, status: int, reason: str) -> None:
+        self.refused += 1
         log.debug("a request for nodes %s is not taken: %s", submit.request.nodes, reason)
         client.link.send(Rejected(submit.serial, status, reason))
 

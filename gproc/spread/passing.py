@@ -15,6 +15,7 @@ from typing import Final
 from gproc.content.manifest import Digest, Manifest
 from gproc.errors import StoreError
 from gproc.spread.fetching import BundleFetcher
+from gproc.spread.holding import Making
 from gproc.spread.incoming import Parts
 from gproc.spread.scheduling import ChunkScheduler
 from gproc.spread.transfer import Helpers, Source, Transfer
@@ -38,6 +39,20 @@ class PassingFetcher(BundleFetcher):
         self._passing: dict[bytes, Transfer] = {}
         self._recent: OrderedDict[bytes, Parts] = OrderedDict()
         self._recent_bytes = 0
+        self.transfers = 0
+        """Bundles that were not here and came, or were passed on to the end."""
+        self.transfer_s = 0.0
+        """Seconds that these took together."""
+
+    def _start(self, bundle: bytes, owner: Owner, helpers: Helpers | None) -> Making:
+        began_s = time.monotonic()
+        making = super()._start(bundle, owner, helpers)
+        making.task.add_done_callback(lambda _: self._count(time.monotonic() - began_s))
+        return making
+
+    def _count(self, took_s: float) -> None:
+        self.transfers += 1
+        self.transfer_s += took_s
 
     def is_available(self, bundle: bytes, digest: bytes) -> bool:
         return (digest in self._recent and self.belongs(bundle, digest)) or super().is_available(bundle, digest)

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
 from gproc.client.tree import NODE_STATES
 from gproc.client.watching import Look
+from gproc.wire.tree_rows import MasterCounts
 
 JOB_STATES = ("running", "ending", "ended", "lost")
 
@@ -47,6 +48,27 @@ class _OneLook(Collector):
                 load.add_metric([node.node, node.host], node.load)
         yield load
         yield running
+        if tree.counts is not None:
+            yield from _counters(tree.counts)
+
+
+def _counters(counts: MasterCounts) -> Iterator[Metric]:
+    yield CounterMetricFamily("gproc_jobs_begun", "Jobs that began.", value=counts.jobs)
+    yield CounterMetricFamily("gproc_jobs_refused", "Requests for jobs that did not begin.", value=counts.refused)
+    yield CounterMetricFamily("gproc_jobs_with_program", "Jobs that had something to send.", value=counts.programs)
+    yield SummaryMetricFamily(
+        "gproc_transfer_seconds", "Programs and files that the master had to fetch from a client.",
+        count_value=counts.transfers, sum_value=counts.transfer_s,
+    )  # fmt: skip
+    yield CounterMetricFamily("gproc_faults", "Faults of nodes.", value=counts.faults)
+    traffic = CounterMetricFamily(
+        "gproc_bytes", "Bytes of the master's connections, without TLS.", labels=["peer", "direction"]
+    )
+    traffic.add_metric(["client", "received"], counts.from_clients_bytes)
+    traffic.add_metric(["client", "sent"], counts.to_clients_bytes)
+    traffic.add_metric(["node", "received"], counts.from_nodes_bytes)
+    traffic.add_metric(["node", "sent"], counts.to_nodes_bytes)
+    yield traffic
 
 
 def text_of(look: Look) -> bytes:

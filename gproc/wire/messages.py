@@ -15,9 +15,9 @@ from gproc.request.signals import can_be_sent
 from gproc.request.spec import Request, TerminalSize
 from gproc.wire import frames
 from gproc.wire.branch import Branch, ByteCount, NodeNumber, Number, StreamBytes
-from gproc.wire.drained import NodeDrained
 from gproc.wire.proofs import KeyProof
 from gproc.wire.tags import tag_of
+from gproc.wire.tree_rows import MasterCounts, NodeDrained
 
 NAME_CHARACTERS_MAX: Final = 300
 """Of a host's name or an address that a node says: a DNS name has 253 (RFC 1035), a port six more."""
@@ -378,6 +378,7 @@ class TreeState(Message, frozen=True, tag=tag_of):
     since_s: float
     nodes: tuple[NodeState, ...]
     absent: tuple[AbsentNode, ...] = ()
+    counts: MasterCounts | None = None
 
 
 _encoder = msgspec.msgpack.Encoder()

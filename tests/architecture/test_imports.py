@@ -33,7 +33,7 @@ PURE = {
     "request.outcome", "request.acts", "request.globs", "request.template", "policy.rules", "content.manifest",
     "content.paths",
     "wire.frames", "wire.credit", "wire.messages", "wire.directions",
-    "wire.branch", "wire.tags", "wire.drained", "wire.loads", "wire.job_messages", "wire.credentials", "wire.endings",
+    "wire.branch", "wire.tags", "wire.tree_rows", "wire.loads", "wire.job_messages", "wire.credentials", "wire.endings",
     "wire.proofs", "wire.tasks", "client.feed", "client.tallies", "link.allowance", "records.record",
     "records.rows", "records.entries", "records.positions",
     "service.takers", "client.keys", "cli.job_switches",

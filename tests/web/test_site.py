@@ -80,6 +80,26 @@ def test_figures_are_what_prometheus_reads(tree: Cluster, serve: Serve) -> None:
     assert "gproc_master_up 1.0" in lines
     assert f'gproc_nodes{{state="up"}} {float(len(tree.states()))}' in lines
     assert any(line.startswith('gproc_node_load1{host="') for line in lines)
+    before = figures_of(body)
+    assert tree.exec("1", "/bin/sh", "-c", "head -c 300000 /dev/zero").returncode == 0
+    assert tree.exec("-localbin", "1", "/bin/true").returncode == 0
+    assert tree.exec("-localbin", "99", "/bin/true").returncode == 125
+    after = figures_of(asked(serve(), "/metrics")[1])
+    grown = {name: after[name] - before[name] for name in before if "_total" in name or "_count" in name}
+    assert grown["gproc_jobs_begun_total"] == 2
+    assert grown["gproc_jobs_refused_total"] == 1
+    assert grown["gproc_jobs_with_program_total"] == 1
+    assert grown['gproc_bytes_total{direction="received",peer="node"}'] >= 300_000
+    assert grown['gproc_bytes_total{direction="sent",peer="client"}'] >= 300_000
+    assert after["gproc_transfer_seconds_count"] >= 1
+    assert after["gproc_transfer_seconds_sum"] > 0
+    assert after["gproc_faults_total"] == 0
+
+
+def figures_of(body: bytes) -> dict[str, float]:
+    """By name and labels."""
+    rows = (line.rpartition(" ") for line in body.decode().splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in rows}
 
 
 def test_a_stream_says_everything_first_and_then_what_changes(tree: Cluster, serve: Serve) -> None:

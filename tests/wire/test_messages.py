@@ -17,7 +17,6 @@ from gproc.wire import frames, messages, tags
 from gproc.wire.branch import Branch
 from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEnd, Revocations
 from gproc.wire.directions import DIRECTIONS, PARENT_TO_CHILD, Direction
-from gproc.wire.drained import NodeDrained
 from gproc.wire.endings import Acknowledged, RankEnded, Release
 from gproc.wire.job_messages import (
     ActedOn,
@@ -85,6 +84,7 @@ from gproc.wire.messages import (
     Welcome,
 )
 from gproc.wire.proofs import KeyProof
+from gproc.wire.tree_rows import NodeDrained
 
 NODE = NodeInfo("kn7", "10.1.30.7:6666", b"n" * 16, "", 1.5)
 PROOF = KeyProof(b"-----BEGIN CERTIFICATE-----", b"k" * 32, b"s" * 64)
