@@ -146,7 +146,7 @@ class TaskOrderReader:
             if _ORDER.unpack(head)[1] in self._ranks:
                 try:
                     order: TaskOrders = _orders.decode(body)
-                except msgspec.DecodeError as error:
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
                     raise PeerError(f"not an order about tasks: {error}") from error
                 yield order
 

@@ -60,6 +60,7 @@ from gproc.wire.proofs import KeyProof
 from tests.fuzz.files import FILES
 from tests.fuzz.sisters import SISTERS
 from tests.fuzz.target import OneFile, Target
+from tests.fuzz.work import WORK
 
 REQUEST: Final = Request(
     nodes="1-2/.", argv=(b"/bin/x", b"y"), env=(b"A=1",), bundle=BundleName(b"d" * 32, 3), stdin=True
@@ -437,6 +438,7 @@ TARGETS: Final = {
     "orders": Target(_orders, (TrustError,), ORDERS),
     **FILES,
     **SISTERS,
+    **WORK,
 }  # fmt: skip
 
 

@@ -129,7 +129,10 @@ def test_a_jobs_input_is_written_piece_by_piece(cluster: gproc.Cluster) -> None:
 
 
 def test_waiting_can_be_bounded_and_the_job_goes_on(cluster: gproc.Cluster) -> None:
-    with cluster.popen("3", ["sleep", "1000"]) as job:
+    with cluster.popen("3", ["sh", "-c", "echo ready; exec sleep 1000"]) as job:
+        events = iter(job)
+        while not isinstance(next(events), gproc.Output):
+            pass
         with pytest.raises(gproc.TimeoutExpired) as raised:
             job.wait(timeout=0.1)
         assert raised.value.result is None
