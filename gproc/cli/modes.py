@@ -8,7 +8,14 @@ from typing import Final, Literal
 import msgspec
 
 from gproc.cli.kinds import Offer
-from gproc.cli.node_options import DrainOptions, RemoveOptions, RestartOptions, StartOptions, StopOptions
+from gproc.cli.node_options import (
+    DrainOptions,
+    RemoveOptions,
+    RestartOptions,
+    StartOptions,
+    StopOptions,
+    UpgradeOptions,
+)
 from gproc.cli.options import (
     AttachOptions,
     BundleOptions,
@@ -293,6 +300,15 @@ MODES: Final = (
         "Start slaves again, over ssh.",
         "Those that gproc start started at these places end, with their jobs, and are started again.",
         (Argument("nodes", "NODES", "Which slaves: 1-80, ./., =1/4-7", offers="nodes"),),
+    ),
+    Mode(
+        "upgrade",
+        "upgrade",
+        UpgradeOptions,
+        "Start slaves of another version again with this one, over ssh, idle nodes first.",
+        "Of those that gproc start has started. They take no new jobs meanwhile; a node on which jobs run is waited"
+        " for. The master is not changed. The status is 1 if a node failed or was still busy when --timeout was over.",
+        (Argument("nodes", "NODES", "Which slaves: 1-80, kn[1-20], ./.", "optional", "nodes"),),
     ),
     Mode(
         "remove",

@@ -68,6 +68,20 @@ class RestartOptions(SshOptions, frozen=True, kw_only=True):
     debug: int = 0
 
 
+class UpgradeOptions(SshOptions, frozen=True, kw_only=True):
+    """`gproc upgrade`.  nodes: a specification, in words; () for all.  timeout_s: for jobs to end; None: as
+    long as they run."""
+
+    nodes: tuple[str, ...] = ()
+    timeout_s: float | None = None
+    address: str | None = None
+    cmd_port: int = DEFAULT_CMD_PORT
+    socket: str = DEFAULT_SOCKET
+    bin_root: str = DEFAULT_BIN_ROOT
+    json: bool = False
+    debug: int = 0
+
+
 class RemoveOptions(SshOptions, frozen=True, kw_only=True):
     """`gproc remove`.  nodes: a specification, not yet parsed.  forget: those too that cannot be reached."""
 

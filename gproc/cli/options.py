@@ -18,6 +18,7 @@ from gproc.cli.node_options import (
     RestartOptions,
     StartOptions,
     StopOptions,
+    UpgradeOptions,
 )
 from gproc.cli.program_options import DEFAULT_SOCKET as DEFAULT_SOCKET
 from gproc.cli.program_options import MapOptions, ProgramOptions
@@ -321,6 +322,7 @@ ModeOptions = (
     | StopOptions
     | RestartOptions
     | RemoveOptions
+    | UpgradeOptions
     | DrainOptions
     | StoreOptions
     | ConfigOptions

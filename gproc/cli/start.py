@@ -87,7 +87,7 @@ def start_nodes(
         results |= asyncio.run(fleet.start(parents_first(missing)))
     finally:
         view.close()
-    _await_joined(options.socket, {each.name for each in standings if results[each.host].stage is Stage.UP})
+    await_joined(options.socket, {each.name for each in standings if results[each.host].stage is Stage.UP})
     return report(standings, results, json=options.json, master=master, seconds=time.monotonic() - began_s)
 
 
@@ -176,7 +176,8 @@ def _master_address(options: StartOptions, standings: Sequence[Standing]) -> str
     return address_towards(standings[0].address or address_of(host) or host)
 
 
-def _await_joined(socket_path: str, names: set[str]) -> None:
+def await_joined(socket_path: str, names: set[str]) -> None:
+    """Wait a moment until the master knows these nodes."""
     until_s = time.monotonic() + JOINED_S
     while time.monotonic() < until_s:
         tree = tree_of(socket_path)

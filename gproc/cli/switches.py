@@ -26,12 +26,12 @@ from gproc.cli.switch import Switch
 
 _ALL_MODES: Final = (
     "m", "s", "e", "map", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "bundle", "cert", "key",
-    "start", "stop", "restart", "remove", "drain", "runtime", "store", "config", "policy", "top", "web",
+    "start", "stop", "restart", "upgrade", "remove", "drain", "runtime", "store", "config", "policy", "top", "web",
 )  # fmt: skip
 
 _OF_A_MASTER: Final = (
     "m", "e", "map", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "start", "stop", "restart",
-    "remove", "drain", "top", "web",
+    "upgrade", "remove", "drain", "top", "web",
 )  # fmt: skip
 
 SWITCHES: Final = (
@@ -97,7 +97,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "bin_root",
-        ("m", "s", "e", "map", "start", "restart", "remove"),
+        ("m", "s", "e", "map", "start", "restart", "upgrade", "remove"),
         ABSOLUTE_PATH,
         "Where on a node programs and files are laid out.",
         "bin-root",
@@ -127,7 +127,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "cmd_port",
-        ("m", "s", "start", "restart"),
+        ("m", "s", "start", "restart", "upgrade"),
         whole(0, 65535),
         "The port that children connect to; 0 is any free one.",
         "cmd-port",
@@ -174,7 +174,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "address",
-        ("m", "s", "start", "restart"),
+        ("m", "s", "start", "restart", "upgrade"),
         TEXT,
         "The address that children connect to. [default: by the locale]",
         "address",
@@ -282,12 +282,13 @@ SWITCHES: Final = (
         "fanout",
         metavar="NUMBER",
     ),
+    Switch("timeout_s", ("upgrade",), SECONDS, "Wait so long for jobs to end.", "timeout", metavar="SECONDS"),
     Switch("forget", ("remove",), FLAG, "Forget those too that cannot be reached.", "forget"),
     Switch("reason", ("drain",), TEXT, "Why, for those who miss the nodes.", "reason", metavar="TEXT"),
     Switch("resume", ("drain",), FLAG, "The nodes take jobs again.", "resume"),
     Switch(
         "parallel",
-        ("start", "stop", "restart", "remove"),
+        ("start", "stop", "restart", "upgrade", "remove"),
         whole(1, 1000),
         "How many logins there are at a time.",
         "parallel",
@@ -295,7 +296,7 @@ SWITCHES: Final = (
     ),
     Switch(
         "connect_timeout_s",
-        ("start", "stop", "restart", "remove"),
+        ("start", "stop", "restart", "upgrade", "remove"),
         SECONDS,
         "A host that has not let us in for this long has failed.",
         "connect-timeout",
@@ -303,14 +304,14 @@ SWITCHES: Final = (
     ),
     Switch(
         "accept_new_host_keys",
-        ("start", "stop", "restart", "remove"),
+        ("start", "stop", "restart", "upgrade", "remove"),
         FLAG,
         "Take the key of a host that known_hosts does not have, and note it there.",
         "accept-new-host-keys",
     ),
     Switch(
         "ssh_command",
-        ("start", "stop", "restart", "remove"),
+        ("start", "stop", "restart", "upgrade", "remove"),
         TEXT,
         'Run this, with the host and a command line behind it, instead of gproc\'s own ssh: "ssh -p 2222".',
         "ssh-command",
@@ -339,7 +340,7 @@ SWITCHES: Final = (
     Switch("watch", ("i",), FLAG, "Show it every two seconds, until Ctrl-C.", "watch"),
     Switch(
         "json",
-        ("i", "ps", "bundle", "key", "start", "stop", "restart", "remove", "runtime", "store", "config"),
+        ("i", "ps", "bundle", "key", "start", "stop", "restart", "upgrade", "remove", "runtime", "store", "config"),
         FLAG,
         "Print JSON for programs instead of a table.",
         "json",

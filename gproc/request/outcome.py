@@ -56,7 +56,7 @@ class TimedOut(msgspec.Struct, frozen=True, array_like=True, tag=3):
 
     kind: ClassVar[str] = "timed out"
 
-    timeout_s: float
+    timeout_s: Annotated[float, msgspec.Meta(ge=0, le=10**9)]
     ending: Ending | None
 
     @property

@@ -14,6 +14,13 @@ NUMBER_MAX: Final = 2**63 - 1
 Number = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
 NodeNumber = Number
 ByteCount = Number
+UnixTime = Annotated[float, msgspec.Meta(ge=0, le=253_402_300_799)]
+"""Seconds, to the end of the year 9999: localtime(3) takes each.  No bound takes a NaN."""
+
+Load1 = Annotated[float, msgspec.Meta(ge=0, le=10**9)]
+"""A load average."""
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**9)]
 StreamBytes = Annotated[tuple[ByteCount, ...], msgspec.Meta(min_length=2, max_length=3)]
 
 

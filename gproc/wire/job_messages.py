@@ -12,7 +12,7 @@ import msgspec
 from gproc.request.signals import can_be_sent
 from gproc.request.spec import Request
 from gproc.wire import frames
-from gproc.wire.branch import ByteCount, NodeNumber, Number
+from gproc.wire.branch import ByteCount, NodeNumber, Number, UnixTime
 from gproc.wire.messages import NAME_CHARACTERS_MAX, Message, Rank
 from gproc.wire.tags import tag_of
 
@@ -57,8 +57,8 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True):
     nodes: str
     state: str
     status: int | None
-    started_s: float
-    ended_s: float
+    started_s: UnixTime
+    ended_s: UnixTime
     argv: tuple[bytes, ...]
 
 
@@ -153,7 +153,7 @@ class Moment(Message, frozen=True, tag=tag_of):
     """When the output was written that comes next, in Unix time."""
 
     view: Number
-    time_s: float
+    time_s: UnixTime
 
 
 class Dropped(Message, frozen=True, tag=tag_of):
@@ -249,9 +249,9 @@ class FaultRow(msgspec.Struct, frozen=True, array_like=True):
     place: tuple[NodeNumber, ...]
     host: str
     what: str
-    since_s: float
+    since_s: UnixTime
     done: str
-    done_s: float
+    done_s: UnixTime
 
 
 class FaultList(Message, frozen=True, tag=tag_of):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gproc.wire.branch import Number
+from gproc.wire.branch import Load1, Number
 from gproc.wire.messages import MemorySize, Message, Route
 from gproc.wire.tags import tag_of
 
@@ -17,5 +17,5 @@ class Load(Message, frozen=True, tag=tag_of):
     """Answers a poll: loads and memory by route."""
 
     serial: Number
-    loads: tuple[tuple[Route, float], ...]
+    loads: tuple[tuple[Route, Load1], ...]
     memory: tuple[tuple[Route, MemorySize], ...] = ()

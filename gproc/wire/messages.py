@@ -14,7 +14,7 @@ from gproc.request.outcome import Outcome
 from gproc.request.signals import can_be_sent
 from gproc.request.spec import Request, TerminalSize
 from gproc.wire import frames
-from gproc.wire.branch import Branch, ByteCount, NodeNumber, Number, StreamBytes
+from gproc.wire.branch import Branch, ByteCount, Load1, NodeNumber, Number, StreamBytes, UnixTime
 from gproc.wire.proofs import KeyProof
 from gproc.wire.tags import tag_of
 from gproc.wire.tree_rows import MasterCounts, NodeDrained
@@ -61,7 +61,7 @@ class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
     address: Name
     nonce: Annotated[bytes, msgspec.Meta(max_length=64)]
     plain_because: Reason
-    since_s: float
+    since_s: UnixTime
     python_because: Reason = ""
     dials: Name = ""
     serial: Annotated[str, msgspec.Meta(max_length=40)] = ""
@@ -313,7 +313,7 @@ class Accepted(Message, frozen=True, tag=tag_of):
     places: tuple[tuple[NodeNumber, ...], ...]
     missing: str
     window_bytes: ByteCount
-    absent: tuple[tuple[str, float, str], ...] = ()
+    absent: tuple[tuple[str, UnixTime, str], ...] = ()
     drained: tuple[tuple[str, NodeDrained], ...] = ()
 
 
@@ -334,7 +334,7 @@ class OutOfReach(Message, frozen=True, tag=tag_of):
     job: Number
     nodes: str
     reason: Reason
-    until_s: float
+    until_s: UnixTime
 
 
 class Inquire(Message, frozen=True, tag=tag_of):
@@ -355,7 +355,7 @@ class NodeState(msgspec.Struct, frozen=True, array_like=True):
     place: tuple[NodeNumber, ...]
     node: NodeInfo
     jobs: int
-    load: float | None
+    load: Load1 | None
     memory: MemorySize | None = None
     drained: NodeDrained | None = None
 
@@ -365,7 +365,7 @@ class AbsentNode(msgspec.Struct, frozen=True, array_like=True):
 
     place: tuple[NodeNumber, ...]
     node: NodeInfo
-    since_s: float
+    since_s: UnixTime
     reason: str
     may_run: bool
 
@@ -375,7 +375,7 @@ class TreeState(Message, frozen=True, tag=tag_of):
 
     serial: Number
     master: str
-    since_s: float
+    since_s: UnixTime
     nodes: tuple[NodeState, ...]
     absent: tuple[AbsentNode, ...] = ()
     counts: MasterCounts | None = None

@@ -22,7 +22,7 @@ from gproc.request.limits import SLOTS_MAX
 from gproc.request.outcome import Outcome
 from gproc.request.spec import TIMEOUT_MAX_S
 from gproc.request.template import VALUE_BYTES_MAX
-from gproc.wire.branch import Number
+from gproc.wire.branch import Number, Seconds
 from gproc.wire.frames import EVERY_RANK, STDERR, STDOUT
 
 WAITING_TASKS_MAX: Final = 512
@@ -102,7 +102,7 @@ class TaskEnded(msgspec.Struct, frozen=True, array_like=True, tag=3):
     number: Number
     slot: Slots
     outcome: Outcome
-    seconds: float
+    seconds: Seconds
     elsewhere: bool = False
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from gproc.wire.branch import ByteCount, Number
+from gproc.wire.branch import ByteCount, Number, Seconds, UnixTime
 
 
 class NodeDrained(msgspec.Struct, frozen=True, array_like=True):
     """Why a node takes no new jobs.  since_s: Unix time.  uid: the user who said so.  reason: in that user's words."""
 
-    since_s: float
+    since_s: UnixTime
     uid: Number
     reason: str
 
@@ -27,7 +27,7 @@ class MasterCounts(msgspec.Struct, frozen=True, array_like=True):
     refused: ByteCount = 0
     programs: ByteCount = 0
     transfers: ByteCount = 0
-    transfer_s: float = 0.0
+    transfer_s: Seconds = 0.0
     faults: ByteCount = 0
     from_clients_bytes: ByteCount = 0
     to_clients_bytes: ByteCount = 0

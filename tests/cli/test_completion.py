@@ -47,7 +47,7 @@ def test_without_a_mode_all_modes_are_offered() -> None:
 
 def test_after_a_switch_only_modes_that_take_it_are_offered() -> None:
     assert offered("-locale=local", "") == ["m", "s", "start"]
-    assert offered("--address", "10.0.0.1", "") == ["m", "s", "cert", "key", "start", "restart"]
+    assert offered("--address", "10.0.0.1", "") == ["m", "s", "cert", "key", "start", "restart", "upgrade"]
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)

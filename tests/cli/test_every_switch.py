@@ -226,6 +226,18 @@ BEHAVIOUR: Final = {
         }.items()
         for mode in ("start", "stop", "restart", "remove")
     },
+    ("socket", "upgrade"):
+        "start/test_upgrade.py::test_idle_nodes_get_the_new_version_first_and_busy_ones_when_their_jobs_have_ended",
+    ("timeout_s", "upgrade"):
+        "start/test_upgrade.py::test_a_node_that_stays_busy_keeps_its_version_and_takes_jobs_again",
+    ("json", "upgrade"): "start/test_upgrade.py::test_a_node_that_stays_busy_keeps_its_version_and_takes_jobs_again",
+    **{
+        (field, "upgrade"): "start/test_upgrade.py::test_an_upgrade_is_told_what_a_start_is_told"
+        for field in (
+            "bin_root", "cmd_port", "address", "parallel", "connect_timeout_s", "accept_new_host_keys", "ssh_command",
+            "debug",
+        )
+    },
     ("bin_root", "remove"): f"{START}::test_what_a_slave_and_its_master_are_told_holds",
     ("forget", "remove"):
         "start/test_start.py::test_a_parent_is_not_removed_before_its_children_and_who_is_gone_is_forgotten_if_asked",

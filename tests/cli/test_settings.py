@@ -74,7 +74,7 @@ def test_a_flag_that_a_file_sets_can_be_unset() -> None:
 def test_a_key_that_is_two_switches_is_read_by_each_in_its_own_way() -> None:
     settings = settings_of("f", "[common]\naddress = '10.0.0.1'\n")
     values = {setting.mode: setting.value for setting in settings}
-    single = dict.fromkeys(("m", "s", "start", "restart"), "10.0.0.1")
+    single = dict.fromkeys(("m", "s", "start", "restart", "upgrade"), "10.0.0.1")
     assert values == single | dict.fromkeys(("cert", "key"), ("10.0.0.1",))
     assert parse(["cert", "n"], lambda _: {"addresses": values["cert"]}) == CertOptions(
         names=("n",), addresses=("10.0.0.1",)
@@ -121,7 +121,7 @@ def test_gproc_config_shows_each_default_and_where_it_comes_from(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert f"--label\te\ttrue\t{path} [e]" in lines
-    assert "--timeout\te,map,cp,get\t-\tdefault" in lines
+    assert "--timeout\te,map,cp,get,upgrade\t-\tdefault" in lines
     assert f"{path}: read" in lines
     rows = json.loads(gproc(tmp_path, "config", "--json").stdout)
     assert {"switch": "label", "modes": ["e"], "value": True, "from": f"{path} [e]"} in rows

@@ -154,11 +154,11 @@ class Lab:
 
     # The front end
 
-    def begin(self, *words: str, **more: Any) -> subprocess.Popen[str]:
-        """A gproc command on the front end."""
+    def begin(self, *words: str, python_path: str = "", **more: Any) -> subprocess.Popen[str]:
+        """A gproc command on the front end.  python_path: of another gproc than this one."""
         environ = {
             "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(self.home), "LANG": "C.UTF-8",
-            "GPROC_HOME": str(self.gproc_home), "PYTHONPATH": str(Path(gproc.__file__).parents[1]),
+            "GPROC_HOME": str(self.gproc_home), "PYTHONPATH": python_path or str(Path(gproc.__file__).parents[1]),
             "XDG_CACHE_HOME": str(self.place / "cache"), "COLUMNS": "200",
         }  # fmt: skip
         command = [*self.in_head(), sys.executable, "-m", "gproc", words[0], f"--socket={self.socket}", *words[1:]]
@@ -167,8 +167,8 @@ class Lab:
             cwd=self.place, **more,
         )  # fmt: skip
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        process = self.begin(*words)
+    def run(self, *words: str, python_path: str = "") -> subprocess.CompletedProcess[str]:
+        process = self.begin(*words, python_path=python_path)
         try:
             out, err = process.communicate(timeout=PATIENCE_S)
         except BaseException:

@@ -1,0 +1,123 @@
+"""`gproc upgrade [NODES]`: slaves of another version are started again with this one, idle nodes first."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import time
+from collections.abc import Collection, Sequence
+
+from gproc import __version__
+from gproc.cli.node_options import UpgradeOptions
+from gproc.cli.nodes_view import NodesView, report
+from gproc.cli.start import at_places, await_joined, parcel_of_this_machine, ways_of
+from gproc.cli.stderr import complain
+from gproc.cli.trace import Trace
+from gproc.client.inquiry import inquire
+from gproc.client.questions import answer_to
+from gproc.errors import NoMaster
+from gproc.nodespec import Place, fold
+from gproc.start.fleet import Fleet, Settings, connected_nodes
+from gproc.start.master import address_of, address_towards, tree_of
+from gproc.start.node import Result, Stage
+from gproc.start.plan import Standing, name_of, parents_first
+from gproc.start.register import registered
+from gproc.trust.authority import open_authority
+from gproc.trust.home import gproc_home
+from gproc.wire.messages import NodeState, TreeState
+
+LOOK_S = 1.0
+"""How often the master is asked whether a node is idle now."""
+
+REASON = f"gproc upgrade to {__version__}"
+
+
+def run(options: UpgradeOptions) -> int:
+    began_s = time.monotonic()
+    home = gproc_home(os.environ)
+    tree = tree_of(options.socket)
+    if tree is None:
+        raise NoMaster(options.socket, f"no master listens at {options.socket}: gproc start starts one")
+    standings = at_places(home, options.nodes[0], options.socket) if options.nodes else registered(home)
+    rows = _rows(tree)
+    absent = [each for each in standings if each.name not in rows]
+    outdated = [each for each in standings if each.name in rows and rows[each.name].node.version != __version__]
+    complain(f"{each.host}: not connected: gproc start starts it with {__version__}" for each in absent)
+    if not outdated:
+        print(f"{len(standings) - len(absent)} nodes that gproc start has started run {__version__}")
+        return 0
+    Trace(options.debug).step(f"starts with {__version__}: {', '.join(each.host for each in outdated)}")
+    results = _Upgrade(options, home, outdated).run(tree)
+    return report(outdated, results, json=options.json, seconds=time.monotonic() - began_s)
+
+
+class _Upgrade:
+    """The nodes take no new jobs until they have the new version; each is started again when no job runs there."""
+
+    def __init__(self, options: UpgradeOptions, home: str, outdated: Sequence[Standing]) -> None:
+        self._options = options
+        self._outdated = outdated
+        self._authority = open_authority(home, create=False)
+        self._parcel = parcel_of_this_machine()
+        first = outdated[0]
+        master = options.address or address_towards(first.address or address_of(name_of(first.host)))
+        self._settings = Settings(
+            master=master, cmd_port=options.cmd_port, bin_root=options.bin_root, parallel=options.parallel,
+            debug=options.debug,
+        )  # fmt: skip
+        self._view = NodesView(outdated, json=options.json)
+        self._results: dict[str, Result] = {}
+
+    def run(self, tree: TreeState) -> dict[str, Result]:
+        """By host."""
+        rows = _rows(tree)
+        ours = [each for each in self._outdated if rows[each.name].drained is None]
+        self._drain(ours, resume=False)
+        try:
+            self._start_all()
+        finally:
+            self._view.close()
+            connected = _rows(inquire(self._options.socket))
+            self._drain([each for each in ours if each.name in connected], resume=True)
+        return self._results
+
+    def _start_all(self) -> None:
+        timeout_s = self._options.timeout_s
+        until_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        left = list(self._outdated)
+        told = False
+        while left:
+            tree = inquire(self._options.socket)
+            rows = _rows(tree)
+            idle = [each for each in left if each.name not in rows or not rows[each.name].jobs]
+            if idle:
+                self._start(parents_first(idle), tree)
+                left = [each for each in left if each not in idle]
+                continue
+            if time.monotonic() >= until_s:
+                self._results |= {each.host: Result(Stage.FAILED, "jobs still run there") for each in left}
+                return
+            if not told and not self._options.json:
+                busy = fold(Place(each.place) for each in left)
+                complain([f"waits for the jobs on {busy}; Ctrl-C leaves these nodes"])
+                told = True
+            time.sleep(LOOK_S)
+
+    def _start(self, idle: Sequence[Standing], tree: TreeState) -> None:
+        connected = connected_nodes([(row.node.name, row.node.address) for row in tree.nodes])
+        ways = ways_of(self._options)
+        fleet = Fleet(self._authority, self._parcel, ways, self._settings, connected, self._view)
+        results = asyncio.run(fleet.start(idle))
+        await_joined(self._options.socket, {each.name for each in idle if results[each.host].stage is Stage.UP})
+        self._results |= results
+
+    def _drain(self, standings: Collection[Standing], *, resume: bool) -> None:
+        if standings:
+            nodes, reason = fold(Place(each.place) for each in standings), "" if resume else REASON
+            answer_to(self._options.socket, lambda session: session.drain(nodes, reason, resume=resume))
+
+
+def _rows(tree: TreeState) -> dict[str, NodeState]:
+    """By the name in each certificate."""
+    return {row.node.name: row for row in tree.nodes}
