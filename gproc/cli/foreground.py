@@ -128,6 +128,7 @@ class Foreground:
             if not self.job.places:
                 raise
             self.lost = error
+            self._lose()
         finally:
             self._progress.clear()
             self._sink.finish()
@@ -160,6 +161,9 @@ class Foreground:
             self._driver.session.leave(self.job)
             return
         self._signal(signal.SIGTERM)
+
+    def _lose(self) -> None:
+        """The master is lost, and nothing more comes."""
 
     def _step(self) -> None:
         watched = [self._signals.handle]

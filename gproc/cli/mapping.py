@@ -20,7 +20,7 @@ from gproc.client.summary import name_of
 from gproc.client.tallies import Tally
 from gproc.errors import EXIT_SIGNAL_BASE, GprocError
 from gproc.nodespec import Place
-from gproc.request.outcome import Outcome
+from gproc.request.outcome import Lost, Outcome
 
 LEAD: Final = 500
 """In the order of the list: tasks that may be ahead of one whose output is printed next, or twice all slots."""
@@ -102,6 +102,13 @@ class MappingForeground(Foreground):
         if self.job.places:
             self._hand_out()
         super()._step()
+
+    def _lose(self) -> None:
+        if self._first is not None or not self._entries.ended:
+            self._feed.stop("the master was lost")
+        for rank in range(len(self.job.places)):
+            if rank not in self.job.outcomes:
+                self._tasks.ended(rank, Lost("its end was not reported"))
 
     def _hand_out(self) -> None:
         if self.stopped_by:

@@ -284,6 +284,28 @@ def test_ctrl_c_ends_every_task_and_says_what_was_not_run(flat: Cluster) -> None
     flat.nothing_runs(PATIENCE_S)
 
 
+def test_a_list_whose_master_was_killed_does_not_end_with_status_0(cluster: Cluster) -> None:
+    cluster.slaves_at_once(2)
+    gate = Gate(cluster.place, "orphans")
+    process = cluster.begin("map", "-j=1", "--joblog=log", "1-2", *gate.program, stdin=-1)
+    assert process.stdin is not None
+    process.stdin.write(numbers(5))
+    process.stdin.flush()
+    gate.runs(2)
+    cluster.end(cluster.master, signal.SIGKILL)
+    status, stdout, stderr = cluster.finish(process)
+    assert (status, stdout) == (125, "")
+    assert "gproc: lines 1-2: lost: nobody knows whether it ran, or how it ended" in stderr
+    assert "gproc: 1-2: lost: its end was not reported" in stderr
+    assert "the list was not run from line 3 on" in stderr or "the rest of the list was not run" in stderr
+    lines = (cluster.work / "log").read_text().splitlines()[1:]
+    assert sorted(line.split("\t")[0] for line in lines) == ["1", "2"]
+    gate.let_go("1", "2")
+    cluster.start_master(port=cluster.port)
+    cluster.master.says("is reached from here", times=2)
+    cluster.nothing_runs(PATIENCE_S)
+
+
 def test_a_stopped_list_begins_no_task_until_it_goes_on(flat: Cluster) -> None:
     gate = Gate(flat.place, "stopped")
     process = flat.begin("map", "-j=1", "1", *gate.program, stdin=-1)
