@@ -17,7 +17,7 @@ def add(image: Image, layout: BundleEntries, item: str, absolute: Callable[[str]
     """
     path = absolute(item)
     if image.walk(path) is None:
-        if os.path.exists(image.host(path)):
+        if not image.host("") and os.path.exists(path):
             # For example /dev/fd/63, which a shell makes of <(...): the file has no name.
             raise BundleError(f"-f {image.shown(path)}: is a pipe of this process; write it to a file first")
         raise BundleError(f"-f {image.shown(path)}: no such file or directory")

@@ -86,6 +86,13 @@ def test_a_link_that_climbs_out_of_the_root_ends_at_the_root(packed: Pack, root:
     assert link.target.count(b"..") <= 2
 
 
+def test_a_link_to_what_only_this_machine_has_is_no_pipe(packed: Pack, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "here").write_text("of this machine\n")
+    (root / "opt/out").symlink_to(tmp_path / "here")
+    with pytest.raises(BundleError, match=r"/opt/out: no such file or directory"):
+        packed("prog", root=str(root), extra=("/opt/out",))
+
+
 def test_a_library_that_only_this_machine_has_is_not_found(packed: Pack, root: Path) -> None:
     with pytest.raises(ProgramNotFound):
         find_program("date", "/", {"PATH": "/usr/bin"}, str(root))
