@@ -12,6 +12,7 @@ import io
 import os
 import platform
 import shutil
+import stat
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -72,8 +73,11 @@ def root_of(image: str, cwd: str, environ: Mapping[str, str]) -> str:
 def _parted(path: str) -> tuple[str, str]:
     if os.path.exists(path):
         return path, ""
-    before, colon, name = path.rpartition(":")
-    return (before, name) if colon and os.path.exists(before) else (path, "")
+    # A name may have colons too: registry:5000/app:1.
+    for at, character in enumerate(path):
+        if character == ":" and os.path.exists(path[:at]):
+            return path[:at], path[at + 1 :]
+    return path, ""
 
 
 class _Layout:
@@ -83,10 +87,15 @@ class _Layout:
         self._path = path
 
     def open(self, name: str) -> IO[bytes] | None:
+        path = os.path.join(self._path, name)
         try:
-            return open(os.path.join(self._path, name), "rb")
+            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would let us wait for ever
         except FileNotFoundError:
             return None
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise BundleError(f"{shown_text(name)} is no file")
+        return os.fdopen(handle, "rb")
 
 
 class _Archive:

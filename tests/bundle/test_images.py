@@ -162,6 +162,24 @@ def test_one_of_several_images_is_named(tmp_path: Path, environ: dict[str, str])
         images.root_of("image:three", str(tmp_path), environ)
 
 
+def test_the_name_of_an_image_has_colons_itself(tmp_path: Path, environ: dict[str, str]) -> None:
+    layout(tmp_path / "image", [LOWER], name="registry:5000/a:1")
+    layout(tmp_path / "image", [UPPER], name="registry:5000/b:1")
+    assert "etc/c" in listing(Path(images.root_of("image:registry:5000/b:1", str(tmp_path), environ)))
+    archive = saved(tmp_path / "a:b.tar", [LOWER, UPPER])
+    assert listing(Path(images.root_of(f"{archive}:x:latest", "/", environ))) == BOTH
+    assert listing(Path(images.root_of(f"{archive}:latest", "/", environ))) == BOTH
+
+
+def test_nobody_waits_for_ever_for_a_fifo_in_a_layout(tmp_path: Path, environ: dict[str, str]) -> None:
+    image = layout(tmp_path / "image", [LOWER])
+    largest = max((image / "blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
+    largest.unlink()
+    os.mkfifo(largest)
+    with pytest.raises(BundleError, match=f"blobs/sha256/{largest.name} is no file"):
+        images.root_of("image", str(tmp_path), environ)
+
+
 @pytest.mark.parametrize("kind", ["manifest", "layer"])
 def test_a_damaged_image_is_refused_and_leaves_nothing(tmp_path: Path, environ: dict[str, str], kind: str) -> None:
     layout(tmp_path / "image", [LOWER], damage=kind)
