@@ -5,10 +5,11 @@ from __future__ import annotations
 from gproc.cli.info import drained_notes
 from gproc.cli.naming import meant_by
 from gproc.cli.node_options import DrainOptions
+from gproc.cli.stderr import complain
 from gproc.cli.trace import Trace
 from gproc.client.inquiry import inquire
 from gproc.client.questions import answer_to
-from gproc.errors import UsageError
+from gproc.errors import EXIT_GPROC, UsageError
 from gproc.naming.naming import PLACES
 from gproc.wire.job_messages import DRAIN_REASON_MAX, NodesDrained
 
@@ -35,4 +36,6 @@ def run(options: DrainOptions) -> int:
         print(f"{nodes}: takes jobs again")
     else:
         print(f"{nodes}: drained" + (f"; jobs still run on {meant.naming.refold(answer.busy)}" if answer.busy else ""))
-    return 0
+    if answer.missing:
+        complain([f"{meant.naming.refold(answer.missing)}: not connected"])
+    return EXIT_GPROC if answer.missing else 0

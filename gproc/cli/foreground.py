@@ -71,6 +71,7 @@ class Foreground:
         self._stdin = stdin
         self._ended = ended
         self._interrupted = False
+        self._gave_up = False
         self._suspending = Suspending(self, lent)
         self._signals = SignalPipe()
         self._chunks_told = 0
@@ -143,6 +144,8 @@ class Foreground:
     def conclude(self, status: int, lines: list[str]) -> int:
         """Report on stderr what failed, our own problems first.  Returns the exit status."""
         if self.problem is not None:
+            if self._gave_up:  # the signals that ended it were ours
+                status, lines = 0, []
             lines.insert(0, self.problem)
             status = max(status, EXIT_GPROC)
         if self.lost is not None:
@@ -160,6 +163,7 @@ class Foreground:
         if self.job.viewed is not None:
             self._driver.session.leave(self.job)
             return
+        self._gave_up = self.problem is not None
         self._signal(signal.SIGTERM)
 
     def _lose(self) -> None:

@@ -25,7 +25,7 @@ from gproc.client.tallies import Tally
 from gproc.errors import EXIT_SIGNAL_BASE, GprocError, UsageError
 from gproc.packager import Bundle
 from gproc.request.spec import Request
-from gproc.request.template import Template, completed, has_strings
+from gproc.request.template import Template, completed, has_strings, in_quotes
 from gproc.wire.job_messages import Keep
 from gproc.wire.tasks import Setup
 
@@ -45,6 +45,11 @@ def run(options: MapOptions) -> int:
         return 0
     trace = Trace(options.debug)
     command = completed([os.fsencode(word) for word in words], shell=options.shell)
+    if options.shell and (quoted := in_quotes(command[0])):
+        raise UsageError(
+            f"{os.fsdecode(quoted)} stands in quotes or in a here-document: with --shell its value is quoted already, "
+            "and the shell would run what is in it: leave these quotes out"
+        )
     argv = (b"/bin/sh", b"-c", *command) if options.shell else command
     if has_strings(argv[0]) and not options.local_bin:
         raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -39,7 +40,8 @@ def run(options: WebOptions) -> int:
         if listen.path:
             print(f"serving at {listen.path}")
         else:
-            host = f"[{listen.host}]" if ":" in listen.host else listen.host
+            host = socket.gethostname() if listen.host in ("0.0.0.0", "::") else listen.host
+            host = f"[{host}]" if ":" in host else host
             scheme = "https" if listen.secure else "http"
             print(f"open {scheme}://{host}:{listener.getsockname()[1]}/#token={access.token}")
         sys.stdout.flush()

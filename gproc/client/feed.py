@@ -303,7 +303,7 @@ class TaskFeed:
                 self.stop("no node can run it")
             return
         self._out_bytes -= task.size_bytes
-        seconds = report.seconds if LEAST_S <= report.seconds < LONG_S else LEAST_S  # it may be no number
+        seconds = report.seconds if LEAST_S <= report.seconds < LONG_S else LEAST_S
         site.mean_s += (SMOOTH if site.mean_s else 1.0) * (seconds - site.mean_s)
         if isinstance(outcome, Lost):
             self.lost += 1

@@ -10,10 +10,8 @@ from gproc.client.summary import describe
 from gproc.errors import EXIT_GPROC
 from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import Path
-from gproc.request.outcome import Lost
-
-FAILED_MAX: Final = 101
-"""The exit status for more than 100 failed tasks, as of GNU parallel."""
+from gproc.request.outcome import Lost, Returned
+from gproc.wire.tasks import FAILED_MAX
 
 LINES_MAX: Final = 1000
 """LineNumbers of one kind that are remembered."""
@@ -70,7 +68,7 @@ class Tally:
             status = EXIT_GPROC
         by_reason: dict[str, list[Path]] = {}
         for rank, outcome in feed.closed.items():
-            if outcome.status:
+            if outcome.status and not isinstance(outcome, Returned):  # that is the number of its tasks that failed
                 by_reason.setdefault(describe(outcome), []).append(places[rank])
                 status = max(status, outcome.status)
         lines += [f"{naming.fold(nodes)}: {reason}" for reason, nodes in by_reason.items()]

@@ -31,6 +31,7 @@ from gproc.request.limits import SLOTS_MAX
 from gproc.request.template import CommandTooLong, Template
 from gproc.shown import reason_of, shown_text
 from gproc.wire.tasks import (
+    FAILED_MAX,
     SAID_BYTES,
     WAITING_BYTES_MAX,
     WAITING_TASKS_MAX,
@@ -95,6 +96,7 @@ class TaskHost:
         self._slots: list[int] = []
         """Those that are free: a heap, as the lowest is taken first."""
         self._starting: asyncio.Task[None] | None = None
+        self._failed = 0
         self._input_ended = False
         self._stopped_by = 0
         self._failure = ""
@@ -317,7 +319,9 @@ class TaskHost:
             self._queue.appendleft(running.order)
             self._queued_bytes += running.order.size_bytes
         else:
-            self._report(running.end(ending, self._setup, self._stopped_by))
+            report = running.end(ending, self._setup, self._stopped_by)
+            self._failed += report.outcome.status != 0
+            self._report(report)
         self._advance()
 
     def _comes_again(self, running: RunningTask, ending: ProgramEnded | SpawnFailed) -> bool:
@@ -366,5 +370,6 @@ class TaskHost:
         if self._failure:
             self._ended(SpawnFailed(0, "launcher", 0, self._failure))
         else:
-            self._ended(ProgramEnded(0, 0, self._stopped_by, False, left=self._leaves_files))
+            failed = min(self._failed, FAILED_MAX)
+            self._ended(ProgramEnded(0, failed, self._stopped_by, False, left=self._leaves_files))
 

@@ -109,6 +109,51 @@ def completed(words: Sequence[bytes], *, shell: bool = False) -> tuple[bytes, ..
     return (joined[0] + b" " + WHOLE,) if shell else (*joined, WHOLE)
 
 
+def in_quotes(line: bytes) -> bytes:
+    """The first replacement string for the value that stands in quotes or in a here-document of a shell's line, or b"".
+
+    A value in such a line is quoted already.  Within quotes of the line both would meet, and the shell would run it.
+    In "$(...)" and "`...`" a line begins that has quotes of its own: POSIX.1-2017, Shell Command Language, 2.2.3.
+    """
+    opened: list[bytes] = []
+    here = heard = False
+    position = 0
+    while position < len(line):
+        rest = line[position:]
+        inside = opened[-1] if opened else b""
+        if match := _STRINGS.match(rest):
+            if match.group() in _OF_VALUE and (inside in (b"'", b'"') or heard):
+                return match.group()
+            position += match.end()
+            continue
+        if inside == b"'":
+            if rest[:1] == b"'":
+                opened.pop()
+        elif rest[:1] == b"\\":
+            position += 1
+        elif rest[:1] in (b'"', b"`"):
+            _toggle(opened, rest[:1])
+        elif rest[:2] == b"$(":
+            opened.append(b"(")
+            position += 1
+        elif inside != b'"':
+            if rest[:1] in (b"'", b"("):
+                opened.append(rest[:1])
+            elif rest[:1] == b")" and inside == b"(":
+                opened.pop()
+            here = here or rest[:2] == b"<<"
+            heard = heard or (here and rest[:1] == b"\n")
+        position += 1
+    return b""
+
+
+def _toggle(opened: list[bytes], mark: bytes) -> None:
+    if opened and opened[-1] == mark:
+        opened.pop()
+    else:
+        opened.append(mark)
+
+
 def has_strings(word: bytes) -> bool:
     """Whether a replacement string is in it."""
     return _STRINGS.search(word) is not None

@@ -80,8 +80,11 @@ class TreeInquiries:
             raise TrustError("root, the user who runs the master, and those whom its policy lets, drain nodes")
         registry = self._master.registry
         spec = NodeSpec.parse(question.nodes)
-        selected = [registry.at(Place(path)) for path in spec.select(with_parents(registry.places()))]
-        nodes = [node for node in selected if node is not None]
+        known = with_parents(registry.places())
+        selected = {Place(path): registry.at(Place(path)) for path in spec.select(known)}
+        nodes = [node for node in selected.values() if node is not None]
+        named = [place for place, node in selected.items() if node is None and spec.names(place)]
+        missing = ",".join(text for text in (fold(named), spec.missing(known)) if text)
         if not nodes:
             raise GprocError(f"no connected node fits {question.nodes}; connected: {fold(registry.places())}")
         if question.resume:
@@ -91,7 +94,7 @@ class TreeInquiries:
         places = [node.place for node in nodes]
         log.info("uid %d: %s %s", caller.uid, fold(places), "take jobs again" if question.resume else "are drained")
         busy = self._busy()
-        return NodesDrained(question.serial, fold(places), fold(place for place in places if busy[place]))
+        return NodesDrained(question.serial, fold(places), fold(place for place in places if busy[place]), missing)
 
     async def answer(self, serial: int) -> TreeState:
         """The tree, with the load of each node that answers within POLL_S."""

@@ -271,11 +271,12 @@ class DrainNodes(Message, frozen=True, tag=tag_of):
 
 
 class NodesDrained(Message, frozen=True, tag=tag_of):
-    """Answers DrainNodes: those nodes, and those of them on which jobs run, folded."""
+    """Answers DrainNodes: those nodes, those of them on which jobs run, and those named but not connected, folded."""
 
     serial: Number
     nodes: str
     busy: str
+    missing: str = ""
 
 
 JobAnswer = Union[JobList, ActedOn, FailedNodes, FoundNodes, FaultList, NodesDrained]  # noqa: UP007

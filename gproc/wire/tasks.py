@@ -35,6 +35,9 @@ VALUES_MAX: Final = 4096
 RECORD_BYTES_MAX: Final = 1 << 20
 """One order or report."""
 
+FAILED_MAX: Final = 101
+"""How many failed tasks are told apart in a status, as GNU parallel has it: 101 is more than 100."""
+
 SAID_BYTES: Final = 64 << 10
 """Output in one report: what a pipe holds."""
 

@@ -16,6 +16,7 @@ from gproc.request.template import (
     completed,
     directory_of,
     has_strings,
+    in_quotes,
 )
 
 AS_PARALLEL = {
@@ -79,3 +80,27 @@ def test_a_command_has_a_bound_and_making_it_too() -> None:
     ):
         with pytest.raises(CommandTooLong):
             Template(words).command(values, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "echo '{}'", 'echo "{}"', "echo 'a {/}'", 'echo "q$x{}"', 'x="$(cat \'{}\')"', 'echo "a`cat "{}"`"',
+        "cat <<E\n{}\nE", 'echo "$(echo "{.}")"', "echo it\\'s '{}'",
+    ],
+)  # fmt: skip
+def test_a_value_within_quotes_of_a_line_is_found(line: str) -> None:
+    """The quotes of both meet: the shell would run `id` of the value `a;id`."""
+    assert in_quotes(line.encode())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "echo {}",
+        "echo 'a' {} \"b\"", 'echo "$(basename {})"', 'echo "`basename {}`"', "echo '{#}' \"{%}\"", "echo \\'{}\\'",
+        "(cd {//}; ls {/})", "cat {} <<E\nx\nE", "echo $((1 << 2)) {}", "awk '{print}' {}",
+    ],
+)  # fmt: skip
+def test_a_value_outside_of_quotes_is_fine(line: str) -> None:
+    assert in_quotes(line.encode()) == b""

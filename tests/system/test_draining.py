@@ -124,6 +124,7 @@ def test_only_who_may_drains_nodes(with_policy: Cluster) -> None:
         (("--resume",), 2, "say which nodes"),
         (("--reason", "x" * 201, "1"), 2, "201 characters, and 200 are possible"),
         (("7",), 125, "no connected node fits 7"),
+        (("=1,x",), 2, "x"),
         (("1-",), 2, "1-"),
     ],
 )
@@ -146,3 +147,10 @@ def test_debug_says_whom_it_asks_for_what(cluster: Cluster) -> None:
     cluster.slave(1)
     done = cluster.command("drain", "-debug=3", "1")
     assert f"asks the master at {cluster.socket} to drain 1" in done.stderr.decode()
+
+
+def test_a_node_that_is_named_and_not_there_is_told(cluster: Cluster) -> None:
+    """It would get jobs when it comes back."""
+    cluster.slave(1)
+    done = cluster.command("drain", "1,9")
+    assert (done.returncode, done.stdout, done.stderr) == (125, b"1: drained\n", b"gproc: 9: not connected\n")

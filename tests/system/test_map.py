@@ -111,6 +111,10 @@ def test_the_status_is_the_number_of_failed_tasks_and_stderr_names_their_lines(f
     told = done.stderr.decode().splitlines()
     assert sorted(told) == ["gproc: line 9: killed by SIGKILL", "gproc: lines 2-4: exit status 7"]
     assert done.returncode == 4
+    assert flat.command("wait", "last").returncode in range(2, 5), "of the node with most of them"
+    assert flat.command("map", "2", "/bin/false", input=numbers(3)).returncode == 3
+    assert flat.command("wait", "last").returncode == 3
+    assert flat.exec("-localbin", "@failed", "/bin/sh", "-c", "echo $GPROC_NODE").stdout == b"2\n"
     done = flat.command("map", "1-3", "/bin/false", input=numbers(102))
     assert done.returncode == 101
 

@@ -180,8 +180,11 @@ def test_a_slow_reader_holds_back_only_its_own_job(flat: Cluster) -> None:
 def test_a_full_disk_is_reported_and_makes_125(flat: Cluster) -> None:
     with open("/dev/full", "wb") as full:
         done = flat.exec(".", "/bin/echo", "lost", stdout=full)
-    assert done.returncode >= 125
-    assert b"gproc: cannot write stdout: No space left on device\n" in done.stderr
+        long = flat.exec("1", "/bin/sh", "-c", "echo lost; exec sleep 1000", stdout=full)
+        tasks = flat.command("map", "1", "/bin/echo", ":::", "a", "b", stdout=full)
+    for each in (done, long, tasks):
+        assert each.returncode == 125, "it was ended because of that, and no signal of anybody else ended it"
+        assert each.stderr == b"gproc: cannot write stdout: No space left on device\n"
 
 
 def test_a_job_that_is_killed_brings_nothing(flat: Cluster, tmp_path: Path) -> None:
