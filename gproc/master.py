@@ -240,6 +240,10 @@ class Master(Hub):
         above = None if node.route is None else self.registry.reached_by(Route(node.route[:-1]))
         return "from here" if above is None else f"by way of {above}"
 
+    def grant_again(self, node: Node) -> None:
+        if node.route is not None:
+            self._grant(node)
+
     def _grant(self, node: Node) -> None:
         """Tell a node its place: without a grant it accepts no ticket."""
         assert node.route is not None

@@ -28,6 +28,7 @@ from gproc.node.leasing import Leasing
 from gproc.node.renewing import Renewing
 from gproc.node.services import LocalServices
 from gproc.node.staging import Staging
+from gproc.node.stranded import Stranded
 from gproc.node.taking import JobTaker
 from gproc.node.unheard import Unheard
 from gproc.node.uplink import Uplink
@@ -41,7 +42,7 @@ from gproc.relay.parent import Dialer, new_token
 from gproc.relay.relayed_job import RelayedJob
 from gproc.root.planner import Planner
 from gproc.trust import tls
-from gproc.trust.lease import boottime_s
+from gproc.trust.lease import Lease, boottime_s
 from gproc.trust.orders import StaleOrder
 from gproc.trust.ticket import TicketVerifier
 from gproc.trust.untaken import SessionEnded
@@ -87,6 +88,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._admitted: dict[int, Admitted] = {}
         self._homeward = Homeward()
         self._unheard = Unheard()
+        self._stranded = Stranded()
         self._forsaken = Forsaken(exit_after_s, self._give_up)
         self._given_up: GprocError | None = None
         self._tree_end: messages.Signed | None = None
@@ -152,6 +154,7 @@ class Slave(Hub, Receiver[ParentToChild]):
 
     def suspend(self) -> None:
         self.fetcher.on_source_lost(self, "the parent was lost")
+        self._stranded.parent_lost()
         for relayed in self.relayed_jobs.values():
             relayed.stop()
 
@@ -308,9 +311,16 @@ class Slave(Hub, Receiver[ParentToChild]):
             if job not in lease.jobs and admitted.ticket.sequence <= lease.sequence and admitted.runs_here:
                 log.info("job %d: it has ended for the master, so it ends here", job)
                 admitted.end_here()
+        for job in self._stranded.heard(self._on_no_way(lease)):
+            self.let_go(job)
         idle = not self.relayed_jobs and not self._uplink.membership.at_home
         if idle and lease.home_is_there and self._homeward.may_try(boottime_s()):
             self._uplink.go_home()
+
+    def _on_no_way(self, lease: Lease) -> list[int]:
+        """The jobs of which nothing runs here, and that no way of the master leads through."""
+        ended = [job for job, admitted in self._admitted.items() if job not in lease.jobs and not admitted.runs_here]
+        return [job for job in ended if self.relayed_jobs[job].is_stranded]
 
     def _obey(self, job: int, signed: messages.Signed) -> None:
         """Do what the master orders for a job, here and below."""

@@ -7,7 +7,8 @@ no route can lead in a circle, and no node can draw others to itself that were n
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import itertools
+from collections.abc import Iterator
 from typing import Final
 
 from gproc.errors import TrustError
@@ -50,12 +51,10 @@ def is_at_home(place: Place, own: Place) -> bool:
     return len(place) == len(own) + 1
 
 
-def free_number(taken: Collection[int]) -> int:
-    """The lowest number for an adopted child."""
-    number = ADOPTED_FROM
-    while number in taken:
-        number += 1
-    return number
+def adopted_numbers() -> Iterator[int]:
+    """The numbers of one node's adopted children.  None comes twice: what was sent to one that has left, and is still
+    on its way, must not reach another one, which would run the other's part of a job."""
+    return itertools.count(ADOPTED_FROM)
 
 
 def shown_number(number: int) -> str:

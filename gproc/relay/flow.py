@@ -101,11 +101,12 @@ class Outlet(Generic[S]):
         if source not in self._used:
             return
         owed = self._owed.get(source, 0) + size
-        if owed >= self._quantum:
-            self._used[source] -= owed
-            self._grant(source, owed)
-            owed = 0
-        self._owed[source] = owed
+        if owed < self._quantum:
+            self._owed[source] = owed
+            return
+        self._owed[source] = 0  # before the grant: this node's own program sends at once, and that is paid for too
+        self._used[source] -= owed
+        self._grant(source, owed)
 
 
 class Inlet(Generic[S]):

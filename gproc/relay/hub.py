@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from gproc.errors import PeerError, TrustError
 from gproc.link.heartbeats import Heartbeats
 from gproc.nodespec import LEVELS_MAX, Place, format_path
-from gproc.relay.adoption import NotBelow, free_number, is_at_home, shown_grant, shown_number
+from gproc.relay.adoption import NotBelow, adopted_numbers, is_at_home, shown_grant, shown_number
 from gproc.relay.belonging import NODES_BELOW_MAX, Belonging, JoinRefused
 from gproc.relay.children import Child, Children
 from gproc.relay.memory import Memory
@@ -60,6 +60,7 @@ class Hub(ABC):
         self.fetcher: BundleFetcher = BundleFetcher(store, self)
         self.compressed = Compressed()
         self.children = Children(self, endpoint, link_timeout_s)
+        self._adopted_numbers = adopted_numbers()
         self._memory = Memory()
         self.own = Owner(os.geteuid(), os.getegid())
         self.heartbeats = Heartbeats(self.links, lambda: bool(self.relayed_jobs), link_timeout_s)
@@ -112,7 +113,7 @@ class Hub(ABC):
             if (child.node.nonce, child.node.name) == (join.node.nonce, join.node.name):
                 child.replace()
         if grant is not None and self.session is not None and not self._is_at_home(grant):
-            return free_number(self.children.by_id)
+            return next(self._adopted_numbers)
         id = self._number_for(join)
         present = [(child.id, child.node.name) for child in self.children]
         if why := self.belonging.objection(join.node.name, id, present):

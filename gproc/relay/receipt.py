@@ -37,6 +37,8 @@ class JobReceipt(ReceivedOutput):
         super().__init__()
         self._streams = streams_of(request)
         self.forged: dict[int, str] = {}
+        self.not_there: set[int] = set()
+        """The ranks that the job did not get to, by the word of a node above."""
         self._job = job
         self._signer = signer
         self._runs = runs
@@ -82,6 +84,7 @@ class JobReceipt(ReceivedOutput):
         if self.is_finished(rank) or not 0 <= rank < len(self._runs):
             return None
         if ended.signed is None:
+            self.not_there.add(rank)
             return self._ended(rank, Lost(f"the job did not get there: {shown_text(ended.reason)}"))
         if (run := self._runs[rank]) is None:
             return None

@@ -130,6 +130,11 @@ class RelayedJob:
         """Whether output, and the ends behind it, would be passed on at once."""
         return all(outlet.has_room for outlet in self._outlets.values())
 
+    @property
+    def is_stranded(self) -> bool:
+        """Whether no way leads through here any more: nobody sends it from above, or none below has a part in it."""
+        return isinstance(self.upstream, Nowhere) or not self._downstreams
+
     def gives(self, bundle: bytes, downstream: Downstream) -> bool:
         """Whether the job has this bundle, and the downstream a part in the job."""
         own = self.request.bundle

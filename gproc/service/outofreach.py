@@ -33,8 +33,10 @@ class UnreachedRanks:
         self._absent: dict[int, Absence] = {}
         self.regained: set[int] = set()
         """The ranks whose nodes could not be reached for a while."""
+        self.given_up: set[int] = set()
+        """The ranks that were lost with their nodes' leases.  Such a node is not sent its part any more."""
         self._told: set[int] = set()
-        """Those of them of which the clients know."""
+        """Those that could not be reached of which the clients know."""
 
     def __contains__(self, rank: object) -> bool:
         return rank in self._absent

@@ -84,6 +84,8 @@ class TreeServices(Protocol):
 
     def release(self, word: Release) -> None: ...
 
+    def grant_again(self, node: Node) -> None: ...
+
     async def keep_bundle(self, bundle: bytes) -> Root:
         """Fetch all of a bundle, so that no client need be there for it.  Raises: StoreError."""
 

@@ -42,6 +42,9 @@ class WaySender(Protocol):
         self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch], upstream: Upstream
     ) -> list[Downstream]: ...
 
+    def grant_again(self, node: Node) -> None:
+        """Tell a node which jobs there are."""
+
 
 class JobWays:
     """live: the running jobs, by number.  have_room: called with a job of which more nodes may begin."""
@@ -52,6 +55,8 @@ class JobWays:
         self._have_room = have_room
         self._returned: dict[bytes, Node] = {}
         """Nodes that another way leads to, until their jobs are sent on it."""
+        self._then: frozenset[int] = frozenset()
+        """The jobs that there were when the first of them was reached."""
 
     def run_of(self, live: LiveJob, nodes: Sequence[Node], *, again: bool = False) -> Run:
         """The job, for some of its nodes, by the routes that lead to them now."""
@@ -68,10 +73,12 @@ class JobWays:
         asyncio.get_running_loop().call_later(left_s, self._lease_is_over, node, reason)
 
     def _lease_is_over(self, node: Node, reason: str) -> None:
-        if boottime_s() >= node.lease_ends_s:
+        # A timer of an earlier loss of the same node may come just after the end of a lease that was given since then.
+        if boottime_s() >= node.lease_ends_s + LEASE_OVER_S / 2:
             for live in list(self._live.values()):
                 rank = live.rank_on.get(node.nonce)
                 if rank is not None and (rank in live.unreached or live.job.waits(rank)):
+                    live.unreached.given_up.add(rank)
                     live.lose(rank, reason)
 
     def expect(self, lives: Sequence[LiveJob], registry: Registry, leases_end_s: float) -> None:
@@ -113,17 +120,20 @@ class JobWays:
     def reached(self, node: Node) -> None:
         """Another way leads to a node: its jobs go on.  Those below it follow in a moment: all are sent together."""
         if not self._returned:
+            self._then = frozenset(self._live)
             asyncio.get_running_loop().call_later(TOGETHER_S, self._go_on)
         self._returned[node.nonce] = node
 
     def _go_on(self) -> None:
         returned, self._returned = self._returned, {}
         for live in list(self._live.values()):
-            nodes = [node for nonce, node in returned.items() if nonce in live.rank_on]
+            # A node that never had it would begin a program that is called lost already.
+            lost, ranks = live.unreached.given_up | live.received.not_there, live.rank_on
+            nodes = [node for nonce, node in returned.items() if nonce in ranks and ranks[nonce] not in lost]
             begun = [node for node in nodes if not live.job.waits(live.rank_on[node.nonce])]
             if len(begun) < len(nodes):
                 self._have_room(live)
-            if not (nodes := begun) or live.job.over:
+            if not (nodes := begun):
                 continue
             log.info("job %d: goes on at %s", live.job.number, fold(node.place for node in nodes))
             reached = self._master.pass_again(live.relayed, self.run_of(live, nodes, again=True), {}, live)
@@ -132,6 +142,10 @@ class JobWays:
                     downstream.obey(live.job.number, act, order)
             for node in nodes:
                 live.unreached.find(live.rank_on[node.nonce])
+        if self._then - self._live.keys():
+            # The grants of these nodes name a job that is over since, and its release went by another way.
+            for node in returned.values():
+                self._master.grant_again(node)
 
 
 def branch_of(live: LiveJob, nodes: Iterable[Node], *, again: bool = False) -> Branch:

@@ -7,7 +7,15 @@ import pytest
 
 from gproc.errors import TrustError
 from gproc.nodespec import Place
-from gproc.relay.adoption import ADOPTED_FROM, NotBelow, free_number, is_at_home, may_move, shown_grant, shown_number
+from gproc.relay.adoption import (
+    ADOPTED_FROM,
+    NotBelow,
+    adopted_numbers,
+    is_at_home,
+    may_move,
+    shown_grant,
+    shown_number,
+)
 from gproc.service.registry import Registry
 from gproc.trust.signing import Context, Signer
 from gproc.trust.ticket import Ancestor, Grant
@@ -50,9 +58,9 @@ def test_a_node_is_at_home_below_its_parent_and_adopted_further_up_and_nowhere_e
         assert not may_move(place, Place(elsewhere))
 
 
-def test_adopted_children_have_numbers_of_their_own() -> None:
-    assert free_number({1, 2}) == ADOPTED_FROM
-    assert free_number({ADOPTED_FROM, ADOPTED_FROM + 2}) == ADOPTED_FROM + 1
+def test_adopted_children_have_numbers_of_their_own_and_none_has_that_of_one_before_it() -> None:
+    numbers = adopted_numbers()
+    assert (next(numbers), next(numbers)) == (ADOPTED_FROM, ADOPTED_FROM + 1)
     assert (shown_number(7), shown_number(ADOPTED_FROM + 1)) == ("7", "+2")
 
 

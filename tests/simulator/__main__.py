@@ -1,0 +1,38 @@
+"""`python -m tests.simulator --faults 1000000 --seed N`: simulated faults, until something is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from tests.simulator.faults import simulate
+from tests.simulator.world import Violation, World
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__)
+    parser.add_argument("--faults", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--small", action="store_true", help="16 nodes instead of 100")
+    asked = parser.parse_args()
+    begun_s, done, simulated_s = time.process_time(), 0, 0.0
+
+    def tell(world: World) -> None:
+        nonlocal done, simulated_s
+        done += world.faults
+        simulated_s += world.loop.now_s
+        took_s = time.process_time() - begun_s
+        sys.stderr.write(f"\r{done} faults, {done / took_s:.0f}/s, {simulated_s:.0f} simulated seconds")
+
+    try:
+        simulate(asked.seed, asked.faults, tell=tell, small=asked.small)
+    except Violation as error:
+        sys.stderr.write(f"\n{error}\n")
+        return 1
+    sys.stdout.write(f"\nseed {asked.seed}: {done} faults, nothing was wrong\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Which faults happen when: all from one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from gproc.nodespec import Place
+from tests.simulator.nodes import SimSlave, host_of
+from tests.simulator.world import Violation, World, simulated
+
+EPISODE: Final = 400
+"""Faults until everything must be in order again."""
+
+JOBS: Final = 2
+"""So many jobs run at a time."""
+
+
+class Faults:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.random = world.random
+        self.kinds: tuple[tuple[Callable[[], None], int], ...] = (
+            (self._stall, 34),
+            (self._reset, 30),
+            (self._cut, 14),
+            (self._isolate, 4),
+            (self._freeze, 6),
+            (self._kill, 8),
+            (self._stop, 3),
+            (self._lose_machine, 1),
+        )
+
+    def one(self) -> None:
+        kinds, weights = zip(*self.kinds, strict=True)
+        self.random.choices(kinds, weights)[0]()
+        self.world.faults += 1
+
+    def _seconds(self) -> float:
+        """Most faults are over before a lease ends, and some are not."""
+        short, middling, long = ((0.05, 1.5), (0.5, 4.0), (2.0, 20.0))
+        uniform = self.random.uniform
+        return self.random.choice((uniform(*short), uniform(*middling), uniform(*long)))
+
+    def _someone(self) -> SimSlave:
+        return self.random.choice(self.world.living())
+
+    def _links(self) -> list[object]:
+        return list(self.world.network.links)
+
+    def _stall(self) -> None:
+        """A connection is slow for a while."""
+        if links := list(self.world.network.links):
+            way = self.random.choice(links).out
+            way.stalled_until_s = self.world.loop.now_s + self.random.uniform(0.01, 1.5)
+
+    def _reset(self) -> None:
+        """A connection ends, with what is on it."""
+        if links := list(self.world.network.links):
+            link = self.random.choice(links)
+            link.process.context.run(link.abort, "connection reset by peer")
+
+    def _cut(self) -> None:
+        """Nothing gets through between two nodes: one way or both."""
+        place = self.random.choice(self.world.places)
+        here, there = host_of(place), host_of(Place(place[:-1]))
+        pairs = self.random.choice(([(here, there)], [(there, here)], [(here, there), (there, here)]))
+        self.world.network.cut(pairs, self._seconds())
+
+    def _isolate(self) -> None:
+        """A machine is off the network for a while."""
+        self.world.network.take_down(host_of(self.random.choice(self.world.places)), self._seconds())
+
+    def _freeze(self) -> None:
+        self.world.network.freeze(self._someone().process, self._seconds())
+
+    def _kill(self) -> None:
+        """kill -9, and another start later."""
+        slave = self._someone()
+        self.world.network.kill(slave.process)
+        self._restart_later(slave)
+
+    def _lose_machine(self) -> None:
+        """No power: nobody hears that its connections have ended."""
+        slave = self._someone()
+        seconds = self._seconds()
+        self.world.network.take_down(slave.process.host, seconds)
+        self.world.network.kill(slave.process)
+        self._restart_later(slave, seconds)
+
+    def _stop(self) -> None:
+        """A clean end."""
+        slave = self._someone()
+        slave.process.context.run(slave.end)
+        self._restart_later(slave, 2.0)
+
+    def _restart_later(self, slave: SimSlave, least_s: float = 0.1) -> None:
+        seconds = least_s + self._seconds()
+
+        def restart() -> None:
+            if self.world.slaves[slave.home] is not slave:
+                return
+            if not slave.process.dead:  # a frozen one cannot end by itself
+                self.world.network.kill(slave.process)
+            self.world.start(slave.home)
+
+        self.world.loop.call_later(seconds, restart, context=self.world.network.context)
+
+
+def simulate(seed: int, faults: int, *, tell: Callable[[World], None] = lambda _: None, small: bool = False) -> int:
+    """So many faults.  Returns how many there were.  Raises: Violation, which names the seed and the fault."""
+    done, run = 0, 0
+    while done < faults:
+        world_seed = seed + run * 1_000_003
+        world = World(world_seed, *((2, 2, 3) if small else ()))
+        with simulated(world):
+            try:
+                _episode(world, min(EPISODE, faults - done))
+            except Violation as error:
+                again = f"--seed {world_seed} --faults {EPISODE}{' --small' if small else ''}"
+                raise Violation(f"seed {seed}, fault {done + world.faults} (again by {again}): {error}") from None
+        done += world.faults
+        run += 1
+        tell(world)
+    return done
+
+
+def _episode(world: World, faults: int) -> None:
+    world.start_all()
+    injector = Faults(world)
+    for _ in range(faults):
+        if len(world.master.jobs.running()) < JOBS:
+            world.begin_job()
+        world.inside(None, injector.one)
+        world.run_for(world.random.expovariate(4.0))
+    world.settle()

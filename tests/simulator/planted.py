@@ -1,0 +1,176 @@
+"""Bugs that are planted into the product's rules, one at a time: the simulator must find each."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from typing import Any, Final
+
+from gproc.node.program import Program
+from gproc.relay.adoption import ADOPTED_FROM
+from gproc.relay.delivery import KeptOutput, ReceivedOutput
+from gproc.relay.flow import Outlet
+from gproc.relay.hub import Hub
+from gproc.relay.receipt import JobReceipt
+from gproc.relay.relayed_job import RelayedJob
+from gproc.service.registry import Node, Registry
+from gproc.service.ways import JobWays
+from gproc.slave import Slave
+from gproc.tree import Tree
+from gproc.trust.lease import LeaseKeeper, boottime_s
+from gproc.trust.ticket import TicketVerifier
+from tests.simulator.clock import replaced
+
+
+def gap_is_taken(self: ReceivedOutput, rank: int, stream: int, offset: int, size: int) -> int:
+    have = self.have(rank, stream)
+    if offset + size <= have or rank in self._finished:
+        return size
+    self._have[rank, stream] = offset + size
+    return max(0, have - offset)
+
+
+def block_is_taken_twice(self: ReceivedOutput, rank: int, stream: int, offset: int, size: int) -> int:
+    have = self.have(rank, stream)
+    if offset > have or offset + size < have or rank in self._finished:
+        return size
+    self._have[rank, stream] = offset + size
+    return max(0, have - offset) % size
+
+
+def one_byte_too_many_is_dropped(self: KeptOutput, offset: int) -> None:
+    self._sent = min(self._end, max(self._begin, offset + 1))
+
+
+def too_much_is_let_go(self: KeptOutput, offset: int) -> int:
+    freed = 0
+    while self._kept and self._begin < offset:
+        size = len(self._kept.popleft())
+        self._begin += size
+        freed += size
+    self._sent = max(self._sent, self._begin)
+    return freed
+
+
+_acknowledgement = JobReceipt.acknowledgement
+
+
+def acknowledgement_is_lost(self: JobReceipt, rank: int, stream: int, *, again: bool = False) -> Any:
+    return None if again else _acknowledgement(self, rank, stream)
+
+
+def route_stays(self: Registry, node: Node) -> None:
+    node.route = None
+
+
+def lease_is_judged_early(self: JobWays, node: Node, reason: str) -> None:
+    for live in list(self._live.values()):
+        if (rank := live.rank_on.get(node.nonce)) is not None and rank in live.unreached:
+            live.lose(rank, reason)
+
+
+def lost_rank_begins(self: JobWays, node: Node, reason: str) -> None:
+    """As it was until 27 November 2026: a node of a lost rank was sent its job when it was reached again."""
+    if boottime_s() >= node.lease_ends_s:
+        lease_is_judged_early(self, node, reason)
+
+
+def lease_lasts_longer(self: LeaseKeeper, nonce: bytes, clock_ms: int, now_s: float) -> bool:
+    asked_s = self._asked.pop(nonce, None)
+    if asked_s is None:
+        return False
+    self.ends_s = max(self.ends_s, now_s + self.lease_s)
+    self._lag_s = now_s - clock_ms / 1000
+    return True
+
+
+def ticket_is_forgotten(self: TicketVerifier, ticket: object, clock_ms: int) -> None:
+    """A replayed one is taken."""
+
+
+def credit_is_given_twice(self: Outlet[Any], source: Any, size: int) -> None:
+    """As it was until 27 November 2026: a node's own program that sends within `_grant` was paid twice."""
+    if source not in self._used:
+        return
+    owed = self._owed.get(source, 0) + size
+    if owed >= self._quantum:
+        self._used[source] -= owed
+        self._grant(source, owed)
+        owed = 0
+    self._owed[source] = owed
+
+
+def end_overtakes_output(self: RelayedJob, rank: int) -> None:
+    if rank in self._held:
+        self.upstream.send(self._held.pop(rank))
+
+
+_start = Program.start
+
+
+def end_is_not_said_again(self: Program, run: Any) -> None:
+    is_new = self._preparing is None
+    _start(self, run) if is_new else self._send(1)
+
+
+def subtree_is_not_announced(self: Slave) -> None:
+    self._joined(self)
+
+
+def only_the_node_itself_leaves(self: Tree, route: Any) -> list[Any]:
+    gone = [route] if route in self else []
+    self.forget(route)
+    return gone
+
+
+def lowest_free_number(self: Hub, join: Any) -> int:
+    """As it was until 27 November 2026: the number of an adopted child that has left was given to another one."""
+    self._adopted_numbers = (n for n in itertools.count(ADOPTED_FROM) if n not in self.children.by_id)
+    return _admit(self, join)
+
+
+_admit = Hub.admit
+
+PLANTED: Final[dict[str, tuple[type, str, Any]]] = {
+    "output after a gap is taken": (ReceivedOutput, "take_bytes", gap_is_taken),
+    "a block that ends where we are is taken again": (ReceivedOutput, "take_bytes", block_is_taken_twice),
+    "a node sends again from one byte too late": (KeptOutput, "rewind", one_byte_too_many_is_dropped),
+    "a node lets go of a block that is acknowledged in part": (KeptOutput, "acknowledge", too_much_is_let_go),
+    "an acknowledgement is not said again": (JobReceipt, "acknowledgement", acknowledgement_is_lost),
+    "a route is not dropped": (Registry, "_drop_route", route_stays),
+    "a lease is judged too early": (JobWays, "_lease_is_over", lease_is_judged_early),
+    "a lost rank begins": (JobWays, "_lease_is_over", lost_rank_begins),
+    "a lease lasts from its answer on": (LeaseKeeper, "answered", lease_lasts_longer),
+    "a replayed ticket is taken": (TicketVerifier, "_remember", ticket_is_forgotten),
+    "credit is given twice": (Outlet, "pay", credit_is_given_twice),
+    "an end overtakes its output": (RelayedJob, "_send_finished", end_overtakes_output),
+    "an end is not said again on a new way": (Program, "start", end_is_not_said_again),
+    "a subtree is not announced": (Slave, "announce_subtree", subtree_is_not_announced),
+    "those below a node that left stay": (Tree, "leave", only_the_node_itself_leaves),
+    "a number is given twice": (Hub, "admit", lowest_free_number),
+    "a relay on no way of a job keeps it": (RelayedJob, "is_stranded", False),
+}
+"""By what is wrong: the class, the method, and what stands in for it."""
+
+SEEDS: Final = {
+    "output after a gap is taken": 3,
+    "a node sends again from one byte too late": 1,
+    "a route is not dropped": 1,
+    "a lease is judged too early": 1,
+    "a lost rank begins": 2,
+    "a replayed ticket is taken": 3,
+    "credit is given twice": 1,
+    "an end is not said again on a new way": 1,
+    "a subtree is not announced": 1,
+    "those below a node that left stay": 1,
+    "a number is given twice": 19_000_045,
+}
+"""Where some of them show soon."""
+
+
+@contextlib.contextmanager
+def planted(name: str) -> Iterator[None]:
+    owner, method, bug = PLANTED[name]
+    with replaced(owner, method, bug):
+        yield

@@ -1,0 +1,73 @@
+"""A cluster whose clock, network and programs are simulated, and whose rules are the product's: docs/faults.md."""
+
+from __future__ import annotations
+
+import pytest
+
+from gproc.relay.flow import Outlet
+from tests.simulator.faults import simulate
+from tests.simulator.planted import PLANTED, SEEDS, planted
+from tests.simulator.world import Violation
+
+FAULTS = 20_000
+"""Within so many each planted bug is found."""
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_nothing_is_lost_doubled_or_left_over_whatever_fails(small: bool) -> None:
+    simulate(1, 800 if small else 40, small=small)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("small", [True, False])
+def test_nothing_is_lost_doubled_or_left_over_in_20_000_faults(small: bool) -> None:
+    simulate(2, FAULTS if small else 1600, small=small)
+
+
+@pytest.mark.parametrize("seed", [4, 6, 19_000_045])
+def test_what_was_once_wrong_is_right(seed: int) -> None:
+    """4: a relay kept a job for ever.  6: a lost rank began.  19,000,045: a rank began on another rank's node."""
+    simulate(seed, 400, small=True)
+
+
+@pytest.mark.parametrize("name", [name for name in PLANTED if name in SEEDS])
+def test_a_planted_bug_is_found(name: str) -> None:
+    with planted(name), pytest.raises(Violation, match=f"seed {SEEDS[name]}, fault"):
+        simulate(SEEDS[name], FAULTS, small=True)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("name", [name for name in PLANTED if name not in SEEDS])
+def test_a_planted_bug_that_shows_seldom_is_found(name: str) -> None:
+    with planted(name), pytest.raises(Violation, match="seed 1, fault"):
+        simulate(1, FAULTS, small=True)
+
+
+def test_a_seed_makes_the_same_run_again() -> None:
+    found = set()
+    for _ in range(2):
+        with planted("a lease is judged too early"), pytest.raises(Violation) as error:
+            simulate(1, FAULTS, small=True)
+        found.add(str(error.value))
+    assert len(found) == 1
+
+
+def test_a_source_that_sends_as_soon_as_it_is_granted_credit_is_paid_once() -> None:
+    """A node's own program does: it had more credit than its window, the more the longer it wrote."""
+    granted: list[int] = []
+
+    def grant(source: str, size: int) -> None:
+        granted.append(size)
+        if len(granted) == 1:
+            send(30)
+
+    def send(size: int) -> None:
+        outlet.accept(size, "program")
+        outlet.push(0, b"x" * size, size, "program")
+
+    outlet: Outlet[str] = Outlet(1000, 400, lambda frame: None, grant)
+    send(90)
+    send(90)
+    assert granted == [180]
+    send(80)
+    assert granted == [180, 110]
