@@ -45,9 +45,9 @@ LEFT_OUT: Final = (
     "tkinter", "unittest", "urllib.request", "webbrowser", "xml", "xmlrpc", "zipfile",
     # Of the front end.
     "ClusterShell", "asyncssh", "cryptography", "gproc.cli.completing", "gproc.cli.help", "gproc.cli.installing",
-    "gproc.client", "gproc.naming.expanding", "gproc.runtime", "lief", "pkg_resources", "pycparser", "rich",
-    "setuptools", "shellingham", "typer", "typing_extensions", "yaml",
-    "zstandard._cffi", "zstandard.backend_cffi", "zstandard.backend_rust",
+    "gproc.client", "gproc.naming.expanding", "gproc.packager", "gproc.runtime", "lief", "pkg_resources", "pycparser",
+    "rich", "setuptools", "shellingham", "typer", "typing_extensions", "yaml", "zstandard._cffi",
+    "zstandard.backend_cffi", "zstandard.backend_rust",
 )  # fmt: skip
 
 

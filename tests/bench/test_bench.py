@@ -57,7 +57,7 @@ def lab_possible() -> None:
         pytest.skip(reason)
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 @pytest.mark.usefixtures("lab_possible")
 def test_links_of_limited_rate_are_measured_in_payloads(bench: Bench) -> None:
     flat, flat_bytes, flat_again, racks, racks_bytes, racks_again = bench("links").figures

@@ -62,7 +62,7 @@ def test_a_commit_is_compared_with_itself_in_every_measurement(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == [file]
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 @pytest.mark.usefixtures("in_git")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_comparison_leaves_neither_files_nor_processes(tmp_path: Path, sent: signal.Signals) -> None:

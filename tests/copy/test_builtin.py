@@ -31,7 +31,7 @@ def test_a_ticket_that_asks_for_an_unknown_task_is_refused() -> None:
 
 
 def ticket(sequence: int, action: Action) -> Ticket:
-    request = Request(nodes=".", argv=(b"get", b"/x"), action=action)
+    request = Request(nodes=".", argv=(b"get", b"/x"), action=action, stdin=action == "map")
     return Ticket(
         session=b"x" * 16, sequence=sequence, job=sequence, start_by_ms=1000, request=request,
         caller=Caller(os.geteuid(), os.getegid(), ()),

@@ -67,6 +67,7 @@ def test_the_same_files_give_the_same_archive() -> None:
 
 
 @needs_helper
+@pytest.mark.stress
 def test_a_file_that_changes_makes_another_runtime(tmp_path: Path) -> None:
     environ = {"XDG_CACHE_HOME": str(tmp_path)}
     first = runtime_of_this_machine(environ)

@@ -69,7 +69,7 @@ def test_a_master_in_the_foreground_ends_the_tree_at_ctrl_c(lab: Lab) -> None:
         pytest.param(("start", "-w", "hanging,h1"), 10, marks=pytest.mark.stress, id="start"),
         pytest.param(("restart", "1-2"), 10, marks=pytest.mark.stress, id="restart"),
         pytest.param(("stop", "1-2"), 4, id="stop"),
-        pytest.param(("remove", "1-2"), 4, id="remove"),
+        pytest.param(("remove", "1-2"), 4, marks=pytest.mark.stress, id="remove"),
     ],
 )
 def test_so_many_logins_at_a_time_and_each_as_long_as_it_may_take(

@@ -41,7 +41,7 @@ def halfway(cluster: Cluster, tap: Wiretap, payload: Payload, nodes: str = ".") 
 
 
 @pytest.mark.parametrize(
-    "victim", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(4, marks=pytest.mark.slow)]
+    "victim", [pytest.param(0, marks=pytest.mark.stress), 1, pytest.param(4, marks=pytest.mark.stress)]
 )
 def test_a_node_that_is_killed_in_mid_transfer_is_named_and_the_others_finish(
     cluster: Cluster, tap: Wiretap, tapped: Start, make_payload: MakePayload, victim: int

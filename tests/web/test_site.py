@@ -110,12 +110,13 @@ def test_a_stream_says_everything_first_and_then_what_changes(tree: Cluster, ser
         assert json.loads(next(names)[6:]) == {"version": 1, "control": False}
         first = json.loads(next(names)[6:])
         assert {node["node"] for node in first["nodes"]} == set(tree.states())
-        assert tree.exec("1", "/bin/echo", "a-new-one").returncode == 0
+        job = tree.exec("-d", "1", "/bin/sh", "-c", ": a-new-one; exec sleep 1000").stdout.split()[-1].decode()
         for line in names:
             row = json.loads(line[6:])
             if any("a-new-one" in job["command"] for job in row["jobs"]):
                 break
         assert len(row["jobs"]) == 1, "only what has changed"
+    assert tree.command("kill", job).returncode == 0
 
 
 def test_the_output_of_a_job_is_followed_to_its_end(tree: Cluster, serve: Serve) -> None:
