@@ -11,9 +11,11 @@ from gproc.cli.node_options import RemoveOptions
 from gproc.cli.nodes_view import NodesView, report
 from gproc.cli.start import at_places, parcel_of_this_machine, ways_of
 from gproc.cli.trace import Trace
+from gproc.client.questions import answer_to
 from gproc.errors import UsageError
-from gproc.nodespec import format_path
+from gproc.nodespec import Place, fold, format_path
 from gproc.start.fleet import Fleet, Settings
+from gproc.start.master import tree_of
 from gproc.start.node import Stage
 from gproc.start.plan import Standing
 from gproc.start.register import forget, registered
@@ -32,12 +34,22 @@ def run(options: RemoveOptions) -> int:
     fleet = Fleet(
         open_authority(home, create=False), parcel_of_this_machine(), ways_of(options), settings, {}, view
     )
+    _give_back(options.socket, standings)
     try:
         results = asyncio.run(fleet.remove(standings))
     finally:
         view.close()
     forget(home, (each for each in standings if options.forget or results[each.host].stage is Stage.REMOVED))
     return report(standings, results, json=options.json, seconds=time.monotonic() - began_s)
+
+
+def _give_back(socket_path: str, standings: Sequence[Standing]) -> None:
+    """Nodes that are drained are so no more: if a host comes again, it comes as a new one."""
+    tree = tree_of(socket_path)
+    gone = {standing.name for standing in standings}
+    drained = [Place(row.place) for row in tree.nodes if row.drained and row.node.name in gone] if tree else []
+    if drained:
+        answer_to(socket_path, lambda session: session.drain(fold(drained), "", resume=True))
 
 
 def _check_children(home: str, standings: Sequence[Standing]) -> None:

@@ -133,6 +133,10 @@ def test_nothing_is_left_on_a_host_that_is_removed_and_it_is_forgotten(lab: Lab)
     assert nodes(lab) == {"2": "h2"}
     again = lab.run("remove", "h1")
     assert (again.returncode, "has started nothing on h1" in again.stderr) == (2, True)
+    lab.run("stop")
+    (lab.gproc_home / "started.json").unlink()
+    started(lab, "-w", "h1")
+    assert lab.run("e", "1", "/bin/true").returncode == 0, "a host that comes again is not drained"
 
 
 def test_a_host_with_another_slave_keeps_what_that_needs(lab: Lab) -> None:

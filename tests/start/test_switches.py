@@ -22,7 +22,8 @@ def test_what_a_slave_and_its_master_are_told_holds(lab: Lab) -> None:
         assert done.returncode == 0, done.stderr
         (node,) = json.loads(lab.run("i", "--json").stdout)["nodes"]
         assert node["address"] == f"{lab.hosts['h1']}:6700"
-        assert lab.run("e", "1", "/bin/sh", "-c", "echo $GPROC_ROOT").stdout == "/tmp/elsewhere\n"
+        ran = lab.run("e", "1", "/bin/sh", "-c", "echo $GPROC_ROOT")
+        assert (ran.stdout, ran.stderr) == ("/tmp/elsewhere\n", "")
         assert f"{HEAD}:6700" in lab.shell("h1", "netstat -tn")
     assert "elsewhere" in lab.shell("h1", "ls /tmp")
     assert lab.run("remove", "--bin-root=/tmp/elsewhere", "1").returncode == 0
