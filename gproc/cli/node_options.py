@@ -24,11 +24,23 @@ class SshOptions(msgspec.Struct, frozen=True, kw_only=True):
     ssh_command: str = ""
 
 
-class StartOptions(SshOptions, frozen=True, kw_only=True):
+class SlaveStartOptions(SshOptions, frozen=True, kw_only=True):
+    """What the modes that start slaves tell them.  address: of the master, as nodes see it; None: by the locale, or the
+    one from which ssh reaches them.
+    """
+
+    address: str | None = None
+    cmd_port: int = DEFAULT_CMD_PORT
+    socket: str = DEFAULT_SOCKET
+    bin_root: str = DEFAULT_BIN_ROOT
+    json: bool = False
+    debug: int = 0
+
+
+class StartOptions(SlaveStartOptions, frozen=True, kw_only=True):
     """`gproc start`.  level: of the tree, in words; () for all.  hosts: a list, not yet expanded.
 
-    low, high: numbers of the locale's nodes; 0: its first and its last.  address: of the master, as nodes see it; None:
-    by the locale, or the one from which ssh reaches them.
+    low, high: numbers of the locale's nodes; 0: its first and its last.
     """
 
     level: tuple[str, ...] = ()
@@ -39,12 +51,6 @@ class StartOptions(SshOptions, frozen=True, kw_only=True):
     failed: bool = False
     fanout: int = DEFAULT_FANOUT
     foreground: bool = False
-    address: str | None = None
-    cmd_port: int = DEFAULT_CMD_PORT
-    socket: str = DEFAULT_SOCKET
-    bin_root: str = DEFAULT_BIN_ROOT
-    json: bool = False
-    debug: int = 0
 
 
 class StopOptions(SshOptions, frozen=True, kw_only=True):
@@ -56,30 +62,18 @@ class StopOptions(SshOptions, frozen=True, kw_only=True):
     debug: int = 0
 
 
-class RestartOptions(SshOptions, frozen=True, kw_only=True):
+class RestartOptions(SlaveStartOptions, frozen=True, kw_only=True):
     """`gproc restart`.  nodes: a specification, not yet parsed."""
 
     nodes: str
-    address: str | None = None
-    cmd_port: int = DEFAULT_CMD_PORT
-    socket: str = DEFAULT_SOCKET
-    bin_root: str = DEFAULT_BIN_ROOT
-    json: bool = False
-    debug: int = 0
 
 
-class UpgradeOptions(SshOptions, frozen=True, kw_only=True):
+class UpgradeOptions(SlaveStartOptions, frozen=True, kw_only=True):
     """`gproc upgrade`.  nodes: a specification, in words; () for all.  timeout_s: for jobs to end; None: as
     long as they run."""
 
     nodes: tuple[str, ...] = ()
     timeout_s: float | None = None
-    address: str | None = None
-    cmd_port: int = DEFAULT_CMD_PORT
-    socket: str = DEFAULT_SOCKET
-    bin_root: str = DEFAULT_BIN_ROOT
-    json: bool = False
-    debug: int = 0
 
 
 class RemoveOptions(SshOptions, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from gproc.cli.naming import meant_by
-from gproc.cli.node_options import RestartOptions, SshOptions, StartOptions
+from gproc.cli.node_options import SlaveStartOptions, SshOptions, StartOptions
 from gproc.cli.nodes_view import NodesView, report
 from gproc.cli.trace import Trace
 from gproc.errors import UsageError
@@ -67,7 +67,7 @@ def run(options: StartOptions) -> int:
 
 
 def start_nodes(
-    options: StartOptions | RestartOptions, home: str, authority: Authority, parcel: Parcel,
+    options: SlaveStartOptions, home: str, authority: Authority, parcel: Parcel,
     standings: Sequence[Standing], tree: TreeState | None, master: str, began_s: float, afresh: bool = False,
 ) -> int:  # fmt: skip
     """Start those that are not in the tree; the exit status.  afresh: those that are as well."""
@@ -174,6 +174,11 @@ def _master_address(options: StartOptions, standings: Sequence[Standing]) -> str
             return placement.address
     host = plan.name_of(standings[0].host)
     return address_towards(standings[0].address or address_of(host) or host)
+
+
+def master_towards(standing: Standing) -> str:
+    """This machine's address on the way to a host: where that dials the master."""
+    return address_towards(standing.address or address_of(plan.name_of(standing.host)))
 
 
 def await_joined(socket_path: str, names: set[str]) -> None:

@@ -11,17 +11,16 @@ from collections.abc import Collection, Sequence
 from gproc import __version__
 from gproc.cli.node_options import UpgradeOptions
 from gproc.cli.nodes_view import NodesView, report
-from gproc.cli.start import at_places, await_joined, parcel_of_this_machine, ways_of
+from gproc.cli.start import at_places, await_joined, master_towards, parcel_of_this_machine, ways_of
 from gproc.cli.stderr import complain
 from gproc.cli.trace import Trace
 from gproc.client.inquiry import inquire
 from gproc.client.questions import answer_to
-from gproc.errors import NoMaster
 from gproc.nodespec import Place, fold
 from gproc.start.fleet import Fleet, Settings, connected_nodes
-from gproc.start.master import address_of, address_towards, tree_of
+from gproc.start.master import tree_there
 from gproc.start.node import Result, Stage
-from gproc.start.plan import Standing, name_of, parents_first
+from gproc.start.plan import Standing, parents_first
 from gproc.start.register import registered
 from gproc.trust.authority import open_authority
 from gproc.trust.home import gproc_home
@@ -36,9 +35,7 @@ REASON = f"gproc upgrade to {__version__}"
 def run(options: UpgradeOptions) -> int:
     began_s = time.monotonic()
     home = gproc_home(os.environ)
-    tree = tree_of(options.socket)
-    if tree is None:
-        raise NoMaster(options.socket, f"no master listens at {options.socket}: gproc start starts one")
+    tree = tree_there(options.socket)
     standings = at_places(home, options.nodes[0], options.socket) if options.nodes else registered(home)
     rows = _rows(tree)
     absent = [each for each in standings if each.name not in rows]
@@ -60,11 +57,9 @@ class _Upgrade:
         self._outdated = outdated
         self._authority = open_authority(home, create=False)
         self._parcel = parcel_of_this_machine()
-        first = outdated[0]
-        master = options.address or address_towards(first.address or address_of(name_of(first.host)))
         self._settings = Settings(
-            master=master, cmd_port=options.cmd_port, bin_root=options.bin_root, parallel=options.parallel,
-            debug=options.debug,
+            master=options.address or master_towards(outdated[0]), cmd_port=options.cmd_port,
+            bin_root=options.bin_root, parallel=options.parallel, debug=options.debug,
         )  # fmt: skip
         self._view = NodesView(outdated, json=options.json)
         self._results: dict[str, Result] = {}

@@ -9,7 +9,7 @@ from gproc.nodespec import NodeSpec, Place, fold
 from gproc.request.spec import Request
 from gproc.service.absences import Absences
 from gproc.service.draining import Draining
-from gproc.service.registry import Registry, with_parents
+from gproc.service.registry import Node, Registry, with_parents
 from gproc.wire.tree_rows import NodeDrained
 
 
@@ -38,23 +38,33 @@ class NodesAreDrained(GprocError):
     """Somebody asks by number for nodes that take no new jobs."""
 
 
+class Selected(NamedTuple):
+    """there: the connected nodes.  missing: those asked for by number and not connected, folded."""
+
+    there: list[Node]
+    missing: str
+
+
+def selected(registry: Registry, spec: NodeSpec, exclusion: NodeSpec | None = None) -> Selected:
+    """The nodes that a specification means.  Raises: SpecError if it takes too much work."""
+    known = with_parents(registry.places())
+    nodes = {Place(path): registry.at(Place(path)) for path in spec.select(known, exclusion)}
+    named = [place for place, node in nodes.items() if node is None and spec.names(place)]
+    missing = ",".join(text for text in (fold(named), spec.missing(known, exclusion)) if text)
+    return Selected([node for node in nodes.values() if node is not None], missing)
+
+
 def choose(registry: Registry, absences: Absences, draining: Draining, request: Request) -> Chosen:
     """Raises: SpecError; NodesAreDrained."""
     spec = NodeSpec.parse(request.nodes)
     exclusion = NodeSpec.parse_exclusion(request.exclude) if request.exclude else None
-    connected = registry.places()
-    present = set(connected)
-    known = with_parents(connected)
-    selected = [Place(path) for path in spec.select(known, exclusion)]
-    named = [place for place in selected if place not in present and spec.names(place)]
-    missing = ",".join(text for text in (fold(named), spec.missing(known, exclusion)) if text)
-    there = [place for place in selected if place in present]
-    drained = [node for place in there if (node := registry.at(place)) is not None and draining.of(node) is not None]
+    there, missing = selected(registry, spec, exclusion)
+    drained = [node for node in there if draining.of(node) is not None]
     if wanted := draining.groups([node for node in drained if spec.names(node.place)]):
         raise NodesAreDrained(f"{'; '.join(_told(wanted))}: leave them out, or give them back by gproc drain --resume")
-    spared = {node.place for node in drained}
-    there = [place for place in there if place not in spared]
-    return Chosen(there, missing, _absent(spec, exclusion, absences, present), draining.groups(drained))
+    taking = [node.place for node in there if draining.of(node) is None]
+    absent = _absent(spec, exclusion, absences, set(registry.places()))
+    return Chosen(taking, missing, absent, draining.groups(drained))
 
 
 def _absent(
@@ -77,4 +87,8 @@ def nobody(registry: Registry, request: Request, chosen: Chosen) -> str:
     if not len(registry):
         return "no node is connected: start slaves with 'gproc s'"
     without = f" without {request.exclude}" if request.exclude else ""
-    return f"no connected node fits {request.nodes}{without}; connected: {fold(registry.places())}"
+    return none_fits(registry, request.nodes + without)
+
+
+def none_fits(registry: Registry, nodes: str) -> str:
+    return f"no connected node fits {nodes}; connected: {fold(registry.places())}"

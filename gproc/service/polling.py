@@ -14,11 +14,12 @@ from gproc.errors import GprocError, TrustError
 from gproc.nodespec import NodeSpec, Place, fold
 from gproc.request.spec import Caller
 from gproc.service.absences import Absences
+from gproc.service.choosing import none_fits, selected
 from gproc.service.draining import Draining
 from gproc.service.faults import Faults
 from gproc.service.finding import NodeFinder
 from gproc.service.oversight import Oversight
-from gproc.service.registry import Registry, with_parents
+from gproc.service.registry import Registry
 from gproc.trust.lease import boottime_s
 from gproc.wire.job_messages import DrainNodes, FaultList, FindNodes, FoundNodes, NodesDrained
 from gproc.wire.loads import Load
@@ -79,14 +80,9 @@ class TreeInquiries:
         if not self._oversight.may(caller, "drain"):
             raise TrustError("root, the user who runs the master, and those whom its policy lets, drain nodes")
         registry = self._master.registry
-        spec = NodeSpec.parse(question.nodes)
-        known = with_parents(registry.places())
-        selected = {Place(path): registry.at(Place(path)) for path in spec.select(known)}
-        nodes = [node for node in selected.values() if node is not None]
-        named = [place for place, node in selected.items() if node is None and spec.names(place)]
-        missing = ",".join(text for text in (fold(named), spec.missing(known)) if text)
+        nodes, missing = selected(registry, NodeSpec.parse(question.nodes))
         if not nodes:
-            raise GprocError(f"no connected node fits {question.nodes}; connected: {fold(registry.places())}")
+            raise GprocError(none_fits(registry, question.nodes))
         if question.resume:
             self._master.draining.resume(nodes)
         else:

@@ -39,6 +39,14 @@ def tree_of(socket_path: str) -> TreeState | None:
         return None
 
 
+def tree_there(socket_path: str) -> TreeState:
+    """The tree of the master that listens there.  Raises: NoMaster if there is none."""
+    tree = tree_of(socket_path)
+    if tree is None:
+        raise NoMaster(socket_path, f"no master listens at {socket_path}: gproc start starts one")
+    return tree
+
+
 def start_master(home: str, socket_path: str, switches: Sequence[str], *, foreground: bool) -> subprocess.Popen[bytes]:
     """Start a master and wait until it takes commands.  In the background it writes its log to `home`/master.log.
 

@@ -201,39 +201,43 @@ def _without_time(line: str) -> str:
 
 async def stop_node(standing: Standing, slave: str, parcel: Parcel, ways: Ways) -> Result:
     """End the slave of that name on the host.  Its failures are results."""
-    began_s = time.monotonic()
+
+    async def heard(channel: Channel) -> tuple[Stage, str]:
+        answer = await next_answer(channel, 3 * ways.connect_timeout_s, "stopped", "none")
+        return Stage.STOPPED, "" if answer.word == "stopped" else "no slave of this cluster ran"
+
     command = stop_command(len(parcel.helper), parcel.helper_digest, slave)
-    try:
-        channel = await open_channel(standing.host, command, ways)
-        try:
-            await next_answer(channel, ways.connect_timeout_s, "hello")
-            answer = await next_answer(channel, 3 * ways.connect_timeout_s, "stopped", "none")
-        finally:
-            await _closed(channel)
-    except (NodeFailed, SshFailed) as error:
-        reason = shown_text(str(error))
-        return Result(Stage.FAILED, reason, time.monotonic() - began_s)
-    reason = "" if answer.word == "stopped" else "no slave of this cluster ran"
-    return Result(Stage.STOPPED, reason, time.monotonic() - began_s)
+    return await _converse(standing, command, ways, heard)
 
 
 async def remove_node(standing: Standing, slave: str, parcel: Parcel, ways: Ways, bin_root: str) -> Result:
     """End the slave of that name on the host, and leave nothing of ours there.  Its failures are results."""
-    began_s = time.monotonic()
+
+    async def heard(channel: Channel) -> tuple[Stage, str]:
+        answer = Answer("stopped", "")
+        while answer.word in ("stopped", "none"):
+            answer = await next_answer(channel, 6 * ways.connect_timeout_s, "stopped", "none", "kept", "removed")
+        return Stage.REMOVED, f"stopped, but files were left: {answer.rest}" if answer.word == "kept" else ""
+
     command = remove_command(len(parcel.helper), parcel.helper_digest, slave, bin_root)
+    return await _converse(standing, command, ways, heard)
+
+
+async def _converse(
+    standing: Standing, command: str, ways: Ways, heard: Callable[[Channel], Awaitable[tuple[Stage, str]]]
+) -> Result:
+    """Say a command to a host.  heard: takes the answers after the first, and says what came of it."""
+    began_s = time.monotonic()
     try:
         channel = await open_channel(standing.host, command, ways)
         try:
             await next_answer(channel, ways.connect_timeout_s, "hello")
-            answer = Answer("stopped", "")
-            while answer.word in ("stopped", "none"):
-                answer = await next_answer(channel, 6 * ways.connect_timeout_s, "stopped", "none", "kept", "removed")
+            stage, reason = await heard(channel)
         finally:
             await _closed(channel)
     except (NodeFailed, SshFailed) as error:
-        return Result(Stage.FAILED, shown_text(str(error)), time.monotonic() - began_s)
-    reason = f"stopped, but files were left: {shown_text(answer.rest)}" if answer.word == "kept" else ""
-    return Result(Stage.REMOVED, reason, time.monotonic() - began_s)
+        stage, reason = Stage.FAILED, str(error)
+    return Result(stage, shown_text(reason), time.monotonic() - began_s)
 
 
 async def next_answer(channel: Channel, patience_s: float, *expected: str) -> Answer:
