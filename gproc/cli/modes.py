@@ -336,7 +336,7 @@ MODES: Final = (
         RuntimeOptions,
         "Show what a node without gproc and Python is sent.",
         "It is this Python with the modules and libraries of a slave, and is made and kept when it is first asked for."
-        " With --tar it is written to a file.",
+        " With --tar it is written to a file. With --out, what copytonodes.sh copies is written to a directory.",
     ),
     Mode(
         "store",

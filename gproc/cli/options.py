@@ -242,10 +242,14 @@ class KeyOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`gproc runtime`.  tar: the file that the archive is written to; None: it is only shown."""
+    """`gproc runtime`.  tar: the file that the archive is written to.  out: the directory for what is copied to nodes.
+
+    Without both it is only shown.
+    """
 
     json: bool = False
     tar: str | None = None
+    out: str | None = None
     debug: int = 0
 
 

@@ -1,4 +1,4 @@
-"""`gproc runtime`: what a node is sent that has nothing but a kernel, as a table, as JSON or as a file."""
+"""`gproc runtime`: what a node is sent that has nothing but a kernel, as a table, as JSON or as files."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import sys
 import msgspec
 
 from gproc.cli.options import RuntimeOptions
+from gproc.cli.start import parcel_of
 from gproc.cli.table import table
 from gproc.cli.trace import Trace
 from gproc.runtime.making import Runtime, runtime_of_this_machine
+from gproc.start.copying import files_to_copy
 from gproc.trust.home import PUBLIC_MODE, write_file
 
 
@@ -33,10 +35,15 @@ def run(options: RuntimeOptions) -> int:
     if options.tar is not None:
         write_file(options.tar, runtime.archive, PUBLIC_MODE)
         trace.step(f"wrote {options.tar}")
+    if options.out is not None:
+        os.makedirs(options.out, exist_ok=True)
+        for name, content in files_to_copy(parcel_of(runtime)):
+            write_file(os.path.join(options.out, name), content, PUBLIC_MODE)
+        trace.step(f"wrote what a node is copied to {options.out}")
     report = report_of(runtime)
     if options.json:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    elif options.tar is None:
+    elif options.tar is None and options.out is None:
         rows = [(name.replace("_", " "), str(value)) for name, value in msgspec.structs.asdict(report).items()]
         sys.stdout.write(table(("RUNTIME", ""), rows))
     return 0

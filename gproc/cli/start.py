@@ -19,7 +19,7 @@ from gproc.locales import Options, Role, load
 from gproc.naming.hosts import fold_hosts
 from gproc.naming.words import FAILED, Words, joined
 from gproc.nodespec import NodeSpec, format_path
-from gproc.runtime.making import runtime_of_this_machine
+from gproc.runtime.making import Runtime, runtime_of_this_machine
 from gproc.start import plan
 from gproc.start.fleet import Fleet, Settings, connected_nodes
 from gproc.start.hosts import expand
@@ -96,7 +96,10 @@ def ways_of(options: SshOptions) -> Ways:
 
 
 def parcel_of_this_machine() -> Parcel:
-    runtime = runtime_of_this_machine(os.environ)
+    return parcel_of(runtime_of_this_machine(os.environ))
+
+
+def parcel_of(runtime: Runtime) -> Parcel:
     digest = hashlib.sha256(runtime.helper).hexdigest()[:32]
     return Parcel(runtime.machine, runtime.helper, digest, runtime.digest, runtime.archive)
 

@@ -348,7 +348,7 @@ SWITCHES: Final = (
     Switch("log_json", ("m", "s"), FLAG, "Log in lines of JSON.", "log-json"),
     Switch("tar", ("bundle", "runtime"), TEXT, "Write the archive to this file.", "tar", metavar="FILE", offers="file"),
     Switch(
-        "out", ("cert",), TEXT, "Where to make a directory for each node.", "out", metavar="DIR", offers="directory"
+        "out", ("cert", "runtime"), TEXT, "Where to write the files.", "out", metavar="DIR", offers="directory"
     ),
     Switch(
         "out",

@@ -94,6 +94,7 @@ BEHAVIOUR: Final = {
     ("json", "runtime"): "runtime/test_runtime.py::test_programs_get_json",
     ("tar", "runtime"): "runtime/test_runtime.py::test_it_is_shown_and_written",
     ("json", "config"): "cli/test_settings.py::test_gproc_config_shows_each_default_and_where_it_comes_from",
+    ("out", "runtime"): "start/test_copytonodes.py::test_a_node_without_python_runs_gproc_and_has_its_own_key",
     ("tar", "bundle"): "bundle/test_bundle_command.py::test_the_tar_file_is_the_bundle_and_the_same_each_time",
     ("bin_root", "m"): f"{SWITCHES_OF_M_AND_S}::test_binroot_of_the_master_changes_nothing_on_nodes_as_in_the_original",
     ("socket", "m"): f"{SWITCHES_OF_M_AND_S}::test_the_master_listens_at_the_socket_that_it_names",

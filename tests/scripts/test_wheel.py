@@ -46,6 +46,13 @@ def test_the_wheel_has_the_man_pages_and_the_completion_of_each_shell(wheel: Pat
 
 
 @pytest.mark.slow
+def test_the_wheel_has_the_script_that_copies_to_nodes(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (script,) = [name for name in archive.namelist() if name.endswith(".data/scripts/gproc-copytonodes")]
+        assert archive.read(script) == (CHECKOUT / "scripts" / "copytonodes.sh").read_bytes()
+
+
+@pytest.mark.slow
 def test_installed_gproc_has_its_pages_where_man_looks(wheel: Path, tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--ignore-installed",

@@ -154,13 +154,16 @@ class Lab:
 
     # The front end
 
-    def begin(self, *words: str, python_path: str = "", **more: Any) -> subprocess.Popen[str]:
-        """A gproc command on the front end.  python_path: of another gproc than this one."""
-        environ = {
+    def environ(self, python_path: str = "") -> dict[str, str]:
+        return {
             "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(self.home), "LANG": "C.UTF-8",
             "GPROC_HOME": str(self.gproc_home), "PYTHONPATH": python_path or str(Path(gproc.__file__).parents[1]),
             "XDG_CACHE_HOME": str(self.place / "cache"), "COLUMNS": "200",
         }  # fmt: skip
+
+    def begin(self, *words: str, python_path: str = "", **more: Any) -> subprocess.Popen[str]:
+        """A gproc command on the front end.  python_path: of another gproc than this one."""
+        environ = self.environ(python_path)
         command = [*self.in_head(), sys.executable, "-m", "gproc", words[0], f"--socket={self.socket}", *words[1:]]
         return subprocess.Popen(
             command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -1,0 +1,120 @@
+"""scripts/copytonodes.sh: nodes with sshd and busybox, and what is wrong with some of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.patience import PATIENCE_S
+from tests.start.lab import Lab
+from tests.start.test_failures import CACHE, NOEXEC
+from tests.start.test_start import started
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "copytonodes.sh"
+
+SFTP = 'echo "Subsystem sftp internal-sftp" >>"$root/etc/sshd_config"'
+RUNTIME_BYTES_LEAST = 5_000_000
+
+
+@pytest.fixture(scope="module")
+def nodes(hosts: Lab) -> Lab:
+    """Nodes kn01 to kn09: to the first two can be copied, to the second of them by scp."""
+    hosts.add("kn01")
+    hosts.add("kn02", more=SFTP)
+    hosts.add("kn03", key="other")
+    hosts.add("kn04", known=False)
+    hosts.add("kn05", known=False)
+    hosts.know("kn05", "other")
+    hosts.add("kn06", more=NOEXEC)
+    hosts.add("kn07", more=CACHE.format("size=1m"))
+    hosts.add("kn08", more="before='setarch i686'")
+    for name in ("kn01", "kn02", "kn06", "kn07", "kn08"):
+        hosts.ssh(name, "true")
+    return hosts
+
+
+def copied(lab: Lab, first: int, last: int) -> subprocess.CompletedProcess[str]:
+    """What the script says when a person types it on the front end."""
+    gproc = lab.place / "gproc"
+    gproc.write_text(f'#!/bin/sh\nexec {sys.executable} -m gproc "$@"\n')
+    gproc.chmod(0o755)
+    ssh = lab.home / ".ssh"
+    environ = lab.environ() | {
+        "GPROC": str(gproc), "GPROC_PATTERN": "kn%02d", "TMPDIR": str(lab.place),
+        "GPROC_SSH_OPTIONS": f"-F {ssh}/config -i {ssh}/id_ed25519 -o UserKnownHostsFile={ssh}/known_hosts",
+    }  # fmt: skip
+    return subprocess.run(
+        [*lab.in_head(), "sh", str(SCRIPT), str(first), str(last)], env=environ, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=2 * PATIENCE_S,
+    )  # fmt: skip
+
+
+def came_to(lab: Lab, name: str) -> int:
+    """Bytes that a host has received."""
+    return int(lab.shell(name, "grep eth0: /proc/net/dev | tr : ' '").split()[1])
+
+
+@pytest.fixture(scope="module")
+def done(nodes: Lab) -> subprocess.CompletedProcess[str]:
+    return copied(nodes, 1, 9)
+
+
+@pytest.mark.parametrize("name", ["kn01", "kn02"])
+def test_a_node_without_python_runs_gproc_and_has_its_own_key(
+    nodes: Lab, done: subprocess.CompletedProcess[str], name: str
+) -> None:
+    assert nodes.shell(name, "/root/.local/share/gproc/gproc --version").startswith("gproc "), done.stderr
+    listed = nodes.shell(name, "cd /root/.config/gproc; ls -ln | awk 'NR > 1 {print $1, $9}'; ls -a /root")
+    assert listed.split()[:8] == [
+        "-rw-------", "ca.crt", "-rw-------", "node.crt", "-rw-------", "node.key", "-rw-------", "ticket.pub",
+    ]  # fmt: skip
+    assert ".gproc-" not in listed
+
+
+def test_what_is_wrong_with_a_node_is_said_in_sshs_own_words(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 1
+    *lines, last = done.stderr.splitlines()
+    reasons = dict(line.removeprefix("copytonodes: ").split(": ", 1) for line in lines)
+    assert set(reasons) == {f"kn0{number}" for number in range(3, 10)}
+    assert "Permission denied" in reasons["kn03"]
+    assert reasons["kn04"] == "Host key verification failed."
+    assert reasons["kn05"] == "its host key is another one than known_hosts has: Host key verification failed."
+    assert "no directory in which programs may be executed" in reasons["kn06"]
+    assert "No space left on device" in reasons["kn07"]
+    assert "it is an i686 machine, and this runtime is for" in reasons["kn08"]
+    assert "kn09: " in reasons["kn09"] or "resolve" in reasons["kn09"]
+    assert last == "copytonodes: 7 of 9 nodes failed"
+
+
+def test_the_next_command_names_the_nodes_that_can_run_it(done: subprocess.CompletedProcess[str]) -> None:
+    first, second, _ = done.stdout.splitlines()
+    assert first == "2 of 9 nodes have gproc; 0 had its runtime already. Next:"
+    assert second.startswith("    gproc start -w 'kn[01-02]' --ssh-command='ssh -F ")
+
+
+def test_a_second_time_no_byte_of_the_runtime_is_sent(nodes: Lab, done: subprocess.CompletedProcess[str]) -> None:
+    before = came_to(nodes, "kn02")
+    assert before > RUNTIME_BYTES_LEAST
+    again = copied(nodes, 1, 2)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout.startswith("2 of 2 nodes have gproc; 2 had its runtime already. Next:\n")
+    assert came_to(nodes, "kn02") - before < 100_000
+
+
+def test_gproc_start_finds_there_what_was_copied(
+    nodes: Lab, done: subprocess.CompletedProcess[str], lab: Lab
+) -> None:
+    found = started(lab, "-w", "kn[01-02]")
+    assert [found[host]["state"] for host in ("kn01", "kn02")] == ["up", "up"]
+    assert found["kn01"]["sent_bytes"] < 10_000
+
+
+def test_a_command_of_somebody_else_is_left_alone(nodes: Lab, done: subprocess.CompletedProcess[str]) -> None:
+    nodes.shell("kn02", "echo precious >/root/.local/share/gproc/gproc")
+    again = copied(nodes, 2, 2)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "kn02: .local/share/gproc/gproc exists already and is not gproc's" in again.stderr
+    assert nodes.shell("kn02", "cat /root/.local/share/gproc/gproc; rm /root/.local/share/gproc/gproc") == "precious\n"
