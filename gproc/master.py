@@ -118,6 +118,10 @@ class Master(Hub):
                 self._miss(node, CRASHED)
             self._service.ways.expect(lives, self.registry, self._session.former_leases_end_s)
 
+    def status(self) -> str:
+        """In a clause, for a person."""
+        return f"{len(self.tree)} nodes, {len(self._service.running())} jobs"
+
     async def run(self) -> None:
         self.heartbeats.start()
         desk = asyncio.create_task(self._desk.run())

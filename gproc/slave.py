@@ -93,6 +93,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._given_up: GprocError | None = None
         self._tree_end: messages.Signed | None = None
         self._uplink = Uplink(dialer, id, owner=self, receiver=self)
+        self.status = self._uplink.status
         self._leasing = Leasing(self._verifier, launcher, self._uplink, self._lease_is_over)
         self._certificate = Renewing(endpoint, self._uplink.send, self._uplink.go_home)
         self._staging = Staging(self.fetcher, self.own, endpoint, link_timeout_s)

@@ -19,6 +19,7 @@ from gproc.errors import GprocError, UsageError
 from gproc.locales import Options, Role, load
 from gproc.master import Master
 from gproc.policy.warden import Warden
+from gproc.readiness import ServiceManager
 from gproc.records.place import open_state, state_base
 from gproc.records.session import MasterSession
 from gproc.records.spooling import Spools
@@ -41,6 +42,7 @@ LEAST_LEASE_S: Final = 4.0
 
 
 def run(options: MasterOptions) -> int:
+    manager = ServiceManager.taken_from(os.environ)
     start_log(options.debug, "master" if options.log_json else "")
     if options.orphan_timeout_s < LEAST_LEASE_S:
         raise UsageError(f"--orphan-timeout is at least {LEAST_LEASE_S:.0f} s: a busy node needs as long to answer")
@@ -74,14 +76,16 @@ def run(options: MasterOptions) -> int:
         load_identity(home, "node", name, own_addresses(name, address))
         return load_identity(home, "master", name, own_addresses(name, address))
 
-    asyncio.run(_serve(options, address, authority, reissue, store, belonging, warden, book, spools, session, draining))
+    asyncio.run(
+        _serve(options, address, authority, reissue, store, belonging, warden, book, spools, session, draining, manager)
+    )
     return 0
 
 
 async def _serve(
     options: MasterOptions, address: str, authority: Authority, reissue: Callable[[], Identity], store: Store,
     belonging: Belonging, warden: Warden, book: JobBook, spools: Spools, session: MasterSession,
-    draining: Draining,
+    draining: Draining, manager: ServiceManager,
 ) -> None:  # fmt: skip
     endpoint = Endpoint(reissue())
     master = Master(
@@ -116,4 +120,8 @@ async def _serve(
     if listening_address(address):
         remedy = "for others say -locale or -myAddress"
         log.info("it listens at %s, so only slaves of this machine can join; %s", address, remedy)
+    manager.ready(master.status())
+    master.stopped.add_done_callback(lambda _: manager.stopping())
+    telling = asyncio.create_task(manager.keep_telling(master.status))
     await master.run()
+    telling.cancel()

@@ -12,6 +12,7 @@ from gproc.cli.options import SlaveOptions
 from gproc.descriptors import allow_all
 from gproc.errors import GprocError
 from gproc.launch.launcher import Launcher
+from gproc.readiness import ServiceManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,15 +28,16 @@ log = logging.getLogger("gproc")
 
 def run(options: SlaveOptions) -> int:
     # This comes first, before anything large is imported: the launcher's memory is copied for each job.
+    manager = ServiceManager.taken_from(os.environ)
     allow_all()
     launcher = Launcher.fork(private=options.private, native=os.environ.get("GPROC_INIT") != "python")
     try:
-        return _run(options, launcher)
+        return _run(options, launcher, manager)
     finally:
         launcher.close()
 
 
-def _run(options: SlaveOptions, launcher: Launcher) -> int:
+def _run(options: SlaveOptions, launcher: Launcher, manager: ServiceManager) -> int:
     import socket
 
     from gproc.addresses import own_addresses
@@ -63,7 +65,7 @@ def _run(options: SlaveOptions, launcher: Launcher) -> int:
     )  # fmt: skip
     identity = load_identity(gproc_home(os.environ), "node", name, own_addresses(name, placement.address))
     log.debug("this host is %s of cluster %s", identity.name, identity.cluster)
-    serve(options, launcher, placement, identity)
+    serve(options, launcher, placement, identity, manager=manager)
     return 0
 
 
@@ -72,9 +74,10 @@ def serve(
     launcher: Launcher,
     placement: Placement,
     identity: Identity,
-    joined: Callable[[Slave], None] = lambda _: None,
+    joined: Callable[[Slave], None] | None = None,
+    manager: ServiceManager | None = None,
 ) -> None:
-    """Run the slave until its end.  joined: called each time that it has joined its parent."""
+    """Run the slave until its end.  joined: called each time that it has joined its parent; else manager is told."""
     import asyncio
 
     from gproc.addresses import listening_address
@@ -93,6 +96,7 @@ def serve(
 
     dialled = placement.parent
     assert dialled is not None, "a locale gives every slave a parent"
+    told = manager or ServiceManager()
     placed = placed_by(load(options.locale), options.cmd_port or DEFAULT_CMD_PORT)
     warden = Warden("slave")
     limits = warden.limits()
@@ -118,11 +122,14 @@ def serve(
             link_timeout_s=options.link_timeout_s,
             warden=warden,
             exit_after_s=options.exit_after_s,
-            joined=joined,
+            joined=joined or (lambda slave: told.ready(slave.status())),
         )
         local = listening_address(placement.address or dialled.host)
         listen(slave.children, local, options.cmd_port)
+        slave.stopped.add_done_callback(lambda _: told.stopping())
+        telling = asyncio.create_task(told.keep_telling(slave.status))
         await slave.run()
+        telling.cancel()
 
     try:
         asyncio.run(run_slave())

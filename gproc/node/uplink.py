@@ -9,6 +9,7 @@ from typing import Final, Protocol, assert_never
 
 from gproc.errors import GprocError, LinkLost, PeerError, TrustError
 from gproc.link.connection import Link, Receiver
+from gproc.nodespec import format_path
 from gproc.relay.membership import (
     AnnounceSubtree,
     DialAfter,
@@ -69,6 +70,13 @@ class Uplink:
     def where(self) -> str:
         """The node that is the parent, or is dialled next."""
         return self.membership.ways[self.membership.way]
+
+    def status(self) -> str:
+        """In a clause, for a person."""
+        if self.control is None:
+            return f"not in the tree, dials {self.where}"
+        place = self.membership.place
+        return f"node {format_path(place)}, joined {self.where}" if place else f"joined {self.where}"
 
     def is_open(self, link: Link) -> bool:
         """Whether this is a link to the present parent."""

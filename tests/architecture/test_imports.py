@@ -19,7 +19,7 @@ IO_MODULES = {
 }  # fmt: skip
 
 ORDER = (
-    "errors", "shown", "addresses", "descriptors", "interpreter", "logstream",
+    "errors", "shown", "addresses", "descriptors", "interpreter", "logstream", "readiness",
     "request", "boxes", "nodespec", "naming", "content", "disk", "wire", "tree", "bundle", "packager", "store",
     "locales", "trust", "policy", "link", "root", "spread", "copy", "native", "launch", "relay", "node", "records",
     "service",

@@ -1,0 +1,81 @@
+"""What a service manager is told: sd_notify(3) and sd_watchdog_enabled(3), without a library of systemd's.
+
+Whoever started this process with `NOTIFY_SOCKET` hears when it is ready, what it does, that it lives, and that it ends.
+The variables are taken out of the environment at once: what is started from here, a job above all, is not to speak for
+us.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, MutableMapping
+from typing import Final
+
+LOOK_S: Final = 5.0
+"""A status is at most so old."""
+
+_STATUS_BYTES_MAX: Final = 400
+_VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+
+
+class ServiceManager:
+    """Who is told; without an address nobody is.  watchdog_s: within which it wants to hear that we live; 0: never."""
+
+    def __init__(self, address: str = "", watchdog_s: float = 0.0) -> None:
+        self._address = address
+        self._watchdog_s = watchdog_s
+        self._status = ""
+
+    @classmethod
+    def taken_from(cls, environ: MutableMapping[str, str]) -> ServiceManager:
+        """By the variables that it has set, which are removed."""
+        address, period, pid = (environ.pop(name, "") for name in _VARIABLES)
+        if not address.startswith(("/", "@")):
+            return cls()
+        mine = pid in ("", str(os.getpid()))
+        microseconds = int(period) if mine and period.isascii() and period.isdigit() and len(period) < 18 else 0
+        return cls(address, microseconds / 1e6)
+
+    def ready(self, status: str) -> None:
+        """We serve.  A second time it changes the status alone."""
+        self._status = status
+        self._tell("READY=1", _line(status))
+
+    def stopping(self) -> None:
+        self._tell("STOPPING=1")
+
+    async def keep_telling(self, status: Callable[[], str]) -> None:
+        """Say that we live, and what we do if that has changed, until this is cancelled.
+
+        From the event loop: a process whose loop stands still lives no more.
+        """
+        import asyncio
+
+        if not self._address:
+            return
+        period_s = min(LOOK_S, self._watchdog_s / 2) if self._watchdog_s else LOOK_S
+        while True:
+            lines = ["WATCHDOG=1"] if self._watchdog_s else []
+            if (now := status()) != self._status:
+                self._status = now
+                lines.append(_line(now))
+            if lines:
+                self._tell(*lines)
+            await asyncio.sleep(period_s)
+
+    def _tell(self, *lines: str) -> None:
+        """One that does not listen, or listens to nothing now, is not waited for."""
+        if not self._address:
+            return
+        import socket
+
+        address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
+        kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, kind) as own:
+            own.sendto("\n".join(lines).encode(), address)
+
+
+def _line(status: str) -> str:
+    printable = "".join(character if character.isprintable() else "?" for character in status)
+    return f"STATUS={printable[:_STATUS_BYTES_MAX]}"
