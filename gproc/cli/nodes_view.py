@@ -23,7 +23,10 @@ _GOOD: Final = (Stage.UP, Stage.STOPPED, Stage.REMOVED)
 
 
 class NodeReport(msgspec.Struct, frozen=True):
-    """One node in JSON.  state: up, stopped, removed or failed.  reason: a clause; "" if there is nothing to say."""
+    """One node in JSON.  state: up, stopped, removed or failed.  reason: a clause; "" if there is nothing to say.
+
+    runtime_from: the node that handed it the runtime; "" if it had it, or got it from here.
+    """
 
     host: str
     node: str
@@ -31,6 +34,7 @@ class NodeReport(msgspec.Struct, frozen=True):
     reason: str
     seconds: float
     sent_bytes: int
+    runtime_from: str
 
 
 class NodesView:
@@ -81,7 +85,7 @@ def report(
         nodes = [
             NodeReport(
                 standing.host, format_path(standing.place), result.stage.value, result.reason, round(result.seconds, 3),
-                result.sent_bytes,
+                result.sent_bytes, result.source,
             )
             for standing, result in rows
         ]  # fmt: skip

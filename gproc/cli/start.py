@@ -22,9 +22,10 @@ from gproc.nodespec import NodeSpec, format_path
 from gproc.runtime.making import Runtime, runtime_of_this_machine
 from gproc.start import plan
 from gproc.start.fleet import Fleet, Settings, connected_nodes
+from gproc.start.giving import Parcel
 from gproc.start.hosts import expand
 from gproc.start.master import address_of, address_towards, check_reachable, start_master, tree_of
-from gproc.start.node import Parcel, Result, Stage
+from gproc.start.node import Result, Stage
 from gproc.start.plan import Standing, parents_first
 from gproc.start.register import registered, remember
 from gproc.start.ssh import Ways

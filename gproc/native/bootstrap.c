@@ -4,6 +4,7 @@
 #include "failure.h"
 #include "number.h"
 #include "path.h"
+#include "serve.h"
 #include "tending.h"
 #include "unpack.h"
 
@@ -23,6 +24,7 @@ struct header {
     uint64_t archive_bytes;
     uint32_t secret_bytes, flags;
     uint8_t digest[SHA256_BYTES];
+    uint8_t token[TOKEN_BYTES];
 };
 
 static struct header header;
@@ -81,20 +83,46 @@ static bool read_header(void) {
     return (word_count > 0 && is_name(words[0])) || bad("it names no slave");
 }
 
+/* The port at which other nodes get the archive; 0 if they cannot. */
+static uint16_t hand_on(int file) {
+    struct archive archive = {.file = file, .size = header.archive_bytes};
+    memcpy(archive.digest, header.digest, SHA256_BYTES);
+    memcpy(archive.token, header.token, TOKEN_BYTES);
+    uint16_t port = file < 0 ? 0 : serve_start(&archive);
+    close_quietly(file);
+    return port;
+}
+
+static void answer_have(uint16_t port) {
+    char number[DIGITS_MAX + 1];
+    number[number_write(number, port)] = 0;
+    answer("have", number);
+}
+
 /* Under a lock: two front ends may send the same runtime to one machine. */
-static bool have_runtime(int directory, const char *name) {
+static bool have_runtime(int directory, const char *name, bool *serves) {
+    int archive = -1;
     long result = SYS2(flock, directory, LOCK_EXCLUSIVE);
     if (result != 0) {
         return fail(result, NULL, "flock");
     }
-    bool there = runtime_is_there(directory, name);
-    answer(there ? "have" : "need", "");
-    bool good = there || runtime_unpack(directory, name, header.digest, header.archive_bytes);
-    if (good && !there) {
-        answer("have", "");
-    }
+    bool good = runtime_is_there(directory, name) ||
+                runtime_unpack(directory, name, header.digest, header.archive_bytes, &archive);
     SYS2(flock, directory, UNLOCK);
+    if (good) {
+        uint16_t port = hand_on(archive);
+        *serves = port != 0;
+        answer_have(port);
+    }
     return good;
+}
+
+/* Other nodes get the archive until the front end closes this: then the process that serves it ends with us. */
+static void stay(void) {
+    char byte;
+    while (SYS3(read, 0, &byte, 1) == 1) {
+        continue;
+    }
 }
 
 static bool no_slave(int directory) {
@@ -153,10 +181,11 @@ static int start(int directory, const char *path, const char *name, char **envir
 int bootstrap_run(const char *path, char **environment) {
     char name[RUNTIME_NAME_BYTES + 1];
     int directory = open_own(path);
+    bool serves = false;
     bool good = directory >= 0 && read_header();
     if (good) {
         runtime_name(name, header.digest);
-        good = have_runtime(directory, name) && read_exactly(secret, header.secret_bytes) && no_slave(directory);
+        good = have_runtime(directory, name, &serves) && read_exactly(secret, header.secret_bytes) && no_slave(directory);
     }
     if (!good) {
         if (failure.code != 0) {
@@ -164,7 +193,11 @@ int bootstrap_run(const char *path, char **environment) {
         }
         return STATUS_FAILED;
     }
-    return start(directory, path, name, environment);
+    int status = start(directory, path, name, environment);
+    if (status == 0 && serves) {
+        stay();
+    }
+    return status;
 }
 
 int bootstrap_stop(const char *path, const char *name) {

@@ -3,18 +3,12 @@
 #include "failure.h"
 #include "inflate.h"
 #include "path.h"
+#include "supply.h"
 #include "tree.h"
 #include "untar.h"
 
-#define INPUT_BYTES 65536u
 #define UNFINISHED ".new"
 #define WRITABLE_BY_OTHERS 022
-
-static struct {
-    uint64_t left;
-    struct sha256 sha;
-    uint8_t bytes[INPUT_BYTES];
-} input;
 
 static const char hexadecimal[] = "0123456789abcdef";
 
@@ -51,68 +45,14 @@ bool runtime_is_there(int directory, const char *name) {
     return found >= 0;
 }
 
-static long read_some(void *to, size_t size) {
-    for (;;) {
-        long got = SYS3(read, 0, to, size);
-        if (got != -EINTR) {
-            return got;
-        }
-    }
-}
-
-bool read_exactly(void *to, size_t size) {
-    uint8_t *at = to;
-    while (size > 0) {
-        long got = read_some(at, size);
-        if (got <= 0) {
-            return fail(got == 0 ? -EPIPE : got, "the front end is gone", "standard input");
-        }
-        at += got;
-        size -= (size_t)got;
-    }
-    return true;
-}
-
-static size_t next_input(const uint8_t **bytes) {
-    size_t size = input.left < INPUT_BYTES ? (size_t)input.left : INPUT_BYTES;
-    long got = size == 0 ? 0 : read_some(input.bytes, size);
-    if (got <= 0) {
-        fail(got == 0 ? -EPIPE : got, size == 0 ? "its archive ends too early" : "the front end is gone", "runtime");
-        return 0;
-    }
-    input.left -= (uint64_t)got;
-    sha256_take(&input.sha, input.bytes, (size_t)got);
-    *bytes = input.bytes;
-    return (size_t)got;
-}
-
-/* What lies behind the compressed bytes counts for the digest too. */
-static bool take_rest(void) {
-    const uint8_t *bytes;
-    while (input.left > 0) {
-        if (next_input(&bytes) == 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool has_digest(const uint8_t digest[SHA256_BYTES]) {
-    uint8_t found[SHA256_BYTES];
-    sha256_end(&input.sha, found);
-    return memcmp(found, digest, SHA256_BYTES) == 0 || fail(-EINVAL, "it is not the one that was announced", "runtime");
-}
-
-static bool unpack_into(int into, const uint8_t digest[SHA256_BYTES]) {
+static bool unpack_into(int into) {
     untar_begin(into);
-    bool good = inflate_gzip(next_input, untar_take, UNTAR_BYTES_MAX) && untar_is_whole();
+    bool good = inflate_gzip(supply_next, untar_take, UNTAR_BYTES_MAX) && untar_is_whole();
     untar_close();
-    return good && take_rest() && has_digest(digest);
+    return good && supply_is_right();
 }
 
-bool runtime_unpack(int directory, const char *name, const uint8_t digest[SHA256_BYTES], uint64_t size) {
-    input.left = size;
-    sha256_begin(&input.sha);
+static bool make_runtime(int directory, const char *name) {
     tree_remove(directory, UNFINISHED);
     long result = SYS3(mkdirat, directory, UNFINISHED, 0700);
     int into = (int)SYS4(openat, directory, UNFINISHED, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
@@ -120,7 +60,7 @@ bool runtime_unpack(int directory, const char *name, const uint8_t digest[SHA256
         close_quietly(into);
         return fail(result != 0 ? result : into, NULL, "a new directory");
     }
-    bool good = unpack_into(into, digest);
+    bool good = unpack_into(into);
     if (good) {
         /* After a crash the name must not be there without the files. */
         result = SYS1(syncfs, into);
@@ -133,6 +73,21 @@ bool runtime_unpack(int directory, const char *name, const uint8_t digest[SHA256
     }
     if (!good) {
         tree_remove(directory, UNFINISHED);
+    }
+    return good;
+}
+
+bool runtime_unpack(int directory, const char *name, const uint8_t digest[SHA256_BYTES], uint64_t size, int *archive) {
+    supply_begin(directory, name, digest, size, false);
+    bool good = make_runtime(directory, name);
+    bool again = !good && supply_is_doubtful() && failure.code != ENOSPC;
+    *archive = supply_end(good);
+    if (again) {
+        /* What lay here, or came from another node, was broken.  The front end sends all of it. */
+        failure.code = 0;
+        supply_begin(directory, name, digest, size, true);
+        good = make_runtime(directory, name);
+        *archive = supply_end(good);
     }
     return good;
 }

@@ -1,10 +1,8 @@
-/* A runtime from standard input into a directory of ours: whole and with the digest that names it, or not at all. */
+/* A runtime into a directory of ours: whole and with the digest that names it, or not at all. */
 #ifndef GPROC_UNPACK_H
 #define GPROC_UNPACK_H
 
-#include "sha256.h"
-
-#define RUNTIME_NAME_BYTES (sizeof "runtime-" - 1 + 2 * SHA256_BYTES)
+#include "supply.h"
 
 /* "runtime-" and the digest in hexadecimal, with a NUL. */
 void runtime_name(char name[RUNTIME_NAME_BYTES + 1], const uint8_t digest[SHA256_BYTES]);
@@ -15,10 +13,8 @@ int open_own(const char *path);
 /* Whether the runtime is there. */
 bool runtime_is_there(int directory, const char *name);
 
-/* Read `size` bytes from standard input, and no more; unpack them as `name`. */
-bool runtime_unpack(int directory, const char *name, const uint8_t digest[SHA256_BYTES], uint64_t size);
-
-/* Read exactly that many bytes of standard input. */
-bool read_exactly(void *to, size_t size);
+/* Get `size` bytes by supply.h, and unpack them as `name`.  `archive` is a descriptor of them, which no name leads to any
+ * more; below 0 if they could not be kept. */
+bool runtime_unpack(int directory, const char *name, const uint8_t digest[SHA256_BYTES], uint64_t size, int *archive);
 
 #endif

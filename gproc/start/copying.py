@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from gproc.start.node import Parcel
-from gproc.start.script import header, start_command
+from gproc.start.giving import Parcel
+from gproc.start.script import header, order_to_take, start_command
+from gproc.start.supply import Supply
 
 _NAME: Final = "copy"
 _TRIED: Final = ("--version",)
@@ -19,10 +20,10 @@ def files_to_copy(parcel: Parcel) -> Iterator[tuple[str, bytes]]:
     machine, place: for which machine the runtime is, and the name of its directory on a node.  command: for a node's
     login shell.  ask: to be read by the command; its answers say what the node needs.  helper, send: what it needs.
     """
-    head = header(parcel.digest, len(parcel.archive), _NAME, _TRIED, 0)
+    head = header(parcel.digest, len(parcel.archive), _NAME, _TRIED, 0, Supply.token())
     yield "machine", parcel.machine.encode()
     yield "place", f"runtime-{parcel.digest}".encode()
     yield "command", start_command(len(parcel.helper), parcel.helper_digest).encode()
     yield "ask", head
     yield "helper", parcel.helper
-    yield "send", head + parcel.archive
+    yield "send", head + order_to_take(0) + parcel.archive

@@ -11,11 +11,14 @@ import msgspec
 from gproc.addresses import is_address
 from gproc.errors import TrustError
 from gproc.locales import Parent
+from gproc.start.answers import NodeFailed
 from gproc.start.commission import Commission
-from gproc.start.node import NodeFailed, NodeStart, Parcel, Result, Stage, remove_node, stop_node
+from gproc.start.giving import Parcel
+from gproc.start.node import NodeStart, Result, Stage, remove_node, stop_node
 from gproc.start.plan import Standing
 from gproc.start.register import slave_name
 from gproc.start.ssh import Ways
+from gproc.start.supply import Supply
 from gproc.trust.authority import Authority
 from gproc.trust.carried import credentials_for
 
@@ -61,9 +64,13 @@ class Fleet:
         handshakes = asyncio.Semaphore(self._settings.parallel)
         loop = asyncio.get_running_loop()
         self._results = {standing.name: loop.create_future() for standing in standings}
-        async with asyncio.TaskGroup() as group:
-            for standing in standings:
-                group.create_task(self._start(standing, handshakes))
+        supply = Supply(standings)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for standing in standings:
+                    group.create_task(self._start(standing, handshakes, supply))
+        finally:
+            await supply.close()
         return {standing.host: self._results[standing.name].result() for standing in standings}
 
     async def stop(self, standings: Sequence[Standing]) -> dict[str, Result]:
@@ -95,8 +102,8 @@ class Fleet:
     def _slave(self, standing: Standing) -> str:
         return slave_name(self._authority.cluster, standing.name)
 
-    async def _start(self, standing: Standing, handshakes: asyncio.Semaphore) -> None:
-        node = NodeStart(standing, self._slave(standing), self._parcel, self._ways, self._watcher.moved)
+    async def _start(self, standing: Standing, handshakes: asyncio.Semaphore, supply: Supply) -> None:
+        node = NodeStart(standing, self._slave(standing), self._parcel, self._ways, supply, self._watcher.moved)
         result = await node.run(handshakes, self._commission)
         self._results[standing.name].set_result(result)
         self._watcher.done(standing, result)

@@ -13,7 +13,9 @@ To remove what is there it also needs grep, rmdir and tr.
 
 from __future__ import annotations
 
+import ipaddress
 import shlex
+import struct
 from typing import Final
 
 import msgspec
@@ -103,10 +105,27 @@ class Answer(msgspec.Struct, frozen=True):
         return cls(word, rest)
 
 
-def header(digest: str, archive_bytes: int, slave: str, words: tuple[str, ...], secret_bytes: int) -> bytes:
+def header(
+    digest: str, archive_bytes: int, slave: str, words: tuple[str, ...], secret_bytes: int, token: bytes
+) -> bytes:
     """What the bootstrap reads first, native/bootstrap.h; it replaces a slave of that name."""
-    import struct
-
     text = b"".join(word.encode() + b"\0" for word in (slave, *words))
-    fixed = struct.pack("<4sIQII32s", b"gpb1", len(text), archive_bytes, secret_bytes, 1, bytes.fromhex(digest))
+    fixed = _HEADER.pack(b"gpb1", len(text), archive_bytes, secret_bytes, 1, bytes.fromhex(digest), token)
     return fixed + text
+
+
+_HEADER: Final = struct.Struct("<4sIQII32s16s")
+_ORDER: Final = struct.Struct("<IIHH16s16s")
+_GIVE, _FETCH = range(2)
+
+
+def order_to_take(offset: int) -> bytes:
+    """The archive follows from there on.  native/supply.h."""
+    return _ORDER.pack(_GIVE, offset, 0, 0, b"", b"")
+
+
+def order_to_fetch(address: str, port: int, token: bytes) -> bytes:
+    """The rest of the archive is to be had there."""
+    number = ipaddress.ip_address(address)
+    packed = number.packed if number.version == 6 else b"\0" * 10 + b"\xff\xff" + number.packed
+    return _ORDER.pack(_FETCH, 0, port, 0, packed, token)

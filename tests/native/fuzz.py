@@ -1,6 +1,7 @@
 """Fuzz what the static helper reads: `python -m tests.native.fuzz [--runs 1000000]`; libFuzzer, ASan and UBSan.
 
-Two fuzzers, side by side, of the plan of a job and of what the bootstrap reads.  The first inputs are plans as
+Two fuzzers, side by side, of the plan of a job and of what the bootstrap and a node that
+hands a runtime on read.  The first inputs are plans as
 `launch.operations` writes them, and small runtimes.  The corpus goes away with its directory: what was found
 stands in the tests.
 """
@@ -27,6 +28,7 @@ from gproc.request.limits import Limits
 from gproc.request.spec import Caller, Request, TerminalSize
 from gproc.root.view import CopyTree, MakeDirectory, Overlay, Proc, ShowAt, Tmpfs, View
 from gproc.runtime.archive import Content, archive_of
+from gproc.start.script import order_to_fetch, order_to_take
 
 SOURCES: Final = Path(operations.__file__).parents[1] / "native"
 INPUT_BYTES_MAX: Final = 4096
@@ -36,8 +38,8 @@ SEED: Final = 1
 READ: Final = {
     "fuzz_plan": ("plan.c", "failure.c", "sys.c"),
     # Without sys.c: the fuzzer plays the kernel.
-    "fuzz_bootstrap": ("answer.c", "bootstrap.c", "failure.c", "inflate.c", "number.c", "path.c", "sha256.c",
-                       "tending.c", "tree.c", "unpack.c", "untar.c"),
+    "fuzz_bootstrap": ("answer.c", "bootstrap.c", "failure.c", "fetch.c", "inflate.c", "number.c", "path.c", "serve.c",
+                       "sha256.c", "supply.c", "tending.c", "tree.c", "unpack.c", "untar.c"),
 }  # fmt: skip
 """Each fuzzer's sources, beside its own file."""
 
@@ -73,8 +75,13 @@ def streams() -> Iterator[bytes]:
     archive = archive_of(files)
     words, secret = b"slave-1\0s\0--x\0", b"secret"
     digest = hashlib.sha256(archive).digest()
-    header = struct.pack("<4sIQII32s", b"gpb1", len(words), len(archive), len(secret), 0, digest)
-    yield b"\x00\xff" + header + words + archive + secret
+    header = struct.pack("<4sIQII32s16s", b"gpb1", len(words), len(archive), len(secret), 0, digest, bytes(16))
+    fetch = order_to_fetch("10.0.0.1", 7, bytes(16))
+    yield b"\x00\xff" + header + words + order_to_take(0) + archive + secret
+    yield b"\x00\xff" + header + words + fetch + archive + secret
+    yield b"\x00\x01" + header + words + fetch + archive[:99] + order_to_take(0) + archive[99:] + secret
+    yield b"\x04\xff" + header + words + archive[:200] + order_to_take(0) + archive[200:] + secret
+    yield b"\x03\x01" + b"gpr1" + bytes(4) + b"Z" * 48 + b"gpr1" + bytes(4) + b"Y" * 48
     for level, strategy in ((0, 0), (1, 0), (9, 0), (9, zlib.Z_FIXED), (9, zlib.Z_HUFFMAN_ONLY)):
         packer = zlib.compressobj(level, zlib.DEFLATED, 31, 9, strategy)
         yield b"\x01\x01" + packer.compress(gzip.decompress(archive)[:3000]) + packer.flush()

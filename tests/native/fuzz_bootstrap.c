@@ -1,5 +1,6 @@
-/* A fuzzer for what the bootstrap reads: a whole stream, a compressed archive, a plain one.  The kernel is played by sys()
- * below, which looks at what it is asked: nothing is written that has no plain name, and nothing after a failure.
+/* A fuzzer for what the bootstrap reads: a whole stream, a compressed archive, a plain one, the requests of other nodes.  The
+ * kernel is played by sys() below, which looks at what it is asked: nothing is written that has no plain name, nothing after
+ * a failure, and nobody gets anything who does not show the token.
  *
  * Built and run by tests/native/fuzz.py.
  */
@@ -7,6 +8,8 @@
 
 #include "failure.h"
 #include "inflate.h"
+#include "net.h"
+#include "serve.h"
 #include "untar.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -14,10 +17,15 @@ long syscall(long number, ...);
 void *memmem(const void *one, size_t size, const void *other, size_t length);
 
 #define A_DESCRIPTOR 100
+#define A_PEER 200
+#define CALLS_A_SECOND 8u
+#define GIVEN_BYTES 1000u
+#define SECRET_BYTE 'Z'
 
 static const uint8_t *input;
 static size_t input_left, piece;
-static uint64_t written;
+static uint64_t written, part_bytes;
+static uint32_t calls, secret_bytes;
 
 static void require(bool held) {
     if (!held) {
@@ -46,8 +54,15 @@ static long read_input(uint8_t *to, size_t size) {
     return (long)part;
 }
 
+static long poll_all(struct pollfd *files, size_t count) {
+    for (size_t index = 0; index < count; index++) {
+        files[index].revents = files[index].fd > 0 ? files[index].events : 0;
+    }
+    return 1;
+}
+
 long sys(long number, long a, long b, long c, long d, long e, long f) {
-    (void)d, (void)e, (void)f;
+    (void)f;
     switch (number) {
     case __NR_openat:
         if (a == A_DESCRIPTOR && (c & O_CREAT) != 0) {
@@ -60,13 +75,37 @@ long sys(long number, long a, long b, long c, long d, long e, long f) {
         require_plain((const char *)b);
         return 0;
     case __NR_read:
-        return a == 0 ? read_input((uint8_t *)b, (size_t)c) : 0;
+        return a == 0 || a == A_PEER ? read_input((uint8_t *)b, (size_t)c) : 0;
+    case __NR_pread64:
+        require((uint64_t)d < part_bytes);
+        return read_input((uint8_t *)b, (size_t)c);
+    case __NR_pwrite64:
+        require(a == A_DESCRIPTOR);
+        return c;
+    case __NR_socket:
+        return A_PEER;
+    case __NR_accept4:
+        return input_left > 0 ? A_PEER : -EAGAIN;
+    case __NR_sendto:
+        require(a == A_PEER && c == (long)sizeof(struct request));
+        return c;
+    case __NR_sendfile:
+        require(a == A_PEER && b == A_DESCRIPTOR && secret_bytes >= TOKEN_BYTES + SHA256_BYTES);
+        require(*(int64_t *)c >= 0 && (uint64_t)(*(int64_t *)c + d) <= GIVEN_BYTES);
+        return d < 7 ? d : 7;
+    case __NR_ppoll:
+        calls += input_left > 0 ? 0 : 100; /* nothing more comes: let time go by */
+        return poll_all((struct pollfd *)a, (size_t)b);
+    case __NR_clock_gettime:
+        ((struct moment *)b)->seconds = calls++ / CALLS_A_SECOND;
+        return 0;
     case __NR_write:
         written += (uint64_t)c;
         require(written <= UNTAR_BYTES_MAX + (1u << 20));
         return c;
     case __NR_statx:
         memset((void *)e, 0, sizeof(struct statx));
+        ((struct statx *)e)->stx_size = part_bytes;
         return 0;
     case __NR_pipe2:
         ((int *)a)[0] = ((int *)a)[1] = A_DESCRIPTOR;
@@ -104,6 +143,16 @@ static size_t next_piece(const uint8_t **bytes) {
     return part;
 }
 
+static void serve_all(const uint8_t *data, size_t size) {
+    struct archive archive = {.file = A_DESCRIPTOR, .size = GIVEN_BYTES};
+    memset(archive.token, SECRET_BYTE, TOKEN_BYTES);
+    memset(archive.digest, SECRET_BYTE, SHA256_BYTES);
+    for (size_t index = 0; index < size; index++) {
+        secret_bytes += data[index] == SECRET_BYTE;
+    }
+    serve(A_PEER + 1, &archive);
+}
+
 /* The first byte says what the rest is, the second in which pieces it comes. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static char *environment[] = {NULL};
@@ -111,19 +160,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         return 0;
     }
     memset(&failure, 0, sizeof failure);
-    written = 0;
+    written = calls = secret_bytes = 0;
+    part_bytes = data[0] == 4 ? 200 : 0;
     piece = (size_t)data[1] * 16 + 1;
     input = data + 2;
     input_left = size - 2;
     untar_begin(A_DESCRIPTOR);
-    if (data[0] % 3 == 0) {
+    if (data[0] % 4 == 0) {
         require(bootstrap_run("/d", environment) != 0);
-    } else if (data[0] % 3 == 1) {
+    } else if (data[0] % 4 == 1) {
         require(inflate_gzip(next_piece, untar_take, UNTAR_BYTES_MAX) || failure.code != 0 || input_left == 0);
-    } else {
+    } else if (data[0] % 4 == 2) {
         require(untar_take(input, input_left) || failure.code != 0);
         untar_is_whole();
         untar_close();
+    } else {
+        serve_all(input, input_left);
     }
     return 0;
 }

@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import io
 import os
-import signal
+import re
 import struct
 import subprocess
 import sys
@@ -20,12 +20,14 @@ import pytest
 
 from gproc import native
 from gproc.runtime.archive import Content, archive_of
+from gproc.start.script import order_to_take
 from tests.launch.conftest import sanitized
 
 __all__ = ["sanitized"]
 
 SHELL = Path("/bin/sh")
 NAME = "slave-test"
+TOKEN = bytes(range(16))
 
 pytestmark = pytest.mark.skipif(bool(native.why_missing()), reason="needs the static helper")
 
@@ -71,6 +73,10 @@ class Bootstrap:
         with contextlib.suppress(BrokenPipeError):  # it has ended, and its answer says why
             self.process.stdin.write(data)
 
+    def give(self, rest: bytes, offset: int = 0) -> None:
+        """What follows an answer "need"."""
+        self.send(order_to_take(offset) + rest)
+
     def answer(self) -> str:
         """The next line, without its beginning; "" at the end."""
         assert self.process.stdout is not None
@@ -91,7 +97,7 @@ class Bootstrap:
 def header(archive: bytes, words: tuple[str, ...] = (NAME, "s"), secret: bytes = b"", flags: int = 0) -> bytes:
     text = b"".join(word.encode() + b"\0" for word in words)
     digest = hashlib.sha256(archive).digest()
-    return struct.pack("<4sIQII32s", b"gpb1", len(text), len(archive), len(secret), flags, digest) + text
+    return struct.pack("<4sIQII32s16s", b"gpb1", len(text), len(archive), len(secret), flags, digest, TOKEN) + text
 
 
 def stop(helper: str, place: Path) -> str:
@@ -115,10 +121,10 @@ def started(helper: str, place: Path, archive: bytes, **more: object) -> Bootstr
     assert isinstance(secret, bytes)
     run = Bootstrap(helper, place)
     run.send(header(archive, **more))  # type: ignore[arg-type]
-    if (answer := run.answer()) == "need":
-        run.send(archive)
+    if (answer := run.answer()) == "need 0":
+        run.give(archive)
         answer = run.answer()
-    assert answer == "have"
+    assert re.fullmatch("have [0-9]+", answer)
     run.send(secret)
     return run
 
@@ -139,13 +145,13 @@ def test_a_slave_gets_its_words_and_its_secret_and_nothing_else_has_the_secret(
 
 def test_what_is_there_is_not_asked_for_again(helper: str, place: Path, stopped: None) -> None:
     archive = runtime_of(FAILING)
-    for expected in ("need", "have"):
+    for expected in ("need 0", "have 0"):
         run = Bootstrap(helper, place)
         run.send(header(archive))
         assert run.answer() == expected
-        if expected == "need":
-            run.send(archive)
-            assert run.answer() == "have"
+        if expected == "need 0":
+            run.give(archive)
+            assert run.answer().startswith("have ")
         assert run.answer() == f"ended {3 << 8}"
         status, said = run.end()
         assert status == 1
@@ -186,40 +192,20 @@ def test_half_a_runtime_is_not_kept(helper: str, place: Path, part: int) -> None
     archive = runtime_of(FAILING)
     run = Bootstrap(helper, place)
     run.send(header(archive))
-    assert run.answer() == "need"
-    run.send(archive[: len(archive) * part // 1000])
+    assert run.answer() == "need 0"
+    run.give(archive[: len(archive) * part // 1000])
     run.close()
     assert run.answer() == f"failed {32} the front end is gone: runtime"
     run.end()
     assert runtimes(place) == []
 
 
-def test_what_a_killed_bootstrap_left_is_no_runtime_and_is_cleared_away(
-    helper: str, place: Path, stopped: None
-) -> None:
-    archive = archive_of({"ld.so": Content(FAILING, executable=True), "big": Content(os.urandom(1 << 20))})
-    run = Bootstrap(helper, place)
-    run.send(header(archive))
-    assert run.answer() == "need"
-    run.send(archive[: len(archive) // 2])
-    run.process.send_signal(signal.SIGKILL)
-    run.end()
-    second = Bootstrap(helper, place)
-    second.send(header(archive))
-    assert second.answer() == "need"
-    second.send(archive)
-    assert second.answer() == "have"
-    assert second.answer() == f"ended {3 << 8}"
-    second.end()
-    assert runtimes(place) == [f"runtime-{hashlib.sha256(archive).hexdigest()}"]
-
-
 def test_an_archive_with_another_digest_is_refused(helper: str, place: Path) -> None:
     archive, other = runtime_of(READY), runtime_of(READY + b"# ")
     run = Bootstrap(helper, place)
     run.send(header(archive + bytes(len(other) - len(archive)) if len(other) > len(archive) else archive[: len(other)]))
-    assert run.answer() == "need"
-    run.send(other)
+    assert run.answer() == "need 0"
+    run.give(other)
     assert "it is not the one that was announced" in run.answer()
     run.end()
     assert runtimes(place) == []
@@ -263,8 +249,8 @@ def test_an_archive_that_would_write_elsewhere_or_anything_but_files_is_refused(
     archive = tar_of(*((each, b"") for each in members))
     run = Bootstrap(helper, place)
     run.send(header(archive))
-    assert run.answer() == "need"
-    run.send(archive)
+    assert run.answer() == "need 0"
+    run.give(archive)
     assert run.answer().startswith("failed ")
     run.end()
     assert runtimes(place) == []
@@ -278,8 +264,8 @@ def test_more_than_a_runtime_may_have_is_refused_before_it_fills_the_disk(helper
     archive = packer.compress(info.tobuf(tarfile.USTAR_FORMAT) + bytes(1000)) + packer.flush()
     run = Bootstrap(helper, place)
     run.send(header(archive))
-    assert run.answer() == "need"
-    run.send(archive)
+    assert run.answer() == "need 0"
+    run.give(archive)
     assert "larger than it may be" in run.answer()
     run.end()
 
@@ -300,9 +286,9 @@ def test_whatever_zlib_writes_is_unpacked_as_it_was(helper: str, place: Path, le
     archive = packer.compress(plain) + packer.flush()
     run = Bootstrap(helper, place)
     run.send(header(archive))
-    assert run.answer() == "need"
-    run.send(archive)
-    assert run.answer() == "have"
+    assert run.answer() == "need 0"
+    run.give(archive)
+    assert run.answer().startswith("have ")
     assert run.answer().startswith("failed 2 ")  # there is no ld.so in it
     run.end()
     (root,) = (place / name for name in runtimes(place))
@@ -313,13 +299,13 @@ def test_whatever_zlib_writes_is_unpacked_as_it_was(helper: str, place: Path, le
     "stream",
     [
         b"",
-        b"gpb0" + bytes(52),
-        b"gpb1" + b"\xff" * 52,
+        b"gpb0" + bytes(68),
+        b"gpb1" + b"\xff" * 68,
         header(b"", words=("../up", "s")),
         header(b"", words=()),
         header(b"", words=tuple("x" * 70)),
-        struct.pack("<4sIQII32s", b"gpb1", 3, 0, 0, 0, bytes(32)) + b"abc",
-        struct.pack("<4sIQII32s", b"gpb1", 6, 0, 70000, 0, bytes(32)) + b"slave\0",
+        struct.pack("<4sIQII48s", b"gpb1", 3, 0, 0, 0, b"") + b"abc",
+        struct.pack("<4sIQII48s", b"gpb1", 6, 0, 70000, 0, b"") + b"slave\0",
     ],
 )
 def test_a_broken_header_is_refused_with_what_is_wrong(helper: str, place: Path, stream: bytes) -> None:
@@ -355,8 +341,8 @@ def test_a_full_disk_is_said_with_the_kernels_word(helper: str, tmp_path: Path) 
         archive = archive_of({"big": Content(bytes(1 << 20))})
         run = Bootstrap(helper, place)
         run.send(header(archive))
-        assert run.answer() == "need"
-        run.send(archive)
+        assert run.answer() == "need 0"
+        run.give(archive)
         assert run.answer() == "failed 28 -: big"
         run.end()
         assert runtimes(place) == []

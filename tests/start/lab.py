@@ -132,6 +132,13 @@ class Lab:
         words = ["nsenter", "-t", str(init), "--all", "chroot", str(self.place / "roots" / name), "/bin/sh", "-c", line]
         return subprocess.run(words, capture_output=True, text=True, env={"PATH": "/bin:/usr/sbin"}).stdout
 
+    def put(self, name: str, source: Path, to: str) -> None:
+        """A file of ours on a host."""
+        words = ["nsenter", "-t", str(self._init(name)), "--all", "chroot", str(self.place / "roots" / name)]
+        with source.open("rb") as file:
+            words += ["/bin/sh", "-c", f"cat >{to}"]
+            subprocess.run(words, stdin=file, env={"PATH": "/bin:/usr/sbin"}, check=True)
+
     def slave(self, name: str) -> str:
         """The pid, on the host, of the slave that runs there; "" if there is none."""
         return self.shell(name, "ps | grep '[_]_started' | awk '{print $1}' | head -n 1").strip()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gproc.start.node import NodeFailed, next_answer
+from gproc.start.answers import NodeFailed, next_answer
 
 
 class Host:

@@ -1,0 +1,147 @@
+"""The runtime for one node: nothing if it has it, else the rest that it lacks, from another node or from here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from gproc.addresses import is_address
+from gproc.shown import shown_text
+from gproc.start.answers import STARTING_S, NodeFailed, is_number, next_answer
+from gproc.start.commission import SECRET_BYTES, STARTED_WORD
+from gproc.start.master import address_of
+from gproc.start.plan import Standing
+from gproc.start.script import Answer, header, order_to_fetch, order_to_take
+from gproc.start.ssh import Channel
+from gproc.start.supply import Giver, ParentFailed, Permit, Supply
+
+SENDING_S: Final = 600.0
+"""For 10 MB at 150 kbit/s."""
+
+LAST_WORD_S: Final = 3.0
+"""For a node whose connection is at its end to say why."""
+
+NEEDS_MAX: Final = 4
+"""A node asks once, again if another node did not do, and a third time if what came was wrong."""
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """What every node is sent."""
+
+    machine: str
+    helper: bytes
+    helper_digest: str
+    digest: str
+    archive: bytes
+
+
+class Giving:
+    """sent_bytes: from here.  source: the node that gave the rest; "" if that was this one, or nothing came.
+
+    note: why another node did not do, for a person.  sending: called when bytes begin to come.
+    """
+
+    def __init__(
+        self, channel: Channel, standing: Standing, parcel: Parcel, supply: Supply, sending: Callable[[], None]
+    ) -> None:
+        self._channel = channel
+        self._standing = standing
+        self._parcel = parcel
+        self._supply = supply
+        self._sending = sending
+        self._token = supply.token()
+        self.sent_bytes = 0
+        self.source = ""
+        self.note = ""
+
+    async def give(self, slave: str) -> None:
+        """To a bootstrap that reads its header.  Raises: NodeFailed, SshFailed."""
+        parcel = self._parcel
+        words = (STARTED_WORD,)
+        begin = header(parcel.digest, len(parcel.archive), slave, words, SECRET_BYTES, self._token)
+        await self._send(begin)
+        answer = await next_answer(self._channel, STARTING_S, "need", "have")
+        for count in range(NEEDS_MAX):
+            if answer.word == "have":
+                await self._offer(answer.rest)
+                return
+            answer = await self._supplied(answer, first=count == 0)
+        raise NodeFailed("it asks for the runtime again and again")
+
+    async def _supplied(self, need: Answer, *, first: bool) -> Answer:
+        """Its next answer, when it was given the rest by this or that way."""
+        text, _, why = need.rest.partition(" ")
+        offset = int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else -1
+        if not 0 <= offset < len(self._parcel.archive):
+            raise NodeFailed(f"it asks for a part of the runtime that is not there: {need.rest!r}")
+        if self.source:
+            self.note = f"{self.source} did not hand the runtime on: {shown_text(why)}; it was sent from here"
+            self.source = ""
+        turn = await self._turn() if first else self._supply.own_turn(self._standing.name)
+        came = False
+        try:
+            answer = await self._given(turn, offset)
+            came = answer.word == "have"
+        finally:
+            self._supply.ended(turn, came=came)
+        return answer
+
+    async def _turn(self) -> Permit:
+        try:
+            return await self._supply.turn(self._standing.name)
+        except ParentFailed:
+            raise NodeFailed(f"its parent {self._standing.parent} is not up") from None
+
+    async def _given(self, turn: Permit, offset: int) -> Answer:
+        self._sending()
+        if turn.source is None:
+            return await self._send_rest(offset)
+        self.source = turn.source.name
+        await self._send(order_to_fetch(turn.source.address, turn.source.port, turn.source.token))
+        return await next_answer(self._channel, SENDING_S, "have", "need")
+
+    async def _send_rest(self, offset: int) -> Answer:
+        """A node that cannot take it says why, and reads no more."""
+        await self._send(order_to_take(offset))
+        rest = self._parcel.archive[offset:] if offset else self._parcel.archive
+        answering = asyncio.ensure_future(next_answer(self._channel, SENDING_S, "have", "need"))
+        sending = asyncio.ensure_future(self._send(rest))
+        try:
+            await asyncio.wait({answering, sending}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done() and sending.exception() is not None:
+                await asyncio.wait({answering}, timeout=LAST_WORD_S)
+                if not answering.done():
+                    sending.result()
+            return await answering
+        finally:
+            for each in (answering, sending):
+                each.cancel()
+            await asyncio.wait({answering, sending})
+
+    async def _offer(self, port: str) -> None:
+        """It serves others at that port, if it can be dialled."""
+        name = self._standing.name
+        address = self._standing.address or self._channel.peer
+        if is_number(port) and int(port) and not is_address(address):
+            address = await asyncio.to_thread(address_of, name)
+        # At such an address nobody but its own machine finds it; that may be a tunnel's end.
+        own = address.startswith("127.") or address == "::1"
+        if is_number(port) and 0 < int(port) < 1 << 16 and is_address(address) and not own:
+            self._supply.offer(Giver(name, address, int(port), self._token))
+        self._supply.settled(name)
+
+    async def _send(self, data: bytes) -> None:
+        await send(self._channel, data)
+        self.sent_bytes += len(data)
+
+
+async def send(channel: Channel, data: bytes) -> None:
+    """Raises: NodeFailed if it takes too long, SshFailed."""
+    try:
+        async with asyncio.timeout(SENDING_S):
+            await channel.write(data)
+    except TimeoutError:
+        raise NodeFailed(f"it took nothing for {SENDING_S:g} s") from None

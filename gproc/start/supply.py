@@ -1,0 +1,167 @@
+"""Who gives a node its runtime: the front end, or another node that has just got it.
+
+A node asks its rack master, or a sibling below the same one: never a node of another rack, so that no link carries
+more than the tree does.  The front end sends to its own children two at a time, and one copy to a rack in which nobody
+has the archive.  It sends also to each node for which another did not do, and to all if nodes do not reach each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from gproc.start.plan import Standing
+from gproc.start.ssh import Channel
+
+TOKEN_BYTES: Final = 16
+
+GUESTS: Final = 2
+"""At a time, for each source: while one unpacks, the other's bytes fill the link.  native/serve.c takes some more."""
+
+ALIKE_FAILURES: Final = 3
+"""So many more nodes that could not get it from another than could: a firewall is between them, and we ask no more."""
+
+
+class Giver(msgspec.Struct, frozen=True):
+    """A node that hands the runtime on.  token: of those who may have it."""
+
+    name: str
+    address: str
+    port: int
+    token: bytes
+
+
+class Permit(msgspec.Struct, frozen=True):
+    """What a node may do now.  source: None for the front end."""
+
+    family: str
+    source: Giver | None
+
+
+class _Offer:
+    def __init__(self, source: Giver, families: tuple[str, ...]) -> None:
+        self.source = source
+        self.families = families
+        self.guests = 0
+        self.good = True
+        self.channel: Channel | None = None
+
+
+class ParentFailed(Exception):
+    """The node's parent is not up, so it needs no runtime."""
+
+
+class Supply:
+    """Of one start.  A family is the nodes below one parent, by the parent's name; "" for the master's children."""
+
+    def __init__(self, standings: Iterable[Standing]) -> None:
+        self._parents = {standing.name: standing.parent for standing in standings}
+        self._unsettled = set(self._parents)
+        self._failed: set[str] = set()
+        self._pending = Counter(self._parents.values())
+        self._offers: dict[str, _Offer] = {}
+        self._by_family: dict[str, list[_Offer]] = {}
+        self._sending: Counter[str] = Counter()
+        self._failures = 0
+        self._changes: dict[str, asyncio.Event] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @staticmethod
+    def token() -> bytes:
+        return secrets.token_bytes(TOKEN_BYTES)
+
+    async def turn(self, name: str) -> Permit:
+        """Wait until this node can be given the runtime.  `ended` must follow.  Raises: ParentFailed."""
+        family = self._parents[name]
+        while (turn := self._turn(family)) is None:
+            await self._changes.setdefault(family, asyncio.Event()).wait()
+        return turn
+
+    def own_turn(self, name: str) -> Permit:
+        """For a node that must get it from the front end, now."""
+        family = self._parents[name]
+        self._sending[family] += 1
+        return Permit(family, None)
+
+    def _turn(self, family: str) -> Permit | None:
+        if family in self._failed:
+            raise ParentFailed
+        if family in self._unsettled:
+            return None  # the rack master gets it first
+        offers = [offer for offer in self._by_family.get(family, ()) if offer.good]
+        free = [offer for offer in offers if offer.guests < GUESTS]
+        if free and self._failures < ALIKE_FAILURES:
+            offer = min(free, key=lambda each: each.guests)
+            offer.guests += 1
+            return Permit(family, offer.source)
+        may_send = GUESTS if not family else 0 if offers else 1
+        if self._failures >= ALIKE_FAILURES or self._sending[family] < may_send:
+            self._sending[family] += 1
+            return Permit(family, None)
+        return None
+
+    def ended(self, turn: Permit, *, came: bool) -> None:
+        """came: the node has the runtime now."""
+        if turn.source is None:
+            self._sending[turn.family] -= 1
+        else:
+            offer = self._offers[turn.source.name]
+            offer.guests -= 1
+            offer.good = offer.good and came
+            self._failures += -1 if came else 1
+            for family in offer.families:
+                self._changed(family)
+        self._changed(turn.family)
+
+    def offer(self, source: Giver) -> None:
+        """This node has the archive, and gives it to those who show its token."""
+        families = (self._parents[source.name], source.name)
+        offer = self._offers[source.name] = _Offer(source, families)
+        for family in families:
+            self._by_family.setdefault(family, []).append(offer)
+
+    def settled(self, name: str, *, failed: bool = False) -> None:
+        """This node has the runtime, or needs it no more.  The second time it says nothing new but a failure."""
+        if failed:
+            self._failed.add(name)
+        if name in self._unsettled:
+            self._unsettled.remove(name)
+            self._pending[self._parents[name]] -= 1
+            for offer in self._by_family.get(self._parents[name], ()):
+                self._close_if_needless(offer)
+        self._changed(name)
+        self._changed(self._parents[name])
+
+    def keep(self, name: str, channel: Channel) -> bool:
+        """Whether that node's channel stays open for others, until `close` at the latest."""
+        offer = self._offers.get(name)
+        if offer is None or not self._is_needed(offer):
+            return False
+        offer.channel = channel
+        return True
+
+    async def close(self) -> None:
+        for offer in self._offers.values():
+            self._close(offer)
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    def _is_needed(self, offer: _Offer) -> bool:
+        return any(self._pending[family] for family in offer.families)
+
+    def _close_if_needless(self, offer: _Offer) -> None:
+        if not self._is_needed(offer):
+            self._close(offer)
+
+    def _close(self, offer: _Offer) -> None:
+        if offer.channel is not None:
+            self._closing.add(asyncio.ensure_future(offer.channel.close()))
+            offer.channel = None
+
+    def _changed(self, family: str) -> None:
+        self._changes.pop(family, asyncio.Event()).set()

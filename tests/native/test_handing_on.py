@@ -1,0 +1,287 @@
+"""A runtime that was begun is resumed, and nodes hand it on to each other: whole, or the front end sends it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gproc import native
+from gproc.runtime.archive import Content, archive_of
+from gproc.start.script import order_to_fetch
+from tests.launch.conftest import sanitized
+from tests.native.test_bootstrap import FAILING, TOKEN, Bootstrap, header, place, runtimes, stopped
+from tests.patience import PATIENCE_S
+
+__all__ = ["place", "sanitized", "stopped"]
+
+pytestmark = pytest.mark.skipif(bool(native.why_missing()), reason="needs the static helper")
+
+
+@pytest.fixture(params=["native", pytest.param("sanitized", marks=pytest.mark.stress)])
+def helper(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue("sanitized")) if request.param == "sanitized" else os.fsdecode(native.HELPER)
+
+
+ARCHIVE = archive_of({"ld.so": Content(FAILING, executable=True), "big": Content(os.urandom(1 << 20))})
+HALF = len(ARCHIVE) // 2
+
+
+def begun(helper: str, place: Path) -> Bootstrap:
+    run = Bootstrap(helper, place)
+    run.send(header(ARCHIVE))
+    return run
+
+
+def interrupted(helper: str, place: Path) -> None:
+    """A bootstrap that was killed when half of the archive was there."""
+    run = begun(helper, place)
+    assert run.answer() == "need 0"
+    run.give(ARCHIVE[:HALF])
+    until_s = time.monotonic() + PATIENCE_S
+    while sum(part.stat().st_size for part in place.glob("*.part")) < HALF:
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+    run.process.send_signal(signal.SIGKILL)
+    run.end()
+
+
+def whole(run: Bootstrap, place: Path) -> int:
+    """The port at which it hands the runtime on that it has now."""
+    word, _, port = run.answer().partition(" ")
+    assert word == "have"
+    (root,) = runtimes(place)
+    assert root == f"runtime-{hashlib.sha256(ARCHIVE).hexdigest()}"
+    assert len((place / root / "big").read_bytes()) == 1 << 20
+    assert list(place.glob("*.part")) == []
+    return int(port)
+
+
+def test_a_runtime_that_was_begun_is_resumed(helper: str, place: Path, stopped: None) -> None:
+    interrupted(helper, place)
+    assert runtimes(place) == [".new"]
+    run = begun(helper, place)
+    assert run.answer() == f"need {HALF}"
+    run.give(ARCHIVE[HALF:], HALF)
+    assert whole(run, place) > 0
+    assert run.answer() == f"ended {3 << 8}"
+    run.end()
+
+
+def test_who_cannot_listen_sends_all_and_what_is_there_is_skipped(helper: str, place: Path, stopped: None) -> None:
+    interrupted(helper, place)
+    run = begun(helper, place)
+    run.give(ARCHIVE)
+    assert run.answer() == f"need {HALF}"
+    whole(run, place)
+    assert run.answer() == f"ended {3 << 8}"
+    run.end()
+
+
+def test_an_order_that_leaves_bytes_out_is_refused(helper: str, place: Path) -> None:
+    run = begun(helper, place)
+    assert run.answer() == "need 0"
+    run.give(ARCHIVE[HALF:], HALF)
+    assert run.answer() == "failed 22 it says from nowhere the rest comes: order"
+    run.end()
+
+
+def test_what_a_front_end_that_went_away_sent_is_not_sent_again(helper: str, place: Path) -> None:
+    run = begun(helper, place)
+    assert run.answer() == "need 0"
+    run.give(ARCHIVE[:HALF])
+    run.close()
+    assert run.answer().startswith("failed 32 the front end is gone")
+    run.end()
+    assert runtimes(place) == []
+    again = begun(helper, place)
+    assert again.answer() == f"need {HALF}"
+    again.end()
+
+
+def test_a_beginning_that_was_damaged_is_sent_anew(helper: str, place: Path, stopped: None) -> None:
+    interrupted(helper, place)
+    (part,) = place.glob("*.part")
+    part.write_bytes(bytes(1000) + part.read_bytes()[1000:])
+    run = begun(helper, place)
+    assert run.answer() == "need 0 what came is not the runtime"
+    run.give(ARCHIVE)
+    whole(run, place)
+    run.end()
+
+
+def test_the_beginning_of_another_runtime_goes(helper: str, place: Path) -> None:
+    other = place / f"runtime-{'0' * 64}.part"
+    other.write_bytes(b"x")
+    run = begun(helper, place)
+    assert run.answer() == "need 0"
+    assert not other.exists()
+    run.end()
+
+
+@contextlib.contextmanager
+def source(helper: str, place: Path) -> Iterator[int]:
+    """The port of a node that has got the runtime, and hands it on."""
+    own = place.parent / "source"
+    own.mkdir(0o700)
+    run = Bootstrap(helper, own)
+    run.send(header(ARCHIVE, secret=b"that it waits for"))
+    assert run.answer() == "need 0"
+    run.give(ARCHIVE)
+    yield whole(run, own)
+    run.end()
+
+
+def fetching(helper: str, place: Path, port: int, token: bytes = TOKEN, address: str = "127.0.0.1") -> Bootstrap:
+    run = begun(helper, place)
+    assert run.answer() == "need 0"
+    run.send(order_to_fetch(address, port, token))
+    return run
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_node_gets_the_runtime_from_another_and_hands_it_on_itself(helper: str, place: Path, address: str) -> None:
+    if address == "::1" and not os.path.exists("/proc/net/if_inet6"):
+        pytest.skip("needs IPv6")
+    with source(helper, place) as port:
+        run = fetching(helper, place, port, address=address)
+        assert whole(run, place) not in (0, port)
+        run.end()
+
+
+def test_a_node_that_has_a_half_asks_another_for_the_rest_only(helper: str, place: Path) -> None:
+    interrupted(helper, place)
+    with source(helper, place) as port:
+        run = begun(helper, place)
+        assert run.answer() == f"need {HALF}"
+        run.send(order_to_fetch("127.0.0.1", port, TOKEN))
+        whole(run, place)
+        run.end()
+
+
+def test_nothing_is_handed_on_when_the_front_end_is_gone(helper: str, place: Path) -> None:
+    with source(helper, place) as port:
+        socket.create_connection(("127.0.0.1", port)).close()
+    until_s = time.monotonic() + PATIENCE_S
+    with pytest.raises(ConnectionRefusedError):
+        while time.monotonic() < until_s:
+            socket.create_connection(("127.0.0.1", port)).close()
+
+
+def request(token: bytes = TOKEN, offset: int = 0, archive: bytes = ARCHIVE, magic: bytes = b"gpr1") -> bytes:
+    return struct.pack("<4sI16s32s", magic, offset, token, hashlib.sha256(archive).digest())
+
+
+def told(port: int, words: bytes) -> bytes:
+    """All that a source says to these words."""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as connection:
+        connection.sendall(words)
+        found = b""
+        with contextlib.suppress(ConnectionResetError):
+            while more := connection.recv(1 << 16):
+                found += more
+        return found
+
+
+def test_a_source_gives_nothing_without_its_token(helper: str, place: Path) -> None:
+    with source(helper, place) as port:
+        for bad in (
+            request(bytes(16)), request(TOKEN[:15] + b"\0"), request(archive=b"another"), request(magic=b"gpr2"),
+            request(offset=len(ARCHIVE)), request(offset=0xFFFFFFFF), b"GET / HTTP/1.1\r\nHost: kn1\r\n" + b"x" * 100,
+        ):  # fmt: skip
+            assert told(port, bad) == b""
+        assert told(port, request(offset=7)) == ARCHIVE[7:]
+
+
+def test_strangers_who_say_nothing_do_not_keep_a_source_from_its_guests(helper: str, place: Path) -> None:
+    with source(helper, place) as port, contextlib.ExitStack() as strangers:
+        for _ in range(20):
+            strangers.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE_S))
+        assert told(port, request()) == ARCHIVE
+
+
+Peer = Callable[[socket.socket], object]
+
+
+@contextlib.contextmanager
+def peer(does: Peer) -> Iterator[int]:
+    """The port of somebody who is no good source."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError), listener.accept()[0] as connection:
+                connection.recv(56, socket.MSG_WAITALL)
+                does(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def giving_and_waiting(part: bytes) -> Peer:
+    def does(connection: socket.socket) -> None:
+        connection.sendall(part)
+        connection.recv(1)
+
+    return does
+
+
+def test_the_front_end_is_asked_for_the_rest_if_a_source_dies(helper: str, place: Path) -> None:
+    with peer(lambda connection: connection.sendall(ARCHIVE[:HALF])) as port:
+        run = fetching(helper, place, port)
+        assert run.answer() == f"need {HALF} it closed the connection"
+        run.give(ARCHIVE[HALF:], HALF)
+        whole(run, place)
+        run.end()
+
+
+@pytest.mark.stress
+def test_the_front_end_is_asked_if_a_source_is_silent(helper: str, place: Path) -> None:
+    with peer(giving_and_waiting(ARCHIVE[:1])) as port:
+        run = fetching(helper, place, port)
+        assert run.answer() == "need 1 it does not answer"
+        run.give(ARCHIVE[1:], 1)
+        whole(run, place)
+        run.end()
+
+
+def test_the_front_end_is_asked_if_there_is_no_source(helper: str, place: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        run = fetching(helper, place, taken.getsockname()[1])
+        assert run.answer() == "need 0 Connection refused"
+        run.give(ARCHIVE)
+        whole(run, place)
+        run.end()
+
+
+@pytest.mark.parametrize("wrong", ["begin", "end"])
+def test_wrong_bytes_of_a_source_are_never_unpacked(helper: str, place: Path, wrong: str) -> None:
+    """At the begin it is no archive; at the end it is one with another digest."""
+    forged = b"\0" * 100 + ARCHIVE[100:] if wrong == "begin" else ARCHIVE[:-1] + bytes([ARCHIVE[-1] ^ 1])
+    with peer(lambda connection: connection.sendall(forged)) as port:
+        run = fetching(helper, place, port)
+        assert run.answer() == "need 0 what came is not the runtime"
+        assert [name for name in runtimes(place) if name != ".new"] == []
+        run.give(ARCHIVE)
+        whole(run, place)
+        run.end()
+
+
+def test_a_fetch_ends_with_the_front_end(helper: str, place: Path) -> None:
+    with peer(giving_and_waiting(ARCHIVE[:HALF])) as port:
+        run = fetching(helper, place, port)
+        run.close()
+        assert run.end()[0] == 1
+    assert runtimes(place) == []
