@@ -13,7 +13,8 @@ PACKAGES := binutils busybox-static clang cppcheck fish gcc groff iproute2 libc6
 # Tests of different files run side by side, and wait for much: on two processors three at a time take least.
 PYTEST := $(RUN) -m pytest -n 3 --dist loadfile
 
-.PHONY: help demo test test-fast stress fidelity globus browser lint types docs fuzz bench man wheels lock audit clean debian-packages
+.PHONY: help demo test test-fast stress fidelity globus browser lint types docs fuzz bench man wheel wheels deb lock audit \
+    clean debian-packages
 
 help:
 	@echo "make demo       start a two-level tree on this machine, run a program on it, stop it"
@@ -29,6 +30,8 @@ help:
 	@echo "make fuzz       a million broken inputs for each decoder in Python, ten million for the static helper's"
 	@echo "make bench      the benchmarks of docs/benchmarks.md"
 	@echo "make man        man pages in dist/man1"
+	@echo "make wheel      a wheel for this machine in dist, for pip and pipx"
+	@echo "make deb        a Debian package for this machine in dist, with all libraries of Python that it needs"
 	@echo "make wheels     wheels for x86-64 and aarch64 in dist, by the compiler of the package ziglang"
 	@echo "make lock       write requirements.lock: versions and digests of all that gproc and its tests need"
 	@echo "make audit      the same, and look for known holes in them"
@@ -90,6 +93,13 @@ bench: $(READY) $(HELPER)
 
 man: $(READY)
 	$(RUN) -m gproc.cli.man dist/man1
+
+wheel: $(READY)
+	$(RUN) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls -l dist/*.whl
+
+deb: $(READY)
+	@sh scripts/deb.sh $(RUN) dist
 
 # An environment of its own: in $(VENV) the package ziglang would be a compiler where tests want none.
 wheels: $(READY)

@@ -50,6 +50,7 @@ def test_the_wheel_has_the_script_that_copies_to_nodes(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (script,) = [name for name in archive.namelist() if name.endswith(".data/scripts/gproc-copytonodes")]
         assert archive.read(script) == (CHECKOUT / "scripts" / "copytonodes.sh").read_bytes()
+        assert archive.getinfo(script).external_attr >> 16 & 0o111 == 0o111, "nobody could execute it"
 
 
 @pytest.mark.slow

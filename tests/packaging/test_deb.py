@@ -1,0 +1,140 @@
+"""The Debian package: built by one command, installed, used and purged by dpkg in a copy of this machine's root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.patience import PATIENCE_S
+
+CHECKOUT = Path(__file__).parents[2]
+pytestmark = pytest.mark.stress
+
+ROOT = """
+set -e
+mount -t tmpfs tmpfs "$1"
+mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
+mount -t proc proc "$1/root/proc"
+mount --bind /dev "$1/root/dev"
+mount -t tmpfs tmpfs "$1/root/run"
+mount -t tmpfs tmpfs "$1/root/tmp"
+cp "$2" "$1/root/tmp/gproc.deb"
+ip link set lo up
+echo up
+exec sleep infinity
+"""
+
+
+def why_not() -> str:
+    if os.geteuid() != 0 or any(shutil.which(tool) is None for tool in ("dpkg-deb", "unshare", "nsenter", "ip")):
+        return "needs root, dpkg and namespaces"
+    minor = f"python3.{sys.version_info.minor}"
+    if not os.path.exists(f"/usr/bin/{minor}"):
+        return f"needs Debian's {minor}: the package made here is for that one"
+    return ""
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if reason := why_not():
+        pytest.skip(reason)
+    place = tmp_path_factory.mktemp("deb")
+    done = subprocess.run(
+        ["sh", CHECKOUT / "scripts" / "deb.sh", sys.executable, place], capture_output=True, text=True
+    )
+    if "No matching distribution" in done.stderr:
+        pytest.skip(f"pip finds no packages, so there is no index to reach: {done.stderr.splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
+
+
+class Root:
+    """A root in which all that is written is in memory, without a network.  upper: what was written."""
+
+    def __init__(self, place: Path, package: Path) -> None:
+        place.mkdir()
+        self.upper = place / "upper"
+        self._place = place
+        words = ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--propagation", "private"]
+        self._holder = subprocess.Popen([*words, "sh", "-c", ROOT, "sh", place, package], stdout=subprocess.PIPE)
+        assert self._holder.stdout is not None
+        assert self._holder.stdout.readline() == b"up\n"
+        children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text()
+        self._inside = ["nsenter", "-t", children.split()[0], "--all", "chroot", str(place / "root"), "env", "-i"]
+        self._inside += ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp", "LANG=C.UTF-8"]
+
+    def begin(self, *words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*self._inside, *words], stdin=subprocess.DEVNULL)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self._inside, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=2 * PATIENCE_S
+        )
+
+    def await_success(self, *words: str) -> subprocess.CompletedProcess[str]:
+        until_s = time.monotonic() + PATIENCE_S
+        while (done := self.run(*words)).returncode != 0:
+            assert time.monotonic() < until_s, done
+        return done
+
+    def written(self) -> set[str]:
+        """Paths of files that are there and were not before, but for the notes of dpkg and the index of man-db."""
+        notes = ("/var/lib/dpkg/", "/var/log/", "/var/cache/man/")
+        places = ("/usr", "/etc", "/var", "/opt", "/srv")
+        found = self.run("find", *places, "-xdev", "-newer", "/tmp/gproc.deb", "-type", "f")
+        return {path for path in found.stdout.splitlines() if not path.startswith(notes)}
+
+    def close(self) -> None:
+        self._holder.kill()
+        self._holder.wait()
+
+
+@pytest.fixture
+def root(tmp_path: Path, package: Path) -> Iterator[Root]:
+    found = Root(tmp_path / "overlay", package)
+    yield found
+    found.close()
+
+
+def test_the_package_is_installed_works_and_is_purged_without_a_trace(root: Root) -> None:
+    installed = root.run("dpkg", "--install", "/tmp/gproc.deb")
+    assert installed.returncode == 0, installed.stderr
+    assert root.run("gproc", "--version").stdout.startswith("gproc ")
+    assert "Usage: sh scripts/copytonodes.sh FIRST LAST" in root.run("gproc-copytonodes").stderr
+    master = root.begin("gproc", "m")
+    root.await_success("gproc", "i")
+    slave = root.begin("gproc", "s")
+    done = root.await_success("gproc", "e", ".", "/bin/echo", "well")
+    assert done.stdout == "well\n"
+    assert root.run("gproc", "runtime").stdout.startswith("RUNTIME"), "a front end from the package can start nodes"
+    assert root.run("gproc", "stop").returncode == 0
+    assert (master.wait(PATIENCE_S), slave.wait(PATIENCE_S)) == (0, 0)
+    purged = root.run("dpkg", "--purge", "gproc")
+    assert purged.returncode == 0, purged.stderr
+    assert "not empty" not in purged.stderr
+    assert root.written() == set()
+    assert root.run("find", "/usr/lib/gproc", "/var/cache/gproc", "/var/lib/gproc", "/run/gproc").stdout == ""
+
+
+def test_the_units_start_the_program_that_is_there(package: Path, tmp_path: Path) -> None:
+    subprocess.run(["dpkg-deb", "-x", package, tmp_path / "x"], check=True)
+    for name in ("gproc-master", "gproc-slave"):
+        unit = (tmp_path / "x" / "usr/lib/systemd/system" / f"{name}.service").read_text()
+        assert f"ExecStart=/usr/bin/gproc {name[6]}\n" in unit
+    assert os.readlink(tmp_path / "x/usr/bin/gproc") == "../lib/gproc/bin/gproc"
+
+
+def test_nothing_in_the_package_names_the_machine_that_made_it(package: Path, tmp_path: Path) -> None:
+    subprocess.run(["dpkg-deb", "-R", package, tmp_path / "x"], check=True)
+    names = {str(CHECKOUT), str(package.parent), sys.prefix, sys.base_prefix} - {"/usr"}
+    for name in names:
+        found = subprocess.run(["grep", "-rlF", name, tmp_path / "x"], capture_output=True, text=True)
+        assert found.stdout == "", f"they have {name}"
