@@ -42,6 +42,7 @@ from gproc.wire import messages
 from gproc.wire.credentials import AskCertificate
 from gproc.wire.loads import Load
 from gproc.wire.messages import Arrived, Left, NodeInfo, Route, Signed
+from gproc.wire.stacks import StacksShown
 from gproc.wire.tree_rows import MasterCounts
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from gproc.policy.warden import Warden
     from gproc.records.session import MasterSession
     from gproc.records.spooling import Spools
+    from gproc.relay.relayed_job import RelayedJob
     from gproc.service.book import JobBook
     from gproc.store.root import Root
     from gproc.store.store import Store
@@ -335,6 +337,9 @@ class Master(Hub):
             service.begun, service.refused, service.with_bundle, self._passing.transfers, self._passing.transfer_s,
             self.faults.count, clients.received, clients.sent, nodes.received, nodes.sent,
         )  # fmt: skip
+
+    def pass_stacks(self, relayed: RelayedJob, shown: StacksShown) -> None:
+        self._service.others.inquiries.take(relayed, shown)
 
     def child_load(self, message: Load) -> None:
         self._inquiries.add_loads(message)

@@ -28,5 +28,7 @@ JOB_SWITCHES: Final = (
     ),
     Switch("follow", ("logs",), FLAG, "Go on until the job ends.", "follow", short="f"),
     Switch("times", ("logs",), FLAG, "Begin each line with its time.", "times", short="t"),
+    Switch("debugger", ("stacks",), FLAG, "Also by gdb, which stops each process for a moment.", "gdb"),
+    Switch("json", ("stacks",), FLAG, "Print JSON for programs instead of a tree.", "json"),
     Switch("signal", ("kill",), SIGNAL, "Which signal: INT, KILL, USR1, 9.", "signal", short="s", metavar="SIGNAL"),
 )

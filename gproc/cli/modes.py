@@ -35,6 +35,7 @@ from gproc.cli.options import (
     RmOptions,
     RuntimeOptions,
     SlaveOptions,
+    StacksOptions,
     StoreOptions,
     TopOptions,
     WaitOptions,
@@ -233,6 +234,18 @@ MODES: Final = (
         KillOptions,
         "Send a signal to all processes of a job.",
         "Without -s it is SIGTERM.",
+        (
+            Argument("job", "JOB", "Which job: 12, night, last", offers="running job"),
+            Argument("nodes", "NODES", "Only on these nodes", "optional", "nodes"),
+        ),
+    ),
+    Mode(
+        "stacks",
+        "stacks",
+        StacksOptions,
+        "Show where the processes of a job are, and which nodes are elsewhere than the others.",
+        "What each thread does, in which function of the kernel it waits, and in which of its program: of Python by"
+        " py-spy, if the node has it, of others by gdb with --gdb. Nodes at the same place are shown once.",
         (
             Argument("job", "JOB", "Which job: 12, night, last", offers="running job"),
             Argument("nodes", "NODES", "Only on these nodes", "optional", "nodes"),

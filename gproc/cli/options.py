@@ -194,6 +194,17 @@ class KillOptions(msgspec.Struct, frozen=True, kw_only=True):
     debug: int = 0
 
 
+class StacksOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`gproc stacks`.  job, nodes: as of `LogsOptions`.  debugger: gdb looks too."""
+
+    job: str
+    nodes: tuple[str, ...] = ()
+    socket: str = DEFAULT_SOCKET
+    debugger: bool = False
+    json: bool = False
+    debug: int = 0
+
+
 class RmOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`gproc rm`.  jobs: each as of `LogsOptions`."""
 
@@ -316,6 +327,7 @@ ModeOptions = (
     | AttachOptions
     | WaitOptions
     | KillOptions
+    | StacksOptions
     | RmOptions
     | BundleOptions
     | CertOptions

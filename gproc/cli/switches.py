@@ -25,13 +25,14 @@ from gproc.cli.run_switches import RUN_SWITCHES
 from gproc.cli.switch import Switch
 
 _ALL_MODES: Final = (
-    "m", "s", "e", "map", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "bundle", "cert", "key",
-    "start", "stop", "restart", "upgrade", "remove", "drain", "runtime", "store", "config", "policy", "top", "web",
+    "m", "s", "e", "map", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "stacks", "rm", "bundle", "cert",
+    "key", "start", "stop", "restart", "upgrade", "remove", "drain", "runtime", "store", "config", "policy", "top",
+    "web",
 )  # fmt: skip
 
 _OF_A_MASTER: Final = (
-    "m", "e", "map", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm", "start", "stop", "restart",
-    "upgrade", "remove", "drain", "top", "web",
+    "m", "e", "map", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "stacks", "rm", "start", "stop",
+    "restart", "upgrade", "remove", "drain", "top", "web",
 )  # fmt: skip
 
 SWITCHES: Final = (

@@ -63,6 +63,7 @@ from gproc.wire.messages import (
     Want,
     frame,
 )
+from gproc.wire.stacks import AskStacks, JobStacks
 
 STREAMS: Final[dict[int, Stream]] = {frames.STDOUT: "stdout", frames.STDERR: "stderr", frames.FILES: "files"}
 NUMBERS: Final[dict[Stream, int]] = {name: number for number, name in STREAMS.items()}
@@ -193,7 +194,7 @@ class ClientSession:
                 yield TreeAnswer(message)
             case JobList(serial) | ActedOn(serial) | FailedNodes(serial) | FoundNodes(serial) | FaultList(serial):
                 yield Answered(serial, message)
-            case NodesDrained(serial):
+            case NodesDrained(serial) | JobStacks(serial):
                 yield Answered(serial, message)
             case Viewing():
                 yield from self._viewing(message)
@@ -292,6 +293,12 @@ class ClientSession:
         """Send a signal to a job that the master knows.  Returns the serial number of the `Answered`."""
         serial = next(self._serials)
         self._send(KillJob(serial, name, signum, nodes))
+        return serial
+
+    def ask_stacks(self, name: str, nodes: str = "", *, debugger: bool = False) -> int:
+        """Ask where a job's processes are.  Returns the serial number of the `Answered`."""
+        serial = next(self._serials)
+        self._send(AskStacks(serial, name, nodes, debugger))
         return serial
 
     def remove(self, names: Sequence[str]) -> int:

@@ -21,7 +21,7 @@ from gproc import interpreter
 from gproc.errors import LaunchError
 from gproc.launch import protocol
 from gproc.launch.launcher import Launcher, Process
-from gproc.launch.protocol import Inbox, JobEnd, ProgramEnded, SignalProcess, SpawnFailed, Start
+from gproc.launch.protocol import FindFirst, FirstFound, Inbox, JobEnd, ProgramEnded, SignalProcess, SpawnFailed, Start
 from gproc.request.signals import can_be_passed
 from gproc.root.abilities import Abilities
 
@@ -48,6 +48,8 @@ class ForkedLauncher(Launcher):
         self._inbox = inbox
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_exit: dict[int, Callable[[JobEnd], None]] = {}
+        self._finding: dict[int, list[asyncio.Future[int]]] = {}
+        """Who waits for the pid of a job's first process, by the job's number."""
         self._outgoing: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._lost = False
         self.abilities = abilities
@@ -141,9 +143,33 @@ class ForkedLauncher(Launcher):
         if number in self._on_exit and not self._lost:
             self._send(protocol.framed(SignalProcess(number, signum)), ())
 
+    async def first_process(self, number: int) -> int:
+        if number not in self._on_exit or self._lost:
+            return 0
+        assert self._loop is not None, "attach first"
+        found: asyncio.Future[int] = self._loop.create_future()
+        self._finding.setdefault(number, []).append(found)
+        self._send(protocol.framed(FindFirst(number)), ())
+        return await found
+
+    def _found(self, answer: FirstFound) -> None:
+        pid = _pid_of(self._inbox.fds.popleft()) if answer.there else 0
+        waiting = self._finding.get(answer.process, [])
+        if waiting and not (found := waiting.pop(0)).done():
+            found.set_result(pid)
+        if not waiting:
+            self._finding.pop(answer.process, None)
+
+    def _find_no_more(self) -> None:
+        finding, self._finding = self._finding, {}
+        for found in (each for waiting in finding.values() for each in waiting):
+            if not found.done():
+                found.set_result(0)
+
     def close(self) -> None:
         if self._sock.fileno() < 0:
             return
+        self._find_no_more()
         if self._loop is not None:
             self._loop.remove_reader(self._sock)
             self._loop.remove_writer(self._sock)
@@ -204,6 +230,8 @@ class ForkedLauncher(Launcher):
                 outcome = msgspec.structs.replace(outcome, directory=self._inbox.fds.popleft())
             if isinstance(outcome, ProgramEnded | SpawnFailed):
                 self._on_exit.pop(outcome.process)(outcome)
+            elif isinstance(outcome, FirstFound):
+                self._found(outcome)
             elif outcome.view and self._child:
                 # Of one that was executed: as in `forked`.
                 os.waitpid(self._child, 0)
@@ -216,6 +244,7 @@ class ForkedLauncher(Launcher):
         if self._lost:
             return
         self._lost = True
+        self._find_no_more()
         assert self._loop is not None
         self._loop.remove_reader(self._sock)
         self._loop.remove_writer(self._sock)
@@ -224,6 +253,16 @@ class ForkedLauncher(Launcher):
         orphans, self._on_exit = self._on_exit, {}
         for number, on_exit in orphans.items():
             self._loop.call_soon(on_exit, SpawnFailed(number, "launcher", errno.EPIPE, _LOST))
+
+
+def _pid_of(pidfd: int) -> int:
+    """Its pid in our namespace, and 0 if it has ended: pidfd_open(2).  Closes the pidfd."""
+    try:
+        with open(f"/proc/self/fdinfo/{pidfd}") as info:
+            words = next((line.split() for line in info if line.startswith("Pid:")), ["", "0"])
+        return max(0, int(words[1]))
+    finally:
+        os.close(pidfd)
 
 
 def _module_places() -> list[str]:

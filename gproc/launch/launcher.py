@@ -32,6 +32,13 @@ class Process:
         """
         self._launcher.send_signal(self.number, signum)
 
+    async def first(self) -> int:
+        """The pid of the job's first process, which is that of a namespace or the shim; 0 if it has ended.
+
+        It is of this process's own PID namespace, and may be another process's as soon as the job has ended.
+        """
+        return await self._launcher.first_process(self.number)
+
     def kill(self) -> None:
         """End every process of the job at once."""
         self.signal(signal.SIGKILL)
@@ -79,6 +86,10 @@ class Launcher(ABC):
     @abstractmethod
     def send_signal(self, number: int, signum: int) -> None:
         """Do what `Process.signal` says."""
+
+    @abstractmethod
+    async def first_process(self, number: int) -> int:
+        """Do what `Process.first` says."""
 
     def prolong(self, until_s: float) -> None:  # noqa: B027 - a launcher in Python does not know of leases
         """The slave's lease lasts until then, of CLOCK_BOOTTIME.  Jobs end by themselves if nobody prolongs it, so a

@@ -124,6 +124,12 @@ class NativeLauncher(Launcher):
         else:
             _kill(running)
 
+    async def first_process(self, number: int) -> int:
+        pidfd = self._pidfds.get(number)
+        if pidfd is not None:
+            return self._running[pidfd].helper.pid
+        return 0 if self._tasks is None else await self._tasks.first_process(number)
+
     def prolong(self, until_s: float) -> None:
         self._lease_ns = int(until_s * 1e9)
         for running in self._running.values():

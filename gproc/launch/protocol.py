@@ -67,6 +67,19 @@ class SignalProcess(msgspec.Struct, frozen=True, array_like=True, tag="signal"):
     signum: int
 
 
+class FindFirst(msgspec.Struct, frozen=True, array_like=True, tag="find"):
+    """Which is the first process of a job?"""
+
+    process: int
+
+
+class FirstFound(msgspec.Struct, frozen=True, array_like=True, tag="first"):
+    """Answers FindFirst.  A pidfd comes with it if `there`: the two have not the same numbers for processes."""
+
+    process: int
+    there: bool
+
+
 class ProgramEnded(msgspec.Struct, frozen=True, array_like=True, tag="ended"):
     """The program has ended and nothing of it is left.  signal: 0 if it returned `code`.
 
@@ -96,9 +109,9 @@ class SpawnFailed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
     message: str
 
 
-LauncherRequest = Union[Start, SignalProcess]  # noqa: UP007 - msgspec wants it so on 3.11
+LauncherRequest = Union[Start, SignalProcess, FindFirst]  # noqa: UP007 - msgspec wants it so on 3.11
 JobEnd = Union[ProgramEnded, SpawnFailed]  # noqa: UP007
-LauncherAnswer = Union[Abilities, ProgramEnded, SpawnFailed]  # noqa: UP007
+LauncherAnswer = Union[Abilities, ProgramEnded, SpawnFailed, FirstFound]  # noqa: UP007
 
 _encoder = msgspec.msgpack.Encoder()
 _requests = msgspec.msgpack.Decoder(LauncherRequest)

@@ -19,7 +19,7 @@ import msgspec
 from gproc.disk.trees import remove_tree
 from gproc.launch import init, plain, probe, program, protocol
 from gproc.launch.cgroup import Cgroups, Group
-from gproc.launch.protocol import Inbox, JobEnd, SignalProcess, SpawnFailed, Start
+from gproc.launch.protocol import FindFirst, FirstFound, Inbox, JobEnd, SignalProcess, SpawnFailed, Start
 from gproc.root import kernel
 from gproc.root.abilities import Abilities
 from gproc.shown import reason_of
@@ -143,6 +143,13 @@ class Serving:
                 running = self._by_number.get(process)
                 if running is not None:
                     self._send(running, signum)
+            case FindFirst(process):
+                running = self._by_number.get(process)
+                frame = protocol.framed(FirstFound(process, running is not None))
+                if running is None:
+                    self._sock.sendall(frame)
+                else:
+                    socket.send_fds(self._sock, [frame], [running.pidfd])
             case _:
                 assert_never(request)
 
@@ -218,7 +225,7 @@ class Serving:
             outcome: protocol.LauncherAnswer = protocol.ProgramEnded(running.process, 0, signal.SIGKILL, False)
         else:
             outcome = protocol.answer(told[4:])
-        assert not isinstance(outcome, Abilities)
+        assert not isinstance(outcome, Abilities | FirstFound)
         if isinstance(outcome, protocol.ProgramEnded):
             return msgspec.structs.replace(outcome, directory=directory)
         if directory >= 0:

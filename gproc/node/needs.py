@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gproc.launch.launcher import Process
 from gproc.launch.protocol import ProgramEnded, SpawnFailed
 from gproc.nodespec import Place
+from gproc.request.acts import ShowStacks
 from gproc.store.root import Root
 from gproc.trust.outcomes import SignedEnd
 from gproc.trust.ticket import Ticket
 from gproc.wire.messages import Signed
+from gproc.wire.stacks import StacksShown
 
 
 class NodeServices(Protocol):
@@ -46,6 +48,12 @@ class NodeServices(Protocol):
 
         Raises: LaunchError, OSError.
         """
+
+    def look(
+        self, ticket: Ticket, rank: int, processes: Sequence[Process], act: ShowStacks,
+        tell: Callable[[StacksShown], None],
+    ) -> None:  # fmt: skip
+        """Find out where the processes of a job are.  tell: gets the answer."""
 
     def tidy(self, ticket: Ticket) -> None:
         """Remove what a job has left for `collect`."""

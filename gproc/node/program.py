@@ -28,7 +28,7 @@ from gproc.node.suspension import Suspension
 from gproc.nodespec import NodeSpec, format_path
 from gproc.relay.delivery import KEPT_BYTES, KeptOutput, streams_of
 from gproc.relay.relayed_job import RelayedJob
-from gproc.request.acts import Act, SendSignal, SetTerminalSize, SignalNodes
+from gproc.request.acts import Act, SendSignal, SetTerminalSize, ShowStacks, SignalNodes
 from gproc.request.outcome import Killed, NotStarted, Outcome, Refused
 from gproc.request.spec import TerminalSize
 from gproc.shown import reason_of, shown_text
@@ -119,6 +119,9 @@ class Program:
                     self._signal(signum)
             case SetTerminalSize(size):
                 self._resize(size)
+            case ShowStacks(_, nodes):
+                if not nodes or NodeSpec.parse(nodes).selects(self._services.place):
+                    self._show_stacks(act)
             case None:
                 pass
             case _:
@@ -134,6 +137,13 @@ class Program:
         if self.state is State.FETCHING and signum in ENDING:
             self._stop_preparing()
             self._end(Killed(signum, started=False))
+
+    def _show_stacks(self, act: ShowStacks) -> None:
+        process = self._process
+        processes = () if process is None else (process,) if isinstance(process, Process) else process.processes()
+        self._services.look(
+            self.ticket, self._rank, processes, act, lambda shown: self._relayed.show_stacks(self, shown)
+        )
 
     def _send_signal(self, signum: int) -> None:
         if self._process is not None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -20,12 +20,17 @@ from gproc.node.staging import Staging
 from gproc.node.voice import Voice
 from gproc.nodespec import Place, format_path
 from gproc.relay.rounds import Rounds
+from gproc.request.acts import ShowStacks
 from gproc.root.planner import Planner
 from gproc.root.view import View
 from gproc.store.root import Root
 from gproc.trust.outcomes import SignedEnd
 from gproc.trust.ticket import Ticket
 from gproc.wire.messages import Signed
+from gproc.wire.stacks import StacksShown
+
+if TYPE_CHECKING:
+    from gproc.node.looking import Looking
 
 _AT_ONCE: Final = 1000
 """Files of a plain job's directory that are removed at once, in some 5 ms."""
@@ -44,6 +49,8 @@ class LocalServices:
         self._voice = voice
         self._process_numbers = itertools.count(1)
         self._rounds = Rounds()
+        self._looking: Looking | None = None
+        self._looks: set[asyncio.Task[StacksShown]] = set()
         self._left: dict[int, bytes] = {}
         """By job: the directory of a plain job, which stays until its files are collected."""
 
@@ -105,6 +112,20 @@ class LocalServices:
         request = msgspec.structs.replace(ticket.request, argv=(b"collect",), env=())
         start = Start(next(self._process_numbers), request, ticket.caller, (), view, task)
         return self._launcher.spawn(start, directory, to, handles[-1], on_exit=ended)
+
+    def look(
+        self, ticket: Ticket, rank: int, processes: Sequence[Process], act: ShowStacks,
+        tell: Callable[[StacksShown], None],
+    ) -> None:  # fmt: skip
+        from gproc.node.looking import Looking  # most slaves are never asked
+
+        if self._looking is None:
+            self._looking = Looking()
+        looking = self._looking
+        task = asyncio.create_task(looking.look(ticket.job, rank, processes, ticket.caller, act))
+        self._looks.add(task)
+        task.add_done_callback(self._looks.discard)
+        task.add_done_callback(lambda done: None if done.cancelled() else tell(done.result()))
 
     def tidy(self, ticket: Ticket) -> None:
         if (root := self._left.pop(ticket.job, b"")) and not remove_tree(root, _AT_ONCE):

@@ -49,6 +49,7 @@ from gproc.wire.tasks import (
 )
 
 if TYPE_CHECKING:
+    from gproc.launch.launcher import Process
     from gproc.node.needs import NodeServices, OnEnd
     from gproc.store.root import Root
     from gproc.trust.ticket import Ticket
@@ -140,6 +141,10 @@ class TaskHost:
                 for handle in running.pipes:
                     self._loop.add_reader(handle, self._readable, running, handle)
             self._advance()
+
+    def processes(self) -> list[Process]:
+        """Of the tasks that run."""
+        return [each.process for each in self._running.values() if each.process is not None and each.ending is None]
 
     def signal(self, signum: int) -> None:
         """For every process of every task."""

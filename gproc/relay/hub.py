@@ -21,6 +21,7 @@ from gproc.relay.belonging import NODES_BELOW_MAX, Belonging, JoinRefused
 from gproc.relay.children import Child, Children
 from gproc.relay.memory import Memory
 from gproc.relay.relayed_job import Downstream, RelayedJob, Upstream
+from gproc.relay.stacks import StackRelay
 from gproc.spread.fetching import BundleFetcher
 from gproc.spread.monitor import BroadcastMonitor
 from gproc.spread.sending import Compressed
@@ -34,6 +35,7 @@ from gproc.wire.directions import ChildToParent
 from gproc.wire.endings import RankEnded, Release
 from gproc.wire.loads import Load, Poll
 from gproc.wire.messages import Arrived, Join, Left, Peer, Route, Run
+from gproc.wire.stacks import StacksShown
 
 if TYPE_CHECKING:
     from gproc.link.connection import Link
@@ -55,6 +57,7 @@ class Hub(ABC):
         self.endpoint = endpoint
         self.tree = Tree()
         self.relayed_jobs: dict[int, RelayedJob] = {}
+        self._stacks = StackRelay(self.relayed_jobs, self.pass_stacks)
         self._monitors: dict[int, BroadcastMonitor] = {}
         self._next_job: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.fetcher: BundleFetcher = BundleFetcher(store, self)
@@ -100,6 +103,10 @@ class Hub(ABC):
     @abstractmethod
     def ask_master(self, question: messages.AskLease | AskCertificate) -> None:
         """Handle a node's question for a lease or a certificate.  The route in it begins here."""
+
+    def pass_stacks(self, relayed: RelayedJob, shown: StacksShown) -> None:
+        """Where the processes of some ranks below are."""
+        relayed.upstream.send(shown)
 
     def kept_numbers(self) -> Collection[int]:
         """The numbers of children that are away and may come back."""
@@ -192,6 +199,8 @@ class Hub(ABC):
             case AskCertificate(route):
                 if child.renewals.take_one(time.monotonic()):
                     self.ask_master(replace(message, route=below(child.id, route)))
+            case StacksShown():
+                self._stacks.take(child, message)
             case messages.Want():
                 raise PeerError("Want on a control connection")
             case messages.Ping():

@@ -19,6 +19,7 @@ from gproc.wire.credit import window_for
 from gproc.wire.endings import Acknowledged, RankEnded, Release
 from gproc.wire.frames import InputBlock
 from gproc.wire.messages import Credit, Finished, Message, Peer, Run, Signed, StageProgress
+from gproc.wire.stacks import StacksShown
 
 
 class Upstream(Protocol):
@@ -273,6 +274,15 @@ class RelayedJob:
         """Pass on how much of the bundle a rank's node has."""
         if self._downstream_of.get(rank) is downstream:
             self.upstream.send(StageProgress(self.job, rank, received_bytes, complete))
+
+    def show_stacks(self, downstream: Downstream, shown: StacksShown) -> None:
+        """Pass on where the processes of this node's own rank are."""
+        if downstream in self._downstreams:
+            self.upstream.send(shown)
+
+    def ranks_of(self, downstream: Downstream) -> list[int]:
+        """The ranks that are reached by it, sorted."""
+        return sorted(rank for rank, each in self._downstream_of.items() if each is downstream)
 
     def left(self, downstream: Downstream) -> None:
         """A downstream is gone.  The others no longer wait for it; its ranks may come back on another way."""

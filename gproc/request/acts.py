@@ -37,4 +37,15 @@ class SignalNodes(msgspec.Struct, frozen=True, array_like=True, tag=3):
             raise ValueError(f"signal {self.signum} is none that a job can be sent")
 
 
-Act = Union[SendSignal, SetTerminalSize, SignalNodes]  # noqa: UP007 - on Python 3.11 msgspec takes no other form
+class ShowStacks(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Where are the processes of the job?  nodes: a node specification; "" for all.
+
+    inquiry: comes back with the answers.  debugger: whether gdb may stop each process for a moment.
+    """
+
+    inquiry: int
+    nodes: str
+    debugger: bool
+
+
+Act = Union[SendSignal, SetTerminalSize, SignalNodes, ShowStacks]  # noqa: UP007 - on Python 3.11 msgspec takes no other form

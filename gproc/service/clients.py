@@ -41,6 +41,7 @@ from gproc.wire.job_messages import (
     ViewJob,
 )
 from gproc.wire.messages import Submit
+from gproc.wire.stacks import AskStacks
 
 log = logging.getLogger("gproc")
 
@@ -143,6 +144,9 @@ class Client(Receiver[ClientToMaster]):
             case KillJob(serial):
                 caller = self.caller()
                 self._asked(serial, lambda: self._service.others.kill(message, caller))
+            case AskStacks(serial):
+                caller = self.caller()
+                self._asked(serial, lambda: self._service.others.stacks(message, caller))
             case AskFailed(serial):
                 caller = self.caller()
                 self._asked(serial, lambda: self._service.others.failed(message, caller))

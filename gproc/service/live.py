@@ -16,7 +16,7 @@ from gproc.records.inputs import InputPart
 from gproc.relay.delivery import streams_of
 from gproc.relay.receipt import JobReceipt, RunOfNode, has_nothing
 from gproc.relay.relayed_job import RelayedJob
-from gproc.request.acts import Act, SendSignal, SetTerminalSize, SignalNodes
+from gproc.request.acts import Act, SendSignal, SetTerminalSize, ShowStacks, SignalNodes
 from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Refused
 from gproc.request.spec import TerminalSize
 from gproc.service.jobs import JobRecord
@@ -301,7 +301,8 @@ class LiveJob:
 
     def close(self) -> None:
         """Its last rank has ended."""
-        self._cancel_timer()
+        if self._timer is not None:
+            self._timer.cancel()
         if self.spool is not None:
             self.spool.close()
         self._ended(self)
@@ -376,6 +377,10 @@ class LiveJob:
         self._changed(self)
         self.relayed.obey(act, order)
 
+    def inquire(self, act: ShowStacks) -> None:
+        """Ask its nodes; those that cannot be reached now are not asked later."""
+        self.relayed.obey(act, self._signer.order(act))
+
     def _pass_input_credit(self, message: messages.Credit) -> None:
         """To the client that gives its input."""
         if self.attached is not None and self.input_from is self.attached:
@@ -393,8 +398,3 @@ class LiveJob:
         if isinstance(message, messages.StageProgress) and not message.complete and self.attached.congested:
             return  # it would wait in our memory, and the next one says more
         self.attached.send(message)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None

@@ -20,9 +20,11 @@ from gproc.service.departures import Departures
 from gproc.service.live import LiveJob
 from gproc.service.oversight import Oversight
 from gproc.service.registry import with_parents
+from gproc.service.stacks import StackInquiries
 from gproc.service.views import FIRST_VIEW, JobView, ViewRights, ranks_of
 from gproc.wire.job_messages import ActedOn, AskFailed, FailedNodes, KillJob, RemoveJobs, ViewJob
 from gproc.wire.messages import Rejected
+from gproc.wire.stacks import AskStacks, JobStacks
 
 if TYPE_CHECKING:
     from gproc.service.clients import Client
@@ -50,6 +52,7 @@ class OtherJobs:
         settled: Callable[[], Awaitable[None]],
     ) -> None:
         """settled: waits until what has ended is on the disk."""
+        self.inquiries = StackInquiries()
         self._settled = settled
         self._oversight = oversight
         self._book = book
@@ -139,6 +142,16 @@ class OtherJobs:
             with contextlib.suppress(GprocError):
                 await self._book.keeper.written()  # so that the order outlives the master as the job does
         return ActedOn(question.serial)
+
+    async def stacks(self, question: AskStacks, caller: Caller) -> JobStacks:
+        """Where the processes of a job are.  Raises: GprocError."""
+        record, live = await self._find_with_life(question.job, caller)
+        if live is None or live.job.over:
+            raise GprocError(f"job {record.number} has ended")
+        what: PolicyOversight = "kill" if question.debugger else "output"  # gdb stops what it looks at
+        self._check(caller, what, record)
+        self._oversight.note(what, caller, record, stacks=True)
+        return await self.inquiries.ask(live, _ranks(record, question.nodes), question)
 
     async def failed(self, question: AskFailed, caller: Caller) -> FailedNodes:
         """Where a job has failed.  Raises: GprocError."""

@@ -71,16 +71,17 @@ from gproc.wire.messages import (
     Want,
     Welcome,
 )
+from gproc.wire.stacks import AskStacks, JobStacks, StacksShown
 
 # Unions are spelled with Union[...]: on Python 3.11 msgspec takes no other form that a type checker takes too.
 
 ClientToMaster = Union[  # noqa: UP007
     Submit, SignalJob, Resize, Credit, Unavailable, Inquire, ListJobs, SubmitKept, Detach, ViewJob, KillJob, RemoveJobs,
-    AskFailed, FindNodes, AskFaults, DrainNodes
+    AskFailed, FindNodes, AskFaults, DrainNodes, AskStacks
 ]
 MasterToClient = Union[  # noqa: UP007
     Accepted, Rejected, Finished, StageProgress, Credit, Want, TreeState, OutOfReach, JobList, Detached,
-    Viewing, Moment, Dropped, ActedOn, FailedNodes, FoundNodes, FaultList, NodesDrained
+    Viewing, Moment, Dropped, ActedOn, FailedNodes, FoundNodes, FaultList, NodesDrained, JobStacks
 ]
 
 Opening = Union[Join, Attach, PeerHello]  # noqa: UP007
@@ -119,6 +120,7 @@ ChildToParent = Union[  # noqa: UP007
     Want,
     Ping,
     AskCertificate,
+    StacksShown,
 ]
 
 PeerToPeer = Union[PeerReady, Want, Unavailable]  # noqa: UP007

@@ -14,6 +14,7 @@ from gproc.request.spec import Request
 from gproc.wire import frames
 from gproc.wire.branch import ByteCount, NodeNumber, Number, UnixTime
 from gproc.wire.messages import NAME_CHARACTERS_MAX, Message, Rank
+from gproc.wire.stacks import JobStacks
 from gproc.wire.tags import tag_of
 
 LISTED_MAX: Final = 10_000
@@ -279,5 +280,5 @@ class NodesDrained(Message, frozen=True, tag=tag_of):
     missing: str = ""
 
 
-JobAnswer = Union[JobList, ActedOn, FailedNodes, FoundNodes, FaultList, NodesDrained]  # noqa: UP007
+JobAnswer = Union[JobList, ActedOn, FailedNodes, FoundNodes, FaultList, NodesDrained, JobStacks]  # noqa: UP007
 """The master's answers to questions about jobs and about nodes by name."""

@@ -16,6 +16,7 @@ TAGS: Final = {
     "ListJobs": 60, "JobList": 61, "SubmitKept": 62, "Detach": 63, "Detached": 64, "ViewJob": 65, "Viewing": 66,
     "Moment": 67, "Dropped": 68, "KillJob": 69, "RemoveJobs": 70, "ActedOn": 71,
     "AskFailed": 72, "FailedNodes": 73, "FindNodes": 74, "FoundNodes": 75,
+    "AskStacks": 86, "JobStacks": 87, "StacksShown": 88,
     "AskFaults": 76, "FaultList": 77, "DrainNodes": 84, "NodesDrained": 85,
 }  # fmt: skip
 """The first element of each message.  A number is never used for another message again."""

@@ -100,7 +100,7 @@ BEHAVIOUR: Final = {
     ("socket", "m"): f"{SWITCHES_OF_M_AND_S}::test_the_master_listens_at_the_socket_that_it_names",
     **{
         ("socket", mode): f"{SWITCHES_OF_M_AND_S}::test_each_command_talks_to_the_master_whose_socket_it_names"
-        for mode in ("e", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "rm")
+        for mode in ("e", "cp", "get", "i", "ps", "logs", "attach", "wait", "kill", "stacks", "rm")
     },
     **{
         ("locale", mode): f"{SWITCHES_OF_M_AND_S}::test_a_locale_says_where_the_master_listens_and_where_a_slave_stands"
@@ -185,8 +185,11 @@ BEHAVIOUR: Final = {
     ("signal", "kill"): f"{DETACHED}::test_a_job_gets_a_signal_on_some_of_its_nodes_or_on_all",
     **{
         ("debug", mode): f"{DEBUG}::test_the_commands_about_jobs_say_what_they_ask"
-        for mode in ("logs", "attach", "wait", "kill", "rm")
+        for mode in ("logs", "attach", "wait", "kill", "stacks", "rm")
     },
+    ("json", "stacks"): "system/test_where_jobs_are.py::test_the_one_node_that_is_elsewhere_is_named_first",
+    ("debugger", "stacks"): "system/test_where_jobs_are.py::"
+    "test_gdb_shows_the_functions_of_a_program_with_the_rights_of_its_user",
     ("debug", "ps"): f"{DEBUG}::test_ps_says_who_answered",
     ("debug", "i"): f"{DEBUG}::test_i_says_who_answered",
     ("debug", "bundle"): f"{DEBUG}::test_bundle_says_what_it_packs_and_writes",

@@ -63,7 +63,8 @@ A_VALUE = {
 ARGUMENTS = {"e": [".", "date"], "map": [".", "date"], "bundle": ["date"], "cert": ["kn1"],
              "cp": ["a", "1:/x"], "get": ["1:/x", "d"],
              "restart": ["1"], "remove": ["1"],
-             "logs": ["last"], "attach": ["last"], "wait": ["last"], "kill": ["last"], "rm": ["last"],
+             "logs": ["last"], "attach": ["last"], "wait": ["last"], "kill": ["last"], "stacks": ["last"],
+             "rm": ["last"],
              "policy": ["check"], "key": ["list"]}  # fmt: skip
 
 PAIRS = [(mode, switch) for mode in MODES for switch in switches_of(mode)]

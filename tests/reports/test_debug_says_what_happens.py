@@ -102,6 +102,8 @@ def test_the_commands_about_jobs_say_what_they_ask(tree: Cluster) -> None:
     assert attached.stderr is not None
     assert b"asks the master" in attached.stderr.readline()
     assert b"took it as job" in attached.stderr.readline()
+    shown = steps(tree.command("stacks", "-debug=3", number).stderr)
+    named(shown, "asks the master .* where the processes of job", "1 nodes of 1 have answered")
     named(steps(tree.command("kill", "-debug=3", number).stderr), "asks the master .* to send SIGTERM", "it is sent")
     _, _, rest = tree.finish(attached)
     waited = tree.command("wait", "-debug=3", number).stderr.decode()

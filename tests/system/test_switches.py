@@ -176,6 +176,7 @@ def test_each_command_talks_to_the_master_whose_socket_it_names(
         begun = run("e", "-d", ".", "/bin/sh", "-c", f"echo from {number}; exec sleep 1000").stdout.strip()
         assert f"from {number}" in run("logs", "-f", begun).stdout if run("kill", begun).returncode == 0 else False
         assert run("wait", begun).returncode == 143
+        assert f"job {begun} has ended" in run("stacks", begun).stderr
         assert "has ended" in run("attach", begun).stderr
         assert run("rm", begun).returncode == 0
         assert run("cp", str(tmp_path / "there" / "file"), f".:{tmp_path}/copy-{number}").returncode == 0

@@ -86,11 +86,13 @@ from gproc.wire.messages import (
     Welcome,
 )
 from gproc.wire.proofs import KeyProof
+from gproc.wire.stacks import AskStacks, JobStacks, StackRemark, StackRow, StacksShown
 from gproc.wire.tree_rows import NodeDrained
 
 NODE = NodeInfo("kn7", "10.1.30.7:6666", b"n" * 16, "", 1.5)
 PROOF = KeyProof(b"-----BEGIN CERTIFICATE-----", b"k" * 32, b"s" * 64)
 PROVED = NodeInfo("kn7", ":1", b"n" * 16, "", 1.5, proof=PROOF)
+STACK = StackRow(("sh", "sleep", "hrtimer_nanosleep", "sleeping"), 2, ((0, 0),))
 SIGNED = Signed(b"payload", b"s" * 64)
 BRANCH = Branch(-1, {1: Branch(0, {}), 2: Branch(1, {3: Branch(2, {})})})
 EVERY_MESSAGE: list[Message] = [
@@ -164,6 +166,9 @@ EVERY_MESSAGE: list[Message] = [
     TreeState(1, "fe", 0.0, (NodeState((1,), NODE, 0, 0.5, None, NodeDrained(1.0, 0, "its disk")),)),
     DrainNodes(10, "1-3", False, "its disk"),
     NodesDrained(10, "1-3", "2"),
+    AskStacks(11, "last", "1-3", True),
+    JobStacks(11, 7, ((1,), (1, 2)), ((0, 1),), ((0, 0),), (STACK,), (), 3, (StackRemark("has ended", ((1, 1),)),)),
+    StacksShown(7, 2, ((0, 0),), (STACK,), (StackRemark("there is no gdb", ((0, 0),)),), 1),
     ListJobs(1, True),
     SubmitKept(3, Request(nodes=".", argv=(b"date",)), Keep("night", True, True, True)),
     Detach(7),

@@ -1,0 +1,123 @@
+"""`gproc stacks JOB [NODES]`: where the processes of a job are, as one tree for all of its nodes."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from gproc.cli.naming import meant_by
+from gproc.cli.options import StacksOptions
+from gproc.cli.stderr import complain
+from gproc.cli.style import columns
+from gproc.cli.trace import Trace
+from gproc.client.questions import answer_to
+from gproc.client.stack_tree import chains_of, elsewhere_of, groups_of, ranks_in, tree_of, without_place
+from gproc.errors import EXIT_GPROC
+from gproc.naming.naming import Naming
+from gproc.nodespec import Place
+from gproc.shown import shown_text
+from gproc.wire.stacks import JobStacks, StackRemark
+
+_INDENT: Final = "  "
+_NEXT: Final = " > "
+ENDED: Final = "has ended"
+
+
+def run(options: StacksOptions) -> int:
+    nodes = options.nodes[0] if options.nodes else ""
+    meant = meant_by(options.socket, nodes, job=options.job)
+    meant.check()
+    trace = Trace(options.debug)
+    trace.step(f"asks the master at {options.socket} where the processes of job {options.job} are")
+    answer = answer_to(
+        options.socket, lambda session: session.ask_stacks(options.job, meant.nodes, debugger=options.debugger)
+    )
+    assert isinstance(answer, JobStacks)
+    size = len(answer.places)
+    trace.step(f"{len(ranks_in(answer.ranks, size))} nodes of {len(ranks_in(answer.asked, size))} have answered")
+    names = Names(answer, meant.naming)
+    sys.stdout.write(as_json(answer, names) if options.json else as_text(answer, names, columns(sys.stdout)))
+    if not options.json:
+        complain(list(told(answer, names)))
+    return EXIT_GPROC if any(each.text != ENDED for each in answer.silent) else 0
+
+
+class Names:
+    def __init__(self, answer: JobStacks, naming: Naming) -> None:
+        self._places = [Place(place) for place in answer.places]
+        self._naming = naming
+
+    def folded(self, ranks: Iterable[int]) -> str:
+        return self._naming.fold(self._places[rank] for rank in ranks)
+
+    def each(self, ranks: Iterable[int]) -> list[str]:
+        return [self._naming.name(self._places[rank]) for rank in ranks]
+
+
+def as_text(answer: JobStacks, names: Names, width: int | None) -> str:
+    """Those elsewhere first, then the tree: the frames of few nodes before those of many."""
+    lines = [*_summary(answer, names)]
+    for depth, frames, node in chains_of(tree_of(answer)):
+        threads = "" if node.threads == len(node.ranks) else f", {node.threads} threads"
+        label = f"[{_nodes(len(node.ranks))}{threads}: {names.folded(sorted(node.ranks))}]"
+        lines += _folded(f"{shown_text(_NEXT.join(frames))}  {label}", _INDENT * depth, width)
+    if empty := without_place(answer):
+        lines += _folded(f"no process  [{_nodes(len(empty))}: {names.folded(empty)}]", "", width)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _summary(answer: JobStacks, names: Names) -> Iterator[str]:
+    groups = groups_of(answer)
+    count = sum(map(len, groups))
+    if elsewhere := elsewhere_of(groups):
+        yield f"elsewhere: {names.folded(elsewhere)} ({len(elsewhere)} of {count})"
+    elif len(groups) > 1:
+        yield f"{count} nodes at {len(groups)} places"
+
+
+def _nodes(count: int) -> str:
+    return f"{count} node{'' if count == 1 else 's'}"
+
+
+def _folded(text: str, indent: str, width: int | None) -> list[str]:
+    if width is None:
+        return [indent + text]
+    indent = indent[: width // 3]
+    return textwrap.wrap(
+        text, width, initial_indent=indent, subsequent_indent=indent + 2 * _INDENT, break_on_hyphens=False
+    )
+
+
+def told(answer: JobStacks, names: Names) -> Iterator[str]:
+    """What is not shown, and why."""
+    size = len(answer.places)
+    for each in (*answer.silent, *answer.remarks):
+        yield f"{names.folded(ranks_in(each.ranks, size))}: {shown_text(each.text)}"
+    if answer.left_out:
+        yield f"{answer.left_out} more threads are not shown"
+
+
+def as_json(answer: JobStacks, names: Names) -> str:
+    """One object.  frames: the outermost first."""
+    import json
+
+    size = len(answer.places)
+
+    def remarks(rows: Iterable[StackRemark], key: str) -> list[dict[str, object]]:
+        return [{key: each.text, "nodes": names.each(ranks_in(each.ranks, size))} for each in rows]
+
+    value = {
+        "job": answer.job,
+        "nodes": names.each(ranks_in(answer.ranks, size)),
+        "elsewhere": names.each(elsewhere_of(groups_of(answer))),
+        "stacks": [
+            {"frames": list(row.frames), "threads": row.threads, "nodes": names.each(ranks_in(row.ranks, size))}
+            for row in answer.rows
+        ],
+        "left_out": answer.left_out,
+        "remarks": remarks(answer.remarks, "remark"),
+        "silent": remarks(answer.silent, "reason"),
+    }
+    return json.dumps(value, indent=2) + "\n"
