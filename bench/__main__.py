@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from bench import dispatch, library, links, neighbours, output, slave, slowlink, stacks, tasks, transfer
+from bench import alike, dispatch, library, links, neighbours, output, slave, slowlink, stacks, tasks, transfer
 from bench.checkout import CheckoutFailed
 from bench.cleanup import STOPPING
 from bench.compare import TRIALS, Comparison, compare
@@ -24,6 +24,7 @@ MEASUREMENTS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
     "tasks": tasks.measure,
     "slave": slave.measure,
     "output": output.measure,
+    "alike": alike.measure,
     "stacks": stacks.measure,
     "transfer": transfer.measure,
     "neighbours": neighbours.measure,

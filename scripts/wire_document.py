@@ -55,8 +55,8 @@ TALKS: Final[tuple[tuple[Direction[Any], str, str], ...]] = (
 """Every direction, its title, and when its messages may be sent."""
 
 VALUES: Final = (
-    messages.NodeInfo, proofs.KeyProof, Branch, messages.Signed, messages.Peer, messages.NodeState, NodeDrained,
-    messages.AbsentNode, MasterCounts,
+    messages.NodeInfo, proofs.KeyProof, Branch, messages.Signed, messages.Peer, messages.MergeOffer,
+    messages.NodeState, NodeDrained, messages.AbsentNode, MasterCounts,
     job_messages.JobRow, job_messages.Keep, job_messages.FaultRow,
     stacks.StackRow, stacks.StackRemark, spec.Request, spec.BundleName, spec.TerminalSize,
     Limits, outcome.Returned,

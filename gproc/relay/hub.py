@@ -34,6 +34,7 @@ from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEn
 from gproc.wire.directions import ChildToParent
 from gproc.wire.endings import RankEnded, Release
 from gproc.wire.loads import Load, Poll
+from gproc.wire.merging import SameOutput
 from gproc.wire.messages import Arrived, Join, Left, Peer, Route, Run
 from gproc.wire.stacks import StacksShown
 
@@ -199,6 +200,9 @@ class Hub(ABC):
             case AskCertificate(route):
                 if child.renewals.take_one(time.monotonic()):
                     self.ask_master(replace(message, route=below(child.id, route)))
+            case SameOutput(job):
+                if (relayed := self.relayed_jobs.get(job)) is not None:
+                    relayed.same_output(child, message)
             case StacksShown():
                 self._stacks.take(child, message)
             case messages.Want():

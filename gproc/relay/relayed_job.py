@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from gproc.errors import PeerError
 from gproc.relay.delivery import streams_of
 from gproc.relay.flow import Inlet, Outlet
+from gproc.relay.merging import KeptForLink, SentOutput, bytes_for_link
 from gproc.request.acts import Act
 from gproc.request.spec import Request
 from gproc.wire import frames
@@ -18,7 +20,8 @@ from gproc.wire.branch import Branch
 from gproc.wire.credit import window_for
 from gproc.wire.endings import Acknowledged, RankEnded, Release
 from gproc.wire.frames import InputBlock
-from gproc.wire.messages import Credit, Finished, Message, Peer, Run, Signed, StageProgress
+from gproc.wire.merging import SameOutput
+from gproc.wire.messages import Credit, Finished, MergeOffer, Message, Peer, Run, Signed, StageProgress
 from gproc.wire.stacks import StacksShown
 
 
@@ -97,6 +100,9 @@ class RelayedJob:
         self._inlet: Inlet[Downstream] | None = None
         self._queued: dict[int, int] = {}
         self._held: dict[int, RankEnded | Finished] = {}
+        self._sent: SentOutput | None = None
+        """What the parent keeps of what was sent; None: it keeps nothing."""
+        self._kept: dict[Downstream, KeptForLink] = {}
 
     def start(
         self, run: Run, parts: Mapping[Downstream, Branch],
@@ -106,12 +112,13 @@ class RelayedJob:
 
         sources_by_child: the peers that send the bundle to each child, if it is broadcast.
         """
+        self._take_offer(run.merge)
         self._window_bytes = window_bytes = window_for(len(parts), run.window_bytes)
         for stream in streams_of(self.request):
             self._outlets[stream] = Outlet(
                 run.window_bytes,
                 window_bytes,
-                lambda frame: self.upstream.write(frame),
+                self._write,
                 lambda source, size, stream=stream: source.credit(self.job, stream, size),  # type: ignore[misc]
             )
         if self.request.stdin:
@@ -151,7 +158,7 @@ class RelayedJob:
         """The same job comes again, on a new way, for some of its ranks or all of them."""
         dropped: list[tuple[Outlet[Downstream], Downstream, int]] = []
         if upstream is not self.upstream:
-            self.upstream = upstream
+            self.upstream, self._sent = upstream, None
             for outlet in self._outlets.values():
                 dropped += [(outlet, source, size) for source, size in outlet.resume(run.window_bytes)]
             self._queued.clear()
@@ -160,6 +167,7 @@ class RelayedJob:
                 self._inlet.resume(run.window_bytes)
         elif self._inlet is not None and self._receipt is None:
             self._inlet.expect_repeats()
+        self._take_offer(run.merge)
         if self._inlet is not None:
             for downstream in parts:
                 self._inlet.add(downstream)
@@ -188,9 +196,29 @@ class RelayedJob:
             if downstream not in self._downstreams:
                 self._downstreams.append(downstream)
             self._downstream_of |= dict.fromkeys(branch.ranks(), downstream)
+        relaying = [each for each, branch in parts.items() if branch.children and each not in self._kept]
+        offers_bytes = bytes_for_link(len(relaying), sum(kept.offer.bytes for kept in self._kept.values()))
+        if offers_bytes:
+            self._kept |= {downstream: KeptForLink(offers_bytes) for downstream in relaying}
         for downstream, branch in parts.items():
             sources = sources_by_child.get(downstream, ())
-            downstream.start(Run(run.job, run.size, run.ticket, branch, self._window_bytes, sources, run.turn))
+            offer = self._kept[downstream].offer if downstream in self._kept else None
+            part = Run(run.job, run.size, run.ticket, branch, self._window_bytes, sources, run.turn, offer)
+            downstream.start(part)
+
+    def _take_offer(self, offer: MergeOffer | None) -> None:
+        if offer is not None and (self._sent is None or self._sent.epoch != offer.epoch):
+            self._sent = SentOutput(self.job, offer)
+
+    def _write(self, frame: bytes) -> None:
+        if self._sent is None:
+            self.upstream.write(frame)
+            return
+        for said in self._sent.frames_of(frame):
+            if isinstance(said, bytes):
+                self.upstream.write(said)
+            else:
+                self.upstream.send(said)
 
     def obey(self, act: Act | None, order: Signed) -> None:
         for downstream in self._downstreams:
@@ -237,6 +265,25 @@ class RelayedJob:
 
         Raises: PeerError if `downstream` has no credit for it.
         """
+        if (kept := self._kept.get(downstream)) is not None:
+            kept.note(rank, stream, offset, data)
+        self._output(downstream, rank, stream, offset, data)
+
+    def same_output(self, downstream: Downstream, same: SameOutput) -> None:
+        """Take output that came as a reference.  Raises: PeerError as `output`, or if it refers to nothing."""
+        kept = self._kept.get(downstream)
+        if kept is None or kept.offer.epoch != same.epoch:
+            # It is of a time before the present Run, after which its node sends everything again that is not here.
+            if (outlet := self._outlets.get(same.stream)) is not None and same.rank in self._downstream_of:
+                outlet.accept(same.size, downstream)
+                outlet.pay(downstream, same.size)
+            return
+        data = kept.bytes_of(same)
+        if data is None:
+            raise PeerError("a reference to output that it has not sent, or too long ago")
+        self._output(downstream, same.rank, same.stream, same.offset, data)
+
+    def _output(self, downstream: Downstream, rank: int, stream: int, offset: int, data: bytes | memoryview) -> None:
         outlet = self._outlets.get(stream)
         if outlet is None or not data or self._downstream_of.get(rank) is not downstream:
             return
@@ -289,6 +336,7 @@ class RelayedJob:
         if downstream not in self._downstreams:
             return
         self._downstreams.remove(downstream)
+        self._kept.pop(downstream, None)
         for outlet in self._outlets.values():
             outlet.forget(downstream)
         if self._inlet is not None:

@@ -37,6 +37,7 @@ from gproc.wire.job_messages import (
     ViewJob,
 )
 from gproc.wire.loads import Load, Poll
+from gproc.wire.merging import SameOutput
 from gproc.wire.messages import (
     Accepted,
     Arrived,
@@ -121,6 +122,7 @@ ChildToParent = Union[  # noqa: UP007
     Ping,
     AskCertificate,
     StacksShown,
+    SameOutput,
 ]
 
 PeerToPeer = Union[PeerReady, Want, Unavailable]  # noqa: UP007

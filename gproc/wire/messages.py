@@ -180,6 +180,14 @@ class Shutdown(Message, frozen=True, tag=tag_of):
 # Jobs
 
 
+class MergeOffer(msgspec.Struct, frozen=True, array_like=True):
+    """The parent keeps the last so many bytes of a job's output that come over this link, so that `SameOutput` may
+    refer to them.  epoch: differs from those of all its offers before."""
+
+    epoch: Number
+    bytes: ByteCount
+
+
 class Run(Message, frozen=True, tag=tag_of):
     """A job, on its way down.
 
@@ -194,6 +202,7 @@ class Run(Message, frozen=True, tag=tag_of):
     window_bytes: ByteCount
     sources: tuple[Peer | None, ...] = ()
     turn: Signed | None = None
+    merge: MergeOffer | None = None
 
 
 class JobOrder(Message, frozen=True, tag=tag_of):

@@ -34,7 +34,7 @@ PURE = {
     "content.paths",
     "wire.frames", "wire.credit", "wire.messages", "wire.directions",
     "wire.branch", "wire.tags", "wire.tree_rows", "wire.loads", "wire.job_messages", "wire.credentials", "wire.endings",
-    "wire.proofs", "wire.tasks", "wire.stacks", "relay.stack_merge",
+    "wire.proofs", "wire.tasks", "wire.stacks", "relay.stack_merge", "wire.merging", "relay.merging",
     "client.stack_tree", "client.feed", "client.tallies", "link.allowance", "records.record",
     "records.rows", "records.entries", "records.positions",
     "service.takers", "client.keys", "cli.job_switches",

@@ -56,6 +56,7 @@ from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.directions import DIRECTIONS
 from gproc.wire.endings import Acknowledged, RankEnded
 from gproc.wire.loads import Load
+from gproc.wire.merging import SameOutput
 from gproc.wire.proofs import KeyProof
 from gproc.wire.stacks import StackRow, StacksShown
 from tests.fuzz.files import FILES
@@ -79,6 +80,7 @@ SAID: Final[tuple[messages.Message, ...]] = (
     messages.Run(1, 2, messages.Signed(b"p", b"s" * 64), Branch(0, {1: Branch(1, {})}), 65536),
     Load(1, ((messages.Route((1,)), 0.5),)),
     Revocations(messages.Signed(b"p", b"s" * 64)),
+    SameOutput(7, 3, 1, 1 << 20, 1 << 18, 0, 5),
     StacksShown(7, 2, ((0, 3), (5, 5)), (StackRow(("sh", "sleeping"), 4, ((0, 3),)),)),
     AskCertificate(messages.Route((1,)), b"-----BEGIN", b"k" * 32, b"s" * 64, b"p" * 64),
     Certified(messages.Route((1,)), messages.Signed(b"p", b"s" * 64)),

@@ -36,8 +36,15 @@ KEPT_BYTES: Final = 4096
 NOISE: Final = bytes(zlib.crc32(number.to_bytes(4, "big")) & 255 for number in range(1 << 16)) * 2
 
 
+class Saying:
+    """is_alike: all ranks of most jobs say the same, so that relays send references."""
+
+    is_alike = False
+
+
 def output_of(job: int, rank: int, stream: int, offset: int, size: int) -> bytes:
     """What a program says there."""
+    rank = 0 if Saying.is_alike and job % 4 else rank
     begin = (job * 7919 + rank * 10007 + stream * 131 + offset) % (1 << 16)
     return NOISE[begin : begin + size]
 

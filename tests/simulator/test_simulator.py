@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gproc.relay.flow import Outlet
+from tests.simulator.clock import replaced
 from tests.simulator.faults import simulate
+from tests.simulator.nodes import Saying
 from tests.simulator.planted import PLANTED, SEEDS, planted
 from tests.simulator.world import Violation
 
@@ -16,6 +18,12 @@ FAULTS = 20_000
 @pytest.mark.parametrize("small", [True, False])
 def test_nothing_is_lost_doubled_or_left_over_whatever_fails(small: bool) -> None:
     simulate(1, 800 if small else 40, small=small)
+
+
+@pytest.mark.parametrize("faults", [800, pytest.param(FAULTS, marks=pytest.mark.stress)])
+def test_output_that_ranks_have_alike_is_not_lost_doubled_or_mixed_up_whatever_fails(faults: int) -> None:
+    with replaced(Saying, "is_alike", True):
+        simulate(3, faults, small=True)
 
 
 @pytest.mark.stress

@@ -12,6 +12,7 @@ import gproc.node.taking
 import gproc.relay.children
 import gproc.relay.delivery
 import gproc.relay.hub
+import gproc.relay.merging
 import gproc.wire.credit
 import gproc.wire.frames
 from gproc.nodespec import Place, format_path
@@ -235,6 +236,9 @@ def simulated(world: World) -> Iterator[World]:
         replaced(gproc.relay.children, "ChunkSender", nodes.Quiet),
         replaced(gproc.relay.hub, "Memory", nodes.Quiet),
         replaced(gproc.relay.delivery, "ACKNOWLEDGED_BYTES", nodes.KEPT_BYTES // 4),
+        replaced(gproc.relay.merging, "LEAST_BYTES", 16),
+        replaced(gproc.relay.merging, "LINK_BYTES", nodes.KEPT_BYTES),
+        replaced(gproc.relay.merging, "JOB_BYTES", 3 * nodes.KEPT_BYTES),
         replaced(gproc.wire.credit, "MIN_WINDOW_BYTES", 256),
         replaced(gproc.wire.credit, "MAX_WINDOW_BYTES", nodes.KEPT_BYTES),
         replaced(gproc.wire.frames, "CLIENT_WINDOW_BYTES", nodes.KEPT_BYTES),

@@ -46,6 +46,7 @@ from gproc.wire.job_messages import (
     ViewJob,
 )
 from gproc.wire.loads import Load, Poll
+from gproc.wire.merging import SameOutput
 from gproc.wire.messages import (
     Accepted,
     Arrived,
@@ -60,6 +61,7 @@ from gproc.wire.messages import (
     Join,
     Leased,
     Left,
+    MergeOffer,
     Message,
     NodeInfo,
     NodeState,
@@ -166,6 +168,8 @@ EVERY_MESSAGE: list[Message] = [
     TreeState(1, "fe", 0.0, (NodeState((1,), NODE, 0, 0.5, None, NodeDrained(1.0, 0, "its disk")),)),
     DrainNodes(10, "1-3", False, "its disk"),
     NodesDrained(10, "1-3", "2"),
+    SameOutput(7, 3, 1, 1 << 20, 1 << 18, 0, 5),
+    Run(1, 3, SIGNED, BRANCH, 1 << 18, merge=MergeOffer(5, 1 << 20)),
     AskStacks(11, "last", "1-3", True),
     JobStacks(11, 7, ((1,), (1, 2)), ((0, 1),), ((0, 0),), (STACK,), (), 3, (StackRemark("has ended", ((1, 1),)),)),
     StacksShown(7, 2, ((0, 0),), (STACK,), (StackRemark("there is no gdb", ((0, 0),)),), 1),

@@ -1,0 +1,194 @@
+"""Output that all nodes have alike: `gproc e -b` beside `clush -b`, and what crosses the master's links."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import gproc
+from bench import processes, yardsticks
+from bench.figures import MB, Figure, Settings, Yardstick, samples
+from bench.output import LINE
+from bench.tree import Done, Part, Tree
+from gproc.relay.relayed_job import Downstream, RelayedJob
+from gproc.request.spec import Request
+from gproc.wire import frames, messages
+from gproc.wire.branch import Branch
+from gproc.wire.endings import RankEnded
+
+SHORT: Final = "/etc/os-release"
+LONG_BYTES: Final = 100_000
+
+VIRTUAL_RACKS: Final = 70
+VIRTUAL_RACK_SIZE: Final = 72
+"""5,040 nodes."""
+
+
+def measure(settings: Settings) -> Iterator[Figure]:
+    with Tree(settings.racks, settings.rack_size) as tree:
+        yield _beside_clush(tree, settings)
+        yield from _bytes_of(tree, settings)
+    yield _virtual()
+    yield from _much(settings)
+
+
+def _beside_clush(tree: Tree, settings: Settings) -> Figure:
+    _gathered(tree, "/bin/cat", SHORT)
+    done = [_gathered(tree, "/bin/cat", SHORT) for _ in range(settings.runs)]
+    clush = [shutil.which("clush", path=f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}") or "clush"]
+    clush += ["--worker=exec", "-b", "-f", str(tree.size), "-w", f"n[1-{tree.size}]", "cat", SHORT]
+    natively = [yardsticks.seconds_of(clush) for _ in range(settings.runs)]
+    return Figure(
+        what=f"`e -b ./. cat {SHORT}` on {tree.size} nodes", unit="s", measured=samples([one.wall_s for one in done]),
+        yardstick=Yardstick("clush -b --worker=exec, which starts cat on this machine, without ssh", samples(natively)),
+        note=f"client: {max(one.peak_bytes for one in done) / MB:.0f} MB",
+    )  # fmt: skip
+
+
+def _bytes_of(tree: Tree, settings: Settings) -> Iterator[Figure]:
+    """What the master receives from the nodes below it, less what comes of programs that say nothing."""
+    path = f"{tree.place}/said"
+    with open(path, "wb") as file:
+        file.write(os.urandom(LONG_BYTES))
+    for what, words, size in (
+        (f"a file of {LONG_BYTES // 1000} kB", ("/bin/cat", path), LONG_BYTES),
+        (SHORT, ("/bin/cat", SHORT), os.path.getsize(SHORT)),
+    ):
+        silent = [_received(tree, "/bin/true") for _ in range(settings.runs)]
+        said = [_received(tree, *words) for _ in range(settings.runs)]
+        measured = [each - min(silent) for each in said]
+        yield Figure(
+            what=f"bytes at the master of {what} from each of {tree.size} nodes in {tree.racks} racks", unit="kB",
+            measured=samples([each / 1000 for each in measured]),
+            note=f"{tree.size} copies: {tree.size * size / 1000:.1f} kB, one for each rack: "
+            f"{tree.racks * size / 1000:.1f}; how the programs ended: {min(silent) / 1000:.1f}",
+        )  # fmt: skip
+
+
+def _received(tree: Tree, *words: str) -> int:
+    before = _from_nodes_bytes(tree)
+    _gathered(tree, *words)
+    return _from_nodes_bytes(tree) - before
+
+
+def _from_nodes_bytes(tree: Tree) -> int:
+    with gproc.connect(tree.socket) as cluster:
+        counts = cluster.info().counts
+    assert counts is not None
+    return counts.from_nodes_bytes
+
+
+def _gathered(tree: Tree, *words: str) -> Done:
+    return tree.run("e", "-localbin", "-b", "./.", *words)
+
+
+# 5,000 nodes: the rules of relays alone, in this process
+
+
+class _Counting:
+    """The link of a rack master to the master."""
+
+    def __init__(self, racks: list[int], number: int) -> None:
+        self._bytes = racks
+        self._number = number
+
+    def send(self, message: messages.Message) -> None:
+        self._bytes[self._number] += len(messages.frame(message))
+
+    def write(self, frame: bytes) -> None:
+        self._bytes[self._number] += len(frame)
+
+
+class _Leaf:
+    def start(self, *_: Any, **__: Any) -> None:
+        pass
+
+    obey = stdin = credit = acknowledge = release = start
+
+
+class _Rack:
+    """A rack master as the master's downstream: it takes its part with the offer that the master makes."""
+
+    def __init__(self, up: _Counting) -> None:
+        self._up = up
+        self.leaves: dict[int, Downstream] = {}
+        self.relayed: RelayedJob | None = None
+
+    def start(self, run: messages.Run) -> None:
+        self.relayed = RelayedJob(run.job, run.ticket, _REQUEST, self._up)
+        parts: dict[Downstream, Branch] = {}
+        for branch in run.branch.children.values():
+            self.leaves[branch.rank] = leaf = _Leaf()
+            parts[leaf] = branch
+        self.relayed.start(run, parts, {})
+
+    obey = stdin = credit = acknowledge = release = _Leaf.start
+
+
+_REQUEST: Final = Request(nodes=".", argv=(b"cat",))
+_TICKET: Final = messages.Signed(b"ticket", bytes(64))
+
+
+def _virtual() -> Figure:
+    size = VIRTUAL_RACKS * VIRTUAL_RACK_SIZE
+    received = [0] * VIRTUAL_RACKS
+    racks = [_Rack(_Counting(received, number)) for number in range(VIRTUAL_RACKS)]
+    branches = [
+        Branch(-1, {leaf + 1: Branch(rack * VIRTUAL_RACK_SIZE + leaf, {}) for leaf in range(VIRTUAL_RACK_SIZE)})
+        for rack in range(VIRTUAL_RACKS)
+    ]
+    master = RelayedJob(1, _TICKET, _REQUEST, _Counting([0], 0))
+    parts: dict[Downstream, Branch] = dict(zip(racks, branches, strict=True))
+    master.start(messages.Run(1, size, _TICKET, Branch(-1, dict(enumerate(branches))), 1 << 20), parts, {})
+    data = os.urandom(LONG_BYTES)
+    began_s = time.perf_counter()
+    ends = 0
+    for rack in racks:
+        assert rack.relayed is not None
+        for rank, leaf in rack.leaves.items():
+            for begin in range(0, LONG_BYTES, 16 << 10):
+                rack.relayed.output(leaf, rank, frames.STDOUT, begin, data[begin : begin + (16 << 10)])
+                rack.relayed.credit_from_upstream(frames.STDOUT, len(data[begin : begin + (16 << 10)]))
+            end = RankEnded(1, rank, messages.Signed(bytes(150), bytes(64)))
+            ends += len(messages.frame(end))
+            rack.relayed.finished(leaf, end)
+    took_ms = (time.perf_counter() - began_s) * 1000 / size
+    said = sum(received) - ends
+    return Figure(
+        what=f"the same of {size} virtual nodes in {VIRTUAL_RACKS} racks, a file of {LONG_BYTES // 1000} kB", unit="kB",
+        measured=samples([said / 1000]),
+        note=f"{size} copies: {size * LONG_BYTES / 1000:.0f} kB; of one rack: {max(received) / 1000:.0f} kB with"
+        f" {VIRTUAL_RACK_SIZE} ends; relays: {took_ms:.2f} ms for each node",
+    )  # fmt: skip
+
+
+def _much(settings: Settings) -> Iterator[Figure]:
+    """As `bench.output`, gathered: the memory of each process, and what crosses the master's link."""
+    program = f"yes {LINE} | head -c {settings.output_mb * 1_000_000}"
+    with Tree(1, settings.output_nodes) as tree:
+        _gathered(tree, "/bin/sh", "-c", program)
+        watched = [(part, pid) for _, part, pid in tree.processes()]
+        for _, pid in watched:
+            processes.forget_peak(pid)
+        before = _from_nodes_bytes(tree)
+        done = [_gathered(tree, "/bin/sh", "-c", program) for _ in range(min(5, settings.runs))]
+        received_mb = (_from_nodes_bytes(tree) - before) / len(done) / MB
+        peaks: dict[Part | str, float] = {"client": max(one.peak_bytes for one in done) / MB}
+        for part, pid in watched:
+            peaks[part] = max(peaks.get(part, 0.0), processes.peak_bytes(pid) / MB)
+        full_size = (settings.output_mb, tree.size) == (20, 16)
+        yield Figure(
+            what=f"`e -b`, {settings.output_mb} MB alike from each of {tree.size} nodes of one rack", unit="s",
+            measured=samples([one.wall_s for one in done]),
+            note=f"{received_mb:.0f} MB of {settings.output_mb * tree.size} cross the master's link",
+        )  # fmt: skip
+        highest = max(peaks, key=lambda part: peaks[part])
+        yield Figure(
+            what="the same, peak memory of the largest process", unit="MB", measured=samples([peaks[highest]]),
+            budget=96 if full_size else None,
+            note=", ".join(f"{part} {peak:.0f}" for part, peak in sorted(peaks.items())),
+        )  # fmt: skip

@@ -1,0 +1,187 @@
+"""Output that several ranks have alike goes up each link of the tree once.  Pure.
+
+Nodes that run the same command mostly say the same, at the same offsets of their streams.  So a relay remembers the
+last output of a job that it has sent to its parent, and the parent keeps it: both drop the oldest by the same rule.
+What another rank says alike is sent as a reference (`wire.merging.SameOutput`), which the parent replaces by the bytes
+before anything else sees them.  Credit, offsets, acknowledgements and digests count those bytes as if they had come.
+
+It is a matter of one link: after a change of parent both ends begin with nothing.  Bytes are compared, not digests.
+"""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Final, NamedTuple
+
+from gproc.wire import frames
+from gproc.wire.merging import SameOutput
+from gproc.wire.messages import MergeOffer
+
+LINK_BYTES: Final = 4 << 20
+"""What one parent keeps of one job for one child: nodes may be so far apart in what they say."""
+
+JOB_BYTES: Final = 8 << 20
+"""What it keeps of one job for all children: half of what one stream of a job may have waiting at a hop."""
+
+LEAST_BYTES: Final = 64
+"""A reference takes some 25 bytes, as does the head of a STDIO frame: shorter output is sent, and not kept."""
+
+CANDIDATES_MAX: Final = 16
+"""Different outputs of an offset that one is compared with."""
+
+SHORT_MAX: Final = 8
+"""Parts of a frame that are alike and too short for a reference: then the rest is sent."""
+
+PIECES_MAX: Final = 4096
+"""Kept for one link and job: each costs 200 bytes besides its data."""
+
+_epochs = itertools.count(1)
+"""A process never makes two offers of one number."""
+
+
+class SentPiece(NamedTuple):
+    """Output that was sent in a STDIO frame."""
+
+    rank: int
+    offset: int
+    data: bytes
+
+
+class Recent:
+    """The last pieces, at most so many bytes of them, sorted by offset under each key.
+
+    Both ends of a link note the same pieces in the same order.  One that began earlier has what the other one has.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._order: deque[tuple[Hashable, SentPiece]] = deque()
+        self._by_key: dict[Hashable, list[SentPiece]] = {}
+
+    def note(self, key: Hashable, piece: SentPiece) -> None:
+        if len(piece.data) < LEAST_BYTES:
+            return
+        pieces = self._by_key.setdefault(key, [])
+        pieces.insert(bisect_right(pieces, piece.offset, key=_offset), piece)
+        self._order.append((key, piece))
+        self._bytes += len(piece.data)
+        while self._bytes > self._most_bytes or len(self._order) > PIECES_MAX:
+            self._drop(*self._order.popleft())
+
+    def covering(self, key: Hashable, offset: int) -> Iterator[SentPiece]:
+        """Those that have a byte at this offset, the last ones first: at most CANDIDATES_MAX are looked at."""
+        pieces = self._by_key.get(key, [])
+        end = bisect_right(pieces, offset, key=_offset)
+        for piece in reversed(pieces[max(0, end - CANDIDATES_MAX) : end]):
+            if offset < piece.offset + len(piece.data):
+                yield piece
+
+    def _drop(self, key: Hashable, piece: SentPiece) -> None:
+        self._bytes -= len(piece.data)
+        pieces = self._by_key[key]
+        at = bisect_right(pieces, piece.offset, key=_offset) - 1
+        while pieces[at] is not piece:
+            at -= 1
+        del pieces[at]
+        if not pieces:
+            del self._by_key[key]
+
+
+class SentOutput:
+    """What a relay has sent to its parent of one job."""
+
+    def __init__(self, job: int, offer: MergeOffer) -> None:
+        self.epoch = offer.epoch
+        self._job = job
+        self._recent = Recent(offer.bytes)
+
+    def frames_of(self, frame: bytes) -> Iterable[bytes | SameOutput]:
+        """What to send for a STDIO frame of this job: the frame, or references, and frames for what is left."""
+        _, rank, stream, offset, view = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
+        data = bytes(view)
+        said: list[bytes | SameOutput] = []
+        at = plain = short = 0
+        while len(data) - at >= LEAST_BYTES and short < SHORT_MAX:
+            size, of = self._longest(stream, offset + at, data[at:] if at else data)
+            if size >= LEAST_BYTES:
+                said += self._plain(frame, rank, stream, offset, data, plain, at)
+                said.append(SameOutput(self._job, rank, stream, offset + at, size, of, self.epoch))
+                plain = at + size
+            elif size:
+                short += 1  # the end of a piece: the next one may go on alike
+            else:
+                break
+            at += size
+        said += self._plain(frame, rank, stream, offset, data, plain, len(data))
+        return said
+
+    def _plain(
+        self, frame: bytes, rank: int, stream: int, offset: int, data: bytes, begin: int, end: int
+    ) -> Iterator[bytes]:
+        """What nobody else has said: these bytes of a frame."""
+        if end - begin == len(data):
+            self._recent.note(stream, SentPiece(rank, offset, data))
+            yield frame
+        elif begin < end:
+            part = data[begin:end]
+            self._recent.note(stream, SentPiece(rank, offset + begin, part))
+            yield frames.stdio_frame(self._job, rank, stream, offset + begin, part)
+
+    def _longest(self, stream: int, offset: int, data: bytes) -> tuple[int, int]:
+        """How many of these bytes another piece has there too, and whose it is."""
+        best = 0, 0
+        for piece in self._recent.covering(stream, offset):
+            size = _common(piece.data, offset - piece.offset, data)
+            best = max(best, (size, piece.rank))
+            if size == len(data):
+                break
+        return best
+
+
+class KeptForLink:
+    """What a parent keeps of what a child has sent of one job."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.offer = MergeOffer(next(_epochs), most_bytes)
+        self._recent = Recent(most_bytes)
+
+    def note(self, rank: int, stream: int, offset: int, data: bytes | memoryview) -> None:
+        """This came in a STDIO frame."""
+        if len(data) >= LEAST_BYTES:
+            self._recent.note((rank, stream), SentPiece(rank, offset, bytes(data)))
+
+    def bytes_of(self, same: SameOutput) -> memoryview | None:
+        """What a reference stands for; None if it is not here."""
+        for piece in self._recent.covering((same.of, same.stream), same.offset):
+            begin = same.offset - piece.offset
+            if begin + same.size <= len(piece.data):
+                return memoryview(piece.data)[begin : begin + same.size]
+        return None
+
+
+def bytes_for_link(children: int, offered_bytes: int) -> int:
+    """What is kept for each of so many more children that have others below them.  offered_bytes: to those before."""
+    return min(LINK_BYTES, max(0, JOB_BYTES - offered_bytes) // max(1, children))
+
+
+def _offset(piece: SentPiece) -> int:
+    return piece.offset
+
+
+def _common(known: bytes, begin: int, data: bytes) -> int:
+    """How many bytes of `data`, from the first on, are those of `known` from `begin` on."""
+    size = min(len(known) - begin, len(data))
+    if known.startswith(data if size == len(data) else data[:size], begin):
+        return size
+    low, high = 0, size
+    while high - low > 1:
+        middle = (low + high) // 2
+        if known[begin + low : begin + middle] == data[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low
