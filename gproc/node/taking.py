@@ -47,7 +47,7 @@ class JobTaker:
             self._not_taken(link, run, run.branch.ranks(), error)
             return None
         if refused is not None and not run.branch.children:
-            self._refuse(link, run, refused)
+            self._refuse(link, run, ticket, refused)
             return None
         return Admitted(ticket, self._verifier.words_of(ticket), refused)
 
@@ -78,13 +78,14 @@ class JobTaker:
             if admitted.refused is None:
                 self._not_taken(link, run, [run.branch.rank], error)
             else:
-                self._refuse(link, run, error)
+                self._refuse(link, run, admitted.ticket, error)
             return {}
         return {program: Branch(run.branch.rank, {}, run.branch.said)}
 
-    def _refuse(self, link: Link, run: Run, error: GprocError) -> None:
-        """No program of this job begins here, now or later: that is signed."""
+    def _refuse(self, link: Link, run: Run, ticket: Ticket, error: GprocError) -> None:
+        """No program of this job begins here, now or later: that is signed, and holds if the job comes again."""
         self._log_refusal(error)
+        self._verifier.never_admit(ticket)
         link.send(self._voice.refused(self._verifier.session, run, shown_text(str(error))))
 
     def _not_taken(self, link: Link, run: Run, ranks: list[int], error: GprocError) -> None:

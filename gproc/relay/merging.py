@@ -32,8 +32,8 @@ LEAST_BYTES: Final = 64
 CANDIDATES_MAX: Final = 16
 """Different outputs of an offset that one is compared with."""
 
-SHORT_MAX: Final = 8
-"""Parts of a frame that are alike and too short for a reference: then the rest is sent."""
+TRIES_MAX: Final = 16
+"""How often a frame is looked at after something in it that nobody else has said: then the rest is sent."""
 
 PIECES_MAX: Final = 4096
 """Kept for one link and job: each costs 200 bytes besides its data."""
@@ -91,6 +91,17 @@ class Recent:
             del self._by_key[key]
 
 
+class _Alike(NamedTuple):
+    """So many bytes, from `begin` on, are those of that rank."""
+
+    size: int
+    begin: int
+    rank: int
+
+
+_NOTHING: Final = _Alike(0, 0, 0)
+
+
 class SentOutput:
     """What a relay has sent to its parent of one job."""
 
@@ -104,18 +115,23 @@ class SentOutput:
         _, rank, stream, offset, view = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
         data = bytes(view)
         said: list[bytes | SameOutput] = []
-        at = plain = short = 0
-        while len(data) - at >= LEAST_BYTES and short < SHORT_MAX:
-            size, of = self._longest(stream, offset + at, data[at:] if at else data)
-            if size >= LEAST_BYTES:
+        at = plain = tries = 0
+        while len(data) - at >= LEAST_BYTES and tries < TRIES_MAX:
+            alike = self._longest(stream, offset + at, data[at:] if at else data)
+            if alike.size >= LEAST_BYTES and alike.begin == 0 and plain == at:
+                said.append(SameOutput(self._job, rank, stream, offset + at, alike.size, alike.rank, self.epoch))
+                plain = at = at + alike.size
+                continue
+            tries += 1
+            if alike.size >= LEAST_BYTES:
+                # What stands before it is sent first, which may push out what it is like: so look again.
+                at += alike.begin
                 said += self._plain(frame, rank, stream, offset, data, plain, at)
-                said.append(SameOutput(self._job, rank, stream, offset + at, size, of, self.epoch))
-                plain = at + size
-            elif size:
-                short += 1  # the end of a piece: the next one may go on alike
+                plain = at
+            elif alike.size:
+                at += alike.size  # the end of a piece: the next one may go on alike
             else:
                 break
-            at += size
         said += self._plain(frame, rank, stream, offset, data, plain, len(data))
         return said
 
@@ -131,14 +147,19 @@ class SentOutput:
             self._recent.note(stream, SentPiece(rank, offset + begin, part))
             yield frames.stdio_frame(self._job, rank, stream, offset + begin, part)
 
-    def _longest(self, stream: int, offset: int, data: bytes) -> tuple[int, int]:
-        """How many of these bytes another piece has there too, and whose it is."""
-        best = 0, 0
+    def _longest(self, stream: int, offset: int, data: bytes) -> _Alike:
+        """What another piece has there too: from the first byte on, else at its end."""
+        best = _NOTHING
         for piece in self._recent.covering(stream, offset):
-            size = _common(piece.data, offset - piece.offset, data)
-            best = max(best, (size, piece.rank))
+            begin = offset - piece.offset
+            size = _common(piece.data, begin, data)
+            best = max(best, _Alike(size, 0, piece.rank))
             if size == len(data):
                 break
+            if size < LEAST_BYTES and best.size < LEAST_BYTES:
+                both = min(len(piece.data) - begin, len(data))
+                if (size := _common_end(piece.data[begin : begin + both], data[:both])) >= LEAST_BYTES:
+                    best = max(best, _Alike(size, both - size, piece.rank))
         return best
 
 
@@ -184,4 +205,16 @@ def _common(known: bytes, begin: int, data: bytes) -> int:
             low = middle
         else:
             high = middle
+    return low
+
+
+def _common_end(known: bytes, data: bytes) -> int:
+    """How many bytes before the end of both, which are as long, are the same."""
+    low, high = 0, len(data)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if known.endswith(data[len(data) - middle :]):
+            low = middle
+        else:
+            high = middle - 1
     return low

@@ -238,6 +238,10 @@ class TicketVerifier:
             self._look_again_at = max(FORGET_AT, 2 * len(self._seen))
         self._seen[ticket.sequence] = ticket.start_by_ms
 
+    def never_admit(self, ticket: Ticket) -> None:
+        """This slave has signed that the job does not begin here."""
+        self._seen[ticket.sequence] = max(self._seen.get(ticket.sequence, 0), ticket.start_by_ms)
+
     def check_target(self, ticket: Ticket) -> None:
         """Check that an admitted ticket may run on this node.
 

@@ -29,6 +29,7 @@ from gproc.wire.messages import Message, Run, Signed
 JOB = 7
 OUTPUT = bytes(number * 7 % 251 for number in range(4000))
 CHANGED = OUTPUT[:1500] + b"x" + OUTPUT[1501:]
+OTHER = OUTPUT[:300] + b"y" * 90 + OUTPUT[390:2000] + b"z" + OUTPUT[2001:]
 TICKET = Signed(b"ticket", b"signature")
 
 
@@ -63,13 +64,13 @@ class Link:
 STEPS = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 700)), max_size=60)
 
 
-@given(STEPS, st.sampled_from([100, 900, 1 << 20]))
+@given(STEPS, st.sampled_from([100, 400, 900, 2000, 1 << 20]))
 def test_every_byte_arrives_whatever_is_cut_where_and_however_little_is_kept(
     steps: list[tuple[int, int]], most_bytes: int
 ) -> None:
     link = Link(most_bytes)
     said = dict.fromkeys(range(6), 0)
-    outputs = [OUTPUT, OUTPUT, CHANGED, OUTPUT, CHANGED, OUTPUT[::-1]]
+    outputs = [OUTPUT, OUTPUT, CHANGED, OTHER, CHANGED, OUTPUT[::-1]]
     for rank, size in steps:
         begin = said[rank]
         if data := outputs[rank][begin : begin + size]:
@@ -242,3 +243,12 @@ def test_nothing_is_taken_as_sent_on_another_link() -> None:
         for rank in (0, 1):
             job.output(down, rank, 1, 0, OUTPUT[:500])  # type: ignore[arg-type]
         assert len(up.frames) == 1 and len(up.sent) == 1 and epoch == 5
+
+
+def test_what_comes_after_a_difference_is_a_reference_again() -> None:
+    link = Link()
+    link.send(0, 0, OUTPUT)
+    before = link.bytes
+    for rank in range(1, 9):
+        link.send(rank, 0, OUTPUT[:1500] + bytes([rank]) + OUTPUT[1501:])
+    assert link.references == 16 and link.bytes - before < 8 * 40

@@ -126,6 +126,13 @@ def test_a_ticket_is_admitted_once(verifier: TicketVerifier) -> None:
         verifier.admit(sign(a_ticket(1)))
 
 
+def test_a_job_that_this_node_has_refused_for_good_does_not_begin_when_it_comes_again(verifier: TicketVerifier) -> None:
+    """The simulator found it: a node without a lease had signed that, had let the job go, and began it later."""
+    verifier.never_admit(verifier.read(sign(a_ticket(1))))
+    with pytest.raises(Replayed):
+        verifier.admit(sign(a_ticket(1)))
+
+
 def test_tickets_may_come_in_another_order_and_each_of_them_once(verifier: TicketVerifier) -> None:
     """Ways to a node change, so order is not arrival."""
     for sequence in (2, 1):
