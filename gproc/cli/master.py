@@ -26,6 +26,7 @@ from gproc.records.spooling import Spools
 from gproc.relay.belonging import Belonging, placed_by
 from gproc.service.book import JobBook, open_records
 from gproc.service.draining import Draining
+from gproc.start.slurm import SLURM, allocation_ended
 from gproc.store.opening import default_base, open_store
 from gproc.store.room import quota
 from gproc.store.store import Store
@@ -122,6 +123,16 @@ async def _serve(
         log.info("it listens at %s, so only slaves of this machine can join; %s", address, remedy)
     manager.ready(master.status())
     master.stopped.add_done_callback(lambda _: manager.stopping())
-    telling = asyncio.create_task(manager.keep_telling(master.status))
+    tasks = [asyncio.create_task(manager.keep_telling(master.status))]
+    if options.locale == SLURM:
+        tasks.append(asyncio.create_task(_end_with_allocation(master)))
     await master.run()
-    telling.cancel()
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def _end_with_allocation(master: Master) -> None:
+    await allocation_ended(os.environ)
+    log.info("the allocation of Slurm has ended")
+    master.end()

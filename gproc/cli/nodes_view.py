@@ -14,6 +14,7 @@ from gproc.cli.style import clear_line, draw_line, is_terminal
 from gproc.cli.table import table
 from gproc.nodespec import format_path
 from gproc.shown import shown_text
+from gproc.start.asking import Asker
 from gproc.start.node import Result, Stage
 from gproc.start.plan import Standing
 
@@ -44,6 +45,8 @@ class NodesView:
         self._stages = {standing.host: Stage.WAITING for standing in standings}
         self._live = is_terminal(sys.stderr) and not json
         self._lines = not self._live and not json
+        self._held = False
+        self.asker = Asker(self.hold)
         self._drawn_s = 0.0
 
     def moved(self, standing: Standing, stage: Stage) -> None:
@@ -59,13 +62,19 @@ class NodesView:
             print(_line(standing, result), file=sys.stderr, flush=True)
         self._draw()
 
+    def hold(self, held: bool) -> None:
+        """A person is asked for something: the line is not drawn meanwhile."""
+        if self._live and held:
+            clear_line()
+        self._held = held
+
     def close(self) -> None:
         if self._live:
             clear_line()
 
     def _draw(self) -> None:
         now_s = time.monotonic()
-        if not self._live or now_s - self._drawn_s < _REDRAW_S:
+        if not self._live or self._held or now_s - self._drawn_s < _REDRAW_S:
             return
         self._drawn_s = now_s
         counts = Counter(self._stages.values())

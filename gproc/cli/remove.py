@@ -31,9 +31,8 @@ def run(options: RemoveOptions) -> int:
     Trace(options.debug).step(f"removes gproc from {', '.join(standing.host for standing in standings)}")
     view = NodesView(standings, json=options.json)
     settings = Settings(master="", cmd_port=0, bin_root=options.bin_root, parallel=options.parallel)
-    fleet = Fleet(
-        open_authority(home, create=False), parcel_of_this_machine(), ways_of(options), settings, {}, view
-    )
+    ways = ways_of(options, standings, view, starts=False)
+    fleet = Fleet(open_authority(home, create=False), parcel_of_this_machine(), ways, settings, {}, view)
     _give_back(options.socket, standings)
     try:
         results = asyncio.run(fleet.remove(standings))

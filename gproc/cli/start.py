@@ -16,18 +16,18 @@ from gproc.cli.nodes_view import NodesView, report
 from gproc.cli.trace import Trace
 from gproc.errors import UsageError
 from gproc.locales import Options, Role, load
+from gproc.naming.hostlist import expand
 from gproc.naming.hosts import fold_hosts
 from gproc.naming.words import FAILED, Words, joined
 from gproc.nodespec import NodeSpec, format_path
 from gproc.runtime.making import Runtime, runtime_of_this_machine
-from gproc.start import plan
+from gproc.start import plan, slurm
 from gproc.start.fleet import Fleet, Settings, connected_nodes
 from gproc.start.giving import Parcel
-from gproc.start.hosts import expand
 from gproc.start.master import address_of, address_towards, check_reachable, start_master, tree_of
 from gproc.start.node import Result, Stage
 from gproc.start.plan import Standing, parents_first
-from gproc.start.register import registered, remember
+from gproc.start.register import forget, registered, remember
 from gproc.start.ssh import Ways
 from gproc.trust.authority import Authority, open_authority
 from gproc.trust.home import gproc_home
@@ -47,6 +47,8 @@ def run(options: StartOptions) -> int:
     authority = open_authority(home, create=True)
     address = _master_address(options, standings)
     tree = tree_of(options.socket)
+    if options.locale == slurm.SLURM:
+        _forget_former_allocations(home, tree)
     master: subprocess.Popen[bytes] | None = None
     if tree is None:
         switches = [f"--locale={options.locale}", f"--cmd-port={options.cmd_port}", f"--bin-root={options.bin_root}"]
@@ -83,7 +85,7 @@ def start_nodes(
         debug=options.debug,
     )  # fmt: skip
     view = NodesView(missing, json=options.json)
-    fleet = Fleet(authority, parcel, ways_of(options), settings, connected, view)
+    fleet = Fleet(authority, parcel, ways_of(options, missing, view, starts=True), settings, connected, view)
     try:
         results |= asyncio.run(fleet.start(parents_first(missing)))
     finally:
@@ -92,8 +94,24 @@ def start_nodes(
     return report(standings, results, json=options.json, master=master, seconds=time.monotonic() - began_s)
 
 
-def ways_of(options: SshOptions) -> Ways:
-    return Ways(options.ssh_command, options.accept_new_host_keys, options.connect_timeout_s)
+def _forget_former_allocations(home: str, tree: TreeState | None) -> None:
+    """Raises: UsageError if the master has nodes of another one."""
+    nodes = set(slurm.nodes_of_allocation(os.environ))
+    if tree is not None and (others := {row.node.name for row in tree.nodes} - nodes):
+        raise UsageError(
+            f"the master here has nodes that are not of this allocation, {fold_hosts(sorted(others))}: end it by"
+            " gproc stop, or give another --socket and --cmd-port"
+        )
+    forget(home, [each for each in registered(home) if each.host not in nodes])
+
+
+def ways_of(options: SshOptions, standings: Sequence[Standing], view: NodesView, *, starts: bool) -> Ways:
+    """Inside a Slurm allocation its nodes are reached by srun."""
+    timeout_s = options.connect_timeout_s
+    if not options.ssh_command and slurm.is_of_allocation({each.host for each in standings}, os.environ):
+        command = slurm.STARTING_COMMAND if starts else slurm.COMMAND
+        return Ways(command, connect_timeout_s=timeout_s, attended=starts)
+    return Ways(options.ssh_command, options.accept_new_host_keys, timeout_s, asker=view.asker)
 
 
 def parcel_of_this_machine() -> Parcel:

@@ -13,6 +13,7 @@ from gproc.cli.options import SlaveOptions
 from gproc.descriptors import allow_all
 from gproc.errors import GprocError
 from gproc.launch.launcher import Launcher
+from gproc.start.attending import attend
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,7 @@ _LOG: Final = 6
 
 
 def run() -> int:
+    attend(os.environ)
     for descriptor in (_SECRET, _READY, _LOCK, _LOG):
         os.set_inheritable(descriptor, False)
     content = _read_to_end(_SECRET)

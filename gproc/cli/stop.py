@@ -28,9 +28,8 @@ def run(options: StopOptions) -> int:
     trace.step(f"stops the slaves on {', '.join(standing.host for standing in standings)}")
     view = NodesView(standings, json=options.json)
     settings = Settings(master="", cmd_port=0, bin_root="", parallel=options.parallel)
-    fleet = Fleet(
-        open_authority(home, create=False), parcel_of_this_machine(), ways_of(options), settings, {}, view
-    )
+    ways = ways_of(options, standings, view, starts=False)
+    fleet = Fleet(open_authority(home, create=False), parcel_of_this_machine(), ways, settings, {}, view)
     try:
         results = asyncio.run(fleet.stop(standings))
     finally:

@@ -120,7 +120,7 @@ SWITCHES: Final = (
         "locale",
         ("m", "s", "start"),
         TEXT,
-        "The shape of the cluster: local, kane, kf, strongbox, etchosts, or a TOML file.",
+        "The shape of the cluster: local, kane, kf, strongbox, etchosts, slurm, or a TOML file.",
         "locale",
         go="locale",
         metavar="NAME",

@@ -101,7 +101,7 @@ class _Upgrade:
 
     def _start(self, idle: Sequence[Standing], tree: TreeState) -> None:
         connected = connected_nodes([(row.node.name, row.node.address) for row in tree.nodes])
-        ways = ways_of(self._options)
+        ways = ways_of(self._options, idle, self._view, starts=True)
         fleet = Fleet(self._authority, self._parcel, ways, self._settings, connected, self._view)
         results = asyncio.run(fleet.start(idle))
         await_joined(self._options.socket, {each.name for each in idle if results[each.host].stage is Stage.UP})

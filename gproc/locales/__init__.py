@@ -45,6 +45,7 @@ SHIPPED: Final = {
     "kf": "gproc.locales.kane:Kf",
     "strongbox": "gproc.locales.strongbox:Strongbox",
     "etchosts": "gproc.locales.etchosts:EtcHosts",
+    "slurm": "gproc.locales.slurm:Slurm",
 }
 """A copy of the entry points in our own pyproject.toml: reading those of all packages takes longer than starting."""
 

@@ -1,6 +1,6 @@
 """`gproc start`: from ssh keys to a running tree, on nodes that have nothing but sshd, a shell and a kernel.
 
-`hosts` and `plan` say which hosts and where each stands, `script` is what the node's shell is told, `ssh` carries
+`plan` says where each host stands, `script` is what the node's shell is told, `ssh` carries
 bytes, `node` is the conversation with one node, `fleet` that with all of them, `master` finds or starts the master, and
 `register` remembers who stands where.
 

@@ -105,6 +105,7 @@ class NodeStart:
                 await self._send(channel, parcel.helper)
                 answer = await next_answer(channel, SENDING_S, "helper")
             started = await self._bootstrap(channel, commissioner)
+            channel.goes_on = self._ways.attended
             kept = self._supply.keep(self._standing.name, channel)
             return started
         finally:

@@ -1,6 +1,6 @@
 """Bytes to a command on a host and back, over ssh: by asyncssh, or by a command of the user's own.
 
-Only this module imports asyncssh.  The user's ssh_config, agent, keys and known_hosts count as for ssh(1).
+Only this module and `login` import asyncssh.  The user's ssh_config, agent, keys and known_hosts count as for ssh(1).
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ import msgspec
 
 from gproc.errors import GprocError
 from gproc.shown import reason_of
+from gproc.start.asking import Asker
 
 if TYPE_CHECKING:
     import asyncssh
+
+    from gproc.start.login import HostKeys, Login
 
 PIECE_BYTES: Final = 256 << 10
 LINE_BYTES_MAX: Final = 64 << 10
@@ -32,18 +35,28 @@ class SshFailed(GprocError):
 
 
 class Ways(msgspec.Struct, frozen=True):
-    """How hosts are reached.  command: used instead of asyncssh, before the host and its command line; "" for none."""
+    """How hosts are reached.  command: used instead of asyncssh, before the host and its command line; "" for none.
+
+    attended: the command stays as long as the slave that it has started.
+    asker: asks the person at the terminal for passwords.
+    """
 
     command: str = ""
     accept_new_host_keys: bool = False
     connect_timeout_s: float = 10.0
+    attended: bool = False
+    asker: Asker | None = None
 
 
 class Channel(Protocol):
-    """A command that runs on a host.  peer, own: addresses of both ends, "" if they are not known."""
+    """A command that runs on a host.  peer, own: addresses of both ends, "" if they are not known.
+
+    goes_on: it is not ended when the channel is closed.
+    """
 
     peer: str
     own: str
+    goes_on: bool
 
     async def write(self, data: bytes) -> None:
         """Raises: SshFailed."""
@@ -57,6 +70,11 @@ class Channel(Protocol):
     async def close(self) -> None:
         """Its standard input ends; nothing of it is waited for after a moment."""
 
+
+LOGIN_S: Final = 600.0
+"""For a person to type; servers wait two minutes."""
+
+UNASKED: Final = "; it takes passwords, but nobody is asked for one here: this is no terminal"
 
 CLOSING_S: Final = 3.0
 """For a bootstrap to end a slave that it gave up; then the connection is closed all the same."""
@@ -83,6 +101,7 @@ class _Conversation(ABC):
     def __init__(self, process: Any, peer: str, own: str, broken: tuple[type[Exception], ...]) -> None:
         self.peer = peer
         self.own = own
+        self.goes_on = False
         self._process = process
         self._broken = broken
         self._stderr = b""
@@ -140,13 +159,19 @@ class _Subprocess(_Conversation):
 
     async def _close(self) -> None:
         self._process.stdin.close()
-        try:
-            async with asyncio.timeout(CLOSING_S):
-                await self._process.wait()
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+        if self.goes_on:
+            # Its children have its pipes, so wait() would wait for them; this closes them here, and kills it alone.
+            self._process._transport.close()
             await self._process.wait()
+            return
+        for end in (lambda: None, self._process.terminate):
+            with contextlib.suppress(ProcessLookupError, TimeoutError):
+                end()
+                async with asyncio.timeout(CLOSING_S):
+                    await self._process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
 
 
 class _Asyncssh(_Conversation):
@@ -161,21 +186,32 @@ class _Asyncssh(_Conversation):
     async def open(cls, host: str, command: str, ways: Ways) -> _Asyncssh:
         import asyncssh
 
+        from gproc.start.login import HostKeys, Login
+
         user, _, name = host.rpartition("@")
         options: dict[str, Any] = {"username": user} if user else {}
         keys = HostKeys(ways.accept_new_host_keys)
+        login: Login | None = None
+
+        def begun() -> Login:
+            nonlocal login
+            login = Login(name, keys, ways.asker or Asker(), scope)
+            return login
+
         try:
-            async with asyncio.timeout(ways.connect_timeout_s):
+            async with asyncio.timeout(ways.connect_timeout_s) as scope:
                 connection = await asyncssh.connect(
                     name,
-                    client_factory=lambda: _client(keys),
+                    client_factory=begun,
+                    login_timeout=LOGIN_S,
                     # Half the time of the usual cipher in Python: the packets are OpenSSL's alone.
                     encryption_algs="^aes128-gcm@openssh.com",
                     **options,
                 )
                 process = await connection.create_process(command, encoding=None)
         except (OSError, asyncssh.Error, TimeoutError) as error:
-            raise SshFailed(_words(error, keys, ways)) from error
+            unasked = isinstance(error, asyncssh.PermissionDenied) and login is not None and login.unasked
+            raise SshFailed(_words(error, keys, ways) + (UNASKED if unasked else "")) from error
         return cls(connection, process)
 
     async def _close(self) -> None:
@@ -187,56 +223,6 @@ class _Asyncssh(_Conversation):
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(CLOSING_S):
                 await self._connection.wait_closed()
-
-
-class HostKeys:
-    """Judges a host key that known_hosts does not have.  One that differs from a known one is refused in any case."""
-
-    def __init__(self, accept_new: bool) -> None:
-        self._accept_new = accept_new
-        self.differs = False
-
-    def accepts(self, host: str, addr: str, port: int, key: str) -> bool:
-        self.differs = known_keys(host, addr, port)
-        if self.differs or not self._accept_new:
-            return False
-        remember(host, port, key)
-        return True
-
-
-def _client(keys: HostKeys) -> asyncssh.SSHClient:
-    import asyncssh
-
-    class Client(asyncssh.SSHClient):
-        def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-            return keys.accepts(host, addr, port, key.export_public_key("openssh").decode())
-
-    return Client()
-
-
-def known_hosts_file() -> str:
-    return os.path.expanduser("~/.ssh/known_hosts")
-
-
-def known_keys(host: str, addr: str, port: int) -> bool:
-    """Whether known_hosts has any key for the host: then the one that it shows now is another."""
-    import asyncssh
-
-    try:
-        known = asyncssh.read_known_hosts(known_hosts_file())
-    except (OSError, ValueError):
-        return False
-    return any(asyncssh.match_known_hosts(known, host, addr, port if port != 22 else None)[:3])
-
-
-def remember(host: str, port: int, key: str) -> None:
-    """Add a line to known_hosts, which is made if it is not there."""
-    path = known_hosts_file()
-    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-    where = host if port == 22 else f"[{host}]:{port}"
-    kind, value = key.split()[:2]
-    with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "a") as file:
-        file.write(f"{where} {kind} {value}\n")
 
 
 def _address(name: object) -> str:

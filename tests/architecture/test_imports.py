@@ -28,7 +28,8 @@ ORDER = (
 """Every package, after all that it imports.  docs/architecture.md describes them in the same order."""
 
 PURE = {
-    "errors", "shown", "boxes", "nodespec", "naming.naming", "naming.hosts", "naming.words",
+    "errors", "shown", "boxes", "nodespec", "naming.naming", "naming.hosts", "naming.hostlist",
+    "naming.words",
     "tree", "request.limits", "request.signals", "request.spec",
     "request.outcome", "request.acts", "request.globs", "request.template", "policy.rules", "content.manifest",
     "content.paths",
@@ -67,7 +68,7 @@ ONLY = {
     "ctypes": {"policy.account", "root.kernel", "trust.caller", "bundle.ptrace"},
     "typer": {"cli.installing"},
     "shellingham": {"cli.installing"},
-    "asyncssh": {"start.ssh"},
+    "asyncssh": {"start.ssh", "start.login"},
     "ClusterShell": {"naming.expanding"},
     "rich": {"cli.progress", "top.app", "top.text"},
     "textual": {"top.app"},

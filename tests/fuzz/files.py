@@ -21,6 +21,7 @@ from gproc.errors import LocaleError, SpecError, UsageError
 from gproc.locales.etchosts import parse_hosts, trailing_number
 from gproc.locales.file import FileLocale
 from gproc.locales.postfix import evaluate
+from gproc.naming.hostlist import BadHosts, expand
 from gproc.naming.words import Words
 from gproc.nodespec import Place
 from gproc.policy.rules import policy_text
@@ -29,7 +30,6 @@ from gproc.records.record import JobName, KeptJob, endings_of
 from gproc.records.rows import record_of, row_of
 from gproc.request.outcome import Outcome, Returned, Signalled
 from gproc.root.facts import glibc_banner
-from gproc.start.hosts import BadHosts, expand
 from gproc.trust.ledger import IssuedLine
 from gproc.trust.revocations import RevocationList
 from gproc.wire import frames

@@ -49,7 +49,9 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_locale_is_found_by_name(name: str) -> None:
+def test_a_shipped_locale_is_found_by_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")  # without an allocation there is no locale slurm
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "n1")
     assert isinstance(load(name), Locale)
 
 

@@ -172,10 +172,8 @@ class Lab:
         """A gproc command on the front end.  python_path: of another gproc than this one."""
         environ = self.environ(python_path)
         command = [*self.in_head(), sys.executable, "-m", "gproc", words[0], f"--socket={self.socket}", *words[1:]]
-        return subprocess.Popen(
-            command, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            cwd=self.place, **more,
-        )  # fmt: skip
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more
+        return subprocess.Popen(command, env=environ, text=True, cwd=self.place, **streams)
 
     def run(self, *words: str, python_path: str = "") -> subprocess.CompletedProcess[str]:
         process = self.begin(*words, python_path=python_path)

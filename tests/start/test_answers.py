@@ -13,6 +13,7 @@ class Host:
     """A channel on which a host says one line."""
 
     peer = own = ""
+    goes_on = False
 
     def __init__(self, line: bytes) -> None:
         self._line = line

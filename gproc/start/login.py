@@ -1,0 +1,118 @@
+"""What asyncssh asks while it logs in: whether a host key is right, and a person's password."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+
+import asyncssh
+
+from gproc.shown import shown_text
+from gproc.start.asking import Asker
+
+
+class HostKeys:
+    """Judges a host key that known_hosts does not have.  One that differs from a known one is refused in any case."""
+
+    def __init__(self, accept_new: bool) -> None:
+        self._accept_new = accept_new
+        self.differs = False
+
+    def accepts(self, host: str, addr: str, port: int, key: str) -> bool:
+        self.differs = known_keys(host, addr, port)
+        if self.differs or not self._accept_new:
+            return False
+        remember(host, port, key)
+        return True
+
+
+class Login(asyncssh.SSHClient):
+    """One connection's.  scope: the time that it has, which does not run while a person types.
+
+    unasked: the host would have taken a password, but nobody could be asked.
+    """
+
+    def __init__(self, host: str, keys: HostKeys, asker: Asker, scope: asyncio.Timeout) -> None:
+        self.unasked = False
+        self._host = host
+        self._keys = keys
+        self._asker = asker
+        self._scope = scope
+        self._challenged = True
+        self._tried: dict[tuple[str, ...], int] = {}
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self._connection = conn
+
+    @property
+    def _user(self) -> str:
+        """After the login it is get_extra_info("username")."""
+        return str(getattr(self._connection, "_username", ""))
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        return self._keys.accepts(host, addr, port, key.export_public_key("openssh").decode())
+
+    async def password_auth_requested(self) -> str | None:
+        return await self._answer("password", f"{self._who()}'s password: ", echo=False)
+
+    def kbdint_auth_requested(self) -> str | None:
+        """A server without anything to ask in this way refuses at once, each time."""
+        self.unasked = self.unasked or not self._asker.can_ask
+        useless, self._challenged = not self._challenged, False
+        return "" if self._asker.can_ask and not useless else None
+
+    async def kbdint_challenge_received(
+        self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
+    ) -> list[str] | None:
+        self._challenged = True
+        answers = []
+        for text, echo in prompts:
+            answer = await self._answer(f"question {text}", f"({self._who()}) {shown_text(text)}", echo=echo)
+            if answer is None:
+                return None
+            answers.append(answer)
+        return answers
+
+    async def _answer(self, kind: str, prompt: str, *, echo: bool) -> str | None:
+        if not self._asker.can_ask:
+            self.unasked = True
+            return None
+        question = (self._user, kind)
+        tried = self._tried.get(question, 0)
+        self._tried[question] = tried + 1
+        loop = asyncio.get_running_loop()
+        ends_s = self._scope.when()
+        left_s = None if ends_s is None else ends_s - loop.time()
+        self._scope.reschedule(None)
+        try:
+            return await self._asker.answer(question, tried, prompt, echo=echo)
+        finally:
+            if left_s is not None:
+                self._scope.reschedule(loop.time() + left_s)
+
+    def _who(self) -> str:
+        return f"{self._user}@{self._host}"
+
+
+def known_hosts_file() -> str:
+    return os.path.expanduser("~/.ssh/known_hosts")
+
+
+def known_keys(host: str, addr: str, port: int) -> bool:
+    """Whether known_hosts has any key for the host: then the one that it shows now is another."""
+    try:
+        known = asyncssh.read_known_hosts(known_hosts_file())
+    except (OSError, ValueError):
+        return False
+    return any(asyncssh.match_known_hosts(known, host, addr, port if port != 22 else None)[:3])
+
+
+def remember(host: str, port: int, key: str) -> None:
+    """Add a line to known_hosts, which is made if it is not there."""
+    path = known_hosts_file()
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    where = host if port == 22 else f"[{host}]:{port}"
+    kind, value = key.split()[:2]
+    with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "a") as file:
+        file.write(f"{where} {kind} {value}\n")
