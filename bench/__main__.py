@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from bench import alike, dispatch, library, links, neighbours, output, slave, slowlink, stacks, tasks, transfer
+from bench import alike, dispatch, library, links, neighbours, output, scale, slave, slowlink, stacks, tasks, transfer
 from bench.checkout import CheckoutFailed
 from bench.cleanup import STOPPING
 from bench.compare import TRIALS, Comparison, compare
@@ -23,6 +23,7 @@ MEASUREMENTS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
     "library": library.measure,
     "tasks": tasks.measure,
     "slave": slave.measure,
+    "scale": scale.measure,
     "output": output.measure,
     "alike": alike.measure,
     "stacks": stacks.measure,
@@ -58,6 +59,7 @@ def main(arguments: list[str]) -> int:
     ):
         parser.add_argument(f"--{field.replace('_', '-')}", type=_at_least_one, metavar="N", help=help)
     parser.add_argument("--lab-hosts", type=_numbers, metavar="N[,N...]", help="numbers of hosts of `links`")
+    parser.add_argument("--scale-nodes", type=_numbers, metavar="N[,N...]", help="sizes of the trees of `scale`")
     parser.add_argument("--clush-hosts", type=_numbers, metavar="N[,N...]", help="those for which clush copies too")
     options = parser.parse_args(arguments)
     known = TRIALS if options.compare is not None else MEASUREMENTS

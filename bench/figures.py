@@ -21,7 +21,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     racks, rack_size: of the tree; rack_size includes the rack master.  payload_mb: of the transfer to each node;
     output_mb: of the output from each node.  lab_hosts: the sizes of the labs, one after the other; lab_mib, lab_mbit:
     their payload and the rate of each link; clush_hosts: the sizes for which clush copies the payload too.
-    tasks: of one `gproc map`.
+    tasks: of one `gproc map`.  scale_nodes: the sizes of the trees of `scale`.
     """
 
     runs: int = 10
@@ -37,12 +37,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clush_hosts: tuple[int, ...] = (10, 40)
     spawn_jobs: int = 200
     tasks: int = 5000
+    scale_nodes: tuple[int, ...] = (50, 500, 5000)
 
 
 QUICK: Final = Settings(
     runs=2, racks=1, rack_size=3, payload_mb=2, transfer_nodes=3, output_mb=1, output_nodes=3, lab_hosts=(2,),
     lab_mib=1, lab_mbit=200, clush_hosts=(2,), spawn_jobs=20,
-    tasks=60,
+    tasks=60, scale_nodes=(3, 14),
 )  # fmt: skip
 """Takes seconds instead of minutes: only to see that everything runs."""
 

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, Self
 
 import msgspec
 
@@ -103,7 +103,7 @@ class Tree:
         self._site = site or Loopback()
         self._checkout = checkout
 
-    def __enter__(self) -> Tree:
+    def __enter__(self) -> Self:
         self.place = tempfile.mkdtemp(prefix="gproc-bench-")
         self.environ = self._checkout.environment(self.place)
         try:
@@ -189,9 +189,8 @@ class Tree:
     # Starting
 
     def _start(self) -> None:
-        self._start_node("master", "master", ["m", "--socket", self.socket, "--address", self._site.address("master")])
-        self.await_nodes(0)
-        port = _port_in(self.nodes["master"].log)
+        self.start_master()
+        port = master_port(self)
         for id in range(1, self.racks + 1):
             self.start_slave(str(id), f"{self._site.address('master')}:{port}")
         self.await_nodes(self.racks)
@@ -199,6 +198,12 @@ class Tree:
             for number in range(1, self.rack_size):
                 self.start_slave(f"{rack}/{number}", f"{self._site.address(rack)}:{rack_port}")
         self.await_nodes(self.size)
+
+    def start_master(self, *options: str) -> None:
+        """Start the master, and wait until it answers."""
+        arguments = ["m", "--socket", self.socket, "--address", self._site.address("master"), *options]
+        self._start_node("master", "master", arguments)
+        self.await_nodes(0)
 
     def start_slave(self, name: str, parent: str) -> Node:
         """Start one more slave without waiting for it.  parent: HOST:PORT."""
@@ -302,9 +307,9 @@ def _watched(pid: int, began_s: float) -> tuple[int, Done]:
     return os.waitstatus_to_exitcode(status), Done(wall_s, usage.ru_utime + usage.ru_stime, peak, b"")
 
 
-def _port_in(log: str) -> str:
+def master_port(tree: Tree) -> str:
     """The master's port, from its log line "master on NAME, port N, commands at PATH"."""
-    with open(log) as file:
+    with open(tree.nodes["master"].log) as file:
         return file.read().partition(", port ")[2].partition(",")[0]
 
 

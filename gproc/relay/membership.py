@@ -188,6 +188,8 @@ class Membership:
         self.ways = ways
         self.way = 0
         self._failed_ways = 0
+        self._granted_here = False
+        """Whether the master's grant came by way of the present parent, or of the last one."""
         self._machine = _Machine(SlaveState.DIALLING, SLAVE_MOVES)
         self._jitter = jitter or random.Random()
         self._pause_s = RETRY_S
@@ -206,14 +208,19 @@ class Membership:
         match event:
             case Welcomed(id):
                 self.id = id
-                self._pause_s, self._failed_ways = RETRY_S, 0
-                self._complaints.clear()
+                self._granted_here = False
                 return [AnnounceSubtree()]
             case PlaceGranted(place):
+                self._granted_here = True
+                self._pause_s, self._failed_ways = RETRY_S, 0
+                self._complaints.clear()
                 changed, self.place = self.place != place, place
                 return [Tell(f"this is node {'/'.join(map(str, place))}")] if changed else []
             case DialFailed():
                 return self._failed(event)
+            case ParentLost(reason) if self.state is SlaveState.ORPHANED and not self._granted_here:
+                # It let us in, but nothing came of it: perhaps it is too busy, and must not be dialled at once again.
+                return [Suspend(), *self._failed(DialFailed(reason))]
             case ParentLost(reason) if self.state is SlaveState.ORPHANED:
                 lost = self.ways[self.way]
                 if len(self.ways) == 1:

@@ -201,12 +201,13 @@ def test_the_pauses_of_two_children_differ() -> None:
     assert first != second
 
 
-def test_pauses_begin_anew_once_a_parent_has_taken_us_in() -> None:
+def test_pauses_begin_anew_once_the_master_has_given_us_a_place() -> None:
     slave = slave_in(SlaveState.DIALLING)
     for _ in range(10):
         slave.handle(REFUSED)
         slave.handle(REDIAL)
     slave.handle(WELCOMED)
+    slave.handle(GRANTED)
     (pause_s,) = pauses(slave.handle(LOST))
     assert pause_s <= RETRY_S
 
@@ -251,7 +252,20 @@ def test_a_node_has_more_time_to_let_a_slave_in_each_time_that_its_turn_comes() 
         slave.handle(REDIAL)
     assert given_s == [2, 2, 4, 4, 6, 6, 8, 8, 8, 8, 8, 8]
     slave.handle(WELCOMED)
+    slave.handle(GRANTED)
     assert slave.patience_s == 2
+
+
+def test_5000_slaves_on_two_processors_do_not_dial_without_a_pause_because_they_are_let_in_and_lost_again() -> None:
+    """Each try is work for a parent that is too busy already: none came in for good, for minutes."""
+    slave = slave_in(SlaveState.DIALLING)
+    waited_s = []
+    for _ in range(10):
+        slave.handle(WELCOMED)
+        waited_s += pauses(slave.handle(LOST))
+        slave.handle(REDIAL)
+    assert waited_s == sorted(waited_s[:5]) + waited_s[5:]
+    assert min(waited_s[5:]) > MAX_UNREACHABLE_S * (1 - JITTER)
 
 
 @given(st.lists(st.sampled_from([*SLAVE_EVENTS, REFUSED]), max_size=40))
