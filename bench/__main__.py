@@ -10,7 +10,21 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from bench import alike, dispatch, library, links, neighbours, output, scale, slave, slowlink, stacks, tasks, transfer
+from bench import (
+    alike,
+    dispatch,
+    library,
+    links,
+    neighbours,
+    output,
+    records,
+    scale,
+    slave,
+    slowlink,
+    stacks,
+    tasks,
+    transfer,
+)  # fmt: skip
 from bench.checkout import CheckoutFailed
 from bench.cleanup import STOPPING
 from bench.compare import TRIALS, Comparison, compare
@@ -26,6 +40,7 @@ MEASUREMENTS: dict[str, Callable[[Settings], Iterator[Figure]]] = {
     "scale": scale.measure,
     "output": output.measure,
     "alike": alike.measure,
+    "records": records.measure,
     "stacks": stacks.measure,
     "transfer": transfer.measure,
     "neighbours": neighbours.measure,

@@ -16,7 +16,7 @@ def command_text(argv: Sequence[bytes]) -> str:
     """A command, quoted as for a shell and cut to a bound."""
     from shlex import quote  # most commands name none
 
-    text = " ".join(quote(word.decode(errors="surrogateescape")) for word in argv[:COMMAND_CHARACTERS])
+    text = " ".join([quote(word.decode(errors="surrogateescape")) for word in argv[:COMMAND_CHARACTERS]])
     return text if len(text) <= COMMAND_CHARACTERS else text[:COMMAND_CHARACTERS] + "..."
 
 

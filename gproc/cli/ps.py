@@ -29,11 +29,16 @@ def run(options: PsOptions) -> int:
 
 
 def as_json(listed: JobList) -> str:
-    """A list of objects, the oldest job first.  Times are in seconds of Unix time; null if a job has not ended."""
-    import json
+    """A list of objects, the oldest job first, each on a line of its own.
 
+    Times are in seconds of Unix time; null if a job has not ended.  Python's encoder takes three times as long for
+    10,000 jobs if it indents.
+    """
+    from json import JSONEncoder
+
+    encode = JSONEncoder().encode
     jobs = [
-        {
+        encode({
             "job": row.number,
             "name": row.name,
             "uid": row.uid,
@@ -44,10 +49,10 @@ def as_json(listed: JobList) -> str:
             "started": row.started_s,
             "ended": row.ended_s or None,
             "command": [os.fsdecode(word) for word in row.argv],
-        }
+        })
         for row in listed.jobs
-    ]
-    return json.dumps(jobs, indent=2) + "\n"
+    ]  # fmt: skip
+    return "[" + ",\n ".join(jobs) + "]\n"
 
 
 def as_table(listed: JobList) -> str:
