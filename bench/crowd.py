@@ -2,7 +2,7 @@
 
 All of a slave is real above the launcher: TLS, certificates, grants, leases, tickets, pipes, relays, new parents.
 The launcher runs nothing: a program writes the words behind its name, as echo(1) does, and returns 0.  The slaves of a
-process share its store.
+process share its store, and what is known of the machine's files.
 """
 
 from __future__ import annotations
@@ -78,6 +78,7 @@ class Crowd:
         self._store = store
         self._link_timeout_s = link_timeout_s
         self._tasks: list[asyncio.Task[None]] = []
+        self._planner = Planner(EchoLauncher.abilities, b"/nowhere")
         self._joining = asyncio.Semaphore(JOIN_AT_ONCE)
 
     async def start(self, id: int, parent_port: int, port: int, *, is_below_master: bool) -> int:
@@ -93,7 +94,7 @@ class Crowd:
             dialer=Dialer(endpoint, expected, parent_port, self._link_timeout_s),
             store=self._store,
             launcher=launcher,
-            planner=Planner(launcher.abilities, b"/nowhere"),
+            planner=self._planner,
             belonging=Belonging(self._identity.name, False, placed_by(load(LOCALE), parent_port)),
             id=id,
             address=LOOPBACK,

@@ -29,7 +29,7 @@ LINK_TIMEOUT_S: Final = 8.0
 """While jobs run, each link has 8 beats in this time.  With the usual 2 s, the beats of 5,000 nodes alone would need
 more than this machine's two processors; each machine of a cluster sends its own."""
 
-PATIENCE_S: Final = 300.0
+PATIENCE_S: Final = 900.0
 STABLE_S: Final = 0.3
 """A count that lasts so long is no moment between two lines of the log."""
 KB: Final = 1e3
