@@ -110,6 +110,10 @@ class Lab:
     def entry(self, name: str) -> list[str]:
         return ["nsenter", "-t", str(self._holders[name].pid), "-n", "-u", "-m", "--"]
 
+    def holder(self, name: str) -> int:
+        """A process in the host's namespaces."""
+        return self._holders[name].pid
+
     def traffic(self) -> dict[str, Traffic]:
         """Traffic since the lab began, by host.  The switch counts it: what the switch received, the host sent."""
         found = {}

@@ -31,21 +31,21 @@ class Shells:
     def __init__(self, lab: Lab, names: list[str]) -> None:
         self._lab = lab
         self._names = names
-        self._place = ""
+        self.place = ""
         self._servers: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Shells:
-        self._place = tempfile.mkdtemp(prefix="gproc-bench-ssh-")
+        self.place = tempfile.mkdtemp(prefix="gproc-bench-ssh-")
         try:
             for key in ("host", "user"):
                 subprocess.run(
-                    ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{self._place}/{key}"], check=True
+                    ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{self.place}/{key}"], check=True
                 )
             self._write("sshd_config", _SERVER)
             self._write("ssh_config", _CLIENT)
             for name in self._names:
                 self._servers[name] = subprocess.Popen(
-                    [*self._lab.entry(name), _sshd(), "-D", "-e", "-f", f"{self._place}/sshd_config"],
+                    [*self._lab.entry(name), _sshd(), "-D", "-e", "-f", f"{self.place}/sshd_config"],
                     stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 )  # fmt: skip
             for name in self._names:
@@ -61,12 +61,12 @@ class Shells:
                 server.terminate()
             for server in self._servers.values():
                 server.wait()
-            shutil.rmtree(self._place, ignore_errors=True)
+            shutil.rmtree(self.place, ignore_errors=True)
 
     def scp_loop(self, path: str) -> float:
         """Seconds for one host after the other.  Raises: LabFailed."""
         loop = 'for host in "$@"; do scp -q -F "$config" "$path" "$host:$target" || exit; done'
-        words = [f"config={self._place}/ssh_config", f"path={path}", f"target={TARGET}"]
+        words = [f"config={self.place}/ssh_config", f"path={path}", f"target={TARGET}"]
         return self._seconds(["env", *words, "sh", "-c", loop, "sh", *map(self._lab.host, self._names)])
 
     def clush_copy(self, path: str, racks: dict[str, list[str]]) -> float:
@@ -85,8 +85,8 @@ class Shells:
         # A gateway runs the same interpreter, because the hosts share this machine's file system.
         took_s = self._seconds(
             ["env", f"CLUSTERSHELL_GW_PYTHON_EXECUTABLE={os.path.dirname(clush)}/python3",
-             clush, "-q", "-w", hosts, "--topology", f"{self._place}/topology.conf",
-             "-o", f"-F {self._place}/ssh_config", "--copy", path, "--dest", TARGET],
+             clush, "-q", "-w", hosts, "--topology", f"{self.place}/topology.conf",
+             "-o", f"-F {self.place}/ssh_config", "--copy", path, "--dest", TARGET],
         )  # fmt: skip
         self.check(path)
         return took_s
@@ -113,15 +113,15 @@ class Shells:
 
     def _wait(self, name: str) -> None:
         deadline_s = time.monotonic() + LISTENING_S
-        probe = [*self._lab.entry(HEAD), "ssh", "-F", f"{self._place}/ssh_config", self._lab.host(name), "true"]
+        probe = [*self._lab.entry(HEAD), "ssh", "-F", f"{self.place}/ssh_config", self._lab.host(name), "true"]
         while subprocess.run(probe, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode:
             if self._servers[name].poll() is not None or time.monotonic() > deadline_s:
                 raise LabFailed(f"no sshd on {self._lab.host(name)}")
             time.sleep(ASK_EVERY_S)
 
     def _write(self, name: str, text: str) -> None:
-        with open(f"{self._place}/{name}", "w") as file:
-            file.write(text.replace("PLACE", self._place))
+        with open(f"{self.place}/{name}", "w") as file:
+            file.write(text.replace("PLACE", self.place))
 
 
 def missing() -> str | None:

@@ -5,6 +5,8 @@
 #define WINDOW_BYTES 32768u /* how far back a match may reach: RFC 1951, 2 */
 #define BUFFER_BYTES (2 * WINDOW_BYTES)
 #define BUFFER_MASK (BUFFER_BYTES - 1)
+#define MATCH_BYTES_MAX 258u
+_Static_assert(WINDOW_BYTES + MATCH_BYTES_MAX <= BUFFER_BYTES, "what was not given out yet is overwritten");
 
 #define CODE_BITS_MAX 15u
 #define LENGTH_CODES 286u
@@ -64,6 +66,13 @@ static uint8_t next_byte(void) {
 }
 
 static void need_bits(unsigned count) {
+    if (now.bit_count >= count) {
+        return;
+    }
+    /* As many whole bytes as there is room for, of those that are here. */
+    for (; now.left > 0 && now.bit_count <= 56; now.left--, now.bit_count += 8) {
+        now.bits |= (uint64_t)*now.next++ << now.bit_count;
+    }
     while (now.bit_count < count) {
         now.bits |= (uint64_t)next_byte() << now.bit_count;
         now.bit_count += 8;
@@ -94,12 +103,17 @@ static bool give(void) {
     return true;
 }
 
-static bool put(uint8_t byte) {
-    now.buffer[now.made++ & BUFFER_MASK] = byte;
+/* Whether there is room for one symbol's bytes, which are at most MATCH_BYTES_MAX.  What was given out stays in the buffer
+ * as far as a match may reach. */
+static bool have_room(void) {
     if (now.made - now.given < WINDOW_BYTES) {
         return true;
     }
     return now.made <= now.most ? give() : bad("it is longer than it may be");
+}
+
+static void put(uint8_t byte) {
+    now.buffer[now.made++ & BUFFER_MASK] = byte;
 }
 
 static uint32_t reversed(uint32_t code, unsigned length) {
@@ -205,11 +219,11 @@ static bool copy_match(uint32_t symbol) {
     if (distance > now.made) {
         return bad("its archive reaches back before its beginning");
     }
-    for (; length > 0; length--) {
-        if (!put(now.buffer[(now.made - distance) & BUFFER_MASK])) {
-            return false;
-        }
+    uint64_t made = now.made;
+    for (; length > 0; length--, made++) {
+        now.buffer[made & BUFFER_MASK] = now.buffer[(made - distance) & BUFFER_MASK];
     }
+    now.made = made;
     return true;
 }
 
@@ -222,7 +236,12 @@ static bool coded_block(void) {
         if (symbol == NO_SYMBOL) {
             return bad("its archive has an unknown code");
         }
-        if (symbol < END_OF_BLOCK ? !put((uint8_t)symbol) : !copy_match(symbol)) {
+        if (!have_room()) {
+            return false;
+        }
+        if (symbol < END_OF_BLOCK) {
+            put((uint8_t)symbol);
+        } else if (!copy_match(symbol)) {
             return false;
         }
     }
@@ -236,9 +255,10 @@ static bool stored_block(void) {
         return bad("its archive has a broken block");
     }
     for (; size > 0 && !now.broken; size--) {
-        if (!put((uint8_t)take_bits(8))) {
+        if (!have_room()) {
             return false;
         }
+        put((uint8_t)take_bits(8));
     }
     return !now.broken;
 }
