@@ -111,8 +111,8 @@ class Head:
         return self._start()
 
     def _start(self) -> Sample:
-        words = ("start", "-w", ",".join(self._hosts), "--json", f"--fanout={self._fanout}")
-        words += (f"--socket={self._socket}", "--bin-root=/mnt/xproc")
+        words = ["start", "-w", ",".join(self._hosts), "--json", f"--fanout={self._fanout}"]
+        words += [f"--socket={self._socket}", "--bin-root=/mnt/xproc", "--connect-timeout=60"]
         before_s = self._master_s()
         sample = self._run(sys.executable, "-m", "gproc", *words, check=self._all_up)
         return msgspec.structs.replace(sample, cpu_s=sample.cpu_s + self._master_s() - before_s)
@@ -120,7 +120,7 @@ class Head:
     def _all_up(self, output: bytes) -> int:
         nodes = msgspec.json.decode(output)["nodes"]
         if failed := [node for node in nodes if node["state"] != "up"]:
-            raise LabFailed(f"gproc start: {failed[0]}")
+            raise LabFailed(f"gproc start: {len(failed)} failed, the first: {failed[0]}")
         return len(nodes)
 
     def _taktuk(self) -> Sample:
@@ -153,6 +153,8 @@ class Head:
         )
         took_s = time.perf_counter() - began_s
         cpu_s, all_s, sent_bytes = _children_s() - own_s, _machine_s() - machine_s, self._sent() - sent
+        if done.returncode and check is not None:
+            check(done.stdout)  # which names what failed
         if done.returncode:
             raise LabFailed(f"{' '.join(command)[:60]}: {(done.stderr or done.stdout).decode()[-300:]}")
         hosts = check(done.stdout) if check else len(self._hosts)
@@ -240,7 +242,7 @@ def main() -> int:
             f"not installed, and left out: {', '.join(lacking)} (Debian: pdsh, clustershell, taktuk)", file=sys.stderr
         )
     shown = machine_of_now().shown
-    table = []
+    table: list[tuple[str, ...]] = []
     try:
         for count in options.hosts.split(","):
             table += rows(int(count), options.mbit, options.rounds, options.fanout)

@@ -255,9 +255,10 @@ class KeyOptions(msgspec.Struct, frozen=True, kw_only=True):
 class RuntimeOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`gproc runtime`.  tar: the file that the archive is written to.  out: the directory for what is copied to nodes.
 
-    Without both it is only shown.
+    Without both it is only shown.  root: "/" for this installation.
     """
 
+    root: str = "/"
     json: bool = False
     tar: str | None = None
     out: str | None = None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from gproc.cli.node_options import RemoveOptions
 from gproc.cli.nodes_view import NodesView, report
-from gproc.cli.start import at_places, parcel_of_this_machine, ways_of
+from gproc.cli.start import at_places, parcels_to_send, ways_of
 from gproc.cli.trace import Trace
 from gproc.client.questions import answer_to
 from gproc.errors import UsageError
@@ -32,7 +32,7 @@ def run(options: RemoveOptions) -> int:
     view = NodesView(standings, json=options.json)
     settings = Settings(master="", cmd_port=0, bin_root=options.bin_root, parallel=options.parallel)
     ways = ways_of(options, standings, view, starts=False)
-    fleet = Fleet(open_authority(home, create=False), parcel_of_this_machine(), ways, settings, {}, view)
+    fleet = Fleet(open_authority(home, create=False), parcels_to_send(), ways, settings, {}, view)
     _give_back(options.socket, standings)
     try:
         results = asyncio.run(fleet.remove(standings))

@@ -6,7 +6,7 @@ import os
 import time
 
 from gproc.cli.node_options import RestartOptions
-from gproc.cli.start import at_places, master_towards, parcel_of_this_machine, start_nodes
+from gproc.cli.start import at_places, master_towards, parcels_to_send, start_nodes
 from gproc.cli.trace import Trace
 from gproc.start.master import tree_there
 from gproc.trust.authority import open_authority
@@ -22,6 +22,6 @@ def run(options: RestartOptions) -> int:
     tree = tree_there(options.socket)
     master = options.address or master_towards(standings[0])
     return start_nodes(
-        options, home, open_authority(home, create=False), parcel_of_this_machine(), standings, tree, master, began_s,
+        options, home, open_authority(home, create=False), parcels_to_send(), standings, tree, master, began_s,
         afresh=True,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from gproc.cli.options import RuntimeOptions
 from gproc.cli.start import parcel_of
 from gproc.cli.table import table
 from gproc.cli.trace import Trace
-from gproc.runtime.making import Runtime, runtime_of_this_machine
+from gproc.runtime.making import Runtime, runtime_of_root, runtime_of_this_machine
 from gproc.start.copying import files_to_copy
 from gproc.trust.home import PUBLIC_MODE, write_file
 
@@ -30,7 +30,7 @@ class RuntimeReport(msgspec.Struct, frozen=True):
 
 def run(options: RuntimeOptions) -> int:
     trace = Trace(options.debug)
-    runtime = runtime_of_this_machine(os.environ)
+    runtime = runtime_of_this_machine(os.environ) if options.root == "/" else runtime_of_root(os.environ, options.root)
     trace.step(f"runtime {runtime.digest} of {runtime.files} files for {runtime.machine}")
     if options.tar is not None:
         write_file(options.tar, runtime.archive, PUBLIC_MODE)

@@ -20,10 +20,10 @@ from gproc.naming.hostlist import expand
 from gproc.naming.hosts import fold_hosts
 from gproc.naming.words import FAILED, Words, joined
 from gproc.nodespec import NodeSpec, format_path
-from gproc.runtime.making import Runtime, runtime_of_this_machine
+from gproc.runtime.making import Runtime, runtime_for, runtime_of_this_machine
 from gproc.start import plan, slurm
 from gproc.start.fleet import Fleet, Settings, connected_nodes
-from gproc.start.giving import Parcel
+from gproc.start.giving import Parcel, Parcels
 from gproc.start.master import address_of, address_towards, check_reachable, start_master, tree_of
 from gproc.start.node import Result, Stage
 from gproc.start.plan import Standing, parents_first
@@ -42,8 +42,8 @@ def run(options: StartOptions) -> int:
     trace = Trace(options.debug)
     home = gproc_home(os.environ)
     standings = _wanted(options, home)
-    parcel = parcel_of_this_machine()
-    trace.step(f"runtime {parcel.digest}, {len(parcel.archive)} bytes, for {len(standings)} hosts")
+    parcels = parcels_to_send()
+    trace.step(f"runtime {parcels.own.digest}, {len(parcels.own.archive)} bytes, for {len(standings)} hosts")
     authority = open_authority(home, create=True)
     address = _master_address(options, standings)
     tree = tree_of(options.socket)
@@ -59,7 +59,7 @@ def run(options: StartOptions) -> int:
     elif address:
         check_reachable(address, options.cmd_port)
     try:
-        status = start_nodes(options, home, authority, parcel, standings, tree, options.address or address, began_s)
+        status = start_nodes(options, home, authority, parcels, standings, tree, options.address or address, began_s)
     except BaseException:
         if master is not None and options.foreground:
             master.terminate()
@@ -70,7 +70,7 @@ def run(options: StartOptions) -> int:
 
 
 def start_nodes(
-    options: SlaveStartOptions, home: str, authority: Authority, parcel: Parcel,
+    options: SlaveStartOptions, home: str, authority: Authority, parcels: Parcels,
     standings: Sequence[Standing], tree: TreeState | None, master: str, began_s: float, afresh: bool = False,
 ) -> int:  # fmt: skip
     """Start those that are not in the tree; the exit status.  afresh: those that are as well."""
@@ -85,7 +85,7 @@ def start_nodes(
         debug=options.debug,
     )  # fmt: skip
     view = NodesView(missing, json=options.json)
-    fleet = Fleet(authority, parcel, ways_of(options, missing, view, starts=True), settings, connected, view)
+    fleet = Fleet(authority, parcels, ways_of(options, missing, view, starts=True), settings, connected, view)
     try:
         results |= asyncio.run(fleet.start(parents_first(missing)))
     finally:
@@ -114,8 +114,12 @@ def ways_of(options: SshOptions, standings: Sequence[Standing], view: NodesView,
     return Ways(options.ssh_command, options.accept_new_host_keys, timeout_s, asker=view.asker)
 
 
-def parcel_of_this_machine() -> Parcel:
-    return parcel_of(runtime_of_this_machine(os.environ))
+def parcels_to_send() -> Parcels:
+    def other(machine: str) -> Parcel | None:
+        runtime = runtime_for(os.environ, machine)
+        return None if runtime is None else parcel_of(runtime)
+
+    return Parcels(parcel_of(runtime_of_this_machine(os.environ)), other)
 
 
 def parcel_of(runtime: Runtime) -> Parcel:

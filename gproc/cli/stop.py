@@ -8,7 +8,7 @@ import time
 
 from gproc.cli.node_options import StopOptions
 from gproc.cli.nodes_view import NodesView, report
-from gproc.cli.start import at_places, parcel_of_this_machine, ways_of
+from gproc.cli.start import at_places, parcels_to_send, ways_of
 from gproc.cli.trace import Trace
 from gproc.start.fleet import Fleet, Settings
 from gproc.start.master import stop_master
@@ -29,7 +29,7 @@ def run(options: StopOptions) -> int:
     view = NodesView(standings, json=options.json)
     settings = Settings(master="", cmd_port=0, bin_root="", parallel=options.parallel)
     ways = ways_of(options, standings, view, starts=False)
-    fleet = Fleet(open_authority(home, create=False), parcel_of_this_machine(), ways, settings, {}, view)
+    fleet = Fleet(open_authority(home, create=False), parcels_to_send(), ways, settings, {}, view)
     try:
         results = asyncio.run(fleet.stop(standings))
     finally:

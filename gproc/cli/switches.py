@@ -137,9 +137,9 @@ SWITCHES: Final = (
     ),
     Switch(
         "root",
-        ("e", "map", "bundle"),
+        ("e", "map", "bundle", "runtime"),
         ABSOLUTE_PATH,
-        "Take the program and its libraries from the system under this directory.",
+        "Take the program (of runtime: Python) and its libraries from the system under this directory.",
         "root",
         go="r",
         metavar="DIR",

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from gproc import __version__
 from gproc.cli.node_options import UpgradeOptions
 from gproc.cli.nodes_view import NodesView, report
-from gproc.cli.start import at_places, await_joined, master_towards, parcel_of_this_machine, ways_of
+from gproc.cli.start import at_places, await_joined, master_towards, parcels_to_send, ways_of
 from gproc.cli.stderr import complain
 from gproc.cli.trace import Trace
 from gproc.client.inquiry import inquire
@@ -56,7 +56,7 @@ class _Upgrade:
         self._options = options
         self._outdated = outdated
         self._authority = open_authority(home, create=False)
-        self._parcel = parcel_of_this_machine()
+        self._parcels = parcels_to_send()
         self._settings = Settings(
             master=options.address or master_towards(outdated[0]), cmd_port=options.cmd_port,
             bin_root=options.bin_root, parallel=options.parallel, debug=options.debug,
@@ -102,7 +102,7 @@ class _Upgrade:
     def _start(self, idle: Sequence[Standing], tree: TreeState) -> None:
         connected = connected_nodes([(row.node.name, row.node.address) for row in tree.nodes])
         ways = ways_of(self._options, idle, self._view, starts=True)
-        fleet = Fleet(self._authority, self._parcel, ways, self._settings, connected, self._view)
+        fleet = Fleet(self._authority, self._parcels, ways, self._settings, connected, self._view)
         results = asyncio.run(fleet.start(idle))
         await_joined(self._options.socket, {each.name for each in idle if results[each.host].stage is Stage.UP})
         self._results |= results

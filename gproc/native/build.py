@@ -12,11 +12,13 @@ import importlib.util
 import os
 import platform
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 HERE = Path(__file__).resolve().parent
 HELPER = HERE / "gproc-helper"
@@ -116,10 +118,28 @@ def _compile(compiler: list[str], to: Path, *, sanitize: bool) -> None:
         )  # fmt: skip
         if done.returncode != 0:
             raise NotBuilt(f"{' '.join(command)}\n{done.stderr.strip()}")
+        if not sanitize and needs_relocation(made.read_bytes()):
+            raise NotBuilt(f"{compiler[0]} makes a program that a dynamic linker would have to relocate")
         os.chmod(made, 0o755)
         os.replace(made, to)
     finally:
         made.unlink(missing_ok=True)
+
+
+def needs_relocation(program: bytes) -> bool:
+    """Whether an ELF file (64 bits, little-endian) has addresses in it that somebody must correct: elf(5)."""
+    at, size, count = struct.unpack_from("<Q14xHH", program, 32)
+    for index in range(count):
+        kind, _, offset, _, _, length = struct.unpack_from("<IIQQQQ", program, at + index * size)
+        if kind == _DYNAMIC:
+            return any(tag in _RELOCATIONS and value for tag, value in struct.iter_unpack(
+                "<QQ", program[offset : offset + length]))  # fmt: skip
+    return False
+
+
+_DYNAMIC: Final = 2
+_RELOCATIONS: Final = (8, 18, 35)
+"""PT_DYNAMIC; DT_RELASZ, DT_RELSZ and DT_RELRSZ."""
 
 
 def _known(compiler: list[str], flags: Sequence[str]) -> list[str]:

@@ -32,6 +32,11 @@
 #include <linux/fs.h>
 #endif
 
+/* All of it is one program: nothing is looked up in a table of addresses, which nobody would fill in. */
+#ifndef HOSTED
+#pragma GCC visibility push(hidden)
+#endif
+
 #ifndef __NR_close_range
 #define __NR_close_range 436
 #endif

@@ -7,8 +7,10 @@ import hashlib
 import marshal
 import os
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import MAGIC_NUMBER
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -20,8 +22,10 @@ from gproc.bundle.image import Image
 from gproc.bundle.surroundings import Surroundings
 from gproc.errors import BundleError
 from gproc.interpreter import LIBRARIES, LOADER, PYTHON
+from gproc.native.build import NotBuilt, build
 from gproc.runtime.archive import Content, archive_of
-from gproc.runtime.modules import Module, modules_of_a_slave, own_directory
+from gproc.runtime.foreign import PackedPython, installation_below, own_installation
+from gproc.runtime.modules import Module, own_directory
 from gproc.runtime.slim import slim
 
 FORMAT: Final = 1
@@ -68,10 +72,43 @@ def runtime_of_this_machine(environ: Mapping[str, str], *, afresh: bool = False)
     place = os.path.join(_cache_directory(environ), "runtime")
     if not afresh and (kept := _kept(place)) is not None:
         return kept
-    record = _made()
+    record = _made(own_installation(), os.fsdecode(native.HELPER))
     with contextlib.suppress(OSError):  # without a cache it is made each time
         _keep(place, record)
     return record.runtime
+
+
+def runtime_of_root(environ: Mapping[str, str], root: str) -> Runtime:
+    """Pack the Python below a foreign root with this gproc; it is kept for `runtime_for` if it is for another machine.
+
+    Raises: BundleError.
+    """
+    of = installation_below(root)
+    with tempfile.TemporaryDirectory() as made:
+        helper = os.path.join(made, "gproc-helper")
+        try:
+            build(Path(helper), target=of.machine)
+        except NotBuilt as error:
+            raise BundleError(f"the static helper for {of.machine} cannot be compiled: {error}") from error
+        record = _made(of, helper)
+    if of.machine != os.uname().machine:
+        keep_for(environ, record.runtime, record.made_from[1:])
+    return record.runtime
+
+
+def keep_for(environ: Mapping[str, str], runtime: Runtime, made_from: Iterable[Stamp]) -> None:
+    """Until a file of gproc itself changes; the root may go."""
+    own = tuple(each for each in made_from if each.path.startswith(own_directory()))
+    _keep(_place_for(environ, runtime.machine), _Record((_identity(), *own), runtime))
+
+
+def runtime_for(environ: Mapping[str, str], machine: str) -> Runtime | None:
+    """The runtime that was packed for another machine; None if none was, or for another gproc."""
+    return _kept(_place_for(environ, machine))
+
+
+def _place_for(environ: Mapping[str, str], machine: str) -> str:
+    return os.path.join(_cache_directory(environ), f"runtime-{machine}")
 
 
 def _cache_directory(environ: Mapping[str, str]) -> str:
@@ -116,29 +153,29 @@ def _stamp(path: str) -> Stamp | None:
     return Stamp(path, status.st_size, status.st_mtime_ns)
 
 
-def _made() -> _Record:
-    modules = modules_of_a_slave()
-    interpreter = os.path.realpath(sys.executable)
-    helper = os.fsdecode(native.HELPER)
+def _made(of: PackedPython, helper: str) -> _Record:
+    """helper: the static helper for that machine."""
+    image = Image(of.root)
+    interpreter = image.host(of.interpreter)
     sources = {PYTHON: interpreter}
     home = f"lib/python{sys.version_info.major}.{sys.version_info.minor}"
     compiled: dict[str, Content] = {}
-    for module in modules:
+    for module in of.modules:
         place = f"{home}/{module.place}"
         if module.is_extension:
             sources[place] = module.source
         else:
             compiled[f"{place}.pyc"] = Content(_compiled(module, f"{place}.py"))
     sources[f"{home}/{_HELPER}"] = helper
-    sources |= _libraries(interpreter, [module.source for module in modules if module.is_extension])
+    sources |= _libraries(image, of)
     # Read after their stamps were taken: a file that changes meanwhile makes the record stale, not wrong.
-    made_from = (_identity(), *_stamps([*sources.values(), *(module.source for module in modules)]))
+    made_from = (_identity(), *_stamps([*sources.values(), *(module.source for module in of.modules)]))
     files = compiled | {place: Content(_read(source), executable=True) for place, source in sources.items()}
     archive = archive_of(files)
     runtime = Runtime(
         digest=hashlib.sha256(archive).hexdigest(),
-        machine=os.uname().machine,
-        python=f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}",
+        machine=of.machine,
+        python=of.python,
         files=len(files),
         unpacked_bytes=sum(len(file.data) for file in files.values()),
         archive=archive,
@@ -174,23 +211,30 @@ def _compiled(module: Module, shown: str) -> bytes:
     return _UNTIMED + marshal.dumps(code)
 
 
-def _libraries(interpreter: str, extensions: list[str]) -> dict[str, str]:
+def _libraries(image: Image, of: PackedPython) -> dict[str, str]:
     """Every shared library of the interpreter and of its extension modules, and their dynamic linker, by place."""
-    image = Image("/")
-    parsed = elf.read(interpreter, image.memo)
+    parsed = elf.read(image.host(of.interpreter), image.memo)
     if parsed is None or not parsed.interpreter:
-        raise BundleError(f"{interpreter}: is no program with a dynamic linker, so there is no runtime of it")
+        raise BundleError(f"{of.interpreter}: is no program with a dynamic linker, so there is no runtime of it")
     linker = Linker(image, Surroundings({}, "/"), parsed.interpreter, parsed.abi)
-    program = linker.program(interpreter, interpreter, parsed)
+    program = linker.program(of.interpreter, of.interpreter, parsed)
     roots = []
-    for path in extensions:
-        real = os.path.realpath(path)
-        if (found := elf.read(real, image.memo)) is not None:
-            roots.append(Object(path, path, real, found, program))
-    mine = {os.path.realpath(path) for path in extensions} | {interpreter}
-    libraries = {LOADER: os.path.realpath(parsed.interpreter)}
+    for path in (_inside(of.root, module.source) for module in of.modules if module.is_extension):
+        if (found := elf.read(image.host(path), image.memo)) is not None:
+            roots.append(Object(path, path, path, found, program))
+    mine = {each.real for each in roots} | {of.interpreter}
+    loader = image.walk(parsed.interpreter)
+    if loader is None:
+        raise BundleError(f"{image.shown(parsed.interpreter)}: the dynamic linker of its Python is not there")
+    libraries = {LOADER: image.host(loader.real)}
     for each in linker.closure(program, roots):
         # Builds for certain processors are left out: the plain one runs on all.
         if each.real not in mine and "/glibc-hwcaps/" not in each.path and each.path != parsed.interpreter:
-            libraries.setdefault(f"{LIBRARIES}/{os.path.basename(each.name)}", each.real)
+            libraries.setdefault(f"{LIBRARIES}/{os.path.basename(each.name)}", image.host(each.real))
     return libraries
+
+
+def _inside(root: str, path: str) -> str:
+    """A real path as it is below the root."""
+    real, top = os.path.realpath(path), os.path.realpath(root)
+    return real if top == "/" else real.removeprefix(top)

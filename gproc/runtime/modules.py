@@ -64,6 +64,11 @@ def modules_of_a_slave() -> list[Module]:
     finder = ModuleFinder(path=[path for path in sys.path if path], excludes=LEFT_OUT)
     for name in ROOTS:
         finder.import_hook(name, None, ["*"])
+    return found_by(finder)
+
+
+def found_by(finder: ModuleFinder) -> list[Module]:
+    """In the order of their places."""
     return sorted(set(_found(finder)), key=lambda module: module.place)
 
 

@@ -13,7 +13,7 @@ from gproc.errors import TrustError
 from gproc.locales import Parent
 from gproc.start.answers import NodeFailed
 from gproc.start.commission import Commission
-from gproc.start.giving import Parcel
+from gproc.start.giving import Parcels
 from gproc.start.node import NodeStart, Result, Stage, remove_node, stop_node
 from gproc.start.plan import Standing
 from gproc.start.register import slave_name
@@ -48,11 +48,11 @@ class Fleet:
     """connected: the nodes that are in the tree, by name: the address and port where their children dial."""
 
     def __init__(
-        self, authority: Authority, parcel: Parcel, ways: Ways, settings: Settings,
+        self, authority: Authority, parcels: Parcels, ways: Ways, settings: Settings,
         connected: Mapping[str, tuple[str, int]], watcher: Watcher,
     ) -> None:  # fmt: skip
         self._authority = authority
-        self._parcel = parcel
+        self._parcels = parcels
         self._ways = ways
         self._settings = settings
         self._connected = connected
@@ -74,12 +74,12 @@ class Fleet:
         return {standing.host: self._results[standing.name].result() for standing in standings}
 
     async def stop(self, standings: Sequence[Standing]) -> dict[str, Result]:
-        return await self._each(standings, lambda each: stop_node(each, self._slave(each), self._parcel, self._ways))
+        return await self._each(standings, lambda each: stop_node(each, self._slave(each), self._parcels, self._ways))
 
     async def remove(self, standings: Sequence[Standing]) -> dict[str, Result]:
         bin_root = self._settings.bin_root
         return await self._each(
-            standings, lambda each: remove_node(each, self._slave(each), self._parcel, self._ways, bin_root)
+            standings, lambda each: remove_node(each, self._slave(each), self._parcels, self._ways, bin_root)
         )
 
     async def _each(
@@ -103,7 +103,7 @@ class Fleet:
         return slave_name(self._authority.cluster, standing.name)
 
     async def _start(self, standing: Standing, handshakes: asyncio.Semaphore, supply: Supply) -> None:
-        node = NodeStart(standing, self._slave(standing), self._parcel, self._ways, supply, self._watcher.moved)
+        node = NodeStart(standing, self._slave(standing), self._parcels, self._ways, supply, self._watcher.moved)
         result = await node.run(handshakes, self._commission)
         self._results[standing.name].set_result(result)
         self._watcher.done(standing, result)

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from gproc.addresses import is_address
+from gproc.native.build import MACHINES
 from gproc.shown import shown_text
 from gproc.start.answers import STARTING_S, NodeFailed, is_number, next_answer
 from gproc.start.commission import SECRET_BYTES, STARTED_WORD
@@ -29,13 +30,34 @@ NEEDS_MAX: Final = 4
 
 
 class Parcel(msgspec.Struct, frozen=True):
-    """What every node is sent."""
+    """What every node of one kind of machine is sent."""
 
     machine: str
     helper: bytes
     helper_digest: str
     digest: str
     archive: bytes
+
+
+class Parcels:
+    """What nodes are sent.  own: those of this kind of machine.  other: finds what was packed for another kind."""
+
+    def __init__(self, own: Parcel, other: Callable[[str], Parcel | None]) -> None:
+        self.own = own
+        self._other = other
+        self._found = {own.machine: own}
+
+    def known(self, machine: str) -> Parcel | None:
+        if machine in MACHINES and machine not in self._found and (parcel := self._other(machine)) is not None:
+            self._found[machine] = parcel
+        return self._found.get(machine)
+
+    def of(self, machine: str) -> Parcel:
+        """Raises: NodeFailed."""
+        if (parcel := self.known(machine)) is not None:
+            return parcel
+        can = f"; gproc runtime -r ROOT packs one for {machine} (docs/clusters.md)" if machine in MACHINES else ""
+        raise NodeFailed(f"it is an {machine} machine, and this runtime is for {self.own.machine}{can}")
 
 
 class Giving:
@@ -91,7 +113,7 @@ class Giving:
 
     async def _turn(self) -> Permit:
         try:
-            return await self._supply.turn(self._standing.name)
+            return await self._supply.turn(self._standing.name, self._parcel.digest)
         except ParentFailed:
             raise NodeFailed(f"its parent {self._standing.parent} is not up") from None
 
@@ -130,7 +152,7 @@ class Giving:
         # At such an address nobody but its own machine finds it; that may be a tunnel's end.
         own = address.startswith("127.") or address == "::1"
         if is_number(port) and 0 < int(port) < 1 << 16 and is_address(address) and not own:
-            self._supply.offer(Giver(name, address, int(port), self._token))
+            self._supply.offer(Giver(name, address, int(port), self._token, self._parcel.digest))
         self._supply.settled(name)
 
     async def _send(self, data: bytes) -> None:

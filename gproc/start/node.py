@@ -12,7 +12,7 @@ import msgspec
 
 from gproc.shown import shown_text
 from gproc.start.answers import STARTING_S, NodeFailed, is_number, next_answer, without_time
-from gproc.start.giving import SENDING_S, Giving, Parcel, send
+from gproc.start.giving import SENDING_S, Giving, Parcel, Parcels, send
 from gproc.start.plan import Standing
 from gproc.start.script import Answer, remove_command, start_command, stop_command
 from gproc.start.ssh import Channel, SshFailed, Ways, open_channel
@@ -58,12 +58,12 @@ class NodeStart:
     """One node.  moved: called with each new stage."""
 
     def __init__(
-        self, standing: Standing, slave: str, parcel: Parcel, ways: Ways, supply: Supply,
+        self, standing: Standing, slave: str, parcels: Parcels, ways: Ways, supply: Supply,
         moved: Callable[[Standing, Stage], None],
     ) -> None:  # fmt: skip
         self._standing = standing
         self._slave = slave
-        self._parcel = parcel
+        self._parcels = parcels
         self._ways = ways
         self._supply = supply
         self._moved = moved
@@ -88,23 +88,16 @@ class NodeStart:
         return Result(stage, reason, time.monotonic() - began_s, self._sent + sent, address, port, source)
 
     async def _run(self, handshakes: asyncio.Semaphore, commissioner: Commissioner) -> tuple[int, str]:
-        parcel = self._parcel
-        command = start_command(len(parcel.helper), parcel.helper_digest)
         async with handshakes:
             self._move(Stage.CONNECTING)
-            channel = await open_channel(self._standing.host, command, self._ways)
-            try:
-                answer = await self._hello(channel)
-            except BaseException:
-                await _closed(channel)
-                raise
+            parcel, channel, answer = await self._hello()
         kept = False
         try:
             if answer.rest == "need":
                 self._move(Stage.SENDING)
                 await self._send(channel, parcel.helper)
                 answer = await next_answer(channel, SENDING_S, "helper")
-            started = await self._bootstrap(channel, commissioner)
+            started = await self._bootstrap(channel, parcel, commissioner)
             channel.goes_on = self._ways.attended
             kept = self._supply.keep(self._standing.name, channel)
             return started
@@ -116,15 +109,20 @@ class NodeStart:
         await send(channel, data)
         self._sent += len(data)
 
-    async def _hello(self, channel: Channel) -> Answer:
-        hello = await next_answer(channel, self._ways.connect_timeout_s, "hello")
-        machine = hello.rest.partition(" ")[0]
-        if machine != self._parcel.machine:
-            raise NodeFailed(f"it is an {machine} machine, and this runtime is for {self._parcel.machine}")
-        return await next_answer(channel, self._ways.connect_timeout_s, "helper")
+    async def _hello(self) -> tuple[Parcel, Channel, Answer]:
+        def command(parcel: Parcel) -> str:
+            return start_command(len(parcel.helper), parcel.helper_digest)
 
-    async def _bootstrap(self, channel: Channel, commissioner: Commissioner) -> tuple[int, str]:
-        giving = Giving(channel, self._standing, self._parcel, self._supply, lambda: self._move(Stage.SENDING))
+        parcels = self._parcels
+        parcel, channel = await _login(self._standing, command, parcels.own, parcels.of, self._ways)
+        try:
+            return parcel, channel, await next_answer(channel, self._ways.connect_timeout_s, "helper")
+        except BaseException:
+            await _closed(channel)
+            raise
+
+    async def _bootstrap(self, channel: Channel, parcel: Parcel, commissioner: Commissioner) -> tuple[int, str]:
+        giving = Giving(channel, self._standing, parcel, self._supply, lambda: self._move(Stage.SENDING))
         self._giving = giving
         await giving.give(self._slave)
         secret = await commissioner(self._standing, channel.peer, channel.own)
@@ -157,18 +155,20 @@ class NodeStart:
             self._moved(self._standing, stage)
 
 
-async def stop_node(standing: Standing, slave: str, parcel: Parcel, ways: Ways) -> Result:
+async def stop_node(standing: Standing, slave: str, parcels: Parcels, ways: Ways) -> Result:
     """End the slave of that name on the host.  Its failures are results."""
 
     async def heard(channel: Channel) -> tuple[Stage, str]:
         answer = await next_answer(channel, 3 * ways.connect_timeout_s, "stopped", "none")
         return Stage.STOPPED, "" if answer.word == "stopped" else "no slave of this cluster ran"
 
-    command = stop_command(len(parcel.helper), parcel.helper_digest, slave)
-    return await _converse(standing, command, ways, heard)
+    def command(parcel: Parcel) -> str:
+        return stop_command(len(parcel.helper), parcel.helper_digest, slave)
+
+    return await _converse(standing, command, parcels, ways, heard)
 
 
-async def remove_node(standing: Standing, slave: str, parcel: Parcel, ways: Ways, bin_root: str) -> Result:
+async def remove_node(standing: Standing, slave: str, parcels: Parcels, ways: Ways, bin_root: str) -> Result:
     """End the slave of that name on the host, and leave nothing of ours there.  Its failures are results."""
 
     async def heard(channel: Channel) -> tuple[Stage, str]:
@@ -177,25 +177,49 @@ async def remove_node(standing: Standing, slave: str, parcel: Parcel, ways: Ways
             answer = await next_answer(channel, 6 * ways.connect_timeout_s, "stopped", "none", "kept", "removed")
         return Stage.REMOVED, f"stopped, but files were left: {answer.rest}" if answer.word == "kept" else ""
 
-    command = remove_command(len(parcel.helper), parcel.helper_digest, slave, bin_root)
-    return await _converse(standing, command, ways, heard)
+    def command(parcel: Parcel) -> str:
+        return remove_command(len(parcel.helper), parcel.helper_digest, slave, bin_root)
+
+    return await _converse(standing, command, parcels, ways, heard)
 
 
 async def _converse(
-    standing: Standing, command: str, ways: Ways, heard: Callable[[Channel], Awaitable[tuple[Stage, str]]]
-) -> Result:
+    standing: Standing, command: Callable[[Parcel], str], parcels: Parcels, ways: Ways,
+    heard: Callable[[Channel], Awaitable[tuple[Stage, str]]],
+) -> Result:  # fmt: skip
     """Say a command to a host.  heard: takes the answers after the first, and says what came of it."""
     began_s = time.monotonic()
     try:
-        channel = await open_channel(standing.host, command, ways)
+        _, channel = await _login(standing, command, parcels.own, parcels.known, ways)
         try:
-            await next_answer(channel, ways.connect_timeout_s, "hello")
             stage, reason = await heard(channel)
         finally:
             await _closed(channel)
     except (NodeFailed, SshFailed) as error:
         stage, reason = Stage.FAILED, str(error)
     return Result(stage, shown_text(reason), time.monotonic() - began_s)
+
+
+async def _login(
+    standing: Standing, command: Callable[[Parcel], str], own: Parcel, other: Callable[[str], Parcel | None], ways: Ways
+) -> tuple[Parcel, Channel]:
+    """Say a command to a host, up to its hello.  Twice if it is another kind of machine than this one: what the shell
+    is told names a helper for it.  other: None if this kind's will do.  Raises: NodeFailed, SshFailed.
+    """
+    parcel = own
+    while True:
+        channel = await open_channel(standing.host, command(parcel), ways)
+        try:
+            hello = await next_answer(channel, ways.connect_timeout_s, "hello")
+            machine = hello.rest.partition(" ")[0]
+            right = parcel if machine == parcel.machine or parcel is not own else other(machine) or parcel
+        except BaseException:
+            await _closed(channel)
+            raise
+        if right is parcel:
+            return parcel, channel
+        await _closed(channel)
+        parcel = right
 
 
 async def _closed(channel: Channel) -> None:

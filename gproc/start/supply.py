@@ -28,12 +28,13 @@ ALIKE_FAILURES: Final = 3
 
 
 class Giver(msgspec.Struct, frozen=True):
-    """A node that hands the runtime on.  token: of those who may have it."""
+    """A node that hands the runtime on.  token: of those who may have it.  digest: of the runtime."""
 
     name: str
     address: str
     port: int
     token: bytes
+    digest: str
 
 
 class Permit(msgspec.Struct, frozen=True):
@@ -75,10 +76,10 @@ class Supply:
     def token() -> bytes:
         return secrets.token_bytes(TOKEN_BYTES)
 
-    async def turn(self, name: str) -> Permit:
-        """Wait until this node can be given the runtime.  `ended` must follow.  Raises: ParentFailed."""
+    async def turn(self, name: str, digest: str) -> Permit:
+        """Wait until this node can be given the runtime of that digest.  `ended` must follow.  Raises: ParentFailed."""
         family = self._parents[name]
-        while (turn := self._turn(family)) is None:
+        while (turn := self._turn(family, digest)) is None:
             await self._changes.setdefault(family, asyncio.Event()).wait()
         return turn
 
@@ -88,12 +89,13 @@ class Supply:
         self._sending[family] += 1
         return Permit(family, None)
 
-    def _turn(self, family: str) -> Permit | None:
+    def _turn(self, family: str, digest: str) -> Permit | None:
         if family in self._failed:
             raise ParentFailed
         if family in self._unsettled:
             return None  # the rack master gets it first
-        offers = [offer for offer in self._by_family.get(family, ()) if offer.good]
+        here = self._by_family.get(family, ())
+        offers = [offer for offer in here if offer.good and offer.source.digest == digest]
         free = [offer for offer in offers if offer.guests < GUESTS]
         if free and self._failures < ALIKE_FAILURES:
             offer = min(free, key=lambda each: each.guests)

@@ -91,6 +91,7 @@ BEHAVIOUR: Final = {
     ("json", "bundle"): "bundle/test_bundle_command.py::test_json_has_the_same_content_for_programs",
     ("json", "store"): "cli/test_store.py::test_programs_get_json",
     ("store", "store"): "cli/test_store.py::test_the_table_shows_each_bundle_and_the_total",
+    ("root", "runtime"): "runtime/test_foreign.py::test_a_runtime_of_a_foreign_root_runs",
     ("json", "runtime"): "runtime/test_runtime.py::test_programs_get_json",
     ("tar", "runtime"): "runtime/test_runtime.py::test_it_is_shown_and_written",
     ("json", "config"): "cli/test_settings.py::test_gproc_config_shows_each_default_and_where_it_comes_from",

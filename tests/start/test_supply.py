@@ -14,6 +14,7 @@ from gproc.start.supply import GUESTS, Giver, ParentFailed, Supply
 from tests.patience import PATIENCE_S
 
 FRONT_END = "front end"
+DIGEST = "00"
 
 
 class Run:
@@ -49,14 +50,14 @@ class Run:
         if standing.name in self.warm:
             self.supply.settled(standing.name)
             return
-        turn = await self.supply.turn(standing.name)
+        turn = await self.supply.turn(standing.name, DIGEST)
         came = await self.transfer(standing, turn.source)
         self.supply.ended(turn, came=came)
         if not came:
             turn = self.supply.own_turn(standing.name)
             assert await self.transfer(standing, None)
             self.supply.ended(turn, came=True)
-        self.supply.offer(Giver(standing.name, "10.0.0.1", 7, b""))
+        self.supply.offer(Giver(standing.name, "10.0.0.1", 7, b"", DIGEST))
         self.supply.settled(standing.name)
 
     async def transfer(self, standing: Standing, source: Giver | None) -> bool:
@@ -128,7 +129,7 @@ def test_nodes_that_do_not_reach_each_other_are_asked_no_more() -> None:
 def test_a_node_whose_parent_failed_is_sent_nothing() -> None:
     async def one() -> None:
         supply = Supply(planned(["h1", "h2"], 1))
-        waiting = asyncio.ensure_future(supply.turn("h2"))
+        waiting = asyncio.ensure_future(supply.turn("h2", DIGEST))
         await asyncio.sleep(0)
         supply.settled("h1", failed=True)
         try:
