@@ -24,7 +24,7 @@ from bench import (
     stacks,
     tasks,
     transfer,
-)  # fmt: skip
+)
 from bench.checkout import CheckoutFailed
 from bench.cleanup import STOPPING
 from bench.compare import TRIALS, Comparison, compare

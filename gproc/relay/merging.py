@@ -148,18 +148,28 @@ class SentOutput:
             yield frames.stdio_frame(self._job, rank, stream, offset + begin, part)
 
     def _longest(self, stream: int, offset: int, data: bytes) -> _Alike:
-        """What another piece has there too: from the first byte on, else at its end."""
+        """What another piece has there too: from the first byte on, else at its end.
+
+        Most pieces that differ do so in their first and in their last bytes, so these are looked at first.
+        """
         best = _NOTHING
+        head = data[:LEAST_BYTES]
         for piece in self._recent.covering(stream, offset):
             begin = offset - piece.offset
-            size = _common(piece.data, begin, data)
-            best = max(best, _Alike(size, 0, piece.rank))
-            if size == len(data):
-                break
-            if size < LEAST_BYTES and best.size < LEAST_BYTES:
-                both = min(len(piece.data) - begin, len(data))
-                if (size := _common_end(piece.data[begin : begin + both], data[:both])) >= LEAST_BYTES:
-                    best = max(best, _Alike(size, both - size, piece.rank))
+            both = min(len(piece.data) - begin, len(data))
+            if both < LEAST_BYTES:
+                if piece.data.startswith(data[:both], begin):
+                    best = max(best, _Alike(both, 0, piece.rank))
+            elif piece.data.startswith(head, begin):
+                size = _common(piece.data, begin, data)
+                best = max(best, _Alike(size, 0, piece.rank))
+                if size == len(data):
+                    break
+            elif best.size < LEAST_BYTES and piece.data.startswith(
+                data[both - LEAST_BYTES : both], begin + both - LEAST_BYTES
+            ):
+                size = _common_end(piece.data[begin : begin + both], data[:both])
+                best = max(best, _Alike(size, both - size, piece.rank))
         return best
 
 
