@@ -122,7 +122,7 @@ class Master(Hub):
 
     def status(self) -> str:
         """In a clause, for a person."""
-        return f"{len(self.tree)} nodes, {len(self._service.running())} jobs"
+        return f"nodes: {len(self.tree)}, jobs: {len(self._service.running())}"
 
     async def run(self) -> None:
         self.heartbeats.start()

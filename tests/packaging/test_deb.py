@@ -26,10 +26,17 @@ mount -t proc proc "$1/root/proc"
 mount --bind /dev "$1/root/dev"
 mount -t tmpfs tmpfs "$1/root/run"
 mount -t tmpfs tmpfs "$1/root/tmp"
-cp "$2" "$1/root/tmp/gproc.deb"
+cp "$2" "$1/root/opt/gproc.deb"
 ip link set lo up
 echo up
-exec sleep infinity
+[ "$3" = systemd ] || exec sleep infinity
+mount -t sysfs sysfs "$1/root/sys"
+mount -t tmpfs tmpfs "$1/root/sys/fs/cgroup"
+mkdir "$1/root/sys/fs/cgroup/systemd" "$1/root/sys/fs/cgroup/unified"
+mount -t cgroup -o none,name=systemd cgroup "$1/root/sys/fs/cgroup/systemd" ||
+    mount -t cgroup2 cgroup2 "$1/root/sys/fs/cgroup"
+exec chroot "$1/root" env -i container=lxc PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+    /lib/systemd/systemd --system --unit=basic.target >/dev/null 2>&1
 """
 
 
@@ -57,17 +64,18 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Root:
-    """A root in which all that is written is in memory, without a network.  upper: what was written."""
+    """A root in which all that is written is in memory, without a network.  init: its process 1; "" for none."""
 
-    def __init__(self, place: Path, package: Path) -> None:
+    def __init__(self, place: Path, package: Path, init: str = "") -> None:
         place.mkdir()
-        self.upper = place / "upper"
-        self._place = place
-        words = ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--propagation", "private"]
-        self._holder = subprocess.Popen([*words, "sh", "-c", ROOT, "sh", place, package], stdout=subprocess.PIPE)
+        words = ["unshare", "--mount", "--net", "--uts", "--pid", "--ipc", "--cgroup", "--fork", "--kill-child"]
+        words += ["--propagation", "private", "sh", "-c", ROOT, "sh", str(place), str(package), init]
+        self._holder = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == b"up\n"
         children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text()
+        self._upper = str(place / "upper")
+        self._outside = ["nsenter", "-t", children.split()[0], "--mount"]
         self._inside = ["nsenter", "-t", children.split()[0], "--all", "chroot", str(place / "root"), "env", "-i"]
         self._inside += ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp", "LANG=C.UTF-8"]
 
@@ -79,17 +87,19 @@ class Root:
             [*self._inside, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=2 * PATIENCE_S
         )
 
-    def await_success(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def succeeds(self, *words: str) -> bool:
+        """Whether it does before our patience ends."""
         until_s = time.monotonic() + PATIENCE_S
-        while (done := self.run(*words)).returncode != 0:
-            assert time.monotonic() < until_s, done
-        return done
+        while self.run(*words).returncode != 0:
+            if time.monotonic() > until_s:
+                return False
+        return True
 
     def written(self) -> set[str]:
-        """Paths of files that are there and were not before, but for the notes of dpkg and the index of man-db."""
-        notes = ("/var/lib/dpkg/", "/var/log/", "/var/cache/man/")
-        places = ("/usr", "/etc", "/var", "/opt", "/srv")
-        found = self.run("find", *places, "-xdev", "-newer", "/tmp/gproc.deb", "-type", "f")
+        """Paths of files that were written in it and are still there, but for the notes of dpkg and man-db's index."""
+        notes = ("/var/lib/dpkg/", "/var/log/", "/var/cache/man/", "/opt/gproc.deb")
+        words = [*self._outside, "find", self._upper, "-type", "f", "-printf", "/%P\\n"]
+        found = subprocess.run(words, capture_output=True, text=True, check=True)
         return {path for path in found.stdout.splitlines() if not path.startswith(notes)}
 
     def close(self) -> None:
@@ -105,14 +115,15 @@ def root(tmp_path: Path, package: Path) -> Iterator[Root]:
 
 
 def test_the_package_is_installed_works_and_is_purged_without_a_trace(root: Root) -> None:
-    installed = root.run("dpkg", "--install", "/tmp/gproc.deb")
+    installed = root.run("dpkg", "--install", "/opt/gproc.deb")
     assert installed.returncode == 0, installed.stderr
     assert root.run("gproc", "--version").stdout.startswith("gproc ")
     assert "Usage: sh scripts/copytonodes.sh FIRST LAST" in root.run("gproc-copytonodes").stderr
     master = root.begin("gproc", "m")
-    root.await_success("gproc", "i")
+    assert root.succeeds("gproc", "i")
     slave = root.begin("gproc", "s")
-    done = root.await_success("gproc", "e", ".", "/bin/echo", "well")
+    assert root.succeeds("gproc", "e", ".", "/bin/true")
+    done = root.run("gproc", "e", ".", "/bin/echo", "well")
     assert done.stdout == "well\n"
     assert root.run("gproc", "runtime").stdout.startswith("RUNTIME"), "a front end from the package can start nodes"
     assert root.run("gproc", "stop").returncode == 0
@@ -122,6 +133,26 @@ def test_the_package_is_installed_works_and_is_purged_without_a_trace(root: Root
     assert "not empty" not in purged.stderr
     assert root.written() == set()
     assert root.run("find", "/usr/lib/gproc", "/var/cache/gproc", "/var/lib/gproc", "/run/gproc").stdout == ""
+
+
+def test_systemd_starts_master_and_slave_of_the_package(tmp_path: Path, package: Path) -> None:
+    """With all limits of their units; it says that they are up when they are, and what they do."""
+    root = Root(tmp_path / "overlay", package, "systemd")
+    try:
+        assert root.run("dpkg", "--install", "/opt/gproc.deb").returncode == 0
+        if not root.succeeds("systemctl", "daemon-reload"):
+            pytest.skip("systemd does not start in a namespace here")
+        for unit in ("gproc-master", "gproc-slave"):
+            started = root.run("systemctl", "start", unit)
+            assert started.returncode == 0, started.stderr + root.run("systemctl", "--no-pager", "status", unit).stdout
+        done = root.run("gproc", "e", ".", "/bin/echo", "well")
+        assert done.stdout == "well\n", "a slave is up when it has joined"
+        assert "joined 127.0.0.1" in root.run("systemctl", "show", "--property=StatusText", "gproc-slave").stdout
+        for unit in ("gproc-slave", "gproc-master"):
+            assert root.run("systemctl", "stop", unit).returncode == 0
+            assert root.run("systemctl", "show", "--property=Result", unit).stdout == "Result=success\n"
+    finally:
+        root.close()
 
 
 def test_the_units_start_the_program_that_is_there(package: Path, tmp_path: Path) -> None:

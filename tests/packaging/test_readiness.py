@@ -61,12 +61,12 @@ def test_a_master_says_that_it_serves_and_that_it_ends(manager: Manager, cluster
     cluster.env |= manager.variables
     cluster.start_master()
     manager.hears("READY=1")
-    assert manager.hears("STATUS=.*") == "STATUS=0 nodes, 0 jobs"
+    assert manager.hears("STATUS=.*") == "STATUS=nodes: 0, jobs: 0"
     assert cluster.socket.exists()
     for name in manager.variables:
         del cluster.env[name]
     cluster.slave(1)
-    manager.hears("STATUS=1 nodes, 0 jobs")
+    manager.hears("STATUS=nodes: 1, jobs: 0")
     assert "WATCHDOG=1" not in manager.heard
     cluster.master.kill(signal.SIGTERM)
     manager.hears("STOPPING=1")

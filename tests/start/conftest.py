@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from gproc import native
+from tests.patience import PATIENCE_S
 from tests.start.lab import NETWORK, Lab, lab_or_skip
 
 HOSTS = ("h1", "h2", "h3")
@@ -23,6 +24,9 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         for name in HOSTS:
             lab.add(name)
         lab.await_sshd()
+        # Here, because on a busy machine it takes longer than a test waits for an answer.
+        words = [sys.executable, "-m", "gproc", "runtime"]
+        subprocess.run(words, env=lab.environ(), capture_output=True, check=True, timeout=4 * PATIENCE_S)
         yield lab
     finally:
         lab.close()
