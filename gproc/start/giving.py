@@ -82,6 +82,7 @@ class Giving:
     async def give(self, slave: str) -> None:
         """To a bootstrap that reads its header.  Raises: NodeFailed, SshFailed."""
         parcel = self._parcel
+        await self._parent_settled()
         words = (STARTED_WORD,)
         begin = header(parcel.digest, len(parcel.archive), slave, words, SECRET_BYTES, self._token)
         await self._send(begin)
@@ -102,7 +103,8 @@ class Giving:
         if self.source:
             self.note = f"{self.source} did not hand the runtime on: {shown_text(why)}; it was sent from here"
             self.source = ""
-        turn = await self._turn() if first else self._supply.own_turn(self._standing.name)
+        name = self._standing.name
+        turn = await self._supply.turn(name, self._parcel.digest) if first else self._supply.own_turn(name)
         came = False
         try:
             answer = await self._given(turn, offset)
@@ -111,9 +113,9 @@ class Giving:
             self._supply.ended(turn, came=came)
         return answer
 
-    async def _turn(self) -> Permit:
+    async def _parent_settled(self) -> None:
         try:
-            return await self._supply.turn(self._standing.name, self._parcel.digest)
+            await self._supply.parent_settled(self._standing.name)
         except ParentFailed:
             raise NodeFailed(f"its parent {self._standing.parent} is not up") from None
 

@@ -76,8 +76,20 @@ class Supply:
     def token() -> bytes:
         return secrets.token_bytes(TOKEN_BYTES)
 
+    async def parent_settled(self, name: str) -> None:
+        """Wait until this node's parent has the runtime, unless it is not one of those that are started now.
+
+        A node must not begin before: homes may be shared, and who begins keeps others of that home waiting.
+        Raises: ParentFailed.
+        """
+        family = self._parents[name]
+        while family in self._unsettled:
+            await self._changes.setdefault(family, asyncio.Event()).wait()
+        if family in self._failed:
+            raise ParentFailed
+
     async def turn(self, name: str, digest: str) -> Permit:
-        """Wait until this node can be given the runtime of that digest.  `ended` must follow.  Raises: ParentFailed."""
+        """Wait until this node can be given the runtime of that digest; its parent is settled.  `ended` must follow."""
         family = self._parents[name]
         while (turn := self._turn(family, digest)) is None:
             await self._changes.setdefault(family, asyncio.Event()).wait()
@@ -90,10 +102,6 @@ class Supply:
         return Permit(family, None)
 
     def _turn(self, family: str, digest: str) -> Permit | None:
-        if family in self._failed:
-            raise ParentFailed
-        if family in self._unsettled:
-            return None  # the rack master gets it first
         here = self._by_family.get(family, ())
         offers = [offer for offer in here if offer.good and offer.source.digest == digest]
         free = [offer for offer in offers if offer.guests < GUESTS]

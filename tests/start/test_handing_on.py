@@ -102,3 +102,28 @@ def test_a_plain_start_says_what_went_over_the_front_ends_link(lab: Lab) -> None
     sent_mb = float(done.stdout.rpartition(", ")[2].split()[0])
     assert 5 < sent_mb < 12
     assert json.loads(lab.run("i", "--json").stdout)["nodes"]
+
+
+SHARED = r"""
+mkdir -p "$root/var/cache" && mount --bind SHARED "$root/var/cache"
+"""
+LATE = r"""
+printf '#!/bin/sh\nsleep 2\nexec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n' >"$root/root/late"
+chmod 755 "$root/root/late"
+echo "ForceCommand /root/late" >>"$root/etc/sshd_config"
+"""
+
+
+def test_a_child_that_shares_its_parents_directory_and_comes_first_does_not_keep_it_waiting(lab: Lab) -> None:
+    """As with homes on a file server: who unpacks a runtime there locks the others out."""
+    shared = lab.place / "shared"
+    shared.mkdir(exist_ok=True)
+    shell = SHARED.replace("SHARED", str(shared))
+    lab.add("late", more=shell + LATE)
+    lab.add("early", more=shell)
+    for host in ("late", "early"):
+        lab.ssh(host, "true")
+    found = started(lab, "-w", "late,early", "--fanout=1")
+    assert {node["state"] for node in found.values()} == {"up"}, found
+    assert found["early"]["node"] == "1/1"
+    assert sent_a_runtime(found) == {"late"}
