@@ -58,7 +58,10 @@ def test_of_what_differs_in_one_place_the_rest_comes_once(rack: tuple[Cluster, S
     assert from_nodes_bytes(cluster) - before < 3.5 * len(said)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+@pytest.mark.parametrize(
+    "signum",
+    [pytest.param(signal.SIGKILL, id="killed"), pytest.param(signal.SIGSTOP, id="frozen", marks=pytest.mark.stress)],
+)
 def test_if_their_rack_master_dies_each_nodes_output_is_whole_and_once(
     rack: tuple[Cluster, Slave], signum: signal.Signals
 ) -> None:

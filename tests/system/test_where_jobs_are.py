@@ -171,6 +171,7 @@ def test_gdb_shows_the_functions_of_a_program_with_the_rights_of_its_user(flat: 
     assert flat.command("kill", "-s", "KILL", number).returncode == 0
 
 
+@pytest.mark.stress
 @pytest.mark.parametrize("switches", [("-p=false",), ()], ids=["plain", "own namespaces"])
 def test_a_slave_without_roots_rights_shows_what_its_kernel_lets_it_see(
     cluster: Cluster, switches: tuple[str, ...]
