@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -21,19 +22,39 @@ from tests.system.test_detached_jobs import detached
 STUCK: Final = "if [ $GPROC_NODE = 1/2 ]; then exec cat /dev/ptmx; fi; exec sleep 1000"
 
 
+ENDED: Final = "has ended"
+
+
 def stacks(cluster: Cluster, *words: str) -> dict[str, Any]:
     done = cluster.command("stacks", "--json", *words)
-    assert done.returncode == 0, done.stderr
+    assert done.stdout, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == (125 if late_in(found) else 0)
     return found
+
+
+def late_in(found: dict[str, Any]) -> bool:
+    """Whether a node did not answer: a busy machine may need longer than the master waits."""
+    return any(each["reason"] != ENDED for each in found["silent"])
 
 
 def until(cluster: Cluster, words: tuple[str, ...], is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Ask until it is so: programs begin when they do."""
+    """Ask until all answer and it is so: programs begin when they do."""
     until_s = time.monotonic() + PATIENCE_S
-    while not is_so(found := stacks(cluster, *words)):
+    while late_in(found := stacks(cluster, *words)) or not is_so(found):
         assert time.monotonic() < until_s, found
     return found
+
+
+def shown(cluster: Cluster, number: str, silent: str = "") -> list[str]:
+    """The lines of the tree, if exactly this is said on stderr of nodes that do not show anything."""
+    until_s = time.monotonic() + PATIENCE_S
+    while True:
+        done = cluster.command("stacks", number)
+        said = [line for line in done.stderr.decode().splitlines() if "stacks of the kernel" not in line]
+        if said == ([silent] if silent else []):
+            return done.stdout.decode().splitlines()
+        assert time.monotonic() < until_s, said
 
 
 def programs_of(found: dict[str, Any]) -> set[tuple[str, ...]]:
@@ -46,11 +67,11 @@ def test_the_one_node_that_is_elsewhere_is_named_first(deep: Cluster) -> None:
     others = ("sleep", "1", "1/1", "1/1/5", "2", "2/1")
     found = until(deep, (number,), lambda found: programs_of(found) == {("cat", "1/2"), others})
     assert found["elsewhere"] == ["1/2"] and found["silent"] == []
-    text = deep.command("stacks", number).stdout.decode().splitlines()
+    text = shown(deep, number)
     assert text[0] == "elsewhere: =1/2 (1 of 6)"
     assert text[1].startswith("cat > ") and text[1].endswith("  [1 node: =1/2]")
     assert text[2].startswith("sleep > ") and "[5 nodes: " in text[2] and len(text) == 3
-    assert stacks(deep, number, "=1/2")["nodes"] == ["1/2"]
+    assert until(deep, (number, "=1/2"), lambda found: bool(found["nodes"]))["nodes"] == ["1/2"]
     assert deep.command("kill", "-s", "KILL", number).returncode == 0
 
 
@@ -77,8 +98,8 @@ def test_the_processes_of_a_job_are_shown_below_those_that_started_them_with_the
     found = until(flat, (number,), lambda found: sum(row["threads"] for row in found["stacks"]) == 12)
     threads = {row["frames"][:2][-1]: row["threads"] for row in found["stacks"] if row["frames"][1] == "sleep"}
     assert threads == {"sleep": 9} and found["elsewhere"] == []
-    text = flat.command("stacks", number).stdout.decode()
-    assert text.startswith("sh  [3 nodes, 12 threads: 1-3]\n") and "[3 nodes, 9 threads: 1-3]" in text
+    text = shown(flat, number)
+    assert text[0] == "sh  [3 nodes, 12 threads: 1-3]" and any("[3 nodes, 9 threads: 1-3]" in line for line in text)
     assert flat.command("kill", "-s", "KILL", number).returncode == 0
 
 
@@ -120,10 +141,9 @@ def test_ranks_that_have_ended_are_named_and_a_job_that_has_ended_is_refused(fla
     go = flat.place / "gone"
     body = f"[ $GPROC_NODE = 2 ] || while [ ! -e {go} ]; do sleep 0.1; done"
     number = detached(flat, "1-3", "/bin/sh", "-c", body)
-    ended = [{"reason": "has ended", "nodes": ["2"]}]
+    ended = [{"reason": ENDED, "nodes": ["2"]}]
     until(flat, (number,), lambda found: found["silent"] == ended)
-    done = flat.command("stacks", number)
-    assert (done.returncode, done.stderr) == (0, b"gproc: 2: has ended\n")
+    assert shown(flat, number, "gproc: 2: has ended")
     go.touch()
     assert flat.command("wait", number).returncode == 0
     done = flat.command("stacks", number)
@@ -149,25 +169,34 @@ def test_a_node_that_does_not_answer_is_named(cluster: Cluster) -> None:
     until(cluster, (number,), lambda found: len(found["nodes"]) == 2)
     second.kill(signal.SIGSTOP)
     try:
-        done = cluster.command("stacks", number)
-        assert done.returncode == 125
-        assert done.stderr.decode() in {"gproc: 2: no answer in time\n", "gproc: 2: cannot be reached\n"}
-        assert "[1 node: 1]" in done.stdout.decode()
+        text = shown(cluster, number, "gproc: 2: cannot be reached")
+        assert any("[1 node: 1]" in line for line in text)
     finally:
         second.kill(signal.SIGCONT)
     assert cluster.command("kill", "-s", "KILL", number).returncode == 0
     assert first.pid != second.pid
 
 
+def traces_freely() -> bool:
+    """Whether the kernel lets a user trace any own process."""
+    scope = Path("/proc/sys/kernel/yama/ptrace_scope")
+    return not scope.exists() or scope.read_text().strip() == "0"
+
+
+def is_sleep(name: str) -> bool:
+    """Whether it is the C library's function, and not the kernel's."""
+    return name.replace("__GI_", "").lstrip("_").startswith(("clock_nanosleep", "nanosleep"))
+
+
 @pytest.mark.skipif(tool_named("gdb") is None, reason="there is no gdb in a place that only root can change")
+@pytest.mark.skipif(not traces_freely(), reason="kernel.yama.ptrace_scope forbids it")
 def test_gdb_shows_the_functions_of_a_program_with_the_rights_of_its_user(flat: Cluster) -> None:
     user = {"uid": NOBODY} if os.geteuid() == 0 else {}
     number = flat.exec("-d", "1-2", "/bin/sleep", "1000", **user).stdout.decode().strip()
-    found = until(
+    until(
         flat, ("--gdb", number),
-        lambda found: any("clock_nanosleep" in name for row in found["stacks"] for name in row["frames"][1:-1]),
+        lambda found: all(any(map(is_sleep, row["frames"])) for row in found["stacks"] or [{"frames": []}]),
     )  # fmt: skip
-    assert not [each for each in found["remarks"] if "gdb" in each["remark"]]
     assert flat.command("kill", "-s", "KILL", number).returncode == 0
 
 
