@@ -96,7 +96,7 @@ def told(answer: JobStacks, names: Names) -> Iterator[str]:
     for each in (*answer.silent, *answer.remarks):
         yield f"{names.folded(ranks_in(each.ranks, size))}: {shown_text(each.text)}"
     if answer.left_out:
-        yield f"{answer.left_out} more threads are not shown"
+        yield f"{answer.left_out} more thread{' is' if answer.left_out == 1 else 's are'} not shown"
 
 
 def as_json(answer: JobStacks, names: Names) -> str:

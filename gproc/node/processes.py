@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from gproc.shown import shown
@@ -58,7 +58,10 @@ class ThreadSeen(NamedTuple):
 
 
 class ProcessSeen(NamedTuple):
-    """above: the names of the job's programs that started it, the first one first.  began: in the kernel's ticks."""
+    """above: the names of the job's programs that started it, the first one first.  began: in the kernel's ticks.
+
+    left_out: threads that were not looked at.
+    """
 
     pid: int
     name: str
@@ -67,6 +70,7 @@ class ProcessSeen(NamedTuple):
     is_python: bool
     began: int
     threads: tuple[ThreadSeen, ...]
+    left_out: int = 0
 
 
 class JobSeen(NamedTuple):
@@ -113,6 +117,7 @@ def seen_below(first: int) -> JobSeen:
             if pid != first:
                 process = _process(directory, pid, now, above[:DEPTH_MAX], THREADS_MAX - threads)
                 threads += len(process.threads)
+                left_out += process.left_out
                 found.append(process)
                 above = (*above, now.name)
         finally:
@@ -145,37 +150,37 @@ def _all_stats() -> dict[int, _Stat]:
 
 
 def _process(directory: int, pid: int, stat: _Stat, above: tuple[str, ...], most: int) -> ProcessSeen:
-    threads: list[ThreadSeen] = []
-    for thread in _threads(directory, pid, stat):
-        threads.append(thread)
-        if len(threads) >= most:
-            break
+    ids = () if stat.state == "Z" else _thread_ids(directory)
+    threads = [thread for id in ids[:most] if (thread := _thread(directory, id)) is not None]
+    if stat.state == "Z":
+        threads = [ThreadSeen(pid, pid, stat.name, "Z", "", ())]
     uids = _numbers(_read_at(directory, "status"), b"Uid:")
     is_python = _executable(directory).startswith("python")
-    return ProcessSeen(pid, stat.name, above, uids, is_python, stat.began, tuple(threads))
+    left_out = len(ids[most:])
+    return ProcessSeen(pid, stat.name, above, uids, is_python, stat.began, tuple(threads), left_out)
 
 
-def _threads(directory: int, pid: int, of_process: _Stat) -> Iterator[ThreadSeen]:
-    if of_process.state == "Z":
-        yield ThreadSeen(pid, pid, of_process.name, "Z", "", ())
-        return
+def _thread_ids(directory: int) -> Sequence[int]:
     try:
         handle = os.open("task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
         try:
-            ids = sorted(int(name) for name in os.listdir(handle) if name.isdigit())
+            return sorted(int(name) for name in os.listdir(handle) if name.isdigit())
         finally:
             os.close(handle)
     except OSError:
-        return
-    for id in ids:
-        stat = _stat_at(directory, f"task/{id}/stat")
-        if stat is None:
-            continue
-        wchan = _read_at(directory, f"task/{id}/wchan").decode(errors="replace").strip()
-        kernel = _kernel_stack(_read_at(directory, f"task/{id}/stack")) if stat.state not in "RZXx" else ()
-        wchan = "" if wchan == "0" else wchan[:FRAME_CHARACTERS_MAX]
-        inner = _numbers(_read_at(directory, f"task/{id}/status"), b"NSpid:")[-1:]
-        yield ThreadSeen(id, inner[0] if inner else id, stat.name, stat.state, wchan, kernel)
+        return ()
+
+
+def _thread(directory: int, id: int) -> ThreadSeen | None:
+    """None if it has ended."""
+    stat = _stat_at(directory, f"task/{id}/stat")
+    if stat is None:
+        return None
+    wchan = _read_at(directory, f"task/{id}/wchan").decode(errors="replace").strip()
+    kernel = _kernel_stack(_read_at(directory, f"task/{id}/stack")) if stat.state not in "RZXx" else ()
+    wchan = "" if wchan == "0" else wchan[:FRAME_CHARACTERS_MAX]
+    inner = _numbers(_read_at(directory, f"task/{id}/status"), b"NSpid:")[-1:]
+    return ThreadSeen(id, inner[0] if inner else id, stat.name, stat.state, wchan, kernel)
 
 
 def _stat_at(directory: int, path: str) -> _Stat | None:

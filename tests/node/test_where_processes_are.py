@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gproc.node import user_stacks
+from gproc.node import processes, user_stacks
 from gproc.node.looking import frames_of
 from gproc.node.processes import JobSeen, ProcessSeen, ThreadSeen, is_still, seen_below
 
@@ -61,6 +62,23 @@ def test_a_process_that_has_ended_is_not_taken_for_another_of_the_same_number(
     parent.kill()
     parent.wait()
     assert not is_still(found)
+
+
+def test_threads_beyond_the_bound_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program with 2,500 threads was shown with 2,048, and nothing said that there were more."""
+    monkeypatch.setattr(processes, "THREADS_MAX", 3)
+    program = (
+        "import threading\nfor _ in range(7):\n threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "print(flush=True)\nthreading.Event().wait()"
+    )
+    body = '"$0" -c "$1" & wait'
+    with subprocess.Popen(
+        ["/bin/sh", "-c", body, sys.executable, program], stdout=subprocess.PIPE, start_new_session=True
+    ) as shell:
+        assert shell.stdout is not None and shell.stdout.readline() == b"\n"
+        seen = seen_below(shell.pid)
+        os.killpg(shell.pid, signal.SIGKILL)
+    assert [len(each.threads) for each in seen.processes] == [3] and seen.left_out == 5
 
 
 def test_nothing_is_found_below_a_process_that_does_not_exist() -> None:
