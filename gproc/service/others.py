@@ -148,6 +148,7 @@ class OtherJobs:
         record, live = await self._find_with_life(question.job, caller)
         if live is None or live.job.over:
             raise GprocError(f"job {record.number} has ended")
+        self._check(caller, "output", record)
         what: PolicyOversight = "kill" if question.debugger else "output"  # gdb stops what it looks at
         self._check(caller, what, record)
         self._oversight.note(what, caller, record, stacks=True)

@@ -99,6 +99,14 @@ def test_operators_see_and_end_what_the_policy_lets_them_and_others_nothing(over
     assert {each["signal"] for each in records if each["act"] == "kill"} == {int(signal.SIGTERM)}
 
 
+def test_who_may_not_see_the_output_of_a_job_sees_no_stacks_by_gdb_either(overseen: Cluster) -> None:
+    job = begun(overseen, SAYS)
+    for who, why in ((KILLS, "see the output of"), (SEES, "end")):
+        status, text = said(overseen, "stacks", "--gdb", job, **who)
+        assert status == 125 and f"the policy does not let you {why} job {job}" in text
+    assert said(overseen, "stacks", job, **SEES)[0] == 0
+
+
 def test_an_operator_types_nothing_into_a_job_of_another_user(overseen: Cluster, tmp_path: Path) -> None:
     """What is typed into a shell is run as its owner."""
     number = begun(overseen, READS, "-t")
