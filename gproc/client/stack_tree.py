@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from gproc.wire.stacks import JobStacks, Ranks
@@ -47,8 +46,13 @@ def tree_of(stacks: JobStacks) -> StackNode:
 
 
 def groups_of(stacks: JobStacks) -> list[list[int]]:
-    """The ranks that have all their threads at the same places, the smallest group first."""
-    places: dict[int, list[int]] = {rank: [] for rank in ranks_in(stacks.ranks, len(stacks.places))}
+    """The ranks that have all their threads at the same places, the smallest group first.
+
+    A rank that shows nothing and says why is in none: nobody knows where it is.
+    """
+    unknown = set(without_rows(stacks)) - set(without_place(stacks))
+    ranks = ranks_in(stacks.ranks, len(stacks.places))
+    places: dict[int, list[int]] = {rank: [] for rank in ranks if rank not in unknown}
     for number, row in enumerate(stacks.rows):
         for rank in ranks_in(row.ranks, len(stacks.places)):
             if rank in places:
@@ -80,6 +84,12 @@ def chains_of(root: StackNode) -> Iterator[tuple[int, list[str], StackNode]]:
 
 
 def without_place(stacks: JobStacks) -> list[int]:
-    """The ranks that answer and have no process."""
-    found: Counter[int] = Counter(rank for row in stacks.rows for rank in ranks_in(row.ranks, len(stacks.places)))
-    return [rank for rank in ranks_in(stacks.ranks, len(stacks.places)) if not found[rank]]
+    """The ranks that answer and have no process.  One that says why it shows nothing may have some."""
+    explained = {rank for each in stacks.remarks for rank in ranks_in(each.ranks, len(stacks.places))}
+    return [rank for rank in without_rows(stacks) if rank not in explained]
+
+
+def without_rows(stacks: JobStacks) -> list[int]:
+    """The ranks that answer and show nothing."""
+    shown = {rank for row in stacks.rows for rank in ranks_in(row.ranks, len(stacks.places))}
+    return [rank for rank in ranks_in(stacks.ranks, len(stacks.places)) if rank not in shown]

@@ -80,6 +80,8 @@ class Looking:
             left_out += seen.left_out
         shown = rows.most_common(ROWS_OF_NODE_MAX)
         left_out += rows.total() - sum(count for _, count in shown)
+        if left_out and not rows:
+            remarks["the node was too busy to look at its processes"] = None
         if os.geteuid() != 0 and rows:
             remarks["no stacks of the kernel: it shows them to a slave of root alone"] = None
         return shown, list(remarks), left_out

@@ -92,8 +92,8 @@ def seen_below(first: int) -> JobSeen:
 
     Those that end meanwhile are left out.
     """
-    until_s = time.monotonic() + LOOK_S
     known = _all_stats()
+    until_s = time.monotonic() + LOOK_S  # not before: on a busy node that list alone may take longer
     children: dict[int, list[int]] = {}
     for pid, stat in known.items():
         children.setdefault(stat.parent, []).append(pid)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,21 @@ def test_threads_beyond_the_bound_are_counted(monkeypatch: pytest.MonkeyPatch) -
         seen = seen_below(shell.pid)
         os.killpg(shell.pid, signal.SIGKILL)
     assert [len(each.threads) for each in seen.processes] == [3] and seen.left_out == 5
+
+
+def test_a_list_of_all_processes_that_takes_long_leaves_time_to_look(
+    parent: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = processes._all_stats
+
+    def slowly() -> dict[int, processes._Stat]:
+        clock.append(1000.0)
+        return listed()
+
+    clock = [0.0]
+    monkeypatch.setattr(processes, "_all_stats", slowly)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[-1])
+    assert of(parent, seen_below(os.getpid())).threads
 
 
 def test_nothing_is_found_below_a_process_that_does_not_exist() -> None:
