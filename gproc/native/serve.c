@@ -4,7 +4,7 @@
 #include "path.h"
 
 #define GUESTS_MAX 6u      /* the front end sends two at a time */
-#define BACKLOG 16
+#define BACKLOG 128
 #define SERVED_MAX 4096u   /* connections in all: one fan-out has at most 1,024 nodes */
 #define SERVING_S 900      /* in all */
 #define REQUEST_S 3        /* for a request */
