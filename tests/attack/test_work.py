@@ -275,7 +275,7 @@ def test_the_worst_request_does_not_keep_others_waiting(cluster: Cluster) -> Non
     assert (done.returncode, done.stdout) == (0, b"well\n")
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 def test_a_bundle_of_as_many_links_as_there_may_be_stops_nobody(cluster: Cluster) -> None:
     """150,000 links in 1 MiB made `gproc i` wait for 22 s."""
     cluster.slave(1)

@@ -42,7 +42,9 @@ def bench(tmp_path: Path) -> Bench:
     return run
 
 
-@pytest.mark.parametrize("name", ["dispatch", "library", "scale", "slave", "output", "transfer"])
+@pytest.mark.parametrize(
+    "name", ["dispatch", "library", pytest.param("scale", marks=pytest.mark.stress), "slave", "output", "transfer"]
+)
 @pytest.mark.slow
 def test_a_measurement_on_this_machine_yields_positive_figures(bench: Bench, name: str) -> None:
     report = bench(name)

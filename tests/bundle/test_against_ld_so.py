@@ -90,6 +90,8 @@ def test_a_sample_of_programs_has_the_closure_that_ld_so_lists() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("top", ["/usr/bin", "/usr/sbin", "/usr/lib", "/usr/libexec", "/usr/local"])
+@pytest.mark.parametrize(
+    "top", ["/usr/bin", "/usr/sbin", pytest.param("/usr/lib", marks=pytest.mark.stress), "/usr/libexec", "/usr/local"]
+)
 def test_every_program_and_library_has_the_closure_that_ld_so_lists(top: str) -> None:
     assert differences(elf_files(top)) == []

@@ -128,7 +128,9 @@ def test_after_a_cut_link_the_slave_dials_again_and_the_transfer_resumes(
     assert tap.down - before < payload.size_bytes * 5 // 6
 
 
-@pytest.fixture(params=["junk", "short", "too long", "flipped"])
+@pytest.fixture(
+    params=["short", "flipped", *(pytest.param(lie, marks=pytest.mark.stress) for lie in ("junk", "too long"))]
+)
 def liar(
     request: pytest.FixtureRequest, cluster: Cluster, make_payload: MakePayload
 ) -> Iterator[tuple[FakePeer, Payload]]:
