@@ -207,10 +207,10 @@ def _lose(tree: CrowdedTree, costs: Costs, who: str, racks: list[int]) -> None:
     for rack in racks:
         tree.kill_rack(rack)
     since_s = tree.await_reached(tree.size - len(racks))
-    costs.add(f"{who} is killed: all others have a way again", "s", since_s - began_s)
+    costs.add(f"{who} killed: all others have a way again", "s", since_s - began_s)
     began_s = time.monotonic()
     for rack in racks:
         tree.start_rack(rack)
-    costs.add(f"{who} is back", "s", tree.await_reached(tree.size) - began_s)
+    costs.add(f"{who} back", "s", tree.await_reached(tree.size) - began_s)
 
 

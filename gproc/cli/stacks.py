@@ -18,11 +18,10 @@ from gproc.errors import EXIT_GPROC
 from gproc.naming.naming import Naming
 from gproc.nodespec import Place
 from gproc.shown import shown_text
-from gproc.wire.stacks import JobStacks, StackRemark
+from gproc.wire.stacks import RANK_HAS_ENDED, JobStacks, StackRemark
 
 _INDENT: Final = "  "
 _NEXT: Final = " > "
-ENDED: Final = "has ended"
 
 
 def run(options: StacksOptions) -> int:
@@ -41,7 +40,7 @@ def run(options: StacksOptions) -> int:
     sys.stdout.write(as_json(answer, names) if options.json else as_text(answer, names, columns(sys.stdout)))
     if not options.json:
         complain(list(told(answer, names)))
-    return EXIT_GPROC if any(each.text != ENDED for each in answer.silent) else 0
+    return EXIT_GPROC if any(each.text != RANK_HAS_ENDED for each in answer.silent) else 0
 
 
 class Names:

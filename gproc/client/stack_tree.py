@@ -50,7 +50,7 @@ def groups_of(stacks: JobStacks) -> list[list[int]]:
 
     A rank that shows nothing and says why is in none: nobody knows where it is.
     """
-    unknown = set(without_rows(stacks)) - set(without_place(stacks))
+    unknown = _explained(stacks).intersection(without_rows(stacks))
     ranks = ranks_in(stacks.ranks, len(stacks.places))
     places: dict[int, list[int]] = {rank: [] for rank in ranks if rank not in unknown}
     for number, row in enumerate(stacks.rows):
@@ -85,7 +85,7 @@ def chains_of(root: StackNode) -> Iterator[tuple[int, list[str], StackNode]]:
 
 def without_place(stacks: JobStacks) -> list[int]:
     """The ranks that answer and have no process.  One that says why it shows nothing may have some."""
-    explained = {rank for each in stacks.remarks for rank in ranks_in(each.ranks, len(stacks.places))}
+    explained = _explained(stacks)
     return [rank for rank in without_rows(stacks) if rank not in explained]
 
 
@@ -93,3 +93,8 @@ def without_rows(stacks: JobStacks) -> list[int]:
     """The ranks that answer and show nothing."""
     shown = {rank for row in stacks.rows for rank in ranks_in(row.ranks, len(stacks.places))}
     return [rank for rank in ranks_in(stacks.ranks, len(stacks.places)) if rank not in shown]
+
+
+def _explained(stacks: JobStacks) -> set[int]:
+    """The ranks that say why they do not show all."""
+    return {rank for each in stacks.remarks for rank in ranks_in(each.ranks, len(stacks.places))}

@@ -13,7 +13,7 @@ import signal
 from typing import Final
 
 from gproc.disk import trees
-from gproc.launch import program, protocol
+from gproc.launch import procstat, program, protocol
 from gproc.launch.cgroup import Group
 from gproc.launch.left import StartDirectory
 from gproc.launch.protocol import Start
@@ -172,9 +172,10 @@ def _parents() -> dict[int, int]:
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
-                with open(f"/proc/{name}/stat", "rb") as stat:
-                    # "pid (comm) state ppid ..."; comm may have spaces and parentheses: proc_pid_stat(5).
-                    parents[int(name)] = int(stat.read().rpartition(b")")[2].split()[1])
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    stat = procstat.parsed(file.read())
             except (FileNotFoundError, ProcessLookupError):
                 continue
+            if stat is not None:
+                parents[int(name)] = stat.parent
     return parents

@@ -17,6 +17,8 @@ import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from gproc.launch import procstat
+from gproc.launch.procstat import ProcessStat
 from gproc.shown import shown
 from gproc.wire.stacks import FRAME_CHARACTERS_MAX
 
@@ -26,7 +28,7 @@ PROCESSES_MAX: Final = 512
 THREADS_MAX: Final = 2048
 
 LOOK_S: Final = 0.5
-"""How long this looks at most: a node may be busy with what it is asked about."""
+"""How long this looks at most, once it has a list of all processes: a node may be busy with what it is asked about."""
 
 DEPTH_MAX: Final = 16
 """Programs that started one another, before a process that is shown."""
@@ -80,13 +82,6 @@ class JobSeen(NamedTuple):
     left_out: int
 
 
-class _Stat(NamedTuple):
-    name: str
-    state: str
-    parent: int
-    began: int
-
-
 def seen_below(first: int) -> JobSeen:
     """All processes below this one, which is not shown itself.
 
@@ -111,7 +106,7 @@ def seen_below(first: int) -> JobSeen:
         except OSError:
             continue
         try:
-            now = _stat_at(directory, "stat")
+            now = procstat.parsed(_read_at(directory, "stat"))
             if now is None or pid not in known or now.began != known[pid].began:
                 continue
             if pid != first:
@@ -119,7 +114,7 @@ def seen_below(first: int) -> JobSeen:
                 threads += len(process.threads)
                 left_out += process.left_out
                 found.append(process)
-                above = (*above, now.name)
+                above = (*above, process.name)
         finally:
             os.close(directory)
         waiting += [(child, above) for child in sorted(children.pop(pid, ()))]
@@ -128,36 +123,25 @@ def seen_below(first: int) -> JobSeen:
 
 def is_still(process: ProcessSeen) -> bool:
     """Whether the number is still that of the same process."""
-    try:
-        directory = os.open(f"/proc/{process.pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        stat = _stat_at(directory, "stat")
-        return stat is not None and stat.began == process.began
-    finally:
-        os.close(directory)
+    stat = procstat.parsed(_read_at(None, f"/proc/{process.pid}/stat"))
+    return stat is not None and stat.began == process.began
 
 
-def _all_stats() -> dict[int, _Stat]:
-    directory = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        numbers = [int(name) for name in os.listdir(directory) if name.isdigit()]
-        found = ((pid, _stat_at(directory, f"{pid}/stat")) for pid in numbers)
-        return {pid: stat for pid, stat in found if stat is not None}
-    finally:
-        os.close(directory)
+def _all_stats() -> dict[int, ProcessStat]:
+    numbers = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    found = ((pid, procstat.parsed(_read_at(None, f"/proc/{pid}/stat"))) for pid in numbers)
+    return {pid: stat for pid, stat in found if stat is not None}
 
 
-def _process(directory: int, pid: int, stat: _Stat, above: tuple[str, ...], most: int) -> ProcessSeen:
+def _process(directory: int, pid: int, stat: ProcessStat, above: tuple[str, ...], most: int) -> ProcessSeen:
     ids = () if stat.state == "Z" else _thread_ids(directory)
     threads = [thread for id in ids[:most] if (thread := _thread(directory, id)) is not None]
     if stat.state == "Z":
-        threads = [ThreadSeen(pid, pid, stat.name, "Z", "", ())]
+        threads = [ThreadSeen(pid, pid, _shown(stat.name), "Z", "", ())]
     uids = _numbers(_read_at(directory, "status"), b"Uid:")
     is_python = _executable(directory).startswith("python")
     left_out = len(ids[most:])
-    return ProcessSeen(pid, stat.name, above, uids, is_python, stat.began, tuple(threads), left_out)
+    return ProcessSeen(pid, _shown(stat.name), above, uids, is_python, stat.began, tuple(threads), left_out)
 
 
 def _thread_ids(directory: int) -> Sequence[int]:
@@ -173,25 +157,18 @@ def _thread_ids(directory: int) -> Sequence[int]:
 
 def _thread(directory: int, id: int) -> ThreadSeen | None:
     """None if it has ended."""
-    stat = _stat_at(directory, f"task/{id}/stat")
+    stat = procstat.parsed(_read_at(directory, f"task/{id}/stat"))
     if stat is None:
         return None
     wchan = _read_at(directory, f"task/{id}/wchan").decode(errors="replace").strip()
     kernel = _kernel_stack(_read_at(directory, f"task/{id}/stack")) if stat.state not in "RZXx" else ()
     wchan = "" if wchan == "0" else wchan[:FRAME_CHARACTERS_MAX]
     inner = _numbers(_read_at(directory, f"task/{id}/status"), b"NSpid:")[-1:]
-    return ThreadSeen(id, inner[0] if inner else id, stat.name, stat.state, wchan, kernel)
+    return ThreadSeen(id, inner[0] if inner else id, _shown(stat.name), stat.state, wchan, kernel)
 
 
-def _stat_at(directory: int, path: str) -> _Stat | None:
-    """Source: proc_pid_stat(5).  The name may have spaces and parentheses."""
-    text = _read_at(directory, path)
-    head, _, rest = text.rpartition(b")")
-    words = rest.split()
-    if len(words) < 20:
-        return None
-    name = shown(head.partition(b"(")[2])[:FRAME_CHARACTERS_MAX]
-    return _Stat(name, words[0].decode(), int(words[1]), int(words[19]))
+def _shown(name: bytes) -> str:
+    return shown(name)[:FRAME_CHARACTERS_MAX]
 
 
 def _numbers(status: bytes, of: bytes) -> tuple[int, ...]:
@@ -215,7 +192,7 @@ def _kernel_stack(text: bytes) -> tuple[str, ...]:
     return tuple(reversed(inner[:KERNEL_FRAMES_MAX]))
 
 
-def _read_at(directory: int, path: str) -> bytes:
+def _read_at(directory: int | None, path: str) -> bytes:
     """The first bytes of a file of /proc; b"" if it is gone, or not for us."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)

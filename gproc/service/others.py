@@ -149,9 +149,9 @@ class OtherJobs:
         if live is None or live.job.over:
             raise GprocError(f"job {record.number} has ended")
         self._check(caller, "output", record)
-        what: PolicyOversight = "kill" if question.debugger else "output"  # gdb stops what it looks at
-        self._check(caller, what, record)
-        self._oversight.note(what, caller, record, stacks=True)
+        if question.debugger:
+            self._check(caller, "kill", record)  # gdb stops what it looks at
+        self._oversight.note("kill" if question.debugger else "output", caller, record, stacks=True)
         return await self.inquiries.ask(live, _ranks(record, question.nodes), question)
 
     async def failed(self, question: AskFailed, caller: Caller) -> FailedNodes:

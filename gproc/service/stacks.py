@@ -15,10 +15,11 @@ from gproc.relay.relayed_job import RelayedJob
 from gproc.relay.stack_merge import StackMerge, ranges_of
 from gproc.request.acts import ShowStacks
 from gproc.service.live import LiveJob
-from gproc.wire.stacks import AskStacks, JobStacks, StackRemark, StacksShown
+from gproc.wire.stacks import RANK_HAS_ENDED, AskStacks, JobStacks, StackRemark, StacksShown
 
 ANSWER_S: Final = 3.0
-"""How long nodes have: they look for 0.5 s at most, and py-spy has 1 s.  Half a second is for the way."""
+"""How long nodes have: they look for 0.5 s at most, and py-spy has 1 s.  The rest is for the way, and for a
+list of all processes of a busy node."""
 
 DEBUGGER_S: Final = 12.0
 """The same with gdb."""
@@ -80,7 +81,7 @@ class StackInquiries:
 def _why_silent(live: LiveJob, rank: int) -> str:
     """Why a rank has nothing to show; "" if it may have."""
     if rank in live.job.outcomes:
-        return "has ended"
+        return RANK_HAS_ENDED
     if live.job.waits(rank):
         return "waits for its turn"
     if rank in live.unreached:

@@ -24,6 +24,9 @@ ROWS_MAX: Final = 2048
 
 RANGES_MAX: Final = 8192
 
+RANK_HAS_ENDED: Final = "has ended"
+"""Why a rank of `JobStacks.silent` has nothing to show, if that is no failure."""
+
 Ranks = Annotated[tuple[tuple[Rank, Rank], ...], msgspec.Meta(max_length=RANGES_MAX)]
 """Ranges of ranks, the first and the last of each, in order and apart from each other."""
 

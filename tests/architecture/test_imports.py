@@ -40,7 +40,7 @@ PURE = {
     "records.rows", "records.entries", "records.positions",
     "service.takers", "client.keys", "cli.job_switches",
     "relay.membership", "relay.delivery", "service.jobs", "service.window", "client.session", "client.session_job",
-    "node.stranded", "client.events", "client.summary",
+    "node.stranded", "launch.procstat", "client.events", "client.summary",
     "web.access", "relay.flow", "relay.relayed_job", "link.refusals", "link.turns", "spread.trees",
     "store.room", "spread.progress", "spread.blame", "spread.scheduling",
     "trust.names", "root.plan", "cli.completion", "cli.pages", "cli.parse", "cli.modes", "cli.options", "cli.switches",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gproc.launch.procstat import ProcessStat
 from gproc.node import processes, user_stacks
 from gproc.node.looking import frames_of
 from gproc.node.processes import JobSeen, ProcessSeen, ThreadSeen, is_still, seen_below
@@ -87,7 +88,7 @@ def test_a_list_of_all_processes_that_takes_long_leaves_time_to_look(
 ) -> None:
     listed = processes._all_stats
 
-    def slowly() -> dict[int, processes._Stat]:
+    def slowly() -> dict[int, ProcessStat]:
         clock.append(1000.0)
         return listed()
 

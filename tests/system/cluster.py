@@ -371,3 +371,14 @@ def await_ends(pids: Sequence[int], within_s: float) -> None:
             left.discard(handle)
     for handle in handles:
         os.close(handle)
+
+
+def fell(cluster: Cluster, slave: Slave, signum: signal.Signals) -> None:
+    """A node has been sent this signal: see to its end, or wake it and wait until it is back."""
+    if signum == signal.SIGSTOP:
+        since = cluster.master.mark()
+        slave.kill(signal.SIGCONT)
+        cluster.master.says(rf" {slave.path} \(\S+\) is reached from here", since=since)
+    else:
+        slave.wait()
+        cluster.forget(slave)

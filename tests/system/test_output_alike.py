@@ -12,7 +12,7 @@ import pytest
 
 import gproc
 from tests.patience import PATIENCE_S
-from tests.system.cluster import Cluster, Slave
+from tests.system.cluster import Cluster, Slave, fell
 from tests.system.test_parents_die import WRITES, WRITTEN
 
 pytestmark = pytest.mark.master("--orphan-timeout=25")
@@ -75,13 +75,7 @@ def test_if_their_rack_master_dies_each_nodes_output_is_whole_and_once(
     for number in range(1, 5):
         found = (out / f"1.{number}.out").read_bytes()
         assert hashlib.sha256(found).digest() == hashlib.sha256(WRITTEN).digest()
-    if signum == signal.SIGSTOP:
-        since = cluster.master.mark()
-        above.kill(signal.SIGCONT)
-        cluster.master.says(r" 1 \(\S+\) is reached from here", since=since)
-    else:
-        above.wait()
-        cluster.forget(above)
+    fell(cluster, above, signum)
 
 
 def await_bytes(path: Path, size: int) -> None:

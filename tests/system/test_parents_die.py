@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.patience import PATIENCE_S
-from tests.system.cluster import Cluster, Slave
+from tests.system.cluster import Cluster, Slave, fell
 
 MEBIBYTES = 48
 
@@ -74,18 +74,6 @@ def read(process: subprocess.Popen[bytes], size: int) -> bytes:
     return found
 
 
-def fell(rack: Rack, slave: Slave, signum: signal.Signals) -> None:
-    """A node has been sent this signal: see to its end, or wake it and wait until it is back."""
-    cluster = rack.cluster
-    if signum == signal.SIGSTOP:
-        since = cluster.master.mark()
-        slave.kill(signal.SIGCONT)
-        cluster.master.says(rf" {slave.path} \(\S+\) is reached from here", since=since)
-    else:
-        slave.wait()
-        cluster.forget(slave)
-
-
 @DEATHS
 def test_output_below_a_rack_master_that_dies_arrives_whole_and_once(rack: Rack, signum: signal.Signals) -> None:
     cluster = rack.cluster
@@ -99,7 +87,7 @@ def test_output_below_a_rack_master_that_dies_arrives_whole_and_once(rack: Rack,
         cluster.master.says(rf"{path} \(\S+\) is reached from here")
     assert {"1/1", "1/2"} <= set(cluster.states())
     assert cluster.exec("=1/1-2", "/bin/echo", "well").stdout == b"well\n" * 2
-    fell(rack, rack.above, signum)
+    fell(rack.cluster, rack.above, signum)
 
 
 @DEATHS
@@ -112,7 +100,7 @@ def test_input_that_is_on_its_way_reaches_every_node_whole_and_once(rack: Rack, 
     out, errors = process.communicate(WRITTEN[8 << 20 :], timeout=PATIENCE_S)
     assert out.decode() == "begun\n" * 2 + f"{digest(WRITTEN)}  -\n" * 3, errors
     assert process.returncode == 0
-    fell(rack, rack.above, signum)
+    fell(rack.cluster, rack.above, signum)
 
 
 def test_a_parent_and_a_grandparent_that_die_together_cost_nothing_below_them(rack: Rack) -> None:
@@ -125,7 +113,7 @@ def test_a_parent_and_a_grandparent_that_die_together_cost_nothing_below_them(ra
     assert (digest(out), errors) == (digest(WRITTEN), b"")
     assert process.returncode == 0
     for slave in (rack.above, parent):
-        fell(rack, slave, signal.SIGKILL)
+        fell(rack.cluster, slave, signal.SIGKILL)
 
 
 @LEASE_ENDS
@@ -137,7 +125,7 @@ def test_what_ran_on_the_dead_node_itself_is_lost_with_its_lease_and_its_user_is
     assert re.fullmatch(r"gproc: 1: cannot be reached: .*closed the connection; may run until \d\d:\d\d:\d\d", told)
     assert re.fullmatch(r"gproc: 1: lost: .*closed the connection", lost)
     assert status == 125
-    fell(rack, rack.above, signal.SIGKILL)
+    fell(rack.cluster, rack.above, signal.SIGKILL)
 
 
 @pytest.mark.master("--orphan-timeout=4")
@@ -150,14 +138,14 @@ def test_a_job_ends_if_its_node_is_reached_again_only_after_its_lease(rack: Rack
     assert "gproc: =1/1: " in errors
     rack.cluster.nothing_runs()
     rack.cluster.master.says(r"cannot reach 1 ")
-    fell(rack, rack.above, signal.SIGSTOP)
+    fell(rack.cluster, rack.above, signal.SIGSTOP)
 
 
 def test_a_node_that_ends_on_purpose_is_lost_at_once(rack: Rack) -> None:
     process = begun(rack.cluster, "=1/1", "exec sleep 1000")
     rack.below[0].kill(signal.SIGTERM)
     assert rack.cluster.finish(process)[::2] == (125, "gproc: =1/1: lost: it was ended\n")
-    fell(rack, rack.below[0], signal.SIGTERM)
+    fell(rack.cluster, rack.below[0], signal.SIGTERM)
 
 
 @LEASE_ENDS
@@ -166,7 +154,7 @@ def test_a_frozen_node_runs_nothing_when_its_lease_is_over(rack: Rack) -> None:
     rack.beside.kill(signal.SIGSTOP)
     assert rack.cluster.finish(process)[0] == 125
     rack.cluster.nothing_runs()
-    fell(rack, rack.beside, signal.SIGSTOP)
+    fell(rack.cluster, rack.beside, signal.SIGSTOP)
 
 
 def test_a_signal_for_a_node_that_cannot_be_reached_is_obeyed_when_it_is_back(rack: Rack) -> None:
@@ -176,14 +164,14 @@ def test_a_signal_for_a_node_that_cannot_be_reached_is_obeyed_when_it_is_back(ra
     rack.cluster.master.says(r"cannot reach 2 ", since=since)
     process.send_signal(signal.SIGUSR1)
     rack.cluster.exec("=1/1", "/bin/true")  # by then the master has the signal
-    fell(rack, rack.beside, signal.SIGSTOP)
+    fell(rack.cluster, rack.beside, signal.SIGSTOP)
     assert rack.cluster.finish(process)[:2] == (4, "got\n")
 
 
 def test_a_rack_master_that_comes_back_gets_its_children_back(rack: Rack) -> None:
     cluster = rack.cluster
     rack.above.kill(signal.SIGKILL)
-    fell(rack, rack.above, signal.SIGKILL)
+    fell(rack.cluster, rack.above, signal.SIGKILL)
     cluster.master.says(r"1/2 \(\S+\) is reached from here")
     again = cluster.slave(1, port=rack.above.port)
     for path in ("1/1", "1/2"):
@@ -203,7 +191,7 @@ def test_a_copy_that_is_on_its_way_arrives_although_a_rack_master_dies(rack: Rac
     status, _, errors = rack.cluster.finish(copying)
     assert (status, errors) == (0, "")
     assert (tmp_path / "there").read_bytes() == source.read_bytes()
-    fell(rack, rack.above, signal.SIGKILL)
+    fell(rack.cluster, rack.above, signal.SIGKILL)
 
 
 def test_a_master_that_ends_tells_the_nodes_that_look_for_another_parent_just_then(rack: Rack) -> None:
@@ -215,7 +203,7 @@ def test_a_master_that_ends_tells_the_nodes_that_look_for_another_parent_just_th
     for slave in (*rack.below, rack.beside):
         assert slave.wait() == 0
         rack.cluster.forget(slave)
-    fell(rack, rack.above, signal.SIGKILL)
+    fell(rack.cluster, rack.above, signal.SIGKILL)
     rack.cluster.master.wait()
     rack.cluster.forget(rack.cluster.master)
 
@@ -233,4 +221,4 @@ def test_files_on_their_way_home_arrive_although_a_rack_master_dies(rack: Rack, 
     assert digest((tmp_path / "1.1/big").read_bytes()) == wanted
     for path in ("1/1", "1/2"):
         rack.cluster.master.says(rf"{path} \(\S+\) is reached from here")
-    fell(rack, rack.above, signal.SIGKILL)
+    fell(rack.cluster, rack.above, signal.SIGKILL)
