@@ -101,7 +101,7 @@ wheel: $(READY)
 deb: $(READY)
 	@sh scripts/deb.sh $(RUN) dist
 
-# An environment of its own: in $(VENV) the package ziglang would be a compiler where tests want none.
+# An environment of its own: in $(VENV) the package ziglang would be a compiler, and tests want none.
 wheels: $(READY)
 	$(PYTHON) -m venv $(VENV)-wheels
 	$(VENV)-wheels/bin/python -m pip install --quiet --disable-pip-version-check 'hatchling' 'ziglang>=0.13'

@@ -47,7 +47,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         try:
             from gproc.cli.man import pages
             from gproc.cli.shells import SHELLS
-        except ImportError as error:  # with --no-build-isolation, where msgspec is missing
+        except ImportError as error:  # with --no-build-isolation, if msgspec is missing
             self.app.display_warning(f"gproc's man pages are not installed: {error}")
             return
         finally:
@@ -61,7 +61,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def _build_module(root: Path) -> Any:
-    """By its path: gproc itself cannot be imported where only hatch is installed."""
+    """By its path: gproc itself cannot be imported if only hatch is installed."""
     spec = importlib.util.spec_from_file_location("gproc_native_build", root / "gproc/native/build.py")
     assert spec is not None
     assert spec.loader is not None

@@ -285,7 +285,7 @@ esac
 if [ "$good" -gt 0 ]; then
     echo "$((good)) of $((last - first + 1)) nodes have gproc; $((had)) had its runtime already. Next:"
     echo "    gproc start -w $hosts${GPROC_SSH_OPTIONS:+ --ssh-command='ssh $GPROC_SSH_OPTIONS'}"
-    echo "Or, where ssh is not to start it: gproc m here, and on each node ~/$dest/gproc s"
+    echo "Or, if ssh is not to start it: gproc m here, and on each node ~/$dest/gproc s"
 fi
 [ -z "$stopping" ] || exit 130
 [ "$failed" -eq 0 ] || fail "$((failed)) of $((last - first + 1)) nodes failed"

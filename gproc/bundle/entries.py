@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from gproc.bundle.image import Image, ImageLink, Walk
 from gproc.bundle.unsized import SMALL_BYTES, UNSIZED_BYTES_MAX, read_small
 from gproc.content.manifest import CHUNK_BYTES, PERMISSION_BITS, Digest, Directory, Entry, File, Symlink, digest_of
+from gproc.content.reading import digests_of
 from gproc.errors import BundleError
 
 Omit = Callable[[str], bool]
@@ -133,29 +134,18 @@ class BundleEntries:
             before = os.fstat(descriptor)
             if before.st_size <= SMALL_BYTES and (unsized := self._unsized(path, descriptor, before)) is not None:
                 return unsized
-            digests = []
-            size_bytes = 0
-            while data := os.read(descriptor, CHUNK_BYTES):
-                # After a short read, chunks would begin at other offsets than those of a whole read.
-                while len(data) < CHUNK_BYTES and (more := os.read(descriptor, CHUNK_BYTES - len(data))):
-                    data += more
-                digests.append(digest_of(data))
-                size_bytes += len(data)
-                if size_bytes > before.st_size:
-                    break
+            digests = digests_of(descriptor, 0, before.st_size)
             after = os.fstat(descriptor)
         except OSError as error:
             raise BundleError(f"{host}: cannot be read: {error.strerror}") from error
         finally:
             os.close(descriptor)
         changed = (before.st_mtime_ns, before.st_ctime_ns) != (after.st_mtime_ns, after.st_ctime_ns)
-        if changed or size_bytes != after.st_size:
+        if changed or before.st_size != after.st_size:
             raise BundleError(f"{host}: changed while it was being packed; run it again when nothing writes to it")
         self._image.trace_content(path, after)
         mode = after.st_mode & PERMISSION_BITS
-        return File(
-            os.fsencode(path), mode, after.st_uid, after.st_gid, size_bytes, after.st_mtime_ns, b"".join(digests)
-        )
+        return File(os.fsencode(path), mode, after.st_uid, after.st_gid, after.st_size, after.st_mtime_ns, digests)
 
     def _unsized(self, path: str, descriptor: int, before: os.stat_result) -> File | None:
         """The file if its size is not the reported one, although nothing changed it; else None."""
@@ -165,7 +155,6 @@ class BundleEntries:
             after.st_mtime_ns, after.st_ctime_ns, after.st_size,
         )  # fmt: skip
         if len(content) == before.st_size or not same:
-            os.lseek(descriptor, 0, os.SEEK_SET)
             return None
         digests = []
         for at in range(0, len(content), CHUNK_BYTES):

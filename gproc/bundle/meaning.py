@@ -20,7 +20,7 @@ class Ran(msgspec.Struct, frozen=True, array_like=True):
 class Meant(msgspec.Struct, frozen=True, array_like=True):
     """All that a command's words mean.
 
-    programs: the command's own first, then what it runs.  files: the caller's.  yielding: the caller's, where a node
+    programs: the command's own first, then what it runs.  files: the caller's.  yielding: the caller's, if a node
     has none of its own.  left: what only -f takes: directories, and what is too large.
     """
 

@@ -1,4 +1,4 @@
-"""How a file's bytes are read, and where its holes are."""
+"""Where the holes of a file are."""
 
 from __future__ import annotations
 
@@ -17,17 +17,6 @@ class Segment(NamedTuple):
     offset: int
     length: int
     hole: bool
-
-
-def read_at(handle: int, length: int, offset: int) -> bytes:
-    """Exactly `length` bytes from `offset` on.  Raises: OSError, also if the file ends before."""
-    data = os.pread(handle, length, offset)
-    while len(data) < length:
-        more = os.pread(handle, length - len(data), offset + len(data))
-        if not more:
-            raise OSError(errno.EIO, "became shorter while it was being read")
-        data += more
-    return data
 
 
 def segments(handle: int, length: int, begin: int = 0) -> list[Segment] | None:

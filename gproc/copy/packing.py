@@ -18,8 +18,9 @@ import msgspec
 from gproc.bundle.surroundings import working_directory
 from gproc.bundle.unsized import SMALL_BYTES, UNSIZED_BYTES_MAX, read_small
 from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES, PERMISSION_BITS, Digest, File, Manifest, digest_of, encode
+from gproc.content.reading import digests_of, read_at
 from gproc.copy import attributes
-from gproc.copy.contents import Segment, read_at, segments
+from gproc.copy.contents import Segment, segments
 from gproc.copy.packs import Packs, Spot
 from gproc.copy.source import Missed, TreeReader, name_of
 from gproc.copy.steps import INDEX, ITSELF, NUMBERED_MAX, End, Extent, Hole, Leaf, Step, Whole, step_frame
@@ -172,7 +173,7 @@ class _Packing:
         node can give the copy a hard link to its own file (`gproc.copy.placing`).
         """
         stamp = SourceStamp.of(os.fstat(handle), time.time_ns())
-        digests = _digests(handle, begin, begin + length)
+        digests = digests_of(handle, begin, begin + length)
         name = digest_of(length.to_bytes(8) + digests).hex().encode()
         if name not in self._files:
             self._files[name] = self._file(name, length, bytes(digests), leaf)
@@ -202,15 +203,3 @@ class _Packing:
 
 def _placed(leaf: Leaf, size_bytes: int, spot: Spot) -> Leaf:
     return msgspec.structs.replace(leaf, size_bytes=size_bytes, content=spot.pack, offset=spot.offset, sparse=False)
-
-
-def _digests(handle: int, begin: int, end: int) -> bytes:
-    """The digest of each chunk of a file, in order.
-
-    Raises: OSError, also if the file ends before `end`.
-    """
-
-    def digest_at(at: int) -> bytes:
-        return digest_of(read_at(handle, min(CHUNK_BYTES, end - at), at))
-
-    return b"".join(map(digest_at, range(begin, end, CHUNK_BYTES)))

@@ -1,6 +1,6 @@
 """The static helper: one small program in C, without libc, that is a job's first process.
 
-`build.py` compiles it when gproc is installed, or at the first `make`.  Where no C compiler was found there is no
+`build.py` compiles it when gproc is installed, or at the first `make`.  If no C compiler was found, there is no
 helper, and `launch` does the same in Python.  It trusts the slave that starts it as far as it can check what the
 slave says: `plan.h`.
 """

@@ -7,7 +7,7 @@ old program runs on a newer glibc, not the other way round.
 
 A directory that users write to (/tmp, a home) is never made a union, because unions are read-only.
 What the bundle has there is found under binRoot.  Libraries there, and those that only the caller's -L or
-ld.so.conf named, are found by LD_LIBRARY_PATH.  Where the node has such a directory itself, in which an
+ld.so.conf named, are found by LD_LIBRARY_PATH.  If the node has such a directory itself, in which an
 absolute DT_RPATH would find another version first, or if bundle and node keep their glibc at different paths,
 the program is started through the bundle's own loader.
 """
@@ -237,14 +237,14 @@ def _node_glibc_wins(layout: CodeLayout, facts: NodeFacts) -> bool:
 def _same_layout(layout: CodeLayout, facts: NodeFacts) -> bool:
     """Whether the bundle's glibc and the node's can take each other's place.
 
-    A distribution's loader looks in its own directories first.  Where the node has our loader's path but no libc
+    A distribution's loader looks in its own directories first.  If the node has our loader's path but no libc
     at ours (/lib64 on one, /lib/x86_64-linux-gnu on the other), one's loader would take the other's libc.
     """
     return not layout.glibc or facts.has_libc or not facts.has_loader
 
 
 def _mounted(union: Union, bundle: LaidOut, facts: NodeFacts) -> Overlay:
-    # Where no glibc lies both trees are the same; not to make the second saves half of the 0.6 ms of a first view.
+    # Without a glibc both trees are the same; not to make the second saves half of the 0.6 ms of a first view.
     without = bundle.layout.glibc_directories if _node_glibc_wins(bundle.layout, facts) else frozenset()
     layers = ((bundle.without_glibc if source in without else bundle.at) + source for source in union.sources)
     directory = union.directory

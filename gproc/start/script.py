@@ -2,7 +2,7 @@
 
 The script needs a shell and cat, chmod, head (or dd), id, ls, mkdir, mv, rm, uname and wc, which every busybox has.  It
 finds or makes a directory that is ours alone and in which programs may be executed, puts the static helper there unless
-it is there, and becomes it.  Where other users can write too it makes a directory with a new name.
+it is there, and becomes it.  If other users can write there too, it makes a directory with a new name.
 
 Of the directories that are there it takes one only if it is this user's and nobody else can even look into it: what is
 in it was put there by us.  /tmp is everybody's, and a name below it may be a link, to /tmp itself for example, that its

@@ -214,7 +214,7 @@ def test_a_file_that_grows_while_it_is_packed_is_noticed(
             file.write(b"more")
         return digest_of(data)
 
-    monkeypatch.setattr("gproc.bundle.entries.digest_of", digest_and_append)
+    monkeypatch.setattr("gproc.content.reading.digest_of", digest_and_append)
     with pytest.raises(BundleError, match="log: changed while it was being packed"):
         packed(program, extra=("log",))
 

@@ -1,0 +1,45 @@
+"""Reads files as chunks: each with the digest that names it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final
+
+from gproc.content.manifest import CHUNK_BYTES, digest_of
+
+SIDE_BY_SIDE: Final = 2
+"""Threads that read and hash a long file.  Neither the kernel nor BLAKE3 needs Python's lock for that."""
+
+SPAN_BYTES: Final = 8 << 20
+"""What a thread reads at a time.  A shorter file is read by the caller: to start threads takes longer."""
+
+
+def read_at(handle: int, length: int, offset: int) -> bytes:
+    """Exactly `length` bytes from `offset` on.  Raises: OSError, also if the file ends before."""
+    data = os.pread(handle, length, offset)
+    while len(data) < length:
+        more = os.pread(handle, length - len(data), offset + len(data))
+        if not more:
+            raise OSError(errno.EIO, "became shorter while it was being read")
+        data += more
+    return data
+
+
+def digests_of(handle: int, begin: int, end: int) -> bytes:
+    """The digest of each chunk of a file from `begin` to `end`, one behind the other.
+
+    Raises: OSError, also if the file ends before `end`.
+    """
+    if end - begin < 2 * SPAN_BYTES:
+        return _digests(handle, begin, end)
+    from concurrent.futures import ThreadPoolExecutor  # 4 ms: only long files need it
+
+    with ThreadPoolExecutor(SIDE_BY_SIDE, "gproc-digests") as threads:
+        spans = range(begin, end, SPAN_BYTES)
+        return b"".join(threads.map(lambda at: _digests(handle, at, min(at + SPAN_BYTES, end)), spans))
+
+
+def _digests(handle: int, begin: int, end: int) -> bytes:
+    places = range(begin, end, CHUNK_BYTES)
+    return b"".join(digest_of(read_at(handle, min(CHUNK_BYTES, end - at), at)) for at in places)
