@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import threading
 from collections.abc import Iterator
 from typing import Final
 
@@ -13,6 +15,8 @@ _NOT_FILES: Final = frozenset({
     b"proc", b"pstore", b"securityfs", b"sysfs", b"tracefs",
 })  # fmt: skip
 """File systems whose content the kernel makes up: it can depend on who reads, and reading can have effects."""
+
+_READ_BYTES: Final = 1 << 16
 
 
 class Mount(msgspec.Struct, frozen=True):
@@ -31,6 +35,41 @@ class Mount(msgspec.Struct, frozen=True):
         if self.kind.partition(b".")[0] in (b"fuse", b"fuseblk"):
             return any(b"user_id=%d" % uid in self.options.split(b",") for uid in trusted)
         return self.kind not in _NOT_FILES
+
+
+class MountTable:
+    """All mounts, as a tuple that is another one only after a change.  Any thread may ask.
+
+    The kernel tells a reader of mountinfo by poll(2) that something was mounted or unmounted: proc(5).  Asking that
+    takes 1 us; reading and parsing takes 100 us for 20 mounts, and a node with containers has hundreds.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._mountinfo = -1
+        self._changed = select.poll()
+        self._mounts: tuple[Mount, ...] = ()
+
+    def now(self) -> tuple[Mount, ...]:
+        with self._turn:
+            if self._mountinfo < 0:
+                self._mountinfo = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+                self._changed.register(self._mountinfo, select.POLLPRI)
+                self._mounts = tuple(self._read())
+            elif self._changed.poll(0):
+                # What is mounted from here on is told by the next poll, even if it is in what we read now.
+                self._mounts = tuple(self._read())
+            return self._mounts
+
+    def _read(self) -> Iterator[Mount]:
+        content = b""
+        while more := os.pread(self._mountinfo, _READ_BYTES, len(content)):
+            content += more
+        return map(mount_in, content.split(b"\n")[:-1])
+
+    def __del__(self) -> None:
+        if self._mountinfo >= 0:
+            os.close(self._mountinfo)
 
 
 def mounts() -> Iterator[Mount]:

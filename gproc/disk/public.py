@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Final, NamedTuple
 
 from gproc.disk.mounted import Mount, mounts
+from gproc.disk.seen import SeenFiles
 
 LINKS_MAX: Final = 40
 """Links in one path before the kernel gives up with ELOOP: path_resolution(7)."""
@@ -63,14 +64,19 @@ class _Budget:
 
 
 class PublicFiles:
-    """The public files below `top`.  Holds descriptors: use it in a `with`, for one piece of work."""
+    """The public files below `top`.  Holds descriptors: use it in a `with`, for one piece of work.
+
+    seen: what all answers so far rest on, besides what is mounted.
+    """
 
     def __init__(self, top: bytes = b"", mounted: Iterable[Mount] | None = None) -> None:
         """top: b"" for the root; tests take a directory that plays its part."""
+        self.seen = SeenFiles(top)
         self._trusted = tuple({0, os.geteuid()})
         found = mounts() if mounted is None else mounted
         self._refused = frozenset(mount.device for mount in found if not mount.is_for_all(self._trusted))
         self._top = PublicDirectory(b"", os.open(top or b"/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        self.seen.saw(b"", os.fstat(self._top.handle))
         self._kept: dict[bytes, PublicDirectory] = {}
         """By real path."""
         self._found: dict[bytes, PublicDirectory] = {}
@@ -92,7 +98,7 @@ class PublicFiles:
         if place is None:
             return None
         try:
-            return os.stat(name, dir_fd=place.handle, follow_symlinks=False)
+            return self._look(place, name)
         except OSError:
             return None
 
@@ -142,10 +148,35 @@ class PublicFiles:
             parts = [part for part in target.split(b"/") if part not in (b"", b".")] + parts
         return Nearest(place, 0, False)
 
+    def _look(self, place: PublicDirectory, name: bytes) -> os.stat_result:
+        """Raises: OSError."""
+        try:
+            found = os.stat(name, dir_fd=place.handle, follow_symlinks=False)
+        except OSError:
+            self.seen.saw(place.path + b"/" + name, None)
+            raise
+        self.seen.saw(place.path + b"/" + name, found)
+        return found
+
+    def _handle(self, place: PublicDirectory, name: bytes) -> tuple[int, os.stat_result]:
+        """A descriptor, which the caller closes.  Raises: OSError."""
+        try:
+            handle = os.open(name, _HANDLE, dir_fd=place.handle)
+        except OSError:
+            self.seen.saw(place.path + b"/" + name, None)
+            raise
+        try:
+            found = os.fstat(handle)
+        except OSError:
+            os.close(handle)
+            raise
+        self.seen.saw(place.path + b"/" + name, found)
+        return handle, found
+
     def _target(self, place: PublicDirectory, name: bytes) -> bytes | None:
         """None if this is no link, or one of a user who is not trusted."""
         try:
-            if os.stat(name, dir_fd=place.handle, follow_symlinks=False).st_uid not in self._trusted:
+            if self._look(place, name).st_uid not in self._trusted:
                 return None
             return os.readlink(name, dir_fd=place.handle)
         except OSError:
@@ -154,7 +185,7 @@ class PublicFiles:
     def _is_hidden(self, place: PublicDirectory, name: bytes) -> bool:
         """If a file is found in place of a directory, nothing is hidden: there is no directory."""
         try:
-            found = os.stat(name, dir_fd=place.handle, follow_symlinks=False)
+            found = self._look(place, name)
         except FileNotFoundError:
             return False
         except OSError:
@@ -167,11 +198,10 @@ class PublicFiles:
         if place is None or name in (b"", b".", b".."):
             return None
         try:
-            found = os.open(name, _HANDLE, dir_fd=place.handle)
+            found, status = self._handle(place, name)
         except OSError:
             return None
         try:
-            status = os.fstat(found)
             if stat.S_ISLNK(status.st_mode):
                 if not follow or budget.links <= 0 or status.st_uid not in self._trusted:
                     return None
@@ -211,10 +241,9 @@ class PublicFiles:
         if budget.steps < 0:
             return None
         try:
-            handle = os.open(name, _HANDLE, dir_fd=place.handle)
+            handle, status = self._handle(place, name)
         except OSError:
             return None
-        status = os.fstat(handle)
         if self._is_public_directory(status):
             below = self._kept[path] = PublicDirectory(path, handle)
             return below

@@ -18,8 +18,9 @@ from blake3 import blake3
 
 from gproc.content.manifest import CHUNK_BYTES, Directory, Entry, File, Symlink
 from gproc.content.paths import within
-from gproc.disk.mounted import mounts
+from gproc.disk.mounted import Mount, MountTable
 from gproc.disk.public import PublicFiles
+from gproc.disk.seen import Brief, SeenFiles, brief
 from gproc.root.code_layout import CodeLayout, joined
 
 _VERSION: Final = re.compile(rb"GNU C Library [^\n]{0,200}? version ([0-9]{1,9})\.([0-9]{1,9})")
@@ -35,7 +36,6 @@ _CHILDREN_MAX: Final = 200
 """The most children that are put back.  Each costs a job a bind mount of some 10 us; a large /home has thousands."""
 
 CodeStamp = tuple[int, int, int, int, int]
-Brief = tuple[int, int, int] | None
 
 
 class NodeDirectory(msgspec.Struct, frozen=True):
@@ -82,6 +82,15 @@ class NodeFacts(msgspec.Struct, frozen=True):
     glibc_version: tuple[int, int] = (0, 0)
 
 
+class _Known(msgspec.Struct, frozen=True):
+    """The facts for one layout, and all that they rest on."""
+
+    asked: tuple[bool, bool, bytes]
+    mounted: tuple[Mount, ...]
+    seen: SeenFiles
+    facts: NodeFacts
+
+
 class NodeFiles:
     """This node's public files (`gproc.disk.public`), with a memory.
 
@@ -94,34 +103,47 @@ class NodeFiles:
         self._digests: dict[bytes, tuple[CodeStamp, bytes]] = {}
         self._versions: dict[bytes, tuple[CodeStamp, tuple[int, int]]] = {}
         self._compared: WeakKeyDictionary[CodeLayout, tuple[list[Brief], frozenset[bytes]]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[CodeLayout, _Known] = WeakKeyDictionary()
+        self._mount_table = MountTable()
 
     def bare(self, cwd: bytes, *, namespaces: bool, overlay: bool) -> NodeFacts:
         """The facts that matter for a job without a bundle."""
-        with PublicFiles(self._top) as public:
+        with PublicFiles(self._top, self._mount_table.now()) as public:
             tops = self._missing_tops(public, (), cwd)
             return NodeFacts(namespaces, overlay, tops=tops, has_cwd=public.directory(cwd) is not None)
 
     def facts(self, layout: CodeLayout, *, namespaces: bool, overlay: bool, cwd: bytes = b"/") -> NodeFacts:
-        """The facts that matter for a bundle."""
-        manifest = layout.manifest
-        mounted = list(mounts())
-        points = [mount.point for mount in mounted]
+        """The facts that matter for a bundle: the same object as before, if all that they rest on is the same."""
+        asked, mounted = (namespaces, overlay, cwd), self._mount_table.now()
+        known = self._known.get(layout)
+        if known is not None and known.asked == asked and known.mounted is mounted and known.seen.is_same():
+            return known.facts
         with PublicFiles(self._top, mounted) as public:
-            versions = [version for name in layout.libc_names if (version := self._version(public, name)) is not None]
-            identical = self._identical(public, layout)
-            return NodeFacts(
-                namespaces,
-                overlay,
-                self._directories(public, layout, points, identical),
-                identical,
-                self._missing_tops(public, layout.tops, cwd),
-                self._same_links(public, layout),
-                frozenset(path for path in manifest.yielding if public.status(path) is None),
-                public.directory(cwd) is not None,
-                bool(manifest.loader) and _exists(public, manifest.loader),
-                bool(versions),
-                versions[0] if versions else (0, 0),
-            )
+            facts = self._found(public, layout, mounted, namespaces=namespaces, overlay=overlay, cwd=cwd)
+        if public.seen.is_settled:
+            self._known[layout] = _Known(asked, mounted, public.seen, facts)
+        return facts
+
+    def _found(
+        self, public: PublicFiles, layout: CodeLayout, mounted: tuple[Mount, ...],
+        *, namespaces: bool, overlay: bool, cwd: bytes,
+    ) -> NodeFacts:  # fmt: skip
+        manifest = layout.manifest
+        versions = [version for name in layout.libc_names if (version := self._version(public, name)) is not None]
+        identical = self._identical(public, layout)
+        return NodeFacts(
+            namespaces,
+            overlay,
+            self._directories(public, layout, [mount.point for mount in mounted], identical),
+            identical,
+            self._missing_tops(public, layout.tops, cwd),
+            self._same_links(public, layout),
+            frozenset(path for path in manifest.yielding if public.status(path) is None),
+            public.directory(cwd) is not None,
+            bool(manifest.loader) and _exists(public, manifest.loader),
+            bool(versions),
+            versions[0] if versions else (0, 0),
+        )
 
     def has(self, entry: Entry) -> bool:
         """Whether the node has this file or link at its path already; False for a directory."""
@@ -155,7 +177,7 @@ class NodeFiles:
 
     def _identical(self, public: PublicFiles, layout: CodeLayout) -> frozenset[bytes]:
         """The part of the bundle's code that the node has.  Nothing is read again until one of its inodes changes."""
-        briefs = [_brief(public.status(path)) for path, _directory in layout.code]
+        briefs = [brief(public.status(path)) for path, _directory in layout.code]
         known = self._compared.get(layout)
         if known is not None and known[0] == briefs:
             return known[1]
@@ -225,7 +247,10 @@ class NodeFiles:
         found = os.fstat(nearest.place.handle)
         inside = real.rstrip(b"/") + b"/"
         rights = found.st_mode & (_OTHERS_READ | _OTHERS_WRITE)
-        children = _subdirectories(nearest.place.handle) if nearest.missing and not nearest.hidden else ()
+        children: tuple[bytes, ...] = ()
+        if nearest.missing and not nearest.hidden:
+            public.seen.listed(nearest.place.path, found)
+            children = _subdirectories(nearest.place.handle)
         system = found.st_uid == 0 and rights == _OTHERS_READ and not nearest.hidden
         return NodeDirectory(
             real,
@@ -260,11 +285,6 @@ def _content(handle: int, size_bytes: int) -> bytes:
     while len(data) < size_bytes and (more := os.pread(handle, CHUNK_BYTES, len(data))):
         data += more
     return bytes(data)
-
-
-def _brief(found: os.stat_result | None) -> Brief:
-    """What changes with an inode's content, mode and owner alike, or with the name: 2 us for each of 1,000 files."""
-    return None if found is None else (found.st_dev, found.st_ino, found.st_ctime_ns)
 
 
 def _stamp(found: os.stat_result) -> CodeStamp:

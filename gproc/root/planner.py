@@ -14,7 +14,7 @@ from gproc.root.abilities import Abilities
 from gproc.root.asked import Asked
 from gproc.root.binroot import job_name
 from gproc.root.code_layout import CodeLayout
-from gproc.root.facts import NodeFiles
+from gproc.root.facts import NodeFacts, NodeFiles
 from gproc.root.view import View
 from gproc.shown import reason_of
 from gproc.store.partial import is_large
@@ -22,7 +22,8 @@ from gproc.store.root import Root
 from gproc.trust.ticket import Ticket
 
 ALIKE_S: Final = 1.0
-"""How long a view serves further tasks of its job.  Planning one costs a node 0.8 ms, a third of a short task."""
+"""How long a view serves further tasks of its job.  Planning one costs a node 0.8 ms if nothing of it is
+remembered, a third of a short task."""
 
 PREPARED_MAX: Final = 64
 """The most views that wait for their jobs.  A job that was ended meanwhile does not take its view."""
@@ -36,6 +37,8 @@ class Planner:
         self._bin_root = bin_root
         self._node = NodeFiles()
         self._layouts: dict[Root, CodeLayout] = {}
+        self._planned: dict[Root, tuple[NodeFacts, plan.LaidOut, Asked, View]] = {}
+        """The last view of each root, and what it was made of."""
         self._prepared: dict[int, View] = {}
         """By the number of the ticket."""
         self._alike: dict[int, tuple[float, bytes, View]] = {}
@@ -120,13 +123,19 @@ class Planner:
             self._make_without_glibc(layout, root, without_glibc)
         interpreter = script.interpreter(layout, root.tree, environ)
         bundle = plan.LaidOut(layout, root.tree, without_glibc, interpreter)
-        return plan.plan(bundle, bin_root, asked, facts, name)
+        known = self._planned.get(root)
+        if namespaces and known is not None and known[0] is facts and known[1:3] == (bundle, asked):
+            return known[3]
+        view = plan.plan(bundle, bin_root, asked, facts, name)
+        self._planned[root] = (facts, bundle, asked, view)
+        return view
 
     def _layout(self, root: Root) -> CodeLayout:
         layout = self._layouts.get(root)
         if layout is None:
             # A root that was evicted will not be used again, so its plan goes.  Roots in use stay.
             self._layouts = {known: kept for known, kept in self._layouts.items() if known.users}
+            self._planned = {known: kept for known, kept in self._planned.items() if known.users}
             layout = self._layouts[root] = CodeLayout(root.manifest)
         return layout
 
