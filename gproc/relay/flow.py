@@ -41,6 +41,7 @@ class Outlet(Generic[S]):
         """The credit that each source used and did not get back."""
         self._owed: dict[S, int] = {}
         """The part of it that can be given back, because its data has gone up."""
+        self._crediting = False
 
     @property
     def has_room(self) -> bool:
@@ -79,11 +80,15 @@ class Outlet(Generic[S]):
     def credit(self, size: int) -> list[int]:
         """The reader granted more.  Returns the ranks whose frames were passed on, once for each frame."""
         self._credit += size
-        passed = []
+        passed: list[int] = []
+        if self._crediting:  # `emit` has dropped a frame, and grants its size again: a call for each would be too deep
+            return passed
+        self._crediting = True
         while self._queue and self._queue[0][2] <= self._credit:
             rank, frame, size, source = self._queue.popleft()
             self._pass(frame, size, source)
             passed.append(rank)
+        self._crediting = False
         return passed
 
     def forget(self, source: S) -> None:

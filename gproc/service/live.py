@@ -278,7 +278,8 @@ class LiveJob:
             self._pass_input_credit(message)
             return
         if not isinstance(message, messages.Finished):
-            self._say(message)
+            if not isinstance(message, messages.StageProgress) or message.rank not in self.job.outcomes:
+                self._say(message)
             return
         outcome = self.job.finish(message.rank, self._ending(message))
         if outcome is None:
@@ -333,17 +334,16 @@ class LiveJob:
         """Output of a node."""
         _, rank, stream, offset, data = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
         size = len(data)
-        if stream == frames.FILES and self.attached is not None:
-            self.attached.write(frame)
-            return
-        if (self.attached is None and self.spool is None) or stream == frames.FILES:
+        late = rank in self.job.outcomes  # it was lost before all that it had said came through
+        if late or (self.attached is None and (self.spool is None or stream == frames.FILES)):
             self.relayed.credit_from_upstream(stream, size)
             return
-        self._passed[rank, stream] = offset + size
-        self._credit.sent(stream, size)
+        if stream != frames.FILES:
+            self._passed[rank, stream] = offset + size
+            self._credit.sent(stream, size)
         if self.attached is not None:
             self.attached.write(frame)
-        if (spool := self.spool) is not None:
+        if (spool := self.spool) is not None and stream != frames.FILES:
             spool.add(rank, stream, offset, bytes(data), lambda: self._on_disk(spool, rank, stream, offset, size))
 
     def detach(self) -> None:

@@ -33,6 +33,24 @@ def test_a_window_always_has_room_for_a_whole_frame_beside_the_credit_that_is_du
     assert window == MIN_WINDOW_BYTES or window * writers <= max(HOP_BYTES, MAX_WINDOW_BYTES)
 
 
+def test_a_reader_that_drops_all_that_waits_drops_it_in_order_and_not_each_frame_within_the_last() -> None:
+    dropped: list[bytes] = []
+
+    def drop(frame: bytes) -> None:
+        dropped.append(frame)
+        if frame != b"first":
+            assert outlet.credit(1) == []
+
+    outlet: Outlet[int] = Outlet(1, MIN_WINDOW_BYTES, drop, lambda _source, _size: None)
+    frames = [b"first", *(b"%d" % number for number in range(5_000))]
+    for frame in frames:
+        outlet.accept(1, 0)
+        outlet.push(0, frame, 1, 0)
+    assert dropped == [b"first"]
+    assert outlet.credit(1) == [0] * 5_000
+    assert dropped == frames
+
+
 class OutletMachine(RuleBasedStateMachine):
     """Three sources that keep to their windows, and one reader that grants at any time.
 

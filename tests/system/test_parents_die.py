@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
+from gproc.wire.frames import CLIENT_WINDOW_BYTES
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster, Slave, fell
 
@@ -145,6 +146,22 @@ def test_a_node_that_ends_on_purpose_is_lost_at_once(rack: Rack) -> None:
     process = begun(rack.cluster, "=1/1", "exec sleep 1000")
     rack.below[0].kill(signal.SIGTERM)
     assert rack.cluster.finish(process)[::2] == (125, "gproc: =1/1: lost: it was ended\n")
+    fell(rack.cluster, rack.below[0], signal.SIGTERM)
+
+
+def test_output_that_waits_when_its_node_ends_costs_no_other_node_its_job(rack: Rack, tmp_path: Path) -> None:
+    """The client got the rest of it after the node's end, took that for a fault of the master, and lost all nodes."""
+    cluster, flag = rack.cluster, tmp_path / "flag"
+    script = f"[ $GPROC_NODE = 1/1 ] && exec yes; until [ -e {flag} ]; do sleep 0.1; done; echo well >&2"
+    process = cluster.begin("e", "-n", "-localbin", "=1/1,2", "/bin/sh", "-c", script, bufsize=0)
+    read(process, 4 << 20)
+    since = cluster.master.mark()
+    rack.below[0].kill(signal.SIGTERM)
+    cluster.master.says(r"left: 1/1 ", since=since)
+    read(process, CLIENT_WINDOW_BYTES // 2)  # as it is taken, more comes
+    flag.touch()
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, errors) == (125, b"well\ngproc: =1/1: lost: it was ended\n")
     fell(rack.cluster, rack.below[0], signal.SIGTERM)
 
 
