@@ -1,144 +1,142 @@
-"""Faults by the dozen, drawn from a seed: rack masters and slaves are killed, frozen and started again while jobs run.
+"""Faults by the dozen, drawn from a seed, on machines with networks of their own, while jobs and transfers run.
 
-After each fault it holds that every node of a job has exactly one end; that what a node said arrived whole, in order
-and once, if its program ended by itself; that no program ran twice; and that nothing is left.
+Nodes are killed, ended, stopped, rebooted and frozen, cut off one way or both, slowed, and their disks are filled:
+several at a time.  Meanwhile jobs write and read megabytes, files go to the nodes and come from them.  `works` says
+what must hold of each of these; at the end nothing may be left on any machine.
 
-    GPROC_FAULTS=500 GPROC_SEED=7 .venv/bin/python -m pytest -n 0 -s tests/chaos
+    GPROC_FAULTS=5000 GPROC_SEED=7 .venv/bin/python -m pytest -n 0 -s tests/chaos
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
-import re
-import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.patience import PATIENCE_S
-from tests.system.cluster import Cluster, Slave
+from tests.chaos.cluster import ChaosCluster
+from tests.chaos.faults import Fault, draw
+from tests.chaos.machines import machines_or_skip
+from tests.chaos.repairs import Repairs
+from tests.chaos.works import KINDS_OF_WORK, Broken, Work, prepare
 
-FAULTS: Final = int(os.environ.get("GPROC_FAULTS", "5"))
+FAULTS: Final = int(os.environ.get("GPROC_FAULTS", "30"))
 SEED: Final = int(os.environ.get("GPROC_SEED", "1"))
-RACKS: Final = ("1", "2")
-LEAVES: Final = ("1/1", "1/2", "2/1")
-LINES: Final = 2_500
-"""Fewer than a pipe holds: the program reads them at its end."""
-INPUT: Final = b"".join(b"line %d of the input\n" % number for number in range(LINES))
 
-SCRIPT: Final = """
-echo "$GPROC_NODE" >> RUNS
-echo "$GPROC_NODE begun"
-i=0
-while [ $i -lt 30 ]; do
-    seq -f "$GPROC_NODE $i %.0f" 1 2000
-    i=$((i + 1))
-    sleep 0.05
-done
-echo "$GPROC_NODE $(sha256sum)"
-"""
+PATHS: Final = ("1", "2", "1/1", "1/2", "2/1", "2/2", "1/1/1", "1/1/2")
+AT_ONCE: Final = 6
+"""The most faults of a blow."""
+WAITING: Final = 12
+"""Works that wait for the end of a lease go on during the next blows; no more than these."""
 
 
-def said_by(node: str) -> list[str]:
-    lines = [f"{node} begun"]
-    lines += [f"{node} {number} {count}" for number in range(30) for count in range(1, 2001)]
-    return [*lines, f"{node} {hashlib.sha256(INPUT).hexdigest()}  -"]
+class Campaign:
+    """Blow after blow on one cluster.  Says what it does, so that a failure can be understood."""
 
-
-class Chaos:
-    def __init__(self, cluster: Cluster, seed: int) -> None:
+    def __init__(self, cluster: ChaosCluster, seed: int) -> None:
         self.cluster = cluster
         self.random = random.Random(seed)
-        self.slaves: dict[str, Slave] = {}
-        self.runs = cluster.work / "runs"
-        for path in (*RACKS, *LEAVES):
-            self.start(path)
+        self.works: list[Work] = []
+        self.repairs = Repairs()
+        self.broken: list[str] = []
+        self.begun = 0
+        self.faults = 0
+        prepare(cluster)
 
-    def start(self, path: str, port: int = 0) -> None:
-        above, _, number = path.rpartition("/")
-        parent = self.slaves[above] if above else None
-        since = self.cluster.master.mark()
-        slave = self.cluster.launch_slave(f"--id={number}", parent=parent, port=port)
-        slave.path, slave.port = path, port
-        self.slaves[path] = slave
-        self.cluster.master.says(rf"arrived: {path} ", since=since)
-        if not port:
-            slave.port = int(slave.says(r"takes children on port (\d+)").group(1))
+    def blow(self, most: int) -> None:
+        """Start works, strike, undo, and wait until all nodes are back."""
+        for kind in KINDS_OF_WORK:
+            self.begun += 1
+            nodes = self.random.sample(PATHS, self.random.randint(3, len(PATHS)))
+            self.works.append(kind(self.cluster, self.begun, sorted(nodes), random.Random(self.random.random())))
+        time.sleep(self.random.uniform(0.3, 2.5))
+        faults = draw(self.random, PATHS, min(most, self.random.randint(3, AT_ONCE)))
+        for fault in faults:
+            self.faults += 1
+            sys.stdout.write(f"{self.faults}: {fault}\n")
+        times_s = self._strike(faults)
+        self.cluster.await_all()
+        self.repairs.note(self.cluster, times_s)
+        self.settle(WAITING)
 
-    def fault(self) -> str:
-        """One job with one fault in it.  Returns what was done to whom."""
-        victims = self.random.sample([*RACKS, *LEAVES], self.random.choice((1, 1, 2)))
-        kind = self.random.choice(("killed", "frozen", "frozen for a moment"))
-        self.runs.write_text("")
-        since = self.cluster.master.mark()
-        job = self.cluster.begin("e", "-localbin", ",".join(f"={leaf}" for leaf in LEAVES), "/bin/sh", "-c",
-                                 SCRIPT.replace("RUNS", str(self.runs)), stdin=-1)  # fmt: skip
-        assert job.stdin is not None
-        self.cluster.master.says(r"job \d+: uid", since=since)
-        half = self.random.randrange(len(INPUT))
-        job.stdin.write(INPUT[:half])
-        since = self.cluster.master.mark()
-        for path in victims:
-            self.slaves[path].kill(signal.SIGKILL if kind == "killed" else signal.SIGSTOP)
-        if kind == "frozen":
-            for path in victims:
-                self.cluster.master.says(rf"cannot reach {path} ", since=since)
-        if kind != "killed":
-            for path in victims:
-                self.slaves[path].kill(signal.SIGCONT)
-        out, errors = job.communicate(INPUT[half:], timeout=2 * PATIENCE_S)
-        self.check(out.decode().splitlines(), errors.decode(), set(victims) if kind == "killed" else set())
-        self.restore(victims if kind == "killed" else [], since)
-        return f"{kind}: {', '.join(victims)}"
-
-    def check(self, lines: list[str], errors: str, dead: set[str]) -> None:
-        by_node: dict[str, list[str]] = {leaf: [] for leaf in LEAVES}
-        for line in lines:
-            node = line.partition(" ")[0]
-            if node in by_node:
-                by_node[node].append(line)
-            else:  # the last line of a node that was killed may be cut anywhere
-                assert any(leaf.startswith(line) for leaf in dead), line
-        for leaf, said in by_node.items():
-            expected = said_by(leaf)
-            if leaf not in dead:
-                assert said == expected, (leaf, len(said), len(expected), errors)
+    def _strike(self, faults: Sequence[Fault]) -> dict[Fault, tuple[float, float]]:
+        """Strike and undo at their times.  Returns those."""
+        begin_s = time.monotonic()
+        acts = [(fault.begins_s, number, fault, fault.strike) for number, fault in enumerate(faults)]
+        acts += [(fault.begins_s + fault.lasts_s, number, fault, fault.undo) for number, fault in enumerate(faults)]
+        times_s: dict[Fault, tuple[float, float]] = {}
+        for at_s, _, fault, act in sorted(acts, key=lambda act: act[:2]):
+            time.sleep(max(0.0, begin_s + at_s - time.monotonic()))
+            now_s = time.monotonic()
+            if fault in times_s:
+                times_s[fault] = (times_s[fault][0], now_s)
             else:
-                assert "\n".join(expected).startswith("\n".join(said)), (leaf, len(said))
-        ran = self.runs.read_text().split()
-        assert len(ran) == len(set(ran)), f"it ran twice: {ran}"
-        lost = re.findall(r"^gproc: (\S+): lost", errors, re.MULTILINE)
-        assert bool(lost) == bool(dead & set(LEAVES)), errors
+                times_s[fault] = (now_s, now_s)
+                for work in self.works:
+                    work.faults.append(fault)
+            act(self.cluster)
+        return times_s
 
-    def restore(self, victims: list[str], since: int) -> None:
-        """Start again what was killed, racks first, and wait until the whole tree is there."""
-        for path in sorted(victims):
-            port = self.slaves[path].port
-            self.slaves[path].wait()
-            self.cluster.forget(self.slaves[path])
-            self.start(path, port)
-        until_s = time.monotonic() + PATIENCE_S
-        while (states := set(self.cluster.states())) != {*RACKS, *LEAVES}:
-            assert time.monotonic() < until_s, states
+    def settle(self, most: int) -> None:
+        """Judge works that have ended, and wait until at most so many run."""
+        while any(work.is_over for work in self.works) or len(self.works) > most:
+            work = next((work for work in self.works if work.is_over), self.works[0])
+            self.works.remove(work)
+            try:
+                work.end()
+            except Broken as error:
+                self.broken.append(str(error))
+                sys.stdout.write(f"BROKEN: {error}\n")
+
+    def rest(self) -> None:
+        """After the last blow: wait for all works, and look for what is left."""
+        self.settle(0)
+        assert not self.broken, self.broken
+        for path in PATHS:
+            machine, slave = self.cluster.machines[path], self.cluster.slaves[path]
+            assert machine.mounted() == machine.mounts, path
+            assert set(os.listdir(machine.disk)) <= {"tmp", "store", "root"}, path
+            assert os.listdir(machine.disk / "tmp") == [], path
+            assert os.listdir(machine.disk / "root") == [], path
+            size = slave.resident_bytes() >> 20
+            sys.stdout.write(f"{path}: {slave.descriptors()} descriptors, {size} MiB\n")
+        master = self.cluster.master
+        sys.stdout.write(f"master: {master.descriptors()} descriptors, {master.resident_bytes() >> 20} MiB\n")
+
+
+def run(place: Path, seed: int, faults: int) -> None:
+    with machines_or_skip(PATHS) as machines:
+        cluster = ChaosCluster(place, machines, PATHS)
+        groups = control_groups()
+        campaign = Campaign(cluster, seed)
+        try:
+            while campaign.faults < faults:
+                campaign.blow(faults - campaign.faults)
+            campaign.rest()
+        except BaseException:
+            logs = place.with_name(f"{place.name}-logs")
+            logs.mkdir()
+            for name, daemon in (("master", cluster.master), *cluster.slaves.items()):
+                (logs / name.replace("/", ".")).write_text(daemon.log)
+            sys.stdout.write(f"seed {seed}, after {campaign.faults} faults; logs: {logs}\n")
+            raise
+        cluster.stop()
+        for path in PATHS:
+            assert machines[path].processes() == [], path
+            assert machines[path].mounted() == machines[path].mounts, path
+        assert control_groups() <= groups
+        sys.stdout.write(f"{campaign.faults} faults of seed {seed}, {campaign.begun} works\n{campaign.repairs}\n")
+
+
+def control_groups() -> set[str]:
+    return {directory for directory, _, _ in os.walk("/sys/fs/cgroup") if "gproc" in directory}
 
 
 @pytest.mark.slow
-def test_whatever_dies_every_node_ends_once_and_what_it_said_is_whole(tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path / "c")
-    cluster.start_master("--orphan-timeout=8")
-    try:
-        chaos = Chaos(cluster, SEED)
-        for number in range(FAULTS):
-            sys.stdout.write(f"fault {number + 1} of seed {SEED}: {chaos.fault()}\n")
-        cluster.nothing_runs()
-    except BaseException:
-        for daemon in (cluster.master, *cluster.slaves):
-            sys.stdout.write(daemon.log)
-            daemon.process.kill()
-        raise
-    cluster.stop()
+def test_whatever_fails_every_node_ends_once_and_all_that_was_said_and_sent_is_whole(tmp_path: Path) -> None:
+    run(tmp_path / "c", SEED, FAULTS)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +38,7 @@ class Daemon:
             start_new_session=True,  # as in a terminal of its own: Ctrl-C in the test's terminal does not reach it
         )
         self._lines: list[str] = []
+        self._times_s: list[float] = []
         self._changed = threading.Condition()
         self._ended = False
         self._reading = threading.Thread(target=self._read, daemon=True)
@@ -66,6 +68,12 @@ class Daemon:
             )
             return found[times - 1]
 
+    def said(self, pattern: str) -> list[tuple[float, re.Match[str]]]:
+        """The lines so far that match, each with its time, of time.monotonic()."""
+        with self._changed:
+            pairs = list(zip(self._times_s, self._lines, strict=True))
+        return [(time_s, match) for time_s, line in pairs if (match := re.search(pattern, line))]
+
     def mark(self) -> int:
         """A place in the log, for `says(since=)`."""
         with self._changed:
@@ -91,6 +99,7 @@ class Daemon:
         for line in self.process.stderr:
             with self._changed:
                 self._lines.append(line.rstrip("\n"))
+                self._times_s.append(time.monotonic())
                 self._changed.notify_all()
         with self._changed:
             self._ended = True
