@@ -140,8 +140,8 @@ class Work:
         """How each node that the summary names ended."""
         found: dict[str, str] = {}
         for spec, ending in SUMMARY.findall(errors):
-            if ending.startswith(FOR_NOW) or not re.match(r"[=\d]", spec):
-                continue
+            if ending.startswith((*FOR_NOW, "/")) or not re.match(r"[=\d]", spec):
+                continue  # it is not an end; "/": it is a file that could not be copied
             for node in self.named(spec):
                 self.demand(node not in found, f"{node} ends twice")
                 found[node] = ending
