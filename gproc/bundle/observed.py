@@ -23,7 +23,7 @@ KEPT_MAX: Final = 200
 FOLDER: Final = "observed"
 
 _NODES_TREES: Final = (
-    "/proc", "/sys", "/dev", "/run", "/var/run", "/var/lib/dpkg", "/var/lib/rpm",
+    "/proc", "/sys", "/dev", "/run", "/var/run", "/var/lib/dpkg", "/var/lib/rpm", "/usr/lib/sysimage/rpm",
     "/etc/alternatives", "/etc/pam.d", "/etc/security", "/etc/ld.so.conf.d", "/etc/ssh",
     "/etc/ssl/private", "/etc/gproc",
 )  # fmt: skip

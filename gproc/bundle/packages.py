@@ -1,6 +1,6 @@
-"""What the package that owns a program installs, and what that depends on: dpkg's data, without documentation.
+"""What the package that owns a program installs, and what that depends on, without documentation.
 
-Sources: deb-control(5), dpkg-query(1) for the files below /var/lib/dpkg, update-alternatives(1).  Nothing is executed.
+The rules; the data are those of dpkg (`bundle/dpkg.py`) or rpm (`bundle/rpm.py`).  Source: update-alternatives(1).
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-import msgspec
-
+from gproc.bundle import rpm
+from gproc.bundle.dpkg import Dpkg
 from gproc.bundle.image import Image
+from gproc.bundle.installed import PackageDatabase
 from gproc.errors import BundleError
 
-_DPKG: Final = "/var/lib/dpkg"
-_STATUS_BYTES_MAX: Final = 64 << 20
-_LIST_BYTES_MAX: Final = 16 << 20
+_ALTERNATIVE_BYTES_MAX: Final = 1 << 20
 _RECOMMENDED_KIB_MAX: Final = 20_000
 """What the program's own package recommends goes along if it is no larger: gcc recommends libc6-dev, of 18 MB."""
 
@@ -32,26 +31,17 @@ _UNNEEDED: Final = re.compile(
 _GENERATED_IN: Final = ("/usr/lib/", "/usr/share/", "/usr/libexec/", "/opt/")
 
 
-class _Package(msgspec.Struct):
-    """One paragraph of dpkg's status."""
-
-    name: str
-    lists: tuple[str, ...]
-    depends: tuple[tuple[str, ...], ...]
-    recommends: tuple[tuple[str, ...], ...]
-    essential: bool
-    size_kib: int
-
-
 class Packages:
     """The installed packages of an image."""
 
     def __init__(self, image: Image) -> None:
+        """Raises: BundleError if there is a database that cannot be read."""
         self._image = image
-        self._packages: dict[str, _Package] = {}
-        self._providers: dict[str, list[str]] = {}
-        self._read_status()
-        self._files: dict[str, list[str]] = {}
+        dpkg = Dpkg(image)
+        self._database: PackageDatabase = rpm.Rpm(image) if not dpkg.packages and rpm.is_there(image) else dpkg
+        self._packages = self._database.packages
+        self._providers = self._database.providers
+        self._list = self._database.files
 
     def files_with(self, program: str, real: str) -> Iterator[str]:
         """The paths that go along with a program: files, and links that lead to them.
@@ -59,12 +49,11 @@ class Packages:
         Raises: BundleError if no package owns the program.
         """
         owner = self._owner(real)
-        if owner is not None and self._packages[owner].essential:
+        if owner is not None and self._packages[owner].is_essential:
             return
         if owner is None:
-            raise BundleError(
-                f"{self._image.shown(program)}: belongs to no package that dpkg knows, so --with-package finds nothing"
-            )
+            known = f"package that {self._database.manager} knows" if self._packages else "package of dpkg or rpm"
+            raise BundleError(f"{self._image.shown(program)}: belongs to no {known}, so --with-package finds nothing")
         taken: dict[str, None] = {}
         needed = self._needed(owner)
         for name in needed:
@@ -78,42 +67,10 @@ class Packages:
     def owns(self, real: str) -> bool:
         """Whether a package owns this file, which is no part of every system."""
         owner = self._owner(real)
-        return owner is not None and not self._packages[owner].essential
-
-    def _read_status(self) -> None:
-        text = os.fsdecode(self._image.content(f"{_DPKG}/status", _STATUS_BYTES_MAX) or b"")
-        lists: dict[str, list[str]] = {}
-        for each in self._image.names(f"{_DPKG}/info"):
-            if each.endswith(".list"):
-                lists.setdefault(each.removesuffix(".list").partition(":")[0], []).append(each)
-        for paragraph in text.split("\n\n"):
-            fields = dict(re.findall(r"^([A-Za-z-]+): (.*)$", paragraph, re.MULTILINE))
-            name = fields.get("Package", "")
-            if not name or not fields.get("Status", "").endswith(" installed"):
-                continue
-            depends = (*_relations(fields.get("Pre-Depends", "")), *_relations(fields.get("Depends", "")))
-            self._packages[name] = _Package(
-                name,
-                tuple(lists.get(name, ())),
-                depends,
-                _relations(fields.get("Recommends", "")),
-                fields.get("Essential") == "yes",
-                int(fields.get("Installed-Size", "0") or 0),
-            )
-            for alternatives in _relations(fields.get("Provides", "")):
-                self._providers.setdefault(alternatives[0], []).append(name)
-
-    def _list(self, name: str) -> list[str]:
-        if name not in self._files:
-            found: list[str] = []
-            for each in self._packages[name].lists:
-                text = self._image.content(f"{_DPKG}/info/{each}", _LIST_BYTES_MAX) or b""
-                found += os.fsdecode(text).splitlines()
-            self._files[name] = found
-        return self._files[name]
+        return owner is not None and not self._packages[owner].is_essential
 
     def _owner(self, real: str) -> str | None:
-        """On a system with merged /usr, dpkg may know a file by its older name."""
+        """On a system with merged /usr, the database may know a file by its older name."""
         names = {real, real.removeprefix("/usr")} if real.startswith("/usr/") else {real, f"/usr{real}"}
         for name in self._packages:
             if not names.isdisjoint(self._list(name)):
@@ -129,7 +86,7 @@ class Packages:
             for each in todo.pop():
                 for name in (each, *self._providers.get(each, ())):
                     package = self._packages.get(name)
-                    if package is not None and name not in found and not package.essential:
+                    if package is not None and name not in found and not package.is_essential:
                         found[name] = None
                         todo += package.depends
         return list(found)
@@ -159,21 +116,11 @@ class Packages:
                     yield inside
 
     def _alternatives(self, taken: dict[str, None]) -> Iterator[str]:
-        for name in self._image.names(f"{_DPKG}/alternatives"):
-            text = os.fsdecode(self._image.content(f"{_DPKG}/alternatives/{name}", _LIST_BYTES_MAX) or b"")
-            lines = text.splitlines()
+        for name in self._image.names(self._database.alternatives):
+            path = f"{self._database.alternatives}/{name}"
+            lines = os.fsdecode(self._image.content(path, _ALTERNATIVE_BYTES_MAX) or b"").splitlines()
             links = [line for line in lines[1:] if line.startswith(("/usr/", "/etc/"))]
             for link in links[:1]:
                 walk = self._image.walk(link)
                 if walk is not None and (walk.real in taken or walk.real.removeprefix("/usr") in taken):
                     yield link
-
-
-def _relations(field: str) -> tuple[tuple[str, ...], ...]:
-    """`a (>= 1) | b:any, c` as names: one tuple for each comma."""
-    found = []
-    for part in field.split(","):
-        names = tuple(re.split(r"[ (:\[<]", each.strip(), maxsplit=1)[0] for each in part.split("|") if each.strip())
-        if names:
-            found.append(names)
-    return tuple(found)

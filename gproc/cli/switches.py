@@ -60,7 +60,7 @@ SWITCHES: Final = (
         "with_package",
         ("e", "map", "bundle"),
         FLAG,
-        "What the program's Debian package installs, and what that depends on, goes along.",
+        "What the package (dpkg, rpm) of the program installs, and what that depends on, goes along.",
         "with-package",
     ),
     Switch(
