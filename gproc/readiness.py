@@ -7,7 +7,6 @@ us.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, MutableMapping
 from typing import Final
@@ -26,6 +25,9 @@ class ServiceManager:
         self._address = address
         self._watchdog_s = watchdog_s
         self._status = ""
+        """What it was told last."""
+        self._owed: list[str] = []
+        """What it had no room for, but for a status."""
 
     @classmethod
     def taken_from(cls, environ: MutableMapping[str, str]) -> ServiceManager:
@@ -39,8 +41,8 @@ class ServiceManager:
 
     def ready(self, status: str) -> None:
         """We serve.  A second time it changes the status alone."""
-        self._status = status
-        self._tell("READY=1", _line(status))
+        self._owed = ["READY=1"]
+        self._tell_news(status)
 
     def stopping(self) -> None:
         self._tell("STOPPING=1")
@@ -56,24 +58,30 @@ class ServiceManager:
             return
         period_s = min(LOOK_S, self._watchdog_s / 2) if self._watchdog_s else LOOK_S
         while True:
-            lines = ["WATCHDOG=1"] if self._watchdog_s else []
-            if (now := status()) != self._status:
-                self._status = now
-                lines.append(_line(now))
-            if lines:
-                self._tell(*lines)
+            self._tell_news(status(), "WATCHDOG=1" if self._watchdog_s else "")
             await asyncio.sleep(period_s)
 
-    def _tell(self, *lines: str) -> None:
-        """One that does not listen, or listens to nothing now, is not waited for."""
+    def _tell_news(self, status: str, alive: str = "") -> None:
+        lines = [*self._owed, *([_line(status)] if status != self._status else []), *([alive] if alive else [])]
+        if lines and self._tell(*lines):
+            self._owed, self._status = [], status
+
+    def _tell(self, *lines: str) -> bool:
+        """Returns whether it took that.  One that does not listen, or listens to nothing now, is not waited for."""
         if not self._address:
-            return
+            return True
         import socket
 
         address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
         kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, kind) as own:
-            own.sendto("\n".join(lines).encode(), address)
+        with socket.socket(socket.AF_UNIX, kind) as own:
+            try:
+                own.sendto("\n".join(lines).encode(), address)
+            except BlockingIOError:  # its queue is full
+                return False
+            except OSError:
+                return True
+        return True
 
 
 def _line(status: str) -> str:

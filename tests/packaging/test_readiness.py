@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gproc.readiness import ServiceManager
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
 
@@ -30,6 +33,14 @@ class Manager:
         while not (found := [line for line in self.heard if re.fullmatch(pattern, line)]):
             self.heard += self._socket.recv(4096).decode().split("\n")
         return found[-1]
+
+    def hear_all(self) -> None:
+        """Take what is there."""
+        self._socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.heard += self._socket.recv(4096).decode().split("\n")
+        self._socket.settimeout(PATIENCE_S)
 
     def close(self) -> None:
         self._socket.close()
@@ -93,6 +104,24 @@ def test_a_slave_is_ready_when_it_has_joined_and_its_jobs_know_nothing_of_it(
     cluster.socket.unlink()
     slave.kill(signal.SIGTERM)
     manager.hears("STOPPING=1")
+
+
+def test_a_manager_with_a_full_queue_hears_later_what_it_could_not_take(manager: Manager) -> None:
+    told = ServiceManager.taken_from(dict(manager.variables))
+    for number in range(1000):  # more than net.unix.max_dgram_qlen
+        told.ready(f"number {number}")
+    manager.hear_all()
+    assert "STATUS=number 999" not in manager.heard
+    manager.heard.clear()
+
+    async def tell_once() -> None:
+        telling = asyncio.ensure_future(told.keep_telling(lambda: "number 999"))
+        await asyncio.sleep(0)
+        telling.cancel()
+
+    asyncio.run(tell_once())
+    manager.hears("STATUS=number 999")
+    assert "READY=1" in manager.heard
 
 
 def test_a_watchdog_that_looks_at_another_process_hears_nothing(manager: Manager, cluster: Cluster) -> None:
