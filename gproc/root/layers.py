@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
-import tempfile
 
 from gproc.content.manifest import Directory, File, Symlink
 from gproc.root.code_layout import CodeLayout
@@ -27,6 +25,9 @@ def without_glibc(layout: CodeLayout, laid_out: bytes, to: bytes) -> None:
     """
     if os.path.isdir(to):
         return
+    import shutil  # and tempfile: 0.5 MB with what they import, which a node needs once for some bundles
+    import tempfile
+
     partial = tempfile.mkdtemp(dir=os.path.dirname(to), prefix=os.path.basename(to) + b".")
     try:
         os.chmod(partial, 0o755)

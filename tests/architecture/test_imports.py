@@ -174,7 +174,10 @@ HEAVY = {"lief", "typer", "click", "rich", "cryptography", "asyncssh", "zstandar
 
 PATHS = {
     "gproc e": ("gproc.cli.main gproc.cli.exec", HEAVY | {"asyncio", "ssl"}),
-    "gproc s": ("gproc.cli.main gproc.cli.slave gproc.slave gproc.root.planner", HEAVY),
+    "gproc s": (
+        "gproc.cli.main gproc.cli.slave gproc.slave gproc.root.planner gproc.trust.identity",
+        HEAVY | {"calendar", "shutil", "tempfile"},
+    ),
 }
 
 
