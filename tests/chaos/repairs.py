@@ -42,11 +42,11 @@ class Repairs:
         return [path for path in cluster.paths if cluster.parent(path) == fault.victim and path not in victims]
 
     def __str__(self) -> str:
-        """A line for each kind.  Those that were still waiting when the fault was over are counted only."""
+        """A line for each kind.  Children that needed no other way, or had none when it was over, are counted only."""
         lines = []
         for label in sorted(self._taken_s | self._still):
             taken = self._taken_s.get(label, [])
             figures = f"median {statistics.median(taken):.1f} s, most {max(taken):.1f} s" if taken else "-"
             still = self._still.get(label, 0)
-            lines.append(f"{label}: {len(taken)} children: {figures}; {still} had none when it was over")
+            lines.append(f"{label}: {len(taken)} children: {figures}; {still} needed none or had none in time")
         return "\n".join(lines)
