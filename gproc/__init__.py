@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gproc.client.aio import AsyncCluster, connect_async
     from gproc.client.aio_job import AsyncJob
     from gproc.client.cluster import Cluster, connect, pack
-    from gproc.client.events import Departed, Event, Exited, Output, Skipped, Staged, Started, Unreached
+    from gproc.client.events import Departed, Event, Exited, Output, Skipped, Staged, Started, TaskExited, Unreached
     from gproc.client.executor import CommandExecutor
     from gproc.client.job import Job
     from gproc.client.known import JobInfo
@@ -51,7 +51,9 @@ _MODULES = {
     "gproc.client.executor": ("CommandExecutor",),
     "gproc.client.job": ("Job",),
     "gproc.client.known": ("JobInfo",),
-    "gproc.client.events": ("Departed", "Event", "Exited", "Output", "Skipped", "Staged", "Started", "Unreached"),
+    "gproc.client.events": (
+        "Departed", "Event", "Exited", "Output", "Skipped", "Staged", "Started", "TaskExited", "Unreached",
+    ),
     "gproc.client.options": ("DEVNULL", "PIPE"),
     "gproc.client.results": ("CompletedJob", "JobFailed", "TimeoutExpired"),
     "gproc.client.mapped": ("MappedTasks",),
@@ -72,8 +74,8 @@ __all__ = [
     "CompletedJob", "CopyFailed", "CopyResult", "Departed", "Event", "Exited", "GprocError", "Job", "JobFailed",
     "JobInfo", "JobRejected", "Killed", "LinkLost", "Lost", "MappedTasks", "NoMaster", "NodeStatus", "NotStarted",
     "Outcome", "Output", "ProgramNotExecutable", "ProgramNotFound", "Refused", "Returned", "Signalled", "Skipped",
-    "SpecError", "Staged", "Started", "TaskResult", "TasksNotRun", "TimedOut", "TimeoutExpired", "TreeInfo",
-    "TrustError", "Unreached", "UsageError", "connect", "connect_async", "pack",
+    "SpecError", "Staged", "Started", "TaskExited", "TaskResult", "TasksNotRun", "TimedOut", "TimeoutExpired",
+    "TreeInfo", "TrustError", "Unreached", "UsageError", "connect", "connect_async", "pack",
 ]  # fmt: skip
 
 

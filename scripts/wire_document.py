@@ -14,7 +14,7 @@ from gproc.link import connection
 from gproc.link.transport import HANDSHAKE_S
 from gproc.request import outcome, spec
 from gproc.request.limits import Limits
-from gproc.wire import credit, directions, frames, job_messages, messages, proofs, stacks, tags, tasks
+from gproc.wire import credit, directions, frames, job_messages, messages, proofs, stacks, tags, task_messages, tasks
 from gproc.wire.branch import NUMBER_MAX, Branch
 from gproc.wire.directions import DIRECTIONS, Direction
 from gproc.wire.tree_rows import MasterCounts, NodeDrained
@@ -57,7 +57,7 @@ TALKS: Final[tuple[tuple[Direction[Any], str, str], ...]] = (
 VALUES: Final = (
     messages.NodeInfo, proofs.KeyProof, Branch, messages.Signed, messages.Peer, messages.MergeOffer,
     messages.NodeState, NodeDrained, messages.AbsentNode, MasterCounts,
-    job_messages.JobRow, job_messages.Keep, job_messages.FaultRow,
+    job_messages.JobRow, job_messages.Keep, job_messages.FaultRow, task_messages.TaskListing,
     stacks.StackRow, stacks.StackRemark, spec.Request, spec.BundleName, spec.TerminalSize,
     Limits, outcome.Returned,
     outcome.Signalled, outcome.TimedOut, outcome.Killed, outcome.Lost, outcome.Refused, outcome.NotStarted,

@@ -14,12 +14,13 @@ from gproc.cli.progress import progress_for
 from gproc.cli.showing import AsItComes
 from gproc.cli.stderr import complain
 from gproc.cli.style import has_colour
+from gproc.cli.task_logs import TasksShown
 from gproc.cli.trace import Trace
 from gproc.cli.writing import Writing
 from gproc.client.driver import PollDriver
 from gproc.client.questions import explained
 from gproc.client.session_job import SessionJob
-from gproc.client.summary import summarise
+from gproc.client.summary import conclusion
 from gproc.errors import EXIT_SIGNAL_BASE, GprocError
 
 
@@ -32,6 +33,8 @@ def run(options: AttachOptions) -> int:
     shown = AsItComes(writing, label=options.label, coloured=has_colour(sys.stdout), equal=None)
     job = driver.session.view(options.job, start=False, follow=True, control=not options.no_stdin)
     foreground = Foreground(driver, job, shown, progress, trace, survives=True)
+    if not options.label:
+        foreground.tasks = TasksShown(job, writing)
     writing.watch(foreground)
     try:
         with explained(job):
@@ -45,7 +48,7 @@ def run(options: AttachOptions) -> int:
         return EXIT_SIGNAL_BASE + signal.SIGPIPE
     if foreground.departed:
         return left(foreground, detached=False)
-    return foreground.conclude(*summarise(job.places, job.outcomes, job.missing, naming=job.naming))
+    return foreground.conclude(*conclusion(job))
 
 
 def check_running(job: SessionJob) -> None:

@@ -15,20 +15,22 @@ from gproc.cli.suspending import Suspending
 from gproc.cli.trace import Trace
 from gproc.cli.waking import SignalPipe
 from gproc.client.driver import PollDriver
-from gproc.client.events import Departed, Event, Exited, Output, Skipped, Staged, Started, Unreached
+from gproc.client.events import Departed, Event, Exited, Output, Skipped, Staged, Started, TaskExited, Unreached
 from gproc.client.keys import DetachKeys
 from gproc.client.session import STDIN_BYTES, JobEvent, JobRefused
 from gproc.client.session_job import SessionJob
 from gproc.client.sinks import Progress, Sink
-from gproc.client.summary import describe, name_of
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError
 from gproc.naming.naming import PLACES, Naming
 from gproc.packager import Bundle
 from gproc.request.outcome import Outcome
 from gproc.request.spec import Request
+from gproc.request.wording import describe, name_of
 from gproc.wire.job_messages import Keep
+from gproc.wire.task_messages import TaskListing
 
 if TYPE_CHECKING:
+    from gproc.cli.task_logs import TasksShown
     from gproc.client.brought import BroughtBack
     from gproc.client.terminal import LentTerminal
 
@@ -64,6 +66,8 @@ class Foreground:
         self.problem: str | None = None
         self.reader_is_gone = False
         self.errors = b""
+        self.tasks: TasksShown | None = None
+        """Shows what tasks write, if the master hands them out; None: their output is that of their nodes."""
         self._driver = driver
         self._sink = sink
         self._progress = progress
@@ -113,7 +117,7 @@ class Foreground:
             while not self.job.ended:
                 self._step()
         finally:
-            self._sink.finish()
+            self._finish_shown()
 
     def run(self) -> None:
         """Raises: JobRejected; LinkLost, PeerError if the master is lost before the job runs."""
@@ -132,7 +136,7 @@ class Foreground:
             self._lose()
         finally:
             self._progress.clear()
-            self._sink.finish()
+            self._finish_shown()
             if self._brought is not None:
                 self._brought.finish()
             for signum, handler in former.items():
@@ -140,6 +144,11 @@ class Foreground:
         bundle = self.job.request.bundle
         if bundle is not None and self.problem is None:
             self.problem = self._driver.chunks.problems.get(bundle.digest)
+
+    def _finish_shown(self) -> None:
+        self._sink.finish()
+        if self.tasks is not None:
+            self.tasks.finish()
 
     def conclude(self, status: int, lines: list[str]) -> int:
         """Report on stderr what failed, our own problems first.  Returns the exit status."""
@@ -213,12 +222,17 @@ class Foreground:
                     self._stamp(rank, time_s)
                 if stream == "stderr":
                     self.errors = (self.errors + data[-_ERRORS_BYTES:])[-_ERRORS_BYTES:]
-                if stream != "files":
+                if event.task is not None and self.tasks is not None:
+                    self.tasks.output(event)
+                elif stream != "files":
                     self._sink.output(rank, stream, memoryview(data))
                 elif self._brought is not None:
                     self._brought.output(rank, memoryview(data))
                 self._driver.session.consumed(self.job, stream, len(data))
                 self._tell_detail(f"{self.job.nodes[rank]} wrote {len(data)} bytes to {stream}")
+            case TaskExited():
+                if self.tasks is not None:
+                    self.tasks.ended(event)
             case Staged(_, received_bytes, complete, rank):
                 self._progress.staged(rank, received_bytes, complete)
                 self._tell_detail(f"{self.job.nodes[rank]} has {received_bytes} bytes" + ", all" * complete)
@@ -337,11 +351,11 @@ class Foreground:
 
 def submitted(
     driver: PollDriver, request: Request, bundle: Bundle | None, trace: Trace, keep: Keep | None = None,
-    naming: Naming = PLACES,
+    naming: Naming = PLACES, listing: TaskListing | None = None,
 ) -> SessionJob:
     """The job, on its way to the master."""
     trace.step(f"asks the master at {driver.connection.path} for nodes {request.nodes}")
-    return driver.submit(request, bundle, keep, naming)
+    return driver.submit(request, bundle, keep, naming, listing)
 
 
 def unreached_text(event: Unreached) -> str:

@@ -10,13 +10,13 @@ from gproc.cli.switch import Switch
 JOB_SWITCHES: Final = (
     Switch(
         "detach",
-        ("e",),
+        ("e", "map"),
         FLAG,
         "Print the job's number and return; the job goes on, and its output is kept.",
         "detach",
         short="d",
     ),
-    Switch("name", ("e",), TEXT, "Give the job a name.", "name", metavar="NAME"),
+    Switch("name", ("e", "map"), TEXT, "Give the job a name.", "name", metavar="NAME"),
     Switch("spool", ("e",), FLAG, "Keep the job's output for gproc logs.", "spool"),
     Switch(
         "on_disconnect",

@@ -6,7 +6,7 @@ from gproc.cli.naming import meant_by
 from gproc.cli.options import KillOptions
 from gproc.cli.trace import Trace
 from gproc.client.questions import answer_to
-from gproc.client.summary import name_of
+from gproc.request.wording import name_of
 
 
 def run(options: KillOptions) -> int:

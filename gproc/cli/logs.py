@@ -12,14 +12,16 @@ from gproc.cli.progress import progress_for
 from gproc.cli.showing import AsItComes
 from gproc.cli.stamped import Stamped
 from gproc.cli.style import has_colour
+from gproc.cli.task_logs import TasksShown
 from gproc.cli.trace import Trace
 from gproc.cli.writing import Writing
 from gproc.client.driver import PollDriver
 from gproc.client.questions import explained
-from gproc.errors import EXIT_SIGNAL_BASE
+from gproc.errors import EXIT_SIGNAL_BASE, UsageError
 
 
 def run(options: LogsOptions) -> int:
+    check_tasks(options)
     nodes = options.nodes[0] if options.nodes else ""
     meant = meant_by(options.socket, nodes, job=options.job)
     meant.check()
@@ -37,12 +39,38 @@ def run(options: LogsOptions) -> int:
     else:
         plain = AsItComes(writing, label=options.label, coloured=coloured, equal=None)
         foreground = Foreground(driver, job, plain, progress, trace)
+        if not options.label:
+            foreground.tasks = TasksShown(
+                job, writing, in_order=options.keep_order, tagged=options.tag, joblog=options.joblog
+            )
     writing.watch(foreground)
     try:
         with explained(job):
+            foreground.open()
+            if asked_of_tasks(options) and job.viewed is not None and not job.viewed.tasks:
+                raise UsageError(
+                    f"{asked_of_tasks(options)[0]} is for tasks of a list, and job {job.number} runs one program on "
+                    "each node"
+                )
             foreground.show()
     finally:
         driver.close()
     if foreground.reader_is_gone:
         return EXIT_SIGNAL_BASE + signal.SIGPIPE
     return foreground.conclude(0, [])
+
+
+def asked_of_tasks(options: LogsOptions) -> list[str]:
+    """The switches that are for tasks of a list."""
+    ways = {"--keep-order": options.keep_order, "--tag": options.tag, "--joblog": bool(options.joblog)}
+    return [name for name, is_asked in ways.items() if is_asked]
+
+
+def check_tasks(options: LogsOptions) -> None:
+    """Raises: UsageError if the switches contradict each other."""
+    as_they_come = "--times" if options.times else "--label" if options.label else ""
+    if as_they_come and (asked := asked_of_tasks(options)):
+        raise UsageError(
+            f"{as_they_come} shows what each node wrote as it came, and {asked[0]} what each task wrote: leave one of "
+            "them out"
+        )

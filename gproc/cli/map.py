@@ -19,14 +19,14 @@ from gproc.cli.task_progress import task_progress
 from gproc.cli.trace import Trace
 from gproc.cli.writing import Writing
 from gproc.client.driver import PollDriver
-from gproc.client.feed import TaskFeed
 from gproc.client.requests import program_request
-from gproc.client.tallies import Tally
 from gproc.errors import EXIT_SIGNAL_BASE, GprocError, UsageError
 from gproc.packager import Bundle
 from gproc.request.spec import Request
 from gproc.request.template import Template, completed, has_strings, in_quotes
-from gproc.wire.job_messages import Keep
+from gproc.tasks.feed import TaskFeed
+from gproc.tasks.tallies import Tally
+from gproc.wire.job_messages import SHOWN_HOSTS_MAX, Keep
 from gproc.wire.tasks import Setup
 
 
@@ -35,13 +35,14 @@ def run(options: MapOptions) -> int:
     if options.ungroup and (options.tag or options.keep_order):
         other = "--tag" if options.tag else "--keep-order"
         raise UsageError(f"--ungroup prints what comes at once, so {other} does not go with it")
+    check_detached(options)
     meant = meant_by(options.socket, options.nodes, options.exclude)
     if options.require and meant.naming.unknown:
         raise GprocError(f"nothing runs, because not all nodes are there: not connected: {meant.naming.missing('')}")
     check_sending(options)
     first = first_of(entries)
     if first is None:
-        complain([f"the list is empty: nothing was run{left_out(entries)}"])
+        complain(["the list is empty: nothing was run" + (f"; {left_out(entries)}" if entries.empty else "")])
         return 0
     trace = Trace(options.debug)
     command = completed([os.fsencode(word) for word in words], shell=options.shell)
@@ -60,6 +61,11 @@ def run(options: MapOptions) -> int:
     shown_words = [os.fsdecode(word) for word in argv]
     bundle = None if options.local_bin else packed(options, shown_words, cwd, trace)
     template = Template(argv, quoted=options.shell)
+    request = request_of(options, argv, bundle, cwd, meant.nodes, meant.exclude)
+    if options.detach:
+        from gproc.cli.map_detached import begin_detached
+
+        return begin_detached(options, request, bundle, template, entries, first, trace, meant.naming)
     setup = Setup(options.per_node, options.task_timeout_s, options.shell)
     feed, tally = TaskFeed(setup, template, max_fail=options.max_fail), Tally(entries.noun)
     log = JobLog(options.joblog, template) if options.joblog else None
@@ -71,10 +77,8 @@ def run(options: MapOptions) -> int:
     sink = TaskSink(feed, tally, printing, log, in_order=options.keep_order)
     driver = PollDriver(options.socket)
     try:
-        request = request_of(options, argv, bundle, cwd, meant.nodes, meant.exclude)
-        hosts = meant.naming.for_records
-        keep = Keep(hosts=hosts) if hosts else None
-        job = submitted(driver, request, bundle, trace, keep, meant.naming)
+        keep = Keep(options.name, hosts=meant.naming.for_records[:SHOWN_HOSTS_MAX])
+        job = submitted(driver, request, bundle, trace, None if keep == Keep() else keep, meant.naming)
         foreground = MappingForeground(driver, job, sink, progress, trace, feed, entries, first)
         writing.watch(foreground)
         foreground.run()
@@ -84,13 +88,27 @@ def run(options: MapOptions) -> int:
         return EXIT_SIGNAL_BASE + signal.SIGPIPE
     status, lines = tally.conclude(feed, job.places, job.missing, job.naming)
     if entries.empty:
-        lines.append(f"{entries.empty} empty line{'s were' if entries.empty > 1 else ' was'} left out")
+        lines.append(left_out(entries))
     if job.leaves_files:
         lines.append(
             "files that tasks wrote in their working directories are gone, because these are private: --cwd DIR starts "
             "them in a directory of the node"
         )
     return foreground.conclude(foreground.signal_status or status, lines)
+
+
+def check_detached(options: MapOptions) -> None:
+    """Raises: UsageError for switches that say how output is shown, if none is."""
+    shown = {
+        "--keep-order": options.keep_order, "--tag": options.tag, "--ungroup": options.ungroup,
+        "--joblog": bool(options.joblog),
+    }  # fmt: skip
+    asked = [name for name, is_asked in shown.items() if is_asked]
+    if options.detach and asked:
+        later = "" if asked[0] == "--ungroup" else f" {asked[0]}"
+        raise UsageError(
+            f"--detach shows no output, so {asked[0]} does not go with it: gproc logs{later} shows it later"
+        )
 
 
 def list_of(options: MapOptions) -> tuple[Sequence[str], TaskList]:
@@ -132,7 +150,7 @@ def first_of(entries: TaskList) -> tuple[int, bytes] | None:
 
 
 def left_out(entries: TaskList) -> str:
-    return f"; {entries.empty} empty line{'s were' if entries.empty > 1 else ' was'} left out" if entries.empty else ""
+    return f"{entries.empty} empty line{'s were' if entries.empty > 1 else ' was'} left out"
 
 
 def request_of(

@@ -29,9 +29,16 @@ MAP_SWITCHES: Final = (
         offers="file",
     ),
     Switch("null", ("map",), FLAG, "Zero bytes end the entries of the list: find -print0.", "null", short="0"),
-    Switch("keep_order", ("map",), FLAG, "Print the output in the order of the list.", "keep-order", short="k"),
+    Switch(
+        "keep_order",
+        ("map", "logs"),
+        FLAG,
+        "Print the output of tasks in the order of the list.",
+        "keep-order",
+        short="k",
+    ),
     Switch("ungroup", ("map",), FLAG, "Print output as it comes, of several tasks mixed.", "ungroup", short="u"),
-    Switch("tag", ("map",), FLAG, "Begin each line of output with the task's line of the list.", "tag"),
+    Switch("tag", ("map", "logs"), FLAG, "Begin each line of output with the task's line of the list.", "tag"),
     Switch(
         "task_timeout_s",
         ("map",),
@@ -50,7 +57,7 @@ MAP_SWITCHES: Final = (
     ),
     Switch(
         "joblog",
-        ("map",),
+        ("map", "logs"),
         TEXT,
         "Write a line for each task to this file, as GNU parallel does.",
         "joblog",

@@ -13,14 +13,14 @@ from gproc.cli.task_progress import TaskCounts
 from gproc.cli.trace import Trace
 from gproc.client.driver import PollDriver
 from gproc.client.events import Stream
-from gproc.client.feed import TaskDone, TaskFeed, TaskOutput
 from gproc.client.session_job import SessionJob
 from gproc.client.sinks import Progress
-from gproc.client.summary import name_of
-from gproc.client.tallies import Tally
 from gproc.errors import EXIT_SIGNAL_BASE, GprocError
 from gproc.nodespec import Place
 from gproc.request.outcome import Lost, Outcome
+from gproc.request.wording import name_of
+from gproc.tasks.feed import TaskDone, TaskFeed, TaskOutput
+from gproc.tasks.tallies import Tally
 
 LEAD: Final = 500
 """In the order of the list: tasks that may be ahead of one whose output is printed next, or twice all slots."""

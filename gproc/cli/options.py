@@ -155,7 +155,10 @@ class PsOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogsOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`gproc logs`.  job: a number, a name or "last".  nodes: a specification, not yet parsed; () for all."""
+    """`gproc logs`.  job: a number, a name or "last".  nodes: a specification, not yet parsed; () for all.
+
+    keep_order, tag, joblog: as of `MapOptions`, for a job whose tasks the master hands out.
+    """
 
     job: str
     nodes: tuple[str, ...] = ()
@@ -163,6 +166,9 @@ class LogsOptions(msgspec.Struct, frozen=True, kw_only=True):
     follow: bool = False
     times: bool = False
     label: bool = False
+    keep_order: bool = False
+    tag: bool = False
+    joblog: str = ""
     debug: int = 0
 
 

@@ -49,6 +49,7 @@ class MapOptions(ProgramOptions, frozen=True, kw_only=True):
 
     per_node: tasks at a time; 0: as many as the node has processors.  arg_file: has the list; "": standard input.
     null: zero bytes end its entries.  task_timeout_s: of each task.  joblog: a file; "": none.
+    detach: the master has the list and hands it out.  name: of the job; "": none.
     """
 
     per_node: int = 0
@@ -60,3 +61,5 @@ class MapOptions(ProgramOptions, frozen=True, kw_only=True):
     task_timeout_s: float | None = None
     max_fail: int | None = None
     joblog: str = ""
+    detach: bool = False
+    name: str = ""

@@ -9,10 +9,11 @@ from typing import IO, Final
 
 from gproc.cli.writing import Writing
 from gproc.client.events import Stream
-from gproc.client.feed import Task, TaskDone, TaskOutput
 from gproc.errors import GprocError
 from gproc.request.outcome import Signalled
 from gproc.request.template import Template
+from gproc.tasks.feed import TaskDone, TaskOutput
+from gproc.tasks.task import Task
 
 MEMORY_BYTES: Final = 32 << 20
 """Output of all tasks that waits in memory; a task that would exceed it has a temporary file."""
@@ -65,6 +66,8 @@ class Printing:
         self._tagged = tagged
         self._blocks: dict[int, dict[Stream, _Block]] = {}
         self._memory_bytes = 0
+        self._tasks: dict[int, Task] = {}
+        """Of these blocks."""
         self._ended: dict[int, Task] = {}
         """Tasks whose turn has not come yet."""
         self.next = 1
@@ -74,6 +77,7 @@ class Printing:
         if not self._grouped:
             self._writing.write(said.stream, said.data)
             return
+        self._tasks[said.task.number] = said.task
         blocks = self._blocks.setdefault(said.task.number, {})
         block = blocks.setdefault(said.stream, _Block())
         before = block.size_bytes
@@ -92,13 +96,14 @@ class Printing:
             self.next += 1
 
     def finish(self) -> None:
-        """No more tasks end: some before these may not have run."""
-        for number in sorted(self._ended):
-            self._print(self._ended[number])
+        """No more tasks end: some before these may not have run, and others may go on without us."""
+        for _, task in sorted({**self._tasks, **self._ended}.items()):
+            self._print(task)
         self._ended.clear()
 
     def _print(self, task: Task) -> None:
         blocks = self._blocks.pop(task.number, {})
+        self._tasks.pop(task.number, None)
         for stream in sorted(blocks, reverse=True):  # stdout, then stderr
             block = blocks[stream]
             self._memory_bytes -= block.size_bytes
@@ -123,11 +128,12 @@ class JobLog:
         number = said.task.number
         self._received[number] = self._received.get(number, 0) + len(said.data)
 
-    def done(self, done: TaskDone, node: str) -> None:
+    def done(self, done: TaskDone, node: str, ended_s: float | None = None) -> None:
+        """ended_s: when it ended, in Unix time; None: now."""
         task, outcome = done.task, done.outcome
         signum = outcome.signal if isinstance(outcome, Signalled) else 0
         command = b" ".join(self._template.command(task.values, task.number, done.slot)).replace(b"\n", b" ")
-        started_s = time.time() - done.seconds
+        started_s = (time.time() if ended_s is None else ended_s) - done.seconds
         received = self._received.pop(task.number, 0)
         status = 0 if signum else outcome.status
         head = f"{task.number}\t{node}\t{started_s:.3f}\t{done.seconds:10.3f}\t0\t{received}\t{status}\t{signum}\t"

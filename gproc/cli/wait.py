@@ -10,7 +10,7 @@ from gproc.cli.trace import Trace
 from gproc.cli.writing import Writing
 from gproc.client.driver import PollDriver
 from gproc.client.questions import explained
-from gproc.client.summary import summarise
+from gproc.client.summary import conclusion
 
 
 def run(options: WaitOptions) -> int:
@@ -28,4 +28,4 @@ def run(options: WaitOptions) -> int:
             foreground.show()
     finally:
         driver.close()
-    return foreground.conclude(*summarise(job.places, job.outcomes, job.missing, naming=job.naming))
+    return foreground.conclude(*conclusion(job))

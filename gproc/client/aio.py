@@ -44,6 +44,7 @@ from gproc.naming.naming import PLACES, MeantNodes, Naming
 from gproc.packager import Bundle
 from gproc.request.spec import Request
 from gproc.wire.job_messages import JobAnswer, Keep
+from gproc.wire.task_messages import TaskListing
 
 E = TypeVar("E", bound=BaseException)
 
@@ -266,12 +267,12 @@ class AsyncCluster(AsyncTaskCluster):
 
     def _submit(
         self, request: Request, bundle: Bundle | None, words: tuple[str, ...], keep: Keep | None = None,
-        naming: Naming = PLACES,
+        naming: Naming = PLACES, listing: TaskListing | None = None,
     ) -> AsyncJob:
         self._check()
         if bundle is not None:
             self._chunks.offer(bundle)
-        known = self._connection.session.submit(request, keep, naming)
+        known = self._connection.session.submit(request, keep, naming, listing)
         job = self._jobs[known] = AsyncJob(self, known, words, stdin=request.stdin)
         self._flush()
         return job

@@ -6,7 +6,7 @@ from collections import deque
 
 from gproc.client.events import Departed, Event, Output
 from gproc.client.session_job import SessionJob
-from gproc.client.summary import summarise
+from gproc.client.summary import conclusion
 from gproc.errors import GprocError
 from gproc.request.outcome import Outcome
 
@@ -44,14 +44,14 @@ class BegunJob:
         """What `gproc e` would end with; None while it runs, and if this program has left it."""
         if not self._job.ended or self._job.left or self._job.rejected is not None:
             return None
-        return summarise(self._job.places, self._job.outcomes, self._job.missing)[0]
+        return conclusion(self._job)[0]
 
     @property
     def summary(self) -> tuple[str, ...]:
         """A line for each kind of failure, as of `gproc.CompletedJob`; () while it runs."""
         if self.returncode is None:
             return ()
-        return tuple(summarise(self._job.places, self._job.outcomes, self._job.missing)[1])
+        return tuple(conclusion(self._job)[1])
 
     def _check_departure(self) -> None:
         """Raises: GprocError if the master ends the job that was to be left."""
@@ -68,5 +68,5 @@ class BegunJob:
     def _keep(self, event: Event) -> None:
         """Keep an event of the session for the caller.  An output's view is valid only until more is received."""
         if isinstance(event, Output):
-            event = Output(event.node, event.stream, bytes(event.data), event.rank, event.time_s)
+            event = Output(event.node, event.stream, bytes(event.data), event.rank, event.time_s, event.task)
         self._events.append(event)

@@ -36,6 +36,7 @@ from gproc.naming.naming import PLACES, MeantNodes, Naming
 from gproc.packager import Bundle
 from gproc.request.spec import Request
 from gproc.wire.job_messages import JobAnswer, Keep
+from gproc.wire.task_messages import TaskListing
 
 E = TypeVar("E", bound=BaseException)
 
@@ -298,10 +299,10 @@ class Cluster(TaskCluster):
 
     def _submit(
         self, request: Request, bundle: Bundle | None, words: tuple[str, ...], keep: Keep | None = None,
-        naming: Naming = PLACES,
+        naming: Naming = PLACES, listing: TaskListing | None = None,
     ) -> Job:
         def submit(_session: object) -> Job:
-            known = self._engine.driver.submit(request, bundle, keep, naming)
+            known = self._engine.driver.submit(request, bundle, keep, naming, listing)
             job = self._jobs[known] = Job(self._engine, known, words, stdin=request.stdin)
             return job
 

@@ -13,6 +13,7 @@ from gproc.naming.naming import PLACES, Naming
 from gproc.packager import Bundle
 from gproc.request.spec import Request
 from gproc.wire.job_messages import Keep
+from gproc.wire.task_messages import TaskListing
 
 
 class PollDriver:
@@ -26,11 +27,12 @@ class PollDriver:
         self._readable = False
 
     def submit(
-        self, request: Request, bundle: Bundle | None, keep: Keep | None = None, naming: Naming = PLACES
-    ) -> SessionJob:
+        self, request: Request, bundle: Bundle | None, keep: Keep | None = None, naming: Naming = PLACES,
+        listing: TaskListing | None = None,
+    ) -> SessionJob:  # fmt: skip
         if bundle is not None:
             self.chunks.offer(bundle)
-        return self.session.submit(request, keep, naming)
+        return self.session.submit(request, keep, naming, listing)
 
     def wait(self, watch: Sequence[int] = (), timeout_s: float | None = None) -> set[int]:
         """Wait until the master has sent something, or a descriptor of `watch` can be read, or the time is up.

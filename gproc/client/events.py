@@ -7,6 +7,7 @@ from typing import Literal, Union
 import msgspec
 
 from gproc.request.outcome import Outcome
+from gproc.tasks.task import Task
 
 Stream = Literal["stdout", "stderr", "files"]
 """files: what a job brings back that was asked to, as `gproc get` has it."""
@@ -36,6 +37,7 @@ class Output(msgspec.Struct, frozen=True):
     """Output of a node's program.  Pieces of one stream come in order.  A piece may end in the middle of a line.
 
     time_s: when it came to the master, in Unix time, if that was asked for.
+    task: which task of a list has written it, if the master hands out the tasks.
     """
 
     node: str
@@ -43,6 +45,22 @@ class Output(msgspec.Struct, frozen=True):
     data: bytes
     rank: int
     time_s: float | None = None
+    task: Task | None = None
+
+
+class TaskExited(msgspec.Struct, frozen=True):
+    """A task of a list that the master hands out has ended.  All of its output came before this event.
+
+    slot: in which slot of the node it ran; 0: nobody knows.  seconds: how long.  time_s: until when, in Unix time.
+    """
+
+    node: str
+    task: Task
+    slot: int
+    outcome: Outcome
+    seconds: float
+    rank: int
+    time_s: float
 
 
 class Exited(msgspec.Struct, frozen=True):
@@ -86,4 +104,4 @@ class Departed(msgspec.Struct, frozen=True):
     reason: str
 
 
-Event = Union[Started, Staged, Output, Exited, Unreached, Skipped, Departed]  # noqa: UP007 - msgspec wants it so on 3.11
+Event = Union[Started, Staged, Output, TaskExited, Exited, Unreached, Skipped, Departed]  # noqa: UP007 - for 3.11

@@ -7,16 +7,26 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar, Unpack
+from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, overload
 
 from gproc.client.job import Job
 from gproc.client.options import Args, JobOptions, keep_of
-from gproc.client.tasks import BegunTasks, Listed, TaskGathering, TaskResult, TaskSource, TaskValue, tasks_of
+from gproc.client.tasks import (
+    BegunTasks,
+    Listed,
+    TaskGathering,
+    TaskResult,
+    TaskSource,
+    TaskValue,
+    tasks_of,
+    whole_list,
+)
 from gproc.errors import GprocError
 from gproc.naming.naming import PLACES, MeantNodes, Naming
 from gproc.packager import Bundle
 from gproc.request.spec import Request
 from gproc.wire.job_messages import Keep
+from gproc.wire.task_messages import TaskListing
 
 if TYPE_CHECKING:
     from gproc.client.engine import Engine
@@ -115,10 +125,22 @@ class TaskCluster(ABC):
 
     _engine: Engine
 
+    @overload
     def map(
         self, nodes: str, args: Args, values: Iterable[TaskValue | Sequence[TaskValue]], *, ordered: bool = True,
-        per_node: int = 0, timeout: float | None = None, **options: Unpack[JobOptions],
-    ) -> MappedTasks:  # fmt: skip
+        per_node: int = 0, timeout: float | None = None, detach: Literal[False] = False,
+        **options: Unpack[JobOptions],
+    ) -> MappedTasks: ...  # fmt: skip
+    @overload
+    def map(
+        self, nodes: str, args: Args, values: Iterable[TaskValue | Sequence[TaskValue]], *, ordered: bool = True,
+        per_node: int = 0, timeout: float | None = None, detach: Literal[True], **options: Unpack[JobOptions],
+    ) -> Job: ...  # fmt: skip
+
+    def map(
+        self, nodes: str, args: Args, values: Iterable[TaskValue | Sequence[TaskValue]], *, ordered: bool = True,
+        per_node: int = 0, timeout: float | None = None, detach: bool = False, **options: Unpack[JobOptions],
+    ) -> MappedTasks | Job:  # fmt: skip
         """Run a program once for each value, on whichever node is free, as `gproc map` does.
 
         args: the command, with replacement strings; without any, the value is its last word.
@@ -126,6 +148,9 @@ class TaskCluster(ABC):
         ordered: results come in the order of the values; else as tasks end.
         per_node: tasks that run on a node at a time; 0: as many as it has processors.
         timeout: seconds that one task may run.  options: of `run`; `max_fail` counts tasks.
+        detach: give the master all values, and return when it can hand them out without this program.  The result is a
+        job as of `popen` with `detach`: it has a number; `logs` and `attach` have what its tasks write, as `Output`
+        with its `task`, and how they end, as `TaskExited`; `wait` returns what `gproc map` would end with.
 
         Raises: JobRejected, BundleError, SpecError, UsageError, LinkLost.
 
@@ -133,7 +158,23 @@ class TaskCluster(ABC):
             ...     print(result.index, result.node, result.returncode)
         """
         begun = self._tasks(nodes, args, per_node=per_node, timeout=timeout, options=options)
+        if detach:
+            return self._detach_tasks(begun, values, keep_of(options, detach=True))
         return MappedTasks(self._run_tasks(begun, Listed(values), ordered=ordered, options=options))
+
+    def _detach_tasks(
+        self, begun: tuple[BegunTasks, Naming], values: Iterable[TaskValue | Sequence[TaskValue]], keep: Keep | None
+    ) -> Job:
+        tasks, naming = begun
+        data = whole_list(tasks, values)
+        job = self._submit(tasks.request, tasks.bundle, tasks.words, keep, naming, tasks.listing)
+        job._begun()
+        assert job.stdin is not None
+        job.stdin.write(data)
+        job.stdin.close()
+        self._engine.wait_until(lambda: job._job.left or job._job.ended)
+        job._check_departure()
+        return job
 
     def executor(
         self, nodes: str, args: Args, *, per_node: int = 0, timeout: float | None = None,
@@ -175,5 +216,5 @@ class TaskCluster(ABC):
     @abstractmethod
     def _submit(
         self, request: Request, bundle: Bundle | None, words: tuple[str, ...], keep: Keep | None = None,
-        naming: Naming = PLACES,
+        naming: Naming = PLACES, listing: TaskListing | None = None,
     ) -> Job: ...  # fmt: skip

@@ -9,7 +9,7 @@ import msgspec
 
 from gproc.client.events import Event, Exited, Output, Started
 from gproc.client.session_job import SessionJob
-from gproc.client.summary import summarise
+from gproc.client.summary import conclusion
 from gproc.errors import GprocError
 from gproc.request.outcome import Outcome
 
@@ -86,7 +86,7 @@ class Collector:
                 pass
 
     def result(self, job: SessionJob) -> CompletedJob[bytes]:
-        status, lines = summarise(job.places, job.outcomes, job.missing, naming=job.naming)
+        status, lines = conclusion(job)
         return CompletedJob(
             args=self._args,
             nodes=job.nodes,

@@ -9,40 +9,36 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final, NamedTuple, Union, assert_never
 
 import msgspec
 
-from gproc.client.events import Departed, Event, Exited, Output, Skipped, Staged, Started, Stream, Unreached
+from gproc.client.asking import SessionQuestions
+from gproc.client.events import Departed, Event, Exited, Output, Skipped, Staged, Started, Stream, TaskExited, Unreached
 from gproc.client.session_job import SessionJob
 from gproc.errors import JobRejected, PeerError
 from gproc.naming.naming import ALL_NODES, PLACES, MeantNodes, Naming
 from gproc.nodespec import Place
 from gproc.request.spec import Request, TerminalSize
+from gproc.shown import shown_text
+from gproc.tasks.task import Task
 from gproc.wire import frames, messages
 from gproc.wire.credit import quantum
 from gproc.wire.directions import MASTER_TO_CLIENT, MasterToClient
 from gproc.wire.job_messages import (
     ActedOn,
-    AskFailed,
-    AskFaults,
     Detach,
     Detached,
-    DrainNodes,
     Dropped,
     FailedNodes,
     FaultList,
-    FindNodes,
     FoundNodes,
     JobAnswer,
     JobList,
     Keep,
-    KillJob,
-    ListJobs,
     Moment,
     NodesDrained,
-    RemoveJobs,
     SubmitKept,
     Viewing,
     ViewJob,
@@ -51,7 +47,6 @@ from gproc.wire.messages import (
     Accepted,
     Credit,
     Finished,
-    Inquire,
     Message,
     Rejected,
     Resize,
@@ -63,7 +58,8 @@ from gproc.wire.messages import (
     Want,
     frame,
 )
-from gproc.wire.stacks import AskStacks, JobStacks
+from gproc.wire.stacks import JobStacks
+from gproc.wire.task_messages import SubmitTasks, TaskFinished, TaskListing, TasksConcluded, TaskSpeaks
 
 STREAMS: Final[dict[int, Stream]] = {frames.STDOUT: "stdout", frames.STDERR: "stderr", frames.FILES: "files"}
 NUMBERS: Final[dict[Stream, int]] = {name: number for number, name in STREAMS.items()}
@@ -121,7 +117,7 @@ class Refusal(NamedTuple):
 SessionEvent = Union[JobEvent, JobRefused, StdinReady, ChunksWanted, TreeAnswer, Answered, Refusal]  # noqa: UP007
 
 
-class ClientSession:
+class ClientSession(SessionQuestions):
     """`space` and `received` take the bytes from the master; `outbox` has the bytes for it."""
 
     def __init__(self) -> None:
@@ -201,6 +197,15 @@ class ClientSession:
             case Moment(number, time_s):
                 if (job := self._jobs.get(number)) is not None:
                     job.moment_s = time_s
+            case TaskSpeaks(number, rank):
+                if (job := self._jobs.get(number)) is not None:
+                    job.speaking[self._known(job, rank)] = Task(message.number, message.line, message.values)
+            case TaskFinished(number, rank):
+                if (job := self._jobs.get(number)) is not None:
+                    yield JobEvent(job, _task_exited(job.nodes[self._known(job, rank)], message))
+            case TasksConcluded(number, status, lines):
+                if (job := self._jobs.get(number)) is not None:
+                    job.concluded = (status, tuple(map(shown_text, lines)))
             case Dropped(number, rank, stream, size):
                 if (job := self._jobs.get(number)) is not None and rank < len(job.nodes):
                     yield JobEvent(job, Skipped(job.nodes[rank], STREAMS.get(stream, ""), size, rank))
@@ -258,7 +263,8 @@ class ClientSession:
         if stream not in STREAMS:
             raise PeerError("the master sent standard input")
         rank = self._known(job, rank)
-        return JobEvent(job, Output(job.nodes[rank], STREAMS[stream], data, rank, job.moment_s))  # type: ignore[arg-type]
+        task = job.speaking.get(rank)
+        return JobEvent(job, Output(job.nodes[rank], STREAMS[stream], data, rank, job.moment_s, task))  # type: ignore[arg-type]
 
     def _known(self, job: SessionJob, rank: int) -> int:
         if rank >= len(job.places) or rank in job.outcomes:
@@ -267,81 +273,32 @@ class ClientSession:
 
     # To the master
 
-    def submit(self, request: Request, keep: Keep | None = None, naming: Naming = PLACES) -> SessionJob:
-        """naming: how its nodes are called."""
+    def submit(
+        self, request: Request, keep: Keep | None = None, naming: Naming = PLACES, listing: TaskListing | None = None
+    ) -> SessionJob:
+        """naming: how its nodes are called.  listing: if the master is to hand out its tasks: its input is the list."""
         job = SessionJob(next(self._serials), request, naming)
         self._submitted[job.serial] = job
-        self._send(Submit(job.serial, request) if keep is None else SubmitKept(job.serial, request, keep))
+        if listing is not None:
+            self._send(SubmitTasks(job.serial, request, keep or Keep(), listing))
+        else:
+            self._send(Submit(job.serial, request) if keep is None else SubmitKept(job.serial, request, keep))
         return job
 
     def view(
         self, name: str, meant: MeantNodes = ALL_NODES, *, output: bool = True, start: bool = True,
-        follow: bool = False, moments: bool = False, control: bool = False,
+        follow: bool = False, moments: bool = False, control: bool = False, tasks: bool = True,
     ) -> SessionJob:  # fmt: skip
         """Look at a job that the master knows: `wire.job_messages.ViewJob` says how.  JobRefused if it cannot be."""
         job = SessionJob(next(self._serials), Request(nodes=meant.nodes, argv=(b"",)), meant.naming)
         self._submitted[job.serial] = job
-        self._send(ViewJob(job.serial, name, meant.nodes, output, start, follow, moments, control))
+        self._send(ViewJob(job.serial, name, meant.nodes, output, start, follow, moments, control, tasks))
         return job
 
     def leave(self, job: SessionJob) -> None:
         """Leave a job that goes on, or look at it no more.  `Departed` says when that is done."""
         if job.number is not None and not job.ended:
             self._send(Detach(job.wire_number))
-
-    def kill(self, name: str, signum: int, nodes: str = "") -> int:
-        """Send a signal to a job that the master knows.  Returns the serial number of the `Answered`."""
-        serial = next(self._serials)
-        self._send(KillJob(serial, name, signum, nodes))
-        return serial
-
-    def ask_stacks(self, name: str, nodes: str = "", *, debugger: bool = False) -> int:
-        """Ask where a job's processes are.  Returns the serial number of the `Answered`."""
-        serial = next(self._serials)
-        self._send(AskStacks(serial, name, nodes, debugger))
-        return serial
-
-    def remove(self, names: Sequence[str]) -> int:
-        """Remove the records of ended jobs.  Returns the serial number of the `Answered`."""
-        serial = next(self._serials)
-        self._send(RemoveJobs(serial, tuple(names)))
-        return serial
-
-    def ask_failed(self, name: str) -> int:
-        """Ask where a job has failed.  Returns the serial number of the `Answered`."""
-        serial = next(self._serials)
-        self._send(AskFailed(serial, name))
-        return serial
-
-    def find_nodes(self, hosts: Sequence[str], groups: Sequence[str] = ()) -> int:
-        """Ask where hosts are, and what groups mean.  Returns the serial number of the `Answered`."""
-        serial = next(self._serials)
-        self._send(FindNodes(serial, tuple(hosts), tuple(groups)))
-        return serial
-
-    def ask_faults(self) -> int:
-        """Ask for the last faults of the tree.  Returns the serial number of the `Answered`."""
-        serial = next(self._serials)
-        self._send(AskFaults(serial))
-        return serial
-
-    def drain(self, nodes: str, reason: str, *, resume: bool) -> int:
-        """Keep new jobs from nodes, or let these take jobs again.  Returns the serial number of the `Answered`."""
-        serial = next(self._serials)
-        self._send(DrainNodes(serial, nodes, resume, reason))
-        return serial
-
-    def inquire(self) -> int:
-        """Ask for the tree.  Returns the serial number of the `TreeAnswer`."""
-        serial = next(self._serials)
-        self._send(Inquire(serial))
-        return serial
-
-    def list_jobs(self, *, ended: bool) -> int:
-        """Ask for the user's jobs, also those that have ended.  Returns the serial number of the `Answered`."""
-        serial = next(self._serials)
-        self._send(ListJobs(serial, ended))
-        return serial
 
     def signal(self, job: SessionJob, signum: int) -> None:
         """Send a signal to every process of a job, as soon as the master has taken it.
@@ -397,3 +354,8 @@ class ClientSession:
 
     def _write(self, data: bytes) -> None:
         self.outbox.append(memoryview(data))
+
+
+def _task_exited(node: str, told: TaskFinished) -> TaskExited:
+    task = Task(told.number, told.line, told.values)
+    return TaskExited(node, task, told.slot, told.outcome, told.seconds, told.rank, told.time_s)

@@ -8,6 +8,7 @@ from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import Place
 from gproc.request.outcome import Outcome
 from gproc.request.spec import Request
+from gproc.tasks.task import Task
 from gproc.wire.job_messages import Viewing
 from gproc.wire.tree_rows import NodeDrained
 
@@ -24,6 +25,8 @@ class SessionJob:
     left: whether the session has left it, or has seen what it wanted to see.
     viewed: what the master said of a job that is looked at; None for one of this session.
     stdin_credit: how many bytes of standard input may be written now.  stdin_bytes: how many were written.
+    speaking: by rank, the task whose output comes, if the master hands out its tasks.
+    concluded: what became of all of its tasks then: an exit status, and lines for people.
     early_signals: signals that wait until the master has taken it.
     """
 
@@ -42,6 +45,8 @@ class SessionJob:
         self.absent: tuple[tuple[str, float, str], ...] = ()
         self.drained: tuple[tuple[str, NodeDrained], ...] = ()
         self.outcomes: dict[int, Outcome] = {}
+        self.speaking: dict[int, Task] = {}
+        self.concluded: tuple[int, tuple[str, ...]] | None = None
         self.leaves_files: set[int] = set()
         self.rejected: JobRejected | None = None
         self.stdin_credit = 0

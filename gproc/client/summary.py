@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping, Sequence
-from typing import assert_never
 
+from gproc.client.session_job import SessionJob
 from gproc.errors import EXIT_GPROC
 from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import Path
-from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Refused, Returned, Signalled, TimedOut
-from gproc.shown import shown_text
-
-
-def describe(outcome: Outcome) -> str:
-    """How it ended, in a few words; "" if all is well."""
-    match outcome:
-        case Returned(code):
-            return f"exit status {code}" if code else ""
-        case Signalled(signum, core_dumped):
-            return f"killed by {name_of(signum)}" + (", core dumped" if core_dumped else "")
-        case TimedOut(timeout_s):
-            return f"timed out after {timeout_s:g} s"
-        case Killed(signum, started):
-            return f"killed by {name_of(signum)}" + ("" if started else " before it was started")
-        case Lost(reason):
-            return f"lost: {shown_text(reason)}"
-        case Refused(reason):
-            return f"refused: {shown_text(reason)}"
-        case NotStarted(reason):
-            return shown_text(reason)
-        case _:
-            assert_never(outcome)
-
-
-def name_of(signum: int) -> str:
-    try:
-        return signal.Signals(signum).name
-    except ValueError:
-        return f"signal {signum}"
+from gproc.request.outcome import Lost, Outcome
+from gproc.request.wording import describe
 
 
 def summarise(
@@ -60,3 +31,10 @@ def summarise(
     if missing:
         lines.append(f"{missing}: not connected")
     return status, lines
+
+
+def conclusion(job: SessionJob) -> tuple[int, list[str]]:
+    """The same of a job that has ended.  Of tasks that the master has handed out it is what became of them."""
+    if job.concluded is not None:
+        return job.concluded[0], list(job.concluded[1])
+    return summarise(job.places, job.outcomes, job.missing, naming=job.naming)

@@ -10,16 +10,19 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from gproc.client.events import Event, Exited, Output, Started
-from gproc.client.feed import Task, TaskDone, TaskEvent, TaskFeed, TaskOutput
 from gproc.client.options import Args, JobOptions, Word, asked, command_of
 from gproc.client.session_job import SessionJob
-from gproc.client.tallies import Tally
+from gproc.client.task_listing import WholeList
 from gproc.errors import GprocError, UsageError
 from gproc.packager import Bundle
-from gproc.request.limits import SLOTS_MAX
+from gproc.request.limits import COUNT_MAX, SLOTS_MAX
 from gproc.request.outcome import Outcome
 from gproc.request.spec import TIMEOUT_MAX_S, Request
 from gproc.request.template import Template, completed
+from gproc.tasks.feed import TaskDone, TaskEvent, TaskFeed, TaskOutput
+from gproc.tasks.tallies import Tally
+from gproc.tasks.task import Task
+from gproc.wire.task_messages import TaskListing
 from gproc.wire.tasks import VALUES_MAX, Setup
 
 LEAD: Final = 500
@@ -92,12 +95,13 @@ class Listed:
 
 
 class BegunTasks(NamedTuple):
-    """What a job of tasks begins with."""
+    """What a job of tasks begins with.  listing: the same as `feed`, for a master that hands them out."""
 
     request: Request
     bundle: Bundle | None
     words: tuple[str, ...]
     feed: TaskFeed
+    listing: TaskListing
 
 
 class TaskGathering:
@@ -212,4 +216,15 @@ def tasks_of(
     command = completed(command_of(args), shell=shell)
     request, bundle, words = asked(nodes, command, stdin=True, timeout=None, options=options, action="map")
     setup = Setup(per_node, timeout, shell)
-    return BegunTasks(request, bundle, words, TaskFeed(setup, Template(request.argv, quoted=shell), max_fail=max_fail))
+    feed = TaskFeed(setup, Template(request.argv, quoted=shell), max_fail=max_fail)
+    if max_fail is not None and not 1 <= max_fail <= COUNT_MAX:
+        raise UsageError(f"max_fail is {max_fail}: a number from 1 to {COUNT_MAX} is wanted")
+    return BegunTasks(request, bundle, words, feed, TaskListing(per_node, timeout, shell, max_fail, "task"))
+
+
+def whole_list(tasks: BegunTasks, values: Iterable[TaskValue | Sequence[TaskValue]]) -> bytes:
+    """All values, as the master gets them.  Raises: UsageError for what cannot be, or too many of them."""
+    whole = WholeList(Template(tasks.request.argv, quoted=tasks.listing.quoted))
+    for number, each in enumerate(values, 1):
+        whole.add(number, task_values(each))
+    return whole.data()

@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from gproc.errors import GprocError
 from gproc.records.record import JobName, Keeping, KeptJob
-from gproc.records.rows import BRIEF_COLUMNS, COLUMNS, BriefRow, JobCells, record_of, row_of
+from gproc.records.rows import BRIEF_COLUMNS, COLUMNS, BriefRow, JobCells, notes_of, packed_notes, record_of, row_of
 
 APPLICATION: Final = 0x6770726F
 """PRAGMA application_id: "gpro"."""
@@ -41,8 +43,11 @@ insert into numbers values (1);
 _RUNNING: Final = """
 create table if not exists lives (number integer primary key, life blob not null);
 create table if not exists nodes (nonce blob primary key, node blob not null);
+create table if not exists tasks (number integer primary key, notes blob not null);
+delete from tasks where number not in (select number from jobs);
 """
-"""What a master needs of the present only if it crashes.  An older gproc leaves these tables alone."""
+"""What a master needs of the present only if it crashes, and notes of tasks.  An older gproc leaves these tables
+alone, so that notes may be left of jobs whose records it has removed."""
 
 _ALL: Final = ", ".join(COLUMNS)
 _BRIEF: Final = ", ".join(BRIEF_COLUMNS)
@@ -122,6 +127,8 @@ class JobDatabase:
         marks = ", ".join("?" * len(COLUMNS))
         with self._explained(), self._transaction():
             self._connection.executemany(f"insert or replace into jobs values ({marks})", map(row_of, changes.records))
+            noted = [(each.number, packed_notes(each.tasks)) for each in changes.records if each.tasks is not None]
+            self._connection.executemany("insert or replace into tasks values (?, ?)", noted)
             for table, key, found in (("lives", "number", changes.lives), ("nodes", "nonce", changes.nodes)):
                 gone = [(each,) for each, value in found.items() if value is None]
                 kept = [(each, value) for each, value in found.items() if value is not None]
@@ -147,7 +154,7 @@ class JobDatabase:
     def running(self) -> list[KeptJob]:
         with self._explained():
             found = self._connection.execute(f"select {_ALL} from jobs where state = 'running'").fetchall()
-            return [record_of(row) for row in found]
+            return [self._record(row) for row in found]
 
     def find(self, name: JobName, uid: int, *, all_users: bool) -> KeptJob | None:
         """The job that a user calls so: the newest of that name.
@@ -166,7 +173,7 @@ class JobDatabase:
         with self._explained():
             statement = f"select {_ALL} from jobs where {' and '.join(where)} {order}"
             row: JobCells | None = self._connection.execute(statement, (*values, uid)).fetchone()
-            return None if row is None else record_of(row)
+            return None if row is None else self._record(row)
 
     def newest(self, uid: int | None, limit: int) -> tuple[list[BriefRow], int]:
         """The newest jobs of a user, or of all, the oldest of them first; and how many more there are."""
@@ -179,7 +186,8 @@ class JobDatabase:
 
     def remove(self, numbers: Collection[int]) -> None:
         with self._explained(), self._transaction():
-            self._connection.executemany("delete from jobs where number = ?", ((number,) for number in numbers))
+            for table in ("jobs", "tasks"):
+                self._connection.executemany(f"delete from {table} where number = ?", ((each,) for each in numbers))
 
     def prune(self, keeping: Keeping, now_s: float) -> list[int]:
         """Remove what is not kept by the rule.  Returns the numbers."""
@@ -205,6 +213,12 @@ class JobDatabase:
         """The users of the jobs whose output is kept, by number."""
         with self._explained():
             return dict(self._connection.execute("select number, uid from jobs where spooled").fetchall())
+
+    def _record(self, row: JobCells) -> KeptJob:
+        """Raises: ValueError if it is none."""
+        record = record_of(row)
+        notes = self._connection.execute("select notes from tasks where number = ?", (record.number,)).fetchone()
+        return record if notes is None else msgspec.structs.replace(record, tasks=notes_of(notes[0]))
 
     def _one(self, statement: str, values: Sequence[object] = ()) -> tuple[Any, ...]:
         found: tuple[Any, ...] = self._connection.execute(statement, values).fetchone()

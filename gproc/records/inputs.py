@@ -36,7 +36,7 @@ class InputFiles:
     """
 
     def __init__(self, place: str) -> None:
-        self._place = place
+        self.place = place
         self._at: dict[int, tuple[int, int]] = {}
         """By job: the file that is written, and its size."""
         os.makedirs(place, 0o700, exist_ok=True)
@@ -44,8 +44,8 @@ class InputFiles:
     def go_on(self, numbers: Collection[int]) -> dict[int, list[InputPart]]:
         """What a former master has left of these jobs; all else is removed."""
         found = {number: self._parts(number) for number in numbers}
-        for name in os.listdir(self._place):
-            os.unlink(os.path.join(self._place, name))
+        for name in os.listdir(self.place):
+            os.unlink(os.path.join(self.place, name))
         for number, parts in found.items():
             self.append(number, sum(len(part.data) for part in parts), parts)
         return found
@@ -89,7 +89,7 @@ class InputFiles:
         return whole
 
     def _path(self, job: int, index: int) -> str:
-        return os.path.join(self._place, f"{job}.{index}")
+        return os.path.join(self.place, f"{job}.{index}")
 
 
 class JobInputLog:

@@ -36,6 +36,16 @@ class CommonEnd(msgspec.Struct, frozen=True, array_like=True):
     ranks: tuple[tuple[int, int], ...]
 
 
+class TaskNotes(msgspec.Struct, frozen=True, array_like=True):
+    """What became of tasks that the master handed out, as `gproc map` would tell it.
+
+    status: None while they run.  lines: for people.
+    """
+
+    status: int | None = None
+    lines: tuple[str, ...] = ()
+
+
 class KeptJob(msgspec.Struct, frozen=True, kw_only=True):
     """One job.
 
@@ -44,6 +54,7 @@ class KeptJob(msgspec.Struct, frozen=True, kw_only=True):
     detached: no client need be attached.  spooled: whether output is kept.
     ended_s: 0 while it runs.  Times are in Unix time.  endings: of the ranks that have ended.
     stdout_bytes, stderr_bytes: what its programs wrote, on all nodes.
+    tasks: if it runs tasks of a list that the master hands out; None: it does not.
     """
 
     number: int
@@ -61,6 +72,7 @@ class KeptJob(msgspec.Struct, frozen=True, kw_only=True):
     endings: tuple[CommonEnd, ...] = ()
     stdout_bytes: int = 0
     stderr_bytes: int = 0
+    tasks: TaskNotes | None = None
 
     def outcomes(self) -> dict[int, Outcome]:
         """By rank."""
@@ -71,6 +83,8 @@ class KeptJob(msgspec.Struct, frozen=True, kw_only=True):
         """The highest exit status; None while it runs."""
         if self.state == "running":
             return None
+        if self.state == "ended" and self.tasks is not None and self.tasks.status is not None:
+            return self.tasks.status
         return max([125 if self.missing else 0, *(ending.outcome.status for ending in self.endings)])
 
     def lost_with_its_master(self, reason: str, now_s: float) -> KeptJob:

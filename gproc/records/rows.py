@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from gproc.nodespec import Place
-from gproc.records.record import CommonEnd, KeptJob, KeptState
+from gproc.records.record import CommonEnd, KeptJob, KeptState, TaskNotes
 
 COMPRESSED_BYTES: Final = 512
 """Places and outcomes of more bytes are compressed: 5,000 places in a row are 22 KB, and 5 KB then."""
@@ -34,6 +34,7 @@ _COMPRESSED: Final = b"\1"
 _encoder: Final = msgspec.msgpack.Encoder()
 _places_decoder: Final = msgspec.msgpack.Decoder(tuple[tuple[int, ...], ...])
 _endings_decoder: Final = msgspec.msgpack.Decoder(tuple[CommonEnd, ...])
+_notes_decoder: Final = msgspec.msgpack.Decoder(TaskNotes)
 _argv_decoder: Final = msgspec.msgpack.Decoder(tuple[bytes, ...])
 
 
@@ -73,6 +74,15 @@ def record_of(row: JobCells) -> KeptJob:
 def argv_of(packed: bytes) -> tuple[bytes, ...]:
     """Raises: ValueError."""
     return _argv_decoder.decode(_unpacked(packed))
+
+
+def packed_notes(notes: TaskNotes) -> bytes:
+    return _packed(notes)
+
+
+def notes_of(packed: bytes) -> TaskNotes:
+    """Raises: ValueError."""
+    return _notes_decoder.decode(_unpacked(packed))
 
 
 def _packed(value: object) -> bytes:

@@ -24,6 +24,12 @@ FORWARDED: Final = frozenset(
 """The signals, besides SIGKILL, that a person, a terminal or a scheduler sends to programs."""
 
 
+ENDING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL})
+"""Signals after which nothing of a job begins that waits for its turn."""
+
+STOPPING: Final = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
+
+
 def can_be_sent(signum: int) -> bool:
     return signum in FORWARDED or signum == signal.SIGKILL
 

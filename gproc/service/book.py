@@ -16,6 +16,7 @@ from gproc.records.record import Keeping, KeptJob, endings_of, shortened
 from gproc.records.rows import BriefRow, argv_of
 from gproc.records.spool import SpoolBounds, SpoolFiles
 from gproc.records.spooling import Spools
+from gproc.records.task_lists import TaskListFile
 from gproc.service.continuing import Interrupted, interrupted_jobs, life_of
 from gproc.service.jobs import JobRecord
 from gproc.shown import reason_of
@@ -38,6 +39,10 @@ class JobBook:
         """What keeps the standard input of a job for the next master."""
         keep_bytes = live.relayed.kept_input_bytes + frames.CLIENT_WINDOW_BYTES
         return JobInputLog(self.keeper, self._inputs, live.job.number, keep_bytes, lambda: self.note(live))
+
+    def task_list(self) -> TaskListFile:
+        """What keeps the list of a job whose tasks this master hands out."""
+        return TaskListFile(self.keeper, self._inputs.place)
 
     def note(self, live: LiveJob) -> None:
         """A job has begun, has changed or has ended."""
@@ -112,6 +117,7 @@ def record_of(live: LiveJob) -> KeptJob:
         endings=endings_of(job.outcomes),
         stdout_bytes=live.received.total(frames.STDOUT),
         stderr_bytes=live.received.total(frames.STDERR),
+        tasks=job.tasks,
     )
 
 

@@ -42,6 +42,7 @@ from gproc.wire.job_messages import (
 )
 from gproc.wire.messages import Submit
 from gproc.wire.stacks import AskStacks
+from gproc.wire.task_messages import SubmitTasks
 
 log = logging.getLogger("gproc")
 
@@ -114,7 +115,7 @@ class Client(Receiver[ClientToMaster]):
 
     def on_message(self, link: Link, message: ClientToMaster) -> None:
         match message:
-            case Submit() | SubmitKept():
+            case Submit() | SubmitKept() | SubmitTasks():
                 self._service.submit(self, self.caller(), message)
             case messages.SignalJob(number, signum):
                 if (job := self._seen(number)) is not None:

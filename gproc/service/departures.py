@@ -98,7 +98,7 @@ class Departures:
             live.detach()
             self._book.note(live)
             return
-        because = ", before all of the program was here" if live.survives or live.job.detached else ""
+        because = ", before all that it needs was here" if live.survives or live.job.detached else ""
         log.info("job %d: its client is gone%s", number, because)
         self._end(live)
 
@@ -110,6 +110,7 @@ class Departures:
         number = live.job.number
         try:
             await self._secure(live)
+            await live.all_is_here()
             if client.link.lost:
                 return
             self.keep_output(live)
@@ -124,6 +125,7 @@ class Departures:
             return
         client.jobs.pop(number, None)
         client.link.send(Detached(number))
+        live.let_go()
 
     async def _survive(self, live: LiveJob) -> None:
         """Have all that it needs to go on without its client, and without this master.  Raises: GprocError."""

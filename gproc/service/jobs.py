@@ -15,6 +15,7 @@ from enum import Enum
 from functools import cached_property
 
 from gproc.nodespec import Place
+from gproc.records.record import TaskNotes
 from gproc.request.outcome import Killed, Outcome, Returned, Signalled, TimedOut
 from gproc.request.spec import Caller, Request
 from gproc.service.window import Window
@@ -35,6 +36,7 @@ class JobRecord:
     nodes: the places, folded.  missing: nodes that were named and not connected, folded.  name: "" if it has none.
     detached: no client need be attached.  spooled: its output is kept.
     window: which ranks wait for their turn, if it runs on so many nodes at a time.
+    tasks: if the master hands out its tasks, what became of them; None: it does not.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class JobRecord:
         self.name = ""
         self.detached = False
         self.spooled = False
+        self.tasks: TaskNotes | None = None
         self.state = JobState.RUNNING
         self.outcomes: dict[int, Outcome] = {}
         self.killed = False

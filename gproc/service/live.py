@@ -18,12 +18,13 @@ from gproc.relay.receipt import JobReceipt, RunOfNode, has_nothing
 from gproc.relay.relayed_job import RelayedJob
 from gproc.request.acts import Act, SendSignal, SetTerminalSize, ShowStacks, SignalNodes
 from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Refused
+from gproc.request.signals import ENDING, STOPPING
 from gproc.request.spec import TerminalSize
 from gproc.service.jobs import JobRecord
 from gproc.service.outofreach import UnreachedRanks
 from gproc.service.takers import SharedCredit
 from gproc.service.viewer import Viewer
-from gproc.service.window import INPUT_FOR_TURNS_BYTES, TASKS_SPARE_BYTES, Window
+from gproc.service.window import INPUT_FOR_TURNS_BYTES, Window, input_sizes
 from gproc.shown import shown_text
 from gproc.trust.orders import JobSigner
 from gproc.trust.signing import Context, Signer
@@ -45,14 +46,6 @@ GRACE_S: Final = 1.0
 
 ORDERS_MAX: Final = 64
 """The last orders of a job are kept: a node that was not reached gets them later."""
-
-SPARE_HOPS: Final = 2
-"""Standard input is kept for the longest way of a job and so many hops more: each hop holds a window at most."""
-
-ENDING: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGKILL})
-"""Signals after which no node begins that waits for its turn."""
-
-STOPPING: Final = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
 UNBOUNDED_BYTES: Final = 1 << 62
 """Credit for output that no client reads."""
@@ -79,9 +72,7 @@ class LiveJob:
         changed: Callable[[LiveJob], None] = lambda _: None,
     ) -> None:  # fmt: skip
         """runs: by rank; None: its node is not connected any more.  ended: called once, when the last rank has ended.
-
-        has_room: called when more nodes may begin, if it runs on so many at a time.  changed: it was given an order.
-        """
+        has_room: called when more nodes may begin, if it runs on so many at a time.  changed: it was given an order."""
         self.job = job
         self.attached = attached
         self.spool: JobSpool | None = None
@@ -107,11 +98,8 @@ class LiveJob:
         self.rank_on = {run.nonce: rank for rank, run in enumerate(runs) if run is not None}
         self.nonce_of = {rank: nonce for nonce, rank in self.rank_on.items()}
         self.orders: deque[tuple[Act, messages.Signed]] = deque(maxlen=ORDERS_MAX)
-        kept_bytes = (max(map(len, job.places)) + SPARE_HOPS) * frames.CLIENT_WINDOW_BYTES
-        if job.window is not None:
-            kept_bytes = max(kept_bytes, INPUT_FOR_TURNS_BYTES)
-        spare_bytes = TASKS_SPARE_BYTES if job.request.action == "map" else 0
-        self.relayed = RelayedJob(job.number, signed.ticket, job.request, self, self.received, kept_bytes, spare_bytes)
+        sizes = input_sizes(job.places, tasks=job.request.action == "map", turns=job.window is not None)
+        self.relayed = RelayedJob(job.number, signed.ticket, job.request, self, self.received, *sizes)
         self.unreached = UnreachedRanks(job, self._say, self.relayed.hold_input)
         self._input_bytes = 0
         self._has_room = has_room
@@ -168,6 +156,9 @@ class LiveJob:
         if self.job.window is not None and self._input_bytes > INPUT_FOR_TURNS_BYTES:
             reason = f"standard input has over {INPUT_FOR_TURNS_BYTES >> 20} MiB, more than is kept for nodes that wait"
             self._drop(self.job.window.drop(), NotStarted(reason))
+        self._send_input(data)
+
+    def _send_input(self, data: bytes) -> None:
         for begin in range(0, max(1, len(data)), self.block_bytes):
             block = self._signer.block(data[begin : begin + self.block_bytes])
             if self.input_log is None:
@@ -224,6 +215,12 @@ class LiveJob:
         self.orders.clear()
         self.orders.extend(orders)
         self.relayed.sign_input_again(self._signer.sign_again)
+
+    async def all_is_here(self) -> None:
+        """Wait for what it needs besides its bundle to go on without its client.  Raises: GprocError."""
+
+    def let_go(self) -> None:
+        """Its client has left it."""
 
     def release(self) -> Release:
         """What tells its nodes that it is over."""
@@ -290,8 +287,7 @@ class LiveJob:
         if (why := self.received.forged.get(message.rank)) is not None:
             log.warning("job %d: %s is lost: %s", self.job.number, place, why)
         if self.spool is not None:
-            stdout_bytes, stderr_bytes, *_ = self.said(message.rank)
-            self.spool.finish(message.rank, outcome, (stdout_bytes, stderr_bytes))
+            self.spool.finish(message.rank, outcome, self._kept_sizes(message.rank))
         self._say(messages.Finished(self.job.number, message.rank, outcome, leaves_files=message.leaves_files))
         if self.job.over:
             self.close()
@@ -299,6 +295,10 @@ class LiveJob:
             viewer.finished(message.rank, outcome)
         if self.job.window is not None:
             self._give_room(self.job.window, message.rank, outcome)
+
+    def _kept_sizes(self, rank: int) -> tuple[int, int]:
+        """Bytes of both streams that the spool was given, or those before it was opened."""
+        return self.said(rank)[0], self.said(rank)[1]
 
     def close(self) -> None:
         """Its last rank has ended."""

@@ -108,7 +108,7 @@ class OtherJobs:
                     f"job {record.number} kept no output: its client has it; what a job writes is kept with --spool, "
                     "--detach or --on-disconnect=detach, or once its client has left it"
                 )
-        elif live is not None and live.job.request.action == "map":
+        elif live is not None and live.job.request.action == "map" and live.job.tasks is None:
             raise GprocError(f"job {record.number} runs tasks of a list: gproc map alone shows what they write")
         elif live is not None:
             self._departures.keep_output(live)

@@ -27,6 +27,7 @@ from gproc.service.continuing import Interrupted, fill, job_of, runs_of
 from gproc.service.departures import Departures, check_keep
 from gproc.service.draining import Draining
 from gproc.service.jobs import JobRecord, JobTable
+from gproc.service.listed import ListedJob
 from gproc.service.live import LiveJob, SignedJob
 from gproc.service.offers import BundleOffers
 from gproc.service.others import OtherJobs
@@ -42,6 +43,7 @@ from gproc.wire.branch import Branch
 from gproc.wire.endings import Release
 from gproc.wire.job_messages import JobList, Keep, ListJobs, SubmitKept
 from gproc.wire.messages import Accepted, Rejected, Run, Signed, Submit
+from gproc.wire.task_messages import SubmitTasks
 
 if TYPE_CHECKING:
     from gproc.policy.warden import Warden
@@ -51,12 +53,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gproc")
 
+AnySubmit = Submit | SubmitKept | SubmitTasks
+
+
 class _Asked(NamedTuple):
     """A request for a job, with the nodes that it is for.  cost: bytes of the master's memory."""
 
     client: Client
     caller: Caller
-    submit: Submit | SubmitKept
+    submit: AnySubmit
     chosen: Chosen
     cost: int
     keep: Keep
@@ -118,7 +123,7 @@ class JobService:
         self.oversight = Oversight(warden)
         self.others = OtherJobs(book, spools, self._departures, self._live, self.oversight, self.settled)
 
-    def submit(self, client: Client, caller: Caller, submit: Submit | SubmitKept) -> None:
+    def submit(self, client: Client, caller: Caller, submit: AnySubmit) -> None:
         """Start a job when its user has a turn, or tell the client why it was refused."""
         cost = cost_bytes(submit.request, 0)
         try:
@@ -130,7 +135,7 @@ class JobService:
         self._taking.add(task)
         task.add_done_callback(self._taking.discard)
 
-    async def _take(self, client: Client, caller: Caller, submit: Submit | SubmitKept, cost: int) -> None:
+    async def _take(self, client: Client, caller: Caller, submit: AnySubmit, cost: int) -> None:
         """cost: what is held of the user's account already."""
         account, uid, asked = client.account, caller.uid, None
         try:
@@ -157,7 +162,7 @@ class JobService:
         finally:
             account.free(cost)
 
-    def _choose(self, client: Client, caller: Caller, submit: Submit | SubmitKept) -> _Asked | None:
+    def _choose(self, client: Client, caller: Caller, submit: AnySubmit) -> _Asked | None:
         """The nodes of a request; None if there are none, and then the client is told."""
         request = submit.request
         try:
@@ -176,7 +181,7 @@ class JobService:
             reason = f"--tty is for one node, and {request.nodes} are {len(nodes)}: {fold(nodes)}"
             self._reject(client, submit, EXIT_USAGE, reason)
             return None
-        keep = submit.keep if isinstance(submit, SubmitKept) else Keep()
+        keep = submit.keep if isinstance(submit, SubmitKept | SubmitTasks) else Keep()
         return _Asked(client, caller, submit, chosen, self._cost(caller, request, nodes), keep)
 
     def _has_shown(self, asked: _Asked) -> bool:
@@ -204,7 +209,7 @@ class JobService:
         return self._warden.allow(asked.caller, asked.submit.request, asked.chosen.present, running)
 
     def _refuse(
-        self, client: Client, caller: Caller, submit: Submit | SubmitKept, nodes: str, error: GprocError
+        self, client: Client, caller: Caller, submit: AnySubmit, nodes: str, error: GprocError
     ) -> None:
         uid = caller.uid
         if self._refusals.may_log(str(uid), time.monotonic()):
@@ -222,10 +227,7 @@ class JobService:
             job.nodes = shown_text(asked.keep.hosts)
         on = [self._master.registry.at(place) for place in ranks]
         runs = [None if node is None else RunOfNode(node.nonce, node.run_key) for node in on]
-        live = LiveJob(
-            job, runs, self._master.sign_job(job), client.link, lambda live: self._ended(asked, live),
-            self._turns.have_room, self._book.note,
-        )  # fmt: skip
+        live = self._live_job(asked, job, runs)
         self.begun += 1
         self.with_bundle += request.bundle is not None
         self._live[job.number] = live
@@ -245,7 +247,20 @@ class JobService:
         live.start_timer()
         self._start(live, on)
 
-    def _reject(self, client: Client, submit: Submit | SubmitKept, status: int, reason: str) -> None:
+    def _live_job(self, asked: _Asked, job: JobRecord, runs: Sequence[RunOfNode | None]) -> LiveJob:
+        client, signed, submit = asked.client, self._master.sign_job(job), asked.submit
+
+        def ended(live: LiveJob) -> None:
+            self._ended(asked, live)
+
+        if isinstance(submit, SubmitTasks):
+            return ListedJob(
+                job, runs, signed, client.link, ended, self._book.note, submit.listing, self._book.task_list(),
+                client.account,
+            )  # fmt: skip
+        return LiveJob(job, runs, signed, client.link, ended, self._turns.have_room, self._book.note)
+
+    def _reject(self, client: Client, submit: AnySubmit, status: int, reason: str) -> None:
         self.refused += 1
         log.debug("a request for nodes %s is not taken: %s", submit.request.nodes, reason)
         client.link.send(Rejected(submit.serial, status, reason))

@@ -7,20 +7,23 @@ for.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gproc.errors import PeerError
 from gproc.nodespec import Place
 from gproc.records.entries import END, Broken, Gaps, SpoolEntry, rank_end
-from gproc.records.record import KeptJob
+from gproc.records.record import KeptJob, TaskNotes
 from gproc.records.spool import SpoolEnd, SpoolReader
 from gproc.records.spooling import Spools
+from gproc.records.task_entries import KeptPiece, KeptTask, tasks_in
 from gproc.request.outcome import Outcome
 from gproc.request.spec import TerminalSize
 from gproc.service.live import LiveJob
 from gproc.wire import frames, messages
 from gproc.wire.job_messages import Detached, Dropped, Moment, Viewing, ViewJob
+from gproc.wire.task_messages import TaskFinished, TasksConcluded, TaskSpeaks
 
 if TYPE_CHECKING:
     from gproc.link.connection import Link
@@ -58,6 +61,8 @@ class JobView:
         self._ended: set[int] = set()
         self._left = False
         self._changed = asyncio.Event()
+        self._offsets: Counter[tuple[int, int]] = Counter()
+        """Of what tasks have written, by rank and stream."""
         self._credit = {frames.STDOUT: frames.CLIENT_WINDOW_BYTES, frames.STDERR: frames.CLIENT_WINDOW_BYTES}
         self._begin = SpoolEnd() if live is None or live.spool is None else live.spool.end
 
@@ -125,9 +130,10 @@ class JobView:
             Viewing(
                 self._question.serial, self.number, record.number, record.name,
                 tuple(record.places[rank] for rank in self._ranks), record.missing, state, record.argv,
-                frames.CLIENT_WINDOW_BYTES, stdin=request is not None and request.stdin,
+                frames.CLIENT_WINDOW_BYTES, stdin=request is not None and request.stdin and self._tasks is None,
                 terminal=request is not None and request.terminal is not None,
                 stdin_bytes=live.stdin_credit if live is not None and controls else 0, controls=controls,
+                tasks=self._tasks is not None,
             )
         )  # fmt: skip
 
@@ -194,18 +200,46 @@ class JobView:
             if entry.kind == END:
                 self._finish(entry.rank, rank_end(entry).outcome)
                 return
+            if self._tasks is not None and entry.data:
+                for kept in tasks_in(entry.data):
+                    await self._give_of_task(kept, position, entry.time_s)
+                return
         except Broken:
             return
-        while self._credit[entry.kind] < len(entry.data) and not self._link.lost and not self._left:
+        await self._give_data(position, entry.kind, entry.offset, entry.data, entry.time_s)
+
+    async def _give_of_task(self, kept: KeptTask, position: int, time_s: float) -> None:
+        task = (self.number, position, kept.number, kept.line, kept.values)
+        if isinstance(kept, KeptPiece):
+            offset = self._offsets[position, kept.stream]
+            self._offsets[position, kept.stream] += len(kept.data)
+            about = TaskSpeaks(*task) if self._question.tasks else None
+            await self._give_data(position, kept.stream, offset, kept.data, time_s, about)
+        elif self._question.tasks:
+            self._link.send(TaskFinished(*task, kept.slot, kept.outcome, kept.seconds, time_s))
+            await self._link.drain()
+
+    async def _give_data(
+        self, position: int, stream: int, offset: int, data: bytes, time_s: float, about: TaskSpeaks | None = None
+    ) -> None:
+        """about: goes before it."""
+        while self._credit[stream] < len(data) and not self._link.lost and not self._left:
             self._changed.clear()
             await self._changed.wait()
-        if self._left or not entry.data:
+        if self._left or not data:
             return
+        if about is not None:
+            self._link.send(about)
         if self._question.moments:
-            self._link.send(Moment(self.number, entry.time_s))
-        self._credit[entry.kind] -= len(entry.data)
-        self._link.write(frames.stdio_frame(self.number, position, entry.kind, entry.offset, entry.data))
+            self._link.send(Moment(self.number, time_s))
+        self._credit[stream] -= len(data)
+        self._link.write(frames.stdio_frame(self.number, position, stream, offset, data))
         await self._link.drain()
+
+    @property
+    def _tasks(self) -> TaskNotes | None:
+        """What is known of its tasks, if the master hands them out."""
+        return self._record.tasks if self.live is None else self.live.job.tasks
 
     def _finish_known(self) -> None:
         outcomes: Mapping[int, Outcome] = self._record.outcomes() if self.live is None else self.live.job.outcomes
@@ -217,7 +251,16 @@ class JobView:
         position = self._position.get(rank)
         if position is not None and rank not in self._ended:
             self._ended.add(rank)
+            notes = self._tasks
+            if len(self._ended) == len(self._ranks) and notes is not None and notes.status is not None:
+                self._tell_of_tasks(notes.status, notes.lines)
             self._link.send(messages.Finished(self.number, position, outcome))
+
+
+    def _tell_of_tasks(self, status: int, lines: tuple[str, ...]) -> None:
+        """Before the last rank's end, behind which nothing comes."""
+        if self._question.tasks:
+            self._link.send(TasksConcluded(self.number, status, lines))
 
 
 async def _read(reader: SpoolReader) -> list[SpoolEntry]:

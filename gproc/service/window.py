@@ -6,14 +6,28 @@ has come waits, and those after it do not wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
+
+from gproc.nodespec import Place
+from gproc.wire.frames import CLIENT_WINDOW_BYTES
 
 INPUT_FOR_TURNS_BYTES: Final = 16 << 20
 """Standard input of one job that the master keeps for nodes that wait for their turn."""
 
 TASKS_SPARE_BYTES: Final = 4 << 20
 """Orders of one job of tasks that go to others while a node cannot be reached: some 100,000 short tasks."""
+
+
+SPARE_HOPS: Final = 2
+"""Standard input is kept for the longest way of a job and so many hops more: each hop holds a window at most."""
+
+
+def input_sizes(places: Sequence[Place], *, tasks: bool, turns: bool) -> tuple[int, int]:
+    """How much standard input of a job is kept for nodes that may need it again, and how much more the others get
+    while a node cannot be reached."""
+    kept_bytes = (max(map(len, places)) + SPARE_HOPS) * CLIENT_WINDOW_BYTES
+    return max(kept_bytes, INPUT_FOR_TURNS_BYTES if turns else 0), TASKS_SPARE_BYTES if tasks else 0
 
 
 class Window:

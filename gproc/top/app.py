@@ -16,11 +16,11 @@ from textual.widgets.tree import TreeNode
 
 from gproc.client.events import Exited, Output, Skipped
 from gproc.client.known import JobInfo
-from gproc.client.summary import describe
 from gproc.client.tree import NodeStatus
 from gproc.client.watching import FRESH_S, Look, Watching
 from gproc.errors import GprocError, SpecError
 from gproc.nodespec import NodeSpec, Path
+from gproc.request.wording import describe
 from gproc.shown import shown_text
 from gproc.top.text import JOB_COLUMNS, job_cells, job_facts, node_facts, node_line, summary
 

@@ -10,9 +10,9 @@ import msgspec
 
 from gproc.client.events import Event, Exited, Output, Skipped, Started, Unreached
 from gproc.client.known import JobInfo, command_of
-from gproc.client.summary import describe
 from gproc.client.tree import NodeStatus
 from gproc.client.watching import Look
+from gproc.request.wording import describe
 from gproc.shown import shown_text
 
 VERSION: Final = 1

@@ -73,16 +73,18 @@ from gproc.wire.messages import (
     Welcome,
 )
 from gproc.wire.stacks import AskStacks, JobStacks, StacksShown
+from gproc.wire.task_messages import SubmitTasks, TaskFinished, TasksConcluded, TaskSpeaks
 
 # Unions are spelled with Union[...]: on Python 3.11 msgspec takes no other form that a type checker takes too.
 
 ClientToMaster = Union[  # noqa: UP007
     Submit, SignalJob, Resize, Credit, Unavailable, Inquire, ListJobs, SubmitKept, Detach, ViewJob, KillJob, RemoveJobs,
-    AskFailed, FindNodes, AskFaults, DrainNodes, AskStacks
+    AskFailed, FindNodes, AskFaults, DrainNodes, AskStacks, SubmitTasks
 ]
 MasterToClient = Union[  # noqa: UP007
     Accepted, Rejected, Finished, StageProgress, Credit, Want, TreeState, OutOfReach, JobList, Detached,
-    Viewing, Moment, Dropped, ActedOn, FailedNodes, FoundNodes, FaultList, NodesDrained, JobStacks
+    Viewing, Moment, Dropped, ActedOn, FailedNodes, FoundNodes, FaultList, NodesDrained, JobStacks,
+    TaskSpeaks, TaskFinished, TasksConcluded
 ]
 
 Opening = Union[Join, Attach, PeerHello]  # noqa: UP007

@@ -115,6 +115,7 @@ class ViewJob(Message, frozen=True, tag=tag_of):
     start: from its first byte; else from now on.  follow: until it ends; else what there is now.
     moments: whether each piece of output comes with its time.
     control: whether input and the size of a terminal may come from here.
+    tasks: whether to say which task each piece of output is of, and how tasks end, if the master hands them out.
     """
 
     serial: Number
@@ -125,6 +126,7 @@ class ViewJob(Message, frozen=True, tag=tag_of):
     follow: bool = False
     moments: bool = False
     control: bool = False
+    tasks: bool = False
 
 
 class Viewing(Message, frozen=True, tag=tag_of):
@@ -133,6 +135,7 @@ class Viewing(Message, frozen=True, tag=tag_of):
     view: stands for the job in what follows, in Finished, STDIO frames, Credit and so on.  Ranks are positions in
     `places`.  state: as of JobRow.  window_bytes: credit of each output stream.  stdin_bytes: credit for input.
     controls: whether input and the terminal's size are taken from here; another client may have them.
+    tasks: whether it runs tasks of a list that the master hands out.
     """
 
     serial: Number
@@ -148,6 +151,7 @@ class Viewing(Message, frozen=True, tag=tag_of):
     terminal: bool = False
     stdin_bytes: ByteCount = 0
     controls: bool = False
+    tasks: bool = False
 
 
 class Moment(Message, frozen=True, tag=tag_of):

@@ -17,6 +17,7 @@ TAGS: Final = {
     "Moment": 67, "Dropped": 68, "KillJob": 69, "RemoveJobs": 70, "ActedOn": 71,
     "AskFailed": 72, "FailedNodes": 73, "FindNodes": 74, "FoundNodes": 75,
     "AskStacks": 86, "JobStacks": 87, "StacksShown": 88,
+    "SubmitTasks": 78, "TaskSpeaks": 79, "TaskFinished": 80, "TasksConcluded": 81,
     "AskFaults": 76, "FaultList": 77, "DrainNodes": 84, "NodesDrained": 85,
 }  # fmt: skip
 """The first element of each message.  A number is never used for another message again."""

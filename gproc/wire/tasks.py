@@ -6,6 +6,10 @@ can add or change a task; reports in the standard output of each rank, whose dig
     standard input:   length u32 | rank u32 | msgpack of an order; rank 0xFFFFFFFF: for every node
     standard output:  length u32 | msgpack of a report
 
+The list of a job whose tasks the master hands out comes to it as the standard input of the client:
+
+    length u32 | msgpack of a TaskOrder, whose number says where in the list it stands
+
 A node that gets an order that is none, or more tasks than may wait there, ends its part of the job.
 """
 
@@ -121,6 +125,7 @@ TaskReport = Union[TasksReady, TaskSaid, TaskEnded, TasksReturned]  # noqa: UP00
 
 _encoder = msgspec.msgpack.Encoder()
 _orders = msgspec.msgpack.Decoder(TaskOrders)
+_listed = msgspec.msgpack.Decoder(TaskOrder)
 _reports = msgspec.msgpack.Decoder(TaskReport)
 _ORDER: Final = struct.Struct("!II")
 _REPORT: Final = struct.Struct("!I")
@@ -133,6 +138,12 @@ def order_record(order: TaskOrders, rank: int = EVERY_RANK) -> bytes:
 
 def report_record(report: TaskReport) -> bytes:
     body = _encoder.encode(report)
+    return _REPORT.pack(len(body)) + body
+
+
+def listed_record(line: int, values: tuple[bytes, ...]) -> bytes:
+    """An entry of a list."""
+    body = _encoder.encode(TaskOrder(line, values))
     return _REPORT.pack(len(body)) + body
 
 
@@ -170,12 +181,37 @@ class TaskReportReader:
             yield report
 
 
+class TaskListReader:
+    """Reads the entries of a list."""
+
+    def __init__(self) -> None:
+        self._records = _Records(_REPORT.size)
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether no entry has come half."""
+        return self._records.is_empty
+
+    def feed(self, data: bytes) -> Iterator[TaskOrder]:
+        """Raises: PeerError for what is no entry."""
+        for _head, body in self._records.feed(data):
+            try:
+                entry = _listed.decode(body)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise PeerError(f"not an entry of a list of tasks: {error}") from error
+            yield entry
+
+
 class _Records:
     """Cuts a stream into records of at most RECORD_BYTES_MAX, each behind a head that begins with its length."""
 
     def __init__(self, head_bytes: int) -> None:
         self._head_bytes = head_bytes
         self._buffer = bytearray()
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._buffer
 
     def feed(self, data: bytes | memoryview) -> Iterator[tuple[bytes, bytes]]:
         self._buffer += data

@@ -21,8 +21,8 @@ IO_MODULES = {
 ORDER = (
     "errors", "shown", "addresses", "descriptors", "interpreter", "logstream", "readiness",
     "request", "boxes", "nodespec", "naming", "content", "disk", "wire", "tree", "bundle", "packager", "store",
-    "locales", "trust", "policy", "link", "root", "spread", "copy", "native", "launch", "relay", "node", "records",
-    "service",
+    "locales", "trust", "policy", "link", "root", "spread", "copy", "native", "launch", "relay", "node",
+    "tasks", "records", "service",
     "client", "runtime", "start", "web", "top", "master", "slave", "cli", "__main__", "adapters", "gfork",
 )  # fmt: skip
 """Every package, after all that it imports.  docs/architecture.md describes them in the same order."""
@@ -36,7 +36,8 @@ PURE = {
     "wire.frames", "wire.credit", "wire.messages", "wire.directions",
     "wire.branch", "wire.tags", "wire.tree_rows", "wire.loads", "wire.job_messages", "wire.credentials", "wire.endings",
     "wire.proofs", "wire.tasks", "wire.stacks", "relay.stack_merge", "wire.merging", "relay.merging",
-    "client.stack_tree", "client.feed", "client.tallies", "link.allowance", "records.record",
+    "client.stack_tree", "tasks.feed", "tasks.tallies", "tasks.task", "request.wording", "records.task_entries",
+    "client.task_listing", "client.asking", "wire.task_messages", "link.allowance", "records.record",
     "records.rows", "records.entries", "records.positions",
     "service.takers", "client.keys", "cli.job_switches",
     "relay.membership", "relay.delivery", "service.jobs", "service.window", "client.session", "client.session_job",
@@ -55,7 +56,7 @@ PURE = {
 }  # fmt: skip
 """Rules and values, without I/O."""
 
-NAMES_ONLY = {"request.signals": {"signal"}, "client.summary": {"signal"}, "cli.kinds": {"signal"}}
+NAMES_ONLY = {"request.signals": {"signal"}, "request.wording": {"signal"}, "cli.kinds": {"signal"}}
 """Rules that need a library only for names and numbers, here those of signals."""
 
 VALUES = {"", "root.facts", "root.layers", "trust.ticket"}

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gproc.client.summary import describe
 from gproc.node.voice import Voice
 from gproc.request.outcome import Lost, NotStarted, Refused
+from gproc.request.wording import describe
 from gproc.shown import shown, shown_text
 from gproc.trust.identity import Identity
 from gproc.wire.messages import Arrived, Granted, Left, NodeInfo, Route, Run

@@ -14,6 +14,7 @@ TESTS: Final = Path(__file__).parents[1]
 SWITCHES_OF_M_AND_S: Final = "system/test_switches.py"
 START: Final = "start/test_switches.py"
 DETACHED: Final = "system/test_detached_jobs.py"
+TASKS: Final = "system/test_detached_tasks.py"
 MAP: Final = "system/test_map.py"
 DEBUG: Final = "reports/test_debug_says_what_happens.py"
 
@@ -174,6 +175,11 @@ BEHAVIOUR: Final = {
     ("max_fail", "map"): f"{MAP}::test_after_so_many_failures_no_more_tasks_begin",
     ("joblog", "map"): f"{MAP}::test_the_joblog_has_a_line_for_each_task_as_gnu_parallel_writes_it",
     ("detach", "e"): f"{DETACHED}::test_a_detached_job_goes_on_and_every_line_and_status_can_be_had_later",
+    ("detach", "map"): f"{TASKS}::test_a_detached_list_is_run_once_and_its_output_and_outcomes_can_be_had_by_task",
+    ("name", "map"): f"{TASKS}::test_a_detached_list_is_run_once_and_its_output_and_outcomes_can_be_had_by_task",
+    ("keep_order", "logs"): f"{TASKS}::test_a_detached_list_is_run_once_and_its_output_and_outcomes_can_be_had_by_task",
+    ("tag", "logs"): f"{TASKS}::test_a_detached_list_is_run_once_and_its_output_and_outcomes_can_be_had_by_task",
+    ("joblog", "logs"): f"{TASKS}::test_a_detached_list_is_run_once_and_its_output_and_outcomes_can_be_had_by_task",
     ("name", "e"): f"{DETACHED}::test_a_detached_job_goes_on_and_every_line_and_status_can_be_had_later",
     ("label", "logs"): f"{DETACHED}::test_a_detached_job_goes_on_and_every_line_and_status_can_be_had_later",
     ("times", "logs"): f"{DETACHED}::test_a_detached_job_goes_on_and_every_line_and_status_can_be_had_later",

@@ -6,10 +6,11 @@ import signal
 
 import pytest
 
-from gproc.client.summary import describe, name_of, summarise
+from gproc.client.summary import summarise
 from gproc.errors import EXIT_GPROC
 from gproc.nodespec import NodeSpec
 from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Refused, Returned, Signalled, TimedOut
+from gproc.request.wording import describe, name_of
 
 PATHS = [(1,), (1, 1), (1, 2), (2,)]
 FINE = Returned(0)

@@ -10,7 +10,7 @@ from concurrent.futures import Executor, wait
 import pytest
 
 import gproc
-from gproc.client.feed import AHEAD_MAX
+from gproc.tasks.feed import AHEAD_MAX
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
 
@@ -96,7 +96,7 @@ def test_what_cannot_be_asked_for_is_said(
     cluster: gproc.Cluster, values: list[str], options: dict[str, int], told: str
 ) -> None:
     with pytest.raises(gproc.UsageError, match=told):
-        list(cluster.map("1", ["echo"], values, **options))  # type: ignore[arg-type]
+        list(cluster.map("1", ["echo"], values, **options))  # type: ignore[call-overload]
 
 
 def test_no_values_are_no_tasks(cluster: gproc.Cluster) -> None:

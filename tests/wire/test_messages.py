@@ -89,6 +89,7 @@ from gproc.wire.messages import (
 )
 from gproc.wire.proofs import KeyProof
 from gproc.wire.stacks import AskStacks, JobStacks, StackRemark, StackRow, StacksShown
+from gproc.wire.task_messages import SubmitTasks, TaskFinished, TaskListing, TasksConcluded, TaskSpeaks
 from gproc.wire.tree_rows import NodeDrained
 
 NODE = NodeInfo("kn7", "10.1.30.7:6666", b"n" * 16, "", 1.5)
@@ -175,10 +176,15 @@ EVERY_MESSAGE: list[Message] = [
     StacksShown(7, 2, ((0, 0),), (STACK,), (StackRemark("there is no gdb", ((0, 0),)),), 1),
     ListJobs(1, True),
     SubmitKept(3, Request(nodes=".", argv=(b"date",)), Keep("night", True, True, True)),
+    SubmitTasks(3, Request(nodes=".", argv=(b"date", b"{}"), action="map", stdin=True), Keep("night", True),
+                TaskListing(4, 60.0, True, 3, "argument")),
+    TaskSpeaks(1 << 62, 0, 7, 9, (b"a", b"\xff")),
+    TaskFinished(1 << 62, 0, 7, 9, (b"a",), 2, Returned(3), 0.5, 1.5),
+    TasksConcluded(1 << 62, 101, ("line 7: exit status 3",)),
     Detach(7),
     Detached(7, "the disk is full"),
-    ViewJob(4, "last", "1-2", True, False, True, True, True),
-    Viewing(4, 1 << 62, 7, "night", ((1,), (1, 2)), "", "running", (b"date",), 1 << 20, True, True, 5, True),
+    ViewJob(4, "last", "1-2", True, False, True, True, True, True),
+    Viewing(4, 1 << 62, 7, "night", ((1,), (1, 2)), "", "running", (b"date",), 1 << 20, True, True, 5, True, True),
     Moment(1 << 62, 1.5),
     Dropped(1 << 62, 0, 1, 1 << 30),
     KillJob(5, "7", 9, "=1/2"),

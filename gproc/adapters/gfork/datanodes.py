@@ -17,8 +17,8 @@ import msgspec
 from gproc.adapters.gfork.masters import pause_s
 from gproc.client.aio import AsyncCluster, connect_async
 from gproc.client.events import Exited, Output, Started
-from gproc.client.summary import describe
 from gproc.errors import GprocError, JobRejected
+from gproc.request.wording import describe
 from gproc.shown import reason_of, shown, shown_text
 
 

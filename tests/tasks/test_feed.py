@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gproc.client.feed import AHEAD_MAX, TaskDone, TaskEvent, TaskFeed, TaskOutput
-from gproc.client.tallies import LineNumbers, Tally
 from gproc.errors import UsageError
 from gproc.nodespec import Place
 from gproc.request.outcome import Lost, NotStarted, Outcome, Refused, Returned, Signalled
 from gproc.request.template import Template
+from gproc.tasks.feed import AHEAD_MAX, TaskDone, TaskEvent, TaskFeed, TaskOutput
+from gproc.tasks.tallies import LineNumbers, Tally
 from gproc.wire.tasks import (
     WAITING_BYTES_MAX,
     WAITING_TASKS_MAX,
@@ -88,7 +88,7 @@ class World:
         self.gone: set[int] = set()
         self.left = tasks
         self.lines = 0
-        self.feed = TaskFeed(Setup(), ECHO, **options)
+        self.feed = TaskFeed(Setup(), ECHO, **options)  # type: ignore[arg-type]
         self.feed.begin(len(nodes))
         self.done: dict[int, TaskDone] = {}
         self.wrote: set[int] = set()

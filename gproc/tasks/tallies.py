@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from gproc.client.feed import Task, TaskDone, TaskFeed
-from gproc.client.summary import describe
 from gproc.errors import EXIT_GPROC
 from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import Path
 from gproc.request.outcome import Lost, Returned
+from gproc.request.wording import describe
+from gproc.tasks.feed import TaskDone, TaskFeed
+from gproc.tasks.task import Task
 from gproc.wire.tasks import FAILED_MAX
 
 LINES_MAX: Final = 1000
@@ -18,6 +19,10 @@ LINES_MAX: Final = 1000
 
 RANGES_MAX: Final = 20
 """Ranges of lines that are shown."""
+
+
+KINDS_MAX: Final = 300
+"""Endings that are told apart: more than there are exit statuses and signals, but nodes may send any text."""
 
 
 class LineNumbers:
@@ -55,6 +60,8 @@ class Tally:
         if isinstance(done.outcome, Lost):
             self.lost.add(done.task.line)
         elif ending := describe(done.outcome):
+            if ending not in self._by_ending and len(self._by_ending) >= KINDS_MAX:
+                ending = "ended in yet another way"
             self._by_ending.setdefault(ending, LineNumbers()).add(done.task.line)
 
     def conclude(

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple, Union
+from typing import Final, Literal, NamedTuple, Union
 
-from gproc.client.events import Stream
-from gproc.client.summary import describe
 from gproc.errors import PeerError, UsageError
 from gproc.request.outcome import Lost, NotStarted, Outcome, Returned
 from gproc.request.template import COMMAND_BYTES_MAX, CommandTooLong, Template
+from gproc.request.wording import describe
+from gproc.tasks.task import Task
 from gproc.wire.frames import STDOUT
 from gproc.wire.tasks import (
     WAITING_BYTES_MAX,
@@ -54,23 +54,11 @@ SMOOTH: Final = 0.2
 """Weight of the newest task in the mean duration on a node."""
 
 
-class Task(NamedTuple):
-    """number: from 1, in the order of the list.  line: where in the list it stands.  values: for the command."""
-
-    number: int
-    line: int
-    values: tuple[bytes, ...]
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(map(len, self.values))
-
-
 class TaskOutput(NamedTuple):
     """A task has written this."""
 
     task: Task
-    stream: Stream
+    stream: Literal["stdout", "stderr"]
     data: bytes
 
 
@@ -146,7 +134,9 @@ class TaskFeed:
     horizon: no task with a higher number is wanted yet.
     """
 
-    def __init__(self, setup: Setup, template: Template, *, max_fail: int | None = None) -> None:
+    def __init__(
+        self, setup: Setup, template: Template, *, max_fail: int | None = None, out_bytes_max: int = OUT_BYTES_MAX
+    ) -> None:
         self.failed = 0
         self.lost = 0
         self.stopped = ""
@@ -155,6 +145,7 @@ class TaskFeed:
         self._setup = setup
         self._template = template
         self._max_fail = max_fail
+        self._out_bytes_max = out_bytes_max
         self._sites: list[_Site] = []
         self._hungry: dict[int, None] = {}
         self._pending: deque[Task] = deque()
@@ -174,7 +165,7 @@ class TaskFeed:
     @property
     def wanted(self) -> int:
         """How many more tasks can be handed out now."""
-        if self.stopped or self._list_ended or self._out_bytes > OUT_BYTES_MAX:
+        if self.stopped or self._list_ended or self._out_bytes > self._out_bytes_max:
             return 0
         room = sum(max(0, self._sites[rank].depth - len(self._sites[rank].held)) for rank in self._hungry)
         room -= len(self._pending)
