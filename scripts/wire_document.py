@@ -57,7 +57,7 @@ TALKS: Final[tuple[tuple[Direction[Any], str, str], ...]] = (
 VALUES: Final = (
     messages.NodeInfo, proofs.KeyProof, Branch, messages.Signed, messages.Peer, messages.MergeOffer,
     messages.NodeState, NodeDrained, messages.AbsentNode, MasterCounts,
-    job_messages.JobRow, job_messages.Keep, job_messages.FaultRow, task_messages.TaskListing,
+    job_messages.JobRow, job_messages.JobTransfer, job_messages.Keep, job_messages.FaultRow, task_messages.TaskListing,
     stacks.StackRow, stacks.StackRemark, spec.Request, spec.BundleName, spec.TerminalSize,
     Limits, outcome.Returned,
     outcome.Signalled, outcome.TimedOut, outcome.Killed, outcome.Lost, outcome.Refused, outcome.NotStarted,

@@ -48,11 +48,23 @@ def as_json(listed: JobList) -> str:
             "status": row.status,
             "started": row.started_s,
             "ended": row.ended_s or None,
+            "transfer": transfer_of(row),
             "command": [os.fsdecode(word) for word in row.argv],
         })
         for row in listed.jobs
     ]  # fmt: skip
     return "[" + ",\n ".join(jobs) + "]\n"
+
+
+def transfer_of(row: JobRow) -> dict[str, object] | None:
+    """Bytes of a job that are on their way, as JSON has them."""
+    way = row.transfer
+    if way is None:
+        return None
+    return {
+        "kind": way.kind, "nodes": way.nodes, "complete": way.complete, "bytes": way.bytes,
+        "total": way.total_bytes or None,
+    }  # fmt: skip
 
 
 def as_table(listed: JobList) -> str:

@@ -7,10 +7,25 @@ from typing import Literal, cast
 
 import msgspec
 
-from gproc.shown import command_text
+from gproc.shown import command_text, shown_text
 from gproc.wire.job_messages import ActedOn, JobAnswer, JobList, JobRow
 
 JobStateName = Literal["running", "ending", "ended", "lost"]
+
+
+class TransferInfo(msgspec.Struct, frozen=True):
+    """How far the bytes of a running job are.
+
+    kind: "program": programs and files that are sent before the job begins; "cp"; "get".  nodes: how many have a part.
+    complete: how many of them are done.  bytes, total_bytes: on all nodes together; total_bytes is None if nobody
+    knows it, as of "get".
+    """
+
+    kind: str
+    nodes: int
+    complete: int
+    bytes: int
+    total_bytes: int | None
 
 
 class JobInfo(msgspec.Struct, frozen=True):
@@ -19,7 +34,7 @@ class JobInfo(msgspec.Struct, frozen=True):
     name: "" if it has none.  uid: of its user.  nodes: where it runs, folded into a node specification.
     state: "ending": the master is ending it; "lost": it ran when its master ended.  returncode: what `gproc e` would
     end with; None while it runs.  started_s, ended_s: in Unix time; ended_s is None while it runs.
-    args: the command; a long one is cut.
+    args: the command; a long one is cut.  transfer: its bytes that are on their way; None: no large ones are.
     """
 
     number: int
@@ -31,6 +46,7 @@ class JobInfo(msgspec.Struct, frozen=True):
     started_s: float
     ended_s: float | None
     args: tuple[str, ...]
+    transfer: TransferInfo | None = None
 
 
 def command_of(job: JobInfo) -> str:
@@ -52,4 +68,8 @@ def _job_info(row: JobRow) -> JobInfo:
     state = cast(JobStateName, row.state)
     args = tuple(map(os.fsdecode, row.argv))
     ended_s = row.ended_s or None
-    return JobInfo(row.number, row.name, row.uid, row.nodes, state, row.status, row.started_s, ended_s, args)
+    way = row.transfer
+    transfer = None
+    if way is not None:
+        transfer = TransferInfo(shown_text(way.kind), way.nodes, way.complete, way.bytes, way.total_bytes or None)
+    return JobInfo(row.number, row.name, row.uid, row.nodes, state, row.status, row.started_s, ended_s, args, transfer)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -27,11 +28,15 @@ FOLLOWED_MAX: Final = 64
 
 
 class Look(msgspec.Struct, frozen=True):
-    """What the master said.  tree: None if it could not be asked, because of `trouble`."""
+    """What the master said.  tree: None if it could not be asked, because of `trouble`.
+
+    rates: by job, bytes per second of its transfer since the look before; a transfer that was not seen there has none.
+    """
 
     tree: TreeInfo | None
     jobs: tuple[JobInfo, ...] = ()
     trouble: str = ""
+    rates: Mapping[int, float] = MappingProxyType({})
 
 
 class Watching:
@@ -41,7 +46,7 @@ class Watching:
         self._socket = socket
         self._cluster: AsyncCluster | None = None
         self._last: Look | None = None
-        self._at_s = 0.0
+        self._at_s = self._asked_s = 0.0
         self._ended: dict[int, JobInfo] = {}
         self._ended_at_s = -ENDED_FRESH_S
         self._running: frozenset[int] = frozenset()
@@ -52,8 +57,10 @@ class Watching:
         """The tree and the jobs as they are, or were a second ago."""
         async with self._asking:
             if self._last is None or time.monotonic() - self._at_s >= FRESH_S:
-                self._last = await self._ask()
-                self._at_s = time.monotonic()
+                before, asked_s = self._last, time.monotonic()
+                fresh = await self._ask()
+                self._last = msgspec.structs.replace(fresh, rates=rates_of(before, fresh, asked_s - self._asked_s))
+                self._asked_s, self._at_s = asked_s, time.monotonic()
             return self._last
 
     async def kill(self, job: str, signum: int) -> None:
@@ -96,3 +103,12 @@ class Watching:
         if self._cluster is None or self._cluster.closed:
             self._cluster = await connect_async(self._socket)
         return self._cluster
+
+
+def rates_of(before: Look | None, after: Look, seconds: float) -> dict[int, float]:
+    """By job, bytes per second of what is on its way, between two looks.  seconds: between them."""
+    earlier = {job.number: job.transfer.bytes for job in before.jobs if job.transfer} if before is not None else {}
+    return {
+        job.number: max(0.0, (job.transfer.bytes - earlier[job.number]) / seconds)
+        for job in after.jobs if job.transfer and job.number in earlier and seconds > 0
+    }  # fmt: skip

@@ -18,7 +18,6 @@ from gproc.records.spool import SpoolBounds, SpoolFiles
 from gproc.records.spooling import Spools
 from gproc.records.task_lists import TaskListFile
 from gproc.service.continuing import Interrupted, interrupted_jobs, life_of
-from gproc.service.jobs import JobRecord
 from gproc.shown import reason_of
 from gproc.wire import frames
 from gproc.wire.job_messages import LISTED_MAX, JobList, JobRow
@@ -49,10 +48,10 @@ class JobBook:
         self.keeper.note(live.job.number, lambda: record_of(live), lambda: life_of(live))
 
     async def listed(
-        self, serial: int, uid: int, jobs: Collection[JobRecord], *, every: bool, ended: bool
+        self, serial: int, uid: int, lives: Collection[LiveJob], *, every: bool, ended: bool
     ) -> JobList:
-        """A user's jobs, or those of all.  jobs: those that have not ended.  Raises: GprocError."""
-        live = {job.number: _live_row(job) for job in jobs if every or job.caller.uid == uid}
+        """A user's jobs, or those of all.  lives: those that have not ended.  Raises: GprocError."""
+        live = {each.job.number: _live_row(each) for each in lives if every or each.job.caller.uid == uid}
         if not ended:
             rows = list(live.values())
             return JobList(serial, tuple(rows[-LISTED_MAX:]), max(0, len(rows) - LISTED_MAX))
@@ -121,10 +120,14 @@ def record_of(live: LiveJob) -> KeptJob:
     )
 
 
-def _live_row(job: JobRecord) -> JobRow:
+def _live_row(live: LiveJob) -> JobRow:
+    job = live.job
     argv = shortened(job.request.argv)
     state = job.state.value
-    return JobRow(job.number, job.name, job.caller.uid, job.nodes, state, None, job.started_s, 0.0, argv)
+    collected_bytes = live.received.total(frames.STDOUT) if job.request.action == "collect" else 0
+    begun = [rank for rank in range(len(job.places)) if not job.waits(rank)]
+    transfer = job.staged.transfer(job.request, begun, job.outcomes, collected_bytes)
+    return JobRow(job.number, job.name, job.caller.uid, job.nodes, state, None, job.started_s, 0.0, argv, transfer)
 
 
 def _row(brief: BriefRow) -> JobRow:

@@ -18,6 +18,7 @@ from gproc.nodespec import Place
 from gproc.records.record import TaskNotes
 from gproc.request.outcome import Killed, Outcome, Returned, Signalled, TimedOut
 from gproc.request.spec import Caller, Request
+from gproc.service.transfers import StagedBytes
 from gproc.service.window import Window
 
 
@@ -36,6 +37,7 @@ class JobRecord:
     nodes: the places, folded.  missing: nodes that were named and not connected, folded.  name: "" if it has none.
     detached: no client need be attached.  spooled: its output is kept.
     window: which ranks wait for their turn, if it runs on so many nodes at a time.
+    staged: how much of a large bundle its nodes have.
     tasks: if the master hands out its tasks, what became of them; None: it does not.
     """
 
@@ -54,6 +56,7 @@ class JobRecord:
         self.detached = False
         self.spooled = False
         self.tasks: TaskNotes | None = None
+        self.staged = StagedBytes()
         self.state = JobState.RUNNING
         self.outcomes: dict[int, Outcome] = {}
         self.killed = False

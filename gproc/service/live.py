@@ -276,6 +276,7 @@ class LiveJob:
             return
         if not isinstance(message, messages.Finished):
             if not isinstance(message, messages.StageProgress) or message.rank not in self.job.outcomes:
+                self.job.staged.note(message)
                 self._say(message)
             return
         outcome = self.job.finish(message.rank, self._ending(message))
@@ -297,7 +298,7 @@ class LiveJob:
             self._give_room(self.job.window, message.rank, outcome)
 
     def _kept_sizes(self, rank: int) -> tuple[int, int]:
-        """Bytes of both streams that the spool was given, or those before it was opened."""
+        """Bytes of both streams that came before the spool was opened or were given to it."""
         return self.said(rank)[0], self.said(rank)[1]
 
     def close(self) -> None:
@@ -352,8 +353,7 @@ class LiveJob:
             return
         if self.input_from is self.attached:
             self.input_from = None
-        client, self.attached = self.attached, None
-        self.job.detached = True
+        client, self.attached, self.job.detached = self.attached, None, True
         self.relayed.credit_from_upstream(frames.FILES, UNBOUNDED_BYTES)
         for stream, size in self._credit.leave(client):
             self.relayed.credit_from_upstream(stream, size)

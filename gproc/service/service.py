@@ -373,7 +373,7 @@ class JobService:
         await self.settled()
         every = self.oversight.may(caller, "see")
         return await self._book.listed(
-            question.serial, caller.uid, list(self._table), every=every, ended=question.ended
+            question.serial, caller.uid, list(self._live.values()), every=every, ended=question.ended
         )
 
     def busy(self) -> Counter[Place]:

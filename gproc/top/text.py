@@ -9,7 +9,7 @@ from typing import Final
 
 from rich.text import Text
 
-from gproc.client.known import JobInfo, command_of
+from gproc.client.known import JobInfo, TransferInfo, command_of
 from gproc.client.tree import NodeStatus
 from gproc.client.watching import Look
 from gproc.shown import shown_text
@@ -70,8 +70,26 @@ def job_facts(job: JobInfo, user: str) -> Text:
 
 def job_cells(job: JobInfo, user: str) -> tuple[Text, ...]:
     kind, words = state_of(job)
+    if job.transfer is not None:
+        words = transfer_text(job.transfer)
     cells = (str(job.number), user, job.nodes, words, since(job.ended_s or job.started_s), command_of(job))
     return tuple(Text(cell, STATE_STYLES[kind] if cell is words else "") for cell in cells)
+
+
+def transfer_text(transfer: TransferInfo) -> str:
+    """Such as "cp 45 % of 1.2 GiB, 3 of 20 nodes"."""
+    size = size_text(transfer.bytes)
+    if transfer.total_bytes:
+        size = f"{100 * transfer.bytes // transfer.total_bytes} % of {size_text(transfer.total_bytes)}"
+    return f"{transfer.kind} {size}, {transfer.complete} of {transfer.nodes} nodes"
+
+
+def size_text(size: int) -> str:
+    """In binary units, such as "1.2 GiB"."""
+    for unit, bytes_ in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= bytes_:
+            return f"{size / bytes_:.1f} {unit}"
+    return f"{size} B"
 
 
 def state_of(job: JobInfo) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from gproc.client.tree import NODE_STATES
 from gproc.client.watching import Look
 from gproc.wire.tree_rows import MasterCounts
 
+TRANSFER_KINDS = ("program", "cp", "get")
 JOB_STATES = ("running", "ending", "ended", "lost")
 
 
@@ -38,6 +39,20 @@ class _OneLook(Collector):
         for job_state in JOB_STATES:
             jobs_by_state.add_metric([job_state], jobs[job_state])
         yield jobs_by_state
+        ways: Counter[str] = Counter(job.transfer.kind for job in self._look.jobs if job.transfer)
+        here: Counter[str] = Counter()
+        for job in self._look.jobs:
+            if job.transfer:
+                here[job.transfer.kind] += job.transfer.bytes
+        running_ways = GaugeMetricFamily("gproc_transfers", "Large transfers that run, by kind.", labels=["kind"])
+        way_bytes = GaugeMetricFamily(
+            "gproc_transfers_bytes", "Bytes of these that have come, on all nodes together.", labels=["kind"]
+        )
+        for kind in TRANSFER_KINDS:
+            running_ways.add_metric([kind], ways[kind])
+            way_bytes.add_metric([kind], here[kind])
+        yield running_ways
+        yield way_bytes
         failed = sum(1 for job in self._look.jobs if job.returncode)
         yield GaugeMetricFamily("gproc_jobs_failed", "Jobs on record that did not end with status 0.", value=failed)
         load = GaugeMetricFamily("gproc_node_load1", "Load average of a node over a minute.", labels=["node", "host"])

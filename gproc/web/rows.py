@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from gproc.client.events import Event, Exited, Output, Skipped, Started, Unreached
-from gproc.client.known import JobInfo, command_of
+from gproc.client.known import JobInfo, TransferInfo, command_of
 from gproc.client.tree import NodeStatus
 from gproc.client.watching import Look
 from gproc.request.wording import describe
@@ -36,10 +36,11 @@ def told_of(look: Look, name_of_user: Callable[[int], str]) -> Told:
     head: JsonRow = {
         "master": shown_text(tree.master) if tree else "", "since": tree.since_s if tree else 0, "trouble": look.trouble
     }  # fmt: skip
+    jobs = (job_row(job, name_of_user(job.uid), look.rates.get(job.number)) for job in look.jobs)
     return Told(
         head,
         {row["node"]: row for row in map(node_row, tree.nodes if tree else ())},
-        {str(row["job"]): row for row in (job_row(job, name_of_user(job.uid)) for job in look.jobs)},
+        {str(row["job"]): row for row in jobs},
     )
 
 
@@ -60,7 +61,15 @@ def node_row(node: NodeStatus) -> JsonRow:
     }
 
 
-def job_row(job: JobInfo, user: str) -> JsonRow:
+def transfer_row(transfer: TransferInfo, rate: float | None) -> JsonRow:
+    """rate: bytes per second; None: nobody knows yet."""
+    return {
+        "kind": transfer.kind, "nodes": transfer.nodes, "complete": transfer.complete, "bytes": transfer.bytes,
+        "total": transfer.total_bytes, "rate": None if rate is None else round(rate),
+    }  # fmt: skip
+
+
+def job_row(job: JobInfo, user: str, rate: float | None = None) -> JsonRow:
     return {
         "job": job.number,
         "name": shown_text(job.name),
@@ -72,6 +81,7 @@ def job_row(job: JobInfo, user: str) -> JsonRow:
         "started": job.started_s,
         "ended": job.ended_s,
         "command": command_of(job),
+        "transfer": None if job.transfer is None else transfer_row(job.transfer, rate),
     }
 
 

@@ -45,11 +45,27 @@ class ListJobs(Message, frozen=True, tag=tag_of):
     ended: bool
 
 
+class JobTransfer(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes of a running job that are on their way.
+
+    kind: "program": programs and files that are sent before the job begins; "cp"; "get".  nodes: how many have a part
+    in it.  complete: how many of them have all, or have sent all.  bytes: on all nodes together.  total_bytes: of all
+    of them; 0: nobody knows, as of "get".
+    """
+
+    kind: str
+    nodes: Number
+    complete: Number
+    bytes: ByteCount
+    total_bytes: ByteCount = 0
+
+
 class JobRow(msgspec.Struct, frozen=True, array_like=True):
     """A row of `gproc ps`.
 
     nodes: folded.  state: "running", "ending", "ended" or "lost" (with its master).  status: the highest exit status;
     None while it runs.  started_s, ended_s: Unix time; 0: it runs.  argv: cut to a bound.
+    transfer: what is on its way for it; None: nothing large.
     """
 
     number: Number
@@ -61,6 +77,7 @@ class JobRow(msgspec.Struct, frozen=True, array_like=True):
     started_s: UnixTime
     ended_s: UnixTime
     argv: tuple[bytes, ...]
+    transfer: JobTransfer | None = None
 
 
 class JobList(Message, frozen=True, tag=tag_of):

@@ -39,7 +39,7 @@ PURE = {
     "client.stack_tree", "tasks.feed", "tasks.tallies", "tasks.task", "request.wording", "records.task_entries",
     "client.task_listing", "client.asking", "wire.task_messages", "link.allowance", "records.record",
     "records.rows", "records.entries", "records.positions",
-    "service.takers", "client.keys", "cli.job_switches",
+    "service.takers", "service.transfers", "client.keys", "cli.job_switches",
     "relay.membership", "relay.delivery", "service.jobs", "service.window", "client.session", "client.session_job",
     "node.stranded", "launch.procstat", "client.events", "client.summary",
     "web.access", "relay.flow", "relay.relayed_job", "link.refusals", "link.turns", "spread.trees",

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import pytest
 
+import gproc
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
+
+COPIED_BYTES: Final = 64 << 20
 
 
 class Site(NamedTuple):
@@ -60,6 +64,23 @@ def serve(tree: Cluster) -> Iterator[Serve]:
         assert process.wait(PATIENCE_S) == 0
         assert process.stdout is not None
         process.stdout.close()
+
+
+@contextlib.contextmanager
+def stopped_copy(tree: Cluster) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """`gproc cp` that was stopped when it had begun, so that its transfer stands still; and the job's number."""
+    many = tree.work / "many"
+    many.write_bytes(os.urandom(COPIED_BYTES))
+    copying = tree.begin("cp", str(many), f"1-2:{tree.place}/there")
+    try:
+        with gproc.connect(str(tree.socket)) as cluster:
+            while not (numbers := [job.number for job in cluster.jobs() if job.transfer is not None]):
+                assert copying.poll() is None
+        copying.send_signal(signal.SIGSTOP)
+        yield copying, numbers[0]
+    finally:
+        copying.kill()
+        copying.wait()
 
 
 @pytest.fixture

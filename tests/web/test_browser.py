@@ -13,7 +13,7 @@ import pytest
 
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
-from tests.web.conftest import Serve
+from tests.web.conftest import Serve, stopped_copy
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: make browser")
 CHROMIUM = shutil.which("chromium")
@@ -100,6 +100,20 @@ def test_without_control_there_is_nothing_to_end_a_job_with(tree: Cluster, serve
     page.get_by_role("button", name=f"Job {job}").click()
     sync_api.expect(page.locator("#log")).to_contain_text("1: x", timeout=PATIENCE_S * 1000)
     assert page.get_by_role("button", name="Kill").count() == 0
+
+
+def test_a_transfer_is_shown_with_its_bytes_and_is_gone_when_it_is_over(
+    tree: Cluster, serve: Serve, visit: Visit
+) -> None:
+    with stopped_copy(tree) as (copying, number):
+        page = visit(serve().opening, 390, 844)
+        shown = page.locator("#transfers")
+        sync_api.expect(shown).to_contain_text("copy to nodes", timeout=PATIENCE_S * 1000)
+        sync_api.expect(shown).to_contain_text("of 128.0 MiB")
+        assert page.get_by_role("progressbar", name=f"Job {number}, bytes").count() == 1
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        copying.send_signal(signal.SIGCONT)
+        sync_api.expect(shown).to_be_hidden(timeout=PATIENCE_S * 1000)
 
 
 def test_it_fits_a_telephone_and_the_keyboard_reaches_everything(tree: Cluster, serve: Serve, visit: Visit) -> None:

@@ -22,7 +22,7 @@ import pytest
 
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
-from tests.web.conftest import Serve, Site
+from tests.web.conftest import COPIED_BYTES, Serve, Site, stopped_copy
 
 
 def asked(
@@ -94,6 +94,25 @@ def test_figures_are_what_prometheus_reads(tree: Cluster, serve: Serve) -> None:
     assert after["gproc_transfer_seconds_count"] >= 1
     assert after["gproc_transfer_seconds_sum"] > 0
     assert after["gproc_faults_total"] == 0
+
+
+def test_a_transfer_is_seen_while_it_runs_with_how_far_it_is(tree: Cluster, serve: Serve) -> None:
+    site = serve()
+    with stopped_copy(tree) as (copying, number):
+        way = job_of(site, number)["transfer"]
+        assert (way["kind"], way["nodes"]) == ("cp", 2) and way["total"] >= 2 * COPIED_BYTES
+        assert 0 <= way["bytes"] < way["total"] and 0 <= way["complete"] < 2
+        listed = {job["job"]: job for job in json.loads(tree.command("ps", "--json").stdout)}
+        assert listed[number]["transfer"]["total"] == way["total"]
+        assert figures_of(asked(site, "/metrics")[1])['gproc_transfers{kind="cp"}'] == 1
+        copying.send_signal(signal.SIGCONT)
+        assert tree.finish(copying)[0] == 0
+    assert json.loads(tree.command("ps", "-a", "--json").stdout)[-1]["transfer"] is None
+
+
+def job_of(site: Site, number: int) -> dict[str, Any]:
+    found: dict[str, Any] = {job["job"]: job for job in json.loads(asked(site, "/api/v1/jobs")[1])["jobs"]}[number]
+    return found
 
 
 def figures_of(body: bytes) -> dict[str, float]:

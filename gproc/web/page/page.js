@@ -153,6 +153,45 @@ function drawJobs() {
   }
 }
 
+const KINDS = { program: "program and files", cp: "copy to nodes", get: "copy from nodes" };
+
+function size(bytes) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let unit = 0;
+  while (bytes >= 1024 && unit < units.length - 1) bytes /= 1024, unit++;
+  return `${unit ? bytes.toFixed(1) : bytes} ${units[unit]}`;
+}
+
+function drawTransfers() {
+  const rows = [...jobs.values()].filter((job) => job.transfer).sort((one, other) => other.job - one.job);
+  $("transfers").hidden = !rows.length;
+  const focused = document.activeElement && document.activeElement.dataset.transfer;
+  $("transfers").querySelector("tbody").replaceChildren(...rows.slice(0, JOBS).map((job) => {
+    const way = job.transfer;
+    const row = element("tr");
+    const first = element("td");
+    const button = element("button", String(job.job));
+    button.type = "button";
+    button.dataset.transfer = job.job;
+    button.setAttribute("aria-label", `Transfer of job ${job.job}`);
+    button.addEventListener("click", () => showJob(String(job.job)));
+    first.append(button, job.name ? ` ${job.name}` : "");
+    const bytes = element("td", way.total ? `${size(way.bytes)} of ${size(way.total)} ` : size(way.bytes));
+    if (way.total) {
+      const bar = element("progress");
+      bar.max = way.total;
+      bar.value = way.bytes;
+      bar.setAttribute("aria-label", `Job ${job.job}, bytes`);
+      bytes.append(bar);
+    }
+    row.append(first, element("td", job.user), element("td", job.nodes), element("td", KINDS[way.kind] || way.kind), bytes,
+      element("td", `${way.complete} of ${way.nodes} done`), element("td", way.rate === null ? "" : `${size(way.rate)}/s`));
+    return row;
+  }));
+  const again = focused && $("transfers").querySelector(`[data-transfer="${focused}"]`);
+  if (again) again.focus();
+}
+
 function facts(pairs) {
   const rows = [];
   for (const [name, value] of pairs) if (value !== "" && value !== null) rows.push(element("dt", name), element("dd", String(value)));
@@ -266,7 +305,10 @@ function change(row) {
   for (const node of row.nodes) nodes.set(node.node, node);
   for (const job of row.jobs) jobs.set(String(job.job), job);
   drawNodes();
-  if (row.jobs.length || row.gone_jobs.length) drawJobs();
+  if (row.jobs.length || row.gone_jobs.length) {
+    drawTransfers();
+    drawJobs();
+  }
   drawPanel();
 }
 
@@ -311,6 +353,7 @@ const about = (row) => {
   control = row.control;
   nodes.clear(); // it begins anew: everything comes again
   jobs.clear();
+  drawTransfers();
 };
 
 async function connect() {
