@@ -21,6 +21,7 @@ from gproc.service.absences import Absences
 from gproc.service.certificates import CertificateDesk
 from gproc.service.clients import Clients
 from gproc.service.continuing import CRASHED, restore_nodes
+from gproc.service.drained_tasks import tell_of_drained
 from gproc.service.draining import Draining
 from gproc.service.faults import Faults
 from gproc.service.finding import NodeFinder
@@ -96,8 +97,9 @@ class Master(Hub):
         store.payer_of = self._service.payer_of
         finder = NodeFinder(self, belonging.place_of, belonging.groups)
         self._inquiries = TreeInquiries(
-            self, endpoint.identity.name, self._service.busy, finder, self._service.oversight
-        )
+            self, endpoint.identity.name, self._service.busy, finder, self._service.oversight,
+            lambda places: tell_of_drained(self._service.running(), places),
+        )  # fmt: skip
         self.clients = Clients(self._service, self._inquiries, warden.limits())
         rotation = Rotation(authority, endpoint, signer, reissue, self)
         self._desk = CertificateDesk(authority, endpoint, signer, session.id, reissue, self._revoke, rotation)

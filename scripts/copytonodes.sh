@@ -79,6 +79,8 @@ mkdir "$work/identity" "$work/stage" "$work/failed" "$work/had" "$work/done"
 
 # 1. What every node gets.
 if [ -n "${GPROC_RUNTIME:-}" ]; then
+    [ -r "$GPROC_RUNTIME/machine" ] && [ -r "$GPROC_RUNTIME/place" ] ||
+        fail "GPROC_RUNTIME=$GPROC_RUNTIME: no runtime is there: make one by gproc runtime --out $GPROC_RUNTIME"
     cp -R "$GPROC_RUNTIME" "$work/runtime"
 else
     "$gproc" runtime --out "$work/runtime" 2>"$work/runtime.log" ||

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from gproc.content.manifest import Digest, Directory, Entry, File, Manifest, Symlink
+from gproc.disk.special import is_written_in_place
 from gproc.errors import BundleError
 
 Read = Callable[[Digest], bytes]
@@ -17,12 +18,16 @@ Read = Callable[[Digest], bytes]
 
 
 def write_file(manifest: Manifest, read: Read, path: str) -> None:
-    """Write the tar file at path, complete or not at all.
+    """Write the tar file at path, complete or not at all; to a device or a pipe as it comes.
 
     Raises: BundleError if the path cannot be written, or a file has changed since it was packed.
     """
     beside = f"{path}.{os.getpid()}.part"
     try:
+        if is_written_in_place(path):
+            with open(path, "wb") as file:
+                write(manifest, read, file, seekable=False)
+            return
         with open(beside, "xb") as file:
             write(manifest, read, file)
         os.replace(beside, path)
@@ -33,12 +38,13 @@ def write_file(manifest: Manifest, read: Read, path: str) -> None:
             os.unlink(beside)
 
 
-def write(manifest: Manifest, read: Read, file: BinaryIO) -> None:
+def write(manifest: Manifest, read: Read, file: BinaryIO, *, seekable: bool = True) -> None:
     """Write the entries in the manifest's order; names are relative to the root, users unnamed, links have mtime 0."""
     # GNU, not PAX: its headers hold only the entry, and keep names that are not UTF-8.
     with tarfile.open(
-        fileobj=file, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape"
-    ) as archive:
+        fileobj=file, mode="w" if seekable else "w|", format=tarfile.GNU_FORMAT, encoding="utf-8",
+        errors="surrogateescape",
+    ) as archive:  # fmt: skip
         for entry in manifest.entries:
             header = _header(entry)
             if isinstance(entry, File):

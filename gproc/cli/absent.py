@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 
+from gproc.naming.naming import Naming
+from gproc.nodespec import NodeSpec, Path
 from gproc.shown import shown_text
 from gproc.wire.tree_rows import NodeDrained
 
@@ -48,3 +50,12 @@ def clock_text(moment_s: float) -> str:
     moment, today = time.localtime(moment_s), _today(int(time.time()))
     same_day = (moment.tm_year, moment.tm_yday) == (today.tm_year, today.tm_yday)
     return time.strftime("%H:%M:%S" if same_day else "%Y-%m-%d %H:%M", moment)
+
+
+def without_part(nodes: str, places: Iterable[Path], job: int | None, naming: Naming) -> list[str]:
+    """What a person is told of nodes that were named and on which a job has no part.  nodes: a specification."""
+    if not nodes:
+        return []
+    with_parents = {Path(place[:level]) for place in places for level in range(1, len(place) + 1)}
+    missing = NodeSpec.parse(nodes).missing(sorted(with_parents))
+    return [f"{naming.refold(missing)}: job {job} has no part there"] if missing else []

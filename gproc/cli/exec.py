@@ -160,8 +160,9 @@ def left_behind(job: SessionJob) -> list[str]:
 
 def check_showing(options: ExecOptions) -> None:
     """Raises: UsageError if the switches about output contradict each other."""
+    gathers = "-B" if options.gather_all else "-b"
     ways = {
-        "-b": options.gather or options.gather_all, "--sort": options.sort, "--outdir": bool(options.outdir),
+        gathers: options.gather or options.gather_all, "--sort": options.sort, "--outdir": bool(options.outdir),
         "--json": options.json,
     }  # fmt: skip
     asked = [name for name, is_asked in ways.items() if is_asked]
@@ -173,7 +174,7 @@ def check_showing(options: ExecOptions) -> None:
         shown = asked[0] if asked else "--label"
         raise UsageError(f"--detach shows no output, so {shown} does not go with it: gproc logs shows it later")
     for name, is_asked in (("--live", options.live), ("--diff", options.diff)):
-        if is_asked and not ways["-b"]:
+        if is_asked and not ways[gathers]:
             raise UsageError(f"{name} says how groups of nodes are shown: add -b")
     if options.live and options.diff:
         raise UsageError("--live and --diff do not go together: the largest group is known only at the end")

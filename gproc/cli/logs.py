@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
+from gproc.cli.absent import without_part
 from gproc.cli.foreground import Foreground
 from gproc.cli.naming import meant_by
 from gproc.cli.options import LogsOptions
@@ -17,7 +18,7 @@ from gproc.cli.trace import Trace
 from gproc.cli.writing import Writing
 from gproc.client.driver import PollDriver
 from gproc.client.questions import explained
-from gproc.errors import EXIT_SIGNAL_BASE, UsageError
+from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, UsageError
 
 
 def run(options: LogsOptions) -> int:
@@ -57,7 +58,8 @@ def run(options: LogsOptions) -> int:
         driver.close()
     if foreground.reader_is_gone:
         return EXIT_SIGNAL_BASE + signal.SIGPIPE
-    return foreground.conclude(0, [])
+    lacking = without_part(meant.nodes, job.places, job.number, meant.naming)
+    return foreground.conclude(EXIT_GPROC if lacking else 0, lacking)
 
 
 def asked_of_tasks(options: LogsOptions) -> list[str]:

@@ -12,7 +12,7 @@ from gproc.cli.task_output import JobLog, Printing
 from gproc.cli.task_progress import TaskCounts
 from gproc.cli.trace import Trace
 from gproc.client.driver import PollDriver
-from gproc.client.events import Stream
+from gproc.client.events import Drained, Event, Stream
 from gproc.client.session_job import SessionJob
 from gproc.client.sinks import Progress
 from gproc.errors import EXIT_SIGNAL_BASE, GprocError
@@ -102,6 +102,12 @@ class MappingForeground(Foreground):
         if self.job.places:
             self._hand_out()
         super()._step()
+
+    def _happened(self, event: Event) -> None:
+        if isinstance(event, Drained):
+            self._feed.drain(event.ranks)
+        else:
+            super()._happened(event)
 
     def _lose(self) -> None:
         if self._first is not None or not self._entries.ended:

@@ -14,7 +14,8 @@ def run(options: RmOptions) -> int:
     trace = Trace(options.debug)
     trace.step(f"asks the master at {options.socket} to remove {len(options.jobs)} jobs")
     answer = answer_to(options.socket, lambda session: session.remove(options.jobs))
-    problems = answer.problems if isinstance(answer, ActedOn) else ()
+    assert isinstance(answer, ActedOn)
+    problems = answer.problems
     trace.step(f"{len(options.jobs) - len(problems)} jobs are removed")
     complain(problems)
-    return EXIT_GPROC if problems else 0
+    return (answer.status or EXIT_GPROC) if problems else 0

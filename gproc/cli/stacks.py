@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from gproc.cli.absent import without_part
 from gproc.cli.naming import meant_by
 from gproc.cli.options import StacksOptions
 from gproc.cli.stderr import complain
@@ -38,9 +39,9 @@ def run(options: StacksOptions) -> int:
     trace.step(f"{len(ranks_in(answer.ranks, size))} nodes of {len(ranks_in(answer.asked, size))} have answered")
     names = Names(answer, meant.naming)
     sys.stdout.write(as_json(answer, names) if options.json else as_text(answer, names, columns(sys.stdout)))
-    if not options.json:
-        complain(list(told(answer, names)))
-    return EXIT_GPROC if any(each.text != RANK_HAS_ENDED for each in answer.silent) else 0
+    lacking = without_part(meant.nodes, map(Place, answer.places), answer.job, meant.naming)
+    complain([*lacking, *([] if options.json else told(answer, names))])
+    return EXIT_GPROC if lacking or any(each.text != RANK_HAS_ENDED for each in answer.silent) else 0
 
 
 class Names:

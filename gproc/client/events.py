@@ -95,6 +95,12 @@ class Skipped(msgspec.Struct, frozen=True):
     rank: int
 
 
+class Drained(msgspec.Struct, frozen=True):
+    """Nodes of a job of tasks take no new ones any more."""
+
+    ranks: tuple[int, ...]
+
+
 class Departed(msgspec.Struct, frozen=True):
     """This program and the job have parted: the job goes on without it, and no event comes any more.
 
@@ -104,4 +110,4 @@ class Departed(msgspec.Struct, frozen=True):
     reason: str
 
 
-Event = Union[Started, Staged, Output, TaskExited, Exited, Unreached, Skipped, Departed]  # noqa: UP007 - for 3.11
+Event = Union[Started, Staged, Output, TaskExited, Exited, Unreached, Skipped, Drained, Departed]  # noqa: UP007

@@ -15,11 +15,23 @@ from typing import Final, NamedTuple, Union, assert_never
 import msgspec
 
 from gproc.client.asking import SessionQuestions
-from gproc.client.events import Departed, Event, Exited, Output, Skipped, Staged, Started, Stream, TaskExited, Unreached
+from gproc.client.events import (
+    Departed,
+    Drained,
+    Event,
+    Exited,
+    Output,
+    Skipped,
+    Staged,
+    Started,
+    Stream,
+    TaskExited,
+    Unreached,
+)
 from gproc.client.session_job import SessionJob
 from gproc.errors import JobRejected, PeerError
 from gproc.naming.naming import ALL_NODES, PLACES, MeantNodes, Naming
-from gproc.nodespec import Place
+from gproc.nodespec import NodeSpec, Place
 from gproc.request.spec import Request, TerminalSize
 from gproc.shown import shown_text
 from gproc.tasks.task import Task
@@ -190,6 +202,10 @@ class ClientSession(SessionQuestions):
                 yield TreeAnswer(message)
             case JobList(serial) | ActedOn(serial) | FailedNodes(serial) | FoundNodes(serial) | FaultList(serial):
                 yield Answered(serial, message)
+            case NodesDrained(0, nodes):
+                for job in self._jobs.values():
+                    if job.request.action == "map":
+                        yield JobEvent(job, Drained(_ranks_at(job, nodes)))
             case NodesDrained(serial) | JobStacks(serial):
                 yield Answered(serial, message)
             case Viewing():
@@ -354,6 +370,12 @@ class ClientSession(SessionQuestions):
 
     def _write(self, data: bytes) -> None:
         self.outbox.append(memoryview(data))
+
+
+def _ranks_at(job: SessionJob, nodes: str) -> tuple[int, ...]:
+    """The ranks of a job on these nodes, which are told by their places."""
+    spec = NodeSpec.parse(nodes)
+    return tuple(rank for rank, place in enumerate(job.places) if spec.selects(place))
 
 
 def _task_exited(node: str, told: TaskFinished) -> TaskExited:

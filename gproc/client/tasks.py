@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from gproc.client.events import Event, Exited, Output, Started
+from gproc.client.events import Drained, Event, Exited, Output, Started
 from gproc.client.options import Args, JobOptions, Word, asked, command_of
 from gproc.client.session_job import SessionJob
 from gproc.client.task_listing import WholeList
@@ -144,6 +144,8 @@ class TaskGathering:
                 self._note(self.feed.output(rank, data))
             case Exited(_, outcome, rank):
                 self._note(self.feed.exited(rank, outcome))
+            case Drained(ranks):
+                self.feed.drain(ranks)
             case _:
                 pass
 

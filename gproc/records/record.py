@@ -150,8 +150,8 @@ def checked_name(text: str) -> str:
     fine = 0 < len(text) <= NAME_CHARACTERS_MAX and set(text) <= _NAME_CHARACTERS and text[0] in string.ascii_letters
     if not fine or text == LAST:
         raise UsageError(
-            f"{text[:NAME_CHARACTERS_MAX]!r} is no name of a job: a letter and up to {NAME_CHARACTERS_MAX - 1} letters,"
-            f" digits, '.', '_' or '-' are wanted, and not '{LAST}', which is your newest job"
+            f"{text[:NAME_CHARACTERS_MAX]!r} cannot be the name of a job: a name is a letter and up to "
+            f"{NAME_CHARACTERS_MAX - 1} more letters, digits, '.', '_' or '-'; '{LAST}' always means your newest job"
         )
     return text
 

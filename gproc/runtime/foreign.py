@@ -55,6 +55,8 @@ def own_installation() -> PackedPython:
 
 def installation_below(root: str) -> PackedPython:
     """Raises: BundleError if there is no such Python, or it lacks something."""
+    if not os.path.isdir(root):
+        raise BundleError(f"{root}: {'is no directory' if os.path.lexists(root) else 'there is no such directory'}")
     image = Image(root)
     walks = (image.walk(path) for path in INTERPRETERS)
     interpreter = next((walk.real for walk in walks if walk is not None), None)

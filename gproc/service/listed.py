@@ -28,6 +28,7 @@ from gproc.wire.tasks import Setup, TaskListReader, TaskOrder
 
 if TYPE_CHECKING:
     from gproc.link.connection import Link
+    from gproc.nodespec import Place
     from gproc.records.spooling import JobSpool
     from gproc.records.task_lists import TaskListFile
     from gproc.relay.receipt import RunOfNode
@@ -198,6 +199,11 @@ class ListedJob(LiveJob):
             self._stopped_by = self._stopped_by or signum
             self.feed.stop(f"{name_of(signum)} has ended it")
             self._hand_out_soon()
+
+    def drain(self, places: Sequence[Place]) -> None:
+        ranks = (self.job.rank_at(place) for place in places)
+        self.feed.drain(rank for rank in ranks if rank is not None)
+        self._hand_out_soon()
 
     # What nodes say
 

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from gproc.errors import GprocError, TrustError, UsageError
+from gproc.errors import EXIT_GPROC, GprocError, TrustError, UsageError
 from gproc.nodespec import NodeSpec, Place, fold
 from gproc.policy.rules import PolicyOversight
 from gproc.records.record import JobName, KeptJob, is_whole
@@ -134,14 +134,17 @@ class OtherJobs:
             raise GprocError(f"job {record.number} has ended")
         if why := self._may_signal(caller, record, question.signum):
             raise TrustError(why)
+        problems: tuple[str, ...] = ()
         if question.nodes:
             live.signal_nodes(question.signum, _ranks(record, question.nodes))
+            if missing := NodeSpec.parse(question.nodes).missing(with_parents(record.places)):
+                problems = (f"{missing}: job {record.number} has no part there",)
         else:
             live.signal(question.signum)
         if can_go_on(live):
             with contextlib.suppress(GprocError):
                 await self._book.keeper.written()  # so that the order outlives the master as the job does
-        return ActedOn(question.serial)
+        return ActedOn(question.serial, problems, EXIT_GPROC if problems else 0)
 
     async def stacks(self, question: AskStacks, caller: Caller) -> JobStacks:
         """Where the processes of a job are.  Raises: GprocError."""
@@ -166,12 +169,13 @@ class OtherJobs:
 
     async def remove(self, question: RemoveJobs, caller: Caller) -> ActedOn:
         """Raises: GprocError if the disk fails."""
-        numbers, problems = set(), []
+        numbers, problems, status = set(), [], 0
         for name in question.jobs:
             try:
                 record = await self._find(name, caller)
             except UsageError as error:
                 problems.append(str(error))
+                status = max(status, error.exit_status)
                 continue
             if not self._oversight.is_master_of(caller, record.uid):
                 problems.append(f"job {record.number} is another user's: only that user and root remove its record")
@@ -179,9 +183,10 @@ class OtherJobs:
                 problems.append(f"job {record.number} has not ended: gproc kill {record.number} ends it")
             else:
                 numbers.add(record.number)
+            status = max(status, EXIT_GPROC if record.number not in numbers else 0)
         if numbers:
             await self._book.keeper.remove(numbers)
-        return ActedOn(question.serial, tuple(problems))
+        return ActedOn(question.serial, tuple(problems), status)
 
     async def _find_with_life(self, text: str, caller: Caller) -> tuple[KeptJob, LiveJob | None]:
         """A job's record, and the job itself if it runs.  Raises: as `_find`."""

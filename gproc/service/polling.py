@@ -7,7 +7,7 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from gproc.errors import GprocError, TrustError
@@ -52,8 +52,10 @@ class TreeInquiries:
 
     def __init__(
         self, master: PolledTree, name: str, busy: Callable[[], Counter[Place]], finder: NodeFinder,
-        oversight: Oversight,
+        oversight: Oversight, drained: Callable[[Sequence[Place]], None] = lambda _: None,
     ) -> None:  # fmt: skip
+        """drained: told which nodes take no new jobs from now on."""
+        self._drained = drained
         self._oversight = oversight
         self._finder = finder
         self._master = master
@@ -87,6 +89,7 @@ class TreeInquiries:
             self._master.draining.resume(nodes)
         else:
             self._master.draining.drain(nodes, caller.uid, question.reason, time.time())
+            self._drained([node.place for node in nodes])
         places = [node.place for node in nodes]
         log.info("uid %d: %s %s", caller.uid, fold(places), "take jobs again" if question.resume else "are drained")
         busy = self._busy()

@@ -11,34 +11,28 @@ it had and of which it had not said this: nobody knows whether it ran.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, Union
 
 from gproc.errors import PeerError, UsageError
 from gproc.request.outcome import Lost, NotStarted, Outcome, Returned
 from gproc.request.template import COMMAND_BYTES_MAX, CommandTooLong, Template
 from gproc.request.wording import describe
+from gproc.tasks.site import Site
 from gproc.tasks.task import Task
 from gproc.wire.frames import STDOUT
 from gproc.wire.tasks import (
-    WAITING_BYTES_MAX,
     Assign,
     Recall,
     Setup,
     TaskEnded,
     TaskOrder,
     TaskReport,
-    TaskReportReader,
     TaskSaid,
     TasksReady,
     TasksReturned,
     order_record,
 )
-
-AHEAD_S: Final = 0.05
-"""Work that waits on a node.  An answer comes back in a few ms, on a busy machine in some tens."""
-
-AHEAD_MAX: Final = 128
 
 OUT_BYTES_MAX: Final = 16 << 20
 """Bytes of all tasks that were taken from the list and have not ended."""
@@ -75,59 +69,6 @@ class TaskDone(NamedTuple):
 TaskEvent = Union[TaskOutput, TaskDone]  # noqa: UP007
 
 
-class _Site:
-    """One node, as the client sees it."""
-
-    def __init__(self, rank: int) -> None:
-        self.rank = rank
-        self.slots = 0
-        self.held: dict[int, Task] = {}
-        self.held_bytes = 0
-        self.mean_s = 0.0
-        self.recalled = False
-        self.closed: Outcome | None = None
-        """Why it gets no more tasks."""
-        self.is_broken = False
-        self.reports = TaskReportReader()
-
-    @property
-    def depth(self) -> int:
-        """How many tasks it may have."""
-        if self.closed is not None or not self.slots:
-            return 0
-        ahead = int(self.slots * AHEAD_S / self.mean_s) if self.mean_s else 0
-        return self.slots + min(AHEAD_MAX, ahead)
-
-    @property
-    def is_free(self) -> bool:
-        return self.closed is None and len(self.held) < self.slots
-
-    @property
-    def excess(self) -> int:
-        """Tasks that wait there for a slot, at least."""
-        return len(self.held) - self.slots
-
-    @property
-    def is_hungry(self) -> bool:
-        """Whether it gets more: not for each task that ends, so that one message brings several."""
-        return self.is_free or 2 * len(self.held) <= self.depth
-
-    def takes(self, task: Task) -> bool:
-        return not self.held or self.held_bytes + task.size_bytes <= WAITING_BYTES_MAX
-
-    def give(self, task: Task) -> None:
-        self.held[task.number] = task
-        self.held_bytes += task.size_bytes
-
-    def lose(self, number: int) -> Task:
-        """Raises: PeerError if it does not have this task."""
-        task = self.held.pop(number, None)
-        if task is None:
-            raise PeerError(f"a report about task {number}, which it does not have")
-        self.held_bytes -= task.size_bytes
-        return task
-
-
 class TaskFeed:
     """last: the number of the last task.  failed: how many have failed.  lost: of how many nobody knows whether they
     ran.  stopped: why no more tasks begin, as one clause; "" if they do.
@@ -146,7 +87,7 @@ class TaskFeed:
         self._template = template
         self._max_fail = max_fail
         self._out_bytes_max = out_bytes_max
-        self._sites: list[_Site] = []
+        self._sites: list[Site] = []
         self._hungry: dict[int, None] = {}
         self._pending: deque[Task] = deque()
         self._out_bytes = 0
@@ -157,7 +98,7 @@ class TaskFeed:
 
     def begin(self, nodes: int) -> None:
         """The job has begun on so many nodes."""
-        self._sites = [_Site(rank) for rank in range(nodes)]
+        self._sites = [Site(rank) for rank in range(nodes)]
         self._outgoing += order_record(self._setup)
 
     # The list
@@ -203,6 +144,17 @@ class TaskFeed:
         for site in self._sites:
             if site.excess > 0:
                 self._recall(site)
+
+    def drain(self, ranks: Iterable[int]) -> None:
+        """These nodes get no new tasks, and give back those that wait there; what runs there goes on."""
+        for site in (self._sites[rank] for rank in ranks):
+            if not site.is_drained:
+                site.is_drained = True
+                self._note(site)
+                if site.excess > 0:
+                    self._recall(site)
+        if all(each.closed is not None or each.is_drained for each in self._sites) and not self.is_over:
+            self.stop("every node that is left is drained")
 
     @property
     def slots(self) -> int:
@@ -264,8 +216,10 @@ class TaskFeed:
             yield TaskDone(task, rank, 0, Lost(reason.removeprefix("lost: ")), 0.0)
         if not self.is_over and all(each.closed is not None for each in self._sites):
             self.stop("no node is left")
+        elif not self.is_over and all(each.closed is not None or each.is_drained for each in self._sites):
+            self.stop("every node that is left is drained")
 
-    def _reported(self, site: _Site, report: TaskReport) -> Iterator[TaskEvent]:
+    def _reported(self, site: Site, report: TaskReport) -> Iterator[TaskEvent]:
         match report:
             case TasksReady(slots):
                 site.slots = slots
@@ -282,7 +236,7 @@ class TaskFeed:
                 site.recalled = site.recalled and not recalled
                 self._note(site)
 
-    def _settled(self, site: _Site, report: TaskEnded) -> Iterator[TaskEvent]:
+    def _settled(self, site: Site, report: TaskEnded) -> Iterator[TaskEvent]:
         task = self._take_back(site, report.number)
         outcome = report.outcome
         if report.elsewhere and isinstance(outcome, NotStarted):
@@ -317,19 +271,19 @@ class TaskFeed:
         if self.first_not_run is None or task.number < self.first_not_run.number:
             self.first_not_run = task
 
-    def _take_back(self, site: _Site, number: int) -> Task:
+    def _take_back(self, site: Site, number: int) -> Task:
         task = site.lose(number)
         self._held -= 1
         return task
 
-    def _close(self, site: _Site, outcome: Outcome) -> None:
+    def _close(self, site: Site, outcome: Outcome) -> None:
         if site.closed is None or isinstance(site.closed, Returned):
             site.closed = outcome
         self._note(site)
 
     # To nodes
 
-    def _note(self, site: _Site) -> None:
+    def _note(self, site: Site) -> None:
         if site.closed is None and site.is_hungry:
             self._hungry[site.rank] = None
         else:
@@ -345,7 +299,7 @@ class TaskFeed:
                 free.append(site)
         for rank in list(self._hungry):
             site = self._sites[rank]
-            while self._pending and len(site.held) < site.depth and self._give(site, given):
+            while self._pending and self._may_wait(site) and self._give(site, given):
                 pass
         for rank, tasks in given.items():
             for part in _parts(tasks):
@@ -353,7 +307,14 @@ class TaskFeed:
                 self._outgoing += order_record(order, rank)
             self._note(self._sites[rank])
 
-    def _give(self, site: _Site, given: dict[int, list[Task]]) -> bool:
+    def _may_wait(self, site: Site) -> bool:
+        """Whether a node gets a task in advance.  It would begin it before it can be told that too many have failed: so
+        no more wait than would reach that number if all of them failed."""
+        if self._max_fail is not None and self.failed + self._held >= self._max_fail:
+            return False
+        return len(site.held) < site.depth
+
+    def _give(self, site: Site, given: dict[int, list[Task]]) -> bool:
         if not site.takes(self._pending[0]):
             return False
         task = self._pending.popleft()
@@ -370,7 +331,7 @@ class TaskFeed:
         if fullest.excess > 0 and fullest.slots:
             self._recall(fullest)
 
-    def _recall(self, site: _Site) -> None:
+    def _recall(self, site: Site) -> None:
         if not site.recalled:
             site.recalled = True
             self._outgoing += order_record(Recall(), site.rank)

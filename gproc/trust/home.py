@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from gproc.bundle.surroundings import working_directory
+from gproc.disk.special import is_written_in_place
 from gproc.errors import TrustError
 
 HOME_MODE: Final = 0o700
@@ -84,8 +85,16 @@ def read_file(path: str) -> bytes:
 def write_file(path: str, data: bytes, mode: int) -> None:
     """Write `data` to `path`, completely or not at all, even if the power fails.
 
-    The umask has no effect, and the file is never open to others before it has `mode`.
+    The umask has no effect, and the file is never open to others before it has `mode`.  To a device or a pipe the data
+    are written as they are.
     """
+    if is_written_in_place(path):
+        try:
+            with open(path, "wb") as file:
+                file.write(data)
+        except OSError as error:
+            raise TrustError(f"cannot write {path}: {error.strerror}") from error
+        return
     beside = f"{path}.{os.urandom(8).hex()}.new"
     try:
         with open(beside, "xb", opener=_closed_to_others) as file:

@@ -208,10 +208,15 @@ class RemoveJobs(Message, frozen=True, tag=tag_of):
 
 
 class ActedOn(Message, frozen=True, tag=tag_of):
-    """Answers KillJob and RemoveJobs.  problems: a sentence for each job that could not be acted on."""
+    """Answers KillJob and RemoveJobs.
+
+    problems: a sentence for each job, or for nodes, that could not be acted on.  status: what the command ends with
+    then.
+    """
 
     serial: Number
     problems: tuple[str, ...] = ()
+    status: Annotated[int, msgspec.Meta(ge=0, le=255)] = 0
 
 
 class AskFailed(Message, frozen=True, tag=tag_of):
@@ -293,7 +298,10 @@ class DrainNodes(Message, frozen=True, tag=tag_of):
 
 
 class NodesDrained(Message, frozen=True, tag=tag_of):
-    """Answers DrainNodes: those nodes, those of them on which jobs run, and those named but not connected, folded."""
+    """Answers DrainNodes: those nodes, those of them on which jobs run, and those named but not connected, folded.
+
+    With serial 0 it comes unasked, to clients that hand out tasks: these nodes get no new ones.
+    """
 
     serial: Number
     nodes: str

@@ -10,7 +10,7 @@ from concurrent.futures import Executor, wait
 import pytest
 
 import gproc
-from gproc.tasks.feed import AHEAD_MAX
+from gproc.tasks.site import AHEAD_MAX
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
 

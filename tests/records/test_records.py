@@ -66,7 +66,7 @@ def test_a_job_is_named_by_number_by_name_or_as_the_last(text: str, name: JobNam
 
 @pytest.mark.parametrize("text", ["", "-1", "a b", "2nd", "x" * 65, "é", "9" * 19, "../etc"])
 def test_what_is_no_name_of_a_job_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is no name of a job"):
+    with pytest.raises(UsageError, match="cannot be the name of a job"):
         JobName.parse(text)
 
 

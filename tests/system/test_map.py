@@ -54,6 +54,32 @@ class Gate:
             (self.place / f"go.{task}").touch()
 
 
+@pytest.mark.parametrize("detach", [False, True], ids=["attached", "detached"])
+def test_a_node_that_is_drained_gets_no_new_tasks_of_a_list_that_runs(flat: Cluster, detach: bool) -> None:
+    gate = Gate(flat.place, f"drain-{detach}")
+    listed = flat.work / "five"
+    listed.write_bytes(b"a\nb\nc\nd\ne\n")
+    switches = ("-d",) if detach else ()
+    running = flat.begin("map", *switches, "-j=1", f"-a={listed}", "1-2", *gate.program)
+    assert gate.runs(2) == {"a", "b"}
+    drained = gate.node_of("a")
+    try:
+        assert flat.command("drain", drained).returncode == 0
+        gate.let_go("a")
+        gate.runs(1)
+        for done, following in (("b", "c"), ("c", "d"), ("d", "e")):
+            gate.let_go(done)
+            until_s = time.monotonic() + PATIENCE_S
+            while gate.running() != {following} and time.monotonic() < until_s:
+                time.sleep(0.02)
+            assert gate.running() == {following} and gate.node_of(following) != drained
+        gate.let_go("e")
+        assert flat.finish(running)[0] == 0
+        assert flat.command("wait", "last").returncode == 0
+    finally:
+        flat.command("drain", "--resume", drained)
+
+
 @pytest.mark.stress
 def test_tasks_run_on_all_levels_of_a_tree(deep: Cluster) -> None:
     done = deep.command("map", "-k", "-j=2", "./././.", "/bin/sh", "-c", "echo $0 $GPROC_NODE", "{}", input=numbers(60))

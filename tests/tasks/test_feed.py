@@ -13,7 +13,8 @@ from gproc.errors import UsageError
 from gproc.nodespec import Place
 from gproc.request.outcome import Lost, NotStarted, Outcome, Refused, Returned, Signalled
 from gproc.request.template import Template
-from gproc.tasks.feed import AHEAD_MAX, TaskDone, TaskEvent, TaskFeed, TaskOutput
+from gproc.tasks.feed import TaskDone, TaskEvent, TaskFeed, TaskOutput
+from gproc.tasks.site import AHEAD_MAX
 from gproc.tasks.tallies import LineNumbers, Tally
 from gproc.wire.tasks import (
     WAITING_BYTES_MAX,
