@@ -210,7 +210,8 @@ class ListedJob(LiveJob):
     def write(self, frame: bytes) -> None:
         _, rank, stream, _, data = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
         size = len(data)
-        events = list(self.feed.output(rank, data)) if stream == frames.STDOUT else []
+        is_taken = stream == frames.STDOUT and rank not in self.job.outcomes
+        events = list(self.feed.output(rank, data)) if is_taken else []
         self._keep(rank, events, lambda: self.relayed.credit_from_upstream(stream, size))
         self._hand_out_soon()
 

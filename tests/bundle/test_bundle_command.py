@@ -99,6 +99,19 @@ def test_a_tar_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> Non
     assert "x.tar: cannot be written" in done.stderr
 
 
+def test_a_tar_file_for_a_pipe_or_a_device_is_written_there_and_replaces_nothing(tmp_path: Path) -> None:
+    pipe, device = tmp_path / "pipe", Path("/dev/full")
+    os.mkfifo(pipe)
+    assert gproc("--tar", str(tmp_path / "a.tar"), "date", home=tmp_path).returncode == 0
+    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+        assert gproc("--tar", str(pipe), "date", home=tmp_path).returncode == 0
+        assert reader.stdout is not None and reader.stdout.read() == (tmp_path / "a.tar").read_bytes()
+    assert pipe.is_fifo()
+    full = gproc("--tar", str(device), "date", home=tmp_path)
+    assert (full.returncode, full.stderr) == (125, "gproc: /dev/full: cannot be written: No space left on device\n")
+    assert device.is_char_device()
+
+
 def test_files_that_a_switch_names_go_along(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("x")
     report = json.loads(gproc("--json", "-f", str(tmp_path / "data"), "date", home=tmp_path).stdout)

@@ -28,6 +28,8 @@ VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def test_a_root_without_python_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="/nowhere: there is no such directory"):
+        installation_below("/nowhere")
     with pytest.raises(BundleError, match="has no Python: /usr/bin/python3"):
         installation_below(str(tmp_path))
 

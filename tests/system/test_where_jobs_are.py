@@ -150,6 +150,14 @@ def test_ranks_that_have_ended_are_named_and_a_job_that_has_ended_is_refused(fla
     assert (done.returncode, done.stderr.decode()) == (125, f"gproc: job {number} has ended\n")
 
 
+@pytest.mark.parametrize("verb", ["stacks", "logs", "kill"])
+def test_nodes_without_a_part_in_the_job_are_named(flat: Cluster, verb: str) -> None:
+    number = detached(flat, "1-2", "/bin/sleep", "1000")
+    done = flat.command(verb, number, "=1,=1/9,3")
+    assert (done.returncode, done.stderr.decode()) == (125, f"gproc: 3,=1/9: job {number} has no part there\n")
+    assert flat.command("kill", number).returncode == 0
+
+
 @pytest.mark.usefixtures("root_only")
 def test_the_job_of_another_user_is_not_shown(flat: Cluster) -> None:
     number = detached(flat, "1", "/bin/sleep", "1000")
