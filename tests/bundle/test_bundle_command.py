@@ -103,9 +103,9 @@ def test_a_tar_file_for_a_pipe_or_a_device_is_written_there_and_replaces_nothing
     pipe, device = tmp_path / "pipe", Path("/dev/full")
     os.mkfifo(pipe)
     assert gproc("--tar", str(tmp_path / "a.tar"), "date", home=tmp_path).returncode == 0
-    with subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE) as reader:
+    with open(tmp_path / "came", "wb") as came, subprocess.Popen(["cat", pipe], stdout=came):
         assert gproc("--tar", str(pipe), "date", home=tmp_path).returncode == 0
-        assert reader.stdout is not None and reader.stdout.read() == (tmp_path / "a.tar").read_bytes()
+    assert (tmp_path / "came").read_bytes() == (tmp_path / "a.tar").read_bytes()
     assert pipe.is_fifo()
     full = gproc("--tar", str(device), "date", home=tmp_path)
     assert (full.returncode, full.stderr) == (125, "gproc: /dev/full: cannot be written: No space left on device\n")

@@ -51,7 +51,10 @@ def test_tasks_go_on_without_the_client_and_can_be_followed_attached_to_and_ende
     number = detached(flat, "-j=1", "1-2", *gate.program, list=b"a\nb\nc\n")
     assert gate.runs(2) == {"a", "b"}
     following = flat.begin("logs", "-f", number)
-    attached = flat.begin("attach", number)
+    attached = flat.begin("attach", "--debug=1", number)
+    assert attached.stderr is not None
+    while b"took it as job" not in attached.stderr.readline():
+        pass
     gate.let_go("a")
     assert following.stdout is not None
     assert following.stdout.readline().startswith(b"a on ")
