@@ -6,6 +6,7 @@ processes of `bench.crowd`, one for each rack.  The yardstick of a larger tree i
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import signal
@@ -19,6 +20,7 @@ from bench import processes
 from bench.cleanup import uninterrupted
 from bench.figures import Figure, Samples, Settings, Yardstick, samples
 from bench.tree import STOP_S, Tree, TreeFailed, master_port
+from gproc.nodespec import NodeSpec, Path
 
 ALL: Final = "././."
 ONE_OF_EACH_STORE: Final = "./1"
@@ -33,8 +35,11 @@ PATIENCE_S: Final = 900.0
 STABLE_S: Final = 0.3
 """A count that lasts so long is no moment between two lines of the log."""
 KB: Final = 1e3
-GONE: Final = (b"cannot reach", b"left:")
-COME_OR_GO: Final = re.compile(rb"(arrived:|cannot reach|left:) ([\d/]+) \(|([\d/]+) \(\S+\) is reached ")
+GONE: Final = ("cannot reach", "left:")
+CAME: Final = re.compile(r"arrived: |[\d/]+ \(\S+\) is reached |\d+ nodes are reached ")
+ONE: Final = re.compile(r"(?:cannot reach |left: |arrived: )?([\d/]+) \(")
+"""The node that a line of the master's log begins with."""
+SEVERAL: Final = re.compile(r"=\d[\d/,=-]*")
 
 
 class CrowdedTree(Tree):
@@ -48,7 +53,8 @@ class CrowdedTree(Tree):
         self._ports: dict[int, int] = {}
         self._port = 0
         self._read_bytes = 0
-        self._reached: set[bytes] = set()
+        self._reached: set[Path] = set()
+        self._places = [path for level in (1, 2, 3) for path in itertools.product(self.all_racks, repeat=level)]
 
     def _start(self) -> None:
         self.start_master(f"--link-timeout={LINK_TIMEOUT_S:g}")
@@ -119,12 +125,22 @@ class CrowdedTree(Tree):
             text = file.read()
         text = text[: text.rfind(b"\n") + 1]
         self._read_bytes += len(text)
-        for what, place, place_reached in COME_OR_GO.findall(text):
-            if what in GONE:
-                self._reached.discard(place)
-            else:
-                self._reached.add(place or place_reached)
+        for line in text.decode().splitlines():
+            told = line.split(" ", 2)[-1]
+            if told.startswith(GONE):
+                self._reached -= self._named(told)
+            elif CAME.match(told):
+                self._reached |= self._named(told)
         return len(self._reached)
+
+    def _named(self, told: str) -> set[Path]:
+        """The nodes that a line is about."""
+        one, several = ONE.match(told), SEVERAL.search(told)
+        found = set() if one is None else {tuple(map(int, one[1].split("/")))}
+        if several is not None:
+            spec = NodeSpec.parse(several[0].rstrip(",-"))
+            found |= {place for place in self._places if spec.selects(place)}
+        return found
 
     def _stop(self) -> None:
         super()._stop()

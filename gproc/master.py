@@ -30,7 +30,8 @@ from gproc.service.live import SignedJob
 from gproc.service.node_keys import NodeKeys
 from gproc.service.offers import BundleOffers
 from gproc.service.polling import TreeInquiries
-from gproc.service.registry import Node, Registry
+from gproc.service.regained import Regained
+from gproc.service.registry import Node, Registry, together
 from gproc.service.rotating import Rotation
 from gproc.service.service import JobService
 from gproc.spread.passing import PassingFetcher
@@ -47,7 +48,7 @@ from gproc.wire.stacks import StacksShown
 from gproc.wire.tree_rows import MasterCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from gproc.policy.warden import Warden
     from gproc.records.session import MasterSession
@@ -83,6 +84,7 @@ class Master(Hub):
         self.absences = Absences()
         self.draining = draining
         self.faults = Faults()
+        self._regained = Regained()
         self._lease_s = lease_s
         self._own_name = endpoint.identity.name
         self.fetcher = self._passing = PassingFetcher(store, self, lambda bundle: self._offers.replace(bundle))
@@ -118,8 +120,7 @@ class Master(Hub):
             lives = [self._service.go_on(interrupted) for interrupted in self._book.interrupted]
             self._book.interrupted = ()
             log.info("going on after a crash of the master: %d nodes and %d jobs are expected", len(nodes), len(lives))
-            for node in nodes:
-                self._miss(node, CRASHED)
+            self._miss(Place(()), self._own_name, nodes, CRASHED)
             self._service.ways.expect(lives, self.registry, self._session.former_leases_end_s)
 
     def status(self) -> str:
@@ -239,7 +240,7 @@ class Master(Hub):
             log.info("arrived: %s", node)
             self._service.ways.arrived(node)
         else:
-            log.info("%s is reached %s", node, self._by_way_of(node))
+            self._regained.note(node, self._by_way_of(node))
             self._service.ways.reached(node)
             self.faults.end(node, f"reached again {self._by_way_of(node)}", time.time())
             self._returned.set()
@@ -271,20 +272,27 @@ class Master(Hub):
 
     def _lost_way(self, change: Left) -> None:
         """Nodes cannot be reached any more by the way that they were."""
-        for node in self.registry.reached_through(change.route):
-            if change.ended and node.route == change.route:
-                log.info("left: %s: %s", node, change.reason)
-                self._forget(node, change.reason)
-            else:
-                log.warning("cannot reach %s: %s", node, change.reason)
-                self.registry.lose(node, boottime_s())
-                self._miss(node, change.reason)
+        lost = self.registry.reached_through(change.route)
+        if not lost:
+            return
+        head = lost[0]
+        if change.ended and head.route == change.route:
+            log.info("left: %s: %s", head, change.reason)
+            self._forget(head, change.reason)
+            del lost[0]
+        if lost:
+            log.warning("cannot reach %s: %s", together(head, lost), change.reason)
+        for node in lost:
+            self.registry.lose(node, boottime_s())
+        self._miss(head.place, head.info.name, lost, change.reason)
 
-    def _miss(self, node: Node, reason: str) -> None:
-        """No way leads to a node."""
-        self.absences.note(node, time.time(), reason)
-        self.faults.lose(node, reason, time.time())
-        self._service.ways.unreached(node, reason)
+    def _miss(self, place: Place, host: str, lost: Sequence[Node], reason: str) -> None:
+        """No way leads to these nodes, which are at this place or below it."""
+        if lost:
+            self.faults.lose(place, host, lost, reason, time.time())
+        for node in lost:
+            self.absences.note(node, time.time(), reason)
+            self._service.ways.unreached(node, reason)
 
     def _forget(self, node: Node, reason: str) -> None:
         """A node has ended, or is none of ours any more: nothing runs there, and nobody misses it."""

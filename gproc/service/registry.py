@@ -6,10 +6,10 @@ route is None while no way leads to it.  `gproc.relay.adoption` says by which ot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from gproc.nodespec import Place, format_path
+from gproc.nodespec import Place, fold, format_path
 from gproc.relay.adoption import ADOPTED_FROM, may_move
 from gproc.trust.ticket import Ancestor
 from gproc.trust.tls import is_loopback
@@ -17,6 +17,9 @@ from gproc.wire.messages import NodeInfo, Route
 
 ON_THE_MOVE_S: Final = 15.0
 """A node that has not come back within this time after its way was lost is hardly looking for another one."""
+
+FOLDED_MAX: Final = 2000
+"""Characters: enough for half of the nodes of a rack of 500, picked at random."""
 
 
 class Node:
@@ -38,6 +41,23 @@ class Node:
 
     def __str__(self) -> str:
         return f"{format_path(self.place)} ({self.info.name})"
+
+
+def folded(nodes: Iterable[Node]) -> str:
+    """The nodes as a node specification, for a line that a person reads: it is cut."""
+    text = fold(node.place for node in nodes)
+    return text if len(text) <= FOLDED_MAX else text[: FOLDED_MAX - 3] + "..."
+
+
+def together(head: Node, nodes: Sequence[Node]) -> str:
+    """`head` and nodes below it, or only these, in a clause for a person."""
+    below = [node for node in nodes if node is not head]
+    if not below:
+        return str(head)
+    those = "the node" if len(below) == 1 else f"the {len(below)} nodes"
+    if head in nodes:
+        return f"{head} and {those} below it, {folded(below)}"
+    return f"{those} below {head}, {folded(below)}"
 
 
 class Registry:

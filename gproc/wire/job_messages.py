@@ -271,7 +271,10 @@ class AskFaults(Message, frozen=True, tag=tag_of):
 
 
 class FaultRow(msgspec.Struct, frozen=True, array_like=True):
-    """A row of `gproc i --events`.  done: what was done about it, at done_s; 0: it goes on.  Times are Unix times."""
+    """A row of `gproc i --events`.  done: what was done about it, at done_s; 0: it goes on.  Times are Unix times.
+
+    below: how many nodes below this place it is about too.
+    """
 
     place: tuple[NodeNumber, ...]
     host: str
@@ -279,6 +282,7 @@ class FaultRow(msgspec.Struct, frozen=True, array_like=True):
     since_s: UnixTime
     done: str
     done_s: UnixTime
+    below: Number = 0
 
 
 class FaultList(Message, frozen=True, tag=tag_of):

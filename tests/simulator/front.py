@@ -140,6 +140,7 @@ class SimMaster(Master):
         self._node_keys = SimpleNamespace(objection=lambda info: "", proved=lambda info: info)  # type: ignore[assignment]
         self.absences = Absences()
         self.faults = Faults()
+        self._regained = SimpleNamespace(note=nothing)  # type: ignore[assignment]
         self._lease_s = LEASE_S
         self._own_name = "master"
         self._signer = world.signer

@@ -51,7 +51,7 @@ def test_a_node_that_was_cut_off_when_the_tree_ended_ends_too_when_it_finds_a_ma
     cluster.joined(cut_off, cluster.master)
     below = cluster.slave(1, parent=cut_off)
     cable.cut()
-    cluster.master.says("cannot reach 1/1 ")
+    cluster.master.says(r"cannot reach 1 \(\S+\) and the node below it, =1/1: ")
     cluster.end(cluster.master, signal.SIGTERM)
     cut_off.says("lost the parent")
     cluster.start_master(port=cluster.port)
