@@ -29,6 +29,10 @@ from tests.patience import PATIENCE_S
 NETWORK: Final = "10.84.7"
 HEAD: Final = f"{NETWORK}.254"
 
+COPY_TO_NODES: Final = Path(__file__).parents[2] / "scripts" / "copytonodes.sh"
+SFTP: Final = 'echo "Subsystem sftp internal-sftp" >>"$root/etc/sshd_config"'
+"""A line for `Lab.add`: scp works there."""
+
 SSHD: Final = "/usr/sbin/sshd"
 TOOLS: Final = ("ip", "unshare", "nsenter", "mount", "busybox", "ssh-keygen", "ssh")
 
@@ -77,8 +81,10 @@ def why_not() -> str:
 class Lab:
     """hosts: by name, h1, h2, ..., with their addresses."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, head: str = f"{HEAD}/24") -> None:
+        """head: the front end's address, and how many bits of it all hosts have alike."""
         self.place = place
+        self._bits = head.partition("/")[2]
         self.hosts: dict[str, str] = {}
         self._inits: dict[str, subprocess.Popen[bytes]] = {}
         self.home = place / "home"
@@ -91,14 +97,16 @@ class Lab:
             subprocess.run(words, check=True)
         shutil.copy(place / "user", self.home / ".ssh" / "id_ed25519")
         self._make_template()
-        self._head = self._network("head", HEAD, switch=True)
+        self._head = self._network("head", head)
 
     # Hosts
 
-    def add(self, name: str, *, more: str = "", key: str = "user", known: bool = True) -> None:
+    def add(
+        self, name: str, *, address: str = "", more: str = "", key: str = "user", known: bool = True
+    ) -> None:
         """Boot a host.  more: a line of shell before sshd starts, with $root.  key: which may log in."""
         number = len(self.hosts) + 1
-        address = f"{NETWORK}.{number}"
+        address = address or f"{NETWORK}.{number}"
         self.hosts[name] = address
         root = self.place / "roots" / name
         root.mkdir(parents=True)
@@ -185,6 +193,21 @@ class Lab:
             raise
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
+    def copy_to_nodes(self, first: int, last: int, pattern: str) -> subprocess.CompletedProcess[str]:
+        """What scripts/copytonodes.sh says when a person types it on the front end."""
+        gproc_here = self.place / "gproc"
+        gproc_here.write_text(f'#!/bin/sh\nexec {sys.executable} -m gproc "$@"\n')
+        gproc_here.chmod(0o755)
+        ssh = self.home / ".ssh"
+        environ = self.environ() | {
+            "GPROC": str(gproc_here), "GPROC_PATTERN": pattern, "TMPDIR": str(self.place),
+            "GPROC_SSH_OPTIONS": f"-F {ssh}/config -i {ssh}/id_ed25519 -o UserKnownHostsFile={ssh}/known_hosts",
+        }  # fmt: skip
+        return subprocess.run(
+            [*self.in_head(), "sh", str(COPY_TO_NODES), str(first), str(last)], env=environ,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=4 * PATIENCE_S,
+        )  # fmt: skip
+
     def close(self) -> None:
         self.run("stop")
         for init in self._inits.values():
@@ -225,11 +248,11 @@ class Lab:
         shutil.copy(self.place / "host", self.template / "etc" / "host_key")
         (self.template / "etc" / "host_key").chmod(0o600)
 
-    def _network(self, name: str, address: str, *, switch: bool) -> subprocess.Popen[bytes]:
+    def _network(self, name: str, address: str) -> subprocess.Popen[bytes]:
         """A process that holds the front end's network, with the bridge in it."""
         script = (
             "ip link set lo up && ip link add switch type bridge && ip link set switch up"
-            f" && ip addr add {address}/24 dev switch && hostname {name} && echo up && exec sleep infinity"
+            f" && ip addr add {address} dev switch && hostname {name} && echo up && exec sleep infinity"
         )
         holder = subprocess.Popen(
             ["unshare", "--net", "--uts", "sh", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
@@ -245,7 +268,7 @@ class Lab:
         subprocess.run(words, check=True)
         subprocess.run([*ip, "link", "set", f"p{number}", "master", "switch", "up"], check=True)
         inside = ["nsenter", "-t", str(init), "--net", "ip"]
-        subprocess.run([*inside, "addr", "add", f"{address}/24", "dev", "eth0"], check=True)
+        subprocess.run([*inside, "addr", "add", f"{address}/{self._bits}", "dev", "eth0"], check=True)
         subprocess.run([*inside, "link", "set", "eth0", "up"], check=True)
 
     def _init(self, name: str) -> int:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from tests.patience import PATIENCE_S
-from tests.start.lab import Lab
+from tests.start.lab import SFTP, Lab
 from tests.start.test_failures import CACHE, NOEXEC
 from tests.start.test_start import started
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "copytonodes.sh"
-
-SFTP = 'echo "Subsystem sftp internal-sftp" >>"$root/etc/sshd_config"'
 RUNTIME_BYTES_LEAST = 5_000_000
 
 
@@ -37,19 +31,7 @@ def nodes(hosts: Lab) -> Lab:
 
 
 def copied(lab: Lab, first: int, last: int) -> subprocess.CompletedProcess[str]:
-    """What the script says when a person types it on the front end."""
-    gproc = lab.place / "gproc"
-    gproc.write_text(f'#!/bin/sh\nexec {sys.executable} -m gproc "$@"\n')
-    gproc.chmod(0o755)
-    ssh = lab.home / ".ssh"
-    environ = lab.environ() | {
-        "GPROC": str(gproc), "GPROC_PATTERN": "kn%02d", "TMPDIR": str(lab.place),
-        "GPROC_SSH_OPTIONS": f"-F {ssh}/config -i {ssh}/id_ed25519 -o UserKnownHostsFile={ssh}/known_hosts",
-    }  # fmt: skip
-    return subprocess.run(
-        [*lab.in_head(), "sh", str(SCRIPT), str(first), str(last)], env=environ, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=2 * PATIENCE_S,
-    )  # fmt: skip
+    return lab.copy_to_nodes(first, last, "kn%02d")
 
 
 def came_to(lab: Lab, name: str) -> int:
