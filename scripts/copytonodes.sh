@@ -41,6 +41,9 @@ fi
 first=$1
 last=$2
 [ "$first" -le "$last" ] || fail "the first node, $first, is above the last, $last" 2
+most=20000 # their names are one command line, and each has a key made for it
+[ $((last - first)) -lt $most ] ||
+    fail "$first to $last are $((last - first + 1)) nodes, more than $most: name fewer at once" 2
 parallel=${GPROC_PARALLEL:-16}
 is_number "$parallel" || fail "GPROC_PARALLEL is '$parallel', but must be a number above 0" 2
 dest=${GPROC_DEST:-.local/share/gproc}

@@ -16,7 +16,7 @@ from gproc.cli.nodes_view import NodesView, report
 from gproc.cli.trace import Trace
 from gproc.errors import UsageError
 from gproc.locales import Options, Role, load
-from gproc.naming.hostlist import expand
+from gproc.naming.hostlist import HOSTS_MAX, expand
 from gproc.naming.hosts import fold_hosts
 from gproc.naming.words import FAILED, Words, joined
 from gproc.nodespec import NodeSpec, format_path
@@ -180,6 +180,9 @@ def _by_locale(options: StartOptions) -> list[Standing]:
         raise UsageError(f"locale {options.locale} does not say which nodes it has: give -l and -h")
     if low > high:
         raise UsageError(f"the first node, {low}, is above the last, {high}")
+    if high - low >= HOSTS_MAX:
+        count = high - low + 1
+        raise UsageError(f"nodes {low} to {high} are {count} nodes, more than {HOSTS_MAX}: name fewer by -l and -h")
     return plan.by_locale(locale, range(low, high + 1), options.cmd_port)
 
 

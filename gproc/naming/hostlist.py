@@ -15,6 +15,7 @@ from typing import Final
 from gproc.errors import UsageError
 
 HOSTS_MAX: Final = 100_000
+"""That one list or one range of a locale's nodes has; an absurd range fails before it fills the memory."""
 
 _RANGE: Final = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _NAME: Final = re.compile(r"[A-Za-z0-9_.@:%-]+")
@@ -29,16 +30,21 @@ class BadHosts(UsageError):
         self.reason = reason
 
 
+class TooManyHosts(BadHosts):
+    def __init__(self, text: str) -> None:
+        super().__init__(text, f"more than {HOSTS_MAX} hosts: name fewer at once")
+
+
 def expand(text: str) -> list[str]:
     """Every host once, in the order in which they are written.  Raises: BadHosts."""
     found: dict[str, None] = {}
-    for word in _words(text):
-        for name in _names(text, word):
-            if not _NAME.fullmatch(name) or name.startswith("-"):
-                raise BadHosts(text, f"{name!r} is no host name")
-            found[name] = None
-            if len(found) > HOSTS_MAX:
-                raise BadHosts(text, f"more than {HOSTS_MAX} hosts")
+    names = itertools.chain.from_iterable(_names(text, word) for word in _words(text))
+    for count, name in enumerate(names, 1):
+        if count > HOSTS_MAX:  # those that are written twice as well: their text may be long
+            raise TooManyHosts(text)
+        if not _NAME.fullmatch(name) or name.startswith("-"):
+            raise BadHosts(text, f"{name!r} is no host name")
+        found[name] = None
     return list(found)
 
 
@@ -60,12 +66,13 @@ def _words(text: str) -> Iterator[str]:
 
 def _names(text: str, word: str) -> Iterator[str]:
     parts = re.split(r"\[([^\]]*)\]", word)
-    choices = [list(_numbers(text, part)) if index % 2 else [part] for index, part in enumerate(parts)]
+    choices: list[list[str]] = []
     size = 1
-    for choice in choices:
-        size *= len(choice)
-    if size > HOSTS_MAX:
-        raise BadHosts(text, f"more than {HOSTS_MAX} hosts")
+    for index, part in enumerate(parts):
+        choices.append(list(itertools.islice(_numbers(text, part), HOSTS_MAX + 1)) if index % 2 else [part])
+        size *= len(choices[-1])
+        if size > HOSTS_MAX:
+            raise TooManyHosts(text)
     return ("".join(each) for each in itertools.product(*choices))
 
 
@@ -78,7 +85,7 @@ def _numbers(text: str, ranges: str) -> Iterator[str]:
         if int(last) < int(first):
             raise BadHosts(text, f"the range {each} ends before it begins")
         if int(last) - int(first) >= HOSTS_MAX:
-            raise BadHosts(text, f"more than {HOSTS_MAX} hosts")
+            raise TooManyHosts(text)
         width = len(first) if first.startswith("0") or len(first) == len(last) else 0
         for number in range(int(first), int(last) + 1):
             yield f"{number:0{width}d}" if width else str(number)

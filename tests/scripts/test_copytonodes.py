@@ -100,6 +100,7 @@ def test_wrong_arguments_get_the_usage_and_status_2(environ: dict[str, str], arg
     ("variables", "arguments", "message"),
     [
         ({}, ("5", "1"), "the first node, 5, is above the last, 1"),
+        ({}, ("1", "999999999"), "1 to 999999999 are 999999999 nodes, more than 20000: name fewer at once"),
         ({"GPROC_PARALLEL": "many"}, ("1", "2"), "GPROC_PARALLEL is 'many'"),
         ({"GPROC_DEST": "it's"}, ("1", "2"), "GPROC_DEST"),
         *(
