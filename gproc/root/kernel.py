@@ -44,6 +44,21 @@ _M_MMAP_THRESHOLD: Final = -3
 _KEPT_BYTES: Final = 4 << 20
 """Room for four chunks of the store (content.manifest.CHUNK_BYTES)."""
 
+_FORDBLKS: Final = 8
+
+
+class _Figures(ctypes.Structure):
+    """struct mallinfo2, mallinfo(3)."""
+
+    _fields_ = (("figures", ctypes.c_size_t * 10),)
+
+
+class _FormerFigures(ctypes.Structure):
+    """struct mallinfo, before glibc 2.33."""
+
+    _fields_ = (("figures", ctypes.c_uint * 10),)
+
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
 _libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong]
@@ -66,6 +81,15 @@ def give_memory_back() -> None:
     trim = getattr(_libc, "malloc_trim", None)
     if trim is not None:
         trim(ctypes.c_size_t(0))
+
+
+def freed_bytes() -> int:
+    """What the C library has free, returned to the kernel or not; 0 with another library than glibc."""
+    tell = getattr(_libc, "mallinfo2", None) or getattr(_libc, "mallinfo", None)
+    if tell is None:
+        return 0
+    tell.restype = _Figures if tell.__name__ == "mallinfo2" else _FormerFigures
+    return int(tell().figures[_FORDBLKS])
 
 
 def unshare(flags: int) -> None:

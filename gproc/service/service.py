@@ -301,8 +301,11 @@ class JobService:
         return live
 
     def _ended(self, asked: _Asked, live: LiveJob) -> None:
-        asked.client.account.free(asked.cost)
-        asked.client.jobs.pop(live.job.number, None)
+        client, bundle = asked.client, live.job.request.bundle
+        client.account.free(asked.cost)
+        client.jobs.pop(live.job.number, None)
+        if bundle is not None and not any(other.job.request.bundle == bundle for other in client.jobs.values()):
+            self._offers.unavailable(client.link, bundle.digest, "the job that brought the program has ended")
         self._finish(live)
 
     def _finish(self, live: LiveJob) -> None:

@@ -1,4 +1,4 @@
-"""The master's fetcher: it passes a large copy on without keeping it, because the client stays connected meanwhile.
+"""The master's fetcher: it passes a large copy on without keeping it, because its client is there while its job runs.
 
 Most of the cost of a large copy is writing it (docs/benchmarks.md).  So the master asks the client for a chunk when a
 child wants it, checks it, sends it to the child and forgets it.  All other bundles are kept, as on any node: the next
@@ -76,7 +76,7 @@ class PassingFetcher(BundleFetcher):
     async def _fetch(
         self, transfer: Transfer, manifest: Manifest, encoded: bytes, owner: Owner, helpers: Helpers | None
     ) -> Root:
-        """Raises: StoreError always: nothing is kept.  A transfer ends when its last client has gone."""
+        """Raises: StoreError always: nothing is kept.  A transfer ends with the last job that brought it."""
         if manifest.program or manifest.size_bytes() < PASSED_BYTES_MIN:
             return await super()._fetch(transfer, manifest, encoded, owner, helpers)
         partial = PartialBundle(b"", manifest, encoded, owner)  # never laid out: it only lists the chunks

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import gproc
+from bench import processes
+from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster, Daemon, Slave
 from tests.transfer.payload import MIB, Payload
 from tests.transfer.wiretap import Wiretap
@@ -50,3 +54,18 @@ def test_a_slow_child_costs_its_parent_no_memory(
     assert peak_bytes(cluster.master) < PEAK_BYTES
     tap.rate = 0
     assert cluster.finish(job)[0] == 0
+
+
+def test_copies_over_a_connection_that_stays_leave_nothing_in_the_master(
+    cluster: Cluster, make_payload: Callable[[int], Payload]
+) -> None:
+    """Each left its transfer, with all digests of its chunks, and 32 MiB of the last ones, until the client went."""
+    cluster.slave(1)
+    with gproc.connect(str(cluster.socket)) as library:
+        library.run("1", ["/bin/true"], check=True)
+        before = processes.memory(cluster.master.pid).resident
+        library.cp(str(make_payload(48).file), f"1:{cluster.place}/copy")
+        until_s = time.monotonic() + PATIENCE_S
+        while (more := processes.memory(cluster.master.pid).resident - before) > 16 * MIB:
+            assert time.monotonic() < until_s, more
+            time.sleep(0.05)
