@@ -24,6 +24,9 @@ FILE_BYTES: Final = 4 << 20
 FILES_MIN: Final = 32
 """Into so many files at least the space of a user is cut."""
 
+TOLD_S: Final = 60.0
+"""Between two lines of the log about output that was dropped."""
+
 READ_BYTES: Final = 512 << 10
 """A read holds one entry at least."""
 
@@ -74,6 +77,9 @@ class SpoolFiles:
         self._jobs: dict[int, _Job] = {}
         self._used: dict[int, int] = {}
         self._failing = False
+        self._untold_bytes = 0
+        self._untold_jobs: set[int] = set()
+        self._silent_until_s = 0.0
         os.makedirs(place, 0o700, exist_ok=True)
 
     def open(self, owners: Mapping[int, int]) -> None:
@@ -187,13 +193,21 @@ class SpoolFiles:
                 os.unlink(self._path(file.job, file.part))
             self._resize(job, file.part, 0)
             del job.sizes[file.part]
-        if dropped:
-            total = sum(file.size for file in dropped)
+        self._tell(dropped)
+
+    def _tell(self, dropped: Collection[SpoolFile]) -> None:
+        """One line a minute: a program that writes more than is kept has files dropped all the time."""
+        self._untold_bytes += sum(file.size for file in dropped)
+        self._untold_jobs.update(file.job for file in dropped)
+        if self._untold_jobs and time.monotonic() >= self._silent_until_s:
             log.info(
                 "dropped %d bytes of output of %d jobs: their users' spool is full",
-                total,
-                len({f.job for f in dropped}),
+                self._untold_bytes,
+                len(self._untold_jobs),
             )
+            self._silent_until_s = time.monotonic() + TOLD_S
+            self._untold_bytes = 0
+            self._untold_jobs.clear()
 
     def _resize(self, job: _Job, index: int, size: int) -> None:
         self._used[job.uid] = self._used.get(job.uid, 0) + size - job.sizes.get(index, 0)

@@ -27,7 +27,7 @@ class TaskListFile:
         self._is_closed = False
 
     async def append(self, data: bytes) -> None:
-        await self._run(lambda file: file.write(data))
+        await self._run(lambda file: _write_all(file, data))
 
     async def read(self) -> bytes:
         """The next bytes, from the first on; b"" at the end."""
@@ -57,3 +57,10 @@ class TaskListFile:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    """A disk that is nearly full takes part of it, and says only the next time that there is no room."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]

@@ -55,6 +55,8 @@ class Departures:
         self._spools = spools
         self._roots: dict[LiveJob, Root] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._leaving: set[LiveJob] = set()
+        """Jobs whose clients wait until they can leave them."""
 
     def began(self, client: Client, live: LiveJob, keep: Keep) -> None:
         """A job has begun, and nothing of it was sent yet."""
@@ -87,8 +89,10 @@ class Departures:
             self._spawn(self._hold(live, live.job.request.bundle))
 
     def leave(self, client: Client, live: LiveJob) -> None:
-        """Its client wants to leave it."""
-        self._spawn(self._let_go(client, live))
+        """Its client wants to leave it.  That it says so again changes nothing."""
+        if live not in self._leaving:
+            self._leaving.add(live)
+            self._spawn(self._let_go(client, live))
 
     def lost(self, live: LiveJob) -> None:
         """Its client is gone, unasked: the job goes on, or is ended."""
@@ -123,6 +127,8 @@ class Departures:
             client.link.send(Detached(number, str(error) or type(error).__name__))
             self._end(live)
             return
+        finally:
+            self._leaving.discard(live)
         client.jobs.pop(number, None)
         client.link.send(Detached(number))
         live.let_go()

@@ -84,6 +84,7 @@ class Tally:
             status = max(status, EXIT_GPROC)
         if feed.stopped:
             lines.append(stopped_text(feed.stopped, feed.first_not_run, self._noun))
+            status = status or EXIT_GPROC
         return status, lines
 
 

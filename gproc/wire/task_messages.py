@@ -44,12 +44,16 @@ class TaskListing(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SubmitTasks(Message, frozen=True, tag=tag_of):
-    """As SubmitKept, for a job of tasks whose list follows."""
+    """As SubmitKept, for a job of tasks whose list follows.  It is for detached jobs alone."""
 
     serial: Number
     request: Request
     keep: Keep
     listing: TaskListing
+
+    def __post_init__(self) -> None:
+        if self.request.action != "map" or not self.keep.detach or self.keep.survive:
+            raise ValueError("a list of tasks is for a job with the action map that is detached")
 
 
 class TaskSpeaks(Message, frozen=True, tag=tag_of):

@@ -277,3 +277,13 @@ def test_a_full_disk_hides_no_position_once_it_takes_output_again(tmp_path: Path
     again.open({7: 1000})
     found, _ = again.go_on(7, 1000)
     assert found.sizes == {(0, STDOUT): 300, (1, STDOUT): len(b"dropped")}
+
+
+def test_a_job_that_writes_far_more_than_is_kept_does_not_fill_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = SpoolFiles(str(tmp_path / "spool"), SpoolBounds(64 << 10, 64 << 10))
+    with caplog.at_level("INFO", "gproc"):
+        for number in range(300):
+            files.write([Batch(3, 1000, [entry(number * 1000, 1000)], False)])
+    assert len([line for line in caplog.messages if line.startswith("dropped ")]) == 1

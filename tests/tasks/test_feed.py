@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from gproc.errors import UsageError
 from gproc.nodespec import Place
+from gproc.request.limits import SLOTS_MAX
 from gproc.request.outcome import Lost, NotStarted, Outcome, Refused, Returned, Signalled
 from gproc.request.template import Template
 from gproc.tasks.feed import TaskDone, TaskEvent, TaskFeed, TaskOutput
 from gproc.tasks.site import AHEAD_MAX
 from gproc.tasks.tallies import LineNumbers, Tally
 from gproc.wire.tasks import (
+    VALUES_MAX,
     WAITING_BYTES_MAX,
     WAITING_TASKS_MAX,
     Assign,
@@ -297,3 +299,33 @@ def test_lines_are_shown_as_ranges_and_of_many_only_the_first() -> None:
         many.add(line)
     assert few.text("line") == "lines 3, 7-9"
     assert many.text("line").endswith("37, 39 and 2480 more")
+
+
+def test_a_list_that_was_not_run_to_its_end_is_no_success_even_if_no_task_failed() -> None:
+    feed = TaskFeed(Setup(), ECHO)
+    feed.begin(1)
+    feed.outgoing()
+    list(feed.output(0, report_record(TasksReady(1))))
+    for line in (1, 2):
+        feed.add(line, (b"x",))
+    feed.end_list()
+    feed.outgoing()
+    feed.drain([0])
+    list(feed.output(0, report_record(TaskEnded(1, 1, WELL, 0.5))))
+    assert feed.is_over and not feed.failed
+    status, lines = Tally().conclude(feed, [Place((1,))])
+    assert (status, lines) == (125, ["the list was not run from line 2 on: every node that is left is drained"])
+
+
+def test_many_tasks_of_thousands_of_empty_values_fit_into_orders_and_count_in_memory() -> None:
+    feed = TaskFeed(Setup(), ECHO, out_bytes_max=2 << 20)
+    feed.begin(1)
+    reader = TaskOrderReader(0)
+    list(reader.feed(feed.outgoing()))
+    list(feed.output(0, report_record(TasksReady(SLOTS_MAX))))
+    line = 0
+    while feed.wanted:
+        feed.add(line := line + 1, (b"",) * VALUES_MAX)
+    assert line < 20
+    given = [task for order in reader.feed(feed.outgoing()) if isinstance(order, Assign) for task in order.tasks]
+    assert given

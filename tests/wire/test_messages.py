@@ -176,7 +176,7 @@ EVERY_MESSAGE: list[Message] = [
     StacksShown(7, 2, ((0, 0),), (STACK,), (StackRemark("there is no gdb", ((0, 0),)),), 1),
     ListJobs(1, True),
     SubmitKept(3, Request(nodes=".", argv=(b"date",)), Keep("night", True, True, True)),
-    SubmitTasks(3, Request(nodes=".", argv=(b"date", b"{}"), action="map", stdin=True), Keep("night", True),
+    SubmitTasks(3, Request(nodes=".", argv=(b"date", b"{}"), action="map", stdin=True), Keep("night", detach=True),
                 TaskListing(4, 60.0, True, 3, "argument")),
     TaskSpeaks(1 << 62, 0, 7, 9, (b"a", b"\xff")),
     TaskFinished(1 << 62, 0, 7, 9, (b"a",), 2, Returned(3), 0.5, 1.5),
@@ -371,3 +371,12 @@ def test_a_working_directory_that_could_lead_elsewhere_is_no_request(cwd: bytes)
 
 def test_every_rank_of_a_branch_is_counted_once() -> None:
     assert sorted(BRANCH.ranks()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("keep", [Keep(), Keep(survive=True), Keep("", detach=True, survive=True)])
+def test_a_list_of_tasks_that_nobody_would_hand_out_is_refused(keep: Keep) -> None:
+    request = Request(nodes=".", argv=(b"date", b"{}"), stdin=True)
+    with pytest.raises(ValueError, match="that is detached"):
+        SubmitTasks(3, request, Keep(detach=True), TaskListing())
+    with pytest.raises(ValueError, match="that is detached"):
+        SubmitTasks(3, msgspec.structs.replace(request, action="map"), keep, TaskListing())

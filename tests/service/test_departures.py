@@ -1,0 +1,36 @@
+"""Clients that leave their jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+from gproc.service.departures import Departures
+from tests.loop import run
+
+
+class WaitingJob:
+    """What it needs never comes."""
+
+    has_all = True
+    job = SimpleNamespace(number=1)
+
+    def __init__(self) -> None:
+        self.waits = 0
+
+    async def all_is_here(self) -> None:
+        self.waits += 1
+        await asyncio.Event().wait()
+
+
+def test_a_client_that_wants_to_leave_a_thousand_times_costs_the_master_as_much_as_once() -> None:
+    async def leave() -> int:
+        departures = Departures(cast(Any, None), cast(Any, None), cast(Any, None))
+        job = WaitingJob()
+        for _ in range(1000):
+            departures.leave(cast(Any, None), cast(Any, job))
+        await asyncio.sleep(0)
+        return job.waits
+
+    assert run(leave()) == 1
