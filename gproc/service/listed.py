@@ -81,7 +81,6 @@ class ListedJob(LiveJob):
         self._is_read = False
         # Orders for nodes, and what nodes say
         self._orders = memoryview(b"")
-        self._order_credit = frames.CLIENT_WINDOW_BYTES
         self._orders_ended = False
         self._handing_out = False
         self._kept_bytes: defaultdict[int, int] = defaultdict(int)
@@ -162,10 +161,10 @@ class ListedJob(LiveJob):
             self._take_entries()
         if not self._orders:
             self._orders = memoryview(self.feed.outgoing())
-        while self._orders and self._order_credit > 0:
-            part = bytes(self._orders[: self._order_credit])
+        while self._orders and self.stdin_credit > 0:
+            part = bytes(self._orders[: self.stdin_credit])
             self._orders = self._orders[len(part) :]
-            self._order_credit -= len(part)
+            self.stdin_credit -= len(part)
             self._send_input(part)
             if not self._orders:
                 self._orders = memoryview(self.feed.outgoing())
@@ -217,7 +216,7 @@ class ListedJob(LiveJob):
 
     def send(self, message: messages.Message) -> None:
         if isinstance(message, messages.Credit):
-            self._order_credit += message.bytes
+            self.stdin_credit += message.bytes
             self._hand_out_soon()
             return
         if isinstance(message, messages.Finished) and message.rank not in self.job.outcomes:

@@ -133,6 +133,14 @@ def test_a_list_that_is_none_ends_its_client_and_no_other(flat: Cluster, data: b
     flat.nothing_runs()
 
 
+def test_a_detached_list_whose_first_tasks_are_longer_than_a_window_does_not_hang(flat: Cluster) -> None:
+    lines = b"".join(b"%d" % task * 100_000 + b"\n" for task in range(1, 10))
+    number = detached(flat, "-j=4", "1-3", "/bin/sh", "-c", "echo ${#0}", "{}", list=lines + b"x" * 131_071)
+    done = flat.command("wait", number)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert flat.command("logs", "-k", number).stdout == b"100000\n" * 9 + b"131071\n"
+
+
 @pytest.mark.stress
 def test_many_detached_tasks_with_output_beyond_the_window_lose_nothing(flat: Cluster) -> None:
     number = detached(flat, "1-3", "/bin/sh", "-c", "yes $0 | head -c 300000", "{}", list=numbers(300))
