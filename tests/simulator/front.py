@@ -85,6 +85,18 @@ class SimClient:
             self._world.judge(message.job, message.rank, message.outcome, self)
 
 
+class SimJob(LiveJob):
+    """As the product's, which drops what comes for a rank after its end.  Here that is looked at first."""
+
+    world: World
+
+    def write(self, frame: bytes) -> None:
+        job, rank, *_ = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
+        if rank in self.job.outcomes:
+            self.world.says_late(job, rank, self.job.outcomes[rank])
+        super().write(frame)
+
+
 class SimService:
     """As `JobService`, for jobs of one client each."""
 
@@ -108,7 +120,8 @@ class SimService:
         on = [self._master.registry.at(place) for place in ranks]
         runs = [None if node is None else RunOfNode(node.nonce, node.run_key) for node in on]
         client: Any = SimClient(self._world, lambda: live)
-        live = LiveJob(job, runs, self._master.sign_job(job), client, self._ended)
+        live = SimJob(job, runs, self._master.sign_job(job), client, self._ended)
+        live.world = self._world
         self._live[job.number] = live
         self._world.clients[job.number] = client
         there = [node for node in on if node is not None]

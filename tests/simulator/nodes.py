@@ -20,6 +20,7 @@ from gproc.slave import Slave
 from gproc.trust.signing import TrustedKeys
 from gproc.trust.tls import ExpectedParent, PeerName
 from gproc.wire import messages
+from gproc.wire.endings import RankEnded
 from gproc.wire.messages import Run
 from gproc.wire.proofs import KeyProof
 from tests.simulator.clock import Process
@@ -273,6 +274,8 @@ class SimSlave(Slave):
         self.process = Process(host_of(place))
         self.launcher = SimLauncher(self)
         self.task: asyncio.Task[None] | None = None
+        self.refused: set[int] = set()
+        """Jobs of which it has signed that they do not begin here."""
 
     def begin(self) -> None:
         """Call this in the context of its process."""
@@ -289,6 +292,13 @@ class SimSlave(Slave):
         self._uplink.membership._jitter.seed(self.world.random.getrandbits(32))
         voice = self._voice
         voice.proof = lambda identity: KeyProof(b"", voice._key.public, b"")  # type: ignore[method-assign]
+        refused = voice.refused
+
+        def refuse(session: bytes | None, run: Run, reason: str) -> RankEnded:
+            self.refused.add(run.job)
+            return refused(session, run, reason)
+
+        voice.refused = refuse  # type: ignore[method-assign]
         listen(self.world, self, self.process)
         self.task = asyncio.create_task(self._whole_run())
 

@@ -67,12 +67,20 @@ class World:
     def begins(self, slave: SimSlave, job: int, rank: int, run: Run) -> Truth:
         if (job, rank) in self.truths:
             self.fail(f"job {job} rank {rank} begins twice")
+        if job in slave.refused:
+            self.fail(f"job {job} rank {rank} begins, and its node has signed that it does not")
         if rank in self.clients[job].outcomes:
             self.fail(f"job {job} rank {rank} begins after its end: {self.clients[job].outcomes[rank]}")
         sizes = {stream: self._size() for stream in (1, 2)}
         truth = self.truths[job, rank] = Truth(slave, rank, sizes, self.random.randint(0, 255))
         slave.launcher.truths.append(truth)
         return truth
+
+    def says_late(self, job: int, rank: int, outcome: Outcome) -> None:
+        """Output has come to the master after the rank's end: a node that died, or ended, may have said it before."""
+        truth = self.truths.get((job, rank))
+        if truth is None or not truth.slave.process.dead:
+            self.fail(f"job {job} rank {rank}: output after its end: {outcome}")
 
     def _size(self) -> int:
         return self.random.choice((0, self.random.randint(1, 300), self.random.randint(1, LARGE)))
