@@ -134,10 +134,6 @@ def lowest_free_number(self: Hub, join: Any) -> int:
 
 _admit = Hub.admit
 
-def refusal_is_forgotten(self: TicketVerifier, ticket: object) -> None:
-    """As it was until 27 November 2026: a node without a lease had refused a job for good, and began it later."""
-
-
 def less_is_kept(self: KeptForLink, most_bytes: int) -> None:
     _keep(self, most_bytes)
     self._recent = Recent(most_bytes // 2)
@@ -174,7 +170,6 @@ PLANTED: Final[dict[str, tuple[type, str, Any]]] = {
     "a number is given twice": (Hub, "admit", lowest_free_number),
     "a relay on no way of a job keeps it": (RelayedJob, "is_stranded", False),
     "a parent keeps less than it has offered": (KeptForLink, "__init__", less_is_kept),
-    "a refusal is forgotten": (TicketVerifier, "never_admit", refusal_is_forgotten),
     "references go to a parent that has not what they mean": (RelayedJob, "resume", what_was_sent_outlives_its_link),
 }
 """By what is wrong: the class, the method, and what stands in for it."""
@@ -192,7 +187,6 @@ SEEDS: Final = {
     "those below a node that left stay": 1,
     "a number is given twice": 19_000_045,
     "a parent keeps less than it has offered": 1,
-    "a refusal is forgotten": 29_000_090,
     "references go to a parent that has not what they mean": 1,
 }
 """Where some of them show soon."""
@@ -207,9 +201,8 @@ found within about 10,000 faults on average."""
 
 ALIKE: Final = {
     "a parent keeps less than it has offered", "references go to a parent that has not what they mean",
-    "a refusal is forgotten",
 }  # fmt: skip
-"""Those that show, or show soon, if ranks say the same."""
+"""Those that show only if ranks say the same."""
 
 
 @contextlib.contextmanager
