@@ -159,6 +159,7 @@ def test_what_a_job_costs_is_read_from_the_table_of_another_revision() -> None:
         spawncost.readings("usage: spawn.py\n")
 
 
+@pytest.mark.stress
 @pytest.mark.usefixtures("in_git")
 def test_each_side_imports_its_own_gproc_and_both_copies_go() -> None:
     with pair("HEAD") as sides:

@@ -187,7 +187,7 @@ def test_a_job_whose_client_is_gone_never_starts_on_a_node_that_was_slow(cluster
     cluster.nothing_runs()
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 @pytest.mark.master("--orphan-timeout=8")
 def test_a_stopped_slave_is_lost_after_its_silence_and_can_come_back(tree: tuple[Cluster, Slave, Slave, Slave]) -> None:
     cluster, _, other, leaf = tree

@@ -60,7 +60,7 @@ def test_a_node_that_is_killed_in_mid_transfer_is_named_and_the_others_finish(
     arrived(stdout, payload, [slave for slave in slaves if slave is not slaves[victim]])
 
 
-@pytest.mark.slow
+@pytest.mark.stress
 def test_a_node_that_freezes_in_mid_transfer_is_named_and_the_others_finish(
     cluster: Cluster, tap: Wiretap, tapped: Start, make_payload: MakePayload
 ) -> None:
