@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from gproc.bundle.image import Image, ImageLink, Walk
 from gproc.bundle.unsized import SMALL_BYTES, UNSIZED_BYTES_MAX, read_small
-from gproc.content.manifest import CHUNK_BYTES, PERMISSION_BITS, Digest, Directory, Entry, File, Symlink, digest_of
+from gproc.content.manifest import PERMISSION_BITS, Digest, Directory, Entry, File, Symlink, chunks_of
 from gproc.content.reading import digests_of
 from gproc.errors import BundleError
 
@@ -157,9 +157,8 @@ class BundleEntries:
         if len(content) == before.st_size or not same:
             return None
         digests = []
-        for at in range(0, len(content), CHUNK_BYTES):
-            digest = digest_of(content[at : at + CHUNK_BYTES])
-            self.made[digest] = content[at : at + CHUNK_BYTES]
+        for digest, chunk in chunks_of(content):
+            self.made[digest] = chunk
             digests.append(digest)
         if sum(map(len, self.made.values())) > UNSIZED_BYTES_MAX:
             limit = f"more than {UNSIZED_BYTES_MAX >> 20} MiB of files that do not report their size"

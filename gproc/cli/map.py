@@ -13,7 +13,7 @@ from gproc.cli.mapping import MappingForeground, TaskSink
 from gproc.cli.naming import meant_by
 from gproc.cli.program_options import MapOptions
 from gproc.cli.stderr import complain
-from gproc.cli.task_list import ListedLines, ListedWords, TaskList
+from gproc.cli.task_list import ListedLines, ListedWords, TaskList, left_out
 from gproc.cli.task_output import JobLog, Printing
 from gproc.cli.task_progress import task_progress
 from gproc.cli.trace import Trace
@@ -147,10 +147,6 @@ def first_of(entries: TaskList) -> tuple[int, bytes] | None:
     while (entry := entries.take()) is None and not entries.ended:
         entries.read()
     return entry
-
-
-def left_out(entries: TaskList) -> str:
-    return f"{entries.empty} empty line{'s were' if entries.empty > 1 else ' was'} left out"
 
 
 def request_of(

@@ -11,7 +11,7 @@ from gproc.cli.program_options import MapOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.showing import AsItComes
 from gproc.cli.stderr import complain
-from gproc.cli.task_list import TaskList
+from gproc.cli.task_list import TaskList, left_out
 from gproc.cli.trace import Trace
 from gproc.cli.writing import Writing
 from gproc.client.driver import PollDriver
@@ -39,8 +39,6 @@ def begin_detached(
     )
     data = whole_list(entries, first, template)
     if entries.empty:
-        from gproc.cli.map import left_out
-
         complain([left_out(entries)])
     driver = PollDriver(options.socket)
     try:

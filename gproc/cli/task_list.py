@@ -37,6 +37,10 @@ class TaskList(Protocol):
         """The next entry and its number, from 1; None if it is not here yet.  Raises: BadLine."""
 
 
+def left_out(entries: TaskList) -> str:
+    return f"{entries.empty} empty line{'s were' if entries.empty > 1 else ' was'} left out"
+
+
 class ListedWords:
     """ListedWords behind `:::`."""
 

@@ -54,6 +54,13 @@ def digest_of(data: bytes | bytearray | memoryview) -> Digest:
     return Digest(blake3(data).digest())
 
 
+def chunks_of(content: bytes) -> Iterator[tuple[Digest, bytes]]:
+    """The chunks of a file that has this content, each with its name."""
+    for at in range(0, len(content), CHUNK_BYTES):
+        chunk = content[at : at + CHUNK_BYTES]
+        yield digest_of(chunk), chunk
+
+
 class Directory(msgspec.Struct, frozen=True, array_like=True, tag="d"):
     path: PathBytes
     mode: int

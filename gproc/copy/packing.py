@@ -17,7 +17,17 @@ import msgspec
 
 from gproc.bundle.surroundings import working_directory
 from gproc.bundle.unsized import SMALL_BYTES, UNSIZED_BYTES_MAX, read_small
-from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES, PERMISSION_BITS, Digest, File, Manifest, digest_of, encode
+from gproc.content.manifest import (
+    CHUNK_BYTES,
+    DIGEST_BYTES,
+    PERMISSION_BITS,
+    Digest,
+    File,
+    Manifest,
+    chunks_of,
+    digest_of,
+    encode,
+)
 from gproc.content.reading import digests_of, read_at
 from gproc.copy import attributes
 from gproc.copy.contents import Segment, segments
@@ -124,9 +134,7 @@ class _Packing:
         pieces: dict[Digest, bytes] = {}
         for name, content in made.items():
             digests = bytearray()
-            for at in range(0, len(content), CHUNK_BYTES):
-                piece = content[at : at + CHUNK_BYTES]
-                digest = digest_of(piece)
+            for digest, piece in chunks_of(content):
                 pieces[digest] = piece
                 digests += digest
             self._files[name] = self._file(name, len(content), bytes(digests))

@@ -113,13 +113,18 @@ def shortened_nodes(folded: str) -> str:
 
 def shortened(argv: Sequence[bytes]) -> tuple[bytes, ...]:
     """A command as its record has it."""
+    return cut_words(argv, ARGV_BYTES_MAX, 1)
+
+
+def cut_words(words: Sequence[bytes], bytes_max: int, each_bytes: int) -> tuple[bytes, ...]:
+    """As many as fit, with dots for the rest.  each_bytes: what a word takes besides its own."""
     kept: list[bytes] = []
-    left = ARGV_BYTES_MAX
-    for word in argv:
+    left = bytes_max
+    for word in words:
         if left <= 0:
             return (*kept, b"...")
         kept.append(word if len(word) <= left else word[:left] + b"...")
-        left -= len(word) + 1
+        left -= len(word) + each_bytes
     return tuple(kept)
 
 

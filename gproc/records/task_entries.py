@@ -12,6 +12,7 @@ from typing import Final, Union
 import msgspec
 
 from gproc.records.entries import DATA_BYTES_MAX, Broken
+from gproc.records.record import cut_words
 from gproc.request.outcome import Outcome
 from gproc.tasks.feed import TaskDone, TaskEvent
 from gproc.wire.frames import STDERR, STDOUT
@@ -21,6 +22,12 @@ VALUES_BYTES_MAX: Final = 1000
 
 _DATA_BYTES: Final = 64 << 10
 """Output in one piece."""
+
+_ENDING_BYTES: Final = 10
+"""The dots of a list that is cut, and its length."""
+
+_VALUE_BYTES: Final = 5
+"""What msgpack puts before a value, at most."""
 
 _SPARE_BYTES: Final = 1000
 """What a piece or an end has beside its data and its values."""
@@ -79,23 +86,10 @@ def tasks_in(data: bytes) -> Sequence[KeptTask]:
 
 def _kept(event: TaskEvent) -> Iterator[KeptTask]:
     task = event.task
-    values = _shortened(task.values)
+    values = cut_words(task.values, VALUES_BYTES_MAX - _ENDING_BYTES, _VALUE_BYTES)
     if isinstance(event, TaskDone):
         yield KeptEnd(task.number, task.line, values, event.slot, event.outcome, event.seconds)
         return
     stream = STDOUT if event.stream == "stdout" else STDERR
     for begin in range(0, len(event.data), _DATA_BYTES):
         yield KeptPiece(task.number, task.line, values, stream, event.data[begin : begin + _DATA_BYTES])
-
-
-def _shortened(values: Sequence[bytes]) -> tuple[bytes, ...]:
-    if len(values) == 1 and len(values[0]) <= VALUES_BYTES_MAX - 10:
-        return (values[0],)
-    kept: list[bytes] = []
-    left = VALUES_BYTES_MAX - 10
-    for value in values:
-        if left <= 0:
-            return (*kept, b"...")
-        kept.append(value if len(value) <= left else value[:left] + b"...")
-        left -= len(value) + 5
-    return tuple(kept)

@@ -14,10 +14,10 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 import msgspec
-from blake3 import blake3
 
 from gproc.content.manifest import CHUNK_BYTES, Directory, Entry, File, Symlink
 from gproc.content.paths import within
+from gproc.content.reading import digests_of
 from gproc.disk.mounted import Mount, MountTable
 from gproc.disk.public import PublicFiles
 from gproc.disk.seen import Brief, SeenFiles, brief
@@ -231,8 +231,7 @@ class NodeFiles:
             known = self._digests.get(path)
             if known is not None and known[0] == _stamp(found):
                 return known[1]
-            offsets = range(0, found.st_size, CHUNK_BYTES)
-            digests = b"".join(blake3(os.pread(handle, CHUNK_BYTES, offset)).digest() for offset in offsets)
+            digests = digests_of(handle, 0, found.st_size)
         except OSError:
             return None
         finally:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from gproc.nodespec import Place
-from gproc.service.registry import Node
+from gproc.service.registry import Node, those
 from gproc.shown import shown_text
 from gproc.wire.job_messages import FaultRow
 
@@ -76,8 +76,8 @@ class Faults:
         below = len(lost) - with_it
         what = "cannot be reached"
         if below:
-            those = "the node" if below == 1 else f"the {below} nodes"
-            what = f"cannot be reached, nor can {those} below it" if with_it else f"{those} below it cannot be reached"
+            rest = f"{those(below)} below it"
+            what = f"cannot be reached, nor can {rest}" if with_it else f"{rest} cannot be reached"
         fault = _Fault(place, host, f"{what}: {shown_text(reason)}", now_s, lost, below, "")
         self._faults.append(fault)
         self.count += len(lost)

@@ -49,15 +49,19 @@ def folded(nodes: Iterable[Node]) -> str:
     return text if len(text) <= FOLDED_MAX else text[: FOLDED_MAX - 3] + "..."
 
 
+def those(count: int) -> str:
+    """So many nodes, in a clause."""
+    return "the node" if count == 1 else f"the {count} nodes"
+
+
 def together(head: Node, nodes: Sequence[Node]) -> str:
     """`head` and nodes below it, or only these, in a clause for a person."""
     below = [node for node in nodes if node is not head]
     if not below:
         return str(head)
-    those = "the node" if len(below) == 1 else f"the {len(below)} nodes"
     if head in nodes:
-        return f"{head} and {those} below it, {folded(below)}"
-    return f"{those} below {head}, {folded(below)}"
+        return f"{head} and {those(len(below))} below it, {folded(below)}"
+    return f"{those(len(below))} below {head}, {folded(below)}"
 
 
 class Registry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, Final
 
@@ -154,8 +155,9 @@ class _Facts(Screen[None]):
     def refresh_facts(self) -> None:
         self.query_one("#facts", Static).update(self.facts())
 
+    @abstractmethod
     def facts(self) -> Text:
-        raise NotImplementedError
+        """What is known of it now."""
 
 
 class NodeScreen(_Facts):

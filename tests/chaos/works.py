@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,7 +50,7 @@ class Broken(AssertionError):
     """A promise was broken."""
 
 
-class Work:
+class Work(ABC):
     """One command, on these nodes.  `end` waits for it, and raises `Broken` if it broke a promise."""
 
     name: str
@@ -67,14 +68,15 @@ class Work:
         self._thread = ThreadPoolExecutor(1)
         self._ending = self._thread.submit(self._run)
 
+    @abstractmethod
     def begin(self) -> subprocess.Popen[bytes]:
-        raise NotImplementedError
+        """Start the command."""
 
+    @abstractmethod
     def judge(self, out: bytes, errors: str) -> None:
         """Raises: Broken."""
-        raise NotImplementedError
 
-    def feed(self) -> None:
+    def feed(self) -> None:  # noqa: B027 - most works have none
         """Write to its standard input, if it has one."""
 
     @property
