@@ -15,6 +15,8 @@ LOOK_S: Final = 5.0
 """A status is at most so old."""
 
 _STATUS_BYTES_MAX: Final = 400
+_LAST_WORD_US: Final = 500_000
+"""So many microseconds an end waits for room in the queue of a manager that is busy."""
 _VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
@@ -45,7 +47,8 @@ class ServiceManager:
         self._tell_news(status)
 
     def stopping(self) -> None:
-        self._tell("STOPPING=1")
+        """We end.  There is no later time to say so: a full queue is waited for, if not for long."""
+        self._tell("STOPPING=1", wait_us=_LAST_WORD_US)
 
     async def keep_telling(self, status: Callable[[], str]) -> None:
         """Say that we live, and what we do if that has changed, until this is cancelled.
@@ -66,17 +69,20 @@ class ServiceManager:
         if lines and self._tell(*lines):
             self._owed, self._status = [], status
 
-    def _tell(self, *lines: str) -> bool:
-        """Returns whether it took that.  One that does not listen, or listens to nothing now, is not waited for."""
+    def _tell(self, *lines: str, wait_us: int = 0) -> bool:
+        """Returns whether it took that.  wait_us: so long this waits if its queue is full."""
         if not self._address:
             return True
         import socket
+        import struct
 
         address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
-        kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        with socket.socket(socket.AF_UNIX, kind) as own:
+        flags = 0 if wait_us else socket.MSG_DONTWAIT
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as own:
+            # The kernel's own limit: poll(2), which `settimeout` uses, does not look at the queue of the other end.
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", *divmod(wait_us, 1_000_000)))
             try:
-                own.sendto("\n".join(lines).encode(), address)
+                own.sendto("\n".join(lines).encode(), flags, address)
             except BlockingIOError:  # its queue is full
                 return False
             except OSError:

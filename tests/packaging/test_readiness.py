@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +100,8 @@ def test_a_slave_is_ready_when_it_has_joined_and_its_jobs_know_nothing_of_it(
         done = cluster.exec("1", *words)
         assert done.returncode == 0
         assert not re.search(b"NOTIFY_SOCKET|WATCHDOG", done.stdout)
+    manager.hear_all()
+    manager.heard.clear()
     cluster.master.kill(signal.SIGKILL)
     manager.hears("STATUS=not in the tree, dials .*")
     cluster.socket.unlink()
@@ -122,6 +125,22 @@ def test_a_manager_with_a_full_queue_hears_later_what_it_could_not_take(manager:
     asyncio.run(tell_once())
     manager.hears("STATUS=number 999")
     assert "READY=1" in manager.heard
+
+
+def test_an_end_waits_for_a_manager_with_a_full_queue(manager: Manager) -> None:
+    told = ServiceManager.taken_from(dict(manager.variables))
+    for number in range(1000):  # more than net.unix.max_dgram_qlen
+        told.ready(f"number {number}")
+    ending = threading.Thread(target=told.stopping)
+    ending.start()
+    manager.hears("STOPPING=1")
+    ending.join(PATIENCE_S)
+    for number in range(1000, 2000):
+        told.ready(f"number {number}")
+    told.stopping()  # and it is not waited for without end
+    manager.heard.clear()
+    manager.hear_all()
+    assert "STOPPING=1" not in manager.heard
 
 
 def test_a_watchdog_that_looks_at_another_process_hears_nothing(manager: Manager, cluster: Cluster) -> None:
