@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gproc.client.mapped import MappedTasks
     from gproc.client.options import DEVNULL, PIPE
     from gproc.client.results import CompletedJob, JobFailed, TimeoutExpired
+    from gproc.client.stack_info import StackInfo, StackNote, StacksInfo
     from gproc.client.tasks import TaskResult, TasksNotRun
     from gproc.client.tree import CopyFailed, CopyResult, NodeStatus, TreeInfo
     from gproc.errors import (
@@ -57,6 +58,7 @@ _MODULES = {
     "gproc.client.options": ("DEVNULL", "PIPE"),
     "gproc.client.results": ("CompletedJob", "JobFailed", "TimeoutExpired"),
     "gproc.client.mapped": ("MappedTasks",),
+    "gproc.client.stack_info": ("StackInfo", "StackNote", "StacksInfo"),
     "gproc.client.tasks": ("TaskResult", "TasksNotRun"),
     "gproc.client.tree": ("CopyFailed", "CopyResult", "NodeStatus", "TreeInfo"),
     "gproc.errors": (
@@ -74,8 +76,9 @@ __all__ = [
     "CompletedJob", "CopyFailed", "CopyResult", "Departed", "Event", "Exited", "GprocError", "Job", "JobFailed",
     "JobInfo", "JobRejected", "Killed", "LinkLost", "Lost", "MappedTasks", "NoMaster", "NodeStatus", "NotStarted",
     "Outcome", "Output", "ProgramNotExecutable", "ProgramNotFound", "Refused", "Returned", "Signalled", "Skipped",
-    "SpecError", "Staged", "Started", "TaskExited", "TaskResult", "TasksNotRun", "TimedOut", "TimeoutExpired",
-    "TreeInfo", "TrustError", "Unreached", "UsageError", "connect", "connect_async", "pack",
+    "SpecError", "StackInfo", "StackNote", "StacksInfo", "Staged", "Started", "TaskExited", "TaskResult",
+    "TasksNotRun", "TimedOut", "TimeoutExpired", "TreeInfo", "TrustError", "Unreached", "UsageError", "connect",
+    "connect_async", "pack",
 ]  # fmt: skip
 
 

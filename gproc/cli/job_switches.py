@@ -20,7 +20,7 @@ JOB_SWITCHES: Final = (
     Switch("spool", ("e",), FLAG, "Keep the job's output for gproc logs.", "spool"),
     Switch(
         "on_disconnect",
-        ("e",),
+        ("e", "map"),
         END_OR_DETACH,
         "What becomes of the job if this command dies: 'detach' lets it go on. [default: end]",
         "on-disconnect",

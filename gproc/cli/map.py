@@ -66,6 +66,10 @@ def run(options: MapOptions) -> int:
         from gproc.cli.map_detached import begin_detached
 
         return begin_detached(options, request, bundle, template, entries, first, trace, meant.naming)
+    if options.on_disconnect == "detach":
+        from gproc.cli.map_surviving import run_surviving
+
+        return run_surviving(options, request, bundle, template, entries, first, trace, meant.naming)
     setup = Setup(options.per_node, options.task_timeout_s, options.shell)
     feed, tally = TaskFeed(setup, template, max_fail=options.max_fail), Tally(entries.noun)
     log = JobLog(options.joblog, template) if options.joblog else None

@@ -34,16 +34,13 @@ def begin_detached(
     first: tuple[int, bytes], trace: Trace, naming: Naming,
 ) -> int:  # fmt: skip
     """Raises: GprocError if the list cannot be, before anything is begun."""
-    listing = TaskListing(
-        options.per_node, options.task_timeout_s, options.shell, options.max_fail, entries.noun
-    )
+    listing = listing_of(options, entries)
     data = whole_list(entries, first, template)
     if entries.empty:
         complain([left_out(entries)])
     driver = PollDriver(options.socket)
     try:
-        keep = Keep(options.name, detach=True, hosts=naming.for_records[:SHOWN_HOSTS_MAX])
-        job = submitted(driver, request, bundle, trace, keep, naming, listing)
+        job = submitted(driver, request, bundle, trace, keep_detached(options, naming), naming, listing)
         progress = progress_for(json_lines=False)
         writing = Writing(progress)
         shown = AsItComes(writing, label=False, coloured=False, equal=None)
@@ -55,6 +52,15 @@ def begin_detached(
     if sending.reader_is_gone:
         return EXIT_SIGNAL_BASE + signal.SIGPIPE
     return left(sending, detached=True)
+
+
+def listing_of(options: MapOptions, entries: TaskList) -> TaskListing:
+    """How the master hands it out."""
+    return TaskListing(options.per_node, options.task_timeout_s, options.shell, options.max_fail, entries.noun)
+
+
+def keep_detached(options: MapOptions, naming: Naming) -> Keep:
+    return Keep(options.name, detach=True, hosts=naming.for_records[:SHOWN_HOSTS_MAX])
 
 
 def whole_list(entries: TaskList, first: tuple[int, bytes], template: Template) -> bytes:
@@ -73,9 +79,10 @@ class ListSending(Foreground):
     """Sends the list, and leaves the job when the master has it."""
 
     def __init__(
-        self, driver: PollDriver, job: SessionJob, sink: Sink, progress: Progress, trace: Trace, data: bytes
-    ) -> None:
-        super().__init__(driver, job, sink, progress, trace)
+        self, driver: PollDriver, job: SessionJob, sink: Sink, progress: Progress, trace: Trace, data: bytes, *,
+        survives: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(driver, job, sink, progress, trace, survives=survives)
         self._rest = memoryview(data)
         self._is_sent = False
 

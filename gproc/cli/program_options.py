@@ -49,7 +49,8 @@ class MapOptions(ProgramOptions, frozen=True, kw_only=True):
 
     per_node: tasks at a time; 0: as many as the node has processors.  arg_file: has the list; "": standard input.
     null: zero bytes end its entries.  task_timeout_s: of each task.  joblog: a file; "": none.
-    detach: the master has the list and hands it out.  name: of the job; "": none.
+    detach: the master has the list and hands it out.  on_disconnect: what becomes of the job if this command dies:
+    "end", or "detach"; then the master hands the list out too.  name: of the job; "": none.
     """
 
     per_node: int = 0
@@ -62,4 +63,5 @@ class MapOptions(ProgramOptions, frozen=True, kw_only=True):
     max_fail: int | None = None
     joblog: str = ""
     detach: bool = False
+    on_disconnect: str = "end"
     name: str = ""

@@ -14,12 +14,13 @@ from gproc.cli.stderr import complain
 from gproc.cli.style import columns
 from gproc.cli.trace import Trace
 from gproc.client.questions import answer_to
+from gproc.client.stack_info import StacksInfo, stacks_info
 from gproc.client.stack_tree import chains_of, elsewhere_of, groups_of, ranks_in, tree_of, without_place
 from gproc.errors import EXIT_GPROC
 from gproc.naming.naming import Naming
 from gproc.nodespec import Place
 from gproc.shown import shown_text
-from gproc.wire.stacks import RANK_HAS_ENDED, JobStacks, StackRemark
+from gproc.wire.stacks import RANK_HAS_ENDED, JobStacks
 
 _INDENT: Final = "  "
 _NEXT: Final = " > "
@@ -38,7 +39,8 @@ def run(options: StacksOptions) -> int:
     size = len(answer.places)
     trace.step(f"{len(ranks_in(answer.ranks, size))} nodes of {len(ranks_in(answer.asked, size))} have answered")
     names = Names(answer, meant.naming)
-    sys.stdout.write(as_json(answer, names) if options.json else as_text(answer, names, columns(sys.stdout)))
+    shown = as_json(stacks_info(answer, meant)) if options.json else as_text(answer, names, columns(sys.stdout))
+    sys.stdout.write(shown)
     lacking = without_part(meant.nodes, map(Place, answer.places), answer.job, meant.naming)
     complain([*lacking, *([] if options.json else told(answer, names))])
     return EXIT_GPROC if lacking or any(each.text != RANK_HAS_ENDED for each in answer.silent) else 0
@@ -51,9 +53,6 @@ class Names:
 
     def folded(self, ranks: Iterable[int]) -> str:
         return self._naming.fold(self._places[rank] for rank in ranks)
-
-    def each(self, ranks: Iterable[int]) -> list[str]:
-        return [self._naming.name(self._places[rank]) for rank in ranks]
 
 
 def as_text(answer: JobStacks, names: Names, width: int | None) -> str:
@@ -99,25 +98,17 @@ def told(answer: JobStacks, names: Names) -> Iterator[str]:
         yield f"{answer.left_out} more thread{' is' if answer.left_out == 1 else 's are'} not shown"
 
 
-def as_json(answer: JobStacks, names: Names) -> str:
+def as_json(info: StacksInfo) -> str:
     """One object.  frames: the outermost first."""
     import json
 
-    size = len(answer.places)
-
-    def remarks(rows: Iterable[StackRemark], key: str) -> list[dict[str, object]]:
-        return [{key: each.text, "nodes": names.each(ranks_in(each.ranks, size))} for each in rows]
-
     value = {
-        "job": answer.job,
-        "nodes": names.each(ranks_in(answer.ranks, size)),
-        "elsewhere": names.each(elsewhere_of(groups_of(answer))),
-        "stacks": [
-            {"frames": list(row.frames), "threads": row.threads, "nodes": names.each(ranks_in(row.ranks, size))}
-            for row in answer.rows
-        ],
-        "left_out": answer.left_out,
-        "remarks": remarks(answer.remarks, "remark"),
-        "silent": remarks(answer.silent, "reason"),
+        "job": info.job,
+        "nodes": info.nodes,
+        "elsewhere": info.elsewhere,
+        "stacks": [{"frames": each.frames, "threads": each.threads, "nodes": each.nodes} for each in info.stacks],
+        "left_out": info.left_out,
+        "remarks": [{"remark": each.text, "nodes": each.nodes} for each in info.remarks],
+        "silent": [{"reason": each.text, "nodes": each.nodes} for each in info.silent],
     }
     return json.dumps(value, indent=2) + "\n"

@@ -14,11 +14,14 @@ class TasksShown:
     """What `Foreground` gives the output of tasks to."""
 
     def __init__(
-        self, job: SessionJob, writing: Writing, *, in_order: bool = False, tagged: bool = False, joblog: str = ""
-    ) -> None:
+        self, job: SessionJob, writing: Writing, *, in_order: bool = False, tagged: bool = False, joblog: str = "",
+        grouped: bool = True,
+    ) -> None:  # fmt: skip
         """joblog: a file that gets a line for each task; "": none."""
+        self.done = self.failed = 0
+        """Tasks that have ended, and of these those that have failed."""
         self._job = job
-        self._printing = Printing(writing, grouped=True, in_order=in_order, tagged=tagged)
+        self._printing = Printing(writing, grouped=grouped, in_order=in_order, tagged=tagged)
         self._joblog = joblog
         self._log: JobLog | None = None
 
@@ -32,6 +35,8 @@ class TasksShown:
 
     def ended(self, event: TaskExited) -> None:
         """Raises: GprocError if the job log cannot be written."""
+        self.done += 1
+        self.failed += event.outcome.status != 0
         done = TaskDone(event.task, event.rank, event.slot, event.outcome, event.seconds)
         if (log := self._opened_log()) is not None:
             log.done(done, event.node, event.time_s)

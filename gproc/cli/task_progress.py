@@ -15,15 +15,17 @@ from gproc.nodespec import Place
 
 
 class TaskCounts(NamedTuple):
-    """done: tasks that have ended, of which `failed` have failed.  given: those that nodes have now."""
+    """done: tasks that have ended, of which `failed` have failed.  given: those that nodes have now; None: only the
+    master knows."""
 
     done: int
     failed: int
-    given: int
+    given: int | None
 
     def text(self) -> str:
         failed = f", {self.failed} failed" if self.failed else ""
-        return f"{self.done} task{'' if self.done == 1 else 's'} done{failed}, {self.given} on nodes"
+        given = "" if self.given is None else f", {self.given} on nodes"
+        return f"{self.done} task{'' if self.done == 1 else 's'} done{failed}{given}"
 
 
 class TaskLine(Bar):

@@ -8,21 +8,21 @@ loop's default executor, one at a time for each copy.
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from gproc.client.aio_job import AsyncJob
+from gproc.client.aio_known_jobs import AsyncKnownJobs
 from gproc.client.aio_mapped import AsyncTaskCluster
+from gproc.client.brought import BroughtBack
 from gproc.client.chunks import ChunkServer
 from gproc.client.complaints import Complaints
 from gproc.client.connection import Connection
 from gproc.client.copying import CopyTries, Remote, copy_request, note_torn
-from gproc.client.events import Event, Output
+from gproc.client.events import Output
 from gproc.client.finding import default_socket
-from gproc.client.known import JobInfo, jobs_of, problems_of
-from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, input_bytes, keep_of
+from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, brought_back, input_bytes, keep_of
 from gproc.client.receiving import Collected
 from gproc.client.resolving import resolve
 from gproc.client.results import CompletedJob, checked, decoded
@@ -49,7 +49,7 @@ from gproc.wire.task_messages import TaskListing
 E = TypeVar("E", bound=BaseException)
 
 
-class AsyncCluster(AsyncTaskCluster):
+class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
     """A connection to a master on the running event loop: `gproc.connect_async()` makes one.
 
     >>> async with gproc.connect_async() as cluster:
@@ -108,6 +108,7 @@ class AsyncCluster(AsyncTaskCluster):
         try:
             result = await job.communicate(data)
         except BaseException:
+            job._drop_files()
             if self._failure is None:
                 job.kill()
             raise
@@ -177,39 +178,6 @@ class AsyncCluster(AsyncTaskCluster):
         self._flush()
         return await answer
 
-    async def jobs(self, *, ended: bool = False) -> tuple[JobInfo, ...]:
-        """The jobs of this user, as of `gproc.Cluster.jobs`.  Raises: LinkLost."""
-        return jobs_of(await self._ask(lambda session: session.list_jobs(ended=ended)))
-
-    async def attach(self, job: int | str, *, nodes: str = "") -> AsyncJob:
-        """Go back to a job that runs, as of `gproc.Cluster.attach`.  Raises: JobRejected, LinkLost."""
-        session = self._connection.session
-        meant = await self._known(nodes, job)
-        return await self._view(session.view(str(job), meant, start=False, follow=True, control=True))
-
-    async def logs(
-        self, job: int | str, *, nodes: str = "", follow: bool = False, times: bool = False
-    ) -> AsyncIterator[Event]:
-        """What a job has written, as of `gproc.Cluster.logs`: `async for event in cluster.logs(job)`."""
-        session = self._connection.session
-        meant = await self._known(nodes, job)
-        viewed = await self._view(session.view(str(job), meant, follow=follow, moments=times))
-        async for event in viewed:
-            yield event
-
-    async def wait(self, job: int | str) -> int:
-        """Wait for the end of a job.  Returns what `gproc e` would end with.  Raises: JobRejected, LinkLost."""
-        return await (await self._view(self._connection.session.view(str(job), output=False, follow=True))).wait()
-
-    async def kill(self, job: int | str, signum: int = signal.SIGTERM, *, nodes: str = "") -> None:
-        """Send a signal to every process of a job, or to those on some nodes.  Raises: JobRejected, LinkLost."""
-        meant = await self._known(nodes, job)
-        await self._ask(lambda session: session.kill(str(job), signum, meant.nodes))
-
-    async def remove(self, *jobs: int | str) -> tuple[str, ...]:
-        """Remove records and output, as of `gproc.Cluster.remove`.  Raises: JobRejected, LinkLost."""
-        return problems_of(await self._ask(lambda session: session.remove([str(job) for job in jobs])))
-
     async def _view(self, known: SessionJob) -> AsyncJob:
         self._check()
         viewed = self._jobs[known] = AsyncJob(self, known, (), stdin=False)
@@ -243,7 +211,8 @@ class AsyncCluster(AsyncTaskCluster):
         nodes, options["exclude"] = meant.nodes, meant.exclude
         self._check()
         request, bundle, words = asked(nodes, args, stdin=stdin, timeout=timeout, options=options)
-        return self._submit(request, bundle, words, keep, meant.naming)
+        brought = brought_back(options, keep, meant.naming)
+        return self._submit(request, bundle, words, keep, meant.naming, brought=brought)
 
     async def _meant(self, nodes: str, exclude: str = "", *, job: int | str = "last") -> MeantNodes:
         steps = resolve(nodes, exclude, job=str(job))
@@ -255,11 +224,6 @@ class AsyncCluster(AsyncTaskCluster):
             found: MeantNodes = done.value
             return found
 
-    async def _known(self, nodes: str, job: int | str) -> MeantNodes:
-        meant = await self._meant(nodes, job=job)
-        meant.check()
-        return meant
-
     async def _remote(self, text: str, exclude: str) -> tuple[Remote, MeantNodes]:
         remote = Remote.parse(text)
         meant = await self._meant(remote.nodes, exclude)
@@ -267,13 +231,13 @@ class AsyncCluster(AsyncTaskCluster):
 
     def _submit(
         self, request: Request, bundle: Bundle | None, words: tuple[str, ...], keep: Keep | None = None,
-        naming: Naming = PLACES, listing: TaskListing | None = None,
+        naming: Naming = PLACES, listing: TaskListing | None = None, brought: BroughtBack | None = None,
     ) -> AsyncJob:
         self._check()
         if bundle is not None:
             self._chunks.offer(bundle)
         known = self._connection.session.submit(request, keep, naming, listing)
-        job = self._jobs[known] = AsyncJob(self, known, words, stdin=request.stdin)
+        job = self._jobs[known] = AsyncJob(self, known, words, stdin=request.stdin, brought=brought)
         self._flush()
         return job
 
@@ -370,6 +334,7 @@ class AsyncCluster(AsyncTaskCluster):
         self._connection.close()
         for job in self._jobs.values():
             job._changed.set()
+            job._drop_files()
         waiting: list[asyncio.Future[Any]] = [*self._trees.values(), *self._answers.values()]
         for answer in waiting:
             if not answer.done():

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from gproc.client.begun import BegunJob
+from gproc.client.brought import BroughtBack
 from gproc.client.events import Event, Output
 from gproc.client.results import Collector, CompletedJob
 from gproc.client.session_job import SessionJob
@@ -59,8 +60,12 @@ class AsyncStdin:
 class AsyncJob(BegunJob):
     """A job that has begun: `async for event in job`.  Everything else is as of `gproc.Job`."""
 
-    def __init__(self, cluster: AsyncCluster, job: SessionJob, args: tuple[str, ...], *, stdin: bool) -> None:
-        super().__init__(job, args)
+    def __init__(
+        self, cluster: AsyncCluster, job: SessionJob, args: tuple[str, ...], *, stdin: bool,
+        brought: BroughtBack | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(job, args, brought)
+        self._bringing = asyncio.Lock()
         self.stdin = AsyncStdin(cluster, self) if stdin else None
         self._cluster = cluster
         self._changed = asyncio.Event()
@@ -90,7 +95,7 @@ class AsyncJob(BegunJob):
             if writing is not None:
                 writing.cancel()
                 await asyncio.gather(writing, return_exceptions=True)
-        return collector.result(self._job)
+        return collector.result(self._job, self._concluded())
 
     def send_signal(self, signum: int) -> None:
         """Send a signal to every process of the job.  Raises: ValueError for a signal that no job can be sent."""
@@ -99,6 +104,7 @@ class AsyncJob(BegunJob):
 
     async def leave(self) -> None:
         """Leave the job, which goes on.  Raises: GprocError if it had to be ended."""
+        self._check_leaving()
         await self._begun()
         self._cluster._connection.session.leave(self._job)
         self._cluster._flush()
@@ -136,10 +142,15 @@ class AsyncJob(BegunJob):
     async def _begun(self) -> None:
         await self._cluster._wait_until(self, lambda: self._job.number is not None or self._job.rejected is not None)
         if self._job.rejected is not None:
+            self._drop_files()
             raise self._job.rejected
 
     async def _next(self) -> Event | None:
-        await self._cluster._wait_until(self, lambda: bool(self._events) or self._job.ended)
+        while True:
+            await self._cluster._wait_until(self, lambda: bool(self._events or self._files) or self._job.ended)
+            await self._bring_files()
+            if self._events or self._job.ended:
+                break
         if not self._events:
             if self._job.rejected is not None:
                 raise self._job.rejected
@@ -147,6 +158,22 @@ class AsyncJob(BegunJob):
         event = self._take()
         self._cluster._flush()
         return event
+
+    async def _bring_files(self) -> None:
+        """In a thread.  If this task is cancelled meanwhile, it still waits for that thread."""
+        if self._brought is None:
+            return
+        async with self._bringing:
+            bringing = asyncio.ensure_future(asyncio.to_thread(self._bring))
+            try:
+                sizes = await asyncio.shield(bringing)
+            except asyncio.CancelledError:
+                await asyncio.wait({bringing})
+                raise
+            if not self._job.ended:
+                for size in sizes:
+                    self._cluster._connection.session.consumed(self._job, "files", size)
+                self._cluster._flush()
 
     async def _next_outputs(self) -> list[Output] | None:
         """Wait for an event.  Returns all output that has come; None at the end.  Raises: JobRejected, LinkLost."""

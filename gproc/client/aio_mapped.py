@@ -4,34 +4,70 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Unpack
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Literal, Unpack, overload
 
 from gproc.client.aio_job import AsyncJob
 from gproc.client.options import Args, JobOptions, keep_of
-from gproc.client.tasks import Listed, TaskGathering, TaskResult, TaskValue, tasks_of
+from gproc.client.tasks import BegunTasks, Listed, TaskGathering, TaskResult, TaskValue, tasks_of, whole_list
 from gproc.naming.naming import PLACES, MeantNodes, Naming
 from gproc.packager import Bundle
 from gproc.request.spec import Request
 from gproc.wire.job_messages import Keep
+from gproc.wire.task_messages import TaskListing
+
+Beginning = Callable[[], Awaitable[tuple[BegunTasks, Naming]]]
+"""Gives what a job of tasks begins with, and how its nodes are called."""
 
 
 class AsyncTaskCluster(ABC):
     """What a cluster on an event loop does with tasks."""
 
-    async def map(
+    @overload
+    def map(
         self, nodes: str, args: Args, values: Iterable[TaskValue | Sequence[TaskValue]], *, ordered: bool = True,
-        per_node: int = 0, timeout: float | None = None, **options: Unpack[JobOptions],
-    ) -> AsyncIterator[TaskResult]:  # fmt: skip
+        per_node: int = 0, timeout: float | None = None, detach: Literal[False] = False,
+        **options: Unpack[JobOptions],
+    ) -> AsyncGenerator[TaskResult]: ...  # fmt: skip
+    @overload
+    def map(
+        self, nodes: str, args: Args, values: Iterable[TaskValue | Sequence[TaskValue]], *, ordered: bool = True,
+        per_node: int = 0, timeout: float | None = None, detach: Literal[True], **options: Unpack[JobOptions],
+    ) -> Coroutine[None, None, AsyncJob]: ...  # fmt: skip
+
+    def map(
+        self, nodes: str, args: Args, values: Iterable[TaskValue | Sequence[TaskValue]], *, ordered: bool = True,
+        per_node: int = 0, timeout: float | None = None, detach: bool = False, **options: Unpack[JobOptions],
+    ) -> AsyncGenerator[TaskResult] | Coroutine[None, None, AsyncJob]:  # fmt: skip
         """As `gproc.Cluster.map`.  If the iteration is left, or its task is cancelled, what still runs is killed.
+
+        With `detach` it is awaited, and gives the job.
 
         >>> async for result in cluster.map("./.", ["./simulate", "--seed"], range(1000)):
         ...     print(result.index, result.returncode)
+        >>> job = await cluster.map("./.", ["./simulate", "--seed"], range(1000), detach=True)
         """
+
+        def beginning() -> Awaitable[tuple[BegunTasks, Naming]]:
+            return self._tasks(nodes, args, per_node=per_node, timeout=timeout, options=options)
+
+        if detach:
+            return self._detach_tasks(beginning, values, keep_of(options, detach=True))
+        return self._run_tasks(beginning, values, keep_of(options), ordered=ordered)
+
+    async def _tasks(
+        self, nodes: str, args: Args, *, per_node: int, timeout: float | None, options: JobOptions
+    ) -> tuple[BegunTasks, Naming]:
         meant = await self._meant(nodes, options.get("exclude", ""))
         options["exclude"] = meant.exclude
-        begun = tasks_of(meant.nodes, args, per_node=per_node, timeout=timeout, options=options)
-        job = self._submit(begun.request, begun.bundle, begun.words, keep_of(options), meant.naming)
+        return tasks_of(meant.nodes, args, per_node=per_node, timeout=timeout, options=options), meant.naming
+
+    async def _run_tasks(
+        self, beginning: Beginning, values: Iterable[TaskValue | Sequence[TaskValue]], keep: Keep | None, *,
+        ordered: bool,
+    ) -> AsyncGenerator[TaskResult]:  # fmt: skip
+        begun, naming = await beginning()
+        job = self._submit(begun.request, begun.bundle, begun.words, keep, naming)
         try:
             await job._begun()
             gathering = TaskGathering(job._job, begun.feed, Listed(values), ordered=ordered)
@@ -51,6 +87,25 @@ class AsyncTaskCluster(ABC):
             if not job._job.ended and not self.closed:
                 job.kill()
 
+    async def _detach_tasks(
+        self, beginning: Beginning, values: Iterable[TaskValue | Sequence[TaskValue]], keep: Keep | None
+    ) -> AsyncJob:
+        begun, naming = await beginning()
+        data = whole_list(begun, values)
+        job = self._submit(begun.request, begun.bundle, begun.words, keep, naming, begun.listing)
+        try:
+            await job._begun()
+            assert job.stdin is not None
+            await job.stdin.write(data)
+            await job.stdin.close()
+            await self._wait_until(job, lambda: job._job.left or job._job.ended)
+            job._check_departure()
+        except BaseException:
+            if not job._job.ended and not self.closed:
+                job.kill()
+            raise
+        return job
+
     @property
     @abstractmethod
     def closed(self) -> bool: ...
@@ -61,8 +116,11 @@ class AsyncTaskCluster(ABC):
     @abstractmethod
     def _submit(
         self, request: Request, bundle: Bundle | None, words: tuple[str, ...], keep: Keep | None = None,
-        naming: Naming = PLACES,
+        naming: Naming = PLACES, listing: TaskListing | None = None,
     ) -> AsyncJob: ...  # fmt: skip
+
+    @abstractmethod
+    async def _wait_until(self, job: AsyncJob, ready: Callable[[], bool]) -> None: ...
 
 
 async def _hand_out(job: AsyncJob, gathering: TaskGathering) -> None:

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
-from gproc.client.events import Departed, Event, Output
+from gproc.client.events import Departed, Event, Output, Started
 from gproc.client.session_job import SessionJob
 from gproc.client.summary import conclusion
-from gproc.errors import GprocError
+from gproc.errors import GprocError, UsageError
 from gproc.request.outcome import Outcome
+
+if TYPE_CHECKING:
+    from gproc.client.brought import BroughtBack
 
 
 class BegunJob:
     """The part that `gproc.Job` and `gproc.AsyncJob` share.  args: the command."""
 
-    def __init__(self, job: SessionJob, args: tuple[str, ...]) -> None:
+    def __init__(self, job: SessionJob, args: tuple[str, ...], brought: BroughtBack | None = None) -> None:
+        """brought: takes the files that it brings back; None: it brings none."""
         self.args = args
         self._job = job
         self._events: deque[Event] = deque()
+        self._brought = brought
+        self._files: deque[Output] = deque()
+        """What of these files is here and not written yet."""
+        self._conclusion: tuple[int, list[str]] | None = None
+        """Of a job that brings files back, once all are here."""
 
     @property
     def number(self) -> int | None:
@@ -44,14 +54,19 @@ class BegunJob:
         """What `gproc e` would end with; None while it runs, and if this program has left it."""
         if not self._job.ended or self._job.left or self._job.rejected is not None:
             return None
-        return conclusion(self._job)[0]
+        if self._brought is not None and self._conclusion is None:
+            return None  # files are still to be written
+        return self._concluded()[0]
 
     @property
     def summary(self) -> tuple[str, ...]:
         """A line for each kind of failure, as of `gproc.CompletedJob`; () while it runs."""
         if self.returncode is None:
             return ()
-        return tuple(conclusion(self._job)[1])
+        return tuple(self._concluded()[1])
+
+    def _concluded(self) -> tuple[int, list[str]]:
+        return self._conclusion or conclusion(self._job)
 
     def _check_departure(self) -> None:
         """Raises: GprocError if the master ends the job that was to be left."""
@@ -69,4 +84,40 @@ class BegunJob:
         """Keep an event of the session for the caller.  An output's view is valid only until more is received."""
         if isinstance(event, Output):
             event = Output(event.node, event.stream, bytes(event.data), event.rank, event.time_s, event.task)
+            if event.stream == "files":
+                self._files.append(event)
+                return
+        elif isinstance(event, Started) and self._brought is not None:
+            self._brought.begin(self._job.places)
         self._events.append(event)
+
+    # Files that it brings back
+
+    def _bring(self) -> list[int]:
+        """Write those that are here.  Returns the sizes of what was written.  One thread at a time may call it."""
+        if self._brought is None:
+            return []
+        has_ended = self._job.ended
+        sizes = []
+        while self._files:
+            part = self._files.popleft()
+            self._brought.output(part.rank, memoryview(part.data))
+            sizes.append(len(part.data))
+        if has_ended and self._conclusion is None:
+            self._brought.finish()
+            status, lines = conclusion(self._job)
+            failed, told = self._brought.conclude(self._job.outcomes)
+            self._conclusion = max(status, failed), told + lines
+        return sizes
+
+    def _drop_files(self) -> None:
+        """Nobody waits for them any more: drop those that are incomplete."""
+        if self._brought is not None and self._conclusion is None:
+            self._files.clear()
+            self._brought.finish()
+            self._conclusion = conclusion(self._job)
+
+    def _check_leaving(self) -> None:
+        """Raises: UsageError if the job needs this program."""
+        if self._brought is not None:
+            raise UsageError("a job that brings files to this program cannot go on without it")

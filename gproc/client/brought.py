@@ -65,7 +65,7 @@ class BroughtBack:
                 continue
             if not arrival.is_whole and not arrival.was_dropped:
                 self._complain(rank, _CUT_OFF)
-            elif arrival.is_whole:
+            elif arrival.is_whole and rank not in self._complained:  # a file that could not be sent matches too
                 for index in set(range(len(self._globs.globs))) - arrival.matched:
                     unmatched.setdefault(index, []).append(self._places[rank])
         lines = self._complaints.lines()

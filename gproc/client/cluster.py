@@ -8,25 +8,25 @@ jobs share one connection.  A job makes progress while some thread is inside a c
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Literal, TypeVar, Unpack, overload
 
 from gproc.bundle.surroundings import working_directory
+from gproc.client.brought import BroughtBack
 from gproc.client.complaints import Complaints
 from gproc.client.copying import CopyTries, Remote, copy_request, note_torn
 from gproc.client.engine import Engine
-from gproc.client.events import Event, Output
+from gproc.client.events import Output
 from gproc.client.finding import default_socket
 from gproc.client.job import Job
-from gproc.client.known import JobInfo, jobs_of, problems_of
+from gproc.client.known_jobs import KnownJobs
 from gproc.client.mapped import TaskCluster
-from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, input_bytes, keep_of
+from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, brought_back, input_bytes, keep_of
 from gproc.client.receiving import Collected
 from gproc.client.requests import pack_program
 from gproc.client.resolving import resolve, run_questions
-from gproc.client.results import CompletedJob, TimeoutExpired, checked, decoded
+from gproc.client.results import CompletedJob, checked, decoded
 from gproc.client.session import Answered, ClientSession, JobEvent, JobRefused, Refusal, SessionEvent, TreeAnswer
 from gproc.client.session_job import SessionJob
 from gproc.client.sinks import Sink
@@ -41,7 +41,7 @@ from gproc.wire.task_messages import TaskListing
 E = TypeVar("E", bound=BaseException)
 
 
-class Cluster(TaskCluster):
+class Cluster(TaskCluster, KnownJobs):
     """A connection to a master: `gproc.connect()` makes one.
 
     >>> with gproc.connect() as cluster:
@@ -175,77 +175,6 @@ class Cluster(TaskCluster):
         self._engine.wait_until(lambda: serial in self._trees)
         return self._trees.pop(serial)
 
-    def jobs(self, *, ended: bool = False) -> tuple[JobInfo, ...]:
-        """The jobs of this user that run, the oldest first; of all users if this is root or the master's own user.
-
-        ended: also those that have ended and of which there are records.  Raises: LinkLost.
-
-            >>> [job.number for job in cluster.jobs() if job.name == "night"]
-            [12]
-        """
-        return jobs_of(self._ask(lambda session: session.list_jobs(ended=ended)))
-
-    def attach(self, job: int | str, *, nodes: str = "") -> Job:
-        """Go back to a job that runs: its events from now on.  job: its number, its name, or "last".
-
-        `stdin` of the result is None if the job has none, or another client gives it its input.  If this program ends,
-        or calls `leave`, the job goes on.  nodes: only these.
-
-        Raises: JobRejected if there is no such job of this user; LinkLost.
-
-            >>> cluster.attach("night").wait()
-            0
-        """
-        meant = self._known(nodes, job)
-        return self._view(
-            job, lambda session, name: session.view(name, meant, start=False, follow=True, control=True)
-        )
-
-    def logs(self, job: int | str, *, nodes: str = "", follow: bool = False, times: bool = False) -> Iterator[Event]:
-        """What a job has written, as far as it is kept: `Output`, `Skipped`, and `Exited` for each node that has ended.
-
-        follow: go on until it ends.  times: each `Output` has its `time_s`.  nodes: only these.
-        Raises: JobRejected if there is no such job of this user, or none of its output was kept; LinkLost.
-        """
-        meant = self._known(nodes, job)
-        viewed = self._view(job, lambda session, name: session.view(name, meant, follow=follow, moments=times))
-        yield from viewed
-
-    def wait(self, job: int | str, *, timeout: float | None = None) -> int:
-        """Wait for the end of a job.  Returns what `gproc e` would end with.
-
-        timeout: in seconds.  Raises: TimeoutExpired, and the job goes on; JobRejected, LinkLost.
-        """
-        viewed = self._view(job, lambda session, name: session.view(name, output=False, follow=True))
-        try:
-            return viewed.wait(timeout)
-        except TimeoutExpired:
-            viewed.leave()
-            raise
-
-    def kill(self, job: int | str, signum: int = signal.SIGTERM, *, nodes: str = "") -> None:
-        """Send a signal to every process of a job, or to those on some nodes.  Raises: JobRejected, LinkLost."""
-        meant = self._known(nodes, job)
-        self._ask(lambda session: session.kill(str(job), signum, meant.nodes))
-
-    def remove(self, *jobs: int | str) -> tuple[str, ...]:
-        """Remove the records and the output of jobs that have ended.
-
-        Returns a sentence for each that could not be removed.  Raises: JobRejected, LinkLost.
-        """
-        return problems_of(self._ask(lambda session: session.remove([str(job) for job in jobs])))
-
-    def _view(self, job: int | str, look: Callable[[ClientSession, str], SessionJob]) -> Job:
-        def view(session: ClientSession) -> Job:
-            known = look(session, str(job))
-            found = self._jobs[known] = Job(self._engine, known, (), stdin=False)
-            return found
-
-        viewed = self._engine.call(view)
-        viewed._begun()
-        viewed._be_viewed()
-        return viewed
-
     def bundle(
         self, program: str, *, files: Sequence[str] = (), root: str = "/", library_path: Sequence[str] = ()
     ) -> Bundle:
@@ -267,6 +196,8 @@ class Cluster(TaskCluster):
     def close(self) -> None:
         """Close the connection: jobs that still run are ended, as if `gproc e` is killed."""
         self._engine.close()
+        for job in list(self._jobs.values()):
+            job._drop_files()
 
     def __enter__(self) -> Cluster:
         return self
@@ -280,17 +211,12 @@ class Cluster(TaskCluster):
         meant = self._meant(nodes, options.get("exclude", ""))
         nodes, options["exclude"] = meant.nodes, meant.exclude
         request, bundle, words = asked(nodes, args, stdin=stdin, timeout=timeout, options=options)
-        return self._submit(request, bundle, words, keep, meant.naming)
+        brought = brought_back(options, keep, meant.naming)
+        return self._submit(request, bundle, words, keep, meant.naming, brought=brought)
 
     def _meant(self, nodes: str, exclude: str = "", *, job: int | str = "last") -> MeantNodes:
         """What NODES means.  Raises: SpecError, JobRejected, LinkLost; GprocError if there are no such nodes."""
         return run_questions(resolve(nodes, exclude, job=str(job)), self._ask)
-
-    def _known(self, nodes: str, job: int | str) -> MeantNodes:
-        """The same of nodes of a job.  Raises: also UsageError if nobody knows one of the hosts."""
-        meant = self._meant(nodes, job=job)
-        meant.check()
-        return meant
 
     def _remote(self, text: str, exclude: str) -> tuple[Remote, MeantNodes]:
         remote = Remote.parse(text)
@@ -299,11 +225,11 @@ class Cluster(TaskCluster):
 
     def _submit(
         self, request: Request, bundle: Bundle | None, words: tuple[str, ...], keep: Keep | None = None,
-        naming: Naming = PLACES, listing: TaskListing | None = None,
+        naming: Naming = PLACES, listing: TaskListing | None = None, brought: BroughtBack | None = None,
     ) -> Job:
         def submit(_session: object) -> Job:
             known = self._engine.driver.submit(request, bundle, keep, naming, listing)
-            job = self._jobs[known] = Job(self._engine, known, words, stdin=request.stdin)
+            job = self._jobs[known] = Job(self._engine, known, words, stdin=request.stdin, brought=brought)
             return job
 
         return self._engine.call(submit)
@@ -329,6 +255,7 @@ class Cluster(TaskCluster):
 
     def _abandon(self, job: Job) -> None:
         """The caller stopped waiting: kill the job, so that nothing of it runs on."""
+        job._drop_files()
         try:
             self._engine.call(lambda session: session.signal(job._job, 9))
         except GprocError:

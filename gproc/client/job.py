@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import TypeVar
 
 from gproc.client.begun import BegunJob
+from gproc.client.brought import BroughtBack
 from gproc.client.engine import Engine
 from gproc.client.events import Event, Output
 from gproc.client.results import Collector, CompletedJob, TimeoutExpired
@@ -69,8 +71,11 @@ class Job(BegunJob):
         ...         case gproc.Exited(node, outcome): ...
     """
 
-    def __init__(self, engine: Engine, job: SessionJob, args: tuple[str, ...], *, stdin: bool) -> None:
-        super().__init__(job, args)
+    def __init__(
+        self, engine: Engine, job: SessionJob, args: tuple[str, ...], *, stdin: bool, brought: BroughtBack | None = None
+    ) -> None:
+        super().__init__(job, args, brought)
+        self._bringing = threading.Lock()
         self.stdin = Stdin(engine, job) if stdin else None
         self._engine = engine
 
@@ -85,6 +90,7 @@ class Job(BegunJob):
     def poll(self) -> int | None:
         """`returncode`, if it is known without waiting.  Events that have come are kept for the iteration."""
         self._engine.wait_until(lambda: self._job.ended, 0)
+        self._bring_files()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -104,7 +110,7 @@ class Job(BegunJob):
         if self.stdin is not None:
             self._write_all(input or b"", collector)
         self._drain(timeout, collector)
-        return collector.result(self._job)
+        return collector.result(self._job, self._concluded())
 
     def send_signal(self, signum: int) -> None:
         """Send a signal to every process of the job.  Raises: ValueError for a signal that no job can be sent."""
@@ -113,6 +119,7 @@ class Job(BegunJob):
 
     def leave(self) -> None:
         """Leave the job, which goes on, and wait until that is possible.  Raises: GprocError if it had to be ended."""
+        self._check_leaving()
         self._begun()
         self._engine.call(lambda session: session.leave(self._job))
         self._engine.wait_until(lambda: self._job.ended)
@@ -146,6 +153,7 @@ class Job(BegunJob):
         """Wait until the master has taken it.  Raises: JobRejected."""
         self._engine.wait_until(lambda: self._job.number is not None or self._job.rejected is not None)
         if self._job.rejected is not None:
+            self._drop_files()
             raise self._job.rejected
 
     def _be_viewed(self) -> None:
@@ -157,9 +165,20 @@ class Job(BegunJob):
 
     def _next(self, timeout: float | None) -> Event | None:
         """The next event; None at the end.  Raises: TimeoutExpired, JobRejected, LinkLost."""
-        if not self._engine.wait_until(lambda: bool(self._events) or self._job.ended, timeout):
-            raise TimeoutExpired(timeout or 0.0)
-        return self._take()
+        deadline_s = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            if not self._engine.wait_until(lambda: bool(self._events or self._files) or self._job.ended, left_s):
+                raise TimeoutExpired(timeout or 0.0)
+            self._bring_files()
+            if self._events or self._job.ended:
+                return self._take()
+
+    def _bring_files(self) -> None:
+        with self._bringing:
+            for size in self._bring():
+                if not self._job.ended:
+                    self._engine.call(lambda session, size=size: session.consumed(self._job, "files", size))  # type: ignore[misc]
 
     def _take(self) -> Event | None:
         try:
@@ -191,7 +210,10 @@ class Job(BegunJob):
         assert self.stdin is not None
         view = memoryview(data)
         while view and not self._job.ended:
-            self._engine.wait_until(lambda: bool(self._events) or self._job.ended or self._job.stdin_credit > 0)
+            self._engine.wait_until(
+                lambda: bool(self._events or self._files) or self._job.ended or self._job.stdin_credit > 0
+            )
+            self._bring_files()
             while self._events:
                 if (event := self._take()) is not None:
                     collector.add(event)

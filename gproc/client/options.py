@@ -8,8 +8,10 @@ from typing import Final, Literal, TypedDict
 
 from gproc.bundle.surroundings import working_directory
 from gproc.bundle.venv import environment_at
+from gproc.client.brought import BroughtBack
 from gproc.client.requests import pack_program, program_request
 from gproc.errors import UsageError
+from gproc.naming.naming import Naming
 from gproc.packager import Bundle
 from gproc.request.spec import Action, Request
 from gproc.wire.job_messages import Keep
@@ -38,6 +40,8 @@ class JobOptions(TypedDict, total=False):
     max_procs, mem_bytes, cpus, nice: bounds for the job on each node.
     fanout, max_fail: so many nodes at a time; after so many failures no more begin.
     rlimits: soft limits of the program, by `resource.RLIMIT_...`; those that are left out are the caller's own.
+    collect, collect_to: files that the job wrote in its working directory and that match come back, each node's into a
+    directory of its own below `collect_to`; as of --collect.
     name: of the job.  spool: its output is kept.  on_disconnect: "detach": the job goes on if this program ends or
     closes its connection; then its output is kept too.
     """
@@ -65,6 +69,8 @@ class JobOptions(TypedDict, total=False):
     fanout: int | None
     max_fail: int | None
     rlimits: Mapping[int, int]
+    collect: str | Sequence[str]
+    collect_to: str | os.PathLike[str]
     name: str
     spool: bool
     on_disconnect: Literal["end", "detach"]
@@ -124,9 +130,31 @@ def asked(
         fanout=options.get("fanout"),
         max_fail=options.get("max_fail"),
         rlimits=options.get("rlimits", {}),
+        collect=globs_of(options),
         action=action,
     )
     return request, bundle, tuple(os.fsdecode(word) for word in command)
+
+
+def globs_of(options: JobOptions) -> tuple[bytes, ...]:
+    """What is collected."""
+    globs = options.get("collect", ())
+    return tuple(os.fsencode(glob.removeprefix("./")) for glob in ([globs] if isinstance(globs, str) else globs))
+
+
+def brought_back(options: JobOptions, keep: Keep | None, naming: Naming) -> BroughtBack | None:
+    """What takes the files that a job brings back; None if it brings none.
+
+    Raises: UsageError if nobody would be there to take them; GprocError if there is no directory for them.
+    """
+    globs, to = globs_of(options), options.get("collect_to")
+    if bool(globs) != (to is not None):
+        raise UsageError("collect says which files come back, collect_to into which directory: say both, or neither")
+    if to is None:
+        return None
+    if keep is not None and (keep.detach or keep.survive):
+        raise UsageError("collect brings files to this program, and a detached job may outlive it: leave one out")
+    return BroughtBack(os.fspath(to), globs, naming)
 
 
 def keep_of(options: JobOptions, *, detach: bool = False) -> Keep | None:

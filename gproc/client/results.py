@@ -9,7 +9,6 @@ import msgspec
 
 from gproc.client.events import Event, Exited, Output, Started
 from gproc.client.session_job import SessionJob
-from gproc.client.summary import conclusion
 from gproc.errors import GprocError
 from gproc.request.outcome import Outcome
 
@@ -85,8 +84,9 @@ class Collector:
             case Exited():
                 pass
 
-    def result(self, job: SessionJob) -> CompletedJob[bytes]:
-        status, lines = conclusion(job)
+    def result(self, job: SessionJob, concluded: tuple[int, list[str]]) -> CompletedJob[bytes]:
+        """concluded: its status and summary."""
+        status, lines = concluded
         return CompletedJob(
             args=self._args,
             nodes=job.nodes,

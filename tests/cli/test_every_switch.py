@@ -185,6 +185,8 @@ BEHAVIOUR: Final = {
     ("times", "logs"): f"{DETACHED}::test_a_detached_job_goes_on_and_every_line_and_status_can_be_had_later",
     ("spool", "e"): f"{DETACHED}::test_a_job_whose_output_was_not_kept_says_how_it_would_be",
     ("follow", "logs"): f"{DETACHED}::test_logs_can_follow_a_job_until_it_ends",
+    ("on_disconnect", "map"): f"{TASKS}::"
+    "test_an_attached_list_goes_on_if_its_client_dies_and_shows_all_if_it_does_not",
     ("on_disconnect", "e"): f"{DETACHED}::"
     "test_a_job_that_survives_its_client_loses_no_line_when_the_client_is_killed",
     ("no_stdin", "attach"): f"{DETACHED}::test_a_second_terminal_sees_the_job_of_the_first_and_can_end_it",

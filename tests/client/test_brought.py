@@ -95,9 +95,10 @@ def test_what_nothing_matches_is_said_once_for_all_nodes(tmp_path: Path) -> None
 
 def test_what_a_node_could_not_send_is_named_and_a_failure(tmp_path: Path) -> None:
     stream = wire(not_sent("out/b: Input/output error\x1b[2J"), End())
-    status, lines = told(tmp_path, [stream, stream])
-    assert status == 125
-    assert lines[0] == "2,=1/7: out/b: Input/output error\\x1b[2J"
+    assert told(tmp_path, [stream, stream, wire(End())]) == (125, [
+        "2,=1/7: out/b: Input/output error\\x1b[2J",
+        "3: nothing to collect: the job wrote no file that matches out/*",
+    ])  # fmt: skip
 
 
 def test_a_stream_that_is_cut_off_is_a_failure_only_if_the_program_ran_to_its_end(tmp_path: Path) -> None:

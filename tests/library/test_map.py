@@ -165,7 +165,7 @@ def test_an_event_loop_has_the_same_and_leaving_ends_what_runs(nodes: Cluster) -
             async for result in results:
                 assert result.index == 0
                 break
-            await results.aclose()  # type: ignore[attr-defined]
+            await results.aclose()
             await asyncio.to_thread(nodes.nothing_runs, PATIENCE_S)
 
     asyncio.run(main())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import subprocess
 
 import pytest
 
@@ -163,3 +165,54 @@ def test_the_library_detaches_a_list_and_sees_its_tasks(flat: Cluster) -> None:
     said = {event.task.number: event.data for event in events if isinstance(event, Output) and event.task is not None}
     assert said == {1: b"a b and\n", 2: b" and\n", 3: b"c and\n"}
     assert sorted(event.task.number for event in events if isinstance(event, TaskExited)) == [1, 2, 3]
+
+
+def test_an_event_loop_detaches_a_list_too(flat: Cluster) -> None:
+    async def main() -> None:
+        async with gproc.connect_async(str(flat.socket)) as cluster:
+            job = await cluster.map("1-3", ["/bin/sh", "-c", "exit $0"], [0, 3, 0], detach=True, local_bin=True)
+            assert job.number is not None and job.returncode is None
+        async with gproc.connect_async(str(flat.socket)) as cluster:
+            assert await cluster.wait(job.number) == 1
+            events = [event async for event in cluster.logs(job.number)]
+            ended = [(event.task.number, event.outcome.status) for event in events if isinstance(event, TaskExited)]
+            assert sorted(ended) == [(1, 0), (2, 3), (3, 0)]
+            with pytest.raises(gproc.UsageError, match="per_node"):
+                await cluster.map("1-3", ["true"], [], detach=True, per_node=1000)
+
+    asyncio.run(main())
+
+
+def test_an_attached_list_goes_on_if_its_client_dies_and_shows_all_if_it_does_not(flat: Cluster) -> None:
+    body = 'echo $1; echo e$1 >&2; test $1 != 7'
+    words = "--on-disconnect=detach", "1-3", "/bin/sh", "-c", body, "x", "{}"
+    done = flat.command("map", "-k", "-j=2", *words, input=numbers(40))
+    assert (done.returncode, done.stdout) == (1, numbers(40))
+    said = done.stderr.decode().splitlines()
+    assert sorted(said) == sorted([*(f"e{task}" for task in range(1, 41)), "gproc: line 7: exit status 1"])
+
+    gate = Gate(flat.place, "survives")
+    client = flat.begin("map", "-j=1", "--name=orphan", "--on-disconnect=detach", "1-2", *gate.program,
+                        stdin=subprocess.PIPE)  # fmt: skip
+    assert client.stdin is not None
+    client.stdin.write(b"a\nb\nc\n")
+    client.stdin.close()
+    assert gate.runs(2) == {"a", "b"}
+    client.kill()
+    client.wait()
+    gate.let_go("a", "b", "c")
+    assert flat.command("wait", "orphan").returncode == 0
+    kept = flat.command("logs", "orphan").stdout.splitlines()
+    assert sorted(line[:5] for line in kept) == [b"a on ", b"b on ", b"c on "]
+    flat.nothing_runs()
+
+
+def test_ctrl_c_ends_a_list_that_would_survive_its_client(flat: Cluster) -> None:
+    gate = Gate(flat.place, "interrupted")
+    client = flat.begin("map", "-j=1", "--on-disconnect=detach", "1-2", *gate.program, ":::", "a", "b", "c")
+    assert gate.runs(2) == {"a", "b"}
+    client.send_signal(signal.SIGINT)
+    status, _, said = flat.finish(client)
+    assert status == 128 + signal.SIGINT
+    assert "killed by SIGINT" in said
+    flat.nothing_runs()
