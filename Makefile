@@ -14,7 +14,7 @@ PACKAGES := binutils busybox-static clang cppcheck fish gcc groff iproute2 libc6
 PYTEST := $(RUN) -m pytest -n 3 --dist loadfile
 
 .PHONY: help demo test test-fast stress fidelity globus browser lint types docs fuzz bench man wheel wheels deb lock audit \
-    clean debian-packages
+    clean compiled debian-packages
 
 help:
 	@echo "make demo       start a two-level tree on this machine, run a program on it, stop it"
@@ -40,13 +40,20 @@ help:
 demo: $(READY) $(HELPER)
 	$(RUN) scripts/demo.py
 
-test: $(READY) $(HELPER) debian-packages
+# Tests start thousands of processes.  Each would compile all modules that it needs if no bytecode were kept, as many
+# containers have it.
+unexport PYTHONDONTWRITEBYTECODE
+
+compiled: $(READY)
+	@$(RUN) -m compileall -q gproc
+
+test: $(READY) $(HELPER) debian-packages compiled
 	$(PYTEST) -m "not stress"
 
-stress: $(READY) $(HELPER) debian-packages
+stress: $(READY) $(HELPER) debian-packages compiled
 	$(PYTEST) -m stress
 
-test-fast: $(READY) $(HELPER) debian-packages
+test-fast: $(READY) $(HELPER) debian-packages compiled
 	$(PYTEST) -m "not slow and not stress"
 
 # Figures of docs/fidelity.md: nodes are made of packages of three Debian releases, which are fetched.

@@ -344,11 +344,25 @@ def gproc_as(uid: int | None, groups: Sequence[int] = ()) -> list[str]:
     return [sys.executable, "-c", _BECOME, str(uid), ",".join(map(str, groups))]
 
 
-_BECOME: Final = """
+IMPORT_ALL: Final = """
 import concurrent.futures.thread, encodings.idna, importlib, os, pkgutil, pwd, stringprep, sys, unicodedata
 import gproc
-for module in pkgutil.walk_packages(gproc.__path__, "gproc."):
-    importlib.import_module(module.name)
+
+def import_all(package):
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        if module.name in ("gproc.adapters", "gproc.start", "gproc.top", "gproc.web"):
+            continue  # modes of their own, whose libraries take a second and more
+        imported = importlib.import_module(module.name)
+        if module.ispkg:
+            import_all(imported)
+
+import_all(gproc)
+"""
+"""What a program does before it goes where it cannot read the tests' Python."""
+
+_BECOME: Final = (
+    IMPORT_ALL
+    + """
 from gproc.root import kernel
 uid, groups = int(sys.argv[1]), sys.argv[2]
 os.setgroups([int(group) for group in groups.split(",") if group])
@@ -359,6 +373,7 @@ del sys.argv[1:3]
 from gproc.cli.main import main
 sys.exit(main())
 """
+)
 
 
 def await_ends(pids: Sequence[int], within_s: float) -> None:

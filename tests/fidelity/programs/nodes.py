@@ -21,7 +21,7 @@ from tests.fidelity.conftest import USER, keys_for
 from tests.fidelity.programs.cases import Case, filled
 from tests.fidelity.releases import unpacked
 from tests.patience import PATIENCE_S
-from tests.system.cluster import Cluster, Slave, gproc_as
+from tests.system.cluster import IMPORT_ALL, Cluster, Slave, gproc_as
 
 NODES: Final = ("ramdisk", "bookworm", "bullseye", "trixie", "user", "plain")
 """What the case's programs are not on: busybox alone; three releases; an unprivileged slave, and one without views."""
@@ -39,14 +39,14 @@ _APPLET_NAMES: Final = """
     rm mkdir cp mv ln test pwd date dd cmp find xargs tee seq which"""
 _APPLETS: Final = _APPLET_NAMES.split()
 
-_ENTER: Final = """
-import concurrent.futures.thread, ctypes, encodings.idna, importlib, os, pkgutil, pwd, stringprep, sys, unicodedata
+_ENTER: Final = (
+    IMPORT_ALL
+    + """
+import ctypes
 import gproc.native
 with open(gproc.native.HELPER, "rb") as file:
     helper = file.read()
 gproc.native.HELPER = b"/run/gproc-helper"
-for module in pkgutil.walk_packages(gproc.__path__, "gproc."):
-    importlib.import_module(module.name)
 from gproc.root import kernel
 top, place, uid = os.fsencode(sys.argv[1]), os.fsencode(sys.argv[2]), int(sys.argv[3])
 del sys.argv[1:4]
@@ -75,6 +75,7 @@ if uid:
 from gproc.cli.main import main
 sys.exit(main())
 """
+)
 
 
 class Result(msgspec.Struct, frozen=True):
