@@ -18,7 +18,7 @@ from gproc.client.driver import PollDriver
 from gproc.client.session_job import SessionJob
 from gproc.client.sinks import Progress, Sink
 from gproc.client.task_listing import WholeList
-from gproc.errors import EXIT_SIGNAL_BASE
+from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE
 from gproc.naming.naming import Naming
 from gproc.packager import Bundle
 from gproc.request.spec import Request
@@ -51,7 +51,9 @@ def begin_detached(
         driver.close()
     if sending.reader_is_gone:
         return EXIT_SIGNAL_BASE + signal.SIGPIPE
-    return left(sending, detached=True)
+    if sending.departed:
+        return left(sending, detached=True)
+    return sending.conclude(EXIT_GPROC, [] if sending.lost else [f"job {job.number} was ended before it had its list"])
 
 
 def listing_of(options: MapOptions, entries: TaskList) -> TaskListing:

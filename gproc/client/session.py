@@ -29,7 +29,7 @@ from gproc.client.events import (
     Unreached,
 )
 from gproc.client.session_job import SessionJob
-from gproc.errors import JobRejected, PeerError
+from gproc.errors import JobRejected, LinkLost, PeerError
 from gproc.naming.naming import ALL_NODES, PLACES, MeantNodes, Naming
 from gproc.nodespec import NodeSpec, Place
 from gproc.request.spec import Request, TerminalSize
@@ -42,6 +42,7 @@ from gproc.wire.job_messages import (
     ActedOn,
     Detach,
     Detached,
+    Dismissed,
     Dropped,
     FailedNodes,
     FaultList,
@@ -229,6 +230,8 @@ class ClientSession(SessionQuestions):
                 if (job := self._jobs.pop(number, None)) is not None:
                     job.left = True
                     yield JobEvent(job, Departed(reason))
+            case Dismissed(reason):
+                raise LinkLost(f"the master has ended this connection: {shown_text(reason)}")
             case _:
                 assert_never(message)
 

@@ -56,6 +56,10 @@ class Receiver(Generic[M]):
     def on_piece(self, link: Link, piece: frames.Piece) -> None:
         raise PeerError(f"an unexpected piece of the chunk {piece.digest.hex()}")
 
+    def on_fault(self, link: Link, reason: str) -> None:
+        """The peer sent what it must not, or more than there is room for: end the connection."""
+        link.abort(reason)
+
     def on_lost(self, link: Link, reason: str) -> None:
         """The connection has ended.  Called exactly once."""
 
@@ -131,7 +135,7 @@ class Link(asyncio.BufferedProtocol):
                     return
                 self._deliver(kind, payload)
         except PeerError as error:
-            self.abort(str(error))
+            self.receiver.on_fault(self, str(error))
 
     def missing(self) -> int:
         missing = self._reader.missing()

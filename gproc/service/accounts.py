@@ -38,6 +38,11 @@ class Bounds(msgspec.Struct, frozen=True):
     each_bytes: int = 128 << 20
     all_bytes: int = 512 << 20
 
+    @property
+    def spare_bytes(self) -> int:
+        """What a user's lists leave free: the connection of a client ends if there is no room for its next frame."""
+        return min(1 << 20, self.each_bytes // 8)
+
 
 class Account:
     """One user's part."""
@@ -53,13 +58,13 @@ class Account:
         self.showings = asyncio.Semaphore(SHOWINGS_OF_USER_MAX)
         self._accounts = accounts
 
-    def hold(self, size: int) -> None:
-        """Raises: OverBound, and then nothing is held."""
+    def hold(self, size: int, *, spares: bool = False) -> None:
+        """spares: leave the user room for frames.  Raises: OverBound, and then nothing is held."""
         bounds = self._accounts.bounds
         if not self._bounded:
             self.held_bytes += size
             return
-        if self.held_bytes + size > bounds.each_bytes:
+        if self.held_bytes + size + (bounds.spare_bytes if spares else 0) > bounds.each_bytes:
             raise OverBound(
                 f"your jobs and requests take {self.held_bytes >> 20} MiB of the master's memory, and a user may have "
                 f"{bounds.each_bytes >> 20} MiB: wait until some of them have ended"

@@ -32,6 +32,7 @@ from gproc.wire.job_messages import (
     AskFailed,
     AskFaults,
     Detach,
+    Dismissed,
     DrainNodes,
     FindNodes,
     KillJob,
@@ -177,6 +178,11 @@ class Client(Receiver[ClientToMaster]):
 
     def on_piece(self, link: Link, piece: frames.Piece) -> None:
         self._service.on_piece(self, piece)
+
+    def on_fault(self, link: Link, reason: str) -> None:
+        if link.channel == frames.CHANNEL_CLIENT:
+            link.send(Dismissed(reason))
+        link.end(reason)
 
     def on_lost(self, link: Link, reason: str) -> None:
         if not self.spoken.is_set():

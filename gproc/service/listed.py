@@ -111,7 +111,7 @@ class ListedJob(LiveJob):
                 if not data:
                     self._is_here.set()
                     break
-                self._account.hold(len(data))
+                self._account.hold(len(data), spares=True)
                 self._held_bytes += len(data)
                 await self._file.append(data)
                 self._credit_bytes += len(data)

@@ -20,6 +20,7 @@ from gproc.wire.job_messages import (
     AskFaults,
     Detach,
     Detached,
+    Dismissed,
     DrainNodes,
     Dropped,
     FailedNodes,
@@ -82,7 +83,7 @@ ClientToMaster = Union[  # noqa: UP007
     AskFailed, FindNodes, AskFaults, DrainNodes, AskStacks, SubmitTasks
 ]
 MasterToClient = Union[  # noqa: UP007
-    Accepted, Rejected, Finished, StageProgress, Credit, Want, TreeState, OutOfReach, JobList, Detached,
+    Accepted, Rejected, Finished, StageProgress, Credit, Want, TreeState, OutOfReach, JobList, Detached, Dismissed,
     Viewing, Moment, Dropped, ActedOn, FailedNodes, FoundNodes, FaultList, NodesDrained, JobStacks,
     TaskSpeaks, TaskFinished, TasksConcluded
 ]

@@ -125,6 +125,12 @@ class Detached(Message, frozen=True, tag=tag_of):
     reason: str = ""
 
 
+class Dismissed(Message, frozen=True, tag=tag_of):
+    """The last message of a connection that the master ends.  reason: what the client sent that it takes no more."""
+
+    reason: str
+
+
 class ViewJob(Message, frozen=True, tag=tag_of):
     """Asks to see a job.
 

@@ -1,0 +1,79 @@
+"""A user whose jobs and requests fill the memory that the policy gives them is told so."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gproc.wire import frames, messages
+from gproc.wire.task_messages import LIST_BYTES_MAX
+from tests.attack.test_policy import set_policy
+from tests.patience import PATIENCE_S
+from tests.system.cluster import NOBODY, Cluster, gproc_as
+
+POLICY = """
+[[allow]]
+users = ["*"]
+[limits]
+user_memory_mib = {mib}
+"""
+
+OWNER: dict[str, Any] = {"uid": NOBODY, "env": {"XDG_CACHE_HOME": "/nonexistent"}}
+
+
+@pytest.fixture
+def mib() -> int:
+    return 8
+
+
+@pytest.fixture
+def narrow(tmp_path: Path, mib: int, root_only: None) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path / "c")
+    cluster.env["GPROC_POLICY"] = str(set_policy(tmp_path / "policy.toml", POLICY.format(mib=mib)))
+    cluster.start_master()
+    del cluster.env["GPROC_POLICY"]
+    cluster.slave(1)
+    yield cluster
+    cluster.stop()
+
+
+def test_a_list_that_does_not_fit_is_refused_in_words_and_not_by_a_closed_connection(narrow: Cluster) -> None:
+    entries = (b"x" * 1000 + b"\n") * 10_000
+    assert len(entries) < LIST_BYTES_MAX
+    done = narrow.command("map", "-d", "1", "true", input=entries, **OWNER)
+    assert (done.returncode, done.stdout) == (125, b""), done.stderr
+    assert b"is ended: your jobs and requests take 6 MiB of the master's memory" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("mib", [1])
+def test_a_request_that_does_not_fit_is_answered_before_its_connection_ends(narrow: Cluster) -> None:
+    done = narrow.exec("-localbin", "1", "/bin/true", *("x" * 100_000 for _ in range(12)), **OWNER)
+    assert (done.returncode, done.stdout) == (125, b""), done.stderr
+    assert b"the master has ended this connection: your jobs and requests take 0 MiB" in done.stderr, done.stderr
+
+
+def test_a_list_whose_master_dies_while_it_is_sent_is_no_success(tmp_path: Path) -> None:
+    """It printed the job's number, and ended with 0."""
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        words = [*gproc_as(None), "map", f"--socket={path}", "-d", "1", "true"]
+        begun = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert begun.stdin is not None
+        begun.stdin.write(b"1\n")
+        begun.stdin.close()
+        begun.stdin = None
+        client, _ = listener.accept()
+        with client:
+            client.sendall(frames.preface(frames.CHANNEL_CLIENT))
+            client.sendall(messages.frame(messages.Accepted(1, 7, ((1,),), "", 1 << 20)))
+            assert client.recv(1)
+        stdout, stderr = begun.communicate(timeout=PATIENCE_S)
+    assert (begun.returncode, stdout) == (125, b""), stderr
+    assert b"has ended" in stderr
