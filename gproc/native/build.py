@@ -33,7 +33,7 @@ WARNINGS = (
 
 # -fno-builtin: memcpy() is ours, and must not be compiled into a call of itself.
 FREESTANDING = (
-    "-Os", "-ffreestanding", "-fno-builtin", "-fPIE", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables",
+    "-O2", "-ffreestanding", "-fno-builtin", "-fPIE", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables",
     "-nostdlib", "-static-pie", "-Wl,-z,noexecstack", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,--build-id=none", "-s",
 )  # fmt: skip
 

@@ -2,15 +2,15 @@
 #ifndef GPROC_SHA256_H
 #define GPROC_SHA256_H
 
-#include "sys.h"
+#include "shablocks.h"
 
 #define SHA256_BYTES 32u
-#define SHA256_BLOCK_BYTES 64u
 
 struct sha256 {
     uint32_t state[8];
     uint64_t taken; /* bytes so far */
-    uint8_t block[SHA256_BLOCK_BYTES];
+    sha_blocks *add;
+    uint8_t block[SHA_BLOCK_BYTES];
 };
 
 void sha256_begin(struct sha256 *sha);

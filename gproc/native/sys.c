@@ -2,6 +2,8 @@
 
 #include "sys.h"
 
+unsigned long sys_hardware;
+
 #ifdef HOSTED
 
 /* On a libc, as sanitizers and fuzzers need it: their headers and the kernel's do not go together. */
@@ -144,6 +146,7 @@ _Noreturn void sys_exit(int status) {
 
 /* What -fstack-protector compares; the kernel gives each program 16 random bytes, getauxval(3). */
 #define RANDOM_BYTES_AT 25
+#define HARDWARE_AT 16
 uintptr_t __stack_chk_guard = 0x595e9fbd94fda766;
 _Noreturn void __stack_chk_fail(void);
 _Noreturn void __stack_chk_fail(void) {
@@ -165,6 +168,9 @@ WITHOUT_GUARD _Noreturn void begin(long *stack) {
         continue;
     }
     for (; at[0] != 0; at += 2) {
+        if (at[0] == HARDWARE_AT) {
+            sys_hardware = (unsigned long)at[1];
+        }
         if (at[0] == RANDOM_BYTES_AT) {
             memcpy(&__stack_chk_guard, (const void *)at[1], sizeof __stack_chk_guard);
             __stack_chk_guard &= ~(uintptr_t)0xff; /* a string that overflows stops at this NUL */
@@ -177,7 +183,13 @@ WITHOUT_GUARD _Noreturn void begin(long *stack) {
 
 void *memcpy(void *restrict to, const void *restrict from, size_t size) {
     char *next = to;
-    for (const char *byte = from; size > 0; size--) {
+    const char *byte = from;
+    for (; size >= sizeof(uint64_t); size -= sizeof(uint64_t)) {
+        __builtin_memcpy(next, byte, sizeof(uint64_t)); /* of this size it is a load and a store */
+        next += sizeof(uint64_t);
+        byte += sizeof(uint64_t);
+    }
+    for (; size > 0; size--) {
         *next++ = *byte++;
     }
     return to;

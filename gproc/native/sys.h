@@ -124,4 +124,7 @@ size_t strlen(const char *text);
 
 _Noreturn void sys_exit(int status);
 
+/* What the kernel says that the processor can do, AT_HWCAP of getauxval(3); 0 on a libc. */
+extern unsigned long sys_hardware;
+
 #endif

@@ -61,6 +61,8 @@ static long poll_all(struct pollfd *files, size_t count) {
     return 1;
 }
 
+unsigned long sys_hardware;
+
 long sys(long number, long a, long b, long c, long d, long e, long f) {
     (void)f;
     switch (number) {
