@@ -34,7 +34,7 @@ from gproc.service.regained import Regained
 from gproc.service.registry import Node, Registry, together
 from gproc.service.rotating import Rotation
 from gproc.service.service import JobService
-from gproc.spread.passing import PassingFetcher
+from gproc.spread.passing import PassingFetcher, is_kept_by_master
 from gproc.trust.lease import LEASE_S, Lease, boottime_s
 from gproc.trust.orders import JobSigner, TreeEnds
 from gproc.trust.signing import Context, Signer
@@ -87,7 +87,9 @@ class Master(Hub):
         self._regained = Regained()
         self._lease_s = lease_s
         self._own_name = endpoint.identity.name
-        self.fetcher = self._passing = PassingFetcher(store, self, lambda bundle: self._offers.replace(bundle))
+        self.fetcher = PassingFetcher(
+            store, self, self.is_wanted_below, lambda bundle: self._offers.replace(bundle), is_kept_by_master
+        )
         self._signer = signer
         self._session = session
         self._returned = asyncio.Event()
@@ -344,7 +346,7 @@ class Master(Hub):
     def counted(self) -> MasterCounts:
         service, clients, nodes = self._service, self.clients.traffic, self.children.traffic
         return MasterCounts(
-            service.begun, service.refused, service.with_bundle, self._passing.transfers, self._passing.transfer_s,
+            service.begun, service.refused, service.with_bundle, self.fetcher.transfers, self.fetcher.transfer_s,
             self.faults.count, clients.received, clients.sent, nodes.received, nodes.sent,
         )  # fmt: skip
 

@@ -22,8 +22,8 @@ from gproc.relay.children import Child, Children
 from gproc.relay.memory import Memory
 from gproc.relay.relayed_job import Downstream, RelayedJob, Upstream
 from gproc.relay.stacks import StackRelay
-from gproc.spread.fetching import BundleFetcher
 from gproc.spread.monitor import BroadcastMonitor
+from gproc.spread.passing import PassingFetcher
 from gproc.spread.sending import Compressed
 from gproc.spread.trees import MIN_CHILDREN
 from gproc.store.partial import Owner
@@ -61,7 +61,7 @@ class Hub(ABC):
         self._stacks = StackRelay(self.relayed_jobs, self.pass_stacks)
         self._monitors: dict[int, BroadcastMonitor] = {}
         self._next_job: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.fetcher: BundleFetcher = BundleFetcher(store, self)
+        self.fetcher = PassingFetcher(store, self, self.is_wanted_below)
         self.compressed = Compressed()
         self.children = Children(self, endpoint, link_timeout_s)
         self._adopted_numbers = adopted_numbers()
@@ -242,6 +242,10 @@ class Hub(ABC):
 
     def may_want(self, child: Child, bundle: bytes) -> bool:
         return any(relayed.gives(bundle, child) for relayed in self.relayed_jobs.values())
+
+    def is_wanted_below(self, bundle: bytes) -> bool:
+        """Whether a job that a child has a part in needs this bundle."""
+        return any(self.may_want(child, bundle) for child in self.children)
 
     async def may_serve(self, ticket: messages.Signed) -> bytes:
         # A peer's connection can arrive before the parent's message that starts the same job here.

@@ -17,6 +17,7 @@ from gproc.content.manifest import CHUNK_BYTES, Digest, Manifest
 from gproc.errors import BundleError, GprocError, StoreError
 from gproc.shown import reason_of
 from gproc.spread.arrivals import Arrivals
+from gproc.spread.checks import Checks
 from gproc.spread.contents import Contents, decoded, stripes_of
 from gproc.spread.holding import Making, Served
 from gproc.spread.incoming import Parts
@@ -52,7 +53,7 @@ class BundleFetcher:
         self._making: dict[tuple[bytes, Owner], Making] = {}
         self._transfers: dict[bytes, Transfer] = {}
         self._arrivals = Arrivals()
-        self._checking: dict[tuple[bytes, Owner], asyncio.Future[None]] = {}
+        self._checks = Checks(store)
         self._served = Served()
         self._contents = Contents()
         self._changed: asyncio.Future[None] | None = None
@@ -62,7 +63,7 @@ class BundleFetcher:
 
         Concurrent callers share one transfer.  Raises: StoreError.
         """
-        await self._check(bundle, owner)
+        await self._checks.check(bundle, owner)
         making = self._making.get((bundle, owner))
         if making is None:
             root = self.store.held(bundle, owner)
@@ -136,7 +137,7 @@ class BundleFetcher:
                 async for piece in arrival.pieces():
                     yield piece
                 return
-            await self._check(bundle, owner)
+            await self._checks.check(bundle, owner)
             if bundle not in self._transfers:
                 if self.store.find(bundle, owner) is not None:
                     if self.complete(bundle, digest) is not None:
@@ -146,6 +147,7 @@ class BundleFetcher:
             transfer = self._transfers[bundle]
             if transfer.partial is not None and digest not in transfer.partial.missing:
                 raise StoreError("the requested chunk is not in its bundle")
+            self.demand([(bundle, digest)])
             await self.change()
             if transfer.failure is not None:
                 raise StoreError(transfer.failure)
@@ -232,35 +234,29 @@ class BundleFetcher:
                 return transfer
         return None
 
-    async def _check(self, bundle: bytes, owner: Owner) -> None:
-        """Verify a root in a thread, if it takes too long for the event loop."""
-        checking = self._checking.get((bundle, owner))
-        if checking is None:
-            if not self.store.is_long(bundle, owner):
-                return
-            loop = asyncio.get_running_loop()
-            checking = loop.run_in_executor(None, self.store.check, bundle, owner)
-            self._checking[bundle, owner] = checking
-            checking.add_done_callback(lambda _: self._checking.pop((bundle, owner)))
-        await asyncio.shield(checking)
-
     def _start(self, bundle: bytes, owner: Owner, helpers: Helpers | None) -> Making:
         """Make a root.  Two owners' roots of one bundle are made in turn: the second finds the chunks in the store."""
         before = [making.task for (digest, _), making in self._making.items() if digest == bundle]
         if not before:
-            self._transfers[bundle] = Transfer(bundle)
+            self._begin_transfer(bundle)
         making = self._making[bundle, owner] = Making(asyncio.create_task(self._make(bundle, owner, helpers, before)))
         making.task.add_done_callback(lambda done: self._made(bundle, owner, done))
         return making
 
-    def _made(self, bundle: bytes, owner: Owner, done: asyncio.Task[Root]) -> None:
-        making = self._making.pop((bundle, owner))
+    def _begin_transfer(self, bundle: bytes) -> None:
+        self._transfers[bundle] = Transfer(bundle)
+
+    def _end_transfer(self, bundle: bytes, error: BaseException | None) -> None:
         transfer = self._transfers.pop(bundle, None)
-        error = StoreError("stopped") if done.cancelled() else done.exception()
         if transfer is not None and error is not None:
             transfer.fail(str(error))
             for digest in [bundle] if transfer.partial is None else list(transfer.partial.missing):
                 self._arrivals.forget(digest, None)
+
+    def _made(self, bundle: bytes, owner: Owner, done: asyncio.Task[Root]) -> None:
+        making = self._making.pop((bundle, owner))
+        error = StoreError("stopped") if done.cancelled() else done.exception()
+        self._end_transfer(bundle, error)
         if error is None and not making.is_awaited:
             self._served.keep(bundle, done.result)
         making.settle()
@@ -284,7 +280,7 @@ class BundleFetcher:
     ) -> Root:
         if before:
             await asyncio.wait(before)
-            self._transfers[bundle] = Transfer(bundle)
+            self._begin_transfer(bundle)
         transfer = self._transfers[bundle]
         await asyncio.get_running_loop().run_in_executor(None, self.store.look)
         self.store.take_in()
@@ -317,7 +313,7 @@ class BundleFetcher:
 
     async def _keep(self, partial: PartialBundle, bundle: bytes) -> Root:
         """Make it a root, unless another process that shares the store was faster."""
-        await self._check(bundle, partial.owner)
+        await self._checks.check(bundle, partial.owner)
         root = self.store.held(bundle, partial.owner)
         if root is not None:
             self.store.drop(partial)
@@ -344,8 +340,7 @@ class BundleFetcher:
             helpers.begin(transfer)
         scheduler.add(self._upstream, ())
         while partial.missing:
-            if transfer.failure is not None:
-                raise StoreError(transfer.failure)
+            transfer.check()
             transfer.progress.clear()
             self._ask_sources(transfer, scheduler)
             with contextlib.suppress(TimeoutError):
@@ -391,7 +386,7 @@ class BundleFetcher:
                 self.store.offer(digest, transfer.partial.present[digest])
                 transfer.kept(digest, transfer.partial.present[digest][2])
         except StoreError as error:
-            transfer.fail(str(error))
+            transfer.unkept = str(error)
         transfer.scheduler.arrived(source, digest, time.monotonic())
 
     def wake(self) -> None:

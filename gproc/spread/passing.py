@@ -1,12 +1,20 @@
-"""The master's fetcher: it passes a large copy on without keeping it, because its client is there while its job runs.
+"""A fetcher that can pass a bundle on without keeping it.
 
-Most of the cost of a large copy is writing it (docs/benchmarks.md).  So the master asks the client for a chunk when a
-child wants it, checks it, sends it to the child and forgets it.  All other bundles are kept, as on any node: the next
-job with the same program needs no client for it.
+A relay does so if its store cannot keep a bundle that nodes below it want: the disk is full, or fails, or the bundle is
+larger than may be kept.  Its own part of the job is refused, and theirs need not be.
+
+The master does so with large copies, because its client is there while its job runs.  Most of the cost of a large copy
+is writing it (docs/benchmarks.md).  All other bundles are kept, as on any node: the next job with the same program
+needs no client for it.
+
+A chunk that is passed on is asked for when a receiver wants it, checked, sent and forgotten.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -14,14 +22,17 @@ from typing import Final
 
 from gproc.content.manifest import Digest, Manifest
 from gproc.errors import StoreError
+from gproc.shown import reason_of
 from gproc.spread.fetching import BundleFetcher
-from gproc.spread.holding import Making
+from gproc.spread.holding import SERVED_S, Making
 from gproc.spread.incoming import Parts
 from gproc.spread.scheduling import ChunkScheduler
 from gproc.spread.transfer import Helpers, Source, Transfer
 from gproc.store.partial import Owner, PartialBundle
 from gproc.store.root import Root
 from gproc.store.store import Store
+
+log = logging.getLogger("gproc")
 
 PASSED_BYTES_MIN: Final = 8 << 20
 """A smaller copy is kept: writing it takes some 10 ms."""
@@ -31,12 +42,25 @@ RECENT_BYTES: Final = 32 << 20
 each.  If a chunk is gone when its receiver is ready for it, the master asks the client again."""
 
 
-class PassingFetcher(BundleFetcher):
-    """A fetcher that keeps programs, and passes large copies on."""
+def is_kept_by_master(manifest: Manifest) -> bool:
+    """Whether the master keeps such a bundle for later jobs."""
+    return bool(manifest.program) or manifest.size_bytes() < PASSED_BYTES_MIN
 
-    def __init__(self, store: Store, upstream: Source, replace: Callable[[bytes], bool]) -> None:
+
+class PassingFetcher(BundleFetcher):
+    """A fetcher that keeps bundles if it may and can, and passes others on."""
+
+    def __init__(
+        self, store: Store, upstream: Source, is_wanted: Callable[[bytes], bool],
+        replace: Callable[[bytes], bool] = lambda _: False, is_kept: Callable[[Manifest], bool] = lambda _: True,
+    ) -> None:  # fmt: skip
+        """is_wanted: whether nodes below may want this bundle.  is_kept: whether such a bundle is to be kept here."""
         super().__init__(store, upstream, replace)
+        self._is_wanted = is_wanted
+        self._is_kept = is_kept
         self._passing: dict[bytes, Transfer] = {}
+        self._tasks: dict[bytes, asyncio.Task[None]] = {}
+        """Of bundles that are passed on because the store cannot keep them."""
         self._recent: OrderedDict[bytes, Parts] = OrderedDict()
         self._recent_bytes = 0
         self.transfers = 0
@@ -61,12 +85,17 @@ class PassingFetcher(BundleFetcher):
         return [] if bundle in self._passing else super().missing_bytes(bundle)
 
     def demand(self, wanted: Iterable[tuple[bytes, bytes]]) -> None:
+        """Have the chunks that receivers wait for come, of bundles that are passed on."""
+        if not self._passing:
+            return
         for bundle, digest in wanted:
             transfer = self._passing.get(bundle)
             if transfer is None or digest in self._recent or digest in self._arrivals:
                 continue
             assert transfer.partial is not None and transfer.scheduler is not None
-            if digest in transfer.partial.missing and transfer.scheduler.want(digest):
+            if digest not in transfer.partial.missing or self.store.holds(Digest(digest)):
+                continue
+            if transfer.scheduler.want(digest):
                 transfer.progress.set()
 
     def complete(self, bundle: bytes, digest: bytes) -> bytes | None:
@@ -76,28 +105,78 @@ class PassingFetcher(BundleFetcher):
     async def _fetch(
         self, transfer: Transfer, manifest: Manifest, encoded: bytes, owner: Owner, helpers: Helpers | None
     ) -> Root:
-        """Raises: StoreError always: nothing is kept.  A transfer ends with the last job that brought it."""
-        if manifest.program or manifest.size_bytes() < PASSED_BYTES_MIN:
+        """Raises: StoreError if nothing is kept.  Then what is passed on because it is not kept here has ended."""
+        if not self._is_kept(manifest):
+            self._pass_on(transfer, manifest, encoded, owner)
+            await self._serve(transfer)  # until the last job that brought it has ended
+            self._stop_passing(transfer.bundle)
+            raise StoreError(transfer.failure)
+        try:
             return await super()._fetch(transfer, manifest, encoded, owner, helpers)
+        except (StoreError, OSError) as error:
+            if transfer.failure is None and self._is_wanted(transfer.bundle):
+                name, reason = transfer.bundle.hex()[:16], reason_of(error) if isinstance(error, OSError) else error
+                log.warning("bundle %s is passed on to nodes below and not kept here: %s", name, reason)
+                self._pass_on(transfer, manifest, encoded, owner)
+                self._tasks[transfer.bundle] = asyncio.create_task(self._serve_while_wanted(transfer))
+            raise
+
+    def _pass_on(self, transfer: Transfer, manifest: Manifest, encoded: bytes, owner: Owner) -> None:
         partial = PartialBundle(b"", manifest, encoded, owner)  # never laid out: it only lists the chunks
         for file in manifest.files():
             for digest, offset, _ in file.chunks():
                 partial.missing.setdefault(digest, []).append((file, offset))
         transfer.partial = partial
-        transfer.scheduler = ChunkScheduler((), lambda _: 0)
-        transfer.scheduler.add(self._upstream, ())
+        if transfer.scheduler is None:
+            transfer.scheduler = ChunkScheduler((), lambda _: 0)
+            transfer.scheduler.add(self._upstream, ())
+        else:
+            for source in transfer.scheduler.ask_only(self._upstream):
+                self._arrivals.forget_source(source)
         self._passing[transfer.bundle] = transfer
         self.wake()
-        try:
-            while transfer.failure is None:
-                transfer.progress.clear()
-                self._ask_sources(transfer, transfer.scheduler)
-                await transfer.progress.wait()
-            raise StoreError(transfer.failure)
-        finally:
-            del self._passing[transfer.bundle]
-            for digest in partial.missing:
+
+    async def _serve(self, transfer: Transfer) -> None:
+        """Ask for what receivers want, until no source gives it any more."""
+        assert transfer.scheduler is not None
+        while transfer.failure is None:
+            transfer.progress.clear()
+            self._ask_sources(transfer, transfer.scheduler)
+            await transfer.progress.wait()
+
+    async def _serve_while_wanted(self, transfer: Transfer) -> None:
+        """The same, until nobody may want it any more."""
+        assert transfer.partial is not None
+        old: list[Digest] = []
+        while transfer.failure is None and self._is_wanted(transfer.bundle):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SERVED_S):
+                    await self._serve(transfer)
+            for digest in old:
                 self._forget(digest)
+            old = [digest for digest in transfer.partial.missing if digest in self._recent]
+        self._stop_passing(transfer.bundle)
+
+    def _stop_passing(self, bundle: bytes) -> None:
+        transfer = self._passing.pop(bundle, None)
+        if transfer is None or transfer.partial is None:
+            return
+        for digest in transfer.partial.missing:
+            self._forget(digest)
+            if bundle in self._tasks:
+                self._arrivals.forget(digest, None)
+        if (task := self._tasks.pop(bundle, None)) is not None:
+            task.cancel()
+            del self._transfers[bundle]
+            self.wake()  # those who still wait begin anew
+
+    def _begin_transfer(self, bundle: bytes) -> None:
+        self._stop_passing(bundle)  # there may be room for it now
+        super()._begin_transfer(bundle)
+
+    def _end_transfer(self, bundle: bytes, error: BaseException | None) -> None:
+        if bundle not in self._passing:
+            super()._end_transfer(bundle, error)
 
     def _take_chunk(self, transfer: Transfer, source: Source, digest: Digest, content: Parts) -> None:
         if transfer.bundle not in self._passing:

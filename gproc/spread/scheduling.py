@@ -58,6 +58,18 @@ class ChunkScheduler(Generic[S]):
         for digest in reversed(list(self._asked.pop(source, {}))):
             self._put_back(digest)
 
+    def ask_only(self, source: S) -> list[S]:
+        """Ask only this source from now on, and only for what `want` names.  Returns the others, which are removed.
+
+        What the source was asked for before is still expected of it.
+        """
+        others = [other for other in self._stripes if other is not source]
+        for other in others:
+            self.remove(other)
+        self._unasked.clear()
+        self.expected = frozenset()
+        return others
+
     def want(self, digest: bytes) -> bool:
         """Ask for one more chunk, after all others.  Returns False if the chunk is queued or was asked for already."""
         unasked = self._unasked.setdefault(self.stripe_of(digest), {})

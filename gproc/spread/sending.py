@@ -52,9 +52,11 @@ class Compressed:
 class ChunkProvider(Protocol):
     """The node that a sender takes chunks from."""
 
-    fetcher: BundleFetcher
     compressed: Compressed
     own: Owner
+
+    @property
+    def fetcher(self) -> BundleFetcher: ...
 
 
 class ChunkSender:

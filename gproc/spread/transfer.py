@@ -35,6 +35,9 @@ class Transfer:
         self.corrupt = 0
         self.progress = asyncio.Event()
         self.failure: str | None = None
+        """Why no source gives the bundle."""
+        self.unkept = ""
+        """Why this store cannot keep the bundle.  Sources still give it."""
         self._missing_bytes: list[int] = []
 
     def begin(self, partial: PartialBundle, stripes: Mapping[bytes, int]) -> ChunkScheduler[Source]:
@@ -74,6 +77,11 @@ class Transfer:
                 if digest in self.partial.missing:
                     missing[self.scheduler.stripe_of(digest)] -= filled
         return missing
+
+    def check(self) -> None:
+        """Raises: StoreError if the bundle cannot come into this store."""
+        if reason := self.failure or self.unkept:
+            raise StoreError(reason)
 
     def fail(self, reason: str) -> None:
         self.failure = reason

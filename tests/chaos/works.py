@@ -124,9 +124,8 @@ class Work(ABC):
         return {fault.victim for fault in self.faults if fault.may_lose}
 
     def hindered(self) -> set[str]:
-        """The nodes that may not take files: those without room, and those below, which get files from these."""
-        full = {fault.victim for fault in self.faults if fault.kind == "disk full"}
-        return self.doomed() | {path for path in self.cluster.paths if any(is_below(path, above) for above in full)}
+        """The nodes that may not take files: those without room.  Those below get files by way of these."""
+        return self.doomed() | {fault.victim for fault in self.faults if fault.kind == "disk full"}
 
     def demand(self, holds: bool, said: str) -> None:
         if not holds:
