@@ -120,8 +120,12 @@ class Hub(ABC):
         for child in self.children:
             if (child.node.nonce, child.node.name) == (join.node.nonce, join.node.name):
                 child.replace()
-        if grant is not None and self.session is not None and not self._is_at_home(grant):
-            return next(self._adopted_numbers)
+        if grant is not None:
+            if self.session is None:
+                # It may be at home anywhere below, and would take the number of a child that is at home here.
+                raise JoinRefused("this node has no place yet", final=False)
+            if not self._is_at_home(grant):
+                return next(self._adopted_numbers)
         id = self._number_for(join)
         present = [(child.id, child.node.name) for child in self.children]
         if why := self.belonging.objection(join.node.name, id, present):
