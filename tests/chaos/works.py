@@ -306,7 +306,8 @@ class Copying(Work):
                 with contextlib.suppress(FileNotFoundError):
                     self.demand((there / name).read_bytes() == data, f"{name} at {node} is another")
                     continue
-                self.demand(node in failed, f"{node} has no {name}")
+                # Asked once more: it may have been rebooted, with its disk empty after it, since this began to look.
+                self.demand(node in failed or node in self.rebooted(), f"{node} has no {name}")
         for node in self.nodes:
             shutil.rmtree(self.cluster.machines[node].disk / self.dest, ignore_errors=True)
 
