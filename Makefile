@@ -13,14 +13,15 @@ PACKAGES := binutils busybox-static clang cppcheck fish gcc groff iproute2 libc6
 # Tests of different files run side by side, and wait for much: on two processors three at a time take least.
 PYTEST := $(RUN) -m pytest -n 3 --dist loadfile
 
-.PHONY: help demo test test-fast stress fidelity globus browser lint types docs fuzz bench man wheel wheels deb lock audit \
-    clean compiled debian-packages
+.PHONY: help demo test test-fast test-deb stress fidelity globus browser lint types docs fuzz bench man wheel wheels deb lock \
+    audit clean compiled debian-packages
 
 help:
 	@echo "make demo       start a two-level tree on this machine, run a program on it, stop it"
 	@echo "make test       all tests"
 	@echo "make stress     tests of many jobs in a row, slow nodes and the benchmarks' own: 5 minutes"
 	@echo "make test-fast  the tests that take no more than a few seconds each"
+	@echo "make test-deb   the Debian package built, installed, used and purged by dpkg in a root of its own: root only"
 	@echo "make fidelity   all programs of tests/fidelity/programs, at home and on six kinds of nodes: 10 minutes"
 	@echo "make globus     gfork beside Globus' gfork and GridFTP, whose Debian packages are fetched"
 	@echo "make browser    the page of gproc web in headless Chromium, which is fetched"
@@ -55,6 +56,10 @@ stress: $(READY) $(HELPER) debian-packages compiled
 
 test-fast: $(READY) $(HELPER) debian-packages compiled
 	$(PYTEST) -m "not slow and not stress"
+
+# The build alone takes longer than any of `make test` may.
+test-deb: $(READY) $(HELPER) debian-packages compiled
+	$(RUN) -m pytest -q tests/packaging/test_deb.py
 
 # Figures of docs/fidelity.md: nodes are made of packages of three Debian releases, which are fetched.
 fidelity: $(READY) $(HELPER) debian-packages

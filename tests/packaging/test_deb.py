@@ -125,6 +125,7 @@ def test_the_package_is_installed_works_and_is_purged_without_a_trace(root: Root
     assert root.succeeds("gproc", "e", ".", "/bin/true")
     done = root.run("gproc", "e", ".", "/bin/echo", "well")
     assert done.stdout == "well\n"
+    assert root.run("gproc", "e", "./.", "/bin/date").returncode == 0
     assert root.run("gproc", "runtime").stdout.startswith("RUNTIME"), "a front end from the package can start nodes"
     assert root.run("gproc", "stop").returncode == 0
     assert (master.wait(PATIENCE_S), slave.wait(PATIENCE_S)) == (0, 0)
