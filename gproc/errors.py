@@ -90,5 +90,9 @@ class StoreError(GprocError):
     """The store cannot hold or give what was asked."""
 
 
+class OverQuota(StoreError):
+    """A user would have more in the store than the policy allows."""
+
+
 class LaunchError(GprocError):
     """A program could not be started on this node."""

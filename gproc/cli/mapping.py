@@ -104,6 +104,7 @@ class MappingForeground(Foreground):
         super()._step()
 
     def _happened(self, event: Event) -> None:
+        self._stop_if_signalled()  # before all nodes that the signal ended seem to be none that are left
         if isinstance(event, Drained):
             self._feed.drain(event.ranks)
         else:
@@ -116,9 +117,12 @@ class MappingForeground(Foreground):
             if rank not in self.job.outcomes:
                 self._tasks.ended(rank, Lost("its end was not reported"))
 
-    def _hand_out(self) -> None:
+    def _stop_if_signalled(self) -> None:
         if self.stopped_by:
             self._feed.stop(f"{name_of(self.stopped_by)} has ended it")
+
+    def _hand_out(self) -> None:
+        self._stop_if_signalled()
         self._tasks.bound()
         try:
             self._take_entries()

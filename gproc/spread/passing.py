@@ -1,7 +1,8 @@
 """A fetcher that can pass a bundle on without keeping it.
 
 A relay does so if its store cannot keep a bundle that nodes below it want: the disk is full, or fails, or the bundle is
-larger than may be kept.  Its own part of the job is refused, and theirs need not be.
+larger than may be kept.  Its own part of the job is refused, and theirs need not be.  What the policy does
+not let a user have in a store is refused to all.
 
 The master does so with large copies, because its client is there while its job runs.  Most of the cost of a large copy
 is writing it (docs/benchmarks.md).  All other bundles are kept, as on any node: the next job with the same program
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from gproc.content.manifest import Digest, Manifest
-from gproc.errors import StoreError
+from gproc.errors import OverQuota, StoreError
 from gproc.shown import reason_of
 from gproc.spread.fetching import BundleFetcher
 from gproc.spread.holding import SERVED_S, Making
@@ -113,6 +114,8 @@ class PassingFetcher(BundleFetcher):
             raise StoreError(transfer.failure)
         try:
             return await super()._fetch(transfer, manifest, encoded, owner, helpers)
+        except OverQuota:
+            raise  # the policy's word, and not a want of room
         except (StoreError, OSError) as error:
             if transfer.failure is None and self._is_wanted(transfer.bundle):
                 name, reason = transfer.bundle.hex()[:16], reason_of(error) if isinstance(error, OSError) else error

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from gproc.errors import StoreError
+from gproc.errors import OverQuota, StoreError
 from gproc.shown import bytes_text
 from gproc.store import inventory, room
 from gproc.store.inventory import FOLDERS, Inventory, Kept, disk_use
@@ -134,7 +134,7 @@ class Shelves:
         """Keep a user within the quota: what else of the user's was not used for the longest time goes.
 
         Two processes that begin at the same time may go beyond it by one bundle.
-        Raises: StoreError, and nothing is removed, if that is not enough.
+        Raises: OverQuota, and nothing is removed, if that is not enough.
         """
         if self._quota is None or payer in self._unbounded:
             return
@@ -145,7 +145,7 @@ class Shelves:
         over = room.over(use.plus(need), self._quota)
         if not over.fits(free):
             busy = use.less(free)
-            raise StoreError(
+            raise OverQuota(
                 f"{bytes_text(need.size_bytes)} in {need.inodes} files are more than uid {payer} may have in a store: "
                 f"the policy allows {_amount(self._quota)}, and jobs use {_amount(busy)} or did so a moment ago"
             )
