@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, MutableMapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import socket
 
 LOOK_S: Final = 5.0
 """A status is at most so old."""
@@ -74,13 +77,12 @@ class ServiceManager:
         if not self._address:
             return True
         import socket
-        import struct
 
         address = f"\0{self._address[1:]}" if self._address.startswith("@") else self._address
         flags = 0 if wait_us else socket.MSG_DONTWAIT
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as own:
-            # The kernel's own limit: poll(2), which `settimeout` uses, does not look at the queue of the other end.
-            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", *divmod(wait_us, 1_000_000)))
+            if wait_us:
+                _bound_sending(own, wait_us)
             try:
                 own.sendto("\n".join(lines).encode(), flags, address)
             except BlockingIOError:  # its queue is full
@@ -88,6 +90,14 @@ class ServiceManager:
             except OSError:
                 return True
         return True
+
+
+def _bound_sending(own: socket.socket, wait_us: int) -> None:
+    """The kernel's own limit: poll(2), which `settimeout` uses, does not look at the queue of the other end."""
+    import socket
+    import struct
+
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", *divmod(wait_us, 1_000_000)))
 
 
 def _line(status: str) -> str:

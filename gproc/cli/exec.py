@@ -80,7 +80,7 @@ def run(options: ExecOptions) -> int:
         require_all=options.require == "all",
         fanout=options.fanout,
         max_fail=options.max_fail,
-        collect=[os.fsencode(glob.removeprefix("./")) for glob in options.collect],
+        collect=options.collect,
     )
     progress = progress_for(json_lines=options.json_progress, quiet=options.tty)
     writing = Writing(progress)

@@ -211,7 +211,7 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
         nodes, options["exclude"] = meant.nodes, meant.exclude
         self._check()
         request, bundle, words = asked(nodes, args, stdin=stdin, timeout=timeout, options=options)
-        brought = brought_back(options, keep, meant.naming)
+        brought = brought_back(request, options.get("collect_to"), keep, meant.naming)
         return self._submit(request, bundle, words, keep, meant.naming, brought=brought)
 
     async def _meant(self, nodes: str, exclude: str = "", *, job: int | str = "last") -> MeantNodes:

@@ -211,7 +211,7 @@ class Cluster(TaskCluster, KnownJobs):
         meant = self._meant(nodes, options.get("exclude", ""))
         nodes, options["exclude"] = meant.nodes, meant.exclude
         request, bundle, words = asked(nodes, args, stdin=stdin, timeout=timeout, options=options)
-        brought = brought_back(options, keep, meant.naming)
+        brought = brought_back(request, options.get("collect_to"), keep, meant.naming)
         return self._submit(request, bundle, words, keep, meant.naming, brought=brought)
 
     def _meant(self, nodes: str, exclude: str = "", *, job: int | str = "last") -> MeantNodes:

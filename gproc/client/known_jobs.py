@@ -114,7 +114,7 @@ class KnownJobs(ABC):
         return viewed
 
     def _known(self, nodes: str, job: int | str) -> MeantNodes:
-        """The same of nodes of a job.  Raises: also UsageError if nobody knows one of the hosts."""
+        """What NODES means among the nodes of a job.  Raises: as `_meant`; UsageError if nobody knows a host."""
         meant = self._meant(nodes, job=job)
         meant.check()
         return meant

@@ -96,6 +96,7 @@ def asked(
     """
     command = command_of(args, shell=options.get("shell", False))
     chosen_cwd = options.get("cwd")
+    collect = options.get("collect", ())
     cwd = "" if chosen_cwd is None else os.fspath(chosen_cwd)
     if not os.path.isabs(cwd):
         cwd = os.path.join(working_directory(), cwd)
@@ -130,31 +131,26 @@ def asked(
         fanout=options.get("fanout"),
         max_fail=options.get("max_fail"),
         rlimits=options.get("rlimits", {}),
-        collect=globs_of(options),
+        collect=[collect] if isinstance(collect, str) else collect,
         action=action,
     )
     return request, bundle, tuple(os.fsdecode(word) for word in command)
 
 
-def globs_of(options: JobOptions) -> tuple[bytes, ...]:
-    """What is collected."""
-    globs = options.get("collect", ())
-    return tuple(os.fsencode(glob.removeprefix("./")) for glob in ([globs] if isinstance(globs, str) else globs))
-
-
-def brought_back(options: JobOptions, keep: Keep | None, naming: Naming) -> BroughtBack | None:
+def brought_back(
+    request: Request, to: str | os.PathLike[str] | None, keep: Keep | None, naming: Naming
+) -> BroughtBack | None:
     """What takes the files that a job brings back; None if it brings none.
 
     Raises: UsageError if nobody would be there to take them; GprocError if there is no directory for them.
     """
-    globs, to = globs_of(options), options.get("collect_to")
-    if bool(globs) != (to is not None):
+    if bool(request.collect) != (to is not None):
         raise UsageError("collect says which files come back, collect_to into which directory: say both, or neither")
     if to is None:
         return None
     if keep is not None and (keep.detach or keep.survive):
         raise UsageError("collect brings files to this program, and a detached job may outlive it: leave one out")
-    return BroughtBack(os.fspath(to), globs, naming)
+    return BroughtBack(os.fspath(to), request.collect, naming)
 
 
 def keep_of(options: JobOptions, *, detach: bool = False) -> Keep | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from gproc.errors import UsageError
@@ -40,7 +40,7 @@ def program_request(
     fanout: int | None = None,
     max_fail: int | None = None,
     rlimits: Mapping[int, int] = MappingProxyType({}),
-    collect: Sequence[bytes] = (),
+    collect: Iterable[str] = (),
     action: Action = "run",
 ) -> Request:
     """A request to run a program.  bundle: what is sent; None: each node's own program runs.
@@ -70,7 +70,7 @@ def program_request(
             require_all=require_all,
             fanout=checked_count("fanout", fanout),
             max_fail=checked_count("max_fail", max_fail),
-            collect=tuple(collect),
+            collect=tuple(os.fsencode(glob.removeprefix("./")) for glob in collect),
             limits=Limits(max_procs, mem_bytes, cpus, nice, soft_limits(rlimits)),
         )
     except ValueError as error:

@@ -161,14 +161,15 @@ class PassingFetcher(BundleFetcher):
         self._stop_passing(transfer.bundle)
 
     def _stop_passing(self, bundle: bytes) -> None:
-        transfer = self._passing.pop(bundle, None)
-        if transfer is None or transfer.partial is None:
+        transfer, task = self._passing.pop(bundle, None), self._tasks.pop(bundle, None)
+        if transfer is None:
             return
+        assert transfer.partial is not None
         for digest in transfer.partial.missing:
             self._forget(digest)
-            if bundle in self._tasks:
+            if task is not None:
                 self._arrivals.forget(digest, None)
-        if (task := self._tasks.pop(bundle, None)) is not None:
+        if task is not None:
             task.cancel()
             del self._transfers[bundle]
             self.wake()  # those who still wait begin anew

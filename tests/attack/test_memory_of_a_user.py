@@ -12,7 +12,7 @@ import pytest
 
 from gproc.wire import frames, messages
 from gproc.wire.task_messages import LIST_BYTES_MAX
-from tests.attack.test_policy import set_policy
+from tests.attack.test_policy import cluster_under
 from tests.patience import PATIENCE_S
 from tests.system.cluster import NOBODY, Cluster, gproc_as
 
@@ -33,13 +33,7 @@ def mib() -> int:
 
 @pytest.fixture
 def narrow(tmp_path: Path, mib: int, root_only: None) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path / "c")
-    cluster.env["GPROC_POLICY"] = str(set_policy(tmp_path / "policy.toml", POLICY.format(mib=mib)))
-    cluster.start_master()
-    del cluster.env["GPROC_POLICY"]
-    cluster.slave(1)
-    yield cluster
-    cluster.stop()
+    yield from cluster_under(tmp_path, POLICY.format(mib=mib))
 
 
 def test_a_list_that_does_not_fit_is_refused_in_words_and_not_by_a_closed_connection(narrow: Cluster) -> None:

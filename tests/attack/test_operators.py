@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.attack.test_policy import set_policy
+from tests.attack.test_policy import cluster_under
 from tests.system.cluster import NOBODY, Cluster
 from tests.system.screen import Screen
 
@@ -42,13 +42,7 @@ def audit(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def overseen(tmp_path: Path, audit: Path, root_only: None) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path / "c")
-    cluster.env["GPROC_POLICY"] = str(set_policy(tmp_path / "policy.toml", POLICY.format(audit=audit)))
-    cluster.start_master()
-    del cluster.env["GPROC_POLICY"]
-    cluster.slave(1)
-    yield cluster
-    cluster.stop()
+    yield from cluster_under(tmp_path, POLICY.format(audit=audit))
 
 
 SAYS = "echo secret; exec sleep 1000"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,17 @@ def set_policy(path: Path, text: str, mode: int = 0o644) -> Path:
     new.chmod(mode)
     new.rename(path)
     return path
+
+
+def cluster_under(tmp_path: Path, policy: str) -> Iterator[Cluster]:
+    """For a fixture: a master that obeys this policy, and node 1, which has none."""
+    cluster = Cluster(tmp_path / "c")
+    cluster.env["GPROC_POLICY"] = str(set_policy(tmp_path / "policy.toml", policy))
+    cluster.start_master()
+    del cluster.env["GPROC_POLICY"]
+    cluster.slave(1)
+    yield cluster
+    cluster.stop()
 
 
 @pytest.fixture

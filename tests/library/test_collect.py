@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,6 @@ from tests.system.cluster import Cluster
 
 WRITES = ["/bin/sh", "-c", "mkdir o; head -c 3000000 /dev/zero > o/zeros; echo $GPROC_NODE > o/name; exit $GPROC_RANK"]
 """More than a window, so that the job waits for whoever takes it."""
-
-
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("collect") / "c")
-    cluster.start_master()
-    cluster.slaves_at_once(2)
-    yield cluster
-    cluster.stop()
-
-
-@pytest.fixture
-def cluster(nodes: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[gproc.Cluster]:
-    monkeypatch.chdir(nodes.work)
-    with gproc.connect(str(nodes.socket)) as connected:
-        yield connected
 
 
 def check_files(place: Path) -> None:

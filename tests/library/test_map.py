@@ -15,21 +15,6 @@ from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
 
 
-@pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("map") / "c")
-    cluster.start_master()
-    cluster.slaves_at_once(2)
-    yield cluster
-    cluster.stop()
-
-
-@pytest.fixture
-def cluster(nodes: Cluster) -> Iterator[gproc.Cluster]:
-    with gproc.connect(str(nodes.socket)) as connected:
-        yield connected
-
-
 def test_results_are_in_the_order_of_the_values_and_have_all_of_a_task(cluster: gproc.Cluster) -> None:
     program = ["/bin/sh", "-c", "echo $0 $GPROC_NODE; echo e$0 >&2; exit $0", "{}"]
     results = list(cluster.map("1-2", program, [3, "0", b"7"], per_node=1))

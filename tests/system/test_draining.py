@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.attack.test_policy import set_policy
+from tests.attack.test_policy import cluster_under
 from tests.system.cluster import NOBODY, Cluster
 
 STRANGER: dict[str, Any] = {"uid": NOBODY, "env": {"XDG_CACHE_HOME": "/nonexistent"}}
@@ -98,14 +98,8 @@ def test_a_record_of_drained_nodes_that_is_broken_is_named(cluster: Cluster) -> 
 
 @pytest.fixture
 def with_policy(tmp_path: Path, root_only: None) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path / "c")
     text = 'root = true\n[[allow]]\nusers = ["*"]\n[[operate]]\ngroups = [61050]\nmay = ["drain"]\n'
-    cluster.env["GPROC_POLICY"] = str(set_policy(tmp_path / "policy.toml", text))
-    cluster.start_master()
-    del cluster.env["GPROC_POLICY"]
-    cluster.slave(1)
-    yield cluster
-    cluster.stop()
+    yield from cluster_under(tmp_path, text)
 
 
 def test_only_who_may_drains_nodes(with_policy: Cluster) -> None:
