@@ -41,6 +41,8 @@ class _Waiting(Receiver[JoinAnswer]):
         self.answer: asyncio.Future[Welcome | RefuseJoin] = asyncio.get_running_loop().create_future()
 
     def on_message(self, link: Link, message: JoinAnswer) -> None:
+        if self.answer.done():
+            return  # nobody waits for it any more: the attempt was given up, and the link ends
         self.answer.set_result(message)
         link.receiver = self._then
 

@@ -288,7 +288,7 @@ class BundleFetcher:
         if encoded is None:
             self._upstream.ask(bundle, (bundle,))
             encoded = await asyncio.shield(transfer.encoded)
-        else:
+        elif not transfer.encoded.done():  # else it has failed meanwhile
             transfer.encoded.set_result(encoded)
         try:
             manifest = await decoded(encoded)

@@ -1,0 +1,57 @@
+"""How a slave joins its parent, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+
+import pytest
+
+from gproc.link.connection import Link
+from gproc.link.transport import secure
+from gproc.relay.parent import Dialer, new_token
+from gproc.trust.authority import open_authority, provision
+from gproc.trust.endpoint import Endpoint
+from gproc.trust.home import gproc_home
+from gproc.trust.identity import load_identity
+from gproc.trust.tls import ExpectedParent
+from gproc.wire.messages import Join, NodeInfo, Welcome
+from tests.link.test_connection import Recorder
+from tests.loop import run
+
+
+def test_a_welcome_that_comes_as_the_attempt_is_given_up_is_no_bug(tmp_path: Path) -> None:
+    """The future of the answer was cancelled by then: "InvalidStateError" in the slave's log."""
+    authority = open_authority(gproc_home({"GPROC_HOME": str(tmp_path / "home")}), create=True)
+    provision(authority, "kn7", (), str(tmp_path / "kn7"))
+    master = Endpoint(load_identity(authority.home, "master", "fe"))
+    slave = Endpoint(load_identity(str(tmp_path / "kn7"), "node", "kn7"))
+
+    async def work() -> None:
+        bugs: list[dict[str, object]] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: bugs.append(context))
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            port = listener.getsockname()[1]
+            dialer = Dialer(slave, ExpectedParent("127.0.0.1", None, is_master=True), port, 5.0)
+            join = Join(new_token(), None, False, NodeInfo("kn7", "", b"n" * 16, "", 1.0))
+            afterwards = Recorder()
+            joining = asyncio.ensure_future(
+                dialer.join(dialer.ways[0], join, afterwards, lambda *_: pytest.fail("it has joined"), 5.0)
+            )
+            accepted, _ = await loop.sock_accept(listener)
+            records = Recorder()
+            parent = Link(None, records)
+            await secure(accepted, master.server, parent, server_side=True)
+            await records.until_received(1)
+            parent.send(Welcome(1, "127.0.0.1"))  # links write in the loop's next round
+            loop.call_soon(loop.call_soon, joining.cancel)  # so the socket is readable in the cancel's own round
+            await asyncio.wait([joining])
+            await records.until_lost()
+            assert joining.cancelled()
+            assert not bugs
+            assert not afterwards.received
+
+    run(work())
