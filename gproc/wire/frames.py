@@ -259,6 +259,7 @@ class FrameReader:
         Raises: PeerError if a kind does not exist or a length is above its kind's limit.
         """
         self._end += count
+        was_full_piece = False
         while self._end - self._start >= HEADER_BYTES:
             length, kind = _HEADER.unpack_from(self._buffer, self._start)
             limit = _LIMITS.get(kind)
@@ -271,13 +272,17 @@ class FrameReader:
                 self._make_room(HEADER_BYTES + length)
                 return
             payload = memoryview(self._buffer)[begin : begin + length]
-            if kind == KIND_CHUNK and self._buffer is self._small:
+            if kind == KIND_CHUNK and (self._buffer is self._small or 2 * length < len(self._buffer)):
                 payload = memoryview(bytes(payload))
             yield kind, payload
             self._start = begin + length
+            was_full_piece = kind == KIND_CHUNK and length == _LIMITS[kind]
         if self._start == self._end:
             self._start = self._end = 0
-            self._take(self._small)
+            if was_full_piece:
+                self._expect_piece()
+            else:
+                self._take(self._small)
 
     def close(self) -> None:
         """Nothing more will come: give the room back."""
@@ -306,6 +311,13 @@ class FrameReader:
         buffer[:waiting] = self._buffer[self._start : self._end]
         self._take(buffer)
         self._start, self._end = 0, waiting
+
+    def _expect_piece(self) -> None:
+        """Another full piece will probably follow: in a buffer of its size, it is not copied out of a small one."""
+        try:
+            self._take(bytearray(HEADER_BYTES + _LIMITS[KIND_CHUNK]))
+        except PeerError:  # no room for what has not even begun to come
+            self._take(self._small)
 
     def _take(self, buffer: bytearray) -> None:
         """Use another buffer.  A large one is accounted for."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gproc.link.connection import Link
+from gproc.link.connection import Link, Receiver
 from gproc.link.transport import secure
 from gproc.relay.parent import Dialer, new_token
 from gproc.trust.authority import open_authority, provision
@@ -38,8 +39,9 @@ def test_a_welcome_that_comes_as_the_attempt_is_given_up_is_no_bug(tmp_path: Pat
             dialer = Dialer(slave, ExpectedParent("127.0.0.1", None, is_master=True), port, 5.0)
             join = Join(new_token(), None, False, NodeInfo("kn7", "", b"n" * 16, "", 1.0))
             afterwards = Recorder()
+            receiver: Receiver[Any] = afterwards
             joining = asyncio.ensure_future(
-                dialer.join(dialer.ways[0], join, afterwards, lambda *_: pytest.fail("it has joined"), 5.0)
+                dialer.join(dialer.ways[0], join, receiver, lambda *_: pytest.fail("it has joined"), 5.0)
             )
             accepted, _ = await loop.sock_accept(listener)
             records = Recorder()
@@ -47,7 +49,7 @@ def test_a_welcome_that_comes_as_the_attempt_is_given_up_is_no_bug(tmp_path: Pat
             await secure(accepted, master.server, parent, server_side=True)
             await records.until_received(1)
             parent.send(Welcome(1, "127.0.0.1"))  # links write in the loop's next round
-            loop.call_soon(loop.call_soon, joining.cancel)  # so the socket is readable in the cancel's own round
+            loop.call_soon(lambda: loop.call_soon(joining.cancel))  # the socket is readable in the cancel's round
             await asyncio.wait([joining])
             await records.until_lost()
             assert joining.cancelled()

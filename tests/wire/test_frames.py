@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES
-from gproc.errors import PeerError
+from gproc.errors import PeerError, StoreError
 from gproc.wire import frames, messages
 from gproc.wire.frames import FrameReader, Piece
 
@@ -25,7 +25,14 @@ payloads = st.one_of(
     st.just(b"y" * 200_000),
 )
 controls = payloads.map(lambda payload: (frames.KIND_CONTROL, payload))
-lists_of_frames = st.lists(controls, max_size=6)
+FULL_PIECE: Frame = (
+    frames.KIND_CHUNK,
+    frames.piece_frame(Piece(b"d" * 32, frames.PIECE_BYTES, 0, 0, b"z" * frames.PIECE_BYTES))[frames.HEADER_BYTES :],
+)
+chunks = st.one_of(st.just(FULL_PIECE), payloads.filter(lambda payload: len(payload) <= len(FULL_PIECE[1])).map(
+    lambda payload: (frames.KIND_CHUNK, payload)
+))  # fmt: skip
+lists_of_frames = st.lists(st.one_of(controls, chunks), max_size=6)
 
 
 def wire_of(sent: Iterable[Frame]) -> bytes:
@@ -33,8 +40,11 @@ def wire_of(sent: Iterable[Frame]) -> bytes:
 
 
 def read_all(reader: FrameReader, data: bytes) -> list[Frame]:
-    """The frames that the reader makes of the data, written into its space part by part as a socket would."""
-    read: list[Frame] = []
+    """The frames that the reader makes of the data, written into its space part by part as a socket would.
+
+    The payload of a CHUNK is read when all have come.
+    """
+    read: list[tuple[int, bytes | memoryview]] = []
     rest = memoryview(data)
     while rest:
         space = reader.space()
@@ -42,8 +52,10 @@ def read_all(reader: FrameReader, data: bytes) -> list[Frame]:
         assert count
         space[:count] = rest[:count]
         rest = rest[count:]
-        read += [(kind, bytes(payload)) for kind, payload in reader.frames(count)]
-    return read
+        read += [
+            (kind, payload if kind == frames.KIND_CHUNK else bytes(payload)) for kind, payload in reader.frames(count)
+        ]
+    return [(kind, bytes(payload)) for kind, payload in read]
 
 
 def stdio(job: int, rank: int, stream: int, data: bytes, offset: int = 0) -> Frame:
@@ -92,6 +104,43 @@ def test_a_reader_keeps_no_more_than_one_frame(sent: list[Frame]) -> None:
         read_all(reader, wire[begin : begin + 5000])
         longest = max(len(payload) for _, payload in sent) + frames.HEADER_BYTES
         assert len(reader.space()) <= max(frames.BUFFER_BYTES, longest)
+
+
+def test_a_small_piece_behind_a_full_one_does_not_keep_the_memory_of_a_full_one() -> None:
+    reader = FrameReader()
+    assert read_all(reader, wire_of([FULL_PIECE])) == [FULL_PIECE]
+    data = wire_of([(frames.KIND_CHUNK, b"small")])
+    reader.space()[: len(data)] = data
+    [(_, payload)] = reader.frames(len(data))
+    assert len(memoryview(payload.obj)) == len(b"small")
+
+
+class Bounded:
+    """Room for so many bytes."""
+
+    def __init__(self, size: int) -> None:
+        self.left = size
+
+    def hold(self, size: int) -> None:
+        if size > self.left:
+            raise StoreError("there is no more room")
+        self.left -= size
+
+    def free(self, size: int) -> None:
+        self.left += size
+
+
+def test_room_for_the_next_piece_is_taken_ahead_only_if_there_is_some_and_given_back() -> None:
+    size = frames.HEADER_BYTES + len(FULL_PIECE[1])
+    room = Bounded(2 * size)
+    reader = FrameReader(room)
+    assert read_all(reader, wire_of([FULL_PIECE])) == [FULL_PIECE]
+    assert room.left == size
+    room.left -= size  # others take the rest: the reader gives its buffer up, and gets no other
+    assert read_all(reader, wire_of([FULL_PIECE])) == [FULL_PIECE]
+    assert room.left == size
+    reader.close()
+    assert room.left == size
 
 
 CAPS = {
