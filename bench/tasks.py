@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -9,18 +10,21 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from bench.figures import MB, Figure, Samples, Settings, Yardstick, samples
-from bench.processes import CpuTime
-from bench.tree import Part, Tree
+from bench.tree import Tree, cpu_since
 
 NODES: Final = 8
 TRUE: Final = "/bin/true"
 ROUNDS: Final = 3
+SPAWNS: Final = 500
 
 OTHERS: Final = {
     "GNU parallel": ("parallel", "--will-cite", "-j", str(NODES), "-a", "{list}", TRUE),
     "xargs -P": ("xargs", "-P", str(NODES), "-n", "1", "-a", "{list}", TRUE),
 }
 """The yardsticks, if they are installed."""
+
+NAMES: Final = {"rack": "slaves", "job": "inits and tasks"}
+"""What the parts of this flat tree are for a task."""
 
 
 def measure(settings: Settings) -> Iterator[Figure]:
@@ -34,7 +38,8 @@ def measure(settings: Settings) -> Iterator[Figure]:
         tree.run("map", "-j", "1", "-a", few, f"1-{NODES}", TRUE)  # packs the program
         small = tree.run("map", "-j", "1", "-a", few, f"1-{NODES}", TRUE)
         ours: dict[str, list[float]] = {"1": [], "2": []}
-        cpu_ms: list[float] = []
+        cpu_ms: dict[str, list[float]] = {}
+        spawns: list[float] = []
         peaks: list[float] = []
         others: dict[str, list[float]] = {name: [] for name, words in OTHERS.items() if shutil.which(words[0])}
         for _ in range(rounds):
@@ -43,11 +48,15 @@ def measure(settings: Settings) -> Iterator[Figure]:
                 done = tree.run("map", "-j", slots, "-a", many, f"1-{NODES}", TRUE)
                 found.append(done.wall_s * 1000 / count)
                 if slots == "1":
-                    cpu_ms.append((_used_s(before, tree.cpu_times()) + done.cpu_s) * 1000 / count)
+                    for part, ms in cpu_since(tree, before, [done]).items():
+                        cpu_ms.setdefault(part, []).append(ms / count)
                     peaks.append(done.peak_bytes / MB)
             for name, found in others.items():
                 found.append(_other_s(OTHERS[name], many) * 1000 / count)
-        cpu = f"{samples(cpu_ms).median:.2g} ms of CPU of all processes, tasks included"
+            spawns.append(_spawned_s(min(SPAWNS, count)) * 1000)
+        each = {part: samples(found).median for part, found in cpu_ms.items()}
+        parts = ", ".join(f"{NAMES.get(part, part)} {ms:.2f}" for part, ms in each.items())
+        cpu = f"CPU ms {sum(each.values()):.2f}: {parts}; one posix_spawn: {samples(spawns).median:.2f} ms"
         parallel = _yardstick("GNU parallel", others)
         yield Figure(
             what=f"{count} tasks {TRUE} by `map -j 1` on {NODES} nodes, per task", unit="ms",
@@ -63,10 +72,12 @@ def measure(settings: Settings) -> Iterator[Figure]:
         )  # fmt: skip
 
 
-def _used_s(before: dict[Part, CpuTime], after: dict[Part, CpuTime]) -> float:
-    """CPU time of the tree's processes and of the programs that they waited for."""
-    used = [now - before[part] for part, now in after.items() if part in before]
-    return sum(each.own + each.children for each in used)
+def _spawned_s(count: int) -> float:
+    """The time of one task that a single process starts and waits for, one after the other."""
+    began_s = time.perf_counter()
+    for _ in range(count):
+        os.waitpid(os.posix_spawn(TRUE, [TRUE], {}), 0)
+    return (time.perf_counter() - began_s) / count
 
 
 def _other_s(words: Sequence[str], listed: str) -> float:

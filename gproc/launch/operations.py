@@ -14,7 +14,8 @@ from typing import Final, assert_never
 
 from gproc.launch.cgroup import Group
 from gproc.launch.protocol import FRAME_BYTES_MAX, Start
-from gproc.root.view import CopyTree, InPlace, MakeDirectory, Operation, Overlay, OwnTop, Proc, ShowAt, Tmpfs
+from gproc.request.spec import Caller
+from gproc.root.view import CopyTree, InPlace, MakeDirectory, Operation, Overlay, OwnTop, Proc, ShowAt, Tmpfs, View
 
 STAGES: Final = ("launcher", "view", "limits", "identity", "cwd", "exec")
 """The stages at which a job can fail, by the helper's numbers: `native/failure.h`."""
@@ -41,8 +42,11 @@ _RLIMIT_AS: Final = 9
 
 _INFINITE: Final = (1 << 64) - 1
 
-_MOUNTS_KEPT: Final = 256
-"""Views whose encoded mounts are kept: jobs of one bundle have the same ones, and encoding them takes 20 us."""
+_KEPT: Final = 256
+"""Parts of plans that are kept encoded: jobs of one bundle have the same mounts, jobs of one user the same limits."""
+
+_ENVIRONMENTS_KEPT: Final = 4
+"""The same for the variables of jobs that are not heavy: all tasks of a list have the same ones, besides their own."""
 
 _NUMBER: Final = struct.Struct("<I").pack
 _TWO_NUMBERS: Final = struct.Struct("<II").pack
@@ -101,7 +105,7 @@ def plan(
         *((_operation(Kind.CGROUP, _texts(group.directories)),) if group.directories else ()),
         *map(_mount, view.operations),
         *_root(start),
-        _user(start),
+        _user(start.caller),
         *_limits(start, group, slave_uid),
         _operation(Kind.UMASK, struct.pack("<I", start.request.umask)),
         _operation(Kind.CWD, _text(view.cwd)),
@@ -147,7 +151,11 @@ def _text(text: bytes) -> bytes:
 
 
 def _texts(texts: Sequence[bytes]) -> bytes:
-    parts = [_NUMBER(len(texts))]
+    return _NUMBER(len(texts)) + _joined(texts)
+
+
+def _joined(texts: Iterable[bytes]) -> bytes:
+    parts: list[bytes] = []
     for text in texts:
         parts += _NUMBER(len(text)), text, b"\0"
     return b"".join(parts)
@@ -161,7 +169,7 @@ def _surroundings(namespaces: bool, slave_uid: int, oom_score: int | None) -> It
         yield _operation(Kind.OOM_SCORE, struct.pack("<i", oom_score))
 
 
-@lru_cache(_MOUNTS_KEPT)
+@lru_cache(_KEPT)
 def _mount(operation: Operation) -> bytes:
     match operation:
         case Tmpfs(at):
@@ -186,8 +194,9 @@ def _mount(operation: Operation) -> bytes:
             assert_never(operation)
 
 
-def _user(start: Start) -> bytes:
-    numbers = start.caller.uid, start.caller.gid, len(start.caller.groups), *start.caller.groups
+@lru_cache(_KEPT)
+def _user(caller: Caller) -> bytes:
+    numbers = caller.uid, caller.gid, len(caller.groups), *caller.groups
     return _operation(Kind.USER, struct.pack(f"<{len(numbers)}I", *numbers))
 
 
@@ -231,15 +240,35 @@ def _processes(start: Start, count: int, group: Group, slave_uid: int) -> int:
     return count if start.view.kind == "plain" and slave_uid == 0 else count + 1
 
 
+@lru_cache(_KEPT)
 def _limit(resource: int, value: int, *, both: bool) -> bytes:
     return _operation(Kind.LIMIT, struct.pack("<IIQ", resource, both, value & _INFINITE))
 
 
 def _exec(start: Start) -> bytes:
-    environ = start.view.environment(start.env)
+    added = dict(entry.split(b"=", 1) for entry in start.added)
+    variables = _variables if start.request.is_heavy else _kept_variables
+    environ, encoded = variables(start.view, start.request.env, tuple(added))
     arguments = start.view.arguments(start.request.argv)
+    searched = list(candidates(start.view.program, environ | added))
+    _check_texts((*arguments, *start.added, *searched))
+    count = _NUMBER(len(environ) + len(added))
+    own = _joined(b"%s=%s" % entry for entry in added.items())
+    return _operation(Kind.EXEC, b"".join((_texts(searched), _texts(arguments), count, encoded, own)))
+
+
+def _variables(view: View, env: tuple[bytes, ...], but: tuple[bytes, ...]) -> tuple[dict[bytes, bytes], bytes]:
+    """The caller's variables as a program with this view gets them, but for some; and encoded.  Raises: NotPlanned."""
+    environ = {name: value for name, value in view.environment(env).items() if name not in but}
     entries = [b"%s=%s" % entry for entry in environ.items()]
-    searched = list(candidates(start.view.program, environ))
-    if b"\0" in b"".join((*arguments, *entries, *searched)):
+    _check_texts(entries)
+    return environ, _joined(entries)
+
+
+_kept_variables = lru_cache(_ENVIRONMENTS_KEPT)(_variables)
+
+
+def _check_texts(texts: Iterable[bytes]) -> None:
+    """Raises: NotPlanned."""
+    if b"\0" in b"".join(texts):
         raise NotPlanned("exec", errno.EINVAL, "a NUL in a word or a variable")
-    return _operation(Kind.EXEC, _texts(searched) + _texts(arguments) + _texts(entries))

@@ -34,6 +34,9 @@ class NodeServices(Protocol):
     async def turn(self, uid: int, *, heavy: bool) -> None:
         """Wait until it is this user's turn to have a program started."""
 
+    def take_turn(self, uid: int, *, heavy: bool) -> bool:
+        """Whether it is this user's turn now, because nobody else has one or waits for one."""
+
     def spawn(
         self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: OnEnd,
         *, alike: bool = False,

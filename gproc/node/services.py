@@ -74,6 +74,9 @@ class LocalServices:
     async def turn(self, uid: int, *, heavy: bool) -> None:
         await self._rounds.turn(uid, heavy=heavy)
 
+    def take_turn(self, uid: int, *, heavy: bool) -> bool:
+        return self._rounds.take(uid, heavy=heavy)
+
     def spawn(
         self, ticket: Ticket, root: Root | None, added: tuple[bytes, ...], handles: tuple[int, int, int], ended: OnEnd,
         *, alike: bool = False,

@@ -13,6 +13,7 @@ import errno
 import heapq
 import logging
 import os
+import select
 import signal
 from collections import deque
 from collections.abc import Callable
@@ -59,8 +60,9 @@ log = logging.getLogger("gproc")
 GRACE_S: Final = 1.0
 """Seconds between SIGTERM and SIGKILL when a task's time is up, as for a job."""
 
-TOGETHER_S: Final = 0.002
-"""Reports wait so long for others while there is more to do here: each message costs every hop some 0.1 ms."""
+TOGETHER_S: Final = 0.02
+"""Reports wait so long for others while tasks wait here: each message costs every hop some 0.1 ms.  A node gets more
+work before it has less than `gproc.tasks.site.LEFT_S`."""
 
 SHORT_OF: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
 """Errors for which a start may succeed once another task has ended."""
@@ -97,6 +99,11 @@ class TaskHost:
         self._slots: list[int] = []
         """Those that are free: a heap, as the lowest is taken first."""
         self._starting: asyncio.Task[None] | None = None
+        self._is_heavy = ticket.request.is_heavy
+        self._readable = select.epoll()
+        """Has the tasks' output.  Each descriptor on the loop instead would cost ten times as much."""
+        self._by_handle: dict[int, RunningTask] = {}
+        self._loop.add_reader(self._readable, self._read_some)
         self._failed = 0
         self._input_ended = False
         self._stopped_by = 0
@@ -137,9 +144,8 @@ class TaskHost:
         had_none = self._credit <= 0
         self._credit += size
         if had_none and self._credit > 0:
-            for running in self._running.values():
-                for handle in running.pipes:
-                    self._loop.add_reader(handle, self._readable, running, handle)
+            for handle in self._by_handle:
+                self._readable.register(handle, select.EPOLLIN)
             self._advance()
 
     def processes(self) -> list[Process]:
@@ -207,6 +213,9 @@ class TaskHost:
 
     def _advance(self) -> None:
         """Begin what can begin; end if nothing is left to do."""
+        user = self._ticket.caller.uid
+        if self._may_begin() and self._starting is None and self._services.take_turn(user, heavy=self._is_heavy):
+            self._begin(self._queue.popleft())
         if self._may_begin():
             if self._starting is None:
                 self._starting = asyncio.create_task(self._begin_tasks())
@@ -220,7 +229,7 @@ class TaskHost:
     async def _begin_tasks(self) -> None:
         try:
             while self._may_begin():
-                await self._services.turn(self._ticket.caller.uid, heavy=self._ticket.request.is_heavy)
+                await self._services.turn(self._ticket.caller.uid, heavy=self._is_heavy)
                 if self._may_begin():
                     self._begin(self._queue.popleft())
         finally:
@@ -269,8 +278,9 @@ class TaskHost:
         for stream, handle in stdio.outputs.items():
             os.set_blocking(handle, False)
             running.pipes[handle] = stream
+            self._by_handle[handle] = running
             if self._credit > 0:
-                self._loop.add_reader(handle, self._readable, running, handle)
+                self._readable.register(handle, select.EPOLLIN)
         if setup.timeout_s is not None:
             running.timer = self._loop.call_later(setup.timeout_s, self._time_is_up, running)
 
@@ -285,10 +295,13 @@ class TaskHost:
 
     # What tasks say, and how they end
 
-    def _readable(self, running: RunningTask, handle: int) -> None:
-        self._read(running, handle)
-        if not running.pipes:
-            self._task_ended(running)
+    def _read_some(self) -> None:
+        for handle, _events in self._readable.poll(0):
+            # What was read before may have ended another task.
+            if (running := self._by_handle.get(handle)) is not None and self._credit > 0:
+                self._read(running, handle)
+                if not running.pipes:
+                    self._task_ended(running)
 
     def _read(self, running: RunningTask, handle: int) -> bool:
         """Read once.  Returns whether there was something."""
@@ -299,9 +312,9 @@ class TaskHost:
         if data:
             self._report(TaskSaid(running.order.number, running.pipes[handle], data))
             return True
-        self._loop.remove_reader(handle)
+        self._readable.unregister(handle)
         os.close(handle)
-        del running.pipes[handle]
+        del running.pipes[handle], self._by_handle[handle]
         return False
 
     def _task_ended(self, running: RunningTask) -> None:
@@ -342,20 +355,24 @@ class TaskHost:
     def _report(self, report: TaskReport) -> None:
         record = report_record(report)
         if self._credit > 0 >= self._credit - len(record):
-            for running in self._running.values():
-                for handle in running.pipes:
-                    self._loop.remove_reader(handle)
+            for handle in self._by_handle:
+                self._readable.unregister(handle)
         self._credit -= len(record)
         self._out += record
-        if self._flushing is None:
-            later = self._loop.call_later(TOGETHER_S, self._flush) if self._queue else None
-            self._flushing = later or self._loop.call_soon(self._flush)
-        elif len(self._out) > SAID_BYTES:
-            self._flushing.cancel()
+        if len(self._out) > SAID_BYTES:
             self._flush()
+        elif not self._queue:
+            self._flush_later(self._loop.call_soon(self._flush))
+        elif self._flushing is None:
+            self._flush_later(self._loop.call_later(TOGETHER_S, self._flush))
+
+    def _flush_later(self, flushing: asyncio.Handle | None) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+        self._flushing = flushing
 
     def _flush(self) -> None:
-        self._flushing = None
+        self._flush_later(None)
         if self._out and not self._is_over:
             out, self._out = bytes(self._out), bytearray()
             self._say(out)
@@ -367,9 +384,9 @@ class TaskHost:
             return
         if self._queue and not self._stopped_by:
             return
-        if self._flushing is not None:
-            self._flushing.cancel()
         self._flush()
+        self._loop.remove_reader(self._readable)
+        self._readable.close()
         self._is_over = True
         self._say(b"")
         if self._failure:

@@ -51,10 +51,23 @@ class Rounds:
             loop.call_soon(self._grant)
         await turn
 
+    def take(self, uid: int, *, heavy: bool) -> bool:
+        """Take a turn now, if nobody has one or waits for one.  Returns whether the caller has it, as of `turn`."""
+        if self._granting or self._waiting:
+            return False
+        self._begin(uid, heavy)
+        return True
+
+    def _begin(self, uid: int, heavy: bool) -> None:
+        loop = asyncio.get_running_loop()
+        self._granting = True
+        self._last, self._granted_s, self._is_heavy = uid, loop.time(), heavy
+        # This comes after the work of that turn, because its task was woken first.
+        loop.call_soon(self._taken)
+
     def _grant(self) -> None:
         """Give the next turn, and see when it has been taken."""
         self._granting, self._pausing = False, None
-        loop = asyncio.get_running_loop()
         while self._waiting and not self._granting:
             uid, turns = self._waiting.popitem(last=False)
             turn, heavy = turns.popleft()
@@ -62,10 +75,7 @@ class Rounds:
                 self._waiting[uid] = turns
             if not turn.done():  # else its task was cancelled
                 turn.set_result(None)
-                self._granting = True
-                self._last, self._granted_s, self._is_heavy = uid, loop.time(), heavy
-                # This comes after the work of that turn, because its task was woken first.
-                loop.call_soon(self._taken)
+                self._begin(uid, heavy)
 
     def _taken(self) -> None:
         loop = asyncio.get_running_loop()

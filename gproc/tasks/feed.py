@@ -4,6 +4,9 @@ A node says how many tasks it runs at a time (its slots).  A task goes to a node
 short, the node gets some in advance, so that it does not wait for the next one: as many as it runs in AHEAD_S.  Those
 are called back if another node has nothing to do.
 
+Every node of the job reads and checks all orders, whichever nodes they are for.  So there are few: when a node wants
+more, all nodes get as many as they may have.
+
 A task is given to another node only if its node says that it was not begun.  If a node is lost, so is every task that
 it had and of which it had not said this: nobody knows whether it ran.
 """
@@ -89,6 +92,10 @@ class TaskFeed:
         self._out_bytes_max = out_bytes_max
         self._sites: list[Site] = []
         self._hungry: dict[int, None] = {}
+        self._rooms: dict[int, int] = {}
+        """Of nodes that may have more tasks, by rank: how many."""
+        self._room = 0
+        """Of all of them."""
         self._pending: deque[Task] = deque()
         self._out_bytes = 0
         self._held = 0
@@ -106,10 +113,9 @@ class TaskFeed:
     @property
     def wanted(self) -> int:
         """How many more tasks can be handed out now."""
-        if self.stopped or self._list_ended or self._out_bytes > self._out_bytes_max:
+        if self.stopped or self._list_ended or not self._hungry or self._out_bytes > self._out_bytes_max:
             return 0
-        room = sum(max(0, self._sites[rank].depth - len(self._sites[rank].held)) for rank in self._hungry)
-        room -= len(self._pending)
+        room = self._room - len(self._pending)
         if self.horizon is not None:
             room = min(room, self.horizon - self.last)
         return max(0, room)
@@ -284,23 +290,30 @@ class TaskFeed:
     # To nodes
 
     def _note(self, site: Site) -> None:
-        if site.closed is None and site.is_hungry:
+        room = site.room
+        self._room += room - self._rooms.pop(site.rank, 0)
+        if room:
+            self._rooms[site.rank] = room
+        if room and site.is_hungry:
             self._hungry[site.rank] = None
         else:
             self._hungry.pop(site.rank, None)
 
     def _hand_out(self) -> None:
-        """Free slots get a task each, in turns, and then nodes with short tasks some in advance."""
+        """If a node wants more: free slots get a task each, then nodes with short tasks some in advance, in turns."""
+        if not self._hungry:
+            return
         given: dict[int, list[Task]] = {}
         free = deque(self._sites[rank] for rank in self._hungry if self._sites[rank].is_free)
         while self._pending and free:
             site = free.popleft()
             if self._give(site, given) and site.is_free:
                 free.append(site)
-        for rank in list(self._hungry):
-            site = self._sites[rank]
-            while self._pending and self._may_wait(site) and self._give(site, given):
-                pass
+        ahead = deque(self._sites[rank] for rank in self._rooms)
+        while self._pending and ahead:
+            site = ahead.popleft()
+            if self._may_wait(site) and self._give(site, given):
+                ahead.append(site)
         for rank, tasks in given.items():
             for part in _parts(tasks):
                 order = Assign(tuple(TaskOrder(task.number, task.values) for task in part))

@@ -9,8 +9,12 @@ from gproc.request.outcome import Outcome
 from gproc.tasks.task import Task
 from gproc.wire.tasks import WAITING_BYTES_MAX, TaskReportReader
 
-AHEAD_S: Final = 0.05
-"""Work that waits on a node.  An answer comes back in a few ms, on a busy machine in some tens."""
+AHEAD_S: Final = 0.2
+"""Work that waits on a node.  The more there is, the fewer orders there are; but if a node dies, nobody knows whether
+it has begun with it."""
+
+LEFT_S: Final = 0.05
+"""A node that has no more than this gets more work.  It comes in a few ms, on a busy machine in some tens."""
 
 AHEAD_MAX: Final = 128
 
@@ -36,8 +40,16 @@ class Site:
         """How many tasks it may have."""
         if self.closed is not None or self.is_drained or not self.slots:
             return 0
-        ahead = int(self.slots * AHEAD_S / self.mean_s) if self.mean_s else 0
-        return self.slots + min(AHEAD_MAX, ahead)
+        return self.slots + min(AHEAD_MAX, self._done_in(AHEAD_S))
+
+    def _done_in(self, seconds: float) -> int:
+        """How many tasks it runs in this time."""
+        return int(self.slots * seconds / self.mean_s) if self.mean_s else 0
+
+    @property
+    def room(self) -> int:
+        """How many more it may have."""
+        return max(0, self.depth - len(self.held))
 
     @property
     def is_free(self) -> bool:
@@ -50,8 +62,8 @@ class Site:
 
     @property
     def is_hungry(self) -> bool:
-        """Whether it gets more: not for each task that ends, so that one message brings several."""
-        return self.is_free or (self.depth > 0 and 2 * len(self.held) <= self.depth)
+        """Whether it wants more now: not for each task that ends, so that one order brings several."""
+        return self.excess <= min(AHEAD_MAX // 2, self._done_in(LEFT_S))
 
     def takes(self, task: Task) -> bool:
         return not self.held or self.held_bytes + task.size_bytes <= WAITING_BYTES_MAX

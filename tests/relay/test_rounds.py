@@ -98,3 +98,17 @@ def test_one_who_does_not_wait_any_more_holds_up_nobody() -> None:
 
     run(all_of_them())
     assert done == [1, 2]
+
+
+def test_a_turn_is_there_at_once_if_nobody_has_one_or_waits_for_one() -> None:
+    async def takes() -> list[bool]:
+        rounds = Rounds()
+        taken = [rounds.take(1, heavy=False), rounds.take(1, heavy=False)]
+        waiting = asyncio.create_task(rounds.turn(2, heavy=False))
+        await asyncio.sleep(0)
+        taken.append(rounds.take(1, heavy=False))
+        await waiting
+        await asyncio.sleep(0)
+        return [*taken, rounds.take(1, heavy=False)]
+
+    assert run(takes()) == [True, False, False, True]

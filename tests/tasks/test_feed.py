@@ -200,6 +200,55 @@ def test_a_node_with_short_tasks_gets_some_in_advance_and_one_with_long_tasks_no
     assert feed.wanted == 1
 
 
+def test_when_one_node_wants_more_all_nodes_get_more_with_the_same_order() -> None:
+    """Every node reads every order, so a list of short tasks was slowed by orders for one node each."""
+    feed = TaskFeed(Setup(), ECHO)
+    ready(feed, 1, 1, 1)
+    for line in (1, 2, 3):
+        feed.add(line, (b"a",))
+    feed.outgoing()
+    for rank in range(3):
+        ends(feed, rank, rank + 1, 0.01)
+    fill(feed)
+    data = feed.outgoing()
+    first = [tasks_for(rank, data) for rank in range(3)]
+    assert len({len(tasks) for tasks in first}) == 1
+    for number in first[0][:-7]:
+        ends(feed, 0, number, 0.01)
+    ends(feed, 1, first[1][0], 0.01)
+    assert (feed.wanted, feed.outgoing()) == (0, b""), "all have enough to do"
+    ends(feed, 0, first[0][-7], 0.01)
+    fill(feed)
+    data = feed.outgoing()
+    second = [tasks_for(rank, data) for rank in range(3)]
+    assert [len(tasks) for tasks in second] == [len(first[0]) - 6, 1, 0]
+
+
+def fill(feed: TaskFeed) -> None:
+    while feed.wanted:
+        feed.add(feed.last + 1, (b"a",))
+
+
+def tasks_for(rank: int, data: bytes) -> list[int]:
+    given = (order for order in TaskOrderReader(rank).feed(data) if isinstance(order, Assign))
+    return [task.number for order in given for task in order.tasks]
+
+
+def test_a_short_rest_of_the_list_is_shared_by_all_nodes() -> None:
+    feed = TaskFeed(Setup(), ECHO)
+    ready(feed, 1, 1)
+    for line in (1, 2):
+        feed.add(line, (b"a",))
+    feed.outgoing()
+    ends(feed, 0, 1, 0.01)
+    ends(feed, 1, 2, 0.01)
+    for line in range(3, 11):
+        feed.add(line, (b"a",))
+    feed.end_list()
+    data = feed.outgoing()
+    assert [len(tasks_for(rank, data)) for rank in (0, 1)] == [4, 4]
+
+
 def test_tasks_that_wait_behind_a_long_one_are_called_back_for_a_free_node() -> None:
     feed = TaskFeed(Setup(), ECHO)
     ready(feed, 1, 1)
