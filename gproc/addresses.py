@@ -20,6 +20,23 @@ def own_addresses(name: str, address: str) -> list[str]:
     return sorted(found | ({address} if is_address(address) else set()))
 
 
+def is_own(host: str) -> bool:
+    """Whether a host is this machine, as far as that can be told without a name server.
+
+    The kernel says it: towards an address of this machine it sends from that address itself.
+    """
+    if not is_address(host):
+        return host in ("localhost", socket.gethostname())
+    if host.startswith("127."):
+        return True
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, 9))  # of UDP: nothing is sent
+        except OSError:
+            return False
+        return str(probe.getsockname()[0]) == host
+
+
 def is_address(text: str) -> bool:
     for family in (socket.AF_INET, socket.AF_INET6):
         try:

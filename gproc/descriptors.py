@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import resource
+import select
 import sys
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 def allow_all() -> None:
@@ -30,10 +36,58 @@ def open_standard_descriptors() -> None:
     # Python leaves these None if the descriptor was closed at its own start.
     if sys.stdin is None:
         sys.stdin = os.fdopen(0, closefd=False)
-    if sys.stdout is None:
-        sys.stdout = os.fdopen(1, "w", errors="backslashreplace", closefd=False)
-    if sys.stderr is None:
-        sys.stderr = os.fdopen(2, "w", errors="backslashreplace", closefd=False)
+    sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout)
+    sys.stderr = _text(_Messages(2, "w", closefd=False), sys.stderr)
+
+
+class _Output(io.FileIO):
+    """Standard output.  An error says that it is the one that cannot be written: the system's own names no file."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write all of it, also if another process has made the descriptor non-blocking.  Raises: OSError."""
+        view = memoryview(data).cast("B")
+        done = 0
+        while done < len(view):
+            try:
+                written = super().write(view[done:])
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise OSError(error.errno, f"cannot write stdout: {error.strerror}") from error
+            if written is None:
+                ready = select.poll()
+                ready.register(self.fileno(), select.POLLOUT)
+                ready.poll()
+            else:
+                done += written
+        return len(view)
+
+
+class _Messages(_Output):
+    """Standard error.  A message that cannot be written (a full disk, a reader that is gone) is lost, and no more.
+
+    Python would raise an error there, in the middle of something else, and end with a status 1 that looks like the
+    program's.
+    """
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def _text(raw: io.FileIO, like: TextIO | None) -> TextIO:
+    """A text stream as Python makes them.  like: the one that Python has made; None if there was no descriptor."""
+    if like is None:
+        return io.TextIOWrapper(io.BufferedWriter(raw), errors="backslashreplace")
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw),
+        encoding=like.encoding,
+        errors=like.errors,
+        line_buffering=getattr(like, "line_buffering", False),
+        write_through=getattr(like, "write_through", False),
+    )
 
 
 def close_aside(handle: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gproc.bundle.image import Image, Walk
-from gproc.errors import ProgramNotExecutable, ProgramNotFound
+from gproc.errors import BundleError, ProgramNotExecutable, ProgramNotFound
 
 DEFAULT_PATH: Final = "/bin:/usr/bin"
 """The directories that execvp(3) searches if PATH is not set."""
@@ -24,7 +24,10 @@ def find(image: Image, name: str, path: str, absolute: Callable[[str], str]) -> 
 
 
 def _checked(image: Image, path: str) -> str:
-    walk = image.walk(path)
+    try:
+        walk = image.walk(path)
+    except BundleError as error:  # its links do not come to an end
+        raise ProgramNotExecutable(str(error)) from error
     if walk is None:
         raise ProgramNotFound(f"{image.shown(path)}: no such program")
     reason = _obstacle(image, walk)

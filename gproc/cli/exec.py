@@ -196,6 +196,8 @@ def sink_for(options: ExecOptions, writing: Writing) -> Showing:
     if options.outdir:
         try:
             return IntoFiles(writing, options.outdir)
+        except FileExistsError as error:
+            raise GprocError(f"--outdir {options.outdir}: this is no directory") from error
         except OSError as error:
             raise GprocError(f"--outdir {options.outdir}: {error.strerror}") from error
     equal = None

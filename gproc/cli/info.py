@@ -11,12 +11,13 @@ from gproc.cli.absent import clock_text, drained_lines
 from gproc.cli.events import faults_text
 from gproc.cli.naming import meant_by
 from gproc.cli.options import InfoOptions
+from gproc.cli.stderr import complain
 from gproc.cli.style import is_terminal
 from gproc.cli.table import table
 from gproc.cli.trace import Trace
 from gproc.client.inquiry import inquire
 from gproc.client.tree import NODE_STATES, rows_of, state_of
-from gproc.errors import GprocError
+from gproc.errors import EXIT_GPROC, GprocError
 from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import NodeSpec, Place, fold, format_path
 from gproc.shown import shown_text
@@ -60,8 +61,16 @@ def run(options: InfoOptions) -> int:
         sys.stdout.write(HOME_AND_CLEAR + text if options.watch and is_terminal(sys.stdout) else text)
         sys.stdout.flush()
         if not options.watch:
-            return 0
+            return lacking(chosen, rows, naming)
         time.sleep(WATCH_S)
+
+
+def lacking(chosen: NodeSpec | None, rows: Sequence[InfoRow], naming: Naming) -> int:
+    """Say which nodes were named and are in no row.  Returns the exit status."""
+    nodes = naming.missing("" if chosen is None else chosen.missing([row.place for row in rows]))
+    if nodes:
+        complain([f"no node of {nodes} is there, or was there before"])
+    return EXIT_GPROC if nodes else 0
 
 
 def as_json(tree: TreeState, rows: Sequence[InfoRow]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gproc.cli.kinds import END_OR_DETACH, FLAG, SIGNAL, TEXT
+from gproc.cli.kinds import END_OR_DETACH, FLAG, JOB_NAME, SIGNAL
 from gproc.cli.switch import Switch
 
 JOB_SWITCHES: Final = (
@@ -16,7 +16,7 @@ JOB_SWITCHES: Final = (
         "detach",
         short="d",
     ),
-    Switch("name", ("e", "map"), TEXT, "Give the job a name.", "name", metavar="NAME"),
+    Switch("name", ("e", "map"), JOB_NAME, "Give the job a name.", "name", metavar="NAME"),
     Switch("spool", ("e",), FLAG, "Keep the job's output for gproc logs.", "spool"),
     Switch(
         "on_disconnect",

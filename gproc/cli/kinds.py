@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from gproc.errors import UsageError
 from gproc.request.signals import can_be_sent
 
 Offer = Literal[
@@ -83,6 +84,15 @@ def _filled(text: str) -> str:
     return text
 
 
+def _job_name(text: str) -> str:
+    from gproc.records.record import checked_name  # few jobs have names
+
+    try:
+        return checked_name(text)
+    except UsageError:
+        raise ValueError(text) from None
+
+
 def _signal_number(text: str) -> int:
     """By number or by name, as kill(1) takes it."""
     import signal  # names and numbers only
@@ -146,6 +156,10 @@ def choice(*words: str) -> Kind:
 
 FLAG: Final = Kind("true or false", _boolean, takes_value=False)
 TEXT: Final = Kind("a text of at least one character", _filled)
+JOB_NAME: Final = Kind(
+    "the name of a job, such as night: a letter, and up to 63 more letters, digits, '.', '_' or '-', but not 'last'",
+    _job_name,
+)
 ABSOLUTE_PATH: Final = Kind("an absolute path", _absolute)
 SECONDS: Final = Kind("a number of seconds above 0, such as 90 or 1.5", _seconds)
 SIZE: Final = Kind("a number of bytes above 0, such as 512M or 2G", _size_bytes)

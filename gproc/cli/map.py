@@ -32,9 +32,7 @@ from gproc.wire.tasks import Setup
 
 def run(options: MapOptions) -> int:
     words, entries = list_of(options)
-    if options.ungroup and (options.tag or options.keep_order):
-        other = "--tag" if options.tag else "--keep-order"
-        raise UsageError(f"--ungroup prints what comes at once, so {other} does not go with it")
+    check_output(options)
     check_detached(options)
     meant = meant_by(options.socket, options.nodes, options.exclude)
     if options.require and meant.naming.unknown:
@@ -99,6 +97,13 @@ def run(options: MapOptions) -> int:
             "them in a directory of the node"
         )
     return foreground.conclude(foreground.signal_status or status, lines)
+
+
+def check_output(options: MapOptions) -> None:
+    """Raises: UsageError if the switches about output contradict each other."""
+    if options.ungroup and (options.tag or options.keep_order):
+        other = "--tag" if options.tag else "--keep-order"
+        raise UsageError(f"--ungroup prints what comes at once, so {other} does not go with it")
 
 
 def check_detached(options: MapOptions) -> None:

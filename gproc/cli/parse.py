@@ -152,6 +152,10 @@ def _options(mode: Mode, given: Iterable[_Given], words: list[str], defaults: Ma
         if switch.kind.repeats:
             value = (*_tuple(values.get(switch.field)), *_tuple(value))
         values[switch.field] = value
+    if defaults:
+        from gproc.cli.giving_way import holding  # most users have no such files
+
+        defaults = holding(mode.letters, defaults, values)
     values.update(_arguments(mode, words, _replaced(mode, given, defaults)))
     return msgspec.convert({**defaults, **values}, mode.options)
 

@@ -105,7 +105,7 @@ class Delayed(ABC):
         try:
             merged.feed(rank, data)
         except OSError as error:
-            self.writing.fail(f"cannot keep the nodes' output in a temporary file: {error.strerror}")
+            self.writing.fail_keeping(error)
 
     def finish(self) -> None:
         try:

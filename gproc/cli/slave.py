@@ -80,7 +80,7 @@ def serve(
     """Run the slave until its end.  joined: called each time that it has joined its parent; else manager is told."""
     import asyncio
 
-    from gproc.addresses import listening_address
+    from gproc.addresses import is_own, listening_address
     from gproc.locales import load
     from gproc.node.succeeding import following_of
     from gproc.policy.warden import Warden
@@ -125,7 +125,7 @@ def serve(
             joined=joined or (lambda slave: told.ready(slave.status())),
         )
         local = listening_address(placement.address or dialled.host)
-        listen(slave.children, local, options.cmd_port)
+        listen(slave.children, local, options.cmd_port, parents=is_own(dialled.host) and dialled.port)
         slave.stopped.add_done_callback(lambda _: told.stopping())
         telling = asyncio.create_task(told.keep_telling(slave.status))
         await slave.run()
@@ -137,8 +137,16 @@ def serve(
         bin_root.release()
 
 
-def listen(children: Children, host: str, port: int) -> None:
-    """Open the command port.  If the usual one is taken, for example by another slave, open any free one."""
+def listen(children: Children, host: str, port: int, *, parents: int = 0) -> None:
+    """Open the command port.  If the usual one is taken, for example by another slave, open any free one.
+
+    parents: the port of the parent, if that is on this machine, else 0.  It is the parent's also while nobody listens
+    there: a slave that is started before its master would else answer its own calls, and keep the master out.
+    """
+    if port and port == parents:
+        if port != DEFAULT_CMD_PORT:
+            raise GprocError(f"port {port} is that of the parent on this machine: choose another with --cmd-port")
+        port = 0
     try:
         try:
             children.listen(host, port)

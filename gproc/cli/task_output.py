@@ -81,9 +81,12 @@ class Printing:
         blocks = self._blocks.setdefault(said.task.number, {})
         block = blocks.setdefault(said.stream, _Block())
         before = block.size_bytes
-        if block.file is None and self._memory_bytes + len(said.data) > MEMORY_BYTES:
-            block.spill()
-        block.add(said.data)
+        try:
+            if block.file is None and self._memory_bytes + len(said.data) > MEMORY_BYTES:
+                block.spill()
+            block.add(said.data)
+        except OSError as error:
+            self._writing.fail_keeping(error)
         self._memory_bytes += block.size_bytes - before
 
     def done(self, done: TaskDone) -> None:

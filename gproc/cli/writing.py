@@ -70,8 +70,16 @@ class Writing:
                 self.fail(f"cannot write {stream}: {error.strerror}")
 
     def write_all(self, stream: Stream, pieces: Iterable[bytes | memoryview]) -> None:
-        for piece in pieces:
-            self.write(stream, piece)
+        """The pieces may come from a temporary file, in which what cannot be written yet was kept."""
+        try:
+            for piece in pieces:
+                self.write(stream, piece)
+        except OSError as error:  # not of `write`
+            self.fail_keeping(error)
+
+    def fail_keeping(self, error: OSError) -> None:
+        """End the job, because output that waits cannot be kept, as below a $TMPDIR that is full."""
+        self.fail(f"cannot keep the nodes' output in a temporary file: {error.strerror}")
 
     def fail(self, problem: str) -> None:
         """End the job, because its output cannot be taken."""

@@ -42,8 +42,9 @@ def expand(text: str) -> list[str]:
     for count, name in enumerate(names, 1):
         if count > HOSTS_MAX:  # those that are written twice as well: their text may be long
             raise TooManyHosts(text)
-        if not _NAME.fullmatch(name) or name.startswith("-"):
-            raise BadHosts(text, f"{name!r} is no host name")
+        if not _NAME.fullmatch(name) or name.startswith(("-", "@")):
+            what = "names a group, and hosts are wanted" if name.startswith("@") else "is no host name"
+            raise BadHosts(text, f"{name!r} {what}")
         found[name] = None
     return list(found)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import sys
 import time
 from typing import Final
 
@@ -16,6 +15,7 @@ from gproc.request.spec import Request
 
 log = logging.getLogger("gproc")
 
+_STDERR: Final = 2
 SYSLOG: Final = "/dev/log"
 PRIORITY: Final = 86
 """authpriv.info: RFC 5424, 6.2.1."""
@@ -70,8 +70,7 @@ def _write(to: str, line: str) -> None:
     """Raises: OSError.  Opened for each record, so that the file may be moved away at any time."""
     data = line.encode("ascii") + b"\n"
     if to == "stderr":
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        os.write(_STDERR, data)  # not by sys.stderr, which loses what cannot be written: gproc.descriptors
     elif to == "syslog":
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)

@@ -55,10 +55,11 @@ def config_text(path: str, owners: frozenset[int]) -> str | None:
         if not os.access(os.path.dirname(path), os.X_OK):
             return None
         raise TrustError(f"cannot read {path}: {error.strerror}") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise TrustError(f"{path} is not a regular file, so it cannot be trusted")
     with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise TrustError(f"{path} is not a regular file, so it cannot be trusted")
         if status.st_uid not in owners:
             raise TrustError(
                 f"{path} belongs to uid {status.st_uid}, so it cannot be trusted by uid {os.geteuid()}:"

@@ -37,7 +37,7 @@ def test_too_many_hosts_are_refused_before_they_fill_the_memory(text: str) -> No
         expand(text)
 
 
-@pytest.mark.parametrize("text", ["n[2-1]", "n[1", "n]1[", "n[[1]]", "n[1-]", "-o", "n[1-9999999999]"])
+@pytest.mark.parametrize("text", ["n[2-1]", "n[1", "n]1[", "n[[1]]", "n[1-]", "-o", "n1,@x", "n[1-9999999999]"])
 def test_what_is_no_list_is_refused(text: str) -> None:
     with pytest.raises(BadHosts):
         expand(text)

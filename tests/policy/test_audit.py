@@ -34,6 +34,15 @@ def test_a_record_is_one_message_of_authpriv_and_printable_ascii(journal: socket
     assert (record["daemon"], record["act"], record["argv"][0]) == ("slave", "start", "/bin/x")
 
 
+def test_a_record_that_standard_error_does_not_take_is_complained_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open("/dev/full", "wb") as full:
+        monkeypatch.setattr(audit, "_STDERR", full.fileno())
+        AuditTrail("master").write("stderr", act="start")
+    assert "cannot write records to stderr: No space left on device" in caplog.messages
+
+
 def test_a_syslog_that_is_full_or_away_stops_nothing_and_is_complained_of_once(
     journal: socket.socket, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -52,6 +52,40 @@ def test_a_program_that_a_script_starts_may_lack_the_line_too(tree: Cluster) -> 
     assert (done.returncode, done.stdout) == (0, b"inner\n"), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"#!/no/such/interpreter\n", b"/no/such/interpreter: the interpreter of "),
+        (b"#!/bin/sh\r\necho never\r\n", b": its lines end as on Windows"),
+        (b"#!\necho never\n", b": its #! line names no interpreter"),
+        (b"#!/" + 300 * b"x" + b"\n", b": its #! line is longer than the 256 bytes that the kernel reads"),
+        (b"\x7fELF", b": an ELF file of a class or byte order that does not exist"),
+    ],
+    ids=["no interpreter", "CR LF", "empty line", "long line", "broken ELF"],
+)
+def test_what_is_there_and_cannot_be_executed_has_the_status_that_says_so(
+    tree: Cluster, text: bytes, reason: bytes
+) -> None:
+    done = tree.exec("1", write(tree, "broken", text))
+    assert (done.returncode, done.stdout) == (126, b"")
+    assert reason in done.stderr
+    assert b"\r" not in done.stderr
+
+
+def test_a_script_from_windows_that_env_starts_is_told_so_too(tree: Cluster) -> None:
+    done = tree.exec("1", write(tree, "windows", b"#!/usr/bin/env sh\r\necho never\r\n"))
+    assert done.returncode == 127
+    assert b": its lines end as on Windows" in done.stderr
+    assert b"\r" not in done.stderr
+
+
+def test_a_program_whose_links_do_not_end_has_that_status_too(tree: Cluster) -> None:
+    (tree.work / "loop").symlink_to("loop")
+    sent = tree.exec("1", "./loop")
+    own = tree.exec("--local-bin", "1", str(tree.work / "loop"), cwd="/")
+    assert (sent.returncode, own.returncode) == (126, 126), (sent.stderr, own.stderr)
+
+
 def test_what_no_shell_would_run_is_refused_with_the_reason(tree: Cluster) -> None:
     done = tree.exec("1", write(tree, "data", b"\x00\x01\x02 no text\n" * 9))
     assert done.returncode == 126

@@ -62,6 +62,10 @@ def test_a_node_that_was_killed_is_shown_as_down_with_the_reason(killed: tuple[C
     assert b"\n3\t" not in cluster.command("i", "1-2").stdout
     missing = cluster.command("i", "7")
     assert (missing.returncode, missing.stderr) == (125, b"gproc: no node of 7 is there, or was there before\n")
+    some = cluster.command("i", "1,7")
+    assert (some.returncode, some.stderr) == (125, missing.stderr)
+    assert some.stdout.startswith(b"NODE\t")
+    assert b"\n1\t" in some.stdout
     assert cluster.command("i", "x").returncode == 2
 
 
