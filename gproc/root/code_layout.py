@@ -26,6 +26,7 @@ class CodeLayout:
 
     directories: the code directories that the bundle really has as directories: no link among them leads elsewhere.
     tops: the entries of the root directory, by path.
+    top_files: the files among them, which no directory of code holds.
     inner: the directories below a code directory.
     code: what lies in those: path of each file and link, and the deepest code directory that holds it.
     outer_links: the links that are in no code directory.
@@ -51,6 +52,7 @@ class CodeLayout:
         self.directories = tuple(path for path in manifest.code_dirs if path in real)
         self._known = frozenset(self.directories)
         self.tops = {entry.path: entry for entry in manifest.entries if entry.path.count(b"/") == 1}
+        self.top_files = frozenset(path for path in self.tops if path in self._files)
         self.inner = tuple(
             path for path in real if path not in self._known and self.directory_of(path) is not None
         )

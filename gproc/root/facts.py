@@ -60,7 +60,8 @@ class NodeFacts(msgspec.Struct, frozen=True):
 
     namespaces, overlay: what the launcher can do here.
     directories: for each of the layout's places.
-    identical: paths of the files and links in code directories that the node has, byte for byte and as accessible.
+    identical: paths of the files and links in code directories, and of files in /, that the node has, byte for byte
+        and as accessible.
     tops: entries of the root directory that the bundle or the working directory needs and the node does not have.
     links: those of the bundle's links outside of code directories that lead to the same place on the node.
     absent: those of the bundle's yielding files that the node does not have.
@@ -177,11 +178,12 @@ class NodeFiles:
 
     def _identical(self, public: PublicFiles, layout: CodeLayout) -> frozenset[bytes]:
         """The part of the bundle's code that the node has.  Nothing is read again until one of its inodes changes."""
-        briefs = [brief(public.status(path)) for path, _directory in layout.code]
+        compared = [*(path for path, _directory in layout.code), *sorted(layout.top_files)]
+        briefs = [brief(public.status(path)) for path in compared]
         known = self._compared.get(layout)
         if known is not None and known[0] == briefs:
             return known[1]
-        code = {path for path, _directory in layout.code}
+        code = set(compared)
         entries = layout.manifest.entries
         found = frozenset(entry.path for entry in entries if entry.path in code and self._has(public, entry))
         self._compared[layout] = briefs, found

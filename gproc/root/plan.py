@@ -306,7 +306,7 @@ def _in_place(path: bytes, layout: CodeLayout, facts: NodeFacts, covered: frozen
         or step in ours
         or layout.directory_of(step) in covered
         or step in facts.links
-        or step.count(b"/") == 1
+        or (step.count(b"/") == 1 and (step in facts.tops or step not in layout.top_files))
         for step in met
     )
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from gproc.content.manifest import Directory, Symlink
+from gproc.content.manifest import Directory, File, Symlink
 from gproc.content.paths import within
 from gproc.root.asked import Asked
 from gproc.root.code_layout import CodeLayout
@@ -101,6 +101,8 @@ def top(layout: CodeLayout | None, facts: NodeFacts, cwd: WorkingDirectory, bin_
         entry = layout.tops.get(path) if layout is not None else None
         if isinstance(entry, Symlink):
             links.append((path[1:], entry.target))
+        elif isinstance(entry, File):
+            links.append((path[1:], bin_root + path))  # as of an image whose program is /app
         elif isinstance(entry, Directory) or (path == top_of(cwd.path) and not cwd.is_nodes and cwd.in_place):
             directories.append(path[1:])
     if directories or links:

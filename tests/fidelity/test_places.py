@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,42 @@ def test_a_program_that_another_runs_goes_along(site: Any, project: Path) -> Non
     script.chmod(0o755)
     assert site.run("1", "env", "A=5", "timeout", "9", "./prog", cwd=project).stdout == b"5\n"
     assert site.run("1", "sh", "-c", "./prog", cwd=project, env={"A": "6"}).stdout == b"6\n"
+
+
+@pytest.fixture
+def image(project: Path) -> Path:
+    """The root of an image that has a static program and a file in its root directory, and no directories."""
+    busybox = Path("/bin/busybox")
+    if not busybox.exists() or b"/ld-linux" in busybox.read_bytes():
+        pytest.skip("needs a static busybox")
+    (project / "image").mkdir()
+    shutil.copy(busybox, project / "image/cat")
+    (project / "image/gproc-data").write_text("data\n")
+    return project / "image"
+
+
+def test_a_program_and_a_file_in_the_root_directory_of_an_image_are_found(site: Any, image: Path) -> None:
+    """`/app` of an image gave "No such file or directory"."""
+    if site.plain:
+        pytest.skip("a plain node has them below its root")
+    done = site.run("-r", str(image), "-f", "/gproc-data", "--no-words", "1", "/cat", "/gproc-data", cwd="/")
+    assert (done.returncode, done.stdout) == (0, b"data\n"), done.stderr
+
+
+def test_the_images_program_runs_and_not_one_of_the_node_that_has_its_path(site: Any, image: Path) -> None:
+    """The node's own /app was run instead, without a word."""
+    if site.plain or os.geteuid() != 0:
+        pytest.skip("needs a view, and root to write to /")
+    path = Path(f"/cat-of-node{os.urandom(4).hex()}")
+    shutil.copy(image / "cat", image / path.name)
+    path.write_text("#!/bin/sh\necho of the node\n")
+    path.chmod(0o755)
+    try:
+        done = site.run("-r", str(image), "1", str(path), cwd="/")
+    finally:
+        path.unlink()
+    assert b"of the node" not in done.stdout
+    assert b"applet not found" in done.stderr  # busybox ran, which knows itself by other names
 
 
 def collected(where: Path, node: str = "1") -> dict[str, str]:

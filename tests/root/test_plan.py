@@ -208,6 +208,23 @@ def test_an_entry_of_the_root_directory_that_the_node_lacks_is_made() -> None:
     assert (found.program, found.cwd) == (PROGRAM, b"/projects/mine")
 
 
+def with_a_program_in_the_root_directory() -> LaidOut:
+    """As of an image that has one static program, /app."""
+    return LaidOut(CodeLayout(Manifest(b"/app", b"", (), (), (), (0, 0), (file(b"/app"),))), LAID_OUT, STRIPPED)
+
+
+def test_a_file_in_the_root_directory_that_the_node_lacks_is_found_there() -> None:
+    lacking = view(NodeFacts(True, True, tops=frozenset({b"/app"})), with_a_program_in_the_root_directory())
+    assert lacking.operations[0] == OwnTop(ROOT, (), ((b"app", ROOT + b"/app"),))
+    assert lacking.program == b"/app"
+
+
+def test_another_file_of_the_node_in_the_root_directory_is_not_run_in_place_of_the_callers() -> None:
+    assert view(NodeFacts(True, True), with_a_program_in_the_root_directory()).program == ROOT + b"/app"
+    same = NodeFacts(True, True, identical=frozenset({b"/app"}))
+    assert view(same, with_a_program_in_the_root_directory()).program == b"/app"
+
+
 def test_a_plain_node_refuses_what_is_opened_by_its_path_unless_it_has_it() -> None:
     modules = b"/usr/lib/python3"
     entries = [*directories(modules), file(modules + b"/os.py")]
