@@ -136,12 +136,15 @@ class Bundle(msgspec.Struct, frozen=True, dict=True):
 def find_program(name: str, cwd: str, environ: Mapping[str, str], root: str = "/") -> str:
     """The absolute path that a shell would execute.
 
-    Raises: ProgramNotFound, ProgramNotExecutable.
+    Raises: ProgramNotFound, ProgramNotExecutable; BundleError if `root` is no directory.
     """
     from gproc.bundle import which
     from gproc.bundle.image import Image
 
-    image = Image(os.path.join(cwd, root))
+    at = os.path.join(cwd, root)
+    if root != "/" and not os.path.isdir(at):
+        raise BundleError(f"{root}: {'is no directory' if os.path.lexists(at) else 'there is no such directory'}")
+    image = Image(at)
     return which.find(image, name, environ.get("PATH", which.DEFAULT_PATH), Surroundings(environ, cwd).absolute)
 
 

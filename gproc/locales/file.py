@@ -35,13 +35,16 @@ A host's name may have a domain that is not in the file.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
 from gproc.boxes import MAX_DIGITS
 from gproc.errors import LocaleError
 from gproc.locales import NodeAddress, Options, Parent, Placement, Role, check_number
+
+_BYTES_MAX: Final = 16 << 20
+"""100,000 nodes that are all named take 1.5 MB."""
 
 _Name = Annotated[str, msgspec.Meta(min_length=1)]
 _Number = Annotated[int, msgspec.Meta(ge=1, lt=10**MAX_DIGITS)]
@@ -174,9 +177,12 @@ class FileLocale:
         """Raises: LocaleError, which names the file, the key and the expected value."""
         try:
             with open(path, "rb") as file:
-                return cls.of(path, file.read())
+                content = file.read(_BYTES_MAX + 1)
         except OSError as error:
             raise LocaleError(f"locale file {path}: cannot be read: {error.strerror}") from error
+        if len(content) > _BYTES_MAX:
+            raise LocaleError(f"locale file {path}: has more than {_BYTES_MAX >> 20} MiB: is this a locale?")
+        return cls.of(path, content)
 
     @classmethod
     def of(cls, path: str, content: bytes) -> FileLocale:

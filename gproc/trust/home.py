@@ -19,6 +19,9 @@ HOME_MODE: Final = 0o700
 SECRET_MODE: Final = 0o600
 PUBLIC_MODE: Final = 0o644
 
+FILE_BYTES_MAX: Final = 64 << 20
+"""Of the largest, a backup of the cluster's keys.  What is named by mistake, as /dev/zero, may have no end."""
+
 _OTHERS: Final = 0o077
 
 
@@ -74,12 +77,15 @@ def check_private(path: str) -> None:
 
 
 def read_file(path: str) -> bytes:
-    """Raises: TrustError, which names the file; also if the file does not exist."""
+    """Raises: TrustError, which names the file; also if the file does not exist, or has more than `FILE_BYTES_MAX`."""
     try:
         with open(path, "rb") as file:
-            return file.read()
+            content = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise TrustError(f"cannot read {path}: {error.strerror}") from error
+    if len(content) > FILE_BYTES_MAX:
+        raise TrustError(f"cannot read {path}: it has more than {FILE_BYTES_MAX >> 20} MiB, so it is none of gproc's")
+    return content
 
 
 def write_file(path: str, data: bytes, mode: int) -> None:

@@ -167,3 +167,11 @@ def test_a_debian_system_for_arm64_is_packed_from_its_unpacked_packages(packed: 
     assert {"ld-linux-aarch64", "libc", "libpcre2-8", "libselinux", "ls"} <= names - modules
     assert manifest.loader == b"/lib/ld-linux-aarch64.so.1"
     assert manifest.glibc_version >= (2, 31)
+
+
+def test_a_root_that_is_none_is_named_and_not_the_program(tmp_path: Path) -> None:
+    """A mistyped `-r` was told as a program that is not in PATH."""
+    (tmp_path / "file").touch()
+    for name, reason in (("none", "there is no such directory"), ("file", "is no directory")):
+        with pytest.raises(BundleError, match=f"{name}: {reason}$"):
+            find_program("prog", "/", {"PATH": "/usr/bin"}, str(tmp_path / name))

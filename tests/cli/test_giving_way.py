@@ -13,8 +13,9 @@ from gproc.cli.kinds import FLAG
 from gproc.cli.logs import check_tasks
 from gproc.cli.map import check_detached, check_output
 from gproc.cli.modes import MODES, mode_named
-from gproc.cli.options import ExecOptions, LogsOptions, MapOptions
+from gproc.cli.options import ExecOptions, LogsOptions
 from gproc.cli.parse import parse
+from gproc.cli.program_options import MapOptions
 from gproc.cli.switch import Switch
 from gproc.cli.switches import switches_of
 from gproc.errors import UsageError

@@ -171,6 +171,8 @@ def test_the_error_for_a_bad_file_has_its_name_the_key_and_the_expected_value(
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(LocaleError, match=r"none\.toml: cannot be read: No such file"):
         load(str(tmp_path / "none.toml"))
+    with pytest.raises(LocaleError, match=r"zero: has more than 16 MiB"):
+        load("/dev/zero")
     (tmp_path / "latin1.toml").write_bytes(b'master = "\xe9"')
     with pytest.raises(LocaleError, match=r"latin1\.toml"):
         FileLocale.read(str(tmp_path / "latin1.toml"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gproc.errors import TrustError
-from gproc.trust.home import InsecureFile, check_private, gproc_home, write_file
+from gproc.trust.home import InsecureFile, check_private, gproc_home, read_file, write_file
 
 
 def mode_of(path: str | Path) -> int:
@@ -72,3 +72,8 @@ def test_a_file_that_cannot_be_written_leaves_nothing_beside_it(tmp_path: Path) 
     with pytest.raises(TrustError, match="cannot write"):
         write_file(str(tmp_path / "taken"), b"data", 0o600)
     assert os.listdir(tmp_path) == ["taken"]
+
+
+def test_a_file_without_an_end_is_not_read_until_memory_is_full() -> None:
+    with pytest.raises(TrustError, match="cannot read /dev/zero: it has more than 64 MiB"):
+        read_file("/dev/zero")
