@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar, copy_context
+from heapq import heappop, heappush
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import gproc.link.heartbeats
 import gproc.master
@@ -25,6 +28,9 @@ MODULES_WITH_TIME = (
     gproc.trust.lease, gproc.slave, gproc.relay.hub, gproc.relay.children, gproc.service.ways, gproc.master,
 )  # fmt: skip
 
+TOGETHER_S: Final = 1e-9
+"""What is due within this time happens at once."""
+
 
 class Process:
     """One simulated process.  Whatever it starts later belongs to it too."""
@@ -33,7 +39,7 @@ class Process:
         self.host = host
         self.dead = False
         self.frozen = False
-        self.parked: list[Callable[[], None]] = []
+        self.parked: list[Due] = []
         self.context: Context = copy_context()
         self.context.run(_process.set, self)
 
@@ -41,61 +47,78 @@ class Process:
 _process: ContextVar[Process | None] = ContextVar("process", default=None)
 
 
-class _Selector:
-    """Nothing ever comes from outside: to wait is to let time pass."""
+class Due:
+    """A callback that is due: `asyncio.Handle`, for this loop.  owner: the process that it belongs to."""
 
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
+    __slots__ = ("args", "callback", "context", "gone", "owner", "when_s")
 
-    def select(self, timeout: float | None) -> list[Any]:
-        assert timeout is not None, "nothing will ever happen again"
-        self._loop.now_s += timeout
-        return []
+    def __init__(
+        self, when_s: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> None:
+        self.when_s = when_s
+        self.callback = callback
+        self.args = args
+        self.gone = False
+        self.context = context = copy_context() if context is None else context
+        self.owner: Process | None = context.get(_process)
+
+    def cancel(self) -> None:
+        self.gone = True
+        self.args = ()
+
+    def cancelled(self) -> bool:
+        return self.gone
+
+    def when(self) -> float:
+        return self.when_s
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
+    """Its own queues make it twice as fast as asyncio's: a simulated fault is some fifty callbacks."""
+
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 1000.0
         self.failures: list[str] = []
-        self._selector = _Selector(self)
-        self._clock_resolution = 1e-9
+        self._due: list[tuple[float, int, Due]] = []
+        self._now: deque[Due] = deque()
+        self._order = 0
+        self._tasks: list[asyncio.Task[Any]] = []
         self.set_exception_handler(self._failed)
 
     def time(self) -> float:
         return self.now_s
 
     def call_soon(  # type: ignore[override]
-        self, callback: Any, *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
-        cell: list[asyncio.Handle] = []
-        owner = _owner(context)
-        if owner is None:
-            return super().call_soon(callback, *args, context=context)
-        handle = super().call_soon(_guarded, owner, cell, callback, args, context=context)
-        cell.append(handle)
-        return handle
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Due:
+        due = Due(self.now_s, callback, args, context)
+        self._now.append(due)
+        return due
 
     def call_at(  # type: ignore[override]
-        self, when: float, callback: Any, *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
-        cell: list[asyncio.Handle] = []
-        owner = _owner(context)
-        if owner is None:
-            return super().call_at(when, callback, *args, context=context)
-        handle = super().call_at(when, _guarded, owner, cell, callback, args, context=context)
-        cell.append(handle)
-        return handle
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Due:
+        due = Due(when, callback, args, context)
+        self._order += 1
+        heappush(self._due, (when, self._order, due))
+        return due
 
     def call_later(  # type: ignore[override]
-        self, delay: float, callback: Any, *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Due:
         return self.call_at(self.now_s + delay, callback, *args, context=context)
 
     def create_task(self, coro: Any, **named: Any) -> asyncio.Task[Any]:
         task = super().create_task(coro, **named)
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # the process may die before it ends
+        self._tasks.append(task)
         return task
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+        """As of a thread: `tests.simulator.disk`."""
+        future: asyncio.Future[Any] = executor.call(func, *args)
+        return future
 
     def add_signal_handler(self, *_: object) -> None:
         """Nobody sends signals here."""
@@ -107,14 +130,40 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def thaw(self, process: Process) -> None:
         process.frozen = False
         parked, process.parked = process.parked, []
-        for callback in parked:
-            super().call_soon(callback, context=process.context)
+        self._now.extend(parked)
 
-    def _process_events(self, event_list: Any) -> None:
-        pass
+    def _run_once(self) -> None:
+        now, due = self._now, self._due
+        if not now:
+            while due[0][2].gone:
+                heappop(due)
+            self.now_s += max(0.0, due[0][0] - self.now_s)
+        until_s = self.now_s + TOGETHER_S
+        while due and due[0][0] < until_s:
+            now.append(heappop(due)[2])
+        for _ in range(len(now)):
+            each = now.popleft()
+            owner = each.owner
+            if each.gone or (owner is not None and owner.dead):
+                continue
+            if owner is not None and owner.frozen:
+                owner.parked.append(each)
+                continue
+            try:
+                each.context.run(each.callback, *each.args)
+            except Exception as error:
+                self.call_exception_handler({"message": f"exception in {each.callback!r}", "exception": error})
 
-    def _write_to_self(self) -> None:
-        pass
+    def close(self) -> None:
+        for task in self._tasks:
+            # Here, and not by the garbage collector: CPython 3.11 does not survive some that it ends.
+            if not task.done() and (coroutine := task.get_coro()) is not None:
+                with contextlib.suppress(RuntimeError):
+                    coroutine.close()
+        self._tasks.clear()
+        self._due.clear()
+        self._now.clear()
+        super().close()
 
     def _failed(self, _: object, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -129,24 +178,6 @@ def _where(error: BaseException) -> str:
         found = f" at {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
         trace = trace.tb_next
     return found
-
-
-def _owner(context: Context | None) -> Process | None:
-    return _process.get() if context is None else context.get(_process)
-
-
-def _guarded(owner: Process, cell: list[asyncio.Handle], callback: Any, args: Any) -> None:
-    if owner.dead:
-        return
-    if not owner.frozen:
-        callback(*args)
-        return
-
-    def later() -> None:
-        if not cell[0].cancelled():
-            _guarded(owner, cell, callback, args)
-
-    owner.parked.append(later)
 
 
 @contextlib.contextmanager
@@ -172,3 +203,14 @@ def virtual_time(loop: VirtualLoop) -> Iterator[None]:
         for module in MODULES_WITH_TIME:
             stack.enter_context(replaced(module, "time", clock))
         yield
+
+
+@contextlib.contextmanager
+def seldom_collected() -> Iterator[None]:
+    """Rings of objects are looked for less often: it would be a quarter of all time."""
+    before = gc.get_threshold()
+    gc.set_threshold(20_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

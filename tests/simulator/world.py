@@ -21,10 +21,11 @@ from gproc.request.outcome import Killed, Lost, Outcome, Refused, Returned, Sign
 from gproc.trust.signing import Signer, TrustedKeys
 from gproc.wire.messages import Route, Run
 from tests.simulator import nodes
-from tests.simulator.clock import Process, VirtualLoop, replaced, virtual_time
+from tests.simulator.clock import Process, VirtualLoop, replaced, seldom_collected, virtual_time
 from tests.simulator.front import SimClient, SimMaster
 from tests.simulator.network import Network
 from tests.simulator.nodes import SimSlave, Truth
+from tests.simulator.signatures import cheap_signatures
 
 RACKS: Final = 4
 """Four racks of four rows of five nodes each: 100 nodes in three levels."""
@@ -47,7 +48,7 @@ class World:
         self.random = random.Random(seed)
         self.loop = VirtualLoop()
         self.network = Network(self.loop, seed)
-        self.signer = Signer(b"m" * 32)
+        self.signer: Signer
         self.places = places_of(racks, rows, leaves)
         self.slaves: dict[Place, SimSlave] = {}
         self.clients: dict[int, SimClient] = {}
@@ -253,6 +254,9 @@ def simulated(world: World) -> Iterator[World]:
     ]
     with contextlib.ExitStack() as stack:
         stack.enter_context(virtual_time(world.loop))
+        stack.enter_context(cheap_signatures())
+        world.signer = Signer(b"m" * 32)
+        stack.enter_context(seldom_collected())
         for patch in patches:
             stack.enter_context(patch)
         stack.callback(log.setLevel, log.level)
