@@ -130,16 +130,10 @@ class Slave(Hub, Receiver[ParentToChild]):
     def join_request(self) -> messages.Join:
         self._verifier.joining()
         node = messages.NodeInfo(
-            self.endpoint.identity.name,
-            f"{self._address}:{self.children.port}",
-            self._voice.nonce,
-            self._launcher.abilities.reason,
-            time.time(),
-            self._launcher.python_because,
-            self._uplink.where,
-            proof=self._voice.proof(self.endpoint.shown),
-            version=__version__,
-        )
+            self.endpoint.identity.name, f"{self._address}:{self.children.port}", self._voice.nonce,
+            self._launcher.abilities.reason, time.time(), self._launcher.python_because, self._uplink.where,
+            proof=self._voice.proof(self.endpoint.shown), version=__version__,
+        )  # fmt: skip
         place = self.place
         id = place[-1] if place else self._uplink.membership.id
         return messages.Join(new_token(), id, self._explicit_id, node, self._verifier.signed_grant)
@@ -241,8 +235,12 @@ class Slave(Hub, Receiver[ParentToChild]):
                 assert_never(message)
 
     def on_input(self, link: Link, job: int, block: frames.InputBlock) -> None:
+        if not self._uplink.is_open(link):
+            return  # what a former parent still sends counts for no window of this one
         if (relayed := self.relayed_jobs.get(job)) is not None:
             relayed.stdin(block)
+        elif block.data:
+            link.send(messages.Credit(job, frames.STDIN, len(block.data)))  # it was refused here: nobody else need wait
 
     def on_piece(self, link: Link, piece: frames.Piece) -> None:
         self.fetcher.on_piece(self, piece)

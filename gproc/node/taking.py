@@ -16,7 +16,6 @@ from gproc.relay.relayed_job import Downstream, RelayedJob
 from gproc.shown import shown_text
 from gproc.trust.signing import TicketRefused
 from gproc.trust.ticket import Ticket, TicketVerifier
-from gproc.trust.untaken import NoLease
 from gproc.wire.branch import Branch
 from gproc.wire.endings import RankEnded
 from gproc.wire.messages import Run
@@ -57,8 +56,8 @@ class JobTaker:
         try:
             ticket = self._verifier.admit(run.ticket)
         except TicketRefused as error:
-            if isinstance(error, NoLease) and not run.branch.children:
-                raise
+            # That this node has no lease now is as final: the master takes the rank for lost then, and may have sent
+            # the job once more before.
             ticket, refused = self._verifier.read(run.ticket), error
         if ticket.job != run.job:
             raise TrustError(f"a ticket for job {ticket.job} that came as job {run.job}")

@@ -36,6 +36,9 @@ log = logging.getLogger("gproc")
 LAST_WORD_S: Final = 0.5
 """Seconds for which the slave still reads the control connection after it has lost the bulk connection."""
 
+PLACE_WITHIN_S: Final = 15.0
+"""Within which the master gives an adopted node its place again.  In a busy tree of 5,000 nodes that takes seconds."""
+
 
 class UplinkOwner(Protocol):
     """What an uplink needs of its slave."""
@@ -151,6 +154,12 @@ class Uplink:
     def _joined(self, control: Link, bulk: Link, welcome: Welcome) -> None:
         self.control, self.bulk = control, bulk
         self._do(self.membership.handle(Welcomed(welcome.id)))
+        asyncio.get_running_loop().call_later(PLACE_WITHIN_S, self._look_for_place, control)
+
+    def _look_for_place(self, control: Link) -> None:
+        """A master that does not know this node, because it is another one, takes it in at its own parent only."""
+        if self.control is control and self.membership.state is SlaveState.JOINED and not self.membership.at_home:
+            self.go_home(f"the master gave this node no place here for {PLACE_WITHIN_S:.0f} s")
 
     def _do(self, effects: Iterable[SlaveEffect]) -> None:
         for effect in effects:

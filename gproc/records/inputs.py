@@ -47,6 +47,8 @@ class InputFiles:
         for name in os.listdir(self.place):
             os.unlink(os.path.join(self.place, name))
         for number, parts in found.items():
+            if not parts:
+                continue  # most jobs have no input, and nothing would remove the file
             self.append(number, sum(len(part.data) for part in parts), parts)
         return found
 
@@ -105,16 +107,21 @@ class JobInputLog:
         self._failed = failed
         self._queue: list[tuple[InputPart, Callable[[], None]]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._closed = False
         self.works = True
 
     def add(self, part: InputPart, written: Callable[[], None]) -> None:
-        """written: called when it is on the disk, or cannot be."""
+        """written: called when it is on the disk, or cannot be; not after `close`."""
+        if self._closed:
+            return
         self._queue.append((part, written))
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write())
 
     def close(self) -> None:
-        """The job has ended."""
+        """The job has ended.  What waits is not written: the files would be there again."""
+        self._closed = True
+        self._queue.clear()
         self._keeper.submit(partial(self._files.remove, self._job))
 
     async def _write(self) -> None:

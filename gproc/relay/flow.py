@@ -147,7 +147,6 @@ class Inlet(Generic[S]):
         """What was passed on although a node below cannot be reached."""
         self._repeated: dict[S, deque[InputBlock]] = {}
         """By reader: the blocks that it gets once more, before any others."""
-        self._ended = False
         self._used = 0
         self._owed = 0
         self._not_owed = 0
@@ -166,13 +165,13 @@ class Inlet(Generic[S]):
     def push(self, block: InputBlock) -> None:
         """Take a block from upstream; one without data is the end of the stream.
 
-        Raises: PeerError if the writer has no credit for it, or the stream has ended already.
+        It may repeat blocks, and the end, which another node below lacks.  Raises: PeerError if the writer has no
+        credit for it.
         """
-        if self._ended:
-            raise PeerError("standard input after its end")
+        if not block.data and self._queue and not self._queue[-1].data:
+            return  # the end waits already, and takes no credit
         if self._used + len(block.data) > self._writer_window_bytes:
             raise PeerError(f"standard input beyond its credit of {self._writer_window_bytes} bytes")
-        self._ended = not block.data
         self._used += len(block.data)
         self._queue.append(block)
         self._pump()
@@ -184,7 +183,6 @@ class Inlet(Generic[S]):
     def restore(self, blocks: Iterable[InputBlock]) -> None:
         """At a master that comes back: these may have been sent to some of those below."""
         for block in blocks:
-            self._ended = not block.data
             self._kept.append(block)
             self._kept_bytes += len(block.data)
 
@@ -204,16 +202,11 @@ class Inlet(Generic[S]):
             self._pump()
 
     def resume(self, window_bytes: int) -> None:
-        """There is another writer, with a window of its own.  It may repeat blocks, and the end."""
+        """There is another writer, with a window of its own."""
         self._writer_window_bytes = window_bytes
         self._grant_bytes = quantum(window_bytes)
-        self._ended = False
         self._used = self._owed = 0
         self._not_owed = sum(len(block.data) for block in self._queue)
-
-    def expect_repeats(self) -> None:
-        """The writer may repeat blocks, and the end: a node below lacks them."""
-        self._ended = False
 
     def replace_blocks(self, sign: Callable[[InputBlock], InputBlock]) -> None:
         """Those that are kept or wait get another signature."""

@@ -165,8 +165,6 @@ class RelayedJob:
             self._held.clear()
             if self._inlet is not None:
                 self._inlet.resume(run.window_bytes)
-        elif self._inlet is not None and self._receipt is None:
-            self._inlet.expect_repeats()
         self._take_offer(run.merge)
         if self._inlet is not None:
             for downstream in parts:

@@ -115,8 +115,8 @@ class Departures:
         try:
             await self._secure(live)
             await live.all_is_here()
-            if client.link.lost:
-                return
+            if client.link.lost or live.job.over:
+                return  # the client that has heard all ends has nothing to leave, and nobody would end a spool now
             self.keep_output(live)
             self.keep_input(live)
             live.detach()

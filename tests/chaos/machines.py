@@ -90,6 +90,15 @@ class HostMachine:
         """Its mount points."""
         return sorted(line.split()[4] for line in Path(f"/proc/{self.init}/mountinfo").read_text().splitlines())
 
+    def left_mounts(self) -> list[str]:
+        """The mount points that it has got since it is up.
+
+        gproc mounts only in namespaces of jobs, which are slaves of this one, so one that is here stays.  That some of
+        the beginning are gone says nothing: the kernel takes a mount point that another machine or another test
+        removes, such as a name of `ip netns`, out of all namespaces.
+        """
+        return sorted((Counter(self.mounted()) - Counter(self.mounts)).elements())
+
     def processes(self) -> list[int]:
         """Its processes, as numbered here, also those in namespaces of jobs, without process 1 and its `cat`."""
         network, outside = os.readlink(f"/proc/{self.init}/ns/net"), os.readlink("/proc/self/ns/pid")

@@ -102,7 +102,7 @@ class Campaign:
         assert not self.broken, self.broken
         for path in PATHS:
             machine, slave = self.cluster.machines[path], self.cluster.slaves[path]
-            assert machine.mounted() == machine.mounts, path
+            assert machine.left_mounts() == [], path
             assert set(os.listdir(machine.disk)) <= {"tmp", "store", "root"}, path
             assert os.listdir(machine.disk / "tmp") == [], path
             assert os.listdir(machine.disk / "root") == [], path
@@ -133,7 +133,7 @@ def run(place: Path, seed: int, faults: int) -> None:
         cluster.stop()
         for path in PATHS:
             assert machines[path].processes() == [], path
-            assert machines[path].mounted() == machines[path].mounts, path
+            assert machines[path].left_mounts() == [], path
         assert control_groups() <= groups
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -71,13 +72,37 @@ def test_input_is_passed_on_in_order_when_it_is_on_the_disk_and_if_the_disk_fail
             add(block, number)
         await all_passed.wait()
         assert (passed, log.works) == (list(range(10)), True)
-        log.close()
-        await keeper.run(lambda: (tmp_path / "input").rmdir())
+        await keeper.run(lambda: shutil.rmtree(tmp_path / "input"))
         all_passed.clear()
         for number, block in enumerate(blocks(10), 10):
             add(block, number)
         await all_passed.wait()
         assert (passed, log.works, failures) == (list(range(20)), False, [True])
+        keeper.close()
+
+    run(work())
+
+
+def test_a_job_without_input_that_goes_on_leaves_no_file(tmp_path: Path) -> None:
+    """An empty one stayed until the next master."""
+    place = tmp_path / "input"
+    assert InputFiles(str(place)).go_on([7]) == {7: []}
+    assert not list(place.iterdir())
+
+
+def test_what_waits_as_a_job_ends_does_not_bring_its_files_back(tmp_path: Path) -> None:
+    async def work() -> None:
+        keeper = RecordKeeper(str(tmp_path), Keeping())
+        place = tmp_path / "input"
+        log = JobInputLog(keeper, InputFiles(str(place)), 7, KEPT, lambda: None)
+        log.add(InputPart(0, b"first"), lambda: log.add(InputPart(5, b"second"), lambda: None))
+        await asyncio.sleep(0)
+        log.close()
+        log.add(InputPart(11, b"third"), lambda: None)
+        await keeper.run(lambda: None)
+        await asyncio.sleep(0)
+        await keeper.run(lambda: None)
+        assert not list(place.iterdir())
         keeper.close()
 
     run(work())

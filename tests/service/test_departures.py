@@ -14,7 +14,7 @@ class WaitingJob:
     """What it needs never comes."""
 
     has_all = True
-    job = SimpleNamespace(number=1)
+    job = SimpleNamespace(number=1, over=False)
 
     def __init__(self) -> None:
         self.waits = 0
@@ -34,3 +34,20 @@ def test_a_client_that_wants_to_leave_a_thousand_times_costs_the_master_as_much_
         return job.waits
 
     assert run(leave()) == 1
+
+
+def test_a_job_that_ends_while_its_client_leaves_it_is_not_kept() -> None:
+    """It was given a spool that nobody ended, so that its record said for ever that it runs."""
+
+    class EndingJob(WaitingJob):
+        async def all_is_here(self) -> None:
+            self.job = SimpleNamespace(number=1, over=True)
+
+    async def leave() -> None:
+        departures = Departures(cast(Any, None), cast(Any, None), cast(Any, None))
+        client = SimpleNamespace(link=SimpleNamespace(lost=False))
+        departures.leave(cast(Any, client), cast(Any, EndingJob()))
+        (leaving,) = departures._tasks
+        await leaving
+
+    run(leave())

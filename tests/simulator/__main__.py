@@ -15,6 +15,7 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--small", action="store_true", help="16 nodes instead of 100")
+    parser.add_argument("--keeps", action="store_true", help="the master crashes too, and jobs have an input")
     asked = parser.parse_args()
     begun_s, done, simulated_s = time.process_time(), 0, 0.0
 
@@ -26,7 +27,7 @@ def main() -> int:
         sys.stderr.write(f"\r{done} faults, {done / took_s:.0f}/s, {simulated_s:.0f} simulated seconds")
 
     try:
-        simulate(asked.seed, asked.faults, tell=tell, small=asked.small)
+        simulate(asked.seed, asked.faults, tell=tell, small=asked.small, keeps=asked.keeps)
     except Violation as error:
         sys.stderr.write(f"\n{error}\n")
         return 1

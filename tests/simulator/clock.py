@@ -151,7 +151,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 continue
             try:
                 each.context.run(each.callback, *each.args)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - as asyncio does
                 self.call_exception_handler({"message": f"exception in {each.callback!r}", "exception": error})
 
     def close(self) -> None:
@@ -183,7 +183,7 @@ def _where(error: BaseException) -> str:
 @contextlib.contextmanager
 def replaced(owner: object, name: str, value: object) -> Iterator[None]:
     """An attribute of a module or a class has this value meanwhile."""
-    before = getattr(owner, name)
+    before = getattr(owner, name, None)
     setattr(owner, name, value)
     try:
         yield
@@ -214,3 +214,10 @@ def seldom_collected() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
+
+
+def present_process() -> Process:
+    """The one that runs now."""
+    process = _process.get()
+    assert process is not None
+    return process

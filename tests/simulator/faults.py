@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from gproc.nodespec import Place
+from gproc.service.live import LiveJob
 from tests.simulator.nodes import SimSlave, host_of
 from tests.simulator.world import Violation, World, simulated
 
 EPISODE: Final = 400
 """Faults until everything must be in order again."""
+
+PACES: Final = (4.0, 8.0, 16.0, 32.0)
+"""Faults a second, on average, one of these in an episode: at the last one nobody has peace for long."""
 
 JOBS: Final = 2
 """So many jobs run at a time."""
@@ -30,6 +35,11 @@ class Faults:
             (self._stop, 3),
             (self._lose_machine, 1),
         )
+        if world.disk is not None:
+            self.kinds += (
+                (self._crash, 4), (self._isolate_master, 2), (self._freeze_master, 2), (self._lose_client, 4),
+                (self._leave, 4), (self._kill_job, 1),
+            )  # fmt: skip
 
     def one(self) -> None:
         kinds, weights = zip(*self.kinds, strict=True)
@@ -43,7 +53,7 @@ class Faults:
         return self.random.choice((uniform(*short), uniform(*middling), uniform(*long)))
 
     def _someone(self) -> SimSlave:
-        return self.random.choice(self.world.living())
+        return self.random.choice(self.world.living() or list(self.world.slaves.values()))
 
     def _links(self) -> list[object]:
         return list(self.world.network.links)
@@ -94,6 +104,43 @@ class Faults:
         slave.process.context.run(slave.end)
         self._restart_later(slave, 2.0)
 
+    # At the front end
+
+    def _crash(self) -> None:
+        """The master is killed.  It comes back soon, or when all leases have ended; seldom after its machine."""
+        if not self.world.has_master:
+            return
+        self.world.crash()
+        rebooted = self.random.random() < 0.1
+        uniform = self.random.uniform
+        seconds = self.random.choice((uniform(0.01, 1.0), uniform(0.1, 9.0), uniform(0.1, 9.0), uniform(9.0, 40.0)))
+        self.world.network.schedule(seconds, lambda: self.world.bring_back(rebooted=rebooted))
+
+    def _isolate_master(self) -> None:
+        self.world.network.take_down(self.world.master.process.host, self._seconds())
+
+    def _freeze_master(self) -> None:
+        if self.world.has_master:
+            self.world.network.freeze(self.world.master.process, self._seconds())
+
+    def _some_job(self) -> LiveJob | None:
+        running = self.world.master.jobs.running() if self.world.has_master else []
+        return self.random.choice(running) if running else None
+
+    def _lose_client(self) -> None:
+        if (live := self._some_job()) is not None:
+            self.world.inside(self.world.master.process, self.world.master.jobs.lose_client, live)
+
+    def _leave(self) -> None:
+        """A client wants to leave its job."""
+        if (live := self._some_job()) is not None:
+            self.world.inside(self.world.master.process, self.world.master.jobs.let_client_leave, live)
+
+    def _kill_job(self) -> None:
+        """gproc kill."""
+        if (live := self._some_job()) is not None:
+            self.world.inside(self.world.master.process, live.signal, signal.SIGKILL)
+
     def _restart_later(self, slave: SimSlave, least_s: float = 0.1) -> None:
         seconds = least_s + self._seconds()
 
@@ -107,30 +154,45 @@ class Faults:
         self.world.loop.call_later(seconds, restart, context=self.world.network.context)
 
 
-def simulate(seed: int, faults: int, *, tell: Callable[[World], None] = lambda _: None, small: bool = False) -> int:
-    """So many faults.  Returns how many there were.  Raises: Violation, which names the seed and the fault."""
-    done, run = 0, 0
+def simulate(
+    seed: int, faults: int, *, tell: Callable[[World], None] = lambda _: None, small: bool = False, keeps: bool = False,
+    paces: Sequence[float] = PACES,
+) -> int:  # fmt: skip
+    """So many faults.  Returns how many there were.
+
+    small: 16 nodes.  keeps: the master crashes too, and jobs have an input.  paces: faults a second, one of these in
+    each episode.  Raises: Violation, which names the seed and the fault.
+    """
+    done, run, returned = 0, 0, 0
     while done < faults:
         world_seed = seed + run * 1_000_003
-        world = World(world_seed, *((2, 2, 3) if small else ()))
+        world = World(world_seed, *((2, 2, 3) if small else ()), keeps=keeps)
         with simulated(world):
             try:
-                _episode(world, min(EPISODE, faults - done))
+                _episode(world, min(EPISODE, faults - done), paces)
             except Violation as error:
-                again = f"--seed {world_seed} --faults {EPISODE}{' --small' if small else ''}"
+                flags = f"{' --small' if small else ''}{' --keeps' if keeps else ''}"
+                again = f"--seed {world_seed} --faults {EPISODE}{flags}"
                 raise Violation(f"seed {seed}, fault {done + world.faults} (again by {again}): {error}") from None
         done += world.faults
+        returned += world.returned
         run += 1
         tell(world)
+    if run > 1 and not returned:
+        raise Violation("no program has ever returned, so nothing was tried")
     return done
 
 
-def _episode(world: World, faults: int) -> None:
+def _episode(world: World, faults: int, paces: Sequence[float]) -> None:
     world.start_all()
+    keeps = world.disk is not None
+    pace = world.random.choice(paces) if keeps else PACES[0]
     injector = Faults(world)
     for _ in range(faults):
-        if len(world.master.jobs.running()) < JOBS:
+        if world.has_master and len(world.master.jobs.running()) < JOBS:
             world.begin_job()
+        if keeps and world.has_master:
+            world.attend()
         world.inside(None, injector.one)
-        world.run_for(world.random.expovariate(4.0))
+        world.run_for(world.random.expovariate(pace))
     world.settle()

@@ -1,43 +1,63 @@
-"""The product's own master, jobs and receipts; the clients look at all that they get."""
+"""The product's own master, jobs, receipts and records."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gproc.master import Master
 from gproc.nodespec import Place, fold
+from gproc.policy.rules import PolicyLimits
+from gproc.records.session import MasterSession
 from gproc.relay.belonging import Belonging
 from gproc.relay.hub import Hub
 from gproc.relay.receipt import RunOfNode
-from gproc.request.outcome import Outcome
 from gproc.request.spec import Caller, Request
 from gproc.service.absences import Absences
+from gproc.service.book import open_records
+from gproc.service.departures import Departures
 from gproc.service.faults import Faults
-from gproc.service.jobs import JobTable
 from gproc.service.live import LiveJob
 from gproc.service.registry import Registry
-from gproc.service.ways import JobWays
+from gproc.service.service import JobService
 from gproc.tree import number
 from gproc.wire import frames, messages
+from gproc.wire.job_messages import Keep
+from tests.simulator.clients import SimClient, Typist
 from tests.simulator.clock import Process
-from tests.simulator.nodes import LEASE_S, Quiet, endpoint_of, host_of, listen, nothing, output_of
+from tests.simulator.nodes import LEASE_S, Quiet, endpoint_of, host_of, listen
+from tests.simulator.programs import nothing, output_of
 
 if TYPE_CHECKING:
+    from gproc.records.spooling import JobSpool
     from tests.simulator.world import World
 
-class SimSession:
-    """As `MasterSession`, without its file."""
+CLUSTER: Final = "c"
+
+
+class Wanted(NamedTuple):
+    """What a client asks for.  input_bytes: of its standard input; None: it has none."""
+
+    places: list[Place]
+    keep: Keep = Keep()
+    input_bytes: int | None = None
+
+
+class NoDisk:
+    """The session and the records of a master that never comes back."""
 
     id = b"s" * 16
     ended: tuple[bytes, ...] = ()
     run = 1
+    found = False
 
     def __init__(self, clock_s: Callable[[], float]) -> None:
         self._clock_s = clock_s
         self.last_number = 0
+        self.keeper = SimpleNamespace(note_node=nothing, number=itertools.count(1).__next__)
 
     def number(self) -> int:
         self.last_number += 1
@@ -49,100 +69,123 @@ class SimSession:
     def lends(self, ends_s: float) -> None:
         pass
 
-
-class SimClient:
-    """The client of one job: it looks at every byte and every outcome."""
-
-    congested = lost = False
-
-    def __init__(self, world: World, live: Callable[[], LiveJob]) -> None:
-        self._world = world
-        self._live = live
-        self.got: dict[tuple[int, int], int] = {}
-        self.outcomes: dict[int, Outcome] = {}
-
-    def write(self, frame: bytes) -> None:
-        job, rank, stream, offset, data = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
-        got = self.got.get((rank, stream), 0)
-        if offset != got:
-            self._world.fail(f"job {job} rank {rank} stream {stream}: byte {offset} came after byte {got}")
-        if data != output_of(job, rank, stream, offset, len(data)):
-            self._world.fail(f"job {job} rank {rank} stream {stream}: other bytes at {offset} than were said")
-        if rank in self.outcomes:
-            self._world.fail(f"job {job} rank {rank}: output after its end")
-        self.got[rank, stream] = offset + len(data)
-        pause_s = self._world.random.uniform(0.0, 0.03)
-        asyncio.get_running_loop().call_later(pause_s, self._credit, stream, len(data))
-
-    def _credit(self, stream: int, size: int) -> None:
-        self._live().credited(self, stream, size)
-
-    def send(self, message: messages.Message) -> None:
-        if isinstance(message, messages.Finished):
-            if message.rank in self.outcomes:
-                self._world.fail(f"job {message.job} rank {message.rank}: a second outcome")
-            self.outcomes[message.rank] = message.outcome
-            self._world.judge(message.job, message.rank, message.outcome, self)
+    def note(self, live: LiveJob) -> None:
+        pass
 
 
 class SimJob(LiveJob):
-    """As the product's, which drops what comes for a rank after its end.  Here that is looked at first."""
+    """As the product's, and looks at what comes before that may drop it, and at what is passed on."""
 
     world: World
 
     def write(self, frame: bytes) -> None:
-        job, rank, *_ = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
+        job, rank, stream, offset, data = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
         if rank in self.job.outcomes:
             self.world.says_late(job, rank, self.job.outcomes[rank])
+        elif self.has_takers:
+            got = self._passed.get((rank, stream), 0)
+            if offset != got:
+                self.world.fail(f"job {job} rank {rank} stream {stream}: byte {offset} is passed on after byte {got}")
+            if data != output_of(job, rank, stream, offset, len(data)):
+                self.world.fail(f"job {job} rank {rank} stream {stream}: other bytes at {offset} than were said")
         super().write(frame)
 
+    @property
+    def has_takers(self) -> bool:
+        return self.attached is not None or self.spool is not None
 
-class SimService:
-    """As `JobService`, for jobs of one client each."""
+    def passed(self, rank: int, stream: int) -> int:
+        """How much its takers have been given."""
+        return self._passed.get((rank, stream), 0)
 
-    def __init__(self, world: World, master: SimMaster) -> None:
+    def send(self, message: messages.Message) -> None:
+        known = isinstance(message, messages.Finished) and message.rank in self.job.outcomes
+        super().send(message)
+        if isinstance(message, messages.Finished) and not known:
+            self.world.judge(self, message.rank, self.job.outcomes[message.rank])
+
+
+class SimDepartures(Departures):
+    """world: hears what is promised."""
+
+    world: World
+
+    async def _survive(self, live: LiveJob) -> None:
+        await super()._survive(live)
+        self.world.jobs[live.job.number].is_promised = True
+
+
+class SimService(JobService):
+    """The product's, for jobs of one client each, whom nobody refuses."""
+
+    def __init__(self, world: World, master: SimMaster, book: Any, spools: Any) -> None:
+        offers: Any = SimpleNamespace(unavailable=nothing, withdraw=nothing)
+        warden: Any = SimpleNamespace(ended=nothing)
+        super().__init__(master, offers, warden, book, spools)
+        self._departures = SimDepartures(master, book, spools)
+        self._departures.world = world
         self._world = world
-        self._master = master
-        self._table = JobTable()
-        self._live: dict[int, LiveJob] = {}
-        self.ways = JobWays(master, self._live, nothing)
 
-    def running(self) -> list[LiveJob]:
-        return list(self._live.values())
-
-    def jobs_at(self, place: Place) -> tuple[int, ...]:
-        return self._table.jobs_at(place)
-
-    def begin(self, places: list[Place]) -> None:
-        request = Request(nodes=fold(places), argv=(b"x",))
-        ranks = number(places)
+    def begin(self, wanted: Wanted) -> None:
+        request = Request(nodes=fold(wanted.places), argv=(b"x",), stdin=wanted.input_bytes is not None)
+        ranks = number(wanted.places)
         job = self._table.add(Caller(0, 0, ()), request, tuple(ranks), self._world.loop.now_s)
         on = [self._master.registry.at(place) for place in ranks]
         runs = [None if node is None else RunOfNode(node.nonce, node.run_key) for node in on]
-        client: Any = SimClient(self._world, lambda: live)
-        live = SimJob(job, runs, self._master.sign_job(job), client, self._ended)
-        live.world = self._world
+        client: Any = SimClient(self._world)
+        live = SimJob(
+            job, runs, self._master.sign_job(job), client, self._finish, self._turns.have_room, self._book.note
+        )
         self._live[job.number] = live
-        self._world.clients[job.number] = client
-        there = [node for node in on if node is not None]
-        self._master.pass_on(live.relayed, self.ways.run_of(live, there), {})
-        for rank, node in enumerate(on):
-            if node is None:
-                live.lose(rank, "it left before the job reached it")
+        self._world.begun(live, wanted)
+        client.begin(live)
+        self._book.note(live)
+        self._departures.began(client, live, wanted.keep)
+        live.start_timer()
+        self._start(live, on)
 
-    def _ended(self, live: LiveJob) -> None:
-        self._table.remove(live.job.number)
-        self._live.pop(live.job.number, None)
-        asyncio.get_running_loop().call_soon(self._master.release, live.release())
+    def _finish(self, live: LiveJob) -> None:
+        super()._finish(live)
+        if live.spool is None:
+            self._world.jobs[live.job.number].is_over = True
+
+    async def _settle(self, live: LiveJob, spool: JobSpool) -> None:
+        await super()._settle(live, spool)
+        self._world.look_at_kept(live.job.number, live.job.outcomes)
+
+    def let_client_leave(self, live: LiveJob) -> None:
+        """Its client asks to leave it."""
+        if live.attached is not None and not live.job.over:
+            client: Any = live.attached
+            self._departures.leave(client, live)
+
+    def lose_client(self, live: LiveJob) -> None:
+        """Its client is killed."""
+        if live.attached is not None and not live.job.over:
+            client: Any = live.attached
+            client.lost = True
+            client.jobs.clear()
+            self._departures.lost(live)
+
+    def attach(self, live: LiveJob) -> None:
+        """Somebody types, if nobody else does."""
+        if live.job.request.stdin and live.input_from is None and not live.input_ended and not live.job.over:
+            typist = Typist(self._world, live)
+            live.viewers.add(typist)
+            live.input_from = typist
+            typist.begin()
 
     def leftovers(self) -> str:
-        return "" if not self._live and not len(self._table) else f"jobs {sorted(self._live)} have not ended"
+        if self._live or len(self._table) or self._settling:
+            return f"jobs {sorted({*self._live, *self._settling})} have not ended"
+        return ""
 
 
 class SimMaster(Master):
     def __init__(self, world: World) -> None:
         self.world = world
         self.process = Process(host_of(Place(())))
+        self.has_begun = False
 
     def begin(self) -> None:
         """Call this in the context of its process."""
@@ -157,9 +200,26 @@ class SimMaster(Master):
         self._lease_s = LEASE_S
         self._own_name = "master"
         self._signer = world.signer
-        self._session = SimSession(lambda: world.loop.now_s)  # type: ignore[assignment]
         self._returned = asyncio.Event()
-        self._book = SimpleNamespace(keeper=SimpleNamespace(note_node=nothing))  # type: ignore[assignment]
-        self.jobs = SimService(world, self)
-        self._service = self.jobs  # type: ignore[assignment]
+        book: Any
+        spools: Any
+        if world.disk is None:
+            book, spools = NoDisk(lambda: world.loop.now_s), None
+            self._session = book
+        else:
+            self._session = MasterSession(world.disk.place, CLUSTER, world.disk.boot)
+            book, spools = open_records(world.disk.place, PolicyLimits(), goes_on=self._session.found)
+        self._book, self._spools = book, spools
+        self.jobs = SimService(world, self, book, spools)
+        self._service = self.jobs
+        self.go_on()
+        self.has_begun = True
         listen(world, self, self.process)
+
+    def crash(self) -> None:
+        """It is no more."""
+        self.world.network.kill(self.process)
+        assert self.world.disk is not None
+        self.world.disk.crash()
+        if self.has_begun:
+            self._book.keeper._database.close()

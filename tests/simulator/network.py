@@ -12,7 +12,7 @@ from gproc.errors import LinkLost, PeerError
 from gproc.trust.names import ClusterId
 from gproc.trust.tls import PeerName
 from gproc.wire import frames
-from tests.simulator.clock import Process, VirtualLoop
+from tests.simulator.clock import Due, Process, VirtualLoop
 
 UNACKNOWLEDGED_S: Final = 2.0
 """When the kernel ends a connection whose peer cannot be reached (`--link-timeout`)."""
@@ -33,7 +33,7 @@ class _Way:
         self.begin, self.end = begin, end
         self.stalled_until_s = 0.0
         self._queue: deque[tuple[float, object]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Due | None = None
         self._last_s = 0.0
 
     def put(self, item: object) -> None:
@@ -205,8 +205,8 @@ class Network:
 
     def freeze(self, process: Process, seconds: float) -> None:
         process.frozen = True
-        self._schedule(seconds, self.thaw, process)
-        self._schedule(SILENCE_S, self._notice_silence, process)
+        self.schedule(seconds, self.thaw, process)
+        self.schedule(SILENCE_S, self._notice_silence, process)
 
     def thaw(self, process: Process) -> None:
         if process.frozen and not process.dead:
@@ -222,13 +222,13 @@ class Network:
     def cut(self, pairs: list[tuple[str, str]], seconds: float) -> None:
         for pair in pairs:
             self._cut[pair] = self._cut.get(pair, 0) + 1
-        self._schedule(seconds, self._heal, pairs)
-        self._schedule(UNACKNOWLEDGED_S, self._notice_cut)
+        self.schedule(seconds, self._heal, pairs)
+        self.schedule(UNACKNOWLEDGED_S, self._notice_cut)
 
     def take_down(self, host: str, seconds: float) -> None:
         self._down[host] = self._down.get(host, 0) + 1
-        self._schedule(seconds, self._bring_up, host)
-        self._schedule(UNACKNOWLEDGED_S, self._notice_cut)
+        self.schedule(seconds, self._bring_up, host)
+        self.schedule(UNACKNOWLEDGED_S, self._notice_cut)
 
     def _heal(self, pairs: list[tuple[str, str]]) -> None:
         for pair in pairs:
@@ -251,7 +251,7 @@ class Network:
             link.out.pump()
             link.out.end.out.pump()
 
-    def _schedule(self, seconds: float, what: Callable[..., None], *args: object) -> None:
+    def schedule(self, seconds: float, what: Callable[..., None], *args: object) -> None:
         self.loop.call_later(seconds, what, *args, context=self.context)
 
     def connections(self) -> Iterator[SimLink]:

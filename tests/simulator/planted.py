@@ -7,22 +7,30 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, Final
 
+import gproc.records.spool as spool_module
+import gproc.service.service as service_module
+from gproc.errors import PeerError
 from gproc.node.program import Program
+from gproc.records.session import MasterSession
+from gproc.records.spool import SpoolFiles
 from gproc.relay.adoption import ADOPTED_FROM
 from gproc.relay.delivery import KeptOutput, ReceivedOutput
-from gproc.relay.flow import Outlet
+from gproc.relay.flow import Inlet, Outlet
 from gproc.relay.hub import Hub
 from gproc.relay.merging import KeptForLink, Recent
 from gproc.relay.receipt import JobReceipt
 from gproc.relay.relayed_job import RelayedJob
+from gproc.service import continuing
 from gproc.service.registry import Node, Registry
 from gproc.service.ways import JobWays
 from gproc.slave import Slave
 from gproc.tree import Tree
 from gproc.trust.lease import LeaseKeeper, boottime_s
+from gproc.trust.orders import JobInput
 from gproc.trust.ticket import TicketVerifier
+from gproc.wire.frames import InputBlock
 from tests.simulator.clock import replaced
-from tests.simulator.nodes import Saying
+from tests.simulator.programs import Saying
 
 
 def gap_is_taken(self: ReceivedOutput, rank: int, stream: int, offset: int, size: int) -> int:
@@ -151,7 +159,73 @@ def what_was_sent_outlives_its_link(self: RelayedJob, run: Any, parts: Any, upst
 
 _resume = RelayedJob.resume
 
-PLANTED: Final[dict[str, tuple[type, str, Any]]] = {
+
+# What the next master needs
+
+
+def leases_are_not_noted(self: MasterSession, until_s: float) -> None:
+    """The next master takes programs for ended that run."""
+
+
+def half_an_entry_stays(self: SpoolFiles, number: int, uid: int) -> Any:
+    """What was written half as the master died is not cut off."""
+    with replaced(spool_module, "_read_whole", lambda path, found: [_read_whole(path, found), 1 << 62][1]):
+        return _go_on(self, number, uid)
+
+
+_go_on = SpoolFiles.go_on
+_read_whole = spool_module._read_whole
+
+
+def lost_rank_begins_after_crash(live: Any, interrupted: Any) -> None:
+    """As it was until 28 November 2026: nobody knew any more that a rank was lost, and its node was sent the job."""
+    _fill(live, interrupted)
+    live.unreached.given_up.clear()
+
+
+_fill = continuing.fill
+
+
+# Standard input
+
+
+def first_block_is_not_repeated(self: Inlet[Any], reader: Any) -> None:
+    kept = self._kept.copy()
+    if kept:
+        kept.popleft()
+    if kept:
+        self._repeated[reader] = kept
+        self._pump()
+
+
+def input_is_taken_twice(self: JobInput, block: InputBlock) -> bytes | None:
+    return None if self._ended else _open(self, block._replace(offset=self._offset_bytes))
+
+
+_open = JobInput.open
+
+
+# As it was until 28 November 2026, when the simulator found these
+
+
+def end_is_the_last_block(self: Inlet[Any], block: InputBlock) -> None:
+    """What was repeated for one child of a relay went to all of them, and the others gave up their parent."""
+    if self.__dict__.get("had_end"):
+        raise PeerError("standard input after its end")
+    self.__dict__["had_end"] = not block.data
+    _push(self, block)
+
+
+_push = Inlet.push
+
+
+def refused_job_takes_no_input(self: Slave, link: Any, job: int, block: InputBlock) -> None:
+    """A node that had refused a job gave no credit for its input, so nobody got more."""
+    if self._uplink.is_open(link) and (relayed := self.relayed_jobs.get(job)) is not None:
+        relayed.stdin(block)
+
+
+PLANTED: Final[dict[str, tuple[Any, str, Any]]] = {
     "output after a gap is taken": (ReceivedOutput, "take_bytes", gap_is_taken),
     "a block that ends where we are is taken again": (ReceivedOutput, "take_bytes", block_is_taken_twice),
     "a node sends again from one byte too late": (KeptOutput, "rewind", one_byte_too_many_is_dropped),
@@ -171,10 +245,27 @@ PLANTED: Final[dict[str, tuple[type, str, Any]]] = {
     "a relay on no way of a job keeps it": (RelayedJob, "is_stranded", False),
     "a parent keeps less than it has offered": (KeptForLink, "__init__", less_is_kept),
     "references go to a parent that has not what they mean": (RelayedJob, "resume", what_was_sent_outlives_its_link),
+    "the end of leases is not noted": (MasterSession, "lends", leases_are_not_noted),
+    "half an entry stays in the spool": (SpoolFiles, "go_on", half_an_entry_stays),
+    "a lost rank begins after a crash": (service_module, "fill", lost_rank_begins_after_crash),
+    "the first block is not repeated": (Inlet, "repeat", first_block_is_not_repeated),
+    "a block of input is taken anywhere": (JobInput, "open", input_is_taken_twice),
+    "nothing may come after the end of input": (Inlet, "push", end_is_the_last_block),
+    "a refused job takes no input": (Slave, "on_input", refused_job_takes_no_input),
 }
-"""By what is wrong: the class, the method, and what stands in for it."""
+"""By what is wrong: the class or module, the method, and what stands in for it."""
+
+KEEPING: Final = set(list(PLANTED)[-7:])
+"""Those that show only if the master has a disk and jobs have an input."""
 
 SEEDS: Final = {
+    "the end of leases is not noted": 12,
+    "half an entry stays in the spool": 51,
+    "the first block is not repeated": 39,
+    "a block of input is taken anywhere": 31,
+    "nothing may come after the end of input": 31,
+    "a refused job takes no input": 3_000_030,
+    "a lost rank begins after a crash": 47,
     "output after a gap is taken": 3,
     "a node sends again from one byte too late": 1,
     "a route is not dropped": 1,
@@ -191,6 +282,13 @@ SEEDS: Final = {
 """Where some of them show soon."""
 
 LATE_SEEDS: Final = {
+    "the end of leases is not noted": 12,
+    "half an entry stays in the spool": 51,
+    "the first block is not repeated": 39,
+    "a block of input is taken anywhere": 31,
+    "nothing may come after the end of input": 31,
+    "a refused job takes no input": 3_000_030,
+    "a lost rank begins after a crash": 47,
     "a node lets go of a block that is acknowledged in part": 3,
     "an acknowledgement is not said again": 3,
     "a replayed ticket is taken": 3,

@@ -1,4 +1,4 @@
-"""Signatures that cost a hundredth: a keyed digest instead of Ed25519.  Nobody forges here, but a stale or changed one is refused.
+"""Signatures that cost a hundredth: a keyed digest instead of Ed25519.  A changed one is refused; nobody forges here.
 
 Real ones would be a third of the time of a simulated fault.
 """

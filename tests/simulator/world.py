@@ -5,26 +5,36 @@ from __future__ import annotations
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import gproc.node.taking
+import gproc.records.keeper
+import gproc.records.spool
 import gproc.relay.children
 import gproc.relay.delivery
 import gproc.relay.hub
 import gproc.relay.merging
+import gproc.service.departures
+import gproc.service.service
+import gproc.service.window
 import gproc.wire.credit
 import gproc.wire.frames
 from gproc.nodespec import Place, format_path
 from gproc.relay.hub import Hub
 from gproc.request.outcome import Killed, Lost, Outcome, Refused, Returned, Signalled
+from gproc.service.registry import Registry
 from gproc.trust.signing import Signer, TrustedKeys
+from gproc.wire.job_messages import Keep
 from gproc.wire.messages import Route, Run
-from tests.simulator import nodes
+from tests.simulator import programs
 from tests.simulator.clock import Process, VirtualLoop, replaced, seldom_collected, virtual_time
-from tests.simulator.front import SimClient, SimMaster
+from tests.simulator.disk import Disk
+from tests.simulator.front import SimJob, SimMaster, Wanted
+from tests.simulator.kept import KeptJobs
 from tests.simulator.network import Network
-from tests.simulator.nodes import SimSlave, Truth
+from tests.simulator.nodes import Quiet, SimSlave
+from tests.simulator.programs import LARGE, Truth, input_of
 from tests.simulator.signatures import cheap_signatures
 
 RACKS: Final = 4
@@ -33,29 +43,50 @@ RACKS: Final = 4
 QUIET_S: Final = 150.0
 """Within so long after the last fault everything must be in order: some leases, and the longest pauses."""
 
-LARGE: Final = 6000
-"""Bytes of the longest output: 1.5 times what a node keeps."""
+INPUTS: Final = (0, 300, LARGE)
+"""Up to so many bytes of standard input a job has."""
 
 
 class Violation(Exception):
     """Something that must never happen."""
 
 
-class World:
-    """seed: the same one makes the same run."""
+class JobFacts:
+    """What is known of one job from outside.
 
-    def __init__(self, seed: int, racks: int = RACKS, rows: int = 4, leaves: int = 5) -> None:
+    input_bytes: of its standard input; None: it has none.  outcomes: of the ranks that have ended, as far as the
+    present master knows.  is_promised: whether it goes on without its client and its master.  is_late: whether its
+    first output went to its client alone.  is_over: whether all of its ranks have ended.  is_gone: whether its master
+    has crashed, and it ended with it.
+    """
+
+    def __init__(self, size: int, wanted: Wanted) -> None:
+        self.size = size
+        self.input_bytes = wanted.input_bytes
+        self.is_late = not (wanted.keep.detach or wanted.keep.survive)
+        self.outcomes: dict[int, Outcome] = {}
+        self.is_promised = self.is_over = self.is_gone = False
+
+
+class World:
+    """seed: the same one makes the same run.  keeps: the master has a disk and may crash, and jobs have an input."""
+
+    def __init__(
+        self, seed: int, racks: int = RACKS, rows: int = 4, leaves: int = 5, *, keeps: bool = False
+    ) -> None:  # fmt: skip
         self.random = random.Random(seed)
         self.loop = VirtualLoop()
         self.network = Network(self.loop, seed)
         self.signer: Signer
         self.places = places_of(racks, rows, leaves)
         self.slaves: dict[Place, SimSlave] = {}
-        self.clients: dict[int, SimClient] = {}
+        self.disk = Disk(self.loop, seed) if keeps else None
+        self.jobs: dict[int, JobFacts] = {}
         self.truths: dict[tuple[int, int], Truth] = {}
-        self.faults = 0
+        self.faults = self.returned = 0
         self.violations: list[str] = []
         self.master = SimMaster(self)
+        self.kept = KeptJobs(self)
 
     def keys(self) -> TrustedKeys:
         return TrustedKeys(self.signer.public_key)
@@ -70,8 +101,8 @@ class World:
             self.fail(f"job {job} rank {rank} begins twice")
         if job in slave.refused:
             self.fail(f"job {job} rank {rank} begins, and its node has signed that it does not")
-        if rank in self.clients[job].outcomes:
-            self.fail(f"job {job} rank {rank} begins after its end: {self.clients[job].outcomes[rank]}")
+        if rank in (facts := self.jobs[job]).outcomes and not facts.is_gone:
+            self.fail(f"job {job} rank {rank} begins after its end: {facts.outcomes[rank]}")
         sizes = {stream: self._size() for stream in (1, 2)}
         truth = self.truths[job, rank] = Truth(slave, rank, sizes, self.random.randint(0, 255))
         slave.launcher.truths.append(truth)
@@ -86,9 +117,21 @@ class World:
     def _size(self) -> int:
         return self.random.choice((0, self.random.randint(1, 300), self.random.randint(1, LARGE)))
 
-    def judge(self, job: int, rank: int, outcome: Outcome, client: SimClient) -> None:
+    def reads(self, job: int, truth: Truth, data: bytes) -> None:
+        """A program has read this of its standard input; b"" is the end."""
+        size, what = self.jobs[job].input_bytes or 0, f"job {job} rank {truth.rank}"
+        if truth.at_end or data != input_of(job, truth.read, len(data)):
+            self.fail(f"{what} reads other {len(data)} bytes at {truth.read} than were typed")
+        truth.read += len(data)
+        truth.at_end = not data
+        if truth.read > size or (truth.at_end and truth.read != size):
+            self.fail(f"{what} has read {truth.read} bytes of {size}, and the end: {truth.at_end}")
+
+    def judge(self, live: SimJob, rank: int, outcome: Outcome) -> None:
         """A rank has this outcome."""
-        truth, now_s, what = self.truths.get((job, rank)), self.loop.now_s, f"job {job} rank {rank}: {outcome}"
+        job, now_s = live.job.number, self.loop.now_s
+        truth, what = self.truths.get((job, rank)), f"job {job} rank {rank}: {outcome}"
+        self.jobs[job].outcomes[rank] = outcome
         if truth is None:
             if isinstance(outcome, Returned | Signalled):
                 self.fail(f"{what}, but it never began")
@@ -97,14 +140,83 @@ class World:
             self.fail(f"{what}, but it runs")
         match outcome:
             case Returned(code):
-                said = {stream: client.got.get((rank, stream), 0) for stream in truth.sizes}
-                if not truth.returned or code != truth.code or said != truth.sizes:
+                self.returned += 1
+                said = {stream: live.passed(rank, stream) for stream in truth.sizes}
+                if not truth.returned or code != truth.code or (live.has_takers and said != truth.sizes):
                     self.fail(f"{what}, {said} bytes came; in truth {truth.code}, {truth.sizes} bytes")
+            case Refused(reason) if "forged" in reason:
+                self.fail(f"{what}, and nobody forges")
             case Lost() | Refused() | Killed() | Signalled():
                 if not truth.may_be_lost(now_s):
                     self.fail(f"{what}, but its node lives, and its lease has not ended")
             case _:
                 self.fail(f"{what}, which nothing here can cause")
+
+    # Jobs
+
+    def begin_job(self) -> None:
+        places = [place for place in self.places if self.master.registry.at(place) is not None]
+        if places:
+            some = sorted(self.random.sample(places, self.random.randint(1, len(places))))
+            self.inside(self.master.process, self.master.jobs.begin, self._wanted(some))
+
+    def _wanted(self, places: list[Place]) -> Wanted:
+        if self.disk is None:
+            return Wanted(places)
+        keep = self.random.choice((Keep(), Keep(), Keep(detach=True), Keep(detach=True), Keep(survive=True)))
+        size = None if self.random.random() < 0.5 else self.random.randint(0, self.random.choice(INPUTS))
+        return Wanted(places, keep, size)
+
+    def begun(self, live: SimJob, wanted: Wanted) -> None:
+        self.jobs[live.job.number] = JobFacts(len(wanted.places), wanted)
+
+    def attend(self) -> None:
+        """Somebody types what the clients of detached jobs have not typed."""
+        for live in self.master.jobs.running():
+            if self.random.random() < 0.3:
+                self.inside(self.master.process, self.master.jobs.attach, live)
+
+    # The crash of the master
+
+    @property
+    def has_master(self) -> bool:
+        return self.master.has_begun and not self.master.process.dead
+
+    def crash(self) -> None:
+        """The master is killed, and what it knows is what is on its disk."""
+        self.master.crash()
+        for facts in self.jobs.values():
+            if not facts.is_over:
+                facts.outcomes = {}
+
+    def bring_back(self, *, rebooted: bool) -> None:
+        """Another master is started.  rebooted: and so was its machine before."""
+        assert self.disk is not None
+        self.disk.boots += rebooted
+        self.master = SimMaster(self)
+        self.inside(self.master.process, self._begin_again, rebooted)
+
+    def _begin_again(self, rebooted: bool) -> None:
+        self.master.begin()
+        running = {live.job.number: live for live in self.master.jobs.running()}
+        for job, facts in self.jobs.items():
+            if facts.is_over or facts.is_gone:
+                continue
+            if job in running or self.kept.has_ended(job):
+                facts.is_over = job not in running
+                for rank, outcome in self.kept.outcomes(job).items():
+                    facts.outcomes[rank] = outcome
+                if facts.is_over:
+                    self.look_at_kept(job, facts.outcomes)
+                continue
+            if facts.is_promised and not rebooted:
+                self.fail(f"job {job} was to go on, and is gone")
+            facts.is_gone = True
+
+    def look_at_kept(self, job: int, outcomes: Mapping[int, Outcome]) -> None:
+        """All of a job is on the disk."""
+        self.jobs[job].is_over = True
+        self.kept.look(job, self.jobs[job], outcomes)
 
     # The cluster
 
@@ -126,12 +238,6 @@ class World:
     def living(self) -> list[SimSlave]:
         return [slave for slave in self.slaves.values() if not slave.process.dead]
 
-    def begin_job(self) -> None:
-        places = [place for place in self.places if self.master.registry.at(place) is not None]
-        if places:
-            some = self.random.sample(places, self.random.randint(1, len(places)))
-            self.inside(self.master.process, self.master.jobs.begin, sorted(some))
-
     def run_for(self, seconds: float) -> None:
         self.loop.run_for(seconds)
         self.check()
@@ -139,7 +245,17 @@ class World:
     # What must always be true
 
     def check(self) -> None:
-        registry = self.master.registry
+        if self.has_master:
+            self._check_registry(self.master.registry)
+            self._check_credit(self.master)
+        for slave in self.living():
+            self._check_credit(slave)
+        self.violations += [f"{self.loop.now_s:.3f} s: {failure}" for failure in self.loop.failures]
+        self.violations += [f"{self.loop.now_s:.3f} s: {complaint}" for complaint in self.network.complaints]
+        if self.violations:
+            raise Violation("; ".join(self.violations[:3]))
+
+    def _check_registry(self, registry: Registry) -> None:
         for nonce, node in registry._by_nonce.items():
             if node.nonce != nonce or registry._by_place.get(node.place) is not node:
                 self.fail(f"{node} has no place of its own")
@@ -148,13 +264,6 @@ class World:
         for route, node in registry._by_route.items():
             if node.route != route or registry._by_nonce.get(node.nonce) is not node:
                 self.fail(f"the route {format_path(route)} leads to {node}, which is not there")
-        self._check_credit(self.master)
-        for slave in self.living():
-            self._check_credit(slave)
-        self.violations += [f"{self.loop.now_s:.3f} s: {failure}" for failure in self.loop.failures]
-        self.violations += [f"{self.loop.now_s:.3f} s: {complaint}" for complaint in self.network.complaints]
-        if self.violations:
-            raise Violation("; ".join(self.violations[:3]))
 
     def _check_credit(self, hub: SimMaster | SimSlave) -> None:
         """No hop has more credit than its window."""
@@ -172,6 +281,8 @@ class World:
             self.inside(None, self.network.thaw, slave.process)
         until_s = self.loop.now_s + QUIET_S
         while (why := self.disorder()) and self.loop.now_s < until_s:
+            if self.disk is not None and self.has_master:
+                self.attend()
             self.run_for(3.0)
         if why:
             raise Violation(f"{QUIET_S:.0f} s after the last fault: {why}")
@@ -179,6 +290,8 @@ class World:
     def disorder(self) -> str:
         """What is not in order; "" if nothing."""
         master = self.master
+        if not self.has_master:
+            return "the master is away"
         for place in self.places:
             slave = self.slaves[place]
             node = None if slave.process.dead else master.registry.by_nonce(slave._voice.nonce)
@@ -205,12 +318,15 @@ class World:
         return self._unfinished()
 
     def _unfinished(self) -> str:
-        """Whether a rank has no outcome."""
-        for job, client in self.clients.items():
-            begun = {rank for each, rank in self.truths if each == job}
-            if missing := begun - client.outcomes.keys():
-                return f"ranks {sorted(missing)} of job {job} have no outcome"
-        self.clients.clear()
+        """Whether a rank has no outcome, or runs although its job is over."""
+        for job, facts in self.jobs.items():
+            if not facts.is_gone and len(facts.outcomes) < facts.size:
+                return f"of job {job} only the ranks {sorted(facts.outcomes)} have an outcome"
+        if running := [key for key, truth in self.truths.items() if truth.lives(self.loop.now_s)]:
+            return f"these jobs and ranks still run: {running}"
+        if self.disk is not None and (left := self.kept.leftovers(len(self.places))):
+            return left
+        self.jobs.clear()
         self.truths.clear()
         for slave in self.slaves.values():
             slave.launcher.truths.clear()
@@ -241,17 +357,24 @@ def simulated(world: World) -> Iterator[World]:
     """The product's rules see the simulated clock, small windows, and no world outside."""
     log = logging.getLogger("gproc")
     patches = [
-        replaced(gproc.node.taking, "warded_program", nodes.make_program),
-        replaced(gproc.relay.children, "ChunkSender", nodes.Quiet),
-        replaced(gproc.relay.hub, "Memory", nodes.Quiet),
-        replaced(gproc.relay.delivery, "ACKNOWLEDGED_BYTES", nodes.KEPT_BYTES // 4),
+        replaced(gproc.node.taking, "warded_program", programs.make_program),
+        replaced(gproc.relay.children, "ChunkSender", Quiet),
+        replaced(gproc.relay.hub, "Memory", Quiet),
+        replaced(gproc.relay.delivery, "ACKNOWLEDGED_BYTES", programs.KEPT_BYTES // 4),
         replaced(gproc.relay.merging, "LEAST_BYTES", 16),
-        replaced(gproc.relay.merging, "LINK_BYTES", nodes.KEPT_BYTES),
-        replaced(gproc.relay.merging, "JOB_BYTES", 3 * nodes.KEPT_BYTES),
+        replaced(gproc.relay.merging, "LINK_BYTES", programs.KEPT_BYTES),
+        replaced(gproc.relay.merging, "JOB_BYTES", 3 * programs.KEPT_BYTES),
         replaced(gproc.wire.credit, "MIN_WINDOW_BYTES", 256),
-        replaced(gproc.wire.credit, "MAX_WINDOW_BYTES", nodes.KEPT_BYTES),
-        replaced(gproc.wire.frames, "CLIENT_WINDOW_BYTES", nodes.KEPT_BYTES),
+        replaced(gproc.wire.credit, "MAX_WINDOW_BYTES", programs.KEPT_BYTES),
+        replaced(gproc.wire.frames, "CLIENT_WINDOW_BYTES", programs.KEPT_BYTES),
+        replaced(gproc.service.window, "CLIENT_WINDOW_BYTES", programs.KEPT_BYTES),
+        replaced(gproc.service.departures, "SPOOL_WINDOW_BYTES", programs.KEPT_BYTES // 4),
+        replaced(gproc.service.service, "LiveJob", SimJob),
+        replaced(gproc.records.spool, "FILE_BYTES", 4 * programs.KEPT_BYTES),
+        replaced(SimJob, "world", world),
     ]
+    if world.disk is not None:
+        patches.append(replaced(gproc.records.keeper, "ThreadPoolExecutor", world.disk.new_thread))
     with contextlib.ExitStack() as stack:
         stack.enter_context(virtual_time(world.loop))
         stack.enter_context(cheap_signatures())
@@ -266,5 +389,9 @@ def simulated(world: World) -> Iterator[World]:
         finally:
             for slave in world.slaves.values():
                 slave.process.dead = True
+            if world.disk is not None and world.has_master:
+                world.master.crash()
             world.master.process.dead = True
             world.loop.close()
+            if world.disk is not None:
+                world.disk.close()

@@ -1,0 +1,151 @@
+"""The disk of the simulated master: a directory with the files that the product writes, and the thread that writes.
+
+A crash loses what waits for the thread.  What it does just then is done, or not, or half.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.simulator.clock import present_process
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from tests.simulator.clock import VirtualLoop
+
+IN_MEMORY = "/dev/shm"
+
+
+class Disk:
+    """boot: of the machine's start."""
+
+    def __init__(self, loop: VirtualLoop, seed: int) -> None:
+        self.loop = loop
+        self.random = random.Random(seed)
+        self._directory = tempfile.TemporaryDirectory(dir=IN_MEMORY if os.path.isdir(IN_MEMORY) else None)
+        self.place = self._directory.name
+        self.boots = 1
+        self._thread: SimThread | None = None
+
+    @property
+    def boot(self) -> str:
+        return f"boot {self.boots}"
+
+    def new_thread(self, *_: object) -> SimThread:
+        """Instead of `ThreadPoolExecutor`."""
+        self._thread = SimThread(self)
+        return self._thread
+
+    def crash(self) -> None:
+        """Its master is no more."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        before = self._sizes()
+        if self.random.random() < 0.5:
+            thread.do_next()
+        for path, size in self._sizes().items():
+            known = before.get(path, 0)
+            if size != known and self.random.random() < 0.5:
+                os.truncate(path, self.random.randint(known if known < size else 0, size))
+        thread.drop()
+
+    def close(self) -> None:
+        self._directory.cleanup()
+
+    def _sizes(self) -> dict[Path, int]:
+        """Of the files that are appended to."""
+        files = [file for name in ("spool", "input") for file in Path(self.place, name).rglob("*") if file.is_file()]
+        return {file: file.stat().st_size for file in files}
+
+
+class _Work:
+    """As `concurrent.futures.Future`, of one thread that may be told to hurry."""
+
+    def __init__(self, thread: SimThread, work: Callable[[], Any], told: Callable[[_Work], None]) -> None:
+        self._thread = thread
+        self._work = work
+        self._told = told
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.done = False
+
+    def do(self) -> None:
+        try:
+            self.value = self._work()
+        except Exception as error:  # noqa: BLE001 - its result is for the one who waits
+            self.error = error
+        self.done = True
+        self._told(self)
+
+    def result(self) -> Any:
+        """Wait for it.  Raises: what it raises."""
+        while not self.done:
+            self._thread.do_next()
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class SimThread:
+    """Does one piece of work after the other, each a while after it could.  It belongs to the process that makes it."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._process = present_process()
+        self._queue: deque[_Work] = deque()
+        self._waits = False
+
+    def submit(self, work: Callable[..., Any], *args: object) -> _Work:
+        return self._add(lambda: work(*args), lambda _: None)
+
+    def call(self, work: Callable[..., Any], *args: object) -> asyncio.Future[Any]:
+        """For an event loop."""
+        future: asyncio.Future[Any] = self._disk.loop.create_future()
+
+        def tell(done: _Work) -> None:
+            if future.cancelled():
+                return
+            if done.error is not None:
+                future.set_exception(done.error)
+            else:
+                future.set_result(done.value)
+
+        self._add(lambda: work(*args), tell)
+        return future
+
+    def shutdown(self) -> None:
+        while self._queue:
+            self.do_next()
+
+    def drop(self) -> None:
+        self._queue.clear()
+
+    def do_next(self) -> None:
+        if self._queue:
+            self._queue.popleft().do()
+
+    def _add(self, work: Callable[[], Any], told: Callable[[_Work], None]) -> _Work:
+        piece = _Work(self, work, told)
+        self._queue.append(piece)
+        self._go_on()
+        return piece
+
+    def _go_on(self) -> None:
+        if self._queue and not self._waits:
+            self._waits = True
+            most_s = self._disk.random.choice((0.002, 0.002, 0.002, 0.02, 0.2))
+            pause_s = self._disk.random.uniform(0.0, most_s)
+            self._disk.loop.call_later(pause_s, self._step, context=self._process.context)
+
+    def _step(self) -> None:
+        self._waits = False
+        self.do_next()
+        self._go_on()
