@@ -35,7 +35,22 @@ if TYPE_CHECKING:
     from gproc.client.terminal import LentTerminal
 
 
-def run(options: ExecOptions) -> int:
+class Manner:
+    """How the command stands to who calls it: `gproc-rsh` has another one."""
+
+    def stdin(self, options: ExecOptions) -> int | None:
+        """The descriptor whose bytes the programs get; None: they get none."""
+        if options.detach or (options.no_stdin and not options.tty):
+            return None
+        return 0 if options.tty else readable_stdin()
+
+    def conclude(self, foreground: Foreground, status: int, lines: list[str]) -> int:
+        """Say how the job ended.  Returns the exit status."""
+        return foreground.conclude(status, lines)
+
+
+def run(options: ExecOptions, manner: Manner | None = None) -> int:
+    manner = manner or Manner()
     if options.retry_failed:
         from gproc.cli.retrying import retried
 
@@ -60,7 +75,7 @@ def run(options: ExecOptions) -> int:
     command = shell_command(options.command) if options.shell else options.command
     check_sending(options)
     bundle = None if options.local_bin else packed(options, command, cwd, trace)
-    stdin = stdin_of(options)
+    stdin = manner.stdin(options)
     request = program_request(
         meant.nodes,
         [os.fsencode(word) for word in command],
@@ -113,7 +128,7 @@ def run(options: ExecOptions) -> int:
         from gproc.cli.lacking import hints
 
         lines += hints(foreground.errors, bundle, cwd)
-    return foreground.conclude(status, lines)
+    return manner.conclude(foreground, status, lines)
 
 
 def check_collecting(options: ExecOptions) -> None:
@@ -225,13 +240,6 @@ def left(foreground: Foreground, *, detached: bool) -> int:
     if not detached and foreground.problem is None:
         lines.append(f"left job {job.number}, which goes on: gproc attach {job.number}")
     return foreground.conclude(EXIT_GPROC if job.missing else 0, lines)
-
-
-def stdin_of(options: ExecOptions) -> int | None:
-    """The descriptor whose bytes the programs get; None: they get none."""
-    if options.detach or (options.no_stdin and not options.tty):
-        return None
-    return 0 if options.tty else readable_stdin()
 
 
 def packed(options: ProgramOptions, command: Sequence[str], cwd: str, trace: Trace) -> Bundle:

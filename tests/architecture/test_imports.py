@@ -51,6 +51,7 @@ PURE = {
     "cli.kinds", "cli.giving_way", "root.code_layout", "root.view", "root.abilities", "root.asked", "root.where",
     "runtime.archive", "runtime.slim",
     "adapters.invoke.protocol", "adapters.invoke.attributes", "adapters.invoke.states",
+    "adapters.rsh.words", "adapters.rsh.login",
     "adapters.gfork.access", "adapters.gfork.frames", "adapters.gfork.grammar", "adapters.gfork.keys",
     "adapters.gfork.outbox", "adapters.gfork.routing", "adapters.gfork.settings", "adapters.gfork.switches",
     "adapters.gfork.values", "adapters.gridftp.backends", "adapters.gridftp.memory", "adapters.gridftp.names",

@@ -82,11 +82,10 @@ def test_a_wrong_command_is_still_one_message_and_its_status(flat: Cluster, clos
 
 @closed_descriptors
 def test_gproc_rsh_without_them_says_what_is_wrong_too(flat: Cluster, closed: tuple[str, ...]) -> None:
-    """It asks the master for a host's name before it becomes `gproc e`."""
-    argv = without(closed, [sys.executable, "-m", "gproc.adapters.invoke.rsh", "no-command"])
+    argv = without(closed, [sys.executable, "-m", "gproc.adapters.rsh.main", "-z", "host"])
     done = subprocess.run(argv, env=flat.env, cwd=flat.work, input=b"", capture_output=True, timeout=PATIENCE_S)
-    assert done.returncode == 2
-    assert done.stderr.startswith(b"" if "2>&-" in closed else b"gproc-rsh: usage:")
+    assert done.returncode == 255
+    assert done.stderr.startswith(b"" if "2>&-" in closed else b"gproc: -z: ssh has no such option")
 
 
 @closed_descriptors

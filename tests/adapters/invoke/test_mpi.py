@@ -1,16 +1,13 @@
-"""Programs of MPI through the Invoke Server, and `gproc-rsh` alone."""
+"""Programs of MPI through the Invoke Server."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-import gproc
-from gproc.adapters.invoke.rsh import command_line, split
 from tests.adapters.invoke.client import Client, await_the_end_of_jobs, redirected
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
@@ -130,51 +127,3 @@ def test_a_launcher_ends_if_a_proxy_cannot_be_started(tree: Cluster, client: Cli
     lines = [("gproc_mpirun", launcher), ("gproc_nice", "-20"), ("gproc_file", "/none/such")]
     said = client.run(*lines, hostname="3", executable_path="/bin/true", backend="MPI", staging="true")
     assert said == ["ACTIVE", "FAILED"]
-
-
-def rsh(tree: Cluster, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    (tree.home / "config.toml").write_text(f'[e]\nsocket = "{tree.socket}"\n')
-    return subprocess.run(
-        [sys.executable, "-m", "gproc.adapters.invoke.rsh", *words], env=tree.env | env, cwd=tree.work,
-        capture_output=True, text=True, timeout=PATIENCE_S, input="in",
-    )  # fmt: skip
-
-
-def test_gproc_rsh_runs_a_line_of_shell_on_one_node(tree: Cluster) -> None:
-    done = rsh(tree, "-x", "-l", "me", "1/2", 'cat; echo "" "$GPROC_NODE";', "exit 3")
-    assert (done.returncode, done.stdout) == (3, "in 1/2\n")
-    assert rsh(tree, "localhost", "echo", "$GPROC_SIZE").stdout == "1\n"
-
-
-def test_gproc_rsh_takes_switches_from_its_environment(tree: Cluster) -> None:
-    data = tree.work / "with blank"
-    data.write_text("sent")
-    assert rsh(tree, "3", f"cat '{data}'", GPROC_RSH=f"-f '{data}'").stdout == "sent"
-    wrong = rsh(tree, "3", "true", GPROC_RSH="'")
-    assert (wrong.returncode, "GPROC_RSH is not quoted" in wrong.stderr) == (2, True)
-
-
-def test_gproc_rsh_says_what_is_wrong(tree: Cluster) -> None:
-    assert rsh(tree, "3").returncode == 2
-    unknown = rsh(tree, "kn9", "true")
-    assert (unknown.returncode, "no node of the tree is called kn9" in unknown.stderr) == (125, True)
-
-
-@pytest.mark.parametrize(
-    ("words", "host"),
-    [
-        ("host a -b", "host"),
-        ("-x -p 22 -oA=b me@host a -b", "host"),
-        ("-xl me -- host a -b", "host"),
-        ("-o A=b -q host a -b", "host"),
-    ],
-)
-def test_options_of_ssh_are_dropped(words: str, host: str) -> None:
-    assert split(words.split()) == (host, ["a", "-b"])
-
-
-def test_a_command_line_of_gproc_is_made() -> None:
-    made = command_line(["-x", "1/7", '"prog"', "-a"], {"GPROC_RSH": "-localbin --cpus=2"})
-    assert made == ["e", "--shell", "-localbin", "--cpus=2", "=1/7", '"prog"', "-a"]
-    with pytest.raises(gproc.UsageError):
-        command_line([], {})

@@ -1,0 +1,90 @@
+"""The words of ssh(1).  Pure.
+
+What concerns the connection (keys, ciphers, ports, proxies, files of settings) is read and dropped, because the tree is
+the connection.  What asks for something that we do not do is refused: a program that believes that it has a tunnel
+would wait for it for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from gproc.errors import UsageError
+
+USAGE: Final = "usage: gproc-rsh [OPTIONS] [USER@]HOST [COMMAND...], with the options of ssh(1)"
+
+WITH_VALUE: Final = frozenset("BbcDEeFIiJLlmOoPpQRSWw")
+"""Options that take a value, in the same word or in the next: ssh(1) of OpenSSH 9.2."""
+
+WITHOUT_VALUE: Final = frozenset("46AaCfGgKkMNnqsTtVvXxYy")
+
+REFUSED: Final = {
+    **dict.fromkeys("DLRW", "forwards no connections"),
+    "w": "forwards no devices",
+    "f": "does not go into the background: start it there, and add -n",
+    "N": "is there to run something",
+    "O": "has no master connection, and needs none",
+    "G": "has no settings to print",
+    "Q": "has no algorithms to list",
+}
+
+
+class SshWords(NamedTuple):
+    """What is asked for.
+
+    user: "" if it is not said.  command: joined by blanks, as ssh joins it; "": a shell for a person.
+    terminal: whether -t asks for one; None: neither -t nor -T was given.
+    subsystem: whether the command is the name of one (-s).
+    version: whether only our version is asked for.
+    """
+
+    host: str = ""
+    user: str = ""
+    command: str = ""
+    no_stdin: bool = False
+    terminal: bool | None = None
+    subsystem: bool = False
+    version: bool = False
+
+
+def words_of(given: Sequence[str]) -> SshWords:
+    """Options may be before the host and right behind it, as for ssh.  Raises: UsageError."""
+    left = list(given)
+    options = _options(left)
+    if "V" in options:
+        return SshWords(version=True)
+    if not left:
+        raise UsageError(USAGE)
+    user, _, host = left.pop(0).rpartition("@")
+    options |= _options(left)
+    for letter, why in REFUSED.items():
+        if letter in options:
+            raise UsageError(f"-{letter}: gproc-rsh {why}")
+    if not host:
+        raise UsageError(USAGE)
+    subsystem = "s" in options
+    if subsystem and left != ["sftp"]:
+        raise UsageError("-s: sftp is the only subsystem that gproc-rsh knows")
+    terminal = False if "T" in options else True if "t" in options else None
+    return SshWords(host, options.get("l", user), " ".join(left), "n" in options, terminal, subsystem)
+
+
+def _options(left: list[str]) -> dict[str, str]:
+    """Take the options away that stand first; by letter, with their values."""
+    found: dict[str, str] = {}
+    while left and left[0].startswith("-") and left[0] != "-":
+        letters = left.pop(0)[1:]
+        if letters == "-":
+            break
+        for index, letter in enumerate(letters):
+            if letter in WITH_VALUE:
+                value = letters[index + 1 :]
+                if not value and not left:
+                    raise UsageError(f"-{letter} needs a value: {USAGE}")
+                found[letter] = value or left.pop(0)
+                break
+            if letter not in WITHOUT_VALUE:
+                raise UsageError(f"-{letter}: ssh has no such option; {USAGE}")
+            found[letter] = ""
+    return found
