@@ -260,7 +260,9 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._uplink.granted(PlaceGranted(grant.place), grant.ancestors)
         self.endpoint.vetting.heard(grant.date_s)
         for job, admitted in list(self._admitted.items()):
-            if job not in grant.jobs and admitted.ticket.sequence <= grant.sequence:
+            # Each session counts from 0, so a number says nothing of a job of another one.
+            is_named = job in grant.jobs or admitted.ticket.sequence > grant.sequence
+            if admitted.ticket.session != grant.session or not is_named:
                 admitted.end_here()  # those below hear it by grants of their own
                 self.let_go(job)
         self._homeward.arrived(at_home, boottime_s())

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import gproc.records.spool as spool_module
-import gproc.service.service as service_module
 from gproc.errors import PeerError
 from gproc.node.program import Program
 from gproc.records.session import MasterSession
@@ -20,7 +19,6 @@ from gproc.relay.hub import Hub
 from gproc.relay.merging import KeptForLink, Recent
 from gproc.relay.receipt import JobReceipt
 from gproc.relay.relayed_job import RelayedJob
-from gproc.service import continuing
 from gproc.service.registry import Node, Registry
 from gproc.service.ways import JobWays
 from gproc.slave import Slave
@@ -177,15 +175,6 @@ _go_on = SpoolFiles.go_on
 _read_whole = spool_module._read_whole
 
 
-def lost_rank_begins_after_crash(live: Any, interrupted: Any) -> None:
-    """As it was until 28 November 2026: nobody knew any more that a rank was lost, and its node was sent the job."""
-    _fill(live, interrupted)
-    live.unreached.given_up.clear()
-
-
-_fill = continuing.fill
-
-
 # Standard input
 
 
@@ -247,7 +236,6 @@ PLANTED: Final[dict[str, tuple[Any, str, Any]]] = {
     "references go to a parent that has not what they mean": (RelayedJob, "resume", what_was_sent_outlives_its_link),
     "the end of leases is not noted": (MasterSession, "lends", leases_are_not_noted),
     "half an entry stays in the spool": (SpoolFiles, "go_on", half_an_entry_stays),
-    "a lost rank begins after a crash": (service_module, "fill", lost_rank_begins_after_crash),
     "the first block is not repeated": (Inlet, "repeat", first_block_is_not_repeated),
     "a block of input is taken anywhere": (JobInput, "open", input_is_taken_twice),
     "nothing may come after the end of input": (Inlet, "push", end_is_the_last_block),
@@ -255,7 +243,7 @@ PLANTED: Final[dict[str, tuple[Any, str, Any]]] = {
 }
 """By what is wrong: the class or module, the method, and what stands in for it."""
 
-KEEPING: Final = set(list(PLANTED)[-7:])
+KEEPING: Final = set(list(PLANTED)[-6:])
 """Those that show only if the master has a disk and jobs have an input."""
 
 SEEDS: Final = {
@@ -265,7 +253,6 @@ SEEDS: Final = {
     "a block of input is taken anywhere": 31,
     "nothing may come after the end of input": 31,
     "a refused job takes no input": 3_000_030,
-    "a lost rank begins after a crash": 47,
     "output after a gap is taken": 3,
     "a node sends again from one byte too late": 1,
     "a route is not dropped": 1,
