@@ -1,7 +1,7 @@
 """Makes whole lines of the output of many nodes, byte for byte.
 
-A line is written when it is complete, so lines of two nodes never mix.  An unfinished last line is written after all
-whole ones.  The output of a single node is written as it comes.
+A line is written when it is complete, so lines of two nodes never mix, unless one is longer than LINE_BYTES_MAX.  An
+unfinished last line is written after all whole ones.  The output of a single node is written as it comes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from typing import IO, Final
 
 LINE_MEMORY_BYTES: Final = 256 << 10
 """A longer unfinished line waits in a file.  So eighty nodes with a line of 10 MB each take 20 MB of memory."""
+
+LINE_BYTES_MAX: Final = 16 << 20
+"""A line that is longer is written in parts of at least this size: without an end it would fill the disk."""
 
 COPY_BYTES: Final = 1 << 20
 
@@ -49,6 +52,10 @@ class Lines:
 
                 begun = self._begun[rank] = SpooledTemporaryFile(max_size=LINE_MEMORY_BYTES)  # noqa: SIM115
             begun.write(data[end:])
+            if begun.tell() >= LINE_BYTES_MAX:
+                yield from self._rest(rank)
+                if self._labels is not None:
+                    yield b"\n"
 
     def finish(self) -> Iterator[bytes]:
         """The unfinished last lines, by rank."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gproc.client.lines import LINE_MEMORY_BYTES, Lines
+from gproc.client.lines import LINE_BYTES_MAX, LINE_MEMORY_BYTES, Lines
 
 NODES = 3
 LABELS = [b"1: ", b"1/7: ", b"2: "]
@@ -92,3 +92,15 @@ def test_a_long_unfinished_line_waits_in_a_file(monkeypatch: pytest.MonkeyPatch)
     assert [file._rolled for file in made] == [True]  # type: ignore[attr-defined]
     assert b"".join(map(bytes, lines.feed(1, b"\n"))) == 40 * piece + b"\n"
     assert all(file.closed for file in made)
+
+
+@pytest.mark.parametrize("labels", [None, LABELS])
+def test_a_line_without_an_end_is_written_in_parts_and_does_not_fill_the_disk(labels: list[bytes] | None) -> None:
+    zeros, lines = bytes(1 << 20), Lines(NODES, labels)
+    written = b""
+    for _ in range(2 * LINE_BYTES_MAX // len(zeros)):
+        assert not written or written.count(b"\0") == LINE_BYTES_MAX
+        written += b"".join(bytes(data) for data in lines.feed(0, zeros))
+    before, after = (b"", b"") if labels is None else (labels[0], b"\n")
+    assert written == (before + bytes(LINE_BYTES_MAX) + after) * 2
+    assert b"".join(bytes(data) for data in lines.feed(0, b"end\n")) == before + b"end\n"

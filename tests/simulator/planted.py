@@ -275,13 +275,12 @@ LATE_SEEDS: Final = {
     "a block of input is taken anywhere": 31,
     "nothing may come after the end of input": 31,
     "a refused job takes no input": 3_000_030,
-    "a lost rank begins after a crash": 47,
     "a node lets go of a block that is acknowledged in part": 3,
     "an acknowledgement is not said again": 3,
     "a replayed ticket is taken": 3,
 }
-"""Where three show within 20,000 faults that seed 1 does not find.  Two of them need an acknowledgement in a rare
-state, and are found within about 10,000 faults on average."""
+"""Where those show within 20,000 faults that seed 1 does not find.  Two need an acknowledgement in a rare state, and
+are found within about 10,000 faults on average."""
 
 ALIKE: Final = {
     "a parent keeps less than it has offered", "references go to a parent that has not what they mean",
