@@ -20,6 +20,11 @@ def own_addresses(name: str, address: str) -> list[str]:
     return sorted(found | ({address} if is_address(address) else set()))
 
 
+def answers_for(local: str, host: str) -> bool:
+    """Whether who listens at an address of this machine ("": at all of them) is called by those who dial this host."""
+    return is_own(host) and (not local or local == host or not is_address(host))
+
+
 def is_own(host: str) -> bool:
     """Whether a host is this machine, as far as that can be told without a name server.
 

@@ -80,7 +80,7 @@ def serve(
     """Run the slave until its end.  joined: called each time that it has joined its parent; else manager is told."""
     import asyncio
 
-    from gproc.addresses import is_own, listening_address
+    from gproc.addresses import answers_for, listening_address
     from gproc.locales import load
     from gproc.node.succeeding import following_of
     from gproc.policy.warden import Warden
@@ -125,7 +125,8 @@ def serve(
             joined=joined or (lambda slave: told.ready(slave.status())),
         )
         local = listening_address(placement.address or dialled.host)
-        listen(slave.children, local, options.cmd_port, parents=is_own(dialled.host) and dialled.port)
+        parents = dialled.port if answers_for(local, dialled.host) else 0
+        listen(slave.children, local, options.cmd_port, parents=parents)
         slave.stopped.add_done_callback(lambda _: told.stopping())
         telling = asyncio.create_task(told.keep_telling(slave.status))
         await slave.run()
@@ -140,16 +141,13 @@ def serve(
 def listen(children: Children, host: str, port: int, *, parents: int = 0) -> None:
     """Open the command port.  If the usual one is taken, for example by another slave, open any free one.
 
-    parents: the port of the parent, if that is on this machine, else 0.  It is the parent's also while nobody listens
-    there: a slave that is started before its master would else answer its own calls, and keep the master out.
+    parents: the port of the parent, if that listens at the same address, else 0.  It is the parent's also while nobody
+    listens there: a slave that is started before its master would else answer its own calls, and keep the master out.
     """
-    if port and port == parents:
-        if port != DEFAULT_CMD_PORT:
-            raise GprocError(f"port {port} is that of the parent on this machine: choose another with --cmd-port")
-        port = 0
+    is_parents = bool(port) and port == parents
     try:
         try:
-            children.listen(host, port)
+            children.listen(host, 0 if is_parents and port == DEFAULT_CMD_PORT else port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or port != DEFAULT_CMD_PORT:
                 raise
@@ -157,6 +155,8 @@ def listen(children: Children, host: str, port: int, *, parents: int = 0) -> Non
     except OSError as error:
         reason = os.strerror(error.errno or 0)  # the error's own text names the port a second time
         raise GprocError(f"cannot listen on port {port}: {reason}; choose another with --cmd-port") from error
+    if is_parents and port != DEFAULT_CMD_PORT:
+        raise GprocError(f"port {port} is that of the parent on this machine: choose another with --cmd-port")
 
 
 def _evaluated(expression: str | None, hostname: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from gproc.addresses import is_own
+from gproc.addresses import answers_for, is_own
 from gproc.cli.node_options import DEFAULT_CMD_PORT
 from gproc.cli.slave import listen
 from gproc.errors import GprocError
@@ -55,3 +55,11 @@ def test_this_machine_is_known(host: str) -> None:
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "no-such-host.invalid", "10.1.254.253"])
 def test_other_machines_are_others(host: str) -> None:
     assert not is_own(host)
+
+
+def test_the_same_port_of_another_address_of_this_machine_is_another() -> None:
+    assert answers_for("127.0.0.6", "127.0.0.6")
+    assert answers_for("", "127.0.0.6")
+    assert answers_for("127.0.0.1", "localhost")
+    assert not answers_for("127.0.0.2", "127.0.0.6")
+    assert not answers_for("", "192.0.2.1")

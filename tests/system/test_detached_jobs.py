@@ -174,7 +174,7 @@ def test_a_job_gets_a_signal_on_some_of_its_nodes_or_on_all(flat: Cluster) -> No
         (("rm", "999999"), "you have no job 999999"),
         (("wait", "../../etc"), "cannot be the name of a job"),
         (("kill", "-s", "SEGV", "1"), "is not a signal that a job can be sent"),
-        (("e", "-d", "--name=last", "1", "true"), "cannot be the name of a job"),
+        (("e", "-d", "--name=last", "1", "true"), "'last' is not the name of a job"),
         (("e", "--on-disconnect=stay", "1", "true"), "is not 'end' or 'detach'"),
     ],
 )
