@@ -55,7 +55,8 @@ def test_of_what_differs_in_one_place_the_rest_comes_once(rack: tuple[Cluster, S
     for node in ("1", "1/1", "1/2", "1/3", "1/4"):
         found = (cluster.work / "out" / f"{node.replace('/', '.')}.out").read_bytes()
         assert found == said + f"{node:>20}".encode() + said
-    assert from_nodes_bytes(cluster) - before < 3.5 * len(said)
+    # Ten without it; and what a node says late, because the machine is busy, finds nothing to be compared with.
+    assert from_nodes_bytes(cluster) - before < 7 * len(said)
 
 
 @pytest.mark.parametrize(
