@@ -57,9 +57,7 @@ class _Output(io.FileIO):
             except OSError as error:
                 raise OSError(error.errno, f"cannot write stdout: {error.strerror}") from error
             if written is None:
-                ready = select.poll()
-                ready.register(self.fileno(), select.POLLOUT)
-                ready.poll()
+                await_writable(self.fileno())
             else:
                 done += written
         return len(view)
@@ -81,15 +79,20 @@ class _Messages(_Output):
 
 def _text(raw: io.FileIO, like: TextIO | None) -> TextIO:
     """A text stream as Python makes them.  like: the one that Python has made; None if there was no descriptor."""
-    if like is None:
-        return io.TextIOWrapper(io.BufferedWriter(raw), errors="backslashreplace")
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
-        encoding=like.encoding,
-        errors=like.errors,
+        encoding=getattr(like, "encoding", None),
+        errors=getattr(like, "errors", "backslashreplace"),
         line_buffering=getattr(like, "line_buffering", False),
         write_through=getattr(like, "write_through", False),
     )
+
+
+def await_writable(descriptor: int) -> None:
+    """Wait until a descriptor that another process has made non-blocking takes more."""
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLOUT)
+    waiting.poll()
 
 
 def close_aside(handle: int) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import select
 from collections.abc import Iterable
 from typing import Final, Protocol
 
 from gproc.client.events import Stream
 from gproc.client.session_job import SessionJob
 from gproc.client.sinks import Progress
+from gproc.descriptors import await_writable
 from gproc.naming.naming import Naming
 
 DESCRIPTORS: Final[dict[Stream, int]] = {"stdout": 1, "stderr": 2}
@@ -58,9 +58,7 @@ class Writing:
             try:
                 view = view[os.write(descriptor, view) :]
             except BlockingIOError:
-                waiting = select.poll()
-                waiting.register(descriptor, select.POLLOUT)
-                waiting.poll()
+                await_writable(descriptor)
             except BrokenPipeError:
                 self._closed.add(stream)
                 self._reading.reader_is_gone = True

@@ -8,15 +8,13 @@ import pytest
 
 import gproc
 from tests.system.cluster import Cluster
+from tests.system.flat import flat_tree
 
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("nodes") / "c")
-    cluster.start_master()
-    cluster.slaves_at_once(2)
-    yield cluster
-    cluster.stop()
+    with flat_tree(tmp_path_factory.mktemp("nodes"), 2) as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -9,16 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.system.cluster import Cluster
+from tests.system.flat import flat_tree
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Nodes 1 and 2."""
-    cluster = Cluster(tmp_path_factory.mktemp("reports") / "c")
-    cluster.start_master()
-    cluster.slaves_at_once(2)
-    yield cluster
-    cluster.stop()
+    with flat_tree(tmp_path_factory.mktemp("reports"), 2) as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -11,15 +11,13 @@ import pytest
 
 from gproc.errors import EXIT_NOT_FOUND
 from tests.system.cluster import Cluster
+from tests.system.flat import flat_tree
 
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("one") / "c")
-    cluster.start_master()
-    cluster.slaves_at_once(1)
-    yield cluster
-    cluster.stop()
+    with flat_tree(tmp_path_factory.mktemp("one"), 1) as cluster:
+        yield cluster
 
 
 @pytest.mark.parametrize("how", [["--shell"], ["--shell", "-localbin"]], ids=" ".join)

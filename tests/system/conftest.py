@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.cluster import Cluster
+from tests.system.flat import flat_tree
 
 
 @pytest.fixture
@@ -24,11 +25,8 @@ def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]
 @pytest.fixture(scope="module")
 def flat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A master and nodes 1 to 3, for tests that do not change them."""
-    cluster = Cluster(tmp_path_factory.mktemp("flat") / "c")
-    cluster.start_master()
-    cluster.slaves_at_once(3)
-    yield cluster
-    cluster.stop()
+    with flat_tree(tmp_path_factory.mktemp("flat"), 3) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")

@@ -15,16 +15,14 @@ import pytest
 
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
+from tests.system.flat import flat_tree
 
 
 @pytest.fixture(scope="module")
 def six(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A master and nodes 1 to 6."""
-    cluster = Cluster(tmp_path_factory.mktemp("six") / "c")
-    cluster.start_master()
-    cluster.slaves_at_once(6)
-    yield cluster
-    cluster.stop()
+    with flat_tree(tmp_path_factory.mktemp("six"), 6) as cluster:
+        yield cluster
 
 
 def shell(cluster: Cluster, *words: str, **options: object) -> subprocess.CompletedProcess[bytes]:

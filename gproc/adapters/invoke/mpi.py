@@ -23,7 +23,7 @@ from gproc.adapters.invoke.attributes import Invocation
 from gproc.adapters.invoke.job import NOT_STARTED, Began, WorkEnd
 from gproc.adapters.invoke.processes import environment_of
 from gproc.adapters.invoke.redirect import OutputFiles
-from gproc.adapters.rsh.main import SWITCHES
+from gproc.adapters.rsh import SWITCHES
 from gproc.client.events import Stream
 from gproc.errors import EXIT_SIGNAL_BASE, EXIT_TIMED_OUT
 

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from gproc.adapters.rsh.main import TIED
+from gproc.adapters.rsh import TIED
 from gproc.root import kernel
 
 

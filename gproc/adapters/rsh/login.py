@@ -49,7 +49,7 @@ fi
 if [ -n "$user" ]; then su "$user" -c "$command"; else "$SHELL" -c "$command"; fi
 status=$?
 if [ "$PPID" = 1 ]; then  # all processes here are this session's
-    while kill -0 -1 2>/dev/null; do sleep 0.05 || sleep 1; done 2>/dev/null
+    while kill -0 -1; do sleep 0.05 || sleep 1; done 2>/dev/null
 fi
 exit $status
 """

@@ -13,13 +13,14 @@ import re
 import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
 import gproc
 from gproc.adapters.invoke.placement import NoSuchNode, nodes_meant
-from gproc.adapters.rsh import login
+from gproc.adapters.rsh import SWITCHES, TIED, login
 from gproc.adapters.rsh.words import SshWords, words_of
 from gproc.cli import exec as execute
 from gproc.cli.foreground import Foreground
@@ -32,12 +33,6 @@ from gproc.errors import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND
 from gproc.request.outcome import Returned
 from gproc.root import kernel
 from gproc.shown import reason_of
-
-SWITCHES: Final = "GPROC_RSH"
-
-TIED: Final = "GPROC_RSH_TIED"
-"""If this variable is set, it is the number of a launcher: we are killed if the process that started us dies, and do
-nothing if the launcher is gone already."""
 
 FAILED: Final = 255
 """The status of a failure of our own, as of ssh(1)."""
@@ -55,7 +50,7 @@ class LikeSsh(execute.Manner):
         return 0 if found is None and not options.no_stdin and os.isatty(0) else found
 
     def conclude(self, foreground: Foreground, status: int, lines: list[str]) -> int:
-        [outcome, *_] = [*foreground.job.outcomes.values(), None]
+        outcome = next(iter(foreground.job.outcomes.values()), None)
         if isinstance(outcome, Returned) and foreground.problem is None:
             return outcome.status
         foreground.conclude(status, lines)
@@ -81,6 +76,10 @@ def main() -> int:
     except (gproc.GprocError, NoSuchNode, OSError) as error:
         complain([reason_of(error)])
         status = FAILED
+    except Exception:  # noqa: BLE001 - a bug: Python's own status 1 would look like the command's
+        traceback.print_exc()
+        complain(["this is a bug in gproc; please report it with the lines above"])
+        status = FAILED
     if launcher is not None and status in NEVER_RAN:
         with suppress(ProcessLookupError):
             os.kill(int(launcher), signal.SIGTERM)
@@ -92,8 +91,11 @@ def options_of(words: SshWords, environ: Mapping[str, str]) -> ExecOptions:
     user = other_user(words.user)
     switches = environ.get(SWITCHES)
     terminal = wants_terminal(words)
+    no_stdin = words.no_stdin and not terminal
     if switches is not None:
-        return sent(words, switches, terminal=terminal)
+        if user or words.subsystem or not words.command:
+            raise gproc.UsageError(f"{SWITCHES} is set, so there must be a command, and it runs as you")
+        return sent(words, switches, terminal=terminal, no_stdin=no_stdin)
     kind = login.SFTP if words.subsystem else login.COMMAND if words.command else login.SHELL
     return ExecOptions(
         nodes=f"={place_of(words.host)}",
@@ -104,19 +106,17 @@ def options_of(words: SshWords, environ: Mapping[str, str]) -> ExecOptions:
         clean_env=True,
         env=tuple(name for name in environ if is_sent(name, terminal=terminal)),
         tty=terminal,
-        no_stdin=words.no_stdin and not terminal,
+        no_stdin=no_stdin,
     )
 
 
-def sent(words: SshWords, switches: str, *, terminal: bool) -> ExecOptions:
+def sent(words: SshWords, switches: str, *, terminal: bool, no_stdin: bool) -> ExecOptions:
     """The same by the switches of GPROC_RSH.  Raises: UsageError; NoSuchNode, GprocError."""
-    if other_user(words.user) or words.subsystem or not words.command:
-        raise gproc.UsageError(f"{SWITCHES} is set, so there must be a command, and it runs as you")
     try:
         given = shlex.split(switches)
     except ValueError as error:
         raise gproc.UsageError(f"{SWITCHES} is not quoted as for a shell: {error}") from error
-    ours = [*(["--tty"] if terminal else []), *(["--no-stdin"] if words.no_stdin and not terminal else [])]
+    ours = [*(["--tty"] if terminal else []), *(["--no-stdin"] if no_stdin else [])]
     socket = default_socket()
     options = parse(
         ["e", "--shell", *ours, *given, f"={place_of(words.host)}", words.command], lambda _mode: {"socket": socket}

@@ -14,6 +14,7 @@ import pytest
 from tests.adapters.invoke.client import Client, await_the_end_of_jobs
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
+from tests.system.flat import flat_tree
 
 SLEEPER = {"executable_path": "/bin/sleep", "argument": "1000"}
 
@@ -21,11 +22,8 @@ SLEEPER = {"executable_path": "/bin/sleep", "argument": "1000"}
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A master with nodes 1 and 2."""
-    cluster = Cluster(tmp_path_factory.mktemp("invoke") / "c")
-    cluster.start_master()
-    cluster.slaves_at_once(2)
-    yield cluster
-    cluster.stop()
+    with flat_tree(tmp_path_factory.mktemp("invoke"), 2) as cluster:
+        yield cluster
 
 
 def test_garbage_is_answered_and_the_server_lives_on(tree: Cluster) -> None:
