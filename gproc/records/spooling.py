@@ -18,12 +18,16 @@ BATCH_BYTES: Final = 8 << 20
 
 
 class JobSpool:
-    """The spool of one running job.  end: up to where it is on the disk."""
+    """The spool of one running job.
+
+    end: up to where it is on the disk.  ended: the ranks whose ends are in it, or on their way there.
+    """
 
     def __init__(self, spools: Spools, job: int, uid: int, end: SpoolEnd) -> None:
         self.job = job
         self.uid = uid
         self.end = end
+        self.ended: set[int] = set()
         self.complete = False
         """Whether the job has ended and all of its output is on the disk."""
         self._spools = spools
@@ -35,6 +39,7 @@ class JobSpool:
 
     def finish(self, rank: int, outcome: Outcome, sizes: tuple[int, int]) -> None:
         """A rank has ended, after so many bytes of standard output and standard error."""
+        self.ended.add(rank)
         self._spools.add(self, packed(end_of(rank, outcome, sizes, time.time())), None)
 
     def close(self) -> None:

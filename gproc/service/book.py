@@ -100,6 +100,10 @@ def record_of(live: LiveJob) -> KeptJob:
     job = live.job
     # Not before all of its output is on the disk: if the master crashes, the next one must ask the nodes for the rest.
     ended = job.over and (live.spool is None or live.spool.complete)
+    outcomes = job.outcomes
+    if live.spool is not None and not ended:
+        # The spool says how these ended, behind their output, which may not be on the disk yet.
+        outcomes = {rank: outcome for rank, outcome in outcomes.items() if rank not in live.spool.ended}
     return KeptJob(
         number=job.number,
         name=job.name,
@@ -113,7 +117,7 @@ def record_of(live: LiveJob) -> KeptJob:
         spooled=job.spooled,
         started_s=job.started_s,
         ended_s=job.ended_s or (time.time() if ended else 0.0),
-        endings=endings_of(job.outcomes),
+        endings=endings_of(outcomes),
         stdout_bytes=live.received.total(frames.STDOUT),
         stderr_bytes=live.received.total(frames.STDERR),
         tasks=job.tasks,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, Final
 
 import gproc.records.spool as spool_module
+import gproc.service.book as book_module
 from gproc.errors import PeerError
 from gproc.node.program import Program
 from gproc.records.session import MasterSession
@@ -165,6 +167,16 @@ _go_on = SpoolFiles.go_on
 _read_whole = spool_module._read_whole
 
 
+def end_is_noted_before_its_output(live: Any) -> Any:
+    """As it was until 28 November 2026: the record said that a rank had ended whose output was not on the disk yet."""
+    spool: Any = None if live.spool is None else SimpleNamespace(ended=(), complete=live.spool.complete)
+    noted: Any = SimpleNamespace(job=live.job, spool=spool, received=live.received)
+    return _record_of(noted)
+
+
+_record_of = book_module.record_of
+
+
 # Standard input
 
 
@@ -223,6 +235,7 @@ PLANTED: Final[dict[str, tuple[Any, str, Any]]] = {
     "a relay on no way of a job keeps it": (RelayedJob, "is_stranded", False),
     "a parent keeps less than it has offered": (KeptForLink, "__init__", less_is_kept),
     "references go to a parent that has not what they mean": (RelayedJob, "resume", what_was_sent_outlives_its_link),
+    "an end is noted before its output": (book_module, "record_of", end_is_noted_before_its_output),
     "the end of leases is not noted": (MasterSession, "lends", leases_are_not_noted),
     "half an entry stays in the spool": (SpoolFiles, "go_on", half_an_entry_stays),
     "the first block is not repeated": (Inlet, "repeat", first_block_is_not_repeated),
@@ -232,10 +245,11 @@ PLANTED: Final[dict[str, tuple[Any, str, Any]]] = {
 }
 """By what is wrong: the class or module, the method, and what stands in for it."""
 
-KEEPING: Final = set(list(PLANTED)[-6:])
+KEEPING: Final = set(list(PLANTED)[-7:])
 """Those that show only if the master has a disk and jobs have an input."""
 
 SEEDS: Final = {
+    "an end is noted before its output": 40_000_191,
     "the end of leases is not noted": 12,
     "half an entry stays in the spool": 51,
     "the first block is not repeated": 39,
