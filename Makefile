@@ -21,7 +21,7 @@ help:
 	@echo "make test       all tests"
 	@echo "make stress     tests of many jobs in a row, slow nodes and the benchmarks' own: 5 minutes"
 	@echo "make test-fast  the tests that take no more than a few seconds each"
-	@echo "make test-deb   the Debian package built, installed, used and purged by dpkg in a root of its own: root only"
+	@echo "make test-deb   the Debian package built, installed, used and purged by dpkg in a root of its own: root only, 1 minute"
 	@echo "make fidelity   all programs of tests/fidelity/programs, at home and on six kinds of nodes: 10 minutes"
 	@echo "make globus     gfork beside Globus' gfork and GridFTP, whose Debian packages are fetched"
 	@echo "make browser    the page of gproc web in headless Chromium, which is fetched"
@@ -57,8 +57,9 @@ stress: $(READY) $(HELPER) debian-packages compiled
 test-fast: $(READY) $(HELPER) debian-packages compiled
 	$(PYTEST) -m "not slow and not stress"
 
-# The build alone takes longer than any of `make test` may.
+# After the others: it builds with all processors.  Debian's python3 runs the package, systemd its units.
 test-deb: $(READY) $(HELPER) debian-packages compiled
+	@sh scripts/debian-packages.sh python3 systemd
 	$(RUN) -m pytest -q tests/packaging/test_deb.py
 
 # Figures of docs/fidelity.md: nodes are made of packages of three Debian releases, which are fetched.

@@ -1,16 +1,18 @@
 #!/bin/sh
-# Usage: sh scripts/deb.sh PYTHON DIRECTORY
+# Usage: sh scripts/deb.sh PYTHON DIRECTORY [OPTION...]
 #
 # Make a Debian package of this checkout in DIRECTORY, for this machine's architecture and for Debian's Python of the same
 # minor version as PYTHON, which must be of a virtual environment with pip. The package has gproc and the libraries that
 # it needs, of the versions in requirements.lock, as a virtual environment in /usr/lib/gproc, and the systemd units.
+# OPTION is one of dpkg-deb: -Znone makes a package that nobody waits for, of three times the size.
 
 set -eu
 
-[ $# -eq 2 ] || { sed -n '2,/^$/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,/^$/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 python=$1
 mkdir -p "$2"
 out=$(cd "$2" && pwd)
+shift 2
 checkout=$(cd "$(dirname "$0")/.." && pwd)
 command -v dpkg-deb >/dev/null || { echo "deb.sh: dpkg-deb is missing: this needs a Debian machine" >&2; exit 1; }
 
@@ -27,7 +29,12 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$checkout" log -1 --format=%ct 
 export SOURCE_DATE_EPOCH
 
 # 1. A virtual environment, whose Python is Debian's.
-"$python" -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir "$work" "$checkout"
+isolation=
+if "$python" -c 'import hatchling' 2>/dev/null; then
+    isolation=--no-build-isolation # as in an environment of requirements.lock: nothing is fetched for the build
+fi
+# shellcheck disable=SC2086  # no word if it is empty
+"$python" -m pip wheel --quiet --disable-pip-version-check $isolation --no-deps --wheel-dir "$work" "$checkout"
 sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*/\1/p' "$checkout/requirements.lock" >"$work/versions"
 "$python" -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action=ignore \
     --ignore-installed --no-compile --prefix "$root/$home" --constraint "$work/versions" \
@@ -58,7 +65,7 @@ for each in "$root/$home/bin"/*; do
     fi
 done
 (cd "$root/$home" && rm -rf include && find . -name direct_url.json -exec rm {} + && find . -name RECORD -exec rm {} +)
-"$python" -m compileall -q -s "$root" -p / --invalidation-mode unchecked-hash "$root/$home/lib"
+"$python" -m compileall -q -j 0 -s "$root" -p / --invalidation-mode unchecked-hash "$root/$home/lib"
 
 # 3. What lies elsewhere.
 cp -R "$root/$home/share" "$root/usr"
@@ -98,5 +105,5 @@ CONTROL
 cp "$checkout/packaging/debian"/* "$root/DEBIAN"
 chmod 755 "$root/DEBIAN"/p*
 file=$out/gproc_${version}_$architecture.deb
-dpkg-deb --root-owner-group --build "$root" "$file" >/dev/null
+dpkg-deb --root-owner-group "$@" --build "$root" "$file" >/dev/null
 echo "$file"
