@@ -42,7 +42,7 @@ class Typist:
 
     def _type(self) -> None:
         live, client = self._live, self._live.attached
-        if live.job.over or live.input_from not in (self, client) or live.input_from is None:
+        if live.job.over or live.input_ended or live.input_from not in (self, client) or live.input_from is None:
             return
         if self._typed == self._size:
             live.stdin(b"")
