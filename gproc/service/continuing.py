@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gproc.records.present import KeptLife, KeptRun, life_in, node_in, packed_life
 from gproc.records.record import KeptJob
 from gproc.relay.receipt import RunOfNode
-from gproc.request.outcome import Killed, Lost
+from gproc.request.outcome import Killed, Lost, NotStarted
 from gproc.service.jobs import JobRecord
 from gproc.service.registry import Node, Registry
 from gproc.trust.lease import boottime_s
@@ -134,8 +134,8 @@ def fill(live: LiveJob, interrupted: Interrupted) -> None:
         live.received.go_on(rank, stream, found.sizes[rank, stream], digest)
     for rank, outcome in live.job.outcomes.items():
         live.received.finish(rank)
-        if isinstance(outcome, Lost):
-            live.unreached.given_up.add(rank)  # if its node never had its part, it would begin now
+        if isinstance(outcome, Lost | NotStarted) or (isinstance(outcome, Killed) and not outcome.started):
+            live.unreached.given_up.add(rank)
     incomplete = sorted({rank for rank, stream in found.sizes if not found.is_whole(rank, stream)})
     if incomplete:
         log.warning(

@@ -138,6 +138,7 @@ class LiveJob:
     def _drop(self, ranks: Iterable[int], outcome: Outcome) -> None:
         """These will not have their turn."""
         for rank in ranks:
+            self.unreached.given_up.add(rank)
             self.send(messages.Finished(self.job.number, rank, outcome))
 
     def resize(self, size: TerminalSize) -> None:
@@ -185,14 +186,14 @@ class LiveJob:
 
     def fit_input(self, branch: Branch) -> None:
         """Make blocks of standard input that fit the windows of every node in the job's tree."""
-        self.block_bytes = input_block_bytes(branch.most_below(), frames.CLIENT_WINDOW_BYTES)
+        self.block_bytes = input_block_bytes(branch.most_below(), self.window_bytes)
 
     def lose(self, rank: int, reason: str) -> None:
         """Its program has ended, nobody knows how; or its node is gone, and it will not begin."""
-        outcome: Outcome = Lost(shown_text(reason))
         if self.job.waits(rank):
-            outcome = NotStarted(f"its node was lost while it waited for its turn: {shown_text(reason)}")
-        self.send(messages.Finished(self.job.number, rank, outcome))
+            self._drop([rank], NotStarted(f"its node was lost while it waited for its turn: {shown_text(reason)}"))
+        else:
+            self.send(messages.Finished(self.job.number, rank, Lost(shown_text(reason))))
 
     def give_rank_to(self, node: Node) -> bool:
         """Another run of a slave has a place on which the job waits for its turn.  Returns whether it does."""
@@ -211,9 +212,8 @@ class LiveJob:
     def sign_again(self, signer: Signer) -> None:
         """By the cluster's new keys: its ticket, its orders and what is kept of its input."""
         self.relayed.ticket = signer.sign_anew(Context.TICKET, self.relayed.ticket)
-        orders = [(act, signer.sign_anew(Context.ORDER, order)) for act, order in self.orders]
-        self.orders.clear()
-        self.orders.extend(orders)
+        anew = ((act, signer.sign_anew(Context.ORDER, order)) for act, order in self.orders)
+        self.orders = deque(anew, ORDERS_MAX)
         self.relayed.sign_input_again(self._signer.sign_again)
 
     async def all_is_here(self) -> None:

@@ -34,7 +34,8 @@ class UnreachedRanks:
         self.regained: set[int] = set()
         """The ranks whose nodes could not be reached for a while."""
         self.given_up: set[int] = set()
-        """The ranks that were lost with their nodes' leases.  Such a node is not sent its part any more."""
+        """The ranks that were lost with their nodes' leases, or will not have their turn.  If such a node never had its
+        part, it would begin now: it is not sent it any more."""
         self._told: set[int] = set()
         """Those that could not be reached of which the clients know."""
 

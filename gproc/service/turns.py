@@ -10,12 +10,14 @@ from typing import Protocol
 
 from gproc.errors import GprocError
 from gproc.nodespec import fold
+from gproc.request.acts import Act
 from gproc.service.book import JobBook
 from gproc.service.continuing import can_go_on
 from gproc.service.live import LiveJob
 from gproc.service.registry import Node, Registry
 from gproc.service.ways import JobWays, WaySender
 from gproc.service.window import Window
+from gproc.wire.messages import Signed
 
 log = logging.getLogger("gproc")
 
@@ -70,11 +72,20 @@ class JobTurns:
                 self._begin(live, nodes)
 
     async def _note(self, live: LiveJob, nodes: Sequence[Node]) -> None:
-        """Let nodes begin when that is on the disk: another master must not take what runs for what waits."""
+        """Let nodes begin when that is on the disk: another master must not take what runs for what waits.
+
+        What the job was ordered meanwhile is for them too.
+        """
+        before = tuple(live.orders)
         self._book.note(live)
         with contextlib.suppress(GprocError):
             await self._book.keeper.written()
-        self._begin(live, nodes)
+        there = [node for node in nodes if live.rank_on.get(node.nonce) not in live.job.outcomes]
+        if there:
+            self._begin(live, there, [each for each in live.orders if each not in before])
 
-    def _begin(self, live: LiveJob, nodes: Sequence[Node]) -> None:
-        self._master.pass_again(live.relayed, self.ways.run_of(live, nodes), {}, live)
+    def _begin(self, live: LiveJob, nodes: Sequence[Node], orders: Sequence[tuple[Act, Signed]] = ()) -> None:
+        reached = self._master.pass_again(live.relayed, self.ways.run_of(live, nodes), {}, live)
+        for downstream in reached:
+            for act, order in orders:
+                downstream.obey(live.job.number, act, order)

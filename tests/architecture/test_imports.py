@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,11 @@ def module_name(path: Path) -> str:
 SOURCES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
+@cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(SOURCES[module].read_bytes())
+
+
 def is_for_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
@@ -106,16 +112,17 @@ def nodes_of(tree: ast.AST, *, typing: bool = False) -> Iterator[ast.AST]:
         yield from nodes_of(node, typing=typing)
 
 
-def imports_of(module: str, *, typing: bool = False) -> set[str]:
+@cache
+def imports_of(module: str, *, typing: bool = False) -> frozenset[str]:
     """Full names of the modules that a module of ours imports, at any depth of its code."""
     found: set[str] = set()
-    for node in nodes_of(ast.parse(SOURCES[module].read_bytes()), typing=typing):
+    for node in nodes_of(tree_of(module), typing=typing):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+    return frozenset(found)
 
 
 def top(name: str) -> str:
@@ -154,7 +161,7 @@ def test_only_the_edge_prints() -> None:
     printing = {
         module
         for module in SOURCES
-        for node in nodes_of(ast.parse(SOURCES[module].read_bytes()))
+        for node in nodes_of(tree_of(module))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
     assert {module for module in printing if not module.startswith("cli.")} == set()
@@ -164,7 +171,7 @@ def test_nothing_is_unpickled_or_evaluated() -> None:
     for module in SOURCES:
         allowed = {"marshal"} if module == "runtime.making" else set()  # it writes .pyc files, and reads none
         assert not {"pickle", "marshal", "shelve"} & {top(name) for name in imports_of(module)} - allowed, module
-        for node in nodes_of(ast.parse(SOURCES[module].read_bytes())):
+        for node in nodes_of(tree_of(module)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in ("eval", "exec"), module
 
@@ -220,8 +227,8 @@ def test_no_message_has_a_system_error_as_python_writes_it() -> None:
     """`gproc.shown.reason_of` makes words of it."""
     raw = {
         f"{module}:{line}"
-        for module, path in SOURCES.items()
-        for handler in ast.walk(ast.parse(path.read_bytes()))
+        for module in SOURCES
+        for handler in ast.walk(tree_of(module))
         if isinstance(handler, ast.ExceptHandler) and (handler.type is None or names_in(handler.type) & SYSTEM_ERRORS)
         for line in raw_texts_of(handler)
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 
-from tests.architecture.test_imports import SOURCES
+from tests.architecture.test_imports import SOURCES, tree_of
 
 SHARED = {
     "UserNumber": "the same bounds, in the request and in the manifest, which import nothing of each other",
@@ -30,8 +30,8 @@ def names_of(tree: ast.Module) -> set[str]:
 
 def test_no_name_is_two_things() -> None:
     modules: dict[str, set[str]] = defaultdict(set)
-    for module, path in SOURCES.items():
-        for name in names_of(ast.parse(path.read_bytes())):
+    for module in SOURCES:
+        for name in names_of(tree_of(module)):
             modules[name].add(module)
     twice = {name: where for name, where in modules.items() if len(where) > 1}
     assert {name: where for name, where in twice.items() if name not in SHARED} == {}

@@ -156,22 +156,23 @@ class Faults:
 
 def simulate(
     seed: int, faults: int, *, tell: Callable[[World], None] = lambda _: None, small: bool = False, keeps: bool = False,
-    paces: Sequence[float] = PACES,
+    turns: bool = False, paces: Sequence[float] = PACES,
 ) -> int:  # fmt: skip
     """So many faults.  Returns how many there were.
 
-    small: 16 nodes.  keeps: the master crashes too, and jobs have an input.  paces: faults a second, one of these in
+    small: 16 nodes.  keeps: the master crashes too, and jobs have an input.  turns: half of the jobs run on a few nodes
+    at a time.  paces: faults a second, one of these in
     each episode.  Raises: Violation, which names the seed and the fault.
     """
     done, run, returned = 0, 0, 0
     while done < faults:
         world_seed = seed + run * 1_000_003
-        world = World(world_seed, *((2, 2, 3) if small else ()), keeps=keeps)
+        world = World(world_seed, *((2, 2, 3) if small else ()), keeps=keeps, turns=turns)
         with simulated(world):
             try:
                 _episode(world, min(EPISODE, faults - done), paces)
             except Violation as error:
-                flags = f"{' --small' if small else ''}{' --keeps' if keeps else ''}"
+                flags = f"{' --small' if small else ''}{' --keeps' if keeps else ''}{' --turns' if turns else ''}"
                 again = f"--seed {world_seed} --faults {EPISODE}{flags}"
                 raise Violation(f"seed {seed}, fault {done + world.faults} (again by {again}): {error}") from None
         done += world.faults

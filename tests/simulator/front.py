@@ -39,11 +39,13 @@ CLUSTER: Final = "c"
 
 
 class Wanted(NamedTuple):
-    """What a client asks for.  input_bytes: of its standard input; None: it has none."""
+    """What a client asks for.  input_bytes: of its standard input; None: it has none.  fanout: it runs on so many nodes
+    at a time; None: on all."""
 
     places: list[Place]
     keep: Keep = Keep()
     input_bytes: int | None = None
+    fanout: int | None = None
 
 
 class NoDisk:
@@ -127,7 +129,8 @@ class SimService(JobService):
         self._world = world
 
     def begin(self, wanted: Wanted) -> None:
-        request = Request(nodes=fold(wanted.places), argv=(b"x",), stdin=wanted.input_bytes is not None)
+        stdin, fanout = wanted.input_bytes is not None, wanted.fanout
+        request = Request(nodes=fold(wanted.places), argv=(b"x",), stdin=stdin, fanout=fanout)
         ranks = number(wanted.places)
         job = self._table.add(Caller(0, 0, ()), request, tuple(ranks), self._world.loop.now_s)
         on = [self._master.registry.at(place) for place in ranks]

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any, Final
 
 import gproc.records.spool as spool_module
-import gproc.service.book as book_module
 from gproc.errors import PeerError
 from gproc.node.program import Program
 from gproc.records.session import MasterSession
@@ -21,6 +19,7 @@ from gproc.relay.hub import Hub
 from gproc.relay.merging import KeptForLink, Recent
 from gproc.relay.receipt import JobReceipt
 from gproc.relay.relayed_job import RelayedJob
+from gproc.service.live import LiveJob
 from gproc.service.registry import Node, Registry
 from gproc.service.ways import JobWays
 from gproc.slave import Slave
@@ -28,6 +27,9 @@ from gproc.tree import Tree
 from gproc.trust.lease import LeaseKeeper, boottime_s
 from gproc.trust.orders import JobInput
 from gproc.trust.ticket import TicketVerifier
+from gproc.wire import frames
+from gproc.wire.branch import Branch
+from gproc.wire.credit import input_block_bytes
 from gproc.wire.frames import InputBlock
 from tests.simulator.clock import replaced
 from tests.simulator.programs import Saying
@@ -167,16 +169,6 @@ _go_on = SpoolFiles.go_on
 _read_whole = spool_module._read_whole
 
 
-def end_is_noted_before_its_output(live: Any) -> Any:
-    """As it was until 28 November 2026: the record said that a rank had ended whose output was not on the disk yet."""
-    spool: Any = None if live.spool is None else SimpleNamespace(ended=(), complete=live.spool.complete)
-    noted: Any = SimpleNamespace(job=live.job, spool=spool, received=live.received)
-    return _record_of(noted)
-
-
-_record_of = book_module.record_of
-
-
 # Standard input
 
 
@@ -210,10 +202,9 @@ def end_is_the_last_block(self: Inlet[Any], block: InputBlock) -> None:
 _push = Inlet.push
 
 
-def refused_job_takes_no_input(self: Slave, link: Any, job: int, block: InputBlock) -> None:
-    """A node that had refused a job gave no credit for its input, so nobody got more."""
-    if self._uplink.is_open(link) and (relayed := self.relayed_jobs.get(job)) is not None:
-        relayed.stdin(block)
+def blocks_fill_a_window(self: LiveJob, branch: Branch) -> None:
+    """Blocks were made for the window of an attached job, and a detached one has a quarter of that."""
+    self.block_bytes = input_block_bytes(branch.most_below(), frames.CLIENT_WINDOW_BYTES)
 
 
 PLANTED: Final[dict[str, tuple[Any, str, Any]]] = {
@@ -235,27 +226,25 @@ PLANTED: Final[dict[str, tuple[Any, str, Any]]] = {
     "a relay on no way of a job keeps it": (RelayedJob, "is_stranded", False),
     "a parent keeps less than it has offered": (KeptForLink, "__init__", less_is_kept),
     "references go to a parent that has not what they mean": (RelayedJob, "resume", what_was_sent_outlives_its_link),
-    "an end is noted before its output": (book_module, "record_of", end_is_noted_before_its_output),
     "the end of leases is not noted": (MasterSession, "lends", leases_are_not_noted),
     "half an entry stays in the spool": (SpoolFiles, "go_on", half_an_entry_stays),
     "the first block is not repeated": (Inlet, "repeat", first_block_is_not_repeated),
     "a block of input is taken anywhere": (JobInput, "open", input_is_taken_twice),
     "nothing may come after the end of input": (Inlet, "push", end_is_the_last_block),
-    "a refused job takes no input": (Slave, "on_input", refused_job_takes_no_input),
+    "a block of input fills a window": (LiveJob, "fit_input", blocks_fill_a_window),
 }
 """By what is wrong: the class or module, the method, and what stands in for it."""
 
-KEEPING: Final = set(list(PLANTED)[-7:])
+KEEPING: Final = set(list(PLANTED)[-6:])
 """Those that show only if the master has a disk and jobs have an input."""
 
 SEEDS: Final = {
-    "an end is noted before its output": 40_000_191,
+    "a block of input fills a window": 185_000_626,
     "the end of leases is not noted": 12,
     "half an entry stays in the spool": 51,
     "the first block is not repeated": 39,
     "a block of input is taken anywhere": 31,
     "nothing may come after the end of input": 31,
-    "a refused job takes no input": 3_000_030,
     "output after a gap is taken": 3,
     "a node sends again from one byte too late": 1,
     "a route is not dropped": 1,
@@ -277,7 +266,6 @@ LATE_SEEDS: Final = {
     "the first block is not repeated": 39,
     "a block of input is taken anywhere": 31,
     "nothing may come after the end of input": 31,
-    "a refused job takes no input": 3_000_030,
     "an acknowledgement is not said again": 3,
     "a replayed ticket is taken": 3,
 }

@@ -57,13 +57,23 @@ def test_what_was_once_wrong_is_right(seed: int, is_alike: bool) -> None:
         simulate(seed, 400, small=True)
 
 
-@pytest.mark.parametrize("seed", [3_000_030, 40_000_191, 959_000_177])
+@pytest.mark.parametrize("seed", [3_000_030, 40_000_191, 185_000_626, 959_000_177])
 def test_what_was_once_wrong_when_the_master_had_crashed_is_right(seed: int) -> None:
     """3,000,030: a node that had refused a job gave no credit for its standard input, so that nobody got more.
     40,000,191: that a rank had ended was on the disk before its output was, and the next master asked nobody for that.
+    185,000,626: a block of input was as large as a window of which a node had kept some back, and never came through.
     959,000,177: a program of a session that was over ran on in the next one, which had used fewer numbers.
     """
     simulate(seed, 400, small=True, keeps=True)
+
+
+def test_a_node_that_was_told_as_not_started_does_not_begin() -> None:
+    """It did, if another way led to it while others of its job still ran."""
+    simulate(17_000_062, 400, small=True, keeps=True, turns=True)
+
+
+def test_nothing_is_lost_doubled_or_left_over_if_jobs_run_on_a_few_nodes_at_a_time() -> None:
+    simulate(1, 1600, small=True, keeps=True, turns=True, paces=PACES[2:])
 
 
 @pytest.mark.parametrize("name", [name for name in PLANTED if name in SEEDS])

@@ -69,10 +69,11 @@ class JobFacts:
 
 
 class World:
-    """seed: the same one makes the same run.  keeps: the master has a disk and may crash, and jobs have an input."""
+    """seed: the same one makes the same run.  keeps: the master has a disk and may crash, and jobs have an input.
+    turns: half of the jobs run on a few nodes at a time."""
 
     def __init__(
-        self, seed: int, racks: int = RACKS, rows: int = 4, leaves: int = 5, *, keeps: bool = False
+        self, seed: int, racks: int = RACKS, rows: int = 4, leaves: int = 5, *, keeps: bool = False, turns: bool = False
     ) -> None:  # fmt: skip
         self.random = random.Random(seed)
         self.loop = VirtualLoop()
@@ -87,6 +88,7 @@ class World:
         self.violations: list[str] = []
         self.master = SimMaster(self)
         self.kept = KeptJobs(self)
+        self._turns = turns
 
     def keys(self) -> TrustedKeys:
         return TrustedKeys(self.signer.public_key)
@@ -161,11 +163,12 @@ class World:
             self.inside(self.master.process, self.master.jobs.begin, self._wanted(some))
 
     def _wanted(self, places: list[Place]) -> Wanted:
+        fanout = self.random.randint(1, 4) if self._turns and self.random.random() < 0.5 else None
         if self.disk is None:
-            return Wanted(places)
+            return Wanted(places, fanout=fanout)
         keep = self.random.choice((Keep(), Keep(), Keep(detach=True), Keep(detach=True), Keep(survive=True)))
         size = None if self.random.random() < 0.5 else self.random.randint(0, self.random.choice(INPUTS))
-        return Wanted(places, keep, size)
+        return Wanted(places, keep, size, fanout)
 
     def begun(self, live: SimJob, wanted: Wanted) -> None:
         self.jobs[live.job.number] = JobFacts(len(wanted.places), wanted)

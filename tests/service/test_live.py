@@ -1,0 +1,88 @@
+"""A running job at the master."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from gproc.nodespec import Place
+from gproc.relay.receipt import RunOfNode
+from gproc.request.outcome import Killed, NotStarted, Outcome, Returned
+from gproc.request.spec import Caller, Request
+from gproc.service.departures import SPOOL_WINDOW_BYTES
+from gproc.service.jobs import JobRecord
+from gproc.service.live import LiveJob, SignedJob
+from gproc.service.registry import Node
+from gproc.service.turns import JobTurns
+from gproc.service.ways import JobWays
+from gproc.tree import branches
+from gproc.wire.branch import Branch
+from gproc.wire.credit import quantum
+from gproc.wire.messages import Finished, Route, Run, Signed
+from tests.loop import run
+
+
+def test_a_block_of_input_fits_what_is_left_of_the_windows_of_a_detached_job() -> None:
+    """It could be as large as such a window.  If a node had kept some credit back, it never had room for it again."""
+    live: Any = SimpleNamespace(window_bytes=SPOOL_WINDOW_BYTES)
+    LiveJob.fit_input(cast(LiveJob, live), Branch(-1, branches({Route((1,)): 0})))
+    assert live.block_bytes <= quantum(SPOOL_WINDOW_BYTES)
+
+
+def fail(live: LiveJob) -> None:
+    live.send(Finished(1, 0, Returned(1)))
+
+
+def kill(live: LiveJob) -> None:
+    live.signal(9)
+
+
+@pytest.mark.parametrize(("drop", "kind"), [(fail, NotStarted), (kill, Killed)])
+def test_a_node_that_will_not_have_its_turn_does_not_begin_when_another_way_leads_to_it(
+    drop: Any, kind: type[Outcome]
+) -> None:
+    """It was told as not started, and ran."""
+    request = Request(nodes="1-3", argv=(b"x",), fanout=2, max_fail=1)
+    job = JobRecord(1, Caller(0, 0, ()), request, [Place((id,)) for id in (1, 2, 3)], 0.0)
+    runs = [RunOfNode(b"%d" % rank, b"") for rank in range(3)]
+    signer: Any = SimpleNamespace(order=lambda act: Signed(b"", b""))
+    live = LiveJob(job, runs, SignedJob(Signed(b"", b""), signer), None, lambda _: None)
+    assert job.window is not None
+    assert job.window.take(lambda rank: True) == [0, 1]
+    drop(live)
+    assert isinstance(job.outcomes[2], kind)
+
+    sent: list[int] = []
+
+    def pass_again(relayed: object, run: Run, *_: object) -> list[Any]:
+        sent.extend(run.branch.ranks())
+        return []
+
+    master: Any = SimpleNamespace(pass_again=pass_again, sign_turn=lambda job, ranks: Signed(b"", b""))
+    ways = JobWays(master, {1: live}, lambda _: None)
+    for rank in (1, 2):
+        node = SimpleNamespace(nonce=b"%d" % rank, route=Route((rank + 1,)), place=job.places[rank])
+        ways._returned[node.nonce] = cast(Node, node)
+    ways._go_on()
+    assert sent == [1]
+
+
+def test_what_a_job_is_ordered_while_the_turn_of_a_node_is_written_down_reaches_that_node() -> None:
+    """A job was killed in those milliseconds, and its next program ran on until its node's next lease."""
+    request = Request(nodes="1", argv=(b"x",), fanout=1)
+    live: Any = SimpleNamespace(orders=[("old", "order")], rank_on={b"n": 0})
+    live.job, live.relayed = JobRecord(1, Caller(0, 0, ()), request, [Place((1,))], 0.0), None
+    obeyed: list[tuple[str, str]] = []
+    downstream = SimpleNamespace(obey=lambda job, act, order: obeyed.append((act, order)))
+    master: Any = SimpleNamespace(pass_again=lambda *_: [downstream])
+
+    async def written() -> None:
+        live.orders.append(("kill", "order"))
+
+    book: Any = SimpleNamespace(note=lambda _: None, keeper=SimpleNamespace(written=written))
+    turns = JobTurns(master, book)
+    turns.ways = cast(JobWays, SimpleNamespace(run_of=lambda live, nodes: None))
+    run(turns._note(live, [cast(Node, SimpleNamespace(nonce=b"n", place=Place((1,))))]))
+    assert obeyed == [("kill", "order")]
