@@ -40,6 +40,8 @@ class Faults:
                 (self._crash, 4), (self._isolate_master, 2), (self._freeze_master, 2), (self._lose_client, 4),
                 (self._leave, 4), (self._kill_job, 1),
             )  # fmt: skip
+        if world.turns:
+            self.kinds += ((self._signal_job, 6),)
 
     def one(self) -> None:
         kinds, weights = zip(*self.kinds, strict=True)
@@ -140,6 +142,18 @@ class Faults:
         """gproc kill."""
         if (live := self._some_job()) is not None:
             self.world.inside(self.world.master.process, live.signal, signal.SIGKILL)
+
+    def _signal_job(self) -> None:
+        """gproc kill -s USR1, of all nodes of a job or of some."""
+        if (live := self._some_job()) is None:
+            return
+        self.world.jobs[live.job.number].signals += 1
+        ranks = range(len(live.job.places))
+        some = sorted(self.random.sample(ranks, self.random.randint(1, len(ranks))))
+        if self.random.random() < 0.5:
+            self.world.inside(self.world.master.process, live.signal, signal.SIGUSR1)
+        else:
+            self.world.inside(self.world.master.process, live.signal_nodes, signal.SIGUSR1, some)
 
     def _restart_later(self, slave: SimSlave, least_s: float = 0.1) -> None:
         seconds = least_s + self._seconds()

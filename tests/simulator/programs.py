@@ -80,6 +80,7 @@ class Truth:
 
     returned, killed: its program has ended by itself, or from outside.  lease_ends_s: when it ends at the latest.
     read: bytes of its standard input that its program has read.  at_end: whether it has read the end too.
+    signals: how many it has been sent that end nothing.
     """
 
     def __init__(self, slave: SimSlave, rank: int, sizes: dict[int, int], code: int) -> None:
@@ -91,6 +92,7 @@ class Truth:
         self.killed = False
         self.read = 0
         self.at_end = False
+        self.signals = 0
         self.lease_ends_s = slave.launcher.ends_s
 
     def prolong(self, ends_s: float, now_s: float) -> None:
@@ -168,6 +170,8 @@ class SimProgram(Program):
         if signum == signal.SIGKILL and self._outcome is None:
             self.truth.killed = True
             self._dies()
+        elif signum == signal.SIGUSR1 and self._process is not None:
+            self.slave.world.signalled(self.ticket.job, self.truth)
 
     def _dies(self) -> None:
         self._ended(ProgramEnded(0, 0, signal.SIGKILL, False))

@@ -7,7 +7,7 @@ import pytest
 from gproc.relay.flow import Outlet
 from tests.simulator.clock import replaced
 from tests.simulator.faults import PACES, simulate
-from tests.simulator.planted import KEEPING, LATE_SEEDS, PLANTED, SEEDS, planted
+from tests.simulator.planted import KEEPING, LATE_SEEDS, PLANTED, SEEDS, TURNING, planted
 from tests.simulator.programs import Saying
 from tests.simulator.world import Violation
 
@@ -79,7 +79,7 @@ def test_nothing_is_lost_doubled_or_left_over_if_jobs_run_on_a_few_nodes_at_a_ti
 @pytest.mark.parametrize("name", [name for name in PLANTED if name in SEEDS])
 def test_a_planted_bug_is_found(name: str) -> None:
     with planted(name), pytest.raises(Violation, match=f"seed {SEEDS[name]}, fault"):
-        simulate(SEEDS[name], FAULTS, small=True, keeps=name in KEEPING)
+        simulate(SEEDS[name], FAULTS, small=True, keeps=name in KEEPING, turns=name in TURNING)
 
 
 @pytest.mark.stress
@@ -87,7 +87,7 @@ def test_a_planted_bug_is_found(name: str) -> None:
 def test_a_planted_bug_that_shows_seldom_is_found(name: str) -> None:
     seed = LATE_SEEDS.get(name, 1)
     with planted(name), pytest.raises(Violation, match=f"seed {seed}, fault"):
-        simulate(seed, FAULTS, small=True, keeps=name in KEEPING)
+        simulate(seed, FAULTS, small=True, keeps=name in KEEPING, turns=name in TURNING)
 
 
 def test_a_seed_makes_the_same_run_again() -> None:

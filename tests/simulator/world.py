@@ -57,7 +57,7 @@ class JobFacts:
     input_bytes: of its standard input; None: it has none.  outcomes: of the ranks that have ended, as far as the
     present master knows.  is_promised: whether it goes on without its client and its master.  is_late: whether its
     first output went to its client alone.  is_over: whether all of its ranks have ended.  is_gone: whether its master
-    has crashed, and it ended with it.
+    has crashed, and it ended with it.  signals: how many its programs were sent that end nothing.
     """
 
     def __init__(self, size: int, wanted: Wanted) -> None:
@@ -66,6 +66,7 @@ class JobFacts:
         self.is_late = not (wanted.keep.detach or wanted.keep.survive)
         self.outcomes: dict[int, Outcome] = {}
         self.is_promised = self.is_over = self.is_gone = False
+        self.signals = 0
 
 
 class World:
@@ -88,7 +89,7 @@ class World:
         self.violations: list[str] = []
         self.master = SimMaster(self)
         self.kept = KeptJobs(self)
-        self._turns = turns
+        self.turns = turns
 
     def keys(self) -> TrustedKeys:
         return TrustedKeys(self.signer.public_key)
@@ -118,6 +119,12 @@ class World:
 
     def _size(self) -> int:
         return self.random.choice((0, self.random.randint(1, 300), self.random.randint(1, LARGE)))
+
+    def signalled(self, job: int, truth: Truth) -> None:
+        """A program has been sent a signal."""
+        truth.signals += 1
+        if truth.signals > self.jobs[job].signals:
+            self.fail(f"job {job} rank {truth.rank} has got {truth.signals} signals of {self.jobs[job].signals}")
 
     def reads(self, job: int, truth: Truth, data: bytes) -> None:
         """A program has read this of its standard input; b"" is the end."""
@@ -163,7 +170,7 @@ class World:
             self.inside(self.master.process, self.master.jobs.begin, self._wanted(some))
 
     def _wanted(self, places: list[Place]) -> Wanted:
-        fanout = self.random.randint(1, 4) if self._turns and self.random.random() < 0.5 else None
+        fanout = self.random.randint(1, 4) if self.turns and self.random.random() < 0.5 else None
         if self.disk is None:
             return Wanted(places, fanout=fanout)
         keep = self.random.choice((Keep(), Keep(), Keep(detach=True), Keep(detach=True), Keep(survive=True)))
