@@ -36,11 +36,14 @@ _MAGIC_BYTES: Final = 4
 
 
 class Layer(msgspec.Struct, frozen=True):
-    """blob: the file of the image that has it.  digest: of that file, or of its uncompressed form if `plain`."""
+    """blob: the file of the image that has it.  diff_id: the digest of its uncompressed form.
+
+    digest: of the file; "" if nothing names it.
+    """
 
     blob: str
-    digest: str
-    plain: bool
+    diff_id: str
+    digest: str = ""
 
 
 class ImageFiles(Protocol):
@@ -178,7 +181,12 @@ def _of_layout(files: ImageFiles, index: bytes, name: str) -> tuple[str, list[La
         nested = read_json(_checked(files, blob), ImageIndex, "an index of images")
         blob = oci.chosen(nested.manifests, "", machine)
     manifest = read_json(_checked(files, blob), ImageManifest, "the image's manifest")
-    return blob.digest, [Layer(oci.blob_path(each.digest), each.digest, plain=False) for each in manifest.layers]
+    ids = _diff_ids(_checked(files, manifest.config), len(manifest.layers))
+    layers = [
+        Layer(oci.blob_path(each.digest), diff_id, each.digest)
+        for each, diff_id in zip(manifest.layers, ids, strict=True)
+    ]
+    return blob.digest, layers
 
 
 def _of_saved(files: ImageFiles, listed: bytes, name: str) -> tuple[str, list[Layer]]:
@@ -198,10 +206,16 @@ def _of_saved(files: ImageFiles, listed: bytes, name: str) -> tuple[str, list[La
     said = os.path.basename(image.config).removesuffix(".json")
     if len(said) == 64 and f"sha256:{said}" != digest:
         raise BundleError(f"{shown_text(image.config)} is damaged: it does not have the digest that names it")
+    ids = _diff_ids(config, len(image.layers))
+    return digest, [Layer(blob, diff_id) for blob, diff_id in zip(image.layers, ids, strict=True)]
+
+
+def _diff_ids(config: bytes, layers: int) -> tuple[str, ...]:
+    """The digests of the uncompressed layers, by the image's configuration."""
     ids = read_json(config, ImageConfig, "the image's configuration").rootfs.diff_ids
-    if len(ids) != len(image.layers):
-        raise BundleError(f"it has {len(image.layers)} layers, and its configuration names {len(ids)}")
-    return digest, [Layer(blob, each, plain=True) for blob, each in zip(image.layers, ids, strict=True)]
+    if len(ids) != layers:
+        raise BundleError(f"it has {layers} layers, and its configuration names {len(ids)}")
+    return ids
 
 
 def _read(file: IO[bytes], what: str) -> bytes:
@@ -248,15 +262,19 @@ def _apply(tree: LayeredTree, files: ImageFiles, layer: Layer) -> None:
         raise BundleError(f"{shown_text(layer.blob)} is missing in it")
     with opened:
         stored = _Hashing(opened)
-        plain = _Hashing(_plain(stored))
-        tree.apply(plain)
+        stream = _plain(stored)
+        # What is not compressed is hashed once.
+        plain = _Hashing(stream) if isinstance(stream, _Decompressed) else stored
+        tree.apply(plain if plain is not stored else stream)
         # A tar file may be followed by anything: it belongs to the digest too.
-        for stream in (plain, stored):
-            while stream.read(COPY_BYTES):
+        for each in (plain, stored):
+            while each.read(COPY_BYTES):
                 pass
-        found = (plain if layer.plain else stored).digest()
-    if found != layer.digest:
+    if layer.digest not in ("", stored.digest()):
         raise BundleError(f"{shown_text(layer.blob)} is damaged: it does not have the digest that names it")
+    if plain.digest() != layer.diff_id:
+        wanted = "the layer that the image's configuration names"
+        raise BundleError(f"{shown_text(layer.blob)} is damaged: it is not {wanted}")
 
 
 class _Hashing:

@@ -36,6 +36,7 @@ PATH_BYTES_MAX: Final = 4095
 PARTS_MAX: Final = 256
 
 COPY_BYTES: Final = 1 << 20
+_ZEROS: Final = bytes(COPY_BYTES)
 
 _WHITEOUT: Final = b".wh."
 _OPAQUE: Final = b".wh..wh..opq"
@@ -88,7 +89,7 @@ class LayeredTree:
         try:
             # A stream: nothing is sought, so a header cannot lead the reader elsewhere.
             opened: tarfile.TarFile = tarfile.open(  # type: ignore[call-overload]  # noqa: SIM115 - it needs only `read`
-                fileobj=layer, mode="r|", tarinfo=_BoundedHeader, errors="surrogateescape"
+                fileobj=layer, mode="r|", tarinfo=_BoundedHeader, errors="surrogateescape", bufsize=COPY_BYTES
             )
             with opened as members:
                 while (member := members.next()) is not None:
@@ -160,9 +161,13 @@ class LayeredTree:
                 if not data:
                     raise BundleError(f"{shown(_joined(place))} is cut short")
                 left -= len(data)
+                if data == _ZEROS[: len(data)]:
+                    os.lseek(file, len(data), os.SEEK_CUR)  # a hole: large files of zeros cost no writes
+                    continue
                 view = memoryview(data)
                 while view:
                     view = view[os.write(file, view) :]
+            os.ftruncate(file, member.size)
             os.fchmod(file, member.mode & 0o777 | 0o400)
             os.utime(file, ns=(_nanoseconds(member), _nanoseconds(member)))
         finally:

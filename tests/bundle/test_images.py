@@ -72,9 +72,15 @@ def sha256(data: bytes) -> str:
 
 
 def layout(
-    place: Path, tars: Sequence[bytes], *, squeeze: Callable[[bytes], bytes] = bytes, name: str = "", damage: str = ""
+    place: Path,
+    tars: Sequence[bytes],
+    *,
+    squeeze: Callable[[bytes], bytes] = bytes,
+    name: str = "",
+    damage: str = "",
+    named: Sequence[bytes] | None = None,
 ) -> Path:
-    """An OCI layout with one image."""
+    """An OCI layout with one image.  named: the layers that its configuration names, if others than it has."""
     blobs = place / "blobs/sha256"
     blobs.mkdir(parents=True, exist_ok=True)
 
@@ -83,7 +89,7 @@ def layout(
         (blobs / digest[7:]).write_bytes(data + b"x" * (kind == damage))
         return {"mediaType": f"application/vnd.oci.image.{kind}.v1+json", "digest": digest, "size": len(data)}
 
-    rootfs = {"type": "layers", "diff_ids": [sha256(tar) for tar in tars]}
+    rootfs = {"type": "layers", "diff_ids": [sha256(tar) for tar in (tars if named is None else named)]}
     config = put(json.dumps({"rootfs": rootfs}).encode(), "config")
     manifest = {"schemaVersion": 2, "config": config, "layers": [put(squeeze(tar), "layer") for tar in tars]}
     image = put(json.dumps(manifest).encode(), "manifest")
@@ -180,12 +186,31 @@ def test_nobody_waits_for_ever_for_a_fifo_in_a_layout(tmp_path: Path, environ: d
         images.root_of("image", str(tmp_path), environ)
 
 
-@pytest.mark.parametrize("kind", ["manifest", "layer"])
+@pytest.mark.parametrize("kind", ["manifest", "config", "layer"])
 def test_a_damaged_image_is_refused_and_leaves_nothing(tmp_path: Path, environ: dict[str, str], kind: str) -> None:
     layout(tmp_path / "image", [LOWER], damage=kind)
     with pytest.raises(BundleError, match="is damaged: it does not have the digest that names it"):
         images.root_of("image", str(tmp_path), environ)
     assert os.listdir(tmp_path / "cache/gproc/images") == []
+
+
+@pytest.mark.parametrize("squeeze", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_layer_that_the_configuration_does_not_name_is_refused(
+    tmp_path: Path, environ: dict[str, str], squeeze: Callable[[bytes], bytes]
+) -> None:
+    layout(tmp_path / "image", [LOWER], squeeze=squeeze, named=[UPPER])
+    with pytest.raises(BundleError, match="is damaged: it is not the layer that the image's configuration names"):
+        images.root_of("image", str(tmp_path), environ)
+    layout(tmp_path / "more", [LOWER], squeeze=squeeze, named=[LOWER, UPPER])
+    with pytest.raises(BundleError, match="it has 1 layers, and its configuration names 2"):
+        images.root_of("more", str(tmp_path), environ)
+
+
+def test_zeros_of_a_layer_become_a_hole(tmp_path: Path) -> None:
+    content = "x" + "\0" * (5 << 20) + "y" + "\0" * (3 << 20)
+    top = unpacked(tmp_path / "t", layer(("a", "f", content)))
+    assert (top / "a").read_text() == content
+    assert (top / "a").stat().st_blocks * 512 < 4 << 20
 
 
 def test_a_damaged_layer_of_an_archive_is_refused(tmp_path: Path, environ: dict[str, str]) -> None:
