@@ -1,15 +1,19 @@
-"""What libraries load or read by name, whoever uses them: OpenSSL's providers, the description of a terminal."""
+"""What libraries load or read by name, whoever uses them: OpenSSL's providers, a terminal's description, Tcl's own
+scripts."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from gproc.bundle.beside import modules_in
 from gproc.bundle.closure import Object
 from gproc.bundle.image import Image
 from gproc.bundle.surroundings import Surroundings
 
+_TCL: Final = re.compile(r"lib(t(?:cl|k)8\.\d+)t?\.so(\.\d+)*")
 _TERMINFO: Final = ("/etc/terminfo", "/lib/terminfo", "/usr/lib/terminfo", "/usr/share/terminfo")
 """Where ncurses is built to look, on Debian and Fedora: terminfo(5)."""
 
@@ -23,6 +27,11 @@ def companions_of(image: Image, surroundings: Surroundings, closure: Sequence[Ob
             yield from (f"{directory}/{name}" for name in image.names(directory) if name.endswith(".so"))
         if each.elf.soname.startswith(("libtinfo.so.", "libncurses.so.", "libncursesw.so.")):
             yield from _terminal(image, surroundings.variable("TERM") or "")
+        if (tcl := _TCL.fullmatch(each.elf.soname)) is not None:
+            # library(n): where Debian, Fedora and a build of one's own have it.
+            prefix = os.path.dirname(os.path.dirname(each.real))
+            for directory in (f"/usr/share/tcltk/{tcl[1]}", f"/usr/share/{tcl[1]}", f"{prefix}/lib/{tcl[1]}"):
+                yield from (path for path, _ in modules_in(image, directory))
 
 
 def _terminal(image: Image, name: str) -> Iterator[str]:

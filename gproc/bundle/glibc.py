@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 from gproc.bundle import elf
@@ -36,6 +36,8 @@ _NSS_CALLERS: Final = frozenset(
 
 UTF8_LOCALE: Final = "/usr/lib/locale/C.utf8"
 """C.UTF-8 (400 KB), where the glibc of Debian and Fedora looks for it.  A node without locales may lack it."""
+
+_LOCALISED: Final = frozenset({b"setlocale"})
 
 _CONVERTERS: Final = frozenset({b"iconv_open"})
 
@@ -90,6 +92,11 @@ def uses_names(image: Image, objects: Iterable[Object]) -> bool:
     )
 
 
+def is_localised(image: Image, program: Object) -> bool:
+    """Whether the program itself asks for the caller's locale."""
+    return elf.mentions(image.host(program.real), program.elf, _LOCALISED)
+
+
 def converts(image: Image, program: Object) -> bool:
     """Whether the program itself converts character sets."""
     if os.path.basename(program.real) in _CONVERTS_RARELY:
@@ -116,3 +123,23 @@ def conversion_files(image: Image, libc: str) -> tuple[list[str], list[str]]:
             more = [f"{directory}/gconv-modules.d/{name}" for name in image.names(f"{directory}/gconv-modules.d")]
             return modules, tables + more
     return [], []
+
+
+def paths(
+    image: Image, objects: Mapping[str, Object], bundled: Iterable[str], extras: Collection[str]
+) -> list[str]:
+    """The paths of the parts of glibc in a bundle, and of links to them.
+
+    objects: by path, those of all closures.  bundled: all paths.  extras: what -f added, which counts as no part.
+    """
+    if not any(each.elf.soname == "libc.so.6" for each in objects.values()):
+        return []
+    found = [each for each in objects.values() if is_part(each.real) and each.path not in extras]
+    places = {os.path.dirname(each.real) for each in found}
+    places |= {os.path.dirname(image.parent(each.path) or each.path) for each in found}
+    needed = {each.real for each in objects.values()}
+    return sorted(
+        path
+        for path in bundled
+        if os.path.dirname(path) in places and (is_part(path) or (is_companion(path) and path not in needed))
+    )

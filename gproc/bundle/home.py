@@ -6,6 +6,8 @@ import re
 
 import msgspec
 
+from gproc.bundle.meaning import Ran
+
 
 class Installation(msgspec.Struct, frozen=True):
     """A directory with all its contents, except paths that match `omitted`."""
@@ -20,12 +22,15 @@ class Installation(msgspec.Struct, frozen=True):
 class Home(msgspec.Struct, frozen=True):
     """Trees and single files.  Shared objects among them are extension modules, which the interpreter loads itself.
 
-    beside: files of the caller's that its script names.
+    beside: files of the caller's that its script names.  programs: those that it, or its script, runs.
+    lent: files of which a node has its own, or is sent these.
     """
 
     trees: tuple[Installation, ...] = ()
     files: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    programs: tuple[Ran, ...] = ()
+    lent: tuple[str, ...] = ()
 
 
 def is_shared_object(path: str) -> bool:

@@ -18,7 +18,9 @@ import msgspec
 from gproc.bundle.cache import Attributes, PathStamp, Traces
 from gproc.bundle.memo import Memo
 from gproc.errors import BundleError
+from gproc.shown import shown_text
 
+_PATH_MAX: Final = 4095
 LINKS_MAX: Final = 40
 """Links in one path before ELOOP: path_resolution(7)."""
 
@@ -61,8 +63,8 @@ class Image:
         return self._root + path
 
     def shown(self, path: str) -> str:
-        """The path as people outside the root would write it."""
-        return self._root + path
+        """The path as people outside the root would write it, in one line."""
+        return shown_text(self._root + path)
 
     def lstat(self, path: str) -> os.stat_result | None:
         if path not in self._stats:
@@ -91,6 +93,15 @@ class Image:
         if stat.S_ISLNK(status.st_mode):
             return self._walk(path)
         return Walk(f"{directory.real.rstrip('/')}/{name}", directory.links, status)
+
+    def glance(self, path: str) -> Walk | None:
+        """The same for a path that a text may mean: None if it is no path, or leads nowhere or round in a loop."""
+        if "\0" in path or len(path) > _PATH_MAX:
+            return None
+        try:
+            return self.walk(path)
+        except (BundleError, OSError):
+            return None
 
     def parent(self, path: str) -> str | None:
         """The path with its directory made real and its last component kept; None if the directory does not exist."""

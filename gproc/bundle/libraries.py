@@ -8,11 +8,14 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+import stat
 from collections.abc import Iterator
 from typing import Final
 
 from gproc.bundle.home import Home, Installation
 from gproc.bundle.image import Image
+from gproc.bundle.meaning import Ran
+from gproc.content.paths import within
 
 _OMITTED: Final = re.compile(r"/(doc|docs|man|help|html|demos?|tests?|examples?|po|locale)$|\.(h|a|la|pod|R[dD])$")
 
@@ -20,41 +23,88 @@ _LIBRARIES: Final = (
     (re.compile(r"(tclsh|wish)[\d.]*"), ("share/tcltk", "lib/tcltk", "lib/tcl8*", "lib/tk8*", "lib/*-linux-*/tcltk")),
     (
         re.compile(r"ruby[\d.]*"),
-        ("lib/ruby", "lib/*-linux-*/ruby", "share/ruby", "share/rubygems-integration", "/var/lib/gems"),
+        (
+            "lib/ruby", "lib/*-linux-*/ruby", "share/ruby", "share/rubygems-integration",
+            "lib/*-linux-*/rubygems-integration", "/var/lib/gems", "~/.local/share/gem/ruby", "~/.gem/ruby",
+        ),
     ),
-    (re.compile(r"lua([\d.]*|jit)"), ("share/lua", "lib/lua", "lib/*-linux-*/lua", "local/share/lua", "local/lib/lua")),
+    (re.compile(r"lua([\d.]*|jit)"), (
+        "share/lua", "lib/lua", "lib/*-linux-*/lua", "local/share/lua", "local/lib/lua", "~/.luarocks/share/lua",
+        "~/.luarocks/lib/lua",
+    )),
     (re.compile(r"php[\d.]*"), ("lib/php", "lib/*-linux-*/php", "share/php", "/etc/php", "/var/lib/php/modules")),
-    (re.compile(r"Rscript|R"), ("lib/R", "share/R", "/etc/R", "local/lib/R/site-library")),
+    (re.compile(r"Rscript|R"), ("lib/R", "share/R", "/etc/R", "local/lib/R/site-library", "~/R")),
     (re.compile(r"guile[\d.-]*"), ("share/guile", "lib/guile", "lib/*-linux-*/guile")),
     (re.compile(r"zsh[\d.-]*"), ("share/zsh", "lib/zsh", "lib/*-linux-*/zsh")),
     (re.compile(r"gawk[\d.-]*"), ("share/awk", "lib/gawk", "lib/*-linux-*/gawk")),
     (re.compile(r"fish"), ("share/fish", "/etc/fish")),
     (re.compile(r"bash"), ("lib/bash",)),
+    (re.compile(r"ksh\w*"), ("share/ksh",)),
+    (re.compile(r"swipl"), ("lib/swi-prolog", "lib/swipl")),
+    (re.compile(r"sbcl"), ("lib/sbcl",)),
+    (re.compile(r"erl"), ("lib/erlang",)),
+    (re.compile(r"octave(-cli)?"), ("share/octave", "lib/*-linux-*/octave", "lib/octave")),
+    (re.compile(r"m4|bison"), ("share/bison",)),
+    (re.compile(r"pandoc"), ("share/pandoc",)),
 )
-"""A program's real name, and directories below its prefix, or absolute ones; `*` stands for any one name."""
+"""A program's real name, and directories below its prefix, below the home (`~`), or absolute ones; `*` stands for any
+one name."""
+
+_ZONES: Final = "/usr/share/zoneinfo"
+"""Debian's PHP warns at each start if it has none."""
+
+_RUN: Final = {
+    "Rscript": ("R",), "R": ("which", "rm"), "octave": ("octave-cli",), "flex": ("m4",), "bison": ("m4",),
+    "expect": ("sh", "stty"),
+}  # fmt: skip
+"""The programs that an interpreter runs itself, by its real name."""
 
 _JAVA: Final = re.compile(r"java|javac|jar|javap|jshell")
 _JAVA_OMITTED: Final = re.compile(r"/(demo|man|legal|jmods|include)$|/src\.zip$")
 
 
-def library_of(image: Image, real: str) -> Home | None:
-    """The library of the interpreter at a real path; None if none is known for its name."""
+def library_of(image: Image, path: str, real: str, home: str) -> Home | None:
+    """The library of the interpreter at a path, and at a real path; None if none is known for its name.
+
+    home: the caller's.
+    """
     name = os.path.basename(real)
-    prefix = os.path.dirname(os.path.dirname(real)) or "/usr"
-    if prefix == "/":
-        prefix = "/usr"
+    # By /usr/bin/guile, or where that leads: /usr/lib/x86_64-linux-gnu/guile/3.0/bin/guile.
+    prefixes = dict.fromkeys(_prefix(each) for each in (real, path))
     if _JAVA.fullmatch(name):
+        prefix = next(iter(prefixes))
         return Home((Installation(prefix, _JAVA_OMITTED),)) if image.is_directory(f"{prefix}/lib") else None
+    run = tuple(map(Ran, _RUN.get(name, ())))
     for pattern, places in _LIBRARIES:
         if pattern.fullmatch(name):
-            trees = [each for place in places for each in _existing(image, place, prefix)]
-            return Home(tuple(Installation(each, _OMITTED) for each in trees))
-    return None
+            found = [_existing(image, place, prefix, home) for prefix in prefixes for place in places]
+            trees = dict.fromkeys(each for existing in found for each in existing)
+            lent = tuple(_zones_in(image, _ZONES)) if name.startswith("php") else ()
+            return Home(tuple(Installation(each, _OMITTED) for each in trees), programs=run, lent=lent)
+    return Home(programs=run) if run else None
 
 
-def _existing(image: Image, place: str, prefix: str) -> Iterator[str]:
+def _zones_in(image: Image, directory: str) -> Iterator[str]:
+    for name in image.names(directory):
+        path = f"{directory}/{name}"
+        status = image.lstat(path)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            yield from _zones_in(image, path)
+        elif (walk := image.walk(path)) is not None and within(walk.real, _ZONES):
+            yield path  # a link out of it, such as localtime, is the node's own business
+
+
+def _prefix(path: str) -> str:
+    prefix = os.path.dirname(os.path.dirname(path))
+    return prefix if prefix not in ("", "/") else "/usr"
+
+
+def _existing(image: Image, place: str, prefix: str, home: str) -> Iterator[str]:
     """The directories that a place of the table means."""
-    found = [""] if place.startswith("/") else [prefix]
+    if place.startswith("~/") and not home.startswith("/"):
+        return
+    found = [""] if place.startswith("/") else [home.rstrip("/")] if place.startswith("~/") else [prefix]
+    place = place.removeprefix("~/")
     for part in place.strip("/").split("/"):
         if "*" in part:
             found = [

@@ -10,11 +10,13 @@ class Ran(msgspec.Struct, frozen=True, array_like=True):
 
     name: as a shell would look for it, a relative path made absolute.
     script: for an interpreter, the script's absolute path, or "".  code: the text that it runs instead (`-c`).
+    directories: where its options tell it to look for modules (`-I`).
     """
 
     name: str
     script: str = ""
     code: str = ""
+    directories: tuple[str, ...] = ()
 
 
 class Meant(msgspec.Struct, frozen=True, array_like=True):

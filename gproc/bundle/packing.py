@@ -7,12 +7,25 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
 
-from gproc.bundle import companions, elf, extras, glibc, language, packages, search, starting, which
+from gproc.bundle import (
+    code_dirs,
+    companions,
+    elf,
+    extras,
+    glibc,
+    language,
+    locale_files,
+    packages,
+    search,
+    set_id,
+    starting,
+    which,
+)
 from gproc.bundle.closure import Linker, Object
 from gproc.bundle.entries import BundleEntries
 from gproc.bundle.home import Home, is_shared_object
@@ -22,9 +35,15 @@ from gproc.bundle.observed import Observed
 from gproc.bundle.surroundings import Surroundings
 from gproc.content.manifest import Digest, Manifest
 from gproc.content.paths import within
-from gproc.errors import BundleError, GprocError, ProgramNotExecutable, ProgramNotFound
+from gproc.errors import GprocError, ProgramNotExecutable, ProgramNotFound
 
 _NOTHING: Final = Observed()
+
+_RUN_MAX: Final = 500
+"""Programs that scripts run, and those that these run."""
+
+_RUN_BYTES_MAX: Final = 50 << 20
+"""A larger program that a script's text names is not taken: most scripts name what they run only sometimes."""
 
 
 class Packed(msgspec.Struct, frozen=True):
@@ -59,7 +78,7 @@ def pack(
     superuser: may pack a set-id program, which the bundle has without that bit.
     Raises: BundleError and its subclasses, which name the file.
     """
-    _refuse_set_id(image, program, superuser)
+    set_id.refuse(image, program, superuser)
     layout = BundleEntries(image)
     shown = [extras.add(image, layout, item, surroundings.absolute) for item in extra]
     shown += [layout.add(path, "a word of the command") for path in meant.files]
@@ -85,6 +104,8 @@ class _Packing:
         self._configured_dirs: dict[str, None] = {}
         self._extras = frozenset(layout.paths())
         self._fixed: set[str] = set()
+        self._run: set[tuple[str | None, str, str]] = set()
+        self._lent: dict[str, None] = {}
 
     def show(self, real: str) -> None:
         """A file or directory that was added is to be at its own path on the node too."""
@@ -102,18 +123,18 @@ class _Packing:
             self._add_package(program, started, [path for path, _ in run])
         self._add_seen(program, started, seen)
         self._add_objects_among(sorted(self._extras), started.programs[0])
-        yielding = self._add_yielding(meant.yielding)
+        yielding = self._add_yielding((*meant.yielding, *self._lent))
         entries, sources = self._layout.entries()
         manifest = Manifest(
             program=os.fsencode(self._image.parent(program) or program),
             loader=os.fsencode(started.programs[0][1].interpreter),
             library_dirs=tuple(map(os.fsencode, self._library_dirs())),
-            code_dirs=tuple(map(os.fsencode, _outermost(self._code_dirs))),
-            glibc=tuple(map(os.fsencode, self._glibc_paths())),
+            code_dirs=tuple(map(os.fsencode, code_dirs.outermost(self._code_dirs))),
+            glibc=tuple(map(os.fsencode, glibc.paths(self._image, self._objects, self._layout.paths(), self._extras))),
             glibc_version=glibc.version(self._image, self._objects.values()),
             entries=entries,
             configured_dirs=tuple(map(os.fsencode, self._configured_dirs)),
-            fixed=tuple(map(os.fsencode, _outermost(self._fixed))),
+            fixed=tuple(map(os.fsencode, code_dirs.outermost(self._fixed))),
             yielding=tuple(map(os.fsencode, yielding)),
         )
         reasons = {os.fsencode(path): reason for path, reason in self._layout.reasons.items()}
@@ -138,8 +159,25 @@ class _Packing:
             script = last or ran.script
             if script and not last:
                 self.show(self._layout.add(script, f"run by {path}"))
-            self._add_program(path, parsed, why if path == program else f"runs {last}", script, ran.code)
+            runs = Ran(path, script, ran.code, ran.directories)
+            self._add_program(path, parsed, why if path == program else f"runs {last}", runs)
         return started
+
+    def _add_run(self, programs: Sequence[Ran], by: str) -> None:
+        """Add the programs that an interpreter or its script runs; one that is not here may be on the node."""
+        for ran in programs:
+            path = self._found(ran.name) if "\0" not in ran.name else None
+            key = path, ran.script, ran.code
+            walk = self._image.walk(path) if path is not None and key not in self._run else None
+            if path is None or walk is None or walk.status.st_size > _RUN_BYTES_MAX or set_id.has(self._image, path):
+                continue
+            if len(self._run) == _RUN_MAX:
+                return
+            self._run.add(key)
+            try:
+                self._start(path, ran, by)
+            except (GprocError, OSError):  # this machine cannot run it either
+                continue
 
     def _add_package(self, program: str, started: starting.Started, others: Sequence[str]) -> None:
         """Add what the program's package installs and depends on, and the libraries of the programs in it.
@@ -187,21 +225,18 @@ class _Packing:
         found = []
         for path in paths:
             walk = self._image.walk(path)
-            if walk is None or any(within(walk.real, each) for each in self._code_dirs):
+            if walk is None or any(within(walk.real, each) for each in self._code_dirs if each):
                 continue
-            found.append(self._layout.add(path, "a word of the command, if the node has no such file"))
+            found.append(self._layout.add(path, "what a node lends, if it has no such file"))
         return sorted(set(found))
 
-    def _add_program(self, path: str, parsed: elf.Elf, reason: str, runs: str, code: str) -> None:
-        """Add a program, its closure, and what its language and its C library load by name.
-
-        runs: the script that it runs, or "".  code: what it runs instead.
-        """
+    def _add_program(self, path: str, parsed: elf.Elf, reason: str, runs: Ran) -> None:
+        """Add a program, its closure, and what its language and its C library load by name."""
         linker = self._linker(parsed)
         real = self._add_code(path, reason)
         program = linker.program(path, real, parsed)
         closure = self._add_closure(linker, program, [])
-        home = language.home_of(self._image, self._surroundings, program, closure, runs, code)
+        home = language.home_of(self._image, self._surroundings, program, closure, runs)
         modules = self._add_home(home, f"library of {path}") if home is not None else []
         for companion in companions.companions_of(self._image, self._surroundings, closure):
             real = self._add_code(companion, f"opened by a library of {path}")
@@ -210,8 +245,11 @@ class _Packing:
         if libc is not None:
             directory = os.path.dirname(self._image.parent(libc.path) or libc.path)
             self._add_parts(directory)
-            if home is not None and home.trees:
+            if home is not None:
                 self._add_locale()
+            self._lent |= dict.fromkeys(locale_files.zone(self._surroundings))
+            if glibc.is_localised(self._image, program):
+                self._lent |= dict.fromkeys(locale_files.files(self._image, self._surroundings))
             if glibc.uses_names(self._image, closure):
                 modules += glibc.name_modules(self._image, libc.path)
             if glibc.converts(self._image, program):
@@ -221,6 +259,8 @@ class _Packing:
                     self._layout.add(table, "gconv: converts character sets")
         if modules:
             self._add_closure(linker, program, modules)
+        if home is not None:
+            self._add_run(home.programs, runs.script or path)
 
     def _add_parts(self, directory: str) -> None:
         """Add all parts of a glibc: if it is newer than a node's, the node's programs take theirs from it too, and load
@@ -254,6 +294,7 @@ class _Packing:
     def _add_home(self, home: Home, reason: str) -> list[str]:
         """Add an interpreter's library.  Returns the extension modules in it."""
         real = [self._add_code(path, reason) for path in home.files]
+        self._lent |= dict.fromkeys(home.lent)
         roots = []
         for tree in home.trees:
             roots.append(self._layout.add_tree(tree.path, reason, tree.omits) + "/")
@@ -264,8 +305,8 @@ class _Packing:
         self._fixed.update(real)
         self._fixed.update(root.rstrip("/") for root in roots)
         mine = [path for path in self._layout.paths() if path.startswith(tuple(roots) or ("//",))]
-        self._add_programs_among(mine)
-        return sorted(path for path in (*mine, *real) if is_shared_object(path))
+        self._add_programs_among([*mine, *home.beside])
+        return sorted(path for path in (*mine, *real, *home.beside) if is_shared_object(path))
 
     def _add_programs_among(self, paths: Sequence[str]) -> None:
         """Add the closures of programs that lie in an interpreter's library."""
@@ -350,45 +391,9 @@ class _Packing:
         directories = {directory for directory, _ in constraints}
         return search.ordered([(directory, others & directories) for directory, others in constraints])
 
-    def _glibc_paths(self) -> list[str]:
-        """The paths of the parts of glibc in this bundle, and of links to them."""
-        if not any(each.elf.soname == "libc.so.6" for each in self._objects.values()):
-            return []
-        parts = [each for each in self._objects.values() if glibc.is_part(each.real) and each.path not in self._extras]
-        places = {os.path.dirname(each.real) for each in parts}
-        places |= {os.path.dirname(self._image.parent(each.path) or each.path) for each in parts}
-        needed = {each.real for each in self._objects.values()}
-        return sorted(
-            path
-            for path in self._layout.paths()
-            if os.path.dirname(path) in places
-            and (glibc.is_part(path) or (glibc.is_companion(path) and path not in needed))
-        )
-
-
-def _refuse_set_id(image: Image, program: str, superuser: bool) -> None:
-    walk = image.walk(program)
-    if walk is None or superuser or not walk.status.st_mode & (stat.S_ISUID | stat.S_ISGID):
-        return
-    kind = "set-user-id" if walk.status.st_mode & stat.S_ISUID else "set-group-id"
-    raise BundleError(
-        f"{image.shown(walk.real)}: is {kind}; on the nodes it would run without that right;"
-        " -localbin runs the node's own program"
-    )
-
 
 def _reason(each: Object, loader: str, modules: Sequence[str]) -> str:
     if each.path == loader:
         return "dynamic linker"
     by = each.loaded_by.path if each.loaded_by is not None else "nothing"
     return f"loaded by name by {by}" if each.path in modules else f"needed by {by}"
-
-
-def _outermost(directories: set[str]) -> Iterator[str]:
-    """The directories that are in no other one; "/" does not count."""
-    last = ""
-    # Sorted by component: as strings, "/a-b" would be between "/a" and "/a/b".
-    for directory in sorted((each for each in directories if each), key=lambda path: path.split("/")):
-        if not last or not directory.startswith(f"{last}/"):
-            last = directory
-            yield directory

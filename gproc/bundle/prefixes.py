@@ -81,6 +81,8 @@ _INTERPRETERS: Final = (
     (re.compile(r"php([\d.]*)"), "php"),
     (re.compile(r"java"), "java"),
     (re.compile(r"guile([\d.-]*)"), "guile"),
+    (re.compile(r"(ba|da|mk|z|k|a|fi)?sh[\d.-]*|ksh\w*"), "sh"),
+    (re.compile(r"m4"), "m4"),
 )
 
 _TAKE_VALUE: Final = {
@@ -91,7 +93,10 @@ _TAKE_VALUE: Final = {
     "lua": ("-l",),
     "php": ("-d", "-c", "-z"),
     "guile": ("-L", "-l"),
+    "sh": ("-o", "+o", "-O", "+O", "--rcfile", "--init-file"),
 }
+
+_CODE_OF_SHELL: Final = re.compile(r"-[a-z]*c[a-z]*")
 
 _TAKE_CODE: Final = {
     "python": ("-c",), "perl": ("-e", "-E"), "ruby": ("-e",), "node": ("-e", "-p", "--eval", "--print"), "R": ("-e",),
@@ -121,7 +126,7 @@ def script(words: list[str], language: str) -> tuple[str, str]:
             loaded.append(f"use {word[2:].partition('=')[0]};")
         if language == "ruby" and word.startswith("-r") and len(word) > 2:
             loaded.append(f"require '{word[2:]}'")
-        if word in _TAKE_CODE.get(language, ()):
+        if word in _TAKE_CODE.get(language, ()) or (language == "sh" and _CODE_OF_SHELL.fullmatch(word)):
             return "", "\n".join((*loaded, value))
         index += 2 if word in _TAKE_VALUE.get(language, ()) else 1
     return "", "\n".join(loaded)
@@ -163,6 +168,10 @@ def in_shell_line(line: str) -> Iterator[list[str]]:
     except ValueError:
         return  # an open quotation, for example of a here-document
     yield from _simple(words)
+
+
+def is_builtin(name: str) -> bool:
+    return name in _BUILTIN
 
 
 _COMPRESSORS: Final = {

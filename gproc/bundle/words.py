@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
-from gproc.bundle import prefixes
+from gproc.bundle import prefixes, search_paths
 from gproc.bundle.meaning import Meant, Ran
+from gproc.bundle.zones import zone_file
 from gproc.content.paths import within
 
 FILE_BYTES_MAX: Final = 100 << 20
@@ -52,6 +53,10 @@ class _Reader:
 
     def read(self, command: Sequence[str]) -> Meant:
         self._command(list(command), 0)
+        for word in command:
+            if word.startswith("TZ="):  # as env(1) takes it
+                for path in zone_file(word.removeprefix("TZ=")):
+                    self._word(path)
         return Meant(tuple(self._programs), tuple(self._files), tuple(self._yielding), tuple(self._left))
 
     def _command(self, words: list[str], depth: int) -> None:
@@ -59,7 +64,8 @@ class _Reader:
         interpreter = prefixes.interpreter(name)
         script, code = self._script(words[1:], interpreter) if interpreter else ("", "")
         if depth == 0 or "/" in words[0] or not self._nodes_programs:
-            self._programs[Ran(self._absolute(words[0]) if "/" in words[0] else words[0], script, code)] = None
+            told = tuple(map(self._absolute, search_paths.by_options(words[1:], interpreter)))
+            self._programs[Ran(self._absolute(words[0]) if "/" in words[0] else words[0], script, code, told)] = None
         if depth < DEPTH_MAX:
             for inner in prefixes.commands(words):
                 self._command(inner, depth + 1)

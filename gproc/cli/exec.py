@@ -128,6 +128,10 @@ def run(options: ExecOptions, manner: Manner | None = None) -> int:
         from gproc.cli.lacking import hints
 
         lines += hints(foreground.errors, bundle, cwd)
+    if status and request.bundle is None and not options.cwd:
+        from gproc.cli.lacking import hidden
+
+        lines += hidden(os.fsdecode(request.argv[0]), cwd, job.outcomes.values())
     return manner.conclude(foreground, status, lines)
 
 

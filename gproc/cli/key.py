@@ -12,6 +12,7 @@ import msgspec
 
 from gproc.cli.key_rotation import rotate
 from gproc.cli.options import KeyOptions
+from gproc.cli.stderr import complain
 from gproc.cli.table import table
 from gproc.cli.trace import Trace
 from gproc.errors import TrustError, UsageError
@@ -44,7 +45,7 @@ class KeyRow(msgspec.Struct, frozen=True):
 
 def run(options: KeyOptions) -> int:
     verb, *words = options.words
-    verbs: dict[str, Callable[[KeyOptions, list[str]], None]] = {
+    verbs: dict[str, Callable[[KeyOptions, list[str]], int | None]] = {
         "issue": _issue, "list": _list, "revoke": _revoke, "backup": _backup, "restore": _restore,
         "rotate": rotate,
     }  # fmt: skip
@@ -52,8 +53,7 @@ def run(options: KeyOptions) -> int:
         raise UsageError(f"there is no gproc key {verb!r}: one of {', '.join(verbs)} is wanted")
     if options.out is not None and verb != "issue":
         raise UsageError(f"--out goes with `gproc key issue`, not with {verb}")
-    verbs[verb](options, words)
-    return 0
+    return verbs[verb](options, words) or 0
 
 
 def _issue(options: KeyOptions, hosts: list[str]) -> None:
@@ -107,13 +107,20 @@ def _list(options: KeyOptions, words: list[str]) -> None:
     sys.stdout.write(table(("NAME", "ROLE", "SERIAL", "ISSUED", "EXPIRES", "KIND", "STATE"), cells))
 
 
-def _revoke(options: KeyOptions, words: list[str]) -> None:
+def _revoke(options: KeyOptions, words: list[str]) -> int:
+    """The status is 1 if a name was never given a certificate: mostly it is mistyped."""
     if not words:
         raise UsageError("what is to be revoked is missing: `gproc key revoke NAME|SERIAL...`")
     authority = _authority()
     Trace(options.debug).step(f"adds to the list of revoked certificates in {authority.home}")
-    for text in revoke(authority.home, words):
-        print(shown_text(f"revoked: {text}"))
+    unknown = []
+    for each in revoke(authority.home, words):
+        print(shown_text(f"revoked: {each.text}"))
+        if not each.is_known:
+            meant = f"; did you mean {each.near}?" if each.near else "; `gproc key list` shows all"
+            unknown.append(f"{each.word}: no certificate of that name or serial was issued here{meant}")
+    complain(unknown)
+    return 1 if unknown else 0
 
 
 def _backup(options: KeyOptions, words: list[str]) -> None:

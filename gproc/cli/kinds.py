@@ -24,12 +24,14 @@ class Kind(msgspec.Struct, frozen=True):
     read: makes a value of a text, or raises ValueError.
     takes_value: whether `-switch VALUE` is one switch; otherwise only `-switch` and `-switch=VALUE` are.
     repeats: read returns a tuple, and if the switch is given several times, its tuples are joined.
+    is_number: a number in a file needs no quotation marks.
     """
 
     wanted: str
     read: Callable[[str], object]
     takes_value: bool = True
     repeats: bool = False
+    is_number: bool = False
 
 
 # The words of Go's strconv.ParseBool, which the original's switches accept, and no others.
@@ -140,7 +142,7 @@ def whole(low: int, high: int) -> Kind:
             raise ValueError(text)
         return number
 
-    return Kind(f"a whole number from {low} to {high}", read)
+    return Kind(f"a whole number from {low} to {high}", read, is_number=True)
 
 
 def choice(*words: str) -> Kind:
@@ -161,10 +163,12 @@ JOB_NAME: Final = Kind(
     _job_name,
 )
 ABSOLUTE_PATH: Final = Kind("an absolute path", _absolute)
-SECONDS: Final = Kind("a number of seconds above 0, such as 90 or 1.5", _seconds)
-SIZE: Final = Kind("a number of bytes above 0, such as 512M or 2G", _size_bytes)
-SIZE_OR_NONE: Final = Kind("a number of bytes, such as 512M or 2G, or 0", _size_or_none)
-SIGNAL: Final = Kind("a signal that a job can be sent, such as TERM, KILL, INT, HUP, USR1, CONT or 9", _signal_number)
+SECONDS: Final = Kind("a number of seconds above 0, such as 90 or 1.5", _seconds, is_number=True)
+SIZE: Final = Kind("a number of bytes above 0, such as 512M or 2G", _size_bytes, is_number=True)
+SIZE_OR_NONE: Final = Kind("a number of bytes, such as 512M or 2G, or 0", _size_or_none, is_number=True)
+SIGNAL: Final = Kind(
+    "a signal that a job can be sent, such as TERM, KILL, INT, HUP, USR1, CONT or 9", _signal_number, is_number=True
+)
 END_OR_DETACH: Final = Kind("'end' or 'detach'", choice("end", "detach").read)
 ELEMENTS: Final = Kind("a comma-separated list", _elements, repeats=True)
 ONE_OF_MANY: Final = Kind("a text of at least one character", _one, repeats=True)

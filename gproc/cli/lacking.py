@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from gproc.content.paths import within
 from gproc.packager import Bundle
+from gproc.request.outcome import NotStarted, Outcome
 from gproc.shown import shown_text
 
 _NAMES_SHOWN: Final = 3
@@ -32,6 +33,19 @@ def hints(errors: bytes, bundle: Bundle, cwd: str) -> list[str]:
     if left := [name for name in bundle.left if name not in names][:_NAMES_SHOWN]:
         found.append(f"the command names {', '.join(map(shown_text, left))}, which only -f sends")
     return found
+
+
+def hidden(program: str, cwd: str, outcomes: Iterable[Outcome]) -> list[str]:
+    """The same of a node's own program (-localbin) that lies where the job has its private working directory."""
+    path = os.path.normpath(os.path.join(cwd, program))
+    if "/" not in program or not within(path, cwd):
+        return []
+    if not any(isinstance(each, NotStarted) and each.because == "not found" for each in outcomes):
+        return []
+    return [
+        f"{shown_text(cwd)} is the job's own working directory, and hides what a node has there: --cwd "
+        f"{shown_text(cwd)} starts in the node's own directory"
+    ]
 
 
 def _lacking(errors: bytes, bundle: Bundle, cwd: str) -> Iterator[str]:

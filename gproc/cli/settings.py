@@ -17,6 +17,7 @@ from gproc.cli.parse import nearest
 from gproc.cli.switch import Switch
 from gproc.cli.switches import SWITCHES, switches_named, switches_of
 from gproc.errors import UsageError
+from gproc.shown import shown_text
 from gproc.trust.config import config_text, toml_of
 
 COMMON: Final = "common"
@@ -47,18 +48,32 @@ def settings_of(path: str, text: str) -> list[Setting]:
             known = {other: f"[{other}]" for other in (COMMON, *(n for mode in MODES for n in mode.names()))}
             raise UsageError(f"{path}: there is no mode {name!r} for [{name}]{nearest(name, known)}")
     ordered = sorted(content, key=lambda name: name != COMMON)
-    return [setting for name in ordered for setting in _settings_of_section(path, name, content[name])]
+    return [setting for name in ordered for setting in _settings_of_section(path, text, name, content[name])]
 
 
-def _settings_of_section(path: str, name: str, section: Mapping[str, object]) -> Iterator[Setting]:
+def line_of(text: str, section: str, key: str) -> int:
+    """The number of the line that sets a key; 0 if it is not written as `key = ...` below `[section]`."""
+    here = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        line = line.strip()
+        if line.startswith("["):
+            here = line.partition("#")[0].strip(" \t[]").strip("\"'")
+        elif here == section and "=" in line and line.partition("=")[0].strip(" \t\"'") == key:
+            return number
+    return 0
+
+
+def _settings_of_section(path: str, text: str, name: str, section: Mapping[str, object]) -> Iterator[Setting]:
     mode = mode_named(name)
     known = SWITCHES if mode is None else switches_of(mode)
     for key, value in section.items():
+        line = line_of(text, name, key)
+        where = f"{path}: " + (f"line {line}: " if line else "") + shown_text(f"[{name}] {key}")
         fitting = [switch for switch in known if switch.gnu == key]
         if not fitting:
-            raise UsageError(f"{path}: [{name}] {key}: {_unknown(key, known, mode)}")
+            raise UsageError(f"{where}: {_unknown(key, known, mode)}")
         for switch in fitting:
-            read = _value(switch, value, f"{path}: [{name}] {key}")
+            read = _value(switch, value, where)
             for letters in switch.modes if mode is None else (mode.letters,):
                 yield Setting(letters, switch.field, read, f"{path} [{name}]")
 
@@ -81,17 +96,27 @@ def _value(switch: Switch, value: object, where: str) -> object:
             return value
         if switch.kind.repeats:
             items = value if isinstance(value, list) else [value]
-            return tuple(each for item in items for each in _sequence(switch.kind.read(_text(item))))
-        return switch.kind.read(_text(value))
+            return tuple(each for item in items for each in _sequence(switch.kind.read(_text(item, switch))))
+        return switch.kind.read(_text(value, switch))
     except ValueError:
         wanted = f"{switch.kind.wanted}, or a list of such texts" if switch.kind.repeats else switch.kind.wanted
         import json  # whose texts are TOML too
 
-        raise UsageError(f"{where}: {json.dumps(value, default=str)} is not {wanted}") from None
+        raise UsageError(f"{where}: {json.dumps(value, default=str)} is not {wanted}{_quoted(value)}") from None
 
 
-def _text(value: object) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+def _quoted(value: object) -> str:
+    """How a number that should be a text is written."""
+    items = value if isinstance(value, list) else [value]
+    is_number = any(isinstance(each, int | float) and not isinstance(each, bool) for each in items)
+    return "; a text stands in quotation marks" if is_number else ""
+
+
+def _text(value: object, switch: Switch) -> str:
+    """As on the command line.  A number is no text, but for switches that want one."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not switch.kind.is_number:
         raise ValueError(value)
     return str(value)
 

@@ -37,6 +37,6 @@ def _sockets(path: str, content: Mapping[str, object]) -> Iterator[str]:
         section = content[name]
         if name in SECTIONS and isinstance(section, dict) and KEY in section:
             value = section[KEY]
-            if isinstance(value, bool) or not isinstance(value, str | int | float):
-                raise UsageError(f"{path}: [{name}] {KEY} is not a text")
-            yield str(value)
+            if not isinstance(value, str):
+                raise UsageError(f"{path}: [{name}] {KEY} is not a text: a text stands in quotation marks")
+            yield value

@@ -30,7 +30,7 @@ from gproc.client.events import (
 )
 from gproc.client.session_job import SessionJob
 from gproc.errors import JobRejected, LinkLost, PeerError
-from gproc.naming.naming import ALL_NODES, PLACES, MeantNodes, Naming
+from gproc.naming.naming import ALL_NODES, PLACES, MeantNodes, Naming, retold
 from gproc.nodespec import NodeSpec, Place
 from gproc.request.spec import Request, TerminalSize
 from gproc.shown import shown_text
@@ -174,7 +174,7 @@ class ClientSession(SessionQuestions):
                 yield from self._accepted(message)
             case Rejected(serial, status, reason):
                 if (job := self._submitted.pop(serial, None)) is not None:
-                    job.rejected = JobRejected(reason, status)
+                    job.rejected = JobRejected(retold(reason, job.naming), status)
                     yield JobRefused(job)
                 else:
                     yield Refusal(serial, JobRejected(reason, status))

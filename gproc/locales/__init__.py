@@ -83,7 +83,7 @@ class Parent(msgspec.Struct, frozen=True):
             host, colon, port = text, "", ""
         else:
             host, colon, port = text.partition(":")
-        if colon not in ("", ":") or not _is_host(host, ipv6=bracketed or ":" in host):
+        if colon not in ("", ":") or not is_host(host) or (bracketed and ":" not in host):
             raise LocaleError(f"parent {text!r}: expected HOST, HOST:PORT or [IPv6 address]:PORT")
         return cls(host, _parse_port(port, text) if colon else default_port)
 
@@ -194,15 +194,16 @@ def check_number(locale: str, number: int, *, lowest: int = 1, highest: int) -> 
         raise LocaleError(f"locale {locale} has no node {number}: its nodes are {lowest} to {highest}")
 
 
-def _is_host(host: str, *, ipv6: bool) -> bool:
-    """Whether host is an IPv6 address, with or without a zone, or has only characters of host names."""
-    if not ipv6:
-        return host != "" and all(c.isalnum() or c in "-._" for c in host)
-    from socket import AF_INET6, inet_pton
+def is_host(host: str) -> bool:
+    """Whether host is an address, of IPv6 with or without a zone, or has only characters of host names."""
+    is_ipv6 = ":" in host
+    if not is_ipv6 and not all(c.isdigit() or c == "." for c in host):
+        return all(c.isalnum() or c in "-._" for c in host)
+    from socket import AF_INET, AF_INET6, inet_pton
 
     try:
-        inet_pton(AF_INET6, host.partition("%")[0])
-    except OSError:
+        inet_pton(AF_INET6 if is_ipv6 else AF_INET, host.partition("%")[0])
+    except (OSError, ValueError):
         return False
     return True
 

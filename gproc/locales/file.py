@@ -41,7 +41,7 @@ import msgspec
 
 from gproc.boxes import MAX_DIGITS
 from gproc.errors import LocaleError
-from gproc.locales import NodeAddress, Options, Parent, Placement, Role, check_number
+from gproc.locales import NodeAddress, Options, Parent, Placement, Role, check_number, is_host
 
 _BYTES_MAX: Final = 16 << 20
 """100,000 nodes that are all named take 1.5 MB."""
@@ -76,16 +76,20 @@ class RackFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     groups: dict[str, _Name] = {}
 
     def __post_init__(self) -> None:
+        _check_name("master", self.master)
         names: set[str] = set()
         for position in self.positions():
             if position.name in names:
                 raise ValueError(f"node {position.name!r} is listed twice, expected once")
+            _check_name("node", position.name)
             names.add(position.name)
         if not names:
             raise ValueError("no node: expected `nodes`, [[rack]] or `pattern`")
-        for name in self.addresses:
+        for name, address in self.addresses.items():
             if name not in names and name != self.master:
                 raise ValueError(f"addresses: {name!r} is neither a node nor the master")
+            if not is_host(address):
+                raise ValueError(f"addresses: {name}: {address!r} is neither an address nor a host's name")
 
     def positions(self) -> Iterator[Position]:
         yield from _positions(None, self.nodes, self.rack)
@@ -115,6 +119,8 @@ class PatternFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not _is_pattern(self.pattern):
             raise ValueError(f"pattern {self.pattern!r}: expected one {{}} or {{:0N}} for the number")
+        _check_name("master", self.master)
+        _check_name("pattern", self.name(self.first))
         if self.last < self.first:
             raise ValueError(f"last = {self.last}: expected at least first = {self.first}")
         try:
@@ -238,6 +244,12 @@ class FileLocale:
         check_number(f"file {self._path}", number, lowest=first, highest=last)
         name = self._cluster.name(number)
         return NodeAddress(name, self._cluster.address(name))
+
+
+def _check_name(what: str, name: str) -> None:
+    """Raises: ValueError, because it is told when the file is read, and not when a node is dialled."""
+    if not is_host(name):
+        raise ValueError(f"{what} {name!r}: this is no name of a host: letters, digits, '-', '.' and '_' make one")
 
 
 def _positions(parent: str | None, nodes: tuple[str, ...], racks: tuple[Rack, ...]) -> Iterator[Position]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -12,6 +13,10 @@ from gproc.errors import UsageError
 from gproc.nodespec import NodeSpec, Path, SpecPath, file_name_of, fold, format_path
 
 _OF_PATHS: Final = frozenset("0123456789.-/,=")
+
+
+_SAID_OF_NODES: Final = re.compile(r"\b(drained|not connected): (=?[1-9][0-9]*(?:[-/,=]+[0-9.]+)*)(?=[ ;:]|$)")
+"""As `service.choosing` words it."""
 
 
 def is_plain(text: str) -> bool:
@@ -67,6 +72,11 @@ class MeantNodes(msgspec.Struct, frozen=True):
 
 ALL_NODES: Final = MeantNodes("")
 """Of a job: all of its nodes."""
+
+
+def retold(text: str, naming: Naming) -> str:
+    """What the master says of nodes, with their names instead of their places."""
+    return _SAID_OF_NODES.sub(lambda match: f"{match[1]}: {naming.refold(match[2])}", text)
 
 
 def nobody_is(hosts: str) -> str:

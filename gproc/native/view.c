@@ -171,8 +171,9 @@ static bool mount_union(const struct operation *operation, int at) {
         opened[count] = good ? open_directory(operation->work) : -1;
         good = good && add_layer(&options, ",workdir=", opened[count]);
         count += good;
-        /* trusted.* attributes, overlayfs's default, need CAP_SYS_ADMIN in the first user namespace (since 5.11). */
-        add(&options, SYS0(geteuid) == 0 ? "" : ",userxattr");
+        /* trusted.* attributes, overlayfs's default, need CAP_SYS_ADMIN in the first user namespace (since 5.11).
+           index: a hard link to a shipped file has its inode number, or git clone takes it for another file. */
+        add(&options, SYS0(geteuid) == 0 ? ",index=on" : ",userxattr");
     }
     if (good && options.full) {
         good = fail(-E2BIG, "too many directories in one union", operation->at);

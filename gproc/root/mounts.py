@@ -86,7 +86,8 @@ def _overlay(overlay: Overlay) -> None:
         flags = _PRIVATE
         options += b",upperdir=" + _escaped(overlay.upper) + b",workdir=" + _escaped(overlay.work)
         # trusted.* attributes, overlayfs's default, need CAP_SYS_ADMIN in the first user namespace (since 5.11).
-        options += b",userxattr" if os.geteuid() != 0 else b""
+        # index: a hard link to a shipped file has its inode number, or git clone takes it for another file.
+        options += b",userxattr" if os.geteuid() != 0 else b",index=on"
     else:
         # Node directories are in these unions: the node's own set-id programs go on working for root.
         flags = kernel.MS_NODEV | kernel.MS_RDONLY

@@ -16,7 +16,7 @@ import msgspec
 
 from gproc.errors import TrustError
 from gproc.trust.home import SECRET_MODE, locked, read_file, write_file
-from gproc.trust.ledger import ISSUING, issued
+from gproc.trust.ledger import ISSUING, IssuedLine, issued
 from gproc.trust.names import HOST_NAME_MAX, check_host_name
 from gproc.trust.stamp import SERIAL_DIGITS_MAX
 
@@ -65,8 +65,20 @@ def is_revoked(found: RevocationList, name: str, serial: str, issued_s: int) -> 
     return of_name or any(each == serial for each, _ in found.serials)
 
 
-def revoke(home: str, words: Iterable[str]) -> list[str]:
-    """Add host names and serials to the list.  What was revoked, in words.
+class Revocation(msgspec.Struct, frozen=True):
+    """What one word has revoked.  text: in words.  near: an issued name like it, if none that was issued is this one.
+
+    is_known: whether a certificate was issued under it.
+    """
+
+    word: str
+    text: str
+    is_known: bool = True
+    near: str = ""
+
+
+def revoke(home: str, words: Iterable[str]) -> list[Revocation]:
+    """Add host names and serials to the list.
 
     Raises: TrustError for a word that is neither the name nor the serial of an issued certificate.
     """
@@ -75,21 +87,23 @@ def revoke(home: str, words: Iterable[str]) -> list[str]:
         before = read_revocations(home)
         now_s = int(time.time())
         names, serials = dict(before.names), {serial: ends for serial, ends in before.serials if ends > now_s}
-        told = []
+        told: list[Revocation] = []
         for word in words:
             one = next((entry for entry in known if entry.serial == word.upper()), None)
             if one is not None and one.role == "master":
                 raise TrustError(f"{word} is the master's own certificate, which cannot be revoked: make a new cluster")
             if one is not None:
                 serials[one.serial] = one.expires_s
-                told.append(f"{one.role} {one.name}, serial {one.serial}")
+                told.append(Revocation(word, f"{one.role} {one.name}, serial {one.serial}"))
                 continue
             check_host_name(word)
             count = sum(entry.name == word for entry in known)
             # Of a host whose keys gproc 0.1 made nothing is written down, so a name need not be known.
             newest = max((entry.issued_s for entry in known if entry.name == word), default=0)
             names[word] = max(now_s, newest, names.get(word, 0))
-            told.append(f"{word}, {count} certificates that are known and all others until now")
+            near = "" if count else _near(word, known)
+            text = f"{word}, {count} certificates that are known and all others until now"
+            told.append(Revocation(word, text, count > 0, near))
         if max(len(names), len(serials)) > REVOKED_MAX:
             raise TrustError(f"more than {REVOKED_MAX} certificates would be revoked: make a new cluster")
         # By the clock, so that a list that is made after an old backup was restored has a higher number all the same.
@@ -97,3 +111,9 @@ def revoke(home: str, words: Iterable[str]) -> list[str]:
         after = RevocationList(number, tuple(names.items()), tuple(serials.items()))
         write_file(os.path.join(home, REVOKED), msgspec.json.encode(after) + b"\n", SECRET_MODE)
     return told
+
+
+def _near(word: str, known: Iterable[IssuedLine]) -> str:
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, sorted({entry.name for entry in known if entry.role == "node"}), n=1)), "")

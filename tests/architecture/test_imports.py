@@ -33,7 +33,7 @@ PURE = {
     "naming.words",
     "tree", "request.limits", "request.signals", "request.spec",
     "request.outcome", "request.acts", "request.globs", "request.template", "policy.rules", "content.manifest",
-    "content.paths",
+    "content.paths", "bundle.search_paths", "bundle.executed", "bundle.prefixes", "bundle.code_dirs", "bundle.zones",
     "wire.frames", "wire.credit", "wire.messages", "wire.directions",
     "wire.branch", "wire.tags", "wire.tree_rows", "wire.loads", "wire.job_messages", "wire.credentials", "wire.endings",
     "wire.proofs", "wire.tasks", "wire.stacks", "relay.stack_merge", "wire.merging", "relay.merging",

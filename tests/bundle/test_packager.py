@@ -106,6 +106,9 @@ def test_a_name_is_looked_up_as_a_shell_does_it(program: Path, tmp_path: Path) -
         find_program("nothing", str(tmp_path), path)
     with pytest.raises(ProgramNotFound):
         find_program("", str(tmp_path), path)
+    for name in ("a\n\x1b[31mb", "./a\n\x1b[31mb"):  # it split the message in two lines
+        with pytest.raises(ProgramNotFound, match=r"a\\n\\x1b\[31mb'?: no such program"):
+            find_program(name, str(tmp_path), {"PATH": "/bin\n"})
     with pytest.raises(ProgramNotExecutable, match=r"first/prog: is not executable"):
         find_program("prog", "/", {"PATH": f"{tmp_path}/first"})
     with pytest.raises(ProgramNotExecutable, match="is a directory"):
@@ -274,9 +277,10 @@ class TestCache:
         assert f"{tmp_path}/tree/new" in paths(pack(request_for(program, "tree")))
 
     def test_only_variables_that_packing_read_count(self, request_for: Callable[..., PackRequest]) -> None:
-        pack(request_for("date", LANG="C"))
-        assert was_warm(pack(request_for("date", LANG="de_DE", PATH="/bin:/usr/bin:/opt"))) is False
-        assert was_warm(pack(request_for("/usr/bin/date", LANG="de_DE")))
+        pack(request_for("date", LANG="C", EDITOR="ed"))
+        assert was_warm(pack(request_for("date", LANG="C", EDITOR="vi", PATH="/bin:/usr/bin:/opt"))) is False
+        assert was_warm(pack(request_for("/usr/bin/date", LANG="C", EDITOR="vi")))
+        assert not was_warm(pack(request_for("/usr/bin/date", LANG="C.UTF-8")))
         assert not was_warm(pack(request_for("/usr/bin/date", LD_LIBRARY_PATH="/opt")))
 
     def test_changes_beside_a_program_do_not_count(

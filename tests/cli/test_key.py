@@ -97,6 +97,17 @@ def test_what_was_issued_and_revoked_is_listed(key: Typed) -> None:
     assert [line[-1] for line in lines[1:]] == ["revoked"] * 3
 
 
+def test_a_name_that_was_never_issued_is_told_and_no_success(key: Typed) -> None:
+    """`gproc key revoke MISTYPED` had status 0, and the host that was meant went on."""
+    key.good("issue", "login7")
+    done = key("revoke", "logim7")
+    assert (done.returncode, done.stdout.startswith("revoked: logim7, 0 certificates")) == (1, True)
+    told = "no certificate of that name or serial was issued here; did you mean login7?"
+    assert done.stderr == f"gproc: logim7: {told}\n"
+    assert "`gproc key list` shows all" in key("revoke", "0123456789").stderr
+    assert [row["revoked"] for row in key.rows()] == [False]
+
+
 def test_a_host_that_was_revoked_may_be_given_another_certificate(key: Typed) -> None:
     key.good("issue", "kn1")
     key.good("revoke", "kn1")

@@ -99,6 +99,11 @@ def test_a_key_that_is_two_switches_is_read_by_each_in_its_own_way() -> None:
         ("[e]\nnice = true", ["nice: true is not a whole number"]),
         ("[e]\nenv = ['A=1', 3.5, []]", ["env:", "NAME=VALUE"]),
         ("[e]\nbin-root = 'x'", ['bin-root: "x" is not an absolute path']),
+        ("[m]\n\nsocket = 3", ["line 3: [m] socket: 3 is not a text", "a text stands in quotation marks"]),
+        ("[e]\nenv = [1, 2]", ["line 2: [e] env: [1, 2] is not NAME=VALUE", "a text stands in quotation marks"]),
+        ("[e]\nexclude = 3", ["line 2: [e] exclude: 3 is not"]),
+        ('[e]\n"a\\nb" = 3', ["[e] a\\nb: there is no such switch"]),
+        ("e = { nice = 40 }", ["config.toml: [e] nice: 40"]),
         ("[e", ["this is not TOML"]),
     ],
 )
@@ -143,7 +148,7 @@ def test_a_wrong_file_stops_every_mode_with_one_message(tmp_path: Path) -> None:
     path = file_with(tmp_path / "config.toml", "[e]\nlable = true\n")
     done = gproc(tmp_path, "i")
     assert done.returncode == EXIT_USAGE
-    assert done.stderr == f"gproc: {path}: [e] lable: there is no such switch; did you mean label?\n"
+    assert done.stderr == f"gproc: {path}: line 2: [e] lable: there is no such switch; did you mean label?\n"
     assert gproc(tmp_path, "help", "e").returncode == 0
 
 

@@ -73,6 +73,27 @@ def test_a_program_that_another_runs_goes_along(site: Any, project: Path) -> Non
     assert site.run("1", "sh", "-c", "./prog", cwd=project, env={"A": "6"}).stdout == b"6\n"
 
 
+def test_a_program_of_the_node_that_the_working_directory_hides_is_told_so(site: Any, project: Path) -> None:
+    """`gproc e -localbin . ./prog`: "No such file or directory", of a file that the node has."""
+    (project / "own").write_text("#!/bin/sh\necho own\n")
+    (project / "own").chmod(0o755)
+    for name in ("./own", str(project / "own")):
+        done = site.run("-localbin", "1", name, cwd=project)
+        if not site.plain or name == "./own":
+            assert done.returncode == 127
+            assert f"hides what a node has there: --cwd {project} starts in" in done.stderr.decode()
+    assert site.run("-localbin", "--cwd", str(project), "1", "./own", cwd=project).stdout == b"own\n"
+
+
+def test_a_hard_link_to_a_file_that_went_along_is_that_file(site: Any, project: Path) -> None:
+    """git clone of a directory that was sent: "hardlink different from source"."""
+    if site.uid and not site.plain:
+        pytest.skip("the kernel keeps inode numbers over copies only for a mount that root made")
+    script = "before=$(stat -c %i data); ln data other; test $before = $(stat -c %i other) && echo same"
+    done = site.run("-f", "data", "1", "sh", "-c", script, cwd=project)
+    assert done.stdout == b"same\n", done.stderr
+
+
 @pytest.fixture
 def image(project: Path) -> Path:
     """The root of an image that has a static program and a file in its root directory, and no directories."""

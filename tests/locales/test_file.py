@@ -142,6 +142,12 @@ def test_switches_override_the_file(tmp_path: Path) -> None:
         ('master = "m"\nnode = ["a"]', "there is no key node; did you mean nodes?"),
         ('master = "m"\nnodes = ["a", "a"]', "node 'a' is listed twice"),
         ('master = "m"\nnodes = ["a"]\n[addresses]\nb = "10.0.0.1"', "'b' is neither a node nor the master"),
+        ('master = "a b"\nnodes = ["a"]', "master 'a b': this is no name of a host"),
+        ('master = "m"\nnodes = ["a", "b\\n"]', r"node 'b\n': this is no name of a host"),
+        ('master = "m"\n[[rack]]\nhead = "10.0.0.999"', "node '10.0.0.999': this is no name of a host"),
+        ('master = "m"\nnodes = ["a"]\n[addresses]\na = "10.0.0.999"', "a: '10.0.0.999' is neither an address nor"),
+        ('master = "m"\nnodes = ["a"]\n[addresses]\na = "fe80::x"', "a: 'fe80::x' is neither an address nor"),
+        ('master = "m"\npattern = "n {}"\nlast = 9\nfan_out = 2', "pattern 'n 1': this is no name of a host"),
         ('master = "m"\npattern = "n{}"\nlast = 9', "the key fan_out is missing"),
         ('master = "m"\npattern = "n{}"\nlast = 9\nfan_out = 0', "fan_out: at least 1 is wanted"),
         (
@@ -166,6 +172,12 @@ def test_the_error_for_a_bad_file_has_its_name_the_key_and_the_expected_value(
         written(tmp_path, text)
     assert str(caught.value).startswith(f"locale file {tmp_path}/cluster.toml: ")
     assert expected in str(caught.value)
+
+
+def test_addresses_of_both_kinds_and_names_are_good(tmp_path: Path) -> None:
+    addresses = {"a": "10.0.0.1", "b": "fe80::1%eth0", "c": "::1", "d": "node-7.example.org"}
+    table = "".join(f'{name} = "{address}"\n' for name, address in addresses.items())
+    written(tmp_path, f'master = "m"\nnodes = ["a", "b", "c", "d"]\n[addresses]\n{table}')
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gproc.errors import SpecError
 from gproc.naming.expanding import UnknownNames, names_of
 from gproc.naming.hosts import fold_hosts, is_host
-from gproc.naming.naming import PLACES, HostNames, is_plain
+from gproc.naming.naming import PLACES, HostNames, is_plain, retold
 from gproc.naming.words import FAILED, Words, is_specification, joined
 
 PATHS = st.sampled_from(["1", "=1/4-7", ".", "./.", "9-12"])
@@ -111,6 +111,14 @@ def test_a_node_is_called_by_its_host_if_that_is_known() -> None:
     assert naming.for_records == "kn[1-2,20]"
     assert PLACES.fold([(1,), (2,)]) == "1-2"
     assert (PLACES.refold("7"), PLACES.missing("8"), PLACES.for_records) == ("7", "8", "")
+
+
+def test_what_the_master_says_of_nodes_has_their_names() -> None:
+    naming = HostNames({(1, 1): "kn1", (2,): "kn40"}, (), frozenset())
+    said = "drained: 2,=1/1 (until 5; not connected: bad disk); drained: 7: leave them out"
+    told = "drained: kn[1,40] (until 5; not connected: bad disk); drained: 7: leave them out"
+    assert (retold(said, naming), retold(said, PLACES)) == (told, said)
+    assert retold("not connected: 2", naming) == "not connected: kn40"
 
 
 @given(st.lists(PATHS | st.just(""), max_size=4))

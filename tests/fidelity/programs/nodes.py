@@ -43,6 +43,7 @@ _ENTER: Final = (
     IMPORT_ALL
     + """
 import ctypes
+import zstandard  # imported when a frame is large enough; on the node's root nothing can be imported
 import gproc.native
 with open(gproc.native.HELPER, "rb") as file:
     helper = file.read()

@@ -1,0 +1,58 @@
+"""The locale and the time zone that a program of the caller's asks for, as glibc's files: for nodes that lack them.
+
+Without them a program falls back to C and to UTC, mostly without a word: names in UTF-8 are shown as octal numbers,
+tmux does not start, ksh warns.
+
+Source: setlocale(3), locale(7); localedef(1) for the spelling of code sets.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from typing import Final
+
+from gproc.bundle.image import Image
+from gproc.bundle.surroundings import Surroundings
+from gproc.bundle.zones import zone_file
+
+_PLACE: Final = "/usr/lib/locale"
+_ARCHIVE: Final = f"{_PLACE}/locale-archive"
+_ARCHIVE_BYTES_MAX: Final = 16 << 20
+"""Five locales of Debian; one that has them all has 200 MB."""
+
+_NAME: Final = re.compile(r"([A-Za-z_]{1,20})(?:\.([A-Za-z0-9-]{1,20}))?(@[a-z]{1,20})?")
+
+
+def zone(surroundings: Surroundings) -> tuple[str, ...]:
+    """The file that TZ names; none if it says a rule, such as CET-1, or is not set."""
+    return zone_file(surroundings.variable("TZ") or "")
+
+
+def files(image: Image, surroundings: Surroundings) -> tuple[str, ...]:
+    """The files of the locale that the caller's variables name; none for "C", or if it is not here either."""
+    said = next(filter(None, map(surroundings.variable, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
+    match = _NAME.fullmatch(said)
+    if match is None or said in ("C", "POSIX"):
+        return ()
+    language, codeset, modifier = match[1], match[2], match[3] or ""
+    normal = re.sub("[^a-z0-9]", "", codeset.lower()) if codeset else ""
+    for name in (said, f"{language}.{normal}{modifier}"):
+        if found := _files_in(image, f"{_PLACE}/{name}"):
+            return found
+    status = image.lstat(_ARCHIVE)
+    is_taken = status is not None and stat.S_ISREG(status.st_mode) and status.st_size <= _ARCHIVE_BYTES_MAX
+    return (_ARCHIVE,) if is_taken and language != "C" else ()
+
+
+def _files_in(image: Image, directory: str) -> tuple[str, ...]:
+    """A locale's files; one of its categories, LC_MESSAGES, is a directory."""
+    found: list[str] = []
+    for name in image.names(directory):
+        path = f"{directory}/{name}"
+        status = image.lstat(path)
+        if status is not None and stat.S_ISREG(status.st_mode):
+            found.append(path)
+        elif status is not None and stat.S_ISDIR(status.st_mode) and name.startswith("LC_"):
+            found += [f"{path}/{each}" for each in image.names(path)]
+    return tuple(found)
