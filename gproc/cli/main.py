@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from gproc.cli.defaults import defaults_of
 from gproc.cli.options import (
     Command,
     CompletionQuestion,
@@ -21,10 +19,16 @@ from gproc.cli.options import (
     StartedRequest,
     VersionRequest,
 )
-from gproc.cli.parse import parse
 from gproc.cli.stderr import complain
+from gproc.collecting import collect_from_now_on
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError
 from gproc.shown import reason_of
+
+STARTED_NAME: Final = "__started"
+"""The hidden command of a slave that the helper's bootstrap starts: gproc.cli.started."""
+
+SLAVE: Final = "slave"
+"""It imports the rest when its launcher is there, and turns the collector on itself."""
 
 _SIGINT: Final = 2
 _SIGPIPE: Final = 13
@@ -42,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what argv (default: sys.argv without the program) asks.  Returns the exit status: docs/reference.md."""
     debug = 0
     try:
-        command = parse(sys.argv[1:] if argv is None else argv, defaults_of)
+        command = _parsed(sys.argv[1:] if argv is None else argv)
         debug = getattr(command, "debug", 0)
         status = _run(command)
         # Here, because at interpreter exit Python would complain on stderr if the reader is gone.
@@ -62,6 +66,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception:  # noqa: BLE001 - a bug: Python's own status 1 would look like the program's
         return _failed("this is a bug in gproc; please report it with the lines above", EXIT_GPROC, debug=10)
     return status
+
+
+def _parsed(words: Sequence[str]) -> Command:
+    """Raises: UsageError."""
+    if list(words) == [STARTED_NAME]:
+        return StartedRequest()  # without the parser: many nodes start at a time
+    from gproc.cli.defaults import defaults_of
+    from gproc.cli.parse import parse
+
+    return parse(words, defaults_of)
 
 
 def _run(command: Command) -> int:
@@ -98,10 +112,8 @@ def _verb(options: ModeOptions) -> _Verb:
 
     name = next(mode.name for mode in MODES if mode.options is type(options))
     verb: _Verb = import_module(f"gproc.cli.{name}")
-    # The collector was off while modules were imported (gproc.__main__), and need not look at what they made:
-    # that saves 3 ms of every `gproc e`.
-    gc.freeze()
-    gc.enable()
+    if name != SLAVE:
+        collect_from_now_on()
     return verb
 
 

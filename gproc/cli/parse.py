@@ -19,7 +19,6 @@ from gproc.cli.options import (
     CompletionRequest,
     HelpRequest,
     ModeOptions,
-    StartedRequest,
     VersionRequest,
 )
 from gproc.cli.switch import Switch
@@ -30,8 +29,6 @@ HELP_NAMES: Final = ("h", "help")
 COMPLETION_NAMES: Final = ("install-completion", "show-completion")
 QUESTION_NAME: Final = "__complete"
 """The hidden command of the shells' scripts: gproc.cli.completing."""
-STARTED_NAME: Final = "__started"
-"""The hidden command of a slave that the helper's bootstrap starts: gproc.cli.started."""
 
 USAGE: Final = "gproc [switches] MODE ..."
 
@@ -53,8 +50,6 @@ def parse(argv: Sequence[str], defaults: Callable[[Mode], Mapping[str, object]] 
     """
     if argv and argv[0] == QUESTION_NAME:
         return CompletionQuestion(tuple(argv[1:]))
-    if list(argv) == [STARTED_NAME]:
-        return StartedRequest()
     given: list[_Given] = []
     words: list[str] = []
     mode: Mode | None = None

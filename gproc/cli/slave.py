@@ -81,6 +81,7 @@ def serve(
     import asyncio
 
     from gproc.addresses import answers_for, listening_address
+    from gproc.collecting import collect_from_now_on
     from gproc.locales import load
     from gproc.node.succeeding import following_of
     from gproc.policy.warden import Warden
@@ -94,6 +95,7 @@ def serve(
     from gproc.trust import tls
     from gproc.trust.endpoint import Endpoint
 
+    collect_from_now_on()
     dialled = placement.parent
     assert dialled is not None, "a locale gives every slave a parent"
     told = manager or ServiceManager()

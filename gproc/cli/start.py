@@ -28,7 +28,7 @@ from gproc.start.master import address_of, address_towards, check_reachable, sta
 from gproc.start.node import Result, Stage
 from gproc.start.plan import Standing, parents_first
 from gproc.start.register import forget, registered, remember
-from gproc.start.ssh import Ways
+from gproc.start.ssh import Ways, import_asyncssh
 from gproc.trust.authority import Authority, open_authority
 from gproc.trust.home import gproc_home
 from gproc.wire.messages import TreeState
@@ -54,7 +54,9 @@ def run(options: StartOptions) -> int:
         switches = [f"--locale={options.locale}", f"--cmd-port={options.cmd_port}", f"--bin-root={options.bin_root}"]
         # A name, if only ssh can tell by which address nodes reach it: it listens at all of them.
         switches += [f"--address={address or socket.gethostname()}"] if address or options.locale == "local" else []
-        master = start_master(home, options.socket, switches, foreground=options.foreground)
+        master = start_master(
+            home, options.socket, switches, foreground=options.foreground, meanwhile=lambda: _import_for(options)
+        )
         trace.step(f"started the master, process {master.pid}, at {options.socket}")
     elif address:
         check_reachable(address, options.cmd_port)
@@ -67,6 +69,12 @@ def run(options: StartOptions) -> int:
     if master is not None and options.foreground:
         return _stay(master)
     return status
+
+
+def _import_for(options: StartOptions) -> None:
+    """What logins need, which takes as long as a master's start."""
+    if not options.ssh_command and not slurm.nodes_of_allocation(os.environ):
+        import_asyncssh()
 
 
 def start_nodes(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import marshal
 import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import Final
 
@@ -24,15 +22,13 @@ from gproc.errors import BundleError
 from gproc.interpreter import LIBRARIES, LOADER, PYTHON
 from gproc.native.build import NotBuilt, build
 from gproc.runtime.archive import Content, archive_of
+from gproc.runtime.compiling import compiled_modules
 from gproc.runtime.foreign import PackedPython, installation_below, own_installation
-from gproc.runtime.modules import Module, own_directory
+from gproc.runtime.modules import own_directory
 from gproc.runtime.slim import slim
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Rises when what this module makes of the same files changes."""
-
-_UNTIMED: Final = MAGIC_NUMBER + bytes(12)
-"""The head of a .pyc file without a source beside it, whose time is not looked at."""
 
 _HELPER: Final = "gproc/native/gproc-helper"
 
@@ -159,13 +155,9 @@ def _made(of: PackedPython, helper: str) -> _Record:
     interpreter = image.host(of.interpreter)
     sources = {PYTHON: interpreter}
     home = f"lib/python{sys.version_info.major}.{sys.version_info.minor}"
-    compiled: dict[str, Content] = {}
-    for module in of.modules:
-        place = f"{home}/{module.place}"
-        if module.is_extension:
-            sources[place] = module.source
-        else:
-            compiled[f"{place}.pyc"] = Content(_compiled(module, f"{place}.py"))
+    texts = {f"{home}/{module.place}": module.source for module in of.modules if not module.is_extension}
+    sources |= {f"{home}/{module.place}": module.source for module in of.modules if module.is_extension}
+    compiled = {f"{place}.pyc": Content(code) for place, code in compiled_modules(texts).items()}
     sources[f"{home}/{_HELPER}"] = helper
     sources |= _libraries(image, of)
     # Read after their stamps were taken: a file that changes meanwhile makes the record stale, not wrong.
@@ -197,18 +189,6 @@ def _read(path: str) -> bytes:
             return slim(file.read())
     except OSError as error:
         raise BundleError(f"{path}: cannot be packed: {error.strerror}") from error
-
-
-def _compiled(module: Module, shown: str) -> bytes:
-    """As a .pyc file, without docstrings and assertions, a tenth of the whole."""
-    try:
-        with open(module.source, "rb") as file:
-            code = compile(file.read(), shown, "exec", dont_inherit=True, optimize=2)
-    except OSError as error:
-        raise BundleError(f"{module.source}: cannot be packed: {error.strerror}") from error
-    except (SyntaxError, ValueError) as error:
-        raise BundleError(f"{module.source}: cannot be compiled: {error}") from error
-    return _UNTIMED + marshal.dumps(code)
 
 
 def _libraries(image: Image, of: PackedPython) -> dict[str, str]:

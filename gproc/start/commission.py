@@ -11,7 +11,7 @@ from gproc.locales import Parent
 from gproc.trust.carried import Credentials
 
 STARTED_WORD: Final = "__started"
-"""The mode of `gproc` that reads a commission, cli/parse.py; no person types it."""
+"""The mode of `gproc` that reads a commission, cli/main.py; no person types it."""
 
 SECRET_BYTES: Final = 8192
 """A commission has 3 KB: two certificates and a key."""

@@ -10,7 +10,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from gproc import interpreter
@@ -47,9 +47,12 @@ def tree_there(socket_path: str) -> TreeState:
     return tree
 
 
-def start_master(home: str, socket_path: str, switches: Sequence[str], *, foreground: bool) -> subprocess.Popen[bytes]:
+def start_master(
+    home: str, socket_path: str, switches: Sequence[str], *, foreground: bool, meanwhile: Callable[[], None]
+) -> subprocess.Popen[bytes]:
     """Start a master and wait until it takes commands.  In the background it writes its log to `home`/master.log.
 
+    meanwhile: called while it starts.
     Raises: GprocError with its last words.
     """
     log = os.path.join(home, LOG)
@@ -60,6 +63,7 @@ def start_master(home: str, socket_path: str, switches: Sequence[str], *, foregr
             cwd="/", start_new_session=not foreground,
         )  # fmt: skip
     try:
+        meanwhile()
         _await_master(master, socket_path, log)
     except BaseException:
         master.terminate()

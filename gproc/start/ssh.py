@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes.util
 import os
+import re
 import shlex
 import socket
+import sys
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -71,6 +74,9 @@ class Channel(Protocol):
         """Its standard input ends; nothing of it is waited for after a moment."""
 
 
+CACHE_BYTES_MAX: Final = 64 << 20
+"""Of ld.so.cache: 70 KB for 1,000 libraries."""
+
 LOGIN_S: Final = 600.0
 """For a person to type; servers wait two minutes."""
 
@@ -78,6 +84,32 @@ UNASKED: Final = "; it takes passwords, but nobody is asked for one here: this i
 
 CLOSING_S: Final = 3.0
 """For a bootstrap to end a slave that it gave up; then the connection is closed all the same."""
+
+
+def import_asyncssh() -> None:
+    """Import it, or nothing if that was done.
+
+    asyncssh looks for two libraries by `ctypes.util.find_library`, which asks ldconfig, gcc and ld: 28 processes if a
+    compiler is there.  What the dynamic linker can find is in its cache.
+    """
+    if "asyncssh" in sys.modules:
+        return
+    usual = ctypes.util.find_library
+    ctypes.util.find_library = _in_linkers_cache
+    try:
+        import asyncssh  # noqa: F401
+    finally:
+        ctypes.util.find_library = usual
+
+
+def _in_linkers_cache(name: str) -> str | None:
+    """The file name of a library `lib{name}.so`, with its version; None if it is not known."""
+    try:
+        with open("/etc/ld.so.cache", "rb") as file:
+            found = re.search(rb"\0(lib%s\.so[.0-9]*)\0" % re.escape(name.encode()), file.read(CACHE_BYTES_MAX))
+    except OSError:
+        return None
+    return None if found is None else found[1].decode()
 
 
 async def open_channel(host: str, command: str, ways: Ways) -> Channel:
@@ -184,6 +216,7 @@ class _Asyncssh(_Conversation):
 
     @classmethod
     async def open(cls, host: str, command: str, ways: Ways) -> _Asyncssh:
+        import_asyncssh()
         import asyncssh
 
         from gproc.start.login import HostKeys, Login

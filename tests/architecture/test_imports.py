@@ -20,7 +20,7 @@ IO_MODULES = {
 }  # fmt: skip
 
 ORDER = (
-    "errors", "shown", "addresses", "descriptors", "interpreter", "logstream", "readiness",
+    "errors", "shown", "addresses", "collecting", "descriptors", "interpreter", "logstream", "readiness",
     "request", "boxes", "nodespec", "naming", "content", "disk", "wire", "tree", "bundle", "packager", "store",
     "locales", "trust", "policy", "link", "root", "spread", "copy", "native", "launch", "relay", "node",
     "tasks", "records", "service",
@@ -70,7 +70,7 @@ ONLY = {
     "ssl": {"trust.tls", "link.transport"},
     "lief": {"bundle.elf"},
     "cryptography": {"trust.certificates"},
-    "ctypes": {"policy.account", "root.kernel", "trust.caller", "bundle.ptrace"},
+    "ctypes": {"policy.account", "root.kernel", "start.ssh", "trust.caller", "bundle.ptrace"},
     "typer": {"cli.installing"},
     "shellingham": {"cli.installing"},
     "asyncssh": {"start.ssh", "start.login"},

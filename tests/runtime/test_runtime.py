@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import marshal
 import os
 import struct
 import subprocess
@@ -17,8 +18,10 @@ import pytest
 
 from gproc import native
 from gproc.cli.main import main
+from gproc.errors import BundleError
 from gproc.interpreter import LIBRARIES, LOADER, PYTHON
 from gproc.runtime.archive import Content, archive_of
+from gproc.runtime.compiling import compiled_modules
 from gproc.runtime.making import Runtime, runtime_of_this_machine
 from gproc.runtime.slim import slim
 
@@ -128,3 +131,20 @@ def test_slim_takes_off_the_section_table_and_what_lies_behind_the_last_segment(
 @pytest.mark.parametrize("broken", [b"", b"\x7fELF", b"\x7fELF\x02\x01" + bytes(58), b"\x7fELF\x02\x01" + b"\xff" * 90])
 def test_slim_leaves_a_broken_file_alone(broken: bytes) -> None:
     assert slim(broken) == broken
+
+
+def test_modules_are_compiled_without_what_a_node_never_shows(tmp_path: Path) -> None:
+    source = tmp_path / "m.py"
+    source.write_text('"""Words."""\n\n\ndef f() -> int:\n    assert f\n    return 1 + g(2)\n')
+    code = marshal.loads(compiled_modules({"lib/m": str(source)})["lib/m"][16:])
+    inner = next(each for each in code.co_consts if isinstance(each, type(code)))
+    assert code.co_filename == "lib/m.py"
+    assert "Words." not in code.co_consts
+    assert {(line, column) for line, _, column, _ in inner.co_positions()} <= {(4, None), (6, None)}
+
+
+def test_a_module_that_cannot_be_compiled_is_named(tmp_path: Path) -> None:
+    source = tmp_path / "m.py"
+    source.write_text("def")
+    with pytest.raises(BundleError, match=r"m\.py: cannot be compiled"):
+        compiled_modules({"m": str(source)})
