@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -63,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_SIGNAL_BASE + _SIGPIPE
     except OSError as error:
         return _failed(reason_of(error), EXIT_GPROC, debug)
+    except MemoryError:
+        return _failed(os.strerror(errno.ENOMEM), EXIT_GPROC, debug)
     except Exception:  # noqa: BLE001 - a bug: Python's own status 1 would look like the program's
         return _failed("this is a bug in gproc; please report it with the lines above", EXIT_GPROC, debug=10)
     return status

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from gproc.cli.naming import meant_by
 from gproc.cli.node_options import SlaveStartOptions, SshOptions, StartOptions
 from gproc.cli.nodes_view import NodesView, report
+from gproc.cli.stderr import complain
 from gproc.cli.trace import Trace
 from gproc.errors import UsageError
 from gproc.locales import Options, Role, load
@@ -30,8 +31,10 @@ from gproc.start.plan import Standing, parents_first
 from gproc.start.register import forget, registered, remember
 from gproc.start.ssh import Ways, import_asyncssh
 from gproc.trust.authority import Authority, open_authority
-from gproc.trust.home import gproc_home
+from gproc.trust.home import gproc_home, locked
 from gproc.wire.messages import TreeState
+
+STARTING = "starting.lock"
 
 JOINED_S = 5.0
 """A slave that has joined a rack master is known to the master a moment later."""
@@ -39,8 +42,18 @@ JOINED_S = 5.0
 
 def run(options: StartOptions) -> int:
     began_s = time.monotonic()
-    trace = Trace(options.debug)
     home = gproc_home(os.environ)
+    # Two at once would start two masters at one socket, and end slaves that the other one has just started.
+    with locked(home, STARTING, lambda: complain(["another gproc start is at work: this one waits"])):
+        master, status = _run(options, home, began_s)
+    if master is not None and options.foreground:
+        return _stay(master)
+    return status
+
+
+def _run(options: StartOptions, home: str, began_s: float) -> tuple[subprocess.Popen[bytes] | None, int]:
+    """The master, if it was started here, and the exit status."""
+    trace = Trace(options.debug)
     standings = _wanted(options, home)
     parcels = parcels_to_send()
     trace.step(f"runtime {parcels.own.digest}, {len(parcels.own.archive)} bytes, for {len(standings)} hosts")
@@ -66,9 +79,7 @@ def run(options: StartOptions) -> int:
         if master is not None and options.foreground:
             master.terminate()
         raise
-    if master is not None and options.foreground:
-        return _stay(master)
-    return status
+    return master, status
 
 
 def _import_for(options: StartOptions) -> None:

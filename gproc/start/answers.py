@@ -8,7 +8,7 @@ import re
 from typing import Final
 
 from gproc.start.script import Answer
-from gproc.start.ssh import Channel
+from gproc.start.ssh import Channel, last_line
 
 NOISE_LINES_MAX: Final = 200
 """Lines that a login shell may say before the script is heard."""
@@ -31,14 +31,15 @@ def without_time(line: str) -> str:
 
 async def next_answer(channel: Channel, patience_s: float, *expected: str) -> Answer:
     """Raises: NodeFailed with what the node said instead, SshFailed."""
+    heard = _Heard()
     try:
         async with asyncio.timeout(patience_s):
-            answer = await _read_answer(channel)
+            answer = await _read_answer(channel, heard)
     except TimeoutError:
-        said = channel.said()
+        said = channel.said() or heard.last
         raise NodeFailed(without_time(said) or f"no answer within {patience_s:g} s") from None
     if answer is None:
-        raise NodeFailed(without_time(channel.said()) or "the connection was closed without a word")
+        raise NodeFailed(without_time(channel.said() or heard.last) or "the connection was closed without a word")
     if answer.word == "failed":
         number, _, words = answer.rest.partition(" ")
         words = words.removeprefix("-: ")
@@ -55,11 +56,19 @@ def is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 5
 
 
-async def _read_answer(channel: Channel) -> Answer | None:
+class _Heard:
+    """last: what the login shell said last, if that is no answer; nologin(8) says there why it is the shell."""
+
+    def __init__(self) -> None:
+        self.last = ""
+
+
+async def _read_answer(channel: Channel, heard: _Heard) -> Answer | None:
     for _ in range(NOISE_LINES_MAX):
         line = await channel.line()
         if not line:
             return None
         if (answer := Answer.read(line)) is not None:
             return answer
+        heard.last = last_line(line) or heard.last
     raise NodeFailed("its login shell says more than is read")

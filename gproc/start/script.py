@@ -24,7 +24,7 @@ ANSWER: Final = "gproc-start "
 """Every answer begins so: a login shell may say something of its own."""
 
 _LINES: Final = """
-umask 077; size=$1; h=helper-$2; verb=$3; slave=$4; root=$5; d=; got=;
+umask 077; size=$1; h=helper-$2; verb=$3; slave=$4; root=$5; d=; got=; why=;
 say() { echo "gproc-start $*"; };
 u=$(id -u); say hello "$(uname -m)" "$u"; cache=${XDG_CACHE_HOME:-$HOME/.cache}/gproc;
 if [ "$u" = 0 ]; then own=/var/cache/gproc/runtimes; else own=$cache/runtimes; fi;
@@ -51,15 +51,16 @@ each look; if [ "$verb" = stop ]; then
 if [ -z "$d" ]; then say none; exit 0; fi; exec "$d/$h" stop "$d" "$slave"; fi;
 
 if [ -z "$d" ]; then for c in "$own" /var/tmp /tmp /dev/shm /run; do
-if [ "$c" = "$own" ]; then mkdir -p "$c" && [ -O "$c" ] && chmod 700 "$c" || continue;
-else c=$c/gproc.$$; mkdir "$c" || continue; fi;
+if [ "$c" = "$own" ]; then e=$(mkdir -p "$c" 2>&1) && [ -O "$c" ] && chmod 700 "$c" || { why=$e; continue; };
+else c=$c/gproc.$$; e=$(mkdir "$c" 2>&1) || { why=${why:-$e}; continue; }; fi;
 t=$c/.$h.$$;
 if [ -z "$got" ]; then say helper need; got=$t; head -c "$size" >"$t" || dd bs=1 count="$size" >"$t";
 else cat "$got" >"$t"; fi;
 if [ "$(wc -c <"$t")" -ne "$size" ]; then say failed 28 "cannot write: $c"; rm -f "$t"; exit 1; fi;
 chmod 700 "$t"; if works "$t"; then mv -f "$t" "$c/$h"; d=$c; [ "$got" = "$t" ] || rm -f "$got"; break; fi;
 done; fi;
-if [ -z "$d" ]; then rm -f "$got"; say failed 13 "no directory in which programs may be executed: $own"; exit 1; fi;
+if [ -z "$d" ]; then rm -f "$got"; no="no directory in which programs may be executed: ";
+if [ -n "$why" ]; then say failed "$no$why"; else say failed 13 "$no$own"; fi; exit 1; fi;
 say helper ready; exec "$d/$h" bootstrap "$d"
 """
 

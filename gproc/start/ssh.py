@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import ctypes.util
 import os
+import random
 import re
 import shlex
 import socket
@@ -79,6 +80,13 @@ CACHE_BYTES_MAX: Final = 64 << 20
 
 LOGIN_S: Final = 600.0
 """For a person to type; servers wait two minutes."""
+
+AGAIN_S: Final = (0.2, 1.0)
+"""Between attempts at a server that closes the connection before the login, as sshd does with some of many at a time
+(MaxStartups): a jump host has the logins of all hosts.
+"""
+
+CROWDED: Final = ", each time before the login: has its sshd too many at a time (MaxStartups)? See --parallel"
 
 UNASKED: Final = "; it takes passwords, but nobody is asked for one here: this is no terminal"
 
@@ -225,6 +233,7 @@ class _Asyncssh(_Conversation):
         options: dict[str, Any] = {"username": user} if user else {}
         keys = HostKeys(ways.accept_new_host_keys)
         login: Login | None = None
+        lost: Exception | None = None
 
         def begun() -> Login:
             nonlocal login
@@ -233,16 +242,24 @@ class _Asyncssh(_Conversation):
 
         try:
             async with asyncio.timeout(ways.connect_timeout_s) as scope:
-                connection = await asyncssh.connect(
-                    name,
-                    client_factory=begun,
-                    login_timeout=LOGIN_S,
-                    # Half the time of the usual cipher in Python: the packets are OpenSSL's alone.
-                    encryption_algs="^aes128-gcm@openssh.com",
-                    **options,
-                )
+                while True:
+                    try:
+                        connection = await asyncssh.connect(
+                            name,
+                            client_factory=begun,
+                            login_timeout=LOGIN_S,
+                            # Half the time of the usual cipher in Python: the packets are OpenSSL's alone.
+                            encryption_algs="^aes128-gcm@openssh.com",
+                            **options,
+                        )
+                        break
+                    except (asyncssh.ConnectionLost, ConnectionResetError) as error:
+                        lost = error
+                    await asyncio.sleep(random.uniform(*AGAIN_S))
                 process = await connection.create_process(command, encoding=None)
         except (OSError, asyncssh.Error, TimeoutError) as error:
+            if isinstance(error, TimeoutError) and lost is not None:
+                raise SshFailed(f"{_words(lost, keys, ways)}{CROWDED}") from lost
             unasked = isinstance(error, asyncssh.PermissionDenied) and login is not None and login.unasked
             raise SshFailed(_words(error, keys, ways) + (UNASKED if unasked else "")) from error
         return cls(connection, process)

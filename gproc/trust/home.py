@@ -7,7 +7,7 @@ checked each time, for the directory and for every key.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -116,15 +116,19 @@ def write_file(path: str, data: bytes, mode: int) -> None:
 
 
 @contextmanager
-def locked(home: str, name: str = "lock") -> Iterator[None]:
+def locked(home: str, name: str = "lock", waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the lock for making keys in `home`, or another one of it, which excludes other processes and threads.
 
-    The kernel releases it when its holder ends.
+    waiting: called if another holds it.  The kernel releases it when its holder ends.
     """
     import fcntl
 
     with open(os.path.join(home, name), "ab", opener=_closed_to_others) as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.start.lab import NETWORK, Lab
+from tests.start.lab import HEAD, NETWORK, Lab
 from tests.start.test_start import started
 
 NOEXEC = """
@@ -25,6 +27,19 @@ printf '#!/bin/sh\necho welcome; echo to this host\nexec /bin/sh -c "$SSH_ORIGIN
 chmod 755 "$root/root/talk"
 echo "ForceCommand /root/talk" >>"$root/etc/sshd_config"
 """
+TALK_TO = """
+import socket, sys
+with socket.create_connection((sys.argv[1], 22)) as connection:
+    print(connection.recv(100).decode().strip(), flush=True)
+    sys.stdin.read()
+"""
+NOLOGIN = r"""
+printf '#!/bin/sh\necho This account is currently not available.\nexit 1\n' >"$root/closed"
+chmod 755 "$root/closed"
+sed -i "s,/root:/bin/sh,/root:/closed," "$root/etc/passwd"
+"""
+READ_ONLY = 'mkdir -p "$root/var/cache"; rmdir "$root/dev/shm"; mount -o remount,ro "$root"'
+CROWDED = 'sed -i "s/MaxStartups.*/MaxStartups 1/" "$root/etc/sshd_config"'
 
 
 @pytest.fixture(scope="module")
@@ -39,20 +54,32 @@ def odd(hosts: Lab) -> Lab:
     hosts.add("full", more=CACHE.format("size=1m"))
     hosts.add("other", more="before='setarch i686'")
     hosts.add("talking", more=TALKING)
+    hosts.add("nologin", more=NOLOGIN)
+    hosts.add("readonly", more=READ_ONLY)
+    hosts.add("crowded", more=CROWDED)
     hosts.alias("nowhere", f"{NETWORK}.99")
     hosts.alias("nameless", "no-such-host.invalid")
-    for name in ("noexec", "partly", "full", "other", "talking"):
+    for name in ("noexec", "partly", "full", "other", "talking", "nologin", "readonly", "crowded"):
         hosts.ssh(name, "true")
     return hosts
 
 
-ALL = "refusing,stranger,changed,noexec,partly,full,other,talking,nowhere,nameless,hanging,h1"
+ALL = (
+    "refusing,stranger,changed,noexec,partly,full,other,talking,nologin,readonly,crowded,nowhere,nameless,hanging,h1"
+)
 
 
 @pytest.fixture(scope="module")
 def found(odd: Lab, silent: None) -> Iterator[dict[str, dict[str, Any]]]:
-    """How each host fared that was started in one command."""
-    yield started(odd, "-w", ALL, "--connect-timeout=4")
+    """How each host fared that was started in one command.  Somebody else is logging in to `crowded`."""
+    with subprocess.Popen(
+        [*odd.in_head(), sys.executable, "-c", TALK_TO, odd.hosts["crowded"]],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as other:  # fmt: skip
+        assert other.stdout is not None
+        assert other.stdout.readline().startswith(b"SSH-")
+        found = started(odd, "-w", ALL, "--connect-timeout=4")
+    yield found
     odd.run("stop")
     (odd.gproc_home / "started.json").unlink(missing_ok=True)
 
@@ -66,6 +93,9 @@ def found(odd: Lab, silent: None) -> Iterator[dict[str, dict[str, Any]]]:
         ("noexec", "no directory in which programs may be executed"),
         ("full", "No space left on device"),
         ("other", "it is an i686 machine, and this runtime is for"),
+        ("nologin", "This account is currently not available"),
+        ("readonly", "no directory in which programs may be executed: .*Read-only file system"),
+        ("crowded", "Connection lost, each time before the login|no answer within 4 s"),
         ("nowhere", "No route to host|no answer within 4 s"),
         ("nameless", "not known|resolution"),
         ("hanging", "no answer within 4 s"),
@@ -144,3 +174,33 @@ def test_a_host_that_goes_away_while_it_is_sent_to(lab: Lab, odd: Lab) -> None:
     assert process.returncode == 1
     lab.await_no_slave("h3")
     assert started(lab, "-w", "h3")["h3"]["state"] == "up"
+
+
+BUSY_AT_FIRST = """
+import socket, sys, threading
+server = socket.create_server(("", 0))
+print(server.getsockname()[1], flush=True)
+for _ in range(2):
+    server.accept()[0].close()
+near, far = server.accept()[0], socket.create_connection((sys.argv[1], 22))
+
+def carry(source, to):
+    while data := source.recv(65536):
+        to.sendall(data)
+    to.shutdown(socket.SHUT_WR)
+
+threading.Thread(target=carry, args=(far, near)).start()
+carry(near, far)
+"""
+
+
+def test_a_server_that_closes_at_first_is_asked_again(lab: Lab, odd: Lab) -> None:
+    """As sshd does with some of many logins at a time; a jump host has those of all hosts."""
+    words = [*lab.in_head(), sys.executable, "-c", BUSY_AT_FIRST, lab.hosts["h2"]]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as busy:
+        assert busy.stdout is not None
+        lab.alias("busy", f"{HEAD}\n  Port {int(busy.stdout.readline())}")
+        try:
+            assert started(lab, "-w", "busy", "--accept-new-host-keys", "--connect-timeout=60")["busy"]["state"] == "up"
+        finally:
+            busy.kill()

@@ -164,3 +164,11 @@ def test_a_parent_is_not_removed_before_its_children_and_who_is_gone_is_forgotte
     finally:
         config.write_text(reachable)
     assert lab.run("stop").returncode == 0
+
+
+def test_two_at_once_make_one_tree(lab: Lab) -> None:
+    processes = [lab.begin("start", "-w", "h1,h2") for _ in range(2)]
+    ended = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], ended
+    assert sum("another gproc start is at work" in err for _, err in ended) <= 1, ended
+    assert lab.run("e", "./.", "/bin/hostname").stdout.split() in (["h1", "h2"], ["h2", "h1"])
