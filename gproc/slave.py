@@ -94,7 +94,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._tree_end: messages.Signed | None = None
         self._uplink = Uplink(dialer, id, owner=self, receiver=self)
         self.status = self._uplink.status
-        self._leasing = Leasing(self._verifier, launcher, self._uplink, self._lease_is_over)
+        self._leasing = Leasing(self._verifier, launcher, self._uplink, self._kill_jobs)
         self._certificate = Renewing(endpoint, self._uplink.send, self._uplink.go_home)
         self._staging = Staging(self.fetcher, self.own, endpoint, link_timeout_s)
         services = LocalServices(self._staging, launcher, planner, lambda: self.place, self._voice)
@@ -162,12 +162,17 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._given_up = GprocError(reason)
         self.end()
 
-    def _kill_jobs(self) -> None:
-        """End the programs of this node, and let go of all jobs.  Those below go on, on another way."""
-        for job, relayed in list(self.relayed_jobs.items()):
+    def _kill_jobs(self) -> bool:
+        """End the programs of this node, and let go of all jobs.  Those below go on, on another way.
+
+        Returns whether there were any.
+        """
+        jobs = list(self.relayed_jobs.items())
+        for job, relayed in jobs:
             relayed.stop()
             self._admitted[job].end_here()
             self.let_go(job)
+        return bool(jobs)
 
     def let_go(self, job: int) -> RelayedJob | None:
         self._admitted.pop(job, None)
@@ -295,11 +300,6 @@ class Slave(Hub, Receiver[ParentToChild]):
             self._certificate.succeed(signed)
         if self.endpoint.retirement is not known:
             self.pass_keys_end(signed)
-
-    def _lease_is_over(self, lease_s: float) -> None:
-        if self._admitted:
-            log.warning("the master has not answered for %.0f s: jobs end here", lease_s)
-        self._kill_jobs()
 
     def _accept_lease(self, signed: messages.Signed) -> None:
         lease = self._leasing.take(signed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from gproc.launch.launcher import Launcher
@@ -12,15 +13,17 @@ from gproc.trust.lease import Lease, boottime_s
 from gproc.trust.ticket import Grant, TicketVerifier
 from gproc.wire.messages import AskLease, Route, Signed
 
+log = logging.getLogger("gproc")
+
 
 class Leasing:
     """The timers of a lease.  What the master says comes in by `granted` and `take`.
 
-    over: called when the lease has ended, so that no program may run here any more.
+    over: called when the lease has ended, so that no program may run here any more.  Returns whether there were jobs.
     """
 
     def __init__(
-        self, verifier: TicketVerifier, launcher: Launcher, uplink: Uplink, over: Callable[[float], None]
+        self, verifier: TicketVerifier, launcher: Launcher, uplink: Uplink, over: Callable[[], bool]
     ) -> None:
         self._verifier = verifier
         self._launcher = launcher
@@ -60,8 +63,13 @@ class Leasing:
     def _ends(self) -> None:
         if boottime_s() < self._verifier.lease.ends_s:
             self._prolong()  # the loop's clock stands still while the machine is suspended
-        else:
-            self._over(self._verifier.lease.lease_s)
+            return
+        lease_s = self._verifier.lease.lease_s
+        if self._over():
+            log.warning("the master has not answered for %.0f s: jobs end here", lease_s)
+            # If there is a parent again, it may have sent these jobs just now.  Those below still have parts of them,
+            # and the master sends all jobs once more to a node that joins.
+            self._uplink.abandon(f"jobs have ended here, because the master had not answered for {lease_s:.0f} s")
 
     def _renew(self) -> None:
         """Ask for a lease, again and again while there is a parent.  Without a lease, leave the parent: jobs end."""

@@ -17,7 +17,7 @@ from gproc.records.rows import BriefRow, argv_of
 from gproc.records.spool import SpoolBounds, SpoolFiles
 from gproc.records.spooling import Spools
 from gproc.records.task_lists import TaskListFile
-from gproc.service.continuing import Interrupted, interrupted_jobs, life_of
+from gproc.service.continuing import Interrupted, interrupted_jobs, is_all_kept, life_of
 from gproc.shown import reason_of
 from gproc.wire import frames
 from gproc.wire.job_messages import LISTED_MAX, JobList, JobRow
@@ -99,7 +99,7 @@ def keeping_of(limits: PolicyLimits) -> Keeping:
 def record_of(live: LiveJob) -> KeptJob:
     job = live.job
     # Not before all of its output is on the disk: if the master crashes, the next one must ask the nodes for the rest.
-    ended = job.over and (live.spool is None or live.spool.complete)
+    ended = is_all_kept(live)
     outcomes = job.outcomes
     if live.spool is not None and not ended:
         # The spool says how these ended, behind their output, which may not be on the disk yet.

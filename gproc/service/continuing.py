@@ -88,9 +88,14 @@ def may_outlive(request: Request) -> bool:
     return not request.collect and request.action == "run"
 
 
+def is_all_kept(live: LiveJob) -> bool:
+    """Whether all its ranks have ended, and all of its output that is kept is on the disk."""
+    return live.job.over and (live.spool is None or live.spool.complete)
+
+
 def life_of(live: LiveJob) -> bytes | None:
-    """What another master needs to go on with it; None: it ends with this one."""
-    if live.job.over or not can_go_on(live):
+    """What another master needs to go on with it; None: it ends with this one, or all of it is on the disk."""
+    if is_all_kept(live) or not can_go_on(live):
         return None
     runs = tuple(None if run is None else KeptRun(run.nonce, run.key) for run in live.runs)
     ticket, orders = live.relayed.ticket, tuple(live.orders)

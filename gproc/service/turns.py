@@ -76,10 +76,13 @@ class JobTurns:
 
         What the job was ordered meanwhile is for them too.
         """
-        before = tuple(live.orders)
+        before, noted = tuple(live.orders), {live.rank_on[node.nonce] for node in nodes}
+        assert live.job.window is not None
+        live.job.window.noted |= noted
         self._book.note(live)
         with contextlib.suppress(GprocError):
             await self._book.keeper.written()
+        live.job.window.noted -= noted
         there = [node for node in nodes if live.rank_on.get(node.nonce) not in live.job.outcomes]
         if there:
             self._begin(live, there, [each for each in live.orders if each not in before])

@@ -85,15 +85,19 @@ class JobWays:
         """Jobs of a master that has crashed.  leases_end_s: when all leases that it gave have ended."""
         left_s = max(0.0, leases_end_s - boottime_s()) + LEASE_OVER_S
         for live in lives:
-            gone = [rank for nonce, rank in live.rank_on.items() if registry.by_nonce(nonce) is None]
-            for rank in gone:
+            gone = {nonce: rank for nonce, rank in live.rank_on.items() if registry.by_nonce(nonce) is None}
+            for rank in gone.values():
                 live.unreached.add(rank, FORGOTTEN, time.time() + left_s)
             asyncio.get_running_loop().call_later(left_s, self._give_up, live, gone)
 
-    def _give_up(self, live: LiveJob, gone: Sequence[int]) -> None:
-        """What of a job of a crashed master cannot go on."""
-        for rank in gone:
-            live.lose(rank, FORGOTTEN)
+    def _give_up(self, live: LiveJob, gone: Mapping[bytes, int]) -> None:
+        """What of a job of a crashed master cannot go on.  gone: ranks by the nonce of their node's run.
+
+        Another run may have been given the turn of a rank meanwhile.
+        """
+        for nonce, rank in gone.items():
+            if nonce in live.rank_on:
+                live.lose(rank, FORGOTTEN)
         for rank in live.received.stuck():
             live.lose(rank, INCOMPLETE)
 
@@ -130,18 +134,18 @@ class JobWays:
             # A node that never had it would begin a program that is called lost already.
             lost, ranks = live.unreached.given_up | live.received.not_there, live.rank_on
             nodes = [node for nonce, node in returned.items() if nonce in ranks and ranks[nonce] not in lost]
-            begun = [node for node in nodes if not live.job.waits(live.rank_on[node.nonce])]
-            if len(begun) < len(nodes):
+            had_turn = [node for node in nodes if not live.job.waits(ranks[node.nonce])]
+            if len(had_turn) < len(nodes):
                 self._have_room(live)
-            if not (nodes := begun):
-                continue
-            log.info("job %d: goes on at %s", live.job.number, fold(node.place for node in nodes))
-            reached = self._master.pass_again(live.relayed, self.run_of(live, nodes, again=True), {}, live)
-            for downstream in reached:
-                for act, order in live.orders:
-                    downstream.obey(live.job.number, act, order)
-            for node in nodes:
-                live.unreached.find(live.rank_on[node.nonce])
+            noted = () if live.job.window is None else live.job.window.noted
+            if begun := [node for node in had_turn if ranks[node.nonce] not in noted]:
+                log.info("job %d: goes on at %s", live.job.number, fold(node.place for node in begun))
+                reached = self._master.pass_again(live.relayed, self.run_of(live, begun, again=True), {}, live)
+                for downstream in reached:
+                    for act, order in live.orders:
+                        downstream.obey(live.job.number, act, order)
+            for node in had_turn:
+                live.unreached.find(ranks[node.nonce])
         if self._then - self._live.keys():
             # The grants of these nodes name a job that is over since, and its release went by another way.
             for node in returned.values():

@@ -33,7 +33,8 @@ def input_sizes(places: Sequence[Place], *, tasks: bool, turns: bool) -> tuple[i
 class Window:
     """size: how many may run at a time.  max_fail: after so many that failed no more begin; None: all begin.
 
-    A rank waits, or has its turn, or has ended.  held: whether none may begin for now.
+    A rank waits, or has its turn, or has ended.  held: whether none may begin for now.  noted: the ranks that have
+    their turn and are sent the job when that is on the disk.
     """
 
     def __init__(self, ranks: Iterable[int], size: int, max_fail: int | None) -> None:
@@ -43,6 +44,7 @@ class Window:
         self._running: set[int] = set()
         self._failed = 0
         self.held = False
+        self.noted: set[int] = set()
 
     def __contains__(self, rank: object) -> bool:
         """Whether it has not had its turn."""

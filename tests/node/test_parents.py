@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+from gproc.node.leasing import Leasing
 from gproc.node.taking import JobTaker
 from gproc.node.uplink import Uplink
 from gproc.relay.membership import SlaveState
@@ -83,3 +84,14 @@ def test_an_adopted_slave_that_gets_no_place_goes_back_to_its_own_parent() -> No
     uplink.membership.state = SlaveState.GRANTED
     Uplink._look_for_place(uplink, uplink.control)
     assert len(asked) == 1
+
+
+def test_a_node_that_lets_go_of_jobs_as_its_lease_ends_leaves_its_parent_which_may_have_sent_them_just_now() -> None:
+    """What nodes below said of such a job went nowhere then, and nobody sent it to them again."""
+    ended: list[str] = []
+    lease = SimpleNamespace(ends_s=0.0, lease_s=12.0)
+    verifier: Any = SimpleNamespace(lease=lease)
+    uplink: Any = SimpleNamespace(abandon=ended.append)
+    Leasing(verifier, cast(Any, None), uplink, lambda: True)._ends()
+    Leasing(verifier, cast(Any, None), uplink, lambda: False)._ends()
+    assert len(ended) == 1

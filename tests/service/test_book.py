@@ -11,6 +11,7 @@ from gproc.records.spooling import JobSpool
 from gproc.request.outcome import Lost, Outcome, Returned
 from gproc.request.spec import Caller, Request
 from gproc.service.book import record_of
+from gproc.service.continuing import is_all_kept
 from gproc.service.jobs import JobRecord
 
 
@@ -31,3 +32,15 @@ def test_no_record_says_that_a_program_has_ended_before_its_output_is_on_the_dis
     assert recorded() == {0: Lost("gone")}
     spool.wrote(SpoolEnd(), complete=True)
     assert recorded() == job.outcomes
+
+
+def test_a_job_that_has_ended_is_not_forgotten_before_its_output_is_on_the_disk() -> None:
+    """If the master crashed between the two, the job was recorded as lost."""
+    job = JobRecord(1, Caller(0, 0, ()), Request(nodes="1", argv=(b"x",)), (Place((1,)),), 0.0)
+    writes_later: Any = SimpleNamespace(add=lambda *_: None, close_job=lambda _: None)
+    spool = JobSpool(writes_later, 1, 0, SpoolEnd())
+    live: Any = SimpleNamespace(job=job, spool=spool)
+    job.finish(0, Returned(0))
+    assert not is_all_kept(live)
+    spool.wrote(SpoolEnd(), complete=True)
+    assert is_all_kept(live)

@@ -86,3 +86,29 @@ def test_what_a_job_is_ordered_while_the_turn_of_a_node_is_written_down_reaches_
     turns.ways = cast(JobWays, SimpleNamespace(run_of=lambda live, nodes: None))
     run(turns._note(live, [cast(Node, SimpleNamespace(nonce=b"n", place=Place((1,))))]))
     assert obeyed == [("kill", "order")]
+
+
+def test_a_rank_that_another_run_of_its_slave_has_begun_is_not_given_up_with_the_run_that_was_forgotten() -> None:
+    """The master had crashed, the old run had left meanwhile, and the new one was called lost while it ran."""
+    lost: list[int] = []
+    live: Any = SimpleNamespace(rank_on={b"old": 0, b"new": 1}, lose=lambda rank, reason: lost.append(rank))
+    live.received = SimpleNamespace(stuck=list)
+    ways = JobWays(cast(Any, None), {}, lambda _: None)
+    ways._give_up(live, {b"old": 0, b"left": 1})
+    assert lost == [0]
+
+
+def test_a_node_that_is_reached_while_its_turn_is_written_down_does_not_begin_before_it_is_on_the_disk() -> None:
+    """If the master crashed then, the next one took what ran for what waited."""
+    job = JobRecord(1, Caller(0, 0, ()), Request(nodes="1", argv=(b"x",), fanout=1), [Place((1,))], 0.0)
+    assert job.window is not None
+    assert job.window.take(lambda rank: True) == [0]
+    found: list[int] = []
+    unreached = SimpleNamespace(given_up=set(), find=found.append)
+    live: Any = SimpleNamespace(job=job, unreached=unreached, rank_on={b"n": 0}, orders=[])
+    live.received = SimpleNamespace(not_there=set())
+    ways = JobWays(cast(Any, SimpleNamespace()), {1: live}, lambda _: None)
+    ways._returned = {b"n": cast(Node, SimpleNamespace(nonce=b"n", place=Place((1,))))}
+    job.window.noted = {0}
+    ways._go_on()  # its master can send nothing: it would fail
+    assert found == [0]

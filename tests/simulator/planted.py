@@ -29,9 +29,6 @@ from gproc.trust.lease import LeaseKeeper, boottime_s
 from gproc.trust.orders import JobInput, JobOrders, _order_decoder
 from gproc.trust.signing import Context, opened
 from gproc.trust.ticket import TicketVerifier
-from gproc.wire import frames
-from gproc.wire.branch import Branch
-from gproc.wire.credit import input_block_bytes
 from gproc.wire.frames import InputBlock
 from gproc.wire.messages import Finished, Signed
 from tests.simulator.clock import replaced
@@ -205,11 +202,6 @@ def end_is_the_last_block(self: Inlet[Any], block: InputBlock) -> None:
 _push = Inlet.push
 
 
-def blocks_fill_a_window(self: LiveJob, branch: Branch) -> None:
-    """Blocks were made for the window of an attached job, and a detached one has a quarter of that."""
-    self.block_bytes = input_block_bytes(branch.most_below(), frames.CLIENT_WINDOW_BYTES)
-
-
 # Jobs on a few nodes at a time, and signals
 
 
@@ -247,20 +239,18 @@ PLANTED: Final[dict[str, tuple[Any, str, Any]]] = {
     "the first block is not repeated": (Inlet, "repeat", first_block_is_not_repeated),
     "a block of input is taken anywhere": (JobInput, "open", input_is_taken_twice),
     "nothing may come after the end of input": (Inlet, "push", end_is_the_last_block),
-    "a block of input fills a window": (LiveJob, "fit_input", blocks_fill_a_window),
     "a rank that was dropped begins": (LiveJob, "_drop", dropped_rank_may_begin),
     "an order is obeyed again": (JobOrders, "open", order_is_obeyed_again),
 }
 """By what is wrong: the class or module, the method, and what stands in for it."""
 
-KEEPING: Final = set(list(PLANTED)[-8:])
+KEEPING: Final = set(list(PLANTED)[-7:])
 """Those that show only if the master has a disk and jobs have an input."""
 
 TURNING: Final = set(list(PLANTED)[-2:])
 """Those that show only if jobs run on a few nodes at a time and are sent signals."""
 
 SEEDS: Final = {
-    "a block of input fills a window": 185_000_626,
     "a rank that was dropped begins": 3_000_010,
     "an order is obeyed again": 2_000_007,
     "the end of leases is not noted": 12,
