@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import stat
+from typing import Final
 
 from gproc.bundle.image import Image
 from gproc.errors import BundleError
 
-_BITS = stat.S_ISUID | stat.S_ISGID
+_BITS: Final = stat.S_ISUID | stat.S_ISGID
 
 
 def has(image: Image, path: str) -> bool:
@@ -19,12 +20,10 @@ def has(image: Image, path: str) -> bool:
 def refuse(image: Image, program: str, superuser: bool) -> None:
     """Raises: BundleError if the caller may not send such a program, and this is one."""
     walk = image.walk(program)
-    if walk is None or superuser or not walk.status.st_mode & (_BITS):
+    if walk is None or superuser or not walk.status.st_mode & _BITS:
         return
     kind = "set-user-id" if walk.status.st_mode & stat.S_ISUID else "set-group-id"
     raise BundleError(
         f"{image.shown(walk.real)}: is {kind}; on the nodes it would run without that right;"
         " -localbin runs the node's own program"
     )
-
-

@@ -35,7 +35,7 @@ def started_by(image: Image, surroundings: Surroundings, program: str) -> Starte
     while True:
         walk = image.walk(path)
         if walk is None or not stat.S_ISREG(walk.status.st_mode):
-            raise ProgramNotExecutable(_no_interpreter(image.shown(path), image.shown(scripts[-1])))
+            raise ProgramNotExecutable(_no_interpreter(path, image.shown(path), image.shown(scripts[-1])))
         parsed, head = _read(image, path, walk)
         if parsed is not None:
             programs.append((path, parsed))
@@ -60,7 +60,8 @@ def started_by(image: Image, surroundings: Surroundings, program: str) -> Starte
             programs.append((path, env))
             command = env_command(line.argument, image.shown(scripts[-1]), surroundings.variable)
             if command.program.endswith("\r"):
-                raise ProgramNotFound(_no_interpreter(command.program, image.shown(scripts[-1])))
+                named = shown_text(command.program)
+                raise ProgramNotFound(_no_interpreter(command.program, named, image.shown(scripts[-1])))
             search_path = command.path if command.path is not None else surroundings.variable("PATH")
             path = which.find(image, command.program, search_path or which.DEFAULT_PATH, surroundings.absolute)
 
@@ -77,14 +78,14 @@ def _read(image: Image, path: str, walk: Walk) -> tuple[elf.Elf | None, bytes]:
         raise BundleError(f"{image.shown(path)}: cannot be packed: you may not read it") from error
 
 
-def _no_interpreter(interpreter: str, of: str) -> str:
-    """Why a script cannot be run whose interpreter there is none of."""
+def _no_interpreter(interpreter: str, named: str, of: str) -> str:
+    """Why a script cannot be run whose interpreter there is none of.  named: the interpreter, for people."""
     if interpreter.endswith("\r"):
         return (
             f"{of}: its lines end as on Windows, so the interpreter on its #! line would be "
-            f"{shown_text(interpreter)}: take the carriage returns away, as by sed -i 's/\\r$//'"
+            f"{named}: take the carriage returns away, as by sed -i 's/\\r$//'"
         )
-    return f"{interpreter}: the interpreter of {of} is not there"
+    return f"{named}: the interpreter of {of} is not there"
 
 
 def _parsed_program(image: Image, path: str) -> elf.Elf | None:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from typing import Final
 
 from gproc.cli.naming import meant_by
 from gproc.cli.node_options import SlaveStartOptions, SshOptions, StartOptions
@@ -34,7 +35,8 @@ from gproc.trust.authority import Authority, open_authority
 from gproc.trust.home import gproc_home, locked
 from gproc.wire.messages import TreeState
 
-STARTING = "starting.lock"
+STARTING: Final = "starting.lock"
+"""Held in the cluster's directory while nodes are started."""
 
 JOINED_S = 5.0
 """A slave that has joined a rack master is known to the master a moment later."""

@@ -198,10 +198,11 @@ def count(peer: Peer, kind: type[messages.Message]) -> int:
 
 
 def revoke(cluster: Cluster, *words: str) -> None:
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "gproc", "key", "revoke", *words], env=cluster.env, stdout=subprocess.DEVNULL,
-        timeout=PATIENCE_S, check=True,
+        timeout=PATIENCE_S, check=False,
     )  # fmt: skip
+    assert done.returncode in (0, 1), "1: it is revoked, and such a name was never given a certificate"
 
 
 def test_a_relay_can_neither_forge_a_list_nor_replay_an_old_one(relay: Relay) -> None:

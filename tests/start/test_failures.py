@@ -95,7 +95,7 @@ def found(odd: Lab, silent: None) -> Iterator[dict[str, dict[str, Any]]]:
         ("other", "it is an i686 machine, and this runtime is for"),
         ("nologin", "This account is currently not available"),
         ("readonly", "no directory in which programs may be executed: .*Read-only file system"),
-        ("crowded", "Connection lost, each time before the login|no answer within 4 s"),
+        ("crowded", "Connection (lost|reset by peer), each time before the login|no answer within 4 s"),
         ("nowhere", "No route to host|no answer within 4 s"),
         ("nameless", "not known|resolution"),
         ("hanging", "no answer within 4 s"),

@@ -185,6 +185,7 @@ def test_a_new_front_end_with_the_keys_of_a_backup_has_its_nodes_again(cluster: 
     passphrase.write_text("correct horse battery\n")
     passphrase.chmod(0o600)
     node = cluster.slave(1, home=home)
+    home_of(cluster, "kn9")
     key(cluster, "revoke", "kn9")
     key(cluster, "backup", "b", f"--passphrase-file={passphrase}")
     port = cluster.port
