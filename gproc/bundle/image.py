@@ -17,10 +17,10 @@ import msgspec
 
 from gproc.bundle.cache import Attributes, PathStamp, Traces
 from gproc.bundle.memo import Memo
+from gproc.content.manifest import PATH_BYTES_MAX
 from gproc.errors import BundleError
 from gproc.shown import shown_text
 
-_PATH_MAX: Final = 4095
 LINKS_MAX: Final = 40
 """Links in one path before ELOOP: path_resolution(7)."""
 
@@ -96,7 +96,7 @@ class Image:
 
     def glance(self, path: str) -> Walk | None:
         """The same for a path that a text may mean: None if it is no path, or leads nowhere or round in a loop."""
-        if "\0" in path or len(path) > _PATH_MAX:
+        if "\0" in path or len(path) > PATH_BYTES_MAX:
             return None
         try:
             return self.walk(path)
