@@ -115,6 +115,11 @@ class JobReceipt(ReceivedOutput):
             return self._lost(rank, OUTPUT_CHANGED)
         return self._ended(rank, end.outcome, end.said, leaves_files=end.leaves_files)
 
+    def finish(self, rank: int) -> None:
+        super().finish(rank)
+        for stream in self._streams:
+            self._digests.pop((rank, stream), None)
+
     def said(self, rank: int) -> tuple[int, ...]:
         """How much of each output stream of a rank is here."""
         return tuple(self.have(rank, stream) for stream in self._streams)
@@ -130,8 +135,6 @@ class JobReceipt(ReceivedOutput):
         self, rank: int, outcome: Outcome, said: tuple[int, ...] = (0, 0), *, leaves_files: bool = False
     ) -> Finished:
         self.finish(rank)
-        for stream in self._streams:
-            self._digests.pop((rank, stream), None)
         return Finished(self._job, rank, outcome, said, leaves_files)
 
 

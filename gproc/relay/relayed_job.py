@@ -73,6 +73,11 @@ class Receipt(Protocol):
     def end(self, ended: RankEnded) -> Finished | None:
         """How a rank has ended; None: this is not its end, because something is still to come, or came already."""
 
+    def is_finished(self, rank: int) -> bool: ...
+
+    def finish(self, rank: int) -> None:
+        """Take nothing more of a rank."""
+
 
 class RelayedJob:
     """A job in this process.
@@ -314,6 +319,13 @@ class RelayedJob:
         if said is not None:
             self._held[rank] = said
             self._send_finished(rank)
+
+    def lose(self, lost: Finished) -> None:
+        """At the master: nothing more comes of a rank.  What has come of it goes first, as before any end."""
+        if self._receipt is not None and not self._receipt.is_finished(lost.rank):
+            self._receipt.finish(lost.rank)
+            self._held[lost.rank] = lost
+            self._send_finished(lost.rank)
 
     def stage_progress(self, downstream: Downstream, rank: int, received_bytes: int, complete: bool) -> None:
         """Pass on how much of the bundle a rank's node has."""

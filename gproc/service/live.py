@@ -193,7 +193,7 @@ class LiveJob:
         if self.job.waits(rank):
             self._drop([rank], NotStarted(f"its node was lost while it waited for its turn: {shown_text(reason)}"))
         else:
-            self.send(messages.Finished(self.job.number, rank, Lost(shown_text(reason))))
+            self.relayed.lose(messages.Finished(self.job.number, rank, Lost(shown_text(reason))))
 
     def give_rank_to(self, node: Node) -> bool:
         """Another run of a slave has a place on which the job waits for its turn.  Returns whether it does."""
@@ -335,8 +335,7 @@ class LiveJob:
         """Output of a node."""
         _, rank, stream, offset, data = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
         size = len(data)
-        late = rank in self.job.outcomes  # it was lost before all that it had said came through
-        if late or (self.attached is None and (self.spool is None or stream == frames.FILES)):
+        if self.attached is None and (self.spool is None or stream == frames.FILES):
             self.relayed.credit_from_upstream(stream, size)
             return
         if stream != frames.FILES:

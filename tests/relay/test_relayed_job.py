@@ -244,6 +244,35 @@ def test_the_outcome_of_a_rank_waits_for_its_output_that_waits_for_credit() -> N
     assert upstream.sent[4:] == [(0, frames.STDOUT, b"5"), ended(0, Returned(0))]
 
 
+def test_output_of_a_lost_rank_that_had_come_is_passed_on_before_the_rank_is_called_lost() -> None:
+    """It was dropped if its takers were slow: the master had been frozen for longer than a lease."""
+    member, lost = Member(), Finished(JOB, 0, Lost("its lease has ended"))
+    relayed, upstream = begin({member: Branch(0, {}), Member(): Branch(1, {})}, window_bytes=4, master=True)
+    relayed.output(member, 0, frames.STDOUT, 0, b"1234")
+    relayed.output(member, 0, frames.STDOUT, 4, b"last")
+    relayed.lose(lost)
+    relayed.lose(lost)
+    assert upstream.outcomes == {}
+    relayed.credit_from_upstream(frames.STDOUT, 4)
+    relayed.output(member, 0, frames.STDOUT, 8, b"late")
+    assert b"".join(data for _, _, data in upstream.outputs) == b"1234last"
+    assert upstream.outcomes == {0: lost.outcome}
+    relayed.lose(Finished(JOB, 1, Lost("it has said nothing")))
+    assert set(upstream.outcomes) == {0, 1}
+
+
+def test_a_rank_that_had_ended_when_its_node_was_lost_is_not_called_lost() -> None:
+    """How it ended waited behind its output, which its takers took slowly."""
+    member = Member()
+    relayed, upstream = begin({member: Branch(0, {})}, window_bytes=4, master=True)
+    relayed.output(member, 0, frames.STDOUT, 0, b"1234")
+    relayed.output(member, 0, frames.STDOUT, 4, b"5678")
+    relayed.finished(member, ended(0, Returned(3), b"12345678"))
+    relayed.lose(Finished(JOB, 0, Lost("its lease has ended")))
+    relayed.credit_from_upstream(frames.STDOUT, 4)
+    assert upstream.outcomes == {0: Returned(3)}
+
+
 def test_a_downstream_that_leaves_gets_no_orders_and_what_it_said_is_passed_on() -> None:
     member, other = Member(), Member()
     relayed, upstream = begin({member: Branch(0, {1: Branch(1, {})}), other: Branch(2, {})}, window_bytes=4)

@@ -83,7 +83,7 @@ class SimJob(LiveJob):
     def write(self, frame: bytes) -> None:
         job, rank, stream, offset, data = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
         if rank in self.job.outcomes:
-            self.world.says_late(job, rank, self.job.outcomes[rank])
+            self.world.fail(f"job {job} rank {rank}: output after its end: {self.job.outcomes[rank]}")
         elif self.has_takers:
             got = self._passed.get((rank, stream), 0)
             if offset != got:

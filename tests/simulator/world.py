@@ -111,12 +111,6 @@ class World:
         slave.launcher.truths.append(truth)
         return truth
 
-    def says_late(self, job: int, rank: int, outcome: Outcome) -> None:
-        """Output has come to the master after the rank's end: a node that died, or ended, may have said it before."""
-        truth = self.truths.get((job, rank))
-        if truth is None or not truth.slave.process.dead:
-            self.fail(f"job {job} rank {rank}: output after its end: {outcome}")
-
     def _size(self) -> int:
         return self.random.choice((0, self.random.randint(1, 300), self.random.randint(1, LARGE)))
 
