@@ -109,12 +109,25 @@ class JobInputLog:
         self._writing: asyncio.Task[None] | None = None
         self._closed = False
         self.works = True
+        self.begun = asyncio.Event()
+        """What was passed on before is on the disk, or will not be."""
+        self.begun.set()
+
+    def begin(self, parts: Iterable[InputPart]) -> None:
+        """This was passed on already, and nodes may lack it."""
+        self._queue += [(part, lambda: None) for part in parts]
+        if self._queue:
+            self.begun.clear()
+            self._wake()
 
     def add(self, part: InputPart, written: Callable[[], None]) -> None:
         """written: called when it is on the disk, or cannot be; not after `close`."""
         if self._closed:
             return
         self._queue.append((part, written))
+        self._wake()
+
+    def _wake(self) -> None:
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write())
 
@@ -122,6 +135,7 @@ class JobInputLog:
         """The job has ended.  What waits is not written: the files would be there again."""
         self._closed = True
         self._queue.clear()
+        self.begun.set()
         self._keeper.submit(partial(self._files.remove, self._job))
 
     async def _write(self) -> None:
@@ -133,6 +147,7 @@ class JobInputLog:
                     await self._keeper.run(partial(self._files.append, self._job, self._keep_bytes, parts))
                 except OSError as error:
                     self._fail(error)
+                self.begun.set()
                 for _, written in queue:
                     written()
         finally:

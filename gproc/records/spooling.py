@@ -48,10 +48,14 @@ class JobSpool:
 
     async def written(self) -> None:
         """Wait until it is complete."""
+        await self.wrote_until(lambda: self.complete)
+
+    async def wrote_until(self, done: Callable[[], bool]) -> None:
+        """Wait until this is so.  done: is asked each time when there is more on the disk."""
         changed = asyncio.Event()
         self.tell(changed.set)
         try:
-            while not self.complete:
+            while not done():
                 await changed.wait()
                 changed.clear()
         finally:

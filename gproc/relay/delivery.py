@@ -137,6 +137,8 @@ class ReceivedOutput:
         self._kept: dict[tuple[int, int], int] | None = None
         self._finished: set[int] = set()
         self._acknowledged: dict[tuple[int, int], int] = {}
+        self._let_go: dict[tuple[int, int], int] = {}
+        """What nodes were told to let go of before output was kept, and is not on the disk yet: up to where."""
 
     def have(self, rank: int, stream: int) -> int:
         """How many bytes of this stream are here."""
@@ -145,11 +147,19 @@ class ReceivedOutput:
     def keep_all(self, kept: Mapping[tuple[int, int], int]) -> None:
         """From now on a stream is acknowledged only as far as `keep` says.  kept: how far that is now."""
         self._kept = dict(kept)
+        self._let_go = {each: size for each, size in self._acknowledged.items() if each[1] != FILES}
 
     def keep(self, rank: int, stream: int, offset: int) -> None:
         """This stream is on the disk up to this offset."""
         if self._kept is not None:
             self._kept[rank, stream] = offset
+            if offset >= self._let_go.get((rank, stream), 0):
+                self._let_go.pop((rank, stream), None)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether all that nodes were told to let go of is on the disk."""
+        return self._kept is not None and not self._let_go
 
     def began_at(self, rank: int, stream: int, offset: int) -> None:
         """A former master has had so much of this stream, on its disk."""

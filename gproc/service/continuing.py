@@ -79,8 +79,9 @@ def restore_nodes(registry: Registry, kept: Iterable[bytes], leases_end_s: float
 def can_go_on(live: LiveJob) -> bool:
     """Whether it goes on if its master crashes and returns."""
     needs_nobody = (live.attached is None or live.survives) and live.has_all
-    has_input = not live.job.request.stdin or (live.input_log is not None and live.input_log.works)
-    return needs_nobody and live.spool is not None and has_input and may_outlive(live.job.request)
+    log = live.input_log
+    has_input = not live.job.request.stdin or (log is not None and log.works and log.begun.is_set())
+    return needs_nobody and live.received.is_kept and has_input and may_outlive(live.job.request)
 
 
 def may_outlive(request: Request) -> bool:

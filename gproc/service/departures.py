@@ -120,6 +120,7 @@ class Departures:
             self.keep_output(live)
             self.keep_input(live)
             live.detach()
+            await self._all_is_kept(live)
             self._book.note(live)
             await self._book.keeper.written()
         except GprocError as error:
@@ -132,6 +133,15 @@ class Departures:
         client.jobs.pop(number, None)
         client.link.send(Detached(number))
         live.let_go()
+
+    async def _all_is_kept(self, live: LiveJob) -> None:
+        """Wait until what nodes were told to let go of, and the input that they may lack, is on the disk.
+
+        Nobody may take the job for one that goes on before."""
+        assert live.spool is not None
+        await live.spool.wrote_until(lambda: live.received.is_kept or live.job.over)
+        if live.input_log is not None:
+            await live.input_log.begun.wait()
 
     async def _survive(self, live: LiveJob) -> None:
         """Have all that it needs to go on without its client, and without this master.  Raises: GprocError."""

@@ -174,8 +174,7 @@ class LiveJob:
     def log_input(self, log: JobInputLog) -> None:
         """From now on its input is on the disk before it is sent."""
         self.input_log = log
-        for block in self.relayed.input_blocks():
-            log.add(InputPart(block.offset, block.data), lambda: None)
+        log.begin([InputPart(block.offset, block.data) for block in self.relayed.input_blocks()])
 
     def restore_input(self, log: JobInputLog | None, parts: Sequence[InputPart]) -> None:
         """Its nodes may lack this of its input.  log: goes on."""
@@ -241,9 +240,9 @@ class LiveJob:
         self.spool = spool
         self.job.spooled = True
         self._credit.join(spool)
+        self.received.keep_all({})
         for (rank, stream), size in self._passed.items():
-            spool.add(rank, stream, size, b"", lambda: None)  # so much came before
-        self.received.keep_all(self._passed)
+            spool.add(rank, stream, size, b"", partial(self.received.keep, rank, stream, size))  # so much came before
 
     def go_on(self, spool: JobSpool, sizes: Mapping[tuple[int, int], int]) -> None:
         """The job of a master that has crashed: so much of each stream is in its spool."""

@@ -83,6 +83,24 @@ def test_input_is_passed_on_in_order_when_it_is_on_the_disk_and_if_the_disk_fail
     run(work())
 
 
+def test_a_log_has_begun_when_what_nodes_may_lack_already_is_on_the_disk(tmp_path: Path) -> None:
+    """If the master crashed before, the next one had a job whose nodes lacked input that it did not have."""
+
+    async def work() -> None:
+        keeper = RecordKeeper(str(tmp_path), Keeping())
+        files = InputFiles(str(tmp_path / "input"))
+        log = JobInputLog(keeper, files, 7, KEPT, lambda: None)
+        log.begin([])
+        assert log.begun.is_set()
+        log.begin(blocks(3))
+        assert not log.begun.is_set()
+        await log.begun.wait()
+        assert InputFiles(str(tmp_path / "input")).go_on([7]) == {7: blocks(3)}
+        keeper.close()
+
+    run(work())
+
+
 def test_a_job_without_input_that_goes_on_leaves_no_file(tmp_path: Path) -> None:
     """An empty one stayed until the next master."""
     place = tmp_path / "input"

@@ -91,6 +91,22 @@ def test_what_is_kept_is_acknowledged_when_it_is_on_the_disk_and_not_before() ->
     JobOrders(MASTER.public_key, SESSION, JOB, NONCE).check_taken(taken)
 
 
+def test_a_job_goes_on_after_a_crash_only_if_all_that_its_nodes_have_let_go_of_is_on_the_disk() -> None:
+    """Its client had left it just then: the next master waited for output that its node had thrown away."""
+    found = receipt()
+    data = b"x" * (ACKNOWLEDGED_BYTES + 5)
+    found.take(0, STDOUT, 0, data)
+    found.take(0, STDERR, 0, b"little")
+    assert found.acknowledgement(0, STDOUT) is not None
+    assert not found.is_kept
+    found.keep_all({})
+    found.keep(0, STDERR, len(b"little"))
+    found.keep(0, STDOUT, len(data) - 1)
+    assert not found.is_kept
+    found.keep(0, STDOUT, len(data))
+    assert found.is_kept
+
+
 def test_a_rank_is_stuck_if_its_node_does_not_have_what_no_disk_has() -> None:
     found = after_a_crash()
     found.take(0, STDOUT, len(BEFORE) + 5, AFTER)

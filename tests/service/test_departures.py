@@ -6,6 +6,8 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
+from gproc.records.spool import SpoolEnd
+from gproc.records.spooling import JobSpool
 from gproc.service.departures import Departures
 from tests.loop import run
 
@@ -34,6 +36,48 @@ def test_a_client_that_wants_to_leave_a_thousand_times_costs_the_master_as_much_
         return job.waits
 
     assert run(leave()) == 1
+
+
+def test_a_client_has_not_left_before_what_nodes_have_let_go_of_is_on_the_disk() -> None:
+    """The next master, after a crash just then, had a job part of whose output nobody had any more."""
+    steps: list[str] = []
+
+    class KeptJob(WaitingJob):
+        input_log = SimpleNamespace(begun=asyncio.Event())
+        received = SimpleNamespace(is_kept=False)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.spool = JobSpool(cast(Any, None), 1, 0, SpoolEnd())
+
+        async def all_is_here(self) -> None:
+            pass
+
+        def detach(self) -> None:
+            pass
+
+        def let_go(self) -> None:
+            pass
+
+    async def written() -> None:
+        steps.append("written")
+
+    async def leave() -> None:
+        book = SimpleNamespace(note=lambda live: steps.append("noted"), keeper=SimpleNamespace(written=written))
+        departures = Departures(cast(Any, None), cast(Any, book), cast(Any, None))
+        departures.keep_input = lambda live: None  # type: ignore[method-assign]
+        client = SimpleNamespace(jobs={}, link=SimpleNamespace(lost=False, send=lambda _: steps.append("told")))
+        job = KeptJob()
+        departures.leave(cast(Any, client), cast(Any, job))
+        for begin in (lambda: None, lambda: setattr(job.received, "is_kept", True), job.input_log.begun.set):
+            begin()
+            job.spool.wrote(SpoolEnd(), complete=False)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            steps.append("pause")
+
+    run(leave())
+    assert steps == ["pause", "pause", "noted", "written", "told", "pause"]
 
 
 def test_a_job_that_ends_while_its_client_leaves_it_is_not_kept() -> None:

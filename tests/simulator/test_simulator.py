@@ -68,11 +68,12 @@ def test_what_was_once_wrong_when_the_master_had_crashed_is_right(seed: int) -> 
     simulate(seed, 400, small=True, keeps=True)
 
 
-@pytest.mark.parametrize("seed", [17_000_062, 75_000_429, 76_000_429, 118_000_558, 220_001_061])
+@pytest.mark.parametrize("seed", [17_000_062, 75_000_429, 76_000_429, 118_000_558, 186_000_960, 220_001_061])
 def test_what_was_once_wrong_when_nodes_waited_for_their_turn_is_right(seed: int) -> None:
     """17,000,062: a node that was told as not started began.  75,000,429: a node began before it was on the disk that
     it had its turn.  76,000,429: a rank was called lost that ran on a slave that had been started again.
     118,000,558: a job whose last output was not on the disk yet was forgotten, and told as lost.
+    186,000,960: a job was one that goes on before all that its nodes had let go of was on the disk.
     220,001,061: output of a lost rank that had come, and waited for its client, was dropped.
     """
     simulate(seed, 400, small=True, keeps=True, turns=True)
