@@ -12,6 +12,7 @@ from gproc.request.acts import ShowStacks
 from gproc.store.root import Root
 from gproc.trust.outcomes import SignedEnd
 from gproc.trust.ticket import Ticket
+from gproc.wire.endings import OutputGone
 from gproc.wire.messages import Signed
 from gproc.wire.stacks import StacksShown
 
@@ -24,6 +25,9 @@ class NodeServices(Protocol):
 
     def sign(self, end: SignedEnd) -> Signed:
         """How a program ended, as this run of the slave signs it."""
+
+    def output_gone(self, ticket: Ticket, rank: int, stream: int, size: int) -> OutputGone:
+        """So much of an output stream is not here any more, as this run of the slave signs it."""
 
     async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
         """The bundle of a job; None if the job has none.  `tell` is called with the progress of a large one.

@@ -105,7 +105,9 @@ class Program:
             self._preparing = asyncio.create_task(self._prepare(run))
             return
         for stream, offset in zip(self._kept, run.branch.said, strict=False):
-            self._kept[stream].rewind(offset)
+            begin = self._kept[stream].rewind(offset)
+            if begin > offset and run.gone and stream != frames.FILES:
+                self._relayed.output_gone(self, self._services.output_gone(self.ticket, self._rank, stream, begin))
             self._send(stream)
         self._to_report = self._ended_as
         self._report()

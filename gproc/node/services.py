@@ -26,6 +26,7 @@ from gproc.root.view import View
 from gproc.store.root import Root
 from gproc.trust.outcomes import SignedEnd
 from gproc.trust.ticket import Ticket
+from gproc.wire.endings import OutputGone
 from gproc.wire.messages import Signed
 from gproc.wire.stacks import StacksShown
 
@@ -60,6 +61,9 @@ class LocalServices:
 
     def sign(self, end: SignedEnd) -> Signed:
         return self._voice.sign(end)
+
+    def output_gone(self, ticket: Ticket, rank: int, stream: int, size: int) -> OutputGone:
+        return self._voice.output_gone(ticket.session, ticket.job, rank, stream, size)
 
     async def root(self, ticket: Ticket, tell: Callable[[int, bool], None]) -> Root | None:
         root = await self._staging.root(ticket, tell)

@@ -19,7 +19,7 @@ from gproc.trust.outcomes import RunKey, SignedEnd, run_key_subject
 from gproc.trust.renewal import NewKey, own_seed, signature_of, subject
 from gproc.trust.signing import NONCE_BYTES, SESSION_BYTES
 from gproc.wire.credentials import AskCertificate
-from gproc.wire.endings import RankEnded
+from gproc.wire.endings import OutputGone, RankEnded
 from gproc.wire.messages import Route, Run, Signed
 from gproc.wire.proofs import KeyProof
 
@@ -55,6 +55,9 @@ class Voice:
 
     def sign(self, end: SignedEnd) -> Signed:
         return self._key.sign(end)
+
+    def output_gone(self, session: bytes, job: int, rank: int, stream: int, size: int) -> OutputGone:
+        return self._key.output_gone(session, job, rank, stream, size)
 
     def refused(self, session: bytes | None, run: Run, reason: str) -> RankEnded:
         """This node does not take its own part of a job.  session: None if it is in none."""

@@ -109,9 +109,12 @@ class KeptOutput:
         self._sent = max(self._sent, self._begin)
         return freed
 
-    def rewind(self, offset: int) -> None:
-        """Send again what comes after this offset.  Nothing is let go: only the master's signed word does that."""
+    def rewind(self, offset: int) -> int:
+        """Send again what comes after this offset.  Nothing is let go: only the master's signed word does that.
+
+        Returns from where on that is: after the offset, if a master has had more."""
         self._sent = min(self._end, max(self._begin, offset))
+        return self._sent
 
     def _at(self, offset: int) -> bytes:
         """What was read at once and holds this offset, from there on."""

@@ -32,7 +32,7 @@ from gproc.wire import messages
 from gproc.wire.branch import Branch
 from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEnd, Revocations
 from gproc.wire.directions import ChildToParent
-from gproc.wire.endings import RankEnded, Release
+from gproc.wire.endings import OutputGone, RankEnded, Release
 from gproc.wire.loads import Load, Poll
 from gproc.wire.merging import SameOutput
 from gproc.wire.messages import Arrived, Join, Left, Peer, Route, Run
@@ -207,6 +207,9 @@ class Hub(ABC):
             case SameOutput(job):
                 if (relayed := self.relayed_jobs.get(job)) is not None:
                     relayed.same_output(child, message)
+            case OutputGone(job):
+                if (relayed := self.relayed_jobs.get(job)) is not None:
+                    relayed.output_gone(child, message)
             case StacksShown():
                 self._stacks.take(child, message)
             case messages.Want():

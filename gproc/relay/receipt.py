@@ -10,9 +10,9 @@ from gproc.request.outcome import Lost, Outcome, Refused
 from gproc.request.spec import Request
 from gproc.shown import shown_text
 from gproc.trust.orders import JobSigner
-from gproc.trust.outcomes import SignedEnd, read_end
+from gproc.trust.outcomes import SignedEnd, check_gone, read_end
 from gproc.trust.signing import Forged, TicketRefused
-from gproc.wire.endings import Acknowledged, RankEnded
+from gproc.wire.endings import Acknowledged, OutputGone, RankEnded
 from gproc.wire.messages import Finished
 
 NOT_SIGNED: Final = "how its program ended is not signed by this node: a node between it and the master has changed it"
@@ -45,30 +45,32 @@ class JobReceipt(ReceivedOutput):
         self._digests: dict[tuple[int, int], StreamDigest] = {}
         self._unchecked: set[tuple[int, int]] = set()
         """Streams of which part is not here any more."""
-        self._begun_at: dict[tuple[int, int], int] = {}
-        self._gaps: set[tuple[int, int]] = set()
         self.continued = False
         """Whether a former master had this job."""
 
     def go_on(self, rank: int, stream: int, offset: int, digest: StreamDigest | None) -> None:
         """A former master has had so much of this stream.  digest: of that; None: it is not all there any more."""
         self.began_at(rank, stream, offset)
-        self._begun_at[rank, stream] = offset
         if digest is None:
             self._unchecked.add((rank, stream))
         else:
             self._digests[rank, stream] = digest
 
-    def stuck(self) -> set[int]:
-        """The ranks whose nodes have thrown away what a former master had, and this one has not: the disk was full."""
-        return {rank for rank, stream in self._gaps if self.have(rank, stream) == self._begun_at[rank, stream]}
+    def skip(self, gone: OutputGone) -> bool:
+        rank, stream = gone.rank, gone.stream
+        run = self._runs[rank] if rank < len(self._runs) else None
+        if run is None or not self.continued or self.is_finished(rank) or gone.bytes <= self.have(rank, stream):
+            return False
+        try:
+            check_gone(gone, self._signer.session, run.key)
+        except Forged:
+            return False
+        self.go_on(rank, stream, gone.bytes, None)
+        return True
 
     # `relay.relayed_job.Receipt`
 
     def take(self, rank: int, stream: int, offset: int, data: bytes | memoryview) -> int:
-        if self.continued and offset > self.have(rank, stream) and not self.is_finished(rank):
-            self._gaps.add((rank, stream))
-            self._begun_at.setdefault((rank, stream), 0)
         dropped = self.take_bytes(rank, stream, offset, len(data))
         if dropped < len(data):
             self._digests.setdefault((rank, stream), StreamDigest()).add(data[dropped:])

@@ -18,7 +18,7 @@ from gproc.request.spec import Request
 from gproc.wire import frames
 from gproc.wire.branch import Branch
 from gproc.wire.credit import window_for
-from gproc.wire.endings import Acknowledged, RankEnded, Release
+from gproc.wire.endings import Acknowledged, OutputGone, RankEnded, Release
 from gproc.wire.frames import InputBlock
 from gproc.wire.merging import SameOutput
 from gproc.wire.messages import Credit, Finished, MergeOffer, Message, Peer, Run, Signed, StageProgress
@@ -72,6 +72,9 @@ class Receipt(Protocol):
 
     def end(self, ended: RankEnded) -> Finished | None:
         """How a rank has ended; None: this is not its end, because something is still to come, or came already."""
+
+    def skip(self, gone: OutputGone) -> bool:
+        """Go on behind output that nobody has any more.  Returns whether it was not here."""
 
     def is_finished(self, rank: int) -> bool: ...
 
@@ -206,7 +209,7 @@ class RelayedJob:
         for downstream, branch in parts.items():
             sources = sources_by_child.get(downstream, ())
             offer = self._kept[downstream].offer if downstream in self._kept else None
-            part = Run(run.job, run.size, run.ticket, branch, self._window_bytes, sources, run.turn, offer)
+            part = Run(run.job, run.size, run.ticket, branch, self._window_bytes, sources, run.turn, offer, run.gone)
             downstream.start(part)
 
     def _take_offer(self, offer: MergeOffer | None) -> None:
@@ -326,6 +329,14 @@ class RelayedJob:
             self._receipt.finish(lost.rank)
             self._held[lost.rank] = lost
             self._send_finished(lost.rank)
+
+    def output_gone(self, downstream: Downstream, gone: OutputGone) -> None:
+        """A node does not have output any more that it was asked for.  What it has comes behind this."""
+        if self._downstream_of.get(gone.rank) is not downstream:
+            return
+        # At the master, what waits here is passed on first: then the offset of what follows shows what is missing.
+        if self._receipt is None or (self._receipt.skip(gone) and not self._queued.get(gone.rank)):
+            self.upstream.send(gone)
 
     def stage_progress(self, downstream: Downstream, rank: int, received_bytes: int, complete: bool) -> None:
         """Pass on how much of the bundle a rank's node has."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gproc.nodespec import format_path
 from gproc.records.present import KeptLife, KeptRun, life_in, node_in, packed_life
 from gproc.records.record import KeptJob
 from gproc.relay.receipt import RunOfNode
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from gproc.request.spec import Request
     from gproc.service.live import LiveJob
     from gproc.trust.ticket import Ticket
+    from gproc.wire.endings import OutputGone
 
 log = logging.getLogger("gproc")
 
@@ -148,3 +151,11 @@ def fill(live: LiveJob, interrupted: Interrupted) -> None:
             "job %d: of %d nodes part of the output is not kept any more, so it is not compared with what they sign",
             live.job.number, len(incomplete),
         )  # fmt: skip
+
+
+def skip_gone(live: LiveJob, gone: OutputGone) -> None:
+    """Nobody has this output any more: the disk was full, so that it was not kept, and then a master crashed."""
+    rank, stream, size = gone.rank, gone.stream, gone.bytes
+    log.warning("job %d: %s: part of its output was not kept", live.job.number, format_path(live.job.places[rank]))
+    if live.spool is not None:
+        live.spool.add(rank, stream, size, b"", partial(live.received.keep, rank, stream, size))

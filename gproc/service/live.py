@@ -20,6 +20,7 @@ from gproc.request.acts import Act, SendSignal, SetTerminalSize, ShowStacks, Sig
 from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Refused
 from gproc.request.signals import ENDING, STOPPING
 from gproc.request.spec import TerminalSize
+from gproc.service.continuing import skip_gone
 from gproc.service.jobs import JobRecord
 from gproc.service.outofreach import UnreachedRanks
 from gproc.service.takers import SharedCredit
@@ -31,7 +32,7 @@ from gproc.trust.signing import Context, Signer
 from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
 from gproc.wire.credit import input_block_bytes
-from gproc.wire.endings import Release
+from gproc.wire.endings import OutputGone, Release
 
 if TYPE_CHECKING:
     from gproc.link.connection import Link
@@ -211,8 +212,7 @@ class LiveJob:
     def sign_again(self, signer: Signer) -> None:
         """By the cluster's new keys: its ticket, its orders and what is kept of its input."""
         self.relayed.ticket = signer.sign_anew(Context.TICKET, self.relayed.ticket)
-        anew = ((act, signer.sign_anew(Context.ORDER, order)) for act, order in self.orders)
-        self.orders = deque(anew, ORDERS_MAX)
+        self.orders = deque(((act, signer.sign_anew(Context.ORDER, order)) for act, order in self.orders), ORDERS_MAX)
         self.relayed.sign_input_again(self._signer.sign_again)
 
     async def all_is_here(self) -> None:
@@ -274,7 +274,9 @@ class LiveJob:
             self._pass_input_credit(message)
             return
         if not isinstance(message, messages.Finished):
-            if not isinstance(message, messages.StageProgress) or message.rank not in self.job.outcomes:
+            if isinstance(message, OutputGone):
+                skip_gone(self, message)
+            elif not isinstance(message, messages.StageProgress) or message.rank not in self.job.outcomes:
                 self.job.staged.note(message)
                 self._say(message)
             return

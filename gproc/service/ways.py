@@ -27,7 +27,6 @@ RESTART_S: Final = 10.0
 """Within which a slave that was ended is started again.  `gproc restart` takes some seconds over ssh."""
 
 FORGOTTEN: Final = "it had left, or another slave has its place, when the master crashed"
-INCOMPLETE: Final = "output that it does not have any more was on no disk when the master crashed"
 
 TOGETHER_S: Final = 0.02
 """Between the first node that another way leads to and the jobs that are sent on it: those below it follow at once."""
@@ -62,7 +61,8 @@ class JobWays:
         """The job, for some of its nodes, by the routes that lead to them now."""
         branch = branch_of(live, nodes, again=again)
         turn = None if live.job.window is None else self._master.sign_turn(live.job, branch.ranks())
-        return Run(live.job.number, len(live.job.places), live.relayed.ticket, branch, live.window_bytes, turn=turn)
+        job, size, ticket = live.job.number, len(live.job.places), live.relayed.ticket
+        return Run(job, size, ticket, branch, live.window_bytes, turn=turn, gone=again)
 
     def unreached(self, node: Node, reason: str) -> None:
         """No way leads to a node.  Its programs may run until its lease ends; then they are lost."""
@@ -98,8 +98,6 @@ class JobWays:
         for nonce, rank in gone.items():
             if nonce in live.rank_on:
                 live.lose(rank, FORGOTTEN)
-        for rank in live.received.stuck():
-            live.lose(rank, INCOMPLETE)
 
     def lost(self, node: Node, reason: str) -> None:
         """A node has ended, and nothing runs on it.  If it waits for its turn, its slave may be started again."""

@@ -37,7 +37,7 @@ V = TypeVar("V")
 class Context(Enum):
     """The kinds of things that are signed.  value: what stands before the signed bytes; the rest: for people.
 
-    The master signs all of them but OUTCOME, which the node signs that ran the program.
+    The master signs all of them but the last two, which the node signs that ran the program.
     """
 
     GRANT = b"gproc grant\0"
@@ -54,6 +54,7 @@ class Context(Enum):
     ACKNOWLEDGEMENT = b"gproc acknowledgement\0"
     RELEASE = b"gproc release\0"
     OUTCOME = b"gproc outcome\0"
+    OUTPUT_GONE = b"gproc output gone\0"
 
     @property
     def noun(self) -> str:

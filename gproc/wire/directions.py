@@ -13,7 +13,7 @@ import msgspec
 
 from gproc.errors import PeerError
 from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEnd, Revocations
-from gproc.wire.endings import Acknowledged, RankEnded, Release
+from gproc.wire.endings import Acknowledged, OutputGone, RankEnded, Release
 from gproc.wire.job_messages import (
     ActedOn,
     AskFailed,
@@ -126,6 +126,7 @@ ChildToParent = Union[  # noqa: UP007
     AskCertificate,
     StacksShown,
     SameOutput,
+    OutputGone,
 ]
 
 PeerToPeer = Union[PeerReady, Want, Unavailable]  # noqa: UP007

@@ -5,7 +5,7 @@ They are like the messages of `gproc.wire.messages`, whose tags they share.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -13,6 +13,9 @@ from gproc.wire import frames
 from gproc.wire.branch import ByteCount, Number
 from gproc.wire.messages import Message, Rank, Reason, Signed
 from gproc.wire.tags import tag_of
+
+GONE_BYTES_MAX: Final = 1 << 48
+"""More than any node can have said; all of a job together fit a record."""
 
 Signature = Annotated[bytes, msgspec.Meta(max_length=frames.SIGNATURE_BYTES)]
 
@@ -41,6 +44,20 @@ class Acknowledged(Message, frozen=True, tag=tag_of):
     rank: Rank
     stream: Annotated[int, msgspec.Meta(ge=frames.STDOUT, le=frames.FILES)]
     bytes: ByteCount
+    signature: Signature = b""
+
+
+class OutputGone(Message, frozen=True, tag=tag_of):
+    """The node does not have this stream of its rank before so many bytes any more: a master has acknowledged them.
+
+    It answers a Run that asks for them.  signature: of the node's run, over `"gproc output gone\\0"`, the session, the
+    job (u64), the rank (u32), the stream (u8) and the bytes (u64).
+    """
+
+    job: Number
+    rank: Rank
+    stream: Annotated[int, msgspec.Meta(ge=frames.STDOUT, le=frames.STDERR)]
+    bytes: Annotated[int, msgspec.Meta(ge=1, le=GONE_BYTES_MAX)]
     signature: Signature = b""
 
 

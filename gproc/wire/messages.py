@@ -192,7 +192,7 @@ class Run(Message, frozen=True, tag=tag_of):
     """A job, on its way down.
 
     size: ranks in all.  window_bytes: credit for each of its streams on this connection.  turn: see `trust.turn`.
-    sources: who sends us each stripe of the bundle (`gproc.spread.trees`), None: the parent; () for a small bundle.
+    sources: who sends us each stripe of its bundle, None: the parent; () if small.  gone: do all above know OutputGone?
     """
 
     job: Number
@@ -203,6 +203,7 @@ class Run(Message, frozen=True, tag=tag_of):
     sources: tuple[Peer | None, ...] = ()
     turn: Signed | None = None
     merge: MergeOffer | None = None
+    gone: bool = False
 
 
 class JobOrder(Message, frozen=True, tag=tag_of):

@@ -9,7 +9,7 @@ TAGS: Final = {
     "Shutdown": 9, "AskLease": 10, "Leased": 11, "Goodbye": 12, "Revocations": 13, "AskCertificate": 14,
     "Certified": 15, "NewKeys": 16, "OldKeysEnd": 17,
     "Run": 20, "SignalJob": 21, "Finished": 22, "Credit": 23, "Release": 24, "StageProgress": 25, "Resize": 26,
-    "StripeProgress": 27, "SetSources": 28, "JobOrder": 29, "RankEnded": 34, "SameOutput": 35,
+    "StripeProgress": 27, "SetSources": 28, "JobOrder": 29, "RankEnded": 34, "SameOutput": 35, "OutputGone": 36,
     "Want": 30, "Unavailable": 31, "PeerHello": 32, "PeerReady": 33,
     "Submit": 40, "Accepted": 41, "Rejected": 42, "Inquire": 43, "TreeState": 44, "Poll": 45, "Load": 46,
     "Acknowledged": 50, "OutOfReach": 51,

@@ -54,7 +54,7 @@ from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
 from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.directions import DIRECTIONS
-from gproc.wire.endings import Acknowledged, RankEnded
+from gproc.wire.endings import Acknowledged, OutputGone, RankEnded
 from gproc.wire.loads import Load
 from gproc.wire.merging import SameOutput
 from gproc.wire.proofs import KeyProof
@@ -76,6 +76,7 @@ SAID: Final[tuple[messages.Message, ...]] = (
     messages.Finished(1, 0, Returned(3)),
     RankEnded(1, 0, messages.Signed(b"p", b"s" * 64)),
     Acknowledged(1, 0, 1, 65536, b"s" * 64),
+    OutputGone(1, 0, 1, 65536, b"s" * 64),
     messages.Want(b"b" * 32, (b"c" * 32,)),
     messages.Run(1, 2, messages.Signed(b"p", b"s" * 64), Branch(0, {1: Branch(1, {})}), 65536),
     Load(1, ((messages.Route((1,)), 0.5),)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from blake3 import blake3
+from msgspec.structs import replace
 
 from gproc.relay.delivery import ACKNOWLEDGED_BYTES, StreamDigest
 from gproc.relay.receipt import OUTPUT_CHANGED, JobReceipt, RunOfNode
@@ -12,7 +13,7 @@ from gproc.request.spec import Request
 from gproc.trust.orders import JobOrders, JobSigner
 from gproc.trust.outcomes import RunKey, SignedEnd
 from gproc.trust.signing import Signer
-from gproc.wire.endings import RankEnded
+from gproc.wire.endings import OutputGone, RankEnded
 from gproc.wire.frames import STDERR, STDOUT
 
 MASTER = Signer(b"m" * 32)
@@ -107,11 +108,34 @@ def test_a_job_goes_on_after_a_crash_only_if_all_that_its_nodes_have_let_go_of_i
     assert found.is_kept
 
 
-def test_a_rank_is_stuck_if_its_node_does_not_have_what_no_disk_has() -> None:
+def gone(size: int, *, key: RunKey = NODE, rank: int = 0, stream: int = STDOUT) -> OutputGone:
+    return replace(key.output_gone(SESSION, JOB, 0, STDOUT, size), rank=rank, stream=stream)
+
+
+def test_output_that_its_node_has_let_go_of_and_no_disk_has_is_missing_and_its_rank_goes_on() -> None:
+    """It was called lost while its program ran.  So was a rank whose node had everything, and came back late."""
+    found, missing = after_a_crash(), 5
+    assert found.take(0, STDOUT, len(BEFORE) + missing, AFTER) == len(AFTER)
+    assert found.skip(gone(len(BEFORE) + missing))
+    assert not found.skip(gone(len(BEFORE) + missing))
+    assert found.take(0, STDOUT, len(BEFORE) + missing, AFTER) == 0
+    assert found.said(0) == (len(BEFORE) + missing + len(AFTER), 0)
+    assert outcome_of(found, end(output=BEFORE + b"x" * missing + AFTER)) == Returned(3)
+    assert not found.skip(gone(1 << 40))
+
+
+@pytest.mark.parametrize(
+    "word",
+    [gone(10**6, key=STRANGER), gone(10**6, rank=1), gone(10**6, rank=9), gone(10**6, stream=STDERR), gone(7)],
+)
+def test_a_relay_cannot_make_output_be_missing(word: OutputGone) -> None:
     found = after_a_crash()
-    found.take(0, STDOUT, len(BEFORE) + 5, AFTER)
-    found.take(0, STDERR, 9, AFTER)
-    assert found.stuck() == {0}
-    found.take(0, STDOUT, len(BEFORE), AFTER)
-    found.take(0, STDERR, 0, AFTER)
-    assert found.stuck() == set()
+    assert not found.skip(word)
+    assert found.said(0) == (len(BEFORE), 0)
+
+
+def test_nothing_is_missing_if_no_master_has_crashed() -> None:
+    """Then the master has all that it has told nodes to let go of."""
+    found = receipt()
+    assert not found.skip(gone(5))
+    assert found.take(0, STDOUT, 5, AFTER) == len(AFTER)

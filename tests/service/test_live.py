@@ -92,7 +92,6 @@ def test_a_rank_that_another_run_of_its_slave_has_begun_is_not_given_up_with_the
     """The master had crashed, the old run had left meanwhile, and the new one was called lost while it ran."""
     lost: list[int] = []
     live: Any = SimpleNamespace(rank_on={b"old": 0, b"new": 1}, lose=lambda rank, reason: lost.append(rank))
-    live.received = SimpleNamespace(stuck=list)
     ways = JobWays(cast(Any, None), {}, lambda _: None)
     ways._give_up(live, {b"old": 0, b"left": 1})
     assert lost == [0]

@@ -25,6 +25,7 @@ from gproc.service.registry import Registry
 from gproc.service.service import JobService
 from gproc.tree import number
 from gproc.wire import frames, messages
+from gproc.wire.endings import OutputGone
 from gproc.wire.job_messages import Keep
 from tests.simulator.clients import SimClient, Typist
 from tests.simulator.clock import Process
@@ -101,6 +102,8 @@ class SimJob(LiveJob):
         return self._passed.get((rank, stream), 0)
 
     def send(self, message: messages.Message) -> None:
+        if isinstance(message, OutputGone):
+            self.world.fail(f"job {self.job.number} rank {message.rank}: {message.bytes} bytes are nowhere")
         known = isinstance(message, messages.Finished) and message.rank in self.job.outcomes
         super().send(message)
         if isinstance(message, messages.Finished) and not known:

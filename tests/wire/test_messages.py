@@ -19,7 +19,7 @@ from gproc.wire import frames, messages, tags
 from gproc.wire.branch import Branch
 from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEnd, Revocations
 from gproc.wire.directions import DIRECTIONS, PARENT_TO_CHILD, Direction
-from gproc.wire.endings import Acknowledged, RankEnded, Release
+from gproc.wire.endings import Acknowledged, OutputGone, RankEnded, Release
 from gproc.wire.job_messages import (
     ActedOn,
     AskFailed,
@@ -139,6 +139,7 @@ EVERY_MESSAGE: list[Message] = [
     Credit(1, frames.STDOUT, 16384),
     Resize(1, TerminalSize(24, 80)),
     Acknowledged(1, 2, frames.STDERR, 1 << 20, b"s" * 64),
+    OutputGone(1, 2, frames.STDERR, 1 << 20, b"s" * 64),
     Release(1, b"s" * 64),
     OutOfReach(1, "1/1-7", "unplugged", 1.5e9),
     Want(b"b" * 32, (b"d" * 32, b"e" * 32)),
