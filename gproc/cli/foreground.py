@@ -81,6 +81,8 @@ class Foreground:
         self._chunks_told = 0
         self._survives = survives
         self._brought = brought
+        self._input = bytearray()
+        """What was read while the master was behind: one large block costs less than many small ones."""
         self._keys: DetachKeys | None = None
         self._discards = False
         self._stamp: Callable[[int, float], None] = lambda _rank, _time_s: None
@@ -180,7 +182,10 @@ class Foreground:
 
     def _step(self) -> None:
         watched = [self._signals.handle]
-        if self._stdin is not None and (self._discards or self.job.stdin_credit > 0):
+        self._driver.connection.flush()
+        if not self._driver.session.outbox:
+            self._pass_input()
+        if self._stdin is not None and self._readable_bytes() > 0:
             watched.append(self._stdin)
         found = self._driver.wait(watched, self._progress.tick())
         if self._stdin in found:
@@ -283,13 +288,20 @@ class Foreground:
         leave = False
         if self._keys is not None:
             data, leave = self._keys.feed(data)
-        if data and not self._discards:
-            self._driver.session.write_stdin(self.job, data)
+        if not self._discards:
+            self._input += data
         if leave:
+            self._pass_input()
             self._driver.session.leave(self.job)
             self._stdin = None
 
+    def _pass_input(self) -> None:
+        if self._input:
+            self._driver.session.write_stdin(self.job, bytes(self._input))
+            self._input.clear()
+
     def _end_of_input(self) -> None:
+        self._pass_input()
         self._stdin = None
         if self._survives and self._keys is not None:
             # The terminal is lost, and the job goes on; its input has not ended.
@@ -302,8 +314,8 @@ class Foreground:
         """How much may be read of our input.  A key that was held back is one byte more."""
         if self._discards:
             return STDIN_BYTES
-        credit = min(self.job.stdin_credit, STDIN_BYTES)
-        return credit if self._keys is None else max(1, credit - 1)
+        room = min(self.job.stdin_credit, STDIN_BYTES) - len(self._input)
+        return room if self._keys is None or room <= 0 else max(1, room - 1)
 
     def _on_signal(self, signum: int, _frame: object) -> None:
         if signum in (signal.SIGUSR1, signal.SIGUSR2):

@@ -43,9 +43,10 @@ class PollDriver:
 
     def poller(self, watch: Sequence[int] = ()) -> select.poll:
         """The poll object of `wait`, for a caller that polls by itself and gives the result to `note`."""
+        # What waits until all is sent is looked at again even if it has just been: so not by what is left.
+        sending = bool(self.session.outbox) or self.chunks.busy
         self.connection.flush()
         poll = select.poll()
-        sending = bool(self.session.outbox) or self.chunks.busy
         poll.register(self.connection, select.POLLIN | (select.POLLOUT if sending else 0))
         for descriptor in watch:
             poll.register(descriptor, select.POLLIN)

@@ -52,7 +52,8 @@ class OutputPipe:
                 raise
             data = b""
         if len(data) >= PIPE_BYTES and not self._widened:
-            self._widen()
+            self._widened = True
+            widen(self._handle, self._frame_bytes)
         if data:
             self._credit -= len(data)
             if self._credit <= 0:
@@ -61,14 +62,6 @@ class OutputPipe:
             self.close()
         self._deliver(data)
 
-    def _widen(self) -> None:
-        """Give a program that writes much a larger pipe: it halves the cost of each megabyte."""
-        self._widened = True
-        # A user may have 64 MiB of such pipes, pipe(7).  Beyond that, the pipe keeps its size.
-        with contextlib.suppress(PermissionError):
-            if fcntl.fcntl(self._handle, fcntl.F_GETPIPE_SZ) < self._frame_bytes:
-                fcntl.fcntl(self._handle, fcntl.F_SETPIPE_SZ, self._frame_bytes)
-
 
 class InputPipe:
     """Writes a program's standard input.  `consumed` gets the number of bytes that the program took or never will."""
@@ -76,8 +69,9 @@ class InputPipe:
     def __init__(self, handle: int, consumed: Callable[[int], None]) -> None:
         self._handle = handle
         self._consumed = consumed
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[bytes | memoryview] = deque()
         self._waiting = False
+        self._widened = False
         self._loop = asyncio.get_running_loop()
         os.set_blocking(handle, False)
 
@@ -117,7 +111,10 @@ class InputPipe:
                 self.close()
                 return
             if done < len(data):
-                self._queue[0] = data[done:]
+                self._queue[0] = memoryview(data)[done:]
+                if len(data) > PIPE_BYTES and not self._widened:
+                    self._widened = True
+                    widen(self._handle, len(data))
             else:
                 self._queue.popleft()
             self._consumed(done)
@@ -132,6 +129,14 @@ class InputPipe:
         if self._waiting:
             self._loop.remove_writer(self._handle)
             self._waiting = False
+
+
+def widen(pipe: int, wanted_bytes: int) -> None:
+    """Give a program that reads or writes much a larger pipe: it halves the cost of each megabyte."""
+    # A user may have 64 MiB of such pipes, pipe(7).  Beyond that, and if it is a terminal, it keeps its size.
+    with contextlib.suppress(OSError):
+        if fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) < wanted_bytes:
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, wanted_bytes)
 
 
 def make_pipe(*, reader_is_ours: bool) -> tuple[int, int]:

@@ -238,6 +238,8 @@ class FrameReader:
         self._buffer = self._small
         self._start = 0
         self._end = 0
+        self._is_lent = False
+        """Whether a CHUNK that stays valid is in the large buffer."""
 
     def space(self) -> memoryview:
         """The place for the next bytes; never empty."""
@@ -259,7 +261,7 @@ class FrameReader:
         Raises: PeerError if a kind does not exist or a length is above its kind's limit.
         """
         self._end += count
-        was_full_piece = False
+        was_full_piece = was_large = False
         while self._end - self._start >= HEADER_BYTES:
             length, kind = _HEADER.unpack_from(self._buffer, self._start)
             limit = _LIMITS.get(kind)
@@ -272,17 +274,22 @@ class FrameReader:
                 self._make_room(HEADER_BYTES + length)
                 return
             payload = memoryview(self._buffer)[begin : begin + length]
-            if kind == KIND_CHUNK and (self._buffer is self._small or 2 * length < len(self._buffer)):
-                payload = memoryview(bytes(payload))
+            if kind == KIND_CHUNK:
+                if self._buffer is self._small or 2 * length < len(self._buffer):
+                    payload = memoryview(bytes(payload))
+                else:
+                    self._is_lent = True
             yield kind, payload
             self._start = begin + length
             was_full_piece = kind == KIND_CHUNK and length == _LIMITS[kind]
+            was_large = HEADER_BYTES + length > BUFFER_BYTES
         if self._start == self._end:
             self._start = self._end = 0
             if was_full_piece:
                 self._expect_piece()
-            else:
+            elif self._is_lent or not was_large or self._room is not None:
                 self._take(self._small)
+            # Else another large frame will probably follow, in the same buffer.
 
     def close(self) -> None:
         """Nothing more will come: give the room back."""
@@ -305,9 +312,13 @@ class FrameReader:
         waiting = self._end - self._start
         if self._start + frame_bytes <= len(self._buffer) and self._end < len(self._buffer):
             return
-        # A view of the buffer may still be in use, so it is never resized in place.  A large frame gets a buffer of its
-        # own size, so that no other frame follows in it.
-        buffer = self._small if frame_bytes <= BUFFER_BYTES else bytearray(frame_bytes)
+        # A view of a buffer may still be in use, so none is resized in place.
+        if frame_bytes <= BUFFER_BYTES:
+            buffer = self._small
+        elif frame_bytes <= len(self._buffer) and not self._is_lent:
+            buffer = self._buffer
+        else:
+            buffer = bytearray(frame_bytes)
         buffer[:waiting] = self._buffer[self._start : self._end]
         self._take(buffer)
         self._start, self._end = 0, waiting
@@ -329,4 +340,6 @@ class FrameReader:
                     raise PeerError(str(error)) from error
             if self._buffer is not self._small:
                 self._room.free(len(self._buffer))
+        if buffer is not self._buffer:
+            self._is_lent = False
         self._buffer = buffer

@@ -168,6 +168,27 @@ def test_a_slow_reader_is_told_of_as_it_reads() -> None:
     run(work())
 
 
+def test_a_program_that_gets_much_has_a_larger_pipe_and_all_in_order() -> None:
+    async def work() -> None:
+        ours, theirs = make_pipe(reader_is_ours=False)
+        told = Deliveries()
+        pipe = InputPipe(ours, told.consume)
+        data = os.urandom(MAX_STDIO_BYTES)
+        pipe.write(data)
+        assert fcntl.fcntl(ours, fcntl.F_GETPIPE_SZ) >= MAX_STDIO_BYTES
+        pipe.write(b"")
+        read = b""
+        while len(read) < len(data):
+            read += os.read(theirs, MAX_STDIO_BYTES)
+            await a_few_turns()
+        assert read == data
+        assert os.read(theirs, 1) == b""
+        assert told.consumed == len(data)
+        os.close(theirs)
+
+    run(work())
+
+
 def test_a_program_that_closes_its_input_counts_as_having_read_it_all() -> None:
     async def work() -> None:
         ours, theirs = make_pipe(reader_is_ours=False)

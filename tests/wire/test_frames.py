@@ -115,6 +115,17 @@ def test_a_small_piece_behind_a_full_one_does_not_keep_the_memory_of_a_full_one(
     assert len(memoryview(payload.obj)) == len(b"small")
 
 
+def test_large_frames_one_after_the_other_come_into_one_buffer_and_a_small_one_frees_it() -> None:
+    large: Frame = (frames.KIND_CONTROL, b"l" * 200_000)
+    reader = FrameReader()
+    assert read_all(reader, wire_of([large])) == [large]
+    buffer = reader.space().obj
+    assert read_all(reader, wire_of([large, large])) == [large, large]
+    assert reader.space().obj is buffer
+    assert read_all(reader, wire_of([(frames.KIND_CONTROL, b"small")])) == [(frames.KIND_CONTROL, b"small")]
+    assert len(reader.space()) == frames.BUFFER_BYTES
+
+
 class Bounded:
     """Room for so many bytes."""
 
