@@ -352,6 +352,10 @@ class RelayedJob:
         """The ranks that are reached by it, sorted."""
         return sorted(rank for rank, each in self._downstream_of.items() if each is downstream)
 
+    def reaches(self, rank: int) -> bool:
+        """Whether it was sent to a rank on a way that is there."""
+        return self._downstream_of.get(rank) in self._downstreams
+
     def left(self, downstream: Downstream) -> None:
         """A downstream is gone.  The others no longer wait for it; its ranks may come back on another way."""
         if downstream not in self._downstreams:

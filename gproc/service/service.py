@@ -319,7 +319,7 @@ class JobService:
         if live.spool is None:
             self._forget(live)
             # Not at once: the relayed job that called us has not returned yet.
-            asyncio.get_running_loop().call_soon(self._master.release, live.release())
+            asyncio.get_running_loop().call_soon(self._release, live)
         else:
             task = self._settling[job.number] = asyncio.create_task(self._settle(live, live.spool))
             task.add_done_callback(lambda _: self._settling.pop(job.number))
@@ -330,7 +330,11 @@ class JobService:
         self._forget(live)
         with contextlib.suppress(GprocError):
             await self._book.keeper.written()
+        self._release(live)
+
+    def _release(self, live: LiveJob) -> None:
         self._master.release(live.release())
+        self.ways.released(live, self._master.registry)
 
     def _forget(self, live: LiveJob) -> None:
         self._table.remove(live.job.number)

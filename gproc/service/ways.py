@@ -16,7 +16,7 @@ from gproc.service.registry import Node, Registry
 from gproc.tree import branches
 from gproc.trust.lease import boottime_s
 from gproc.wire.branch import Branch
-from gproc.wire.messages import Run, Signed
+from gproc.wire.messages import Route, Run, Signed
 
 log = logging.getLogger("gproc")
 
@@ -148,6 +148,21 @@ class JobWays:
             # The grants of these nodes name a job that is over since, and its release went by another way.
             for node in returned.values():
                 self._master.grant_again(node)
+
+
+    def released(self, live: LiveJob, registry: Registry) -> None:
+        """A job is over, and its release goes to those that this master has sent it.
+
+        Others may have it of a former master.  They hear by a grant that it is over, as do those on the way to them.
+        """
+        others: dict[bytes, Node] = {}
+        for nonce, rank in live.rank_on.items():
+            node = None if live.relayed.reaches(rank) else registry.by_nonce(nonce)
+            if node is not None and node.route is not None:
+                way = [registry.reached_by(Route(node.route[: end + 1])) for end in range(len(node.route))]
+                others |= {each.nonce: each for each in way if each is not None}
+        for node in others.values():
+            self._master.grant_again(node)
 
 
 def branch_of(live: LiveJob, nodes: Iterable[Node], *, again: bool = False) -> Branch:

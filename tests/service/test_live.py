@@ -7,20 +7,20 @@ from typing import Any, cast
 
 import pytest
 
-from gproc.nodespec import Place
+from gproc.nodespec import Place, format_path
 from gproc.relay.receipt import RunOfNode
 from gproc.request.outcome import Killed, NotStarted, Outcome, Returned
 from gproc.request.spec import Caller, Request
 from gproc.service.departures import SPOOL_WINDOW_BYTES
 from gproc.service.jobs import JobRecord
 from gproc.service.live import LiveJob, SignedJob
-from gproc.service.registry import Node
+from gproc.service.registry import Node, Registry
 from gproc.service.turns import JobTurns
 from gproc.service.ways import JobWays
 from gproc.tree import branches
 from gproc.wire.branch import Branch
 from gproc.wire.credit import quantum
-from gproc.wire.messages import Finished, Route, Run, Signed
+from gproc.wire.messages import Finished, NodeInfo, Route, Run, Signed
 from tests.loop import run
 
 
@@ -111,3 +111,16 @@ def test_a_node_that_is_reached_while_its_turn_is_written_down_does_not_begin_be
     job.window.noted = {0}
     ways._go_on()  # its master can send nothing: it would fail
     assert found == [0]
+
+
+def test_a_relay_that_has_a_job_of_the_master_before_hears_that_it_is_over() -> None:
+    """Its rank was lost before that master crashed, so the next one did not send it, and it kept the job for ever."""
+    registry = Registry()
+    for route in (Route((1,)), Route((1, 2)), Route((1, 2, 3)), Route((4,))):
+        registry.arrive(route, NodeInfo(format_path(route), "h:1", format_path(route).encode().ljust(16), "", 0.0))
+    heard: list[str] = []
+    master: Any = SimpleNamespace(grant_again=lambda node: heard.append(node.info.name))
+    live: Any = SimpleNamespace(rank_on={b"1/2/3".ljust(16): 0, b"4".ljust(16): 1, b"gone".ljust(16): 2})
+    live.relayed = SimpleNamespace(reaches=lambda rank: rank == 1)
+    JobWays(master, {}, lambda _: None).released(live, registry)
+    assert heard == ["1", "1/2", "1/2/3"]
