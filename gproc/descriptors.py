@@ -83,8 +83,8 @@ def _text(raw: io.FileIO, like: TextIO | None) -> TextIO:
         io.BufferedWriter(raw),
         encoding=getattr(like, "encoding", None),
         errors=getattr(like, "errors", "backslashreplace"),
-        line_buffering=getattr(like, "line_buffering", False),
-        write_through=getattr(like, "write_through", False),
+        # With PYTHONUNBUFFERED it writes through, but to a buffer here.
+        line_buffering=getattr(like, "line_buffering", False) or getattr(like, "write_through", False),
     )
 
 

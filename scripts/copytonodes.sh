@@ -109,6 +109,10 @@ said_why() {
     # The answers' errors have a number of errno(3), then words.
     sed -n 's/^gproc-start failed //p' "$came/answers" | while read -r number words; do
         case $number in
+            *[!0-9]*)
+                echo "$number $words"
+                continue
+                ;;
             12) reason='Cannot allocate memory' ;;
             13) reason='Permission denied' ;;
             28) reason='No space left on device' ;;
@@ -185,7 +189,13 @@ done
     fail "the nodes' certificates could not be made: $(cat "$work/cert.log")"
 
 # 3. Copying. The user's options come first, because ssh takes the first value of an option.
+shell_s=30
 options="${GPROC_SSH_OPTIONS:-} -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=5"
+
+# A login shell that says nothing is given up; ssh's own limits are for the time before it.
+bounded() {
+    if command -v timeout >/dev/null; then timeout "$@"; else shift && "$@"; fi
+}
 
 # What the node answers says what it lacks. ssh's own words go to the node's log.
 # shellcheck disable=SC2086  # one word for each option
@@ -194,7 +204,14 @@ copy_to() {
     stage=$work/stage/$1
     came=.gproc-${work##*/}-$1 # homes may be shared
     mkdir "$stage" && mv "$work/identity/$1" "$stage/identity" && ln "$work/install" "$stage" || return 1
-    answers=$(ssh $options "$there" "$(cat "$work/runtime/command")" <"$work/runtime/ask") || :
+    answers=$(bounded $shell_s ssh $options "$there" "$(cat "$work/runtime/command")" <"$work/runtime/ask") || {
+        status=$?
+        if [ $status -eq 124 ]; then
+            echo "no answer within $shell_s s from its login shell"
+        elif [ ! -s "$work/failed/$1" ]; then
+            echo "its login shell ended without a word, with status $status"
+        fi
+    }
     node=$(printf '%s\n' "$answers" | sed -n 's/^gproc-start hello \([A-Za-z0-9_]*\).*/\1/p')
     [ -n "$node" ] || return 1
     if [ "$node" != "$machine" ]; then
@@ -207,7 +224,7 @@ copy_to() {
         *"gproc-start helper need"*) lacking="command helper send" ;;
         *"gproc-start helper ready"*) lacking="command send" ;;
         *)
-            printf '%s\n' "$answers" | sed -n 's/^gproc-start failed [0-9]* //p'
+            printf '%s\n' "$answers" | sed -n 's/^gproc-start failed \([0-9][0-9]* \)\{0,1\}//p'
             return 1
             ;;
     esac

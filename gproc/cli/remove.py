@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from gproc.cli.node_options import RemoveOptions
 from gproc.cli.nodes_view import NodesView, report
-from gproc.cli.start import at_places, parcels_to_send, ways_of
+from gproc.cli.start import at_places, in_turn, parcels_to_send, ways_of
 from gproc.cli.trace import Trace
 from gproc.client.questions import answer_to
 from gproc.errors import UsageError
@@ -26,6 +26,11 @@ from gproc.trust.home import gproc_home
 def run(options: RemoveOptions) -> int:
     began_s = time.monotonic()
     home = gproc_home(os.environ)
+    with in_turn(home, "remove"):
+        return _remove(options, home, began_s)
+
+
+def _remove(options: RemoveOptions, home: str, began_s: float) -> int:
     standings = at_places(home, options.nodes, options.socket)
     _check_children(home, standings)
     Trace(options.debug).step(f"removes gproc from {', '.join(standing.host for standing in standings)}")

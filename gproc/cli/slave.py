@@ -76,8 +76,12 @@ def serve(
     identity: Identity,
     joined: Callable[[Slave], None] | None = None,
     manager: ServiceManager | None = None,
+    joining: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run the slave until its end.  joined: called each time that it has joined its parent; else manager is told."""
+    """Run the slave until its end.  joined: called each time that it has joined its parent; else manager is told.
+
+    joining: called once, before it begins to dial.
+    """
     import asyncio
 
     from gproc.addresses import answers_for, listening_address
@@ -131,6 +135,7 @@ def serve(
         listen(slave.children, local, options.cmd_port, parents=parents)
         slave.stopped.add_done_callback(lambda _: told.stopping())
         telling = asyncio.create_task(told.keep_telling(slave.status))
+        joining()
         await slave.run()
         telling.cancel()
 

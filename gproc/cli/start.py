@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
-from typing import Final
+from contextlib import AbstractContextManager
 
 from gproc.cli.naming import meant_by
 from gproc.cli.node_options import SlaveStartOptions, SshOptions, StartOptions
@@ -24,6 +24,7 @@ from gproc.naming.words import FAILED, Words, joined
 from gproc.nodespec import NodeSpec, format_path
 from gproc.runtime.making import Runtime, runtime_for, runtime_of_this_machine
 from gproc.start import plan, slurm
+from gproc.start.changing import changing
 from gproc.start.fleet import Fleet, Settings, connected_nodes
 from gproc.start.giving import Parcel, Parcels
 from gproc.start.master import address_of, address_towards, check_reachable, start_master, tree_of
@@ -32,11 +33,8 @@ from gproc.start.plan import Standing, parents_first
 from gproc.start.register import forget, registered, remember
 from gproc.start.ssh import Ways, import_asyncssh
 from gproc.trust.authority import Authority, open_authority
-from gproc.trust.home import gproc_home, locked
+from gproc.trust.home import gproc_home
 from gproc.wire.messages import TreeState
-
-STARTING: Final = "starting.lock"
-"""Held in the cluster's directory while nodes are started."""
 
 JOINED_S = 5.0
 """A slave that has joined a rack master is known to the master a moment later."""
@@ -45,12 +43,16 @@ JOINED_S = 5.0
 def run(options: StartOptions) -> int:
     began_s = time.monotonic()
     home = gproc_home(os.environ)
-    # Two at once would start two masters at one socket, and end slaves that the other one has just started.
-    with locked(home, STARTING, lambda: complain(["another gproc start is at work: this one waits"])):
+    with in_turn(home, "start"):
         master, status = _run(options, home, began_s)
     if master is not None and options.foreground:
         return _stay(master)
     return status
+
+
+def in_turn(home: str, verb: str) -> AbstractContextManager[None]:
+    """For as long as a command changes the tree."""
+    return changing(home, verb, lambda sentence: complain([sentence]))
 
 
 def _run(options: StartOptions, home: str, began_s: float) -> tuple[subprocess.Popen[bytes] | None, int]:

@@ -7,6 +7,7 @@ told that the slave is ready, and the slave says the rest to its log file.
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Final
 
 from gproc.cli.options import SlaveOptions
@@ -45,6 +46,8 @@ def _run(content: bytes, launcher: Launcher) -> int:
     from gproc.cli.slave import serve
     from gproc.locales import Placement
     from gproc.start.commission import Commission
+    from gproc.start.script import ANSWER
+    from gproc.store.opening import usable_base
     from gproc.trust.carried import identity_in_memory
 
     try:
@@ -52,9 +55,14 @@ def _run(content: bytes, launcher: Launcher) -> int:
     except ValueError as error:
         raise GprocError(f"what the front end sent is no commission: {error}") from error
     start_log(told.debug)
-    options = SlaveOptions(bin_root=told.bin_root, cmd_port=told.cmd_port, debug=told.debug)
+    # The directory of the runtime is one in which something can be written, in any case.
+    store = usable_base(os.environ, os.path.join(os.path.dirname(sys.prefix), "store"))
+    options = SlaveOptions(store=store, bin_root=told.bin_root, cmd_port=told.cmd_port, debug=told.debug)
     placement = Placement(id=told.id, address=told.address, parent=told.parent)
-    serve(options, launcher, placement, identity_in_memory(told.credentials), _tell_readiness())
+    serve(
+        options, launcher, placement, identity_in_memory(told.credentials), _tell_readiness(),
+        joining=lambda: print(f"{ANSWER}joining", flush=True),
+    )  # fmt: skip
     return 0
 
 

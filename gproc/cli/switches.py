@@ -299,7 +299,7 @@ SWITCHES: Final = (
         "connect_timeout_s",
         ("start", "stop", "restart", "upgrade", "remove"),
         SECONDS,
-        "A host that has not let us in for this long has failed.",
+        "A host that has not let us in for this long has failed, and so has one where nothing moves.",
         "connect-timeout",
         metavar="SECONDS",
     ),

@@ -11,10 +11,9 @@ from collections.abc import Collection, Sequence
 from gproc import __version__
 from gproc.cli.node_options import UpgradeOptions
 from gproc.cli.nodes_view import NodesView, report
-from gproc.cli.start import at_places, await_joined, master_towards, parcels_to_send, ways_of
+from gproc.cli.start import at_places, await_joined, in_turn, master_towards, parcels_to_send, ways_of
 from gproc.cli.stderr import complain
 from gproc.cli.trace import Trace
-from gproc.client.inquiry import inquire
 from gproc.client.questions import answer_to
 from gproc.nodespec import Place, fold
 from gproc.start.fleet import Fleet, Settings, connected_nodes
@@ -54,6 +53,7 @@ class _Upgrade:
 
     def __init__(self, options: UpgradeOptions, home: str, outdated: Sequence[Standing]) -> None:
         self._options = options
+        self._home = home
         self._outdated = outdated
         self._authority = open_authority(home, create=False)
         self._parcels = parcels_to_send()
@@ -73,7 +73,7 @@ class _Upgrade:
             self._start_all()
         finally:
             self._view.close()
-            connected = _rows(inquire(self._options.socket))
+            connected = _rows(tree_there(self._options.socket))
             self._drain([each for each in ours if each.name in connected], resume=True)
         return self._results
 
@@ -83,12 +83,11 @@ class _Upgrade:
         left = list(self._outdated)
         told = False
         while left:
-            tree = inquire(self._options.socket)
-            rows = _rows(tree)
-            idle = [each for each in left if each.name not in rows or not rows[each.name].jobs]
-            if idle:
-                self._start(parents_first(idle), tree)
-                left = [each for each in left if each not in idle]
+            # Others have their turn while this one waits for jobs.
+            with in_turn(self._home, "upgrade"):
+                started = self._start_idle(left)
+            left = [each for each in left if each not in started]
+            if started:
                 continue
             if time.monotonic() >= until_s:
                 self._results |= {each.host: Result(Stage.FAILED, "jobs still run there") for each in left}
@@ -98,6 +97,17 @@ class _Upgrade:
                 complain([f"waits for the jobs on {busy}; Ctrl-C leaves these nodes"])
                 told = True
             time.sleep(LOOK_S)
+
+    def _start_idle(self, left: Sequence[Standing]) -> list[Standing]:
+        """Those of them that are idle now, and were started again.  Another command may have done that meanwhile."""
+        tree = tree_there(self._options.socket)
+        rows = _rows(tree)
+        new = [each for each in left if each.name in rows and rows[each.name].node.version == __version__]
+        self._results |= {each.host: Result(Stage.UP, "was up") for each in new}
+        idle = [each for each in left if each not in new and (each.name not in rows or not rows[each.name].jobs)]
+        if idle:
+            self._start(parents_first(idle), tree)
+        return new + idle
 
     def _start(self, idle: Sequence[Standing], tree: TreeState) -> None:
         connected = connected_nodes([(row.node.name, row.node.address) for row in tree.nodes])

@@ -32,6 +32,19 @@ void answer(const char *word, const char *detail) {
     say(&line);
 }
 
+static int64_t told_s;
+
+void doing(const char *what) {
+    answer("doing", what);
+    told_s = seconds();
+}
+
+void still_doing(const char *what) {
+    if (seconds() != told_s) {
+        doing(what);
+    }
+}
+
 void answer_failed(void) {
     struct line line = {0};
     append(&line, ANSWER "failed ");

@@ -16,6 +16,7 @@
 #define PATH_ROOM 4096u
 #define STATUS_FAILED 1
 #define LOCK_EXCLUSIVE 2 /* LOCK_EX, LOCK_UN of flock(2) */
+#define LOCK_AT_ONCE 4 /* LOCK_NB */
 #define UNLOCK 8
 
 struct header {
@@ -99,16 +100,49 @@ static void answer_have(uint16_t port) {
     answer("have", number);
 }
 
+/* What the bytes of the runtime that is being brought to that directory were at last. */
+static uint64_t brought(int directory, const char *name) {
+    char part[RUNTIME_NAME_BYTES + sizeof PART_SUFFIX];
+    struct statx found = {0};
+    memcpy(part, name, RUNTIME_NAME_BYTES);
+    memcpy(part + RUNTIME_NAME_BYTES, PART_SUFFIX, sizeof PART_SUFFIX);
+    SYS5(statx, directory, part, AT_SYMLINK_NOFOLLOW, STATX_SIZE, &found);
+    return found.stx_size;
+}
+
+/* Wait until nobody else brings a runtime here; it is a sign of life if more of that has come. */
+static long lock_against_others(int directory, const char *name) {
+    struct moment tick = {0, 20000000};
+    uint64_t before = 0;
+    long result = SYS2(flock, directory, LOCK_EXCLUSIVE | LOCK_AT_ONCE);
+    if (result == -EAGAIN) {
+        doing("waits for another gproc start that unpacks the runtime there");
+    }
+    while (result == -EAGAIN) {
+        uint64_t now = brought(directory, name);
+        if (now != before) {
+            still_doing("waits for another gproc start that unpacks the runtime there");
+            before = now;
+        }
+        SYS2(nanosleep, &tick, NULL);
+        result = SYS2(flock, directory, LOCK_EXCLUSIVE | LOCK_AT_ONCE);
+    }
+    return result;
+}
+
 /* Under a lock: two front ends may send the same runtime to one machine. */
-static bool have_runtime(int directory, const char *name, bool *serves) {
+static bool have_runtime(const char *path, int directory, const char *name, bool *serves) {
     int archive = -1;
-    long result = SYS2(flock, directory, LOCK_EXCLUSIVE);
+    long result = lock_against_others(directory, name);
     if (result != 0) {
         return fail(result, NULL, "flock");
     }
     bool good = runtime_is_there(directory, name) ||
                 runtime_unpack(directory, name, header.digest, header.archive_bytes, &archive);
     SYS2(flock, directory, UNLOCK);
+    if (!good && (failure.code == ENOSPC || failure.code == EDQUOT)) {
+        fail(-failure.code, "it has no room for the runtime, 50 MB", path);
+    }
     if (good) {
         uint16_t port = hand_on(archive);
         *serves = port != 0;
@@ -180,12 +214,15 @@ static int start(int directory, const char *path, const char *name, char **envir
 
 int bootstrap_run(const char *path, char **environment) {
     char name[RUNTIME_NAME_BYTES + 1];
+    uint64_t broken_pipe = SIGNAL_BIT(SIGPIPE);
     int directory = open_own(path);
     bool serves = false;
+    /* Without a front end there is nobody to answer to; what was begun is still to be ended. */
+    SYS4(rt_sigprocmask, SIG_BLOCK, &broken_pipe, NULL, sizeof broken_pipe);
     bool good = directory >= 0 && read_header();
     if (good) {
         runtime_name(name, header.digest);
-        good = have_runtime(directory, name, &serves) && read_exactly(secret, header.secret_bytes) && no_slave(directory);
+        good = have_runtime(path, directory, name, &serves) && read_exactly(secret, header.secret_bytes) && no_slave(directory);
     }
     if (!good) {
         if (failure.code != 0) {

@@ -12,7 +12,7 @@
  * Then standard input stays open while the slave is being started; if it ends, the slave is ended.  If the archive came in
  * this run, other nodes get it at PORT (serve.h) until standard input ends; PORT is 0 if they cannot.  Answers are lines
  * on standard output, answer.h: have, need, found PID (a slave that is there, unless flags say to replace it), ready
- * TEXT, ended STATUS, abandoned, failed.
+ * TEXT, ended STATUS, abandoned, failed, and doing WHAT, as a sign of life.
  *
  * `gproc-helper stop DIRECTORY NAME` ends the slave of that name.  Answers: stopped, none, failed.
  */

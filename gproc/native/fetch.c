@@ -1,9 +1,10 @@
 #include "fetch.h"
 
+#include "answer.h"
 #include "net.h"
 #include "path.h"
 
-#define PATIENCE_S 3 /* of silence, and of connecting */
+#define PATIENCE_S 3u /* of silence, and of connecting */
 #define RATE_S 5     /* in so many seconds at least as many bytes come: the front end is faster then */
 #define RATE_BYTES (512u << 10)
 
@@ -14,8 +15,12 @@ static uint64_t since_bytes;
  * gone, or does not keep to the protocol. */
 static bool is_ready(int file, short what, const char **why) {
     struct pollfd files[2] = {{file, what, 0}, {0, POLLIN, 0}};
-    struct moment patience = {PATIENCE_S, 0};
-    long result = SYS5(ppoll, files, 2, &patience, NULL, 0);
+    long result = 0;
+    for (uint32_t waited_s = 0; waited_s < PATIENCE_S && result == 0; waited_s++) {
+        struct moment tick = {1, 0};
+        still_doing("receives the runtime from another node");
+        result = SYS5(ppoll, files, 2, &tick, NULL, 0);
+    }
     *why = files[1].revents != 0 ? "the front end is gone" : result == 0 ? "it does not answer" : "it cannot be awaited";
     return result > 0 && files[1].revents == 0;
 }

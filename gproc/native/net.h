@@ -26,11 +26,4 @@ static inline int stream_socket(int family) {
     return (int)SYS3(socket, family, STREAM | O_CLOEXEC | O_NONBLOCK, IPPROTO_TCP);
 }
 
-/* Seconds that only go forward. */
-static inline int64_t seconds(void) {
-    struct moment now = {0, 0};
-    SYS2(clock_gettime, CLOCK_MONOTONIC, &now);
-    return now.seconds;
-}
-
 #endif

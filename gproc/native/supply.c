@@ -194,6 +194,7 @@ static size_t next_bytes(void) {
         }
         size_t got = receive(at_most(now.size - now.come));
         if (got > 0) {
+            still_doing("receives the runtime");
             keep(got);
             now.come += got;
         }

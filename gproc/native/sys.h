@@ -122,6 +122,13 @@ size_t strlen(const char *text);
 #define SYS6(name, a, b, c, d, e, f) \
     sys(__NR_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
+/* Seconds that only go forward. */
+static inline int64_t seconds(void) {
+    struct moment now = {0, 0};
+    SYS2(clock_gettime, CLOCK_MONOTONIC, &now);
+    return now.seconds;
+}
+
 _Noreturn void sys_exit(int status);
 
 /* What the kernel says that the processor can do, AT_HWCAP of getauxval(3); 0 on a libc. */

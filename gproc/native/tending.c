@@ -6,9 +6,11 @@
 #include "path.h"
 
 #define TICK_NS 20000000
+#define LOOK_S 1
 #define PATIENCE_TICKS 500u /* 10 s for a slave to end its jobs and itself */
 #define READY_BYTES_MAX 200u
 #define STATUS_FAILED 1
+#define PROCESS_CLOCK 2 /* CPUCLOCK_SCHED */
 
 static void file_name(char *to, const char *name, const char *suffix) {
     size_t length = strlen(name);
@@ -54,6 +56,7 @@ static bool is_free(int file, uint32_t ticks) {
         if (holder(file) <= 0) {
             return true;
         }
+        still_doing("ends the slave that was there");
         rest();
     }
     return false;
@@ -79,7 +82,10 @@ bool slave_end(int directory, const char *name) {
 static void end_child(long child) {
     static const int signals[2] = {SIGTERM, SIGKILL};
     for (uint32_t index = 0; index < 2; index++) {
-        SYS2(kill, -child, signals[index]);
+        /* One that has just begun leads no session yet. */
+        if (SYS2(kill, -child, signals[index]) != 0) {
+            SYS2(kill, child, signals[index]);
+        }
         for (uint32_t tick = 0; tick < PATIENCE_TICKS / 2; tick++) {
             if (SYS4(wait4, child, NULL, WNOHANG, NULL) != 0) {
                 return;
@@ -118,6 +124,7 @@ static bool arrange(int secret, int ready, int lock, int log) {
 
 /* In the child.  The lock is of this process, and stays with it through execve(2). */
 static bool become_slave(int directory, const char *name, char **words, char **environment, int secret, int ready) {
+    uint64_t none = 0;
     int lock = open_file(directory, name, ".lock", O_RDWR);
     int log = lock < 0 ? -1 : open_file(directory, name, ".log", O_WRONLY | O_APPEND | O_TRUNC);
     if (lock < 0 || log < 0) {
@@ -129,6 +136,7 @@ static bool become_slave(int directory, const char *name, char **words, char **e
     }
     /* After all closing: a process gives its lock up with any descriptor of that file. */
     SYS3(close_range, LOG_DESCRIPTOR + 1, ~0u, 0);
+    SYS4(rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
     struct flock whole = {.l_type = F_WRLCK};
     long result = SYS3(fcntl, LOCK_DESCRIPTOR, F_SETLK, &whole);
     if (result != 0) {
@@ -159,10 +167,24 @@ static int tell_readiness(long child, int ready) {
     return STATUS_FAILED;
 }
 
+/* Whether it has had the processor since this was asked last: clock_getcpuclockid(3), which needs no /proc. */
+static bool has_worked(long child, struct moment *used) {
+    struct moment now = {0, 0};
+    SYS2(clock_gettime, (~child << 3) | PROCESS_CLOCK, &now);
+    bool more = now.seconds != used->seconds || now.nanoseconds != used->nanoseconds;
+    *used = now;
+    return more;
+}
+
 static int watch(long child, int ready) {
     struct pollfd files[2] = {{ready, POLLIN, 0}, {0, POLLIN, 0}};
+    struct moment used = {0, 0};
     for (;;) {
-        long result = SYS5(ppoll, files, 2, NULL, NULL, 0);
+        struct moment tick = {LOOK_S, 0};
+        long result = SYS5(ppoll, files, 2, &tick, NULL, 0);
+        if (result == 0 && has_worked(child, &used)) {
+            doing("starts the slave");
+        }
         if (result < 0 && result != -EINTR) {
             end_child(child);
             fail(result, NULL, "poll");

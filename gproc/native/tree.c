@@ -149,12 +149,6 @@ struct removal {
     int64_t until_s;
 };
 
-static int64_t now_s(void) {
-    struct moment now = {0, 0};
-    SYS2(clock_gettime, CLOCK_MONOTONIC, &now);
-    return now.seconds;
-}
-
 static void remove_below(struct removal *removal, int here, uint32_t depth);
 
 static bool move_up(struct removal *removal, int here, const char *name) {
@@ -201,20 +195,20 @@ static bool remove_entry(struct removal *removal, int here, const char *name, ui
 
 static void remove_below(struct removal *removal, int here, uint32_t depth) {
     bool progress = true;
-    while (progress && now_s() < removal->until_s) {
+    while (progress && seconds() < removal->until_s) {
         /* What is removed while a directory is read may hide what comes next: so until nothing more goes. */
         struct entries entries = {.directory = here};
         const char *name;
         progress = false;
         SYS3(lseek, here, 0, 0);
-        while (now_s() < removal->until_s && (name = next_name(&entries)) != NULL) {
+        while (seconds() < removal->until_s && (name = next_name(&entries)) != NULL) {
             progress = remove_entry(removal, here, name, depth) || progress;
         }
     }
 }
 
 void tree_remove(int parent, const char *name) {
-    struct removal removal = {.top = open_readable(parent, name), .until_s = now_s() + REMOVAL_S};
+    struct removal removal = {.top = open_readable(parent, name), .until_s = seconds() + REMOVAL_S};
     struct statx found;
     if (removal.top >= 0 && SYS5(statx, removal.top, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &found) == 0) {
         removal.device_major = found.stx_dev_major;

@@ -1,5 +1,6 @@
 #include "unpack.h"
 
+#include "answer.h"
 #include "failure.h"
 #include "inflate.h"
 #include "path.h"
@@ -62,6 +63,7 @@ static bool make_runtime(int directory, const char *name) {
     }
     bool good = unpack_into(into);
     if (good) {
+        doing("waits for its disk to have the runtime: syncfs(2)");
         /* After a crash the name must not be there without the files. */
         result = SYS1(syncfs, into);
         good = result == 0 || fail(result, NULL, "syncfs");

@@ -17,7 +17,7 @@ from gproc.start.giving import Parcels
 from gproc.start.node import NodeStart, Result, Stage, remove_node, stop_node
 from gproc.start.plan import Standing
 from gproc.start.register import slave_name
-from gproc.start.ssh import Ways
+from gproc.start.ssh import Closing, Ways
 from gproc.start.supply import Supply
 from gproc.trust.authority import Authority
 from gproc.trust.carried import credentials_for
@@ -58,6 +58,7 @@ class Fleet:
         self._connected = connected
         self._watcher = watcher
         self._results: dict[str, asyncio.Future[Result]] = {}
+        self._closing = Closing()
 
     async def start(self, standings: Sequence[Standing]) -> dict[str, Result]:
         """By host, when all are up or have failed."""
@@ -71,15 +72,19 @@ class Fleet:
                     group.create_task(self._start(standing, handshakes, supply))
         finally:
             await supply.close()
+            await self._closing.ended()
         return {standing.host: self._results[standing.name].result() for standing in standings}
 
     async def stop(self, standings: Sequence[Standing]) -> dict[str, Result]:
-        return await self._each(standings, lambda each: stop_node(each, self._slave(each), self._parcels, self._ways))
+        return await self._each(
+            standings, lambda each: stop_node(each, self._slave(each), self._parcels, self._ways, self._closing)
+        )
 
     async def remove(self, standings: Sequence[Standing]) -> dict[str, Result]:
         bin_root = self._settings.bin_root
         return await self._each(
-            standings, lambda each: remove_node(each, self._slave(each), self._parcels, self._ways, bin_root)
+            standings,
+            lambda each: remove_node(each, self._slave(each), self._parcels, self._ways, self._closing, bin_root),
         )
 
     async def _each(
@@ -95,20 +100,25 @@ class Fleet:
             self._watcher.done(standing, result)
             return result
 
-        async with asyncio.TaskGroup() as group:
-            tasks = {standing.host: group.create_task(one(standing)) for standing in standings}
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {standing.host: group.create_task(one(standing)) for standing in standings}
+        finally:
+            await self._closing.ended()
         return {host: task.result() for host, task in tasks.items()}
 
     def _slave(self, standing: Standing) -> str:
         return slave_name(self._authority.cluster, standing.name)
 
     async def _start(self, standing: Standing, handshakes: asyncio.Semaphore, supply: Supply) -> None:
-        node = NodeStart(standing, self._slave(standing), self._parcels, self._ways, supply, self._watcher.moved)
+        node = NodeStart(
+            standing, self._slave(standing), self._parcels, self._ways, supply, self._closing, self._watcher.moved
+        )
         result = await node.run(handshakes, self._commission)
         self._results[standing.name].set_result(result)
         self._watcher.done(standing, result)
 
-    async def _commission(self, standing: Standing, peer: str, own: str) -> bytes:
+    async def _commission(self, standing: Standing, peer: str, own: str) -> Commission:
         """Raises: NodeFailed if the parent is not up, or the host was revoked."""
         settings = self._settings
         parent = await self._parent(standing, settings.master or own)
@@ -120,7 +130,7 @@ class Fleet:
         return Commission(
             credentials=credentials, parent=parent, id=standing.place[-1], address=address, cmd_port=settings.cmd_port,
             bin_root=settings.bin_root, debug=settings.debug,
-        ).encoded()  # fmt: skip
+        )  # fmt: skip
 
     async def _parent(self, standing: Standing, master: str) -> Parent:
         name = standing.parent

@@ -11,16 +11,13 @@ import msgspec
 from gproc.addresses import is_address
 from gproc.native.build import MACHINES
 from gproc.shown import shown_text
-from gproc.start.answers import STARTING_S, NodeFailed, is_number, next_answer
+from gproc.start.answers import LONGEST_S, NodeFailed, is_number, next_answer
 from gproc.start.commission import SECRET_BYTES, STARTED_WORD
 from gproc.start.master import address_of
 from gproc.start.plan import Standing
 from gproc.start.script import Answer, header, order_to_fetch, order_to_take
 from gproc.start.ssh import Channel
 from gproc.start.supply import Giver, ParentFailed, Permit, Supply
-
-SENDING_S: Final = 600.0
-"""For 10 MB at 150 kbit/s."""
 
 LAST_WORD_S: Final = 3.0
 """For a node whose connection is at its end to say why."""
@@ -67,12 +64,14 @@ class Giving:
     """
 
     def __init__(
-        self, channel: Channel, standing: Standing, parcel: Parcel, supply: Supply, sending: Callable[[], None]
-    ) -> None:
+        self, channel: Channel, standing: Standing, parcel: Parcel, supply: Supply, silence_s: float,
+        sending: Callable[[], None],
+    ) -> None:  # fmt: skip
         self._channel = channel
         self._standing = standing
         self._parcel = parcel
         self._supply = supply
+        self._silence_s = silence_s
         self._sending = sending
         self._token = supply.token()
         self.sent_bytes = 0
@@ -85,8 +84,8 @@ class Giving:
         await self._parent_settled()
         words = (STARTED_WORD,)
         begin = header(parcel.digest, len(parcel.archive), slave, words, SECRET_BYTES, self._token)
-        await self._send(begin)
-        answer = await next_answer(self._channel, STARTING_S, "need", "have")
+        await self._send(begin, self._silence_s)
+        answer = await self._next()
         for count in range(NEEDS_MAX):
             if answer.word == "have":
                 await self._offer(answer.rest)
@@ -124,15 +123,18 @@ class Giving:
         if turn.source is None:
             return await self._send_rest(offset)
         self.source = turn.source.name
-        await self._send(order_to_fetch(turn.source.address, turn.source.port, turn.source.token))
-        return await next_answer(self._channel, SENDING_S, "have", "need")
+        await self._send(order_to_fetch(turn.source.address, turn.source.port, turn.source.token), self._silence_s)
+        return await self._next()
+
+    async def _next(self) -> Answer:
+        return await next_answer(self._channel, self._silence_s, "gproc's helper there", "have", "need")
 
     async def _send_rest(self, offset: int) -> Answer:
         """A node that cannot take it says why, and reads no more."""
-        await self._send(order_to_take(offset))
+        await self._send(order_to_take(offset), self._silence_s)
         rest = self._parcel.archive[offset:] if offset else self._parcel.archive
-        answering = asyncio.ensure_future(next_answer(self._channel, SENDING_S, "have", "need"))
-        sending = asyncio.ensure_future(self._send(rest))
+        answering = asyncio.ensure_future(self._next())
+        sending = asyncio.ensure_future(self._send(rest, LONGEST_S))
         try:
             await asyncio.wait({answering, sending}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done() and sending.exception() is not None:
@@ -157,15 +159,15 @@ class Giving:
             self._supply.offer(Giver(name, address, int(port), self._token, self._parcel.digest))
         self._supply.settled(name)
 
-    async def _send(self, data: bytes) -> None:
-        await send(self._channel, data)
+    async def _send(self, data: bytes, limit_s: float) -> None:
+        await send(self._channel, data, limit_s)
         self.sent_bytes += len(data)
 
 
-async def send(channel: Channel, data: bytes) -> None:
+async def send(channel: Channel, data: bytes, limit_s: float) -> None:
     """Raises: NodeFailed if it takes too long, SshFailed."""
     try:
-        async with asyncio.timeout(SENDING_S):
+        async with asyncio.timeout(limit_s):
             await channel.write(data)
     except TimeoutError:
-        raise NodeFailed(f"it took nothing for {SENDING_S:g} s") from None
+        raise NodeFailed(f"{len(data)} bytes were not taken within {limit_s:g} s") from None

@@ -9,13 +9,14 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from gproc import interpreter
 from gproc.client.inquiry import inquire
-from gproc.errors import GprocError, NoMaster
+from gproc.errors import GprocError, LinkLost, NoMaster
 from gproc.shown import reason_of
 from gproc.start.ssh import last_line
 from gproc.trust.meeting import dial
@@ -29,14 +30,20 @@ READY_S: Final = 30.0
 ENDING_S: Final = 20.0
 ASK_EVERY_S: Final = 0.02
 REACHED_S: Final = 3.0
+RESOLVING_S: Final = 3.0
+
+ANSWERING_S: Final = 15.0
+"""A master that works answers after a second at most, when it has asked its nodes for their load."""
 
 
 def tree_of(socket_path: str) -> TreeState | None:
-    """The tree of the master that listens there; None if there is none."""
+    """The tree of the master that listens there; None if there is none.  Raises: GprocError if it does not answer."""
     try:
-        return inquire(socket_path)
+        return inquire(socket_path, ANSWERING_S)
     except NoMaster:
         return None
+    except LinkLost as error:
+        raise GprocError(f"{error}: if it hangs, gproc stop ends it, and gproc start starts another") from error
 
 
 def tree_there(socket_path: str) -> TreeState:
@@ -76,7 +83,8 @@ def _await_master(master: subprocess.Popen[bytes], socket_path: str, log: str) -
     while time.monotonic() < until_s:
         if master.poll() is not None:
             with open(log, "rb") as file:
-                raise GprocError(f"the master ended: {last_line(file.read()) or f'status {master.returncode}'}")
+                said = last_line(file.read()).removeprefix("gproc: ")
+                raise GprocError(f"the master ended: {said or f'status {master.returncode}'}")
         with contextlib.suppress(OSError):
             connection, _ = dial(socket_path)
             connection.close()
@@ -111,10 +119,17 @@ def address_of(host: str) -> str:
 
 
 def _resolved(host: str) -> list[tuple[socket.AddressFamily, int, int, str, tuple[object, ...]]]:
-    try:
-        return socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)  # type: ignore[return-value]
-    except OSError:
-        return []
+    """Nothing if that is not known in time: getaddrinfo(3) waits for a name server that is dead for half a minute."""
+    found: list[tuple[socket.AddressFamily, int, int, str, tuple[object, ...]]] = []
+
+    def resolve() -> None:
+        with contextlib.suppress(OSError):
+            found.extend(socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM))
+
+    resolving = threading.Thread(target=resolve, daemon=True)
+    resolving.start()
+    resolving.join(RESOLVING_S)
+    return found if not resolving.is_alive() else []
 
 
 def stop_master(socket_path: str) -> int:
@@ -132,7 +147,7 @@ def stop_master(socket_path: str) -> int:
     try:
         signal.pidfd_send_signal(handle, signal.SIGTERM)
         if not select.select([handle], [], [], ENDING_S)[0]:
-            raise GprocError(f"the master, process {pid}, does not end: see its log")
+            raise GprocError(f"the master, process {pid}, does not end: see its log; kill -9 {pid} ends it")
     except PermissionError as error:
         raise GprocError(f"the master at {path} is another user's: process {pid}") from error
     except ProcessLookupError:

@@ -10,15 +10,18 @@ from typing import Final
 
 import msgspec
 
+from gproc.locales import Parent
 from gproc.shown import shown_text
-from gproc.start.answers import STARTING_S, NodeFailed, is_number, next_answer, without_time
-from gproc.start.giving import SENDING_S, Giving, Parcel, Parcels, send
+from gproc.start.answers import LOGIN_SHELL, STARTING_S, NodeFailed, NodeSilent, is_number, next_answer, without_time
+from gproc.start.commission import Commission
+from gproc.start.giving import Giving, Parcel, Parcels, send
 from gproc.start.plan import Standing
 from gproc.start.script import Answer, remove_command, start_command, stop_command
-from gproc.start.ssh import Channel, SshFailed, Ways, open_channel
+from gproc.start.ssh import Channel, Closing, SshFailed, Ways, open_channel
 from gproc.start.supply import Supply
 
-TICK_S: Final = 0.25
+HELPERS_MAX: Final = 6
+"""A host that cannot keep the helper in one of five directories asks for it again."""
 
 
 class Stage(Enum):
@@ -47,7 +50,7 @@ class Result(msgspec.Struct, frozen=True):
     source: str = ""
 
 
-Commissioner = Callable[[Standing, str, str], Awaitable[bytes]]
+Commissioner = Callable[[Standing, str, str], Awaitable[Commission]]
 """Makes a node's secret when its parent is up; with the addresses of the node and of the front end as ssh saw them.
 
 Raises: NodeFailed if the parent is not up.
@@ -59,20 +62,21 @@ class NodeStart:
 
     def __init__(
         self, standing: Standing, slave: str, parcels: Parcels, ways: Ways, supply: Supply,
-        moved: Callable[[Standing, Stage], None],
+        closing: Closing, moved: Callable[[Standing, Stage], None],
     ) -> None:  # fmt: skip
         self._standing = standing
         self._slave = slave
         self._parcels = parcels
         self._ways = ways
         self._supply = supply
+        self._closing = closing
         self._moved = moved
         self._sent = 0
         self._giving: Giving | None = None
         self._stage = Stage.WAITING
 
     async def run(self, handshakes: asyncio.Semaphore, commissioner: Commissioner) -> Result:
-        """Its failures are results; only being cancelled is raised, after the node was told to end what it began."""
+        """Its failures are results; only being cancelled is raised.  `closing` tells the node to end what it began."""
         began_s = time.monotonic()
         try:
             port, address = await self._run(handshakes, commissioner)
@@ -93,20 +97,30 @@ class NodeStart:
             parcel, channel, answer = await self._hello()
         kept = False
         try:
-            if answer.rest == "need":
-                self._move(Stage.SENDING)
-                await self._send(channel, parcel.helper)
-                answer = await next_answer(channel, SENDING_S, "helper")
+            await self._helped(channel, parcel, answer)
             started = await self._bootstrap(channel, parcel, commissioner)
             channel.goes_on = self._ways.attended
             kept = self._supply.keep(self._standing.name, channel)
             return started
         finally:
             if not kept:
-                await _closed(channel)
+                # What came of this node is told before that: a channel has some seconds to close.
+                self._closing.begin(channel)
+
+    async def _helped(self, channel: Channel, parcel: Parcel, answer: Answer) -> None:
+        for _ in range(HELPERS_MAX):
+            if answer.rest != "need":
+                return
+            self._move(Stage.SENDING)
+            await self._send(channel, parcel.helper)
+            answer = await self._helper_answer(channel)
+        raise NodeFailed("it asks for the helper again and again")
+
+    async def _helper_answer(self, channel: Channel) -> Answer:
+        return await next_answer(channel, self._ways.connect_timeout_s, "/bin/sh there", "helper")
 
     async def _send(self, channel: Channel, data: bytes) -> None:
-        await send(channel, data)
+        await send(channel, data, self._ways.connect_timeout_s)
         self._sent += len(data)
 
     async def _hello(self) -> tuple[Parcel, Channel, Answer]:
@@ -114,40 +128,38 @@ class NodeStart:
             return start_command(len(parcel.helper), parcel.helper_digest)
 
         parcels = self._parcels
-        parcel, channel = await _login(self._standing, command, parcels.own, parcels.of, self._ways)
+        parcel, channel = await _login(self._standing, command, parcels.own, parcels.of, self._ways, self._closing)
         try:
-            return parcel, channel, await next_answer(channel, self._ways.connect_timeout_s, "helper")
+            return parcel, channel, await self._helper_answer(channel)
         except BaseException:
-            await _closed(channel)
+            self._closing.begin(channel)
             raise
 
     async def _bootstrap(self, channel: Channel, parcel: Parcel, commissioner: Commissioner) -> tuple[int, str]:
-        giving = Giving(channel, self._standing, parcel, self._supply, lambda: self._move(Stage.SENDING))
+        silence_s = self._ways.connect_timeout_s
+        giving = Giving(
+            channel, self._standing, parcel, self._supply, silence_s, lambda: self._move(Stage.SENDING)
+        )  # fmt: skip
         self._giving = giving
         await giving.give(self._slave)
-        secret = await commissioner(self._standing, channel.peer, channel.own)
+        commission = await commissioner(self._standing, channel.peer, channel.own)
         self._move(Stage.STARTING)
-        await self._send(channel, secret)
-        ready = await self._ready(channel)
+        await self._send(channel, commission.encoded())
+        await next_answer(channel, silence_s, "the slave", "joining", longest_s=STARTING_S)
+        ready = await self._joined(channel, commission.parent)
         if not is_number(ready.rest):
             raise NodeFailed(f"the slave says {ready.rest!r} when it is ready")
         return int(ready.rest), channel.peer
 
-    async def _ready(self, channel: Channel) -> Answer:
-        """A slave tries to join until it is let in.  One that complains has as long as a login, else a minute."""
-        answering = asyncio.ensure_future(next_answer(channel, STARTING_S, "ready"))
+    async def _joined(self, channel: Channel, parent: Parent) -> Answer:
+        """A slave tries to join until it is let in.  It has as long as a login, whatever it does meanwhile."""
+        limit_s = self._ways.connect_timeout_s
+        whose = f"its parent at {parent.host} port {parent.port}"
         try:
-            complained_s: float | None = None
-            while not answering.done():
-                await asyncio.wait({answering}, timeout=TICK_S)
-                now_s = time.monotonic()
-                if complained_s is None and channel.said():
-                    complained_s = now_s
-                if complained_s is not None and now_s - complained_s > self._ways.connect_timeout_s:
-                    raise NodeFailed(without_time(channel.said()))
-            return answering.result()
-        finally:
-            answering.cancel()
+            return await next_answer(channel, limit_s, whose, "ready", longest_s=limit_s)
+        except NodeSilent as silent:
+            complaint = without_time(channel.said())
+            raise NodeFailed(complaint or f"{silent}: is a firewall between them?") from None
 
     def _move(self, stage: Stage) -> None:
         if stage is not self._stage:
@@ -155,78 +167,75 @@ class NodeStart:
             self._moved(self._standing, stage)
 
 
-async def stop_node(standing: Standing, slave: str, parcels: Parcels, ways: Ways) -> Result:
+async def stop_node(standing: Standing, slave: str, parcels: Parcels, ways: Ways, closing: Closing) -> Result:
     """End the slave of that name on the host.  Its failures are results."""
 
     async def heard(channel: Channel) -> tuple[Stage, str]:
-        answer = await next_answer(channel, 3 * ways.connect_timeout_s, "stopped", "none")
+        answer = await next_answer(channel, ways.connect_timeout_s, "gproc's helper there", "stopped", "none")
         return Stage.STOPPED, "" if answer.word == "stopped" else "no slave of this cluster ran"
 
     def command(parcel: Parcel) -> str:
         return stop_command(len(parcel.helper), parcel.helper_digest, slave)
 
-    return await _converse(standing, command, parcels, ways, heard)
+    return await _converse(standing, command, parcels, ways, closing, heard)
 
 
-async def remove_node(standing: Standing, slave: str, parcels: Parcels, ways: Ways, bin_root: str) -> Result:
+async def remove_node(
+    standing: Standing, slave: str, parcels: Parcels, ways: Ways, closing: Closing, bin_root: str
+) -> Result:
     """End the slave of that name on the host, and leave nothing of ours there.  Its failures are results."""
 
     async def heard(channel: Channel) -> tuple[Stage, str]:
         answer = Answer("stopped", "")
         while answer.word in ("stopped", "none"):
-            answer = await next_answer(channel, 6 * ways.connect_timeout_s, "stopped", "none", "kept", "removed")
+            answer = await next_answer(
+                channel, ways.connect_timeout_s, "/bin/sh there", "stopped", "none", "kept", "removed"
+            )  # fmt: skip
         return Stage.REMOVED, f"stopped, but files were left: {answer.rest}" if answer.word == "kept" else ""
 
     def command(parcel: Parcel) -> str:
         return remove_command(len(parcel.helper), parcel.helper_digest, slave, bin_root)
 
-    return await _converse(standing, command, parcels, ways, heard)
+    return await _converse(standing, command, parcels, ways, closing, heard)
 
 
 async def _converse(
-    standing: Standing, command: Callable[[Parcel], str], parcels: Parcels, ways: Ways,
+    standing: Standing, command: Callable[[Parcel], str], parcels: Parcels, ways: Ways, closing: Closing,
     heard: Callable[[Channel], Awaitable[tuple[Stage, str]]],
 ) -> Result:  # fmt: skip
     """Say a command to a host.  heard: takes the answers after the first, and says what came of it."""
     began_s = time.monotonic()
     try:
-        _, channel = await _login(standing, command, parcels.own, parcels.known, ways)
+        _, channel = await _login(standing, command, parcels.own, parcels.known, ways, closing)
         try:
             stage, reason = await heard(channel)
         finally:
-            await _closed(channel)
+            closing.begin(channel)
     except (NodeFailed, SshFailed) as error:
         stage, reason = Stage.FAILED, str(error)
     return Result(stage, shown_text(reason), time.monotonic() - began_s)
 
 
 async def _login(
-    standing: Standing, command: Callable[[Parcel], str], own: Parcel, other: Callable[[str], Parcel | None], ways: Ways
-) -> tuple[Parcel, Channel]:
+    standing: Standing, command: Callable[[Parcel], str], own: Parcel, other: Callable[[str], Parcel | None],
+    ways: Ways, closing: Closing,
+) -> tuple[Parcel, Channel]:  # fmt: skip
     """Say a command to a host, up to its hello.  Twice if it is another kind of machine than this one: what the shell
-    is told names a helper for it.  other: None if this kind's will do.  Raises: NodeFailed, SshFailed.
+    is told names a helper for it.  other: None if this kind's will do.  closing: gets the ends of channels that did not
+    do.  Raises: NodeFailed, SshFailed.
     """
     parcel = own
     while True:
-        channel = await open_channel(standing.host, command(parcel), ways)
+        channel, left_s = await open_channel(standing.host, command(parcel), ways)
         try:
-            hello = await next_answer(channel, ways.connect_timeout_s, "hello")
+            hello = await next_answer(channel, left_s, LOGIN_SHELL, "hello")
             machine = hello.rest.partition(" ")[0]
             right = parcel if machine == parcel.machine or parcel is not own else other(machine) or parcel
         except BaseException:
-            await _closed(channel)
+            closing.begin(channel, at_once=True)
             raise
         if right is parcel:
             return parcel, channel
-        await _closed(channel)
+        closing.begin(channel, at_once=True)
         parcel = right
 
-
-async def _closed(channel: Channel) -> None:
-    """To the end even if this is cancelled: a node must be told to end what it began."""
-    closing = asyncio.ensure_future(channel.close())
-    try:
-        await asyncio.shield(closing)
-    except asyncio.CancelledError:
-        await closing
-        raise

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from gproc.addresses import is_address
 from gproc.errors import UsageError
 from gproc.locales import Locale, Options, Role
 from gproc.nodespec import Path
@@ -36,19 +37,16 @@ def planned(hosts: Sequence[str], fanout: int, known: Sequence[Standing] = ()) -
     Raises: UsageError if a host is two hosts by its name.
     """
     by_host = {standing.host: standing for standing in known}
-    order = list(known)
-    taken = {standing.place for standing in known}
-    number = len(known)
+    names = {standing.place: standing.name for standing in known}
+    number = 0
     for host in dict.fromkeys(hosts):
         if host in by_host:
             continue
-        while (place := place_of(number, fanout)) in taken:
+        # A place is free again when its host was removed; one whose parent's place is free comes later.
+        while (place := place_of(number, fanout)) in names or (len(place) > 1 and place[:-1] not in names):
             number += 1
-        taken.add(place)
-        parents = {standing.place: standing.name for standing in order}
-        standing = Standing(host, name_of(host), place, parents.get(place[:-1], ""))
-        order.append(standing)
-        by_host[host] = standing
+        names[place] = name_of(host)
+        by_host[host] = Standing(host, name_of(host), place, names[place[:-1]] if len(place) > 1 else "")
     _check_names(by_host.values())
     return [by_host[host] for host in dict.fromkeys(hosts)]
 
@@ -101,8 +99,16 @@ def of_level(standings: Iterable[Standing], level: int) -> list[Standing]:
 
 
 def name_of(host: str) -> str:
-    """The host's name without its user and port, as a certificate has it."""
-    return host.rpartition("@")[2].partition(":")[0]
+    """The host's name without its user and port, as a certificate has it, which has no colons.
+
+    >>> name_of("root@node7:22"), name_of("fd00::7"), name_of("::1")
+    ('node7', 'fd00--7', '0--1')
+    """
+    name = host.rpartition("@")[2]
+    if ":" in name and is_address(name):
+        dashes = name.replace(":", "-")
+        return f"0{dashes}" if dashes.startswith("-") else dashes
+    return name.partition(":")[0]
 
 
 def parents_first(standings: Iterable[Standing]) -> list[Standing]:

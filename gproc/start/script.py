@@ -32,12 +32,16 @@ ours() { cd -P "$1" 2>/dev/null && [ -O . ] && case $(ls -ld .) in drwx------*) 
 each() { for c in "$own" /var/tmp/gproc.* /tmp/gproc.* /dev/shm/gproc.* /run/gproc.*; do
 if ours "$c"; then c=$(pwd -P); $1; fi; done; cd /; };
 works() { [ -x "$1" ] && "$1" gpb1 2>/dev/null; };
+take() { { head -c "$size" || dd bs=1 count="$size"; } | { cat >"$t"; cat >/dev/null; }; };
+clear() { rm -f "$1"; rmdir "${1%/*}" 2>/dev/null; };
 
 look() { if [ -z "$d" ] && works "./$h"; then d=$c; fi; };
-halt() { for e in ./helper-*; do if works "$e"; then "$e" stop "$c" "$slave" || exit 1; break; fi; done;
+halt() { for e in ./helper-*; do if works "$e"; then say doing "ends the slave there";
+"$e" stop "$c" "$slave" || exit 1; break; fi; done;
 rm -f "./$slave.lock" "./$slave.log"; for l in ./s-*.lock; do
 if [ -e "$l" ]; then say kept "another slave of this user was started there: $c/${l#./}"; exit 0; fi; done; };
-wipe() { for e in ./helper-*; do if [ -e "$e" ]; then cd /; rm -rf "$c"; break; fi; done; };
+scrub() { for f in "$1"/*/* "$1"; do say doing "removes $f"; rm -rf "$f"; done; };
+wipe() { for e in ./helper-*; do if [ -e "$e" ]; then cd /; scrub "$c"; break; fi; done; };
 
 if [ "$verb" = remove ]; then each halt; for p in /proc/[0-9]*; do
 if [ -O "$p" ] && tr "\\0" " " <"$p/cmdline" | grep -q -e "-[m] gproc " -e "/gproc[ ][a-z]" -e " [_]started"; then
@@ -45,21 +49,24 @@ say kept "this user runs gproc there: process ${p#/proc/}"; exit 0; fi; done 2>/
 each wipe; rmdir "$root" 2>/dev/null; all=1;
 if [ "$u" = 0 ]; then cache=/var/cache/gproc; else
 for c in "$cache"/*; do case $c in */store|*/runtimes|*/\\*) :;; *) all=;; esac; done; fi;
-if [ -n "$all" ]; then rm -rf "$cache"; fi; say removed; exit 0; fi;
+if [ -n "$all" ]; then scrub "$cache"; fi; say removed; exit 0; fi;
 
 each look; if [ "$verb" = stop ]; then
 if [ -z "$d" ]; then say none; exit 0; fi; exec "$d/$h" stop "$d" "$slave"; fi;
+
+if [ -e /proc/self/stat ]; then :; else
+say failed "no /proc is mounted there, and gproc needs it: mount -t proc proc /proc"; exit 1; fi;
 
 if [ -z "$d" ]; then for c in "$own" /var/tmp /tmp /dev/shm /run; do
 if [ "$c" = "$own" ]; then e=$(mkdir -p "$c" 2>&1) && [ -O "$c" ] && chmod 700 "$c" || { why=$e; continue; };
 else c=$c/gproc.$$; e=$(mkdir "$c" 2>&1) || { why=${why:-$e}; continue; }; fi;
 t=$c/.$h.$$;
-if [ -z "$got" ]; then say helper need; got=$t; head -c "$size" >"$t" || dd bs=1 count="$size" >"$t";
-else cat "$got" >"$t"; fi;
-if [ "$(wc -c <"$t")" -ne "$size" ]; then say failed 28 "cannot write: $c"; rm -f "$t"; exit 1; fi;
-chmod 700 "$t"; if works "$t"; then mv -f "$t" "$c/$h"; d=$c; [ "$got" = "$t" ] || rm -f "$got"; break; fi;
-done; fi;
-if [ -z "$d" ]; then rm -f "$got"; no="no directory in which programs may be executed: ";
+if [ -z "$got" ]; then say helper need; e=$(take 2>&1); else e=$(cat "$got" 2>&1 >"$t"); fi;
+if [ $(($(wc -c 2>/dev/null <"$t" || echo 0))) -ne "$size" ]; then
+why=${why:-$c: $e}; rm -f "$t"; rmdir "$c" 2>/dev/null; continue; fi;
+got=${got:-$t}; chmod 700 "$t"; if works "$t"; then mv -f "$t" "$c/$h"; d=$c; break; fi;
+[ "$got" = "$t" ] || clear "$t"; done; [ -z "$got" ] || clear "$got"; fi;
+if [ -z "$d" ]; then no="no directory in which programs may be executed: ";
 if [ -n "$why" ]; then say failed "$no$why"; else say failed 13 "$no$own"; fi; exit 1; fi;
 say helper ready; exec "$d/$h" bootstrap "$d"
 """
@@ -69,7 +76,7 @@ _SCRIPT: Final = " ".join(_LINES.split())
 
 
 def start_command(helper_bytes: int, helper_digest: str) -> str:
-    """For a login shell.  The helper's bytes are to follow if the answer is `helper need`."""
+    """For a login shell.  The helper's bytes are to follow each time that the answer is `helper need`."""
     return f"exec /bin/sh -c '{_SCRIPT}' gproc-start {helper_bytes} {helper_digest} start"
 
 
@@ -90,7 +97,7 @@ def remove_command(helper_bytes: int, helper_digest: str, slave: str, bin_root: 
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """word: hello, helper, need, have, found, ready, ended, abandoned, stopped, none, kept, removed or
+    """word: hello, helper, need, have, doing, found, joining, ready, ended, abandoned, stopped, none, kept, removed or
     failed."""
 
     word: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes.util
+import logging
 import os
 import random
 import re
@@ -71,8 +72,11 @@ class Channel(Protocol):
     def said(self) -> str:
         """The last line of its stderr."""
 
-    async def close(self) -> None:
-        """Its standard input ends; nothing of it is waited for after a moment."""
+    async def status(self) -> int | None:
+        """The exit status, when its output has ended; None if that does not come."""
+
+    async def close(self, *, at_once: bool = False) -> None:
+        """Its standard input ends, and it has a moment to end, unless it is to be closed at once."""
 
 
 CACHE_BYTES_MAX: Final = 64 << 20
@@ -90,6 +94,9 @@ CROWDED: Final = ", each time before the login: has its sshd too many at a time 
 
 UNASKED: Final = "; it takes passwords, but nobody is asked for one here: this is no terminal"
 
+STATUS_S: Final = 1.0
+"""It comes with the end of the output."""
+
 CLOSING_S: Final = 3.0
 """For a bootstrap to end a slave that it gave up; then the connection is closed all the same."""
 
@@ -102,6 +109,8 @@ def import_asyncssh() -> None:
     """
     if "asyncssh" in sys.modules:
         return
+    # It warns of a child that it has reaped itself, as a ProxyCommand that ended.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     usual = ctypes.util.find_library
     ctypes.util.find_library = _in_linkers_cache
     try:
@@ -120,10 +129,32 @@ def _in_linkers_cache(name: str) -> str | None:
     return None if found is None else found[1].decode()
 
 
-async def open_channel(host: str, command: str, ways: Ways) -> Channel:
-    """Raises: SshFailed, within the connect timeout."""
+class Closing:
+    """Channels that are being closed, while what came of their hosts is told already.
+
+    Each has some seconds for that: a node must be told to end what it began.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, channel: Channel, *, at_once: bool = False) -> None:
+        self._tasks.add(asyncio.create_task(channel.close(at_once=at_once)))
+
+    async def ended(self) -> None:
+        """Wait for all."""
+        for task in self._tasks:
+            with contextlib.suppress(Exception):  # what came of the host is known, and the channel is gone
+                await asyncio.shield(task)
+
+
+async def open_channel(host: str, command: str, ways: Ways) -> tuple[Channel, float]:
+    """A command on a host, and the seconds of the connect timeout that are left for its first answer.
+
+    Raises: SshFailed, within the connect timeout.
+    """
     if ways.command:
-        return await _Subprocess.open(host, command, ways)
+        return await _Subprocess.open(host, command, ways), ways.connect_timeout_s
     return await _Asyncssh.open(host, command, ways)
 
 
@@ -169,12 +200,15 @@ class _Conversation(ABC):
     def said(self) -> str:
         return last_line(self._stderr)
 
-    async def close(self) -> None:
-        await self._close()
+    @abstractmethod
+    async def status(self) -> int | None: ...
+
+    async def close(self, *, at_once: bool = False) -> None:
+        await self._close(at_once=at_once)
         self._collecting.cancel()
 
     @abstractmethod
-    async def _close(self) -> None: ...
+    async def _close(self, *, at_once: bool) -> None: ...
 
     async def _collect(self) -> None:
         with contextlib.suppress(*self._broken):
@@ -197,14 +231,21 @@ class _Subprocess(_Conversation):
             raise SshFailed(f"{ways.command}: {reason_of(error)}") from error
         return cls(process, "", "", (OSError,))
 
-    async def _close(self) -> None:
+    async def status(self) -> int | None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STATUS_S):
+                return int(await self._process.wait())
+        return None
+
+    async def _close(self, *, at_once: bool) -> None:
         self._process.stdin.close()
         if self.goes_on:
             # Its children have its pipes, so wait() would wait for them; this closes them here, and kills it alone.
             self._process._transport.close()
             await self._process.wait()
             return
-        for end in (lambda: None, self._process.terminate):
+        gently = () if at_once else (lambda: None,)
+        for end in (*gently, self._process.terminate):
             with contextlib.suppress(ProcessLookupError, TimeoutError):
                 end()
                 async with asyncio.timeout(CLOSING_S):
@@ -223,7 +264,7 @@ class _Asyncssh(_Conversation):
         self._connection = connection
 
     @classmethod
-    async def open(cls, host: str, command: str, ways: Ways) -> _Asyncssh:
+    async def open(cls, host: str, command: str, ways: Ways) -> tuple[_Asyncssh, float]:
         import_asyncssh()
         import asyncssh
 
@@ -257,18 +298,30 @@ class _Asyncssh(_Conversation):
                         lost = error
                     await asyncio.sleep(random.uniform(*AGAIN_S))
                 process = await connection.create_process(command, encoding=None)
+                ends_s = scope.when()
         except (OSError, asyncssh.Error, TimeoutError) as error:
             if isinstance(error, TimeoutError) and lost is not None:
-                raise SshFailed(f"{_words(lost, keys, ways)}{CROWDED}") from lost
+                raise SshFailed(f"{_words(lost, keys, ways)}{CROWDED}{_detour(name)}") from lost
             unasked = isinstance(error, asyncssh.PermissionDenied) and login is not None and login.unasked
-            raise SshFailed(_words(error, keys, ways) + (UNASKED if unasked else "")) from error
-        return cls(connection, process)
+            raise SshFailed(_words(error, keys, ways) + (UNASKED if unasked else _detour(name))) from error
+        left_s = ways.connect_timeout_s if ends_s is None else ends_s - asyncio.get_running_loop().time()
+        return cls(connection, process), max(left_s, 0.0)
 
-    async def _close(self) -> None:
-        self._process.stdin.write_eof()
+    async def status(self) -> int | None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSING_S):
+            async with asyncio.timeout(STATUS_S):
                 await self._process.wait_closed()
+        status: int | None = self._process.exit_status
+        return status
+
+    async def _close(self, *, at_once: bool) -> None:
+        if at_once:
+            self._connection.abort()
+        else:
+            self._process.stdin.write_eof()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSING_S):
+                    await self._process.wait_closed()
         self._connection.close()
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(CLOSING_S):
@@ -277,6 +330,19 @@ class _Asyncssh(_Conversation):
 
 def _address(name: object) -> str:
     return str(name[0]) if isinstance(name, tuple) and name else ""
+
+
+def _detour(host: str) -> str:
+    """That ssh_config has the host reached by another one, where the error may be."""
+    import asyncssh
+
+    with contextlib.suppress(OSError, ValueError, asyncssh.Error):
+        options = asyncssh.SSHClientConnectionOptions(host=host, config=())
+        if options.proxy_command:
+            return f"; by the ProxyCommand {shlex.join(map(str, options.proxy_command))}"
+        if options.tunnel:
+            return f"; by way of {options.tunnel} (ProxyJump)"
+    return ""
 
 
 def _words(error: BaseException, keys: HostKeys, ways: Ways) -> str:
@@ -293,6 +359,8 @@ def _words(error: BaseException, keys: HostKeys, ways: Ways) -> str:
             return error.reason.rstrip(".") or type(error).__name__
         case socket.gaierror():
             return f"{error.strerror}"
+        case OSError(errno=int(number), filename=str(path)):
+            return f"{path}: {os.strerror(number)}"
         case OSError(errno=int(number)):
             return os.strerror(number)  # asyncio's own text has the address once more
         case _:

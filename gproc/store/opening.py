@@ -28,6 +28,16 @@ def default_base(environ: dict[str, str] | os._Environ[str]) -> str:
     return os.path.join(cache, "gproc", "store")
 
 
+def usable_base(environ: dict[str, str] | os._Environ[str], other: str) -> str:
+    """The default one; `other` if nothing can be written there, as in a home that is read-only or not there."""
+    base = default_base(environ)
+    with contextlib.suppress(OSError):
+        inventory.make_folders(os.fsencode(base))
+        if os.access(base, os.W_OK | os.X_OK):
+            return base
+    return other
+
+
 def former_stores(base: str) -> list[str]:
     """Stores of versions that gave each process one of its own: 0, 1, ... and master/0, master/1, ..."""
     found = []

@@ -78,9 +78,11 @@ class Bootstrap:
         self.send(order_to_take(offset) + rest)
 
     def answer(self) -> str:
-        """The next line, without its beginning; "" at the end."""
+        """The next line that is no sign of life, without its beginning; "" at the end."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline().decode()
+        while line.startswith("gproc-start doing "):
+            line = self.process.stdout.readline().decode()
         return line.removeprefix("gproc-start ").rstrip("\n") if line.startswith("gproc-start ") else line.rstrip("\n")
 
     def close(self) -> None:
@@ -102,7 +104,7 @@ def header(archive: bytes, words: tuple[str, ...] = (NAME, "s"), secret: bytes =
 
 def stop(helper: str, place: Path) -> str:
     done = subprocess.run([helper, "stop", place, NAME], capture_output=True, text=True)
-    return done.stdout.removeprefix("gproc-start ").rstrip("\n")
+    return done.stdout.splitlines()[-1].removeprefix("gproc-start ")
 
 
 def runtimes(place: Path) -> list[str]:
@@ -343,7 +345,7 @@ def test_a_full_disk_is_said_with_the_kernels_word(helper: str, tmp_path: Path) 
         run.send(header(archive))
         assert run.answer() == "need 0"
         run.give(archive)
-        assert run.answer() == "failed 28 -: big"
+        assert run.answer() == f"failed 28 it has no room for the runtime, 50 MB: {place}"
         run.end()
         assert runtimes(place) == []
     finally:

@@ -134,3 +134,22 @@ def test_nothing_is_left_on_the_front_end(environ: dict[str, str], tmp_path: Pat
     before = sorted(os.listdir(tmp_path))
     copy(environ, "1", "2")
     assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("exit 3", "its login shell ended without a word, with status 3"),
+        ("echo get lost >&2; exit 3", "get lost"),
+        # As by `timeout`, after half a minute.
+        ("exit 124", "no answer within 30 s from its login shell"),
+        ("echo gproc-start hello x 0; echo gproc-start failed no /proc; exit 1", "no /proc"),
+        ("echo gproc-start hello x 0; echo gproc-start failed 28 cannot write", "cannot write"),
+    ],
+)
+def test_a_node_that_does_not_answer_as_it_should_is_told(
+    environ: dict[str, str], tmp_path: Path, said: str, reason: str
+) -> None:
+    (tmp_path / "runtime" / "machine").write_text("x")
+    script(tmp_path / "bin" / "ssh", f"#!/bin/sh\n{said}\n")
+    assert copy(environ, "1", "1").stderr.splitlines()[0] == f"copytonodes: kn1: {reason}"

@@ -140,6 +140,10 @@ class Lab:
         words = ["nsenter", "-t", str(init), "--all", "chroot", str(self.place / "roots" / name), "/bin/sh", "-c", line]
         return subprocess.run(words, capture_output=True, text=True, env={"PATH": "/bin:/usr/sbin"}).stdout
 
+    def ip(self, name: str, *words: str) -> None:
+        """Change a host's network, by ip(8)."""
+        subprocess.run(["nsenter", "-t", str(self._init(name)), "--net", "ip", *words], check=True)
+
     def put(self, name: str, source: Path, to: str) -> None:
         """A file of ours on a host."""
         words = ["nsenter", "-t", str(self._init(name)), "--all", "chroot", str(self.place / "roots" / name)]
@@ -267,9 +271,8 @@ class Lab:
         words = [*ip, "link", "add", f"p{number}", "type", "veth", "peer", "name", "eth0", "netns", str(init)]
         subprocess.run(words, check=True)
         subprocess.run([*ip, "link", "set", f"p{number}", "master", "switch", "up"], check=True)
-        inside = ["nsenter", "-t", str(init), "--net", "ip"]
-        subprocess.run([*inside, "addr", "add", f"{address}/{self._bits}", "dev", "eth0"], check=True)
-        subprocess.run([*inside, "link", "set", "eth0", "up"], check=True)
+        self.ip(name, "addr", "add", f"{address}/{self._bits}", "dev", "eth0")
+        self.ip(name, "link", "set", "eth0", "up")
 
     def _init(self, name: str) -> int:
         """The host's process 1, the child of unshare(1)."""

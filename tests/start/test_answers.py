@@ -6,28 +6,37 @@ import asyncio
 
 import pytest
 
-from gproc.start.answers import NodeFailed, next_answer
+from gproc.start.answers import LOGIN_SHELL, NodeFailed, NodeSilent, next_answer
 
 
 class Host:
-    """A channel on which a host says one line."""
+    """A channel on which a host says some lines, and then nothing more, or goes on for ever with the last one."""
 
     peer = own = ""
     goes_on = False
 
-    def __init__(self, line: bytes) -> None:
-        self._line = line
+    def __init__(self, *lines: bytes, for_ever: bool = False) -> None:
+        self._lines = list(lines)
+        self._for_ever = for_ever
 
     async def write(self, data: bytes) -> None:
         raise AssertionError("nothing is to be sent")
 
     async def line(self) -> bytes:
-        return self._line
+        await asyncio.sleep(0.001)
+        if len(self._lines) > self._for_ever:
+            return self._lines.pop(0)
+        if not self._for_ever:
+            await asyncio.Event().wait()
+        return self._lines[0]
 
     def said(self) -> str:
         return ""
 
-    async def close(self) -> None: ...
+    async def status(self) -> int | None:
+        return 3
+
+    async def close(self, *, at_once: bool = False) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -38,10 +47,32 @@ class Host:
         (b"gproc-start failed " + b"9" * 5000 + b" x\n", "9" * 5000 + " x"),
         ("gproc-start failed \u0662 x\n".encode(), "\u0662 x"),
         (b"gproc-start dance\n", "it answers 'dance', not 'hello'"),
+        (b"", f"{LOGIN_SHELL} ended without a word, with status 3"
+        ": does a start-up file of it, such as ~/.bashrc, call exit?"),
     ],
-    ids=["an error", "no error has that number", "no number has so many digits", "other digits", "another answer"],
+    ids=["an error", "no such error", "no number has so many digits", "other digits", "another answer", "an end"],
 )
 def test_a_host_that_answers_nonsense_has_failed_and_that_is_said(line: bytes, told: str) -> None:
     with pytest.raises(NodeFailed) as failed:
-        asyncio.run(next_answer(Host(line), 5.0, "hello"))
+        asyncio.run(next_answer(Host(line), 5.0, LOGIN_SHELL, "hello"))
     assert str(failed.value) == told
+
+
+def silence(host: Host, **limits: float) -> str:
+    with pytest.raises(NodeSilent) as failed:
+        asyncio.run(next_answer(host, 0.2, LOGIN_SHELL, "ready", **limits))
+    return str(failed.value)
+
+
+def test_a_host_that_says_nothing_is_given_up_and_so_is_one_that_stands_still() -> None:
+    assert silence(Host()) == "no answer from its login shell for 0.2 s"
+    assert silence(Host(b"Welcome!\n")) == "no answer from its login shell for 0.2 s; it said: Welcome!"
+    assert silence(Host(b"gproc-start doing waits for its disk\n")) == (
+        "it waits for its disk, and nothing moves for 0.2 s"
+    )
+
+
+def test_signs_of_life_keep_a_host_only_so_long() -> None:
+    signs = [b"gproc-start doing starts\n"] * 300
+    assert asyncio.run(next_answer(Host(*signs, b"gproc-start ready 6666\n"), 0.2, "the slave", "ready")).rest == "6666"
+    assert silence(Host(signs[0], for_ever=True), longest_s=0.4) == "no answer from its login shell within 0.4 s"

@@ -38,6 +38,21 @@ printf '#!/bin/sh\necho This account is currently not available.\nexit 1\n' >"$r
 chmod 755 "$root/closed"
 sed -i "s,/root:/bin/sh,/root:/closed," "$root/etc/passwd"
 """
+DEAF = r"""
+printf '#!/bin/sh\nexec sleep 1000\n' >"$root/deaf"
+chmod 755 "$root/deaf"
+sed -i "s,/root:/bin/sh,/root:/deaf," "$root/etc/passwd"
+"""
+LEAVING = r"""
+printf '#!/bin/sh\nexit 3\n' >"$root/leaving"
+chmod 755 "$root/leaving"
+sed -i "s,/root:/bin/sh,/root:/leaving," "$root/etc/passwd"
+"""
+DISKLESS = """
+mkdir -p "$root/var/cache"
+mount --bind "$root/var/cache" "$root/var/cache"
+mount -o remount,bind,ro "$root/var/cache"
+"""
 READ_ONLY = 'mkdir -p "$root/var/cache"; rmdir "$root/dev/shm"; mount -o remount,ro "$root"'
 CROWDED = 'sed -i "s/MaxStartups.*/MaxStartups 1/" "$root/etc/sshd_config"'
 
@@ -57,15 +72,26 @@ def odd(hosts: Lab) -> Lab:
     hosts.add("nologin", more=NOLOGIN)
     hosts.add("readonly", more=READ_ONLY)
     hosts.add("crowded", more=CROWDED)
+    hosts.add("tiny", more=CACHE.format("size=16k"))
+    hosts.add("diskless", more=DISKLESS)
+    hosts.add("deaf", more=DEAF)
+    hosts.add("leaving", more=LEAVING)
+    hosts.add("no-proc", more='umount "$root/proc"')
     hosts.alias("nowhere", f"{NETWORK}.99")
     hosts.alias("nameless", "no-such-host.invalid")
-    for name in ("noexec", "partly", "full", "other", "talking", "nologin", "readonly", "crowded"):
+    hosts.alias("beyond", f"{NETWORK}.1\n  ProxyJump no-such-jump.invalid")
+    hosts.alias("keyless", f"{NETWORK}.1\n  IdentityFile /no-such-key")
+    for name in (
+        "noexec", "partly", "full", "other", "talking", "nologin", "readonly", "crowded", "tiny", "diskless", "leaving",
+        "no-proc",
+    ):  # fmt: skip
         hosts.ssh(name, "true")
     return hosts
 
 
 ALL = (
-    "refusing,stranger,changed,noexec,partly,full,other,talking,nologin,readonly,crowded,nowhere,nameless,hanging,h1"
+    "refusing,stranger,changed,noexec,partly,full,other,talking,nologin,readonly,crowded,tiny,diskless,deaf,leaving,no-proc"
+    ",nowhere,nameless,beyond,keyless,hanging,h1"
 )
 
 
@@ -78,7 +104,7 @@ def found(odd: Lab, silent: None) -> Iterator[dict[str, dict[str, Any]]]:
     ) as other:  # fmt: skip
         assert other.stdout is not None
         assert other.stdout.readline().startswith(b"SSH-")
-        found = started(odd, "-w", ALL, "--connect-timeout=4")
+        found = started(odd, "-w", ALL, "--connect-timeout=6", "--parallel=8")
     yield found
     odd.run("stop")
     (odd.gproc_home / "started.json").unlink(missing_ok=True)
@@ -95,10 +121,15 @@ def found(odd: Lab, silent: None) -> Iterator[dict[str, dict[str, Any]]]:
         ("other", "it is an i686 machine, and this runtime is for"),
         ("nologin", "This account is currently not available"),
         ("readonly", "no directory in which programs may be executed: .*Read-only file system"),
-        ("crowded", "Connection (lost|reset by peer), each time before the login|no answer within 4 s"),
-        ("nowhere", "No route to host|no answer within 4 s"),
+        ("crowded", "Connection (lost|reset by peer), each time before the login|no answer within 6 s"),
+        ("nowhere", "No route to host|no answer within 6 s"),
         ("nameless", "not known|resolution"),
-        ("hanging", "no answer within 4 s"),
+        ("beyond", r"(not known|resolution).*; by way of no-such-jump\.invalid \(ProxyJump\)"),
+        ("keyless", "/no-such-key: No such file or directory"),
+        ("hanging", "no answer within 6 s"),
+        ("deaf", "no answer from its login shell for"),
+        ("leaving", "its login shell ended without a word, with status 3"),
+        ("no-proc", "no /proc is mounted there"),
     ],
 )
 def test_what_is_wrong_is_named_for_its_host(found: dict[str, dict[str, Any]], host: str, words: str) -> None:
@@ -106,9 +137,11 @@ def test_what_is_wrong_is_named_for_its_host(found: dict[str, dict[str, Any]], h
     assert re.search(words, found[host]["reason"]), found[host]["reason"]
 
 
-@pytest.mark.parametrize("host", ["partly", "talking", "h1"])
+@pytest.mark.parametrize("host", ["partly", "talking", "tiny", "diskless", "h1"])
 def test_what_is_wrong_with_one_host_stops_no_other(found: dict[str, dict[str, Any]], host: str) -> None:
-    """partly: no programs may be executed in the usual directory.  talking: the login shell says something."""
+    """partly, tiny, diskless: the usual directory allows no programs, is full, or is read-only.  talking: the login
+    shell says something.
+    """
     assert found[host]["state"] == "up"
 
 
@@ -145,15 +178,25 @@ def test_a_master_that_does_not_take_nodes_at_an_address_is_said_once(lab: Lab, 
 
 def test_a_child_that_has_no_way_to_its_parent(lab: Lab, odd: Lab) -> None:
     """As behind a firewall: the front end shows what the child's kernel says, and the child's slave is gone."""
-    started(lab, "-w", "h1,h3", "--fanout=1", "--connect-timeout=3")
+    started(lab, "-w", "h1,h3", "--fanout=1")
     lab.run("stop", "1/1")
     lab.shell("h3", f"ip route add prohibit {lab.hosts['h1']}/32")
     try:
-        found = started(lab, "--failed", "--connect-timeout=1")
+        found = started(lab, "--failed", "--connect-timeout=3")
     finally:
         lab.shell("h3", f"ip route del prohibit {lab.hosts['h1']}/32")
     assert "cannot join" in found["h3"]["reason"], found
     assert found["h1"]["state"] == "up"
+    lab.await_no_slave("h3")
+    # No answer at all, as of a firewall that drops packets.
+    lab.ip("h3", "neigh", "replace", lab.hosts["h1"], "lladdr", "02:00:00:00:00:01", "nud", "permanent", "dev", "eth0")
+    try:
+        found = started(lab, "--failed", "--connect-timeout=3")
+    finally:
+        lab.ip("h3", "neigh", "del", lab.hosts["h1"], "dev", "eth0")
+    assert found["h3"]["reason"] == (
+        f"no answer from its parent at {lab.hosts['h1']} port 6666 within 3 s: is a firewall between them?"
+    )
     lab.await_no_slave("h3")
 
 
