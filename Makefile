@@ -13,14 +13,18 @@ PACKAGES := binutils busybox-static clang cppcheck fish gcc groff iproute2 libc6
 # Tests of different files run side by side, and wait for much: on two processors three at a time take least.
 PYTEST := $(RUN) -m pytest -n 3 --dist loadfile
 
+# Directories whose tests need no tree of processes: most take milliseconds.
+FAST := $(addprefix tests/,adapters architecture bundle cli client copy link locales node nodespec policy records relay request \
+    root service simulator spread store tasks tree trust wire)
+
 .PHONY: help demo test test-fast test-deb stress fidelity globus browser lint types docs fuzz bench man wheel wheels deb lock \
     audit clean compiled debian-packages
 
 help:
 	@echo "make demo       start a two-level tree on this machine, run a program on it, stop it"
 	@echo "make test       all tests"
-	@echo "make stress     tests of many jobs in a row, slow nodes and the benchmarks' own: 5 minutes"
-	@echo "make test-fast  the tests that take no more than a few seconds each"
+	@echo "make stress     tests of many jobs in a row, slow nodes, rare kinds of nodes, the helper with sanitizers: 15 minutes"
+	@echo "make test-fast  the tests of rules, formats and words, which need no tree of processes: 2 minutes"
 	@echo "make test-deb   the Debian package built, installed, used and purged by dpkg in a root of its own: root only, 1 minute"
 	@echo "make fidelity   all programs of tests/fidelity/programs, at home and on six kinds of nodes: 10 minutes"
 	@echo "make globus     gfork beside Globus' gfork and GridFTP, whose Debian packages are fetched"
@@ -55,7 +59,7 @@ stress: $(READY) $(HELPER) debian-packages compiled
 	$(PYTEST) -m stress
 
 test-fast: $(READY) $(HELPER) debian-packages compiled
-	$(PYTEST) -m "not slow and not stress"
+	$(PYTEST) -m "not slow and not stress" $(FAST)
 
 # After the others: it builds with all processors.  Debian's python3 runs the package, systemd its units.
 test-deb: $(READY) $(HELPER) debian-packages compiled

@@ -87,7 +87,11 @@ class Site:
         return self.cluster.exec(*words, env={"XDG_CACHE_HOME": str(own), **(env or {})}, **options)
 
 
-@pytest.fixture(scope="module", params=["root", "user", "plain", "plain user", "root by Python"])
+RARE: Final = [pytest.param(kind, marks=pytest.mark.stress) for kind in ("plain user", "root by Python")]
+"""Kinds of nodes that only `make stress` has."""
+
+
+@pytest.fixture(scope="module", params=["root", "user", "plain", *RARE])
 def site(request: pytest.FixtureRequest, place: Path) -> Iterator[Site]:
     """Node 1 in each kind of node, with the commands of its user."""
     if os.geteuid() != 0:

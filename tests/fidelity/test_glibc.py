@@ -75,7 +75,7 @@ def test_a_program_gets_the_newer_glibc_of_the_two(site: Any, release: Path, own
     assert seen.stdout.decode().strip() == ".".join(map(str, newer)), seen.stderr.decode()
 
 
-@pytest.mark.parametrize("program", ["sort", "ls", "cat"])
+@pytest.mark.parametrize("program", ["sort", *(pytest.param(each, marks=pytest.mark.stress) for each in ("ls", "cat"))])
 def test_a_program_of_another_release_runs_with_its_libraries(site: Any, release: Path, program: str) -> None:
     done = site.run("-r", str(release), "1", program, "--version")
     coreutils = {"bullseye": "8.32", "trixie": "9.7"}[release.parent.name]

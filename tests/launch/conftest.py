@@ -181,7 +181,7 @@ def sanitized() -> Iterator[Path]:
         yield Path(made, "helper")
 
 
-@pytest.fixture(params=["native", "python", pytest.param("sanitized", marks=pytest.mark.slow)])
+@pytest.fixture(params=["native", "python", pytest.param("sanitized", marks=pytest.mark.stress)])
 def init(request: pytest.FixtureRequest) -> str:
     """What starts jobs: the static helper, or a launcher process in Python."""
     if request.param == "sanitized":

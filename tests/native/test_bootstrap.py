@@ -32,7 +32,7 @@ TOKEN = bytes(range(16))
 pytestmark = pytest.mark.skipif(bool(native.why_missing()), reason="needs the static helper")
 
 
-@pytest.fixture(params=["native", pytest.param("sanitized", marks=pytest.mark.slow)])
+@pytest.fixture(params=["native", pytest.param("sanitized", marks=pytest.mark.stress)])
 def helper(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue("sanitized")) if request.param == "sanitized" else os.fsdecode(native.HELPER)
 

@@ -9,11 +9,14 @@ import pytest
 
 from tests.system.cluster import Cluster
 
-NAMES = [
-    b"-x", b"--help", b"-", b"a b", b" lead", b"trail ", b"new\nline", b"a:b", b"1:", b":", b"1-80", b"\xff\xfe",
-    b"\x1b[2J", b"'\"$(x)`*?", b"\\", b"caf\xc3\xa9", b"...", b"~", b"%s", b"x" * 255,
+NAMES = [b"-x", b"--help", b"new\nline", b"1:", b"\xff\xfe", b"'\"$(x)`*?", b"x" * 255]
+MORE_NAMES = [
+    b"-", b"a b", b" lead", b"trail ", b"a:b", b":", b"1-80", b"\x1b[2J", b"\\", b"caf\xc3\xa9", b"...", b"~", b"%s",
 ]  # fmt: skip
-ANY_NAME = pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name[:20]))
+ANY_NAME = pytest.mark.parametrize(
+    "name", [*NAMES, *(pytest.param(name, marks=pytest.mark.stress) for name in MORE_NAMES)],
+    ids=lambda name: ascii(name[:20]),
+)  # fmt: skip
 
 
 @ANY_NAME

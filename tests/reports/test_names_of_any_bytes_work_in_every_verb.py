@@ -18,18 +18,23 @@ from tests.system.cluster import Cluster, Slave, gproc_as
 
 NAMES = {
     "a leading dash": b"-rf",
-    "two leading dashes": b"--help",
-    "blanks": b" two  blanks ",
     "a newline": b"line\nbreak",
     "a colon": b"1:co:lon",
-    "an equals sign": b"a=b",
     "no UTF-8": b"\xff\xfe\x80",
+    "two leading dashes": b"--help",
+    "blanks": b" two  blanks ",
+    "an equals sign": b"a=b",
     "UTF-8": "größe".encode(),
     "a terminal's codes": b"\x1b[2J\x07",
 }
+IN_EVERY_RUN = 4
+"""The first ones; `make stress` has all."""
 
 
-@pytest.fixture(params=list(NAMES))
+@pytest.fixture(params=[
+    pytest.param(name, marks=[pytest.mark.stress] if number >= IN_EVERY_RUN else [])
+    for number, name in enumerate(NAMES)
+])  # fmt: skip
 def name(request: pytest.FixtureRequest) -> str:
     return os.fsdecode(NAMES[request.param])
 

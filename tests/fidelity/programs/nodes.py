@@ -26,7 +26,7 @@ from tests.system.cluster import IMPORT_ALL, Cluster, Slave, gproc_as
 NODES: Final = ("ramdisk", "bookworm", "bullseye", "trixie", "user", "plain")
 """What the case's programs are not on: busybox alone; three releases; an unprivileged slave, and one without views."""
 
-CI_NODES: Final = ("ramdisk", "bookworm")
+CI_NODES: Final = ("ramdisk", pytest.param("bookworm", marks=pytest.mark.stress))
 
 PACKAGES: Final = (
     "base-files", "base-passwd", "libc6", "libc-bin", "dash", "bash", "coreutils", "sed", "grep", "tar", "gzip", "mawk",

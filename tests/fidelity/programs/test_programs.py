@@ -1,7 +1,7 @@
 """Programs as people use them: on nodes that lack them they say, byte for byte, what they say at home.
 
-30 cases run in every `make test`, on two nodes; `make fidelity` runs all on all.  What fails is in `failing.toml`;
-if it works again, its test fails until it is taken off the list.
+30 cases run in every `make test` on one node, and in `make stress` on another; `make fidelity` runs all on all.  What
+fails is in `failing.toml`; if it works again, its test fails until it is taken off the list.
 """
 
 from __future__ import annotations
