@@ -138,6 +138,8 @@ class Departures:
         """Wait until what nodes were told to let go of, and the input that they may lack, is on the disk.
 
         Nobody may take the job for one that goes on before."""
+        if not may_outlive(live.job.request):
+            return
         assert live.spool is not None
         await live.spool.wrote_until(lambda: live.received.is_kept or live.job.over)
         if live.input_log is not None:

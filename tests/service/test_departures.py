@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from gproc.records.spool import SpoolEnd
 from gproc.records.spooling import JobSpool
+from gproc.request.spec import Request
 from gproc.service.departures import Departures
 from tests.loop import run
 
@@ -16,7 +17,7 @@ class WaitingJob:
     """What it needs never comes."""
 
     has_all = True
-    job = SimpleNamespace(number=1, over=False)
+    job = SimpleNamespace(number=1, over=False, request=Request(nodes="1", argv=(b"x",)))
 
     def __init__(self) -> None:
         self.waits = 0
@@ -40,9 +41,21 @@ def test_a_client_that_wants_to_leave_a_thousand_times_costs_the_master_as_much_
 
 def test_a_client_has_not_left_before_what_nodes_have_let_go_of_is_on_the_disk() -> None:
     """The next master, after a crash just then, had a job part of whose output nobody had any more."""
+    steps = run(leaving("run"))
+    assert steps == ["pause", "pause", "noted", "written", "told", "pause"]
+
+
+def test_a_client_leaves_a_list_of_tasks_at_once() -> None:
+    """It ends with its master, so nothing of it has to be kept for the next one.  Its client waited for ever."""
+    assert run(leaving("map")) == ["noted", "written", "told", "pause", "pause", "pause"]
+
+
+async def leaving(action: Any) -> list[str]:
+    """What happens as a client leaves, and what it waits for is kept one after the other."""
     steps: list[str] = []
 
     class KeptJob(WaitingJob):
+        job = SimpleNamespace(number=1, over=False, request=Request(nodes="1", argv=(b"x",), action=action, stdin=True))
         input_log = SimpleNamespace(begun=asyncio.Event())
         received = SimpleNamespace(is_kept=False)
 
@@ -62,22 +75,19 @@ def test_a_client_has_not_left_before_what_nodes_have_let_go_of_is_on_the_disk()
     async def written() -> None:
         steps.append("written")
 
-    async def leave() -> None:
-        book = SimpleNamespace(note=lambda live: steps.append("noted"), keeper=SimpleNamespace(written=written))
-        departures = Departures(cast(Any, None), cast(Any, book), cast(Any, None))
-        departures.keep_input = lambda live: None  # type: ignore[method-assign]
-        client = SimpleNamespace(jobs={}, link=SimpleNamespace(lost=False, send=lambda _: steps.append("told")))
-        job = KeptJob()
-        departures.leave(cast(Any, client), cast(Any, job))
-        for begin in (lambda: None, lambda: setattr(job.received, "is_kept", True), job.input_log.begun.set):
-            begin()
-            job.spool.wrote(SpoolEnd(), complete=False)
-            for _ in range(5):
-                await asyncio.sleep(0)
-            steps.append("pause")
-
-    run(leave())
-    assert steps == ["pause", "pause", "noted", "written", "told", "pause"]
+    book = SimpleNamespace(note=lambda live: steps.append("noted"), keeper=SimpleNamespace(written=written))
+    departures = Departures(cast(Any, None), cast(Any, book), cast(Any, None))
+    departures.keep_input = lambda live: None  # type: ignore[method-assign]
+    client = SimpleNamespace(jobs={}, link=SimpleNamespace(lost=False, send=lambda _: steps.append("told")))
+    job = KeptJob()
+    departures.leave(cast(Any, client), cast(Any, job))
+    for begin in (lambda: None, lambda: setattr(job.received, "is_kept", True), job.input_log.begun.set):
+        begin()
+        job.spool.wrote(SpoolEnd(), complete=False)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        steps.append("pause")
+    return steps
 
 
 def test_a_job_that_ends_while_its_client_leaves_it_is_not_kept() -> None:

@@ -17,6 +17,7 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help="16 nodes instead of 100")
     parser.add_argument("--keeps", action="store_true", help="the master crashes too, and jobs have an input")
     parser.add_argument("--turns", action="store_true", help="half of the jobs run on a few nodes at a time")
+    parser.add_argument("--fills", action="store_true", help="the disk of the master is full at times")
     asked = parser.parse_args()
     begun_s, done, simulated_s = time.process_time(), 0, 0.0
 
@@ -28,7 +29,10 @@ def main() -> int:
         sys.stderr.write(f"\r{done} faults, {done / took_s:.0f}/s, {simulated_s:.0f} simulated seconds")
 
     try:
-        simulate(asked.seed, asked.faults, tell=tell, small=asked.small, keeps=asked.keeps, turns=asked.turns)
+        simulate(
+            asked.seed, asked.faults, tell=tell, small=asked.small, keeps=asked.keeps, turns=asked.turns,
+            fills=asked.fills,
+        )  # fmt: skip
     except Violation as error:
         sys.stderr.write(f"\n{error}\n")
         return 1

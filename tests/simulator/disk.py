@@ -5,6 +5,7 @@ A crash loses what waits for the thread.  What it does just then is done, or not
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import tempfile
@@ -23,8 +24,23 @@ if TYPE_CHECKING:
 IN_MEMORY = "/dev/shm"
 
 
+class FullOs:
+    """As `os`, for a module that writes to a disk which may be full."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def write(self, handle: int, data: memoryview) -> int:
+        if self._disk.is_full and (len(data) < 2 or self._disk.random.random() < 0.5):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.write(handle, data[: len(data) // 2] if self._disk.is_full else data)
+
+
 class Disk:
-    """boot: of the machine's start."""
+    """boot: of the machine's start.  is_full: whether no output of jobs can be written now."""
 
     def __init__(self, loop: VirtualLoop, seed: int) -> None:
         self.loop = loop
@@ -32,6 +48,7 @@ class Disk:
         self._directory = tempfile.TemporaryDirectory(dir=IN_MEMORY if os.path.isdir(IN_MEMORY) else None)
         self.place = self._directory.name
         self.boots = 1
+        self.is_full = False
         self._thread: SimThread | None = None
 
     @property

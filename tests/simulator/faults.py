@@ -42,6 +42,8 @@ class Faults:
             )  # fmt: skip
         if world.turns:
             self.kinds += ((self._signal_job, 6),)
+        if world.fills:
+            self.kinds += ((self._fill_disk, 4),)
 
     def one(self) -> None:
         kinds, weights = zip(*self.kinds, strict=True)
@@ -125,6 +127,13 @@ class Faults:
         if self.world.has_master:
             self.world.network.freeze(self.world.master.process, self._seconds())
 
+    def _fill_disk(self) -> None:
+        """Often the master crashes just then, and the next one lacks what nodes do not have any more."""
+        seconds = self._seconds()
+        self.world.fill_disk(seconds)
+        if self.random.random() < 0.5:
+            self.world.network.schedule(self.random.uniform(0.0, seconds), self._crash)
+
     def _some_job(self) -> LiveJob | None:
         running = self.world.master.jobs.running() if self.world.has_master else []
         return self.random.choice(running) if running else None
@@ -170,24 +179,25 @@ class Faults:
 
 def simulate(
     seed: int, faults: int, *, tell: Callable[[World], None] = lambda _: None, small: bool = False, keeps: bool = False,
-    turns: bool = False, paces: Sequence[float] = PACES,
+    turns: bool = False, fills: bool = False, paces: Sequence[float] = PACES,
 ) -> int:  # fmt: skip
     """So many faults.  Returns how many there were.
 
     small: 16 nodes.  keeps: the master crashes too, and jobs have an input.  turns: half of the jobs run on a few nodes
-    at a time.  paces: faults a second, one of these in
-    each episode.  Raises: Violation, which names the seed and the fault.
+    at a time.  fills: the master's disk is full at times.  paces: faults a second, one of these in each episode.
+    Raises: Violation, which names the seed and the fault.
     """
+    chosen = {"small": small, "keeps": keeps, "turns": turns, "fills": fills}
+    switches = "".join(f" --{name}" for name, is_on in chosen.items() if is_on)
     done, run, returned = 0, 0, 0
     while done < faults:
         world_seed = seed + run * 1_000_003
-        world = World(world_seed, *((2, 2, 3) if small else ()), keeps=keeps, turns=turns)
+        world = World(world_seed, *((2, 2, 3) if small else ()), keeps=keeps, turns=turns, fills=fills)
         with simulated(world):
             try:
                 _episode(world, min(EPISODE, faults - done), paces)
             except Violation as error:
-                flags = f"{' --small' if small else ''}{' --keeps' if keeps else ''}{' --turns' if turns else ''}"
-                again = f"--seed {world_seed} --faults {EPISODE}{flags}"
+                again = f"--seed {world_seed} --faults {EPISODE}{switches}"
                 raise Violation(f"seed {seed}, fault {done + world.faults} (again by {again}): {error}") from None
         done += world.faults
         returned += world.returned

@@ -169,6 +169,15 @@ _go_on = SpoolFiles.go_on
 _read_whole = spool_module._read_whole
 
 
+def output_that_waits_is_dropped(self: RelayedJob, lost: Finished) -> None:
+    """As it was until 28 November 2026: a lost rank was told before its output that waited for its takers."""
+    self.upstream.send(lost)
+
+
+def nothing_is_said_of_output_that_is_gone(self: RelayedJob, downstream: object, gone: object) -> None:
+    """The master waits for it."""
+
+
 # Standard input
 
 
@@ -236,6 +245,9 @@ PLANTED: Final[dict[str, tuple[Any, str, Any]]] = {
     "references go to a parent that has not what they mean": (RelayedJob, "resume", what_was_sent_outlives_its_link),
     "the end of leases is not noted": (MasterSession, "lends", leases_are_not_noted),
     "half an entry stays in the spool": (SpoolFiles, "go_on", half_an_entry_stays),
+    "a lost rank is told before its output": (RelayedJob, "lose", output_that_waits_is_dropped),
+    "a job goes on before what its nodes have let go of is kept": (ReceivedOutput, "is_kept", True),
+    "nothing is said of output that is gone": (RelayedJob, "output_gone", nothing_is_said_of_output_that_is_gone),
     "the first block is not repeated": (Inlet, "repeat", first_block_is_not_repeated),
     "a block of input is taken anywhere": (JobInput, "open", input_is_taken_twice),
     "nothing may come after the end of input": (Inlet, "push", end_is_the_last_block),
@@ -244,15 +256,21 @@ PLANTED: Final[dict[str, tuple[Any, str, Any]]] = {
 }
 """By what is wrong: the class or module, the method, and what stands in for it."""
 
-KEEPING: Final = set(list(PLANTED)[-7:])
+KEEPING: Final = set(list(PLANTED)[-10:])
 """Those that show only if the master has a disk and jobs have an input."""
 
 TURNING: Final = set(list(PLANTED)[-2:])
 """Those that show only if jobs run on a few nodes at a time and are sent signals."""
 
+FILLING: Final = {"nothing is said of output that is gone"}
+"""Those that show only if the master's disk is full at times."""
+
 SEEDS: Final = {
     "a rank that was dropped begins": 3_000_010,
     "an order is obeyed again": 2_000_007,
+    "a lost rank is told before its output": 37,
+    "a job goes on before what its nodes have let go of is kept": 6,
+    "nothing is said of output that is gone": 9,
     "the end of leases is not noted": 12,
     "half an entry stays in the spool": 51,
     "the first block is not repeated": 39,

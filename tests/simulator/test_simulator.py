@@ -7,7 +7,7 @@ import pytest
 from gproc.relay.flow import Outlet
 from tests.simulator.clock import replaced
 from tests.simulator.faults import PACES, simulate
-from tests.simulator.planted import KEEPING, LATE_SEEDS, PLANTED, SEEDS, TURNING, planted
+from tests.simulator.planted import FILLING, KEEPING, LATE_SEEDS, PLANTED, SEEDS, TURNING, planted
 from tests.simulator.programs import Saying
 from tests.simulator.world import Violation
 
@@ -85,10 +85,15 @@ def test_nothing_is_lost_doubled_or_left_over_if_jobs_run_on_a_few_nodes_at_a_ti
     simulate(1, 1600, small=True, keeps=True, turns=True, paces=PACES[2:])
 
 
+def test_nothing_is_lost_doubled_or_left_over_if_the_disk_of_the_master_is_full_at_times() -> None:
+    """Output is missing then, and nothing else is wrong."""
+    simulate(1, 1600, small=True, keeps=True, turns=True, fills=True, paces=PACES[2:])
+
+
 @pytest.mark.parametrize("name", [name for name in PLANTED if name in SEEDS])
 def test_a_planted_bug_is_found(name: str) -> None:
     with planted(name), pytest.raises(Violation, match=f"seed {SEEDS[name]}, fault"):
-        simulate(SEEDS[name], FAULTS, small=True, keeps=name in KEEPING, turns=name in TURNING)
+        simulate(SEEDS[name], FAULTS, small=True, keeps=name in KEEPING, turns=name in TURNING, fills=name in FILLING)
 
 
 @pytest.mark.stress
@@ -96,7 +101,7 @@ def test_a_planted_bug_is_found(name: str) -> None:
 def test_a_planted_bug_that_shows_seldom_is_found(name: str) -> None:
     seed = LATE_SEEDS.get(name, 1)
     with planted(name), pytest.raises(Violation, match=f"seed {seed}, fault"):
-        simulate(seed, FAULTS, small=True, keeps=name in KEEPING, turns=name in TURNING)
+        simulate(seed, FAULTS, small=True, keeps=name in KEEPING, turns=name in TURNING, fills=name in FILLING)
 
 
 def test_a_seed_makes_the_same_run_again() -> None:

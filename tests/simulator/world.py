@@ -29,7 +29,7 @@ from gproc.wire.job_messages import Keep
 from gproc.wire.messages import Route, Run
 from tests.simulator import programs
 from tests.simulator.clock import Process, VirtualLoop, replaced, seldom_collected, virtual_time
-from tests.simulator.disk import Disk
+from tests.simulator.disk import Disk, FullOs
 from tests.simulator.front import SimJob, SimMaster, Wanted
 from tests.simulator.kept import KeptJobs
 from tests.simulator.network import Network
@@ -57,7 +57,8 @@ class JobFacts:
     input_bytes: of its standard input; None: it has none.  outcomes: of the ranks that have ended, as far as the
     present master knows.  is_promised: whether it goes on without its client and its master.  is_late: whether its
     first output went to its client alone.  is_over: whether all of its ranks have ended.  is_gone: whether its master
-    has crashed, and it ended with it.  signals: how many its programs were sent that end nothing.
+    has crashed, and it ended with it.  signals: how many its programs were sent that end nothing.  may_lack: whether
+    the disk was full while it ran, so that not all of its output is kept.
     """
 
     def __init__(self, size: int, wanted: Wanted) -> None:
@@ -65,16 +66,17 @@ class JobFacts:
         self.input_bytes = wanted.input_bytes
         self.is_late = not (wanted.keep.detach or wanted.keep.survive)
         self.outcomes: dict[int, Outcome] = {}
-        self.is_promised = self.is_over = self.is_gone = False
+        self.is_promised = self.is_over = self.is_gone = self.may_lack = False
         self.signals = 0
 
 
 class World:
     """seed: the same one makes the same run.  keeps: the master has a disk and may crash, and jobs have an input.
-    turns: half of the jobs run on a few nodes at a time."""
+    turns: half of the jobs run on a few nodes at a time.  fills: the master's disk is full at times."""
 
     def __init__(
-        self, seed: int, racks: int = RACKS, rows: int = 4, leaves: int = 5, *, keeps: bool = False, turns: bool = False
+        self, seed: int, racks: int = RACKS, rows: int = 4, leaves: int = 5, *, keeps: bool = False,
+        turns: bool = False, fills: bool = False,
     ) -> None:  # fmt: skip
         self.random = random.Random(seed)
         self.loop = VirtualLoop()
@@ -90,6 +92,7 @@ class World:
         self.master = SimMaster(self)
         self.kept = KeptJobs(self)
         self.turns = turns
+        self.fills = fills
 
     def keys(self) -> TrustedKeys:
         return TrustedKeys(self.signer.public_key)
@@ -172,13 +175,23 @@ class World:
         return Wanted(places, keep, size, fanout)
 
     def begun(self, live: SimJob, wanted: Wanted) -> None:
-        self.jobs[live.job.number] = JobFacts(len(wanted.places), wanted)
+        facts = self.jobs[live.job.number] = JobFacts(len(wanted.places), wanted)
+        facts.may_lack = self.disk is not None and self.disk.is_full
 
     def attend(self) -> None:
         """Somebody types what the clients of detached jobs have not typed."""
         for live in self.master.jobs.running():
             if self.random.random() < 0.3:
                 self.inside(self.master.process, self.master.jobs.attach, live)
+
+    def fill_disk(self, seconds: float) -> None:
+        """What running jobs say is not kept for a while, unless it waits until then."""
+        if self.disk is None or self.disk.is_full:
+            return
+        self.disk.is_full = True
+        for facts in self.jobs.values():
+            facts.may_lack |= not facts.is_over
+        self.network.schedule(seconds, setattr, self.disk, "is_full", False)
 
     # The crash of the master
 
@@ -378,7 +391,10 @@ def simulated(world: World) -> Iterator[World]:
         replaced(SimJob, "world", world),
     ]
     if world.disk is not None:
-        patches.append(replaced(gproc.records.keeper, "ThreadPoolExecutor", world.disk.new_thread))
+        patches += [
+            replaced(gproc.records.keeper, "ThreadPoolExecutor", world.disk.new_thread),
+            replaced(gproc.records.spool, "os", FullOs(world.disk)),
+        ]
     with contextlib.ExitStack() as stack:
         stack.enter_context(virtual_time(world.loop))
         stack.enter_context(cheap_signatures())
