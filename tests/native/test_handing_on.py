@@ -285,3 +285,18 @@ def test_a_fetch_ends_with_the_front_end(helper: str, place: Path) -> None:
         run.close()
         assert run.end()[0] == 1
     assert runtimes(place) == []
+
+
+@pytest.mark.stress  # a minute
+def test_a_front_end_that_falls_silent_keeps_the_next_start_from_a_host_for_a_minute_only(
+    helper: str, place: Path
+) -> None:
+    """As one that has lost its power: its connection ends for sshd after hours."""
+    silent = begun(helper, place)
+    assert silent.answer() == "need 0"
+    silent.give(ARCHIVE[:HALF])
+    next_one = begun(helper, place)
+    assert next_one.answer() == f"need {HALF}"
+    assert silent.answer() == "failed 110 the front end is gone: runtime"
+    next_one.end()
+    silent.end()
