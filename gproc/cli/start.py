@@ -142,7 +142,11 @@ def parcels_to_send() -> Parcels:
         runtime = runtime_for(os.environ, machine)
         return None if runtime is None else parcel_of(runtime)
 
-    return Parcels(parcel_of(runtime_of_this_machine(os.environ)), other)
+    return Parcels(parcel_of(runtime_of_this_machine(os.environ, making=_tell_of_making)), other)
+
+
+def _tell_of_making() -> None:
+    complain(["packs what nodes are sent, once for each version of gproc; that takes some seconds"])
 
 
 def parcel_of(runtime: Runtime) -> Parcel:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -58,9 +58,12 @@ class _Record(msgspec.Struct, frozen=True):
     runtime: Runtime
 
 
-def runtime_of_this_machine(environ: Mapping[str, str], *, afresh: bool = False) -> Runtime:
+def runtime_of_this_machine(
+    environ: Mapping[str, str], *, afresh: bool = False, making: Callable[[], None] = lambda: None
+) -> Runtime:
     """The runtime of this installation, from the cache if no file of it has changed.
 
+    making: called before one is made, which takes several seconds of CPU.
     Raises: BundleError if there is no static helper, or a library is missing.
     """
     if reason := native.why_missing():
@@ -68,6 +71,7 @@ def runtime_of_this_machine(environ: Mapping[str, str], *, afresh: bool = False)
     place = os.path.join(_cache_directory(environ), "runtime")
     if not afresh and (kept := _kept(place)) is not None:
         return kept
+    making()
     record = _made(own_installation(), os.fsdecode(native.HELPER))
     with contextlib.suppress(OSError):  # without a cache it is made each time
         _keep(place, record)

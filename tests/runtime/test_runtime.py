@@ -73,8 +73,10 @@ def test_the_same_files_give_the_same_archive() -> None:
 @pytest.mark.stress
 def test_a_file_that_changes_makes_another_runtime(tmp_path: Path) -> None:
     environ = {"XDG_CACHE_HOME": str(tmp_path)}
-    first = runtime_of_this_machine(environ)
-    assert runtime_of_this_machine(environ) == first
+    made: list[str] = []
+    first = runtime_of_this_machine(environ, making=lambda: made.append("once"))
+    assert runtime_of_this_machine(environ, making=lambda: made.append("again")) == first
+    assert made == ["once"]
     kept = next(path for path in tmp_path.rglob("runtime") if path.is_file())
     kept.chmod(0o666)  # anybody could have written it
     assert runtime_of_this_machine(environ).digest == first.digest
