@@ -23,7 +23,7 @@ class Host:
         raise AssertionError("nothing is to be sent")
 
     async def line(self) -> bytes:
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
         if len(self._lines) > self._for_ever:
             return self._lines.pop(0)
         if not self._for_ever:
@@ -73,6 +73,21 @@ def test_a_host_that_says_nothing_is_given_up_and_so_is_one_that_stands_still() 
 
 
 def test_signs_of_life_keep_a_host_only_so_long() -> None:
-    signs = [b"gproc-start doing starts\n"] * 300
-    assert asyncio.run(next_answer(Host(*signs, b"gproc-start ready 6666\n"), 0.2, "the slave", "ready")).rest == "6666"
-    assert silence(Host(signs[0], for_ever=True), longest_s=0.4) == "no answer from its login shell within 0.4 s"
+    sign = b"gproc-start doing starts\n"
+    assert asyncio.run(by_a_clock_of_its_own(sign, sign, sign, b"gproc-start ready 6666\n")) == "6666"
+    assert silence(Host(sign, for_ever=True), longest_s=0.4) == "no answer from its login shell within 0.4 s"
+
+
+async def by_a_clock_of_its_own(*lines: bytes) -> str:
+    """The answer of a host that says each line after most of the silence that it may keep."""
+    loop = asyncio.get_running_loop()
+    now_s = loop.time()
+
+    class Slow(Host):
+        async def line(self) -> bytes:
+            nonlocal now_s
+            now_s += 9.0
+            return await super().line()
+
+    loop.time = lambda: now_s  # type: ignore[method-assign]
+    return (await next_answer(Slow(*lines), 10.0, "the slave", "ready")).rest
