@@ -217,12 +217,27 @@ def read_chunk(bundle: Bundle, digest: Digest) -> bytes:
 def _meant(request: PackRequest) -> Meant:
     """What the words mean.  Inside another root (-r) they are the caller's, and name nothing there."""
     also = tuple(map(Ran, request.also))
-    if request.words and request.root == "/" and len(request.command) > 1:
+    says_more = len(request.command) > 1 or os.path.basename(request.program) in _SAY_MORE or _names_files(request)
+    if request.words and request.root == "/" and says_more:
         from gproc.bundle.words import meant
 
-        found = meant(request.command, request.cwd, request.environ, nodes_programs=request.nodes_programs)
+        command = request.command or (request.program,)
+        found = meant(command, request.cwd, request.environ, nodes_programs=request.nodes_programs)
         return replace(found, programs=(*found.programs, *also))
     return Meant((Ran(request.program), *also))
+
+
+_SAY_MORE: Final = ("make", "gmake")
+"""Programs that read a file of the working directory without being told."""
+
+
+def _names_files(request: PackRequest) -> bool:
+    """Whether a variable may name a file of the caller's, so that a command of one word has to be read too."""
+    tops = tuple(f"{each}/" for each in (request.cwd, request.environ.get("HOME", "")) if each not in ("", "/"))
+    return bool(tops) and any(
+        value.startswith(tops) and not name.startswith("LD_") and os.path.isfile(value)
+        for name, value in request.environ.items()
+    )
 
 
 def _with_environment(request: PackRequest) -> PackRequest:

@@ -1,70 +1,78 @@
-"""Files that a script of the caller names in its text: beside it, or in the working directory.
+"""Files of the caller that a text names: beside it, in the working directory, or by their whole path in the home.
 
-Nothing is executed: what counts are strings in quotes, in shell and Tcl all words, and of a directory that a string
-names the modules in it.  A string that names nothing is none.  Scripts of the distribution are not read.
+Nothing is executed.  The texts are scripts, those that they name, and lists and files of settings.  Of a directory that
+a script names, the modules in it count.  Scripts of the distribution are not read.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from gproc.bundle import named
 from gproc.bundle.home import is_shared_object
 from gproc.bundle.image import Image
 from gproc.content.paths import within
 
-_TEXT_BYTES_MAX: Final = 1 << 20
+TEXT_BYTES_MAX: Final = 1 << 20
 _SCRIPTS_MAX: Final = 200
-_STRINGS_MAX: Final = 2000
-"""Strings of one script that are looked for."""
-
 _FILES_BYTES_MAX: Final = 100 << 20
 
+_ABSENT_MAX: Final = 300
+"""Names that are no files yet, of which a later run notices that they became some."""
+
+_PATTERN_FILES_MAX: Final = 1000
 _MODULES_MAX: Final = 2000
 """Names that are looked at in a directory of modules, and below it."""
 
 _MODULES_DEPTH_MAX: Final = 6
 
-_STRING: Final = re.compile(rb"\"([^\"\n]{1,300})\"|'([^'\n]{1,300})'", re.M)
-_WORD: Final = re.compile(rb"[^\s;&|<>()\[\]{}\"'`$=]{1,300}")
-_OF_WORDS: Final = ("sh", "tcl", "m4")
-"""Languages whose strings need no quotes."""
-_HEAD: Final = re.compile(
-    r"(?:\$\(dirname (?:--? )?(?:\"?\$0\"?|\"?\$\{?BASH_SOURCE(?:\[0\])?\}?\"?)\)|\$\{?FindBin::(?:Real)?Bin\}?"
-    r"|\$\{(?:0|BASH_SOURCE(?:\[0\])?)%/\*\}|\$(?:here|HERE|DIR|dir|SCRIPT_DIR)|\$\{(?:here|HERE|DIR|dir|SCRIPT_DIR)\}|\.)?/"
-)
-"""How scripts write "beside me"."""
-
 _SUFFIXES: Final = {
     "node": (".js", ".mjs", ".cjs", ".json", "/index.js"), "ruby": (".rb",), "lua": (".lua",), "python": (".py",),
 }  # fmt: skip
-_BESIDE: Final = re.compile(_HEAD.pattern.encode() + rb"([\w./+@%-]{1,300})")
-_OF_MODULES: Final = ("python", "perl", "ruby", "lua", "tcl", "R", "php", "guile")
-_OF_SCRIPTS: Final = re.compile(r"\.(sh|bash|py|pl|pm|rb|js|mjs|cjs|lua|R|r|tcl|php|awk|zsh|scm)$")
+_OF_MODULES: Final = ("python", "perl", "ruby", "lua", "tcl", "R", "php", "guile", "octave")
+_OF_SCRIPTS: Final = re.compile(r"\.(sh|bash|py|pl|pm|rb|js|mjs|cjs|lua|R|r|tcl|php|awk|zsh|scm|mk|m|gp|plt|gemspec)$")
+_OF_SETTINGS: Final = re.compile(r"\.(ini|cfg|conf|ya?ml|toml|json|nml|list|lst|in|inp|rsp)$")
+_CLIMBS: Final = re.compile(rb"\.\.|\bparents?\b.*\bparents?\b|parents\[[1-9]|dirname.*dirname")
+"""How a script says that it lies in a directory of a project: `bin/x` reads `data/y`."""
+
+_LANGUAGES: Final = {
+    ".sh": "sh", ".bash": "sh", ".zsh": "sh", ".mk": "make", ".tcl": "tcl", ".m4": "m4", ".py": "python", ".pl": "perl",
+    ".rb": "ruby", ".js": "node", ".lua": "lua", ".R": "R", ".php": "php", ".c": "c", ".cc": "c", ".cpp": "c",
+    ".h": "c",
+}  # fmt: skip
 _DISTRIBUTION: Final = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/etc/", "/proc/", "/dev/", "/sys/")
 
 
-def named_by(image: Image, script: str, language: str, cwd: str) -> tuple[str, ...]:
-    """The files that a script names, and those that the scripts among them name.  script: a real path."""
-    found: dict[str, None] = {}
-    todo = [script]
-    left = _FILES_BYTES_MAX
-    for _ in range(_SCRIPTS_MAX):
-        if not todo:
-            break
-        here = todo.pop()
-        if here.startswith(_DISTRIBUTION):
-            continue
-        for path, size in _named(image, here, language, cwd):
-            if path not in found and path != script and size <= left:
-                left -= size
-                found[path] = None
-                if _OF_SCRIPTS.search(path):
-                    todo.append(path)
-    return tuple(found)
+def language_of(path: str) -> str:
+    """Of a text, by its suffix; "" for data."""
+    return _LANGUAGES.get(os.path.splitext(path)[1], "")
+
+
+def is_of_distribution(path: str) -> bool:
+    return path.startswith(_DISTRIBUTION)
+
+
+def named_by(image: Image, scripts: Sequence[str], language: str, cwd: str, home: str) -> tuple[str, ...]:
+    """The files that scripts name, and those that the scripts among them name.
+
+    scripts: real paths.  home: the caller's, or "".
+    """
+    reader = _Reader(image, cwd, home)
+    for script in scripts:
+        reader.read(script, language)
+    return reader.files()
+
+
+def named_in(image: Image, code: str, language: str, cwd: str, home: str) -> tuple[str, ...]:
+    """The same of a text that is in no file."""
+    reader = _Reader(image, cwd, home)
+    reader.read_text(os.fsencode(code), (cwd,), language)
+    return reader.files()
 
 
 def modules_in(image: Image, directory: str) -> Iterator[tuple[str, int]]:
@@ -94,38 +102,104 @@ def _names(image: Image, directory: str) -> list[str]:
         return []
 
 
-def _named(image: Image, script: str, language: str, cwd: str) -> Iterator[tuple[str, int]]:
-    text = image.text(script, _TEXT_BYTES_MAX)
-    if b"\0" in text:
-        return
-    beside = dict.fromkeys((os.path.dirname(script), cwd))
-    for string in _strings(text, language):
-        relative = _HEAD.sub("", string, count=1) if _HEAD.match(string) else string
-        if language == "lua":
-            relative = relative.partition("?")[0]  # package.path has templates: ./lib/?.lua
-        if not relative or relative.startswith(("/", "-", "~")) or "\0" in relative:
-            continue
-        for directory in beside:
-            for path in _spellings(f"{directory.rstrip('/')}/{relative}", language):
-                yield from _meant(image, os.path.normpath(path), language, tuple(beside))
+class _Reader:
+    """Texts that are read one after the other, with one bound for all that they name."""
+
+    def __init__(self, image: Image, cwd: str, home: str) -> None:
+        self._image = image
+        self._cwd = cwd
+        self._home = home.rstrip("/") if home.startswith("/") else ""
+        self._found: dict[str, None] = {}
+        self._given: set[str] = set()
+        self._read: set[str] = set()
+        self._left_bytes = _FILES_BYTES_MAX
+        self._left_absent = _ABSENT_MAX
+
+    def files(self) -> tuple[str, ...]:
+        return tuple(path for path in self._found if path not in self._given)
+
+    def read(self, script: str, language: str) -> None:
+        """A script that was given, and those that it names."""
+        self._given.add(script)
+        todo = [script]
+        while todo and len(self._read) < _SCRIPTS_MAX:
+            here = todo.pop()
+            if here in self._read or is_of_distribution(here):
+                continue
+            self._read.add(here)
+            text = self._image.text(here, TEXT_BYTES_MAX)
+            if b"\0" in text:
+                continue
+            bases = [os.path.dirname(here), self._cwd]
+            if _CLIMBS.search(text):
+                bases.append(os.path.dirname(bases[0]))
+            of_settings = _OF_SETTINGS.search(here) is not None
+            for path in self.read_text(text, tuple(dict.fromkeys(bases)), "" if of_settings else language):
+                if _OF_SCRIPTS.search(path) or _OF_SETTINGS.search(path):
+                    todo.append(path)
+
+    def read_text(self, text: bytes, bases: Sequence[str], language: str) -> list[str]:
+        """The files that were not found before."""
+        new = []
+        for name in named.names_in(text, language):
+            for place in self._places(name, bases, language):
+                for path, size in self._meant(os.path.normpath(place), language, bases):
+                    if path not in self._found and size <= self._left_bytes:
+                        self._left_bytes -= size
+                        self._found[path] = None
+                        new.append(path)
+        return new
+
+    def _places(self, name: str, bases: Sequence[str], language: str) -> Iterator[str]:
+        below = named.below_home(name)
+        if below or name.startswith("/"):
+            path = f"{self._home}/{below}" if below else name
+            top = next((each for each in (self._cwd.rstrip("/"), self._home) if each and within(path, each)), "")
+            if top and "/." not in path[len(top) :]:  # what is hidden is mostly secret
+                yield path
+        relative = "" if below else named.relative(name, language)
+        for directory in bases if relative else ():
+            yield from _spellings(f"{directory.rstrip('/')}/{relative}", language)
+
+    def _meant(self, path: str, language: str, here: Sequence[str]) -> Iterator[tuple[str, int]]:
+        if is_of_distribution(path):
+            return
+        if "*" in path or "?" in path:
+            yield from self._matching(path)
+            return
+        walk = self._image.glance(path)
+        if walk is None:
+            self._expect(path)
+        elif stat.S_ISREG(walk.status.st_mode):
+            yield path, walk.status.st_size
+        elif language in _OF_MODULES and stat.S_ISDIR(walk.status.st_mode) and not _holds(path, here):
+            yield from modules_in(self._image, path)
+
+    def _expect(self, path: str) -> None:
+        """Remember a name that is no file yet, so that the cache's answer does not hold when it is one."""
+        if self._left_absent and named.looks_like_path(os.fsencode(os.path.basename(path))) and " " not in path:
+            self._left_absent -= 1
+            self._image.note_absent(path)
+
+    def _matching(self, pattern: str) -> Iterator[tuple[str, int]]:
+        """The files that a pattern of a shell means: `data/*.csv`."""
+        directory, _, name = pattern.rpartition("/")
+        is_plain = "*" not in directory and "?" not in directory and not set(name) & set("\\^$()+|{}")
+        in_own = directory in (self._cwd.rstrip("/"), self._home)
+        if not is_plain or name.startswith(".") or (in_own and not re.search(r"\w", name)):
+            return
+        walk = self._image.glance(directory)
+        if walk is None or not stat.S_ISDIR(walk.status.st_mode):
+            return
+        names = [each for each in _names(self._image, walk.real) if fnmatch.fnmatchcase(each, name) and each[0] != "."]
+        for each in names[:_PATTERN_FILES_MAX]:
+            found = self._image.glance(f"{directory}/{each}")
+            if found is not None and stat.S_ISREG(found.status.st_mode):
+                yield f"{directory}/{each}", found.status.st_size
 
 
-def _strings(text: bytes, language: str) -> list[str]:
-    found = [next(filter(None, groups), b"") for groups in _STRING.findall(text)[:_STRINGS_MAX]]
-    if language in _OF_WORDS:
-        found += _WORD.findall(text)[:_STRINGS_MAX]
-        found += _BESIDE.findall(text)[:_STRINGS_MAX]
-    return sorted(set(map(os.fsdecode, found)))
-
-
-def _meant(image: Image, path: str, language: str, here: Sequence[str]) -> Iterator[tuple[str, int]]:
-    walk = image.glance(path) if not path.startswith(_DISTRIBUTION) else None
-    if walk is None:
-        return
-    if stat.S_ISREG(walk.status.st_mode):
-        yield path, walk.status.st_size
-    elif stat.S_ISDIR(walk.status.st_mode) and language in _OF_MODULES and not any(within(each, path) for each in here):
-        yield from modules_in(image, path)
+def _holds(directory: str, places: Sequence[str]) -> bool:
+    return any(within(each, directory) for each in places)
 
 
 def _spellings(path: str, language: str) -> Sequence[str]:

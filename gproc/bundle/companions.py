@@ -1,5 +1,5 @@
-"""What libraries load or read by name, whoever uses them: OpenSSL's providers, a terminal's description, Tcl's own
-scripts."""
+"""What libraries load or read by name, whoever uses them: OpenSSL's providers, certificates, a terminal's description,
+Tcl's own scripts."""
 
 from __future__ import annotations
 
@@ -32,6 +32,20 @@ def companions_of(image: Image, surroundings: Surroundings, closure: Sequence[Ob
             prefix = os.path.dirname(os.path.dirname(each.real))
             for directory in (f"/usr/share/tcltk/{tcl[1]}", f"/usr/share/{tcl[1]}", f"{prefix}/lib/{tcl[1]}"):
                 yield from (path for path, _ in modules_in(image, directory))
+
+
+_CERTIFICATES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem", "/usr/lib/ssl/cert.pem", "/etc/ssl/openssl.cnf", "/etc/pki/tls/openssl.cnf",
+    "/usr/lib/ssl/openssl.cnf",
+)  # fmt: skip
+"""Where Debian, Fedora, SUSE and Alpine have the authorities that they trust, and the settings of OpenSSL."""
+
+
+def lent_by(image: Image, closure: Sequence[Object]) -> Iterator[str]:
+    """Files that libraries read if a node has them, and of which it is sent the caller's if it has none."""
+    if any(each.elf.soname.startswith(("libssl.so.", "libgnutls.so.", "libcrypto.so.")) for each in closure):
+        yield from (path for path in _CERTIFICATES if image.walk(path) is not None)
 
 
 def _terminal(image: Image, name: str) -> Iterator[str]:

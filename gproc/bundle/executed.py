@@ -1,4 +1,5 @@
-"""The programs that a script of shell runs, by its text: the first words of its commands.  Pure.
+"""The programs that a script runs, by its text: the first words of a shell's commands, and what calls such as
+`subprocess.run` and `system` are given.  Pure.
 
 Nothing is executed.  A word that names no program is none, so a text that is not understood does no harm.
 """
@@ -34,6 +35,61 @@ def commands_in(text: str) -> list[list[str]]:
             found += _with_inner(words, 0)
     found += [[match[1]] for match in _SUBSTITUTED.finditer(plain) if not prefixes.is_builtin(match[1])]
     return [words for words in found if len(words[0]) <= _NAME_MAX][:COMMANDS_MAX]
+
+
+_CALL: Final = re.compile(
+    r"""\b(?:run|call|check_call|check_output|Popen|popen\d?|getoutput|getstatusoutput|system2?|exec\w{0,3}|execSync
+    |execFile|execFileSync|spawn\w{0,6}|fork|create_subprocess_(?:exec|shell)|shell_exec|passthru|proc_open|execute
+    |capture2e?|capture3|pipeline\w*|which|pipe)\b \s* \(? \s* [\[(]? \s* [fr]?(["'])(?P<first>.{1,1000}?)\1
+    (?P<more>(?:\s*,\s*[fr]?(?:"[^"\n]*"|'[^'\n]*'))*)""",
+    re.VERBOSE,
+)
+"""Calls of Python, Perl, Ruby, node, PHP, Lua, R, Octave and awk that are given a program, or a line of shell."""
+
+_PIPE: Final = re.compile(
+    r"""["']-?\|-?["']\s*,\s*(["'])(?P<open>[^"'\n]{1,1000})\1|\|\s*"(?P<to>[^"\n]{1,1000})"
+    |"(?P<of>[^"\n]{1,1000})"\s*\|\s*getline|["']\|(?P<tcl>[^"'\n]{1,1000})["']""",
+    re.VERBOSE,
+)
+"""Pipes of Perl, awk and Tcl."""
+
+_QUOTED: Final = {
+    "perl": re.compile(r"`([^`\n]{1,1000})`|\bqx\s*[({\[]([^\n)}\]]{1,1000})"),
+    "ruby": re.compile(r"`([^`\n]{1,1000})`|%x[({\[]([^\n)}\]]{1,1000})"),
+    "php": re.compile(r"`([^`\n]{1,1000})`()"),
+    "tcl": re.compile(r"\bexec\s+([^\]\n]{1,1000})()"),
+}
+_STRING: Final = re.compile(r"\"([^\"\n]*)\"|'([^'\n]*)'")
+
+
+def calls_in(text: str, language: str) -> list[list[str]]:
+    """The words of commands that a script of another language than shell runs, in the order of the text."""
+    found: list[list[str]] = []
+    for match in _CALL.finditer(text):
+        first, more = match["first"], [a or b for a, b in _STRING.findall(match["more"])]
+        found += prefixes.in_shell_line(first) if " " in first else [[first, *more]]
+    lines = [next(filter(None, match.group("open", "to", "of", "tcl")), "") for match in _PIPE.finditer(text)]
+    quoted = _QUOTED.get(language)
+    lines += [a or b for a, b in quoted.findall(text)] if quoted is not None else []
+    for line in lines:
+        found += prefixes.in_shell_line(line)
+    with_inner = [inner for words in found for inner in _with_inner(words, 0)]
+    return [words for words in with_inner if 0 < len(words[0]) <= _NAME_MAX and "\0" not in words[0]][:COMMANDS_MAX]
+
+
+_VARIABLE: Final = re.compile(r"^([A-Za-z_]\w*)[ \t]*[:?]?=[ \t]*([^\n#]*)", re.MULTILINE)
+_USED: Final = re.compile(r"\$[({](\w+)[)}]")
+_OF_MAKE: Final = {"CC": "cc", "CXX": "g++", "CPP": "cc", "AR": "ar", "FC": "gfortran", "LD": "ld", "AS": "as"}
+
+
+def recipes_in(text: str) -> str:
+    """The lines of shell in a Makefile, with its variables as far as they are plain."""
+    text = text.replace("\\\n", " ")
+    values = _OF_MAKE | {match[1]: match[2].strip() for match in _VARIABLE.finditer(text)}
+    lines = [line[1:].lstrip("@+- \t") for line in text.splitlines() if line.startswith("\t")]
+    for _ in range(3):  # a variable may name another one
+        lines = [_USED.sub(lambda match: values.get(match[1], match[0])[:1000], line)[:10_000] for line in lines]
+    return "\n".join(lines).replace("$$", "$")
 
 
 def _with_inner(words: list[str], depth: int) -> Iterator[list[str]]:

@@ -1,12 +1,15 @@
-"""`-f`: files, trees (`dir`) and empty directories (`dir/.`) that go into the bundle at their own paths."""
+"""What goes into the bundle beside the program: items of `-f` (`dir` is a tree, `dir/.` an empty directory), and what
+files name that the command names."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
+from gproc.bundle import beside
 from gproc.bundle.entries import BundleEntries
 from gproc.bundle.image import Image
+from gproc.bundle.surroundings import Surroundings
 from gproc.errors import BundleError
 
 
@@ -24,3 +27,16 @@ def add(image: Image, layout: BundleEntries, item: str, absolute: Callable[[str]
     if item.endswith("/."):
         return layout.add(path, "-f, the directory alone")
     return layout.add_tree(path, f"-f {item}")
+
+
+def named_by(
+    image: Image, layout: BundleEntries, surroundings: Surroundings, files: Sequence[str]
+) -> Iterator[str]:
+    """Add what the files name that the command names: lists, settings, sources, decks of input."""
+    for path in files:
+        walk = image.walk(path)
+        if walk is None or walk.status.st_size > beside.TEXT_BYTES_MAX or walk.status.st_mode & 0o111:
+            continue
+        places = surroundings.absolute(""), surroundings.variable("HOME") or ""
+        for each in beside.named_by(image, [walk.real], beside.language_of(path), *places):
+            yield layout.add(each, f"named by {path}")

@@ -23,7 +23,7 @@ class Home(msgspec.Struct, frozen=True):
     """Trees and single files.  Shared objects among them are extension modules, which the interpreter loads itself.
 
     beside: files of the caller's that its script names.  programs: those that it, or its script, runs.
-    lent: files of which a node has its own, or is sent these.
+    lent: files of which a node has its own, or is sent these.  texts: scripts of the caller's that it loads.
     """
 
     trees: tuple[Installation, ...] = ()
@@ -31,6 +31,7 @@ class Home(msgspec.Struct, frozen=True):
     beside: tuple[str, ...] = ()
     programs: tuple[Ran, ...] = ()
     lent: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
 
 
 def is_shared_object(path: str) -> bool:

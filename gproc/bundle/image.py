@@ -103,6 +103,10 @@ class Image:
         except (BundleError, OSError):
             return None
 
+    def note_absent(self, path: str) -> None:
+        """Nothing is there: the answers so far depend on that."""
+        self._absent.add(path)
+
     def parent(self, path: str) -> str | None:
         """The path with its directory made real and its last component kept; None if the directory does not exist."""
         head, _, name = path.rpartition("/")

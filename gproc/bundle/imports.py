@@ -24,14 +24,20 @@ _SOURCE_MAX_BYTES: Final = 4 << 20
 _SOURCES_MAX: Final = 20_000
 """Source files read for one script; SciPy has 1,000."""
 
+_OWN_MAX: Final = 200
+
 OMITTED: Final = re.compile(r"/(tests?|__pycache__)$")
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """Directories to take with all their contents, and single files."""
+    """Directories to take with all their contents, and single files.
+
+    own: the sources among them that are not installed, but the caller's.
+    """
 
     trees: tuple[str, ...]
     files: tuple[str, ...]
+    own: tuple[str, ...] = ()
 
 
 class _Module(msgspec.Struct, frozen=True):
@@ -43,16 +49,17 @@ class _Module(msgspec.Struct, frozen=True):
 
 
 def imported_by(
-    image: Image, script: str, code: str, beside: Sequence[str], sites: Sequence[str], standard: str
+    image: Image, scripts: Sequence[str], code: str, beside: Sequence[str], sites: Sequence[str], standard: str
 ) -> Imported:
-    """All modules that a script imports, directly or through others, except standard and built-in ones.
+    """All modules that scripts import, directly or through others, except standard and built-in ones.
 
-    script: its path, or "".  code: a text that is run instead.
+    scripts: their real paths.  code: a text that is run instead.
     beside: directories before the standard library on sys.path; sites: those after it.
     """
     found: dict[str, _Module] = {}
     names: set[str] = set()
-    todo = [_Module(script, False, False)] if script else []
+    todo = [_Module(script, False, False) for script in scripts]
+    own: list[str] = []
     read = 0
     for name in sorted(modules_in(os.fsencode(code).replace(b";", b"\n"), installed=False)):
         names.add(name)
@@ -65,6 +72,8 @@ def imported_by(
             read += 1
             if read > _SOURCES_MAX:
                 break
+            if not module.installed and source not in scripts and len(own) < _OWN_MAX:
+                own.append(source)
             for name in sorted(_names(image, source, module.installed) - names):
                 names.add(name)
                 for each in _find(image, name, beside, sites, standard):
@@ -74,6 +83,7 @@ def imported_by(
     return Imported(
         tuple(path for path, module in found.items() if module.is_tree),
         tuple(path for path, module in found.items() if not module.is_tree),
+        tuple(own),
     )
 
 
@@ -115,7 +125,8 @@ def _find(image: Image, name: str, beside: Sequence[str], sites: Sequence[str], 
         module = _in(image, directory, name, installed=False)
         if module is not None:
             yield module
-            return
+            if not _is_portion(image, module):
+                return
     if _in(image, standard, name, installed=True) or _in(image, f"{standard}/lib-dynload", name, installed=True):
         return
     for directory in sites:
@@ -123,7 +134,13 @@ def _find(image: Image, name: str, beside: Sequence[str], sites: Sequence[str], 
         if module is not None:
             yield module
             yield from _companions(image, directory, name)
-            return
+            if not _is_portion(image, module):
+                return
+
+
+def _is_portion(image: Image, module: _Module) -> bool:
+    """Whether it is a directory of a namespace package (PEP 420), which has more in other directories."""
+    return module.is_tree and "__init__.py" not in image.names(module.path)
 
 
 def _in(image: Image, directory: str, name: str, *, installed: bool) -> _Module | None:

@@ -8,45 +8,49 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
 
-from gproc.bundle import beside, executed, libraries, nodejs, perl, prefixes, python, search_paths
+from gproc.bundle import beside, executed, java, libraries, nodejs, perl, prefixes, python, search_paths, zones
 from gproc.bundle.closure import Object
 from gproc.bundle.home import Home, Installation
 from gproc.bundle.image import Image
 from gproc.bundle.meaning import Ran
+from gproc.bundle.projects import projects_of
 from gproc.bundle.surroundings import Surroundings
 from gproc.content.paths import within
 
-_TEXT_BYTES_MAX: Final = 1 << 20
 _OMITTED: Final = re.compile(r"/(\.git|\.svn|\.hg|node_modules)$")
 """What lies in a directory of modules, and is none."""
 
 
 def home_of(
-    image: Image, surroundings: Surroundings, program: Object, closure: Sequence[Object], ran: Ran
+    image: Image,
+    surroundings: Surroundings,
+    program: Object,
+    closure: Sequence[Object],
+    ran: Ran,
+    words: Sequence[str] = (),
 ) -> Home | None:
     """The library of an interpreter, or None if the program is not an interpreter known here.
 
-    ran: what it runs, as far as that is known.
+    ran: what it runs, as far as that is known.  words: files that the command names.
     """
     name = os.path.basename(program.real)
     language = prefixes.interpreter(name)
+    told = _Told(image, surroundings, ran, language)
     if language == "python":
-        home = python.home_of(image, surroundings, program, ran.script, ran.code)
+        home = python.home_of(image, surroundings, program, ran.script, ran.code, (*told.files, *words))
     elif language == "perl":
         home = perl.home_of(image, program, closure)
     else:
         home = launched(image, surroundings, program.path, program.real)
     home = _with_directories(image, surroundings, home, ran, language)
-    if not ran.script and not (language == "node" and ran.code):
+    if not language or not (ran.script or ran.code):
         return home
-    if not language and home is None:
-        return None
-    return _with_script(image, surroundings, home or Home(), ran, language)
+    return told.added_to(home or Home())
 
 
 def _with_directories(
@@ -72,23 +76,66 @@ def launched(image: Image, surroundings: Surroundings, path: str, real: str) -> 
     return libraries.library_of(image, path, real, surroundings.variable("HOME") or "")
 
 
-def _with_script(image: Image, surroundings: Surroundings, home: Home, ran: Ran, language: str) -> Home:
-    walk = image.walk(ran.script) if ran.script else None
-    cwd = surroundings.absolute("")
-    named = beside.named_by(image, walk.real, language, cwd) if walk is not None else ()
-    trees, programs = home.trees, home.programs
-    if language == "node":
-        texts = [(cwd, os.fsencode(ran.code))]
-        for path in (walk.real, *named) if walk is not None else ():
-            texts.append((os.path.dirname(path), image.text(path, _TEXT_BYTES_MAX)))
-        trees += nodejs.packages_of(image, texts)
-    if language == "sh" and walk is not None:
-        own = launched(image, surroundings, ran.script, walk.real) or Home()
-        trees += own.trees
-        text = os.fsdecode(image.text(walk.real, _TEXT_BYTES_MAX))
-        run = [_run(image, surroundings, words) for words in executed.commands_in(text)]
-        programs += own.programs + tuple(dict.fromkeys(run))
-    return msgspec.structs.replace(home, trees=trees, beside=home.beside + named, programs=programs)
+class _Told:
+    """What the script, or the text, of an interpreter tells: files, programs, packages and time zones."""
+
+    def __init__(self, image: Image, surroundings: Surroundings, ran: Ran, language: str) -> None:
+        self._image = image
+        self._surroundings = surroundings
+        self._ran = ran
+        self._language = language
+        walk = image.walk(ran.script) if ran.script and language else None
+        self._scripts = [walk.real] if walk is not None and not beside.is_of_distribution(walk.real) else []
+        self.files: tuple[str, ...] = ()
+        if self._scripts:
+            projects = projects_of(image, self._scripts[0], language, surroundings.absolute(""))
+            self.files = (*self._named_by([*self._scripts, *projects]), *projects)
+        elif ran.code and language:
+            self.files = beside.named_in(image, ran.code, language, *self._places())
+
+    def added_to(self, home: Home) -> Home:
+        image, language = self._image, self._language
+        files = dict.fromkeys((*home.beside, *self.files))
+        if home.texts:
+            files |= dict.fromkeys(self._named_by(home.texts))
+        texts = [(os.path.dirname(path), self._text(path)) for path in (*self._scripts, *home.texts, *self.files)]
+        if self._ran.code:
+            texts.append((self._surroundings.absolute(""), os.fsencode(self._ran.code)))
+        trees, programs = home.trees, home.programs
+        if language == "node":
+            trees += nodejs.packages_of(image, texts)
+        if language == "java" and self._ran.script:
+            files |= dict.fromkeys(java.class_path_of(image, self._ran.script))
+        if language == "sh" and self._ran.script:
+            walk = image.walk(self._ran.script)
+            own = launched(image, self._surroundings, self._ran.script, walk.real) if walk is not None else None
+            trees += own.trees if own is not None else ()
+            programs += own.programs if own is not None else ()
+            texts += [("", self._text(walk.real))] if walk is not None and not self._scripts else []
+        programs += tuple(dict.fromkeys(_run(image, self._surroundings, words) for words in self._commands(texts)))
+        lent = (*home.lent, *(path for _, text in texts for path in zones.named_in(text) if image.glance(path)))
+        return msgspec.structs.replace(
+            home, trees=trees, beside=tuple(files), programs=programs, lent=tuple(dict.fromkeys(lent))
+        )
+
+    def _places(self) -> tuple[str, str]:
+        return self._surroundings.absolute(""), self._surroundings.variable("HOME") or ""
+
+    def _named_by(self, scripts: Sequence[str]) -> tuple[str, ...]:
+        return beside.named_by(self._image, scripts, self._language, *self._places())
+
+    def _text(self, path: str) -> bytes:
+        text = self._image.text(path, beside.TEXT_BYTES_MAX)
+        return b"" if text.startswith(b"\x7fELF") else text.partition(b"\0")[0]
+
+    def _commands(self, texts: Sequence[tuple[str, bytes]]) -> Iterator[list[str]]:
+        for _, text in texts:
+            if self._language == "sh":
+                yield from executed.commands_in(os.fsdecode(text))
+            elif self._language == "make":
+                yield from executed.commands_in(executed.recipes_in(os.fsdecode(text)))
+            else:
+                yield from executed.calls_in(os.fsdecode(text), self._language)
 
 
 def _run(image: Image, surroundings: Surroundings, words: list[str]) -> Ran:

@@ -46,6 +46,15 @@ _LIBRARIES: Final = (
     (re.compile(r"octave(-cli)?"), ("share/octave", "lib/*-linux-*/octave", "lib/octave")),
     (re.compile(r"m4|bison"), ("share/bison",)),
     (re.compile(r"pandoc"), ("share/pandoc",)),
+    (re.compile(r"stdbuf"), ("libexec/coreutils", "lib/coreutils", "lib/*-linux-*/coreutils")),
+    (re.compile(r"gst-(launch|inspect|discoverer)-[\d.]+"), (
+        "lib/*-linux-*/gstreamer-1.0", "lib/*-linux-*/gstreamer1.0", "lib*/gstreamer-1.0", "libexec/gstreamer-1.0",
+    )),
+    (re.compile(r"ltrace"), ("share/ltrace", "/etc/ltrace.conf")),
+    (
+        re.compile(r"gsc?|ghostscript"),
+        ("share/ghostscript", "share/color/icc/ghostscript", "share/fonts/type1/urw-base35"),
+    ),
 )
 """A program's real name, and directories below its prefix, below the home (`~`), or absolute ones; `*` stands for any
 one name."""

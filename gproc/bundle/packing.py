@@ -19,6 +19,8 @@ from gproc.bundle import (
     extras,
     glibc,
     language,
+    library_dirs,
+    literals,
     locale_files,
     packages,
     search,
@@ -82,8 +84,8 @@ def pack(
     layout = BundleEntries(image)
     shown = [extras.add(image, layout, item, surroundings.absolute) for item in extra]
     shown += [layout.add(path, "a word of the command") for path in meant.files]
-    packing = _Packing(image, surroundings, layout, library_path)
-    for path in shown:
+    packing = _Packing(image, surroundings, layout, library_path, meant.files)
+    for path in (*shown, *extras.named_by(image, layout, surroundings, meant.files)):
         packing.show(path)
     return packing.run(program, meant, with_package, seen)
 
@@ -92,11 +94,13 @@ class _Packing:
     """One bundle in the making."""
 
     def __init__(
-        self, image: Image, surroundings: Surroundings, layout: BundleEntries, library_path: Sequence[str]
+        self, image: Image, surroundings: Surroundings, layout: BundleEntries, library_path: Sequence[str],
+        words: Sequence[str],
     ) -> None:
         self._image = image
         self._surroundings = surroundings
         self._layout = layout
+        self._words = words
         self._library_path = [surroundings.absolute(each) for each in library_path]
         self._code_dirs: set[str] = set()
         self._objects: dict[str, Object] = {}
@@ -120,15 +124,17 @@ class _Packing:
         for path, other in run:
             self._start(path, other, program)
         if with_package:
-            self._add_package(program, started, [path for path, _ in run])
+            self._add_package(program, started, [path for path, _ in run] + [path for path, _, _ in self._run if path])
         self._add_seen(program, started, seen)
         self._add_objects_among(sorted(self._extras), started.programs[0])
         yielding = self._add_yielding((*meant.yielding, *self._lent))
+        loaders = {linker.loader for linker in self._linkers.values()}
+        searched = library_dirs.directories(self._image, self._layout.paths(), self._objects, loaders)
         entries, sources = self._layout.entries()
         manifest = Manifest(
             program=os.fsencode(self._image.parent(program) or program),
             loader=os.fsencode(started.programs[0][1].interpreter),
-            library_dirs=tuple(map(os.fsencode, self._library_dirs())),
+            library_dirs=tuple(map(os.fsencode, searched)),
             code_dirs=tuple(map(os.fsencode, code_dirs.outermost(self._code_dirs))),
             glibc=tuple(map(os.fsencode, glibc.paths(self._image, self._objects, self._layout.paths(), self._extras))),
             glibc_version=glibc.version(self._image, self._objects.values()),
@@ -236,8 +242,15 @@ class _Packing:
         real = self._add_code(path, reason)
         program = linker.program(path, real, parsed)
         closure = self._add_closure(linker, program, [])
-        home = language.home_of(self._image, self._surroundings, program, closure, runs)
+        home = language.home_of(self._image, self._surroundings, program, closure, runs, self._words)
         modules = self._add_home(home, f"library of {path}") if home is not None else []
+        if home is None:
+            for named in literals.files_in(self._image, self._surroundings, program):
+                self.show(self._layout.add(named, f"named by {path}"))
+                self._add_programs_among([named])
+                modules += [named] if is_shared_object(named) else []
+            opened = literals.libraries_in(self._image, linker, program)
+            modules += [self._add_code(named, f"opened by {path}") for named in opened]
         for companion in companions.companions_of(self._image, self._surroundings, closure):
             real = self._add_code(companion, f"opened by a library of {path}")
             modules += [real] if is_shared_object(real) else []
@@ -258,7 +271,8 @@ class _Packing:
                 for table in tables:
                     self._layout.add(table, "gconv: converts character sets")
         if modules:
-            self._add_closure(linker, program, modules)
+            closure = self._add_closure(linker, program, modules)
+        self._lent |= dict.fromkeys(companions.lent_by(self._image, closure))
         if home is not None:
             self._add_run(home.programs, runs.script or path)
 
@@ -375,21 +389,6 @@ class _Packing:
         walk = self._image.walk(path)
         for link in walk.links if walk is not None else ():
             self._code_dirs.add(link.path.rpartition("/")[0])
-
-    def _library_dirs(self) -> tuple[str, ...]:
-        holders: dict[str, set[str]] = {}
-        for path in self._layout.paths():
-            directory, _, name = path.rpartition("/")
-            holders.setdefault(name, set()).add(directory)
-        constraints = []
-        loaders = {linker.loader for linker in self._linkers.values()}
-        for path, each in self._objects.items():
-            directory, _, name = (self._image.parent(path) or path).rpartition("/")
-            if each.loaded_by is None or path in loaders or f"/{search.HWCAPS}/" in path or "/" in each.name:
-                continue
-            constraints.append((directory, frozenset(holders[name])))
-        directories = {directory for directory, _ in constraints}
-        return search.ordered([(directory, others & directories) for directory, others in constraints])
 
 
 def _reason(each: Object, loader: str, modules: Sequence[str]) -> str:

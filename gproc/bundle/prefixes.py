@@ -5,6 +5,7 @@ Sources: the manual pages of GNU coreutils, util-linux and findutils; POSIX XCU 
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections.abc import Iterator
@@ -50,10 +51,18 @@ PREFIXES: Final = {
     "catchsegv": Prefix(),
     "fakeroot": Prefix(("-l", "--lib", "--faked", "-s", "-i", "-b")),
     "mpiexec": Prefix(("-n", "-np", "-ppn", "-hosts", "-f", "-wdir", "-genv", "-machinefile", "--hostfile", "-host")),
+    "gdb": Prefix(),
     "mpirun": Prefix(("-n", "-np", "-ppn", "-hosts", "-f", "-wdir", "-machinefile", "--hostfile", "-host", "-x")),
     "exec": Prefix(("-a",)),
     "command": Prefix(),
     "watch": Prefix(("-n", "--interval")),
+    "perf": Prefix(("-e", "-o", "-F", "-x", "-r", "-C", "-p", "-g", "--event", "--output"), 1),
+    "parallel": Prefix(("-j", "--jobs", "-a", "--arg-file", "-n", "-N", "-I", "--joblog", "--colsep", "-d", "-S")),
+    "faketime": Prefix((), 1),
+    "chronic": Prefix(),
+    "unbuffer": Prefix(),
+    "xvfb-run": Prefix(("-s", "-n", "-e", "-f", "-p", "-w")),
+    "time.real": Prefix(),
 }
 """Long options that say their value after `=` need no entry."""
 
@@ -67,7 +76,9 @@ _BUILTIN: Final = frozenset(_BUILTIN_WORDS.split())
 _BEFORE_COMMANDS: Final = frozenset({"if", "then", "else", "elif", "do", "while", "until", "!", "{"})
 _ASSIGNMENT: Final = re.compile(r"[A-Za-z_]\w*\+?=.*", re.DOTALL)
 _NUMBERED: Final = re.compile(r"-\d+")
-_OPERATORS: Final = re.compile(r"[();|&\n]+|[<>]+&?|\d[<>].*")
+_OPERATORS: Final = re.compile(r"[();|&\n<>]*[();|&\n][();|\n<>]*|[<>]+&?|\d[<>].*")
+_REDIRECTION: Final = re.compile(r"[<>]+&?|&>+|\d[<>].*")
+_SUBSTITUTION: Final = re.compile(r"[$<>]\(([^()]{1,2000})\)|`([^`]{1,2000})`")
 _LINE_CHARACTERS_MAX: Final = 1 << 16
 
 _INTERPRETERS: Final = (
@@ -83,6 +94,9 @@ _INTERPRETERS: Final = (
     (re.compile(r"guile([\d.-]*)"), "guile"),
     (re.compile(r"(ba|da|mk|z|k|a|fi)?sh[\d.-]*|ksh\w*"), "sh"),
     (re.compile(r"m4"), "m4"),
+    (re.compile(r"[gmn]?awk"), "awk"),
+    (re.compile(r"g?make"), "make"),
+    (re.compile(r"octave(-cli)?"), "octave"),
 )
 
 _TAKE_VALUE: Final = {
@@ -93,6 +107,9 @@ _TAKE_VALUE: Final = {
     "lua": ("-l",),
     "php": ("-d", "-c", "-z"),
     "guile": ("-L", "-l"),
+    "awk": ("-v", "-F", "--assign", "--field-separator"),
+    "octave": ("-p", "--path"),
+    "java": ("-cp", "-classpath", "--class-path", "-p", "--module-path", "-m", "--add-modules"),
     "sh": ("-o", "+o", "-O", "+O", "--rcfile", "--init-file"),
 }
 
@@ -100,8 +117,12 @@ _CODE_OF_SHELL: Final = re.compile(r"-[a-z]*c[a-z]*")
 
 _TAKE_CODE: Final = {
     "python": ("-c",), "perl": ("-e", "-E"), "ruby": ("-e",), "node": ("-e", "-p", "--eval", "--print"), "R": ("-e",),
-    "lua": ("-e",), "php": ("-r",), "guile": ("-c",),
+    "lua": ("-e",), "php": ("-r",), "guile": ("-c",), "octave": ("--eval",),
 }  # fmt: skip
+
+
+_MODULE: Final = re.compile(r"[A-Za-z_]\w*(\.\w+)*")
+"""`python -m unittest tests.test_a`"""
 
 
 def interpreter(name: str) -> str:
@@ -111,6 +132,8 @@ def interpreter(name: str) -> str:
 
 def script(words: list[str], language: str) -> tuple[str, str]:
     """The script that an interpreter's words name, or the text that it runs instead, with what it loads first."""
+    if language == "awk":
+        return _awk_program(words)
     loaded: list[str] = []
     index = 0
     while index < len(words):
@@ -121,7 +144,10 @@ def script(words: list[str], language: str) -> tuple[str, str]:
             return ("" if word == "-" else word), "\n".join(loaded)
         value = words[index + 1] if index + 1 < len(words) else ""
         if language == "python" and word == "-m":
-            return "", f"import {value}"
+            modules = [value, *(each.partition(":")[0] for each in words[index + 2 :])]
+            return "", "\n".join(f"import {each}" for each in modules if _MODULE.fullmatch(each))
+        if language == "java" and word == "-jar":
+            return value, ""
         if language == "perl" and word.startswith("-M"):
             loaded.append(f"use {word[2:].partition('=')[0]};")
         if language == "ruby" and word.startswith("-r") and len(word) > 2:
@@ -132,17 +158,52 @@ def script(words: list[str], language: str) -> tuple[str, str]:
     return "", "\n".join(loaded)
 
 
+def makefiles(words: list[str]) -> list[str]:
+    """The files that make(1) looks for, in this order.  words: without its name."""
+    directory, named = "", ""
+    for index, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        following = words[index + 1] if index + 1 < len(words) else ""
+        if option in ("-C", "--directory"):
+            directory = posixpath.join(directory, value if equals else following)
+        elif option in ("-f", "--file", "--makefile"):
+            named = value if equals else following
+    return [posixpath.join(directory, name) for name in ([named] if named else ("GNUmakefile", "makefile", "Makefile"))]
+
+
+def _awk_program(words: list[str]) -> tuple[str, str]:
+    """The file of -f, or the text of the program."""
+    index = 0
+    while index < len(words):
+        word = words[index]
+        following = words[index + 1] if index + 1 < len(words) else ""
+        if word in ("-f", "--file"):
+            return following, ""
+        if word == "--":
+            return "", following
+        if not word.startswith("-"):
+            return "", word
+        index += 2 if word in _TAKE_VALUE["awk"] else 1
+    return "", ""
+
+
 def commands(words: list[str]) -> Iterator[list[str]]:
     """The commands that this one runs itself, each as its words."""
     name = words[0].rpartition("/")[2]
     if name in SHELLS:
         line = _shell_line(words[1:])
-        if line:
-            yield from in_shell_line(line)
+        yield from in_shell_line(line)
+        for match in _SUBSTITUTION.finditer(line[:_LINE_CHARACTERS_MAX]):
+            yield from in_shell_line(match[1] or match[2] or "")
         return
     if name == "tar":
         yield from _compressors(words[1:])
         return
+    if name == "find":
+        yield from _executed_by_find(words[1:])
+        return
+    if name == "gdb":
+        words = ["gdb", *words[words.index("--args") + 1 :]] if "--args" in words else words[:1]
     prefix = PREFIXES.get(name)
     if prefix is not None:
         inner = _after(words[1:], prefix, name)
@@ -160,7 +221,7 @@ def in_shell_line(line: str) -> Iterator[list[str]]:
     try:
         for word in lexer:
             if _OPERATORS.fullmatch(word):
-                if not word.startswith(("<", ">")):
+                if not _REDIRECTION.fullmatch(word):
                     yield from _simple(words)
                     words = []
             else:
@@ -180,10 +241,25 @@ _COMPRESSORS: Final = {
 }  # fmt: skip
 
 
+_CLUSTER: Final = re.compile(r"-?[A-Za-z]+")
+"""tar's first word, with or without its dash: `tar xzf`."""
+
+
+def _executed_by_find(words: list[str]) -> Iterator[list[str]]:
+    for index, word in enumerate(words):
+        if word in ("-exec", "-execdir", "-ok", "-okdir") and index + 1 < len(words):
+            rest = words[index + 1 :]
+            yield rest[: next((at for at, each in enumerate(rest) if each in (";", "+")), len(rest))]
+
+
 def _compressors(words: list[str]) -> Iterator[list[str]]:
     """What tar has the archives read and written by: tar(1)."""
+    letters = {"gzip": "z", "xz": "J", "bzip2": "j"}
+    cluster = words[0].removeprefix("-") if words and _CLUSTER.fullmatch(words[0]) else ""
     for program, signs in _COMPRESSORS.items():
-        if any(word in signs or word.endswith(tuple(each for each in signs if each[0] == ".")) for word in words):
+        ends = tuple(each for each in signs if each[0] == ".")
+        named = any(word in signs or word.endswith(ends) for word in words)
+        if named or letters.get(program, "-") in cluster:
             yield [program]
 
 
@@ -214,7 +290,7 @@ def _after(words: list[str], prefix: Prefix, name: str) -> list[str]:
         if name == "env" and _ASSIGNMENT.fullmatch(word):
             index += 1
         elif name == "env" and word in ("-S", "--split-string"):
-            return _split(words[index + 1 :])
+            return _after(_split(words[index + 1 :]), prefix, name)
         elif name == "taskset" and word in ("-c", "--cpu-list"):
             index += 1
         elif word.startswith("-") and word != "-":

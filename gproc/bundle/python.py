@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from gproc.bundle import imports, pth
@@ -42,10 +43,12 @@ class _VirtualEnvironment(NamedTuple):
         return [f"{self.root}/lib/{name}" for name in names]
 
 
-def home_of(image: Image, surroundings: Surroundings, program: Object, script: str, code: str) -> Home | None:
+def home_of(
+    image: Image, surroundings: Surroundings, program: Object, script: str, code: str, others: Sequence[str] = ()
+) -> Home | None:
     """The library of this interpreter and, if it runs a script, that script's imports.
 
-    script: "" for the interpreter alone.  code: the text that it runs instead.
+    script: "" for the interpreter alone.  code: the text that it runs instead.  others: scripts that this one runs.
     None if no standard library is found: the interpreter would not start here.
     """
     venv = _virtual_environment(image, program.path)
@@ -69,9 +72,9 @@ def home_of(image: Image, surroundings: Surroundings, program: Object, script: s
         # A virtual environment is taken whole, so what is installed in it as a link to its source is, too.
         trees += [Installation(path, pth.OMITTED) for path in paths]
     shared = _site_directories(version, standard) if venv is None or venv.system else ()
-    found = _imported(image, surroundings, script, code, (*own, *user, *paths, *shared), standard)
+    found = _imported(image, surroundings, script, code, others, (*own, *user, *paths, *shared), standard)
     trees += [Installation(path, imports.OMITTED) for path in found.trees if not _is_within(path, own)]
-    return Home(tuple(trees), tuple(dict.fromkeys((*files, *found.files))))
+    return Home(tuple(trees), tuple(dict.fromkeys((*files, *found.files))), texts=found.own)
 
 
 def _is_within(path: str, directories: list[str]) -> bool:
@@ -85,16 +88,24 @@ def _user_site(surroundings: Surroundings, version: str) -> list[str]:
 
 
 def _imported(
-    image: Image, surroundings: Surroundings, script: str, code: str, sites: tuple[str, ...], standard: str
+    image: Image,
+    surroundings: Surroundings,
+    script: str,
+    code: str,
+    others: Sequence[str],
+    sites: tuple[str, ...],
+    standard: str,
 ) -> imports.Imported:
     walk = image.walk(script) if script else None
-    if walk is None and not code:
+    if walk is None and not code and not any(each.endswith(".py") for each in others):
         return imports.Imported((), ())
     given = (surroundings.variable("PYTHONPATH") or "").split(":")
     # sys.path[0] is the directory of the script's real path, or the working directory.
     first = os.path.dirname(walk.real) if walk is not None else surroundings.absolute("")
     beside = [first, *(surroundings.absolute(each) for each in given if each)]
-    return imports.imported_by(image, walk.real if walk is not None else "", code, beside, sites, standard)
+    scripts = ([walk.real] if walk is not None else []) + [each for each in others if each.endswith(".py")]
+    beside = list(dict.fromkeys([*beside, *map(os.path.dirname, scripts)]))
+    return imports.imported_by(image, scripts, code, beside, sites, standard)
 
 
 def _site_directories(version: str, standard: str) -> tuple[str, ...]:

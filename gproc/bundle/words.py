@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Final
 
 from gproc.bundle import prefixes, search_paths
@@ -31,25 +31,52 @@ _NODES: Final = ("/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp", "/var/run"
 """Absolute paths there are never the caller's: they are about the node, or shared by all its users."""
 
 _AFTER_EQUALS: Final = re.compile(r"(?:--?)?[A-Za-z0-9][\w.-]*=(.+)", re.DOTALL)
+_PREFIX: Final = re.compile(r"[\w+-][\w.+-]*")
+_BESIDE_MAX: Final = 100
+_ENTRIES_MAX: Final = 5000
+"""Of a directory that is looked through for files that begin with a word."""
+
+_IN_ONE_WORD: Final = re.compile(r"-[A-Za-z][^-=].*", re.DOTALL)
+_OF_LIST: Final = re.compile("[,:]")
 _CLASS_PATHS: Final = ("-cp", "-classpath", "--class-path", "-p", "--module-path")
 _CLASS: Final = re.compile(r"\.(class|jar|properties|xml)$")
 
 
 def meant(command: Sequence[str], cwd: str, environ: Mapping[str, str], *, nodes_programs: bool = False) -> Meant:
     """nodes_programs: names without a slash that the command runs itself are the node's own programs (`--shell`)."""
-    return _Reader(cwd, environ.get("HOME", ""), nodes_programs).read(command)
+    return _Reader(cwd, environ, nodes_programs).read(command)
+
+
+_NO_FILES: Final = ("PWD", "OLDPWD", "HOME", "_", "XAUTHORITY", "ICEAUTHORITY", "HISTFILE", "MAIL", "BASH_ENV", "ENV")
+
+
+def files_of(environ: Mapping[str, str], cwd: str, home: str) -> list[str]:
+    """What variables name below the working directory or the home, unless it is hidden there, as secrets mostly are.
+
+    Programs of the home are not meant: variables such as CONDA_EXE are about the caller's shell.
+    """
+    tops = [f"{each.rstrip('/')}/" for each in (cwd, home) if each not in ("", "/")]
+    found = []
+    for name, value in environ.items():
+        top = next(filter(value.startswith, tops), "")
+        is_file = name not in _NO_FILES and not name.startswith("LD_") and "/." not in value[len(top) - 1 :]
+        if top and is_file and (top == tops[0] or not os.access(value, os.X_OK)):
+            found.append(value)
+    return found
 
 
 class _Reader:
-    def __init__(self, cwd: str, home: str, nodes_programs: bool) -> None:
+    def __init__(self, cwd: str, environ: Mapping[str, str], nodes_programs: bool) -> None:
         self._cwd = cwd
+        self._environ = environ
         self._nodes_programs = nodes_programs
-        self._home = home.rstrip("/")
+        self._home = environ.get("HOME", "").rstrip("/")
         self._programs: dict[Ran, None] = {}
         self._files: dict[str, None] = {}
         self._yielding: dict[str, None] = {}
         self._left: dict[str, None] = {}
         self._left_bytes = FILE_BYTES_MAX
+        self._beside: dict[str, list[tuple[str, int]]] = {}
 
     def read(self, command: Sequence[str]) -> Meant:
         self._command(list(command), 0)
@@ -57,6 +84,8 @@ class _Reader:
             if word.startswith("TZ="):  # as env(1) takes it
                 for path in zone_file(word.removeprefix("TZ=")):
                     self._word(path)
+        for path in files_of(self._environ, self._cwd, self._home):
+            self._word(path)
         return Meant(tuple(self._programs), tuple(self._files), tuple(self._yielding), tuple(self._left))
 
     def _command(self, words: list[str], depth: int) -> None:
@@ -72,17 +101,23 @@ class _Reader:
         for word in words[1:]:
             self._word(word)
         if interpreter == "java":
-            self._class_path(words[1:])
+            given = self._environ.get("CLASSPATH", "")
+            self._class_path(["-cp", given, *words[1:]] if given else words[1:])
 
     def _absolute(self, path: str) -> str:
         return os.path.normpath(path if path.startswith("/") else f"{self._cwd.rstrip('/')}/{path}")
 
     def _script(self, words: list[str], interpreter: str) -> tuple[str, str]:
+        if interpreter == "make":
+            return self._makefile(words), ""
         word, code = prefixes.script(words, interpreter)
         if not word:
             return "", code
         path = self._absolute(word)
-        return (path, "") if os.path.isfile(path) else ("", "")
+        return (path, code) if os.path.isfile(path) else ("", code)
+
+    def _makefile(self, words: list[str]) -> str:
+        return next(filter(os.path.isfile, map(self._absolute, prefixes.makefiles(words))), "")
 
     def _word(self, word: str) -> None:
         for candidate in _candidates(word):
@@ -90,6 +125,7 @@ class _Reader:
             try:
                 status = os.stat(path)
             except (OSError, ValueError):
+                self._beginning_with(path, candidate)
                 continue
             callers = not candidate.startswith("/") or self._is_callers(path)
             if stat.S_ISDIR(status.st_mode):
@@ -97,6 +133,20 @@ class _Reader:
                     self._left[candidate] = None
             elif stat.S_ISREG(status.st_mode) and path not in self._files and path not in self._yielding:
                 self._take(path, candidate, status.st_size, callers)
+                self._beginning_with(path, candidate)
+
+    def _beginning_with(self, path: str, word: str) -> None:
+        """Files such as an index or a header beside the one that is named: `r.fa` and `r.fa.bwt`; or `-x genome`."""
+        directory, _, name = path.rpartition("/")
+        if not _PREFIX.fullmatch(name) or (word.startswith("/") and not self._is_callers(path)):
+            return
+        if directory not in self._beside:
+            self._beside[directory] = _sizes(directory)
+        with_dot = f"{name}."
+        found = [each for each in self._beside[directory] if each[0].startswith(with_dot)]
+        for each, size in found if len(found) <= _BESIDE_MAX else ():
+            if f"{directory}/{each}" not in self._files:
+                self._take(f"{directory}/{each}", word, size, True)
 
     def _take(self, path: str, word: str, size: int, callers: bool) -> None:
         if not callers and (any(within(path, each) for each in _NODES) or not os.access(path, os.R_OK)):
@@ -120,13 +170,32 @@ class _Reader:
 
 
 def _candidates(word: str) -> Iterator[str]:
+    """What of a word may be a file: all of it, what follows `=`, `@`, `-X` or `file://`, and the parts of a list."""
     if not word or "\0" in word or len(word) > 4095:
         return
     yield word
-    if (match := _AFTER_EQUALS.fullmatch(word)) is not None:
-        yield match[1]
-    if word.startswith("@") and len(word) > 1:
-        yield word[1:]
+    if word.startswith(("file://", "@")):
+        word = word[7:] if word[0] == "f" else word[1:]
+        yield word
+    elif (match := _AFTER_EQUALS.fullmatch(word)) is not None:
+        word = match[1]
+        yield word
+    elif _IN_ONE_WORD.fullmatch(word) is not None:
+        yield word[2:]
+    if "," in word or ":" in word:
+        yield from filter(None, _OF_LIST.split(word)[:FILES_MAX])
+
+
+def _sizes(directory: str) -> list[tuple[str, int]]:
+    """The files in a directory, with their sizes; none of one with more than `_ENTRIES_MAX`."""
+    try:
+        with os.scandir(directory or "/") as entries:
+            found = list(islice(entries, _ENTRIES_MAX + 1))
+            return [] if len(found) > _ENTRIES_MAX else [
+                (each.name, each.stat().st_size) for each in found if each.is_file() and not each.name.startswith(".")
+            ]
+    except OSError:
+        return []
 
 
 def _classes(path: str) -> Iterator[str]:
