@@ -334,8 +334,8 @@ class RelayedJob:
         """A node does not have output any more that it was asked for.  What it has comes behind this."""
         if self._downstream_of.get(gone.rank) is not downstream:
             return
-        # At the master, what waits here is passed on first: then the offset of what follows shows what is missing.
-        if self._receipt is None or (self._receipt.skip(gone) and not self._queued.get(gone.rank)):
+        # At the master nothing of this stream waits here: what it lacks came to the one before.
+        if self._receipt is None or self._receipt.skip(gone):
             self.upstream.send(gone)
 
     def stage_progress(self, downstream: Downstream, rank: int, received_bytes: int, complete: bool) -> None:

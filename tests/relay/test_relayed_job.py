@@ -273,6 +273,23 @@ def test_a_rank_that_had_ended_when_its_node_was_lost_is_not_called_lost() -> No
     assert upstream.outcomes == {0: Returned(3)}
 
 
+def test_output_that_is_gone_is_said_although_other_output_of_its_rank_waits() -> None:
+    """The log and the spool had no word of it then."""
+    member = Member()
+    relayed, upstream = begin({member: Branch(0, {})}, window_bytes=4, master=True)
+    assert isinstance(relayed._receipt, JobReceipt)
+    relayed._receipt.continued = True
+    relayed.output(member, 0, frames.STDERR, 0, b"1234")
+    relayed.output(member, 0, frames.STDERR, 4, b"5678")
+    gone = RUN_KEYS[0].output_gone(SESSION, JOB, 0, frames.STDOUT, 9)
+    relayed.output_gone(Member(), gone)
+    relayed.output_gone(member, gone)
+    relayed.output_gone(member, gone)
+    assert upstream.sent[4:] == [gone]
+    relayed.output(member, 0, frames.STDOUT, 9, b"9")
+    assert upstream.outputs[4:] == [(0, frames.STDOUT, b"9")]
+
+
 def test_a_downstream_that_leaves_gets_no_orders_and_what_it_said_is_passed_on() -> None:
     member, other = Member(), Member()
     relayed, upstream = begin({member: Branch(0, {1: Branch(1, {})}), other: Branch(2, {})}, window_bytes=4)
