@@ -139,6 +139,10 @@ class Master(Hub):
         if desk.done():
             desk.result()  # a bug, which ends the master
         desk.cancel()
+        await self.end_tree()
+
+    async def end_tree(self) -> None:
+        """End the session: tell all nodes, and keep what is known of the jobs."""
         log.info("shutting down %d nodes", len(self.tree))
         self._session.end()
         order = self._signer.sign(Context.END, TreeEnds(self._session.id))

@@ -18,6 +18,7 @@ def main() -> int:
     parser.add_argument("--keeps", action="store_true", help="the master crashes too, and jobs have an input")
     parser.add_argument("--turns", action="store_true", help="half of the jobs run on a few nodes at a time")
     parser.add_argument("--fills", action="store_true", help="the disk of the master is full at times")
+    parser.add_argument("--ends", action="store_true", help="the master ends cleanly at times, and the tree with it")
     asked = parser.parse_args()
     begun_s, done, simulated_s = time.process_time(), 0, 0.0
 
@@ -31,7 +32,7 @@ def main() -> int:
     try:
         simulate(
             asked.seed, asked.faults, tell=tell, small=asked.small, keeps=asked.keeps, turns=asked.turns,
-            fills=asked.fills,
+            fills=asked.fills, ends=asked.ends,
         )  # fmt: skip
     except Violation as error:
         sys.stderr.write(f"\n{error}\n")

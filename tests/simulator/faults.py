@@ -44,6 +44,8 @@ class Faults:
             self.kinds += ((self._signal_job, 6),)
         if world.fills:
             self.kinds += ((self._fill_disk, 4),)
+        if world.ends:
+            self.kinds += ((self._end_master, 6),)
 
     def one(self) -> None:
         kinds, weights = zip(*self.kinds, strict=True)
@@ -120,6 +122,18 @@ class Faults:
         seconds = self.random.choice((uniform(0.01, 1.0), uniform(0.1, 9.0), uniform(0.1, 9.0), uniform(9.0, 40.0)))
         self.world.network.schedule(seconds, lambda: self.world.bring_back(rebooted=rebooted))
 
+    def _end_master(self) -> None:
+        """A clean end: the tree ends.  Another master and its nodes are started later."""
+        if not self.world.has_master:
+            return
+        network, seconds = self.world.network, self.random.uniform(0.01, 5.0)
+
+        def begin_again() -> None:
+            self.world.bring_back(rebooted=False)
+            self.world.start_what_has_ended()
+
+        self.world.end_cleanly(lambda: network.schedule(seconds, begin_again))
+
     def _isolate_master(self) -> None:
         self.world.network.take_down(self.world.master.process.host, self._seconds())
 
@@ -179,20 +193,20 @@ class Faults:
 
 def simulate(
     seed: int, faults: int, *, tell: Callable[[World], None] = lambda _: None, small: bool = False, keeps: bool = False,
-    turns: bool = False, fills: bool = False, paces: Sequence[float] = PACES,
+    turns: bool = False, fills: bool = False, ends: bool = False, paces: Sequence[float] = PACES,
 ) -> int:  # fmt: skip
     """So many faults.  Returns how many there were.
 
     small: 16 nodes.  keeps: the master crashes too, and jobs have an input.  turns: half of the jobs run on a few nodes
-    at a time.  fills: the master's disk is full at times.  paces: faults a second, one of these in each episode.
-    Raises: Violation, which names the seed and the fault.
+    at a time.  fills: the master's disk is full at times.  ends: it ends cleanly at times.  paces: faults a second, one
+    of these in each episode.  Raises: Violation, which names the seed and the fault.
     """
-    chosen = {"small": small, "keeps": keeps, "turns": turns, "fills": fills}
+    chosen = {"small": small, "keeps": keeps, "turns": turns, "fills": fills, "ends": ends}
     switches = "".join(f" --{name}" for name, is_on in chosen.items() if is_on)
     done, run, returned = 0, 0, 0
     while done < faults:
         world_seed = seed + run * 1_000_003
-        world = World(world_seed, *((2, 2, 3) if small else ()), keeps=keeps, turns=turns, fills=fills)
+        world = World(world_seed, *((2, 2, 3) if small else ()), keeps=keeps, turns=turns, fills=fills, ends=ends)
         with simulated(world):
             try:
                 _episode(world, min(EPISODE, faults - done), paces)

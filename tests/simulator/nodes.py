@@ -106,6 +106,7 @@ class SimSlave(Slave):
         self.task: asyncio.Task[None] | None = None
         self.refused: set[int] = set()
         """Jobs of which it has signed that they do not begin here."""
+        self.last_session: bytes | None = None
 
     def begin(self) -> None:
         """Call this in the context of its process."""

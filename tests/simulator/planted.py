@@ -10,7 +10,7 @@ from typing import Any, Final
 import gproc.records.spool as spool_module
 from gproc.errors import PeerError
 from gproc.node.program import Program
-from gproc.records.session import MasterSession
+from gproc.records.session import MasterSession, SessionRecord
 from gproc.records.spool import SpoolFiles
 from gproc.relay.adoption import ADOPTED_FROM
 from gproc.relay.delivery import KeptOutput, ReceivedOutput
@@ -178,6 +178,11 @@ def nothing_is_said_of_output_that_is_gone(self: RelayedJob, downstream: object,
     """The master waits for it."""
 
 
+def end_of_the_session_is_forgotten(self: MasterSession) -> None:
+    """Nodes that are cut off then do not hear it from the next master."""
+    self._save(SessionRecord(self._cluster, None, self.ended))
+
+
 # Standard input
 
 
@@ -248,6 +253,7 @@ PLANTED: Final[dict[str, tuple[Any, str, Any]]] = {
     "a lost rank is told before its output": (RelayedJob, "lose", output_that_waits_is_dropped),
     "a job goes on before what its nodes have let go of is kept": (ReceivedOutput, "is_kept", True),
     "nothing is said of output that is gone": (RelayedJob, "output_gone", nothing_is_said_of_output_that_is_gone),
+    "a session that has ended is forgotten": (MasterSession, "end", end_of_the_session_is_forgotten),
     "the first block is not repeated": (Inlet, "repeat", first_block_is_not_repeated),
     "a block of input is taken anywhere": (JobInput, "open", input_is_taken_twice),
     "nothing may come after the end of input": (Inlet, "push", end_is_the_last_block),
@@ -256,7 +262,7 @@ PLANTED: Final[dict[str, tuple[Any, str, Any]]] = {
 }
 """By what is wrong: the class or module, the method, and what stands in for it."""
 
-KEEPING: Final = set(list(PLANTED)[-10:])
+KEEPING: Final = set(list(PLANTED)[-11:])
 """Those that show only if the master has a disk and jobs have an input."""
 
 TURNING: Final = set(list(PLANTED)[-2:])
@@ -265,12 +271,16 @@ TURNING: Final = set(list(PLANTED)[-2:])
 FILLING: Final = {"nothing is said of output that is gone"}
 """Those that show only if the master's disk is full at times."""
 
+ENDING: Final = {"a session that has ended is forgotten"}
+"""Those that show only if the master ends cleanly."""
+
 SEEDS: Final = {
     "a rank that was dropped begins": 3_000_010,
     "an order is obeyed again": 2_000_007,
     "a lost rank is told before its output": 37,
     "a job goes on before what its nodes have let go of is kept": 6,
     "nothing is said of output that is gone": 9,
+    "a session that has ended is forgotten": 3,
     "the end of leases is not noted": 12,
     "half an entry stays in the spool": 51,
     "the first block is not repeated": 39,

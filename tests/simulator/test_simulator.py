@@ -7,7 +7,7 @@ import pytest
 from gproc.relay.flow import Outlet
 from tests.simulator.clock import replaced
 from tests.simulator.faults import PACES, simulate
-from tests.simulator.planted import FILLING, KEEPING, LATE_SEEDS, PLANTED, SEEDS, TURNING, planted
+from tests.simulator.planted import ENDING, FILLING, KEEPING, LATE_SEEDS, PLANTED, SEEDS, TURNING, planted
 from tests.simulator.programs import Saying
 from tests.simulator.world import Violation
 
@@ -90,18 +90,25 @@ def test_nothing_is_lost_doubled_or_left_over_if_the_disk_of_the_master_is_full_
     simulate(1, 1600, small=True, keeps=True, turns=True, fills=True, paces=PACES[2:])
 
 
+def test_a_tree_ends_with_its_master_and_whoever_is_cut_off_then_ends_later() -> None:
+    simulate(1, 1600, small=True, keeps=True, ends=True, paces=PACES[2:])
+
+
 @pytest.mark.parametrize("name", [name for name in PLANTED if name in SEEDS])
 def test_a_planted_bug_is_found(name: str) -> None:
-    with planted(name), pytest.raises(Violation, match=f"seed {SEEDS[name]}, fault"):
-        simulate(SEEDS[name], FAULTS, small=True, keeps=name in KEEPING, turns=name in TURNING, fills=name in FILLING)
+    look_for(name, SEEDS[name])
 
 
 @pytest.mark.stress
 @pytest.mark.parametrize("name", [name for name in PLANTED if name not in SEEDS])
 def test_a_planted_bug_that_shows_seldom_is_found(name: str) -> None:
-    seed = LATE_SEEDS.get(name, 1)
+    look_for(name, LATE_SEEDS.get(name, 1))
+
+
+def look_for(name: str, seed: int) -> None:
+    keeps, turns, fills, ends = name in KEEPING, name in TURNING, name in FILLING, name in ENDING
     with planted(name), pytest.raises(Violation, match=f"seed {seed}, fault"):
-        simulate(seed, FAULTS, small=True, keeps=name in KEEPING, turns=name in TURNING, fills=name in FILLING)
+        simulate(seed, FAULTS, small=True, keeps=keeps, turns=turns, fills=fills, ends=ends)
 
 
 def test_a_seed_makes_the_same_run_again() -> None:

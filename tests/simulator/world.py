@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import random
@@ -18,6 +19,7 @@ import gproc.relay.merging
 import gproc.service.departures
 import gproc.service.service
 import gproc.service.window
+import gproc.trust.tls
 import gproc.wire.credit
 import gproc.wire.frames
 from gproc.nodespec import Place, format_path
@@ -72,11 +74,12 @@ class JobFacts:
 
 class World:
     """seed: the same one makes the same run.  keeps: the master has a disk and may crash, and jobs have an input.
-    turns: half of the jobs run on a few nodes at a time.  fills: the master's disk is full at times."""
+    turns: half of the jobs run on a few nodes at a time.  fills: the master's disk is full at times.  ends: it ends
+    cleanly at times."""
 
     def __init__(
         self, seed: int, racks: int = RACKS, rows: int = 4, leaves: int = 5, *, keeps: bool = False,
-        turns: bool = False, fills: bool = False,
+        turns: bool = False, fills: bool = False, ends: bool = False,
     ) -> None:  # fmt: skip
         self.random = random.Random(seed)
         self.loop = VirtualLoop()
@@ -93,6 +96,10 @@ class World:
         self.kept = KeptJobs(self)
         self.turns = turns
         self.fills = fills
+        self.ends = ends
+        self.ended: set[bytes] = set()
+        """The sessions that have ended cleanly."""
+        self._ending: asyncio.Future[None] | None = None
 
     def keys(self) -> TrustedKeys:
         return TrustedKeys(self.signer.public_key)
@@ -230,6 +237,38 @@ class World:
                 self.fail(f"job {job} was to go on, and is gone")
             facts.is_gone = True
 
+    # Its clean end
+
+    def end_cleanly(self, then: Callable[[], None]) -> None:
+        """gproc stop.  then: called when the master has ended."""
+        master = self.master
+
+        def begin() -> None:
+            self._ending = asyncio.ensure_future(self._end(master, then))
+
+        self.inside(master.process, begin)
+
+    async def _end(self, master: SimMaster, then: Callable[[], None]) -> None:
+        if self.random.random() < 0.5:
+            await master._await_return()  # otherwise nodes that change their parents hear it from the next master
+        if master.session in self.ended:
+            return  # it was asked to end twice
+        self.ended.add(master.session)
+        for facts in self.jobs.values():
+            facts.is_gone |= not facts.is_over
+        await master.end_tree()
+        await asyncio.sleep(0.0)
+        self.network.kill(master.process)
+        then()
+
+    def start_what_has_ended(self) -> None:
+        """gproc start, again and again, until the tree is there."""
+        for slave in list(self.slaves.values()):
+            if slave.process.dead:
+                self.start(slave.home)
+        if any(slave.last_session in self.ended for slave in self.slaves.values()):
+            self.network.schedule(1.0, self.start_what_has_ended)
+
     def look_at_kept(self, job: int, outcomes: Mapping[int, Outcome]) -> None:
         """All of a job is on the disk."""
         self.jobs[job].is_over = True
@@ -267,10 +306,19 @@ class World:
             self._check_credit(self.master)
         for slave in self.living():
             self._check_credit(slave)
+            self._check_session(slave)
         self.violations += [f"{self.loop.now_s:.3f} s: {failure}" for failure in self.loop.failures]
         self.violations += [f"{self.loop.now_s:.3f} s: {complaint}" for complaint in self.network.complaints]
         if self.violations:
             raise Violation("; ".join(self.violations[:3]))
+
+    def _check_session(self, slave: SimSlave) -> None:
+        """A node ends with its session."""
+        session = slave._verifier.session
+        if session != slave.last_session:
+            if slave.last_session in self.ended:
+                self.fail(f"{format_path(slave.home)} goes on in another session, though its own has ended")
+            slave.last_session = session
 
     def _check_registry(self, registry: Registry) -> None:
         for nonce, node in registry._by_nonce.items():
@@ -389,6 +437,7 @@ def simulated(world: World) -> Iterator[World]:
         replaced(gproc.service.service, "LiveJob", SimJob),
         replaced(gproc.records.spool, "FILE_BYTES", 4 * programs.KEPT_BYTES),
         replaced(SimJob, "world", world),
+        replaced(gproc.trust.tls, "is_master", lambda _: False),
     ]
     if world.disk is not None:
         patches += [
