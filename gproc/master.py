@@ -264,10 +264,11 @@ class Master(Hub):
         assert node.route is not None
         self._lend(node)
         session = self._session
+        # Of a job that is not named a relay lets go at once, and then its release does not reach those below.
+        jobs = (*(live.job.number for live in self._service.running()), *self._service.unreleased)
         grant = Grant(
             session.id, node.nonce, node.place, session.number(), session.clock_ms(), self._lease_s,
-            self.registry.ancestors(node), tuple(live.job.number for live in self._service.running()), time.time(),
-            session.ended,
+            self.registry.ancestors(node), jobs, time.time(), session.ended,
         )  # fmt: skip
         self.pass_down(messages.Granted(node.route, self._signer.sign(Context.GRANT, grant)))
 

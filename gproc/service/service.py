@@ -116,6 +116,8 @@ class JobService:
         self._live: dict[int, LiveJob] = {}
         self._turns = JobTurns(master, book)
         self.ways = self._turns.ways = JobWays(master, self._live, self._turns.have_room)
+        self.unreleased: set[int] = set()
+        """Jobs that are over, and whose nodes have not been told."""
         self._settling: dict[int, asyncio.Task[None]] = {}
         """Jobs that have ended, until that is on the disk."""
         self._spools = spools
@@ -334,11 +336,13 @@ class JobService:
 
     def _release(self, live: LiveJob) -> None:
         self._master.release(live.release())
+        self.unreleased.discard(live.job.number)
         self.ways.released(live, self._master.registry)
 
     def _forget(self, live: LiveJob) -> None:
         self._table.remove(live.job.number)
         self._live.pop(live.job.number, None)
+        self.unreleased.add(live.job.number)
         if live.input_log is not None:
             live.input_log.close()
         self._book.note(live)

@@ -15,6 +15,7 @@ from gproc.service.departures import SPOOL_WINDOW_BYTES
 from gproc.service.jobs import JobRecord
 from gproc.service.live import LiveJob, SignedJob
 from gproc.service.registry import Node, Registry
+from gproc.service.service import JobService
 from gproc.service.turns import JobTurns
 from gproc.service.ways import JobWays
 from gproc.tree import branches
@@ -124,3 +125,19 @@ def test_a_relay_that_has_a_job_of_the_master_before_hears_that_it_is_over() -> 
     live.relayed = SimpleNamespace(reaches=lambda rank: rank == 1)
     JobWays(master, {}, lambda _: None).released(live, registry)
     assert heard == ["1", "1/2", "1/2/3"]
+
+
+def test_a_grant_names_a_job_until_its_release_is_sent() -> None:
+    """A relay let go of it by a grant before, and those below were never told that it is over."""
+    steps: list[tuple[str, set[int]]] = []
+    service = JobService.__new__(JobService)
+    master: Any = SimpleNamespace(registry=None, release=lambda word: steps.append((word, set(service.unreleased))))
+    live: Any = SimpleNamespace(job=SimpleNamespace(number=7), input_log=None, release=lambda: "release")
+    service._master, service._live, service.unreleased = master, {7: live}, set()
+    service._table, service._book = cast(Any, SimpleNamespace(remove=steps.count)), cast(Any, SimpleNamespace(note=id))
+    told = SimpleNamespace(released=lambda *_: steps.append(("grants", set(service.unreleased))))
+    service.ways = cast(JobWays, told)
+    service._forget(live)
+    assert (service.running(), service.unreleased) == ([], {7})
+    service._release(live)
+    assert steps == [("release", {7}), ("grants", set())]
