@@ -51,16 +51,16 @@ _NO_FILES: Final = ("PWD", "OLDPWD", "HOME", "_", "XAUTHORITY", "ICEAUTHORITY", 
 
 
 def files_of(environ: Mapping[str, str], cwd: str, home: str) -> list[str]:
-    """What variables name below the working directory or the home, unless it is hidden there, as secrets mostly are.
+    """Files that variables name below the working directory or the home, unless they are hidden, as secrets mostly are.
 
-    Programs of the home are not meant: variables such as CONDA_EXE are about the caller's shell.
+    Directories are not meant, as of XDG_CACHE_HOME, and no programs of the home: CONDA_EXE is about the caller's shell.
     """
     tops = [f"{each.rstrip('/')}/" for each in (cwd, home) if each not in ("", "/")]
     found = []
     for name, value in environ.items():
         top = next(filter(value.startswith, tops), "")
-        is_file = name not in _NO_FILES and not name.startswith("LD_") and "/." not in value[len(top) - 1 :]
-        if top and is_file and (top == tops[0] or not os.access(value, os.X_OK)):
+        is_file = name not in _NO_FILES and not name.startswith(("LD_", "GPROC_")) and "/." not in value[len(top) - 1 :]
+        if top and is_file and os.path.isfile(value) and (top == tops[0] or not os.access(value, os.X_OK)):
             found.append(value)
     return found
 

@@ -97,3 +97,12 @@ def test_of_a_shell_line_of_the_caller_bare_names_are_the_nodes(tmp_path: Path) 
 def test_an_interpreters_script_is_known(command: str, script: tuple[str, str]) -> None:
     name, *rest = command.split()
     assert prefixes.script(rest, prefixes.interpreter(name)) == script
+
+
+def test_a_variable_that_names_a_directory_is_not_named_as_left_behind(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "data").write_text("x")
+    environ = {"XDG_CACHE_HOME": f"{tmp_path}/cache", "DATA": f"{tmp_path}/data", "GPROC_TOKEN": f"{tmp_path}/data2"}
+    (tmp_path / "data2").write_text("x")
+    found = words.meant(["/bin/true"], str(tmp_path), environ)
+    assert (found.files, found.left) == ((f"{tmp_path}/data",), ())
