@@ -22,6 +22,9 @@ _BETWEEN: Final = re.compile(rb"\)?[\s,/+]{1,80}|\)+\.\w{1,20}\(")
 """What may stand between two strings that are parts of one path."""
 
 _WORD: Final = re.compile(rb"[^\s;&|<>()\[\]{}\"'`$=]{1,300}")
+_WRITTEN: Final = re.compile(rb"(?<![-=])>{1,2}\|?\s*(?![&(])[^\s;&|<>()]{1,300}")
+"""What a shell writes to: it is the node's file, and not one to bring."""
+
 _OF_WORDS: Final = ("sh", "tcl", "m4", "make")
 """Languages whose strings need no quotes."""
 
@@ -39,6 +42,8 @@ _OF_HOME: Final = re.compile(r"(?:~|\$HOME|\$\{HOME\})/(?=[^/])")
 
 def names_in(text: bytes, language: str) -> list[str]:
     """The names in a script.  language: "" for data, in which every word that looks like a path counts."""
+    if language in ("sh", "make"):
+        text = _WRITTEN.sub(b" ", text)
     strings = [(match.start(), match.end(), match[1] or match[2] or b"") for match in _STRING.finditer(text)]
     strings = strings[:STRINGS_MAX]
     found = [string for _, _, string in strings]

@@ -205,3 +205,8 @@ def test_a_jar_brings_those_of_its_class_path(packed: Pack, tmp_path: Path) -> N
     java.chmod(0o755)
     bundle = packed("./java", command=("./java", "-jar", "m.jar"), cwd=str(tmp_path))
     assert {"m.jar", "lib/l.jar", "deep.jar"} <= sent(bundle, tmp_path)
+
+
+@pytest.mark.parametrize("text", [b"echo x >>/home/me/runs; cat in", b"x 2> /home/me/runs", b'x >|"/home/me/runs"'])
+def test_a_file_that_a_shell_writes_to_is_the_nodes(text: bytes) -> None:
+    assert not [name for name in names_in(text, "sh") if "runs" in name]
