@@ -25,6 +25,11 @@ _WORD: Final = re.compile(rb"[^\s;&|<>()\[\]{}\"'`$=]{1,300}")
 _WRITTEN: Final = re.compile(rb"(?<![-=])>{1,2}\|?\s*(?![&(])[^\s;&|<>()]{1,300}")
 """What a shell writes to: it is the node's file, and not one to bring."""
 
+_OPENED: Final = re.compile(
+    rb"(?:\"[^\"\n]{1,300}\"|'[^'\n]{1,300}')\s{0,9},\s{0,9}(?:mode\s{0,9}=\s{0,9})?[\"'][wax][bt+]{0,2}[\"']"
+)
+"""What other languages open to write: `open("/home/me/results", "a")`."""
+
 _OF_WORDS: Final = ("sh", "tcl", "m4", "make")
 """Languages whose strings need no quotes."""
 
@@ -44,6 +49,7 @@ def names_in(text: bytes, language: str) -> list[str]:
     """The names in a script.  language: "" for data, in which every word that looks like a path counts."""
     if language in ("sh", "make"):
         text = _WRITTEN.sub(b" ", text)
+    text = _OPENED.sub(b" ", text)
     strings = [(match.start(), match.end(), match[1] or match[2] or b"") for match in _STRING.finditer(text)]
     strings = strings[:STRINGS_MAX]
     found = [string for _, _, string in strings]

@@ -210,3 +210,9 @@ def test_a_jar_brings_those_of_its_class_path(packed: Pack, tmp_path: Path) -> N
 @pytest.mark.parametrize("text", [b"echo x >>/home/me/runs; cat in", b"x 2> /home/me/runs", b'x >|"/home/me/runs"'])
 def test_a_file_that_a_shell_writes_to_is_the_nodes(text: bytes) -> None:
     assert not [name for name in names_in(text, "sh") if "runs" in name]
+
+
+@pytest.mark.parametrize("text", [b"open('/home/me/runs', 'a')", b'open("/home/me/runs", mode="wb")'])
+def test_a_file_that_a_script_opens_to_write_is_the_nodes(text: bytes) -> None:
+    assert names_in(text, "python") == []
+    assert names_in(text.replace(b"'a'", b"'r'").replace(b"wb", b"rb"), "python") != []
