@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from gproc.bundle import cache, observed
 from gproc.bundle.meaning import Meant, Ran
 from gproc.bundle.surroundings import Surroundings
+from gproc.bundle.variables import files_named
 from gproc.content.manifest import Digest, Manifest, digest_of, encode, trusted
 from gproc.errors import BundleError, UsageError
 
@@ -217,8 +218,8 @@ def read_chunk(bundle: Bundle, digest: Digest) -> bytes:
 def _meant(request: PackRequest) -> Meant:
     """What the words mean.  Inside another root (-r) they are the caller's, and name nothing there."""
     also = tuple(map(Ran, request.also))
-    says_more = len(request.command) > 1 or os.path.basename(request.program) in _SAY_MORE or _names_files(request)
-    if request.words and request.root == "/" and says_more:
+    says_more = len(request.command) > 1 or os.path.basename(request.program) in _SAY_MORE
+    if request.words and request.root == "/" and (says_more or files_named(request.environ, request.cwd)):
         from gproc.bundle.words import meant
 
         command = request.command or (request.program,)
@@ -229,15 +230,6 @@ def _meant(request: PackRequest) -> Meant:
 
 _SAY_MORE: Final = ("make", "gmake")
 """Programs that read a file of the working directory without being told."""
-
-
-def _names_files(request: PackRequest) -> bool:
-    """Whether a variable may name a file of the caller's, so that a command of one word has to be read too."""
-    tops = tuple(f"{each}/" for each in (request.cwd, request.environ.get("HOME", "")) if each not in ("", "/"))
-    return bool(tops) and any(
-        value.startswith(tops) and not name.startswith("LD_") and os.path.isfile(value)
-        for name, value in request.environ.items()
-    )
 
 
 def _with_environment(request: PackRequest) -> PackRequest:

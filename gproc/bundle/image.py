@@ -103,6 +103,11 @@ class Image:
         except (BundleError, OSError):
             return None
 
+    def is_file(self, path: str) -> bool:
+        """Whether a path that a text may mean leads to a regular file."""
+        walk = self.glance(path)
+        return walk is not None and stat.S_ISREG(walk.status.st_mode)
+
     def note_absent(self, path: str) -> None:
         """Nothing is there: the answers so far depend on that."""
         self._absent.add(path)

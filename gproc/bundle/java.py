@@ -6,7 +6,6 @@ Source: the JAR File Specification, "Class-Path".
 from __future__ import annotations
 
 import os
-import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -27,9 +26,7 @@ def class_path_of(image: Image, jar: str) -> Iterator[str]:
         here = todo.pop()
         for name in _named(image, here):
             path = os.path.normpath(os.path.join(os.path.dirname(here), unquote(name)))
-            walk = image.glance(path)
-            is_new = path not in seen and len(seen) < _JARS_MAX
-            if is_new and walk is not None and stat.S_ISREG(walk.status.st_mode):
+            if path not in seen and len(seen) < _JARS_MAX and image.is_file(path):
                 seen.add(path)
                 todo.append(path)
                 yield path

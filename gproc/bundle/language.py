@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -143,6 +142,4 @@ def _run(image: Image, surroundings: Surroundings, words: list[str]) -> Ran:
     language = prefixes.interpreter(os.path.basename(words[0]))
     word, code = prefixes.script(words[1:], language) if language else ("", "")
     script = surroundings.absolute(os.path.normpath(word)) if word else ""
-    walk = image.glance(script) if script else None
-    is_file = walk is not None and stat.S_ISREG(walk.status.st_mode)
-    return Ran(words[0], script if is_file else "", code)
+    return Ran(words[0], script if script and image.is_file(script) else "", code)

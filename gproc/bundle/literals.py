@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from gproc.bundle import elf
 from gproc.bundle.beside import is_of_distribution
@@ -30,11 +30,26 @@ _OF_DRIVERS: Final = re.compile(r"lib(cuda|nvidia|GLX_|EGL_|mlx|ibverbs|rdmacm|h
 _OPENS: Final = frozenset({b"dlopen"})
 
 
-def files_in(image: Image, surroundings: Surroundings, program: Object) -> Iterator[str]:
+class Literals(NamedTuple):
+    """names: strings of a program that may be names.  opens: whether it calls dlopen(3)."""
+
+    names: list[bytes]
+    opens: bool
+
+
+def literals_of(image: Image, program: Object) -> Literals:
+    """They are none for a program of the distribution, whose file is not read."""
+    if is_of_distribution(program.real):
+        return Literals([], False)
+    found = _NAME.findall(image.text(program.real, _SEARCHED_BYTES))
+    return Literals(sorted(set(found))[:_NAMES_MAX], elf.mentions(image.host(program.real), program.elf, _OPENS))
+
+
+def files_in(image: Image, surroundings: Surroundings, program: Object, literals: Literals) -> Iterator[str]:
     """The files that a program names by a relative path."""
-    names = [name for name in _names(image, program) if (b"." in name or b"/" in name) and not _SOURCE.search(name)]
-    if elf.mentions(image.host(program.real), program.elf, _OPENS):
-        names += [name for name in _names(image, program) if b"/" in name and name.endswith(b".so")]
+    names = [name for name in literals.names if (b"." in name or b"/" in name) and not _SOURCE.search(name)]
+    if literals.opens:
+        names += [name for name in literals.names if b"/" in name and name.endswith(b".so")]
     for name in names:
         for directory in dict.fromkeys((surroundings.absolute(""), os.path.dirname(program.real))):
             path = os.path.normpath(f"{directory.rstrip('/')}/{os.fsdecode(name)}")
@@ -43,17 +58,8 @@ def files_in(image: Image, surroundings: Surroundings, program: Object) -> Itera
                 yield path
 
 
-def libraries_in(image: Image, linker: Linker, program: Object) -> Iterator[str]:
+def libraries_in(linker: Linker, program: Object, literals: Literals) -> Iterator[str]:
     """The libraries that a program names, and neither needs nor has from a driver."""
-    if not elf.mentions(image.host(program.real), program.elf, _OPENS):
-        return
-    for name in map(os.fsdecode, filter(_LIBRARY.fullmatch, _names(image, program))):
+    for name in map(os.fsdecode, filter(_LIBRARY.fullmatch, literals.names if literals.opens else [])):
         if name not in program.elf.needed and not _OF_DRIVERS.match(name):
             yield from (each.path for each in linker.find(name, program, program))
-
-
-def _names(image: Image, program: Object) -> list[bytes]:
-    if is_of_distribution(program.real):
-        return []
-    found = _NAME.findall(image.text(program.real, _SEARCHED_BYTES))
-    return sorted(set(found))[:_NAMES_MAX]

@@ -245,11 +245,12 @@ class _Packing:
         home = language.home_of(self._image, self._surroundings, program, closure, runs, self._words)
         modules = self._add_home(home, f"library of {path}") if home is not None else []
         if home is None:
-            for named in literals.files_in(self._image, self._surroundings, program):
+            said = literals.literals_of(self._image, program)
+            for named in literals.files_in(self._image, self._surroundings, program, said):
                 self.show(self._layout.add(named, f"named by {path}"))
                 self._add_programs_among([named])
                 modules += [named] if is_shared_object(named) else []
-            opened = literals.libraries_in(self._image, linker, program)
+            opened = literals.libraries_in(linker, program, said)
             modules += [self._add_code(named, f"opened by {path}") for named in opened]
         for companion in companions.companions_of(self._image, self._surroundings, closure):
             real = self._add_code(companion, f"opened by a library of {path}")

@@ -17,7 +17,9 @@ from typing import Final
 
 from gproc.bundle import prefixes, search_paths
 from gproc.bundle.meaning import Meant, Ran
+from gproc.bundle.variables import files_named
 from gproc.bundle.zones import zone_file
+from gproc.content.manifest import PATH_BYTES_MAX
 from gproc.content.paths import within
 
 FILE_BYTES_MAX: Final = 100 << 20
@@ -47,24 +49,6 @@ def meant(command: Sequence[str], cwd: str, environ: Mapping[str, str], *, nodes
     return _Reader(cwd, environ, nodes_programs).read(command)
 
 
-_NO_FILES: Final = ("PWD", "OLDPWD", "HOME", "_", "XAUTHORITY", "ICEAUTHORITY", "HISTFILE", "MAIL", "BASH_ENV", "ENV")
-
-
-def files_of(environ: Mapping[str, str], cwd: str, home: str) -> list[str]:
-    """Files that variables name below the working directory or the home, unless they are hidden, as secrets mostly are.
-
-    Directories are not meant, as of XDG_CACHE_HOME, and no programs of the home: CONDA_EXE is about the caller's shell.
-    """
-    tops = [f"{each.rstrip('/')}/" for each in (cwd, home) if each not in ("", "/")]
-    found = []
-    for name, value in environ.items():
-        top = next(filter(value.startswith, tops), "")
-        is_file = name not in _NO_FILES and not name.startswith(("LD_", "GPROC_")) and "/." not in value[len(top) - 1 :]
-        if top and is_file and os.path.isfile(value) and (top == tops[0] or not os.access(value, os.X_OK)):
-            found.append(value)
-    return found
-
-
 class _Reader:
     def __init__(self, cwd: str, environ: Mapping[str, str], nodes_programs: bool) -> None:
         self._cwd = cwd
@@ -84,7 +68,7 @@ class _Reader:
             if word.startswith("TZ="):  # as env(1) takes it
                 for path in zone_file(word.removeprefix("TZ=")):
                     self._word(path)
-        for path in files_of(self._environ, self._cwd, self._home):
+        for path in files_named(self._environ, self._cwd):
             self._word(path)
         return Meant(tuple(self._programs), tuple(self._files), tuple(self._yielding), tuple(self._left))
 
@@ -171,7 +155,7 @@ class _Reader:
 
 def _candidates(word: str) -> Iterator[str]:
     """What of a word may be a file: all of it, what follows `=`, `@`, `-X` or `file://`, and the parts of a list."""
-    if not word or "\0" in word or len(word) > 4095:
+    if not word or "\0" in word or len(word) > PATH_BYTES_MAX:
         return
     yield word
     if word.startswith(("file://", "@")):

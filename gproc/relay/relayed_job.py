@@ -103,7 +103,7 @@ class RelayedJob:
         self._receipt = receipt
         self._window_bytes = 0
         self._downstream_of: dict[int, Downstream] = {}
-        self._downstreams: list[Downstream] = []
+        self._downstreams: dict[Downstream, None] = {}
         self._outlets: dict[int, Outlet[Downstream]] = {}
         self._inlet: Inlet[Downstream] | None = None
         self._queued: dict[int, int] = {}
@@ -199,8 +199,7 @@ class RelayedJob:
         sources_by_child: Mapping[Downstream, tuple[Peer | None, ...]],
     ) -> None:  # fmt: skip
         for downstream, branch in parts.items():
-            if downstream not in self._downstreams:
-                self._downstreams.append(downstream)
+            self._downstreams[downstream] = None
             self._downstream_of |= dict.fromkeys(branch.ranks(), downstream)
         relaying = [each for each, branch in parts.items() if branch.children and each not in self._kept]
         offers_bytes = bytes_for_link(len(relaying), sum(kept.offer.bytes for kept in self._kept.values()))
@@ -360,7 +359,7 @@ class RelayedJob:
         """A downstream is gone.  The others no longer wait for it; its ranks may come back on another way."""
         if downstream not in self._downstreams:
             return
-        self._downstreams.remove(downstream)
+        del self._downstreams[downstream]
         self._kept.pop(downstream, None)
         for outlet in self._outlets.values():
             outlet.forget(downstream)

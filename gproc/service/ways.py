@@ -149,7 +149,6 @@ class JobWays:
             for node in returned.values():
                 self._master.grant_again(node)
 
-
     def released(self, live: LiveJob, registry: Registry) -> None:
         """A job is over, and its release goes to those that this master has sent it.
 

@@ -65,16 +65,19 @@ class RunKey:
     def sign(self, end: SignedEnd) -> Signed:
         return self._signer.sign(Context.OUTCOME, end)
 
-
     def output_gone(self, session: bytes, job: int, rank: int, stream: int, size: int) -> OutputGone:
-        words = session + _GONE.pack(job, rank, stream, size)
-        return OutputGone(job, rank, stream, size, self._signer.sign_bytes(Context.OUTPUT_GONE, words))
+        signature = self._signer.sign_bytes(Context.OUTPUT_GONE, _gone(session, job, rank, stream, size))
+        return OutputGone(job, rank, stream, size, signature)
 
 
 def check_gone(gone: OutputGone, session: bytes, key: bytes) -> None:
     """Check that the run with this key does not have that output any more.  Raises: Forged."""
-    words = session + _GONE.pack(gone.job, gone.rank, gone.stream, gone.bytes)
-    check_signature(Context.OUTPUT_GONE, words, gone.signature, key)
+    signed = _gone(session, gone.job, gone.rank, gone.stream, gone.bytes)
+    check_signature(Context.OUTPUT_GONE, signed, gone.signature, key)
+
+
+def _gone(session: bytes, job: int, rank: int, stream: int, size: int) -> bytes:
+    return session + _GONE.pack(job, rank, stream, size)
 
 
 def run_key_subject(nonce: bytes, key: bytes) -> bytes:
