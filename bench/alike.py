@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -14,25 +15,28 @@ from bench import processes, yardsticks
 from bench.figures import MB, Figure, Settings, Yardstick, samples
 from bench.output import LINE
 from bench.tree import Done, Part, Tree
-from gproc.relay.relayed_job import Downstream, RelayedJob
+from gproc.relay.neighbours import Downstream
+from gproc.relay.relayed_job import RelayedJob
 from gproc.request.spec import Request
 from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
 from gproc.wire.endings import RankEnded
+from gproc.wire.merging import AnnounceOutput, AnswerOutput, BringOutput, SameOutput
 
 SHORT: Final = "/etc/os-release"
 LONG_BYTES: Final = 100_000
 
-VIRTUAL_RACKS: Final = 70
-VIRTUAL_RACK_SIZE: Final = 72
-"""5,040 nodes."""
+VIRTUAL_SMALL: Final = (4, 20)
+VIRTUAL_LARGE: Final = (70, 72)
+"""Racks, and nodes of each: 80 and 5,040 nodes."""
 
 
 def measure(settings: Settings) -> Iterator[Figure]:
     with Tree(settings.racks, settings.rack_size) as tree:
         yield _beside_clush(tree, settings)
         yield from _bytes_of(tree, settings)
-    yield _virtual()
+    yield _virtual(*VIRTUAL_SMALL)
+    yield _virtual(*VIRTUAL_LARGE)
     yield from _much(settings)
 
 
@@ -89,81 +93,123 @@ def _gathered(tree: Tree, *words: str) -> Done:
 # 5,000 nodes: the rules of relays alone, in this process
 
 
-class _Counting:
-    """The link of a rack master to the master."""
+class _Silent:
+    """Those that only hear."""
 
-    def __init__(self, racks: list[int], number: int) -> None:
-        self._bytes = racks
-        self._number = number
-
-    def send(self, message: messages.Message) -> None:
-        self._bytes[self._number] += len(messages.frame(message))
-
-    def write(self, frame: bytes) -> None:
-        self._bytes[self._number] += len(frame)
-
-
-class _Leaf:
     def start(self, *_: Any, **__: Any) -> None:
         pass
 
-    obey = stdin = credit = acknowledge = release = start
+    obey = stdin = credit = acknowledge = release = answer = send = write = start
 
 
-class _Rack:
-    """A rack master as the master's downstream: it takes its part with the offer that the master makes."""
+class _Rack(_Silent):
+    """A rack master as the master's downstream, and the link between the two.  up, down: what is on it."""
 
-    def __init__(self, up: _Counting) -> None:
-        self._up = up
+    def __init__(self) -> None:
         self.leaves: dict[int, Downstream] = {}
-        self.relayed: RelayedJob | None = None
+        self.up: deque[bytes | messages.Message] = deque()
+        self.down: deque[AnswerOutput] = deque()
+        self.bytes = 0
+        self.relayed: RelayedJob
 
     def start(self, run: messages.Run) -> None:
-        self.relayed = RelayedJob(run.job, run.ticket, _REQUEST, self._up)
+        self.relayed = RelayedJob(run.job, run.ticket, _REQUEST, self)
         parts: dict[Downstream, Branch] = {}
         for branch in run.branch.children.values():
-            self.leaves[branch.rank] = leaf = _Leaf()
+            self.leaves[branch.rank] = leaf = _Silent()
             parts[leaf] = branch
         self.relayed.start(run, parts, {})
 
-    obey = stdin = credit = acknowledge = release = _Leaf.start
+    def answer(self, answer: AnswerOutput) -> None:
+        self.down.append(answer)
+
+    def send(self, message: messages.Message) -> None:
+        self.bytes += len(messages.frame(message))
+        self.up.append(message)
+
+    def write(self, frame: bytes) -> None:
+        self.bytes += len(frame)
+        self.up.append(frame)
+
+    def deliver(self, master: RelayedJob) -> None:
+        """What is on the link arrives."""
+        for _ in range(len(self.up)):
+            match said := self.up.popleft():
+                case bytes():
+                    _, rank, stream, offset, view = frames.read_stdio(memoryview(said)[frames.HEADER_BYTES :])
+                    master.output(self, rank, stream, offset, view)
+                    self.relayed.credit_from_upstream(stream, len(view))
+                case SameOutput():
+                    master.same_output(self, said)
+                    self.relayed.credit_from_upstream(said.stream, said.size)
+                case AnnounceOutput():
+                    master.announced(self, said)
+                    self.relayed.credit_from_upstream(said.stream, said.size)
+                case BringOutput():
+                    master.brought(self, said)
+                case RankEnded():
+                    master.finished(self, said)
+        while self.down:
+            self.relayed.heard(self.down.popleft())
+
+
+class _Client(_Silent):
+    """Takes everything at once.  bytes: of output that came."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.master: RelayedJob
+
+    def write(self, frame: bytes) -> None:
+        size = len(frame) - frames.HEADER_BYTES - frames.STDIO_HEADER_BYTES
+        self.bytes += size
+        self.master.credit_from_upstream(frames.STDOUT, size)
 
 
 _REQUEST: Final = Request(nodes=".", argv=(b"cat",))
 _TICKET: Final = messages.Signed(b"ticket", bytes(64))
 
 
-def _virtual() -> Figure:
-    size = VIRTUAL_RACKS * VIRTUAL_RACK_SIZE
-    received = [0] * VIRTUAL_RACKS
-    racks = [_Rack(_Counting(received, number)) for number in range(VIRTUAL_RACKS)]
+def _virtual(count: int, size: int) -> Figure:
+    """So many racks, of so many nodes each: all say the same at once."""
+    racks = [_Rack() for _ in range(count)]
     branches = [
-        Branch(-1, {leaf + 1: Branch(rack * VIRTUAL_RACK_SIZE + leaf, {}) for leaf in range(VIRTUAL_RACK_SIZE)})
-        for rack in range(VIRTUAL_RACKS)
+        Branch(-1, {leaf + 1: Branch(rack * size + leaf, {}) for leaf in range(size)}) for rack in range(count)
     ]
-    master = RelayedJob(1, _TICKET, _REQUEST, _Counting([0], 0))
+    client = _Client()
+    client.master = master = RelayedJob(1, _TICKET, _REQUEST, client)
     parts: dict[Downstream, Branch] = dict(zip(racks, branches, strict=True))
-    master.start(messages.Run(1, size, _TICKET, Branch(-1, dict(enumerate(branches))), 1 << 20), parts, {})
+    master.start(messages.Run(1, count * size, _TICKET, Branch(-1, dict(enumerate(branches))), 1 << 20), parts, {})
     data = os.urandom(LONG_BYTES)
-    began_s = time.perf_counter()
-    ends = 0
-    for rack in racks:
-        assert rack.relayed is not None
-        for rank, leaf in rack.leaves.items():
-            for begin in range(0, LONG_BYTES, 16 << 10):
-                rack.relayed.output(leaf, rank, frames.STDOUT, begin, data[begin : begin + (16 << 10)])
-                rack.relayed.credit_from_upstream(frames.STDOUT, len(data[begin : begin + (16 << 10)]))
-            end = RankEnded(1, rank, messages.Signed(bytes(150), bytes(64)))
-            ends += len(messages.frame(end))
-            rack.relayed.finished(leaf, end)
-    took_ms = (time.perf_counter() - began_s) * 1000 / size
-    said = sum(received) - ends
+    end_bytes = len(messages.frame(_end(0)))
+    began_s = time.process_time()
+    for leaf in range(size):
+        for begin in range(0, LONG_BYTES, 16 << 10):
+            for number, rack in enumerate(racks):
+                rank = number * size + leaf
+                part = data[begin : begin + (16 << 10)]
+                rack.relayed.output(rack.leaves[rank], rank, frames.STDOUT, begin, part)
+            for rack in racks:
+                rack.deliver(master)
+        for number, rack in enumerate(racks):
+            rack.relayed.finished(rack.leaves[number * size + leaf], _end(number * size + leaf))
+    while any(rack.up for rack in racks):
+        for rack in racks:
+            rack.deliver(master)
+    took_ms = (time.process_time() - began_s) * 1000 / (count * size)
+    assert client.bytes == LONG_BYTES * count * size
+    said = [rack.bytes - size * end_bytes for rack in racks]
     return Figure(
-        what=f"the same of {size} virtual nodes in {VIRTUAL_RACKS} racks, a file of {LONG_BYTES // 1000} kB", unit="kB",
-        measured=samples([said / 1000]),
-        note=f"{size} copies: {size * LONG_BYTES / 1000:.0f} kB; of one rack: {max(received) / 1000:.0f} kB with"
-        f" {VIRTUAL_RACK_SIZE} ends; relays: {took_ms:.2f} ms for each node",
+        what=f"the same of {count * size} virtual nodes in {count} racks, a file of {LONG_BYTES // 1000} kB", unit="kB",
+        measured=samples([sum(said) / 1000]),
+        note=f"{count * size} copies: {count * size * LONG_BYTES / 1000:.0f} kB, one for each rack: "
+        f"{count * LONG_BYTES / 1000:.0f}; of one rack {min(said) / 1000:.1f} to {max(said) / 1000:.1f} kB; "
+        f"CPU of the master and its relay: {took_ms:.2f} ms for each node",
     )  # fmt: skip
+
+
+def _end(rank: int) -> RankEnded:
+    return RankEnded(1, rank, messages.Signed(bytes(150), bytes(64)))
 
 
 def _much(settings: Settings) -> Iterator[Figure]:

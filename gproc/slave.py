@@ -51,6 +51,7 @@ from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEn
 from gproc.wire.directions import PARENT_TO_CHILD, ParentToChild
 from gproc.wire.endings import Acknowledged, Release
 from gproc.wire.loads import Load, Poll
+from gproc.wire.merging import AnswerOutput
 from gproc.wire.messages import Arrived, Left, Run
 
 if TYPE_CHECKING:
@@ -198,12 +199,9 @@ class Slave(Hub, Receiver[ParentToChild]):
                 self._obey(job, order)
             case messages.SetSources():
                 self._staging.set_sources(message)
-            case messages.Credit(job, stream, size):
+            case messages.Credit(job) | Acknowledged(job) | AnswerOutput(job):
                 if (relayed := self.relayed_jobs.get(job)) is not None:
-                    relayed.credit_from_upstream(stream, size)
-            case Acknowledged(job):
-                if (relayed := self.relayed_jobs.get(job)) is not None:
-                    relayed.acknowledge(message)
+                    relayed.heard(message)
             case Release():
                 self._release(message)
             case messages.Granted(route, grant):

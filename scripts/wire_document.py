@@ -17,6 +17,7 @@ from gproc.request.limits import Limits
 from gproc.wire import credit, directions, frames, job_messages, messages, proofs, stacks, tags, task_messages, tasks
 from gproc.wire.branch import NUMBER_MAX, Branch
 from gproc.wire.directions import DIRECTIONS, Direction
+from gproc.wire.offer import MergeOffer
 from gproc.wire.tree_rows import MasterCounts, NodeDrained
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "wire.md"
@@ -55,7 +56,7 @@ TALKS: Final[tuple[tuple[Direction[Any], str, str], ...]] = (
 """Every direction, its title, and when its messages may be sent."""
 
 VALUES: Final = (
-    messages.NodeInfo, proofs.KeyProof, Branch, messages.Signed, messages.Peer, messages.MergeOffer,
+    messages.NodeInfo, proofs.KeyProof, Branch, messages.Signed, messages.Peer, MergeOffer,
     messages.NodeState, NodeDrained, messages.AbsentNode, MasterCounts,
     job_messages.JobRow, job_messages.JobTransfer, job_messages.Keep, job_messages.FaultRow, task_messages.TaskListing,
     stacks.StackRow, stacks.StackRemark, spec.Request, spec.BundleName, spec.TerminalSize,

@@ -40,6 +40,7 @@ from gproc.trust.ticket import Ticket
 from gproc.wire import frames
 from gproc.wire.endings import Acknowledged, RankEnded, Release
 from gproc.wire.frames import InputBlock
+from gproc.wire.merging import AnswerOutput
 from gproc.wire.messages import Run, Signed
 
 if TYPE_CHECKING:
@@ -200,6 +201,9 @@ class Program:
         size = kept.acknowledge(taken.bytes)
         if size and (pipe := self._outputs.get(taken.stream)) is not None:
             pipe.credit(size)
+
+    def answer(self, answer: AnswerOutput) -> None:
+        raise AssertionError("a program announces nothing")
 
     def release(self, word: Release) -> None:
         """The job is released, so no node wants its output."""

@@ -12,7 +12,8 @@ from gproc.node.services import LocalServices
 from gproc.node.uplink import Uplink
 from gproc.node.voice import Voice
 from gproc.node.warded import warded_program
-from gproc.relay.relayed_job import Downstream, RelayedJob
+from gproc.relay.neighbours import Downstream
+from gproc.relay.relayed_job import RelayedJob
 from gproc.shown import shown_text
 from gproc.trust.signing import TicketRefused
 from gproc.trust.ticket import Ticket, TicketVerifier

@@ -44,6 +44,7 @@ from gproc.trust.renewal import RENEWAL_S, RENEWALS_AT_ONCE
 from gproc.wire import frames, messages
 from gproc.wire.directions import CHILD_TO_PARENT, OPENING, ChildToParent, Opening
 from gproc.wire.endings import Acknowledged, Release
+from gproc.wire.merging import AnswerOutput
 from gproc.wire.messages import Join, NodeInfo, PeerHello, Run, Want
 
 if TYPE_CHECKING:
@@ -117,6 +118,9 @@ class Child(Receiver[ChildToParent]):
 
     def acknowledge(self, taken: Acknowledged) -> None:
         self.link.send(taken)
+
+    def answer(self, answer: AnswerOutput) -> None:
+        self.link.send(answer)
 
     def release(self, word: Release) -> None:
         self.link.send(word)

@@ -20,7 +20,8 @@ from gproc.relay.adoption import NotBelow, adopted_numbers, is_at_home, shown_gr
 from gproc.relay.belonging import NODES_BELOW_MAX, Belonging, JoinRefused
 from gproc.relay.children import Child, Children
 from gproc.relay.memory import Memory
-from gproc.relay.relayed_job import Downstream, RelayedJob, Upstream
+from gproc.relay.neighbours import Downstream, Upstream
+from gproc.relay.relayed_job import RelayedJob
 from gproc.relay.stacks import StackRelay
 from gproc.spread.monitor import BroadcastMonitor
 from gproc.spread.passing import PassingFetcher
@@ -34,7 +35,7 @@ from gproc.wire.credentials import AskCertificate, Certified, NewKeys, OldKeysEn
 from gproc.wire.directions import ChildToParent
 from gproc.wire.endings import OutputGone, RankEnded, Release
 from gproc.wire.loads import Load, Poll
-from gproc.wire.merging import SameOutput
+from gproc.wire.merging import AnnounceOutput, BringOutput, SameOutput
 from gproc.wire.messages import Arrived, Join, Left, Peer, Route, Run
 from gproc.wire.stacks import StacksShown
 
@@ -210,6 +211,12 @@ class Hub(ABC):
             case OutputGone(job):
                 if (relayed := self.relayed_jobs.get(job)) is not None:
                     relayed.output_gone(child, message)
+            case AnnounceOutput(job):
+                if (relayed := self.relayed_jobs.get(job)) is not None:
+                    relayed.announced(child, message)
+            case BringOutput(job):
+                if (relayed := self.relayed_jobs.get(job)) is not None:
+                    relayed.brought(child, message)
             case StacksShown():
                 self._stacks.take(child, message)
             case messages.Want():
@@ -287,7 +294,7 @@ class Hub(ABC):
         for child, branch in here.items():
             parts[child] = branch
         self.heartbeats.quicken()
-        relayed.start(run, parts, sources_by_child)
+        relayed.start(run, parts, sources_by_child, asyncio.get_running_loop().call_later)
         self._next_job.set_result(None)
         self._next_job = asyncio.get_running_loop().create_future()
 

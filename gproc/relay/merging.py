@@ -1,4 +1,4 @@
-"""Output that several ranks have alike goes up each link of the tree once.  Pure.
+"""What the ranks below one child have alike goes up the link of that child once.  Pure.
 
 Nodes that run the same command mostly say the same, at the same offsets of their streams.  So a relay remembers the
 last output of a job that it has sent to its parent, and the parent keeps it: both drop the oldest by the same rule.
@@ -6,6 +6,7 @@ What another rank says alike is sent as a reference (`wire.merging.SameOutput`),
 before anything else sees them.  Credit, offsets, acknowledgements and digests count those bytes as if they had come.
 
 It is a matter of one link: after a change of parent both ends begin with nothing.  Bytes are compared, not digests.
+What several children of one parent have alike is the matter of `relay.announcing` and `relay.common`.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import itertools
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
+from gproc.relay.announcing import Announcer
 from gproc.wire import frames
-from gproc.wire.merging import SameOutput
-from gproc.wire.messages import MergeOffer
+from gproc.wire.merging import AnnounceOutput, SameOutput
+from gproc.wire.offer import MergeOffer
 
 LINK_BYTES: Final = 4 << 20
 """What one parent keeps of one job for one child: nodes may be so far apart in what they say."""
@@ -43,14 +45,17 @@ _epochs = itertools.count(1)
 
 
 class SentPiece(NamedTuple):
-    """Output that was sent in a STDIO frame."""
+    """Output that was sent in a STDIO frame, or announced."""
 
     rank: int
     offset: int
     data: bytes
 
 
-class Recent:
+P = TypeVar("P", bound=SentPiece)
+
+
+class Recent(Generic[P]):
     """The last pieces, at most so many bytes of them, sorted by offset under each key.
 
     Both ends of a link note the same pieces in the same order.  One that began earlier has what the other one has.
@@ -59,20 +64,24 @@ class Recent:
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._order: deque[tuple[Hashable, SentPiece]] = deque()
-        self._by_key: dict[Hashable, list[SentPiece]] = {}
+        self._order: deque[tuple[Hashable, P]] = deque()
+        self._by_key: dict[Hashable, list[P]] = {}
 
-    def note(self, key: Hashable, piece: SentPiece) -> None:
-        if len(piece.data) < LEAST_BYTES:
+    def note(self, key: Hashable, piece: P) -> None:
+        if len(piece.data) < LEAST_BYTES or not self._most_bytes:
             return
         pieces = self._by_key.setdefault(key, [])
         pieces.insert(bisect_right(pieces, piece.offset, key=_offset), piece)
         self._order.append((key, piece))
         self._bytes += len(piece.data)
-        while self._bytes > self._most_bytes or len(self._order) > PIECES_MAX:
-            self._drop(*self._order.popleft())
+        self._drop_oldest()
 
-    def covering(self, key: Hashable, offset: int) -> Iterator[SentPiece]:
+    def keep_at_most(self, most_bytes: int) -> None:
+        """From now on it is another number of bytes."""
+        self._most_bytes = most_bytes
+        self._drop_oldest()
+
+    def covering(self, key: Hashable, offset: int) -> Iterator[P]:
         """Those that have a byte at this offset, the last ones first: at most CANDIDATES_MAX are looked at."""
         pieces = self._by_key.get(key, [])
         end = bisect_right(pieces, offset, key=_offset)
@@ -80,7 +89,11 @@ class Recent:
             if offset < piece.offset + len(piece.data):
                 yield piece
 
-    def _drop(self, key: Hashable, piece: SentPiece) -> None:
+    def _drop_oldest(self) -> None:
+        while self._bytes > self._most_bytes or len(self._order) > PIECES_MAX:
+            self._drop(*self._order.popleft())
+
+    def _drop(self, key: Hashable, piece: P) -> None:
         self._bytes -= len(piece.data)
         pieces = self._by_key[key]
         at = bisect_right(pieces, piece.offset, key=_offset) - 1
@@ -107,14 +120,15 @@ class SentOutput:
 
     def __init__(self, job: int, offer: MergeOffer) -> None:
         self.epoch = offer.epoch
+        self.announcer = Announcer(job, offer.epoch) if offer.announce else None
         self._job = job
-        self._recent = Recent(offer.bytes)
+        self._recent: Recent[SentPiece] = Recent(offer.bytes)
 
-    def frames_of(self, frame: bytes) -> Iterable[bytes | SameOutput]:
-        """What to send for a STDIO frame of this job: the frame, or references, and frames for what is left."""
+    def frames_of(self, frame: bytes) -> Iterable[bytes | SameOutput | AnnounceOutput]:
+        """What to send for a STDIO frame of this job: references, and frames or announcements for what is left."""
         _, rank, stream, offset, view = frames.read_stdio(memoryview(frame)[frames.HEADER_BYTES :])
         data = bytes(view)
-        said: list[bytes | SameOutput] = []
+        said: list[bytes | SameOutput | AnnounceOutput] = []
         at = plain = tries = 0
         while len(data) - at >= LEAST_BYTES and tries < TRIES_MAX:
             alike = self._longest(stream, offset + at, data[at:] if at else data)
@@ -137,14 +151,18 @@ class SentOutput:
 
     def _plain(
         self, frame: bytes, rank: int, stream: int, offset: int, data: bytes, begin: int, end: int
-    ) -> Iterator[bytes]:
+    ) -> Iterator[bytes | AnnounceOutput]:
         """What nobody else has said: these bytes of a frame."""
-        if end - begin == len(data):
-            self._recent.note(stream, SentPiece(rank, offset, data))
+        if begin == end:
+            return
+        part = data[begin:end]
+        self._recent.note(stream, SentPiece(rank, offset + begin, part))
+        announced = None if self.announcer is None else self.announcer.announce(rank, stream, offset + begin, part)
+        if announced is not None:
+            yield announced
+        elif len(part) == len(data):
             yield frame
-        elif begin < end:
-            part = data[begin:end]
-            self._recent.note(stream, SentPiece(rank, offset + begin, part))
+        else:
             yield frames.stdio_frame(self._job, rank, stream, offset + begin, part)
 
     def _longest(self, stream: int, offset: int, data: bytes) -> _Alike:
@@ -174,15 +192,18 @@ class SentOutput:
 
 
 class KeptForLink:
-    """What a parent keeps of what a child has sent of one job."""
+    """What a parent keeps of what a child has sent of one job.
 
-    def __init__(self, most_bytes: int) -> None:
-        self.offer = MergeOffer(next(_epochs), most_bytes)
-        self._recent = Recent(most_bytes)
+    announce: the parent has other children too, with which it compares what this one announces.
+    """
+
+    def __init__(self, most_bytes: int, *, announce: bool = False) -> None:
+        self.offer = MergeOffer(next(_epochs), most_bytes, announce)
+        self._recent: Recent[SentPiece] = Recent(most_bytes)
 
     def note(self, rank: int, stream: int, offset: int, data: bytes | memoryview) -> None:
         """This came in a STDIO frame."""
-        if len(data) >= LEAST_BYTES:
+        if self.offer.bytes and len(data) >= LEAST_BYTES:
             self._recent.note((rank, stream), SentPiece(rank, offset, bytes(data)))
 
     def bytes_of(self, same: SameOutput) -> memoryview | None:

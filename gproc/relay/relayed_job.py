@@ -7,12 +7,13 @@ then the same Run comes again on the new way (`resume`), and `gproc.relay.delive
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
 from gproc.errors import PeerError
+from gproc.relay.common import CommonOutput, Item, Later, LostOutput, SaidOutput
 from gproc.relay.delivery import streams_of
 from gproc.relay.flow import Inlet, Outlet
 from gproc.relay.merging import KeptForLink, SentOutput, bytes_for_link
+from gproc.relay.neighbours import Downstream, Nowhere, Receipt, Upstream
 from gproc.request.acts import Act
 from gproc.request.spec import Request
 from gproc.wire import frames
@@ -20,66 +21,10 @@ from gproc.wire.branch import Branch
 from gproc.wire.credit import window_for
 from gproc.wire.endings import Acknowledged, OutputGone, RankEnded, Release
 from gproc.wire.frames import InputBlock
-from gproc.wire.merging import SameOutput
-from gproc.wire.messages import Credit, Finished, MergeOffer, Message, Peer, Run, Signed, StageProgress
+from gproc.wire.merging import AnnounceOutput, AnswerOutput, BringOutput, SameOutput
+from gproc.wire.messages import Credit, Finished, Peer, Run, Signed, StageProgress
+from gproc.wire.offer import MergeOffer
 from gproc.wire.stacks import StacksShown
-
-
-class Upstream(Protocol):
-    """The link that a job came from: to the parent, or to the client."""
-
-    def send(self, message: Message) -> None: ...
-
-    def write(self, frame: bytes) -> None: ...
-
-
-class Nowhere:
-    """The upstream of a job while this node has no parent.  What is lost here is sent again later."""
-
-    def send(self, message: Message) -> None:
-        pass
-
-    def write(self, frame: bytes) -> None:
-        pass
-
-
-class Downstream(Protocol):
-    """A child with a part in the job, or this node's own program."""
-
-    def start(self, run: Run) -> None:
-        """Begin, or go on with, this part of a job."""
-
-    def obey(self, job: int, act: Act | None, order: Signed) -> None:
-        """order: the signed form of `act`, for those below; None: this node has obeyed it before."""
-
-    def stdin(self, job: int, block: InputBlock) -> None: ...
-
-    def credit(self, job: int, stream: int, size: int) -> None: ...
-
-    def acknowledge(self, taken: Acknowledged) -> None: ...
-
-    def release(self, word: Release) -> None: ...
-
-
-class Receipt(Protocol):
-    """What the master has of a job: `gproc.relay.receipt.JobReceipt`."""
-
-    def take(self, rank: int, stream: int, offset: int, data: bytes | memoryview) -> int:
-        """This has come.  Returns how many bytes of it, from the first, are to be dropped."""
-
-    def acknowledgement(self, rank: int, stream: int, *, again: bool = False) -> Acknowledged | None:
-        """What to tell the node now.  again: it may have missed the last one."""
-
-    def end(self, ended: RankEnded) -> Finished | None:
-        """How a rank has ended; None: this is not its end, because something is still to come, or came already."""
-
-    def skip(self, gone: OutputGone) -> bool:
-        """Go on behind output that nobody has any more.  Returns whether it was not here."""
-
-    def is_finished(self, rank: int) -> bool: ...
-
-    def finish(self, rank: int) -> None:
-        """Take nothing more of a rank."""
 
 
 class RelayedJob:
@@ -111,34 +56,32 @@ class RelayedJob:
         self._sent: SentOutput | None = None
         """What the parent keeps of what was sent; None: it keeps nothing."""
         self._kept: dict[Downstream, KeptForLink] = {}
+        self._common: CommonOutput[Downstream] | None = None
+        self._later: Later | None = None
 
     def start(
         self, run: Run, parts: Mapping[Downstream, Branch],
-        sources_by_child: Mapping[Downstream, tuple[Peer | None, ...]],
+        sources_by_child: Mapping[Downstream, tuple[Peer | None, ...]], later: Later | None = None,
     ) -> None:  # fmt: skip
         """Send each downstream its part of `run`.
 
-        sources_by_child: the peers that send the bundle to each child, if it is broadcast.
+        sources_by_child: the peers that send the bundle to each child, if it is broadcast.  later: loop.call_later.
         """
+        self._later = later
         self._take_offer(run.merge)
         self._window_bytes = window_bytes = window_for(len(parts), run.window_bytes)
         for stream in streams_of(self.request):
             self._outlets[stream] = Outlet(
-                run.window_bytes,
-                window_bytes,
-                self._write,
+                run.window_bytes, window_bytes, self._write,
                 lambda source, size, stream=stream: source.credit(self.job, stream, size),  # type: ignore[misc]
-            )
+            )  # fmt: skip
         if self.request.stdin:
             self._inlet = Inlet(
-                window_bytes,
-                run.window_bytes,
-                list(parts),
+                window_bytes, run.window_bytes, list(parts),
                 lambda reader, block: reader.stdin(self.job, block),
                 lambda size: self.upstream.send(Credit(self.job, frames.STDIN, size)),
-                self.kept_input_bytes,
-                self.spare_input_bytes,
-            )
+                self.kept_input_bytes, self.spare_input_bytes,
+            )  # fmt: skip
         self._assign(run, parts, sources_by_child)
 
     @property
@@ -202,14 +145,19 @@ class RelayedJob:
             self._downstreams[downstream] = None
             self._downstream_of |= dict.fromkeys(branch.ranks(), downstream)
         relaying = [each for each, branch in parts.items() if branch.children and each not in self._kept]
+        if self._common is None and len(self._kept) + len(relaying) > 1:
+            self._common = CommonOutput(self.job, lambda child, said: child.answer(said), self._take, self._later)
         offers_bytes = bytes_for_link(len(relaying), sum(kept.offer.bytes for kept in self._kept.values()))
-        if offers_bytes:
-            self._kept |= {downstream: KeptForLink(offers_bytes) for downstream in relaying}
+        announce = self._common is not None
+        if offers_bytes or announce:
+            self._kept |= {downstream: KeptForLink(offers_bytes, announce=announce) for downstream in relaying}
         for downstream, branch in parts.items():
             sources = sources_by_child.get(downstream, ())
             offer = self._kept[downstream].offer if downstream in self._kept else None
             part = Run(run.job, run.size, run.ticket, branch, self._window_bytes, sources, run.turn, offer, run.gone)
             downstream.start(part)
+            if self._common is not None:
+                self._common.ask_again(downstream)
 
     def _take_offer(self, offer: MergeOffer | None) -> None:
         if offer is not None and (self._sent is None or self._sent.epoch != offer.epoch):
@@ -270,29 +218,96 @@ class RelayedJob:
 
         Raises: PeerError if `downstream` has no credit for it.
         """
-        if (kept := self._kept.get(downstream)) is not None:
+        if not data or not self._accept(downstream, rank, stream, len(data)):
+            return
+        kept = self._kept.get(downstream)
+        if self._common is not None and kept is not None:
+            self._common.note(stream, offset, data)
+            if self._common.holds_back(downstream):
+                self._common.wait(downstream, SaidOutput(rank, stream, offset, bytes(data)))
+                return
+        if kept is not None:
             kept.note(rank, stream, offset, data)
-        self._output(downstream, rank, stream, offset, data)
+        self._pass_on(downstream, rank, stream, offset, data)
+
+    def announced(self, downstream: Downstream, said: AnnounceOutput) -> None:
+        """Take the place of output that is to come, or is here already.  Raises: PeerError as `output`."""
+        if not self._accept(downstream, said.rank, said.stream, said.size):
+            return
+        kept = self._kept.get(downstream)
+        if self._common is None or kept is None or kept.offer.epoch != said.epoch:
+            self._outlets[said.stream].pay(downstream, said.size)  # as of `same_output`
+            return
+        self._common.announced(downstream, said)
+
+    def brought(self, downstream: Downstream, said: BringOutput) -> None:
+        """Take output that was asked for.  Raises: PeerError if it was not."""
+        if self._common is not None:
+            self._common.brought(downstream, said)
+
+    def heard(self, message: Credit | Acknowledged | AnswerOutput) -> None:
+        """The parent says this of the output."""
+        match message:
+            case Credit(_, stream, size):
+                self.credit_from_upstream(stream, size)
+            case Acknowledged():
+                self.acknowledge(message)
+            case AnswerOutput():
+                announcer = None if self._sent is None else self._sent.announcer
+                if announcer is None:
+                    self.upstream.send(BringOutput(self.job, message.serial, b""))
+                elif (said := announcer.answered(message)) is not None:
+                    self.upstream.send(said)
+
+    def _accept(self, downstream: Downstream, rank: int, stream: int, size: int) -> bool:
+        """Count so many bytes.  Returns whether it has a part in the job.  Raises: PeerError if it has no credit."""
+        outlet = self._outlets.get(stream)
+        if outlet is None or (self._downstream_of.get(rank) is not downstream and downstream not in self._downstreams):
+            return False
+        outlet.accept(size, downstream)
+        return True
+
+    def _in_order(self, downstream: Downstream, item: Item) -> None:
+        """Take it when all is here that was announced before it."""
+        if self._common is not None and self._common.holds_back(downstream):
+            self._common.wait(downstream, item)
+        else:
+            self._take(downstream, item)
+
+    def _take(self, downstream: Downstream, item: Item) -> None:
+        """Raises: PeerError for a reference to nothing."""
+        match item:
+            case SaidOutput(rank, stream, offset, data):
+                if (kept := self._kept.get(downstream)) is not None:
+                    kept.note(rank, stream, offset, data)
+                self._pass_on(downstream, rank, stream, offset, data)
+            case LostOutput(stream, size):
+                self._outlets[stream].pay(downstream, size)
+            case SameOutput(_, rank, stream, offset):
+                if (same := self._kept[downstream].bytes_of(item)) is None:
+                    raise PeerError("a reference to output that it has not sent, or too long ago")
+                self._pass_on(downstream, rank, stream, offset, same)
+            case OutputGone():
+                self._gone(downstream, item)
+            case RankEnded():
+                self._finished(downstream, item)
 
     def same_output(self, downstream: Downstream, same: SameOutput) -> None:
         """Take output that came as a reference.  Raises: PeerError as `output`, or if it refers to nothing."""
+        if not self._accept(downstream, same.rank, same.stream, same.size):
+            return
         kept = self._kept.get(downstream)
         if kept is None or kept.offer.epoch != same.epoch:
             # It is of a time before the present Run, after which its node sends everything again that is not here.
-            if (outlet := self._outlets.get(same.stream)) is not None and same.rank in self._downstream_of:
-                outlet.accept(same.size, downstream)
-                outlet.pay(downstream, same.size)
-            return
-        data = kept.bytes_of(same)
-        if data is None:
-            raise PeerError("a reference to output that it has not sent, or too long ago")
-        self._output(downstream, same.rank, same.stream, same.offset, data)
+            self._outlets[same.stream].pay(downstream, same.size)
+        else:
+            self._in_order(downstream, same)
 
-    def _output(self, downstream: Downstream, rank: int, stream: int, offset: int, data: bytes | memoryview) -> None:
-        outlet = self._outlets.get(stream)
-        if outlet is None or not data or self._downstream_of.get(rank) is not downstream:
+    def _pass_on(self, downstream: Downstream, rank: int, stream: int, offset: int, data: bytes | memoryview) -> None:
+        outlet = self._outlets[stream]
+        if self._downstream_of.get(rank) is not downstream:
+            outlet.pay(downstream, len(data))  # another way leads to this rank now
             return
-        outlet.accept(len(data), downstream)
         if self._receipt is not None:
             if dropped := self._receipt.take(rank, stream, offset, data):
                 outlet.pay(downstream, dropped)
@@ -314,6 +329,9 @@ class RelayedJob:
 
         The master takes it only if it has all of that output: if not, a way has changed, and both come once more.
         """
+        self._in_order(downstream, ended)
+
+    def _finished(self, downstream: Downstream, ended: RankEnded) -> None:
         rank = ended.rank
         if self._downstream_of.get(rank) is not downstream:
             return
@@ -331,6 +349,9 @@ class RelayedJob:
 
     def output_gone(self, downstream: Downstream, gone: OutputGone) -> None:
         """A node does not have output any more that it was asked for.  What it has comes behind this."""
+        self._in_order(downstream, gone)
+
+    def _gone(self, downstream: Downstream, gone: OutputGone) -> None:
         if self._downstream_of.get(gone.rank) is not downstream:
             return
         # At the master nothing of this stream waits here: what it lacks came to the one before.
@@ -363,6 +384,8 @@ class RelayedJob:
         self._kept.pop(downstream, None)
         for outlet in self._outlets.values():
             outlet.forget(downstream)
+        if self._common is not None:
+            self._common.left(downstream)
         if self._inlet is not None:
             self._inlet.forget(downstream)
 

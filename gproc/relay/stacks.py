@@ -10,7 +10,8 @@ from gproc.relay.stack_merge import StackMerge
 from gproc.wire.stacks import StacksShown
 
 if TYPE_CHECKING:
-    from gproc.relay.relayed_job import Downstream, RelayedJob
+    from gproc.relay.neighbours import Downstream
+    from gproc.relay.relayed_job import RelayedJob
 
 TOGETHER_S: Final = 0.03
 """An answer waits so long for others.  Three levels cost a tenth of a second."""

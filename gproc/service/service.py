@@ -8,15 +8,16 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gproc.errors import EXIT_GPROC, EXIT_USAGE, GprocError, LinkLost, SpecError
 from gproc.link.refusals import Refusals
 from gproc.nodespec import Place, fold
 from gproc.records.record import shortened_nodes
+from gproc.relay.neighbours import Downstream
 from gproc.relay.receipt import RunOfNode
-from gproc.relay.relayed_job import Downstream, RelayedJob, Upstream
+from gproc.relay.relayed_job import RelayedJob
 from gproc.relay.rounds import Rounds
 from gproc.request.spec import Caller, Request
 from gproc.service.absences import Absences
@@ -35,7 +36,7 @@ from gproc.service.oversight import Oversight
 from gproc.service.possession import Possession
 from gproc.service.registry import Node, Registry
 from gproc.service.turns import JobTurns
-from gproc.service.ways import JobWays, branch_of
+from gproc.service.ways import JobWays, WaySender, branch_of
 from gproc.shown import command_text, shown_text
 from gproc.tree import number
 from gproc.wire import frames
@@ -67,7 +68,7 @@ class _Asked(NamedTuple):
     keep: Keep
 
 
-class TreeServices(Protocol):
+class TreeServices(WaySender, Protocol):
     """What the service needs of the master."""
 
     registry: Registry
@@ -79,17 +80,9 @@ class TreeServices(Protocol):
     def sign_again_for(self, job: JobRecord, ticket: Signed) -> SignedJob:
         """For a job of a master that has crashed.  ticket: that one's."""
 
-    def sign_turn(self, job: JobRecord, ranks: Iterable[int]) -> Signed: ...
-
     def pass_on(self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch]) -> None: ...
 
-    def pass_again(
-        self, relayed: RelayedJob, run: Run, own: dict[Downstream, Branch], upstream: Upstream
-    ) -> list[Downstream]: ...
-
     def release(self, word: Release) -> None: ...
-
-    def grant_again(self, node: Node) -> None: ...
 
     async def keep_bundle(self, bundle: bytes) -> Root:
         """Fetch all of a bundle, so that no client need be there for it.  Raises: StoreError."""

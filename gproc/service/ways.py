@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from gproc.nodespec import fold
-from gproc.relay.relayed_job import Downstream, RelayedJob, Upstream
+from gproc.relay.neighbours import Downstream, Upstream
+from gproc.relay.relayed_job import RelayedJob
 from gproc.service.jobs import JobRecord
 from gproc.service.live import LiveJob
 from gproc.service.registry import Node, Registry

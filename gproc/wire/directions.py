@@ -38,7 +38,7 @@ from gproc.wire.job_messages import (
     ViewJob,
 )
 from gproc.wire.loads import Load, Poll
-from gproc.wire.merging import SameOutput
+from gproc.wire.merging import AnnounceOutput, AnswerOutput, BringOutput, SameOutput
 from gproc.wire.messages import (
     Accepted,
     Arrived,
@@ -110,6 +110,7 @@ ParentToChild = Union[  # noqa: UP007
     Certified,
     NewKeys,
     OldKeysEnd,
+    AnswerOutput,
 ]
 ChildToParent = Union[  # noqa: UP007
     Arrived,
@@ -127,6 +128,8 @@ ChildToParent = Union[  # noqa: UP007
     StacksShown,
     SameOutput,
     OutputGone,
+    AnnounceOutput,
+    BringOutput,
 ]
 
 PeerToPeer = Union[PeerReady, Want, Unavailable]  # noqa: UP007

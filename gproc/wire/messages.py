@@ -15,6 +15,7 @@ from gproc.request.signals import can_be_sent
 from gproc.request.spec import Request, TerminalSize
 from gproc.wire import frames
 from gproc.wire.branch import Branch, ByteCount, Load1, NodeNumber, Number, StreamBytes, UnixTime
+from gproc.wire.offer import MergeOffer
 from gproc.wire.proofs import KeyProof
 from gproc.wire.tags import tag_of
 from gproc.wire.tree_rows import MasterCounts, NodeDrained
@@ -178,14 +179,6 @@ class Shutdown(Message, frozen=True, tag=tag_of):
 
 
 # Jobs
-
-
-class MergeOffer(msgspec.Struct, frozen=True, array_like=True):
-    """The parent keeps the last so many bytes of a job's output that come over this link, so that `SameOutput` may
-    refer to them.  epoch: differs from those of all its offers before."""
-
-    epoch: Number
-    bytes: ByteCount
 
 
 class Run(Message, frozen=True, tag=tag_of):

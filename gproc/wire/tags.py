@@ -10,6 +10,7 @@ TAGS: Final = {
     "Certified": 15, "NewKeys": 16, "OldKeysEnd": 17,
     "Run": 20, "SignalJob": 21, "Finished": 22, "Credit": 23, "Release": 24, "StageProgress": 25, "Resize": 26,
     "StripeProgress": 27, "SetSources": 28, "JobOrder": 29, "RankEnded": 34, "SameOutput": 35, "OutputGone": 36,
+    "AnnounceOutput": 37, "AnswerOutput": 38, "BringOutput": 39,
     "Want": 30, "Unavailable": 31, "PeerHello": 32, "PeerReady": 33,
     "Submit": 40, "Accepted": 41, "Rejected": 42, "Inquire": 43, "TreeState": 44, "Poll": 45, "Load": 46,
     "Acknowledged": 50, "OutOfReach": 51,

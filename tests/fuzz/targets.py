@@ -56,7 +56,7 @@ from gproc.wire.credentials import AskCertificate, Certified, Revocations
 from gproc.wire.directions import DIRECTIONS
 from gproc.wire.endings import Acknowledged, OutputGone, RankEnded
 from gproc.wire.loads import Load
-from gproc.wire.merging import SameOutput
+from gproc.wire.merging import AnnounceOutput, BringOutput, SameOutput
 from gproc.wire.proofs import KeyProof
 from gproc.wire.stacks import StackRow, StacksShown
 from tests.fuzz.files import FILES
@@ -82,6 +82,8 @@ SAID: Final[tuple[messages.Message, ...]] = (
     Load(1, ((messages.Route((1,)), 0.5),)),
     Revocations(messages.Signed(b"p", b"s" * 64)),
     SameOutput(7, 3, 1, 1 << 20, 1 << 18, 0, 5),
+    AnnounceOutput(7, 3, 1, 5000, 8000, 9, bytes(2 * 16), 5),
+    BringOutput(7, 9, b"abc"),
     StacksShown(7, 2, ((0, 3), (5, 5)), (StackRow(("sh", "sleeping"), 4, ((0, 3),)),)),
     AskCertificate(messages.Route((1,)), b"-----BEGIN", b"k" * 32, b"s" * 64, b"p" * 64),
     Certified(messages.Route((1,)), messages.Signed(b"p", b"s" * 64)),

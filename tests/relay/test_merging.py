@@ -50,6 +50,7 @@ class Link:
                 assert there is not None
                 self._take(said.rank, said.offset, bytes(there))
             else:
+                assert isinstance(said, bytes)
                 self.bytes += len(said)
                 _, of, stream, at, view = frames.read_stdio(memoryview(said)[frames.HEADER_BYTES :])
                 self.kept.note(of, stream, at, view)
@@ -115,15 +116,15 @@ def test_short_output_is_sent_as_it_is() -> None:
 
 
 def test_what_is_kept_has_bounds() -> None:
-    recent = Recent(1000)
+    recent: Recent[SentPiece] = Recent(1000)
     for number in range(100):
         recent.note("key", SentPiece(number, 100 * number, bytes(100)))
     assert [list(recent.covering("key", offset)) == [] for offset in (8900, 9000)] == [True, False]
-    small = Recent(1 << 30)
+    small: Recent[SentPiece] = Recent(1 << 30)
     for number in range(PIECES_MAX + 5):
         small.note(number, SentPiece(number, 0, bytes(LEAST_BYTES)))
     assert not list(small.covering(4, 0)) and list(small.covering(5, 0))
-    alike = Recent(1 << 20)
+    alike: Recent[SentPiece] = Recent(1 << 20)
     for number in range(100):
         alike.note("key", SentPiece(number, 0, bytes(100)))
     assert [piece.rank for piece in alike.covering("key", 5)] == list(range(99, 99 - CANDIDATES_MAX, -1))
@@ -154,7 +155,7 @@ class Down:
     def acknowledge(self, taken: object) -> None:
         pass
 
-    obey = stdin = release = acknowledge
+    obey = stdin = release = answer = acknowledge
 
 
 class Up:

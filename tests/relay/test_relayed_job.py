@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from gproc.relay.delivery import ACKNOWLEDGED_BYTES, EMPTY
+from gproc.relay.neighbours import Downstream
 from gproc.relay.receipt import FOR_ANOTHER, NOT_SIGNED, OUTPUT_CHANGED, JobReceipt, RunOfNode
-from gproc.relay.relayed_job import Downstream, RelayedJob
+from gproc.relay.relayed_job import RelayedJob
 from gproc.request.acts import Act, SendSignal, SetTerminalSize
 from gproc.request.outcome import Lost, Outcome, Refused, Returned
 from gproc.request.spec import Request, TerminalSize
@@ -19,6 +20,7 @@ from gproc.wire import frames
 from gproc.wire.branch import Branch
 from gproc.wire.credit import MIN_WINDOW_BYTES, quantum, window_for
 from gproc.wire.endings import Acknowledged, RankEnded, Release
+from gproc.wire.merging import AnswerOutput
 from gproc.wire.messages import Credit, Finished, Message, Run, Signed
 
 JOB = 7
@@ -84,6 +86,9 @@ class Member:
 
     def credit(self, job: int, stream: int, size: int) -> None:
         self.granted[stream] += size
+
+    def answer(self, answer: AnswerOutput) -> None:
+        raise AssertionError("nothing was announced")
 
     def acknowledge(self, taken: Acknowledged) -> None:
         JobOrders(MASTER.public_key, SESSION, JOB, NONCES[taken.rank]).check_taken(taken)

@@ -7,6 +7,7 @@ import sys
 import time
 
 from tests.simulator.faults import simulate
+from tests.simulator.programs import Saying
 from tests.simulator.world import Violation, World
 
 
@@ -19,7 +20,9 @@ def main() -> int:
     parser.add_argument("--turns", action="store_true", help="half of the jobs run on a few nodes at a time")
     parser.add_argument("--fills", action="store_true", help="the disk of the master is full at times")
     parser.add_argument("--ends", action="store_true", help="the master ends cleanly at times, and the tree with it")
+    parser.add_argument("--alike", action="store_true", help="all ranks of most jobs say the same")
     asked = parser.parse_args()
+    Saying.is_alike = asked.alike
     begun_s, done, simulated_s = time.process_time(), 0, 0.0
 
     def tell(world: World) -> None:

@@ -13,6 +13,7 @@ from gproc.node.program import Program
 from gproc.records.session import MasterSession, SessionRecord
 from gproc.records.spool import SpoolFiles
 from gproc.relay.adoption import ADOPTED_FROM
+from gproc.relay.common import CommonOutput
 from gproc.relay.delivery import KeptOutput, ReceivedOutput
 from gproc.relay.flow import Inlet, Outlet
 from gproc.relay.hub import Hub
@@ -183,6 +184,14 @@ def end_of_the_session_is_forgotten(self: MasterSession) -> None:
     self._save(SessionRecord(self._cluster, None, self.ended))
 
 
+def output_is_known_by_its_place(self: CommonOutput[Any], part: Any) -> Any:
+    for piece in self._pool.covering(part.key[0], part.offset):
+        begin = part.offset - piece.offset
+        if begin + part.size <= len(piece.data):
+            return piece.data[begin : begin + part.size]
+    return None
+
+
 # Standard input
 
 
@@ -248,6 +257,7 @@ PLANTED: Final[dict[str, tuple[Any, str, Any]]] = {
     "a relay on no way of a job keeps it": (RelayedJob, "is_stranded", False),
     "a parent keeps less than it has offered": (KeptForLink, "__init__", less_is_kept),
     "references go to a parent that has not what they mean": (RelayedJob, "resume", what_was_sent_outlives_its_link),
+    "output is known by its place": (CommonOutput, "_find", output_is_known_by_its_place),
     "the end of leases is not noted": (MasterSession, "lends", leases_are_not_noted),
     "half an entry stays in the spool": (SpoolFiles, "go_on", half_an_entry_stays),
     "a lost rank is told before its output": (RelayedJob, "lose", output_that_waits_is_dropped),
@@ -278,7 +288,7 @@ SEEDS: Final = {
     "a rank that was dropped begins": 3_000_010,
     "an order is obeyed again": 2_000_007,
     "a lost rank is told before its output": 37,
-    "a job goes on before what its nodes have let go of is kept": 6,
+    "a job goes on before what its nodes have let go of is kept": 60,
     "nothing is said of output that is gone": 9,
     "a session that has ended is forgotten": 3,
     "the end of leases is not noted": 12,
@@ -298,6 +308,7 @@ SEEDS: Final = {
     "a number is given twice": 19_000_045,
     "a parent keeps less than it has offered": 1,
     "references go to a parent that has not what they mean": 1,
+    "output is known by its place": 1,
 }
 """Where some of them show soon."""
 
@@ -314,6 +325,7 @@ LATE_SEEDS: Final = {
 is found within about 10,000 faults on average."""
 
 ALIKE: Final = {
+    "output is known by its place",
     "a parent keeps less than it has offered", "references go to a parent that has not what they mean",
 }  # fmt: skip
 """Those that show only if ranks say the same."""

@@ -31,7 +31,7 @@ STOPS: Final = 0.2
 
 
 class Saying:
-    """is_alike: all ranks of most jobs say the same, so that relays send references."""
+    """is_alike: all ranks of most jobs say the same, so that relays send references and announcements."""
 
     is_alike = False
 

@@ -12,7 +12,9 @@ from typing import Final
 import gproc.node.taking
 import gproc.records.keeper
 import gproc.records.spool
+import gproc.relay.announcing
 import gproc.relay.children
+import gproc.relay.common
 import gproc.relay.delivery
 import gproc.relay.hub
 import gproc.relay.merging
@@ -22,6 +24,7 @@ import gproc.service.window
 import gproc.trust.tls
 import gproc.wire.credit
 import gproc.wire.frames
+import gproc.wire.merging
 from gproc.nodespec import Place, format_path
 from gproc.relay.hub import Hub
 from gproc.request.outcome import Killed, Lost, Outcome, Refused, Returned, Signalled
@@ -429,6 +432,13 @@ def simulated(world: World) -> Iterator[World]:
         replaced(gproc.relay.merging, "LEAST_BYTES", 16),
         replaced(gproc.relay.merging, "LINK_BYTES", programs.KEPT_BYTES),
         replaced(gproc.relay.merging, "JOB_BYTES", 3 * programs.KEPT_BYTES),
+        replaced(gproc.wire.merging, "PART_BYTES", 32),
+        replaced(gproc.relay.announcing, "ANNOUNCED_BYTES_MIN", 24 if programs.Saying.is_alike else 1 << 20),
+        replaced(gproc.relay.common, "ANNOUNCED_BYTES_MIN", 24),
+        replaced(gproc.relay.common, "POOL_BYTES", programs.KEPT_BYTES),
+        replaced(gproc.relay.common, "PAUSED_POOL_BYTES", programs.KEPT_BYTES // 2),
+        replaced(gproc.relay.common, "PROBED_BYTES", 2 * programs.KEPT_BYTES),
+        replaced(gproc.relay.common, "PAUSE_BYTES", 4 * programs.KEPT_BYTES),
         replaced(gproc.wire.credit, "MIN_WINDOW_BYTES", 256),
         replaced(gproc.wire.credit, "MAX_WINDOW_BYTES", programs.KEPT_BYTES),
         replaced(gproc.wire.frames, "CLIENT_WINDOW_BYTES", programs.KEPT_BYTES),

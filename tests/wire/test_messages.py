@@ -47,7 +47,7 @@ from gproc.wire.job_messages import (
     ViewJob,
 )
 from gproc.wire.loads import Load, Poll
-from gproc.wire.merging import SameOutput
+from gproc.wire.merging import AnnounceOutput, AnswerOutput, BringOutput, SameOutput
 from gproc.wire.messages import (
     Accepted,
     Arrived,
@@ -62,7 +62,6 @@ from gproc.wire.messages import (
     Join,
     Leased,
     Left,
-    MergeOffer,
     Message,
     NodeInfo,
     NodeState,
@@ -88,6 +87,7 @@ from gproc.wire.messages import (
     Want,
     Welcome,
 )
+from gproc.wire.offer import MergeOffer
 from gproc.wire.proofs import KeyProof
 from gproc.wire.stacks import AskStacks, JobStacks, StackRemark, StackRow, StacksShown
 from gproc.wire.task_messages import SubmitTasks, TaskFinished, TaskListing, TasksConcluded, TaskSpeaks
@@ -172,7 +172,10 @@ EVERY_MESSAGE: list[Message] = [
     DrainNodes(10, "1-3", False, "its disk"),
     NodesDrained(10, "1-3", "2"),
     SameOutput(7, 3, 1, 1 << 20, 1 << 18, 0, 5),
-    Run(1, 3, SIGNED, BRANCH, 1 << 18, merge=MergeOffer(5, 1 << 20)),
+    AnnounceOutput(7, 3, 1, 5000, 8000, 1 << 40, bytes(2 * 16), 5),
+    AnswerOutput(7, 1 << 40, 3192, 4808, 1 << 24),
+    BringOutput(7, 1 << 40, b"abc"),
+    Run(1, 3, SIGNED, BRANCH, 1 << 18, merge=MergeOffer(5, 1 << 20, True)),
     AskStacks(11, "last", "1-3", True),
     JobStacks(11, 7, ((1,), (1, 2)), ((0, 1),), ((0, 0),), (STACK,), (), 3, (StackRemark("has ended", ((1, 1),)),)),
     StacksShown(7, 2, ((0, 0),), (STACK,), (StackRemark("there is no gdb", ((0, 0),)),), 1),

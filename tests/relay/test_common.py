@@ -1,0 +1,369 @@
+"""What the children of one parent have alike comes from one of them, and the parent gets every byte of all."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gproc.errors import PeerError
+from gproc.relay.common import ANSWER_S, PAUSE_BYTES, PAUSED_POOL_BYTES, POOL_BYTES, PROBED_BYTES, QUEUED_MAX
+from gproc.relay.relayed_job import RelayedJob
+from gproc.request.spec import Request
+from gproc.wire import frames
+from gproc.wire.branch import Branch
+from gproc.wire.endings import OutputGone, RankEnded
+from gproc.wire.merging import ANNOUNCED_BYTES_MIN, AnnounceOutput, AnswerOutput, BringOutput, SameOutput
+from gproc.wire.messages import Credit, Message, Run, Signed, frame
+
+JOB = 7
+TICKET = Signed(b"ticket", b"signature")
+REQUEST = Request(nodes=".", argv=(b"x",))
+ALIKE = os.urandom(100_000)
+OTHER = ALIKE[:30_000] + os.urandom(20_000) + ALIKE[50_000:]
+STRANGE = os.urandom(100_000)
+
+
+class Up:
+    """The parent's own way up: what has come of each rank, who has ended, and up to where output is gone."""
+
+    def __init__(self) -> None:
+        self.got: dict[int, bytearray] = {}
+        self.ended: list[int] = []
+        self.gone: list[int] = []
+        self.parent: RelayedJob
+
+    def write(self, said: bytes) -> None:
+        _, rank, stream, offset, view = frames.read_stdio(memoryview(said)[frames.HEADER_BYTES :])
+        got = self.got.setdefault(rank, bytearray())
+        assert rank not in self.ended and offset == len(got)
+        got += view
+        self.parent.credit_from_upstream(stream, len(view))
+
+    def send(self, message: Message) -> None:
+        if isinstance(message, OutputGone):
+            self.gone.append(message.bytes)
+            return
+        assert isinstance(message, RankEnded)
+        self.ended.append(message.rank)
+
+
+class Leaf:
+    """A program's node, whose ranks' output the child relays."""
+
+    def start(self, *_: Any) -> None:
+        pass
+
+    obey = stdin = credit = acknowledge = release = answer = start
+
+
+class Child:
+    """A child of the parent, with a link whose messages arrive when the test says so.  bytes: sent to the parent."""
+
+    def __init__(self) -> None:
+        self.up: deque[bytes | Message] = deque()
+        self.down: deque[Message] = deque()
+        self.bytes = 0
+        self.leaves: dict[int, Leaf] = {}
+        self.relayed: RelayedJob
+
+    # The parent's `Downstream`
+
+    def start(self, run: Run) -> None:
+        self.relayed = RelayedJob(JOB, TICKET, REQUEST, self)
+        inner = list(run.branch.children.values())
+        self.leaves = {branch.rank: Leaf() for branch in inner}
+        parts = {self.leaves[branch.rank]: branch for branch in inner}
+        self.relayed.start(run, parts, {})  # type: ignore[arg-type]
+
+    def credit(self, job: int, stream: int, size: int) -> None:
+        self.down.append(Credit(job, stream, size))
+
+    def answer(self, answer: AnswerOutput) -> None:
+        self.down.append(answer)
+
+    def acknowledge(self, *_: Any) -> None:
+        pass
+
+    obey = stdin = release = acknowledge
+
+    # The child's `Upstream`
+
+    def write(self, said: bytes) -> None:
+        self.bytes += len(said)
+        self.up.append(said)
+
+    def send(self, message: Message) -> None:
+        if not isinstance(message, Credit):
+            self.bytes += len(frame(message))
+            self.up.append(message)
+
+
+class Family:
+    """A parent with children, of which each has so many ranks.  `timers`: what the parent wants to do later."""
+
+    def __init__(self, children: int, ranks: int = 1) -> None:
+        self.up = Up()
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.children = [Child() for _ in range(children)]
+        self.parent = self.up.parent = RelayedJob(JOB, TICKET, REQUEST, self.up)
+        branches: list[Branch] = []
+        for number in range(children):
+            mine = range(number * ranks, (number + 1) * ranks)
+            branches.append(Branch(-1, {at + 1: Branch(at, {}) for at in mine}))
+        parts = dict(zip(self.children, branches, strict=True))
+        run = Run(JOB, children * ranks, TICKET, Branch(-1, dict(enumerate(branches))), 1 << 20)
+        self.parent.start(run, parts, {}, lambda delay_s, call: self.timers.append((delay_s, call)))  # type: ignore[arg-type]
+
+    def say(self, child: Child, rank: int, offset: int, data: bytes) -> None:
+        leaf = child.leaves[rank]
+        for begin in range(0, len(data), 1 << 16):
+            child.relayed.output(leaf, rank, 1, offset + begin, data[begin : begin + (1 << 16)])
+
+    def end(self, child: Child, rank: int) -> None:
+        child.relayed.finished(child.leaves[rank], RankEnded(JOB, rank, TICKET))
+
+    def deliver_up(self, child: Child) -> None:
+        """One message reaches the parent."""
+        match said := child.up.popleft():
+            case bytes():
+                _, rank, stream, offset, view = frames.read_stdio(memoryview(said)[frames.HEADER_BYTES :])
+                self.parent.output(child, rank, stream, offset, view)
+            case SameOutput():
+                self.parent.same_output(child, said)
+            case AnnounceOutput():
+                self.parent.announced(child, said)
+            case BringOutput():
+                self.parent.brought(child, said)
+            case RankEnded():
+                self.parent.finished(child, said)
+            case _:
+                raise AssertionError(said)
+
+    def deliver_down(self, child: Child) -> None:
+        said = child.down.popleft()
+        assert isinstance(said, Credit | AnswerOutput)
+        child.relayed.heard(said)
+
+    def settle(self) -> None:
+        while any(child.up or child.down for child in self.children):
+            for child in self.children:
+                if child.up:
+                    self.deliver_up(child)
+                if child.down:
+                    self.deliver_down(child)
+
+    @property
+    def bytes(self) -> int:
+        return sum(child.bytes for child in self.children)
+
+
+def test_what_all_children_have_alike_crosses_one_link() -> None:
+    family = Family(40)
+    for rank, child in enumerate(family.children):
+        family.say(child, rank, 0, ALIKE)
+        family.end(child, rank)
+    family.settle()
+    assert all(bytes(got) == ALIKE for got in family.up.got.values()) and len(family.up.got) == 40
+    assert sorted(family.up.ended) == list(range(40))
+    assert family.bytes < 1.3 * len(ALIKE)
+
+
+def test_only_what_differs_is_brought_by_the_others() -> None:
+    family = Family(10, ranks=3)
+    for rank in range(30):
+        family.say(family.children[rank // 3], rank, 0, OTHER if rank == 20 else ALIKE)
+    family.settle()
+    assert [bytes(family.up.got[rank]) for rank in (19, 20, 21)] == [ALIKE, OTHER, ALIKE]
+    assert family.bytes < len(ALIKE) + 40_000 + 25_000
+
+
+def test_the_copy_of_a_child_that_dies_meanwhile_comes_from_another() -> None:
+    family = Family(3)
+    for rank, child in enumerate(family.children):
+        family.say(child, rank, 0, ALIKE)
+        family.end(child, rank)
+    dying, *others = family.children
+    while dying.up:
+        family.deliver_up(dying)
+    for child in others:
+        while child.up:
+            family.deliver_up(child)
+    assert not family.up.got  # one was asked, and the others wait for it
+    assert [bool(child.down) for child in family.children] == [True, False, False]
+    family.children.remove(dying)
+    family.parent.left(dying)
+    family.settle()
+    assert {rank: bytes(got) for rank, got in family.up.got.items()} == {1: ALIKE, 2: ALIKE}
+    assert sum(child.bytes for child in others) < 1.1 * len(ALIKE)
+
+
+def test_a_child_waits_for_another_one_only_for_a_while() -> None:
+    family = Family(2)
+    slow, quick = family.children
+    family.say(slow, 0, 0, ALIKE[:5000])
+    family.say(quick, 1, 0, ALIKE[:5000])
+    family.deliver_up(slow)
+    family.deliver_up(quick)
+    for _ in range(2):
+        assert not quick.down
+        delay_s, call = family.timers.pop()
+        assert delay_s == ANSWER_S
+        call()
+    family.deliver_down(quick)
+    family.deliver_up(quick)
+    assert {rank: bytes(got) for rank, got in family.up.got.items()} == {1: ALIKE[:5000]} and not family.timers
+    family.settle()
+    assert bytes(family.up.got[0]) == ALIKE[:5000]
+
+
+def test_a_child_that_has_forgotten_the_job_holds_up_nobody() -> None:
+    """It is the same connection: the parent sends `Run` once more, and asks again."""
+    family = Family(2)
+    child, other = family.children
+    family.say(child, 0, 0, ALIKE[:5000])
+    family.deliver_up(child)
+    child.down.clear()
+    rack = Branch(-1, {1: Branch(0, {})})
+    family.parent.resume(Run(JOB, 2, TICKET, Branch(-1, {0: rack}), 1 << 20), {child: rack}, family.up)
+    family.say(child, 0, 0, ALIKE[:5000])
+    family.say(other, 1, 0, ALIKE[:5000])
+    family.settle()
+    assert {rank: bytes(got) for rank, got in family.up.got.items()} == {0: ALIKE[:5000], 1: ALIKE[:5000]}
+
+
+def test_nodes_that_say_different_things_stop_to_announce_for_a_while() -> None:
+    family = Family(2)
+    size = PROBED_BYTES
+    for number in range(8):
+        for rank, child in enumerate(family.children):
+            family.say(child, rank, number * (1 << 19), os.urandom(1 << 19))
+            family.settle()
+    announced = [child.relayed._sent.announcer._pause_bytes for child in family.children]  # type: ignore[union-attr]
+    assert all(0 < pause <= PAUSE_BYTES for pause in announced)
+    assert family.bytes < 8 * (1 << 20) + size // 100
+    assert family.parent._common._pool._bytes <= PAUSED_POOL_BYTES  # type: ignore[union-attr]
+    # When they say the same again, that is found out by the next announcements.
+    before, same = family.bytes, os.urandom(1 << 19)
+    rounds = 2 * PAUSE_BYTES // len(same)
+    for number in range(8, 8 + rounds):
+        for rank, child in enumerate(family.children):
+            family.say(child, rank, number * (1 << 19), same)
+        family.settle()
+    assert family.bytes - before < 2 * rounds * len(same) - PAUSE_BYTES // 2
+
+
+def test_short_output_goes_at_once() -> None:
+    family = Family(2)
+    for rank, child in enumerate(family.children):
+        family.say(child, rank, 0, ALIKE[: ANNOUNCED_BYTES_MIN - 1])
+        assert isinstance(child.up[0], bytes)
+
+
+def test_an_only_child_announces_nothing() -> None:
+    family = Family(1, ranks=3)
+    for rank in range(3):
+        family.say(family.children[0], rank, 0, ALIKE)
+    assert not any(isinstance(said, AnnounceOutput) for said in family.children[0].up)
+
+
+@pytest.mark.parametrize("size", [1, 9_999, 5001])
+def test_to_bring_what_was_not_asked_for_breaks_the_protocol(size: int) -> None:
+    family = Family(2)
+    child = family.children[0]
+    family.say(child, 0, 0, ALIKE[:5000])
+    announcement = child.up[0]
+    assert isinstance(announcement, AnnounceOutput)
+    family.deliver_up(child)
+    with pytest.raises(PeerError):
+        family.parent.brought(child, BringOutput(JOB, announcement.serial, bytes(size)))
+
+
+def test_what_waits_behind_an_announcement_has_a_bound() -> None:
+    family = Family(2)
+    child = family.children[0]
+    family.say(child, 0, 0, ALIKE[:5000])
+    family.deliver_up(child)
+    end = RankEnded(JOB, 0, TICKET)
+    with pytest.raises(PeerError):
+        for _ in range(QUEUED_MAX + 1):
+            family.parent.finished(child, end)
+
+
+def test_word_that_output_is_gone_waits_behind_what_was_announced_before_it() -> None:
+    family = Family(2)
+    child = family.children[0]
+    family.say(child, 0, 0, ALIKE[:5000])
+    family.deliver_up(child)
+    family.parent.output_gone(child, OutputGone(JOB, 0, 1, 9000))
+    assert not family.up.gone
+    family.settle()
+    assert (bytes(family.up.got[0]), family.up.gone) == (ALIKE[:5000], [9000])
+
+
+def test_a_child_whose_bytes_are_not_what_it_announced_harms_nobody_else() -> None:
+    family = Family(2)
+    liar, honest = family.children
+    family.say(liar, 0, 0, ALIKE[:5000])
+    family.say(honest, 1, 0, ALIKE[:5000])
+    family.deliver_up(liar)
+    family.deliver_up(honest)
+    family.deliver_down(liar)
+    brought = liar.up.popleft()
+    assert isinstance(brought, BringOutput)
+    family.parent.brought(liar, BringOutput(JOB, brought.serial, b"x" * 5000))
+    family.settle()
+    assert bytes(family.up.got[1]) == ALIKE[:5000]
+
+
+def test_a_bad_reference_behind_an_announcement_is_the_fault_of_its_own_child() -> None:
+    family = Family(2, ranks=2)
+    first, bad = family.children
+    family.say(first, 0, 0, ALIKE[:5000])
+    family.say(bad, 2, 0, ALIKE[:5000])
+    family.deliver_up(first)
+    family.deliver_up(bad)
+    kept = family.parent._kept[bad]
+    family.parent.same_output(bad, SameOutput(JOB, 3, 1, 70_000, 100, 2, kept.offer.epoch))
+    family.settle()
+    with pytest.raises(PeerError):
+        family.parent.finished(bad, RankEnded(JOB, 3, TICKET))
+
+
+STEPS = st.lists(st.tuples(st.sampled_from("suudde"), st.integers(0, 3), st.integers(1, 30_000)), max_size=80)
+
+
+@given(STEPS, st.sampled_from([1, 2]))
+def test_every_byte_arrives_in_order_whatever_comes_when_and_is_cut_where(
+    steps: list[tuple[str, int, int]], ranks: int
+) -> None:
+    family = Family(4, ranks)
+    outputs = [ALIKE, ALIKE, OTHER, ALIKE, STRANGE, ALIKE, ALIKE, OTHER][: 4 * ranks]
+    said = dict.fromkeys(range(4 * ranks), 0)
+    for step, number, size in steps:
+        child = family.children[number]
+        rank = number * ranks + size % ranks
+        if step == "s":
+            data = outputs[rank][said[rank] : said[rank] + size]
+            if data:
+                family.say(child, rank, said[rank], data)
+            said[rank] += len(data)
+        elif step == "u" and child.up:
+            family.deliver_up(child)
+        elif step == "d" and child.down:
+            family.deliver_down(child)
+        elif step == "e" and family.timers:
+            family.timers.pop()[1]()
+    for rank in range(4 * ranks):
+        family.end(family.children[rank // ranks], rank)
+    family.settle()
+    assert {rank: bytes(got) for rank, got in family.up.got.items()} == {
+        rank: outputs[rank][:size] for rank, size in said.items() if size
+    }
+    assert sorted(family.up.ended) == list(range(4 * ranks))
+    assert len(ALIKE) <= POOL_BYTES
