@@ -26,7 +26,8 @@ _WRITTEN: Final = re.compile(rb"(?<![-=])>{1,2}\|?\s*(?![&(])[^\s;&|<>()]{1,300}
 """What a shell writes to: it is the node's file, and not one to bring."""
 
 _OPENED: Final = re.compile(
-    rb"(?:\"[^\"\n]{1,300}\"|'[^'\n]{1,300}')\s{0,9},\s{0,9}(?:mode\s{0,9}=\s{0,9})?[\"'][wax][bt+]{0,2}[\"']"
+    rb"(?:open|file)\s{0,9}\(\s{0,9}(?:\"[^\"\n]{1,300}\"|'[^'\n]{1,300}')"
+    rb"\s{0,9},\s{0,9}(?:mode\s{0,9}=\s{0,9})?[\"'][wax][bt+]{0,2}[\"']"
 )
 """What other languages open to write: `open("/home/me/results", "a")`."""
 

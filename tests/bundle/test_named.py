@@ -216,3 +216,9 @@ def test_a_file_that_a_shell_writes_to_is_the_nodes(text: bytes) -> None:
 def test_a_file_that_a_script_opens_to_write_is_the_nodes(text: bytes) -> None:
     assert names_in(text, "python") == []
     assert names_in(text.replace(b"'a'", b"'r'").replace(b"wb", b"rb"), "python") != []
+
+
+def test_what_a_command_is_given_beside_a_letter_goes_along() -> None:
+    """`"worker.py", "a"` in the words of a command is no file that is opened to append."""
+    text = b'subprocess.run([sys.executable, "worker.py", "a"]); join("data", "x")'
+    assert {"worker.py", "data"} <= set(names_in(text, "python"))
