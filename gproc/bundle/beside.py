@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from gproc.bundle import named
 from gproc.bundle.home import is_shared_object
@@ -57,7 +57,15 @@ def is_of_distribution(path: str) -> bool:
     return path.startswith(_DISTRIBUTION)
 
 
-def named_by(image: Image, scripts: Sequence[str], language: str, cwd: str, home: str) -> tuple[str, ...]:
+class Named(NamedTuple):
+    """Files.  yielding: those of them that are only named by their whole path: the file of that name on a node, if it
+    has one, is as much what is meant.  A script may write there, and would lose it in a copy."""
+
+    files: tuple[str, ...]
+    yielding: frozenset[str]
+
+
+def named_by(image: Image, scripts: Sequence[str], language: str, cwd: str, home: str) -> Named:
     """The files that scripts name, and those that the scripts among them name.
 
     scripts: real paths.  home: the caller's, or "".
@@ -65,14 +73,14 @@ def named_by(image: Image, scripts: Sequence[str], language: str, cwd: str, home
     reader = _Reader(image, cwd, home)
     for script in scripts:
         reader.read(script, language)
-    return reader.files()
+    return reader.named()
 
 
-def named_in(image: Image, code: str, language: str, cwd: str, home: str) -> tuple[str, ...]:
+def named_in(image: Image, code: str, language: str, cwd: str, home: str) -> Named:
     """The same of a text that is in no file."""
     reader = _Reader(image, cwd, home)
     reader.read_text(os.fsencode(code), (cwd,), language)
-    return reader.files()
+    return reader.named()
 
 
 def modules_in(image: Image, directory: str) -> Iterator[tuple[str, int]]:
@@ -109,14 +117,17 @@ class _Reader:
         self._image = image
         self._cwd = cwd
         self._home = home.rstrip("/") if home.startswith("/") else ""
-        self._found: dict[str, None] = {}
+        self._found: dict[str, bool] = {}
+        """Whether a path is only named whole."""
+
         self._given: set[str] = set()
         self._read: set[str] = set()
         self._left_bytes = _FILES_BYTES_MAX
         self._left_absent = _ABSENT_MAX
 
-    def files(self) -> tuple[str, ...]:
-        return tuple(path for path in self._found if path not in self._given)
+    def named(self) -> Named:
+        files = tuple(path for path in self._found if path not in self._given)
+        return Named(files, frozenset(path for path in files if self._found[path]))
 
     def read(self, script: str, language: str) -> None:
         """A script that was given, and those that it names."""
@@ -142,24 +153,28 @@ class _Reader:
         """The files that were not found before."""
         new = []
         for name in named.names_in(text, language):
-            for place in self._places(name, bases, language):
+            for place, is_whole in self._places(name, bases, language):
                 for path, size in self._meant(os.path.normpath(place), language, bases):
-                    if path not in self._found and size <= self._left_bytes:
+                    if path in self._found:
+                        self._found[path] &= is_whole
+                    elif size <= self._left_bytes:
                         self._left_bytes -= size
-                        self._found[path] = None
+                        self._found[path] = is_whole
                         new.append(path)
         return new
 
-    def _places(self, name: str, bases: Sequence[str], language: str) -> Iterator[str]:
+    def _places(self, name: str, bases: Sequence[str], language: str) -> Iterator[tuple[str, bool]]:
+        """Where a name may lead, and whether it says so by itself."""
         below = named.below_home(name)
         if below or name.startswith("/"):
             path = f"{self._home}/{below}" if below else name
             top = next((each for each in (self._cwd.rstrip("/"), self._home) if each and within(path, each)), "")
             if top and "/." not in path[len(top) :]:  # what is hidden is mostly secret
-                yield path
+                yield path, True
         relative = "" if below else named.relative(name, language)
         for directory in bases if relative else ():
-            yield from _spellings(f"{directory.rstrip('/')}/{relative}", language)
+            for spelling in _spellings(f"{directory.rstrip('/')}/{relative}", language):
+                yield spelling, False
 
     def _meant(self, path: str, language: str, here: Sequence[str]) -> Iterator[tuple[str, int]]:
         if is_of_distribution(path):

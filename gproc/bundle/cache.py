@@ -22,7 +22,7 @@ RECORDS_MAX: Final = 200
 RACY_NS: Final = 100_000_000
 """A bundle is not cached if one of its files changed within this time before packing.  Such a file could change again
 within the same tick of the file system's clock (4 to 10 ms: CONFIG_HZ) and keep its stamp."""
-FORMAT: Final = 4
+FORMAT: Final = 5
 
 
 class PathStamp(msgspec.Struct, frozen=True, array_like=True):

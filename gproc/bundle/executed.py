@@ -17,8 +17,14 @@ COMMANDS_MAX: Final = 1000
 
 _NAME_MAX: Final = 1000
 
+_LINES_MAX: Final = 20_000
+"""Of one script; each takes some 60 us."""
+
+_LINE_MAX: Final = 10_000
+"""Characters of one line: what it takes grows with their square."""
+
 _COMMENT: Final = re.compile(r"(?:^|(?<=\s))#.*$", re.MULTILINE)
-_HERE_DOCUMENT: Final = re.compile(r"<<-?[ \t]*[\"'\\]?(\w+)[\"']?(.*)\n(?:.*\n)*?[ \t]*\1$", re.MULTILINE)
+_HERE_DOCUMENT: Final = re.compile(r"<<-?[ \t]*[\"'\\]?(\w+)[\"']?")
 _SUBSTITUTED: Final = re.compile(r"(?:\$\(|`)\s*([\w./+-]+)")
 _QUOTE: Final = re.compile("[\"']")
 _DEPTH_MAX: Final = 4
@@ -28,8 +34,8 @@ def commands_in(text: str) -> list[list[str]]:
     """The words of simple commands, in the order of the text, those in substitutions last."""
     found: list[list[str]] = []
     text = text.partition("\0")[0]  # an archive behind the script, as of makeself
-    plain = _COMMENT.sub("", _HERE_DOCUMENT.sub(r"\2", text)).replace("\\\n", " ")
-    for line in plain.splitlines():
+    plain = _COMMENT.sub("", "\n".join(_without_here_documents(text))).replace("\\\n", " ")
+    for line in (each[:_LINE_MAX] for each in plain.splitlines()[:_LINES_MAX]):
         # A quotation that goes on in the next line: what is before it.
         for words in list(prefixes.in_shell_line(line)) or list(prefixes.in_shell_line(_QUOTE.split(line)[0])):
             found += _with_inner(words, 0)
@@ -37,10 +43,27 @@ def commands_in(text: str) -> list[list[str]]:
     return [words for words in found if len(words[0]) <= _NAME_MAX][:COMMANDS_MAX]
 
 
+def _without_here_documents(text: str) -> Iterator[str]:
+    """The lines of a shell's text, without those that are somebody's input: once through it, whatever is not closed."""
+    lines = text.split("\n")
+    last = {line.strip(" \t"): number for number, line in enumerate(lines)}
+    number = 0
+    while number < len(lines):
+        line = lines[number]
+        number += 1
+        begun = _HERE_DOCUMENT.search(line)
+        if begun is not None and last.get(begun[1], -1) >= number:
+            line = line[: begun.start()] + line[begun.end() :]
+            while lines[number].strip(" \t") != begun[1]:
+                number += 1
+            number += 1
+        yield line
+
+
 _CALL: Final = re.compile(
     r"""\b(?:run|call|check_call|check_output|Popen|popen\d?|getoutput|getstatusoutput|system2?|exec\w{0,3}|execSync
     |execFile|execFileSync|spawn\w{0,6}|fork|create_subprocess_(?:exec|shell)|shell_exec|passthru|proc_open|execute
-    |capture2e?|capture3|pipeline\w*|which|pipe)\b \s* \(? \s* [\[(]? \s* [fr]?(["'])(?P<first>.{1,1000}?)\1
+    |capture2e?|capture3|pipeline\w*|which|pipe)\b \s{0,40} \(? \s{0,40} [\[(]? \s{0,40} [fr]?(["'])(?P<first>.{1,1000}?)\1
     (?P<more>(?:\s*,\s*[fr]?(?:"[^"\n]*"|'[^'\n]*'))*)""",
     re.VERBOSE,
 )

@@ -38,5 +38,5 @@ def named_by(
         if walk is None or walk.status.st_size > beside.TEXT_BYTES_MAX or walk.status.st_mode & 0o111:
             continue
         places = surroundings.absolute(""), surroundings.variable("HOME") or ""
-        for each in beside.named_by(image, [walk.real], beside.language_of(path), *places):
+        for each in beside.named_by(image, [walk.real], beside.language_of(path), *places).files:
             yield layout.add(each, f"named by {path}")

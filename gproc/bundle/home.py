@@ -22,13 +22,15 @@ class Installation(msgspec.Struct, frozen=True):
 class Home(msgspec.Struct, frozen=True):
     """Trees and single files.  Shared objects among them are extension modules, which the interpreter loads itself.
 
-    beside: files of the caller's that its script names.  programs: those that it, or its script, runs.
-    lent: files of which a node has its own, or is sent these.  texts: scripts of the caller's that it loads.
+    beside: files of the caller's that its script names.  yielding: those that give way to a node's own of that name.
+    programs: those that it, or its script, runs.  lent: other files that give way to a node's own.
+    texts: scripts of the caller's that it loads.
     """
 
     trees: tuple[Installation, ...] = ()
     files: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    yielding: frozenset[str] = frozenset()
     programs: tuple[Ran, ...] = ()
     lent: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()

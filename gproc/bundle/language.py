@@ -85,18 +85,19 @@ class _Told:
         self._language = language
         walk = image.walk(ran.script) if ran.script and language else None
         self._scripts = [walk.real] if walk is not None and not beside.is_of_distribution(walk.real) else []
-        self.files: tuple[str, ...] = ()
+        self._named: list[beside.Named] = []
         if self._scripts:
             projects = projects_of(image, self._scripts[0], language, surroundings.absolute(""))
-            self.files = (*self._named_by([*self._scripts, *projects]), *projects)
+            self._named = [self._named_by([*self._scripts, *projects]), beside.Named(projects, frozenset())]
         elif ran.code and language:
-            self.files = beside.named_in(image, ran.code, language, *self._places())
+            self._named = [beside.named_in(image, ran.code, language, *self._places())]
+        self.files = tuple(path for named in self._named for path in named.files)
 
     def added_to(self, home: Home) -> Home:
         image, language = self._image, self._language
-        files = dict.fromkeys((*home.beside, *self.files))
-        if home.texts:
-            files |= dict.fromkeys(self._named_by(home.texts))
+        named = [*self._named, *([self._named_by(home.texts)] if home.texts else ())]
+        files = dict.fromkeys((*home.beside, *(path for each in named for path in each.files)))
+        yielding = frozenset[str]().union(*(each.yielding for each in named))
         texts = [(os.path.dirname(path), self._text(path)) for path in (*self._scripts, *home.texts, *self.files)]
         if self._ran.code:
             texts.append((self._surroundings.absolute(""), os.fsencode(self._ran.code)))
@@ -114,13 +115,14 @@ class _Told:
         programs += tuple(dict.fromkeys(_run(image, self._surroundings, words) for words in self._commands(texts)))
         lent = (*home.lent, *(path for _, text in texts for path in zones.named_in(text) if image.glance(path)))
         return msgspec.structs.replace(
-            home, trees=trees, beside=tuple(files), programs=programs, lent=tuple(dict.fromkeys(lent))
-        )
+            home, trees=trees, beside=tuple(files), yielding=yielding, programs=programs,
+            lent=tuple(dict.fromkeys(lent)),
+        )  # fmt: skip
 
     def _places(self) -> tuple[str, str]:
         return self._surroundings.absolute(""), self._surroundings.variable("HOME") or ""
 
-    def _named_by(self, scripts: Sequence[str]) -> tuple[str, ...]:
+    def _named_by(self, scripts: Sequence[str]) -> beside.Named:
         return beside.named_by(self._image, scripts, self._language, *self._places())
 
     def _text(self, path: str) -> bytes:

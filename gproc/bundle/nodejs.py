@@ -16,7 +16,8 @@ from gproc.bundle.home import Installation
 from gproc.bundle.image import Image
 
 _REQUIRED: Final = re.compile(
-    rb"""(?:require|import)\s*\(?\s*["']([\w@][^"'\n]{0,200})["']|\bfrom\s+["']([\w@][^"'\n]{0,200})["']"""
+    rb"""(?:require|import)\s{0,40}\(?\s{0,40}["']([\w@][^"'\n]{0,200})["']"""
+    rb"""|\bfrom\s{1,40}["']([\w@][^"'\n]{0,200})["']"""
 )
 _TEXT_BYTES_MAX: Final = 1 << 20
 _PACKAGES_MAX: Final = 5000

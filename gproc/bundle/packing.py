@@ -35,7 +35,7 @@ from gproc.bundle.image import Image
 from gproc.bundle.meaning import Meant, Ran
 from gproc.bundle.observed import Observed
 from gproc.bundle.surroundings import Surroundings
-from gproc.content.manifest import Digest, Manifest
+from gproc.content.manifest import DIRECTORIES_MAX, Digest, Manifest
 from gproc.content.paths import within
 from gproc.errors import GprocError, ProgramNotExecutable, ProgramNotFound
 
@@ -110,6 +110,7 @@ class _Packing:
         self._fixed: set[str] = set()
         self._run: set[tuple[str | None, str, str]] = set()
         self._lent: dict[str, None] = {}
+        self._yielding: set[str] = set()
 
     def show(self, real: str) -> None:
         """A file or directory that was added is to be at its own path on the node too."""
@@ -228,13 +229,11 @@ class _Packing:
 
     def _add_yielding(self, paths: Sequence[str]) -> list[str]:
         """Add what a node may have itself, as far as it lies in no directory that is shown as it is here."""
-        found = []
         for path in paths:
             walk = self._image.walk(path)
-            if walk is None or any(within(walk.real, each) for each in self._code_dirs if each):
-                continue
-            found.append(self._layout.add(path, "what a node lends, if it has no such file"))
-        return sorted(set(found))
+            if walk is not None and not any(within(walk.real, each) for each in self._code_dirs if each):
+                self._yielding.add(self._layout.add(path, "what a node lends, if it has no such file"))
+        return sorted(self._yielding)[:DIRECTORIES_MAX]
 
     def _add_program(self, path: str, parsed: elf.Elf, reason: str, runs: Ran) -> None:
         """Add a program, its closure, and what its language and its C library load by name."""
@@ -317,6 +316,7 @@ class _Packing:
             self._add_links_of(tree.path)
         for path in home.beside:
             self.show(self._layout.add(path, f"named by the script ({reason})"))
+        self._yielding |= {self._layout.add(path, reason) for path in home.yielding} - self._extras
         self._fixed.update(real)
         self._fixed.update(root.rstrip("/") for root in roots)
         mine = [path for path in self._layout.paths() if path.startswith(tuple(roots) or ("//",))]

@@ -173,6 +173,60 @@ static bool put_all(const struct plan *plan, int node, int own, uint32_t depth, 
     return good;
 }
 
+struct held {
+    const struct plan *plan;
+    const struct list *names;
+    int node;
+    bool has[KEPT_MAX];
+};
+
+/* The directory of a name below another, as a descriptor, and its last part. */
+static int open_parent(int directory, const char *name, const char **last) {
+    static char parent[PATH_BYTES_MAX + 1];
+    size_t slash = 0;
+    for (size_t index = 0; name[index] != 0; index++) {
+        slash = name[index] == '/' ? index : slash;
+    }
+    memcpy(parent, name, slash);
+    parent[slash] = 0;
+    *last = name + (slash > 0 ? slash + 1 : 0);
+    return open_below(directory, slash > 0 ? parent : ".");
+}
+
+/* In the child: which of the names the node has itself, in directories into which the user may look. */
+static int find_held(void *argument) {
+    struct held *held = argument;
+    if (!identity_become(held->plan)) {
+        return 1;
+    }
+    for (uint32_t index = 0; index < held->names->count; index++) {
+        const char *last;
+        int directory = open_parent(held->node, held->names->words[index], &last);
+        int list = directory < 0 ? directory : open_list(directory);
+        held->has[index] = list >= 0 && type_of(list, last) != 0;
+        close_quietly(list);
+        close_quietly(directory);
+    }
+    return 0;
+}
+
+/* Remove from our own directory what the node has itself: it is put back after that, as all that the node has. */
+static bool give_way(const struct operation *operation, const struct plan *plan, int node, int own) {
+    static struct held held;
+    held.plan = plan;
+    held.names = &operation->kept;
+    held.node = node;
+    bool good = place_as_user(find_held, &held, operation->at);
+    for (uint32_t index = 0; good && index < operation->kept.count; index++) {
+        const char *last;
+        int directory = held.has[index] ? open_parent(own, operation->kept.words[index], &last) : -1;
+        long result = directory < 0 ? 0 : SYS3(unlinkat, directory, last, 0);
+        good = result == 0 || result == -ENOENT || fail(result, NULL, operation->kept.words[index]);
+        close_quietly(directory);
+    }
+    return good;
+}
+
 static bool same_device(int one, int other) {
     struct statx first, second;
     return SYS5(statx, one, "", AT_EMPTY_PATH, STATX_TYPE, &first) == 0 &&
@@ -188,7 +242,9 @@ static bool show(const struct operation *operation, const struct plan *plan, str
     bool good = own >= 0;
     if (good && search->list >= 0) {
         uint32_t count = 0;
-        good = put_all(plan, search->list, own, 0, &count);
+        bool is_there = search->length == strlen(operation->at);
+        good = operation->kept.count == 0 || !is_there || give_way(operation, plan, search->list, own);
+        good = good && put_all(plan, search->list, own, 0, &count);
         search->list = -1;
     }
     good = good && bind(own, search->found, operation->at);

@@ -212,7 +212,8 @@ static bool read_view(struct plan *plan, struct cursor *from, uint32_t kind) {
         return operation->lowers.count > 0 || bad("a union of nothing");
     case PLACE: {
         uint32_t whole;
-        if (!take_path(from, &operation->at) || !take_path(from, &operation->source) || !take_number(from, &whole)) {
+        if (!take_path(from, &operation->at) || !take_path(from, &operation->source) || !take_number(from, &whole) ||
+            !take_list(from, &operation->kept, NAMES, KEPT_MAX)) {
             return false;
         }
         operation->whole = whole == 1;

@@ -60,7 +60,8 @@ enum kind {
     COPY = 23,      /* texts source, at */
     PROC = 24,      /* text at */
     SHOW = 25,      /* texts source, at: a directory that the user named */
-    PLACE = 27,     /* texts at: a directory that the user named, root: what is shown; u32 1: without what lies there */
+    PLACE = 27,     /* texts at: a directory that the user named, root: what is shown; u32 1: without what lies there;
+                       list of names below `at` that give way to the node's own */
     TOP = 28,       /* text at, lists of directories, of links and of their targets */
     LIMIT = 26,     /* u32 resource, u32 0: the soft limit alone, 1: both; u64 value */
 };
@@ -77,7 +78,7 @@ struct operation {
     const char *at;     /* TMPFS, OVERLAY, COPY, PROC, SHOW, PLACE, TOP; the base of a DIRECTORY */
     const char *source; /* COPY, SHOW; the path of a DIRECTORY; the root of a PLACE */
     const char *upper, *work;
-    struct list lowers, kept; /* of a TOP: targets, and the links' names */
+    struct list lowers, kept; /* of a TOP: targets, and the links' names; of a PLACE, kept: what gives way */
     struct list made;
     bool whole;
 };

@@ -64,7 +64,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
         and as accessible.
     tops: entries of the root directory that the bundle or the working directory needs and the node does not have.
     links: those of the bundle's links outside of code directories that lead to the same place on the node.
-    absent: those of the bundle's yielding files that the node does not have.
+    absent: those of the bundle's yielding files that the node does not have.  held: those that it has, behind no link.
     has_cwd: whether every user can enter the caller's working directory.
     has_loader, has_libc: whether something is at the path of the bundle's loader; of its libc, by any name.
     glibc_version: of that libc; (0, 0) if there is none.
@@ -77,6 +77,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
     tops: frozenset[bytes] = frozenset()
     links: frozenset[bytes] = frozenset()
     absent: frozenset[bytes] = frozenset()
+    held: tuple[bytes, ...] = ()
     has_cwd: bool = False
     has_loader: bool = False
     has_libc: bool = False
@@ -140,6 +141,7 @@ class NodeFiles:
             self._missing_tops(public, layout.tops, cwd),
             self._same_links(public, layout),
             frozenset(path for path in manifest.yielding if public.status(path) is None),
+            tuple(path for path in manifest.yielding if self._holds(public, path)),
             public.directory(cwd) is not None,
             bool(manifest.loader) and _exists(public, manifest.loader),
             bool(versions),
@@ -168,6 +170,11 @@ class NodeFiles:
                 if any(within(path, source) for path in closed):
                     found[place] = msgspec.structs.replace(found[place], system=False)
         return found
+
+    def _holds(self, public: PublicFiles, path: bytes) -> bool:
+        parent, found = public.directory(path.rpartition(b"/")[0]), public.status(path)
+        is_file = found is not None and stat.S_ISREG(found.st_mode)
+        return is_file and parent is not None and parent.path == path.rpartition(b"/")[0]
 
     def _missing_tops(self, public: PublicFiles, tops: Iterable[bytes], cwd: bytes) -> frozenset[bytes]:
         wanted = {*tops, b"/" + cwd.split(b"/", 2)[1]} - {b"/"}

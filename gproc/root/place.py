@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from typing import Final
 
 from gproc.root import kernel
@@ -72,16 +73,59 @@ def _show(operation: InPlace, found: int, rest: list[int], root: int, identity: 
     own = _below(root, operation.at[:length].strip(b"/"))
     try:
         if len(rest) > 1:
+            if length == len(operation.at):
+                _give_way(operation.yielding, rest[1], own, identity)
             _put_all(rest[1], own, identity, 0, [ENTRIES_MAX])
         kernel.mount(_by_descriptor(own), _by_descriptor(found), None, kernel.MS_BIND | kernel.MS_REC)
     finally:
         os.close(own)
 
 
+def _give_way(yielding: Sequence[bytes], node: int, own: int, identity: Identity) -> None:
+    """Remove from our own directory what the node has itself: it is put back after that, as all that the node has."""
+    if not yielding:
+        return
+    reader = as_user(identity, lambda: [_told(bytes(_has(node, each) for each in yielding))])[0]
+    try:
+        held = os.read(reader, len(yielding))
+    finally:
+        os.close(reader)
+    for path, has in zip(yielding, held, strict=True):
+        parent, _, name = path.rpartition(b"/")
+        if has:
+            directory = _below(own, parent)
+            try:
+                os.unlink(name, dir_fd=directory)
+            finally:
+                os.close(directory)
+
+
+def _told(content: bytes) -> int:
+    """A pipe to read it from; at most a page is sure to fit, and InPlace has no more names."""
+    reader, writer = os.pipe()
+    os.write(writer, content)
+    os.close(writer)
+    return reader
+
+
+def _has(node: int, path: bytes) -> bool:
+    """With the caller's rights: whether something is there, in a directory that the caller may list."""
+    parent, _, name = path.rpartition(b"/")
+    try:
+        directory = _below(node, parent)
+        try:
+            os.close(_listed(directory))
+            return _kind(directory, name) != 0
+        finally:
+            os.close(directory)
+    except OSError:
+        return False
+
+
 def _below(root: int, path: bytes) -> int:
     """A handle for a directory below `root`; no link is followed."""
     here = os.open(b".", _HANDLE | os.O_DIRECTORY, dir_fd=root)
-    for part in path.split(b"/"):
+    for part in filter(None, path.split(b"/")):
         below = os.open(part, _HANDLE | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
         os.close(here)
         here = below

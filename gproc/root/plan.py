@@ -83,7 +83,7 @@ def plan(bundle: LaidOut, bin_root: bytes, asked: Asked, facts: NodeFacts, job_n
         *(_mounted(union, bundle, facts) for union in unions),
         *_private_root(bundle.at, bin_root, facts),
         *(() if cwd.is_nodes else (MakeDirectory(bin_root, asked.cwd),)),
-        *(InPlace(at, bin_root, whole) for at, whole in shown.directories),
+        *(_in_its_place(at, bin_root, whole, bundle.layout) for at, whole in shown.directories),
         *_shown(bin_root, asked.shown_at),
         _PROC,
     )
@@ -123,6 +123,12 @@ def plan_local(program: bytes, bin_root: bytes, asked: Asked, facts: NodeFacts, 
     )
     start = asked.cwd if cwd.in_place else (asked.shown_at or bin_root) + asked.cwd
     return View("namespaces", mounts, program, start, moved=not cwd.in_place or asked.own_cwd)
+
+
+def _in_its_place(at: bytes, bin_root: bytes, whole: bool, layout: CodeLayout) -> InPlace:
+    inside = at + b"/"
+    yielding = () if whole else (each for each in layout.manifest.yielding if each.startswith(inside))
+    return InPlace(at, bin_root, whole, tuple(each.removeprefix(inside) for each in yielding))
 
 
 def _shown(bin_root: bytes, shown_at: bytes) -> tuple[ShowAt, ...]:
@@ -227,7 +233,8 @@ def _over(directory: NodeDirectory, source: bytes) -> bytes:
 def _wanting(layout: CodeLayout, facts: NodeFacts) -> frozenset[bytes]:
     """The code directories with something that the node does not have identically."""
     ours = layout.glibc if _node_glibc_wins(layout, facts) else frozenset()
-    return frozenset(directory for path, directory in layout.code if path not in facts.identical and path not in ours)
+    has = facts.identical.union(ours, facts.held)
+    return frozenset(directory for path, directory in layout.code if path not in has)
 
 
 def _node_glibc_wins(layout: CodeLayout, facts: NodeFacts) -> bool:
@@ -249,8 +256,10 @@ def _mounted(union: Union, bundle: LaidOut, facts: NodeFacts) -> Overlay:
     layers = ((bundle.without_glibc if source in without else bundle.at) + source for source in union.sources)
     directory = union.directory
     own = set(directory.children)
-    mounts = [point for point in sorted(directory.mounts) if point.partition(b"/")[0] not in own]
-    outermost = [point for point in mounts if not any(point != other and within(point, other) for other in mounts)]
+    inside = directory.path + b"/"
+    held = [path.removeprefix(inside) for path in facts.held if path.startswith(inside)]
+    kept = [point for point in sorted({*directory.mounts, *held}) if point.partition(b"/")[0] not in own]
+    outermost = [point for point in kept if not any(point != other and within(point, other) for other in kept)]
     return Overlay((*layers, directory.path), b"", b"", directory.path, (*directory.children, *outermost))
 
 

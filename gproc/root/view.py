@@ -62,11 +62,14 @@ class InPlace(msgspec.Struct, frozen=True, array_like=True, tag="place"):
     A process that has become the caller opens it, or the nearest one above it that exists and that he may look into;
     what the node has there besides is put back, entry by entry.
     whole: the job's directory stands for the node's, of which nothing is put back.
+    yielding: files of the job's below `at`, by relative paths, in place of which the caller sees the node's own, if it
+        has them.  They leave `root` then.
     """
 
     at: bytes
     root: bytes
     whole: bool
+    yielding: tuple[bytes, ...] = ()
 
 
 class OwnTop(msgspec.Struct, frozen=True, array_like=True, tag="top"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gproc.bundle import zones
-from gproc.bundle.executed import calls_in, commands_in, recipes_in
+from gproc.bundle.executed import COMMANDS_MAX, calls_in, commands_in, recipes_in
 from gproc.bundle.named import names_in, relative
 from gproc.bundle.prefixes import makefiles, script
 from gproc.packager import Bundle, PackRequest, pack
@@ -131,6 +131,25 @@ def test_a_script_brings_what_it_names_in_each_way(packed: Pack, tmp_path: Path)
     assert sent(bundle, home) == {
         "work/bin/x.sh", "work/etc/a.conf", "work/d.csv", "work/in/1.txt", "work/in/2.txt", "ref/g.fa", "ref/h.fa",
     }  # fmt: skip
+
+
+def test_what_is_named_by_its_whole_path_alone_gives_way_to_the_nodes_own(packed: Pack, tmp_path: Path) -> None:
+    """A script that appends to a file of the home wrote into a private copy, and the lines were lost."""
+    text = f"LOG={tmp_path}/log\necho x >> $LOG\ncat {tmp_path}/work/in {tmp_path}/word\ncat in\n"
+    made(tmp_path, {"work/x.sh": text, "log": "", "work/in": "", "word": ""})
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    command = ("sh", "x.sh", str(tmp_path / "word"))
+    bundle = packed("sh", environ, command=command, cwd=str(tmp_path / "work"))
+    assert sent(bundle, tmp_path) == {"work/x.sh", "log", "work/in", "word"}
+    assert [path for path in bundle.manifest.yielding if b"/usr" not in path] == [os.fsencode(tmp_path / "log")]
+
+
+@pytest.mark.parametrize("unit", ["cat <<E\n", "a <<'E'\nE\n", "run" + 60_000 * " ", "a=b\n", "{ "])
+def test_a_text_that_never_ends_what_it_begins_is_read_once(unit: str) -> None:
+    """A megabyte of here-documents without an end, or of blanks behind `run`, took minutes."""
+    text = unit * (240_000 // len(unit))
+    assert len(commands_in(text)) <= COMMANDS_MAX
+    assert calls_in(text, "python") == []
 
 
 def test_words_and_variables_bring_files_in_each_way(packed: Pack, tmp_path: Path) -> None:

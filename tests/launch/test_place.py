@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from gproc.root.view import InPlace, MakeDirectory, Operation, OwnTop, Proc, Tmpfs, View
+from gproc.root.view import CopyTree, InPlace, MakeDirectory, Operation, OwnTop, Proc, Tmpfs, View
 from tests.launch.conftest import USER
 
 
@@ -32,11 +33,13 @@ def home(node: Any) -> Iterator[Path]:
         yield home
 
 
-def view(node: Any, at: Path, script_cwd: str, *below: str, whole: bool = False) -> View:
+def view(
+    node: Any, at: Path, script_cwd: str, *below: str, whole: bool = False, yielding: tuple[bytes, ...] = ()
+) -> View:
     """A root with these directories below `at`, which is shown there."""
     own = (MakeDirectory(node.bin_root, os.fsencode(path)) for path in (str(at), *(f"{at}/{name}" for name in below)))
     operations: tuple[Operation, ...] = (
-        Tmpfs(node.bin_root), *own, InPlace(os.fsencode(at), node.bin_root, whole), Proc(b"/proc"),
+        Tmpfs(node.bin_root), *own, InPlace(os.fsencode(at), node.bin_root, whole, yielding), Proc(b"/proc"),
     )  # fmt: skip
     return View("namespaces", operations, b"/bin/sh", os.fsencode(script_cwd))
 
@@ -56,6 +59,26 @@ def test_around_what_the_job_has_the_nodes_own_stays_as_it_is(node: Any, home: P
     assert (home / "note").read_text() == "note\nmore\n"
     assert sorted(os.listdir(home)) == ["both", "kept", "link", "note"]
     assert os.listdir(home / "both") == ["theirs"]
+
+
+def test_what_yields_is_the_nodes_own_file_beside_what_was_shipped(node: Any, home: Path, tmp_path: Path) -> None:
+    """`gproc e . cat /opt/a /opt/b` on a node with an /opt/a of its own showed the caller's."""
+    (tmp_path / "bundle").mkdir()
+    laid_out = Path(f"{tmp_path}/bundle{home}")
+    for name in ("note", "other", "both/theirs", "both/shipped", "lacking/file", "link"):
+        (laid_out / name).parent.mkdir(parents=True, exist_ok=True)
+        (laid_out / name).write_text("shipped\n")
+    for path in (tmp_path, *tmp_path.parents[:-2], tmp_path / "bundle", *(tmp_path / "bundle").rglob("*")):
+        path.chmod(path.stat().st_mode | 0o755)
+    yielding = (b"note", b"other", b"both/theirs", b"lacking/file", b"link")
+    shown = view(node, home, str(home), yielding=yielding)
+    copied = CopyTree(os.fsencode(tmp_path / "bundle"), node.bin_root)
+    shown = msgspec.structs.replace(shown, operations=(shown.operations[0], copied, *shown.operations[1:]))
+    script = "cat note other both/theirs both/shipped lacking/file link; echo more >> note"
+    done = node.run("sh", "-c", script, view=shown)
+    wanted = ["note", "shipped", "the node's", "shipped", "shipped", "note"]
+    assert done.output.splitlines() == wanted, done
+    assert (home / "note").read_text() == "note\nmore\n"
 
 
 def test_a_directory_that_stands_for_the_nodes_hides_it(node: Any, home: Path) -> None:

@@ -287,6 +287,21 @@ def test_two_places_that_are_one_directory_of_the_node_become_one_union() -> Non
     assert made[LIB].lowers == (LAID_OUT + old, LAID_OUT + LIB, LIB)
 
 
+def test_a_file_that_yields_is_the_nodes_own_in_a_union_and_in_its_place() -> None:
+    """The /usr/lib/os-release of the caller appeared on a node that lacked another directory of /usr/lib."""
+    release, mine, code = b"/usr/lib/os-release", b"/usr/lib/tool/release", b"/usr/lib/tool"
+    entries = [*directories(b"/usr", b"/usr/lib", code, b"/srv", b"/srv/a"), file(release), file(code + b"/x")]
+    entries += [file(mine), file(b"/srv/a/own"), file(b"/srv/a/no")]
+    yielding = (release, b"/srv/a/own", b"/srv/a/no")
+    value = Manifest(code + b"/x", b"", (), (code,), (), (0, 0), tuple(entries), yielding=yielding)
+    lacking = NodeDirectory(b"/usr/lib", 1, True)
+    found = NodeFacts(True, True, {code: lacking}, absent=frozenset(yielding[2:]), held=(release, b"/srv/a/own"))
+    made = plan(LaidOut(CodeLayout(value), LAID_OUT), ROOT, Asked(b"/"), found, b"")
+    assert unions(made)[b"/usr/lib"].keep == (b"os-release",)
+    places = [operation for operation in made.operations if isinstance(operation, InPlace)]
+    assert places == [InPlace(b"/srv/a", ROOT, False, (b"own", b"no"))]
+
+
 def test_glibcs_at_different_paths_do_not_mix() -> None:
     found = view(facts(has_libc=False))
     assert unions(found) == {}
