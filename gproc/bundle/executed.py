@@ -63,7 +63,8 @@ def _without_here_documents(text: str) -> Iterator[str]:
 _CALL: Final = re.compile(
     r"""\b(?:run|call|check_call|check_output|Popen|popen\d?|getoutput|getstatusoutput|system2?|exec\w{0,3}|execSync
     |execFile|execFileSync|spawn\w{0,6}|fork|create_subprocess_(?:exec|shell)|shell_exec|passthru|proc_open|execute
-    |capture2e?|capture3|pipeline\w*|which|pipe)\b \s{0,40} \(? \s{0,40} [\[(]? \s{0,40} [fr]?(["'])(?P<first>.{1,1000}?)\1
+    |capture2e?|capture3|pipeline\w*|which|pipe)\b
+    \s{0,40} \(? \s{0,40} [\[(]? \s{0,40} [fr]?(["'])(?P<first>.{1,1000}?)\1
     (?P<more>(?:\s*,\s*[fr]?(?:"[^"\n]*"|'[^'\n]*'))*)""",
     re.VERBOSE,
 )

@@ -20,8 +20,10 @@ from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster, Daemon
 
 CLOSED: Final = [
-    closed for count in (1, 2, 3) for closed in itertools.combinations(("<&-", ">&-", "2>&-"), count)
-]  # fmt: skip
+    pytest.param(closed, marks=[pytest.mark.stress] if count == 2 else [])
+    for count in (1, 2, 3)
+    for closed in itertools.combinations(("<&-", ">&-", "2>&-"), count)
+]
 
 closed_descriptors = pytest.mark.parametrize("closed", CLOSED, ids=" ".join)
 

@@ -207,7 +207,7 @@ def empty_node(request: pytest.FixtureRequest, bin_root: Path, init: str) -> Ite
         node.close()
 
 
-@pytest.fixture(params=["root", "user", "plain", "plain user"])
+@pytest.fixture(params=["root", "user", "plain", pytest.param("plain user", marks=pytest.mark.stress)])
 def node(request: pytest.FixtureRequest, bin_root: Path, init: str) -> Iterator[Node]:
     """Namespaces as root and in a user namespace, no namespaces as root and as a user."""
     kind = "plain" if request.param.startswith("plain") else "private"

@@ -105,7 +105,9 @@ def await_in_log(site: Site, node: str, text: str, mark: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("age_s", [0.0, LATE_S], ids=["as it starts", "late"])
-@pytest.mark.parametrize("name", CUTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.stress] if "way" in name else []) for name in CUTS]
+)
 def test_a_cut_link_is_noticed_at_both_ends_and_its_job_goes_on_at_any_time_of_it(
     site: Site, name: str, age_s: float
 ) -> None:
