@@ -23,6 +23,9 @@ _LINES_MAX: Final = 20_000
 _LINE_MAX: Final = 10_000
 """Characters of one line: what it takes grows with their square."""
 
+_PAYLOAD: Final = re.compile(r"[A-Za-z0-9+/=]{60,}")
+"""A line of what a script that unpacks itself has behind its text: base64, or a dump."""
+
 _COMMENT: Final = re.compile(r"(?:^|(?<=\s))#.*$", re.MULTILINE)
 _HERE_DOCUMENT: Final = re.compile(r"<<-?[ \t]*[\"'\\]?(\w+)[\"']?")
 _SUBSTITUTED: Final = re.compile(r"(?:\$\(|`)\s*([\w./+-]+)")
@@ -35,7 +38,8 @@ def commands_in(text: str) -> list[list[str]]:
     found: list[list[str]] = []
     text = text.partition("\0")[0]  # an archive behind the script, as of makeself
     plain = _COMMENT.sub("", "\n".join(_without_here_documents(text))).replace("\\\n", " ")
-    for line in (each[:_LINE_MAX] for each in plain.splitlines()[:_LINES_MAX]):
+    lines = [line[:_LINE_MAX] for line in plain.splitlines() if not _PAYLOAD.fullmatch(line)]
+    for line in lines[:_LINES_MAX]:
         # A quotation that goes on in the next line: what is before it.
         for words in list(prefixes.in_shell_line(line)) or list(prefixes.in_shell_line(_QUOTE.split(line)[0])):
             found += _with_inner(words, 0)

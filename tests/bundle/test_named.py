@@ -145,7 +145,8 @@ def test_what_is_named_by_its_whole_path_alone_gives_way_to_the_nodes_own(packed
 
 
 @pytest.mark.parametrize(
-    "unit", ["cat <<E\n", "a <<'E'\nE\n", pytest.param("run" + 60_000 * " ", id="blanks"), "a=b\n", "{ "]
+    "unit",
+    ["cat <<E\n", "a <<'E'\nE\n", pytest.param("run" + 60_000 * " ", id="blanks"), "a=b\n", "{ ", 76 * "A" + "\n"],
 )
 def test_a_text_that_never_ends_what_it_begins_is_read_once(unit: str) -> None:
     """A megabyte of here-documents without an end, or of blanks behind `run`, took minutes."""
