@@ -17,6 +17,7 @@ import stat
 import tarfile
 from typing import Final, Protocol
 
+from gproc.content.manifest import PATH_BYTES_MAX
 from gproc.errors import BundleError
 from gproc.shown import shown
 
@@ -32,7 +33,6 @@ HEADER_BYTES_MAX: Final = 1 << 20
 LINKS_MAX: Final = 40
 """Links in one path before ELOOP: path_resolution(7)."""
 
-PATH_BYTES_MAX: Final = 4095
 PARTS_MAX: Final = 256
 
 COPY_BYTES: Final = 1 << 20

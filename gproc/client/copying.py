@@ -14,9 +14,9 @@ from gproc.client.receiving import Collected
 from gproc.client.requests import check_nodes, name_of
 from gproc.client.session_job import SessionJob
 from gproc.client.tree import CopyResult
+from gproc.content.manifest import PATH_BYTES_MAX
 from gproc.copy.builtin import FAILED
 from gproc.copy.packing import changed, check_names, pack
-from gproc.copy.steps import PATH_BYTES_MAX
 from gproc.errors import UsageError
 from gproc.naming.words import Words, is_specification
 from gproc.packager import Bundle

@@ -22,7 +22,7 @@ from typing import Annotated, Final, Union
 
 import msgspec
 
-from gproc.content.manifest import Nanoseconds, UserNumber
+from gproc.content.manifest import NAME_BYTES_MAX, PATH_BYTES_MAX, Nanoseconds, UserNumber
 from gproc.errors import PeerError
 from gproc.shown import shown
 
@@ -31,12 +31,6 @@ ITSELF: Final = b"."
 
 INDEX: Final = b"index"
 """The file of a bundle that holds the steps.  A content's name is a digest in hexadecimal, so never this."""
-
-NAME_BYTES_MAX: Final = 255
-"""NAME_MAX of Linux: limits.h."""
-
-PATH_BYTES_MAX: Final = 4095
-"""PATH_MAX without the final NUL, which is also the longest symlink: symlink(7)."""
 
 DEPTH_MAX: Final = 256
 """The most folders inside each other.  PATH_MAX allows 2,048; a reader needs a descriptor for each, and has 1,024."""
