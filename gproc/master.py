@@ -26,7 +26,6 @@ from gproc.service.draining import Draining
 from gproc.service.faults import Faults
 from gproc.service.finding import NodeFinder
 from gproc.service.jobs import JobRecord
-from gproc.service.live import SignedJob
 from gproc.service.node_keys import NodeKeys
 from gproc.service.offers import BundleOffers
 from gproc.service.polling import TreeInquiries
@@ -36,7 +35,7 @@ from gproc.service.rotating import Rotation
 from gproc.service.service import JobService
 from gproc.spread.passing import PassingFetcher, is_kept_by_master
 from gproc.trust.lease import LEASE_S, Lease, boottime_s
-from gproc.trust.orders import JobSigner, TreeEnds
+from gproc.trust.orders import JobSigner, SignedJob, TreeEnds
 from gproc.trust.signing import Context, Signer
 from gproc.trust.ticket import Grant, Ticket, start_by_ms
 from gproc.trust.turn import Turn
@@ -341,6 +340,7 @@ class Master(Hub):
             home_is_there, time.time(), self.endpoint.vetting.number, awaited,
         )  # fmt: skip
         self.pass_down(messages.Leased(question.route, self._signer.sign(Context.LEASE, lease)))
+        self._service.ways.asked(node)
 
     async def keep_bundle(self, bundle: bytes) -> Root:
         return await self.fetcher.root(bundle, self.own)

@@ -143,7 +143,7 @@ class JobDatabase:
     def nodes(self) -> list[bytes]:
         """What is kept of the nodes of the tree."""
         with self._explained():
-            return [node for [node] in self._connection.execute("select node from nodes")]
+            return [node for [node] in self._connection.execute("select node from nodes order by rowid")]
 
     def forget_present(self) -> None:
         """No job of this session runs any more, and no node is in it."""

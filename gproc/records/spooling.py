@@ -31,7 +31,7 @@ class JobSpool:
         self.complete = False
         """Whether the job has ended and all of its output is on the disk."""
         self._spools = spools
-        self._readers: set[Callable[[], None]] = set()
+        self._readers: dict[Callable[[], None], None] = {}
 
     def add(self, rank: int, stream: int, offset: int, data: bytes, taken: Callable[[], None]) -> None:
         """Output.  taken: called when it is on the disk or was dropped: the programs may write as much again."""
@@ -63,10 +63,10 @@ class JobSpool:
 
     def tell(self, reader: Callable[[], None]) -> None:
         """Call this each time when there is more, or when it is complete, until `forget`."""
-        self._readers.add(reader)
+        self._readers[reader] = None
 
     def forget(self, reader: Callable[[], None]) -> None:
-        self._readers.discard(reader)
+        self._readers.pop(reader, None)
 
     def wrote(self, end: SpoolEnd, *, complete: bool) -> None:
         self.end = end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -15,10 +16,18 @@ from gproc.trust.signing import Forged, TicketRefused
 from gproc.wire.endings import Acknowledged, OutputGone, RankEnded
 from gproc.wire.messages import Finished
 
+log = logging.getLogger("gproc")
+
+TRIES: Final = 4
+"""So often in turn a way may refuse a job that its node may have, before the rank is lost: for a lease."""
+
 NOT_SIGNED: Final = "how its program ended is not signed by this node: a node between it and the master has changed it"
 FOR_ANOTHER: Final = (
     "what this node has signed of a program's end is of another job or another rank: a node between it and the master "
     "has exchanged it"
+)
+GONE_NOT_SIGNED: Final = (
+    "that part of its output is gone is not signed by this node: a node between it and the master has made that up"
 )
 OUTPUT_CHANGED: Final = "its output is not what this node has signed: a node between it and the master has changed it"
 
@@ -39,6 +48,13 @@ class JobReceipt(ReceivedOutput):
         self.forged: dict[int, str] = {}
         self.not_there: set[int] = set()
         """The ranks that the job did not get to, by the word of a node above."""
+        self.sent_again: set[int] = set()
+        """The ranks that were sent the job before: they may have it although the present way does not take it."""
+        self._not_taken: set[int] = set()
+        """Those whose way has said so since it was looked at."""
+        self._tries: dict[int, int] = {}
+        self._told = False
+        """Whether the log says that somebody makes up what is gone of its output."""
         self._job = job
         self._signer = signer
         self._runs = runs
@@ -64,6 +80,9 @@ class JobReceipt(ReceivedOutput):
         try:
             check_gone(gone, self._signer.session, run.key)
         except Forged:
+            if not self._told:
+                self._told = True
+                log.warning("job %d: rank %d: %s", self._job, rank, GONE_NOT_SIGNED)
             return False
         self.go_on(rank, stream, gone.bytes, None)
         return True
@@ -86,8 +105,7 @@ class JobReceipt(ReceivedOutput):
         if self.is_finished(rank) or not 0 <= rank < len(self._runs):
             return None
         if ended.signed is None:
-            self.not_there.add(rank)
-            return self._ended(rank, Lost(f"the job did not get there: {shown_text(ended.reason)}"))
+            return self._was_not_taken(rank, ended.reason)
         if (run := self._runs[rank]) is None:
             return None
         try:
@@ -99,6 +117,23 @@ class JobReceipt(ReceivedOutput):
         if (end.session, end.job, end.rank, end.size) != (self._signer.session, self._job, rank, len(self._runs)):
             return self._lost(rank, FOR_ANOTHER)
         return self._compared(end)
+
+    def _was_not_taken(self, rank: int, reason: str) -> Finished | None:
+        """A node on the way, or the rank's own, did not take a Run.  It may have taken one before or behind that."""
+        if rank in self.sent_again and self._tries.get(rank, 0) < TRIES:
+            self._not_taken.add(rank)
+            return None
+        self.not_there.add(rank)
+        return self._ended(rank, Lost(f"the job did not get there: {shown_text(reason)}"))
+
+    def comes_again(self, rank: int) -> bool:
+        """Whether a rank that can be reached is to be sent the job again, because its way has refused it."""
+        if rank not in self._not_taken:
+            self._tries.pop(rank, None)
+            return False
+        self._not_taken.remove(rank)
+        self._tries[rank] = self._tries.get(rank, 0) + 1
+        return True
 
     def _compared(self, end: SignedEnd) -> Finished | None:
         """The end that a node has signed, if the master has the output that belongs to it."""
@@ -119,6 +154,7 @@ class JobReceipt(ReceivedOutput):
 
     def finish(self, rank: int) -> None:
         super().finish(rank)
+        self._not_taken.discard(rank)
         for stream in self._streams:
             self._digests.pop((rank, stream), None)
 

@@ -17,7 +17,7 @@ from gproc.records.rows import BriefRow, argv_of
 from gproc.records.spool import SpoolBounds, SpoolFiles
 from gproc.records.spooling import Spools
 from gproc.records.task_lists import TaskListFile
-from gproc.service.continuing import Interrupted, interrupted_jobs, is_all_kept, life_of
+from gproc.service.continuing import Interrupted, interrupted_jobs, is_all_kept, is_given_up, life_of
 from gproc.shown import reason_of
 from gproc.wire import frames
 from gproc.wire.job_messages import LISTED_MAX, JobList, JobRow
@@ -102,8 +102,10 @@ def record_of(live: LiveJob) -> KeptJob:
     ended = is_all_kept(live)
     outcomes = job.outcomes
     if live.spool is not None and not ended:
-        # The spool says how these ended, behind their output, which may not be on the disk yet.
-        outcomes = {rank: outcome for rank, outcome in outcomes.items() if rank not in live.spool.ended}
+        # The spool says how the others ended, behind their output, which may not be on the disk yet.  What no node says
+        # again stands here too: a full disk drops what goes into the spool, and then such a rank would begin.
+        own = live.spool.ended
+        outcomes = {rank: outcome for rank, outcome in outcomes.items() if rank not in own or is_given_up(outcome)}
     return KeptJob(
         number=job.number,
         name=job.name,

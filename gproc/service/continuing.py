@@ -17,7 +17,7 @@ from gproc.nodespec import format_path
 from gproc.records.present import KeptLife, KeptRun, life_in, node_in, packed_life
 from gproc.records.record import KeptJob
 from gproc.relay.receipt import RunOfNode
-from gproc.request.outcome import Killed, Lost, NotStarted
+from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, TimedOut
 from gproc.service.jobs import JobRecord
 from gproc.service.registry import Node, Registry
 from gproc.trust.lease import boottime_s
@@ -143,7 +143,7 @@ def fill(live: LiveJob, interrupted: Interrupted) -> None:
         live.received.go_on(rank, stream, found.sizes[rank, stream], digest)
     for rank, outcome in live.job.outcomes.items():
         live.received.finish(rank)
-        if isinstance(outcome, Lost | NotStarted) or (isinstance(outcome, Killed) and not outcome.started):
+        if is_given_up(outcome):
             live.unreached.given_up.add(rank)
     incomplete = sorted({rank for rank, stream in found.sizes if not found.is_whole(rank, stream)})
     if incomplete:
@@ -151,6 +151,25 @@ def fill(live: LiveJob, interrupted: Interrupted) -> None:
             "job %d: of %d nodes part of the output is not kept any more, so it is not compared with what they sign",
             live.job.number, len(incomplete),
         )  # fmt: skip
+
+
+def add_ends(live: LiveJob, interrupted: Interrupted) -> None:
+    """Into its spool, of the ranks of which its record alone says how they ended."""
+    assert live.spool is not None
+    for rank, outcome in live.job.outcomes.items():
+        if rank not in interrupted.found.ends:
+            live.spool.finish(rank, outcome, interrupted.found.said(rank))
+
+
+def is_given_up(outcome: Outcome) -> bool:
+    """Whether the master has said that nothing runs there and nothing will: no node can say so again."""
+    match outcome:
+        case Killed(_, started):
+            return not started
+        case TimedOut(_, ending):
+            return ending is None
+        case _:
+            return isinstance(outcome, Lost | NotStarted)
 
 
 def skip_gone(live: LiveJob, gone: OutputGone) -> None:

@@ -19,9 +19,10 @@ from gproc.records.task_entries import entries_of
 from gproc.request.signals import ENDING
 from gproc.request.template import Template
 from gproc.request.wording import name_of
-from gproc.service.live import LiveJob, SignedJob
+from gproc.service.live import LiveJob
 from gproc.tasks.feed import TaskDone, TaskEvent, TaskFeed
 from gproc.tasks.tallies import Tally
+from gproc.trust.orders import SignedJob
 from gproc.wire import frames, messages
 from gproc.wire.task_messages import LIST_BYTES_MAX, LIST_TASKS_MAX, NOTED_LINES_MAX, TaskListing
 from gproc.wire.tasks import Setup, TaskListReader, TaskOrder

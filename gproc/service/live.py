@@ -8,7 +8,7 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from gproc.errors import PeerError
 from gproc.nodespec import Place, fold, format_path
@@ -20,14 +20,14 @@ from gproc.request.acts import Act, SendSignal, SetTerminalSize, ShowStacks, Sig
 from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Refused
 from gproc.request.signals import ENDING, STOPPING
 from gproc.request.spec import TerminalSize
-from gproc.service.continuing import skip_gone
+from gproc.service.continuing import is_given_up, skip_gone
 from gproc.service.jobs import JobRecord
 from gproc.service.outofreach import UnreachedRanks
 from gproc.service.takers import SharedCredit
 from gproc.service.viewer import Viewer
 from gproc.service.window import INPUT_FOR_TURNS_BYTES, Window, input_sizes
 from gproc.shown import shown_text
-from gproc.trust.orders import JobSigner
+from gproc.trust.orders import SignedJob
 from gproc.trust.signing import Context, Signer
 from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
@@ -50,13 +50,6 @@ ORDERS_MAX: Final = 64
 
 UNBOUNDED_BYTES: Final = 1 << 62
 """Credit for output that no client reads."""
-
-
-class SignedJob(NamedTuple):
-    """A job's ticket, and what signs its orders and its input."""
-
-    ticket: messages.Signed
-    signer: JobSigner
 
 
 class LiveJob:
@@ -195,6 +188,12 @@ class LiveJob:
         else:
             self.relayed.lose(messages.Finished(self.job.number, rank, Lost(shown_text(reason))))
 
+    def lose_those_without_node(self) -> None:
+        """Their nodes had left when the job began, at this master or at one before it."""
+        for rank, run in enumerate(self.runs):
+            if run is None and rank not in self.job.outcomes:
+                self.lose(rank, "it left before the job began")
+
     def give_rank_to(self, node: Node) -> bool:
         """Another run of a slave has a place on which the job waits for its turn.  Returns whether it does."""
         rank = self.job.rank_at(node.place)
@@ -290,6 +289,8 @@ class LiveJob:
             log.warning("job %d: %s is lost: %s", self.job.number, place, why)
         if self.spool is not None:
             self.spool.finish(message.rank, outcome, self._kept_sizes(message.rank))
+            if is_given_up(outcome):
+                self._changed(self)
         self._say(messages.Finished(self.job.number, message.rank, outcome, leaves_files=message.leaves_files))
         if self.job.over:
             self.close()
@@ -321,9 +322,8 @@ class LiveJob:
         """If it runs on so many nodes at a time, and too many have failed, no more begin."""
         window = self.job.window
         if window is not None and window.is_shut:
-            count = window.failed
-            reason = f"not started, because {count} node{'s have' if count > 1 else ' has'} failed"
-            self._drop(window.drop(), NotStarted(reason))
+            who = "1 node has" if window.failed == 1 else f"{window.failed} nodes have"
+            self._drop(window.drop(), NotStarted(f"not started, because {who} failed"))
 
     def _ending(self, finished: messages.Finished) -> Outcome:
         outcome = finished.outcome

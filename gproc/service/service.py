@@ -24,12 +24,12 @@ from gproc.service.absences import Absences
 from gproc.service.accounts import cost_bytes
 from gproc.service.book import JobBook
 from gproc.service.choosing import Chosen, NodesAreDrained, choose, nobody
-from gproc.service.continuing import Interrupted, fill, job_of, runs_of
+from gproc.service.continuing import Interrupted, add_ends, fill, job_of, runs_of
 from gproc.service.departures import Departures, check_keep
 from gproc.service.draining import Draining
 from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.listed import ListedJob
-from gproc.service.live import LiveJob, SignedJob
+from gproc.service.live import LiveJob
 from gproc.service.offers import BundleOffers
 from gproc.service.others import OtherJobs
 from gproc.service.oversight import Oversight
@@ -39,6 +39,7 @@ from gproc.service.turns import JobTurns
 from gproc.service.ways import JobWays, WaySender, branch_of
 from gproc.shown import command_text, shown_text
 from gproc.tree import number
+from gproc.trust.orders import SignedJob
 from gproc.wire import frames
 from gproc.wire.branch import Branch
 from gproc.wire.endings import Release
@@ -267,9 +268,7 @@ class JobService:
             live.fit_input(branch_of(live, there))
         first = there if live.job.window is None else self._turns.next_of(live, live.job.window)
         self._master.pass_on(live.relayed, self.ways.run_of(live, first), {})
-        for rank, node in enumerate(nodes):
-            if node is None:
-                live.lose(rank, "it left before the job began")
+        live.lose_those_without_node()
 
     def running(self) -> list[LiveJob]:
         """The jobs that have not ended."""
@@ -284,15 +283,18 @@ class JobService:
         live = LiveJob(job, runs, signed, None, self._finish, has_room, self._book.note)
         fill(live, interrupted)
         live.go_on(self._spools.open_job(job.number, job.caller.uid, interrupted.end), interrupted.found.sizes)
+        add_ends(live, interrupted)
         self._live[job.number] = live
         self._departures.go_on(live)
         self._master.pass_on(live.relayed, self.ways.run_of(live, ()), {})
         if job.request.stdin:
             live.restore_input(self._book.input_log(live), interrupted.input)
         live.start_timer(time.time() - job.started_s)
-        live.shut_if_too_many_failed()
         if job.over:
             live.close()
+        else:
+            live.shut_if_too_many_failed()
+            live.lose_those_without_node()
         return live
 
     def _ended(self, asked: _Asked, live: LiveJob) -> None:

@@ -34,7 +34,7 @@ class JobTurns:
         """Set by the owner of both."""
         self._master = master
         self._book = book
-        self._with_room: set[LiveJob] = set()
+        self._with_room: dict[LiveJob, None] = {}
         """Jobs of which more nodes may begin."""
         self._noting: set[asyncio.Task[None]] = set()
 
@@ -55,10 +55,10 @@ class JobTurns:
         if live not in self._with_room:
             if not self._with_room:
                 asyncio.get_running_loop().call_soon(self._take)
-            self._with_room.add(live)
+            self._with_room[live] = None
 
     def _take(self) -> None:
-        lives, self._with_room = self._with_room, set()
+        lives, self._with_room = self._with_room, {}
         for live in lives:
             window = live.job.window
             if window is None or live.job.over or not (nodes := self.next_of(live, window)):

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
-from gproc.nodespec import fold
+from gproc.nodespec import fold, format_path
 from gproc.relay.neighbours import Downstream, Upstream
 from gproc.relay.relayed_job import RelayedJob
 from gproc.service.jobs import JobRecord
@@ -61,6 +61,8 @@ class JobWays:
     def run_of(self, live: LiveJob, nodes: Sequence[Node], *, again: bool = False) -> Run:
         """The job, for some of its nodes, by the routes that lead to them now."""
         branch = branch_of(live, nodes, again=again)
+        if again:
+            live.received.sent_again.update(branch.ranks())
         turn = None if live.job.window is None else self._master.sign_turn(live.job, branch.ranks())
         job, size, ticket = live.job.number, len(live.job.places), live.relayed.ticket
         return Run(job, size, ticket, branch, live.window_bytes, turn=turn, gone=again)
@@ -139,16 +141,27 @@ class JobWays:
             noted = () if live.job.window is None else live.job.window.noted
             if begun := [node for node in had_turn if ranks[node.nonce] not in noted]:
                 log.info("job %d: goes on at %s", live.job.number, fold(node.place for node in begun))
-                reached = self._master.pass_again(live.relayed, self.run_of(live, begun, again=True), {}, live)
-                for downstream in reached:
-                    for act, order in live.orders:
-                        downstream.obey(live.job.number, act, order)
+                self._send_again(live, begun)
             for node in had_turn:
                 live.unreached.find(ranks[node.nonce])
         if self._then - self._live.keys():
             # The grants of these nodes name a job that is over since, and its release went by another way.
             for node in returned.values():
                 self._master.grant_again(node)
+
+    def _send_again(self, live: LiveJob, nodes: Sequence[Node]) -> None:
+        reached = self._master.pass_again(live.relayed, self.run_of(live, nodes, again=True), {}, live)
+        for downstream in reached:
+            for act, order in live.orders:
+                downstream.obey(live.job.number, act, order)
+
+    def asked(self, node: Node) -> None:
+        """A node asks for a lease, so its way is good now: it is sent again what that has refused."""
+        for live in list(self._live.values()):
+            rank = live.rank_on.get(node.nonce)
+            if rank is not None and live.received.comes_again(rank):
+                log.info("job %d: goes on at %s, whose way had refused it", live.job.number, format_path(node.place))
+                self._send_again(live, [node])
 
     def released(self, live: LiveJob, registry: Registry) -> None:
         """A job is over, and its release goes to those that this master has sent it.

@@ -114,6 +114,13 @@ class JobSigner:
         return Release(self._job, self._signer.sign_bytes(Context.RELEASE, self.session + _JOB.pack(self._job)))
 
 
+class SignedJob(NamedTuple):
+    """A job's ticket, and what signs its orders and its input."""
+
+    ticket: Signed
+    signer: JobSigner
+
+
 class JobOrders:
     """Opens the orders for one job, on a node.  nonce: of this run of its slave."""
 

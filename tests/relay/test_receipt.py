@@ -7,7 +7,7 @@ from blake3 import blake3
 from msgspec.structs import replace
 
 from gproc.relay.delivery import ACKNOWLEDGED_BYTES, StreamDigest
-from gproc.relay.receipt import OUTPUT_CHANGED, JobReceipt, RunOfNode
+from gproc.relay.receipt import GONE_NOT_SIGNED, OUTPUT_CHANGED, TRIES, JobReceipt, RunOfNode
 from gproc.request.outcome import Lost, Outcome, Returned
 from gproc.request.spec import Request
 from gproc.trust.orders import JobOrders, JobSigner
@@ -108,6 +108,38 @@ def test_a_job_goes_on_after_a_crash_only_if_all_that_its_nodes_have_let_go_of_i
     assert found.is_kept
 
 
+REFUSED = RankEnded(JOB, 0, None, "its grant is still on its way")
+
+
+def test_a_way_that_does_not_take_a_job_says_nothing_of_a_node_that_may_have_it() -> None:
+    """A node without a grant did not take its job, and did when it came again.  It was called lost, and ran."""
+    found = receipt()
+    found.sent_again.add(0)
+    assert outcome_of(found, REFUSED) is None
+    assert [found.comes_again(0) for _ in range(2)] == [True, False]
+    found.take(0, STDOUT, 0, AFTER)
+    assert outcome_of(found, end(output=AFTER)) == Returned(3)
+
+
+def test_a_job_that_no_way_takes_for_a_lease_is_lost() -> None:
+    """A relay that cannot read its ticket, say, never takes it."""
+    found = receipt()
+    found.sent_again.add(0)
+    for _ in range(TRIES):
+        assert outcome_of(found, REFUSED) is None
+        assert found.comes_again(0)
+    assert outcome_of(found, REFUSED) == Lost("the job did not get there: its grant is still on its way")
+    assert found.not_there == {0}
+
+
+def test_a_way_that_has_taken_a_job_again_may_refuse_it_as_often_later() -> None:
+    found = receipt()
+    found.sent_again.add(0)
+    for _ in range(3 * TRIES):
+        assert outcome_of(found, REFUSED) is None
+        assert [found.comes_again(0) for _ in range(2)] == [True, False]
+
+
 def gone(size: int, *, key: RunKey = NODE, rank: int = 0, stream: int = STDOUT) -> OutputGone:
     return replace(key.output_gone(SESSION, JOB, 0, STDOUT, size), rank=rank, stream=stream)
 
@@ -132,6 +164,13 @@ def test_a_relay_cannot_make_output_be_missing(word: OutputGone) -> None:
     found = after_a_crash()
     assert not found.skip(word)
     assert found.said(0) == (len(BEFORE), 0)
+
+
+def test_the_log_says_once_that_somebody_makes_up_what_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+    found = after_a_crash()
+    for _ in range(3):
+        found.skip(gone(10**6, key=STRANGER))
+    assert [record.getMessage() for record in caplog.records] == [f"job {JOB}: rank 0: {GONE_NOT_SIGNED}"]
 
 
 def test_nothing_is_missing_if_no_master_has_crashed() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from gproc.nodespec import Place
 from gproc.records.spool import SpoolEnd
 from gproc.records.spooling import JobSpool
-from gproc.request.outcome import Lost, Outcome, Returned
+from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Returned
 from gproc.request.spec import Caller, Request
 from gproc.service.book import record_of
 from gproc.service.continuing import is_all_kept
@@ -32,6 +34,18 @@ def test_no_record_says_that_a_program_has_ended_before_its_output_is_on_the_dis
     assert recorded() == {0: Lost("gone")}
     spool.wrote(SpoolEnd(), complete=True)
     assert recorded() == job.outcomes
+
+
+@pytest.mark.parametrize("said", [NotStarted("1 node has failed"), Killed(9, started=False), Lost("its lease is over")])
+def test_what_no_node_says_again_is_in_the_record_although_the_spool_has_it_too(said: Outcome) -> None:
+    """A full disk had kept it out of the spool.  The master crashed, and the rank began under the next one."""
+    job = JobRecord(1, Caller(0, 0, ()), Request(nodes="1,2", argv=(b"x",)), (Place((1,)), Place((2,))), 0.0)
+    drops: Any = SimpleNamespace(add=lambda *_: None, close_job=lambda _: None)
+    spool = JobSpool(drops, 1, 0, SpoolEnd())
+    live: Any = SimpleNamespace(job=job, spool=spool, received=SimpleNamespace(total=lambda stream: 0))
+    job.finish(0, said)
+    spool.finish(0, said, (0, 0))
+    assert record_of(live).outcomes() == {0: said}
 
 
 def test_a_job_that_has_ended_is_not_forgotten_before_its_output_is_on_the_disk() -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from gproc.nodespec import Place
+from gproc.records.entries import end_of
 from gproc.records.positions import FoundSpool
+from gproc.records.present import KeptLife, KeptRun
+from gproc.records.spool import SpoolEnd
+from gproc.records.spooling import Spools
 from gproc.relay.receipt import RunOfNode
-from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Returned
+from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Returned, Signalled, TimedOut
 from gproc.request.spec import Caller, Request
-from gproc.service.continuing import fill
-from gproc.service.jobs import JobRecord
-from gproc.service.live import LiveJob, SignedJob
+from gproc.service.continuing import Interrupted, add_ends, fill
+from gproc.service.jobs import JobRecord, JobTable
+from gproc.service.live import LiveJob
+from gproc.service.service import JobService
+from gproc.trust.orders import SignedJob
 from gproc.wire.messages import Signed
 
 
@@ -25,6 +32,8 @@ from gproc.wire.messages import Signed
         (NotStarted("too many have failed"), True),
         (Killed(9, started=False), True),
         (Killed(9, started=True), False),
+        (TimedOut(1.0, None), True),
+        (TimedOut(1.0, Signalled(15)), False),
         (Returned(0), False),
     ],
 )
@@ -40,3 +49,59 @@ def test_a_node_of_which_it_was_said_that_nothing_runs_there_is_not_sent_the_job
     interrupted: Any = SimpleNamespace(found=FoundSpool(), life=life)
     fill(live, interrupted)
     assert (0 in live.unreached.given_up) is given_up
+
+
+def test_an_end_that_a_full_disk_kept_out_of_the_spool_stands_there_after_the_crash() -> None:
+    told: list[tuple[int, Outcome, tuple[int, int]]] = []
+    job = JobRecord(1, Caller(0, 0, ()), Request(nodes="1-2", argv=(b"x",)), [Place((1,)), Place((2,))], 0.0)
+    found = FoundSpool()
+    found.add(end_of(0, Returned(0), (0, 0), 0.0))
+    for rank, outcome in ((0, Returned(0)), (1, NotStarted("too many have failed"))):
+        job.finish(rank, outcome)
+    live: Any = SimpleNamespace(job=job, spool=SimpleNamespace(finish=lambda *end: told.append(end)))
+    add_ends(live, cast(Any, SimpleNamespace(found=found)))
+    assert told == [(1, NotStarted("too many have failed"), (0, 0))]
+
+
+def at_the_next_master(
+    fanout: int | None, max_fail: int | None, outcomes: Sequence[Outcome], runs: Sequence[KeptRun | None],
+    waiting: tuple[int, ...] = (),
+) -> tuple[LiveJob, list[LiveJob]]:  # fmt: skip
+    """A job that goes on there, and each time that it has ended."""
+    request = Request(nodes="1-3", argv=(b"x",), fanout=fanout, max_fail=max_fail)
+    places = tuple(Place((id,)) for id in (1, 2, 3))
+    record: Any = SimpleNamespace(
+        number=1, places=places, started_s=0.0, nodes="1-3", missing="", name="",
+        outcomes=lambda: dict(enumerate(outcomes)),
+    )  # fmt: skip
+    life = KeptLife(Signed(b"", b""), tuple(runs), (), False, 1, 1, waiting)
+    ticket: Any = SimpleNamespace(caller=Caller(0, 0, ()), request=request)
+    service = JobService.__new__(JobService)
+    signed, ended = SignedJob(Signed(b"", b""), cast(Any, SimpleNamespace())), list[LiveJob]()
+    service._master = cast(Any, SimpleNamespace(sign_again_for=lambda *_: signed, pass_on=lambda *_: None))
+    service._table, service._live = JobTable(), {}
+    service._book = cast(Any, SimpleNamespace(note=lambda live: None))
+    service._turns = cast(Any, SimpleNamespace(have_room=lambda live: None))
+    service._departures = cast(Any, SimpleNamespace(go_on=lambda live: None))
+    service._spools = Spools(cast(Any, None), cast(Any, None))
+    service._spools._wake = lambda: None  # type: ignore[method-assign]
+    service.ways = cast(Any, SimpleNamespace(run_of=lambda *_: None))
+    service._finish = lambda live: ended.append(live)  # type: ignore[method-assign]
+    return service.go_on(Interrupted(record, life, ticket, FoundSpool(), SpoolEnd())), ended
+
+
+NODE = KeptRun(b"n" * 16, b"k")
+
+
+def test_a_node_that_had_left_when_its_job_began_does_not_keep_it_for_ever_after_a_crash() -> None:
+    """If the master crashed before that was on the disk, nobody said it again, and the job never ended."""
+    live, ended = at_the_next_master(None, None, [Returned(0)], [NODE, NODE, None])
+    assert live.job.outcomes == {0: Returned(0), 2: Lost("it left before the job began")}
+    assert ended == []
+
+
+def test_a_job_of_which_too_many_nodes_had_failed_ends_once_after_a_crash() -> None:
+    """It ended twice, and the second time was an error."""
+    live, ended = at_the_next_master(1, 1, [Returned(1)], [NODE, NODE, NODE], (1, 2))
+    assert [type(live.job.outcomes[rank]) for rank in (1, 2)] == [NotStarted, NotStarted]
+    assert ended == [live]

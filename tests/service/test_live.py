@@ -13,12 +13,13 @@ from gproc.request.outcome import Killed, NotStarted, Outcome, Returned
 from gproc.request.spec import Caller, Request
 from gproc.service.departures import SPOOL_WINDOW_BYTES
 from gproc.service.jobs import JobRecord
-from gproc.service.live import LiveJob, SignedJob
+from gproc.service.live import LiveJob
 from gproc.service.registry import Node, Registry
 from gproc.service.service import JobService
 from gproc.service.turns import JobTurns
 from gproc.service.ways import JobWays
 from gproc.tree import branches
+from gproc.trust.orders import SignedJob
 from gproc.wire.branch import Branch
 from gproc.wire.credit import quantum
 from gproc.wire.messages import Finished, NodeInfo, Route, Run, Signed
@@ -112,6 +113,48 @@ def test_a_node_that_is_reached_while_its_turn_is_written_down_does_not_begin_be
     job.window.noted = {0}
     ways._go_on()  # its master can send nothing: it would fail
     assert found == [0]
+
+
+def test_a_node_whose_way_has_refused_a_job_is_sent_it_again_when_it_asks_for_a_lease() -> None:
+    sent: list[Run] = []
+    obeyed: list[str] = []
+    downstream = SimpleNamespace(obey=lambda job, act, order: obeyed.append(act))
+
+    def pass_again(relayed: object, run: Run, *_: object) -> list[Any]:
+        sent.append(run)
+        return [downstream]
+
+    received = SimpleNamespace(comes_again=lambda rank: rank == 0, sent_again=set())
+    live: Any = SimpleNamespace(rank_on={b"a": 0, b"b": 1}, received=received, orders=[("kill", None)])
+    live.job = JobRecord(1, Caller(0, 0, ()), Request(nodes="1-2", argv=(b"x",)), [Place((1,)), Place((2,))], 0.0)
+    live.relayed, live.window_bytes, live.said = SimpleNamespace(ticket=Signed(b"", b"")), 1, lambda rank: (7, 0)
+    ways = JobWays(cast(Any, SimpleNamespace(pass_again=pass_again)), {1: live}, lambda _: None)
+    for nonce, id in ((b"a", 1), (b"b", 2), (b"c", 3)):
+        ways.asked(cast(Node, SimpleNamespace(nonce=nonce, route=Route((id,)), place=Place((id,)))))
+    assert [(run.branch.ranks(), run.gone) for run in sent] == [([0], True)]
+    assert (obeyed, received.sent_again) == (["kill"], {0})
+
+
+class Waiting:
+    """A job of which more nodes may begin."""
+
+    job = SimpleNamespace(window=1, over=False)
+
+
+def test_jobs_get_their_turns_in_the_order_in_which_they_have_room() -> None:
+    """It was that of their addresses in memory, so that a seed of the simulator made another run at times."""
+    asked: list[object] = []
+    turns = JobTurns(cast(Any, None), cast(Any, None))
+    turns.next_of = lambda live, window: asked.append(live) or []  # type: ignore[func-returns-value,method-assign]
+    lives: list[Any] = [Waiting() for _ in range(200)]
+
+    async def have_room() -> None:
+        for live in reversed(lives):
+            turns.have_room(live)
+        turns._take()
+
+    run(have_room())
+    assert asked == lives[::-1]
 
 
 def test_a_relay_that_has_a_job_of_the_master_before_hears_that_it_is_over() -> None:

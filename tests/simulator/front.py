@@ -41,12 +41,13 @@ CLUSTER: Final = "c"
 
 class Wanted(NamedTuple):
     """What a client asks for.  input_bytes: of its standard input; None: it has none.  fanout: it runs on so many nodes
-    at a time; None: on all."""
+    at a time; None: on all.  max_fail: after so many that failed no more begin."""
 
     places: list[Place]
     keep: Keep = Keep()
     input_bytes: int | None = None
     fanout: int | None = None
+    max_fail: int | None = None
 
 
 class NoDisk:
@@ -135,7 +136,7 @@ class SimService(JobService):
 
     def begin(self, wanted: Wanted) -> None:
         stdin, fanout = wanted.input_bytes is not None, wanted.fanout
-        request = Request(nodes=fold(wanted.places), argv=(b"x",), stdin=stdin, fanout=fanout)
+        request = Request(nodes=fold(wanted.places), argv=(b"x",), stdin=stdin, fanout=fanout, max_fail=wanted.max_fail)
         ranks = number(wanted.places)
         job = self._table.add(Caller(0, 0, ()), request, tuple(ranks), self._world.loop.now_s)
         on = [self._master.registry.at(place) for place in ranks]

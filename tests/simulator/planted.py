@@ -288,7 +288,7 @@ SEEDS: Final = {
     "a rank that was dropped begins": 3_000_010,
     "an order is obeyed again": 2_000_007,
     "a lost rank is told before its output": 37,
-    "a job goes on before what its nodes have let go of is kept": 60,
+    "a job goes on before what its nodes have let go of is kept": 45_000_195,
     "nothing is said of output that is gone": 9,
     "a session that has ended is forgotten": 3,
     "the end of leases is not noted": 12,

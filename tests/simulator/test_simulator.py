@@ -81,6 +81,10 @@ def test_what_was_once_wrong_when_nodes_waited_for_their_turn_is_right(seed: int
     simulate(seed, 400, small=True, keeps=True, turns=True)
 
 
+def test_a_job_of_which_too_many_nodes_had_failed_ends_once_when_its_master_has_crashed() -> None:
+    simulate(57_000_178, 400, small=True, keeps=True, turns=True, fills=True, ends=True)
+
+
 def test_nothing_is_lost_doubled_or_left_over_if_jobs_run_on_a_few_nodes_at_a_time() -> None:
     simulate(1, 1600, small=True, keeps=True, turns=True, paces=PACES[2:])
 

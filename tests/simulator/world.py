@@ -28,6 +28,7 @@ import gproc.wire.merging
 from gproc.nodespec import Place, format_path
 from gproc.relay.hub import Hub
 from gproc.request.outcome import Killed, Lost, Outcome, Refused, Returned, Signalled
+from gproc.service.continuing import is_given_up
 from gproc.service.registry import Registry
 from gproc.trust.signing import Signer, TrustedKeys
 from gproc.wire.job_messages import Keep
@@ -48,6 +49,9 @@ RACKS: Final = 4
 QUIET_S: Final = 150.0
 """Within so long after the last fault everything must be in order: some leases, and the longest pauses."""
 
+WRITTEN_S: Final = 2.0
+"""Within so long what the master says is on its disk, if that is not full."""
+
 INPUTS: Final = (0, 300, LARGE)
 """Up to so many bytes of standard input a job has."""
 
@@ -63,7 +67,8 @@ class JobFacts:
     present master knows.  is_promised: whether it goes on without its client and its master.  is_late: whether its
     first output went to its client alone.  is_over: whether all of its ranks have ended.  is_gone: whether its master
     has crashed, and it ended with it.  signals: how many its programs were sent that end nothing.  may_lack: whether
-    the disk was full while it ran, so that not all of its output is kept.
+    the disk was full while it ran, so that not all of its output is kept.  given_up: when the present master said of a
+    rank that nothing of it runs, or will.  never: the ranks of which a former one had said so, and written it down.
     """
 
     def __init__(self, size: int, wanted: Wanted) -> None:
@@ -73,12 +78,14 @@ class JobFacts:
         self.outcomes: dict[int, Outcome] = {}
         self.is_promised = self.is_over = self.is_gone = self.may_lack = False
         self.signals = 0
+        self.given_up: dict[int, float] = {}
+        self.never: set[int] = set()
 
 
 class World:
     """seed: the same one makes the same run.  keeps: the master has a disk and may crash, and jobs have an input.
-    turns: half of the jobs run on a few nodes at a time.  fills: the master's disk is full at times.  ends: it ends
-    cleanly at times."""
+    turns: half of the jobs run on a few nodes at a time.  fills: the master's disk is full at times, and of these jobs
+    some begin nowhere any more if too many nodes have failed.  ends: it ends cleanly at times."""
 
     def __init__(
         self, seed: int, racks: int = RACKS, rows: int = 4, leaves: int = 5, *, keeps: bool = False,
@@ -119,6 +126,8 @@ class World:
             self.fail(f"job {job} rank {rank} begins, and its node has signed that it does not")
         if rank in (facts := self.jobs[job]).outcomes and not facts.is_gone:
             self.fail(f"job {job} rank {rank} begins after its end: {facts.outcomes[rank]}")
+        if rank in facts.never and not facts.is_gone:
+            self.fail(f"job {job} rank {rank} begins, of which a former master had said that it will not")
         sizes = {stream: self._size() for stream in (1, 2)}
         truth = self.truths[job, rank] = Truth(slave, rank, sizes, self.random.randint(0, 255))
         slave.launcher.truths.append(truth)
@@ -148,6 +157,8 @@ class World:
         job, now_s = live.job.number, self.loop.now_s
         truth, what = self.truths.get((job, rank)), f"job {job} rank {rank}: {outcome}"
         self.jobs[job].outcomes[rank] = outcome
+        if is_given_up(outcome):
+            self.jobs[job].given_up[rank] = now_s
         if truth is None:
             if isinstance(outcome, Returned | Signalled):
                 self.fail(f"{what}, but it never began")
@@ -178,11 +189,12 @@ class World:
 
     def _wanted(self, places: list[Place]) -> Wanted:
         fanout = self.random.randint(1, 4) if self.turns and self.random.random() < 0.5 else None
+        max_fail = self.random.choice((None, None, 1, 3)) if self.fills and fanout is not None else None
         if self.disk is None:
-            return Wanted(places, fanout=fanout)
+            return Wanted(places, fanout=fanout, max_fail=max_fail)
         keep = self.random.choice((Keep(), Keep(), Keep(detach=True), Keep(detach=True), Keep(survive=True)))
         size = None if self.random.random() < 0.5 else self.random.randint(0, self.random.choice(INPUTS))
-        return Wanted(places, keep, size, fanout)
+        return Wanted(places, keep, size, fanout, max_fail)
 
     def begun(self, live: SimJob, wanted: Wanted) -> None:
         facts = self.jobs[live.job.number] = JobFacts(len(wanted.places), wanted)
@@ -215,6 +227,9 @@ class World:
         for facts in self.jobs.values():
             if not facts.is_over:
                 facts.outcomes = {}
+                written_s = self.loop.now_s - WRITTEN_S
+                facts.never |= {rank for rank, said_s in facts.given_up.items() if said_s < written_s}
+                facts.given_up = {}
 
     def bring_back(self, *, rebooted: bool) -> None:
         """Another master is started.  rebooted: and so was its machine before."""
