@@ -31,7 +31,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from bench.figures import machine_of_now, markdown, number
 from bench.lab import HEAD, Lab, LabFailed
 from bench.ssh import Shells, missing
-from gproc.start.master import pid_of
+from gproc.client.silence import listener_of
 
 TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -136,7 +136,7 @@ class Head:
         with socket.socket(socket.AF_UNIX) as connection:
             if connection.connect_ex(self._socket):
                 return 0.0
-            with open(f"/proc/{pid_of(connection)}/stat") as file:
+            with open(f"/proc/{listener_of(connection)[0]}/stat") as file:
                 fields = file.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) * TICK_S
 

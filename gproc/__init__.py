@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         GprocError,
         JobRejected,
         LinkLost,
+        MasterSilent,
         NoMaster,
         ProgramNotExecutable,
         ProgramNotFound,
@@ -62,8 +63,8 @@ _MODULES = {
     "gproc.client.tasks": ("TaskResult", "TasksNotRun"),
     "gproc.client.tree": ("CopyFailed", "CopyResult", "NodeStatus", "TreeInfo"),
     "gproc.errors": (
-        "BundleError", "GprocError", "JobRejected", "LinkLost", "NoMaster", "ProgramNotExecutable", "ProgramNotFound",
-        "SpecError", "TrustError", "UsageError",
+        "BundleError", "GprocError", "JobRejected", "LinkLost", "MasterSilent", "NoMaster", "ProgramNotExecutable",
+        "ProgramNotFound", "SpecError", "TrustError", "UsageError",
     ),
     "gproc.packager": ("Bundle",),
     "gproc.request.outcome": (
@@ -74,11 +75,11 @@ _MODULES = {
 __all__ = [
     "DEVNULL", "PIPE", "AsyncCluster", "AsyncJob", "Bundle", "BundleError", "Cluster", "CommandExecutor",
     "CompletedJob", "CopyFailed", "CopyResult", "Departed", "Event", "Exited", "GprocError", "Job", "JobFailed",
-    "JobInfo", "JobRejected", "Killed", "LinkLost", "Lost", "MappedTasks", "NoMaster", "NodeStatus", "NotStarted",
-    "Outcome", "Output", "ProgramNotExecutable", "ProgramNotFound", "Refused", "Returned", "Signalled", "Skipped",
-    "SpecError", "StackInfo", "StackNote", "StacksInfo", "Staged", "Started", "TaskExited", "TaskResult",
-    "TasksNotRun", "TimedOut", "TimeoutExpired", "TreeInfo", "TrustError", "Unreached", "UsageError", "connect",
-    "connect_async", "pack",
+    "JobInfo", "JobRejected", "Killed", "LinkLost", "Lost", "MappedTasks", "MasterSilent", "NoMaster", "NodeStatus",
+    "NotStarted", "Outcome", "Output", "ProgramNotExecutable", "ProgramNotFound", "Refused", "Returned",
+    "Signalled", "Skipped", "SpecError", "StackInfo", "StackNote", "StacksInfo", "Staged", "Started", "TaskExited",
+    "TaskResult", "TasksNotRun", "TimedOut", "TimeoutExpired", "TreeInfo", "TrustError", "Unreached", "UsageError",
+    "connect", "connect_async", "pack",
 ]  # fmt: skip
 
 

@@ -86,6 +86,10 @@ class LinkLost(GprocError):
     """The other end is gone, or silent for longer than it may be."""
 
 
+class MasterSilent(LinkLost):
+    """A master takes connections and does not answer: it is stopped, or hangs."""
+
+
 class StoreError(GprocError):
     """The store cannot hold or give what was asked."""
 

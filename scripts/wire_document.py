@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 
 import msgspec
 
+from gproc.client.silence import HELLO_S
 from gproc.link import connection
 from gproc.link.transport import HANDSHAKE_S
 from gproc.request import outcome, spec
@@ -90,6 +91,8 @@ is not what they say. Change the types, not the page.
 
 Both sides begin with a preface of {frames.PREFACE_BYTES} bytes: `{frames.MAGIC.decode()}`, the version (u16) and the
 channel (u8). The side that was dialled answers with the channel that the other one opened. All numbers are big-endian.
+A master sends its preface to a client before it has read the client's. A client that has none after {HELLO_S:.0f} s
+gives up.
 Who sends no preface within {HANDSHAKE_S:.0f} s, or a wrong byte of it, is cut off.
 
 ## Versions

@@ -75,6 +75,7 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
         self._chunks = ChunkServer(self._connection.session)
         self._loop.add_reader(self._connection, self._readable)
         self._flush()
+        self._await_hello()
         return self
 
     async def __aenter__(self) -> AsyncCluster:
@@ -265,6 +266,19 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
             self._check()
             job._changed.clear()
             await job._changed.wait()
+
+    def _await_hello(self) -> None:
+        """Fail if the master's first answer is overdue, else look again when it would be."""
+        if self._failure is None and (left_s := self._connection.hello_s) is not None:
+            if left_s:
+                self._loop.call_later(left_s, self._await_hello)
+                return
+            self._readable()  # the loop may have been busy with something else for so long
+            try:
+                if self._failure is None:
+                    self._connection.check_hello()
+            except GprocError as error:
+                self._fail(error)
 
     def _readable(self) -> None:
         try:

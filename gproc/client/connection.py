@@ -6,13 +6,15 @@ Trust: the master must run as root or as this user.  Nothing is sent before this
 from __future__ import annotations
 
 import errno
+import math
 import os
 import select
 import time
 from collections.abc import Iterator
 
 from gproc.client.session import ClientSession, SessionEvent
-from gproc.errors import LinkLost, NoMaster
+from gproc.client.silence import HELLO_S, silent
+from gproc.errors import LinkLost, MasterSilent, NoMaster
 from gproc.trust.meeting import dial
 
 
@@ -23,11 +25,28 @@ class Connection:
         """Raises: NoMaster if none is there; TrustError if it is another user's."""
         self.session = ClientSession()
         self._flushing = False
+        self._hello_until_s = math.inf
         try:
             self._socket, self.path = dial(path)
         except (OSError, ValueError) as error:
             raise _no_master(path, error) from error
         self._socket.setblocking(False)
+
+    @property
+    def hello_s(self) -> float | None:
+        """How long the master's first answer may still take, in seconds; None if it came, or nothing was sent yet."""
+        if self.session.greeted or self._hello_until_s == math.inf:
+            return None
+        return max(0.0, self._hello_until_s - time.monotonic())
+
+    def check_hello(self) -> None:
+        """For a driver that has just found nothing to read.  Raises: MasterSilent if the first answer is overdue."""
+        if self.hello_s == 0.0:
+            raise self.silence(HELLO_S)
+
+    def silence(self, seconds: float) -> MasterSilent:
+        """The error for a master that does not answer for so long."""
+        return MasterSilent(silent(self._socket, self.path, seconds))
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -57,6 +76,8 @@ class Connection:
             return
         self._flushing = True
         outbox = self.session.outbox
+        if self._hello_until_s == math.inf:
+            self._hello_until_s = time.monotonic() + HELLO_S
         try:
             while outbox:
                 piece = outbox[0]
@@ -102,6 +123,8 @@ def _no_master(path: str, error: OSError | ValueError) -> NoMaster:
         return NoMaster(
             path, f"the socket's path {path} is too long for the kernel: choose a shorter one with --socket"
         )
+    if error.errno == errno.EAGAIN:
+        return NoMaster(path, f"the master at {path} takes no connections: more wait already than the kernel holds")
     if error.errno == errno.EACCES:
         return NoMaster(path, f"the master at {path} belongs to another user: {os.strerror(error.errno)}")
     return NoMaster(path, f"cannot connect to {path}: {os.strerror(error.errno)}")

@@ -39,7 +39,7 @@ class PollDriver:
 
         Returns the descriptors of `watch` that can be read or are at their end.  Raises: LinkLost.
         """
-        return self.note(self.poller(watch).poll(None if timeout_s is None else timeout_s * 1000))
+        return self.note(self.poller(watch).poll(self.poll_ms(timeout_s)))
 
     def poller(self, watch: Sequence[int] = ()) -> select.poll:
         """The poll object of `wait`, for a caller that polls by itself and gives the result to `note`."""
@@ -52,11 +52,23 @@ class PollDriver:
             poll.register(descriptor, select.POLLIN)
         return poll
 
+    def poll_ms(self, timeout_s: float | None) -> float | None:
+        """How long poll(2) may wait, in milliseconds: not beyond the time for the master's first answer."""
+        hello_s = self.connection.hello_s
+        if hello_s is not None:
+            timeout_s = hello_s if timeout_s is None else min(timeout_s, hello_s)
+        return None if timeout_s is None else timeout_s * 1000
+
     def note(self, found: Iterable[tuple[int, int]]) -> set[int]:
-        """Take the result of poll(2).  Returns the watched descriptors in it."""
+        """Take the result of poll(2).  Returns the watched descriptors in it.
+
+        Raises: MasterSilent if its first answer is overdue.
+        """
         handles = {handle for handle, _ in found}
         own = self.connection.fileno()
         self._readable = own in handles
+        if not self._readable:
+            self.connection.check_hello()
         return handles - {own}
 
     def events(self) -> Iterator[SessionEvent]:

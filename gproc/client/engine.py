@@ -90,7 +90,7 @@ class Engine:
             poller = self.driver.poller((self._wake,))
             self._changed.release()
             try:
-                found = poller.poll(None if timeout_s is None else timeout_s * 1000)
+                found = poller.poll(self.driver.poll_ms(timeout_s))
             finally:
                 self._changed.acquire()
             if self._closed:

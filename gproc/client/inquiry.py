@@ -6,14 +6,13 @@ import time
 
 from gproc.client.driver import PollDriver
 from gproc.client.session import TreeAnswer
-from gproc.errors import LinkLost
 from gproc.wire.messages import TreeState
 
 
 def inquire(socket_path: str, timeout_s: float | None = None) -> TreeState:
     """The tree as the master knows it, with the load of each node that answers in time.
 
-    Raises: GprocError; LinkLost also if the master says nothing for timeout_s.
+    Raises: GprocError; MasterSilent also if the master says nothing for timeout_s.
     """
     driver = PollDriver(socket_path)
     try:
@@ -22,7 +21,7 @@ def inquire(socket_path: str, timeout_s: float | None = None) -> TreeState:
             before_s = time.monotonic()
             driver.wait(timeout_s=timeout_s)
             if timeout_s is not None and time.monotonic() - before_s >= timeout_s:
-                raise LinkLost(f"the master at {socket_path} does not answer")
+                raise driver.connection.silence(timeout_s)
             for event in driver.events():
                 if isinstance(event, TreeAnswer) and event.state.serial == serial:
                     return event.state

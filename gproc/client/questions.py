@@ -10,7 +10,7 @@ from typing import Final
 from gproc.client.driver import PollDriver
 from gproc.client.session import Answered, ClientSession, Refusal
 from gproc.client.session_job import SessionJob
-from gproc.errors import LinkLost
+from gproc.errors import LinkLost, MasterSilent
 from gproc.wire.job_messages import JobAnswer, JobList
 
 OLDER: Final = "if it is of an older release than this command, it knows no such question"
@@ -21,7 +21,7 @@ def answer_to(
 ) -> JobAnswer:
     """Ask, and wait for the answer.  question: returns the serial number of the `Answered`.
 
-    Raises: GprocError; JobRejected if the master refuses; LinkLost also if it says nothing for timeout_s.
+    Raises: GprocError; JobRejected if the master refuses; MasterSilent if it says nothing for timeout_s.
     """
     driver = PollDriver(socket_path)
     try:
@@ -30,12 +30,14 @@ def answer_to(
             before_s = time.monotonic()
             driver.wait(timeout_s=timeout_s)
             if timeout_s is not None and time.monotonic() - before_s >= timeout_s:
-                raise LinkLost(f"the master at {socket_path} does not answer")
+                raise driver.connection.silence(timeout_s)
             for event in driver.events():
                 if isinstance(event, Refusal) and event.serial == serial:
                     raise event.error
                 if isinstance(event, Answered) and event.serial == serial:
                     return event.answer
+    except MasterSilent:
+        raise
     except LinkLost as error:
         raise LinkLost(f"{error}; {OLDER}") from error
     finally:
@@ -54,6 +56,8 @@ def explained(job: SessionJob) -> Iterator[None]:
     """In the block, say what an end of the connection before any answer may mean."""
     try:
         yield
+    except MasterSilent:
+        raise
     except LinkLost as error:
         if job.number is not None:
             raise

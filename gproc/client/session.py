@@ -145,6 +145,11 @@ class ClientSession(SessionQuestions):
 
     # From the master
 
+    @property
+    def greeted(self) -> bool:
+        """Whether the master has answered our preface, as it does at once."""
+        return self._greeted
+
     def space(self) -> memoryview:
         """The buffer for the next received bytes.  It is never empty."""
         return self._reader.space()

@@ -81,11 +81,12 @@ class Link(asyncio.BufferedProtocol):
 
     def __init__(
         self, channel: int | None, receiver: Receiver[Any], room: frames.Room | None = None,
-        traffic: Traffic | None = None,
+        traffic: Traffic | None = None, *, welcomed: bool = False,
     ) -> None:  # fmt: skip
         """channel: the one that we open; None if the peer opens one, which `channel` then holds.
 
         room: for frames that come; None if they may take as much as they need.  traffic: where its bytes are counted.
+        welcomed: whether the peer, which opens a channel, has been sent our preface already.
         """
         self.receiver = receiver
         self._traffic = Traffic() if traffic is None else traffic
@@ -94,6 +95,7 @@ class Link(asyncio.BufferedProtocol):
         self.heard_s = time.monotonic()
         self.written_s = 0.0
         self._accepting = channel is None
+        self._welcomed = welcomed
         self._transport: asyncio.Transport | None = None
         self._reader = frames.FrameReader(room)
         self._greeted = False
@@ -276,7 +278,7 @@ class Link(asyncio.BufferedProtocol):
                 raise PeerError(f"not a gproc peer: it began with {bytes(have)!r}")
             return
         assert self._transport is not None
-        if self._accepting:
+        if self._accepting and not self._welcomed:
             self._transport.write(frames.preface(have[frames.PREFACE_BYTES - 1]))
         channel = frames.read_preface(have[: frames.PREFACE_BYTES])
         if self.channel is not None and channel != self.channel:

@@ -28,13 +28,13 @@ class Door(Generic[K]):
 
     known_as: the key of a connection: its user or host.  refused: called with the key and the reason.
     hurry_s: a visit that lasts longer is cancelled if another connection waits for its place; None: it never is.
-    trusted: keys that may take all places.
+    trusted: keys that may take all places.  welcome: what each is sent at once, also if it has to wait.
     """
 
     def __init__(
         self, places: Places, known_as: Callable[[socket.socket], K],
         visit: Callable[[socket.socket, K], Awaitable[None]], refused: Callable[[K, str], None],
-        hurry_s: float | None = None, trusted: Container[K] = (),
+        hurry_s: float | None = None, trusted: Container[K] = (), welcome: bytes = b"",
     ) -> None:  # fmt: skip
         self._turns: Turns[K, socket.socket] = Turns(places, trusted)
         self._known_as = known_as
@@ -42,6 +42,7 @@ class Door(Generic[K]):
         self._refused = refused
         self._refusals = Refusals()
         self._hurry_s = hurry_s
+        self._welcome = welcome
         self._loop = asyncio.get_running_loop()
         self._listeners: list[socket.socket] = []
         self._visits: dict[asyncio.Task[None], tuple[float, K]] = {}
@@ -93,6 +94,14 @@ class Door(Generic[K]):
             key = self._known_as(connection)
         except OSError:  # it has gone already
             connection.close()
+            return
+        try:
+            if self._welcome:
+                connection.send(self._welcome)
+        except OSError:
+            # It may have told its user that we do not answer.  So what it asked for is not done.
+            connection.close()
+            self._refused(key, "closed the connection before it was answered")
             return
         match self._turns.arrive(key, connection):
             case Verdict.IN:

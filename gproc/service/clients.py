@@ -56,6 +56,9 @@ UNREAD_S: Final = 10.0
 BACKLOG: Final = 1024
 """Connections that the kernel holds until we accept them."""
 
+WELCOME: Final = frames.preface(frames.CHANNEL_CLIENT)
+"""It says that the master is at work.  A client that has to wait for its turn must know that too."""
+
 
 class _Question(NamedTuple):
     """answer: makes the answer."""
@@ -80,7 +83,7 @@ class Client(Receiver[ClientToMaster]):
         self.account = account
         self.jobs: dict[int, LiveJob] = {}
         self.spoken = asyncio.Event()
-        self.link = Link(None, self, account, traffic)
+        self.link = Link(None, self, account, traffic, welcomed=True)
         self.views: dict[int, JobView] = {}
         self.looking: set[asyncio.Task[None]] = set()
         self._caller: Caller | None = None
@@ -225,7 +228,7 @@ class Clients:
         self._listeners: list[Listener] = []
         trusted = frozenset({0, os.geteuid()})
         places = shares.clients(limits.user_connections)
-        self._door: Door[int] = Door(places, uid_of, self._visit, self._log_repeated, trusted=trusted)
+        self._door: Door[int] = Door(places, uid_of, self._visit, self._log_repeated, trusted=trusted, welcome=WELCOME)
         self._refusals = Refusals()
         self._accounts = Accounts(bounds_of(limits), trusted)
 

@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import subprocess
 import threading
 import time
@@ -16,7 +15,8 @@ from typing import Final
 
 from gproc import interpreter
 from gproc.client.inquiry import inquire
-from gproc.errors import GprocError, LinkLost, NoMaster
+from gproc.client.silence import listener_of
+from gproc.errors import GprocError, NoMaster
 from gproc.shown import reason_of
 from gproc.start.ssh import last_line
 from gproc.trust.meeting import dial
@@ -37,13 +37,11 @@ ANSWERING_S: Final = 15.0
 
 
 def tree_of(socket_path: str) -> TreeState | None:
-    """The tree of the master that listens there; None if there is none.  Raises: GprocError if it does not answer."""
+    """The tree of the master that listens there; None if there is none.  Raises: MasterSilent if it does not answer."""
     try:
         return inquire(socket_path, ANSWERING_S)
     except NoMaster:
         return None
-    except LinkLost as error:
-        raise GprocError(f"{error}: if it hangs, gproc stop ends it, and gproc start starts another") from error
 
 
 def tree_there(socket_path: str) -> TreeState:
@@ -142,10 +140,11 @@ def stop_master(socket_path: str) -> int:
     except OSError as error:
         raise NoMaster(socket_path, f"no master listens at {socket_path}: {error.strerror}") from error
     with connection:
-        pid = pid_of(connection)
+        pid, _ = listener_of(connection)
         handle = os.pidfd_open(pid)
     try:
         signal.pidfd_send_signal(handle, signal.SIGTERM)
+        signal.pidfd_send_signal(handle, signal.SIGCONT)  # one that is stopped ends when it goes on
         if not select.select([handle], [], [], ENDING_S)[0]:
             raise GprocError(f"the master, process {pid}, does not end: see its log; kill -9 {pid} ends it")
     except PermissionError as error:
@@ -154,11 +153,4 @@ def stop_master(socket_path: str) -> int:
         pass
     finally:
         os.close(handle)
-    return pid
-
-
-def pid_of(connection: socket.socket) -> int:
-    """The process that listens at the other end: unix(7), SO_PEERCRED."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid: int = struct.unpack("3i", credentials)[0]
     return pid

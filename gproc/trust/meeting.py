@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import struct
 from typing import Final
 
 from gproc.errors import TrustError
@@ -19,16 +20,25 @@ DEFAULT_SOCKET: Final = "/tmp/g"
 RUN_DIRECTORY: Final = "/run/gproc"
 RUN_SOCKET: Final = f"{RUN_DIRECTORY}/g"
 
+CONNECT_S: Final = 10
+"""Seconds until a master must have taken a connection.  The kernel holds 1,024 for one that does not; then connect(2)
+waits, and fails with EAGAIN after this time: unix(7), socket(7)."""
+
+_CONNECT_TIMEOUT: Final = struct.pack("@ll", CONNECT_S, 0)
+
 
 def dial(path: str) -> tuple[socket.socket, str]:
     """A connection to the master at `path`, and the path at which it was found.  No byte has been sent yet.
 
-    Raises: OSError if no process listens at `path`; TrustError if a user other than root and this one does.
+    Raises: OSError if no process listens at `path`, BlockingIOError if it takes no connection for CONNECT_S;
+    TrustError if a user other than root and this one does.
     """
     if path != DEFAULT_SOCKET:
         return _dialled(path), path
     try:
         return _dialled(path), path
+    except BlockingIOError:
+        raise  # it is there, and waits for its turn to go on
     except (OSError, TrustError):
         try:
             return _dialled(RUN_SOCKET), RUN_SOCKET
@@ -47,6 +57,7 @@ def _dialled(path: str) -> socket.socket:
         raise SquattedSocket(path, owner)
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _CONNECT_TIMEOUT)
         connection.connect(path)
         check_listener(connection, path)
     except BaseException:

@@ -8,7 +8,7 @@ import signal
 import socket
 from typing import Any
 
-from gproc.start.master import pid_of
+from gproc.client.silence import listener_of
 from tests.patience import PATIENCE_S
 from tests.start.lab import HEAD, NETWORK, Lab
 
@@ -83,7 +83,7 @@ def test_a_slave_whose_master_was_killed_is_replaced(lab: Lab) -> None:
     pid = lab.slave("h1")
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(lab.socket))
-        os.kill(pid_of(connection), signal.SIGKILL)
+        os.kill(listener_of(connection)[0], signal.SIGKILL)
     assert started(lab, "-w", "h1")["h1"]["state"] == "up"
     assert lab.slave("h1") not in (pid, "")
 
