@@ -162,6 +162,11 @@ exec "\$r/ld.so" --library-path "\$r/lib" "\$r/bin/python3" -I -S -X utf8 -m gpr
 RUN
 chmod 755 "$dest/gproc.new"
 mv -f "$dest/gproc.new" "$dest/gproc"
+# A later start keeps the runtime that this command needs (native/retention.h), and no longer the one before it.
+for kept in "${found%/*}"/runtime-*.kept; do
+    if [ -e "$kept" ] && [ "$(cat "$kept")" = "$HOME/$dest" ]; then rm -f "$kept"; fi
+done
+echo "$HOME/$dest" >"$found.kept"
 
 mkdir -p "$identity"
 chmod 700 "$identity"

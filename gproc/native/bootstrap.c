@@ -4,7 +4,9 @@
 #include "failure.h"
 #include "number.h"
 #include "path.h"
+#include "retention.h"
 #include "serve.h"
+#include "tree.h"
 #include "tending.h"
 #include "unpack.h"
 
@@ -15,6 +17,7 @@
 
 #define PATH_ROOM 4096u
 #define STATUS_FAILED 1
+#define STATUS_SLAVES 3 /* start/script.py has the same */
 #define LOCK_EXCLUSIVE 2 /* LOCK_EX, LOCK_UN of flock(2) */
 #define LOCK_AT_ONCE 4 /* LOCK_NB */
 #define UNLOCK 8
@@ -137,8 +140,12 @@ static bool have_runtime(const char *path, int directory, const char *name, bool
     if (result != 0) {
         return fail(result, NULL, "flock");
     }
+    retention_prune(directory, name);
     bool good = runtime_is_there(directory, name) ||
                 runtime_unpack(directory, name, header.digest, header.archive_bytes, &archive);
+    if (good) {
+        retention_hold(directory, name);
+    }
     SYS2(flock, directory, UNLOCK);
     if (!good && (failure.code == ENOSPC || failure.code == EDQUOT)) {
         fail(-failure.code, "it has no room for the runtime, 50 MB", path);
@@ -209,7 +216,7 @@ static int start(int directory, const char *path, const char *name, char **envir
         command[count++] = (char *)(uintptr_t)words[index];
     }
     command[count] = NULL;
-    return slave_start(directory, words[0], command, environment, secret, header.secret_bytes);
+    return slave_start(directory, words[0], name, command, environment, secret, header.secret_bytes);
 }
 
 int bootstrap_run(const char *path, char **environment) {
@@ -247,4 +254,38 @@ int bootstrap_stop(const char *path, const char *name) {
     }
     answer(pid == 0 ? "none" : "stopped", "");
     return 0;
+}
+
+/* Whether any slave runs from there; if so, that is said. */
+static bool any_slave(int directory, const char *path) {
+    struct entries entries = {.directory = directory};
+    const char *name;
+    while ((name = next_name(&entries)) != NULL) {
+        static char text[PATH_ROOM];
+        size_t length = strlen(name), suffix = sizeof LOCK_SUFFIX - 1;
+        if (length <= suffix || memcmp(name + length - suffix, LOCK_SUFFIX, suffix) != 0 || !slave_holds(directory, name)) {
+            continue;
+        }
+        const char *parts[4] = {"another slave of this user runs there: ", path, "/", name};
+        size_t used = 0;
+        for (uint32_t index = 0; index < 4; index++) {
+            size_t size = strlen(parts[index]), room = sizeof text - 1 - used;
+            size = size < room ? size : room;
+            memcpy(text + used, parts[index], size);
+            used += size;
+        }
+        text[used] = 0;
+        answer("kept", text);
+        return true;
+    }
+    return false;
+}
+
+int bootstrap_look(const char *path) {
+    int directory = open_own(path);
+    if (directory < 0) {
+        answer_failed();
+        return STATUS_FAILED;
+    }
+    return any_slave(directory, path) ? STATUS_SLAVES : 0;
 }

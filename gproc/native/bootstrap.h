@@ -15,6 +15,9 @@
  * TEXT, ended STATUS, abandoned, failed, and doing WHAT, as a sign of life.
  *
  * `gproc-helper stop DIRECTORY NAME` ends the slave of that name.  Answers: stopped, none, failed.
+ *
+ * `gproc-helper idle DIRECTORY` ends with 0 if no slave of any name runs from there; else it answers "kept WHY", and
+ * ends with 3.
  */
 #ifndef GPROC_BOOTSTRAP_H
 #define GPROC_BOOTSTRAP_H
@@ -25,6 +28,8 @@
 
 /* The exit status. */
 int bootstrap_run(const char *directory, char **environment);
+
+int bootstrap_look(const char *directory);
 
 int bootstrap_stop(const char *directory, const char *name);
 

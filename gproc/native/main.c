@@ -21,6 +21,9 @@ int main(int argc, char **argv) {
     if (argc == 3 && is(argv[1], "bootstrap")) {
         return bootstrap_run(argv[2], argv + argc + 1);
     }
+    if (argc == 3 && is(argv[1], "idle")) {
+        return bootstrap_look(argv[2]);
+    }
     if (argc == 4 && is(argv[1], "stop")) {
         return bootstrap_stop(argv[2], argv[3]);
     }

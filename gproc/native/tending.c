@@ -39,10 +39,18 @@ static long holder(int file) {
 }
 
 long slave_found(int directory, const char *name) {
-    int file = open_file(directory, name, ".lock", O_RDWR);
+    int file = open_file(directory, name, LOCK_SUFFIX, O_RDWR);
     long pid = file < 0 ? -1 : holder(file);
     close_quietly(file);
     return pid;
+}
+
+bool slave_holds(int directory, const char *path) {
+    struct flock lock = {.l_type = F_WRLCK};
+    int file = (int)SYS4(openat, directory, path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
+    long result = file < 0 ? file : SYS3(fcntl, file, F_GETLK, &lock);
+    close_quietly(file);
+    return result == 0 ? lock.l_type != F_UNLCK : result != -ENOENT;
 }
 
 static void rest(void) {
@@ -63,7 +71,7 @@ static bool is_free(int file, uint32_t ticks) {
 }
 
 bool slave_end(int directory, const char *name) {
-    int file = open_file(directory, name, ".lock", O_RDWR);
+    int file = open_file(directory, name, LOCK_SUFFIX, O_RDWR);
     long pid = file < 0 ? -1 : holder(file);
     bool ended = pid == 0;
     static const int signals[2] = {SIGTERM, SIGKILL};
@@ -123,9 +131,10 @@ static bool arrange(int secret, int ready, int lock, int log) {
 }
 
 /* In the child.  The lock is of this process, and stays with it through execve(2). */
-static bool become_slave(int directory, const char *name, char **words, char **environment, int secret, int ready) {
+static bool become_slave(int directory, const char *name, const char *runtime, char **words, char **environment,
+                         int secret, int ready) {
     uint64_t none = 0;
-    int lock = open_file(directory, name, ".lock", O_RDWR);
+    int lock = open_file(directory, name, LOCK_SUFFIX, O_RDWR);
     int log = lock < 0 ? -1 : open_file(directory, name, ".log", O_WRONLY | O_APPEND | O_TRUNC);
     if (lock < 0 || log < 0) {
         return false;
@@ -142,6 +151,8 @@ static bool become_slave(int directory, const char *name, char **words, char **e
     if (result != 0) {
         return fail(result, "another slave is being started here", name);
     }
+    SYS2(ftruncate, LOCK_DESCRIPTOR, 0);
+    SYS4(pwrite64, LOCK_DESCRIPTOR, runtime, strlen(runtime), 0); /* without it none is removed while we run */
     result = SYS3(execve, words[0], words, environment);
     return fail(result, NULL, words[0]);
 }
@@ -203,7 +214,8 @@ static int watch(long child, int ready) {
     }
 }
 
-int slave_start(int directory, const char *name, char **words, char **environment, const void *secret, size_t size) {
+int slave_start(int directory, const char *name, const char *runtime, char **words, char **environment,
+                const void *secret, size_t size) {
     int secrets[2] = {-1, -1}, ready[2] = {-1, -1};
     long result = SYS2(pipe2, secrets, O_CLOEXEC);
     result = result == 0 ? SYS2(pipe2, ready, O_CLOEXEC) : result;
@@ -215,7 +227,7 @@ int slave_start(int directory, const char *name, char **words, char **environmen
     close_quietly(secrets[1]);
     long child = SYS5(clone, SIGCHLD, 0, 0, 0, 0);
     if (child == 0) {
-        become_slave(directory, name, words, environment, secrets[0], ready[1]);
+        become_slave(directory, name, runtime, words, environment, secrets[0], ready[1]);
         answer_failed();
         sys_exit(STATUS_FAILED);
     }

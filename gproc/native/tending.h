@@ -1,7 +1,8 @@
 /* The slave that the bootstrap starts, and the one that it finds.
  *
  * A slave has a lock (fcntl(2), F_SETLK) on a file in the directory of its runtime, which the kernel takes back when it
- * ends: who holds it is the slave's pid, without a file that could name another process.
+ * ends: who holds it is the slave's pid, without a file that could name another process.  The file has the name of the
+ * slave's runtime.
  */
 #ifndef GPROC_TENDING_H
 #define GPROC_TENDING_H
@@ -9,6 +10,7 @@
 #include "sys.h"
 
 #define SLAVE_NAME_BYTES_MAX 64u
+#define LOCK_SUFFIX ".lock"
 #define SECRET_BYTES_MAX 60000u /* a pipe takes 64 KiB before anybody reads */
 
 /* The descriptors that a slave is started with, beside 0, 1 and 2; cli/slave.py has the same. */
@@ -20,11 +22,17 @@
 /* The pid of the slave of that name; 0 if there is none, below 0 with a failure if that cannot be known. */
 long slave_found(int directory, const char *name);
 
+/* Whether a process holds the lock of that file, be it on another machine with the same home; also if that cannot be
+ * known. */
+bool slave_holds(int directory, const char *file);
+
 /* End the slave of that name, if there is one. */
 bool slave_end(int directory, const char *name);
 
-/* Start one: `words` is its command line, the first of them the program.  It reads `secret` from SECRET_DESCRIPTOR.
+/* Start one: `words` is its command line, the first of them the program, in that runtime.  It reads `secret` from
+ * SECRET_DESCRIPTOR.
  * This returns when it has said that it is ready, has ended, or the front end is gone; the exit status for our own. */
-int slave_start(int directory, const char *name, char **words, char **environment, const void *secret, size_t size);
+int slave_start(int directory, const char *name, const char *runtime, char **words, char **environment,
+                const void *secret, size_t size);
 
 #endif

@@ -8,7 +8,6 @@
 #include "tree.h"
 #include "untar.h"
 
-#define UNFINISHED ".new"
 #define WRITABLE_BY_OTHERS 022
 
 static const char hexadecimal[] = "0123456789abcdef";

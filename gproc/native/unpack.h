@@ -4,6 +4,9 @@
 
 #include "supply.h"
 
+/* What is being unpacked, or removed, has this name. */
+#define UNFINISHED ".new"
+
 /* "runtime-" and the digest in hexadecimal, with a NUL. */
 void runtime_name(char name[RUNTIME_NAME_BYTES + 1], const uint8_t digest[SHA256_BYTES]);
 

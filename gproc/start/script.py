@@ -24,7 +24,7 @@ ANSWER: Final = "gproc-start "
 """Every answer begins so: a login shell may say something of its own."""
 
 _LINES: Final = """
-umask 077; size=$1; h=helper-$2; verb=$3; slave=$4; root=$5; d=; got=; why=;
+umask 077; size=$1; h=helper-$2; verb=$3; slave=$4; root=$5; d=; r=; got=; why=;
 say() { echo "gproc-start $*"; };
 u=$(id -u); say hello "$(uname -m)" "$u"; cache=${XDG_CACHE_HOME:-$HOME/.cache}/gproc;
 if [ "$u" = 0 ]; then own=/var/cache/gproc/runtimes; else own=$cache/runtimes; fi;
@@ -35,11 +35,12 @@ works() { [ -x "$1" ] && "$1" gpb1 2>/dev/null; };
 take() { { head -c "$size" || dd bs=1 count="$size"; } | { cat >"$t"; cat >/dev/null; }; };
 clear() { rm -f "$1"; rmdir "${1%/*}" 2>/dev/null; };
 
-look() { if [ -z "$d" ] && works "./$h"; then d=$c; fi; };
-halt() { for e in ./helper-*; do if works "$e"; then say doing "ends the slave there";
-"$e" stop "$c" "$slave" || exit 1; break; fi; done;
-rm -f "./$slave.lock" "./$slave.log"; for l in ./s-*.lock; do
-if [ -e "$l" ]; then say kept "another slave of this user was started there: $c/${l#./}"; exit 0; fi; done; };
+look() { if [ -z "$d" ] && works "./$h"; then d=$c; fi; if [ -z "$r" ] && [ "$c" != "$own" ]; then
+for e in ./helper-*; do if works "$e"; then r=$c; fi; done; fi; };
+halt() { free=; for e in ./helper-*; do if [ -z "$free" ] && works "$e"; then say doing "ends the slave there";
+"$e" stop "$c" "$slave" || exit 1; "$e" idle "$c" 2>/dev/null; case $? in 0) free=1;; 3) exit 0;; esac; fi; done;
+rm -f "./$slave.lock" "./$slave.log"; if [ -z "$free" ]; then for l in ./s-*.lock; do
+if [ -e "$l" ]; then say kept "another slave of this user was started there: $c/${l#./}"; exit 0; fi; done; fi; };
 scrub() { for f in "$1"/*/* "$1"; do say doing "removes $f"; rm -rf "$f"; done; };
 wipe() { for e in ./helper-*; do if [ -e "$e" ]; then cd /; scrub "$c"; break; fi; done; };
 
@@ -57,8 +58,9 @@ if [ -z "$d" ]; then say none; exit 0; fi; exec "$d/$h" stop "$d" "$slave"; fi;
 if [ -e /proc/self/stat ]; then :; else
 say failed "no /proc is mounted there, and gproc needs it: mount -t proc proc /proc"; exit 1; fi;
 
-if [ -z "$d" ]; then for c in "$own" /var/tmp /tmp /dev/shm /run; do
+if [ -z "$d" ]; then for c in "$own" "$r" /var/tmp /tmp /dev/shm /run; do
 if [ "$c" = "$own" ]; then e=$(mkdir -p "$c" 2>&1) && [ -O "$c" ] && chmod 700 "$c" || { why=$e; continue; };
+elif [ "$c" = "$r" ]; then if [ -z "$r" ]; then continue; fi;
 else c=$c/gproc.$$; e=$(mkdir "$c" 2>&1) || { why=${why:-$e}; continue; }; fi;
 t=$c/.$h.$$;
 if [ -z "$got" ]; then say helper need; e=$(take 2>&1); else e=$(cat "$got" 2>&1 >"$t"); fi;

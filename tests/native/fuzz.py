@@ -39,8 +39,8 @@ READ: Final = {
     "fuzz_plan": ("plan.c", "failure.c", "sys.c"),
     # Without sys.c: the fuzzer plays the kernel.
     "fuzz_bootstrap": ("answer.c", "bits.c", "bootstrap.c", "failure.c", "fetch.c", "inflate.c", "number.c", "path.c",
-                       "prefixcode.c", "serve.c", "sha256.c", "shablocks.c", "shaprocessor.c", "supply.c", "tending.c",
-                       "tree.c", "unpack.c", "untar.c"),
+                       "prefixcode.c", "retention.c", "serve.c", "sha256.c", "shablocks.c", "shaprocessor.c",
+                       "supply.c", "tending.c", "tree.c", "unpack.c", "untar.c"),
 }  # fmt: skip
 """Each fuzzer's sources, beside its own file."""
 

@@ -151,6 +151,10 @@ class Lab:
             words += ["/bin/sh", "-c", f"cat >{to}"]
             subprocess.run(words, stdin=file, env={"PATH": "/bin:/usr/sbin"}, check=True)
 
+    def path(self, name: str, path: str) -> Path:
+        """A path of the host's, as processes here find it."""
+        return Path(f"/proc/{self._init(name)}/root/{path}")
+
     def slave(self, name: str) -> str:
         """The pid, on the host, of the slave that runs there; "" if there is none."""
         return self.shell(name, "ps | grep '[_]_started' | awk '{print $1}' | head -n 1").strip()

@@ -54,6 +54,8 @@ def test_a_node_without_python_runs_gproc_and_has_its_own_key(
         "-rw-------", "ca.crt", "-rw-------", "node.crt", "-rw-------", "node.key", "-rw-------", "ticket.pub",
     ]  # fmt: skip
     assert ".gproc-" not in listed
+    kept = nodes.shell(name, "cat $(find /var /tmp /dev/shm /run -name 'runtime-*.kept')")
+    assert kept == "/root/.local/share/gproc\n", "a later start does not remove what the command needs"
 
 
 def test_what_is_wrong_with_a_node_is_said_in_sshs_own_words(done: subprocess.CompletedProcess[str]) -> None:

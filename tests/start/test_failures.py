@@ -169,6 +169,18 @@ def test_a_host_where_the_usual_directory_allows_no_programs_uses_another(lab: L
     assert "/var/tmp/gproc." in lab.shell("partly", "ls -d /var/tmp/gproc.*")
 
 
+def test_a_host_gets_another_helper_where_it_has_its_runtimes(lab: Lab, odd: Lab) -> None:
+    """With each version there was one more directory, of 50 MB."""
+    assert started(lab, "-w", "partly")["partly"]["state"] == "up"
+    lab.run("stop")
+    (place,) = lab.shell("partly", "ls -d /var/tmp/gproc.*").split()
+    lab.shell("partly", f"cd {place}; for h in helper-*; do mv $h helper-older; done")
+    found = started(lab, "-w", "partly")["partly"]
+    assert (found["state"], found["sent_bytes"] < 200_000) == ("up", True), found
+    lab.run("stop")
+    assert lab.shell("partly", "ls -d /var/tmp/gproc.*").split() == [place]
+
+
 def test_a_master_that_does_not_take_nodes_at_an_address_is_said_once(lab: Lab, odd: Lab) -> None:
     started(lab, "-w", "h1")
     done = lab.run("start", "-w", "h2", f"--address={NETWORK}.98")

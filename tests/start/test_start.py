@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -141,12 +142,22 @@ def test_nothing_is_left_on_a_host_that_is_removed_and_it_is_forgotten(lab: Lab)
 
 def test_a_host_with_another_slave_keeps_what_that_needs(lab: Lab) -> None:
     started(lab, "-w", "h1")
-    lab.shell("h1", "touch /var/cache/gproc/runtimes/s-another.lock")
-    removed = json.loads(lab.run("remove", "--json", "h1").stdout)["nodes"][0]
+    with lab.path("h1", "var/cache/gproc/runtimes/s-another.lock").open("w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        removed = json.loads(lab.run("remove", "--json", "h1").stdout)["nodes"][0]
     assert removed["state"] == "removed"
-    assert "files were left: another slave of this user was started there" in removed["reason"]
+    assert "files were left: another slave of this user runs there" in removed["reason"]
     assert lab.slave("h1") == ""
-    assert "helper" in lab.shell("h1", "ls /var/cache/gproc/runtimes; rm /var/cache/gproc/runtimes/s-another.lock")
+    assert "helper" in lab.shell("h1", "ls /var/cache/gproc/runtimes")
+
+
+def test_what_a_slave_has_left_that_was_killed_with_its_cluster_keeps_nothing_there(lab: Lab) -> None:
+    """Its lock is a file like any other, which nobody holds."""
+    started(lab, "-w", "h1")
+    lab.path("h1", "var/cache/gproc/runtimes/s-another.lock").touch()
+    removed = json.loads(lab.run("remove", "--json", "h1").stdout)["nodes"][0]
+    assert (removed["state"], removed["reason"]) == ("removed", "")
+    assert lab.shell("h1", "ls -d /var/cache/gproc 2>/dev/null; true") == ""
 
 
 def test_a_parent_is_not_removed_before_its_children_and_who_is_gone_is_forgotten_if_asked(lab: Lab) -> None:

@@ -1,0 +1,21 @@
+/* Which of the runtimes in a directory of ours stay: the one that is wanted, those in use, and one more.
+ *
+ * In use is a runtime
+ *     - whose name is in the lock file of a slave that holds it (tending.h): also on another machine with the same home,
+ *     - that a bootstrap holds until its slave has that lock,
+ *     - of which a process of this machine executes something: proc(5), exe,
+ *     - beside which "NAME.kept" lies, as scripts/copytonodes.sh makes it for the command that it installs.
+ */
+#ifndef GPROC_RETENTION_H
+#define GPROC_RETENTION_H
+
+#include "sys.h"
+
+/* Note that the runtime `wanted` is used now, and remove those that nobody uses, but for the one that was used last if no
+ * other is in use.  The caller keeps other bootstraps of this machine away.  What cannot be known stays. */
+void retention_prune(int directory, const char *wanted);
+
+/* Hold the runtime of that name until we end. */
+void retention_hold(int directory, const char *name);
+
+#endif
