@@ -52,15 +52,16 @@ if [ "$u" = 0 ]; then cache=/var/cache/gproc; else
 for c in "$cache"/*; do case $c in */store|*/runtimes|*/\\*) :;; *) all=;; esac; done; fi;
 if [ -n "$all" ]; then scrub "$cache"; fi; say removed; exit 0; fi;
 
-each look; if [ "$verb" = stop ]; then
+say doing "looks into $own"; each look; if [ "$verb" = stop ]; then
 if [ -z "$d" ]; then say none; exit 0; fi; exec "$d/$h" stop "$d" "$slave"; fi;
 
 if [ -e /proc/self/stat ]; then :; else
 say failed "no /proc is mounted there, and gproc needs it: mount -t proc proc /proc"; exit 1; fi;
 
 if [ -z "$d" ]; then for c in "$own" "$r" /var/tmp /tmp /dev/shm /run; do
+[ -n "$c" ] || continue; say doing "looks for room in $c";
 if [ "$c" = "$own" ]; then e=$(mkdir -p "$c" 2>&1) && [ -O "$c" ] && chmod 700 "$c" || { why=$e; continue; };
-elif [ "$c" = "$r" ]; then if [ -z "$r" ]; then continue; fi;
+elif [ "$c" = "$r" ]; then :;
 else c=$c/gproc.$$; e=$(mkdir "$c" 2>&1) || { why=${why:-$e}; continue; }; fi;
 t=$c/.$h.$$;
 if [ -z "$got" ]; then say helper need; e=$(take 2>&1); else e=$(cat "$got" 2>&1 >"$t"); fi;

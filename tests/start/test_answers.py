@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from gproc.start.answers import LOGIN_SHELL, NodeFailed, NodeSilent, next_answer
+from gproc.start.script import start_command
 
 
 class Host:
@@ -91,3 +97,18 @@ async def by_a_clock_of_its_own(*lines: bytes) -> str:
 
     loop.time = lambda: now_s  # type: ignore[method-assign]
     return (await next_answer(Slow(*lines), 10.0, "the slave", "ready")).rest
+
+
+def test_a_host_whose_disk_hangs_has_said_where_it_looks(tmp_path: Path) -> None:
+    (hangs := tmp_path / "mkdir").write_text("#!/bin/sh\nexec sleep 1000\n")
+    hangs.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:{os.defpath}", "HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    words = ["/bin/sh", "-c", start_command(1, "0" * 64)]
+    with subprocess.Popen(
+        words, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as shell:
+        assert shell.stdout is not None
+        lines = iter(shell.stdout.readline, "")
+        said = [next(lines) for _ in range(3)]
+        os.killpg(shell.pid, signal.SIGKILL)
+    assert re.match("gproc-start doing looks for room in /.*/gproc/runtimes\n", said[-1])
