@@ -106,12 +106,13 @@ class _Told:
             trees += nodejs.packages_of(image, texts)
         if language == "java" and self._ran.script:
             files |= dict.fromkeys(java.class_path_of(image, self._ran.script))
-        if language == "sh" and self._ran.script:
+        if language in ("sh", "perl") and self._ran.script:
             walk = image.walk(self._ran.script)
             own = launched(image, self._surroundings, self._ran.script, walk.real) if walk is not None else None
             trees += own.trees if own is not None else ()
             programs += own.programs if own is not None else ()
-            texts += [("", self._text(walk.real))] if walk is not None and not self._scripts else []
+            if walk is not None and language == "sh" and not self._scripts:
+                texts.append(("", self._text(walk.real)))
         programs += tuple(dict.fromkeys(_run(image, self._surroundings, words) for words in self._commands(texts)))
         lent = (*home.lent, *(path for _, text in texts for path in zones.named_in(text) if image.glance(path)))
         return msgspec.structs.replace(

@@ -44,6 +44,7 @@ _LIBRARIES: Final = (
     (re.compile(r"sbcl"), ("lib/sbcl",)),
     (re.compile(r"erl"), ("lib/erlang",)),
     (re.compile(r"octave(-cli)?"), ("share/octave", "lib/*-linux-*/octave", "lib/octave")),
+    (re.compile(r"pg_wrapper"), ("/usr/lib/postgresql/*/bin",)),
     (re.compile(r"m4|bison"), ("share/bison",)),
     (re.compile(r"pandoc"), ("share/pandoc",)),
     (re.compile(r"stdbuf"), ("libexec/coreutils", "lib/coreutils", "lib/*-linux-*/coreutils")),
@@ -64,9 +65,9 @@ _ZONES: Final = "/usr/share/zoneinfo"
 
 _RUN: Final = {
     "Rscript": ("R",), "R": ("which", "rm"), "octave": ("octave-cli",), "flex": ("m4",), "bison": ("m4",),
-    "expect": ("sh", "stty"),
+    "expect": ("sh", "stty"), "parallel": ("ps",),
 }  # fmt: skip
-"""The programs that an interpreter runs itself, by its real name."""
+"""The programs that an interpreter, or a script of the distribution, runs itself, by its real name."""
 
 _JAVA: Final = re.compile(r"java|javac|jar|javap|jshell")
 _JAVA_OMITTED: Final = re.compile(r"/(demo|man|legal|jmods|include)$|/src\.zip$")

@@ -228,11 +228,12 @@ class _Packing:
         return os.access(self._image.host(walk.real), os.R_OK, effective_ids=True)
 
     def _add_yielding(self, paths: Sequence[str]) -> list[str]:
-        """Add what a node may have itself, as far as it lies in no directory that is shown as it is here."""
+        """Add what a node may have itself, and links to it, as far as it lies in no directory that is shown as here."""
         for path in paths:
             walk = self._image.walk(path)
             if walk is not None and not any(within(walk.real, each) for each in self._code_dirs if each):
                 self._yielding.add(self._layout.add(path, "what a node lends, if it has no such file"))
+                self._yielding.update(link.path for link in walk.links if link.path.count("/") > 1)
         return sorted(self._yielding)[:DIRECTORIES_MAX]
 
     def _add_program(self, path: str, parsed: elf.Elf, reason: str, runs: Ran) -> None:

@@ -139,3 +139,20 @@ def test_the_callers_locale_and_time_zone_go_along_for_nodes_that_have_none(pack
     assert plain.manifest.yielding == ()
     by_env = packed("env", command=("env", "TZ=America/New_York", "date"), words=True)
     assert os.fsencode(zone) in by_env.manifest.yielding
+
+
+def test_what_a_node_lacks_goes_along_with_the_links_that_lead_to_it(packed: Pack) -> None:
+    """`openssl req` found no settings: it reads them by /usr/lib/ssl, a link, and the node had no such directory."""
+    link = "/usr/lib/ssl/openssl.cnf"
+    if not (shutil.which("openssl") and os.path.islink(link)):
+        pytest.skip("needs openssl as Debian has it")
+    bundle = packed("openssl", command=("openssl", "version"))
+    assert {os.fsencode(link), os.fsencode(os.path.realpath(link))} <= set(bundle.manifest.yielding)
+
+
+def test_a_script_of_the_distribution_brings_what_it_is_known_to_run(packed: Pack) -> None:
+    """GNU parallel looks at processes with ps, which a minimal node has not."""
+    if not (shutil.which("parallel") and shutil.which("ps")):
+        pytest.skip("needs GNU parallel and ps")
+    bundle = packed("parallel", command=("parallel", "true", ":::", "1"))
+    assert "ps" in {os.path.basename(os.fsdecode(file.path)) for file in bundle.manifest.files()}

@@ -79,6 +79,10 @@ sys.exit(main())
 )
 
 
+_MORE: Final = {"bullseye": ("libpcre3",)}
+"""Of a release: grep's library."""
+
+
 class Result(msgspec.Struct, frozen=True):
     """What a run showed."""
 
@@ -220,7 +224,7 @@ class Nodes:
         return self._roots[release]
 
     def _release(self, release: str) -> Path:
-        made = unpacked(release, self._place / release, PACKAGES)
+        made = unpacked(release, self._place / release, (*PACKAGES, *_MORE.get(release, ())))
         for name, to in (("sh", "dash"), ("awk", "mawk")):
             if not (made / "usr/bin" / name).is_symlink() and not (made / "usr/bin" / name).exists():
                 (made / "usr/bin" / name).symlink_to(to)
