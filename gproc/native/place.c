@@ -221,7 +221,8 @@ static bool give_way(const struct operation *operation, const struct plan *plan,
         const char *last;
         int directory = held.has[index] ? open_parent(own, operation->kept.words[index], &last) : -1;
         long result = directory < 0 ? 0 : SYS3(unlinkat, directory, last, 0);
-        good = result == 0 || result == -ENOENT || fail(result, NULL, operation->kept.words[index]);
+        /* EBUSY: the node's own is there already, by a directory below this one that was shown before. */
+        good = result == 0 || result == -ENOENT || result == -EBUSY || fail(result, NULL, operation->kept.words[index]);
         close_quietly(directory);
     }
     return good;

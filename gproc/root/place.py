@@ -96,6 +96,10 @@ def _give_way(yielding: Sequence[bytes], node: int, own: int, identity: Identity
             directory = _below(own, parent)
             try:
                 os.unlink(name, dir_fd=directory)
+            except OSError as error:
+                # The node's own is there already, by a directory below this one that was shown before.
+                if error.errno != errno.EBUSY:
+                    raise
             finally:
                 os.close(directory)
 

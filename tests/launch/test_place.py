@@ -79,6 +79,10 @@ def test_what_yields_is_the_nodes_own_file_beside_what_was_shipped(node: Any, ho
     wanted = ["note", "shipped", "the node's", "shipped", "shipped", "note"]
     assert done.output.splitlines() == wanted, done
     assert (home / "note").read_text() == "note\nmore\n"
+    # A directory below it that was shown before: numpy ended there with "Device or resource busy".
+    inner = InPlace(os.fsencode(home / "both"), node.bin_root, False, (b"theirs",))
+    nested = msgspec.structs.replace(shown, operations=(*shown.operations[:-2], inner, *shown.operations[-2:]))
+    assert node.run("sh", "-c", "cat both/theirs", view=nested).output == "the node's\n"
 
 
 def test_a_directory_that_stands_for_the_nodes_hides_it(node: Any, home: Path) -> None:
