@@ -98,7 +98,7 @@ def _give_way(yielding: Sequence[bytes], node: int, own: int, identity: Identity
                 os.unlink(name, dir_fd=directory)
             except OSError as error:
                 # The node's own is there already, by a directory below this one that was shown before.
-                if error.errno != errno.EBUSY:
+                if error.errno not in (errno.EBUSY, errno.ENOENT):
                     raise
             finally:
                 os.close(directory)
