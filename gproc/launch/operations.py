@@ -32,7 +32,7 @@ SELECT_FILES: Final = 1024
 LEAST_ADDRESS_SPACE_BYTES: Final = 16 << 20
 """A dynamic loader and its libc do not start in less: 4 MiB are mapped for /bin/true, and twice that for others."""
 
-FORMAT: Final = b"gpi3"
+FORMAT: Final = b"gpi4"
 """The version of plans, reports and orders.  The helper's exit status says whether it knows this version."""
 
 _RLIMIT_NPROC: Final = 6

@@ -2,7 +2,7 @@
  *
  * A plan is a header and a row of operations, all numbers little-endian:
  *
- *     header     "gpi3", u32 length of the whole
+ *     header     "gpi4", u32 length of the whole
  *     operation  u32 kind, u32 length of what follows, then its fields
  *     text       u32 length, that many bytes without a NUL, and one NUL, so that it can be used in place
  *     list       u32 count, that many texts
@@ -16,7 +16,7 @@
 
 #include "sys.h"
 
-#define PLAN_FORMAT "gpi3"
+#define PLAN_FORMAT "gpi4"
 #define PLAN_HEADER_BYTES 8u
 
 /* ARG_MAX of execve(2) is 6 MiB at the most: a quarter of a stack of 24 MiB; beside it is room for a view. */
