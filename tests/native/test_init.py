@@ -163,7 +163,7 @@ def operation(kind: int, fields: bytes) -> bytes:
 
 def plan_of(*parts: bytes) -> bytes:
     whole = b"".join(parts)
-    return b"gpi3" + struct.pack("<I", len(whole) + 8) + whole
+    return b"gpi4" + struct.pack("<I", len(whole) + 8) + whole
 
 
 def text(content: bytes) -> bytes:
