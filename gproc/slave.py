@@ -95,7 +95,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._tree_end: messages.Signed | None = None
         self._uplink = Uplink(dialer, id, owner=self, receiver=self)
         self.status = self._uplink.status
-        self._leasing = Leasing(self._verifier, launcher, self._uplink, self._kill_jobs)
+        self._leasing = Leasing(self._verifier, launcher, self._uplink, lambda: self._kill_jobs(wholly=False))
         self._certificate = Renewing(endpoint, self._uplink.send, self._uplink.go_home)
         self._staging = Staging(self.fetcher, self.own, endpoint, link_timeout_s)
         services = LocalServices(self._staging, launcher, planner, lambda: self.place, self._voice)
@@ -163,16 +163,17 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._given_up = GprocError(reason)
         self.end()
 
-    def _kill_jobs(self) -> bool:
-        """End the programs of this node, and let go of all jobs.  Those below go on, on another way.
+    def _kill_jobs(self, *, wholly: bool = True) -> bool:
+        """End the programs of this node, and let go of all jobs.  Returns whether there were any.
 
-        Returns whether there were any.
+        wholly: also of those with parts below, which find another way.  If not, these keep their links and credit.
         """
         jobs = list(self.relayed_jobs.items())
         for job, relayed in jobs:
             relayed.stop()
             self._admitted[job].end_here()
-            self.let_go(job)
+            if wholly or not any(map(relayed.ranks_of, self.children)):
+                self.let_go(job)
         return bool(jobs)
 
     def let_go(self, job: int) -> RelayedJob | None:

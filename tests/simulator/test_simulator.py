@@ -85,6 +85,11 @@ def test_a_job_of_which_too_many_nodes_had_failed_ends_once_when_its_master_has_
     simulate(57_000_178, 400, small=True, keeps=True, turns=True, fills=True, ends=True)
 
 
+def test_a_job_goes_on_below_a_node_whose_lease_has_ended_and_which_has_another_parent_then() -> None:
+    """That node began with a whole window for its child, and the child with what was left of the former one."""
+    simulate(880_002_641, 400, small=True, keeps=True, turns=True, fills=True, ends=True)
+
+
 def test_nothing_is_lost_doubled_or_left_over_if_jobs_run_on_a_few_nodes_at_a_time() -> None:
     simulate(1, 1600, small=True, keeps=True, turns=True, paces=PACES[2:])
 
