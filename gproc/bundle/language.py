@@ -97,7 +97,8 @@ class _Told:
         image, language = self._image, self._language
         named = [*self._named, *([self._named_by(home.texts)] if home.texts else ())]
         files = dict.fromkeys((*home.beside, *(path for each in named for path in each.files)))
-        yielding = frozenset[str]().union(*(each.yielding for each in named))
+        fixed = {*home.beside, *(path for each in named for path in each.files if path not in each.yielding)}
+        yielding = frozenset[str]().union(*(each.yielding for each in named)) - fixed
         texts = [(os.path.dirname(path), self._text(path)) for path in (*self._scripts, *home.texts, *self.files)]
         if self._ran.code:
             texts.append((self._surroundings.absolute(""), os.fsencode(self._ran.code)))

@@ -173,10 +173,17 @@ static bool put_all(const struct plan *plan, int node, int own, uint32_t depth, 
     return good;
 }
 
+static bool same_device(int one, int other) {
+    struct statx first, second;
+    return SYS5(statx, one, "", AT_EMPTY_PATH, STATX_TYPE, &first) == 0 &&
+           SYS5(statx, other, "", AT_EMPTY_PATH, STATX_TYPE, &second) == 0 &&
+           first.stx_dev_major == second.stx_dev_major && first.stx_dev_minor == second.stx_dev_minor;
+}
+
 struct held {
     const struct plan *plan;
     const struct list *names;
-    int node;
+    int node, own;
     bool has[KEPT_MAX];
 };
 
@@ -193,19 +200,41 @@ static int open_parent(int directory, const char *name, const char **last) {
     return open_below(directory, slash > 0 ? parent : ".");
 }
 
-/* In the child: which of the names the node has itself, in directories into which the user may look. */
+/* Whether the user may look into each directory on the way to a name, as `put_all` does, and each is the node's: a directory
+ * on the device of the job's own root was shown there before. */
+static bool may_look(const struct held *held, const char *name) {
+    static char part[PATH_BYTES_MAX + 1];
+    uint32_t depth = 0;
+    bool may = true;
+    for (size_t index = 0; may && name[index] != 0; index++) {
+        part[index] = name[index];
+        if (name[index] == '/') {
+            part[index] = 0;
+            int directory = open_below(held->node, part);
+            int list = directory < 0 ? directory : open_list(directory);
+            may = list >= 0 && !same_device(held->own, list) && ++depth <= DEPTH_MAX;
+            close_quietly(list);
+            close_quietly(directory);
+            part[index] = '/';
+        }
+    }
+    return may;
+}
+
+/* In the child: which of the names the node has itself, and will be put back. */
 static int find_held(void *argument) {
     struct held *held = argument;
     if (!identity_become(held->plan)) {
         return 1;
     }
     for (uint32_t index = 0; index < held->names->count; index++) {
-        const char *last;
-        int directory = open_parent(held->node, held->names->words[index], &last);
-        int list = directory < 0 ? directory : open_list(directory);
-        held->has[index] = list >= 0 && type_of(list, last) != 0;
-        close_quietly(list);
-        close_quietly(directory);
+        const char *name = held->names->words[index], *last;
+        held->has[index] = false;
+        if (may_look(held, name)) {
+            int directory = open_parent(held->node, name, &last);
+            held->has[index] = directory >= 0 && type_of(directory, last) != 0;
+            close_quietly(directory);
+        }
     }
     return 0;
 }
@@ -216,6 +245,7 @@ static bool give_way(const struct operation *operation, const struct plan *plan,
     held.plan = plan;
     held.names = &operation->kept;
     held.node = node;
+    held.own = own;
     bool good = place_as_user(find_held, &held, operation->at);
     for (uint32_t index = 0; good && index < operation->kept.count; index++) {
         const char *last;
@@ -226,13 +256,6 @@ static bool give_way(const struct operation *operation, const struct plan *plan,
         close_quietly(directory);
     }
     return good;
-}
-
-static bool same_device(int one, int other) {
-    struct statx first, second;
-    return SYS5(statx, one, "", AT_EMPTY_PATH, STATX_TYPE, &first) == 0 &&
-           SYS5(statx, other, "", AT_EMPTY_PATH, STATX_TYPE, &second) == 0 &&
-           first.stx_dev_major == second.stx_dev_major && first.stx_dev_minor == second.stx_dev_minor;
 }
 
 static bool show(const struct operation *operation, const struct plan *plan, struct search *search, int root) {

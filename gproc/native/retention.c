@@ -58,7 +58,7 @@ static bool for_names(int directory, bool (*each)(int directory, const char *nam
         good = each(directory, name);
     }
     close_quietly(entries.directory);
-    return good && name == NULL;
+    return good && name == NULL && entries.size == 0; /* a failed read is no end */
 }
 
 static bool note_runtime(int directory, const char *name) {

@@ -49,6 +49,9 @@ QUEUED_MAX: Final = 1 << 16
 """Messages of one child behind an announcement.  Of its windows, 1 MiB for each stream, references of 64 bytes each
 would be fewer."""
 
+DIGESTS_MAX: Final = 64
+"""Kept of one piece: a STDIO frame has 32 parts; who asks for others gets them calculated."""
+
 Later = Callable[[float, Callable[[], None]], object]
 """Calls a function in so many seconds."""
 
@@ -81,7 +84,9 @@ class _Pooled(SentPiece):
 
     def digest(self, begin: int, size: int) -> bytes:
         if (known := self.digests.get((begin, size))) is None:
-            known = self.digests[begin, size] = part_digest(memoryview(self.data)[begin : begin + size])
+            known = part_digest(memoryview(self.data)[begin : begin + size])
+            if len(self.digests) < DIGESTS_MAX:
+                self.digests[begin, size] = known
         return known
 
 
@@ -176,6 +181,8 @@ class CommonOutput(Generic[S]):
         self.holds_back(source)
         if said.size < ANNOUNCED_BYTES_MIN:
             raise PeerError(f"it announced output of {said.size} bytes")
+        if said.serial in self._open.get(source, {}):
+            raise PeerError(f"it announced two outputs by the number {said.serial}")
         announced = _Announced(source, said)
         self.wait(source, announced)
         self._open.setdefault(source, {})[said.serial] = announced

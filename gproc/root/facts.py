@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from gproc.content.manifest import CHUNK_BYTES, Directory, Entry, File, Symlink
+from gproc.content.manifest import CHUNK_BYTES, Directory, Entry, File, Manifest, Symlink
 from gproc.content.paths import within
 from gproc.content.reading import digests_of
 from gproc.disk.mounted import Mount, MountTable
@@ -141,7 +141,7 @@ class NodeFiles:
             self._missing_tops(public, layout.tops, cwd),
             self._same_links(public, layout),
             frozenset(path for path in manifest.yielding if public.status(path) is None),
-            tuple(path for path in manifest.yielding if self._holds(public, path)),
+            self._held(public, manifest),
             public.directory(cwd) is not None,
             bool(manifest.loader) and _exists(public, manifest.loader),
             bool(versions),
@@ -170,6 +170,12 @@ class NodeFiles:
                 if any(within(path, source) for path in closed):
                     found[place] = msgspec.structs.replace(found[place], system=False)
         return found
+
+    def _held(self, public: PublicFiles, manifest: Manifest) -> tuple[bytes, ...]:
+        if not manifest.yielding:
+            return ()
+        links = {link.path for link in manifest.links()}
+        return tuple(path for path in manifest.yielding if path not in links and self._holds(public, path))
 
     def _holds(self, public: PublicFiles, path: bytes) -> bool:
         parent, found = public.directory(path.rpartition(b"/")[0]), public.status(path)

@@ -85,7 +85,7 @@ def _give_way(yielding: Sequence[bytes], node: int, own: int, identity: Identity
     """Remove from our own directory what the node has itself: it is put back after that, as all that the node has."""
     if not yielding:
         return
-    reader = as_user(identity, lambda: [_told(bytes(_has(node, each) for each in yielding))])[0]
+    reader = as_user(identity, lambda: [_told(bytes(_has(node, own, each) for each in yielding))])[0]
     try:
         held = os.read(reader, len(yielding))
     finally:
@@ -112,26 +112,38 @@ def _told(content: bytes) -> int:
     return reader
 
 
-def _has(node: int, path: bytes) -> bool:
-    """With the caller's rights: whether something is there, in a directory that the caller may list."""
-    parent, _, name = path.rpartition(b"/")
+def _has(node: int, own: int, path: bytes) -> bool:
+    """With the caller's rights: whether the node has it, in directories that the caller may list, each of them.
+
+    A directory on the device of the job's own root was shown there before.
+    """
+    *way, name = path.split(b"/")
+    if len(way) > _DEPTH_MAX:
+        return False
+    here = os.dup(node)
     try:
-        directory = _below(node, parent)
-        try:
-            os.close(_listed(directory))
-            return _kind(directory, name) != 0
-        finally:
-            os.close(directory)
+        for part in way:
+            below = _opened(here, part)
+            os.close(here)
+            here = below
+            os.close(_listed(here))
+            if os.fstat(here).st_dev == os.fstat(own).st_dev:
+                return False
+        return _kind(here, name) != 0
     except OSError:
         return False
+    finally:
+        os.close(here)
 
 
 def _below(root: int, path: bytes) -> int:
     """A handle for a directory below `root`; no link is followed."""
     here = os.open(b".", _HANDLE | os.O_DIRECTORY, dir_fd=root)
     for part in filter(None, path.split(b"/")):
-        below = os.open(part, _HANDLE | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
-        os.close(here)
+        try:
+            below = _opened(here, part)
+        finally:
+            os.close(here)
         here = below
     return here
 

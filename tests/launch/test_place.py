@@ -80,9 +80,31 @@ def test_what_yields_is_the_nodes_own_file_beside_what_was_shipped(node: Any, ho
     assert done.output.splitlines() == wanted, done
     assert (home / "note").read_text() == "note\nmore\n"
     # A directory below it that was shown before: numpy ended there with "Device or resource busy".
-    inner = InPlace(os.fsencode(home / "both"), node.bin_root, False, (b"theirs",))
-    nested = msgspec.structs.replace(shown, operations=(*shown.operations[:-2], inner, *shown.operations[-2:]))
-    assert node.run("sh", "-c", "cat both/theirs", view=nested).output == "the node's\n"
+    # What the node lacks there was taken for the node's own when the outer one was shown, and was gone.
+    inner = InPlace(os.fsencode(home / "both"), node.bin_root, False, (b"theirs", b"shipped"))
+    outer = InPlace(os.fsencode(home), node.bin_root, False, (*yielding, b"both/shipped"))
+    nested = msgspec.structs.replace(shown, operations=(*shown.operations[:-2], inner, outer, shown.operations[-1]))
+    done = node.run("sh", "-c", "cat both/theirs both/shipped", view=nested)
+    assert done.output == "the node's\nshipped\n", done
+
+
+def test_what_yields_stays_if_the_nodes_own_would_not_be_put_back(node: Any, home: Path, tmp_path: Path) -> None:
+    """A directory that the caller may enter and not list: neither file was there."""
+    if node.uid != 0:
+        pytest.skip("needs a slave of root")
+    laid_out = Path(f"{tmp_path}/bundle{home}/closed/in")
+    laid_out.mkdir(parents=True)
+    (laid_out / "x").write_text("shipped\n")
+    for path in (tmp_path / "bundle", *(tmp_path / "bundle").rglob("*")):
+        path.chmod(path.stat().st_mode | 0o755)
+    (home / "closed/in").mkdir(parents=True)
+    (home / "closed/in/x").write_text("the node's\n")
+    (home / "closed").chmod(0o711)
+    home.chmod(0o755)
+    shown = view(node, home, str(home), yielding=(b"closed/in/x",))
+    copied = CopyTree(os.fsencode(tmp_path / "bundle"), node.bin_root)
+    shown = msgspec.structs.replace(shown, operations=(shown.operations[0], copied, *shown.operations[1:]))
+    assert node.run("sh", "-c", "cat closed/in/x", view=shown, uid=USER).output == "shipped\n"
 
 
 def test_a_directory_that_stands_for_the_nodes_hides_it(node: Any, home: Path) -> None:

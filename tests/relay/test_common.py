@@ -284,6 +284,17 @@ def test_to_bring_what_was_not_asked_for_breaks_the_protocol(size: int) -> None:
         family.parent.brought(child, BringOutput(JOB, announcement.serial, bytes(size)))
 
 
+def test_a_number_that_is_announced_twice_breaks_the_protocol() -> None:
+    """The first of the two was never closed, and others waited for its bytes."""
+    family = Family(2)
+    child = family.children[0]
+    family.say(child, 0, 0, ALIKE[:5000])
+    (announcement,) = [item for item in child.up if isinstance(item, AnnounceOutput)]
+    family.parent.announced(child, announcement)
+    with pytest.raises(PeerError, match="two outputs"):
+        family.parent.announced(child, announcement)
+
+
 def test_what_waits_behind_an_announcement_has_a_bound() -> None:
     family = Family(2)
     child = family.children[0]
