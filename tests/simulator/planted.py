@@ -287,7 +287,7 @@ ENDING: Final = {"a session that has ended is forgotten"}
 SEEDS: Final = {
     "a rank that was dropped begins": 3_000_010,
     "an order is obeyed again": 2_000_007,
-    "a lost rank is told before its output": 37,
+    "a lost rank is told before its output": 1057,
     "a job goes on before what its nodes have let go of is kept": 45_000_195,
     "nothing is said of output that is gone": 9,
     "a session that has ended is forgotten": 3,
