@@ -31,7 +31,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from bench.figures import machine_of_now, markdown, number
 from bench.lab import HEAD, Lab, LabFailed
 from bench.ssh import Shells, missing
-from gproc.client.silence import listener_of
+from gproc.trust.caller import listener_of
 
 TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import struct
 from typing import Final
 
-from gproc.trust.caller import user_name
+from gproc.trust.caller import listener_of, user_name
 
 HELLO_S: Final = 10.0
 """Seconds until the master's first answer, which it gives before it looks at what is asked: as long as pdsh gives a
@@ -25,15 +24,11 @@ def silent(connection: socket.socket, path: str, seconds: float) -> str:
     return f"{begin}; if its machine is busy, try again; if it hangs, {who}gproc stop --socket={path}"
 
 
-def listener_of(connection: socket.socket) -> tuple[int, int]:
-    """The process that listens at the other end, and its user: unix(7), SO_PEERCRED."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid, uid, _ = struct.unpack("3i", credentials)
-    return pid, uid
-
-
 def _is_stopped(pid: int) -> bool:
     """By a signal, or a debugger: proc(5)."""
+    from gproc.launch import procstat  # only a silent master needs it
+
     with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
-        return file.read(4096).rpartition(b")")[2].split()[:1] in ([b"T"], [b"t"])
+        found = procstat.parsed(file.read(4096))
+        return found is not None and found.state in ("T", "t")
     return False

@@ -262,8 +262,7 @@ static bool any_slave(int directory, const char *path) {
     const char *name;
     while ((name = next_name(&entries)) != NULL) {
         static char text[PATH_ROOM];
-        size_t length = strlen(name), suffix = sizeof LOCK_SUFFIX - 1;
-        if (length <= suffix || memcmp(name + length - suffix, LOCK_SUFFIX, suffix) != 0 || !slave_holds(directory, name)) {
+        if (!slave_has_lock_name(name) || !slave_holds(directory, name)) {
             continue;
         }
         const char *parts[4] = {"another slave of this user runs there: ", path, "/", name};

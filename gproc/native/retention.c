@@ -35,11 +35,6 @@ static bool is_runtime(const char *name) {
     return true;
 }
 
-static bool is_lock(const char *name) {
-    size_t length = strlen(name), suffix = sizeof LOCK_SUFFIX - 1;
-    return length > suffix && memcmp(name + length - suffix, LOCK_SUFFIX, suffix) == 0;
-}
-
 static struct runtime *find(const char *name) {
     for (uint32_t index = 0; index < count; index++) {
         if (memcmp(runtimes[index].name, name, RUNTIME_NAME_BYTES) == 0) {
@@ -47,6 +42,13 @@ static struct runtime *find(const char *name) {
         }
     }
     return NULL;
+}
+
+static void mark_used(const char *name) {
+    struct runtime *runtime = find(name);
+    if (runtime != NULL) {
+        runtime->in_use = true;
+    }
 }
 
 /* Call `each` with every name in the directory, as long as it says that it shall go on. */
@@ -78,7 +80,7 @@ static bool note_runtime(int directory, const char *name) {
 /* A slave of an older gproc has not written whose runtime it uses: then all are in use. */
 static bool note_slave(int directory, const char *name) {
     char used[RUNTIME_NAME_BYTES + 1] = {0};
-    if (!is_lock(name) || !slave_holds(directory, name)) {
+    if (!slave_has_lock_name(name) || !slave_holds(directory, name)) {
         return true;
     }
     int file = (int)SYS4(openat, directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
@@ -87,34 +89,26 @@ static bool note_slave(int directory, const char *name) {
     if (got != (long)RUNTIME_NAME_BYTES || !is_runtime(used)) {
         return false;
     }
-    struct runtime *runtime = find(used);
-    if (runtime != NULL) {
-        runtime->in_use = true;
-    }
+    mark_used(used);
     return true;
 }
 
 static char own_path[PATH_ROOM];
 static size_t own_length;
 
-static bool note_process(int processes, const char *name) {
+static void note_process(int processes, const char *name) {
     char path[24], program[PATH_ROOM];
     size_t length = strlen(name);
     if (name[0] < '0' || name[0] > '9' || length > 16) {
-        return true;
+        return;
     }
     memcpy(path, name, length);
     memcpy(path + length, "/exe", sizeof "/exe");
     long got = SYS4(readlinkat, processes, path, program, sizeof program);
-    if (got < (long)(own_length + 1 + RUNTIME_NAME_BYTES) || memcmp(program, own_path, own_length) != 0 ||
-        program[own_length] != '/') {
-        return true;
+    if (got >= (long)(own_length + 1 + RUNTIME_NAME_BYTES) && memcmp(program, own_path, own_length) == 0 &&
+        program[own_length] == '/') {
+        mark_used(program + own_length + 1);
     }
-    struct runtime *runtime = find(program + own_length + 1);
-    if (runtime != NULL) {
-        runtime->in_use = true;
-    }
-    return true;
 }
 
 static bool note_processes(int directory) {

@@ -45,6 +45,11 @@ long slave_found(int directory, const char *name) {
     return pid;
 }
 
+bool slave_has_lock_name(const char *file) {
+    size_t length = strlen(file), suffix = sizeof LOCK_SUFFIX - 1;
+    return length > suffix && memcmp(file + length - suffix, LOCK_SUFFIX, suffix) == 0;
+}
+
 bool slave_holds(int directory, const char *path) {
     struct flock lock = {.l_type = F_WRLCK};
     int file = (int)SYS4(openat, directory, path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);

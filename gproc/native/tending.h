@@ -22,6 +22,9 @@
 /* The pid of the slave of that name; 0 if there is none, below 0 with a failure if that cannot be known. */
 long slave_found(int directory, const char *name);
 
+/* Whether a file of that name is the lock of a slave. */
+bool slave_has_lock_name(const char *file);
+
 /* Whether a process holds the lock of that file, be it on another machine with the same home; also if that cannot be
  * known. */
 bool slave_holds(int directory, const char *file);

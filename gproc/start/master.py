@@ -15,10 +15,10 @@ from typing import Final
 
 from gproc import interpreter
 from gproc.client.inquiry import inquire
-from gproc.client.silence import listener_of
 from gproc.errors import GprocError, NoMaster
 from gproc.shown import reason_of
 from gproc.start.ssh import last_line
+from gproc.trust.caller import listener_of
 from gproc.trust.meeting import dial
 from gproc.wire.messages import TreeState
 

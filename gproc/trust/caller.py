@@ -39,13 +39,18 @@ class SquattedSocket(TrustError):
 
 def caller_of(connection: socket.socket) -> Caller:
     """The user that connected to this end of a Unix socket."""
-    uid, gid = _credentials(connection)
+    _, uid, gid = _credentials(connection)
     return Caller(uid, gid, _groups(connection))
 
 
 def uid_of(connection: socket.socket) -> int:
     """The uid of the user that connected to this end of a Unix socket."""
-    return _credentials(connection)[0]
+    return _credentials(connection)[1]
+
+
+def listener_of(connection: socket.socket) -> tuple[int, int]:
+    """The process that listens at the other end of a Unix socket, and its user's uid."""
+    return _credentials(connection)[:2]
 
 
 def check_listener(connection: socket.socket, path: str | bytes) -> None:
@@ -57,7 +62,7 @@ def check_listener(connection: socket.socket, path: str | bytes) -> None:
     Raises: SquattedSocket, which names the owner; TrustError if the entry is gone.
     """
     trusted = (0, os.geteuid())
-    listener, _ = _credentials(connection)
+    _, listener = listener_of(connection)
     try:
         owner = os.lstat(path).st_uid
     except OSError as error:
@@ -67,11 +72,11 @@ def check_listener(connection: socket.socket, path: str | bytes) -> None:
             raise SquattedSocket(os.fsdecode(path), uid)
 
 
-def _credentials(connection: socket.socket) -> tuple[int, int]:
-    """Uid and gid."""
+def _credentials(connection: socket.socket) -> tuple[int, int, int]:
+    """Pid, uid and gid."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    _, uid, gid = _UCRED.unpack(raw)
-    return uid, gid
+    pid, uid, gid = _UCRED.unpack(raw)
+    return pid, uid, gid
 
 
 def _groups(connection: socket.socket) -> tuple[int, ...]:

@@ -44,6 +44,21 @@ def view(
     return View("namespaces", operations, b"/bin/sh", os.fsencode(script_cwd))
 
 
+def shipping(node: Any, home: Path, place: Path, names: tuple[str, ...], *yielding: bytes) -> View:
+    """A root that shows the home, with files of a bundle in it, which is made in `place`."""
+    bundle = place / "bundle"
+    for name in names:
+        path = Path(f"{bundle}{home}/{name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("shipped\n")
+    for path in (*place.parents[:-2], place, bundle, *bundle.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o755)
+    shown = view(node, home, str(home), yielding=yielding)
+    first, *others = shown.operations
+    copied = CopyTree(os.fsencode(bundle), node.bin_root)
+    return msgspec.structs.replace(shown, operations=(first, copied, *others))
+
+
 def test_around_what_the_job_has_the_nodes_own_stays_as_it_is(node: Any, home: Path) -> None:
     script = (
         "ls; cat kept/file note link both/theirs; echo real > kept/new; echo more >> note; echo gone > new;"
@@ -63,17 +78,9 @@ def test_around_what_the_job_has_the_nodes_own_stays_as_it_is(node: Any, home: P
 
 def test_what_yields_is_the_nodes_own_file_beside_what_was_shipped(node: Any, home: Path, tmp_path: Path) -> None:
     """`gproc e . cat /opt/a /opt/b` on a node with an /opt/a of its own showed the caller's."""
-    (tmp_path / "bundle").mkdir()
-    laid_out = Path(f"{tmp_path}/bundle{home}")
-    for name in ("note", "other", "both/theirs", "both/shipped", "lacking/file", "link"):
-        (laid_out / name).parent.mkdir(parents=True, exist_ok=True)
-        (laid_out / name).write_text("shipped\n")
-    for path in (tmp_path, *tmp_path.parents[:-2], tmp_path / "bundle", *(tmp_path / "bundle").rglob("*")):
-        path.chmod(path.stat().st_mode | 0o755)
+    names = ("note", "other", "both/theirs", "both/shipped", "lacking/file", "link")
     yielding = (b"note", b"other", b"both/theirs", b"lacking/file", b"link")
-    shown = view(node, home, str(home), yielding=yielding)
-    copied = CopyTree(os.fsencode(tmp_path / "bundle"), node.bin_root)
-    shown = msgspec.structs.replace(shown, operations=(shown.operations[0], copied, *shown.operations[1:]))
+    shown = shipping(node, home, tmp_path, names, *yielding)
     script = "cat note other both/theirs both/shipped lacking/file link; echo more >> note"
     done = node.run("sh", "-c", script, view=shown)
     wanted = ["note", "shipped", "the node's", "shipped", "shipped", "note"]
@@ -92,18 +99,11 @@ def test_what_yields_stays_if_the_nodes_own_would_not_be_put_back(node: Any, hom
     """A directory that the caller may enter and not list: neither file was there."""
     if node.uid != 0:
         pytest.skip("needs a slave of root")
-    laid_out = Path(f"{tmp_path}/bundle{home}/closed/in")
-    laid_out.mkdir(parents=True)
-    (laid_out / "x").write_text("shipped\n")
-    for path in (tmp_path / "bundle", *(tmp_path / "bundle").rglob("*")):
-        path.chmod(path.stat().st_mode | 0o755)
     (home / "closed/in").mkdir(parents=True)
     (home / "closed/in/x").write_text("the node's\n")
     (home / "closed").chmod(0o711)
     home.chmod(0o755)
-    shown = view(node, home, str(home), yielding=(b"closed/in/x",))
-    copied = CopyTree(os.fsencode(tmp_path / "bundle"), node.bin_root)
-    shown = msgspec.structs.replace(shown, operations=(shown.operations[0], copied, *shown.operations[1:]))
+    shown = shipping(node, home, tmp_path, ("closed/in/x",), b"closed/in/x")
     assert node.run("sh", "-c", "cat closed/in/x", view=shown, uid=USER).output == "shipped\n"
 
 

@@ -9,7 +9,7 @@ import signal
 import socket
 from typing import Any
 
-from gproc.client.silence import listener_of
+from gproc.trust.caller import listener_of
 from tests.patience import PATIENCE_S
 from tests.start.lab import HEAD, NETWORK, Lab
 
