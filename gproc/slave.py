@@ -25,6 +25,7 @@ from gproc.node.burden import load_of_this_machine
 from gproc.node.forsaken import Forsaken
 from gproc.node.homeward import Homeward
 from gproc.node.leasing import Leasing
+from gproc.node.parent_source import ParentSource
 from gproc.node.renewing import Renewing
 from gproc.node.services import LocalServices
 from gproc.node.staging import Staging
@@ -42,7 +43,7 @@ from gproc.relay.parent import Dialer, new_token
 from gproc.relay.relayed_job import RelayedJob
 from gproc.root.planner import Planner
 from gproc.trust import tls
-from gproc.trust.lease import Lease, boottime_s
+from gproc.trust.lease import boottime_s
 from gproc.trust.orders import StaleOrder
 from gproc.trust.ticket import TicketVerifier
 from gproc.trust.untaken import SessionEnded
@@ -97,6 +98,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         self.status = self._uplink.status
         self._leasing = Leasing(self._verifier, launcher, self._uplink, lambda: self._kill_jobs(wholly=False))
         self._certificate = Renewing(endpoint, self._uplink.send, self._uplink.go_home)
+        self._parent_source = ParentSource(self.fetcher, self, self._uplink, self.relayed_jobs)
         self._staging = Staging(self.fetcher, self.own, endpoint, link_timeout_s)
         services = LocalServices(self._staging, launcher, planner, lambda: self.place, self._voice)
         self._taker = JobTaker(self._verifier, self._voice, warden, services, self._uplink)
@@ -178,7 +180,9 @@ class Slave(Hub, Receiver[ParentToChild]):
 
     def let_go(self, job: int) -> RelayedJob | None:
         self._admitted.pop(job, None)
-        return super().let_go(job)
+        if (relayed := super().let_go(job)) is not None:
+            self._parent_source.let_go(relayed.request)
+        return relayed
 
     # What the parent sends
 
@@ -311,16 +315,11 @@ class Slave(Hub, Receiver[ParentToChild]):
             if job not in lease.jobs and admitted.ticket.sequence <= lease.sequence and admitted.runs_here:
                 log.info("job %d: it has ended for the master, so it ends here", job)
                 admitted.end_here()
-        for job in self._stranded.heard(self._on_no_way(lease)):
+        for job in self._stranded.heard(lease.jobs, self._admitted, self.relayed_jobs):
             self.let_go(job)
         idle = not self.relayed_jobs and not self._uplink.membership.at_home
         if idle and lease.home_is_there and self._homeward.may_try(boottime_s()):
             self._uplink.go_home()
-
-    def _on_no_way(self, lease: Lease) -> list[int]:
-        """The jobs of which nothing runs here, and that no way of the master leads through."""
-        ended = [job for job, admitted in self._admitted.items() if job not in lease.jobs and not admitted.runs_here]
-        return [job for job in ended if self.relayed_jobs[job].is_stranded]
 
     def _obey(self, job: int, signed: messages.Signed) -> None:
         """Do what the master orders for a job, here and below."""
@@ -349,10 +348,8 @@ class Slave(Hub, Receiver[ParentToChild]):
         if known is not None and known.ticket.payload == run.ticket.payload:
             admitted = self._admitted[run.job]
             log.debug("job %d: it goes on by way of %s", run.job, self._uplink.where)
-            has_moved = known.upstream is not link
-            self.pass_again(known, run, self._taker.own_part(link, run, known, admitted), link)
-            if has_moved and (bundle := known.request.bundle) is not None:
-                self.fetcher.on_source_back(bundle.digest)
+            with self._parent_source.news(known.request, link):
+                self.pass_again(known, run, self._taker.own_part(link, run, known, admitted), link)
             return
         if (taken := self._taker.take(link, run)) is None:
             return
@@ -363,7 +360,8 @@ class Slave(Hub, Receiver[ParentToChild]):
         own = self._taker.own_part(link, run, relayed, taken)
         if run.sources:
             self._staging.fetch_from_peers(link, taken.ticket, run)
-        self.pass_on(relayed, run, own)
+        with self._parent_source.news(relayed.request, link):
+            self.pass_on(relayed, run, own)
 
     def _payer_of(self, bundle: bytes) -> int | None:
         tickets = (admitted.ticket for admitted in self._admitted.values())
@@ -387,10 +385,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._uplink.send(change)
 
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
-        if self._uplink.bulk is None:
-            return  # the next parent is asked when it sends the job
-        log.debug("bundle %s: the parent is asked for %d chunks", bundle.hex()[:16], len(digests))
-        self._uplink.bulk.send(messages.Want(bundle, digests))
+        self._parent_source.ask(bundle, digests)
 
     def child_load(self, message: Load) -> None:
         self._uplink.send(message)

@@ -6,7 +6,20 @@ sends all jobs of it and of those below again, before it answers the second ques
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+
+class Runnable(Protocol):
+    @property
+    def runs_here(self) -> bool:
+        """Whether a program of it runs on this node."""
+
+
+class OnAWay(Protocol):
+    @property
+    def is_stranded(self) -> bool:
+        """Whether it came by no way that is there, or leads to none."""
 
 
 class Stranded:
@@ -19,9 +32,12 @@ class Stranded:
         """From now on all jobs wait for another way."""
         self._before = frozenset()
 
-    def heard(self, jobs: Iterable[int]) -> frozenset[int]:
-        """A lease has come.  jobs: those on no way now.  Returns those to let go of."""
-        now = frozenset(jobs)
+    def heard(
+        self, live: Collection[int], admitted: Mapping[int, Runnable], relayed: Mapping[int, OnAWay]
+    ) -> frozenset[int]:
+        """A lease has come.  live: the jobs that it names.  The others are this node's.  Returns those to let go of."""
+        over = [job for job, here in admitted.items() if job not in live and not here.runs_here]
+        now = frozenset(job for job in over if relayed[job].is_stranded)
         twice = now & self._before
         self._before = now - twice
         return twice

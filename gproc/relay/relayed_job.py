@@ -96,8 +96,7 @@ class RelayedJob:
 
     def gives(self, bundle: bytes, downstream: Downstream) -> bool:
         """Whether the job has this bundle, and the downstream a part in the job."""
-        own = self.request.bundle
-        return own is not None and own.digest == bundle and downstream in self._downstreams
+        return self.request.is_of(bundle) and downstream in self._downstreams
 
     def stop(self) -> None:
         """The upstream is gone: wait for `resume`."""

@@ -64,8 +64,8 @@ class BundleFetcher:
         Concurrent callers share one transfer.  Raises: StoreError.
         """
         await self._checks.check(bundle, owner)
-        making = self._making.get((bundle, owner))
-        if making is None:
+        making, transfer = self._making.get((bundle, owner)), self._transfers.get(bundle)
+        if making is None or (transfer is not None and transfer.failure is not None):  # this one ends without it
             root = self.store.held(bundle, owner)
             if root is not None:
                 return root
@@ -138,13 +138,16 @@ class BundleFetcher:
                     yield piece
                 return
             await self._checks.check(bundle, owner)
-            if bundle not in self._transfers:
+            if bundle not in self._transfers and (bundle, owner) not in self._making:
                 if self.store.find(bundle, owner) is not None:
                     if self.complete(bundle, digest) is not None:
                         continue  # another process has put the bundle here
                     raise StoreError("the requested chunk is not in its bundle")
                 self._start(bundle, owner, None)
-            transfer = self._transfers[bundle]
+            transfer = self._transfers.get(bundle)
+            if transfer is None:  # it begins when another one has ended
+                await self.change()
+                continue
             if transfer.partial is not None and digest not in transfer.partial.missing:
                 raise StoreError("the requested chunk is not in its bundle")
             self.demand([(bundle, digest)])
@@ -240,11 +243,12 @@ class BundleFetcher:
         if not before:
             self._begin_transfer(bundle)
         making = self._making[bundle, owner] = Making(asyncio.create_task(self._make(bundle, owner, helpers, before)))
-        making.task.add_done_callback(lambda done: self._made(bundle, owner, done))
+        making.task.add_done_callback(lambda done: self._made(bundle, owner, making, done))
         return making
 
     def _begin_transfer(self, bundle: bytes) -> None:
         self._transfers[bundle] = Transfer(bundle)
+        self.wake()
 
     def _end_transfer(self, bundle: bytes, error: BaseException | None) -> None:
         transfer = self._transfers.pop(bundle, None)
@@ -253,8 +257,9 @@ class BundleFetcher:
             for digest in [bundle] if transfer.partial is None else list(transfer.partial.missing):
                 self._arrivals.forget(digest, None)
 
-    def _made(self, bundle: bytes, owner: Owner, done: asyncio.Task[Root]) -> None:
-        making = self._making.pop((bundle, owner))
+    def _made(self, bundle: bytes, owner: Owner, making: Making, done: asyncio.Task[Root]) -> None:
+        if self._making[bundle, owner] is making:  # else a next one waits for this one
+            del self._making[bundle, owner]
         error = StoreError("stopped") if done.cancelled() else done.exception()
         self._end_transfer(bundle, error)
         if error is None and not making.is_awaited:

@@ -1,0 +1,66 @@
+"""The parent as the source of this node's bundles: it gives the bundle of each job that it has sent, and no other."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from gproc.errors import StoreError
+from gproc.wire.messages import Want
+
+if TYPE_CHECKING:
+    from gproc.link.connection import Link
+    from gproc.node.uplink import Uplink
+    from gproc.relay.relayed_job import RelayedJob
+    from gproc.request.spec import Request
+    from gproc.spread.fetching import BundleFetcher
+    from gproc.spread.transfer import Source
+
+log = logging.getLogger("gproc")
+
+NOT_NEEDED: Final = "no job of this node needs the bundle any more"
+
+
+class ParentSource:
+    """What the parent is asked for.  A new parent refuses a bundle until it has sent a job with it."""
+
+    def __init__(
+        self, fetcher: BundleFetcher, source: Source, uplink: Uplink, jobs: Mapping[int, RelayedJob]
+    ) -> None:
+        """source: what the fetcher knows as the parent.  jobs: those of this node and of the nodes below."""
+        self._fetcher = fetcher
+        self._source = source
+        self._uplink = uplink
+        self._jobs = jobs
+
+    def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
+        """Ask the parent, or leave it to `news`.  Raises: StoreError if no job needs the bundle."""
+        if not self._jobs_of(bundle):
+            raise StoreError(NOT_NEEDED)
+        control, bulk = self._uplink.control, self._uplink.bulk
+        if control is not None and bulk is not None and self._is_given(bundle, control):
+            log.debug("bundle %s: the parent is asked for %d chunks", bundle.hex()[:16], len(digests))
+            bulk.send(Want(bundle, digests))
+
+    @contextlib.contextmanager
+    def news(self, request: Request, control: Link) -> Iterator[None]:
+        """Within this, a job of the parent is noted.  If it is its first with a bundle, `ask` is done now."""
+        bundle = request.bundle
+        is_first = bundle is not None and not self._is_given(bundle.digest, control)
+        yield
+        if is_first and bundle is not None:
+            self._fetcher.on_source_back(bundle.digest)
+
+    def let_go(self, request: Request) -> None:
+        """A job is over here.  Nobody waits for the rest of its bundle, if it was the last with it."""
+        bundle = request.bundle
+        if bundle is not None and not self._jobs_of(bundle.digest):
+            self._fetcher.on_unavailable(self._source, bundle.digest, NOT_NEEDED)
+
+    def _jobs_of(self, bundle: bytes) -> list[RelayedJob]:
+        return [relayed for relayed in self._jobs.values() if relayed.request.is_of(bundle)]
+
+    def _is_given(self, bundle: bytes, control: Link) -> bool:
+        return any(relayed.upstream is control for relayed in self._jobs_of(bundle))
