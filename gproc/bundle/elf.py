@@ -15,6 +15,7 @@ import msgspec
 from gproc.bundle import excerpt
 from gproc.bundle.excerpt import Abi, BadElf, Excerpt
 from gproc.bundle.memo import ElfFacts, Memo
+from gproc.collecting import paused
 
 if TYPE_CHECKING:
     import lief
@@ -101,7 +102,8 @@ def _elf(path: str, found: Excerpt, memo: Memo) -> Elf:
 
 
 def _parsed(path: str, found: Excerpt) -> ElfFacts:
-    import lief
+    with paused():  # LIEF makes 70,000 members of enumerations, among which the collector looked for 200 ms
+        import lief
 
     # LIEF writes warnings to stderr; our own errors report what is wrong with a file.
     lief.logging.disable()

@@ -25,6 +25,8 @@ _PARTS: Final = (
 )  # fmt: skip
 """File names of the shared objects of glibc 2.17 to 2.42 (extra-libs in its Makefiles, and nss/)."""
 
+_PART: Final = re.compile("|".join(map(fnmatch.translate, _PARTS)))
+
 _NSS_MODULES: Final = ("libnss_files.so.2", "libnss_dns.so.2", "libnss_compat.so.2")
 """The modules of glibc itself, which must have its version.  Other modules are the node's own, like nsswitch.conf."""
 
@@ -71,7 +73,7 @@ def is_part(path: str) -> bool:
     directory, name = os.path.split(path)
     if os.path.basename(directory) == "gconv":
         return name.endswith(".so")
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _PARTS)
+    return _PART.match(name) is not None
 
 
 def version(image: Image, objects: Iterable[Object]) -> tuple[int, int]:

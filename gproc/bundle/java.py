@@ -6,11 +6,8 @@ Source: the JAR File Specification, "Class-Path".
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import unquote
 
 from gproc.bundle.image import Image
 
@@ -21,6 +18,8 @@ _JARS_MAX: Final = 1000
 
 def class_path_of(image: Image, jar: str) -> Iterator[str]:
     """The files on the class path of a jar, and of those on it."""
+    from urllib.parse import unquote
+
     todo, seen = [jar], {jar}
     while todo:
         here = todo.pop()
@@ -33,6 +32,9 @@ def class_path_of(image: Image, jar: str) -> Iterator[str]:
 
 
 def _named(image: Image, jar: str) -> list[str]:
+    import zipfile  # 20 ms, which other programs need not wait for
+    import zlib
+
     walk = image.glance(jar)
     if walk is None:
         return []

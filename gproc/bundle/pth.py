@@ -5,7 +5,6 @@ Sources: the documentation of Python's module site; PEP 660 and setuptools' `edi
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 from collections.abc import Iterator
@@ -38,6 +37,8 @@ def mapped(image: Image, finder: str) -> Iterator[str]:
     match = _MAPPING.search(image.content(finder, _TEXT_BYTES_MAX) or b"")
     if match is None:
         return
+    import ast
+
     try:
         mapping = ast.literal_eval(os.fsdecode(match[1]))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # as ast.literal_eval documents them

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import struct
-import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Final
@@ -176,6 +175,8 @@ def _of_sqlite(path: str) -> Iterator[bytes]:
 
 
 def _exported(place: str) -> Iterator[bytes]:
+    import subprocess
+
     rpmdb = shutil.which("rpmdb")
     if rpmdb is None:
         raise BundleError(f"{place}: a database that only rpm itself can read, and there is no rpmdb in PATH")

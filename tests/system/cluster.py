@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import gproc
+from tests import elf_memo
 from tests.patience import PATIENCE_S
 
 NOBODY: Final = 65534
@@ -146,6 +147,7 @@ class Cluster:
             if directory.owner() == place.owner() and str(directory) not in ("/", "/tmp"):
                 directory.chmod(directory.stat().st_mode | 0o055)  # for the programs of other users
         self.work.mkdir()
+        elf_memo.give(place / "cache")
 
     # Processes
 
@@ -299,6 +301,7 @@ class Cluster:
     def stop(self) -> None:
         """Send Ctrl-C to the master, and check that every slave ends and nothing is left."""
         running = list(self.slaves)
+        elf_memo.take(self.place / "cache")
         try:
             if self._master is not None:
                 self.end(self._master, signal.SIGINT)
