@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from gproc.bundle import keeping
@@ -10,10 +11,19 @@ from gproc.bundle.memo import NAME
 _known = b""
 
 
-def give(cache: Path) -> None:
-    """cache: what XDG_CACHE_HOME will name.  An answer is named by the digest of a file's content, so it is true."""
+def give(cache: Path, uid: int | None = None) -> Path:
+    """Make a directory for XDG_CACHE_HOME, of this user or another.  Returns it.
+
+    An answer is named by the digest of a file's content, so it is true in every cache.
+    """
+    directory = cache / "gproc"
+    directory.mkdir(parents=True, mode=0o700)
     if _known:
-        keeping.replace(str(cache / "gproc" / NAME), _known)
+        keeping.replace(str(directory / NAME), _known)
+    if uid is not None:
+        for path in (cache, directory, *directory.iterdir()):
+            os.chown(path, uid, uid)
+    return cache
 
 
 def take(cache: Path) -> None:

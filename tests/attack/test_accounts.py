@@ -25,7 +25,7 @@ from tests.loop import run
 from tests.patience import PATIENCE_S
 from tests.system.cluster import NOBODY, Cluster, await_ends
 
-USER: dict[str, Any] = {"uid": NOBODY, "env": {"XDG_CACHE_HOME": "/nonexistent"}}
+USER: dict[str, Any] = {"uid": NOBODY}
 ECHO = ("-localbin", "1", "/bin/echo", "well")
 
 LISTED = "pam_listfile.so item=user sense=allow file={place}/fine onerr=fail"

@@ -24,7 +24,7 @@ users = ["*"]
 user_memory_mib = {mib}
 """
 
-OWNER: dict[str, Any] = {"uid": NOBODY, "env": {"XDG_CACHE_HOME": "/nonexistent"}}
+OWNER: dict[str, Any] = {"uid": NOBODY}
 
 
 @pytest.fixture

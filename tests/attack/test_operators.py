@@ -15,11 +15,10 @@ from tests.attack.test_policy import cluster_under
 from tests.system.cluster import NOBODY, Cluster
 from tests.system.screen import Screen
 
-HOME: dict[str, Any] = {"env": {"XDG_CACHE_HOME": "/nonexistent"}}
-OWNER: dict[str, Any] = {"uid": NOBODY, **HOME}
-SEES: dict[str, Any] = {"uid": 61001, "groups": (61001,), **HOME}
-KILLS: dict[str, Any] = {"uid": 61002, "groups": (61002, 61050), **HOME}
-STRANGER: dict[str, Any] = {"uid": 61003, "groups": (61003,), **HOME}
+OWNER: dict[str, Any] = {"uid": NOBODY}
+SEES: dict[str, Any] = {"uid": 61001, "groups": (61001,)}
+KILLS: dict[str, Any] = {"uid": 61002, "groups": (61002, 61050)}
+STRANGER: dict[str, Any] = {"uid": 61003, "groups": (61003,)}
 
 POLICY = """
 root = true

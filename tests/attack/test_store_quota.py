@@ -48,8 +48,7 @@ def run(cluster: Cluster, name: str, size: int, uid: int) -> tuple[int, str]:
         file.write(os.urandom(size // 2).hex().encode())
     path.chmod(0o755)
     os.chown(path, uid, uid)
-    env = {"XDG_CACHE_HOME": f"/nonexistent/{name}"}
-    done = cluster.exec("-localbin=false", "1", str(path), uid=uid, groups=(uid,), env=env)
+    done = cluster.exec("-localbin=false", "1", str(path), uid=uid, groups=(uid,))
     return done.returncode, (done.stdout + done.stderr).decode()
 
 

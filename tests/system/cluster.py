@@ -267,11 +267,16 @@ class Cluster:
 
         env: variables besides the cluster's.  uid, groups: to run it as another user.
         """
-        argv = gproc_as(options.pop("uid", None), options.pop("groups", ()))
-        env = {**self.env, **options.pop("env", {})}
+        uid = options.pop("uid", None)
+        argv = gproc_as(uid, options.pop("groups", ()))
+        env = {**self.env, **({} if uid is None else {"XDG_CACHE_HOME": self._cache_of(uid)}), **options.pop("env", {})}
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         options = {**pipes, "cwd": self.work, **options}
         return subprocess.Popen([*argv, f"--socket={self.socket}", mode, *words], env=env, **options)
+
+    def _cache_of(self, uid: int) -> str:
+        cache = self.place / f"cache-{uid}"
+        return str(cache if cache.exists() else elf_memo.give(cache, uid))
 
     def finish(self, process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
         """Wait for a command that `begin` started.  Returns its status, stdout and stderr."""
@@ -301,7 +306,8 @@ class Cluster:
     def stop(self) -> None:
         """Send Ctrl-C to the master, and check that every slave ends and nothing is left."""
         running = list(self.slaves)
-        elf_memo.take(self.place / "cache")
+        for cache in self.place.glob("cache*"):
+            elf_memo.take(cache)
         try:
             if self._master is not None:
                 self.end(self._master, signal.SIGINT)
