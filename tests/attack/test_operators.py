@@ -100,6 +100,7 @@ def test_who_may_not_see_the_output_of_a_job_sees_no_stacks_by_gdb_either(overse
     assert said(overseen, "stacks", job, **SEES)[0] == 0
 
 
+@pytest.mark.stress
 def test_an_operator_types_nothing_into_a_job_of_another_user(overseen: Cluster, tmp_path: Path) -> None:
     """What is typed into a shell is run as its owner."""
     number = begun(overseen, READS, "-t")

@@ -169,7 +169,7 @@ def test_a_command_says_whose_socket_it_did_not_use(machine: Machine) -> None:
     ],
     ids=["a directory", "a link", "a file"],
 )
-@pytest.mark.parametrize("private", ["-p=true", "-p=false"])
+@pytest.mark.parametrize("private", ["-p=true", pytest.param("-p=false", marks=pytest.mark.stress)])
 def test_roots_slave_starts_even_if_a_user_has_taken_its_binroot(
     machine: Machine, squat: str, said: str, private: str
 ) -> None:

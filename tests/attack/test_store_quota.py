@@ -72,6 +72,7 @@ def test_a_user_who_fills_a_nodes_store_displaces_nobody_else(cluster: Cluster) 
     assert "others.sh" in programs_in(store)
 
 
+@pytest.mark.stress
 def test_what_the_master_has_of_a_user_counts_for_that_user(cluster: Cluster) -> None:
     """Its bundles are all root's on the disk."""
     store = start(cluster, obeys="master")

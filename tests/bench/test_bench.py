@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import pytest
@@ -42,8 +43,12 @@ def bench(tmp_path: Path) -> Bench:
     return run
 
 
+LONG: Final = ("library", "scale", "slave", "transfer")
+
+
 @pytest.mark.parametrize(
-    "name", ["dispatch", "library", pytest.param("scale", marks=pytest.mark.stress), "slave", "output", "transfer"]
+    "name",
+    ["dispatch", "output", *(pytest.param(name, marks=pytest.mark.stress) for name in LONG)],
 )
 @pytest.mark.slow
 def test_a_measurement_on_this_machine_yields_positive_figures(bench: Bench, name: str) -> None:

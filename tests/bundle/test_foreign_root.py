@@ -160,6 +160,7 @@ def debian_arm64(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.stress
 def test_a_debian_system_for_arm64_is_packed_from_its_unpacked_packages(packed: Pack, debian_arm64: Path) -> None:
     manifest = packed("ls", root=str(debian_arm64)).manifest
     names = {os.path.basename(os.fsdecode(file.path)).partition(".so")[0] for file in manifest.files()}

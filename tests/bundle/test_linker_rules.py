@@ -270,7 +270,7 @@ def test_a_corrupt_program_is_packed_or_refused_and_nothing_else(
 
 @pytest.mark.parametrize("name", [b"\xe9", "é".encode()], ids=["latin-1", "utf-8"])
 @pytest.mark.parametrize("field", ["rpath", "runpath"])
-@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+@pytest.mark.parametrize("locale", ["C", pytest.param("C.UTF-8", marks=pytest.mark.stress)])
 def test_names_in_any_encoding_are_packed_and_remembered_under_any_locale(
     make_elf: Callable[..., bytes], tmp_path: Path, name: bytes, field: str, locale: str
 ) -> None:

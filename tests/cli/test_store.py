@@ -71,6 +71,7 @@ def test_programs_get_json(cluster: Cluster) -> None:
     assert bundle["in_use"] is False
 
 
+@pytest.mark.stress
 def test_pruning_removes_the_least_recently_used_first(cluster: Cluster) -> None:
     first, second, third = (send(cluster, name, 1 << 20) for name in ("first", "second", "third"))
     assert cluster.exec("-n", "1", str(first)).returncode == 0
@@ -81,6 +82,7 @@ def test_pruning_removes_the_least_recently_used_first(cluster: Cluster) -> None
     assert cluster.exec("-n", "1", str(second)).stdout == b"sent\n"
 
 
+@pytest.mark.stress
 def test_pruning_beside_a_running_job_leaves_what_it_uses_and_the_slave_goes_on(cluster: Cluster) -> None:
     idle = send(cluster, "idle")
     busy = cluster.write_program("busy", "echo begun; read line; /bin/cat $0 >/dev/null && echo done")

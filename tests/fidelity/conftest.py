@@ -125,7 +125,7 @@ def keys_for(cluster: Cluster, uid: int) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What a program finds around it does not come from a view: on plain nodes only `make stress` looks at it."""
+    """What a program finds around it comes neither from a view nor from its user: `make stress` looks at all nodes."""
     for item in items:
-        if item.path.name == "test_surroundings.py" and re.search(r"\[plain[]-]", item.name):
+        if item.path.name == "test_surroundings.py" and re.search(r"\[(plain|user)[]-]", item.name):
             item.add_marker(pytest.mark.stress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -189,6 +190,13 @@ def init(request: pytest.FixtureRequest) -> str:
     if request.param == "native" and (reason := why_not_native()):
         pytest.skip(f"needs the static helper: {reason}")
     return str(request.param)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where there is the static helper, Python starts no jobs: all but root's are looked at only by `make stress`."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and re.search(r"\[(?!root-)[a-z ]+-python", item.name):
+            item.add_marker(pytest.mark.stress)
 
 
 @pytest.fixture(params=["root", "user"])

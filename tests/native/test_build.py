@@ -40,6 +40,7 @@ def readelf(*words: str) -> str:
     return subprocess.run([needs("readelf"), *words], capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.stress
 def test_two_builds_give_the_same_bytes(helper: Path, tmp_path: Path) -> None:
     """Wherever the sources lie and whatever the result is called."""
     elsewhere = tmp_path / "a copy of it"

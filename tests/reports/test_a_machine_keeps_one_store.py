@@ -88,6 +88,7 @@ def test_pruning_leaves_what_a_job_of_one_slave_uses_and_another_slave_goes_on(
     assert (job.returncode, stdout, stderr) == (0, b"done\n", b"")
 
 
+@pytest.mark.stress
 def test_slaves_that_come_and_go_leave_one_store(cluster: Cluster, tmp_path: Path) -> None:
     for turn in range(3):
         (slave,) = joined(cluster, tmp_path, 1)

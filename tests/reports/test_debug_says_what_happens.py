@@ -129,6 +129,7 @@ def test_cert_says_whose_keys_it_makes(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(bool(native.why_missing()), reason="needs the static helper")
+@pytest.mark.stress
 def test_runtime_says_what_it_holds_and_where_it_is_written(tmp_path: Path) -> None:
     said = steps(alone(tmp_path, "runtime", "-debug=1", f"--tar={tmp_path}/r").stderr)
     named(said, r"runtime [0-9a-f]{64} of \d+ files", f"wrote {tmp_path}/r")

@@ -105,6 +105,7 @@ def test_every_module_of_it_can_be_imported_where_nothing_else_is(unpacked: Path
 
 
 @needs_helper
+@pytest.mark.stress
 def test_it_is_shown_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     written = tmp_path / "runtime.tar.gz"
     assert main(["runtime", "--tar", str(written)]) == 0

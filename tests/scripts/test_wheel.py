@@ -34,6 +34,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.stress
 def test_the_wheel_has_the_man_pages_and_the_completion_of_each_shell(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         shared = {

@@ -103,7 +103,13 @@ def test_a_tree_ends_with_its_master_and_whoever_is_cut_off_then_ends_later() ->
     simulate(1, 1600, small=True, keeps=True, ends=True, paces=PACES[2:])
 
 
-@pytest.mark.parametrize("name", [name for name in PLANTED if name in SEEDS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.stress] if number % 2 else [])
+        for number, name in enumerate(name for name in PLANTED if name in SEEDS)
+    ],
+)
 def test_a_planted_bug_is_found(name: str) -> None:
     look_for(name, SEEDS[name])
 

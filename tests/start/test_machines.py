@@ -34,6 +34,7 @@ def test_a_host_of_another_kind_is_refused_with_the_command_that_packs_a_runtime
     assert found[arm]["reason"].endswith("gproc runtime -r ROOT packs one for aarch64 (docs/clusters.md)")
 
 
+@pytest.mark.stress
 def test_a_host_of_another_kind_gets_the_runtime_that_was_packed_for_it(lab: Lab, arm: str) -> None:
     """Its slave is stopped and removed as any other."""
     environ = {"HOME": str(lab.home), "XDG_CACHE_HOME": str(lab.place / "cache"), "GPROC_HOME": str(lab.gproc_home)}

@@ -15,6 +15,7 @@ from tests.start.lab import HEAD, Lab
 from tests.start.test_start import nodes, started
 
 
+@pytest.mark.stress
 def test_what_a_slave_and_its_master_are_told_holds(lab: Lab) -> None:
     told = ("--cmd-port=6700", "--bin-root=/tmp/elsewhere", f"--address={HEAD}")
     for words in (("start", "-w", "h1"), ("restart", "1")):

@@ -180,6 +180,7 @@ def test_a_node_with_keys_of_the_first_release_joins_and_gets_new_ones(tmp_path:
     cluster.stop()
 
 
+@pytest.mark.stress
 def test_a_new_front_end_with_the_keys_of_a_backup_has_its_nodes_again(cluster: Cluster) -> None:
     home, passphrase = home_of(cluster, "kn1"), cluster.place / "passphrase"
     passphrase.write_text("correct horse battery\n")

@@ -104,7 +104,9 @@ def await_in_log(site: Site, node: str, text: str, mark: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("age_s", [0.0, LATE_S], ids=["as it starts", "late"])
+@pytest.mark.parametrize(
+    "age_s", [0.0, pytest.param(LATE_S, marks=pytest.mark.stress)], ids=["as it starts", "late"]
+)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.stress] if "way" in name else []) for name in CUTS]
 )

@@ -50,6 +50,7 @@ def test_jobs_in_sequence_leave_no_descriptor_process_or_file(eight: Cluster) ->
 
 
 @pytest.mark.slow
+@pytest.mark.stress
 def test_jobs_at_the_same_time_do_not_mix(eight: Cluster) -> None:
     assert eight.exec(".", "/bin/sh", "-c", ":").returncode == 0
     before = open_descriptors(eight)

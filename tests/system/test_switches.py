@@ -155,6 +155,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Cl
 
 
 @pytest.mark.parametrize("spelling", ["--socket", "-defaultMasterUDS"])
+@pytest.mark.stress
 def test_each_command_talks_to_the_master_whose_socket_it_names(
     pair: tuple[Cluster, Cluster], tmp_path: Path, spelling: str
 ) -> None:

@@ -28,6 +28,7 @@ def peak_bytes(daemon: Daemon) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.stress
 def test_memory_is_bounded_for_any_size_of_payload(
     cluster: Cluster, tapped: Callable[[int], list[Slave]], make_payload: Callable[[int], Payload]
 ) -> None:

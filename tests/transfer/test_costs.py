@@ -6,6 +6,8 @@ import os
 import signal
 from collections.abc import Callable
 
+import pytest
+
 from tests.system.cluster import NOBODY, Cluster, Slave
 from tests.transfer.payload import MIB, Payload
 from tests.transfer.wiretap import Wiretap
@@ -97,6 +99,7 @@ def test_two_clients_that_send_the_same_bundle_at_once_cost_one_transfer(
     assert tap.down - before < 1.2 * payload.size_bytes
 
 
+@pytest.mark.stress
 def test_output_and_signals_of_another_job_go_on_during_a_transfer(
     cluster: Cluster, tap: Wiretap, tapped: Start, make_payload: MakePayload
 ) -> None:
@@ -117,6 +120,7 @@ def test_output_and_signals_of_another_job_go_on_during_a_transfer(
     assert cluster.finish(transfer)[0] == 0
 
 
+@pytest.mark.stress
 def test_a_payload_that_shrinks_goes_over_a_slow_link_compressed(
     cluster: Cluster, tap: Wiretap, tapped: Start, make_payload: MakePayload
 ) -> None:

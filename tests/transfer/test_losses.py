@@ -94,6 +94,7 @@ def test_nodes_below_a_rack_master_that_is_killed_get_the_payload_from_above_it(
     arrived(stdout, payload, [other, *below])
 
 
+@pytest.mark.stress
 def test_a_node_that_comes_back_is_sent_only_what_it_lacks(
     cluster: Cluster, tap: Wiretap, tapped: Start, make_payload: MakePayload
 ) -> None:

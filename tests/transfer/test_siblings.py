@@ -64,6 +64,7 @@ def test_a_peer_with_the_same_job_gets_its_bundle(pair: Pair) -> None:
     assert hear_piece(pair.dial_with_ticket(run).say(messages.Want(bundle, (bundle,)))).digest == bundle
 
 
+@pytest.mark.stress
 def test_a_peer_gets_no_bundle_except_its_jobs(pair: Pair) -> None:
     """A ticket opens its own job's files, not those of every user of the node."""
     other = manifest_of(pair.job().ticket)
@@ -91,6 +92,7 @@ def test_only_a_genuine_ticket_of_a_running_job_is_accepted(pair: Pair) -> None:
     pair.victim.says("refused .*: it shows a ticket of a job that this node does not have$", times=2)
 
 
+@pytest.mark.stress
 def test_a_peer_that_wants_too_many_chunks_at_a_time_is_refused(pair: Pair) -> None:
     run = pair.job()
     digests = tuple(number.to_bytes(32, "big") for number in range(MAX_WANTED + 1))

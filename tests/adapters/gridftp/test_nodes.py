@@ -89,6 +89,7 @@ def test_a_node_that_is_lost_does_not_take_the_others_servers_along(tree: Cluste
         assert "no longer kept" not in gfork.log()
 
 
+@pytest.mark.stress
 def test_sighup_moves_the_data_nodes_to_those_of_the_new_file(tree: Cluster, tmp_path: Path) -> None:
     port = free_port()
 
