@@ -74,7 +74,6 @@ def main(sock: socket.socket, *, private: bool) -> None:
     # Inits and shims inherit this.  They have the uid of the program that they watch, which must not be able to trace
     # them or read their memory.  execve(2) sets the flag back.
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
-    sock.sendall(protocol.framed(able))
     Serving(sock, able).run()
 
 
@@ -95,6 +94,7 @@ def _come_off(sock: socket.socket) -> None:
 class Serving:
     def __init__(self, sock: socket.socket, able: Abilities) -> None:
         self._sock = sock
+        self._able = able
         self._inbox = Inbox(sock)
         self._poller = select.poll()
         self._by_number: dict[int, ForkedJob] = {}
@@ -104,9 +104,10 @@ class Serving:
         self._own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if able.view else -1
 
     def run(self) -> None:
-        """Serve until the slave closes the socket; then end every job."""
+        """Tell the slave what this node is able to do.  Serve until it closes the socket; then end every job."""
         self._poller.register(self._sock, select.POLLIN)
         try:
+            self._sock.sendall(protocol.framed(self._able))
             while True:
                 for fd, _events in self._poller.poll():
                     if fd == self._sock.fileno():

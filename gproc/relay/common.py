@@ -52,6 +52,10 @@ would be fewer."""
 DIGESTS_MAX: Final = 64
 """Kept of one piece: a STDIO frame has 32 parts; who asks for others gets them calculated."""
 
+LOST_MAX: Final = 1024
+"""A child that forgets a job loses what it has announced of it by then, once until the next Run: three windows of 1 MiB
+hold 768 announcements of 4 KiB.  One that has lost more announces what it does not have."""
+
 Later = Callable[[float, Callable[[], None]], object]
 """Calls a function in so many seconds."""
 
@@ -66,9 +70,11 @@ class SaidOutput(NamedTuple):
 
 
 class LostOutput(NamedTuple):
-    """So many bytes that a child has announced, and does not have any more: its nodes send them again."""
+    """Bytes that a child has announced, and does not have any more: its nodes send them again after the next Run."""
 
+    rank: int
     stream: int
+    offset: int
     size: int
 
 
@@ -122,7 +128,7 @@ class _Announced(Generic[S]):
     def item(self) -> SaidOutput | LostOutput:
         said = self.said
         if not self.is_here:
-            return LostOutput(said.stream, said.size)
+            return LostOutput(said.rank, said.stream, said.offset, said.size)
         return SaidOutput(said.rank, said.stream, said.offset, b"".join([block for block in self.blocks if block]))
 
 
@@ -150,6 +156,8 @@ class CommonOutput(Generic[S]):
         self._unknown_bytes = 0
         """What was announced since the last part that was known."""
         self._faults: dict[S, str] = {}
+        self._lost: dict[S, int] = {}
+        """How many announcements each has lost since it was sent the last Run."""
 
     def note(self, stream: int, offset: int, data: bytes | memoryview) -> None:
         """A child has said this."""
@@ -194,7 +202,7 @@ class CommonOutput(Generic[S]):
         self._drain(source)
 
     def brought(self, source: S, said: BringOutput) -> None:
-        """Raises: PeerError if it was not asked for."""
+        """Raises: PeerError if it was not asked for, or is missing too often."""
         announced = self._open.get(source, {}).get(said.serial)
         if announced is None or announced.is_here:
             return
@@ -208,11 +216,15 @@ class CommonOutput(Generic[S]):
                 announced.blocks[number] = said.data[offset - begin : offset - begin + size]
             self.note(announced.said.stream, begin, said.data)
         else:
+            self._lost[source] = lost = self._lost.get(source, 0) + 1
+            if lost > LOST_MAX:
+                raise PeerError(f"it does not have {lost} outputs that it has announced")
             announced.is_gone = True
         self._close(announced)
 
     def ask_again(self, source: S) -> None:
         """It may have forgotten the job meanwhile: then it says that it does not have the bytes any more."""
+        self._lost.pop(source, None)
         for announced in list(self._open.get(source, {}).values()):
             if announced.answer is not None:
                 self._answer(source, announced.answer)
@@ -221,6 +233,7 @@ class CommonOutput(Generic[S]):
         """It is gone, with all that is not here."""
         self._queues.pop(source, deque()).clear()
         self._faults.pop(source, None)
+        self._lost.pop(source, None)
         for announced in list(self._open.get(source, {}).values()):
             announced.is_gone = True
             self._close(announced)

@@ -14,9 +14,10 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator
-from typing import Final, Generic, NamedTuple, TypeVar
+from collections.abc import Hashable, Iterable, Iterator, Sized
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
+from gproc.errors import PeerError
 from gproc.relay.announcing import Announcer
 from gproc.wire import frames
 from gproc.wire.merging import AnnounceOutput, SameOutput
@@ -52,7 +53,24 @@ class SentPiece(NamedTuple):
     data: bytes
 
 
-P = TypeVar("P", bound=SentPiece)
+class LostPiece(NamedTuple):
+    """Output that was announced and never came.  data: as many numbers as it had bytes."""
+
+    offset: int
+    data: range
+
+
+class OutputPart(Protocol):
+    """Part of the output of a stream."""
+
+    @property
+    def offset(self) -> int: ...
+
+    @property
+    def data(self) -> Sized: ...
+
+
+P = TypeVar("P", bound=OutputPart)
 
 
 class Recent(Generic[P]):
@@ -200,6 +218,11 @@ class KeptForLink:
     def __init__(self, most_bytes: int, *, announce: bool = False) -> None:
         self.offer = MergeOffer(next(_epochs), most_bytes, announce)
         self._recent: Recent[SentPiece] = Recent(most_bytes)
+        self._lost: Recent[LostPiece] = Recent(most_bytes)
+
+    def lose(self, rank: int, stream: int, offset: int, size: int) -> None:
+        """This was announced, and the child does not have it any more.  What it sent before that may refer to it."""
+        self._lost.note((rank, stream), LostPiece(offset, range(size)))
 
     def note(self, rank: int, stream: int, offset: int, data: bytes | memoryview) -> None:
         """This came in a STDIO frame."""
@@ -207,12 +230,16 @@ class KeptForLink:
             self._recent.note((rank, stream), SentPiece(rank, offset, bytes(data)))
 
     def bytes_of(self, same: SameOutput) -> memoryview | None:
-        """What a reference stands for; None if it is not here."""
-        for piece in self._recent.covering((same.of, same.stream), same.offset):
+        """What a reference stands for; None: that was lost.  Raises: PeerError if it is none of what is kept."""
+        key = (same.of, same.stream)
+        for piece in self._recent.covering(key, same.offset):
             begin = same.offset - piece.offset
             if begin + same.size <= len(piece.data):
                 return memoryview(piece.data)[begin : begin + same.size]
-        return None
+        end = same.offset + same.size
+        if any(end <= lost.offset + len(lost.data) for lost in self._lost.covering(key, same.offset)):
+            return None
+        raise PeerError("a reference to output that it has not sent, or too long ago")
 
 
 def bytes_for_link(children: int, offered_bytes: int) -> int:
@@ -220,7 +247,7 @@ def bytes_for_link(children: int, offered_bytes: int) -> int:
     return min(LINK_BYTES, max(0, JOB_BYTES - offered_bytes) // max(1, children))
 
 
-def _offset(piece: SentPiece) -> int:
+def _offset(piece: OutputPart) -> int:
     return piece.offset
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from gproc.errors import PeerError
 from gproc.relay.common import CommonOutput, Item, Later, LostOutput, SaidOutput
 from gproc.relay.delivery import streams_of
 from gproc.relay.flow import Inlet, Outlet
@@ -280,12 +279,14 @@ class RelayedJob:
                 if (kept := self._kept.get(downstream)) is not None:
                     kept.note(rank, stream, offset, data)
                 self._pass_on(downstream, rank, stream, offset, data)
-            case LostOutput(stream, size):
+            case LostOutput(rank, stream, offset, size):
+                self._kept[downstream].lose(rank, stream, offset, size)
                 self._outlets[stream].pay(downstream, size)
-            case SameOutput(_, rank, stream, offset):
+            case SameOutput(_, rank, stream, offset, size):
                 if (same := self._kept[downstream].bytes_of(item)) is None:
-                    raise PeerError("a reference to output that it has not sent, or too long ago")
-                self._pass_on(downstream, rank, stream, offset, same)
+                    self._outlets[stream].pay(downstream, size)  # lost too: its node sends it again
+                else:
+                    self._pass_on(downstream, rank, stream, offset, same)
             case OutputGone():
                 self._gone(downstream, item)
             case RankEnded():

@@ -121,6 +121,7 @@ def run(place: Path, seed: int, faults: int) -> None:
             while campaign.faults < faults:
                 campaign.blow(faults - campaign.faults)
             campaign.rest()
+            cluster.stop()
         except BaseException:
             logs = place.with_name(f"{place.name}-logs")
             logs.mkdir()
@@ -130,7 +131,6 @@ def run(place: Path, seed: int, faults: int) -> None:
             raise
         finally:
             sys.stdout.write(f"{campaign.faults} faults of seed {seed}, {campaign.begun} works\n{campaign.repairs}\n")
-        cluster.stop()
         for path in PATHS:
             assert machines[path].processes() == [], path
             assert machines[path].left_mounts() == [], path

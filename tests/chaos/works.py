@@ -38,6 +38,8 @@ INPUT: Final = b"".join(b"line %d of the input\n" % number for number in range(4
 FEEDS: Final = 16
 
 SUMMARY: Final = re.compile(r"^gproc: (\S+): (.*)$", re.MULTILINE)
+NOBODY: Final = re.compile(r"^gproc: not connected: (\S+)$", re.MULTILINE)
+"""What is said if no node of a command is connected."""
 NO_ROOM: Final = re.compile("[Nn]o space left|no room for a bundle")
 NOT_CONNECTED: Final = "not connected"
 FOR_NOW: Final = ("cannot be reached: ", "reached again")
@@ -138,8 +140,8 @@ class Work(ABC):
         self.demand(node in hit, f"{node} failed without a reason: {how}")
 
     def endings(self, errors: str) -> dict[str, str]:
-        """How each node that the summary names ended."""
-        found: dict[str, str] = {}
+        """How each node that the summary names ended, or none of them could begin."""
+        found = self.unconnected(errors)
         for spec, ending in SUMMARY.findall(errors):
             if ending.startswith((*FOR_NOW, "/")) or not re.match(r"[=\d]", spec):
                 continue  # it is not an end; "/": it is a file that could not be copied
@@ -147,6 +149,10 @@ class Work(ABC):
                 self.demand(node not in found, f"{node} ends twice")
                 found[node] = ending
         return found
+
+    def unconnected(self, errors: str) -> dict[str, str]:
+        """The nodes of a command, none of which was connected; {} if some were."""
+        return {node: NOT_CONNECTED for spec in NOBODY.findall(errors) for node in self.named(spec)}
 
     def named(self, spec: str) -> list[str]:
         """The nodes that a folded set of nodes names."""
@@ -230,7 +236,7 @@ class Feeding(Job):
 
     def judge(self, out: bytes, errors: str) -> None:
         said = dict.fromkeys(self.nodes, b"")
-        endings: dict[str, str] = {}
+        endings = self.unconnected(errors)
         for line in out.splitlines():
             event = json.loads(line)
             match event["event"]:

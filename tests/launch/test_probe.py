@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -57,3 +58,19 @@ def test_a_launcher_told_not_to_be_private_is_plain() -> None:
 
 def test_root_is_told() -> None:
     assert ask(private=False)["root"] == (os.getuid() == 0)
+
+
+@pytest.mark.parametrize("private", ["0", "1"])
+def test_a_launcher_whose_slave_is_killed_meanwhile_ends_without_a_traceback(private: str) -> None:
+    """The slave's log ended with one: chaos, seed 11."""
+    ours, theirs = socket.socketpair()
+    serve = (
+        "import socket, sys; from gproc.launch import serving; "
+        "serving.main(socket.socket(fileno=int(sys.argv[1])), private=sys.argv[2] == '1')"
+    )
+    with theirs:
+        ours.close()
+        words = [sys.executable, "-B", "-c", serve, str(theirs.fileno()), private]
+        env = {**os.environ, "PYTHONPATH": SOURCE}
+        told = subprocess.run(words, env=env, pass_fds=[theirs.fileno()], capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stderr) == (0, "")

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gproc.errors import PeerError
-from gproc.relay.common import ANSWER_S, PAUSE_BYTES, PAUSED_POOL_BYTES, POOL_BYTES, PROBED_BYTES, QUEUED_MAX
+from gproc.relay.announcing import Announcer
+from gproc.relay.common import (
+    ANSWER_S,
+    LOST_MAX,
+    PAUSE_BYTES,
+    PAUSED_POOL_BYTES,
+    POOL_BYTES,
+    PROBED_BYTES,
+    QUEUED_MAX,
+)
 from gproc.relay.relayed_job import RelayedJob
 from gproc.request.spec import Request
 from gproc.wire import frames
@@ -235,6 +244,45 @@ def test_a_child_that_has_forgotten_the_job_holds_up_nobody() -> None:
     family.say(other, 1, 0, ALIKE[:5000])
     family.settle()
     assert {rank: bytes(got) for rank, got in family.up.got.items()} == {0: ALIKE[:5000], 1: ALIKE[:5000]}
+
+
+def test_a_reference_to_output_that_its_child_has_lost_is_lost_too_and_comes_again() -> None:
+    """An honest child was dropped: "a reference to output that it has not sent, or too long ago"."""
+    family = Family(2, ranks=2)
+    child, other = family.children
+    family.say(child, 0, 0, ALIKE[:5000])
+    family.say(child, 1, 0, ALIKE[:5000])
+    assert isinstance(child.up[-1], SameOutput)
+    while child.up:
+        family.deliver_up(child)
+    child.down.clear()
+    rack = Branch(-1, {1: Branch(0, {}), 2: Branch(1, {})})
+    outlet = family.parent._outlets[1]
+    assert outlet._used[child] == 10_000
+    family.parent.resume(Run(JOB, 4, TICKET, Branch(-1, {0: rack}), 1 << 20), {child: rack}, family.up)
+    family.settle()
+    assert not family.up.got and outlet._owed[child] == 10_000  # its credit comes back with the next part
+    for rank in (0, 1):
+        family.say(child, rank, 0, ALIKE[:5000])
+        family.end(child, rank)
+    family.say(other, 2, 0, ALIKE[:5000])
+    family.settle()
+    assert {rank: bytes(got) for rank, got in family.up.got.items()} == dict.fromkeys(range(3), ALIKE[:5000])
+    assert family.up.ended == [0, 1]
+
+
+def test_a_child_that_never_has_what_it_announces_is_dropped() -> None:
+    """Each of its answers cost its parent a look at all that waited, without end."""
+    family = Family(2)
+    child = family.children[0]
+    announcer = Announcer(JOB, family.parent._kept[child].offer.epoch)
+    with pytest.raises(PeerError, match="that it has announced"):
+        for _ in range(LOST_MAX + 1):
+            announcement = announcer.announce(0, 1, 0, os.urandom(ANNOUNCED_BYTES_MIN))
+            assert announcement is not None
+            family.parent.announced(child, announcement)
+            family.parent.brought(child, BringOutput(JOB, announcement.serial, b""))
+    assert not family.up.got
 
 
 def test_nodes_that_say_different_things_stop_to_announce_for_a_while() -> None:
