@@ -87,7 +87,7 @@ class LinkLost(GprocError):
 
 
 class MasterSilent(LinkLost):
-    """A master takes connections and does not answer: it is stopped, or hangs."""
+    """A master that is there does not answer: it is stopped, or hangs."""
 
 
 class StoreError(GprocError):

@@ -10,6 +10,7 @@ from typing import Final
 
 from gproc.cli.absent import user_of
 from gproc.cli.options import WebOptions
+from gproc.cli.stderr import complain
 from gproc.cli.trace import Trace
 from gproc.client.watching import Watching
 from gproc.errors import GprocError, UsageError
@@ -31,7 +32,7 @@ def run(options: WebOptions) -> int:
     trace = Trace(options.debug)
     token = _kept(options.token_file, new_token) if options.token_file else new_token()
     access = TokenCheck("" if listen.path else token)
-    watching = Watching(options.socket)
+    watching = Watching(options.socket, lambda text: complain([text]))
     listener = open_listener(listen)
     trace.step(f"listens at {listener.getsockname()}, and asks the master at {options.socket} when somebody looks")
     app = application(watching, access, user_of, control=options.control)

@@ -39,7 +39,7 @@ from gproc.client.session import (
 from gproc.client.session_job import SessionJob
 from gproc.client.sinks import Sink
 from gproc.client.tree import CopyResult, TreeInfo, tree_info
-from gproc.errors import GprocError, LinkLost
+from gproc.errors import GprocError, LinkLost, MasterSilent
 from gproc.naming.naming import PLACES, MeantNodes, Naming
 from gproc.packager import Bundle
 from gproc.request.spec import Request
@@ -69,9 +69,13 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
         return self._connect().__await__()
 
     async def _connect(self) -> AsyncCluster:
-        """Raises: NoMaster, TrustError; UsageError if a file that sets defaults is wrong."""
+        """Raises: NoMaster, MasterSilent, TrustError; UsageError if a file that sets defaults is wrong."""
         self._loop = asyncio.get_running_loop()
-        self._connection = Connection(default_socket() if self._path is None else self._path)
+        path = default_socket() if self._path is None else self._path
+        try:
+            self._connection = Connection(path, waits=False)
+        except MasterSilent:  # its queue is full; the loop goes on meanwhile
+            self._connection = await asyncio.to_thread(Connection, path)
         self._chunks = ChunkServer(self._connection.session)
         self._loop.add_reader(self._connection, self._readable)
         self._flush()
@@ -337,6 +341,12 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
             case _:
                 for job in self._jobs.values():
                     job._changed.set()
+
+    def _give_up(self, seconds: float) -> GprocError:
+        """End the connection to a master that has not answered for so long; why it is closed."""
+        if self._failure is None:
+            self._fail(self._connection.silence(seconds))
+        return self._failure or LinkLost("the connection was closed")
 
     def _fail(self, error: GprocError) -> None:
         if self._failure is not None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 
 from gproc.client.session import ClientSession, SessionEvent
-from gproc.client.silence import HELLO_S, silent
+from gproc.client.silence import HELLO_S, full, silent
 from gproc.errors import LinkLost, MasterSilent, NoMaster
 from gproc.trust.meeting import dial
 
@@ -21,13 +21,18 @@ from gproc.trust.meeting import dial
 class Connection:
     """A connected socket and its session.  path: where the master was found."""
 
-    def __init__(self, path: str) -> None:
-        """Raises: NoMaster if none is there; TrustError if it is another user's."""
+    def __init__(self, path: str, *, waits: bool = True) -> None:
+        """waits: as for `dial`.
+
+        Raises: NoMaster if none is there; MasterSilent if it takes no connection; TrustError if it is another user's.
+        """
         self.session = ClientSession()
         self._flushing = False
         self._hello_until_s = math.inf
         try:
-            self._socket, self.path = dial(path)
+            self._socket, self.path = dial(path, waits=waits)
+        except BlockingIOError as error:
+            raise MasterSilent(full(error.filename or path)) from error
         except (OSError, ValueError) as error:
             raise _no_master(path, error) from error
         self._socket.setblocking(False)
@@ -123,8 +128,6 @@ def _no_master(path: str, error: OSError | ValueError) -> NoMaster:
         return NoMaster(
             path, f"the socket's path {path} is too long for the kernel: choose a shorter one with --socket"
         )
-    if error.errno == errno.EAGAIN:
-        return NoMaster(path, f"the master at {path} takes no connections: more wait already than the kernel holds")
     if error.errno == errno.EACCES:
         return NoMaster(path, f"the master at {path} belongs to another user: {os.strerror(error.errno)}")
     return NoMaster(path, f"cannot connect to {path}: {os.strerror(error.errno)}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -13,8 +14,9 @@ import msgspec
 from gproc.client.aio import AsyncCluster, connect_async
 from gproc.client.events import Event
 from gproc.client.known import JobInfo
+from gproc.client.silence import HELLO_S
 from gproc.client.tree import TreeInfo
-from gproc.errors import GprocError
+from gproc.errors import GprocError, MasterSilent
 
 FRESH_S: Final = 1.0
 """An answer of the master is good for this long, whoever asks."""
@@ -40,32 +42,57 @@ class Look(msgspec.Struct, frozen=True):
 
 
 class Watching:
-    """One for all who look.  socket: the master's; None: as `gproc.connect` finds it."""
+    """One for all who look.  socket: the master's; None: as `gproc.connect` finds it.
 
-    def __init__(self, socket: str | None) -> None:
+    log: is told when the master does not answer any more, and when it answers again.
+    """
+
+    def __init__(self, socket: str | None, log: Callable[[str], None] | None = None) -> None:
         self._socket = socket
+        self._log = log
         self._cluster: AsyncCluster | None = None
         self._last: Look | None = None
         self._at_s = self._asked_s = 0.0
+        self._answered_s: float | None = None
         self._ended: dict[int, JobInfo] = {}
         self._ended_at_s = -ENDED_FRESH_S
         self._running: frozenset[int] = frozenset()
-        self._asking = asyncio.Lock()
+        self._asking: asyncio.Task[None] | None = None
         self._followed = 0
 
     async def look(self) -> Look:
-        """The tree and the jobs as they are, or were a second ago."""
-        async with self._asking:
-            if self._last is None or time.monotonic() - self._at_s >= FRESH_S:
-                before, asked_s = self._last, time.monotonic()
-                fresh = await self._ask()
-                self._last = msgspec.structs.replace(fresh, rates=rates_of(before, fresh, asked_s - self._asked_s))
-                self._asked_s, self._at_s = asked_s, time.monotonic()
-            return self._last
+        """The tree and the jobs as they are, or were a second ago.
+
+        A master that is silent is given HELLO_S.  From then on this says so at once, until the master answers again.
+        """
+        if self._last is None or time.monotonic() - self._at_s >= FRESH_S:
+            # A task of its own: who looks may go away, and the next one may not begin to wait anew.
+            self._asking = self._asking or asyncio.ensure_future(self._refresh())
+            in_trouble = self._last is not None and self._last.tree is None
+            done, _ = await asyncio.wait({self._asking}, timeout=FRESH_S if in_trouble else None)
+            for each in done:
+                each.result()
+        assert self._last is not None
+        return self._last
+
+    async def _refresh(self) -> None:
+        try:
+            before, asked_s = self._last, time.monotonic()
+            fresh = await self._ask()
+            self._last = msgspec.structs.replace(fresh, rates=rates_of(before, fresh, asked_s - self._asked_s))
+            self._asked_s, self._at_s = asked_s, time.monotonic()
+            if self._log is not None and fresh.tree is None and (before is None or before.tree is not None):
+                self._log(fresh.trouble)
+            elif self._log is not None and fresh.tree is not None and before is not None and before.tree is None:
+                self._log("the master answers again")
+        finally:
+            self._asking = None
 
     async def kill(self, job: str, signum: int) -> None:
         """Raises: GprocError."""
-        await (await self._connected()).kill(job, signum)
+        cluster = await self._connected()
+        async with _heard(cluster):
+            await cluster.kill(job, signum)
 
     async def follow(self, job: str, nodes: str = "") -> AsyncIterator[Event]:
         """What a job writes, from the first byte that is kept, until it ends.
@@ -89,20 +116,35 @@ class Watching:
     async def _ask(self) -> Look:
         try:
             cluster = await self._connected()
-            tree, running = await asyncio.gather(cluster.info(), cluster.jobs())
-            numbers = frozenset(job.number for job in running)
-            if self._running - numbers or time.monotonic() - self._ended_at_s >= ENDED_FRESH_S:
-                self._ended = {job.number: job for job in await cluster.jobs(ended=True)}
-                self._ended_at_s = time.monotonic()
-            self._running = numbers
+            async with _heard(cluster):
+                tree, running = await asyncio.gather(cluster.info(), cluster.jobs())
+                numbers = frozenset(job.number for job in running)
+                if self._running - numbers or time.monotonic() - self._ended_at_s >= ENDED_FRESH_S:
+                    self._ended = {job.number: job for job in await cluster.jobs(ended=True)}
+                    self._ended_at_s = time.monotonic()
+                self._running = numbers
+        except MasterSilent as error:
+            ago = "" if self._answered_s is None else f"; it answered {time.monotonic() - self._answered_s:.0f} s ago"
+            return Look(None, trouble=f"{error}{ago}")
         except GprocError as error:
             return Look(None, trouble=str(error))
+        self._answered_s = time.monotonic()
         return Look(tree, tuple((self._ended | {job.number: job for job in running}).values()))
 
     async def _connected(self) -> AsyncCluster:
         if self._cluster is None or self._cluster.closed:
             self._cluster = await connect_async(self._socket)
         return self._cluster
+
+
+@contextlib.asynccontextmanager
+async def _heard(cluster: AsyncCluster) -> AsyncIterator[None]:
+    """Raises: MasterSilent if the master, which has greeted, is silent now."""
+    try:
+        async with asyncio.timeout(HELLO_S):
+            yield
+    except TimeoutError:
+        raise cluster._give_up(HELLO_S) from None
 
 
 def rates_of(before: Look | None, after: Look, seconds: float) -> dict[int, float]:

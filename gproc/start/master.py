@@ -15,7 +15,9 @@ from typing import Final
 
 from gproc import interpreter
 from gproc.client.inquiry import inquire
-from gproc.errors import GprocError, NoMaster
+from gproc.client.listener import listener_at
+from gproc.client.silence import full
+from gproc.errors import GprocError, MasterSilent, NoMaster
 from gproc.shown import reason_of
 from gproc.start.ssh import last_line
 from gproc.trust.caller import listener_of
@@ -131,17 +133,12 @@ def _resolved(host: str) -> list[tuple[socket.AddressFamily, int, int, str, tupl
 
 
 def stop_master(socket_path: str) -> int:
-    """End the master that listens there, and with it the whole tree; its pid.
+    """End the master that listens there, and with it the whole tree; its pid.  Also one that is stopped, or hangs.
 
-    Raises: NoMaster; GprocError if it may not be ended, or does not end.
+    Raises: NoMaster; MasterSilent if it takes no connection and its process is not found; GprocError if it may not be
+    ended, or does not end.
     """
-    try:
-        connection, path = dial(socket_path)
-    except OSError as error:
-        raise NoMaster(socket_path, f"no master listens at {socket_path}: {error.strerror}") from error
-    with connection:
-        pid, _ = listener_of(connection)
-        handle = os.pidfd_open(pid)
+    pid, path, handle = _master_process(socket_path)
     try:
         signal.pidfd_send_signal(handle, signal.SIGTERM)
         signal.pidfd_send_signal(handle, signal.SIGCONT)  # one that is stopped ends when it goes on
@@ -154,3 +151,23 @@ def stop_master(socket_path: str) -> int:
     finally:
         os.close(handle)
     return pid
+
+
+def _master_process(socket_path: str) -> tuple[int, str, int]:
+    """Its pid, the path at which it listens, and a descriptor of the process.  Raises: NoMaster, MasterSilent."""
+    try:
+        connection, path = dial(socket_path)
+    except BlockingIOError as error:
+        path = error.filename
+        if (found := listener_at(path)) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                handle = os.pidfd_open(found[0])
+                if listener_at(path) == found:  # and the descriptor is of no later process with that number
+                    return found[0], path, handle
+                os.close(handle)
+        raise MasterSilent(full(path)) from error
+    except OSError as error:
+        raise NoMaster(socket_path, f"no master listens at {socket_path}: {error.strerror}") from error
+    with connection:
+        pid, _ = listener_of(connection)
+        return pid, path, os.pidfd_open(pid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from abc import abstractmethod
 from collections.abc import Callable
@@ -39,7 +40,7 @@ class TopApp(App[None]):
     CSS = """
     Screen { overflow: hidden; }
     TabbedContent, TabPane { height: 1fr; padding: 0; }
-    #summary { height: 1; padding: 0 1; background: $panel; }
+    #summary { height: auto; max-height: 5; padding: 0 1; background: $panel; }
     Tree, DataTable { height: 1fr; }
     #facts { height: auto; max-height: 50%; padding: 0 1; }
     RichLog { height: 1fr; border-top: solid $panel; }
@@ -74,8 +75,12 @@ class TopApp(App[None]):
     def on_mount(self) -> None:
         self.query_one("#table", DataTable).add_columns(*JOB_COLUMNS)
         self.query_one("#tree").focus()
-        self.run_worker(self.ask(), exclusive=True)
-        self.set_interval(2 * FRESH_S, lambda: self.run_worker(self.ask(), exclusive=True))
+        self.run_worker(self.ask_again_and_again())
+
+    async def ask_again_and_again(self) -> None:
+        while True:
+            await self.ask()
+            await asyncio.sleep(2 * FRESH_S)
 
     async def ask(self) -> None:
         self.look = await self.watching.look()
@@ -167,6 +172,8 @@ class NodeScreen(_Facts):
 
     def facts(self) -> Text:
         found = self._found()
+        if self.app.look.tree is None:
+            return Text(self.app.look.trouble, "red")
         if found is None:
             return Text(f"{self._node} is no longer in the tree")
         return node_facts(found, [job for job in self.app.look.jobs if self._runs(job)])
@@ -204,6 +211,8 @@ class JobScreen(_Facts):
         self.run_worker(self.follow())
 
     def facts(self) -> Text:
+        if self.app.look.tree is None:
+            return Text(self.app.look.trouble, "red")
         job = next((job for job in self.app.look.jobs if job.number == self._job), None)
         return Text("no longer on record") if job is None else job_facts(job, self.app.name_of_user(job.uid))
 

@@ -27,27 +27,30 @@ waits, and fails with EAGAIN after this time: unix(7), socket(7)."""
 _CONNECT_TIMEOUT: Final = struct.pack("@ll", CONNECT_S, 0)
 
 
-def dial(path: str) -> tuple[socket.socket, str]:
+def dial(path: str, *, waits: bool = True) -> tuple[socket.socket, str]:
     """A connection to the master at `path`, and the path at which it was found.  No byte has been sent yet.
 
-    Raises: OSError if no process listens at `path`, BlockingIOError if it takes no connection for CONNECT_S;
-    TrustError if a user other than root and this one does.
+    waits: if it is False, a queue that is full is told at once.
+    Raises: OSError if no process listens at `path`, BlockingIOError if it takes no connection for CONNECT_S, whose
+    filename is the path of the socket; TrustError if a user other than root and this one listens.
     """
     if path != DEFAULT_SOCKET:
-        return _dialled(path), path
+        return _dialled(path, waits), path
     try:
-        return _dialled(path), path
+        return _dialled(path, waits), path
     except BlockingIOError:
         raise  # it is there, and waits for its turn to go on
     except (OSError, TrustError):
         try:
-            return _dialled(RUN_SOCKET), RUN_SOCKET
+            return _dialled(RUN_SOCKET, waits), RUN_SOCKET
+        except BlockingIOError:
+            raise
         except (OSError, TrustError):
             pass
         raise
 
 
-def _dialled(path: str) -> socket.socket:
+def _dialled(path: str, waits: bool) -> socket.socket:
     try:
         owner = os.lstat(path).st_uid
     except (OSError, ValueError):
@@ -58,10 +61,14 @@ def _dialled(path: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _CONNECT_TIMEOUT)
+        connection.setblocking(waits)
         connection.connect(path)
+        connection.setblocking(True)
         check_listener(connection, path)
-    except BaseException:
+    except BaseException as error:
         connection.close()
+        if isinstance(error, BlockingIOError):
+            error.filename = path
         raise
     return connection
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,8 +18,9 @@ import pytest
 
 import gproc
 from gproc.cli.main import main
-from gproc.client import connection
+from gproc.client import connection, watching
 from gproc.errors import MasterSilent
+from gproc.trust import meeting
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
 
@@ -67,6 +70,72 @@ def test_a_program_that_hung_for_ever_gets_an_error(silent: str) -> None:
 
     with pytest.raises(MasterSilent, match="does not answer"):
         asyncio.run(ask())
+
+
+@contextlib.contextmanager
+def a_full_queue(at: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is stopped, and listens at a socket of which nobody gets a connection any more."""
+    words = [sys.executable, "-c", LISTENS.replace("'g'", repr(at)).replace("listen()", "listen(0)")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as listener:
+        assert listener.stdout is not None
+        listener.stdout.readline()
+        with contextlib.ExitStack() as waiting, contextlib.suppress(BlockingIOError):
+            while True:
+                waiting.enter_context(meeting.dial(at, waits=False)[0])
+        listener.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, listener.pid, os.WSTOPPED | os.WNOWAIT)
+        try:
+            yield listener
+        finally:
+            listener.kill()
+
+
+def test_a_master_whose_queue_was_full_was_no_master_and_gproc_stop_did_not_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(meeting, "_CONNECT_TIMEOUT", struct.pack("@ll", 0, 1000))
+    monkeypatch.setenv("GPROC_HOME", str(tmp_path / "home"))
+    at = str(tmp_path / "g")
+    with a_full_queue(at) as listener:
+        told = f"the master at {at}, process {listener.pid}, does not answer: it has taken no connection for 10 s, "
+        told += f"because it is stopped: kill -CONT {listener.pid} lets it go on\n"
+        for verb, words in {"i": [], "drain": ["1"], "start": ["-w", "n1"]}.items():
+            assert main([verb, f"--socket={at}", *words]) == 125
+            assert capsys.readouterr().err.endswith(told), verb
+
+        async def ask() -> None:
+            await gproc.connect_async(at)
+
+        with pytest.raises(MasterSilent):
+            asyncio.run(ask())
+        assert main(["stop", f"--socket={at}"]) == 0
+        assert listener.wait(PATIENCE_S) == -signal.SIGTERM
+
+
+def test_a_master_was_looked_at_for_ever_when_it_was_stopped(nodes: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "HELLO_S", 1.0)
+    monkeypatch.setattr(watching, "FRESH_S", 0.0)
+    log: list[str] = []
+
+    async def look() -> None:
+        looking = watching.Watching(str(nodes.socket), log.append)
+        while (await looking.look()).tree is None:
+            pass
+        log.clear()
+        os.kill(nodes.master.pid, signal.SIGSTOP)
+        try:
+            while (seen := await looking.look()).tree is not None:
+                pass
+            assert f"because it is stopped: kill -CONT {nodes.master.pid} lets it go on" in seen.trouble
+            assert log == [seen.trouble]
+        finally:
+            os.kill(nodes.master.pid, signal.SIGCONT)
+        while (await looking.look()).tree is None:
+            pass
+        assert log[1:] == ["the master answers again"]
+        looking.close()
+
+    asyncio.run(asyncio.wait_for(look(), PATIENCE_S))
 
 
 def test_a_master_that_was_stopped_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

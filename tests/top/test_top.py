@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from textual.widgets import DataTable, RichLog, Static, Tree
 
+from gproc.client import watching
 from gproc.client.watching import Watching
 from gproc.top.app import JobScreen, NodeScreen, TopApp
 from tests.patience import PATIENCE_S
@@ -113,6 +114,22 @@ def test_a_master_that_is_gone_is_said(tree: Cluster) -> None:
             await until(pilot, lambda: f"{tree.socket}-none" in str(summary.render()))
 
     asyncio.run(run())
+
+
+def test_a_master_that_was_stopped_left_the_view_as_it_was(tree: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "HELLO_S", 1.0)
+
+    async def drive(app: TopApp, pilot: Any) -> None:
+        summary = app.query_one("#summary", Static)
+        os.kill(tree.master.pid, signal.SIGSTOP)
+        try:
+            await until(pilot, lambda: f"kill -CONT {tree.master.pid} lets it go on" in str(summary.render()))
+            assert summary.size.height > 1, "all of it is seen"
+        finally:
+            os.kill(tree.master.pid, signal.SIGCONT)
+        await until(pilot, lambda: "2 up" in str(summary.render()))
+
+    driven(tree, drive)
 
 
 def test_it_needs_a_terminal_and_its_master(tree: Cluster) -> None:

@@ -14,6 +14,7 @@ const jobs = new Map();
 const opened = new Map(); // racks that somebody opened or closed, by name
 let control = false;
 let onlyNotUp = false;
+let unanswered = ""; // why the master does not answer; "" if it does
 let log = null;
 let panel = null; // {kind, name}: what the dialog shows
 
@@ -98,7 +99,8 @@ function fill(rack, names) {
 
 function drawNodes() {
   const all = [...nodes.keys()];
-  setText($("summary"), all.length ? `${all.length} nodes: ${counted(all)}` : "No node is connected.");
+  const none = unanswered ? "Nothing is known of the nodes until the master answers." : "No node is connected.";
+  setText($("summary"), all.length ? `${all.length} nodes: ${counted(all)}` : none);
   const place = $("racks");
   const found = racks();
   const present = new Map([...place.children].map((rack) => [rack.dataset.rack, rack]));
@@ -130,7 +132,7 @@ function stateOf(job) {
 function drawJobs() {
   const rows = [...jobs.values()].sort((one, other) => other.job - one.job);
   $("jobs").hidden = !rows.length;
-  setText($("other-jobs"), rows.length === 0 ? "No jobs on record." : rows.length > JOBS ? `${rows.length - JOBS} older ones are not shown.` : "");
+  setText($("other-jobs"), unanswered ? "" : rows.length === 0 ? "No jobs on record." : rows.length > JOBS ? `${rows.length - JOBS} older ones are not shown.` : "");
   const focused = document.activeElement && document.activeElement.dataset.job;
   const drawn = rows.slice(0, JOBS).map((job) => {
     const row = element("tr");
@@ -298,8 +300,9 @@ function closeLog() {
 
 function change(row) {
   setText($("master"), row.master ? `master on ${row.master}, since ${since(row.since)}` : "");
-  setText($("link"), row.trouble || "");
-  $("link").className = row.trouble ? "bad" : "";
+  unanswered = row.trouble || "";
+  setText($("link"), unanswered);
+  $("link").className = unanswered ? "bad" : "";
   for (const name of row.gone_nodes) nodes.delete(name);
   for (const name of row.gone_jobs) jobs.delete(name);
   for (const node of row.nodes) nodes.set(node.node, node);
