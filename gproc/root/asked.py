@@ -11,6 +11,7 @@ class Asked(msgspec.Struct, frozen=True):
     cwd: the caller's working directory.  own_cwd: it is the node's own directory (`--cwd`), not the job's.
     shown_at: where the caller wants the root; b"": at binRoot.
     home: the caller's.  name: argv[0].  search_path: the caller's PATH.
+    variables: the caller's; only a plain job's view depends on them.
     """
 
     cwd: bytes
@@ -19,3 +20,4 @@ class Asked(msgspec.Struct, frozen=True):
     home: bytes = b""
     name: bytes = b""
     search_path: bytes = b""
+    variables: frozenset[bytes] = frozenset()

@@ -96,6 +96,10 @@ class CodeLayout:
             path = joined(directory, self._links[path])
         return ()
 
+    def directory(self, path: bytes) -> bytes | None:
+        """The directory that `path` leads to in the bundle; it need not be an entry.  None if it has too many links."""
+        return self._real(path)
+
     def _real(self, directory: bytes) -> bytes | None:
         """`directory` with its links followed; None if there are more than the kernel follows."""
         if directory in self._resolved:

@@ -64,7 +64,8 @@ class NodeFacts(msgspec.Struct, frozen=True):
         and as accessible.
     tops: entries of the root directory that the bundle or the working directory needs and the node does not have.
     links: those of the bundle's links outside of code directories that lead to the same place on the node.
-    absent: those of the bundle's yielding files that the node does not have.  held: those that it has, behind no link.
+    absent: those of the bundle's yielding files, and of those compared for `identical`, that the node does not have.
+    held: those of the yielding files that it has, behind no link.
     has_cwd: whether every user can enter the caller's working directory.
     has_loader, has_libc: whether something is at the path of the bundle's loader; of its libc, by any name.
     glibc_version: of that libc; (0, 0) if there is none.
@@ -82,6 +83,14 @@ class NodeFacts(msgspec.Struct, frozen=True):
     has_loader: bool = False
     has_libc: bool = False
     glibc_version: tuple[int, int] = (0, 0)
+
+
+class _Compared(msgspec.Struct, frozen=True):
+    """briefs: of the paths that were compared, in their order.  identical, absent: as in NodeFacts."""
+
+    briefs: list[Brief]
+    identical: frozenset[bytes]
+    absent: frozenset[bytes]
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -104,7 +113,7 @@ class NodeFiles:
         self._top = top
         self._digests: dict[bytes, tuple[CodeStamp, bytes]] = {}
         self._versions: dict[bytes, tuple[CodeStamp, tuple[int, int]]] = {}
-        self._compared: WeakKeyDictionary[CodeLayout, tuple[list[Brief], frozenset[bytes]]] = WeakKeyDictionary()
+        self._compared: WeakKeyDictionary[CodeLayout, _Compared] = WeakKeyDictionary()
         self._known: WeakKeyDictionary[CodeLayout, _Known] = WeakKeyDictionary()
         self._mount_table = MountTable()
 
@@ -132,15 +141,16 @@ class NodeFiles:
     ) -> NodeFacts:  # fmt: skip
         manifest = layout.manifest
         versions = [version for name in layout.libc_names if (version := self._version(public, name)) is not None]
-        identical = self._identical(public, layout)
+        compared = self._compare(public, layout)
+        lent = (path for path in manifest.yielding if public.status(path) is None)
         return NodeFacts(
             namespaces,
             overlay,
-            self._directories(public, layout, [mount.point for mount in mounted], identical),
-            identical,
+            self._directories(public, layout, [mount.point for mount in mounted], compared.identical),
+            compared.identical,
             self._missing_tops(public, layout.tops, cwd),
             self._same_links(public, layout),
-            frozenset(path for path in manifest.yielding if public.status(path) is None),
+            compared.absent.union(lent),
             self._held(public, manifest),
             public.directory(cwd) is not None,
             bool(manifest.loader) and _exists(public, manifest.loader),
@@ -189,18 +199,20 @@ class NodeFiles:
     def _same_links(self, public: PublicFiles, layout: CodeLayout) -> frozenset[bytes]:
         return frozenset(link.path for link in layout.outer_links if self._has(public, link))
 
-    def _identical(self, public: PublicFiles, layout: CodeLayout) -> frozenset[bytes]:
-        """The part of the bundle's code that the node has.  Nothing is read again until one of its inodes changes."""
-        compared = [*(path for path, _directory in layout.code), *sorted(layout.top_files)]
-        briefs = [brief(public.status(path)) for path in compared]
+    def _compare(self, public: PublicFiles, layout: CodeLayout) -> _Compared:
+        """The bundle's code beside the node's.  Nothing is read again until one of its inodes changes."""
+        paths = [*(path for path, _directory in layout.code), *sorted(layout.top_files)]
+        found = [public.status(path) for path in paths]
+        briefs = list(map(brief, found))
         known = self._compared.get(layout)
-        if known is not None and known[0] == briefs:
-            return known[1]
-        code = set(compared)
+        if known is not None and known.briefs == briefs:
+            return known
+        code = set(paths)
         entries = layout.manifest.entries
-        found = frozenset(entry.path for entry in entries if entry.path in code and self._has(public, entry))
-        self._compared[layout] = briefs, found
-        return found
+        identical = frozenset(entry.path for entry in entries if entry.path in code and self._has(public, entry))
+        absent = frozenset(path for path, status in zip(paths, found, strict=True) if status is None)
+        self._compared[layout] = compared = _Compared(briefs, identical, absent)
+        return compared
 
     def _has(self, public: PublicFiles, entry: Entry) -> bool:
         match entry:

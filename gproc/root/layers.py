@@ -1,7 +1,7 @@
-"""The second form of a laid-out bundle: without the glibc set, for nodes whose own is newer.
+"""Other forms of a laid-out bundle: without the glibc set, for nodes whose own is newer; with starters, for plain jobs.
 
-It is made once for each bundle, from hard links, beside the first form: so a job pays nothing for it.  The
-alternative is to bind the node's glibc over a union, file by file.  That costs some 30 mounts per job, and a link
+Each is made once for each bundle, from hard links, beside the first form: so a job pays nothing for it.  Instead of the
+first one, the node's glibc could be bound over a union, file by file.  That costs some 30 mounts per job, and a link
 cannot be mounted on.
 """
 
@@ -10,9 +10,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Callable, Iterable
 
-from gproc.content.manifest import Directory, File, Symlink
+from gproc.content.manifest import Directory, Entry, File, Symlink
 from gproc.root.code_layout import CodeLayout
+from gproc.root.redirected import STARTERS
+from gproc.root.starters import Starters
 
 
 def without_glibc(layout: CodeLayout, laid_out: bytes, to: bytes) -> None:
@@ -23,6 +26,31 @@ def without_glibc(layout: CodeLayout, laid_out: bytes, to: bytes) -> None:
 
     Raises: OSError, which names the path.
     """
+    tops = {directory.split(b"/")[1] for directory in layout.directories}
+    kept = (
+        entry
+        for entry in layout.manifest.entries
+        if entry.path.split(b"/")[1] in tops and entry.path not in layout.glibc
+    )
+    _make(to, lambda partial: _fill(kept, laid_out, partial))
+
+
+def with_starters(layout: CodeLayout, starters: Starters, laid_out: bytes, to: bytes) -> None:
+    """Make the directory `to`: all of `laid_out`, and the starters below `STARTERS`.  Otherwise as `without_glibc`."""
+
+    def fill(partial: bytes) -> None:
+        _fill(layout.manifest.entries, laid_out, partial)
+        for path, text in starters.scripts:
+            place = partial + STARTERS + path
+            os.makedirs(os.path.dirname(place), 0o755, exist_ok=True)
+            with open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755), "wb") as file:
+                file.write(text)
+                os.fchmod(file.fileno(), 0o755)
+
+    _make(to, fill)
+
+
+def _make(to: bytes, fill: Callable[[bytes], None]) -> None:
     if os.path.isdir(to):
         return
     import shutil  # and tempfile: 0.5 MB with what they import, which a node needs once for some bundles
@@ -31,7 +59,7 @@ def without_glibc(layout: CodeLayout, laid_out: bytes, to: bytes) -> None:
     partial = tempfile.mkdtemp(dir=os.path.dirname(to), prefix=os.path.basename(to) + b".")
     try:
         os.chmod(partial, 0o755)
-        _fill(layout, laid_out, partial)
+        fill(partial)
         os.rename(partial, to)
     except OSError as error:
         shutil.rmtree(partial)
@@ -40,11 +68,8 @@ def without_glibc(layout: CodeLayout, laid_out: bytes, to: bytes) -> None:
             raise
 
 
-def _fill(layout: CodeLayout, laid_out: bytes, partial: bytes) -> None:
-    tops = {directory.split(b"/")[1] for directory in layout.directories}
-    for entry in layout.manifest.entries:
-        if entry.path.split(b"/")[1] not in tops or entry.path in layout.glibc:
-            continue
+def _fill(entries: Iterable[Entry], laid_out: bytes, partial: bytes) -> None:
+    for entry in entries:
         source, to = laid_out + entry.path, partial + entry.path
         match entry:
             case Directory():

@@ -20,7 +20,7 @@ import msgspec
 
 from gproc.content.paths import within
 from gproc.errors import LaunchError
-from gproc.root import where
+from gproc.root import redirected, where
 from gproc.root.asked import Asked
 from gproc.root.code_layout import CodeLayout, joined
 from gproc.root.facts import NodeDirectory, NodeFacts
@@ -40,12 +40,16 @@ class LaidOut(msgspec.Struct, frozen=True):
     at: a directory with all entries at their own paths.
     without_glibc: the same without the glibc set (`layers.without_glibc`); only there if `needs_without_glibc`.
     interpreter: of a script: the interpreter's path in the bundle and its arguments (`script.interpreter`).
+    with_starters: for a plain job: the same as `at` with the starters (`layers.with_starters`); b"" if it needs none.
+    started: the bundle's directories that have starters there.
     """
 
     layout: CodeLayout
     at: bytes
     without_glibc: bytes = b""
     interpreter: tuple[bytes, ...] = ()
+    with_starters: bytes = b""
+    started: frozenset[bytes] = frozenset()
 
 
 class Union(msgspec.Struct, frozen=True):
@@ -70,10 +74,7 @@ def plan(bundle: LaidOut, bin_root: bytes, asked: Asked, facts: NodeFacts, job_n
         raise LaunchError(f"binRoot {bin_root!r} and the store's {bundle.at!r} lie in one another: move one of them")
     if not facts.namespaces:
         _refuse_what_needs_its_place(bundle.layout, facts)
-        root = bin_root + b"/" + job_name
-        program, through = _from_root(bundle, root)
-        start = asked.cwd if asked.own_cwd else root + asked.cwd
-        return View("plain", (), program, start, through, root, bundle.at, moved=True)
+        return _plain(bundle, bin_root + b"/" + job_name, asked, facts)
     cwd = where.working_directory(asked, bin_root, facts)
     unions = unions_for(bundle, facts)
     shown = where.shown(bundle.layout, facts, cwd, _places_to_show(bundle, facts, unions), _made_below(unions))
@@ -103,6 +104,17 @@ def plan(bundle: LaidOut, bin_root: bytes, asked: Asked, facts: NodeFacts, job_n
     )
     moved = not cwd.in_place or asked.own_cwd
     return View("namespaces", mounts, program, start, library_path=searched, moved=moved)
+
+
+def _plain(bundle: LaidOut, root: bytes, asked: Asked, facts: NodeFacts) -> View:
+    program, through = _from_root(bundle, root)
+    start = asked.cwd if asked.own_cwd else root + asked.cwd
+    variables = redirected.variables(bundle.layout, facts, root, asked.variables)
+    if bundle.started:
+        path = redirected.search_path(bundle.layout, root, bundle.started, asked.search_path)
+        variables = ((b"PATH", path), *variables)
+    source = bundle.with_starters or bundle.at
+    return View("plain", (), program, start, through, root, source, moved=True, variables=variables)
 
 
 def plan_local(program: bytes, bin_root: bytes, asked: Asked, facts: NodeFacts, job_name: bytes) -> View:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from typing import Final
 
+from gproc.content.manifest import digest_of
 from gproc.errors import LaunchError
 from gproc.request.spec import Request
-from gproc.root import layers, plan, script
+from gproc.root import layers, plan, script, starters
 from gproc.root.abilities import Abilities
 from gproc.root.asked import Asked
 from gproc.root.binroot import job_name
@@ -39,6 +41,8 @@ class Planner:
         self._layouts: dict[Root, CodeLayout] = {}
         self._planned: dict[Root, tuple[NodeFacts, plan.LaidOut, Asked, View]] = {}
         """The last view of each root, and what it was made of."""
+        self._started: dict[Root, tuple[frozenset[bytes], bytes, frozenset[bytes]]] = {}
+        """Of each root on a plain node: what the node has of it, and what `_with_starters` answered then."""
         self._prepared: dict[int, View] = {}
         """By the number of the ticket."""
         self._alike: dict[int, tuple[float, bytes, View]] = {}
@@ -106,6 +110,7 @@ class Planner:
             home=environ.get(b"HOME", b""),
             name=request.argv[0],
             search_path=environ.get(b"PATH", b""),
+            variables=frozenset() if namespaces else frozenset(environ),
         )
         if root is None:
             facts = self._node.bare(request.cwd, namespaces=namespaces, overlay=overlay)
@@ -120,9 +125,10 @@ class Planner:
         without_glibc = b""
         if plan.needs_without_glibc(layout, facts):
             without_glibc = root.place + b"/without_glibc"
-            self._make_without_glibc(layout, root, without_glibc)
+            self._make(root, without_glibc, lambda: layers.without_glibc(layout, root.tree, without_glibc))
         interpreter = script.interpreter(layout, root.tree, environ)
-        bundle = plan.LaidOut(layout, root.tree, without_glibc, interpreter)
+        with_starters, started = (b"", frozenset[bytes]()) if namespaces else self._with_starters(root, layout, facts)
+        bundle = plan.LaidOut(layout, root.tree, without_glibc, interpreter, with_starters, started)
         known = self._planned.get(root)
         if namespaces and known is not None and known[0] is facts and known[1:3] == (bundle, asked):
             return known[3]
@@ -136,14 +142,30 @@ class Planner:
             # A root that was evicted will not be used again, so its plan goes.  Roots in use stay.
             self._layouts = {known: kept for known, kept in self._layouts.items() if known.users}
             self._planned = {known: kept for known, kept in self._planned.items() if known.users}
+            self._started = {known: kept for known, kept in self._started.items() if known.users}
             layout = self._layouts[root] = CodeLayout(root.manifest)
         return layout
 
-    def _make_without_glibc(self, layout: CodeLayout, root: Root, to: bytes) -> None:
-        if os.path.isdir(to):
+    def _with_starters(self, root: Root, layout: CodeLayout, facts: NodeFacts) -> tuple[bytes, frozenset[bytes]]:
+        """The form of a bundle that has starters, and their directories; (b"", none) if it needs none."""
+        node_has = facts.identical | facts.links
+        known = self._started.get(root)
+        if known is not None and known[0] == node_has:
+            return known[1:]
+        found = starters.starters_of(layout, root.tree, node_has)
+        to = b""
+        if found.scripts:
+            # By its starters: what the node has may change while jobs still use a former form.
+            to = b"%s/starters-%s" % (root.place, digest_of(repr(found.scripts).encode()).hex()[:16].encode())
+            self._make(root, to, lambda: layers.with_starters(layout, found, root.tree, to))
+        self._started[root] = node_has, to, found.directories
+        return to, found.directories
+
+    def _make(self, root: Root, form: bytes, make: Callable[[], None]) -> None:
+        if os.path.isdir(form):
             return
         try:
             with root.linked():
-                layers.without_glibc(layout, root.tree, to)
+                make()
         except OSError as error:
-            raise LaunchError(f"cannot lay out the bundle without its glibc: {reason_of(error)}") from error
+            raise LaunchError(f"cannot lay out another form of the bundle: {reason_of(error)}") from error

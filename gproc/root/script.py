@@ -30,7 +30,7 @@ def interpreter(layout: CodeLayout, laid_out: bytes, environ: Mapping[bytes, byt
     path = layout.manifest.program
     for depth in range(_NESTED_MAX):
         met = layout.chain(path)
-        words = _shebang(laid_out + met[-1]) if met else None
+        words = shebang(laid_out + met[-1]) if met else None
         if words is None:
             return ()
         if not words:
@@ -42,7 +42,7 @@ def interpreter(layout: CodeLayout, laid_out: bytes, environ: Mapping[bytes, byt
     return ()
 
 
-def _shebang(path: bytes) -> tuple[bytes, ...] | None:
+def shebang(path: bytes) -> tuple[bytes, ...] | None:
     """The interpreter and its one optional argument; () if the file is no script; None if there is no file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -118,6 +118,7 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     cwd: the directory in which the program starts.
     through: set if `program` is not the program itself.
     library_path: put before the caller's LD_LIBRARY_PATH: what the node's loader would not find by itself.
+    variables: set in place of the caller's, by name.
     moved: `cwd` is not the caller's working directory, which PWD names.
     root, source: plain only: `root` is made as a copy of `source` (empty if that is b"") and removed when
         the job is over; b"" if the job needs none.
@@ -132,6 +133,7 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     source: bytes = b""
     library_path: tuple[bytes, ...] = ()
     moved: bool = False
+    variables: tuple[tuple[bytes, bytes], ...] = ()
 
     def arguments(self, argv: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """argv as the kernel is given it."""
@@ -146,6 +148,7 @@ class View(msgspec.Struct, frozen=True, array_like=True):
         found = dict(entry.split(b"=", 1) for entry in env if b"=" in entry)
         if self.moved and b"PWD" in found:
             found[b"PWD"] = self.cwd
+        found.update(self.variables)
         if self.library_path:
             callers = found.get(_LIBRARY_PATH)
             # An empty list is no list to ld.so(8), whereas an empty element would be the working directory.

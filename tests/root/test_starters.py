@@ -1,0 +1,139 @@
+"""What was sent along is found and runs on a node without views: starters, and the variables that lead to data."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from gproc.content.manifest import Directory, Entry, File, Manifest, Symlink
+from gproc.root import layers, redirected
+from gproc.root.asked import Asked
+from gproc.root.code_layout import CodeLayout
+from gproc.root.facts import NodeFacts
+from gproc.root.plan import LaidOut, plan
+from gproc.root.starters import interpreter_of, starters_of
+
+PRINTF: Final = b"/usr/bin/printf"
+HOME_BIN: Final = b"/home/me/bin"
+
+
+def entries_of(files: Mapping[bytes, bytes], links: Mapping[bytes, bytes]) -> tuple[Entry, ...]:
+    """Files with their contents, links with their targets, and the directories that they need."""
+    above = {parent for path in (*files, *links) for parent in Path(os.fsdecode(path)).parents if str(parent) != "/"}
+    return (
+        *(Directory(os.fsencode(path), 0o755, 0, 0) for path in sorted(above)),
+        *(File(path, 0o755, 0, 0, len(content), 0, b"") for path, content in files.items()),
+        *(Symlink(path, target) for path, target in links.items()),
+    )
+
+
+def lay_out(at: Path, files: Mapping[bytes, bytes], links: Mapping[bytes, bytes]) -> None:
+    for path, content in files.items():
+        place = at / os.fsdecode(path[1:])
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+        place.chmod(0o755)
+    for path, target in links.items():
+        os.symlink(target, bytes(at) + path)
+
+
+def own_libc() -> bytes:
+    with open("/proc/self/maps", "rb") as maps:
+        found = re.search(rb"/\S+/libc\.so\.6$", maps.read(), re.MULTILINE)
+    if found is None:
+        pytest.skip("needs glibc")
+    return found[0]
+
+
+def content(path: bytes) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def test_programs_that_were_sent_are_found_and_run_with_the_libraries_that_were_sent(tmp_path: Path) -> None:
+    with open(PRINTF, "rb") as file:
+        loader = interpreter_of(file.fileno())
+    if not loader:
+        pytest.skip("needs a printf that is linked dynamically")
+    files = {
+        PRINTF: content(PRINTF),
+        loader: content(loader),
+        b"/opt/lib/libc.so.6": content(own_libc()),
+        HOME_BIN + b"/by-mine": b"#!/opt/shell -e\nshow 'by %s %s\\n' mine \"$1\"\n",
+        HOME_BIN + b"/by-the-nodes": b"#!/bin/sh\nby-mine \"$1\"; /bin/echo ${LD_LIBRARY_PATH-none}\n",
+        b"/opt/shell": b"#!/bin/sh\necho interpreted \"$@\" | sed s,/.*/,,\nexec /bin/sh \"$@\"\n",
+    }
+    links = {b"/usr/bin/show": PRINTF}
+    laid_out, formed, job = tmp_path / "laid", tmp_path / "formed", tmp_path / "a job"
+    lay_out(laid_out, files, links)
+    code = (HOME_BIN, b"/opt", b"/usr/bin")
+    layout = CodeLayout(Manifest(PRINTF, loader, (b"/opt/lib",), code, (), (2, 99), entries_of(files, links)))
+    starters = starters_of(layout, bytes(laid_out), ())
+    layers.with_starters(layout, starters, bytes(laid_out), bytes(formed))
+    formed.rename(job)  # each job has a copy elsewhere
+    view = plan(
+        LaidOut(layout, b"/l", with_starters=b"/f", started=starters.directories), bytes(tmp_path),
+        Asked(b"/", search_path=b"%s:/usr/bin:/bin" % HOME_BIN), NodeFacts(False, False), b"a job",
+    )  # fmt: skip
+    assert view.source == b"/f"
+    env = view.environment(())
+    assert env[b"PATH"].startswith(b"%s/.gproc%s:%s:" % (bytes(job), HOME_BIN, HOME_BIN))
+    done = subprocess.run(["/bin/sh", "-c", "by-the-nodes word; show"], env=env, capture_output=True, check=False)
+    assert done.stdout == b"interpreted -e by-mine word\nby mine word\nnone\n"
+    assert done.stderr.startswith(b"show: missing operand\n")
+
+
+@pytest.mark.parametrize("name", [b"libz.so.1", b"plain", b"it's", b"has[0]", b"same"])
+def test_libraries_data_odd_names_and_what_the_node_has_get_no_starter(tmp_path: Path, name: bytes) -> None:
+    files = {b"/usr/bin/" + name: b"#!/bin/sh\n"}
+    lay_out(tmp_path, files, {})
+    mode = 0o644 if name == b"plain" else 0o755
+    entries = (*entries_of({}, {b"/usr/bin/l": b"m"})[:-1], File(b"/usr/bin/" + name, mode, 0, 0, 10, 0, b""))
+    layout = CodeLayout(Manifest(b"/usr/bin/x", b"", (), (b"/usr/bin",), (), (0, 0), entries))
+    assert starters_of(layout, bytes(tmp_path), {b"/usr/bin/same"}).scripts == ()
+
+
+def test_a_file_that_is_no_elf_file_or_a_broken_one_has_no_interpreter(tmp_path: Path) -> None:
+    for data in (b"", b"#!/bin/sh\n", b"\x7fELF\x02\x01" + b"\0" * 58):
+        (tmp_path / "x").write_bytes(data)
+        with open(tmp_path / "x", "rb") as file:
+            assert interpreter_of(file.fileno()) == (b"" if data.startswith(b"\x7fELF") else None)
+
+
+def variables(lacking: Iterable[bytes], *, callers: Iterable[bytes] = ()) -> dict[bytes, bytes]:
+    paths = [
+        b"/usr/share/zoneinfo/Asia/Tokyo", b"/usr/lib/locale/de_DE.utf8/LC_CTYPE", b"/lib/terminfo/x/xterm",
+        b"/etc/ssl/certs/ca-certificates.crt", b"/usr/lib/x86_64-linux-gnu/ossl-modules/legacy.so",
+    ]  # fmt: skip
+    entries = entries_of(dict.fromkeys(paths, b""), {})
+    layout = CodeLayout(Manifest(b"", b"", (), (), (), (0, 0), entries))
+    facts = NodeFacts(False, False, absent=frozenset(lacking))
+    return dict(redirected.variables(layout, facts, b"/r", frozenset(callers)))
+
+
+def test_data_that_the_node_lacks_is_found_by_the_variable_of_its_library() -> None:
+    assert variables([]) == {}
+    assert variables([b"/usr/share/zoneinfo/Asia/Tokyo"]) == {
+        b"TZDIR": b"/r/usr/share/zoneinfo",
+        b"PYTHONTZPATH": b"/r/usr/share/zoneinfo:/usr/share/zoneinfo",
+    }
+    assert variables([b"/usr/lib/locale/de_DE.utf8/LC_CTYPE"]) == {
+        b"LOCPATH": b"/r/usr/lib/locale:/usr/lib/locale"
+    }
+    assert variables([b"/lib/terminfo/x/xterm"]) == {b"TERMINFO_DIRS": b"/r/lib/terminfo:"}
+    assert variables([b"/etc/ssl/certs/ca-certificates.crt"]) == {
+        b"SSL_CERT_FILE": b"/r/etc/ssl/certs/ca-certificates.crt"
+    }
+    assert variables([b"/usr/lib/x86_64-linux-gnu/ossl-modules/legacy.so"]) == {
+        b"OPENSSL_MODULES": b"/r/usr/lib/x86_64-linux-gnu/ossl-modules"
+    }
+
+
+def test_a_variable_that_the_caller_has_set_is_the_callers() -> None:
+    assert variables([b"/usr/share/zoneinfo/Asia/Tokyo"], callers=[b"TZDIR", b"PYTHONTZPATH"]) == {}
