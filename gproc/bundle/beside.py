@@ -58,8 +58,11 @@ def is_of_distribution(path: str) -> bool:
 
 
 class Named(NamedTuple):
-    """Files.  yielding: those of them that are only named by their whole path: the file of that name on a node, if it
-    has one, is as much what is meant.  A script may write there, and would lose it in a copy."""
+    """Files.  yielding: the data among them that is only named by its whole path: the file of that name on a node, if
+    it has one, is as much what is meant.  A script may write there, and would lose it in a copy.
+
+    Code never gives way: modules of which a node has some would be of two versions.
+    """
 
     files: tuple[str, ...]
     yielding: frozenset[str]
@@ -99,7 +102,7 @@ def modules_in(image: Image, directory: str) -> Iterator[tuple[str, int]]:
                 continue
             if stat.S_ISDIR(status.st_mode) and depth < _MODULES_DEPTH_MAX:
                 todo.append((path, depth + 1))
-            elif stat.S_ISREG(status.st_mode) and (_OF_SCRIPTS.search(name) or is_shared_object(name)):
+            elif stat.S_ISREG(status.st_mode) and _is_code(name):
                 yield path, status.st_size
 
 
@@ -118,7 +121,7 @@ class _Reader:
         self._cwd = cwd
         self._home = home.rstrip("/") if home.startswith("/") else ""
         self._found: dict[str, bool] = {}
-        """Whether a path is only named whole."""
+        """Whether a path is data that is only named whole."""
 
         self._given: set[str] = set()
         self._read: set[str] = set()
@@ -155,11 +158,12 @@ class _Reader:
         for name in named.names_in(text, language):
             for place, is_whole in self._places(name, bases, language):
                 for path, size in self._meant(os.path.normpath(place), language, bases):
+                    gives_way = is_whole and not _is_code(path)
                     if path in self._found:
-                        self._found[path] &= is_whole
+                        self._found[path] &= gives_way
                     elif size <= self._left_bytes:
                         self._left_bytes -= size
-                        self._found[path] = is_whole
+                        self._found[path] = gives_way
                         new.append(path)
         return new
 
@@ -211,6 +215,10 @@ class _Reader:
             found = self._image.glance(f"{directory}/{each}")
             if found is not None and stat.S_ISREG(found.status.st_mode):
                 yield f"{directory}/{each}", found.status.st_size
+
+
+def _is_code(path: str) -> bool:
+    return _OF_SCRIPTS.search(path) is not None or is_shared_object(path)
 
 
 def _holds(directory: str, places: Sequence[str]) -> bool:

@@ -279,3 +279,10 @@ class Linker:
         if walk.real not in self._parsed:
             self._parsed[walk.real] = elf.read(self._image.host(walk.real), self._image.memo)
         return self._parsed[walk.real]
+
+def why_in_closure(each: Object, loader: str, modules: Sequence[str]) -> str:
+    """For people.  modules: those that the program loads itself."""
+    if each.path == loader:
+        return "dynamic linker"
+    by = each.loaded_by.path if each.loaded_by is not None else "nothing"
+    return f"loaded by name by {by}" if each.path in modules else f"needed by {by}"

@@ -28,7 +28,7 @@ from gproc.bundle import (
     starting,
     which,
 )
-from gproc.bundle.closure import Linker, Object
+from gproc.bundle.closure import Linker, Object, why_in_closure
 from gproc.bundle.entries import BundleEntries
 from gproc.bundle.home import Home, is_shared_object
 from gproc.bundle.image import Image
@@ -111,6 +111,7 @@ class _Packing:
         self._run: set[tuple[str | None, str, str]] = set()
         self._lent: dict[str, None] = {}
         self._yielding: set[str] = set()
+        self._own = set(self._extras)
 
     def show(self, real: str) -> None:
         """A file or directory that was added is to be at its own path on the node too."""
@@ -234,7 +235,8 @@ class _Packing:
             if walk is not None and not any(within(walk.real, each) for each in self._code_dirs if each):
                 self._yielding.add(self._layout.add(path, "what a node lends, if it has no such file"))
                 self._yielding.update(link.path for link in walk.links if link.path.count("/") > 1)
-        return sorted(self._yielding)[:DIRECTORIES_MAX]
+        # All programs count: what one of them names by its whole path may be a part of another one.
+        return sorted(self._yielding - self._own)[:DIRECTORIES_MAX]
 
     def _add_program(self, path: str, parsed: elf.Elf, reason: str, runs: Ran) -> None:
         """Add a program, its closure, and what its language and its C library load by name."""
@@ -296,7 +298,7 @@ class _Packing:
     def _take(self, linker: Linker, program: Object, closure: list[Object], modules: Sequence[str]) -> list[Object]:
         for each in closure:
             if each.loaded_by is not None:
-                self._add_code(each.path, _reason(each, linker.loader, modules))
+                self._add_code(each.path, why_in_closure(each, linker.loader, modules))
             if each.name in linker.preloaded:
                 self._fixed.add(each.path)
             directory = (self._image.parent(each.path) or each.path).rpartition("/")[0]
@@ -316,8 +318,8 @@ class _Packing:
             self._code_dirs.add(roots[-1].rstrip("/"))
             self._add_links_of(tree.path)
         for path in home.beside:
-            self.show(self._layout.add(path, f"named by the script ({reason})"))
-        self._yielding |= {self._layout.add(path, reason) for path in home.yielding} - self._extras
+            self.show(beside := self._layout.add(path, f"named by the script ({reason})"))
+            (self._yielding if path in home.yielding else self._own).add(beside)
         self._fixed.update(real)
         self._fixed.update(root.rstrip("/") for root in roots)
         mine = [path for path in self._layout.paths() if path.startswith(tuple(roots) or ("//",))]
@@ -381,6 +383,7 @@ class _Packing:
 
     def _add_code(self, path: str, reason: str) -> str:
         real = self._layout.add(path, reason)
+        self._own.add(real)
         self._code_dirs.add(real.rpartition("/")[0])
         self._code_dirs.add((self._image.parent(path) or path).rpartition("/")[0])
         self._add_links_of(path)
@@ -391,10 +394,3 @@ class _Packing:
         walk = self._image.walk(path)
         for link in walk.links if walk is not None else ():
             self._code_dirs.add(link.path.rpartition("/")[0])
-
-
-def _reason(each: Object, loader: str, modules: Sequence[str]) -> str:
-    if each.path == loader:
-        return "dynamic linker"
-    by = each.loaded_by.path if each.loaded_by is not None else "nothing"
-    return f"loaded by name by {by}" if each.path in modules else f"needed by {by}"

@@ -144,6 +144,25 @@ def test_what_is_named_by_its_whole_path_alone_gives_way_to_the_nodes_own(packed
     assert [path for path in bundle.manifest.yielding if b"/usr" not in path] == [os.fsencode(tmp_path / "log")]
 
 
+def test_code_and_what_is_a_part_of_another_program_do_not_give_way(packed: Pack, tmp_path: Path) -> None:
+    """A node had some modules of an older version: the script ran with them and with the new ones that it lacked."""
+    modules = f"import sys\nsys.path.insert(0, '{tmp_path}/lib')\nimport a\nopen('{tmp_path}/data')\n"
+    made(
+        tmp_path,
+        {
+            "work/x.sh": f"python3 x.py; python3 y.py; ./tool; cat {tmp_path}/work/part {tmp_path}/work/tool\n",
+            "work/x.py": modules, "work/y.py": 'open("part")', "work/part": "", "lib/a.py": "", "lib/b.py": "",
+            "data": "", "work/tool": "#!/bin/sh\n",
+        },
+    )  # fmt: skip
+    (tmp_path / "work/tool").chmod(0o755)
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    bundle = packed("sh", environ, command=("sh", "x.sh"), cwd=str(tmp_path / "work"))
+    assert {"lib/a.py", "lib/b.py", "work/part", "work/tool", "data"} < sent(bundle, tmp_path)
+    yielding = {path for path in bundle.manifest.yielding if path.startswith(bytes(tmp_path))}
+    assert yielding == {os.fsencode(tmp_path / "data")}
+
+
 @pytest.mark.parametrize(
     "unit",
     ["cat <<E\n", "a <<'E'\nE\n", pytest.param("run" + 60_000 * " ", id="blanks"), "a=b\n", "{ ", 76 * "A" + "\n"],
