@@ -1,4 +1,5 @@
-"""Other forms of a laid-out bundle: without the glibc set, for nodes whose own is newer; with starters, for plain jobs.
+"""Other forms of a laid-out bundle: without the glibc set, for nodes whose own is newer; with starters and locales, for
+plain jobs.
 
 Each is made once for each bundle, from hard links, beside the first form: so a job pays nothing for it.  Instead of the
 first one, the node's glibc could be bound over a union, file by file.  That costs some 30 mounts per job, and a link
@@ -14,7 +15,8 @@ from collections.abc import Callable, Iterable
 
 from gproc.content.manifest import Directory, Entry, File, Symlink
 from gproc.root.code_layout import CodeLayout
-from gproc.root.redirected import STARTERS
+from gproc.root.locale_archive import ARCHIVE, ARCHIVE_BYTES_MAX, files_in
+from gproc.root.redirected import LOCALES, STARTERS
 from gproc.root.starters import Starters
 
 
@@ -35,19 +37,28 @@ def without_glibc(layout: CodeLayout, laid_out: bytes, to: bytes) -> None:
     _make(to, lambda partial: _fill(kept, laid_out, partial))
 
 
-def with_starters(layout: CodeLayout, starters: Starters, laid_out: bytes, to: bytes) -> None:
-    """Make the directory `to`: all of `laid_out`, and the starters below `STARTERS`.  Otherwise as `without_glibc`."""
+def for_plain(layout: CodeLayout, starters: Starters, laid_out: bytes, to: bytes) -> None:
+    """Make the directory `to`: all of `laid_out`, the starters, and the locales of an archive.  Otherwise as
+    `without_glibc`."""
 
     def fill(partial: bytes) -> None:
         _fill(layout.manifest.entries, laid_out, partial)
         for path, text in starters.scripts:
-            place = partial + STARTERS + path
-            os.makedirs(os.path.dirname(place), 0o755, exist_ok=True)
-            with open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o755), "wb") as file:
-                file.write(text)
-                os.fchmod(file.fileno(), 0o755)
+            _write(partial + STARTERS + path, text, 0o755)
+        if any(file.path == ARCHIVE and file.size_bytes <= ARCHIVE_BYTES_MAX for file in layout.manifest.files()):
+            with open(os.open(laid_out + ARCHIVE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+                archive = file.read()
+            for name, content in files_in(archive):
+                _write(partial + LOCALES + b"/" + name, content, 0o644)
 
     _make(to, fill)
+
+
+def _write(place: bytes, content: bytes, mode: int) -> None:
+    os.makedirs(os.path.dirname(place), 0o755, exist_ok=True)
+    with open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
+        file.write(content)
+        os.fchmod(file.fileno(), mode)
 
 
 def _make(to: bytes, fill: Callable[[bytes], None]) -> None:

@@ -40,7 +40,7 @@ class LaidOut(msgspec.Struct, frozen=True):
     at: a directory with all entries at their own paths.
     without_glibc: the same without the glibc set (`layers.without_glibc`); only there if `needs_without_glibc`.
     interpreter: of a script: the interpreter's path in the bundle and its arguments (`script.interpreter`).
-    with_starters: for a plain job: the same as `at` with the starters (`layers.with_starters`); b"" if it needs none.
+    for_plain: for a plain job: the same as `at` with starters and locales (`layers.for_plain`); b"" if it needs none.
     started: the bundle's directories that have starters there.
     """
 
@@ -48,7 +48,7 @@ class LaidOut(msgspec.Struct, frozen=True):
     at: bytes
     without_glibc: bytes = b""
     interpreter: tuple[bytes, ...] = ()
-    with_starters: bytes = b""
+    for_plain: bytes = b""
     started: frozenset[bytes] = frozenset()
 
 
@@ -113,7 +113,7 @@ def _plain(bundle: LaidOut, root: bytes, asked: Asked, facts: NodeFacts) -> View
     if bundle.started:
         path = redirected.search_path(bundle.layout, root, bundle.started, asked.search_path)
         variables = ((b"PATH", path), *variables)
-    source = bundle.with_starters or bundle.at
+    source = bundle.for_plain or bundle.at
     return View("plain", (), program, start, through, root, source, moved=True, variables=variables)
 
 

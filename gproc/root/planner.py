@@ -17,6 +17,7 @@ from gproc.root.asked import Asked
 from gproc.root.binroot import job_name
 from gproc.root.code_layout import CodeLayout
 from gproc.root.facts import NodeFacts, NodeFiles
+from gproc.root.locale_archive import ARCHIVE
 from gproc.root.view import View
 from gproc.shown import reason_of
 from gproc.store.partial import is_large
@@ -42,7 +43,7 @@ class Planner:
         self._planned: dict[Root, tuple[NodeFacts, plan.LaidOut, Asked, View]] = {}
         """The last view of each root, and what it was made of."""
         self._started: dict[Root, tuple[frozenset[bytes], bytes, frozenset[bytes]]] = {}
-        """Of each root on a plain node: what the node has of it, and what `_with_starters` answered then."""
+        """Of each root on a plain node: what the node has of it, and what `_for_plain` answered then."""
         self._prepared: dict[int, View] = {}
         """By the number of the ticket."""
         self._alike: dict[int, tuple[float, bytes, View]] = {}
@@ -127,8 +128,8 @@ class Planner:
             without_glibc = root.place + b"/without_glibc"
             self._make(root, without_glibc, lambda: layers.without_glibc(layout, root.tree, without_glibc))
         interpreter = script.interpreter(layout, root.tree, environ)
-        with_starters, started = (b"", frozenset[bytes]()) if namespaces else self._with_starters(root, layout, facts)
-        bundle = plan.LaidOut(layout, root.tree, without_glibc, interpreter, with_starters, started)
+        for_plain, started = (b"", frozenset[bytes]()) if namespaces else self._for_plain(root, layout, facts)
+        bundle = plan.LaidOut(layout, root.tree, without_glibc, interpreter, for_plain, started)
         known = self._planned.get(root)
         if namespaces and known is not None and known[0] is facts and known[1:3] == (bundle, asked):
             return known[3]
@@ -146,18 +147,18 @@ class Planner:
             layout = self._layouts[root] = CodeLayout(root.manifest)
         return layout
 
-    def _with_starters(self, root: Root, layout: CodeLayout, facts: NodeFacts) -> tuple[bytes, frozenset[bytes]]:
-        """The form of a bundle that has starters, and their directories; (b"", none) if it needs none."""
+    def _for_plain(self, root: Root, layout: CodeLayout, facts: NodeFacts) -> tuple[bytes, frozenset[bytes]]:
+        """The form of a bundle for plain jobs, and the directories of its starters; (b"", none) if it needs none."""
         node_has = facts.identical | facts.links
         known = self._started.get(root)
         if known is not None and known[0] == node_has:
             return known[1:]
         found = starters.starters_of(layout, root.tree, node_has)
         to = b""
-        if found.scripts:
+        if found.scripts or ARCHIVE in facts.absent:
             # By its starters: what the node has may change while jobs still use a former form.
-            to = b"%s/starters-%s" % (root.place, digest_of(repr(found.scripts).encode()).hex()[:16].encode())
-            self._make(root, to, lambda: layers.with_starters(layout, found, root.tree, to))
+            to = b"%s/plain-%s" % (root.place, digest_of(repr(found.scripts).encode()).hex()[:16].encode())
+            self._make(root, to, lambda: layers.for_plain(layout, found, root.tree, to))
         self._started[root] = node_has, to, found.directories
         return to, found.directories
 

@@ -19,8 +19,14 @@ from gproc.content.manifest import Directory
 from gproc.root.code_layout import CodeLayout
 from gproc.root.facts import NodeFacts
 
-STARTERS: Final = b"/.gproc"
-"""The directory below a plain job's root that holds the starters (`gproc.root.starters`)."""
+OWN: Final = b"/.gproc"
+"""What gproc adds to a plain job's root."""
+
+STARTERS: Final = OWN + b"/bin"
+"""The directory below the root that holds the starters (`gproc.root.starters`)."""
+
+LOCALES: Final = OWN + b"/locale"
+"""That of the locales that were in an archive (`gproc.root.locale_archive`)."""
 
 _DEFAULT_PATH: Final = b"/usr/local/bin:/usr/bin:/bin"
 """Where shells look if there is no PATH."""
@@ -47,21 +53,24 @@ class _Redirection(msgspec.Struct, frozen=True):
 
     what: matches the paths of the files that it is about; the group "value" is what the variable must name.
     after: what follows the path in the variable, if that is a list: the node's own places.
+    made: where that is below the job's root, if the bundle does not have it so.
     """
 
     variable: bytes
     what: re.Pattern[bytes]
     after: bytes = b""
+    made: bytes = b""
 
 
-def _row(variable: str, what: str, after: str = "") -> _Redirection:
-    return _Redirection(variable.encode(), re.compile(what.encode()), after.encode())
+def _row(variable: str, what: str, after: str = "", made: bytes = b"") -> _Redirection:
+    return _Redirection(variable.encode(), re.compile(what.encode()), after.encode(), made)
 
 
 _REDIRECTIONS: Final = (
     _row("TZDIR", r"(?P<value>/usr/share/zoneinfo)/.+"),
     _row("PYTHONTZPATH", r"(?P<value>/usr/share/zoneinfo)/.+", ":/usr/share/zoneinfo"),
     _row("LOCPATH", r"(?P<value>/usr/lib/locale)/[^/]+/.+", ":/usr/lib/locale"),
+    _row("LOCPATH", r"(?P<value>/usr/lib/locale)/locale-archive", ":/usr/lib/locale", LOCALES),
     _row("TERMINFO_DIRS", r"(?P<value>(/etc|/lib|/usr/lib|/usr/share)/terminfo)/.+", ":"),
     _row("SSL_CERT_FILE", r"(?P<value>/etc/ssl/certs/ca-certificates\.crt|/etc/pki/tls/certs/ca-bundle\.crt)"),
     _row("OPENSSL_CONF", r"(?P<value>(/etc/ssl|/etc/pki/tls|/usr/lib/ssl)/openssl\.cnf)"),
@@ -89,7 +98,8 @@ def variables(
         if match is None or row.variable in callers:
             continue
         leads = layout.chain(match["value"])[-1:]
-        real = leads[0] if leads else layout.directory(match["value"])
+        real = row.made or (leads[0] if leads else layout.directory(match["value"]))
         if real is not None:
-            found[row.variable] = root + real + row.after
+            before = found.get(row.variable)
+            found[row.variable] = root + real + (row.after if before is None else b":" + before)
     return tuple(found.items())

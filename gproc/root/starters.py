@@ -20,7 +20,7 @@ import msgspec
 
 from gproc.content.manifest import File, Manifest, Symlink
 from gproc.root.code_layout import CodeLayout
-from gproc.root.redirected import STARTERS
+from gproc.root.redirected import OWN, STARTERS
 from gproc.root.script import shebang
 
 STARTERS_MAX: Final = 4096
@@ -49,7 +49,7 @@ class Starters(msgspec.Struct, frozen=True):
 
 def starters_of(layout: CodeLayout, laid_out: bytes, node_has: Collection[bytes]) -> Starters:
     """The starters of a bundle's programs, except of those that the node has identically (`node_has`)."""
-    if STARTERS in layout.tops:
+    if OWN in layout.tops:
         return Starters(())
     modes = {entry.path: entry.mode for entry in layout.manifest.entries if isinstance(entry, File)}
     scripts: list[tuple[bytes, bytes]] = []

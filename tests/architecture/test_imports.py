@@ -53,7 +53,7 @@ PURE = {
     "trust.names", "root.plan", "cli.completion", "cli.pages", "cli.parse", "cli.modes", "cli.options", "cli.switches",
     "cli.switch", "cli.run_switches", "cli.map_switches", "cli.program_options", "cli.node_options",
     "cli.kinds", "cli.giving_way", "root.code_layout", "root.view", "root.abilities", "root.asked", "root.where",
-    "root.redirected", "runtime.archive", "runtime.slim",
+    "root.redirected", "root.locale_archive", "runtime.archive", "runtime.slim",
     "adapters.invoke.protocol", "adapters.invoke.attributes", "adapters.invoke.states",
     "adapters.rsh.words", "adapters.rsh.login",
     "adapters.gfork.access", "adapters.gfork.frames", "adapters.gfork.grammar", "adapters.gfork.keys",

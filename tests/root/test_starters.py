@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from gproc.root import layers, redirected
 from gproc.root.asked import Asked
 from gproc.root.code_layout import CodeLayout
 from gproc.root.facts import NodeFacts
+from gproc.root.locale_archive import ARCHIVE, files_in
 from gproc.root.plan import LaidOut, plan
 from gproc.root.starters import interpreter_of, starters_of
 
@@ -75,15 +77,15 @@ def test_programs_that_were_sent_are_found_and_run_with_the_libraries_that_were_
     code = (HOME_BIN, b"/opt", b"/usr/bin")
     layout = CodeLayout(Manifest(PRINTF, loader, (b"/opt/lib",), code, (), (2, 99), entries_of(files, links)))
     starters = starters_of(layout, bytes(laid_out), ())
-    layers.with_starters(layout, starters, bytes(laid_out), bytes(formed))
+    layers.for_plain(layout, starters, bytes(laid_out), bytes(formed))
     formed.rename(job)  # each job has a copy elsewhere
     view = plan(
-        LaidOut(layout, b"/l", with_starters=b"/f", started=starters.directories), bytes(tmp_path),
+        LaidOut(layout, b"/l", for_plain=b"/f", started=starters.directories), bytes(tmp_path),
         Asked(b"/", search_path=b"%s:/usr/bin:/bin" % HOME_BIN), NodeFacts(False, False), b"a job",
     )  # fmt: skip
     assert view.source == b"/f"
     env = view.environment(())
-    assert env[b"PATH"].startswith(b"%s/.gproc%s:%s:" % (bytes(job), HOME_BIN, HOME_BIN))
+    assert env[b"PATH"].startswith(b"%s/.gproc/bin%s:%s:" % (bytes(job), HOME_BIN, HOME_BIN))
     done = subprocess.run(["/bin/sh", "-c", "by-the-nodes word; show"], env=env, capture_output=True, check=False)
     assert done.stdout == b"interpreted -e by-mine word\nby mine word\nnone\n"
     assert done.stderr.startswith(b"show: missing operand\n")
@@ -104,6 +106,27 @@ def test_a_file_that_is_no_elf_file_or_a_broken_one_has_no_interpreter(tmp_path:
         (tmp_path / "x").write_bytes(data)
         with open(tmp_path / "x", "rb") as file:
             assert interpreter_of(file.fileno()) == (b"" if data.startswith(b"\x7fELF") else None)
+
+
+def test_a_locale_of_an_archive_is_found_by_a_path(tmp_path: Path) -> None:
+    """LANG=en_US.UTF-8 was the locale C, without a word: glibc looks for the archive at one place only."""
+    if shutil.which("localedef") is None or not os.path.exists("/usr/share/i18n/locales/nl_NL"):
+        pytest.skip("needs localedef and the sources of locales")
+    archive = tmp_path / os.fsdecode(ARCHIVE[1:])
+    archive.parent.mkdir(parents=True)
+    words = ["localedef", f"--prefix={tmp_path}", "-i", "nl_NL", "-f", "UTF-8", "nl_NL.UTF-8"]
+    subprocess.run(words, check=True, capture_output=True)
+    layout = CodeLayout(Manifest(b"", b"", (), (), (), (0, 0), entries_of({ARCHIVE: archive.read_bytes()}, {})))
+    layers.for_plain(layout, starters_of(layout, bytes(tmp_path), ()), bytes(tmp_path), bytes(tmp_path / "formed"))
+    facts = NodeFacts(False, False, absent=frozenset([ARCHIVE]))
+    found = dict(redirected.variables(layout, facts, bytes(tmp_path / "formed"), frozenset()))
+    env = {**os.environb, **found, b"LC_ALL": b"nl_NL.UTF-8"}
+    done = subprocess.run(["locale", "yesexpr", "day"], env=env, capture_output=True, check=True)
+    assert b"maandag" in done.stdout
+    broken = archive.read_bytes()
+    for cut in (0, 10, 56, 200, len(broken) // 2):
+        assert all(len(content) <= cut for _, content in files_in(broken[:cut]))
+    assert list(files_in(broken[:16] + b"\xff" * 40 + broken[56:])) == []
 
 
 def variables(lacking: Iterable[bytes], *, callers: Iterable[bytes] = ()) -> dict[bytes, bytes]:
