@@ -17,7 +17,9 @@ from gproc.bundle.image import Image
 from gproc.bundle.meaning import Ran
 from gproc.content.paths import within
 
-_OMITTED: Final = re.compile(r"/(doc|docs|man|help|html|demos?|tests?|examples?|po|locale)$|\.(h|a|la|pod|R[dD])$")
+_OMITTED: Final = re.compile(
+    r"/(doc|docs|man|help|html|demos?|tests?|examples?|po|locale)$|\.(h|a|la|pod|R[dD]|el\.gz)$"
+)
 
 _LIBRARIES: Final = (
     (re.compile(r"(tclsh|wish)[\d.]*"), ("share/tcltk", "lib/tcltk", "lib/tcl8*", "lib/tk8*", "lib/*-linux-*/tcltk")),
@@ -40,6 +42,13 @@ _LIBRARIES: Final = (
     (re.compile(r"fish"), ("share/fish", "/etc/fish")),
     (re.compile(r"bash"), ("lib/bash",)),
     (re.compile(r"ksh\w*"), ("share/ksh",)),
+    (
+        re.compile(r"emacs(-\w+|[\d.]+)?"),
+        (
+            "share/emacs/*/lisp", "share/emacs/*/etc", "share/emacs/site-lisp", "lib/emacs", "libexec/emacs",
+            "/etc/emacs",
+        ),
+    ),
     (re.compile(r"swipl"), ("lib/swi-prolog", "lib/swipl")),
     (re.compile(r"sbcl"), ("lib/sbcl",)),
     (re.compile(r"erl"), ("lib/erlang",)),

@@ -358,7 +358,10 @@ def _from_root(bundle: LaidOut, root: bytes) -> tuple[bytes, Through | None]:
     manifest = bundle.layout.manifest
     script = (root + manifest.program,) if bundle.interpreter else ()
     program = root + (bundle.interpreter[0] if script else manifest.program)
-    options = bundle.interpreter[1:]
+    # Among them are the interpreters that are scripts themselves.
+    options = tuple(
+        root + word if word.startswith(b"/") and bundle.layout.chain(word) else word for word in bundle.interpreter[1:]
+    )
     if not manifest.loader:
         return (program, Through(options, False, *script)) if script else (program, None)
     glibc = bool(manifest.glibc)

@@ -50,13 +50,16 @@ class Planner:
         """By the number of the ticket: when it was planned, for which program, and the view."""
 
     async def prepare(self, root: Root, ticket: Ticket) -> None:
-        """Do the long part of `view` in a thread: it reads all files of a large bundle that the node has.
+        """Do the long part of `view` in a thread: it reads all files of a large bundle that the node has, and links all
+        of them for plain jobs.
 
         Raises: LaunchError if this node cannot give a view.
         """
-        if not self._abilities.view or not is_large(root.manifest):
+        if not is_large(root.manifest):
             return
         view = await asyncio.get_running_loop().run_in_executor(None, self.view, root, ticket, 0)
+        if not self._abilities.view:
+            return  # each plain job has a directory of its own
         for number in list(self._prepared)[: max(0, len(self._prepared) - PREPARED_MAX)]:
             del self._prepared[number]
         self._prepared[ticket.sequence] = view

@@ -26,6 +26,9 @@ from gproc.root.script import shebang
 STARTERS_MAX: Final = 4096
 """A bundle may hold a tree with more programs.  Each costs every plain job a file."""
 
+_LOOKED_AT_MAX: Final = 4 * STARTERS_MAX
+"""Files that may be programs.  Each is opened."""
+
 _ARGV0_SINCE: Final = (2, 33)
 _PLAIN_NAME: Final = re.compile(rb"[\w.+,:@%=/~^ -]+")
 """Paths that a shell reads as they are, between single quotes and as a pattern."""
@@ -53,6 +56,7 @@ def starters_of(layout: CodeLayout, laid_out: bytes, node_has: Collection[bytes]
         return Starters(())
     modes = {entry.path: entry.mode for entry in layout.manifest.entries if isinstance(entry, File)}
     scripts: list[tuple[bytes, bytes]] = []
+    left = _LOOKED_AT_MAX
     for entry in layout.manifest.entries:
         path = entry.path
         if not isinstance(entry, File | Symlink) or _SHARED_OBJECT.search(path) or not _PLAIN_NAME.fullmatch(path):
@@ -60,8 +64,11 @@ def starters_of(layout: CodeLayout, laid_out: bytes, node_has: Collection[bytes]
         met = layout.chain(path)
         if not met or not modes[met[-1]] & 0o111 or all(step in node_has for step in met):
             continue
+        left -= 1
+        if left < 0 or len(scripts) == STARTERS_MAX:
+            break
         text = _script(layout, laid_out, path, met[-1], node_has)
-        if text is not None and len(scripts) < STARTERS_MAX:
+        if text is not None:
             scripts.append((path, text))
     return Starters(tuple(scripts))
 

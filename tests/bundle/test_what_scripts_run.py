@@ -150,6 +150,17 @@ def test_what_a_node_lacks_goes_along_with_the_links_that_lead_to_it(packed: Pac
     assert {os.fsencode(link), os.fsencode(os.path.realpath(link))} <= set(bundle.manifest.yielding)
 
 
+def test_emacs_brings_its_library_and_its_memory(packed: Pack) -> None:
+    """It does not start without its .pdmp, a dump of its memory, and its character maps."""
+    if not shutil.which("emacs"):
+        pytest.skip("needs emacs")
+    bundle = packed("emacs", command=("emacs", "--batch", "-Q"))
+    paths = [file.path for file in bundle.manifest.files()]
+    for end in (b".pdmp", b"/lisp/simple.elc", b"/etc/charsets/CP1250.map"):
+        assert any(path.endswith(end) for path in paths), end
+    assert not any(path.endswith(b".el.gz") for path in paths)
+
+
 def test_a_script_of_the_distribution_brings_what_it_is_known_to_run(packed: Pack) -> None:
     """GNU parallel looks at processes with ps, which a minimal node has not."""
     if not (shutil.which("parallel") and shutil.which("ps")):

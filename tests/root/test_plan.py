@@ -202,6 +202,16 @@ def test_through_a_loader_only_what_the_loader_needs_comes_from_below_the_root()
     assert found.arguments((b"solver", b"-x")) == (ROOT + LOADER, *found.through.options, ROOT + PROGRAM, b"-x")
 
 
+def test_an_interpreter_that_is_a_script_lies_below_the_root_too() -> None:
+    """`#!/home/me/interp`, which is a script: sh was given a path that only the caller's machine has."""
+    layout = CodeLayout(manifest(program=BIN + b"/x", more=[file(BIN + b"/x"), file(BIN + b"/interp")]))
+    laid_out = LaidOut(layout, LAID_OUT, interpreter=(PROGRAM, b"-e", BIN + b"/interp", b"/etc/other"))
+    found = plan(laid_out, ROOT, Asked(b"/"), facts(namespaces=False, overlay=False), b"7.1")
+    own = ROOT + b"/7.1"
+    words = found.arguments((b"x", b"word"))[len((b"", b"--library-path", b"", b"--inhibit-rpath", b"")) :]
+    assert words == (own + PROGRAM, b"-e", own + BIN + b"/interp", b"/etc/other", own + BIN + b"/x", b"word")
+
+
 def test_an_entry_of_the_root_directory_that_the_node_lacks_is_made() -> None:
     found = view(msgspec.structs.replace(facts(), tops=frozenset({b"/projects", b"/lib64"})), cwd=b"/projects/mine")
     assert found.operations[0] == OwnTop(ROOT, (b"projects",), ((b"lib64", b"usr/lib64"),))
