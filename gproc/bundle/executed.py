@@ -107,7 +107,9 @@ def calls_in(text: str, language: str) -> list[list[str]]:
 
 _VARIABLE: Final = re.compile(r"^([A-Za-z_]\w*)[ \t]*[:?]?=[ \t]*([^\n#]*)", re.MULTILINE)
 _USED: Final = re.compile(r"\$[({](\w+)[)}]")
-_OF_MAKE: Final = {"CC": "cc", "CXX": "g++", "CPP": "cc", "AR": "ar", "FC": "gfortran", "LD": "ld", "AS": "as"}
+_OF_MAKE: Final = {
+    "MAKE": "make", "CC": "cc", "CXX": "g++", "CPP": "cc", "AR": "ar", "FC": "gfortran", "LD": "ld", "AS": "as",
+}  # fmt: skip
 
 
 def recipes_in(text: str) -> str:

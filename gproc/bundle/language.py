@@ -145,5 +145,8 @@ def _run(image: Image, surroundings: Surroundings, words: list[str]) -> Ran:
     """What a command of a script runs: `python3 x.py` runs x.py too."""
     language = prefixes.interpreter(os.path.basename(words[0]))
     word, code = prefixes.script(words[1:], language) if language else ("", "")
+    if language == "make":
+        files = prefixes.makefiles(words[1:])
+        word = next((each for each in files if image.is_file(surroundings.absolute(os.path.normpath(each)))), "")
     script = surroundings.absolute(os.path.normpath(word)) if word else ""
     return Ran(words[0], script if script and image.is_file(script) else "", code)

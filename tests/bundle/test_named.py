@@ -163,6 +163,19 @@ def test_code_and_what_is_a_part_of_another_program_do_not_give_way(packed: Pack
     assert yielding == {os.fsencode(tmp_path / "data")}
 
 
+def test_a_makefile_brings_those_of_the_directories_that_it_calls_make_in(packed: Pack, tmp_path: Path) -> None:
+    """`$(MAKE) -C sub`: "make[1]: *** sub: No such file or directory"."""
+    recipes = "all:\n\t$(MAKE) -s -C sub all W=1\n\tmake -f more.mk\n"
+    made(tmp_path, {"Makefile": recipes, "sub/Makefile": "all:\n\tcat t\n", "sub/t": "", "more.mk": "", "sub/u": ""})
+    make = tmp_path / "bin/make"
+    make.parent.mkdir()
+    make.write_bytes(Path("/bin/true").read_bytes())
+    make.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+    bundle = packed("make", environ, command=("make",), cwd=str(tmp_path))
+    assert sent(bundle, tmp_path) == {"bin/make", "Makefile", "sub/Makefile", "sub/t", "more.mk"}
+
+
 @pytest.mark.parametrize(
     "unit",
     ["cat <<E\n", "a <<'E'\nE\n", pytest.param("run" + 60_000 * " ", id="blanks"), "a=b\n", "{ ", 76 * "A" + "\n"],
