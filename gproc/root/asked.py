@@ -20,4 +20,4 @@ class Asked(msgspec.Struct, frozen=True):
     home: bytes = b""
     name: bytes = b""
     search_path: bytes = b""
-    variables: frozenset[bytes] = frozenset()
+    variables: tuple[tuple[bytes, bytes], ...] = ()

@@ -109,7 +109,7 @@ def plan(bundle: LaidOut, bin_root: bytes, asked: Asked, facts: NodeFacts, job_n
 def _plain(bundle: LaidOut, root: bytes, asked: Asked, facts: NodeFacts) -> View:
     program, through = _from_root(bundle, root)
     start = asked.cwd if asked.own_cwd else root + asked.cwd
-    variables = redirected.variables(bundle.layout, facts, root, asked.variables)
+    variables = redirected.variables(bundle.layout, facts, root, dict(asked.variables))
     if bundle.started:
         path = redirected.search_path(bundle.layout, root, bundle.started, asked.search_path)
         variables = ((b"PATH", path), *variables)

@@ -114,7 +114,7 @@ class Planner:
             home=environ.get(b"HOME", b""),
             name=request.argv[0],
             search_path=environ.get(b"PATH", b""),
-            variables=frozenset() if namespaces else frozenset(environ),
+            variables=() if namespaces else tuple(environ.items()),
         )
         if root is None:
             facts = self._node.bare(request.cwd, namespaces=namespaces, overlay=overlay)

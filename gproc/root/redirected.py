@@ -5,12 +5,13 @@ so: time zones, locales, terminals.  Such a variable is set only if the caller h
 was sent.  So it hides nothing of the node's that the job would have used.
 
 Sources: tzset(3), PEP 615, locale(7), terminfo(5), SSL_CTX_set_default_verify_paths(3ssl), config(5ssl),
-provider(7ssl), iconv(1), libmagic(3), tclvars(3tcl), fonts.conf(5).
+provider(7ssl), iconv(1), libmagic(3), tclvars(3tcl), fonts.conf(5), groff(1).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -18,6 +19,7 @@ import msgspec
 from gproc.content.manifest import Directory
 from gproc.root.code_layout import CodeLayout
 from gproc.root.facts import NodeFacts
+from gproc.root.where import is_distributions
 
 OWN: Final = b"/.gproc"
 """What gproc adds to a plain job's root."""
@@ -80,13 +82,15 @@ _REDIRECTIONS: Final = (
     _row("TCL_LIBRARY", r"(?P<value>/usr/(share|lib|lib64)/(tcltk/)?tcl[\d.]+)/init\.tcl"),
     _row("TK_LIBRARY", r"(?P<value>/usr/(share|lib|lib64)/(tcltk/)?tk[\d.]+)/tk\.tcl"),
     _row("FONTCONFIG_FILE", r"(?P<value>/etc/fonts/fonts\.conf)"),
+    _row("GROFF_FONT_PATH", r"(?P<value>/usr/share/groff/[^/]+/font)/.+"),
+    _row("GROFF_TMAC_PATH", r"(?P<value>/usr/share/groff/[^/]+/tmac)/.+"),
 )
 
 
 def variables(
-    layout: CodeLayout, facts: NodeFacts, root: bytes, callers: frozenset[bytes]
+    layout: CodeLayout, facts: NodeFacts, root: bytes, callers: Mapping[bytes, bytes]
 ) -> tuple[tuple[bytes, bytes], ...]:
-    """What to set, by name.  callers: the names that the caller has set."""
+    """What to set, by name.  callers: the caller's own.  One that names a file of the caller's names it where it is."""
     lacking = [
         entry.path
         for entry in layout.manifest.entries
@@ -102,4 +106,8 @@ def variables(
         if real is not None:
             before = found.get(row.variable)
             found[row.variable] = root + real + (row.after if before is None else b":" + before)
+    of_caller = frozenset(path for path in lacking if not is_distributions(path))
+    for name, value in callers.items():
+        if value in of_caller and (leads := layout.chain(value)):
+            found[name] = root + leads[-1]
     return tuple(found.items())

@@ -140,7 +140,7 @@ def test_a_locale_of_an_archive_is_found_by_a_path(tmp_path: Path) -> None:
     formed = tmp_path / "formed"
     layers.for_plain(layout, starters_of(layout, bytes(tmp_path / "laid"), ()), bytes(tmp_path / "laid"), bytes(formed))
     facts = NodeFacts(False, False, absent=frozenset([ARCHIVE]))
-    found = dict(redirected.variables(layout, facts, bytes(formed), frozenset()))
+    found = dict(redirected.variables(layout, facts, bytes(formed), {}))
     env = {**os.environb, **found, b"LC_ALL": b"xx_XX.UTF-8"}
     done = subprocess.run(["locale", "charmap"], env=env, capture_output=True, check=True)
     assert (done.stdout, done.stderr) == (b"UTF-8\n", b"")
@@ -149,15 +149,16 @@ def test_a_locale_of_an_archive_is_found_by_a_path(tmp_path: Path) -> None:
     assert list(files_in(archive[:16] + b"\xff" * 40 + archive[56:])) == []
 
 
-def variables(lacking: Iterable[bytes], *, callers: Iterable[bytes] = ()) -> dict[bytes, bytes]:
+def variables(lacking: Iterable[bytes], *, callers: Mapping[bytes, bytes] | None = None) -> dict[bytes, bytes]:
     paths = [
         b"/usr/share/zoneinfo/Asia/Tokyo", b"/usr/lib/locale/de_DE.utf8/LC_CTYPE", b"/lib/terminfo/x/xterm",
         b"/etc/ssl/certs/ca-certificates.crt", b"/usr/lib/x86_64-linux-gnu/ossl-modules/legacy.so",
+        b"/home/me/conf", b"/home/me/had", b"/usr/bin/zsh",
     ]  # fmt: skip
     entries = entries_of(dict.fromkeys(paths, b""), {})
     layout = CodeLayout(Manifest(b"", b"", (), (), (), (0, 0), entries))
     facts = NodeFacts(False, False, absent=frozenset(lacking))
-    return dict(redirected.variables(layout, facts, b"/r", frozenset(callers)))
+    return dict(redirected.variables(layout, facts, b"/r", callers or {}))
 
 
 def test_data_that_the_node_lacks_is_found_by_the_variable_of_its_library() -> None:
@@ -179,4 +180,9 @@ def test_data_that_the_node_lacks_is_found_by_the_variable_of_its_library() -> N
 
 
 def test_a_variable_that_the_caller_has_set_is_the_callers() -> None:
-    assert variables([b"/usr/share/zoneinfo/Asia/Tokyo"], callers=[b"TZDIR", b"PYTHONTZPATH"]) == {}
+    assert variables([b"/usr/share/zoneinfo/Asia/Tokyo"], callers={b"TZDIR": b"/tz", b"PYTHONTZPATH": b""}) == {}
+
+
+def test_a_variable_that_names_a_file_of_the_callers_names_it_where_it_is() -> None:
+    own = {b"CONF": b"/home/me/conf", b"HAD": b"/home/me/had", b"SHELL": b"/usr/bin/zsh", b"WORD": b"conf"}
+    assert variables([b"/home/me/conf", b"/usr/bin/zsh"], callers=own) == {b"CONF": b"/r/home/me/conf"}
