@@ -13,6 +13,8 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from gproc.nodespec import Place, fold
 from gproc.records.present import KeptNode, packed_node
 from gproc.relay.belonging import Belonging
@@ -228,7 +230,10 @@ class Master(Hub):
             return
         known = self.registry.by_nonce(change.node.nonce)
         former_route = None if known is None else known.route
-        node, displaced = self.registry.arrive(change.route, self._node_keys.proved(change.node))
+        # By our clock: that of a rack master may be wrong.
+        since_s = time.time() if known is None or known.route is None else known.info.since_s
+        info = msgspec.structs.replace(self._node_keys.proved(change.node), since_s=since_s)
+        node, displaced = self.registry.arrive(change.route, info)
         if change.node.proof is not None:
             node.run_key = change.node.proof.key
         if former_route not in (None, change.route):

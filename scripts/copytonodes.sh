@@ -162,11 +162,17 @@ exec "\$r/ld.so" --library-path "\$r/lib" "\$r/bin/python3" -I -S -X utf8 -m gpr
 RUN
 chmod 755 "$dest/gproc.new"
 mv -f "$dest/gproc.new" "$dest/gproc"
-# A later start keeps the runtime that this command needs (native/retention.h), and no longer the one before it.
-for kept in "${found%/*}"/runtime-*.kept; do
-    if [ -e "$kept" ] && [ "$(cat "$kept")" = "$HOME/$dest" ]; then rm -f "$kept"; fi
+# A later start keeps the runtimes that commands need (native/retention.h): each has a file, whose content is its place.
+keep() {
+    mkdir -p "$found.kept" && echo "$HOME/$dest" >"$found.kept/$(echo "$HOME/$dest" | tr / % | cut -c 1-200)"
+}
+keep 2>/dev/null || keep # again: another copy may just have removed the directory, which was empty
+for kept in "${found%/*}"/runtime-*.kept/*; do
+    if [ -e "$kept" ] && ! grep -q -F "r='${kept%.kept/*}'" "$(cat "$kept")/gproc" 2>/dev/null; then
+        rm -f "$kept"
+        rmdir "${kept%/*}" 2>/dev/null || : # others need it
+    fi
 done
-echo "$HOME/$dest" >"$found.kept"
 
 mkdir -p "$identity"
 chmod 700 "$identity"

@@ -256,11 +256,19 @@ int bootstrap_stop(const char *path, const char *name) {
     return 0;
 }
 
-/* Whether any slave runs from there; if so, that is said. */
+/* Whether any slave runs from there, or may run; if so, that is said. */
 static bool any_slave(int directory, const char *path) {
     struct entries entries = {.directory = directory};
     const char *name;
-    while ((name = next_name(&entries)) != NULL) {
+    for (;;) {
+        name = next_name(&entries);
+        if (name == NULL && entries.size < 0) {
+            answer("kept", "whether another slave of this user runs there cannot be read");
+            return true;
+        }
+        if (name == NULL) {
+            return false;
+        }
         static char text[PATH_ROOM];
         if (!slave_has_lock_name(name) || !slave_holds(directory, name)) {
             continue;
@@ -277,7 +285,6 @@ static bool any_slave(int directory, const char *path) {
         answer("kept", text);
         return true;
     }
-    return false;
 }
 
 int bootstrap_look(const char *path) {

@@ -9,6 +9,9 @@
 #include "untar.h"
 
 #define WRITABLE_BY_OTHERS 022
+#define NAMES_MAX 4096u
+#define LEFT_S 86400 /* no unpacking lasts for a day */
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
 
 static const char hexadecimal[] = "0123456789abcdef";
 
@@ -45,6 +48,52 @@ bool runtime_is_there(int directory, const char *name) {
     return found >= 0;
 }
 
+const char *unfinished(void) {
+    static char name[UNFINISHED_BYTES] = UNFINISHED "-";
+    size_t used = sizeof UNFINISHED;
+    if (name[used] == 0) {
+        int file = (int)SYS4(openat, AT_FDCWD, BOOT_ID, O_RDONLY | O_CLOEXEC, 0);
+        long got = file < 0 ? file : SYS3(read, file, name + used, UNFINISHED_BYTES - used - 1);
+        close_quietly(file);
+        name[used + (got < 0 ? 0 : (size_t)got)] = 0;
+    }
+    return name;
+}
+
+static bool is_unfinished(const char *name) {
+    return strlen(name) >= sizeof UNFINISHED - 1 && memcmp(name, UNFINISHED, sizeof UNFINISHED - 1) == 0;
+}
+
+/* The time of the file's server, which may not be ours: of a directory that was just made. */
+static int64_t made_s(int directory, const char *name) {
+    struct statx found;
+    long result = SYS5(statx, directory, name, AT_SYMLINK_NOFOLLOW, STATX_MTIME, &found);
+    return result == 0 ? found.stx_mtime.tv_sec : -1;
+}
+
+void unfinished_remove(int directory) {
+    struct entries entries;
+    const char *name;
+    tree_remove(directory, unfinished());
+    entries = (struct entries){.directory = (int)SYS4(openat, directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)};
+    int64_t now_s = 0;
+    for (uint32_t count = 0; count < NAMES_MAX && (name = next_name(&entries)) != NULL; count++) {
+        if (!is_unfinished(name)) {
+            continue;
+        }
+        if (now_s == 0) {
+            SYS3(mkdirat, directory, unfinished(), 0700);
+            now_s = made_s(directory, unfinished());
+            SYS3(unlinkat, directory, unfinished(), AT_REMOVEDIR);
+        }
+        int64_t its_s = made_s(directory, name);
+        if (its_s >= 0 && now_s - its_s > LEFT_S) {
+            tree_remove(directory, name);
+        }
+    }
+    close_quietly(entries.directory);
+}
+
 static bool unpack_into(int into) {
     untar_begin(into);
     bool good = inflate_gzip(supply_next, untar_take, UNTAR_BYTES_MAX) && untar_is_whole();
@@ -53,9 +102,9 @@ static bool unpack_into(int into) {
 }
 
 static bool make_runtime(int directory, const char *name) {
-    tree_remove(directory, UNFINISHED);
-    long result = SYS3(mkdirat, directory, UNFINISHED, 0700);
-    int into = (int)SYS4(openat, directory, UNFINISHED, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
+    unfinished_remove(directory);
+    long result = SYS3(mkdirat, directory, unfinished(), 0700);
+    int into = (int)SYS4(openat, directory, unfinished(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0);
     if (result != 0 || into < 0) {
         close_quietly(into);
         return fail(result != 0 ? result : into, NULL, "a new directory");
@@ -69,11 +118,13 @@ static bool make_runtime(int directory, const char *name) {
     }
     close_quietly(into);
     if (good) {
-        result = SYS5(renameat2, directory, UNFINISHED, directory, name, 0);
-        good = result == 0 || fail(result, NULL, name);
+        result = SYS5(renameat2, directory, unfinished(), directory, name, 0);
+        bool lost = result != 0 && runtime_is_there(directory, name); /* to another machine, which has unpacked the same */
+        good = result == 0 || lost || fail(result, NULL, name);
+        result = lost ? -1 : result;
     }
-    if (!good) {
-        tree_remove(directory, UNFINISHED);
+    if (!good || result != 0) {
+        tree_remove(directory, unfinished());
     }
     return good;
 }

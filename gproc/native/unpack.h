@@ -4,8 +4,16 @@
 
 #include "supply.h"
 
-/* What is being unpacked, or removed, has this name. */
+/* What is being unpacked, or removed, has a name that begins so; then comes which kernel does it.  Machines with one home
+ * may have locks that hold others back on the same machine alone. */
 #define UNFINISHED ".new"
+#define UNFINISHED_BYTES (sizeof UNFINISHED + 1 + 36) /* "-", and a boot_id: random(4) */
+
+/* The name of what is unfinished on this machine: at most one, under the lock of that directory. */
+const char *unfinished(void);
+
+/* Remove that from the directory, and what other machines have left there a day ago. */
+void unfinished_remove(int directory);
 
 /* "runtime-" and the digest in hexadecimal, with a NUL. */
 void runtime_name(char name[RUNTIME_NAME_BYTES + 1], const uint8_t digest[SHA256_BYTES]);

@@ -125,7 +125,7 @@ class NodeStart:
 
     async def _hello(self) -> tuple[Parcel, Channel, Answer]:
         def command(parcel: Parcel) -> str:
-            return start_command(len(parcel.helper), parcel.helper_digest)
+            return start_command(len(parcel.helper), parcel.helper_digest, self._slave)
 
         parcels = self._parcels
         parcel, channel = await _login(self._standing, command, parcels.own, parcels.of, self._ways, self._closing)
@@ -171,8 +171,13 @@ async def stop_node(standing: Standing, slave: str, parcels: Parcels, ways: Ways
     """End the slave of that name on the host.  Its failures are results."""
 
     async def heard(channel: Channel) -> tuple[Stage, str]:
-        answer = await next_answer(channel, ways.connect_timeout_s, "gproc's helper there", "stopped", "none")
-        return Stage.STOPPED, "" if answer.word == "stopped" else "no slave of this cluster ran"
+        said = set[str]()
+        while "finished" not in said:
+            answer = await next_answer(
+                channel, ways.connect_timeout_s, "gproc's helper there", "stopped", "none", "finished"
+            )  # fmt: skip
+            said.add(answer.word)
+        return Stage.STOPPED, "" if "stopped" in said else "no slave of this cluster ran"
 
     def command(parcel: Parcel) -> str:
         return stop_command(len(parcel.helper), parcel.helper_digest, slave)

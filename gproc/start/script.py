@@ -24,18 +24,24 @@ ANSWER: Final = "gproc-start "
 """Every answer begins so: a login shell may say something of its own."""
 
 _LINES: Final = """
-umask 077; size=$1; h=helper-$2; verb=$3; slave=$4; root=$5; d=; r=; got=; why=;
+umask 077; size=$1; h=helper-$2; verb=$3; slave=$4; root=$5; d=; r=; got=; why=; locks=;
 say() { echo "gproc-start $*"; };
 u=$(id -u); say hello "$(uname -m)" "$u"; cache=${XDG_CACHE_HOME:-$HOME/.cache}/gproc;
 if [ "$u" = 0 ]; then own=/var/cache/gproc/runtimes; else own=$cache/runtimes; fi;
 ours() { cd -P "$1" 2>/dev/null && [ -O . ] && case $(ls -ld .) in drwx------*) :;; *) false;; esac; };
-each() { for c in "$own" /var/tmp/gproc.* /tmp/gproc.* /dev/shm/gproc.* /run/gproc.*; do
-if ours "$c"; then c=$(pwd -P); $1; fi; done; cd /; };
+visit() { for c; do if ours "$c"; then c=$(pwd -P); $f; fi; done; };
+each() { f=$1; say doing "looks into $own"; visit "$own"; say doing "looks into /var/tmp, /tmp, /dev/shm and /run";
+visit /var/tmp/gproc.* /tmp/gproc.* /dev/shm/gproc.* /run/gproc.*; cd /; };
 works() { [ -x "$1" ] && "$1" gpb1 2>/dev/null; };
 take() { { head -c "$size" || dd bs=1 count="$size"; } | { cat >"$t"; cat >/dev/null; }; };
 clear() { rm -f "$1"; rmdir "${1%/*}" 2>/dev/null; };
 
-look() { if [ -z "$d" ] && works "./$h"; then d=$c; fi; if [ -z "$r" ] && [ "$c" != "$own" ]; then
+end() { [ -n "$slave" ] && [ -e "./$slave.lock" ] && [ "$c" != "$d" ] || return 0; e=;
+for e in ./helper-*; do if works "$e"; then say doing "ends the slave there"; break; fi; e=; done;
+if [ -z "$e" ]; then say failed "no helper of gproc works in $c, where a slave was started"; exit 1; fi;
+if [ "$verb" = stop ]; then "$e" stop "$c" "$slave"; else "$e" stop "$c" "$slave" >/dev/null; fi || exit 1; };
+look() { if [ -n "$slave" ] && [ -e "./$slave.lock" ]; then locks=$locks:$c; fi;
+if [ -z "$d" ] && works "./$h"; then d=$c; fi; if [ -z "$r" ] && [ "$c" != "$own" ]; then
 for e in ./helper-*; do if works "$e"; then r=$c; fi; done; fi; };
 halt() { free=; for e in ./helper-*; do if [ -z "$free" ] && works "$e"; then say doing "ends the slave there";
 "$e" stop "$c" "$slave" || exit 1; "$e" idle "$c" 2>/dev/null; case $? in 0) free=1;; 3) exit 0;; esac; fi; done;
@@ -52,8 +58,7 @@ if [ "$u" = 0 ]; then cache=/var/cache/gproc; else
 for c in "$cache"/*; do case $c in */store|*/runtimes|*/\\*) :;; *) all=;; esac; done; fi;
 if [ -n "$all" ]; then scrub "$cache"; fi; say removed; exit 0; fi;
 
-say doing "looks into $own"; each look; if [ "$verb" = stop ]; then
-if [ -z "$d" ]; then say none; exit 0; fi; exec "$d/$h" stop "$d" "$slave"; fi;
+if [ "$verb" = stop ]; then each end; say finished; exit 0; fi; each look;
 
 if [ -e /proc/self/stat ]; then :; else
 say failed "no /proc is mounted there, and gproc needs it: mount -t proc proc /proc"; exit 1; fi;
@@ -71,6 +76,7 @@ got=${got:-$t}; chmod 700 "$t"; if works "$t"; then mv -f "$t" "$c/$h"; d=$c; br
 [ "$got" = "$t" ] || clear "$t"; done; [ -z "$got" ] || clear "$got"; fi;
 if [ -z "$d" ]; then no="no directory in which programs may be executed: ";
 if [ -n "$why" ]; then say failed "$no$why"; else say failed 13 "$no$own"; fi; exit 1; fi;
+case $locks in ""|":$d") :;; *) d=$(cd -P "$d" && pwd -P); each end;; esac;
 say helper ready; exec "$d/$h" bootstrap "$d"
 """
 
@@ -78,13 +84,19 @@ _SCRIPT: Final = " ".join(_LINES.split())
 """In one line, without a quote or "!": so it means the same in any login shell."""
 
 
-def start_command(helper_bytes: int, helper_digest: str) -> str:
-    """For a login shell.  The helper's bytes are to follow each time that the answer is `helper need`."""
-    return f"exec /bin/sh -c '{_SCRIPT}' gproc-start {helper_bytes} {helper_digest} start"
+def start_command(helper_bytes: int, helper_digest: str, slave: str = "") -> str:
+    """For a login shell.  The helper's bytes are to follow each time that the answer is `helper need`.
+
+    slave: the one that is to be started; one of that name that was started from another directory of ours is ended.
+    """
+    return f"exec /bin/sh -c '{_SCRIPT}' gproc-start {helper_bytes} {helper_digest} start {slave}"
 
 
 def stop_command(helper_bytes: int, helper_digest: str, slave: str) -> str:
-    """Ends the slave of that name."""
+    """Ends the slave of that name, whichever version of gproc has started it.
+
+    The answers are `stopped` or `none` for each place that has its lock, and `finished` at the end.
+    """
     return f"exec /bin/sh -c '{_SCRIPT}' gproc-start {helper_bytes} {helper_digest} stop {slave}"
 
 
@@ -100,8 +112,8 @@ def remove_command(helper_bytes: int, helper_digest: str, slave: str, bin_root: 
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """word: hello, helper, need, have, doing, found, joining, ready, ended, abandoned, stopped, none, kept, removed or
-    failed."""
+    """word: hello, helper, need, have, doing, found, joining, ready, ended, abandoned, stopped, none, finished, kept,
+    removed or failed."""
 
     word: str
     rest: str

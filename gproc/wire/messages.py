@@ -51,7 +51,7 @@ class NodeInfo(msgspec.Struct, frozen=True, array_like=True):
     name: as its certificate says.  address: "host:port" where its children and peers dial; a slave that does not
     know its own host says ":port", and its parent adds the host that it sees.  nonce: of this run of its slave: grants
     bind to it.  plain_because: why jobs run there without a view; "" if they have one.
-    since_s: when it joined, in Unix time by its parent's clock.
+    since_s: when it joined, in Unix time, by its parent's clock; what the master shows is by its own.
     python_because: why its jobs are started by Python and not by the static helper; "" if they are not.
     dials: "host:port" at which it has reached its parent.  serial: of its certificate, as its parent has seen it.
     proof: of its name, for the master alone: without it, the master does not take the node in.

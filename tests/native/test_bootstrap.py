@@ -428,6 +428,56 @@ def test_a_runtime_stays_from_which_anything_runs_or_which_a_command_needs(
     assert name_of(archives[2]) not in found
 
 
+def test_helpers_stayed_for_ever(helper: str, place: Path, stopped: None) -> None:
+    """55 kB for each version: the one that starts a slave stays, one that runs, and if none does the last one."""
+    content = Path(helper).read_bytes()
+    for mark in range(6):
+        path = place / f"helper-{mark:032x}"
+        path.write_bytes(content)
+        path.chmod(0o700)
+        os.utime(path, (mark, mark))
+    (waits := place.parent / "waits").mkdir(0o700)
+
+    def after(mark: int) -> list[int]:
+        run = started(str(place / f"helper-{mark:032x}"), place, runtime_of(READY), flags=1)
+        assert run.answer() == "ready joined"
+        run.end()
+        return sorted(int(path.name[7:], 16) for path in place.glob("helper-*"))
+
+    with subprocess.Popen([place / f"helper-{1:032x}", "bootstrap", waits], stdin=subprocess.PIPE) as runs:
+        assert after(2) == [1, 2]
+        runs.kill()
+    for mark in range(3, 6):
+        (place / f"helper-{mark:032x}").write_bytes(content)
+        (place / f"helper-{mark:032x}").chmod(0o700)
+        os.utime(place / f"helper-{mark:032x}", (mark, mark))
+    assert after(5) == [2, 5], "and the one that was used last, though others came later"
+
+
+def test_a_machine_with_the_same_home_had_its_half_unpacked_runtime_removed(
+    helper: str, place: Path, stopped: None
+) -> None:
+    """Its locks are not seen here.  What it unpacks has another name; who comes second takes what is there."""
+    archive = runtime_of(READY)
+    (others := place / ".new-00000000-0000-0000-0000-000000000000").mkdir()
+    (left := place / ".new-11111111-1111-1111-1111-111111111111").mkdir()
+    os.utime(left, (0, 0))
+    run = Bootstrap(helper, place)
+    run.send(header(archive))
+    assert run.answer() == "need 0"
+    winner = place / name_of(archive)
+    winner.mkdir()
+    (winner / "ld.so").write_bytes(READY)
+    (winner / "ld.so").chmod(0o700)
+    run.give(archive)
+    assert re.fullmatch("have [0-9]+", run.answer())
+    assert run.answer() == "ready joined"
+    run.end()
+    assert others.exists() and not left.exists()
+    assert [path.name for path in winner.iterdir() if path.suffix == ""] == [], "the winner's"
+    assert [path.name for path in place.glob(".new*")] == [others.name]
+
+
 def idle(helper: str, place: Path) -> tuple[int, str]:
     done = subprocess.run([helper, "idle", place], capture_output=True, text=True)
     return done.returncode, done.stdout.removeprefix("gproc-start ").rstrip("\n")

@@ -109,6 +109,6 @@ def test_a_host_whose_disk_hangs_has_said_where_it_looks(tmp_path: Path) -> None
     ) as shell:
         assert shell.stdout is not None
         lines = iter(shell.stdout.readline, "")
-        said = [next(lines) for _ in range(3)]
+        said = [next(lines) for _ in range(4)]
         os.killpg(shell.pid, signal.SIGKILL)
     assert re.match("gproc-start doing looks for room in /.*/gproc/runtimes\n", said[-1])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from tests.start.lab import SFTP, Lab
+from tests.patience import PATIENCE_S
+from tests.start.lab import COPY_TO_NODES, SFTP, Lab
 from tests.start.test_failures import CACHE, NOEXEC
 from tests.start.test_start import started
 
@@ -44,6 +48,37 @@ def done(nodes: Lab) -> subprocess.CompletedProcess[str]:
     return copied(nodes, 1, 9)
 
 
+def test_two_who_copied_one_runtime_took_it_from_each_other(tmp_path: Path) -> None:
+    """Each has a command of its own, and says so in a file of its own."""
+    if subprocess.run(["unshare", "--mount", "true"]).returncode != 0:
+        pytest.skip("needs a namespace of mounts, for a directory of runtimes of its own")
+    text = COPY_TO_NODES.read_text().partition("<<'INSTALL'\n")[2].partition("\nINSTALL\n")[0]
+    own = tmp_path / "cache" / "gproc" / "runtimes"
+    (own / "runtime-a").mkdir(0o700, parents=True)
+    (own / "runtime-b").mkdir()
+    own.chmod(0o700)
+    for each in own.iterdir():
+        (each / "ld.so").write_text("#!/bin/sh\necho gproc 1.0\n")
+        (each / "ld.so").chmod(0o755)
+
+    def kept(dest: str, runtime: str) -> dict[str, list[str]]:
+        (identity := tmp_path / "came" / "identity").mkdir(parents=True)
+        for name in ("ca.crt", "ticket.pub", "node.crt", "node.key"):
+            (identity / name).touch()
+        (tmp_path / "came" / "install").write_text(text)
+        line = f'mount --bind "{tmp_path}/cache" /var/cache && sh "{tmp_path}/came/install" {dest} {runtime}'
+        environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        subprocess.run(["unshare", "--mount", "sh", "-c", line], env=environ, check=True, timeout=PATIENCE_S)
+        return {each.stem: sorted(Path(file.read_text()).name.strip() for file in each.iterdir())
+                for each in own.glob("*.kept")}  # fmt: skip
+
+    kept("one", "runtime-a")
+    assert kept("two", "runtime-a") == {"runtime-a": ["one", "two"]}
+    assert kept("two", "runtime-b") == {"runtime-a": ["one"], "runtime-b": ["two"]}
+    shutil.rmtree(tmp_path / "two")
+    assert kept("one", "runtime-a") == {"runtime-a": ["one"]}, "a command that is gone needs nothing"
+
+
 @pytest.mark.parametrize("name", ["kn01", "kn02"])
 def test_a_node_without_python_runs_gproc_and_has_its_own_key(
     nodes: Lab, done: subprocess.CompletedProcess[str], name: str
@@ -54,7 +89,7 @@ def test_a_node_without_python_runs_gproc_and_has_its_own_key(
         "-rw-------", "ca.crt", "-rw-------", "node.crt", "-rw-------", "node.key", "-rw-------", "ticket.pub",
     ]  # fmt: skip
     assert ".gproc-" not in listed
-    kept = nodes.shell(name, "cat $(find /var /tmp /dev/shm /run -name 'runtime-*.kept')")
+    kept = nodes.shell(name, "cat $(find /var /tmp /dev/shm /run -path '*/runtime-*.kept/*')")
     assert kept == "/root/.local/share/gproc\n", "a later start does not remove what the command needs"
 
 

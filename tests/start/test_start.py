@@ -79,6 +79,22 @@ def test_some_nodes_are_stopped_and_started_again(lab: Lab) -> None:
     assert len(nodes(lab)) == 3
 
 
+def test_a_slave_that_another_version_had_started_or_that_runs_from_elsewhere_was_not_found(lab: Lab) -> None:
+    started(lab, "-w", "h[1-2]")
+    as_another = "cd /var/cache/gproc/runtimes && mv helper-* helper-" + "0" * 32
+    lab.shell("h1", as_another)
+    assert lab.run("stop", "h1").returncode == 0
+    assert lab.slave("h1") == ""
+    lab.shell("h2", f"{as_another}; mkdir -m 700 /tmp/gproc.1; cd /tmp/gproc.1; mv /var/cache/gproc/runtimes/* .")
+    before = lab.slave("h2")
+    assert lab.run("restart", "h2").returncode == 0
+    assert lab.shell("h2", "ps | grep -c '[_]_started'").strip() == "1"
+    assert len(lab.shell("h2", "ls -d /tmp/gproc.1/helper-* /var/cache/gproc/runtimes/helper-*").split()) == 2
+    assert lab.slave("h2") != before
+    lab.run("stop")
+    lab.shell("h2", "rm -rf /tmp/gproc.1")
+
+
 def test_a_slave_whose_master_was_killed_is_replaced(lab: Lab) -> None:
     lab.run("start", "-w", "h1")
     pid = lab.slave("h1")

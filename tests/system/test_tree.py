@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+import time
+from pathlib import Path
 
 import pytest
 
@@ -174,3 +176,17 @@ def test_a_dead_masters_socket_is_replaced_and_a_live_ones_is_not(cluster: Clust
     assert cluster.socket.exists()
     cluster.start_master()
     assert cluster.command("i").returncode == 0
+
+
+def test_children_of_a_rack_master_whose_clock_was_wrong_had_joined_in_1970(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import time; real = time.time; time.time = lambda: real() % 3600")
+    cluster = Cluster(tmp_path / "c")
+    try:
+        began_s = time.time()
+        cluster.start_master()
+        cluster.under = ("env", f"PYTHONPATH={tmp_path}:{cluster.env['PYTHONPATH']}")
+        cluster.slave(1, parent=cluster.slave(1))
+        with gproc.connect(str(cluster.socket)) as connection:
+            assert [node.since_s > began_s for node in connection.info().nodes] == [True, True]
+    finally:
+        cluster.stop()
