@@ -148,7 +148,7 @@ static bool have_runtime(const char *path, int directory, const char *name, bool
     }
     SYS2(flock, directory, UNLOCK);
     if (!good && (failure.code == ENOSPC || failure.code == EDQUOT)) {
-        fail(-failure.code, "it has no room for the runtime, 50 MB", path);
+        fail(-failure.code, "it has no room for the runtime, 50 MB in 500 files", path);
     }
     if (good) {
         uint16_t port = hand_on(archive);
@@ -221,11 +221,11 @@ static int start(int directory, const char *path, const char *name, char **envir
 
 int bootstrap_run(const char *path, char **environment) {
     char name[RUNTIME_NAME_BYTES + 1];
-    uint64_t broken_pipe = SIGNAL_BIT(SIGPIPE);
+    uint64_t of_writing = SIGNAL_BIT(SIGPIPE) | SIGNAL_BIT(SIGXFSZ); /* then write(2) fails instead */
     int directory = open_own(path);
     bool serves = false;
     /* Without a front end there is nobody to answer to; what was begun is still to be ended. */
-    SYS4(rt_sigprocmask, SIG_BLOCK, &broken_pipe, NULL, sizeof broken_pipe);
+    SYS4(rt_sigprocmask, SIG_BLOCK, &of_writing, NULL, sizeof of_writing);
     bool good = directory >= 0 && read_header();
     if (good) {
         runtime_name(name, header.digest);

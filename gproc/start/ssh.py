@@ -299,7 +299,7 @@ class _Asyncssh(_Conversation):
                     await asyncio.sleep(random.uniform(*AGAIN_S))
                 process = await connection.create_process(command, encoding=None)
                 ends_s = scope.when()
-        except (OSError, asyncssh.Error, TimeoutError) as error:
+        except (OSError, asyncssh.Error, TimeoutError, ValueError) as error:
             if isinstance(error, TimeoutError) and lost is not None:
                 raise SshFailed(f"{_words(lost, keys, ways)}{CROWDED}{_detour(name)}") from lost
             unasked = isinstance(error, asyncssh.PermissionDenied) and login is not None and login.unasked
@@ -363,5 +363,7 @@ def _words(error: BaseException, keys: HostKeys, ways: Ways) -> str:
             return f"{path}: {os.strerror(number)}"
         case OSError(errno=int(number)):
             return os.strerror(number)  # asyncio's own text has the address once more
+        case ValueError():  # ssh_config or a key, whose reader knows less than ssh(1)
+            return f"{error}: gproc's own ssh cannot use that; --ssh-command ssh takes yours"
         case _:
             return reason_of(error)

@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import re
+import resource
 import struct
 import subprocess
 import sys
@@ -345,11 +346,22 @@ def test_a_full_disk_is_said_with_the_kernels_word(helper: str, tmp_path: Path) 
         run.send(header(archive))
         assert run.answer() == "need 0"
         run.give(archive)
-        assert run.answer() == f"failed 28 it has no room for the runtime, 50 MB: {place}"
+        assert run.answer() == f"failed 28 it has no room for the runtime, 50 MB in 500 files: {place}"
         run.end()
         assert runtimes(place) == []
     finally:
         subprocess.run(["umount", place], check=True)
+
+
+def test_a_limit_of_the_size_of_files_ended_the_helper_without_a_word(helper: str, place: Path) -> None:
+    archive = archive_of({"big": Content(os.urandom(1 << 20))})
+    run = Bootstrap(helper, place)
+    resource.prlimit(run.process.pid, resource.RLIMIT_FSIZE, (1000, 1000))
+    run.send(header(archive))
+    assert run.answer() == "need 0"
+    run.give(archive)
+    assert run.answer() == "failed 27 -: big", "File too large"
+    run.end()
 
 
 def other_runtime(mark: int) -> bytes:
