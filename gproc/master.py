@@ -267,6 +267,7 @@ class Master(Hub):
         """Tell a node its place: without a grant it accepts no ticket."""
         assert node.route is not None
         self._lend(node)
+        node.granted_s = boottime_s()
         session = self._session
         # Of a job that is not named a relay lets go at once, and then its release does not reach those below.
         jobs = (*(live.job.number for live in self._service.running()), *self._service.unreleased)
@@ -336,13 +337,12 @@ class Master(Hub):
         if isinstance(question, AskCertificate):
             self._desk.ask(question, node.info.name, self.pass_down)
             return
-        jobs = self._service.jobs_at(node.place)
-        awaited = tuple(live.job.number for live in self._service.running() if live.awaits(node.place))
+        awaited = tuple(live.job.number for live in self._service.running_at(node.place) if live.awaits(node.place))
         self._lend(node)
         home_is_there = self.registry.home_is_there(node)
         lease = Lease(
-            self._session.id, question.nonce, self._session.last_number, self._session.clock_ms(), jobs,
-            home_is_there, time.time(), self.endpoint.vetting.number, awaited,
+            self._session.id, question.nonce, self._session.last_number, self._session.clock_ms(),
+            self._service.ways.jobs_for(node), home_is_there, time.time(), self.endpoint.vetting.number, awaited,
         )  # fmt: skip
         self.pass_down(messages.Leased(question.route, self._signer.sign(Context.LEASE, lease)))
         self._service.ways.asked(node)

@@ -18,9 +18,6 @@ from gproc.wire.messages import Finished
 
 log = logging.getLogger("gproc")
 
-TRIES: Final = 4
-"""So often in turn a way may refuse a job that its node may have, before the rank is lost: for a lease."""
-
 NOT_SIGNED: Final = "how its program ended is not signed by this node: a node between it and the master has changed it"
 FOR_ANOTHER: Final = (
     "what this node has signed of a program's end is of another job or another rank: a node between it and the master "
@@ -30,6 +27,13 @@ GONE_NOT_SIGNED: Final = (
     "that part of its output is gone is not signed by this node: a node between it and the master has made that up"
 )
 OUTPUT_CHANGED: Final = "its output is not what this node has signed: a node between it and the master has changed it"
+
+
+class WayRefusal(NamedTuple):
+    """A node on the way to a rank did not take its job.  times: so often in turn."""
+
+    reason: str
+    times: int
 
 
 class RunOfNode(NamedTuple):
@@ -47,11 +51,13 @@ class JobReceipt(ReceivedOutput):
         self._streams = streams_of(request)
         self.forged: dict[int, str] = {}
         self.not_there: set[int] = set()
-        """The ranks that the job did not get to, by the word of a node above."""
+        """The ranks that the job did not get to, by the word of their own nodes."""
+        self.speak_for_themselves: set[int] = set()
+        """The ranks whose nodes were this master's children when it sent them the job."""
         self.sent_again: set[int] = set()
         """The ranks that were sent the job before: they may have it although the present way does not take it."""
-        self._not_taken: set[int] = set()
-        """Those whose way has said so since it was looked at."""
+        self._not_taken: dict[int, str] = {}
+        """Those whose way has said so since it was looked at, and why."""
         self._tries: dict[int, int] = {}
         self._told = False
         """Whether the log says that somebody makes up what is gone of its output."""
@@ -119,21 +125,25 @@ class JobReceipt(ReceivedOutput):
         return self._compared(end)
 
     def _was_not_taken(self, rank: int, reason: str) -> Finished | None:
-        """A node on the way, or the rank's own, did not take a Run.  It may have taken one before or behind that."""
-        if rank in self.sent_again and self._tries.get(rank, 0) < TRIES:
-            self._not_taken.add(rank)
-            return None
-        self.not_there.add(rank)
-        return self._ended(rank, Lost(f"the job did not get there: {shown_text(reason)}"))
+        """A node on the way, or the rank's own, did not take a Run.
 
-    def comes_again(self, rank: int) -> bool:
-        """Whether a rank that can be reached is to be sent the job again, because its way has refused it."""
+        Any of them can say so, and pass the job on.  It may have taken it before that, or take it behind that.  So it
+        ends nothing, unless the node itself says it on its own connection, of a job that it was not sent before.
+        """
+        why = f"the job did not get there: {shown_text(reason)}"
+        if rank in self.speak_for_themselves and rank not in self.sent_again:
+            self.not_there.add(rank)
+            return self._ended(rank, Lost(why))
+        self._not_taken[rank] = why
+        return None
+
+    def refusal(self, rank: int) -> WayRefusal | None:
+        """What the way of a rank has said since this was asked; None: it has not refused its job meanwhile."""
         if rank not in self._not_taken:
             self._tries.pop(rank, None)
-            return False
-        self._not_taken.remove(rank)
-        self._tries[rank] = self._tries.get(rank, 0) + 1
-        return True
+            return None
+        self._tries[rank] = times = self._tries.get(rank, 0) + 1
+        return WayRefusal(self._not_taken.pop(rank), times)
 
     def _compared(self, end: SignedEnd) -> Finished | None:
         """The end that a node has signed, if the master has the output that belongs to it."""
@@ -154,7 +164,7 @@ class JobReceipt(ReceivedOutput):
 
     def finish(self, rank: int) -> None:
         super().finish(rank)
-        self._not_taken.discard(rank)
+        self._not_taken.pop(rank, None)
         for stream in self._streams:
             self._digests.pop((rank, stream), None)
 

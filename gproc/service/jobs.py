@@ -143,10 +143,6 @@ class JobTable:
     def remove(self, number: int) -> None:
         self._jobs.pop(number, None)
 
-    def jobs_at(self, place: Place) -> tuple[int, ...]:
-        """The numbers of the jobs that run on one node and should."""
-        return tuple(number for number, job in self._jobs.items() if not job.killed and job.runs_at(place))
-
     def running_at(self) -> Counter[Place]:
         """How many jobs run on each node."""
         return Counter(place for job in self._jobs.values() for place in job.unfinished())

@@ -24,7 +24,8 @@ FOLDED_MAX: Final = 2000
 
 class Node:
     """lease_ends_s: when what runs on it has ended if it gets no other lease, by the master's CLOCK_BOOTTIME.
-    lost_s: when the last way to it was lost, by the same clock.  run_key: with which it signs how programs end.
+    granted_s: when it got its last grant, lost_s: when the last way to it was lost, by the same clock.
+    run_key: with which it signs how programs end.
     """
 
     def __init__(self, info: NodeInfo, place: Place, route: Route | None) -> None:
@@ -33,6 +34,7 @@ class Node:
         self.place = place
         self.route = route
         self.lease_ends_s = 0.0
+        self.granted_s = 0.0
         self.lost_s = 0.0
 
     @property

@@ -35,6 +35,7 @@ from gproc.service.others import OtherJobs
 from gproc.service.oversight import Oversight
 from gproc.service.possession import Possession
 from gproc.service.registry import Node, Registry
+from gproc.service.running import RunningJobs
 from gproc.service.turns import JobTurns
 from gproc.service.ways import JobWays, WaySender, branch_of
 from gproc.shown import command_text, shown_text
@@ -107,7 +108,7 @@ class JobService:
         """Jobs that began, those of them with something to send, and requests for others."""
         self._rounds = Rounds()
         self._table = JobTable(book.keeper.number)
-        self._live: dict[int, LiveJob] = {}
+        self._live = RunningJobs()
         self._turns = JobTurns(master, book)
         self.ways = self._turns.ways = JobWays(master, self._live, self._turns.have_room)
         self.unreleased: set[int] = set()
@@ -390,6 +391,6 @@ class JobService:
         """The user of a job with this bundle."""
         return next((job.caller.uid for job in self._table if job.request.is_of(bundle)), None)
 
-    def jobs_at(self, place: Place) -> tuple[int, ...]:
-        """The numbers of the jobs that run on a node and should."""
-        return self._table.jobs_at(place)
+    def running_at(self, place: Place) -> list[LiveJob]:
+        """The jobs with a rank on a node that has not ended."""
+        return self._live.at(place)

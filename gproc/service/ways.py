@@ -14,8 +14,10 @@ from gproc.relay.relayed_job import RelayedJob
 from gproc.service.jobs import JobRecord
 from gproc.service.live import LiveJob
 from gproc.service.registry import Node, Registry
+from gproc.service.running import RunningJobs
 from gproc.tree import branches
 from gproc.trust.lease import boottime_s
+from gproc.trust.ticket import START_WITHIN_S
 from gproc.wire.branch import Branch
 from gproc.wire.messages import Route, Run, Signed
 
@@ -28,6 +30,9 @@ RESTART_S: Final = 10.0
 """Within which a slave that was ended is started again.  `gproc restart` takes some seconds over ssh."""
 
 FORGOTTEN: Final = "it had left, or another slave has its place, when the master crashed"
+
+TRIES: Final = 4
+"""So often in turn the way to a node may refuse a job before it is given up there: for a lease."""
 
 TOGETHER_S: Final = 0.02
 """Between the first node that another way leads to and the jobs that are sent on it: those below it follow at once."""
@@ -49,7 +54,7 @@ class WaySender(Protocol):
 class JobWays:
     """live: the running jobs, by number.  have_room: called with a job of which more nodes may begin."""
 
-    def __init__(self, master: WaySender, live: Mapping[int, LiveJob], have_room: Callable[[LiveJob], None]) -> None:
+    def __init__(self, master: WaySender, live: RunningJobs, have_room: Callable[[LiveJob], None]) -> None:
         self._master = master
         self._live = live
         self._have_room = have_room
@@ -63,6 +68,9 @@ class JobWays:
         branch = branch_of(live, nodes, again=again)
         if again:
             live.received.sent_again.update(branch.ranks())
+        else:
+            near = [node for node in nodes if node.route is not None and len(node.route) == 1]
+            live.received.speak_for_themselves.update(live.rank_on[node.nonce] for node in near)
         turn = None if live.job.window is None else self._master.sign_turn(live.job, branch.ranks())
         job, size, ticket = live.job.number, len(live.job.places), live.relayed.ticket
         return Run(job, size, ticket, branch, live.window_bytes, turn=turn, gone=again)
@@ -70,7 +78,7 @@ class JobWays:
     def unreached(self, node: Node, reason: str) -> None:
         """No way leads to a node.  Its programs may run until its lease ends; then they are lost."""
         left_s = max(0.0, node.lease_ends_s - boottime_s()) + LEASE_OVER_S
-        for live in list(self._live.values()):
+        for live in self._live.at(node.place):
             if (rank := live.rank_on.get(node.nonce)) is not None:
                 live.unreached.add(rank, reason, time.time() + left_s)
         asyncio.get_running_loop().call_later(left_s, self._lease_is_over, node, reason)
@@ -78,7 +86,7 @@ class JobWays:
     def _lease_is_over(self, node: Node, reason: str) -> None:
         # A timer of an earlier loss of the same node may come just after the end of a lease that was given since then.
         if boottime_s() >= node.lease_ends_s + LEASE_OVER_S / 2:
-            for live in list(self._live.values()):
+            for live in self._live.at(node.place):
                 rank = live.rank_on.get(node.nonce)
                 if rank is not None and (rank in live.unreached or live.job.waits(rank)):
                     live.unreached.given_up.add(rank)
@@ -104,7 +112,7 @@ class JobWays:
 
     def lost(self, node: Node, reason: str) -> None:
         """A node has ended, and nothing runs on it.  If it waits for its turn, its slave may be started again."""
-        for live in list(self._live.values()):
+        for live in self._live.at(node.place):
             if (rank := live.rank_on.get(node.nonce)) is None:
                 continue
             if live.job.waits(rank):
@@ -118,7 +126,7 @@ class JobWays:
 
     def arrived(self, node: Node) -> None:
         """A new run of a slave.  If a job waits for its turn on that node, it is this run that will begin."""
-        for live in list(self._live.values()):
+        for live in self._live.at(node.place):
             if live.job.window is not None and live.give_rank_to(node):
                 self._have_room(live)
 
@@ -155,13 +163,52 @@ class JobWays:
             for act, order in live.orders:
                 downstream.obey(live.job.number, act, order)
 
+    def jobs_for(self, node: Node) -> tuple[int, ...]:
+        """The jobs that may run on a node: it ends all others when its next lease does not name them."""
+        place = node.place
+        should_run = [live for live in self._live.at(place) if live.job.runs_at(place) and not live.job.killed]
+        return tuple(
+            live.job.number for live in should_run if live.job.rank_at(place) not in live.unreached.given_up
+        )
+
     def asked(self, node: Node) -> None:
         """A node asks for a lease, so its way is good now: it is sent again what that has refused."""
-        for live in list(self._live.values()):
+        if node.nonce in self._returned:
+            return  # it is sent all of its jobs in a moment
+        for live in self._live.at(node.place):
             rank = live.rank_on.get(node.nonce)
-            if rank is not None and live.received.comes_again(rank):
-                log.info("job %d: goes on at %s, whose way had refused it", live.job.number, format_path(node.place))
-                self._send_again(live, [node])
+            if rank is None or rank in live.unreached.given_up:
+                continue
+            if (refusal := live.received.refusal(rank)) is None:
+                live.unreached.find(rank)
+                continue
+            lease_s = node.lease_ends_s - boottime_s()  # it has just got one
+            if refusal.times > TRIES:
+                self._give_up_on(live, node, rank, refusal.reason, lease_s)
+                continue
+            log.info("job %d: goes on at %s, whose way had refused it", live.job.number, format_path(node.place))
+            live.unreached.add(rank, refusal.reason, time.time() + 2 * lease_s + START_WITHIN_S)
+            self._send_again(live, [node])
+
+    def _give_up_on(self, live: LiveJob, node: Node, rank: int, reason: str, lease_s: float) -> None:
+        """The job does not get to a node, as those above it say.  If one of them lies, a program runs there, or will
+        while its ticket is good.  From now on no lease names it; when none is left that did, the rank is lost."""
+        left_s = START_WITHIN_S + lease_s
+        live.unreached.given_up.add(rank)
+        live.unreached.add(rank, reason, time.time() + left_s)
+        log.warning("job %d: given up at %s: %s", live.job.number, format_path(node.place), reason)
+        self._lose_when_over(live, node, rank, reason, lease_s, boottime_s() + left_s)
+
+    def _lose_when_over(
+        self, live: LiveJob, node: Node, rank: int, reason: str, lease_s: float, until_s: float
+    ) -> None:  # fmt: skip
+        """until_s: by CLOCK_BOOTTIME.  A grant is a lease too, and names all jobs."""
+        left_s = max(until_s, node.granted_s + lease_s) + LEASE_OVER_S - boottime_s()
+        if left_s > 0:
+            later = asyncio.get_running_loop().call_later
+            later(left_s, self._lose_when_over, live, node, rank, reason, lease_s, until_s)
+        else:
+            live.lose(rank, reason)
 
     def released(self, live: LiveJob, registry: Registry) -> None:
         """A job is over, and its release goes to those that this master has sent it.

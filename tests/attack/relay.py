@@ -8,13 +8,13 @@ import time
 from subprocess import Popen
 from typing import Any
 
-from gproc.request.outcome import NotStarted, Outcome, Refused
+from gproc.request.outcome import NotStarted, Outcome, Refused, Returned
 from gproc.trust.identity import Identity
 from gproc.wire import messages
 from gproc.wire.branch import Branch
 from gproc.wire.endings import RankEnded, Release
 from gproc.wire.messages import Granted, Route, Run, Signed
-from tests.attack.peer import PING_S, Parent, end_in, join_as, ping
+from tests.attack.peer import PING_S, Parent, end_in, join_as, ping, signed_end
 from tests.system.cluster import Cluster, Slave
 
 
@@ -73,10 +73,13 @@ class Relay:
         self.tell(self.up.hear(Release))
 
     def answer(self, job: Popen[bytes], run: Run, ended: RankEnded | None = None) -> tuple[int, str, str]:
-        """Tell the master what the slave has said, or something else; what the user sees."""
+        """Tell the master what the slave has said, or something else; what the user sees.
+
+        A rank that has not ended is lost by what this relay signs itself.
+        """
         said = ended or self.ended
-        if said.job != run.job:
-            said = RankEnded(run.job, 0, None, "the test has kept it")
+        if said.job != run.job or said.signed is None:
+            said = signed_end(self.up.voice, run, 0, Returned(0))
         self.up.raw(b"".join(self.down.stdio)).say(said)
         self.down.stdio.clear()
         return self.cluster.finish(job)

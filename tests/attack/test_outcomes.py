@@ -41,17 +41,21 @@ def test_a_relay_cannot_change_an_exit_status(relay: Relay) -> None:
 
 
 def test_a_relay_cannot_sign_an_exit_status_itself(relay: Relay) -> None:
-    """By the key with which it signs for itself, by one that no certificate vouches for, and by none."""
+    """By the key with which it signs for itself, and by one that no certificate vouches for."""
     relay.pass_grant()
     for voice in (relay.up.voice, Voice()):
         job, run = relay.begin(*FAILS)
         assert relay.order(run) == Returned(3)
         lost(relay, run, relay.answer(job, run, signed_end(voice, run, 0, Returned(0))), NOT_SIGNED)
+
+
+def test_a_relay_cannot_say_of_a_program_that_runs_that_its_job_did_not_get_there(relay: Relay) -> None:
+    """It was called lost, and ran on beside whatever was run in its place."""
+    relay.pass_grant()
     job, run = relay.begin(*FAILS)
+    relay.up.say(RankEnded(run.job, 0, None, "no"))
     assert relay.order(run) == Returned(3)
-    assert relay.answer(job, run, RankEnded(run.job, 0, None, "no"))[2] == (
-        "gproc: =1/2: lost: the job did not get there: no\n"
-    )
+    assert relay.answer(job, run) == (3, "", "gproc: =1/2: exit status 3\n")
 
 
 def test_a_relay_cannot_give_an_old_jobs_outcome_for_a_new_ones(relay: Relay) -> None:

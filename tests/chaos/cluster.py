@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,10 @@ LEASE_S: Final = 16
 PORT: Final = 6666
 ASK_EVERY_S: Final = 0.2
 MEBIBYTE: Final = 1 << 20
+
+HOMEWARD: Final = re.compile("^(.{19}) lost the parent at .*: going back to the parent of this place", re.MULTILINE)
+AROUND_S: Final = 10.0
+"""Between the start of a command and its question for nodes, on a busy machine."""
 
 
 def is_below(path: str, above: str) -> bool:
@@ -71,6 +76,7 @@ class ChaosCluster:
         self.paths = tuple(sorted(paths, key=lambda path: (path.count("/"), path)))
         self.slaves: dict[str, Resident] = {}
         self.ended: list[Resident] = []
+        self.swept: list[tuple[str, str]] = []
         self.env = {
             "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8", "HOME": str(place),
             "GPROC_HOME": str(place / "home"), "PYTHONPATH": str(Path(gproc.__file__).parents[1]),
@@ -128,6 +134,24 @@ class ChaosCluster:
                 slave = self.slaves[path]
                 assert slave.process.poll() is None, f"{path} has ended by itself:\n{slave.log}"
             time.sleep(ASK_EVERY_S)
+
+    def going_home(self, began_s: float) -> set[str]:
+        """The nodes that went back to the parent of their place when a command began.  began_s: Unix time."""
+        times_s = {
+            path: [time.mktime(time.strptime(said, "%Y-%m-%d %H:%M:%S")) for said in HOMEWARD.findall(slave.log)]
+            for path, slave in self.slaves.items()
+        }
+        return {path for path, found in times_s.items() if any(-2 < at_s - began_s < AROUND_S for at_s in found)}
+
+    def sweep(self, path: str, name: str) -> None:
+        """Remove what a copy has placed on a machine."""
+        self.swept.append((path, name))
+        shutil.rmtree(self.machines[path].disk / name, ignore_errors=True)
+
+    def sweep_again(self) -> None:
+        """A machine that was frozen then goes on for a moment when it is thawed, before it ends a copy that is lost."""
+        for path, name in self.swept:
+            shutil.rmtree(self.machines[path].disk / name, ignore_errors=True)
 
     def stop(self) -> None:
         """Ctrl-C for the master: every node ends well, and nothing is left on its machine."""

@@ -100,6 +100,7 @@ class Campaign:
         """After the last blow: wait for all works, and look for what is left."""
         self.settle(0)
         assert not self.broken, self.broken
+        self.cluster.sweep_again()
         for path in PATHS:
             machine, slave = self.cluster.machines[path], self.cluster.slaves[path]
             assert machine.left_mounts() == [], path

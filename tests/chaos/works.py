@@ -66,6 +66,7 @@ class Work(ABC):
         self.place = cluster.place / f"work{serial}"
         self.place.mkdir()
         self.spec = ",".join(f"={node}" for node in nodes)
+        self.began_s = time.time()
         self.process = self.begin()
         self._thread = ThreadPoolExecutor(1)
         self._ending = self._thread.submit(self._run)
@@ -123,7 +124,9 @@ class Work(ABC):
 
     def doomed(self) -> set[str]:
         """The nodes on which it may be lost."""
-        return {fault.victim for fault in self.faults if fault.may_lose}
+        stranded = [fault.victim for fault in self.faults if fault.strands]
+        below = {path for path in self.nodes if any(is_below(path, above) for above in stranded)}
+        return below | {fault.victim for fault in self.faults if fault.may_lose}
 
     def hindered(self) -> set[str]:
         """The nodes that may not take files: those without room.  Those below get files by way of these."""
@@ -134,9 +137,12 @@ class Work(ABC):
             raise Broken(said)
 
     def demand_reason(self, node: str, how: str, hit: set[str]) -> None:
-        """A node failed because of a fault.  It is not connected if there was no way to it when the command began."""
+        """A node failed because of a fault.  It is not connected if there was no way to it when the command began: it
+        may have been between two parents because an earlier fault was over."""
         if how == NOT_CONNECTED:
-            hit = {path for path in self.nodes if any(is_below(path, fault.victim) for fault in self.faults)}
+            moving = self.cluster.going_home(self.began_s)
+            away = [*moving, *(fault.victim for fault in self.faults)]
+            hit = {path for path in self.nodes if any(is_below(path, above) for above in away)}
         self.demand(node in hit, f"{node} failed without a reason: {how}")
 
     def endings(self, errors: str) -> dict[str, str]:
@@ -315,7 +321,7 @@ class Copying(Work):
                 # Asked once more: it may have been rebooted, with its disk empty after it, since this began to look.
                 self.demand(node in failed or node in self.rebooted(), f"{node} has no {name}")
         for node in self.nodes:
-            shutil.rmtree(self.cluster.machines[node].disk / self.dest, ignore_errors=True)
+            self.cluster.sweep(node, self.dest)
 
     def rebooted(self) -> set[str]:
         return {fault.victim for fault in self.faults if fault.kind == "rebooted"}

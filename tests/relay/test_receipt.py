@@ -7,7 +7,7 @@ from blake3 import blake3
 from msgspec.structs import replace
 
 from gproc.relay.delivery import ACKNOWLEDGED_BYTES, StreamDigest
-from gproc.relay.receipt import GONE_NOT_SIGNED, OUTPUT_CHANGED, TRIES, JobReceipt, RunOfNode
+from gproc.relay.receipt import GONE_NOT_SIGNED, OUTPUT_CHANGED, JobReceipt, RunOfNode, WayRefusal
 from gproc.request.outcome import Lost, Outcome, Returned
 from gproc.request.spec import Request
 from gproc.trust.orders import JobOrders, JobSigner
@@ -109,35 +109,39 @@ def test_a_job_goes_on_after_a_crash_only_if_all_that_its_nodes_have_let_go_of_i
 
 
 REFUSED = RankEnded(JOB, 0, None, "its grant is still on its way")
+WHY = "the job did not get there: its grant is still on its way"
 
 
-def test_a_way_that_does_not_take_a_job_says_nothing_of_a_node_that_may_have_it() -> None:
-    """A node without a grant did not take its job, and did when it came again.  It was called lost, and ran."""
+@pytest.mark.parametrize("again", [False, True])
+def test_a_way_that_does_not_take_a_job_says_nothing_of_a_node_that_may_have_it(again: bool) -> None:
+    """A node without a grant did not take its job, and did when it came again.  It was called lost, and ran.
+
+    So was one that a rack master had passed the job on to before it said that it had not, the first time too.
+    """
     found = receipt()
-    found.sent_again.add(0)
+    if again:
+        found.sent_again.add(0)
     assert outcome_of(found, REFUSED) is None
-    assert [found.comes_again(0) for _ in range(2)] == [True, False]
+    assert [found.refusal(0) for _ in range(2)] == [WayRefusal(WHY, 1), None]
     found.take(0, STDOUT, 0, AFTER)
     assert outcome_of(found, end(output=AFTER)) == Returned(3)
 
 
-def test_a_job_that_no_way_takes_for_a_lease_is_lost() -> None:
-    """A relay that cannot read its ticket, say, never takes it."""
+def test_a_node_that_says_itself_that_its_first_job_did_not_get_there_is_believed() -> None:
     found = receipt()
-    found.sent_again.add(0)
-    for _ in range(TRIES):
-        assert outcome_of(found, REFUSED) is None
-        assert found.comes_again(0)
-    assert outcome_of(found, REFUSED) == Lost("the job did not get there: its grant is still on its way")
+    found.speak_for_themselves.add(0)
+    assert outcome_of(found, REFUSED) == Lost(WHY)
     assert found.not_there == {0}
 
 
-def test_a_way_that_has_taken_a_job_again_may_refuse_it_as_often_later() -> None:
+def test_what_a_way_refuses_in_turn_is_counted_until_it_takes_the_job() -> None:
     found = receipt()
-    found.sent_again.add(0)
-    for _ in range(3 * TRIES):
+    for times in (1, 2, 3):
         assert outcome_of(found, REFUSED) is None
-        assert [found.comes_again(0) for _ in range(2)] == [True, False]
+        assert found.refusal(0) == WayRefusal(WHY, times)
+    assert found.refusal(0) is None
+    assert outcome_of(found, REFUSED) is None
+    assert found.refusal(0) == WayRefusal(WHY, 1)
 
 
 def gone(size: int, *, key: RunKey = NODE, rank: int = 0, stream: int = STDOUT) -> OutputGone:

@@ -377,8 +377,13 @@ def test_output_that_was_changed_or_added_to_makes_an_outcome_a_lost_one() -> No
     assert lost_by(Member(), ended(0, Returned(0), b"true"), b"tr", b"ue and more") == OUTPUT_CHANGED
 
 
-def test_a_node_that_did_not_get_its_job_is_a_lost_one_by_the_word_of_the_node_above() -> None:
-    assert lost_by(Member(), RankEnded(JOB, 0, None, "no room\x1b[2J")) == "the job did not get there: no room\\x1b[2J"
+def test_a_node_that_did_not_get_its_job_by_the_word_of_the_node_above_has_not_ended() -> None:
+    """That node can say so of a program which runs."""
+    member = Member()
+    relayed, upstream = begin({member: Branch(-1, {1: Branch(0, {}), 2: Branch(1, {})})}, master=True)
+    relayed.finished(member, RankEnded(JOB, 0, None, "no room"))
+    relayed.finished(member, ended(0, Returned(3)))
+    assert upstream.outcomes == {0: Returned(3)}
 
 
 def test_a_refusal_counts_although_output_came_on_another_way() -> None:

@@ -20,6 +20,7 @@ from gproc.request.spec import Caller, Request
 from gproc.service.continuing import Interrupted, add_ends, fill
 from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.live import LiveJob
+from gproc.service.running import RunningJobs
 from gproc.service.service import JobService
 from gproc.trust.orders import SignedJob
 from gproc.wire.messages import Signed
@@ -79,7 +80,7 @@ def at_the_next_master(
     service = JobService.__new__(JobService)
     signed, ended = SignedJob(Signed(b"", b""), cast(Any, SimpleNamespace())), list[LiveJob]()
     service._master = cast(Any, SimpleNamespace(sign_again_for=lambda *_: signed, pass_on=lambda *_: None))
-    service._table, service._live = JobTable(), {}
+    service._table, service._live = JobTable(), RunningJobs()
     service._book = cast(Any, SimpleNamespace(note=lambda live: None))
     service._turns = cast(Any, SimpleNamespace(have_room=lambda live: None))
     service._departures = cast(Any, SimpleNamespace(go_on=lambda live: None))

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import pytest
 
 from gproc.nodespec import Place, format_path
-from gproc.relay.receipt import RunOfNode
+from gproc.relay.receipt import JobReceipt, RunOfNode
 from gproc.request.outcome import Killed, NotStarted, Outcome, Returned
 from gproc.request.spec import Caller, Request
 from gproc.service.departures import SPOOL_WINDOW_BYTES
 from gproc.service.jobs import JobRecord
 from gproc.service.live import LiveJob
+from gproc.service.outofreach import UnreachedRanks
 from gproc.service.registry import Node, Registry
+from gproc.service.running import RunningJobs
 from gproc.service.service import JobService
 from gproc.service.turns import JobTurns
-from gproc.service.ways import JobWays
+from gproc.service.ways import TRIES, JobWays
 from gproc.tree import branches
+from gproc.trust.lease import boottime_s
 from gproc.trust.orders import SignedJob
 from gproc.wire.branch import Branch
 from gproc.wire.credit import quantum
+from gproc.wire.endings import RankEnded
 from gproc.wire.messages import Finished, NodeInfo, Route, Run, Signed
 from tests.loop import run
 
@@ -63,7 +68,7 @@ def test_a_node_that_will_not_have_its_turn_does_not_begin_when_another_way_lead
         return []
 
     master: Any = SimpleNamespace(pass_again=pass_again, sign_turn=lambda job, ranks: Signed(b"", b""))
-    ways = JobWays(master, {1: live}, lambda _: None)
+    ways = JobWays(master, RunningJobs({1: live}), lambda _: None)
     for rank in (1, 2):
         node = SimpleNamespace(nonce=b"%d" % rank, route=Route((rank + 1,)), place=job.places[rank])
         ways._returned[node.nonce] = cast(Node, node)
@@ -94,7 +99,7 @@ def test_a_rank_that_another_run_of_its_slave_has_begun_is_not_given_up_with_the
     """The master had crashed, the old run had left meanwhile, and the new one was called lost while it ran."""
     lost: list[int] = []
     live: Any = SimpleNamespace(rank_on={b"old": 0, b"new": 1}, lose=lambda rank, reason: lost.append(rank))
-    ways = JobWays(cast(Any, None), {}, lambda _: None)
+    ways = JobWays(cast(Any, None), RunningJobs(), lambda _: None)
     ways._give_up(live, {b"old": 0, b"left": 1})
     assert lost == [0]
 
@@ -108,31 +113,93 @@ def test_a_node_that_is_reached_while_its_turn_is_written_down_does_not_begin_be
     unreached = SimpleNamespace(given_up=set(), find=found.append)
     live: Any = SimpleNamespace(job=job, unreached=unreached, rank_on={b"n": 0}, orders=[])
     live.received = SimpleNamespace(not_there=set())
-    ways = JobWays(cast(Any, SimpleNamespace()), {1: live}, lambda _: None)
+    ways = JobWays(cast(Any, SimpleNamespace()), RunningJobs({1: live}), lambda _: None)
     ways._returned = {b"n": cast(Node, SimpleNamespace(nonce=b"n", place=Place((1,))))}
     job.window.noted = {0}
     ways._go_on()  # its master can send nothing: it would fail
     assert found == [0]
 
 
+class RefusedJob:
+    """A job on 1 and 2.  The way to 1 refuses it when the test says so.  sent, obeyed, lost: what happens."""
+
+    def __init__(self) -> None:
+        self.sent: list[Run] = []
+        self.obeyed: list[str] = []
+        self.lost: list[tuple[int, str]] = []
+        self.is_lost = asyncio.Event()
+        self.nodes = [Node(NodeInfo("h", "h:1", nonce, "", 0.0), Place((id,)), Route((id,))) for nonce, id in NODES]
+        live: Any = SimpleNamespace(rank_on={b"a": 0, b"b": 1}, orders=[("kill", None)], window_bytes=1)
+        self.live = live
+        request, places = Request(nodes="1-2", argv=(b"x",)), [Place((1,)), Place((2,))]
+        self.live.job = JobRecord(1, Caller(0, 0, ()), request, places, 0.0)
+        runs = [RunOfNode(nonce, b"") for nonce, _ in NODES[:2]]
+        self.live.received = JobReceipt(1, self.live.job.request, cast(Any, None), runs)
+        self.live.relayed, self.live.said = SimpleNamespace(ticket=Signed(b"", b"")), lambda rank: (7, 0)
+        self.live.unreached = UnreachedRanks(self.live.job, lambda told: None, lambda held: None)
+        self.live.lose = self._lose
+        master: Any = SimpleNamespace(pass_again=self._pass_again)
+        self.ways = JobWays(master, RunningJobs({1: live}), lambda _: None)
+
+    def _lose(self, rank: int, reason: str) -> None:
+        self.lost.append((rank, reason))
+        self.is_lost.set()
+
+    def _pass_again(self, relayed: object, run: Run, *_: object) -> list[Any]:
+        self.sent.append(run)
+        return [SimpleNamespace(obey=lambda job, act, order: self.obeyed.append(act))]
+
+    def refuse(self) -> None:
+        assert self.live.received.end(RankEnded(1, 0, None, "no")) is None
+
+    def ask(self) -> list[tuple[int, ...]]:
+        """Each node asks for a lease, and the master's clock shows the same.  The jobs that each may run."""
+        found = []
+        for node in self.nodes:
+            node.lease_ends_s = boottime_s() + 0.1
+            found.append(self.ways.jobs_for(node))
+            self.ways.asked(node)
+        return found
+
+
+NODES: Final = ((b"a", 1), (b"b", 2), (b"c", 3))
+
+
 def test_a_node_whose_way_has_refused_a_job_is_sent_it_again_when_it_asks_for_a_lease() -> None:
-    sent: list[Run] = []
-    obeyed: list[str] = []
-    downstream = SimpleNamespace(obey=lambda job, act, order: obeyed.append(act))
+    async def go() -> None:
+        job = RefusedJob()
+        job.refuse()
+        job.ask()
+        assert [(run.branch.ranks(), run.gone) for run in job.sent] == [([0], True)]
+        assert (job.obeyed, job.live.received.sent_again) == (["kill"], {0})
+        assert 0 in job.live.unreached
+        assert job.ask() == [(1,), (1,), ()]
+        assert 0 not in job.live.unreached and len(job.sent) == 1
 
-    def pass_again(relayed: object, run: Run, *_: object) -> list[Any]:
-        sent.append(run)
-        return [downstream]
+    run(go())
 
-    received = SimpleNamespace(comes_again=lambda rank: rank == 0, sent_again=set())
-    live: Any = SimpleNamespace(rank_on={b"a": 0, b"b": 1}, received=received, orders=[("kill", None)])
-    live.job = JobRecord(1, Caller(0, 0, ()), Request(nodes="1-2", argv=(b"x",)), [Place((1,)), Place((2,))], 0.0)
-    live.relayed, live.window_bytes, live.said = SimpleNamespace(ticket=Signed(b"", b"")), 1, lambda rank: (7, 0)
-    ways = JobWays(cast(Any, SimpleNamespace(pass_again=pass_again)), {1: live}, lambda _: None)
-    for nonce, id in ((b"a", 1), (b"b", 2), (b"c", 3)):
-        ways.asked(cast(Node, SimpleNamespace(nonce=nonce, route=Route((id,)), place=Place((id,)))))
-    assert [(run.branch.ranks(), run.gone) for run in sent] == [([0], True)]
-    assert (obeyed, received.sent_again) == (["kill"], {0})
+
+def test_a_rank_that_no_way_takes_is_lost_when_no_lease_or_grant_that_names_its_job_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was called lost at once, by the word of a rack master, which may have passed the job on: then it ran."""
+    monkeypatch.setattr("gproc.service.ways.START_WITHIN_S", 0.05)
+    monkeypatch.setattr("gproc.service.ways.LEASE_OVER_S", 0.01)
+
+    async def go() -> None:
+        job = RefusedJob()
+        for _ in range(TRIES + 1):
+            job.refuse()
+            job.ask()
+        assert len(job.sent) == TRIES
+        given_up_s = boottime_s()
+        assert job.ask() == [(), (1,), ()] and not job.lost
+        job.nodes[0].granted_s = boottime_s() + 0.2
+        await job.is_lost.wait()
+        assert boottime_s() > max(job.nodes[0].granted_s, given_up_s + 0.05)
+        assert job.lost == [(0, "the job did not get there: no")]
+
+    run(go())
 
 
 class Waiting:
@@ -166,7 +233,7 @@ def test_a_relay_that_has_a_job_of_the_master_before_hears_that_it_is_over() -> 
     master: Any = SimpleNamespace(grant_again=lambda node: heard.append(node.info.name))
     live: Any = SimpleNamespace(rank_on={b"1/2/3".ljust(16): 0, b"4".ljust(16): 1, b"gone".ljust(16): 2})
     live.relayed = SimpleNamespace(reaches=lambda rank: rank == 1)
-    JobWays(master, {}, lambda _: None).released(live, registry)
+    JobWays(master, RunningJobs(), lambda _: None).released(live, registry)
     assert heard == ["1", "1/2", "1/2/3"]
 
 
@@ -176,7 +243,7 @@ def test_a_grant_names_a_job_until_its_release_is_sent() -> None:
     service = JobService.__new__(JobService)
     master: Any = SimpleNamespace(registry=None, release=lambda word: steps.append((word, set(service.unreleased))))
     live: Any = SimpleNamespace(job=SimpleNamespace(number=7), input_log=None, release=lambda: "release")
-    service._master, service._live, service.unreleased = master, {7: live}, set()
+    service._master, service._live, service.unreleased = master, RunningJobs({7: live}), set()
     service._table, service._book = cast(Any, SimpleNamespace(remove=steps.count)), cast(Any, SimpleNamespace(note=id))
     told = SimpleNamespace(released=lambda *_: steps.append(("grants", set(service.unreleased))))
     service.ways = cast(JobWays, told)

@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--fills", action="store_true", help="the disk of the master is full at times")
     parser.add_argument("--ends", action="store_true", help="the master ends cleanly at times, and the tree with it")
     parser.add_argument("--alike", action="store_true", help="all ranks of most jobs say the same")
+    parser.add_argument("--maps", action="store_true", help="half of the jobs have a list of tasks, as of gproc map")
     asked = parser.parse_args()
     Saying.is_alike = asked.alike
     begun_s, done, simulated_s = time.process_time(), 0, 0.0
@@ -35,7 +36,7 @@ def main() -> int:
     try:
         simulate(
             asked.seed, asked.faults, tell=tell, small=asked.small, keeps=asked.keeps, turns=asked.turns,
-            fills=asked.fills, ends=asked.ends,
+            fills=asked.fills, ends=asked.ends, maps=asked.maps,
         )  # fmt: skip
     except Violation as error:
         sys.stderr.write(f"\n{error}\n")

@@ -89,6 +89,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self.now_s
 
+    def add_reader(self, *_: object) -> None:
+        """No descriptor is ever ready."""
+
+    def remove_reader(self, *_: object) -> bool:
+        return False
+
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Due:

@@ -193,20 +193,23 @@ class Faults:
 
 def simulate(
     seed: int, faults: int, *, tell: Callable[[World], None] = lambda _: None, small: bool = False, keeps: bool = False,
-    turns: bool = False, fills: bool = False, ends: bool = False, paces: Sequence[float] = PACES,
+    turns: bool = False, fills: bool = False, ends: bool = False, maps: bool = False, paces: Sequence[float] = PACES,
 ) -> int:  # fmt: skip
     """So many faults.  Returns how many there were.
 
     small: 16 nodes.  keeps: the master crashes too, and jobs have an input.  turns: half of the jobs run on a few nodes
-    at a time.  fills: the master's disk is full at times.  ends: it ends cleanly at times.  paces: faults a second, one
-    of these in each episode.  Raises: Violation, which names the seed and the fault.
+    at a time.  fills: the master's disk is full at times.  ends: it ends cleanly at times.  maps: some jobs have a list
+    of tasks.  paces: faults a second, one of these in each episode.
+
+    Raises: Violation, which names the seed and the fault.
     """
-    chosen = {"small": small, "keeps": keeps, "turns": turns, "fills": fills, "ends": ends}
+    chosen = {"small": small, "keeps": keeps, "turns": turns, "fills": fills, "ends": ends, "maps": maps}
     switches = "".join(f" --{name}" for name, is_on in chosen.items() if is_on)
     done, run, returned = 0, 0, 0
     while done < faults:
         world_seed = seed + run * 1_000_003
-        world = World(world_seed, *((2, 2, 3) if small else ()), keeps=keeps, turns=turns, fills=fills, ends=ends)
+        size = (2, 2, 3) if small else ()
+        world = World(world_seed, *size, keeps=keeps, turns=turns, fills=fills, ends=ends, maps=maps)
         with simulated(world):
             try:
                 _episode(world, min(EPISODE, faults - done), paces)

@@ -31,6 +31,7 @@ from tests.simulator.clients import SimClient, Typist
 from tests.simulator.clock import Process
 from tests.simulator.nodes import LEASE_S, Quiet, endpoint_of, host_of, listen
 from tests.simulator.programs import nothing, output_of
+from tests.simulator.tasks import ARGV, SimMapper
 
 if TYPE_CHECKING:
     from gproc.records.spooling import JobSpool
@@ -41,13 +42,14 @@ CLUSTER: Final = "c"
 
 class Wanted(NamedTuple):
     """What a client asks for.  input_bytes: of its standard input; None: it has none.  fanout: it runs on so many nodes
-    at a time; None: on all.  max_fail: after so many that failed no more begin."""
+    at a time; None: on all.  max_fail: after so many that failed no more begin.  maps: it is `gproc map`."""
 
     places: list[Place]
     keep: Keep = Keep()
     input_bytes: int | None = None
     fanout: int | None = None
     max_fail: int | None = None
+    maps: bool = False
 
 
 class NoDisk:
@@ -90,9 +92,13 @@ class SimJob(LiveJob):
             got = self._passed.get((rank, stream), 0)
             if offset != got:
                 self.world.fail(f"job {job} rank {rank} stream {stream}: byte {offset} is passed on after byte {got}")
-            if data != output_of(job, rank, stream, offset, len(data)):
+            if not self.is_map and data != output_of(job, rank, stream, offset, len(data)):
                 self.world.fail(f"job {job} rank {rank} stream {stream}: other bytes at {offset} than were said")
         super().write(frame)
+
+    @property
+    def is_map(self) -> bool:
+        return self.job.request.action == "map"
 
     @property
     def has_takers(self) -> bool:
@@ -137,11 +143,13 @@ class SimService(JobService):
     def begin(self, wanted: Wanted) -> None:
         stdin, fanout = wanted.input_bytes is not None, wanted.fanout
         request = Request(nodes=fold(wanted.places), argv=(b"x",), stdin=stdin, fanout=fanout, max_fail=wanted.max_fail)
+        if wanted.maps:
+            request = Request(nodes=request.nodes, argv=ARGV, stdin=True, action="map")
         ranks = number(wanted.places)
         job = self._table.add(Caller(0, 0, ()), request, tuple(ranks), self._world.loop.now_s)
         on = [self._master.registry.at(place) for place in ranks]
         runs = [None if node is None else RunOfNode(node.nonce, node.run_key) for node in on]
-        client: Any = SimClient(self._world)
+        client: Any = SimMapper(self._world) if wanted.maps else SimClient(self._world)
         live = SimJob(
             job, runs, self._master.sign_job(job), client, self._finish, self._turns.have_room, self._book.note
         )
@@ -164,7 +172,7 @@ class SimService(JobService):
 
     def let_client_leave(self, live: LiveJob) -> None:
         """Its client asks to leave it."""
-        if live.attached is not None and not live.job.over:
+        if live.attached is not None and not live.job.over and live.job.request.action != "map":
             client: Any = live.attached
             self._departures.leave(client, live)
 
@@ -178,7 +186,8 @@ class SimService(JobService):
 
     def attach(self, live: LiveJob) -> None:
         """Somebody types, if nobody else does."""
-        if live.job.request.stdin and live.input_from is None and not live.input_ended and not live.job.over:
+        is_read = live.job.request.stdin and live.job.request.action != "map"
+        if is_read and live.input_from is None and not live.input_ended and not live.job.over:
             typist = Typist(self._world, live)
             live.viewers.add(typist)
             live.input_from = typist

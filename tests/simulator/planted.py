@@ -10,6 +10,7 @@ from typing import Any, Final
 import gproc.records.spool as spool_module
 from gproc.errors import PeerError
 from gproc.node.program import Program
+from gproc.node.tasks import TaskHost
 from gproc.records.session import MasterSession, SessionRecord
 from gproc.records.spool import SpoolFiles
 from gproc.relay.adoption import ADOPTED_FROM
@@ -25,6 +26,7 @@ from gproc.service.live import LiveJob
 from gproc.service.registry import Node, Registry
 from gproc.service.ways import JobWays
 from gproc.slave import Slave
+from gproc.tasks.feed import TaskEvent, TaskFeed
 from gproc.tree import Tree
 from gproc.trust.lease import LeaseKeeper, boottime_s
 from gproc.trust.orders import JobInput, JobOrders, _order_decoder
@@ -32,6 +34,7 @@ from gproc.trust.signing import Context, opened
 from gproc.trust.ticket import TicketVerifier
 from gproc.wire.frames import InputBlock
 from gproc.wire.messages import Finished, Signed
+from gproc.wire.tasks import TaskReportReader, TasksReturned
 from tests.simulator.clock import replaced
 from tests.simulator.programs import Saying
 
@@ -238,7 +241,46 @@ def order_is_obeyed_again(self: JobOrders, signed: Signed) -> Any:
     return opened(Context.ORDER, signed, self._public_key, _order_decoder).act
 
 
+# Lists of tasks
+
+
+def tasks_of_a_lost_node_are_given_again(self: TaskFeed, rank: int, outcome: Outcome) -> Iterator[TaskEvent]:
+    """Nobody knows whether they ran."""
+    site = self._sites[rank]
+    self._close(site, outcome)
+    site.recalled = False
+    for number in list(site.held):
+        self._again(self._take_back(site, number))
+    if not self.is_over and all(each.closed is not None for each in self._sites):
+        self.stop("no node is left")
+    yield from ()
+
+
+def tasks_that_run_are_given_back(self: TaskHost, *, recalled: bool = False) -> None:
+    numbers = (*(task.number for task in self._queue), *(task.order.number for task in self._running.values()))
+    self._queue.clear()
+    self._queued_bytes = 0
+    self._running.clear()
+    self._report(TasksReturned(numbers, recalled))
+
+
+def reports_begin_with_a_record(self: TaskFeed, rank: int, data: bytes) -> Iterator[TaskEvent]:
+    """A report that comes in two parts is lost."""
+    self._sites[rank].reports = TaskReportReader()
+    return _output(self, rank, data)
+
+
+_output = TaskFeed.output
+
+
+_IN_MAPS: Final[dict[str, tuple[Any, str, Any]]] = {
+    "tasks of a lost node are given again": (TaskFeed, "exited", tasks_of_a_lost_node_are_given_again),
+    "tasks that run are given back": (TaskHost, "_give_back", tasks_that_run_are_given_back),
+    "a report in two parts is lost": (TaskFeed, "output", reports_begin_with_a_record),
+}
+
 PLANTED: Final[dict[str, tuple[Any, str, Any]]] = {
+    **_IN_MAPS,
     "output after a gap is taken": (ReceivedOutput, "take_bytes", gap_is_taken),
     "a block that ends where we are is taken again": (ReceivedOutput, "take_bytes", block_is_taken_twice),
     "a node sends again from one byte too late": (KeptOutput, "rewind", one_byte_too_many_is_dropped),
@@ -281,6 +323,9 @@ TURNING: Final = set(list(PLANTED)[-2:])
 FILLING: Final = {"nothing is said of output that is gone"}
 """Those that show only if the master's disk is full at times."""
 
+MAPPING: Final = set(_IN_MAPS)
+"""Those that show only if jobs have lists of tasks."""
+
 ENDING: Final = {"a session that has ended is forgotten"}
 """Those that show only if the master ends cleanly."""
 
@@ -309,6 +354,9 @@ SEEDS: Final = {
     "a parent keeps less than it has offered": 1,
     "references go to a parent that has not what they mean": 1,
     "output is known by its place": 1,
+    "tasks of a lost node are given again": 1,
+    "tasks that run are given back": 1,
+    "a report in two parts is lost": 18,
 }
 """Where some of them show soon."""
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from gproc.errors import TrustError
-from gproc.launch.protocol import ProgramEnded
+from gproc.launch.protocol import ProgramEnded, SpawnFailed
 from gproc.node.program import Program, State
 from gproc.nodespec import Place
 from gproc.wire.messages import Run
@@ -126,6 +126,9 @@ class SimProgram(Program):
         await asyncio.sleep(world.random.choice((0.0, 0.01, 0.3)))  # its bundle is fetched
         self.truth = world.begins(self.slave, run.job, self._rank, run)
         self.state = State.STARTING
+        if self.ticket.request.action == "map":
+            self._host(run)
+            return
         self._process = self  # type: ignore[assignment]
         self._left = dict(self.truth.sizes)
         self._room = dict.fromkeys(self._left, KEPT_BYTES)
@@ -137,6 +140,33 @@ class SimProgram(Program):
             self._pipe = self._input = _InputTap(self)  # type: ignore[assignment]
             self._pipe.write(*early)
         self._ends_in(world.random.uniform(0.0, 1.0))
+
+    def _host(self, run: Run) -> None:
+        """As `Program._host_tasks`."""
+        from tests.simulator.tasks import SimTaskHost  # it is above this
+
+        self.truth.sizes = {1: 0, 2: 0}
+        host = SimTaskHost(
+            self._services, self.ticket, None, (), self._rank,
+            say=self._reports, consumed=self.consumed, ended=self._tasks_ended,
+        )  # fmt: skip
+        host.program, host.rank = self, self._rank
+        self._tasks = self._process = self._input = self._outputs[1] = host
+        early, self._early = self._early, []
+        host.write(*early)
+
+    def _reports(self, data: bytes) -> None:
+        if not self.has_ended():
+            self.truth.sizes[1] += len(data)
+            self._said(1, data)
+
+    def _tasks_ended(self, ending: ProgramEnded | SpawnFailed) -> None:
+        if self.has_ended():
+            return
+        assert isinstance(ending, ProgramEnded), ending
+        self.truth.returned, self.truth.code = not ending.signal, ending.code
+        self.truth.killed |= bool(ending.signal)
+        self._ended(ending)
 
     def _ends_in(self, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self._exits)

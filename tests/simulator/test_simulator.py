@@ -7,7 +7,7 @@ import pytest
 from gproc.relay.flow import Outlet
 from tests.simulator.clock import replaced
 from tests.simulator.faults import PACES, simulate
-from tests.simulator.planted import ENDING, FILLING, KEEPING, LATE_SEEDS, PLANTED, SEEDS, TURNING, planted
+from tests.simulator.planted import ENDING, FILLING, KEEPING, LATE_SEEDS, MAPPING, PLANTED, SEEDS, TURNING, planted
 from tests.simulator.programs import Saying
 from tests.simulator.world import Violation
 
@@ -114,6 +114,11 @@ def test_a_planted_bug_is_found(name: str) -> None:
     look_for(name, SEEDS[name])
 
 
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_task_of_a_list_begins_once_at_most_and_has_an_end_whatever_fails(keeps: bool) -> None:
+    simulate(1, 400, small=True, keeps=keeps, maps=True, paces=PACES[2:])
+
+
 @pytest.mark.stress
 @pytest.mark.parametrize("name", [name for name in PLANTED if name not in SEEDS])
 def test_a_planted_bug_that_shows_seldom_is_found(name: str) -> None:
@@ -121,9 +126,9 @@ def test_a_planted_bug_that_shows_seldom_is_found(name: str) -> None:
 
 
 def look_for(name: str, seed: int) -> None:
-    keeps, turns, fills, ends = name in KEEPING, name in TURNING, name in FILLING, name in ENDING
+    keeps, turns, fills, ends, maps = (name in those for those in (KEEPING, TURNING, FILLING, ENDING, MAPPING))
     with planted(name), pytest.raises(Violation, match=f"seed {seed}, fault"):
-        simulate(seed, FAULTS, small=True, keeps=keeps, turns=turns, fills=fills, ends=ends)
+        simulate(seed, FAULTS, small=True, keeps=keeps, turns=turns, fills=fills, ends=ends, maps=maps)
 
 
 def test_a_seed_makes_the_same_run_again() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import gproc.node.taking
+import gproc.node.tasks
 import gproc.records.keeper
 import gproc.records.spool
 import gproc.relay.announcing
@@ -42,6 +43,7 @@ from tests.simulator.network import Network
 from tests.simulator.nodes import Quiet, SimSlave
 from tests.simulator.programs import LARGE, Truth, input_of
 from tests.simulator.signatures import cheap_signatures
+from tests.simulator.tasks import MapFacts
 
 RACKS: Final = 4
 """Four racks of four rows of five nodes each: 100 nodes in three levels."""
@@ -85,11 +87,12 @@ class JobFacts:
 class World:
     """seed: the same one makes the same run.  keeps: the master has a disk and may crash, and jobs have an input.
     turns: half of the jobs run on a few nodes at a time.  fills: the master's disk is full at times, and of these jobs
-    some begin nowhere any more if too many nodes have failed.  ends: it ends cleanly at times."""
+    some begin nowhere any more if too many nodes have failed.  ends: it ends cleanly at times.  maps: some of the jobs
+    have a list of tasks."""
 
     def __init__(
         self, seed: int, racks: int = RACKS, rows: int = 4, leaves: int = 5, *, keeps: bool = False,
-        turns: bool = False, fills: bool = False, ends: bool = False,
+        turns: bool = False, fills: bool = False, ends: bool = False, maps: bool = False,
     ) -> None:  # fmt: skip
         self.random = random.Random(seed)
         self.loop = VirtualLoop()
@@ -107,6 +110,8 @@ class World:
         self.turns = turns
         self.fills = fills
         self.ends = ends
+        self.maps = maps
+        self.map_facts: dict[int, MapFacts] = {}
         self.ended: set[bytes] = set()
         """The sessions that have ended cleanly."""
         self._ending: asyncio.Future[None] | None = None
@@ -135,6 +140,19 @@ class World:
 
     def _size(self) -> int:
         return self.random.choice((0, self.random.randint(1, 300), self.random.randint(1, LARGE)))
+
+    def task_begins(self, job: int, task: int, rank: int) -> None:
+        begun, what = self.map_facts[job].begun, f"job {job} task {task}"
+        if task in begun:
+            self.fail(f"{what} begins on rank {rank}, and has begun on rank {begun[task]}")
+        if rank in (facts := self.jobs[job]).outcomes and not facts.is_gone:
+            self.fail(f"{what} begins on rank {rank}, which has ended: {facts.outcomes[rank]}")
+        begun[task] = rank
+
+    def may_end_outside(self, job: int, rank: int) -> bool:
+        """Whether tasks there may have been ended from outside."""
+        truth = self.truths.get((job, rank))
+        return truth is None or truth.may_be_lost(self.loop.now_s)
 
     def signalled(self, job: int, truth: Truth) -> None:
         """A program has been sent a signal."""
@@ -188,6 +206,8 @@ class World:
             self.inside(self.master.process, self.master.jobs.begin, self._wanted(some))
 
     def _wanted(self, places: list[Place]) -> Wanted:
+        if self.maps and self.random.random() < 0.5:
+            return Wanted(places, maps=True)
         fanout = self.random.randint(1, 4) if self.turns and self.random.random() < 0.5 else None
         max_fail = self.random.choice((None, None, 1, 3)) if self.fills and fanout is not None else None
         if self.disk is None:
@@ -198,6 +218,8 @@ class World:
 
     def begun(self, live: SimJob, wanted: Wanted) -> None:
         facts = self.jobs[live.job.number] = JobFacts(len(wanted.places), wanted)
+        if wanted.maps:
+            self.map_facts[live.job.number] = MapFacts()
         facts.may_lack = self.disk is not None and self.disk.is_full
 
     def attend(self) -> None:
@@ -411,6 +433,7 @@ class World:
             return left
         self.jobs.clear()
         self.truths.clear()
+        self.map_facts.clear()
         for slave in self.slaves.values():
             slave.launcher.truths.clear()
         return ""
@@ -443,6 +466,7 @@ def simulated(world: World) -> Iterator[World]:
         replaced(gproc.node.taking, "warded_program", programs.make_program),
         replaced(gproc.relay.children, "ChunkSender", Quiet),
         replaced(gproc.relay.hub, "Memory", Quiet),
+        replaced(gproc.node.tasks, "KEPT_BYTES", programs.KEPT_BYTES),
         replaced(gproc.relay.delivery, "ACKNOWLEDGED_BYTES", programs.KEPT_BYTES // 4),
         replaced(gproc.relay.merging, "LEAST_BYTES", 16),
         replaced(gproc.relay.merging, "LINK_BYTES", programs.KEPT_BYTES),
