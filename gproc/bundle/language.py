@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -115,6 +116,7 @@ class _Told:
             if walk is not None and language == "sh" and not self._scripts:
                 texts.append(("", self._text(walk.real)))
         programs += tuple(dict.fromkeys(_run(image, self._surroundings, words) for words in self._commands(texts)))
+        programs += tuple(Ran(path) for path in files if _leads_to_program(image, path))
         lent = (*home.lent, *(path for _, text in texts for path in zones.named_in(text) if image.glance(path)))
         return msgspec.structs.replace(
             home, trees=trees, beside=tuple(files), yielding=yielding, programs=programs,
@@ -139,6 +141,13 @@ class _Told:
                 yield from executed.commands_in(executed.recipes_in(os.fsdecode(text)))
             else:
                 yield from executed.calls_in(os.fsdecode(text), self._language)
+
+
+def _leads_to_program(image: Image, path: str) -> bool:
+    """Whether a name is a link to a program elsewhere: `"$here/venv/bin/python" x.py`."""
+    walk = image.walk(path)
+    status = walk.status if walk is not None and walk.links else None
+    return status is not None and stat.S_ISREG(status.st_mode) and status.st_mode & 0o111 != 0
 
 
 def _run(image: Image, surroundings: Surroundings, words: list[str]) -> Ran:

@@ -56,6 +56,7 @@ _LIBRARIES: Final = (
     (re.compile(r"pg_wrapper"), ("/usr/lib/postgresql/*/bin",)),
     (re.compile(r"m4|bison"), ("share/bison",)),
     (re.compile(r"pandoc"), ("share/pandoc",)),
+    (re.compile(r"[gn]?roff|troff"), ("share/groff", "/etc/groff")),
     (re.compile(r"stdbuf"), ("libexec/coreutils", "lib/coreutils", "lib/*-linux-*/coreutils")),
     (re.compile(r"gst-(launch|inspect|discoverer)-[\d.]+"), (
         "lib/*-linux-*/gstreamer-1.0", "lib/*-linux-*/gstreamer1.0", "lib*/gstreamer-1.0", "libexec/gstreamer-1.0",
@@ -74,7 +75,8 @@ _ZONES: Final = "/usr/share/zoneinfo"
 
 _RUN: Final = {
     "Rscript": ("R",), "R": ("which", "rm"), "octave": ("octave-cli",), "flex": ("m4",), "bison": ("m4",),
-    "expect": ("sh", "stty"), "parallel": ("ps",),
+    "expect": ("sh", "stty"), "parallel": ("ps",), "nroff": ("groff",),
+    "groff": ("troff", "grotty", "grops", "preconv", "tbl", "eqn"),
 }  # fmt: skip
 """The programs that an interpreter, or a script of the distribution, runs itself, by its real name."""
 

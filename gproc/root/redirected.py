@@ -5,7 +5,7 @@ so: time zones, locales, terminals.  Such a variable is set only if the caller h
 was sent.  So it hides nothing of the node's that the job would have used.
 
 Sources: tzset(3), PEP 615, locale(7), terminfo(5), SSL_CTX_set_default_verify_paths(3ssl), config(5ssl),
-provider(7ssl), iconv(1), libmagic(3), tclvars(3tcl), fonts.conf(5), groff(1).
+provider(7ssl), iconv(1), libmagic(3), tclvars(3tcl), fonts.conf(5).
 """
 
 from __future__ import annotations
@@ -82,8 +82,6 @@ _REDIRECTIONS: Final = (
     _row("TCL_LIBRARY", r"(?P<value>/usr/(share|lib|lib64)/(tcltk/)?tcl[\d.]+)/init\.tcl"),
     _row("TK_LIBRARY", r"(?P<value>/usr/(share|lib|lib64)/(tcltk/)?tk[\d.]+)/tk\.tcl"),
     _row("FONTCONFIG_FILE", r"(?P<value>/etc/fonts/fonts\.conf)"),
-    _row("GROFF_FONT_PATH", r"(?P<value>/usr/share/groff/[^/]+/font)/.+"),
-    _row("GROFF_TMAC_PATH", r"(?P<value>/usr/share/groff/[^/]+/tmac)/.+"),
 )
 
 

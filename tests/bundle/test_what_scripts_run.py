@@ -150,6 +150,17 @@ def test_what_a_node_lacks_goes_along_with_the_links_that_lead_to_it(packed: Pac
     assert {os.fsencode(link), os.fsencode(os.path.realpath(link))} <= set(bundle.manifest.yielding)
 
 
+def test_a_link_that_a_script_names_brings_the_program_to_which_it_leads(packed: Pack, tmp_path: Path) -> None:
+    """`exec "$here/venv/bin/python" x.py`: the link and python went along, and none of python's libraries."""
+    if not os.path.islink("/usr/bin/python3"):
+        pytest.skip("needs Debian's python3")
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v/python").symlink_to("/usr/bin/python3")
+    (tmp_path / "x.sh").write_text('exec "$(dirname "$0")/v/python" "$@"\n')
+    bundle = packed("sh", command=("sh", "x.sh"), cwd=str(tmp_path))
+    assert any(file.path.endswith(b"/encodings/utf_8.py") for file in bundle.manifest.files())
+
+
 def test_emacs_brings_its_library_and_its_memory(packed: Pack) -> None:
     """It does not start without its .pdmp, a dump of its memory, and its character maps."""
     if not shutil.which("emacs"):
