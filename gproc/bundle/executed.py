@@ -32,14 +32,29 @@ _SUBSTITUTED: Final = re.compile(r"(?:\$\(|`)\s*([\w./+-]+)")
 _QUOTE: Final = re.compile("[\"']")
 _DEPTH_MAX: Final = 4
 
+_WORD: Final = r"[\w./+-]{1,200}"
+_SET: Final = re.compile(
+    rf"^[ \t]*(?:(?:export|readonly|local)[ \t]+)?([A-Za-z_]\w*)=([\"']?)({_WORD})\2[ \t]*(?:;|$)", re.MULTILINE
+)
+_VALUE: Final = re.compile(rf"\$(?:\{{(\w+)(?::?-({_WORD}))?\}}|(\w+))")
+
 
 def commands_in(text: str) -> list[list[str]]:
-    """The words of simple commands, in the order of the text, those in substitutions last."""
+    """The words of simple commands, in the order of the text, those in substitutions last.
+
+    Variables count as far as the text sets them to one word, or says what they are without a value.
+    """
     found: list[list[str]] = []
     text = text.partition("\0")[0]  # an archive behind the script, as of makeself
     plain = _COMMENT.sub("", "\n".join(_without_here_documents(text))).replace("\\\n", " ")
+    values = {match[1]: match[3] for match in _SET.finditer(plain)}
+
+    def value(match: re.Match[str]) -> str:
+        return values.get(match[1] or match[3], match[2] or match[0])
+
     lines = [line[:_LINE_MAX] for line in plain.splitlines() if not _PAYLOAD.fullmatch(line)]
-    for line in lines[:_LINES_MAX]:
+    lines = [_VALUE.sub(value, line)[:_LINE_MAX] for line in lines[:_LINES_MAX]]
+    for line in lines:
         # A quotation that goes on in the next line: what is before it.
         for words in list(prefixes.in_shell_line(line)) or list(prefixes.in_shell_line(_QUOTE.split(line)[0])):
             found += _with_inner(words, 0)

@@ -40,6 +40,24 @@ def test_the_programs_of_a_shell_script_are_the_first_words_of_its_commands() ->
     assert not set(found) & {"six", "nine", "ten", "more", "twelve", "thirteen", "echo", "if", "./lib.sh", "a"}
 
 
+@pytest.mark.parametrize(
+    ("text", "run"),
+    [
+        ("TOOL=jq\n$TOOL . x", ["jq", ".", "x"]),
+        ('real="/usr/bin/convert"; exec "$real" "$@"', ["/usr/bin/convert", "$@"]),
+        ("  export A='b-1.2'\n${A} c", ["b-1.2", "c"]),
+        ("${PYTHON:-python3} x.py", ["python3", "x.py"]),
+    ],
+)
+def test_a_variable_that_the_text_sets_is_the_program_that_it_names(text: str, run: list[str]) -> None:
+    assert run in commands_in(text)
+
+
+def test_a_variable_that_the_text_does_not_set_to_a_word_is_no_program() -> None:
+    found = commands_in("X=$(id)\nY=a b\n$X\n${Z}\n$1\n")
+    assert [words for words in found if words != ["id"]] == [["b"]]
+
+
 def test_a_script_brings_the_files_and_programs_that_it_names(packed: Pack, tmp_path: Path) -> None:
     """`cat data.txt`, `. ./lib.sh` and `./tool` in a script: none of them was there."""
     for name in ("lib.sh", "data.txt", "unnamed"):
