@@ -114,9 +114,19 @@ class Fleet:
         node = NodeStart(
             standing, self._slave(standing), self._parcels, self._ways, supply, self._closing, self._watcher.moved
         )
-        result = await node.run(handshakes, self._commission)
+        result = self._noted(await node.run(handshakes, self._commission))
         self._results[standing.name].set_result(result)
         self._watcher.done(standing, result)
+
+    def _noted(self, result: Result) -> Result:
+        """With a note if another host of this start has its address: that is one machine with two names, or two slaves
+        with a port of their own could not be there."""
+        for name, other in self._results.items():
+            up = other.done() and other.result().stage is result.stage is Stage.UP
+            if up and other.result().address == result.address != "" and other.result().port != result.port:
+                note = f"it is the same machine as {name}, by its address {result.address}"
+                return msgspec.structs.replace(result, reason="; ".join(filter(None, (result.reason, note))))
+        return result
 
     async def _commission(self, standing: Standing, peer: str, own: str) -> Commission:
         """Raises: NodeFailed if the parent is not up, or the host was revoked."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 from typing import Any
@@ -93,6 +94,13 @@ def test_a_slave_that_another_version_had_started_or_that_runs_from_elsewhere_wa
     assert lab.slave("h2") != before
     lab.run("stop")
     lab.shell("h2", "rm -rf /tmp/gproc.1")
+
+
+def test_a_host_that_was_named_twice_had_two_slaves_without_a_word(lab: Lab) -> None:
+    lab.alias("again", lab.hosts["h1"])
+    reasons = sorted(node["reason"] for node in started(lab, "-w", "h[1-2],again").values())
+    assert reasons[:2] == ["", ""]
+    assert re.fullmatch(rf"it is the same machine as (h1|again), by its address {lab.hosts['h1']}", reasons[2])
 
 
 def test_a_slave_whose_master_was_killed_is_replaced(lab: Lab) -> None:
