@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from gproc.cli.absent import absent_lines, drained_lines
-from gproc.cli.reading import read_more
 from gproc.cli.stderr import complain
 from gproc.cli.suspending import Suspending
 from gproc.cli.trace import Trace
@@ -278,8 +277,6 @@ class Foreground:
         assert self._stdin is not None
         try:
             data = os.read(self._stdin, self._readable_bytes())
-            if self._keys is None:
-                data += read_more(self._stdin, len(data), self._readable_bytes() - len(data))
         except BlockingIOError:
             return
         except OSError as error:
