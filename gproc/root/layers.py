@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 
 from gproc.content.manifest import Directory, Entry, File, Symlink
 from gproc.root.code_layout import CodeLayout
-from gproc.root.locale_archive import ARCHIVE, ARCHIVE_BYTES_MAX, files_in
+from gproc.root.locale_archive import ARCHIVE, ARCHIVE_BYTES_MAX, ArchivePart, files_in
 from gproc.root.redirected import LOCALES, STARTERS
 from gproc.root.starters import Starters
 
@@ -48,8 +48,15 @@ def for_plain(layout: CodeLayout, starters: Starters, laid_out: bytes, to: bytes
         if any(file.path == ARCHIVE and file.size_bytes <= ARCHIVE_BYTES_MAX for file in layout.manifest.files()):
             with open(os.open(laid_out + ARCHIVE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
                 archive = file.read()
-            for name, content in files_in(archive):
-                _write(partial + LOCALES + b"/" + name, content, 0o644)
+            places: dict[ArchivePart, bytes] = {}
+            for name, extent in files_in(archive):
+                place = partial + LOCALES + b"/" + name
+                if extent in places:
+                    os.makedirs(os.path.dirname(place), 0o755, exist_ok=True)
+                    os.link(places[extent], place)
+                else:
+                    _write(place, archive[extent.offset : sum(extent)], 0o644)
+                    places[extent] = place
 
     _make(to, fill)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 ARCHIVE: Final = b"/usr/lib/locale/locale-archive"
 
@@ -17,9 +17,6 @@ ARCHIVE_BYTES_MAX: Final = 32 << 20
 
 _MAGIC: Final = 0xDE020109
 _NAMES_MAX: Final = 100
-_BYTES_MAX: Final = 64 << 20
-"""Of all files together: names may share them."""
-
 _NAME: Final = re.compile(rb"[\w.@-]{1,60}")
 _HEAD: Final = struct.Struct("=14I")
 _ENTRY: Final = struct.Struct("=3I")
@@ -32,25 +29,41 @@ _CATEGORIES: Final = {
 """By number: <bits/locale.h>."""
 
 
-def files_in(archive: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each locale's files, as NAME/CATEGORY and content; nothing if it is no archive, or as far as it is not broken."""
+class ArchivePart(NamedTuple):
+    """A part of an archive: what a file contains.  Files of several locales may have one and the same."""
+
+    offset: int
+    length: int
+
+
+def files_in(archive: bytes) -> Iterator[tuple[bytes, ArchivePart]]:
+    """Each locale's files, as NAME/CATEGORY and content; nothing if it is no archive, or as far as it is not broken.
+
+    Together the different contents are no longer than the archive.
+    """
     if len(archive) < _HEAD.size:
         return
     magic, _, at, _, size, *_ = _HEAD.unpack_from(archive)
-    left_bytes, left_names = _BYTES_MAX, _NAMES_MAX
+    seen: set[ArchivePart] = set()
+    named: set[bytes] = set()
+    left_bytes = len(archive)
     if magic != _MAGIC or at + size * _ENTRY.size > len(archive):
         return
     for index in range(size):
         _, name_at, record_at = _ENTRY.unpack_from(archive, at + index * _ENTRY.size)
         name = _NAME.match(archive, name_at) if name_at else None
-        if name is None or name[0].startswith(b".") or record_at + _RECORD.size > len(archive) or not left_names:
+        if name is None or name[0].startswith(b".") or name[0] in named or record_at + _RECORD.size > len(archive):
             continue
-        left_names -= 1
+        if len(named) == _NAMES_MAX:
+            return
+        named.add(name[0])
         _, *extents = _RECORD.unpack_from(archive, record_at)
         for number, category in _CATEGORIES.items():
-            offset, length = extents[2 * number : 2 * number + 2]
-            left_bytes -= length
+            extent = ArchivePart(*extents[2 * number : 2 * number + 2])
+            if extent not in seen:
+                left_bytes -= extent.length
+                seen.add(extent)
             if left_bytes < 0:
                 return
-            if length and offset + length <= len(archive):
-                yield name[0] + b"/" + category, archive[offset : offset + length]
+            if extent.length and sum(extent) <= len(archive):
+                yield name[0] + b"/" + category, extent

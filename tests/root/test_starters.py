@@ -145,8 +145,30 @@ def test_a_locale_of_an_archive_is_found_by_a_path(tmp_path: Path) -> None:
     done = subprocess.run(["locale", "charmap"], env=env, capture_output=True, check=True)
     assert (done.stdout, done.stderr) == (b"UTF-8\n", b"")
     for cut in (0, 10, 56, 100, len(archive) // 2):
-        assert all(len(content) <= cut for _, content in files_in(archive[:cut]))
+        assert all(sum(extent) <= cut for _, extent in files_in(archive[:cut]))
     assert list(files_in(archive[:16] + b"\xff" * 40 + archive[56:])) == []
+
+
+def test_a_hundred_locales_of_one_content_take_no_more_room_than_their_archive(tmp_path: Path) -> None:
+    """Their user pays for the archive's bytes in a store."""
+    size = 100_000
+    names_at = 56 + 100 * 12
+    names = b"".join(b"l%02d\0" % number for number in range(100))
+    record_at = names_at + len(names)
+    hashed = b"".join(struct.pack("=3I", 1, names_at + 4 * number, record_at) for number in range(100))
+    head = struct.pack("=14I", 0xDE020109, 0, 56, 100, 100, names_at, *[0] * 8)
+    archive = head + hashed + names + struct.pack("=27I", 1, record_at + 108, size, *[0] * 24) + bytes(size)
+    files = {ARCHIVE: archive}
+    lay_out(tmp_path / "laid", files, {})
+    layout = CodeLayout(Manifest(b"", b"", (), (), (), (0, 0), entries_of(files, {})))
+    formed = tmp_path / "formed"
+    layers.for_plain(layout, starters_of(layout, bytes(tmp_path / "laid"), ()), bytes(tmp_path / "laid"), bytes(formed))
+    made = [path.stat() for path in formed.rglob("LC_CTYPE")]
+    assert (len(made), {found.st_size for found in made}, len({found.st_ino for found in made})) == (100, {size}, 1)
+    overlapping = bytearray(archive)
+    for number in range(12):
+        struct.pack_into("=2I", overlapping, record_at + 4 + 8 * number, number, size)
+    assert len({extent for _, extent in files_in(bytes(overlapping))}) <= 1
 
 
 def variables(lacking: Iterable[bytes], *, callers: Mapping[bytes, bytes] | None = None) -> dict[bytes, bytes]:
