@@ -23,7 +23,7 @@ FAST := $(addprefix tests/,adapters architecture bundle cli client copy link loc
 help:
 	@echo "make demo       start a two-level tree on this machine, run a program on it, stop it"
 	@echo "make test       all tests"
-	@echo "make stress     tests of many jobs in a row, slow nodes, rare kinds of nodes, the helper with sanitizers: 15 minutes"
+	@echo "make stress     the longest tests, and more kinds of those in make test: nodes, faults, names, the helper with sanitizers"
 	@echo "make test-fast  the tests of rules, formats and words, which need no tree of processes: 3 to 5 minutes"
 	@echo "make test-deb   the Debian package built, installed, used and purged by dpkg in a root of its own: root only, 1 minute"
 	@echo "make fidelity   all programs of tests/fidelity/programs, at home and on six kinds of nodes: 10 minutes"
