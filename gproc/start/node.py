@@ -182,7 +182,8 @@ async def stop_node(standing: Standing, slave: str, parcels: Parcels, ways: Ways
     def command(parcel: Parcel) -> str:
         return stop_command(len(parcel.helper), parcel.helper_digest, slave)
 
-    return await _converse(standing, command, parcels, ways, closing, heard)
+    # Any helper that is there ends a slave.  So a machine of another kind is not told twice: the second time none runs.
+    return await _converse(standing, command, parcels.own, lambda _: None, ways, closing, heard)
 
 
 async def remove_node(
@@ -201,17 +202,17 @@ async def remove_node(
     def command(parcel: Parcel) -> str:
         return remove_command(len(parcel.helper), parcel.helper_digest, slave, bin_root)
 
-    return await _converse(standing, command, parcels, ways, closing, heard)
+    return await _converse(standing, command, parcels.own, parcels.known, ways, closing, heard)
 
 
 async def _converse(
-    standing: Standing, command: Callable[[Parcel], str], parcels: Parcels, ways: Ways, closing: Closing,
-    heard: Callable[[Channel], Awaitable[tuple[Stage, str]]],
+    standing: Standing, command: Callable[[Parcel], str], own: Parcel, other: Callable[[str], Parcel | None],
+    ways: Ways, closing: Closing, heard: Callable[[Channel], Awaitable[tuple[Stage, str]]],
 ) -> Result:  # fmt: skip
     """Say a command to a host.  heard: takes the answers after the first, and says what came of it."""
     began_s = time.monotonic()
     try:
-        _, channel = await _login(standing, command, parcels.own, parcels.known, ways, closing)
+        _, channel = await _login(standing, command, own, other, ways, closing)
         try:
             stage, reason = await heard(channel)
         finally:
