@@ -280,6 +280,7 @@ class Linker:
             self._parsed[walk.real] = elf.read(self._image.host(walk.real), self._image.memo)
         return self._parsed[walk.real]
 
+
 def why_in_closure(each: Object, loader: str, modules: Sequence[str]) -> str:
     """For people.  modules: those that the program loads itself."""
     if each.path == loader:

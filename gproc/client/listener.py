@@ -56,7 +56,13 @@ def _holds(pid: int, sockets: set[str]) -> int | None:
         for number in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):  # closed meanwhile
                 if os.readlink(f"/proc/{pid}/fd/{number}") in sockets:
-                    with open(f"/proc/{pid}/stat", "rb") as file:
-                        found = procstat.parsed(file.read(4096))
+                    found = stat_of(pid)
                     return None if found is None else found.began
+    return None
+
+
+def stat_of(pid: int) -> procstat.ProcessStat | None:
+    """None if there is no such process."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+        return procstat.parsed(file.read(4096))
     return None

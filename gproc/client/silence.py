@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 from typing import Final
@@ -38,9 +37,7 @@ def _told(process: tuple[int, int] | None, path: str, what: str) -> str:
 
 def _is_stopped(pid: int) -> bool:
     """By a signal, or a debugger: proc(5)."""
-    from gproc.launch import procstat  # only a silent master needs it
+    from gproc.client.listener import stat_of  # only a silent master needs it
 
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
-        found = procstat.parsed(file.read(4096))
-        return found is not None and found.state in ("T", "t")
-    return False
+    found = stat_of(pid)
+    return found is not None and found.state in ("T", "t")

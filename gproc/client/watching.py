@@ -47,7 +47,7 @@ class Watching:
     log: is told when the master does not answer any more, and when it answers again.
     """
 
-    def __init__(self, socket: str | None, log: Callable[[str], None] | None = None) -> None:
+    def __init__(self, socket: str | None, log: Callable[[str], None] = lambda _: None) -> None:
         self._socket = socket
         self._log = log
         self._cluster: AsyncCluster | None = None
@@ -81,9 +81,9 @@ class Watching:
             fresh = await self._ask()
             self._last = msgspec.structs.replace(fresh, rates=rates_of(before, fresh, asked_s - self._asked_s))
             self._asked_s, self._at_s = asked_s, time.monotonic()
-            if self._log is not None and fresh.tree is None and (before is None or before.tree is not None):
+            if fresh.tree is None and (before is None or before.tree is not None):
                 self._log(fresh.trouble)
-            elif self._log is not None and fresh.tree is not None and before is not None and before.tree is None:
+            elif fresh.tree is not None and before is not None and before.tree is None:
                 self._log("the master answers again")
         finally:
             self._asking = None

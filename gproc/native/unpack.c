@@ -121,7 +121,6 @@ static bool make_runtime(int directory, const char *name) {
         result = SYS5(renameat2, directory, unfinished(), directory, name, 0);
         bool lost = result != 0 && runtime_is_there(directory, name); /* to another machine, which has unpacked the same */
         good = result == 0 || lost || fail(result, NULL, name);
-        result = lost ? -1 : result;
     }
     if (!good || result != 0) {
         tree_remove(directory, unfinished());

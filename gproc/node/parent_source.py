@@ -37,7 +37,7 @@ class ParentSource:
 
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
         """Ask the parent, or leave it to `news`.  Raises: StoreError if no job needs the bundle."""
-        if not self._jobs_of(bundle):
+        if not self._is_needed(bundle):
             raise StoreError(NOT_NEEDED)
         control, bulk = self._uplink.control, self._uplink.bulk
         if control is not None and bulk is not None and self._is_given(bundle, control):
@@ -47,20 +47,20 @@ class ParentSource:
     @contextlib.contextmanager
     def news(self, request: Request, control: Link) -> Iterator[None]:
         """Within this, a job of the parent is noted.  If it is its first with a bundle, `ask` is done now."""
-        bundle = request.bundle
-        is_first = bundle is not None and not self._is_given(bundle.digest, control)
+        bundle = b"" if request.bundle is None else request.bundle.digest
+        is_first = self._fetcher.is_fetching(bundle) and not self._is_given(bundle, control)
         yield
-        if is_first and bundle is not None:
-            self._fetcher.on_source_back(bundle.digest)
+        if is_first:
+            self._fetcher.on_source_back(bundle)
 
     def let_go(self, request: Request) -> None:
         """A job is over here.  Nobody waits for the rest of its bundle, if it was the last with it."""
-        bundle = request.bundle
-        if bundle is not None and not self._jobs_of(bundle.digest):
-            self._fetcher.on_unavailable(self._source, bundle.digest, NOT_NEEDED)
+        bundle = b"" if request.bundle is None else request.bundle.digest
+        if self._fetcher.is_fetching(bundle) and not self._is_needed(bundle):
+            self._fetcher.on_unavailable(self._source, bundle, NOT_NEEDED)
 
-    def _jobs_of(self, bundle: bytes) -> list[RelayedJob]:
-        return [relayed for relayed in self._jobs.values() if relayed.request.is_of(bundle)]
+    def _is_needed(self, bundle: bytes) -> bool:
+        return any(relayed.request.is_of(bundle) for relayed in self._jobs.values())
 
     def _is_given(self, bundle: bytes, control: Link) -> bool:
-        return any(relayed.upstream is control for relayed in self._jobs_of(bundle))
+        return any(relayed.upstream is control and relayed.request.is_of(bundle) for relayed in self._jobs.values())

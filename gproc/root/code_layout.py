@@ -85,7 +85,7 @@ class CodeLayout:
         """
         met: list[bytes] = []
         for _ in range(LINKS_MAX):
-            directory = self._real(path.rpartition(b"/")[0])
+            directory = self.directory(path.rpartition(b"/")[0])
             if directory is None:
                 return ()
             met += self._crossed[path.rpartition(b"/")[0]]
@@ -96,12 +96,9 @@ class CodeLayout:
             path = joined(directory, self._links[path])
         return ()
 
-    def directory(self, path: bytes) -> bytes | None:
-        """The directory that `path` leads to in the bundle; it need not be an entry.  None if it has too many links."""
-        return self._real(path)
-
-    def _real(self, directory: bytes) -> bytes | None:
-        """`directory` with its links followed; None if there are more than the kernel follows."""
+    def directory(self, directory: bytes) -> bytes | None:
+        """`directory` with its links followed; it need not be an entry.  None if there are more links than the kernel
+        follows."""
         if directory in self._resolved:
             return self._resolved[directory]
         real, links = b"", 0

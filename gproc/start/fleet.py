@@ -77,14 +77,14 @@ class Fleet:
 
     async def stop(self, standings: Sequence[Standing]) -> dict[str, Result]:
         return await self._each(
-            standings, lambda each: stop_node(each, self._slave(each), self._parcels, self._ways, self._closing)
+            standings, lambda each: stop_node(each, self._slave(each), self._ways, self._closing)
         )
 
     async def remove(self, standings: Sequence[Standing]) -> dict[str, Result]:
         bin_root = self._settings.bin_root
         return await self._each(
             standings,
-            lambda each: remove_node(each, self._slave(each), self._parcels, self._ways, self._closing, bin_root),
+            lambda each: remove_node(each, self._slave(each), self._ways, self._closing, bin_root),
         )
 
     async def _each(

@@ -44,15 +44,12 @@ class Parcels:
         self._other = other
         self._found = {own.machine: own}
 
-    def known(self, machine: str) -> Parcel | None:
-        if machine in MACHINES and machine not in self._found and (parcel := self._other(machine)) is not None:
-            self._found[machine] = parcel
-        return self._found.get(machine)
-
     def of(self, machine: str) -> Parcel:
         """Raises: NodeFailed."""
-        if (parcel := self.known(machine)) is not None:
-            return parcel
+        if machine in MACHINES and machine not in self._found and (parcel := self._other(machine)) is not None:
+            self._found[machine] = parcel
+        if machine in self._found:
+            return self._found[machine]
         can = f"; gproc runtime -r ROOT packs one for {machine} (docs/clusters.md)" if machine in MACHINES else ""
         raise NodeFailed(f"it is an {machine} machine, and this runtime is for {self.own.machine}{can}")
 

@@ -124,16 +124,22 @@ class NodeStart:
         self._sent += len(data)
 
     async def _hello(self) -> tuple[Parcel, Channel, Answer]:
-        def command(parcel: Parcel) -> str:
-            return start_command(len(parcel.helper), parcel.helper_digest, self._slave)
-
-        parcels = self._parcels
-        parcel, channel = await _login(self._standing, command, parcels.own, parcels.of, self._ways, self._closing)
+        parcel = self._parcels.own
+        channel, machine = await self._login(parcel)
+        if machine != parcel.machine:
+            self._closing.begin(channel, at_once=True)
+            parcel = self._parcels.of(machine)
+            channel, _ = await self._login(parcel)
         try:
             return parcel, channel, await self._helper_answer(channel)
         except BaseException:
             self._closing.begin(channel)
             raise
+
+    async def _login(self, parcel: Parcel) -> tuple[Channel, str]:
+        """What the shell is told names the helper of a kind of machine."""
+        command = start_command(len(parcel.helper), parcel.helper_digest, self._slave)
+        return await _login(self._standing, command, self._ways, self._closing)
 
     async def _bootstrap(self, channel: Channel, parcel: Parcel, commissioner: Commissioner) -> tuple[int, str]:
         silence_s = self._ways.connect_timeout_s
@@ -167,7 +173,7 @@ class NodeStart:
             self._moved(self._standing, stage)
 
 
-async def stop_node(standing: Standing, slave: str, parcels: Parcels, ways: Ways, closing: Closing) -> Result:
+async def stop_node(standing: Standing, slave: str, ways: Ways, closing: Closing) -> Result:
     """End the slave of that name on the host.  Its failures are results."""
 
     async def heard(channel: Channel) -> tuple[Stage, str]:
@@ -179,16 +185,10 @@ async def stop_node(standing: Standing, slave: str, parcels: Parcels, ways: Ways
             said.add(answer.word)
         return Stage.STOPPED, "" if "stopped" in said else "no slave of this cluster ran"
 
-    def command(parcel: Parcel) -> str:
-        return stop_command(len(parcel.helper), parcel.helper_digest, slave)
-
-    # Any helper that is there ends a slave.  So a machine of another kind is not told twice: the second time none runs.
-    return await _converse(standing, command, parcels.own, lambda _: None, ways, closing, heard)
+    return await _converse(standing, stop_command(slave), ways, closing, heard)
 
 
-async def remove_node(
-    standing: Standing, slave: str, parcels: Parcels, ways: Ways, closing: Closing, bin_root: str
-) -> Result:
+async def remove_node(standing: Standing, slave: str, ways: Ways, closing: Closing, bin_root: str) -> Result:
     """End the slave of that name on the host, and leave nothing of ours there.  Its failures are results."""
 
     async def heard(channel: Channel) -> tuple[Stage, str]:
@@ -199,20 +199,17 @@ async def remove_node(
             )  # fmt: skip
         return Stage.REMOVED, f"stopped, but files were left: {answer.rest}" if answer.word == "kept" else ""
 
-    def command(parcel: Parcel) -> str:
-        return remove_command(len(parcel.helper), parcel.helper_digest, slave, bin_root)
-
-    return await _converse(standing, command, parcels.own, parcels.known, ways, closing, heard)
+    return await _converse(standing, remove_command(slave, bin_root), ways, closing, heard)
 
 
 async def _converse(
-    standing: Standing, command: Callable[[Parcel], str], own: Parcel, other: Callable[[str], Parcel | None],
-    ways: Ways, closing: Closing, heard: Callable[[Channel], Awaitable[tuple[Stage, str]]],
+    standing: Standing, command: str, ways: Ways, closing: Closing,
+    heard: Callable[[Channel], Awaitable[tuple[Stage, str]]],
 ) -> Result:  # fmt: skip
     """Say a command to a host.  heard: takes the answers after the first, and says what came of it."""
     began_s = time.monotonic()
     try:
-        _, channel = await _login(standing, command, own, other, ways, closing)
+        channel, _ = await _login(standing, command, ways, closing)
         try:
             stage, reason = await heard(channel)
         finally:
@@ -222,26 +219,15 @@ async def _converse(
     return Result(stage, shown_text(reason), time.monotonic() - began_s)
 
 
-async def _login(
-    standing: Standing, command: Callable[[Parcel], str], own: Parcel, other: Callable[[str], Parcel | None],
-    ways: Ways, closing: Closing,
-) -> tuple[Parcel, Channel]:  # fmt: skip
-    """Say a command to a host, up to its hello.  Twice if it is another kind of machine than this one: what the shell
-    is told names a helper for it.  other: None if this kind's will do.  closing: gets the ends of channels that did not
-    do.  Raises: NodeFailed, SshFailed.
-    """
-    parcel = own
-    while True:
-        channel, left_s = await open_channel(standing.host, command(parcel), ways)
-        try:
-            hello = await next_answer(channel, left_s, LOGIN_SHELL, "hello")
-            machine = hello.rest.partition(" ")[0]
-            right = parcel if machine == parcel.machine or parcel is not own else other(machine) or parcel
-        except BaseException:
-            closing.begin(channel, at_once=True)
-            raise
-        if right is parcel:
-            return parcel, channel
-        closing.begin(channel, at_once=True)
-        parcel = right
+async def _login(standing: Standing, command: str, ways: Ways, closing: Closing) -> tuple[Channel, str]:
+    """Say a command to a host, up to its hello, which says what kind of machine it is.  Returns that too.
 
+    closing: gets the end of a channel that did not do.  Raises: NodeFailed, SshFailed.
+    """
+    channel, left_s = await open_channel(standing.host, command, ways)
+    try:
+        hello = await next_answer(channel, left_s, LOGIN_SHELL, "hello")
+    except BaseException:
+        closing.begin(channel, at_once=True)
+        raise
+    return channel, hello.rest.partition(" ")[0]

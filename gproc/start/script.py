@@ -92,23 +92,22 @@ def start_command(helper_bytes: int, helper_digest: str, slave: str = "") -> str
     return f"exec /bin/sh -c '{_SCRIPT}' gproc-start {helper_bytes} {helper_digest} start {slave}"
 
 
-def stop_command(helper_bytes: int, helper_digest: str, slave: str) -> str:
-    """Ends the slave of that name, whichever version of gproc has started it.
+def stop_command(slave: str) -> str:
+    """Ends the slave of that name by a helper that is there, whichever version of gproc has started it.
 
     The answers are `stopped` or `none` for each place that has its lock, and `finished` at the end.
     """
-    return f"exec /bin/sh -c '{_SCRIPT}' gproc-start {helper_bytes} {helper_digest} stop {slave}"
+    return f"exec /bin/sh -c '{_SCRIPT}' gproc-start 0 none stop {slave}"
 
 
-def remove_command(helper_bytes: int, helper_digest: str, slave: str, bin_root: str) -> str:
-    """Ends the slave of that name, and removes all that is ours there.
+def remove_command(slave: str, bin_root: str) -> str:
+    """Ends the slave of that name, as `stop_command`, and removes all that is ours there.
 
     Nothing is removed if this user has another slave there.  That may be one of another host with the same home.  The
     store is left if commands of ours keep something beside it: then it may be the front end's, by the same home.
     bin_root: an absolute path; it is removed if it is an empty directory.
     """
-    words = f"{helper_bytes} {helper_digest} remove {slave} {shlex.quote(bin_root)}"
-    return f"exec /bin/sh -c '{_SCRIPT}' gproc-start {words}"
+    return f"exec /bin/sh -c '{_SCRIPT}' gproc-start 0 none remove {slave} {shlex.quote(bin_root)}"
 
 
 class Answer(msgspec.Struct, frozen=True):

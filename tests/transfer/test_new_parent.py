@@ -68,6 +68,9 @@ class Ear:
     def send(self, want: Want) -> None:
         self.sent.append(want)
 
+    def is_fetching(self, bundle: bytes) -> bool:
+        return bool(bundle)
+
     def on_source_back(self, bundle: bytes) -> None:
         self.back.append(bundle)
 
