@@ -18,7 +18,7 @@ FAST := $(addprefix tests/,adapters architecture bundle cli client copy link loc
     root service simulator spread store tasks tree trust wire)
 
 .PHONY: help demo test test-fast test-deb stress fidelity globus browser lint types docs fuzz bench man wheel wheels deb lock \
-    audit clean compiled debian-packages
+    audit clean compiled strict debian-packages
 
 help:
 	@echo "make demo       start a two-level tree on this machine, run a program on it, stop it"
@@ -52,17 +52,22 @@ unexport PYTHONDONTWRITEBYTECODE
 compiled: $(READY)
 	@$(RUN) -m compileall -q gproc
 
-test: $(READY) $(HELPER) debian-packages compiled
+# The helper, compiled by what debian-packages may just have brought.  Without a compiler (status 1) all is tested with
+# jobs that Python starts; a helper that does not compile (2) is a fault.
+strict: $(READY) debian-packages
+	@$(RUN) gproc/native/build.py --strict || [ $$? = 1 ]
+
+test: strict compiled
 	$(PYTEST) -m "not stress"
 
-stress: $(READY) $(HELPER) debian-packages compiled
+stress: strict compiled
 	$(PYTEST) -m stress
 
-test-fast: $(READY) $(HELPER) debian-packages compiled
+test-fast: strict compiled
 	$(PYTEST) -m "not slow and not stress" $(FAST)
 
 # After the others: it builds with all processors.  Debian's python3 runs the package, systemd its units.
-test-deb: $(READY) $(HELPER) debian-packages compiled
+test-deb: strict compiled
 	@sh scripts/debian-packages.sh python3 systemd
 	$(RUN) -m pytest -q tests/packaging/test_deb.py
 

@@ -269,20 +269,20 @@ static bool any_slave(int directory, const char *path) {
         if (name == NULL) {
             return false;
         }
-        static char text[PATH_ROOM];
+        static char said[PATH_ROOM];
         if (!slave_has_lock_name(name) || !slave_holds(directory, name)) {
             continue;
         }
         const char *parts[4] = {"another slave of this user runs there: ", path, "/", name};
         size_t used = 0;
         for (uint32_t index = 0; index < 4; index++) {
-            size_t size = strlen(parts[index]), room = sizeof text - 1 - used;
+            size_t size = strlen(parts[index]), room = sizeof said - 1 - used;
             size = size < room ? size : room;
-            memcpy(text + used, parts[index], size);
+            memcpy(said + used, parts[index], size);
             used += size;
         }
-        text[used] = 0;
-        answer("kept", text);
+        said[used] = 0;
+        answer("kept", said);
         return true;
     }
 }

@@ -1,5 +1,13 @@
 #include "shablocks.h"
 
+/* gcc looks for the stack's guard of such a function in the thread's own block, which only a libc makes; -mstack-protector-guard
+ * is not heard there. */
+#if __has_attribute(no_stack_protector)
+#define WITH(instructions) __attribute__((target(instructions), no_stack_protector))
+#else
+#define WITH(instructions) __attribute__((target(instructions), optimize("no-stack-protector")))
+#endif
+
 #if defined(__x86_64__)
 
 /* gcc's own header takes one of its parts from a libc, which there need not be: without that part. */
@@ -7,7 +15,7 @@
 #include <cpuid.h>
 #include <immintrin.h>
 
-#define WITH_INSTRUCTIONS __attribute__((target("sha,sse4.1")))
+#define WITH_INSTRUCTIONS WITH("sha,sse4.1")
 
 /* Intel, "Intel SHA Extensions", 2013.  The instructions want the state as two halves, ABEF and CDGH, the first letter in the
  * highest word.  A quad of rounds takes four words of the schedule, and makes those of 16 rounds later. */
@@ -66,7 +74,7 @@ sha_blocks *sha_by_processor(void) {
 
 #include <arm_neon.h>
 
-#define WITH_INSTRUCTIONS __attribute__((target("+crypto")))
+#define WITH_INSTRUCTIONS WITH("+crypto")
 #define HAS_SHA2 (1ul << 6) /* HWCAP_SHA2 of <asm/hwcap.h> */
 
 /* Arm Architecture Reference Manual, SHA256H: the state as two halves, ABCD and EFGH. */

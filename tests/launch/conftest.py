@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import pytest
 import gproc
 from gproc.launch.native import why_not_native
 from gproc.launch.protocol import JobEnd, ProgramEnded, SpawnFailed
-from gproc.native.build import NotBuilt, build
+from gproc.native.build import NotBuilt, build, compile_by
 from gproc.root.abilities import Abilities
 from gproc.root.view import MakeDirectory, Proc, Tmpfs, View
 
@@ -179,6 +180,17 @@ def sanitized() -> Iterator[Path]:
             build(Path(made, "helper"), sanitize=True)
         except NotBuilt as error:
             pytest.skip(f"needs a C compiler with sanitizers: {error}")
+        yield Path(made, "helper")
+
+
+@pytest.fixture(scope="session")
+def by_clang() -> Iterator[Path]:
+    """The static helper by the other compiler: what one gets right is no word about the other."""
+    if (clang := shutil.which("clang")) is None:
+        pytest.skip("needs clang")
+    with tempfile.TemporaryDirectory(prefix="gproc-test-") as made:
+        Path(made).chmod(0o755)
+        compile_by([clang], Path(made, "helper"), strict=True)
         yield Path(made, "helper")
 
 

@@ -22,9 +22,9 @@ import pytest
 from gproc import native
 from gproc.runtime.archive import Content, archive_of
 from gproc.start.script import order_to_take
-from tests.launch.conftest import sanitized
+from tests.launch.conftest import by_clang, sanitized
 
-__all__ = ["sanitized"]
+__all__ = ["by_clang", "sanitized"]
 
 SHELL = Path("/bin/sh")
 NAME = "slave-test"
@@ -33,9 +33,9 @@ TOKEN = bytes(range(16))
 pytestmark = pytest.mark.skipif(bool(native.why_missing()), reason="needs the static helper")
 
 
-@pytest.fixture(params=["native", pytest.param("sanitized", marks=pytest.mark.stress)])
+@pytest.fixture(params=["native", *(pytest.param(way, marks=pytest.mark.stress) for way in ("by_clang", "sanitized"))])
 def helper(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue("sanitized")) if request.param == "sanitized" else os.fsdecode(native.HELPER)
+    return os.fsdecode(native.HELPER) if request.param == "native" else str(request.getfixturevalue(request.param))
 
 
 @pytest.fixture

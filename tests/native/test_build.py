@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gproc.native import build as native_build
-from gproc.native.build import HERE, NotBuilt, build, compilers
+from gproc.native.build import HELPER, HERE, NotBuilt, NotCompiled, build, compile_by, compilers
 from tests.native import fuzz
 
 SIZE_BYTES_MAX = 200_000
@@ -23,7 +23,9 @@ SOURCES = sorted(str(path) for path in HERE.glob("*.c"))
 def helper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     to = tmp_path_factory.mktemp("built") / "helper"
     try:
-        build(to)
+        build(to, strict=True)
+    except NotCompiled:
+        raise
     except NotBuilt as error:
         pytest.skip(f"needs a C compiler: {error}")
     return to
@@ -38,6 +40,16 @@ def needs(command: str) -> str:
 
 def readelf(*words: str) -> str:
     return subprocess.run([needs("readelf"), *words], capture_output=True, text=True, check=True).stdout
+
+
+def test_the_helper_that_all_other_tests_use_is_there_and_is_of_these_sources(helper: Path) -> None:
+    """It once did not compile, and for a day everything was tested with jobs that Python starts, without a word."""
+    assert HELPER.read_bytes() == helper.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["gcc", "clang", "aarch64-linux-gnu-gcc"])
+def test_each_compiler_compiles_it_without_a_warning(tmp_path: Path, name: str) -> None:
+    compile_by([needs(name)], tmp_path / "helper", strict=True)
 
 
 @pytest.mark.stress
@@ -91,7 +103,7 @@ def test_zig_builds_it_for_both_machines(tmp_path: Path, machine: str, shown: st
     zig = list(compilers(machine))[-1:]
     if not zig or "ziglang" not in zig[0]:
         pytest.skip("needs the package ziglang: pip install '.[build]'")
-    native_build._compile(zig[0], tmp_path / "helper", sanitize=False)
+    compile_by(zig[0], tmp_path / "helper", strict=True)
     header = readelf("-hW", str(tmp_path / "helper")).splitlines()
     assert [line for line in header if "Machine:" in line and line.endswith(shown)]
 
@@ -101,8 +113,9 @@ def test_a_build_that_fails_leaves_the_helper_before_it(tmp_path: Path, monkeypa
     helper.write_text("the one before")
     monkeypatch.setenv("CC", needs("false"))
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(NotBuilt):
+    with pytest.raises(NotCompiled):
         build(helper)
+    assert native_build.main(["--to", str(helper)]) == 2
     assert helper.read_text() == "the one before"
     assert list(tmp_path.iterdir()) == [helper]
 

@@ -18,18 +18,18 @@ import pytest
 from gproc import native
 from gproc.runtime.archive import Content, archive_of
 from gproc.start.script import order_to_fetch
-from tests.launch.conftest import sanitized
+from tests.launch.conftest import by_clang, sanitized
 from tests.native.test_bootstrap import FAILING, TOKEN, Bootstrap, header, place, runtimes, stopped
 from tests.patience import PATIENCE_S
 
-__all__ = ["place", "sanitized", "stopped"]
+__all__ = ["by_clang", "place", "sanitized", "stopped"]
 
 pytestmark = pytest.mark.skipif(bool(native.why_missing()), reason="needs the static helper")
 
 
-@pytest.fixture(params=["native", pytest.param("sanitized", marks=pytest.mark.stress)])
+@pytest.fixture(params=["native", *(pytest.param(way, marks=pytest.mark.stress) for way in ("by_clang", "sanitized"))])
 def helper(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue("sanitized")) if request.param == "sanitized" else os.fsdecode(native.HELPER)
+    return os.fsdecode(native.HELPER) if request.param == "native" else str(request.getfixturevalue(request.param))
 
 
 ARCHIVE = archive_of({"ld.so": Content(FAILING, executable=True), "big": Content(os.urandom(1 << 20))})

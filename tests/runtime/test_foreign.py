@@ -59,8 +59,8 @@ def test_no_runtime_is_known_for_a_machine_for_which_none_was_packed(tmp_path: P
 def test_the_helper_needs_nobody_to_correct_its_addresses() -> None:
     if reason := native.why_missing():
         pytest.skip(reason)
-    assert not needs_relocation(Path(os.fsdecode(native.HELPER)).read_bytes())
-    assert needs_relocation(Path(sys.executable).read_bytes())
+    assert not needs_relocation(Path(os.fsdecode(native.HELPER)))
+    assert needs_relocation(Path(sys.executable))
 
 
 @pytest.fixture(scope="module")
