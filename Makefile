@@ -7,8 +7,8 @@ READY := $(VENV)/.ready
 HELPER := gproc/native/gproc-helper
 
 # What the tests compile, run, or compare with; without one of them its tests skip.
-PACKAGES := binutils busybox-static clang cppcheck fish gcc groff iproute2 libc6-dev libclang-rt-dev mandoc \
-    musl-tools openssh-client openssh-server rpm rsync util-linux xz-utils zsh zstd
+PACKAGES := binutils busybox-static clang clustershell cppcheck fish gcc groff iproute2 libc6-dev libclang-rt-dev mandoc \
+    musl-tools nftables openssh-client openssh-server parallel procps rpm rsync util-linux xz-utils zsh zstd
 
 # Tests of different files run side by side, and wait for much: on two processors three at a time take least.
 PYTEST := $(RUN) -m pytest -n 3 --dist loadfile

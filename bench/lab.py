@@ -141,6 +141,19 @@ class Lab:
         _do("ip", "-n", self._switch, "link", "set", port, "master", "br0")
         _do("tc", "-n", self._switch, "qdisc", "replace", "dev", port, *self._shape(name))
 
+    def part(self, one: str, other: str) -> None:
+        """Nothing passes between these two hosts any more: each sends it to a card that nobody has."""
+        for here, there in ((one, other), (other, one)):
+            self._neighbour(here, "replace", there, "lladdr", "02:00:00:00:00:00", "nud", "permanent")
+
+    def rejoin(self, one: str, other: str) -> None:
+        """Undo `part`."""
+        for here, there in ((one, other), (other, one)):
+            self._neighbour(here, "delete", there)
+
+    def _neighbour(self, here: str, verb: str, there: str, *how: str) -> None:
+        _do(*self.entry(here), "ip", "neighbour", verb, self.address(there), *how, "dev", "eth0")
+
     def _port(self, name: str) -> str:
         return f"p{self._index[name]}"
 

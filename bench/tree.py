@@ -246,10 +246,11 @@ class Tree:
         return {name: address.rpartition(":")[2] for name, address in self._addresses().items() if "/" not in name}
 
     def _addresses(self) -> dict[str, str]:
-        """HOST:PORT of every node that has joined, by name.  Raises: TreeFailed if the master does not answer."""
+        """HOST:PORT of every node that is up, by name.  Raises: TreeFailed if the master does not answer."""
         answer = self.run("i", "--json").output
         try:
-            return {row.path: row.address for row in msgspec.json.decode(answer, type=_Info).nodes}
+            rows = msgspec.json.decode(answer, type=_Info).nodes
+            return {row.path: row.address for row in rows if row.state == "up"}
         except msgspec.DecodeError as error:
             raise TreeFailed(f"`gproc i --json` of {self._checkout.name} has an unknown form: {error}") from error
 
@@ -259,6 +260,7 @@ class _Row(msgspec.Struct):
 
     path: str
     address: str
+    state: str = "up"
 
 
 class _Info(msgspec.Struct):

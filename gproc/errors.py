@@ -62,6 +62,10 @@ class LocaleError(GprocError):
     """No such locale, or one that does not fit this machine."""
 
 
+class PlacementError(LocaleError, UsageError):
+    """A switch that says where a node stands is wrong."""
+
+
 class BundleError(GprocError):
     """The program or one of its files cannot be packed; nothing was sent."""
 

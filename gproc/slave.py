@@ -14,13 +14,14 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, assert_never
 
 from gproc import __version__
 from gproc.errors import GprocError, TrustError
 from gproc.launch.launcher import Launcher
 from gproc.link.connection import Link, Receiver
-from gproc.node.admitted import Admitted
+from gproc.node.admitted import Admitted, payer_of
 from gproc.node.burden import load_of_this_machine
 from gproc.node.forsaken import Forsaken
 from gproc.node.homeward import Homeward
@@ -34,6 +35,7 @@ from gproc.node.taking import JobTaker
 from gproc.node.unheard import Unheard
 from gproc.node.uplink import Uplink
 from gproc.node.voice import Voice
+from gproc.node.wayfinding import Wayfinding
 from gproc.nodespec import Place
 from gproc.relay.adoption import shown_number
 from gproc.relay.belonging import Belonging
@@ -77,10 +79,9 @@ class Slave(Hub, Receiver[ParentToChild]):
 
         address: where others dial this node; "" if it is the one that its parent sees.
         exit_after_s: how long it looks for the master; None: for ever.
-        joined: called each time that a parent has taken us in.
+        joined: called each time that a parent has let us in.
         """
         super().__init__(store, endpoint, belonging, link_timeout_s)
-        store.payer_of = self._payer_of
         self._joined = joined
         self._launcher = launcher
         self._address = address
@@ -88,6 +89,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._voice = Voice()
         self._verifier = TicketVerifier(endpoint.keys, self._voice.nonce, os.geteuid())
         self._admitted: dict[int, Admitted] = {}
+        store.payer_of = partial(payer_of, self._admitted)
         self._homeward = Homeward()
         self._unheard = Unheard()
         self._stranded = Stranded()
@@ -96,7 +98,11 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._tree_end: messages.Signed | None = None
         self._uplink = Uplink(dialer, id, owner=self, receiver=self)
         self.status = self._uplink.status
-        self._leasing = Leasing(self._verifier, launcher, self._uplink, lambda: self._kill_jobs(wholly=False))
+        self._leasing = Leasing(
+            self._verifier, launcher, self._uplink, lambda: self._kill_jobs(wholly=False), self._forsaken.waits
+        )  # fmt: skip
+        self._ways = Wayfinding(self._uplink, self._leasing, self.children)
+        self.look_for_way = self._ways.look
         self._certificate = Renewing(endpoint, self._uplink.send, self._uplink.go_home)
         self._parent_source = ParentSource(self.fetcher, self, self._uplink, self.relayed_jobs)
         self._staging = Staging(self.fetcher, self.own, endpoint, link_timeout_s)
@@ -110,7 +116,7 @@ class Slave(Hub, Receiver[ParentToChild]):
             loop.add_signal_handler(signum, self.end)
         self._launcher.attach(loop)
         self.heartbeats.start()
-        self._forsaken.start()
+        self._forsaken.waits()
         joining = asyncio.create_task(self._uplink.stay_joined())
         await asyncio.wait({joining, self.stopped}, return_when=asyncio.FIRST_COMPLETED)
         joining.cancel()
@@ -121,6 +127,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         self._uplink.close()
         self._certificate.close()
         self._leasing.stop()
+        self._ways.close()
         self._forsaken.stop()
         await self.children.close(messages.Shutdown("the node above has ended", self._tree_end))
         if joining.done() and not joining.cancelled():
@@ -152,6 +159,7 @@ class Slave(Hub, Receiver[ParentToChild]):
 
     def suspend(self) -> None:
         self.fetcher.on_source_lost(self, "the parent was lost")
+        self._forsaken.waits()
         self._stranded.parent_lost()
         for relayed in self.relayed_jobs.values():
             relayed.stop()
@@ -237,8 +245,10 @@ class Slave(Hub, Receiver[ParentToChild]):
                 self.fetcher.on_unavailable(self, bundle, reason)
             case messages.Shutdown():
                 self._shut_down(link, message)
+            case messages.CutOff():
+                self._ways.told()
             case messages.Ping():
-                pass
+                return
             case _:
                 assert_never(message)
 
@@ -273,6 +283,7 @@ class Slave(Hub, Receiver[ParentToChild]):
             if admitted.ticket.session != grant.session or not is_named:
                 admitted.end_here()  # those below hear it by grants of their own
                 self.let_go(job)
+        self._ways.arrived()
         self._homeward.arrived(at_home, boottime_s())
         self._forsaken.heard()
         self._leasing.granted(grant)
@@ -363,10 +374,6 @@ class Slave(Hub, Receiver[ParentToChild]):
         with self._parent_source.news(relayed.request, link):
             self.pass_on(relayed, run, own)
 
-    def _payer_of(self, bundle: bytes) -> int | None:
-        tickets = (admitted.ticket for admitted in self._admitted.values())
-        return next((each.caller.uid for each in tickets if each.request.is_of(bundle)), None)
-
     # `relay.hub.Hub`
 
     @property
@@ -378,8 +385,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         return self._verifier.session
 
     def links(self) -> list[Link]:
-        control = self._uplink.control
-        return super().links() + ([] if control is None else [control])
+        return super().links() + [link for link in (self._uplink.control,) if link is not None]
 
     def tell(self, change: Arrived | Left) -> None:
         self._uplink.send(change)

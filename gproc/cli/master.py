@@ -107,14 +107,11 @@ async def _serve(
     master.end_on_signals()
     master.go_on()
     try:
-        master.children.listen(listening_address(address), options.cmd_port)
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)  # the error's own text names the port a second time
-        remedy = "choose another with --cmd-port"
-        if error.errno == errno.EADDRINUSE:
-            remedy = f"does another master run on this machine? Stop it, or {remedy}"
-        raise GprocError(f"cannot listen on port {options.cmd_port}: {reason}; {remedy}") from error
-    sockets = await master.clients.listen(options.socket)
+        _listen(master, listening_address(address), options.cmd_port)
+        sockets = await master.clients.listen(options.socket)
+    except GprocError:
+        session.undo()
+        raise
     log.info(
         "master on %s, port %d, commands at %s", endpoint.identity.name, master.children.port, " and ".join(sockets)
     )
@@ -130,6 +127,18 @@ async def _serve(
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
+
+
+def _listen(master: Master, host: str, port: int) -> None:
+    """Raises: GprocError."""
+    try:
+        master.children.listen(host, port)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)  # the error's own text names the port a second time
+        remedy = "choose another with --cmd-port"
+        if error.errno == errno.EADDRINUSE:
+            remedy = f"does another master run on this machine? Stop it, or {remedy}"
+        raise GprocError(f"cannot listen on port {port}: {reason}; {remedy}") from error
 
 
 async def _end_with_allocation(master: Master) -> None:

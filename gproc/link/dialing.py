@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from gproc.errors import LinkLost, TrustError
@@ -17,15 +18,17 @@ from gproc.trust.tls import ExpectedParent
 
 async def open_link(
     expected: ExpectedParent, port: int, channel: int, receiver: Receiver[Any], endpoint: Endpoint,
-    link_timeout_s: float,
+    link_timeout_s: float, answered: Callable[[], None] = lambda: None,
 ) -> Link:  # fmt: skip
     """A TLS connection to the expected node, after the exchange of prefaces.
+
+    answered: called if its machine takes the connection, or refuses it.
 
     Raises: LinkLost if the node cannot be reached; TrustError if another node answered, or one end does not trust the
     other's certificate, or it has expired or is revoked.
     """
     address = f"{expected.host}:{port}"
-    connection = await _connect(expected.host, port)
+    connection = await _connect(expected.host, port, answered)
     link = Link(channel, receiver)
     try:
         watch_link(connection, link_timeout_s)
@@ -47,7 +50,7 @@ async def open_link(
     return link
 
 
-async def _connect(host: str, port: int) -> socket.socket:
+async def _connect(host: str, port: int, answered: Callable[[], None]) -> socket.socket:
     """A TCP connection to the first of the host's addresses that accepts one.  Raises: LinkLost."""
     loop = asyncio.get_running_loop()
     try:
@@ -61,10 +64,13 @@ async def _connect(host: str, port: int) -> socket.socket:
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 await loop.sock_connect(connection, address)
+            answered()
             return connection
         except OSError as error:  # TimeoutError is one
             connection.close()
             problem = error
+            if isinstance(error, ConnectionRefusedError):
+                answered()
     if problem is None:
         raise LinkLost(f"{host} has no address")
     if isinstance(problem, TimeoutError) and problem.errno is None:

@@ -29,12 +29,13 @@ class Door(Generic[K]):
     known_as: the key of a connection: its user or host.  refused: called with the key and the reason.
     hurry_s: a visit that lasts longer is cancelled if another connection waits for its place; None: it never is.
     trusted: keys that may take all places.  welcome: what each is sent at once, also if it has to wait.
+    farewell: what those are sent that may not even wait.
     """
 
     def __init__(
         self, places: Places, known_as: Callable[[socket.socket], K],
         visit: Callable[[socket.socket, K], Awaitable[None]], refused: Callable[[K, str], None],
-        hurry_s: float | None = None, trusted: Container[K] = (), welcome: bytes = b"",
+        hurry_s: float | None = None, trusted: Container[K] = (), welcome: bytes = b"", farewell: bytes = b"",
     ) -> None:  # fmt: skip
         self._turns: Turns[K, socket.socket] = Turns(places, trusted)
         self._known_as = known_as
@@ -43,6 +44,7 @@ class Door(Generic[K]):
         self._refusals = Refusals()
         self._hurry_s = hurry_s
         self._welcome = welcome
+        self._farewell = farewell
         self._loop = asyncio.get_running_loop()
         self._listeners: list[socket.socket] = []
         self._visits: dict[asyncio.Task[None], tuple[float, K]] = {}
@@ -109,6 +111,8 @@ class Door(Generic[K]):
             case Verdict.WAITS:
                 self._hurry()
             case Verdict.SENT_AWAY:
+                with contextlib.suppress(OSError):
+                    connection.send(self._farewell)
                 connection.close()
                 self._refused(key, "too many connections are open and wait already")
 

@@ -32,7 +32,7 @@ from typing import Final, Protocol, runtime_checkable
 import msgspec
 
 from gproc.boxes import MAX_DIGITS
-from gproc.errors import LocaleError
+from gproc.errors import LocaleError, PlacementError
 
 DEFAULT_PORT: Final = 6666
 """The TCP port on which masters and rack masters listen if -cmdport is not given: the original's."""
@@ -125,7 +125,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         """The placement, with the user's switches in place of the locale's values.
 
         A parent that a user names may be the master or any node.
-        Raises: LocaleError if the parent or the id is malformed.
+        Raises: PlacementError if the parent or the id is malformed.
         """
         return Placement(
             id=placement.id if self.id is None else _parse_id(self.id),
@@ -135,7 +135,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     def stated_parent(self, text: str) -> Parent:
         """A parent that a user names.  Without a port it has the usual one: -cmdport is the own port of the child."""
-        return Parent.parse(text, default_port=DEFAULT_PORT)
+        try:
+            return Parent.parse(text, default_port=DEFAULT_PORT)
+        except LocaleError as error:
+            raise PlacementError(str(error)) from error
 
 
 @runtime_checkable
@@ -217,7 +220,7 @@ def _parse_port(port: str, parent: str) -> int:
 def _parse_id(text: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS and int(text) > 0:
         return int(text)
-    raise LocaleError(f"id {text!r}: expected a number from 1, of at most {MAX_DIGITS} digits")
+    raise PlacementError(f"id {text!r}: expected a number from 1, of at most {MAX_DIGITS} digits")
 
 
 def _third_party(name: str) -> object:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gproc.errors import LocaleError
+from gproc.errors import PlacementError
 
 NUMBER_DIGITS: Final = 18
 """18 digits always fit the 64-bit integers of the original; no host has a longer number."""
@@ -31,17 +31,17 @@ HOST_LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ. -"
 def evaluate(expression: str, hostname: str) -> str:
     """The value of the expression on the host called hostname.
 
-    Raises: LocaleError, which names the expression, the word that failed and the reason.
+    Raises: PlacementError, which names the expression, the word that failed and the reason.
     """
     stack: list[str] = []
     for word in expression.split():
         try:
             _apply(word, stack, hostname)
         except _Refusal as refusal:
-            raise LocaleError(f"expression {expression!r}: {word}: {refusal}") from None
+            raise PlacementError(f"expression {expression!r}: {word}: {refusal}") from None
     if len(stack) != 1:
         left = f"{len(stack)} values are left ({' '.join(stack)})" if stack else "no value is left"
-        raise LocaleError(f"expression {expression!r}: {left}, expected one")
+        raise PlacementError(f"expression {expression!r}: {left}, expected one")
     return stack[0]
 
 

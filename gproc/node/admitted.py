@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from gproc.errors import TrustError
@@ -51,3 +51,9 @@ class Admitted:
     def end_here(self) -> None:
         if self.program is not None:
             self.program.end()
+
+
+def payer_of(admitted: Mapping[int, Admitted], bundle: bytes) -> int | None:
+    """The user for whom a node keeps a bundle; None if no job here has it."""
+    tickets = (each.ticket for each in admitted.values())
+    return next((each.caller.uid for each in tickets if each.request.is_of(bundle)), None)

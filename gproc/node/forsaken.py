@@ -1,4 +1,8 @@
-"""Ends a slave that has not heard of the master for longer than its user wants it to wait (`gproc s --exit-after`)."""
+"""Ends a slave whose master has been silent for longer than its user wants it to wait (`gproc s --exit-after`).
+
+A master has nothing to say to an idle node until it is asked.  So it is silent only while the node has no parent, or
+waits for an answer.
+"""
 
 from __future__ import annotations
 
@@ -14,26 +18,29 @@ class Forsaken:
     def __init__(self, limit_s: float | None, end: Callable[[str], None]) -> None:
         self._limit_s = limit_s
         self._end = end
-        self._heard_s = boottime_s()
+        self._until_s: float | None = None
+        """None: the master is not silent."""
         self._timer: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
-        """The slave looks for the master from now on."""
-        self.heard()
-        self._look()
+    def waits(self) -> None:
+        """The slave has no parent, or has asked the master something."""
+        if self._until_s is None and self._limit_s is not None:
+            self._until_s = boottime_s() + self._limit_s
+            self._look()
 
     def heard(self) -> None:
         """The master has said something to this node, and signed it."""
-        self._heard_s = boottime_s()
+        self._until_s = None
+        self.stop()
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def _look(self) -> None:
-        if self._limit_s is None:
-            return
-        left_s = self._heard_s + self._limit_s - boottime_s()
+        assert self._until_s is not None
+        left_s = self._until_s - boottime_s()
         if left_s > 0:
             self._timer = asyncio.get_running_loop().call_later(left_s, self._look)
         else:

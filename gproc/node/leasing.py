@@ -20,19 +20,27 @@ class Leasing:
     """The timers of a lease.  What the master says comes in by `granted` and `take`.
 
     over: called when the lease has ended, so that no program may run here any more.  Returns whether there were jobs.
+    asking: called as the master is asked.
     """
 
     def __init__(
-        self, verifier: TicketVerifier, launcher: Launcher, uplink: Uplink, over: Callable[[], bool]
-    ) -> None:
+        self, verifier: TicketVerifier, launcher: Launcher, uplink: Uplink, over: Callable[[], bool],
+        asking: Callable[[], None],
+    ) -> None:  # fmt: skip
         self._verifier = verifier
         self._launcher = launcher
         self._uplink = uplink
         self._over = over
+        self._asking = asking
         self._renewing: asyncio.TimerHandle | None = None
         self._ending: asyncio.TimerHandle | None = None
         self._answer_by_s = 0.0
         """When the first lease of a grant is to be here at the latest."""
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether half of the lease is over, although the master was asked for another one."""
+        return boottime_s() >= self._verifier.lease.ends_s - self._verifier.lease.lease_s / 2
 
     def granted(self, grant: Grant) -> None:
         """A grant is a lease too, and from now on the master can be asked for the next one."""
@@ -82,4 +90,7 @@ class Leasing:
             self._uplink.abandon(f"the master has not answered for {self._verifier.lease.lease_s:.0f} s")
             return
         self._uplink.send(AskLease(Route(()), self._verifier.ask_lease()))
+        self._asking()
         self._renewing = asyncio.get_running_loop().call_later(self._verifier.lease.ask_s, self._renew)
+        if self.is_overdue:
+            self._uplink.look_for_way()

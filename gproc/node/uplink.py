@@ -36,6 +36,9 @@ log = logging.getLogger("gproc")
 LAST_WORD_S: Final = 0.5
 """Seconds for which the slave still reads the control connection after it has lost the bulk connection."""
 
+NO_ANSWER_S: Final = 2.0
+"""A master's machine that has not even taken a connection for this long is out of reach."""
+
 PLACE_WITHIN_S: Final = 15.0
 """Within which the master gives an adopted node its place again.  In a busy tree of 5,000 nodes that takes seconds."""
 
@@ -51,11 +54,15 @@ class UplinkOwner(Protocol):
     def suspend(self) -> None:
         """The parent is lost: what jobs say waits until there is another one."""
 
+    def look_for_way(self) -> None:
+        """This node is cut off, or the master does not answer it."""
+
 
 class Uplink:
     """One slave's connections to its parent, or to another node above it.
 
     `control` and `bulk` are None while it has none.
+    is_cut_off: whether there is no parent, and the master's machine does not answer.
     """
 
     def __init__(self, dialer: Dialer, id: int | None, owner: UplinkOwner, receiver: Receiver[ParentToChild]) -> None:
@@ -63,10 +70,11 @@ class Uplink:
         self.membership = Membership(id, dialer.ways)
         self.control: Link | None = None
         self.bulk: Link | None = None
+        self.is_cut_off = False
         self._dialer = dialer
         self._owner = owner
         self._receiver = receiver
-        self._cut_off: asyncio.Future[None] | None = None
+        self._lost: asyncio.Future[None] | None = None
         self._pause_s = 0.0
 
     @property
@@ -88,12 +96,10 @@ class Uplink:
     async def stay_joined(self) -> None:
         """Join, and join again each time the parent is lost.  Raises: NotAdmitted if the parent refuses us for good."""
         while True:
-            self._cut_off = asyncio.get_running_loop().create_future()
+            self._lost = asyncio.get_running_loop().create_future()
             try:
-                await self._dialer.join(
-                    self.where, self._owner.join_request(), self._receiver, self._joined, self.membership.patience_s
-                )
-                await self._cut_off
+                await self._dial()
+                await self._lost
             except NotAdmitted as error:
                 self._dialer.show_other()
                 self._do(self.membership.handle(DialFailed(str(error), refused=True, final=error.final)))
@@ -107,7 +113,60 @@ class Uplink:
             await asyncio.sleep(self._pause_s)
             self._do(self.membership.handle(Redial()))
 
+    async def _dial(self) -> None:
+        is_master = self.where == self._dialer.master
+        watch = asyncio.get_running_loop().call_later(NO_ANSWER_S, self._look_for_answer, is_master)
+        try:
+            await self._dialer.join(
+                self.where, self._owner.join_request(), self._receiver, self._joined, self.membership.patience_s
+            )
+        except LinkLost:
+            self._look_for_answer(is_master)
+            raise
+        finally:
+            watch.cancel()
+
+    def _look_for_answer(self, is_master: bool) -> None:
+        """Of the node that is dialled."""
+        if is_master and self.control is None:
+            self.is_cut_off = not self._dialer.answered
+            if self.is_cut_off:
+                self.look_for_way()
+
+    def look_for_way(self) -> None:
+        """The parent does not lead to the master, or there is none."""
+        self._owner.look_for_way()
+
+    async def reach_master(self) -> bool:
+        """Open a connection to the master, for `go_to_master`, although there is a parent.
+
+        Returns whether it was reached.  Raises: LinkLost if its machine did not answer.
+        """
+        try:
+            async with asyncio.timeout(NO_ANSWER_S):
+                await self._dialer.reach(self._dialer.master, self._receiver)
+            return True
+        except (LinkLost, TrustError, PeerError, TimeoutError) as error:
+            if not self._dialer.answered:
+                raise LinkLost(f"{self._dialer.master} does not answer") from error
+            return False
+
+    def go_to_master(self, reason: str) -> None:
+        """Leave this parent for the master."""
+        self.membership.go_to(self._dialer.master)
+        self.abandon(reason)
+
+    def stay(self) -> None:
+        """Close what `reach_master` has opened."""
+        self._dialer.give_up()
+
+    @property
+    def is_at_master(self) -> bool:
+        """Whether the master is the parent, or is dialled next; or no other one is known."""
+        return self.where == self._dialer.master
+
     def granted(self, grant: PlaceGranted, ancestors: Iterable[Ancestor]) -> None:
+        self.is_cut_off = False
         self._dialer.know(ancestors, self.where)
         self.membership.know(self._dialer.ways)
         self._do(self.membership.handle(grant))
@@ -128,8 +187,8 @@ class Uplink:
         if bulk is not None and bulk is not link:
             bulk.abort(reason)
         self._do(self.membership.handle(ParentLost(reason)))
-        if self._cut_off is not None and not self._cut_off.done():
-            self._cut_off.set_result(None)
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(None)
 
     def send(self, message: Message) -> None:
         """Send a message to the parent, if there is one."""

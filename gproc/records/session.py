@@ -79,7 +79,7 @@ class MasterSession:
         self._clock_s = clock_s
         self._failing = False
         boot = boot_id() if boot is None else boot
-        known = _read(self._path, cluster)
+        self._before = known = _read(self._path, cluster)
         self.ended = known.ended
         former = known.session
         self.found = former is not None and former.boot == boot and former.began_s <= clock_s()
@@ -127,6 +127,10 @@ class MasterSession:
         """The session ends: no later master goes on with it."""
         self.ended = (*self.ended, self.id)[-ENDED_MAX:]
         self._save(SessionRecord(self._cluster, None, self.ended))
+
+    def undo(self) -> None:
+        """The master did not come to be: the file is as it was."""
+        self._save(self._before)
 
     def _write(self) -> None:
         self._save(SessionRecord(self._cluster, self._kept, self.ended))

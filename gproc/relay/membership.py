@@ -241,7 +241,11 @@ class Membership:
 
     def go_home(self) -> None:
         """The next one that is dialled is the slave's own parent."""
-        self.way = len(self.ways) - 1
+        self.go_to(self.ways[0])
+
+    def go_to(self, where: str) -> None:
+        """The next one that is dialled is this one of `ways`."""
+        self.way = (self.ways.index(where) - 1) % len(self.ways)
 
     @property
     def at_home(self) -> bool:

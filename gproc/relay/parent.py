@@ -56,11 +56,16 @@ class Dialer:
     """Connects this slave to its parent, or to one above it if that is gone.  The name is checked every time.
 
     ways: the nodes that may be its parent, as "host:port": its own parent first.
+    master: the way that is the master; before the first grant it may be any parent.
+    answered: whether the machine that was dialled last has answered.
     """
 
     def __init__(self, endpoint: Endpoint, parent: ExpectedParent, port: int, link_timeout_s: float) -> None:
         self._home = f"{parent.host}:{port}"
         self._nodes = {self._home: (parent, port)}
+        self.master = self._home
+        self.answered = False
+        self._reached: tuple[str, Link, _Waiting] | None = None
         self._endpoint = endpoint
         self._link_timeout_s = link_timeout_s
 
@@ -70,18 +75,35 @@ class Dialer:
 
     def know(self, ancestors: Iterable[Ancestor], now: str) -> None:
         """Who else may be the parent, by the master's word: the best first.  now: who is, by whatever address."""
-        nodes = {self._home: self._nodes[self._home]}
+        nodes, self.master = {self._home: self._nodes[self._home]}, self._home
         for ancestor in ancestors:
             host, _, port = ancestor.address.rpartition(":")
             if host and port.isdecimal():
                 expected = ExpectedParent(host, ancestor.name or None, is_master=not ancestor.name)
                 nodes.setdefault(ancestor.address, (expected, int(port)))
+                self.master = ancestor.address
         nodes.setdefault(now, self._nodes[now])
         self._nodes = nodes
 
     def show_other(self) -> None:
         """We were not let in: if the cluster's keys are being exchanged, show the other certificate next time."""
         self._endpoint.show_other()
+
+    async def reach(self, where: str, receiver: Receiver[ParentToChild]) -> None:
+        """Open the first connection to one of `ways`, for the next `join`; it says nothing yet.
+
+        Raises: as `join`.
+        """
+        waiting = _Waiting(receiver)
+        link = await self._open(where, frames.CHANNEL_CONTROL, waiting)
+        self.give_up()
+        self._reached = where, link, waiting
+
+    def give_up(self) -> None:
+        """Close what `reach` has opened."""
+        if self._reached is not None:
+            self._reached[1].abort("it is not needed any more")
+            self._reached = None
 
     async def join(
         self, where: str, join: Join, receiver: Receiver[ParentToChild], joined: Callable[[Link, Link, Welcome], None],
@@ -106,10 +128,14 @@ class Dialer:
     async def _join(
         self, where: str, join: Join, receiver: Receiver[ParentToChild], joined: Callable[[Link, Link, Welcome], None]
     ) -> None:
-        waiting = _Waiting(receiver)
         self._endpoint.refresh()  # a person may have put another certificate there
+        reached, self._reached = self._reached, None
         try:
-            control = await self._open(where, frames.CHANNEL_CONTROL, waiting)
+            if reached is not None and reached[0] == where and not reached[1].lost:
+                _, control, waiting = reached
+            else:
+                waiting = _Waiting(receiver)
+                control = await self._open(where, frames.CHANNEL_CONTROL, waiting)
         except LinkLost as error:
             if isinstance(error.__cause__, ConnectionRefusedError) and not is_loopback(self._nodes[where][0].host):
                 raise LinkLost(f"{error}: {NOBODY_LISTENS}") from error
@@ -132,7 +158,13 @@ class Dialer:
 
     async def _open(self, where: str, channel: int, receiver: Receiver[Any]) -> Link:
         parent, port = self._nodes[where]
-        return await open_link(parent, port, channel, receiver, self._endpoint, self._link_timeout_s)
+        self.answered = False
+        return await open_link(
+            parent, port, channel, receiver, self._endpoint, self._link_timeout_s, self._note_answer
+        )  # fmt: skip
+
+    def _note_answer(self) -> None:
+        self.answered = True
 
 
 def new_token() -> bytes:

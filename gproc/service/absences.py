@@ -6,6 +6,7 @@ A slave that was ended on purpose, by `gproc stop` or a signal, says so, and is 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import Final
 
 from gproc.nodespec import Place, fold
@@ -21,13 +22,14 @@ GROUPS_MAX: Final = 20
 
 
 class Absences:
-    """By place: as of `Registry`, a place has one node."""
+    """By place: as of `Registry`, a place has one node.  Those that went last come last."""
 
     def __init__(self) -> None:
         self._by_place: dict[Place, tuple[Node, float, str]] = {}
 
     def note(self, node: Node, now_s: float, reason: str) -> None:
         """A node cannot be reached any more.  now_s: Unix time."""
+        self.end(node.place)
         self._by_place[node.place] = node, now_s, shown_text(reason)
         if len(self._by_place) > ABSENT_MAX:
             del self._by_place[next(iter(self._by_place))]
@@ -38,6 +40,11 @@ class Absences:
 
     def places(self) -> list[Place]:
         return sorted(self._by_place)
+
+    def since(self, past_s: float) -> list[Place]:
+        """Of the nodes that went after this time."""
+        latest = takewhile(lambda each: each[1][1] > past_s, reversed(self._by_place.items()))
+        return [place for place, _ in latest]
 
     def rows(self, boottime_s: float) -> tuple[AbsentNode, ...]:
         """All of them, in order.  boottime_s: of the clock of their leases."""

@@ -59,6 +59,11 @@ BACKLOG: Final = 1024
 WELCOME: Final = frames.preface(frames.CHANNEL_CLIENT)
 """It says that the master is at work.  A client that has to wait for its turn must know that too."""
 
+TOO_MANY: Final = messages.frame(
+    Dismissed("too many connections of its user are open and wait already: let some commands end first")
+)
+"""What a client is told that may not even wait for its turn."""
+
 
 class _Question(NamedTuple):
     """answer: makes the answer."""
@@ -228,7 +233,10 @@ class Clients:
         self._listeners: list[Listener] = []
         trusted = frozenset({0, os.geteuid()})
         places = shares.clients(limits.user_connections)
-        self._door: Door[int] = Door(places, uid_of, self._visit, self._log_repeated, trusted=trusted, welcome=WELCOME)
+        self._door: Door[int] = Door(
+            places, uid_of, self._visit, self._log_repeated, trusted=trusted, welcome=WELCOME,
+            farewell=TOO_MANY,
+        )  # fmt: skip
         self._refusals = Refusals()
         self._accounts = Accounts(bounds_of(limits), trusted)
 

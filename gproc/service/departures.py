@@ -125,8 +125,9 @@ class Departures:
             await self._book.keeper.written()
         except GprocError as error:
             log.info("job %d: is ended, because its client cannot leave it: %s", number, error)
-            client.link.send(Detached(number, str(error) or type(error).__name__))
-            self._end(live)
+            reason = str(error) or type(error).__name__
+            client.link.send(Detached(number, reason))
+            self._end(live, reason)
             return
         finally:
             self._leaving.discard(live)
@@ -171,9 +172,9 @@ class Departures:
             raise GprocError(f"the program is gone from the master's store: {reason_of(error)}") from error
         self._roots[live] = root
 
-    def _end(self, live: LiveJob) -> None:
+    def _end(self, live: LiveJob, failure: str = "") -> None:
         if not live.job.over:
-            live.abandon()
+            live.abandon(failure)
             live.signal(signal.SIGKILL)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:

@@ -16,7 +16,7 @@ from functools import cached_property
 
 from gproc.nodespec import Place
 from gproc.records.record import TaskNotes
-from gproc.request.outcome import Killed, Outcome, Returned, Signalled, TimedOut
+from gproc.request.outcome import Killed, NotStarted, Outcome, Returned, Signalled, TimedOut
 from gproc.request.spec import Caller, Request
 from gproc.service.transfers import StagedBytes
 from gproc.service.window import Window
@@ -61,6 +61,7 @@ class JobRecord:
         self.outcomes: dict[int, Outcome] = {}
         self.killed = False
         self._timed_out = False
+        self._failure = ""
         ranks = range(len(self.places))
         self.window = None if request.fanout is None else Window(ranks, request.fanout, request.max_fail)
 
@@ -68,11 +69,12 @@ class JobRecord:
         """Whether a rank has not had its turn yet: nothing of it runs."""
         return self.window is not None and rank in self.window
 
-    def end(self, *, timed_out: bool = False) -> None:
-        """Its programs are being ended.  timed_out: because its time is up."""
+    def end(self, *, timed_out: bool = False, failure: str = "") -> None:
+        """Its programs are being ended.  timed_out: because its time is up.  failure: because of this fault of ours."""
         if self.state is JobState.RUNNING:
             self.state = JobState.ENDING
             self._timed_out = timed_out
+            self._failure = failure
 
     def finish(self, rank: int, outcome: Outcome) -> Outcome | None:
         """A rank has ended.  Returns its outcome for the client; None if there is no such rank, or it ended before."""
@@ -80,6 +82,8 @@ class JobRecord:
             return None
         if self._timed_out:
             outcome = _timed_out(outcome, self.request.timeout_s or 0.0)
+        if self._failure and isinstance(outcome, Killed) and not outcome.started:
+            outcome = NotStarted(self._failure)
         self.outcomes[rank] = outcome
         if len(self.outcomes) == len(self.places):
             self.state = JobState.ENDED

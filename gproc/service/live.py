@@ -358,10 +358,10 @@ class LiveJob:
         for stream, size in self._credit.leave(client):
             self.relayed.credit_from_upstream(stream, size)
 
-    def abandon(self) -> None:
-        """The client is gone, and the master ends the job."""
+    def abandon(self, failure: str = "") -> None:
+        """The client is gone, and the master ends the job.  failure: because of this fault of ours."""
         self.attached = self.input_from = None
-        self.job.end()
+        self.job.end(failure=failure)
         self.signal(signal.SIGKILL)
         for stream in streams_of(self.job.request):
             self.relayed.credit_from_upstream(stream, UNBOUNDED_BYTES)

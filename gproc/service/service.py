@@ -30,6 +30,7 @@ from gproc.service.draining import Draining
 from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.listed import ListedJob
 from gproc.service.live import LiveJob
+from gproc.service.moving import await_moving
 from gproc.service.offers import BundleOffers
 from gproc.service.others import OtherJobs
 from gproc.service.oversight import Oversight
@@ -137,6 +138,7 @@ class JobService:
         account, uid, asked = client.account, caller.uid, None
         try:
             await self._rounds.turn(uid, heavy=submit.request.is_heavy)
+            await await_moving(self._master.absences, submit.request)
             asked = self._choose(client, caller, submit)
             if asked is None:
                 return

@@ -45,6 +45,7 @@ from gproc.wire.messages import (
     AskLease,
     Attach,
     Credit,
+    CutOff,
     Finished,
     Goodbye,
     Granted,
@@ -111,6 +112,7 @@ ParentToChild = Union[  # noqa: UP007
     NewKeys,
     OldKeysEnd,
     AnswerOutput,
+    CutOff,
 ]
 ChildToParent = Union[  # noqa: UP007
     Arrived,

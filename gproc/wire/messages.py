@@ -170,6 +170,11 @@ class Ping(Message, frozen=True, tag=tag_of):
     """Says nothing but that its sender lives."""
 
 
+class CutOff(Message, frozen=True, tag=tag_of):
+    """The node above is cut off: the master's machine does not answer it.  It says so every second while that lasts.  A
+    node below that reaches the master takes that for its parent."""
+
+
 class Shutdown(Message, frozen=True, tag=tag_of):
     """The node above ends.  order: the master's signed word that the whole tree ends, so that this node ends too; None:
     only the node above ends, and this one looks for it until it is back."""

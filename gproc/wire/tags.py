@@ -7,7 +7,7 @@ from typing import Final
 TAGS: Final = {
     "Join": 1, "Attach": 2, "Welcome": 3, "RefuseJoin": 4, "Arrived": 5, "Left": 6, "Granted": 7, "Ping": 8,
     "Shutdown": 9, "AskLease": 10, "Leased": 11, "Goodbye": 12, "Revocations": 13, "AskCertificate": 14,
-    "Certified": 15, "NewKeys": 16, "OldKeysEnd": 17,
+    "Certified": 15, "NewKeys": 16, "OldKeysEnd": 17, "CutOff": 18,
     "Run": 20, "SignalJob": 21, "Finished": 22, "Credit": 23, "Release": 24, "StageProgress": 25, "Resize": 26,
     "StripeProgress": 27, "SetSources": 28, "JobOrder": 29, "RankEnded": 34, "SameOutput": 35, "OutputGone": 36,
     "AnnounceOutput": 37, "AnswerOutput": 38, "BringOutput": 39,

@@ -25,10 +25,6 @@ PORT: Final = 6666
 ASK_EVERY_S: Final = 0.2
 MEBIBYTE: Final = 1 << 20
 
-HOMEWARD: Final = re.compile("^(.{19}) lost the parent at .*: going back to the parent of this place", re.MULTILINE)
-AROUND_S: Final = 10.0
-"""Between the start of a command and its question for nodes, on a busy machine."""
-
 
 def is_below(path: str, above: str) -> bool:
     """Whether a place is this one or below it."""
@@ -134,14 +130,6 @@ class ChaosCluster:
                 slave = self.slaves[path]
                 assert slave.process.poll() is None, f"{path} has ended by itself:\n{slave.log}"
             time.sleep(ASK_EVERY_S)
-
-    def going_home(self, began_s: float) -> set[str]:
-        """The nodes that went back to the parent of their place when a command began.  began_s: Unix time."""
-        times_s = {
-            path: [time.mktime(time.strptime(said, "%Y-%m-%d %H:%M:%S")) for said in HOMEWARD.findall(slave.log)]
-            for path, slave in self.slaves.items()
-        }
-        return {path for path, found in times_s.items() if any(-2 < at_s - began_s < AROUND_S for at_s in found)}
 
     def sweep(self, path: str, name: str) -> None:
         """Remove what a copy has placed on a machine."""

@@ -58,12 +58,6 @@ class Fault:
         alone = self.kind in ("stopped", "machine frozen") or any(FRONT in way for way in self.ways)
         return self.kind in ENDS or (alone and self.lasts_s > FAR_S[1])
 
-    @property
-    def strands(self) -> bool:
-        """What runs below its victim may be lost too: those nodes keep a parent that cannot reach the master, until
-        their leases end (docs/faults.md: what is not promised yet)."""
-        return self.may_lose and bool(self.ways) and all(FRONT in way for way in self.ways)
-
     def strike(self, cluster: ChaosCluster) -> None:
         machines, slave = cluster.machines, cluster.slaves[self.victim]
         match self.kind:

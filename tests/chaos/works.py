@@ -124,9 +124,7 @@ class Work(ABC):
 
     def doomed(self) -> set[str]:
         """The nodes on which it may be lost."""
-        stranded = [fault.victim for fault in self.faults if fault.strands]
-        below = {path for path in self.nodes if any(is_below(path, above) for above in stranded)}
-        return below | {fault.victim for fault in self.faults if fault.may_lose}
+        return {fault.victim for fault in self.faults if fault.may_lose}
 
     def hindered(self) -> set[str]:
         """The nodes that may not take files: those without room.  Those below get files by way of these."""
@@ -137,11 +135,9 @@ class Work(ABC):
             raise Broken(said)
 
     def demand_reason(self, node: str, how: str, hit: set[str]) -> None:
-        """A node failed because of a fault.  It is not connected if there was no way to it when the command began: it
-        may have been between two parents because an earlier fault was over."""
+        """A node failed because of a fault.  It is not connected if there was no way to it when the command began."""
         if how == NOT_CONNECTED:
-            moving = self.cluster.going_home(self.began_s)
-            away = [*moving, *(fault.victim for fault in self.faults)]
+            away = [fault.victim for fault in self.faults]
             hit = {path for path in self.nodes if any(is_below(path, above) for above in away)}
         self.demand(node in hit, f"{node} failed without a reason: {how}")
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gproc.errors import LocaleError
+from gproc.errors import EXIT_USAGE, LocaleError, PlacementError
 from gproc.locales import DEFAULT_PORT, Locale, NodeAddress, Options, Parent, Placement, Role, load
 from gproc.locales.etchosts import EtcHosts
 from gproc.locales.kane import HIGHEST
@@ -159,8 +159,9 @@ def test_switches_override_the_locale(locale: str, etchosts: EtcHosts) -> None:
 
 @pytest.mark.parametrize("text", ["0", "-1", "", "x", "1/2", "²", "12345678901"])
 def test_an_id_is_a_number_from_one(text: str) -> None:
-    with pytest.raises(LocaleError, match="expected a number from 1"):
+    with pytest.raises(PlacementError, match="expected a number from 1") as refused:
         slave("local", "anything", Options(id=text))
+    assert refused.value.exit_status == EXIT_USAGE
 
 
 @pytest.mark.parametrize(
@@ -188,6 +189,9 @@ def test_a_parent_is_a_host_and_perhaps_a_port(text: str, host: str, port: int) 
 def test_a_malformed_parent_is_refused(text: str) -> None:
     with pytest.raises(LocaleError, match=r"^parent "):
         Parent.parse(text, default_port=6666)
+    with pytest.raises(PlacementError, match=r"^parent ") as refused:
+        slave("local", "anything", Options(parent=text))
+    assert refused.value.exit_status == EXIT_USAGE
 
 
 def test_etchosts_numbers_nodes_by_their_names(etchosts: EtcHosts) -> None:

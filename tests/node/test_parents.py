@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+from gproc.node.detour import CONFIRM_S, FRESH_S, Detour
+from gproc.node.forsaken import Forsaken
 from gproc.node.leasing import Leasing
 from gproc.node.taking import JobTaker
 from gproc.node.uplink import Uplink
@@ -92,6 +97,55 @@ def test_a_node_that_lets_go_of_jobs_as_its_lease_ends_leaves_its_parent_which_m
     lease = SimpleNamespace(ends_s=0.0, lease_s=12.0)
     verifier: Any = SimpleNamespace(lease=lease)
     uplink: Any = SimpleNamespace(abandon=ended.append)
-    Leasing(verifier, cast(Any, None), uplink, lambda: True)._ends()
-    Leasing(verifier, cast(Any, None), uplink, lambda: False)._ends()
+    Leasing(verifier, cast(Any, None), uplink, lambda: True, lambda: None)._ends()
+    Leasing(verifier, cast(Any, None), uplink, lambda: False, lambda: None)._ends()
     assert len(ended) == 1
+
+
+def test_a_master_that_was_asked_nothing_is_not_silent() -> None:
+    """A slave with --exit-after=12 ended after 12 s in a healthy tree, because it asks for a lease every 15 s."""
+
+    async def run() -> None:
+        ended: asyncio.Queue[str] = asyncio.Queue()
+        forsaken = Forsaken(0.05, ended.put_nowait)
+        forsaken.waits()
+        forsaken.heard()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(ended.get(), 0.2)
+        forsaken.waits()
+        forsaken.waits()  # asked again: it is silent since the first time
+        assert "(--exit-after)" in await ended.get()
+        forsaken.stop()
+
+    asyncio.run(run())
+
+
+def test_a_node_dials_the_master_once_its_parent_is_cut_off_and_then_less_and_less() -> None:
+    rule = Detour()
+    assert not rule.may_try(0.0, overdue=False)
+    assert [rule.told(at_s) for at_s in (1.0, 2.0, 5.0)] == [True, False, True]
+    tries = [at_s for at_s in range(1, 60) if rule.told(at_s) in (True, False) and rule.may_try(at_s, overdue=False)]
+    assert tries == [1, 3, 7, 15, 30, 45]
+    assert not rule.may_try(59.0 + FRESH_S + 0.1, overdue=False)
+    assert Detour().may_try(0.0, overdue=True)
+
+
+def test_a_node_is_cut_off_if_its_parent_is_and_the_master_does_not_answer_it_either() -> None:
+    rule = Detour()
+    rule.told(0.0)
+    assert not rule.is_cut_off(0.0)
+    rule.failed(answered=True)  # the master's machine refuses: it has crashed, and racks stay together
+    assert not rule.is_cut_off(0.0)
+    rule.failed(answered=False)
+    assert rule.is_cut_off(FRESH_S)
+    assert not rule.is_cut_off(FRESH_S + 0.1)
+
+
+@pytest.mark.parametrize("depth", [2, 3])
+def test_a_parent_that_has_just_found_out_is_left_at_once_and_any_other_may_still_find_a_way(depth: int) -> None:
+    told, again, overdue = Detour(), Detour(), Detour()
+    told.told(0.0)
+    again.told(0.0)
+    again.failed(answered=True)
+    found = [rule.reached(depth, 0.0) for rule in (told, again, overdue)]
+    assert found == [0.0, CONFIRM_S * (depth - 1), CONFIRM_S * (depth - 1)]

@@ -72,3 +72,13 @@ def test_numbers_that_could_not_be_reserved_on_the_disk_are_not_used_by_another_
     assert not (tmp_path / FILE).exists()
     (tmp_path / f"{FILE}.new").rmdir()
     assert session(tmp_path).found is False
+
+
+@pytest.mark.parametrize("crashed", [True, False])
+def test_a_master_that_could_not_listen_leaves_no_session_behind(tmp_path: Path, crashed: bool) -> None:
+    """The next one said that it went on after a crash."""
+    former = session(tmp_path) if crashed else None
+    session(tmp_path).undo()
+    following = session(tmp_path)
+    assert following.found is crashed
+    assert former is None or (following.id, following.run) == (former.id, 2)

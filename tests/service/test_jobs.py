@@ -109,3 +109,12 @@ def test_a_job_that_nobody_wants_any_more_has_not_timed_out_later() -> None:
     job.end()
     job.end(timed_out=True)
     assert job.finish(0, Killed(9, started=True)) == Killed(9, started=True)
+
+
+def test_a_program_that_never_began_because_of_a_fault_of_ours_is_not_called_killed() -> None:
+    """A detached job whose program had no room in the master's store had the status 137, and nobody knew why."""
+    job = a_job()
+    job.end(failure="no room")
+    ends: list[Outcome] = [Killed(9, started=False), Killed(9, started=True), Returned(0)]
+    told = [job.finish(rank, outcome) for rank, outcome in enumerate(ends)]
+    assert told == [NotStarted("no room"), *ends[1:]]

@@ -173,13 +173,16 @@ class Network:
     def is_cut(self, begin: str, end: str) -> bool:
         return bool(self._cut.get((begin, end)) or self._down.get(begin) or self._down.get(end))
 
-    async def open(self, process: Process, where: str, channel: int, receiver: Any) -> SimLink:
+    async def open(
+        self, process: Process, where: str, channel: int, receiver: Any, answered: Callable[[], None] = lambda: None
+    ) -> SimLink:
         """Raises: LinkLost."""
         host = where.rpartition(":")[0]
         await asyncio.sleep(self.latency_s())
         if self.is_cut(process.host, host) or self.is_cut(host, process.host):
             await asyncio.sleep(UNACKNOWLEDGED_S)
             raise LinkLost("no answer")
+        answered()
         if host not in self.listening or self.listening[host][0].dead:
             raise LinkLost("connection refused")
         other, accept = self.listening[host]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from gproc.nodespec import Place
 from gproc.relay.flow import Outlet
+from gproc.wire.messages import Route
 from tests.simulator.clock import replaced
 from tests.simulator.faults import PACES, simulate
+from tests.simulator.nodes import LEASE_S, host_of
 from tests.simulator.planted import ENDING, FILLING, KEEPING, LATE_SEEDS, MAPPING, PLANTED, SEEDS, TURNING, planted
 from tests.simulator.programs import Saying
-from tests.simulator.world import Violation
+from tests.simulator.world import Violation, World, simulated
 
 FAULTS = 20_000
 """Within so many each planted bug is found."""
@@ -138,6 +143,42 @@ def test_a_seed_makes_the_same_run_again() -> None:
             simulate(1, FAULTS, small=True)
         found.add(str(error.value))
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("both_ways", [True, False])
+def test_nodes_leave_a_rack_master_that_is_cut_off_from_the_master_alone(both_ways: bool) -> None:
+    """They kept it, because it lived, until their leases ended; although they could reach the master themselves."""
+    rack, master = Place((1,)), Place(())
+    world = World(1, 2, 2, 3)
+    with simulated(world):
+        world.start_all()
+        pair = host_of(rack), host_of(master)
+        world.inside(None, world.network.cut, [pair, pair[::-1]] if both_ways else [pair], 5 * LEASE_S)
+        below = [place for place in world.places if place[:1] == rack and place != rack]
+        world.run_for(6.0)
+        nodes = [world.master.registry.at(place) for place in below]
+        assert all(node is not None and node.route is not None for node in nodes), nodes
+        leases = [world.slaves[place]._verifier.lease.ends_s for place in below]
+        world.run_for(4 * LEASE_S)
+        assert all(world.slaves[place]._verifier.lease.ends_s > world.loop.now_s for place in below), leases
+        assert world.slaves[rack]._verifier.lease.ends_s < world.loop.now_s
+        world.settle()  # and all go home
+
+
+def test_racks_stay_together_while_the_master_is_away() -> None:
+    """Whether its machine answers or not: if not, it is back as suddenly."""
+    world = World(1, 2, 2, 3, keeps=True)
+    with simulated(world):
+        world.start_all()
+        for seconds, is_down in ((1.0, False), (8.0, False), (1.0, True), (8.0, True)):
+            world.inside(None, world.crash)
+            if is_down:
+                world.inside(None, world.network.take_down, host_of(Place(())), seconds)
+            world.run_for(seconds)
+            world.inside(None, partial(world.bring_back, rebooted=False))
+            world.run_for(4.0)
+            nodes = [world.master.registry.at(place) for place in world.places]
+            assert [node and node.route for node in nodes] == [Route(place) for place in world.places]
 
 
 def test_a_source_that_sends_as_soon_as_it_is_granted_credit_is_paid_once() -> None:

@@ -104,6 +104,22 @@ def await_in_log(site: Site, node: str, text: str, mark: int) -> None:
 
 
 @pytest.mark.slow
+def test_a_node_leaves_a_rack_master_that_only_the_master_cannot_reach_and_its_job_goes_on(site: Site) -> None:
+    """It kept that parent until its lease ended, and its programs with it.  The first test: the leaf is at home."""
+    leaf, front = log_bytes(site, LEAF), log_bytes(site, HEAD)
+    command = begin(site, LEAF)
+    try:
+        site.lab.part(HEAD, RACK)
+        await_in_log(site, LEAF, "it has no way to the master, and this node has", leaf)
+        await_in_log(site, HEAD, f"{LEAF} (", front)
+        out, errors = command.communicate(b"whole and once\n", timeout=PATIENCE_S)
+        assert (command.returncode, out) == (0, b"whole and once\n"), errors
+    finally:
+        command.kill()
+        site.lab.rejoin(HEAD, RACK)
+        site.tree.await_nodes(site.tree.size)
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "age_s", [0.0, pytest.param(LATE_S, marks=pytest.mark.stress)], ids=["as it starts", "late"]
 )
