@@ -96,11 +96,17 @@ class Packages:
         return bool(sizes) and max(sizes) <= _RECOMMENDED_KIB_MAX
 
     def _is_file(self, path: str) -> bool:
-        status = self._image.lstat(path)
-        if status is None or self._image.walk(path) is None:
+        """What the user may not read, as /etc/ssl/private, is of no use to the program here either."""
+        try:
+            status, walk = self._image.lstat(path), self._image.walk(path)
+            if status is None or walk is None:
+                return False
+            if not os.access(self._image.host(walk.real), os.R_OK, effective_ids=True):
+                return False
+            # A directory that is empty as it was installed is part of what the package is: git's templates have one.
+            return not stat.S_ISDIR(status.st_mode) or not self._image.names(path)
+        except PermissionError:
             return False
-        # A directory that is empty as it was installed is part of what the package is: git's templates have one.
-        return not stat.S_ISDIR(status.st_mode) or not self._image.names(path)
 
     def _generated(self, taken: dict[str, None], needed: list[str]) -> Iterator[str]:
         """What was made at installation, in directories that are these packages' alone: caches, tables of plug-ins."""
@@ -108,6 +114,8 @@ class Packages:
         own = Counter(path for name in needed for path in set(self._list(name)))
         for path in taken:
             if not path.startswith(_GENERATED_IN) or shared[path] > own[path] or not self._image.is_directory(path):
+                continue
+            if not os.access(self._image.host(path), os.R_OK | os.X_OK, effective_ids=True):
                 continue
             for name in self._image.names(path):
                 inside = f"{path}/{name}"

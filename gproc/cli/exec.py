@@ -158,12 +158,15 @@ def brought_back(request: Request, naming: Naming) -> BroughtBack | None:
 
 def check_sending(options: ProgramOptions) -> None:
     """Raises: UsageError if the switches about what is sent contradict each other."""
-    if options.local_bin and options.trace:
-        raise UsageError("--trace finds what to send, and -localbin sends nothing: leave one of them out")
-    if options.local_bin and options.venv:
-        raise UsageError("--venv goes along with the program, and -localbin sends nothing: leave one of them out")
-    if options.local_bin and options.image:
-        raise UsageError("--image takes the program from an image, and -localbin sends nothing: leave one of them out")
+    given = {
+        "--trace finds what to send": options.trace, "--venv goes along with the program": options.venv,
+        "--image takes the program from an image": options.image,
+        "-r takes the program from another root": options.root != "/",
+        "-f sends more files": options.files, "-L finds libraries to send": options.library_path,
+        "--with-package sends more files": options.with_package,
+    }  # fmt: skip
+    if options.local_bin and (what := next((what for what, is_given in given.items() if is_given), "")):
+        raise UsageError(f"{what}, and -localbin sends nothing: leave one of them out")
 
 
 def left_behind(job: SessionJob) -> list[str]:

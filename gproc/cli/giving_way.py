@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 
 _SHOWN: Final = {"gather", "gather_all", "sort", "outdir", "json"}
-_SENT: Final = {"trace", "venv", "image"}
+_SENT: Final = {"trace", "venv", "image", "root", "files", "library_path", "with_package"}
 
 CONTRADICTIONS: Final[Mapping[str, tuple[tuple[set[str], set[str]], ...]]] = {
     "e": (

@@ -17,11 +17,11 @@ from gproc.cli.table import table
 from gproc.cli.trace import Trace
 from gproc.errors import TrustError, UsageError
 from gproc.shown import shown_text
-from gproc.trust.authority import Authority, open_authority
+from gproc.trust.authority import Authority, has_authority, open_authority
 from gproc.trust.backup import BACKUP_BYTES_MAX, PASSPHRASE_MIN, restore, sealed
 from gproc.trust.carried import credentials_for, one_file
 from gproc.trust.home import SECRET_MODE, check_private, gproc_home, read_file, write_file
-from gproc.trust.ledger import IssuedLine, issued
+from gproc.trust.ledger import IssuedLine, damage, issued
 from gproc.trust.names import CertRole, check_host_name
 from gproc.trust.revocations import is_revoked, read_revocations, revoke
 from gproc.trust.stamp import date_text
@@ -65,7 +65,10 @@ def _issue(options: KeyOptions, hosts: list[str]) -> None:
     for host in hosts:
         check_host_name(host)
     trace = Trace(options.debug)
-    authority = open_authority(gproc_home(os.environ), create=True)
+    home = gproc_home(os.environ)
+    if not has_authority(home):
+        complain([f"makes the keys of a new cluster in {home}"])
+    authority = open_authority(home, create=True)
     trace.step(f"cluster {authority.cluster}, keys in {authority.home}")
     for host in hosts:
         content = one_file(credentials_for(authority, host, options.addresses, "file"))
@@ -94,6 +97,8 @@ def _list(options: KeyOptions, words: list[str]) -> None:
         )  # fmt: skip
 
     rows = [row(entry) for entry in issued(authority.home)]
+    if why := damage(authority.home):
+        complain([why])
     if options.json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(rows)).decode() + "\n")
         return

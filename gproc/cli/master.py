@@ -30,7 +30,7 @@ from gproc.start.slurm import SLURM, allocation_ended
 from gproc.store.opening import default_base, open_store
 from gproc.store.room import quota
 from gproc.store.store import Store
-from gproc.trust.authority import Authority, open_authority
+from gproc.trust.authority import Authority, has_authority, open_authority
 from gproc.trust.endpoint import Endpoint
 from gproc.trust.home import gproc_home
 from gproc.trust.identity import Identity, load_identity
@@ -54,7 +54,10 @@ def run(options: MasterOptions) -> int:
     address = options.address or placement.address
     log.debug("locale %s: this master's address is %s", options.locale, address)
     home = gproc_home(os.environ)
+    is_new = not has_authority(home)
     authority = open_authority(home, create=True)
+    if is_new:
+        log.info("made the keys of a new cluster in %s", home)
     identity = load_identity(home, "master", name, own_addresses(name, address))
     # Made here, so that slaves of this machine need not make it: the libraries for that would stay in their memory.
     load_identity(home, "node", name, own_addresses(name, address))

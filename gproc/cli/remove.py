@@ -35,7 +35,7 @@ def _remove(options: RemoveOptions, home: str, began_s: float) -> int:
     _check_children(home, standings)
     Trace(options.debug).step(f"removes gproc from {', '.join(standing.host for standing in standings)}")
     view = NodesView(standings, json=options.json)
-    settings = Settings(master="", cmd_port=0, bin_root=options.bin_root, parallel=options.parallel)
+    settings = Settings(master="", master_port=0, cmd_port=0, bin_root=options.bin_root, parallel=options.parallel)
     ways = ways_of(options, standings, view, starts=False)
     fleet = Fleet(open_authority(home, create=False), parcels_to_send(), ways, settings, {}, view)
     _give_back(options.socket, standings)

@@ -27,7 +27,7 @@ from gproc.start import plan, slurm
 from gproc.start.changing import changing
 from gproc.start.fleet import Fleet, Settings, connected_nodes
 from gproc.start.giving import Parcel, Parcels
-from gproc.start.master import address_of, address_towards, check_reachable, start_master, tree_of
+from gproc.start.master import address_of, address_towards, check_reachable, port_of, start_master, tree_of
 from gproc.start.node import Result, Stage
 from gproc.start.plan import Standing, parents_first
 from gproc.start.register import forget, registered, remember
@@ -67,6 +67,7 @@ def _run(options: StartOptions, home: str, began_s: float) -> tuple[subprocess.P
     if options.locale == slurm.SLURM:
         _forget_former_allocations(home, tree)
     master: subprocess.Popen[bytes] | None = None
+    port = port_of(tree, options.cmd_port)
     if tree is None:
         switches = [f"--locale={options.locale}", f"--cmd-port={options.cmd_port}", f"--bin-root={options.bin_root}"]
         # A name, if only ssh can tell by which address nodes reach it: it listens at all of them.
@@ -76,7 +77,7 @@ def _run(options: StartOptions, home: str, began_s: float) -> tuple[subprocess.P
         )
         trace.step(f"started the master, process {master.pid}, at {options.socket}")
     elif address:
-        check_reachable(address, options.cmd_port)
+        check_reachable(address, port)
     try:
         status = start_nodes(options, home, authority, parcels, standings, tree, options.address or address, began_s)
     except BaseException:
@@ -104,8 +105,8 @@ def start_nodes(
     results = {standing.host: Result(Stage.UP, "was up") for standing in standings if standing.name in present}
     remember(home, standings)
     settings = Settings(
-        master=master, cmd_port=options.cmd_port, bin_root=options.bin_root, parallel=options.parallel,
-        debug=options.debug,
+        master=master, master_port=port_of(tree, options.cmd_port), cmd_port=options.cmd_port,
+        bin_root=options.bin_root, parallel=options.parallel, debug=options.debug,
     )  # fmt: skip
     view = NodesView(missing, json=options.json)
     fleet = Fleet(authority, parcels, ways_of(options, missing, view, starts=True), settings, connected, view)

@@ -36,7 +36,7 @@ def _stop_some(options: StopOptions, home: str, trace: Trace, began_s: float) ->
     standings = at_places(home, options.nodes[0], options.socket)
     trace.step(f"stops the slaves on {', '.join(standing.host for standing in standings)}")
     view = NodesView(standings, json=options.json)
-    settings = Settings(master="", cmd_port=0, bin_root="", parallel=options.parallel)
+    settings = Settings(master="", master_port=0, cmd_port=0, bin_root="", parallel=options.parallel)
     ways = ways_of(options, standings, view, starts=False)
     fleet = Fleet(open_authority(home, create=False), parcels_to_send(), ways, settings, {}, view)
     try:

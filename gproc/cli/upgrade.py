@@ -17,7 +17,7 @@ from gproc.cli.trace import Trace
 from gproc.client.questions import answer_to
 from gproc.nodespec import Place, fold
 from gproc.start.fleet import Fleet, Settings, connected_nodes
-from gproc.start.master import tree_there
+from gproc.start.master import port_of, tree_there
 from gproc.start.node import Result, Stage
 from gproc.start.plan import Standing, parents_first
 from gproc.start.register import registered
@@ -44,21 +44,21 @@ def run(options: UpgradeOptions) -> int:
         print(f"{len(standings) - len(absent)} nodes that gproc start has started run {__version__}")
         return 0
     Trace(options.debug).step(f"starts with {__version__}: {', '.join(each.host for each in outdated)}")
-    results = _Upgrade(options, home, outdated).run(tree)
+    results = _Upgrade(options, home, outdated, port_of(tree, options.cmd_port)).run(tree)
     return report(outdated, results, json=options.json, seconds=time.monotonic() - began_s)
 
 
 class _Upgrade:
     """The nodes take no new jobs until they have the new version; each is started again when no job runs there."""
 
-    def __init__(self, options: UpgradeOptions, home: str, outdated: Sequence[Standing]) -> None:
+    def __init__(self, options: UpgradeOptions, home: str, outdated: Sequence[Standing], master_port: int) -> None:
         self._options = options
         self._home = home
         self._outdated = outdated
         self._authority = open_authority(home, create=False)
         self._parcels = parcels_to_send()
         self._settings = Settings(
-            master=options.address or master_towards(outdated[0]), cmd_port=options.cmd_port,
+            master=options.address or master_towards(outdated[0]), master_port=master_port, cmd_port=options.cmd_port,
             bin_root=options.bin_root, parallel=options.parallel, debug=options.debug,
         )  # fmt: skip
         self._view = NodesView(outdated, json=options.json)

@@ -118,12 +118,16 @@ def _cache_directory(environ: Mapping[str, str]) -> str:
 
 
 def _kept(place: str) -> Runtime | None:
+    """What `_keep` has written there.  None if it is not whole, or a file that it was made from has changed."""
     try:
         status = os.stat(place)
         if status.st_uid != os.geteuid() or status.st_mode & 0o022:
             return None
         with open(place, "rb") as file:
-            record = msgspec.msgpack.decode(file.read(), type=_Record)
+            digest, content = file.read(hashlib.sha256().digest_size), file.read()
+        if hashlib.sha256(content).digest() != digest:
+            return None
+        record = msgspec.msgpack.decode(content, type=_Record)
     except (OSError, msgspec.MsgspecError):
         return None
     wanted = _identity()
@@ -136,7 +140,8 @@ def _keep(place: str, record: _Record) -> None:
     os.makedirs(os.path.dirname(place), 0o700, exist_ok=True)
     beside = f"{place}.{os.getpid()}"
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(msgspec.msgpack.encode(record))
+        content = msgspec.msgpack.encode(record)
+        file.write(hashlib.sha256(content).digest() + content)
     os.replace(beside, place)
 
 

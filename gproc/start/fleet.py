@@ -26,10 +26,11 @@ from gproc.trust.carried import credentials_for
 class Settings(msgspec.Struct, frozen=True):
     """master: the address at which nodes dial it; "" if it is the one from which ssh reached them.
 
-    parallel: logins at a time.
+    master_port: its port.  cmd_port: the slaves' own; 0: any free one.  parallel: logins at a time.
     """
 
     master: str
+    master_port: int
     cmd_port: int
     bin_root: str
     parallel: int
@@ -147,7 +148,7 @@ class Fleet:
         if not name:
             if not master:
                 raise NodeFailed("at which address it can reach the master is not known: give it by --address")
-            return Parent(master, self._settings.cmd_port, is_master=True)
+            return Parent(master, self._settings.master_port, is_master=True)
         if name in self._results:
             result = await asyncio.shield(self._results[name])
             if result.stage is not Stage.UP:

@@ -17,7 +17,7 @@ from gproc import interpreter
 from gproc.client.inquiry import inquire
 from gproc.client.listener import listener_at
 from gproc.client.silence import full
-from gproc.errors import GprocError, MasterSilent, NoMaster
+from gproc.errors import GprocError, MasterSilent, NoMaster, UsageError
 from gproc.shown import reason_of
 from gproc.start.ssh import last_line
 from gproc.trust.caller import listener_of
@@ -91,6 +91,19 @@ def _await_master(master: subprocess.Popen[bytes], socket_path: str, log: str) -
             return
         time.sleep(ASK_EVERY_S)
     raise GprocError(f"the master was not ready within {READY_S:g} s: {log}")
+
+
+def port_of(tree: TreeState | None, otherwise: int) -> int:
+    """The port that the master's own children dial; `otherwise` if it has none.
+
+    Raises: UsageError if that says "any free one": nodes must know it.
+    """
+    dialled = [row.node.dials.rpartition(":")[2] for row in tree.nodes if len(row.place) == 1] if tree else []
+    known = [port for port in dialled if port.isdigit()]
+    port = int(max(known, key=known.count)) if known else otherwise
+    if not port:
+        raise UsageError("--cmd-port 0: nodes must know the master's port, so a free one will not do: name one")
+    return port
 
 
 def check_reachable(address: str, port: int) -> None:

@@ -33,9 +33,18 @@ from gproc.trust.certfile import (
     name_in,
 )
 from gproc.trust.certificates import certify, new_ca
-from gproc.trust.home import HOME_MODE, PUBLIC_MODE, SECRET_MODE, check_private, locked, read_file, write_file
+from gproc.trust.home import (
+    HOME_MODE,
+    PUBLIC_MODE,
+    SECRET_MODE,
+    check_key,
+    check_private,
+    locked,
+    read_file,
+    write_file,
+)
 from gproc.trust.keyfile import KEY_BYTES, PUBLIC_HEADER, SEED_HEADER, decode_key, encode_key, key_pem
-from gproc.trust.ledger import ISSUING, Kind, check_clock, issued, note
+from gproc.trust.ledger import ISSUING, LEDGER, Kind, check_clock, issued, note
 from gproc.trust.names import CLUSTER_ID_BYTES, CertName, CertRole, ClusterId, check_host_name, parse_cluster_id
 from gproc.trust.revocations import read_revocations
 from gproc.trust.stamp import LIFETIME_S, CertStamp, date_text
@@ -106,7 +115,7 @@ def open_authority(home: str, create: bool) -> Authority:
         from gproc.trust.rotation import complete_rotation  # it imports this module
 
         complete_rotation(home)
-    check_private(os.path.join(home, CA_KEY))
+    check_key(os.path.join(home, CA_KEY))
     return Authority(home, cluster_in(os.path.join(home, CA_CERTIFICATE)), _lifetime_s())
 
 
@@ -183,7 +192,14 @@ def provision(authority: Authority, name: str, addresses: Sequence[str], directo
 
 
 def _create(home: str) -> None:
-    node = os.path.join(home, NODE_CERTIFICATE)
+    certificate, node = os.path.join(home, CA_CERTIFICATE), os.path.join(home, NODE_CERTIFICATE)
+    if os.path.exists(certificate) and os.path.exists(os.path.join(home, LEDGER)):
+        # Without a ledger nothing was ever issued: a first `gproc m` was cut off.
+        raise TrustError(
+            f"{os.path.join(home, CA_KEY)} is missing, the key of a cluster whose certificates are in use: give it "
+            "back from a backup (`gproc key restore FILE`); for a new cluster, of which all nodes need new keys, "
+            f"remove {certificate} too"
+        )
     if os.path.exists(node):
         raise TrustError(
             f"this machine is {name_in(node)} of a cluster ({node}): run `gproc m` on that cluster's front end, "

@@ -36,6 +36,8 @@ _FILES: Final = (TICKET_KEY, TICKET_PUBLIC, LEDGER, REVOKED, *_NEXT, CA_CERTIFIC
 
 _PUBLIC: Final = (TICKET_PUBLIC, CA_CERTIFICATE)
 
+_LISTS: Final = (LEDGER, REVOKED)
+
 _decoder = msgspec.msgpack.Decoder(dict[str, bytes])
 
 
@@ -50,15 +52,19 @@ def sealed(home: str, passphrase: bytes) -> bytes:
 def restore(content: bytes, passphrase: bytes, home: str) -> list[str]:
     """Write a backup's files into `home`.  Returns their names.
 
-    Raises: TrustError if it is none, the passphrase is wrong, or `home` has a cluster's keys: then nothing is written.
+    What is there already stays: the same keys, of which some were lost, and lists that may have grown since.
+    Raises: TrustError if it is none, the passphrase is wrong, or `home` has other keys: then nothing is written.
     """
     files = opened_backup(content, passphrase)
     with locked(home):
-        taken = [name for name in files if os.path.exists(os.path.join(home, name))]
-        if taken:
-            raise TrustError(f"{home} has keys already ({', '.join(taken)}): set GPROC_HOME to an empty directory")
+        there = {name: read_file(path) for name in files if os.path.exists(path := os.path.join(home, name))}
+        taken = [name for name, data in there.items() if name not in _LISTS and data != files[name]]
+        if taken or len(there) == len(files):
+            found = ", ".join(taken or there)
+            raise TrustError(f"{home} has keys already ({found}): set GPROC_HOME to an empty directory")
+        files = {name: data for name, data in files.items() if name not in there}
         if not files.keys().isdisjoint(_NEXT):
-            os.mkdir(os.path.join(home, NEXT_KEYS), HOME_MODE)
+            os.makedirs(os.path.join(home, NEXT_KEYS), HOME_MODE, exist_ok=True)
         for name, data in files.items():
             public = os.path.basename(name) in _PUBLIC
             write_file(os.path.join(home, name), data, PUBLIC_MODE if public else SECRET_MODE)

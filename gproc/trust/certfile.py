@@ -9,6 +9,7 @@ A certificate that is renewed has its key behind it in the same file, so that bo
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Final
 
@@ -59,6 +60,8 @@ def cluster_line(cluster: ClusterId) -> str:
 
 def cluster_in(path: str) -> ClusterId:
     """The cluster of the CA certificate at `path`.  Raises: TrustError."""
+    if not os.path.exists(path):
+        raise TrustError(f"{path} is missing: give it back from a backup (`gproc key restore FILE`)")
     try:
         return parse_cluster_id(_first_line(path).removeprefix(SCHEME))
     except TrustError as error:

@@ -6,7 +6,9 @@ checked each time, for the directory and for every key.
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -23,6 +25,8 @@ FILE_BYTES_MAX: Final = 64 << 20
 """Of the largest, a backup of the cluster's keys.  What is named by mistake, as /dev/zero, may have no end."""
 
 _OTHERS: Final = 0o077
+
+_PEM_KEY: Final = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----\n([A-Za-z0-9+/=\n]+)-----END \1-----\n")
 
 
 class InsecureFile(TrustError):
@@ -74,6 +78,26 @@ def check_private(path: str) -> None:
             f"is open to other users (mode {mode:04o})",
             f"run `chmod {mode & ~_OTHERS:04o} {_quoted(path)}`",
         )
+
+
+def check_key(path: str) -> None:
+    """Raises: InsecureFile; TrustError if it is no whole PEM file of a private key.
+
+    The key itself is looked at when it is used, because the library for that takes 60 ms to load.
+    """
+    check_private(path)
+    found = _PEM_KEY.fullmatch(read_file(path))
+    if found is None or not _is_whole(base64.b64decode(found[2])):
+        raise TrustError(f"{path} is damaged: give it back from a backup (`gproc key restore FILE`)")
+
+
+def _is_whole(der: bytes) -> bool:
+    """Whether this is one sequence of X.690, as long as it says: in one byte, or in as many as that one says."""
+    if len(der) < 2 or der[0] != 0x30:
+        return False
+    more = der[1] - 0x80 if der[1] > 0x80 else 0
+    size = int.from_bytes(der[2 : 2 + more], "big") if more else der[1]
+    return len(der) == 2 + more + size
 
 
 def read_file(path: str) -> bytes:

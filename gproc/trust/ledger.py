@@ -31,6 +31,9 @@ CLOCK_MAY_DIFFER_S: Final = 3600.0
 LAST_LINE_BYTES: Final = 2048
 """A line has 500 at most: a name has 253."""
 
+NAMED_MAX: Final = 5
+"""Damaged lines that are named by number."""
+
 LOOK_AGAIN_BYTES: Final = 1 << 20
 """A file of this size is looked through for expired certificates: 5,000 nodes have as much."""
 
@@ -87,24 +90,45 @@ def check_clock(home: str, now_s: float) -> None:
 
 
 def issued(home: str) -> list[IssuedLine]:
-    """All that are known, the oldest first.  A line that was cut off by a power failure is passed over."""
+    """All that are known, the oldest first.  Raises: TrustError if the file cannot be read."""
+    return read_ledger(home)[0]
+
+
+def read_ledger(home: str) -> tuple[list[IssuedLine], list[int]]:
+    """The same, and the numbers of lines that say nothing.  A power failure may have cut the last one off."""
     try:
         with open(os.path.join(home, LEDGER), "rb") as file:
             lines = file.read().splitlines()
     except FileNotFoundError:
-        return []
+        return [], []
     except OSError as error:
         raise TrustError(f"cannot read {os.path.join(home, LEDGER)}: {error.strerror}") from error
-    found = []
-    for line in lines:
+    found, damaged = [], []
+    for number, line in enumerate(lines, 1):
         try:
             found.append(_decoder.decode(line))
         except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
-    return found
+            damaged.append(number)
+    return found, damaged
+
+
+def damage(home: str) -> str:
+    """What of the file cannot be read, as a sentence; "" if all can."""
+    _, damaged = read_ledger(home)
+    if not damaged:
+        return ""
+    lines = "line " if len(damaged) == 1 else "lines "
+    lines += ", ".join(map(str, damaged[:NAMED_MAX])) + (", ..." if len(damaged) > NAMED_MAX else "")
+    return (
+        f"{os.path.join(home, LEDGER)}: {lines} cannot be read, so a certificate may have been issued that is not "
+        "known: give the file back from a backup, or remove what is damaged"
+    )
 
 
 def _forget_expired(home: str) -> None:
-    kept = [entry for entry in issued(home) if entry.expires_s + KEPT_S > time.time()]
+    entries, damaged = read_ledger(home)
+    if damaged:
+        return  # a person is told, and must see it
+    kept = [entry for entry in entries if entry.expires_s + KEPT_S > time.time()]
     content = b"".join(msgspec.json.encode(entry) + b"\n" for entry in kept)
     write_file(os.path.join(home, LEDGER), content, SECRET_MODE)

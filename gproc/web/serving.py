@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from gproc.addresses import own_addresses
 from gproc.errors import GprocError, UsageError
 from gproc.trust.identity import load_identity
+from gproc.web.silent import HastyProtocol
 
 CONNECTIONS_MAX: Final = 256
 """Browsers keep up to six each; one more is told that it is too many."""
@@ -100,7 +101,7 @@ def serve(app: ASGIApp, listener: socket.socket, listen: Listen, home: str, read
     """
     settings = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, lifespan="off", limit_concurrency=CONNECTIONS_MAX,
-        timeout_graceful_shutdown=1, h11_max_incomplete_event_size=16384, ws="none",
+        timeout_graceful_shutdown=1, h11_max_incomplete_event_size=16384, ws="none", http=HastyProtocol,
     )  # fmt: skip
     if listen.secure:
         name = socket.gethostname()

@@ -88,3 +88,26 @@ def test_a_programs_package_goes_along_and_its_documentation_not(packed: Callabl
     paths = {entry.path for entry in bundle.manifest.entries}
     assert b"/usr/lib/file/magic.mgc" in paths
     assert not [path for path in paths if path.startswith((b"/usr/share/doc/", b"/usr/share/man/"))]
+
+
+def test_what_a_package_has_and_its_user_may_not_read_is_left_out(system: Path) -> None:
+    """`gproc e --with-package . git` was refused to everybody but root: openssl's package has /etc/ssl/private."""
+    (system / "usr/share/small/x").chmod(0)
+    secret = system / "usr/share/tool/private"
+    secret.mkdir()
+    with (system / "var/lib/dpkg/info/tool-data.list").open("a") as listed:
+        listed.write("/usr/share/tool/private\n")
+    secret.chmod(0)
+    for path in system.parents:
+        if path.is_relative_to("/tmp/") and path != Path("/tmp") and path.owner() == system.owner():
+            path.chmod(path.stat().st_mode | 0o055)
+    before = os.geteuid()
+    os.seteuid(before or 64_320)
+    try:
+        found = set(Packages(Image(str(system))).files_with("/usr/bin/tool", "/usr/bin/tool"))
+    finally:
+        os.seteuid(before)
+        secret.chmod(0o700)
+    assert found == {
+        "/usr/bin/tool", "/usr/share/tool/data", "/usr/share/tool/made-at-installation", "/usr/lib/real/helper",
+    }  # fmt: skip

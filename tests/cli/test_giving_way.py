@@ -112,3 +112,15 @@ def test_every_mode_with_contradictions_is_one() -> None:
         assert named is not None
         fields = {switch.field for switch in switches_of(named)}
         assert {field for one, other in pairs for field in one | other} <= fields
+
+
+@pytest.mark.parametrize(
+    "word", ["--trace", "--venv=v", "--image=i", "-r=/root", "-f=x", "-L=/lib", "--with-package"], ids=str
+)
+def test_what_is_about_sending_does_not_go_with_a_nodes_own_program(word: str) -> None:
+    """-f, -r, -L and --with-package were dropped without a word."""
+    with pytest.raises(UsageError, match="and -localbin sends nothing"):
+        check(parsed("e", {}, "-localbin", word))
+    given = parsed("e", {"files": ("x",), "root": "/r", "with_package": True}, "-localbin")
+    assert isinstance(given, ExecOptions)
+    assert (given.files, given.root, given.with_package) == ((), "/", False)

@@ -78,6 +78,10 @@ def test_a_file_that_changes_makes_another_runtime(tmp_path: Path) -> None:
     assert runtime_of_this_machine(environ, making=lambda: made.append("again")) == first
     assert made == ["once"]
     kept = next(path for path in tmp_path.rglob("runtime") if path.is_file())
+    content = bytearray(kept.read_bytes())
+    content[len(content) // 2] ^= 1  # it was sent so, and no node could unpack it
+    kept.write_bytes(content)
+    assert runtime_of_this_machine(environ) == first
     kept.chmod(0o666)  # anybody could have written it
     assert runtime_of_this_machine(environ).digest == first.digest
     assert kept.stat().st_mode & 0o777 == 0o600

@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 from gproc.cli import cert
 from gproc.cli.options import CertOptions
 from gproc.errors import TrustError, UsageError
-from gproc.trust.authority import Authority, issue, open_authority, provision
+from gproc.trust.authority import Authority, issue, make_keys, open_authority, provision
+from gproc.trust.backup import restore, sealed
 from gproc.trust.certfile import stamp_in
 from gproc.trust.certificates import check_shown, pem_in, stamp_of
 from gproc.trust.home import InsecureFile
 from gproc.trust.identity import load_identity
 from gproc.trust.keyfile import PUBLIC_HEADER, SEED_HEADER, decode_key, encode_key
-from gproc.trust.names import CertName, CertRole, ClusterId, check_host_name, parse_cert_name
+from gproc.trust.ledger import damage, issued
+from gproc.trust.names import CertName, CertRole, ClusterId, check_host_name, parse_cert_name, parse_cluster_id
 from gproc.trust.signing import Signer
 from gproc.trust.tls import client_context
 
@@ -158,7 +160,8 @@ def test_the_front_end_makes_a_missing_certificate_on_the_spot_and_keeps_it(auth
 
 def test_a_front_end_whose_ca_was_made_anew_gets_new_certificates(authority: Authority) -> None:
     before = load_identity(authority.home, "node", "fe")
-    os.unlink(os.path.join(authority.home, "ca.key"))
+    for name in ("ca.key", "ca.crt"):
+        os.unlink(os.path.join(authority.home, name))
     renewed = open_authority(authority.home, create=True)
     after = load_identity(authority.home, "node", "fe")
     assert before.cluster == authority.cluster != renewed.cluster == after.cluster
@@ -255,3 +258,47 @@ def test_gproc_cert_writes_nothing_if_one_name_is_malformed(tmp_path: Path, monk
     with pytest.raises(TrustError, match="not a host name"):
         cert.run(CertOptions(names=("kn1", "../kn2"), out=str(tmp_path)))
     assert not (tmp_path / "kn1").exists()
+
+
+def test_a_cluster_whose_ca_key_is_lost_is_not_replaced_by_a_new_one(authority: Authority) -> None:
+    """`gproc key issue` did that, without a word: no node could join any more, and the old ticket key was gone."""
+    provision(authority, "kn7", [], os.path.join(authority.home, "kn7"))
+    backup = sealed(authority.home, b"five random words or so")
+    os.unlink(os.path.join(authority.home, "ca.key"))
+    provisioned = Path(authority.home, "issued").read_bytes()
+    before = {name: Path(authority.home, name).read_bytes() for name in ("ca.crt", "ticket.key", "ticket.pub")}
+    with pytest.raises(TrustError, match=r"ca\.key is missing.*gproc key restore"):
+        open_authority(authority.home, create=True)
+    assert {name: Path(authority.home, name).read_bytes() for name in before} == before
+    assert restore(backup, b"five random words or so", authority.home) == ["ca.key"]
+    assert open_authority(authority.home, create=True).cluster == authority.cluster
+    assert Path(authority.home, "issued").read_bytes() == provisioned
+    with pytest.raises(TrustError, match="has keys already"):
+        restore(backup, b"five random words or so", authority.home)
+
+
+def test_a_first_start_that_was_cut_off_is_begun_again(home: str) -> None:
+    make_keys(home, parse_cluster_id("0" * 32), 1)
+    os.unlink(os.path.join(home, "ca.key"))
+    assert open_authority(home, create=True).ca_certificate()
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 500, b"cut off", b"armour"])
+def test_a_damaged_ca_key_is_told_at_the_start_and_not_when_it_is_needed(authority: Authority, content: bytes) -> None:
+    path = Path(authority.home, "ca.key")
+    whole = path.read_bytes()
+    path.write_bytes({b"cut off": whole[:-40], b"armour": whole.replace(b"M", b"N", 1)}.get(content, content))
+    with pytest.raises(TrustError, match=r"ca\.key is damaged"):
+        open_authority(authority.home, create=True)
+
+
+def test_lines_of_the_list_of_what_was_issued_that_cannot_be_read_are_named(authority: Authority) -> None:
+    """The host was just not there, and the end of the old keys would have shut it out."""
+    for name in ("kn1", "kn2", "kn3"):
+        provision(authority, name, [], os.path.join(authority.home, name))
+    assert damage(authority.home) == ""
+    path = Path(authority.home, "issued")
+    first, second, third = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join((first, second[:20], third)) + b"\n")
+    assert [entry.name for entry in issued(authority.home)] == ["kn1", "kn3"]
+    assert "line 2 cannot be read" in damage(authority.home)

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from gproc.web.serving import CONNECTIONS_MAX
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
 from tests.web.conftest import COPIED_BYTES, Serve, Site, stopped_copy
@@ -285,3 +286,13 @@ def test_debug_says_where_it_listens_and_whom_it_asks(place: Path, tree: Cluster
 def tree_command(tree: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gproc", "web", "--socket", str(tree.socket), *words]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **tree.env}, timeout=PATIENCE_S)
+
+
+def test_connections_that_ask_for_nothing_keep_nobody_out(serve: Serve) -> None:
+    """256 of them, of any local user, did, for as long as they liked."""
+    site = serve()
+    host, _, port = site.origin.removeprefix("http://").partition(":")
+    with contextlib.ExitStack() as silent:
+        for _ in range(CONNECTIONS_MAX + 20):
+            silent.enter_context(socket.create_connection((host, int(port))))
+        assert asked(site, "/")[0] == 200
