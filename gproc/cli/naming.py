@@ -14,7 +14,12 @@ def meant_by(socket: str, nodes: str, exclude: str = "", *, job: str = "last") -
     if not (is_plain(nodes) and is_plain(exclude)):
         from gproc.client.resolving import resolved
 
-        return resolved(socket, nodes, exclude, job=job)
+        meant = resolved(socket, nodes, exclude, job=job)
+        if meant.nobodys:
+            from gproc.cli.stderr import complain
+
+            complain([f"{','.join(meant.nobodys)}: to be left out, but no node is called so"])
+        return meant
     if nodes:
         check_nodes(nodes, exclude)
     return MeantNodes(nodes, exclude)

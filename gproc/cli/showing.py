@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
@@ -283,11 +285,15 @@ class IntoFiles:
         """Files are not kept open: there may be more of them than descriptors."""
         path = os.path.join(self._directory, f"{self._stems[rank]}.{'out' if stream == 'stdout' else 'err'}")
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how, 0o666)
+            # A FIFO would keep us in open(2), where no signal's handler runs, until somebody reads it.
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | how, 0o666)
             try:
+                if stat.S_ISFIFO(os.fstat(handle).st_mode):
+                    raise OSError(errno.ENXIO, "")
                 while data:
                     data = data[os.write(handle, data) :]
             finally:
                 os.close(handle)
         except OSError as error:
-            self._writing.fail(f"cannot write {path}: {error.strerror}")
+            why = "it is a FIFO, and a file is wanted" if error.errno == errno.ENXIO else error.strerror
+            self._writing.fail(f"cannot write {path}: {why}")

@@ -60,7 +60,8 @@ def resolve(nodes: str, exclude: str = "", *, job: str = "last") -> Steps:
     if nodes and not meant:
         raise UsageError(nobody_is(naming.missing("")) if naming.unknown else f"{nodes} is no node at all")
     without = joined(left_out.paths, fold(place for places in left_out.places.values() for place in places))
-    return MeantNodes(meant, joined(excluded.paths, failed if excluded.failed else "", without), naming)
+    nobodys = tuple(host for host, places in left_out.places.items() if not places)
+    return MeantNodes(meant, joined(excluded.paths, failed if excluded.failed else "", without), naming, nobodys)
 
 
 class _Found(NamedTuple):

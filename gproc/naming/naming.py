@@ -58,11 +58,15 @@ PLACES: Final = Naming()
 
 
 class MeantNodes(msgspec.Struct, frozen=True):
-    """What NODES and --exclude mean, as paths of places.  naming: how these nodes are called."""
+    """What NODES and --exclude mean, as paths of places.  naming: how these nodes are called.
+
+    nobodys: the hosts among those to be left out that nobody knows.
+    """
 
     nodes: str
     exclude: str = ""
     naming: Naming = PLACES
+    nobodys: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raises: UsageError if hosts were named that nobody knows, for a verb that has no nodes to miss."""

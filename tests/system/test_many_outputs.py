@@ -120,6 +120,21 @@ def test_a_directory_that_cannot_be_made_is_named(six: Cluster) -> None:
     assert (done.returncode, done.stderr) == (125, b"gproc: --outdir file/x: Not a directory\n")
 
 
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_fifo_among_the_files_of_a_directory_is_named(six: Cluster, reads: bool) -> None:
+    """gproc waited in open(2) for somebody to read it, and only kill -9 ended that."""
+    place = six.work / f"with-fifo-{reads}"
+    place.mkdir()
+    os.mkfifo(place / "1.out")
+    reader = os.open(place / "1.out", os.O_RDONLY | os.O_NONBLOCK) if reads else -1
+    done = shell(six, f"--outdir={place}", "echo a")
+    assert (done.returncode, done.stderr.decode()) == (
+        125, f"gproc: cannot write {place}/1.out: it is a FIFO, and a file is wanted\n",
+    )  # fmt: skip
+    if reads:
+        os.close(reader)
+
+
 def test_much_output_of_many_nodes_does_not_fill_the_memory(six: Cluster) -> None:
     limit = 400 << 20
     process = six.begin(
