@@ -55,7 +55,8 @@ class SpecError(UsageError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"node specification: {self.reason}\n  {self.text}\n  {' ' * self.position}^"
+        text = "".join(letter if letter.isprintable() else "?" for letter in self.text)  # so the mark stays in place
+        return f"node specification: {self.reason}\n  {text}\n  {' ' * self.position}^"
 
 
 class LocaleError(GprocError):

@@ -31,6 +31,8 @@ def write_file(manifest: Manifest, read: Read, path: str) -> None:
         with open(beside, "xb") as file:
             write(manifest, read, file)
         os.replace(beside, path)
+    except BrokenPipeError:
+        raise  # whoever reads our standard output has gone
     except OSError as error:
         raise BundleError(f"{path}: cannot be written: {error.strerror}") from error
     finally:

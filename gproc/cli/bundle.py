@@ -79,7 +79,7 @@ def run(options: BundleOptions) -> int:
     if options.tar is not None:
         from gproc.bundle.archive import write_file
 
-        write_file(manifest, partial(read_chunk, bundle), options.tar)
+        write_file(manifest, partial(read_chunk, bundle), "/dev/stdout" if options.tar == "-" else options.tar)
         trace.step(f"wrote {options.tar}")
     if options.json:
         report = report_of(bundle, options.root)

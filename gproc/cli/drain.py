@@ -24,6 +24,8 @@ def run(options: DrainOptions) -> int:
         trace.step(f"asks the master at {options.socket} for the tree")
         print("\n".join(drained_notes(inquire(options.socket).nodes, PLACES)) or "no node is drained")
         return 0
+    if options.resume and options.reason:
+        raise UsageError("--reason says why nodes are drained: leave it out with --resume")
     meant = meant_by(options.socket, options.nodes[0])
     meant.check()
     trace.step(f"asks the master at {options.socket} to {'resume' if options.resume else 'drain'} {meant.nodes}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -186,7 +187,11 @@ def _typed(prompt: str) -> str:
         raise UsageError("there is no terminal to ask for a passphrase: give it by --passphrase-file FILE")
     from getpass import getpass
 
+    # Ctrl-\\ would end us while the terminal shows nothing that is typed, and leave it so.
+    quits = signal.signal(signal.SIGQUIT, signal.SIG_IGN)
     try:
         return getpass(prompt)
     except EOFError as error:
         raise UsageError("no passphrase was given") from error
+    finally:
+        signal.signal(signal.SIGQUIT, quits)

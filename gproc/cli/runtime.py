@@ -33,7 +33,7 @@ def run(options: RuntimeOptions) -> int:
     runtime = runtime_of_this_machine(os.environ) if options.root == "/" else runtime_of_root(os.environ, options.root)
     trace.step(f"runtime {runtime.digest} of {runtime.files} files for {runtime.machine}")
     if options.tar is not None:
-        write_file(options.tar, runtime.archive, PUBLIC_MODE)
+        write_file("/dev/stdout" if options.tar == "-" else options.tar, runtime.archive, PUBLIC_MODE)
         trace.step(f"wrote {options.tar}")
     if options.out is not None:
         os.makedirs(options.out, exist_ok=True)

@@ -69,7 +69,7 @@ def check_private(path: str) -> None:
         raise InsecureFile(
             path,
             f"belongs to uid {status.st_uid} and gproc runs as uid {os.geteuid()}",
-            f"run `chown {os.geteuid()} {_quoted(path)}`, or set GPROC_HOME to a directory of your own",
+            f"set GPROC_HOME to a directory of your own, or if {_quoted(path)} is to be yours, have its owner changed",
         )
     mode = status.st_mode & 0o7777
     if mode & _OTHERS:
@@ -122,6 +122,8 @@ def write_file(path: str, data: bytes, mode: int) -> None:
         try:
             with open(path, "wb") as file:
                 file.write(data)
+        except BrokenPipeError:
+            raise  # whoever reads our standard output has gone
         except OSError as error:
             raise TrustError(f"cannot write {path}: {error.strerror}") from error
         return

@@ -11,19 +11,25 @@ import signal
 import socket
 import stat
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gproc.addresses import own_addresses
 from gproc.errors import GprocError, UsageError
 from gproc.trust.identity import load_identity
-from gproc.web.silent import HastyProtocol
 
 CONNECTIONS_MAX: Final = 256
 """Browsers keep up to six each; one more is told that it is too many."""
+
+HEAD_S: Final = 10.0
+"""Within so many seconds the head of the first request must have come."""
+
+SILENT_MAX: Final = 64
+"""So many may wait with it.  One more ends the one that has waited longest: a browser asks within milliseconds."""
 
 _HOST_AND_PORT: Final = re.compile(r"(?:(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^][:/\s]+))?:)?(?P<port>[0-9]{1,5})")
 
@@ -101,7 +107,7 @@ def serve(app: ASGIApp, listener: socket.socket, listen: Listen, home: str, read
     """
     settings = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, lifespan="off", limit_concurrency=CONNECTIONS_MAX,
-        timeout_graceful_shutdown=1, h11_max_incomplete_event_size=16384, ws="none", http=HastyProtocol,
+        timeout_graceful_shutdown=1, h11_max_incomplete_event_size=16384, ws="none", http=_HastyProtocol,
     )  # fmt: skip
     if listen.secure:
         name = socket.gethostname()
@@ -109,6 +115,34 @@ def serve(app: ASGIApp, listener: socket.socket, listen: Listen, home: str, read
         settings.ssl_certfile, settings.ssl_keyfile = identity.certificate, identity.key
     listener.listen(CONNECTIONS_MAX)
     asyncio.run(_Server(settings, ready).serve(sockets=[listener]))
+
+
+class _HastyProtocol(H11Protocol):
+    """uvicorn's, which waits for ever for a first request, and counts the connection."""
+
+    _silent: Final[dict[_HastyProtocol, asyncio.TimerHandle]] = {}
+    """Those whose first request has not come, the longest first."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._silent[self] = self.loop.call_later(HEAD_S, transport.abort)
+        if len(self._silent) > SILENT_MAX:
+            longest = next(iter(self._silent))
+            longest._has_spoken()
+            longest.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None:
+            self._has_spoken()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._has_spoken()
+        super().connection_lost(exc)
+
+    def _has_spoken(self) -> None:
+        if (timer := self._silent.pop(self, None)) is not None:
+            timer.cancel()
 
 
 class _Server(uvicorn.Server):
