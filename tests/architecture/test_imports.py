@@ -188,6 +188,10 @@ HEAVY = {"lief", "typer", "click", "rich", "cryptography", "asyncssh", "zstandar
 
 PATHS = {
     "gproc e": ("gproc.cli.main gproc.cli.exec", HEAVY | {"asyncio", "ssl"}),
+    "gproc start": (
+        "gproc.cli.main gproc.cli.started gproc.start.commission gproc.trust.carried gproc.slave gproc.root.planner",
+        HEAVY | {"calendar", "shutil", "tempfile", "ipaddress", "shlex"},
+    ),
     "gproc s": (
         "gproc.cli.main gproc.cli.slave gproc.slave gproc.root.planner gproc.trust.identity",
         HEAVY | {"calendar", "shutil", "tempfile"},
