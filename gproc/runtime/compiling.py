@@ -1,4 +1,4 @@
-"""Modules as .pyc files: without docstrings, assertions and columns, of which a node shows nothing.
+"""The code of modules: without docstrings, assertions and columns, of which a node shows nothing.
 
 A traceback shows columns below a line of the source, and there are no sources on a node.  Without them the modules of a
 slave are compressed to two thirds.  Python leaves them out only if the process that compiles is told so when it starts.
@@ -34,7 +34,7 @@ for place, source in json.load(sys.stdin).items():
 
 
 def compiled_modules(sources: Mapping[str, str]) -> dict[str, bytes]:
-    """The contents of .pyc files.  sources: the text of each module, by its place without a suffix.
+    """Each module's code as `marshal` writes it.  sources: the text of each module, by its place without a suffix.
 
     Raises: BundleError.
     """
@@ -46,6 +46,11 @@ def compiled_modules(sources: Mapping[str, str]) -> dict[str, bytes]:
     start = 0
     for place in sources:
         end = start + 4 + int.from_bytes(done.stdout[start : start + 4], "big")
-        found[place] = _UNTIMED + done.stdout[start + 4 : end]
+        found[place] = done.stdout[start + 4 : end]
         start = end
     return found
+
+
+def pyc(code: bytes) -> bytes:
+    """The content of a .pyc file."""
+    return _UNTIMED + code
