@@ -24,7 +24,7 @@ from gproc.interpreter import LIBRARIES, LOADER, PYTHON
 from gproc.native.build import NotBuilt, build
 from gproc.runtime import importing
 from gproc.runtime.archive import Content, archive_of
-from gproc.runtime.compiling import compiled_modules, pyc
+from gproc.runtime.compiling import COMPILER, compiled_modules, pyc
 from gproc.runtime.foreign import PackedPython, installation_below, own_installation
 from gproc.runtime.modulefile import module_file
 from gproc.runtime.modules import own_directory
@@ -176,7 +176,7 @@ def _made(of: PackedPython, helper: str) -> _Record:
     sources[f"{home}/{_HELPER}"] = helper
     sources |= _libraries(image, of)
     # Read after their stamps were taken: a file that changes meanwhile makes the record stale, not wrong.
-    made_from = (_identity(), *_stamps([*sources.values(), *texts.values(), _IMPORTING]))
+    made_from = (_identity(), *_stamps([*sources.values(), *texts.values(), _IMPORTING, COMPILER]))
     files = {place: Content(_read(source), executable=True) for place, source in sources.items()}
     files |= _code(home, texts, extensions)
     archive = archive_of(files)
