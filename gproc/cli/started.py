@@ -45,8 +45,7 @@ def _run(content: bytes, launcher: Launcher) -> int:
     from gproc.cli.log import start_log
     from gproc.cli.slave import serve
     from gproc.locales import Placement
-    from gproc.start.commission import Commission
-    from gproc.start.script import ANSWER
+    from gproc.start.commission import ANSWER, Commission
     from gproc.store.opening import usable_base
     from gproc.trust.carried import identity_in_memory
 

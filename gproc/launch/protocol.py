@@ -11,7 +11,8 @@ import array
 import socket
 from collections import deque
 from collections.abc import Iterator
-from typing import Final, Union
+from functools import cache
+from typing import Any, Final, Union
 
 import msgspec
 
@@ -114,8 +115,17 @@ JobEnd = Union[ProgramEnded, SpawnFailed]  # noqa: UP007
 LauncherAnswer = Union[Abilities, ProgramEnded, SpawnFailed, FirstFound]  # noqa: UP007
 
 _encoder = msgspec.msgpack.Encoder()
-_requests = msgspec.msgpack.Decoder(LauncherRequest)
-_answers = msgspec.msgpack.Decoder(LauncherAnswer)
+
+
+@cache
+def _requests() -> msgspec.msgpack.Decoder[Any]:
+    """Made for the first frame, as is the next: a slave with the static helper has no launcher, and would pay 1 ms."""
+    return msgspec.msgpack.Decoder(LauncherRequest)
+
+
+@cache
+def _answers() -> msgspec.msgpack.Decoder[Any]:
+    return msgspec.msgpack.Decoder(LauncherAnswer)
 
 
 def framed(message: LauncherRequest | LauncherAnswer) -> bytes:
@@ -127,12 +137,12 @@ def framed(message: LauncherRequest | LauncherAnswer) -> bytes:
 
 
 def request(frame: bytes) -> LauncherRequest:
-    message: LauncherRequest = _requests.decode(frame)
+    message: LauncherRequest = _requests().decode(frame)
     return message
 
 
 def answer(frame: bytes) -> LauncherAnswer:
-    message: LauncherAnswer = _answers.decode(frame)
+    message: LauncherAnswer = _answers().decode(frame)
     return message
 
 

@@ -148,7 +148,7 @@ static bool have_runtime(const char *path, int directory, const char *name, bool
     }
     SYS2(flock, directory, UNLOCK);
     if (!good && (failure.code == ENOSPC || failure.code == EDQUOT)) {
-        fail(-failure.code, "it has no room for the runtime, 50 MB in 500 files", path);
+        fail(-failure.code, "it has no room for the runtime, 50 MB in 100 files", path);
     }
     if (good) {
         uint16_t port = hand_on(archive);

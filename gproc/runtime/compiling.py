@@ -1,4 +1,4 @@
-"""Modules as .pyc files: without docstrings, assertions and columns, of which a node shows nothing.
+"""The code of modules: without docstrings, assertions, columns and annotations, of which a node shows nothing.
 
 A traceback shows columns below a line of the source, and there are no sources on a node.  Without them the modules of a
 slave are compressed to two thirds.  Python leaves them out only if the process that compiles is told so when it starts.
@@ -7,6 +7,7 @@ slave are compressed to two thirds.  Python leaves them out only if the process 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping
 from importlib.util import MAGIC_NUMBER
@@ -18,27 +19,15 @@ from gproc.errors import BundleError
 _UNTIMED: Final = MAGIC_NUMBER + bytes(12)
 """The head of a .pyc file without a source beside it, whose time is not looked at."""
 
-_COMPILE: Final = """
-import json, marshal, sys
-out = sys.stdout.buffer
-for place, source in json.load(sys.stdin).items():
-    try:
-        with open(source, "rb") as file:
-            code = marshal.dumps(compile(file.read(), place + ".py", "exec", dont_inherit=True, optimize=2))
-    except OSError as error:
-        sys.exit(f"{source}: cannot be packed: {error.strerror}")
-    except (SyntaxError, ValueError) as error:
-        sys.exit(f"{source}: cannot be compiled: {error}")
-    out.write(len(code).to_bytes(4, "big") + code)
-"""
+COMPILER: Final = os.path.join(os.path.dirname(__file__), "compiler.py")
 
 
 def compiled_modules(sources: Mapping[str, str]) -> dict[str, bytes]:
-    """The contents of .pyc files.  sources: the text of each module, by its place without a suffix.
+    """Each module's code as `marshal` writes it.  sources: the text of each module, by its place without a suffix.
 
     Raises: BundleError.
     """
-    words = [*interpreter.command(), "-I", "-S", "-X", "no_debug_ranges", "-c", _COMPILE]
+    words = [*interpreter.command(), "-I", "-S", "-X", "no_debug_ranges", COMPILER]
     done = subprocess.run(words, input=json.dumps(dict(sources)).encode(), capture_output=True)
     if done.returncode:
         raise BundleError(done.stderr.decode(errors="replace").strip() or f"Python ended: status {done.returncode}")
@@ -46,6 +35,11 @@ def compiled_modules(sources: Mapping[str, str]) -> dict[str, bytes]:
     start = 0
     for place in sources:
         end = start + 4 + int.from_bytes(done.stdout[start : start + 4], "big")
-        found[place] = _UNTIMED + done.stdout[start + 4 : end]
+        found[place] = done.stdout[start + 4 : end]
         start = end
     return found
+
+
+def pyc(code: bytes) -> bytes:
+    """The content of a .pyc file."""
+    return _UNTIMED + code

@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.machinery import FrozenImporter
 from pathlib import Path
 from typing import Final
 
@@ -21,14 +22,24 @@ from gproc.bundle.surroundings import Surroundings
 from gproc.errors import BundleError
 from gproc.interpreter import LIBRARIES, LOADER, PYTHON
 from gproc.native.build import NotBuilt, build
+from gproc.runtime import importing
 from gproc.runtime.archive import Content, archive_of
-from gproc.runtime.compiling import compiled_modules
+from gproc.runtime.compiling import COMPILER, compiled_modules, pyc
 from gproc.runtime.foreign import PackedPython, installation_below, own_installation
+from gproc.runtime.modulefile import module_file
 from gproc.runtime.modules import own_directory
 from gproc.runtime.slim import slim
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Rises when what this module makes of the same files changes."""
+
+_IMPORTING: Final = importing.__file__
+
+_FIRST: Final = "encodings"
+"""The first module that Python imports from a file."""
+
+_FILES: Final = ("gproc/policy/account", "os")
+"""Modules that have a file too: one is executed by its path, by the other Python finds where it is."""
 
 _HELPER: Final = "gproc/native/gproc-helper"
 
@@ -164,14 +175,15 @@ def _made(of: PackedPython, helper: str) -> _Record:
     interpreter = image.host(of.interpreter)
     sources = {PYTHON: interpreter}
     home = f"lib/python{sys.version_info.major}.{sys.version_info.minor}"
-    texts = {f"{home}/{module.place}": module.source for module in of.modules if not module.is_extension}
-    sources |= {f"{home}/{module.place}": module.source for module in of.modules if module.is_extension}
-    compiled = {f"{place}.pyc": Content(code) for place, code in compiled_modules(texts).items()}
+    extensions = {module.place: module.source for module in of.modules if module.is_extension}
+    sources |= {f"{home}/{place}": source for place, source in extensions.items()}
+    texts = {module.place: module.source for module in of.modules if not module.is_extension}
     sources[f"{home}/{_HELPER}"] = helper
     sources |= _libraries(image, of)
     # Read after their stamps were taken: a file that changes meanwhile makes the record stale, not wrong.
-    made_from = (_identity(), *_stamps([*sources.values(), *(module.source for module in of.modules)]))
-    files = compiled | {place: Content(_read(source), executable=True) for place, source in sources.items()}
+    made_from = (_identity(), *_stamps([*sources.values(), *texts.values(), _IMPORTING, COMPILER]))
+    files = {place: Content(_read(source), executable=True) for place, source in sources.items()}
+    files |= _code(home, texts, extensions)
     archive = archive_of(files)
     runtime = Runtime(
         digest=hashlib.sha256(archive).hexdigest(),
@@ -183,6 +195,20 @@ def _made(of: PackedPython, helper: str) -> _Record:
         helper=files[f"{home}/{_HELPER}"].data,
     )
     return _Record(made_from, runtime)
+
+
+def _code(home: str, texts: Mapping[str, str], extensions: Iterable[str]) -> dict[str, Content]:
+    """The files with the code of modules.  In tracebacks each module has the name that it would have as a file."""
+    own = f"{home}/gproc/runtime/importing"
+    compiled = compiled_modules({own: _IMPORTING} | {f"{home}/{place}": source for place, source in texts.items()})
+    first = compiled.pop(own)
+    if FrozenImporter.find_spec(_FIRST) is not None:  # then that Python reads none of our files before all others
+        return {f"{place}.pyc": Content(pyc(code)) for place, code in compiled.items()}
+    codes = {place.removeprefix(f"{home}/"): code for place, code in compiled.items()}
+    files = {f"{home}/{place}.pyc": Content(pyc(codes[place])) for place in _FILES}
+    files[f"{home}/{_FIRST}/__init__.pyc"] = Content(pyc(first))
+    files[f"{home}/{importing.FILE}"] = Content(module_file(codes, extensions))
+    return files
 
 
 def _stamps(paths: Iterable[str]) -> Iterator[Stamp]:

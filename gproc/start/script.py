@@ -20,8 +20,7 @@ from typing import Final
 
 import msgspec
 
-ANSWER: Final = "gproc-start "
-"""Every answer begins so: a login shell may say something of its own."""
+from gproc.start.commission import ANSWER
 
 _LINES: Final = """
 umask 077; size=$1; h=helper-$2; verb=$3; slave=$4; root=$5; d=; r=; got=; why=; locks=;

@@ -346,7 +346,7 @@ def test_a_full_disk_is_said_with_the_kernels_word(helper: str, tmp_path: Path) 
         run.send(header(archive))
         assert run.answer() == "need 0"
         run.give(archive)
-        assert run.answer() == f"failed 28 it has no room for the runtime, 50 MB in 500 files: {place}"
+        assert run.answer() == f"failed 28 it has no room for the runtime, 50 MB in 100 files: {place}"
         run.end()
         assert runtimes(place) == []
     finally:

@@ -7,11 +7,14 @@ import io
 import json
 import marshal
 import os
+import re
+import shutil
 import struct
 import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from importlib.machinery import FrozenImporter, ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -20,8 +23,10 @@ from gproc import native
 from gproc.cli.main import main
 from gproc.errors import BundleError
 from gproc.interpreter import LIBRARIES, LOADER, PYTHON
+from gproc.runtime import making
 from gproc.runtime.archive import Content, archive_of
 from gproc.runtime.compiling import compiled_modules
+from gproc.runtime.importing import FILE, LENGTH_BYTES
 from gproc.runtime.making import Runtime, runtime_of_this_machine
 from gproc.runtime.slim import slim
 
@@ -50,6 +55,28 @@ def unpacked(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Path
 def members(archive: bytes) -> Iterator[tarfile.TarInfo]:
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(archive))) as opened:
         yield from opened
+
+
+def home_of(unpacked: Path) -> Path:
+    return unpacked / f"lib/python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def modules_of(unpacked: Path) -> list[str]:
+    content = (home_of(unpacked) / FILE).read_bytes()
+    codes, _ = marshal.loads(content[LENGTH_BYTES:])
+    return sorted(codes)
+
+
+def python_of(unpacked: Path, *words: str) -> list[str]:
+    linked = [str(unpacked / LOADER), "--library-path", str(unpacked / LIBRARIES), str(unpacked / PYTHON)]
+    return [*linked, "-I", "-S", "-X", "utf8", *words]
+
+
+def said_by(unpacked: Path, script: str) -> str:
+    words = python_of(unpacked, "-c", script)
+    done = subprocess.run(words, env={}, cwd="/", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def test_it_is_small(runtime: Runtime) -> None:
@@ -91,12 +118,8 @@ def test_every_module_of_it_can_be_imported_where_nothing_else_is(unpacked: Path
     """In a root that holds the runtime alone, and by no path outside it."""
     if os.getuid() != 0:
         pytest.skip("needs root, for chroot")
-    home = unpacked / f"lib/python{sys.version_info.major}.{sys.version_info.minor}"
-    names = sorted(
-        ".".join(path.relative_to(home).with_suffix("").parts).removesuffix(".__init__")
-        for path in (home / "gproc").rglob("*.pyc")
-        if path.name != "__main__.pyc"
-    )
+    names = [name for name in modules_of(unpacked) if name.partition(".")[0] == "gproc" and name != "gproc.__main__"]
+    assert len(names) > 200
     script = (
         "import importlib, sys\n"
         "assert all(path.startswith('/r/') for path in sys.path), sys.path\n"
@@ -140,10 +163,99 @@ def test_slim_leaves_a_broken_file_alone(broken: bytes) -> None:
     assert slim(broken) == broken
 
 
+def test_its_modules_have_few_files(runtime: Runtime, unpacked: Path) -> None:
+    """A node makes, writes and removes as many as there are; there were 478."""
+    assert runtime.files < 100
+    modules = modules_of(unpacked)
+    assert {name.rpartition(".")[0] for name in modules} - {""} <= set(modules), "a directory is no package here"
+
+
+def test_its_modules_say_where_they_would_be_as_files(unpacked: Path) -> None:
+    script = """if True:
+        import importlib.util, json, os, sys
+        names = ["gproc", "gproc.policy.asking", "msgspec", "msgspec._core", "ssl", "_ssl", "encodings"]
+        found = {name: importlib.util.find_spec(name) for name in names}
+        for name in names: __import__(name)
+        files = {name: sys.modules[name].__file__ for name in names}
+        assert files == {name: spec.origin for name, spec in found.items()}
+        assert sys.modules["gproc"].__path__ == [os.path.dirname(files["gproc"])]
+        assert os.__spec__.origin == "frozen", "what the interpreter has in itself is taken from there"
+        print(json.dumps(files))
+    """
+    files = {name: Path(file) for name, file in json.loads(said_by(unpacked, script)).items()}
+    home = home_of(unpacked)
+    assert files.pop("msgspec._core").parent == home / "msgspec"
+    assert files.pop("_ssl").parent == home / "lib-dynload"
+    assert files == {
+        "gproc": home / "gproc/__init__.pyc", "gproc.policy.asking": home / "gproc/policy/asking.pyc",
+        "msgspec": home / "msgspec/__init__.pyc", "ssl": home / "ssl.pyc", "encodings": home / "encodings/__init__.pyc",
+    }  # fmt: skip
+
+
+def test_what_it_lacks_is_not_found(unpacked: Path) -> None:
+    script = """if True:
+        for name in ("typing_extensions", "gproc.nothing", "msgspec.nothing", "tkinter"):
+            try:
+                __import__(name)
+            except ModuleNotFoundError as error:
+                print(error.name)
+    """
+    assert said_by(unpacked, script).split() == ["typing_extensions", "gproc.nothing", "msgspec.nothing", "tkinter"]
+
+
+def test_no_file_of_it_stays_open(unpacked: Path) -> None:
+    """A slave closes descriptors of others, and hands its own on: one of ours could come to be another file."""
+    script = """if True:
+        import os
+        import asyncio, gproc.slave
+        for name in os.listdir("/proc/self/fd"):
+            if os.path.exists(f"/proc/self/fd/{name}"):  # all but that of listdir
+                print(os.readlink(f"/proc/self/fd/{name}"))
+    """
+    assert str(unpacked) not in said_by(unpacked, script)
+
+
+def test_a_traceback_of_it_names_module_line_and_function(unpacked: Path) -> None:
+    script = "from gproc.nodespec import NodeSpec; NodeSpec.parse('9-3')"
+    done = subprocess.run(python_of(unpacked, "-c", script), env={}, cwd="/", capture_output=True, text=True)
+    assert re.search(r'File "lib/python3\.\d+/gproc/nodespec\.py", line \d+, in \w+', done.stderr), done.stderr
+
+
+def test_the_process_that_asks_pam_is_run_by_its_path(unpacked: Path) -> None:
+    """By the one that asking.py finds beside itself."""
+    script = "from gproc.policy import asking; print(asking._program())"
+    program = said_by(unpacked, script)
+    done = subprocess.run(python_of(unpacked, program), env={}, cwd="/", capture_output=True, text=True)
+    assert "IndexError" in done.stderr, "it wants three arguments"
+
+
+def test_a_file_of_modules_that_is_cut_short_is_named(unpacked: Path, tmp_path: Path) -> None:
+    shutil.copytree(unpacked, tmp_path / "r")
+    file = home_of(tmp_path / "r") / FILE
+    os.truncate(file, 2 << 20)
+    words = python_of(tmp_path / "r", "-c", "import typing, gproc.slave")
+    done = subprocess.run(words, env={}, cwd="/", capture_output=True, text=True)
+    assert f"ImportError: {file} is too short" in done.stderr
+
+
+def test_a_python_that_has_its_first_module_in_itself_gets_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "m.py"
+    source.write_text("x = 1")
+    places = ("encodings/__init__", "gproc/policy/account", "gproc/m", "os")
+    texts = dict.fromkeys(places, str(source))
+    assert set(making._code("lib/p", texts, ())) == {
+        "lib/p/encodings/__init__.pyc", "lib/p/gproc/policy/account.pyc", "lib/p/os.pyc", "lib/p/modules",
+    }  # fmt: skip
+    monkeypatch.setattr(FrozenImporter, "find_spec", lambda name: ModuleSpec(name, None))
+    assert set(making._code("lib/p", texts, ())) == {f"lib/p/{place}.pyc" for place in places}
+
+
 def test_modules_are_compiled_without_what_a_node_never_shows(tmp_path: Path) -> None:
     source = tmp_path / "m.py"
     source.write_text('"""Words."""\n\n\ndef f() -> int:\n    assert f\n    return 1 + g(2)\n')
-    code = marshal.loads(compiled_modules({"lib/m": str(source)})["lib/m"][16:])
+    code = marshal.loads(compiled_modules({"lib/m": str(source)})["lib/m"])
     inner = next(each for each in code.co_consts if isinstance(each, type(code)))
     assert code.co_filename == "lib/m.py"
     assert "Words." not in code.co_consts
