@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import signal
+import sys
 import time
 from collections.abc import Collection, Sequence
 
@@ -15,6 +17,8 @@ from gproc.cli.start import at_places, await_joined, in_turn, master_towards, pa
 from gproc.cli.stderr import complain
 from gproc.cli.trace import Trace
 from gproc.client.questions import answer_to
+from gproc.errors import EXIT_SIGNAL_BASE
+from gproc.naming.hosts import fold_hosts
 from gproc.nodespec import Place, fold
 from gproc.start.fleet import Fleet, Settings, connected_nodes
 from gproc.start.master import port_of, tree_there
@@ -28,7 +32,8 @@ from gproc.wire.messages import NodeState, TreeState
 LOOK_S = 1.0
 """How often the master is asked whether a node is idle now."""
 
-REASON = f"gproc upgrade to {__version__}"
+REASON_BEGINS = "gproc upgrade to "
+REASON = f"{REASON_BEGINS}{__version__}"
 
 
 def run(options: UpgradeOptions) -> int:
@@ -41,7 +46,8 @@ def run(options: UpgradeOptions) -> int:
     outdated = [each for each in standings if each.name in rows and rows[each.name].node.version != __version__]
     complain(f"{each.host}: not connected: gproc start starts it with {__version__}" for each in absent)
     if not outdated:
-        print(f"{len(standings) - len(absent)} nodes that gproc start has started run {__version__}")
+        there = len(standings) - len(absent)
+        print(f"{there} {'node' if there == 1 else 'nodes'} that gproc start has started run {__version__}")
         return 0
     Trace(options.debug).step(f"starts with {__version__}: {', '.join(each.host for each in outdated)}")
     results = _Upgrade(options, home, outdated, port_of(tree, options.cmd_port)).run(tree)
@@ -67,8 +73,15 @@ class _Upgrade:
     def run(self, tree: TreeState) -> dict[str, Result]:
         """By host."""
         rows = _rows(tree)
-        ours = [each for each in self._outdated if rows[each.name].drained is None]
+        # Another upgrade that was killed has left them drained.
+        ours = [
+            each
+            for each in self._outdated
+            if (drained := rows[each.name].drained) is None or drained.reason.startswith(REASON_BEGINS)
+        ]
         self._drain(ours, resume=False)
+        for signum in (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
+            signal.signal(signum, _end)
         try:
             self._start_all()
         finally:
@@ -90,10 +103,12 @@ class _Upgrade:
             if started:
                 continue
             if time.monotonic() >= until_s:
-                self._results |= {each.host: Result(Stage.FAILED, "jobs still run there") for each in left}
+                for each in left:
+                    self._results[each.host] = Result(Stage.FAILED, "jobs still run there")
+                    self._view.done(each, self._results[each.host])
                 return
             if not told and not self._options.json:
-                busy = fold(Place(each.place) for each in left)
+                busy = fold_hosts(sorted(each.host for each in left))
                 complain([f"waits for the jobs on {busy}; Ctrl-C leaves these nodes"])
                 told = True
             time.sleep(LOOK_S)
@@ -121,6 +136,11 @@ class _Upgrade:
         if standings:
             nodes, reason = fold(Place(each.place) for each in standings), "" if resume else REASON
             answer_to(self._options.socket, lambda session: session.drain(nodes, reason, resume=resume))
+
+
+def _end(signum: int, _: object) -> None:
+    """As Ctrl-C: nodes that wait for jobs take new ones again."""
+    sys.exit(EXIT_SIGNAL_BASE + signum)
 
 
 def _rows(tree: TreeState) -> dict[str, NodeState]:

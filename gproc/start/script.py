@@ -47,15 +47,20 @@ halt() { free=; for e in ./helper-*; do if [ -z "$free" ] && works "$e"; then sa
 rm -f "./$slave.lock" "./$slave.log"; if [ -z "$free" ]; then for l in ./s-*.lock; do
 if [ -e "$l" ]; then say kept "another slave of this user was started there: $c/${l#./}"; exit 0; fi; done; fi; };
 scrub() { for f in "$1"/*/* "$1"; do say doing "removes $f"; rm -rf "$f"; done; };
-wipe() { for e in ./helper-*; do if [ -e "$e" ]; then cd /; scrub "$c"; break; fi; done; };
+needed() { for k in "$1.kept"/*; do if [ -e "$(cat "$k" 2>/dev/null)/gproc" ]; then return 0; fi; done; return 1; };
+spare() { for x in "$1"/*; do if needed "${x%.kept}"; then left=${x%.kept}; else scrub "$x"; fi; done;
+rmdir "$1" 2>/dev/null; };
+wipe() { for e in ./helper-*; do if [ -e "$e" ]; then cd /; spare "$c"; break; fi; done; };
 
 if [ "$verb" = remove ]; then each halt; for p in /proc/[0-9]*; do
 if [ -O "$p" ] && tr "\\0" " " <"$p/cmdline" | grep -q -e "-[m] gproc " -e "/gproc[ ][a-z]" -e " [_]started"; then
 say kept "this user runs gproc there: process ${p#/proc/}"; exit 0; fi; done 2>/dev/null;
-each wipe; rmdir "$root" 2>/dev/null; all=1;
+left=; each wipe; rmdir "$root" 2>/dev/null; all=1;
 if [ "$u" = 0 ]; then cache=/var/cache/gproc; else
 for c in "$cache"/*; do case $c in */store|*/runtimes|*/\\*) :;; *) all=;; esac; done; fi;
-if [ -n "$all" ]; then scrub "$cache"; fi; say removed; exit 0; fi;
+if [ -n "$all" ]; then for x in "$cache"/*; do [ "$x" = "$own" ] && [ -n "$left" ] || scrub "$x"; done;
+rmdir "$cache" 2>/dev/null; fi;
+if [ -n "$left" ]; then say kept "the command of copytonodes needs $left"; else say removed; fi; exit 0; fi;
 
 if [ "$verb" = stop ]; then each end; say finished; exit 0; fi; each look;
 

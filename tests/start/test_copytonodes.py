@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -129,6 +130,24 @@ def test_gproc_start_finds_there_what_was_copied(
     found = started(lab, "-w", "kn[01-02]")
     assert [found[host]["state"] for host in ("kn01", "kn02")] == ["up", "up"]
     assert found["kn01"]["sent_bytes"] < 10_000
+
+
+def test_gproc_remove_leaves_what_the_copied_command_needs(
+    nodes: Lab, done: subprocess.CompletedProcess[str], lab: Lab
+) -> None:
+    """The command stayed behind, and nothing that it could run."""
+    started(lab, "-w", "kn01")
+    removed = json.loads(lab.run("remove", "--json", "kn01").stdout)["nodes"][0]
+    assert removed["state"] == "removed"
+    assert "files were left: the command of copytonodes needs /" in removed["reason"]
+    assert nodes.shell("kn01", "/root/.local/share/gproc/gproc --version").startswith("gproc ")
+    left = nodes.shell("kn01", "ls /var/cache/gproc/runtimes | sed 's/runtime-[0-9a-f]*/runtime/'; ls /var/cache/gproc")
+    assert left.split() == ["runtime", "runtime.kept", "runtimes"]
+    nodes.shell("kn01", "rm -r /root/.local/share/gproc")
+    started(lab, "-w", "kn01")
+    again = json.loads(lab.run("remove", "--json", "kn01").stdout)["nodes"][0]
+    assert (again["state"], again["reason"]) == ("removed", "")
+    assert nodes.shell("kn01", "ls -d /var/cache/gproc 2>&1 || :").endswith("No such file or directory\n")
 
 
 def test_a_command_of_somebody_else_is_left_alone(nodes: Lab, done: subprocess.CompletedProcess[str]) -> None:

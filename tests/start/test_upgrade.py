@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def test_idle_nodes_get_the_new_version_first_and_busy_ones_when_their_jobs_have
     upgrade = lab.begin("upgrade", python_path=newer)
     assert upgrade.stderr is not None
     waiting = next(line for line in upgrade.stderr if "waits" in line)
-    assert waiting == "gproc: waits for the jobs on 2; Ctrl-C leaves these nodes\n"
+    assert waiting == "gproc: waits for the jobs on h2; Ctrl-C leaves these nodes\n"
     assert versions(lab) == {"1": "9.9.9", "1/1": "9.9.9", "2": gproc.__version__}
     refused = lab.run("e", "-localbin", "2", "/bin/true")
     assert (refused.returncode, "gproc upgrade to 9.9.9" in refused.stderr) == (125, True)
@@ -62,6 +63,28 @@ def test_a_node_that_stays_busy_keeps_its_version_and_takes_jobs_again(lab: Lab,
     assert versions(lab) == {"1": gproc.__version__, "2": "9.9.9"}
     states = {node["path"]: node["state"] for node in json.loads(lab.run("i", "--json").stdout)["nodes"]}
     assert states == {"1": "up", "2": "drained"}, "who was drained before stays so"
+    assert lab.run("kill", "-s", "KILL", "last").returncode == 0
+
+
+@pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGTERM, signal.SIGKILL], ids=lambda each: each.name)
+def test_an_upgrade_that_is_ended_leaves_no_node_drained(lab: Lab, newer: str, signum: signal.Signals) -> None:
+    """A closed ssh session did: the node took no jobs any more, and no later upgrade gave it back."""
+    started(lab, "-w", "h[1-2]")
+    assert lab.run("e", "-d", "-localbin", "1", "/bin/sleep", "1000").returncode == 0
+    upgrade = lab.begin("upgrade", python_path=newer)
+    assert upgrade.stderr is not None
+    assert next(line for line in upgrade.stderr if "waits" in line) == (
+        "gproc: waits for the jobs on h1; Ctrl-C leaves these nodes\n"
+    )
+    upgrade.send_signal(signum)
+    upgrade.communicate()
+    if signum is signal.SIGKILL:
+        done = lab.run("upgrade", "--timeout=0.1", python_path=newer)
+        assert (done.returncode, "h1\t1\tfailed\tjobs still run there" in done.stderr + done.stdout) == (1, True)
+    else:
+        assert upgrade.returncode == 128 + signum
+    states = {node["path"]: node["state"] for node in json.loads(lab.run("i", "--json").stdout)["nodes"]}
+    assert states["1"] == "up"
     assert lab.run("kill", "-s", "KILL", "last").returncode == 0
 
 
