@@ -22,6 +22,16 @@ class GprocError(Exception):
 
     exit_status: ClassVar[int] = EXIT_GPROC
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """So that it can be pickled, whatever its constructor takes: a process of a pool hands it to another."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[GprocError], args: tuple[object, ...], facts: dict[str, object]) -> GprocError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
+
 
 class NoMaster(GprocError):
     """No master listens at a socket, or it is not one that its user may talk to.  path: of the socket."""

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from gproc.client.complaints import Complaints
+from gproc.client.keywords import time_limit
 from gproc.client.receiving import Collected
 from gproc.client.requests import check_nodes, name_of
 from gproc.client.session_job import SessionJob
@@ -78,7 +79,7 @@ def copy_request(
         argv=(b"cp" if action == "place" else b"get", remote.path),
         umask=0,
         bundle=name_of(bundle),
-        timeout_s=timeout_s,
+        timeout_s=time_limit(timeout_s),
         stdin=stdin,
     )
 
@@ -97,7 +98,9 @@ class CopyTries:
     """
 
     def __init__(self, sources: Sequence[str], missed: Callable[[str], None] = lambda _: None) -> None:
-        """Raises: UsageError for two sources that would get the same name."""
+        """Raises: UsageError for two sources that would get the same name, and if there is none."""
+        if not sources:
+            raise UsageError("nothing to copy: name a file or a directory")
         check_names(sources)
         self.failures: dict[str, None] = {}
         self._sources = sources

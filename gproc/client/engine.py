@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -30,6 +31,8 @@ class Engine:
         self._closed = False
         self._failure: GprocError | None = None
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._free = weakref.finalize(self, os.close, self._wake)
+        """Also if nobody closes the connection."""
 
     @property
     def closed(self) -> bool:
@@ -80,7 +83,7 @@ class Engine:
             if self._moving:
                 os.eventfd_write(self._wake, 1)
             else:
-                os.close(self._wake)
+                self._free()
             self._changed.notify_all()
 
     def _move(self, timeout_s: float | None) -> None:
@@ -104,7 +107,7 @@ class Engine:
         finally:
             self._moving = False
             if self._closed:
-                os.close(self._wake)
+                self._free()
             self._changed.notify_all()
 
     def _flush(self) -> None:

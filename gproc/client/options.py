@@ -9,6 +9,7 @@ from typing import Final, Literal, TypedDict
 from gproc.bundle.surroundings import working_directory
 from gproc.bundle.venv import environment_at
 from gproc.client.brought import BroughtBack
+from gproc.client.keywords import check_keywords, check_variables, checked_request, time_limit
 from gproc.client.requests import pack_program, program_request
 from gproc.errors import UsageError
 from gproc.naming.naming import Naming
@@ -92,8 +93,9 @@ def asked(
 ) -> tuple[Request, Bundle | None, tuple[str, ...]]:
     """The request, the bundle that goes with it, and the command as text.
 
-    Raises: UsageError, SpecError; BundleError if the program cannot be packed.
+    Raises: TypeError, UsageError, SpecError; BundleError if the program cannot be packed.
     """
+    check_keywords(options, JobOptions.__annotations__)
     command = command_of(args, shell=options.get("shell", False))
     chosen_cwd = options.get("cwd")
     collect = options.get("collect", ())
@@ -102,6 +104,7 @@ def asked(
         cwd = os.path.join(working_directory(), cwd)
     cwd = os.path.normpath(cwd)
     environ = os.environ if (env := options.get("env")) is None else env
+    check_variables(environ)
     if venv := os.fspath(options.get("venv", "")):
         environ = environment_at(venv, cwd).of(environ)
     bundle = options.get("bundle")
@@ -123,7 +126,7 @@ def asked(
         umask=options.get("umask"),
         stdin=stdin,
         bin_root=os.fsencode(options.get("bin_root", "")),
-        timeout_s=timeout,
+        timeout_s=time_limit(timeout),
         max_procs=options.get("max_procs"),
         mem_bytes=options.get("mem_bytes"),
         cpus=options.get("cpus"),
@@ -134,7 +137,7 @@ def asked(
         collect=[collect] if isinstance(collect, str) else collect,
         action=action,
     )
-    return request, bundle, tuple(os.fsdecode(word) for word in command)
+    return checked_request(request), bundle, tuple(os.fsdecode(word) for word in command)
 
 
 def brought_back(
@@ -158,7 +161,9 @@ def keep_of(options: JobOptions, *, detach: bool = False) -> Keep | None:
     on_disconnect = options.get("on_disconnect", "end")
     if on_disconnect not in ("end", "detach"):
         raise UsageError(f"on_disconnect is {on_disconnect!r}: 'end' or 'detach' is wanted")
-    keep = Keep(options.get("name", ""), detach, on_disconnect == "detach", options.get("spool", False))
+    if not isinstance(name := options.get("name", ""), str):
+        raise TypeError(f"name must be str, not {type(name).__name__}")
+    keep = Keep(name, detach, on_disconnect == "detach", options.get("spool", False))
     return None if keep == Keep() else keep
 
 
@@ -172,4 +177,4 @@ def input_bytes(data: str | bytes | None, *, text: bool, encoding: str, errors: 
         return data.encode(encoding, errors)
     if isinstance(data, str):
         raise TypeError("input must be bytes; say text=True for str")
-    return bytes(data)
+    return bytes(memoryview(data))  # bytes(5) would be five zeros

@@ -28,7 +28,7 @@ from gproc.wire.tasks import VALUES_MAX, Setup
 LEAD: Final = 500
 """Results in the order of the values: how far tasks may be ahead of the one that comes next, or twice all slots."""
 
-TaskValue = Word | int
+TaskValue = Word | int | float
 """What replaces `{}`: a text, a path or a number."""
 
 
@@ -193,8 +193,8 @@ class TaskGathering:
 
 def task_values(values: TaskValue | Sequence[TaskValue]) -> tuple[bytes, ...]:
     """The values of one task.  Raises: UsageError for what cannot be an argument."""
-    several = (values,) if isinstance(values, str | bytes | os.PathLike | int) else values
-    words = tuple(os.fsencode(str(value) if isinstance(value, int) else value) for value in several)
+    several = (values,) if isinstance(values, str | bytes | os.PathLike | int | float) else values
+    words = tuple(os.fsencode(str(value) if isinstance(value, int | float) else value) for value in several)
     if len(words) > VALUES_MAX:
         raise UsageError(f"a task has {len(words)} values; {VALUES_MAX} are possible")
     if any(b"\0" in word for word in words):

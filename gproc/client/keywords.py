@@ -1,0 +1,75 @@
+"""What a caller of the library gave as keywords: checked before anything is sent.
+
+The master ends a connection on which it cannot read a message, and with it every job of the program.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Any, get_args
+
+import msgspec
+
+from gproc.errors import UsageError
+from gproc.request.spec import Request
+
+_KEYWORDS = {"timeout_s": "timeout", "soft": "rlimits", "own_cwd": "node_cwd"}
+"""Of fields that are called otherwise."""
+
+_STEP = re.compile(r"\[(\d+)\]|\.(\w+)")
+
+
+def check_keywords(given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises: TypeError, as Python does for a keyword that a function does not have."""
+    if unknown := sorted(set(given) - set(known)):
+        from difflib import get_close_matches
+
+        close = get_close_matches(unknown[0], list(known), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise TypeError(f"unexpected keyword argument {unknown[0]!r}{hint}")
+
+
+def check_variables(names: Iterable[str | bytes]) -> None:
+    """Raises: ValueError, as subprocess does."""
+    for name in names:
+        equals: str | bytes = "=" if isinstance(name, str) else b"="
+        if not name or equals in name:  # type: ignore[operator]
+            raise ValueError(f"illegal environment variable name {name!r}")
+
+
+def time_limit(seconds: float | None) -> float | None:
+    """None: for ever, as an infinite one.  A time that is over already is no time.  Raises: TypeError, UsageError."""
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"timeout must be a number of seconds, not {type(seconds).__name__}")
+    if math.isnan(seconds):
+        raise UsageError("timeout is not a number")
+    return None if seconds == math.inf else max(0.0, float(seconds))
+
+
+def checked_request(request: Request) -> Request:
+    """The request, if the master can read it.  Raises: TypeError, UsageError, which name the field."""
+    try:
+        msgspec.msgpack.decode(msgspec.msgpack.encode(request), type=Request)
+    except (msgspec.ValidationError, TypeError, OverflowError, ValueError) as error:
+        reason, _, place = str(error).partition(" - at ")
+        said = f"{_field(place)}: {reason}" if place else reason
+        wrong_kind = isinstance(error, TypeError) or ", got " in reason
+        raise (TypeError if wrong_kind else UsageError)(said) from None
+    return request
+
+
+def _field(place: str) -> str:
+    """The name of the innermost field.  place: as msgspec has it, `$[12][3]`: by positions, as structs are arrays."""
+    kind: Any = Request
+    name = "request"
+    for position, _ in _STEP.findall(place):
+        struct = next((each for each in (kind, *get_args(kind)) if isinstance(each, type(Request))), None)
+        if struct is None or not position:
+            break
+        field = msgspec.structs.fields(struct)[int(position)]
+        name, kind = field.name, field.type
+    return _KEYWORDS.get(name, name)
