@@ -4,6 +4,7 @@
     {.}   without extension   {//}  its directory alone         {%}  the slot of its node, from 1
                               {/.}  without both
 
+With a number in front, as in {2} or {1/.}, it is that value of a task that has several; from the end if it is negative.
 A word that is `{}` alone becomes as many words as the task has values.  In any other place the values are joined by
 blanks.  In a line for a shell each value is quoted, so that the shell takes it as one word.
 """
@@ -20,7 +21,8 @@ VALUE_BYTES_MAX: Final = (128 << 10) - 1
 COMMAND_BYTES_MAX: Final = 2 << 20
 """All words of one task's command.  With the usual stack of 8 MiB, execve(2) takes 2 MiB of words and variables."""
 
-_STRINGS: Final = re.compile(rb"\{(?:|\.|/|//|/\.|#|%)\}")
+_STRINGS: Final = re.compile(rb"\{(?:(?:-?[1-9][0-9]{0,3})?(?:|\.|/|//|/\.)|#|%)\}")
+_NUMBER: Final = re.compile(rb"-?[0-9]+")
 _EXTENSION: Final = re.compile(rb"\.[^/.]+\Z")
 _HARMLESS: Final = re.compile(rb"[A-Za-z0-9_@%+=:,./-]+\Z")
 
@@ -54,6 +56,15 @@ _OF_VALUE: Final[dict[bytes, Callable[[bytes], bytes]]] = {
 }
 
 
+def _value_in(part: bytes) -> tuple[bytes, int | None] | None:
+    """The string for a value that a part of a command is, without its number, and that; None if it is none."""
+    if part in _OF_VALUE:
+        return part, None
+    if _STRINGS.fullmatch(part) is None or (number := _NUMBER.match(part, 1)) is None:
+        return None
+    return b"{" + part[number.end() :], int(number[0])
+
+
 class CommandTooLong(ValueError):
     """The command of one task has more bytes than the kernel takes."""
 
@@ -65,7 +76,7 @@ class Template:
         self.words = tuple(words)
         self._quoted = quoted
         self._parts = [_parts(word) for word in self.words]
-        self._uses = sum(part in _OF_VALUE for parts in self._parts for part in parts)
+        self._uses = sum(_value_in(part) is not None for parts in self._parts for part in parts)
         self._own_bytes = sum(map(len, self.words))
 
     def command(self, values: Sequence[bytes], number: int, slot: int) -> tuple[bytes, ...]:
@@ -92,9 +103,12 @@ class Template:
             return b"%d" % number
         if part == b"{%}":
             return b"%d" % slot
-        if (change := _OF_VALUE.get(part)) is None:
+        if (found := _value_in(part)) is None:
             return part
-        changed = map(change, values)
+        string, which = found
+        if which is not None:
+            values = values[which - 1 if which > 0 else which :][:1] if abs(which) <= len(values) else ()
+        changed = map(_OF_VALUE[string], values)
         return b" ".join(map(_quoted, changed) if self._quoted else changed)
 
 
@@ -104,7 +118,7 @@ def completed(words: Sequence[bytes], *, shell: bool = False) -> tuple[bytes, ..
     shell: they are one line for a shell, joined by blanks.
     """
     joined = (b" ".join(words),) if shell else tuple(words)
-    if any(part in _OF_VALUE for word in joined for part in _parts(word)):
+    if any(_value_in(part) is not None for word in joined for part in _parts(word)):
         return joined
     return (joined[0] + b" " + WHOLE,) if shell else (*joined, WHOLE)
 
@@ -122,7 +136,7 @@ def in_quotes(line: bytes) -> bytes:
         rest = line[position:]
         inside = opened[-1] if opened else b""
         if match := _STRINGS.match(rest):
-            if match.group() in _OF_VALUE and (inside in (b"'", b'"') or heard):
+            if _value_in(match.group()) is not None and (inside in (b"'", b'"') or heard):
                 return match.group()
             position += match.end()
             continue

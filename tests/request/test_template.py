@@ -104,3 +104,15 @@ def test_a_value_within_quotes_of_a_line_is_found(line: str) -> None:
 )  # fmt: skip
 def test_a_value_outside_of_quotes_is_fine(line: str) -> None:
     assert in_quotes(line.encode()) == b""
+
+
+def test_a_number_picks_one_of_several_values_as_in_gnu_parallel() -> None:
+    """`gproc map . echo {1}` printed "{1}" and the value behind it, with status 0."""
+    words = (b"<{1}>", b"{2.}-{1/}", b"{-1//}", b"<{3}>", b"<{-3/.}>", b"{0}", b"{1..}")
+    template = Template(words)
+    values = (b"d/a.c", b"e/b.h")
+    assert template.command(values, 1, 1) == (b"<d/a.c>", b"e/b-a.c", b"e", b"<>", b"<>", b"{0}", b"{1..}")
+    assert completed((b"echo", b"{1}")) == (b"echo", b"{1}")
+    assert completed((b"echo", b"{0}")) == (b"echo", b"{0}", b"{}")
+    assert in_quotes(b"echo '{1}'") == b"{1}"
+    assert Template((b"echo {2}",), quoted=True).command((b"a", b"b c"), 1, 1) == (b"echo 'b c'",)
