@@ -102,8 +102,16 @@ def start_nodes(
     connected = connected_nodes(rows)
     present = set() if afresh else {name for name, _ in rows}
     missing = [standing for standing in standings if standing.name not in present]
-    results = {standing.host: Result(Stage.UP, "was up") for standing in standings if standing.name in present}
-    remember(home, standings)
+    known = {each.name for each in registered(home)}
+    places = {} if tree is None else {row.node.name: tuple(row.place) for row in tree.nodes}
+    # Who was started otherwise, and is elsewhere in the tree, is not ours to stop.
+    others = {each.name for each in standings if each.name in present - known and places[each.name] != each.place}
+    results = {
+        standing.host: Result(Stage.UP, "was up, and not by gproc start" if standing.name in others else "was up")
+        for standing in standings
+        if standing.name in present
+    }
+    remember(home, [each for each in standings if each.name not in others])
     settings = Settings(
         master=master, master_port=port_of(tree, options.cmd_port), cmd_port=options.cmd_port,
         bin_root=options.bin_root, parallel=options.parallel, debug=options.debug,
