@@ -13,10 +13,11 @@ COMMAND_CHARACTERS: Final = 200
 
 
 def command_text(argv: Sequence[bytes]) -> str:
-    """A command, quoted as for a shell and cut to a bound."""
+    """A command in one line, quoted as for a shell and cut to a bound."""
     from shlex import quote  # most commands name none
 
-    text = " ".join([quote(word.decode(errors="surrogateescape")) for word in argv[:COMMAND_CHARACTERS]])
+    words = (quote(word.decode(errors="surrogateescape")) for word in argv[:COMMAND_CHARACTERS])
+    text = shown_text(" ".join(words))
     return text if len(text) <= COMMAND_CHARACTERS else text[:COMMAND_CHARACTERS] + "..."
 
 

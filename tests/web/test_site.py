@@ -296,3 +296,14 @@ def test_connections_that_ask_for_nothing_keep_nobody_out(serve: Serve) -> None:
         for _ in range(CONNECTIONS_MAX + 20):
             silent.enter_context(socket.create_connection((host, int(port))))
         assert asked(site, "/")[0] == 200
+
+
+def test_a_command_that_is_no_text_breaks_nobodys_page(tree: Cluster, serve: Serve) -> None:
+    """One job with a byte that is not UTF-8 ended the page and its API for everybody, while its record was kept."""
+    assert tree.exec("-localbin", "1", "/bin/echo", b"a\xff\x1b[31m\nb").returncode == 0  # type: ignore[arg-type]
+    site = serve()
+    rows = json.loads(asked(site, "/api/v1/jobs")[1])["jobs"]
+    said = [row["command"] for row in rows if "echo" in row["command"]]
+    assert said[-1:] == ["/bin/echo 'a\\xff\\x1b[31m\\nb'"]
+    assert events(site, "/api/v1/events", "change")[-1][0] == "change"
+    assert b"'a\\xff\\x1b[31m\\nb'" in tree.command("ps", "-a").stdout
