@@ -9,7 +9,7 @@ from gproc.errors import GprocError
 from gproc.nodespec import Place
 from gproc.policy.asking import AccountDesk
 from gproc.policy.audit import AuditTrail, command_of
-from gproc.policy.file import PolicyFile, policy_path
+from gproc.policy.file import PolicyFile, policy_place
 from gproc.policy.rules import PolicyLimits, PolicyOversight
 from gproc.request.spec import Caller, Request
 
@@ -19,7 +19,7 @@ class Warden:
 
     def __init__(self, daemon: str) -> None:
         """daemon: "master" or "slave"."""
-        self._file = PolicyFile(policy_path(os.environ))
+        self._file = PolicyFile(policy_place(os.environ))
         self._trail = AuditTrail(daemon)
         self._accounts = AccountDesk()
 

@@ -14,8 +14,8 @@ import stat
 from typing import Final
 
 from gproc.disk.trees import remove_tree
+from gproc.disk.trusted import user_name
 from gproc.errors import LaunchError, TrustError
-from gproc.trust.caller import user_name
 from gproc.trust.meeting import RUN_DIRECTORY, make_run_directory
 
 log = logging.getLogger("gproc")

@@ -10,8 +10,9 @@ import socket
 import stat
 from typing import Final, NamedTuple
 
+from gproc.disk.trusted import user_name
 from gproc.errors import GprocError, TrustError
-from gproc.trust.caller import caller_of, user_name
+from gproc.trust.caller import caller_of
 from gproc.trust.meeting import DEFAULT_SOCKET, RUN_SOCKET, make_run_directory
 
 log = logging.getLogger("gproc")
