@@ -4,9 +4,8 @@ A daemon names files in its directories by path.  Who can rename an entry of suc
 the link by which it is reached, can give the daemon other files than it has made: jobs of root would execute them.
 
 So of a process of root every directory on the way must belong to root, and others may write to it only if it is
-sticky, as /tmp is; every link must belong to root.  The directory at the end may not be written to by others at all,
-unless it is shared by its purpose.  A process of another user can lose only what is that user's: its directory must
-belong to that user or to root.
+sticky, as /tmp is; every link must belong to root.  A process of another user can lose only what is that user's: its
+directory must belong to that user or to root.  / does not count: who owns it needs no such way.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ def user_name(uid: int) -> str:
         return f"uid {uid}"
 
 
-def why_untrusted(path: str | bytes, *, shared: bool = False) -> str:
-    """Why other users could change what is at the directory `path`, as one clause; "" if they cannot.
+def why_untrusted(path: str | bytes) -> str:
+    """Why other users could change what the directory `path` is, as one clause; "" if they cannot.
 
-    What is missing is nobody's yet: the directory in which it would be made counts.  shared: whether it may be sticky
-    and written to by all, as a socket's directory may.
+    What is missing is nobody's yet: the directory in which it would be made counts, so make it, and ask again.
     """
-    place = os.path.join(os.getcwdb(), os.fsencode(path))
+    place = os.fsencode(path)
+    place = place if place.startswith(b"/") else os.path.join(os.getcwdb(), place)
     if os.geteuid() != 0:
         return _of_end(place)
     trusted = _trusted()
@@ -63,9 +62,9 @@ def why_untrusted(path: str | bytes, *, shared: bool = False) -> str:
                 return f"{os.fsdecode(place)} is a loop of links"
             here, waiting = b"" if target.startswith(b"/") else here, _parts(target) + waiting
             continue
-        is_end = not waiting and not shared
-        if found.st_mode & _OTHERS_WRITE and (is_end or not found.st_mode & stat.S_ISVTX):
-            return f"{os.fsdecode(entry)} may be written to by others (mode {stat.S_IMODE(found.st_mode):o})"
+        if found.st_mode & _OTHERS_WRITE and not found.st_mode & stat.S_ISVTX:
+            mode = stat.S_IMODE(found.st_mode)
+            return f"{os.fsdecode(entry)} may be written to by others (mode {mode:o}; chmod go-w it)"
         here = entry
     return ""
 
