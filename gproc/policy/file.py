@@ -7,6 +7,7 @@ before a file system is mounted.
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import logging
 import os
@@ -58,7 +59,7 @@ def policy_place(environ: Mapping[str, str]) -> PolicyPlace | None:
 
 
 class PolicyFile:
-    """What is allowed now.  The log says so when it is first asked, and when it has changed."""
+    """What is allowed now.  The log says so by `announce`, and when it has changed; what is wrong, at once."""
 
     def __init__(self, place: PolicyPlace | None) -> None:
         self._place = place
@@ -66,6 +67,16 @@ class PolicyFile:
         """Of what was read.  (): there is no policy.  None: nobody has looked yet."""
         self._policy: Policy | None = None
         self._problem: GprocError | None = None
+        self._first: list[tuple[int, str]] | None = []
+        """Levels and lines of the log about what was found first; None: they are written."""
+
+    def announce(self) -> None:
+        """Say which policy holds: when the daemon is up, because one that cannot start says nothing but the reason."""
+        with contextlib.suppress(GprocError):
+            self.current()
+        lines, self._first = self._first or [], None
+        for level, line in lines:
+            log.log(level, "%s", line)
 
     def current(self) -> Policy | None:
         """None if there is no policy: everything is allowed.
@@ -77,10 +88,11 @@ class PolicyFile:
         stamp = _stamp_of(self._place)
         if stamp != self._stamp:
             former, self._stamp, self._policy, self._problem = self._stamp, stamp, None, None
+            self._first = None if self._first is None else []
             if stamp:
                 self._read(self._place)
             elif former is None:
-                log.info("no policy: there is no %s, so everybody may run everything", self._place.path)
+                self._say(logging.INFO, f"no policy: there is no {self._place.path}, so everybody may run everything")
             else:
                 log.warning("the policy %s is gone: from now on everybody may run everything", self._place.path)
         if self._problem is not None:
@@ -98,9 +110,15 @@ class PolicyFile:
             self._problem = TrustError(f"the policy cannot be used, so no job may run: {error}")
             log.error("%s", self._problem)
             return
-        log.info("policy %s: %d rules", place.path, len(self._policy.rules))
+        self._say(logging.INFO, f"policy {place.path}: {len(self._policy.rules)} rules")
         for name in unknown:
-            log.warning("policy %s: %s", place.path, name)
+            self._say(logging.WARNING, f"policy {place.path}: {name}")
+
+    def _say(self, level: int, line: str) -> None:
+        if self._first is None:
+            log.log(level, "%s", line)
+        else:
+            self._first.append((level, line))
 
 
 def _stamp_of(place: PolicyPlace) -> tuple[int, ...]:

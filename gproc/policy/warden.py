@@ -23,6 +23,10 @@ class Warden:
         self._trail = AuditTrail(daemon)
         self._accounts = AccountDesk()
 
+    def announce(self) -> None:
+        """Say in the log which policy holds; called once, when the daemon is up."""
+        self._file.announce()
+
     def allow(self, caller: Caller, request: Request, places: Collection[Place], running: int = 0) -> Request:
         """The request as it may run.  running: the caller's jobs.
 

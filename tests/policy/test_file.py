@@ -60,10 +60,12 @@ def test_the_log_says_which_policy_holds_and_once_that_it_is_gone(
     path = written(tmp_path / "p", "[[allow]]\nusers = [1]\n")
     file = PolicyFile(PolicyPlace(str(path), False))
     file.current()
+    assert not caplog.records, "a daemon that cannot start says nothing but the reason"
+    file.announce()
     path.unlink()
     for _ in range(2):
         assert file.current() is None
-    assert PolicyFile(PolicyPlace(str(path), False)).current() is None
+    PolicyFile(PolicyPlace(str(path), False)).announce()
     assert [(record.levelname, record.message) for record in caplog.records] == [
         ("INFO", f"policy {path}: 1 rules"),
         ("WARNING", f"the policy {path} is gone: from now on everybody may run everything"),
