@@ -117,8 +117,7 @@ man: $(READY)
 	$(RUN) -m gproc.cli.man dist/man1
 
 wheel: $(READY)
-	$(RUN) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
-	@ls -l dist/*.whl
+	@$(RUN) scripts/wheel.py dist
 
 deb: $(READY)
 	@sh scripts/deb.sh $(RUN) dist
@@ -126,15 +125,11 @@ deb: $(READY)
 # An environment of its own: in $(VENV) the package ziglang would be a compiler, and tests want none.
 wheels: $(READY)
 	$(PYTHON) -m venv $(VENV)-wheels
-	$(VENV)-wheels/bin/python -m pip install --quiet --disable-pip-version-check 'hatchling' 'ziglang>=0.13'
-	for machine in x86_64 aarch64; do \
-	    GPROC_TARGET=$$machine $(VENV)-wheels/bin/python -m pip wheel --quiet --disable-pip-version-check \
-	        --no-build-isolation --no-deps --wheel-dir dist . || exit 1; \
-	done
-	@ls -l dist/*.whl
+	$(VENV)-wheels/bin/python -m pip install --quiet --disable-pip-version-check 'hatchling' 'msgspec>=0.19' 'ziglang>=0.13'
+	@$(VENV)-wheels/bin/python scripts/wheel.py dist x86_64 aarch64
 
 clean:
-	rm -rf $(VENV) $(VENV)-wheels $(VENV)-lock dist .mypy_cache .ruff_cache .pytest_cache .hypothesis $(HELPER)
+	rm -rf $(VENV) $(VENV)-wheels $(VENV)-lock dist .mypy_cache .ruff_cache .pytest_cache .hypothesis $(HELPER) $(HELPER).why
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 debian-packages:

@@ -32,14 +32,17 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         except build.NotBuilt as error:
             if os.environ.get("GPROC_TARGET"):
                 raise
+            # pip shows no warnings of hatch.  So the reason goes along, and gproc says it when somebody looks.
             self.app.display_warning(f"gproc's static helper is not built: {error}; jobs will be started by Python")
+            why = build.why_at(made)
+            if version != "editable" and why.exists():
+                build_data["force_include"][str(why)] = f"{HELPER}.why"
             return
         self.app.display_info(f"gproc's static helper is built: {made}")
         if version != "editable":
             build_data["force_include"][str(made)] = HELPER
             build_data["pure_python"] = False
             build_data["tag"] = f"py3-none-linux_{target}"
-
 
     def _share(self, build_data: dict[str, Any]) -> None:
         """Man pages and completion scripts, from the same tables as the command line: below PREFIX/share."""

@@ -108,7 +108,7 @@ class Master(Hub):
         self.clients = Clients(self._service, self._inquiries, warden.limits())
         rotation = Rotation(authority, endpoint, signer, reissue, self)
         self._desk = CertificateDesk(authority, endpoint, signer, session.id, reissue, self._revoke, rotation)
-        self._desk.look()
+        self._desk.learn()  # without the list it would let in all who are revoked, so then there is no master
 
     def end_on_signals(self) -> None:
         """Let SIGINT and SIGTERM end `run`.  From then on the sockets are removed in any case."""

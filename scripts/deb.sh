@@ -29,18 +29,15 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$checkout" log -1 --format=%ct 
 export SOURCE_DATE_EPOCH
 
 # 1. A virtual environment, whose Python is Debian's.
-isolation=
-if "$python" -c 'import hatchling' 2>/dev/null; then
-    isolation=--no-build-isolation # as in an environment of requirements.lock: nothing is fetched for the build
-fi
-# shellcheck disable=SC2086  # no word if it is empty
-"$python" -m pip wheel --quiet --disable-pip-version-check $isolation --no-deps --wheel-dir "$work" "$checkout"
+"$python" "$checkout/scripts/wheel.py" "$work" >/dev/null # which fails if the static helper is not in it
 sed -n 's/^\([A-Za-z0-9._-]*==[^ ]*\).*/\1/p' "$checkout/requirements.lock" >"$work/versions"
 "$python" -m pip install --quiet --disable-pip-version-check --no-warn-script-location --root-user-action=ignore \
     --ignore-installed --no-compile --prefix "$root/$home" --constraint "$work/versions" \
     "$(echo "$work"/gproc-*.whl)[top,web]"
 [ -d "$root/$home/lib/python3.$minor/site-packages/gproc" ] ||
     { echo "deb.sh: $python is not of a virtual environment" >&2; exit 1; }
+[ -x "$root/$home/lib/python3.$minor/site-packages/gproc/native/gproc-helper" ] ||
+    { echo "deb.sh: the package would have no static helper, so it is no release" >&2; exit 1; }
 cat >"$root/$home/pyvenv.cfg" <<CFG
 home = /usr/bin
 include-system-site-packages = false

@@ -38,6 +38,34 @@ class _Json(logging.Formatter):
         return json.dumps(facts)
 
 
+class HeldLog(logging.Filter):
+    """Holds what is logged until `dial`, and writes it at `release`: the last line that a slave says while it dials is
+    taken for why it cannot join."""
+
+    def __init__(self) -> None:
+        """Of the log that `start_log` has begun."""
+        super().__init__()
+        self._held: list[logging.LogRecord] = []
+        self._holds = True
+        self._handlers = logging.getLogger("gproc").handlers
+        for handler in self._handlers:
+            handler.addFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if self._holds:
+            self._held.append(record)
+        return not self._holds
+
+    def dial(self) -> None:
+        self._holds = False
+
+    def release(self) -> None:
+        held, self._held, self._holds = self._held, [], False
+        for record in held:
+            for handler in self._handlers:
+                handler.handle(record)
+
+
 def start_log(debug: int, json_of: str = "") -> None:
     """Begin to log: always refusals, losses, joins, leaves and jobs; from -debug=1 on also details.
 

@@ -118,6 +118,7 @@ async def _serve(
     log.info(
         "master on %s, port %d, commands at %s", endpoint.identity.name, master.children.port, " and ".join(sockets)
     )
+    warden.announce()
     if listening_address(address):
         remedy = "for others say -locale or -myAddress"
         log.info("it listens at %s, so only slaves of this machine can join; %s", address, remedy)

@@ -10,7 +10,7 @@ import msgspec
 from gproc.cli.options import PolicyOptions
 from gproc.cli.trace import Trace
 from gproc.errors import UsageError
-from gproc.policy.file import SITE_POLICY, policy_path, read_policy
+from gproc.policy.file import SITE_POLICY, PolicyPlace, policy_place, read_policy
 from gproc.policy.rules import EVERYBODY, AllowText, OperateText
 from gproc.shown import shown_text
 
@@ -22,10 +22,11 @@ def run(options: PolicyOptions) -> int:
     """Raises: GprocError with what is wrong."""
     if options.what != "check":
         raise UsageError(f"there is no gproc policy {options.what!r}: 'gproc policy check' is wanted")
-    path = options.file[0] if options.file else policy_path(os.environ) or SITE_POLICY
+    given = PolicyPlace(options.file[0], False) if options.file else policy_place(os.environ)
+    path, is_named = given or PolicyPlace(SITE_POLICY, False)
     trace = Trace(options.debug)
     trace.step(f"reads {path}")
-    policy, unknown = read_policy(path)
+    policy, unknown = read_policy(path, named=is_named)
     print(shown_text(f"{path}: {len(policy.rules)} rules, root {'too' if policy.text.root else 'may run nothing'}"))
     for number, allow in enumerate(policy.text.allow, 1):
         print(shown_text(f"{number}. {_who(allow)}: {_what(allow)}"))

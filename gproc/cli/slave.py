@@ -133,6 +133,7 @@ def serve(
         local = listening_address(placement.address or dialled.host)
         parents = dialled.port if answers_for(local, dialled.host) else 0
         listen(slave.children, local, options.cmd_port, parents=parents)
+        warden.announce()
         slave.stopped.add_done_callback(lambda _: told.stopping())
         telling = asyncio.create_task(told.keep_telling(slave.status))
         joining()

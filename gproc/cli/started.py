@@ -19,6 +19,7 @@ from gproc.start.attending import attend
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gproc.cli.log import HeldLog
     from gproc.slave import Slave
 
 _SECRET: Final = 3
@@ -42,7 +43,7 @@ def run() -> int:
 
 
 def _run(content: bytes, launcher: Launcher) -> int:
-    from gproc.cli.log import start_log
+    from gproc.cli.log import HeldLog, start_log
     from gproc.cli.slave import serve
     from gproc.locales import Placement
     from gproc.start.commission import ANSWER, Commission
@@ -54,18 +55,21 @@ def _run(content: bytes, launcher: Launcher) -> int:
     except ValueError as error:
         raise GprocError(f"what the front end sent is no commission: {error}") from error
     start_log(told.debug)
+    held = HeldLog()
     # The directory of the runtime is one in which something can be written, in any case.
     store = usable_base(os.environ, os.path.join(os.path.dirname(sys.prefix), "store"))
     options = SlaveOptions(store=store, bin_root=told.bin_root, cmd_port=told.cmd_port, debug=told.debug)
     placement = Placement(id=told.id, address=told.address, parent=told.parent)
-    serve(
-        options, launcher, placement, identity_in_memory(told.credentials), _tell_readiness(),
-        joining=lambda: print(f"{ANSWER}joining", flush=True),
-    )  # fmt: skip
+
+    def joining() -> None:
+        held.dial()
+        print(f"{ANSWER}joining", flush=True)
+
+    serve(options, launcher, placement, identity_in_memory(told.credentials), _tell_readiness(held), joining=joining)
     return 0
 
 
-def _tell_readiness() -> Callable[[Slave], None]:
+def _tell_readiness(held: HeldLog) -> Callable[[Slave], None]:
     """What is to be done each time that the slave has joined; it does something the first time."""
     waiting = [_READY]
 
@@ -75,6 +79,7 @@ def _tell_readiness() -> Callable[[Slave], None]:
         ready = waiting.pop()
         os.dup2(_LOG, 1)
         os.dup2(_LOG, 2)
+        held.release()
         os.write(ready, b"%d" % slave.children.port)
         os.close(ready)
 

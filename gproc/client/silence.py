@@ -6,7 +6,8 @@ import os
 import socket
 from typing import Final
 
-from gproc.trust.caller import listener_of, user_name
+from gproc.disk.trusted import user_name
+from gproc.trust.caller import listener_of
 from gproc.trust.meeting import CONNECT_S
 
 HELLO_S: Final = 10.0

@@ -1,16 +1,23 @@
-"""The policy's file: read when a daemon starts, and again whenever it has changed."""
+"""The policy's file: read when a daemon starts, and again whenever it has changed.
+
+Without a policy everybody may run everything.  So a file counts as absent only if nobody has named it and nothing is at
+its place: neither a file that cannot be used nor a link, its own or one of a directory above, that leads nowhere, as
+before a file system is mounted.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import logging
 import os
 import pwd
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
+from gproc.disk.trusted import leads_nowhere
 from gproc.errors import GprocError, TrustError, UsageError
 from gproc.policy.rules import (
     EVERYBODY,
@@ -23,7 +30,7 @@ from gproc.policy.rules import (
     policy_text,
     rule_of,
 )
-from gproc.shown import shown_text
+from gproc.shown import reason_of, shown_text
 from gproc.trust.config import config_text, toml_of
 
 log = logging.getLogger("gproc")
@@ -34,73 +41,108 @@ NOLOGIN: Final = ("/etc/nologin", "/run/nologin")
 """nologin(5), pam_nologin(8)."""
 
 
-def policy_path(environ: Mapping[str, str]) -> str | None:
+class PolicyPlace(NamedTuple):
+    """Where a policy is.  must_exist: somebody has named this file, so that it is missing is a fault."""
+
+    path: str
+    must_exist: bool
+
+
+def policy_place(environ: Mapping[str, str]) -> PolicyPlace | None:
     """$GPROC_POLICY, else the site's file if this is root.
 
     None: no policy.  A daemon of another user can do only what that user can do without it.
     """
-    return environ.get("GPROC_POLICY") or (SITE_POLICY if os.geteuid() == 0 else None)
+    if named := environ.get("GPROC_POLICY"):
+        return PolicyPlace(named, True)
+    return PolicyPlace(SITE_POLICY, False) if os.geteuid() == 0 else None
 
 
 class PolicyFile:
-    """What is allowed now."""
+    """What is allowed now.  The log says so by `announce`, and when it has changed; what is wrong, at once."""
 
-    def __init__(self, path: str | None) -> None:
-        self.path = path
+    def __init__(self, place: PolicyPlace | None) -> None:
+        self._place = place
         self._stamp: tuple[int, ...] | None = None
+        """Of what was read.  (): there is no policy.  None: nobody has looked yet."""
         self._policy: Policy | None = None
         self._problem: GprocError | None = None
+        self._first: list[tuple[int, str]] | None = []
+        """Levels and lines of the log about what was found first; None: they are written."""
+
+    def announce(self) -> None:
+        """Say which policy holds: when the daemon is up, because one that cannot start says nothing but the reason."""
+        with contextlib.suppress(GprocError):
+            self.current()
+        lines, self._first = self._first or [], None
+        for level, line in lines:
+            log.log(level, "%s", line)
 
     def current(self) -> Policy | None:
-        """None if there is no file: everything is allowed.
+        """None if there is no policy: everything is allowed.
 
-        Raises: GprocError if there is one that cannot be used: nothing is allowed.
+        Raises: GprocError if there is one, or should be one, that cannot be used: nothing is allowed.
         """
-        stamp = self._status()
+        if self._place is None:
+            return None
+        stamp = _stamp_of(self._place)
         if stamp != self._stamp:
-            self._stamp, self._policy, self._problem = stamp, None, None
-            if stamp is not None:
-                self._read()
+            former, self._stamp, self._policy, self._problem = self._stamp, stamp, None, None
+            self._first = None if self._first is None else []
+            if stamp:
+                self._read(self._place)
+            elif former is None:
+                self._say(logging.INFO, f"no policy: there is no {self._place.path}, so everybody may run everything")
+            else:
+                log.warning("the policy %s is gone: from now on everybody may run everything", self._place.path)
         if self._problem is not None:
             raise self._problem
         if self._policy is not None and self._policy.text.nologin:
-            closed = next((path for path in NOLOGIN if os.path.exists(path)), None)
+            closed = next((path for path in NOLOGIN if os.path.lexists(path)), None)
             if closed is not None:
                 return msgspec.structs.replace(self._policy, closed=f"this machine has {closed}")
         return self._policy
 
-    def _status(self) -> tuple[int, ...] | None:
-        if self.path is None:
-            return None
+    def _read(self, place: PolicyPlace) -> None:
         try:
-            status = os.stat(self.path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError:
-            return ()
-        return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-    def _read(self) -> None:
-        assert self.path is not None
-        try:
-            self._policy, unknown = read_policy(self.path)
+            self._policy, unknown = read_policy(place.path, named=place.must_exist)
         except GprocError as error:
             self._problem = TrustError(f"the policy cannot be used, so no job may run: {error}")
             log.error("%s", self._problem)
             return
-        log.info("policy %s: %d rules", self.path, len(self._policy.rules))
+        self._say(logging.INFO, f"policy {place.path}: {len(self._policy.rules)} rules")
         for name in unknown:
-            log.warning("policy %s: %s", self.path, name)
+            self._say(logging.WARNING, f"policy {place.path}: {name}")
+
+    def _say(self, level: int, line: str) -> None:
+        if self._first is None:
+            log.log(level, "%s", line)
+        else:
+            self._first.append((level, line))
 
 
-def read_policy(path: str) -> tuple[Policy, list[str]]:
+def _stamp_of(place: PolicyPlace) -> tuple[int, ...]:
+    """Another one if the file has changed; () if there is no policy."""
+    try:
+        status = os.stat(place.path)
+    except OSError as error:
+        absent = isinstance(error, FileNotFoundError) and not place.must_exist and not leads_nowhere(place.path)
+        return () if absent else (error.errno or 0,)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def read_policy(path: str, *, named: bool = False) -> tuple[Policy, list[str]]:
     """The policy in a file, and a sentence about each name in it that this machine does not know.
 
-    Such a name is nobody's.  Raises: GprocError, which names the file.
+    Such a name is nobody's.  named: by $GPROC_POLICY.  Raises: GprocError, which names the file.
     """
-    content = config_text(path, frozenset({0, os.geteuid()}))
+    try:
+        content = config_text(path, frozenset({0, os.geteuid()}))
+    except OSError as error:
+        raise UsageError(f"cannot read {reason_of(error)}") from error
     if content is None:
-        raise UsageError(f"cannot read {path}")
+        by = ", which GPROC_POLICY names" if named else ""
+        raise UsageError(f"cannot read {path}{by}: {_why_absent(path)}")
     try:
         text = policy_text(toml_of(path, content))
     except ValueError as error:  # msgspec.ValidationError is one
@@ -109,6 +151,16 @@ def read_policy(path: str) -> tuple[Policy, list[str]]:
     rules = tuple(rule_of(allow, _people(allow, unknown)) for allow in text.allow)
     operators = tuple(Operators(_people(operate, unknown), frozenset(operate.may)) for operate in text.operate)
     return Policy(text, rules, operators), unknown
+
+
+def _why_absent(path: str) -> str:
+    if leads_nowhere(path):
+        return "it is a link, or is below one, that leads nowhere"
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.strerror or "it is not there"
+    return "it is in a directory of another user"
 
 
 def _people(text: AllowText | OperateText, unknown: list[str]) -> People:

@@ -9,7 +9,7 @@ from gproc.errors import GprocError
 from gproc.nodespec import Place
 from gproc.policy.asking import AccountDesk
 from gproc.policy.audit import AuditTrail, command_of
-from gproc.policy.file import PolicyFile, policy_path
+from gproc.policy.file import PolicyFile, policy_place
 from gproc.policy.rules import PolicyLimits, PolicyOversight
 from gproc.request.spec import Caller, Request
 
@@ -19,9 +19,13 @@ class Warden:
 
     def __init__(self, daemon: str) -> None:
         """daemon: "master" or "slave"."""
-        self._file = PolicyFile(policy_path(os.environ))
+        self._file = PolicyFile(policy_place(os.environ))
         self._trail = AuditTrail(daemon)
         self._accounts = AccountDesk()
+
+    def announce(self) -> None:
+        """Say in the log which policy holds; called once, when the daemon is up."""
+        self._file.announce()
 
     def allow(self, caller: Caller, request: Request, places: Collection[Place], running: int = 0) -> Request:
         """The request as it may run.  running: the caller's jobs.

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
+from gproc.disk.trusted import make_directories, why_untrusted
 from gproc.errors import GprocError
 from gproc.shown import reason_of
 from gproc.trust.home import InsecureFile, check_private
@@ -32,13 +33,15 @@ def open_state(base: str) -> tuple[str, int]:
     """The first directory below `base` that no other master has, and the locked handle that keeps others out.
 
     Two masters of one user get one each, and after a restart the same ones if they start in the same order.
-    Raises: GprocError; InsecureFile if others can read it or write there.
+    Raises: GprocError, also if others can read it or write there.
     """
     for number in range(PLACES_MAX):
         place = os.path.join(base, "jobs" if number == 0 else f"jobs-{number}")
         try:
-            os.makedirs(place, 0o700, exist_ok=True)
+            _check_trusted(place)
+            make_directories(place, 0o700)
             check_private(place)
+            _check_trusted(place)  # as it was made: another user may have been first
             handle = os.open(os.path.join(place, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,3 +54,8 @@ def open_state(base: str) -> tuple[str, int]:
             raise GprocError(f"cannot keep job records in {place}: {reason_of(error)}; {REMEDY}") from error
         return place, handle
     raise GprocError(f"{base}: {PLACES_MAX} masters keep job records there already; {REMEDY}")
+
+
+def _check_trusted(place: str) -> None:
+    if reason := why_untrusted(place):
+        raise GprocError(f"cannot keep job records in {place}: {reason}, so others could exchange them; {REMEDY}")

@@ -14,8 +14,8 @@ import stat
 from typing import Final
 
 from gproc.disk.trees import remove_tree
+from gproc.disk.trusted import make_directories, user_name, why_untrusted
 from gproc.errors import LaunchError, TrustError
-from gproc.trust.caller import user_name
 from gproc.trust.meeting import RUN_DIRECTORY, make_run_directory
 
 log = logging.getLogger("gproc")
@@ -113,7 +113,7 @@ def job_name(slave_pid: int, job: int) -> bytes:
 
 
 def _make(path: bytes) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    make_directories(os.path.dirname(path), 0o755)
     try:
         os.mkdir(path, 0o755)
     except FileExistsError:
@@ -132,6 +132,11 @@ def _check_owner(path: bytes, fd: int) -> None:
         raise LaunchError(
             f"binRoot {os.fsdecode(path)} may be written to by others (mode {stat.S_IMODE(found.st_mode):o}): "
             "chmod it to 755, or choose another with -binRoot"
+        )
+    if reason := why_untrusted(path):
+        raise LaunchError(
+            f"binRoot {os.fsdecode(path)}: {reason}, so others could exchange what jobs execute: "
+            "choose another with -binRoot"
         )
 
 

@@ -44,6 +44,8 @@ SUCCESSORS_MAX: Final = 8
 REMEMBERED_MAX: Final = 20_000
 """Certificates whose successors are remembered: 300 bytes each."""
 
+_NO_LIST: Final = (0, 0)
+
 LINES: Final = 50
 LINE_S: Final = 10.0
 """Log lines about refused questions."""
@@ -91,22 +93,31 @@ class CertificateDesk:
         except asyncio.QueueFull:
             self._say("more questions for certificates than can wait: nodes ask again")
 
-    def look(self) -> None:
-        """Learn the list of revoked certificates, if it has changed."""
+    def learn(self) -> None:
+        """Learn the list of revoked certificates, if it has changed.
+
+        Raises: TrustError, once for each change, if there is one that cannot be used: what is known still counts.
+        """
+        path = os.path.join(self._authority.home, REVOKED)
         try:
-            status = os.stat(os.path.join(self._authority.home, REVOKED))
+            status = os.stat(path)
+            seen = (status.st_ino, status.st_mtime_ns)
         except OSError:
-            return  # nobody was revoked yet
-        seen = (status.st_ino, status.st_mtime_ns)
-        if seen == self._seen:
+            seen = (0, 1 if os.path.lexists(path) else 0)
+        if seen == (self._seen or _NO_LIST):
             return
         self._seen = seen
+        if seen == _NO_LIST:
+            log.warning("%s is gone: what was revoked stays so until this master ends", path)
+            return
+        self._tell(read_revocations(self._authority.home))
+
+    def look(self) -> None:
+        """The same, and say in the log what is wrong."""
         try:
-            found = read_revocations(self._authority.home)
+            self.learn()
         except TrustError as error:
             log.error("%s", shown_text(str(error)))
-            return
-        self._tell(found)
 
     def _tell(self, found: RevocationList) -> None:
         log.info("%d hosts and %d certificates are revoked", len(found.names), len(found.serials))

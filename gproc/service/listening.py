@@ -10,8 +10,9 @@ import socket
 import stat
 from typing import Final, NamedTuple
 
+from gproc.disk.trusted import user_name, why_untrusted
 from gproc.errors import GprocError, TrustError
-from gproc.trust.caller import caller_of, user_name
+from gproc.trust.caller import caller_of
 from gproc.trust.meeting import DEFAULT_SOCKET, RUN_SOCKET, make_run_directory
 
 log = logging.getLogger("gproc")
@@ -74,6 +75,9 @@ def _bound(path: str) -> Listener:
 
     Raises: GprocError with the obstacle and its owner.
     """
+    if os.geteuid() == 0 and (reason := why_untrusted(os.path.dirname(path))):
+        # Clients would see that the socket is another user's; but we remove and make entries there.
+        raise GprocError(f"cannot make the socket {path}: {reason}; choose another by --socket")
     clear_the_way(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # The socket gets its mode when it is made: if chmod(2) came later, another user could connect before it.

@@ -8,20 +8,29 @@ from collections.abc import Sequence
 
 import asyncssh
 
-from gproc.shown import shown_text
+from gproc.shown import reason_of, shown_text
 from gproc.start.asking import Asker
 
 
 class HostKeys:
-    """Judges a host key that known_hosts does not have.  One that differs from a known one is refused in any case."""
+    """Judges a host key that known_hosts does not have.  One that differs from a known one is refused in any case.
 
-    def __init__(self, accept_new: bool) -> None:
+    differs: whether this one does.  unread: why that cannot be known; then it is refused too.
+    """
+
+    def __init__(self, name: str, accept_new: bool) -> None:
+        """name: of the host, as ssh_config has it."""
+        self._name = name
         self._accept_new = accept_new
         self.differs = False
+        self.unread = ""
 
     def accepts(self, host: str, addr: str, port: int, key: str) -> bool:
-        self.differs = known_keys(host, addr, port)
-        if self.differs or not self._accept_new:
+        try:
+            self.differs = known_keys(self._name, host, addr, port)
+        except (OSError, ValueError) as error:
+            self.unread = reason_of(error)
+        if self.differs or self.unread or not self._accept_new:
             return False
         remember(host, port, key)
         return True
@@ -99,12 +108,16 @@ def known_hosts_file() -> str:
     return os.path.expanduser("~/.ssh/known_hosts")
 
 
-def known_keys(host: str, addr: str, port: int) -> bool:
-    """Whether known_hosts has any key for the host: then the one that it shows now is another."""
-    try:
-        known = asyncssh.read_known_hosts(known_hosts_file())
-    except (OSError, ValueError):
-        return False
+def known_keys(name: str, host: str, addr: str, port: int) -> bool:
+    """Whether known_hosts has any key for the host: then the one that it shows now is another.
+
+    name: of the host for ssh_config, which may name other files.  Raises: OSError, ValueError if one cannot be read.
+    """
+    known = asyncssh.SSHClientConnectionOptions(host=name, config=()).known_hosts
+    if not known:
+        known = known_hosts_file()
+        if not os.path.lexists(known):
+            return False
     return any(asyncssh.match_known_hosts(known, host, addr, port if port != 22 else None)[:3])
 
 

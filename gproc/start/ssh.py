@@ -272,7 +272,7 @@ class _Asyncssh(_Conversation):
 
         user, _, name = host.rpartition("@")
         options: dict[str, Any] = {"username": user} if user else {}
-        keys = HostKeys(ways.accept_new_host_keys)
+        keys = HostKeys(name, ways.accept_new_host_keys)
         login: Login | None = None
         lost: Exception | None = None
 
@@ -352,6 +352,8 @@ def _words(error: BaseException, keys: HostKeys, ways: Ways) -> str:
         case TimeoutError():
             return f"no answer within {ways.connect_timeout_s:g} s (ssh's connection and login)"
         case asyncssh.HostKeyNotVerifiable():
+            if keys.unread:
+                return f"its host key cannot be compared with known_hosts: {keys.unread}"
             if keys.differs:
                 return "its host key is another one than known_hosts has: if that is right, ssh-keygen -R it"
             return "its host key is not in known_hosts: log in by ssh once, or use --accept-new-host-keys"

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from gproc.content import manifest as manifests
 from gproc.disk.trees import remove_tree
+from gproc.disk.trusted import make_directories, why_untrusted
 from gproc.errors import BundleError
 from gproc.store.partial import Owner
 from gproc.store.room import Disk, Use
@@ -92,12 +93,20 @@ class Inventory:
 def make_folders(store: bytes) -> None:
     """Make what is missing: somebody may clear a cache while slaves run.
 
-    Raises: PermissionError if one of them belongs to another user; OSError.
+    Raises: PermissionError if one of them belongs to another user, or another user could exchange it; OSError.
     """
+    _check_trusted(store)
+    make_directories(store, 0o700)
+    _check_trusted(store)  # as it was made: another user may have been first
     for folder in FOLDERS:
-        os.makedirs(store + folder, 0o700, exist_ok=True)
+        make_directories(store + folder, 0o700)
         if os.lstat(store + folder).st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, "belongs to another user", os.fsdecode(store))
+
+
+def _check_trusted(store: bytes) -> None:
+    if reason := why_untrusted(store):
+        raise PermissionError(errno.EPERM, f"{reason}, so others could exchange what jobs execute", os.fsdecode(store))
 
 
 def disk_of(place: bytes) -> Disk:

@@ -57,7 +57,7 @@ def adopt(former: bytes, base: bytes) -> None:
     with contextlib.suppress(OSError):
         lock = os.open(former + b"/lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            if os.stat(former).st_uid != os.geteuid():
+            if os.lstat(former).st_uid != os.geteuid():
                 return
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for name in os.listdir(former + b"/roots"):

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec.structs import replace
 
+from gproc.disk.trusted import leads_nowhere
 from gproc.errors import TrustError
 from gproc.trust.certfile import (
     CA_CERTIFICATE,
@@ -97,7 +98,7 @@ class Issued(msgspec.Struct, frozen=True):
 
 
 def has_authority(home: str) -> bool:
-    return os.path.exists(os.path.join(home, CA_KEY))
+    return os.path.lexists(os.path.join(home, CA_KEY))
 
 
 def open_authority(home: str, create: bool) -> Authority:
@@ -115,7 +116,9 @@ def open_authority(home: str, create: bool) -> Authority:
         from gproc.trust.rotation import complete_rotation  # it imports this module
 
         complete_rotation(home)
-    check_key(os.path.join(home, CA_KEY))
+    if leads_nowhere(key := os.path.join(home, CA_KEY)):
+        raise TrustError(f"{key} is a link, and the cluster's key that it leads to is not there: is its disk mounted?")
+    check_key(key)
     return Authority(home, cluster_in(os.path.join(home, CA_CERTIFICATE)), _lifetime_s())
 
 
@@ -193,14 +196,14 @@ def provision(authority: Authority, name: str, addresses: Sequence[str], directo
 
 def _create(home: str) -> None:
     certificate, node = os.path.join(home, CA_CERTIFICATE), os.path.join(home, NODE_CERTIFICATE)
-    if os.path.exists(certificate) and os.path.exists(os.path.join(home, LEDGER)):
+    if os.path.lexists(certificate) and os.path.exists(os.path.join(home, LEDGER)):
         # Without a ledger nothing was ever issued: a first `gproc m` was cut off.
         raise TrustError(
             f"{os.path.join(home, CA_KEY)} is missing, the key of a cluster whose certificates are in use: give it "
             "back from a backup (`gproc key restore FILE`); for a new cluster, of which all nodes need new keys, "
             f"remove {certificate} too"
         )
-    if os.path.exists(node):
+    if os.path.lexists(node):
         raise TrustError(
             f"this machine is {name_in(node)} of a cluster ({node}): run `gproc m` on that cluster's front end, "
             "or set GPROC_HOME to another directory to make a new cluster"

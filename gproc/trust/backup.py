@@ -43,7 +43,7 @@ _decoder = msgspec.msgpack.Decoder(dict[str, bytes])
 
 def sealed(home: str, passphrase: bytes) -> bytes:
     """What `restore` puts back.  Raises: TrustError."""
-    files = {name: read_file(path) for name in _FILES if os.path.exists(path := os.path.join(home, name))}
+    files = {name: read_file(path) for name in _FILES if os.path.lexists(path := os.path.join(home, name))}
     salt = os.urandom(argon2id.SALTBYTES)
     box = SecretBox(_key(passphrase, salt))
     return _MAGIC + salt + bytes(box.encrypt(msgspec.msgpack.encode(files)))
@@ -57,7 +57,7 @@ def restore(content: bytes, passphrase: bytes, home: str) -> list[str]:
     """
     files = opened_backup(content, passphrase)
     with locked(home):
-        there = {name: read_file(path) for name in files if os.path.exists(path := os.path.join(home, name))}
+        there = {name: read_file(path) for name in files if os.path.lexists(path := os.path.join(home, name))}
         taken = [name for name, data in there.items() if name not in _LISTS and data != files[name]]
         if taken or len(there) == len(files):
             found = ", ".join(taken or there)

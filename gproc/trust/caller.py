@@ -7,6 +7,7 @@ import socket
 import struct
 from typing import Final
 
+from gproc.disk.trusted import user_name
 from gproc.errors import TrustError
 from gproc.request.spec import Caller
 
@@ -100,12 +101,3 @@ def _many_groups(connection: socket.socket) -> bytes:
     if libc.getsockopt(connection.fileno(), socket.SOL_SOCKET, SO_PEERGROUPS, buffer, ctypes.byref(size)) != 0:
         raise TrustError(f"cannot read the caller's groups from the kernel: {os.strerror(ctypes.get_errno())}")
     return buffer.raw[: size.value]
-
-
-def user_name(uid: int) -> str:
-    import pwd
-
-    try:
-        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
-    except KeyError:
-        return f"uid {uid}"

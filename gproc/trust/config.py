@@ -48,7 +48,9 @@ def config_text(path: str, owners: frozenset[int]) -> str | None:
     """The file's text; None if there is none.  It is checked after it was opened, so nobody can exchange it between."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if os.path.islink(path):  # somebody has set something there
+            raise TrustError(f"cannot read {path}: it is a link, and what it leads to is not there") from error
         return None
     except PermissionError as error:
         # A directory of another user, as after su(1) without a new HOME: it is not this user's file.

@@ -15,6 +15,7 @@ from typing import Final
 
 from gproc.bundle.surroundings import working_directory
 from gproc.disk.special import is_written_in_place
+from gproc.disk.trusted import make_directories, why_untrusted
 from gproc.errors import TrustError
 
 HOME_MODE: Final = 0o700
@@ -51,12 +52,20 @@ def gproc_home(environ: Mapping[str, str]) -> str:
     Raises: InsecureFile; TrustError if it cannot be made or is not a directory.
     """
     home = home_path(environ)
+    _check_way(home)
     try:
-        os.makedirs(home, HOME_MODE, exist_ok=True)
+        make_directories(home, HOME_MODE)
     except OSError as error:
         raise TrustError(f"cannot make {home} for gproc's keys: {error.strerror}; or set GPROC_HOME") from error
     check_private(home)
+    _check_way(home)  # as it was made: another user may have been first
     return home
+
+
+def _check_way(home: str) -> None:
+    """Of root: nobody else may exchange the directory."""
+    if os.geteuid() == 0 and (reason := why_untrusted(home)):
+        raise InsecureFile(home, f"could be exchanged by others: {reason}", "set GPROC_HOME to another directory")
 
 
 def check_private(path: str) -> None:

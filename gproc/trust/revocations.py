@@ -47,9 +47,9 @@ _decoder = msgspec.json.Decoder(RevocationList)
 
 
 def read_revocations(home: str) -> RevocationList:
-    """Raises: TrustError if the list is damaged: then nobody may be let in by it."""
+    """Raises: TrustError if the list is damaged, or a link that leads nowhere: then nobody may be let in by it."""
     path = os.path.join(home, REVOKED)
-    if not os.path.exists(path):
+    if not os.path.lexists(path):
         return RevocationList()
     try:
         return _decoder.decode(read_file(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -36,7 +37,7 @@ from gproc.wire.tags import TAGS
 from tests.attack.peer import Peer, dial, join_as, node_named, node_of, ping
 from tests.attack.relay import Relay
 from tests.patience import PATIENCE_S
-from tests.system.cluster import Cluster
+from tests.system.cluster import Cluster, Daemon, gproc_as
 
 DAY_S = 86400
 QUIET_S = 2.0
@@ -256,6 +257,36 @@ def test_a_revoked_certificate_opens_no_connection_of_any_kind(cluster: Cluster,
         else:
             peer.say(messages.PeerHello(messages.Signed(b"", b"")))
         peer.hear_the_end()
+
+
+def test_a_list_that_is_removed_while_the_master_runs_lets_nobody_in(cluster: Cluster) -> None:
+    kn9 = aged(cluster, "kn9", 20)
+    revoke(cluster, "kn9")
+    cluster.master.says("1 hosts and 0 certificates are revoked")
+    (cluster.home / "revoked").unlink()
+    cluster.master.says("/revoked is gone: what was revoked stays so until this master ends")
+    with dial(cluster.port, kn9).greet(frames.CHANNEL_CONTROL) as peer:
+        peer.say(messages.Join(b"t" * 16, 9, True, node_named("kn9")))
+        assert peer.hear(messages.RefuseJoin).reason.startswith("the certificate of kn9 was revoked on ")
+
+
+@pytest.mark.parametrize("kind", ["damaged", "a link that leads nowhere"])
+def test_without_the_list_of_those_who_are_revoked_no_master_starts(tmp_path: Path, kind: str) -> None:
+    """It said that the list is damaged, or nothing at all, and let all in that were revoked."""
+    cluster = Cluster(tmp_path / "c")
+    cluster.start_master()
+    cluster.master.kill(signal.SIGTERM)
+    cluster.master.wait()
+    listed = cluster.home / "revoked"
+    if kind == "damaged":
+        listed.write_text("[1, ")
+        listed.chmod(0o600)
+    else:
+        listed.symlink_to("nowhere")
+    master = Daemon([*gproc_as(None), "m", "-cmdport=0", f"--socket={cluster.socket}"], cluster.env, cluster.work)
+    assert master.wait() == 125
+    assert f"{listed}" in master.log and "master on" not in master.log
+    cluster.stop()
 
 
 def test_an_expired_certificate_is_refused_with_the_date_and_what_to_do(cluster: Cluster) -> None:

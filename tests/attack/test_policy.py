@@ -133,3 +133,26 @@ def test_a_refusal_is_recorded_by_who_refused(cluster: Cluster, tmp_path: Path, 
     [record] = [json.loads(line) for line in audit.read_bytes().splitlines()]
     assert (record["daemon"], record["act"], record["uid"]) == ("slave", "refuse", NOBODY)
     assert record["reason"] == f"the policy does not let uid {NOBODY} run the nodes' own programs"
+
+
+def test_a_policy_that_was_mistyped_lets_nobody_run_anything_at_master_and_node(tmp_path: Path) -> None:
+    """Master and node took it for no policy at all: every user could run everything, and no log had a word of it."""
+    cluster = Cluster(tmp_path / "c")
+    cluster.env["GPROC_POLICY"] = str(tmp_path / "typo.toml")
+    cluster.start_master()
+    cluster.slave(1)
+    del cluster.env["GPROC_POLICY"]
+    for user in (USER, {}):
+        done = cluster.exec(*ECHO, **user)
+        assert (done.returncode, done.stdout) == (125, b"")
+        assert "typo.toml, which GPROC_POLICY names: No such file or directory" in done.stderr.decode()
+    cluster.stop()
+
+
+def test_a_node_whose_policy_is_a_link_that_leads_nowhere_refuses(cluster: Cluster, path: Path) -> None:
+    link = path.with_name("link")
+    link.symlink_to("nowhere")
+    node_under(cluster, link)
+    done = cluster.exec(*ECHO, **USER)
+    assert (done.returncode, done.stdout) == (125, b"")
+    assert "the policy cannot be used, so no job may run: " in done.stderr.decode()

@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
+from gproc import native
 from gproc.native import build as native_build
 from gproc.native.build import HELPER, HERE, NotBuilt, NotCompiled, build, compile_by, compilers
 from tests.native import fuzz
@@ -95,7 +97,71 @@ def test_without_a_compiler_nothing_is_built_and_it_is_said(
         pytest.skip("ziglang is installed, and is a compiler")
     assert native_build.main(["--to", str(tmp_path / "helper")]) == 1
     assert "there is no C compiler" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["helper.why"]
+    monkeypatch.setattr(native, "HELPER", os.fsencode(tmp_path / "helper"))
+    assert native.why_missing().startswith("it was not built: there is no C compiler (cc, gcc, clang)")
+
+
+def test_a_compiler_with_options_or_another_word_before_it_is_taken_as_make_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pip said nothing, nodes started all jobs by Python, and said that there was no C compiler."""
+    gcc = needs("gcc")
+    for cc in ("gcc -DX='a b'", f"env -u X {gcc} -O2"):
+        monkeypatch.setenv("CC", cc)
+        build(tmp_path / "helper")
+        (tmp_path / "helper").unlink()
+
+
+def test_a_compiler_that_goes_by_its_own_name_is_called_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ccache: `gcc` in /usr/lib/ccache is a link to it, and `ccache` itself compiles nothing."""
+    (tmp_path / "by-name").write_text(f'#!/bin/sh\n[ "${{0##*/}}" = gcc ] && exec {needs("gcc")} "$@"\nexit 1\n')
+    (tmp_path / "by-name").chmod(0o755)
+    (tmp_path / "gcc").symlink_to("by-name")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda name: str(tmp_path / "gcc") if name == "gcc" else None)
+    build(tmp_path / "helper")
+
+
+BROKEN = (
+    ("false", "false (of $CC) does not compile it"),
+    ("true", "true (of $CC) succeeds, and makes no program"),
+    ("/etc/passwd", "/etc/passwd (of $CC) cannot be executed: Permission denied"),
+    ("no-such-compiler -x", "no-such-compiler (of $CC) cannot be executed: No such file or directory"),
+    ("gcc 'x", "$CC is \"gcc 'x\", which is no command: No closing quotation"),
+    ("gcc -include no-such.h", "gcc -include no-such.h (of $CC) does not compile it: *error: no-such.h*"),
+)
+
+
+@pytest.mark.parametrize(("cc", "reason"), BROKEN)
+def test_a_named_compiler_that_fails_is_told_and_no_other_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cc: str, reason: str
+) -> None:
+    """`gproc i` said "it was installed without a C compiler", so nobody looked for the compiler's error."""
+    needs("gcc")
+    helper = tmp_path / "helper"
+    monkeypatch.setenv("CC", cc)
+    assert native_build.main(["--to", str(helper)]) == 2
+    assert not helper.exists()
+    monkeypatch.setattr(native, "HELPER", os.fsencode(helper))
+    assert fnmatch(native.why_missing(), f"it was not built: {reason}")
+    monkeypatch.delenv("CC")
+    build(helper)
+    assert native.why_missing() == ""
+    assert list(tmp_path.iterdir()) == [helper]
+
+
+def test_a_reason_that_a_compiler_wrote_is_one_line_of_bounded_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cc").write_text("#!/bin/sh\nprintf 'error: \\033[2J%05000d\\n' 7 >&2; exit 1\n")
+    (tmp_path / "cc").chmod(0o755)
+    monkeypatch.setenv("CC", str(tmp_path / "cc"))
+    with pytest.raises(NotCompiled):
+        build(tmp_path / "helper")
+    monkeypatch.setattr(native, "HELPER", os.fsencode(tmp_path / "helper"))
+    assert "error: \\x1b[2J00000" in native.why_missing()
+    assert len(native.why_missing()) < 600
 
 
 @pytest.mark.parametrize(("machine", "shown"), [("x86_64", "X86-64"), ("aarch64", "AArch64")])
@@ -117,7 +183,7 @@ def test_a_build_that_fails_leaves_the_helper_before_it(tmp_path: Path, monkeypa
         build(helper)
     assert native_build.main(["--to", str(helper)]) == 2
     assert helper.read_text() == "the one before"
-    assert list(tmp_path.iterdir()) == [helper]
+    assert {path.name for path in tmp_path.iterdir()} == {"helper", "helper.why"}
 
 
 def test_cppcheck_finds_nothing() -> None:

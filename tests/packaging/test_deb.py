@@ -177,3 +177,14 @@ def test_nothing_in_the_package_names_the_machine_that_made_it(package: Path, tm
     for name in names:
         found = subprocess.run(["grep", "-rlF", name, tmp_path / "x"], capture_output=True, text=True)
         assert found.stdout == "", f"they have {name}"
+
+
+def test_a_package_without_the_static_helper_is_not_made(package: Path, tmp_path: Path) -> None:
+    """It was made without a word, for this architecture, and `gproc start` could start no node with it."""
+    done = subprocess.run(
+        ["sh", CHECKOUT / "scripts" / "deb.sh", sys.executable, tmp_path, "-Znone"],
+        capture_output=True, text=True, env={**os.environ, "CC": "false"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "gproc's static helper is not in gproc-" in done.stderr
+    assert not list(tmp_path.iterdir())

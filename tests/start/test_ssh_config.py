@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from gproc.start.ssh import SshFailed, Ways, open_channel
@@ -17,3 +18,49 @@ def test_what_cannot_be_read_was_called_a_bug_of_gproc(tmp_path: Path, monkeypat
     told = f"{tmp_path}/.ssh/config line 1: .*: gproc's own ssh cannot use that; --ssh-command ssh takes yours"
     with pytest.raises(SshFailed, match=told):
         asyncio.run(open_channel("127.0.0.1", "true", Ways()))
+
+
+async def refusal(home: Path, known: str, **config: str) -> str:
+    """Why a host is refused that shows a new key, if new keys are to be accepted.  known: "link" or "directory" for the
+    user's known_hosts; else the words before a key that the host had once, in the file that `config` names."""
+    former, shown = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+    server = await asyncssh.listen("127.0.0.1", 0, server_host_keys=[shown])
+    port = server.get_port()
+    lines = "".join(f"  {name} {value}\n" for name, value in {"HostName": "127.0.0.1", "Port": port, **config}.items())
+    (home / ".ssh").mkdir()
+    (home / ".ssh" / "config").write_text(f"Host node\n{lines}")
+    usual = home / ".ssh" / "known_hosts"
+    if known == "link":
+        usual.symlink_to("nowhere")
+    elif known == "directory":
+        usual.mkdir()
+    else:
+        line = f"{known.format(port=port)} {former.export_public_key().decode()}"
+        Path(config.get("UserKnownHostsFile", str(usual))).write_text(line)  # noqa: ASYNC240
+    try:
+        with pytest.raises(SshFailed) as failed:
+            await open_channel("node", "true", Ways(accept_new_host_keys=True))
+    finally:
+        server.close()
+        await server.wait_closed()
+    return str(failed.value)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("words", ["[127.0.0.1]:{port}", "127.0.0.1", "*"])
+def test_a_host_with_another_key_than_the_file_of_ssh_config_has_is_refused(home: Path, words: str) -> None:
+    """With --accept-new-host-keys: the key counted as new, because ~/.ssh/known_hosts does not have that host."""
+    found = asyncio.run(refusal(home, words, UserKnownHostsFile=f"{home}/site-hosts"))
+    assert found.startswith("its host key is another one than known_hosts has")
+    assert not (home / ".ssh" / "known_hosts").exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "directory"])
+def test_known_hosts_that_cannot_be_read_are_not_no_known_hosts(home: Path, kind: str) -> None:
+    assert "its host key cannot be compared with known_hosts: " in asyncio.run(refusal(home, kind))
+    assert not (home / ".ssh" / "nowhere").exists()

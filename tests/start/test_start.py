@@ -64,6 +64,14 @@ def test_gproc_stop_ends_every_slave_and_gproc_start_starts_those_of_before(lab:
     assert {host: node["state"] for host, node in started(lab).items()} == {"h1": "up", "h2": "up"}
 
 
+def test_what_a_slave_says_before_it_dials_is_in_its_log_and_is_no_reason_why_it_cannot_join(lab: Lab) -> None:
+    """Which policy holds, for example: `gproc start` took the slave's last line for why a host did not join."""
+    found = started(lab, "-w", "h1")
+    assert (found["h1"]["state"], found["h1"]["reason"]) == ("up", "")
+    text = lab.shell("h1", "cat /var/cache/gproc/runtimes/s-*.log")
+    assert "no policy: there is no /etc/gproc/policy.toml, so everybody may run everything" in text
+
+
 def test_some_nodes_are_stopped_and_started_again(lab: Lab) -> None:
     started(lab, "-w", "h[1-3]")
     done = lab.run("stop", "h[2-3]")

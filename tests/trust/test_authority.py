@@ -50,6 +50,14 @@ def test_the_error_for_a_missing_authority_says_what_to_run(home: str) -> None:
         open_authority(home, create=False)
 
 
+def test_keys_on_a_disk_that_is_not_mounted_are_not_replaced_by_those_of_a_new_cluster(home: str) -> None:
+    """`gproc m` made a new cluster in place of the link, and no node could join."""
+    os.symlink("nowhere/ca.key", f"{home}/ca.key")
+    with pytest.raises(TrustError, match="is a link, and the cluster's key that it leads to is not there"):
+        open_authority(home, create=True)
+    assert os.listdir(home) == ["ca.key"]
+
+
 def test_many_creators_at_once_end_up_with_one_cluster(home: str) -> None:
     program = (
         "import sys; from gproc.trust.authority import open_authority; from gproc.trust.identity import load_identity\n"
