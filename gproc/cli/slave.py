@@ -121,7 +121,7 @@ def serve(
             dialer=Dialer(endpoint, expected, dialled.port, options.link_timeout_s),
             store=store,
             launcher=launcher,
-            planner=Planner(launcher.abilities, bin_root.path),
+            planner=Planner(launcher.abilities, bin_root.path, bin_root.hold),
             belonging=Belonging(identity.name, False, placed),
             id=placement.id,
             address=placement.address,

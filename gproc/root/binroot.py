@@ -6,11 +6,13 @@ what a job executes.  So it must belong to root or to the slave's own user, and 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
 import os
 import stat
+import threading
 from typing import Final
 
 from gproc.disk.trees import remove_tree
@@ -36,6 +38,20 @@ class BinRoot:
     def __init__(self, path: bytes, fd: int) -> None:
         self.path = path
         self._fd = fd
+        self._turn = threading.Lock()
+
+    def hold(self) -> None:
+        """Make it again if somebody has removed it: every job would fail.  Those that run have their mounts.
+
+        Raises: LaunchError if another directory is there that cannot be binRoot.
+        """
+        with self._turn:
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(self._fd), os.stat(self.path, follow_symlinks=False)):
+                    return
+            former, self._fd = self._fd, claim(self.path)._fd
+            os.close(former)
+        log.warning("binRoot %s was removed, and is made again", os.fsdecode(self.path))
 
     def release(self) -> None:
         """Stop using the directory.  The last slave removes it, if gproc made it and it is empty."""

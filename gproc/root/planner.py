@@ -35,9 +35,11 @@ PREPARED_MAX: Final = 64
 class Planner:
     """Plans for one slave, whose `abilities` its launcher found out."""
 
-    def __init__(self, abilities: Abilities, bin_root: bytes) -> None:
+    def __init__(self, abilities: Abilities, bin_root: bytes, hold: Callable[[], None] = lambda: None) -> None:
+        """hold: called before a job gets `bin_root`: it must be there.  Raises: LaunchError."""
         self._abilities = abilities
         self._bin_root = bin_root
+        self._hold = hold
         self._node = NodeFiles()
         self._layouts: dict[Root, CodeLayout] = {}
         self._planned: dict[Root, tuple[NodeFacts, plan.LaidOut, Asked, View]] = {}
@@ -70,6 +72,7 @@ class Planner:
         Raises: LaunchError if this node cannot put it there.
         """
         if request.bin_root in (b"", self._bin_root):
+            self._hold()
             return self._bin_root
         if not self._abilities.view:
             raise LaunchError(

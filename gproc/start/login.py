@@ -104,6 +104,15 @@ class Login(asyncssh.SSHClient):
         return f"{self._user}@{self._host}"
 
 
+def own_options(name: str) -> dict[str, object]:
+    """What is said beside ssh_config.  For UserKnownHostsFile none asyncssh takes any key; ssh(1) then knows none.
+
+    Raises: OSError, ValueError, asyncssh.Error if ssh_config cannot be read.
+    """
+    known = asyncssh.SSHClientConnectionOptions(host=name, config=()).known_hosts
+    return {"known_hosts": b""} if known is None else {}
+
+
 def known_hosts_file() -> str:
     return os.path.expanduser("~/.ssh/known_hosts")
 

@@ -268,7 +268,7 @@ class _Asyncssh(_Conversation):
         import_asyncssh()
         import asyncssh
 
-        from gproc.start.login import HostKeys, Login
+        from gproc.start.login import HostKeys, Login, own_options
 
         user, _, name = host.rpartition("@")
         options: dict[str, Any] = {"username": user} if user else {}
@@ -282,6 +282,7 @@ class _Asyncssh(_Conversation):
             return login
 
         try:
+            options |= own_options(name)
             async with asyncio.timeout(ways.connect_timeout_s) as scope:
                 while True:
                     try:

@@ -73,3 +73,21 @@ def test_files_of_a_dead_slave_are_removed_and_those_of_a_living_one_are_not(tmp
     assert [entry.name for entry in path.iterdir()] == [alive.name]
     alive.rmdir()
     held.release()
+
+
+def test_one_that_was_removed_is_made_again_for_the_next_job(tmp_path: Path) -> None:
+    """All jobs of the node failed, until its slave was started again."""
+    path = tmp_path / "xproc"
+    held = claim(os.fsencode(path))
+    inode = path.stat().st_ino
+    held.hold()
+    assert path.stat().st_ino == inode
+    path.rmdir()
+    held.hold()
+    assert path.is_dir()
+    path.rmdir()
+    path.mkdir()
+    path.chmod(0o777)
+    with pytest.raises(LaunchError, match="may be written to by others"):
+        held.hold()
+    held.release()

@@ -20,7 +20,7 @@ def test_what_cannot_be_read_was_called_a_bug_of_gproc(tmp_path: Path, monkeypat
         asyncio.run(open_channel("127.0.0.1", "true", Ways()))
 
 
-async def refusal(home: Path, known: str, **config: str) -> str:
+async def refusal(home: Path, known: str, *, accept: bool = True, **config: str) -> str:
     """Why a host is refused that shows a new key, if new keys are to be accepted.  known: "link" or "directory" for the
     user's known_hosts; else the words before a key that the host had once, in the file that `config` names."""
     former, shown = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
@@ -36,10 +36,11 @@ async def refusal(home: Path, known: str, **config: str) -> str:
         usual.mkdir()
     else:
         line = f"{known.format(port=port)} {former.export_public_key().decode()}"
-        Path(config.get("UserKnownHostsFile", str(usual))).write_text(line)  # noqa: ASYNC240
+        named = str(config.get("UserKnownHostsFile", usual))
+        (usual if named == "none" else Path(named)).write_text(line)
     try:
         with pytest.raises(SshFailed) as failed:
-            await open_channel("node", "true", Ways(accept_new_host_keys=True))
+            await open_channel("node", "true", Ways(accept_new_host_keys=accept))
     finally:
         server.close()
         await server.wait_closed()
@@ -64,3 +65,11 @@ def test_a_host_with_another_key_than_the_file_of_ssh_config_has_is_refused(home
 def test_known_hosts_that_cannot_be_read_are_not_no_known_hosts(home: Path, kind: str) -> None:
     assert "its host key cannot be compared with known_hosts: " in asyncio.run(refusal(home, kind))
     assert not (home / ".ssh" / "nowhere").exists()
+
+
+@pytest.mark.parametrize("known", ["elsewhere", "[127.0.0.1]:{port}"])
+def test_a_file_of_known_hosts_that_is_none_does_not_mean_any_key(home: Path, known: str) -> None:
+    """asyncssh takes every key then, and whoever is on the way would have got the node's secrets."""
+    found = asyncio.run(refusal(home, known, accept=known != "elsewhere", UserKnownHostsFile="none"))
+    expected = "is not in known_hosts" if known == "elsewhere" else "is another one than known_hosts has"
+    assert expected in found

@@ -200,3 +200,10 @@ def test_directories_that_a_failed_command_names_and_nobody_sent_are_said(flat: 
     (flat.work / "inputs").mkdir(exist_ok=True)
     done = flat.exec("1", "/bin/sh", "-c", "exit 3", "x", "inputs")
     assert done.stderr == b"gproc: 1: exit status 3\ngproc: the command names inputs, which only -f sends\n"
+
+
+def test_a_node_whose_binroot_was_removed_runs_jobs(cluster: Cluster) -> None:
+    node = cluster.slave(1)
+    assert cluster.exec("1", "/bin/true").returncode == 0
+    node.bin_root.rmdir()
+    assert cluster.exec("1", "/bin/sh", "-c", "cd $GPROC_ROOT").returncode == 0
