@@ -32,6 +32,8 @@ from gproc.wire.messages import NodeState, TreeState
 LOOK_S = 1.0
 """How often the master is asked whether a node is idle now."""
 
+_ENDING = (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT)
+
 REASON_BEGINS = "gproc upgrade to "
 REASON = f"{REASON_BEGINS}{__version__}"
 
@@ -80,8 +82,9 @@ class _Upgrade:
             if (drained := rows[each.name].drained) is None or drained.reason.startswith(REASON_BEGINS)
         ]
         self._drain(ours, resume=False)
-        for signum in (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
-            signal.signal(signum, _end)
+        for signum in _ENDING:
+            if signal.getsignal(signum) != signal.SIG_IGN:  # nohup
+                signal.signal(signum, _end)
         try:
             self._start_all()
         finally:
@@ -139,7 +142,9 @@ class _Upgrade:
 
 
 def _end(signum: int, _: object) -> None:
-    """As Ctrl-C: nodes that wait for jobs take new ones again."""
+    """As Ctrl-C: nodes that wait for jobs take new ones again, and a second signal does not keep us from that."""
+    for each in _ENDING:
+        signal.signal(each, signal.SIG_IGN)
     sys.exit(EXIT_SIGNAL_BASE + signum)
 
 

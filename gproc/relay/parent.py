@@ -134,6 +134,8 @@ class Dialer:
             if reached is not None and reached[0] == where and not reached[1].lost:
                 _, control, waiting = reached
             else:
+                if reached is not None:
+                    reached[1].abort("another parent is dialled")
                 waiting = _Waiting(receiver)
                 control = await self._open(where, frames.CHANNEL_CONTROL, waiting)
         except LinkLost as error:

@@ -46,6 +46,11 @@ class Absences:
         latest = takewhile(lambda each: each[1][1] > past_s, reversed(self._by_place.items()))
         return [place for place, _ in latest]
 
+    def is_absent_since(self, place: Place, past_s: float) -> bool:
+        """Whether a node of this place went after this time, and is not back."""
+        known = self._by_place.get(place)
+        return known is not None and known[1] > past_s
+
     def rows(self, boottime_s: float) -> tuple[AbsentNode, ...]:
         """All of them, in order.  boottime_s: of the clock of their leases."""
         rows = []

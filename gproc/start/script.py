@@ -46,11 +46,11 @@ halt() { free=; for e in ./helper-*; do if [ -z "$free" ] && works "$e"; then sa
 "$e" stop "$c" "$slave" || exit 1; "$e" idle "$c" 2>/dev/null; case $? in 0) free=1;; 3) exit 0;; esac; fi; done;
 rm -f "./$slave.lock" "./$slave.log"; if [ -z "$free" ]; then for l in ./s-*.lock; do
 if [ -e "$l" ]; then say kept "another slave of this user was started there: $c/${l#./}"; exit 0; fi; done; fi; };
-scrub() { for f in "$1"/*/* "$1"; do say doing "removes $f"; rm -rf "$f"; done; };
-needed() { for k in "$1.kept"/*; do if [ -e "$(cat "$k" 2>/dev/null)/gproc" ]; then return 0; fi; done; return 1; };
-spare() { for x in "$1"/*; do if needed "${x%.kept}"; then left=${x%.kept}; else scrub "$x"; fi; done;
+scrub() { for g in "$1"/*/* "$1"; do say doing "removes $g"; rm -rf "$g"; done; };
+needed() { for k in "$1.kept"/*; do if [ -e "$k" ] && [ -e "$(cat "$k")/gproc" ]; then return 0; fi; done; return 1; };
+spare() { for x in "$1"/* "$1"/.[a-z]*; do if needed "${x%.kept}"; then left=${x%.kept}; else scrub "$x"; fi; done;
 rmdir "$1" 2>/dev/null; };
-wipe() { for e in ./helper-*; do if [ -e "$e" ]; then cd /; spare "$c"; break; fi; done; };
+wipe() { for e in ./helper-* ./runtime-*; do if [ -e "$e" ]; then cd /; spare "$c"; break; fi; done; };
 
 if [ "$verb" = remove ]; then each halt; for p in /proc/[0-9]*; do
 if [ -O "$p" ] && tr "\\0" " " <"$p/cmdline" | grep -q -e "-[m] gproc " -e "/gproc[ ][a-z]" -e " [_]started"; then

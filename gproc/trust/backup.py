@@ -16,7 +16,7 @@ from nacl.secret import SecretBox
 
 from gproc.errors import TrustError
 from gproc.trust.certfile import CA_CERTIFICATE, CA_KEY, NEXT_KEYS, TICKET_KEY, TICKET_PUBLIC
-from gproc.trust.home import HOME_MODE, PUBLIC_MODE, SECRET_MODE, locked, read_file, write_file
+from gproc.trust.home import HOME_MODE, PUBLIC_MODE, SECRET_MODE, is_key, locked, read_file, write_file
 from gproc.trust.ledger import LEDGER
 from gproc.trust.revocations import REVOKED
 
@@ -58,6 +58,8 @@ def restore(content: bytes, passphrase: bytes, home: str) -> list[str]:
     files = opened_backup(content, passphrase)
     with locked(home):
         there = {name: read_file(path) for name in files if os.path.lexists(path := os.path.join(home, name))}
+        if CA_KEY in there and not is_key(there[CA_KEY]):
+            del there[CA_KEY]  # what is damaged is given back
         taken = [name for name, data in there.items() if name not in _LISTS and data != files[name]]
         if taken or len(there) == len(files):
             found = ", ".join(taken or there)

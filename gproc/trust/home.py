@@ -95,9 +95,17 @@ def check_key(path: str) -> None:
     The key itself is looked at when it is used, because the library for that takes 60 ms to load.
     """
     check_private(path)
-    found = _PEM_KEY.fullmatch(read_file(path))
-    if found is None or not _is_whole(base64.b64decode(found[2])):
+    if not is_key(read_file(path)):
         raise TrustError(f"{path} is damaged: give it back from a backup (`gproc key restore FILE`)")
+
+
+def is_key(content: bytes) -> bool:
+    """Whether this is a whole PEM file of a private key."""
+    found = _PEM_KEY.fullmatch(content)
+    try:
+        return found is not None and _is_whole(base64.b64decode(found[2]))
+    except ValueError:
+        return False
 
 
 def _is_whole(der: bytes) -> bool:

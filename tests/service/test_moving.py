@@ -61,3 +61,22 @@ def test_those_that_went_last_are_told_first_and_a_node_that_went_again_is_one_o
     absences.note(node, 200.0, "closed the connection")
     assert absences.since(150.0) == [HERE]
     assert absences.since(0.0) == [HERE, ELSEWHERE]
+
+
+def test_a_hundred_jobs_do_not_hold_up_the_master_if_half_the_tree_goes() -> None:
+    """Each asked again and again which of 5,000 nodes it waits for."""
+    places = [Place((rack, number)) for rack in range(1, 17) for number in range(1, 301)]
+
+    async def run() -> None:
+        absences = gone(*places)
+        waiting = [asyncio.create_task(moving.await_moving(absences, request("./."))) for _ in range(100)]
+        await asyncio.gather(*waiting)
+        few = gone(*places[: moving.MOVING_MAX // 2])
+        waiting = [asyncio.create_task(moving.await_moving(few, request("=1/."))) for _ in range(100)]
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting)
+        for place in places:
+            few.end(place)
+        await asyncio.gather(*waiting)
+
+    asyncio.run(run())

@@ -291,13 +291,18 @@ def test_a_first_start_that_was_cut_off_is_begun_again(home: str) -> None:
     assert open_authority(home, create=True).ca_certificate()
 
 
-@pytest.mark.parametrize("content", [b"", b"x" * 500, b"cut off", b"armour"])
+@pytest.mark.parametrize("content", [b"", b"x" * 500, b"cut off", b"armour", b"padding"])
 def test_a_damaged_ca_key_is_told_at_the_start_and_not_when_it_is_needed(authority: Authority, content: bytes) -> None:
     path = Path(authority.home, "ca.key")
     whole = path.read_bytes()
-    path.write_bytes({b"cut off": whole[:-40], b"armour": whole.replace(b"M", b"N", 1)}.get(content, content))
+    padding = b"-----BEGIN PRIVATE KEY-----\nMIG=HAg\n-----END PRIVATE KEY-----\n"
+    damaged = {b"cut off": whole[:-40], b"armour": whole.replace(b"M", b"N", 1), b"padding": padding}
+    backup = sealed(authority.home, b"five random words or so")
+    path.write_bytes(damaged.get(content, content))
     with pytest.raises(TrustError, match=r"ca\.key is damaged"):
         open_authority(authority.home, create=True)
+    assert restore(backup, b"five random words or so", authority.home) == ["ca.key"]
+    assert path.read_bytes() == whole
 
 
 def test_lines_of_the_list_of_what_was_issued_that_cannot_be_read_are_named(authority: Authority) -> None:
