@@ -67,9 +67,10 @@ def _issue(options: KeyOptions, hosts: list[str]) -> None:
         check_host_name(host)
     trace = Trace(options.debug)
     home = gproc_home(os.environ)
-    if not has_authority(home):
-        complain([f"makes the keys of a new cluster in {home}"])
+    is_new = not has_authority(home)
     authority = open_authority(home, create=True)
+    if is_new:
+        complain([f"made the keys of a new cluster in {home}"])
     trace.step(f"cluster {authority.cluster}, keys in {authority.home}")
     for host in hosts:
         content = one_file(credentials_for(authority, host, options.addresses, "file"))

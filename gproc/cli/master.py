@@ -16,7 +16,7 @@ from gproc.cli.node_options import DEFAULT_CMD_PORT
 from gproc.cli.options import MasterOptions
 from gproc.descriptors import allow_all
 from gproc.errors import GprocError, UsageError
-from gproc.locales import Options, Role, load
+from gproc.locales import Options, Role, check_address, load
 from gproc.master import Master
 from gproc.policy.warden import Warden
 from gproc.readiness import ServiceManager
@@ -51,6 +51,7 @@ def run(options: MasterOptions) -> int:
     name = socket.gethostname()
     locale = load(options.locale)
     placement = locale.place(Role.MASTER, name, Options(cmd_port=options.cmd_port or DEFAULT_CMD_PORT))
+    check_address(options.address or "")
     address = options.address or placement.address
     log.debug("locale %s: this master's address is %s", options.locale, address)
     home = gproc_home(os.environ)

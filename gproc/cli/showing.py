@@ -295,5 +295,5 @@ class IntoFiles:
             finally:
                 os.close(handle)
         except OSError as error:
-            why = "it is a FIFO, and a file is wanted" if error.errno == errno.ENXIO else error.strerror
+            why = "it is no file, and one is wanted" if error.errno == errno.ENXIO else error.strerror
             self._writing.fail(f"cannot write {path}: {why}")

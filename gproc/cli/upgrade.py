@@ -81,11 +81,11 @@ class _Upgrade:
             for each in self._outdated
             if (drained := rows[each.name].drained) is None or drained.reason.startswith(REASON_BEGINS)
         ]
-        self._drain(ours, resume=False)
         for signum in _ENDING:
             if signal.getsignal(signum) != signal.SIG_IGN:  # nohup
                 signal.signal(signum, _end)
         try:
+            self._drain(ours, resume=False)
             self._start_all()
         finally:
             self._view.close()

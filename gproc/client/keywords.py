@@ -13,7 +13,7 @@ from typing import Any, get_args
 import msgspec
 
 from gproc.errors import UsageError
-from gproc.request.spec import Request
+from gproc.request.spec import TIMEOUT_MAX_S, Request
 
 _KEYWORDS = {"timeout_s": "timeout", "soft": "rlimits", "own_cwd": "node_cwd"}
 """Of fields that are called otherwise."""
@@ -34,6 +34,8 @@ def check_keywords(given: Iterable[str], known: Iterable[str]) -> None:
 def check_variables(names: Iterable[str | bytes]) -> None:
     """Raises: ValueError, as subprocess does."""
     for name in names:
+        if not isinstance(name, str | bytes):
+            raise TypeError(f"the name of a variable must be str or bytes, not {type(name).__name__}")
         equals: str | bytes = "=" if isinstance(name, str) else b"="
         if not name or equals in name:  # type: ignore[operator]
             raise ValueError(f"illegal environment variable name {name!r}")
@@ -47,14 +49,20 @@ def time_limit(seconds: float | None) -> float | None:
         raise TypeError(f"timeout must be a number of seconds, not {type(seconds).__name__}")
     if math.isnan(seconds):
         raise UsageError("timeout is not a number")
-    return None if seconds == math.inf else max(0.0, float(seconds))
+    if seconds > TIMEOUT_MAX_S:
+        if seconds == math.inf:
+            return None
+        raise UsageError(f"timeout is more than {TIMEOUT_MAX_S:g} s: None is for ever")
+    return max(0.0, float(seconds))
 
 
 def checked_request(request: Request) -> Request:
     """The request, if the master can read it.  Raises: TypeError, UsageError, which name the field."""
     try:
         msgspec.msgpack.decode(msgspec.msgpack.encode(request), type=Request)
-    except (msgspec.ValidationError, TypeError, OverflowError, ValueError) as error:
+    except OverflowError:
+        raise UsageError("a number is too large to be sent") from None
+    except (msgspec.ValidationError, TypeError, ValueError) as error:
         reason, _, place = str(error).partition(" - at ")
         said = f"{_field(place)}: {reason}" if place else reason
         wrong_kind = isinstance(error, TypeError) or ", got " in reason

@@ -55,7 +55,11 @@ async def _connect(host: str, port: int, answered: Callable[[], None]) -> socket
     loop = asyncio.get_running_loop()
     problem: OSError | None = None
     for family, kind, protocol, address in await _addresses(host, port):
-        connection = socket.socket(family, kind, protocol)
+        try:
+            connection = socket.socket(family, kind, protocol)
+        except OSError as error:  # no descriptor is free, or the kernel has no IPv6
+            problem = error
+            continue
         connection.setblocking(False)
         try:
             async with asyncio.timeout(HANDSHAKE_S):

@@ -33,6 +33,7 @@ import msgspec
 
 from gproc.boxes import MAX_DIGITS
 from gproc.errors import LocaleError, PlacementError
+from gproc.shown import shown_text
 
 DEFAULT_PORT: Final = 6666
 """The TCP port on which masters and rack masters listen if -cmdport is not given: the original's."""
@@ -125,8 +126,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         """The placement, with the user's switches in place of the locale's values.
 
         A parent that a user names may be the master or any node.
-        Raises: PlacementError if the parent or the id is malformed.
+        Raises: PlacementError if the parent, the id or the address is malformed.
         """
+        if self.address is not None:
+            check_address(self.address)
         return Placement(
             id=placement.id if self.id is None else _parse_id(self.id),
             address=placement.address if self.address is None else self.address,
@@ -195,6 +198,12 @@ def check_number(locale: str, number: int, *, lowest: int = 1, highest: int) -> 
     """Raises: LocaleError if the locale has no node of that number."""
     if not lowest <= number <= highest:
         raise LocaleError(f"locale {locale} has no node {number}: its nodes are {lowest} to {highest}")
+
+
+def check_address(address: str) -> None:
+    """Raises: PlacementError for what can be neither a host's name nor an address."""
+    if address and not is_host(address):
+        raise PlacementError(f"address {shown_text(address)!r}: the name of a host or an address is wanted")
 
 
 def is_host(host: str) -> bool:

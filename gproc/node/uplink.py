@@ -147,6 +147,8 @@ class Uplink:
                 await self._dialer.reach(self._dialer.master, self._receiver)
             return True
         except (LinkLost, TrustError, PeerError, TimeoutError) as error:
+            if isinstance(error, TrustError):
+                self._dialer.show_other()
             if not self._dialer.answered:
                 raise LinkLost(f"{self._dialer.master} does not answer") from error
             return False
@@ -211,7 +213,7 @@ class Uplink:
             self.control.close()
 
     def _joined(self, control: Link, bulk: Link, welcome: Welcome) -> None:
-        self.control, self.bulk = control, bulk
+        self.control, self.bulk, self.is_cut_off = control, bulk, False
         self._do(self.membership.handle(Welcomed(welcome.id)))
         asyncio.get_running_loop().call_later(PLACE_WITHIN_S, self._look_for_place, control)
 

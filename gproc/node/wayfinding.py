@@ -71,22 +71,35 @@ class Wayfinding:
 
     async def _go_round(self, rule: Detour) -> None:
         parent = self._uplink.control
+        if not await self._reaches(rule):
+            return
+        confirm_s = rule.reached(len(self._uplink.membership.place), boottime_s())
+        if confirm_s:
+            # A connection that says nothing would keep others from the master, and first of all the parent.
+            self._uplink.stay()
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(confirm_s):
+                    await self._news.wait()
+            if not self._is_needed(rule) or not await self._reaches(rule):
+                return
+        if self._is_needed(rule) and parent is not None and self._uplink.control is parent:
+            self._uplink.go_to_master("it has no way to the master, and this node has")
+        else:
+            self._uplink.stay()
+
+    async def _reaches(self, rule: Detour) -> bool:
+        """Whether the master was reached: then there is a connection to it."""
         try:
             is_reached = await self._uplink.reach_master()
         except LinkLost as error:
             log.debug("the parent has no way to the master, nor has this node: %s", error)
             rule.failed(answered=False)
-            return
+            return False
         if not is_reached:
             rule.failed(answered=True)
-            return
-        self._news.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(rule.reached(len(self._uplink.membership.place), boottime_s())):
-                await self._news.wait()
-        # A grant has come meanwhile, or the parent is lost: then there is another rule, or no parent.
-        is_needed = rule is self._rule and (rule.is_told(boottime_s()) or self._leasing.is_overdue)
-        if is_needed and parent is not None and self._uplink.control is parent:
-            self._uplink.go_to_master("it has no way to the master, and this node has")
-        else:
-            self._uplink.stay()
+        return is_reached
+
+    def _is_needed(self, rule: Detour) -> bool:
+        """A grant may have come meanwhile: then there is another rule."""
+        return rule is self._rule and (rule.is_told(boottime_s()) or self._leasing.is_overdue)

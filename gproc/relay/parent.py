@@ -95,6 +95,8 @@ class Dialer:
         Raises: as `join`.
         """
         waiting = _Waiting(receiver)
+        self.answered = False
+        self._endpoint.refresh()
         link = await self._open(where, frames.CHANNEL_CONTROL, waiting)
         self.give_up()
         self._reached = where, link, waiting
@@ -128,6 +130,7 @@ class Dialer:
     async def _join(
         self, where: str, join: Join, receiver: Receiver[ParentToChild], joined: Callable[[Link, Link, Welcome], None]
     ) -> None:
+        self.answered = False
         self._endpoint.refresh()  # a person may have put another certificate there
         reached, self._reached = self._reached, None
         try:
@@ -160,7 +163,6 @@ class Dialer:
 
     async def _open(self, where: str, channel: int, receiver: Receiver[Any]) -> Link:
         parent, port = self._nodes[where]
-        self.answered = False
         return await open_link(
             parent, port, channel, receiver, self._endpoint, self._link_timeout_s, self._note_answer
         )  # fmt: skip

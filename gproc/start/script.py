@@ -47,7 +47,7 @@ halt() { free=; for e in ./helper-*; do if [ -z "$free" ] && works "$e"; then sa
 rm -f "./$slave.lock" "./$slave.log"; if [ -z "$free" ]; then for l in ./s-*.lock; do
 if [ -e "$l" ]; then say kept "another slave of this user was started there: $c/${l#./}"; exit 0; fi; done; fi; };
 scrub() { for g in "$1"/*/* "$1"; do say doing "removes $g"; rm -rf "$g"; done; };
-needed() { for k in "$1.kept"/*; do if [ -e "$k" ] && [ -e "$(cat "$k")/gproc" ]; then return 0; fi; done; return 1; };
+needed() { for k in "$1.kept"/*; do if [ -s "$k" ] && [ -e "$(cat "$k")/gproc" ]; then return 0; fi; done; return 1; };
 spare() { for x in "$1"/* "$1"/.[a-z]*; do if needed "${x%.kept}"; then left=${x%.kept}; else scrub "$x"; fi; done;
 rmdir "$1" 2>/dev/null; };
 wipe() { for e in ./helper-* ./runtime-*; do if [ -e "$e" ]; then cd /; spare "$c"; break; fi; done; };

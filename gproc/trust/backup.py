@@ -18,7 +18,7 @@ from gproc.errors import TrustError
 from gproc.trust.certfile import CA_CERTIFICATE, CA_KEY, NEXT_KEYS, TICKET_KEY, TICKET_PUBLIC
 from gproc.trust.home import HOME_MODE, PUBLIC_MODE, SECRET_MODE, is_key, locked, read_file, write_file
 from gproc.trust.ledger import LEDGER
-from gproc.trust.revocations import REVOKED
+from gproc.trust.revocations import REVOKED, number_in
 
 BACKUP_BYTES_MAX: Final = 64 << 20
 """The list of 5,000 nodes' certificates has 1 MB."""
@@ -52,7 +52,7 @@ def sealed(home: str, passphrase: bytes) -> bytes:
 def restore(content: bytes, passphrase: bytes, home: str) -> list[str]:
     """Write a backup's files into `home`.  Returns their names.
 
-    What is there already stays: the same keys, of which some were lost, and lists that may have grown since.
+    The same keys may be there, of which some were lost or are damaged.  Of two lists the later one stays.
     Raises: TrustError if it is none, the passphrase is wrong, or `home` has other keys: then nothing is written.
     """
     files = opened_backup(content, passphrase)
@@ -64,13 +64,23 @@ def restore(content: bytes, passphrase: bytes, home: str) -> list[str]:
         if taken or len(there) == len(files):
             found = ", ".join(taken or there)
             raise TrustError(f"{home} has keys already ({found}): set GPROC_HOME to an empty directory")
+        lists = {name: _merged(name, there[name], files[name]) for name in _LISTS if name in there and name in files}
         files = {name: data for name, data in files.items() if name not in there}
+        files = {name: data for name, data in lists.items() if data != there[name]} | files
         if not files.keys().isdisjoint(_NEXT):
             os.makedirs(os.path.join(home, NEXT_KEYS), HOME_MODE, exist_ok=True)
         for name, data in files.items():
             public = os.path.basename(name) in _PUBLIC
             write_file(os.path.join(home, name), data, PUBLIC_MODE if public else SECRET_MODE)
     return list(files)
+
+
+def _merged(name: str, there: bytes, kept: bytes) -> bytes:
+    """A list of which two are there.  Of revoked ones the later, by its number; of what was issued all lines."""
+    if name == REVOKED:
+        return max(kept, there, key=number_in)
+    lines = there.splitlines()
+    return b"".join(line + b"\n" for line in dict.fromkeys((*kept.splitlines(), *lines)))
 
 
 def opened_backup(content: bytes, passphrase: bytes) -> dict[str, bytes]:

@@ -59,6 +59,14 @@ def read_revocations(home: str) -> RevocationList:
         ) from error
 
 
+def number_in(content: bytes) -> int:
+    """The number of a list; -1 if it is damaged."""
+    try:
+        return _decoder.decode(content).number
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return -1
+
+
 def is_revoked(found: RevocationList, name: str, serial: str, issued_s: int) -> bool:
     """Whether a list names this certificate of a node."""
     of_name = any(each.lower() == name.lower() and issued_s <= until_s for each, until_s in found.names)

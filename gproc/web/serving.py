@@ -26,7 +26,7 @@ CONNECTIONS_MAX: Final = 256
 """Browsers keep up to six each; one more is told that it is too many."""
 
 HEAD_S: Final = 10.0
-"""Within so many seconds the head of the first request must have come."""
+"""Within so many seconds the head of a request must have come."""
 
 SILENT_MAX: Final = 64
 """So many may wait with it.  One more ends the one that has waited longest: a browser asks within milliseconds."""
@@ -125,20 +125,27 @@ class _HastyProtocol(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._silent[self] = self.loop.call_later(HEAD_S, transport.abort)
-        if len(self._silent) > SILENT_MAX:
-            longest = next(iter(self._silent))
-            longest._has_spoken()
-            longest.transport.abort()
+        self._await_head()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.cycle is not None:
+        if self.cycle is None or self.cycle.response_complete:
+            self._await_head()  # a part of it has come, and uvicorn's own timer between two requests is off
+        else:
             self._has_spoken()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._has_spoken()
         super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        if self in self._silent:
+            return
+        self._silent[self] = self.loop.call_later(HEAD_S, self.transport.abort)
+        if len(self._silent) > SILENT_MAX:
+            longest = next(iter(self._silent))
+            longest._has_spoken()
+            longest.transport.abort()
 
     def _has_spoken(self) -> None:
         if (timer := self._silent.pop(self, None)) is not None:

@@ -10,9 +10,11 @@ from typing import Annotated, Final, NewType
 
 import msgspec
 
+from gproc.errors import UsageError
 from gproc.request.outcome import Outcome
 from gproc.request.signals import can_be_sent
 from gproc.request.spec import Request, TerminalSize
+from gproc.shown import shown_text
 from gproc.wire import frames
 from gproc.wire.branch import Branch, ByteCount, Load1, NodeNumber, Number, StreamBytes, UnixTime
 from gproc.wire.offer import MergeOffer
@@ -171,8 +173,7 @@ class Ping(Message, frozen=True, tag=tag_of):
 
 
 class CutOff(Message, frozen=True, tag=tag_of):
-    """The node above is cut off: the master's machine does not answer it.  It says so every second while that lasts.  A
-    node below that reaches the master takes that for its parent."""
+    """The node above is cut off: no machine of the master's answers it.  It says so every second while that lasts."""
 
 
 class Shutdown(Message, frozen=True, tag=tag_of):
@@ -334,10 +335,8 @@ class Rejected(Message, frozen=True, tag=tag_of):
 
 
 class OutOfReach(Message, frozen=True, tag=tag_of):
-    """No way leads to these nodes of a job, folded.
-
-    until_s: their programs may run until then, in Unix time; 0: they are reached again.
-    """
+    """No way leads to these nodes of a job, folded.  until_s: their programs may run until then, in Unix time; 0:
+    they are reached again."""
 
     job: Number
     nodes: str
@@ -393,6 +392,9 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def frame(message: Message) -> bytes:
-    """The message as one whole frame."""
-    payload = _encoder.encode(message)
-    return frames.header(frames.KIND_CONTROL, len(payload)) + payload
+    """The message as one whole frame.  Raises: UsageError if a text in it is not UTF-8, as PEP 383 has it."""
+    try:
+        payload = _encoder.encode(message)
+        return frames.header(frames.KIND_CONTROL, len(payload)) + payload
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{shown_text(error.object)} is not UTF-8, and can be no name or text here") from None

@@ -94,7 +94,6 @@ class SimDialer(Dialer):
         self._process = process
 
     async def _open(self, where: str, channel: int, receiver: Receiver[Any]) -> Any:
-        self.answered = False
         return await self._world.network.open(self._process, where, channel, receiver, self._note_answer)
 
 

@@ -24,6 +24,7 @@ from gproc.trust.identity import load_identity
 from gproc.trust.keyfile import PUBLIC_HEADER, SEED_HEADER, decode_key, encode_key
 from gproc.trust.ledger import damage, issued
 from gproc.trust.names import CertName, CertRole, ClusterId, check_host_name, parse_cert_name, parse_cluster_id
+from gproc.trust.revocations import read_revocations, revoke
 from gproc.trust.signing import Signer
 from gproc.trust.tls import client_context
 
@@ -283,6 +284,25 @@ def test_a_cluster_whose_ca_key_is_lost_is_not_replaced_by_a_new_one(authority: 
     assert Path(authority.home, "issued").read_bytes() == provisioned
     with pytest.raises(TrustError, match="has keys already"):
         restore(backup, b"five random words or so", authority.home)
+
+
+def test_a_backup_gives_back_the_later_list_of_revoked_certificates(authority: Authority) -> None:
+    """An older image of the disk had kn1 alone, and kn2 was good again."""
+    for name in ("kn1", "kn2"):
+        provision(authority, name, [], os.path.join(authority.home, name))
+    revoke(authority.home, ["kn1"])
+    older = {name: Path(authority.home, name).read_bytes() for name in ("issued", "revoked")}
+    revoke(authority.home, ["kn2"])
+    provision(authority, "kn3", [], os.path.join(authority.home, "kn3"))
+    backup = sealed(authority.home, b"five random words or so")
+    newer = {name: Path(authority.home, name).read_bytes() for name in older}
+    for there, result in ((older, ["ca.key", "issued", "revoked"]), (newer, ["ca.key"])):
+        os.unlink(os.path.join(authority.home, "ca.key"))
+        for name, data in there.items():
+            Path(authority.home, name).write_bytes(data)
+        assert sorted(restore(backup, b"five random words or so", authority.home)) == result
+        assert {name for name, _ in read_revocations(authority.home).names} == {"kn1", "kn2"}
+        assert [entry.name for entry in issued(authority.home)] == ["kn1", "kn2", "kn3"]
 
 
 def test_a_first_start_that_was_cut_off_is_begun_again(home: str) -> None:

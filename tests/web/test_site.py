@@ -296,6 +296,13 @@ def test_connections_that_ask_for_nothing_keep_nobody_out(serve: Serve) -> None:
         for _ in range(CONNECTIONS_MAX + 20):
             silent.enter_context(socket.create_connection((host, int(port))))
         assert asked(site, "/")[0] == 200
+    with contextlib.ExitStack() as silent:  # they ask once, and then for half a thing
+        for _ in range(CONNECTIONS_MAX + 20):
+            half = silent.enter_context(socket.create_connection((host, int(port))))
+            half.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert half.recv(100)
+            half.sendall(b"G")
+        assert asked(site, "/")[0] == 200
 
 
 def test_a_command_that_is_no_text_breaks_nobodys_page(tree: Cluster, serve: Serve) -> None:
