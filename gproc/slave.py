@@ -78,7 +78,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         """id: None if the parent chooses one.
 
         address: where others dial this node; "" if it is the one that its parent sees.
-        exit_after_s: how long it looks for the master; None: for ever.
+        exit_after_s: how long the master may be silent; None: for ever.
         joined: called each time that a parent has let us in.
         """
         super().__init__(store, endpoint, belonging, link_timeout_s)

@@ -16,6 +16,7 @@ from gproc.trust.authority import open_authority, provision
 from gproc.trust.endpoint import Endpoint
 from gproc.trust.home import gproc_home
 from gproc.trust.identity import load_identity
+from gproc.trust.ticket import Ancestor
 from gproc.trust.tls import ExpectedParent
 from gproc.wire.messages import Join, NodeInfo, Welcome
 from tests.link.test_connection import Recorder
@@ -55,5 +56,54 @@ def test_a_welcome_that_comes_as_the_attempt_is_given_up_is_no_bug(tmp_path: Pat
             assert joining.cancelled()
             assert not bugs
             assert not afterwards.received
+
+    run(work())
+
+
+def test_what_was_reached_serves_the_next_join_of_that_way_and_is_closed_by_any_other(tmp_path: Path) -> None:
+    """Dialled another way, the node left a connection at the master that nobody used, until the master ended it."""
+    authority = open_authority(gproc_home({"GPROC_HOME": str(tmp_path / "home")}), create=True)
+    provision(authority, "kn7", (), str(tmp_path / "kn7"))
+    master = Endpoint(load_identity(authority.home, "master", "fe"))
+    slave = Endpoint(load_identity(str(tmp_path / "kn7"), "node", "kn7"))
+    join = Join(new_token(), None, False, NodeInfo("kn7", "", b"n" * 16, "", 1.0))
+
+    async def accepted(listener: socket.socket) -> Recorder:
+        connection, _ = await asyncio.get_running_loop().sock_accept(listener)
+        records = Recorder()
+        await secure(connection, master.server, Link(None, records), server_side=True)
+        return records
+
+    async def reached(dialer: Dialer, listener: socket.socket) -> Recorder:
+        receiver: Receiver[Any] = Recorder()
+        reaching = asyncio.ensure_future(dialer.reach(dialer.master, receiver))
+        records = await accepted(listener)
+        await reaching
+        assert dialer.answered
+        return records
+
+    async def work() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as parent, socket.create_server(("127.0.0.1", 0)) as above:
+            for listener in (parent, above):
+                listener.setblocking(False)
+            home, front = (f"127.0.0.1:{each.getsockname()[1]}" for each in (parent, above))
+            dialer = Dialer(slave, ExpectedParent("127.0.0.1", None, is_master=True), parent.getsockname()[1], 5.0)
+            dialer.know([Ancestor("", front)], home)
+            assert (dialer.ways, dialer.master) == ((home, front), front)
+            for where, is_used in ((front, True), (home, False)):
+                records = await reached(dialer, above)
+                receiver: Receiver[Any] = Recorder()
+                joining = asyncio.ensure_future(dialer.join(where, join, receiver, lambda *_: None, 5.0))
+                if is_used:
+                    await records.until_received(1)
+                else:
+                    await accepted(parent)
+                    await records.until_lost()
+                    assert not records.received
+                joining.cancel()
+                await asyncio.wait([joining])
+            records = await reached(dialer, above)
+            dialer.give_up()
+            await records.until_lost()
 
     run(work())

@@ -18,7 +18,7 @@ import pytest
 
 from tests.patience import PATIENCE_S
 from tests.system.cable import Cable
-from tests.system.cluster import Cluster, Slave, await_ends
+from tests.system.cluster import Cluster, Daemon, Slave, await_ends, gproc_as
 from tests.system.screen import Screen
 
 
@@ -111,6 +111,20 @@ def test_a_slave_that_is_told_so_looks_for_the_master_for_a_while_and_not_for_ev
 
 
 # The master crashes and comes back
+
+
+def test_a_master_that_could_not_listen_has_not_crashed(cluster: Cluster) -> None:
+    """The next one with its state said that it went on after a crash."""
+    own = (f"--socket={cluster.place}/other", f"--state={cluster.place}/other-state")
+    second = Daemon([*gproc_as(None), "m", f"-cmdport={cluster.port}", *own], cluster.env, cluster.work)
+    assert second.wait() == 125
+    assert f"cannot listen on port {cluster.port}" in second.log
+    third = Daemon([*gproc_as(None), "m", "-cmdport=0", *own], cluster.env, cluster.work)
+    third.says(r"master on \S+, port \d+, commands at")
+    third.kill(signal.SIGINT)
+    assert third.wait() == 0
+    assert "going on after a crash" not in third.log
+
 
 MEBIBYTES: Final = 20
 
