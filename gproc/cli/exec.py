@@ -27,7 +27,7 @@ from gproc.client.summary import summarise
 from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError, ProgramNotFound, UsageError
 from gproc.naming.naming import Naming
 from gproc.packager import Bundle, PackRequest, pack
-from gproc.request.spec import Request, TerminalSize
+from gproc.request.spec import GLOBS_MAX, Request, TerminalSize
 from gproc.wire.job_messages import SHOWN_HOSTS_MAX, Keep
 
 if TYPE_CHECKING:
@@ -139,6 +139,8 @@ def check_collecting(options: ExecOptions) -> None:
     """Raises: UsageError if nobody would be there to take the files."""
     if not options.collect:
         return
+    if len(options.collect) > GLOBS_MAX:
+        raise UsageError(f"--collect is given {len(options.collect)} times; {GLOBS_MAX} are possible")
     for switch, is_asked in (("--detach", options.detach), ("--on-disconnect=detach", options.on_disconnect != "end")):
         if is_asked:
             raise UsageError(

@@ -30,7 +30,9 @@ def hints(errors: bytes, bundle: Bundle, cwd: str) -> list[str]:
             f"{shown} {'is' if is_one else 'are'} here and {'was' if is_one else 'were'} not sent:"
             f" -f {'sends it' if is_one else 'sends them'}, and --trace whatever the program opens"
         )
-    if left := [name for name in bundle.left if name not in names][:_NAMES_SHOWN]:
+    sent = {os.fsdecode(entry.path) for entry in bundle.manifest.entries} if bundle.left else set()
+    unsent = [name for name in bundle.left if os.path.normpath(os.path.join(cwd, name)) not in sent]
+    if left := [name for name in unsent if name not in names][:_NAMES_SHOWN]:
         found.append(f"the command names {', '.join(map(shown_text, left))}, which only -f sends")
     return found
 

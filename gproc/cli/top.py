@@ -23,7 +23,8 @@ def run(options: TopOptions) -> int:
         raise UsageError("gproc top draws on a terminal, and this is none: use gproc i and gproc ps")
     watching = Watching(options.socket)
     try:
-        TopApp(watching, user_of).run()
+        app = TopApp(watching, user_of)
+        app.run()
     finally:
         watching.close()
-    return 0
+    return app.return_code or 0

@@ -69,7 +69,8 @@ say failed "no /proc is mounted there, and gproc needs it: mount -t proc proc /p
 
 if [ -z "$d" ]; then for c in "$own" "$r" /var/tmp /tmp /dev/shm /run; do
 [ -n "$c" ] || continue; say doing "looks for room in $c";
-if [ "$c" = "$own" ]; then e=$(mkdir -p "$c" 2>&1) && [ -O "$c" ] && chmod 700 "$c" || { why=$e; continue; };
+if [ "$c" = "$own" ]; then if [ "$u" = 0 ]; then (umask 022; mkdir -p /var/cache) 2>/dev/null; fi;
+e=$(mkdir -p "$c" 2>&1) && [ -O "$c" ] && chmod 700 "$c" || { why=$e; continue; };
 elif [ "$c" = "$r" ]; then :;
 else c=$c/gproc.$$; e=$(mkdir "$c" 2>&1) || { why=${why:-$e}; continue; }; fi;
 t=$c/.$h.$$;

@@ -75,6 +75,8 @@ class TopApp(App[None]):
     def on_mount(self) -> None:
         self.query_one("#table", DataTable).add_columns(*JOB_COLUMNS)
         self.query_one("#tree").focus()
+        for signum in (signal.SIGTERM, signal.SIGHUP):  # else the terminal stays as it is while we draw on it
+            asyncio.get_running_loop().add_signal_handler(signum, self.exit, None, 128 + signum)
         self.run_worker(self.ask_again_and_again())
 
     async def ask_again_and_again(self) -> None:

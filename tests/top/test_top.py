@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -140,3 +141,26 @@ def test_it_needs_a_terminal_and_its_master(tree: Cluster) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert f"shows the tree of the master at {tree.socket}" in done.stderr
     assert "this is none: use gproc i and gproc ps" in done.stderr
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP], ids=lambda each: each.name)
+def test_a_view_that_is_ended_leaves_the_terminal_as_it_was(tree: Cluster, signum: signal.Signals) -> None:
+    """The prompt stood in the middle of the old picture, and each move of the mouse typed something."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "gproc", "top", "--socket", str(tree.socket)]
+    environ = {**os.environ, **tree.env, "TERM": "xterm-256color"}
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environ) as view:
+        os.close(theirs)
+        drawn = b""
+        while b"master" not in drawn:
+            drawn += os.read(ours, 65536)
+        view.send_signal(signum)
+        while True:
+            try:
+                drawn += os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+    os.close(ours)
+    assert view.returncode == 128 + signum
+    assert drawn.rfind(b"\x1b[?1049l") > drawn.rfind(b"\x1b[?1049h") >= 0, "the usual screen is shown again"
+    assert drawn.rfind(b"\x1b[?1000l") > drawn.rfind(b"\x1b[?1000h")
