@@ -300,6 +300,8 @@ class _Asyncssh(_Conversation):
                     await asyncio.sleep(random.uniform(*AGAIN_S))
                 process = await connection.create_process(command, encoding=None)
                 ends_s = scope.when()
+        except RecursionError as error:
+            raise SshFailed("its ProxyJump in ssh_config leads to itself") from error
         except (OSError, asyncssh.Error, TimeoutError, ValueError) as error:
             if isinstance(error, TimeoutError) and lost is not None:
                 raise SshFailed(f"{_words(lost, keys, ways)}{CROWDED}{_detour(name)}") from lost

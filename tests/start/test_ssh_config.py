@@ -73,3 +73,11 @@ def test_a_file_of_known_hosts_that_is_none_does_not_mean_any_key(home: Path, kn
     found = asyncio.run(refusal(home, known, accept=known != "elsewhere", UserKnownHostsFile="none"))
     expected = "is not in known_hosts" if known == "elsewhere" else "is another one than known_hosts has"
     assert expected in found
+
+
+def test_a_proxyjump_that_leads_to_itself_is_named(home: Path) -> None:
+    """`gproc start` ended with 2,800 lines of a traceback, and no other host was started."""
+    (home / ".ssh").mkdir()
+    (home / ".ssh" / "config").write_text("Host a\n  ProxyJump b\nHost b\n  ProxyJump a\n")
+    with pytest.raises(SshFailed, match="its ProxyJump in ssh_config leads to itself"):
+        asyncio.run(open_channel("a", "true", Ways()))
