@@ -102,7 +102,7 @@ class Slave(Hub, Receiver[ParentToChild]):
             self._verifier, launcher, self._uplink, lambda: self._kill_jobs(wholly=False), self._forsaken.waits
         )  # fmt: skip
         self._ways = Wayfinding(self._uplink, self._leasing, self.children)
-        self.look_for_way = self._ways.look
+        self.look_for_way, self.heard_out = self._ways.look, self._uplink.heard_out
         self._certificate = Renewing(endpoint, self._uplink.send, self._uplink.go_home)
         self._parent_source = ParentSource(self.fetcher, self, self._uplink, self.relayed_jobs)
         self._staging = Staging(self.fetcher, self.own, endpoint, link_timeout_s)

@@ -138,6 +138,7 @@ def serve(
         telling = asyncio.create_task(told.keep_telling(slave.status))
         joining()
         await slave.run()
+        await slave.heard_out()
         telling.cancel()
 
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable
 from typing import Final, Protocol, assert_never
@@ -211,6 +212,14 @@ class Uplink:
         self.leave()
         if self.control is not None:
             self.control.close()
+
+    async def heard_out(self) -> None:
+        """After `close`: wait until the parent has read our last word.  It reads our two connections in any order, and
+        the other one ends with this process: it would tell that we are lost."""
+        if self.control is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORD_S):
+                    await asyncio.shield(self.control.gone)
 
     def _joined(self, control: Link, bulk: Link, welcome: Welcome) -> None:
         self.control, self.bulk, self.is_cut_off = control, bulk, False

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -157,6 +159,7 @@ class Cluster:
         return self._master
 
     def start_master(self, *switches: str, port: int = 0, uid: int | None = None) -> Daemon:
+        port = port or unused_port()
         own = (f"-cmdport={port}", f"--socket={self.socket}", f"--store={self.place}/store-m")
         self._master = daemon = Daemon([*self.under, *gproc_as(uid), "m", *own, *switches], self.env, self.work)
         self.port = int(daemon.says(r"master on \S+, port (\d+), commands at").group(1))
@@ -344,6 +347,14 @@ class Cluster:
                     env = Path(f"/proc/{entry}/environ").read_bytes()
                     if marker in env:
                         yield int(entry), env
+
+
+def unused_port() -> int:
+    """One that the kernel gives to nobody: a master that is started again finds its port free."""
+    while True:
+        port = random.randint(12_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def gproc_as(uid: int | None, groups: Sequence[int] = ()) -> list[str]:
