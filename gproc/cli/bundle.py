@@ -16,6 +16,7 @@ from gproc.cli.options import BundleOptions
 from gproc.cli.table import table
 from gproc.cli.trace import Trace, bundle_text
 from gproc.content.manifest import Directory, Entry, File, Symlink
+from gproc.disk.special import output_path
 from gproc.packager import Bundle, PackRequest, pack, read_chunk
 from gproc.shown import shown_text
 
@@ -79,7 +80,7 @@ def run(options: BundleOptions) -> int:
     if options.tar is not None:
         from gproc.bundle.archive import write_file
 
-        write_file(manifest, partial(read_chunk, bundle), "/dev/stdout" if options.tar == "-" else options.tar)
+        write_file(manifest, partial(read_chunk, bundle), output_path(options.tar))
         trace.step(f"wrote {options.tar}")
     if options.json:
         report = report_of(bundle, options.root)

@@ -188,7 +188,7 @@ def _typed(prompt: str) -> str:
         raise UsageError("there is no terminal to ask for a passphrase: give it by --passphrase-file FILE")
     from getpass import getpass
 
-    # Ctrl-\\ would end us while the terminal shows nothing that is typed, and leave it so.
+    # Ctrl-\ would end us while the terminal shows nothing that is typed, and leave it so.
     quits = signal.signal(signal.SIGQUIT, signal.SIG_IGN)
     try:
         return getpass(prompt)

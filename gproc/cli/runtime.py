@@ -11,6 +11,7 @@ from gproc.cli.options import RuntimeOptions
 from gproc.cli.start import parcel_of
 from gproc.cli.table import table
 from gproc.cli.trace import Trace
+from gproc.disk.special import output_path
 from gproc.runtime.making import Runtime, runtime_of_root, runtime_of_this_machine
 from gproc.start.copying import files_to_copy
 from gproc.trust.home import PUBLIC_MODE, write_file
@@ -33,7 +34,7 @@ def run(options: RuntimeOptions) -> int:
     runtime = runtime_of_this_machine(os.environ) if options.root == "/" else runtime_of_root(os.environ, options.root)
     trace.step(f"runtime {runtime.digest} of {runtime.files} files for {runtime.machine}")
     if options.tar is not None:
-        write_file("/dev/stdout" if options.tar == "-" else options.tar, runtime.archive, PUBLIC_MODE)
+        write_file(output_path(options.tar), runtime.archive, PUBLIC_MODE)
         trace.step(f"wrote {options.tar}")
     if options.out is not None:
         os.makedirs(options.out, exist_ok=True)

@@ -9,6 +9,11 @@ from typing import Final
 _DESCRIPTORS: Final = ("/dev", "/dev/fd", "/proc/self/fd")
 
 
+def output_path(named: str) -> str:
+    """The file that a person names for output: "-" is standard output."""
+    return "/dev/stdout" if named == "-" else named
+
+
 def is_written_in_place(path: str) -> bool:
     """Whether no new file may be renamed to this path: it would replace a device or a pipe, or /dev/stdout itself."""
     try:

@@ -94,6 +94,17 @@ def make_directories(path: str | bytes, mode: int) -> None:
             raise
 
 
+def make_trusted(path: str | bytes, mode: int) -> str:
+    """Make a directory if it is missing.  Returns the same as `why_untrusted`: if it is something, nothing was made.
+
+    Raises: OSError.
+    """
+    if reason := why_untrusted(path):
+        return reason
+    make_directories(path, mode)
+    return why_untrusted(path)  # as it was made: another user may have been first
+
+
 def _of_end(place: bytes) -> str:
     try:
         found = os.stat(place)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from gproc.disk.trusted import make_directories, why_untrusted
+from gproc.disk.trusted import make_trusted
 from gproc.errors import GprocError
 from gproc.shown import reason_of
 from gproc.trust.home import InsecureFile, check_private
@@ -38,10 +38,11 @@ def open_state(base: str) -> tuple[str, int]:
     for number in range(PLACES_MAX):
         place = os.path.join(base, "jobs" if number == 0 else f"jobs-{number}")
         try:
-            _check_trusted(place)
-            make_directories(place, 0o700)
+            if reason := make_trusted(place, 0o700):
+                raise GprocError(
+                    f"cannot keep job records in {place}: {reason}, so others could exchange them; {REMEDY}"
+                )
             check_private(place)
-            _check_trusted(place)  # as it was made: another user may have been first
             handle = os.open(os.path.join(place, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,8 +55,3 @@ def open_state(base: str) -> tuple[str, int]:
             raise GprocError(f"cannot keep job records in {place}: {reason_of(error)}; {REMEDY}") from error
         return place, handle
     raise GprocError(f"{base}: {PLACES_MAX} masters keep job records there already; {REMEDY}")
-
-
-def _check_trusted(place: str) -> None:
-    if reason := why_untrusted(place):
-        raise GprocError(f"cannot keep job records in {place}: {reason}, so others could exchange them; {REMEDY}")

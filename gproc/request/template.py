@@ -76,7 +76,9 @@ class Template:
         self.words = tuple(words)
         self._quoted = quoted
         self._parts = [_parts(word) for word in self.words]
-        self._uses = sum(_value_in(part) is not None for parts in self._parts for part in parts)
+        every = [part for parts in self._parts for part in parts]
+        self._of_value = {part: found for part in every if (found := _value_in(part)) is not None}
+        self._uses = sum(part in self._of_value for part in every)
         self._own_bytes = sum(map(len, self.words))
 
     def command(self, values: Sequence[bytes], number: int, slot: int) -> tuple[bytes, ...]:
@@ -103,9 +105,9 @@ class Template:
             return b"%d" % number
         if part == b"{%}":
             return b"%d" % slot
-        if (found := _value_in(part)) is None:
+        if part not in self._of_value:
             return part
-        string, which = found
+        string, which = self._of_value[part]
         if which is not None:
             values = values[which - 1 if which > 0 else which :][:1] if abs(which) <= len(values) else ()
         changed = map(_OF_VALUE[string], values)

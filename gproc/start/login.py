@@ -5,29 +5,33 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import asyncssh
 
 from gproc.shown import reason_of, shown_text
 from gproc.start.asking import Asker
 
+KnownHosts = Any
+"""As asyncssh has it: names of files, or None."""
+
 
 class HostKeys:
     """Judges a host key that known_hosts does not have.  One that differs from a known one is refused in any case.
 
+    known: the files that ssh_config names; without any the usual one counts.
     differs: whether this one does.  unread: why that cannot be known; then it is refused too.
     """
 
-    def __init__(self, name: str, accept_new: bool) -> None:
-        """name: of the host, as ssh_config has it."""
-        self._name = name
+    def __init__(self, accept_new: bool) -> None:
         self._accept_new = accept_new
+        self.known: KnownHosts = None
         self.differs = False
         self.unread = ""
 
     def accepts(self, host: str, addr: str, port: int, key: str) -> bool:
         try:
-            self.differs = known_keys(self._name, host, addr, port)
+            self.differs = known_keys(self.known, host, addr, port)
         except (OSError, ValueError) as error:
             self.unread = reason_of(error)
         if self.differs or self.unread or not self._accept_new:
@@ -104,25 +108,26 @@ class Login(asyncssh.SSHClient):
         return f"{self._user}@{self._host}"
 
 
-def own_options(name: str) -> dict[str, object]:
-    """What is said beside ssh_config.  For UserKnownHostsFile none asyncssh takes any key; ssh(1) then knows none.
+async def named_known_hosts(name: str) -> KnownHosts:
+    """What ssh_config says of a host, name: None is UserKnownHostsFile none, [] that it says nothing.
 
-    Raises: OSError, ValueError, asyncssh.Error if ssh_config cannot be read.
+    It is read in a thread, because it may have commands run (`Match exec`).
+    Raises: OSError, ValueError, asyncssh.Error if it cannot be read.
     """
-    known = asyncssh.SSHClientConnectionOptions(host=name, config=()).known_hosts
-    return {"known_hosts": b""} if known is None else {}
+    options = await asyncssh.SSHClientConnectionOptions.construct(host=name, config=())
+    known: KnownHosts = options.known_hosts
+    return known
 
 
 def known_hosts_file() -> str:
     return os.path.expanduser("~/.ssh/known_hosts")
 
 
-def known_keys(name: str, host: str, addr: str, port: int) -> bool:
+def known_keys(known: KnownHosts, host: str, addr: str, port: int) -> bool:
     """Whether known_hosts has any key for the host: then the one that it shows now is another.
 
-    name: of the host for ssh_config, which may name other files.  Raises: OSError, ValueError if one cannot be read.
+    known: as `HostKeys.known`.  Raises: OSError, ValueError if one of the files cannot be read.
     """
-    known = asyncssh.SSHClientConnectionOptions(host=name, config=()).known_hosts
     if not known:
         known = known_hosts_file()
         if not os.path.lexists(known):

@@ -268,11 +268,11 @@ class _Asyncssh(_Conversation):
         import_asyncssh()
         import asyncssh
 
-        from gproc.start.login import HostKeys, Login, own_options
+        from gproc.start.login import HostKeys, Login, named_known_hosts
 
         user, _, name = host.rpartition("@")
         options: dict[str, Any] = {"username": user} if user else {}
-        keys = HostKeys(name, ways.accept_new_host_keys)
+        keys = HostKeys(ways.accept_new_host_keys)
         login: Login | None = None
         lost: Exception | None = None
 
@@ -282,8 +282,10 @@ class _Asyncssh(_Conversation):
             return login
 
         try:
-            options |= own_options(name)
             async with asyncio.timeout(ways.connect_timeout_s) as scope:
+                keys.known = await named_known_hosts(name)
+                if keys.known is None:
+                    options["known_hosts"] = b""  # asyncssh would take any key; ssh(1) then knows none
                 while True:
                     try:
                         connection = await asyncssh.connect(

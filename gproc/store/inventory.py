@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from gproc.content import manifest as manifests
 from gproc.disk.trees import remove_tree
-from gproc.disk.trusted import make_directories, why_untrusted
+from gproc.disk.trusted import make_directories, make_trusted
 from gproc.errors import BundleError
 from gproc.store.partial import Owner
 from gproc.store.room import Disk, Use
@@ -95,18 +95,14 @@ def make_folders(store: bytes) -> None:
 
     Raises: PermissionError if one of them belongs to another user, or another user could exchange it; OSError.
     """
-    _check_trusted(store)
-    make_directories(store, 0o700)
-    _check_trusted(store)  # as it was made: another user may have been first
+    if reason := make_trusted(store, 0o700):
+        raise PermissionError(
+            errno.EPERM, f"{reason}, so others could exchange what jobs execute", os.fsdecode(store)
+        )  # fmt: skip
     for folder in FOLDERS:
         make_directories(store + folder, 0o700)
         if os.lstat(store + folder).st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, "belongs to another user", os.fsdecode(store))
-
-
-def _check_trusted(store: bytes) -> None:
-    if reason := why_untrusted(store):
-        raise PermissionError(errno.EPERM, f"{reason}, so others could exchange what jobs execute", os.fsdecode(store))
 
 
 def disk_of(place: bytes) -> Disk:

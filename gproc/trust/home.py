@@ -15,7 +15,7 @@ from typing import Final
 
 from gproc.bundle.surroundings import working_directory
 from gproc.disk.special import is_written_in_place
-from gproc.disk.trusted import make_directories, why_untrusted
+from gproc.disk.trusted import make_trusted
 from gproc.errors import TrustError
 
 HOME_MODE: Final = 0o700
@@ -52,20 +52,14 @@ def gproc_home(environ: Mapping[str, str]) -> str:
     Raises: InsecureFile; TrustError if it cannot be made or is not a directory.
     """
     home = home_path(environ)
-    _check_way(home)
     try:
-        make_directories(home, HOME_MODE)
+        reason = make_trusted(home, HOME_MODE)
     except OSError as error:
         raise TrustError(f"cannot make {home} for gproc's keys: {error.strerror}; or set GPROC_HOME") from error
-    check_private(home)
-    _check_way(home)  # as it was made: another user may have been first
-    return home
-
-
-def _check_way(home: str) -> None:
-    """Of root: nobody else may exchange the directory."""
-    if os.geteuid() == 0 and (reason := why_untrusted(home)):
+    if reason and os.geteuid() == 0:
         raise InsecureFile(home, f"could be exchanged by others: {reason}", "set GPROC_HOME to another directory")
+    check_private(home)  # of other users it says what is wrong
+    return home
 
 
 def check_private(path: str) -> None:

@@ -23,12 +23,22 @@ from tests.link.test_connection import Recorder
 from tests.loop import run
 
 
+def endpoints(place: Path) -> tuple[Endpoint, Endpoint]:
+    """Of a master and of a node of its cluster."""
+    authority = open_authority(gproc_home({"GPROC_HOME": str(place / "home")}), create=True)
+    provision(authority, "kn7", (), str(place / "kn7"))
+    master = Endpoint(load_identity(authority.home, "master", "fe"))
+    slave = Endpoint(load_identity(str(place / "kn7"), "node", "kn7"))
+    return master, slave
+
+
+def a_join() -> Join:
+    return Join(new_token(), None, False, NodeInfo("kn7", "", b"n" * 16, "", 1.0))
+
+
 def test_a_welcome_that_comes_as_the_attempt_is_given_up_is_no_bug(tmp_path: Path) -> None:
     """The future of the answer was cancelled by then: "InvalidStateError" in the slave's log."""
-    authority = open_authority(gproc_home({"GPROC_HOME": str(tmp_path / "home")}), create=True)
-    provision(authority, "kn7", (), str(tmp_path / "kn7"))
-    master = Endpoint(load_identity(authority.home, "master", "fe"))
-    slave = Endpoint(load_identity(str(tmp_path / "kn7"), "node", "kn7"))
+    master, slave = endpoints(tmp_path)
 
     async def work() -> None:
         bugs: list[dict[str, object]] = []
@@ -38,7 +48,7 @@ def test_a_welcome_that_comes_as_the_attempt_is_given_up_is_no_bug(tmp_path: Pat
             listener.setblocking(False)
             port = listener.getsockname()[1]
             dialer = Dialer(slave, ExpectedParent("127.0.0.1", None, is_master=True), port, 5.0)
-            join = Join(new_token(), None, False, NodeInfo("kn7", "", b"n" * 16, "", 1.0))
+            join = a_join()
             afterwards = Recorder()
             receiver: Receiver[Any] = afterwards
             joining = asyncio.ensure_future(
@@ -62,11 +72,8 @@ def test_a_welcome_that_comes_as_the_attempt_is_given_up_is_no_bug(tmp_path: Pat
 
 def test_what_was_reached_serves_the_next_join_of_that_way_and_is_closed_by_any_other(tmp_path: Path) -> None:
     """Dialled another way, the node left a connection at the master that nobody used, until the master ended it."""
-    authority = open_authority(gproc_home({"GPROC_HOME": str(tmp_path / "home")}), create=True)
-    provision(authority, "kn7", (), str(tmp_path / "kn7"))
-    master = Endpoint(load_identity(authority.home, "master", "fe"))
-    slave = Endpoint(load_identity(str(tmp_path / "kn7"), "node", "kn7"))
-    join = Join(new_token(), None, False, NodeInfo("kn7", "", b"n" * 16, "", 1.0))
+    master, slave = endpoints(tmp_path)
+    join = a_join()
 
     async def accepted(listener: socket.socket) -> Recorder:
         connection, _ = await asyncio.get_running_loop().sock_accept(listener)

@@ -81,3 +81,20 @@ def test_a_proxyjump_that_leads_to_itself_is_named(home: Path) -> None:
     (home / ".ssh" / "config").write_text("Host a\n  ProxyJump b\nHost b\n  ProxyJump a\n")
     with pytest.raises(SshFailed, match="its ProxyJump in ssh_config leads to itself"):
         asyncio.run(open_channel("a", "true", Ways()))
+
+
+def test_a_command_that_ssh_config_runs_holds_up_no_other_host(home: Path) -> None:
+    """All others waited for it, and --connect-timeout did not count."""
+    (home / ".ssh").mkdir()
+    (home / ".ssh" / "config").write_text(f'Match exec "sh {home}/waits"\n  Port 1\n')
+    (home / "waits").write_text(f"timeout 20 sh -c 'until [ -e {home}/go ]; do sleep 0.02; done' || touch {home}/late")
+
+    async def both() -> None:
+        waiting = asyncio.ensure_future(open_channel("127.0.0.1", "true", Ways()))
+        await asyncio.sleep(0)  # it has begun
+        (home / "go").touch()
+        with pytest.raises(SshFailed):
+            await waiting
+
+    asyncio.run(both())
+    assert not (home / "late").exists()
