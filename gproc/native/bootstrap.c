@@ -87,14 +87,11 @@ static bool read_header(void) {
     return (word_count > 0 && is_name(words[0])) || bad("it names no slave");
 }
 
-/* The port at which other nodes get the archive; 0 if they cannot. */
-static uint16_t hand_on(int file) {
-    struct archive archive = {.file = file, .size = header.archive_bytes};
+static struct archive wanted(void) {
+    struct archive archive = {.file = -1, .news = -1, .size = header.archive_bytes};
     memcpy(archive.digest, header.digest, SHA256_BYTES);
     memcpy(archive.token, header.token, TOKEN_BYTES);
-    uint16_t port = file < 0 ? 0 : serve_start(&archive);
-    close_quietly(file);
-    return port;
+    return archive;
 }
 
 static void answer_have(uint16_t port) {
@@ -135,14 +132,14 @@ static long lock_against_others(int directory, const char *name) {
 
 /* Under a lock: two front ends may send the same runtime to one machine. */
 static bool have_runtime(const char *path, int directory, const char *name, bool *serves) {
-    int archive = -1;
+    struct archive archive = wanted();
+    uint16_t port = 0;
     long result = lock_against_others(directory, name);
     if (result != 0) {
         return fail(result, NULL, "flock");
     }
     retention_prune(directory, name);
-    bool good = runtime_is_there(directory, name) ||
-                runtime_unpack(directory, name, header.digest, header.archive_bytes, &archive);
+    bool good = runtime_is_there(directory, name) || runtime_unpack(directory, name, &archive, &port);
     if (good) {
         retention_hold(directory, name);
     }
@@ -151,7 +148,6 @@ static bool have_runtime(const char *path, int directory, const char *name, bool
         fail(-failure.code, "it has no room for the runtime, 50 MB in 100 files", path);
     }
     if (good) {
-        uint16_t port = hand_on(archive);
         *serves = port != 0;
         answer_have(port);
     }

@@ -10,6 +10,7 @@
 #define REQUEST_S 3        /* for a request */
 #define SILENCE_S 5        /* for a guest to take something */
 #define PIECE_BYTES (256u << 10)
+#define FILES (GUESTS_MAX + 2) /* the guests', the listener, the news */
 
 struct guest {
     int connection; /* below 0: none */
@@ -55,8 +56,13 @@ static bool hear(struct guest *guest, const struct archive *archive) {
     return !is_heard(guest) || is_good(&guest->request, archive);
 }
 
+/* Whether the guest has all that is there yet. */
+static bool is_waiting(const struct guest *guest, const struct archive *archive) {
+    return is_heard(guest) && guest->at >= archive->there;
+}
+
 static bool give(struct guest *guest, const struct archive *archive) {
-    uint64_t left = archive->size - guest->at;
+    uint64_t left = archive->there - guest->at;
     int64_t offset = (int64_t)guest->at;
     long sent = SYS4(sendfile, guest->connection, archive->file, &offset, left < PIECE_BYTES ? left : PIECE_BYTES);
     if (sent == -EAGAIN || sent == -EINTR) {
@@ -79,7 +85,10 @@ static void admit(int listener, struct guest *guest) {
 
 static void attend(struct guest *guest, short can, const struct archive *archive) {
     bool stays = seconds() < guest->until_s;
-    if (stays && can != 0) {
+    if (is_waiting(guest, archive)) {
+        stays = can == 0; /* else the connection is at its end */
+        guest->until_s = seconds() + SILENCE_S;
+    } else if (stays && can != 0) {
         stays = is_heard(guest) ? give(guest, archive) : hear(guest, archive);
     }
     if (!stays) {
@@ -104,29 +113,42 @@ static struct guest *place_for_one(void) {
 }
 
 /* Whether somebody knocks, when the next thing can be done. */
-static bool await(int listener, struct pollfd files[GUESTS_MAX + 1]) {
+static bool await(int listener, struct archive *archive, struct pollfd files[FILES]) {
     struct moment tick = {1, 0};
     for (uint32_t index = 0; index < GUESTS_MAX; index++) {
         const struct guest *guest = &guests[index];
-        files[index] = (struct pollfd){guest->connection, is_heard(guest) ? POLLOUT : POLLIN, 0};
+        short what = !is_heard(guest) ? POLLIN : is_waiting(guest, archive) ? 0 : POLLOUT;
+        files[index] = (struct pollfd){guest->connection, what, 0};
     }
     files[GUESTS_MAX] = (struct pollfd){place_for_one() == NULL ? -1 : listener, POLLIN, 0};
-    long result = SYS5(ppoll, files, GUESTS_MAX + 1, &tick, NULL, 0);
+    files[GUESTS_MAX + 1] = (struct pollfd){archive->there < archive->size ? archive->news : -1, POLLIN, 0};
+    long result = SYS5(ppoll, files, FILES, &tick, NULL, 0);
     return result > 0 && files[GUESTS_MAX].revents != 0;
 }
 
-void serve(int listener, const struct archive *archive) {
-    struct pollfd files[GUESTS_MAX + 1];
+static void hear_news(struct archive *archive) {
+    uint64_t more;
+    if (SYS3(read, archive->news, &more, sizeof more) == sizeof more) {
+        uint64_t left = archive->size - archive->there;
+        archive->there += more < left ? more : left;
+    }
+}
+
+void serve(int listener, struct archive archive) {
+    struct pollfd files[FILES];
     int64_t until_s = seconds() + SERVING_S;
     for (uint32_t index = 0; index < GUESTS_MAX; index++) {
         guests[index] = (struct guest){.connection = -1};
     }
     for (uint32_t served = 0; served < SERVED_MAX && seconds() < until_s;) {
-        bool knocks = await(listener, files);
+        bool knocks = await(listener, &archive, files);
         for (uint32_t index = 0; index < GUESTS_MAX; index++) {
             if (guests[index].connection >= 0) {
-                attend(&guests[index], files[index].revents, archive);
+                attend(&guests[index], files[index].revents, &archive);
             }
+        }
+        if (files[GUESTS_MAX + 1].revents != 0) {
+            hear_news(&archive);
         }
         struct guest *place = place_for_one();
         if (knocks && place != NULL) {
@@ -161,39 +183,67 @@ static int listen_anywhere(uint16_t *port) {
     return -1;
 }
 
-/* In the child: nothing is open but the archive and the listener, so that it keeps no channel of ssh's from its end. */
+/* In the child: nothing is open but archive, listener and news, so that it keeps no channel of ssh's from its end. */
 static _Noreturn void become_server(int listener, struct archive archive, long parent) {
     uint64_t broken_pipe = SIGNAL_BIT(SIGPIPE);
     SYS2(prctl, PR_SET_PDEATHSIG, SIGKILL);
     SYS4(rt_sigprocmask, SIG_BLOCK, &broken_pipe, NULL, sizeof broken_pipe);
     SYS3(dup3, archive.file, 0, 0);
     SYS3(dup3, listener, 1, 0);
-    SYS3(close_range, 2, ~0u, 0);
+    SYS3(dup3, archive.news, 2, 0);
+    SYS3(close_range, 3, ~0u, 0);
     archive.file = 0;
+    archive.news = 2;
     if (SYS0(getppid) == parent) {
-        serve(1, &archive);
+        serve(1, archive);
     }
     sys_exit(0);
 }
 
-uint16_t serve_start(const struct archive *archive) {
+/* Above the numbers that the child gives them. */
+static int moved_up(int file) {
+    int moved = (int)SYS3(fcntl, file, F_DUPFD_CLOEXEC, 3);
+    close_quietly(file);
+    return moved;
+}
+
+struct server serve_start(const struct archive *archive) {
+    struct server server = {.news = -1};
+    struct archive copy = *archive;
     uint16_t port = 0;
     int listener = listen_anywhere(&port);
     if (listener < 0) {
-        return 0;
+        return server;
     }
-    /* Above the numbers that the child gives them. */
-    int high = (int)SYS3(fcntl, listener, F_DUPFD_CLOEXEC, 3);
-    int file = (int)SYS3(fcntl, archive->file, F_DUPFD_CLOEXEC, 3);
-    close_quietly(listener);
+    listener = moved_up(listener);
+    copy.file = (int)SYS3(fcntl, archive->file, F_DUPFD_CLOEXEC, 3);
+    copy.news = moved_up((int)SYS2(eventfd2, 0, O_CLOEXEC | O_NONBLOCK));
     long own = SYS0(getpid);
-    long child = high < 0 || file < 0 ? -EMFILE : SYS5(clone, SIGCHLD, 0, 0, 0, 0);
+    bool good = listener >= 0 && copy.file >= 0 && copy.news >= 0;
+    long child = good ? SYS5(clone, SIGCHLD, 0, 0, 0, 0) : -EMFILE;
     if (child == 0) {
-        struct archive copy = *archive;
-        copy.file = file;
-        become_server(high, copy, own);
+        become_server(listener, copy, own);
     }
-    close_quietly(high);
-    close_quietly(file);
-    return child < 0 ? 0 : port;
+    close_quietly(listener);
+    close_quietly(copy.file);
+    if (child < 0) {
+        close_quietly(copy.news);
+        return server;
+    }
+    return (struct server){.process = child, .news = copy.news, .port = port};
+}
+
+void serve_more(const struct server *server, uint64_t bytes) {
+    if (server->port != 0) {
+        SYS3(write, server->news, &bytes, sizeof bytes);
+    }
+}
+
+void serve_end(struct server *server) {
+    if (server->port != 0) {
+        SYS2(kill, server->process, SIGKILL);
+        SYS4(wait4, server->process, NULL, 0, NULL);
+        close_quietly(server->news);
+    }
+    *server = (struct server){.news = -1};
 }

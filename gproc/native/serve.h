@@ -1,5 +1,8 @@
 /* A runtime's archive for other nodes, as long as the front end wants: by a process of its own, which has nothing else.
  *
+ * They get it while it comes, so that the front end sends it once, and all have it hardly later than the first.  What it is, each
+ * finds by its digest.
+ *
  * Anybody in the network may connect.  Who does not say the token within seconds, or before somebody else comes and there is no
  * place, is cut off, so that there are only a few connections at a time, for a bounded time; what they could get is public, and is read from a descriptor.
  */
@@ -8,17 +11,30 @@
 
 #include "fetch.h"
 
+/* there: how many of its bytes are in the file.  news: an eventfd(2), which says how many more are. */
 struct archive {
-    int file;
-    uint64_t size;
+    int file, news;
+    uint64_t size, there;
     uint8_t digest[SHA256_BYTES];
     uint8_t token[TOKEN_BYTES];
 };
 
-/* Start a process that serves it, and that ends with this one; its port, 0 if that cannot be done. */
-uint16_t serve_start(const struct archive *archive);
+/* The process that serves it.  port: 0 if there is none. */
+struct server {
+    long process;
+    int news;
+    uint16_t port;
+};
+
+/* Start a process that serves it, and that ends with this one at the latest. */
+struct server serve_start(const struct archive *archive);
+
+/* So many more bytes are in the file. */
+void serve_more(const struct server *server, uint64_t bytes);
+
+void serve_end(struct server *server);
 
 /* What that process does, until its time is over. */
-void serve(int listener, const struct archive *archive);
+void serve(int listener, struct archive archive);
 
 #endif

@@ -17,9 +17,10 @@ static struct {
     bool gone;           /* nobody is there who could give the rest */
     bool doubtful;
     char part_name[RUNTIME_NAME_BYTES + sizeof PART_SUFFIX];
-    const uint8_t *digest;
-    const char *why; /* why the last supply ended; "" at first */
-    uint64_t size, come, given;
+    struct archive wanted;
+    struct server server; /* of what has come */
+    const char *why;      /* why the last supply ended; "" at first */
+    uint64_t come, given;
     struct sha256 sha;
     uint8_t bytes[INPUT_BYTES];
 } now;
@@ -72,25 +73,35 @@ static void open_part(bool anew) {
         return;
     }
     now.come = found.stx_size;
-    if (now.come > now.size) {
+    if (now.come > now.wanted.size) {
         SYS2(ftruncate, now.part, 0);
         now.come = 0;
     }
     now.doubtful = now.come > 0;
 }
 
-void supply_begin(int directory, const char *name, const uint8_t digest[SHA256_BYTES], uint64_t size, bool anew) {
+static void begin_to_serve(void) {
+    struct archive archive = now.wanted;
+    archive.file = now.part;
+    archive.there = now.come;
+    now.server.news = -1;
+    if (now.part >= 0) {
+        now.server = serve_start(&archive);
+    }
+}
+
+void supply_begin(int directory, const char *name, const struct archive *wanted, bool anew) {
     memset(&now, 0, offsetof(__typeof__(now), bytes));
     now.directory = directory;
     now.guest_of = -1;
-    now.digest = digest;
-    now.size = size;
+    now.wanted = *wanted;
     now.why = anew ? "what came is not the runtime" : "";
     memcpy(now.part_name, name, RUNTIME_NAME_BYTES);
     memcpy(now.part_name + RUNTIME_NAME_BYTES, PART_SUFFIX, sizeof PART_SUFFIX);
     sha256_begin(&now.sha);
     remove_other_parts();
     open_part(anew);
+    begin_to_serve();
 }
 
 static size_t at_most(uint64_t left) {
@@ -109,11 +120,14 @@ static bool skip(uint64_t left) {
     return true;
 }
 
-/* The front end says from where the rest comes: "need OFFSET", and why the last supply was not enough. */
+/* The front end says from where the rest comes.  It is told how far we are, where others get what we have, and why the last
+ * supply was not enough. */
 static bool ask(void) {
     struct order order;
-    char text[DIGITS_MAX + 160];
+    char text[2 * DIGITS_MAX + 160];
     size_t used = number_write(text, (uint32_t)now.come), length = strlen(now.why);
+    text[used++] = ' ';
+    used += number_write(text + used, now.server.port);
     if (length > 0) {
         text[used++] = ' ';
     }
@@ -134,7 +148,7 @@ static bool ask(void) {
     struct request request;
     memcpy(request.magic, REQUEST_FORMAT, sizeof request.magic);
     memcpy(request.token, order.token, TOKEN_BYTES);
-    memcpy(request.digest, now.digest, SHA256_BYTES);
+    memcpy(request.digest, now.wanted.digest, SHA256_BYTES);
     request.offset = (uint32_t)now.come;
     now.guest_of = fetch_open(order.address, order.port, &request, &now.why);
     return true;
@@ -169,7 +183,7 @@ static size_t receive(size_t size) {
     return (size_t)got;
 }
 
-/* Without room for it the archive is still unpacked; it cannot be resumed then, nor handed on. */
+/* Without room for it the archive is still unpacked; it cannot be resumed then, nor handed on any more. */
 static void keep(size_t size) {
     for (size_t done = 0; now.part >= 0 && done < size;) {
         long wrote = SYS4(pwrite64, now.part, now.bytes + done, size - done, now.come + done);
@@ -178,10 +192,12 @@ static void keep(size_t size) {
             SYS2(ftruncate, now.part, 0);
             close_quietly(now.part);
             now.part = -1;
+            serve_end(&now.server);
             return;
         }
         done += (size_t)wrote;
     }
+    serve_more(&now.server, size);
 }
 
 static size_t from_part(size_t size) {
@@ -202,7 +218,7 @@ static size_t next_bytes(void) {
             now.gone = true;
             return 0;
         }
-        size_t got = receive(at_most(now.size - now.come));
+        size_t got = receive(at_most(now.wanted.size - now.come));
         if (got > 0) {
             still_doing("receives the runtime");
             keep(got);
@@ -215,7 +231,7 @@ static size_t next_bytes(void) {
 }
 
 size_t supply_next(const uint8_t **bytes) {
-    if (now.given == now.size) {
+    if (now.given == now.wanted.size) {
         fail(-EPIPE, "its archive ends too early", "runtime");
         return 0;
     }
@@ -230,27 +246,27 @@ bool supply_is_right(void) {
     const uint8_t *bytes;
     uint8_t found[SHA256_BYTES];
     /* What lies behind the compressed bytes counts for the digest too. */
-    while (now.given < now.size) {
+    while (now.given < now.wanted.size) {
         if (supply_next(&bytes) == 0) {
             return false;
         }
     }
     sha256_end(&now.sha, found);
-    return memcmp(found, now.digest, SHA256_BYTES) == 0 || fail(-EINVAL, "it is not the one that was announced", "runtime");
+    return memcmp(found, now.wanted.digest, SHA256_BYTES) == 0 || fail(-EINVAL, "it is not the one that was announced", "runtime");
 }
 
 bool supply_is_doubtful(void) {
     return now.doubtful && !now.gone;
 }
 
-int supply_end(bool good) {
+uint16_t supply_end(bool good) {
     close_quietly(now.guest_of);
+    close_quietly(now.part);
     if (!now.gone) {
         SYS3(unlinkat, now.directory, now.part_name, 0);
     }
-    if (good) {
-        return now.part;
+    if (!good) {
+        serve_end(&now.server);
     }
-    close_quietly(now.part);
-    return -1;
+    return now.server.port;
 }

@@ -7,13 +7,12 @@
 #ifndef GPROC_SUPPLY_H
 #define GPROC_SUPPLY_H
 
-#include "fetch.h"
-#include "sha256.h"
+#include "serve.h"
 
 #define RUNTIME_NAME_BYTES (sizeof "runtime-" - 1 + 2 * SHA256_BYTES)
 #define PART_SUFFIX ".part"
 
-/* The front end's word for where the rest comes from.  It follows each answer "need".  GIVE: bytes follow from `offset` to the
+/* The front end's word for where the rest comes from.  It follows each answer "need OFFSET PORT WHY".  GIVE: bytes follow from `offset` to the
  * end of the archive; those before the place that we are at are skipped, so that who cannot listen sends all. */
 struct order {
     uint32_t kind, offset;
@@ -23,8 +22,9 @@ struct order {
 };
 enum order_kind { GIVE, FETCH };
 
-/* Begin to read `size` bytes with that digest; `name` is the runtime's.  Not `anew`: with what is there already. */
-void supply_begin(int directory, const char *name, const uint8_t digest[SHA256_BYTES], uint64_t size, bool anew);
+/* Begin to read what is `wanted`, which has no file; `name` is the runtime's.  Not `anew`: with what is there already.  Other nodes
+ * get it meanwhile. */
+void supply_begin(int directory, const char *name, const struct archive *wanted, bool anew);
 
 /* The next bytes, at least one; 0 at the end of the archive, or with a failure. */
 size_t supply_next(const uint8_t **bytes);
@@ -35,8 +35,8 @@ bool supply_is_right(void);
 /* Whether another attempt may do better: not all bytes came from the front end in this run. */
 bool supply_is_doubtful(void);
 
-/* The end.  The file goes, unless it can be resumed.  If all was right its descriptor, else below 0. */
-int supply_end(bool good);
+/* The end.  The file goes, unless it can be resumed.  If all was right the port at which other nodes get it; 0 if they cannot. */
+uint16_t supply_end(bool good);
 
 /* Read exactly that many bytes of standard input. */
 bool read_exactly(void *to, size_t size);

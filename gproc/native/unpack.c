@@ -128,17 +128,17 @@ static bool make_runtime(int directory, const char *name) {
     return good;
 }
 
-bool runtime_unpack(int directory, const char *name, const uint8_t digest[SHA256_BYTES], uint64_t size, int *archive) {
-    supply_begin(directory, name, digest, size, false);
+bool runtime_unpack(int directory, const char *name, const struct archive *wanted, uint16_t *port) {
+    supply_begin(directory, name, wanted, false);
     bool good = make_runtime(directory, name);
     bool again = !good && supply_is_doubtful() && failure.code != ENOSPC;
-    *archive = supply_end(good);
+    *port = supply_end(good);
     if (again) {
         /* What lay here, or came from another node, was broken.  The front end sends all of it. */
         failure.code = 0;
-        supply_begin(directory, name, digest, size, true);
+        supply_begin(directory, name, wanted, true);
         good = make_runtime(directory, name);
-        *archive = supply_end(good);
+        *port = supply_end(good);
     }
     return good;
 }

@@ -24,8 +24,7 @@ int open_own(const char *path);
 /* Whether the runtime is there. */
 bool runtime_is_there(int directory, const char *name);
 
-/* Get `size` bytes by supply.h, and unpack them as `name`.  `archive` is a descriptor of them, which no name leads to any
- * more; below 0 if they could not be kept. */
-bool runtime_unpack(int directory, const char *name, const uint8_t digest[SHA256_BYTES], uint64_t size, int *archive);
+/* Get what is `wanted` by supply.h, and unpack it as `name`.  Other nodes get it at `port`; 0 if they cannot. */
+bool runtime_unpack(int directory, const char *name, const struct archive *wanted, uint16_t *port);
 
 #endif

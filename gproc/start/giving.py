@@ -22,8 +22,8 @@ from gproc.start.supply import Giver, ParentFailed, Permit, Supply
 LAST_WORD_S: Final = 3.0
 """For a node whose connection is at its end to say why."""
 
-NEEDS_MAX: Final = 4
-"""A node asks once, again if another node did not do, and a third time if what came was wrong."""
+NEEDS_MAX: Final = 5
+"""A node asks once, twice more if other nodes did not do, and once more if what came was wrong."""
 
 
 class Parcel(msgspec.Struct, frozen=True):
@@ -85,29 +85,43 @@ class Giving:
         answer = await self._next()
         for count in range(NEEDS_MAX):
             if answer.word == "have":
-                await self._offer(answer.rest)
+                self._supply.has_it(self._standing.name, await self._giver(answer.rest))
                 return
-            answer = await self._supplied(answer, first=count == 0)
+            answer = await self._supplied(answer, count)
         raise NodeFailed("it asks for the runtime again and again")
 
-    async def _supplied(self, need: Answer, *, first: bool) -> Answer:
-        """Its next answer, when it was given the rest by this or that way."""
-        text, _, why = need.rest.partition(" ")
-        offset = int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else -1
+    async def _supplied(self, need: Answer, count: int) -> Answer:
+        """Its next answer, when it was given the rest by this or that way.  count: of what it was given before."""
+        text, _, rest = need.rest.partition(" ")
+        port, _, why = rest.partition(" ")
+        offset = _offset(text)
         if not 0 <= offset < len(self._parcel.archive):
             raise NodeFailed(f"it asks for a part of the runtime that is not there: {need.rest!r}")
         if self.source:
             self.note = f"{self.source} did not hand the runtime on: {shown_text(why)}; it was sent from here"
             self.source = ""
-        name = self._standing.name
-        turn = await self._supply.turn(name, self._parcel.digest) if first else self._supply.own_turn(name)
-        came = False
+        giver = await self._giver(port)
+        turn = await self._turn(count, offset)
+        came = some = False
         try:
+            if giver is not None:
+                self._supply.offer(giver, turn)
             answer = await self._given(turn, offset)
             came = answer.word == "have"
+            some = _offset(answer.rest.partition(" ")[0]) > offset
         finally:
-            self._supply.ended(turn, came=came)
+            self._supply.ended(turn, came=came, some=some)
         return answer
+
+    async def _turn(self, count: int, offset: int) -> Permit:
+        """The first one may be by another to whom it is still coming, unless this node may be ahead of that.
+
+        No later one is: no node waits for itself by way of others.
+        """
+        name = self._standing.name
+        if count > 1:
+            return self._supply.own_turn(name)
+        return await self._supply.turn(name, self._parcel.digest, whole=count > 0 or offset > 0)
 
     async def _parent_settled(self) -> None:
         try:
@@ -144,8 +158,8 @@ class Giving:
                 each.cancel()
             await asyncio.wait({answering, sending})
 
-    async def _offer(self, port: str) -> None:
-        """It serves others at that port, if it can be dialled."""
+    async def _giver(self, port: str) -> Giver | None:
+        """What it is for others at that port, if it can be dialled there."""
         name = self._standing.name
         address = self._standing.address or self._channel.peer
         if is_number(port) and int(port) and not is_address(address):
@@ -153,12 +167,17 @@ class Giving:
         # At such an address nobody but its own machine finds it; that may be a tunnel's end.
         own = address.startswith("127.") or address == "::1"
         if is_number(port) and 0 < int(port) < 1 << 16 and is_address(address) and not own:
-            self._supply.offer(Giver(name, address, int(port), self._token, self._parcel.digest))
-        self._supply.settled(name)
+            return Giver(name, address, int(port), self._token, self._parcel.digest)
+        return None
 
     async def _send(self, data: bytes, limit_s: float) -> None:
         await send(self._channel, data, limit_s)
         self.sent_bytes += len(data)
+
+
+def _offset(text: str) -> int:
+    """-1 if it is none: a host may say anything."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 10 else -1
 
 
 async def send(channel: Channel, data: bytes, limit_s: float) -> None:

@@ -1,8 +1,10 @@
 """Who gives a node its runtime: the front end, or another node that has just got it.
 
 A node asks its rack master, or a sibling below the same one: never a node of another rack, so that no link carries
-more than the tree does.  The front end sends to its own children two at a time, and one copy to a rack in which nobody
-has the archive.  It sends also to each node for which another did not do, and to all if nodes do not reach each other.
+more than the tree does.  A node hands on what has come to it while the rest is on its way, so the front end sends one
+copy to its own children, and one to a rack in which nobody has the archive.  A node that gets only a part so waits for
+one that has the whole archive, or for the front end, which sends to its children two at a time then.  The front end
+sends also to each node for which two others did not do, and to all if nodes do not reach each other.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ from gproc.start.ssh import Channel
 TOKEN_BYTES: Final = 16
 
 GUESTS: Final = 2
-"""At a time, for each source: while one unpacks, the other's bytes fill the link.  native/serve.c takes some more."""
+"""At a time, for each source: while one unpacks, the other's bytes fill the link.  native/serve.c takes some more.
+
+Of those who hand on what is still coming to them it makes a tree: a slow one keeps back few others, not all after it.
+"""
 
 ALIKE_FAILURES: Final = 3
 """So many more nodes that could not get it from another than could: a firewall is between them, and we ask no more."""
@@ -45,9 +50,12 @@ class Permit(msgspec.Struct, frozen=True):
 
 
 class _Offer:
+    """depth: through how many others its bytes come while they come; 0 if all are there."""
+
     def __init__(self, source: Giver, families: tuple[str, ...]) -> None:
         self.source = source
         self.families = families
+        self.depth = 0
         self.guests = 0
         self.good = True
         self.channel: Channel | None = None
@@ -66,6 +74,7 @@ class Supply:
         self._failed: set[str] = set()
         self._pending = Counter(self._parents.values())
         self._offers: dict[str, _Offer] = {}
+        self._by_source: dict[Giver, _Offer] = {}
         self._by_family: dict[str, list[_Offer]] = {}
         self._sending: Counter[str] = Counter()
         self._failures = 0
@@ -88,10 +97,15 @@ class Supply:
         if family in self._failed:
             raise ParentFailed
 
-    async def turn(self, name: str, digest: str) -> Permit:
-        """Wait until this node can be given the runtime of that digest; its parent is settled.  `ended` must follow."""
+    async def turn(self, name: str, digest: str, *, whole: bool = False) -> Permit:
+        """Wait until this node can be given the runtime of that digest; its parent is settled.  `ended` must follow.
+
+        whole: by one who has all of it, because another to whom it was coming did not do.
+        """
         family = self._parents[name]
-        while (turn := self._turn(family, digest)) is None:
+        if whole:
+            self._withdraw(name)
+        while (turn := self._turn(family, digest, whole)) is None:
             await self._changes.setdefault(family, asyncio.Event()).wait()
         return turn
 
@@ -101,12 +115,14 @@ class Supply:
         self._sending[family] += 1
         return Permit(family, None)
 
-    def _turn(self, family: str, digest: str) -> Permit | None:
-        here = self._by_family.get(family, ())
-        offers = [offer for offer in here if offer.good and offer.source.digest == digest]
+    def _turn(self, family: str, digest: str, whole: bool) -> Permit | None:
+        offers = [
+            offer for offer in self._by_family.get(family, ())
+            if offer.good and offer.source.digest == digest and not (whole and offer.depth)
+        ]  # fmt: skip
         free = [offer for offer in offers if offer.guests < GUESTS]
         if free and self._failures < ALIKE_FAILURES:
-            offer = min(free, key=lambda each: each.guests)
+            offer = min(free, key=lambda each: (each.depth, each.guests))
             offer.guests += 1
             return Permit(family, offer.source)
         may_send = GUESTS if not family else 0 if offers else 1
@@ -115,30 +131,56 @@ class Supply:
             return Permit(family, None)
         return None
 
-    def ended(self, turn: Permit, *, came: bool) -> None:
-        """came: the node has the runtime now."""
+    def ended(self, turn: Permit, *, came: bool, some: bool = False) -> None:
+        """came: the node has the runtime now.  some: it has more of it."""
         if turn.source is None:
             self._sending[turn.family] -= 1
         else:
-            offer = self._offers[turn.source.name]
+            offer = self._by_source[turn.source]
             offer.guests -= 1
             offer.good = offer.good and came
-            self._failures += -1 if came else 1
+            if came or not some:
+                self._failures += -1 if came else 1
             for family in offer.families:
                 self._changed(family)
         self._changed(turn.family)
 
-    def offer(self, source: Giver) -> None:
-        """This node has the archive, and gives it to those who show its token."""
-        families = (self._parents[source.name], source.name)
-        offer = self._offers[source.name] = _Offer(source, families)
-        for family in families:
-            self._by_family.setdefault(family, []).append(offer)
+    def offer(self, source: Giver, coming_from: Permit | None = None) -> None:
+        """This node gives the archive to those who show its token.  coming_from: while it gets the archive itself."""
+        depth = 0
+        if coming_from is not None:
+            depth = 1 if coming_from.source is None else self._by_source[coming_from.source].depth + 1
+        self._withdraw(source.name)
+        offer = self._by_source.get(source)
+        if offer is None:
+            families = (self._parents[source.name], source.name)
+            offer = self._by_source[source] = _Offer(source, families)
+            for family in families:
+                self._by_family.setdefault(family, []).append(offer)
+        self._offers[source.name] = offer
+        offer.good = True
+        offer.depth = depth
+        for family in offer.families:
+            self._changed(family)
+
+    def _withdraw(self, name: str) -> None:
+        offer = self._offers.pop(name, None)
+        if offer is not None:
+            offer.good = False
+
+    def has_it(self, name: str, source: Giver | None) -> None:
+        """This node has the runtime.  source: what it is for others; None if they cannot get it there."""
+        if source is None:
+            self._withdraw(name)
+        else:
+            self.offer(source)
+        self.settled(name)
 
     def settled(self, name: str, *, failed: bool = False) -> None:
         """This node has the runtime, or needs it no more.  The second time it says nothing new but a failure."""
         if failed:
             self._failed.add(name)
+            self._withdraw(name)
         if name in self._unsettled:
             self._unsettled.remove(name)
             self._pending[self._parents[name]] -= 1

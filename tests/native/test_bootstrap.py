@@ -61,9 +61,10 @@ def runtime_of(loader: bytes) -> bytes:
 
 
 class Bootstrap:
-    """One run of it, as the front end sees it."""
+    """One run of it, as the front end sees it.  port: where others get what has come, by its last answer "need"."""
 
     def __init__(self, helper: str, place: Path) -> None:
+        self.port = 0
         words = [helper, "bootstrap", str(place)]
         self.process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
@@ -79,12 +80,16 @@ class Bootstrap:
         self.send(order_to_take(offset) + rest)
 
     def answer(self) -> str:
-        """The next line that is no sign of life, without its beginning; "" at the end."""
+        """The next line that is no sign of life, without its beginning and the port of a "need"; "" at the end."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline().decode()
         while line.startswith("gproc-start doing "):
             line = self.process.stdout.readline().decode()
-        return line.removeprefix("gproc-start ").rstrip("\n") if line.startswith("gproc-start ") else line.rstrip("\n")
+        line = line.removeprefix("gproc-start ").rstrip("\n")
+        if found := re.fullmatch("need ([0-9]+) ([0-9]+)(.*)", line):
+            self.port = int(found[2])
+            return f"need {found[1]}{found[3]}"
+        return line
 
     def close(self) -> None:
         assert self.process.stdin is not None

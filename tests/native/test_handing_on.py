@@ -42,15 +42,20 @@ def begun(helper: str, place: Path) -> Bootstrap:
     return run
 
 
+def await_part(place: Path, size: int) -> None:
+    """Until so many bytes have come there."""
+    until_s = time.monotonic() + PATIENCE_S
+    while sum(part.stat().st_size for part in place.glob("*.part")) < size:
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+
+
 def interrupted(helper: str, place: Path) -> None:
     """A bootstrap that was killed when half of the archive was there."""
     run = begun(helper, place)
     assert run.answer() == "need 0"
     run.give(ARCHIVE[:HALF])
-    until_s = time.monotonic() + PATIENCE_S
-    while sum(part.stat().st_size for part in place.glob("*.part")) < HALF:
-        assert time.monotonic() < until_s
-        time.sleep(0.01)
+    await_part(place, HALF)
     run.process.send_signal(signal.SIGKILL)
     run.end()
 
@@ -175,6 +180,48 @@ def test_nothing_is_handed_on_when_the_front_end_is_gone(helper: str, place: Pat
     with pytest.raises(ConnectionRefusedError):
         while time.monotonic() < until_s:
             socket.create_connection(("127.0.0.1", port)).close()
+
+
+def test_a_node_gets_what_another_has_while_the_rest_is_on_its_way_there(helper: str, place: Path) -> None:
+    own = place.parent / "source"
+    own.mkdir(0o700)
+    source_run = begun(helper, own)
+    assert source_run.answer() == "need 0"
+    source_run.give(ARCHIVE[:HALF])
+    run = fetching(helper, place, source_run.port)
+    await_part(place, HALF)
+    source_run.send(ARCHIVE[HALF:])
+    assert whole(run, place) not in (0, source_run.port)
+    assert whole(source_run, own) == source_run.port, "who asks later finds it at the same port"
+    for each in (run, source_run):
+        each.end()
+
+
+def test_who_waits_for_the_rest_is_let_go_if_it_does_not_come(helper: str, place: Path) -> None:
+    run = begun(helper, place)
+    assert run.answer() == "need 0"
+    run.give(ARCHIVE[:HALF])
+    with socket.create_connection(("127.0.0.1", run.port), PATIENCE_S) as guest:
+        guest.sendall(request())
+        with guest.makefile("rb") as given:
+            assert given.read(HALF) == ARCHIVE[:HALF]
+            run.close()
+            with contextlib.suppress(ConnectionResetError):
+                assert given.read() == b""
+    run.end()
+
+
+def test_what_turned_out_to_be_wrong_is_given_to_nobody_any_more(helper: str, place: Path, stopped: None) -> None:
+    with peer(lambda connection: connection.sendall(ARCHIVE[:-1] + bytes([ARCHIVE[-1] ^ 1]))) as port:
+        run = fetching(helper, place, port)
+        first = run.port
+        assert run.answer() == "need 0 what came is not the runtime"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", first))
+    run.give(ARCHIVE)
+    assert whole(run, place) == run.port != first
+    assert told(run.port, request()) == ARCHIVE
+    run.end()
 
 
 def request(token: bytes = TOKEN, offset: int = 0, archive: bytes = ARCHIVE, magic: bytes = b"gpr1") -> bytes:
