@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gproc.cli.naming import meant_by
+from gproc.cli.naming import meant_of_job
 from gproc.cli.options import KillOptions
 from gproc.cli.stderr import complain
 from gproc.cli.trace import Trace
@@ -12,9 +12,7 @@ from gproc.wire.job_messages import ActedOn
 
 
 def run(options: KillOptions) -> int:
-    nodes = options.nodes[0] if options.nodes else ""
-    meant = meant_by(options.socket, nodes, job=options.job)
-    meant.check()
+    meant = meant_of_job(options.socket, options.nodes, options.job)
     trace = Trace(options.debug)
     trace.step(f"asks the master at {options.socket} to send {name_of(options.signal)} to job {options.job}")
     answer = answer_to(options.socket, lambda session: session.kill(options.job, options.signal, meant.nodes))

@@ -7,7 +7,7 @@ import sys
 
 from gproc.cli.absent import without_part
 from gproc.cli.foreground import Foreground
-from gproc.cli.naming import meant_by
+from gproc.cli.naming import meant_of_job
 from gproc.cli.options import LogsOptions
 from gproc.cli.progress import progress_for
 from gproc.cli.showing import AsItComes
@@ -23,9 +23,7 @@ from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, UsageError
 
 def run(options: LogsOptions) -> int:
     check_tasks(options)
-    nodes = options.nodes[0] if options.nodes else ""
-    meant = meant_by(options.socket, nodes, job=options.job)
-    meant.check()
+    meant = meant_of_job(options.socket, options.nodes, options.job)
     trace = Trace(options.debug)
     trace.step(f"asks the master at {options.socket} for the output of job {options.job}")
     driver = PollDriver(options.socket)

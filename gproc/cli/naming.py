@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gproc.client.requests import check_nodes
 from gproc.naming.naming import MeantNodes, is_plain
 
 
-def meant_by(socket: str, nodes: str, exclude: str = "", *, job: str = "last") -> MeantNodes:
-    """job: whose failed nodes `@failed` stands for.  nodes: "" for all of that job.
+def meant_of_job(socket: str, nodes: Sequence[str], job: str) -> MeantNodes:
+    """nodes: the words that follow a job: one, or none for all of its nodes.  Raises: as `meant_by`."""
+    if not nodes:
+        return MeantNodes("", "")
+    meant = meant_by(socket, nodes[0], job=job)
+    meant.check()
+    return meant
 
-    Raises: SpecError; GprocError if there are no such nodes.
+
+def meant_by(socket: str, nodes: str, exclude: str = "", *, job: str = "last") -> MeantNodes:
+    """job: whose failed nodes `@failed` stands for.
+
+    Raises: SpecError, for "" too, which a variable of a script may be; GprocError if there are no such nodes.
     """
     if not (is_plain(nodes) and is_plain(exclude)):
         from gproc.client.resolving import resolved
@@ -20,6 +31,5 @@ def meant_by(socket: str, nodes: str, exclude: str = "", *, job: str = "last") -
 
             complain([f"{','.join(meant.nobodys)}: to be left out, but no node is called so"])
         return meant
-    if nodes:
-        check_nodes(nodes, exclude)
+    check_nodes(nodes, exclude)
     return MeantNodes(nodes, exclude)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from gproc.cli.absent import without_part
-from gproc.cli.naming import meant_by
+from gproc.cli.naming import meant_of_job
 from gproc.cli.options import StacksOptions
 from gproc.cli.stderr import complain
 from gproc.cli.style import columns
@@ -27,9 +27,7 @@ _NEXT: Final = " > "
 
 
 def run(options: StacksOptions) -> int:
-    nodes = options.nodes[0] if options.nodes else ""
-    meant = meant_by(options.socket, nodes, job=options.job)
-    meant.check()
+    meant = meant_of_job(options.socket, options.nodes, options.job)
     trace = Trace(options.debug)
     trace.step(f"asks the master at {options.socket} where the processes of job {options.job} are")
     answer = answer_to(

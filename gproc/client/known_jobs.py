@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gproc.client.events import Event
 from gproc.client.job import Job
 from gproc.client.known import JobInfo, jobs_of, problems_of
+from gproc.client.requests import check_nodes
 from gproc.client.results import TimeoutExpired
 from gproc.client.session import ClientSession
 from gproc.client.session_job import SessionJob
@@ -37,7 +38,7 @@ class KnownJobs(ABC):
         """
         return jobs_of(self._ask(lambda session: session.list_jobs(ended=ended)))
 
-    def attach(self, job: int | str, *, nodes: str = "") -> Job:
+    def attach(self, job: int | str, *, nodes: str | None = None) -> Job:
         """Go back to a job that runs: its events from now on.  job: its number, its name, or "last".
 
         `stdin` of the result is None if the job has none, or another client gives it its input.  If this program ends,
@@ -53,7 +54,7 @@ class KnownJobs(ABC):
             job, lambda session, name: session.view(name, meant, start=False, follow=True, control=True)
         )
 
-    def logs(self, job: int | str, *, nodes: str = "", follow: bool = False, times: bool = False) -> Iterator[Event]:
+    def logs(self, job: int | str, *, nodes: str | None = None, follow: bool = False, times: bool = False) -> Iterator[Event]:
         """What a job has written, as far as it is kept: `Output`, `Skipped`, and `Exited` for each node that has ended.
 
         follow: go on until it ends.  times: each `Output` has its `time_s`.  nodes: only these.
@@ -75,12 +76,12 @@ class KnownJobs(ABC):
             viewed.leave()
             raise
 
-    def kill(self, job: int | str, signum: int = signal.SIGTERM, *, nodes: str = "") -> None:
+    def kill(self, job: int | str, signum: int = signal.SIGTERM, *, nodes: str | None = None) -> None:
         """Send a signal to every process of a job, or to those on some nodes.  Raises: JobRejected, LinkLost."""
         meant = self._known(nodes, job)
         self._ask(lambda session: session.kill(str(job), signum, meant.nodes))
 
-    def stacks(self, job: int | str, *, nodes: str = "", debugger: bool = False) -> StacksInfo:
+    def stacks(self, job: int | str, *, nodes: str | None = None, debugger: bool = False) -> StacksInfo:
         """Where the processes of a running job are, as `gproc stacks` shows it.
 
         nodes: only these.  debugger: also by gdb, which stops each process for a moment.  It takes up to 3 s if a node
@@ -113,10 +114,13 @@ class KnownJobs(ABC):
         viewed._be_viewed()
         return viewed
 
-    def _known(self, nodes: str, job: int | str) -> MeantNodes:
+    def _known(self, nodes: str | None, job: int | str) -> MeantNodes:
         """What NODES means among the nodes of a job.  Raises: as `_meant`; UsageError if nobody knows a host."""
+        if nodes is None:
+            return MeantNodes("", "")
         meant = self._meant(nodes, job=job)
         meant.check()
+        check_nodes(meant.nodes, "")
         return meant
 
     @abstractmethod

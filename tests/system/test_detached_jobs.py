@@ -156,6 +156,16 @@ def test_a_detached_terminal_waits_for_somebody_and_the_second_one_sees_only(fla
         second.close()
 
 
+def test_a_variable_that_is_empty_does_not_kill_a_job_on_all_nodes(flat: Cluster) -> None:
+    number = detached(flat, "1-3", "/bin/sleep", "1000")
+    for verb in ("kill", "logs", "stacks"):
+        done = flat.command(verb, number, "")
+        assert (done.returncode, b"node specification" in done.stderr) == (2, True), verb
+    with gproc.connect(str(flat.socket)) as cluster, pytest.raises(gproc.SpecError):
+        cluster.kill(number, nodes="")
+    assert flat.command("kill", number).returncode == 0
+
+
 def test_a_job_gets_a_signal_on_some_of_its_nodes_or_on_all(flat: Cluster) -> None:
     number = detached(flat, "1-3", "/bin/sleep", "1000")
     assert flat.command("kill", "-s", "INT", number, "2-3").returncode == 0

@@ -82,8 +82,8 @@ class InvokedJob:
         except (gproc.GprocError, OSError, ValueError) as error:
             end = WorkEnd(EXIT_GPROC, (reason_of(error),))
         self._output.close()
-        reason = "; ".join(end.reasons)
-        status = end_status(failed=end.status != 0, destroyed=self.destroyed)
+        reason = "; ".join((*end.reasons, *self._output.lost))
+        status = end_status(failed=end.status != 0 or bool(self._output.lost), destroyed=self.destroyed)
         log.info("%s: %s%s", self.id, status, f": {reason}" if reason else "")
         self._move(status, reason)
 

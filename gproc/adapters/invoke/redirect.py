@@ -20,10 +20,14 @@ LINE_BYTES_MAX: Final = 64 << 10
 
 
 class OutputFiles:
-    """Takes the output of all processes of a job.  Lines of different processes are not mixed."""
+    """Takes the output of all processes of a job.  Lines of different processes are not mixed.
+
+    lost: why something of it is in no file, a clause for each stream.
+    """
 
     def __init__(self, redirect: Redirect | None) -> None:
         """redirect: the files, which are emptied; None: the output is dropped.  Raises: OSError for a file."""
+        self.lost: list[str] = []
         self._files: dict[Stream, int] = {}
         self._begun: defaultdict[tuple[Stream, Hashable], bytes] = defaultdict(bytes)
         try:
@@ -51,17 +55,27 @@ class OutputFiles:
         for (stream, _), rest in self._begun.items():
             self._put(stream, rest)
         self._begun.clear()
-        for descriptor in self._files.values():
-            os.close(descriptor)
-        self._files.clear()
+        for stream in list(self._files):
+            self._end(stream)
 
     def _put(self, stream: Stream, data: bytes) -> None:
         try:
             while data and stream in self._files:
                 data = data[os.write(self._files[stream], data) :]
         except OSError as error:
-            log.warning("the rest of %s is dropped: %s", stream, reason_of(error))
+            self._lose(stream, error)
+            self._end(stream)
+
+    def _end(self, stream: Stream) -> None:
+        try:
             os.close(self._files.pop(stream))
+        except OSError as error:  # as of a file server, which writes late
+            self._lose(stream, error)
+
+    def _lose(self, stream: Stream, error: OSError) -> None:
+        clause = f"the rest of {stream} is dropped: {reason_of(error)}"
+        log.warning("%s", clause)
+        self.lost.append(clause)
 
 
 def _opened(path: str) -> int:

@@ -46,6 +46,7 @@ if [ "$kind" = sftp ]; then
     done
     if [ -z "$command" ]; then echo "gproc-rsh: there is no sftp-server on this node" >&2; exit 255; fi
 fi
+trap : INT QUIT  # of a terminal: they are for the command, which may go on and has a status
 if [ -n "$user" ]; then su "$user" -c "$command"; else "$SHELL" -c "$command"; fi
 status=$?
 if [ "$PPID" = 1 ]; then  # all processes here are this session's

@@ -40,6 +40,11 @@ def test_the_executable_of_a_node_runs_in_its_directory_with_arguments_and_envir
     assert (tmp_path / "out").read_text().splitlines()[0] == "/usr"
 
 
+def test_a_job_whose_output_finds_no_room_is_not_done(client: Client, tmp_path: Path) -> None:
+    files = redirected(tmp_path) | {"stdout_file": "/dev/full"}
+    assert client.run(hostname="3", executable_path="/bin/date", **files) == ["ACTIVE", "FAILED"]
+
+
 def test_a_staged_executable_goes_along_with_its_files(tree: Cluster, client: Client, tmp_path: Path) -> None:
     program = tree.write_program("staged", f"cat {tmp_path}/data; rm -f $0 {tmp_path}/data")
     (tmp_path / "data").write_text("sent\n")

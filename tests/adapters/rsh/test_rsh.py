@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import pwd
 import shlex
 import shutil
 import subprocess
 import sys
+import termios
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -110,6 +113,26 @@ def test_a_terminal_is_given_if_it_is_asked_for(tree: Cluster, agent: Path) -> N
         assert (done.returncode == 0, done.stderr) == (is_one, b""), words
     os.close(ours)
     os.close(theirs)
+
+
+def test_a_command_that_takes_ctrl_c_goes_on_and_has_its_own_status(tree: Cluster, agent: Path) -> None:
+    """As with ssh: a shell between them ended by the signal, and its status was gproc-rsh's 255."""
+    ours, theirs = os.openpty()
+    line = "trap 'echo caught' INT; echo begun; sleep 100; echo after; exit 5"
+    process = subprocess.Popen(
+        [str(agent), "-t", "1", line], env=tree.env, cwd=tree.work, stdin=theirs, stdout=theirs, stderr=theirs,
+        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(theirs)
+    said = b""
+    with contextlib.suppress(OSError):  # the terminal's end
+        while piece := os.read(ours, 4096):
+            said += piece
+            if piece.endswith(b"begun\r\n"):
+                os.write(ours, b"\x03")
+    assert process.wait(PATIENCE_S) == 5, said
+    assert said.split() == [b"begun", b"^Ccaught", b"after"]
+    os.close(ours)
 
 
 def test_switches_of_the_environment_have_a_program_sent(tree: Cluster, agent: Path) -> None:
