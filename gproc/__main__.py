@@ -8,6 +8,7 @@ import sys
 from typing import NoReturn
 
 from gproc.descriptors import open_standard_descriptors
+from gproc.environment import undo_locale_coercion
 
 
 def _import_msgspec() -> None:
@@ -34,6 +35,7 @@ def run() -> int:
     """Do what sys.argv asks.  Returns the exit status."""
     gc.disable()  # until all is imported: gproc.cli.main
     open_standard_descriptors()
+    undo_locale_coercion()
     try:
         _import_msgspec()
         from gproc.cli.main import main as command

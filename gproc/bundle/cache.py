@@ -16,6 +16,7 @@ import msgspec
 
 from gproc.bundle import keeping
 from gproc.content.manifest import digest_of
+from gproc.environment import user_home
 
 RECORDS_MAX: Final = 200
 """Programs in the cache.  The record of a single program has 3 KB, with Python's library 500 KB."""
@@ -140,11 +141,17 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 _decoder = msgspec.msgpack.Decoder(Record)
 
 
+NO_HOME: Final = "/proc/no-home"
+
+
 def default_directory(environ: Mapping[str, str]) -> str:
-    """The cache below $XDG_CACHE_HOME if that is absolute, else below ~/.cache: XDG Base Directory Specification."""
+    """The cache below $XDG_CACHE_HOME if that is absolute, else below ~/.cache: XDG Base Directory Specification.
+
+    For a user without a home it is below a directory that nobody can make, so that nothing is kept.
+    """
     base = environ.get("XDG_CACHE_HOME", "")
     if not base.startswith("/"):
-        base = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".cache")
+        base = os.path.join(user_home(environ) or NO_HOME, ".cache")
     return os.path.join(base, "gproc", "bundles")
 
 

@@ -17,9 +17,7 @@ from gproc.bundle.image import Image
 from gproc.bundle.meaning import Ran
 from gproc.content.paths import within
 
-_OMITTED: Final = re.compile(
-    r"/(doc|docs|man|help|html|demos?|tests?|examples?|po|locale)$|\.(h|a|la|pod|R[dD]|el\.gz)$"
-)
+_OMITTED: Final = re.compile(r"/(doc|docs|man|help|html|demos?|tests?|examples?|po|locale)$|\.(h|a|la|pod|R[dD])$")
 
 _LIBRARIES: Final = (
     (re.compile(r"(tclsh|wish)[\d.]*"), ("share/tcltk", "lib/tcltk", "lib/tcl8*", "lib/tk8*", "lib/*-linux-*/tcltk")),

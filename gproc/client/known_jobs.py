@@ -54,7 +54,9 @@ class KnownJobs(ABC):
             job, lambda session, name: session.view(name, meant, start=False, follow=True, control=True)
         )
 
-    def logs(self, job: int | str, *, nodes: str | None = None, follow: bool = False, times: bool = False) -> Iterator[Event]:
+    def logs(
+        self, job: int | str, *, nodes: str | None = None, follow: bool = False, times: bool = False
+    ) -> Iterator[Event]:
         """What a job has written, as far as it is kept: `Output`, `Skipped`, and `Exited` for each node that has ended.
 
         follow: go on until it ends.  times: each `Output` has its `time_s`.  nodes: only these.

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gproc.disk.trusted import make_trusted
+from gproc.environment import user_home
 from gproc.errors import GprocError
 from gproc.shown import reason_of
 from gproc.trust.home import InsecureFile, check_private
@@ -26,7 +27,10 @@ def state_base(environ: Mapping[str, str]) -> str:
     if os.geteuid() == 0:
         return "/var/lib/gproc"
     state = environ.get("XDG_STATE_HOME", "")
-    return os.path.join(state if os.path.isabs(state) else os.path.expanduser("~/.local/state"), "gproc")
+    if not os.path.isabs(state):
+        home = user_home(environ)
+        state = os.path.join(home, ".local/state") if home else f"/run/user/{os.geteuid()}"
+    return os.path.join(state, "gproc")
 
 
 def open_state(base: str) -> tuple[str, int]:

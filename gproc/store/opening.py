@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 
+from gproc.environment import user_home
 from gproc.store import inventory
 from gproc.store.room import Use
 from gproc.store.store import Store
@@ -24,7 +25,11 @@ def default_base(environ: dict[str, str] | os._Environ[str]) -> str:
     """/var/cache/gproc for root, file-hierarchy(7); the user's own cache directory else."""
     if os.geteuid() == 0:
         return "/var/cache/gproc"
-    cache = environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    cache = environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(cache):
+        home = user_home(environ)
+        # The session's own directory, if there is one; else the store says that it cannot be made.
+        cache = os.path.join(home, ".cache") if home else f"/run/user/{os.geteuid()}"
     return os.path.join(cache, "gproc", "store")
 
 

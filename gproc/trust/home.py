@@ -16,6 +16,7 @@ from typing import Final
 from gproc.bundle.surroundings import working_directory
 from gproc.disk.special import is_written_in_place
 from gproc.disk.trusted import make_trusted
+from gproc.environment import user_home
 from gproc.errors import TrustError
 
 HOME_MODE: Final = 0o700
@@ -181,15 +182,10 @@ def home_path(environ: Mapping[str, str]) -> str:
 
 
 def _user_home(environ: Mapping[str, str]) -> str:
-    home = environ.get("HOME", "")
-    if os.path.isabs(home):
-        return home
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_dir
-    except KeyError as error:
-        raise TrustError(f"uid {os.geteuid()} has no home directory: set GPROC_HOME") from error
+    home = user_home(environ)
+    if not home:
+        raise TrustError(f"uid {os.geteuid()} has no home directory: set GPROC_HOME")
+    return home
 
 
 def _closed_to_others(path: str, flags: int) -> int:

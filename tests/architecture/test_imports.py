@@ -20,7 +20,7 @@ IO_MODULES = {
 }  # fmt: skip
 
 ORDER = (
-    "errors", "shown", "addresses", "collecting", "descriptors", "interpreter", "logstream", "readiness",
+    "errors", "shown", "addresses", "collecting", "descriptors", "environment", "interpreter", "logstream", "readiness",
     "request", "boxes", "nodespec", "naming", "content", "disk", "wire", "tree", "bundle", "packager", "store",
     "locales", "trust", "policy", "link", "root", "spread", "copy", "native", "launch", "relay", "node",
     "tasks", "records", "service",

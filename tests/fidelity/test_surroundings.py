@@ -75,6 +75,13 @@ def test_the_environment_is_the_callers_and_no_loader_variable_is_added(site: An
     }  # fmt: skip
 
 
+def test_a_caller_in_the_locale_c_does_not_get_pythons_locale(site: Any) -> None:
+    """Python sets LC_CTYPE at its start then: grep, sort and wc would count otherwise than at home."""
+    shown = lines(site.run("1", "/usr/bin/env", env={"LANG": "C", "LC_ALL": ""}))
+    assert "LANG=C" in shown
+    assert not [line for line in shown if line.startswith("LC_CTYPE=")]
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_the_umask_is_the_callers(site: Any, umask: int) -> None:
     assert int(lines(site.run("1", "/bin/sh", "-c", "umask", umask=umask))[0], 8) == umask

@@ -20,6 +20,7 @@ from gproc.adapters.gridftp.memory import MemoryPool
 from gproc.adapters.gridftp.options import SWITCHES, RegistryOptions, master_options
 from gproc.adapters.gridftp.security import own_identity
 from gproc.descriptors import open_standard_descriptors
+from gproc.environment import undo_locale_coercion
 from gproc.errors import GprocError
 from gproc.shown import reason_of, shown_text
 
@@ -32,6 +33,7 @@ The master of GridFTP servers: gfork runs it.  Without -b it is a front end's: d
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 if gfork ended, 2 for a wrong command line, else 125."""
     open_standard_descriptors()
+    undo_locale_coercion()
     try:
         options = master_options(sys.argv[1:] if argv is None else argv)
         if options.wants_help:

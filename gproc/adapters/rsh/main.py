@@ -29,6 +29,7 @@ from gproc.cli.parse import parse
 from gproc.cli.stderr import complain
 from gproc.client.finding import default_socket
 from gproc.descriptors import open_standard_descriptors
+from gproc.environment import undo_locale_coercion
 from gproc.errors import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND
 from gproc.request.outcome import Returned
 from gproc.root import kernel
@@ -60,6 +61,7 @@ class LikeSsh(execute.Manner):
 def main() -> int:
     """Returns the exit status: the command's own, or 255 if it could not be run or nobody knows how it ended."""
     open_standard_descriptors()
+    undo_locale_coercion()
     launcher = os.environ.get(TIED)
     if launcher is not None:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,46 @@
+"""What the environment says of the caller."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Final
+
+_COERCED: Final = ("C.UTF-8", "C.utf8", "UTF-8")
+"""PEP 538: what Python sets LC_CTYPE to when it starts in the locale C."""
+
+
+def undo_locale_coercion() -> None:
+    """Take back what Python has set at its start: programs that get our environment are to count letters as at home.
+
+    It shows in /proc/self/environ, which has what we were started with.
+    """
+    if os.environ.get("LC_CTYPE") not in _COERCED:
+        return
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            entries = file.read().split(b"\0")
+    except OSError:
+        return
+    begun = [entry.partition(b"=")[2] for entry in entries if entry.startswith(b"LC_CTYPE=")]
+    if begun:
+        os.environb[b"LC_CTYPE"] = begun[0]
+    else:
+        del os.environ["LC_CTYPE"]
+
+
+def user_home(environ: Mapping[str, str]) -> str:
+    """$HOME if that is an absolute path, else what passwd(5) says; "" for a user who has none.
+
+    Not os.path.expanduser: without a home it gives "~", which would be made in the working directory.
+    """
+    home = environ.get("HOME", "")
+    if os.path.isabs(home):
+        return home
+    import pwd
+
+    try:
+        home = pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        return ""
+    return home if os.path.isabs(home) else ""
