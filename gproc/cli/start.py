@@ -79,7 +79,9 @@ def _run(options: StartOptions, home: str, began_s: float) -> tuple[subprocess.P
     elif address:
         check_reachable(address, port)
     try:
-        status = start_nodes(options, home, authority, parcels, standings, tree, options.address or address, began_s)
+        status = start_nodes(
+            options, home, authority, parcels, standings, tree, options.address or address, port, began_s
+        )
     except BaseException:
         if master is not None and options.foreground:
             master.terminate()
@@ -95,9 +97,11 @@ def _import_for(options: StartOptions) -> None:
 
 def start_nodes(
     options: SlaveStartOptions, home: str, authority: Authority, parcels: Parcels,
-    standings: Sequence[Standing], tree: TreeState | None, master: str, began_s: float, afresh: bool = False,
+    standings: Sequence[Standing], tree: TreeState | None, master: str, port: int, began_s: float,
+    afresh: bool = False,
 ) -> int:  # fmt: skip
-    """Start those that are not in the tree; the exit status.  afresh: those that are as well."""
+    """Start those that are not in the tree; the exit status.  master, port: whom they dial.  afresh: those that are in
+    the tree as well."""
     rows = [] if tree is None else [(row.node.name, row.node.address) for row in tree.nodes]
     connected = connected_nodes(rows)
     present = set() if afresh else {name for name, _ in rows}
@@ -113,7 +117,7 @@ def start_nodes(
     }
     remember(home, [each for each in standings if each.name not in others])
     settings = Settings(
-        master=master, master_port=port_of(tree, options.cmd_port), cmd_port=options.cmd_port,
+        master=master, master_port=port, cmd_port=options.cmd_port,
         bin_root=options.bin_root, parallel=options.parallel, debug=options.debug,
     )  # fmt: skip
     view = NodesView(missing, json=options.json)
