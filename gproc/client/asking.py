@@ -23,8 +23,8 @@ from gproc.wire.stacks import AskStacks
 def job_text(name: str) -> str:
     """What a caller calls a job, as it is sent.
 
-    The master says itself what is no name; but it ends a connection on which it cannot read a message, and with it every
-    job of the program.  Raises: UsageError for what it could not read.
+    The master says itself what is no name; but it ends a connection on which it cannot read a message, and with it
+    every job of the program.  Raises: UsageError for what it could not read.
     """
     if len(name) > NAME_CHARACTERS_MAX or not name.isascii():
         JobName.parse(name)
