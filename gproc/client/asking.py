@@ -24,9 +24,9 @@ def job_text(name: str) -> str:
     """What a caller calls a job, as it is sent.
 
     The master says itself what is no name; but it ends a connection on which it cannot read a message, and with it
-    every job of the program.  Raises: UsageError for what it could not read.
+    every job of the program.  Raises: UsageError if it is too long for that.
     """
-    if len(name) > NAME_CHARACTERS_MAX or not name.isascii():
+    if len(name) > NAME_CHARACTERS_MAX:
         JobName.parse(name)
     return name
 
