@@ -17,9 +17,10 @@ def test_a_user_without_a_home_gets_no_directory_called_tilde(tmp_path: Path) ->
         pytest.skip("needs root, to be a user whom nobody knows")
     tmp_path.chmod(0o777)
     code = (
-        "import os; os.setresuid(4777, 4777, 4777)\n"
+        "import os, pwd\n"
         "from gproc.bundle.cache import default_directory\n"
         "from gproc.environment import user_home\n"
+        "os.setresuid(4777, 4777, 4777)\n"
         "print(repr(user_home(os.environ)), default_directory(os.environ))"
     )
     environ = {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import tarfile
@@ -11,6 +10,7 @@ from typing import BinaryIO
 
 from gproc.content.manifest import Digest, Directory, Entry, File, Manifest, Symlink
 from gproc.disk.special import is_written_in_place
+from gproc.disk.whole import written_whole
 from gproc.errors import BundleError
 
 Read = Callable[[Digest], bytes]
@@ -22,22 +22,14 @@ def write_file(manifest: Manifest, read: Read, path: str) -> None:
 
     Raises: BundleError if the path cannot be written, or a file has changed since it was packed.
     """
-    beside = f"{path}.{os.getpid()}.part"
     try:
-        if is_written_in_place(path):
-            with open(path, "wb") as file:
-                write(manifest, read, file, seekable=False)
-            return
-        with open(beside, "xb") as file:
-            write(manifest, read, file)
-        os.replace(beside, path)
+        seekable = not is_written_in_place(path)
+        with written_whole(path) as file:
+            write(manifest, read, file, seekable=seekable)
     except BrokenPipeError:
         raise  # whoever reads our standard output has gone
     except OSError as error:
         raise BundleError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)
 
 
 def write(manifest: Manifest, read: Read, file: BinaryIO, *, seekable: bool = True) -> None:

@@ -22,7 +22,7 @@ from gproc.trust.authority import Authority, has_authority, open_authority
 from gproc.trust.backup import BACKUP_BYTES_MAX, PASSPHRASE_MIN, restore, sealed
 from gproc.trust.carried import credentials_for, one_file
 from gproc.trust.home import SECRET_MODE, check_private, gproc_home, read_file, write_file
-from gproc.trust.ledger import IssuedLine, damage, issued
+from gproc.trust.ledger import IssuedLine, damage, read_ledger
 from gproc.trust.names import CertRole, check_host_name
 from gproc.trust.revocations import is_revoked, read_revocations, revoke
 from gproc.trust.stamp import date_text
@@ -98,8 +98,9 @@ def _list(options: KeyOptions, words: list[str]) -> None:
             entry.expires_s < now_s, entry.generation,
         )  # fmt: skip
 
-    rows = [row(entry) for entry in issued(authority.home)]
-    if why := damage(authority.home):
+    entries, damaged = read_ledger(authority.home)
+    rows = [row(entry) for entry in entries]
+    if why := damage(authority.home, damaged):
         complain([why])
     if options.json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(rows)).decode() + "\n")

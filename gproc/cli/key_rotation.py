@@ -14,7 +14,7 @@ from gproc.errors import TrustError, UsageError
 from gproc.shown import shown_text
 from gproc.trust.authority import next_authority, open_authority
 from gproc.trust.home import gproc_home
-from gproc.trust.ledger import damage
+from gproc.trust.ledger import damage, read_ledger
 from gproc.trust.rotation import NewKeysProgress, begin_rotation, end_rotation, progress_of
 
 FINISH: Final = "gproc key rotate finish"
@@ -30,7 +30,7 @@ def rotate(options: KeyOptions, words: list[str]) -> None:
     if words:
         if following is None:
             raise TrustError("no keys are being exchanged: `gproc key rotate` makes new ones")
-        if why := damage(authority.home):
+        if why := damage(authority.home, read_ledger(authority.home)[1]):
             raise TrustError(why)
         _check_left_behind(progress_of(authority, following), words[1:])
         trace.step(f"moves the new keys into {authority.home}")

@@ -8,7 +8,7 @@ import time
 from gproc.cli.node_options import RestartOptions
 from gproc.cli.start import at_places, in_turn, master_towards, parcels_to_send, start_nodes
 from gproc.cli.trace import Trace
-from gproc.start.master import tree_there
+from gproc.start.master import port_of, tree_there
 from gproc.trust.authority import open_authority
 from gproc.trust.home import gproc_home
 
@@ -27,6 +27,6 @@ def _restart(options: RestartOptions, home: str, began_s: float) -> int:
     tree = tree_there(options.socket)
     master = options.address or master_towards(standings[0])
     return start_nodes(
-        options, home, open_authority(home, create=False), parcels_to_send(), standings, tree, master, began_s,
-        afresh=True,
+        options, home, open_authority(home, create=False), parcels_to_send(), standings, tree, master,
+        port_of(tree, options.cmd_port), began_s, afresh=True,
     )  # fmt: skip

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
+from gproc.cli.by_hand import those_by_hand
 from gproc.cli.naming import meant_by
 from gproc.cli.node_options import SlaveStartOptions, SshOptions, StartOptions
 from gproc.cli.nodes_view import NodesView, report
@@ -79,7 +80,9 @@ def _run(options: StartOptions, home: str, began_s: float) -> tuple[subprocess.P
     elif address:
         check_reachable(address, port)
     try:
-        status = start_nodes(options, home, authority, parcels, standings, tree, options.address or address, began_s)
+        status = start_nodes(
+            options, home, authority, parcels, standings, tree, options.address or address, port, began_s
+        )
     except BaseException:
         if master is not None and options.foreground:
             master.terminate()
@@ -95,9 +98,11 @@ def _import_for(options: StartOptions) -> None:
 
 def start_nodes(
     options: SlaveStartOptions, home: str, authority: Authority, parcels: Parcels,
-    standings: Sequence[Standing], tree: TreeState | None, master: str, began_s: float, afresh: bool = False,
+    standings: Sequence[Standing], tree: TreeState | None, master: str, port: int, began_s: float,
+    afresh: bool = False,
 ) -> int:  # fmt: skip
-    """Start those that are not in the tree; the exit status.  afresh: those that are as well."""
+    """Start those that are not in the tree; the exit status.  master, port: whom they dial.  afresh: those that are in
+    the tree as well."""
     rows = [] if tree is None else [(row.node.name, row.node.address) for row in tree.nodes]
     connected = connected_nodes(rows)
     present = set() if afresh else {name for name, _ in rows}
@@ -113,7 +118,7 @@ def start_nodes(
     }
     remember(home, [each for each in standings if each.name not in others])
     settings = Settings(
-        master=master, master_port=port_of(tree, options.cmd_port), cmd_port=options.cmd_port,
+        master=master, master_port=port, cmd_port=options.cmd_port,
         bin_root=options.bin_root, parallel=options.parallel, debug=options.debug,
     )  # fmt: skip
     view = NodesView(missing, json=options.json)
@@ -169,7 +174,8 @@ def at_places(home: str, nodes: str, socket_path: str) -> list[Standing]:
     chosen = started_at(known, nodes, socket_path)
     if not chosen:
         started = f": those started are {', '.join(format_path(each.place) for each in known[:20])}" if known else ""
-        raise UsageError(f"gproc start has started no node at {nodes}{started}")
+        by_hand = those_by_hand(tree_of(socket_path), NodeSpec.parse(meant_by(socket_path, nodes).nodes))
+        raise UsageError(f"gproc start has started no node at {nodes}{by_hand or started}")
     return chosen
 
 
@@ -185,7 +191,8 @@ def started_at(known: Sequence[Standing], nodes: str, socket_path: str) -> list[
     spec = NodeSpec.parse(meant_by(socket_path, nodes).nodes) if nodes else NodeSpec(())
     chosen = [each for each in known if spec.selects(each.place) or {each.host, each.name} & names]
     if unknown := names - {name for each in chosen for name in (each.host, each.name)}:
-        raise UsageError(f"gproc start has started nothing on {fold_hosts(sorted(unknown))}")
+        by_hand = those_by_hand(tree_of(socket_path), NodeSpec(()), unknown)
+        raise UsageError(f"gproc start has started nothing on {fold_hosts(sorted(unknown))}{by_hand}")
     return chosen
 
 

@@ -17,9 +17,10 @@ from gproc.cli.start import at_places, await_joined, in_turn, master_towards, pa
 from gproc.cli.stderr import complain
 from gproc.cli.trace import Trace
 from gproc.client.questions import answer_to
-from gproc.errors import EXIT_SIGNAL_BASE
+from gproc.errors import EXIT_SIGNAL_BASE, GprocError
 from gproc.naming.hosts import fold_hosts
 from gproc.nodespec import Place, fold
+from gproc.start.changing import upgrading
 from gproc.start.fleet import Fleet, Settings, connected_nodes
 from gproc.start.master import port_of, tree_there
 from gproc.start.node import Result, Stage
@@ -39,8 +40,19 @@ REASON = f"{REASON_BEGINS}{__version__}"
 
 
 def run(options: UpgradeOptions) -> int:
-    began_s = time.monotonic()
     home = gproc_home(os.environ)
+
+    def tell(other: str) -> None:
+        if options.timeout_s is not None:
+            raise GprocError(f"{other} has not ended, and the nodes that it waits for are its own: give this later")
+        complain([f"waits for {other}; Ctrl-C leaves the nodes to it"])
+
+    with upgrading(home, tell):
+        return _run(options, home)
+
+
+def _run(options: UpgradeOptions, home: str) -> int:
+    began_s = time.monotonic()
     tree = tree_there(options.socket)
     standings = at_places(home, options.nodes[0], options.socket) if options.nodes else registered(home)
     rows = _rows(tree)
@@ -75,7 +87,7 @@ class _Upgrade:
     def run(self, tree: TreeState) -> dict[str, Result]:
         """By host."""
         rows = _rows(tree)
-        # Another upgrade that was killed has left them drained.
+        # Another upgrade that was killed has left them drained: no other one is at work.
         ours = [
             each
             for each in self._outdated

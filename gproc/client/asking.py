@@ -5,9 +5,37 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
-from gproc.wire.job_messages import AskFailed, AskFaults, DrainNodes, FindNodes, KillJob, ListJobs, RemoveJobs
+from gproc.records.record import NAME_CHARACTERS_MAX, JobName
+from gproc.wire.job_messages import (
+    LISTED_MAX,
+    AskFailed,
+    AskFaults,
+    DrainNodes,
+    FindNodes,
+    KillJob,
+    ListJobs,
+    RemoveJobs,
+)
 from gproc.wire.messages import Inquire, Message
 from gproc.wire.stacks import AskStacks
+
+
+def job_text(name: str) -> str:
+    """What a caller calls a job, as it is sent.
+
+    The master says itself what is no name; but it ends a connection on which it cannot read a message, and with it
+    every job of the program.  Raises: UsageError if it is too long for that.
+    """
+    if len(name) > NAME_CHARACTERS_MAX:
+        JobName.parse(name)
+    return name
+
+
+def removals(names: Sequence[str]) -> list[Sequence[str]]:
+    """In as many parts as there must be questions.  Raises: UsageError, before anything is removed."""
+    for name in names:
+        job_text(name)
+    return [names[begin : begin + LISTED_MAX] for begin in range(0, len(names), LISTED_MAX)]
 
 
 class SessionQuestions(ABC):
@@ -21,25 +49,25 @@ class SessionQuestions(ABC):
     def kill(self, name: str, signum: int, nodes: str = "") -> int:
         """Send a signal to a job that the master knows.  Returns the serial number of the `Answered`."""
         serial = next(self._serials)
-        self._send(KillJob(serial, name, signum, nodes))
+        self._send(KillJob(serial, job_text(name), signum, nodes))
         return serial
 
     def ask_stacks(self, name: str, nodes: str = "", *, debugger: bool = False) -> int:
         """Ask where a job's processes are.  Returns the serial number of the `Answered`."""
         serial = next(self._serials)
-        self._send(AskStacks(serial, name, nodes, debugger))
+        self._send(AskStacks(serial, job_text(name), nodes, debugger))
         return serial
 
     def remove(self, names: Sequence[str]) -> int:
-        """Remove the records of ended jobs.  Returns the serial number of the `Answered`."""
+        """Remove the records of ended jobs: of one part of `removals`.  Returns the serial number of the `Answered`."""
         serial = next(self._serials)
-        self._send(RemoveJobs(serial, tuple(names)))
+        self._send(RemoveJobs(serial, tuple(map(job_text, names))))
         return serial
 
     def ask_failed(self, name: str) -> int:
         """Ask where a job has failed.  Returns the serial number of the `Answered`."""
         serial = next(self._serials)
-        self._send(AskFailed(serial, name))
+        self._send(AskFailed(serial, job_text(name)))
         return serial
 
     def find_nodes(self, hosts: Sequence[str], groups: Sequence[str] = ()) -> int:

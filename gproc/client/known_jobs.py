@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from gproc.client.asking import removals
 from gproc.client.events import Event
 from gproc.client.job import Job
 from gproc.client.known import JobInfo, jobs_of, problems_of
@@ -101,9 +102,12 @@ class KnownJobs(ABC):
     def remove(self, *jobs: int | str) -> tuple[str, ...]:
         """Remove the records and the output of jobs that have ended.
 
-        Returns a sentence for each that could not be removed.  Raises: JobRejected, LinkLost.
+        Returns a sentence for each that could not be removed.  Raises: JobRejected, LinkLost; UsageError, and then none
+        is removed.
         """
-        return problems_of(self._ask(lambda session: session.remove([str(job) for job in jobs])))
+        parts = removals([str(job) for job in jobs])
+        answers = [self._ask(lambda session, part=part: session.remove(part)) for part in parts]  # type: ignore[misc]
+        return tuple(problem for answer in answers for problem in problems_of(answer))
 
     def _view(self, job: int | str, look: Callable[[ClientSession, str], SessionJob]) -> Job:
         def view(session: ClientSession) -> Job:

@@ -15,7 +15,7 @@ from gproc.errors import UsageError
 from gproc.nodespec import NodeSpec
 from gproc.packager import Bundle, PackRequest, pack
 from gproc.request.limits import COUNT_MAX, Limits
-from gproc.request.spec import Action, BundleName, Request, TerminalSize
+from gproc.request.spec import WORDS_MAX, Action, BundleName, Request, TerminalSize
 
 
 def program_request(
@@ -52,6 +52,8 @@ def program_request(
     check_nodes(nodes, exclude)
     if max_fail is not None and fanout is None:
         raise UsageError("max-fail says when no more nodes begin, and without fanout all begin at once: add --fanout")
+    if len(argv) > WORDS_MAX or len(env) > WORDS_MAX:
+        raise UsageError(f"more than {WORDS_MAX} arguments or variables: give a list by standard input or as a file")
     try:
         return Request(
             nodes=nodes,

@@ -15,7 +15,7 @@ from gproc.errors import GprocError, UsageError
 from gproc.naming.naming import PLACES, HostNames, MeantNodes, Naming, is_plain, nobody_is
 from gproc.naming.words import OURS, Operand, Words, joined
 from gproc.nodespec import Path, Place, fold
-from gproc.wire.job_messages import NAMES_MAX, FailedNodes, FoundNodes, JobAnswer
+from gproc.wire.job_messages import GROUPS_MAX, NAMES_MAX, FailedNodes, FoundNodes, JobAnswer
 
 JobQuestion = Callable[[ClientSession], int]
 """Asks; returns the serial number of the `Answered`."""
@@ -88,10 +88,12 @@ def _find(operands: Sequence[Operand]) -> Generator[JobQuestion, JobAnswer, _Fou
 
     ours: dict[str, str] = {}
     groups = [each for each in operands if each.is_group and ":" not in each.text.removeprefix(OURS)]
-    if asked := list(dict.fromkeys(each.group for each in groups)):
-        answer = yield lambda session: session.find_nodes((), asked)
+    wanted = list(dict.fromkeys(each.group for each in groups))
+    for begin in range(0, len(wanted), GROUPS_MAX):
+        asked = wanted[begin : begin + GROUPS_MAX]
+        answer = yield lambda session, asked=asked: session.find_nodes((), asked)  # type: ignore[misc]
         assert isinstance(answer, FoundNodes)
-        ours = {name: text for name, text in zip(asked, answer.groups, strict=True) if text}
+        ours |= {name: text for name, text in zip(asked, answer.groups, strict=True) if text}
     for each in groups:
         if each.group in ours and not each.text.startswith(OURS) and is_known(each.group):
             raise UnknownNames(

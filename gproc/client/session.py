@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Union, assert_never
 
 import msgspec
 
-from gproc.client.asking import SessionQuestions
+from gproc.client.asking import SessionQuestions, job_text
 from gproc.client.events import (
     Departed,
     Drained,
@@ -313,7 +313,11 @@ class ClientSession(SessionQuestions):
         self, name: str, meant: MeantNodes = ALL_NODES, *, output: bool = True, start: bool = True,
         follow: bool = False, moments: bool = False, control: bool = False, tasks: bool = True,
     ) -> SessionJob:  # fmt: skip
-        """Look at a job that the master knows: `wire.job_messages.ViewJob` says how.  JobRefused if it cannot be."""
+        """Look at a job that the master knows: `wire.job_messages.ViewJob` says how.  JobRefused if it cannot be.
+
+        Raises: UsageError as `job_text`.
+        """
+        name = job_text(name)
         job = SessionJob(next(self._serials), Request(nodes=meant.nodes, argv=(b"",)), meant.naming)
         self._submitted[job.serial] = job
         self._send(ViewJob(job.serial, name, meant.nodes, output, start, follow, moments, control, tasks))

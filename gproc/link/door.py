@@ -60,12 +60,16 @@ class Door(Generic[K]):
         self._listeners.append(listener)
         self._loop.add_reader(listener, self._accept, listener)
 
+    def shut(self, listener: socket.socket) -> None:
+        """Accept nothing more at this one; who has come stays."""
+        self._listeners.remove(listener)
+        self._loop.remove_reader(listener)
+        listener.close()
+
     def close(self) -> None:
         """Accept nothing more, and end all visits."""
-        for listener in self._listeners:
-            self._loop.remove_reader(listener)
-            listener.close()
-        self._listeners.clear()
+        for listener in list(self._listeners):
+            self.shut(listener)
         for connection in self._turns.empty():
             connection.close()
         for task in list(self._visits):

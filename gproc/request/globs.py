@@ -13,6 +13,7 @@ import re
 from fnmatch import translate
 from typing import Final
 
+from gproc.request.spec import PATH_BYTES_MAX
 from gproc.shown import shown
 
 ANY_DEPTH: Final = b"**"
@@ -27,6 +28,8 @@ def check_glob(glob: bytes) -> None:
     """Raises: ValueError if it can name nothing below a directory."""
     if not glob or b"\0" in glob:
         raise ValueError("an empty glob, or one with a zero byte")
+    if len(glob) > PATH_BYTES_MAX:
+        raise ValueError(f"{shown(glob[:40])}... has {len(glob)} bytes: a path has at most {PATH_BYTES_MAX}")
     if glob.startswith(b"/"):
         raise ValueError(f"{shown(glob)} is absolute: files of the job's working directory are collected")
     if any(part in (b".", b"..") for part in glob.split(b"/")):

@@ -20,7 +20,7 @@ from gproc.link.transport import HANDSHAKE_S
 from gproc.policy.rules import PolicyLimits
 from gproc.request.spec import Caller
 from gproc.service.accounts import Account, Accounts, bounds_of
-from gproc.service.listening import Listener, listeners
+from gproc.service.listening import Listener, listeners, made_again
 from gproc.service.live import LiveJob
 from gproc.service.polling import TreeInquiries
 from gproc.service.service import JobService
@@ -55,6 +55,9 @@ UNREAD_S: Final = 10.0
 
 BACKLOG: Final = 1024
 """Connections that the kernel holds until we accept them."""
+
+LOOK_S: Final = 5.0
+"""Between two looks for this master's own sockets: two lstat(2).  So long commands may find none."""
 
 WELCOME: Final = frames.preface(frames.CHANNEL_CLIENT)
 """It says that the master is at work.  A client that has to wait for its turn must know that too."""
@@ -231,6 +234,7 @@ class Clients:
         self._service = service
         self._inquiries = inquiries
         self._listeners: list[Listener] = []
+        self._looking: asyncio.Task[None] | None = None
         trusted = frozenset({0, os.geteuid()})
         places = shares.clients(limits.user_connections)
         self._door: Door[int] = Door(
@@ -246,9 +250,35 @@ class Clients:
         for listener in self._listeners:
             listener.socket.listen(BACKLOG)
             self._door.open(listener.socket)
+        self._looking = asyncio.create_task(self._look_after())
         return [listener.path for listener in self._listeners]
 
+    async def _look_after(self) -> None:
+        """Make a socket again that somebody has removed, who tidied /tmp: no command would find this master."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            for index, listener in enumerate(self._listeners):
+                if not listener.is_there:
+                    self._make_again(index, listener)
+
+    def _make_again(self, index: int, former: Listener) -> None:
+        try:
+            again = made_again(former)
+            if again is None:
+                raise GprocError(f"{former.path} is not this master's socket any more: no command finds it there")
+        except GprocError as error:
+            if (told := self._refusals.note(former.path, str(error), time.monotonic())) is not None:
+                log.warning("%s", told)
+            return
+        log.warning("the socket %s was removed, and is made again", former.path)
+        self._listeners[index] = again
+        again.socket.listen(BACKLOG)
+        self._door.shut(former.socket)
+        self._door.open(again.socket)
+
     def close(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
         self._door.close()
         for listener in self._listeners:
             listener.remove()

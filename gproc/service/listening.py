@@ -36,11 +36,19 @@ class Listener(NamedTuple):
     device: int
     inode: int
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the entry is still this one."""
+        try:
+            info = os.lstat(self.path)
+        except OSError:
+            return False
+        return (info.st_dev, info.st_ino) == (self.device, self.inode)
+
     def remove(self) -> None:
         """Remove the entry, if it is still this one."""
         with contextlib.suppress(OSError):
-            info = os.lstat(self.path)
-            if (info.st_dev, info.st_ino) == (self.device, self.inode):
+            if self.is_there:
                 os.unlink(self.path)
 
 
@@ -75,10 +83,36 @@ def _bound(path: str) -> Listener:
 
     Raises: GprocError with the obstacle and its owner.
     """
+    check_directory(path)
+    clear_the_way(path)
+    return _made(path)
+
+
+def made_again(former: Listener) -> Listener | None:
+    """A socket in place of one whose entry somebody has removed; None if there is an entry.
+
+    That may be another master's.  bind(2) never replaces one, whoever makes it meanwhile.
+    Raises: GprocError with the obstacle.
+    """
+    if os.path.lexists(former.path):
+        return None
+    if former.path == RUN_SOCKET:
+        try:
+            make_run_directory()
+        except TrustError as error:
+            raise GprocError(str(error)) from error
+    check_directory(former.path)
+    return _made(former.path)
+
+
+def check_directory(path: str) -> None:
+    """Raises: GprocError if we are root, and others could exchange what we make there."""
     if os.geteuid() == 0 and (reason := why_untrusted(os.path.dirname(path))):
         # Clients would see that the socket is another user's; but we remove and make entries there.
         raise GprocError(f"cannot make the socket {path}: {reason}; choose another by --socket")
-    clear_the_way(path)
+
+
+def _made(path: str) -> Listener:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     # The socket gets its mode when it is made: if chmod(2) came later, another user could connect before it.
     mask = os.umask(0o111 if os.geteuid() == 0 else 0o177)

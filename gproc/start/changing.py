@@ -15,6 +15,9 @@ from gproc.trust.home import locked
 FILE: Final = "starting.lock"
 """In the cluster's directory: held while the tree is changed.  It says by whom; homes may be shared by front ends."""
 
+UPGRADING: Final = "upgrading.lock"
+"""The same, held as long as an upgrade waits for jobs, and the nodes that it has drained take none."""
+
 HOLDER_BYTES_MAX: Final = 200
 
 
@@ -25,8 +28,24 @@ def changing(home: str, verb: str, tell: Callable[[str], None]) -> Iterator[None
     Two at once would start two masters at one socket, and end slaves that the other one has just started.
     tell: called with a sentence if another command does so now, before this one waits.
     """
-    path = os.path.join(home, FILE)
-    with locked(home, FILE, lambda: tell(f"waits for {_holder(path)}, which changes the tree")):
+    with _in_turn(home, FILE, verb, lambda holder: tell(f"waits for {holder}, which changes the tree")):
+        yield
+
+
+@contextmanager
+def upgrading(home: str, tell: Callable[[str], None]) -> Iterator[None]:
+    """There is no other upgrade meanwhile: each would give back the nodes that the other one has drained.
+
+    tell: called with what is another one now, before this one waits; what it raises is raised here.
+    """
+    with _in_turn(home, UPGRADING, "upgrade", tell):
+        yield
+
+
+@contextmanager
+def _in_turn(home: str, name: str, verb: str, tell: Callable[[str], None]) -> Iterator[None]:
+    path = os.path.join(home, name)
+    with locked(home, name, lambda: tell(_holder(path))):
         _write(path, f"gproc {verb} (process {os.getpid()} on {socket.gethostname()})")
         try:
             yield

@@ -76,10 +76,15 @@ class Fleet:
             await self._closing.ended()
         return {standing.host: self._results[standing.name].result() for standing in standings}
 
-    async def stop(self, standings: Sequence[Standing]) -> dict[str, Result]:
-        return await self._each(
-            standings, lambda each: stop_node(each, self._slave(each), self._ways, self._closing)
-        )
+    async def stop(
+        self, standings: Sequence[Standing], judged: Callable[[Standing, Result], Result] = lambda _, result: result
+    ) -> dict[str, Result]:
+        """judged: makes the result that is told of what the host has said."""
+
+        async def stop(each: Standing) -> Result:
+            return judged(each, await stop_node(each, self._slave(each), self._ways, self._closing))
+
+        return await self._each(standings, stop)
 
     async def remove(self, standings: Sequence[Standing]) -> dict[str, Result]:
         bin_root = self._settings.bin_root

@@ -173,6 +173,9 @@ class NodeStart:
             self._moved(self._standing, stage)
 
 
+NONE_RAN: Final = "no slave of this cluster ran"
+
+
 async def stop_node(standing: Standing, slave: str, ways: Ways, closing: Closing) -> Result:
     """End the slave of that name on the host.  Its failures are results."""
 
@@ -183,7 +186,7 @@ async def stop_node(standing: Standing, slave: str, ways: Ways, closing: Closing
                 channel, ways.connect_timeout_s, "gproc's helper there", "stopped", "none", "finished"
             )  # fmt: skip
             said.add(answer.word)
-        return Stage.STOPPED, "" if "stopped" in said else "no slave of this cluster ran"
+        return Stage.STOPPED, "" if "stopped" in said else NONE_RAN
 
     return await _converse(standing, stop_command(slave), ways, closing, heard)
 

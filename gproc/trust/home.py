@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from gproc.bundle.surroundings import working_directory
-from gproc.disk.special import is_written_in_place
 from gproc.disk.trusted import make_trusted
+from gproc.disk.whole import written_whole
 from gproc.environment import user_home
 from gproc.errors import TrustError
 
@@ -125,31 +125,13 @@ def read_file(path: str) -> bytes:
 
 
 def write_file(path: str, data: bytes, mode: int) -> None:
-    """Write `data` to `path`, completely or not at all, even if the power fails.
-
-    The umask has no effect, and the file is never open to others before it has `mode`.  To a device or a pipe the data
-    are written as they are.
-    """
-    if is_written_in_place(path):
-        try:
-            with open(path, "wb") as file:
-                file.write(data)
-        except BrokenPipeError:
-            raise  # whoever reads our standard output has gone
-        except OSError as error:
-            raise TrustError(f"cannot write {path}: {error.strerror}") from error
-        return
-    beside = f"{path}.{os.urandom(8).hex()}.new"
+    """Write `data` to `path`, as `written_whole` does.  Raises: TrustError; BrokenPipeError."""
     try:
-        with open(beside, "xb", opener=_closed_to_others) as file:
+        with written_whole(path, mode) as file:
             file.write(data)
-            os.fchmod(file.fileno(), mode)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(beside, path)
+    except BrokenPipeError:
+        raise  # whoever reads our standard output has gone
     except OSError as error:
-        if os.path.lexists(beside):
-            os.unlink(beside)
         raise TrustError(f"cannot write {path}: {error.strerror}") from error
 
 

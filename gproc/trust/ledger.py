@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -112,9 +113,8 @@ def read_ledger(home: str) -> tuple[list[IssuedLine], list[int]]:
     return found, damaged
 
 
-def damage(home: str) -> str:
-    """What of the file cannot be read, as a sentence; "" if all can."""
-    _, damaged = read_ledger(home)
+def damage(home: str, damaged: Sequence[int]) -> str:
+    """What of the file cannot be read, as a sentence; "" if all can.  damaged: of `read_ledger`."""
     if not damaged:
         return ""
     lines = "line " if len(damaged) == 1 else "lines "

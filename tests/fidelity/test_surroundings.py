@@ -77,6 +77,8 @@ def test_the_environment_is_the_callers_and_no_loader_variable_is_added(site: An
 
 def test_a_caller_in_the_locale_c_does_not_get_pythons_locale(site: Any) -> None:
     """Python sets LC_CTYPE at its start then: grep, sort and wc would count otherwise than at home."""
+    if site.uid:
+        pytest.skip("needs a process that may read its own /proc/self/environ: this one becomes another user by itself")
     shown = lines(site.run("1", "/usr/bin/env", env={"LANG": "C", "LC_ALL": ""}))
     assert "LANG=C" in shown
     assert not [line for line in shown if line.startswith("LC_CTYPE=")]

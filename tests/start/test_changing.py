@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gproc.start.changing import changing
+from gproc.start.changing import changing, upgrading
 from tests.patience import PATIENCE_S
 
 
@@ -32,4 +32,25 @@ def test_what_a_command_that_was_killed_has_left_keeps_nobody(tmp_path: Path) ->
     (tmp_path / "starting.lock").write_text("gproc start (process 1 on elsewhere)")
     told: list[str] = []
     with changing(str(tmp_path), "stop", told.append):
+        assert told == []
+
+
+def test_a_second_upgrade_waits_for_the_first_one_and_does_not_wait_if_its_time_is_bounded(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    command = [sys.executable, "-m", "gproc", "upgrade", f"--socket={tmp_path}/g"]
+    environ = os.environ | {"GPROC_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+    other = f"gproc upgrade (process {os.getpid()} on "
+    with upgrading(str(tmp_path), lambda _: None):
+        done = subprocess.run([*command, "--timeout=60"], env=environ, capture_output=True, text=True)
+        assert (done.returncode, done.stderr.startswith(f"gproc: {other}")) == (125, True), done.stderr
+        waiting = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert waiting.stderr is not None
+        assert f"waits for {other}" in waiting.stderr.readline()
+    assert "no master" in waiting.communicate(timeout=PATIENCE_S)[1], "it had its turn"
+
+
+def test_an_upgrade_that_waits_for_jobs_keeps_no_start_waiting(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    told: list[str] = []
+    with upgrading(str(tmp_path), told.append), changing(str(tmp_path), "start", told.append):
         assert told == []

@@ -8,6 +8,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 from typing import Any
 
 from gproc.trust.caller import listener_of
@@ -70,6 +72,30 @@ def test_what_a_slave_says_before_it_dials_is_in_its_log_and_is_no_reason_why_it
     assert (found["h1"]["state"], found["h1"]["reason"]) == ("up", "")
     text = lab.shell("h1", "cat /var/cache/gproc/runtimes/s-*.log")
     assert "no policy: there is no /etc/gproc/policy.toml, so everybody may run everything" in text
+
+
+def test_a_slave_that_was_started_by_hand_is_not_said_to_be_none(lab: Lab) -> None:
+    """`gproc stop 1` said that no slave ran, and node 1 stayed in the tree."""
+    started(lab, "-w", "h1")
+    assert lab.run("stop", "1").returncode == 0
+    place = lab.place / "by-hand"
+    words = ["s", "--parent=127.0.0.1", "--cmd-port=6700", f"--bin-root={place}/x", f"--store={place}/store"]
+    ours = "not started by gproc start: end gproc s there as it was begun (systemctl stop), or by SIGTERM"
+    for id_ in ("1", "5"):
+        command = [*lab.in_head(), sys.executable, "-m", "gproc", *words, f"--id={id_}"]
+        with subprocess.Popen(command, env=lab.environ(), stderr=subprocess.PIPE, text=True) as by_hand:
+            try:
+                assert by_hand.stderr is not None
+                next(line for line in by_hand.stderr if "joined" in line)
+                (host,) = nodes(lab).values()
+                done = lab.run("stop", id_)
+                said = done.stdout + done.stderr
+                assert (done.returncode, f"{id_} ({host}) was {ours}" in said) == (1 if id_ == "1" else 2, True), said
+                named = lab.run("stop", host)
+                assert (named.returncode, f"{id_} ({host}) was {ours}" in named.stderr) == (2, True), named.stderr
+            finally:
+                by_hand.terminate()
+    assert "no slave of this cluster ran" in lab.run("stop", "1").stderr
 
 
 def test_some_nodes_are_stopped_and_started_again(lab: Lab) -> None:

@@ -88,6 +88,26 @@ def test_an_upgrade_that_is_ended_leaves_no_node_drained(lab: Lab, newer: str, s
     assert lab.run("kill", "-s", "KILL", "last").returncode == 0
 
 
+def test_two_upgrades_at_once_do_not_give_back_the_nodes_of_each_other(lab: Lab, newer: str) -> None:
+    """The second one took them for those of one that was killed: new jobs began on a node that the first waited for."""
+    started(lab, "-w", "h[1-2]")
+    assert lab.run("e", "-d", "-localbin", "1", "/bin/sleep", "1000").returncode == 0
+    first = lab.begin("upgrade", python_path=newer)
+    assert first.stderr is not None
+    assert "waits for the jobs on h1" in next(line for line in first.stderr if "waits" in line)
+    assert lab.run("upgrade", "--timeout=0.1", python_path=newer).returncode == 125
+    second = lab.begin("upgrade", python_path=newer)
+    assert second.stderr is not None
+    assert "waits for gproc upgrade (process" in next(line for line in second.stderr if "waits" in line)
+    second.send_signal(signal.SIGTERM)
+    second.communicate()
+    refused = lab.run("e", "-localbin", "1", "/bin/true")
+    assert (refused.returncode, "gproc upgrade to 9.9.9" in refused.stderr) == (125, True)
+    assert lab.run("kill", "-s", "KILL", "last").returncode == 0
+    out, err = first.communicate()
+    assert (first.returncode, "2 up" in out) == (0, True), err
+
+
 def test_an_upgrade_is_told_what_a_start_is_told(lab: Lab, newer: str) -> None:
     started(lab, "-w", "h1", "--cmd-port=6700")
     known = lab.home / ".ssh" / "known_hosts"
