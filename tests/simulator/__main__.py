@@ -6,9 +6,10 @@ import argparse
 import sys
 import time
 
+from tests.simulator.facts import Switches, Violation
 from tests.simulator.faults import simulate
 from tests.simulator.programs import Saying
-from tests.simulator.world import Violation, World
+from tests.simulator.world import World
 
 
 def main() -> int:
@@ -34,10 +35,8 @@ def main() -> int:
         sys.stderr.write(f"\r{done} faults, {done / took_s:.0f}/s, {simulated_s:.0f} simulated seconds")
 
     try:
-        simulate(
-            asked.seed, asked.faults, tell=tell, small=asked.small, keeps=asked.keeps, turns=asked.turns,
-            fills=asked.fills, ends=asked.ends, maps=asked.maps,
-        )  # fmt: skip
+        switches = {name: getattr(asked, name) for name in Switches._fields}
+        simulate(asked.seed, asked.faults, tell=tell, small=asked.small, **switches)
     except Violation as error:
         sys.stderr.write(f"\n{error}\n")
         return 1

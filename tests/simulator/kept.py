@@ -15,7 +15,8 @@ from tests.simulator.programs import output_of
 
 if TYPE_CHECKING:
     from gproc.records.database import JobDatabase
-    from tests.simulator.world import JobFacts, World
+    from tests.simulator.facts import JobFacts
+    from tests.simulator.world import World
 
 
 class KeptJobs:

@@ -10,11 +10,14 @@ from gproc.nodespec import Place
 from gproc.relay.flow import Outlet
 from gproc.wire.messages import Route
 from tests.simulator.clock import replaced
+from tests.simulator.facts import Violation
 from tests.simulator.faults import PACES, simulate
 from tests.simulator.nodes import LEASE_S, host_of
 from tests.simulator.planted import ENDING, FILLING, KEEPING, LATE_SEEDS, MAPPING, PLANTED, SEEDS, TURNING, planted
 from tests.simulator.programs import Saying
-from tests.simulator.world import Violation, World, simulated
+from tests.simulator.settling import settle
+from tests.simulator.simulated import simulated
+from tests.simulator.world import World
 
 FAULTS = 20_000
 """Within so many each planted bug is found."""
@@ -162,7 +165,7 @@ def test_nodes_leave_a_rack_master_that_is_cut_off_from_the_master_alone(both_wa
         world.run_for(4 * LEASE_S)
         assert all(world.slaves[place]._verifier.lease.ends_s > world.loop.now_s for place in below), leases
         assert world.slaves[rack]._verifier.lease.ends_s < world.loop.now_s
-        world.settle()  # and all go home
+        settle(world)  # and all go home
 
 
 def test_racks_stay_together_while_the_master_is_away() -> None:
