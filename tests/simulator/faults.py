@@ -20,6 +20,9 @@ EPISODE: Final = 400
 PACES: Final = (4.0, 8.0, 16.0, 32.0)
 """Faults a second, on average, one of these in an episode: at the last one nobody has peace for long."""
 
+CALM_PACES: Final = (1.0, 4.0)
+"""Some jobs end before the next fault then."""
+
 JOBS: Final = 2
 """So many jobs run at a time."""
 
@@ -45,6 +48,8 @@ class Faults:
             )  # fmt: skip
         if world.switches.turns:
             self.kinds += ((self._signal_job, 6),)
+        if world.switches.maps and world.disk is not None:
+            self.kinds += ((self._drain, 4),)
         if world.switches.fills:
             self.kinds += ((self._fill_disk, 4),)
         if world.switches.ends:
@@ -180,6 +185,10 @@ class Faults:
             self.world.inside(self.world.master.process, live.signal, signal.SIGUSR1)
         else:
             self.world.inside(self.world.master.process, live.signal_nodes, signal.SIGUSR1, some)
+
+    def _drain(self) -> None:
+        if self.world.has_master:
+            self.world.drain()
 
     def _restart_later(self, slave: SimSlave, least_s: float = 0.1) -> None:
         seconds = least_s + self._seconds()

@@ -10,6 +10,7 @@ import gproc.node.taking
 import gproc.node.tasks
 import gproc.records.keeper
 import gproc.records.spool
+import gproc.records.task_lists
 import gproc.relay.announcing
 import gproc.relay.children
 import gproc.relay.common
@@ -17,6 +18,7 @@ import gproc.relay.delivery
 import gproc.relay.hub
 import gproc.relay.merging
 import gproc.service.departures
+import gproc.service.listed
 import gproc.service.service
 import gproc.service.window
 import gproc.trust.tls
@@ -60,6 +62,8 @@ def simulated(world: World) -> Iterator[World]:
         replaced(gproc.service.departures, "SPOOL_WINDOW_BYTES", programs.KEPT_BYTES // 4),
         replaced(gproc.service.service, "LiveJob", SimJob),
         replaced(gproc.records.spool, "FILE_BYTES", 4 * programs.KEPT_BYTES),
+        replaced(gproc.records.task_lists, "READ_BYTES", 300),
+        replaced(gproc.service.listed, "OUT_BYTES_MAX", 600),
         replaced(SimJob, "world", world),
         replaced(gproc.trust.tls, "is_master", lambda _: False),
     ]

@@ -11,9 +11,9 @@ from gproc.relay.flow import Outlet
 from gproc.wire.messages import Route
 from tests.simulator.clock import replaced
 from tests.simulator.facts import Violation
-from tests.simulator.faults import PACES, simulate
+from tests.simulator.faults import CALM_PACES, PACES, simulate
 from tests.simulator.nodes import LEASE_S, host_of
-from tests.simulator.planted import ENDING, FILLING, KEEPING, LATE_SEEDS, MAPPING, PLANTED, SEEDS, TURNING, planted
+from tests.simulator.planted import CALM, LATE_SEEDS, PLANTED, SEEDS, planted, switches_of
 from tests.simulator.programs import Saying
 from tests.simulator.settling import settle
 from tests.simulator.simulated import simulated
@@ -127,6 +127,16 @@ def test_a_task_of_a_list_begins_once_at_most_and_has_an_end_whatever_fails(keep
     simulate(1, 400, small=True, keeps=keeps, maps=True, paces=PACES[2:])
 
 
+@pytest.mark.parametrize("faults", [400, pytest.param(FAULTS // 2, marks=pytest.mark.stress)])
+def test_a_list_of_tasks_that_its_client_has_left_is_handed_out_once_whatever_fails(faults: int) -> None:
+    simulate(2, faults, small=True, keeps=True, maps=True, paces=CALM_PACES)
+
+
+def test_orders_of_tasks_that_waited_for_a_bundle_are_not_overtaken() -> None:
+    """They were, if there were more of them than a window, and the node's part of the job failed."""
+    simulate(4_000_023, 400, small=True, keeps=True, maps=True, paces=CALM_PACES)
+
+
 @pytest.mark.stress
 @pytest.mark.parametrize("name", [name for name in PLANTED if name not in SEEDS])
 def test_a_planted_bug_that_shows_seldom_is_found(name: str) -> None:
@@ -134,9 +144,9 @@ def test_a_planted_bug_that_shows_seldom_is_found(name: str) -> None:
 
 
 def look_for(name: str, seed: int) -> None:
-    keeps, turns, fills, ends, maps = (name in those for those in (KEEPING, TURNING, FILLING, ENDING, MAPPING))
+    paces = CALM_PACES if name in CALM else PACES
     with planted(name), pytest.raises(Violation, match=f"seed {seed}, fault"):
-        simulate(seed, FAULTS, small=True, keeps=keeps, turns=turns, fills=fills, ends=ends, maps=maps)
+        simulate(seed, FAULTS, small=True, paces=paces, **switches_of(name)._asdict())
 
 
 def test_a_seed_makes_the_same_run_again() -> None:

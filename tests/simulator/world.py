@@ -10,10 +10,12 @@ from typing import Final
 from gproc.nodespec import Place, format_path
 from gproc.request.outcome import Killed, Lost, Outcome, Refused, Returned, Signalled
 from gproc.service.continuing import is_given_up
+from gproc.service.drained_tasks import tell_of_drained
 from gproc.service.registry import Registry
 from gproc.trust.signing import Signer, TrustedKeys
 from gproc.wire.job_messages import Keep
 from gproc.wire.messages import Run
+from gproc.wire.tasks import TaskOrder
 from tests.simulator.clock import Process, VirtualLoop
 from tests.simulator.disk import Disk
 from tests.simulator.facts import JobFacts, Switches, Violation
@@ -22,7 +24,7 @@ from tests.simulator.kept import KeptJobs
 from tests.simulator.network import Network
 from tests.simulator.nodes import SimSlave
 from tests.simulator.programs import LARGE, Truth, input_of
-from tests.simulator.tasks import MapFacts
+from tests.simulator.tasks import MapFacts, values_of
 
 RACKS: Final = 4
 """Four racks of four rows of five nodes each: 100 nodes in three levels."""
@@ -82,8 +84,13 @@ class World:
     def _size(self) -> int:
         return self.random.choice((0, self.random.randint(1, 300), self.random.randint(1, LARGE)))
 
-    def task_begins(self, job: int, task: int, rank: int) -> None:
-        begun, what = self.map_facts[job].begun, f"job {job} task {task}"
+    def task_begins(self, job: int, order: TaskOrder, rank: int) -> None:
+        known, task = self.map_facts[job], order.number
+        begun, what = known.begun, f"job {job} task {task}"
+        if order.values != values_of(job, task):
+            self.fail(f"{what} begins with {order.values!r}, which is not in its line")
+        if task not in known.drained.get(rank, (task,)):
+            self.fail(f"{what} begins on rank {rank}, which was to get no new ones")
         if task in begun:
             self.fail(f"{what} begins on rank {rank}, and has begun on rank {begun[task]}")
         if rank in (facts := self.jobs[job]).outcomes and not facts.is_gone:
@@ -148,7 +155,8 @@ class World:
 
     def _wanted(self, places: list[Place]) -> Wanted:
         if self.switches.maps and self.random.random() < 0.5:
-            return Wanted(places, maps=True)
+            listed = self.disk is not None and self.random.random() < 0.5
+            return Wanted(places, Keep(detach=listed), maps=True, listed=listed)
         fanout = self.random.randint(1, 4) if self.switches.turns and self.random.random() < 0.5 else None
         max_fail = self.random.choice((None, None, 1, 3)) if self.switches.fills and fanout is not None else None
         if self.disk is None:
@@ -168,6 +176,13 @@ class World:
         for live in self.master.jobs.running():
             if self.random.random() < 0.3:
                 self.inside(self.master.process, self.master.jobs.attach, live)
+
+    def drain(self) -> None:
+        """gproc drain: some nodes get no new tasks of the jobs that run.  They take new jobs all the same here."""
+        lives = self.master.jobs.running()
+        if any(live.job.request.action == "map" for live in lives):
+            some = self.random.sample(self.places, self.random.randint(1, max(1, len(self.places) // 4)))
+            self.inside(self.master.process, tell_of_drained, lives, some)
 
     def fill_disk(self, seconds: float) -> None:
         """What running jobs say is not kept for a while, unless it waits until then."""
@@ -216,6 +231,7 @@ class World:
                 continue
             if facts.is_promised and not rebooted:
                 self.fail(f"job {job} was to go on, and is gone")
+            self.kept.look_at_what_is_left(job)
             facts.is_gone = True
 
     # Its clean end
