@@ -191,6 +191,8 @@ class SimService(JobService):
 
     async def _settle(self, live: LiveJob, spool: JobSpool) -> None:
         await super()._settle(live, spool)
+        while self._book.keeper.problem is not None:  # noqa: ASYNC110 - the product does not wait
+            await asyncio.sleep(0.5)
         self._world.look_at_kept(live.job.number, live.job.outcomes)
 
     def let_client_leave(self, live: LiveJob) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import gproc.node.taking
 import gproc.node.tasks
+import gproc.records.inputs
 import gproc.records.keeper
 import gproc.records.spool
 import gproc.records.task_lists
@@ -28,7 +29,7 @@ import gproc.wire.merging
 from gproc.trust.signing import Signer
 from tests.simulator import programs
 from tests.simulator.clock import replaced, seldom_collected, virtual_time
-from tests.simulator.disk import FullOs
+from tests.simulator.disk import FullDatabase, FullOs
 from tests.simulator.front import SimJob
 from tests.simulator.nodes import Quiet
 from tests.simulator.signatures import cheap_signatures
@@ -71,6 +72,13 @@ def simulated(world: World) -> Iterator[World]:
         patches += [
             replaced(gproc.records.keeper, "ThreadPoolExecutor", world.disk.new_thread),
             replaced(gproc.records.spool, "os", FullOs(world.disk)),
+        ]
+    if world.disk is not None and world.switches.refuses:
+        patches += [
+            replaced(gproc.records.inputs, "os", FullOs(world.disk)),
+            replaced(gproc.records.task_lists, "_write_all", world.disk.write_list),
+            replaced(gproc.records.keeper, "JobDatabase", FullDatabase),
+            replaced(FullDatabase, "disk", world.disk),
         ]
     with contextlib.ExitStack() as stack:
         stack.enter_context(virtual_time(world.loop))

@@ -107,6 +107,11 @@ def test_nothing_is_lost_doubled_or_left_over_if_the_disk_of_the_master_is_full_
     simulate(1, 1600, small=True, keeps=True, turns=True, fills=True, paces=PACES[2:])
 
 
+@pytest.mark.parametrize("faults", [200, pytest.param(FAULTS // 4, marks=pytest.mark.stress)])
+def test_nothing_else_is_lost_if_a_full_disk_takes_no_records_input_and_lists_either(faults: int) -> None:
+    simulate(5, faults, small=True, keeps=True, maps=True, fills=True, refuses=True, paces=CALM_PACES)
+
+
 def test_a_tree_ends_with_its_master_and_whoever_is_cut_off_then_ends_later() -> None:
     simulate(1, 1600, small=True, keeps=True, ends=True, paces=PACES[2:])
 

@@ -11,6 +11,7 @@ from gproc.nodespec import Place, format_path
 from gproc.request.outcome import Killed, Lost, Outcome, Refused, Returned, Signalled
 from gproc.service.continuing import is_given_up
 from gproc.service.drained_tasks import tell_of_drained
+from gproc.service.live import LiveJob
 from gproc.service.registry import Registry
 from gproc.trust.signing import Signer, TrustedKeys
 from gproc.wire.job_messages import Keep
@@ -139,6 +140,8 @@ class World:
                     self.fail(f"{what}, {said} bytes came; in truth {truth.code}, {truth.sizes} bytes")
             case Refused(reason) if "forged" in reason:
                 self.fail(f"{what}, and nobody forges")
+            case Lost() if self.switches.refuses and truth.returned and self.jobs[job].may_lack:
+                pass  # nodes may forget a job whose end no disk takes, and then the master has crashed
             case Lost() | Refused() | Killed() | Signalled():
                 if not truth.may_be_lost(now_s):
                     self.fail(f"{what}, but its node lives, and its lease has not ended")
@@ -212,6 +215,9 @@ class World:
     def bring_back(self, *, rebooted: bool) -> None:
         """Another master is started.  rebooted: and so was its machine before."""
         assert self.disk is not None
+        if self.switches.refuses and self.disk.is_full:  # it says so, and does not start
+            self.network.schedule(1.0, lambda: self.bring_back(rebooted=rebooted))
+            return
         self.disk.boots += rebooted
         self.master = SimMaster(self)
         self.inside(self.master.process, self._begin_again, rebooted)
@@ -222,6 +228,8 @@ class World:
         for job, facts in self.jobs.items():
             if facts.is_over or facts.is_gone:
                 continue
+            if job in running:
+                self._look_at_input(running[job])
             if job in running or self.kept.has_ended(job):
                 facts.is_over = job not in running
                 for rank, outcome in self.kept.outcomes(job).items():
@@ -229,10 +237,19 @@ class World:
                 if facts.is_over:
                     self.look_at_kept(job, facts.outcomes)
                 continue
-            if facts.is_promised and not rebooted:
+            has_lost_input = self.switches.refuses and facts.may_lack and facts.input_bytes is not None
+            if facts.is_promised and not rebooted and not has_lost_input:
                 self.fail(f"job {job} was to go on, and is gone")
             self.kept.look_at_what_is_left(job)
             facts.is_gone = True
+
+    def _look_at_input(self, live: LiveJob) -> None:
+        """A master that goes on with a job knows of all input that a running program has."""
+        job, now_s = live.job.number, self.loop.now_s
+        running = [truth for (number, _), truth in self.truths.items() if number == job and truth.lives(now_s)]
+        read = max((truth.read for truth in running), default=0)
+        if read > live._input_bytes and not live.job.over:
+            self.fail(f"job {job} goes on with {live._input_bytes} bytes of input, and a program has read {read}")
 
     # Its clean end
 
