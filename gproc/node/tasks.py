@@ -122,9 +122,8 @@ class TaskHost:
     # What the `Program` calls
 
     def write(self, *pieces: bytes) -> None:
-        """More of the job's input; b"" is the end."""
+        """More of the job's input, which is before any that `consumed` leads to; b"" is the end."""
         for data in pieces:
-            self._consumed(len(data))
             if not data:
                 self._input_ended = True
                 continue
@@ -133,6 +132,7 @@ class TaskHost:
                     self._obey(order)
             except PeerError as error:
                 self._fail(str(error))
+        self._consumed(sum(map(len, pieces)))
         self._advance()
 
     def close(self) -> None:

@@ -42,8 +42,10 @@ class InputFiles:
         os.makedirs(place, 0o700, exist_ok=True)
 
     def go_on(self, numbers: Collection[int]) -> dict[int, list[InputPart]]:
-        """What a former master has left of these jobs; all else is removed."""
-        found = {number: self._parts(number) for number in numbers}
+        """What a former master has left of these jobs, but for those of which it could not keep all; all else is
+        removed."""
+        whole = [number for number in numbers if not os.path.exists(self._lacking(number))]
+        found = {number: self._parts(number) for number in whole}
         for name in os.listdir(self.place):
             os.unlink(os.path.join(self.place, name))
         for number, parts in found.items():
@@ -68,11 +70,19 @@ class InputFiles:
             os.close(handle)
         self._at[job] = index, size + len(data)
 
+    def give_up(self, job: int) -> None:
+        """Nodes get input that is not here: no later master may go on with this job.
+
+        Its record says so too, but a full disk takes no record, and an empty file most likely.
+        """
+        with contextlib.suppress(OSError):
+            os.close(os.open(self._lacking(job), _WRITE, 0o600))
+
     def remove(self, job: int) -> None:
         self._at.pop(job, None)
-        for index in (0, 1):
+        for path in (self._path(job, 0), self._path(job, 1), self._lacking(job)):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._path(job, index))
+                os.unlink(path)
 
     def _parts(self, job: int) -> list[InputPart]:
         """The blocks of both files, in order."""
@@ -89,6 +99,9 @@ class InputFiles:
                 whole.clear()  # what is before a gap is of no use
             whole.append(part)
         return whole
+
+    def _lacking(self, job: int) -> str:
+        return os.path.join(self.place, f"{job}.lacking")
 
     def _path(self, job: int, index: int) -> str:
         return os.path.join(self.place, f"{job}.{index}")
@@ -147,6 +160,8 @@ class JobInputLog:
                     await self._keeper.run(partial(self._files.append, self._job, self._keep_bytes, parts))
                 except OSError as error:
                     self._fail(error)
+                    if not self._closed:
+                        await self._keeper.run(partial(self._files.give_up, self._job))  # before nodes get it
                 self.begun.set()
                 for _, written in queue:
                     written()

@@ -87,7 +87,7 @@ class RecordKeeper:
         if running:
             log.warning("%d jobs were lost with the last master", len(running))
             lost = [record.lost_with_its_master(LOST, self._clock()) for record in running]
-            self._database.write(Changes(lost))
+            self._database.write(Changes(lost, dict.fromkeys(record.number for record in lost)))
 
     def number(self) -> int:
         """The number of a new job: higher than all before it, those of former masters too.  Raises: GprocError."""

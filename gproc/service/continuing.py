@@ -55,6 +55,10 @@ def interrupted_jobs(keeper: RecordKeeper, files: SpoolFiles, inputs: InputFiles
     jobs = []
     parts = inputs.go_on([record.number for record, _ in keeper.interrupted])
     for record, data in keeper.interrupted:
+        if record.number not in parts:
+            log.error("job %d cannot go on: part of its input was not kept", record.number)
+            keeper.lose([record])
+            continue
         try:
             life, ticket = life_in(data)
             found, end = files.go_on(record.number, record.uid)

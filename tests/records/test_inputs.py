@@ -51,6 +51,20 @@ def test_what_was_written_half_is_cut_off_and_other_jobs_are_removed(tmp_path: P
     assert not list(place.iterdir())
 
 
+def test_a_job_does_not_go_on_with_less_input_than_its_nodes_have_because_a_disk_was_full(tmp_path: Path) -> None:
+    """The disk took no record of it either, so the next master went on with the job; what was typed then came to some
+    nodes instead of what others had."""
+    place = str(tmp_path / "input")
+    files = InputFiles(place)
+    files.append(7, KEPT, blocks(1))
+    files.append(8, KEPT, blocks(1))
+    files.give_up(7)
+    assert InputFiles(place).go_on([7, 8]) == {8: blocks(1)}
+    files.give_up(8)
+    files.remove(8)
+    assert not list((tmp_path / "input").iterdir())
+
+
 def test_input_is_passed_on_in_order_when_it_is_on_the_disk_and_if_the_disk_fails(tmp_path: Path) -> None:
     async def work() -> None:
         keeper = RecordKeeper(str(tmp_path), Keeping())

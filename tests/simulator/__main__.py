@@ -6,9 +6,10 @@ import argparse
 import sys
 import time
 
+from tests.simulator.facts import Switches, Violation
 from tests.simulator.faults import simulate
 from tests.simulator.programs import Saying
-from tests.simulator.world import Violation, World
+from tests.simulator.world import World
 
 
 def main() -> int:
@@ -22,6 +23,7 @@ def main() -> int:
     parser.add_argument("--ends", action="store_true", help="the master ends cleanly at times, and the tree with it")
     parser.add_argument("--alike", action="store_true", help="all ranks of most jobs say the same")
     parser.add_argument("--maps", action="store_true", help="half of the jobs have a list of tasks, as of gproc map")
+    parser.add_argument("--refuses", action="store_true", help="a full disk takes no records, input and lists either")
     asked = parser.parse_args()
     Saying.is_alike = asked.alike
     begun_s, done, simulated_s = time.process_time(), 0, 0.0
@@ -34,10 +36,8 @@ def main() -> int:
         sys.stderr.write(f"\r{done} faults, {done / took_s:.0f}/s, {simulated_s:.0f} simulated seconds")
 
     try:
-        simulate(
-            asked.seed, asked.faults, tell=tell, small=asked.small, keeps=asked.keeps, turns=asked.turns,
-            fills=asked.fills, ends=asked.ends, maps=asked.maps,
-        )  # fmt: skip
+        switches = {name: getattr(asked, name) for name in Switches._fields}
+        simulate(asked.seed, asked.faults, tell=tell, small=asked.small, **switches)
     except Violation as error:
         sys.stderr.write(f"\n{error}\n")
         return 1

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import gproc.link.heartbeats
 import gproc.master
+import gproc.node.running_task
 import gproc.relay.children
 import gproc.relay.hub
 import gproc.service.outofreach
@@ -26,6 +27,7 @@ import gproc.trust.lease
 
 MODULES_WITH_TIME = (
     gproc.trust.lease, gproc.slave, gproc.relay.hub, gproc.relay.children, gproc.service.ways, gproc.master,
+    gproc.node.running_task,
 )  # fmt: skip
 
 TOGETHER_S: Final = 1e-9

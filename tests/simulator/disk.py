@@ -12,8 +12,10 @@ import tempfile
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from gproc.errors import GprocError
+from gproc.records.database import Changes, JobDatabase
 from tests.simulator.clock import present_process
 
 if TYPE_CHECKING:
@@ -37,6 +39,17 @@ class FullOs:
         if self._disk.is_full and (len(data) < 2 or self._disk.random.random() < 0.5):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return os.write(handle, data[: len(data) // 2] if self._disk.is_full else data)
+
+
+class FullDatabase(JobDatabase):
+    """The product's, on a disk which may be full."""
+
+    disk: Disk
+
+    def write(self, changes: Changes) -> None:
+        if self.disk.is_full and self.disk.random.random() < 0.5:
+            raise GprocError("cannot keep job records: database or disk is full")
+        super().write(changes)
 
 
 class Disk:
@@ -73,6 +86,13 @@ class Disk:
             if size != known and self.random.random() < 0.5:
                 os.truncate(path, self.random.randint(known if known < size else 0, size))
         thread.drop()
+
+    def write_list(self, file: IO[bytes], data: bytes) -> None:
+        """Instead of `task_lists._write_all`."""
+        if self.is_full and self.random.random() < 0.5:
+            file.write(data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        file.write(data)
 
     def close(self) -> None:
         self._directory.cleanup()

@@ -8,14 +8,20 @@ from typing import Final
 
 from gproc.nodespec import Place
 from gproc.service.live import LiveJob
+from tests.simulator.facts import Switches, Violation
 from tests.simulator.nodes import SimSlave, host_of
-from tests.simulator.world import Violation, World, simulated
+from tests.simulator.settling import settle
+from tests.simulator.simulated import simulated
+from tests.simulator.world import World
 
 EPISODE: Final = 400
 """Faults until everything must be in order again."""
 
 PACES: Final = (4.0, 8.0, 16.0, 32.0)
 """Faults a second, on average, one of these in an episode: at the last one nobody has peace for long."""
+
+CALM_PACES: Final = (1.0, 4.0)
+"""Some jobs end before the next fault then."""
 
 JOBS: Final = 2
 """So many jobs run at a time."""
@@ -40,11 +46,13 @@ class Faults:
                 (self._crash, 4), (self._isolate_master, 2), (self._freeze_master, 2), (self._lose_client, 4),
                 (self._leave, 4), (self._kill_job, 1),
             )  # fmt: skip
-        if world.turns:
+        if world.switches.turns:
             self.kinds += ((self._signal_job, 6),)
-        if world.fills:
+        if world.switches.maps and world.disk is not None:
+            self.kinds += ((self._drain, 4),)
+        if world.switches.fills:
             self.kinds += ((self._fill_disk, 4),)
-        if world.ends:
+        if world.switches.ends:
             self.kinds += ((self._end_master, 6),)
 
     def one(self) -> None:
@@ -178,6 +186,10 @@ class Faults:
         else:
             self.world.inside(self.world.master.process, live.signal_nodes, signal.SIGUSR1, some)
 
+    def _drain(self) -> None:
+        if self.world.has_master:
+            self.world.drain()
+
     def _restart_later(self, slave: SimSlave, least_s: float = 0.1) -> None:
         seconds = least_s + self._seconds()
 
@@ -192,29 +204,26 @@ class Faults:
 
 
 def simulate(
-    seed: int, faults: int, *, tell: Callable[[World], None] = lambda _: None, small: bool = False, keeps: bool = False,
-    turns: bool = False, fills: bool = False, ends: bool = False, maps: bool = False, paces: Sequence[float] = PACES,
+    seed: int, faults: int, *, tell: Callable[[World], None] = lambda _: None, small: bool = False,
+    paces: Sequence[float] = PACES, **switches: bool,
 ) -> int:  # fmt: skip
     """So many faults.  Returns how many there were.
 
-    small: 16 nodes.  keeps: the master crashes too, and jobs have an input.  turns: half of the jobs run on a few nodes
-    at a time.  fills: the master's disk is full at times.  ends: it ends cleanly at times.  maps: some jobs have a list
-    of tasks.  paces: faults a second, one of these in each episode.
+    small: 16 nodes.  paces: faults a second, one of these in each episode.  switches: those of `Switches` that are on.
 
     Raises: Violation, which names the seed and the fault.
     """
-    chosen = {"small": small, "keeps": keeps, "turns": turns, "fills": fills, "ends": ends, "maps": maps}
-    switches = "".join(f" --{name}" for name, is_on in chosen.items() if is_on)
+    words = " --small" * small + Switches(**switches).words
     done, run, returned = 0, 0, 0
     while done < faults:
         world_seed = seed + run * 1_000_003
         size = (2, 2, 3) if small else ()
-        world = World(world_seed, *size, keeps=keeps, turns=turns, fills=fills, ends=ends, maps=maps)
+        world = World(world_seed, *size, **switches)
         with simulated(world):
             try:
                 _episode(world, min(EPISODE, faults - done), paces)
             except Violation as error:
-                again = f"--seed {world_seed} --faults {EPISODE}{switches}"
+                again = f"--seed {world_seed} --faults {EPISODE}{words}"
                 raise Violation(f"seed {seed}, fault {done + world.faults} (again by {again}): {error}") from None
         done += world.faults
         returned += world.returned
@@ -237,4 +246,4 @@ def _episode(world: World, faults: int, paces: Sequence[float]) -> None:
             world.attend()
         world.inside(None, injector.one)
         world.run_for(world.random.expovariate(pace))
-    world.settle()
+    settle(world)

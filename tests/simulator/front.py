@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,9 +17,11 @@ from gproc.relay.hub import Hub
 from gproc.relay.receipt import RunOfNode
 from gproc.request.spec import Caller, Request
 from gproc.service.absences import Absences
+from gproc.service.accounts import Accounts, Bounds
 from gproc.service.book import open_records
 from gproc.service.departures import Departures
 from gproc.service.faults import Faults
+from gproc.service.jobs import JobRecord
 from gproc.service.live import LiveJob
 from gproc.service.registry import Registry
 from gproc.service.service import JobService
@@ -27,6 +29,7 @@ from gproc.tree import number
 from gproc.wire import frames, messages
 from gproc.wire.endings import OutputGone
 from gproc.wire.job_messages import Keep
+from gproc.wire.task_messages import TaskListing
 from tests.simulator.clients import SimClient, Typist
 from tests.simulator.clock import Process
 from tests.simulator.nodes import LEASE_S, Quiet, endpoint_of, host_of, listen
@@ -35,14 +38,19 @@ from tests.simulator.tasks import ARGV, SimMapper
 
 if TYPE_CHECKING:
     from gproc.records.spooling import JobSpool
+    from gproc.records.task_lists import TaskListFile
     from tests.simulator.world import World
 
 CLUSTER: Final = "c"
 
+LISTS_BYTES: Final = 8 << 10
+"""Of all lists of tasks: sometimes one is too much."""
+
 
 class Wanted(NamedTuple):
     """What a client asks for.  input_bytes: of its standard input; None: it has none.  fanout: it runs on so many nodes
-    at a time; None: on all.  max_fail: after so many that failed no more begin.  maps: it is `gproc map`."""
+    at a time; None: on all.  max_fail: after so many that failed no more begin.  maps: it is `gproc map`.  listed: with
+    `--detach`."""
 
     places: list[Place]
     keep: Keep = Keep()
@@ -50,6 +58,7 @@ class Wanted(NamedTuple):
     fanout: int | None = None
     max_fail: int | None = None
     maps: bool = False
+    listed: bool = False
 
 
 class NoDisk:
@@ -139,6 +148,8 @@ class SimService(JobService):
         self._departures = SimDepartures(master, book, spools)
         self._departures.world = world
         self._world = world
+        self._account = Accounts(Bounds(LISTS_BYTES), frozenset()).open(0)
+        self._lists: list[TaskListFile] = []
 
     def begin(self, wanted: Wanted) -> None:
         stdin, fanout = wanted.input_bytes is not None, wanted.fanout
@@ -149,10 +160,7 @@ class SimService(JobService):
         job = self._table.add(Caller(0, 0, ()), request, tuple(ranks), self._world.loop.now_s)
         on = [self._master.registry.at(place) for place in ranks]
         runs = [None if node is None else RunOfNode(node.nonce, node.run_key) for node in on]
-        client: Any = SimMapper(self._world) if wanted.maps else SimClient(self._world)
-        live = SimJob(
-            job, runs, self._master.sign_job(job), client, self._finish, self._turns.have_room, self._book.note
-        )
+        live, client = self._begun(wanted, job, runs)
         self._live[job.number] = live
         self._world.begun(live, wanted)
         client.begin(live)
@@ -161,6 +169,21 @@ class SimService(JobService):
         live.start_timer()
         self._start(live, on)
 
+    def _begun(self, wanted: Wanted, job: JobRecord, runs: Sequence[RunOfNode | None]) -> tuple[SimJob, Any]:
+        """The job and its client."""
+        from tests.simulator.listed import SimListedJob, SimLister  # it is above this
+
+        signed, client = self._master.sign_job(job), SimMapper(self._world) if wanted.maps else SimClient(self._world)
+        link: Any = client
+        if not wanted.listed:
+            return SimJob(job, runs, signed, link, self._finish, self._turns.have_room, self._book.note), client
+        link, listing = SimLister(self._world), TaskListing(slots=self._world.random.randint(1, 3))
+        listed = SimListedJob(
+            job, runs, signed, link, self._finish, self._book.note, listing, self._book.task_list(), self._account
+        )
+        self._lists.append(listed.file)
+        return listed, link
+
     def _finish(self, live: LiveJob) -> None:
         super()._finish(live)
         if live.spool is None:
@@ -168,6 +191,8 @@ class SimService(JobService):
 
     async def _settle(self, live: LiveJob, spool: JobSpool) -> None:
         await super()._settle(live, spool)
+        while self._book.keeper.problem is not None:  # noqa: ASYNC110 - the product does not wait
+            await asyncio.sleep(0.5)
         self._world.look_at_kept(live.job.number, live.job.outcomes)
 
     def let_client_leave(self, live: LiveJob) -> None:
@@ -178,8 +203,8 @@ class SimService(JobService):
 
     def lose_client(self, live: LiveJob) -> None:
         """Its client is killed."""
-        if live.attached is not None and not live.job.over:
-            client: Any = live.attached
+        client: Any = live.attached if live.attached is not None else getattr(live, "client", None)
+        if client is not None and not client.lost and live.job.number in client.jobs and not live.job.over:
             client.lost = True
             client.jobs.clear()
             self._departures.lost(live)
@@ -196,6 +221,8 @@ class SimService(JobService):
     def leftovers(self) -> str:
         if self._live or len(self._table) or self._settling:
             return f"jobs {sorted({*self._live, *self._settling})} have not ended"
+        if self._account.held_bytes or any(file._file is not None for file in self._lists):
+            return f"of lists of tasks {self._account.held_bytes} bytes and some files are kept"
         return ""
 
 

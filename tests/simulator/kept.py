@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gproc.records.entries import END, SpoolEntry, rank_end
-from gproc.records.record import JobName, KeptJob
+from gproc.records.record import JobName, KeptJob, TaskNotes
 from gproc.records.spool import SpoolReader
 from gproc.request.outcome import Outcome, Returned
+from tests.simulator.listed import look_at_tasks
 from tests.simulator.programs import output_of
 
 if TYPE_CHECKING:
     from gproc.records.database import JobDatabase
-    from tests.simulator.world import JobFacts, World
+    from tests.simulator.facts import JobFacts
+    from tests.simulator.world import World
 
 
 class KeptJobs:
@@ -26,11 +28,11 @@ class KeptJobs:
         record = self._record(job)
         return record is not None and record.state == "ended"
 
-    def outcomes(self, job: int) -> dict[int, Outcome]:
+    def outcomes(self, job: int, *, may_be_broken: bool = False) -> dict[int, Outcome]:
         """Of the ranks whose ends are on the disk, in the record or in the spool."""
         record = self._record(job)
         found = {} if record is None else record.outcomes()
-        for entry in self._entries(job):
+        for entry in self._entries(job, may_be_broken=may_be_broken):
             if entry.kind == END:
                 found[entry.rank] = rank_end(entry).outcome
         return found
@@ -42,8 +44,15 @@ class KeptJobs:
             self._world.fail(f"job {job} is over: {dict(outcomes)}; its record is {record}")
         said: dict[tuple[int, int], int] = {}
         ends: dict[int, Outcome] = {}
-        for rank, kind, offset, _, data in (entries := self._entries(job)):
+        is_map = job in self._world.map_facts
+        entries = self._entries(job)
+        if is_map and record is not None:
+            look_at_tasks(self._world, job, entries, outcomes, record.tasks or TaskNotes())
+        for rank, kind, offset, _, data in entries:
             if kind == END:
+                continue
+            if is_map:
+                said[rank, kind] = offset + len(data)
                 continue
             got = said.get((rank, kind), offset if facts.is_late and not data else 0)
             is_next = offset >= got if facts.may_lack else offset == got
@@ -61,6 +70,12 @@ class KeptJobs:
                     self._world.fail(f"job {job} rank {entry.rank}: {outcome} of {sizes} is kept, and {kept} bytes are")
         if len(ends) < facts.size and not facts.is_late and not facts.may_lack:
             self._world.fail(f"job {job}: only the ends of {sorted(ends)} are kept")
+
+    def look_at_what_is_left(self, job: int) -> None:
+        """Of a job that has ended with its master, as it did not outlive it: what its tasks did until then."""
+        if job in self._world.map_facts:
+            entries = self._entries(job, may_be_broken=True)
+            look_at_tasks(self._world, job, entries, self.outcomes(job, may_be_broken=True), None)
 
     def leftovers(self, nodes: int) -> str:
         """What is on the disk although no job runs."""
@@ -83,7 +98,7 @@ class KeptJobs:
     def _record(self, job: int) -> KeptJob | None:
         return self._database.find(JobName(number=job), 0, all_users=True)
 
-    def _entries(self, job: int) -> list[SpoolEntry]:
+    def _entries(self, job: int, *, may_be_broken: bool = False) -> list[SpoolEntry]:
         disk = self._world.disk
         assert disk is not None
         reader = SpoolReader(os.path.join(disk.place, "spool"), job)
@@ -91,7 +106,7 @@ class KeptJobs:
         try:
             while entries := reader.read():
                 found += entries
-            if reader.broken:
+            if reader.broken and not may_be_broken:
                 self._world.fail(f"job {job}: its spool is broken: {reader.broken}")
         finally:
             reader.close()

@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import signal
 import zlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from gproc.launch.protocol import ProgramEnded
 from gproc.node.running_task import RunningTask
 from gproc.node.tasks import TaskHost
+from gproc.nodespec import NodeSpec
 from gproc.request.outcome import Lost, Returned
 from gproc.request.template import Template
 from gproc.service.live import LiveJob
 from gproc.tasks.feed import TaskDone, TaskFeed, TaskOutput
 from gproc.wire import frames, messages
 from gproc.wire.frames import STDOUT
+from gproc.wire.job_messages import NodesDrained
 from gproc.wire.tasks import Setup, TaskSaid
 from tests.simulator.clients import SimClient
 from tests.simulator.programs import NOISE
@@ -47,13 +50,31 @@ def said_by(job: int, task: int) -> bytes:
     return NOISE[draw % 5000 :][: draw // 7 % SAID_MAX]
 
 
+def values_of(job: int, task: int) -> tuple[bytes, ...]:
+    """What stands in its line of the list."""
+    return (b"%d of %d" % (task, job) + b"." * (_draw(job, task) // 11 % 60),)
+
+
 class MapFacts:
-    """What has really happened to the tasks of one job.  begun: the rank on which each began.  ended: how often each
-    has ended by itself."""
+    """What has really happened to the tasks of one job.
+
+    begun: the rank on which each began.  ended: those that have ended by themselves.  drained: by the ranks that get no
+    new tasks, those that they had.  count: of the list that a client has left to the master; is_left: whether it has.
+    is_killed: whether its tasks are ended from outside.
+    """
 
     def __init__(self) -> None:
         self.begun: dict[int, int] = {}
         self.ended: set[int] = set()
+        self.drained: dict[int, frozenset[int]] = {}
+        self.count = 0
+        self.is_left = self.is_killed = False
+
+    def note_drained(self, feed: TaskFeed, ranks: Iterable[int | None]) -> None:
+        """Before they are."""
+        for rank in ranks:
+            if rank is not None:
+                self.drained.setdefault(rank, frozenset(feed._sites[rank].held))
 
 
 class SimTask:
@@ -102,7 +123,7 @@ class SimTaskHost(TaskHost):
     def _spawn(self, running: RunningTask) -> None:
         if self.program.has_ended():
             return  # the lease has ended: the launcher begins nothing
-        self.program.slave.world.task_begins(self.program.ticket.job, running.order.number, self.rank)
+        self.program.slave.world.task_begins(self.program.ticket.job, running.order, self.rank)
         running.process = SimTask(self, running)  # type: ignore[assignment]
 
 
@@ -134,7 +155,7 @@ class SimMapper(SimClient):
         if self.lost or self._has_ended or live.job.over:
             return
         while self._left and feed.wanted:
-            task = feed.add(feed.last + 1, (b"value",))
+            task = feed.add(feed.last + 1, values_of(self._job, feed.last + 1))
             self._left -= 1
             assert task.number == feed.last
         if not self._left:
@@ -162,6 +183,11 @@ class SimMapper(SimClient):
 
     def send(self, message: messages.Message) -> None:
         super().send(message)
+        if isinstance(message, NodesDrained):
+            spec = NodeSpec.parse(message.nodes)
+            ranks = [rank for rank, place in enumerate(self._live.job.places) if spec.selects(place)]
+            self._world.map_facts[self._job].note_drained(self._feed, ranks)
+            self._feed.drain(ranks)
         if isinstance(message, messages.Finished):
             self._look(self._feed.exited(message.rank, message.outcome))
             if len(self.outcomes) == len(self._live.job.places) and not self._live.job.killed:
@@ -199,5 +225,6 @@ class SimMapper(SimClient):
             self._world.fail(f"job {self._job}: {len(self._done)} tasks have ended of {self._feed.last + self._left}")
         if forgotten := begun.keys() - self._done:
             self._world.fail(f"job {self._job}: tasks {sorted(forgotten)} have begun, and nobody says how they ended")
-        if self._feed.stopped and any(isinstance(outcome, Returned) for outcome in self.outcomes.values()):
+        has_returned = any(isinstance(outcome, Returned) for outcome in self.outcomes.values())
+        if self._feed.stopped and has_returned and not self._world.map_facts[self._job].drained:
             self._world.fail(f"job {self._job}: {self._feed.stopped}, and a node has returned")

@@ -10,11 +10,14 @@ from gproc.nodespec import Place
 from gproc.relay.flow import Outlet
 from gproc.wire.messages import Route
 from tests.simulator.clock import replaced
-from tests.simulator.faults import PACES, simulate
+from tests.simulator.facts import Violation
+from tests.simulator.faults import CALM_PACES, PACES, simulate
 from tests.simulator.nodes import LEASE_S, host_of
-from tests.simulator.planted import ENDING, FILLING, KEEPING, LATE_SEEDS, MAPPING, PLANTED, SEEDS, TURNING, planted
+from tests.simulator.planted import CALM, LATE_SEEDS, PLANTED, SEEDS, planted, switches_of
 from tests.simulator.programs import Saying
-from tests.simulator.world import Violation, World, simulated
+from tests.simulator.settling import settle
+from tests.simulator.simulated import simulated
+from tests.simulator.world import World
 
 FAULTS = 20_000
 """Within so many each planted bug is found."""
@@ -104,6 +107,11 @@ def test_nothing_is_lost_doubled_or_left_over_if_the_disk_of_the_master_is_full_
     simulate(1, 1600, small=True, keeps=True, turns=True, fills=True, paces=PACES[2:])
 
 
+@pytest.mark.parametrize("faults", [200, pytest.param(FAULTS // 4, marks=pytest.mark.stress)])
+def test_nothing_else_is_lost_if_a_full_disk_takes_no_records_input_and_lists_either(faults: int) -> None:
+    simulate(5, faults, small=True, keeps=True, maps=True, fills=True, refuses=True, paces=CALM_PACES)
+
+
 def test_a_tree_ends_with_its_master_and_whoever_is_cut_off_then_ends_later() -> None:
     simulate(1, 1600, small=True, keeps=True, ends=True, paces=PACES[2:])
 
@@ -124,6 +132,16 @@ def test_a_task_of_a_list_begins_once_at_most_and_has_an_end_whatever_fails(keep
     simulate(1, 400, small=True, keeps=keeps, maps=True, paces=PACES[2:])
 
 
+@pytest.mark.parametrize("faults", [400, pytest.param(FAULTS // 2, marks=pytest.mark.stress)])
+def test_a_list_of_tasks_that_its_client_has_left_is_handed_out_once_whatever_fails(faults: int) -> None:
+    simulate(2, faults, small=True, keeps=True, maps=True, paces=CALM_PACES)
+
+
+def test_orders_of_tasks_that_waited_for_a_bundle_are_not_overtaken() -> None:
+    """They were, if there were more of them than a window, and the node's part of the job failed."""
+    simulate(4_000_023, 400, small=True, keeps=True, maps=True, paces=CALM_PACES)
+
+
 @pytest.mark.stress
 @pytest.mark.parametrize("name", [name for name in PLANTED if name not in SEEDS])
 def test_a_planted_bug_that_shows_seldom_is_found(name: str) -> None:
@@ -131,9 +149,9 @@ def test_a_planted_bug_that_shows_seldom_is_found(name: str) -> None:
 
 
 def look_for(name: str, seed: int) -> None:
-    keeps, turns, fills, ends, maps = (name in those for those in (KEEPING, TURNING, FILLING, ENDING, MAPPING))
+    paces = CALM_PACES if name in CALM else PACES
     with planted(name), pytest.raises(Violation, match=f"seed {seed}, fault"):
-        simulate(seed, FAULTS, small=True, keeps=keeps, turns=turns, fills=fills, ends=ends, maps=maps)
+        simulate(seed, FAULTS, small=True, paces=paces, **switches_of(name)._asdict())
 
 
 def test_a_seed_makes_the_same_run_again() -> None:
@@ -162,7 +180,7 @@ def test_nodes_leave_a_rack_master_that_is_cut_off_from_the_master_alone(both_wa
         world.run_for(4 * LEASE_S)
         assert all(world.slaves[place]._verifier.lease.ends_s > world.loop.now_s for place in below), leases
         assert world.slaves[rack]._verifier.lease.ends_s < world.loop.now_s
-        world.settle()  # and all go home
+        settle(world)  # and all go home
 
 
 def test_racks_stay_together_while_the_master_is_away() -> None:

@@ -3,53 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
-import gproc.node.taking
-import gproc.node.tasks
-import gproc.records.keeper
-import gproc.records.spool
-import gproc.relay.announcing
-import gproc.relay.children
-import gproc.relay.common
-import gproc.relay.delivery
-import gproc.relay.hub
-import gproc.relay.merging
-import gproc.service.departures
-import gproc.service.service
-import gproc.service.window
-import gproc.trust.tls
-import gproc.wire.credit
-import gproc.wire.frames
-import gproc.wire.merging
 from gproc.nodespec import Place, format_path
-from gproc.relay.hub import Hub
 from gproc.request.outcome import Killed, Lost, Outcome, Refused, Returned, Signalled
 from gproc.service.continuing import is_given_up
+from gproc.service.drained_tasks import tell_of_drained
+from gproc.service.live import LiveJob
 from gproc.service.registry import Registry
 from gproc.trust.signing import Signer, TrustedKeys
 from gproc.wire.job_messages import Keep
-from gproc.wire.messages import Route, Run
-from tests.simulator import programs
-from tests.simulator.clock import Process, VirtualLoop, replaced, seldom_collected, virtual_time
-from tests.simulator.disk import Disk, FullOs
+from gproc.wire.messages import Run
+from gproc.wire.tasks import TaskOrder
+from tests.simulator.clock import Process, VirtualLoop
+from tests.simulator.disk import Disk
+from tests.simulator.facts import JobFacts, Switches, Violation
 from tests.simulator.front import SimJob, SimMaster, Wanted
 from tests.simulator.kept import KeptJobs
 from tests.simulator.network import Network
-from tests.simulator.nodes import Quiet, SimSlave
+from tests.simulator.nodes import SimSlave
 from tests.simulator.programs import LARGE, Truth, input_of
-from tests.simulator.signatures import cheap_signatures
-from tests.simulator.tasks import MapFacts
+from tests.simulator.tasks import MapFacts, values_of
 
 RACKS: Final = 4
 """Four racks of four rows of five nodes each: 100 nodes in three levels."""
-
-QUIET_S: Final = 150.0
-"""Within so long after the last fault everything must be in order: some leases, and the longest pauses."""
 
 WRITTEN_S: Final = 2.0
 """Within so long what the master says is on its disk, if that is not full."""
@@ -58,59 +37,24 @@ INPUTS: Final = (0, 300, LARGE)
 """Up to so many bytes of standard input a job has."""
 
 
-class Violation(Exception):
-    """Something that must never happen."""
-
-
-class JobFacts:
-    """What is known of one job from outside.
-
-    input_bytes: of its standard input; None: it has none.  outcomes: of the ranks that have ended, as far as the
-    present master knows.  is_promised: whether it goes on without its client and its master.  is_late: whether its
-    first output went to its client alone.  is_over: whether all of its ranks have ended.  is_gone: whether its master
-    has crashed, and it ended with it.  signals: how many its programs were sent that end nothing.  may_lack: whether
-    the disk was full while it ran, so that not all of its output is kept.  given_up: when the present master said of a
-    rank that nothing of it runs, or will.  never: the ranks of which a former one had said so, and written it down.
-    """
-
-    def __init__(self, size: int, wanted: Wanted) -> None:
-        self.size = size
-        self.input_bytes = wanted.input_bytes
-        self.is_late = not (wanted.keep.detach or wanted.keep.survive)
-        self.outcomes: dict[int, Outcome] = {}
-        self.is_promised = self.is_over = self.is_gone = self.may_lack = False
-        self.signals = 0
-        self.given_up: dict[int, float] = {}
-        self.never: set[int] = set()
-
-
 class World:
-    """seed: the same one makes the same run.  keeps: the master has a disk and may crash, and jobs have an input.
-    turns: half of the jobs run on a few nodes at a time.  fills: the master's disk is full at times, and of these jobs
-    some begin nowhere any more if too many nodes have failed.  ends: it ends cleanly at times.  maps: some of the jobs
-    have a list of tasks."""
+    """seed: the same one makes the same run.  switches: those of `Switches` that are on."""
 
-    def __init__(
-        self, seed: int, racks: int = RACKS, rows: int = 4, leaves: int = 5, *, keeps: bool = False,
-        turns: bool = False, fills: bool = False, ends: bool = False, maps: bool = False,
-    ) -> None:  # fmt: skip
+    def __init__(self, seed: int, racks: int = RACKS, rows: int = 4, leaves: int = 5, **switches: bool) -> None:
+        self.switches = Switches(**switches)
         self.random = random.Random(seed)
         self.loop = VirtualLoop()
         self.network = Network(self.loop, seed)
         self.signer: Signer
         self.places = places_of(racks, rows, leaves)
         self.slaves: dict[Place, SimSlave] = {}
-        self.disk = Disk(self.loop, seed) if keeps else None
+        self.disk = Disk(self.loop, seed) if self.switches.keeps else None
         self.jobs: dict[int, JobFacts] = {}
         self.truths: dict[tuple[int, int], Truth] = {}
         self.faults = self.returned = 0
         self.violations: list[str] = []
         self.master = SimMaster(self)
         self.kept = KeptJobs(self)
-        self.turns = turns
-        self.fills = fills
-        self.ends = ends
-        self.maps = maps
         self.map_facts: dict[int, MapFacts] = {}
         self.ended: set[bytes] = set()
         """The sessions that have ended cleanly."""
@@ -141,8 +85,13 @@ class World:
     def _size(self) -> int:
         return self.random.choice((0, self.random.randint(1, 300), self.random.randint(1, LARGE)))
 
-    def task_begins(self, job: int, task: int, rank: int) -> None:
-        begun, what = self.map_facts[job].begun, f"job {job} task {task}"
+    def task_begins(self, job: int, order: TaskOrder, rank: int) -> None:
+        known, task = self.map_facts[job], order.number
+        begun, what = known.begun, f"job {job} task {task}"
+        if order.values != values_of(job, task):
+            self.fail(f"{what} begins with {order.values!r}, which is not in its line")
+        if task not in known.drained.get(rank, (task,)):
+            self.fail(f"{what} begins on rank {rank}, which was to get no new ones")
         if task in begun:
             self.fail(f"{what} begins on rank {rank}, and has begun on rank {begun[task]}")
         if rank in (facts := self.jobs[job]).outcomes and not facts.is_gone:
@@ -191,6 +140,8 @@ class World:
                     self.fail(f"{what}, {said} bytes came; in truth {truth.code}, {truth.sizes} bytes")
             case Refused(reason) if "forged" in reason:
                 self.fail(f"{what}, and nobody forges")
+            case Lost() if self.switches.refuses and truth.returned and self.jobs[job].may_lack:
+                pass  # nodes may forget a job whose end no disk takes, and then the master has crashed
             case Lost() | Refused() | Killed() | Signalled():
                 if not truth.may_be_lost(now_s):
                     self.fail(f"{what}, but its node lives, and its lease has not ended")
@@ -206,10 +157,11 @@ class World:
             self.inside(self.master.process, self.master.jobs.begin, self._wanted(some))
 
     def _wanted(self, places: list[Place]) -> Wanted:
-        if self.maps and self.random.random() < 0.5:
-            return Wanted(places, maps=True)
-        fanout = self.random.randint(1, 4) if self.turns and self.random.random() < 0.5 else None
-        max_fail = self.random.choice((None, None, 1, 3)) if self.fills and fanout is not None else None
+        if self.switches.maps and self.random.random() < 0.5:
+            listed = self.disk is not None and self.random.random() < 0.5
+            return Wanted(places, Keep(detach=listed), maps=True, listed=listed)
+        fanout = self.random.randint(1, 4) if self.switches.turns and self.random.random() < 0.5 else None
+        max_fail = self.random.choice((None, None, 1, 3)) if self.switches.fills and fanout is not None else None
         if self.disk is None:
             return Wanted(places, fanout=fanout, max_fail=max_fail)
         keep = self.random.choice((Keep(), Keep(), Keep(detach=True), Keep(detach=True), Keep(survive=True)))
@@ -227,6 +179,13 @@ class World:
         for live in self.master.jobs.running():
             if self.random.random() < 0.3:
                 self.inside(self.master.process, self.master.jobs.attach, live)
+
+    def drain(self) -> None:
+        """gproc drain: some nodes get no new tasks of the jobs that run.  They take new jobs all the same here."""
+        lives = self.master.jobs.running()
+        if any(live.job.request.action == "map" for live in lives):
+            some = self.random.sample(self.places, self.random.randint(1, max(1, len(self.places) // 4)))
+            self.inside(self.master.process, tell_of_drained, lives, some)
 
     def fill_disk(self, seconds: float) -> None:
         """What running jobs say is not kept for a while, unless it waits until then."""
@@ -256,6 +215,9 @@ class World:
     def bring_back(self, *, rebooted: bool) -> None:
         """Another master is started.  rebooted: and so was its machine before."""
         assert self.disk is not None
+        if self.switches.refuses and self.disk.is_full:  # it says so, and does not start
+            self.network.schedule(1.0, lambda: self.bring_back(rebooted=rebooted))
+            return
         self.disk.boots += rebooted
         self.master = SimMaster(self)
         self.inside(self.master.process, self._begin_again, rebooted)
@@ -266,6 +228,8 @@ class World:
         for job, facts in self.jobs.items():
             if facts.is_over or facts.is_gone:
                 continue
+            if job in running:
+                self._look_at_input(running[job])
             if job in running or self.kept.has_ended(job):
                 facts.is_over = job not in running
                 for rank, outcome in self.kept.outcomes(job).items():
@@ -273,9 +237,19 @@ class World:
                 if facts.is_over:
                     self.look_at_kept(job, facts.outcomes)
                 continue
-            if facts.is_promised and not rebooted:
+            has_lost_input = self.switches.refuses and facts.may_lack and facts.input_bytes is not None
+            if facts.is_promised and not rebooted and not has_lost_input:
                 self.fail(f"job {job} was to go on, and is gone")
+            self.kept.look_at_what_is_left(job)
             facts.is_gone = True
+
+    def _look_at_input(self, live: LiveJob) -> None:
+        """A master that goes on with a job knows of all input that a running program has."""
+        job, now_s = live.job.number, self.loop.now_s
+        running = [truth for (number, _), truth in self.truths.items() if number == job and truth.lives(now_s)]
+        read = max((truth.read for truth in running), default=0)
+        if read > live._input_bytes and not live.job.over:
+            self.fail(f"job {job} goes on with {live._input_bytes} bytes of input, and a program has read {read}")
 
     # Its clean end
 
@@ -378,138 +352,9 @@ class World:
                 if any(not 0 <= each <= outlet._source_window_bytes for each in used):
                     self.fail(f"job {job} stream {stream} at {hub.process.host}: credit for {used} bytes is used")
 
-    # When all is quiet
-
-    def settle(self) -> None:
-        """No more faults: everything must come into order."""
-        for slave in self.living():
-            self.inside(None, self.network.thaw, slave.process)
-        until_s = self.loop.now_s + QUIET_S
-        while (why := self.disorder()) and self.loop.now_s < until_s:
-            if self.disk is not None and self.has_master:
-                self.attend()
-            self.run_for(3.0)
-        if why:
-            raise Violation(f"{QUIET_S:.0f} s after the last fault: {why}")
-
-    def disorder(self) -> str:
-        """What is not in order; "" if nothing."""
-        master = self.master
-        if not self.has_master:
-            return "the master is away"
-        for place in self.places:
-            slave = self.slaves[place]
-            node = None if slave.process.dead else master.registry.by_nonce(slave._voice.nonce)
-            if node is None or node.route is None or node.place != place or not slave.is_joined:
-                return f"{format_path(place)} is not connected"
-            if (found := self._at(node.route)) is not slave:
-                return f"the route of {node} leads to {found}"
-            if left := slave.leftovers():
-                return f"{format_path(place)} keeps {left}"
-        if left := master.jobs.leftovers():
-            return left
-        routes = sorted(node.route for node in master.registry.known() if node.route is not None)
-        if len(routes) != len(self.places) or len(master.registry.known()) != len(routes):
-            return f"{len(routes)} routes to {len(master.registry.known())} nodes"
-        if master.relayed_jobs or master.absences.places() or master.tree.routes() != routes:
-            return f"the master keeps {sorted(master.relayed_jobs)}, {master.absences.places()} and other routes"
-        children = [child for hub in (master, *self.slaves.values()) for child in hub.children]
-        tokens = sum(len(hub.children._by_token) for hub in (master, *self.slaves.values()))
-        if len(children) != len(self.places) or tokens != len(children):
-            return f"{len(children)} children of {len(self.places)} nodes, {tokens} tokens"
-        below = sum(len(slave.tree) for slave in self.slaves.values())
-        if below != (lengths := sum(len(route) - 1 for route in routes)):
-            return f"slaves know {below} nodes below them instead of {lengths}"
-        return self._unfinished()
-
-    def _unfinished(self) -> str:
-        """Whether a rank has no outcome, or runs although its job is over."""
-        for job, facts in self.jobs.items():
-            if not facts.is_gone and len(facts.outcomes) < facts.size:
-                return f"of job {job} only the ranks {sorted(facts.outcomes)} have an outcome"
-        if running := [key for key, truth in self.truths.items() if truth.lives(self.loop.now_s)]:
-            return f"these jobs and ranks still run: {running}"
-        if self.disk is not None and (left := self.kept.leftovers(len(self.places))):
-            return left
-        self.jobs.clear()
-        self.truths.clear()
-        self.map_facts.clear()
-        for slave in self.slaves.values():
-            slave.launcher.truths.clear()
-        return ""
-
-    def _at(self, route: Route) -> object:
-        hub: Hub = self.master
-        for id in route:
-            child = hub.children.by_id.get(id)
-            if child is None:
-                return f"nobody at {format_path(route)}"
-            found = [slave for slave in self.living() if slave._voice.nonce == child.node.nonce]
-            if not found:
-                return "a dead node"
-            hub = found[0]
-        return hub
-
 
 def places_of(racks: int, rows: int, leaves: int) -> list[Place]:
     found = [Place((rack,)) for rack in range(1, racks + 1)]
     found += [Place((*rack, row)) for rack in list(found) for row in range(1, rows + 1)]
     found += [Place((*row, leaf)) for row in found[racks:] for leaf in range(1, leaves + 1)]
     return sorted(found)
-
-
-@contextlib.contextmanager
-def simulated(world: World) -> Iterator[World]:
-    """The product's rules see the simulated clock, small windows, and no world outside."""
-    log = logging.getLogger("gproc")
-    patches = [
-        replaced(gproc.node.taking, "warded_program", programs.make_program),
-        replaced(gproc.relay.children, "ChunkSender", Quiet),
-        replaced(gproc.relay.hub, "Memory", Quiet),
-        replaced(gproc.node.tasks, "KEPT_BYTES", programs.KEPT_BYTES),
-        replaced(gproc.relay.delivery, "ACKNOWLEDGED_BYTES", programs.KEPT_BYTES // 4),
-        replaced(gproc.relay.merging, "LEAST_BYTES", 16),
-        replaced(gproc.relay.merging, "LINK_BYTES", programs.KEPT_BYTES),
-        replaced(gproc.relay.merging, "JOB_BYTES", 3 * programs.KEPT_BYTES),
-        replaced(gproc.wire.merging, "PART_BYTES", 32),
-        replaced(gproc.relay.announcing, "ANNOUNCED_BYTES_MIN", 24 if programs.Saying.is_alike else 1 << 20),
-        replaced(gproc.relay.common, "ANNOUNCED_BYTES_MIN", 24),
-        replaced(gproc.relay.common, "POOL_BYTES", programs.KEPT_BYTES),
-        replaced(gproc.relay.common, "PAUSED_POOL_BYTES", programs.KEPT_BYTES // 2),
-        replaced(gproc.relay.common, "PROBED_BYTES", 2 * programs.KEPT_BYTES),
-        replaced(gproc.relay.common, "PAUSE_BYTES", 4 * programs.KEPT_BYTES),
-        replaced(gproc.wire.credit, "MIN_WINDOW_BYTES", 256),
-        replaced(gproc.wire.credit, "MAX_WINDOW_BYTES", programs.KEPT_BYTES),
-        replaced(gproc.wire.frames, "CLIENT_WINDOW_BYTES", programs.KEPT_BYTES),
-        replaced(gproc.service.window, "CLIENT_WINDOW_BYTES", programs.KEPT_BYTES),
-        replaced(gproc.service.departures, "SPOOL_WINDOW_BYTES", programs.KEPT_BYTES // 4),
-        replaced(gproc.service.service, "LiveJob", SimJob),
-        replaced(gproc.records.spool, "FILE_BYTES", 4 * programs.KEPT_BYTES),
-        replaced(SimJob, "world", world),
-        replaced(gproc.trust.tls, "is_master", lambda _: False),
-    ]
-    if world.disk is not None:
-        patches += [
-            replaced(gproc.records.keeper, "ThreadPoolExecutor", world.disk.new_thread),
-            replaced(gproc.records.spool, "os", FullOs(world.disk)),
-        ]
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(virtual_time(world.loop))
-        stack.enter_context(cheap_signatures())
-        world.signer = Signer(b"m" * 32)
-        stack.enter_context(seldom_collected())
-        for patch in patches:
-            stack.enter_context(patch)
-        stack.callback(log.setLevel, log.level)
-        log.setLevel(logging.CRITICAL)
-        try:
-            yield world
-        finally:
-            for slave in world.slaves.values():
-                slave.process.dead = True
-            if world.disk is not None and world.has_master:
-                world.master.crash()
-            world.master.process.dead = True
-            world.loop.close()
-            if world.disk is not None:
-                world.disk.close()

@@ -1,0 +1,47 @@
+"""Orders about tasks reach a node's `TaskHost` in the order in which the client said them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from types import SimpleNamespace
+from typing import Any
+
+from gproc.node.tasks import TaskHost
+from gproc.request.spec import Caller, Request
+from gproc.trust.signing import SESSION_BYTES
+from gproc.trust.ticket import Ticket
+from gproc.wire.tasks import Recall, Setup, TaskReport, TaskReportReader, TasksReady, TasksReturned, order_record
+
+TICKET = Ticket(
+    session=bytes(SESSION_BYTES), sequence=1, job=1, start_by_ms=1, caller=Caller(os.getuid(), os.getgid(), ()),
+    request=Request(nodes="1", argv=(b"true",), action="map", stdin=True),
+)  # fmt: skip
+
+
+def test_orders_that_had_to_wait_for_a_bundle_are_not_overtaken_by_those_behind_them() -> None:
+    """A node whose bundle took longer than a window of orders had them mixed up, and gave up its part of the job.
+
+    When it takes the orders that came meanwhile, there is room for others, and the relay brings those at once.
+    """
+
+    async def reports() -> list[TaskReport]:
+        said: list[TaskReport] = []
+        reader, waiting = TaskReportReader(), [order_record(Recall())]
+
+        def consumed(size: int) -> None:
+            if size and waiting:
+                host.write(waiting.pop())
+
+        services: Any = SimpleNamespace()  # no task begins
+        host = TaskHost(
+            services, TICKET, None, (), 0, say=lambda data: said.extend(reader.feed(data)), consumed=consumed,
+            ended=lambda ending: None,
+        )  # fmt: skip
+        order = order_record(Setup(slots=2))
+        host.write(order[:5], order[5:])
+        await asyncio.sleep(0)  # reports go together
+        host.write(b"")
+        return said
+
+    assert asyncio.run(reports()) == [TasksReady(2), TasksReturned((), recalled=True)]
