@@ -52,6 +52,12 @@ def is_address(text: str) -> bool:
     return False
 
 
+def bracketed(address: str) -> str:
+    """ "HOST:PORT" for people and programs: an address of IPv6 in brackets, as in URLs (RFC 3986)."""
+    host, _, port = address.rpartition(":")
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else address
+
+
 def host_of(connection: socket.socket) -> str:
     """The address at the other end of a TCP connection.  Raises: OSError if it has gone already."""
     host: str = connection.getpeername()[0]

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from gproc.wire.messages import NodeState
 
 ANSWER_S: Final = 0.5
-"""Seconds to wait for the master's answer while a person waits at the keyboard."""
+"""Seconds to wait for the master's answer while a person waits at the keyboard.  For its connection none: if as many
+wait as the kernel holds, it would be 10."""
 
 NODES_MAX: Final = 200
 """More nodes than this are not listed one by one: a shell would ask whether to show them all."""
@@ -103,7 +104,7 @@ def _connected(found: Completion) -> tuple[NodeState, ...]:
     from gproc.client.inquiry import inquire
 
     try:
-        return inquire(_socket(found), ANSWER_S).nodes
+        return inquire(_socket(found), ANSWER_S, waits=False).nodes
     except (GprocError, OSError):
         return ()
 
@@ -119,7 +120,7 @@ def job_candidates(socket: str, *, ended: bool) -> list[Candidate]:
     from gproc.shown import command_text
 
     try:
-        rows = job_list(socket, ended=ended, timeout_s=ANSWER_S).jobs[-JOBS_MAX:][::-1]
+        rows = job_list(socket, ended=ended, timeout_s=ANSWER_S, waits=False).jobs[-JOBS_MAX:][::-1]
     except (GprocError, OSError):
         return []
     names = {row.name: f"Job {row.number}: {command_text(row.argv)}" for row in rows[::-1] if row.name}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from gproc.addresses import bracketed
 from gproc.cli.absent import clock_text, drained_lines
 from gproc.cli.events import faults_text
 from gproc.cli.naming import meant_by
@@ -81,7 +82,7 @@ def as_json(tree: TreeState, rows: Sequence[InfoRow]) -> str:
         {
             "path": format_path(row.place),
             "host": row.node.name,
-            "address": row.node.address,
+            "address": bracketed(row.node.address),
             "state": state_of(row),
             "plain_because": row.node.plain_because,
             "python_because": row.node.python_because,
@@ -126,11 +127,11 @@ def cells(row: InfoRow) -> tuple[str, ...]:
     place, node = format_path(row.place), row.node
     version = node.version or "-"
     if isinstance(row, AbsentNode):
-        return place, node.name, node.address, state_of(row), "-", "-", "-", version, clock_text(row.since_s)
+        return place, node.name, bracketed(node.address), state_of(row), "-", "-", "-", version, clock_text(row.since_s)
     load = "-" if row.load is None else f"{row.load:.2f}"
     memory = "-" if row.memory is None else f"{gib(row.memory[0] - row.memory[1])}/{gib(row.memory[0])}G"
     since = clock_text(node.since_s)
-    return place, node.name, node.address, state_of(row), str(row.jobs), load, memory, version, since
+    return place, node.name, bracketed(node.address), state_of(row), str(row.jobs), load, memory, version, since
 
 
 def gib(size: int) -> str:

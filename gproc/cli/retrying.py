@@ -22,10 +22,15 @@ def retried(options: ExecOptions) -> ExecOptions:
     """The same with nodes and a command.
 
     Raises: GprocError if there is no last job, if it still runs, if none of its nodes has failed, or if its command is
-    not known.
+    not known or was no program that each node ran.
     """
     answer = answer_to(options.socket, lambda session: session.ask_failed("last"))
     assert isinstance(answer, FailedNodes)
+    if answer.action == "map" and not options.command:
+        raise UsageError(
+            f"job {answer.job} was a map, and its tasks are no node's own: give gproc map the lines that failed, which "
+            "it has named and --joblog writes down; else say the command behind --retry-failed"
+        )
     if answer.runs:
         raise GprocError(f"your last job, {answer.job}, has not ended: gproc wait {answer.job}")
     nodes = failed_nodes(answer)
@@ -34,7 +39,7 @@ def retried(options: ExecOptions) -> ExecOptions:
     words = tuple(map(os.fsdecode, answer.argv))
     if not answer.whole:
         raise UsageError(f"the command of job {answer.job} is longer than its record: say it behind --retry-failed")
-    if words[0] in ("cp", "get") and len(words) == 2:
+    if answer.action in ("place", "collect"):
         raise UsageError(
             f"job {answer.job} was {command_text(answer.argv)}: for a copy use @failed as NODES, else say the command "
             "behind --retry-failed"

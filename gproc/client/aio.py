@@ -12,17 +12,17 @@ from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
 from typing import Any, Literal, TypeVar, Unpack, overload
 
-from gproc.client.aio_job import AsyncJob
+from gproc.client.aio_job import AsyncJob, give_outputs
 from gproc.client.aio_known_jobs import AsyncKnownJobs
 from gproc.client.aio_mapped import AsyncTaskCluster
 from gproc.client.brought import BroughtBack
 from gproc.client.chunks import ChunkServer
+from gproc.client.codec import codec_of, input_bytes
 from gproc.client.complaints import Complaints
 from gproc.client.connection import Connection
 from gproc.client.copying import CopyTries, Remote, copy_request, note_torn
-from gproc.client.events import Output
 from gproc.client.finding import default_socket
-from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, brought_back, input_bytes, keep_of
+from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, brought_back, keep_of
 from gproc.client.receiving import Collected
 from gproc.client.resolving import resolve
 from gproc.client.results import CompletedJob, checked, decoded
@@ -91,23 +91,36 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
     @overload
     async def run(
         self, nodes: str, args: Args, *, input: str | bytes | None = None, timeout: float | None = None,
-        check: bool = False, text: Literal[False] = False, encoding: str = "utf-8", errors: str = "strict",
+        check: bool = False, text: Literal[False] = False, encoding: None = None, errors: None = None,
         **options: Unpack[JobOptions],
     ) -> CompletedJob[bytes]: ...  # fmt: skip
     @overload
     async def run(
         self, nodes: str, args: Args, *, input: str | bytes | None = None, timeout: float | None = None,
-        check: bool = False, text: Literal[True], encoding: str = "utf-8", errors: str = "strict",
+        check: bool = False, text: Literal[True], encoding: str | None = None, errors: str | None = None,
+        **options: Unpack[JobOptions],
+    ) -> CompletedJob[str]: ...  # fmt: skip
+    @overload
+    async def run(
+        self, nodes: str, args: Args, *, input: str | bytes | None = None, timeout: float | None = None,
+        check: bool = False, text: bool = False, encoding: str, errors: str | None = None,
+        **options: Unpack[JobOptions],
+    ) -> CompletedJob[str]: ...  # fmt: skip
+    @overload
+    async def run(
+        self, nodes: str, args: Args, *, input: str | bytes | None = None, timeout: float | None = None,
+        check: bool = False, text: bool = False, encoding: None = None, errors: str,
         **options: Unpack[JobOptions],
     ) -> CompletedJob[str]: ...  # fmt: skip
 
     async def run(
         self, nodes: str, args: Args, *, input: str | bytes | None = None, timeout: float | None = None,
-        check: bool = False, text: bool = False, encoding: str = "utf-8", errors: str = "strict",
+        check: bool = False, text: bool = False, encoding: str | None = None, errors: str | None = None,
         **options: Unpack[JobOptions],
     ) -> CompletedJob[bytes] | CompletedJob[str]:  # fmt: skip
         """As `gproc.Cluster.run`.  If the task is cancelled, the job is killed."""
-        data = input_bytes(input, text=text, encoding=encoding, errors=errors)
+        codec = codec_of(text=text, encoding=encoding, errors=errors)
+        data = input_bytes(input, codec)
         keep = keep_of(options)
         job = await self._begin(nodes, args, stdin=data is not None, timeout=timeout, options=options, keep=keep)
         try:
@@ -117,7 +130,7 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
             if self._failure is None:
                 job.kill()
             raise
-        return checked(decoded(result, encoding, errors) if text else result, timeout, check)
+        return checked(result if codec is None else decoded(result, codec), timeout, check)
 
     async def popen(
         self, nodes: str, args: Args, *, stdin: int | None = None, timeout: float | None = None, detach: bool = False,
@@ -256,7 +269,7 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
                 await job._begun()
                 sink.begin(job._job.places)
                 while (outputs := await job._next_outputs()) is not None:
-                    await _give(sink, outputs)
+                    await give_outputs(sink, outputs)
             except BaseException:
                 if self._failure is None:
                     job.kill()
@@ -372,18 +385,3 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
 def connect_async(socket: str | None = None) -> AsyncCluster:
     """A connection to the master of this machine: `async with` it, or `await` it.  socket and errors: as `connect`."""
     return AsyncCluster(socket)
-
-
-async def _give(sink: Sink, outputs: Sequence[Output]) -> None:
-    """Give outputs to the sink in a thread.  If this task is cancelled meanwhile, it still waits for that thread."""
-
-    def give() -> None:
-        for output in outputs:
-            sink.output(output.rank, output.stream, memoryview(output.data))
-
-    giving = asyncio.ensure_future(asyncio.to_thread(give))
-    try:
-        await asyncio.shield(giving)
-    except asyncio.CancelledError:
-        await asyncio.wait({giving})
-        raise

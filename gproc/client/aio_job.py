@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal as signals
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +14,7 @@ from gproc.client.brought import BroughtBack
 from gproc.client.events import Event, Output
 from gproc.client.results import Collector, CompletedJob
 from gproc.client.session_job import SessionJob
+from gproc.client.sinks import Sink
 
 if TYPE_CHECKING:
     from gproc.client.aio import AsyncCluster
@@ -200,3 +201,18 @@ class AsyncJob(BegunJob):
             await self.stdin.close()
         except BrokenPipeError:
             return
+
+
+async def give_outputs(sink: Sink, outputs: Sequence[Output]) -> None:
+    """Give outputs to the sink in a thread.  If this task is cancelled meanwhile, it still waits for that thread."""
+
+    def give() -> None:
+        for output in outputs:
+            sink.output(output.rank, output.stream, memoryview(output.data))
+
+    giving = asyncio.ensure_future(asyncio.to_thread(give))
+    try:
+        await asyncio.shield(giving)
+    except asyncio.CancelledError:
+        await asyncio.wait({giving})
+        raise

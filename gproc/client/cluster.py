@@ -14,6 +14,7 @@ from typing import Literal, TypeVar, Unpack, overload
 
 from gproc.bundle.surroundings import working_directory
 from gproc.client.brought import BroughtBack
+from gproc.client.codec import codec_of, input_bytes
 from gproc.client.complaints import Complaints
 from gproc.client.copying import CopyTries, Remote, copy_request, note_torn
 from gproc.client.engine import Engine
@@ -22,7 +23,7 @@ from gproc.client.finding import default_socket
 from gproc.client.job import Job
 from gproc.client.known_jobs import KnownJobs
 from gproc.client.mapped import TaskCluster
-from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, brought_back, input_bytes, keep_of
+from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, brought_back, keep_of
 from gproc.client.receiving import Collected
 from gproc.client.requests import pack_program
 from gproc.client.resolving import resolve, run_questions
@@ -61,26 +62,39 @@ class Cluster(TaskCluster, KnownJobs):
     @overload
     def run(
         self, nodes: str, args: Args, *, input: str | bytes | None = None, timeout: float | None = None,
-        check: bool = False, text: Literal[False] = False, encoding: str = "utf-8", errors: str = "strict",
+        check: bool = False, text: Literal[False] = False, encoding: None = None, errors: None = None,
         **options: Unpack[JobOptions],
     ) -> CompletedJob[bytes]: ...  # fmt: skip
     @overload
     def run(
         self, nodes: str, args: Args, *, input: str | bytes | None = None, timeout: float | None = None,
-        check: bool = False, text: Literal[True], encoding: str = "utf-8", errors: str = "strict",
+        check: bool = False, text: Literal[True], encoding: str | None = None, errors: str | None = None,
+        **options: Unpack[JobOptions],
+    ) -> CompletedJob[str]: ...  # fmt: skip
+    @overload
+    def run(
+        self, nodes: str, args: Args, *, input: str | bytes | None = None, timeout: float | None = None,
+        check: bool = False, text: bool = False, encoding: str, errors: str | None = None,
+        **options: Unpack[JobOptions],
+    ) -> CompletedJob[str]: ...  # fmt: skip
+    @overload
+    def run(
+        self, nodes: str, args: Args, *, input: str | bytes | None = None, timeout: float | None = None,
+        check: bool = False, text: bool = False, encoding: None = None, errors: str,
         **options: Unpack[JobOptions],
     ) -> CompletedJob[str]: ...  # fmt: skip
 
     def run(
         self, nodes: str, args: Args, *, input: str | bytes | None = None, timeout: float | None = None,
-        check: bool = False, text: bool = False, encoding: str = "utf-8", errors: str = "strict",
+        check: bool = False, text: bool = False, encoding: str | None = None, errors: str | None = None,
         **options: Unpack[JobOptions],
     ) -> CompletedJob[bytes] | CompletedJob[str]:  # fmt: skip
         """Run a program on nodes and wait for it, as `subprocess.run` does; its output is always captured.
 
         nodes: a node specification.  args: the command: a sequence, or one text (a program's name, or with `shell`
         a line for /bin/sh).  input: goes to every node's program; without it they have an empty standard input.
-        timeout: seconds after which the job is ended everywhere.  text: decode output and encode input.
+        timeout: seconds after which the job is ended everywhere.  text: decode output and encode input, as also
+        with `encoding` or `errors`.
 
         Raises: TimeoutExpired; JobFailed with `check`, if anything went wrong; JobRejected, BundleError, SpecError,
         LinkLost.
@@ -88,14 +102,15 @@ class Cluster(TaskCluster, KnownJobs):
             >>> cluster.run("=1/.", ["sort"], input=b"b\\na\\n", timeout=30, check=True).stdout["1/1"]
             b'a\\nb\\n'
         """
-        data = input_bytes(input, text=text, encoding=encoding, errors=errors)
+        codec = codec_of(text=text, encoding=encoding, errors=errors)
+        data = input_bytes(input, codec)
         job = self._begin(nodes, args, stdin=data is not None, timeout=timeout, options=options, keep=keep_of(options))
         try:
             result = job.communicate(data)
         except BaseException:
             self._abandon(job)
             raise
-        return checked(decoded(result, encoding, errors) if text else result, timeout, check)
+        return checked(result if codec is None else decoded(result, codec), timeout, check)
 
     def popen(
         self, nodes: str, args: Args, *, stdin: int | None = None, timeout: float | None = None, detach: bool = False,

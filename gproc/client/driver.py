@@ -19,9 +19,9 @@ from gproc.wire.task_messages import TaskListing
 class PollDriver:
     """One connection to the master.  Call `wait` and `events` in turns, until what you want has happened."""
 
-    def __init__(self, socket_path: str) -> None:
-        """Raises: NoMaster, TrustError."""
-        self.connection = Connection(socket_path)
+    def __init__(self, socket_path: str, *, waits: bool = True) -> None:
+        """waits: as for `Connection`.  Raises: NoMaster, MasterSilent, TrustError."""
+        self.connection = Connection(socket_path, waits=waits)
         self.session = self.connection.session
         self.chunks = ChunkServer(self.session)
         self._readable = False

@@ -5,6 +5,8 @@ It has one thread, which moves the bytes of its job.  `gproc.client.mapped` has 
 
 from __future__ import annotations
 
+import atexit
+import os
 import threading
 from collections import deque
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -78,6 +80,7 @@ class CommandExecutor(Executor):
     """`Cluster.executor` makes it.  A future's result is a `TaskResult`, whatever its status.
 
     If tasks cannot be run, their futures have `TasksNotRun`; if the master is gone, `LinkLost`.
+    A program that ends without `shutdown` waits until all tasks have ended, as with executors of the standard library.
     """
 
     def __init__(self, engine: Engine, running: RunningTasks, submissions: Submissions) -> None:
@@ -86,8 +89,11 @@ class CommandExecutor(Executor):
         self._submissions = submissions
         self._lock = threading.Lock()
         self._broken: BaseException | None = None
+        self._maker = os.getpid()
         self._thread = threading.Thread(target=self._work, name="gproc-executor", daemon=True)
         self._thread.start()
+        # A thread that is no daemon would have nobody to tell it that no more tasks come.
+        atexit.register(self._at_exit)
 
     def submit(self, fn: TaskValue, /, *args: TaskValue) -> Future[TaskResult]:  # type: ignore[override]
         """Run the command once, with these words in the place of `{}`, or behind it.
@@ -115,6 +121,10 @@ class CommandExecutor(Executor):
         if wait:
             self._thread.join()
 
+    def _at_exit(self) -> None:
+        if os.getpid() == self._maker:  # a process that was forked has neither the thread nor the tasks
+            self.shutdown()
+
     def _wake(self) -> None:
         """Have our thread look again, if it waits."""
         try:
@@ -134,6 +144,7 @@ class CommandExecutor(Executor):
             status, lines = self._tasks.gathering.conclude()
             self._broken = failure or TasksNotRun(status, lines or ["its tasks have ended"])
             self._submissions.fail(self._broken)
+        atexit.unregister(self._at_exit)
 
     def _step(self) -> bool:
         """Returns False when the job has ended."""

@@ -9,12 +9,12 @@ from gproc.client.session import TreeAnswer
 from gproc.wire.messages import TreeState
 
 
-def inquire(socket_path: str, timeout_s: float | None = None) -> TreeState:
-    """The tree as the master knows it, with the load of each node that answers in time.
+def inquire(socket_path: str, timeout_s: float | None = None, *, waits: bool = True) -> TreeState:
+    """The tree as the master knows it, with the load of each node that answers in time.  waits: as for `Connection`.
 
     Raises: GprocError; MasterSilent also if the master says nothing for timeout_s.
     """
-    driver = PollDriver(socket_path)
+    driver = PollDriver(socket_path, waits=waits)
     try:
         serial = driver.session.inquire()
         while True:

@@ -165,16 +165,3 @@ def keep_of(options: JobOptions, *, detach: bool = False) -> Keep | None:
         raise TypeError(f"name must be str, not {type(name).__name__}")
     keep = Keep(name, detach, on_disconnect == "detach", options.get("spool", False))
     return None if keep == Keep() else keep
-
-
-def input_bytes(data: str | bytes | None, *, text: bool, encoding: str, errors: str) -> bytes | None:
-    """The input as bytes.  Raises: TypeError for bytes with `text`, and for text without it, as subprocess does."""
-    if data is None:
-        return None
-    if text:
-        if not isinstance(data, str):
-            raise TypeError(f"input must be str if text is wanted, not {type(data).__name__}")
-        return data.encode(encoding, errors)
-    if isinstance(data, str):
-        raise TypeError("input must be bytes; say text=True for str")
-    return bytes(memoryview(data))  # bytes(5) would be five zeros

@@ -17,13 +17,15 @@ OLDER: Final = "if it is of an older release than this command, it knows no such
 
 
 def answer_to(
-    socket_path: str, question: Callable[[ClientSession], int], timeout_s: float | None = None
+    socket_path: str, question: Callable[[ClientSession], int], timeout_s: float | None = None, *, waits: bool = True
 ) -> JobAnswer:
     """Ask, and wait for the answer.  question: returns the serial number of the `Answered`.
 
+    waits: as for `Connection`.
+
     Raises: GprocError; JobRejected if the master refuses; MasterSilent if it says nothing for timeout_s.
     """
-    driver = PollDriver(socket_path)
+    driver = PollDriver(socket_path, waits=waits)
     try:
         serial = question(driver.session)
         while True:
@@ -44,9 +46,9 @@ def answer_to(
         driver.close()
 
 
-def job_list(socket_path: str, *, ended: bool, timeout_s: float | None = None) -> JobList:
+def job_list(socket_path: str, *, ended: bool, timeout_s: float | None = None, waits: bool = True) -> JobList:
     """The jobs of this user, as the master knows them.  Raises: GprocError; LinkLost as `answer_to`."""
-    answer = answer_to(socket_path, lambda session: session.list_jobs(ended=ended), timeout_s)
+    answer = answer_to(socket_path, lambda session: session.list_jobs(ended=ended), timeout_s, waits=waits)
     assert isinstance(answer, JobList)
     return answer
 

@@ -7,6 +7,7 @@ from typing import AnyStr, Generic
 
 import msgspec
 
+from gproc.client.codec import TextCodec
 from gproc.client.events import Event, Exited, Output, Started
 from gproc.client.session_job import SessionJob
 from gproc.errors import GprocError
@@ -99,13 +100,13 @@ class Collector:
         )
 
 
-def decoded(result: CompletedJob[bytes], encoding: str, errors: str) -> CompletedJob[str]:
+def decoded(result: CompletedJob[bytes], codec: TextCodec) -> CompletedJob[str]:
     """The same with text.  Raises: UnicodeDecodeError, as subprocess does."""
     return CompletedJob(
         args=result.args,
         nodes=result.nodes,
-        stdout={node: data.decode(encoding, errors) for node, data in result.stdout.items()},
-        stderr={node: data.decode(encoding, errors) for node, data in result.stderr.items()},
+        stdout={node: data.decode(*codec) for node, data in result.stdout.items()},
+        stderr={node: data.decode(*codec) for node, data in result.stderr.items()},
         outcomes=result.outcomes,
         missing=result.missing,
         returncode=result.returncode,

@@ -6,6 +6,7 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
+from gproc.addresses import bracketed
 from gproc.client.complaints import Complaints
 from gproc.client.session_job import SessionJob
 from gproc.errors import GprocError
@@ -80,13 +81,13 @@ def status_of(row: NodeState | AbsentNode) -> NodeStatus:
     node, place = row.node, format_path(row.place)
     if isinstance(row, AbsentNode):
         return NodeStatus(
-            place, node.name, node.address, state_of(row), "", 0, None, row.since_s, row.reason, node.version
+            place, node.name, bracketed(node.address), state_of(row), "", 0, None, row.since_s, row.reason, node.version
         )
     memory, available = row.memory or (None, None)
     why = "" if row.drained is None else row.drained.reason
     return NodeStatus(
-        place, node.name, node.address, state_of(row), node.plain_because, row.jobs, row.load, node.since_s, why,
-        node.version, memory, available,
+        place, node.name, bracketed(node.address), state_of(row), node.plain_because, row.jobs, row.load, node.since_s,
+        why, node.version, memory, available,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from gproc.addresses import bracketed
 from gproc.errors import LinkLost, TrustError
 from gproc.link.connection import Link, Receiver, watch_link
 from gproc.link.transport import HANDSHAKE_S, secure
@@ -27,7 +28,7 @@ async def open_link(
     Raises: LinkLost if the node cannot be reached; TrustError if another node answered, or one end does not trust the
     other's certificate, or it has expired or is revoked.
     """
-    address = f"{expected.host}:{port}"
+    address = bracketed(f"{expected.host}:{port}")
     connection = await _connect(expected.host, port, answered)
     link = Link(channel, receiver)
     try:
@@ -71,11 +72,12 @@ async def _connect(host: str, port: int, answered: Callable[[], None]) -> socket
             problem = error
             if isinstance(error, ConnectionRefusedError):
                 answered()
+    where = bracketed(f"{host}:{port}")
     if problem is None:
         raise LinkLost(f"{host} has no address")
     if isinstance(problem, TimeoutError) and problem.errno is None:
-        raise LinkLost(f"{host}:{port}: no answer for {HANDSHAKE_S:.0f} s")
-    raise LinkLost(f"{host}:{port}: {os.strerror(problem.errno or 0)}") from problem
+        raise LinkLost(f"{where}: no answer for {HANDSHAKE_S:.0f} s")
+    raise LinkLost(f"{where}: {os.strerror(problem.errno or 0)}") from problem
 
 
 async def _addresses(host: str, port: int) -> list[tuple[int, int, int, Any]]:

@@ -18,6 +18,7 @@ import msgspec
 from gproc.errors import GprocError
 from gproc.records.record import JobName, Keeping, KeptJob
 from gproc.records.rows import BRIEF_COLUMNS, COLUMNS, BriefRow, JobCells, notes_of, packed_notes, record_of, row_of
+from gproc.request.spec import Action
 
 APPLICATION: Final = 0x6770726F
 """PRAGMA application_id: "gpro"."""
@@ -44,10 +45,12 @@ _RUNNING: Final = """
 create table if not exists lives (number integer primary key, life blob not null);
 create table if not exists nodes (nonce blob primary key, node blob not null);
 create table if not exists tasks (number integer primary key, notes blob not null);
+create table if not exists actions (number integer primary key, action text not null);
 delete from tasks where number not in (select number from jobs);
+delete from actions where number not in (select number from jobs);
 """
-"""What a master needs of the present only if it crashes, and notes of tasks.  An older gproc leaves these tables
-alone, so that notes may be left of jobs whose records it has removed."""
+"""What a master needs of the present only if it crashes, notes of tasks, and what a job did if it was no plain run.  An
+older gproc leaves these tables alone, so that rows may be left of jobs whose records it has removed."""
 
 _ALL: Final = ", ".join(COLUMNS)
 _BRIEF: Final = ", ".join(BRIEF_COLUMNS)
@@ -129,6 +132,8 @@ class JobDatabase:
             self._connection.executemany(f"insert or replace into jobs values ({marks})", map(row_of, changes.records))
             noted = [(each.number, packed_notes(each.tasks)) for each in changes.records if each.tasks is not None]
             self._connection.executemany("insert or replace into tasks values (?, ?)", noted)
+            actions = [(each.number, each.action) for each in changes.records if each.action != "run"]
+            self._connection.executemany("insert or replace into actions values (?, ?)", actions)
             for table, key, found in (("lives", "number", changes.lives), ("nodes", "nonce", changes.nodes)):
                 gone = [(each,) for each, value in found.items() if value is None]
                 kept = [(each, value) for each, value in found.items() if value is not None]
@@ -186,7 +191,7 @@ class JobDatabase:
 
     def remove(self, numbers: Collection[int]) -> None:
         with self._explained(), self._transaction():
-            for table in ("jobs", "tasks"):
+            for table in ("jobs", "tasks", "actions"):
                 self._connection.executemany(f"delete from {table} where number = ?", ((each,) for each in numbers))
 
     def prune(self, keeping: Keeping, now_s: float) -> list[int]:
@@ -218,7 +223,11 @@ class JobDatabase:
         """Raises: ValueError if it is none."""
         record = record_of(row)
         notes = self._connection.execute("select notes from tasks where number = ?", (record.number,)).fetchone()
-        return record if notes is None else msgspec.structs.replace(record, tasks=notes_of(notes[0]))
+        found = self._connection.execute("select action from actions where number = ?", (record.number,)).fetchone()
+        if notes is None and found is None:
+            return record
+        action = "run" if found is None else msgspec.convert(found[0], Action)
+        return msgspec.structs.replace(record, tasks=notes and notes_of(notes[0]), action=action)
 
     def _one(self, statement: str, values: Sequence[object] = ()) -> tuple[Any, ...]:
         found: tuple[Any, ...] = self._connection.execute(statement, values).fetchone()

@@ -11,6 +11,7 @@ import msgspec
 from gproc.errors import UsageError
 from gproc.nodespec import Place
 from gproc.request.outcome import Lost, Outcome
+from gproc.request.spec import Action
 
 KeptState = Literal["running", "ended", "lost"]
 """lost: it ran when its master ended, so nobody knows how some of its programs ended."""
@@ -54,7 +55,8 @@ class KeptJob(msgspec.Struct, frozen=True, kw_only=True):
     detached: no client need be attached.  spooled: whether output is kept.
     ended_s: 0 while it runs.  Times are in Unix time.  endings: of the ranks that have ended.
     stdout_bytes, stderr_bytes: what its programs wrote, on all nodes.
-    tasks: if it runs tasks of a list that the master hands out; None: it does not.
+    tasks: if it runs tasks of a list that the master hands out; None: it does not.  action: "run" also of records that
+    an older gproc has written, which did not say.
     """
 
     number: int
@@ -73,6 +75,7 @@ class KeptJob(msgspec.Struct, frozen=True, kw_only=True):
     stdout_bytes: int = 0
     stderr_bytes: int = 0
     tasks: TaskNotes | None = None
+    action: Action = "run"
 
     def outcomes(self) -> dict[int, Outcome]:
         """By rank."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 from msgspec.structs import replace
 
+from gproc.addresses import bracketed
 from gproc.errors import PeerError, TrustError
 from gproc.link.heartbeats import Heartbeats
 from gproc.nodespec import LEVELS_MAX, Place, format_path
@@ -155,10 +156,11 @@ class Hub(ABC):
             return self.children.free_id(self.kept_numbers())
         # The slave may have been restarted before this node noticed the end of its former connection.  So the refusal
         # is not final: the slave asks again.
-        raise JoinRefused(f"id {join.id} is taken by {holder.node.name} at {holder.node.address}", final=False)
+        where = bracketed(holder.node.address)
+        raise JoinRefused(f"id {join.id} is taken by {holder.node.name} at {where}", final=False)
 
     def child_arrived(self, child: Child) -> None:
-        log.info("node %s joined: %s at %s", shown_number(child.id), child.node.name, child.node.address)
+        log.info("node %s joined: %s at %s", shown_number(child.id), child.node.name, bracketed(child.node.address))
         if (known := self.endpoint.vetting.signed) is not None:
             child.link.send(Revocations(known))
         if (succession := self.endpoint.succession) is not None:
@@ -169,7 +171,8 @@ class Hub(ABC):
 
     def child_left(self, child: Child, reason: str) -> None:
         self.children.remove(child)
-        log.info("node %s left: %s at %s: %s", shown_number(child.id), child.node.name, child.node.address, reason)
+        where = bracketed(child.node.address)
+        log.info("node %s left: %s at %s: %s", shown_number(child.id), child.node.name, where, reason)
         route = Route((child.id,))
         # First the nodes above: the master holds back standard input, and only then may others get more of it.
         self._leave(Left(route, reason, child.ended))

@@ -123,6 +123,7 @@ def record_of(live: LiveJob) -> KeptJob:
         stdout_bytes=live.received.total(frames.STDOUT),
         stderr_bytes=live.received.total(frames.STDERR),
         tasks=job.tasks,
+        action=job.request.action,
     )
 
 

@@ -164,7 +164,8 @@ class OtherJobs:
         nodes = fold(record.places[rank] for rank, outcome in outcomes.items() if outcome.status)
         runs = live is not None and not live.job.over
         return FailedNodes(
-            question.serial, record.number, nodes, record.missing, record.argv, is_whole(record.argv), runs
+            question.serial, record.number, nodes, record.missing, record.argv, is_whole(record.argv), runs,
+            record.action,
         )
 
     async def remove(self, question: RemoveJobs, caller: Caller) -> ActedOn:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, assert_never
 
+from gproc.addresses import bracketed
 from gproc.errors import LinkLost, PeerError, StoreError, TrustError
 from gproc.link.connection import Link, Receiver
 from gproc.link.dialing import open_link
@@ -35,7 +36,7 @@ class PeerSource(Receiver[PeerToPeer]):
         self._peer = peer
 
     def __str__(self) -> str:
-        return f"{self._peer.name} at {self._peer.address}"
+        return f"{self._peer.name} at {bracketed(self._peer.address)}"
 
     def ask(self, bundle: bytes, digests: tuple[bytes, ...]) -> None:
         if self.lost or self.link is None:
@@ -145,7 +146,7 @@ class PeerSources:
                 source.link.send(PeerHello(self._ticket))
                 await source.ready
         except (LinkLost, TrustError, TimeoutError, ValueError) as error:
-            log.info("cannot receive from %s at %s: %s", peer.name, peer.address, error or "no answer")
+            log.info("cannot receive from %s at %s: %s", peer.name, bracketed(peer.address), error or "no answer")
             source.leave()
         except asyncio.CancelledError:
             source.leave()

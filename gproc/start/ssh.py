@@ -1,6 +1,7 @@
 """Bytes to a command on a host and back, over ssh: by asyncssh, or by a command of the user's own.
 
-Only this module and `login` import asyncssh.  The user's ssh_config, agent, keys and known_hosts count as for ssh(1).
+Only this module, `login` and `user_config` import asyncssh.  The user's ssh_config, agent, keys and known_hosts count
+as for ssh(1).
 """
 
 from __future__ import annotations
@@ -107,8 +108,14 @@ def import_asyncssh() -> None:
     asyncssh looks for two libraries by `ctypes.util.find_library`, which asks ldconfig, gcc and ld: 28 processes if a
     compiler is there.  What the dynamic linker can find is in its cache.
     """
-    if "asyncssh" in sys.modules:
-        return
+    if "asyncssh" not in sys.modules:
+        _import_asyncssh()
+    from gproc.start.user_config import teach
+
+    teach()
+
+
+def _import_asyncssh() -> None:
     # It warns of a child that it has reaped itself, as a ProxyCommand that ended.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     usual = ctypes.util.find_library
@@ -269,6 +276,7 @@ class _Asyncssh(_Conversation):
         import asyncssh
 
         from gproc.start.login import HostKeys, Login, named_known_hosts
+        from gproc.start.user_config import keys_not_there
 
         user, _, name = host.rpartition("@")
         options: dict[str, Any] = {"username": user} if user else {}
@@ -307,8 +315,11 @@ class _Asyncssh(_Conversation):
         except (OSError, asyncssh.Error, TimeoutError, ValueError) as error:
             if isinstance(error, TimeoutError) and lost is not None:
                 raise SshFailed(f"{_words(lost, keys, ways)}{CROWDED}{_detour(name)}") from lost
-            unasked = isinstance(error, asyncssh.PermissionDenied) and login is not None and login.unasked
-            raise SshFailed(_words(error, keys, ways) + (UNASKED if unasked else _detour(name))) from error
+            refused = isinstance(error, asyncssh.PermissionDenied)
+            unasked = refused and login is not None and login.unasked
+            lacking = ", ".join(keys_not_there(name)) if refused else ""
+            told = _words(error, keys, ways) + (UNASKED if unasked else _detour(name))
+            raise SshFailed(told + (f"; no such key: {lacking}" if lacking else "")) from error
         left_s = ways.connect_timeout_s if ends_s is None else ends_s - asyncio.get_running_loop().time()
         return cls(connection, process), max(left_s, 0.0)
 

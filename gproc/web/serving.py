@@ -18,7 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from gproc.addresses import own_addresses
+from gproc.addresses import bracketed, own_addresses
 from gproc.errors import GprocError, UsageError
 from gproc.trust.identity import load_identity
 
@@ -76,7 +76,7 @@ def open_listener(listen: Listen) -> socket.socket:
         listener.bind(address)
         return listener
     except OSError as error:
-        place = listen.path or f"{listen.host}:{listen.port}"
+        place = listen.path or bracketed(f"{listen.host}:{listen.port}")
         raise GprocError(f"cannot listen at {place}: {error.strerror}") from error
 
 

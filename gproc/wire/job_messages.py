@@ -10,7 +10,7 @@ from typing import Annotated, Final, Union
 import msgspec
 
 from gproc.request.signals import can_be_sent
-from gproc.request.spec import Request
+from gproc.request.spec import Action, Request
 from gproc.wire import frames
 from gproc.wire.branch import ByteCount, NodeNumber, Number, UnixTime
 from gproc.wire.messages import NAME_CHARACTERS_MAX, Message, Rank
@@ -236,7 +236,7 @@ class FailedNodes(Message, frozen=True, tag=tag_of):
     """Answers AskFailed.
 
     nodes: those whose outcome is not exit status 0, folded.  missing: as of Accepted.  argv: cut to a bound if it is
-    not `whole`.  runs: whether the job has not ended.
+    not `whole`.  runs: whether the job has not ended.  action: "run" also if nobody knows it.
     """
 
     serial: Number
@@ -246,6 +246,7 @@ class FailedNodes(Message, frozen=True, tag=tag_of):
     argv: tuple[bytes, ...]
     whole: bool
     runs: bool
+    action: Action = "run"
 
 
 class FindNodes(Message, frozen=True, tag=tag_of):

@@ -76,7 +76,7 @@ ONLY = {
     "ctypes": {"policy.account", "root.kernel", "start.ssh", "trust.caller", "bundle.ptrace"},
     "typer": {"cli.installing"},
     "shellingham": {"cli.installing"},
-    "asyncssh": {"start.ssh", "start.login"},
+    "asyncssh": {"start.ssh", "start.login", "start.user_config"},
     "ClusterShell": {"naming.expanding"},
     "rich": {"cli.progress", "top.app", "top.text"},
     "textual": {"top.app"},

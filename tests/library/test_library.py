@@ -58,6 +58,22 @@ def test_input_goes_to_every_node_and_text_is_decoded(cluster: gproc.Cluster) ->
         cluster.run("3", ["cat"], input="text")
 
 
+def test_encoding_or_errors_alone_gave_bytes(machines: Machines, cluster: gproc.Cluster) -> None:
+    assert cluster.run("3", ["cat"], input="ä", encoding="latin-1").stdout == {"3": "ä"}
+    assert cluster.run("3", ["printf", r"\344"], errors="replace").stdout == {"3": "\ufffd"}
+    assert cluster.run("3", ["printf", r"\344"], text=False, encoding="latin-1").stdout == {"3": "ä"}
+    assert cluster.run("3", ["printf", "x"], encoding=None, errors=None).stdout == {"3": b"x"}
+    with pytest.raises(TypeError):
+        cluster.run("3", ["cat"], input=b"text", encoding="utf-8")
+    with pytest.raises(LookupError, match="nonesuch"):
+        cluster.run("3", ["touch", "/nowhere"], encoding="nonesuch")
+    async def later() -> str:
+        async with gproc.connect_async(str(machines.socket)) as other:
+            return (await other.run("3", ["cat"], input="ä", encoding="latin-1")).stdout["3"]
+
+    assert asyncio.run(later()) == "ä"
+
+
 def test_a_megabyte_goes_through_a_program_that_writes_while_it_reads(cluster: gproc.Cluster) -> None:
     data = os.urandom(3 << 20)
     done = cluster.run("1-3", ["cat"], input=data)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, wait
@@ -120,6 +122,40 @@ def test_futures_can_be_cancelled_before_they_are_handed_out(nodes: Cluster, clu
     assert all(future.cancelled() for future in futures[1:])
     assert futures[0].cancelled() or futures[0].result().returncode == 0
     nodes.nothing_runs(PATIENCE_S)
+
+
+ENDS = """
+import os, sys, gproc
+cluster = gproc.connect(sys.argv[1])
+pool = cluster.executor("1-2", ["/bin/sh", "-c", "exit $0"], per_node=1)
+for number in range(20):
+    pool.submit(number % 3).add_done_callback(lambda future: print(future.result().returncode, flush=True))
+"""
+
+ALL = ["0"] * 7 + ["1"] * 7 + ["2"] * 6
+
+
+@pytest.mark.parametrize(
+    ("last", "status"),
+    [("", 0), ("sys.exit(3)", 3), ("raise OSError", 1), ("pool.shutdown(wait=False)", 0), ("del pool, cluster", 0)],
+)
+def test_a_program_that_ends_without_shutdown_lost_what_it_had_submitted(
+    nodes: Cluster, last: str, status: int
+) -> None:
+    done = ended_program(nodes, last)
+    assert (done.returncode, sorted(done.stdout.split())) == (status, ALL), done.stderr
+    assert "OSError" in done.stderr or not done.stderr
+
+
+def test_a_process_that_the_program_forked_waits_for_no_tasks_and_ends_none(nodes: Cluster) -> None:
+    last = "child = os.fork()\nif child == 0: sys.exit(9)\nprint(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
+    done = ended_program(nodes, last)
+    assert (done.returncode, sorted(done.stdout.split())) == (0, [*ALL, "9"]), done.stderr
+
+
+def ended_program(nodes: Cluster, last: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-c", ENDS + last, str(nodes.socket)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S, env=nodes.env, cwd=nodes.work)
 
 
 def test_futures_of_tasks_that_cannot_be_run_have_the_reason(cluster: gproc.Cluster) -> None:

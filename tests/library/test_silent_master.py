@@ -90,6 +90,29 @@ def a_full_queue(at: str) -> Iterator[subprocess.Popen[bytes]]:
             listener.kill()
 
 
+@pytest.mark.parametrize("words", [("e", ""), ("logs", ""), ("cp", "file", "")])
+def test_the_tab_key_waited_for_a_master_whose_queue_is_full(
+    tmp_path: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A connection that waits would wait without end here."""
+
+    def too_long(*_: object) -> None:
+        raise AssertionError("it waits for the master to take a connection")
+
+    monkeypatch.setenv("GPROC_HOME", str(tmp_path / "home"))
+    at = str(tmp_path / "g")
+    with a_full_queue(at):
+        monkeypatch.setattr(meeting, "_CONNECT_TIMEOUT", struct.pack("@ll", 0, 0))
+        before = signal.signal(signal.SIGALRM, too_long)
+        signal.alarm(int(PATIENCE_S))
+        try:
+            assert main(["__complete", f"--socket={at}", *words]) == 0
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, before)
+    assert capsys.readouterr().out.startswith(("\t", "file\t"))
+
+
 def test_a_master_whose_queue_was_full_was_no_master_and_gproc_stop_did_not_end_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from gproc.addresses import answers_for, is_own
+from gproc.addresses import answers_for, bracketed, is_own
 from gproc.cli.node_options import DEFAULT_CMD_PORT
 from gproc.cli.slave import listen
 from gproc.errors import GprocError
@@ -63,3 +63,14 @@ def test_the_same_port_of_another_address_of_this_machine_is_another() -> None:
     assert answers_for("127.0.0.1", "localhost")
     assert not answers_for("127.0.0.2", "127.0.0.6")
     assert not answers_for("", "192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("127.0.0.1:7", "127.0.0.1:7"), ("kn1:7", "kn1:7"), ("::1:7", "[::1]:7"), ("[::1]:7", "[::1]:7"),
+        ("fe80::1%eth0:7", "[fe80::1%eth0]:7"), (":7", ":7"), ("", ""),
+    ],
+)  # fmt: skip
+def test_where_an_address_ends_and_its_port_begins(address: str, shown: str) -> None:
+    assert bracketed(address) == shown

@@ -16,7 +16,7 @@ from gproc.nodespec import Place
 from gproc.records.database import Changes, DamagedRecords, JobDatabase
 from gproc.records.keeper import NUMBERS, RecordKeeper
 from gproc.records.place import open_state
-from gproc.records.record import ARGV_BYTES_MAX, JobName, Keeping, KeptJob, endings_of, shortened
+from gproc.records.record import ARGV_BYTES_MAX, JobName, Keeping, KeptJob, TaskNotes, endings_of, shortened
 from gproc.records.rows import record_of, row_of
 from gproc.request.outcome import Killed, Lost, Outcome, Returned, Signalled
 from tests.loop import run
@@ -47,6 +47,23 @@ def test_outcomes_come_back_rank_by_rank(known: dict[int, Outcome]) -> None:
     kept = msgspec.structs.replace(job(1, width=301), endings=endings_of(known))
     assert kept.outcomes() == known
     assert record_of(row_of(kept)) == kept
+
+
+def test_a_record_says_what_the_job_did_and_one_of_an_older_gproc_counts_as_a_run(tmp_path: Path) -> None:
+    place = str(tmp_path / "jobs.sqlite")
+    database = JobDatabase(place)
+    database.write(Changes([job(1), msgspec.structs.replace(job(2), action="map", tasks=TaskNotes(3)), job(3)]))
+    database.write(Changes([msgspec.structs.replace(job(3), action="collect")]))
+    assert [each.action for each in database.running()] == ["run", "map", "collect"]
+    database.remove([3])
+    database.close()
+    older = sqlite3.connect(place)
+    assert older.execute("select number from actions").fetchall() == [(2,)]
+    older.executescript("drop table actions; delete from tasks")  # as a file that an older one has made
+    older.close()
+    database = JobDatabase(place)
+    assert [each.action for each in database.running()] == ["run", "run"]
+    database.close()
 
 
 @given(st.lists(st.binary(max_size=3000), max_size=200))

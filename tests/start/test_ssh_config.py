@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 from pathlib import Path
 
 import asyncssh
@@ -81,6 +82,93 @@ def test_a_proxyjump_that_leads_to_itself_is_named(home: Path) -> None:
     (home / ".ssh" / "config").write_text("Host a\n  ProxyJump b\nHost b\n  ProxyJump a\n")
     with pytest.raises(SshFailed, match="its ProxyJump in ssh_config leads to itself"):
         asyncio.run(open_channel("a", "true", Ways()))
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ('exec "echo %h | grep -qxF 127.0.0.9"', True),
+        ('originalhost nodes exec "echo %n.%h | grep -qxF nodes.127.0.0.9" !exec "test %p -eq 22"', True),
+        ('exec "echo %h | grep -qxF %%h"', False),
+        ('exec "echo %r+%u | grep -qxF me+$USER"', True),
+        ('exec "true %L %l %d %i %C"', True),
+    ],
+)
+def test_what_match_exec_says_of_the_host_was_not_replaced(
+    home: Path, condition: str, holds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ssh took the lines of the block, and gproc did not, without a word."""
+    monkeypatch.setenv("USER", getpass.getuser())
+    (home / ".ssh").mkdir()
+    config = f"Host nodes\n  HostName 127.0.0.9\n  User me\n  Port 7\nMatch {condition}\n  ProxyCommand false -x %h\n"
+    (home / ".ssh" / "config").write_text(config)
+    with pytest.raises(SshFailed) as failed:
+        asyncio.run(open_channel("nodes", "true", Ways()))
+    assert ("by the ProxyCommand false -x 127.0.0.9" in str(failed.value)) is holds
+
+
+def test_a_token_of_match_exec_that_nobody_knows_here_is_told(home: Path) -> None:
+    (home / ".ssh").mkdir()
+    (home / ".ssh" / "config").write_text('Host nodes\n  Port 1\n\nMatch exec "test %k"\n')
+    with pytest.raises(SshFailed, match="line 4: %k in Match exec is not known: gproc's own ssh cannot"):
+        asyncio.run(open_channel("nodes", "true", Ways()))
+
+
+async def told_by_a_server(home: Path, config: str, *, authorized: bool) -> str:
+    """What a host says to whoever has the key `home`/.ssh/good.  config: of ssh; {port} is the server's."""
+    (home / ".ssh").mkdir()
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    key.write_private_key(str(home / ".ssh" / "good"))
+    if authorized:
+        key.write_public_key(str(home / "authorized"))
+    else:
+        asyncssh.generate_private_key("ssh-ed25519").write_public_key(str(home / "authorized"))
+    own = asyncssh.generate_private_key("ssh-ed25519")
+
+    def serve(process: asyncssh.SSHServerProcess[str]) -> None:
+        process.stdout.write("reached\n")
+        process.exit(0)
+
+    server = await asyncssh.listen(
+        "127.0.0.1", 0, server_host_keys=[own], authorized_client_keys=str(home / "authorized"), process_factory=serve,
+    )  # fmt: skip
+    try:
+        port = server.get_port()
+        (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{port} {own.export_public_key().decode()}")
+        (home / ".ssh" / "config").write_text(config.format(port=port, home=home))
+        channel, _ = await open_channel("node", "true", Ways())
+        line = await channel.line()
+        await channel.close()
+        return line.decode()
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+NODE = "Host node jump\n  HostName 127.0.0.1\n  Port {port}\nHost *\n"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "  IdentityFile ~/.ssh/gone\n  IdentityFile ~/.ssh/good\n",
+        "  IdentityFile ~/.ssh/good\n  IdentityFile {home}/.ssh\n",
+        "  IdentityFile ~/.ssh/good\n  CertificateFile ~/.ssh/gone-cert.pub\n",
+        "  IdentityFile ~/.ssh/gone\n  IdentityFile ~/.ssh/good\n  IdentitiesOnly yes\n",
+    ],
+)
+def test_a_key_that_is_not_there_failed_the_host_and_ssh_goes_on(
+    home: Path, lines: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    assert asyncio.run(told_by_a_server(home, NODE + lines, authorized=True)) == "reached\n"
+
+
+def test_a_key_that_is_not_there_is_named_if_the_host_refuses(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    lines = "  IdentityFile ~/.ssh/gone\n  IdentityFile ~/.ssh/good\n"
+    with pytest.raises(SshFailed, match=r"Permission denied.*; no such key: ~/.ssh/gone$"):
+        asyncio.run(told_by_a_server(home, NODE + lines, authorized=False))
 
 
 def test_a_command_that_ssh_config_runs_holds_up_no_other_host(home: Path) -> None:

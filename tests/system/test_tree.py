@@ -50,6 +50,18 @@ def test_excluded_nodes_run_nothing_and_the_others_do(deep: Cluster) -> None:
     assert sorted(done.stdout.decode().split()) == ["1", "1/1/5", "1/2", "2/1"]
 
 
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_an_address_of_ipv6_ran_into_its_port(cluster: Cluster) -> None:
+    slave = cluster.launch_slave("--id=1", "--address=::1")
+    port = cluster.master.says(r"node 1 joined: \S+ at \[::1\]:(\d+)$").group(1)
+    slave.says("joined")
+    shown = cluster.command("i").stdout.decode().splitlines()[1].split()
+    assert shown[2] == f"[::1]:{port}"
+    assert [node["address"] for node in cluster.info()["nodes"]] == [f"[::1]:{port}"]
+    with gproc.connect(str(cluster.socket)) as connected:
+        assert [node.address for node in connected.info().nodes] == [f"[::1]:{port}"]
+
+
 def test_missing_nodes_are_folded_and_make_125_while_the_others_run(flat: Cluster) -> None:
     done = flat.exec("2-9", "/bin/echo", "here")
     assert done.returncode == 125

@@ -66,6 +66,25 @@ def test_the_word_means_the_same_in_every_verb(flat: Cluster) -> None:
     assert refused.returncode == 2 and b"for a copy use @failed as NODES" in refused.stderr
 
 
+def test_the_template_of_a_map_is_not_run_as_a_job(flat: Cluster) -> None:
+    assert flat.command("map", "1-3", "/bin/sh", "-c", "echo {}; false", input=b"a\n").returncode == 1
+    number = flat.command("ps", "-a").stdout.splitlines()[-1].split()[0].decode()
+    refused = flat.exec("--retry-failed")
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert refused.stderr.decode().startswith(f"gproc: job {number} was a map, and its tasks are no node's own: give ")
+    assert len(refused.stderr.splitlines()) == 1
+    assert len(flat.exec("--retry-failed", "/bin/echo", "{}").stdout.splitlines()) == 1, "with a command it runs that"
+    assert flat.command("map", "--detach", "1", "/bin/false", input=b"a\n").returncode == 0
+    assert flat.command("wait", "last").returncode == 1
+    assert b"was a map" in flat.exec("--retry-failed").stderr
+
+
+def test_a_program_whose_name_is_cp_is_run_again(flat: Cluster) -> None:
+    assert flat.exec("-localbin", "1", "cp", "alone").returncode == 1
+    again = flat.exec("-localbin", "--retry-failed")
+    assert b"again on 1: cp alone" in again.stderr and b"missing destination" in again.stderr
+
+
 def test_a_job_that_runs_is_not_run_again_and_its_failures_so_far_have_a_name(flat: Cluster) -> None:
     go = flat.place / "go-on"
     script = f"[ $GPROC_NODE = 1 ] && exit 3; echo begun; while [ ! -e {go} ]; do sleep 0.05; done"

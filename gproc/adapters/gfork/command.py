@@ -67,8 +67,14 @@ def _run(argv: Sequence[str]) -> int:
     for warning in configured.warnings:
         complain(f"warning: {warning}")
     if "check" in named:
+        from gproc.adapters.gfork.checking import faults_of
+
         sys.stdout.write(summary_of(configured.settings))
-        return 0
+        sys.stdout.flush()
+        faults = list(faults_of(configured))
+        for fault in faults:
+            complain(fault)
+        return UsageError.exit_status if faults else 0
     from gproc.adapters.gfork.daemon import run
 
     return run(configured, reader)

@@ -61,7 +61,7 @@ KEYS: Final = (
     Key("quiet", "q", Kind.TEXT, "yes|no", "print and log nothing"),
     Key("backends", None, Kind.TEXT, "NODES", "run the file's second service on these nodes of the gproc tree"),
     Key("local_bin", None, Kind.TEXT, "yes|no", "for backends: the nodes have these programs; send none (default: no)"),
-    Key("check", None, Kind.FLAG, "", "read the configuration, say what it means, and end"),
+    Key("check", None, Kind.FLAG, "", "read the configuration, say what it means and what is not there, and end"),
     Key("version", "v", Kind.FLAG, "", "print the version, and end"),
     Key("help", "h", Kind.FLAG, "", "print this, and end"),
     *(

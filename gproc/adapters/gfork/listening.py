@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 from collections.abc import Mapping, MutableMapping
-from typing import Final
+from typing import Any, Final
 
 from gproc.adapters.gfork.settings import ServiceSettings
 from gproc.errors import GprocError, UsageError
@@ -43,18 +43,26 @@ def passed_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
 
 def listen(settings: ServiceSettings) -> list[socket.socket]:
     """One socket for all addresses, IPv4 and IPv6, or for each that `bind` means.  Raises: CannotListen, UsageError."""
-    port = port_of(settings)
+    port, addresses = addresses_of(settings)
     if settings.bind is None:
         return [listen_everywhere(port)]
-    try:
-        found = socket.getaddrinfo(settings.bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise UsageError(f"bind = {settings.bind}: {reason_of(error)}") from error
     sockets: list[socket.socket] = []
-    for family, address in dict.fromkeys((info[0], info[4]) for info in found):
+    for family, address in addresses:
         where = (address[0], port_number(sockets[0]) if sockets and not port else port, *address[2:])
         sockets.append(_opened(family, where))
     return sockets
+
+
+def addresses_of(settings: ServiceSettings) -> tuple[int, list[tuple[socket.AddressFamily, tuple[Any, ...]]]]:
+    """The port, and what `bind` means; none if it means all.  Raises: UsageError."""
+    port = port_of(settings)
+    if settings.bind is None:
+        return port, []
+    try:
+        found = socket.getaddrinfo(settings.bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"bind = {settings.bind}: {reason_of(error)}") from error
+    return port, list(dict.fromkeys((info[0], info[4]) for info in found))
 
 
 def listen_everywhere(port: int) -> socket.socket:

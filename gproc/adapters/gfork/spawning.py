@@ -39,12 +39,12 @@ def server_identity(settings: ServiceSettings) -> RunAs:
     uid = gid = None
     groups: tuple[int, ...] = ()
     if settings.user is not None:
-        account = _account(settings.user)
+        account = account_of(settings.user)
         uid, gid = account.pw_uid, account.pw_gid
         if settings.has_groups:
             groups = tuple(os.getgrouplist(account.pw_name, account.pw_gid))
     if settings.group is not None:
-        gid = _gid(settings.group)
+        gid = gid_of(settings.group)
     return _allowed(RunAs(uid, gid, groups), f"the user {settings.user or settings.group}")
 
 
@@ -67,14 +67,16 @@ def _allowed(wanted: RunAs, noun: str) -> RunAs:
     raise UsageError(f"only root can run programs as {noun}: start gfork as root, or leave the key out")
 
 
-def _account(name: str) -> pwd.struct_passwd:
+def account_of(name: str) -> pwd.struct_passwd:
+    """name: or a number.  Raises: UsageError if there is none."""
     try:
         return pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
     except (KeyError, OverflowError):
         raise UsageError(f"there is no user {name}") from None
 
 
-def _gid(name: str) -> int:
+def gid_of(name: str) -> int:
+    """name: of a group, or its number.  Raises: UsageError if there is none."""
     try:
         return (grp.getgrgid(int(name)) if name.isdecimal() else grp.getgrnam(name)).gr_gid
     except (KeyError, OverflowError):

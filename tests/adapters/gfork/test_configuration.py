@@ -292,10 +292,54 @@ def test_the_command_says_what_is_wrong_and_ends_with_2(tmp_path: Path) -> None:
 def test_check_says_what_a_file_means(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "gfork.conf"
     file.write_text(SEED.replace("instances", "instence"))
-    assert main(["-c", str(file), "--check"]) == 0
+    assert main(["-c", str(file), "--check"]) == 2, "Globus is not there"
     said = capsys.readouterr()
     assert "did you mean instance" in said.err
     assert "master       /opt/globus/libexec/gfs-gfork-master -port 6065" in said.out
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("server = /nowhere/server", "server = /nowhere/server: No such file or directory"),
+        ("server = /etc", "server = /etc: this is not a file"),
+        ("server = /etc/passwd", "server = /etc/passwd: this file is not executable"),
+        ("master = /bin/nonesuch", "master = /bin/nonesuch: No such file or directory"),
+        ("user = nonesuch", "there is no user nonesuch"),
+        ("user = 4000000", "there is no user 4000000"),
+        ("group = nonesuch", "there is no group nonesuch"),
+        ("port = nonesuch", "port = nonesuch: there is no such service in /etc/services; write a number"),
+        ("bind = 300.1.1.1", "bind = 300.1.1.1: Name or service not known"),
+        ("log_file = /nowhere/log", "log_file = /nowhere/log: there is no directory /nowhere"),
+        ("backends = 1-2", "--backends: nothing says where the data nodes register: give the"),
+        ("", ""),
+        ("user = nobody\nport = 22", ""),
+    ],
+)
+def test_a_service_that_check_found_right_could_serve_nobody(
+    tmp_path: Path, lines: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "gfork.conf"
+    second = "\nservice t\n{\nserver = /bin/cat\n}\n" if "backends" in lines else ""
+    file.write_text(f"service s\n{{\nserver = /bin/cat\n{lines}\n}}\n{second}")
+    assert main(["-c", str(file), "--check"]) == (2 if told else 0)
+    said = capsys.readouterr()
+    assert said.out.startswith("service      s\n")
+    begin = f"gfork: {told}" if told else ""
+    assert said.err.startswith(begin) and len(said.err.splitlines()) == bool(told)
+
+
+def test_check_looks_at_what_the_nodes_are_sent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "gfork.conf"
+    text = (
+        "service s\n{\nserver = /bin/cat\nmaster = /bin/cat\nmaster_args = -p 7000\nbackends = 1-2\n}\n"
+        "service t\n{\nserver = /nowhere/server\n}\n"
+    )
+    file.write_text(text)
+    assert main(["-c", str(file), "--check"]) == 2
+    assert capsys.readouterr().err == "gfork: server = /nowhere/server: No such file or directory\n"
+    file.write_text(text.replace("backends", "local_bin = yes\nbackends"))
+    assert main(["-c", str(file), "--check"]) == 0
 
 
 @pytest.mark.parametrize("path", ["/nowhere/gfork.conf", "/", "/dev/zero"])

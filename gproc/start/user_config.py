@@ -1,0 +1,78 @@
+"""What ssh(1) does with the user's ssh_config and asyncssh does not: `%h` and the like in `Match exec`, and keys that
+are not there.
+
+asyncssh makes an object of its class for each host and each jump host, and has no argument for either.  So two methods
+of that class are replaced.  The names in it are not public: if another version lacks one, that one stays as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from typing import Any, Final
+
+import asyncssh
+from asyncssh.config import SSHClientConfig
+
+_TOKEN: Final = re.compile("%(.)")
+
+_FILES: Final = ("IdentityFile", "CertificateFile")
+
+_match: Final = getattr(SSHClientConfig, "_match", None)
+_get: Final = SSHClientConfig.get
+
+
+def teach() -> None:
+    """Have asyncssh read ssh_config as ssh(1) does.  A second time changes nothing."""
+    names = ("_set_tokens", "_handlers", "_error")
+    if _match is not None and all(hasattr(SSHClientConfig, name) for name in names):
+        SSHClientConfig._handlers["match"] = ("Match", _match_with_tokens)
+    SSHClientConfig.get = _get_with_files_that_are_there  # type: ignore[method-assign]
+
+
+def keys_not_there(host: str) -> list[str]:
+    """The keys and certificates that ssh_config names for a host and that cannot be read."""
+    with contextlib.suppress(OSError, ValueError, asyncssh.Error, AttributeError):
+        config = asyncssh.SSHClientConnectionOptions(host=host, config=()).config
+        return [each for option in _FILES for each in _files_of(config, option) if not _can_be_read(each)]
+    return []
+
+
+def _match_with_tokens(self: Any, option: str, args: list[str]) -> None:
+    """Replace the tokens of `exec` by what is known of the host so far, and go on as usual."""
+    commands = [index for index, word in enumerate(args[:-1], 1) if word.lower() in ("exec", "!exec")]
+    if any("%" in args[index] for index in commands):
+        known = dict(self._tokens)
+        self._set_tokens()
+
+        def value(token: re.Match[str]) -> str:
+            if token[1] not in self._tokens:
+                self._error(f"{token[0]} in Match exec is not known")
+            return str(self._tokens[token[1]])
+
+        for index in commands:
+            args[index] = _TOKEN.sub(value, args[index])
+        self._tokens = known
+    assert _match is not None
+    _match(self, option, args)
+
+
+def _get_with_files_that_are_there(self: Any, option: str, default: object = None) -> object:
+    """ssh(1) goes on without a key that it cannot read; asyncssh would not connect."""
+    if option not in _FILES or not (named := _files_of(self, option)):
+        return _get(self, option, default)
+    return [each for each in named if _can_be_read(each)] or default
+
+
+def _files_of(config: Any, option: str) -> list[str]:
+    named = _get(config, option)
+    return [each for each in named if isinstance(each, str)] if isinstance(named, list) else []
+
+
+def _can_be_read(path: str) -> bool:
+    try:
+        with open(os.path.expanduser(path), "rb"):
+            return True
+    except OSError:
+        return False
