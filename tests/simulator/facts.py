@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 class Switches(NamedTuple):
     """keeps: the master has a disk and may crash, and jobs have an input.  turns: half of the jobs run on a few nodes
     at a time.  fills: the master's disk is full at times, and of these jobs some begin nowhere any more if too many
-    nodes have failed.  ends: it ends cleanly at times.  maps: half of the jobs have a list of tasks.
+    nodes have failed.  ends: it ends cleanly at times.  maps: half of the jobs have a list of tasks.  clocks:
+    each machine has its own, and dates jump.
     """
 
     keeps: bool = False
@@ -20,6 +21,7 @@ class Switches(NamedTuple):
     fills: bool = False
     ends: bool = False
     maps: bool = False
+    clocks: bool = False
 
     @property
     def words(self) -> str:

@@ -34,6 +34,7 @@ from gproc.wire.frames import InputBlock
 from gproc.wire.messages import Finished, Signed
 from tests.simulator.clock import replaced
 from tests.simulator.facts import Switches
+from tests.simulator.planted_clocks import IN_CLOCKS
 from tests.simulator.planted_tasks import IN_LISTS, IN_MAPS
 from tests.simulator.programs import Saying
 
@@ -273,10 +274,11 @@ PLANTED: Final[dict[str, tuple[Any, str, Any]]] = {
     "a rank that was dropped begins": (LiveJob, "_drop", dropped_rank_may_begin),
     "an order is obeyed again": (JobOrders, "open", order_is_obeyed_again),
     **IN_LISTS,
+    **IN_CLOCKS,
 }
 """By what is wrong: the class or module, the method, and what stands in for it."""
 
-KEEPING: Final = set(list(PLANTED)[-11 - len(IN_LISTS) :])
+KEEPING: Final = set(list(PLANTED)[-11 - len(IN_LISTS) - len(IN_CLOCKS) :])
 """Those that show only if the master has a disk and jobs have an input."""
 
 TURNING: Final = {"a rank that was dropped begins", "an order is obeyed again"}
@@ -290,6 +292,9 @@ MAPPING: Final = {*IN_MAPS, *IN_LISTS}
 
 CALM: Final = set(IN_LISTS)
 """Those that show only if faults are seldom, so that some jobs come to their end."""
+
+CLOCKED: Final = set(IN_CLOCKS)
+"""Those that show only if machines have clocks of their own."""
 
 ENDING: Final = {"a session that has ended is forgotten"}
 """Those that show only if the master ends cleanly."""
@@ -329,6 +334,8 @@ SEEDS: Final = {
     "an end is kept before its output": 1,
     "what a list takes is not given back": 1,
     "a drained node gets tasks": 1,
+    "leases are counted by the date": 1,
+    "a session is known by the date": 1,
 }
 """Where some of them show soon."""
 
@@ -361,4 +368,4 @@ def planted(name: str) -> Iterator[None]:
 
 def switches_of(name: str) -> Switches:
     """Those that it needs."""
-    return Switches(*(name in names for names in (KEEPING, TURNING, FILLING, ENDING, MAPPING)))
+    return Switches(*(name in names for names in (KEEPING, TURNING, FILLING, ENDING, MAPPING, CLOCKED)))

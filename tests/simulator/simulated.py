@@ -73,7 +73,7 @@ def simulated(world: World) -> Iterator[World]:
             replaced(gproc.records.spool, "os", FullOs(world.disk)),
         ]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(virtual_time(world.loop))
+        stack.enter_context(virtual_time(world.clocks))
         stack.enter_context(cheap_signatures())
         world.signer = Signer(b"m" * 32)
         stack.enter_context(seldom_collected())
