@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--alike", action="store_true", help="all ranks of most jobs say the same")
     parser.add_argument("--maps", action="store_true", help="half of the jobs have a list of tasks, as of gproc map")
     parser.add_argument("--refuses", action="store_true", help="a full disk takes no records, input and lists either")
+    parser.add_argument("--clocks", action="store_true", help="each machine has its own clock, and dates jump")
     asked = parser.parse_args()
     Saying.is_alike = asked.alike
     begun_s, done, simulated_s = time.process_time(), 0, 0.0

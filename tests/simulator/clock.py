@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar, copy_context
 from heapq import heappop, heappush
-from types import SimpleNamespace
 from typing import Any, Final
 
 import gproc.link.heartbeats
@@ -200,13 +199,8 @@ def replaced(owner: object, name: str, value: object) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def virtual_time(loop: VirtualLoop) -> Iterator[None]:
-    """The modules of the product that look at a clock see the loop's."""
-
-    def now(*_: object) -> float:
-        return loop.now_s
-
-    clock = SimpleNamespace(time=now, monotonic=now, clock_gettime=now, CLOCK_BOOTTIME=7)
+def virtual_time(clock: object) -> Iterator[None]:
+    """The modules of the product that look at a clock see this one, instead of `time`."""
     with contextlib.ExitStack() as stack:
         for module in MODULES_WITH_TIME:
             stack.enter_context(replaced(module, "time", clock))
@@ -229,3 +223,9 @@ def present_process() -> Process:
     process = _process.get()
     assert process is not None
     return process
+
+
+def running_host() -> str:
+    """Of the process that runs now; "" if none does."""
+    process = _process.get()
+    return "" if process is None else process.host

@@ -14,6 +14,7 @@ class Switches(NamedTuple):
     at a time.  fills: the master's disk is full at times, and of these jobs some begin nowhere any more if too many
     nodes have failed.  ends: it ends cleanly at times.  maps: half of the jobs have a list of tasks;
     with a disk, half of these leave it to the master.  refuses: a full disk takes no records, input and lists either.
+    clocks: each machine has its own, and dates jump.
     """
 
     keeps: bool = False
@@ -22,6 +23,7 @@ class Switches(NamedTuple):
     ends: bool = False
     maps: bool = False
     refuses: bool = False
+    clocks: bool = False
 
     @property
     def words(self) -> str:

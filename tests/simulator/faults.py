@@ -52,6 +52,8 @@ class Faults:
             self.kinds += ((self._drain, 4),)
         if world.switches.fills:
             self.kinds += ((self._fill_disk, 4),)
+        if world.switches.clocks:
+            self.kinds += ((self._set_date, 8),)
         if world.switches.ends:
             self.kinds += ((self._end_master, 6),)
 
@@ -110,7 +112,13 @@ class Faults:
         seconds = self._seconds()
         self.world.network.take_down(slave.process.host, seconds)
         self.world.network.kill(slave.process)
+        self.world.clocks.start(slave.process.host)
         self._restart_later(slave, seconds)
+
+    def _set_date(self) -> None:
+        """Somebody sets the date of a machine, often of the front end."""
+        master = self.world.master.process.host
+        self.world.clocks.set_date(self.random.choice((master, self._someone().process.host)))
 
     def _stop(self) -> None:
         """A clean end."""

@@ -34,6 +34,7 @@ from gproc.wire.frames import InputBlock
 from gproc.wire.messages import Finished, Signed
 from tests.simulator.clock import replaced
 from tests.simulator.facts import Switches
+from tests.simulator.planted_clocks import IN_CLOCKS
 from tests.simulator.planted_disks import ON_FULL_DISKS
 from tests.simulator.planted_tasks import IN_LISTS, IN_MAPS
 from tests.simulator.programs import Saying
@@ -275,10 +276,11 @@ PLANTED: Final[dict[str, tuple[Any, str, Any]]] = {
     "an order is obeyed again": (JobOrders, "open", order_is_obeyed_again),
     **IN_LISTS,
     **ON_FULL_DISKS,
+    **IN_CLOCKS,
 }
 """By what is wrong: the class or module, the method, and what stands in for it."""
 
-KEEPING: Final = set(list(PLANTED)[-11 - len(IN_LISTS) - len(ON_FULL_DISKS) :])
+KEEPING: Final = set(list(PLANTED)[-11 - len(IN_LISTS) - len(ON_FULL_DISKS) - len(IN_CLOCKS) :])
 """Those that show only if the master has a disk and jobs have an input."""
 
 TURNING: Final = {"a rank that was dropped begins", "an order is obeyed again"}
@@ -292,6 +294,9 @@ MAPPING: Final = {*IN_MAPS, *IN_LISTS, "a part of a list that no disk took is le
 
 CALM: Final = {*IN_LISTS, *ON_FULL_DISKS}
 """Those that show only if faults are seldom, so that some jobs come to their end."""
+
+CLOCKED: Final = set(IN_CLOCKS)
+"""Those that show only if machines have clocks of their own."""
 
 ENDING: Final = {"a session that has ended is forgotten"}
 """Those that show only if the master ends cleanly."""
@@ -332,6 +337,8 @@ SEEDS: Final = {
     "an end is kept before its output": 1,
     "what a list takes is not given back": 1,
     "a drained node gets tasks": 1,
+    "leases are counted by the date": 1,
+    "a session is known by the date": 1,
 }
 """Where some of them show soon."""
 
@@ -365,4 +372,5 @@ def planted(name: str) -> Iterator[None]:
 
 def switches_of(name: str) -> Switches:
     """Those that it needs."""
-    return Switches(*(name in names for names in (KEEPING, TURNING, FILLING, ENDING, MAPPING, ON_FULL_DISKS)))
+    needed = (KEEPING, TURNING, FILLING, ENDING, MAPPING, ON_FULL_DISKS, CLOCKED)
+    return Switches(*(name in names for names in needed))

@@ -81,7 +81,7 @@ def simulated(world: World) -> Iterator[World]:
             replaced(FullDatabase, "disk", world.disk),
         ]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(virtual_time(world.loop))
+        stack.enter_context(virtual_time(world.clocks))
         stack.enter_context(cheap_signatures())
         world.signer = Signer(b"m" * 32)
         stack.enter_context(seldom_collected())

@@ -142,6 +142,11 @@ def test_orders_of_tasks_that_waited_for_a_bundle_are_not_overtaken() -> None:
     simulate(4_000_023, 400, small=True, keeps=True, maps=True, paces=CALM_PACES)
 
 
+@pytest.mark.parametrize("faults", [400, pytest.param(FAULTS, marks=pytest.mark.stress)])
+def test_leases_do_not_overlap_if_each_machine_has_its_own_clock_and_dates_jump(faults: int) -> None:
+    simulate(1, faults, small=True, keeps=True, clocks=True)
+
+
 @pytest.mark.stress
 @pytest.mark.parametrize("name", [name for name in PLANTED if name not in SEEDS])
 def test_a_planted_bug_that_shows_seldom_is_found(name: str) -> None:

@@ -21,6 +21,7 @@ from tests.simulator.clock import Process, VirtualLoop
 from tests.simulator.disk import Disk
 from tests.simulator.facts import JobFacts, Switches, Violation
 from tests.simulator.front import SimJob, SimMaster, Wanted
+from tests.simulator.hostclocks import HostClocks
 from tests.simulator.kept import KeptJobs
 from tests.simulator.network import Network
 from tests.simulator.nodes import SimSlave
@@ -49,6 +50,7 @@ class World:
         self.places = places_of(racks, rows, leaves)
         self.slaves: dict[Place, SimSlave] = {}
         self.disk = Disk(self.loop, seed) if self.switches.keeps else None
+        self.clocks = HostClocks(self.loop, seed, differ=self.switches.clocks)
         self.jobs: dict[int, JobFacts] = {}
         self.truths: dict[tuple[int, int], Truth] = {}
         self.faults = self.returned = 0
@@ -219,6 +221,8 @@ class World:
             self.network.schedule(1.0, lambda: self.bring_back(rebooted=rebooted))
             return
         self.disk.boots += rebooted
+        if rebooted:
+            self.clocks.start(self.master.process.host)
         self.master = SimMaster(self)
         self.inside(self.master.process, self._begin_again, rebooted)
 
