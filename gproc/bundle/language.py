@@ -17,6 +17,7 @@ from gproc.bundle import beside, executed, java, libraries, nodejs, perl, prefix
 from gproc.bundle.closure import Object
 from gproc.bundle.home import Home, Installation
 from gproc.bundle.image import Image
+from gproc.bundle.libraries import loadable_of
 from gproc.bundle.meaning import Ran
 from gproc.bundle.projects import projects_of
 from gproc.bundle.surroundings import Surroundings
@@ -104,6 +105,8 @@ class _Told:
         if self._ran.code:
             texts.append((self._surroundings.absolute(""), os.fsencode(self._ran.code)))
         trees, programs = home.trees, home.programs
+        if language == "sh":
+            trees += tuple(dict.fromkeys(tree for _, text in texts for tree in loadable_of(image, text)))
         if language == "node":
             trees += nodejs.packages_of(image, texts)
         if language == "java" and self._ran.script:

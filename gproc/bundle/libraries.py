@@ -38,7 +38,6 @@ _LIBRARIES: Final = (
     (re.compile(r"zsh[\d.-]*"), ("share/zsh", "lib/zsh", "lib/*-linux-*/zsh")),
     (re.compile(r"gawk[\d.-]*"), ("share/awk", "lib/gawk", "lib/*-linux-*/gawk")),
     (re.compile(r"fish"), ("share/fish", "/etc/fish")),
-    (re.compile(r"bash"), ("lib/bash",)),
     (re.compile(r"ksh\w*"), ("share/ksh",)),
     (
         re.compile(r"emacs(-\w+|[\d.]+)?"),
@@ -71,6 +70,11 @@ one name."""
 _ZONES: Final = "/usr/share/zoneinfo"
 """Debian's PHP warns at each start if it has none."""
 
+LOADABLE: Final = "/usr/lib/bash"
+"""What bash's `enable -f` loads."""
+
+_ENABLES: Final = re.compile(rb"\benable\b[^\n;|&]*\s-\w*f")
+
 _RUN: Final = {
     "Rscript": ("R",), "R": ("which", "rm"), "octave": ("octave-cli",), "flex": ("m4",), "bison": ("m4",),
     "expect": ("sh", "stty"), "parallel": ("ps",), "nroff": ("groff",),
@@ -93,6 +97,8 @@ def library_of(image: Image, path: str, real: str, home: str) -> Home | None:
     if _JAVA.fullmatch(name):
         prefix = next(iter(prefixes))
         return Home((Installation(prefix, _JAVA_OMITTED),)) if image.is_directory(f"{prefix}/lib") else None
+    if name == "bash":
+        return Home(lent=tuple(_files_in(image, LOADABLE)))
     run = tuple(map(Ran, _RUN.get(name, ())))
     for pattern, places in _LIBRARIES:
         if pattern.fullmatch(name):
@@ -101,6 +107,18 @@ def library_of(image: Image, path: str, real: str, home: str) -> Home | None:
             lent = tuple(_zones_in(image, _ZONES)) if name.startswith("php") else ()
             return Home(tuple(Installation(each, _OMITTED) for each in trees), programs=run, lent=lent)
     return Home(programs=run) if run else None
+
+
+def loadable_of(image: Image, text: bytes) -> tuple[Installation, ...]:
+    """What a text for bash loads: a node without views cannot run that, and runs other scripts."""
+    return (Installation(LOADABLE),) if _ENABLES.search(text) and image.is_directory(LOADABLE) else ()
+
+
+def _files_in(image: Image, directory: str) -> Iterator[str]:
+    for name in image.names(directory):
+        status = image.lstat(f"{directory}/{name}")
+        if status is not None and stat.S_ISREG(status.st_mode):
+            yield f"{directory}/{name}"
 
 
 def _zones_in(image: Image, directory: str) -> Iterator[str]:
