@@ -6,6 +6,7 @@ after a loss of power it is whole and may lack the last seconds.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from gproc.errors import GprocError
+from gproc.records.place import REMEDY
 from gproc.records.record import JobName, Keeping, KeptJob
 from gproc.records.rows import BRIEF_COLUMNS, COLUMNS, BriefRow, JobCells, notes_of, packed_notes, record_of, row_of
 from gproc.request.spec import Action
@@ -25,6 +27,9 @@ APPLICATION: Final = 0x6770726F
 
 VERSION: Final = 1
 """PRAGMA user_version."""
+
+ROOM_BYTES: Final = 64 << 10
+"""A disk with less has no room for the database and its log."""
 
 SECONDS_OF_DAY: Final = 86_400
 
@@ -244,12 +249,23 @@ class JobDatabase:
             raise
         self._connection.execute("commit")
 
+    def _reason(self, error: sqlite3.OperationalError) -> str:
+        """SQLite calls a full disk an I/O error if it meets it while it makes its log."""
+        code = error.sqlite_errorcode & 0xFF  # https://sqlite.org/rescode.html: the rest says more of the same
+        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._is_full()):
+            return f"{os.strerror(errno.ENOSPC)}; make room there, or {REMEDY}"
+        return str(error)
+
+    def _is_full(self) -> bool:
+        disk = os.statvfs(os.path.dirname(self._path))
+        return disk.f_bavail * disk.f_frsize < ROOM_BYTES
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.OperationalError as error:
-            raise GprocError(f"cannot keep job records in {self._path}: {error}") from error
+            raise GprocError(f"cannot keep job records in {self._path}: {self._reason(error)}") from error
         except (sqlite3.DatabaseError, ValueError) as error:
             raise DamagedRecords(self._path, str(error)) from error
         except OSError as error:

@@ -14,6 +14,7 @@ from gproc.errors import GprocError
 from gproc.records.database import Changes, JobDatabase
 from gproc.records.record import JobName, Keeping, KeptJob
 from gproc.records.rows import BriefRow
+from gproc.records.unwritten import newest_of, with_newer
 
 log = logging.getLogger("gproc")
 
@@ -63,6 +64,7 @@ class RecordKeeper:
         self._database = JobDatabase(os.path.join(place, FILE))
         self._thread = ThreadPoolExecutor(1, "gproc-records")
         self._waiting: dict[int, Noted] = {}
+        self._under_way: dict[int, Noted] = {}
         self._nodes: dict[bytes, bytes | None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Future[None] | None = None
@@ -136,19 +138,26 @@ class RecordKeeper:
                 raise self.problem
 
     async def find(self, name: JobName, uid: int, *, all_users: bool) -> KeptJob | None:
-        """As `JobDatabase.find`.  Raises: GprocError."""
+        """As `JobDatabase.find`, also of jobs whose records the disk has not taken.  Raises: GprocError."""
         await self._settled()
-        return await self._in_thread(lambda: self._database.find(name, uid, all_users=all_users))
+        unwritten = self._unwritten()
+        found = await self._in_thread(lambda: self._database.find(name, uid, all_users=all_users))
+        return newest_of(name, uid, unwritten, found, all_users=all_users)
 
     async def newest(self, uid: int | None, limit: int) -> tuple[list[BriefRow], int]:
-        """As `JobDatabase.newest`.  Raises: GprocError."""
+        """As `JobDatabase.newest`, also of jobs whose records the disk has not taken.  Raises: GprocError."""
         await self._settled()
-        return await self._in_thread(lambda: self._database.newest(uid, limit))
+        unwritten = self._unwritten()
+        rows, left_out = await self._in_thread(lambda: self._database.newest(uid, limit))
+        return with_newer(rows, left_out, [each for each in unwritten if uid is None or each.uid == uid], limit)
 
     async def remove(self, numbers: Collection[int]) -> None:
         """Raises: GprocError."""
         await self._settled()
         await self._in_thread(lambda: self._database.remove(numbers))
+        for number in numbers:
+            self._waiting.pop(number, None)
+            self._under_way.pop(number, None)
         self.pruned(numbers)
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -196,12 +205,17 @@ class RecordKeeper:
         except GprocError:
             return  # what can be read is read all the same
 
+    def _unwritten(self) -> list[KeptJob]:
+        """A full disk does not hide the jobs of this master: an older one would be taken for the last."""
+        return [noted.record() for noted in {**self._under_way, **self._waiting}.values()]
+
     def _write(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._writing is None and (self._waiting or self._nodes):
-            waiting, self._waiting = self._waiting, {}
+            waiting = self._under_way = self._waiting
+            self._waiting = {}
             nodes, self._nodes = self._nodes, {}
             lives = {number: noted.life() for number, noted in waiting.items()}
             changes = Changes([noted.record() for noted in waiting.values()], lives, nodes)
@@ -212,7 +226,7 @@ class RecordKeeper:
     def _wrote(
         self, done: asyncio.Future[None], written: dict[int, Noted], nodes: dict[bytes, bytes | None]
     ) -> None:
-        self._writing = None
+        self._writing, self._under_way = None, {}
         error = done.exception()
         if error is None:
             if self.problem is not None:

@@ -46,6 +46,13 @@ def row_of(record: KeptJob) -> JobCells:
     )  # fmt: skip
 
 
+def brief_of(record: KeptJob) -> BriefRow:
+    return (
+        record.number, record.name, record.uid, _packed(record.argv), record.nodes, record.state, record.status(),
+        record.started_s, record.ended_s,
+    )  # fmt: skip
+
+
 def record_of(row: JobCells) -> KeptJob:
     """Raises: ValueError if it is none."""
     (

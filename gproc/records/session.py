@@ -146,7 +146,11 @@ class MasterSession:
             # A later master must not go on with numbers that may have been used.
             Path(self._path).unlink(missing_ok=True)
             if not self._failing:
-                log.error("cannot keep the session in %s: %s; a crash of the master ends all jobs", self._path, error)
+                log.error(
+                    "cannot keep the session in %s: %s; a crash of the master ends all jobs",
+                    self._path,
+                    error.strerror,
+                )
             self._failing = True
 
 

@@ -14,6 +14,9 @@ from gproc.errors import StoreError
 from gproc.shown import reason_of
 
 INLINE_BYTES: Final = 8 << 20
+REASON_CHARACTERS: Final = 400
+"""Of what the disk says."""
+
 INLINE_ENTRIES: Final = 500
 """A bundle up to both is laid out, finished and hashed in the event loop: some 20 ms.  A larger one in a thread."""
 
@@ -76,6 +79,7 @@ class PartialBundle:
                         case File():
                             self._begin_file(place, entry, find, public)
         except OSError as error:
+            self.is_useless = True  # the next try would fail alike
             raise self._failed("cannot lay out a bundle", error) from error
 
     def admit(self, digest: Digest, content: Sequence[bytes | memoryview]) -> bool:
@@ -195,11 +199,17 @@ class PartialBundle:
 def disk_error(what: str, error: OSError | OverflowError, store: bytes) -> StoreError:
     """Words for an error of the disk that has the store."""
     if not isinstance(error, OSError) or error.errno not in DISK_FULL:
-        return StoreError(f"{what}: {reason_of(error)}")
+        return StoreError(f"{what}: {_shortened(reason_of(error))}")
     return StoreError(
         f"{what}: {error.strerror}: the disk of the store {os.fsdecode(store)} is full; "
         "make room there, or give the node another --store"
     )
+
+
+def _shortened(text: str) -> str:
+    """A path may have 4,096 bytes: its two ends say which one it is."""
+    half = REASON_CHARACTERS // 2
+    return text if len(text) <= 2 * half else f"{text[:half]}...{text[-half:]}"
 
 
 def is_large(manifest: Manifest) -> bool:

@@ -44,7 +44,7 @@ PURE = {
     "tasks.feed", "tasks.site", "tasks.tallies", "tasks.task", "request.wording",
     "records.task_entries",
     "client.task_listing", "client.asking", "wire.task_messages", "link.allowance", "records.record",
-    "records.rows", "records.entries", "records.positions",
+    "records.rows", "records.unwritten", "records.entries", "records.positions",
     "service.takers", "service.transfers", "client.keys", "cli.job_switches",
     "relay.membership", "relay.delivery", "service.jobs", "service.window", "client.session", "client.session_job",
     "node.stranded", "launch.procstat", "client.events", "client.summary",
