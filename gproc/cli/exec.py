@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gproc.bundle.surroundings import working_directory
 from gproc.cli.foreground import Foreground, submitted
