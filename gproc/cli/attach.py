@@ -20,8 +20,8 @@ from gproc.cli.writing import Writing
 from gproc.client.driver import PollDriver
 from gproc.client.questions import explained
 from gproc.client.session_job import SessionJob
-from gproc.client.summary import conclusion
-from gproc.errors import EXIT_SIGNAL_BASE, GprocError
+from gproc.client.summary import conclusion, summarise
+from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError
 
 
 def run(options: AttachOptions) -> int:
@@ -48,7 +48,22 @@ def run(options: AttachOptions) -> int:
         return EXIT_SIGNAL_BASE + signal.SIGPIPE
     if foreground.departed:
         return left(foreground, detached=False)
+    if foreground.lost is not None and not job.ended:
+        return foreground.conclude(*without_master(job))
     return foreground.conclude(*conclusion(job))
+
+
+def without_master(job: SessionJob) -> tuple[int, list[str]]:
+    """The status and the lines if the master went away first.  What has not ended is not lost: it may still run."""
+    known = sorted(job.outcomes)
+    ends = {index: job.outcomes[rank] for index, rank in enumerate(known)}
+    status, lines = summarise([job.places[rank] for rank in known], ends, "", naming=job.naming)
+    number = job.number
+    lines.append(
+        f"if the master has crashed, job {number} goes on if it is detached: start the master again, then gproc attach "
+        f"{number}"
+    )
+    return max(status, EXIT_GPROC), lines
 
 
 def check_running(job: SessionJob) -> None:

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gproc.bundle.surroundings import working_directory
 from gproc.cli.foreground import Foreground, submitted
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from gproc.client.terminal import LentTerminal
 
 
+NO_TERMINAL: Final = TerminalSize(24, 80)
+"""What a program's terminal is like if there is none here."""
+
+
 class Manner:
     """How the command stands to who calls it: `gproc-rsh` has another one."""
 
@@ -43,6 +47,13 @@ class Manner:
         if options.detach or (options.no_stdin and not options.tty):
             return None
         return 0 if options.tty else readable_stdin()
+
+    def terminal(self, options: ExecOptions) -> tuple[TerminalSize, LentTerminal | None]:
+        """The program's terminal at its begin, and ours, which it uses.  Raises: UsageError if it cannot use ours."""
+        from gproc.client.terminal import LentTerminal, terminal_size_of
+
+        check_terminal(options)
+        return terminal_size_of(0), LentTerminal(0)
 
     def conclude(self, foreground: Foreground, status: int, lines: list[str]) -> int:
         """Say how the job ended.  Returns the exit status."""
@@ -65,12 +76,9 @@ def run(options: ExecOptions, manner: Manner | None = None) -> int:
     terminal: TerminalSize | None = None
     lent: LentTerminal | None = None
     if options.tty and options.detach:
-        terminal = TerminalSize(24, 80)  # until somebody attaches
+        terminal = NO_TERMINAL  # until somebody attaches
     elif options.tty:
-        from gproc.client.terminal import LentTerminal, terminal_size_of
-
-        check_terminal(options)
-        terminal, lent = terminal_size_of(0), LentTerminal(0)
+        terminal, lent = manner.terminal(options)
     cwd = working_directory()
     command = shell_command(options.command) if options.shell else options.command
     check_sending(options)
@@ -111,6 +119,8 @@ def run(options: ExecOptions, manner: Manner | None = None) -> int:
         writing.watch(foreground)
         if lent is not None:
             foreground.watch_keys(0, discards=False)
+        elif terminal is not None:
+            foreground.keep_input_open()
         with lent or nullcontext():
             foreground.run()
     finally:

@@ -85,6 +85,7 @@ class Foreground:
         """What was read while the master was behind: one large block costs less than many small ones."""
         self._keys: DetachKeys | None = None
         self._discards = False
+        self._ends_input = True
         self._stamp: Callable[[int, float], None] = lambda _rank, _time_s: None
 
     def open(self) -> None:
@@ -105,6 +106,10 @@ class Foreground:
     def read_input(self, stdin: int) -> None:
         """Every node's program gets the bytes of this descriptor."""
         self._stdin = stdin
+
+    def keep_input_open(self) -> None:
+        """The end of our input is not that of the program's terminal, which would hang up."""
+        self._ends_input = False
 
     def stamp_by(self, stamp: Callable[[int, float], None]) -> None:
         """stamp: called with the rank and the time of output that comes next, if times were asked for."""
@@ -306,7 +311,7 @@ class Foreground:
         if self._survives and self._keys is not None:
             # The terminal is lost, and the job goes on; its input has not ended.
             self._driver.session.leave(self.job)
-        elif not self._discards:
+        elif self._ends_input and not self._discards:
             self._driver.session.end_stdin(self.job)
             self._tell("standard input has ended")
 

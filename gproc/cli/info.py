@@ -62,13 +62,14 @@ def run(options: InfoOptions) -> int:
         sys.stdout.write(HOME_AND_CLEAR + text if options.watch and is_terminal(sys.stdout) else text)
         sys.stdout.flush()
         if not options.watch:
-            return lacking(chosen, rows, naming)
+            return lacking(chosen, tree, naming)
         time.sleep(WATCH_S)
 
 
-def lacking(chosen: NodeSpec | None, rows: Sequence[InfoRow], naming: Naming) -> int:
-    """Say which nodes were named and are in no row.  Returns the exit status."""
-    nodes = naming.missing("" if chosen is None else chosen.missing([row.place for row in rows]))
+def lacking(chosen: NodeSpec | None, tree: TreeState, naming: Naming) -> int:
+    """Say which nodes were named and are in no row of the tree.  Returns the exit status."""
+    there = [row.place for row in rows_of(tree)]  # with the parents of those that are shown
+    nodes = naming.missing("" if chosen is None else chosen.missing(there))
     if nodes:
         complain([f"no node of {nodes} is there, or was there before"])
     return EXIT_GPROC if nodes else 0

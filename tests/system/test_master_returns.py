@@ -218,6 +218,22 @@ def test_a_detached_job_is_seen_followed_and_killed_after_its_master_has_come_ba
     cluster.nothing_runs()
 
 
+def test_attach_does_not_call_a_detached_job_lost_that_goes_on_after_the_crash_of_its_master(cluster: Cluster) -> None:
+    cluster.slaves_at_once(2)
+    go = cluster.place / "go"
+    body = f"[ $GPROC_RANK = 0 ] && exit 3; while [ ! -e {go} ]; do echo before; sleep 0.05; done; echo after"
+    number = detached(cluster, "--name=stays", "1-2", "/bin/sh", "-c", body)
+    attached = cluster.begin("attach", "stays")
+    assert attached.stdout is not None and attached.stdout.readline() == b"before\n"
+    restarted(cluster, signal.SIGKILL)
+    status, _, said = cluster.finish(attached)
+    assert status == 125 and "lost" not in said, said
+    assert said.endswith(f"goes on if it is detached: start the master again, then gproc attach {number}\n"), said
+    go.touch()
+    assert cluster.command("wait", "stays").returncode == 3
+    assert cluster.command("logs", "stays").stdout.endswith(b"before\nafter\n")
+
+
 def test_a_job_ends_whose_client_died_with_its_master_unless_it_survives_its_client(racks: Racks) -> None:
     cluster = racks.cluster
     clients = []

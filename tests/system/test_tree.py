@@ -50,6 +50,14 @@ def test_excluded_nodes_run_nothing_and_the_others_do(deep: Cluster) -> None:
     assert sorted(done.stdout.decode().split()) == ["1", "1/1/5", "1/2", "2/1"]
 
 
+def test_a_node_that_is_shown_is_not_said_to_be_away_because_its_parent_was_not_asked_for(deep: Cluster) -> None:
+    for nodes, missing in (("=1/1", ""), ("=1/1-5,2", "=1/3-5"), ("=1/1/5", "")):
+        done = deep.command("i", nodes)
+        said = f"gproc: no node of {missing} is there, or was there before\n" if missing else ""
+        assert (done.returncode, done.stderr.decode()) == (125 if missing else 0, said)
+        assert b"\tup\t" in done.stdout
+
+
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 def test_an_address_of_ipv6_ran_into_its_port(cluster: Cluster) -> None:
     slave = cluster.launch_slave("--id=1", "--address=::1")

@@ -16,7 +16,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import gproc
 from gproc.adapters.invoke.placement import NoSuchNode, nodes_meant
@@ -32,8 +32,12 @@ from gproc.descriptors import open_standard_descriptors
 from gproc.environment import undo_locale_coercion
 from gproc.errors import EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND
 from gproc.request.outcome import Returned
+from gproc.request.spec import TerminalSize
 from gproc.root import kernel
 from gproc.shown import reason_of
+
+if TYPE_CHECKING:
+    from gproc.client.terminal import LentTerminal
 
 FAILED: Final = 255
 """The status of a failure of our own, as of ssh(1)."""
@@ -43,10 +47,22 @@ NEVER_RAN: Final = frozenset({FAILED, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND})
 
 
 class LikeSsh(execute.Manner):
-    """Only what the program says is shown, and its status is ours; all else is a failure of our own."""
+    """Only what the program says is shown, and its status is ours; all else is a failure of our own.
+
+    reads_nothing: our input is for others, such as the shell's loop that we are in.
+    """
+
+    def __init__(self, *, reads_nothing: bool) -> None:
+        self._reads_nothing = reads_nothing
+
+    def terminal(self, options: ExecOptions) -> tuple[TerminalSize, LentTerminal | None]:
+        """One is given too if there is none here: -tt."""
+        return super().terminal(options) if os.isatty(0) else (execute.NO_TERMINAL, None)
 
     def stdin(self, options: ExecOptions) -> int | None:
         """A terminal too: who types is asked for lines, as by ssh."""
+        if self._reads_nothing and not os.isatty(0):
+            return None
         found = super().stdin(options)
         return 0 if found is None and not options.no_stdin and os.isatty(0) else found
 
@@ -72,7 +88,7 @@ def main() -> int:
         if words.version:
             sys.stderr.write(f"gproc-rsh {gproc.__version__}\n")
             return 0
-        status = execute.run(options_of(words, os.environ), LikeSsh())
+        status = execute.run(options_of(words, os.environ), LikeSsh(reads_nothing=words.no_stdin))
     except KeyboardInterrupt:
         return FAILED
     except (gproc.GprocError, NoSuchNode, OSError) as error:
@@ -129,9 +145,9 @@ def sent(words: SshWords, switches: str, *, terminal: bool, no_stdin: bool) -> E
 
 
 def wants_terminal(words: SshWords) -> bool:
-    """As ssh: if it is asked for, or if there is no command; and only if there is one here."""
+    """As ssh: if it is asked for, or if there is no command; and only if there is one here, or with -tt."""
     asked = not (words.command or words.subsystem) if words.terminal is None else words.terminal
-    return asked and os.isatty(0)
+    return asked and (words.forced or os.isatty(0))
 
 
 def other_user(user: str) -> str:

@@ -37,6 +37,7 @@ class SshWords(NamedTuple):
     terminal: whether -t asks for one; None: neither -t nor -T was given.
     subsystem: whether the command is the name of one (-s).
     version: whether only our version is asked for.
+    forced: whether -tt asks for a terminal there although there may be none here.
     """
 
     host: str = ""
@@ -46,18 +47,20 @@ class SshWords(NamedTuple):
     terminal: bool | None = None
     subsystem: bool = False
     version: bool = False
+    forced: bool = False
 
 
 def words_of(given: Sequence[str]) -> SshWords:
     """Options may be before the host and right behind it, as for ssh.  Raises: UsageError."""
     left = list(given)
-    options = _options(left)
+    options: dict[str, str] = {}
+    _options(left, options)
     if "V" in options:
         return SshWords(version=True)
     if not left:
         raise UsageError(USAGE)
     user, _, host = left.pop(0).rpartition("@")
-    options |= _options(left)
+    _options(left, options)
     for letter, why in REFUSED.items():
         if letter in options:
             raise UsageError(f"-{letter}: gproc-rsh {why}")
@@ -67,12 +70,16 @@ def words_of(given: Sequence[str]) -> SshWords:
     if subsystem and left != ["sftp"]:
         raise UsageError("-s: sftp is the only subsystem that gproc-rsh knows")
     terminal = False if "T" in options else True if "t" in options else None
-    return SshWords(host, options.get("l", user), " ".join(left), "n" in options, terminal, subsystem)
+    forced = bool(terminal) and len(options["t"]) > 1
+    command = " ".join(left)
+    return SshWords(host, options.get("l", user), command, "n" in options, terminal, subsystem, forced=forced)
 
 
-def _options(left: list[str]) -> dict[str, str]:
-    """Take the options away that stand first; by letter, with their values."""
-    found: dict[str, str] = {}
+def _options(left: list[str], found: dict[str, str]) -> None:
+    """Take the options away that stand first, and add them to `found`: by letter, with their values.
+
+    One that takes no value has as many letters there as it was given times.
+    """
     while left and left[0].startswith("-") and left[0] != "-":
         letters = left.pop(0)[1:]
         if letters == "-":
@@ -86,5 +93,4 @@ def _options(left: list[str]) -> dict[str, str]:
                 break
             if letter not in WITHOUT_VALUE:
                 raise UsageError(f"-{letter}: ssh has no such option; {USAGE}")
-            found[letter] = ""
-    return found
+            found[letter] = found.get(letter, "") + letter

@@ -115,6 +115,19 @@ def test_a_terminal_is_given_if_it_is_asked_for(tree: Cluster, agent: Path) -> N
     os.close(theirs)
 
 
+def test_a_terminal_that_was_forced_was_not_given_if_there_is_none_here(tree: Cluster, agent: Path) -> None:
+    """As Ansible asks for it, for sudo.  What is typed is input; that its end is reached hangs nothing up."""
+    for words, stdin in (("-tt", b""), ("-t -t", b""), ("-n -tt", b"for others\n")):
+        done = run(tree, agent, *words.split(), "1", "tty; stty size; exit 3", stdin=stdin)
+        assert (done.returncode, done.stderr) == (3, b""), words
+        assert done.stdout.startswith(b"/dev/pts/") and done.stdout.endswith(b"\r\n24 80\r\n"), done.stdout
+    typed = run(tree, agent, "-tt", "1", "read line; sleep 0.5; echo got $line; exit 4", stdin=b"typed\n")
+    assert (typed.returncode, typed.stderr) == (4, b"")
+    assert typed.stdout.endswith(b"got typed\r\n")
+    once = run(tree, agent, "-t", "1", "tty")
+    assert (once.returncode, once.stdout) == (1, b"not a tty\n")
+
+
 def test_a_command_that_takes_ctrl_c_goes_on_and_has_its_own_status(tree: Cluster, agent: Path) -> None:
     """As with ssh: a shell between them ended by the signal, and its status was gproc-rsh's 255."""
     ours, theirs = os.openpty()

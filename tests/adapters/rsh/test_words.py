@@ -36,6 +36,8 @@ def test_what_is_asked_for_is_known() -> None:
     assert terminals == [None, True, False, True]
     assert words_of(["-x", "-oA=b", "-s", "--", "h", "sftp"]).subsystem
     assert words_of(["-V"]).version
+    forced = [["-tt", "h"], ["-t", "-t", "h"], ["-t", "h", "-t"], ["-t", "h"], ["-tt", "-T", "h"]]
+    assert [words_of(words).forced for words in forced] == [True, True, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -62,4 +64,4 @@ def test_any_options_are_dropped_and_the_command_is_kept(options: list[tuple[str
         value = ([f"-{letter}", "-v"] if apart else [f"-{letter}v"]) if letter in WITH_VALUE else [f"-{letter}"]
         before += value
     asked = words_of([*before, "host", "cmd", *command])
-    assert asked == ("host", "", " ".join(["cmd", *command]), False, None, False, False)
+    assert asked == ("host", "", " ".join(["cmd", *command]), False, None, False, False, False)
