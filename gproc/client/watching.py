@@ -94,7 +94,7 @@ class Watching:
         async with _heard(cluster):
             await cluster.kill(job, signum)
 
-    async def follow(self, job: str, nodes: str = "") -> AsyncIterator[Event]:
+    async def follow(self, job: str, nodes: str | None = None) -> AsyncIterator[Event]:
         """What a job writes, from the first byte that is kept, until it ends.
 
         The job goes on if nobody follows it any more.  Raises: GprocError.

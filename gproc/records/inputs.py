@@ -46,8 +46,10 @@ class InputFiles:
         removed."""
         whole = [number for number in numbers if not os.path.exists(self._lacking(number))]
         found = {number: self._parts(number) for number in whole}
-        for name in os.listdir(self.place):
-            os.unlink(os.path.join(self.place, name))
+        # Of these the next master must know too, if this one cannot record that they are lost.
+        marks = {self._lacking(number) for number in numbers} - {self._lacking(number) for number in whole}
+        for path in {os.path.join(self.place, name) for name in os.listdir(self.place)} - marks:
+            os.unlink(path)
         for number, parts in found.items():
             if not parts:
                 continue  # most jobs have no input, and nothing would remove the file

@@ -266,7 +266,7 @@ class Clients:
             again = made_again(former)
             if again is None:
                 raise GprocError(f"{former.path} is not this master's socket any more: no command finds it there")
-        except GprocError as error:
+        except (GprocError, OSError) as error:
             if (told := self._refusals.note(former.path, str(error), time.monotonic())) is not None:
                 log.warning("%s", told)
             return

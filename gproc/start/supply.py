@@ -29,7 +29,11 @@ Of those who hand on what is still coming to them it makes a tree: a slow one ke
 """
 
 ALIKE_FAILURES: Final = 3
-"""So many more nodes that could not get it from another than could: a firewall is between them, and we ask no more."""
+"""So many more nodes that could not get it from another than could: a firewall is between them, and we ask no more.
+
+If it was still coming to the others themselves, the front end may have a slow link: then a node asks only those that
+have all of it.
+"""
 
 
 class Giver(msgspec.Struct, frozen=True):
@@ -43,10 +47,11 @@ class Giver(msgspec.Struct, frozen=True):
 
 
 class Permit(msgspec.Struct, frozen=True):
-    """What a node may do now.  source: None for the front end."""
+    """What a node may do now.  source: None for the front end.  coming: to the source it is still coming itself."""
 
     family: str
     source: Giver | None
+    coming: bool = False
 
 
 class _Offer:
@@ -77,7 +82,7 @@ class Supply:
         self._by_source: dict[Giver, _Offer] = {}
         self._by_family: dict[str, list[_Offer]] = {}
         self._sending: Counter[str] = Counter()
-        self._failures = 0
+        self._failures = self._stalls = 0
         self._changes: dict[str, asyncio.Event] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -116,15 +121,16 @@ class Supply:
         return Permit(family, None)
 
     def _turn(self, family: str, digest: str, whole: bool) -> Permit | None:
+        no_parts = self._stalls >= ALIKE_FAILURES
         offers = [
             offer for offer in self._by_family.get(family, ())
-            if offer.good and offer.source.digest == digest and not (whole and offer.depth)
+            if offer.good and offer.source.digest == digest and not (offer.depth and (whole or no_parts))
         ]  # fmt: skip
         free = [offer for offer in offers if offer.guests < GUESTS]
         if free and self._failures < ALIKE_FAILURES:
             offer = min(free, key=lambda each: (each.depth, each.guests))
             offer.guests += 1
-            return Permit(family, offer.source)
+            return Permit(family, offer.source, coming=offer.depth > 0)
         may_send = GUESTS if not family else 0 if offers else 1
         if self._failures >= ALIKE_FAILURES or self._sending[family] < may_send:
             self._sending[family] += 1
@@ -139,8 +145,11 @@ class Supply:
             offer = self._by_source[turn.source]
             offer.guests -= 1
             offer.good = offer.good and came
-            if came or not some:
-                self._failures += -1 if came else 1
+            change = -1 if came else 0 if some else 1
+            if turn.coming:
+                self._stalls += change
+            else:
+                self._failures += change
             for family in offer.families:
                 self._changed(family)
         self._changed(turn.family)

@@ -111,7 +111,7 @@ class _Pages:
         return StreamingResponse(self._changes(), media_type="text/event-stream")
 
     async def log(self, request: Request) -> Response:
-        output = self._output(request.path_params["job"], request.query_params.get("nodes", ""))
+        output = self._output(request.path_params["job"], request.query_params.get("nodes") or None)
         return StreamingResponse(output, media_type="text/event-stream")
 
     async def kill(self, request: Request) -> Response:
@@ -160,7 +160,7 @@ class _Pages:
             said_s = time.monotonic()
             await asyncio.sleep(2 * FRESH_S)
 
-    async def _output(self, job: str, nodes: str) -> AsyncIterator[bytes]:
+    async def _output(self, job: str, nodes: str | None) -> AsyncIterator[bytes]:
         rows = OutputRows()
         try:
             async for event in self._watching.follow(job, nodes):

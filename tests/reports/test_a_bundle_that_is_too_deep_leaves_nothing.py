@@ -1,4 +1,4 @@
-"""A bundle that a node could not lay out left its draft in the store, one more for each try, and a line of 4,200 bytes."""
+"""A bundle that a node could not lay out left its draft in the store at each try, and a line of 4,200 bytes."""
 
 from __future__ import annotations
 

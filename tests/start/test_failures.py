@@ -80,7 +80,6 @@ def odd(hosts: Lab) -> Lab:
     hosts.alias("nowhere", f"{NETWORK}.99")
     hosts.alias("nameless", "no-such-host.invalid")
     hosts.alias("beyond", f"{NETWORK}.1\n  ProxyJump no-such-jump.invalid")
-    hosts.alias("keyless", f"{NETWORK}.1\n  IdentityFile /no-such-key")
     for name in (
         "noexec", "partly", "full", "other", "talking", "nologin", "readonly", "crowded", "tiny", "diskless", "leaving",
         "no-proc",
@@ -91,7 +90,7 @@ def odd(hosts: Lab) -> Lab:
 
 ALL = (
     "refusing,stranger,changed,noexec,partly,full,other,talking,nologin,readonly,crowded,tiny,diskless,deaf,leaving,no-proc"
-    ",nowhere,nameless,beyond,keyless,hanging,h1"
+    ",nowhere,nameless,beyond,hanging,h1"
 )
 
 
@@ -125,7 +124,6 @@ def found(odd: Lab, silent: None) -> Iterator[dict[str, dict[str, Any]]]:
         ("nowhere", "No route to host|no answer within 6 s"),
         ("nameless", "not known|resolution"),
         ("beyond", r"(not known|resolution).*; by way of no-such-jump\.invalid \(ProxyJump\)"),
-        ("keyless", "/no-such-key: No such file or directory"),
         ("hanging", "no answer within 6 s"),
         ("deaf", "no answer from its login shell for"),
         ("leaving", "its login shell ended without a word, with status 3"),
