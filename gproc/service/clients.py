@@ -25,6 +25,7 @@ from gproc.service.live import LiveJob
 from gproc.service.polling import TreeInquiries
 from gproc.service.service import JobService
 from gproc.service.views import JobView
+from gproc.shown import reason_of
 from gproc.trust.caller import caller_of, uid_of
 from gproc.wire import frames, messages
 from gproc.wire.directions import CLIENT_TO_MASTER, ClientToMaster
@@ -267,7 +268,7 @@ class Clients:
             if again is None:
                 raise GprocError(f"{former.path} is not this master's socket any more: no command finds it there")
         except (GprocError, OSError) as error:
-            if (told := self._refusals.note(former.path, str(error), time.monotonic())) is not None:
+            if (told := self._refusals.note(former.path, reason_of(error), time.monotonic())) is not None:
                 log.warning("%s", told)
             return
         log.warning("the socket %s was removed, and is made again", former.path)

@@ -60,8 +60,10 @@ def test_a_job_does_not_go_on_with_less_input_than_its_nodes_have_because_a_disk
     files.append(8, KEPT, blocks(1))
     files.give_up(7)
     assert InputFiles(place).go_on([7, 8]) == {8: blocks(1)}
+    assert InputFiles(place).go_on([7, 8]) == {8: blocks(1)}, "nobody could record that job 7 is lost"
     files.give_up(8)
     files.remove(8)
+    assert InputFiles(place).go_on([]) == {}
     assert not list((tmp_path / "input").iterdir())
 
 
