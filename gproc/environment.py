@@ -44,3 +44,20 @@ def user_home(environ: Mapping[str, str]) -> str:
     except KeyError:
         return ""
     return home if os.path.isabs(home) else ""
+
+
+def base_directory(environ: Mapping[str, str], variable: str, below_home: str, otherwise: str) -> str:
+    """$variable if that is an absolute path, else that directory of the home: XDG Base Directory Specification.
+
+    otherwise: for a user who has no home.
+    """
+    chosen = environ.get(variable, "")
+    if os.path.isabs(chosen):
+        return chosen
+    home = user_home(environ)
+    return os.path.join(home, below_home) if home else otherwise
+
+
+def session_directory() -> str:
+    """Of a user without a home; pam_systemd(8) makes it.  What needs another place says so if it is not there."""
+    return f"/run/user/{os.geteuid()}"

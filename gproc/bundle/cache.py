@@ -16,7 +16,7 @@ import msgspec
 
 from gproc.bundle import keeping
 from gproc.content.manifest import digest_of
-from gproc.environment import user_home
+from gproc.environment import base_directory
 
 RECORDS_MAX: Final = 200
 """Programs in the cache.  The record of a single program has 3 KB, with Python's library 500 KB."""
@@ -141,7 +141,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 _decoder = msgspec.msgpack.Decoder(Record)
 
 
-NO_HOME: Final = "/proc/no-home"
+NO_HOME: Final = "/proc/no-home/.cache"
 
 
 def default_directory(environ: Mapping[str, str]) -> str:
@@ -149,10 +149,7 @@ def default_directory(environ: Mapping[str, str]) -> str:
 
     For a user without a home it is below a directory that nobody can make, so that nothing is kept.
     """
-    base = environ.get("XDG_CACHE_HOME", "")
-    if not base.startswith("/"):
-        base = os.path.join(user_home(environ) or NO_HOME, ".cache")
-    return os.path.join(base, "gproc", "bundles")
+    return os.path.join(base_directory(environ, "XDG_CACHE_HOME", ".cache", NO_HOME), "gproc", "bundles")
 
 
 def recall(directory: str, question: Question, environ: Mapping[bytes, bytes], cwd: bytes) -> Record | None:

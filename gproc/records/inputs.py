@@ -44,11 +44,10 @@ class InputFiles:
     def go_on(self, numbers: Collection[int]) -> dict[int, list[InputPart]]:
         """What a former master has left of these jobs, but for those of which it could not keep all; all else is
         removed."""
-        whole = [number for number in numbers if not os.path.exists(self._lacking(number))]
-        found = {number: self._parts(number) for number in whole}
-        # Of these the next master must know too, if this one cannot record that they are lost.
-        marks = {self._lacking(number) for number in numbers} - {self._lacking(number) for number in whole}
-        for path in {os.path.join(self.place, name) for name in os.listdir(self.place)} - marks:
+        marks = {number: self._lacking(number) for number in numbers}
+        found = {number: self._parts(number) for number, mark in marks.items() if not os.path.exists(mark)}
+        # A mark stays for the next master, if this one cannot record that its job is lost.
+        for path in {os.path.join(self.place, name) for name in os.listdir(self.place)} - set(marks.values()):
             os.unlink(path)
         for number, parts in found.items():
             if not parts:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from gproc.disk.trusted import make_trusted
-from gproc.environment import user_home
+from gproc.environment import base_directory, session_directory
 from gproc.errors import GprocError
 from gproc.shown import reason_of
 from gproc.trust.home import InsecureFile, check_private
@@ -26,11 +26,7 @@ def state_base(environ: Mapping[str, str]) -> str:
         return os.path.abspath(os.path.join(home, "state"))
     if os.geteuid() == 0:
         return "/var/lib/gproc"
-    state = environ.get("XDG_STATE_HOME", "")
-    if not os.path.isabs(state):
-        home = user_home(environ)
-        state = os.path.join(home, ".local/state") if home else f"/run/user/{os.geteuid()}"
-    return os.path.join(state, "gproc")
+    return os.path.join(base_directory(environ, "XDG_STATE_HOME", ".local/state", session_directory()), "gproc")
 
 
 def open_state(base: str) -> tuple[str, int]:

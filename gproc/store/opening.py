@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 
-from gproc.environment import user_home
+from gproc.environment import base_directory, session_directory
 from gproc.store import inventory
 from gproc.store.room import Use
 from gproc.store.store import Store
@@ -25,12 +25,7 @@ def default_base(environ: dict[str, str] | os._Environ[str]) -> str:
     """/var/cache/gproc for root, file-hierarchy(7); the user's own cache directory else."""
     if os.geteuid() == 0:
         return "/var/cache/gproc"
-    cache = environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(cache):
-        home = user_home(environ)
-        # The session's own directory, if there is one; else the store says that it cannot be made.
-        cache = os.path.join(home, ".cache") if home else f"/run/user/{os.geteuid()}"
-    return os.path.join(cache, "gproc", "store")
+    return os.path.join(base_directory(environ, "XDG_CACHE_HOME", ".cache", session_directory()), "gproc", "store")
 
 
 def usable_base(environ: dict[str, str] | os._Environ[str], other: str) -> str:

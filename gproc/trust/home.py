@@ -16,7 +16,7 @@ from typing import Final
 from gproc.bundle.surroundings import working_directory
 from gproc.disk.trusted import make_trusted
 from gproc.disk.whole import written_whole
-from gproc.environment import user_home
+from gproc.environment import base_directory
 from gproc.errors import TrustError
 
 HOME_MODE: Final = 0o700
@@ -157,17 +157,10 @@ def home_path(environ: Mapping[str, str]) -> str:
     chosen = environ.get("GPROC_HOME", "")
     if chosen:
         return os.path.normpath(chosen if os.path.isabs(chosen) else os.path.join(working_directory(), chosen))
-    config = environ.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(config):
-        config = os.path.join(_user_home(environ), ".config")
-    return os.path.join(config, "gproc")
-
-
-def _user_home(environ: Mapping[str, str]) -> str:
-    home = user_home(environ)
-    if not home:
+    config = base_directory(environ, "XDG_CONFIG_HOME", ".config", "")
+    if not config:
         raise TrustError(f"uid {os.geteuid()} has no home directory: set GPROC_HOME")
-    return home
+    return os.path.join(config, "gproc")
 
 
 def _closed_to_others(path: str, flags: int) -> int:
