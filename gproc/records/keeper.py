@@ -185,6 +185,7 @@ class RecordKeeper:
             self._thread.submit(self._close, [noted.record() for noted in self._waiting.values()]).result()
         except GprocError as error:
             log.error("%s", error)
+        self._waiting, self._nodes = {}, {}  # who waits for them in `written` is not to use the thread again
         self._thread.shutdown()
 
     def _close(self, records: Collection[KeptJob]) -> None:

@@ -169,6 +169,23 @@ def test_any_number_of_jobs_can_wait_for_their_records(tmp_path: Path) -> None:
     run(work())
 
 
+def test_a_master_that_ends_while_a_job_waits_for_its_record_leaves_no_error(tmp_path: Path) -> None:
+    """As if a job ends just before the master: its record was written, and a traceback stood in the log."""
+
+    async def work() -> None:
+        keeper = RecordKeeper(str(tmp_path), Keeping())
+        keeper.note(1, lambda: job(1))
+        keeper.note_node(b"nonce", b"node")
+        waiting = asyncio.create_task(keeper.written())
+        await asyncio.sleep(0)  # it is written now
+        keeper.note(2, lambda: job(2))
+        keeper.note_node(b"nonce", None)
+        keeper.close()
+        await waiting
+
+    run(work())
+
+
 def test_a_disk_that_takes_no_record_is_told_once_and_nothing_is_forgotten(tmp_path: Path) -> None:
     async def work() -> None:
         keeper = RecordKeeper(str(tmp_path), Keeping())
