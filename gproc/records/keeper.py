@@ -65,6 +65,7 @@ class RecordKeeper:
         self._thread = ThreadPoolExecutor(1, "gproc-records")
         self._waiting: dict[int, Noted] = {}
         self._under_way: dict[int, Noted] = {}
+        self._ended = False
         self._nodes: dict[bytes, bytes | None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Future[None] | None = None
@@ -108,6 +109,8 @@ class RecordKeeper:
     ) -> None:
         """A job has changed.  record: makes its record, in a moment; life: what another master needs to go on with it
         if this one crashes; None: it cannot."""
+        if self._ended:
+            return
         self._waiting[number] = Noted(record, life)
         while len(self._waiting) > WAITING_MAX:
             del self._waiting[next(iter(self._waiting))]
@@ -115,6 +118,8 @@ class RecordKeeper:
 
     def note_node(self, nonce: bytes, node: bytes | None) -> None:
         """A node has come, or something of it has changed; None: it has ended."""
+        if self._ended:
+            return
         self._nodes[nonce] = node
         while len(self._nodes) > WAITING_MAX:
             del self._nodes[next(iter(self._nodes))]
@@ -185,7 +190,9 @@ class RecordKeeper:
             self._thread.submit(self._close, [noted.record() for noted in self._waiting.values()]).result()
         except GprocError as error:
             log.error("%s", error)
-        self._waiting, self._nodes = {}, {}  # who waits for them in `written` is not to use the thread again
+        # A job may be on its way to its record still: what it notes now was written above, or nobody asks for it.
+        self._ended = True
+        self._waiting, self._nodes = {}, {}
         self._thread.shutdown()
 
     def _close(self, records: Collection[KeptJob]) -> None:

@@ -182,6 +182,9 @@ def test_a_master_that_ends_while_a_job_waits_for_its_record_leaves_no_error(tmp
         keeper.note_node(b"nonce", None)
         keeper.close()
         await waiting
+        keeper.note(1, lambda: job(1))
+        keeper.note_node(b"other", b"node")
+        await keeper.written()
 
     run(work())
 
