@@ -10,6 +10,7 @@ import socket
 import stat
 from typing import Final, NamedTuple
 
+from gproc.disk.sockets import bind_with_mode
 from gproc.disk.trusted import user_name, why_untrusted
 from gproc.errors import GprocError, TrustError
 from gproc.trust.caller import caller_of
@@ -113,17 +114,14 @@ def check_directory(path: str) -> None:
 
 
 def _made(path: str) -> Listener:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # The socket gets its mode when it is made: if chmod(2) came later, another user could connect before it.
-    mask = os.umask(0o111 if os.geteuid() == 0 else 0o177)
+    listener = None
     try:
-        listener.bind(path)
-        info = os.lstat(path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        info = bind_with_mode(listener, path, 0o666 if os.geteuid() == 0 else 0o600)
     except OSError as error:
-        listener.close()
+        if listener is not None:
+            listener.close()
         raise GprocError(f"cannot make the socket {path}: {error.strerror}; choose another by --socket") from error
-    finally:
-        os.umask(mask)
     return Listener(listener, path, info.st_dev, info.st_ino)
 
 

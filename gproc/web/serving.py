@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gproc.addresses import bracketed, own_addresses
+from gproc.disk.sockets import bind_with_mode
 from gproc.errors import GprocError, UsageError
 from gproc.trust.identity import load_identity
 
@@ -87,11 +88,7 @@ def _unix(path: str) -> socket.socket:
         if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid() and not _answers(path):
             os.unlink(path)
     listener = socket.socket(socket.AF_UNIX)
-    former = os.umask(0o177)
-    try:
-        listener.bind(path)
-    finally:
-        os.umask(former)
+    bind_with_mode(listener, path, 0o600)
     return listener
 
 
