@@ -40,22 +40,33 @@ def keys_not_there(host: str) -> list[str]:
 
 
 def _match_with_tokens(self: Any, option: str, args: list[str]) -> None:
-    """Replace the tokens of `exec` by what is known of the host so far, and go on as usual."""
+    """Replace the tokens of `exec` by what is known of the host so far, and go on as usual.
+
+    As in ssh(1), one that nobody knows is an error only if all conditions before it hold: else the line is of others.
+    """
+    assert _match is not None
     commands = [index for index, word in enumerate(args[:-1], 1) if word.lower() in ("exec", "!exec")]
     if any("%" in args[index] for index in commands):
-        known = dict(self._tokens)
-        self._set_tokens()
-
-        def value(token: re.Match[str]) -> str:
-            if token[1] not in self._tokens:
-                self._error(f"{token[0]} in Match exec is not known")
-            return str(self._tokens[token[1]])
-
+        tokens = _tokens(self)
         for index in commands:
-            args[index] = _TOKEN.sub(value, args[index])
-        self._tokens = known
-    assert _match is not None
+            unknown = next((each[0] for each in _TOKEN.finditer(args[index]) if each[1] not in tokens), None)
+            if unknown is not None:
+                _match(self, option, args[: index - 1])
+                if self._matching:
+                    self._error(f"{unknown} in Match exec is not known")
+                args.clear()
+                return
+            args[index] = _TOKEN.sub(lambda token: tokens[token[1]], args[index])
     _match(self, option, args)
+
+
+def _tokens(config: Any) -> dict[str, str]:
+    before = dict(config._tokens)
+    config._set_tokens()
+    found = {"k": _get(config, "HostKeyAlias") or config._tokens["n"], "j": _get(config, "ProxyJump") or ""}
+    found |= config._tokens
+    config._tokens = before
+    return {name: str(value) for name, value in found.items()}
 
 
 def _get_with_files_that_are_there(self: Any, option: str, default: object = None) -> object:

@@ -92,6 +92,7 @@ def test_a_proxyjump_that_leads_to_itself_is_named(home: Path) -> None:
         ('exec "echo %h | grep -qxF %%h"', False),
         ('exec "echo %r+%u | grep -qxF me+$USER"', True),
         ('exec "true %L %l %d %i %C"', True),
+        ('exec "echo %k:%j | grep -qxF nodes:"', True),
     ],
 )
 def test_what_match_exec_says_of_the_host_was_not_replaced(
@@ -107,11 +108,23 @@ def test_what_match_exec_says_of_the_host_was_not_replaced(
     assert ("by the ProxyCommand false -x 127.0.0.9" in str(failed.value)) is holds
 
 
-def test_a_token_of_match_exec_that_nobody_knows_here_is_told(home: Path) -> None:
+def test_a_token_of_match_exec_that_nobody_knows_is_told(home: Path) -> None:
     (home / ".ssh").mkdir()
-    (home / ".ssh" / "config").write_text('Host nodes\n  Port 1\n\nMatch exec "test %k"\n')
-    with pytest.raises(SshFailed, match="line 4: %k in Match exec is not known: gproc's own ssh cannot"):
+    (home / ".ssh" / "config").write_text('Host nodes\n  Port 1\n\nMatch exec "test %z"\n')
+    with pytest.raises(SshFailed, match="line 4: %z in Match exec is not known: gproc's own ssh cannot"):
         asyncio.run(open_channel("nodes", "true", Ways()))
+
+
+@pytest.mark.parametrize("before", ["host bastion", "!host nodes", "exec false", 'user other exec "touch {home}/ran"'])
+def test_a_token_that_nobody_knows_failed_also_the_hosts_of_which_its_line_does_not_speak(
+    home: Path, before: str
+) -> None:
+    (home / ".ssh").mkdir()
+    lines = f'Match {before.format(home=home)} exec "test %z"\n  ProxyCommand false\nHost *\n  ProxyCommand false -x %h\n'
+    (home / ".ssh" / "config").write_text(lines)
+    with pytest.raises(SshFailed, match="by the ProxyCommand false -x nodes"):
+        asyncio.run(open_channel("nodes", "true", Ways()))
+    assert not (home / "ran").exists()
 
 
 async def told_by_a_server(home: Path, config: str, *, authorized: bool) -> str:
