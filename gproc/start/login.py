@@ -108,15 +108,17 @@ class Login(asyncssh.SSHClient):
         return f"{self._user}@{self._host}"
 
 
-async def named_known_hosts(name: str) -> KnownHosts:
-    """What ssh_config says of a host, name: None is UserKnownHostsFile none, [] that it says nothing.
+async def config_of(name: str, user: str) -> asyncssh.SSHClientConnectionOptions:
+    """What ssh_config says of a host.  user: at that host, if one is named before it; `Match user` goes by that.
 
+    Its known_hosts are None for UserKnownHostsFile none, [] if it says nothing of them.
     It is read in a thread, because it may have commands run (`Match exec`).
     Raises: OSError, ValueError, asyncssh.Error if it cannot be read.
     """
-    options = await asyncssh.SSHClientConnectionOptions.construct(host=name, config=())
-    known: KnownHosts = options.known_hosts
-    return known
+    named: dict[str, Any] = {"username": user} if user else {}
+    options: asyncssh.SSHClientConnectionOptions
+    options = await asyncssh.SSHClientConnectionOptions.construct(host=name, config=(), **named)
+    return options
 
 
 def known_hosts_file() -> str:

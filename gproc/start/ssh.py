@@ -275,7 +275,7 @@ class _Asyncssh(_Conversation):
         import_asyncssh()
         import asyncssh
 
-        from gproc.start.login import HostKeys, Login, named_known_hosts
+        from gproc.start.login import HostKeys, Login, config_of
         from gproc.start.user_config import keys_not_there
 
         user, _, name = host.rpartition("@")
@@ -283,6 +283,7 @@ class _Asyncssh(_Conversation):
         keys = HostKeys(ways.accept_new_host_keys)
         login: Login | None = None
         lost: Exception | None = None
+        config: asyncssh.SSHClientConnectionOptions | None = None
 
         def begun() -> Login:
             nonlocal login
@@ -291,7 +292,8 @@ class _Asyncssh(_Conversation):
 
         try:
             async with asyncio.timeout(ways.connect_timeout_s) as scope:
-                keys.known = await named_known_hosts(name)
+                config = await config_of(name, user)
+                keys.known = config.known_hosts
                 if keys.known is None:
                     options["known_hosts"] = b""  # asyncssh would take any key; ssh(1) then knows none
                 while True:
@@ -314,12 +316,13 @@ class _Asyncssh(_Conversation):
             raise SshFailed("its ProxyJump in ssh_config leads to itself") from error
         except (OSError, asyncssh.Error, TimeoutError, ValueError) as error:
             if isinstance(error, TimeoutError) and lost is not None:
-                raise SshFailed(f"{_words(lost, keys, ways)}{CROWDED}{_detour(name)}") from lost
+                raise SshFailed(f"{_words(lost, keys, ways)}{CROWDED}{_detour(config)}") from lost
             refused = isinstance(error, asyncssh.PermissionDenied)
             unasked = refused and login is not None and login.unasked
-            lacking = ", ".join(keys_not_there(name)) if refused else ""
-            told = _words(error, keys, ways) + (UNASKED if unasked else _detour(name))
-            raise SshFailed(told + (f"; no such key: {lacking}" if lacking else "")) from error
+            # In a thread: a home of NFS may be slow.
+            lacking = await asyncio.to_thread(keys_not_there, config) if refused and config is not None else []
+            told = _words(error, keys, ways) + (UNASKED if unasked else _detour(config))
+            raise SshFailed(told + (f"; no such key: {', '.join(lacking)}" if lacking else "")) from error
         left_s = ways.connect_timeout_s if ends_s is None else ends_s - asyncio.get_running_loop().time()
         return cls(connection, process), max(left_s, 0.0)
 
@@ -348,17 +351,13 @@ def _address(name: object) -> str:
     return str(name[0]) if isinstance(name, tuple) and name else ""
 
 
-def _detour(host: str) -> str:
-    """That ssh_config has the host reached by another one, where the error may be."""
-    import asyncssh
-
-    with contextlib.suppress(OSError, ValueError, asyncssh.Error):
-        options = asyncssh.SSHClientConnectionOptions(host=host, config=())
-        if options.proxy_command:
-            return f"; by the ProxyCommand {shlex.join(map(str, options.proxy_command))}"
-        if options.tunnel:
-            return f"; by way of {options.tunnel} (ProxyJump)"
-    return ""
+def _detour(config: asyncssh.SSHClientConnectionOptions | None) -> str:
+    """That ssh_config has the host reached by another one, where the error may be.  config: None if it was not read."""
+    if config is None:
+        return ""
+    if config.proxy_command:
+        return f"; by the ProxyCommand {shlex.join(map(str, config.proxy_command))}"
+    return f"; by way of {config.tunnel} (ProxyJump)" if config.tunnel else ""
 
 
 def _words(error: BaseException, keys: HostKeys, ways: Ways) -> str:

@@ -7,7 +7,6 @@ of that class are replaced.  The names in it are not public: if another version 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from typing import Any, Final
@@ -31,12 +30,12 @@ def teach() -> None:
     SSHClientConfig.get = _get_with_files_that_are_there  # type: ignore[method-assign]
 
 
-def keys_not_there(host: str) -> list[str]:
-    """The keys and certificates that ssh_config names for a host and that cannot be read."""
-    with contextlib.suppress(OSError, ValueError, asyncssh.Error, AttributeError):
-        config = asyncssh.SSHClientConnectionOptions(host=host, config=()).config
-        return [each for option in _FILES for each in _files_of(config, option) if not _can_be_read(each)]
-    return []
+def keys_not_there(options: asyncssh.SSHClientConnectionOptions) -> list[str]:
+    """The keys and certificates that ssh_config names for a host and that cannot be read.  options: as it was read."""
+    config = getattr(options, "config", None)
+    return [] if config is None else [
+        each for option in _FILES for each in _files_of(config, option) if not _can_be_read(each)
+    ]  # fmt: skip
 
 
 def _match_with_tokens(self: Any, option: str, args: list[str]) -> None:

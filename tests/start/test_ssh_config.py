@@ -120,14 +120,14 @@ def test_a_token_that_nobody_knows_failed_also_the_hosts_of_which_its_line_does_
     home: Path, before: str
 ) -> None:
     (home / ".ssh").mkdir()
-    lines = f'Match {before.format(home=home)} exec "test %z"\n  ProxyCommand false\nHost *\n  ProxyCommand false -x %h\n'
-    (home / ".ssh" / "config").write_text(lines)
+    block = f'Match {before.format(home=home)} exec "test %z"\n  ProxyCommand false\n'
+    (home / ".ssh" / "config").write_text(block + "Host *\n  ProxyCommand false -x %h\n")
     with pytest.raises(SshFailed, match="by the ProxyCommand false -x nodes"):
         asyncio.run(open_channel("nodes", "true", Ways()))
     assert not (home / "ran").exists()
 
 
-async def told_by_a_server(home: Path, config: str, *, authorized: bool) -> str:
+async def told_by_a_server(home: Path, config: str, *, authorized: bool, host: str = "node") -> str:
     """What a host says to whoever has the key `home`/.ssh/good.  config: of ssh; {port} is the server's."""
     (home / ".ssh").mkdir()
     key = asyncssh.generate_private_key("ssh-ed25519")
@@ -149,7 +149,7 @@ async def told_by_a_server(home: Path, config: str, *, authorized: bool) -> str:
         port = server.get_port()
         (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{port} {own.export_public_key().decode()}")
         (home / ".ssh" / "config").write_text(config.format(port=port, home=home))
-        channel, _ = await open_channel("node", "true", Ways())
+        channel, _ = await open_channel(host, "true", Ways())
         line = await channel.line()
         await channel.close()
         return line.decode()
@@ -182,6 +182,37 @@ def test_a_key_that_is_not_there_is_named_if_the_host_refuses(home: Path, monkey
     lines = "  IdentityFile ~/.ssh/gone\n  IdentityFile ~/.ssh/good\n"
     with pytest.raises(SshFailed, match=r"Permission denied.*; no such key: ~/.ssh/gone$"):
         asyncio.run(told_by_a_server(home, NODE + lines, authorized=False))
+
+
+def test_keys_that_ssh_config_has_for_another_user_were_called_missing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`Match user` and %r went by the user here, not by that of user@host."""
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    guests = "  IdentityFile ~/.ssh/good\nMatch user guest\n  IdentityFile ~/.ssh/of-%r\n"
+    config = NODE + guests + f"Match user {getpass.getuser()}\n  IdentityFile ~/mine\n"
+    with pytest.raises(SshFailed, match=r"; no such key: ~/\.ssh/of-guest$"):
+        asyncio.run(told_by_a_server(home, config, authorized=False, host="guest@node"))
+
+
+def test_the_known_hosts_of_another_user_counted(home: Path) -> None:
+    """What the other user's file has of the host was not read."""
+    other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+    (home / "known").write_text(f"* {other}")
+    config = "Match user guest\n  UserKnownHostsFile {home}/known\n" + NODE
+    with pytest.raises(SshFailed, match="its host key is another one"):
+        asyncio.run(told_by_a_server(home, config, authorized=True, host="guest@node"))
+
+
+def test_what_match_exec_runs_was_run_once_more_for_each_host_that_refuses(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And in the event loop, so that all other hosts waited for it: to read the config, and to connect, is twice."""
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    config = "Match exec \"echo >> {home}/runs\"\n" + NODE + "  IdentityFile ~/.ssh/gone\n"
+    with pytest.raises(SshFailed, match="no such key"):
+        asyncio.run(told_by_a_server(home, config, authorized=False))
+    assert (home / "runs").read_text() == "\n\n"
 
 
 def test_a_command_that_ssh_config_runs_holds_up_no_other_host(home: Path) -> None:
