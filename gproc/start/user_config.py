@@ -68,11 +68,35 @@ def _tokens(config: Any) -> dict[str, str]:
     return {name: str(value) for name, value in found.items()}
 
 
+class _NoKeys(list[str]):
+    """asyncssh takes an empty list for one that nobody has named, and goes on with the keys that are usual."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
 def _get_with_files_that_are_there(self: Any, option: str, default: object = None) -> object:
-    """ssh(1) goes on without a key that it cannot read; asyncssh would not connect."""
-    if option not in _FILES or not (named := _files_of(self, option)):
-        return _get(self, option, default)
-    return [each for each in named if _can_be_read(each)] or default
+    """ssh(1) goes on without a key that it cannot read, and has the usual ones only if none is named."""
+    match option:
+        case "IdentityFile" if isinstance(_get(self, option), list):
+            return _keys_of(self) or _NoKeys()
+        case "CertificateFile" if named := _files_of(self, option):
+            return [each for each in named if _can_be_read(each)] or default
+        case "IdentityAgent" if _get(self, "IdentitiesOnly") and isinstance(_get(self, "IdentityFile"), list):
+            # Of none asyncssh would make all that the agent has.
+            return _get(self, option, default) if _keys_of(self) else ""
+    return _get(self, option, default)
+
+
+def _keys_of(config: Any) -> list[str]:
+    """Those that can be read, or, if the agent's are chosen by them, their public halves."""
+    found = []
+    for each in _files_of(config, "IdentityFile"):
+        if _can_be_read(each):
+            found.append(each)
+        elif _get(config, "IdentitiesOnly") and _can_be_read(f"{each}.pub"):
+            found.append(f"{each}.pub")
+    return found
 
 
 def _files_of(config: Any, option: str) -> list[str]:

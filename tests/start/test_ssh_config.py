@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import asyncssh
 import pytest
@@ -127,12 +131,18 @@ def test_a_token_that_nobody_knows_failed_also_the_hosts_of_which_its_line_does_
     assert not (home / "ran").exists()
 
 
-async def told_by_a_server(home: Path, config: str, *, authorized: bool, host: str = "node") -> str:
-    """What a host says to whoever has the key `home`/.ssh/good.  config: of ssh; {port} is the server's."""
-    (home / ".ssh").mkdir()
+async def told_by_a_server(
+    home: Path, config: str, *, authorized: bool | asyncssh.SSHKey, host: str = "node"
+) -> str:
+    """What a host says that takes the key `home`/.ssh/good, or none, or another.  config: of ssh; {port} is the
+    server's.
+    """
+    (home / ".ssh").mkdir(exist_ok=True)
     key = asyncssh.generate_private_key("ssh-ed25519")
     key.write_private_key(str(home / ".ssh" / "good"))
-    if authorized:
+    if isinstance(authorized, asyncssh.SSHKey):
+        authorized.write_public_key(str(home / "authorized"))
+    elif authorized:
         key.write_public_key(str(home / "authorized"))
     else:
         asyncssh.generate_private_key("ssh-ed25519").write_public_key(str(home / "authorized"))
@@ -182,6 +192,74 @@ def test_a_key_that_is_not_there_is_named_if_the_host_refuses(home: Path, monkey
     lines = "  IdentityFile ~/.ssh/gone\n  IdentityFile ~/.ssh/good\n"
     with pytest.raises(SshFailed, match=r"Permission denied.*; no such key: ~/.ssh/gone$"):
         asyncio.run(told_by_a_server(home, NODE + lines, authorized=False))
+
+
+class Agent(NamedTuple):
+    """Of ssh, with one key, which the server takes."""
+
+    socket: Path
+    key: Path
+
+
+@pytest.fixture
+def agent(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
+    if shutil.which("ssh-agent") is None or shutil.which("ssh-add") is None:
+        pytest.skip("needs ssh-agent and ssh-add")
+    one = Agent(home / "agent", home / "in-agent")
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    key.write_private_key(str(one.key))
+    key.write_public_key(f"{one.key}.pub")
+    one.key.chmod(0o600)
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(one.socket)], stdout=subprocess.PIPE)
+    assert process.stdout is not None and b"SSH_AUTH_SOCK" in process.stdout.readline()
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(one.socket))
+    subprocess.run(["ssh-add", "-q", str(one.key)], check=True)
+    one.key.unlink()
+    yield one
+    process.terminate()
+    process.communicate()
+
+
+@pytest.mark.parametrize("option", ["IdentityFile ~/.ssh/gone", "IdentityFile none"])
+def test_keys_that_the_user_has_excluded_were_offered_if_the_named_one_is_not_there(
+    home: Path, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server takes ~/.ssh/id_ed25519, which ssh(1) does not offer then."""
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    usual = asyncssh.generate_private_key("ssh-ed25519")
+    usual.write_private_key(str(home / "usual"))
+
+    async def told(lines: str) -> str:
+        return await told_by_a_server(home, NODE + lines, authorized=usual)
+
+    (home / ".ssh").mkdir()
+    (home / "usual").rename(home / ".ssh" / "id_ed25519")
+    assert asyncio.run(told("")) == "reached\n"
+    with pytest.raises(SshFailed, match="Permission denied"):
+        asyncio.run(told(f"  {option}\n"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "reached"),
+    [
+        ("  IdentityFile ~/.ssh/gone\n", True),
+        ("  IdentityFile ~/.ssh/gone\n  IdentitiesOnly yes\n", False),
+        ("  IdentityFile none\n  IdentitiesOnly yes\n", False),
+        ("  IdentityFile ~/in-agent\n  IdentitiesOnly yes\n", True),
+        ("  IdentityFile ~/in-agent.pub\n  IdentitiesOnly yes\n", True),
+    ],
+)
+def test_the_agents_keys_are_offered_as_ssh_does_if_a_key_is_not_there(
+    home: Path, agent: Agent, lines: str, reached: bool
+) -> None:
+    """With IdentitiesOnly all of the agent's were, or none, though the public half of the key is there."""
+    key = asyncssh.read_public_key(f"{agent.key}.pub")
+    try:
+        found = asyncio.run(told_by_a_server(home, NODE + lines, authorized=key))
+    except SshFailed as error:
+        assert "Permission denied" in str(error)
+        found = ""
+    assert found == ("reached\n" if reached else "")
 
 
 def test_keys_that_ssh_config_has_for_another_user_were_called_missing(
