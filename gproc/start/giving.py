@@ -57,7 +57,7 @@ class Parcels:
 class Giving:
     """sent_bytes: from here.  source: the node that gave the rest; "" if that was this one, or nothing came.
 
-    note: why another node did not do, for a person.  sending: called when bytes begin to come.
+    note: why another node did not do, and who gave it then, for a person.  sending: called when bytes begin to come.
     """
 
     def __init__(
@@ -74,6 +74,7 @@ class Giving:
         self.sent_bytes = 0
         self.source = ""
         self.note = ""
+        self._trouble = ""
 
     async def give(self, slave: str) -> None:
         """To a bootstrap that reads its header.  Raises: NodeFailed, SshFailed."""
@@ -98,7 +99,7 @@ class Giving:
         if not 0 <= offset < len(self._parcel.archive):
             raise NodeFailed(f"it asks for a part of the runtime that is not there: {need.rest!r}")
         if self.source:
-            self.note = f"{self.source} did not hand the runtime on: {shown_text(why)}; it was sent from here"
+            self._trouble = f"{self.source} did not hand the runtime on: {shown_text(why)}"
             self.source = ""
         giver = await self._giver(port)
         turn = await self._turn(count, offset)
@@ -108,6 +109,9 @@ class Giving:
                 self._supply.offer(giver, turn)
             answer = await self._given(turn, offset)
             came = answer.word == "have"
+            if came and self._trouble:
+                gave = "it was sent from here" if turn.source is None else f"{turn.source.name} gave it"
+                self.note = f"{self._trouble}; {gave}"
             some = _offset(answer.rest.partition(" ")[0]) > offset
         finally:
             self._supply.ended(turn, came=came, some=some)
