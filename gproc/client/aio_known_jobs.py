@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 
 from gproc.client.aio_job import AsyncJob
-from gproc.client.asking import removals
+from gproc.client.asking import noting, removals
 from gproc.client.connection import Connection
 from gproc.client.events import Event
 from gproc.client.known import JobInfo, jobs_of, problems_of
@@ -62,9 +62,10 @@ class AsyncKnownJobs(ABC):
     async def remove(self, *jobs: int | str) -> tuple[str, ...]:
         """Remove records and output, as of `gproc.Cluster.remove`.  Raises: JobRejected, LinkLost, UsageError."""
         problems: list[str] = []
-        for part in removals([str(job) for job in jobs]):
-            answer = await self._ask(lambda session, part=part: session.remove(part))  # type: ignore[misc]
-            problems += problems_of(answer)
+        with noting(problems):
+            for part in removals([str(job) for job in jobs]):
+                answer = await self._ask(lambda session, part=part: session.remove(part))  # type: ignore[misc]
+                problems += problems_of(answer)
         return tuple(problems)
 
     async def _known(self, nodes: str | None, job: int | str) -> MeantNodes:

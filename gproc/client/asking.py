@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+from gproc.errors import GprocError, UsageError
 from gproc.records.record import NAME_CHARACTERS_MAX, JobName
 from gproc.wire.job_messages import (
     LISTED_MAX,
@@ -32,10 +34,30 @@ def job_text(name: str) -> str:
 
 
 def removals(names: Sequence[str]) -> list[Sequence[str]]:
-    """In as many parts as there must be questions.  Raises: UsageError, before anything is removed."""
-    for name in names:
-        job_text(name)
-    return [names[begin : begin + LISTED_MAX] for begin in range(0, len(names), LISTED_MAX)]
+    """In as many parts as there must be questions; each name once.
+
+    Only a number means the same job when others are gone: "last", and a name that several jobs have had, would then be
+    one that nobody has named.  So they are all in the first part, whose jobs are found before any of them is removed.
+
+    Raises: UsageError, before anything is removed.
+    """
+    all_names = list(dict.fromkeys(map(job_text, names)))
+    others = [name for name in all_names if not name.isdigit()]
+    if len(others) > LISTED_MAX:
+        raise UsageError(f"{len(others)} names, and more than {LISTED_MAX} are not removed at once: give their numbers")
+    ordered = [*others, *(name for name in all_names if name.isdigit())]
+    return [ordered[begin : begin + LISTED_MAX] for begin in range(0, len(ordered), LISTED_MAX)]
+
+
+@contextmanager
+def noting(problems: Sequence[str]) -> Iterator[None]:
+    """What is raised has these as its notes: they would be lost."""
+    try:
+        yield
+    except GprocError as error:
+        for problem in problems:
+            error.add_note(problem)
+        raise
 
 
 class SessionQuestions(ABC):

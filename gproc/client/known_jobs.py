@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from gproc.client.asking import removals
+from gproc.client.asking import noting, removals
 from gproc.client.events import Event
 from gproc.client.job import Job
 from gproc.client.known import JobInfo, jobs_of, problems_of
@@ -103,11 +103,14 @@ class KnownJobs(ABC):
         """Remove the records and the output of jobs that have ended.
 
         Returns a sentence for each that could not be removed.  Raises: JobRejected, LinkLost; UsageError, and then none
-        is removed.
+        is removed.  If some of very many were asked for already, those sentences are notes of what is raised.
         """
-        parts = removals([str(job) for job in jobs])
-        answers = [self._ask(lambda session, part=part: session.remove(part)) for part in parts]  # type: ignore[misc]
-        return tuple(problem for answer in answers for problem in problems_of(answer))
+        problems: list[str] = []
+        with noting(problems):
+            for part in removals([str(job) for job in jobs]):
+                answer = self._ask(lambda session, part=part: session.remove(part))  # type: ignore[misc]
+                problems += problems_of(answer)
+        return tuple(problems)
 
     def _view(self, job: int | str, look: Callable[[ClientSession, str], SessionJob]) -> Job:
         def view(session: ClientSession) -> Job:

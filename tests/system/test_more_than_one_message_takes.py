@@ -24,6 +24,23 @@ def test_more_records_are_removed_at_once_than_one_message_names(flat: Cluster) 
     assert f"you have no job {number}".encode() in flat.command("wait", number).stderr
 
 
+def test_no_job_is_removed_that_nobody_named_because_a_former_message_took_the_last_one(flat: Cluster) -> None:
+    """`last`, and a name that two jobs have had, meant the job before, when 10,000 others had been asked for."""
+    for _ in range(2):
+        assert flat.exec("--name=twice", "1", "/bin/true").returncode == 0
+    older, newer = (row.split()[0].decode() for row in flat.command("ps", "-a").stdout.splitlines()[-2:])
+    assert flat.command("rm", newer, *ABSENT, "last", "twice", newer).returncode == 2
+    assert f"you have no job {newer}".encode() in flat.command("wait", newer).stderr
+    assert flat.command("wait", older).returncode == 0, "nobody named it"
+
+
+def test_more_names_than_one_message_takes_are_refused_before_anything_is_removed(flat: Cluster) -> None:
+    assert flat.exec("1", "/bin/true").returncode == 0
+    refused = flat.command("rm", "last", *(f"n{number}" for number in range(10_000)))
+    assert (refused.returncode, b"give their numbers" in refused.stderr) == (2, True), refused.stderr
+    assert flat.command("wait", "last").returncode == 0
+
+
 @pytest.mark.parametrize("verb", ["rm", "kill", "wait", "logs", "attach", "stacks"])
 def test_what_is_too_long_for_the_name_of_a_job_is_refused_and_said(flat: Cluster, verb: str) -> None:
     refused = flat.command(verb, LONG)
