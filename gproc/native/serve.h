@@ -32,9 +32,12 @@ struct server serve_start(const struct archive *archive);
 /* So many more bytes are in the file. */
 void serve_more(const struct server *server, uint64_t bytes);
 
+/* Where others find it now; 0 if the process has ended. */
+uint16_t serve_port(struct server *server);
+
 void serve_end(struct server *server);
 
-/* What that process does, until its time is over. */
+/* What that process does, until its time is over: that begins when all is there, and again with each guest. */
 void serve(int listener, struct archive archive);
 
 #endif

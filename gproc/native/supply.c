@@ -127,7 +127,7 @@ static bool ask(void) {
     char text[2 * DIGITS_MAX + 160];
     size_t used = number_write(text, (uint32_t)now.come), length = strlen(now.why);
     text[used++] = ' ';
-    used += number_write(text + used, now.server.port);
+    used += number_write(text + used, serve_port(&now.server));
     if (length > 0) {
         text[used++] = ' ';
     }
@@ -268,5 +268,5 @@ uint16_t supply_end(bool good) {
     if (!good) {
         serve_end(&now.server);
     }
-    return now.server.port;
+    return serve_port(&now.server);
 }

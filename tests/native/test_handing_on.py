@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import select
+import shutil
 import signal
 import socket
 import struct
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from gproc import native
+from gproc.native.build import compile_by
 from gproc.runtime.archive import Content, archive_of
 from gproc.start.script import order_to_fetch
 from tests.launch.conftest import by_clang, sanitized
@@ -254,6 +258,45 @@ def test_strangers_who_say_nothing_do_not_keep_a_source_from_its_guests(helper: 
         for _ in range(20):
             strangers.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE_S))
         assert told(port, request()) == ARCHIVE
+
+
+@pytest.fixture(scope="session")
+def impatient() -> Iterator[str]:
+    """The helper whose server has no time at all for who comes when all is there."""
+    with tempfile.TemporaryDirectory(prefix="gproc-test-") as made:
+        compiler = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+        if compiler is None:
+            pytest.skip("needs a C compiler")
+        compile_by([compiler, "-DSERVING_S=0"], Path(made, "helper"), strict=True)
+        yield str(Path(made, "helper"))
+
+
+def test_who_waited_long_for_its_turn_named_a_port_at_which_nobody_was_any_more(impatient: str, place: Path) -> None:
+    """The time of its server counted from the first "need", and a turn may come late."""
+    run = begun(impatient, place)
+    assert run.answer() == "need 0"
+    with socket.create_connection(("127.0.0.1", run.port), PATIENCE_S) as guest:
+        guest.sendall(request())
+        run.give(ARCHIVE[:HALF])
+        with guest.makefile("rb") as given:
+            assert given.read(HALF) == ARCHIVE[:HALF]
+    run.send(ARCHIVE[HALF:])
+    whole(run, place)
+    run.end()
+
+
+def test_no_port_is_named_if_nobody_is_there_any_more(helper: str, place: Path) -> None:
+    run = begun(helper, place)
+    assert run.answer() == "need 0"
+    pid = run.process.pid
+    (server,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    gone = os.pidfd_open(int(server))
+    os.kill(int(server), signal.SIGKILL)
+    assert select.select([gone], [], [], PATIENCE_S)[0]
+    os.close(gone)
+    run.give(ARCHIVE)
+    assert whole(run, place) == 0
+    run.end()
 
 
 Peer = Callable[[socket.socket], object]
