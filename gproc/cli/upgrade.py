@@ -44,7 +44,10 @@ def run(options: UpgradeOptions) -> int:
 
     def tell(other: str) -> None:
         if options.timeout_s is not None:
-            raise GprocError(f"{other} has not ended, and the nodes that it waits for are its own: give this later")
+            raise GprocError(
+                f"{other} has not ended, and no other upgrade can begin before: try again later, or without --timeout, "
+                f"to wait for it"
+            )
         complain([f"waits for {other}; Ctrl-C leaves the nodes to it"])
 
     with upgrading(home, tell):

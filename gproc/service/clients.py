@@ -266,7 +266,10 @@ class Clients:
         try:
             again = made_again(former)
             if again is None:
-                raise GprocError(f"{former.path} is not this master's socket any more: no command finds it there")
+                raise GprocError(
+                    f"{former.path} is not this master's socket any more, and no command finds it there: remove what "
+                    f"is there, and it makes its own again, or end this master (process {os.getpid()})"
+                )
         except (GprocError, OSError) as error:
             if (told := self._refusals.note(former.path, reason_of(error), time.monotonic())) is not None:
                 log.warning("%s", told)

@@ -43,6 +43,7 @@ def test_a_second_upgrade_waits_for_the_first_one_and_does_not_wait_if_its_time_
     with upgrading(str(tmp_path), lambda _: None):
         done = subprocess.run([*command, "--timeout=60"], env=environ, capture_output=True, text=True)
         assert (done.returncode, done.stderr.startswith(f"gproc: {other}")) == (125, True), done.stderr
+        assert "try again later, or without --timeout, to wait for it" in done.stderr
         waiting = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert waiting.stderr is not None
         assert f"waits for {other}" in waiting.stderr.readline()

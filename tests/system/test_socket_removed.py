@@ -29,6 +29,7 @@ def test_a_master_takes_nobody_elses_entry_for_its_socket(cluster: Cluster) -> N
     other.write_text("of somebody else")
     os.rename(other, cluster.socket)
     cluster.master.says(f"{cluster.socket} is not this master's socket any more")
+    assert "remove what is there, and it makes its own again, or end this master (process " in cluster.master.log
     assert cluster.socket.read_text() == "of somebody else"
     cluster.socket.unlink()
     cluster.master.says("is made again")

@@ -39,11 +39,13 @@ def _faults_of_backend(configured: Configured, settings: ServiceSettings) -> Ite
     if configured.backend is None:
         return
     block = configured.backend
+    called = f"service {block.name}, which the nodes run" if block.name else "the second service, which the nodes run"
     yield from _refusal(lambda: node_switches(block, settings, "localhost"))
     for line in block.entries:
         key = key_called(line.key)
         if not settings.local_bin and key is not None and key.name in ("server", "master"):
-            yield from _fault_of_program(key.name, line.value)
+            for fault in _fault_of_program(key.name, line.value):
+                yield f"{called}: {fault}"
 
 
 def _fault_of_program(key: str, path: str) -> Iterator[str]:

@@ -337,7 +337,8 @@ def test_check_looks_at_what_the_nodes_are_sent(tmp_path: Path, capsys: pytest.C
     )
     file.write_text(text)
     assert main(["-c", str(file), "--check"]) == 2
-    assert capsys.readouterr().err == "gfork: server = /nowhere/server: No such file or directory\n"
+    told = "gfork: service t, which the nodes run: server = /nowhere/server: No such file or directory\n"
+    assert capsys.readouterr().err == told, "it looked like the first service's"
     file.write_text(text.replace("backends", "local_bin = yes\nbackends"))
     assert main(["-c", str(file), "--check"]) == 0
 
