@@ -91,9 +91,14 @@ class CommandExecutor(Executor):
         self._broken: BaseException | None = None
         self._maker = os.getpid()
         self._thread = threading.Thread(target=self._work, name="gproc-executor", daemon=True)
-        self._thread.start()
         # A thread that is no daemon would have nobody to tell it that no more tasks come.
+        # This is before its start: at its end, which may be at once, it takes this back.
         atexit.register(self._at_exit)
+        try:
+            self._thread.start()
+        except BaseException:
+            atexit.unregister(self._at_exit)
+            raise
 
     def submit(self, fn: TaskValue, /, *args: TaskValue) -> Future[TaskResult]:  # type: ignore[override]
         """Run the command once, with these words in the place of `{}`, or behind it.

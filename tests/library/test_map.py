@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import Executor, wait
 
@@ -172,6 +174,30 @@ def test_futures_end_if_the_connection_is_closed(nodes: Cluster) -> None:
     assert isinstance(future.exception(PATIENCE_S), gproc.LinkLost)
     pool.shutdown()
     nodes.nothing_runs(PATIENCE_S)
+
+
+def test_an_executor_whose_job_ends_at_once_is_not_kept_for_as_long_as_the_program_lasts(
+    nodes: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread took back what was registered for the end of the program, and only then it was registered."""
+    usual = threading.Thread.start
+
+    def ended() -> weakref.ref[Executor]:
+        cluster = gproc.connect(str(nodes.socket))
+
+        def start_and_end(thread: threading.Thread) -> None:
+            cluster.close()
+            usual(thread)
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", start_and_end)
+            return weakref.ref(cluster.executor("1", ["/bin/true"]))
+
+    executor = ended()
+    gc.collect()
+    assert executor() is None
 
 
 def test_an_event_loop_has_the_same_and_leaving_ends_what_runs(nodes: Cluster) -> None:
