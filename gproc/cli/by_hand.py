@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
 import msgspec
 
 from gproc.nodespec import NodeSpec, format_path
 from gproc.shown import shown_text
+from gproc.start.master import tree_for_hint
 from gproc.start.node import NONE_RAN, Result, Stage
 from gproc.start.plan import Standing
 from gproc.wire.messages import NodeState, TreeState
@@ -16,22 +18,38 @@ from gproc.wire.messages import NodeState, TreeState
 NAMED_MAX: Final = 5
 
 
-def those_by_hand(tree: TreeState | None, spec: NodeSpec, hosts: Collection[str] = ()) -> str:
+def those_by_hand(socket_path: str, spec: NodeSpec, hosts: Collection[str] = ()) -> str:
     """What follows a sentence about places or hosts that were not started, if nodes are connected there; else ""."""
+    tree = tree_for_hint(socket_path)
     rows = [row for row in tree.nodes if spec.selects(row.place) or row.node.name in hosts] if tree else []
     return f": {_told(rows)}" if rows else ""
 
 
-def judging(tree: TreeState | None) -> Callable[[Standing, Result], Result]:
-    """tree: as it was before.  A host on which no slave of ours ran was not stopped if another slave stands there."""
+def judging(socket_path: str) -> Callable[[Standing, Result], Awaitable[Result]]:
+    """Begins before hosts are asked.  A host on which no slave of ours ran was not stopped if another stands there.
 
-    def judged(standing: Standing, result: Result) -> Result:
-        if result.reason != NONE_RAN or tree is None:
+    The master is asked again then: that one may have ended meanwhile.
+    """
+    before = tree_for_hint(socket_path)
+
+    async def judged(standing: Standing, result: Result) -> Result:
+        if result.reason != NONE_RAN or before is None:
             return result
-        rows = [row for row in tree.nodes if row.place == standing.place or row.node.name == standing.name]
+        rows = [row for row in before.nodes if row.place == standing.place or row.node.name == standing.name]
+        if rows:
+            now = await asyncio.to_thread(tree_for_hint, socket_path)
+            rows = [row for row in rows if _may_run(row, now)]
         return msgspec.structs.replace(result, stage=Stage.FAILED, reason=_told(rows)) if rows else result
 
     return judged
+
+
+def _may_run(row: NodeState, now: TreeState | None) -> bool:
+    """Whether the slave of that row is there still, or on its way to another parent."""
+    if now is None:
+        return False
+    there = {each.node.name for each in now.nodes} | {each.node.name for each in now.absent if each.may_run}
+    return row.node.name in there
 
 
 def _told(rows: Sequence[NodeState]) -> str:

@@ -174,7 +174,7 @@ def at_places(home: str, nodes: str, socket_path: str) -> list[Standing]:
     chosen = started_at(known, nodes, socket_path)
     if not chosen:
         started = f": those started are {', '.join(format_path(each.place) for each in known[:20])}" if known else ""
-        by_hand = those_by_hand(tree_of(socket_path), NodeSpec.parse(meant_by(socket_path, nodes).nodes))
+        by_hand = those_by_hand(socket_path, NodeSpec.parse(meant_by(socket_path, nodes).nodes))
         raise UsageError(f"gproc start has started no node at {nodes}{by_hand or started}")
     return chosen
 
@@ -191,7 +191,7 @@ def started_at(known: Sequence[Standing], nodes: str, socket_path: str) -> list[
     spec = NodeSpec.parse(meant_by(socket_path, nodes).nodes) if nodes else NodeSpec(())
     chosen = [each for each in known if spec.selects(each.place) or {each.host, each.name} & names]
     if unknown := names - {name for each in chosen for name in (each.host, each.name)}:
-        by_hand = those_by_hand(tree_of(socket_path), NodeSpec(()), unknown)
+        by_hand = those_by_hand(socket_path, NodeSpec(()), unknown)
         raise UsageError(f"gproc start has started nothing on {fold_hosts(sorted(unknown))}{by_hand}")
     return chosen
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 
 from gproc.cli.by_hand import judging
 from gproc.cli.node_options import StopOptions
 from gproc.cli.nodes_view import NodesView, report
 from gproc.cli.start import at_places, in_turn, parcels_to_send, ways_of
 from gproc.cli.trace import Trace
-from gproc.errors import MasterSilent
 from gproc.start.fleet import Fleet, Settings
-from gproc.start.master import stop_master, tree_of
+from gproc.start.master import stop_master
 from gproc.trust.authority import open_authority
 from gproc.trust.home import gproc_home, home_path
 
@@ -41,11 +40,9 @@ def _stop_some(options: StopOptions, home: str, trace: Trace, began_s: float) ->
     settings = Settings(master="", master_port=0, cmd_port=0, bin_root="", parallel=options.parallel)
     ways = ways_of(options, standings, view, starts=False)
     fleet = Fleet(open_authority(home, create=False), parcels_to_send(), ways, settings, {}, view)
-    tree = None
-    with suppress(MasterSilent):
-        tree = tree_of(options.socket)
+    judged = judging(options.socket)
     try:
-        results = asyncio.run(fleet.stop(standings, judging(tree)))
+        results = asyncio.run(fleet.stop(standings, judged))
     finally:
         view.close()
     return report(standings, results, json=options.json, seconds=time.monotonic() - began_s)

@@ -77,12 +77,13 @@ class Fleet:
         return {standing.host: self._results[standing.name].result() for standing in standings}
 
     async def stop(
-        self, standings: Sequence[Standing], judged: Callable[[Standing, Result], Result] = lambda _, result: result
+        self, standings: Sequence[Standing], judged: Callable[[Standing, Result], Awaitable[Result]] | None = None
     ) -> dict[str, Result]:
         """judged: makes the result that is told of what the host has said."""
 
         async def stop(each: Standing) -> Result:
-            return judged(each, await stop_node(each, self._slave(each), self._ways, self._closing))
+            result = await stop_node(each, self._slave(each), self._ways, self._closing)
+            return result if judged is None else await judged(each, result)
 
         return await self._each(standings, stop)
 

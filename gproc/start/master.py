@@ -46,6 +46,14 @@ def tree_of(socket_path: str) -> TreeState | None:
         return None
 
 
+def tree_for_hint(socket_path: str) -> TreeState | None:
+    """The same, for a better sentence about something else: also None if the master cannot be asked."""
+    try:
+        return tree_of(socket_path)
+    except GprocError:
+        return None
+
+
 def tree_there(socket_path: str) -> TreeState:
     """The tree of the master that listens there.  Raises: NoMaster if there is none."""
     tree = tree_of(socket_path)
