@@ -84,7 +84,6 @@ static void begin_to_serve(void) {
     struct archive archive = now.wanted;
     archive.file = now.part;
     archive.there = now.come;
-    now.server.news = -1;
     if (now.part >= 0) {
         now.server = serve_start(&archive);
     }

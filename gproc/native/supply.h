@@ -12,8 +12,9 @@
 #define RUNTIME_NAME_BYTES (sizeof "runtime-" - 1 + 2 * SHA256_BYTES)
 #define PART_SUFFIX ".part"
 
-/* The front end's word for where the rest comes from.  It follows each answer "need OFFSET PORT WHY".  GIVE: bytes follow from `offset` to the
- * end of the archive; those before the place that we are at are skipped, so that who cannot listen sends all. */
+/* The front end's word for where the rest comes from.  It follows each answer "need OFFSET PORT WHY".  GIVE: bytes follow
+ * from `offset` to the end of the archive; those before the place that we are at are skipped, so that who cannot listen
+ * sends all. */
 struct order {
     uint32_t kind, offset;
     uint16_t port, unused;

@@ -64,7 +64,7 @@ TOGETHER_S: Final = 0.02
 """Reports wait so long for others while tasks wait here: each message costs every hop some 0.1 ms.  A node gets more
 work before it has less than `gproc.tasks.site.LEFT_S`."""
 
-SHORT_OF: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC})
+SHORT_OF: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT})
 """Errors for which a start may succeed once another task has ended."""
 
 OF_TASK: Final = frozenset({errno.E2BIG, errno.ENAMETOOLONG})

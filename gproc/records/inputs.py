@@ -74,7 +74,7 @@ class InputFiles:
     def give_up(self, job: int) -> None:
         """Nodes get input that is not here: no later master may go on with this job.
 
-        Its record says so too, but a full disk takes no record, and an empty file most likely.
+        Its record says so too; but a full disk takes no record, and most likely still an empty file.
         """
         with contextlib.suppress(OSError):
             os.close(os.open(self._lacking(job), _WRITE, 0o600))

@@ -112,7 +112,7 @@ class Giving:
             if came and self._trouble:
                 gave = "it was sent from here" if turn.source is None else f"{turn.source.name} gave it"
                 self.note = f"{self._trouble}; {gave}"
-            some = _offset(answer.rest.partition(" ")[0]) > offset
+            some = answer.word == "need" and _offset(answer.rest.partition(" ")[0]) > offset
         finally:
             self._supply.ended(turn, came=came, some=some)
         return answer

@@ -79,8 +79,11 @@ class Supply:
         self._failed: set[str] = set()
         self._pending = Counter(self._parents.values())
         self._offers: dict[str, _Offer] = {}
+        """What nodes offer now, by the node's name: not what has been withdrawn."""
         self._by_source: dict[Giver, _Offer] = {}
+        """Whatever was offered: guests of what has been withdrawn end too."""
         self._by_family: dict[str, list[_Offer]] = {}
+        """The same, by those who may use it."""
         self._sending: Counter[str] = Counter()
         self._failures = self._stalls = 0
         self._changes: dict[str, asyncio.Event] = {}
@@ -105,7 +108,7 @@ class Supply:
     async def turn(self, name: str, digest: str, *, whole: bool = False) -> Permit:
         """Wait until this node can be given the runtime of that digest; its parent is settled.  `ended` must follow.
 
-        whole: by one who has all of it, because another to whom it was coming did not do.
+        whole: only by one who has all of it, or from the front end.
         """
         family = self._parents[name]
         if whole:
@@ -138,7 +141,7 @@ class Supply:
         return None
 
     def ended(self, turn: Permit, *, came: bool, some: bool = False) -> None:
-        """came: the node has the runtime now.  some: it has more of it."""
+        """came: the node has the runtime now.  some: it has not, but more of it than before."""
         if turn.source is None:
             self._sending[turn.family] -= 1
         else:
