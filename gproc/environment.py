@@ -46,6 +46,25 @@ def user_home(environ: Mapping[str, str]) -> str:
     return home if os.path.isabs(home) else ""
 
 
+def settle_home() -> str:
+    """Have libraries that ask os.path.expanduser find the same home as we do: they would take a relative $HOME, or "".
+
+    Returns the home; "" for a user who has none.
+    """
+    home = user_home(os.environ)
+    if home and os.environ.get("HOME") != home:
+        os.environ["HOME"] = home
+    return home
+
+
+def expanded(path: str) -> str:
+    """The path, with a home for "~" or "~USER" at its begin if that has one."""
+    if path == "~" or path.startswith("~/"):
+        home = user_home(os.environ)
+        return home + path[1:] if home else path
+    return os.path.expanduser(path)
+
+
 def base_directory(environ: Mapping[str, str], variable: str, below_home: str, otherwise: str) -> str:
     """$variable if that is an absolute path, else that directory of the home: XDG Base Directory Specification.
 

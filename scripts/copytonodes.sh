@@ -102,7 +102,10 @@ trap 'rm -rf "$came"' EXIT
 find "$(dirname "$came")" -maxdepth 1 -name '.gproc-tmp.*' -mtime +0 -exec rm -rf {} + 2>/dev/null || :
 dest=$1
 place=$2
-identity=${GPROC_HOME:-${XDG_CONFIG_HOME:-$HOME/.config}/gproc}
+# As the command does: a relative one counts as unset.
+case ${XDG_CONFIG_HOME:-} in /*) identity=$XDG_CONFIG_HOME/gproc ;; *) identity=$HOME/.config/gproc ;; esac
+identity=${GPROC_HOME:-$identity}
+case ${XDG_CACHE_HOME:-} in /*) cache=$XDG_CACHE_HOME ;; *) cache=$HOME/.cache ;; esac
 cd "$HOME"
 
 said_why() {
@@ -139,7 +142,7 @@ if [ -e "$came/send" ]; then
 fi
 
 # Where the command found room for it.
-if [ "$(id -u)" = 0 ]; then own=/var/cache/gproc/runtimes; else own=${XDG_CACHE_HOME:-$HOME/.cache}/gproc/runtimes; fi
+if [ "$(id -u)" = 0 ]; then own=/var/cache/gproc/runtimes; else own=$cache/gproc/runtimes; fi
 found=
 for each in "$own" /var/tmp/gproc.* /tmp/gproc.* /dev/shm/gproc.* /run/gproc.*; do
     if [ -z "$found" ] && [ ! -L "$each" ] && [ -O "$each" ] && [ -d "$each/$place" ]; then

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gproc.environment import user_home
+from gproc.environment import expanded, user_home
 
 
 def test_a_user_without_a_home_gets_no_directory_called_tilde(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_a_user_without_a_home_gets_no_directory_called_tilde(tmp_path: Path) ->
     code = (
         "import os, pwd\n"
         "from gproc.bundle.cache import default_directory\n"
-        "from gproc.environment import user_home\n"
+        "from gproc.environment import expanded, user_home\n"
         "os.setresuid(4777, 4777, 4777)\n"
         "print(repr(user_home(os.environ)), default_directory(os.environ))"
     )
@@ -33,3 +33,51 @@ def test_a_home_that_is_no_absolute_path_is_none() -> None:
     assert user_home({"HOME": "/h"}) == "/h"
     for named in ({"HOME": "relative"}, {"HOME": ""}, {"HOME": "~"}, {}):
         assert os.path.isabs(user_home(named))
+
+
+def run(code: str, **environ: str) -> str:
+    """What Python says that has only these variables."""
+    environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    return subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("home", ["", "relative", "~"])
+def test_ssh_looked_for_its_files_below_the_root_or_the_working_directory_if_home_is_no_path(home: str) -> None:
+    """HOME= in a unit or a crontab: known_hosts was /.ssh/known_hosts, for asyncssh's own files too."""
+    code = (
+        "from gproc.start.ssh import import_asyncssh; import_asyncssh()\n"
+        "from pathlib import Path; from gproc.start.login import known_hosts_file\n"
+        "print(known_hosts_file(), Path('~', '.ssh', 'config').expanduser())"
+    )
+    own = user_home({})
+    assert run(code, HOME=home) == f"{own}/.ssh/known_hosts {own}/.ssh/config\n"
+
+
+def test_a_user_without_a_home_is_told_that_ssh_needs_one() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to be a user whom nobody knows")
+    code = (
+        "import asyncio, os; from gproc.start.ssh import SshFailed, Ways, open_channel\n"
+        "os.setresuid(4777, 4777, 4777)\n"
+        "try: asyncio.run(open_channel('h', 'true', Ways()))\n"
+        "except SshFailed as error: print(error)"
+    )
+    assert run(code) == "uid 4777 has no home directory, and so no ~/.ssh: set HOME\n"
+
+
+def test_groups_of_a_user_whose_config_home_is_relative_were_not_found(tmp_path: Path) -> None:
+    """The base directory specification has it count as unset, and so does gproc elsewhere."""
+    place = tmp_path / ".config" / "clustershell"
+    place.mkdir(parents=True)
+    (place / "groups.conf").write_text("[Main]\ndefault: local\n[local]\nmap: echo n1\n")
+    code = (
+        "from gproc.naming.expanding import names_of; from gproc.naming.words import Words\n"
+        "print(names_of(Words.parse('@g').hosts, lambda _: ()))"
+    )
+    assert run(code, HOME=str(tmp_path), XDG_CONFIG_HOME="relative", PATH=os.environ["PATH"]) == "['n1']\n"
+
+
+def test_the_home_of_another_user_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/h")
+    assert [expanded(path) for path in ("~", "~/x", "/a/~", "a~")] == ["/h", "/h/x", "/a/~", "a~"]
+    assert expanded("~root/x") == os.path.expanduser("~root/x")

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from gproc.environment import base_directory, user_home
 from gproc.errors import GprocError, UsageError
 
 _BASH: Final = r"""# Completion of gproc for bash 4.4 or later.
@@ -136,13 +137,11 @@ def shell_named(name: str) -> Shell:
 
 
 def script_path(shell: Shell, environ: Mapping[str, str]) -> str:
-    home = _home(environ)
+    _home(environ)
     if shell.name == "fish":
-        base = environ.get("XDG_CONFIG_HOME", "")
-        base = base if os.path.isabs(base) else os.path.join(home, ".config")
+        base = base_directory(environ, "XDG_CONFIG_HOME", ".config", "")
         return os.path.join(base, "fish", "completions", "gproc.fish")
-    base = environ.get("XDG_DATA_HOME", "")
-    base = base if os.path.isabs(base) else os.path.join(home, ".local", "share")
+    base = base_directory(environ, "XDG_DATA_HOME", ".local/share", "")
     return os.path.join(base, "gproc", f"completion.{shell.name}")
 
 
@@ -174,9 +173,9 @@ def install(shell: Shell, environ: Mapping[str, str]) -> list[str]:
 
 def _home(environ: Mapping[str, str]) -> str:
     """Raises: GprocError if it is another user's, as with `sudo -E`: root writes nothing there."""
-    home = environ.get("HOME", "")
-    if not os.path.isabs(home):
-        raise GprocError("HOME is not set: use --show-completion and put the script where your shell finds it")
+    home = user_home(environ)
+    if not home:
+        raise GprocError("you have no home: use --show-completion and put the script where your shell finds it")
     status = os.stat(home)
     if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
         raise GprocError(f"{home} is not your directory: run this as its owner, without sudo")

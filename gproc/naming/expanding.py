@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from ClusterShell.Defaults import config_paths  # type: ignore[import-untyped]
 from ClusterShell.NodeSet import ILLEGAL_GROUP_CHARS, NodeSet, NodeSetException  # type: ignore[import-untyped]
 from ClusterShell.NodeUtils import (  # type: ignore[import-untyped]
     GroupResolverConfig,
@@ -18,6 +17,7 @@ from ClusterShell.NodeUtils import (  # type: ignore[import-untyped]
     GroupResolverSourceError,
 )
 
+from gproc.environment import base_directory
 from gproc.errors import UsageError
 from gproc.naming.hosts import is_host
 from gproc.naming.words import HOSTS_MAX, OURS, Operand
@@ -85,11 +85,14 @@ def known_groups() -> list[str]:
 
 @cache
 def _groups() -> GroupResolverConfig:
-    """The groups of this machine and of the user.  Those that pip installs with ClusterShell are only examples."""
-    places = ("/etc/clustershell", os.environ.get("CLUSTERSHELL_CFGDIR", ""), _of_user())
-    paths = [path for path in config_paths("groups.conf") if os.path.dirname(path) in places]
-    return GroupResolverConfig(paths, ILLEGAL_GROUP_CHARS)
+    """The groups of this machine and of the user, the last of which counts, as ClusterShell's config_paths() has it.
 
-
-def _of_user() -> str:
-    return os.path.join(os.environ.get("XDG_CONFIG_HOME", os.path.expanduser("~/.config")), "clustershell")
+    Those that pip installs with ClusterShell are only examples.
+    """
+    of_user = base_directory(os.environ, "XDG_CONFIG_HOME", ".config", "")
+    places = ["/etc/clustershell"]
+    if of_user:
+        places.append(os.path.join(of_user, "clustershell"))
+    if "CLUSTERSHELL_CFGDIR" in os.environ:
+        places.append(os.environ["CLUSTERSHELL_CFGDIR"])
+    return GroupResolverConfig([os.path.join(place, "groups.conf") for place in places], ILLEGAL_GROUP_CHARS)

@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncssh
 
+from gproc.environment import expanded
 from gproc.shown import reason_of, shown_text
 from gproc.start.asking import Asker
 
@@ -122,7 +123,7 @@ async def config_of(name: str, user: str) -> asyncssh.SSHClientConnectionOptions
 
 
 def known_hosts_file() -> str:
-    return os.path.expanduser("~/.ssh/known_hosts")
+    return expanded("~/.ssh/known_hosts")
 
 
 def known_keys(known: KnownHosts, host: str, addr: str, port: int) -> bool:

@@ -25,7 +25,8 @@ from gproc.start.commission import ANSWER
 _LINES: Final = """
 umask 077; size=$1; h=helper-$2; verb=$3; slave=$4; root=$5; d=; r=; got=; why=; locks=;
 say() { echo "gproc-start $*"; };
-u=$(id -u); say hello "$(uname -m)" "$u"; cache=${XDG_CACHE_HOME:-$HOME/.cache}/gproc;
+u=$(id -u); say hello "$(uname -m)" "$u";
+case $XDG_CACHE_HOME in /*) cache=$XDG_CACHE_HOME/gproc;; *) cache=$HOME/.cache/gproc;; esac;
 if [ "$u" = 0 ]; then own=/var/cache/gproc/runtimes; else own=$cache/runtimes; fi;
 ours() { cd -P "$1" 2>/dev/null && [ -O . ] && case $(ls -ld .) in drwx------*) :;; *) false;; esac; };
 visit() { for c; do if ours "$c"; then c=$(pwd -P); $f; fi; done; };

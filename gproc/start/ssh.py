@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
+from gproc.environment import settle_home
 from gproc.errors import GprocError
 from gproc.shown import reason_of
 from gproc.start.asking import Asker
@@ -107,7 +108,11 @@ def import_asyncssh() -> None:
 
     asyncssh looks for two libraries by `ctypes.util.find_library`, which asks ldconfig, gcc and ld: 28 processes if a
     compiler is there.  What the dynamic linker can find is in its cache.
+
+    Raises: SshFailed for a user without a home.
     """
+    if not settle_home():
+        raise SshFailed(f"uid {os.geteuid()} has no home directory, and so no ~/.ssh: set HOME")
     if "asyncssh" not in sys.modules:
         _import_asyncssh()
     from gproc.start.user_config import teach

@@ -7,12 +7,13 @@ of that class are replaced.  The names in it are not public: if another version 
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any, Final
 
 import asyncssh
 from asyncssh.config import SSHClientConfig
+
+from gproc.environment import expanded
 
 _TOKEN: Final = re.compile("%(.)")
 
@@ -106,7 +107,7 @@ def _files_of(config: Any, option: str) -> list[str]:
 
 def _can_be_read(path: str) -> bool:
     try:
-        with open(os.path.expanduser(path), "rb"):
+        with open(expanded(path), "rb"):
             return True
     except OSError:
         return False

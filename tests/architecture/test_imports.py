@@ -170,6 +170,17 @@ def test_only_the_edge_prints() -> None:
     assert {module for module in printing if not module.startswith("cli.")} == set()
 
 
+def test_one_module_says_where_a_users_home_is() -> None:
+    """os.path.expanduser gives "~", "/" or a relative path for some, which would be made or read there."""
+    asking = {
+        module
+        for module in SOURCES
+        for node in nodes_of(tree_of(module))
+        if isinstance(node, ast.Attribute) and node.attr in ("expanduser", "pw_dir")
+    }
+    assert asking == {"environment"}
+
+
 def test_nothing_is_unpickled_or_evaluated() -> None:
     writing, reading = {"runtime.compiler", "runtime.modulefile"}, {"runtime.importing"}
     for module in SOURCES:
