@@ -8,6 +8,8 @@
 
 #define INPUT_BYTES 65536u
 #define NAMES_MAX 4096u
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+#define BOOT_ID_BYTES 36u
 #define SILENCE_S 60 /* of a front end that is sending; it gives a node up sooner */
 
 static struct {
@@ -16,7 +18,7 @@ static struct {
     bool giving;         /* the rest comes on standard input */
     bool gone;           /* nobody is there who could give the rest */
     bool doubtful;
-    char part_name[RUNTIME_NAME_BYTES + sizeof PART_SUFFIX];
+    char part_name[PART_NAME_BYTES + 1];
     struct archive wanted;
     struct server server; /* of what has come */
     const char *why;      /* why the last supply ended; "" at first */
@@ -47,10 +49,45 @@ bool read_exactly(void *to, size_t size) {
     return true;
 }
 
+const char *this_machine(void) {
+    static char name[MACHINE_BYTES + 1];
+    if (name[0] == 0) {
+        struct new_utsname own = {.nodename = ""};
+        size_t used = 1;
+        int file = (int)SYS4(openat, AT_FDCWD, BOOT_ID, O_RDONLY | O_CLOEXEC, 0);
+        long got = file < 0 ? file : SYS3(read, file, name + 1, BOOT_ID_BYTES);
+        close_quietly(file);
+        used += got < 0 ? 0 : (size_t)got;
+        name[used++] = '-';
+        SYS1(uname, &own);
+        for (const char *at = own.nodename; *at != 0 && used < MACHINE_BYTES; at++) {
+            name[used++] = *at == '/' ? '_' : *at;
+        }
+        name[0] = '-';
+    }
+    return name;
+}
+
+void part_name(char part[PART_NAME_BYTES + 1], const char *name) {
+    const char *machine = this_machine();
+    memcpy(part, name, RUNTIME_NAME_BYTES);
+    memcpy(part + RUNTIME_NAME_BYTES, PART_SUFFIX, sizeof PART_SUFFIX - 1);
+    memcpy(part + RUNTIME_NAME_BYTES + sizeof PART_SUFFIX - 1, machine, strlen(machine) + 1);
+}
+
 static bool is_part(const char *name) {
-    size_t length = strlen(name), suffix = sizeof PART_SUFFIX - 1, begin = sizeof "runtime-" - 1;
-    return length == RUNTIME_NAME_BYTES + suffix && memcmp(name, "runtime-", begin) == 0 &&
-           memcmp(name + length - suffix, PART_SUFFIX, suffix) == 0;
+    return strlen(name) >= RUNTIME_NAME_BYTES + sizeof PART_SUFFIX - 1 &&
+           memcmp(name, "runtime-", sizeof "runtime-" - 1) == 0 &&
+           memcmp(name + RUNTIME_NAME_BYTES, PART_SUFFIX, sizeof PART_SUFFIX - 1) == 0;
+}
+
+static bool is_of_this_machine(const char *part) {
+    const char *machine = part + RUNTIME_NAME_BYTES + sizeof PART_SUFFIX - 1, *own = this_machine();
+    return strlen(machine) == strlen(own) && memcmp(machine, own, strlen(own)) == 0;
+}
+
+bool is_part_of_another(const char *name) {
+    return is_part(name) && !is_of_this_machine(name);
 }
 
 /* Nobody resumes what another version left.  Who would is kept out by the lock that we hold. */
@@ -58,7 +95,7 @@ static void remove_other_parts(void) {
     struct entries entries = {.directory = (int)SYS4(openat, now.directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)};
     const char *name;
     for (uint32_t count = 0; count < NAMES_MAX && (name = next_name(&entries)) != NULL; count++) {
-        if (is_part(name) && memcmp(name, now.part_name, strlen(now.part_name)) != 0) {
+        if (is_part(name) && is_of_this_machine(name) && memcmp(name, now.part_name, RUNTIME_NAME_BYTES) != 0) {
             SYS3(unlinkat, now.directory, name, 0);
         }
     }
@@ -95,8 +132,7 @@ void supply_begin(int directory, const char *name, const struct archive *wanted,
     now.guest_of = -1;
     now.wanted = *wanted;
     now.why = anew ? "what came is not the runtime" : "";
-    memcpy(now.part_name, name, RUNTIME_NAME_BYTES);
-    memcpy(now.part_name + RUNTIME_NAME_BYTES, PART_SUFFIX, sizeof PART_SUFFIX);
+    part_name(now.part_name, name);
     sha256_begin(&now.sha);
     remove_other_parts();
     open_part(anew);

@@ -11,6 +11,18 @@
 
 #define RUNTIME_NAME_BYTES (sizeof "runtime-" - 1 + 2 * SHA256_BYTES)
 #define PART_SUFFIX ".part"
+#define MACHINE_BYTES (1 + 36 + 1 + 64) /* "-", a boot_id: random(4), "-", a host's name */
+#define PART_NAME_BYTES (RUNTIME_NAME_BYTES + sizeof PART_SUFFIX - 1 + MACHINE_BYTES)
+
+/* "-" and what tells this machine from all others that have the same home.  They may have locks that hold others back on
+ * the same machine alone, as those of directories of NFS: so each has its own names for what it writes. */
+const char *this_machine(void);
+
+/* The name of the file for what comes of a runtime of that name, with a NUL. */
+void part_name(char part[PART_NAME_BYTES + 1], const char *name);
+
+/* Whether it is the name of such a file of another machine, or of an older gproc. */
+bool is_part_of_another(const char *name);
 
 /* The front end's word for where the rest comes from.  It follows each answer "need OFFSET PORT WHY".  GIVE: bytes follow
  * from `offset` to the end of the archive; those before the place that we are at are skipped, so that who cannot listen

@@ -25,6 +25,7 @@
 #include <linux/stat.h>
 #include <linux/time.h>
 #include <linux/timerfd.h>
+#include <linux/utsname.h>
 #include <linux/wait.h>
 #if __has_include(<linux/mount.h>)
 #include <linux/mount.h>

@@ -11,7 +11,6 @@
 #define WRITABLE_BY_OTHERS 022
 #define NAMES_MAX 4096u
 #define LEFT_S 86400 /* no unpacking lasts for a day */
-#define BOOT_ID "/proc/sys/kernel/random/boot_id"
 
 static const char hexadecimal[] = "0123456789abcdef";
 
@@ -49,14 +48,9 @@ bool runtime_is_there(int directory, const char *name) {
 }
 
 const char *unfinished(void) {
-    static char name[UNFINISHED_BYTES] = UNFINISHED "-";
-    size_t used = sizeof UNFINISHED;
-    if (name[used] == 0) {
-        int file = (int)SYS4(openat, AT_FDCWD, BOOT_ID, O_RDONLY | O_CLOEXEC, 0);
-        long got = file < 0 ? file : SYS3(read, file, name + used, UNFINISHED_BYTES - used - 1);
-        close_quietly(file);
-        name[used + (got < 0 ? 0 : (size_t)got)] = 0;
-    }
+    static char name[UNFINISHED_BYTES] = UNFINISHED;
+    const char *machine = this_machine();
+    memcpy(name + sizeof UNFINISHED - 1, machine, strlen(machine) + 1);
     return name;
 }
 
@@ -64,8 +58,8 @@ static bool is_unfinished(const char *name) {
     return strlen(name) >= sizeof UNFINISHED - 1 && memcmp(name, UNFINISHED, sizeof UNFINISHED - 1) == 0;
 }
 
-/* The time of the file's server, which may not be ours: of a directory that was just made. */
-static int64_t made_s(int directory, const char *name) {
+/* When it was changed, by the time of the file's server, which may not be ours. */
+static int64_t changed_s(int directory, const char *name) {
     struct statx found;
     long result = SYS5(statx, directory, name, AT_SYMLINK_NOFOLLOW, STATX_MTIME, &found);
     return result == 0 ? found.stx_mtime.tv_sec : -1;
@@ -78,17 +72,22 @@ void unfinished_remove(int directory) {
     entries = (struct entries){.directory = (int)SYS4(openat, directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)};
     int64_t now_s = 0;
     for (uint32_t count = 0; count < NAMES_MAX && (name = next_name(&entries)) != NULL; count++) {
-        if (!is_unfinished(name)) {
+        if (!is_unfinished(name) && !is_part_of_another(name)) {
             continue;
         }
         if (now_s == 0) {
             SYS3(mkdirat, directory, unfinished(), 0700);
-            now_s = made_s(directory, unfinished());
+            now_s = changed_s(directory, unfinished());
             SYS3(unlinkat, directory, unfinished(), AT_REMOVEDIR);
         }
-        int64_t its_s = made_s(directory, name);
-        if (its_s >= 0 && now_s - its_s > LEFT_S) {
+        int64_t its_s = changed_s(directory, name);
+        if (its_s < 0 || now_s - its_s <= LEFT_S) {
+            continue;
+        }
+        if (is_unfinished(name)) {
             tree_remove(directory, name);
+        } else {
+            SYS3(unlinkat, directory, name, 0);
         }
     }
     close_quietly(entries.directory);

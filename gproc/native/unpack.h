@@ -4,15 +4,14 @@
 
 #include "supply.h"
 
-/* What is being unpacked, or removed, has a name that begins so; then comes which kernel does it.  Machines with one home
- * may have locks that hold others back on the same machine alone. */
+/* What is being unpacked, or removed, has a name that begins so; then comes which machine does it: this_machine(). */
 #define UNFINISHED ".new"
-#define UNFINISHED_BYTES (sizeof UNFINISHED + 1 + 36) /* "-", and a boot_id: random(4) */
+#define UNFINISHED_BYTES (sizeof UNFINISHED + MACHINE_BYTES)
 
 /* The name of what is unfinished on this machine: at most one, under the lock of that directory. */
 const char *unfinished(void);
 
-/* Remove that from the directory, and what other machines have left there a day ago. */
+/* Remove that from the directory, and what other machines have left there a day ago, also of what had come to them. */
 void unfinished_remove(int directory);
 
 /* "runtime-" and the digest in hexadecimal, with a NUL. */

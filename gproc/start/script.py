@@ -74,7 +74,7 @@ if [ "$c" = "$own" ]; then if [ "$u" = 0 ]; then (umask 022; mkdir -p /var/cache
 e=$(mkdir -p "$c" 2>&1) && [ -O "$c" ] && chmod 700 "$c" || { why=$e; continue; };
 elif [ "$c" = "$r" ]; then :;
 else c=$c/gproc.$$; e=$(mkdir "$c" 2>&1) || { why=${why:-$e}; continue; }; fi;
-t=$c/.$h.$$;
+t=$c/.$h.$(uname -n).$$;
 if [ -z "$got" ]; then say helper need; e=$(take 2>&1); else e=$(cat "$got" 2>&1 >"$t"); fi;
 if [ $(($(wc -c 2>/dev/null <"$t" || echo 0))) -ne "$size" ]; then
 why=${why:-$c: $e}; rm -f "$t"; rmdir "$c" 2>/dev/null; continue; fi;

@@ -38,6 +38,9 @@ def helper(request: pytest.FixtureRequest) -> str:
 
 ARCHIVE = archive_of({"ld.so": Content(FAILING, executable=True), "big": Content(os.urandom(1 << 20))})
 HALF = len(ARCHIVE) // 2
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+PART = f".part-{BOOT_ID}-{os.uname().nodename}"
+"""How a file of this machine ends for what has come of a runtime."""
 
 
 def begun(helper: str, place: Path) -> Bootstrap:
@@ -49,7 +52,7 @@ def begun(helper: str, place: Path) -> Bootstrap:
 def await_part(place: Path, size: int) -> None:
     """Until so many bytes have come there."""
     until_s = time.monotonic() + PATIENCE_S
-    while sum(part.stat().st_size for part in place.glob("*.part")) < size:
+    while sum(part.stat().st_size for part in place.glob("*.part*")) < size:
         assert time.monotonic() < until_s
         time.sleep(0.01)
 
@@ -71,7 +74,7 @@ def whole(run: Bootstrap, place: Path) -> int:
     (root,) = runtimes(place)
     assert root == f"runtime-{hashlib.sha256(ARCHIVE).hexdigest()}"
     assert len((place / root / "big").read_bytes()) == 1 << 20
-    assert list(place.glob("*.part")) == []
+    assert list(place.glob("*.part*")) == []
     return int(port)
 
 
@@ -119,7 +122,7 @@ def test_what_a_front_end_that_went_away_sent_is_not_sent_again(helper: str, pla
 
 def test_a_beginning_that_was_damaged_is_sent_anew(helper: str, place: Path, stopped: None) -> None:
     interrupted(helper, place)
-    (part,) = place.glob("*.part")
+    (part,) = place.glob("*.part*")
     part.write_bytes(bytes(1000) + part.read_bytes()[1000:])
     run = begun(helper, place)
     assert run.answer() == "need 0 what came is not the runtime"
@@ -129,12 +132,54 @@ def test_a_beginning_that_was_damaged_is_sent_anew(helper: str, place: Path, sto
 
 
 def test_the_beginning_of_another_runtime_goes(helper: str, place: Path) -> None:
-    other = place / f"runtime-{'0' * 64}.part"
+    other = place / f"runtime-{'0' * 64}{PART}"
     other.write_bytes(b"x")
     run = begun(helper, place)
     assert run.answer() == "need 0"
     assert not other.exists()
     run.end()
+
+
+def test_what_comes_to_a_machine_with_the_same_home_is_left_alone_for_a_day(
+    helper: str, place: Path, stopped: None
+) -> None:
+    digest = hashlib.sha256(ARCHIVE).hexdigest()
+    others = [place / f"runtime-{each}.part-{BOOT_ID[::-1]}-another" for each in (digest, "0" * 64)]
+    left = [place / f"runtime-{'1' * 64}.part{end}" for end in ("", f"-{BOOT_ID[::-1]}-another")]
+    for each in (*others, *left):
+        each.write_bytes(b"of another")
+    for each in left:
+        os.utime(each, (0, 0))
+    run = begun(helper, place)
+    assert run.answer() == "need 0"
+    run.give(ARCHIVE)
+    assert run.answer().startswith("have ")
+    run.end()
+    assert sorted(place.glob("*.part*")) == sorted(others)
+
+
+def test_hosts_with_one_home_and_locks_of_their_own_harm_each_other_in_nothing(place: Path, stopped: None) -> None:
+    """As with homes on NFS, whose directories each host locks for itself: both wrote the same file."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, for hosts with names of their own")
+    with helper_with("-DLOCK_EXCLUSIVE=1") as helper:  # a shared lock
+        hosts = {}
+        for name in ("one", "two"):
+            on_host = place.parent / name
+            inside = f"hostname {name}; exec {helper} bootstrap {place}"
+            on_host.write_text(f"#!/bin/sh\nexec unshare --uts sh -c '{inside}'\n")
+            on_host.chmod(0o700)
+            hosts[name] = begun(str(on_host), place)
+        assert hosts["one"].answer() == "need 0"
+        hosts["one"].give(ARCHIVE[:HALF])
+        await_part(place, HALF)
+        assert hosts["two"].answer() == "need 0", "it took what comes to the other one"
+        hosts["two"].give(ARCHIVE)
+        assert hosts["two"].answer().startswith("have ")
+        hosts["one"].send(ARCHIVE[HALF:])
+        whole(hosts["one"], place)
+        for run in hosts.values():
+            run.end()
 
 
 @contextlib.contextmanager
@@ -260,15 +305,22 @@ def test_strangers_who_say_nothing_do_not_keep_a_source_from_its_guests(helper: 
         assert told(port, request()) == ARCHIVE
 
 
-@pytest.fixture(scope="session")
-def impatient() -> Iterator[str]:
-    """The helper whose server has no time at all for who comes when all is there."""
+@contextlib.contextmanager
+def helper_with(definition: str) -> Iterator[str]:
+    """The helper, compiled with this."""
     with tempfile.TemporaryDirectory(prefix="gproc-test-") as made:
         compiler = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
         if compiler is None:
             pytest.skip("needs a C compiler")
-        compile_by([compiler, "-DSERVING_S=0"], Path(made, "helper"), strict=True)
+        compile_by([compiler, definition], Path(made, "helper"), strict=True)
         yield str(Path(made, "helper"))
+
+
+@pytest.fixture(scope="session")
+def impatient() -> Iterator[str]:
+    """The helper whose server has no time at all for who comes when all is there."""
+    with helper_with("-DSERVING_S=0") as helper:
+        yield helper
 
 
 def test_who_waited_long_for_its_turn_named_a_port_at_which_nobody_was_any_more(impatient: str, place: Path) -> None:

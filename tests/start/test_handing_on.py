@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -88,7 +89,8 @@ def test_what_a_start_that_was_broken_off_left_is_not_sent_again(lab: Lab) -> No
     part = lab.place / "part"
     part.write_bytes(runtime.archive[:HALF_OF_A_RUNTIME])
     lab.shell("h1", f"mkdir -p {directory}; chmod 700 /var/cache/gproc {directory}")
-    lab.put("h1", part, f"{directory}/runtime-{runtime.digest}.part")
+    boot_id = lab.shell("h1", "cat /proc/sys/kernel/random/boot_id").strip()
+    lab.put("h1", part, f"{directory}/runtime-{runtime.digest}.part-{boot_id}-h1")
     found = started(lab, "-w", "h1")
     assert found["h1"]["state"] == "up"
     assert found["h1"]["sent_bytes"] < len(runtime.archive) - HALF_OF_A_RUNTIME + 200_000
@@ -107,6 +109,23 @@ def test_a_plain_start_says_what_went_over_the_front_ends_link(lab: Lab) -> None
 SHARED = r"""
 mkdir -p "$root/var/cache" && mount --bind SHARED "$root/var/cache"
 """
+
+
+def test_hosts_that_share_a_directory_and_are_started_at_once_are_all_up_and_leave_nothing(lab: Lab) -> None:
+    shared = lab.place / "at-once"
+    shared.mkdir(exist_ok=True)
+    shell = SHARED.replace("SHARED", str(shared))
+    names = ("same1", "same2", "same3")
+    for name in names:
+        lab.add(name, more=shell)
+    for name in names:
+        lab.ssh(name, "true")
+    found = started(lab, "-w", ",".join(names))
+    assert {node["state"] for node in found.values()} == {"up"}, found
+    left = [name for name in os.listdir(shared / "gproc" / "runtimes") if ".part" in name or name.startswith(".")]
+    assert left == []
+
+
 LATE = r"""
 printf '#!/bin/sh\nsleep 2\nexec /bin/sh -c "$SSH_ORIGINAL_COMMAND"\n' >"$root/root/late"
 chmod 755 "$root/root/late"
