@@ -86,9 +86,11 @@ class Client(Receiver[ClientToMaster]):
 
     def __init__(
         self, service: JobService, inquiries: TreeInquiries, account: Account, traffic: Traffic,
-        refused: Callable[[str], None],
+        refused: Callable[[str], None], ended: Callable[[str], None],
     ) -> None:  # fmt: skip
-        """refused: called with the reason if it is dropped before its first request."""
+        """refused: called with the reason if it is dropped before its first request.  ended: if that is for what it
+        sends later.
+        """
         self.account = account
         self.jobs: dict[int, LiveJob] = {}
         self.spoken = asyncio.Event()
@@ -99,6 +101,7 @@ class Client(Receiver[ClientToMaster]):
         self._service = service
         self._tree = inquiries
         self._refused = refused
+        self._ended = ended
         self._inquiries: deque[_Question] = deque()
         self._answering: asyncio.Task[None] | None = None
 
@@ -194,6 +197,8 @@ class Client(Receiver[ClientToMaster]):
     def on_fault(self, link: Link, reason: str) -> None:
         if link.channel == frames.CHANNEL_CLIENT:
             link.send(Dismissed(reason))
+        if self.spoken.is_set():
+            self._ended(reason)
         link.end(reason)
 
     def on_lost(self, link: Link, reason: str) -> None:
@@ -291,8 +296,9 @@ class Clients:
         """Serve a client until its connection ends."""
         account = self._accounts.open(uid)
         client = Client(
-            self._service, self._inquiries, account, self.traffic, lambda reason: self._log_refusal(uid, reason)
-        )
+            self._service, self._inquiries, account, self.traffic, lambda reason: self._log("refused", uid, reason),
+            lambda reason: self._log("ended the connection of", uid, reason),
+        )  # fmt: skip
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: client.link, connection)
             await client.greet()
@@ -305,6 +311,6 @@ class Clients:
         if (told := self._refusals.note(str(uid), reason, time.monotonic())) is not None:
             log.warning("refused a client of uid %d: %s", uid, told)
 
-    def _log_refusal(self, uid: int, reason: str) -> None:
+    def _log(self, what: str, uid: int, reason: str) -> None:
         if self._refusals.may_log(str(uid), time.monotonic()):
-            log.warning("refused a client of uid %d: %s", uid, reason)
+            log.warning("%s a client of uid %d: %s", what, uid, reason)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 import gproc
+from gproc.wire.job_messages import KillJob
 from tests.loop import run
 from tests.system.cluster import Cluster
 
@@ -79,3 +80,16 @@ def test_a_glob_that_is_longer_than_any_path_is_named(flat: Cluster) -> None:
 def test_more_groups_are_asked_for_than_one_message_names(flat: Cluster) -> None:
     refused = flat.exec(",".join(f"@g{number}" for number in range(300)), "/bin/true")
     assert b"there is no group @g0" in refused.stderr
+
+
+def test_the_reason_for_which_a_connection_ends_is_told_to_the_client_and_in_the_masters_log(flat: Cluster) -> None:
+    """It was in no log if the client had sent something before."""
+    assert flat.master is not None
+    with gproc.connect(str(flat.socket)) as cluster:
+        assert cluster.jobs() == ()
+        engine = cluster._engine
+        engine.call(lambda session: session._send(KillJob(7, LONG, 15, "")))
+        reason = "not a message of a client: Expected `str` of length <= 64"
+        with pytest.raises(gproc.LinkLost, match=f"the master has ended this connection: {reason}"):
+            cluster.jobs()
+    flat.master.says(rf"ended the connection of a client of uid \d+: {reason}")
