@@ -11,7 +11,7 @@ import signal
 import socket
 import stat
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 import uvicorn
@@ -21,6 +21,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from gproc.addresses import bracketed, own_addresses
 from gproc.disk.sockets import bind_with_mode
 from gproc.errors import GprocError, UsageError
+from gproc.link.door import Door
+from gproc.link.turns import Places
 from gproc.trust.identity import load_identity
 
 CONNECTIONS_MAX: Final = 256
@@ -150,13 +152,51 @@ class _HastyProtocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
+    """With TLS the handshakes have the bounds of first requests: uvicorn counts a connection only when its handshake is
+    over, and asyncio waits a minute for that.
+    """
+
     def __init__(self, settings: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(settings)
         self._ready = ready
+        self._door: Door[str] | None = None
+        self._handshakes: dict[asyncio.Task[None], None] = {}
+        """The longest first."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
+        if self.config.ssl is None:
+            await super().startup(sockets=sockets)
+        else:
+            await super().startup(sockets=[])
+            all_come_in = Places(CONNECTIONS_MAX, CONNECTIONS_MAX)
+            self._door = Door(all_come_in, lambda _: "", self._shake_hands, lambda _key, _reason: None)
+            for each in sockets or ():
+                self._door.open(each)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._door is not None:
+            self._door.close()
+        await super().shutdown(sockets=sockets)
+
+    async def _shake_hands(self, connection: socket.socket, _key: str) -> None:
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._handshakes[task] = None
+        if len(self._handshakes) > SILENT_MAX:
+            longest = next(iter(self._handshakes))
+            del self._handshakes[longest]
+            longest.cancel()
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._protocol, connection, ssl=self.config.ssl, ssl_handshake_timeout=HEAD_S
+            )
+        except OSError:
+            pass  # whoever it was: nothing was said
+        finally:
+            self._handshakes.pop(task, None)
+
+    def _protocol(self) -> _HastyProtocol:
+        return _HastyProtocol(self.config, self.server_state, self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

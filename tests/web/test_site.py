@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from gproc.web.serving import CONNECTIONS_MAX
+from gproc.web.serving import CONNECTIONS_MAX, SILENT_MAX
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
 from tests.web.conftest import COPIED_BYTES, Serve, Site, stopped_copy
@@ -235,15 +235,30 @@ def asked_at(path: Path, host: str) -> int:
 
 def test_elsewhere_than_on_loopback_it_is_by_tls_with_the_clusters_certificate(tree: Cluster, serve: Serve) -> None:
     site = serve("--listen", "0.0.0.0:0")
+    assert site.origin.startswith(f"https://{socket.gethostname()}:"), "an address that can be opened"
+    assert asked_by_tls(tree, site) == 200
+
+
+def test_handshakes_that_do_not_go_on_kept_their_connections_for_a_minute(tree: Cluster, serve: Serve) -> None:
+    """As many as there are descriptors kept everybody out."""
+    site = serve("--listen", "0.0.0.0:0")
+    port = int(site.origin.rpartition(":")[2])
+    with contextlib.ExitStack() as silent:
+        for _ in range(CONNECTIONS_MAX + 44):
+            silent.enter_context(socket.create_connection(("127.0.0.1", port)))
+        assert asked_by_tls(tree, site) == 200
+        assert len(os.listdir(f"/proc/{site.process.pid}/fd")) < SILENT_MAX + 50
+
+
+def asked_by_tls(tree: Cluster, site: Site) -> int:
     host = socket.gethostname()
-    assert site.origin.startswith(f"https://{host}:"), "an address that can be opened"
     context = ssl.create_default_context(cafile=str(Path(tree.env["GPROC_HOME"]) / "ca.crt"))
     context.check_hostname = False
     request = urllib.request.Request(
         site.origin.replace(host, "127.0.0.1") + "/api/v1/tree", headers={"authorization": f"Bearer {site.token}"}
     )
     with urllib.request.urlopen(request, timeout=PATIENCE_S, context=context) as answer:
-        assert answer.status == 200
+        return int(answer.status)
 
 
 def test_a_token_in_a_file_stays_and_is_the_users_secret(place: Path, serve: Serve, tree: Cluster) -> None:
