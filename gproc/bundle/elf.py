@@ -54,6 +54,8 @@ def read(path: str, memo: Memo | None = None) -> Elf | None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         found = excerpt.cut(path, descriptor)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
     finally:
         os.close(descriptor)
     return None if found is None else _elf(path, found, memo or Memo())

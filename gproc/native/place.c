@@ -9,8 +9,10 @@
 #define HANDLE (O_PATH | O_CLOEXEC)
 #define READABLE (O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC)
 
-/* Entries of the node's that one job puts back; each takes some 25 us. */
+/* Entries of the node's that one job puts back; each takes some 25 us.  What the job has itself costs a look only, and a
+ * bundle has its own bound. */
 #define ENTRIES_MAX 4000u
+#define TOO_MANY "with it, more than 4,000 entries stand beside what was sent: cd there first, or send from another directory"
 
 /* Directories in one another that both sides have. */
 #define DEPTH_MAX 16u
@@ -106,6 +108,15 @@ static uint32_t type_of(int directory, const char *name) {
     return SYS5(statx, directory, name, flags, STATX_TYPE, &found) == 0 ? found.stx_mode & S_IFMT : 0;
 }
 
+/* Note what failed for `name` in the node's directory; with an empty name, for the directory itself. */
+static bool fail_in(long result, const char *words, int node, const char *name) {
+    char path[TARGET_BYTES];
+    struct descriptor_path opened = by_descriptor(node);
+    long length = SYS4(readlinkat, AT_FDCWD, opened.text, path, sizeof path - 1);
+    path[length < 0 ? 0 : length] = 0;
+    return name[0] == 0 ? fail(result, words, path) : fail_below(result, words, path, name);
+}
+
 static bool bind(int from, int to, const char *subject) {
     struct descriptor_path source = by_descriptor(from), at = by_descriptor(to);
     /* Recursive: in a user namespace a bind that would uncover what is mounted below is refused. */
@@ -120,7 +131,7 @@ static bool put_link(int was, int own, const char *name) {
         target[length] = 0;
         length = SYS3(symlinkat, target, own, name);
     }
-    return length >= 0 || fail(length, NULL, name);
+    return length >= 0 || fail(length, NULL, "");
 }
 
 /* One entry of the node's directory, also in our own, which has nothing of that name.  The place of a file has no mode
@@ -131,7 +142,7 @@ static bool put(int node, int own, const char *name) {
         return true; /* it went meanwhile */
     }
     if (was < 0) {
-        return fail(was, NULL, name);
+        return fail_in(was, NULL, node, name);
     }
     uint32_t type = type_of(was, "");
     bool good = true;
@@ -140,11 +151,11 @@ static bool put(int node, int own, const char *name) {
     } else {
         long made = type == S_IFDIR ? SYS3(mkdirat, own, name, 0755) : SYS4(mknodat, own, name, S_IFREG, 0);
         int to = made < 0 ? (int)made : (int)SYS4(openat, own, name, HANDLE | O_NOFOLLOW, 0);
-        good = (to >= 0 || fail(to, NULL, name)) && bind(was, to, name);
+        good = (to >= 0 || fail(to, NULL, "")) && bind(was, to, "");
         close_quietly(to);
     }
     close_quietly(was);
-    return good;
+    return good || fail_in(-failure.code, NULL, node, name);
 }
 
 /* What the node has in a directory, also in ours; of what both have, ours is shown.  `node` is closed. */
@@ -154,10 +165,8 @@ static bool put_all(const struct plan *plan, int node, int own, uint32_t depth, 
     bool good = true;
     while (good && (name = next_name(&entries)) != NULL) {
         uint32_t type = type_of(own, name);
-        if (++*count > ENTRIES_MAX) {
-            good = fail(-E2BIG, "it has too many entries to put back", name);
-        } else if (type == 0) {
-            good = put(node, own, name);
+        if (type == 0) {
+            good = ++*count > ENTRIES_MAX ? fail_in(-E2BIG, TOO_MANY, node, "") : put(node, own, name);
         } else if (type == S_IFDIR && type_of(node, name) == S_IFDIR && depth < DEPTH_MAX) {
             struct search below = {.plan = plan, .path = name, .from = node, .found = -1, .list = -1};
             good = place_as_user(find_below, &below, name);
@@ -252,7 +261,8 @@ static bool give_way(const struct operation *operation, const struct plan *plan,
         int directory = held.has[index] ? open_parent(own, operation->kept.words[index], &last) : -1;
         long result = directory < 0 ? 0 : SYS3(unlinkat, directory, last, 0);
         /* EBUSY: the node's own is there already, by a directory below this one that was shown before. */
-        good = result == 0 || result == -ENOENT || result == -EBUSY || fail(result, NULL, operation->kept.words[index]);
+        good = result == 0 || result == -ENOENT || result == -EBUSY ||
+               fail_below(result, NULL, operation->at, operation->kept.words[index]);
         close_quietly(directory);
     }
     return good;

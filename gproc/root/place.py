@@ -16,7 +16,13 @@ from gproc.root.as_user import Identity, as_user
 from gproc.root.view import InPlace, OwnTop
 
 ENTRIES_MAX: Final = 4000
-"""The most entries of the node that one job puts back.  Each takes some 25 us."""
+"""The most entries of the node that one job puts back.  Each takes some 25 us.  What the job has itself costs a
+look only, and a bundle has its own bound."""
+
+_TOO_MANY: Final = (
+    f"with it, more than {ENTRIES_MAX:,} entries stand beside what was sent: "
+    "cd there first, or send from another directory"
+)
 
 _DEPTH_MAX: Final = 16
 """How deep directories may be inside each other that both the job and the node have."""
@@ -99,7 +105,7 @@ def _give_way(yielding: Sequence[bytes], node: int, own: int, identity: Identity
             except OSError as error:
                 # The node's own is there already, by a directory below this one that was shown before.
                 if error.errno not in (errno.EBUSY, errno.ENOENT):
-                    raise
+                    raise OSError(error.errno, error.strerror, _path_of(node) + b"/" + path) from error
             finally:
                 os.close(directory)
 
@@ -151,11 +157,11 @@ def _below(root: int, path: bytes) -> int:
 def _put_all(node: int, own: int, identity: Identity, depth: int, left: list[int]) -> None:
     """What the node has in a directory, also in ours; of what both have, ours is shown."""
     for name in map(os.fsencode, os.listdir(node)):
-        left[0] -= 1
-        if left[0] < 0:
-            raise OSError(errno.E2BIG, "it has too many entries to put back", os.fsdecode(name))
         kind = _kind(own, name)
         if not kind:
+            left[0] -= 1
+            if left[0] < 0:
+                raise OSError(errno.E2BIG, _TOO_MANY, _path_of(node))
             put(node, own, name)
         elif kind == stat.S_IFDIR == _kind(node, name) and depth < _DEPTH_MAX:
             _put_below(node, own, name, identity, depth, left)
@@ -181,7 +187,21 @@ def _opened(node: int, name: bytes) -> int:
 
 
 def put(node: int, own: int, name: bytes) -> None:
-    """One entry of the node's directory, also in our own, which has nothing of that name."""
+    """One entry of the node's directory, also in our own, which has nothing of that name.
+
+    Raises: OSError naming its path.
+    """
+    try:
+        _put(node, own, name)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, _path_of(node) + b"/" + name) from error
+
+
+def _path_of(node: int) -> bytes:
+    return os.readlink(_by_descriptor(node))
+
+
+def _put(node: int, own: int, name: bytes) -> None:
     try:
         was = os.open(name, _HANDLE | os.O_NOFOLLOW, dir_fd=node)
     except FileNotFoundError:

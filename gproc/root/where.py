@@ -26,6 +26,9 @@ _SHARED: Final = frozenset(
 
 _MEMORY: Final = b"/dev/shm"
 
+_PROC: Final = b"/proc"
+"""A job has one of its own, which hides what would be shown there."""
+
 _SYSTEM: Final = (b"/etc", b"/run", b"/proc", b"/sys", b"/dev", b"/boot")
 
 _DISTRIBUTION: Final = (b"/usr", b"/lib", b"/lib32", b"/lib64", b"/libx32", b"/bin", b"/sbin", b"/etc")
@@ -86,6 +89,8 @@ def shown(
     if not cwd.is_nodes and cwd.in_place:
         directories.setdefault(cwd.path, not cwd.home)
     for place in places:
+        if within(place, _PROC):
+            continue
         if top_of(place) not in facts.tops:
             directories.setdefault(place, False)
         whole.add(place)

@@ -354,6 +354,12 @@ def test_a_bundle_with_a_fresh_file_is_not_cached(request_for: Callable[..., Pac
     assert not was_warm(pack(request_for(program)))
 
 
+def test_a_file_that_cannot_be_read_as_a_file_is_named(packed: Pack) -> None:
+    """`-f /proc/self/`: "None: cannot be packed: Invalid argument"."""
+    with pytest.raises(BundleError, match=r"/proc/\d+/clear_refs: cannot be packed: Invalid argument"):
+        packed("date", extra=("/proc/self/clear_refs",))
+
+
 def test_a_file_that_may_not_be_read_is_named(packed: Pack, program: Path, tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("needs a user other than root, because root may read every file")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,8 +153,30 @@ def test_a_root_directory_of_the_jobs_own_has_the_nodes_entries_and_more(node: A
     assert not os.path.exists("/gproc-none-such")
 
 
-def test_too_many_entries_are_refused_with_the_number(node: Any, home: Path) -> None:
+def test_too_many_entries_beside_what_was_sent_are_refused_with_their_directory(node: Any, home: Path) -> None:
+    """The message named one of the entries: "3404: it has too many entries to put back"."""
+    (home / "many").mkdir()
     for number in range(4100):
-        (home / f"{number}").symlink_to("x")
-    failure = node.run("sh", "-c", "true", view=view(node, home, str(home), "mine")).failure
-    assert (failure.stage, "too many entries" in failure.message) == ("view", True)
+        (home / f"many/{number}").symlink_to("x")
+    failure = node.run("sh", "-c", "true", view=view(node, home, str(home), "many")).failure
+    assert (failure.stage, failure.errno) == ("view", errno.E2BIG)
+    assert failure.message.startswith(f"{home}/many: with it, more than 4,000 entries stand beside what was sent: cd ")
+
+
+def test_entries_that_were_sent_too_are_no_entries_to_put_back(node: Any, home: Path, tmp_path: Path) -> None:
+    """`-f DIR` on a node that has that directory too, whose home is shared: with 4,000 files it was refused."""
+    names = tuple(f"many/{number}" for number in range(4100))
+    (home / "many").mkdir()
+    for name in (*names, "many/theirs"):
+        (home / name).touch()
+    script = "cat many/4099; ls many | wc -l; test -e many/theirs"
+    done = node.run("sh", "-c", script, view=shipping(node, home, tmp_path, names))
+    assert (done.output.split(), done.code) == (["shipped", "4101"], 0), done
+
+
+def test_an_entry_that_cannot_be_put_back_is_told_by_its_whole_path(node: Any) -> None:
+    """`gproc e -f /proc/self/status`, of a user: "cwd: Permission denied", a link that only root may read there."""
+    if os.geteuid() != 0 or node.kind == "plain" or node.uid == 0:
+        pytest.skip("needs a view of a user's, and a process of another user")
+    failure = node.run("sh", "-c", "true", view=view(node, Path("/proc/1"), "/proc/1", "status")).failure
+    assert re.fullmatch(r"/proc/1/\w+: Permission denied", failure.message), failure

@@ -180,6 +180,16 @@ def test_a_directory_of_a_home_is_at_its_own_path_and_needs_no_variable(missing:
     assert InPlace(own, ROOT, False) in found.operations
 
 
+def test_nothing_is_shown_in_proc_which_the_jobs_own_hides() -> None:
+    """`-f /proc/self/status` of a user: all of /proc/PID was put there, and "cwd: Permission denied"."""
+    own = b"/proc/77"
+    laid_out = bundle(more=[*directories(b"/proc", own), file(own + b"/status")], code=(own,))
+    there = here(b"/proc", missing=1, system=False)
+    for found in (here(own, system=False), there):
+        made = view(facts(changes={own: found}), laid_out, cwd=b"/tmp")
+        assert not [each for each in made.operations if isinstance(each, InPlace) and each.at != b"/tmp"]
+
+
 def test_a_working_directory_hides_the_nodes_but_a_home_does_not() -> None:
     assert InPlace(b"/home/me", ROOT, True) in view(facts()).operations
     asked = Asked(b"/home/me", home=b"/home/me")
