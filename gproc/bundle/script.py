@@ -27,9 +27,9 @@ class Shebang(msgspec.Struct, frozen=True):
 
 
 def shebang(head: bytes, script: str) -> Shebang | None:
-    """The interpreter that the first `LINE_BYTES` of a file name; None if they name none.
+    """The interpreter that the first `LINE_BYTES` of a file name; None if they name none, as "#!" alone.
 
-    Raises: BundleError if the line is longer than the kernel reads, or names no interpreter after `#!`.
+    Raises: BundleError if the line is longer than the kernel reads.
     """
     if not head.startswith(b"#!"):
         return None
@@ -38,19 +38,17 @@ def shebang(head: bytes, script: str) -> Shebang | None:
     interpreter, _, argument = text.replace(b"\t", b" ", 1).partition(b" ")
     if not end and len(head) >= LINE_BYTES and not argument:
         raise BundleError(f"{script}: its #! line is longer than the {LINE_BYTES} bytes that the kernel reads")
-    if not interpreter:
-        raise BundleError(f"{script}: its #! line names no interpreter")
-    return Shebang(os.fsdecode(interpreter), os.fsdecode(argument.strip(b" \t")))
+    return None if not interpreter else Shebang(os.fsdecode(interpreter), os.fsdecode(argument.strip(b" \t")))
 
 SHELL: Final = "/bin/sh"
-"""What execvp(3), and every shell, runs a text file by that has no `#!` line."""
+"""What execvp(3), and every shell, runs a text file by whose first line names no interpreter."""
 
 _BEHIND_SHELL: Final = re.compile(rb"#![^\n]*/sh\n'''exec' \"?(/[^\"\n ]+)\"? ")
 
 
 def without_line(head: bytes) -> Shebang | None:
-    """The interpreter of a file without `#!`; None if it is no text, which no shell runs either."""
-    return None if head.startswith(b"#!") or b"\0" in head else Shebang(SHELL, "")
+    """The interpreter of a file that names none; None if it is no text, which no shell runs either."""
+    return None if b"\0" in head else Shebang(SHELL, "")
 
 
 def behind_shell(head: bytes) -> str:

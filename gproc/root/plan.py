@@ -39,7 +39,7 @@ class LaidOut(msgspec.Struct, frozen=True):
 
     at: a directory with all entries at their own paths.
     without_glibc: the same without the glibc set (`layers.without_glibc`); only there if `needs_without_glibc`.
-    interpreter: of a script: the interpreter's path in the bundle and its arguments (`script.interpreter`).
+    interpreter: of a script: the interpreter's path in the bundle and its arguments, or None (`script.interpreter`).
     for_plain: for a plain job: the same as `at` with starters and locales (`layers.for_plain`); b"" if it needs none.
     started: the bundle's directories that have starters there.
     """
@@ -47,7 +47,7 @@ class LaidOut(msgspec.Struct, frozen=True):
     layout: CodeLayout
     at: bytes
     without_glibc: bytes = b""
-    interpreter: tuple[bytes, ...] = ()
+    interpreter: tuple[bytes, ...] | None = ()
     for_plain: bytes = b""
     started: frozenset[bytes] = frozenset()
 
@@ -297,7 +297,7 @@ def _is_whole(bundle: LaidOut, facts: NodeFacts, covered: frozenset[bytes]) -> b
         return False
     if any(not facts.directories[directory].missing for directory in _uncovered(bundle, facts, covered)):
         return False
-    needed = (manifest.loader, *bundle.interpreter[:1])
+    needed = (manifest.loader, *(bundle.interpreter or ())[:1])
     return all(_in_place(path, layout, facts, covered) for path in needed if path)
 
 
@@ -356,6 +356,9 @@ def _as_typed(
 def _from_root(bundle: LaidOut, root: bytes) -> tuple[bytes, Through | None]:
     """How the program starts if nothing but `root` holds the bundle: what is executed, and on whose behalf."""
     manifest = bundle.layout.manifest
+    if bundle.interpreter is None:
+        # The kernel finds it, or says that it is not there: a loader would take the script for an ELF file.
+        return root + manifest.program, None
     script = (root + manifest.program,) if bundle.interpreter else ()
     program = root + (bundle.interpreter[0] if script else manifest.program)
     # Among them are the interpreters that are scripts themselves.

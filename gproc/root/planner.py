@@ -133,7 +133,7 @@ class Planner:
         if plan.needs_without_glibc(layout, facts):
             without_glibc = root.place + b"/without_glibc"
             self._make(root, without_glibc, lambda: layers.without_glibc(layout, root.tree, without_glibc))
-        interpreter = script.interpreter(layout, root.tree, environ)
+        interpreter = script.interpreter(layout, root.tree, request.cwd, environ)
         for_plain, started = (b"", frozenset[bytes]()) if namespaces else self._for_plain(root, layout, facts)
         bundle = plan.LaidOut(layout, root.tree, without_glibc, interpreter, for_plain, started)
         known = self._planned.get(root)

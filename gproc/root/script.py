@@ -20,11 +20,14 @@ _NESTED_MAX: Final = 5
 _ENV: Final = b"/env"
 
 
-def interpreter(layout: CodeLayout, laid_out: bytes, environ: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+def interpreter(
+    layout: CodeLayout, laid_out: bytes, cwd: bytes, environ: Mapping[bytes, bytes]
+) -> tuple[bytes, ...] | None:
     """The ELF program that runs this bundle's program, as a path in the bundle, and its arguments, script excluded.
 
-    () for a bundle whose program is no script, or a script whose interpreter is not in the bundle.  `env NAME` is
+    () for a bundle whose program is no script; None for a script whose interpreter is not in the bundle.  `env NAME` is
     answered with the NAME that the bundle has on the caller's PATH, because env itself would look on the node's.
+    cwd: where the program starts, from which a relative path on a `#!` line counts.
     """
     arguments: tuple[bytes, ...] = ()
     path = layout.manifest.program
@@ -32,14 +35,16 @@ def interpreter(layout: CodeLayout, laid_out: bytes, environ: Mapping[bytes, byt
         met = layout.chain(path)
         words = shebang(laid_out + met[-1]) if met else None
         if words is None:
-            return ()
+            return None
         if not words:
             return (path, *arguments) if depth else ()
+        if not words[0].startswith(b"/"):
+            words = (cwd + b"/" + words[0], *words[1:])
         named = _past_env(layout, words, environ)
         # An interpreter that is itself a script gets this script's path as an argument, after its own option.
         arguments = (*named[1:], *((path, *arguments) if depth else ()))
         path = named[0]
-    return ()
+    return None
 
 
 def shebang(path: bytes) -> tuple[bytes, ...] | None:
@@ -55,7 +60,8 @@ def shebang(path: bytes) -> tuple[bytes, ...] | None:
     if not line.startswith(b"#!"):
         # A text file without "#!" is run by a shell: execvp(3).
         return () if line.startswith(b"\x7fELF") or b"\0" in line else (b"/bin/sh",)
-    return tuple(line[2:].strip(b" \t").split(maxsplit=1))
+    # "#!" and nothing behind it: ENOEXEC, as without "#!".
+    return tuple(line[2:].strip(b" \t").split(maxsplit=1)) or (b"/bin/sh",)
 
 
 def _past_env(layout: CodeLayout, words: tuple[bytes, ...], environ: Mapping[bytes, bytes]) -> tuple[bytes, ...]:

@@ -120,9 +120,9 @@ def _of_script(layout: CodeLayout, laid_out: bytes, real: bytes, node_has: Colle
     words = shebang(laid_out + real)
     if not words:
         return None
-    met = layout.chain(words[0])
+    met = layout.chain(words[0]) if words[0].startswith(b"/") else ()
     if not met or all(step in node_has for step in met) or not _PLAIN_NAME.fullmatch(words[0]):
-        # The node's own: its kernel finds it, or `env` does, on PATH.
+        # The node's own, or one beside the program that runs it: the kernel finds it, or `env` does, on PATH.
         return _below(real)
     rest = [b"'%s'" % word for word in words[1:] if b"'" not in word]
     return b" ".join((b"\"$r\"'%s%s'" % (STARTERS, words[0]), *rest, _below(real)))

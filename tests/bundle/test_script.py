@@ -33,6 +33,8 @@ def nothing(_: str) -> str | None:
         (b"#!/usr/bin/env\tpython3 -u\n", Shebang("/usr/bin/env", "python3 -u")),
         (b"#!/bin/sh", Shebang("/bin/sh", "")),
         (b"\x7fELF", None),
+        (b"#!\n", None),
+        (b"#!   \n", None),
         (b" #!/bin/sh\n", None),
     ],
 )
@@ -40,10 +42,9 @@ def test_a_first_line_names_an_interpreter_and_one_argument(head: bytes, expecte
     assert shebang(head, "x") == expected
 
 
-@pytest.mark.parametrize("head", [b"#!\n", b"#!   \n", b"#!/" + b"x" * 300])
-def test_a_first_line_that_the_kernel_cannot_use_is_an_error(head: bytes) -> None:
+def test_a_first_line_that_is_too_long_for_the_kernel_is_an_error() -> None:
     with pytest.raises(BundleError, match="#! line"):
-        shebang(head, "x")
+        shebang(b"#!/" + b"x" * 300, "x")
 
 
 @pytest.mark.parametrize(

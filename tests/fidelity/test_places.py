@@ -65,6 +65,23 @@ def test_a_script_without_a_first_line_is_run_by_a_shell(site: Any, project: Pat
     assert done.stdout.decode().startswith(wanted), done.stderr
 
 
+@pytest.mark.parametrize("line", ["#!./mine it", "#!mine it", "#!./other it", "#!"])
+def test_a_script_runs_by_what_its_first_line_names_from_the_working_directory(
+    site: Any, project: Path, line: str
+) -> None:
+    """On a plain node the script was given to the loader as if it were ELF: "file too short"."""
+    shutil.copy("/bin/echo", project / "mine")
+    scripts = {"other": "#!./mine other\n", "prog": f"{line}\necho it ./prog $1\n"}
+    for name, text in scripts.items():
+        (project / name).write_text(text)
+        (project / name).chmod(0o755)
+    done = site.run("1", "./prog", "word", cwd=project)
+    at_home = ["other", "./other", "it"] if "other" in line else ["it"]
+    assert [os.path.basename(word) for word in done.stdout.decode().split()] == [
+        *map(os.path.basename, at_home), "prog", "word",
+    ], done.stderr  # fmt: skip
+
+
 def test_a_program_that_another_runs_goes_along(site: Any, project: Path) -> None:
     script = project / "prog"
     script.write_text("#!/bin/sh\necho $A\n")

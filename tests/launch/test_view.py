@@ -104,7 +104,7 @@ def bundled(tmp_path: Path, bin_root: Path) -> Bundled:
         stripped = os.fsencode(tmp_path / "stripped")
         layers.without_glibc(layout, os.fsencode(at), stripped)
         at.chmod(0o755)
-        return LaidOut(layout, os.fsencode(at), stripped, script.interpreter(layout, os.fsencode(at), {}))
+        return LaidOut(layout, os.fsencode(at), stripped, script.interpreter(layout, os.fsencode(at), b"/", {}))
 
     return lay_out
 
