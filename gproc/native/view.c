@@ -13,6 +13,11 @@
  * some 256 MB of the kernel's.  root/mounts.py has the same. */
 #define TMPFS_OPTIONS "mode=0755,size=25%,nr_inodes=256k"
 
+/* The mode of a directory that a job makes because its caller names it: by its sticky bit root/binroot.py knows it. */
+#define MADE 01755u
+
+#define ATTEMPTS 10
+
 #define OPTIONS_BYTES 4096u /* mount(2) copies one page, with its NUL */
 
 static bool mounted(long result, const char *at) {
@@ -65,19 +70,33 @@ static bool make_copy(const struct operation *operation) {
 struct naming {
     const struct plan *plan;
     const char *at;
-    int opened;
+    int opened; /* below 0 a negated errno */
 };
 
-/* Make what is missing of a path, as mkdir -p does; what cannot be made, opening it tells. */
-static void make_parts(const char *path) {
+/* Make what is missing of a path, as mkdir -p does. */
+static long make_parts(const char *path) {
     static char part[PATH_BYTES_MAX + 1];
-    for (size_t used = 0; path[used] != 0; used++) {
+    long made = 0;
+    for (size_t used = 0; path[used] != 0 && (made == 0 || made == -EEXIST); used++) {
         part[used] = path[used];
         if (path[used + 1] == 0 || path[used + 1] == '/') {
             part[used + 1] = 0;
-            SYS3(mkdirat, AT_FDCWD, part, 0755);
+            made = SYS3(mkdirat, AT_FDCWD, part, MADE);
         }
     }
+    return made == -EEXIST ? 0 : made;
+}
+
+/* Hold a directory that a job made: root/binroot.py removes it only if nobody does.  Whether it is still there. */
+static bool hold_made(const struct plan *plan, int directory) {
+    struct statx found;
+    long result = SYS5(statx, directory, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &found);
+    if (result != 0 || found.stx_uid != plan->uid || (found.stx_mode & 07777) != MADE) {
+        return true;
+    }
+    SYS2(flock, directory, LOCK_SH);
+    result = SYS5(statx, directory, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &found);
+    return result != 0 || found.stx_nlink > 0;
 }
 
 /* In a child that has our memory and our descriptors, but not our rights. */
@@ -86,18 +105,35 @@ static int open_as_user(void *argument) {
     if (!identity_become(naming->plan)) {
         return 1;
     }
-    naming->opened = open_directory(naming->at);
-    if (naming->opened == -ENOENT) {
-        make_parts(naming->at);
-        naming->opened = open_directory(naming->at);
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        naming->opened = (int)SYS4(openat, AT_FDCWD, naming->at, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC, 0);
+        if (naming->opened == -EACCES) { /* one that may not be read, so no job made it */
+            naming->opened = (int)SYS4(openat, AT_FDCWD, naming->at, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+        }
+        if (naming->opened == -ENOENT) {
+            long made = make_parts(naming->at);
+            naming->opened = made == 0 ? -ENOENT : (int)made;
+        } else if (naming->opened >= 0 && !hold_made(naming->plan, naming->opened)) {
+            close_quietly(naming->opened);
+            naming->opened = -ENOENT;
+        }
+        if (naming->opened != -ENOENT) { /* else another job's end removes it at the same moment */
+            return 0;
+        }
     }
     return 0;
 }
 
 /* The user named the directory, so a process with his rights opens it, and makes it. */
 static int open_as(const struct plan *plan, const char *at) {
-    struct naming naming = {plan, at, -1};
-    return place_as_user(open_as_user, &naming, at) ? naming.opened : -1;
+    struct naming naming = {plan, at, -ENOENT};
+    if (!place_as_user(open_as_user, &naming, at)) {
+        return -1;
+    }
+    if (naming.opened < 0) {
+        fail(naming.opened, NULL, at);
+    }
+    return naming.opened;
 }
 
 static bool make_shown(const struct operation *operation, const struct plan *plan) {
@@ -109,8 +145,7 @@ static bool make_shown(const struct operation *operation, const struct plan *pla
         good = mounted(SYS5(mount, from.text, at.text, NULL, MS_BIND | MS_REC, NULL), operation->at);
     }
     close_quietly(source);
-    close_quietly(to);
-    return good;
+    return good; /* `to` stays open, and so held, as long as we live */
 }
 
 struct options {

@@ -353,9 +353,9 @@ class Program:
 
     def _end(self, outcome: Outcome) -> None:
         self.state = State.DONE
-        self._process = None
+        begun, self._process = self._process is not None, None
         self._suspension.end()
-        if self.ticket.request.collect:
+        if begun:
             self._services.tidy(self.ticket)
         if self._root is not None:
             if self.ticket.request.action == "place":

@@ -21,6 +21,7 @@ from gproc.node.voice import Voice
 from gproc.nodespec import Place, format_path
 from gproc.relay.rounds import Rounds
 from gproc.request.acts import ShowStacks
+from gproc.root.binroot import give_back
 from gproc.root.planner import Planner
 from gproc.root.view import View
 from gproc.store.root import Root
@@ -135,6 +136,9 @@ class LocalServices:
         task.add_done_callback(lambda done: None if done.cancelled() else tell(done.result()))
 
     def tidy(self, ticket: Ticket) -> None:
+        if named := ticket.request.bin_root:
+            # In a thread: the caller named it, and the file system there may not answer.
+            asyncio.get_running_loop().run_in_executor(None, give_back, named, ticket.caller.uid)
         if (root := self._left.pop(ticket.job, b"")) and not remove_tree(root, _AT_ONCE):
             # The next slave removes it, if this one ends before.
             asyncio.get_running_loop().run_in_executor(None, remove_tree, root)

@@ -25,6 +25,7 @@ from gproc.root.asked import Asked
 from gproc.root.code_layout import CodeLayout, joined
 from gproc.root.facts import NodeDirectory, NodeFacts
 from gproc.root.view import CopyTree, InPlace, MakeDirectory, Operation, Overlay, Proc, ShowAt, Through, Tmpfs, View
+from gproc.shown import shown as shown_path
 
 _ARGV0_SINCE: Final = (2, 33)
 """The glibc whose loader first knew --argv0; musl's has known it since 1.1.23."""
@@ -96,6 +97,7 @@ def plan(bundle: LaidOut, bin_root: bytes, asked: Asked, facts: NodeFacts, job_n
     program = bundle.layout.manifest.program
     if _in_place(program, bundle.layout, facts, covered):
         program = _as_typed(bundle.layout, facts, covered, asked, cwd.in_place)
+        _refuse_what_would_be_hidden(program, asked.shown_at)
     else:
         program = root + program
     searched = tuple(
@@ -123,6 +125,7 @@ def plan_local(program: bytes, bin_root: bytes, asked: Asked, facts: NodeFacts, 
         root = bin_root + b"/" + job_name
         start = asked.cwd if asked.own_cwd else root + asked.cwd
         return View("plain", (), program, start, root=root, moved=True)
+    _refuse_what_would_be_hidden(program, asked.shown_at)
     cwd = where.working_directory(asked, bin_root, facts)
     shown = where.shown(None, facts, cwd, (), ())
     mounts: tuple[Operation, ...] = (
@@ -145,6 +148,15 @@ def _in_its_place(at: bytes, bin_root: bytes, whole: bool, layout: CodeLayout) -
 
 def _shown(bin_root: bytes, shown_at: bytes) -> tuple[ShowAt, ...]:
     return (ShowAt(bin_root, shown_at),) if shown_at and shown_at != bin_root else ()
+
+
+def _refuse_what_would_be_hidden(program: bytes, shown_at: bytes) -> None:
+    """Raises: LaunchError."""
+    if shown_at and within(program, shown_at):
+        raise LaunchError(
+            f"binRoot {shown_path(shown_at)} would hide {shown_path(program)}, the program, with all else that the "
+            "node has there: choose a directory of its own"
+        )
 
 
 def _refuse_what_needs_its_place(layout: CodeLayout, facts: NodeFacts) -> None:
