@@ -54,7 +54,7 @@ _MODULES = {
     "gproc.client.job": ("Job",),
     "gproc.client.known": ("JobInfo",),
     "gproc.client.events": (
-        "Departed", "Event", "Exited", "Output", "Skipped", "Staged", "Started", "TaskExited", "Unreached",
+        "Departed", "Event", "Exited", "Output", "Skipped", "Staged", "Started", "TaskExited", "Unkept", "Unreached",
     ),
     "gproc.client.options": ("DEVNULL", "PIPE"),
     "gproc.client.results": ("CompletedJob", "JobFailed", "TimeoutExpired"),
@@ -78,8 +78,8 @@ __all__ = [
     "JobInfo", "JobRejected", "Killed", "LinkLost", "Lost", "MappedTasks", "MasterSilent", "NoMaster", "NodeStatus",
     "NotStarted", "Outcome", "Output", "ProgramNotExecutable", "ProgramNotFound", "Refused", "Returned",
     "Signalled", "Skipped", "SpecError", "StackInfo", "StackNote", "StacksInfo", "Staged", "Started", "TaskExited",
-    "TaskResult", "TasksNotRun", "TimedOut", "TimeoutExpired", "TreeInfo", "TrustError", "Unreached", "UsageError",
-    "connect", "connect_async", "pack",
+    "TaskResult", "TasksNotRun", "TimedOut", "TimeoutExpired", "TreeInfo", "TrustError", "Unkept", "Unreached",
+    "UsageError", "connect", "connect_async", "pack",
 ]  # fmt: skip
 
 

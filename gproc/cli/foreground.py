@@ -15,7 +15,7 @@ from gproc.cli.suspending import Suspending
 from gproc.cli.trace import Trace
 from gproc.cli.waking import SignalPipe
 from gproc.client.driver import PollDriver
-from gproc.client.events import Departed, Event, Exited, Output, Skipped, Staged, Started, TaskExited, Unreached
+from gproc.client.events import Departed, Event, Exited, Output, Skipped, Staged, Started, TaskExited, Unkept, Unreached
 from gproc.client.keys import DetachKeys
 from gproc.client.session import STDIN_BYTES, JobEvent, JobRefused
 from gproc.client.session_job import SessionJob
@@ -261,6 +261,9 @@ class Foreground:
             case Skipped():
                 self._progress.clear()
                 complain([skipped_text(event)])
+            case Unkept(reason):
+                self._progress.clear()
+                complain([f"job {self.job.number}: {reason}"])
             case Departed(reason):
                 self._tell(f"has left job {self.job.number}")
                 self.departed = True

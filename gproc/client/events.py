@@ -95,6 +95,12 @@ class Skipped(msgspec.Struct, frozen=True):
     rank: int
 
 
+class Unkept(msgspec.Struct, frozen=True):
+    """What was asked to be kept of a job is not, and the job goes on.  reason: what that is, and why, for people."""
+
+    reason: str
+
+
 class Drained(msgspec.Struct, frozen=True):
     """Nodes of a job of tasks take no new ones any more."""
 
@@ -110,4 +116,4 @@ class Departed(msgspec.Struct, frozen=True):
     reason: str
 
 
-Event = Union[Started, Staged, Output, TaskExited, Exited, Unreached, Skipped, Drained, Departed]  # noqa: UP007
+Event = Union[Started, Staged, Output, TaskExited, Exited, Unreached, Skipped, Unkept, Drained, Departed]  # noqa: UP007

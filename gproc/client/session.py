@@ -26,6 +26,7 @@ from gproc.client.events import (
     Started,
     Stream,
     TaskExited,
+    Unkept,
     Unreached,
 )
 from gproc.client.session_job import SessionJob
@@ -52,6 +53,7 @@ from gproc.wire.job_messages import (
     Keep,
     Moment,
     NodesDrained,
+    NotKept,
     SubmitKept,
     Viewing,
     ViewJob,
@@ -231,6 +233,9 @@ class ClientSession(SessionQuestions):
             case Dropped(number, rank, stream, size):
                 if (job := self._jobs.get(number)) is not None and rank < len(job.nodes):
                     yield JobEvent(job, Skipped(job.nodes[rank], STREAMS.get(stream, ""), size, rank))
+            case NotKept(number, reason):
+                if (job := self._jobs.get(number)) is not None:
+                    yield JobEvent(job, Unkept(shown_text(reason)))
             case Detached(number, reason):
                 if (job := self._jobs.pop(number, None)) is not None:
                     job.left = True

@@ -65,6 +65,7 @@ class _Job:
         self.positions = Positions()
         self.lacks_positions = False
         """Whether they have changed by what was dropped and is on no disk."""
+        self.problem = ""
 
 
 class SpoolFiles:
@@ -115,6 +116,11 @@ class SpoolFiles:
         """Append.  What does not fit is dropped: the offsets of what follows show it.  Returns the ends by job."""
         return {batch.job: self._write(batch) for batch in batches}
 
+    def problem_of(self, number: int) -> str:
+        """Why some of a job's output was not written; "" if all was.  Another thread may ask."""
+        job = self._jobs.get(number)
+        return "" if job is None else job.problem
+
     def remove(self, numbers: Collection[int]) -> None:
         for number in numbers:
             job = self._jobs.pop(number, None)
@@ -144,6 +150,9 @@ class SpoolFiles:
                 if not self._failing:
                     log.error("cannot keep output of jobs in %s: %s; it is dropped", self.place, error.strerror)
                 self._failing = True
+                job.problem = job.problem or f"{self.place}: {error.strerror}"
+        else:
+            job.problem = job.problem or "the space for kept output is full"
         if batch.ended:
             job.ended, job.positions = True, Positions()
         return SpoolEnd(index, job.sizes.get(index, 0))
@@ -189,7 +198,7 @@ class SpoolFiles:
         dropped = to_drop(files, free_bytes)
         for file in dropped:
             job = self._jobs[file.job]
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # a disk that can only be read
                 os.unlink(self._path(file.job, file.part))
             self._resize(job, file.part, 0)
             del job.sizes[file.part]

@@ -30,6 +30,8 @@ class JobSpool:
         self.ended: set[int] = set()
         self.complete = False
         """Whether the job has ended and all of its output is on the disk."""
+        self.problem = ""
+        """Why some of its output was not taken by the disk."""
         self._spools = spools
         self._readers: dict[Callable[[], None], None] = {}
 
@@ -128,6 +130,7 @@ class Spools:
                 batches, taken, closed = self._take()
                 ends = await self._keeper.run(partial(self._files.write, batches.values()))
                 for spool in batches:
+                    spool.problem = spool.problem or self._files.problem_of(spool.job)
                     spool.wrote(ends[spool.job], complete=spool in closed)
                 for told in taken:
                     told()

@@ -18,7 +18,7 @@ from gproc.service.jobs import JobRecord
 from gproc.service.live import LiveJob
 from gproc.shown import reason_of
 from gproc.store.root import Root
-from gproc.wire.job_messages import Detached, Keep
+from gproc.wire.job_messages import Detached, Keep, NotKept
 
 if TYPE_CHECKING:
     from gproc.service.clients import Client
@@ -71,7 +71,7 @@ class Departures:
             live.detach()
             self.leave(client, live)
         elif keep.survive:
-            self._spawn(self._survive(live))
+            self._spawn(self._survive_or_say(client, live))
 
     def keep_output(self, live: LiveJob) -> None:
         """From now on its output is kept."""
@@ -151,6 +151,13 @@ class Departures:
         await self._secure(live)
         self._book.note(live)
         await self._book.keeper.written()
+
+    async def _survive_or_say(self, client: Client, live: LiveJob) -> None:
+        try:
+            await self._survive(live)
+        except GprocError as error:
+            ends = "if its client or this master dies, it may end" if live.has_all else "if its client dies, it ends"
+            client.link.send(NotKept(live.job.number, f"{ends}: {error}"))
 
     async def _secure(self, live: LiveJob) -> None:
         """Have all that the job needs.  Raises: StoreError."""

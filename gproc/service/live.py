@@ -22,6 +22,7 @@ from gproc.request.signals import ENDING, STOPPING
 from gproc.request.spec import TerminalSize
 from gproc.service.continuing import is_given_up, skip_gone
 from gproc.service.jobs import JobRecord
+from gproc.service.keeping import say_ended
 from gproc.service.outofreach import UnreachedRanks
 from gproc.service.takers import SharedCredit
 from gproc.service.viewer import Viewer
@@ -53,11 +54,10 @@ UNBOUNDED_BYTES: Final = 1 << 62
 
 
 class LiveJob:
-    """The `Upstream` of a job at the master.
+    """The `Upstream` of a job at the master.  Output that neither its client nor its spool takes is dropped.
 
     attached: the connection of the client that gets the job's events; None: no client does.
     spool: gets its output too; None: it is not kept.  survives: whether it goes on if its client dies.
-    Output that neither takes is dropped.
     """
 
     def __init__(
@@ -291,7 +291,7 @@ class LiveJob:
             self.spool.finish(message.rank, outcome, self._kept_sizes(message.rank))
             if is_given_up(outcome):
                 self._changed(self)
-        self._say(messages.Finished(self.job.number, message.rank, outcome, leaves_files=message.leaves_files))
+        say_ended(self, messages.Finished(self.job.number, message.rank, outcome, leaves_files=message.leaves_files))
         if self.job.over:
             self.close()
         for viewer in list(self.viewers):

@@ -32,6 +32,7 @@ from gproc.wire.job_messages import (
     ListJobs,
     Moment,
     NodesDrained,
+    NotKept,
     RemoveJobs,
     SubmitKept,
     Viewing,
@@ -86,7 +87,7 @@ ClientToMaster = Union[  # noqa: UP007
 MasterToClient = Union[  # noqa: UP007
     Accepted, Rejected, Finished, StageProgress, Credit, Want, TreeState, OutOfReach, JobList, Detached, Dismissed,
     Viewing, Moment, Dropped, ActedOn, FailedNodes, FoundNodes, FaultList, NodesDrained, JobStacks,
-    TaskSpeaks, TaskFinished, TasksConcluded
+    TaskSpeaks, TaskFinished, TasksConcluded, NotKept
 ]
 
 Opening = Union[Join, Attach, PeerHello]  # noqa: UP007

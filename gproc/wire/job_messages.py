@@ -125,6 +125,15 @@ class Detached(Message, frozen=True, tag=tag_of):
     reason: str = ""
 
 
+class NotKept(Message, frozen=True, tag=tag_of):
+    """What was asked to be kept of a job is not; the job goes on.  reason: what that is, and why.
+
+    It is told before the job's last Finished at the latest."""
+
+    job: Number
+    reason: str
+
+
 class Dismissed(Message, frozen=True, tag=tag_of):
     """The last message of a connection that the master ends.  reason: what the client sent that it takes no more."""
 

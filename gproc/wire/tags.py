@@ -15,7 +15,7 @@ TAGS: Final = {
     "Submit": 40, "Accepted": 41, "Rejected": 42, "Inquire": 43, "TreeState": 44, "Poll": 45, "Load": 46,
     "Acknowledged": 50, "OutOfReach": 51,
     "ListJobs": 60, "JobList": 61, "SubmitKept": 62, "Detach": 63, "Detached": 64, "ViewJob": 65, "Viewing": 66,
-    "Moment": 67, "Dropped": 68, "KillJob": 69, "RemoveJobs": 70, "ActedOn": 71, "Dismissed": 90,
+    "Moment": 67, "Dropped": 68, "KillJob": 69, "RemoveJobs": 70, "ActedOn": 71, "Dismissed": 90, "NotKept": 91,
     "AskFailed": 72, "FailedNodes": 73, "FindNodes": 74, "FoundNodes": 75,
     "AskStacks": 86, "JobStacks": 87, "StacksShown": 88,
     "SubmitTasks": 78, "TaskSpeaks": 79, "TaskFinished": 80, "TasksConcluded": 81,

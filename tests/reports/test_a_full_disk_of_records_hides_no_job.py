@@ -1,5 +1,7 @@
 """While the disk of --state was full, `last`, `@failed` and --retry-failed meant an older job, without a word.
 
+And nobody was told that the output of a job with --spool was not kept.
+
 The master knows the jobs of its own run: it answers from that until the disk takes their records.
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,12 +54,17 @@ def test_the_last_job_is_the_last_one_though_no_disk_takes_its_record(tmp_path: 
         assert cluster.exec("--name=whole", "1", "true").returncode == 0
         assert cluster.command("wait", "last").returncode == 0
         assert cluster.command("wait", "whole").returncode == 0
-        assert cluster.exec("--spool", "1", "echo", "kept").returncode == 0
+        unkept = cluster.exec("--spool", "1", "echo", "kept")
+        assert (unkept.returncode, unkept.stdout) == (0, b"kept\n"), unkept
+        said = f"job \\d+: not all of its output is kept: {small_disk}/state/\\S+: No space left on device"
+        assert re.fullmatch(f"gproc: {said}\n", unkept.stderr.decode()), unkept
         assert b"OLD" not in cluster.command("logs", "last").stdout
         assert cluster.command("ps", "-a").stdout.count(b"NEW") == 2
         master.says("cannot keep job records in .*: No space left on device; make room there, or name another place")
         (small_disk / "fill").unlink()
         master.says("job records are kept again")
         assert cluster.command("wait", "last").returncode == 0
+        kept = cluster.exec("--spool", "1", "echo", "kept")
+        assert (kept.stderr, cluster.command("logs", "last").stdout) == (b"", b"kept\n"), kept
     finally:
         cluster.stop()
