@@ -197,7 +197,7 @@ class ListedJob(LiveJob):
     def _stop_by(self, signum: int) -> None:
         if signum in ENDING and not self.job.over:
             self._stopped_by = self._stopped_by or signum
-            self.feed.stop(f"{name_of(signum)} has ended it")
+            self.feed.stop(f"{name_of(signum)} has ended it", signum)
             self._hand_out_soon()
 
     def drain(self, places: Sequence[Place]) -> None:

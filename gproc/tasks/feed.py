@@ -74,7 +74,7 @@ TaskEvent = Union[TaskOutput, TaskDone]  # noqa: UP007
 
 class TaskFeed:
     """last: the number of the last task.  failed: how many have failed.  lost: of how many nobody knows whether they
-    ran.  stopped: why no more tasks begin, as one clause; "" if they do.
+    ran.  stopped: why no more tasks begin, as one clause; "" if they do.  stopped_by: the signal that did it; 0: none.
     horizon: no task with a higher number is wanted yet.
     """
 
@@ -84,6 +84,7 @@ class TaskFeed:
         self.failed = 0
         self.lost = 0
         self.stopped = ""
+        self.stopped_by = 0
         self.horizon: int | None = None
         self.first_not_run: Task | None = None
         self._setup = setup
@@ -140,11 +141,11 @@ class TaskFeed:
     def end_list(self) -> None:
         self._list_ended = True
 
-    def stop(self, why: str) -> None:
+    def stop(self, why: str, signum: int = 0) -> None:
         """No more tasks begin; those that wait on nodes are called back."""
         if self.stopped:
             return
-        self.stopped = why
+        self.stopped, self.stopped_by = why, signum
         while self._pending:
             self._drop(self._pending.popleft())
         for site in self._sites:
@@ -171,6 +172,11 @@ class TaskFeed:
     def is_over(self) -> bool:
         """Whether no node will get a task any more."""
         return bool(self._list_ended or self.stopped) and not self._held and not self._pending
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether some of the list was not begun, as far as is known."""
+        return self.first_not_run is not None or not self._list_ended
 
     @property
     def given(self) -> int:

@@ -8,7 +8,7 @@ from typing import Final
 from gproc.errors import EXIT_GPROC
 from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import Path
-from gproc.request.outcome import Lost, Returned
+from gproc.request.outcome import Killed, Lost, Returned, Signalled
 from gproc.request.wording import describe
 from gproc.tasks.feed import TaskDone, TaskFeed
 from gproc.tasks.task import Task
@@ -76,19 +76,23 @@ class Tally:
         by_reason: dict[str, list[Path]] = {}
         for rank, outcome in feed.closed.items():
             if outcome.status and not isinstance(outcome, Returned):  # that is the number of its tasks that failed
+                if isinstance(outcome, Signalled | Killed) and outcome.signal == feed.stopped_by:
+                    continue  # it took no more tasks; how those that it had have ended was counted above
                 by_reason.setdefault(describe(outcome), []).append(places[rank])
                 status = max(status, outcome.status)
         lines += [f"{naming.fold(nodes)}: {reason}" for reason, nodes in by_reason.items()]
         if missing:
             lines.append(f"{missing}: not connected")
             status = max(status, EXIT_GPROC)
-        if feed.stopped:
-            lines.append(stopped_text(feed.stopped, feed.first_not_run, self._noun))
+        if feed.stopped and (feed.has_rest or not lines):
+            lines.append(stopped_text(feed.stopped, feed.first_not_run, self._noun, has_rest=feed.has_rest))
             status = status or EXIT_GPROC
         return status, lines
 
 
-def stopped_text(why: str, first: Task | None, noun: str) -> str:
+def stopped_text(why: str, first: Task | None, noun: str, *, has_rest: bool = True) -> str:
+    if not has_rest:
+        return f"all of the list had begun: {why}"
     rest = "the rest of the list was not run" if first is None else f"the list was not run from {noun} {first.line} on"
     return f"{rest}: {why}"
 

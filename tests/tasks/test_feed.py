@@ -286,6 +286,29 @@ def test_after_so_many_failures_no_task_begins_and_what_waits_is_called_back() -
     assert Tally().conclude(feed, [Place((1,))]) == (2, ["the rest of the list was not run: 2 tasks have failed"])
 
 
+def test_a_list_that_a_signal_ended_is_told_to_have_a_rest_and_killed_tasks_only_if_it_had() -> None:
+    """All tasks ran to their ends: "1: killed by SIGTERM", and "the rest of the list was not run"."""
+    feed = TaskFeed(Setup(), ECHO)
+    ready(feed, 1)
+    feed.add(1, (b"a",))
+    feed.outgoing()
+    feed.end_list()
+    feed.stop("SIGTERM has ended it", 15)
+    ends(feed, 0, 1, 0.1)
+    list(feed.exited(0, Signalled(15)))
+    status, lines = Tally().conclude(feed, [Place((1,))])
+    assert (status, lines) == (125, ["all of the list had begun: SIGTERM has ended it"])
+
+    feed = TaskFeed(Setup(), ECHO)
+    ready(feed, 1)
+    for line in (1, 2):
+        feed.add(line, (b"a",))
+    feed.outgoing()
+    feed.stop("SIGTERM has ended it", 15)
+    list(feed.exited(0, Signalled(9)))
+    assert "1: killed by SIGKILL" in Tally().conclude(feed, [Place((1,))])[1]
+
+
 def test_a_node_that_sends_something_else_gets_no_more_and_its_tasks_are_lost() -> None:
     feed = TaskFeed(Setup(), ECHO)
     ready(feed, 1, 1)
