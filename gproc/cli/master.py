@@ -16,6 +16,7 @@ from gproc.cli.node_options import DEFAULT_CMD_PORT
 from gproc.cli.options import MasterOptions
 from gproc.descriptors import allow_all
 from gproc.errors import GprocError, UsageError
+from gproc.link.shares import warn_if_few
 from gproc.locales import Options, Role, check_address, load
 from gproc.master import Master
 from gproc.policy.warden import Warden
@@ -48,6 +49,7 @@ def run(options: MasterOptions) -> int:
     if options.orphan_timeout_s < LEAST_LEASE_S:
         raise UsageError(f"--orphan-timeout is at least {LEAST_LEASE_S:.0f} s: a busy node needs as long to answer")
     allow_all()
+    warn_if_few()
     name = socket.gethostname()
     locale = load(options.locale)
     placement = locale.place(Role.MASTER, name, Options(cmd_port=options.cmd_port or DEFAULT_CMD_PORT))

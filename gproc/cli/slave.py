@@ -86,6 +86,7 @@ def serve(
 
     from gproc.addresses import answers_for, listening_address
     from gproc.collecting import collect_from_now_on
+    from gproc.link.shares import warn_if_few
     from gproc.locales import load
     from gproc.node.succeeding import following_of
     from gproc.policy.warden import Warden
@@ -100,6 +101,7 @@ def serve(
     from gproc.trust.endpoint import Endpoint
 
     collect_from_now_on()
+    warn_if_few()
     dialled = placement.parent
     assert dialled is not None, "a locale gives every slave a parent"
     told = manager or ServiceManager()

@@ -10,10 +10,13 @@ Within each part, one user or host can take only some.
 
 from __future__ import annotations
 
+import logging
 import resource
 from typing import Final
 
 from gproc.link.turns import Places
+
+log = logging.getLogger("gproc")
 
 NEWCOMERS_MAX: Final = 256
 """Handshakes at a time.  Each holds some 200 KB; a process completes some 300 a second, and then they are over."""
@@ -22,6 +25,19 @@ NEWCOMERS_OF_HOST_MAX: Final = 64
 
 CLIENTS_OF_USER_MAX: Final = 256
 """Commands of one user that are served at a time: as many more wait."""
+
+
+OPEN_FILES_MIN: Final = 64
+"""With fewer there is no place for a single command of a user (1/64), with fewer than 32 none for a node that comes."""
+
+
+def warn_if_few() -> None:
+    """Say at the start that there will be no place, because who is turned away then is told nothing."""
+    if (files := _open_files()) < OPEN_FILES_MIN:
+        log.warning(
+            "ulimit -Hn allows %d open files, and with fewer than %d connections are closed without a word: raise it "
+            "(ulimit -n, limits.conf, LimitNOFILE= of a unit)", files, OPEN_FILES_MIN,
+        )  # fmt: skip
 
 
 def _open_files() -> int:
