@@ -145,7 +145,7 @@ static bool have_runtime(const char *path, int directory, const char *name, bool
         retention_hold(directory, name);
     }
     SYS2(flock, directory, UNLOCK);
-    if (!good && (failure.code == ENOSPC || failure.code == EDQUOT)) {
+    if (!good && for_want_of_room()) {
         fail(-failure.code, "it has no room for the runtime, 50 MB in 100 files", path);
     }
     if (good) {

@@ -26,3 +26,7 @@ bool fail_below(long result, const char *words, const char *base, const char *na
     append(append(strlen(failure.subject), "/"), name);
     return false;
 }
+
+bool for_want_of_room(void) {
+    return failure.code == ENOSPC || failure.code == EDQUOT;
+}

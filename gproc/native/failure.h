@@ -28,4 +28,7 @@ bool fail(long result, const char *words, const char *subject);
 /* The same for `name` in the directory `base`. */
 bool fail_below(long result, const char *words, const char *base, const char *name);
 
+/* Whether what failed did so because the disk is full, or what this user may have of it. */
+bool for_want_of_room(void);
+
 #endif

@@ -130,7 +130,7 @@ static bool make_runtime(int directory, const char *name) {
 bool runtime_unpack(int directory, const char *name, const struct archive *wanted, uint16_t *port) {
     supply_begin(directory, name, wanted, false);
     bool good = make_runtime(directory, name);
-    bool again = !good && supply_is_doubtful() && failure.code != ENOSPC && failure.code != EDQUOT;
+    bool again = !good && supply_is_doubtful() && !for_want_of_room();
     *port = supply_end(good);
     if (again) {
         /* What lay here, or came from another node, was broken.  The front end sends all of it. */
