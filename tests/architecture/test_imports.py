@@ -106,20 +106,20 @@ def is_for_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def nodes_of(tree: ast.AST, *, typing: bool = False) -> Iterator[ast.AST]:
+@cache
+def nodes_of(module: str, *, typing: bool = False) -> tuple[ast.AST, ...]:
     """All nodes of a module.  Without `typing`, those under `if TYPE_CHECKING` are left out."""
-    for node in ast.iter_child_nodes(tree):
-        if is_for_type_checking(node) and not typing:
-            continue
-        yield node
-        yield from nodes_of(node, typing=typing)
+    found: list[ast.AST] = [tree_of(module)]
+    for node in found:  # which grows meanwhile
+        found += (child for child in ast.iter_child_nodes(node) if typing or not is_for_type_checking(child))
+    return tuple(found)
 
 
 @cache
 def imports_of(module: str, *, typing: bool = False) -> frozenset[str]:
     """Full names of the modules that a module of ours imports, at any depth of its code."""
     found: set[str] = set()
-    for node in nodes_of(tree_of(module), typing=typing):
+    for node in nodes_of(module, typing=typing):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -132,9 +132,10 @@ def top(name: str) -> str:
     return name.partition(".")[0]
 
 
-def ours_of(module: str, *, typing: bool = False) -> set[str]:
+@cache
+def ours_of(module: str, *, typing: bool = False) -> frozenset[str]:
     names = {name.removeprefix("gproc.") for name in imports_of(module, typing=typing) if name.startswith("gproc.")}
-    return names & set(SOURCES)
+    return frozenset(names & SOURCES.keys())
 
 
 @pytest.mark.parametrize("module", [name for name in SOURCES if name])
@@ -164,7 +165,7 @@ def test_only_the_edge_prints() -> None:
     printing = {
         module
         for module in SOURCES
-        for node in nodes_of(tree_of(module))
+        for node in nodes_of(module)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
     assert {module for module in printing if not module.startswith("cli.")} == set()
@@ -187,7 +188,7 @@ def test_nothing_is_unpickled_or_evaluated() -> None:
         # A runtime's Python reads its own modules, as every Python does.
         allowed = {"marshal"} if module in writing | reading else set()
         assert not {"pickle", "marshal", "shelve"} & {top(name) for name in imports_of(module)} - allowed, module
-        for node in nodes_of(tree_of(module)):
+        for node in nodes_of(module):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 assert node.func.id not in ("eval", "exec"), module
 
@@ -248,7 +249,7 @@ def test_no_message_has_a_system_error_as_python_writes_it() -> None:
     raw = {
         f"{module}:{line}"
         for module in SOURCES
-        for handler in ast.walk(tree_of(module))
+        for handler in nodes_of(module, typing=True)
         if isinstance(handler, ast.ExceptHandler) and (handler.type is None or names_in(handler.type) & SYSTEM_ERRORS)
         for line in raw_texts_of(handler)
     }

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gproc.cli.help import wrapped
+from gproc.cli.main import main
 from gproc.cli.modes import MODES, Mode
 from gproc.cli.switches import SWITCHES, switches_of
 
@@ -28,10 +29,30 @@ def gproc(*argv: str, **environ: str) -> str:
     return done.stdout
 
 
+class Pages:
+    """The same pages without a process for each of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, *modes: str, width: int) -> str:
+        self._monkeypatch.setenv("COLUMNS", str(width))
+        status = main(["help", *modes])
+        said = self._capsys.readouterr()
+        assert (status, said.err) == (0, "")
+        return said.out
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Pages:
+    return Pages(monkeypatch, capsys)
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
-def test_a_page_names_every_switch_of_its_mode_in_every_spelling(mode: Mode, width: int) -> None:
-    page = gproc("help", mode.letters, COLUMNS=str(width))
+def test_a_page_names_every_switch_of_its_mode_in_every_spelling(mode: Mode, width: int, pages: Pages) -> None:
+    page = pages(mode.letters, width=width)
     shown = page.replace(",", " ").split()
     assert [name for switch in switches_of(mode) for name in switch.shown() if name not in shown] == []
     elsewhere = {name for switch in SWITCHES for name in switch.shown()}
@@ -43,10 +64,14 @@ def test_a_page_names_every_switch_of_its_mode_in_every_spelling(mode: Mode, wid
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_pages_fit_their_terminal(width: int) -> None:
-    for mode in ("", *(mode.letters for mode in MODES)):
-        page = gproc("help", *([mode] if mode else []), COLUMNS=str(width))
+def test_pages_fit_their_terminal(width: int, pages: Pages) -> None:
+    for mode in (None, *MODES):
+        page = pages(*([mode.letters] if mode else []), width=width)
         assert max(map(len, page.splitlines())) <= width
+
+
+def test_a_page_is_the_same_for_a_process_of_its_own(pages: Pages) -> None:
+    assert gproc("help", "e", COLUMNS="60") == pages("e", width=60)
 
 
 def test_the_first_page_names_every_mode() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import stat
 import subprocess
 import sys
@@ -160,36 +161,42 @@ def test_a_damaged_list_of_revoked_certificates_is_named_and_not_taken_for_an_em
     assert "is damaged" in key.refused("issue", "kn1")
 
 
-@pytest.fixture
-def passphrase(tmp_path: Path) -> str:
-    path = tmp_path / "passphrase"
-    path.write_text("correct horse battery\n")
-    path.chmod(0o600)
-    return f"--passphrase-file={path}"
-
-
-def test_a_backup_brings_a_lost_front_end_back(key: Typed, passphrase: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The place of one who has issued and revoked a certificate, and made the backup b."""
+    place = tmp_path_factory.mktemp("saved")
+    key, passphrase = Typed(place), place / "passphrase"
+    passphrase.write_text("correct horse battery\n")
+    passphrase.chmod(0o600)
     key.good("issue", "kn1")
     key.good("revoke", "kn1")
-    said = key.good("backup", "b", passphrase)
-    assert said.startswith("b: the keys of cluster ")
-    assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == 0o600
-    sealed = (tmp_path / "b").read_bytes()
-    assert not [name for name in ("ca.key", "ticket.key") if (key.home / name).read_bytes() in sealed]
-    key.good("restore", "b", passphrase, home="new")
+    assert key.good("backup", "b", "--passphrase-file=passphrase").startswith("b: the keys of cluster ")
+    return place
+
+
+@pytest.fixture
+def backed_up(saved: Path, tmp_path: Path) -> Typed:
+    return Typed(Path(shutil.copytree(saved, tmp_path / "saved")))
+
+
+def test_a_backup_brings_a_lost_front_end_back(backed_up: Typed) -> None:
+    place, home = backed_up.place, backed_up.home
+    assert stat.S_IMODE((place / "b").stat().st_mode) == 0o600
+    sealed = (place / "b").read_bytes()
+    assert not [name for name in ("ca.key", "ticket.key") if (home / name).read_bytes() in sealed]
+    backed_up.good("restore", "b", "--passphrase-file=passphrase", home="new")
     for name in ("ca.key", "ca.crt", "ticket.key", "ticket.pub", "issued", "revoked"):
-        one, other = key.home / name, tmp_path / "new" / name
+        one, other = home / name, place / "new" / name
         assert one.read_bytes() == other.read_bytes()
         assert one.stat().st_mode == other.stat().st_mode
-    assert "has keys already" in key.refused("restore", "b", passphrase, home="new")
+    assert "has keys already" in backed_up.refused("restore", "b", "--passphrase-file=passphrase", home="new")
 
 
-def test_a_wrong_passphrase_opens_nothing(key: Typed, passphrase: str, tmp_path: Path) -> None:
-    key.good("issue", "kn1")
-    key.good("backup", "b", passphrase)
-    (tmp_path / "passphrase").write_text("correct horse batterie\n")
-    assert "the passphrase is wrong, or the backup is damaged" in key.refused("restore", "b", passphrase, home="new")
-    assert not list((tmp_path / "new").iterdir())
+def test_a_wrong_passphrase_opens_nothing(backed_up: Typed) -> None:
+    (backed_up.place / "passphrase").write_text("correct horse batterie\n")
+    said = backed_up.refused("restore", "b", "--passphrase-file=passphrase", home="new")
+    assert "the passphrase is wrong, or the backup is damaged" in said
+    assert not list((backed_up.place / "new").iterdir())
 
 
 def test_the_terminal_is_asked_twice_for_the_passphrase_of_a_backup(key: Typed) -> None:
@@ -213,12 +220,11 @@ def test_the_terminal_is_asked_twice_for_the_passphrase_of_a_backup(key: Typed) 
     assert opened_backup((key.place / "b").read_bytes(), b"correct horse battery")
 
 
-@pytest.mark.parametrize("cut", [0, 5, 20, 40, 200])
-def test_a_backup_that_is_cut_off_is_refused(key: Typed, passphrase: str, tmp_path: Path, cut: int) -> None:
-    key.good("issue", "kn1")
-    key.good("backup", "b", passphrase)
-    with pytest.raises(TrustError):
-        opened_backup((tmp_path / "b").read_bytes()[:cut], b"correct horse battery")
+def test_a_backup_that_is_cut_off_is_refused(backed_up: Typed) -> None:
+    whole = (backed_up.place / "b").read_bytes()
+    for cut in (0, 5, 20, 40, 200):
+        with pytest.raises(TrustError):
+            opened_backup(whole[:cut], b"correct horse battery")
 
 
 def test_debug_says_what_is_written(key: Typed) -> None:

@@ -125,6 +125,7 @@ def test_revoked_hosts_stay_revoked_and_are_not_missed(authority: Authority) -> 
     assert (after.names, after.number > before.number) == (before.names, True)
 
 
+@pytest.mark.usefixtures("derived_once")
 def test_new_keys_are_in_a_backup(authority: Authority, tmp_path: Path) -> None:
     following = begin_rotation(authority)
     home = homes.gproc_home({"GPROC_HOME": str(tmp_path / "other")})
