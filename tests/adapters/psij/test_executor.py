@@ -1,14 +1,19 @@
 """PSI/J jobs on a real tree: each test is a program of a user that imports psij, in a process of its own.
 
-psij installs a handler of signals when it is imported, so the tests' own process does not import it.
+psij installs a handler of signals when it is imported, so the tests' own process does not import it.  That takes most
+of a second: one process imports it for all programs, and forks them.
 """
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.adapters.invoke.client import await_the_end_of_jobs
 from tests.patience import PATIENCE_S
@@ -33,20 +38,49 @@ def run(executable, *arguments, **rest):
 """
 
 
-def program(tree: Cluster, source: str) -> subprocess.CompletedProcess[str]:
-    """Run a program of a user, which must end well."""
-    done = subprocess.run(
-        [sys.executable, "-c", BEGIN + source, str(tree.socket)], env=tree.env, cwd=tree.work,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=2 * PATIENCE_S,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done
+FORKS = """
+import json, os, psij, sys
+
+for line in sys.stdin:
+    source, log = json.loads(line)
+    if not (program := os.fork()):
+        break
+    print(os.waitstatus_to_exitcode(os.waitpid(program, 0)[1]), flush=True)
+else:
+    sys.exit()
+for number, name in enumerate((os.devnull, log, log)):
+    os.dup2(os.open(name, os.O_RDWR), number)
+exec(source)
+"""
+
+Program = Callable[[str], None]
 
 
-def test_a_job_runs_with_its_files_environment_and_directory(tree: Cluster) -> None:
+@pytest.fixture(scope="module")
+def program(tree: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """Runs a program of a user, which must end well."""
+    log = tmp_path_factory.mktemp("psij") / "log"
+    words = [sys.executable, "-c", FORKS, str(tree.socket)]
+    with subprocess.Popen(
+        words, env=tree.env, cwd=tree.work, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as forking:
+        assert forking.stdin is not None and forking.stdout is not None
+        said = forking.stdout
+
+        def run(source: str) -> None:
+            log.write_bytes(b"")
+            print(json.dumps((BEGIN + source, str(log))), file=forking.stdin)
+            assert said.readline() == "0\n", log.read_text()
+
+        yield run
+        forking.stdin.close()
+        assert forking.wait(PATIENCE_S) == 0
+
+
+def test_a_job_runs_with_its_files_environment_and_directory(tree: Cluster, program: Program) -> None:
     tree.write_program("job", 'cat; echo "$A" "$B" "$GPROC_NODE" "$@"; echo no >&2; pwd >&2')
     (tree.work / "in").write_text("given\n")
-    program(tree, """
+    program("""
 status = run(
     "./job", "x y", environment={"A": "b", "B": 1}, directory="/usr", stdin_path="in", stdout_path="out",
     stderr_path="err", attributes=JobAttributes(custom_attributes={"gproc.nodes": "=1/2"}),
@@ -59,8 +93,8 @@ assert not {line.partition("=")[0] for line in Path("out").read_text().split()} 
 """)
 
 
-def test_the_end_of_a_job_is_told_with_its_status_and_reason(tree: Cluster) -> None:
-    program(tree, """
+def test_the_end_of_a_job_is_told_with_its_status_and_reason(program: Program) -> None:
+    program("""
 failed = run("sh", "-c", "exit 3")
 assert (failed.state, failed.exit_code) == (JobState.FAILED, 3)
 assert failed.message.endswith("exit status 3")
@@ -72,9 +106,9 @@ assert missing.state == JobState.FAILED and "/none/such" in missing.message
 """)
 
 
-def test_processes_are_spread_as_the_resources_say(tree: Cluster) -> None:
+def test_processes_are_spread_as_the_resources_say(tree: Cluster, program: Program) -> None:
     tree.write_program("count", 'echo "$GPROC_NODE"; wc -l < "$PSIJ_NODEFILE" >&2')
-    program(tree, """
+    program("""
 status = run(
     "./count", launcher="multiple", resources=ResourceSpecV1(node_count=3, processes_per_node=2, memory=6 << 30),
     stdout_path="out", stderr_path="err",
@@ -90,26 +124,26 @@ except SubmitException as error:
 """)
 
 
-def test_scripts_run_before_and_after_the_command(tree: Cluster) -> None:
+def test_scripts_run_before_and_after_the_command(tree: Cluster, program: Program) -> None:
     (tree.work / "pre").write_text("export A=pre\n")
     (tree.work / "post").write_text('echo "post $status"\n')
-    program(tree, """
+    program("""
 status = run("sh", "-c", "echo $A; exit 5", pre_launch="pre", post_launch="post", stdout_path="out")
 assert (status.state, status.exit_code) == (JobState.FAILED, 5)
 assert Path("out").read_text() == "pre\\npost 5\\n"
 """)
 
 
-def test_files_that_the_arguments_name_go_along(tree: Cluster) -> None:
+def test_files_that_the_arguments_name_go_along(tree: Cluster, program: Program) -> None:
     (tree.work / "data.csv").write_text("1,2\n")
-    program(tree, """
+    program("""
 status = run("cat", "data.csv", stdout_path="out")
 assert (status.state, Path("out").read_text()) == (JobState.COMPLETED, "1,2\\n"), status
 """)
 
 
-def test_a_cancelled_job_ends_and_is_told_to_all_who_are_attached(tree: Cluster) -> None:
-    program(tree, """
+def test_a_cancelled_job_ends_and_is_told_to_all_who_are_attached(tree: Cluster, program: Program) -> None:
+    program("""
 job, attached = Job(JobSpec("sleep", ["1000"])), Job()
 executor.submit(job)
 job.wait(PATIENCE, target_states=[JobState.ACTIVE])
@@ -127,8 +161,8 @@ assert late.wait(PATIENCE).state == JobState.CANCELED
     await_the_end_of_jobs(tree)
 
 
-def test_a_callback_may_submit_the_next_job(tree: Cluster) -> None:
-    program(tree, """
+def test_a_callback_may_submit_the_next_job(program: Program) -> None:
+    program("""
 second = Job(JobSpec("true"))
 def told(job, status):
     if status.state == JobState.COMPLETED:
@@ -140,8 +174,8 @@ assert second.wait(PATIENCE).state == JobState.COMPLETED
 """)
 
 
-def test_a_hundred_jobs_run_at_once(tree: Cluster) -> None:
-    program(tree, """
+def test_a_hundred_jobs_run_at_once(program: Program) -> None:
+    program("""
 jobs = [Job(JobSpec("sleep", ["0.1"])) for _ in range(100)]
 for job in jobs:
     executor.submit(job)
@@ -149,8 +183,8 @@ assert {job.wait(PATIENCE).state for job in jobs} == {JobState.COMPLETED}
 """)
 
 
-def test_what_cannot_be_submitted_is_said(tree: Cluster) -> None:
-    program(tree, """
+def test_what_cannot_be_submitted_is_said(program: Program) -> None:
+    program("""
 def refused(kind, text, executor=executor, **rest):
     job = Job(JobSpec(**{"executable": "true", **rest}))
     try:
