@@ -15,7 +15,7 @@ import pytest
 
 from gproc.launch.operations import OOM_SCORE_ADJ
 from gproc.root import kernel
-from tests.launch.conftest import USER, Node, bin_root, init, node, sanitized, tmp_path
+from tests.launch.conftest import USER, Node, Nodes, init, node, running_nodes, sanitized, tmp_path
 from tests.system.cluster import Cluster
 
 PYTHON: Final = "/usr/bin/python3"
@@ -23,7 +23,7 @@ PYTHON: Final = "/usr/bin/python3"
 
 pytestmark = pytest.mark.skipif(not os.path.exists(PYTHON), reason=f"needs {PYTHON}")
 
-__all__ = ["bin_root", "init", "node", "sanitized", "tmp_path"]
+__all__ = ["init", "node", "sanitized", "tmp_path"]
 
 SESSION: Final = -3
 """KEY_SPEC_SESSION_KEYRING: keyctl(2)."""
@@ -45,6 +45,13 @@ ok = [libc.shmget(IPC_PRIVATE, 4321, IPC_CREAT | 0o600), libc.semget(IPC_PRIVATE
       libc.msgget(IPC_PRIVATE, IPC_CREAT | 0o600)]
 print(all(number >= 0 for number in ok))
 """
+
+
+@pytest.fixture
+def nodes() -> Iterator[Nodes]:
+    """They begin with the test, and have what it has, as keys."""
+    with running_nodes() as nodes:
+        yield nodes
 
 
 @pytest.fixture

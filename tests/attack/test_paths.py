@@ -18,10 +18,10 @@ from gproc.root.view import CopyTree, MakeDirectory, Proc, Tmpfs, View
 from gproc.wire import frames
 from tests.attack.peer import dial_unix
 from tests.attack.test_bad_input import unchecked
-from tests.launch.conftest import USER, Node, bin_root, init, node, sanitized, tmp_path
+from tests.launch.conftest import USER, Node, bin_root, init, node, nodes, sanitized, tmp_path
 from tests.system.cluster import Cluster
 
-__all__ = ["bin_root", "init", "node", "sanitized", "tmp_path"]
+__all__ = ["bin_root", "init", "node", "nodes", "sanitized", "tmp_path"]
 
 SWAPPERS: Final = 200
 """Trees that are removed while a user exchanges directories for links; the first release lost within 100 of them."""
@@ -45,8 +45,9 @@ def test_a_working_directory_that_leads_elsewhere_is_refused(cluster: Cluster, c
 
 
 @pytest.mark.parametrize("cwd", [b"/../made", b"/there/../../made", b"/../../../../../../../../tmp/made"])
-def test_no_working_directory_is_made_outside_of_the_jobs_own_root(node: Node, bin_root: Path, cwd: bytes) -> None:
+def test_no_working_directory_is_made_outside_of_the_jobs_own_root(node: Node, cwd: bytes) -> None:
     """As the first release's master would have sent it."""
+    bin_root = Path(os.fsdecode(node.bin_root))
     if node.kind == "plain":
         view = View("plain", (), b"/bin/true", b"/", root=node.bin_root + b"/7.1")
         view = View("plain", (), b"/bin/true", view.root + cwd, root=view.root)
@@ -209,10 +210,10 @@ def test_a_removal_in_steps_says_whether_there_is_more(tmp_path: Path) -> None:
     assert not tree.exists()
 
 
-def test_a_tree_copied_into_a_view_keeps_links_as_links(node: Node, bin_root: Path) -> None:
+def test_a_tree_copied_into_a_view_keeps_links_as_links(node: Node, tmp_path: Path) -> None:
     if node.kind == "plain":
         pytest.skip("a view")
-    source = bin_root.parent / "source"
+    source = tmp_path / "source"
     source.mkdir()
     (source / "link").symlink_to("/etc/passwd")
     view = View(

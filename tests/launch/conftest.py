@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -71,6 +72,10 @@ class Node:
             cwd="/",
         )
         self.abilities = msgspec.json.decode(self._line(), type=Abilities)
+        self.owes = 0
+        """Answers that nobody has waited for."""
+        self.is_spoilt = False
+        """No other test wants it."""
 
     def view(self, program: str, cwd: str = "/") -> View:
         """The node as it is, with an empty binRoot."""
@@ -122,9 +127,11 @@ class Node:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(list(orders)).encode() + b"\n")
         self.process.stdin.flush()
+        self.owes += 1
 
     def receive(self) -> list[Done]:
         answers = json.loads(self._line())
+        self.owes -= 1
         return [
             Done(msgspec.json.decode(answer["outcome"], type=ProgramEnded | SpawnFailed), answer["output"])
             for answer in answers
@@ -154,6 +161,32 @@ class Node:
     def _line(self) -> bytes:
         assert self.process.stdout is not None
         return self.process.stdout.readline()
+
+
+class Nodes:
+    """Nodes that run for the tests of a module, one of each kind; as a slave's, their jobs come one after another."""
+
+    def __init__(self) -> None:
+        self._running: dict[tuple[str, int, str], tuple[Node, tempfile.TemporaryDirectory[str]]] = {}
+
+    def get(self, kind: str, uid: int, init: str) -> Node:
+        if (kind, uid, init) not in self._running:
+            place = tempfile.TemporaryDirectory(prefix="gproc-test-")
+            Path(place.name).chmod(0o755)
+            bin_root = Path(place.name, "bin_root")
+            bin_root.mkdir(mode=0o755)
+            self._running[kind, uid, init] = Node(kind, uid, bin_root, init), place
+        return self._running[kind, uid, init][0]
+
+    def end(self, node: Node) -> None:
+        """The next test has another one."""
+        if running := self._running.pop((node.kind, node.uid, node.init), None):
+            node.close()
+            running[1].cleanup()
+
+    def end_all(self) -> None:
+        for node, _ in list(self._running.values()):
+            self.end(node)
 
 
 @pytest.fixture
@@ -227,17 +260,38 @@ def empty_node(request: pytest.FixtureRequest, bin_root: Path, init: str) -> Ite
         node.close()
 
 
+@contextlib.contextmanager
+def running_nodes() -> Iterator[Nodes]:
+    nodes = Nodes()
+    yield nodes
+    nodes.end_all()
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    with running_nodes() as nodes:
+        yield nodes
+
+
 @pytest.fixture(params=["root", "user", "plain", pytest.param("plain user", marks=pytest.mark.stress)])
-def node(request: pytest.FixtureRequest, bin_root: Path, init: str) -> Iterator[Node]:
+def node(request: pytest.FixtureRequest, init: str, nodes: Nodes) -> Iterator[Node]:
     """Namespaces as root and in a user namespace, no namespaces as root and as a user."""
     kind = "plain" if request.param.startswith("plain") else "private"
     uid = USER if request.param.endswith("user") and os.getuid() == 0 else os.getuid()
     if request.param in ("root", "plain") and os.getuid() != 0:
         pytest.skip("needs root")
-    node = Node(kind, uid, bin_root, init)
-    try:
-        if kind == "private" and not node.abilities.view:
-            pytest.skip(f"needs namespaces: {node.abilities.reason}")
-        yield node
-    finally:
-        node.close()
+    node = nodes.get(kind, uid, init)
+    if kind == "private" and not node.abilities.view:
+        pytest.skip(f"needs namespaces: {node.abilities.reason}")
+    yield node
+    left = [] if node.is_spoilt else os.listdir(node.bin_root)
+    if node.is_spoilt or node.owes or left or node.process.poll() is not None:
+        nodes.end(node)
+    assert not left
+
+
+@pytest.fixture
+def own_node(node: Node) -> Node:
+    """One that no other test has afterwards, so that this one may kill it or leave something there."""
+    node.is_spoilt = True
+    return node

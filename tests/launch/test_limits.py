@@ -151,10 +151,10 @@ def test_nobody_but_root_takes_priority_by_nice(node: Any) -> None:
     assert done.failure.stage == "limits"
 
 
-def test_a_core_dump_is_told(node: Any, bin_root: Path) -> None:
+def test_a_core_dump_is_told(own_node: Any) -> None:
     if not Path("/proc/sys/kernel/core_pattern").read_text().startswith("core"):
         pytest.skip("needs core dumps written to the working directory")
-    view = node.view("/bin/sh", os.fsdecode(node.bin_root))
-    done = node.run("sh", "-c", "ulimit -c unlimited && kill -SEGV $$", view=view)
+    view = own_node.view("/bin/sh", os.fsdecode(own_node.bin_root))
+    done = own_node.run("sh", "-c", "ulimit -c unlimited && kill -SEGV $$", view=view)
     assert done.signal == signal.SIGSEGV
     assert done.outcome.core_dumped

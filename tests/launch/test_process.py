@@ -211,13 +211,13 @@ def _held(node: Any) -> tuple[int, ...]:
     return (*fds, Path("/proc/self/mountinfo").read_bytes().count(node.bin_root))
 
 
-def test_a_dead_slave_takes_its_jobs_along(node: Any) -> None:
+def test_a_dead_slave_takes_its_jobs_along(own_node: Any) -> None:
     marker = f"6{os.getpid()}.25"
-    node.send([node.order(["sh", "-c", f"setsid sleep {marker} & sleep {marker}"])])
+    own_node.send([own_node.order(["sh", "-c", f"setsid sleep {marker} & sleep {marker}"])])
     while len(found := processes_with(marker)) < 2:
         os.sched_yield()
-    watched = [os.pidfd_open(pid) for pid in (*found, *node.launcher_pids())]
-    node.process.kill()
+    watched = [os.pidfd_open(pid) for pid in (*found, *own_node.launcher_pids())]
+    own_node.process.kill()
     for watch in watched:
         poller = select.poll()
         poller.register(watch, select.POLLIN)
@@ -226,15 +226,15 @@ def test_a_dead_slave_takes_its_jobs_along(node: Any) -> None:
     assert processes_with(marker) == []
 
 
-def test_when_the_launcher_dies_every_job_ends_and_is_told_of(node: Any) -> None:
-    if node.init != "python":
+def test_when_the_launcher_dies_every_job_ends_and_is_told_of(own_node: Any) -> None:
+    if own_node.init != "python":
         pytest.skip("has no launcher process")
     marker = f"5{os.getpid()}.25"
-    node.send([node.order(["sleep", marker])] * 3)
+    own_node.send([own_node.order(["sleep", marker])] * 3)
     while len(processes_with(marker)) < 3:
         os.sched_yield()
-    os.kill(node.launcher_pids()[0], signal.SIGKILL)
-    assert {done.failure.stage for done in node.receive()} == {"launcher"}
+    os.kill(own_node.launcher_pids()[0], signal.SIGKILL)
+    assert {done.failure.stage for done in own_node.receive()} == {"launcher"}
     while processes_with(marker):
         os.sched_yield()
 
@@ -245,19 +245,19 @@ def test_a_program_cannot_look_into_the_process_that_watches_it(node: Any) -> No
     assert done.output.split() == ["1", "0"]
 
 
-def test_its_working_directory_outlives_a_job_if_that_is_asked_for(node: Any) -> None:
-    root = node.bin_root
-    if node.kind == "plain":
+def test_its_working_directory_outlives_a_job_if_that_is_asked_for(own_node: Any) -> None:
+    root = own_node.bin_root
+    if own_node.kind == "plain":
         view = View("plain", (), b"/bin/sh", root + b"/job/there", root=root + b"/job")
     else:
-        view = msgspec.structs.replace(node.view("/bin/sh"), cwd=root + b"/there")
-    done = node.run("sh", "-c", "echo x > new; (sleep 99 &); exit 3", view=view, collect=["*"])
+        view = msgspec.structs.replace(own_node.view("/bin/sh"), cwd=root + b"/there")
+    done = own_node.run("sh", "-c", "echo x > new; (sleep 99 &); exit 3", view=view, collect=["*"])
     assert (done.code, done.output) == (3, "left: new")
-    left = [b"job"] if node.kind == "plain" else []
+    left = [b"job"] if own_node.kind == "plain" else []
     assert os.listdir(root) == left
     if left:
         remove_tree(root + b"/job")
-    done = node.run("sh", "-c", "kill -9 $$", view=view, collect=["*"])
+    done = own_node.run("sh", "-c", "kill -9 $$", view=view, collect=["*"])
     assert (done.signal, done.output) == (signal.SIGKILL, "left: ")
-    failure = node.run("/no/such", view=msgspec.structs.replace(view, program=b"/no/such"), collect=["*"]).failure
+    failure = own_node.run("/no/such", view=msgspec.structs.replace(view, program=b"/no/such"), collect=["*"]).failure
     assert failure.stage == ("view" if left else "exec")

@@ -59,7 +59,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bundled(tmp_path: Path, bin_root: Path) -> Bundled:
+def bundled(tmp_path: Path) -> Bundled:
     """Lay files out as a store does, and describe them as a packager does."""
 
     def lay_out(
@@ -315,17 +315,17 @@ def test_a_root_that_became_a_link_is_not_mounted_on(node: Any, tmp_path: Path) 
     assert str(link) in failure.message
 
 
-def test_a_root_that_became_anothers_is_not_mounted_on(node: Any, tmp_path: Path) -> None:
-    if node.kind == "plain" or node.uid != 0:
+def test_a_root_that_became_anothers_is_not_mounted_on(own_node: Any, tmp_path: Path) -> None:
+    if own_node.kind == "plain" or own_node.uid != 0:
         pytest.skip("needs a view, and root, who can tell others apart")
-    os.chown(node.bin_root, 4321, -1)
-    view = plan_local(b"true", node.bin_root, Asked(b"/w"), NodeFacts(True, True, tops=frozenset({b"/w"})), b"")
-    assert "belongs to user 4321" in node.run("true", view=view).failure.message
+    os.chown(own_node.bin_root, 4321, -1)
+    view = plan_local(b"true", own_node.bin_root, Asked(b"/w"), NodeFacts(True, True, tops=frozenset({b"/w"})), b"")
+    assert "belongs to user 4321" in own_node.run("true", view=view).failure.message
 
 
-def test_a_user_may_mount_on_roots_directory(node: Any) -> None:
-    if node.kind == "plain" or os.getuid() != 0:
+def test_a_user_may_mount_on_roots_directory(own_node: Any) -> None:
+    if own_node.kind == "plain" or os.getuid() != 0:
         pytest.skip("needs a view, and root to give a directory away")
-    os.chown(node.bin_root, 0, 0)
-    view = plan_local(b"true", node.bin_root, Asked(b"/w"), NodeFacts(True, True, tops=frozenset({b"/w"})), b"")
-    assert node.run("true", view=view).code == 0
+    os.chown(own_node.bin_root, 0, 0)
+    view = plan_local(b"true", own_node.bin_root, Asked(b"/w"), NodeFacts(True, True, tops=frozenset({b"/w"})), b"")
+    assert own_node.run("true", view=view).code == 0
