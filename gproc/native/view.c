@@ -13,7 +13,7 @@
  * some 256 MB of the kernel's.  root/mounts.py has the same. */
 #define TMPFS_OPTIONS "mode=0755,size=25%,nr_inodes=256k"
 
-/* The mode of a directory that a job makes because its caller names it: by its sticky bit root/binroot.py knows it. */
+/* The mode of a directory that a job makes because its caller names it: by its sticky bit root/named.py knows it. */
 #define MADE 01755u
 
 #define ATTEMPTS 10
@@ -87,7 +87,7 @@ static long make_parts(const char *path) {
     return made == -EEXIST ? 0 : made;
 }
 
-/* Hold a directory that a job made: root/binroot.py removes it only if nobody does.  Whether it is still there. */
+/* Hold a directory that a job made: root/named.py removes it only if nobody does.  Whether it is still there. */
 static bool hold_made(const struct plan *plan, int directory) {
     struct statx found;
     long result = SYS5(statx, directory, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &found);

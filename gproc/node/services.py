@@ -21,7 +21,6 @@ from gproc.node.voice import Voice
 from gproc.nodespec import Place, format_path
 from gproc.relay.rounds import Rounds
 from gproc.request.acts import ShowStacks
-from gproc.root.binroot import give_back
 from gproc.root.planner import Planner
 from gproc.root.view import View
 from gproc.store.root import Root
@@ -33,6 +32,7 @@ from gproc.wire.stacks import StacksShown
 
 if TYPE_CHECKING:
     from gproc.node.looking import Looking
+    from gproc.root.named import NamedBinRoots
 
 _AT_ONCE: Final = 1000
 """Files of a plain job's directory that are removed at once, in some 5 ms."""
@@ -52,6 +52,7 @@ class LocalServices:
         self._process_numbers = itertools.count(1)
         self._rounds = Rounds()
         self._looking: Looking | None = None
+        self._named: NamedBinRoots | None = None
         self._looks: set[asyncio.Task[StacksShown]] = set()
         self._left: dict[int, bytes] = {}
         """By job: the directory of a plain job, which stays until its files are collected."""
@@ -137,8 +138,11 @@ class LocalServices:
 
     def tidy(self, ticket: Ticket) -> None:
         if named := ticket.request.bin_root:
-            # In a thread: the caller named it, and the file system there may not answer.
-            asyncio.get_running_loop().run_in_executor(None, give_back, named, ticket.caller.uid)
+            from gproc.root.named import NamedBinRoots  # most jobs name none
+
+            if self._named is None:
+                self._named = NamedBinRoots()
+            self._named.give_back(named, ticket.caller)
         if (root := self._left.pop(ticket.job, b"")) and not remove_tree(root, _AT_ONCE):
             # The next slave removes it, if this one ends before.
             asyncio.get_running_loop().run_in_executor(None, remove_tree, root)

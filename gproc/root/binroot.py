@@ -124,8 +124,8 @@ def claim(path: bytes) -> BinRoot:
 def give_back(path: bytes, uid: int) -> None:
     """Remove a directory that a job made because its caller named it, and those above that it made, if no job has them.
 
-    Nothing but empty directories of that caller goes, with the mark of those that jobs make, wherever the path may lead
-    by now.  What cannot be removed stays.
+    Only for a process that has no rights but those of that user, `uid` (`gproc.root.named`).  Nothing but empty
+    directories of the user's goes, with the mark of those that jobs make.  What cannot be removed stays.
     """
     with contextlib.suppress(OSError):
         while True:

@@ -122,7 +122,7 @@ def _show_at(source: bytes, at: bytes, uid: int, gid: int, groups: Sequence[int]
 
 
 def _opened(at: bytes) -> int:
-    """Open the directory.  If it is missing, it is made, so that `binroot.give_back` removes it if no job holds it."""
+    """Open the directory.  If it is missing, it is made, so that `root.named` removes it if no job holds it."""
     os.umask(0)
     for _ in range(_ATTEMPTS):
         try:

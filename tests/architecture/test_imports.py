@@ -176,7 +176,7 @@ def test_one_module_says_where_a_users_home_is() -> None:
     asking = {
         module
         for module in SOURCES
-        for node in nodes_of(tree_of(module))
+        for node in nodes_of(module)
         if isinstance(node, ast.Attribute) and node.attr in ("expanduser", "pw_dir")
     }
     assert asking == {"environment"}
