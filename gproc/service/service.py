@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
@@ -27,6 +26,7 @@ from gproc.service.choosing import Chosen, NodesAreDrained, choose, nobody
 from gproc.service.continuing import Interrupted, add_ends, fill, job_of, runs_of
 from gproc.service.departures import Departures, check_keep
 from gproc.service.draining import Draining
+from gproc.service.holding import HeldJobs
 from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.listed import ListedJob
 from gproc.service.live import LiveJob
@@ -114,6 +114,7 @@ class JobService:
         self.ways = self._turns.ways = JobWays(master, self._live, self._turns.have_room)
         self.unreleased: set[int] = set()
         """Jobs that are over, and whose nodes have not been told."""
+        self._held = HeldJobs(book.keeper, self._release)
         self._settling: dict[int, asyncio.Task[None]] = {}
         """Jobs that have ended, until that is on the disk."""
         self._spools = spools
@@ -328,9 +329,7 @@ class JobService:
         """Let nodes forget a job when all that they have said of it is on the disk."""
         await spool.written()
         self._forget(live)
-        with contextlib.suppress(GprocError):
-            await self._book.keeper.written()
-        self._release(live)
+        await self._held.settle(live)
 
     def _release(self, live: LiveJob) -> None:
         self._master.release(live.release())
