@@ -58,6 +58,7 @@ def interrupted_jobs(keeper: RecordKeeper, files: SpoolFiles, inputs: InputFiles
         if record.number not in parts:
             log.error("job %d cannot go on: part of its input was not kept", record.number)
             keeper.lose([record])
+            inputs.remove(record.number)  # its mark, not before the record is there
             continue
         try:
             life, ticket = life_in(data)
@@ -65,6 +66,7 @@ def interrupted_jobs(keeper: RecordKeeper, files: SpoolFiles, inputs: InputFiles
         except (OSError, ValueError) as error:
             log.error("job %d cannot go on: %s", record.number, error)
             keeper.lose([record])
+            inputs.remove(record.number)
             continue
         jobs.append(Interrupted(record, life, ticket, found, end, parts[record.number]))
     return jobs

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,20 +12,25 @@ import pytest
 
 from gproc.nodespec import Place
 from gproc.records.entries import end_of
+from gproc.records.inputs import InputFiles
+from gproc.records.keeper import RecordKeeper
 from gproc.records.positions import FoundSpool
 from gproc.records.present import KeptLife, KeptRun
-from gproc.records.spool import SpoolEnd
+from gproc.records.record import JobName, Keeping
+from gproc.records.spool import SpoolBounds, SpoolEnd, SpoolFiles
 from gproc.records.spooling import Spools
 from gproc.relay.receipt import RunOfNode
 from gproc.request.outcome import Killed, Lost, NotStarted, Outcome, Returned, Signalled, TimedOut
 from gproc.request.spec import Caller, Request
-from gproc.service.continuing import Interrupted, add_ends, fill
+from gproc.service.continuing import Interrupted, add_ends, fill, interrupted_jobs
 from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.live import LiveJob
 from gproc.service.running import RunningJobs
 from gproc.service.service import JobService
 from gproc.trust.orders import SignedJob
 from gproc.wire.messages import Signed
+from tests.loop import run
+from tests.records.test_records import job
 
 
 @pytest.mark.parametrize(
@@ -106,3 +113,30 @@ def test_a_job_of_which_too_many_nodes_had_failed_ends_once_after_a_crash() -> N
     live, ended = at_the_next_master(1, 1, [Returned(1)], [NODE, NODE, NODE], (1, 2))
     assert [type(live.job.outcomes[rank]) for rank in (1, 2)] == [NotStarted, NotStarted]
     assert ended == [live]
+
+
+@pytest.mark.parametrize("life", [b"no life", b""], ids=["cannot be read", "no input"])
+def test_nothing_is_kept_of_the_input_of_a_job_that_is_recorded_as_lost(tmp_path: Path, life: bytes) -> None:
+    """The mark that its input was not kept stayed until one more master began, if there was one."""
+
+    async def before() -> None:
+        keeper = RecordKeeper(str(tmp_path), Keeping())
+        keeper.note(1, lambda: job(1), lambda: b"no life")
+        await keeper.written()
+        keeper._thread.shutdown()
+        keeper._database.close()  # as a crash
+
+    async def afterwards() -> None:
+        keeper = RecordKeeper(str(tmp_path), Keeping(), goes_on=True)
+        inputs = InputFiles(str(tmp_path / "input"))
+        if not life:
+            inputs.give_up(1)
+        assert [record.number for record, _ in keeper.interrupted] == [1]
+        assert interrupted_jobs(keeper, SpoolFiles(str(tmp_path / "spool"), SpoolBounds()), inputs) == []
+        assert os.listdir(inputs.place) == []
+        lost = await keeper.find(JobName(number=1), 1000, all_users=False)
+        assert lost is not None and lost.state != "running"
+        keeper.close()
+
+    run(before())
+    run(afterwards())
