@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gproc.bundle.cache import default_directory
 from gproc.environment import expanded, user_home
 
 
@@ -27,6 +28,15 @@ def test_a_user_without_a_home_gets_no_directory_called_tilde(tmp_path: Path) ->
     done = subprocess.run([sys.executable, "-c", code], env=environ, cwd=tmp_path, capture_output=True, text=True)
     assert (done.stdout.split()[0], done.stderr) == ("''", "")
     assert not done.stdout.split()[1].startswith(("/root", "~", "."))
+
+
+def test_root_makes_no_home_that_is_not_there(tmp_path: Path) -> None:
+    """HOME=/nonexist: root's `gproc e` made /nonexist, for its cache."""
+    absent, home = tmp_path / "absent", tmp_path / "home"
+    home.mkdir()
+    assert not default_directory({"HOME": str(absent)}).startswith(str(tmp_path))
+    assert default_directory({"HOME": str(home)}) == f"{home}/.cache/gproc/bundles"
+    assert default_directory({"HOME": str(absent), "XDG_CACHE_HOME": f"{tmp_path}/c"}) == f"{tmp_path}/c/gproc/bundles"
 
 
 def test_a_home_that_is_no_absolute_path_is_none() -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from gproc.bundle import keeping
 from gproc.content.manifest import digest_of
-from gproc.environment import base_directory
+from gproc.environment import base_directory, user_home
 
 RECORDS_MAX: Final = 200
 """Programs in the cache.  The record of a single program has 3 KB, with Python's library 500 KB."""
@@ -147,9 +147,13 @@ NO_HOME: Final = "/proc/no-home/.cache"
 def default_directory(environ: Mapping[str, str]) -> str:
     """The cache below $XDG_CACHE_HOME if that is absolute, else below ~/.cache: XDG Base Directory Specification.
 
-    For a user without a home it is below a directory that nobody can make, so that nothing is kept.
+    For a user without a home, or whose home is not there, it is below a directory that nobody can make, so that nothing
+    is kept: root would make that home.
     """
-    return os.path.join(base_directory(environ, "XDG_CACHE_HOME", ".cache", NO_HOME), "gproc", "bundles")
+    chosen = base_directory(environ, "XDG_CACHE_HOME", ".cache", NO_HOME)
+    if chosen == os.path.join(home := user_home(environ), ".cache") and not os.path.isdir(home):
+        chosen = NO_HOME
+    return os.path.join(chosen, "gproc", "bundles")
 
 
 def recall(directory: str, question: Question, environ: Mapping[bytes, bytes], cwd: bytes) -> Record | None:

@@ -158,7 +158,7 @@ def _restore(options: KeyOptions, words: list[str]) -> None:
 
 
 def _authority() -> Authority:
-    return open_authority(gproc_home(os.environ), create=False)
+    return open_authority(gproc_home(os.environ, make=False), create=False)
 
 
 def _one_file(words: list[str], verb: str) -> str:

@@ -24,7 +24,7 @@ def rotate(options: KeyOptions, words: list[str]) -> None:
     """Make new keys, or say how far nodes are with them; `finish`: the old ones end."""
     if words and words[0] != "finish":
         raise UsageError(f"{words[0]!r} is unknown here: `gproc key rotate`, and later `{FINISH}`")
-    authority = open_authority(gproc_home(os.environ), create=False)
+    authority = open_authority(gproc_home(os.environ, make=False), create=False)
     trace = Trace(options.debug)
     following = next_authority(authority)
     if words:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import lru_cache
 from typing import Final
 
 from gproc.content.manifest import CHUNK_BYTES, digest_of
@@ -41,5 +42,25 @@ def digests_of(handle: int, begin: int, end: int) -> bytes:
 
 
 def _digests(handle: int, begin: int, end: int) -> bytes:
-    places = range(begin, end, CHUNK_BYTES)
-    return b"".join(digest_of(read_at(handle, min(CHUNK_BYTES, end - at), at)) for at in places)
+    found: list[bytes] = []
+    size = os.fstat(handle).st_size
+    data_at = begin
+    for at in range(begin, end, CHUNK_BYTES):
+        length = min(CHUNK_BYTES, end - at)
+        data_at = max(data_at, _data_from(handle, at, size))
+        is_hole = at + length <= min(data_at, size)
+        found.append(_of_zeros(length) if is_hole else digest_of(read_at(handle, length, at)))
+    return b"".join(found)
+
+
+def _data_from(handle: int, at: int, size: int) -> int:
+    """Where data begins, from there on: a disk image of 100 GB may be one hole.  A file system may not report any."""
+    try:
+        return os.lseek(handle, at, os.SEEK_DATA)
+    except OSError as error:
+        return size if error.errno == errno.ENXIO else at
+
+
+@lru_cache(4)
+def _of_zeros(length: int) -> bytes:
+    return digest_of(bytes(length))

@@ -75,6 +75,9 @@ class Words(msgspec.Struct, frozen=True):
         for position, operator, part in _split(text):
             if part == FAILED:
                 failed = True
+            elif not part and (operator in _COMBINING or text[position : position + 1] in tuple(_COMBINING)):
+                where = f"before {text[position]!r}" if position < len(text) else f"behind {operator!r}"
+                raise SpecError(text, position, f"hosts or a group are wanted {where}, as in kn[1-9]!kn3")
             elif is_plain(part):
                 _check_path(text, position, part)
                 paths.append(part)

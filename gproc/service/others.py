@@ -130,13 +130,14 @@ class OtherJobs:
     async def kill(self, question: KillJob, caller: Caller) -> ActedOn:
         """Raises: GprocError."""
         record, live = await self._find_with_life(question.job, caller)
+        ranks = _ranks(record, question.nodes)
         if live is None or live.job.over:
             raise GprocError(f"job {record.number} has ended")
         if why := self._may_signal(caller, record, question.signum):
             raise TrustError(why)
         problems: tuple[str, ...] = ()
         if question.nodes:
-            live.signal_nodes(question.signum, _ranks(record, question.nodes))
+            live.signal_nodes(question.signum, ranks)
             if missing := NodeSpec.parse(question.nodes).missing(with_parents(record.places)):
                 problems = (f"{missing}: job {record.number} has no part there",)
         else:
@@ -149,13 +150,14 @@ class OtherJobs:
     async def stacks(self, question: AskStacks, caller: Caller) -> JobStacks:
         """Where the processes of a job are.  Raises: GprocError."""
         record, live = await self._find_with_life(question.job, caller)
+        ranks = _ranks(record, question.nodes)
         if live is None or live.job.over:
             raise GprocError(f"job {record.number} has ended")
         self._check(caller, "output", record)
         if question.debugger:
             self._check(caller, "kill", record)  # gdb stops what it looks at
         self._oversight.note("kill" if question.debugger else "output", caller, record, stacks=True)
-        return await self.inquiries.ask(live, _ranks(record, question.nodes), question)
+        return await self.inquiries.ask(live, ranks, question)
 
     async def failed(self, question: AskFailed, caller: Caller) -> FailedNodes:
         """Where a job has failed.  Raises: GprocError."""

@@ -44,8 +44,8 @@ class InsecureFile(TrustError):
         return f"{self.path} {self.reason}, so keys in it cannot be trusted: {self.remedy}"
 
 
-def gproc_home(environ: Mapping[str, str]) -> str:
-    """The absolute path of this user's gproc directory, which is made (0700) if it is missing.
+def gproc_home(environ: Mapping[str, str], *, make: bool = True) -> str:
+    """The absolute path of this user's gproc directory, which is made (0700) if it is missing and `make` is true.
 
     It is $GPROC_HOME, else gproc below $XDG_CONFIG_HOME, else ~/.config/gproc.  A relative $XDG_CONFIG_HOME counts as
     unset: XDG Base Directory Specification.
@@ -53,6 +53,8 @@ def gproc_home(environ: Mapping[str, str]) -> str:
     Raises: InsecureFile; TrustError if it cannot be made or is not a directory.
     """
     home = home_path(environ)
+    if not make and not os.path.lexists(home):
+        return home
     try:
         reason = make_trusted(home, HOME_MODE)
     except OSError as error:

@@ -98,6 +98,12 @@ def test_what_was_issued_and_revoked_is_listed(key: Typed) -> None:
     assert [line[-1] for line in lines[1:]] == ["revoked"] * 3
 
 
+def test_a_list_of_no_clusters_certificates_makes_no_directory(key: Typed) -> None:
+    assert "holds no cluster's keys" in key.refused("list")
+    assert "holds no cluster's keys" in key.refused("rotate", "begin")
+    assert not key.home.exists()
+
+
 def test_a_name_that_was_never_issued_is_told_and_no_success(key: Typed) -> None:
     """`gproc key revoke MISTYPED` had status 0, and the host that was meant went on."""
     key.good("issue", "login7")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet  # type: ignore[import-untyped]
 from hypothesis import given
@@ -38,6 +40,16 @@ def test_what_is_wrong_is_shown_at_its_place(text: str, position: int) -> None:
         Words.parse(text)
     assert raised.value.position == position
     assert not is_specification(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("!vm", "before '!'"), ("kn1!", "behind '!'"), ("kn1,^kn2", "before '^'"), ("kn1&!kn2", "before '!'")],
+)
+def test_an_operator_with_nothing_at_one_side_is_told_as_that(text: str, words: str) -> None:
+    """`!vm`: "wanted a number or '.', not the end", with nothing at its end."""
+    with pytest.raises(SpecError, match=f"hosts or a group are wanted {re.escape(words)}"):
+        Words.parse(text)
 
 
 def test_a_word_of_a_few_kilobytes_is_refused_before_it_is_expanded() -> None:

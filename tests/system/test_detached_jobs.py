@@ -172,6 +172,9 @@ def test_a_job_gets_a_signal_on_some_of_its_nodes_or_on_all(flat: Cluster) -> No
     waiting = flat.begin("wait", number)
     assert flat.command("kill", "--signal=9", number).returncode == 0
     assert flat.finish(waiting) == (137, "", "gproc: 1: killed by SIGKILL\ngproc: 2-3: killed by SIGINT\n")
+    for verb in ("kill", "stacks"):  # it has ended, and NODES was not looked at
+        elsewhere = flat.command(verb, number, "7")
+        assert (elsewhere.returncode, b"has no part on 7" in elsewhere.stderr) == (2, True), elsewhere
     again = flat.command("kill", number)
     assert (again.returncode, again.stderr) == (125, f"gproc: job {number} has ended\n".encode())
 
