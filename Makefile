@@ -5,6 +5,8 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 HELPER := gproc/native/gproc-helper
+HELPER_SOURCES := $(wildcard gproc/native/*.[ch]) gproc/native/build.py
+STRICT := $(VENV)/.strict
 
 # What the tests compile, run, or compare with; without one of them its tests skip.
 PACKAGES := binutils busybox-static clang clustershell cppcheck fish gcc groff iproute2 libc6-dev libclang-rt-dev mandoc \
@@ -18,13 +20,13 @@ FAST := $(addprefix tests/,adapters architecture bundle cli client copy link loc
     root service simulator spread store tasks tree trust wire)
 
 .PHONY: help demo test test-fast test-deb stress fidelity globus browser lint types docs fuzz bench man wheel wheels deb lock \
-    audit clean compiled strict debian-packages
+    audit clean compiled strict missing-helper debian-packages
 
 help:
 	@echo "make demo       start a two-level tree on this machine, run a program on it, stop it"
 	@echo "make test       all tests"
 	@echo "make stress     the longest tests, and more kinds of those in make test: nodes, faults, names, the helper with sanitizers"
-	@echo "make test-fast  the tests of rules, formats and words, which need no tree of processes: 3 to 5 minutes"
+	@echo "make test-fast  the tests of rules, formats and words, which need no tree of processes: 2 minutes"
 	@echo "make test-deb   the Debian package built, installed, used and purged by dpkg in a root of its own: root only, 1 minute"
 	@echo "make fidelity   all programs of tests/fidelity/programs, at home and on six kinds of nodes: 10 minutes"
 	@echo "make globus     gfork beside Globus' gfork and GridFTP, whose Debian packages are fetched"
@@ -54,8 +56,10 @@ compiled: $(READY)
 
 # The helper, compiled by what debian-packages may just have brought.  Without a compiler (status 1) all is tested with
 # jobs that Python starts; a helper that does not compile (2) is a fault.
-strict: $(READY) debian-packages
-	@$(RUN) gproc/native/build.py --strict || [ $$? = 1 ]
+strict: $(STRICT)
+
+$(STRICT): $(HELPER_SOURCES) $(if $(wildcard $(HELPER)),,missing-helper) | $(READY) debian-packages
+	@$(RUN) gproc/native/build.py --strict && touch $@ || [ $$? = 1 ]
 
 test: strict compiled
 	$(PYTEST) -m "not stress"
@@ -136,7 +140,7 @@ debian-packages:
 	@sh scripts/debian-packages.sh $(PACKAGES)
 
 # The static helper again, when its sources have changed; without a compiler gproc does without it.
-$(HELPER): $(wildcard gproc/native/*.[ch]) gproc/native/build.py | $(READY)
+$(HELPER): $(HELPER_SOURCES) | $(READY)
 	@$(RUN) gproc/native/build.py || true
 
 $(READY): pyproject.toml hatch_build.py
