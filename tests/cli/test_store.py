@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.store.neighbour import neighbours
-from tests.system.cluster import NOBODY, Cluster, gproc_as
+from tests.system.cluster import NOBODY, Cluster, command_as
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 def store(cluster: Cluster, *words: str, uid: int | None = None) -> subprocess.CompletedProcess[str]:
     """`gproc store` on what node 1 keeps."""
-    argv = [*gproc_as(uid), "store", f"--store={cluster.place}/s1/store", *words]
+    argv = [*command_as(uid), "store", f"--store={cluster.place}/s1/store", *words]
     return subprocess.run(argv, env=cluster.env, cwd=cluster.work, capture_output=True, text=True, check=False)
 
 
