@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
 
+from gproc.errors import GprocError
 from gproc.nodespec import NodeSpec, format_path
 from gproc.shown import shown_text
-from gproc.start.master import tree_for_hint
+from gproc.start.master import tree_for_hint, tree_of
 from gproc.start.node import NONE_RAN, Result, Stage
 from gproc.start.plan import Standing
 from gproc.wire.messages import NodeState, TreeState
@@ -37,17 +39,16 @@ def judging(socket_path: str) -> Callable[[Standing, Result], Awaitable[Result]]
             return result
         rows = [row for row in before.nodes if row.place == standing.place or row.node.name == standing.name]
         if rows:
-            now = await asyncio.to_thread(tree_for_hint, socket_path)
-            rows = [row for row in rows if _may_run(row, now)]
+            with suppress(GprocError):  # a master that does not answer says nothing else
+                now = await asyncio.to_thread(tree_of, socket_path)
+                rows = [row for row in rows if now is not None and _may_run(row, now)]
         return msgspec.structs.replace(result, stage=Stage.FAILED, reason=_told(rows)) if rows else result
 
     return judged
 
 
-def _may_run(row: NodeState, now: TreeState | None) -> bool:
+def _may_run(row: NodeState, now: TreeState) -> bool:
     """Whether the slave of that row is there still, or on its way to another parent."""
-    if now is None:
-        return False
     there = {each.node.name for each in now.nodes} | {each.node.name for each in now.absent if each.may_run}
     return row.node.name in there
 

@@ -168,6 +168,11 @@ class MappingForeground(Foreground):
             self.stopped_by = self.stopped_by or signum
         super()._on_signal(signum, _frame)
 
+    def _signal(self, signum: int) -> None:
+        if signum in ENDING:
+            self._feed.signals.add(signum)
+        super()._signal(signum)
+
     def stop(self) -> None:
         self.stopped_by = self.stopped_by or signal.SIGTERM
         super().stop()

@@ -42,11 +42,15 @@ def removals(names: Sequence[str]) -> list[Sequence[str]]:
     Raises: UsageError, before anything is removed.
     """
     all_names = list(dict.fromkeys(map(job_text, names)))
-    others = [name for name in all_names if not name.isdigit()]
+    others = [name for name in all_names if not _is_number(name)]
     if len(others) > LISTED_MAX:
-        raise UsageError(f"{len(others)} names, and more than {LISTED_MAX} are not removed at once: give their numbers")
-    ordered = [*others, *(name for name in all_names if name.isdigit())]
+        raise UsageError(f"{len(others)} jobs by name, but at most {LISTED_MAX} at once: give their numbers")
+    ordered = [*others, *filter(_is_number, all_names)]
     return [ordered[begin : begin + LISTED_MAX] for begin in range(0, len(ordered), LISTED_MAX)]
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit()
 
 
 @contextmanager

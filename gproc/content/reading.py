@@ -43,11 +43,14 @@ def digests_of(handle: int, begin: int, end: int) -> bytes:
 
 def _digests(handle: int, begin: int, end: int) -> bytes:
     found: list[bytes] = []
-    size = os.fstat(handle).st_size
+    status = os.fstat(handle)
+    size = status.st_size
+    sparse = status.st_blocks * 512 < size
     data_at = begin
     for at in range(begin, end, CHUNK_BYTES):
         length = min(CHUNK_BYTES, end - at)
-        data_at = max(data_at, _data_from(handle, at, size))
+        if sparse and at >= data_at:
+            data_at = _data_from(handle, at, size)
         is_hole = at + length <= min(data_at, size)
         found.append(_of_zeros(length) if is_hole else digest_of(read_at(handle, length, at)))
     return b"".join(found)

@@ -13,11 +13,6 @@
  * some 256 MB of the kernel's.  root/mounts.py has the same. */
 #define TMPFS_OPTIONS "mode=0755,size=25%,nr_inodes=256k"
 
-/* The mode of a directory that a job makes because its caller names it: by its sticky bit root/named.py knows it. */
-#define MADE 01755u
-
-#define ATTEMPTS 10
-
 #define OPTIONS_BYTES 4096u /* mount(2) copies one page, with its NUL */
 
 static bool mounted(long result, const char *at) {
@@ -70,10 +65,10 @@ static bool make_copy(const struct operation *operation) {
 struct naming {
     const struct plan *plan;
     const char *at;
-    int opened; /* below 0 a negated errno */
+    int opened;
 };
 
-/* Make what is missing of a path, as mkdir -p does. */
+/* Make what is missing of a path, as mkdir -p does.  0, or why the last part that was tried cannot be made. */
 static long make_parts(const char *path) {
     static char part[PATH_BYTES_MAX + 1];
     long made = 0;
@@ -81,22 +76,10 @@ static long make_parts(const char *path) {
         part[used] = path[used];
         if (path[used + 1] == 0 || path[used + 1] == '/') {
             part[used + 1] = 0;
-            made = SYS3(mkdirat, AT_FDCWD, part, MADE);
+            made = SYS3(mkdirat, AT_FDCWD, part, 0755);
         }
     }
     return made == -EEXIST ? 0 : made;
-}
-
-/* Hold a directory that a job made: root/named.py removes it only if nobody does.  Whether it is still there. */
-static bool hold_made(const struct plan *plan, int directory) {
-    struct statx found;
-    long result = SYS5(statx, directory, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &found);
-    if (result != 0 || found.stx_uid != plan->uid || (found.stx_mode & 07777) != MADE) {
-        return true;
-    }
-    SYS2(flock, directory, LOCK_SH);
-    result = SYS5(statx, directory, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &found);
-    return result != 0 || found.stx_nlink > 0;
 }
 
 /* In a child that has our memory and our descriptors, but not our rights. */
@@ -105,20 +88,12 @@ static int open_as_user(void *argument) {
     if (!identity_become(naming->plan)) {
         return 1;
     }
-    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-        naming->opened = (int)SYS4(openat, AT_FDCWD, naming->at, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC, 0);
-        if (naming->opened == -EACCES) { /* one that may not be read, so no job made it */
-            naming->opened = (int)SYS4(openat, AT_FDCWD, naming->at, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
-        }
-        if (naming->opened == -ENOENT) {
-            long made = make_parts(naming->at);
-            naming->opened = made == 0 ? -ENOENT : (int)made;
-        } else if (naming->opened >= 0 && !hold_made(naming->plan, naming->opened)) {
-            close_quietly(naming->opened);
-            naming->opened = -ENOENT;
-        }
-        if (naming->opened != -ENOENT) { /* else another job's end removes it at the same moment */
-            return 0;
+    naming->opened = open_directory(naming->at);
+    if (naming->opened == -ENOENT) {
+        long made = make_parts(naming->at);
+        naming->opened = made == 0 ? open_directory(naming->at) : (int)made;
+        if (made != 0) {
+            fail(made, NULL, naming->at);
         }
     }
     return 0;
@@ -126,14 +101,8 @@ static int open_as_user(void *argument) {
 
 /* The user named the directory, so a process with his rights opens it, and makes it. */
 static int open_as(const struct plan *plan, const char *at) {
-    struct naming naming = {plan, at, -ENOENT};
-    if (!place_as_user(open_as_user, &naming, at)) {
-        return -1;
-    }
-    if (naming.opened < 0) {
-        fail(naming.opened, NULL, at);
-    }
-    return naming.opened;
+    struct naming naming = {plan, at, -1};
+    return place_as_user(open_as_user, &naming, at) ? naming.opened : -1;
 }
 
 static bool make_shown(const struct operation *operation, const struct plan *plan) {
@@ -145,7 +114,8 @@ static bool make_shown(const struct operation *operation, const struct plan *pla
         good = mounted(SYS5(mount, from.text, at.text, NULL, MS_BIND | MS_REC, NULL), operation->at);
     }
     close_quietly(source);
-    return good; /* `to` stays open, and so held, as long as we live */
+    close_quietly(to);
+    return good;
 }
 
 struct options {

@@ -63,7 +63,7 @@ class NodeServices(Protocol):
         """Find out where the processes of a job are.  tell: gets the answer."""
 
     def tidy(self, ticket: Ticket) -> None:
-        """Remove what a job has left for `collect`, and the directory that it made because its caller named it."""
+        """Remove what a job has left for `collect`."""
 
 
 class OnEnd(Protocol):

@@ -353,9 +353,9 @@ class Program:
 
     def _end(self, outcome: Outcome) -> None:
         self.state = State.DONE
-        begun, self._process = self._process is not None, None
+        self._process = None
         self._suspension.end()
-        if begun:
+        if self.ticket.request.collect:
             self._services.tidy(self.ticket)
         if self._root is not None:
             if self.ticket.request.action == "place":

@@ -32,7 +32,6 @@ from gproc.wire.stacks import StacksShown
 
 if TYPE_CHECKING:
     from gproc.node.looking import Looking
-    from gproc.root.named import NamedBinRoots
 
 _AT_ONCE: Final = 1000
 """Files of a plain job's directory that are removed at once, in some 5 ms."""
@@ -52,7 +51,6 @@ class LocalServices:
         self._process_numbers = itertools.count(1)
         self._rounds = Rounds()
         self._looking: Looking | None = None
-        self._named: NamedBinRoots | None = None
         self._looks: set[asyncio.Task[StacksShown]] = set()
         self._left: dict[int, bytes] = {}
         """By job: the directory of a plain job, which stays until its files are collected."""
@@ -137,12 +135,6 @@ class LocalServices:
         task.add_done_callback(lambda done: None if done.cancelled() else tell(done.result()))
 
     def tidy(self, ticket: Ticket) -> None:
-        if named := ticket.request.bin_root:
-            from gproc.root.named import NamedBinRoots  # most jobs name none
-
-            if self._named is None:
-                self._named = NamedBinRoots()
-            self._named.give_back(named, ticket.caller)
         if (root := self._left.pop(ticket.job, b"")) and not remove_tree(root, _AT_ONCE):
             # The next slave removes it, if this one ends before.
             asyncio.get_running_loop().run_in_executor(None, remove_tree, root)

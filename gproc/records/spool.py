@@ -5,7 +5,6 @@ Every call may wait for the disk, and all but `SpoolReader` are from one thread 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import shutil
@@ -54,6 +53,9 @@ class Batch(NamedTuple):
     uid: int
     entries: list[bytes]
     ended: bool
+
+
+_FULL: Final = "the space for kept output is full"
 
 
 class _Job:
@@ -117,7 +119,7 @@ class SpoolFiles:
         return {batch.job: self._write(batch) for batch in batches}
 
     def problem_of(self, number: int) -> str:
-        """Why some of a job's output was not written; "" if all was.  Another thread may ask."""
+        """Why some of a job's output is not here; "" if all is.  Another thread may ask."""
         job = self._jobs.get(number)
         return "" if job is None else job.problem
 
@@ -152,7 +154,7 @@ class SpoolFiles:
                 self._failing = True
                 job.problem = job.problem or f"{self.place}: {error.strerror}"
         else:
-            job.problem = job.problem or "the space for kept output is full"
+            job.problem = job.problem or _FULL
         if batch.ended:
             job.ended, job.positions = True, Positions()
         return SpoolEnd(index, job.sizes.get(index, 0))
@@ -198,8 +200,14 @@ class SpoolFiles:
         dropped = to_drop(files, free_bytes)
         for file in dropped:
             job = self._jobs[file.job]
-            with contextlib.suppress(OSError):  # a disk that can only be read
+            try:
                 os.unlink(self._path(file.job, file.part))
+            except FileNotFoundError:
+                pass
+            except OSError:  # a disk that can only be read: it takes room still
+                continue
+            if not job.ended:
+                job.problem = job.problem or _FULL
             self._resize(job, file.part, 0)
             del job.sizes[file.part]
         self._tell(dropped)

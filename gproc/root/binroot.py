@@ -18,10 +18,12 @@ from typing import Final
 from gproc.disk.trees import remove_tree
 from gproc.disk.trusted import make_directories, user_name, why_untrusted
 from gproc.errors import LaunchError, TrustError
-from gproc.root.view import MADE
 from gproc.trust.meeting import RUN_DIRECTORY, make_run_directory
 
 log = logging.getLogger("gproc")
+
+_MADE: Final = 0o1755
+"""The mode of a directory that gproc made and may remove.  Its sticky bit marks it, and has no other effect here."""
 
 _ATTEMPTS: Final = 10
 """How often to try to take the directory: another slave may remove it at the same moment."""
@@ -55,7 +57,7 @@ class BinRoot:
         """Stop using the directory.  The last slave removes it, if gproc made it and it is empty."""
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if stat.S_IMODE(os.fstat(self._fd).st_mode) == MADE:
+            if stat.S_IMODE(os.fstat(self._fd).st_mode) == _MADE:
                 os.rmdir(self.path)
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT, errno.EACCES):
@@ -121,27 +123,6 @@ def claim(path: bytes) -> BinRoot:
     raise LaunchError(f"binRoot {os.fsdecode(path)} is removed again and again: does another program use it?")
 
 
-def give_back(path: bytes, uid: int) -> None:
-    """Remove a directory that a job made because its caller named it, and those above that it made, if no job has them.
-
-    Only for a process that has no rights but those of that user, `uid` (`gproc.root.named`).  Nothing but empty
-    directories of the user's goes, with the mark of those that jobs make.  What cannot be removed stays.
-    """
-    with contextlib.suppress(OSError):
-        while True:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
-                found = os.fstat(fd)
-                if found.st_uid != uid or stat.S_IMODE(found.st_mode) != MADE:
-                    return
-                # A job that runs holds it.  Removing it would tear the mount from it: as with `BinRoot`.
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.rmdir(path)
-            finally:
-                os.close(fd)
-            path = os.path.dirname(path)
-
-
 def job_name(slave_pid: int, job: int) -> bytes:
     """The directory of one job on a plain node.  Its name tells `claim` which slave made it."""
     return b"%d.%d" % (slave_pid, job)
@@ -153,7 +134,7 @@ def _make(path: bytes) -> None:
         os.mkdir(path, 0o755)
     except FileExistsError:
         return
-    os.chmod(path, MADE)
+    os.chmod(path, _MADE)
 
 
 def _check_owner(path: bytes, fd: int) -> None:

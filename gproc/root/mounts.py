@@ -10,18 +10,15 @@ descriptor: then the checked directory is the covered one.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import os
-import stat
 from collections.abc import Sequence
 from typing import Final, assert_never
 
 from gproc.disk.trees import copy_tree, make_directory
 from gproc.root import kernel, place
 from gproc.root.as_user import Identity, as_user
-from gproc.root.view import MADE, CopyTree, InPlace, MakeDirectory, Operation, Overlay, OwnTop, Proc, ShowAt, Tmpfs
+from gproc.root.view import CopyTree, InPlace, MakeDirectory, Operation, Overlay, OwnTop, Proc, ShowAt, Tmpfs
 
 _OPTIONS_BYTES_MAX: Final = 4095
 """mount(2) copies one page of options, with its final NUL."""
@@ -35,9 +32,6 @@ _PRIVATE: Final = kernel.MS_NODEV | kernel.MS_NOSUID
 _TMPFS_OPTIONS: Final = b"mode=0755,size=25%,nr_inodes=256k"
 """What a job may write to its own binRoot: a quarter of the memory instead of tmpfs's usual half, and as many files as
 take some 256 MB of the kernel's.  A bundle that is copied there has at most 131,072."""
-
-_ATTEMPTS: Final = 10
-"""How often to try to open a directory that another job's end may remove at the same moment."""
 
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -116,41 +110,17 @@ def _overlay(overlay: Overlay) -> None:
 def _show_at(source: bytes, at: bytes, uid: int, gid: int, groups: Sequence[int]) -> None:
     """Bind `source` over a directory that the caller named.  A process with the caller's rights opens it."""
     directory = as_user(Identity(uid, gid, tuple(groups)), lambda: [_opened(at)])[0]
-    # It stays open, and so held, as long as this process lives; the program does not get it.
-    os.set_inheritable(directory, False)
-    kernel.mount(source, _by_descriptor(directory), None, kernel.MS_BIND | kernel.MS_REC)
+    try:
+        kernel.mount(source, _by_descriptor(directory), None, kernel.MS_BIND | kernel.MS_REC)
+    finally:
+        os.close(directory)
 
 
 def _opened(at: bytes) -> int:
-    """Open the directory.  If it is missing, it is made, so that `root.named` removes it if no job holds it."""
-    os.umask(0)
-    for _ in range(_ATTEMPTS):
-        try:
-            directory = os.open(at, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except PermissionError:
-            return os.open(at, _DIRECTORY)  # one that may not be read, so no job made it
-        except FileNotFoundError:
-            _make_parts(at)
-            continue
-        if _hold_made(directory):
-            return directory
-        os.close(directory)
-    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), at)
-
-
-def _make_parts(at: bytes) -> None:
-    for length in (*(index for index in range(1, len(at)) if at[index : index + 1] == b"/"), len(at)):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(at[:length], MADE)
-
-
-def _hold_made(directory: int) -> bool:
-    """Whether it is still there; if a job made it, it is held from now on."""
-    found = os.fstat(directory)
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != MADE:
-        return True
-    fcntl.flock(directory, fcntl.LOCK_SH)
-    return os.fstat(directory).st_nlink > 0
+    """Open the directory.  If it is missing, it is made."""
+    os.umask(0o022)
+    os.makedirs(at, exist_ok=True)
+    return os.open(at, _DIRECTORY)
 
 
 def _escaped(path: bytes) -> bytes:

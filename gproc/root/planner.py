@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gproc.content.manifest import digest_of
+from gproc.content.paths import within
 from gproc.errors import LaunchError
 from gproc.request.spec import Request
 from gproc.root import layers, plan, script, starters
@@ -19,7 +20,8 @@ from gproc.root.code_layout import CodeLayout
 from gproc.root.facts import NodeFacts, NodeFiles
 from gproc.root.locale_archive import ARCHIVE
 from gproc.root.view import View
-from gproc.shown import reason_of
+from gproc.root.where import PROC
+from gproc.shown import reason_of, shown
 from gproc.store.partial import is_large
 from gproc.store.root import Root
 from gproc.trust.ticket import Ticket
@@ -79,6 +81,9 @@ class Planner:
                 f"binRoot {os.fsdecode(request.bin_root)}: this node has no private views, so bundles lie where its "
                 f"slave puts them, in {os.fsdecode(self._bin_root)}: leave -binRoot out"
             )
+        if within(request.bin_root, PROC):
+            name = shown(request.bin_root)
+            raise LaunchError(f"binRoot {name}: a job has a /proc of its own: choose another directory")
         return request.bin_root
 
     def view_alike(self, root: Root | None, ticket: Ticket, job: int) -> View:

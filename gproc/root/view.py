@@ -12,10 +12,6 @@ import msgspec
 _LIBRARY_PATH: Final = b"LD_LIBRARY_PATH"
 
 
-MADE: Final = 0o1755
-"""The mode of a directory that gproc made and may remove.  Its sticky bit marks it, and has no other effect here."""
-
-
 class Tmpfs(msgspec.Struct, frozen=True, array_like=True, tag="tmpfs"):
     """An empty file system of the job's own; `at` must be a directory and no symlink."""
 

@@ -26,7 +26,7 @@ _SHARED: Final = frozenset(
 
 _MEMORY: Final = b"/dev/shm"
 
-_PROC: Final = b"/proc"
+PROC: Final = b"/proc"
 """A job has one of its own, which hides what would be shown there."""
 
 _SYSTEM: Final = (b"/etc", b"/run", b"/proc", b"/sys", b"/dev", b"/boot")
@@ -89,7 +89,7 @@ def shown(
     if not cwd.is_nodes and cwd.in_place:
         directories.setdefault(cwd.path, not cwd.home)
     for place in places:
-        if within(place, _PROC):
+        if within(place, PROC):
             continue
         if top_of(place) not in facts.tops:
             directories.setdefault(place, False)

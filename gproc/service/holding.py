@@ -50,10 +50,12 @@ class HeldJobs:
     async def _wait(self) -> None:
         while self._jobs:
             await asyncio.sleep(AGAIN_S)
-            held = len(self._jobs)
+            held = list(self._jobs)
             try:
                 await self._keeper.written()
             except GprocError:
                 continue
-            for _ in range(min(held, len(self._jobs))):
-                self._release(self._jobs.popleft())
+            for live in held:
+                if live in self._jobs:  # it may have been let go meanwhile
+                    self._jobs.remove(live)
+                    self._release(live)

@@ -74,8 +74,8 @@ TaskEvent = Union[TaskOutput, TaskDone]  # noqa: UP007
 
 class TaskFeed:
     """last: the number of the last task.  failed: how many have failed.  lost: of how many nobody knows whether they
-    ran.  stopped: why no more tasks begin, as one clause; "" if they do.  stopped_by: the signal that did it; 0: none.
-    horizon: no task with a higher number is wanted yet.
+    ran.  stopped: why no more tasks begin, as one clause; "" if they do.  signals: those that the job was sent to
+    end it.  horizon: no task with a higher number is wanted yet.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class TaskFeed:
         self.failed = 0
         self.lost = 0
         self.stopped = ""
-        self.stopped_by = 0
+        self.signals: set[int] = set()
         self.horizon: int | None = None
         self.first_not_run: Task | None = None
         self._setup = setup
@@ -142,10 +142,12 @@ class TaskFeed:
         self._list_ended = True
 
     def stop(self, why: str, signum: int = 0) -> None:
-        """No more tasks begin; those that wait on nodes are called back."""
+        """No more tasks begin; those that wait on nodes are called back.  signum: that the job is sent; 0: none."""
+        if signum:
+            self.signals.add(signum)
         if self.stopped:
             return
-        self.stopped, self.stopped_by = why, signum
+        self.stopped = why
         while self._pending:
             self._drop(self._pending.popleft())
         for site in self._sites:

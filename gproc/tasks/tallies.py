@@ -76,7 +76,7 @@ class Tally:
         by_reason: dict[str, list[Path]] = {}
         for rank, outcome in feed.closed.items():
             if outcome.status and not isinstance(outcome, Returned):  # that is the number of its tasks that failed
-                if isinstance(outcome, Signalled | Killed) and outcome.signal == feed.stopped_by:
+                if isinstance(outcome, Signalled | Killed) and outcome.signal in feed.signals:
                     continue  # it took no more tasks; how those that it had have ended was counted above
                 by_reason.setdefault(describe(outcome), []).append(places[rank])
                 status = max(status, outcome.status)
@@ -92,7 +92,7 @@ class Tally:
 
 def stopped_text(why: str, first: Task | None, noun: str, *, has_rest: bool = True) -> str:
     if not has_rest:
-        return f"all of the list had begun: {why}"
+        return f"{why}; all of the list had begun"
     rest = "the rest of the list was not run" if first is None else f"the list was not run from {noun} {first.line} on"
     return f"{rest}: {why}"
 

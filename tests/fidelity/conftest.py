@@ -7,15 +7,13 @@ import re
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from gproc.trust.authority import open_authority, provision
-from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
 
 USER: Final = 64_320
@@ -83,11 +81,6 @@ class Site:
         """The directory of the jobs' bundle; on a plain node, each job has a directory of its own in it."""
         return str(self.slave.bin_root)
 
-    def begin(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
-        """The same as `run`, which runs while the test goes on."""
-        env = {"XDG_CACHE_HOME": str(self.cluster.place / "caches")}
-        return self.cluster.begin("e", *words, env=env, uid=self.uid or None, **options)
-
     def run(self, *words: str, env: Mapping[str, str] | None = None, **options: Any) -> Done:
         """Run `gproc e` as that user."""
         own = self.cluster.place / "caches"
@@ -118,14 +111,6 @@ def site(request: pytest.FixtureRequest, place: Path) -> Iterator[Site]:
         pytest.skip(f"needs namespaces: {reason}")
     yield Site(cluster, uid, plain=plain)
     cluster.stop()
-
-
-def until(true: Callable[[], object]) -> None:
-    """Wait until this is so."""
-    end_s = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < end_s, "it has not come about"
-        time.sleep(0.01)
 
 
 def keys_for(cluster: Cluster, uid: int) -> Path:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.fidelity.conftest import until
-from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -106,29 +102,14 @@ def test_a_program_of_the_node_that_the_working_directory_hides_is_told_so(site:
     assert site.run("-localbin", "--cwd", str(project), "1", "./own", cwd=project).stdout == b"own\n"
 
 
-def test_a_binroot_that_the_caller_named_goes_with_the_last_job_that_has_it(site: Any, project: Path) -> None:
-    """`gproc e --bin-root /dev/shm/x` left x on the node, and all parents that it had made."""
-    if site.plain:
-        pytest.skip("needs a view")
-    named = project / "made/for/it"
-    waiting = site.begin("--bin-root", str(named), "1", "sh", "-c", f"read line; ls {named}", stdin=subprocess.PIPE)
-    until(named.exists)
-    assert site.run("--bin-root", str(named), "1", "true").returncode == 0
-    shown, errors = waiting.communicate(b"go on\n", timeout=PATIENCE_S)
-    assert b"usr" in shown.split(), errors
-    until(lambda: not (project / "made").exists())
-    (project / "own").mkdir(mode=0o777)
-    (project / "own").chmod(0o777)
-    assert site.run("--bin-root", str(project / "own"), "1", "true").returncode == 0
-    assert (project / "own").exists()
-
-
 def test_a_binroot_that_cannot_be_made_or_hides_the_program_is_told_as_that(site: Any, project: Path) -> None:
     """It said "No such file or directory" of the directory that nobody may make, and of the program."""
     if site.plain:
         pytest.skip("needs a view")
     hidden = site.run("--bin-root", "/usr/bin", "1", "sh", "-c", "true")
     assert b"binRoot /usr/bin would hide /usr/bin/" in hidden.stderr
+    in_proc = site.run("--bin-root", "/proc/here", "1", "true")
+    assert b"binRoot /proc/here: a job has a /proc of its own" in in_proc.stderr
     if site.uid:
         (project / "closed").mkdir(mode=0o755)
         refused = site.run("--bin-root", str(project / "closed/here"), "1", "true")

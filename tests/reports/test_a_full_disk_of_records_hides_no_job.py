@@ -68,3 +68,24 @@ def test_the_last_job_is_the_last_one_though_no_disk_takes_its_record(tmp_path: 
         assert (kept.stderr, cluster.command("logs", "last").stdout) == (b"", b"kept\n"), kept
     finally:
         cluster.stop()
+
+
+def test_a_disk_that_does_not_answer_keeps_no_client_whose_job_is_over(tmp_path: Path) -> None:
+    """`gproc e --spool` waited for it for ever, and no signal ended it."""
+    cluster = Cluster(tmp_path / "tree")
+    state = tmp_path / "state"
+    try:
+        cluster.start_master(f"--state={state}")
+        cluster.slave()
+        assert cluster.exec("--spool", "1", "echo", "kept").returncode == 0
+        (spool,) = (path for path in state.rglob("*") if path.is_file() and path.parent.name == "1")
+        stuck = spool.parent.parent / "2" / spool.name
+        stuck.parent.mkdir(mode=0o700)
+        os.mkfifo(stuck)  # who opens it to write waits for a reader, as for a file system that does not answer
+        done = cluster.exec("--spool", "1", "echo", "hi")
+        assert (done.returncode, done.stdout) == (0, b"hi\n"), done
+        assert b"whether all of its output is kept is not known" in done.stderr
+        reader = os.open(stuck, os.O_RDONLY | os.O_NONBLOCK)
+    finally:
+        cluster.stop()
+    os.close(reader)

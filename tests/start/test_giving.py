@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,10 +30,12 @@ HERE = Ways(command="""sh -c 'exec sh -c "$1"'""")
 """The command runs on this machine, with a channel as of a host."""
 
 
-def refusing_port() -> int:
-    with socket.socket() as once:
-        once.bind(("127.0.0.1", 0))
-        return int(once.getsockname()[1])
+@contextmanager
+def refusing_port() -> Iterator[int]:
+    """It is bound, so that nobody else listens there."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield int(bound.getsockname()[1])
 
 
 async def note_of(place: Path, offers: list[tuple[str, int]]) -> tuple[str, str]:
@@ -52,13 +56,14 @@ async def note_of(place: Path, offers: list[tuple[str, int]]) -> tuple[str, str]
 
 
 def test_it_was_sent_from_here_was_told_of_what_another_node_gave(place: Path) -> None:
-    with source(os.fsdecode(native.HELPER), place) as port:
-        note, gave = asyncio.run(note_of(place, [("gone", refusing_port()), ("good", port)]))
+    with source(os.fsdecode(native.HELPER), place) as port, refusing_port() as gone:
+        note, gave = asyncio.run(note_of(place, [("gone", gone), ("good", port)]))
     assert gave == "good"
     assert note == "gone did not hand the runtime on: Connection refused; good gave it"
 
 
 def test_it_was_sent_from_here_is_told_if_that_is_so(place: Path) -> None:
-    note, gave = asyncio.run(note_of(place, [("gone", refusing_port()), ("ill", refusing_port())]))
+    with refusing_port() as gone, refusing_port() as ill:
+        note, gave = asyncio.run(note_of(place, [("gone", gone), ("ill", ill)]))
     assert gave == ""
     assert note == "ill did not hand the runtime on: Connection refused; it was sent from here"

@@ -297,7 +297,7 @@ def test_a_list_that_a_signal_ended_is_told_to_have_a_rest_and_killed_tasks_only
     ends(feed, 0, 1, 0.1)
     list(feed.exited(0, Signalled(15)))
     status, lines = Tally().conclude(feed, [Place((1,))])
-    assert (status, lines) == (125, ["all of the list had begun: SIGTERM has ended it"])
+    assert (status, lines) == (125, ["SIGTERM has ended it; all of the list had begun"])
 
     feed = TaskFeed(Setup(), ECHO)
     ready(feed, 1)
