@@ -100,7 +100,7 @@ def test_what_was_issued_and_revoked_is_listed(key: Typed) -> None:
 
 def test_a_list_of_no_clusters_certificates_makes_no_directory(key: Typed) -> None:
     assert "holds no cluster's keys" in key.refused("list")
-    assert "holds no cluster's keys" in key.refused("rotate", "begin")
+    assert "holds no cluster's keys" in key.refused("rotate")
     assert not key.home.exists()
 
 
