@@ -42,6 +42,8 @@ def removals(names: Sequence[str]) -> list[Sequence[str]]:
     Raises: UsageError, before anything is removed.
     """
     all_names = list(dict.fromkeys(map(job_text, names)))
+    if len(all_names) <= LISTED_MAX:
+        return [all_names]
     others = [name for name in all_names if not _is_number(name)]
     if len(others) > LISTED_MAX:
         raise UsageError(f"{len(others)} jobs by name, but at most {LISTED_MAX} at once: give their numbers")

@@ -134,6 +134,14 @@ static bool put_link(int was, int own, const char *name) {
     return length >= 0 || fail(length, NULL, "");
 }
 
+/* Whether a name is a directory, which root may open although it may not ask: what a user has mounted by FUSE is closed to
+ * everybody else. */
+static bool opens_as_directory(int node, const char *name) {
+    int opened = (int)SYS4(openat, node, name, HANDLE | O_DIRECTORY | O_NOFOLLOW, 0);
+    close_quietly(opened);
+    return opened >= 0;
+}
+
 /* One entry of the node's directory, also in our own, which has nothing of that name.  The place of a file has no mode
  * bits: so it can be told from what the job writes, once nothing is mounted there (copy/written.py). */
 static bool put(int node, int own, const char *name) {
@@ -145,6 +153,9 @@ static bool put(int node, int own, const char *name) {
         return fail_in(was, NULL, node, name);
     }
     uint32_t type = type_of(was, "");
+    if (type == 0) {
+        type = opens_as_directory(node, name) ? S_IFDIR : S_IFREG;
+    }
     bool good = true;
     if (type == S_IFLNK) {
         good = put_link(was, own, name);

@@ -207,7 +207,7 @@ def _put(node: int, own: int, name: bytes) -> None:
     except FileNotFoundError:
         return
     try:
-        kind = stat.S_IFMT(os.fstat(was).st_mode)
+        kind = _kind_of(was, node, name)
         if kind == stat.S_IFLNK:
             os.symlink(os.readlink(b"", dir_fd=was), name, dir_fd=own)
             return
@@ -224,6 +224,20 @@ def _put(node: int, own: int, name: bytes) -> None:
             os.close(to)
     finally:
         os.close(was)
+
+
+def _kind_of(entry: int, node: int, name: bytes) -> int:
+    """Of a name that was opened.  What a user has mounted by FUSE is closed to everybody else, also to root: it can be
+    opened, and not asked.
+    """
+    try:
+        return stat.S_IFMT(os.fstat(entry).st_mode)
+    except PermissionError:
+        try:
+            os.close(_opened(node, name))
+        except OSError:
+            return stat.S_IFREG
+        return stat.S_IFDIR
 
 
 def make_top(operation: OwnTop) -> None:

@@ -117,8 +117,7 @@ class Client(Receiver[ClientToMaster]):
             half = "half a frame and then nothing" if self.link.waiting else "nothing"
             self.link.abort(f"it sent {half} for {HANDSHAKE_S:.0f} s")
         except (LinkLost, PeerError) as error:
-            self._refused(str(error))
-            self.link.abort(str(error))
+            self.link.abort(str(error))  # `on_lost` says it
 
     def caller(self) -> Caller:
         """The user, as the kernel knew that process when it connected.  Raises: PeerError."""

@@ -34,6 +34,9 @@ HEAD_S: Final = 10.0
 SILENT_MAX: Final = 64
 """So many may wait with it.  One more ends the one that has waited longest: a browser asks within milliseconds."""
 
+GOODBYE_S: Final = 1.0
+"""How long a TLS connection that is closed waits for the other end's word.  It counts until then."""
+
 _HOST_AND_PORT: Final = re.compile(r"(?:(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^][:/\s]+))?:)?(?P<port>[0-9]{1,5})")
 
 
@@ -122,19 +125,35 @@ class _HastyProtocol(H11Protocol):
     _silent: Final[dict[_HastyProtocol, asyncio.TimerHandle]] = {}
     """Those whose first request has not come, the longest first."""
 
+    _answered: Final[dict[_HastyProtocol, None]] = {}
+    """Those that have their answer and have asked nothing since, the longest first."""
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._await_head()
+        if len(self.connections) >= CONNECTIONS_MAX and self._answered:
+            # Who keeps all places, without a token too, must not keep others out: a browser connects again.
+            longest = next(iter(self._answered))
+            del self._answered[longest]
+            self.connections.discard(longest)  # at once: this one's request may be here already
+            longest.transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        self._answered.pop(self, None)
         super().data_received(data)
         if self.cycle is None or self.cycle.response_complete:
             self._await_head()  # a part of it has come, and uvicorn's own timer between two requests is off
         else:
             self._has_spoken()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle is None or self.cycle.response_complete:  # else the next request had come already
+            self._answered[self] = None
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._has_spoken()
+        self._answered.pop(self, None)
         super().connection_lost(exc)
 
     def _await_head(self) -> None:
@@ -188,7 +207,8 @@ class _Server(uvicorn.Server):
             longest.cancel()
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                self._protocol, connection, ssl=self.config.ssl, ssl_handshake_timeout=HEAD_S
+                self._protocol, connection, ssl=self.config.ssl, ssl_handshake_timeout=HEAD_S,
+                ssl_shutdown_timeout=GOODBYE_S,
             )
         except OSError:
             pass  # whoever it was: nothing was said

@@ -292,8 +292,9 @@ class FrameReader:
             # Else another large frame will probably follow, in the same buffer.
 
     def close(self) -> None:
-        """Nothing more will come: give the room back."""
+        """Nothing more will come: give room and memory back at once; who refers to this may do so for a while."""
         self._take(self._small)
+        self._small = self._buffer = bytearray()
 
     def raw(self, count: int) -> memoryview:
         """All bytes that are here, with `count` more received ones: for the preface, which is not a frame."""

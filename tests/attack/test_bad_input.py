@@ -385,3 +385,17 @@ def test_a_wrong_command_line_is_one_clear_message(
     assert told == status, text
     assert text.startswith("gproc: ")
     assert reason in text
+
+
+def test_a_refusal_is_one_line_of_the_log(target: Target) -> None:
+    """Each stood there twice, and the log takes so many of a user."""
+    before = len(target.cluster.master.said("refused a client"))
+    for number in (1, 2):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(target.cluster.socket))
+            client.sendall(b"GET /%d HTTP/1.0\r\n" % number)
+            while client.recv(4096):
+                pass
+    target.goes_on()  # the log has all of that
+    target.cluster.master.says("not a gproc peer", times=2)
+    assert len(target.cluster.master.said("refused a client")) == before + 2

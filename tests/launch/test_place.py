@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from gproc.root import kernel
 from gproc.root.view import CopyTree, InPlace, MakeDirectory, Operation, OwnTop, Proc, Tmpfs, View
 from tests.launch.conftest import USER
 
@@ -180,3 +182,24 @@ def test_an_entry_that_cannot_be_put_back_is_told_by_its_whole_path(node: Any) -
         pytest.skip("needs a view of a user's, and a process of another user")
     failure = node.run("sh", "-c", "true", view=view(node, Path("/proc/1"), "/proc/1", "status")).failure
     assert re.fullmatch(r"/proc/1/\w+: Permission denied", failure.message), failure
+
+
+def test_a_user_who_has_mounted_something_there_stops_no_job_of_others(node: Any, home: Path) -> None:
+    """Root may not ask what a file system of FUSE of another user is, took it for a file, and the job failed."""
+    (home / "theirs").mkdir()
+    try:
+        server = os.open("/dev/fuse", os.O_RDWR)
+    except OSError as error:
+        pytest.skip(f"needs FUSE: {error.strerror}")
+    options = f"fd={server},rootmode=40755,user_id=1234,group_id=1234".encode()
+    try:
+        kernel.mount(b"theirs", os.fsencode(home / "theirs"), b"fuse", kernel.MS_NOSUID | kernel.MS_NODEV, options)
+    except OSError as error:
+        os.close(server)
+        pytest.skip(f"needs rights to mount: {error.strerror}")
+    try:
+        done = node.run("sh", "-c", "cat note; ls mine; ls", view=view(node, home, str(home), "mine"))
+    finally:
+        os.close(server)
+        subprocess.run(["umount", "-l", str(home / "theirs")], check=True)
+    assert done.output.splitlines() == ["note", "both", "kept", "link", "mine", "note", "theirs"], done

@@ -250,6 +250,22 @@ def test_handshakes_that_do_not_go_on_kept_their_connections_for_a_minute(tree: 
         assert len(os.listdir(f"/proc/{site.process.pid}/fd")) < SILENT_MAX + 50
 
 
+def test_connections_of_somebody_without_a_token_kept_the_user_out(tree: Cluster, serve: Serve) -> None:
+    """They had an answer and stayed: for half a minute everybody else was told that there are too many."""
+    site = serve("--listen", "0.0.0.0:0")
+    port = int(site.origin.rpartition(":")[2])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    request = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+    with contextlib.ExitStack() as staying:
+        for _ in range(CONNECTIONS_MAX + 44):
+            plain = socket.create_connection(("127.0.0.1", port))
+            one = staying.enter_context(context.wrap_socket(plain))
+            one.sendall(request)
+            assert one.recv(12).startswith(b"HTTP/1.1 ")
+        assert asked_by_tls(tree, site) == 200
+
+
 def asked_by_tls(tree: Cluster, site: Site) -> int:
     host = socket.gethostname()
     context = ssl.create_default_context(cafile=str(Path(tree.env["GPROC_HOME"]) / "ca.crt"))
