@@ -119,7 +119,7 @@ class MappingForeground(Foreground):
 
     def _stop_if_signalled(self) -> None:
         if self.stopped_by:
-            self._feed.stop(f"{name_of(self.stopped_by)} has ended it", self.stopped_by)
+            self._feed.stop(f"{name_of(self.stopped_by)} has ended it")
 
     def _hand_out(self) -> None:
         self._stop_if_signalled()

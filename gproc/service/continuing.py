@@ -55,18 +55,15 @@ def interrupted_jobs(keeper: RecordKeeper, files: SpoolFiles, inputs: InputFiles
     jobs = []
     parts = inputs.go_on([record.number for record, _ in keeper.interrupted])
     for record, data in keeper.interrupted:
-        if record.number not in parts:
-            log.error("job %d cannot go on: part of its input was not kept", record.number)
-            keeper.lose([record])
-            inputs.remove(record.number)  # its mark, not before the record is there
-            continue
         try:
+            if record.number not in parts:
+                raise ValueError("part of its input was not kept")
             life, ticket = life_in(data)
             found, end = files.go_on(record.number, record.uid)
         except (OSError, ValueError) as error:
             log.error("job %d cannot go on: %s", record.number, error)
             keeper.lose([record])
-            inputs.remove(record.number)
+            inputs.remove(record.number)  # also the mark that some of it was lost: not before the record is there
             continue
         jobs.append(Interrupted(record, life, ticket, found, end, parts[record.number]))
     return jobs

@@ -156,9 +156,9 @@ class Departures:
         try:
             await self._survive(live)
         except GprocError as error:
-            ends = "if its client or this master dies, it may end" if live.has_all else "if its client dies, it ends"
             if live.job.over or client.link.lost:
                 return
+            ends = "if its client or this master dies, it may end" if live.has_all else "if its client dies, it ends"
             client.link.send(NotKept(live.job.number, f"{ends}: {error}"))
 
     async def _secure(self, live: LiveJob) -> None:

@@ -7,7 +7,6 @@ had forgotten it, ranks that returned would be called lost.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -28,7 +27,8 @@ class HeldJobs:
     def __init__(self, keeper: RecordKeeper, release: Callable[[LiveJob], None]) -> None:
         self._keeper = keeper
         self._release = release
-        self._jobs: deque[LiveJob] = deque()
+        self._jobs: dict[LiveJob, None] = {}
+        """The oldest first."""
         self._waiting: asyncio.Task[None] | None = None
 
     async def settle(self, live: LiveJob) -> None:
@@ -41,9 +41,9 @@ class HeldJobs:
             self._release(live)
 
     def _hold(self, live: LiveJob) -> None:
-        self._jobs.append(live)
+        self._jobs[live] = None
         while len(self._jobs) > HELD_MAX:
-            self._release(self._jobs.popleft())
+            self._let_go(next(iter(self._jobs)))
         if self._waiting is None or self._waiting.done():
             self._waiting = asyncio.create_task(self._wait())
 
@@ -57,5 +57,8 @@ class HeldJobs:
                 continue
             for live in held:
                 if live in self._jobs:  # it may have been let go meanwhile
-                    self._jobs.remove(live)
-                    self._release(live)
+                    self._let_go(live)
+
+    def _let_go(self, live: LiveJob) -> None:
+        del self._jobs[live]
+        self._release(live)

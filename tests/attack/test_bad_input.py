@@ -391,11 +391,8 @@ def test_a_refusal_is_one_line_of_the_log(target: Target) -> None:
     """Each stood there twice, and the log takes so many of a user."""
     before = len(target.cluster.master.said("refused a client"))
     for number in (1, 2):
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(target.cluster.socket))
-            client.sendall(b"GET /%d HTTP/1.0\r\n" % number)
-            while client.recv(4096):
-                pass
+        with target.open("clients") as client:
+            client.raw(b"GET /%d HTTP/1.0\r\n" % number).hear_the_end()
     target.goes_on()  # the log has all of that
     target.cluster.master.says("not a gproc peer", times=2)
     assert len(target.cluster.master.said("refused a client")) == before + 2

@@ -11,7 +11,7 @@ import stat
 import struct
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,9 @@ from gproc.bundle.layers import LayeredTree
 from gproc.errors import BundleError, UsageError
 from gproc.packager import PackRequest, pack
 from tests.system.cluster import Cluster
+from tests.system.conftest import cluster
+
+__all__ = ["cluster"]
 
 Entry = tuple[str, str, str]
 """A name, a kind ("f", "d", "l" for a symbolic and "h" for a hard link, "c", "p"), and content or target."""
@@ -370,14 +373,6 @@ def test_a_program_of_an_image_runs_with_the_images_libraries_and_files(cluster:
     assert (done.returncode, done.stdout) == (0, b"show\n"), done.stderr
     done = cluster.exec("--image", str(image), "1", "/app/none")
     assert done.returncode == 127
-
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path / "c")
-    cluster.start_master()
-    yield cluster
-    cluster.stop()
 
 
 def test_of_a_changed_image_only_changed_chunks_are_new(tmp_path: Path, environ: dict[str, str]) -> None:

@@ -146,6 +146,7 @@ def test_a_users_bound_drops_the_oldest_and_counts_what_stays(tmp_path: Path) ->
     kept = read_all(reader)
     assert kept[-1].offset == 99_000
     assert [gap.size for each in kept[:1] for gap in Gaps(from_start=True).before(each)] == [kept[0].offset]
+    assert (files.problem_of(3), files.problem_of(2)) == ("the space for kept output is full", "")
     assert read_all(SpoolReader(files.place, 1)) == []
     other = SpoolReader(files.place, 2)
     assert len(read_all(other)) == 1

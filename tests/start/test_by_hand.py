@@ -18,14 +18,9 @@ from gproc.errors import UsageError
 from gproc.start.node import NONE_RAN, Result, Stage
 from gproc.start.plan import Standing
 from tests.system.cluster import Cluster
+from tests.system.conftest import cluster
 
-
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path / "c")
-    cluster.start_master()
-    yield cluster
-    cluster.stop()
+__all__ = ["cluster"]
 
 
 def test_a_slave_that_ended_while_its_host_was_asked_was_called_one_of_others(cluster: Cluster) -> None:
