@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from gproc.cli.absent import absent_lines, drained_lines
+from gproc.cli.input_buffer import InputBuffer
 from gproc.cli.stderr import complain
 from gproc.cli.suspending import Suspending
 from gproc.cli.trace import Trace
@@ -81,7 +82,7 @@ class Foreground:
         self._chunks_told = 0
         self._survives = survives
         self._brought = brought
-        self._input = bytearray()
+        self._input = InputBuffer()
         """What was read while the master was behind: one large block costs less than many small ones."""
         self._keys: DetachKeys | None = None
         self._discards = False
@@ -283,30 +284,31 @@ class Foreground:
 
     def _read_stdin(self) -> None:
         assert self._stdin is not None
+        leave = False
         try:
-            data = os.read(self._stdin, self._readable_bytes())
+            if self._keys is None:
+                count = self._input.read(self._stdin, self._readable_bytes())
+            else:
+                typed = os.read(self._stdin, self._readable_bytes())
+                count = len(typed)
+                typed, leave = self._keys.feed(typed)
+                if not self._discards:
+                    self._input.add(typed)
         except BlockingIOError:
             return
         except OSError as error:
             self.problem = f"cannot read stdin: {error.strerror}"
-            data = b""
-        if not data:
+            count = 0
+        if not count:
             self._end_of_input()
-            return
-        leave = False
-        if self._keys is not None:
-            data, leave = self._keys.feed(data)
-        if not self._discards:
-            self._input += data
-        if leave:
+        elif leave:
             self._pass_input()
             self._driver.session.leave(self.job)
             self._stdin = None
 
     def _pass_input(self) -> None:
         if self._input:
-            self._driver.session.write_stdin(self.job, bytes(self._input))
-            self._input.clear()
+            self._driver.session.write_stdin(self.job, self._input.take(), lent=True)
 
     def _end_of_input(self) -> None:
         self._pass_input()

@@ -11,11 +11,16 @@ import os
 import select
 import time
 from collections.abc import Iterator
+from itertools import islice
+from typing import Final
 
 from gproc.client.session import ClientSession, SessionEvent
 from gproc.client.silence import HELLO_S, full, silent
 from gproc.errors import LinkLost, MasterSilent, NoMaster
 from gproc.trust.meeting import dial
+
+SEND_VECTORS: Final = 32
+"""Pieces of the outbox in one system call."""
 
 
 class Connection:
@@ -85,12 +90,11 @@ class Connection:
             self._hello_until_s = time.monotonic() + HELLO_S
         try:
             while outbox:
-                piece = outbox[0]
-                done = self._socket.send(piece)
-                if done < len(piece):
-                    outbox[0] = piece[done:]
-                else:
-                    outbox.popleft()
+                done = self._socket.sendmsg(list(islice(outbox, SEND_VECTORS)))
+                while outbox and done >= len(outbox[0]):
+                    done -= len(outbox.popleft())
+                if done:
+                    outbox[0] = outbox[0][done:]
         except BlockingIOError:
             return
         except OSError as error:

@@ -29,7 +29,7 @@ from gproc.client.events import (
     Unkept,
     Unreached,
 )
-from gproc.client.session_job import SessionJob
+from gproc.client.session_job import NUMBERS, STREAMS, SessionJob
 from gproc.errors import JobRejected, LinkLost, PeerError
 from gproc.naming.naming import ALL_NODES, PLACES, MeantNodes, Naming, retold
 from gproc.nodespec import NodeSpec, Place
@@ -75,9 +75,6 @@ from gproc.wire.messages import (
 )
 from gproc.wire.stacks import JobStacks
 from gproc.wire.task_messages import SubmitTasks, TaskFinished, TaskListing, TasksConcluded, TaskSpeaks
-
-STREAMS: Final[dict[int, Stream]] = {frames.STDOUT: "stdout", frames.STDERR: "stderr", frames.FILES: "files"}
-NUMBERS: Final[dict[Stream, int]] = {name: number for number, name in STREAMS.items()}
 
 STDIN_BYTES: Final = quantum(frames.CLIENT_WINDOW_BYTES)
 """The most that one call of `write_stdin` takes."""
@@ -139,7 +136,8 @@ class ClientSession(SessionQuestions):
         self.outbox: deque[memoryview] = deque([memoryview(frames.preface(frames.CHANNEL_CLIENT))])
         """The bytes to send, in order.  A driver takes pieces from the left, or shortens the first one."""
         self._reader = frames.FrameReader()
-        self._greeted = False
+        self.greeted = False
+        """Whether the master has answered our preface, as it does at once."""
         self._serials = itertools.count(1)
         self._submitted: dict[int, SessionJob] = {}
         """Those that the master has not answered, views too, by serial number."""
@@ -147,24 +145,19 @@ class ClientSession(SessionQuestions):
 
     # From the master
 
-    @property
-    def greeted(self) -> bool:
-        """Whether the master has answered our preface, as it does at once."""
-        return self._greeted
-
     def space(self) -> memoryview:
         """The buffer for the next received bytes.  It is never empty."""
         return self._reader.space()
 
     def received(self, count: int) -> Iterator[SessionEvent]:
         """The events in `count` more bytes of `space`.  Raises: PeerError if no master would send them."""
-        if not self._greeted:
+        if not self.greeted:
             have = self._reader.raw(count)
             if len(have) < frames.PREFACE_BYTES:
                 return
             frames.read_preface(have[: frames.PREFACE_BYTES])
             self._reader.skip(frames.PREFACE_BYTES)
-            self._greeted, count = True, 0
+            self.greeted, count = True, 0
         for kind, payload in self._reader.frames(count):
             if kind == frames.KIND_STDIO:
                 event = self._output(payload)
@@ -348,21 +341,25 @@ class ClientSession(SessionQuestions):
         if job.number is not None and not job.ended:
             self._send(Resize(job.wire_number, size))
 
-    def write_stdin(self, job: SessionJob, data: bytes | memoryview) -> int:
-        """Send as much as the credit allows, at most STDIN_BYTES.  Returns the number of bytes."""
+    def write_stdin(self, job: SessionJob, data: bytes | memoryview, *, lent: bool = False) -> int:
+        """Send as much as the credit allows, at most STDIN_BYTES.  Returns the number of bytes.
+
+        lent: it stays as it is until the outbox is empty, so that it is not copied.
+        """
         if job.number is None or job.ended:
             return len(data) if job.ended else 0
         data = data[: min(job.stdin_credit, STDIN_BYTES)]
         if len(data):
             job.stdin_credit -= len(data)
-            self._write(frames.stdio_frame(job.wire_number, frames.EVERY_RANK, frames.STDIN, job.stdin_bytes, data))
+            head = frames.stdio_head(job.wire_number, frames.EVERY_RANK, frames.STDIN, job.stdin_bytes, len(data))
+            self._write(head, data if lent else bytes(data))
             job.stdin_bytes += len(data)
         return len(data)
 
     def end_stdin(self, job: SessionJob) -> None:
         """End the standard input.  Call it once, after the master has taken the job."""
         if job.number is not None and not job.ended:
-            self._write(frames.stdio_frame(job.wire_number, frames.EVERY_RANK, frames.STDIN, job.stdin_bytes, b""))
+            self._write(frames.stdio_head(job.wire_number, frames.EVERY_RANK, frames.STDIN, job.stdin_bytes, 0))
 
     def consumed(self, job: SessionJob, stream: Stream, size: int) -> None:
         """The caller has taken this many bytes of output: the programs may write as many more."""
@@ -373,7 +370,7 @@ class ClientSession(SessionQuestions):
 
     def send_chunk(self, digest: bytes, data: bytes) -> None:
         for piece in frames.pieces(digest, frames.CODEC_RAW, data):
-            self._write(frames.piece_frame(piece))
+            self._write(frames.piece_head(piece), piece.data)
 
     def refuse_chunk(self, bundle: bytes, digest: bytes, reason: str) -> None:
         self._send(Unavailable(bundle, (digest,), reason))
@@ -385,8 +382,8 @@ class ClientSession(SessionQuestions):
     def _send(self, message: Message) -> None:
         self._write(frame(message))
 
-    def _write(self, data: bytes) -> None:
-        self.outbox.append(memoryview(data))
+    def _write(self, *pieces: bytes | memoryview) -> None:
+        self.outbox.extend(map(memoryview, pieces))
 
 
 def _ranks_at(job: SessionJob, nodes: str) -> tuple[int, ...]:

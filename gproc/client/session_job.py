@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gproc.client.events import Stream
 from gproc.errors import JobRejected
 from gproc.naming.naming import PLACES, Naming
@@ -9,8 +11,12 @@ from gproc.nodespec import Place
 from gproc.request.outcome import Outcome
 from gproc.request.spec import Request
 from gproc.tasks.task import Task
+from gproc.wire import frames
 from gproc.wire.job_messages import Viewing
 from gproc.wire.tree_rows import NodeDrained
+
+STREAMS: Final[dict[int, Stream]] = {frames.STDOUT: "stdout", frames.STDERR: "stderr", frames.FILES: "files"}
+NUMBERS: Final[dict[Stream, int]] = {name: number for number, name in STREAMS.items()}
 
 
 class SessionJob:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import os
 from collections import deque
 from collections.abc import Callable
-from typing import Final
 
+from gproc.descriptors import PIPE_BYTES, widen
 from gproc.wire.credit import quantum
-
-PIPE_BYTES: Final = 64 << 10
-"""Capacity of a new pipe: pipe(7)."""
 
 
 class OutputPipe:
@@ -129,14 +125,6 @@ class InputPipe:
         if self._waiting:
             self._loop.remove_writer(self._handle)
             self._waiting = False
-
-
-def widen(pipe: int, wanted_bytes: int) -> None:
-    """Give a program that reads or writes much a larger pipe: it halves the cost of each megabyte."""
-    # A user may have 64 MiB of such pipes, pipe(7).  Beyond that, and if it is a terminal, it keeps its size.
-    with contextlib.suppress(OSError):
-        if fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) < wanted_bytes:
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, wanted_bytes)
 
 
 def make_pipe(*, reader_is_ours: bool) -> tuple[int, int]:

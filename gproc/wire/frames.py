@@ -121,8 +121,12 @@ def header(kind: int, length: int) -> bytes:
 
 def stdio_frame(job: int, rank: int, stream: int, offset: int, data: bytes | memoryview) -> bytes:
     """offset: bytes of this stream of this rank that come before `data`."""
-    head = _HEADER.pack(STDIO_HEADER_BYTES + len(data), KIND_STDIO)
-    return b"".join((head, _STDIO.pack(job, rank, stream, offset), data))
+    return b"".join((stdio_head(job, rank, stream, offset, len(data)), data))
+
+
+def stdio_head(job: int, rank: int, stream: int, offset: int, size: int) -> bytes:
+    """The bytes before the data of a STDIO frame.  size: bytes of the data."""
+    return _HEADER.pack(STDIO_HEADER_BYTES + size, KIND_STDIO) + _STDIO.pack(job, rank, stream, offset)
 
 
 def read_stdio(payload: memoryview) -> tuple[int, int, int, int, memoryview]:
@@ -183,10 +187,6 @@ def piece_head(piece: Piece) -> bytes:
     return _HEADER.pack(_PIECE.size + len(piece.data), KIND_CHUNK) + _PIECE.pack(
         piece.digest, piece.total, piece.offset, piece.codec
     )
-
-
-def piece_frame(piece: Piece) -> bytes:
-    return piece_head(piece) + piece.data
 
 
 def read_piece(payload: memoryview) -> Piece:

@@ -16,6 +16,7 @@ from tests.attack.peer import Peer, join_as
 from tests.attack.test_bad_input import submission
 from tests.attack.test_neighbours import another_user, client
 from tests.attack.test_public_files import serve
+from tests.pieces import piece_frame
 from tests.system.cluster import NOBODY, Cluster
 
 SECRET = b"#!/bin/sh\n# the secret of another user, in a program that only this user may read\nexit 7\n"
@@ -59,7 +60,7 @@ def wanted(peer: Peer) -> tuple[bytes, ...]:
 def give(peer: Peer, data: bytes) -> None:
     """Answer the master's next question for a chunk by these bytes."""
     (digest,) = wanted(peer)
-    peer.raw(b"".join(map(frames.piece_frame, frames.pieces(digest, frames.CODEC_RAW, data))))
+    peer.raw(b"".join(map(piece_frame, frames.pieces(digest, frames.CODEC_RAW, data))))
 
 
 def test_a_users_digest_does_not_run_another_users_program(used: Cluster) -> None:

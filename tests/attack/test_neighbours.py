@@ -25,6 +25,7 @@ from tests.attack.peer import Peer, dial_unix
 from tests.attack.test_bad_input import submission
 from tests.attack.test_public_files import serve
 from tests.patience import PATIENCE_S
+from tests.pieces import piece_frame
 from tests.system.cluster import NOBODY, Cluster, Daemon
 
 SCRIPT: Final = b"#!/bin/sh\nexit 7\n"
@@ -52,7 +53,7 @@ def client(cluster: Cluster) -> Peer:
 def give(peer: Peer, data: bytes) -> None:
     """Answer the master's next question for chunks by these bytes."""
     for digest in peer.hear(messages.Want).digests:
-        peer.raw(b"".join(map(frames.piece_frame, frames.pieces(digest, frames.CODEC_RAW, data))))
+        peer.raw(b"".join(map(piece_frame, frames.pieces(digest, frames.CODEC_RAW, data))))
 
 
 @pytest.mark.parametrize("conduct", ["silent", "lying"])

@@ -24,6 +24,7 @@ from gproc.store.store import Store
 from gproc.wire import frames, messages
 from tests.attack.peer import Peer, dial_unix
 from tests.attack.test_bad_input import submission
+from tests.pieces import piece_frame
 from tests.system.cluster import Cluster
 
 SECRET: Final = b"root:$6$guess\n"
@@ -268,7 +269,7 @@ def serve(peer: Peer, encoded: bytes, contents: dict[bytes, bytes]) -> messages.
         if isinstance(answer, messages.Want):
             for digest in answer.digests:
                 data = encoded if digest == answer.bundle else contents[digest]
-                peer.raw(b"".join(map(frames.piece_frame, frames.pieces(digest, frames.CODEC_RAW, data))))
+                peer.raw(b"".join(map(piece_frame, frames.pieces(digest, frames.CODEC_RAW, data))))
 
 
 def test_a_fifo_at_the_libc_of_a_bundle_does_not_stop_its_node(cluster: Cluster, place: Path) -> None:

@@ -49,6 +49,7 @@ from tests.attack.peer import dial_unix
 from tests.attack.test_bad_input import submission
 from tests.attack.test_public_files import serve
 from tests.patience import PATIENCE_S
+from tests.pieces import piece_frame
 from tests.system.cluster import Cluster
 
 USR: Final = Directory(b"/usr", 0o755, 0, 0)
@@ -292,7 +293,7 @@ def test_a_bundle_of_as_many_links_as_there_may_be_stops_nobody(cluster: Cluster
         peer.say(submission(argv=(program.path,), bundle=BundleName(digest_of(encoded), 3)))
         peer.hear(messages.Accepted)
         for digest in peer.hear(messages.Want).digests:
-            peer.raw(b"".join(map(frames.piece_frame, frames.pieces(digest, frames.CODEC_RAW, encoded))))
+            peer.raw(b"".join(map(piece_frame, frames.pieces(digest, frames.CODEC_RAW, encoded))))
         # While master and node lay it out:
         done = cluster.exec("1", "/bin/echo", "well")
         assert (done.returncode, done.stdout) == (0, b"well\n")

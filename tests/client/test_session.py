@@ -46,6 +46,7 @@ from gproc.wire.messages import (
     Want,
     frame,
 )
+from tests.pieces import piece_frame
 
 GREETING: Final = frames.preface(frames.CHANNEL_CLIENT)
 REQUEST: Final = Request(nodes="1-2", argv=(b"cat",), stdin=True)
@@ -213,7 +214,7 @@ def test_messages_that_come_after_a_jobs_end_are_no_fault() -> None:
         (frame(Finished(4, 0, Returned(0))) + output(4, 0, b"x"), "rank 0 of job 4"),
         (output(4, 0, b"x", frames.STDIN), "sent standard input"),
         (frame(Accepted(99, 9, (), "", 1)), "nobody submitted"),
-        (frames.piece_frame(next(frames.pieces(b"d" * 32, frames.CODEC_RAW, b"x"))), "a chunk, which nobody asked for"),
+        (piece_frame(next(frames.pieces(b"d" * 32, frames.CODEC_RAW, b"x"))), "a chunk, which nobody asked for"),
         (frame(Ping()), "not a message of the master"),
         (frame(Inquire(1)), "not a message of the master"),
         (frames.header(9, 0), "kind 9"),

@@ -63,6 +63,7 @@ from tests.fuzz.files import FILES
 from tests.fuzz.sisters import SISTERS
 from tests.fuzz.target import OneFile, Target
 from tests.fuzz.work import WORK
+from tests.pieces import piece_frame
 
 REQUEST: Final = Request(
     nodes="1-2/.", argv=(b"/bin/x", b"y"), env=(b"A=1",), bundle=BundleName(b"d" * 32, 3), stdin=True
@@ -366,7 +367,7 @@ def _stream_seeds() -> Iterator[bytes]:
         *map(messages.frame, SAID),
         frames.stdio_frame(1, 0, frames.STDOUT, 0, b"output"),
         frames.input_frame(1, frames.InputBlock(0, b"s" * 64, b"input")),
-        *map(frames.piece_frame, frames.pieces(b"d" * 32, frames.CODEC_RAW, b"chunk")),
+        *map(piece_frame, frames.pieces(b"d" * 32, frames.CODEC_RAW, b"chunk")),
     ]
     yield b"\xff" + frames.preface(frames.CHANNEL_CLIENT) + b"".join(body)
     for frame in body:

@@ -27,6 +27,7 @@ from gproc.wire.messages import Inquire, Ping, Shutdown
 from tests.attack.peer import ANY
 from tests.loop import run
 from tests.patience import PATIENCE_S
+from tests.pieces import piece_frame
 
 DIGEST = b"d" * 32
 
@@ -210,7 +211,7 @@ def test_draining_waits_for_a_reader_that_does_not_read_and_ends_with_the_link()
         async with linked_to_raw_socket() as (link, records, theirs):
             theirs.sendall(frames.preface(frames.CHANNEL_BULK))
             await link.opened()
-            frame = frames.piece_frame(Piece(DIGEST, frames.PIECE_BYTES, 0, 0, bytes(frames.PIECE_BYTES)))
+            frame = piece_frame(Piece(DIGEST, frames.PIECE_BYTES, 0, 0, bytes(frames.PIECE_BYTES)))
             written = 0
             while True:
                 link.write(frame)
@@ -331,7 +332,7 @@ def test_a_frame_that_the_receiver_does_not_expect_is_the_peers_fault() -> None:
         unexpected = [
             (messages.frame(Inquire(1)), "an unexpected Inquire"),
             (frames.stdio_frame(1, 1, 1, 0, b"x"), "unexpected data of stream 1"),
-            (frames.piece_frame(Piece(DIGEST, 1, 0, 0, b"x")), "an unexpected piece of the chunk"),
+            (piece_frame(Piece(DIGEST, 1, 0, 0, b"x")), "an unexpected piece of the chunk"),
         ]
         for frame, words in unexpected:
             async with linked_to_raw_socket() as (link, records, theirs):

@@ -110,6 +110,22 @@ def test_stdin_comes_back_from_every_node_whole(flat: Cluster) -> None:
     assert flat.exec(".", "/bin/cat", input=data).stdout == data * 3
 
 
+def test_a_large_stdin_takes_no_new_memory_for_each_block(flat: Cluster, tmp_path: Path) -> None:
+    faults = []
+    for size in (1 << 20, 64 << 20):
+        (tmp_path / "input").write_bytes(bytes(size))
+        with open(tmp_path / "input", "rb") as given:
+            process = flat.begin("e", "1", "wc", "-c", stdin=given)
+        assert process.stdout is not None
+        assert process.stdout.read().split() == [str(size).encode()]
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        faults.append(used.ru_minflt)
+    pages = (64 << 20) // os.sysconf("SC_PAGESIZE")
+    assert faults[1] - faults[0] < pages / 4, "page faults of the client"
+
+
 def test_a_node_that_does_not_read_its_stdin_holds_back_no_other_after_its_end(flat: Cluster) -> None:
     data = b"x" * 3_000_000
     done = flat.exec(".", "/bin/sh", "-c", "[ $GPROC_NODE = 2 ] || wc -c", input=data)

@@ -12,6 +12,7 @@ from gproc.request.outcome import Returned
 from gproc.request.spec import BundleName, Request
 from gproc.wire import frames, messages
 from tests.attack.peer import Peer, dial_unix
+from tests.pieces import piece_frame
 from tests.system.cluster import Cluster
 
 SIZE_BYTES = 5 << 20
@@ -60,9 +61,9 @@ def test_a_client_that_offers_nothing_cannot_spoil_anothers_transfer(cluster: Cl
     with offer(cluster, bundle) as genuine, dial_unix(cluster.socket).greet(frames.CHANNEL_CLIENT) as stranger:
         want = genuine.hear(messages.Want)
         stranger.say(messages.Unavailable(want.bundle, want.digests, "a lie"))
-        stranger.raw(frames.piece_frame(frames.Piece(want.bundle, 4, 0, frames.CODEC_RAW, b"junk")))
+        stranger.raw(piece_frame(frames.Piece(want.bundle, 4, 0, frames.CODEC_RAW, b"junk")))
         stranger.say(messages.Inquire(1)).hear(messages.TreeState)
         for piece in frames.pieces(bundle.digest, frames.CODEC_RAW, bundle.encoded):
-            genuine.raw(frames.piece_frame(piece))
+            genuine.raw(piece_frame(piece))
         # The files are this machine's own, so master and node need only the manifest.
         assert genuine.hear(messages.Finished).outcome == Returned(0)

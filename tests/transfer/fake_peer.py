@@ -17,6 +17,7 @@ from gproc.trust.identity import Identity
 from gproc.trust.ticket import Ticket
 from gproc.wire import frames, messages
 from tests.attack.peer import Peer, join_as
+from tests.pieces import piece_frame
 
 RECEIVED_BYTES: Final = 64 << 10
 
@@ -85,7 +86,7 @@ class FakePeer:
                 for digest in peer.hear(messages.Want).digests:
                     wire = self._answer(digest)
                     for piece in frames.pieces(digest, frames.CODEC_RAW, wire):
-                        peer.raw(frames.piece_frame(piece))
+                        peer.raw(piece_frame(piece))
                     self.has_sent.set()
 
 

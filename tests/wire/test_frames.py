@@ -14,6 +14,7 @@ from gproc.content.manifest import CHUNK_BYTES, DIGEST_BYTES
 from gproc.errors import PeerError, StoreError
 from gproc.wire import frames, messages
 from gproc.wire.frames import FrameReader, Piece
+from tests.pieces import piece_frame
 
 Frame = tuple[int, bytes]
 
@@ -27,7 +28,7 @@ payloads = st.one_of(
 controls = payloads.map(lambda payload: (frames.KIND_CONTROL, payload))
 FULL_PIECE: Frame = (
     frames.KIND_CHUNK,
-    frames.piece_frame(Piece(b"d" * 32, frames.PIECE_BYTES, 0, 0, b"z" * frames.PIECE_BYTES))[frames.HEADER_BYTES :],
+    piece_frame(Piece(b"d" * 32, frames.PIECE_BYTES, 0, 0, b"z" * frames.PIECE_BYTES))[frames.HEADER_BYTES :],
 )
 chunks = st.one_of(st.just(FULL_PIECE), payloads.filter(lambda payload: len(payload) <= len(FULL_PIECE[1])).map(
     lambda payload: (frames.KIND_CHUNK, payload)
@@ -68,7 +69,7 @@ EVERY_FRAME: list[Frame] = [
     (frames.KIND_CONTROL, b""),
     stdio(1, 2, frames.STDOUT, b"hello\n"),
     stdio(2**64 - 1, frames.EVERY_RANK, frames.STDIN, b""),
-    (frames.KIND_CHUNK, frames.piece_frame(Piece(b"d" * 32, 9, 4, frames.CODEC_RAW, b"bytes"))[frames.HEADER_BYTES :]),
+    (frames.KIND_CHUNK, piece_frame(Piece(b"d" * 32, 9, 4, frames.CODEC_RAW, b"bytes"))[frames.HEADER_BYTES :]),
 ]
 
 
@@ -157,7 +158,7 @@ def test_room_for_the_next_piece_is_taken_ahead_only_if_there_is_some_and_given_
 CAPS = {
     frames.KIND_CONTROL: frames.MAX_CONTROL_BYTES,
     frames.KIND_STDIO: frames.MAX_STDIO_BYTES + frames.STDIO_HEADER_BYTES,
-    frames.KIND_CHUNK: len(frames.piece_frame(Piece(b"d" * 32, 1, 0, 0, b"x" * frames.PIECE_BYTES)))
+    frames.KIND_CHUNK: len(piece_frame(Piece(b"d" * 32, 1, 0, 0, b"x" * frames.PIECE_BYTES)))
     - frames.HEADER_BYTES,
 }
 
@@ -245,7 +246,7 @@ def test_any_bytes_are_read_as_stdio_or_a_piece_or_are_the_peers_fault(data: byt
 def test_a_chunk_cut_into_pieces_is_whole_again(digest: bytes, codec: int, size: int) -> None:
     wire = bytes(size)
     read = [
-        frames.read_piece(memoryview(frames.piece_frame(piece))[frames.HEADER_BYTES :])
+        frames.read_piece(memoryview(piece_frame(piece))[frames.HEADER_BYTES :])
         for piece in frames.pieces(digest, codec, wire)
     ]
     assert {(piece.digest, piece.total, piece.codec) for piece in read} == {(digest, size, codec)}
@@ -266,7 +267,7 @@ def test_a_chunk_cut_into_pieces_is_whole_again(digest: bytes, codec: int, size:
 )
 def test_a_piece_with_contradictory_numbers_is_refused(piece: Piece) -> None:
     with pytest.raises(PeerError):
-        frames.read_piece(memoryview(frames.piece_frame(piece))[frames.HEADER_BYTES :])
+        frames.read_piece(memoryview(piece_frame(piece))[frames.HEADER_BYTES :])
 
 
 def test_a_chunk_is_shorter_than_the_longest_blob() -> None:
