@@ -8,6 +8,7 @@ the digest of a manifest is the BLAKE3 digest of its encoded form and names the 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Annotated, Final, NewType, Union
 
 import msgspec
@@ -52,6 +53,12 @@ Directories = Annotated[tuple[PathBytes, ...], msgspec.Meta(max_length=DIRECTORI
 
 def digest_of(data: bytes | bytearray | memoryview) -> Digest:
     return Digest(blake3(data).digest())
+
+
+@lru_cache(1)
+def hole_digest() -> Digest:
+    """The name of a whole chunk of zeros.  No store writes it, so no node is sent it."""
+    return digest_of(bytes(CHUNK_BYTES))
 
 
 def chunks_of(content: bytes) -> Iterator[tuple[Digest, bytes]]:
@@ -135,6 +142,13 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True):
 
     def size_bytes(self) -> int:
         return sum(file.size_bytes for file in self.files())
+
+    def stored_bytes(self) -> int:
+        """What a store keeps of it: all but whole chunks of zeros, which are holes there."""
+        long = (file for file in self.files() if file.size_bytes >= CHUNK_BYTES)
+        chunks = (chunk for file in long for chunk in file.chunks())
+        holes = (size for digest, _, size in chunks if size == CHUNK_BYTES and digest == hole_digest())
+        return self.size_bytes() - sum(holes)
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -121,7 +121,10 @@ def _copy_file(name: str, source: int, to: int, facts: os.stat_result) -> None:
     try:
         writer = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=to)
         try:
-            _copy_bytes(reader, writer, facts.st_size)
+            if facts.st_blocks * 512 < facts.st_size:
+                _copy_around_holes(reader, writer, facts.st_size)
+            else:
+                _copy_bytes(reader, writer, facts.st_size)
             _give(writer, facts)
         finally:
             os.close(writer)
@@ -134,6 +137,22 @@ def _give(made: int, facts: os.stat_result) -> None:
         os.fchown(made, facts.st_uid, facts.st_gid)
     os.fchmod(made, stat.S_IMODE(facts.st_mode))
     os.utime(made, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def _copy_around_holes(reader: int, writer: int, size_bytes: int) -> None:
+    at = 0
+    while at < size_bytes:
+        try:
+            begin = os.lseek(reader, at, os.SEEK_DATA)
+            at = min(os.lseek(reader, begin, os.SEEK_HOLE), size_bytes)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            break  # nothing but a hole is left
+        os.lseek(reader, begin, os.SEEK_SET)
+        os.lseek(writer, begin, os.SEEK_SET)
+        _copy_bytes(reader, writer, at - begin)
+    os.ftruncate(writer, size_bytes)
 
 
 def _copy_bytes(reader: int, writer: int, size_bytes: int) -> None:

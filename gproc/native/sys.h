@@ -53,6 +53,11 @@ struct how {
 #define NO_SYMLINKS 0x04
 #define BENEATH 0x08
 
+#ifndef SEEK_DATA /* lseek(2); linux/fs.h has them too */
+#define SEEK_SET 0
+#define SEEK_DATA 3
+#define SEEK_HOLE 4
+#endif
 #ifndef S_IFMT
 #define S_IFMT 00170000
 #define S_IFLNK 0120000

@@ -56,13 +56,39 @@ static bool copy_bytes(int reader, int writer, uint64_t left) {
     return true;
 }
 
-static bool copy_file(int source, int to, const char *name, uint64_t size, int *copy) {
+/* A sparse file in memory would take all of its size there. */
+static bool copy_around_holes(int reader, int writer, uint64_t size) {
+    uint64_t at = 0;
+    while (at < size) {
+        long begin = SYS3(lseek, reader, (long)at, SEEK_DATA);
+        if (begin == -ENXIO) {
+            break; /* nothing but a hole is left */
+        }
+        long end = begin < 0 ? begin : SYS3(lseek, reader, begin, SEEK_HOLE);
+        long moved = end < 0 ? end : SYS3(lseek, reader, begin, SEEK_SET);
+        moved = moved < 0 ? moved : SYS3(lseek, writer, begin, SEEK_SET);
+        if (moved < 0) {
+            return fail(moved, NULL, "");
+        }
+        at = (uint64_t)end < size ? (uint64_t)end : size;
+        if ((uint64_t)begin < at && !copy_bytes(reader, writer, at - (uint64_t)begin)) {
+            return false;
+        }
+    }
+    long sized = SYS2(ftruncate, writer, (long)size);
+    return sized == 0 || fail(sized, NULL, "");
+}
+
+static bool copy_file(int source, int to, const char *name, const struct statx *of, int *copy) {
     int reader = (int)SYS4(openat, source, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0);
     if (reader < 0) {
         return fail(reader, NULL, name);
     }
     *copy = (int)SYS4(openat, to, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    bool good = *copy < 0 ? fail(*copy, NULL, name) : copy_bytes(reader, *copy, size);
+    bool sparse = of->stx_blocks * 512 < of->stx_size;
+    bool good = *copy < 0 ? fail(*copy, NULL, name)
+                : sparse  ? copy_around_holes(reader, *copy, of->stx_size)
+                          : copy_bytes(reader, *copy, of->stx_size);
     close_quietly(reader);
     return good;
 }
@@ -111,7 +137,7 @@ static bool copy_entry(int source, int to, const char *name, uint32_t depth) {
         good = copy_directory(source, to, name, depth, &copy);
         break;
     case S_IFREG:
-        good = copy_file(source, to, name, found.stx_size, &copy);
+        good = copy_file(source, to, name, &found, &copy);
         break;
     default:
         good = fail(-EINVAL, "neither file, directory nor link", name);

@@ -129,7 +129,7 @@ def use_of(place: bytes) -> Use:
     except FileNotFoundError:  # of an earlier version
         with open(place + b"/manifest", "rb") as file:
             manifest = manifests.decode(file.read())
-        return Use(manifest.size_bytes(), len(manifest.entries))
+        return Use(manifest.stored_bytes(), len(manifest.entries))
 
 
 def payer_of(place: bytes) -> int:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from gproc.content.manifest import CHUNK_BYTES, Digest, Directory, File, Manifest, Symlink, digest_of
+from gproc.content.manifest import CHUNK_BYTES, Digest, Directory, File, Manifest, Symlink, digest_of, hole_digest
 from gproc.disk.public import PublicFiles
 from gproc.errors import StoreError
 from gproc.shown import reason_of
@@ -62,6 +62,8 @@ class PartialBundle:
 
     def lay_out(self, find: Callable[[Digest], bytes | None]) -> None:
         """Make directories, links and files, and fill them with the chunks that this machine has.
+
+        A whole chunk of zeros is here already: it is a hole.
 
         find: gives a chunk that another root of this store holds.  A file that this machine has identically at the
         same path is copied from there, if every user may read it: a user who learns which chunks are missing must not
@@ -179,6 +181,9 @@ class PartialBundle:
             try:
                 for digest, offset, length in file.chunks():
                     data = None
+                    if not resumed and length == CHUNK_BYTES and digest == hole_digest():
+                        self.present[digest] = (place, offset, length)
+                        continue
                     if resumed:
                         data = read_verified(handle, offset, length, digest)
                     elif own is not None and (data := read_verified(own, offset, length, digest)) is not None:

@@ -184,7 +184,7 @@ class Store:
         Other processes may receive the same at the same time: each has a draft of its own.
         """
         self.take_in()
-        need = Use(manifest.size_bytes(), len(manifest.entries))
+        need = Use(manifest.stored_bytes(), len(manifest.entries))
         bundle = digest_of(encoded)
         payer = self.payer_of(bundle)
         payer = owner.uid if payer is None else payer

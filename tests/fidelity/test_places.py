@@ -56,6 +56,20 @@ def test_a_file_of_f_is_at_its_own_path_and_below_the_root(site: Any, project: P
     assert done.stdout == b"data\ndata\n", done.stderr
 
 
+def test_a_sparse_file_takes_no_more_of_a_node_than_its_data(site: Any, project: Path) -> None:
+    """A hole of 3 GB filled 3 GB of each store, and as much memory if it lay in the working directory."""
+    with open(project / "sparse", "wb") as sparse:
+        sparse.write(b"begin")
+        sparse.seek(2_000_000_000)
+        sparse.write(b"middle")
+        sparse.truncate(3_000_000_000)
+    script = "stat -c %s sparse; head -c 5 sparse; tail -c +2000000001 sparse | head -c 6; echo; du -k sparse"
+    done = site.run("-f", "sparse", "1", "sh", "-c", script, cwd=project)
+    size, text, used = done.stdout.decode().splitlines()
+    assert (size, text) == ("3000000000", "beginmiddle"), done.stderr
+    assert int(used.split()[0]) <= 3 << 10, "the chunks with data and the last, which is none of a whole MiB"
+
+
 def test_a_script_without_a_first_line_is_run_by_a_shell(site: Any, project: Path) -> None:
     script = project / "script"
     script.write_text('echo "$0 $1"\n')

@@ -5,7 +5,18 @@ from __future__ import annotations
 import os
 import random
 
-from gproc.content.manifest import CHUNK_BYTES, Digest, Directory, Entry, File, Manifest, Symlink, digest_of, encode
+from gproc.content.manifest import (
+    CHUNK_BYTES,
+    Digest,
+    Directory,
+    Entry,
+    File,
+    Manifest,
+    Symlink,
+    chunks_of,
+    digest_of,
+    encode,
+)
 from gproc.store.partial import Owner, PartialBundle
 from gproc.store.root import Root
 from gproc.store.store import Store
@@ -27,7 +38,7 @@ def cut(data: bytes) -> dict[bytes, bytes]:
 
 
 def file_of(path: bytes, data: bytes, mode: int = 0o644, uid: int = 0) -> File:
-    return File(path, mode, uid, 0, len(data), MTIME_NS, b"".join(cut(data)))
+    return File(path, mode, uid, 0, len(data), MTIME_NS, b"".join(digest for digest, _ in chunks_of(data)))
 
 
 def bundle_of(*entries: Entry) -> tuple[Manifest, bytes]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gproc.content.manifest import CHUNK_BYTES, Digest, Directory, File, Symlink, digest_of
+from gproc.content.manifest import CHUNK_BYTES, Digest, Directory, File, Symlink, chunks_of, digest_of
 from gproc.errors import StoreError
 from gproc.store.partial import Owner
 from gproc.store.store import Store
@@ -64,6 +64,40 @@ def test_a_chunk_of_another_length_than_its_manifest_says_is_refused(store: Stor
     with pytest.raises(StoreError, match="length"):
         partial.admit(digest_of(LONG[:1000]), [LONG[:1000]])
     assert os.stat(partial.tree + lying.path).st_size == 5
+
+
+def test_whole_chunks_of_zeros_are_holes_that_nobody_sends(store: Store) -> None:
+    content = LONG[:CHUNK_BYTES] + bytes(8 * CHUNK_BYTES) + bytes(1000)
+    manifest, encoded = bundle_of(file_of(b"/gproc-test", content))
+    assert manifest.stored_bytes() == CHUNK_BYTES + 1000
+    partial = begin(store, manifest, encoded)
+    assert set(partial.missing) == {digest_of(LONG[:CHUNK_BYTES]), digest_of(bytes(1000))}
+    for digest, data in chunks_of(content):
+        partial.admit(digest, [data])
+    path = released(store.commit(partial)).tree + b"/gproc-test"
+    assert Path(os.fsdecode(path)).read_bytes() == content
+    assert os.stat(path).st_blocks * 512 <= 2 * CHUNK_BYTES
+    assert store.read(digest_of(bytes(CHUNK_BYTES))) == bytes(CHUNK_BYTES), "who does not know it may ask"
+
+
+def test_a_shorter_chunk_with_the_name_of_a_hole_is_none(store: Store) -> None:
+    lying = File(b"/gproc-test", 0o644, 0, 0, 5, 0, digest_of(bytes(CHUNK_BYTES)))
+    manifest, encoded = bundle_of(lying)
+    assert manifest.stored_bytes() == 5
+    assert list(begin(store, manifest, encoded).missing) == [digest_of(bytes(CHUNK_BYTES))]
+
+
+def test_what_an_interrupted_try_wrote_where_a_hole_is_becomes_zeros(store: Store) -> None:
+    manifest, encoded = bundle_of(file_of(b"/gproc-test", bytes(2 * CHUNK_BYTES)))
+    partial = begin(store, manifest, encoded)
+    with open(partial.tree + b"/gproc-test", "r+b") as file:
+        file.write(b"junk")
+    store.abandon(partial)
+    again = begin(store, manifest, encoded)
+    for digest in list(again.missing):
+        again.admit(digest, [bytes(CHUNK_BYTES)])
+    path = released(store.commit(again)).tree + b"/gproc-test"
+    assert Path(os.fsdecode(path)).read_bytes() == bytes(2 * CHUNK_BYTES)
 
 
 def test_an_interrupted_draft_goes_on_where_it_was_even_in_the_next_process(tmp_path: Path) -> None:
