@@ -50,6 +50,11 @@ def reason_of(error: BaseException) -> str:
     return error.strerror
 
 
+def count_text(count: int, noun: str) -> str:
+    """For nouns whose plural has an s more: "1 node", "2 nodes"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def bytes_text(count: float) -> str:
     """A size as `ls -h` shows it."""
     for unit in ("B", "K", "M", "G"):

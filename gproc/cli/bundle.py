@@ -13,12 +13,13 @@ import msgspec
 from gproc.bundle.surroundings import working_directory
 from gproc.bundle.unsent import unsent
 from gproc.cli.options import BundleOptions
+from gproc.cli.reading_line import ReadingLine
 from gproc.cli.table import table
 from gproc.cli.trace import Trace, bundle_text
 from gproc.content.manifest import Directory, Entry, File, Symlink
 from gproc.disk.special import output_path
 from gproc.packager import Bundle, PackRequest, pack, read_chunk
-from gproc.shown import shown_text
+from gproc.shown import count_text, shown_text
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -71,7 +72,8 @@ def run(options: BundleOptions) -> int:
 
         run_here(request, os.environb, (0, 2, 2), trace)  # our standard output is for the table
     trace.step(f"packs {request.program} from the system at {options.image or options.root}, without the cache")
-    bundle = pack(request, explain=True)
+    with ReadingLine():
+        bundle = pack(request, explain=True)
     manifest = bundle.manifest
     trace.step(f"packed {_text(manifest.program)}: {bundle_text(bundle.digest, manifest.size_bytes())}")
     trace.detail(f"its dynamic linker: {_text(manifest.loader) or 'none'}")
@@ -139,7 +141,7 @@ def _print_table(report: BundleReport) -> None:
     ]
     count = sum(line.kind == "file" for line in report.files)
     sys.stdout.write(table(("FILE", "BYTES", "WHY"), rows, right=("BYTES",)))
-    print(f"{count} files, {report.size_bytes} bytes, bundle {report.digest[:16]}")
+    print(f"{count_text(count, 'file')}, {report.size_bytes} bytes, bundle {report.digest[:16]}")
     if text := lacking_text(report):
         print(text)
 

@@ -6,11 +6,12 @@ from gproc.cli.foreground import Foreground, submitted
 from gproc.cli.naming import meant_by
 from gproc.cli.options import CpOptions
 from gproc.cli.progress import progress_for
+from gproc.cli.reading_line import ReadingLine
 from gproc.cli.stderr import complain
 from gproc.cli.trace import Trace, bundle_text
 from gproc.client.complaints import Complaints
 from gproc.client.copying import CopyTries, Remote, copy_request, is_remote
-from gproc.client.driver import PollDriver
+from gproc.client.driver import PollDriver, check_master
 from gproc.copy.builtin import FAILED
 from gproc.errors import UsageError
 
@@ -24,10 +25,21 @@ def run(options: CpOptions) -> int:
     remote = Remote.parse(destination)
     meant = meant_by(options.socket, remote.nodes, options.exclude)
     remote = remote._replace(nodes=meant.nodes)
+    check_master(options.socket)
     trace = Trace(options.debug)
-    tries = CopyTries(sources, lambda line: complain([line]))
+    line = ReadingLine()
+
+    def missed(reason: str) -> None:
+        line.clear()
+        complain([reason])
+
+    tries = CopyTries(sources, missed)
     trace.step(f"reads {', '.join(sources)}")
-    while (bundle := tries.pack()) is not None:
+    while True:
+        with line:
+            bundle = tries.pack()
+        if bundle is None:
+            return FAILED
         if trace.is_on:
             trace.step(f"packed {bundle_text(bundle.digest, bundle.manifest.size_bytes())}")
         request = copy_request(remote, "place", exclude=meant.exclude, timeout_s=options.timeout_s, bundle=bundle)
@@ -44,4 +56,3 @@ def run(options: CpOptions) -> int:
             job = foreground.job
             status = foreground.conclude(*complaints.told(job.outcomes, job.missing))
             return max(status, FAILED if tries.failures else 0)
-    return FAILED

@@ -15,12 +15,13 @@ from gproc.cli.naming import meant_by
 from gproc.cli.options import ExecOptions
 from gproc.cli.program_options import ProgramOptions
 from gproc.cli.progress import progress_for
+from gproc.cli.reading_line import ReadingLine
 from gproc.cli.showing import AsItComes, Gathered, IntoFiles, Showing, Sorted
 from gproc.cli.stderr import complain
 from gproc.cli.style import has_colour, is_terminal
 from gproc.cli.trace import Trace, bundle_text
 from gproc.cli.writing import Writing
-from gproc.client.driver import PollDriver
+from gproc.client.driver import PollDriver, check_master
 from gproc.client.requests import program_request
 from gproc.client.session_job import SessionJob
 from gproc.client.summary import summarise
@@ -28,6 +29,7 @@ from gproc.errors import EXIT_GPROC, EXIT_SIGNAL_BASE, GprocError, ProgramNotFou
 from gproc.naming.naming import Naming
 from gproc.packager import Bundle, PackRequest, pack
 from gproc.request.spec import GLOBS_MAX, Request, TerminalSize
+from gproc.shown import count_text
 from gproc.wire.job_messages import SHOWN_HOSTS_MAX, Keep
 
 if TYPE_CHECKING:
@@ -262,7 +264,9 @@ def left(foreground: Foreground, *, detached: bool) -> int:
 
 
 def packed(options: ProgramOptions, command: Sequence[str], cwd: str, trace: Trace) -> Bundle:
-    """Raises: BundleError and its kinds."""
+    """Raises: BundleError and its kinds; NoMaster and the like, before much is read for a master that is not there."""
+    if options.files or options.venv or options.image or options.trace or options.with_package:
+        check_master(options.socket)
     program = command[0]
     request = PackRequest(
         program=program,
@@ -286,7 +290,8 @@ def packed(options: ProgramOptions, command: Sequence[str], cwd: str, trace: Tra
             with open(os.devnull, "r+b", buffering=0) as nothing:
                 run_here(request, environment(options), [nothing.fileno()] * 3, trace)
         trace.step(f"packs {program}")
-        bundle = pack(request, explain=trace.has_details)
+        with ReadingLine():
+            bundle = pack(request, explain=trace.has_details)
     except ProgramNotFound as error:
         if not looks_like_a_shell_line(program):
             raise
@@ -303,7 +308,7 @@ def tell_of(bundle: Bundle, trace: Trace) -> None:
     manifest = bundle.manifest
     count = sum(1 for _ in manifest.files())
     what = bundle_text(bundle.digest, manifest.size_bytes())
-    trace.step(f"packed {os.fsdecode(manifest.program)}: {count} files, {what}")
+    trace.step(f"packed {os.fsdecode(manifest.program)}: {count_text(count, 'file')}, {what}")
 
 
 def shell_command(words: Sequence[str]) -> tuple[str, ...]:

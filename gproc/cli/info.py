@@ -21,7 +21,7 @@ from gproc.client.tree import NODE_STATES, rows_of, state_of
 from gproc.errors import EXIT_GPROC, GprocError
 from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import NodeSpec, Place, fold, format_path
-from gproc.shown import shown_text
+from gproc.shown import count_text, shown_text
 from gproc.wire.messages import AbsentNode, NodeState, TreeState
 from gproc.wire.tree_rows import NodeDrained
 
@@ -111,7 +111,8 @@ def as_table(tree: TreeState, rows: Sequence[InfoRow], naming: Naming = PLACES, 
     if shown or not rows:
         lines.append(table(COLUMNS, [cells(row) for row in shown], right=("JOBS", "LOAD", "MEMORY")))
     began = clock_text(tree.since_s)
-    lines.append(f"{len(tree.nodes)} nodes below the master on {tree.master}, which has been running since {began}")
+    count = count_text(len(tree.nodes), "node")
+    lines.append(f"{count} below the master on {tree.master}, which has been running since {began}")
     if len(shown) < len(rows):
         lines.append("gproc i ./. shows those too that are up")
     return "\n".join([*lines, *notes(rows, naming)]) + "\n"

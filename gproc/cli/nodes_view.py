@@ -13,7 +13,7 @@ import msgspec
 from gproc.cli.style import clear_line, draw_line, is_terminal
 from gproc.cli.table import table
 from gproc.nodespec import format_path
-from gproc.shown import shown_text
+from gproc.shown import count_text, shown_text
 from gproc.start.asking import Asker
 from gproc.start.node import Result, Stage
 from gproc.start.plan import Standing
@@ -78,7 +78,7 @@ class NodesView:
             return
         self._drawn_s = now_s
         counts = Counter(self._stages.values())
-        text = f"{len(self._stages)} hosts: " + ", ".join(
+        text = f"{count_text(len(self._stages), 'host')}: " + ", ".join(
             f"{counts[stage]} {stage.value}" for stage in Stage if counts[stage]
         )
         draw_line(text)

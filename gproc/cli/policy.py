@@ -12,7 +12,7 @@ from gproc.cli.trace import Trace
 from gproc.errors import UsageError
 from gproc.policy.file import SITE_POLICY, PolicyPlace, policy_place, read_policy
 from gproc.policy.rules import EVERYBODY, AllowText, OperateText
-from gproc.shown import shown_text
+from gproc.shown import count_text, shown_text
 
 PAM_FOLDERS: Final = ("/etc/pam.d", "/usr/lib/pam.d")
 """pam.d(5)."""
@@ -50,7 +50,7 @@ def _who(row: AllowText | OperateText) -> str:
 
 def _what(allow: AllowText) -> str:
     """What a rule lets its users do, where, and how much of it."""
-    bounds = [f"{allow.jobs} jobs at once"] if allow.jobs is not None else []
+    bounds = [f"{count_text(allow.jobs, 'job')} at once"] if allow.jobs is not None else []
     bounds += [f"{allow.processes} processes of a job on a node"] if allow.processes is not None else []
     bounds += [f"{allow.memory_mib} MiB of a job on a node"] if allow.memory_mib is not None else []
     nodes = f"nodes {allow.nodes}" if allow.nodes else "all nodes"

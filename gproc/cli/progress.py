@@ -43,7 +43,8 @@ def amounts(received_bytes: float, payload_bytes: int, rate: float | None) -> tu
     part = f"{received_bytes / size:.{digits}f}/{payload_bytes / size:.{digits}f} {unit}"
     if rate is None:
         return part, ""
-    return part, f"{rate / size:.{digits if rate >= size / 10 else 3}f} {unit}/s"
+    digits += (rate < size) + (rate < size / 10) if power else 0
+    return part, f"{rate / size:.{digits}f} {unit}/s"
 
 
 def time_text(seconds: float) -> str:
@@ -104,16 +105,21 @@ class Bar(_Counted):
         super().__init__()
         self._shown: rich.progress.Progress | None = None
         self._task: rich.progress.TaskID | None = None
+        self._next_s = 0.0
 
     def tick(self) -> float | None:
         if self.finished or not self.total_bytes:
-            self.clear()
+            self._hide()
             return None
-        waited_s = time.monotonic() - self.begun_s
+        now_s = time.monotonic()
+        waited_s = now_s - self.begun_s
         if waited_s < BAR_AFTER_S:
             return BAR_AFTER_S - waited_s
+        if self._shown is not None and now_s < self._next_s:
+            return self._next_s - now_s
+        self._next_s = now_s + REFRESH_S
         if self._shown is None:
-            self._show()
+            self._make()
         assert self._shown is not None and self._task is not None
         received = self.received_bytes / self.nodes
         speed = received / waited_s
@@ -121,15 +127,19 @@ class Bar(_Counted):
         left = time_text((self.bundle_bytes - received) / speed) if speed else ""
         nodes = f"{self.complete}/{self.nodes} nodes"
         self._shown.update(self._task, completed=received, amount=amount, rate=rate, nodes=nodes, left=left)
+        self._shown.start()
         self._shown.refresh()
         return REFRESH_S
 
     def clear(self) -> None:
+        self._hide()
+
+    def _hide(self) -> None:
         if self._shown is not None:
             self._shown.stop()
             self._shown = None
 
-    def _show(self) -> None:
+    def _make(self) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -143,7 +153,6 @@ class Bar(_Counted):
             console=Console(file=sys.stderr), auto_refresh=False, transient=True,
         )  # fmt: skip
         self._task = self._shown.add_task("", total=self.bundle_bytes, amount="", rate="", nodes="", left="")
-        self._shown.start()
 
 
 class JsonLines(_Counted):
@@ -198,11 +207,48 @@ class Silent(_Counted):
         """Nothing is shown."""
 
 
-class RunLine(Bar):
-    """For people whose job runs on many nodes: how many are done, and which are not if they are few.
+class HowFar(Bar):
+    """For people whose job takes longer: a line that says how far it is; the bar while a large bundle is on its way."""
 
-    It is the bar while a large bundle is on its way.
-    """
+    def __init__(self) -> None:
+        super().__init__()
+        self.run_s: float | None = None
+        """Since when the job runs, by time.monotonic(); None if there is nothing to say."""
+        self._is_there = False
+        self._drawn_s = 0.0
+
+    def text(self) -> str:
+        """What the line says.  It is empty if there is nothing more to say."""
+        raise NotImplementedError
+
+    def tick(self) -> float | None:
+        bar_s = super().tick()
+        if bar_s is not None:
+            return bar_s
+        if self.run_s is None:
+            return None
+        now_s = time.monotonic()
+        # There are many more steps in a job than a person reads lines.
+        wait_s = (self._drawn_s + RUN_LINE_S if self._is_there else self.run_s + RUN_LINE_AFTER_S) - now_s
+        if wait_s > 0:
+            return wait_s
+        text = self.text()
+        if not text:
+            self.clear()
+            return None
+        draw_line(text)
+        self._is_there, self._drawn_s = True, now_s
+        return RUN_LINE_S
+
+    def clear(self) -> None:
+        super().clear()
+        if self._is_there:
+            self._is_there = False
+            clear_line()
+
+
+class RunLine(HowFar):
+    """Of a job on many nodes: how many are done, and which are not if they are few."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,8 +257,6 @@ class RunLine(Bar):
         self._at_once = NAMED_MAX
         self._naming = PLACES
         self._failed = 0
-        self._run_s = 0.0
-        self._line_is_there = False
 
     def run(self, places: Sequence[Place], at_once: int | None, naming: Naming = PLACES) -> None:
         self._naming = naming
@@ -222,30 +266,16 @@ class RunLine(Bar):
         if len(places) > 1:
             self._running = dict(enumerate(places))
             self._all = len(places)
-            self._run_s = time.monotonic()
+            self.run_s = time.monotonic()
 
     def ended(self, rank: int, well: bool) -> None:
         if self._running.pop(rank, None) is not None:
             self._failed += not well
 
-    def tick(self) -> float | None:
-        bar_s = super().tick()
-        if bar_s is not None or not self._running:
-            if not self._running:
-                self.clear()
-            return bar_s
-        waited_s = time.monotonic() - self._run_s
-        if waited_s < RUN_LINE_AFTER_S:
-            return RUN_LINE_AFTER_S - waited_s
-        draw_line(run_text(self._all, self._failed, list(self._running.values()), self._at_once, self._naming))
-        self._line_is_there = True
-        return RUN_LINE_S
-
-    def clear(self) -> None:
-        super().clear()
-        if self._line_is_there:
-            self._line_is_there = False
-            clear_line()
+    def text(self) -> str:
+        if not self._running:
+            return ""
+        return run_text(self._all, self._failed, list(self._running.values()), self._at_once, self._naming)
 
 
 def run_text(

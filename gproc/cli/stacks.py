@@ -19,7 +19,7 @@ from gproc.client.stack_tree import chains_of, elsewhere_of, groups_of, ranks_in
 from gproc.errors import EXIT_GPROC
 from gproc.naming.naming import Naming
 from gproc.nodespec import Place
-from gproc.shown import shown_text
+from gproc.shown import count_text, shown_text
 from gproc.wire.stacks import RANK_HAS_ENDED, JobStacks
 
 _INDENT: Final = "  "
@@ -58,10 +58,10 @@ def as_text(answer: JobStacks, names: Names, width: int | None) -> str:
     lines = [*_summary(answer, names)]
     for depth, frames, node in chains_of(tree_of(answer)):
         threads = "" if node.threads == len(node.ranks) else f", {node.threads} threads"
-        label = f"[{_nodes(len(node.ranks))}{threads}: {names.folded(sorted(node.ranks))}]"
+        label = f"[{count_text(len(node.ranks), 'node')}{threads}: {names.folded(sorted(node.ranks))}]"
         lines += _folded(f"{shown_text(_NEXT.join(frames))}  {label}", _INDENT * depth, width)
     if empty := without_place(answer):
-        lines += _folded(f"no process  [{_nodes(len(empty))}: {names.folded(empty)}]", "", width)
+        lines += _folded(f"no process  [{count_text(len(empty), 'node')}: {names.folded(empty)}]", "", width)
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -71,11 +71,7 @@ def _summary(answer: JobStacks, names: Names) -> Iterator[str]:
     if elsewhere := elsewhere_of(groups):
         yield f"elsewhere: {names.folded(elsewhere)} ({len(elsewhere)} of {count})"
     elif len(groups) > 1:
-        yield f"{count} nodes at {len(groups)} places"
-
-
-def _nodes(count: int) -> str:
-    return f"{count} node{'' if count == 1 else 's'}"
+        yield f"{count_text(count, 'node')} at {count_text(len(groups), 'place')}"
 
 
 def _folded(text: str, indent: str, width: int | None) -> list[str]:

@@ -20,6 +20,7 @@ from gproc.client.questions import answer_to
 from gproc.errors import EXIT_SIGNAL_BASE, GprocError
 from gproc.naming.hosts import fold_hosts
 from gproc.nodespec import Place, fold
+from gproc.shown import count_text
 from gproc.start.changing import upgrading
 from gproc.start.fleet import Fleet, Settings, connected_nodes
 from gproc.start.master import port_of, tree_there
@@ -64,7 +65,7 @@ def _run(options: UpgradeOptions, home: str) -> int:
     complain(f"{each.host}: not connected: gproc start starts it with {__version__}" for each in absent)
     if not outdated:
         there = len(standings) - len(absent)
-        print(f"{there} {'node' if there == 1 else 'nodes'} that gproc start has started run {__version__}")
+        print(f"{count_text(there, 'node')} that gproc start has started run {__version__}")
         return 0
     Trace(options.debug).step(f"starts with {__version__}: {', '.join(each.host for each in outdated)}")
     results = _Upgrade(options, home, outdated, port_of(tree, options.cmd_port)).run(tree)

@@ -87,3 +87,18 @@ class PollDriver:
 
     def close(self) -> None:
         self.connection.close()
+
+
+def check_master(socket_path: str) -> None:
+    """Wait for the first answer of a master for which much is about to be read.
+
+    Raises: NoMaster, MasterSilent, LinkLost, TrustError; PeerError if it speaks another version.
+    """
+    driver = PollDriver(socket_path)
+    try:
+        while not driver.session.greeted:
+            driver.wait()
+            for _ in driver.events():
+                pass  # nothing was asked
+    finally:
+        driver.close()

@@ -16,6 +16,16 @@ SPAN_BYTES: Final = 8 << 20
 """What a thread reads at a time.  A shorter file is read by the caller: to start threads takes longer."""
 
 
+class SoFar:
+    """What this process has read to name it, in bytes: for who watches."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+
+
+so_far: Final = SoFar()
+
+
 def read_at(handle: int, length: int, offset: int) -> bytes:
     """Exactly `length` bytes from `offset` on.  Raises: OSError, also if the file ends before."""
     data = os.pread(handle, length, offset)
@@ -33,12 +43,17 @@ def digests_of(handle: int, begin: int, end: int) -> bytes:
     Raises: OSError, also if the file ends before `end`.
     """
     if end - begin < 2 * SPAN_BYTES:
+        so_far.size_bytes += end - begin
         return _digests(handle, begin, end)
     from concurrent.futures import ThreadPoolExecutor  # 4 ms: only long files need it
 
+    found = bytearray()
     with ThreadPoolExecutor(SIDE_BY_SIDE, "gproc-digests") as threads:
         spans = range(begin, end, SPAN_BYTES)
-        return b"".join(threads.map(lambda at: _digests(handle, at, min(at + SPAN_BYTES, end)), spans))
+        for digests in threads.map(lambda at: _digests(handle, at, min(at + SPAN_BYTES, end)), spans):
+            found += digests
+            so_far.size_bytes += min(SPAN_BYTES, end - begin)
+    return bytes(found)
 
 
 def _digests(handle: int, begin: int, end: int) -> bytes:

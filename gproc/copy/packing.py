@@ -17,6 +17,7 @@ import msgspec
 
 from gproc.bundle.surroundings import working_directory
 from gproc.bundle.unsized import SMALL_BYTES, UNSIZED_BYTES_MAX, read_small
+from gproc.content import reading
 from gproc.content.manifest import (
     CHUNK_BYTES,
     DIGEST_BYTES,
@@ -154,6 +155,7 @@ class _Packing:
         spot = None
         if size_bytes <= SMALL_BYTES:
             data = read_small(handle)
+            reading.so_far.size_bytes += len(data)
             spot = self._packs.put(data)
             if spot is None and len(data) != size_bytes:
                 spot = self._keep_unsized(data)

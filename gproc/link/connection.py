@@ -110,6 +110,8 @@ class Link(asyncio.BufferedProtocol):
         self._opened: asyncio.Future[int] = self._loop.create_future()
         self.gone: asyncio.Future[None] = self._loop.create_future()
         """Done when the connection has ended."""
+        self.left = False
+        """Whether the peer has ended it in order: after its preface, and between two frames."""
 
     # Called by the event loop
 
@@ -156,6 +158,7 @@ class Link(asyncio.BufferedProtocol):
         if isinstance(error, ConnectionResetError | BrokenPipeError):
             error = None  # the peer closed before it had read everything that we sent
         reason = self._why or ("" if error is None else explain(error)) or self._unfinished()
+        self.left = self._why is None and error is None and self._greeted and not self._reader.pending()
         if not self._opened.done():
             self._opened.set_exception(LinkLost(reason))
             self._opened.exception()

@@ -202,7 +202,8 @@ class Client(Receiver[ClientToMaster]):
 
     def on_lost(self, link: Link, reason: str) -> None:
         if not self.spoken.is_set():
-            self._refused(reason)
+            if not link.left:  # else it only wanted to know whether we are here
+                self._refused(reason)
             self.spoken.set()
         for task in self.looking:
             task.cancel()

@@ -12,7 +12,7 @@ from rich.text import Text
 from gproc.client.known import JobInfo, TransferInfo, command_of
 from gproc.client.tree import NodeStatus
 from gproc.client.watching import Look
-from gproc.shown import shown_text
+from gproc.shown import count_text, shown_text
 
 STATE_STYLES: Final = {
     "up": "green", "plain": "yellow", "drained": "blue", "silent": "yellow", "unreachable": "dark_orange",
@@ -41,7 +41,7 @@ def node_line(node: NodeStatus) -> Text:
     if node.load is not None:
         line.append(f"  load {node.load:.2f}")
     if node.jobs:
-        line.append(f"  {node.jobs} {'job' if node.jobs == 1 else 'jobs'}", "cyan")
+        line.append(f"  {count_text(node.jobs, 'job')}", "cyan")
     if node.why:
         line.append(f"  {shown_text(node.why)}")
     return line

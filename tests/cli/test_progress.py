@@ -6,15 +6,19 @@ import contextlib
 import json
 import os
 import pty
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gproc.cli.progress import HowFar
 from gproc.request.spec import MIN_BROADCAST_BYTES
 from tests.system.cluster import Cluster
 from tests.transfer.payload import MIB, Payload
 from tests.transfer.wiretap import Wiretap
+
+HIDE_CURSOR = "\x1b[?25l"
 
 SLOW_SIZE = 6 * MIB
 SLOW_RATE = 3 * MIB
@@ -66,11 +70,31 @@ def test_a_terminal_sees_a_bar_when_it_takes_over_a_second(cluster: Cluster, tap
     for word in ("sending", "MiB", "0/1 nodes", "0:00:0"):
         assert word in seen
     assert seen.endswith("\x1b[2K") or "\x1b[2K" in seen.rpartition("nodes")[2], "the bar is left behind"
+    assert seen.count(HIDE_CURSOR) == 1, "it is not taken away and put there again and again"
 
 
 def test_a_terminal_sees_nothing_of_a_short_transfer(cluster: Cluster, tap: Wiretap, payload: Payload) -> None:
     tap.rate = 0
     assert on_a_terminal(cluster, payload) == ""
+
+
+class Told(HowFar):
+    def text(self) -> str:
+        return "2 of 3 done"
+
+
+def test_a_line_is_drawn_now_and_then_and_not_at_each_step_of_the_job(capsys: pytest.CaptureFixture[str]) -> None:
+    line = Told()
+    assert line.tick() is None, "nothing runs yet"
+    line.run_s = time.monotonic() - 10
+    assert line.tick() is not None
+    assert "2 of 3 done" in capsys.readouterr().err
+    line.tick()
+    assert capsys.readouterr().err == ""
+    line.clear()
+    assert "\x1b[K" in capsys.readouterr().err
+    line.tick()
+    assert "2 of 3 done" in capsys.readouterr().err, "something else was written there"
 
 
 def test_programs_get_a_line_of_json_each_second_and_at_the_end(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
+import select
 import socket
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,14 +17,6 @@ from tests.system.cluster import NOBODY, Cluster
 
 def lines(stderr: bytes) -> list[str]:
     return stderr.decode().splitlines()
-
-
-def descriptors(pid: int) -> list[str]:
-    found = []
-    for handle in os.listdir(f"/proc/{pid}/fd"):
-        with suppress(FileNotFoundError):
-            found.append(os.readlink(f"/proc/{pid}/fd/{handle}"))
-    return found
 
 
 def test_a_source_that_is_missing_is_named_and_the_others_are_copied(tree: Cluster, place: Path) -> None:
@@ -113,22 +106,46 @@ def test_every_failure_on_a_node_is_named(tree: Cluster, place: Path) -> None:
     assert (place / "there" / "last").read_text() == "x"
 
 
+def pass_on(near: socket.socket, path: str) -> None:
+    """Pass a connection on to the master's socket, to its end."""
+    with near, socket.socket(socket.AF_UNIX) as far:
+        far.connect(path)
+        while True:
+            for ready in select.select([near, far], [], [])[0]:
+                if not (data := ready.recv(1 << 16)):
+                    return
+                (far if ready is near else near).sendall(data)
+
+
 def test_a_file_that_changes_after_it_was_packed_is_left_out_and_the_rest_is_copied(tree: Cluster, place: Path) -> None:
     source = place / "source"
     source.mkdir()
     (source / "steady").write_bytes(os.urandom(3 * CHUNK_BYTES))
     (source / "restless").write_bytes(os.urandom(4 * CHUNK_BYTES))
     (place / "there").mkdir()
-    # The copy is stopped between packing and sending: when it has begun to talk to the master, which waits meanwhile.
-    tree.master.kill(signal.SIGSTOP)
-    process = tree.begin("cp", str(source), f"1:{place}/there")
-    while not any(link.startswith("socket:") for link in descriptors(process.pid)):
-        assert process.poll() is None
-    (source / "restless").write_bytes(os.urandom(4 * CHUNK_BYTES))
-    tree.master.kill(signal.SIGCONT)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(place / "socket"))
+    listener.listen()
+
+    def serve() -> None:
+        """A copy asks whether a master is there, packs, and connects again to send."""
+        with suppress(OSError):
+            pass_on(listener.accept()[0], str(tree.socket))
+            sending, _ = listener.accept()
+            (source / "restless").write_bytes(os.urandom(4 * CHUNK_BYTES))
+            pass_on(sending, str(tree.socket))
+            while True:
+                pass_on(listener.accept()[0], str(tree.socket))
+
+    server = threading.Thread(target=serve)
+    server.start()
+    process = tree.begin("cp", "--socket", str(place / "socket"), str(source), f"1:{place}/there")
     status, _, stderr = tree.finish(process)
     assert (status, stderr.splitlines()) == (
         1, [f"gproc: {source}/restless: changed while it was being sent; copy it again when nothing writes to it"],
     )  # fmt: skip
     assert (place / "there" / "source" / "steady").read_bytes() == (source / "steady").read_bytes()
     assert not (place / "there" / "source" / "restless").exists()
+    listener.shutdown(socket.SHUT_RDWR)
+    server.join()
+    listener.close()

@@ -62,6 +62,7 @@ def test_amount_and_rate_have_the_unit_of_the_payload(payload_bytes: int, part: 
         (40.1 * MIB, 150 * MIB, 12.34 * MIB, ("40.1/150.0 MiB", "12.3 MiB/s")),
         (0, 900, None, ("0/900 B", "")),
         (1 << 30, 3 << 30, 1 << 20, ("1.0/3.0 GiB", "0.001 GiB/s")),
+        (1 << 30, 3 << 30, 150 << 20, ("1.0/3.0 GiB", "0.15 GiB/s")),
     ],
 )
 def test_the_payload_comes_first(received: float, payload: int, rate: float | None, shown: tuple[str, str]) -> None:

@@ -92,7 +92,7 @@ def test_the_tree_can_be_watched(cluster: Cluster) -> None:
     watching = cluster.begin("i", "--watch")
     assert watching.stdout is not None
     for _ in range(2):
-        while not watching.stdout.readline().startswith(b"1 nodes below the master"):
+        while not watching.stdout.readline().startswith(b"1 node below the master"):
             pass
     watching.send_signal(signal.SIGINT)
     assert cluster.finish(watching)[0] == 130
