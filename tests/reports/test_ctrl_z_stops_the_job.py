@@ -50,6 +50,12 @@ def states(pids: list[int]) -> set[str]:
     return found
 
 
+def switches(pid: int) -> int:
+    """How often it has left a processor: more often once it has gone on and was stopped again."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return sum(map(int, re.findall(r"ctxt_switches:\s*(\d+)", status)))
+
+
 def job_is_stopped(cluster: Cluster) -> bool:
     """A shell whose child was stopped between vfork(2) and exec(3) waits for it, and /proc says D."""
     found = states(cluster.job_processes())
@@ -239,9 +245,10 @@ def test_in_a_lent_terminal_the_key_stops_the_program_there_and_a_signal_stops_t
     shell.shows("ready> ")
     shell.type("stty -a | tr ' ' '\\n' | grep -x -- '-*icanon'\n")
     shell.shows(r"\nicanon")
+    before = switches(client)
     shell.type("bg\n")
     shell.shows("ready> ")
-    until(lambda: states([client]) == {"T"}, "it cannot run in the background")
+    until(lambda: states([client]) == {"T"} and switches(client) > before, "it cannot run in the background")
     shell.type("fg\n")
     until(lambda: shell.waits, "the command is in the foreground")
     until(lambda: "T" not in states([client]), "the command goes on")
