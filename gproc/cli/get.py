@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Callable, Sequence
+
 from gproc.cli.foreground import Foreground, submitted
 from gproc.cli.naming import meant_by
 from gproc.cli.options import GetOptions
-from gproc.cli.progress import progress_for
+from gproc.cli.progress import RunLine, Silent
+from gproc.cli.style import is_terminal
 from gproc.cli.trace import Trace
 from gproc.client.copying import Remote, copy_request, is_remote, note_torn
 from gproc.client.driver import PollDriver
 from gproc.client.receiving import Collected
 from gproc.errors import UsageError
+from gproc.naming.naming import PLACES, Naming
+from gproc.nodespec import Place
+from gproc.shown import bytes_text
+
+
+class ReceivedLine(RunLine):
+    """How much has come; and of several nodes, how many are done, and which are not if they are few."""
+
+    def __init__(self, received: Callable[[], int]) -> None:
+        """received: tells how many bytes have come."""
+        super().__init__()
+        self._count = received
+
+    def run(self, places: Sequence[Place], at_once: int | None, naming: Naming = PLACES) -> None:
+        super().run(places, at_once, naming)
+        self.run_s = time.monotonic()
+
+    def text(self) -> str:
+        assert self.run_s is not None
+        size = self._count()
+        came = f"received {bytes_text(size)}, {bytes_text(size / (time.monotonic() - self.run_s))}/s"
+        return "; ".join(filter(None, (came, super().text())))
 
 
 def run(options: GetOptions) -> int:
@@ -25,7 +52,8 @@ def run(options: GetOptions) -> int:
         collected = Collected(options.directory, remote.path, meant.naming, tells=True)
         told = collected.have is not None
         request = copy_request(remote, "collect", exclude=meant.exclude, timeout_s=options.timeout_s, stdin=told)
-        progress, trace = progress_for(json_lines=False), Trace(options.debug)
+        progress = ReceivedLine(lambda: collected.received_bytes) if is_terminal(sys.stderr) else Silent()
+        trace = Trace(options.debug)
         job = submitted(driver, request, None, trace, None, meant.naming)
         foreground = Foreground(driver, job, collected, progress, trace, collected.have)
         foreground.run()

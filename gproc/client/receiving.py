@@ -59,6 +59,8 @@ class Collected:
         Raises: GprocError if `home` is no directory and cannot be made one.
         """
         self.complaints = Complaints(naming)
+        self.received_bytes = 0
+        """What came of files and of what is said of them."""
         self._naming = naming
         self._home_path = os.fsencode(home)
         self._home = opened_home(home)
@@ -84,6 +86,7 @@ class Collected:
 
     def output(self, rank: int, stream: Stream, data: memoryview) -> None:
         if stream == "stdout":
+            self.received_bytes += len(data)
             self._arrivals[rank].feed(data)
         else:
             self.complaints.feed(rank, data)

@@ -6,13 +6,16 @@ import contextlib
 import json
 import os
 import pty
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gproc.cli.get import ReceivedLine
 from gproc.cli.progress import HowFar
+from gproc.nodespec import Place
 from gproc.request.spec import MIN_BROADCAST_BYTES
 from tests.system.cluster import Cluster
 from tests.transfer.payload import MIB, Payload
@@ -95,6 +98,15 @@ def test_a_line_is_drawn_now_and_then_and_not_at_each_step_of_the_job(capsys: py
     assert "\x1b[K" in capsys.readouterr().err
     line.tick()
     assert "2 of 3 done" in capsys.readouterr().err, "something else was written there"
+
+
+def test_files_that_come_from_one_node_or_many_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    line = ReceivedLine(lambda: 3 << 30)
+    line.run([Place((1,))], None)
+    assert re.fullmatch(r"received 3\.0G, \d+(\.\d)?[GMK]/s", line.text())
+    line.run([Place((1,)), Place((2,)), Place((3,))], None)
+    line.ended(1, False)
+    assert line.text().endswith("/s; 1 of 3 done, 1 failed; still running: 1,3")
 
 
 def test_programs_get_a_line_of_json_each_second_and_at_the_end(
