@@ -9,24 +9,21 @@ from typing import Any
 
 import asyncssh
 
-from gproc.environment import expanded
 from gproc.shown import reason_of, shown_text
 from gproc.start.asking import Asker
-
-KnownHosts = Any
-"""As asyncssh has it: names of files, or None."""
 
 
 class HostKeys:
     """Judges a host key that known_hosts does not have.  One that differs from a known one is refused in any case.
 
-    known: the files that ssh_config names; without any the usual one counts.
+    known: the files that count.  noted_in: the one that new keys are written to.
     differs: whether this one does.  unread: why that cannot be known; then it is refused too.
     """
 
     def __init__(self, accept_new: bool) -> None:
         self._accept_new = accept_new
-        self.known: KnownHosts = None
+        self.known: list[str] = []
+        self.noted_in = ""
         self.differs = False
         self.unread = ""
 
@@ -37,7 +34,7 @@ class HostKeys:
             self.unread = reason_of(error)
         if self.differs or self.unread or not self._accept_new:
             return False
-        remember(host, port, key)
+        remember(self.noted_in, host, port, key)
         return True
 
 
@@ -112,7 +109,6 @@ class Login(asyncssh.SSHClient):
 async def config_of(name: str, user: str) -> asyncssh.SSHClientConnectionOptions:
     """What ssh_config says of a host.  user: at that host, if one is named before it; `Match user` goes by that.
 
-    Its known_hosts are None for UserKnownHostsFile none, [] if it says nothing of them.
     It is read in a thread, because it may have commands run (`Match exec`).
     Raises: OSError, ValueError, asyncssh.Error if it cannot be read.
     """
@@ -122,25 +118,16 @@ async def config_of(name: str, user: str) -> asyncssh.SSHClientConnectionOptions
     return options
 
 
-def known_hosts_file() -> str:
-    return expanded("~/.ssh/known_hosts")
+def known_keys(known: list[str], host: str, addr: str, port: int) -> bool:
+    """Whether one of these files has any key for the host: then the one that it shows now is another.
 
-
-def known_keys(known: KnownHosts, host: str, addr: str, port: int) -> bool:
-    """Whether known_hosts has any key for the host: then the one that it shows now is another.
-
-    known: as `HostKeys.known`.  Raises: OSError, ValueError if one of the files cannot be read.
+    Raises: OSError, ValueError if one of them cannot be read.
     """
-    if not known:
-        known = known_hosts_file()
-        if not os.path.lexists(known):
-            return False
     return any(asyncssh.match_known_hosts(known, host, addr, port if port != 22 else None)[:3])
 
 
-def remember(host: str, port: int, key: str) -> None:
-    """Add a line to known_hosts, which is made if it is not there."""
-    path = known_hosts_file()
+def remember(path: str, host: str, port: int, key: str) -> None:
+    """Add a line to a file of known hosts, which is made if it is not there."""
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
     where = host if port == 22 else f"[{host}]:{port}"
     kind, value = key.split()[:2]

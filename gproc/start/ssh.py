@@ -17,11 +17,11 @@ import shlex
 import socket
 import sys
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import msgspec
 
-from gproc.environment import settle_home
+from gproc.environment import expanded, settle_home
 from gproc.errors import GprocError
 from gproc.shown import reason_of
 from gproc.start.asking import Asker
@@ -281,7 +281,7 @@ class _Asyncssh(_Conversation):
         import asyncssh
 
         from gproc.start.login import HostKeys, Login, config_of
-        from gproc.start.user_config import keys_not_there
+        from gproc.start.user_config import file_for_new_hosts, keys_not_there
 
         user, _, name = host.rpartition("@")
         options: dict[str, Any] = {"username": user} if user else {}
@@ -298,9 +298,7 @@ class _Asyncssh(_Conversation):
         try:
             async with asyncio.timeout(ways.connect_timeout_s) as scope:
                 config = await config_of(name, user)
-                keys.known = config.known_hosts
-                if keys.known is None:
-                    options["known_hosts"] = b""  # asyncssh would take any key; ssh(1) then knows none
+                keys.known, keys.noted_in = cast(list[str], config.known_hosts), file_for_new_hosts(config)
                 while True:
                     try:
                         connection = await asyncssh.connect(
@@ -382,7 +380,9 @@ def _words(error: BaseException, keys: HostKeys, ways: Ways) -> str:
         case socket.gaierror():
             return f"{error.strerror}"
         case OSError(errno=int(number), filename=str(path)):
-            return f"{path}: {os.strerror(number)}"
+            told = f"{path}: {os.strerror(number)}"
+            is_known = path in map(expanded, keys.known)
+            return f"its host key cannot be compared with known_hosts: {told}" if is_known else told
         case OSError(errno=int(number)):
             return os.strerror(number)  # asyncio's own text has the address once more
         case ValueError():  # ssh_config or a key, whose reader knows less than ssh(1)

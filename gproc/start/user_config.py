@@ -1,5 +1,5 @@
-"""What ssh(1) does with the user's ssh_config and asyncssh does not: `%h` and the like in `Match exec`, and keys that
-are not there.
+"""What ssh(1) does with the user's ssh_config and asyncssh does not: `%h` and the like in `Match exec`, keys that are
+not there, and known hosts of more files than one, some of which may be missing.
 
 asyncssh makes an object of its class for each host and each jump host, and has no argument for either.  So two methods
 of that class are replaced.  The names in it are not public: if another version lacks one, that one stays as it is.
@@ -7,6 +7,7 @@ of that class are replaced.  The names in it are not public: if another version 
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any, Final
 
@@ -18,6 +19,14 @@ from gproc.environment import expanded
 _TOKEN: Final = re.compile("%(.)")
 
 _FILES: Final = ("IdentityFile", "CertificateFile")
+
+_USUAL: Final = {
+    "UserKnownHostsFile": ("~/.ssh/known_hosts", "~/.ssh/known_hosts2"),
+    "GlobalKnownHostsFile": ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"),
+}
+"""Source: ssh_config(5)."""
+
+_NO_HOSTS: Final = "/dev/null"
 
 _match: Final = getattr(SSHClientConfig, "_match", None)
 _get: Final = SSHClientConfig.get
@@ -37,6 +46,13 @@ def keys_not_there(options: asyncssh.SSHClientConnectionOptions) -> list[str]:
     return [] if config is None else [
         each for option in _FILES for each in _files_of(config, option) if not _can_be_read(each)
     ]  # fmt: skip
+
+
+def file_for_new_hosts(options: asyncssh.SSHClientConnectionOptions) -> str:
+    """Where the key of a new host is noted: the first of the user's files of known hosts that count."""
+    config = getattr(options, "config", None)
+    named = _known_hosts_of(config, "UserKnownHostsFile") if config is not None else _USUAL["UserKnownHostsFile"]
+    return expanded(named[0])
 
 
 def _match_with_tokens(self: Any, option: str, args: list[str]) -> None:
@@ -86,7 +102,28 @@ def _get_with_files_that_are_there(self: Any, option: str, default: object = Non
         case "IdentityAgent" if _get(self, "IdentitiesOnly") and isinstance(_get(self, "IdentityFile"), list):
             # Of none asyncssh would make all that the agent has.
             return _get(self, option, default) if _keys_of(self) else ""
+        case "UserKnownHostsFile":
+            # One that cannot be read stays: it might tell that the host has another key.  Of none at all asyncssh makes
+            # that any key is right.
+            there = [each for each in _known_hosts_of(self, option) if os.path.lexists(expanded(each))]
+            return there or [_NO_HOSTS]
+        case "GlobalKnownHostsFile":
+            return [each for each in _known_hosts_of(self, option) if _can_be_read(each)]
     return _get(self, option, default)
+
+
+def _known_hosts_of(config: Any, option: str) -> list[str]:
+    """The files that are named for this, or else the usual ones.
+
+    "UserKnownHostsFile none" means these too: ssh(1) asks a person about each key then, and we could ask nobody.
+    """
+    named = _files_of(config, option)
+    if not named and (option == "UserKnownHostsFile" or _get(config, option) is None):
+        return list(_USUAL[option])
+    if any("%" in each for each in named):
+        tokens = _tokens(config)
+        named = [_TOKEN.sub(lambda token: tokens.get(token[1], token[0]), each) for each in named]
+    return named
 
 
 def _keys_of(config: Any) -> list[str]:

@@ -6,7 +6,7 @@ import asyncio
 import getpass
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,6 +64,80 @@ def test_a_host_with_another_key_than_the_file_of_ssh_config_has_is_refused(home
     found = asyncio.run(refusal(home, words, UserKnownHostsFile=f"{home}/site-hosts"))
     assert found.startswith("its host key is another one than known_hosts has")
     assert not (home / ".ssh" / "known_hosts").exists()
+
+
+async def logins(home: Path, shown: Sequence[asyncssh.SSHKey], lines: str, *, accept: bool = True) -> list[str]:
+    """Why nobody may log in at a server that shows one key after the other.  lines: what ssh_config says of it."""
+    (home / ".ssh").mkdir(exist_ok=True)
+    found, port = [], 0
+    for key in shown:
+        server = await asyncssh.listen("127.0.0.1", port, server_host_keys=[key])
+        port = server.get_port()
+        config = f"Host node\n  HostName 127.0.0.1\n  Port {port}\n{lines}"
+        (home / ".ssh" / "config").write_text(config)
+        if (site := home / "site-hosts").exists():
+            site.write_text(site.read_text().format(port=port))
+        try:
+            with pytest.raises(SshFailed) as failed:
+                await open_channel("node", "true", Ways(accept_new_host_keys=accept))
+        finally:
+            server.close()
+            await server.wait_closed()
+        found.append(str(failed.value))
+    return found
+
+
+@pytest.fixture(scope="module")
+def two_keys() -> list[asyncssh.SSHKey]:
+    return [asyncssh.generate_private_key("ssh-ed25519") for _ in range(2)]
+
+
+def test_a_new_key_was_not_noted_in_the_file_that_counts_so_that_any_other_was_new_too(
+    home: Path, two_keys: list[asyncssh.SSHKey]
+) -> None:
+    """It was noted in ~/.ssh/known_hosts, where nobody looked for it: whoever was on the way got the node's secrets."""
+    first, second = asyncio.run(logins(home, two_keys, f"  UserKnownHostsFile {home}/%n.hosts {home}/more\n"))
+    assert first.startswith("Permission denied"), "that file is not there yet, as for ssh(1)"
+    assert second.startswith("its host key is another one than known_hosts has")
+    assert (home / "node.hosts").read_text().startswith("[127.0.0.1]:")
+    assert not (home / ".ssh" / "known_hosts").exists()
+
+
+@pytest.mark.parametrize("users", ["missing", ""])
+def test_a_key_that_the_site_knows_counts_beside_the_users(
+    home: Path, two_keys: list[asyncssh.SSHKey], users: str
+) -> None:
+    (home / "site-hosts").write_text("[127.0.0.1]:{port} " + two_keys[0].export_public_key().decode())
+    lines = f"  GlobalKnownHostsFile {home}/site-hosts {home}/none\n"
+    lines += f"  UserKnownHostsFile {home}/{users}\n" if users else ""
+    first, second = asyncio.run(logins(home, two_keys, lines, accept=False))
+    assert first.startswith("Permission denied")
+    assert second.startswith("its host key is another one than known_hosts has")
+
+
+def test_the_users_known_hosts_count_beside_the_sites(home: Path, two_keys: list[asyncssh.SSHKey]) -> None:
+    first, second = asyncio.run(logins(home, two_keys, f"  GlobalKnownHostsFile {home}/none\n"))
+    assert first.startswith("Permission denied")
+    assert second.startswith("its host key is another one than known_hosts has")
+    assert (home / ".ssh" / "known_hosts").read_text().startswith("[127.0.0.1]:")
+
+
+def test_a_jump_host_is_not_taken_with_any_key_if_the_file_of_known_hosts_is_none(
+    home: Path, two_keys: list[asyncssh.SSHKey]
+) -> None:
+    lines = "  UserKnownHostsFile none\nHost far\n  ProxyJump node\n  UserKnownHostsFile none\n"
+
+    async def through() -> str:
+        await logins(home, two_keys[:1], lines)
+        (home / ".ssh" / "known_hosts").unlink()
+        text = (home / ".ssh" / "config").read_text()
+        port = int(text.split("Port ")[1].split()[0])
+        async with await asyncssh.listen("127.0.0.1", port, server_host_keys=two_keys[:1]):
+            with pytest.raises(SshFailed) as failed:
+                await open_channel("far", "true", Ways(accept_new_host_keys=True))
+        return str(failed.value)
+
+    assert "host key" in asyncio.run(through()).lower()
 
 
 @pytest.mark.parametrize("kind", ["link", "directory"])
