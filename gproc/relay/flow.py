@@ -63,6 +63,15 @@ class Outlet(Generic[S]):
         self._pass(frame, size, source)
         return True
 
+    def granted(self, size: int) -> list[int]:
+        """A reader on another machine granted more.  Raises: PeerError if that is more than its window.
+
+        Returns: as `credit`.
+        """
+        if self._credit + size > self._window_bytes:
+            raise PeerError(f"credit for {size} bytes of output, more than it was sent")
+        return self.credit(size)
+
     def stop(self) -> None:
         """The reader is gone: what comes waits for `resume`."""
         self._credit = 0
@@ -187,7 +196,10 @@ class Inlet(Generic[S]):
             self._kept_bytes += len(block.data)
 
     def credit(self, reader: S, size: int) -> None:
+        """A reader has room for more.  Raises: PeerError if that is more than its window: it would wait in memory."""
         if reader in self._credit:
+            if self._credit[reader] + size > self._window_bytes:
+                raise PeerError(f"credit for {size} bytes of standard input, more than it was sent")
             self._credit[reader] += size
             self._pump()
 

@@ -200,10 +200,11 @@ class RelayedJob:
             self._inlet.hold(held)
 
     def credit_from_upstream(self, stream: int, size: int) -> None:
-        outlet = self._outlets.get(stream)
-        if outlet is None:
-            return
-        for rank in outlet.credit(size):
+        if (outlet := self._outlets.get(stream)) is not None:
+            self._sent_on(outlet.credit(size))
+
+    def _sent_on(self, ranks: Iterable[int]) -> None:
+        for rank in ranks:
             self._queued[rank] -= 1
             self._send_finished(rank)
 
@@ -246,8 +247,8 @@ class RelayedJob:
     def heard(self, message: Credit | Acknowledged | AnswerOutput) -> None:
         """The parent says this of the output."""
         match message:
-            case Credit(_, stream, size):
-                self.credit_from_upstream(stream, size)
+            case Credit(_, stream, size) if stream in self._outlets:
+                self._sent_on(self._outlets[stream].granted(size))
             case Acknowledged():
                 self.acknowledge(message)
             case AnswerOutput():

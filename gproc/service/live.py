@@ -49,6 +49,9 @@ GRACE_S: Final = 1.0
 ORDERS_MAX: Final = 64
 """The last orders of a job are kept: a node that was not reached gets them later."""
 
+ONLY_FOR_CLIENTS: Final = (frames.FILES,)
+"""What no spool gets."""
+
 UNBOUNDED_BYTES: Final = 1 << 62
 """Credit for output that no client reads."""
 
@@ -238,7 +241,7 @@ class LiveJob:
         """From now on its output is kept, and acknowledged when it is on the disk."""
         self.spool = spool
         self.job.spooled = True
-        self._credit.join(spool)
+        self._credit.join(spool, ONLY_FOR_CLIENTS)
         self.received.keep_all({})
         for (rank, stream), size in self._passed.items():
             spool.add(rank, stream, size, b"", partial(self.received.keep, rank, stream, size))  # so much came before
@@ -247,7 +250,7 @@ class LiveJob:
         """The job of a master that has crashed: so much of each stream is in its spool."""
         self._passed.update(sizes)
         self.spool = spool
-        self._credit.join(spool)
+        self._credit.join(spool, ONLY_FOR_CLIENTS)
         self.received.continued = True
         self.received.keep_all(sizes)
 
@@ -259,11 +262,7 @@ class LiveJob:
         self.credited(spool, stream, size)
 
     def credited(self, taker: object, stream: int, size: int) -> None:
-        """A taker has taken so much output.  The attached client alone takes files."""
-        if stream == frames.FILES:
-            if taker is self.attached:
-                self.relayed.credit_from_upstream(stream, size)
-            return
+        """A taker has taken so much output.  Raises: PeerError if it was not given so much."""
         if more := self._credit.take(taker, stream, size):
             self.relayed.credit_from_upstream(stream, more)
 
@@ -339,9 +338,9 @@ class LiveJob:
         if self.attached is None and (self.spool is None or stream == frames.FILES):
             self.relayed.credit_from_upstream(stream, size)
             return
+        self._credit.sent(stream, size)
         if stream != frames.FILES:
             self._passed[rank, stream] = offset + size
-            self._credit.sent(stream, size)
         if self.attached is not None:
             self.attached.write(frame)
         if (spool := self.spool) is not None and stream != frames.FILES:

@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator
+
+from gproc.errors import PeerError
 
 
 class SharedCredit:
-    """Counts bytes by stream.  A taker that joins has taken all that was sent before."""
+    """Counts bytes by stream.  A taker that joins has taken all that was sent before, and does not get some streams."""
 
     def __init__(self) -> None:
         self._sent: defaultdict[int, int] = defaultdict(int)
         self._passed: defaultdict[int, int] = defaultdict(int)
         self._taken: dict[Hashable, defaultdict[int, int]] = {}
+        self._without: dict[Hashable, Collection[int]] = {}
 
-    def join(self, taker: Hashable) -> None:
+    def join(self, taker: Hashable, without: Collection[int] = ()) -> None:
+        """without: the streams that it does not get."""
         self._taken[taker] = defaultdict(int, self._sent)
+        self._without[taker] = without
 
     def sent(self, stream: int, size: int) -> None:
         """So many bytes were handed to all takers."""
         self._sent[stream] += size
 
     def take(self, taker: Hashable, stream: int, size: int) -> int:
-        """A taker has taken so many bytes.  Returns how many more may be written."""
+        """A taker has taken so many bytes.  Returns how many more may be written.
+
+        Raises: PeerError if it was not sent so many: what it does not read would wait in our memory without a bound.
+        """
         if taker not in self._taken:
             return 0
+        if self._taken[taker][stream] + size > self._sent[stream]:
+            raise PeerError(f"credit for {size} bytes of stream {stream}, more than it was sent")
         self._taken[taker][stream] += size
         return self._pass(stream)
 
     def leave(self, taker: Hashable) -> Iterator[tuple[int, int]]:
         """A taker is gone.  What it held back may be written: by stream, if others stay."""
         self._taken.pop(taker, None)
+        self._without.pop(taker, None)
         if self._taken:
             for stream in self._sent:
                 if size := self._pass(stream):
                     yield stream, size
 
     def _pass(self, stream: int) -> int:
-        least = min(taken[stream] for taken in self._taken.values())
-        size = max(0, least - self._passed[stream])
+        taken = [taken[stream] for taker, taken in self._taken.items() if stream not in self._without[taker]]
+        size = max(0, min(taken) - self._passed[stream]) if taken else 0
         self._passed[stream] += size
         return size
