@@ -25,7 +25,8 @@ from gproc.link.refusals import Refusals
 from gproc.link.transport import HANDSHAKE_S, secure
 from gproc.link.turns import Turns, Verdict
 from gproc.relay.adoption import shown_number
-from gproc.relay.belonging import NODES_BELOW_MAX, JoinRefused
+from gproc.relay.belonging import JoinRefused
+from gproc.relay.early import EarlyWords
 from gproc.relay.membership import (
     Admit,
     BulkOpened,
@@ -100,8 +101,7 @@ class Child(Receiver[ChildToParent]):
         """Whether it was slow in the last large broadcast that it took part in."""
         self._owner = owner
         self._bulk: Link | None = None
-        self._early: list[ChildToParent] = []
-        """What it has said before it has both connections."""
+        self._early = EarlyWords()
         self._sender: ChunkSender | None = None
 
     def start(self, run: Run) -> None:
@@ -137,9 +137,7 @@ class Child(Receiver[ChildToParent]):
     def on_message(self, link: Link, message: ChildToParent) -> None:
         if self.membership.state is ChildState.JOINING:
             # What it announces below itself is told to the nodes above after it itself, and they judge it by that.
-            self._early.append(message)
-            if len(self._early) > NODES_BELOW_MAX:
-                raise PeerError(f"it announced more than {NODES_BELOW_MAX} nodes")
+            self._early.add(message)
         elif link is not self._bulk:
             self._owner.child_said(self, message)
         elif isinstance(message, Want) and self._sender is not None:
@@ -197,8 +195,7 @@ class Child(Receiver[ChildToParent]):
         match self.membership.handle(event):
             case Admit():
                 self._owner.child_arrived(self)
-                early, self._early = self._early, []
-                for message in early:
+                for message in self._early.take():
                     self._owner.child_said(self, message)
             case Part(reason):
                 self._part(reason)

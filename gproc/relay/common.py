@@ -49,6 +49,9 @@ QUEUED_MAX: Final = 1 << 16
 """Messages of one child behind an announcement.  Of its windows, 1 MiB for each stream, references of 64 bytes each
 would be fewer."""
 
+QUEUED_ENDS_BYTES_MAX: Final = 32 << 20
+"""Ends of ranks among them: each rank has one, of some 250 bytes.  Windows do not count these."""
+
 DIGESTS_MAX: Final = 64
 """Kept of one piece: a STDIO frame has 32 parts; who asks for others gets them calculated."""
 
@@ -156,6 +159,8 @@ class CommonOutput(Generic[S]):
         self._unknown_bytes = 0
         """What was announced since the last part that was known."""
         self._faults: dict[S, str] = {}
+        self._ends_bytes: dict[S, int] = {}
+        """Of the ends that have come behind an announcement since nothing waited."""
         self._lost: dict[S, int] = {}
         """How many announcements each has lost since it was sent the last Run."""
 
@@ -182,6 +187,10 @@ class CommonOutput(Generic[S]):
         queue = self._queues.setdefault(source, deque())
         if len(queue) >= QUEUED_MAX:
             raise PeerError(f"more than {QUEUED_MAX} messages behind output that it announced and did not bring")
+        if isinstance(item, RankEnded) and item.signed is not None:
+            self._ends_bytes[source] = waiting = self._ends_bytes.get(source, 0) + len(item.signed.payload)
+            if waiting > QUEUED_ENDS_BYTES_MAX:
+                raise PeerError(f"more than {QUEUED_ENDS_BYTES_MAX} bytes of ends behind output that it did not bring")
         queue.append(item)
 
     def announced(self, source: S, said: AnnounceOutput) -> None:
@@ -232,6 +241,7 @@ class CommonOutput(Generic[S]):
     def left(self, source: S) -> None:
         """It is gone, with all that is not here."""
         self._queues.pop(source, deque()).clear()
+        self._ends_bytes.pop(source, None)
         self._faults.pop(source, None)
         self._lost.pop(source, None)
         for announced in list(self._open.get(source, {}).values()):
@@ -306,6 +316,7 @@ class CommonOutput(Generic[S]):
                 queue.clear()
         if queue is not None and self._queues.get(source) is queue:
             del self._queues[source]
+            self._ends_bytes.pop(source, None)
 
     def _find(self, part: _Part) -> bytes | None:
         stream, offset, digest = part.key

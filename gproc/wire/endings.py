@@ -14,6 +14,9 @@ from gproc.wire.branch import ByteCount, Number
 from gproc.wire.messages import Message, Rank, Reason, Signed
 from gproc.wire.tags import tag_of
 
+END_BYTES_MAX: Final = 64 << 10
+"""What a node signs of a program's end: a reason with a path of PATH_MAX, all of it escaped, takes some 16 kB."""
+
 GONE_BYTES_MAX: Final = 1 << 48
 """More than any node can have said; all of a job together fit a record."""
 
@@ -31,6 +34,10 @@ class RankEnded(Message, frozen=True, tag=tag_of):
     rank: Rank
     signed: Signed | None
     reason: Reason = ""
+
+    def __post_init__(self) -> None:
+        if self.signed is not None and len(self.signed.payload) + len(self.signed.signature) > END_BYTES_MAX:
+            raise ValueError(f"an end of {len(self.signed.payload)} bytes")
 
 
 class Acknowledged(Message, frozen=True, tag=tag_of):

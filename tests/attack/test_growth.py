@@ -1,0 +1,76 @@
+"""A neighbour that the master believes cannot fill its memory: it is dropped before that, and all others go on."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from msgspec.structs import replace
+
+from gproc.errors import PeerError
+from gproc.node.voice import Voice
+from gproc.nodespec import LEVELS_MAX
+from gproc.relay.common import QUEUED_ENDS_BYTES_MAX
+from gproc.relay.early import EARLY_BYTES_MAX, EarlyWords
+from gproc.trust.identity import Identity
+from gproc.wire import frames, messages
+from gproc.wire.endings import END_BYTES_MAX, RankEnded
+from gproc.wire.loads import Load
+from gproc.wire.merging import AnnounceOutput
+from gproc.wire.messages import Arrived, Granted, Route, Run, Signed
+from tests.attack.peer import dial, join_as, node_of, ping
+from tests.system.cluster import Cluster
+
+
+def test_what_a_node_says_before_its_second_connection_is_bounded(cluster: Cluster, this_node: Identity) -> None:
+    """All of it was kept: 16,384 messages of up to 16 MB."""
+    with dial(cluster.port, this_node).greet(frames.CHANNEL_CONTROL) as control:
+        control.say(messages.Join(os.urandom(16), 1, True, node_of(this_node, control.voice)))
+        control.hear(messages.Welcome)
+        control.say(RankEnded(1, 0, Signed(bytes(END_BYTES_MAX - 64), bytes(64))))
+        control.hear_the_end()
+    cluster.master.says(r"node 1 left: .*: RankEnded before it has opened its bulk connection")
+
+
+def test_early_words_are_counted_by_their_bytes(this_node: Identity) -> None:
+    early, node = EarlyWords(), replace(node_of(this_node, Voice()), plain_because="x" * 4096)
+    early.add(Load(1, (), ()))
+    with pytest.raises(PeerError, match="announced more than"):
+        for number in range(EARLY_BYTES_MAX // 4096):
+            early.add(Arrived(Route((number,)), node))
+    assert len(early.take()) < EARLY_BYTES_MAX // 4096
+    assert early.take() == []
+    with pytest.raises(PeerError):
+        early.add(Arrived(Route(tuple(range(LEVELS_MAX + 1))), node))
+
+
+def test_ends_behind_output_that_a_rack_does_not_bring_are_bounded(
+    cluster: Cluster, this_node: Identity, other_node: Identity
+) -> None:
+    """65,536 of 16 MB were kept."""
+    racks = [join_as(cluster.port, this_node, 1), join_as(cluster.port, other_node, 2)]
+    (first, _), (second, _) = racks
+    for up, identity in ((first, this_node), (second, other_node)):
+        up.hear(Granted)
+        up.say(Arrived(Route((1,)), node_of(identity, Voice())))
+        up.hear(Granted)
+    job = cluster.begin("e", "-localbin", "1-2/1", "/bin/true")
+    run = first.hear(Run)
+    assert run.merge is not None
+    rank = run.branch.rank
+    first.say(AnnounceOutput(run.job, rank, frames.STDOUT, 0, 4096, 7, bytes(16), run.merge.epoch))
+    end = messages.frame(RankEnded(run.job, rank, Signed(bytes(END_BYTES_MAX - 64), bytes(64))))
+    with pytest.raises(OSError):
+        for _ in range(4 * QUEUED_ENDS_BYTES_MAX // END_BYTES_MAX):
+            first.raw(end)
+            ping(second)
+    cluster.master.says(r"cannot reach 1 .*: more than \d+ bytes of ends behind output that it did not bring")
+    job.kill()
+    cluster.finish(job)
+    for peer in (each for rack in racks for each in rack):
+        peer.socket.close()
+
+
+def test_an_end_that_is_longer_than_any_is_no_message() -> None:
+    with pytest.raises(ValueError, match="an end of"):
+        RankEnded(1, 0, Signed(bytes(END_BYTES_MAX), bytes(64)))
