@@ -239,7 +239,8 @@ class Master(Hub):
         if former_route not in (None, change.route):
             self.tree.forget(former_route)
         if displaced is not None:
-            log.warning("%s has the place of %s, which is another run of a slave", node, displaced)
+            said = "%s has the place of %s, which is another run of a slave"
+            self.log.say(logging.WARNING, info.name, said, node, displaced)
             self._book.keeper.note_node(displaced.nonce, None)
             self._service.ways.unreached(displaced, "another slave has its place")
             self.faults.end(displaced, "another run of its slave has its place", time.time())
@@ -247,7 +248,7 @@ class Master(Hub):
         self._book.keeper.note_node(node.nonce, packed_node(KeptNode(node.place, node.info, node.run_key)))
         self._grant(node)
         if known is None:
-            log.info("arrived: %s", node)
+            self.log.say(logging.INFO, info.name, "arrived: %s", node)
             self._service.ways.arrived(node)
         else:
             self._regained.note(node, self._by_way_of(node))
@@ -289,14 +290,19 @@ class Master(Hub):
             return
         head = lost[0]
         if change.ended and head.route == change.route:
-            log.info("left: %s: %s", head, change.reason)
+            self.log.say(logging.INFO, head.info.name, "left: %s: %s", head, change.reason)
             self._forget(head, change.reason)
             del lost[0]
         if lost:
-            log.warning("cannot reach %s: %s", together(head, lost), change.reason)
+            said = "cannot reach %s: %s"
+            self.log.say(logging.WARNING, head.info.name, said, together(head, lost), change.reason)
         for node in lost:
             self.registry.lose(node, boottime_s())
         self._miss(head.place, head.info.name, lost, change.reason)
+        for host in {node.info.name for node in lost}:
+            for node in self.registry.too_many_gone(host, boottime_s()):
+                self.registry.forget(node)
+                self._book.keeper.note_node(node.nonce, None)
 
     def _miss(self, place: Place, host: str, lost: Sequence[Node], reason: str) -> None:
         """No way leads to these nodes, which are at this place or below it."""

@@ -201,7 +201,7 @@ class Slave(Hub, Receiver[ParentToChild]):
         try:
             self._handle(link, message)
         except TrustError as error:
-            log.warning("refused from %s: %s", self._uplink.where, error)
+            self._taker.log_refusal(error)
 
     def _handle(self, link: Link, message: ParentToChild) -> None:
         """Raises: TrustError for what the master did not sign, or not for this node and now."""

@@ -28,11 +28,51 @@ def from_here(loads: Load, child: int) -> Load:
     )  # fmt: skip
 
 
+class RouteIndex:
+    """Routes, and which of them lead through another one: that is asked for each message of a child that says so."""
+
+    def __init__(self) -> None:
+        self._known: set[Route] = set()
+        self._next: dict[Route, set[Route]] = {}
+        """By route: those that are one step longer and lead to a known one, or are one."""
+
+    def add(self, route: Route) -> None:
+        self._known.add(route)
+        while route:
+            above = Route(route[:-1])
+            if route in (steps := self._next.setdefault(above, set())):
+                return
+            steps.add(route)
+            route = above
+
+    def remove(self, route: Route) -> None:
+        self._known.discard(route)
+        while route and route not in self._known and route not in self._next:
+            above = Route(route[:-1])
+            steps = self._next.get(above, set())
+            steps.discard(route)
+            if steps:
+                return
+            self._next.pop(above, None)
+            route = above
+
+    def through(self, route: Route) -> list[Route]:
+        """It and those that lead through it, sorted."""
+        found, look = [], [route]
+        while look:
+            here = look.pop()
+            if here in self._known:
+                found.append(here)
+            look += self._next.get(here, ())
+        return sorted(found)
+
+
 class Tree:
     """Connected nodes by route; a node is here only while all those above it are."""
 
     def __init__(self) -> None:
         self._nodes: dict[Route, NodeInfo] = {}
+        self._index = RouteIndex()
         self._by_name: dict[str, Route] = {}
         """The last node that arrived of each name: slaves of one machine share a name."""
 
@@ -47,6 +87,7 @@ class Tree:
 
     def arrive(self, route: Route, node: NodeInfo) -> None:
         self._nodes[route] = node
+        self._index.add(route)
         self._by_name[node.name] = route
 
     def route_named(self, name: str) -> Route | None:
@@ -57,7 +98,7 @@ class Tree:
 
     def leave(self, route: Route) -> list[Route]:
         """Remove a node and all below it; what was removed, parents first."""
-        gone = sorted(known for known in self._nodes if known[: len(route)] == route)
+        gone = self._index.through(route)
         for known in gone:
             self.forget(known)
         return gone
@@ -65,6 +106,7 @@ class Tree:
     def forget(self, route: Route) -> None:
         """Remove a node, and not those below it: it may be reached on another way now."""
         node = self._nodes.pop(route, None)
+        self._index.remove(route)
         if node is not None and self._by_name.get(node.name) == route:
             del self._by_name[node.name]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from gproc.errors import GprocError, TrustError
 from gproc.link.connection import Link
+from gproc.link.refusals import Refusals
 from gproc.node.admitted import Admitted
 from gproc.node.services import LocalServices
 from gproc.node.uplink import Uplink
@@ -38,6 +40,7 @@ class JobTaker:
         self._warden = warden
         self._services = services
         self._uplink = uplink
+        self._refusals = Refusals()
 
     def take(self, link: Link, run: Run) -> Admitted | None:
         """A job that may run here or below; None: it may not, which `link` has been told."""
@@ -84,15 +87,17 @@ class JobTaker:
 
     def _refuse(self, link: Link, run: Run, ticket: Ticket, error: GprocError) -> None:
         """No program of this job begins here, now or later: that is signed, and holds if the job comes again."""
-        self._log_refusal(error)
+        self.log_refusal(error)
         self._verifier.never_admit(ticket)
         link.send(self._voice.refused(self._verifier.session, run, shown_text(str(error))))
 
     def _not_taken(self, link: Link, run: Run, ranks: list[int], error: GprocError) -> None:
         """What came is not the master's word, or not for now.  It may yet come as it should, so nothing is signed."""
-        self._log_refusal(error)
+        self.log_refusal(error)
         for rank in ranks:
             link.send(RankEnded(run.job, rank, None, shown_text(str(error))))
 
-    def _log_refusal(self, error: GprocError) -> None:
-        log.warning("refused from %s: %s", self._uplink.where, error)
+    def log_refusal(self, error: GprocError) -> None:
+        """The parent has passed on what the master did not sign, or not for this node and now."""
+        if self._refusals.may_log(self._uplink.where, time.monotonic()):
+            log.warning("refused from %s: %s", self._uplink.where, error)

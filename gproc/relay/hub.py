@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from gproc.addresses import bracketed
 from gproc.errors import PeerError, TrustError
 from gproc.link.heartbeats import Heartbeats
+from gproc.link.refusals import Refusals
 from gproc.nodespec import LEVELS_MAX, Place, format_path
 from gproc.relay.adoption import NotBelow, adopted_numbers, is_at_home, shown_grant, shown_number
 from gproc.relay.belonging import NODES_BELOW_MAX, Belonging, JoinRefused
@@ -24,6 +25,7 @@ from gproc.relay.memory import Memory
 from gproc.relay.neighbours import Downstream, Upstream
 from gproc.relay.relayed_job import RelayedJob
 from gproc.relay.stacks import StackRelay
+from gproc.relay.treelog import TreeLog
 from gproc.spread.monitor import BroadcastMonitor
 from gproc.spread.passing import PassingFetcher
 from gproc.spread.sending import Compressed
@@ -67,6 +69,9 @@ class Hub(ABC):
         self.compressed = Compressed()
         self.children = Children(self, endpoint, link_timeout_s)
         self._adopted_numbers = adopted_numbers()
+        self.log = TreeLog()
+        self._objections = Refusals()
+        """To what children announce: by their names."""
         self._memory = Memory()
         self.own = Owner(os.geteuid(), os.getegid())
         self.heartbeats = Heartbeats(self.links, lambda: bool(self.relayed_jobs), link_timeout_s)
@@ -160,19 +165,20 @@ class Hub(ABC):
         raise JoinRefused(f"id {join.id} is taken by {holder.node.name} at {where}", final=False)
 
     def child_arrived(self, child: Child) -> None:
-        log.info("node %s joined: %s at %s", shown_number(child.id), child.node.name, bracketed(child.node.address))
+        where, name = bracketed(child.node.address), child.node.name
+        self.log.say(logging.INFO, name, "node %s joined: %s at %s", shown_number(child.id), name, where)
         if (known := self.endpoint.vetting.signed) is not None:
             child.link.send(Revocations(known))
         if (succession := self.endpoint.succession) is not None:
             child.link.send(NewKeys(succession))
         if (retirement := self.endpoint.retirement) is not None:
             child.link.send(OldKeysEnd(retirement))
-        self._take_in(Arrived(Route((child.id,)), child.node))
+        self._take_in(child, Arrived(Route((child.id,)), child.node))
 
     def child_left(self, child: Child, reason: str) -> None:
         self.children.remove(child)
-        where = bracketed(child.node.address)
-        log.info("node %s left: %s at %s: %s", shown_number(child.id), child.node.name, where, reason)
+        where, name = bracketed(child.node.address), child.node.name
+        self.log.say(logging.INFO, name, "node %s left: %s at %s: %s", shown_number(child.id), name, where, reason)
         route = Route((child.id,))
         # First the nodes above: the master holds back standard input, and only then may others get more of it.
         self._leave(Left(route, reason, child.ended))
@@ -235,11 +241,13 @@ class Hub(ABC):
             child.nodes_below += 1
         if child.nodes_below > NODES_BELOW_MAX or len(change.route) > LEVELS_MAX:
             raise PeerError(f"it announced more than {NODES_BELOW_MAX} nodes, or deeper than {LEVELS_MAX} levels")
-        self._take_in(change)
+        self._take_in(child, change)
 
-    def _take_in(self, change: Arrived) -> None:
+    def _take_in(self, child: Child, change: Arrived) -> None:
         if why := self.objection(change):
-            log.warning("not taken in: %s (%s): %s", format_path(change.route), change.node.name, why)
+            what = f"{format_path(change.route)} ({change.node.name}): {why}"
+            if (told := self._objections.note(child.node.name, what, time.monotonic())) is not None:
+                log.warning("not taken in: %s", told)
             return
         self.tree.arrive(change.route, change.node)
         self.tell(change)

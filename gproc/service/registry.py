@@ -6,17 +6,23 @@ route is None while no way leads to it.  `gproc.relay.adoption` says by which ot
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 from gproc.nodespec import Place, fold, format_path
 from gproc.relay.adoption import ADOPTED_FROM, may_move
+from gproc.tree import RouteIndex
 from gproc.trust.ticket import Ancestor
 from gproc.trust.tls import is_loopback
 from gproc.wire.messages import NodeInfo, Route
 
 ON_THE_MOVE_S: Final = 15.0
 """A node that has not come back within this time after its way was lost is hardly looking for another one."""
+
+GONE_OF_HOST_MAX: Final = 20_000
+"""Runs of slaves of one host that are remembered although no way leads to them: it could announce more without end."""
 
 FOLDED_MAX: Final = 2000
 """Characters: enough for half of the nodes of a rack of 500, picked at random."""
@@ -73,6 +79,10 @@ class Registry:
         self._by_nonce: dict[bytes, Node] = {}
         self._by_place: dict[Place, Node] = {}
         self._by_route: dict[Route, Node] = {}
+        self._index = RouteIndex()
+        """Of these routes."""
+        self._gone: dict[str, OrderedDict[bytes, Node]] = {}
+        """Those to which no way leads, by the name of their host: the longest lost first."""
         self._restored: set[bytes] = set()
         """The nodes of a former master that have not come to this one."""
         self._dialled = ""
@@ -104,7 +114,7 @@ class Registry:
 
     def reached_through(self, route: Route) -> list[Node]:
         """The node of this route and all below it, parents first."""
-        below = [node for known, node in self._by_route.items() if known[: len(route)] == route]
+        below = [self._by_route[known] for known in self._index.through(route)]
         return sorted(below, key=lambda node: node.place)
 
     def by_nonce(self, nonce: bytes) -> Node | None:
@@ -116,11 +126,16 @@ class Registry:
         if above is None and len(route) > 1:
             return "the node above it is not there"
         known = self._by_nonce.get(info.nonce)
-        if known is None:
-            return "nobody knows whose child it is" if route[-1] >= ADOPTED_FROM else ""
-        place = Place(()) if above is None else above.place
-        if known.info.name != info.name or not may_move(known.place, place):
-            return f"it is {known}, which is not below {format_path(place)}"
+        if known is None and route[-1] >= ADOPTED_FROM:
+            return "nobody knows whose child it is"
+        above_it = Place(()) if above is None else above.place
+        if known is not None and (known.info.name != info.name or not may_move(known.place, above_it)):
+            return f"it is {known}, which is not below {format_path(above_it)}"
+        place = Place((*above_it, route[-1])) if known is None else known.place
+        there = self._by_route.get(route)
+        if there is not None and there.place != place:
+            # Nobody would hear of the loss of that one, and its jobs would never end.
+            return f"{there} is reached by the same way"
         return ""
 
     def arrive(self, route: Route, info: NodeInfo) -> tuple[Node, Node | None]:
@@ -137,6 +152,8 @@ class Registry:
             self._drop_route(node)
             node.info, node.route = info, route
         self._by_route[route] = node
+        self._index.add(route)
+        self._is_there(node)
         self._restored.discard(node.nonce)
         if len(route) == 1 and not _is_loopback(info.dials):
             self._dialled = info.dials
@@ -145,6 +162,7 @@ class Registry:
         if former is None or former is node:
             return node, None
         self._drop_route(former)
+        self._is_there(former)
         self._by_nonce.pop(former.nonce, None)
         return node, former
 
@@ -152,6 +170,7 @@ class Registry:
         """A node that a master knew which has crashed.  No way leads to it yet.  now_s: CLOCK_BOOTTIME."""
         node = self._by_nonce[info.nonce] = self._by_place[place] = Node(info, place, None)
         node.run_key, node.lease_ends_s, node.lost_s = key, lease_ends_s, now_s
+        self._gone.setdefault(info.name, OrderedDict())[info.nonce] = node
         self._restored.add(node.nonce)
         return node
 
@@ -168,15 +187,31 @@ class Registry:
         """No way leads to it now.  now_s: CLOCK_BOOTTIME."""
         node.lost_s = now_s
         self._drop_route(node)
+        self._gone.setdefault(node.info.name, OrderedDict())[node.nonce] = node
+
+    def too_many_gone(self, host: str, now_s: float) -> list[Node]:
+        """The nodes of a host to forget, because others of it were lost since, and what ran on them has ended."""
+        gone = self._gone.get(host, OrderedDict())
+        surplus = islice(gone.values(), max(0, len(gone) - GONE_OF_HOST_MAX))
+        return [node for node in surplus if node.lease_ends_s < now_s]
+
+    def _is_there(self, node: Node) -> None:
+        """It is not among those that are gone, or no node any more."""
+        if (gone := self._gone.get(node.info.name)) is not None:
+            gone.pop(node.nonce, None)
+            if not gone:
+                del self._gone[node.info.name]
 
     def _drop_route(self, node: Node) -> None:
         if node.route is not None and self._by_route.get(node.route) is node:
             del self._by_route[node.route]
+            self._index.remove(node.route)
         node.route = None
 
     def forget(self, node: Node) -> None:
         """It has ended."""
         self._drop_route(node)
+        self._is_there(node)
         self._by_nonce.pop(node.nonce, None)
         if self._by_place.get(node.place) is node:
             del self._by_place[node.place]

@@ -1,4 +1,4 @@
-"""A neighbour that the master believes cannot fill its memory: it is dropped before that, and all others go on."""
+"""A neighbour that the master believes cannot fill its memory, log or tables, and nobody waits for it for ever."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ import pytest
 from msgspec.structs import replace
 
 from gproc.errors import PeerError
+from gproc.link.refusals import LINES_OF_HOST
 from gproc.node.voice import Voice
 from gproc.nodespec import LEVELS_MAX
 from gproc.relay.common import QUEUED_ENDS_BYTES_MAX
 from gproc.relay.early import EARLY_BYTES_MAX, EarlyWords
+from gproc.request.outcome import Returned
 from gproc.trust.identity import Identity
 from gproc.wire import frames, messages
-from gproc.wire.endings import END_BYTES_MAX, RankEnded
+from gproc.wire.branch import Branch
+from gproc.wire.endings import END_BYTES_MAX, RankEnded, Release
 from gproc.wire.loads import Load
 from gproc.wire.merging import AnnounceOutput
 from gproc.wire.messages import Arrived, Granted, Route, Run, Signed
-from tests.attack.peer import dial, join_as, node_of, ping
+from tests.attack.peer import dial, join_as, node_named, node_of, ping, signed_end
+from tests.attack.relay import Relay
 from tests.system.cluster import Cluster
 
 
@@ -74,3 +78,38 @@ def test_ends_behind_output_that_a_rack_does_not_bring_are_bounded(
 def test_an_end_that_is_longer_than_any_is_no_message() -> None:
     with pytest.raises(ValueError, match="an end of"):
         RankEnded(1, 0, Signed(bytes(END_BYTES_MAX), bytes(64)))
+
+
+def test_nodes_that_are_not_taken_in_fill_no_log(cluster: Cluster, this_node: Identity) -> None:
+    """There was a line for each: 10,000 a second."""
+    up, bulk = join_as(cluster.port, this_node, 1)
+    with up, bulk:
+        up.hear(Granted)
+        unproved = node_named("kn7")
+        up.say(*(Arrived(Route((number,)), unproved) for number in range(1, 2000)), Arrived(Route(()), unproved))
+        up.say(Arrived(Route((3000,)), node_of(this_node, Voice())))
+        up.hear(Granted)
+        assert len(cluster.master.said("not taken in")) <= LINES_OF_HOST
+
+
+def test_forged_words_of_a_parent_fill_no_log(relay: Relay) -> None:
+    relay.pass_grant()
+    job, run = relay.begin("-localbin", "=1/2", "/bin/sleep", "60")
+    relay.tell(Run(run.job, run.size, run.ticket, Branch(0, {}), run.window_bytes))
+    relay.tell(*(Release(run.job) for _ in range(1000)))
+    relay.slave.says(r"refused from \S+ a forged release: ")
+    relay.tell(messages.Shutdown("that is all"))
+    relay.slave.says("lost the parent")
+    assert len(relay.slave.said("a forged release")) <= LINES_OF_HOST
+    job.kill()
+    relay.cluster.finish(job)
+
+
+def test_a_rack_master_cannot_have_the_node_below_it_take_its_own_place(relay: Relay) -> None:
+    """The master lost the way to the rack master and never noticed: a job there never ended, whatever it was sent."""
+    relay.pass_grant()
+    relay.up.say(Arrived(Route(()), relay.join.node))
+    relay.cluster.master.says(r"not taken in: 1 \(\S+\): 1 \(\S+\) is reached by the same way")
+    job, run = relay.begin("-localbin", "=1", "/bin/true")
+    relay.up.say(signed_end(relay.up.voice, run, 0, Returned(0)))
+    assert relay.cluster.finish(job) == (0, "", "")

@@ -6,7 +6,9 @@ import asyncio
 from types import SimpleNamespace
 
 from gproc.link.connection import Link, Receiver
+from gproc.node.taking import JobTaker
 from gproc.node.uplink import Uplink
+from gproc.node.voice import Voice
 from gproc.nodespec import Place
 from gproc.relay.membership import Membership
 from gproc.slave import Slave
@@ -34,6 +36,7 @@ def test_a_lost_parent_can_end_the_slave_but_begin_no_job() -> None:
         slave.relayed_jobs = {}
         slave._verifier = TicketVerifier(master.public_key, NONCE, 0)
         slave._verifier.accept_grant(master.sign(Context.GRANT, Grant(SESSION, NONCE, Place((1,)), 1, 0)))
+        slave._taker = JobTaker(slave._verifier, Voice(), None, None, uplink)  # type: ignore[arg-type]
         slave.stopped = asyncio.get_running_loop().create_future()
         former: Link = Link(CHANNEL_CONTROL, Receiver[ParentToChild]())
         slave.on_message(former, Run(1, 1, Signed(b"", b""), Branch(0, {}), 1 << 20))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gproc.nodespec import Path, Place
-from gproc.tree import Tree, branches, number
+from gproc.tree import RouteIndex, Tree, branches, number
 from gproc.wire.branch import Branch
 from gproc.wire.messages import NodeInfo, Route
 
@@ -68,3 +68,16 @@ def test_a_node_that_comes_back_is_known_anew() -> None:
     tree.arrive(Route((1,)), node("new"))
     assert tree[Route((1,))].name == "new"
     assert tree.items() == [(Route((1,)), node("new"))]
+
+
+@given(st.lists(st.tuples(st.booleans(), routes), max_size=40), routes)
+def test_the_index_knows_which_routes_lead_through_another(acts: list[tuple[bool, Route]], asked: Route) -> None:
+    """A child that said again and again that a node was gone had its parent look at all nodes each time."""
+    index, known = RouteIndex(), set[Route]()
+    for adds, route in acts:
+        (index.add if adds else index.remove)(route)
+        (known.add if adds else known.discard)(route)
+    assert index.through(asked) == sorted(route for route in known if route[: len(asked)] == asked)
+    for route in known:
+        index.remove(route)
+    assert index._next == {}
