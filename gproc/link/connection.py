@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar, cast
 
 from gproc.errors import LinkLost, PeerError
+from gproc.link.shift import Shift
 from gproc.link.transport import HANDSHAKE_S
 from gproc.wire import frames, messages
 from gproc.wire.directions import Direction
@@ -81,15 +82,17 @@ class Link(asyncio.BufferedProtocol):
 
     def __init__(
         self, channel: int | None, receiver: Receiver[Any], room: frames.Room | None = None,
-        traffic: Traffic | None = None, *, welcomed: bool = False,
+        traffic: Traffic | None = None, *, welcomed: bool = False, shift: Shift | None = None,
     ) -> None:  # fmt: skip
         """channel: the one that we open; None if the peer opens one, which `channel` then holds.
 
         room: for frames that come; None if they may take as much as they need.  traffic: where its bytes are counted.
         welcomed: whether the peer, which opens a channel, has been sent our preface already.
+        shift: of its user, who may have so much of the event loop; None: as much as it takes.
         """
         self.receiver = receiver
         self._traffic = Traffic() if traffic is None else traffic
+        self._shift = shift
         self.channel = channel
         self.peer = "?"
         self.heard_s = time.monotonic()
@@ -134,12 +137,32 @@ class Link(asyncio.BufferedProtocol):
                 nbytes = 0
                 if not self._greeted:
                     return
-            for kind, payload in self._reader.frames(nbytes):
-                if self._lost or self._why is not None:
-                    return
-                self._deliver(kind, payload)
+            self._deliver_frames(nbytes)
         except PeerError as error:
             self.receiver.on_fault(self, str(error))
+
+    def _deliver_frames(self, count: int) -> None:
+        """Of what is here, with so many more bytes: all frames, or those that its user has time for."""
+        shift = self._shift
+        since_s = 0.0 if shift is None else shift.now_s()
+        for number, (kind, payload) in enumerate(self._reader.frames(count)):
+            if self._lost or self._why is not None:
+                return
+            if shift is not None and number and shift.is_over(since_s):
+                assert self._transport is not None
+                self._transport.pause_reading()
+                shift.wait(self._go_on)
+                break
+            self._deliver(kind, payload)
+        if shift is not None:
+            shift.spend(since_s)
+
+    def _go_on(self) -> None:
+        """Its user has time again."""
+        if self._transport is None or self._lost or self._transport.is_closing():
+            return
+        self._transport.resume_reading()
+        self.buffer_updated(0)
 
     def missing(self) -> int:
         missing = self._reader.missing()

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from gproc.errors import GprocError
+from gproc.link.shift import Shift
 from gproc.policy.rules import PolicyLimits
 from gproc.request.spec import Request
 from gproc.service.window import INPUT_FOR_TURNS_BYTES, TASKS_SPARE_BYTES
@@ -54,6 +55,7 @@ class Account:
         self.connections = 0
         self.views = 0
         """Jobs that the user looks at."""
+        self.shift = Shift() if bounded else None
         self.inquiries = asyncio.Semaphore(INQUIRIES_OF_USER_MAX)
         self.showings = asyncio.Semaphore(SHOWINGS_OF_USER_MAX)
         self._accounts = accounts

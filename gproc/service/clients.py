@@ -24,6 +24,7 @@ from gproc.service.listening import Listener, listeners, made_again
 from gproc.service.live import LiveJob
 from gproc.service.polling import TreeInquiries
 from gproc.service.service import JobService
+from gproc.service.typed import TypedInput
 from gproc.service.views import JobView
 from gproc.shown import reason_of
 from gproc.trust.caller import caller_of, uid_of
@@ -94,9 +95,10 @@ class Client(Receiver[ClientToMaster]):
         self.account = account
         self.jobs: dict[int, LiveJob] = {}
         self.spoken = asyncio.Event()
-        self.link = Link(None, self, account, traffic, welcomed=True)
+        self.link = Link(None, self, account, traffic, welcomed=True, shift=account.shift)
         self.views: dict[int, JobView] = {}
         self.looking: set[asyncio.Task[None]] = set()
+        self._typed = TypedInput(self._give_input, lambda reason: self.on_fault(self.link, reason))
         self._caller: Caller | None = None
         self._service = service
         self._tree = inquiries
@@ -151,6 +153,7 @@ class Client(Receiver[ClientToMaster]):
                 caller = self.caller()
                 self._asked(serial, lambda: self._service.list_jobs(message, caller))
             case Detach(number):
+                self._typed.flush(number)
                 if number in self.views:
                     self.views[number].leave()
                 else:
@@ -183,8 +186,12 @@ class Client(Receiver[ClientToMaster]):
     def on_stdio(self, link: Link, job: int, rank: int, stream: int, offset: int, data: memoryview) -> None:
         if stream != frames.STDIN:
             raise PeerError("output from a client")
+        if self._seen(job) is not None:
+            self._typed.add(job, bytes(data))
+
+    def _give_input(self, job: int, data: bytes) -> None:
         if (seen := self._seen(job)) is not None:
-            seen.stdin(bytes(data))
+            seen.stdin(data)
 
     def _seen(self, number: int) -> LiveJob | JobView | None:
         """The job or the view of this number."""
@@ -205,6 +212,7 @@ class Client(Receiver[ClientToMaster]):
             if not link.left:  # else it only wanted to know whether we are here
                 self._refused(reason)
             self.spoken.set()
+        self._typed.flush_all()
         for task in self.looking:
             task.cancel()
         self._service.withdraw(self)

@@ -23,6 +23,7 @@ from gproc.request.spec import TerminalSize
 from gproc.service.continuing import is_given_up, skip_gone
 from gproc.service.jobs import JobRecord
 from gproc.service.keeping import say_ended
+from gproc.service.ordering import PacedOrders
 from gproc.service.outofreach import UnreachedRanks
 from gproc.service.takers import SharedCredit
 from gproc.service.viewer import Viewer
@@ -48,9 +49,6 @@ GRACE_S: Final = 1.0
 
 ORDERS_MAX: Final = 64
 """The last orders of a job are kept: a node that was not reached gets them later."""
-
-ONLY_FOR_CLIENTS: Final = (frames.FILES,)
-"""What no spool gets."""
 
 UNBOUNDED_BYTES: Final = 1 << 62
 """Credit for output that no client reads."""
@@ -99,18 +97,19 @@ class LiveJob:
         self.relayed = RelayedJob(job.number, signed.ticket, job.request, self, self.received, *sizes)
         self.unreached = UnreachedRanks(job, self._say, self.relayed.hold_input)
         self._input_bytes = 0
-        self._has_room = has_room
+        self.paced = PacedOrders(self._order)
         self._signer = signed.signer
         self.block_bytes = frames.MAX_STDIO_BYTES
-        self._ended = ended
-        self._changed = changed
+        self._ended, self._changed, self._has_room = ended, changed, has_room
         self._timer: asyncio.TimerHandle | None = None
 
     def signal(self, signum: int) -> None:
         """Send a signal to every process of the job."""
-        if signum == signal.SIGKILL:
+        if signum != signal.SIGKILL or self.job.killed:
+            self.paced.add(SendSignal(signum))
+        else:
             self.job.killed = True
-        self._order(SendSignal(signum))
+            self._order(SendSignal(signum))
         self._signal_waiting(signum, None)
 
     def signal_nodes(self, signum: int, ranks: Sequence[int]) -> None:
@@ -139,7 +138,7 @@ class LiveJob:
             self.send(messages.Finished(self.job.number, rank, outcome))
 
     def resize(self, size: TerminalSize) -> None:
-        self._order(SetTerminalSize(size))
+        self.paced.add(SetTerminalSize(size))
 
     def stdin(self, data: bytes) -> None:
         """Pass on what the client sends as standard input; b"" is its end.
@@ -241,7 +240,7 @@ class LiveJob:
         """From now on its output is kept, and acknowledged when it is on the disk."""
         self.spool = spool
         self.job.spooled = True
-        self._credit.join(spool, ONLY_FOR_CLIENTS)
+        self._credit.join(spool, (frames.FILES,))
         self.received.keep_all({})
         for (rank, stream), size in self._passed.items():
             spool.add(rank, stream, size, b"", partial(self.received.keep, rank, stream, size))  # so much came before
@@ -250,7 +249,7 @@ class LiveJob:
         """The job of a master that has crashed: so much of each stream is in its spool."""
         self._passed.update(sizes)
         self.spool = spool
-        self._credit.join(spool, ONLY_FOR_CLIENTS)
+        self._credit.join(spool, (frames.FILES,))
         self.received.continued = True
         self.received.keep_all(sizes)
 
@@ -304,6 +303,7 @@ class LiveJob:
 
     def close(self) -> None:
         """Its last rank has ended."""
+        self.paced.stop()
         if self._timer is not None:
             self._timer.cancel()
         if self.spool is not None:

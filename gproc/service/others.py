@@ -137,6 +137,8 @@ class OtherJobs:
             raise TrustError(why)
         problems: tuple[str, ...] = ()
         if question.nodes:
+            if not live.paced.take_one():
+                raise GprocError(f"job {record.number} was sent so many signals that this one was not sent: try again")
             live.signal_nodes(question.signum, ranks)
             if missing := NodeSpec.parse(question.nodes).missing(with_parents(record.places)):
                 problems = (f"{missing}: job {record.number} has no part there",)

@@ -1,0 +1,82 @@
+"""What a client types into its jobs: small pieces that come at once go to the nodes as one.
+
+The master signs each block of standard input, and each node checks it.  A window counts bytes: a megabyte in pieces of
+one byte would be a million signatures, and hundred megabytes of frames in front of what others send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from gproc.errors import PeerError
+
+GATHER_S: Final = 0.005
+"""Between two blocks of one job, if they are small: nobody notices that, and a node checks 200 a second."""
+
+WHOLE_BYTES: Final = 16 << 10
+"""So much is no small piece."""
+
+
+class _Typed:
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.has_ended = False
+        self.timer: asyncio.TimerHandle | None = None
+        self.given_s = 0.0
+
+
+class TypedInput:
+    """One client's.
+
+    give: gives a job its input; b"" is the end.  It raises PeerError for too much.  fault: is told so.
+    """
+
+    def __init__(self, give: Callable[[int, bytes], None], fault: Callable[[str], None]) -> None:
+        self._give = give
+        self._fault = fault
+        self._jobs: dict[int, _Typed] = {}
+
+    def add(self, job: int, data: bytes) -> None:
+        """Raises: PeerError if it comes after the end, or is too much."""
+        loop = asyncio.get_running_loop()
+        if job not in self._jobs:
+            recent_s = loop.time() - GATHER_S
+            self._jobs = {job: each for job, each in self._jobs.items() if each.parts or each.given_s > recent_s}
+        typed = self._jobs.setdefault(job, _Typed())
+        if typed.has_ended:
+            raise PeerError("standard input after its end")
+        typed.parts.append(data)
+        typed.size += len(data)
+        typed.has_ended = not data
+        if typed.size >= WHOLE_BYTES:
+            self.flush(job)
+        elif typed.timer is None:
+            typed.timer = loop.call_at(max(loop.time(), typed.given_s + GATHER_S), self._is_time, job)
+
+    def flush(self, job: int) -> None:
+        """Give what has come so far.  Raises: PeerError."""
+        if (typed := self._jobs.get(job)) is None or not typed.parts:
+            return
+        if typed.timer is not None:
+            typed.timer.cancel()
+            typed.timer = None
+        data, typed.parts, typed.size = b"".join(typed.parts), [], 0
+        typed.given_s = asyncio.get_running_loop().time()
+        if data:
+            self._give(job, data)
+        if typed.has_ended:
+            self._give(job, b"")
+
+    def flush_all(self) -> None:
+        """The client says nothing more."""
+        for job in list(self._jobs):
+            self._is_time(job)
+
+    def _is_time(self, job: int) -> None:
+        try:
+            self.flush(job)
+        except PeerError as error:
+            self._fault(str(error))

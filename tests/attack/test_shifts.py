@@ -1,0 +1,57 @@
+"""Small requests in great numbers, by many connections of one user, leave the others their turns.
+
+No time is asserted: before that the master stood still for longer than the tests' patience, and nodes left it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from gproc.wire import frames, messages
+from tests.attack.peer import Peer
+from tests.attack.test_bad_input import submission
+from tests.attack.test_neighbours import another_user, client
+from tests.system.cluster import Cluster
+
+CONNECTIONS = 30
+PIECES = 30_000
+
+
+def typed(job: int) -> bytes:
+    return b"".join(frames.stdio_frame(job, frames.EVERY_RANK, frames.STDIN, at, b"x") for at in range(PIECES))
+
+
+def signals(job: int) -> bytes:
+    return messages.frame(messages.SignalJob(job, 18)) * PIECES
+
+
+def flood(peer: Peer, data: bytes) -> None:
+    with suppress(OSError):
+        peer.raw(data)
+
+
+@pytest.mark.parametrize("flooding", [typed, signals])
+def test_small_requests_in_great_numbers_do_not_stop_other_users(
+    cluster: Cluster, root_only: None, flooding: Callable[[int], bytes]
+) -> None:
+    """Each byte of input was signed, and each signal sent to all nodes, thousands at a time for each connection."""
+    slave = cluster.slave(1)
+    with ExitStack() as attack:
+        threads = []
+        for _ in range(CONNECTIONS):
+            with another_user():
+                peer = attack.enter_context(client(cluster))
+            peer.say(submission(nodes="1", argv=(b"/bin/sleep", b"1000"), stdin=True))
+            data = flooding(peer.hear(messages.Accepted).job)
+            threads.append(threading.Thread(target=flood, args=(peer, data)))
+        for thread in threads:
+            thread.start()
+        for _ in range(3):
+            assert cluster.exec("-localbin", "1", "/bin/true").returncode == 0
+    for thread in threads:
+        thread.join()
+    assert not slave.said("lost the parent")

@@ -1,0 +1,90 @@
+"""A user whose requests are much work has a share of the event loop, and loses none of them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from gproc.errors import PeerError
+from gproc.link.connection import Link
+from gproc.link.shift import SHIFT_S, Shift
+from gproc.wire import frames, messages
+from gproc.wire.messages import Ping, SignalJob
+from tests.link.test_connection import Recorder
+from tests.loop import run
+
+MANY = 2000
+
+
+class Working(Recorder):
+    """Each message takes some time of this clock."""
+
+    def __init__(self, took_s: float = 0.0) -> None:
+        super().__init__()
+        self.now_s = 0.0
+        self.took_s = took_s
+        self.turns: list[int] = []
+        self._this_turn = 0
+
+    def on_message(self, link: Link, message: messages.Message) -> None:
+        if not self._this_turn:
+            asyncio.get_running_loop().call_soon(self._count)
+        self._this_turn += 1
+        self.now_s += self.took_s
+        if isinstance(message, SignalJob) and message.job == MANY:
+            raise PeerError("enough")
+        super().on_message(link, message)
+
+    def _count(self) -> None:
+        self.turns.append(self._this_turn)
+        self._this_turn = 0
+
+
+async def sent_to(receiver: Working, data: bytes, shift: Shift | None) -> socket.socket:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    link = Link(None, receiver, shift=shift)
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: link, theirs)
+    await asyncio.get_running_loop().sock_sendall(ours, frames.preface(frames.CHANNEL_CLIENT) + data)
+    return ours
+
+
+def test_what_does_not_fit_into_a_shift_comes_in_order_in_later_turns() -> None:
+    async def work() -> None:
+        receiver = Working(SHIFT_S / 4)
+        signals = [SignalJob(number, 15) for number in range(MANY)]
+        data = b"".join(map(messages.frame, signals))
+        with await sent_to(receiver, data, Shift(lambda: receiver.now_s)):
+            await receiver.until_received(MANY)
+            assert receiver.received == signals
+            assert max(receiver.turns) <= 8  # of two turns, if the second began before they were counted
+        await receiver.until_lost()
+
+    run(work())
+
+
+def test_all_connections_of_a_user_have_one_shift() -> None:
+    async def work() -> None:
+        receiver = Working(SHIFT_S / 4)
+        shift = Shift(lambda: receiver.now_s)
+        data = messages.frame(Ping()) * 100
+        ours = [await sent_to(receiver, data, shift) for _ in range(20)]
+        await receiver.until_received(20 * 100)
+        # Each connection may do one thing before it looks at the time.
+        assert max(receiver.turns) <= 8 + 20
+        for each in ours:
+            each.close()
+
+    run(work())
+
+
+def test_a_fault_in_a_later_turn_ends_the_connection_as_in_the_first() -> None:
+    async def work() -> None:
+        receiver = Working(SHIFT_S)
+        data = b"".join(messages.frame(SignalJob(number, 15)) for number in (1, 2, 3, MANY, 5))
+        with await sent_to(receiver, data, Shift(lambda: receiver.now_s)):
+            await receiver.until_lost()
+        assert receiver.lost == ["enough"]
+        assert len(receiver.received) == 3
+
+    run(work())
