@@ -60,6 +60,9 @@ class Account:
         self.showings = asyncio.Semaphore(SHOWINGS_OF_USER_MAX)
         self._accounts = accounts
 
+    def end_view(self) -> None:
+        self.views -= 1
+
     def hold(self, size: int, *, spares: bool = False) -> None:
         """spares: leave the user room for frames.  Raises: OverBound, and then nothing is held."""
         bounds = self._accounts.bounds

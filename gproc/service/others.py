@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from gproc.errors import EXIT_GPROC, GprocError, TrustError, UsageError
+from gproc.errors import EXIT_GPROC, GprocError, PeerError, TrustError, UsageError
 from gproc.nodespec import NodeSpec, Place, fold
 from gproc.policy.rules import PolicyOversight
 from gproc.records.record import JobName, KeptJob, is_whole
@@ -65,6 +65,8 @@ class OtherJobs:
     def view(self, client: Client, caller: Caller, question: ViewJob) -> None:
         """Show a job to a client, or say why not."""
         if client.account.views >= VIEWS_OF_USER_MAX:
+            if client.link.congested:
+                raise PeerError("it looks at more and more jobs, and does not read what it is shown")
             reason = f"you look at {VIEWS_OF_USER_MAX} jobs already, and more are not possible at a time"
             client.link.send(Rejected(question.serial, GprocError.exit_status, reason))
             return
@@ -74,6 +76,7 @@ class OtherJobs:
         client.looking.add(task)
         task.add_done_callback(self._looking.discard)
         task.add_done_callback(client.looking.discard)
+        task.add_done_callback(lambda _: client.account.end_view())  # also of a task that never began
 
     async def _look(self, client: Client, caller: Caller, question: ViewJob) -> None:
         view: JobView | None = None
@@ -98,7 +101,7 @@ class OtherJobs:
             if view is not None:
                 view.close()
                 client.views.pop(view.number, None)
-            client.account.views -= 1
+        await client.link.drain()  # what was shown counts as a view until it was read
 
     def _have_output(self, record: KeptJob, live: LiveJob | None, question: ViewJob) -> None:
         """Raises: GprocError if there is none to show."""

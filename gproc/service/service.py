@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gproc.errors import EXIT_GPROC, EXIT_USAGE, GprocError, LinkLost, SpecError
+from gproc.errors import EXIT_GPROC, EXIT_USAGE, GprocError, LinkLost, PeerError, SpecError
 from gproc.link.refusals import Refusals
 from gproc.nodespec import Place, fold
 from gproc.records.record import shortened_nodes
@@ -128,6 +128,8 @@ class JobService:
         try:
             client.account.hold(cost)
         except GprocError as error:
+            if client.link.congested:
+                raise PeerError(f"it does not read its answers: {error}") from None
             self._refuse(client, caller, submit, shown_text(shortened_nodes(submit.request.nodes)), error)
             return
         task = asyncio.create_task(self._take(client, caller, submit, cost))
@@ -142,6 +144,7 @@ class JobService:
             await await_moving(self._master.absences, submit.request)
             asked = self._choose(client, caller, submit)
             if asked is None:
+                await client.link.drain()  # an answer counts for the user until it was read
                 return
             account.hold(asked.cost - cost)
             cost = asked.cost
@@ -159,6 +162,7 @@ class JobService:
         except GprocError as error:
             assert asked is not None
             self._refuse(client, caller, submit, fold(asked.chosen.present), error)
+            await client.link.drain()
         finally:
             account.free(cost)
 
@@ -208,9 +212,7 @@ class JobService:
         running = self._table.count_of(asked.caller.uid)
         return self._warden.allow(asked.caller, asked.submit.request, asked.chosen.present, running)
 
-    def _refuse(
-        self, client: Client, caller: Caller, submit: AnySubmit, nodes: str, error: GprocError
-    ) -> None:
+    def _refuse(self, client: Client, caller: Caller, submit: AnySubmit, nodes: str, error: GprocError) -> None:
         uid = caller.uid
         if self._refusals.may_log(str(uid), time.monotonic()):
             log.info("a job of uid %d on %s is refused: %s", uid, nodes, error)

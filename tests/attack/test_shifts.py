@@ -12,10 +12,11 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from gproc.wire import frames, messages
+from gproc.wire.job_messages import ViewJob
 from tests.attack.peer import Peer
 from tests.attack.test_bad_input import submission
 from tests.attack.test_neighbours import another_user, client
-from tests.system.cluster import Cluster
+from tests.system.cluster import NOBODY, Cluster
 
 CONNECTIONS = 30
 PIECES = 30_000
@@ -55,3 +56,24 @@ def test_small_requests_in_great_numbers_do_not_stop_other_users(
     for thread in threads:
         thread.join()
     assert not slave.said("lost the parent")
+
+
+def test_a_user_who_does_not_read_refusals_is_dropped(cluster: Cluster, root_only: None) -> None:
+    """Each names the nodes that were asked for, 32 KiB at most, and stayed in the master's memory."""
+    cluster.slave(1)
+    refused = submission(nodes=",".join(map(str, range(100, 3000, 2))), argv=(b"x" * 100_000,) * 4)
+    frame = messages.frame(refused)
+    with another_user(), client(cluster) as peer:
+        threading.Thread(target=flood, args=(peer, frame * 1000), daemon=True).start()
+        cluster.master.says(r"ended the connection of a client of uid 65534: it does not read its answers: your jobs")
+
+
+def test_a_user_who_does_not_read_what_views_show_is_dropped(cluster: Cluster, root_only: None) -> None:
+    cluster.slave(1)
+    assert cluster.exec("-localbin", "1", "/bin/true", *["x" * 1000] * 100, uid=NOBODY).returncode == 0
+    question = messages.frame(ViewJob(1, "last", "", output=False, start=False))
+    with another_user(), client(cluster) as peer:
+        threading.Thread(target=flood, args=(peer, question * 100_000), daemon=True).start()
+        cluster.master.says(r"ended the connection of a client of uid 65534: it looks at more and more jobs")
+    done = cluster.command("wait", "last", uid=NOBODY)
+    assert done.returncode == 0, done.stderr
