@@ -167,6 +167,8 @@ class TaskHost:
     # Orders
 
     def _obey(self, order: TaskOrders) -> None:
+        if self._credit < -KEPT_BYTES:  # each order has an answer, which waits here
+            raise PeerError("it gives orders and does not read the reports")
         match order:
             case Setup(slots, _, quoted):
                 if self._setup is not None:

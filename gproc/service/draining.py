@@ -53,7 +53,7 @@ class Draining:
             return
         except OSError as error:
             raise GprocError(f"cannot read the drained nodes in {self._path}: {reason_of(error)}") from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise GprocError(f"{self._path} does not hold drained nodes ({error}): mend or remove it") from error
         self._rows = {(Place(row.place), row.host): row for row in rows}
 

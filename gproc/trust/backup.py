@@ -95,7 +95,7 @@ def opened_backup(content: bytes, passphrase: bytes) -> dict[str, bytes]:
         files = _decoder.decode(SecretBox(_key(passphrase, salt)).decrypt(box))
     except CryptoError as error:
         raise TrustError("the passphrase is wrong, or the backup is damaged") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise TrustError("the backup is of another gproc") from error
     found: dict[str, bytes] = {name: files[name] for name in _FILES if name in files}
     if found.keys() != files.keys() or CA_KEY not in found:

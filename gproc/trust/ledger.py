@@ -81,7 +81,7 @@ def check_clock(home: str, now_s: float) -> None:
         with open(path, "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - LAST_LINE_BYTES))
             last = _decoder.decode(file.read().splitlines()[-1])
-    except (OSError, IndexError, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, IndexError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return  # there is none, or it was cut off
     if last.issued_s > now_s + CLOCK_MAY_DIFFER_S:
         raise TrustError(
@@ -108,7 +108,7 @@ def read_ledger(home: str) -> tuple[list[IssuedLine], list[int]]:
     for number, line in enumerate(lines, 1):
         try:
             found.append(_decoder.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             damaged.append(number)
     return found, damaged
 

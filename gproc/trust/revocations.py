@@ -53,7 +53,7 @@ def read_revocations(home: str) -> RevocationList:
         return RevocationList()
     try:
         return _decoder.decode(read_file(path))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise TrustError(
             f"{path} is damaged ({error}): restore it from a backup, or remove it and revoke again"
         ) from error
@@ -63,7 +63,7 @@ def number_in(content: bytes) -> int:
     """The number of a list; -1 if it is damaged."""
     try:
         return _decoder.decode(content).number
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return -1
 
 

@@ -129,7 +129,7 @@ class _Pages:
             if not can_be_sent(asked.signal):
                 raise msgspec.ValidationError(f"{asked.signal} is no signal that a job can be sent")
             await self._watching.kill(request.path_params["job"], asked.signal)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return PlainTextResponse(f"{error}\n", 400)
         except GprocError as error:
             return PlainTextResponse(f"{error}\n", 409)

@@ -160,7 +160,7 @@ class TaskOrderReader:
             if _ORDER.unpack(head)[1] in self._ranks:
                 try:
                     order: TaskOrders = _orders.decode(body)
-                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                     raise PeerError(f"not an order about tasks: {error}") from error
                 yield order
 
@@ -176,7 +176,7 @@ class TaskReportReader:
         for _head, body in self._records.feed(data):
             try:
                 report: TaskReport = _reports.decode(body)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise PeerError(f"not a report about tasks: {error}") from error
             yield report
 
@@ -197,7 +197,7 @@ class TaskListReader:
         for _head, body in self._records.feed(data):
             try:
                 entry = _listed.decode(body)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise PeerError(f"not an entry of a list of tasks: {error}") from error
             yield entry
 

@@ -5,6 +5,7 @@ No time is asserted: before that the master stood still for longer than the test
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -13,6 +14,7 @@ import pytest
 
 from gproc.wire import frames, messages
 from gproc.wire.job_messages import ViewJob
+from gproc.wire.tasks import Setup, order_record
 from tests.attack.peer import Peer
 from tests.attack.test_bad_input import submission
 from tests.attack.test_neighbours import another_user, client
@@ -77,3 +79,16 @@ def test_a_user_who_does_not_read_what_views_show_is_dropped(cluster: Cluster, r
         cluster.master.says(r"ended the connection of a client of uid 65534: it looks at more and more jobs")
     done = cluster.command("wait", "last", uid=NOBODY)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_order_about_tasks_with_levels_without_end_takes_no_node_from_its_parent(cluster: Cluster) -> None:
+    slave = cluster.slave(1)
+    body = b"\x93\x02\x90" + b"\x91" * 200_000 + b"\xc0"
+    orders = order_record(Setup(1)) + struct.pack("!II", len(body), frames.EVERY_RANK) + body
+    with client(cluster) as peer:
+        peer.say(submission(nodes="1", argv=(b"/bin/true",), stdin=True, action="map"))
+        job = peer.hear(messages.Accepted).job
+        peer.raw(frames.stdio_frame(job, frames.EVERY_RANK, frames.STDIN, 0, orders))
+        assert "not an order about tasks" in str(peer.hear(messages.Finished).outcome)
+    assert not slave.said("lost the parent")
+    assert not slave.said("Traceback")

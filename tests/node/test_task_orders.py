@@ -7,7 +7,9 @@ import os
 from types import SimpleNamespace
 from typing import Any
 
+from gproc.launch.protocol import ProgramEnded, SpawnFailed
 from gproc.node.tasks import TaskHost
+from gproc.relay.delivery import KEPT_BYTES
 from gproc.request.spec import Caller, Request
 from gproc.trust.signing import SESSION_BYTES
 from gproc.trust.ticket import Ticket
@@ -45,3 +47,25 @@ def test_orders_that_had_to_wait_for_a_bundle_are_not_overtaken_by_those_behind_
         return said
 
     assert asyncio.run(reports()) == [TasksReady(2), TasksReturned((), recalled=True)]
+
+
+def test_a_client_that_gives_orders_and_reads_no_reports_is_at_fault() -> None:
+    """What it did not read waited in the memory of the node, one report for each order."""
+
+    async def endings() -> list[ProgramEnded | SpawnFailed]:
+        ends: list[ProgramEnded | SpawnFailed] = []
+        services: Any = SimpleNamespace()
+        host = TaskHost(
+            services, TICKET, None, (), 0, say=lambda data: None, consumed=lambda size: None, ended=ends.append
+        )
+        host.write(order_record(Setup(slots=2)))
+        recalls = order_record(Recall()) * 1000
+        for _ in range(3 * KEPT_BYTES // len(recalls)):
+            host.write(recalls)
+            if ends:
+                break
+        return ends
+
+    [end] = asyncio.run(endings())
+    assert isinstance(end, SpawnFailed)
+    assert end.message == "it gives orders and does not read the reports"

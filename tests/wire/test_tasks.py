@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import pytest
@@ -17,6 +18,7 @@ from gproc.wire.tasks import (
     Recall,
     Setup,
     TaskEnded,
+    TaskListReader,
     TaskOrder,
     TaskOrderReader,
     TaskReport,
@@ -27,6 +29,8 @@ from gproc.wire.tasks import (
     order_record,
     report_record,
 )
+
+Feed = Callable[[bytes], Iterator[object]]
 
 ORDERS = (
     (Setup(4, 1.5, True), 0xFFFFFFFF),
@@ -88,3 +92,20 @@ def test_a_task_that_no_program_could_have_is_the_clients_fault(body: bytes) -> 
 def test_a_record_has_a_bound() -> None:
     with pytest.raises(PeerError, match="a record of"):
         list(TaskReportReader().feed((RECORD_BYTES_MAX + 1).to_bytes(4)))
+
+
+@pytest.mark.parametrize(
+    ("feed", "head"),
+    [
+        (TaskOrderReader(0).feed, b"\xff\xff\xff\xff\x93\x02\x90"),
+        (TaskReportReader().feed, b"\x94\x04\x90\xc2"),
+        (TaskListReader().feed, b"\x93\x01\x90"),
+    ],
+    ids=["order", "report", "entry"],
+)
+def test_levels_without_end_in_a_field_of_a_newer_version_are_the_peers_fault(feed: Feed, head: bytes) -> None:
+    """A user's order took the link to its parent from every node of the job; so did a node's report at the master."""
+    body = b"\x91" * 200_000 + b"\xc0"
+    size = len(head) - head.count(b"\xff") + len(body)
+    with pytest.raises(PeerError, match="recursion"):
+        list(feed(size.to_bytes(4, "big") + head + body))
