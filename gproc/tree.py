@@ -5,6 +5,7 @@ People name a node by its place; a message reaches it by its route.  The master'
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from gproc.nodespec import Place
@@ -73,6 +74,7 @@ class Tree:
     def __init__(self) -> None:
         self._nodes: dict[Route, NodeInfo] = {}
         self._index = RouteIndex()
+        self._counts: Counter[int] = Counter()
         self._by_name: dict[str, Route] = {}
         """The last node that arrived of each name: slaves of one machine share a name."""
 
@@ -86,6 +88,7 @@ class Tree:
         return self._nodes[route]
 
     def arrive(self, route: Route, node: NodeInfo) -> None:
+        self._counts[route[0]] += route not in self._nodes
         self._nodes[route] = node
         self._index.add(route)
         self._by_name[node.name] = route
@@ -107,8 +110,15 @@ class Tree:
         """Remove a node, and not those below it: it may be reached on another way now."""
         node = self._nodes.pop(route, None)
         self._index.remove(route)
+        self._counts[route[0]] -= node is not None
+        if not self._counts[route[0]]:
+            del self._counts[route[0]]
         if node is not None and self._by_name.get(node.name) == route:
             del self._by_name[node.name]
+
+    def count(self, child: int) -> int:
+        """How many nodes are reached by way of a child of this node, itself included."""
+        return self._counts[child]
 
     def routes(self) -> list[Route]:
         """Parents before children, siblings by number."""

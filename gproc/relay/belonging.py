@@ -16,7 +16,18 @@ from gproc.locales import Locale, Options, Parent, Placement, Role
 from gproc.nodespec import LEVELS_MAX, Place
 
 NODES_BELOW_MAX: Final = 16_384
-"""Nodes below one child: a rack master that announces more is not to be believed."""
+"""Nodes below one child of the master: one that announces more is not to be believed."""
+
+LEAST_BELOW: Final = 64
+"""What a child of any node may announce."""
+
+
+def most_below(level: int) -> int:
+    """How many nodes a child of a node of this level may announce; the master's is 0.
+
+    It is a quarter of what the node itself may: else one child could have its parent announce too many, and be dropped.
+    """
+    return max(NODES_BELOW_MAX >> 2 * level, LEAST_BELOW)
 
 
 class JoinRefused(GprocError):

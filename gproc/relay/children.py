@@ -91,8 +91,6 @@ class Child(Receiver[ChildToParent]):
         self.node: NodeInfo = join.node
         self.token = join.token
         self.membership = ChildMembership()
-        self.nodes_below = 0
-        """How many nodes it has announced below itself, those that are gone included."""
         self.ended = False
         """Whether it has said that it ends, and that nothing runs on it any more."""
         self.renewals = Allowance(RENEWALS_AT_ONCE, RENEWAL_S, time.monotonic())

@@ -19,7 +19,7 @@ from gproc.link.heartbeats import Heartbeats
 from gproc.link.refusals import Refusals
 from gproc.nodespec import LEVELS_MAX, Place, format_path
 from gproc.relay.adoption import NotBelow, adopted_numbers, is_at_home, shown_grant, shown_number
-from gproc.relay.belonging import NODES_BELOW_MAX, Belonging, JoinRefused
+from gproc.relay.belonging import Belonging, JoinRefused, most_below
 from gproc.relay.children import Child, Children
 from gproc.relay.memory import Memory
 from gproc.relay.neighbours import Downstream, Upstream
@@ -237,11 +237,20 @@ class Hub(ABC):
 
     def _arrived(self, child: Child, change: Arrived) -> None:
         """A node is there, far below.  Raises: PeerError if that is beyond belief."""
+        level = len(self.place) or int(self.session is None)  # a slave that has no place yet is no master
+        if level + len(change.route) > LEVELS_MAX:
+            raise PeerError(f"it announced a node deeper than {LEVELS_MAX} levels")
         if change.route not in self.tree:
-            child.nodes_below += 1
-        if child.nodes_below > NODES_BELOW_MAX or len(change.route) > LEVELS_MAX:
-            raise PeerError(f"it announced more than {NODES_BELOW_MAX} nodes, or deeper than {LEVELS_MAX} levels")
+            if self.tree.count(child.id) > most_below(level):
+                raise PeerError(f"it announced more than {most_below(level)} nodes")
+            if level and len(self.tree) + 1 >= most_below(level - 1):
+                self._make_room(most_below(level - 1))
         self._take_in(child, change)
+
+    def _make_room(self, most: int) -> None:
+        """The parent would drop this node, with all below it, if it announced more: drop the largest part."""
+        largest = max(self.children, key=lambda child: self.tree.count(child.id))
+        largest.link.abort(f"it and others announced more than {most} nodes, and it the most of them")
 
     def _take_in(self, child: Child, change: Arrived) -> None:
         if why := self.objection(change):

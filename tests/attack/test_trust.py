@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import ssl
-import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -15,7 +14,8 @@ import pytest
 from msgspec.structs import replace
 
 from gproc.node.voice import Voice
-from gproc.relay.belonging import NODES_BELOW_MAX
+from gproc.nodespec import LEVELS_MAX
+from gproc.relay.belonging import NODES_BELOW_MAX, most_below
 from gproc.request.outcome import Refused, Returned
 from gproc.trust.authority import open_authority, provision
 from gproc.trust.identity import Identity, load_identity
@@ -23,7 +23,7 @@ from gproc.trust.signing import Context, Signer
 from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
 from gproc.wire.endings import RankEnded
-from gproc.wire.messages import Granted, Route, Run, Signed
+from gproc.wire.messages import Arrived, Granted, Route, Run, Signed
 from tests.attack.peer import (
     PING_S,
     Parent,
@@ -381,16 +381,50 @@ def test_a_relay_cannot_draw_a_node_to_itself_that_is_not_below_it(
         peer.socket.close()
 
 
-def test_a_relay_that_announces_a_multitude_is_dropped(cluster: Cluster, this_node: Identity) -> None:
-    hostile = join_as(cluster.port, this_node, 1)
+def test_a_node_that_announces_a_multitude_is_dropped(cluster: Cluster, other_node: Identity) -> None:
+    """Below a rack master: what nobody proves is not taken in at the master, and is there at a node on the way."""
+    rack = cluster.slave(1)
+    cluster.slave(3, parent=rack)
+    hostile = join_as(rack.port, other_node, 2)
     hostile[0].hear(Granted)
-    crowd = [messages.Arrived(Route((number,)), node_named(f"n{number}")) for number in range(1, NODES_BELOW_MAX + 2)]
-    reading = threading.Thread(target=hostile[0].hear_the_end)  # its grants would fill the connection
-    reading.start()
+    crowd = [Arrived(Route((number,)), node_named(f"n{number}")) for number in range(1, most_below(1) + 2)]
     with contextlib.suppress(OSError):
         hostile[0].say(*crowd)
-    reading.join()
-    cluster.master.says(rf"node 1 left: .*: it announced more than {NODES_BELOW_MAX} nodes, or deeper than 16 levels$")
-    assert cluster.states() == {}
+    rack.says(rf"node 2 left: .*: it announced more than {most_below(1)} nodes$")
     for peer in hostile:
         peer.socket.close()
+    assert cluster.exec("-localbin", "=1/3", "/bin/true").returncode == 0
+    assert not rack.said("lost the parent")  # it had its parent dropped, again and again, with all below it
+
+
+def test_a_node_cannot_have_its_parent_dropped_by_a_place_that_is_too_deep(
+    cluster: Cluster, other_node: Identity
+) -> None:
+    rack = cluster.slave(1)
+    hostile = join_as(rack.port, other_node, 2)
+    hostile[0].hear(Granted)
+    hostile[0].say(Arrived(Route((1,) * (LEVELS_MAX - 1)), node_named("kn7")))
+    rack.says(rf"node 2 left: .*: it announced a node deeper than {LEVELS_MAX} levels$")
+    for peer in hostile:
+        peer.socket.close()
+    assert not rack.said("lost the parent")
+
+
+def test_nodes_that_announce_much_together_have_the_largest_of_them_dropped(
+    cluster: Cluster, other_node: Identity, tmp_path: Path
+) -> None:
+    rack = cluster.slave(1)
+    peers = []
+    for number in range(2, 7):
+        authority = open_authority(str(cluster.home), create=False)
+        provision(authority, f"kn{number}", [], str(tmp_path / f"kn{number}"))
+        identity = load_identity(str(tmp_path / f"kn{number}"), "node", f"kn{number}")
+        up, bulk = join_as(rack.port, identity, number)
+        up.hear(Granted)
+        peers += [up, bulk]
+        with contextlib.suppress(OSError):
+            up.say(*(Arrived(Route((below,)), node_named("kn99")) for below in range(1, 3500)))
+    rack.says(rf"node \d left: .*: it and others announced more than {NODES_BELOW_MAX} nodes, and it the most")
+    for peer in peers:
+        peer.socket.close()
+    assert not rack.said("lost the parent")

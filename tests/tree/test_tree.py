@@ -58,6 +58,8 @@ def test_a_node_leaves_with_all_below_it(some: set[Route], leaving: Route) -> No
         tree.arrive(path, node(str(path)))
     gone = tree.leave(leaving)
     assert gone == sorted(path for path in some if path[: len(leaving)] == leaving)
+    for child in range(1, 5):
+        assert tree.count(child) == sum(path[0] == child for path in some - set(gone))
     assert tree.routes() == sorted(some - set(gone))
     assert len(tree) == len(some) - len(gone)
 
