@@ -37,6 +37,7 @@ from gproc.relay.membership import (
     Part,
     TimedOutJoining,
 )
+from gproc.relay.polled import Polled
 from gproc.relay.served import ServedPeer
 from gproc.request.acts import Act
 from gproc.spread.sending import ChunkProvider, ChunkSender
@@ -100,6 +101,7 @@ class Child(Receiver[ChildToParent]):
         self._owner = owner
         self._bulk: Link | None = None
         self._early = EarlyWords()
+        self.polled = Polled()
         self._sender: ChunkSender | None = None
 
     def start(self, run: Run) -> None:

@@ -207,8 +207,9 @@ class Hub(ABC):
                 self._leave(Left(below(child.id, route), reason, ended))
             case messages.Goodbye(reason):
                 child.say_goodbye(reason)
-            case Load():
-                self.child_load(from_here(message, child.id))
+            case Load(serial, loads, memory):
+                if child.polled.may_answer(serial, max(len(loads), len(memory))):
+                    self.child_load(from_here(message, child.id))
             case messages.AskLease(route, nonce):
                 self.ask_master(messages.AskLease(below(child.id, route), nonce))
             case AskCertificate(route):
@@ -368,6 +369,7 @@ class Hub(ABC):
 
     def poll(self, serial: int) -> None:
         for child in self.children:
+            child.polled.ask(serial, self.tree.count(child.id))
             child.link.send(Poll(serial))
 
     def release(self, word: Release) -> None:

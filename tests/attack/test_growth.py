@@ -18,9 +18,9 @@ from gproc.trust.identity import Identity
 from gproc.wire import frames, messages
 from gproc.wire.branch import Branch
 from gproc.wire.endings import END_BYTES_MAX, RankEnded, Release
-from gproc.wire.loads import Load
+from gproc.wire.loads import Load, Poll
 from gproc.wire.merging import AnnounceOutput
-from gproc.wire.messages import Arrived, Granted, Route, Run, Signed
+from gproc.wire.messages import Arrived, AskLease, Granted, Route, Run, Signed
 from tests.attack.peer import dial, join_as, node_named, node_of, ping, signed_end
 from tests.attack.relay import Relay
 from tests.system.cluster import Cluster
@@ -113,3 +113,25 @@ def test_a_rack_master_cannot_have_the_node_below_it_take_its_own_place(relay: R
     job, run = relay.begin("-localbin", "=1", "/bin/true")
     relay.up.say(signed_end(relay.up.voice, run, 0, Returned(0)))
     assert relay.cluster.finish(job) == (0, "", "")
+
+
+def test_loads_that_nobody_asked_for_are_not_passed_on(relay: Relay, other_node: Identity) -> None:
+    """A node's loads become four times as long on their way up: they filled the memory of the rack master."""
+    relay.pass_grant()
+    port = int(relay.slave.says(r"takes children on port (\d+)").group(1))
+    leaf, bulk = join_as(port, other_node, 7)
+    relay.down.hear(Arrived)
+    own = (Route(()), 0.5)
+    leaf.say(Load(0, (own,) * 1000), AskLease(Route(()), b"nonce"))
+    while relay.down.hear(AskLease).route != (7,):
+        pass
+    assert not relay.down.has(Load)
+    relay.tell(Poll(3))
+    leaf.hear(Poll)
+    leaf.say(Load(3, (own,) * 1000), Load(2, (own,)), Load(3, (own,)), Load(3, (own,)), AskLease(Route(()), b"nonce"))
+    assert {relay.down.hear(Load).loads[0][0] for _ in range(2)} == {(), (7,)}
+    while relay.down.hear(AskLease).route != (7,):
+        pass
+    assert not relay.down.has(Load)
+    leaf.socket.close()
+    bulk.socket.close()
