@@ -14,6 +14,7 @@ from gproc.node.services import LocalServices
 from gproc.node.uplink import Uplink
 from gproc.node.voice import Voice
 from gproc.node.warded import warded_program
+from gproc.relay.belonging import NODES_BELOW_MAX
 from gproc.relay.neighbours import Downstream
 from gproc.relay.relayed_job import RelayedJob
 from gproc.shown import shown_text
@@ -94,7 +95,8 @@ class JobTaker:
     def _not_taken(self, link: Link, run: Run, ranks: list[int], error: GprocError) -> None:
         """What came is not the master's word, or not for now.  It may yet come as it should, so nothing is signed."""
         self.log_refusal(error)
-        for rank in ranks:
+        # A parent that names millions would have each answered; an honest one names nodes that are below it.
+        for rank in ranks[: NODES_BELOW_MAX + 1]:
             link.send(RankEnded(run.job, rank, None, shown_text(str(error))))
 
     def log_refusal(self, error: GprocError) -> None:

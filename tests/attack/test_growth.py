@@ -11,6 +11,7 @@ from gproc.errors import PeerError
 from gproc.link.refusals import LINES_OF_HOST
 from gproc.node.voice import Voice
 from gproc.nodespec import LEVELS_MAX
+from gproc.relay.belonging import NODES_BELOW_MAX
 from gproc.relay.common import QUEUED_ENDS_BYTES_MAX
 from gproc.relay.early import EARLY_BYTES_MAX, EarlyWords
 from gproc.request.outcome import Returned
@@ -135,3 +136,13 @@ def test_loads_that_nobody_asked_for_are_not_passed_on(relay: Relay, other_node:
     assert not relay.down.has(Load)
     leaf.socket.close()
     bulk.socket.close()
+
+
+def test_a_parent_that_names_millions_of_ranks_gets_no_answer_for_each(relay: Relay) -> None:
+    """16 MB of it made 400 MB of answers, which it did not read."""
+    relay.pass_grant()
+    crowd = Branch(-1, {number: Branch(number, {}) for number in range(100_000)})
+    relay.tell(Run(1, 100_000, Signed(b"", bytes(64)), crowd, 1 << 20), Poll(4))
+    relay.down.hear(Load)
+    refused = [each for each in relay.down.passed_over if isinstance(each, RankEnded)]
+    assert max(each.rank for each in refused) <= NODES_BELOW_MAX
