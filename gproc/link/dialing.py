@@ -6,15 +6,19 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from gproc.addresses import bracketed
 from gproc.errors import LinkLost, TrustError
 from gproc.link.connection import Link, Receiver, watch_link
 from gproc.link.transport import HANDSHAKE_S, secure
+from gproc.shown import shown_text
 from gproc.trust import tls
 from gproc.trust.endpoint import Endpoint
 from gproc.trust.tls import ExpectedParent
+
+SHOWN_MAX: Final = 100
+"""Characters of an address that is none."""
 
 
 async def open_link(
@@ -81,7 +85,18 @@ async def _connect(host: str, port: int, answered: Callable[[], None]) -> socket
 
 
 async def _addresses(host: str, port: int) -> list[tuple[int, int, int, Any]]:
-    """For each, what a socket is made with, and the address.  Raises: LinkLost."""
+    """For each, what a socket is made with, and the address.  Raises: LinkLost.
+
+    Host and port may be what another node says of itself, or of a third one.
+    """
+    try:
+        return await _looked_up(host, port)
+    except (OverflowError, UnicodeError) as error:  # a port that no number of C holds, or a name that no DNS has
+        raise LinkLost(f"{shown_text(f'{host}:{port}')[:SHOWN_MAX]} is no address") from error
+
+
+async def _looked_up(host: str, port: int) -> list[tuple[int, int, int, Any]]:
+    """Raises: LinkLost, OverflowError, UnicodeError."""
     try:
         # An address is not looked up, so no thread has to wait for it; and for bytes Python does not load its tables of
         # international names.  They cost a slave 2 ms of its start and 0.7 MB.

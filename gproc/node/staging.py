@@ -51,7 +51,11 @@ class Staging:
         sources = PeerSources(self._fetcher, self._endpoint, run.ticket, run.sources, self._link_timeout_s)
         task = asyncio.create_task(self._fetch(link, ticket, bundle, sources))
         self._fetching[run.job] = (sources, task)
-        task.add_done_callback(lambda _: self._fetching.pop(run.job))
+        task.add_done_callback(lambda _: self._fetched(run.job, sources))
+
+    def _fetched(self, job: int, sources: PeerSources) -> None:
+        if job in self._fetching and self._fetching[job][0] is sources:  # the job may have come once more
+            del self._fetching[job]
 
     def set_sources(self, message: SetSources) -> None:
         if message.job in self._fetching:

@@ -11,6 +11,7 @@ from gproc.errors import LinkLost, PeerError, StoreError, TrustError
 from gproc.link.connection import Link, Receiver
 from gproc.link.dialing import open_link
 from gproc.link.transport import HANDSHAKE_S
+from gproc.spread.scheduling import STRIPES
 from gproc.trust import tls
 from gproc.trust.endpoint import Endpoint
 from gproc.wire import frames
@@ -88,7 +89,7 @@ class PeerSources:
         self._endpoint = endpoint
         self._ticket = ticket
         self._link_timeout_s = link_timeout_s
-        self._sources = sources
+        self._sources = sources[:STRIPES]
         self.needed = asyncio.Event()
         """Set when the missing chunks are known and there are some."""
         self._transfer: Transfer | None = None
@@ -103,7 +104,7 @@ class PeerSources:
 
     def change(self, sources: tuple[Peer | None, ...]) -> None:
         """Receive from these peers from now on."""
-        self._sources = sources
+        sources = self._sources = sources[:STRIPES]
         if self._transfer is None:
             return
         named = {peer for peer in sources if peer is not None}

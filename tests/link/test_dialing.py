@@ -37,3 +37,13 @@ def test_a_name_is_looked_up() -> None:
 def test_a_host_that_is_not_found_is_named(host: str) -> None:
     with pytest.raises(LinkLost, match="cannot resolve" if host else "."):
         run(_addresses(host, 7))
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [("127.0.0.1", 10**30), ("127.0.0.1", -1), ("x" * 80 + ".invalid", 7), ("\udcff", 7), ("a..b", 7), ("a\0b", 7)],
+)
+def test_what_another_node_calls_its_address_and_is_none_is_a_node_that_is_not_reached(host: str, port: int) -> None:
+    """A rack master with such an address ended slaves that were to dial it, with a traceback."""
+    with pytest.raises(LinkLost):
+        run(_addresses(host, port))
