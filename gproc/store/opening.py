@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 
+from gproc.bundle.surroundings import working_directory
 from gproc.environment import base_directory, session_directory
 from gproc.store import inventory
 from gproc.store.room import Use
@@ -13,7 +14,12 @@ from gproc.store.store import Store
 
 
 def open_store(base: str, cap_bytes: int | None = None, quota: Use | None = None) -> Store:
-    """The store at `base`, with what earlier versions kept below it.  Raises: StoreError."""
+    """The store at `base`, with what earlier versions kept below it.  Raises: StoreError, GprocError.
+
+    A relative base is below the working directory: what mounts a job's files has another one.
+    """
+    if not os.path.isabs(base):
+        base = os.path.join(working_directory(), base)
     with contextlib.suppress(OSError):  # `Store` complains of it
         inventory.make_folders(os.fsencode(base))
         for place in former_stores(base):

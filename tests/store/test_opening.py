@@ -32,6 +32,16 @@ def test_all_processes_on_one_base_share_a_store(tmp_path: Path) -> None:
     assert second.find(root.bundle, OWN) is not None
 
 
+def test_a_store_that_is_named_by_a_relative_path_has_its_bundles_at_absolute_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the slave joins, and every job on it fails: "a path must be absolute"."""
+    monkeypatch.chdir(tmp_path)
+    store = open_store("st/1")
+    assert store.place == os.fsencode(tmp_path / "st" / "1")
+    assert receive_other(store, 1).place.startswith(store.place)
+
+
 def test_stores_of_an_earlier_version_are_taken_over_and_removed(tmp_path: Path) -> None:
     bundles = [
         *former(tmp_path / "0", 1, 2),
