@@ -16,7 +16,6 @@ from gproc.service.book import JobBook
 from gproc.service.continuing import may_outlive
 from gproc.service.jobs import JobRecord
 from gproc.service.live import LiveJob
-from gproc.shown import reason_of
 from gproc.store.root import Root
 from gproc.wire.job_messages import Detached, Keep, NotKept
 
@@ -45,7 +44,10 @@ class BundleKeeper(Protocol):
     """What this needs of the master."""
 
     async def keep_bundle(self, bundle: bytes) -> Root:
-        """Fetch all of a bundle, so that no client need be there for it.  Raises: StoreError."""
+        """Fetch all of a bundle, so that no client need be there for it.  It is held: the caller releases it.
+
+        Raises: StoreError.
+        """
 
 
 class Departures:
@@ -174,12 +176,9 @@ class Departures:
         """Have all of its bundle, and keep it while the job runs.  Raises: GprocError."""
         root = await self._master.keep_bundle(bundle.digest)
         if live in self._roots or live.job.over:
-            return
-        try:
-            root.hold()
-        except OSError as error:
-            raise GprocError(f"the program is gone from the master's store: {reason_of(error)}") from error
-        self._roots[live] = root
+            root.release()
+        else:
+            self._roots[live] = root
 
     def _end(self, live: LiveJob, failure: str = "") -> None:
         if not live.job.over:

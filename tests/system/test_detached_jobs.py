@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import time
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ import pytest
 import gproc
 from gproc.client.keys import DetachKeys
 from tests.loop import run
+from tests.patience import PATIENCE_S
 from tests.system.cluster import NOBODY, Cluster
 from tests.system.screen import Screen
 
@@ -75,6 +77,24 @@ def test_a_job_that_survives_its_client_loses_no_line_when_the_client_is_killed(
     assert flat.command("wait", "tough").returncode == 3
     said = logs(flat, "tough").splitlines()
     assert sorted(said) == sorted(2 * [f"{node}-{line}" for node in (1, 2) for line in range(LINES)])
+
+
+@pytest.mark.parametrize("switch", ["--detach", "--on-disconnect=detach", "--fanout=1"])
+def test_a_job_for_which_the_master_keeps_the_program_leaves_nothing_in_use_when_it_has_ended(
+    flat: Cluster, switch: str
+) -> None:
+    """Each left a handle and a lock in the master, for good: no `gproc store --prune` removed its program."""
+    assert flat.exec(switch, "1-2", "/bin/sh", "-c", f": {switch}").returncode == 0
+    assert flat.command("wait", "last").returncode == 0
+
+    def held() -> list[str]:
+        handles = Path(f"/proc/{flat.master.pid}/fd")
+        return [name for each in handles.iterdir() if "/roots/" in (name := os.path.realpath(each))]
+
+    deadline = time.monotonic() + PATIENCE_S  # what was sent is held for ten seconds more
+    while held():
+        assert time.monotonic() < deadline, held()
+        time.sleep(0.2)
 
 
 def test_a_job_whose_output_was_not_kept_says_how_it_would_be(flat: Cluster) -> None:
