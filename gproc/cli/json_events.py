@@ -9,12 +9,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
-
 from gproc.cli.writing import Writing
 from gproc.client.events import Stream
 from gproc.nodespec import Place
-from gproc.request.outcome import Outcome
+from gproc.request.outcome import Outcome, Returned, Signalled
 
 VERSION: Final = 1
 """Raised when a field changes its meaning or goes; new fields may come at any time."""
@@ -48,10 +46,9 @@ class JsonEvents:
         self._say("output", node=self._names[rank], stream=stream, **content)
 
     def ended(self, rank: int, outcome: Outcome) -> None:
-        facts = {name: getattr(outcome, name) for name in outcome.__struct_fields__}
         self._say(
             "ended", node=self._names[rank], how=outcome.kind, status=outcome.status, seconds=self._seconds(),
-            **msgspec.to_builtins(facts),
+            **_facts(outcome),
         )  # fmt: skip
 
     def finish(self) -> None:
@@ -67,3 +64,12 @@ class JsonEvents:
 
     def _say(self, event: str, **fields: Any) -> None:
         self._writing.write("stdout", json.dumps({"event": event, **fields}).encode() + b"\n")
+
+
+def _facts(outcome: Outcome) -> dict[str, Any]:
+    """One of them may be an outcome too: how the program of a job ended whose time was up."""
+    facts = {name: getattr(outcome, name) for name in outcome.__struct_fields__}
+    return {
+        name: {"how": fact.kind, **_facts(fact)} if isinstance(fact, Returned | Signalled) else fact
+        for name, fact in facts.items()
+    }

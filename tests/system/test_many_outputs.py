@@ -105,6 +105,17 @@ def test_programs_get_a_line_of_json_for_each_event(six: Cluster) -> None:
     assert done.returncode == 1
 
 
+def test_json_says_in_words_how_a_program_ended_whose_time_was_up(six: Cluster) -> None:
+    """It was `[2, 15, false]`: the numbers of the wire."""
+    done = six.exec("--json", "--timeout=0.2", "1", "/bin/sleep", "60")
+    ended = next(event for line in done.stdout.splitlines() if (event := json.loads(line))["event"] == "ended")
+    del ended["seconds"]
+    assert ended == {
+        "event": "ended", "node": "1", "how": "timed out", "status": 124, "timeout_s": 0.2,
+        "ending": {"how": "signalled", "signal": 15, "core_dumped": False},
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "switches", [("-b", "--sort"), ("--json", "-b"), ("--outdir=x", "-l"), ("--live",), ("-b", "--live", "--diff")]
 )
