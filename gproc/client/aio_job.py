@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gproc.client.begun import BegunJob
 from gproc.client.brought import BroughtBack
 from gproc.client.events import Event, Output
-from gproc.client.results import Collector, CompletedJob
+from gproc.client.results import CompletedJob
 from gproc.client.session_job import SessionJob
 from gproc.client.sinks import Sink
 
@@ -39,13 +39,21 @@ class AsyncStdin:
             raise ValueError("write to the closed standard input of a job")
         view = memoryview(data).cast("B")
         written = 0
-        known = self._job._job
         while written < len(view):
-            await self._cluster._wait_until(self._job, lambda: known.ended or known.stdin_credit > 0)
-            if known.ended:
-                raise BrokenPipeError("the job has ended")
-            written += self._cluster._connection.session.write_stdin(known, view[written:])
-            self._cluster._flush()
+            written += await self._write_some(view[written:])
+        return written
+
+    async def _write_some(self, view: memoryview) -> int:
+        """Wait until there is room, and fill it.  Returns the number of bytes; if it is cancelled, none were written.
+
+        Raises: BrokenPipeError if the job has ended; LinkLost.
+        """
+        known = self._job._job
+        await self._cluster._wait_until(self._job, lambda: known.ended or known.stdin_credit > 0)
+        if known.ended:
+            raise BrokenPipeError("the job has ended")
+        written = self._cluster._connection.session.write_stdin(known, view)
+        self._cluster._flush()
         return written
 
     async def close(self) -> None:
@@ -86,9 +94,12 @@ class AsyncJob(BegunJob):
         return self._ended_status()
 
     async def communicate(self, input: bytes | None = None) -> CompletedJob[bytes]:
-        """Write the input and end it, gather all output, and wait for the end.  Raises: JobRejected, LinkLost."""
-        collector = Collector(self.args)
-        writing = asyncio.ensure_future(self._write_all(input or b"")) if self.stdin is not None else None
+        """Write the input and end it, gather all output, and wait for the end.  Raises: JobRejected, LinkLost.
+
+        If it is cancelled, as by asyncio.timeout, another call goes on with what was gathered, and with the input.
+        """
+        collector = self._gathering(input)
+        writing = asyncio.ensure_future(self._write_all()) if self.stdin is not None else None
         try:
             while (event := await self._next()) is not None:
                 collector.add(event)
@@ -194,10 +205,11 @@ class AsyncJob(BegunJob):
             self._cluster._connection.session.consumed(self._job, event.stream, len(event.data))
         return event
 
-    async def _write_all(self, data: bytes) -> None:
+    async def _write_all(self) -> None:
         assert self.stdin is not None
         try:
-            await self.stdin.write(data)
+            while self._unsent:
+                self._unsent = self._unsent[await self.stdin._write_some(self._unsent) :]
             await self.stdin.close()
         except BrokenPipeError:
             return

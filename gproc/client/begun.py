@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from gproc.client.events import Departed, Event, Output, Started
+from gproc.client.results import Collector
 from gproc.client.session_job import SessionJob
 from gproc.client.summary import conclusion
 from gproc.errors import GprocError, UsageError
@@ -28,6 +29,10 @@ class BegunJob:
         """What of these files is here and not written yet."""
         self._conclusion: tuple[int, list[str]] | None = None
         """Of a job that brings files back, once all are here."""
+        self._gathered: Collector | None = None
+        """What `communicate` has taken so far, if it was called."""
+        self._unsent = memoryview(b"")
+        """The rest of its input."""
 
     @property
     def number(self) -> int | None:
@@ -79,6 +84,18 @@ class BegunJob:
         if self.returncode is None:
             raise GprocError(f"this program has left job {self.number}, which goes on: attach to it to wait for it")
         return self.returncode
+
+    def _gathering(self, input: bytes | None) -> Collector:
+        """Begin to communicate, or go on after the time was up: then nothing is lost, as with subprocess.
+
+        Raises: ValueError for input that comes when the first call has ended its own.
+        """
+        if self._gathered is None:
+            self._gathered = Collector(self.args)
+            self._unsent = memoryview(input or b"").cast("B")
+        elif input:
+            raise ValueError("cannot send input after communication has begun")
+        return self._gathered
 
     def _keep(self, event: Event) -> None:
         """Keep an event of the session for the caller.  An output's view is valid only until more is received."""

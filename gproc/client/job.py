@@ -104,12 +104,14 @@ class Job(BegunJob):
     def communicate(self, input: bytes | None = None, timeout: float | None = None) -> CompletedJob[bytes]:
         """Write the input and end it, gather all output, and wait for the end.
 
-        Raises: TimeoutExpired, and the job goes on, but the gathered output is lost; JobRejected, LinkLost.
+        Raises: TimeoutExpired, and the job goes on: another call goes on with what was gathered, and with the input;
+        JobRejected, LinkLost.
         """
-        collector = Collector(self.args)
-        if self.stdin is not None:
-            self._write_all(input or b"", collector)
-        self._drain(timeout, collector)
+        collector = self._gathering(input)
+        deadline_s = None if timeout is None else time.monotonic() + timeout
+        if self.stdin is not None and not self._write_all(collector, deadline_s):
+            raise TimeoutExpired(timeout or 0.0)
+        self._drain(timeout, collector, deadline_s)
         return collector.result(self._job, self._concluded())
 
     def send_signal(self, signum: int) -> None:
@@ -167,8 +169,10 @@ class Job(BegunJob):
         """The next event; None at the end.  Raises: TimeoutExpired, JobRejected, LinkLost."""
         deadline_s = None if timeout is None else time.monotonic() + timeout
         while True:
-            left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-            if not self._engine.wait_until(lambda: bool(self._events or self._files) or self._job.ended, left_s):
+            come = self._engine.wait_until(
+                lambda: bool(self._events or self._files) or self._job.ended, _left_s(deadline_s)
+            )
+            if not come:
                 raise TimeoutExpired(timeout or 0.0)
             self._bring_files()
             if self._events or self._job.ended:
@@ -192,12 +196,13 @@ class Job(BegunJob):
             self._engine.call(lambda session: session.consumed(self._job, stream, size))
         return event
 
-    def _drain(self, timeout: float | None, collector: Collector | None) -> None:
-        deadline_s = None if timeout is None else time.monotonic() + timeout
+    def _drain(self, timeout: float | None, collector: Collector | None, deadline_s: float | None = None) -> None:
+        """deadline_s: of time.monotonic(), if a part of the timeout is over.  Raises: as `_next`."""
+        if timeout is not None and deadline_s is None:
+            deadline_s = time.monotonic() + timeout
         while True:
-            left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
             try:
-                event = self._next(left_s)
+                event = self._next(_left_s(deadline_s))
             except TimeoutExpired:
                 raise TimeoutExpired(timeout or 0.0) from None
             if event is None:
@@ -205,18 +210,29 @@ class Job(BegunJob):
             if collector is not None:
                 collector.add(event)
 
-    def _write_all(self, data: bytes, collector: Collector) -> None:
-        """Write the input and take output meanwhile: a program may not read before its output is read."""
+    def _write_all(self, collector: Collector, deadline_s: float | None) -> bool:
+        """Write the input and take output meanwhile: a program may not read before its output is read.
+
+        Returns False if the time is up first.
+        """
         assert self.stdin is not None
-        view = memoryview(data)
-        while view and not self._job.ended:
-            self._engine.wait_until(
-                lambda: bool(self._events or self._files) or self._job.ended or self._job.stdin_credit > 0
+        while self._unsent and not self._job.ended:
+            come = self._engine.wait_until(
+                lambda: bool(self._events or self._files) or self._job.ended or self._job.stdin_credit > 0,
+                _left_s(deadline_s),
             )
+            if not come:
+                return False
             self._bring_files()
             while self._events:
                 if (event := self._take()) is not None:
                     collector.add(event)
-            piece = view
-            view = view[self._engine.call(lambda session, piece=piece: session.write_stdin(self._job, piece)) :]  # type: ignore[misc]
+            rest = self._unsent
+            self._unsent = rest[self._engine.call(lambda session, rest=rest: session.write_stdin(self._job, rest)) :]  # type: ignore[misc]
         self.stdin.close()
+        return True
+
+
+def _left_s(deadline_s: float | None) -> float | None:
+    """Seconds until that moment of time.monotonic(); None: for ever."""
+    return None if deadline_s is None else max(0.0, deadline_s - time.monotonic())

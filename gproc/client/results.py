@@ -8,7 +8,7 @@ from typing import AnyStr, Generic
 import msgspec
 
 from gproc.client.codec import TextCodec
-from gproc.client.events import Event, Exited, Output, Started
+from gproc.client.events import Event, Output
 from gproc.client.session_job import SessionJob
 from gproc.errors import GprocError
 from gproc.request.outcome import Outcome
@@ -76,14 +76,8 @@ class Collector:
         self._pieces: dict[str, dict[str, list[bytes]]] = {"stdout": {}, "stderr": {}}
 
     def add(self, event: Event) -> None:
-        match event:
-            case Started(nodes):
-                for pieces in self._pieces.values():
-                    pieces.update((node, []) for node in nodes)
-            case Output(node, stream, data):
-                self._pieces[stream][node].append(data)
-            case Exited():
-                pass
+        if isinstance(event, Output):
+            self._pieces[event.stream].setdefault(event.node, []).append(event.data)
 
     def result(self, job: SessionJob, concluded: tuple[int, list[str]]) -> CompletedJob[bytes]:
         """concluded: its status and summary."""
@@ -91,8 +85,8 @@ class Collector:
         return CompletedJob(
             args=self._args,
             nodes=job.nodes,
-            stdout={node: b"".join(pieces) for node, pieces in self._pieces["stdout"].items()},
-            stderr={node: b"".join(pieces) for node, pieces in self._pieces["stderr"].items()},
+            stdout={node: b"".join(self._pieces["stdout"].get(node, ())) for node in job.nodes},
+            stderr={node: b"".join(self._pieces["stderr"].get(node, ())) for node in job.nodes},
             outcomes=job.outcomes_by_node(),
             missing=job.missing,
             returncode=status,

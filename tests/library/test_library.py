@@ -157,6 +157,50 @@ def test_waiting_can_be_bounded_and_the_job_goes_on(cluster: gproc.Cluster) -> N
     assert job.outcomes == {"3": gproc.Killed(signal.SIGKILL, started=True)}
 
 
+def test_communicate_goes_on_after_its_time_was_up_and_loses_nothing(cluster: gproc.Cluster, tmp_path: Path) -> None:
+    """As subprocess promises.  It ended with KeyError: '1'."""
+    go = tmp_path / "go"
+    large = bytes(3 << 20)  # more than nodes and the master keep
+    script = f"echo begun; while [ ! -e {go} ]; do sleep 0.1; done; wc -c"
+    job = cluster.popen("1,3", ["/bin/sh", "-c", script], stdin=gproc.PIPE)
+    for data in (large, None):
+        with pytest.raises(gproc.TimeoutExpired):
+            job.communicate(data, timeout=0.3)
+    with pytest.raises(ValueError, match="cannot send input"):
+        job.communicate(b"other input")
+    go.touch()
+    done = job.communicate(timeout=PATIENCE_S)
+    assert done.stdout == dict.fromkeys(("1", "3"), b"begun\n%d\n" % len(large))
+    assert job.communicate() == done
+
+
+def test_communicate_gathers_what_an_iteration_has_left(cluster: gproc.Cluster) -> None:
+    job = cluster.popen("1,3", ["/bin/sh", "-c", "echo $GPROC_RANK"])
+    for event in job:
+        assert isinstance(event, gproc.Started)
+        break
+    done = job.communicate()
+    assert (done.stdout, done.stderr) == ({"1": b"0\n", "3": b"1\n"}, {"1": b"", "3": b""})
+
+
+def test_communicate_on_a_loop_goes_on_after_it_was_cancelled(machines: Machines, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    large = bytes(3 << 20)
+
+    async def work() -> None:
+        async with gproc.connect_async(str(machines.socket)) as cluster:
+            script = f"echo begun; while [ ! -e {go} ]; do sleep 0.1; done; wc -c"
+            job = await cluster.popen("1,3", ["/bin/sh", "-c", script], stdin=gproc.PIPE)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await job.communicate(large)
+            go.touch()
+            done = await job.communicate()
+            assert done.stdout == dict.fromkeys(("1", "3"), b"begun\n%d\n" % len(large))
+
+    asyncio.run(work())
+
+
 def test_a_block_that_fails_kills_its_job(cluster: gproc.Cluster, machines: Machines) -> None:
     with pytest.raises(ZeroDivisionError), cluster.popen("./.", ["sleep", "1000"]):
         raise ZeroDivisionError
