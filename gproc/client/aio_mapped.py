@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -73,6 +74,9 @@ class AsyncTaskCluster(ABC):
             gathering = TaskGathering(job._job, begun.feed, Listed(values), ordered=ordered)
             while not job._job.ended or job._events:
                 await _hand_out(job, gathering)
+                if gathering.wants_more and not job._events and not job._job.ended:
+                    await asyncio.sleep(0)  # the next value may take long too: others of this loop have a turn
+                    continue
                 event = await job._next()
                 while event is not None:
                     gathering.take(event)

@@ -29,6 +29,7 @@ class Submissions:
 
     def __init__(self) -> None:
         self.is_shut = False
+        self.may_wait = False
         self._queue: deque[tuple[tuple[bytes, ...], Future[TaskResult]]] = deque()
         self._running: dict[int, Future[TaskResult]] = {}
         self._taken = 0

@@ -95,7 +95,9 @@ class RunningTasks:
         Raises: JobRejected, LinkLost; UsageError for a task that cannot be.
         """
         self.hand_out()
-        event = self.job._next(None)
+        self._engine.wait_until(self._has_news, 0.0 if self.gathering.wants_more else None)
+        self.job._bring_files()
+        event = self.job._take() if self.job._events or self.job._job.ended else None
         while event is not None:
             self.gathering.take(event)
             event = self.job._take() if self.job._events else None
@@ -103,6 +105,9 @@ class RunningTasks:
             self.gathering.finish()
             return False
         return True
+
+    def _has_news(self) -> bool:
+        return bool(self.job._events or self.job._files) or self.job._job.ended
 
     def hand_out(self) -> None:
         data = self.gathering.outgoing()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -71,6 +71,9 @@ class TasksNotRun(GprocError):
 class TaskSource(Protocol):
     """Where tasks come from."""
 
+    may_wait: bool
+    """Whether `take` may take any time.  Then each task is sent before the next one is taken."""
+
     @property
     def ended(self) -> bool:
         """Whether no more will come."""
@@ -84,6 +87,7 @@ class Listed:
 
     def __init__(self, values: Iterable[TaskValue | Sequence[TaskValue]]) -> None:
         self.ended = False
+        self.may_wait = not isinstance(values, Sized)
         self._values = iter(values)
 
     def take(self) -> tuple[bytes, ...] | None:
@@ -123,6 +127,11 @@ class TaskGathering:
         while self._ready:
             yield self._ready.popleft()
 
+    @property
+    def wants_more(self) -> bool:
+        """Whether nodes are free for a task that was not taken yet, because the source may wait for it."""
+        return self.feed.wanted > 0
+
     def outgoing(self) -> bytes:
         """Take what tasks there are, and return the next bytes for the job's standard input.  Raises: UsageError."""
         if self._ordered:
@@ -130,7 +139,7 @@ class TaskGathering:
         wanted = self.feed.wanted
         while wanted > 0 and (values := self._source.take()) is not None:
             self.feed.add(self.feed.last + 1, values)
-            wanted = wanted - 1 or self.feed.wanted
+            wanted = 0 if self._source.may_wait else wanted - 1 or self.feed.wanted
         if self._source.ended:
             self.feed.end_list()
         return self.feed.outgoing()

@@ -7,9 +7,11 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import Executor, wait
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,39 @@ import gproc
 from gproc.tasks.site import AHEAD_MAX
 from tests.patience import PATIENCE_S
 from tests.system.cluster import Cluster
+
+
+def test_a_task_begins_before_the_next_value_is_there(cluster: gproc.Cluster, tmp_path: Path) -> None:
+    """None began until there were as many values as slots: a list that grows slowly stood still."""
+
+    def growing() -> Iterator[Path]:
+        for number in range(4):
+            yield tmp_path / str(number)
+            await_file(tmp_path / str(number))
+
+    results = list(cluster.map("1-2", ["/bin/touch"], growing(), per_node=8, local_bin=True))
+    assert [result.returncode for result in results] == [0] * 4
+
+
+def test_a_task_on_a_loop_begins_before_the_next_value_is_there(nodes: Cluster, tmp_path: Path) -> None:
+    def growing() -> Iterator[Path]:
+        for number in range(4):
+            yield tmp_path / str(number)
+            await_file(tmp_path / str(number))
+
+    async def main() -> None:
+        async with gproc.connect_async(str(nodes.socket)) as cluster:
+            results = cluster.map("1-2", ["/bin/touch"], growing(), per_node=8, local_bin=True)
+            assert [result.returncode async for result in results] == [0] * 4
+
+    asyncio.run(main())
+
+
+def await_file(path: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not path.exists():
+        assert time.monotonic() < deadline, path
+        time.sleep(0.02)
 
 
 def test_results_are_in_the_order_of_the_values_and_have_all_of_a_task(cluster: gproc.Cluster) -> None:
