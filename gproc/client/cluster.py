@@ -211,6 +211,8 @@ class Cluster(TaskCluster, KnownJobs):
     def close(self) -> None:
         """Close the connection: jobs that still run are ended, as if `gproc e` is killed."""
         self._engine.close()
+        if self._engine.is_inherited:
+            return  # the process that forked this one writes the files of its jobs
         for job in list(self._jobs.values()):
             job._drop_files()
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from gproc.client.session import ClientSession, SessionEvent
 from gproc.client.silence import HELLO_S, full, silent
-from gproc.errors import LinkLost, MasterSilent, NoMaster
+from gproc.errors import LinkLost, MasterSilent, NoMaster, UsageError
 from gproc.trust.meeting import dial
 
 SEND_VECTORS: Final = 32
@@ -34,6 +34,7 @@ class Connection:
         self.session = ClientSession()
         self._flushing = False
         self._hello_until_s = math.inf
+        self._maker = os.getpid()
         try:
             self._socket, self.path = dial(path, waits=waits)
         except BlockingIOError as error:
@@ -58,6 +59,16 @@ class Connection:
         """The error for a master that does not answer for so long."""
         return MasterSilent(silent(self._socket, self.path, seconds))
 
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked by the one that connected, which speaks on the same socket."""
+        return os.getpid() != self._maker
+
+    def check_process(self) -> None:
+        """Raises: UsageError in a forked process: what both say would mix, and the master hang up on both."""
+        if self.is_inherited:
+            raise UsageError(f"process {self._maker}, which forked this one, has this connection: connect here again")
+
     def fileno(self) -> int:
         return self._socket.fileno()
 
@@ -80,7 +91,8 @@ class Connection:
             self.flush()
 
     def flush(self) -> None:
-        """Send as much as the socket takes now.  Raises: LinkLost."""
+        """Send as much as the socket takes now.  Raises: LinkLost; UsageError in a forked process."""
+        self.check_process()
         if self._flushing:
             # We are in a signal's handler, and the interrupted call below sends our bytes too.
             return
@@ -106,7 +118,11 @@ class Connection:
             self._flushing = False
 
     def receive(self) -> Iterator[SessionEvent]:
-        """Read once, and yield the events.  Raises: LinkLost at the end, PeerError for malformed bytes."""
+        """Read once, and yield the events.
+
+        Raises: LinkLost at the end, PeerError for malformed bytes; UsageError in a forked process.
+        """
+        self.check_process()
         try:
             count = self._socket.recv_into(self.session.space())
         except BlockingIOError:

@@ -36,12 +36,21 @@ class Engine:
         self._free.atexit = False
 
     @property
+    def is_inherited(self) -> bool:
+        """As of `Connection`."""
+        return self.driver.connection.is_inherited
+
+    @property
     def closed(self) -> bool:
         """Whether the connection has ended, as far as a thread that moves bytes has noticed."""
         return self._closed or self._failure is not None
 
     def call(self, action: Callable[[ClientSession], T]) -> T:
-        """Call `action` with the session, and send the bytes that it makes.  Raises: LinkLost if the master is gone."""
+        """Call `action` with the session, and send the bytes that it makes.
+
+        Raises: LinkLost if the master is gone; UsageError in a forked process.
+        """
+        self.driver.connection.check_process()  # before the lock, which a thread that was not forked may have
         with self._changed:
             self._check()
             result = action(self.driver.session)
@@ -55,8 +64,9 @@ class Engine:
 
         timeout_s: None: without end; 0: only handle what has come.
 
-        Raises: LinkLost, PeerError if the master is gone before.
+        Raises: LinkLost, PeerError if the master is gone before; UsageError in a forked process.
         """
+        self.driver.connection.check_process()
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         with self._changed:
             polled = False
@@ -74,7 +84,10 @@ class Engine:
             return True
 
     def close(self) -> None:
-        """Close the connection.  Threads that wait get LinkLost."""
+        """Close the connection.  Threads that wait get LinkLost.  In a forked process the parent's goes on."""
+        if self.is_inherited:
+            self.driver.close()
+            return
         with self._changed:
             if self._closed:
                 return

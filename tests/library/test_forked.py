@@ -1,0 +1,65 @@
+"""A process that is forked while it has a connection: os.fork, and multiprocessing's method "fork"."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable
+
+import pytest
+
+import gproc
+
+
+def in_child(work: Callable[[], object]) -> str:
+    """What `work` raises in a forked process, as a text; "" if nothing."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - the parent is told
+            os.write(writing, f"{type(error).__name__}: {error}".encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, encoding="utf-8") as said:
+        text = said.read()
+    os.waitpid(child, 0)
+    return text
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda cluster, job: cluster.run("1", ["echo", "child"]),
+        lambda cluster, job: cluster.jobs(),
+        lambda cluster, job: job.communicate(),
+        lambda cluster, job: job.kill(),
+    ],
+    ids=["run", "jobs", "communicate", "kill"],
+)
+def test_a_forked_process_is_told_to_connect_itself_and_harms_nobody(
+    cluster: gproc.Cluster, use: Callable[[gproc.Cluster, gproc.Job], object]
+) -> None:
+    """Both spoke on one socket: the child had its answer, and the parent `not a gproc peer`."""
+    job = cluster.popen("1-2", ["cat"], stdin=gproc.PIPE)
+    said = in_child(lambda: use(cluster, job))
+    assert said == f"UsageError: process {os.getpid()}, which forked this one, has this connection: connect here again"
+    assert job.communicate(b"parent").stdout == {"1": b"parent", "2": b"parent"}
+
+
+def test_what_a_forked_process_closes_or_forgets_goes_on_in_its_parent(cluster: gproc.Cluster) -> None:
+    """Its garbage collector ended the parent's tasks."""
+    job = cluster.popen("1", ["cat"], stdin=gproc.PIPE)
+    results = [cluster.map("1", ["/bin/echo"], range(3), per_node=1)]
+    assert next(results[0]).stdout == b"0\n"
+
+    def forget() -> None:
+        results.clear()
+        gc.collect()
+        cluster.close()
+
+    assert in_child(forget) == ""
+    assert [result.stdout for result in results[0]] == [b"1\n", b"2\n"]
+    assert job.communicate(b"parent").stdout == {"1": b"parent"}
