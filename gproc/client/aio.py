@@ -8,7 +8,8 @@ loop's default executor, one at a time for each copy.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
+import os
+from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Any, Literal, TypeVar, Unpack, overload
 
@@ -22,6 +23,7 @@ from gproc.client.complaints import Complaints
 from gproc.client.connection import Connection
 from gproc.client.copying import CopyTries, Remote, copy_request, note_torn
 from gproc.client.finding import default_socket
+from gproc.client.keywords import FilePath, FilePaths, paths_of
 from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, brought_back, keep_of
 from gproc.client.receiving import Collected
 from gproc.client.resolving import resolve
@@ -56,9 +58,9 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
     ...     done = await cluster.run("./.", ["hostname"])
     """
 
-    def __init__(self, socket: str | None = None) -> None:
+    def __init__(self, socket: FilePath | None = None) -> None:
         """socket: as of `gproc.connect`."""
-        self._path = socket
+        self._path = None if socket is None else os.fspath(socket)
         self._jobs: dict[SessionJob, AsyncJob] = {}
         self._trees: dict[int, asyncio.Future[TreeInfo]] = {}
         self._answers: dict[int, asyncio.Future[JobAnswer]] = {}
@@ -153,7 +155,7 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
         return job
 
     async def cp(
-        self, sources: str | Sequence[str], destination: str, *, exclude: str = "", timeout: float | None = None,
+        self, sources: FilePaths, destination: str, *, exclude: str = "", timeout: float | None = None,
         check: bool = True,
     ) -> CopyResult:  # fmt: skip
         """As `gproc.Cluster.cp`.  If the task is cancelled, the copy is ended: each file is complete or not there.
@@ -161,7 +163,7 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
         >>> await cluster.cp(["solver.conf", "data/"], "./.:/opt/solver/")
         """
         self._check()
-        names = [sources] if isinstance(sources, str) else list(sources)
+        names = paths_of(sources)
         remote, meant = await self._remote(destination, exclude)
         tries = CopyTries(names)
         while (bundle := await asyncio.to_thread(tries.pack)) is not None:
@@ -173,7 +175,7 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
         return tries.nothing().checked(check)
 
     async def get(
-        self, source: str, directory: str, *, exclude: str = "", timeout: float | None = None, check: bool = True
+        self, source: str, directory: FilePath, *, exclude: str = "", timeout: float | None = None, check: bool = True
     ) -> CopyResult:
         """As `gproc.Cluster.get`.  If the task is cancelled, the copy is ended: each file is complete or not there.
 
@@ -182,7 +184,7 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
         self._check()
         remote, meant = await self._remote(source, exclude)
         request = copy_request(remote, "collect", exclude=meant.exclude, timeout_s=timeout)
-        collected = Collected(directory, remote.path, meant.naming)
+        collected = Collected(os.fspath(directory), remote.path, meant.naming)
         job = await self._carry_out(request, None, collected, meant.naming)
         note_torn(collected, job.outcomes)
         return CopyResult.of(job, collected.complaints).checked(check)
@@ -382,6 +384,6 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
             raise self._failure
 
 
-def connect_async(socket: str | None = None) -> AsyncCluster:
+def connect_async(socket: FilePath | None = None) -> AsyncCluster:
     """A connection to the master of this machine: `async with` it, or `await` it.  socket and errors: as `connect`."""
     return AsyncCluster(socket)

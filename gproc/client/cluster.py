@@ -8,7 +8,7 @@ jobs share one connection.  A job makes progress while some thread is inside a c
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Literal, TypeVar, Unpack, overload
 
@@ -21,6 +21,7 @@ from gproc.client.engine import Engine
 from gproc.client.events import Output
 from gproc.client.finding import default_socket
 from gproc.client.job import Job
+from gproc.client.keywords import FilePath, FilePaths, paths_of
 from gproc.client.known_jobs import KnownJobs
 from gproc.client.mapped import TaskCluster
 from gproc.client.options import DEVNULL, PIPE, Args, JobOptions, asked, brought_back, keep_of
@@ -49,7 +50,7 @@ class Cluster(TaskCluster, KnownJobs):
     ...     done = cluster.run("./.", ["uname", "-r"], check=True)
     """
 
-    def __init__(self, socket: str | None = None) -> None:
+    def __init__(self, socket: FilePath | None = None) -> None:
         """socket: as of `connect`.
 
         Raises: NoMaster if none listens there; TrustError if the master is neither root's nor this user's.
@@ -57,7 +58,7 @@ class Cluster(TaskCluster, KnownJobs):
         self._jobs: dict[SessionJob, Job] = {}
         self._trees: dict[int, TreeInfo] = {}
         self._answers: dict[int, Answered | Refusal] = {}
-        self._engine = Engine(default_socket() if socket is None else socket, self._handle)
+        self._engine = Engine(default_socket() if socket is None else os.fspath(socket), self._handle)
 
     @overload
     def run(
@@ -141,7 +142,7 @@ class Cluster(TaskCluster, KnownJobs):
         return job
 
     def cp(
-        self, sources: str | Sequence[str], destination: str, *, exclude: str = "", timeout: float | None = None,
+        self, sources: FilePaths, destination: str, *, exclude: str = "", timeout: float | None = None,
         check: bool = True,
     ) -> CopyResult:  # fmt: skip
         """Copy files and directories to nodes, for good, as `gproc cp` does.  destination: "NODES:/path".
@@ -150,7 +151,7 @@ class Cluster(TaskCluster, KnownJobs):
 
             >>> cluster.cp(["solver.conf", "data/"], "./.:/opt/solver/")
         """
-        names = [sources] if isinstance(sources, str) else list(sources)
+        names = paths_of(sources)
         remote, meant = self._remote(destination, exclude)
         tries = CopyTries(names)
         while (bundle := tries.pack()) is not None:
@@ -162,7 +163,7 @@ class Cluster(TaskCluster, KnownJobs):
         return tries.nothing().checked(check)
 
     def get(
-        self, source: str, directory: str, *, exclude: str = "", timeout: float | None = None, check: bool = True
+        self, source: str, directory: FilePath, *, exclude: str = "", timeout: float | None = None, check: bool = True
     ) -> CopyResult:
         """Copy files and directories from nodes, as `gproc get` does: those of node 1/7 into `directory`/1.7.
 
@@ -171,7 +172,7 @@ class Cluster(TaskCluster, KnownJobs):
             >>> cluster.get("1-80:/var/log/solver", "logs")  # logs/1/solver, logs/2/solver, ...
         """
         remote, meant = self._remote(source, exclude)
-        collected = Collected(directory, remote.path, meant.naming)
+        collected = Collected(os.fspath(directory), remote.path, meant.naming)
         job = self._carry_out(
             copy_request(remote, "collect", exclude=meant.exclude, timeout_s=timeout), None, collected, meant.naming
         )
@@ -191,7 +192,7 @@ class Cluster(TaskCluster, KnownJobs):
         return self._trees.pop(serial)
 
     def bundle(
-        self, program: str, *, files: Sequence[str] = (), root: str = "/", library_path: Sequence[str] = ()
+        self, program: FilePath, *, files: FilePaths = (), root: FilePath = "/", library_path: FilePaths = ()
     ) -> Bundle:
         """Pack a program with all that it needs, for `bundle=` of any number of jobs: `gproc.pack`.
 
@@ -304,7 +305,7 @@ class Cluster(TaskCluster, KnownJobs):
                 pass
 
 
-def connect(socket: str | None = None) -> Cluster:
+def connect(socket: FilePath | None = None) -> Cluster:
     """Connect to the master of this machine.
 
     socket: its path; None: the one that `gproc e` would use, by the files in which a site and a user set defaults.
@@ -317,13 +318,13 @@ def connect(socket: str | None = None) -> Cluster:
 
 
 def pack(
-    program: str,
+    program: FilePath,
     *,
-    args: Sequence[str] = (),
-    files: Sequence[str] = (),
-    root: str = "/",
-    library_path: Sequence[str] = (),
-    cwd: str | None = None,
+    args: FilePaths = (),
+    files: FilePaths = (),
+    root: FilePath = "/",
+    library_path: FilePaths = (),
+    cwd: FilePath | None = None,
 ) -> Bundle:
     """Pack a program with all that it needs, for `bundle=` of any number of jobs; no cluster is needed.
 
@@ -335,6 +336,6 @@ def pack(
         '5f0a71c3'
     """
     return pack_program(
-        [program, *args], files=files, root=root, library_path=library_path,
-        cwd=working_directory() if cwd is None else cwd, environ=os.environ,
+        [os.fspath(program), *paths_of(args)], files=files, root=root, library_path=library_path,
+        cwd=working_directory() if cwd is None else os.fspath(cwd), environ=os.environ,
     )  # fmt: skip

@@ -9,6 +9,7 @@ import atexit
 import os
 import threading
 from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from typing import TYPE_CHECKING, Any
 
@@ -101,12 +102,12 @@ class CommandExecutor(Executor):
             atexit.unregister(self._at_exit)
             raise
 
-    def submit(self, fn: TaskValue, /, *args: TaskValue) -> Future[TaskResult]:  # type: ignore[override]
+    def submit(self, *words: TaskValue) -> Future[TaskResult]:  # type: ignore[override]
         """Run the command once, with these words in the place of `{}`, or behind it.
 
         Raises: RuntimeError after `shutdown`; NodesGone if no node is left; UsageError for words that cannot be.
         """
-        values = task_values((fn, *args))
+        values = task_values(words)
         self._tasks.gathering.feed.check(values)
         with self._lock:
             if self._submissions.is_shut:
@@ -116,6 +117,17 @@ class CommandExecutor(Executor):
             future = self._submissions.add(values)
         self._wake()
         return future
+
+    def map(  # type: ignore[override]
+        self, fn: TaskValue, *iterables: Iterable[TaskValue], timeout: float | None = None, chunksize: int = 1
+    ) -> Iterator[TaskResult]:
+        """Submit the word `fn` with the words of each position of the iterables; the results are in their order.
+
+        Raises: TypeError without iterables, for which the base class would do nothing; as `submit`.
+        """
+        if not iterables:
+            raise TypeError("map takes a first word and iterables of further ones; Cluster.map takes values alone")
+        return super().map(fn, *iterables, timeout=timeout, chunksize=chunksize)  # type: ignore[arg-type]
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks; with `wait`, wait until all have ended.  cancel_futures: those that do not run yet."""

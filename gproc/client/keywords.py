@@ -6,8 +6,9 @@ The master ends a connection on which it cannot read a message, and with it ever
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 import msgspec
@@ -17,6 +18,17 @@ from gproc.request.spec import TIMEOUT_MAX_S, Request
 
 _KEYWORDS = {"timeout_s": "timeout", "soft": "rlimits", "own_cwd": "node_cwd"}
 """Of fields that are called otherwise."""
+
+FilePath = str | os.PathLike[str]
+FilePaths = FilePath | Sequence[FilePath]
+
+_CAPTURED = "output is always captured"
+_BYTES = "output and input are bytes here; run has text"
+_OF_SUBPROCESS = {
+    "capture_output": _CAPTURED, "stdout": _CAPTURED, "stderr": _CAPTURED,
+    "text": _BYTES, "encoding": _BYTES, "errors": _BYTES, "universal_newlines": _BYTES,
+}  # fmt: skip
+"""Why subprocess has this keyword and the call does not."""
 
 _STEP = re.compile(r"\[(\d+)\]|\.(\w+)")
 
@@ -28,7 +40,21 @@ def check_keywords(given: Iterable[str], known: Iterable[str]) -> None:
 
         close = get_close_matches(unknown[0], list(known), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
+        if why := _OF_SUBPROCESS.get(unknown[0]):
+            hint = f": {why}"
         raise TypeError(f"unexpected keyword argument {unknown[0]!r}{hint}")
+
+
+def check_nodes(nodes: str, keyword: str = "nodes") -> None:
+    """Raises: TypeError: a number or a list of them is the likeliest mistake."""
+    if not isinstance(nodes, str):
+        raise TypeError(f"{keyword} must be a text, such as '1-80' or './.', not {type(nodes).__name__}")
+
+
+def paths_of(paths: FilePaths) -> tuple[str, ...]:
+    """One path, or several: the letters of a text are none.  Raises: TypeError."""
+    several = (paths,) if isinstance(paths, str | os.PathLike) else paths
+    return tuple(os.fspath(path) for path in several)
 
 
 def check_variables(names: Iterable[str | bytes]) -> None:

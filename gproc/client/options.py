@@ -9,7 +9,7 @@ from typing import Final, Literal, TypedDict
 from gproc.bundle.surroundings import working_directory
 from gproc.bundle.venv import environment_at
 from gproc.client.brought import BroughtBack
-from gproc.client.keywords import check_keywords, check_variables, checked_request, time_limit
+from gproc.client.keywords import FilePath, FilePaths, check_keywords, check_variables, checked_request, time_limit
 from gproc.client.requests import pack_program, program_request
 from gproc.errors import UsageError
 from gproc.naming.naming import Naming
@@ -51,14 +51,14 @@ class JobOptions(TypedDict, total=False):
     cwd: str | os.PathLike[str] | None
     node_cwd: str | os.PathLike[str] | None
     shell: bool
-    files: Sequence[str]
+    files: FilePaths
     words: bool
     with_package: bool
     traced: bool
     venv: str | os.PathLike[str]
     local_bin: bool
-    root: str
-    library_path: Sequence[str]
+    root: FilePath
+    library_path: FilePaths
     bundle: Bundle | None
     exclude: str
     umask: int | None

@@ -11,6 +11,7 @@ import resource
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+from gproc.client.keywords import FilePath, FilePaths, paths_of
 from gproc.errors import UsageError
 from gproc.nodespec import NodeSpec
 from gproc.packager import Bundle, PackRequest, pack
@@ -98,7 +99,7 @@ def check_nodes(nodes: str, exclude: str) -> None:
 
 
 def pack_program(
-    command: Sequence[str], *, files: Sequence[str] = (), root: str = "/", library_path: Sequence[str] = (), cwd: str,
+    command: Sequence[str], *, files: FilePaths = (), root: FilePath = "/", library_path: FilePaths = (), cwd: str,
     environ: Mapping[str, str], words: bool = True, nodes_programs: bool = False, with_package: bool = False,
     traced: bool = True, venv: str = "", explain: bool = False,
 ) -> Bundle:  # fmt: skip
@@ -111,9 +112,9 @@ def pack_program(
     """
     request = PackRequest(
         program=command[0],
-        extra=tuple(files),
-        root=root,
-        library_path=tuple(library_path),
+        extra=paths_of(files),
+        root=os.fspath(root),
+        library_path=paths_of(library_path),
         cwd=cwd,
         environ=environ,
         command=tuple(command),

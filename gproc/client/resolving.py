@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
+from gproc.client.keywords import check_nodes
 from gproc.client.questions import answer_to
 from gproc.client.session import ClientSession
 from gproc.errors import GprocError, UsageError
@@ -42,6 +43,8 @@ def resolve(nodes: str, exclude: str = "", *, job: str = "last") -> Steps:
     Raises: SpecError; UnknownNames; UsageError if nobody knows any of the hosts; NoneFailed; JobRejected if there is no
     such job.
     """
+    check_nodes(nodes)
+    check_nodes(exclude, "exclude")
     if is_plain(nodes) and is_plain(exclude):
         return MeantNodes(nodes, exclude)
     chosen = Words.parse(nodes)

@@ -203,7 +203,10 @@ class TaskGathering:
 def task_values(values: TaskValue | Sequence[TaskValue]) -> tuple[bytes, ...]:
     """The values of one task.  Raises: UsageError for what cannot be an argument."""
     several = (values,) if isinstance(values, str | bytes | os.PathLike | int | float) else values
-    words = tuple(os.fsencode(str(value) if isinstance(value, int | float) else value) for value in several)
+    try:
+        words = tuple(os.fsencode(str(value) if isinstance(value, int | float) else value) for value in several)
+    except TypeError:
+        raise TypeError(f"a value is a text, a path, a number, or a sequence of these, not {values!r:.100}") from None
     if len(words) > VALUES_MAX:
         raise UsageError(f"a task has {len(words)} values; {VALUES_MAX} are possible")
     if any(b"\0" in word for word in words):

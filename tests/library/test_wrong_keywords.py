@@ -7,6 +7,7 @@ import gc
 import os
 import pickle
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,8 @@ from tests.system.cluster import Cluster
     [
         ({"exclud": "1"}, "unexpected keyword argument 'exclud'; did you mean 'exclude'?"),
         ({"bogus": 1}, "unexpected keyword argument 'bogus'"),
+        ({"capture_output": True}, "unexpected keyword argument 'capture_output': output is always captured"),
+        ({"exclude": ["2"]}, "exclude must be a text, such as '1-80' or './.', not list"),
         ({"nice": "low"}, "nice: Expected `int | null`, got `str`"),
         ({"mem_bytes": "1G"}, "mem_bytes: Expected `int | null`, got `str`"),
         ({"umask": "022"}, "umask: Expected `int`, got `str`"),
@@ -66,6 +69,36 @@ def test_a_time_that_is_over_already_is_no_time_and_an_infinite_one_no_limit(clu
 def test_a_name_that_is_no_variable_is_refused_as_subprocess_does(cluster: gproc.Cluster, name: str) -> None:
     with pytest.raises(ValueError, match="illegal environment variable name"):
         cluster.run("1", ["/bin/true"], local_bin=True, env={name: "x"})
+
+
+@pytest.mark.parametrize("wrong", [1, None, ["1", "2"]], ids=str)
+def test_nodes_that_are_no_text_are_named(cluster: gproc.Cluster, wrong: Any) -> None:
+    with pytest.raises(TypeError, match="nodes must be a text, such as"):
+        cluster.run(wrong, ["/bin/true"], local_bin=True)
+
+
+def test_one_path_is_no_list_of_letters(nodes: Cluster, tmp_path: Path) -> None:
+    """`files="/data"` packed / and all below it, and then files called d, a and t."""
+    (tmp_path / "data").write_text("mine\n")
+    alone = gproc.pack("cat", files=[str(tmp_path / "data")])
+    for one in (str(tmp_path / "data"), tmp_path / "data"):
+        assert gproc.pack(Path("cat"), files=one, root=Path("/")).digest == alone.digest
+        with gproc.connect(nodes.socket) as cluster:
+            assert cluster.run("1", ["cat", one], files=one, words=False).stdout == {"1": b"mine\n"}
+            assert cluster.cp(one, f"1:{tmp_path}/copy", check=True).returncode == 0
+    of_one, of_list = (gproc.pack("cat", library_path=each) for each in (str(tmp_path), [tmp_path]))
+    assert of_one.digest == of_list.digest
+
+
+def test_values_that_are_no_words_are_named(cluster: gproc.Cluster) -> None:
+    wrong: Any = [None]
+    with pytest.raises(TypeError, match="a value is a text, a path, a number, or a sequence of these, not None"):
+        list(cluster.map("1", ["/bin/true"], wrong, local_bin=True))
+    with cluster.executor("1", ["/bin/echo", "alone"], local_bin=True) as pool:
+        assert pool.submit().result().stdout == b"alone\n"
+        assert [result.stdout for result in pool.map("a", range(2))] == [b"alone a 0\n", b"alone a 1\n"]
+        with pytest.raises(TypeError, match=r"Cluster\.map takes values alone"):
+            pool.map("abc")
 
 
 def test_the_asyncio_twin_refuses_the_same(nodes: Cluster) -> None:
