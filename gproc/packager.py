@@ -286,7 +286,8 @@ def _question(
 
     return cache.Question(
         program=os.fsencode(program),
-        extra=tuple(absolute(item) for item in request.extra),
+        # `.` is a tree, as `./` is: joined, it would end as `dir/.` does, which is a directory alone.
+        extra=tuple(absolute("" if item == "." else item) for item in request.extra),
         root=absolute(request.root),
         library_path=tuple(absolute(each) for each in request.library_path),
         superuser=os.geteuid() == 0,

@@ -163,6 +163,14 @@ def test_extra_files_trees_and_bare_directories_go_along(packed: Pack, program: 
     assert found == {"prog", "tree", "tree/sub", "tree/sub/file", "tree/link", "tree/broken", "outside", "bare"}
 
 
+def test_a_period_alone_is_the_tree_of_the_working_directory(
+    request_for: Callable[..., PackRequest], program: Path
+) -> None:
+    """`-f .` sent an empty directory, and `-f ./` all that is in it."""
+    assert str(program) in paths(pack(request_for("/bin/true", ".")))
+    assert str(program) not in paths(pack(request_for("/bin/true", "./.")))
+
+
 def test_an_extra_program_is_packed_with_its_own_libraries(packed: Pack, program: Path) -> None:
     assert any(
         "libcrypto" in path for path in paths(packed(program, extra=("/usr/bin/openssl",)))
