@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from gproc.errors import EXIT_GPROC
@@ -14,35 +14,42 @@ from gproc.tasks.feed import TaskDone, TaskFeed
 from gproc.tasks.task import Task
 from gproc.wire.tasks import FAILED_MAX
 
-LINES_MAX: Final = 1000
-"""LineNumbers of one kind that are remembered."""
+RANGES_KEPT_MAX: Final = 1000
+"""Ranges of lines of one kind that are remembered."""
 
-RANGES_MAX: Final = 20
-"""Ranges of lines that are shown."""
-
+RANGES_SHOWN_MAX: Final = 20
 
 KINDS_MAX: Final = 300
 """Endings that are told apart: more than there are exit statuses and signals, but nodes may send any text."""
 
 
 class LineNumbers:
-    """Some lines of the list: the first LINES_MAX are known, of the others only how many there are."""
+    """Some lines of the list: as many ranges are known as are kept, of the other lines only how many there are."""
 
     def __init__(self) -> None:
-        self._known: list[int] = []
+        self._last: dict[int, int] = {}
+        """The last line of each range, by its first."""
+        self._first: dict[int, int] = {}
+        """The other way round."""
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def add(self, line: int) -> None:
+        """A line that was not added before.  Tasks end in any order, so it may join two ranges."""
         self._count += 1
-        if len(self._known) < LINES_MAX:
-            self._known.append(line)
+        is_apart = line - 1 not in self._first and line + 1 not in self._last
+        if is_apart and len(self._last) >= RANGES_KEPT_MAX:
+            return
+        first = self._first.pop(line - 1, line)
+        last = self._last.pop(line + 1, line)
+        self._last[first] = last
+        self._first[last] = first
 
     def text(self, noun: str) -> str:
         """Such as "lines 3, 7-9 and 12 more"."""
-        ranges = _ranges(self._known)[:RANGES_MAX]
+        ranges = sorted(self._last.items())[:RANGES_SHOWN_MAX]
         shown = ", ".join(f"{first}-{last}" if last > first else str(first) for first, last in ranges)
         rest = self._count - sum(last - first + 1 for first, last in ranges)
         return f"{noun}{'s' if self._count > 1 else ''} {shown}" + (f" and {rest} more" if rest else "")
@@ -95,13 +102,3 @@ def stopped_text(why: str, first: Task | None, noun: str, *, has_rest: bool = Tr
         return f"{why}; all of the list had begun"
     rest = "the rest of the list was not run" if first is None else f"the list was not run from {noun} {first.line} on"
     return f"{rest}: {why}"
-
-
-def _ranges(lines: Iterable[int]) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
-    for line in sorted(lines):
-        if found and line == found[-1][1] + 1:
-            found[-1] = (found[-1][0], line)
-        else:
-            found.append((line, line))
-    return found

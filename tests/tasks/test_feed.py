@@ -373,6 +373,17 @@ def test_lines_are_shown_as_ranges_and_of_many_only_the_first() -> None:
     assert many.text("line").endswith("37, 39 and 2480 more")
 
 
+def test_lines_of_a_long_list_are_one_range_in_whatever_order_tasks_end() -> None:
+    """Of 1,200 tasks that failed it said "lines 1-934, 954-1007, ... and 200 more": nobody could run the rest again."""
+    lines = list(range(1, 20_001))
+    for first in range(0, len(lines), 100):
+        lines[first : first + 100] = random.Random(first).sample(lines[first : first + 100], 100)
+    numbers = LineNumbers()
+    for line in lines:
+        numbers.add(line)
+    assert numbers.text("line") == "lines 1-20000"
+
+
 def test_a_list_that_was_not_run_to_its_end_is_no_success_even_if_no_task_failed() -> None:
     feed = TaskFeed(Setup(), ECHO)
     feed.begin(1)
