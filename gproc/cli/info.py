@@ -13,7 +13,7 @@ from gproc.cli.events import faults_text
 from gproc.cli.naming import meant_by
 from gproc.cli.options import InfoOptions
 from gproc.cli.stderr import complain
-from gproc.cli.style import is_terminal
+from gproc.cli.style import can_redraw, is_terminal
 from gproc.cli.table import table
 from gproc.cli.trace import Trace
 from gproc.client.inquiry import inquire
@@ -59,7 +59,7 @@ def run(options: InfoOptions) -> int:
         if chosen is not None and not rows:
             raise GprocError(f"no node of {options.nodes[0]} is there, or was there before")
         text = as_json(tree, rows) if options.json else as_table(tree, rows, naming, all_rows=chosen is not None)
-        sys.stdout.write(HOME_AND_CLEAR + text if options.watch and is_terminal(sys.stdout) else text)
+        sys.stdout.write(HOME_AND_CLEAR + text if options.watch and can_redraw(sys.stdout) else text)
         sys.stdout.flush()
         if not options.watch:
             return lacking(chosen, tree, naming)

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from gproc.cli.style import clear_line, draw_line, is_terminal
+from gproc.cli.style import can_redraw, clear_line, draw_line, is_terminal
 from gproc.cli.table import table
 from gproc.nodespec import format_path
 from gproc.shown import count_text, shown_text
@@ -43,7 +43,7 @@ class NodesView:
 
     def __init__(self, standings: Sequence[Standing], *, json: bool) -> None:
         self._stages = {standing.host: Stage.WAITING for standing in standings}
-        self._live = is_terminal(sys.stderr) and not json
+        self._live = can_redraw(sys.stderr) and not json
         self._lines = not self._live and not json
         self._held = False
         self.asker = Asker(self.hold)

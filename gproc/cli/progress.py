@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from gproc.cli.style import clear_line, draw_line
+from gproc.cli.style import can_redraw, clear_line, draw_line
 from gproc.client.sinks import Progress
 from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import Place
@@ -292,4 +292,4 @@ def progress_for(*, json_lines: bool, quiet: bool = False) -> Progress:
     """quiet: the terminal belongs to the program."""
     if json_lines:
         return JsonLines()
-    return RunLine() if sys.stderr.isatty() and not quiet else Silent()
+    return RunLine() if can_redraw(sys.stderr) and not quiet else Silent()

@@ -24,13 +24,18 @@ def is_terminal(stream: TextIO) -> bool:
         return False
 
 
+def can_redraw(stream: TextIO) -> bool:
+    """Whether it is a terminal on which a line can be cleared and written again; Emacs' shell-mode has a dumb one."""
+    return is_terminal(stream) and os.environ.get("TERM", "") not in ("", "dumb")
+
+
 def has_colour(stream: TextIO) -> bool:
     """NO_COLOR (no-color.org) forbids colours, FORCE_COLOR (force-color.org) wants them; else terminals have them."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):
         return True
-    return is_terminal(stream) and os.environ.get("TERM", "dumb") != "dumb"
+    return can_redraw(stream)
 
 
 def columns(stream: TextIO) -> int | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from gproc.cli.progress import HowFar, Silent
+from gproc.cli.style import can_redraw
 from gproc.client.sinks import Progress
 from gproc.naming.naming import PLACES, Naming
 from gproc.nodespec import Place
@@ -43,4 +44,4 @@ class TaskLine(HowFar):
 
 
 def task_progress(counts: Callable[[], TaskCounts]) -> Progress:
-    return TaskLine(counts) if sys.stderr.isatty() else Silent()
+    return TaskLine(counts) if can_redraw(sys.stderr) else Silent()

@@ -20,7 +20,7 @@ from gproc.client.events import Exited, Output, Skipped
 from gproc.client.known import JobInfo
 from gproc.client.tree import NodeStatus
 from gproc.client.watching import FRESH_S, Look, Watching
-from gproc.errors import GprocError, SpecError
+from gproc.errors import EXIT_SIGNAL_BASE, GprocError, SpecError
 from gproc.nodespec import NodeSpec, Path
 from gproc.request.wording import describe
 from gproc.shown import shown_text
@@ -49,6 +49,8 @@ class TopApp(App[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "Quit"),
+        # Textual's own Ctrl-C only says which key ends the program.
+        Binding("ctrl+c", "interrupt", show=False, priority=True),
         Binding("n", "show('nodes')", "Nodes"),
         Binding("j", "show('jobs')", "Jobs"),
     ]
@@ -93,6 +95,9 @@ class TopApp(App[None]):
         self._show_jobs()
         if isinstance(self.screen, _Facts):
             self.screen.refresh_facts()
+
+    def action_interrupt(self) -> None:
+        self.exit(return_code=EXIT_SIGNAL_BASE + signal.SIGINT)
 
     def action_show(self, name: str) -> None:
         self.query_one(TabbedContent).active = name

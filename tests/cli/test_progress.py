@@ -55,7 +55,7 @@ def payload(cluster: Cluster, tmp_path: Path) -> Payload:
 def on_a_terminal(cluster: Cluster, payload: Payload, *switches: str) -> str:
     """What a person sees on stderr."""
     ours, theirs = pty.openpty()
-    job = cluster.begin("e", *switches, *payload.words("1"), stderr=theirs)
+    job = cluster.begin("e", *switches, *payload.words("1"), stderr=theirs, env={"TERM": "xterm"})
     os.close(theirs)
     seen = b""
     with contextlib.suppress(OSError):  # EIO: the last one who had the terminal is gone, pty(7)

@@ -174,7 +174,7 @@ def test_a_person_sees_which_nodes_still_run(six: Cluster, tmp_path: Path) -> No
     os.mkfifo(gate)
     ours, theirs = pty.openpty()
     script = f"case $GPROC_RANK in 3) read line < {gate};; 0) exit 1;; esac"
-    process = six.begin("e", "-localbin", "./.", "/bin/sh", "-c", script, stderr=theirs)
+    process = six.begin("e", "-localbin", "./.", "/bin/sh", "-c", script, stderr=theirs, env={"TERM": "xterm"})
     os.close(theirs)
     shown = b""
     while b"5 of 6 done, 1 failed; still running: 4" not in shown:
@@ -185,4 +185,16 @@ def test_a_person_sees_which_nodes_still_run(six: Cluster, tmp_path: Path) -> No
     while b"gproc: 1: exit status 1" not in shown:
         shown += os.read(ours, 4096)
     assert shown.rpartition(b"\x1b[K")[2] == b"gproc: 1: exit status 1\r\n"
+    os.close(ours)
+
+
+@pytest.mark.parametrize("term", ["dumb", ""])
+def test_a_terminal_that_can_clear_no_line_is_sent_none_that_is_drawn_again(six: Cluster, term: str) -> None:
+    """Emacs' shell-mode showed ^[[K after each."""
+    ours, theirs = pty.openpty()
+    process = six.begin("e", "-localbin", "1", "/bin/sleep", "3", stderr=theirs, stdout=theirs, env={"TERM": term})
+    os.close(theirs)
+    assert process.wait(PATIENCE_S) == 0
+    with pytest.raises(OSError, match="Input/output error"):  # at the end, as nothing was written
+        os.read(ours, 4096)
     os.close(ours)

@@ -53,6 +53,20 @@ def driven(tree: Cluster, drive: Callable[[TopApp, Any], Any]) -> None:
     asyncio.run(run())
 
 
+def test_ctrl_c_ends_it_on_every_screen(tree: Cluster) -> None:
+    """It did nothing but to say which other key would."""
+
+    async def drive(app: TopApp, pilot: Any) -> None:
+        await until(pilot, lambda: len(app.query_one("#tree", Tree).root.children) == 2)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: len(app.screen_stack) == 2)
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: app.return_code is not None)
+        assert app.return_code == 130
+
+    driven(tree, drive)
+
+
 def test_nodes_are_a_tree_and_enter_shows_one(tree: Cluster) -> None:
     async def drive(app: TopApp, pilot: Any) -> None:
         shown = app.query_one("#tree", Tree)
