@@ -41,7 +41,7 @@ from gproc.client.session import (
 from gproc.client.session_job import SessionJob
 from gproc.client.sinks import Sink
 from gproc.client.tree import CopyResult, TreeInfo, tree_info
-from gproc.errors import GprocError, LinkLost, MasterSilent
+from gproc.errors import GprocError, LinkLost, MasterSilent, UsageError
 from gproc.naming.naming import PLACES, MeantNodes, Naming
 from gproc.packager import Bundle
 from gproc.request.spec import Request
@@ -64,7 +64,7 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
         self._jobs: dict[SessionJob, AsyncJob] = {}
         self._trees: dict[int, asyncio.Future[TreeInfo]] = {}
         self._answers: dict[int, asyncio.Future[JobAnswer]] = {}
-        self._failure: GprocError | None = None
+        self._failure: GprocError | None = UsageError("the cluster is not connected yet: `async with` it, or await it")
         self._writing = False
 
     def __await__(self) -> Generator[None, None, AsyncCluster]:
@@ -78,6 +78,7 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
             self._connection = Connection(path, waits=False)
         except MasterSilent:  # its queue is full; the loop goes on meanwhile
             self._connection = await asyncio.to_thread(Connection, path)
+        self._failure = None
         self._chunks = ChunkServer(self._connection.session)
         self._loop.add_reader(self._connection, self._readable)
         self._flush()
@@ -367,10 +368,14 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
         if self._failure is not None:
             return
         self._failure = error
-        self._loop.remove_reader(self._connection)
-        if self._writing:
-            self._loop.remove_writer(self._connection)
+        # A forked process shares epoll(7)'s list of descriptors with its parent; a loop that is over has none.
+        if not (self._connection.is_inherited or self._loop.is_closed()):
+            self._loop.remove_reader(self._connection)
+            if self._writing:
+                self._loop.remove_writer(self._connection)
         self._connection.close()
+        if self._connection.is_inherited:
+            return
         for job in self._jobs.values():
             job._changed.set()
             job._drop_files()
@@ -380,8 +385,12 @@ class AsyncCluster(AsyncTaskCluster, AsyncKnownJobs):
                 answer.set_exception(error)
 
     def _check(self) -> None:
+        """Raises: LinkLost and its like; UsageError if it is not this loop's, where nobody would wake the caller."""
         if self._failure is not None:
             raise self._failure
+        self._connection.check_process()
+        if asyncio._get_running_loop() not in (None, self._loop):
+            raise UsageError("another event loop has this connection: connect in this one")
 
 
 def connect_async(socket: FilePath | None = None) -> AsyncCluster:

@@ -1,7 +1,8 @@
-"""A process that is forked while it has a connection: os.fork, and multiprocessing's method "fork"."""
+"""A connection that somebody else has: a process that was forked (os.fork, multiprocessing), another event loop."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 import gproc
+from tests.system.cluster import Cluster
 
 
 def in_child(work: Callable[[], object]) -> str:
@@ -63,3 +65,42 @@ def test_what_a_forked_process_closes_or_forgets_goes_on_in_its_parent(cluster: 
     assert in_child(forget) == ""
     assert [result.stdout for result in results[0]] == [b"1\n", b"2\n"]
     assert job.communicate(b"parent").stdout == {"1": b"parent"}
+
+
+def test_a_forked_process_harms_no_connection_of_its_parents_loop(nodes: Cluster) -> None:
+    """The list of descriptors that epoll(7) watches is one for both: the parent heard nothing more."""
+
+    async def main() -> None:
+        async with gproc.connect_async(str(nodes.socket)) as cluster:
+            job = await cluster.popen("1", ["cat"], stdin=gproc.PIPE)
+            assert "connect here again" in in_child(job.kill)
+            assert in_child(cluster.close) == ""
+            assert (await job.communicate(b"parent")).stdout == {"1": b"parent"}
+
+    asyncio.run(main())
+
+
+def test_a_connection_of_another_loop_says_so_and_can_be_closed(nodes: Cluster) -> None:
+    """A second asyncio.run waited for ever."""
+
+    async def connected() -> gproc.AsyncCluster:
+        return await gproc.connect_async(str(nodes.socket))
+
+    cluster = asyncio.run(connected())
+    with pytest.raises(gproc.UsageError, match="another event loop has this connection"):
+        asyncio.run(cluster.run("1", ["/bin/true"], local_bin=True))
+    cluster.close()
+    assert cluster.closed
+
+
+def test_what_was_not_connected_says_so(nodes: Cluster) -> None:
+    async def main() -> None:
+        cluster = gproc.connect_async(str(nodes.socket))
+        with pytest.raises(gproc.UsageError, match="is not connected yet"):
+            await cluster.info()
+        cluster.close()
+        await cluster
+        assert (await cluster.run("1", ["/bin/true"], local_bin=True)).returncode == 0
+        cluster.close()
+
+    asyncio.run(main())
