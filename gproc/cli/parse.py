@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from gproc.cli.kinds import SIGNAL
 from gproc.cli.modes import MODES, Mode, mode_named
 from gproc.cli.options import (
     Command,
@@ -106,7 +107,7 @@ def _given(word: str, name: str, rest: Iterator[str], mode: Mode | None) -> _Giv
     switches = switches_named(name)
     if not switches:
         shown = {shown.lstrip("-"): shown for switch in SWITCHES for shown in switch.shown()}
-        near = nearest(name, shown) or "; `gproc help MODE` lists them"
+        near = _as_signal(mode, name) or nearest(name, shown) or "; `gproc help MODE` lists them"
         raise UsageError(f"there is no switch {written}{near}")
     # -l is --label of e, and --low of start, which a value follows.
     fitting = [switch for switch in switches if mode is not None and mode.letters in switch.modes]
@@ -117,6 +118,17 @@ def _given(word: str, name: str, rest: Iterator[str], mode: Mode | None) -> _Giv
     if value is None and kind.takes_value:
         raise UsageError(f"{written} wants a value: {kind.wanted}")
     return _Given(name, written, value)
+
+
+def _as_signal(mode: Mode | None, name: str) -> str:
+    """The end of a sentence about -9 or -KILL, as kill(1) has them; "" for anything else."""
+    if mode is None or mode.letters != "kill":
+        return ""
+    try:
+        SIGNAL.read(name)
+    except ValueError:
+        return ""
+    return f"; gproc kill -s {name} sends that signal"
 
 
 def _help(mode: Mode | None, rest: Iterator[str]) -> HelpRequest:
