@@ -258,7 +258,7 @@ def left(foreground: Foreground, *, detached: bool) -> int:
     if detached and foreground.problem is None:
         print(job.number)
     lines = [f"{job.missing}: not connected"] if job.missing else []
-    if not detached and foreground.problem is None:
+    if not detached and foreground.goes_on:
         lines.append(f"left job {job.number}, which goes on: gproc attach {job.number}")
     return foreground.conclude(EXIT_GPROC if job.missing else 0, lines)
 

@@ -47,7 +47,7 @@ class Foreground:
 
     lost: why the master was lost during the job.  problem: what went wrong on our side, as one sentence.
     reader_is_gone: nobody reads our standard output or standard error any more.
-    departed: whether we have left the job, which goes on.
+    departed: whether we have left the job.  goes_on: and it goes on; else the master had to end it.
     errors: the end of what the nodes wrote to standard error.
     """
 
@@ -62,7 +62,7 @@ class Foreground:
         survives: whether the job goes on if we end.  brought: takes the files that it brings back.
         """
         self.job = job
-        self.departed = False
+        self.departed = self.goes_on = False
         self.lost: GprocError | None = None
         self.problem: str | None = None
         self.reader_is_gone = False
@@ -175,9 +175,9 @@ class Foreground:
     def stop(self) -> None:
         """End the program, because nobody reads its output: SIGPIPE ends a local program in this case.
 
-        A job that we only look at goes on.
+        A job that we only look at goes on, and so does one that outlives us.
         """
-        if self.job.viewed is not None:
+        if self.job.viewed is not None or self._survives:
             self._driver.session.leave(self.job)
             return
         self._gave_up = self.problem is not None
@@ -267,7 +267,7 @@ class Foreground:
                 complain([f"job {self.job.number}: {reason}"])
             case Departed(reason):
                 self._tell(f"has left job {self.job.number}")
-                self.departed = True
+                self.departed, self.goes_on = True, not reason
                 if reason:
                     self.problem = reason if self.job.viewed else f"job {self.job.number} is ended: {reason}"
 

@@ -97,6 +97,32 @@ def test_a_job_for_which_the_master_keeps_the_program_leaves_nothing_in_use_when
         time.sleep(0.2)
 
 
+def test_a_job_that_survives_its_client_goes_on_when_nobody_reads_the_client(flat: Cluster) -> None:
+    """`gproc e --on-disconnect=detach ... | head -1` ended it by SIGTERM."""
+    go = flat.place / "read"
+    body = f"echo first; while [ ! -e {go} ]; do echo more; sleep 0.05; done; echo last; exit 3"
+    client = flat.begin("e", "--on-disconnect=detach", "--name=unread", "1-2", "/bin/sh", "-c", body)
+    assert client.stdout is not None
+    assert client.stdout.readline() == b"first\n"
+    client.stdout.close()
+    assert client.wait(PATIENCE_S) == 141
+    go.touch()
+    assert flat.command("wait", "unread").returncode == 3
+    said = logs(flat, "unread").splitlines()
+    assert (said.count("first"), said.count("last")) == (2, 2)
+
+
+def test_a_job_that_survives_its_client_goes_on_when_its_output_cannot_be_written(flat: Cluster) -> None:
+    with open("/dev/full", "wb") as full:
+        done = flat.exec("--on-disconnect=detach", "1", "/bin/sh", "-c", "echo a; sleep 0.5; echo b", stdout=full)
+    assert done.returncode == 125
+    said, left = done.stderr.decode().splitlines()
+    assert said == "gproc: cannot write stdout: No space left on device"
+    assert re.fullmatch(r"gproc: left job (\d+), which goes on: gproc attach \1", left)
+    assert flat.command("wait", "last").returncode == 0
+    assert logs(flat, "last") == "a\nb\n"
+
+
 def test_a_job_whose_output_was_not_kept_says_how_it_would_be(flat: Cluster) -> None:
     assert flat.exec("1", "/bin/echo", "here").returncode == 0
     done = flat.command("logs", "last")
