@@ -206,7 +206,8 @@ def _arguments(mode: Mode, words: list[str], replaced: set[str]) -> dict[str, ob
         if index >= len(words):
             if argument.takes == "optional" or replaced:
                 continue
-            raise UsageError(f"{argument.metavar} is missing\nusage: {mode.usage()}")
+            which = f": {argument.help}" if argument.takes == "list" else ""
+            raise UsageError(f"{argument.metavar} is missing{which}\nusage: {mode.usage()}")
         if argument.takes == "one":
             values[argument.field] = words[index]
         else:

@@ -262,6 +262,7 @@ def test_version_and_completion_need_no_mode() -> None:
         (["help", "bundel"], ("'bundel'", "did you mean bundle?")),
         (["-localbn", "e"], ("-localbn", "did you mean -localbin?")),
         (["e", "--bin-rot=/x", ".", "ls"], ("--bin-rot", "did you mean --bin-root?")),
+        (["key"], ("WORDS is missing: issue HOST..., list, revoke NAME...", "usage:")),
         (["kill", "-9", "night"], ("-9", "gproc kill -s 9 sends that signal")),
         (["kill", "-KILL", "night"], ("-KILL", "gproc kill -s KILL sends that signal")),
         (["-zzzz", "e"], ("-zzzz", "gproc help")),
