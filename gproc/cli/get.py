@@ -10,7 +10,7 @@ from gproc.cli.foreground import Foreground, submitted
 from gproc.cli.naming import meant_by
 from gproc.cli.options import GetOptions
 from gproc.cli.progress import RunLine, Silent
-from gproc.cli.style import is_terminal
+from gproc.cli.style import can_redraw
 from gproc.cli.trace import Trace
 from gproc.client.copying import Remote, copy_request, is_remote, note_torn
 from gproc.client.driver import PollDriver
@@ -52,7 +52,7 @@ def run(options: GetOptions) -> int:
         collected = Collected(options.directory, remote.path, meant.naming, tells=True)
         told = collected.have is not None
         request = copy_request(remote, "collect", exclude=meant.exclude, timeout_s=options.timeout_s, stdin=told)
-        progress = ReceivedLine(lambda: collected.received_bytes) if is_terminal(sys.stderr) else Silent()
+        progress = ReceivedLine(lambda: collected.received_bytes) if can_redraw(sys.stderr) else Silent()
         trace = Trace(options.debug)
         job = submitted(driver, request, None, trace, None, meant.naming)
         foreground = Foreground(driver, job, collected, progress, trace, collected.have)

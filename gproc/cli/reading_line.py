@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import Final, Self
 
-from gproc.cli.style import DEFAULT_COLUMNS, columns, is_terminal
+from gproc.cli.style import DEFAULT_COLUMNS, can_redraw, columns
 from gproc.content import reading
 from gproc.shown import bytes_text
 
@@ -22,7 +22,7 @@ class ReadingLine:
     """Shown while the block is running, by an alarm: a thread would cost each command the import of `threading`."""
 
     def __init__(self) -> None:
-        self._shows = is_terminal(sys.stderr)
+        self._shows = can_redraw(sys.stderr)
         self._is_there = False
         self._former = signal.getsignal(signal.SIGALRM)
 

@@ -24,7 +24,9 @@ assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
 
 def test_a_person_sees_how_much_was_read_and_nothing_of_it_stays() -> None:
     ours, theirs = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-c", WATCHED], stdin=subprocess.PIPE, stderr=theirs)
+    process = subprocess.Popen(
+        [sys.executable, "-c", WATCHED], stdin=subprocess.PIPE, stderr=theirs, env=os.environ | {"TERM": "xterm"}
+    )
     os.close(theirs)
     seen = b""
     while b"reading files: 3.0G" not in seen:
