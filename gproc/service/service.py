@@ -88,10 +88,7 @@ class TreeServices(WaySender, Protocol):
     def release(self, word: Release) -> None: ...
 
     async def keep_bundle(self, bundle: bytes) -> Root:
-        """Fetch all of a bundle, so that no client need be there for it.  It is held: the caller releases it.
-
-        Raises: StoreError.
-        """
+        """Fetch all of a bundle, so that no client need be there, and hold it for the caller.  Raises: StoreError."""
 
 
 class JobService:
