@@ -240,7 +240,7 @@ class Master(Hub):
             self.tree.forget(former_route)
         if displaced is not None:
             said = "%s has the place of %s, which is another run of a slave"
-            self.log.say(logging.WARNING, info.name, said, node, displaced)
+            self.tree_log.say(logging.WARNING, info.name, said, node, displaced)
             self._book.keeper.note_node(displaced.nonce, None)
             self._service.ways.unreached(displaced, "another slave has its place")
             self.faults.end(displaced, "another run of its slave has its place", time.time())
@@ -248,7 +248,7 @@ class Master(Hub):
         self._book.keeper.note_node(node.nonce, packed_node(KeptNode(node.place, node.info, node.run_key)))
         self._grant(node)
         if known is None:
-            self.log.say(logging.INFO, info.name, "arrived: %s", node)
+            self.tree_log.say(logging.INFO, info.name, "arrived: %s", node)
             self._service.ways.arrived(node)
         else:
             self._regained.note(node, self._by_way_of(node))
@@ -290,12 +290,12 @@ class Master(Hub):
             return
         head = lost[0]
         if change.ended and head.route == change.route:
-            self.log.say(logging.INFO, head.info.name, "left: %s: %s", head, change.reason)
+            self.tree_log.say(logging.INFO, head.info.name, "left: %s: %s", head, change.reason)
             self._forget(head, change.reason)
             del lost[0]
         if lost:
             said = "cannot reach %s: %s"
-            self.log.say(logging.WARNING, head.info.name, said, together(head, lost), change.reason)
+            self.tree_log.say(logging.WARNING, head.info.name, said, together(head, lost), change.reason)
         for node in lost:
             self.registry.lose(node, boottime_s())
         self._miss(head.place, head.info.name, lost, change.reason)

@@ -27,7 +27,7 @@ def run(options: CpOptions) -> int:
     remote = remote._replace(nodes=meant.nodes)
     check_master(options.socket)
     trace = Trace(options.debug)
-    line = ReadingLine()
+    line = ReadingLine(quiet=options.json_progress)
 
     def missed(reason: str) -> None:
         line.clear()

@@ -84,7 +84,7 @@ def run(options: ExecOptions, manner: Manner | None = None) -> int:
     cwd = working_directory()
     command = shell_command(options.command) if options.shell else options.command
     check_sending(options)
-    bundle = None if options.local_bin else packed(options, command, cwd, trace)
+    bundle = None if options.local_bin else packed(options, command, cwd, trace, quiet=options.json_progress)
     stdin = manner.stdin(options)
     request = program_request(
         meant.nodes,
@@ -263,7 +263,9 @@ def left(foreground: Foreground, *, detached: bool) -> int:
     return foreground.conclude(EXIT_GPROC if job.missing else 0, lines)
 
 
-def packed(options: ProgramOptions, command: Sequence[str], cwd: str, trace: Trace) -> Bundle:
+def packed(
+    options: ProgramOptions, command: Sequence[str], cwd: str, trace: Trace, *, quiet: bool = False
+) -> Bundle:
     """Raises: BundleError and its kinds; NoMaster and the like, before much is read for a master that is not there."""
     if options.files or options.venv or options.image or options.trace or options.with_package:
         check_master(options.socket)
@@ -290,7 +292,7 @@ def packed(options: ProgramOptions, command: Sequence[str], cwd: str, trace: Tra
             with open(os.devnull, "r+b", buffering=0) as nothing:
                 run_here(request, environment(options), [nothing.fileno()] * 3, trace)
         trace.step(f"packs {program}")
-        with ReadingLine():
+        with ReadingLine(quiet=quiet):
             bundle = pack(request, explain=trace.has_details)
     except ProgramNotFound as error:
         if not looks_like_a_shell_line(program):

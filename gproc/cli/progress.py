@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -215,7 +216,7 @@ class HowFar(Bar):
         self.run_s: float | None = None
         """Since when the job runs, by time.monotonic(); None if there is nothing to say."""
         self._is_there = False
-        self._drawn_s = 0.0
+        self._drawn_s = -math.inf
 
     def text(self) -> str:
         """What the line says.  It is empty if there is nothing more to say."""
@@ -228,8 +229,8 @@ class HowFar(Bar):
         if self.run_s is None:
             return None
         now_s = time.monotonic()
-        # There are many more steps in a job than a person reads lines.
-        wait_s = (self._drawn_s + RUN_LINE_S if self._is_there else self.run_s + RUN_LINE_AFTER_S) - now_s
+        # There are many more steps in a job than a person reads lines, also if each brings output and clears the line.
+        wait_s = max(self._drawn_s + RUN_LINE_S, self.run_s + RUN_LINE_AFTER_S) - now_s
         if wait_s > 0:
             return wait_s
         text = self.text()

@@ -19,10 +19,14 @@ EVERY_S: Final = 0.5
 
 
 class ReadingLine:
-    """Shown while the block is running, by an alarm: a thread would cost each command the import of `threading`."""
+    """Shown while the block is running, by an alarm: a thread would cost each command the import of `threading`.
 
-    def __init__(self) -> None:
-        self._shows = can_redraw(sys.stderr)
+    Only for the main thread, as all that sets signals.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        """quiet: a program reads our messages, or the terminal is lent to one."""
+        self._shows = can_redraw(sys.stderr) and not quiet
         self._is_there = False
         self._former = signal.getsignal(signal.SIGALRM)
 

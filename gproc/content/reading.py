@@ -17,7 +17,7 @@ SPAN_BYTES: Final = 8 << 20
 
 
 class SoFar:
-    """What this process has read to name it, in bytes: for who watches."""
+    """What this process has read to name it, in bytes: for a person who watches."""
 
     def __init__(self) -> None:
         self.size_bytes = 0

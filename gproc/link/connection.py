@@ -129,32 +129,45 @@ class Link(asyncio.BufferedProtocol):
         return self._reader.space()
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.heard_s = time.monotonic()
         self._traffic.received += nbytes
+        self._received(nbytes, its_turn=False)
+
+    def _received(self, nbytes: int, *, its_turn: bool) -> None:
+        self.heard_s = time.monotonic()
         try:
             if not self._greeted:
                 self._read_preface(nbytes)
                 nbytes = 0
                 if not self._greeted:
                     return
-            self._deliver_frames(nbytes)
+            if self._shift is None:
+                for kind, payload in self._reader.frames(nbytes):
+                    if self._lost or self._why is not None:
+                        return
+                    self._deliver(kind, payload)
+            else:
+                self._deliver_in_shift(nbytes, self._shift, its_turn=its_turn)
         except PeerError as error:
             self.receiver.on_fault(self, str(error))
 
-    def _deliver_frames(self, count: int) -> None:
-        """Of what is here, with so many more bytes: all frames, or those that its user has time for."""
-        shift = self._shift
-        since_s = 0.0 if shift is None else shift.now_s()
-        for number, (kind, payload) in enumerate(self._reader.frames(count)):
-            if self._lost or self._why is not None:
-                return
-            if shift is not None and number and shift.is_over(since_s):
-                assert self._transport is not None
-                self._transport.pause_reading()
-                shift.wait(self._go_on)
-                break
-            self._deliver(kind, payload)
-        if shift is not None:
+    def _deliver_in_shift(self, count: int, shift: Shift, *, its_turn: bool) -> None:
+        """Of what is here, with so many more bytes, deliver what its user has time for; the rest waits.
+
+        its_turn: it has waited, and gets one frame delivered in any case.
+        """
+        since_s = shift.now_s()
+        try:
+            for kind, payload in self._reader.frames(count):
+                if self._lost or self._why is not None:
+                    return
+                if not its_turn and shift.is_over(since_s):
+                    assert self._transport is not None
+                    self._transport.pause_reading()
+                    shift.wait(self._go_on)
+                    return
+                its_turn = False
+                self._deliver(kind, payload)
+        finally:
             shift.spend(since_s)
 
     def _go_on(self) -> None:
@@ -162,7 +175,11 @@ class Link(asyncio.BufferedProtocol):
         if self._transport is None or self._lost or self._transport.is_closing():
             return
         self._transport.resume_reading()
-        self.buffer_updated(0)
+        try:
+            self._received(0, its_turn=True)
+        except BaseException:  # a fault of ours ends the connection, as asyncio does it for bytes that come
+            self.abort("a fault of this program")
+            raise
 
     def missing(self) -> int:
         missing = self._reader.missing()

@@ -2,7 +2,8 @@
 
 64 KiB of small requests, read at once, can be seconds of work.  A user may have hundreds of connections that all bring
 so many.  So a user has one shift in each turn of the event loop, however many connections that are; what is left over
-waits in its buffer, and its connection is not read meanwhile.
+waits in its buffer, and its connection is not read meanwhile.  A connection that has waited gets one request served in
+any case.
 """
 
 from __future__ import annotations
@@ -30,14 +31,13 @@ class Shift:
         return self._clock_s()
 
     def is_over(self, since_s: float) -> bool:
-        """Whether the time of this turn is used up by work that began then, and what was done before."""
+        """Whether the time of this turn is used up: by work that began then, and by what was done before."""
         return self._spent_s + self._clock_s() - since_s >= SHIFT_S
 
     def spend(self, since_s: float) -> None:
         """Work that began then is done for now."""
         self._spent_s += self._clock_s() - since_s
-        if self._spent_s >= SHIFT_S:
-            self._await_turn()
+        self._await_turn()
 
     def wait(self, go_on: Callable[[], None]) -> None:
         """Call this in a later turn, after others that wait already."""
@@ -52,9 +52,11 @@ class Shift:
     def _begin(self) -> None:
         self._is_due = False
         self._spent_s = 0.0
-        for _ in range(len(self._waiting)):
-            if self._spent_s >= SHIFT_S:
-                break
-            self._waiting.popleft()()
-        if self._waiting:
-            self._await_turn()
+        try:
+            for _ in range(len(self._waiting)):
+                if self._spent_s >= SHIFT_S:
+                    break
+                self._waiting.popleft()()
+        finally:
+            if self._waiting:
+                self._await_turn()

@@ -25,9 +25,14 @@ LEAST_BELOW: Final = 64
 def most_below(level: int) -> int:
     """How many nodes a child of a node of this level may announce; the master's is 0.
 
-    It is a quarter of what the node itself may: else one child could have its parent announce too many, and be dropped.
+    It is half of what the node itself may, so that one child does not take the room of all others.
     """
-    return max(NODES_BELOW_MAX >> 2 * level, LEAST_BELOW)
+    return max(NODES_BELOW_MAX >> level, LEAST_BELOW)
+
+
+def is_full(level: int, count: int) -> bool:
+    """Whether the parent of a node of this level would drop it, with all below it, for more than `count` nodes."""
+    return level > 0 and count + 1 >= most_below(level - 1)
 
 
 class JoinRefused(GprocError):

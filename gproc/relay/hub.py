@@ -19,7 +19,7 @@ from gproc.link.heartbeats import Heartbeats
 from gproc.link.refusals import Refusals
 from gproc.nodespec import LEVELS_MAX, Place, format_path
 from gproc.relay.adoption import NotBelow, adopted_numbers, is_at_home, shown_grant, shown_number
-from gproc.relay.belonging import Belonging, JoinRefused, most_below
+from gproc.relay.belonging import Belonging, JoinRefused, is_full, most_below
 from gproc.relay.children import Child, Children
 from gproc.relay.memory import Memory
 from gproc.relay.neighbours import Downstream, Upstream
@@ -69,7 +69,7 @@ class Hub(ABC):
         self.compressed = Compressed()
         self.children = Children(self, endpoint, link_timeout_s)
         self._adopted_numbers = adopted_numbers()
-        self.log = TreeLog()
+        self.tree_log = TreeLog()
         self._objections = Refusals()
         """To what children announce: by their names."""
         self._memory = Memory()
@@ -133,6 +133,8 @@ class Hub(ABC):
                 raise JoinRefused("this node has no place yet", final=False)
             if not self._is_at_home(grant):
                 return next(self._adopted_numbers)
+        if is_full(self._level, len(self.tree)):
+            raise JoinRefused("as many nodes as its parent takes are below this one: use another --parent", final=False)
         id = self._number_for(join)
         present = [(child.id, child.node.name) for child in self.children]
         if why := self.belonging.objection(join.node.name, id, present):
@@ -166,7 +168,7 @@ class Hub(ABC):
 
     def child_arrived(self, child: Child) -> None:
         where, name = bracketed(child.node.address), child.node.name
-        self.log.say(logging.INFO, name, "node %s joined: %s at %s", shown_number(child.id), name, where)
+        self.tree_log.say(logging.INFO, name, "node %s joined: %s at %s", shown_number(child.id), name, where)
         if (known := self.endpoint.vetting.signed) is not None:
             child.link.send(Revocations(known))
         if (succession := self.endpoint.succession) is not None:
@@ -178,7 +180,7 @@ class Hub(ABC):
     def child_left(self, child: Child, reason: str) -> None:
         self.children.remove(child)
         where, name = bracketed(child.node.address), child.node.name
-        self.log.say(logging.INFO, name, "node %s left: %s at %s: %s", shown_number(child.id), name, where, reason)
+        self.tree_log.say(logging.INFO, name, "node %s left: %s at %s: %s", shown_number(child.id), name, where, reason)
         route = Route((child.id,))
         # First the nodes above: the master holds back standard input, and only then may others get more of it.
         self._leave(Left(route, reason, child.ended))
@@ -238,20 +240,19 @@ class Hub(ABC):
 
     def _arrived(self, child: Child, change: Arrived) -> None:
         """A node is there, far below.  Raises: PeerError if that is beyond belief."""
-        level = len(self.place) or int(self.session is None)  # a slave that has no place yet is no master
-        if level + len(change.route) > LEVELS_MAX:
+        if self._level + len(change.route) > LEVELS_MAX:
             raise PeerError(f"it announced a node deeper than {LEVELS_MAX} levels")
         if change.route not in self.tree:
-            if self.tree.count(child.id) > most_below(level):
-                raise PeerError(f"it announced more than {most_below(level)} nodes")
-            if level and len(self.tree) + 1 >= most_below(level - 1):
-                self._make_room(most_below(level - 1))
+            if self.tree.count(child.id) > most_below(self._level):
+                raise PeerError(f"it announced more than {most_below(self._level)} nodes")
+            if is_full(self._level, len(self.tree)):
+                largest = max(self.children, key=lambda child: self.tree.count(child.id))
+                largest.link.abort("it and others announced more nodes than may be below their parent, and it the most")
         self._take_in(child, change)
 
-    def _make_room(self, most: int) -> None:
-        """The parent would drop this node, with all below it, if it announced more: drop the largest part."""
-        largest = max(self.children, key=lambda child: self.tree.count(child.id))
-        largest.link.abort(f"it and others announced more than {most} nodes, and it the most of them")
+    @property
+    def _level(self) -> int:
+        return len(self.place) or int(self.session is None)  # a slave that has no place yet is no master
 
     def _take_in(self, child: Child, change: Arrived) -> None:
         if why := self.objection(change):

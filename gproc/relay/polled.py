@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+SLACK: Final = 64
+"""Loads beyond those that were asked for: nodes may have joined since, or be some that the master does not take in."""
+
 
 class Polled:
     """One child's.  A load becomes four times as long on its way up, so unasked ones would fill the links above."""
@@ -12,7 +17,7 @@ class Polled:
 
     def ask(self, serial: int, nodes: int) -> None:
         """It was asked for its load, and for those of the nodes below it: so many in all."""
-        self._serial, self._left = serial, nodes
+        self._serial, self._left = serial, 2 * nodes + SLACK
 
     def may_answer(self, serial: int, count: int) -> bool:
         """Whether so many loads were asked for, and not said yet."""

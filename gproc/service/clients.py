@@ -20,11 +20,11 @@ from gproc.link.transport import HANDSHAKE_S
 from gproc.policy.rules import PolicyLimits
 from gproc.request.spec import Caller
 from gproc.service.accounts import Account, Accounts, bounds_of
+from gproc.service.gathered_input import GatheredInput
 from gproc.service.listening import Listener, listeners, made_again
 from gproc.service.live import LiveJob
 from gproc.service.polling import TreeInquiries
 from gproc.service.service import JobService
-from gproc.service.typed import TypedInput
 from gproc.service.views import JobView
 from gproc.shown import reason_of
 from gproc.trust.caller import caller_of, uid_of
@@ -51,6 +51,9 @@ log = logging.getLogger("gproc")
 
 INQUIRIES_MAX: Final = 64
 """Questions about the tree and about jobs that one client may have open."""
+
+UNREAD_REFUSALS_BYTES: Final = 256 << 10
+"""Refusals that wait for a client that does not read: those of some thousand requests."""
 
 UNREAD_S: Final = 10.0
 """Seconds in which a client reads such an answer: its user's other commands may wait for that."""
@@ -98,7 +101,9 @@ class Client(Receiver[ClientToMaster]):
         self.link = Link(None, self, account, traffic, welcomed=True, shift=account.shift)
         self.views: dict[int, JobView] = {}
         self.looking: set[asyncio.Task[None]] = set()
-        self._typed = TypedInput(self._give_input, lambda reason: self.on_fault(self.link, reason))
+        self._gathered = GatheredInput(self._give_input, lambda reason: self.on_fault(self.link, reason))
+        self._unread_bytes = 0
+        """Refusals that were sent since it last had read most of what waits for it."""
         self._caller: Caller | None = None
         self._service = service
         self._tree = inquiries
@@ -153,7 +158,7 @@ class Client(Receiver[ClientToMaster]):
                 caller = self.caller()
                 self._asked(serial, lambda: self._service.list_jobs(message, caller))
             case Detach(number):
-                self._typed.flush(number)
+                self._gathered.flush(number)
                 if number in self.views:
                     self.views[number].leave()
                 else:
@@ -187,7 +192,7 @@ class Client(Receiver[ClientToMaster]):
         if stream != frames.STDIN:
             raise PeerError("output from a client")
         if self._seen(job) is not None:
-            self._typed.add(job, bytes(data))
+            self._gathered.add(job, bytes(data))
 
     def _give_input(self, job: int, data: bytes) -> None:
         if (seen := self._seen(job)) is not None:
@@ -207,12 +212,21 @@ class Client(Receiver[ClientToMaster]):
             self._ended(reason)
         link.end(reason)
 
+    def refuse(self, refusal: messages.Rejected) -> None:
+        """Tell it that something is not done.  A client that asks on and on, and does not read that, is dropped."""
+        frame = messages.frame(refusal)
+        self._unread_bytes = self._unread_bytes + len(frame) if self.link.congested else 0
+        if self._unread_bytes > UNREAD_REFUSALS_BYTES:
+            self.on_fault(self.link, f"it does not read its answers: {refusal.reason}")
+        else:
+            self.link.write(frame)
+
     def on_lost(self, link: Link, reason: str) -> None:
         if not self.spoken.is_set():
             if not link.left:  # else it only wanted to know whether we are here
                 self._refused(reason)
             self.spoken.set()
-        self._typed.flush_all()
+        self._gathered.flush_all()
         for task in self.looking:
             task.cancel()
         self._service.withdraw(self)

@@ -23,8 +23,8 @@ from gproc.request.spec import TerminalSize
 from gproc.service.continuing import is_given_up, skip_gone
 from gproc.service.jobs import JobRecord
 from gproc.service.keeping import say_ended
-from gproc.service.ordering import PacedOrders
 from gproc.service.outofreach import UnreachedRanks
+from gproc.service.pacing import PacedOrders
 from gproc.service.takers import SharedCredit
 from gproc.service.viewer import Viewer
 from gproc.service.window import INPUT_FOR_TURNS_BYTES, Window, input_sizes

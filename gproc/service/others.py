@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from gproc.errors import EXIT_GPROC, GprocError, PeerError, TrustError, UsageError
+from gproc.errors import EXIT_GPROC, GprocError, TrustError, UsageError
 from gproc.nodespec import NodeSpec, Place, fold
 from gproc.policy.rules import PolicyOversight
 from gproc.records.record import JobName, KeptJob, is_whole
@@ -65,10 +65,8 @@ class OtherJobs:
     def view(self, client: Client, caller: Caller, question: ViewJob) -> None:
         """Show a job to a client, or say why not."""
         if client.account.views >= VIEWS_OF_USER_MAX:
-            if client.link.congested:
-                raise PeerError("it looks at more and more jobs, and does not read what it is shown")
             reason = f"you look at {VIEWS_OF_USER_MAX} jobs already, and more are not possible at a time"
-            client.link.send(Rejected(question.serial, GprocError.exit_status, reason))
+            client.refuse(Rejected(question.serial, GprocError.exit_status, reason))
             return
         client.account.views += 1
         task = asyncio.get_running_loop().create_task(self._look(client, caller, question))

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from gproc.errors import EXIT_GPROC, EXIT_USAGE, GprocError, LinkLost, PeerError, SpecError
+from gproc.errors import EXIT_GPROC, EXIT_USAGE, GprocError, LinkLost, SpecError
 from gproc.link.refusals import Refusals
 from gproc.nodespec import Place, fold
 from gproc.records.record import shortened_nodes
@@ -128,8 +128,6 @@ class JobService:
         try:
             client.account.hold(cost)
         except GprocError as error:
-            if client.link.congested:
-                raise PeerError(f"it does not read its answers: {error}") from None
             self._refuse(client, caller, submit, shown_text(shortened_nodes(submit.request.nodes)), error)
             return
         task = asyncio.create_task(self._take(client, caller, submit, cost))
@@ -265,7 +263,7 @@ class JobService:
     def _reject(self, client: Client, submit: AnySubmit, status: int, reason: str) -> None:
         self.refused += 1
         log.debug("a request for nodes %s is not taken: %s", submit.request.nodes, reason)
-        client.link.send(Rejected(submit.serial, status, reason))
+        client.refuse(Rejected(submit.serial, status, reason))
 
     def _start(self, live: LiveJob, nodes: Sequence[Node | None]) -> None:
         """nodes: by rank; None: it is not connected any more."""

@@ -128,7 +128,7 @@ def known_keys(known: list[str], host: str, addr: str, port: int) -> bool:
 
 def remember(path: str, host: str, port: int, key: str) -> None:
     """Add a line to a file of known hosts, which is made if it is not there."""
-    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    os.makedirs(os.path.dirname(path) or ".", 0o700, exist_ok=True)
     where = host if port == 22 else f"[{host}]:{port}"
     kind, value = key.split()[:2]
     with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "a") as file:

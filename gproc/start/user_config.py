@@ -17,6 +17,7 @@ from asyncssh.config import SSHClientConfig
 from gproc.environment import expanded
 
 _TOKEN: Final = re.compile("%(.)")
+_REPLACED: Final = re.compile(r"%.|\$\{[^}]*\}")
 
 _FILES: Final = ("IdentityFile", "CertificateFile")
 
@@ -103,8 +104,8 @@ def _get_with_files_that_are_there(self: Any, option: str, default: object = Non
             # Of none asyncssh would make all that the agent has.
             return _get(self, option, default) if _keys_of(self) else ""
         case "UserKnownHostsFile":
-            # One that cannot be read stays: it might tell that the host has another key.  Of none at all asyncssh makes
-            # that any key is right.
+            # One that cannot be read stays: it might tell that the host has another key.  If the list is empty,
+            # asyncssh accepts any key.
             there = [each for each in _known_hosts_of(self, option) if os.path.lexists(expanded(each))]
             return there or [_NO_HOSTS]
         case "GlobalKnownHostsFile":
@@ -120,10 +121,22 @@ def _known_hosts_of(config: Any, option: str) -> list[str]:
     named = _files_of(config, option)
     if not named and (option == "UserKnownHostsFile" or _get(config, option) is None):
         return list(_USUAL[option])
-    if any("%" in each for each in named):
-        tokens = _tokens(config)
-        named = [_TOKEN.sub(lambda token: tokens.get(token[1], token[0]), each) for each in named]
-    return named
+    return [_replaced(config, option, each) for each in named]
+
+
+def _replaced(config: Any, option: str, path: str) -> str:
+    """A path with its tokens and variables replaced.
+
+    Raises: ValueError if one is not known: a file that is not there would count as one without any hosts.
+    """
+    if "%" not in path and "${" not in path:
+        return path
+    known = {f"%{name}": value for name, value in _tokens(config).items()} | {"%%": "%"}
+    known |= {"${" + name + "}": value for name, value in os.environ.items()}
+    unknown = next((each[0] for each in _REPLACED.finditer(path) if each[0] not in known), None)
+    if unknown is not None:
+        raise ValueError(f"{unknown} in {option} {path} is not known")
+    return _REPLACED.sub(lambda each: known[each[0]], path)
 
 
 def _keys_of(config: Any) -> list[str]:

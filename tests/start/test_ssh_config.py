@@ -92,15 +92,25 @@ def two_keys() -> list[asyncssh.SSHKey]:
     return [asyncssh.generate_private_key("ssh-ed25519") for _ in range(2)]
 
 
+@pytest.mark.parametrize("name", ["~/%n.hosts", "${HOME}/node.hosts ~/more", "node.hosts"])
 def test_a_new_key_was_not_noted_in_the_file_that_counts_so_that_any_other_was_new_too(
-    home: Path, two_keys: list[asyncssh.SSHKey]
+    home: Path, two_keys: list[asyncssh.SSHKey], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It was noted in ~/.ssh/known_hosts, where nobody looked for it: whoever was on the way got the node's secrets."""
-    first, second = asyncio.run(logins(home, two_keys, f"  UserKnownHostsFile {home}/%n.hosts {home}/more\n"))
+    monkeypatch.chdir(home)
+    first, second = asyncio.run(logins(home, two_keys, f"  UserKnownHostsFile {name}\n"))
     assert first.startswith("Permission denied"), "that file is not there yet, as for ssh(1)"
     assert second.startswith("its host key is another one than known_hosts has")
     assert (home / "node.hosts").read_text().startswith("[127.0.0.1]:")
     assert not (home / ".ssh" / "known_hosts").exists()
+
+
+@pytest.mark.parametrize("word", ["%z", "${NO_SUCH_VARIABLE}"])
+def test_a_file_of_known_hosts_whose_name_is_not_known_is_not_an_empty_one(
+    home: Path, two_keys: list[asyncssh.SSHKey], word: str
+) -> None:
+    (told,) = asyncio.run(logins(home, two_keys[:1], f"  UserKnownHostsFile ~/{word}/hosts\n"))
+    assert told.startswith(f"{word} in UserKnownHostsFile ~/{word}/hosts is not known: gproc's own ssh cannot")
 
 
 @pytest.mark.parametrize("users", ["missing", ""])

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 
 import pytest
 
 from gproc.errors import PeerError
 from gproc.request.acts import SendSignal, SetTerminalSize
 from gproc.request.spec import TerminalSize
-from gproc.service.ordering import AT_ONCE, PacedAct, PacedOrders
-from gproc.service.typed import WHOLE_BYTES, TypedInput
+from gproc.service.gathered_input import WHOLE_BYTES, GatheredInput
+from gproc.service.pacing import AT_ONCE, PacedAct, PacedOrders
 from tests.loop import run
 
 
 def test_small_pieces_go_as_one_and_the_end_behind_them() -> None:
     async def work() -> None:
         given: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue()
-        typed = TypedInput(lambda job, data: given.put_nowait((job, data)), pytest.fail)
+        typed = GatheredInput(lambda job, data: given.put_nowait((job, data)), pytest.fail)
         for _ in range(1000):
             typed.add(1, b"x")
             typed.add(2, b"y")
@@ -41,7 +42,7 @@ def test_too_much_input_is_a_fault_also_when_it_is_given_later() -> None:
 
     async def work() -> None:
         faults: asyncio.Queue[str] = asyncio.Queue()
-        typed = TypedInput(refuse, faults.put_nowait)
+        typed = GatheredInput(refuse, faults.put_nowait)
         typed.add(1, b"x")
         assert await faults.get() == "no credit"
         with pytest.raises(PeerError, match="no credit"):
@@ -50,10 +51,31 @@ def test_too_much_input_is_a_fault_also_when_it_is_given_later() -> None:
     run(work())
 
 
+def test_the_last_word_counts_if_a_job_is_stopped_and_goes_on_again_and_again() -> None:
+    """A signal took the place of an equal one that waited: CONT, TSTP, CONT left the job stopped."""
+
+    async def work() -> None:
+        given: asyncio.Queue[PacedAct] = asyncio.Queue()
+        now_s = 0.0
+        paced = PacedOrders(given.put_nowait, lambda: now_s)
+        for _ in range(AT_ONCE):
+            paced.add(SendSignal(signal.SIGUSR1))
+            given.get_nowait()
+        for signum in (signal.SIGCONT, signal.SIGTSTP, signal.SIGINT, signal.SIGCONT):
+            paced.add(SendSignal(signum))
+        now_s = 10.0
+        assert [await given.get() for _ in range(2)] == [SendSignal(signal.SIGINT), SendSignal(signal.SIGCONT)]
+        paced.stop()
+        assert given.empty()
+
+    run(work())
+
+
 def test_signals_beyond_what_nodes_are_told_at_once_wait_and_equal_ones_are_one() -> None:
     async def work() -> None:
         given: asyncio.Queue[PacedAct] = asyncio.Queue()
-        paced = PacedOrders(given.put_nowait)
+        now_s = 0.0
+        paced = PacedOrders(given.put_nowait, lambda: now_s)
         for _ in range(10 * AT_ONCE):
             paced.add(SendSignal(10))
         assert [given.get_nowait() for _ in range(AT_ONCE)] == [SendSignal(10)] * AT_ONCE
@@ -62,6 +84,7 @@ def test_signals_beyond_what_nodes_are_told_at_once_wait_and_equal_ones_are_one(
         sizes = [SetTerminalSize(TerminalSize(rows, 80)) for rows in range(1, 100)]
         for size in sizes:
             paced.add(size)
+        now_s = 10.0
         assert [await given.get() for _ in range(3)] == [SendSignal(10), SendSignal(12), sizes[-1]]
         for _ in range(2 * AT_ONCE):
             paced.add(SendSignal(10))

@@ -6,11 +6,15 @@ Each order is signed, and goes to every node of the job.  Without a bound one us
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import signal
+import time
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from gproc.link.allowance import Allowance
 from gproc.request.acts import SendSignal, SetTerminalSize
+
+STOPS: Final = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
 AT_ONCE: Final = 64
 """All signals, each once."""
@@ -24,32 +28,39 @@ PacedAct = SendSignal | SetTerminalSize
 class PacedOrders:
     """One job's.  order: gives it."""
 
-    def __init__(self, order: Callable[[PacedAct], None]) -> None:
+    def __init__(self, order: Callable[[PacedAct], None], clock_s: Callable[[], float] = time.monotonic) -> None:
         self._order = order
-        self._allowance: Allowance | None = None
-        self._waiting: dict[int, PacedAct] = {}
-        """By the number of the signal; 0: the terminal's size."""
+        self._clock_s = clock_s
+        self._allowance = Allowance(AT_ONCE, ORDER_S, clock_s())
+        self._waiting: dict[int | None, PacedAct] = {}
+        """By the number of the signal; None: the terminal's size.  The last one came last."""
         self._timer: asyncio.TimerHandle | None = None
 
     def take_one(self) -> bool:
         """Whether an order may be given now."""
-        now_s = asyncio.get_running_loop().time()
-        if self._allowance is None:
-            self._allowance = Allowance(AT_ONCE, ORDER_S, now_s)
-        return self._allowance.take_one(now_s)
+        return self._allowance.take_one(self._clock_s())
 
     def add(self, act: PacedAct) -> None:
-        """Now, or when there is time, in the place of an equal one that waits."""
+        """Now, or when there is time, after those that wait and instead of an equal one among them.
+
+        To stop and to continue take each other's place too, as in kill(2): the last word counts.
+        """
         if not self._waiting and self.take_one():
             self._order(act)
             return
-        self._waiting[act.signum if isinstance(act, SendSignal) else 0] = act
+        number = act.signum if isinstance(act, SendSignal) else None
+        for other in (number, *_undone_by(number)):
+            self._waiting.pop(other, None)
+        self._waiting[number] = act
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(ORDER_S, self._go_on)
 
     def stop(self) -> None:
         """The job is over."""
         self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _go_on(self) -> None:
         self._timer = None
@@ -57,3 +68,10 @@ class PacedOrders:
             self._order(self._waiting.pop(next(iter(self._waiting))))
         if self._waiting:
             self._timer = asyncio.get_running_loop().call_later(ORDER_S, self._go_on)
+
+
+def _undone_by(signum: int | None) -> Iterable[int]:
+    """The signals whose effect this one takes back."""
+    if signum == signal.SIGCONT:
+        return STOPS
+    return (signal.SIGCONT,) if signum in STOPS else ()

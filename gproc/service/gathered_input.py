@@ -1,4 +1,4 @@
-"""What a client types into its jobs: small pieces that come at once go to the nodes as one.
+"""Standard input that a client sends in small pieces: what comes at once goes to the nodes as one.
 
 The master signs each block of standard input, and each node checks it.  A window counts bytes: a megabyte in pieces of
 one byte would be a million signatures, and hundred megabytes of frames in front of what others send.
@@ -28,7 +28,7 @@ class _Typed:
         self.given_s = 0.0
 
 
-class TypedInput:
+class GatheredInput:
     """One client's.
 
     give: gives a job its input; b"" is the end.  It raises PeerError for too much.  fault: is told so.
