@@ -214,10 +214,12 @@ class Client(Receiver[ClientToMaster]):
 
     def refuse(self, refusal: messages.Rejected) -> None:
         """Tell it that something is not done.  A client that asks on and on, and does not read that, is dropped."""
+        if self.link.ending:
+            return
         frame = messages.frame(refusal)
         self._unread_bytes = self._unread_bytes + len(frame) if self.link.congested else 0
         if self._unread_bytes > UNREAD_REFUSALS_BYTES:
-            self.on_fault(self.link, f"it does not read its answers: {refusal.reason}")
+            self.on_fault(self.link, "it does not read its answers, and asks on and on")
         else:
             self.link.write(frame)
 

@@ -67,7 +67,7 @@ def test_a_user_who_does_not_read_refusals_is_dropped(cluster: Cluster, root_onl
     frame = messages.frame(refused)
     with another_user(), client(cluster) as peer:
         threading.Thread(target=flood, args=(peer, frame * 1000), daemon=True).start()
-        cluster.master.says(r"ended the connection of a client of uid 65534: it does not read its answers: your jobs")
+        cluster.master.says(r"ended the connection of a client of uid 65534: it does not read its answers")
 
 
 def test_a_user_who_does_not_read_what_views_show_is_dropped(cluster: Cluster, root_only: None) -> None:
@@ -76,7 +76,7 @@ def test_a_user_who_does_not_read_what_views_show_is_dropped(cluster: Cluster, r
     question = messages.frame(ViewJob(1, "last", "", output=False, start=False))
     with another_user(), client(cluster) as peer:
         threading.Thread(target=flood, args=(peer, question * 100_000), daemon=True).start()
-        cluster.master.says(r"ended the connection of a client of uid 65534: it looks at more and more jobs")
+        cluster.master.says(r"ended the connection of a client of uid 65534: it does not read its answers")
     done = cluster.command("wait", "last", uid=NOBODY)
     assert done.returncode == 0, done.stderr
 

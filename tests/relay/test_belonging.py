@@ -6,7 +6,8 @@ import pytest
 
 from gproc.locales import load
 from gproc.locales.local import Local
-from gproc.relay.belonging import Belonging, placed_by
+from gproc.nodespec import LEVELS_MAX
+from gproc.relay.belonging import Belonging, is_full, most_below, placed_by
 
 KANE = placed_by(load("kane"), 6666)
 LOCAL = placed_by(Local(), 6666)
@@ -52,3 +53,16 @@ def test_a_locale_says_a_hosts_place_down_from_the_master() -> None:
     master = Belonging("front", True, KANE)
     assert [master.place_of(name) for name in ("kn20", "kn7", "kn47", "strange")] == [(1,), (1, 7), (3, 7), None]
     assert Belonging("front", True, LOCAL).place_of("kn7") is None
+
+
+@pytest.mark.parametrize("level", range(1, LEVELS_MAX + 1))
+def test_a_node_is_full_before_its_parent_would_drop_it_for_announcing_one_more(level: int) -> None:
+    most = most_below(level - 1)
+    assert not is_full(level, most - 2)
+    assert is_full(level, most - 1)
+    assert most_below(level) <= most, "a child may announce no more than the node may itself"
+    assert most_below(2) >= 4096, "a head below a gateway has thousands of slaves"
+
+
+def test_the_master_is_never_full() -> None:
+    assert not is_full(0, 100_000)

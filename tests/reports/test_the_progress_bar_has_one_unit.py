@@ -29,7 +29,7 @@ def test_two_nodes_are_shown_one_payload_first_of_all(tmp_path: Path) -> None:
             cluster.joined(cluster.launch_slave(f"--id={number}", parent=tap.port), cluster.master, since)
         payload = Payload(tmp_path / "root", 6 * MIB)
         ours, theirs = pty.openpty()
-        job = cluster.begin("e", *payload.words("1-2"), stderr=theirs, env={"COLUMNS": "120"})
+        job = cluster.begin("e", *payload.words("1-2"), stderr=theirs, env={"COLUMNS": "120", "TERM": "xterm"})
         os.close(theirs)
         seen = b""
         with contextlib.suppress(OSError):  # EIO: nobody has the terminal any more, pty(7)

@@ -388,7 +388,7 @@ def test_a_client_that_breaks_the_protocol_ends_its_own_job(flat: Cluster, sent:
 def test_a_terminal_sees_how_many_tasks_are_done(flat: Cluster) -> None:
     gate = Gate(flat.place, "watched")
     ours, theirs = os.openpty()
-    process = flat.begin("map", "-j=1", "1", *gate.program, stdin=-1, stderr=theirs)
+    process = flat.begin("map", "-j=1", "1", *gate.program, stdin=-1, stderr=theirs, env={"TERM": "xterm"})
     os.close(theirs)
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(numbers(2))
