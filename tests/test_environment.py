@@ -56,8 +56,8 @@ def test_ssh_looked_for_its_files_below_the_root_or_the_working_directory_if_hom
     """HOME= in a unit or a crontab: known_hosts was /.ssh/known_hosts, for asyncssh's own files too."""
     code = (
         "from gproc.start.ssh import import_asyncssh; import_asyncssh()\n"
-        "from pathlib import Path; from gproc.start.login import known_hosts_file\n"
-        "print(known_hosts_file(), Path('~', '.ssh', 'config').expanduser())"
+        "from pathlib import Path; from gproc.environment import expanded\n"
+        "print(expanded('~/.ssh/known_hosts'), Path('~', '.ssh', 'config').expanduser())"
     )
     own = user_home({})
     assert run(code, HOME=home) == f"{own}/.ssh/known_hosts {own}/.ssh/config\n"

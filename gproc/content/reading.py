@@ -65,18 +65,21 @@ def _digests(handle: int, begin: int, end: int) -> bytes:
     for at in range(begin, end, CHUNK_BYTES):
         length = min(CHUNK_BYTES, end - at)
         if sparse and at >= data_at:
-            data_at = _data_from(handle, at, size)
+            data_at = data_from(handle, at)
         is_hole = at + length <= min(data_at, size)
         found.append(_of_zeros(length) if is_hole else digest_of(read_at(handle, length, at)))
     return b"".join(found)
 
 
-def _data_from(handle: int, at: int, size: int) -> int:
-    """Where data begins, from there on: a disk image of 100 GB may be one hole.  A file system may not report any."""
+def data_from(handle: int, at: int) -> int:
+    """Where data begins, from there on: a disk image of 100 GB may be one hole.  A file system may not report any.
+
+    If nothing but a hole is left it is the size of the file, or `at` if the file is shorter.
+    """
     try:
         return os.lseek(handle, at, os.SEEK_DATA)
     except OSError as error:
-        return size if error.errno == errno.ENXIO else at
+        return max(at, os.fstat(handle).st_size) if error.errno == errno.ENXIO else at
 
 
 @lru_cache(4)

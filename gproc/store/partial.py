@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from gproc.content.manifest import CHUNK_BYTES, Digest, Directory, File, Manifest, Symlink, digest_of, hole_digest
+from gproc.content.reading import data_from
 from gproc.disk.public import PublicFiles
 from gproc.errors import StoreError
 from gproc.shown import reason_of
@@ -243,6 +244,8 @@ def open_own_copy(file: File, public: PublicFiles) -> int | None:
 def read_verified(handle: int, offset: int, length: int, digest: Digest) -> bytes | None:
     """The chunk; None if the file has something else at that place."""
     assert length <= CHUNK_BYTES
+    if digest == hole_digest() and length == CHUNK_BYTES and data_from(handle, offset) >= offset + length:
+        return bytes(length)  # a manifest of 1 MB can name 32 GiB of them
     data = os.pread(handle, length, offset)
     return data if len(data) == length and digest_of(data) == digest else None
 

@@ -41,7 +41,7 @@ from gproc.service.absences import Absences
 from gproc.service.finding import NodeFinder
 from gproc.service.registry import Registry
 from gproc.store.inventory import disk_of
-from gproc.store.partial import PLACES_AT_ONCE, Owner
+from gproc.store.partial import PLACES_AT_ONCE, Owner, PartialBundle
 from gproc.store.store import Store
 from gproc.wire import frames, messages
 from gproc.wire.job_messages import GROUPS_MAX, NAMES_MAX, FindNodes
@@ -188,13 +188,41 @@ def test_a_chunk_that_a_manifest_names_very_often_is_written_at_the_end(tmp_path
 
 def test_a_bundle_that_would_fill_the_disk_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     """1 MB of a manifest names 32 GiB."""
-    size_bytes, digests = 32768 * CHUNK_BYTES, digest_of(ZEROS) * 32768
+    size_bytes, digests = 32768 * CHUNK_BYTES, digest_of(ZEROS[:-1] + b"1") * 32768
     store = Store(str(tmp_path / "store"), cap_bytes=4 << 30)
     count = disk_of(os.fsencode(tmp_path)).free.size_bytes // size_bytes + 1
     manifest = manifest_of(USR, *(File(b"/usr/%d" % n, 0o644, 0, 0, size_bytes, 0, digests) for n in range(count)))
     with pytest.raises(StoreError, match="no room for a bundle"):
         store.partial(manifest, encode(manifest), OWN)
     assert os.listdir(tmp_path / "store" / "drafts") == []
+
+
+def test_holes_without_end_are_neither_read_nor_written(tmp_path: Path) -> None:
+    """1 MB of a manifest names 32 GiB of zeros: to look whether they are there is no work either."""
+    size_bytes, digests = 32768 * CHUNK_BYTES, digest_of(ZEROS) * 32768
+    manifest = manifest_of(USR, File(b"/usr/f", 0o644, 0, 0, size_bytes, 0, digests))
+    before = read_bytes()
+    for _ in range(2):
+        store = Store(str(tmp_path / "store"), cap_bytes=4 << 30)
+        partial = begun(store, manifest)
+        assert not partial.missing
+        store.abandon(partial)
+    root = store.commit(begun(store, manifest))
+    assert root.hash()
+    root.release()
+    assert read_bytes() - before < 64 << 20
+    assert os.stat(root.tree + b"/usr/f").st_blocks == 0
+
+
+def read_bytes() -> int:
+    """What this process has read."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def begun(store: Store, manifest: Manifest) -> PartialBundle:
+    partial = store.partial(manifest, encode(manifest), OWN)
+    partial.lay_out(store.read)
+    return partial
 
 
 @pytest.mark.parametrize("level", ["1", ".", "1-9", "7/."])
