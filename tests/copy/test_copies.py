@@ -28,11 +28,11 @@ def place(tree: Cluster, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that nobody copies within a tenth of a second.  It has no hole, which would cost nothing."""
+    """A file that nobody copies within a tenth of a second.  It has no holes and no zeros, which would cost nothing."""
     path = tmp_path_factory.mktemp("long") / "long"
     with path.open("wb") as file:
         for _ in range(512):
-            file.write(bytes(CHUNK_BYTES))
+            file.write(b"x" * CHUNK_BYTES)
     return path
 
 
