@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -208,7 +209,7 @@ class Silent(_Counted):
         """Nothing is shown."""
 
 
-class HowFar(Bar):
+class HowFar(Bar, ABC):
     """For people whose job takes longer: a line that says how far it is; the bar while a large bundle is on its way."""
 
     def __init__(self) -> None:
@@ -218,9 +219,9 @@ class HowFar(Bar):
         self._is_there = False
         self._drawn_s = -math.inf
 
+    @abstractmethod
     def text(self) -> str:
         """What the line says.  It is empty if there is nothing more to say."""
-        raise NotImplementedError
 
     def tick(self) -> float | None:
         bar_s = super().tick()

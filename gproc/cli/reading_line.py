@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import Final, Self
 
-from gproc.cli.style import DEFAULT_COLUMNS, can_redraw, columns
+from gproc.cli.style import can_redraw, line_of
 from gproc.content import reading
 from gproc.shown import bytes_text
 
@@ -46,14 +46,13 @@ class ReadingLine:
         """For a message that is about to be written there."""
         if self._is_there:
             self._is_there = False
-            _write(b"\r\x1b[K")
+            _write("")
 
     def _draw(self, _signum: int, _frame: object) -> None:
         self._is_there = True
-        text = f"reading files: {bytes_text(reading.so_far.size_bytes)}"
-        _write(b"\r%s\x1b[K" % text[: (columns(sys.stderr) or DEFAULT_COLUMNS) - 1].encode())
+        _write(f"reading files: {bytes_text(reading.so_far.size_bytes)}")
 
 
-def _write(text: bytes) -> None:
-    with suppress(OSError):  # not by sys.stderr: the alarm may come while that writes
-        os.write(2, text)
+def _write(text: str) -> None:
+    with suppress(OSError):  # not by sys.stderr, as `draw_line` does it: the alarm may come while that writes
+        os.write(2, line_of(text).encode())

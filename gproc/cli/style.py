@@ -51,16 +51,20 @@ def columns(stream: TextIO) -> int | None:
         return DEFAULT_COLUMNS
 
 
+def line_of(text: str) -> str:
+    """The bytes that show this in the terminal's last line, cut to its width, instead of what is there."""
+    return f"\r{text[: (columns(sys.stderr) or DEFAULT_COLUMNS) - 1]}\x1b[K"
+
+
 def draw_line(text: str) -> None:
     """Show this in the terminal's last line, on standard error, instead of what is there; cut to the width."""
-    sys.stderr.write(f"\r{text[: (columns(sys.stderr) or DEFAULT_COLUMNS) - 1]}\x1b[K")
+    sys.stderr.write(line_of(text))
     sys.stderr.flush()
 
 
 def clear_line() -> None:
     """Clear what `draw_line` shows."""
-    sys.stderr.write("\r\x1b[K")
-    sys.stderr.flush()
+    draw_line("")
 
 
 def bold(text: str, *, coloured: bool) -> str:

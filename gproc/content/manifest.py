@@ -55,10 +55,14 @@ def digest_of(data: bytes | bytearray | memoryview) -> Digest:
     return Digest(blake3(data).digest())
 
 
-@lru_cache(1)
-def hole_digest() -> Digest:
-    """The name of a whole chunk of zeros.  No store writes it, so no node is sent it."""
-    return digest_of(bytes(CHUNK_BYTES))
+@lru_cache(4)
+def zeros_digest(length: int) -> Digest:
+    return digest_of(bytes(length))
+
+
+def is_hole(digest: Digest, length: int) -> bool:
+    """Whether a chunk is whole and of zeros.  No store writes it, so no node is sent it."""
+    return length == CHUNK_BYTES and digest == zeros_digest(CHUNK_BYTES)
 
 
 def chunks_of(content: bytes) -> Iterator[tuple[Digest, bytes]]:
@@ -147,8 +151,7 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True):
         """What a store keeps of it: all but whole chunks of zeros, which are holes there."""
         long = (file for file in self.files() if file.size_bytes >= CHUNK_BYTES)
         chunks = (chunk for file in long for chunk in file.chunks())
-        holes = (size for digest, _, size in chunks if size == CHUNK_BYTES and digest == hole_digest())
-        return self.size_bytes() - sum(holes)
+        return self.size_bytes() - sum(size for digest, _, size in chunks if is_hole(digest, size))
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from functools import lru_cache
 from typing import Final
 
-from gproc.content.manifest import CHUNK_BYTES, digest_of
+from gproc.content.holes import data_from
+from gproc.content.manifest import CHUNK_BYTES, digest_of, zeros_digest
 
 SIDE_BY_SIDE: Final = 2
 """Threads that read and hash a long file.  Neither the kernel nor BLAKE3 needs Python's lock for that."""
@@ -67,21 +67,5 @@ def _digests(handle: int, begin: int, end: int) -> bytes:
         if sparse and at >= data_at:
             data_at = data_from(handle, at)
         is_hole = at + length <= min(data_at, size)
-        found.append(_of_zeros(length) if is_hole else digest_of(read_at(handle, length, at)))
+        found.append(zeros_digest(length) if is_hole else digest_of(read_at(handle, length, at)))
     return b"".join(found)
-
-
-def data_from(handle: int, at: int) -> int:
-    """Where data begins, from there on: a disk image of 100 GB may be one hole.  A file system may not report any.
-
-    If nothing but a hole is left it is the size of the file, or `at` if the file is shorter.
-    """
-    try:
-        return os.lseek(handle, at, os.SEEK_DATA)
-    except OSError as error:
-        return max(at, os.fstat(handle).st_size) if error.errno == errno.ENXIO else at
-
-
-@lru_cache(4)
-def _of_zeros(length: int) -> bytes:
-    return digest_of(bytes(length))

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import msgspec
 
 from gproc.bundle.unsized import SMALL_BYTES, read_small
+from gproc.content.holes import Segment, segments
 from gproc.content.reading import read_at
 from gproc.copy import attributes
-from gproc.copy.contents import Segment, segments
 from gproc.copy.known import Known
 from gproc.copy.source import Missed, Seen, TreeReader
 from gproc.copy.steps import (

@@ -18,6 +18,7 @@ import msgspec
 from gproc.bundle.surroundings import working_directory
 from gproc.bundle.unsized import SMALL_BYTES, UNSIZED_BYTES_MAX, read_small
 from gproc.content import reading
+from gproc.content.holes import Segment, segments
 from gproc.content.manifest import (
     CHUNK_BYTES,
     DIGEST_BYTES,
@@ -31,7 +32,6 @@ from gproc.content.manifest import (
 )
 from gproc.content.reading import digests_of, read_at
 from gproc.copy import attributes
-from gproc.copy.contents import Segment, segments
 from gproc.copy.packs import Packs, Spot
 from gproc.copy.source import Missed, TreeReader, name_of
 from gproc.copy.steps import INDEX, ITSELF, NUMBERED_MAX, End, Extent, Hole, Leaf, Step, Whole, step_frame

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from gproc.copy.contents import Segment, segments
+from gproc.content.holes import Segment, segments
 from gproc.copy.descent import WayLost
 from gproc.copy.metadata import ROOTS_COPY, USERS_COPY
 from gproc.copy.steps import (

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
+from gproc.content.holes import Segment, segments
 from gproc.copy.attributes import by_descriptor
-from gproc.copy.contents import Segment, segments
 from gproc.copy.descent import Descent
 from gproc.copy.metadata import Keeps, Metadata
 from gproc.copy.staging import STAGED, StagingDirectory

@@ -13,6 +13,8 @@ from collections import deque
 from contextlib import suppress
 from typing import Final
 
+from gproc.content.holes import Segment, segments
+
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _HANDLE: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -140,18 +142,11 @@ def _give(made: int, facts: os.stat_result) -> None:
 
 
 def _copy_around_holes(reader: int, writer: int, size_bytes: int) -> None:
-    at = 0
-    while at < size_bytes:
-        try:
-            begin = os.lseek(reader, at, os.SEEK_DATA)
-            at = min(os.lseek(reader, begin, os.SEEK_HOLE), size_bytes)
-        except OSError as error:
-            if error.errno != errno.ENXIO:
-                raise
-            break  # nothing but a hole is left
-        os.lseek(reader, begin, os.SEEK_SET)
-        os.lseek(writer, begin, os.SEEK_SET)
-        _copy_bytes(reader, writer, at - begin)
+    for part in segments(reader, size_bytes) or [Segment(0, size_bytes, hole=False)]:
+        if not part.hole:
+            os.lseek(reader, part.offset, os.SEEK_SET)
+            os.lseek(writer, part.offset, os.SEEK_SET)
+            _copy_bytes(reader, writer, part.length)
     os.ftruncate(writer, size_bytes)
 
 

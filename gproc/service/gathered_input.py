@@ -19,7 +19,7 @@ WHOLE_BYTES: Final = 16 << 10
 """So much is no small piece."""
 
 
-class _Typed:
+class _Pending:
     def __init__(self) -> None:
         self.parts: list[bytes] = []
         self.size = 0
@@ -37,7 +37,7 @@ class GatheredInput:
     def __init__(self, give: Callable[[int, bytes], None], fault: Callable[[str], None]) -> None:
         self._give = give
         self._fault = fault
-        self._jobs: dict[int, _Typed] = {}
+        self._jobs: dict[int, _Pending] = {}
 
     def add(self, job: int, data: bytes) -> None:
         """Raises: PeerError if it comes after the end, or is too much."""
@@ -45,29 +45,29 @@ class GatheredInput:
         if job not in self._jobs:
             recent_s = loop.time() - GATHER_S
             self._jobs = {job: each for job, each in self._jobs.items() if each.parts or each.given_s > recent_s}
-        typed = self._jobs.setdefault(job, _Typed())
-        if typed.has_ended:
+        pending = self._jobs.setdefault(job, _Pending())
+        if pending.has_ended:
             raise PeerError("standard input after its end")
-        typed.parts.append(data)
-        typed.size += len(data)
-        typed.has_ended = not data
-        if typed.size >= WHOLE_BYTES:
+        pending.parts.append(data)
+        pending.size += len(data)
+        pending.has_ended = not data
+        if pending.size >= WHOLE_BYTES:
             self.flush(job)
-        elif typed.timer is None:
-            typed.timer = loop.call_at(max(loop.time(), typed.given_s + GATHER_S), self._is_time, job)
+        elif pending.timer is None:
+            pending.timer = loop.call_at(max(loop.time(), pending.given_s + GATHER_S), self._is_time, job)
 
     def flush(self, job: int) -> None:
         """Give what has come so far.  Raises: PeerError."""
-        if (typed := self._jobs.get(job)) is None or not typed.parts:
+        if (pending := self._jobs.get(job)) is None or not pending.parts:
             return
-        if typed.timer is not None:
-            typed.timer.cancel()
-            typed.timer = None
-        data, typed.parts, typed.size = b"".join(typed.parts), [], 0
-        typed.given_s = asyncio.get_running_loop().time()
+        if pending.timer is not None:
+            pending.timer.cancel()
+            pending.timer = None
+        data, pending.parts, pending.size = b"".join(pending.parts), [], 0
+        pending.given_s = asyncio.get_running_loop().time()
         if data:
             self._give(job, data)
-        if typed.has_ended:
+        if pending.has_ended:
             self._give(job, b"")
 
     def flush_all(self) -> None:

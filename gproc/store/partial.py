@@ -8,8 +8,8 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from gproc.content.manifest import CHUNK_BYTES, Digest, Directory, File, Manifest, Symlink, digest_of, hole_digest
-from gproc.content.reading import data_from
+from gproc.content.holes import data_from
+from gproc.content.manifest import CHUNK_BYTES, Digest, Directory, File, Manifest, Symlink, digest_of, is_hole
 from gproc.disk.public import PublicFiles
 from gproc.errors import StoreError
 from gproc.shown import reason_of
@@ -182,7 +182,7 @@ class PartialBundle:
             try:
                 for digest, offset, length in file.chunks():
                     data = None
-                    if not resumed and length == CHUNK_BYTES and digest == hole_digest():
+                    if not resumed and is_hole(digest, length):
                         self.present[digest] = (place, offset, length)
                         continue
                     if resumed:
@@ -244,7 +244,7 @@ def open_own_copy(file: File, public: PublicFiles) -> int | None:
 def read_verified(handle: int, offset: int, length: int, digest: Digest) -> bytes | None:
     """The chunk; None if the file has something else at that place."""
     assert length <= CHUNK_BYTES
-    if digest == hole_digest() and length == CHUNK_BYTES and data_from(handle, offset) >= offset + length:
+    if is_hole(digest, length) and data_from(handle, offset) >= offset + length:
         return bytes(length)  # a manifest of 1 MB can name 32 GiB of them
     data = os.pread(handle, length, offset)
     return data if len(data) == length and digest_of(data) == digest else None

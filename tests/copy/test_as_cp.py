@@ -268,7 +268,7 @@ def test_a_file_that_grows_while_it_is_read_is_copied_as_long_as_it_was(
             file.write("more")
         return pread(handle, size, offset)
 
-    monkeypatch.setattr("gproc.copy.contents.os.pread", write_and_read)
+    monkeypatch.setattr("gproc.content.holes.os.pread", write_and_read)
     bundle = packed([str(path)])
     monkeypatch.undo()
     content = next(file for file in bundle.manifest.files() if file.path != b"/" + INDEX)

@@ -43,6 +43,11 @@ async def refusal(home: Path, known: str, *, accept: bool = True, **config: str)
         line = f"{known.format(port=port)} {former.export_public_key().decode()}"
         named = str(config.get("UserKnownHostsFile", usual))
         (usual if named == "none" else Path(named)).write_text(line)
+    return await told_by(server, accept=accept)
+
+
+async def told_by(server: asyncssh.SSHAcceptor, *, accept: bool) -> str:
+    """Why nobody may log in there, as `Host node` of ssh_config.  It is closed then."""
     try:
         with pytest.raises(SshFailed) as failed:
             await open_channel("node", "true", Ways(accept_new_host_keys=accept))
@@ -77,13 +82,7 @@ async def logins(home: Path, shown: Sequence[asyncssh.SSHKey], lines: str, *, ac
         (home / ".ssh" / "config").write_text(config)
         if (site := home / "site-hosts").exists():
             site.write_text(site.read_text().format(port=port))
-        try:
-            with pytest.raises(SshFailed) as failed:
-                await open_channel("node", "true", Ways(accept_new_host_keys=accept))
-        finally:
-            server.close()
-            await server.wait_closed()
-        found.append(str(failed.value))
+        found.append(await told_by(server, accept=accept))
     return found
 
 

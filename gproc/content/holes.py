@@ -37,6 +37,17 @@ def segments(handle: int, length: int, begin: int = 0) -> list[Segment] | None:
     return found
 
 
+def data_from(handle: int, at: int) -> int:
+    """Where data begins, from there on: a disk image of 100 GB may be one hole.  A file system may not report any.
+
+    If nothing but a hole is left it is the size of the file, or `at` if the file is shorter.
+    """
+    try:
+        return os.lseek(handle, at, os.SEEK_DATA)
+    except OSError as error:
+        return max(at, os.fstat(handle).st_size) if error.errno == errno.ENXIO else at
+
+
 def _holes(handle: int, at: int, end: int) -> Iterator[tuple[int, int]]:
     """Begin and end of each hole that the file system reports.  Raises: OSError."""
     count = 0
