@@ -248,6 +248,7 @@ class ClientSession(SessionQuestions):
         job.missing = job.naming.missing(message.missing)
         job.absent = tuple((job.naming.refold(nodes), since_s, why) for nodes, since_s, why in message.absent)
         job.drained = tuple((job.naming.refold(nodes), why) for nodes, why in message.drained)
+        job.window_bytes = message.window_bytes
         job.stdin_credit = message.window_bytes if job.request.stdin else 0
         self._jobs[message.job] = job
         for signum in job.early_signals:
@@ -264,7 +265,7 @@ class ClientSession(SessionQuestions):
         job.places = tuple(Place(place) for place in message.places)
         job.nodes = tuple(map(job.naming.name, job.places))
         job.missing = job.naming.refold(message.missing)
-        job.stdin_credit = message.stdin_bytes
+        job.window_bytes, job.stdin_credit = message.window_bytes, message.stdin_bytes
         try:
             job.request = msgspec.structs.replace(
                 job.request, argv=message.argv, stdin=message.stdin and message.controls,
@@ -364,7 +365,7 @@ class ClientSession(SessionQuestions):
     def consumed(self, job: SessionJob, stream: Stream, size: int) -> None:
         """The caller has taken this many bytes of output: the programs may write as many more."""
         job.owed[stream] += size
-        if job.owed[stream] >= quantum(frames.CLIENT_WINDOW_BYTES) and job.number is not None and not job.ended:
+        if job.owed[stream] >= quantum(job.window_bytes) and job.number is not None and not job.ended:
             self._send(Credit(job.wire_number, NUMBERS[stream], job.owed[stream]))
             job.owed[stream] = 0
 

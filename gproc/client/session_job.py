@@ -30,6 +30,7 @@ class SessionJob:
     wire_number: stands for it in messages: its number, or that of a view of a job that is not this session's.
     left: whether the session has left it, or has seen what it wanted to see.
     viewed: what the master said of a job that is looked at; None for one of this session.
+    window_bytes: the output of each stream that the master sends before any is granted again.
     stdin_credit: how many bytes of standard input may be written now.  stdin_bytes: how many were written.
     speaking: by rank, the task whose output comes, if the master hands out its tasks.
     concluded: what became of all of its tasks then: an exit status, and lines for people.
@@ -55,6 +56,7 @@ class SessionJob:
         self.concluded: tuple[int, tuple[str, ...]] | None = None
         self.leaves_files: set[int] = set()
         self.rejected: JobRejected | None = None
+        self.window_bytes = frames.CLIENT_WINDOW_BYTES
         self.stdin_credit = 0
         self.early_signals: dict[int, None] = {}
         self.stdin_bytes = 0

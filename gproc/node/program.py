@@ -91,6 +91,7 @@ class Program:
         self._to_report: RankEnded | None = None
         """`_ended_as`, until it has been reported."""
         self._terminal_size = ticket.request.terminal
+        self._keep_bytes = KEPT_BYTES
         self._killed_by = 0
         """The last signal with which the caller ended the job."""
         self._terminal = -1
@@ -102,6 +103,7 @@ class Program:
     def start(self, run: Run) -> None:
         if self._preparing is None:
             self._rank, self._size = run.branch.rank, run.size
+            self._keep_bytes = min(KEPT_BYTES, run.kept_bytes)
             self._kept = {stream: KeptOutput(run.window_bytes) for stream in streams_of(self.ticket.request)}
             self._preparing = asyncio.create_task(self._prepare(run))
             return
@@ -258,7 +260,7 @@ class Program:
         for stream, handle in stdio.outputs.items():
             self._outputs[stream] = OutputPipe(
                 handle,
-                KEPT_BYTES,
+                self._keep_bytes,
                 lambda data, stream=stream: self._said(stream, data),  # type: ignore[misc]
             )
         if stdio.input >= 0:
@@ -328,7 +330,7 @@ class Program:
             os.close(reader)
             self._said(frames.FILES, nothing_but(reason_of(error)))
             return
-        self._outputs[frames.FILES] = OutputPipe(reader, KEPT_BYTES, lambda data: self._said(frames.FILES, data))
+        self._outputs[frames.FILES] = OutputPipe(reader, self._keep_bytes, lambda data: self._said(frames.FILES, data))
 
     def _collected(self, ending: ProgramEnded | SpawnFailed) -> None:
         """The pipe's end says when all files are here."""

@@ -21,7 +21,8 @@ KEPT_BYTES: Final = MAX_WINDOW_BYTES
 """The most that a node keeps of one stream.  A program that is ahead of the master by so much waits."""
 
 ACKNOWLEDGED_BYTES: Final = quantum(KEPT_BYTES)
-"""The master acknowledges a stream in such steps: a short output needs no acknowledgement before its job's end."""
+"""The master acknowledges a stream in such steps: a short output needs no acknowledgement before its job's end.  If a
+job has smaller windows, its nodes keep less, and the steps are smaller."""
 
 
 def streams_of(request: Request) -> tuple[int, ...]:
@@ -135,7 +136,9 @@ class ReceivedOutput:
     of the master loses none.  Files that a job brings back are for its client alone, and never kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, window_bytes: int = KEPT_BYTES) -> None:
+        """window_bytes: what a node keeps of each stream."""
+        self._step_bytes = min(ACKNOWLEDGED_BYTES, quantum(window_bytes))
         self._have: dict[tuple[int, int], int] = {}
         self._kept: dict[tuple[int, int], int] | None = None
         self._finished: set[int] = set()
@@ -194,7 +197,7 @@ class ReceivedOutput:
     def to_acknowledge(self, rank: int, stream: int) -> int:
         """The offset to acknowledge now; 0: it is not worth a message yet."""
         safe = self._safe(rank, stream)
-        if safe - self._acknowledged.get((rank, stream), 0) < ACKNOWLEDGED_BYTES:
+        if safe - self._acknowledged.get((rank, stream), 0) < self._step_bytes:
             return 0
         self._acknowledged[rank, stream] = safe
         return safe

@@ -13,6 +13,7 @@ from gproc.shown import shown_text
 from gproc.trust.orders import JobSigner
 from gproc.trust.outcomes import SignedEnd, check_gone, read_end
 from gproc.trust.signing import Forged, TicketRefused
+from gproc.wire.credit import MAX_WINDOW_BYTES
 from gproc.wire.endings import Acknowledged, OutputGone, RankEnded
 from gproc.wire.messages import Finished
 
@@ -46,8 +47,11 @@ class RunOfNode(NamedTuple):
 class JobReceipt(ReceivedOutput):
     """runs: by rank; None: its node is gone.  forged: for each rank whose end or output somebody has changed, how."""
 
-    def __init__(self, job: int, request: Request, signer: JobSigner, runs: Sequence[RunOfNode | None]) -> None:
-        super().__init__()
+    def __init__(
+        self, job: int, request: Request, signer: JobSigner, runs: Sequence[RunOfNode | None],
+        window_bytes: int = MAX_WINDOW_BYTES,
+    ) -> None:  # fmt: skip
+        super().__init__(window_bytes)
         self._streams = streams_of(request)
         self.forged: dict[int, str] = {}
         self.not_there: set[int] = set()

@@ -1,12 +1,13 @@
 """Relays one job in one process: from upstream to the downstreams that have a part in it, and back.
 
-Rules only, no I/O: callers report what arrived, and callbacks send.  The way to a node may change while its job runs:
-then the same Run comes again on the new way (`resume`), and `gproc.relay.delivery` says what is sent once more.
-"""
+No I/O: callers report what arrived, and callbacks send.  The way to a node may change while its job runs: then the same
+Run comes again on the new way (`resume`), and `gproc.relay.delivery` says what is sent once more."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+
+from msgspec.structs import replace
 
 from gproc.relay.common import CommonOutput, Item, Later, LostOutput, SaidOutput
 from gproc.relay.delivery import streams_of
@@ -31,7 +32,7 @@ class RelayedJob:
 
     request: what `ticket` holds.  receipt: at the master, what has come; None: this node passes it on.
     kept_input_bytes: at the master, how much standard input is kept for nodes that may need it again.
-    spare_input_bytes: how much more, so that the others get as much while a node cannot be reached.
+    spare_input_bytes: how much more the others get while a node cannot be reached.
     """
 
     def __init__(
@@ -152,8 +153,7 @@ class RelayedJob:
         for downstream, branch in parts.items():
             sources = sources_by_child.get(downstream, ())
             offer = self._kept[downstream].offer if downstream in self._kept else None
-            part = Run(run.job, run.size, run.ticket, branch, self._window_bytes, sources, run.turn, offer, run.gone)
-            downstream.start(part)
+            downstream.start(replace(run, branch=branch, window_bytes=self._window_bytes, sources=sources, merge=offer))
             if self._common is not None:
                 self._common.ask_again(downstream)
 

@@ -12,6 +12,7 @@ from gproc.errors import GprocError
 from gproc.link.shift import Shift
 from gproc.policy.rules import PolicyLimits
 from gproc.request.spec import Request
+from gproc.service.job_windows import ROOMY_PART, JobShape, JobWindow, window_of
 from gproc.service.window import INPUT_FOR_TURNS_BYTES, TASKS_SPARE_BYTES
 
 INQUIRIES_OF_USER_MAX: Final = 4
@@ -84,6 +85,17 @@ class Account:
         if self._bounded:
             self._accounts.held_bytes -= size
         self._accounts.settle(self)
+
+
+    def hold_window(self, shape: JobShape) -> JobWindow:
+        """Hold what the windows of one more job may.  Raises: OverBound, and then nothing is held."""
+        if not self._bounded:
+            return window_of(shape)._replace(held_bytes=0)
+        bounds, accounts = self._accounts.bounds, self._accounts
+        own_bytes = bounds.each_bytes // ROOMY_PART - self.held_bytes
+        window = window_of(shape, min(own_bytes, bounds.all_bytes // ROOMY_PART - accounts.held_bytes))
+        self.hold(window.held_bytes)
+        return window
 
 
 class Accounts:

@@ -36,7 +36,7 @@ class JobBook:
 
     def input_log(self, live: LiveJob) -> JobInputLog:
         """What keeps the standard input of a job for the next master."""
-        keep_bytes = live.relayed.kept_input_bytes + frames.CLIENT_WINDOW_BYTES
+        keep_bytes = live.relayed.kept_input_bytes + live.job.window_bytes
         return JobInputLog(self.keeper, self._inputs, live.job.number, keep_bytes, lambda: self.note(live))
 
     def task_list(self) -> TaskListFile:

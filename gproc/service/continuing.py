@@ -108,7 +108,7 @@ def life_of(live: LiveJob) -> bytes | None:
     ticket, orders = live.relayed.ticket, tuple(live.orders)
     window = live.job.window
     waiting, held = ((), False) if window is None else (tuple(window), window.held)
-    sizes = live.block_bytes, live.window_bytes
+    sizes = live.block_bytes, live.job.window_bytes
     return packed_life(KeptLife(ticket, runs, orders, live.job.killed, *sizes, waiting, held))
 
 
@@ -119,6 +119,7 @@ def job_of(interrupted: Interrupted) -> JobRecord:
     job.nodes, job.missing, job.name = record.nodes, record.missing, record.name
     job.detached = job.spooled = True
     job.killed = interrupted.life.killed
+    job.window_bytes = interrupted.life.window_bytes
     if job.window is not None:
         job.window.go_on(interrupted.life.waiting, held=interrupted.life.held)
     ends = {rank: end.outcome for rank, end in interrupted.found.ends.items()}
@@ -138,8 +139,7 @@ def fill(live: LiveJob, interrupted: Interrupted) -> None:
     """Give a job what the former master had of it."""
     found, life = interrupted.found, interrupted.life
     live.survives = live.has_all = True
-    live.block_bytes, live.window_bytes = life.block_bytes, life.window_bytes
-    live.stdin_credit = min(live.stdin_credit, life.window_bytes)
+    live.block_bytes = life.block_bytes
     live.orders.extend(life.orders)
     for rank, stream in found.sizes:
         digest = found.digests.get((rank, stream)) if found.is_whole(rank, stream) else None

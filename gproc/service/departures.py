@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Coroutine, Iterable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gproc.errors import GprocError, UsageError
 from gproc.records.record import checked_name
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from gproc.service.clients import Client
 
 log = logging.getLogger("gproc")
-
-SPOOL_WINDOW_BYTES: Final = 256 << 10
-"""Credit of each stream of a job that begins detached: it bounds what waits for the disk if that is slow.  A thousand
-such jobs that all write as fast as they can have half a GiB then."""
 
 
 def check_keep(keep: Keep, caller: Caller, jobs: Iterable[JobRecord], book: JobBook) -> None:
@@ -68,8 +64,6 @@ class Departures:
         if keep.detach or keep.survive:
             self.keep_input(live)
         if keep.detach:
-            live.window_bytes = SPOOL_WINDOW_BYTES
-            live.stdin_credit = min(live.stdin_credit, SPOOL_WINDOW_BYTES)
             live.detach()
             self.leave(client, live)
         elif keep.survive:

@@ -20,6 +20,7 @@ from gproc.request.outcome import Killed, NotStarted, Outcome, Returned, Signall
 from gproc.request.spec import Caller, Request
 from gproc.service.transfers import StagedBytes
 from gproc.service.window import Window
+from gproc.wire import frames
 
 
 class JobState(Enum):
@@ -36,6 +37,7 @@ class JobRecord:
     started_s, ended_s: Unix time; 0: it has not ended.  killed: whether its nodes were told to kill it.
     nodes: the places, folded.  missing: nodes that were named and not connected, folded.  name: "" if it has none.
     detached: no client need be attached.  spooled: its output is kept.
+    window_bytes: credit of each of its streams.
     window: which ranks wait for their turn, if it runs on so many nodes at a time.
     staged: how much of a large bundle its nodes have.
     tasks: if the master hands out its tasks, what became of them; None: it does not.
@@ -53,6 +55,7 @@ class JobRecord:
         self.nodes = ""
         self.missing = ""
         self.name = ""
+        self.window_bytes = frames.CLIENT_WINDOW_BYTES
         self.detached = False
         self.spooled = False
         self.tasks: TaskNotes | None = None

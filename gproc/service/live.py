@@ -75,8 +75,7 @@ class LiveJob:
         self.has_all = job.request.bundle is None
         """Whether no client need send any of its bundle any more."""
         self.viewers: set[Viewer] = set()
-        self.window_bytes = frames.CLIENT_WINDOW_BYTES
-        self.stdin_credit = frames.CLIENT_WINDOW_BYTES if job.request.stdin else 0
+        self.stdin_credit = job.window_bytes if job.request.stdin else 0
         """What the client that gives its input may send."""
         self.input_log: JobInputLog | None = None
         """What keeps its input for another master; None: it is not kept."""
@@ -89,11 +88,12 @@ class LiveJob:
         if attached is not None:
             self._credit.join(attached)
         self.runs = list(runs)
-        self.received = JobReceipt(job.number, job.request, signed.signer, self.runs)
+        self.received = JobReceipt(job.number, job.request, signed.signer, self.runs, job.window_bytes)
         self.rank_on = {run.nonce: rank for rank, run in enumerate(runs) if run is not None}
         self.nonce_of = {rank: nonce for nonce, rank in self.rank_on.items()}
         self.orders: deque[tuple[Act, messages.Signed]] = deque(maxlen=ORDERS_MAX)
-        sizes = input_sizes(job.places, tasks=job.request.action == "map", turns=job.window is not None)
+        is_map, has_turns = job.request.action == "map", job.window is not None
+        sizes = input_sizes(job.places, job.window_bytes, tasks=is_map, turns=has_turns)
         self.relayed = RelayedJob(job.number, signed.ticket, job.request, self, self.received, *sizes)
         self.unreached = UnreachedRanks(job, self._say, self.relayed.hold_input)
         self._input_bytes = 0
@@ -181,7 +181,7 @@ class LiveJob:
 
     def fit_input(self, branch: Branch) -> None:
         """Make blocks of standard input that fit the windows of every node in the job's tree."""
-        self.block_bytes = input_block_bytes(branch.most_below(), self.window_bytes)
+        self.block_bytes = input_block_bytes(branch.most_below(), self.job.window_bytes)
 
     def lose(self, rank: int, reason: str) -> None:
         """Its program has ended, nobody knows how; or its node is gone, and it will not begin."""

@@ -27,6 +27,7 @@ from gproc.service.continuing import Interrupted, add_ends, fill, job_of, runs_o
 from gproc.service.departures import Departures, check_keep
 from gproc.service.draining import Draining
 from gproc.service.holding import HeldJobs
+from gproc.service.job_windows import shape_of
 from gproc.service.jobs import JobRecord, JobTable
 from gproc.service.listed import ListedJob
 from gproc.service.live import LiveJob
@@ -220,8 +221,11 @@ class JobService:
     def _begin(self, asked: _Asked) -> None:
         """Raises: GprocError if the policy does not allow it any more."""
         client, caller, request, nodes = asked.client, asked.caller, self._allowed(asked), fold(asked.chosen.present)
+        window = client.account.hold_window(shape_of(request, asked.chosen.present, is_detached=asked.keep.detach))
+        asked = asked._replace(cost=asked.cost + window.held_bytes)
         ranks = number(asked.chosen.present)
         job = self._table.add(caller, request, tuple(ranks), time.time())
+        job.window_bytes = window.window_bytes
         job.nodes, job.missing, job.name = shortened_nodes(nodes), asked.chosen.missing, asked.keep.name
         if asked.keep.hosts:
             job.nodes = shown_text(asked.keep.hosts)
@@ -238,10 +242,8 @@ class JobService:
         if (bundle := request.bundle) is not None:
             self._offers.add(bundle.digest, client.link, caller.uid)
             log.debug("job %d: bundle %s, %d bytes", job.number, bundle.digest.hex()[:16], bundle.size_bytes)
-        chosen, window_bytes = asked.chosen, frames.CLIENT_WINDOW_BYTES
-        accepted = Accepted(
-            asked.submit.serial, job.number, job.places, chosen.missing, window_bytes, chosen.absent, chosen.drained
-        )
+        serial, (_, missing, absent, drained) = asked.submit.serial, asked.chosen
+        accepted = Accepted(serial, job.number, job.places, missing, job.window_bytes, absent, drained)
         client.link.send(accepted)
         self._departures.began(client, live, asked.keep)
         live.start_timer()

@@ -73,7 +73,8 @@ class JobWays:
             live.received.speak_for_themselves.update(live.rank_on[node.nonce] for node in near)
         turn = None if live.job.window is None else self._master.sign_turn(live.job, branch.ranks())
         job, size, ticket = live.job.number, len(live.job.places), live.relayed.ticket
-        return Run(job, size, ticket, branch, live.window_bytes, turn=turn, gone=again)
+        window_bytes = live.job.window_bytes
+        return Run(job, size, ticket, branch, window_bytes, turn=turn, gone=again, kept_bytes=window_bytes)
 
     def unreached(self, node: Node, reason: str) -> None:
         """No way leads to a node.  Its programs may run until its lease ends; then they are lost."""

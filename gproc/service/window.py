@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from gproc.nodespec import Place
-from gproc.wire.frames import CLIENT_WINDOW_BYTES
 
 INPUT_FOR_TURNS_BYTES: Final = 16 << 20
 """Standard input of one job that the master keeps for nodes that wait for their turn."""
@@ -23,10 +22,15 @@ SPARE_HOPS: Final = 2
 """Standard input is kept for the longest way of a job and so many hops more: each hop holds a window at most."""
 
 
-def input_sizes(places: Sequence[Place], *, tasks: bool, turns: bool) -> tuple[int, int]:
+def kept_hops(hops: int) -> int:
+    """So many windows of standard input are kept, if the longest way of a job has so many hops."""
+    return hops + SPARE_HOPS
+
+
+def input_sizes(places: Sequence[Place], window_bytes: int, *, tasks: bool, turns: bool) -> tuple[int, int]:
     """How much standard input of a job is kept for nodes that may need it again, and how much more the others get
     while a node cannot be reached."""
-    kept_bytes = (max(map(len, places)) + SPARE_HOPS) * CLIENT_WINDOW_BYTES
+    kept_bytes = kept_hops(max(map(len, places))) * window_bytes
     return max(kept_bytes, INPUT_FOR_TURNS_BYTES if turns else 0), TASKS_SPARE_BYTES if tasks else 0
 
 

@@ -188,11 +188,11 @@ class Shutdown(Message, frozen=True, tag=tag_of):
 
 
 class Run(Message, frozen=True, tag=tag_of):
-    """A job, on its way down.
+    """A job, on its way down.  size: ranks in all.  turn: see `trust.turn`.
 
-    size: ranks in all.  window_bytes: credit for each of its streams on this connection.  turn: see `trust.turn`.
+    window_bytes: credit for each of its streams on this connection.
     sources: who sends us each stripe of its bundle, None: the parent; () if small.  gone: do all above know OutputGone?
-    """
+    kept_bytes: what its nodes keep of each stream until the master acknowledges it."""
 
     job: Number
     size: Number
@@ -203,6 +203,7 @@ class Run(Message, frozen=True, tag=tag_of):
     turn: Signed | None = None
     merge: MergeOffer | None = None
     gone: bool = False
+    kept_bytes: ByteCount = frames.CLIENT_WINDOW_BYTES
 
 
 class JobOrder(Message, frozen=True, tag=tag_of):
@@ -335,8 +336,7 @@ class Rejected(Message, frozen=True, tag=tag_of):
 
 
 class OutOfReach(Message, frozen=True, tag=tag_of):
-    """No way leads to these nodes of a job, folded.  until_s: their programs may run until then, in Unix time; 0:
-    they are reached again."""
+    """No way leads to these nodes of a job, folded.  Their programs run until `until_s` at most; 0: one does again."""
 
     job: Number
     nodes: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from gproc.wire import frames, messages
 from gproc.wire.task_messages import LIST_BYTES_MAX
 from tests.attack.test_policy import cluster_under
 from tests.patience import PATIENCE_S
-from tests.system.cluster import NOBODY, Cluster, gproc_as
+from tests.system.cluster import IMPORT_ALL, NOBODY, Cluster, gproc_as
 
 POLICY = """
 [[allow]]
@@ -73,3 +74,29 @@ def test_a_list_whose_master_dies_while_it_is_sent_is_no_success(tmp_path: Path)
         stdout, stderr = begun.communicate(timeout=PATIENCE_S)
     assert (begun.returncode, stdout) == (125, b""), stderr
     assert b"has ended" in stderr
+
+
+JOBS_AT_ONCE = """
+import sys, gproc
+
+with gproc.connect(sys.argv[1]) as cluster:
+    jobs = [cluster.popen("1", sys.argv[3:], local_bin=True, stdin=gproc.PIPE) for _ in range(int(sys.argv[2]))]
+    for job in jobs:
+        done = job.communicate(b"i" * 200_000)
+        print(done.returncode, len(done.stdout["1"]), len(done.stderr["1"]))
+"""
+
+AS_NOBODY = f"""{IMPORT_ALL}
+os.setgroups([])
+os.setresgid({NOBODY}, {NOBODY}, {NOBODY})
+os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
+"""
+
+
+@pytest.mark.parametrize("mib", [2])
+def test_many_jobs_of_a_user_share_the_memory_and_all_of_their_output_comes(narrow: Cluster) -> None:
+    """Each could have 4 MiB of output at the master that nobody read, and that was not counted."""
+    words = ["/bin/sh", "-c", "head -c 300000 /dev/zero; cat; head -c 100000 /dev/zero >&2"]
+    script = [sys.executable, "-c", AS_NOBODY + JOBS_AT_ONCE, str(narrow.socket), "25", *words]
+    done = subprocess.run(script, capture_output=True, timeout=PATIENCE_S)
+    assert done.stdout.decode().splitlines() == ["0 500000 100000"] * 25, done.stderr

@@ -12,7 +12,7 @@ from gproc.nodespec import Place, format_path
 from gproc.relay.receipt import JobReceipt, RunOfNode
 from gproc.request.outcome import Killed, NotStarted, Outcome, Returned
 from gproc.request.spec import Caller, Request
-from gproc.service.departures import SPOOL_WINDOW_BYTES
+from gproc.service.job_windows import SPOOL_WINDOW_BYTES
 from gproc.service.jobs import JobRecord
 from gproc.service.live import LiveJob
 from gproc.service.outofreach import UnreachedRanks
@@ -33,7 +33,7 @@ from tests.loop import run
 
 def test_a_block_of_input_fits_what_is_left_of_the_windows_of_a_detached_job() -> None:
     """It could be as large as such a window.  If a node had kept some credit back, it never had room for it again."""
-    live: Any = SimpleNamespace(window_bytes=SPOOL_WINDOW_BYTES)
+    live: Any = SimpleNamespace(job=SimpleNamespace(window_bytes=SPOOL_WINDOW_BYTES))
     LiveJob.fit_input(cast(LiveJob, live), Branch(-1, branches({Route((1,)): 0})))
     assert live.block_bytes <= quantum(SPOOL_WINDOW_BYTES)
 

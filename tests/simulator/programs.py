@@ -132,7 +132,7 @@ class SimProgram(Program):
             return
         self._process = self  # type: ignore[assignment]
         self._left = dict(self.truth.sizes)
-        self._room = dict.fromkeys(self._left, KEPT_BYTES)
+        self._room = dict.fromkeys(self._left, self._keep_bytes)
         for stream in self._left:
             self._outputs[stream] = _Tap(self, stream)  # type: ignore[assignment]
             self.write_later(stream)

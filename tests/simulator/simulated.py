@@ -18,10 +18,9 @@ import gproc.relay.common
 import gproc.relay.delivery
 import gproc.relay.hub
 import gproc.relay.merging
-import gproc.service.departures
+import gproc.service.job_windows
 import gproc.service.listed
 import gproc.service.service
-import gproc.service.window
 import gproc.trust.tls
 import gproc.wire.credit
 import gproc.wire.frames
@@ -59,8 +58,7 @@ def simulated(world: World) -> Iterator[World]:
         replaced(gproc.wire.credit, "MIN_WINDOW_BYTES", 256),
         replaced(gproc.wire.credit, "MAX_WINDOW_BYTES", programs.KEPT_BYTES),
         replaced(gproc.wire.frames, "CLIENT_WINDOW_BYTES", programs.KEPT_BYTES),
-        replaced(gproc.service.window, "CLIENT_WINDOW_BYTES", programs.KEPT_BYTES),
-        replaced(gproc.service.departures, "SPOOL_WINDOW_BYTES", programs.KEPT_BYTES // 4),
+        replaced(gproc.service.job_windows, "SPOOL_WINDOW_BYTES", programs.KEPT_BYTES // 4),
         replaced(gproc.service.service, "LiveJob", SimJob),
         replaced(gproc.records.spool, "FILE_BYTES", 4 * programs.KEPT_BYTES),
         replaced(gproc.records.task_lists, "READ_BYTES", 300),
