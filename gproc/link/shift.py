@@ -1,4 +1,5 @@
-"""How long one user's connections may keep the event loop to themselves: others' are served in between.
+"""How long the connections of one user, or one of a node, may keep the event loop to themselves: others are served in
+between.
 
 64 KiB of small requests, read at once, can be seconds of work.  A user may have hundreds of connections that all bring
 so many.  So a user has one shift in each turn of the event loop, however many connections that are; what is left over

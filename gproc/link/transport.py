@@ -93,7 +93,7 @@ class Records:
 
 
 class TlsTransport(asyncio.Transport):
-    """One secured connection, made by `secure`.  It always reads, and closes when the other end has closed."""
+    """One secured connection, made by `secure`.  It closes when the other end has closed."""
 
     def __init__(self, connection: socket.socket, context: ssl.SSLContext, reader: Reader, server_side: bool) -> None:
         self._incoming = ssl.MemoryBIO()
@@ -107,6 +107,7 @@ class TlsTransport(asyncio.Transport):
         self._unsent_bytes = 0
         self._high_bytes = SLICE_BYTES
         self._sending = False
+        self._reading = True
         self._paused = False
         self._low_bytes = 1
         self._records = Records()
@@ -165,12 +166,31 @@ class TlsTransport(asyncio.Transport):
         """End the connection after everything that was written has been sent."""
         if self._closing or self._over:
             return
+        self.resume_reading()  # to notice that the other end closes
         self._closing = True
         if not self._unsent:
             self._say_goodbye()
 
     def abort(self) -> None:
         self._end(None)
+
+    def pause_reading(self) -> None:
+        """Deliver nothing more, and leave what comes to the kernel, until `resume_reading`."""
+        if self._reading and not (self._closing or self._over):
+            self._reading = False
+            self._loop.remove_reader(self._socket)
+
+    def resume_reading(self) -> None:
+        """Go on soon, with what is decrypted already."""
+        if not self._reading:
+            self._reading = True
+            if not self._over:
+                self._loop.add_reader(self._socket, self._on_readable)
+                self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._reading and not (self._closing or self._over):
+            self._read()
 
     def is_closing(self) -> bool:
         return self._closing or self._over
@@ -202,7 +222,7 @@ class TlsTransport(asyncio.Transport):
     def _read(self) -> None:
         """Give the reader all bytes that are here."""
         try:
-            while not self._over and not self._closing:
+            while self._reading and not self._over and not self._closing:
                 buffer = self._reader.get_buffer(-1)
                 filled = self._decrypt(buffer)
                 if filled:
@@ -214,7 +234,7 @@ class TlsTransport(asyncio.Transport):
         except BaseException as error:
             self._end(error if isinstance(error, Exception) else None)
             raise
-        if self._peer_closed and not self._over:
+        if self._peer_closed and self._reading and not self._over:
             self.close()
             self._end(None)
         if self._over or self._closing:

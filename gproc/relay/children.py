@@ -22,6 +22,7 @@ from gproc.link.allowance import Allowance
 from gproc.link.connection import Link, Receiver, Traffic, watch_link
 from gproc.link.door import Door
 from gproc.link.refusals import Refusals
+from gproc.link.shift import Shift
 from gproc.link.transport import HANDSHAKE_S, secure
 from gproc.link.turns import Turns, Verdict
 from gproc.relay.adoption import shown_number
@@ -283,7 +284,7 @@ class Children:
     async def _greet(self, connection: socket.socket, near: str) -> None:
         """Make a child of a connection, or refuse it with a log line.  near: its `neighbourhood_of`."""
         newcomer = _Newcomer()
-        link = Link(None, newcomer, traffic=self.traffic)
+        link = Link(None, newcomer, traffic=self.traffic, shift=Shift())
         repeated = False
         try:
             link.peer = f"{host_of(connection)}:{connection.getpeername()[1]}"

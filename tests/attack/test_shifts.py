@@ -12,10 +12,12 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from gproc.trust.identity import Identity
 from gproc.wire import frames, messages
 from gproc.wire.job_messages import ViewJob
+from gproc.wire.messages import Route
 from gproc.wire.tasks import Setup, order_record
-from tests.attack.peer import Peer
+from tests.attack.peer import Peer, join_as
 from tests.attack.test_bad_input import submission
 from tests.attack.test_neighbours import another_user, client
 from tests.system.cluster import NOBODY, Cluster
@@ -92,3 +94,36 @@ def test_an_order_about_tasks_with_levels_without_end_takes_no_node_from_its_par
         assert "not an order about tasks" in str(peer.hear(messages.Finished).outcome)
     assert not slave.said("lost the parent")
     assert not slave.said("Traceback")
+
+
+def test_questions_of_a_node_in_great_numbers_do_not_stop_other_nodes(cluster: Cluster, this_node: Identity) -> None:
+    """Each answer is signed, and a node's connection could have a thousand answered before anybody else's was read."""
+    slave = cluster.slave(2)
+    questions = messages.frame(messages.AskLease(Route(()), b"nonce")) * 20_000
+    with ExitStack() as attack:
+        threads = []
+        for number in range(3, 6):
+            control, bulk = join_as(cluster.port, this_node, number)
+            attack.enter_context(control)
+            attack.enter_context(bulk)
+            control.hear(messages.Granted)
+            threads += [
+                threading.Thread(target=flood, args=(control, questions)),
+                threading.Thread(target=swallow, args=(control,)),
+            ]
+        for thread in threads:
+            thread.start()
+        for _ in range(3):
+            assert cluster.exec("-localbin", "2", "/bin/true").returncode == 0
+        for thread in threads[::2]:
+            thread.join()
+    for thread in threads:
+        thread.join()
+    assert not slave.said("lost the parent")
+
+
+def swallow(peer: Peer) -> None:
+    """Read what comes until the connection ends."""
+    with suppress(OSError):
+        while peer.socket.recv(1 << 16):
+            pass

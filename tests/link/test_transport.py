@@ -82,21 +82,23 @@ def contexts(tmp_path_factory: pytest.TempPathFactory) -> Contexts:
 
 
 @asynccontextmanager
-async def secured(contexts: Contexts, portion: int = 1 << 16) -> AsyncIterator[tuple[Recorder, Recorder]]:
+async def secured(
+    contexts: Contexts, portion: int = 1 << 16, recorder: type[Recorder] = Recorder
+) -> AsyncIterator[tuple[Recorder, Recorder]]:
     """The two ends of a TCP connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         dialling = socket.create_connection(listener.getsockname())
         accepted, _ = listener.accept()
-    here, there = Recorder(portion), Recorder(portion)
-    for end in (accepted, dialling):
-        end.setblocking(False)
+    here, there = recorder(portion), Recorder(portion)
+    accepted.setblocking(False)
+    dialling.setblocking(False)
     await asyncio.gather(
         secure(accepted, contexts[0], here, server_side=True), secure(dialling, contexts[1], there, server_side=False)
     )
     yield here, there
-    for recorder in (here, there):
-        recorder.transport.abort()
-        await recorder.ended
+    for end in (here, there):
+        end.transport.abort()
+        await end.ended
 
 
 @given(st.lists(st.binary(max_size=300), max_size=20), st.data())
@@ -161,6 +163,57 @@ def test_a_writer_is_told_to_wait_and_to_go_on(contexts: Contexts) -> None:
             await there.writable.wait()
             assert there.transport.get_write_buffer_size() <= 1 << 20
             assert len(await here.until(written)) == written
+
+    run(work())
+
+
+class Sipping(Recorder):
+    """Stops reading after each portion, and goes on in a later turn of the event loop."""
+
+    pauses = 0
+
+    def buffer_updated(self, nbytes: int) -> None:
+        assert not self.is_paused
+        super().buffer_updated(nbytes)
+        if not self._filled:
+            self.pauses += 1
+            self.is_paused = True
+            self.transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    is_paused = False
+
+    def _go_on(self) -> None:
+        self.is_paused = False
+        self.transport.resume_reading()
+
+
+@pytest.mark.parametrize("portion", [100, 5_000, 200_000])
+def test_a_reader_that_stops_and_goes_on_misses_nothing_and_sees_the_end(contexts: Contexts, portion: int) -> None:
+    async def work() -> None:
+        async with secured(contexts, portion, Sipping) as (here, there):
+            data = os.urandom(5 * portion)
+            there.transport.write(data)
+            there.transport.close()
+            assert await here.until(len(data)) == data
+            assert isinstance(here, Sipping)
+            assert here.pauses == 5
+            assert await here.ended is None
+            assert await there.ended is None
+
+    run(work())
+
+
+def test_a_reader_that_has_stopped_is_sent_no_more_than_the_kernel_holds(contexts: Contexts) -> None:
+    async def work() -> None:
+        async with secured(contexts, 1) as (here, there):
+            here.transport.pause_reading()
+            while there.writable.is_set():
+                there.transport.write(bytes(1 << 16))
+                await asyncio.sleep(0)
+            assert not here.received
+            here.transport.close()  # the other end reads to the end, and closes too
+            assert await there.ended is None
 
     run(work())
 
