@@ -16,7 +16,7 @@ from gproc.wire import frames, messages
 from gproc.wire.job_messages import ViewJob
 from gproc.wire.tasks import Setup, order_record
 from tests.attack.peer import Peer
-from tests.attack.test_bad_input import submission
+from tests.attack.target import submission
 from tests.attack.test_neighbours import another_user, client
 from tests.system.cluster import NOBODY, Cluster
 
