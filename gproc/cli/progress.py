@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gproc.cli.style import can_redraw, clear_line, draw_line
@@ -294,4 +294,9 @@ def progress_for(*, json_lines: bool, quiet: bool = False) -> Progress:
     """quiet: the terminal belongs to the program."""
     if json_lines:
         return JsonLines()
-    return RunLine() if can_redraw(sys.stderr) and not quiet else Silent()
+    return Silent() if quiet else on_terminal(RunLine)
+
+
+def on_terminal(line: Callable[[], Progress]) -> Progress:
+    """The line that this makes, if stderr is a terminal on which it can be drawn again; else nothing is shown."""
+    return line() if can_redraw(sys.stderr) else Silent()
