@@ -191,8 +191,7 @@ class Run(Message, frozen=True, tag=tag_of):
     """A job, on its way down.
 
     size: ranks in all.  window_bytes: credit for each of its streams on this connection.  turn: see `trust.turn`.
-    sources: the node that sends us each stripe of the bundle, None: the parent; () if it is small. gone: whether all
-    nodes above know OutputGone.
+    sources: who sends each stripe of the bundle, None: the parent; () if small.  gone: all nodes above know OutputGone.
     """
 
     job: Number
